@@ -1,0 +1,90 @@
+"""One family of errors. Each says what is wrong, what was found, and (the hint) what to do.
+
+    WrnError
+    ├── ConfigError      a name, setting or argument is wrong
+    ├── ImageError       bytes that are no readable picture
+    ├── DataError        labelled data that is not as it should be
+    ├── WeightsError     a weights file that is missing, damaged, unsafe or of another network
+    ├── DownloadError    a file that could not be fetched whole
+    ├── BundleError      a model bundle that is incomplete or was changed
+    ├── EngineError      a runtime that cannot open or run a graph
+    ├── TrainingError    a run that cannot go on (non-finite loss, another run's checkpoint)
+    └── MissingExtra     a feature whose optional dependency is not installed
+
+Only ``WrnError`` is caught, at the doors (command line: exit code 2; HTTP: 4xx). Anything else is a
+fault of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class WrnError(Exception):
+    """What is wrong, in one sentence, and in ``hint`` what to do about it (may be empty)."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type[WrnError], tuple[str, str]]:
+        # Exceptions cross process borders by pickle; the default would lose the hint.
+        return type(self), (self.message, self.hint)
+
+
+class ConfigError(WrnError):
+    """A name, setting or argument is wrong."""
+
+
+class ImageError(WrnError):
+    """These bytes are no picture that can be read whole and safely."""
+
+
+class DataError(WrnError):
+    """A labelled data set is not as it should be."""
+
+
+class WeightsError(WrnError):
+    """A weights file is missing, damaged, unsafe, or belongs to another network."""
+
+
+class DownloadError(WrnError):
+    """A file could not be fetched whole, or is not the file it should be."""
+
+
+class BundleError(WrnError):
+    """A model bundle is incomplete or was changed after it was written."""
+
+
+class EngineError(WrnError):
+    """A runtime cannot open or run a graph."""
+
+
+class TrainingError(WrnError):
+    """A training run cannot go on."""
+
+
+class MissingExtra(WrnError):
+    """A feature needs an optional dependency that is not installed."""
+
+
+@contextmanager
+def needs_extra(feature: str, extra: str) -> Iterator[None]:
+    """Turn an ImportError inside the block into one sentence with the install line."""
+    try:
+        yield
+    except ImportError as error:
+        missing = error.name or "a package"
+        raise MissingExtra(
+            f"{feature} needs {missing}, which is not installed",
+            hint=f"pip install 'wideresnet[{extra}]'",
+        ) from error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"did you mean 'x'?"`` for the closest known name, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,202 @@
+"""Values that cross folders: frozen, without behaviour beyond arithmetic on themselves.
+
+Fractions are fractions (0.785) here; only ``report`` turns them into percent.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+RGB = tuple[float, float, float]
+Interpolation = Literal["bilinear", "bicubic"]
+ResizeMode = Literal["shortest", "squash"]
+Exif = Literal["ignore", "transpose"]
+Precision = Literal["f32", "bf16", "f16", "int8"]
+
+# Of RGB values in [0, 1]; the statistics every published ImageNet weight set here was trained with.
+IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How one set of weights wants to see a picture.
+
+    Resize (with Pillow's antialiased filter), then cut the centre square. ``mean`` and ``std`` are
+    of RGB values in [0, 1] and live inside the graph; no caller ever normalises.
+    """
+
+    resize: int                                    # pixels: shorter side, or both sides with "squash"
+    crop: int                                      # side of the centre square, pixels
+    interpolation: Interpolation = "bilinear"
+    mode: ResizeMode = "shortest"                  # "shortest" keeps the aspect ratio
+    mean: RGB = IMAGENET_MEAN
+    std: RGB = IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class Published:
+    """An accuracy that somebody else measured and printed. Fractions of 1."""
+
+    top1: float
+    top5: float
+    source: str                                    # who printed it, and where
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a network by index. Names may repeat (ImageNet has two cranes); ids never do."""
+
+    names: tuple[str, ...]
+    ids: tuple[str, ...] = ()                      # WordNet ids for ImageNet; empty where there are none
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One picture to look at, with its class index where that is known.
+
+    ``source`` is a file, encoded bytes, or decoded RGB uint8 [H, W, 3]; ``path`` names it in reports.
+    """
+
+    path: str
+    source: Path | bytes | NDArray[np.uint8]
+    label: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Consecutive items of a run, in order: the readable ones as pixels, the others as failures.
+
+    ``pixels`` is RGB uint8 [N, S, S, 3]; ``items`` are its N items. N may be 0 when all failed.
+    """
+
+    pixels: NDArray[np.uint8]
+    items: tuple[Item, ...]
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """One class of an answer. ``probability`` is softmax over all classes, in [0, 1]."""
+
+    index: int
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The k likeliest classes of one picture, likeliest first (ties: lower index first)."""
+
+    path: str
+    predictions: tuple[LabelScore, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One picture that could not be read: the run goes on, the report says so."""
+
+    path: str
+    error: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What actually ran: runtime and version, device, the precision executed, threads."""
+
+    runtime: str
+    version: str
+    device: str
+    precision: Precision
+    threads: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An accuracy that we measured on a bundle. ``data`` names the set, n its size."""
+
+    data: str
+    n: int
+    correct1: int
+    correct5: int
+    engine: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Who a model is: everything a bundle knows of itself besides the graph and the labels."""
+
+    name: str                                      # "wide_resnet50_2.tv_in1k", "wrn_16_4.cifar10"
+    architecture: str                              # a name of architectures.ARCHITECTURES
+    classes: int
+    preprocess: Preprocess
+    precision: Literal["fp32", "fp16", "int8"]     # of the stored weights
+    licence: str
+    weights_source: str = ""                       # URL or file the tensors came from
+    weights_sha256: str = ""
+    labels_name: str = ""                          # "imagenet", "cifar10", or empty for the user's own
+    published: tuple[Published, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    made_with: dict[str, str] = field(default_factory=dict)   # tool -> version
+    notes: dict[str, str] = field(default_factory=dict)       # free text: recipe, seed, time
+    files: dict[str, str] = field(default_factory=dict)       # file name -> sha256
+    schema: int = 1
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """Counts of one evaluation. Reports over disjoint pictures add up exactly with ``+``."""
+
+    model: str
+    data: str
+    engine: EngineInfo
+    n: int                                         # pictures answered; failures are not among them
+    correct1: int
+    correct5: int
+    failures: tuple[Failure, ...] = ()
+    seconds: float = 0.0
+
+    def __add__(self, other: EvalReport) -> EvalReport:
+        return EvalReport(
+            model=self.model,
+            data=self.data,
+            engine=self.engine,
+            n=self.n + other.n,
+            correct1=self.correct1 + other.correct1,
+            correct5=self.correct5 + other.correct5,
+            failures=self.failures + other.failures,
+            seconds=self.seconds + other.seconds,
+        )
+
+    @property
+    def top1(self) -> float:
+        """Share of answered pictures whose likeliest class is right; nan when there are none."""
+        return self.correct1 / self.n if self.n else math.nan
+
+    @property
+    def top5(self) -> float:
+        """Share of answered pictures whose five likeliest classes hold the right one."""
+        return self.correct5 / self.n if self.n else math.nan
+
+    @property
+    def interval95(self) -> tuple[float, float]:
+        """Wilson's 95 % score interval of ``top1``."""
+        return wilson_interval(self.correct1, self.n)
+
+
+def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Wilson's score interval for a share (E. B. Wilson, 1927); z = 1.96 gives 95 %."""
+    if n == 0:
+        return (0.0, 1.0)
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (max(0.0, centre - half), min(1.0, centre + half))
