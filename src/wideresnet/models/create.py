@@ -1,0 +1,30 @@
+"""From a name to a module with fresh weights."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from wideresnet.architectures import Architecture, get_architecture
+from wideresnet.models.cifar import CifarWideResNet
+from wideresnet.models.imagenet import ImageNetWideResNet
+
+
+def create_model(name: str | Architecture, num_classes: int | None = None, dropout: float | None = None) -> nn.Module:
+    """A torch module of the named architecture with fresh weights, in training mode.
+
+    Its state dict has the keys and order of torchvision's and timm's (the ImageNet networks). ``dropout``
+    is for the paper's WRN-n-k only. Raises ConfigError for an unknown name or impossible numbers.
+    """
+    architecture = get_architecture(name, num_classes, dropout) if isinstance(name, str) else name
+    model = CifarWideResNet(architecture) if architecture.family == "cifar" else ImageNetWideResNet(architecture)
+    initialise(model)
+    return model
+
+
+def initialise(model: nn.Module) -> None:
+    """He's normal initialisation by fan-out for convolutions (the author's MSRinit); BN 1 and 0; bias 0."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
