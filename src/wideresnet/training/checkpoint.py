@@ -1,0 +1,64 @@
+"""What a run needs to go on as if it had never stopped, on disk and whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wideresnet.errors import TrainingError
+from wideresnet.training.recipe import Recipe
+
+FILE_NAME = "checkpoint.pt"
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes while training, at the end of an epoch.
+
+    Random numbers are not part of it: each epoch seeds its own from (seed, epoch).
+    """
+
+    recipe: dict[str, Any]
+    epoch: int                                     # epochs finished
+    model: dict[str, Tensor]
+    averaged: dict[str, Tensor]                    # EMA weights and statistics; empty without EMA
+    optimiser: dict[str, Any]
+    log: list[dict[str, float]] = field(default_factory=list)
+
+
+def save_checkpoint(run: Path, state: TrainingState) -> None:
+    """Write ``state`` beside the old checkpoint, then put it in its place: a kill loses at most an epoch."""
+    target = run / FILE_NAME
+    part = target.with_suffix(".part")
+    with part.open("wb") as file:
+        torch.save({f.name: getattr(state, f.name) for f in fields(state)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, target)
+
+
+def load_checkpoint(run: Path, recipe: Recipe) -> TrainingState | None:
+    """The state in the run folder, or None when there is none.
+
+    Raises TrainingError when it is damaged or belongs to another recipe.
+    """
+    path = run / FILE_NAME
+    if not path.exists():
+        return None
+    try:
+        state = TrainingState(**torch.load(path, weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError, TypeError, EOFError) as error:
+        raise TrainingError(f"{path} is damaged: {error}", hint="delete it to start anew") from error
+    changed = [key for key, value in recipe.model_dump(mode="json").items() if state.recipe.get(key) != value]
+    if changed:
+        raise TrainingError(
+            f"{run} holds a run of another recipe; different: {', '.join(changed)}",
+            hint="use another run folder, or the recipe.toml saved in this one",
+        )
+    return state
