@@ -1,0 +1,206 @@
+"""Files or bytes to RGB pixels: Pillow's, with a defined answer to every awkward file."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import fstat
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from wideresnet.errors import ImageError
+from wideresnet.images.exif import UPRIGHT, orientation, split_exif
+from wideresnet.images.sniff import no_picture, picture_format
+from wideresnet.records import Exif
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is refused before anything is decoded. The pixels are Pillow's own hard limit."""
+
+    pixels: int = 178_956_970                      # 1.2 GB at the peak of decoding
+    bytes: int = 256 * 2**20                       # of the encoded file
+
+
+DEFAULT_LIMITS = Limits()
+WARNED_PIXELS = 2**26                            # below Pillow's threshold for a warning
+
+# The classes themselves, not Image.open: it would try thirty formats more (EPS starts Ghostscript),
+# and it warns of sizes that we allow.
+_READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+    "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(
+    source: bytes | Path, *, exif: Exif = "ignore", limits: Limits = DEFAULT_LIMITS
+) -> NDArray[np.uint8]:
+    """A picture file, or its bytes -> RGB uint8 [H, W, 3] in 0..255, not writeable.
+
+    The pixels of Pillow's ``Image.open(...).convert("RGB")``: alpha is dropped, an animation gives its
+    first frame, the name's ending says nothing. Only 16-bit grey differs: it is scaled to 8
+    bits (the high byte, as Pillow itself does for 16-bit colour), not clipped to white.
+    ``exif="transpose"`` turns a photograph upright; damaged EXIF counts as upright.
+
+    Gives no warnings, changes no state of Pillow, and may run in many threads. Raises ImageError
+    for what can't be read, isn't a picture, is damaged or cut short, or exceeds ``limits``.
+    """
+    return np.asarray(open_picture(source, exif=exif, limits=limits))
+
+
+def open_picture(
+    source: bytes | Path, *, exif: Exif = "ignore", limits: Limits = DEFAULT_LIMITS
+) -> Image.Image:
+    """``decode``, but as a loaded Pillow image in mode RGB.
+
+    For who resizes it next: the array alone takes as long as the decoding of a large photograph.
+    """
+    data = source if isinstance(source, bytes) else _read(source, limits)
+    if len(data) > limits.bytes:
+        raise _too_many_bytes(limits)
+    kind = picture_format(data)
+    if kind is None:
+        found = no_picture(data)
+        raise ImageError(f"not a picture but {found.what}", hint=found.hint)
+    try:
+        return _open(data, kind, exif, limits)
+    except ImageError:
+        raise
+    except Exception as error:
+        # Readers of foreign bytes fail with whatever their arithmetic ran into: OSError, SyntaxError,
+        # ValueError, struct.error, zlib.error, MemoryError...
+        reason = str(error).rstrip(". ") or type(error).__name__
+        raise ImageError(
+            f"damaged {kind} picture: {reason}",
+            hint=f"{len(data):,} bytes are there; the file may be cut short: fetch it again",
+        ) from error
+
+
+def _read(path: Path, limits: Limits) -> bytes:
+    try:
+        with path.open("rb") as file:
+            status = fstat(file.fileno())
+            if status.st_size > limits.bytes:
+                raise _too_many_bytes(limits)
+            # A pipe has no size, and some devices no end.
+            return file.read() if stat.S_ISREG(status.st_mode) else file.read(limits.bytes + 1)
+    except IsADirectoryError as error:
+        raise ImageError("not a picture but a folder") from error
+    except FileNotFoundError as error:
+        raise ImageError("no such file", hint="it was moved or deleted, or is a link to nowhere") from error
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}") from error
+    except ValueError as error:                    # a zero byte in the name
+        raise ImageError(f"cannot be read: {error}") from error
+
+
+def _too_many_bytes(limits: Limits) -> ImageError:
+    return ImageError(
+        f"the file is larger than the limit of {limits.bytes:,} bytes", hint="shrink the picture"
+    )
+
+
+def _open(data: bytes, kind: str, exif: Exif, limits: Limits) -> Image.Image:
+    block = b""
+    if kind == "JPEG":
+        data, block = split_exif(data)
+    if kind == "WebP":                             # its reader allocates the canvas when it opens
+        _check_pixels(_webp_size(data), limits)
+    with _quietly(_may_warn(data, kind)):
+        image = _READERS[kind](io.BytesIO(data))
+    _check_pixels(image.size, limits)
+    with _quietly(kind == "TIFF" and image.width * image.height > WARNED_PIXELS):
+        image.load()
+    block = block or image.info.get("exif") or b""
+    # Of no influence on the colours, and convert() would warn that it can't keep it.
+    image.info.pop("transparency", None)
+    # Pillow turns TIFF by itself.
+    if exif == "transpose" and kind != "TIFF" and (turn := orientation(block)) != UPRIGHT:
+        image = image.transpose(_TURNS[turn])
+    return _rgb(image)
+
+
+def _check_pixels(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.pixels:
+        raise ImageError(
+            f"the picture claims {width:,} x {height:,} pixels, more than the limit of {limits.pixels:,}",
+            hint="refused before decoding; shrink the picture if it is real",
+        )
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """(width, height) of the three kinds of WebP (RFC 9649, 2.5 to 2.7)."""
+    if data[12:16] == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if data[12:16] == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", data, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _may_warn(data: bytes, kind: str) -> bool:
+    """Whether Pillow's reader of this format has warnings to give: of bad tags, sizes, animations."""
+    return kind in ("TIFF", "GIF") or (kind == "PNG" and b"acTL" in data)
+
+
+_filters_lock = threading.Lock()
+
+
+@contextmanager
+def _quietly(needed: bool) -> Iterator[None]:
+    """Silence Pillow. The filters of ``warnings`` belong to all threads: only where it is needed."""
+    if not needed:
+        yield
+        return
+    with _filters_lock, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # 16-bit grey. Pillow's "I" has 32 bits, its readers fill 16 of them.
+        high_byte = (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)
+        return Image.fromarray(high_byte).convert("RGB")
+    return image.convert("RGB")

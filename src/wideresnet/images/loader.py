@@ -1,0 +1,107 @@
+"""Many pictures to ordered batches, decoded in threads, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.errors import ConfigError, ImageError
+from wideresnet.images.decode import DEFAULT_LIMITS, Limits, open_picture
+from wideresnet.images.preprocess import preprocess, preprocess_picture
+from wideresnet.records import Batch, Exif, Failure, Item, Preprocess
+
+Outcome = tuple[Item, NDArray[np.uint8] | Failure]
+
+
+def load_batches(
+    items: Iterable[Item],
+    spec: Preprocess,
+    *,
+    batch_size: int,
+    threads: int,
+    exif: Exif = "ignore",
+    limits: Limits = DEFAULT_LIMITS,
+) -> Iterator[Batch]:
+    """Batches of ``batch_size`` consecutive items, in order; the last may be smaller.
+
+    What can't be read is a Failure in its batch. ``items`` may be endless: it is pulled from the
+    calling thread, at most two batches ahead of the one that was last yielded. Closing the iterator
+    (or an error in the caller's loop) ends the threads. Decoding runs in ``threads`` threads beside
+    the caller; with 1 it runs in the calling thread.
+
+    Raises ConfigError for a batch size or number of threads below 1.
+    """
+    if batch_size < 1 or threads < 1:
+        raise ConfigError(f"batch size and threads must be at least 1, got {batch_size} and {threads}")
+    read = partial(_read, spec=spec, exif=exif, limits=limits)
+    outcomes = map(read, items) if threads == 1 else _in_threads(read, items, threads, 2 * batch_size)
+    return _batches(outcomes, spec.crop, batch_size)
+
+
+def read_crop(
+    source: Path | bytes | NDArray[np.uint8],
+    spec: Preprocess,
+    *,
+    exif: Exif = "ignore",
+    limits: Limits = DEFAULT_LIMITS,
+) -> NDArray[np.uint8]:
+    """A file, encoded bytes or RGB uint8 [H, W, 3] -> what the network sees: RGB uint8 [S, S, 3].
+
+    The same as ``preprocess(decode(source), spec)``, sooner. Raises ImageError.
+    """
+    if isinstance(source, np.ndarray):
+        return preprocess(source, spec)
+    return preprocess_picture(open_picture(source, exif=exif, limits=limits), spec)
+
+
+def _read(item: Item, spec: Preprocess, exif: Exif, limits: Limits) -> Outcome:
+    try:
+        return item, read_crop(item.source, spec, exif=exif, limits=limits)
+    except ImageError as error:
+        return item, Failure(path=item.path, error=error.message, hint=error.hint)
+
+
+def _in_threads(
+    read: Callable[[Item], Outcome], items: Iterable[Item], threads: int, ahead: int
+) -> Iterator[Outcome]:
+    """``map(read, items)`` with at most ``ahead`` items begun and not yet handed out."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    running: deque[Future[Outcome]] = deque()
+    try:
+        for item in items:
+            running.append(pool.submit(read, item))
+            if len(running) >= ahead:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _batches(outcomes: Iterator[Outcome], crop: int, batch_size: int) -> Iterator[Batch]:
+    try:
+        while group := list(islice(outcomes, batch_size)):
+            yield _batch(group, crop)
+    finally:
+        # A generator that waits in a list of ours is closed now, not when it is collected.
+        close = getattr(outcomes, "close", None)
+        if close is not None:
+            close()
+
+
+def _batch(group: list[Outcome], crop: int) -> Batch:
+    readable = [(item, pixels) for item, pixels in group if not isinstance(pixels, Failure)]
+    return Batch(
+        pixels=np.stack([pixels for _, pixels in readable])
+        if readable
+        else np.empty((0, crop, crop, 3), np.uint8),
+        items=tuple(item for item, _ in readable),
+        failures=tuple(failure for _, failure in group if isinstance(failure, Failure)),
+    )

@@ -1,0 +1,88 @@
+"""What bytes are, by their first few: which reader they need, or what they are instead of a picture."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Signatures of the formats' own specifications; these are the formats that we read.
+_PICTURES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
+    ("JPEG", re.compile(rb"\xff\xd8\xff")),
+    ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n")),
+    ("GIF", re.compile(rb"GIF8[79]a")),
+    ("WebP", re.compile(rb"RIFF....WEBPVP8", re.DOTALL)),
+    ("BMP", re.compile(rb"BM")),
+    ("TIFF", re.compile(rb"II\*\0|MM\0\*|II\x2b\0|MM\0\x2b")),
+    ("PPM", re.compile(rb"P[1-6]\s")),
+    ("JPEG 2000", re.compile(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n")),
+    ("AVIF", re.compile(rb"....ftypavi[fs]", re.DOTALL)),
+)
+READABLE = ", ".join(name for name, _ in _PICTURES)
+
+
+@dataclass(frozen=True)
+class NoPicture:
+    """What some bytes are instead of a picture, and what to do about it."""
+
+    what: str
+    hint: str
+
+
+_AGAIN = "it was probably cut short in a copy or download: fetch it again"
+_OTHERS: tuple[tuple[re.Pattern[bytes], NoPicture], ...] = (
+    (re.compile(rb"%PDF-"), NoPicture("a PDF document", "save its page as PNG first")),
+    (re.compile(rb"PK\x03\x04"), NoPicture("a ZIP archive", "unpack it first")),
+    (re.compile(rb"\x1f\x8b"), NoPicture("gzip-compressed data", "unpack it first")),
+    (
+        re.compile(rb"....ftyp(hei[cfmsx]|hev[cm]|mif1|msf1)", re.DOTALL),
+        NoPicture("a HEIC photograph", "convert it to JPEG first"),
+    ),
+    (re.compile(rb"....ftyp", re.DOTALL), NoPicture("a video", "save a frame as a picture first")),
+    (re.compile(rb"8BPS"), NoPicture("a Photoshop document", "export it as PNG first")),
+    (
+        re.compile(rb"version https://git-lfs"),
+        NoPicture("a Git LFS pointer", "fetch the real file with 'git lfs pull'"),
+    ),
+)
+
+
+def picture_format(data: bytes) -> str | None:
+    """The name of the picture format of these bytes, or None when it is none that we read."""
+    return next((name for name, signature in _PICTURES if signature.match(data)), None)
+
+
+def no_picture(data: bytes) -> NoPicture:
+    """What bytes without a picture's signature are, for an error's words."""
+    if not data:
+        return NoPicture("an empty file", _AGAIN)
+    head = data[:4096].removeprefix(b"\xef\xbb\xbf")
+    if (markup := _markup(head)) is not None:
+        return markup
+    for signature, found in _OTHERS:
+        if signature.match(head):
+            return found
+    if not any(data[:4096]):
+        return NoPicture("nothing but zero bytes", _AGAIN)
+    if _is_text(head):
+        return NoPicture("text", f"give a picture: {READABLE}")
+    return NoPicture("data of an unknown kind", f"give a picture: {READABLE}")
+
+
+def _markup(head: bytes) -> NoPicture | None:
+    text = head.lstrip().lower()
+    if not text.startswith(b"<"):
+        return None
+    if any(tag in text for tag in (b"<!doctype html", b"<html", b"<head", b"<body")):
+        return NoPicture("an HTML page", "a download probably saved an error page under the picture's name")
+    if b"<svg" in text:
+        return NoPicture("an SVG drawing", "a drawing has no pixels: export it as PNG first")
+    return None
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        # A character may be cut in two at the end of the head.
+        text = head.decode("utf-8", errors="strict" if len(head) < 4000 else "ignore")
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in "\t\r\n\f" for character in text)

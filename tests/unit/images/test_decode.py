@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import sys
+import threading
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, ImageOps
+
+from shared import SHARED, needs_shared
+from wideresnet.errors import ImageError
+from wideresnet.images.decode import Limits, decode, open_picture
+
+FIXTURES = Path(__file__).parents[2] / "golden" / "fixtures"
+PICTURES = SHARED / "pictures"
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and then stops."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    idat = b"IDAT" + zlib.compress(b"\0" * 100)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part))
+        for part in (chunk, idat)
+    )
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.iterdir()), ids=lambda path: path.name)
+def test_every_fixture_is_rgb_uint8(path):
+    """Files and bytes give the same [H, W, 3] uint8, and no warning (pytest makes them errors)."""
+    image = decode(path)
+    assert image.dtype == np.uint8
+    assert image.ndim == 3
+    assert image.shape[2] == 3
+    np.testing.assert_array_equal(decode(path.read_bytes()), image)
+
+
+def test_16_bit_grey_is_scaled_not_clipped():
+    grey = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+    expected = [[[v] * 3 for v in (0, 0, 1, 128, 255)]]
+    for kind in ("PNG", "TIFF"):
+        assert decode(encoded(Image.fromarray(grey), kind)).tolist() == expected
+
+
+def test_alpha_is_dropped_not_blended():
+    image = Image.new("RGBA", (2, 2), (10, 200, 30, 0))
+    assert (decode(encoded(image, "PNG")) == (10, 200, 30)).all()
+
+
+def test_an_animation_gives_its_first_frame():
+    red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    for kind, options in (("GIF", {}), ("PNG", {}), ("WEBP", {"lossless": True})):
+        data = encoded(red, kind, save_all=True, append_images=[blue], **options)
+        assert (decode(data) == (255, 0, 0)).all(), kind
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_transpose_turns_as_pillow_does(turn, kind):
+    """All eight orientations, in every format that carries EXIF; "ignore" leaves the pixels alone."""
+    pixels = np.random.default_rng(turn).integers(0, 256, (5, 7, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    data = encoded(Image.fromarray(pixels), kind, exif=exif)
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(
+            decode(data, exif="transpose"), ImageOps.exif_transpose(image).convert("RGB")
+        )
+        np.testing.assert_array_equal(decode(data), image.convert("RGB"))
+
+
+def test_pillow_turns_tiff_itself_and_we_do_not_turn_it_twice():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.new("RGB", (7, 5)), "TIFF", exif=exif)
+    assert decode(data).shape == decode(data, exif="transpose").shape == (7, 5, 3)
+
+
+def test_damaged_exif_reads_as_upright_and_silently():
+    """Pillow itself warns about this file."""
+    path = FIXTURES / "broken_exif.jpg"
+    with pytest.warns(UserWarning, match="Corrupt EXIF data"), Image.open(path):
+        pass
+    assert decode(path, exif="transpose").shape == (73, 97, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "an empty file"),
+        (b"<html><body>404</body></html>", "an HTML page"),
+        (b"\xef\xbb\xbf<!DOCTYPE html>\n<html>", "an HTML page"),
+        (b"<?xml version='1.0'?>\n<!-- x --><svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
+        (b"this is not a picture\n", "text"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC photograph"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"\0" * 100, "zero bytes"),
+        (bytes(range(128, 256)) * 9, "data of an unknown kind"),
+    ],
+)
+def test_what_is_no_picture_is_named(data, words):
+    """The message says what the bytes are, the hint what to do."""
+    with pytest.raises(ImageError, match=words) as caught:
+        decode(data)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["rgb.png", "tall.jpg", "still.webp", "animated.gif", "bitmap.bmp", "lzw.tif"]
+)
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.4])
+def test_a_file_cut_short_is_an_error(name, share):
+    """Never grey filler counted as a picture."""
+    data = (FIXTURES / name).read_bytes()
+    with pytest.raises(ImageError):
+        decode(data[: max(4, int(len(data) * share))])
+
+
+def test_noise_behind_every_signature_is_an_error():
+    """Whatever Pillow's readers stumble over comes out as ImageError, without a warning."""
+    rng = np.random.default_rng(0)
+    signatures = [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\0\1\0\0WEBPVP8X", b"BM"]
+    signatures += [
+        b"II*\0\x08\0\0\0",
+        b"MM\0*\0\0\0\x08",
+        b"P6\n",
+        b"\xff\x4f\xff\x51",
+        b"\0\0\0\x1cftypavif",
+    ]
+    for signature in signatures:
+        for size in (0, 30, 500):
+            with pytest.raises(ImageError):
+                decode(signature + rng.bytes(size))
+
+
+def test_damaged_bytes_give_a_picture_or_an_image_error():
+    """Flipping bytes anywhere in any fixture raises nothing else and warns of nothing."""
+    rng = np.random.default_rng(1)
+    for path in sorted(FIXTURES.iterdir()):
+        original = path.read_bytes()
+        for _ in range(12):
+            damaged = bytearray(original)
+            for place in rng.integers(0, len(damaged), 8):
+                damaged[place] = rng.integers(256)
+            with suppress(ImageError):
+                decode(bytes(damaged), exif="transpose", limits=Limits(pixels=10**6))
+
+
+def test_a_bomb_is_refused_by_its_header():
+    """3.6 gigapixels in 100 bytes: refused, and the message shows the size and the limit."""
+    with pytest.raises(ImageError, match=r"60,000 x 60,000 pixels, more than the limit of 178,956,970"):
+        decode(png_header(60_000, 60_000))
+
+
+def test_sizes_that_pillow_warns_of_are_decoded_in_silence():
+    """Between Pillow's warning and its limit; the warning would be an error here, and not this one."""
+    with pytest.raises(ImageError, match="damaged PNG picture: image file is truncated"):
+        decode(png_header(10_000, 10_000))
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"lossless": False}, {"exif": b"Exif\0\0II*\0"}])
+def test_the_size_of_a_webp_is_known_before_its_canvas_is_made(options):
+    data = encoded(Image.new("RGB", (300, 200)), "WEBP", **options)
+    assert decode(data, limits=Limits(pixels=60_000)).shape == (200, 300, 3)
+    with pytest.raises(ImageError, match="300 x 200"):
+        decode(data, limits=Limits(pixels=59_999))
+
+
+def test_limits_of_bytes_hold_for_files_and_bytes():
+    path = FIXTURES / "rgb.png"
+    size = path.stat().st_size
+    decode(path, limits=Limits(bytes=size))
+    for source in (path, path.read_bytes()):
+        with pytest.raises(ImageError, match="larger than the limit"):
+            decode(source, limits=Limits(bytes=size - 1))
+
+
+def test_paths_that_cannot_be_read_are_image_errors(tmp_path):
+    with pytest.raises(ImageError, match="no such file"):
+        decode(tmp_path / "missing.jpg")
+    with pytest.raises(ImageError, match="a folder"):
+        decode(tmp_path)
+    with pytest.raises(ImageError, match="cannot be read"):
+        decode(tmp_path / ("x" * 300))
+    with pytest.raises(ImageError, match="cannot be read"):
+        decode(tmp_path / "zero\0byte")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_an_image_error(tmp_path):
+    path = tmp_path / "secret.png"
+    path.write_bytes((FIXTURES / "rgb.png").read_bytes())
+    path.chmod(0)
+    with pytest.raises(ImageError, match="cannot be read: Permission denied"):
+        decode(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a named pipe")
+def test_a_pipe_is_read_to_its_end(tmp_path):
+    """``wrn classify <(curl ...)``"""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=((FIXTURES / "tall.jpg").read_bytes(),))
+    writer.start()
+    assert decode(pipe).shape == (83, 61, 3)
+    writer.join()
+
+
+def test_pillows_and_pythons_state_stay_as_they_were():
+    """No global of Pillow and no warning filter changes, also with many threads at once."""
+
+    def state():
+        return Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)
+
+    before = state()
+    paths = sorted(FIXTURES.iterdir()) * 4
+    with ThreadPoolExecutor(8) as pool:
+        shapes = list(pool.map(lambda path: decode(path, exif="transpose").shape, paths))
+    assert shapes[: len(paths) // 4] * 4 == shapes
+    assert state() == before
+
+
+def test_the_picture_is_loaded_and_rgb():
+    picture = open_picture(FIXTURES / "palette.png")
+    assert (picture.mode, picture.size) == ("RGB", (97, 73))
+
+
+@needs_shared("pictures", "good")
+def test_every_good_picture_reads_as_pillow_reads_it():
+    """Real files in every awkward encoding; 16-bit grey apart, which Pillow clips to white."""
+    for path in sorted((PICTURES / "good").iterdir()):
+        image = decode(path)
+        if path.name == "grey_16bit.png":
+            assert 50 < image.mean() < 200
+            continue
+        with Image.open(path) as expected:
+            np.testing.assert_array_equal(image, np.asarray(expected.convert("RGB")), err_msg=path.name)
+
+
+@needs_shared("pictures", "good")
+def test_real_photographs_are_turned_upright():
+    upright = decode(PICTURES / "good" / "exif_orientation_3.jpg", exif="transpose")
+    for turn in (6, 8):
+        other = decode(PICTURES / "good" / f"exif_orientation_{turn}.jpg", exif="transpose")
+        assert not np.array_equal(other, decode(PICTURES / "good" / f"exif_orientation_{turn}.jpg"))
+        assert other.shape == upright.shape
+
+
+@needs_shared("pictures", "bad")
+def test_every_bad_picture_is_a_clear_error():
+    expected = json.loads((PICTURES / "expected.json").read_text(encoding="utf-8"))["expected"]
+    paths = sorted((PICTURES / "bad").iterdir())
+    assert {f"bad/{path.name}" for path in paths} <= set(expected)
+    for path in paths:
+        with pytest.raises(ImageError) as caught:
+            decode(path)
+        assert caught.value.message
+        assert caught.value.hint

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wideresnet.errors import ConfigError
+from wideresnet.images.loader import load_batches
+from wideresnet.records import Item, Preprocess
+
+FIXTURES = Path(__file__).parents[2] / "golden" / "fixtures"
+SPEC = Preprocess(resize=8, crop=8)
+THREADS = pytest.mark.parametrize("threads", [1, 3])
+
+
+def flat(value: int) -> np.ndarray:
+    return np.full((8, 8, 3), value % 256, np.uint8)
+
+
+def numbered(n: int) -> list[Item]:
+    """Items whose pixels say their number."""
+    return [Item(str(k), flat(k), label=k) for k in range(n)]
+
+
+def decoders() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+@THREADS
+def test_batches_are_in_order_and_complete(threads):
+    batches = list(load_batches(numbered(23), SPEC, batch_size=5, threads=threads))
+    assert [len(batch.items) for batch in batches] == [5, 5, 5, 5, 3]
+    assert [item.label for batch in batches for item in batch.items] == list(range(23))
+    assert [int(p[0, 0, 0]) for batch in batches for p in batch.pixels] == list(range(23))
+    assert all(batch.pixels.shape[1:] == (8, 8, 3) and batch.pixels.dtype == np.uint8 for batch in batches)
+    assert batches[0].pixels.flags.writeable
+
+
+@THREADS
+def test_a_bad_file_is_one_failure_and_the_run_goes_on(threads, tmp_path):
+    """Files, bytes and arrays mixed; the failure carries path, error and hint."""
+    items = [
+        Item("good", FIXTURES / "rgb.png"),
+        Item("missing", tmp_path / "missing.jpg"),
+        Item("bytes", (FIXTURES / "tall.jpg").read_bytes()),
+        Item("page", b"<html></html>"),
+        Item("array", flat(7)),
+    ]
+    (batch,) = load_batches(items, SPEC, batch_size=8, threads=threads)
+    assert [item.path for item in batch.items] == ["good", "bytes", "array"]
+    assert [failure.path for failure in batch.failures] == ["missing", "page"]
+    assert batch.pixels.shape == (3, 8, 8, 3)
+    assert "no such file" in batch.failures[0].error
+    assert batch.failures[1].hint
+
+
+@THREADS
+def test_a_batch_of_failures_has_no_pixels(threads):
+    (batch,) = load_batches([Item("a", b""), Item("b", b"")], SPEC, batch_size=2, threads=threads)
+    assert batch.pixels.shape == (0, 8, 8, 3)
+    assert len(batch.failures) == 2
+
+
+@THREADS
+def test_no_items_no_batches(threads):
+    assert list(load_batches([], SPEC, batch_size=4, threads=threads)) == []
+
+
+@THREADS
+def test_an_endless_list_is_pulled_no_more_than_two_batches_ahead(threads):
+    """Memory stays bounded, and stopping early ends the threads."""
+    pulled = itertools.count()
+    items = (Item(str(k), flat(k)) for k in iter(lambda: next(pulled), None))
+    batches = load_batches(items, SPEC, batch_size=4, threads=threads)
+    for seen in range(1, 6):
+        next(batches)
+        assert int(repr(pulled)[6:-1]) <= 4 * (seen + 2)
+    batches.close()
+    assert decoders() == []
+
+
+@THREADS
+def test_nothing_is_pulled_before_the_first_batch_is_asked_for(threads):
+    def items():
+        pytest.fail("pulled too early")
+        yield
+
+    load_batches(items(), SPEC, batch_size=4, threads=threads)
+
+
+@THREADS
+def test_an_error_of_the_list_itself_comes_through_and_ends_the_threads(threads):
+    def items():
+        yield from numbered(6)
+        raise OSError("the network drive is gone")
+
+    with pytest.raises(OSError, match="network drive"):
+        list(load_batches(items(), SPEC, batch_size=2, threads=threads))
+    assert decoders() == []
+
+
+def test_an_error_in_the_callers_loop_ends_the_threads():
+    def run():
+        for _ in load_batches(numbered(500), SPEC, batch_size=2, threads=3):
+            raise RuntimeError("engine gone")
+
+    with pytest.raises(RuntimeError, match="engine gone"):
+        run()
+    assert decoders() == []
+
+
+def test_our_own_faults_are_not_failures():
+    """Only ImageError is a picture's fault."""
+    with pytest.raises(AttributeError):
+        list(load_batches([Item("x", "a string")], SPEC, batch_size=1, threads=2))  # type: ignore[arg-type]
+
+
+def test_photographs_are_turned_when_asked():
+    picture = Item("turned", FIXTURES / "orientation_6.jpg")
+    shots = [
+        next(load_batches([picture], SPEC, batch_size=1, threads=1, exif=exif)).pixels
+        for exif in ("ignore", "transpose")
+    ]
+    assert not np.array_equal(*shots)
+
+
+def test_one_thread_needs_no_pool():
+    batches = load_batches(numbered(9), SPEC, batch_size=2, threads=1)
+    next(batches)
+    assert decoders() == []
+
+
+@pytest.mark.parametrize(("batch_size", "threads"), [(0, 1), (1, 0)])
+def test_sizes_below_one_are_refused_at_once(batch_size, threads):
+    with pytest.raises(ConfigError):
+        load_batches([], SPEC, batch_size=batch_size, threads=threads)
+
+
+def test_threads_give_the_same_as_one(tmp_path):
+    rng = np.random.default_rng(0)
+    items = []
+    for k in range(30):
+        path = tmp_path / f"{k}.jpg"
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8)).save(path)
+        items.append(Item(path.name, path))
+    one, many = (
+        np.concatenate([batch.pixels for batch in load_batches(items, SPEC, batch_size=7, threads=threads)])
+        for threads in (1, 4)
+    )
+    np.testing.assert_array_equal(one, many)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from wideresnet.errors import ImageError
+from wideresnet.images.preprocess import crop_range, preprocess, resized_size
+from wideresnet.records import Preprocess
+
+specs = st.builds(
+    Preprocess,
+    resize=st.integers(4, 60),
+    crop=st.integers(4, 60),
+    interpolation=st.sampled_from(["bilinear", "bicubic"]),
+    mode=st.sampled_from(["shortest", "squash"]),
+)
+
+
+def torchvisions(image: np.ndarray, spec: Preprocess) -> np.ndarray:
+    """Resize as one call of Pillow, then torchvision's ``center_crop`` with its padding."""
+    picture = Image.fromarray(image)
+    width, height = picture.size
+    if spec.mode == "squash":
+        size = (spec.resize, spec.resize)
+    elif width <= height:
+        size = (spec.resize, int(spec.resize * height / width))
+    else:
+        size = (int(spec.resize * width / height), spec.resize)
+    pixels = np.asarray(picture.resize(size, Image.Resampling[spec.interpolation.upper()]))
+    crop = spec.crop
+    missing_h, missing_w = max(0, crop - size[1]), max(0, crop - size[0])
+    pixels = np.pad(
+        pixels,
+        ((missing_h // 2, (missing_h + 1) // 2), (missing_w // 2, (missing_w + 1) // 2), (0, 0)),
+    )
+    top, left = round((pixels.shape[0] - crop) / 2.0), round((pixels.shape[1] - crop) / 2.0)
+    return pixels[top : top + crop, left : left + crop]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(1, 90), st.integers(1, 90), specs, st.integers(0, 2**32 - 1))
+def test_equal_to_a_plain_resize_and_crop(width, height, spec, seed):
+    """Cutting columns between Pillow's passes changes no pixel, whatever order this Pillow has."""
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    result = preprocess(image, spec)
+    assert result.shape == (spec.crop, spec.crop, 3)
+    np.testing.assert_array_equal(result, torchvisions(image, spec))
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (600, 600), (1000, 225), (225, 1000), (200, 900)])
+@pytest.mark.parametrize("spec", [Preprocess(256, 224), Preprocess(303, 288, "bicubic")])
+def test_equal_at_the_sizes_of_photographs(size, spec):
+    image = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    np.testing.assert_array_equal(preprocess(image, spec), torchvisions(image, spec))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((500, 375), (341, 256)),
+        ((375, 500), (256, 341)),
+        ((257, 256), (257, 256)),
+        ((1000, 225), (1137, 256)),
+        ((1, 1), (256, 256)),
+        ((2, 300), (256, 38400)),
+    ],
+)
+def test_the_long_side_is_truncated(size, expected):
+    """500 x 375 at 256: 341.33 becomes 341; 1000 x 225: 1137.78 becomes 1137."""
+    assert resized_size(*size, Preprocess(256, 224)) == expected
+
+
+def test_squash_takes_no_heed_of_the_aspect_ratio():
+    assert resized_size(1000, 225, Preprocess(256, 224, mode="squash")) == (256, 256)
+
+
+@pytest.mark.parametrize(
+    ("length", "start"),
+    [(224, 0), (225, 0), (226, 1), (227, 2), (228, 2), (229, 2), (256, 16), (257, 16), (259, 18)],
+)
+def test_the_crop_offset_is_rounded_halves_to_even(length, start):
+    """0.5 becomes 0, 1.5 becomes 2, 2.5 becomes 2."""
+    assert crop_range(length, 224) == range(start, start + 224)
+
+
+def test_a_resize_below_the_crop_is_padded_black():
+    image = np.full((10, 10, 3), 255, np.uint8)
+    result = preprocess(image, Preprocess(resize=3, crop=6))
+    assert result[1:4, 1:4].min() == 255
+    assert result.sum() == 9 * 3 * 255
+
+
+def test_a_picture_of_the_right_size_comes_back_as_a_new_writeable_array():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    kept = image.copy()
+    result = preprocess(image, Preprocess(8, 8))
+    np.testing.assert_array_equal(result, image)
+    result[:] = 0
+    np.testing.assert_array_equal(image, kept)
+
+
+def test_views_and_read_only_arrays_are_fine():
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    spec = Preprocess(12, 10)
+    turned = image.transpose(1, 0, 2)
+    turned.flags.writeable = False
+    np.testing.assert_array_equal(preprocess(turned, spec), preprocess(turned.copy(), spec))
+
+
+def test_too_thin_a_picture_is_an_error_not_gigabytes():
+    for shape in ((65_535, 1, 3), (1, 65_535, 3)):
+        with pytest.raises(ImageError, match="too thin"):
+            preprocess(np.zeros(shape, np.uint8), Preprocess(256, 224))
+
+
+def test_an_empty_array_is_an_error():
+    with pytest.raises(ImageError, match="no pixels"):
+        preprocess(np.zeros((0, 5, 3), np.uint8), Preprocess(256, 224))
