@@ -1,0 +1,175 @@
+"""One file by HTTP(S): resumed where it was cut, retried, checked by hash, put in place in one step.
+
+Standard library only, so that proxies and certificates follow the system's settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from filelock import FileLock
+
+from wideresnet.errors import DownloadError
+
+# Called with bytes present so far and, where the server says, bytes in all.
+Progress = Callable[[int, int | None], None]
+
+CHUNK_BYTES: Final = 1 << 20
+# Of an OSError, only these are about the connection; the rest is about the disk.
+CONNECTION_FAULTS: Final = (
+    URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError,
+)  # fmt: skip
+# Statuses that may pass: request timeout, too early, too many requests; and every 5xx.
+PASSING: Final = frozenset((408, 425, 429))
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to go on. ``attempts`` count in a row without a new byte; the pause doubles each time."""
+
+    attempts: int = 5
+    pause_s: float = 0.5
+    timeout_s: float = 30.0                        # of one connection attempt or one silent read
+
+
+PATIENT: Final = Patience()
+
+
+def download(
+    url: str,
+    target: Path,
+    sha256_prefix: str,
+    progress: Progress | None = None,
+    patience: Patience = PATIENT,
+) -> Path:
+    """Fetch ``url`` to ``target``, whose SHA-256 must begin with ``sha256_prefix`` (lower-case hex).
+
+    What has come so far lies in ``TARGET.part``: a cut connection, or a later call, goes on from there.
+    A lock file makes a second process wait and then find the file. Raises DownloadError if the server
+    refuses, nothing more comes, the disk is full, or the hash is wrong (the file is deleted then).
+    """
+    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(target.name + ".lock")):
+            if not target.exists():
+                _fetch_whole(url, part, progress, patience)
+                _check(part, url, sha256_prefix)
+                os.replace(part, target)
+    except OSError as error:
+        raise DownloadError(
+            f"cannot write {target}: {error.strerror or error}", hint="WRN_CACHE=DIR puts the cache elsewhere"
+        ) from error
+    return target
+
+
+def _fetch_whole(url: str, part: Path, progress: Progress | None, patience: Patience) -> None:
+    """Attempt after attempt until the server has nothing more to send."""
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            _attempt(url, part, progress, patience.timeout_s)
+            return
+        except CONNECTION_FAULTS as error:
+            failures = 1 if _size(part) > before else failures + 1
+            if not _may_pass(error) or failures >= patience.attempts:
+                raise DownloadError(
+                    f"cannot download {url}: {_reason(error)}",
+                    hint=f"try again (it goes on after {_size(part):,} bytes), or fetch the file by other"
+                    " means and give it with --weights FILE",
+                ) from error
+            time.sleep(patience.pause_s * 2 ** (failures - 1))
+
+
+def _attempt(url: str, part: Path, progress: Progress | None, timeout_s: float) -> None:
+    """One request that appends to ``part``; returns when the file is complete, raises if it was cut."""
+    start = _size(part)
+    # Without identity, a server may compress, and the range would count other bytes.
+    headers = {"User-Agent": "wideresnet", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    try:
+        with urlopen(Request(url, headers=headers), timeout=timeout_s) as response:
+            if urlsplit(url).scheme == "https" and urlsplit(response.url).scheme != "https":
+                raise DownloadError(f"{url} was redirected to {response.url}, which is not encrypted")
+            if response.status != 206 or _range_start(response) != start:
+                start = 0                          # the server ignored the range and sends it all again
+            _save(response, part, start, progress)
+    except HTTPError as error:
+        error.close()
+        if error.code != 416 or not start:
+            raise
+        # Nothing lies after what we have: either it is whole, or it is junk. The hash tells.
+        if _total(error.headers.get("Content-Range", "")) != start:
+            part.unlink()
+            raise http.client.HTTPException("what was there did not fit; starting anew") from error
+
+
+def _save(
+    response: http.client.HTTPResponse, part: Path, start: int, progress: Progress | None
+) -> None:
+    """Write the body after the first ``start`` bytes of ``part``; raises if it ends before its length."""
+    length = response.headers.get("Content-Length")
+    total = start + int(length) if length and length.isdecimal() else None
+    done = start
+    with part.open("r+b" if start else "wb") as file:
+        file.seek(start)
+        file.truncate()
+        while chunk := response.read(CHUNK_BYTES):
+            file.write(chunk)
+            done += len(chunk)
+            if progress:
+                progress(done, total)
+    if total is not None and done < total:
+        raise http.client.HTTPException(f"the connection was cut after {done:,} of {total:,} bytes")
+
+
+def _check(part: Path, url: str, sha256_prefix: str) -> None:
+    """Delete ``part`` and raise DownloadError if its hash is not what it should be."""
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(sha256_prefix):
+        part.unlink()
+        raise DownloadError(
+            f"{url} is not the file it should be: its SHA-256 is {found}, expected {sha256_prefix}"
+            f"{'…' if len(sha256_prefix) < 64 else ''}",
+            hint="it was deleted; try again, and if it stays so, the server's copy or a proxy is to blame",
+        )
+
+
+def _may_pass(error: Exception) -> bool:
+    return not isinstance(error, HTTPError) or error.code in PASSING or error.code >= 500
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HTTPError):
+        return f"the server answers {error.code} {error.reason}"
+    return str(error.reason if isinstance(error, URLError) else error)
+
+
+def _range_start(response: http.client.HTTPResponse) -> int | None:
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(match[1]) if match else None
+
+
+def _total(content_range: str) -> int | None:
+    """The 9 of ``bytes */9``."""
+    match = re.search(r"/(\d+)$", content_range)
+    return int(match[1]) if match else None
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

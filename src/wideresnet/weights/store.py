@@ -1,0 +1,171 @@
+"""The file of a set of weights on this disk: from the cache, or downloaded once.
+
+    WRN_CACHE=DIR      where files are kept (else $XDG_CACHE_HOME/wideresnet, else ~/.cache/wideresnet)
+    WRN_OFFLINE=1      never open a connection
+    WRN_MIRROR=URL     take the publishers' files from here instead: replaces scheme and host of their URLs
+
+These, and ``HF_ENDPOINT`` for the hub (huggingface_hub reads it), are the only environment variables that
+``weights`` knows.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from wideresnet.errors import DownloadError
+from wideresnet.weights.catalogue import Weights
+from wideresnet.weights.download import PATIENT, Patience, Progress, download
+from wideresnet.weights.read import sha256_of
+
+HUB_FILE: Final = "model.safetensors"
+
+
+def fetch(
+    weights: Weights,
+    *,
+    cache: Path | None = None,
+    offline: bool = False,
+    progress: Progress | None = None,
+    patience: Patience = PATIENT,
+) -> Path:
+    """The file of ``weights``: the publisher's if it can be had, else the hub's of the same set.
+
+    A cached file of the publisher is checked against its hash before use, so one put there by hand is as
+    good as one downloaded; a damaged one is fetched again. Raises DownloadError if it is not here and
+    cannot be had.
+    """
+    folder = cache or cache_folder()
+    target, hub_copy = _places(weights, folder)
+    if target.exists() and sha256_of(target).startswith(weights.sha256_prefix):
+        return target
+    if hub_copy.exists():
+        return hub_copy
+    if offline or _flag("WRN_OFFLINE"):
+        state = "damaged on" if target.exists() else "not on"
+        raise DownloadError(
+            f"{weights.name} is {state} this machine, and offline mode is on",
+            hint=f"put {weights.file_name} at {target}, or give any copy with --weights FILE;"
+            f" it comes from {weights.urls[0]}",
+        )
+    target.unlink(missing_ok=True)
+    return _first_that_works(weights, folder, progress, patience)
+
+
+def is_cached(weights: Weights, cache: Path | None = None) -> bool:
+    """Whether ``fetch`` will find a file without a connection (its hash is not checked here)."""
+    return any(place.exists() for place in _places(weights, cache or cache_folder()))
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights are kept; it may not exist yet."""
+    if own := os.environ.get("WRN_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "wideresnet"
+
+
+def fetch_from_hub(
+    weights: Weights, folder: Path, progress: Progress | None = None, endpoint: str | None = None
+) -> Path:
+    """``model.safetensors`` of the hub repository, checked against the SHA-256 that the hub states for it.
+
+    Raises DownloadError. ``endpoint`` is another hub's address; by default HF_ENDPOINT or the hub itself.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    target = _places(weights, folder)[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(target.name + ".lock")):
+        if target.exists():
+            return target
+        try:
+            url = hf_hub_url(weights.hub, HUB_FILE, endpoint=endpoint)
+            stated = get_hf_file_metadata(url, endpoint=endpoint).etag
+            path = Path(
+                hf_hub_download(
+                    weights.hub, HUB_FILE, endpoint=endpoint,
+                    local_dir=folder / "hub" / weights.hub, tqdm_class=_bar_for(progress),
+                )
+            )  # fmt: skip
+        # Everything: which HTTP library's errors come through differs between releases of huggingface_hub.
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DownloadError(
+                f"cannot download {weights.hub} from the hub: {reason}",
+                hint="try again, or give a file with --weights FILE",
+            ) from error
+        found = sha256_of(path)
+        if found != stated:
+            path.unlink()
+            raise DownloadError(
+                f"{weights.hub} is not the file it should be: its SHA-256 is {found}, expected {stated}",
+                hint="it was deleted; try again",
+            )
+        # Only now does it get the name under which it is trusted.
+        os.replace(path, target)
+    return target
+
+
+def _places(weights: Weights, folder: Path) -> tuple[Path, Path]:
+    """Where the publisher's file and the hub's file of a set lie in the cache."""
+    return folder / weights.file_name, folder / f"{weights.hub.rpartition('/')[2]}.safetensors"
+
+
+def _first_that_works(
+    weights: Weights, folder: Path, progress: Progress | None, patience: Patience
+) -> Path:
+    """Every URL in turn, then the hub. The first error is raised: it is about the preferred source."""
+    first: DownloadError | None = None
+    for url in weights.urls:
+        try:
+            target = folder / weights.file_name
+            return download(mirrored(url), target, weights.sha256_prefix, progress, patience)
+        except DownloadError as error:
+            first = first or error
+    # Behind a mirror, nobody expects a connection to the outside unless the hub has a mirror too.
+    if first is None or not os.environ.get("WRN_MIRROR") or os.environ.get("HF_ENDPOINT"):
+        try:
+            return fetch_from_hub(weights, folder, progress)
+        except DownloadError as error:
+            first = first or error
+    raise first
+
+
+def mirrored(url: str) -> str:
+    """``url``, or with WRN_MIRROR set the same path below the mirror."""
+    mirror = os.environ.get("WRN_MIRROR")
+    return mirror.rstrip("/") + urlsplit(url).path if mirror else url
+
+
+def _flag(name: str) -> bool:
+    return os.environ.get(name, "").lower() not in ("", "0", "false", "no")
+
+
+def _bar_for(progress: Progress | None) -> type[Any]:
+    """A stand-in for tqdm's class that reports to ``progress`` and draws nothing."""
+
+    class Bar:
+        # huggingface_hub passes tqdm's own options (desc, unit, …), which mean nothing here.
+        def __init__(self, *_: Any, total: int | None = None, initial: int = 0, **_options: Any) -> None:
+            self.total, self.done = total, initial
+
+        def update(self, n: int = 1) -> None:
+            self.done += int(n)
+            if progress:
+                progress(self.done, self.total)
+
+        def __enter__(self) -> Bar:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+        def close(self) -> None:
+            return None
+
+    return Bar

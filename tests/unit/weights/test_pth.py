@@ -1,0 +1,224 @@
+"""Files that torch.save itself writes read back equal, in both of its formats."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wideresnet.errors import WeightsError
+from wideresnet.weights.pth import read_pth
+from wideresnet.weights.read import read_tensors
+
+torch = pytest.importorskip("torch", reason="torch.save writes the files")
+both_formats = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+
+
+def save(path: Path, value: object, zipped: bool = True) -> Path:
+    torch.save(value, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+@both_formats
+def test_every_layout_and_type_of_tensor_reads_back(tmp_path, zipped):
+    base = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    state = {
+        "plain": base,
+        "transposed": base.t(),
+        "strided": base[::2, 1::3],
+        "offset": base[3],
+        "permuted": torch.arange(24.0).reshape(2, 3, 4).permute(2, 0, 1),
+        "channels_last": torch.arange(48.0).reshape(1, 3, 4, 4).to(memory_format=torch.channels_last),
+        "expanded": torch.ones(1, 4).expand(3, 4),
+        "scalar": torch.tensor(2.5),
+        "empty": torch.zeros(0, 3),
+        "half": base.half(),
+        "bfloat16": base.bfloat16(),
+        "double": base.double(),
+        "counter": torch.tensor(7),
+        "int32": torch.arange(3, dtype=torch.int32),
+        "bool": torch.tensor([True, False]),
+        "parameter": torch.nn.Parameter(base[0].clone()),
+    }
+    arrays, wrapper = read_pth(save(tmp_path / "w.pth", state, zipped))
+    assert wrapper == ""
+    assert list(arrays) == list(state)
+    for name, tensor in state.items():
+        expected = tensor.detach().float() if tensor.is_floating_point() else tensor
+        np.testing.assert_array_equal(arrays[name], expected.numpy(), err_msg=name)
+        assert arrays[name].dtype == expected.numpy().dtype, name
+        assert arrays[name].flags.c_contiguous, name
+        assert arrays[name].flags.writeable, name
+    assert arrays["counter"].shape == ()
+
+
+@both_formats
+def test_a_module_s_state_dict_keeps_its_order(tmp_path, zipped):
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4))
+    arrays, _ = read_pth(save(tmp_path / "w.pth", module.state_dict(), zipped))
+    assert list(arrays) == list(module.state_dict())
+    np.testing.assert_array_equal(arrays["0.weight"], module[0].weight.detach().numpy())
+
+
+@both_formats
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_any_pickle_protocol_of_torch_reads(tmp_path, zipped, protocol):
+    torch.save(
+        {"w": torch.ones(3)}, tmp_path / "w.pth", pickle_protocol=protocol,
+        _use_new_zipfile_serialization=zipped,
+    )  # fmt: skip
+    np.testing.assert_array_equal(read_pth(tmp_path / "w.pth")[0]["w"], np.ones(3, np.float32))
+
+
+def test_a_tensor_with_attributes_reads_as_a_tensor(tmp_path):
+    tensor = torch.nn.Parameter(torch.ones(2))
+    tensor.note = "anything"
+    np.testing.assert_array_equal(read_pth(save(tmp_path / "w.pth", {"w": tensor}))[0]["w"], [1, 1])
+
+
+def test_a_whole_training_checkpoint_gives_its_weights(tmp_path):
+    """With optimiser, scheduler, argparse and NumPy values beside them, as training scripts save."""
+    from argparse import Namespace
+    from pathlib import PurePosixPath
+
+    module = torch.nn.Linear(2, 3)
+    optimiser = torch.optim.SGD(module.parameters(), 0.1, momentum=0.9)
+    module(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, [1, 2])
+    checkpoint = {
+        "epoch": 3, "model": module.state_dict(), "optimizer": optimiser.state_dict(),
+        "lr_scheduler": scheduler.state_dict(), "args": Namespace(lr=0.1, out=PurePosixPath("/x"), dev={1}),
+        "best": np.float64(0.5), "history": np.arange(3), "best_prec1": torch.tensor(0.9),
+        "size": torch.Size([1, 2]), "dtype": torch.float32, "device": torch.device("cpu"),
+    }  # fmt: skip
+    arrays, wrapper = read_pth(save(tmp_path / "w.pth", checkpoint))
+    assert wrapper == "model"
+    assert list(arrays) == ["weight", "bias"]
+
+
+ONE, TWO = {"w": torch.ones(1)}, {"w": torch.ones(1) * 2}
+WRAPPED = {
+    "state_dict": ({"state_dict": TWO, "best_prec1": torch.tensor(0.9)}, "state_dict"),
+    "model": ({"model": TWO, "epoch": 3}, "model"),
+    "net": ({"net": TWO, "acc": 90.0}, "net"),
+    "model_state_dict": ({"model_state_dict": TWO, "optimizer_state_dict": {}}, "model_state_dict"),
+    "the average before the weights": ({"model": ONE, "ema": TWO}, "ema"),
+    "timm's average": ({"state_dict": ONE, "state_dict_ema": TWO}, "state_dict_ema"),
+    "an average inside a wrapper": ({"ema": {"module": TWO, "decay": 0.99}, "model": ONE}, "ema.module"),
+    "an average that is only a number": ({"ema": 0.999, "state_dict": TWO}, "state_dict"),
+    "an average that is empty": ({"ema": {}, "state_dict": TWO}, "state_dict"),
+    "two wrappers": ({"model": {"state_dict": TWO}}, "model.state_dict"),
+    "none": (TWO, ""),
+}
+
+
+@both_formats
+@pytest.mark.parametrize("case", WRAPPED)
+def test_wrappers_are_removed_and_named(tmp_path, case, zipped):
+    checkpoint, expected = WRAPPED[case]
+    arrays, wrapper = read_pth(save(tmp_path / "w.pth", checkpoint, zipped))
+    assert wrapper == expected
+    np.testing.assert_array_equal(arrays["w"], [2])
+
+
+def test_running_statistics_kept_apart_are_joined(tmp_path):
+    apart = {"params": {"bn.weight": torch.ones(1)}, "stats": {"bn.running_mean": torch.ones(1)}}
+    assert list(read_pth(save(tmp_path / "w.pth", apart))[0]) == ["bn.weight", "bn.running_mean"]
+
+
+def test_a_big_endian_archive_reads(tmp_path):
+    """As torch writes on s390x: a record says "big" and the numbers are in that order."""
+    written = io.BytesIO()
+    torch.save({"w": torch.arange(3.0), "h": torch.arange(3.0).bfloat16()}, written)
+    with zipfile.ZipFile(written) as old, zipfile.ZipFile(tmp_path / "w.pth", "w") as new:
+        for entry in old.infolist():
+            data = old.read(entry)
+            if entry.filename.endswith("byteorder"):
+                data = b"big"
+            elif entry.filename.endswith("data/0"):
+                data = np.frombuffer(data, "<f4").astype(">f4").tobytes()
+            elif entry.filename.endswith("data/1"):
+                data = np.frombuffer(data, "<u2").astype(">u2").tobytes()
+            new.writestr(entry.filename, data)
+    arrays, _ = read_pth(tmp_path / "w.pth")
+    np.testing.assert_array_equal(arrays["w"], [0, 1, 2])
+    np.testing.assert_array_equal(arrays["h"], [0, 1, 2])
+
+
+@both_formats
+def test_a_whole_pickled_model_is_refused_with_the_way_out(tmp_path, zipped):
+    with pytest.raises(WeightsError) as caught:
+        read_pth(save(tmp_path / "w.pth", torch.nn.Linear(2, 2), zipped))
+    assert "state_dict()" in caught.value.hint
+
+
+def test_a_torchscript_program_is_refused_as_one(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
+            archive.writestr(f"w/{name}", b"")
+    with pytest.raises(WeightsError, match="TorchScript"):
+        read_pth(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("value", [torch.ones(2), [torch.ones(2)], {"epoch": 3}, 5])
+def test_a_file_without_a_state_dict_says_what_it_holds(tmp_path, value):
+    with pytest.raises(WeightsError, match=r"it holds|no state dict"):
+        read_pth(save(tmp_path / "w.pth", value))
+
+
+def rewritten(path: Path, change) -> Path:
+    """The archive at ``path`` with its structure changed."""
+    with zipfile.ZipFile(path) as old:
+        entries = {entry.filename: old.read(entry) for entry in old.infolist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in entries.items():
+            new.writestr(name, change(data) if name.endswith("data.pkl") else data)
+    return path
+
+
+def test_a_tensor_that_reaches_beyond_its_storage_is_refused(tmp_path):
+    path = save(tmp_path / "w.pth", {"w": torch.arange(200.0).reshape(100, 2)})
+    with pytest.raises(WeightsError, match="beyond its storage"):
+        read_pth(rewritten(path, lambda data: data.replace(b"K\x64K\x02\x86", b"K\x65K\x02\x86")))
+
+
+def test_tensors_far_larger_than_their_file_are_refused(tmp_path):
+    path = save(tmp_path / "w.pth", {"w": torch.ones(1).expand(1 << 28)})
+    with pytest.raises(WeightsError, match="far larger than the file"):
+        read_pth(path)
+
+
+def test_a_compressed_entry_is_refused(tmp_path):
+    written = io.BytesIO()
+    torch.save({"w": torch.zeros(1000)}, written)
+    with zipfile.ZipFile(written) as old, zipfile.ZipFile(
+        tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED
+    ) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    with pytest.raises(WeightsError, match="compressed"):
+        read_pth(tmp_path / "w.pth")
+
+
+@both_formats
+def test_a_cut_or_changed_file_never_gives_anything_but_a_weights_error(tmp_path, zipped):
+    """200 random cuts and changes of bytes: read, or refused with a sentence."""
+    whole = save(tmp_path / "w.pth", {"w": torch.arange(6.0), "n": torch.tensor(3)}, zipped).read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        data = bytearray(whole)
+        if rng.random() < 0.3:
+            del data[int(rng.integers(1, len(data))) :]
+        for _ in range(int(rng.integers(0, 4))):
+            data[int(rng.integers(len(data)))] = int(rng.integers(256))
+        (tmp_path / "cut.pth").write_bytes(data)
+        try:
+            read_tensors(tmp_path / "cut.pth")
+        except WeightsError:
+            refused += 1
+    assert refused > 50

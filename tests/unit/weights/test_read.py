@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wideresnet.errors import WeightsError
+from wideresnet.weights.read import read_tensors, save_tensors, strip_prefixes
+
+
+def write(path: Path, header: dict[str, object], data: bytes) -> Path:
+    """A safetensors file by hand."""
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+def entry(dtype: str, shape: list[int], begin: int, end: int) -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def test_saved_tensors_read_back_equal_with_metadata_and_hash(tmp_path):
+    rng = np.random.default_rng(0)
+    tensors = {
+        "fc.weight": rng.standard_normal((3, 4)).astype(np.float32),
+        "transposed": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+        "bn.num_batches_tracked": np.array(7, np.int64),
+    }
+    path = tmp_path / "w.safetensors"
+    save_tensors(path, tensors, {"made by": "a test"})
+    read = read_tensors(path)
+    assert read.metadata == {"made by": "a test"}
+    assert read.wrapper == ""
+    assert read.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert set(read.tensors) == set(tensors)
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(read.tensors[name], array)
+        assert read.tensors[name].dtype == array.dtype
+        assert read.tensors[name].shape == array.shape
+
+
+def test_saving_is_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_tensors(path, {"a": np.zeros(2, np.float32)}, {})
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="dtype"):
+        save_tensors(path, {"a": np.array(["no number"])}, {})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_half_precision_becomes_float32_exactly(tmp_path):
+    values = np.array([1.5, -2.0, 0.0078125, 65504.0], np.float32)
+    half = values.astype("<f2").tobytes()
+    brain = (values.view(np.uint32) >> 16).astype("<u2").tobytes()
+    double = values.astype("<f8").tobytes()
+    header = {"h": entry("F16", [4], 0, 8), "b": entry("BF16", [2, 2], 8, 16), "d": entry("F64", [4], 16, 48)}
+    tensors = read_tensors(write(tmp_path / "w.bin", header, half + brain + double)).tensors
+    np.testing.assert_array_equal(tensors["h"], values)
+    np.testing.assert_array_equal(tensors["d"], values)
+    kept = (values.view(np.uint32) >> 16 << 16).view(np.float32).reshape(2, 2)
+    np.testing.assert_array_equal(tensors["b"], kept)
+    assert {array.dtype for array in tensors.values()} == {np.dtype(np.float32)}
+
+
+def test_the_kind_is_told_by_content_not_by_ending(tmp_path):
+    save_tensors(tmp_path / "w.pth", {"a": np.ones(1, np.float32)}, {})
+    np.testing.assert_array_equal(read_tensors(tmp_path / "w.pth").tensors["a"], [1])
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": entry("F32", [4], 0, 12)},           # size and shape disagree
+        {"a": entry("F32", [4], 0, 1600)},         # beyond the end
+        {"a": entry("F32", [2], 8, 16)},           # a hole at the beginning
+        {"a": entry("F32", [4], 0, 16), "b": entry("F32", [4], 0, 16)},    # overlap
+        {"a": entry("F32", [1 << 40, 1 << 40], 0, 16)},
+        {"a": {"dtype": "F32"}},
+        {"a": 5},
+        {"a": entry("OWN", [4], 0, 16)},
+    ],
+)
+def test_a_safetensors_header_that_lies_is_refused(tmp_path, header):
+    with pytest.raises(WeightsError, match="damaged"):
+        read_tensors(write(tmp_path / "w.safetensors", header, bytes(16)))
+
+
+def test_a_dtype_that_is_not_read_is_named(tmp_path):
+    with pytest.raises(WeightsError, match="F8_E4M3"):
+        read_tensors(write(tmp_path / "w.safetensors", {"a": entry("F8_E4M3", [4], 0, 4)}, bytes(4)))
+
+
+OTHERS = {
+    "it is empty": b"",
+    "web page": b"\n<!DOCTYPE html><title>404</title>",
+    "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00",
+    "tar archive": bytes(257) + b"ustar\x0000" + bytes(300),
+    "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(30),
+    "begins with": b"RIFF....",
+    "no file of torch.save": b"PK\x03\x04",
+}
+
+
+@pytest.mark.parametrize("look", OTHERS)
+def test_a_file_of_another_kind_is_refused_by_what_it_is(tmp_path, look):
+    path = tmp_path / "w.pth"
+    path.write_bytes(OTHERS[look])
+    if look == "no file of torch.save":
+        with path.open("wb") as file:
+            np.savez(file, a=np.ones(2))
+    with pytest.raises(WeightsError, match=look):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize("name", ["absent.pth", "."])
+def test_a_path_that_cannot_be_read_is_named(tmp_path, name):
+    with pytest.raises(WeightsError, match="cannot read") as caught:
+        read_tensors(tmp_path / name)
+    assert str(tmp_path / name) in caught.value.message
+
+
+ONE = np.ones(1, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["module.conv1.weight", "module.fc.bias"], ["conv1.weight", "fc.bias"]),
+        (["_orig_mod.module.fc.bias"], ["fc.bias"]),
+        (["module._orig_mod.model.fc.bias"], ["fc.bias"]),
+        (["backbone.conv1.weight", "backbone.bn1.weight"], ["conv1.weight", "bn1.weight"]),
+        (["backbone.conv1.weight", "head.weight"], ["backbone.conv1.weight", "head.weight"]),
+        (["n_averaged", "module.fc.bias"], ["fc.bias"]),
+        ([], []),
+    ],
+)
+def test_prefixes_go_when_every_key_carries_them(keys, expected):
+    assert list(strip_prefixes(dict.fromkeys(keys, ONE))) == expected
