@@ -1,0 +1,92 @@
+"""Bundles on disk: written whole or not at all, and checked against their card when opened."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from wideresnet.bundle.bundle import Bundle
+from wideresnet.data.labels import format_labels, parse_labels
+from wideresnet.errors import BundleError
+from wideresnet.records import ModelCard
+
+GRAPH, CARD, LABELS = "model.onnx", "card.json", "labels.txt"
+_CARD = TypeAdapter(ModelCard)
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether ``path`` is a folder with a card in it."""
+    return (path / CARD).is_file()
+
+
+def write_bundle(folder: Path, bundle: Bundle) -> ModelCard:
+    """Write ``bundle`` as ``folder``, in one move; an older bundle there is replaced.
+
+    Returns the card as written, with the hashes of the files. Raises BundleError when ``folder`` is
+    something else than a bundle or an empty folder, and when the disk refuses.
+    """
+    if folder.exists() and not is_bundle(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise BundleError(f"{folder} is there already and is no bundle", hint="name another folder with -o")
+    contents = {GRAPH: bundle.graph, LABELS: format_labels(bundle.labels).encode()}
+    card = replace(bundle.card, files={name: _sha256(data) for name, data in contents.items()})
+    contents[CARD] = _CARD.dump_json(card, indent=2) + b"\n"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            part.chmod(0o755)                      # mkdtemp makes folders that only their owner may enter
+            for name, data in contents.items():
+                _write_through(part / name, data)
+            _put_in_place(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise BundleError(f"cannot write the bundle {folder}: {error.strerror}") from error
+    return card
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Open a bundle and check every file against the hash in its card.
+
+    Raises BundleError when a file is missing, unreadable, or not the one the card names.
+    """
+    try:
+        card = _CARD.validate_json((folder / CARD).read_bytes())
+        contents = {name: (folder / name).read_bytes() for name in (GRAPH, LABELS)}
+    except OSError as error:
+        raise BundleError(f"{folder} is no whole bundle: {error.strerror}: {error.filename}") from error
+    except ValidationError as error:
+        raise BundleError(f"{folder / CARD} is no card of a model: {error.errors()[0]['msg']}") from error
+    for name, data in contents.items():
+        if _sha256(data) != card.files.get(name):
+            raise BundleError(
+                f"{folder / name} is not the file that the bundle was written with",
+                hint="export the bundle again, or copy it again from where it came",
+            )
+    return Bundle(card, parse_labels(contents[LABELS].decode()), contents[GRAPH])
+
+
+def _put_in_place(part: Path, folder: Path) -> None:
+    """Move the finished folder to its name; folders cannot be replaced in one step, so the old one steps aside."""
+    old = part.with_name(f"{part.name}.old")
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(part, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

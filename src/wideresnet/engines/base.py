@@ -1,0 +1,47 @@
+"""What an engine is, and how one is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.errors import EngineError
+from wideresnet.records import EngineInfo
+
+
+class Engine(Protocol):
+    """A compiled classifier. It knows arrays; it has never heard of pictures, labels or files."""
+
+    info: EngineInfo
+
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """RGB uint8 [N, S, S, 3] -> float32 logits [N, C]; N may differ from call to call, also be 0.
+
+        Raises EngineError for any other shape or dtype.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """``precision`` is the arithmetic of convolutions asked for; what ran is in ``EngineInfo``.
+
+    ``threads`` 0 means all CPUs the process may use. ``hint`` "latency" gives one batch all threads,
+    "throughput" lets parts of it run side by side.
+    """
+
+    precision: Literal["f32", "bf16"] = "f32"
+    threads: int = 0
+    hint: Literal["latency", "throughput"] = "latency"
+
+
+def check_batch(batch: NDArray[np.uint8], side: int) -> None:
+    """Raise EngineError unless ``batch`` is uint8 [N, side, side, 3]."""
+    if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != (side, side, 3):
+        raise EngineError(
+            f"this network takes RGB uint8 [N, {side}, {side}, 3], got {batch.dtype} {list(batch.shape)}",
+            hint="'wideresnet.preprocess' makes such pictures",
+        )

@@ -1,0 +1,40 @@
+"""ONNX Runtime on the CPU (extra ``onnxruntime``)."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from wideresnet.engines.base import EngineOptions, check_batch
+from wideresnet.errors import EngineError
+from wideresnet.machine import available_cpus
+from wideresnet.records import EngineInfo
+
+
+class OnnxRuntimeEngine:
+    """A graph in ONNX Runtime; convolutions in float32, or in int8 where the graph is quantised."""
+
+    def __init__(self, graph: bytes, options: EngineOptions) -> None:
+        if options.precision != "f32":
+            raise EngineError(
+                f"ONNX Runtime has no {options.precision} convolutions on CPUs", hint="use the engine openvino"
+            )
+        threads = options.threads or available_cpus()
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = threads
+        settings.inter_op_num_threads = 1
+        try:
+            self._session = ort.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
+        except Exception as error:                 # its exceptions share no base class but Exception
+            raise EngineError(f"ONNX Runtime cannot open the graph: {error}") from error
+        images = self._session.get_inputs()[0]
+        self._name, self._side = images.name, int(images.shape[1])
+        quantised = b"QuantizeLinear" in graph
+        self.info = EngineInfo("onnxruntime", ort.__version__, "CPU", "int8" if quantised else "f32", threads)
+
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See ``Engine``."""
+        check_batch(batch, self._side)
+        logits: NDArray[np.float32] = self._session.run(None, {self._name: batch})[0]
+        return logits

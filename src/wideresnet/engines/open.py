@@ -1,0 +1,34 @@
+"""Open a graph with the engine asked for; the heavy imports live here, behind their extras."""
+
+from __future__ import annotations
+
+from wideresnet.bundle import Bundle
+from wideresnet.architectures import get_architecture
+from wideresnet.engines.base import Engine, EngineOptions
+from wideresnet.errors import ConfigError, did_you_mean, needs_extra
+
+ENGINES = ("openvino", "onnxruntime", "pytorch")
+
+
+def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions | None = None) -> Engine:
+    """The bundle's graph in the runtime called ``name`` (one of ``ENGINES``).
+
+    Raises ConfigError for another name, MissingExtra when the runtime is not installed, and EngineError
+    when it cannot run the graph or the precision.
+    """
+    options = options or EngineOptions()
+    if name == "openvino":
+        from wideresnet.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(bundle.graph, options)
+    if name == "onnxruntime":
+        with needs_extra("the engine onnxruntime", "onnxruntime"):
+            from wideresnet.engines.onnxruntime import OnnxRuntimeEngine
+        return OnnxRuntimeEngine(bundle.graph, options)
+    if name == "pytorch":
+        with needs_extra("the engine pytorch", "train"):
+            from wideresnet.engines.pytorch import PyTorchEngine
+        architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
+        return PyTorchEngine(bundle.graph, options, architecture, bundle.card.preprocess)
+    hint = did_you_mean(name, ENGINES) or f"known: {', '.join(ENGINES)}"
+    raise ConfigError(f"no engine called {name!r}", hint=hint)

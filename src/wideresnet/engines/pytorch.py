@@ -1,0 +1,42 @@
+"""Eager torch (extra ``train``): the reference the other engines are held against."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from wideresnet.architectures import Architecture
+from wideresnet.engines.base import EngineOptions, check_batch
+from wideresnet.graph import read_graph
+from wideresnet.machine import available_cpus
+from wideresnet.models import create_model
+from wideresnet.records import EngineInfo, Preprocess
+
+
+class PyTorchEngine:
+    """The torch module of an architecture, with the weights read back out of a float graph."""
+
+    def __init__(
+        self, graph: bytes, options: EngineOptions, architecture: Architecture, preprocess: Preprocess
+    ) -> None:
+        tensors = read_graph(onnx.ModelProto.FromString(graph), architecture)
+        self._model = create_model(architecture).eval()
+        self._model.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in tensors.items()})
+        self._mean, self._std = (
+            torch.tensor(values).view(3, 1, 1) for values in (preprocess.mean, preprocess.std)
+        )
+        self._side, self._bf16 = preprocess.crop, options.precision == "bf16"
+        threads = options.threads or available_cpus()
+        torch.set_num_threads(threads)
+        self.info = EngineInfo("pytorch", torch.__version__, "CPU", options.precision, threads)
+
+    @torch.inference_mode()
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See ``Engine``."""
+        check_batch(batch, self._side)
+        x = torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2).float() / 255
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            logits: torch.Tensor = self._model((x - self._mean) / self._std)
+        return logits.float().numpy()

@@ -1,0 +1,48 @@
+"""The way back: from a graph written here to a state dict that computes the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from wideresnet.architectures import Architecture, Conv, Norm
+from wideresnet.errors import BundleError
+from wideresnet.graph.fold import unfolded
+
+
+def read_graph(model: onnx.ModelProto, architecture: Architecture) -> dict[str, NDArray[np.generic]]:
+    """The tensors of a float graph of ``write_graph``, under the keys of ``architecture.tensors()`` in order.
+
+    Folded batch norms come back as equivalents (mean 0, variance 1 - epsilon), so the values differ from
+    those the graph was made from, while the function is the same. Raises BundleError for any other graph.
+    """
+    constants = {c.name.removesuffix(".half"): numpy_helper.to_array(c) for c in model.graph.initializer}
+    found: dict[str, NDArray[np.generic]] = {}
+    try:
+        conv = ""
+        for layer in architecture.layers():
+            if isinstance(layer, Norm):
+                found |= _norm(constants, layer.name, conv)
+                continue
+            found[f"{layer.name}.weight"] = constants[f"{layer.name}.weight"].astype(np.float32)
+            if isinstance(layer, Conv):
+                conv = layer.name                  # the norm that follows in the list was folded into it
+            else:
+                found[f"{layer.name}.bias"] = constants[f"{layer.name}.bias"].astype(np.float32)
+    except KeyError as error:
+        raise BundleError(
+            f"this graph is no float graph of {architecture.name}: it has no constant {error.args[0]!r}",
+            hint="quantised graphs cannot be turned back into weights; use the weights they were made from",
+        ) from error
+    return {key: found[key] for key in architecture.tensors()}
+
+
+def _norm(constants: dict[str, NDArray[np.generic]], name: str, conv: str) -> dict[str, NDArray[np.generic]]:
+    if f"{name}.scale" in constants:
+        scale, shift = (constants[f"{name}.{part}"].astype(np.float32).ravel() for part in ("scale", "shift"))
+    else:
+        shift = constants[f"{conv}.bias"].astype(np.float32)
+        scale = np.ones_like(shift)
+    return unfolded(scale, shift, name)
