@@ -1,0 +1,49 @@
+# One command for each thing people do here. .ci/run and the pre-commit hook call these targets, so that
+# there is one truth about what "checked" means. It needs python3 (3.11 or newer) with venv, and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check lint test test-all docs bench clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv with everything development needs, and the git hook
+	@if git rev-parse --git-dir >/dev/null 2>&1; then $(BIN)/pre-commit install; fi
+
+# Made again whenever pyproject.toml changes; pip then only fetches what is missing.
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+check: lint test ## what CI runs: lint, then the default tests
+
+# No "ruff format": the comments beside the fields of records and the rows of tables are aligned by hand,
+# and the formatter would undo that.
+lint: $(READY) ## ruff, mypy, import layers, spelling, size ceilings
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md docs examples src tests tools benchmarks recipes
+	$(BIN)/python tools/check_size.py src/wideresnet
+
+test: $(READY) ## the default tests: no network, no weights
+	$(BIN)/python -m pytest
+
+test-all: $(READY) ## every test, also those that take minutes or need data beside the repository
+	$(BIN)/python -m pytest -m ''
+
+docs: $(READY) ## write anew what is generated: docs/cli.md, the tables of models, the tree in ARCHITECTURE.md
+	$(BIN)/python tools/make_cli_docs.py
+	$(BIN)/python tools/make_model_tables.py
+	$(BIN)/python tools/make_tree.py
+
+bench: $(READY) ## measure the pipeline's parts on this machine: one JSON document
+	$(BIN)/python benchmarks/pipeline.py
+
+clean: ## remove .venv and what tools left behind; runs/ stays
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
