@@ -1,8 +1,9 @@
 """Hold the product to its size: ``python tools/check_size.py src/wideresnet``.
 
-Ceilings (docs/decisions/0008): 5,000 lines in all, 400 lines a file, 50 lines and 7 parameters a function
-(self and cls not counted), no ``**kwargs`` but for ones whose name begins with an underscore: ignored, where
-another library decides the signature. A line is a line: comments, docstrings and blanks count.
+Ceilings (docs/decisions/0008): 5,000 lines of code in all (comments, docstrings and blanks are free), 400
+lines a file, 50 lines and 7 parameters a function (self and cls not counted; in ``cli`` the parameters are
+the command's options and free), no ``**kwargs`` but for ones whose name begins with an underscore: ignored,
+where another library decides the signature.
 Prints each breach as ``path:line: what`` and exits 1; otherwise prints one line of totals.
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import io
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -33,9 +36,9 @@ def main() -> int:
         print(f"{folder}: no Python files")
         return 1
     breaches = [breach for path, source in sources.items() for breach in file_breaches(path, source)]
-    total = sum(map(line_count, sources.values()))
+    total = sum(map(code_lines, sources.values()))
     if total > MAX_TOTAL:
-        breaches.append(f"{folder}: {total} lines in all, at most {MAX_TOTAL}")
+        breaches.append(f"{folder}: {total} lines of code in all, at most {MAX_TOTAL}")
     print("\n".join(breaches) if breaches else summary(total, list(sources.values())))
     return 1 if breaches else 0
 
@@ -48,7 +51,7 @@ def file_breaches(path: Path, source: str) -> Iterator[str]:
         where = f"{path}:{function.lineno}: {function.name}"
         if (length := function_length(function)) > MAX_FUNCTION:
             yield f"{where} is {length} lines long, at most {MAX_FUNCTION}"
-        if (count := parameter_count(function)) > MAX_PARAMETERS:
+        if path.parent.name != "cli" and (count := parameter_count(function)) > MAX_PARAMETERS:
             yield f"{where} takes {count} parameters, at most {MAX_PARAMETERS}"
         rest = function.args.kwarg
         if rest and not rest.arg.startswith("_"):
@@ -59,7 +62,7 @@ def summary(total: int, sources: list[str]) -> str:
     """The one line of totals."""
     lengths = [function_length(function) for source in sources for function in functions(source)]
     middle = f", median function {median(lengths):g} lines, longest {max(lengths)}" if lengths else ""
-    return f"{total} of {MAX_TOTAL} lines in {len(sources)} files{middle}"
+    return f"{total} of {MAX_TOTAL} lines of code in {len(sources)} files{middle}"
 
 
 def functions(source: str) -> list[Function]:
@@ -81,8 +84,20 @@ def parameter_count(function: Function) -> int:
     return len(names) - bound + len(arguments.kwonlyargs) + (arguments.vararg is not None)
 
 
+def code_lines(source: str) -> int:
+    """Lines that hold code: not blank, not only a comment, not of a docstring."""
+    quiet = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    code = {line for t in tokens if t.type not in quiet for line in range(t.start[0], t.end[0] + 1)}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | Function) and ast.get_docstring(node, clean=False) is not None:
+            docstring = node.body[0]
+            code -= set(range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1))
+    return len(code)
+
+
 def line_count(source: str) -> int:
-    """Lines of a file."""
+    """Lines of a file, of whatever kind."""
     return len(source.splitlines())
 
 

@@ -1,1 +1,55 @@
+"""Wide ResNets from weights to labels: exact, measured, on ordinary CPUs.
+
+    classifier = wideresnet.load()                       # or a tag, a bundle, a weights file
+    wideresnet.evaluate(classifier, "val/")              # -> EvalReport
+    wideresnet.preprocess("cat.jpg", "wide_resnet50_2.tv_in1k")
+    wideresnet.create_model("wrn_28_10", num_classes=100, dropout=0.3)      # extra "train"
+
+Importing this imports no runtime: every name below is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wideresnet.architectures import get_architecture
+    from wideresnet.classifier import Classifier
+    from wideresnet.errors import WrnError
+    from wideresnet.models.create import create_model
+    from wideresnet.tasks.evaluate import evaluate
+    from wideresnet.tasks.load import load
+    from wideresnet.tasks.look import preprocess
+
 __version__ = "0.1.0"
+__all__ = [
+    "Classifier",
+    "WrnError",
+    "create_model",
+    "evaluate",
+    "get_architecture",
+    "load",
+    "preprocess",
+]
+
+_HOMES = {
+    "Classifier": "wideresnet.classifier",
+    "WrnError": "wideresnet.errors",
+    "create_model": "wideresnet.models.create",
+    "evaluate": "wideresnet.tasks.evaluate",
+    "get_architecture": "wideresnet.architectures",
+    "load": "wideresnet.tasks.load",
+    "preprocess": "wideresnet.tasks.look",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'wideresnet' has no attribute {name!r}")
+    if name == "create_model":
+        from wideresnet.errors import needs_extra
+
+        with needs_extra("create_model", "train"):
+            return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES[name]), name)

@@ -98,7 +98,7 @@ class Architecture:
     @property
     def features(self) -> int:
         """Channels that enter the classifier."""
-        return self.out * 2 ** (len(self.stages) - 1)
+        return self.out << (len(self.stages) - 1)      # widths double from stage to stage
 
     def blocks(self) -> Iterator[Block]:
         """The residual blocks in order; widths double from stage to stage while the side halves."""

@@ -152,6 +152,30 @@ class ModelCard:
 
 
 @dataclass(frozen=True)
+class ModelInfo:
+    """What can be told of a model without running it. Counts are for one picture of ``preprocess.crop``."""
+
+    name: str
+    architecture: str
+    parameters: int
+    macs: int                                      # of convolutions and classifier
+    thop_macs: int                                 # what the tool thop counts; see Architecture.thop_macs
+    classes: int
+    preprocess: Preprocess
+    labels: str                                    # name of the label list; empty where there is none
+    licence: str
+    where: Literal["here", "to download", "to train"]
+    published: tuple[Published, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def flops(self) -> int:
+        """Two operations a multiply-accumulate."""
+        return 2 * self.macs
+
+
+@dataclass(frozen=True)
 class EvalReport:
     """Counts of one evaluation. Reports over disjoint pictures add up exactly with ``+``."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wideresnet.bundle import Bundle
 from wideresnet.architectures import get_architecture
+from wideresnet.bundle import Bundle
 from wideresnet.engines.base import Engine, EngineOptions
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 

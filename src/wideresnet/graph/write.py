@@ -8,7 +8,9 @@ networks (pytorch#157621, #166797). Every tensor and node carries its state-dict
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -56,7 +58,7 @@ class _Graph:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
 
-    def add(self, op: str, inputs: list[str], output: str, attributes: dict[str, object] | None = None) -> str:
+    def add(self, op: str, inputs: list[str], output: str, attributes: Mapping[str, Any] | None = None) -> str:
         """One node with one output, both called ``output``."""
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **(attributes or {})))
         return output
@@ -81,7 +83,8 @@ class _Graph:
             weight, bias = conv_with_norm(self.tensors, name, norm)
             inputs = [self.constant(f"{name}.bias", bias.astype(np.float32))]
         kernel = weight.shape[-1]
-        attributes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4}
+        pads = [kernel // 2] * 4
+        attributes: dict[str, object] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": pads}
         return self.add("Conv", [x, self.weight(f"{name}.weight", weight), *inputs], name, attributes)
 
     def norm(self, x: str, name: str) -> str:

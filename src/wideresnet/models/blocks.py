@@ -73,7 +73,8 @@ class BasicWide(nn.Module):
         # A block that widens projects the activated input; the others pass x through untouched.
         shortcut: Tensor = x if self.shortcut is None else self.shortcut(activated)
         y = F.relu(self.bn2(self.conv1(activated)))
-        return shortcut + self.conv2(self.dropout(y))
+        z: Tensor = self.conv2(self.dropout(y))
+        return shortcut + z
 
 
 def wide_dropout(shape: Block, probability: float) -> BasicWide:

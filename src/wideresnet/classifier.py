@@ -1,0 +1,55 @@
+"""The whole flow on one screen: decode ∘ preprocess ∘ engine ∘ top_k."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.engines import Engine
+from wideresnet.images.loader import read_crop
+from wideresnet.images.top_k import top_k
+from wideresnet.records import Exif, Labels, ModelCard, Prediction
+
+Picture = str | Path | bytes | NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A model that knows how it wants to see a picture and what its answers are called."""
+
+    card: ModelCard
+    labels: Labels
+    engine: Engine
+
+    def classify(
+        self, pictures: Sequence[Picture] | Picture, k: int = 5, exif: Exif = "transpose"
+    ) -> list[Prediction]:
+        """The k likeliest classes of each picture, in the order given.
+
+        A picture is a file, its bytes, or RGB uint8 [H, W, 3]. All go through the network in one batch; for
+        folders use ``tasks.classify``, which takes memory for a few batches only. Photographs are turned
+        upright unless ``exif`` is "ignore". Raises ImageError at the first picture that cannot be read.
+        """
+        if isinstance(pictures, str | Path | bytes | np.ndarray):
+            pictures = [pictures]
+        crops = [self.preprocess(picture, exif) for picture in pictures]
+        names = [str(p) if isinstance(p, str | Path) else f"picture {i}" for i, p in enumerate(pictures)]
+        return self.answer(names, np.stack(crops), k) if crops else []
+
+    def preprocess(self, picture: Picture, exif: Exif = "ignore") -> NDArray[np.uint8]:
+        """What the network sees of one picture: RGB uint8 [S, S, 3]."""
+        source = Path(picture) if isinstance(picture, str) else picture
+        return read_crop(source, self.card.preprocess, exif=exif)
+
+    def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """RGB uint8 [N, S, S, 3], as ``preprocess`` makes it -> float32 [N, C]."""
+        return self.engine(batch)
+
+    def answer(self, names: Sequence[str], batch: NDArray[np.uint8], k: int) -> list[Prediction]:
+        """RGB uint8 [N, S, S, 3] with a name each -> N predictions."""
+        answers = top_k(self.logits(batch), self.labels, k)
+        return [Prediction(name, answer) for name, answer in zip(names, answers, strict=True)]

@@ -1,0 +1,66 @@
+"""``wrn evaluate``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wideresnet.cli.options import (
+    MODEL,
+    ArchitectureName,
+    Arithmetic,
+    Engine,
+    EngineName,
+    Format,
+    LabelsFile,
+    Model,
+    Precision,
+    TextOrJson,
+    Threads,
+    Weights,
+)
+from wideresnet.cli.output import open_bundle, print_json, progress
+
+
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Class folders, or a CIFAR archive in the binary format.")],
+    model: Model = MODEL,
+    weights: Weights = None,
+    architecture: ArchitectureName = None,
+    labels: LabelsFile = None,
+    engine: EngineName = Engine.openvino,
+    precision: Precision = Arithmetic.f32,
+    threads: Threads = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
+    format: Format = TextOrJson.table,
+) -> None:
+    """Top-1 and top-5 accuracy on labelled pictures, by exact counting.
+
+    Example: wrn evaluate cifar-10-binary.tar.gz
+
+    Example: wrn evaluate imagenet/val -m wide_resnet50_2.tv_in1k --format json
+    """
+    from wideresnet.data.open import open_labelled
+    from wideresnet.engines import EngineOptions
+    from wideresnet.report import document, text
+    from wideresnet.tasks.evaluate import empty_report, evaluate_batches
+    from wideresnet.tasks.load import ModelChoice, open_classifier
+
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
+    pictures = open_labelled(data, bundle.labels)
+    classifier = open_classifier(bundle, engine, EngineOptions(precision.value, threads))
+    report = empty_report(classifier, pictures)
+    with progress("pictures") as bars:
+        task = bars.add_task("evaluating", total=len(pictures.items))
+        for part in evaluate_batches(classifier, pictures, batch_size):
+            report += part
+            bars.advance(task, part.n + len(part.failures))
+    if format is TextOrJson.json:
+        print_json(document.of_evaluation(report))
+    else:
+        typer.echo(text.of_evaluation(report))
+    for failure in report.failures:
+        typer.echo(text.of_failure(failure), err=True)
+    raise typer.Exit(1 if report.failures else 0)

@@ -1,0 +1,47 @@
+"""``wrn export``"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wideresnet.cli.options import (
+    MODEL,
+    ArchitectureName,
+    Format,
+    LabelsFile,
+    Model,
+    Storage,
+    TextOrJson,
+    Weights,
+)
+from wideresnet.cli.output import open_bundle, print_json
+
+
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    model: Model = MODEL,
+    weights: Weights = None,
+    architecture: ArchitectureName = None,
+    labels: LabelsFile = None,
+    storage: Annotated[Storage, typer.Option("--storage", help="fp16: weights half the size.")] = Storage.fp32,
+    format: Format = TextOrJson.table,
+) -> None:
+    """Write a model as a bundle: model.onnx, card.json, labels.txt. Any ONNX runtime runs the graph.
+
+    Example: wrn export -m wide_resnet50_2.tv_in1k -o wrn50/
+
+    Example: wrn export -m runs/mine/model.safetensors --storage fp16 -o mine/
+    """
+    from wideresnet.bundle import write_bundle
+    from wideresnet.tasks.load import ModelChoice
+
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels, storage.value))
+    card = write_bundle(output, bundle)
+    if format is TextOrJson.json:
+        print_json({"bundle": str(output), "size_bytes": len(bundle.graph), "card": asdict(card)})
+    else:
+        typer.echo(f"{output}: {card.name}, {card.precision}, {len(bundle.graph) / 1e6:.1f} MB")

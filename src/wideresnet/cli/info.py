@@ -1,0 +1,31 @@
+"""``wrn info``"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wideresnet.cli.options import Format, TextOrJson
+from wideresnet.cli.output import print_json
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="A name of 'wrn models', any WRN-N-K, or a bundle folder.")],
+    classes: Annotated[int | None, typer.Option(min=1, help="Of an architecture, instead of its usual.")] = None,
+    format: Format = TextOrJson.table,
+) -> None:
+    """Show a model's parameters, MACs, transform, labels, licence and accuracy.
+
+    Example: wrn info wide_resnet50_2.tv_in1k
+
+    Example: wrn info WRN-28-10 --classes 100 --format json
+    """
+    from wideresnet.report import document, text
+    from wideresnet.tasks.describe import describe
+
+    found = describe(model, classes)
+    if format is TextOrJson.json:
+        print_json(document.of_model(found))
+    else:
+        typer.echo(text.of_model(found))

@@ -1,0 +1,63 @@
+"""The command ``wrn`` and the one place where errors become words and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from wideresnet.cli.classify import classify
+from wideresnet.cli.evaluate import evaluate
+from wideresnet.cli.export import export
+from wideresnet.cli.info import info
+from wideresnet.cli.models import models
+from wideresnet.cli.train import train
+from wideresnet.errors import WrnError
+
+app = typer.Typer(
+    name="wrn",
+    help="Wide ResNets from weights to labels. Exit codes: 0 all well, 1 some pictures failed, 2 an error.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+for command in (models, info, classify, evaluate, export, train):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from wideresnet import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Wide ResNets from weights to labels. Exit codes: 0 all well, 1 some pictures failed, 2 an error."""
+
+
+def run() -> None:
+    """Entry point. A WrnError is two lines on stderr and exit code 2; other exceptions are faults of ours."""
+    # File names may hold bytes that are no UTF-8; they go out as they came in.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="surrogateescape")
+    try:
+        app()
+    except WrnError as error:
+        typer.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            typer.echo(f"hint:  {error.hint}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader has gone ('wrn models | head'). Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -1,0 +1,58 @@
+"""Options that several commands share, so that they are called and explained the same everywhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Engine(StrEnum):
+    """The runtimes."""
+
+    openvino = "openvino"
+    onnxruntime = "onnxruntime"
+    pytorch = "pytorch"
+
+
+class Arithmetic(StrEnum):
+    """The precision convolutions are computed in."""
+
+    f32 = "f32"
+    bf16 = "bf16"
+
+
+class Storage(StrEnum):
+    """The precision weights are stored in."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+class TextOrJson(StrEnum):
+    """How a single result is printed."""
+
+    table = "table"
+    json = "json"
+
+
+MODEL = "wrn_16_4.cifar10"
+
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A name of 'wrn models', a bundle folder, or a weights file.")
+]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="Take the tensors from this file instead of downloading.")
+]
+ArchitectureName = Annotated[
+    str | None, typer.Option("--architecture", help="For a weights file that does not show it.")
+]
+LabelsFile = Annotated[Path | None, typer.Option("--labels", help="For a weights file: names, one a line.")]
+EngineName = Annotated[Engine, typer.Option("--engine", help="The runtime.")]
+Precision = Annotated[
+    Arithmetic, typer.Option("--precision", help="Arithmetic of the convolutions; what ran is reported.")
+]
+Threads = Annotated[int, typer.Option("--threads", min=0, help="0: every CPU this process may use.")]
+Format = Annotated[TextOrJson, typer.Option("--format", help="json: one document on stdout, nothing else there.")]

@@ -1,0 +1,61 @@
+"""What doors share: JSON on stdout, progress on stderr, a model opened from options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from wideresnet.bundle import Bundle
+    from wideresnet.tasks.load import ModelChoice
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+@contextmanager
+def progress(unit: str) -> Iterator[Progress]:
+    """Bars on stderr with count, rate and time left; nothing at all where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        yield bars
+
+
+def open_bundle(choice: ModelChoice) -> Bundle:
+    """The chosen model, with a progress bar where it has to be downloaded; says what a bare name became."""
+    from wideresnet.tasks.load import load_bundle
+
+    with progress("MB") as bars:
+        task = bars.add_task(f"downloading {choice.model}", total=None, visible=False)
+
+        def show(done: int, total: int | None) -> None:
+            bars.update(
+                task, completed=done // 2**20, total=None if total is None else total // 2**20, visible=True
+            )
+
+        bundle = load_bundle(choice, show)
+    if bundle.card.name.startswith(f"{choice.model}."):
+        typer.echo(f"{choice.model} is {bundle.card.name} here; name a tag to choose another", err=True)
+    return bundle

@@ -1,0 +1,64 @@
+"""Records as plain JSON documents. The field names are stable: scripts rely on them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from wideresnet.records import EvalReport, Failure, ModelInfo, Prediction, Published
+
+
+def of_answer(answer: Prediction | Failure) -> dict[str, Any]:
+    """``{path, predictions: [{index, label, probability}, …]}``, or ``{path, error, hint}``."""
+    return asdict(answer)
+
+
+def of_evaluation(report: EvalReport) -> dict[str, Any]:
+    """Accuracies and interval in percent; ``precision`` is what was executed."""
+    return {
+        "model": report.model,
+        "data": report.data,
+        "top1": percent(report.top1),
+        "top5": percent(report.top5),
+        "n": report.n,
+        "correct1": report.correct1,
+        "correct5": report.correct5,
+        "failures": [asdict(failure) for failure in report.failures],
+        "interval95": [percent(share) for share in report.interval95],
+        "seconds": round(report.seconds, 3),
+        "engine": report.engine.runtime,
+        "engine_version": report.engine.version,
+        "threads": report.engine.threads,
+        "precision": report.engine.precision,
+    }
+
+
+def of_model(info: ModelInfo) -> dict[str, Any]:
+    """``input`` is the batch the graph takes; published accuracies in percent with their sources."""
+    side = info.preprocess.crop
+    return {
+        "name": info.name,
+        "architecture": info.architecture,
+        "parameters": info.parameters,
+        "macs": info.macs,
+        "thop_macs": info.thop_macs,
+        "flops": info.flops,
+        "classes": info.classes,
+        "input": {"dtype": "uint8", "layout": "NHWC", "colour": "RGB", "shape": ["N", side, side, 3]},
+        "preprocess": asdict(info.preprocess),
+        "labels": info.labels or None,
+        "licence": info.licence or None,
+        "where": info.where,
+        "published": [_of_published(each) for each in info.published],
+        "measured": [asdict(each) for each in info.measured],
+        "notes": info.notes,
+    }
+
+
+def percent(share: float) -> float | None:
+    """A fraction in percent, to the thousandth; None for nan, which JSON does not have."""
+    return round(100 * share, 3) if share == share else None
+
+
+def _of_published(published: Published) -> dict[str, Any]:
+    return {"top1": percent(published.top1), "top5": percent(published.top5), "source": published.source}

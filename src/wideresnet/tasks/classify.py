@@ -1,0 +1,36 @@
+"""Pictures to answers, as a stream: memory for a few batches, whatever the number of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from wideresnet.classifier import Classifier
+from wideresnet.images.files import find_pictures
+from wideresnet.images.loader import load_batches
+from wideresnet.machine import available_cpus
+from wideresnet.records import Exif, Failure, Item, Prediction
+
+
+def classify(
+    classifier: Classifier,
+    items: Iterable[Item],
+    *,
+    k: int = 5,
+    batch_size: int = 16,
+    exif: Exif = "transpose",
+) -> Iterator[Prediction | Failure]:
+    """One answer or one failure for each item; batches keep the order, failures lead their batch."""
+    batches = load_batches(
+        items, classifier.card.preprocess, batch_size=batch_size, threads=available_cpus(), exif=exif
+    )
+    for batch in batches:
+        yield from batch.failures
+        if batch.items:
+            yield from classifier.answer([item.path for item in batch.items], batch.pixels, k)
+
+
+def pictures(paths: Iterable[Path]) -> Iterator[Item]:
+    """The pictures among files and folders (see ``find_pictures``), unlabelled."""
+    for path in find_pictures(paths):
+        yield Item(str(path), path)

@@ -1,0 +1,80 @@
+"""What is known of a model without opening it: numbers, transform, licence, published accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from wideresnet.architectures import ARCHITECTURES, Architecture, get_architecture
+from wideresnet.bundle import is_bundle, read_bundle
+from wideresnet.errors import ConfigError
+from wideresnet.records import ModelCard, ModelInfo, Preprocess
+from wideresnet.tasks.load import EMBEDDED, embedded_folder, find_weights, usual_preprocess
+from wideresnet.weights.catalogue import CATALOGUE, PAPER, Weights
+from wideresnet.weights.store import is_cached
+
+
+def list_models() -> list[ModelInfo]:
+    """Embedded models, then published weights, then architectures to train."""
+    embedded = [describe(name) for name in EMBEDDED if is_bundle(embedded_folder(name))]
+    published = [_of_weights(weights) for weights in CATALOGUE.values()]
+    return [*embedded, *published, *(_of_architecture(a) for a in ARCHITECTURES.values())]
+
+
+def describe(name: str, classes: int | None = None) -> ModelInfo:
+    """A bundle, an embedded or published model, or an architecture. Raises ConfigError for anything else."""
+    folder = embedded_folder(name) if name in EMBEDDED else Path(name)
+    if is_bundle(folder):
+        return _of_card(read_bundle(folder).card)
+    try:
+        return _of_weights(find_weights(name))
+    except ConfigError as unknown:
+        try:
+            return _of_architecture(get_architecture(name, classes))
+        except ConfigError as error:
+            # A name that is shaped like WRN-n-k failed on its numbers: that is the better explanation.
+            raise error if "must be" in error.message else unknown from None
+
+
+def _of_card(card: ModelCard) -> ModelInfo:
+    info = _of_architecture(get_architecture(card.architecture, card.classes), card.preprocess)
+    return replace(
+        info,
+        name=card.name,
+        labels=card.labels_name,
+        licence=card.licence,
+        where="here",
+        published=card.published,
+        measured=card.measured,
+        notes=card.notes,
+    )
+
+
+def _of_weights(weights: Weights) -> ModelInfo:
+    return replace(
+        _of_architecture(get_architecture(weights.architecture), weights.preprocess),
+        name=weights.name,
+        labels=weights.labels,
+        licence=weights.licence,
+        where="here" if is_cached(weights) else "to download",
+        published=weights.published,
+        notes={"note": weights.note} if weights.note else {},
+    )
+
+
+def _of_architecture(architecture: Architecture, preprocess: Preprocess | None = None) -> ModelInfo:
+    preprocess = preprocess or usual_preprocess(architecture)
+    paper = PAPER.get(architecture.name)
+    return ModelInfo(
+        name=architecture.name,
+        architecture=architecture.name,
+        parameters=architecture.parameters(),
+        macs=architecture.macs(preprocess.crop),
+        thop_macs=architecture.thop_macs(preprocess.crop),
+        classes=architecture.classes,
+        preprocess=preprocess,
+        labels="",
+        licence="",
+        where="to train",
+        published=(paper,) if paper else (),
+    )

@@ -1,0 +1,34 @@
+"""What a network sees of a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.errors import ConfigError, did_you_mean
+from wideresnet.images.loader import read_crop
+from wideresnet.records import Exif, Preprocess
+from wideresnet.tasks.describe import describe
+
+# Transforms that belong to no weights here. "squash256" loses the aspect ratio, as the zoo's own scripts do.
+TRANSFORMS = {"squash256": Preprocess(resize=256, crop=224, mode="squash")}
+
+
+def preprocess(
+    picture: str | Path | bytes, model: str, *, transform: str | None = None, exif: Exif = "ignore"
+) -> NDArray[np.uint8]:
+    """The crop that ``model`` (a tag, a bundle, an architecture) gets to see: RGB uint8 [S, S, 3] in 0..255.
+
+    ``transform`` names one of ``TRANSFORMS`` to use instead of the model's own. EXIF orientation is ignored
+    unless asked for, as in published evaluations. Raises ImageError or ConfigError.
+    """
+    if transform is None:
+        spec = describe(model).preprocess
+    elif transform in TRANSFORMS:
+        spec = TRANSFORMS[transform]
+    else:
+        hint = did_you_mean(transform, TRANSFORMS) or f"known: {', '.join(TRANSFORMS)}"
+        raise ConfigError(f"no transform called {transform!r}", hint=hint)
+    return read_crop(Path(picture) if isinstance(picture, str) else picture, spec, exif=exif)

@@ -1,0 +1,52 @@
+"""Put a trained network into the package: ``python tools/embed_model.py RUN DATA``.
+
+Exports RUN/model.safetensors with float16 weights, evaluates the very bundle that is shipped on the test set in
+DATA, and writes what it measured into the bundle's card.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from wideresnet.bundle import Bundle, read_bundle, write_bundle
+from wideresnet.data.open import open_labelled
+from wideresnet.records import EvalReport, Measured
+from wideresnet.report import text
+from wideresnet.tasks.evaluate import evaluate
+from wideresnet.tasks.load import ModelChoice, embedded_folder, load_bundle, open_classifier
+
+
+def main() -> None:
+    """Write the bundle, measure it, write it again with the measurement in its card."""
+    parser = argparse.ArgumentParser(description="Put a trained network into the package.")
+    parser.add_argument("run", type=Path, help="run folder of 'wrn train'")
+    parser.add_argument("data", type=Path, help="cifar-10-binary.tar.gz")
+    arguments = parser.parse_args()
+    made = load_bundle(ModelChoice(str(arguments.run / "model.safetensors"), storage="fp16"))
+    folder = embedded_folder(made.card.name)
+    write_bundle(folder, made)
+    bundle = read_bundle(folder)
+    report = evaluate(open_classifier(bundle), open_labelled(arguments.data, bundle.labels))
+    write_bundle(folder, with_measurement(bundle, report))
+    print(text.of_evaluation(report))
+    print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.2f} MB")
+
+
+def with_measurement(bundle: Bundle, report: EvalReport) -> Bundle:
+    """The bundle with one more line on its card."""
+    engine = report.engine
+    measured = Measured(
+        data=report.data,
+        n=report.n,
+        correct1=report.correct1,
+        correct5=report.correct5,
+        engine=f"{engine.runtime} {engine.version}",
+        precision=engine.precision,
+    )
+    return replace(bundle, card=replace(bundle.card, measured=(measured,)))
+
+
+if __name__ == "__main__":
+    main()
