@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.engines import Engine
-from wideresnet.images.loader import read_crop
+from wideresnet.images.loader import read_named_crop
 from wideresnet.images.top_k import top_k
 from wideresnet.records import Exif, Labels, ModelCard, Prediction
 
@@ -42,8 +42,7 @@ class Classifier:
 
     def preprocess(self, picture: Picture, exif: Exif = "ignore") -> NDArray[np.uint8]:
         """What the network sees of one picture: RGB uint8 [S, S, 3]."""
-        source = Path(picture) if isinstance(picture, str) else picture
-        return read_crop(source, self.card.preprocess, exif=exif)
+        return read_named_crop(picture, self.card.preprocess, exif=exif)
 
     def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB uint8 [N, S, S, 3], as ``preprocess`` makes it -> float32 [N, C]."""

@@ -77,7 +77,12 @@ def _put_in_place(part: Path, folder: Path) -> None:
     old = part.with_name(f"{part.name}.old")
     if folder.exists():
         os.replace(folder, old)
-    os.replace(part, folder)
+    try:
+        os.replace(part, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

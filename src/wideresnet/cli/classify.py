@@ -23,9 +23,12 @@ from wideresnet.cli.options import (
     Weights,
 )
 from wideresnet.cli.output import open_bundle, progress
+from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from wideresnet.records import Exif, Failure, Item, Prediction
+
+STDIN = Path("-")
 
 
 class AnswerFormat(StrEnum):
@@ -64,6 +67,7 @@ def classify(
     from wideresnet.tasks.classify import classify as answers_to
     from wideresnet.tasks.load import ModelChoice, open_classifier
 
+    _check(paths)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
     classifier = open_classifier(bundle, engine, EngineOptions(precision.value, threads))
     exif: Exif = "ignore" if ignore_exif else "transpose"
@@ -73,12 +77,19 @@ def classify(
     raise typer.Exit(1 if count.failed else 0)
 
 
+def _check(paths: list[Path]) -> None:
+    """Raise ConfigError for a path that is not there, before half a document stands on stdout."""
+    for path in paths:
+        if path != STDIN and not path.exists():
+            raise ConfigError(f"no file or folder {str(path)!r}", hint="check the spelling and the folder")
+
+
 def _items(paths: list[Path]) -> Iterator[Item]:
     from wideresnet.records import Item
     from wideresnet.tasks.classify import pictures
 
     for path in paths:
-        if path == Path("-"):
+        if path == STDIN:
             yield Item("-", sys.stdin.buffer.read())
         else:
             yield from pictures([path])

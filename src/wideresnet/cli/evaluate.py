@@ -21,11 +21,11 @@ from wideresnet.cli.options import (
     Threads,
     Weights,
 )
-from wideresnet.cli.output import open_bundle, print_json, progress
+from wideresnet.cli.output import locate, open_bundle, print_json, progress
 
 
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="Class folders, or a CIFAR archive in the binary format.")],
+    data: Annotated[Path, typer.Argument(help="Class folders, a CIFAR archive, or the word cifar10 or cifar100.")],
     model: Model = MODEL,
     weights: Weights = None,
     architecture: ArchitectureName = None,
@@ -38,7 +38,7 @@ def evaluate(
 ) -> None:
     """Top-1 and top-5 accuracy on labelled pictures, by exact counting.
 
-    Example: wrn evaluate cifar-10-binary.tar.gz
+    Example: wrn evaluate cifar10
 
     Example: wrn evaluate imagenet/val -m wide_resnet50_2.tv_in1k --format json
     """
@@ -49,7 +49,7 @@ def evaluate(
     from wideresnet.tasks.load import ModelChoice, open_classifier
 
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
-    pictures = open_labelled(data, bundle.labels)
+    pictures = open_labelled(locate(data), bundle.labels)
     classifier = open_classifier(bundle, engine, EngineOptions(precision.value, threads))
     report = empty_report(classifier, pictures)
     with progress("pictures") as bars:

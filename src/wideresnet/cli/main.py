@@ -51,7 +51,7 @@ def run() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="surrogateescape")
     try:
-        app()
+        _run_app()
     except WrnError as error:
         typer.echo(f"error: {error.message}", err=True)
         if error.hint:
@@ -61,3 +61,15 @@ def run() -> None:
         # The reader has gone ('wrn models | head'). Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _run_app() -> None:
+    """``app()``, with a reader that has gone as a BrokenPipeError."""
+    try:
+        app()
+    except SystemExit as stop:
+        # typer makes exit code 1 of it, which here means that pictures failed.
+        if isinstance(stop.__context__, BrokenPipeError):
+            raise stop.__context__ from None
+        sys.stdout.flush()
+        raise

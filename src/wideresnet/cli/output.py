@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -43,18 +44,32 @@ def progress(unit: str) -> Iterator[Progress]:
         yield bars
 
 
-def open_bundle(choice: ModelChoice) -> Bundle:
-    """The chosen model, with a progress bar where it has to be downloaded; says what a bare name became."""
-    from wideresnet.tasks.load import load_bundle
-
+@contextmanager
+def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """What a download reports bytes to; the bar shows only once something comes."""
     with progress("MB") as bars:
-        task = bars.add_task(f"downloading {choice.model}", total=None, visible=False)
+        task = bars.add_task(f"downloading {name}", total=None, visible=False)
 
         def show(done: int, total: int | None) -> None:
-            bars.update(
-                task, completed=done // 2**20, total=None if total is None else total // 2**20, visible=True
-            )
+            megabytes = None if total is None else total // 2**20
+            bars.update(task, completed=done // 2**20, total=megabytes, visible=True)
 
+        yield show
+
+
+def locate(data: Path) -> Path:
+    """``data``, or the official CIFAR archive where it is the word "cifar10" or "cifar100"."""
+    from wideresnet.tasks.archive import locate_data
+
+    with download_bar(str(data)) as show:
+        return locate_data(data, show)
+
+
+def open_bundle(choice: ModelChoice) -> Bundle:
+    """The chosen model, downloaded if need be; says on stderr what a bare name became."""
+    from wideresnet.tasks.load import load_bundle
+
+    with download_bar(choice.model) as show:
         bundle = load_bundle(choice, show)
     if bundle.card.name.startswith(f"{choice.model}."):
         typer.echo(f"{choice.model} is {bundle.card.name} here; name a tag to choose another", err=True)

@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.options import Format, TextOrJson
-from wideresnet.cli.output import print_json, progress
+from wideresnet.cli.output import locate, print_json, progress
 from wideresnet.errors import ConfigError
 
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="A TOML file; see recipes/.")],
-    data: Annotated[Path, typer.Option(help="cifar-10-binary.tar.gz or cifar-100-binary.tar.gz, or its folder.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The recipe's archive or its folder; without it, downloaded once.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder [runs/RECIPE].")] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="key=value over the recipe; repeatable.")
@@ -23,19 +25,20 @@ def train(
 ) -> None:
     """Train on CIFAR. Interrupt it at any time; the same command goes on from the last whole epoch.
 
-    Example: wrn train recipes/wrn-16-4-cifar10-short.toml --data cifar-10-binary.tar.gz
+    Example: wrn train recipes/wrn-16-4-cifar10-short.toml
 
     Example: wrn train recipes/wrn-16-4-cifar10-short.toml --data cifar/ --set seed=1 -o runs/seed1
     """
     from wideresnet.tasks.train import Epoch, read_recipe, run_training
 
     settings = read_recipe(recipe, dict(map(_pair, change or [])))
+    archive = locate(data or Path(settings.data))
     run = output or Path("runs") / recipe.stem
     last = None
     try:
         with progress("steps") as bars:
             task = bars.add_task("training", total=None)
-            for event in run_training(settings, data, run):
+            for event in run_training(settings, archive, run):
                 if isinstance(event, Epoch):
                     last = event
                     if format is TextOrJson.table:

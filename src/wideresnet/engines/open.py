@@ -13,10 +13,12 @@ ENGINES = ("openvino", "onnxruntime", "pytorch")
 def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions | None = None) -> Engine:
     """The bundle's graph in the runtime called ``name`` (one of ``ENGINES``).
 
-    Raises ConfigError for another name, MissingExtra when the runtime is not installed, and EngineError
-    when it cannot run the graph or the precision.
+    Raises ConfigError for another name or impossible threads, MissingExtra when the runtime is not
+    installed, and EngineError when it cannot run the graph or the precision.
     """
     options = options or EngineOptions()
+    if options.threads < 0:
+        raise ConfigError(f"threads must be 0 (all CPUs) or more, got {options.threads}")
     if name == "openvino":
         from wideresnet.engines.openvino import OpenVinoEngine
 

@@ -43,7 +43,7 @@ class OpenVinoEngine:
         self._classes = int(model.outputs[0].partial_shape[1].get_length())
         count = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._requests = [self._compiled.create_infer_request() for _ in range(count)]
-        self.info = EngineInfo("openvino", ov.__version__, "CPU", _executed(self._compiled), threads)
+        self.info = EngineInfo("openvino", ov.__version__.partition("-")[0], "CPU", _executed(self._compiled), threads)
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Engine``."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wideresnet.architectures import Architecture
 from wideresnet.engines.base import EngineOptions, check_batch
+from wideresnet.errors import EngineError
 from wideresnet.graph import read_graph
 from wideresnet.machine import available_cpus
 from wideresnet.models import create_model
@@ -21,7 +22,11 @@ class PyTorchEngine:
     def __init__(
         self, graph: bytes, options: EngineOptions, architecture: Architecture, preprocess: Preprocess
     ) -> None:
-        tensors = read_graph(onnx.ModelProto.FromString(graph), architecture)
+        try:
+            model = onnx.ModelProto.FromString(graph)
+        except Exception as error:                 # protobuf's DecodeError; protobuf comes without types
+            raise EngineError(f"PyTorch cannot open the graph: {error}") from error
+        tensors = read_graph(model, architecture)
         self._model = create_model(architecture).eval()
         self._model.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in tensors.items()})
         self._mean, self._std = (
@@ -36,7 +41,9 @@ class PyTorchEngine:
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Engine``."""
         check_batch(batch, self._side)
-        x = torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2).float() / 255
+        # torch shares the memory and warns of what it may not write, though nothing here writes.
+        pixels = torch.from_numpy(np.require(batch, requirements=("C", "W")))
+        x = pixels.permute(0, 3, 1, 2).float() / 255
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
             logits: torch.Tensor = self._model((x - self._mean) / self._std)
         return logits.float().numpy()

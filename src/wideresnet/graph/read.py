@@ -36,6 +36,13 @@ def read_graph(model: onnx.ModelProto, architecture: Architecture) -> dict[str, 
             f"this graph is no float graph of {architecture.name}: it has no constant {error.args[0]!r}",
             hint="quantised graphs cannot be turned back into weights; use the weights they were made from",
         ) from error
+    # A deeper network has all the names of a shallower one, a wider one has other shapes.
+    shapes = {key: value.shape for key, value in found.items()}
+    if shapes != architecture.tensors() or model.graph.name != architecture.name:
+        raise BundleError(
+            f"this graph is no float graph of {architecture.name} with {architecture.classes} classes,"
+            f" but one of {model.graph.name}"
+        )
     return {key: found[key] for key in architecture.tensors()}
 
 

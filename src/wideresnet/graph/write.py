@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from wideresnet.architectures import Architecture, Block
+from wideresnet.errors import WeightsError
 from wideresnet.graph.fold import Tensors, conv_with_norm, scale_and_shift
 from wideresnet.records import Preprocess
 
 OPSET = 17                                         # read by every OpenVINO and ONNX Runtime since 2022
 IR_VERSION = 8
+HALF_MAX = 65504                                   # the largest float16
 INPUT, FEATURES, OUTPUT = "images", "features", "logits"
 
 
@@ -72,6 +74,8 @@ class _Graph:
         """A float32 weight, kept as float16 where the graph is ``half``; runtimes undo the cast when they open it."""
         if not self.half:
             return self.constant(name, value.astype(np.float32))
+        if np.abs(value).max() > HALF_MAX:
+            raise WeightsError(f"{name} is too large for float16", hint="store the weights as fp32")
         stored = self.constant(f"{name}.half", value.astype(np.float16))
         return self.add("Cast", [stored], name, {"to": TensorProto.FLOAT})
 

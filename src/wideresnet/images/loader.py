@@ -61,6 +61,18 @@ def read_crop(
     return preprocess_picture(open_picture(source, exif=exif, limits=limits), spec)
 
 
+def read_named_crop(
+    source: str | Path | bytes | NDArray[np.uint8], spec: Preprocess, *, exif: Exif = "ignore"
+) -> NDArray[np.uint8]:
+    """``read_crop`` for a caller with one picture: a str is a path, and an ImageError names it."""
+    if not isinstance(source, str | Path):
+        return read_crop(source, spec, exif=exif)
+    try:
+        return read_crop(Path(source), spec, exif=exif)
+    except ImageError as error:
+        raise ImageError(f"{source}: {error.message}", error.hint) from error
+
+
 def _read(item: Item, spec: Preprocess, exif: Exif, limits: Limits) -> Outcome:
     try:
         return item, read_crop(item.source, spec, exif=exif, limits=limits)

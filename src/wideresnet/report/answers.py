@@ -18,7 +18,7 @@ FIELDS = ("path", "rank", "index", "label", "probability", "error", "hint")
 
 
 def write_table(answers: Iterable[Answer], out: TextIO) -> None:
-    """A block of lines a picture; failures are not among them (the door lists them on stderr)."""
+    """A line a picture; failures are not among them (the door lists them on stderr)."""
     for answer in answers:
         if isinstance(answer, Prediction):
             out.write(text.of_prediction(answer) + "\n")

@@ -13,9 +13,10 @@ RULES = (
 
 
 def of_prediction(prediction: Prediction) -> str:
-    """The picture's name, and a line a class below it."""
-    lines = [f"  {100 * p.probability:5.1f} %  {p.label}" for p in prediction.predictions]
-    return "\n".join([prediction.path, *lines])
+    """One line a picture: its name and its classes, likeliest first."""
+    classes = (f"{p.label} {100 * p.probability:.1f} %" for p in prediction.predictions)
+    # Answers are printed as they come, so that the widest name is not known yet.
+    return f"{prediction.path:<24}  {' · '.join(classes)}"
 
 
 def of_failure(failure: Failure) -> str:

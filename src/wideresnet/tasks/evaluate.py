@@ -16,17 +16,19 @@ from wideresnet.images.loader import load_batches
 from wideresnet.images.top_k import largest
 from wideresnet.machine import available_cpus
 from wideresnet.records import EvalReport
+from wideresnet.tasks.archive import locate_data
 
 
 def evaluate(classifier: Classifier, data: LabelledData | Path | str, batch_size: int = 64) -> EvalReport:
-    """Top-1 and top-5 over ``data``: a labelled set, a folder of class folders, or a CIFAR archive.
+    """Top-1 and top-5 over ``data``: a labelled set, a folder of class folders, a CIFAR archive,
+    or the word "cifar10" or "cifar100" for the official archive, downloaded once.
 
     EXIF orientation is ignored, as in every published evaluation. A picture that cannot be read is a
     failure in the report and counts neither as right nor as answered. Raises DataError for data that is
     not labelled, or is of other classes than the network.
     """
     if not isinstance(data, LabelledData):
-        data = open_labelled(Path(data), classifier.labels)
+        data = open_labelled(locate_data(Path(data)), classifier.labels)
     report = empty_report(classifier, data)
     for part in evaluate_batches(classifier, data, batch_size):
         report += part

@@ -84,8 +84,16 @@ def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle
     if path.exists() or path.suffix in (".safetensors", ".pth", ".pt", ".onnx") or "/" in choice.model:
         raise ConfigError(f"{choice.model} is no bundle and no weights file", hint="'wrn models' lists the names")
     weights = find_weights(choice.model)
-    file = choice.weights or fetch(weights, offline=choice.offline, progress=progress)
-    return _from_catalogue(weights, read_tensors(file), str(choice.weights or weights.urls[0]), choice.storage)
+    if choice.weights is None:
+        file = read_tensors(fetch(weights, offline=choice.offline, progress=progress))
+        return _from_catalogue(weights, file, weights.urls[0], choice.storage)
+    file = read_tensors(choice.weights)
+    bundle = _from_catalogue(weights, file, choice.weights.name, choice.storage)
+    if file.sha256.startswith(weights.sha256_prefix):
+        return bundle
+    # It may be the hub's copy of the same tensors or anything else: the published figures are not its own.
+    notes = {"identity": f"{choice.weights.name} is not the published file of {weights.name} by its hash"}
+    return replace(bundle, card=replace(bundle.card, published=(), notes=notes))
 
 
 def embedded_folder(name: str) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, did_you_mean
-from wideresnet.images.loader import read_crop
+from wideresnet.images.loader import read_named_crop
 from wideresnet.records import Exif, Preprocess
 from wideresnet.tasks.describe import describe
 
@@ -31,4 +31,4 @@ def preprocess(
     else:
         hint = did_you_mean(transform, TRANSFORMS) or f"known: {', '.join(TRANSFORMS)}"
         raise ConfigError(f"no transform called {transform!r}", hint=hint)
-    return read_crop(Path(picture) if isinstance(picture, str) else picture, spec, exif=exif)
+    return read_named_crop(picture, spec, exif=exif)

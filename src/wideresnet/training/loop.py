@@ -16,6 +16,7 @@ from wideresnet.architectures import Architecture, get_architecture
 from wideresnet.data.cifar import CifarArrays
 from wideresnet.data.statistics import STATISTICS
 from wideresnet.errors import TrainingError
+from wideresnet.machine import available_cpus
 from wideresnet.models import create_model
 from wideresnet.training.augment import crop_and_flip, flips, normalise, reflect_pad
 from wideresnet.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
@@ -60,8 +61,14 @@ def train(recipe: Recipe, data: CifarArrays, run: Path) -> Iterator[Step | Epoch
     """Train in folder ``run``, going on from its checkpoint if there is one; yields as the work goes on.
 
     After every epoch the checkpoint is written; stop anywhere and call again with the same recipe, and the
-    weights come out as if nothing had happened. Raises TrainingError on a non-finite loss.
+    weights come out as if nothing had happened. Raises TrainingError on a non-finite loss, and when there are
+    fewer pictures than one batch takes.
     """
+    if len(data.train_labels) < recipe.batch_size:
+        raise TrainingError(
+            f"{len(data.train_labels)} training pictures do not fill one batch of {recipe.batch_size}",
+            hint="choose a smaller batch_size",
+        )
     trainer, first = prepare(recipe, run)
     images = reflect_pad(torch.from_numpy(data.train_images), recipe.crop_padding)
     labels = torch.from_numpy(data.train_labels)
@@ -91,6 +98,7 @@ def train(recipe: Recipe, data: CifarArrays, run: Path) -> Iterator[Step | Epoch
 
 def prepare(recipe: Recipe, run: Path) -> tuple[Trainer, int]:
     """Model, average and optimiser, fresh or from the checkpoint in ``run``; and the epoch to begin with."""
+    torch.set_num_threads(available_cpus())
     torch.manual_seed(recipe.seed)
     architecture = get_architecture(recipe.architecture, STATISTICS[recipe.data].classes, recipe.dropout)
     model = channels_last(create_model(architecture))

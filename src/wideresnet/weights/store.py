@@ -45,7 +45,7 @@ def fetch(
         return target
     if hub_copy.exists():
         return hub_copy
-    if offline or _flag("WRN_OFFLINE"):
+    if offline or offline_mode():
         state = "damaged on" if target.exists() else "not on"
         raise DownloadError(
             f"{weights.name} is {state} this machine, and offline mode is on",
@@ -142,8 +142,9 @@ def mirrored(url: str) -> str:
     return mirror.rstrip("/") + urlsplit(url).path if mirror else url
 
 
-def _flag(name: str) -> bool:
-    return os.environ.get(name, "").lower() not in ("", "0", "false", "no")
+def offline_mode() -> bool:
+    """Whether WRN_OFFLINE forbids connections."""
+    return os.environ.get("WRN_OFFLINE", "").lower() not in ("", "0", "false", "no")
 
 
 def _bar_for(progress: Progress | None) -> type[Any]:
