@@ -1,0 +1,126 @@
+"""Small stand-ins that tests share: an engine whose answers are known, and networks and data made of numbers."""
+
+from __future__ import annotations
+
+import io
+import math
+import tarfile
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.architectures import Architecture, get_architecture, wide_resnet, wrn, wrn_imagenet
+from wideresnet.bundle import Bundle, make_bundle
+from wideresnet.data.cifar import CIFAR10
+from wideresnet.data.labels import read_labels
+from wideresnet.engines.base import check_batch
+from wideresnet.records import EngineInfo, ModelCard, Preprocess
+
+# Every kind of block, with and without projection, in networks of milliseconds.
+TINY = {
+    "wrn_10_1": wrn(10, 1),
+    "wrn_16_2": wrn(16, 2),
+    "basic": replace(
+        wrn_imagenet(18, 1.5), stages=(1, 2, 1, 1), stem=8, inner=12, out=12, classes=10, input_size=64
+    ),
+    "bottleneck": replace(
+        wide_resnet(50), stages=(2, 1, 1, 1), stem=16, inner=8, out=16, classes=10, input_size=64
+    ),
+}
+
+
+class FakeEngine:
+    """Votes for the class that ``FakeEngine.answer`` computes from a picture's mean value.
+
+    The next best classes are the neighbours by index, so that top-5 is known too. ``calls`` holds the number
+    of pictures of each call. At most 256 classes: there are no more greys.
+    """
+
+    def __init__(self, classes: int = 10, side: int = 32) -> None:
+        self.classes, self.side = classes, side
+        self.calls: list[int] = []
+        self.info = EngineInfo("fake", "1", "CPU", "f32", 1)
+
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        check_batch(batch, self.side)
+        self.calls.append(len(batch))
+        votes = np.array([self.answer(picture) for picture in batch], np.int64).reshape(-1, 1)
+        distance = np.abs(np.arange(self.classes) - votes)
+        return (-distance).astype(np.float32)
+
+    def answer(self, picture: NDArray[np.uint8]) -> int:
+        """Class 0 for black, the last for white, evenly between."""
+        return int(picture.mean() * self.classes / 256)
+
+    def picture(self, label: int) -> NDArray[np.uint8]:
+        """A grey picture for which the answer is ``label``: uint8 [side, side, 3]."""
+        grey = math.ceil((label + 0.5) * 256 / self.classes) - 1
+        return np.full((self.side, self.side, 3), grey, np.uint8)
+
+
+def tiny_tensors(architecture: Architecture, seed: int = 0) -> dict[str, NDArray[np.generic]]:
+    """Random but sane tensors, the same everywhere: each key seeds its own generator with its CRC-32.
+
+    Activations neither vanish nor explode. Seed 0 gives the weights of the oracle beside the repository.
+    """
+    word = "wideresnet" if seed == 0 else f"wideresnet-{seed}"
+    return {key: _tensor(f"{word}/{key}", shape) for key, shape in architecture.tensors().items()}
+
+
+def _tensor(name: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
+    if name.endswith("num_batches_tracked"):
+        return np.array(0, np.int64)
+    if name.endswith("running_var"):
+        values = rng.uniform(0.5, 1.5, shape)
+    elif len(shape) == 4:
+        values = rng.standard_normal(shape) * np.sqrt(2 / math.prod(shape[1:]))
+    elif len(shape) == 2:
+        values = rng.standard_normal(shape) * np.sqrt(1 / shape[1])
+    elif name.endswith("weight"):
+        values = rng.uniform(0.3, 0.7, shape)
+    else:
+        values = rng.standard_normal(shape) * 0.1
+    return values.astype(np.float32)
+
+
+def tiny_pictures(count: int, side: int) -> NDArray[np.uint8]:
+    """Noise, the same everywhere: uint8 [count, side, side, 3], over the whole range."""
+    rng = np.random.Generator(np.random.PCG64(side))
+    return rng.integers(0, 256, (count, side, side, 3), np.uint8)
+
+
+def tiny_bundle() -> Bundle:
+    """A whole model of 78 thousand numbers: wrn_10_1 with CIFAR-10's labels, 32 pixels; it has learnt nothing."""
+    architecture = get_architecture("wrn_10_1")
+    card = ModelCard(
+        name="wrn_10_1.tiny",
+        architecture="wrn_10_1",
+        classes=10,
+        preprocess=Preprocess(resize=32, crop=32, mode="squash"),
+        precision="fp32",
+        licence="Apache-2.0",
+        labels_name="cifar10",
+    )
+    return make_bundle(architecture, tiny_tensors(architecture), card, read_labels("cifar10"))
+
+
+def tiny_cifar_archive(folder: Path, rows: int = 4) -> Path:
+    """``folder``/cifar-10-binary.tar.gz with ``rows`` pictures a file; read it with ``verify=False``.
+
+    Row k of every file is a grey picture of class k % 10, for which ``FakeEngine`` gives the right answer.
+    """
+    engine = FakeEngine()
+    labels = [k % 10 for k in range(rows)]
+    blob = b"".join(bytes([k]) + engine.picture(k).transpose(2, 0, 1).tobytes() for k in labels)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / CIFAR10.archive
+    with tarfile.open(path, "w:gz") as archive:
+        for name in (*CIFAR10.train, *CIFAR10.test):
+            member = tarfile.TarInfo(f"{CIFAR10.folder}/{name}")
+            member.size = len(blob)
+            archive.addfile(member, io.BytesIO(blob))
+    return path

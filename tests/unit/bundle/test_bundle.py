@@ -1,0 +1,171 @@
+"""A bundle is written whole or not at all, and opened only as it was written."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fakes import TINY, tiny_bundle, tiny_tensors
+from wideresnet.bundle import bundle as made
+from wideresnet.bundle import files
+from wideresnet.bundle.files import is_bundle, read_bundle, write_bundle
+from wideresnet.errors import BundleError, ConfigError
+from wideresnet.records import Labels, Measured, Published
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return tiny_bundle()
+
+
+# Making
+
+
+def test_the_card_says_what_was_made(bundle):
+    """Classes and precision come from what is really in the graph, not from the card that was handed in."""
+    card = replace(bundle.card, classes=3, precision="int8")
+    half = made.make_bundle(TINY["wrn_10_1"], tiny_tensors(TINY["wrn_10_1"]), card, bundle.labels, "fp16")
+    assert (half.card.classes, half.card.precision) == (10, "fp16")
+    assert len(half.graph) < 0.6 * len(bundle.graph)
+    assert half.card.made_with["numpy"] == np.__version__
+
+
+def test_labels_must_be_as_many_as_classes(bundle):
+    with pytest.raises(ConfigError, match="2 labels for 10 classes"):
+        made.make_bundle(TINY["wrn_10_1"], tiny_tensors(TINY["wrn_10_1"]), bundle.card, Labels(("cat", "dog")))
+
+
+# Writing and reading
+
+
+def test_a_bundle_reads_back_as_it_was_written(bundle, tmp_path):
+    card = replace(
+        bundle.card,
+        published=(Published(0.5, 0.9, "somebody"),),
+        measured=(Measured("cifar10 test", 10_000, 9_400, 9_990, "openvino", "f32"),),
+        notes={"seed": "0"},
+    )
+    written = write_bundle(tmp_path / "a" / "b", replace(bundle, card=card))
+    again = read_bundle(tmp_path / "a" / "b")
+    assert again.card == written == replace(card, files=written.files)
+    assert again.labels == bundle.labels
+    assert again.graph == bundle.graph
+
+
+def test_the_card_holds_the_hash_of_every_other_file(bundle, tmp_path):
+    folder = tmp_path / "b"
+    card = write_bundle(folder, bundle)
+    others = {path.name for path in folder.iterdir()} - {"card.json"}
+    assert card.files == {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in others}
+    assert json.loads((folder / "card.json").read_text())["schema"] == 1
+
+
+def test_an_older_bundle_is_replaced_whole(bundle, tmp_path):
+    write_bundle(tmp_path / "b", bundle)
+    (tmp_path / "b" / "left over").write_text("of the old one")
+    write_bundle(tmp_path / "b", replace(bundle, card=replace(bundle.card, name="newer")))
+    assert read_bundle(tmp_path / "b").card.name == "newer"
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["card.json", "labels.txt", "model.onnx"]
+
+
+def test_an_empty_folder_becomes_the_bundle(bundle, tmp_path):
+    (tmp_path / "b").mkdir()
+    write_bundle(tmp_path / "b", bundle)
+    assert is_bundle(tmp_path / "b")
+
+
+def test_a_folder_with_something_else_in_it_is_not_touched(bundle, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(BundleError, match="is no bundle") as caught:
+        write_bundle(tmp_path, bundle)
+    assert "another folder" in caught.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_of_that_name_is_not_touched(bundle, tmp_path):
+    (tmp_path / "b").write_text("a file")
+    with pytest.raises(BundleError, match="is no bundle"):
+        write_bundle(tmp_path / "b", bundle)
+    assert (tmp_path / "b").read_text() == "a file"
+
+
+def test_a_full_disk_leaves_the_old_bundle_and_nothing_else(bundle, tmp_path, monkeypatch):
+    write_bundle(tmp_path / "b", bundle)
+    whole, calls = files._write_through, []
+
+    def full(path, data):
+        calls.append(path.name)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(path, data)
+
+    monkeypatch.setattr(files, "_write_through", full)
+    with pytest.raises(BundleError, match="No space left"):
+        write_bundle(tmp_path / "b", replace(bundle, card=replace(bundle.card, name="newer")))
+    assert len(calls) == 2
+    assert read_bundle(tmp_path / "b").card.name == bundle.card.name
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_move_that_fails_leaves_the_old_bundle(bundle, tmp_path, monkeypatch):
+    """The old folder has already stepped aside when the new one cannot take its place."""
+    write_bundle(tmp_path / "b", bundle)
+    move, moves = os.replace, []
+
+    def refuse(source, target):
+        moves.append(target)
+        if len(moves) == 2:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        move(source, target)
+
+    monkeypatch.setattr(files.os, "replace", refuse)
+    with pytest.raises(BundleError, match="Permission denied"):
+        write_bundle(tmp_path / "b", bundle)
+    assert read_bundle(tmp_path / "b").card.name == bundle.card.name
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+# Damage
+
+
+@pytest.fixture(scope="module")
+def whole(bundle, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "b"
+    write_bundle(folder, bundle)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "labels.txt"])
+def test_a_changed_file_is_detected(whole, tmp_path, name):
+    folder = shutil.copytree(whole, tmp_path / "b")
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(BundleError, match=f"{name} is not the file") as caught:
+        read_bundle(folder)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "labels.txt", "card.json"])
+def test_a_missing_file_is_named(whole, tmp_path, name):
+    folder = shutil.copytree(whole, tmp_path / "b")
+    (folder / name).unlink()
+    with pytest.raises(BundleError, match=f"no whole bundle: No such file or directory: .*{name}"):
+        read_bundle(folder)
+    assert is_bundle(folder) == (name != "card.json")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": 3}', "\N{SNOWMAN}"])
+def test_a_card_that_is_none_is_an_error(whole, tmp_path, text):
+    folder = shutil.copytree(whole, tmp_path / "b")
+    (folder / "card.json").write_text(text, encoding="utf-8")
+    with pytest.raises(BundleError, match="is no card of a model"):
+        read_bundle(folder)

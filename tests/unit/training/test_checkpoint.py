@@ -1,0 +1,96 @@
+"""Checkpoints are whole or not there, and only continue their own run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from wideresnet.errors import TrainingError
+from wideresnet.training.checkpoint import FILE_NAME, TrainingState, load_checkpoint, save_checkpoint
+from wideresnet.training.recipe import Recipe
+
+RECIPE = Recipe(architecture="wrn_10_1", epochs=4, learning_rate=0.1, sizes=((0, 24), (2, 32)), milestones=(1, 2))
+
+
+def state(epoch: int = 1) -> TrainingState:
+    return TrainingState(
+        recipe=RECIPE.model_dump(mode="json"),
+        epoch=epoch,
+        model={"fc.weight": torch.full((2, 3), float(epoch))},
+        averaged={},
+        optimiser={"state": {}, "param_groups": [{"lr": 0.1}]},
+        log=[{"epoch": 0, "loss": 1.5, "top1": float("nan"), "seconds": 2.0}],
+    )
+
+
+def loaded(run: Path, recipe: Recipe = RECIPE) -> TrainingState:
+    found = load_checkpoint(run, recipe)
+    assert found is not None
+    return found
+
+
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state())
+    found = loaded(tmp_path)
+    assert torch.equal(found.model["fc.weight"], torch.ones(2, 3))
+    assert (found.epoch, found.optimiser, found.log[0]["loss"]) == (1, state().optimiser, 1.5)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_a_fresh_folder_has_none(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path, RECIPE) is None
+
+
+def test_a_kill_in_the_middle_of_a_save_leaves_the_old_one(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state())
+    # Half of the new file is written when the process is killed as no handler can prevent.
+    code = f"""
+import os, signal, sys, torch
+from pathlib import Path
+from wideresnet.training import checkpoint
+def half(values, file):
+    file.write(b"PK" + bytes(5000))
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+torch.save = half
+checkpoint.save_checkpoint(Path({str(tmp_path)!r}), checkpoint.TrainingState({{}}, 2, {{}}, {{}}, {{}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2, "the kill did not come in the middle"
+    assert loaded(tmp_path).epoch == 1
+    save_checkpoint(tmp_path, state(2))
+    assert loaded(tmp_path).epoch == 2
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 1000])
+def test_a_damaged_one_is_an_error_that_says_what_to_do(tmp_path: Path, keep: int) -> None:
+    save_checkpoint(tmp_path, state())
+    path = tmp_path / FILE_NAME
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(TrainingError, match="is damaged") as caught:
+        load_checkpoint(tmp_path, RECIPE)
+    assert "delete it" in caught.value.hint
+
+
+def test_a_file_of_another_kind_is_an_error(tmp_path: Path) -> None:
+    torch.save({"something": 1}, tmp_path / FILE_NAME)
+    with pytest.raises(TrainingError, match="is damaged"):
+        load_checkpoint(tmp_path, RECIPE)
+    torch.save([1, 2], tmp_path / FILE_NAME)
+    with pytest.raises(TrainingError, match="is damaged"):
+        load_checkpoint(tmp_path, RECIPE)
+
+
+def test_another_recipe_is_refused_and_the_difference_named(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state())
+    other = RECIPE.model_copy(update={"learning_rate": 0.2, "seed": 5})
+    with pytest.raises(TrainingError, match=r"another recipe; different: seed, learning_rate"):
+        load_checkpoint(tmp_path, other)

@@ -1,0 +1,111 @@
+"""The loop: the same recipe gives the same weights, however often it was interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wideresnet.data.cifar import CifarArrays
+from wideresnet.errors import TrainingError
+from wideresnet.training.checkpoint import load_checkpoint
+from wideresnet.training.loop import Epoch, Step, train
+from wideresnet.training.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+# Everything that could remember something from epoch to epoch is switched on.
+RECIPE = Recipe(
+    architecture="wrn_10_1", epochs=3, batch_size=16, learning_rate=0.1, schedule="one-cycle", dropout=0.3,
+    ema=0.9, label_smoothing=0.1, flip="alternating", sizes=((0, 16), (1, 20), (2, 32)), evaluate_every=2,
+)  # fmt: skip
+PLAIN = Recipe(architecture="wrn_10_1", epochs=1, batch_size=16, learning_rate=0.05, sizes=((0, 16),))
+
+
+def pictures(n: int = 64) -> CifarArrays:
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (n + 32, 32, 32, 3), dtype=np.uint8)
+    labels = rng.integers(0, 10, n + 32)
+    return CifarArrays(images[:n], labels[:n], images[n:], labels[n:])
+
+
+def weights(run: Path, recipe: Recipe) -> dict[str, torch.Tensor]:
+    state = load_checkpoint(run, recipe)
+    assert state is not None
+    assert state.epoch == recipe.epochs
+    momentum = {f"momentum {k}": v["momentum_buffer"] for k, v in state.optimiser["state"].items()}
+    return {**state.model, **{f"averaged {k}": v for k, v in state.averaged.items()}, **momentum}
+
+
+def assert_identical(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+
+
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    events = list(train(RECIPE, pictures(), whole))
+    assert len(events) == 3 * (4 + 1)
+    # Once in the middle of the second epoch, once in the middle of the third.
+    for expected_epoch in (1, 2):
+        running = train(RECIPE, pictures(), cut)
+        middle = (e for e in running if isinstance(e, Step) and e.epoch == expected_epoch and e.step % 4 == 2)
+        assert next(middle).epoch == expected_epoch
+        running.close()
+        torch.rand(7)  # whatever else happened to the global generator
+    rest = list(train(RECIPE, pictures(), cut))
+    assert [e.epoch for e in rest if isinstance(e, Epoch)] == [2]
+    assert_identical(weights(whole, RECIPE), weights(cut, RECIPE))
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
+    list(train(PLAIN, pictures(), tmp_path))
+    assert list(train(PLAIN, pictures(), tmp_path)) == []
+
+
+def test_two_runs_are_equal_and_another_seed_is_not(tmp_path: Path) -> None:
+    found = []
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        run, recipe = tmp_path / name, PLAIN.model_copy(update={"seed": seed})
+        run.mkdir()
+        list(train(recipe, pictures(), run))
+        found.append(weights(run, recipe))
+    assert_identical(found[0], found[1])
+    assert not torch.equal(found[0]["conv1.weight"], found[2]["conv1.weight"])
+
+
+def test_events_count_steps_over_the_run_and_report_each_epoch(tmp_path: Path) -> None:
+    recipe = PLAIN.model_copy(update={"epochs": 3, "evaluate_every": 2})
+    events = list(train(recipe, pictures(40), tmp_path))  # 40 pictures: the last 8 fill no batch
+    steps = [e for e in events if isinstance(e, Step)]
+    epochs = [e for e in events if isinstance(e, Epoch)]
+    assert [(s.epoch, s.step, s.steps) for s in steps] == [(e, 2 * e + i, 6) for e in range(3) for i in (1, 2)]
+    assert [e.top1 == e.top1 for e in epochs] == [False, True, True], "every second epoch, and the last"
+    assert epochs[0].loss == pytest.approx((steps[0].loss + steps[1].loss) / 2)
+
+
+def test_it_learns_to_tell_dark_from_bright(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(96) % 2
+    images = (rng.integers(0, 100, (96, 32, 32, 3)) + 150 * labels[:, None, None, None]).astype(np.uint8)
+    data = CifarArrays(images[:64], labels[:64], images[64:], labels[64:])
+    recipe = PLAIN.model_copy(update={"epochs": 4})
+    last = [e for e in train(recipe, data, tmp_path) if isinstance(e, Epoch)][-1]
+    assert last.top1 == 1.0
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_epoch(tmp_path: Path) -> None:
+    recipe = PLAIN.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) at step \d+ \(epoch 0\)") as caught:
+        list(train(recipe, pictures(), tmp_path))
+    assert "lower learning_rate" in caught.value.hint
+    assert load_checkpoint(tmp_path, recipe) is None
+
+
+def test_fewer_pictures_than_a_batch_is_an_error_in_words(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="batch"):
+        list(train(PLAIN, pictures(8), tmp_path))
