@@ -14,7 +14,7 @@ _PAGE = """<!doctype html>
  :root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }}
  body {{ max-width: 44rem; margin: 2rem auto; padding: 0 1rem }}
  svg {{ width: 100%; height: auto }} svg text {{ font-size: 12px; fill: currentColor }}
- .axis {{ stroke: currentColor; opacity: .35 }} .line {{ fill: none; stroke: #2f7bd6; stroke-width: 2 }}
+ .axis {{ fill: none; stroke: currentColor; opacity: .35 }} .line {{ fill: none; stroke: #2f7bd6; stroke-width: 2 }}
  .dot {{ fill: #2f7bd6 }}
 </style>
 <h1>{title}</h1>

@@ -72,6 +72,7 @@ def save_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapp
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         save_file(arrays, temporary, dict(metadata))
+        temporary.chmod(0o644)                     # the library makes it readable for its owner only
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
