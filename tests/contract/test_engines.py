@@ -227,3 +227,9 @@ def test_an_engine_that_is_not_installed_names_its_extra(name, extra, monkeypatc
 def test_a_negative_number_of_threads_is_refused_before_any_runtime_sees_it():
     with pytest.raises(ConfigError, match="threads must be 0"):
         open_engine(tiny_bundle(), options=EngineOptions(threads=-1))
+
+
+def test_an_unknown_precision_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match="no arithmetic called 'fp32'") as caught:
+        open_engine(tiny_bundle(), options=EngineOptions(precision="fp32"))
+    assert caught.value.hint == "known: f32, bf16"

@@ -8,15 +8,20 @@ from wideresnet.engines.base import Engine, EngineOptions
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 
 ENGINES = ("openvino", "onnxruntime", "pytorch")
+PRECISIONS = ("f32", "bf16")
 
 
 def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions | None = None) -> Engine:
     """The bundle's graph in the runtime called ``name`` (one of ``ENGINES``).
 
-    Raises ConfigError for another name or impossible threads, MissingExtra when the runtime is not
+    Raises ConfigError for another name, precision or impossible threads, MissingExtra when the runtime is not
     installed, and EngineError when it cannot run the graph or the precision.
     """
     options = options or EngineOptions()
+    if options.precision not in PRECISIONS:
+        raise ConfigError(
+            f"no arithmetic called {options.precision!r}", hint=f"known: {', '.join(PRECISIONS)}"
+        )
     if options.threads < 0:
         raise ConfigError(f"threads must be 0 (all CPUs) or more, got {options.threads}")
     if name == "openvino":
