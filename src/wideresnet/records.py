@@ -131,6 +131,54 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class GateReport:
+    """A compiled model against its float32 original, on the same pictures. Fractions of 1.
+
+    ``drop`` is top-1 lost (negative: gained), ``interval95`` its interval for paired shares, ``p_value``
+    McNemar's exact one, ``mean_kl`` the Kullback-Leibler divergence of the answers in nats. ``limit`` None
+    means that no gate was asked for.
+    """
+
+    data: str
+    n: int
+    failures: int
+    top1_reference: float
+    top1: float
+    top5_reference: float
+    top5: float
+    drop: float
+    interval95: tuple[float, float]
+    p_value: float
+    agreement: float                               # share of pictures with the same likeliest class
+    mean_kl: float
+    limit: float | None
+    passed: bool                                   # drop ≤ limit, or no limit
+    engine: EngineInfo
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far one engine's logits are from the float32 graph's: root mean square over the logits' spread."""
+
+    engine: str
+    batch: int
+    relative: float
+
+
+@dataclass(frozen=True)
+class CompileReport:
+    """What ``compile`` made. ``verified`` holds one deviation an engine and batch size, all within limits."""
+
+    bundle: str
+    precision: Literal["fp32", "fp16", "int8"]
+    size_bytes: int                                # of the graph
+    size_bytes_reference: int                      # of the float32 graph
+    verified: tuple[Deviation, ...]
+    calibration: int                               # pictures used
+    gate: GateReport | None
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """Who a model is: everything a bundle knows of itself besides the graph and the labels."""
 
@@ -147,6 +195,8 @@ class ModelCard:
     measured: tuple[Measured, ...] = ()
     made_with: dict[str, str] = field(default_factory=dict)   # tool -> version
     notes: dict[str, str] = field(default_factory=dict)       # free text: recipe, seed, time
+    calibration: tuple[str, ...] = ()              # pictures that set the ranges of an int8 graph
+    gate: GateReport | None = None
     files: dict[str, str] = field(default_factory=dict)       # file name -> sha256
     schema: int = 1
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.classify import classify
+from wideresnet.cli.compile import compile as compile_command
 from wideresnet.cli.evaluate import evaluate
 from wideresnet.cli.export import export
 from wideresnet.cli.info import info
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (models, info, classify, evaluate, export, train):
+for command in (models, info, classify, evaluate, export, compile_command, train):
     app.command()(command)
 
 

@@ -31,6 +31,14 @@ class Storage(StrEnum):
     fp16 = "fp16"
 
 
+class Stored(StrEnum):
+    """The precisions a graph can be compiled to."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
 class TextOrJson(StrEnum):
     """How a single result is printed."""
 

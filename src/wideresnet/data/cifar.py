@@ -102,14 +102,12 @@ def cifar10_test(path: Path, *, verify: bool = True) -> LabelledData:
 
 def cifar_test(path: Path, kind: CifarFormat, *, verify: bool = True) -> LabelledData:
     """The test set of either kind; reads no more of the archive than it needs. Raises DataError."""
-    parts = dict(_parts(path, kind, kind.test, verify))
-    images, labels = _joined([parts[name] for name in kind.test])
-    prefix = next(iter(kind.test)).removesuffix(".bin")
-    items = [
-        Item(path=f"{prefix}/{k:05d}", source=image, label=int(label))
-        for k, (image, label) in enumerate(zip(images, labels, strict=True))
-    ]
-    return LabelledData(name=f"{kind.name} test", items=items, classes=kind.classes)
+    return _labelled(path, kind, "test", kind.test, verify)
+
+
+def cifar_train(path: Path, kind: CifarFormat, *, verify: bool = True) -> LabelledData:
+    """The training set of either kind, like ``cifar_test``."""
+    return _labelled(path, kind, "train", kind.train, verify)
 
 
 def detect_cifar(path: Path) -> CifarFormat | None:
@@ -121,6 +119,19 @@ def detect_cifar(path: Path) -> CifarFormat | None:
         elif path.is_file() and _is_archive_of(path, kind):
             return kind
     return None
+
+
+def _labelled(
+    path: Path, kind: CifarFormat, split: str, files: Mapping[str, int], verify: bool
+) -> LabelledData:
+    """Every picture of ``files`` as an item called ``data_batch_1/00017``."""
+    parts = dict(_parts(path, kind, files, verify))
+    items = [
+        Item(path=f"{name.removesuffix('.bin')}/{k:05d}", source=image, label=int(label))
+        for name in files
+        for k, (image, label) in enumerate(zip(*parts[name], strict=True))
+    ]
+    return LabelledData(name=f"{kind.name} {split}", items=items, classes=kind.classes)
 
 
 def _read_arrays(path: Path, kind: CifarFormat, verify: bool) -> CifarArrays:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from wideresnet.records import EvalReport, Failure, ModelInfo, Prediction, Published
+from wideresnet.records import CompileReport, EvalReport, Failure, GateReport, ModelInfo, Prediction, Published
 
 
 def of_answer(answer: Prediction | Failure) -> dict[str, Any]:
@@ -30,6 +30,41 @@ def of_evaluation(report: EvalReport) -> dict[str, Any]:
         "engine_version": report.engine.version,
         "threads": report.engine.threads,
         "precision": report.engine.precision,
+    }
+
+
+def of_compilation(report: CompileReport) -> dict[str, Any]:
+    """``gate`` is null where no labelled pictures were given."""
+    return {
+        "bundle": report.bundle,
+        "precision": report.precision,
+        "size_bytes": report.size_bytes,
+        "size_bytes_fp32": report.size_bytes_reference,
+        "verified": [asdict(each) for each in report.verified],
+        "calibration": report.calibration,
+        "gate": _of_gate(report.gate) if report.gate else None,
+    }
+
+
+def _of_gate(gate: GateReport) -> dict[str, Any]:
+    """Accuracies in percent, ``drop``, its interval and ``limit`` in percentage points."""
+    return {
+        "data": gate.data,
+        "n": gate.n,
+        "failures": gate.failures,
+        "top1_reference": percent(gate.top1_reference),
+        "top1": percent(gate.top1),
+        "top5_reference": percent(gate.top5_reference),
+        "top5": percent(gate.top5),
+        "drop": percent(gate.drop),
+        "interval95": [percent(share) for share in gate.interval95],
+        "p_value": gate.p_value,
+        "agreement": percent(gate.agreement),
+        "mean_kl": gate.mean_kl,
+        "limit": None if gate.limit is None else percent(gate.limit),
+        "passed": gate.passed,
+        "engine": gate.engine.runtime,
+        "precision": gate.engine.precision,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from wideresnet.records import EvalReport, Failure, ModelInfo, Prediction, Preprocess
+from wideresnet.records import CompileReport, EvalReport, Failure, ModelInfo, Prediction, Preprocess
 
 RULES = (
     "MACs: multiply-accumulates of convolutions and classifier. FLOPs: 2 x MACs.\n"
@@ -35,6 +35,32 @@ def of_evaluation(report: EvalReport) -> str:
         f"  top-5  {100 * report.top5:.3f} %   ({report.correct5} of {report.n})",
         f"  {report.seconds:.1f} s with {engine.runtime} {engine.version}, {engine.precision},"
         f" {engine.threads} threads; {len(report.failures)} failures",
+    ]
+    return "\n".join(lines)
+
+
+def of_compilation(report: CompileReport) -> str:
+    """What was made, how far it is from the original, and what the gate says."""
+    share = report.size_bytes / report.size_bytes_reference
+    lines = [
+        f"{report.bundle}: {report.precision}, {report.size_bytes / 1e6:.1f} MB, {share:.0%} of fp32"
+        + (f", {report.calibration} calibration pictures" if report.calibration else "")
+    ]
+    for engine in dict.fromkeys(each.engine for each in report.verified):
+        worst = max(each.relative for each in report.verified if each.engine == engine)
+        lines.append(f"  verified in {engine}: logits within {worst:.2g} of their spread at batch 1, 2 and 7")
+    gate = report.gate
+    if gate is None:
+        return "\n".join([*lines, "  accuracy was not measured: no labelled pictures were given"])
+    low, high = (100 * share for share in gate.interval95)
+    limit = "no gate" if gate.limit is None else f"gate {100 * gate.limit:g}: {'passed' if gate.passed else 'FAILED'}"
+    lines += [
+        f"  top-1 {100 * gate.top1_reference:.3f} -> {100 * gate.top1:.3f} %,"
+        f" top-5 {100 * gate.top5_reference:.3f} -> {100 * gate.top5:.3f} % on {gate.data}, n = {gate.n}",
+        f"  drop {100 * gate.drop:.3f} points (95 % interval {low:.3f} to {high:.3f}, McNemar p = {gate.p_value:.2g});"
+        f" {limit}",
+        f"  same answer for {100 * gate.agreement:.2f} %, mean KL {gate.mean_kl:.2g} nats,"
+        f" {gate.engine.runtime} {gate.engine.version} in {gate.engine.precision}",
     ]
     return "\n".join(lines)
 

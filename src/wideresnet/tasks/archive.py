@@ -34,6 +34,11 @@ def fetch_archive(name: str, progress: Progress | None = None) -> Path:
     return download(mirrored(f"{URL}/{kind.archive}"), target, sha256, progress)
 
 
+def archive_of(labels_name: str, progress: Progress | None = None) -> Path | None:
+    """The archive a network with these labels was trained on, or None where it is no CIFAR."""
+    return fetch_archive(labels_name, progress) if labels_name in ARCHIVES else None
+
+
 def locate_data(data: Path, progress: Progress | None = None) -> Path:
     """``data`` as it is, or the archive where it is the word "cifar10" or "cifar100" and no such path exists."""
     if str(data) in ARCHIVES and not data.exists():

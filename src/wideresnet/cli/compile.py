@@ -1,0 +1,87 @@
+"""``wrn compile``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wideresnet.cli.options import MODEL, ArchitectureName, Format, LabelsFile, Model, Stored, TextOrJson, Weights
+from wideresnet.cli.output import download_bar, locate, open_bundle, print_json, progress
+from wideresnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wideresnet.bundle import Bundle
+
+
+def compile(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
+    model: Model = MODEL,
+    precision: Annotated[Stored, typer.Option("--precision", help="int8 needs the extra 'compile'.")] = Stored.int8,
+    calibration: Annotated[
+        str, typer.Option(help="Pictures for int8: a folder, an archive; auto: what a CIFAR network was trained on.")
+    ] = "auto",
+    samples: Annotated[int, typer.Option(min=1, help="Calibration pictures, the same number of each class.")] = 300,
+    data: Annotated[str, typer.Option(help="Labelled pictures for the gate; auto: CIFAR's test set.")] = "auto",
+    gate: Annotated[str, typer.Option(help="Top-1 that may be lost, in percentage points, or none.")] = "0.2",
+    weights: Weights = None,
+    architecture: ArchitectureName = None,
+    labels: LabelsFile = None,
+    format: Format = TextOrJson.table,
+) -> None:
+    """Store a model in another precision, verify it, and measure what its accuracy lost.
+
+    Exit code 1: it was written, but lost more than the gate allows.
+
+    Example: wrn compile --precision int8 -o wrn-int8/
+
+    Example: wrn compile -m wide_resnet50_2.tv_in1k --calibration train/ --data val/ -o wrn50-int8/
+    """
+    from wideresnet.records import CompileReport
+    from wideresnet.report import document, text
+    from wideresnet.tasks.compile import CompileSettings, compile_model
+    from wideresnet.tasks.load import ModelChoice
+
+    limit = _limit(gate)
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
+    wanted = precision is Stored.int8
+    settings = CompileSettings(
+        precision.value,
+        calibration=_pictures(calibration, bundle) if wanted else None,
+        samples=samples,
+        data=_pictures(data, bundle) if wanted or data != "auto" else None,
+        gate=limit,
+    )
+    with progress("pictures") as bars:
+        task = bars.add_task("comparing with fp32", total=None)
+        for event in compile_model(bundle, settings, output):
+            if isinstance(event, CompileReport):
+                report = event
+            else:
+                bars.update(task, completed=event.done, total=event.total)
+    if format is TextOrJson.json:
+        print_json(document.of_compilation(report))
+    else:
+        typer.echo(text.of_compilation(report))
+    raise typer.Exit(1 if report.gate and not report.gate.passed else 0)
+
+
+def _limit(gate: str) -> float | None:
+    """``0.2`` points are 0.002; ``none`` is None."""
+    if gate == "none":
+        return None
+    try:
+        return float(gate) / 100
+    except ValueError:
+        raise ConfigError(f"--gate takes percentage points or none, got {gate!r}") from None
+
+
+def _pictures(data: str, bundle: Bundle) -> Path | None:
+    """A path, or with "auto" the CIFAR archive of the network's classes."""
+    from wideresnet.tasks.archive import archive_of
+
+    if data != "auto":
+        return locate(Path(data))
+    with download_bar(bundle.card.labels_name) as show:
+        return archive_of(bundle.card.labels_name, show)

@@ -1,0 +1,131 @@
+"""Compiling: half and int8 bundles that are verified, judged, and say on their card how they were made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from fakes import tiny_bundle
+from wideresnet.bundle import Bundle, read_bundle
+from wideresnet.engines import open_engine
+from wideresnet.errors import BundleError, ConfigError
+from wideresnet.records import CompileReport
+from wideresnet.tasks.compile import CompileSettings, compile_model, in_precision, noise, verify
+
+CLASSES = ("airplane", "cat", "ship")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders with eight pictures each."""
+    root = tmp_path_factory.mktemp("pictures")
+    pixels = noise(32)
+    for label in CLASSES:
+        (root / label).mkdir()
+        for index, picture in enumerate(pixels):
+            Image.fromarray(np.roll(picture, CLASSES.index(label), axis=1)).save(root / label / f"{index}.png")
+    return root
+
+
+def compiled(settings: CompileSettings, target: Path, bundle: Bundle | None = None) -> CompileReport:
+    *_, report = compile_model(bundle or tiny_bundle(), settings, target)
+    assert isinstance(report, CompileReport)
+    return report
+
+
+@pytest.fixture(scope="module")
+def int8(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CompileReport, Path]:
+    pytest.importorskip("nncf")
+    target = tmp_path_factory.mktemp("made") / "int8"
+    return compiled(CompileSettings("int8", folder, samples=12, data=folder, gate=1.0), target), target
+
+
+def test_an_int8_bundle_runs_as_int8_in_both_runtimes_and_is_smaller(int8: tuple[CompileReport, Path]) -> None:
+    report, target = int8
+    assert report.size_bytes < 0.6 * report.size_bytes_reference
+    assert {each.engine for each in report.verified} == {"openvino", "onnxruntime"}
+    assert {each.batch for each in report.verified} == {1, 2, 7}
+    bundle = read_bundle(target)
+    assert [open_engine(bundle, name).info.precision for name in ("openvino", "onnxruntime")] == ["int8"] * 2
+
+
+def test_the_card_keeps_the_calibration_and_the_gate(int8: tuple[CompileReport, Path], folder: Path) -> None:
+    report, target = int8
+    card = read_bundle(target).card
+    assert (card.name, card.precision) == ("wrn_10_1.tiny-int8", "int8")
+    assert len(card.calibration) == report.calibration == 12
+    assert {Path(path).parent.name for path in card.calibration} == set(CLASSES)
+    assert card.gate == report.gate
+    assert report.gate is not None
+    assert (report.gate.n, report.gate.passed, report.gate.engine.precision) == (24, True, "int8")
+    assert card.measured[0].n == 24
+    assert "nncf" in card.made_with
+
+
+def test_a_quantised_model_cannot_be_compiled_again(int8: tuple[CompileReport, Path], tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no float graph"):
+        compiled(CompileSettings("fp16", gate=None), tmp_path / "again", read_bundle(int8[1]))
+
+
+def test_over_the_gate_the_bundle_is_written_and_marked(folder: Path, tmp_path: Path) -> None:
+    report = compiled(CompileSettings("fp16", data=folder, gate=-0.5), tmp_path / "half")
+    assert report.gate is not None
+    assert not report.gate.passed
+    card = read_bundle(tmp_path / "half").card
+    assert card.gate is not None
+    assert not card.gate.passed
+
+
+def test_half_keeps_nearly_the_logits_and_fp32_keeps_them_all(tmp_path: Path) -> None:
+    half = compiled(CompileSettings("fp16", gate=None), tmp_path / "half")
+    whole = compiled(CompileSettings("fp32", gate=None), tmp_path / "whole", read_bundle(tmp_path / "half"))
+    assert half.size_bytes < 0.65 * half.size_bytes_reference
+    assert 0 < max(each.relative for each in half.verified) < 0.02
+    assert max(each.relative for each in whole.verified) < 1e-4
+    assert (half.gate, whole.gate) == (None, None)
+
+
+def test_a_graph_of_another_model_does_not_pass_the_verification() -> None:
+    bundle = tiny_bundle()
+    model = onnx.ModelProto.FromString(bundle.graph)
+    weight = next(c for c in model.graph.initializer if c.name == "layer3.0.conv1.weight")
+    weight.raw_data = np.ascontiguousarray(onnx.numpy_helper.to_array(weight)[::-1]).tobytes()
+    with pytest.raises(BundleError, match="not the model it was made from"):
+        verify(bundle, replace(bundle, graph=model.SerializeToString()), noise(32))
+
+
+def test_what_is_missing_is_said_before_anything_is_done(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the accuracy gate needs labelled pictures"):
+        compiled(CompileSettings("int8", folder), tmp_path / "x")
+    with pytest.raises(ConfigError, match="int8 needs calibration pictures"):
+        compiled(CompileSettings("int8", gate=None), tmp_path / "x")
+    with pytest.raises(ConfigError, match="int8 needs pictures"):
+        in_precision(tiny_bundle(), "int8", [], [])
+    assert not (tmp_path / "x").exists()
+
+
+def test_nothing_is_reported_over_the_network(tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    # In a process of its own: NNCF looks for pytest, and would be silent here anyway.
+    code = """
+import socket, sys
+def refuse(*arguments): raise SystemExit(f"a connection was opened: {arguments}")
+socket.socket.connect = socket.getaddrinfo = refuse
+from fakes import tiny_bundle
+from wideresnet.tasks.compile import in_precision, noise
+made = in_precision(tiny_bundle(), "int8", list(noise(32)), ["x"] * 8)
+from nncf.telemetry import telemetry
+assert type(telemetry).__name__ == "MagicMock" or "Mock" in repr(type(telemetry)), type(telemetry)
+print(len(made.graph))
+"""
+    tests = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=tests, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 10_000
