@@ -37,10 +37,11 @@ test: $(READY) ## the default tests: no network, no weights
 test-all: $(READY) ## every test, also those that take minutes or need data beside the repository
 	$(BIN)/python -m pytest -m ''
 
-docs: $(READY) ## write anew what is generated: docs/cli.md, the tables of models, the tree in ARCHITECTURE.md
+docs: $(READY) ## write anew what is generated: docs/cli.md, the schema, the tables of models, the tree
 	$(BIN)/python tools/make_cli_docs.py
 	$(BIN)/python tools/make_model_tables.py
 	$(BIN)/python tools/make_tree.py
+	$(BIN)/python tools/make_schema.py
 
 bench: $(READY) ## measure the pipeline's parts on this machine: one JSON document
 	$(BIN)/python benchmarks/pipeline.py

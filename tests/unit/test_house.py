@@ -84,6 +84,10 @@ def test_ci_runs_the_test_command_of_the_readmes() -> None:
     assert f"\n{command}\n" in read("README.zh-CN.md")
 
 
+def test_the_schema_of_build_files_is_what_the_code_reads() -> None:
+    assert tool("make_schema.py")["page"]() == read("docs/buildfile.schema.json"), "run 'make docs'"
+
+
 def test_the_tree_of_the_architecture_page_is_the_tree() -> None:
     assert tool("make_tree.py")["page"]() == read("ARCHITECTURE.md"), "run 'make docs'"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,10 +14,15 @@ from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
+    from wideresnet.records import CompileReport, Preprocess
+    from wideresnet.tasks.compile import CompileSettings
 
 
 def compile(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
+    config: Annotated[
+        Path | None, typer.Argument(help="A build file (YAML): model, precision, pictures and output in one.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The bundle to write.")] = None,
     model: Model = MODEL,
     precision: Annotated[Stored, typer.Option("--precision", help="int8 needs the extra 'compile'.")] = Stored.int8,
     calibration: Annotated[
@@ -37,22 +43,57 @@ def compile(
     Example: wrn compile --precision int8 -o wrn-int8/
 
     Example: wrn compile -m wide_resnet50_2.tv_in1k --calibration train/ --data val/ -o wrn50-int8/
+
+    Example: wrn compile build.yaml --data val/
     """
-    from wideresnet.records import CompileReport
-    from wideresnet.report import document, text
-    from wideresnet.tasks.compile import CompileSettings, compile_model
+    from wideresnet.tasks.compile import CompileSettings
     from wideresnet.tasks.load import ModelChoice
 
+    job = _Job(model, precision.value, calibration, samples, output)
+    if config is not None:
+        job = _from_file(config, output)
+    if job.output is None:
+        raise ConfigError("no folder to write", hint="name one with -o")
     limit = _limit(gate)
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
-    wanted = precision is Stored.int8
-    settings = CompileSettings(
-        precision.value,
-        calibration=_pictures(calibration, bundle) if wanted else None,
-        samples=samples,
-        data=_pictures(data, bundle) if wanted or data != "auto" else None,
-        gate=limit,
-    )
+    bundle = open_bundle(ModelChoice(job.model, weights, architecture, labels))
+    if job.preprocess:
+        bundle = replace(bundle, card=replace(bundle.card, preprocess=job.preprocess))
+    int8 = job.precision == "int8"
+    pictures = _pictures(job.calibration, bundle) if int8 else None
+    labelled = _pictures(data, bundle) if int8 or data != "auto" else None
+    report = _run(bundle, CompileSettings(job.precision, pictures, job.samples, labelled, limit), job.output, format)
+    raise typer.Exit(1 if report.gate and not report.gate.passed else 0)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is asked for, by options or by a build file."""
+
+    model: str
+    precision: Literal["fp32", "fp16", "int8"]
+    calibration: str
+    samples: int
+    output: Path | None
+    preprocess: Preprocess | None = None
+
+
+def _from_file(config: Path, output: Path | None) -> _Job:
+    from wideresnet.tasks.buildfile import read_build_file
+
+    file = read_build_file(config)
+    for key in file.ignored():
+        typer.echo(f"{config}: {key} has no meaning here and is ignored", err=True)
+    pictures, samples = ("auto", 300)
+    if file.dataset:
+        pictures, samples = str(file.dataset.path), file.dataset.sampler.get_data_num
+    return _Job(file.model(), file.backend.dtype, pictures, samples, output or file.target(), file.preprocess())
+
+
+def _run(bundle: Bundle, settings: CompileSettings, output: Path, format: TextOrJson) -> CompileReport:
+    from wideresnet.records import CompileReport
+    from wideresnet.report import document, text
+    from wideresnet.tasks.compile import compile_model
+
     with progress("pictures") as bars:
         task = bars.add_task("comparing with fp32", total=None)
         for event in compile_model(bundle, settings, output):
@@ -64,7 +105,7 @@ def compile(
         print_json(document.of_compilation(report))
     else:
         typer.echo(text.of_compilation(report))
-    raise typer.Exit(1 if report.gate and not report.gate.passed else 0)
+    return report
 
 
 def _limit(gate: str) -> float | None:

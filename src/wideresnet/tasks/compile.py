@@ -89,7 +89,10 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
 
 
 def float_bundle(bundle: Bundle) -> Bundle:
-    """The same model with float32 weights in its graph. Raises BundleError for a quantised one."""
+    """The same model with float32 weights in its graph, normalised as its card says.
+
+    Raises BundleError for a quantised one.
+    """
     architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
     tensors = read_graph(onnx.ModelProto.FromString(bundle.graph), architecture)
     graph = write_graph(architecture, tensors, bundle.card.preprocess)

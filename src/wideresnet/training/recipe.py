@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from wideresnet.errors import ConfigError, did_you_mean
+from wideresnet.errors import ConfigError
+from wideresnet.settings import explain
 
 
 class Recipe(BaseModel):
@@ -78,7 +79,7 @@ def read_recipe(path: Path, changes: dict[str, str] | None = None) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise _explain(error, path) from error
+        raise explain(error, path, Recipe.model_fields) from error
 
 
 def _toml_value(text: str) -> Any:
@@ -87,13 +88,3 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _explain(error: ValidationError, path: Path) -> ConfigError:
-    """The first thing pydantic found, as one sentence and a hint."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return ConfigError(f"{path}: no setting called {key!r}", hint=did_you_mean(key, Recipe.model_fields))
-    where = f"{path}: {key}: " if key else f"{path}: "
-    return ConfigError(where + first["msg"])
