@@ -23,7 +23,6 @@ from wideresnet.cli.options import (
     Weights,
 )
 from wideresnet.cli.output import open_bundle, progress
-from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from wideresnet.records import Exif, Failure, Item, Prediction
@@ -63,11 +62,14 @@ def classify(
     Example: wrn classify photos/ -m wide_resnet50_2.tv_in1k --format csv -o answers.csv
     """
     from wideresnet.engines import EngineOptions
+    from wideresnet.images.files import refuse_missing
     from wideresnet.report.answers import write_answers
     from wideresnet.tasks.classify import classify as answers_to
     from wideresnet.tasks.load import ModelChoice, open_classifier
 
-    _check(paths)
+    for path in paths:                             # before half a document stands on stdout
+        if path != STDIN:
+            refuse_missing(path)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
     classifier = open_classifier(bundle, engine, EngineOptions(precision.value, threads))
     exif: Exif = "ignore" if ignore_exif else "transpose"
@@ -75,13 +77,6 @@ def classify(
     count = _Count()
     write_answers(count.watch(answers), format, sys.stdout, output)
     raise typer.Exit(1 if count.failed else 0)
-
-
-def _check(paths: list[Path]) -> None:
-    """Raise ConfigError for a path that is not there, before half a document stands on stdout."""
-    for path in paths:
-        if path != STDIN and not path.exists():
-            raise ConfigError(f"no file or folder {str(path)!r}", hint="check the spelling and the folder")
 
 
 def _items(paths: list[Path]) -> Iterator[Item]:

@@ -27,12 +27,17 @@ def find_pictures(paths: Iterable[Path]) -> Iterator[Path]:
     Raises ConfigError for a path that does not exist.
     """
     for path in paths:
+        refuse_missing(path)
         if path.is_dir():
             yield from _walk(path)
-        elif path.exists():
-            yield path
         else:
-            raise ConfigError(f"no file or folder {str(path)!r}", hint="check the spelling and the folder")
+            yield path
+
+
+def refuse_missing(path: Path) -> None:
+    """Raise ConfigError for a path that does not exist."""
+    if not path.exists():
+        raise ConfigError(f"no file or folder {str(path)!r}", hint="check the spelling and the folder")
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -24,7 +25,7 @@ from wideresnet.tasks.load import CARD_KEY
 from wideresnet.weights.read import save_tensors
 
 with needs_extra("training", "train"):
-    from wideresnet.training.checkpoint import TrainingState, load_checkpoint
+    from wideresnet.training.checkpoint import load_checkpoint
     from wideresnet.training.loop import Epoch, Step, train
     from wideresnet.training.recipe import Recipe, read_recipe
 
@@ -41,19 +42,22 @@ def run_training(recipe: Recipe, data: Path, run: Path) -> Iterator[Step | Epoch
     """
     arrays: CifarArrays = READERS[recipe.data](data)
     run.mkdir(parents=True, exist_ok=True)
-    load_checkpoint(run, recipe)                   # another recipe's run is refused before anything is written
+    saved = load_checkpoint(run, recipe)           # another recipe's run is refused before anything is written
+    log = saved.log if saved else []
     _write(run / "recipe.toml", _toml(recipe))
     for event in train(recipe, arrays, run):
         if isinstance(event, Epoch):
-            _write_logs(recipe, run)
+            log.append(asdict(event))
+            _write_logs(recipe, run, log)
         yield event
-    _write_logs(recipe, run)
+    _write_logs(recipe, run, log)                  # a finished run that is asked for again gets them too
     save_result(recipe, run)
 
 
 def save_result(recipe: Recipe, run: Path) -> Path:
     """The weights of the last checkpoint (averaged, where the recipe averages) as safetensors with a card."""
-    state = _state(recipe, run)
+    state = load_checkpoint(run, recipe)
+    assert state is not None, "an epoch ends with its checkpoint"
     statistics = STATISTICS[recipe.data]
     card = ModelCard(
         name=f"{get_architecture(recipe.architecture).name}.{recipe.data}",
@@ -76,16 +80,9 @@ def save_result(recipe: Recipe, run: Path) -> Path:
     return run / FILE_NAME
 
 
-def _write_logs(recipe: Recipe, run: Path) -> None:
-    log = _state(recipe, run).log
+def _write_logs(recipe: Recipe, run: Path, log: list[dict[str, float]]) -> None:
     _write(run / "log.jsonl", "".join(json.dumps(_without_nan(line)) + "\n" for line in log))
     _write(run / "curves.html", draw_curves(f"{recipe.architecture} on {recipe.data}", log))
-
-
-def _state(recipe: Recipe, run: Path) -> TrainingState:
-    state = load_checkpoint(run, recipe)
-    assert state is not None, "an epoch ends with its checkpoint"
-    return state
 
 
 def _without_nan(line: dict[str, float]) -> dict[str, float]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wideresnet.architectures import Architecture, get_architecture
+from wideresnet.architectures import get_architecture
 from wideresnet.data.cifar import CifarArrays
 from wideresnet.data.statistics import STATISTICS
 from wideresnet.errors import TrainingError
@@ -50,7 +50,6 @@ class Trainer:
     """The tensors of one run. ``averaged`` is the EMA copy, or the model itself without EMA."""
 
     recipe: Recipe
-    architecture: Architecture
     model: nn.Module
     averaged: nn.Module
     optimiser: torch.optim.SGD
@@ -91,7 +90,7 @@ def train(recipe: Recipe, data: CifarArrays, run: Path) -> Iterator[Step | Epoch
         wanted = (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs
         top1 = accuracy(trainer, data) if wanted else math.nan
         done = Epoch(epoch, sum(losses) / len(losses), top1, time.perf_counter() - started)
-        trainer.log.append({"epoch": epoch, "loss": done.loss, "top1": top1, "seconds": done.seconds})
+        trainer.log.append(asdict(done))
         save_checkpoint(run, state_of(trainer, epoch + 1))
         yield done
 
@@ -106,7 +105,7 @@ def prepare(recipe: Recipe, run: Path) -> tuple[Trainer, int]:
     if recipe.ema:
         averaged = channels_last(create_model(architecture))
         averaged.load_state_dict(model.state_dict())
-    trainer = Trainer(recipe, architecture, model, averaged, make_optimiser(recipe, model))
+    trainer = Trainer(recipe, model, averaged, make_optimiser(recipe, model))
     saved = load_checkpoint(run, recipe)
     if saved is None:
         return trainer, 0
