@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -46,7 +46,7 @@ def compile(
 
     Example: wrn compile build.yaml --data val/
     """
-    from wideresnet.tasks.compile import CompileSettings
+    from wideresnet.tasks.compile import CompileSettings, seen_as
     from wideresnet.tasks.load import ModelChoice
 
     job = _Job(model, precision.value, calibration, samples, output)
@@ -57,7 +57,7 @@ def compile(
     limit = _limit(gate)
     bundle = open_bundle(ModelChoice(job.model, weights, architecture, labels))
     if job.preprocess:
-        bundle = replace(bundle, card=replace(bundle.card, preprocess=job.preprocess))
+        bundle = seen_as(bundle, job.preprocess)
     int8 = job.precision == "int8"
     pictures = _pictures(job.calibration, bundle) if int8 else None
     labelled = _pictures(data, bundle) if int8 or data != "auto" else None

@@ -23,8 +23,8 @@ from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, ConfigError, DataError
 from wideresnet.graph import read_graph, write_graph
 from wideresnet.graph.quantise import quantise
-from wideresnet.images.loader import read_crop
-from wideresnet.records import CompileReport, Deviation, GateReport, Item, Measured
+from wideresnet.images.loader import read_named_crop
+from wideresnet.records import CompileReport, Deviation, GateReport, Item, Measured, Preprocess
 from wideresnet.tasks.classify import pictures
 from wideresnet.tasks.compare import compare
 from wideresnet.tasks.load import open_classifier
@@ -70,7 +70,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
         )
     reference = float_bundle(bundle)
     sample = calibration_sample(settings, reference) if settings.precision == "int8" else []
-    crops = [read_crop(item.source, bundle.card.preprocess) for item in sample]
+    crops = [read_named_crop(item.source, bundle.card.preprocess) for item in sample]
     made = in_precision(reference, settings.precision, crops, [item.path for item in sample])
     verified = verify(reference, made, np.stack(crops[:8]) if crops else noise(bundle.card.preprocess.crop))
     gate = None
@@ -86,6 +86,13 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
     write_bundle(folder, replace(made, card=card))
     sizes = len(made.graph), len(reference.graph)
     yield CompileReport(str(folder), settings.precision, *sizes, verified, len(crops), gate)
+
+
+def seen_as(bundle: Bundle, preprocess: Preprocess) -> Bundle:
+    """The same weights, to be shown pictures in another way. Published accuracies hold for the old one only."""
+    if preprocess == bundle.card.preprocess:
+        return bundle
+    return replace(bundle, card=replace(bundle.card, preprocess=preprocess, published=(), measured=()))
 
 
 def float_bundle(bundle: Bundle) -> Bundle:

@@ -15,9 +15,9 @@ from PIL import Image
 from fakes import tiny_bundle
 from wideresnet.bundle import Bundle, read_bundle
 from wideresnet.engines import open_engine
-from wideresnet.errors import BundleError, ConfigError
-from wideresnet.records import CompileReport
-from wideresnet.tasks.compile import CompileSettings, compile_model, in_precision, noise, verify
+from wideresnet.errors import BundleError, ConfigError, ImageError
+from wideresnet.records import CompileReport, Published
+from wideresnet.tasks.compile import CompileSettings, compile_model, in_precision, noise, seen_as, verify
 
 CLASSES = ("airplane", "cat", "ship")
 
@@ -109,6 +109,23 @@ def test_what_is_missing_is_said_before_anything_is_done(folder: Path, tmp_path:
     with pytest.raises(ConfigError, match="int8 needs pictures"):
         in_precision(tiny_bundle(), "int8", [], [])
     assert not (tmp_path / "x").exists()
+
+
+def test_published_figures_do_not_outlive_the_transform_they_were_measured_with() -> None:
+    bundle = tiny_bundle()
+    figures = (Published(0.9, 0.99, "somebody"),)
+    bundle = replace(bundle, card=replace(bundle.card, published=figures))
+    assert seen_as(bundle, bundle.card.preprocess).card.published == figures
+    other = replace(bundle.card.preprocess, mode="shortest")
+    card = seen_as(bundle, other).card
+    assert (card.preprocess, card.published) == (other, ())
+
+
+def test_a_calibration_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "torn.png").write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=r"torn\.png"):
+        compiled(CompileSettings("int8", tmp_path / "bad", gate=None), tmp_path / "x")
 
 
 def test_nothing_is_reported_over_the_network(tmp_path: Path) -> None:
