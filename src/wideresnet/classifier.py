@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from wideresnet.engines import Engine
 from wideresnet.images.loader import read_named_crop
 from wideresnet.images.top_k import top_k
-from wideresnet.records import Exif, Labels, ModelCard, Prediction
+from wideresnet.records import Batch, Exif, Labels, ModelCard, Prediction
 
 Picture = str | Path | bytes | NDArray[np.uint8]
 
@@ -38,7 +39,7 @@ class Classifier:
             pictures = [pictures]
         crops = [self.preprocess(picture, exif) for picture in pictures]
         names = [str(p) if isinstance(p, str | Path) else f"picture {i}" for i, p in enumerate(pictures)]
-        return self.answer(names, np.stack(crops), k) if crops else []
+        return self.answer(names, self.logits(np.stack(crops)), k) if crops else []
 
     def preprocess(self, picture: Picture, exif: Exif = "ignore") -> NDArray[np.uint8]:
         """What the network sees of one picture: RGB uint8 [S, S, 3]."""
@@ -48,7 +49,19 @@ class Classifier:
         """RGB uint8 [N, S, S, 3], as ``preprocess`` makes it -> float32 [N, C]."""
         return self.engine(batch)
 
-    def answer(self, names: Sequence[str], batch: NDArray[np.uint8], k: int) -> list[Prediction]:
-        """RGB uint8 [N, S, S, 3] with a name each -> N predictions."""
-        answers = top_k(self.logits(batch), self.labels, k)
+    def stream(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, NDArray[np.float32]]]:
+        """Each batch with its logits, in order; the next ones are made while the engine works."""
+        waiting: deque[Batch] = deque()
+
+        def pixels() -> Iterator[NDArray[np.uint8]]:
+            for batch in batches:
+                waiting.append(batch)
+                yield batch.pixels
+
+        for logits in self.engine.stream(pixels()):
+            yield waiting.popleft(), logits
+
+    def answer(self, names: Sequence[str], logits: NDArray[np.float32], k: int) -> list[Prediction]:
+        """Logits [N, C] with a name each -> N predictions."""
+        answers = top_k(logits, self.labels, k)
         return [Prediction(name, answer) for name, answer in zip(names, answers, strict=True)]

@@ -6,9 +6,10 @@ Fractions are fractions (0.785) here; only ``report`` turns them into percent.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ Interpolation = Literal["bilinear", "bicubic"]
 ResizeMode = Literal["shortest", "squash"]
 Exif = Literal["ignore", "transpose"]
 Precision = Literal["f32", "bf16", "f16", "int8"]
+Answer = TypeVar("Answer")
 
 # Of RGB values in [0, 1]; the statistics every published ImageNet weight set here was trained with.
 IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
@@ -73,12 +75,20 @@ class Item:
 class Batch:
     """Consecutive items of a run, in order: the readable ones as pixels, the others as failures.
 
-    ``pixels`` is RGB uint8 [N, S, S, 3]; ``items`` are its N items. N may be 0 when all failed.
+    ``pixels`` is RGB uint8 [N, S, S, 3]; ``items`` are its N items. N may be 0 when all failed. ``failed``
+    holds the places of ``failures`` among all.
     """
 
     pixels: NDArray[np.uint8]
     items: tuple[Item, ...]
     failures: tuple[Failure, ...] = ()
+    failed: tuple[int, ...] = ()
+
+    def in_order(self, answers: Sequence[Answer]) -> Iterator[Answer | Failure]:
+        """The N ``answers`` with the failures back at their places."""
+        good, bad = iter(answers), dict(zip(self.failed, self.failures, strict=True))
+        for place in range(len(answers) + len(bad)):
+            yield bad[place] if place in bad else next(good)
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,7 @@ class EngineInfo:
     device: str
     precision: Precision
     threads: int
+    streams: int = 1                               # batches computed side by side
 
 
 @dataclass(frozen=True)

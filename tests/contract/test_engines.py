@@ -114,6 +114,33 @@ def test_the_throughput_hint_gives_the_same_logits(engine, graphs, reference):
         np.testing.assert_allclose(run(pictures("basic")[:size]), reference["basic"][:size], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("hint", ["latency", "throughput"])
+def test_a_stream_gives_the_logits_of_each_batch_in_order(engine, graphs, hint):
+    """More batches than can be in flight, of all sizes, each one's memory overwritten once it was answered."""
+    run = opened(engine, graphs["wrn_10_1"], options=EngineOptions(hint=hint))
+    source = np.concatenate([pictures("wrn_10_1")] * 3)
+    sizes = [1, 2, 0, 3, 1, 1, 4, 2, 1, 5, 1]
+    cuts = np.split(source, np.cumsum(sizes))[: len(sizes)]
+    answers = list(run.stream(cut.copy() for cut in cuts))
+    assert [len(answer) for answer in answers] == sizes
+    np.testing.assert_allclose(np.concatenate(answers), run(source), rtol=0, atol=1e-5)
+
+
+def test_a_stream_can_be_left_and_the_engine_used_again(engine, graphs):
+    run = opened(engine, graphs["wrn_10_1"], options=EngineOptions(hint="throughput"))
+    batch = pictures("wrn_10_1")
+    stream = run.stream(batch[:1] for _ in range(1000))
+    first = next(stream)
+    stream.close() if hasattr(stream, "close") else None
+    np.testing.assert_allclose(run(batch)[:1], first, rtol=0, atol=1e-5)
+
+
+def test_a_stream_refuses_what_a_call_refuses(engine, graphs):
+    run = opened(engine, graphs["wrn_10_1"])
+    with pytest.raises(EngineError, match="takes RGB uint8"):
+        list(run.stream([pictures("wrn_10_1").astype(np.float32)]))
+
+
 def test_an_answer_is_the_callers_own(engine, graphs):
     """A later call does not change what an earlier one gave, nor the batch that it was given."""
     run = opened(engine, graphs["wrn_10_1"])

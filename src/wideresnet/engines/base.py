@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -24,18 +26,28 @@ class Engine(Protocol):
         """
         ...
 
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """The logits of each batch, in order; the next batches are pulled while earlier ones are computed.
+
+        For throughput: whoever makes the batches works beside the network. At most a few are in flight.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class EngineOptions:
     """``precision`` is the arithmetic of convolutions asked for; what ran is in ``EngineInfo``.
 
     ``threads`` 0 means all CPUs the process may use. ``hint`` "latency" gives one batch all threads,
-    "throughput" lets parts of it run side by side.
+    "throughput" lets several run side by side, each in a stream; ``streams`` 0 leaves their number to the
+    runtime. ``cache`` is a folder for the compiled network, where the runtime keeps such a thing.
     """
 
     precision: Literal["f32", "bf16"] = "f32"
     threads: int = 0
     hint: Literal["latency", "throughput"] = "latency"
+    streams: int = 0
+    cache: Path | None = None
 
 
 def check_batch(batch: NDArray[np.uint8], side: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -38,3 +40,7 @@ class OnnxRuntimeEngine:
         check_batch(batch, self._side)
         logits: NDArray[np.float32] = self._session.run(None, {self._name: batch})[0]
         return logits
+
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """See ``Engine``; one after the other."""
+        return map(self, batches)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import openvino as ov
@@ -26,24 +27,27 @@ class OpenVinoEngine:
     def __init__(self, graph: bytes, options: EngineOptions) -> None:
         threads = options.threads or available_cpus()
         core = ov.Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": options.precision,
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": options.hint.upper(),
+        }
+        if options.streams:
+            settings["NUM_STREAMS"] = options.streams
+        if options.cache:
+            settings["CACHE_DIR"] = str(options.cache)
         try:
             model = core.read_model(graph)
-            self._compiled = core.compile_model(
-                model,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": options.precision,
-                    "INFERENCE_NUM_THREADS": threads,
-                    "PERFORMANCE_HINT": options.hint.upper(),
-                },
-            )
+            self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot open the graph: {_last_line(error)}") from error
         self._side = int(model.inputs[0].partial_shape[1].get_length())
         self._classes = int(model.outputs[0].partial_shape[1].get_length())
-        count = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._requests = [self._compiled.create_infer_request() for _ in range(count)]
-        self.info = EngineInfo("openvino", ov.__version__.partition("-")[0], "CPU", _executed(self._compiled), threads)
+        self._streams = int(self._compiled.get_property("NUM_STREAMS"))
+        # As many again wait their turn, so that no stream stands still while a batch is being made.
+        self._requests = [self._compiled.create_infer_request() for _ in range(2 * self._streams)]
+        version, executed = ov.__version__.partition("-")[0], _executed(self._compiled)
+        self.info = EngineInfo("openvino", version, "CPU", executed, threads, self._streams)
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Engine``."""
@@ -51,13 +55,38 @@ class OpenVinoEngine:
         if not len(batch):
             return np.empty((0, self._classes), np.float32)
         # One request uses one stream, so with several streams a batch is split among them.
-        parts = np.array_split(np.ascontiguousarray(batch), min(len(self._requests), len(batch)))
-        running = list(zip(self._requests, parts, strict=False))
-        for request, part in running:
-            request.start_async([part], share_inputs=True)
-        for request, _ in running:
-            request.wait()
-        return np.concatenate([request.output_tensors[0].data for request, _ in running])
+        parts = np.array_split(batch, min(self._streams, len(batch)))
+        return np.concatenate(list(self.stream(parts)))
+
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """See ``Engine``."""
+        free = list(self._requests)
+        running: deque[tuple[ov.InferRequest, NDArray[np.uint8]]] = deque()
+        try:
+            for batch in batches:
+                check_batch(batch, self._side)
+                if not free:
+                    free.append(running[0][0])
+                    yield _finish(running)
+                request = free.pop()
+                # The request reads the caller's memory: both are kept until it is done.
+                batch = np.ascontiguousarray(batch)
+                request.start_async([batch], share_inputs=True)
+                running.append((request, batch))
+            while running:
+                yield _finish(running)
+        finally:
+            for request, _ in running:
+                request.wait()
+
+
+def _finish(running: deque[tuple[ov.InferRequest, NDArray[np.uint8]]]) -> NDArray[np.float32]:
+    """Wait for the oldest request and take its answer out of its memory, which is used again."""
+    request, _ = running[0]
+    request.wait()
+    logits: NDArray[np.float32] = request.output_tensors[0].data.copy()
+    running.popleft()
+    return logits
 
 
 def _executed(compiled: ov.CompiledModel) -> Precision:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import onnx
 import torch
@@ -47,3 +49,7 @@ class PyTorchEngine:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
             logits: torch.Tensor = self._model((x - self._mean) / self._std)
         return logits.float().numpy()
+
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """See ``Engine``; one after the other."""
+        return map(self, batches)

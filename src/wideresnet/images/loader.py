@@ -110,10 +110,12 @@ def _batches(outcomes: Iterator[Outcome], crop: int, batch_size: int) -> Iterato
 
 def _batch(group: list[Outcome], crop: int) -> Batch:
     readable = [(item, pixels) for item, pixels in group if not isinstance(pixels, Failure)]
+    failed = {place: found for place, (_, found) in enumerate(group) if isinstance(found, Failure)}
     return Batch(
         pixels=np.stack([pixels for _, pixels in readable])
         if readable
         else np.empty((0, crop, crop, 3), np.uint8),
         items=tuple(item for item, _ in readable),
-        failures=tuple(failure for _, failure in group if isinstance(failure, Failure)),
+        failures=tuple(failed.values()),
+        failed=tuple(failed),
     )

@@ -20,14 +20,12 @@ def classify(
     batch_size: int = 16,
     exif: Exif = "transpose",
 ) -> Iterator[Prediction | Failure]:
-    """One answer or one failure for each item; batches keep the order, failures lead their batch."""
+    """One answer or one failure for each item, in the order of the items."""
     batches = load_batches(
         items, classifier.card.preprocess, batch_size=batch_size, threads=available_cpus(), exif=exif
     )
-    for batch in batches:
-        yield from batch.failures
-        if batch.items:
-            yield from classifier.answer([item.path for item in batch.items], batch.pixels, k)
+    for batch, logits in classifier.stream(batches):
+        yield from batch.in_order(classifier.answer([item.path for item in batch.items], logits, k))
 
 
 def pictures(paths: Iterable[Path]) -> Iterator[Item]:

@@ -44,11 +44,12 @@ def evaluate_batches(classifier: Classifier, data: LabelledData, batch_size: int
         )
     spec = classifier.card.preprocess
     start = time.perf_counter()
-    for batch in load_batches(
+    batches = load_batches(
         data.items, spec, batch_size=batch_size, threads=available_cpus(), exif="ignore"
-    ):
+    )
+    for batch, logits in classifier.stream(batches):
         right = np.array([item.label for item in batch.items], np.int64).reshape(-1, 1)
-        hits = largest(classifier.logits(batch.pixels), 5) == right
+        hits = largest(logits, 5) == right
         now = time.perf_counter()
         yield EvalReport(
             model=classifier.card.name,

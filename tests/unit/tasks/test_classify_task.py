@@ -47,7 +47,7 @@ def test_answers_come_in_the_order_of_the_pictures(classifier: Classifier, engin
 
 def test_one_bad_picture_is_one_failure_and_the_rest_goes_on(classifier: Classifier, engine: FakeEngine) -> None:
     answers = list(classify(classifier, items(engine, 8, bad=(0, 5)), batch_size=4))
-    assert sorted(a.path for a in answers) == [f"{i:03}" for i in range(8)]
+    assert [a.path for a in answers] == [f"{i:03}" for i in range(8)]
     failures = [a for a in answers if isinstance(a, Failure)]
     assert [f.path for f in failures] == ["000", "005"]
     assert all(f.error for f in failures)
@@ -56,7 +56,7 @@ def test_one_bad_picture_is_one_failure_and_the_rest_goes_on(classifier: Classif
 def test_a_batch_of_failures_never_reaches_the_engine(classifier: Classifier, engine: FakeEngine) -> None:
     answers = list(classify(classifier, items(engine, 4, bad=(0, 1, 2, 3)), batch_size=4))
     assert all(isinstance(a, Failure) for a in answers)
-    assert engine.calls == []
+    assert sum(engine.calls) == 0
 
 
 def test_an_endless_stream_is_answered_as_it_comes(classifier: Classifier, engine: FakeEngine) -> None:
