@@ -86,11 +86,13 @@ def decode(
 
 
 def open_picture(
-    source: bytes | Path, *, exif: Exif = "ignore", limits: Limits = DEFAULT_LIMITS
+    source: bytes | Path, *, exif: Exif = "ignore", limits: Limits = DEFAULT_LIMITS, shortest: int = 0
 ) -> Image.Image:
     """``decode``, but as a loaded Pillow image in mode RGB.
 
-    For who resizes it next: the array alone takes as long as the decoding of a large photograph.
+    For who resizes it next: the array alone takes as long as the decoding of a large photograph. With
+    ``shortest`` a JPEG is decoded at a half, a quarter or an eighth of its sides (libjpeg then skips most of the
+    arithmetic) as long as they divide evenly and the shorter one keeps so many pixels; 0: always whole.
     """
     data = source if isinstance(source, bytes) else _read(source, limits)
     if len(data) > limits.bytes:
@@ -100,7 +102,7 @@ def open_picture(
         found = no_picture(data)
         raise ImageError(f"not a picture but {found.what}", hint=found.hint)
     try:
-        return _open(data, kind, exif, limits)
+        return _open(data, kind, exif, limits, shortest)
     except ImageError:
         raise
     except Exception as error:
@@ -137,7 +139,7 @@ def _too_many_bytes(limits: Limits) -> ImageError:
     )
 
 
-def _open(data: bytes, kind: str, exif: Exif, limits: Limits) -> Image.Image:
+def _open(data: bytes, kind: str, exif: Exif, limits: Limits, shortest: int) -> Image.Image:
     block = b""
     if kind == "JPEG":
         data, block = split_exif(data)
@@ -146,6 +148,8 @@ def _open(data: bytes, kind: str, exif: Exif, limits: Limits) -> Image.Image:
     with _quietly(_may_warn(data, kind)):
         image = _READERS[kind](io.BytesIO(data))
     _check_pixels(image.size, limits)
+    if kind == "JPEG" and shortest:
+        _draft(image, shortest)
     with _quietly(kind == "TIFF" and image.width * image.height > WARNED_PIXELS):
         image.load()
     block = block or image.info.get("exif") or b""
@@ -155,6 +159,15 @@ def _open(data: bytes, kind: str, exif: Exif, limits: Limits) -> Image.Image:
     if exif == "transpose" and kind != "TIFF" and (turn := orientation(block)) != UPRIGHT:
         image = image.transpose(_TURNS[turn])
     return _rgb(image)
+
+
+def _draft(image: Image.Image, shortest: int) -> None:
+    """Have a JPEG decoded at a part of its size. An even division keeps aspect ratio and edges where they are."""
+    width, height = image.size
+    for scale in (8, 4, 2):
+        if min(width, height) >= scale * shortest and width % scale == height % scale == 0:
+            image.draft(image.mode, (width // scale, height // scale))
+            return
 
 
 def _check_pixels(size: tuple[int, int], limits: Limits) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, ImageError
 from wideresnet.images.decode import DEFAULT_LIMITS, Limits, open_picture
-from wideresnet.images.preprocess import preprocess, preprocess_picture
+from wideresnet.images.preprocess import KEPT, preprocess, preprocess_picture
 from wideresnet.records import Batch, Exif, Failure, Item, Preprocess
 
 Outcome = tuple[Item, NDArray[np.uint8] | Failure]
@@ -27,6 +28,7 @@ def load_batches(
     batch_size: int,
     threads: int,
     exif: Exif = "ignore",
+    reduced: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[Batch]:
     """Batches of ``batch_size`` consecutive items, in order; the last may be smaller.
@@ -34,13 +36,13 @@ def load_batches(
     What can't be read is a Failure in its batch. ``items`` may be endless: it is pulled from the
     calling thread, at most two batches ahead of the one that was last yielded. Closing the iterator
     (or an error in the caller's loop) ends the threads. Decoding runs in ``threads`` threads beside
-    the caller; with 1 it runs in the calling thread.
+    the caller; with 1 it runs in the calling thread. ``reduced``: see ``read_crop``.
 
     Raises ConfigError for a batch size or number of threads below 1.
     """
     if batch_size < 1 or threads < 1:
         raise ConfigError(f"batch size and threads must be at least 1, got {batch_size} and {threads}")
-    read = partial(_read, spec=spec, exif=exif, limits=limits)
+    read = partial(_read, spec=spec, exif=exif, reduced=reduced, limits=limits)
     outcomes = map(read, items) if threads == 1 else _in_threads(read, items, threads, 2 * batch_size)
     return _batches(outcomes, spec.crop, batch_size)
 
@@ -50,15 +52,18 @@ def read_crop(
     spec: Preprocess,
     *,
     exif: Exif = "ignore",
+    reduced: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> NDArray[np.uint8]:
     """A file, encoded bytes or RGB uint8 [H, W, 3] -> what the network sees: RGB uint8 [S, S, 3].
 
-    The same as ``preprocess(decode(source), spec)``, sooner. Raises ImageError.
+    The same as ``preprocess(decode(source), spec)``, sooner. With ``reduced`` large JPEGs are decoded at a part of
+    their size: sooner still, and equal only within the tolerances of ``images/preprocess``. Raises ImageError.
     """
     if isinstance(source, np.ndarray):
         return preprocess(source, spec)
-    return preprocess_picture(open_picture(source, exif=exif, limits=limits), spec)
+    shortest = math.ceil(KEPT * spec.resize) if reduced else 0
+    return preprocess_picture(open_picture(source, exif=exif, limits=limits, shortest=shortest), spec)
 
 
 def read_named_crop(
@@ -73,9 +78,9 @@ def read_named_crop(
         raise ImageError(f"{source}: {error.message}", error.hint) from error
 
 
-def _read(item: Item, spec: Preprocess, exif: Exif, limits: Limits) -> Outcome:
+def _read(item: Item, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> Outcome:
     try:
-        return item, read_crop(item.source, spec, exif=exif, limits=limits)
+        return item, read_crop(item.source, spec, exif=exif, reduced=reduced, limits=limits)
     except ImageError as error:
         return item, Failure(path=item.path, error=error.message, hint=error.hint)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import itertools
+import math
 import threading
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import pytest
 from PIL import Image
 
 from wideresnet.errors import ConfigError
-from wideresnet.images.loader import load_batches
+from wideresnet.images.decode import decode, open_picture
+from wideresnet.images.loader import load_batches, read_crop
+from wideresnet.images.preprocess import KEPT, MEAN_TOLERANCE, TOLERANCE, preprocess
 from wideresnet.records import Item, Preprocess
 
 FIXTURES = Path(__file__).parents[2] / "golden" / "fixtures"
@@ -152,3 +156,54 @@ def test_threads_give_the_same_as_one(tmp_path):
         for threads in (1, 4)
     )
     np.testing.assert_array_equal(one, many)
+
+
+# Reduced decoding
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+def large_jpeg(scale: int, spec: Preprocess, photograph: Path, turn: int = 1) -> bytes:
+    """A photograph as the smallest JPEG that may be decoded at 1/scale, with an EXIF turn."""
+    height = math.ceil(KEPT * spec.resize) * scale
+    picture = Image.open(photograph).convert("RGB").resize((height * 5 // 4 // scale * scale, height))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=90, exif=exif)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize("photograph", ["car.jpg", "cat.png", "coffee.jpg", "dog.jpg", "goose.webp"])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_reduced_decoding_stays_within_its_tolerance(scale, photograph, turn):
+    spec = Preprocess(32, 28)
+    data = large_jpeg(scale, spec, EXAMPLES / photograph, turn)
+    exact = read_crop(data, spec, exif="transpose").astype(int)
+    difference = np.abs(exact - read_crop(data, spec, exif="transpose", reduced=True))
+    assert 0 < difference.max() <= TOLERANCE       # 0 would mean that nothing was reduced
+    assert difference.mean() <= MEAN_TOLERANCE
+
+
+def test_a_twelve_megapixel_photograph_is_decoded_at_a_quarter():
+    spec = Preprocess(256, 224)
+    stream = io.BytesIO()
+    Image.open(EXAMPLES / "dog.jpg").convert("RGB").resize((4032, 3024)).save(stream, "JPEG")
+    assert open_picture(stream.getvalue(), shortest=math.ceil(KEPT * spec.resize)).size == (1008, 756)
+
+
+@pytest.mark.parametrize(("width", "height"), [(641, 640), (640, 641), (160, 159)])
+def test_sizes_that_do_not_divide_evenly_or_are_too_small_are_decoded_whole(width, height):
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height)).save(stream, "JPEG")
+    assert open_picture(stream.getvalue(), shortest=80).size == (width, height)
+
+
+def test_only_jpeg_is_reduced_and_only_when_asked(tmp_path):
+    spec = Preprocess(32, 28)
+    data = large_jpeg(8, spec, EXAMPLES / "dog.jpg")
+    np.testing.assert_array_equal(read_crop(data, spec), preprocess(decode(data), spec))
+    path = tmp_path / "large.png"
+    Image.open(io.BytesIO(data)).save(path)
+    np.testing.assert_array_equal(read_crop(path, spec, reduced=True), read_crop(path, spec))
