@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+import platform
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
+
+# What decides how fast a convolution is, by Linux's names.
+FLAGS = (
+    "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
+    "asimd", "bf16", "i8mm", "sve",
+)  # fmt: skip
+PACKAGES = ("wideresnet", "openvino", "onnxruntime", "torch", "numpy", "pillow", "nncf")
 
 
 def available_cpus(
@@ -18,6 +29,68 @@ def available_cpus(
     """
     quotas = [*_quotas_v2(cgroup_root, membership), *_quotas_v1(cgroup_root, membership)]
     return max(1, min([_affinity(), *(math.ceil(quota) for quota in quotas)]))
+
+
+def machine_facts() -> dict[str, object]:
+    """What a measured figure depends on besides the code: CPU, memory, system, versions, load, and when."""
+    return {
+        "cpu": cpu_name(),
+        "cpus": available_cpus(),
+        "flags": cpu_flags(),
+        "memory_mb": memory_mb(),
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "load1": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def cpu_name() -> str:
+    """The CPU's own name where Linux tells it, else the kind of machine."""
+    return _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
+
+
+def cpu_flags() -> list[str]:
+    """Which of ``FLAGS`` this CPU has; empty where nothing tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    found = (_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split()
+    return [flag for flag in FLAGS if flag in found]
+
+
+def memory_mb() -> int | None:
+    """Memory of the machine in MiB (a container's limit is not looked at); None where Linux does not tell."""
+    kilobytes = _field(Path("/proc/meminfo"), "MemTotal").removesuffix(" kB")
+    return int(kilobytes) // 1024 if kilobytes else None
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process ever held, in MiB; nan where nothing tells."""
+    # getrusage would do everywhere, but on Linux it begins with what the parent process held.
+    kilobytes = _field(Path("/proc/self/status"), "VmHWM").removesuffix(" kB")
+    if kilobytes:
+        return int(kilobytes) / 1024
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return math.nan
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _field(file: Path, name: str) -> str:
+    """The first value of ``name : value`` in one of Linux's tables; empty when there is none."""
+    for line in _read(file).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
 
 
 def _affinity() -> int:

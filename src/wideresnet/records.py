@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -19,6 +19,7 @@ Interpolation = Literal["bilinear", "bicubic"]
 ResizeMode = Literal["shortest", "squash"]
 Exif = Literal["ignore", "transpose"]
 Precision = Literal["f32", "bf16", "f16", "int8"]
+Estimator = Literal["mean", "max", "percentile", "mse"]
 Answer = TypeVar("Answer")
 
 # Of RGB values in [0, 1]; the statistics every published ImageNet weight set here was trained with.
@@ -40,6 +41,10 @@ class Preprocess:
     mode: ResizeMode = "shortest"                  # "shortest" keeps the aspect ratio
     mean: RGB = IMAGENET_MEAN
     std: RGB = IMAGENET_STD
+
+    def at(self, side: int) -> Preprocess:
+        """The same share of a picture, shown at another resolution: ``side`` pixels (0: as it is)."""
+        return replace(self, resize=round(self.resize * side / self.crop), crop=side) if side else self
 
 
 @dataclass(frozen=True)
@@ -142,29 +147,48 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class QuantiseSettings:
+    """How a float32 graph becomes an int8 one.
+
+    ``estimator`` finds the range of an activation: the mean over pictures of each one's smallest and largest
+    value, those of all pictures (max), the mean of the 0.01 % quantiles, or the range with the least squared
+    rounding error (mse). ``bias_correction`` "fast" is NNCF's. ``preset`` "mixed" lets the range of a signed
+    activation lie around another point than zero. The layers in ``kept`` stay in float32.
+    """
+
+    samples: int = 300                             # calibration pictures at most
+    estimator: Estimator = "mse"
+    bias_correction: Literal["fast", "none"] = "none"
+    preset: Literal["performance", "mixed"] = "performance"
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class GateReport:
     """A compiled model against its float32 original, on the same pictures. Fractions of 1.
 
-    ``drop`` is top-1 lost (negative: gained), ``interval95`` its interval for paired shares, ``p_value``
-    McNemar's exact one, ``mean_kl`` the Kullback-Leibler divergence of the answers in nats. ``limit`` None
-    means that no gate was asked for.
+    Of kind "accuracy", ``drop`` is top-1 lost (negative: gained), ``interval95`` its interval for paired shares,
+    ``p_value`` McNemar's exact one, and ``limit`` the drop allowed. Without labels the kind is "agreement", which
+    is not accuracy: those fields are None, and ``limit`` is the agreement demanded. ``limit`` None means that no
+    gate was asked for. ``mean_kl`` is the Kullback-Leibler divergence of the answers in nats.
     """
 
     data: str
     n: int
     failures: int
-    top1_reference: float
-    top1: float
-    top5_reference: float
-    top5: float
-    drop: float
-    interval95: tuple[float, float]
-    p_value: float
+    top1_reference: float | None
+    top1: float | None
+    top5_reference: float | None
+    top5: float | None
+    drop: float | None
+    interval95: tuple[float, float] | None
+    p_value: float | None
     agreement: float                               # share of pictures with the same likeliest class
     mean_kl: float
     limit: float | None
-    passed: bool                                   # drop ≤ limit, or no limit
+    passed: bool                                   # within the limit, or no limit
     engine: EngineInfo
+    kind: Literal["accuracy", "agreement"] = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -177,8 +201,35 @@ class Deviation:
 
 
 @dataclass(frozen=True)
+class LayerLoss:
+    """What it costs to quantise one layer alone, its weight and what it reads, all others in float32."""
+
+    name: str
+    operator: str                                  # ONNX's: Conv, Gemm, Add, …
+    shape: tuple[int, ...]                         # of its weight: [c_out, c_in, k, k] or [classes, features]; or ()
+    macs: float                                    # its share of the network's
+    mean_kl: float                                 # of the answers, nats
+    relative: float                                # of the logits, as in ``Deviation``
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way of quantising that was tried. ``gate`` None: its graph did not pass the verification."""
+
+    settings: QuantiseSettings
+    gate: GateReport | None
+    verified: tuple[Deviation, ...] = ()
+    speedup: float | None = None                   # over float32, side by side on the spot
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class CompileReport:
-    """What ``compile`` made. ``verified`` holds one deviation an engine and batch size, all within limits."""
+    """What ``compile`` made. ``verified`` holds one deviation an engine and batch size, all within limits.
+
+    ``layers`` and ``trials`` are empty where neither was asked for; ``finished`` is False when a search ran out
+    of time and would go on.
+    """
 
     bundle: str
     precision: Literal["fp32", "fp16", "int8"]
@@ -187,6 +238,10 @@ class CompileReport:
     verified: tuple[Deviation, ...]
     calibration: int                               # pictures used
     gate: GateReport | None
+    quantised: QuantiseSettings | None = None
+    layers: tuple[LayerLoss, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    finished: bool = True
 
 
 @dataclass(frozen=True)
@@ -207,6 +262,7 @@ class ModelCard:
     made_with: dict[str, str] = field(default_factory=dict)   # tool -> version
     notes: dict[str, str] = field(default_factory=dict)       # free text: recipe, seed, time
     calibration: tuple[str, ...] = ()              # pictures that set the ranges of an int8 graph
+    quantised: QuantiseSettings | None = None      # how an int8 graph was made
     gate: GateReport | None = None
     files: dict[str, str] = field(default_factory=dict)       # file name -> sha256
     schema: int = 1
@@ -275,6 +331,110 @@ class EvalReport:
     def interval95(self) -> tuple[float, float]:
         """Wilson's 95 % score interval of ``top1``."""
         return wilson_interval(self.correct1, self.n)
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What the machine itself can do: G operations a second of a large matrix product, 2 a multiply-accumulate.
+
+    None where the CPU does not execute that precision.
+    """
+
+    f32: float | None = None
+    bf16: float | None = None
+    int8: float | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to run published weights on a machine. ``top1`` is a fraction of 1, as published for float32.
+
+    For int8 the loss that the gate allows is taken off. ``latency_ms`` is of one picture, the network alone.
+    """
+
+    name: str
+    pixels: int
+    precision: Literal["f32", "bf16", "int8"]
+    top1: float
+    images_per_s: float
+    latency_ms: float
+    speed: Literal["measured", "predicted"]
+    source: str                                    # who printed the accuracy
+    best: bool = False                             # no other is as accurate and as fast
+    fits: bool = False                             # it meets what was asked
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One contestant of a benchmark. ``precision`` is what was executed; nan: not measured.
+
+    ``images_per_s`` is the median over turns and ``quartiles`` their spread; the percentiles are over ``n``
+    single waits, in milliseconds: for a batch, for a picture end to end, for a whole process at start-up.
+    """
+
+    model: str
+    what: str
+    engine: str
+    precision: Precision
+    batch: int
+    streams: int
+    threads: int
+    images_per_s: float
+    quartiles: tuple[float, float]
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    peak_share: float                              # of ``Peak`` in that precision
+    rss_mb: float                                  # peak of a fresh process that does only this
+    n: int
+    note: str = ""
+    parts_ms: dict[str, float] = field(default_factory=dict)  # of a start: import, open, first answer
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer as the runtime executed it; fused ones go by the name of the first. Mean of several runs."""
+
+    name: str
+    kind: str                                      # what it is: Convolution, Pooling, …
+    executed: str                                  # by which kernel: brgconv_avx512_amx_1x1_I8, …
+    ms: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of one model goes: by layer for one batch, by stage for one picture."""
+
+    model: str
+    precision: Precision
+    batch: int
+    layers: tuple[LayerTime, ...]
+    stages_ms: dict[str, float] = field(default_factory=dict)  # one decode thread; empty without pictures
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The fastest setting found for one model on one machine."""
+
+    batch: int
+    streams: int
+    threads: int
+    images_per_s: float
+    model: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """Everything one run measured, side by side. Only ratios within one report mean anything."""
+
+    machine: dict[str, object]
+    conditions: dict[str, object]
+    peak: Peak
+    rows: tuple[BenchRow, ...]
+    profiles: tuple[Profile, ...] = ()
+    tuned: tuple[Tuning, ...] = ()
+    skipped: dict[str, str] = field(default_factory=dict)     # contestant -> why it could not take part
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from wideresnet.architectures import Architecture
 from wideresnet.errors import ConfigError
-from wideresnet.graph import write_graph
 from wideresnet.records import Labels, ModelCard
 
 
@@ -37,6 +36,8 @@ def make_bundle(
 
     Raises ConfigError when the number of labels is not the number of classes.
     """
+    from wideresnet.graph import write_graph       # with onnx; whoever only runs a bundle starts sooner
+
     if len(labels.names) != architecture.classes:
         raise ConfigError(
             f"{len(labels.names)} labels for {architecture.classes} classes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,8 +24,10 @@ from wideresnet.cli.options import (
     Weights,
 )
 from wideresnet.cli.output import open_bundle, progress
+from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from wideresnet.classifier import Classifier
     from wideresnet.records import Exif, Failure, Item, Prediction
 
 STDIN = Path("-")
@@ -52,31 +55,115 @@ def classify(
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: as tuned, or 8.")] = 0,
     ignore_exif: Annotated[bool, typer.Option("--ignore-exif", help="Do not turn photographs upright.")] = False,
+    fast_decode: Annotated[
+        bool, typer.Option("--fast-decode", help="Decode large JPEGs at a part of their size: sooner, not exact.")
+    ] = False,
+    dedupe: Annotated[bool, typer.Option("--dedupe", help="Answer files with the same bytes once.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With -o: go on where an interrupted run of the same command ended.")
+    ] = False,
 ) -> None:
     """Name what is in pictures. Unreadable ones are listed on stderr, and the exit code is 1.
 
+    With -o the answers grow in FILE.part and become FILE when they are whole; a run that was interrupted, even
+    killed, keeps what it answered, and --resume goes on.
+
     Example: wrn classify examples/
 
-    Example: wrn classify photos/ -m wide_resnet50_2.tv_in1k --format csv -o answers.csv
+    Example: wrn classify photos/ -m wide_resnet50_2.tv_in1k --format csv -o answers.csv --resume
     """
     from wideresnet.engines import EngineOptions
     from wideresnet.images.files import refuse_missing
-    from wideresnet.report.answers import write_answers
-    from wideresnet.tasks.classify import classify as answers_to
     from wideresnet.tasks.load import ModelChoice, open_classifier
+    from wideresnet.tasks.tuning import BATCH, for_many
 
     for path in paths:                             # before half a document stands on stdout
         if path != STDIN:
             refuse_missing(path)
+    if resume and _is_whole(output):
+        return
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
-    classifier = open_classifier(bundle, engine, EngineOptions(precision.value, threads))
-    exif: Exif = "ignore" if ignore_exif else "transpose"
-    answers = answers_to(classifier, _items(paths), k=k, batch_size=batch_size, exif=exif)
-    count = _Count()
-    write_answers(count.watch(answers), format, sys.stdout, output)
-    raise typer.Exit(1 if count.failed else 0)
+    options, batch = EngineOptions(precision.value, threads), BATCH
+    if len(paths) > 1 or paths[0].is_dir():
+        options, batch = for_many(bundle, precision.value, threads)
+    classifier = open_classifier(bundle, engine, options)
+    how = _How(k, batch_size or batch, "ignore" if ignore_exif else "transpose", fast_decode, dedupe)
+    if output:
+        failed = _to_file(classifier, how, _items(paths), output, format, resume)
+    else:
+        failed = _to_stdout(classifier, how, _items(paths), format)
+    raise typer.Exit(1 if failed else 0)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What decides the answers besides the model and the pictures."""
+
+    k: int
+    batch_size: int
+    exif: Exif
+    reduced: bool
+    dedupe: bool
+
+    def answers(self, classifier: Classifier, items: Iterable[Item]) -> Iterator[Prediction | Failure]:
+        from wideresnet.tasks.classify import classify as answers_to
+        from wideresnet.tasks.dedupe import answer_once
+
+        def answer(some: Iterable[Item]) -> Iterator[Prediction | Failure]:
+            return answers_to(
+                classifier, some, k=self.k, batch_size=self.batch_size, exif=self.exif, reduced=self.reduced
+            )
+
+        return answer_once(answer, items) if self.dedupe else answer(items)
+
+
+def _to_stdout(classifier: Classifier, how: _How, items: Iterable[Item], format: AnswerFormat) -> bool:
+    """Write all answers; whether a picture failed."""
+    from wideresnet.records import Failure
+    from wideresnet.report.answers import write_answers
+
+    failed = False
+
+    def watch() -> Iterator[Prediction | Failure]:
+        nonlocal failed
+        for answer in _shown(how.answers(classifier, items)):
+            failed |= isinstance(answer, Failure)
+            yield answer
+
+    write_answers(watch(), format, sys.stdout)
+    return failed
+
+
+def _to_file(
+    classifier: Classifier, how: _How, items: Iterable[Item], output: Path, format: AnswerFormat, resume: bool
+) -> bool:
+    """Write all answers that are not there yet; whether a picture failed, now or before."""
+    from wideresnet.report.journal import open_journal
+
+    card, info = classifier.card, classifier.engine.info
+    run = {
+        "model": card.name, "graph": card.files, "weights": card.weights_sha256, "preprocess": asdict(card.preprocess),
+        "engine": info.runtime, "precision": info.precision, "k": how.k, "exif": how.exif, "fast decode": how.reduced,
+    }  # fmt: skip
+    with open_journal(output, format, run, resume=resume) as journal:
+        answers = how.answers(classifier, journal.unanswered(items))
+        for answer in _shown(answers, done=journal.state.answers):
+            journal.add(answer)
+    return journal.state.failures > 0
+
+
+def _is_whole(output: Path | None) -> bool:
+    """Whether there is nothing to resume because the file is there already; says so."""
+    from wideresnet.report.journal import part_of
+
+    if output is None:
+        raise ConfigError("--resume needs the file that was being written", hint="name it with -o")
+    whole = output.exists() and not part_of(output).exists()
+    if whole:
+        typer.echo(f"{output} is whole; nothing is left to do", err=True)
+    return whole
 
 
 def _items(paths: list[Path]) -> Iterator[Item]:
@@ -90,21 +177,15 @@ def _items(paths: list[Path]) -> Iterator[Item]:
             yield from pictures([path])
 
 
-class _Count:
-    """Counts answers as they pass, shows progress, and lists failures on stderr."""
+def _shown(answers: Iterable[Prediction | Failure], done: int = 0) -> Iterator[Prediction | Failure]:
+    """The same answers, counted on stderr from ``done`` on; failures are listed there."""
+    from wideresnet.records import Failure
+    from wideresnet.report import text
 
-    failed = 0
-
-    def watch(self, answers: Iterable[Prediction | Failure]) -> Iterator[Prediction | Failure]:
-        """The same answers."""
-        from wideresnet.records import Failure
-        from wideresnet.report import text
-
-        with progress("pictures") as bars:
-            task = bars.add_task("classifying", total=None)
-            for answer in answers:
-                bars.advance(task)
-                if isinstance(answer, Failure):
-                    self.failed += 1
-                    typer.echo(text.of_failure(answer), err=True)
-                yield answer
+    with progress("pictures") as bars:
+        task = bars.add_task("classifying", total=None, completed=done)
+        for answer in answers:
+            bars.advance(task)
+            if isinstance(answer, Failure):
+                typer.echo(text.of_failure(answer), err=True)
+            yield answer

@@ -94,7 +94,7 @@ def open_picture(
     ``shortest`` a JPEG is decoded at a half, a quarter or an eighth of its sides (libjpeg then skips most of the
     arithmetic) as long as they divide evenly and the shorter one keeps so many pixels; 0: always whole.
     """
-    data = source if isinstance(source, bytes) else _read(source, limits)
+    data = source if isinstance(source, bytes) else read_encoded(source, limits)
     if len(data) > limits.bytes:
         raise _too_many_bytes(limits)
     kind = picture_format(data)
@@ -115,7 +115,8 @@ def open_picture(
         ) from error
 
 
-def _read(path: Path, limits: Limits) -> bytes:
+def read_encoded(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """The bytes of a picture file. Raises ImageError for what cannot be read or exceeds ``limits``."""
     try:
         with path.open("rb") as file:
             status = fstat(file.fileno())

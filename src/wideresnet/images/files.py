@@ -42,20 +42,38 @@ def refuse_missing(path: Path) -> None:
 
 def _walk(root: Path) -> Iterator[Path]:
     seen: set[tuple[int, int]] = set()
-    stack = [root]                                 # the next path to look at lies on top
-    while stack:
-        path = stack.pop()
-        if not path.is_dir():
-            if path.suffix.lower() in PICTURE_ENDINGS:
-                yield path
-            continue
-        try:
-            identity = path.stat()
-            if (identity.st_dev, identity.st_ino) in seen:
-                continue
-            seen.add((identity.st_dev, identity.st_ino))
-            names = [name for name in os.listdir(path) if not name.startswith(".")]
-        except OSError:
+    levels = [_entries(root, seen)]                # the folders we are in, the innermost last
+    while levels:
+        path = next(levels[-1], None)
+        if path is None:
+            levels.pop()
+        elif isinstance(path, Path):
             yield path
-            continue
-        stack.extend(path / name for name in sorted(names, reverse=True))
+        else:
+            levels.append(_entries(Path(path.path), seen))
+
+
+def _entries(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path | os.DirEntry[str]]:
+    """The pictures of a folder as paths and its subfolders as entries, by name; nothing if it was seen before."""
+    try:
+        identity = folder.stat()
+        if (identity.st_dev, identity.st_ino) in seen:
+            return
+        seen.add((identity.st_dev, identity.st_ino))
+        with os.scandir(folder) as entries:        # knows what is a folder without a look at each file
+            found = sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
+    for entry in found:
+        if _is_folder(entry):
+            yield entry
+        elif os.path.splitext(entry.name)[1].lower() in PICTURE_ENDINGS:
+            yield folder / entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:                                # a link in a circle
+        return False

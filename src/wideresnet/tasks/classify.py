@@ -17,13 +17,13 @@ def classify(
     items: Iterable[Item],
     *,
     k: int = 5,
-    batch_size: int = 16,
+    batch_size: int = 8,
     exif: Exif = "transpose",
+    reduced: bool = False,
 ) -> Iterator[Prediction | Failure]:
-    """One answer or one failure for each item, in the order of the items."""
-    batches = load_batches(
-        items, classifier.card.preprocess, batch_size=batch_size, threads=available_cpus(), exif=exif
-    )
+    """One answer or one failure for each item, in the order of the items. ``reduced``: see ``read_crop``."""
+    spec, threads = classifier.card.preprocess, available_cpus()
+    batches = load_batches(items, spec, batch_size=batch_size, threads=threads, exif=exif, reduced=reduced)
     for batch, logits in classifier.stream(batches):
         yield from batch.in_order(classifier.answer([item.path for item in batch.items], logits, k))
 

@@ -84,8 +84,8 @@ def test_folders_are_listed_when_their_turn_comes(tmp_path, monkeypatch):
     """A folder at a time: the first picture is there before the last folder is looked at."""
     tree(tmp_path, *(f"{k}/x.png" for k in range(9)))
     listed = []
-    listdir = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or listdir(path))
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
     list(itertools.islice(find_pictures([tmp_path]), 2))
     assert len(listed) == 3
 

@@ -1,0 +1,240 @@
+"""A file of answers that grows over hours: written as they come, whole at the end, resumed after any interruption.
+
+    answers.csv.part/
+      data              the text so far; for Parquet 000000.parquet, 000001.parquet, ... instead
+      seen              16 bytes a picture: a hash of its path, in order
+      state.json        how much of these counts, and of which run they are
+
+``state.json`` is replaced in one step after the others have reached the disk. Whatever lies beyond it was not
+finished and is cut off when the run is resumed; so a run may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+from wideresnet.errors import ConfigError
+from wideresnet.records import Failure, Item
+from wideresnet.report.answers import PARQUET, TEXT_FORMATS, Answer, as_rows
+from wideresnet.report.save import save_text
+from wideresnet.report.shards import Shards
+
+DIGEST = 16                                        # bytes of a path's hash
+# A kill costs the work since the last checkpoint: a tenth of the run so far, and at most this much.
+CHECKPOINT_S = 5.0
+FIRST_S = 0.1
+
+
+@dataclass
+class State:
+    """What counts of a run's files: answers and failures among them, bytes of ``data``, number of shards."""
+
+    run: dict[str, Any]
+    answers: int = 0
+    failures: int = 0
+    size: int = 0
+    shards: int = 0
+
+
+@dataclass
+class Journal:
+    """An open file of answers. At most ``seconds`` lie between two checkpoints; 0: one after each answer."""
+
+    file: Path
+    format: str
+    state: State
+    data: BinaryIO | None
+    seen: BinaryIO
+    shards: Shards | None
+    seconds: float = CHECKPOINT_S
+    begun: float = field(default_factory=time.monotonic)
+    saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def folder(self) -> Path:
+        """Where the work lies until the file is whole."""
+        return part_of(self.file)
+
+    def add(self, answer: Answer) -> None:
+        """One more answer, in its format; on the disk at the next checkpoint."""
+        if self.data is not None:
+            self._write(TEXT_FORMATS[self.format].one(answer, self.state.answers))
+        if self.shards is not None:
+            self.shards.add(as_rows(answer))
+        self.seen.write(digest(answer.path))
+        self.state.answers += 1
+        self.state.failures += isinstance(answer, Failure)
+        now = time.monotonic()
+        if now - self.saved >= min(self.seconds, FIRST_S + (now - self.begun) / 10):
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Have everything so far reach the disk, and count it."""
+        if self.data is not None:
+            _sync(self.data)
+            self.state.size = self.data.tell()
+        if self.shards is not None:
+            self.state.shards = self.shards.flush()
+        _sync(self.seen)
+        save_text(self.folder / "state.json", json.dumps(asdict(self.state)))
+        self.saved = time.monotonic()
+
+    def unanswered(self, items: Iterable[Item]) -> Iterator[Item]:
+        """``items`` without those answered before this run was resumed.
+
+        In step with the paths seen, so that memory does not grow; when the pictures are no longer the same
+        ones, by the set of all that were seen.
+        """
+        with (self.folder / "seen").open("rb") as seen:
+            rest = iter(items)
+            left = self.state.answers
+            for item in rest:
+                if left and digest(item.path) == seen.read(DIGEST):
+                    left -= 1
+                    continue
+                if left:
+                    seen.seek(0)
+                    known = {seen.read(DIGEST) for _ in range(self.state.answers)}
+                    rest = (each for each in _with(item, rest) if digest(each.path) not in known)
+                    yield from rest
+                    return
+                yield item
+
+    def finish(self) -> None:
+        """Put the whole file in its place and remove the rest."""
+        if self.data is not None:
+            self._write(TEXT_FORMATS[self.format].tail)
+            _sync(self.data)
+            self.data.close()
+            os.replace(self.folder / "data", self.file)
+        if self.shards is not None:
+            self.shards.flush()
+            whole = self.folder / "whole.parquet"
+            self.shards.merge(whole)
+            os.replace(whole, self.file)
+        self.seen.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Keep what there is, for a run that goes on later."""
+        if self.seen.closed:
+            return
+        try:
+            self.checkpoint()
+        finally:
+            for file in filter(None, (self.data, self.seen)):
+                file.close()
+
+    def _write(self, text: str) -> None:
+        assert self.data is not None
+        # File names may hold bytes that are no UTF-8; they go out as they came in.
+        self.data.write(text.encode("utf-8", "surrogateescape"))
+
+
+@contextmanager
+def open_journal(
+    file: Path, format: str, run: Mapping[str, Any], *, resume: bool = False, seconds: float = CHECKPOINT_S
+) -> Iterator[Journal]:
+    """The journal of ``file``: new, or with ``resume`` where an earlier run of the same ``run`` ended.
+
+    ``run`` is whatever decides the answers, as JSON values. In place when the block ends; an exception in it
+    leaves the folder for another try. Raises ConfigError when an unfinished run is in the way or is another
+    one, and when the disk refuses.
+    """
+    folder = part_of(file)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    try:
+        if not file.parent.is_dir():
+            raise FileNotFoundError(2, f"no folder {file.parent}")
+        with lock:
+            state = _begin(folder, json.loads(json.dumps({**run, "format": format})), resume)
+            journal = _open(file, format, state, seconds)
+            try:
+                yield journal
+                journal.finish()
+            finally:
+                journal.close()
+                Path(lock.lock_file).unlink(missing_ok=True)
+    except Timeout as error:
+        raise ConfigError(f"another run is writing {file} at this moment") from error
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {file}: {error.strerror or error}",
+            hint="what was answered is kept; --resume goes on" if folder.exists() else "",
+        ) from error
+
+
+def part_of(file: Path) -> Path:
+    """The folder of the unfinished ``file``."""
+    return file.with_name(f"{file.name}.part")
+
+
+def digest(path: str) -> bytes:
+    """A hash of a path, ``DIGEST`` bytes."""
+    return hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=DIGEST).digest()
+
+
+def _begin(folder: Path, run: dict[str, Any], resume: bool) -> State:
+    """The state to go on from; a folder for a new run."""
+    file = folder / "state.json"
+    if not file.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # killed before anything counted
+        folder.mkdir()
+        return State(run)
+    if not resume:
+        raise ConfigError(
+            f"an unfinished run is in {folder}", hint="--resume goes on with it; remove the folder to begin anew"
+        )
+    try:
+        state = State(**json.loads(file.read_text("utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}", hint="remove the folder to begin anew") from error
+    for key in run | state.run:
+        if run.get(key) != state.run.get(key):
+            raise ConfigError(
+                f"{folder} is of another run: its {key} is {state.run.get(key)!r}, asked is {run.get(key)!r}",
+                hint="resume with the same model and options, or remove the folder to begin anew",
+            )
+    return state
+
+
+def _open(file: Path, format: str, state: State, seconds: float) -> Journal:
+    """Cut off what does not count, and write on after it."""
+    folder = part_of(file)
+    seen = _append(folder / "seen", DIGEST * state.answers)
+    if format == PARQUET:
+        return Journal(file, format, state, None, seen, Shards(folder, state.shards), seconds)
+    data = _append(folder / "data", state.size)
+    journal = Journal(file, format, state, data, seen, None, seconds)
+    if not state.size:
+        journal._write(TEXT_FORMATS[format].head)
+    return journal
+
+
+def _append(path: Path, size: int) -> BinaryIO:
+    path.touch()
+    file = path.open("r+b")
+    file.truncate(size)
+    file.seek(size)
+    return file
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _with(first: Item, rest: Iterable[Item]) -> Iterator[Item]:
+    yield first
+    yield from rest

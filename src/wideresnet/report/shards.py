@@ -1,0 +1,56 @@
+"""A Parquet file in pieces: each one is whole on the disk, and all become one file at the end (extra ``parquet``)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from wideresnet.errors import needs_extra
+from wideresnet.report.answers import FIELDS
+
+ROWS = 65536                                       # of a group in the finished file
+
+
+class Shards:
+    """Rows on their way into ``folder``; ``count`` pieces there count, what lies beyond is written over."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        with needs_extra("writing Parquet", "parquet"):
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        self._pa, self._pq = pa, pq
+        kinds = (pa.string(), pa.int32(), pa.int32(), pa.string(), pa.float64(), pa.string(), pa.string())
+        self._schema = pa.schema(list(zip(FIELDS, kinds, strict=True)))
+        self._folder, self._count = folder, count
+        self._rows: list[dict[str, object]] = []
+
+    def add(self, rows: list[dict[str, object]]) -> None:
+        """Rows with the keys of ``FIELDS``; absent ones are null."""
+        self._rows += rows
+        if len(self._rows) >= ROWS:
+            self.flush()
+
+    def flush(self) -> int:
+        """Write the rows so far as one more piece; the number of pieces."""
+        if self._rows:
+            path = self._path(self._count)
+            self._pq.write_table(self._pa.Table.from_pylist(self._rows, self._schema), path)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            self._rows, self._count = [], self._count + 1
+        return self._count
+
+    def merge(self, path: Path) -> None:
+        """All pieces as one file, in memory for one group of rows."""
+        with self._pq.ParquetWriter(path, self._schema) as writer:
+            tables: list[Any] = []
+            for number in range(self._count):
+                tables.append(self._pq.read_table(self._path(number)))
+                if sum(table.num_rows for table in tables) >= ROWS:
+                    writer.write_table(self._pa.concat_tables(tables))
+                    tables = []
+            writer.write_table(self._pa.concat_tables([self._schema.empty_table(), *tables]))
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:06}.parquet"

@@ -1,0 +1,104 @@
+"""``wrn classify -o FILE`` killed with SIGKILL again and again: nothing lost, nothing doubled, the same file at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fakes import tiny_bundle
+from wideresnet.bundle import write_bundle
+
+COMMAND = [sys.executable, "-m", "wideresnet", "classify", "photos", "-m", "tiny", "-k", "3"]
+
+
+def prepare(folder: Path, pictures: int) -> None:
+    """A small model, and pictures of noise in two folders; every hundredth file is none."""
+    write_bundle(folder / "tiny", tiny_bundle())
+    noise = np.random.default_rng(0)
+    for number in range(pictures):
+        path = folder / "photos" / f"{number % 2}" / f"{number:05}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number % 100 == 7:
+            path.write_bytes(b"no picture")
+        else:
+            Image.fromarray(noise.integers(0, 256, (40, 40, 3), np.uint8)).save(path, compress_level=0)
+
+
+def start(folder: Path, file: str, format: str, *more: str) -> subprocess.Popen[bytes]:
+    command = [*COMMAND, "--format", format, "-o", file, *more]
+    environment = {**os.environ, "WRN_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def whole(folder: Path, format: str) -> object:
+    """The file of a run that nobody disturbed."""
+    assert start(folder, "whole", format).communicate() and (folder / "whole").exists()
+    return content(folder / "whole", format)
+
+
+def content(file: Path, format: str) -> object:
+    if format != "parquet":
+        return file.read_bytes()
+    import pyarrow.parquet as pq
+
+    return pq.read_table(file).to_pylist()
+
+
+def answers(folder: Path) -> int:
+    """How many answers count in the unfinished file."""
+    try:
+        return int(json.loads((folder / "out.part" / "state.json").read_text())["answers"])
+    except OSError:
+        return 0
+
+
+def kill_after(process: subprocess.Popen[bytes], seconds: float, folder: Path, beyond: int = 0) -> bool:
+    """SIGKILL once more than ``beyond`` answers count and then ``seconds`` have passed; whether it was in time."""
+    while process.poll() is None and answers(folder) <= beyond:
+        time.sleep(0.005)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def test_killed_and_resumed_the_file_is_the_one_of_an_undisturbed_run(tmp_path: Path) -> None:
+    prepare(tmp_path, 2000)
+    expected = whole(tmp_path, "csv")
+    assert kill_after(start(tmp_path, "out", "csv"), 0.01, tmp_path)
+    assert 0 < answers(tmp_path) < 2000
+    last = start(tmp_path, "out", "csv", "--resume")
+    last.communicate()
+    assert last.returncode == 1                    # some pictures failed, if perhaps in the earlier part
+    assert content(tmp_path / "out", "csv") == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "photos", "tiny", "whole"]
+    again = start(tmp_path, "out", "csv", "--resume")
+    _, said = again.communicate()
+    assert (again.returncode, b"is whole" in said) == (0, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["csv", "jsonl", "json", "parquet"])
+@pytest.mark.parametrize("more", [(), ("--dedupe",)])
+def test_killed_at_random_moments_until_it_is_done(tmp_path: Path, format: str, more: tuple[str, ...]) -> None:
+    if format == "parquet":
+        pytest.importorskip("pyarrow")
+    prepare(tmp_path, 3000)
+    expected, dice, killed = whole(tmp_path, format), random.Random(format), 0
+    for _ in range(60):
+        process = start(tmp_path, "out", format, "--resume", *more)
+        if not kill_after(process, dice.uniform(0, 1.5), tmp_path, beyond=-1):
+            break
+        killed += 1
+    assert killed >= 2
+    assert content(tmp_path / "out", format) == expected
