@@ -97,7 +97,7 @@ def test_killed_at_random_moments_until_it_is_done(tmp_path: Path, format: str, 
     expected, dice, killed = whole(tmp_path, format), random.Random(format), 0
     for _ in range(60):
         process = start(tmp_path, "out", format, "--resume", *more)
-        if not kill_after(process, dice.uniform(0, 1.5), tmp_path, beyond=-1):
+        if not kill_after(process, dice.uniform(0.5, 4), tmp_path, beyond=-1):
             break
         killed += 1
     assert killed >= 2

@@ -9,6 +9,7 @@ from typing import Any
 from wideresnet.errors import needs_extra
 from wideresnet.report.answers import FIELDS
 
+PIECE = 8192                                       # rows in memory, as Python objects
 ROWS = 65536                                       # of a group in the finished file
 
 
@@ -28,7 +29,7 @@ class Shards:
     def add(self, rows: list[dict[str, object]]) -> None:
         """Rows with the keys of ``FIELDS``; absent ones are null."""
         self._rows += rows
-        if len(self._rows) >= ROWS:
+        if len(self._rows) >= PIECE:
             self.flush()
 
     def flush(self) -> int:
