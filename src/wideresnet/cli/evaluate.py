@@ -33,7 +33,7 @@ def evaluate(
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: as tuned, or 8.")] = 0,
     format: Format = TextOrJson.table,
 ) -> None:
     """Top-1 and top-5 accuracy on labelled pictures, by exact counting.
@@ -43,18 +43,19 @@ def evaluate(
     Example: wrn evaluate imagenet/val -m wide_resnet50_2.tv_in1k --format json
     """
     from wideresnet.data.open import open_labelled
-    from wideresnet.engines import EngineOptions
     from wideresnet.report import document, text
     from wideresnet.tasks.evaluate import empty_report, evaluate_batches
     from wideresnet.tasks.load import ModelChoice, open_classifier
+    from wideresnet.tasks.tuning import for_many
 
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
     pictures = open_labelled(locate(data), bundle.labels)
-    classifier = open_classifier(bundle, engine, EngineOptions(precision.value, threads))
+    options, batch = for_many(bundle, precision.value, threads)
+    classifier = open_classifier(bundle, engine, options)
     report = empty_report(classifier, pictures)
     with progress("pictures") as bars:
         task = bars.add_task("evaluating", total=len(pictures.items))
-        for part in evaluate_batches(classifier, pictures, batch_size):
+        for part in evaluate_batches(classifier, pictures, batch_size or batch):
             report += part
             bars.advance(task, part.n + len(part.failures))
     if format is TextOrJson.json:
