@@ -1,0 +1,108 @@
+"""A model made in another precision, and how that was judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wideresnet.records.accuracy import EngineInfo
+
+Estimator = Literal["mean", "max", "percentile", "mse"]
+
+
+@dataclass(frozen=True)
+class QuantiseSettings:
+    """How a float32 graph becomes an int8 one.
+
+    ``estimator`` finds the range of an activation: the mean over pictures of each one's smallest and largest
+    value, those of all pictures (max), the mean of the 0.01 % quantiles, or the range with the least squared
+    rounding error (mse). ``bias_correction`` "fast" is NNCF's. ``preset`` "mixed" lets the range of a signed
+    activation lie around another point than zero. The layers in ``kept`` stay in float32.
+    """
+
+    samples: int = 300                             # calibration pictures at most
+    estimator: Estimator = "mse"
+    bias_correction: Literal["fast", "none"] = "none"
+    preset: Literal["performance", "mixed"] = "performance"
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """A compiled model against its float32 original, on the same pictures. Fractions of 1.
+
+    Of kind "accuracy", ``drop`` is top-1 lost (negative: gained), ``interval95`` its interval for paired shares,
+    ``p_value`` McNemar's exact one, and ``limit`` the drop allowed. Without labels the kind is "agreement", which
+    is not accuracy: those fields are None, and ``limit`` is the agreement demanded. ``limit`` None means that no
+    gate was asked for. ``mean_kl`` is the Kullback-Leibler divergence of the answers in nats.
+    """
+
+    data: str
+    n: int
+    failures: int
+    top1_reference: float | None
+    top1: float | None
+    top5_reference: float | None
+    top5: float | None
+    drop: float | None
+    interval95: tuple[float, float] | None
+    p_value: float | None
+    agreement: float                               # share of pictures with the same likeliest class
+    mean_kl: float
+    limit: float | None
+    passed: bool                                   # within the limit, or no limit
+    engine: EngineInfo
+    kind: Literal["accuracy", "agreement"] = "accuracy"
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far one engine's logits are from the float32 graph's: root mean square over the logits' spread."""
+
+    engine: str
+    batch: int
+    relative: float
+
+
+@dataclass(frozen=True)
+class LayerLoss:
+    """What it costs to quantise one layer alone, its weight and what it reads, all others in float32."""
+
+    name: str
+    operator: str                                  # ONNX's: Conv, Gemm, Add, …
+    shape: tuple[int, ...]                         # of its weight: [c_out, c_in, k, k] or [classes, features]; or ()
+    macs: float                                    # its share of the network's
+    mean_kl: float                                 # of the answers, nats
+    relative: float                                # of the logits, as in ``Deviation``
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way of quantising that was tried. ``gate`` None: its graph did not pass the verification."""
+
+    settings: QuantiseSettings
+    gate: GateReport | None
+    verified: tuple[Deviation, ...] = ()
+    speedup: float | None = None                   # over float32, side by side on the spot
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class CompileReport:
+    """What ``compile`` made. ``verified`` holds one deviation an engine and batch size, all within limits.
+
+    ``layers`` and ``trials`` are empty where neither was asked for; ``finished`` is False when a search ran out
+    of time and would go on.
+    """
+
+    bundle: str
+    precision: Literal["fp32", "fp16", "int8"]
+    size_bytes: int                                # of the graph
+    size_bytes_reference: int                      # of the float32 graph
+    verified: tuple[Deviation, ...]
+    calibration: int                               # pictures used
+    gate: GateReport | None
+    quantised: QuantiseSettings | None = None
+    layers: tuple[LayerLoss, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    finished: bool = True

@@ -1,0 +1,58 @@
+"""Who a model is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wideresnet.records.accuracy import Measured, Published
+from wideresnet.records.compilation import GateReport, QuantiseSettings
+from wideresnet.records.pictures import Preprocess
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Who a model is: everything a bundle knows of itself besides the graph and the labels."""
+
+    name: str                                      # "wide_resnet50_2.tv_in1k", "wrn_16_4.cifar10"
+    architecture: str                              # a name of architectures.ARCHITECTURES
+    classes: int
+    preprocess: Preprocess
+    precision: Literal["fp32", "fp16", "int8"]     # of the stored weights
+    licence: str
+    weights_source: str = ""                       # URL or file the tensors came from
+    weights_sha256: str = ""
+    labels_name: str = ""                          # "imagenet", "cifar10", or empty for the user's own
+    published: tuple[Published, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    made_with: dict[str, str] = field(default_factory=dict)   # tool -> version
+    notes: dict[str, str] = field(default_factory=dict)       # free text: recipe, seed, time
+    calibration: tuple[str, ...] = ()              # pictures that set the ranges of an int8 graph
+    quantised: QuantiseSettings | None = None      # how an int8 graph was made
+    gate: GateReport | None = None
+    files: dict[str, str] = field(default_factory=dict)       # file name -> sha256
+    schema: int = 1
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What can be told of a model without running it. Counts are for one picture of ``preprocess.crop``."""
+
+    name: str
+    architecture: str
+    parameters: int
+    macs: int                                      # of convolutions and classifier
+    thop_macs: int                                 # what the tool thop counts; see Architecture.thop_macs
+    classes: int
+    preprocess: Preprocess
+    labels: str                                    # name of the label list; empty where there is none
+    licence: str
+    where: Literal["here", "to download", "to train"]
+    published: tuple[Published, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def flops(self) -> int:
+        """Two operations a multiply-accumulate."""
+        return 2 * self.macs

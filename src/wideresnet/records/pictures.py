@@ -1,0 +1,107 @@
+"""Pictures on their way in, and answers on their way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+RGB = tuple[float, float, float]
+Interpolation = Literal["bilinear", "bicubic"]
+ResizeMode = Literal["shortest", "squash"]
+Exif = Literal["ignore", "transpose"]
+Answer = TypeVar("Answer")
+
+# Of RGB values in [0, 1]; the statistics every published ImageNet weight set here was trained with.
+IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How one set of weights wants to see a picture.
+
+    Resize (with Pillow's antialiased filter), then cut the centre square. ``mean`` and ``std`` are
+    of RGB values in [0, 1] and live inside the graph; no caller ever normalises.
+    """
+
+    resize: int                                    # pixels: shorter side, or both sides with "squash"
+    crop: int                                      # side of the centre square, pixels
+    interpolation: Interpolation = "bilinear"
+    mode: ResizeMode = "shortest"                  # "shortest" keeps the aspect ratio
+    mean: RGB = IMAGENET_MEAN
+    std: RGB = IMAGENET_STD
+
+    def at(self, side: int) -> Preprocess:
+        """The same share of a picture, shown at another resolution: ``side`` pixels (0: as it is)."""
+        return replace(self, resize=round(self.resize * side / self.crop), crop=side) if side else self
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a network by index. Names may repeat (ImageNet has two cranes); ids never do."""
+
+    names: tuple[str, ...]
+    ids: tuple[str, ...] = ()                      # WordNet ids for ImageNet; empty where there are none
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One picture to look at, with its class index where that is known.
+
+    ``source`` is a file, encoded bytes, or decoded RGB uint8 [H, W, 3]; ``path`` names it in reports.
+    """
+
+    path: str
+    source: Path | bytes | NDArray[np.uint8]
+    label: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Consecutive items of a run, in order: the readable ones as pixels, the others as failures.
+
+    ``pixels`` is RGB uint8 [N, S, S, 3]; ``items`` are its N items. N may be 0 when all failed. ``failed``
+    holds the places of ``failures`` among all.
+    """
+
+    pixels: NDArray[np.uint8]
+    items: tuple[Item, ...]
+    failures: tuple[Failure, ...] = ()
+    failed: tuple[int, ...] = ()
+
+    def in_order(self, answers: Sequence[Answer]) -> Iterator[Answer | Failure]:
+        """The N ``answers`` with the failures back at their places."""
+        good, bad = iter(answers), dict(zip(self.failed, self.failures, strict=True))
+        for place in range(len(answers) + len(bad)):
+            yield bad[place] if place in bad else next(good)
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """One class of an answer. ``probability`` is softmax over all classes, in [0, 1]."""
+
+    index: int
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The k likeliest classes of one picture, likeliest first (ties: lower index first)."""
+
+    path: str
+    predictions: tuple[LabelScore, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One picture that could not be read: the run goes on, the report says so."""
+
+    path: str
+    error: str
+    hint: str = ""

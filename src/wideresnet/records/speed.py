@@ -1,0 +1,112 @@
+"""How fast a model is, and where the time goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wideresnet.records.accuracy import Precision
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What the machine itself can do: G operations a second of a large matrix product, 2 a multiply-accumulate.
+
+    None where the CPU does not execute that precision.
+    """
+
+    f32: float | None = None
+    bf16: float | None = None
+    int8: float | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to run published weights on a machine. ``top1`` is a fraction of 1, as published for float32.
+
+    For int8 the loss that the gate allows is taken off. ``latency_ms`` is of one picture, the network alone.
+    """
+
+    name: str
+    pixels: int
+    precision: Literal["f32", "bf16", "int8"]
+    top1: float
+    images_per_s: float
+    latency_ms: float
+    speed: Literal["measured", "predicted"]
+    source: str                                    # who printed the accuracy
+    best: bool = False                             # no other is as accurate and as fast
+    fits: bool = False                             # it meets what was asked
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One contestant of a benchmark. ``precision`` is what was executed; nan: not measured.
+
+    ``images_per_s`` is the median over turns and ``quartiles`` their spread; the percentiles are over ``n``
+    single waits, in milliseconds: for a batch, for a picture end to end, for a whole process at start-up.
+    """
+
+    model: str
+    what: str
+    engine: str
+    precision: Precision
+    batch: int
+    streams: int
+    threads: int
+    images_per_s: float
+    quartiles: tuple[float, float]
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    peak_share: float                              # of ``Peak`` in that precision
+    rss_mb: float                                  # peak of a fresh process that does only this
+    n: int
+    note: str = ""
+    parts_ms: dict[str, float] = field(default_factory=dict)  # of a start: import, open, first answer
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer as the runtime executed it; fused ones go by the name of the first. Mean of several runs."""
+
+    name: str
+    kind: str                                      # what it is: Convolution, Pooling, …
+    executed: str                                  # by which kernel: brgconv_avx512_amx_1x1_I8, …
+    ms: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of one model goes: by layer for one batch, by stage for one picture."""
+
+    model: str
+    precision: Precision
+    batch: int
+    layers: tuple[LayerTime, ...]
+    stages_ms: dict[str, float] = field(default_factory=dict)  # one decode thread; empty without pictures
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The fastest setting found for one model on one machine."""
+
+    batch: int
+    streams: int
+    threads: int
+    images_per_s: float
+    model: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """Everything one run measured, side by side. Only ratios within one report mean anything."""
+
+    machine: dict[str, object]
+    conditions: dict[str, object]
+    peak: Peak
+    rows: tuple[BenchRow, ...]
+    profiles: tuple[Profile, ...] = ()
+    tuned: tuple[Tuning, ...] = ()
+    skipped: dict[str, str] = field(default_factory=dict)     # contestant -> why it could not take part
