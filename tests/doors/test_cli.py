@@ -322,3 +322,59 @@ def test_the_module_is_the_command() -> None:
     command = [sys.executable, "-m", "wideresnet", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{wideresnet.__version__}\n", "")
+
+
+# compile
+
+
+def test_compile_without_labels_is_judged_by_agreement(wrn: Wrn, tiny: Path, photos: Path, tmp_path: Path) -> None:
+    arguments = ("compile", "-m", tiny, "--precision", "fp16", "--data", photos, "-o", tmp_path / "half")
+    done = wrn(*arguments, "--format", "json")
+    assert done.code == 0
+    assert done.json["gate"]["kind"] == "agreement"
+    assert (done.json["gate"]["drop"], done.json["gate"]["n"]) == (None, 2)
+    shown = wrn(*arguments, "--report", tmp_path / "page.html")
+    assert "not accuracy" in shown.out
+    assert "not accuracy" in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_compile_over_the_gate_ends_with_one(wrn: Wrn, tiny: Path, tmp_path: Path) -> None:
+    for label in ("cat", "ship"):
+        (tmp_path / "val" / label).mkdir(parents=True)
+        Image.new("RGB", (32, 32), "red").save(tmp_path / "val" / label / "a.png")
+    arguments = ("compile", "-m", tiny, "--precision", "fp16", "--data", tmp_path / "val", "-o", tmp_path / "half")
+    assert wrn(*arguments, "--gate", "-50").code == 1
+    assert wrn(*arguments).code == 0
+    done = wrn(*arguments, "--gate", "none", "--format", "json")
+    assert (done.code, done.json["gate"]["limit"]) == (0, None)
+    assert read_bundle(tmp_path / "half").card.notes["gate"] == "none was asked for"
+
+
+def test_compile_says_what_is_wrong(wrn: Wrn, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    wrong = {
+        ("--gate", "little"): "--gate takes percentage points or none",
+        ("--precision", "fp16", "--search"): "a search looks for int8 that passes a gate",
+        ("--calibration", str(tmp_path / "none"), "--data", str(tmp_path)): "no calibration pictures",
+    }
+    for options, message in wrong.items():
+        done = wrn("compile", "-m", tiny, "-o", tmp_path / "x", *options)
+        assert done.code == 2
+        assert message in done.err
+    assert "no folder to write" in wrn("compile", "-m", tiny).err
+
+
+def test_compile_reads_a_build_file(wrn: Wrn, tiny: Path, photos: Path, tmp_path: Path) -> None:
+    build = tmp_path / "build.yaml"
+    build.write_text(f"""
+name: made
+frontend: {{checkpoint: {tiny}/model.onnx}}
+backend: {{dtype: fp16, quantize: {{calibrate_mode: kl_divergence}}}}
+dataset: {{path: {photos}, process_ops: [{{type: Resize, size: 40}}, {{type: CenterCrop, crop_size: 32}}]}}
+workspace: {{path: {tmp_path}/out}}
+""")
+    done = wrn("compile", build)
+    assert done.code == 0
+    assert "backend.quantize.calibrate_mode has no meaning here and is ignored" in done.err
+    card = read_bundle(tmp_path / "out" / "made-fp16").card
+    assert (card.precision, card.preprocess.resize) == ("fp16", 40)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,23 +15,62 @@ from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
-    from wideresnet.records import CompileReport, Preprocess
+    from wideresnet.records import Estimator, Preprocess
     from wideresnet.tasks.compile import CompileSettings
+    from wideresnet.tasks.load import ModelChoice
+
+
+class Ranges(StrEnum):
+    """How the ranges of activations are found."""
+
+    mse = "mse"
+    max = "max"
+    mean = "mean"
+    percentile = "percentile"
+
+
+Config = Annotated[
+    Path | None, typer.Argument(help="A build file (YAML): model, precision, pictures and output in one.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="The bundle to write.")]
+Precision = Annotated[Stored, typer.Option("--precision", help="int8 needs the extra 'compile'.")]
+Calibration = Annotated[
+    str, typer.Option(help="Pictures for int8: a folder, an archive; auto: what a CIFAR network was trained on.")
+]
+Samples = Annotated[int, typer.Option(min=1, help="Calibration pictures, the same number of each class.")]
+EstimatorName = Annotated[
+    Ranges, typer.Option(help="Ranges of activations: least squared error, extremes, their mean, quantiles.")
+]
+Data = Annotated[
+    str, typer.Option(help="Pictures for the gate, labelled or not; auto: CIFAR's test set, or spare calibration ones.")
+]
+Gate = Annotated[
+    str, typer.Option(help="Top-1 that may be lost, in percentage points; none: no gate, and the card says so.")
+]
+MinAgreement = Annotated[
+    float, typer.Option(min=0, max=100, help="The gate without labels: percent of answers that are fp32's.")
+]
+Searching = Annotated[
+    bool, typer.Option("--search", help="Over the gate: try other settings, at last with some layers in fp32.")
+]
+Budget = Annotated[float, typer.Option(min=0, help="Minutes for --search; what was begun is finished.")]
+Page = Annotated[Path | None, typer.Option("--report", help="Write a page (HTML), with each layer's sensitivity.")]
 
 
 def compile(
-    config: Annotated[
-        Path | None, typer.Argument(help="A build file (YAML): model, precision, pictures and output in one.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The bundle to write.")] = None,
+    config: Config = None,
+    output: Output = None,
     model: Model = MODEL,
-    precision: Annotated[Stored, typer.Option("--precision", help="int8 needs the extra 'compile'.")] = Stored.int8,
-    calibration: Annotated[
-        str, typer.Option(help="Pictures for int8: a folder, an archive; auto: what a CIFAR network was trained on.")
-    ] = "auto",
-    samples: Annotated[int, typer.Option(min=1, help="Calibration pictures, the same number of each class.")] = 300,
-    data: Annotated[str, typer.Option(help="Labelled pictures for the gate; auto: CIFAR's test set.")] = "auto",
-    gate: Annotated[str, typer.Option(help="Top-1 that may be lost, in percentage points, or none.")] = "0.2",
+    precision: Precision = Stored.int8,
+    calibration: Calibration = "auto",
+    samples: Samples = 300,
+    estimator: EstimatorName = Ranges.mse,
+    data: Data = "auto",
+    gate: Gate = "0.2",
+    min_agreement: MinAgreement = 95.0,
+    search: Searching = False,
+    budget: Budget = 30.0,
+    report: Page = None,
     weights: Weights = None,
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,
@@ -38,31 +78,35 @@ def compile(
 ) -> None:
     """Store a model in another precision, verify it, and measure what its accuracy lost.
 
-    Exit code 1: it was written, but lost more than the gate allows.
-
-    Example: wrn compile --precision int8 -o wrn-int8/
+    Exit code 1: it was written, but lost more than the gate allows. A search that was stopped goes on when the same
+    command is given again; its notes are in OUTPUT.search until a model passes.
 
     Example: wrn compile -m wide_resnet50_2.tv_in1k --calibration train/ --data val/ -o wrn50-int8/
 
+    Example: wrn compile --precision int8 -o wrn-int8/ --gate 0.05 --search --budget 20 --report int8.html
+
     Example: wrn compile build.yaml --data val/
     """
-    from wideresnet.tasks.compile import CompileSettings, seen_as
+    from wideresnet.records import QuantiseSettings
+    from wideresnet.tasks.compile import CompileSettings
     from wideresnet.tasks.load import ModelChoice
 
-    job = _Job(model, precision.value, calibration, samples, output)
-    if config is not None:
-        job = _from_file(config, output)
-    if job.output is None:
-        raise ConfigError("no folder to write", hint="name one with -o")
     limit = _limit(gate)
-    bundle = open_bundle(ModelChoice(job.model, weights, architecture, labels))
-    if job.preprocess:
-        bundle = seen_as(bundle, job.preprocess)
+    job = _Job(model, precision.value, calibration, samples, output, estimator.value)
+    job = _from_file(config, job) if config else job
+    bundle = _open(ModelChoice(job.model, weights, architecture, labels), job)
     int8 = job.precision == "int8"
-    pictures = _pictures(job.calibration, bundle) if int8 else None
-    labelled = _pictures(data, bundle) if int8 or data != "auto" else None
-    report = _run(bundle, CompileSettings(job.precision, pictures, job.samples, labelled, limit), job.output, format)
-    raise typer.Exit(1 if report.gate and not report.gate.passed else 0)
+    settings = CompileSettings(
+        precision=job.precision,
+        calibration=_pictures(job.calibration, bundle) if int8 else None,
+        data=_pictures(data, bundle) if int8 or data != "auto" else None,
+        gate=limit,
+        agreement=min_agreement / 100,
+        quantise=QuantiseSettings(job.samples, job.estimator),
+        search=budget if search else None,
+        layers=report is not None,
+    )
+    _run(bundle, settings, job, report, format)
 
 
 @dataclass(frozen=True)
@@ -74,38 +118,60 @@ class _Job:
     calibration: str
     samples: int
     output: Path | None
+    estimator: Estimator
     preprocess: Preprocess | None = None
 
 
-def _from_file(config: Path, output: Path | None) -> _Job:
+def _from_file(config: Path, options: _Job) -> _Job:
+    """What the file says, before what the options do; an output named by option counts more."""
     from wideresnet.tasks.buildfile import read_build_file
 
     file = read_build_file(config)
     for key in file.ignored():
         typer.echo(f"{config}: {key} has no meaning here and is ignored", err=True)
-    pictures, samples = ("auto", 300)
-    if file.dataset:
-        pictures, samples = str(file.dataset.path), file.dataset.sampler.get_data_num
-    return _Job(file.model(), file.backend.dtype, pictures, samples, output or file.target(), file.preprocess())
+    job = replace(
+        options,
+        model=file.frontend.checkpoint,
+        precision=file.backend.dtype,
+        output=options.output or file.target(),
+        estimator=file.estimator() or options.estimator,
+        preprocess=file.preprocess(),
+    )
+    if file.dataset is None:
+        return job
+    return replace(job, calibration=str(file.dataset.path), samples=file.dataset.sampler.get_data_num)
 
 
-def _run(bundle: Bundle, settings: CompileSettings, output: Path, format: TextOrJson) -> CompileReport:
+def _open(choice: ModelChoice, job: _Job) -> Bundle:
+    from wideresnet.tasks.compile import seen_as
+
+    if job.output is None:
+        raise ConfigError("no folder to write", hint="name one with -o")
+    bundle = open_bundle(choice)
+    return seen_as(bundle, job.preprocess) if job.preprocess else bundle
+
+
+def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | None, format: TextOrJson) -> None:
     from wideresnet.records import CompileReport
-    from wideresnet.report import document, text
+    from wideresnet.report import compilation, document, text
+    from wideresnet.report.save import save_text
     from wideresnet.tasks.compile import compile_model
 
-    with progress("pictures") as bars:
-        task = bars.add_task("comparing with fp32", total=None)
-        for event in compile_model(bundle, settings, output):
+    assert job.output is not None
+    with progress("") as bars:
+        task = bars.add_task("", total=None)
+        for event in compile_model(bundle, settings, job.output):
             if isinstance(event, CompileReport):
-                report = event
+                done = event
             else:
-                bars.update(task, completed=event.done, total=event.total)
+                bars.update(task, description=event.what, completed=event.done, total=event.total or None)
+    if report:
+        save_text(report, compilation.html(done))
     if format is TextOrJson.json:
-        print_json(document.of_compilation(report))
+        print_json(document.of_compilation(done))
     else:
-        typer.echo(text.of_compilation(report))
-    return report
+        typer.echo(text.of_compilation(done))
+    raise typer.Exit(1 if done.gate and not done.gate.passed else 0)
 
 
 def _limit(gate: str) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from wideresnet.records import CompileReport, EvalReport, Failure, GateReport, ModelInfo, Prediction, Published
+from wideresnet.records import CompileReport, EvalReport, Failure, GateReport, ModelInfo, Prediction, Published, Trial
 
 
 def of_answer(answer: Prediction | Failure) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def of_evaluation(report: EvalReport) -> dict[str, Any]:
 
 
 def of_compilation(report: CompileReport) -> dict[str, Any]:
-    """``gate`` is null where no labelled pictures were given."""
+    """``gate`` is null where nothing was compared; ``layers`` and ``trials`` are empty unless asked for."""
     return {
         "bundle": report.bundle,
         "precision": report.precision,
@@ -43,12 +43,21 @@ def of_compilation(report: CompileReport) -> dict[str, Any]:
         "verified": [asdict(each) for each in report.verified],
         "calibration": report.calibration,
         "gate": _of_gate(report.gate) if report.gate else None,
+        "quantised": asdict(report.quantised) if report.quantised else None,
+        "layers": [asdict(layer) for layer in report.layers],
+        "trials": [_of_trial(trial) for trial in report.trials],
+        "finished": report.finished,
     }
 
 
 def _of_gate(gate: GateReport) -> dict[str, Any]:
-    """Accuracies in percent, ``drop``, its interval and ``limit`` in percentage points."""
+    """Accuracies in percent, ``drop``, its interval and ``limit`` in percentage points.
+
+    Without labels ``kind`` is "agreement": accuracies, drop and their tests are null, ``limit`` is the agreement
+    demanded.
+    """
     return {
+        "kind": gate.kind,
         "data": gate.data,
         "n": gate.n,
         "failures": gate.failures,
@@ -57,14 +66,24 @@ def _of_gate(gate: GateReport) -> dict[str, Any]:
         "top5_reference": percent(gate.top5_reference),
         "top5": percent(gate.top5),
         "drop": percent(gate.drop),
-        "interval95": [percent(share) for share in gate.interval95],
+        "interval95": [percent(share) for share in gate.interval95] if gate.interval95 else None,
         "p_value": gate.p_value,
         "agreement": percent(gate.agreement),
         "mean_kl": gate.mean_kl,
-        "limit": None if gate.limit is None else percent(gate.limit),
+        "limit": percent(gate.limit),
         "passed": gate.passed,
         "engine": gate.engine.runtime,
         "precision": gate.engine.precision,
+    }
+
+
+def _of_trial(trial: Trial) -> dict[str, Any]:
+    """``gate`` is null where the graph did not pass its verification."""
+    return {
+        **asdict(trial.settings),
+        "gate": _of_gate(trial.gate) if trial.gate else None,
+        "speedup": trial.speedup,
+        "seconds": round(trial.seconds, 3),
     }
 
 
@@ -90,9 +109,9 @@ def of_model(info: ModelInfo) -> dict[str, Any]:
     }
 
 
-def percent(share: float) -> float | None:
-    """A fraction in percent, to the thousandth; None for nan, which JSON does not have."""
-    return round(100 * share, 3) if share == share else None
+def percent(share: float | None) -> float | None:
+    """A fraction in percent, to the thousandth; None for nan, which JSON does not have, and for None."""
+    return round(100 * share, 3) if share is not None and share == share else None
 
 
 def _of_published(published: Published) -> dict[str, Any]:

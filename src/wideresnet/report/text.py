@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
-from wideresnet.records import CompileReport, EvalReport, Failure, ModelInfo, Prediction, Preprocess
+from wideresnet.records import (
+    Choice,
+    CompileReport,
+    EvalReport,
+    Failure,
+    GateReport,
+    ModelInfo,
+    Peak,
+    Prediction,
+    Preprocess,
+    QuantiseSettings,
+)
 
 RULES = (
     "MACs: multiply-accumulates of convolutions and classifier. FLOPs: 2 x MACs.\n"
@@ -49,20 +61,61 @@ def of_compilation(report: CompileReport) -> str:
     for engine in dict.fromkeys(each.engine for each in report.verified):
         worst = max(each.relative for each in report.verified if each.engine == engine)
         lines.append(f"  verified in {engine}: logits within {worst:.2g} of their spread at batch 1, 2 and 7")
-    gate = report.gate
-    if gate is None:
-        return "\n".join([*lines, "  accuracy was not measured: no labelled pictures were given"])
-    low, high = (100 * share for share in gate.interval95)
-    limit = "no gate" if gate.limit is None else f"gate {100 * gate.limit:g}: {'passed' if gate.passed else 'FAILED'}"
-    lines += [
-        f"  top-1 {100 * gate.top1_reference:.3f} -> {100 * gate.top1:.3f} %,"
-        f" top-5 {100 * gate.top5_reference:.3f} -> {100 * gate.top5:.3f} % on {gate.data}, n = {gate.n}",
-        f"  drop {100 * gate.drop:.3f} points (95 % interval {low:.3f} to {high:.3f}, McNemar p = {gate.p_value:.2g});"
-        f" {limit}",
-        f"  same answer for {100 * gate.agreement:.2f} %, mean KL {gate.mean_kl:.2g} nats,"
-        f" {gate.engine.runtime} {gate.engine.version} in {gate.engine.precision}",
+    if report.quantised:
+        lines.append(f"  {of_quantising(report.quantised)}")
+    return "\n".join([*lines, *of_gate(report.gate), *_of_search(report)])
+
+
+def of_quantising(settings: QuantiseSettings) -> str:
+    """One way of quantising, in a line."""
+    kept = ", ".join(settings.kept[:4]) + (", …" if len(settings.kept) > 4 else "")
+    parts = [
+        f"ranges by {settings.estimator}",
+        f"{settings.samples} pictures",
+        "fast bias correction" if settings.bias_correction == "fast" else "",
+        "mixed preset" if settings.preset == "mixed" else "",
+        f"{len(settings.kept)} layers in fp32: {kept}" if kept else "",
     ]
-    return "\n".join(lines)
+    return ", ".join(filter(None, parts))
+
+
+def of_gate(gate: GateReport | None) -> list[str]:
+    """What the comparison with fp32 showed, and what the gate says."""
+    if gate is None:
+        return ["  not compared with fp32: no gate was asked for, or there were no pictures for it"]
+    verdict = "no gate" if gate.limit is None else f"gate {100 * gate.limit:g}: {'passed' if gate.passed else 'FAILED'}"
+    more = f"mean KL {gate.mean_kl:.2g} nats, {gate.engine.runtime} {gate.engine.version} in {gate.engine.precision}"
+    if gate.drop is None or gate.interval95 is None:
+        return [
+            f"  same answer as fp32 for {100 * gate.agreement:.2f} % of {gate.n} pictures ({gate.data}); {verdict}",
+            "  this is agreement with fp32, not accuracy: without labels nobody knows which of the two is right",
+            f"  {more}",
+        ]
+    low, high = (100 * share for share in gate.interval95)
+    return [
+        f"  top-1 {_percent(gate.top1_reference)} -> {_percent(gate.top1)} %,"
+        f" top-5 {_percent(gate.top5_reference)} -> {_percent(gate.top5)} % on {gate.data}, n = {gate.n}",
+        f"  drop {100 * gate.drop:.3f} points (95 % interval {low:.3f} to {high:.3f}, McNemar p = {gate.p_value:.2g});"
+        f" {verdict}",
+        f"  same answer for {100 * gate.agreement:.2f} %, {more}",
+    ]
+
+
+def _of_search(report: CompileReport) -> list[str]:
+    """How many ways were tried, and what is left to do."""
+    if not report.trials:
+        return []
+    passed = sum(trial.gate is not None and trial.gate.passed for trial in report.trials)
+    lines = [f"  {len(report.trials)} ways of quantising tried on the same pictures, {passed} passed; this is the best"]
+    if not report.finished:
+        lines.append("  the budget is used up: the same command goes on from here")
+    elif not passed:
+        lines.append("  nothing is left to try")
+    return lines
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.3f}"
 
 
 def of_models(infos: Iterable[ModelInfo]) -> str:
@@ -95,6 +148,31 @@ def of_model(info: ModelInfo) -> str:
         lines.append(("measured", f"{share}  ({how})"))
     lines += [(key, value) for key, value in info.notes.items() if "\n" not in value]
     return columns(lines, right=set()) + "\n\n" + RULES
+
+
+def of_choices(choices: Sequence[Choice], peak: Peak) -> str:
+    """The table of what could be run, most accurate first; the best that fits is named below it."""
+    heads = ("", "weights", "pixels", "precision", "top-1", "images/s", "ms", "speed", "accuracy by")
+    rows = [
+        (
+            ("*" if each.best else " ") + ("" if each.fits else " -"), each.name, str(each.pixels), each.precision,
+            f"{100 * each.top1:.2f}", f"{each.images_per_s:.1f}", f"{each.latency_ms:.0f}", each.speed, each.source,
+        )
+        for each in choices
+    ]  # fmt: skip
+    limits = ", ".join(f"{name} {value:.0f}" for name, value in asdict(peak).items() if value)
+    chosen = next((each for each in choices if each.fits and each.best), None)
+    answer = f"take {chosen.name} in {chosen.precision}" if chosen else "nothing here meets what was asked"
+    return "\n".join(
+        [
+            columns([heads, *rows], right={2, 4, 5, 6}),
+            "",
+            "* nothing else is as accurate and as fast;  - does not meet what was asked",
+            "Accuracy is as published for float32; for int8 the 0.2 points that its gate allows are taken off.",
+            f"Peak here, G operations a second: {limits}.",
+            answer,
+        ]
+    )
 
 
 def columns(rows: Sequence[Sequence[str]], right: set[int]) -> str:

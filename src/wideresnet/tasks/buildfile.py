@@ -24,9 +24,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from wideresnet.bundle import is_bundle
 from wideresnet.errors import ConfigError
-from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, RGB, Preprocess
+from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, RGB, Estimator, Preprocess
 from wideresnet.settings import explain
 
 Pixels = int | list[int]                           # a side, or [height, width]
@@ -39,7 +38,7 @@ class Section(BaseModel):
 
 
 class Frontend(Section):
-    """The weights: a ``.pth`` or safetensors file, a bundle, or a name of 'wrn models'."""
+    """The weights: an ONNX, ``.pth`` or safetensors file of these networks, a bundle, or a name of 'wrn models'."""
 
     checkpoint: str
     type: str = "onnx"
@@ -60,7 +59,10 @@ class Graph(Section):
 
 
 class Quantize(Section):
-    """How ranges are found. Only ``quantize_per_channel: true`` has a meaning here: it is what is done."""
+    """How ranges of activations are found; ``kl_divergence`` is not known here.
+
+    Only ``quantize_per_channel: true`` has a meaning: it is what is done.
+    """
 
     calibrate_mode: Literal["percentile", "kl_divergence", "max", "mse"] | None = None
     quantize_per_channel: Literal[True] = True
@@ -127,18 +129,6 @@ class BuildFile(Section):
     dataset: Dataset | None = None
     workspace: Workspace = Workspace()
 
-    def model(self) -> str:
-        """What ``wrn -m`` would be given. Raises ConfigError for an ONNX file that is not of a bundle."""
-        path = Path(self.frontend.checkpoint)
-        if path.suffix != ".onnx":
-            return self.frontend.checkpoint
-        if is_bundle(path.parent):
-            return str(path.parent)
-        raise ConfigError(
-            f"{path} is an ONNX file without a card beside it: what it was made from cannot be read back",
-            hint="give the .pth or safetensors file it was exported from",
-        )
-
     def preprocess(self) -> Preprocess | None:
         """The transform that ``process_ops`` spells out, or None where there are none. Raises ConfigError."""
         ops = {op.type: op for op in self.dataset.process_ops} if self.dataset else {}
@@ -165,6 +155,11 @@ class BuildFile(Section):
             std=normalise.std if normalise and normalise.std else IMAGENET_STD,
         )
 
+    def estimator(self) -> Estimator | None:
+        """How ranges of activations are found, where the file says so in a way that is known here."""
+        mode = self.backend.quantize.calibrate_mode
+        return None if mode == "kl_divergence" else mode
+
     def target(self) -> Path:
         """The folder of the bundle."""
         root = self.workspace.path or self.workspace.work_dir or Path()
@@ -173,6 +168,8 @@ class BuildFile(Section):
     def ignored(self) -> list[str]:
         """The keys given that have no meaning here, in words."""
         quantize = self.backend.quantize.model_dump(exclude_none=True, exclude_defaults=True)
+        if self.estimator():
+            quantize.pop("calibrate_mode")
         found = [f"backend.quantize.{key}" for key in quantize]
         found += [f"backend.compile.{key}" for key in self.backend.compile or {}]
         found += [f"workspace.{key}" for key in ("save_log", "workers") if key in self.workspace.model_fields_set]

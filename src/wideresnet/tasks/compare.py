@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.classifier import Classifier
-from wideresnet.data.labelled import LabelledData
 from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.images.top_k import largest, softmax
 from wideresnet.machine import available_cpus
-from wideresnet.records import GateReport
+from wideresnet.records import Batch, EngineInfo, GateReport, Item
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What a long task is at: so many done of a total."""
+
+    what: str
+    done: int
+    total: int
 
 
 @dataclass
@@ -34,7 +45,7 @@ class PairedCounts:
     kl: float = 0.0
 
     def add(self, reference: NDArray[np.float32], other: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        """Logits [N, C] of both models, class indices [N]."""
+        """Logits [N, C] of both models, class indices [N] (-1: unknown)."""
         right = labels[:, None]
         first, second = largest(reference, 5), largest(other, 5)
         hit_first, hit_second = first[:, 0] == labels, second[:, 0] == labels
@@ -46,54 +57,109 @@ class PairedCounts:
         self.lost += int((hit_first & ~hit_second).sum())
         self.gained += int((~hit_first & hit_second).sum())
         self.same += int((first[:, 0] == second[:, 0]).sum())
-        p, q = softmax(reference), softmax(other)
-        tiny = np.finfo(np.float64).tiny
-        self.kl += float((p * (np.log(np.maximum(p, tiny)) - np.log(np.maximum(q, tiny)))).sum())
+        self.kl += float(divergence(reference, other).sum())
 
 
-def compare(
-    reference: Classifier, other: Classifier, data: LabelledData, limit: float | None, batch_size: int = 64
-) -> Iterator[int | GateReport]:
-    """Both models over ``data`` in one pass; yields the pictures done after each batch, at last the report.
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """What compiled models are held against: ``reference``'s answers to ``items``.
 
-    ``limit`` is the top-1 that may be lost, as a fraction. Raises DataError when no picture could be read.
+    All items are labelled, or none is counted as such: the kind of gate follows. ``drop`` is the top-1 that may be
+    lost, ``agreement`` the share of same answers demanded where there are no labels, both as fractions; None: no
+    gate. ``answers`` are the reference's logits for the items that can be read, where they are known already.
     """
+
+    reference: Classifier
+    data: str
+    items: Sequence[Item]
+    drop: float | None
+    agreement: float | None
+    answers: NDArray[np.float32] | None = None
+
+    @property
+    def kind(self) -> Literal["accuracy", "agreement"]:
+        """Without labels only agreement can be told."""
+        return "agreement" if any(item.label is None for item in self.items) else "accuracy"
+
+    def batches(self) -> Iterator[Batch]:
+        """The items as the networks see them."""
+        spec = self.reference.card.preprocess
+        return load_batches(self.items, spec, batch_size=BATCH, threads=available_cpus(), exif="ignore")
+
+
+def answers(judge: Judge) -> Generator[Doing, None, NDArray[np.float32]]:
+    """The reference's logits [N, C] for all items that can be read."""
+    found, done = [], 0
+    for batch in judge.batches():
+        found.append(judge.reference.logits(batch.pixels))
+        done += len(batch.items) + len(batch.failures)
+        yield Doing("answers of fp32", done, len(judge.items))
+    return np.concatenate(found)
+
+
+def compare(judge: Judge, other: Classifier) -> Generator[Doing, None, GateReport]:
+    """Both models over the same pictures in one pass. Raises DataError when no picture could be read."""
     counts = PairedCounts()
-    batches = load_batches(
-        data.items, reference.card.preprocess, batch_size=batch_size, threads=available_cpus(), exif="ignore"
-    )
-    for batch in batches:
-        labels = np.array([item.label for item in batch.items], np.int64)
+    for batch in judge.batches():
+        labels = np.array([-1 if item.label is None else item.label for item in batch.items], np.int64)
         counts.failures += len(batch.failures)
         if len(labels):
-            counts.add(reference.logits(batch.pixels), other.logits(batch.pixels), labels)
-        yield counts.n + counts.failures
+            known = judge.answers
+            first = judge.reference.logits(batch.pixels) if known is None else known[counts.n : counts.n + len(labels)]
+            counts.add(first, other.logits(batch.pixels), labels)
+        yield Doing("comparing with fp32", counts.n + counts.failures, len(judge.items))
     if not counts.n:
-        raise DataError(f"{data.name} holds no picture that could be read", hint="a gate needs labelled pictures")
-    yield report_of(counts, data.name, limit, other)
+        raise DataError(f"{judge.data} holds no picture that could be read", hint="a gate needs pictures")
+    return report_of(counts, judge, other.engine.info)
 
 
-def report_of(counts: PairedCounts, data: str, limit: float | None, other: Classifier) -> GateReport:
-    """The counts as shares."""
-    n = counts.n
+def report_of(counts: PairedCounts, judge: Judge, engine: EngineInfo) -> GateReport:
+    """The counts as shares, and what the gate says of them."""
+    n, labelled = counts.n, judge.kind == "accuracy"
     drop = (counts.lost - counts.gained) / n
-    return GateReport(
-        data=data,
+    report = GateReport(
+        data=judge.data,
         n=n,
         failures=counts.failures,
-        top1_reference=counts.top1_reference / n,
-        top1=counts.top1 / n,
-        top5_reference=counts.top5_reference / n,
-        top5=counts.top5 / n,
-        drop=drop,
-        interval95=paired_interval(counts.lost, counts.gained, n),
-        p_value=mcnemar(counts.lost, counts.gained),
+        top1_reference=counts.top1_reference / n if labelled else None,
+        top1=counts.top1 / n if labelled else None,
+        top5_reference=counts.top5_reference / n if labelled else None,
+        top5=counts.top5 / n if labelled else None,
+        drop=drop if labelled else None,
+        interval95=paired_interval(counts.lost, counts.gained, n) if labelled else None,
+        p_value=mcnemar(counts.lost, counts.gained) if labelled else None,
         agreement=counts.same / n,
         mean_kl=counts.kl / n,
-        limit=limit,
-        passed=limit is None or drop <= limit,
-        engine=other.engine.info,
+        limit=None,
+        passed=True,
+        engine=engine,
+        kind=judge.kind,
     )
+    return judged(report, judge)
+
+
+def judged(report: GateReport, judge: Judge) -> GateReport:
+    """The same figures, held to the limits of ``judge``."""
+    if report.drop is None:
+        limit = judge.agreement
+        passed = limit is None or report.agreement >= limit
+    else:
+        limit = judge.drop
+        passed = limit is None or report.drop <= limit
+    return replace(report, limit=limit, passed=passed)
+
+
+def divergence(reference: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Kullback-Leibler divergence of each answer from the reference's, nats: logits [N, C] -> [N]."""
+    p, q = softmax(reference), softmax(other)
+    tiny = np.finfo(np.float64).tiny
+    divergences: NDArray[np.float64] = (p * (np.log(np.maximum(p, tiny)) - np.log(np.maximum(q, tiny)))).sum(axis=1)
+    return divergences
+
+
+def deviation(reference: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Root mean square of the difference of logits [N, C] over the reference's standard deviation."""
+    return float(np.sqrt(np.mean((other - reference) ** 2)) / reference.std())
 
 
 def paired_interval(lost: int, gained: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:

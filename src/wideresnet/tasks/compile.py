@@ -1,9 +1,12 @@
-"""A model in another precision: made, verified against its float32 graph, and held to an accuracy gate."""
+"""A model in another precision: made, verified against its float32 graph, and held to a gate."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-from collections.abc import Iterator, Sequence
+import statistics
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -15,77 +18,225 @@ from numpy.typing import NDArray
 
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle, write_bundle
-from wideresnet.data.cifar import cifar_train, detect_cifar
-from wideresnet.data.folder import labelled_folder
-from wideresnet.data.open import open_labelled
 from wideresnet.data.sample import balanced_sample
-from wideresnet.engines import open_engine
-from wideresnet.errors import BundleError, ConfigError, DataError
+from wideresnet.engines import Engine, open_engine
+from wideresnet.errors import BundleError, ConfigError
 from wideresnet.graph import read_graph, write_graph
-from wideresnet.graph.quantise import quantise
+from wideresnet.graph.quantise import DEFAULTS, keep_float, quantise
 from wideresnet.images.loader import read_named_crop
-from wideresnet.records import CompileReport, Deviation, GateReport, Item, Measured, Preprocess
-from wideresnet.tasks.classify import pictures
-from wideresnet.tasks.compare import compare
+from wideresnet.records import (
+    CompileReport,
+    Deviation,
+    GateReport,
+    Item,
+    LayerLoss,
+    Measured,
+    ModelCard,
+    Preprocess,
+    QuantiseSettings,
+    Trial,
+)
+from wideresnet.tasks.compare import Doing, Judge, compare, deviation
+from wideresnet.tasks.gate import calibration_pool, gate_pictures, held_out
 from wideresnet.tasks.load import open_classifier
+from wideresnet.tasks.search import Notebook, Search, candidates
+from wideresnet.tasks.sensitivity import layer_losses
 
 Stored = Literal["fp32", "fp16", "int8"]
+Tensors = Mapping[str, NDArray[np.generic]]
 # Root mean square of the difference over the logits' standard deviation. Far above what good graphs show
 # (see the tests), far below what a wrong one does: unrelated logits are 1.4 apart.
 LIMITS: dict[Stored, float] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.3}
 BATCHES = (1, 2, 7)
+PACE, ROUNDS = 8, 7                                # pictures a batch, and batches, to measure speed with
 
 
 @dataclass(frozen=True)
 class CompileSettings:
     """``calibration``: pictures for int8 (class folders, any folder, a CIFAR archive: its training pictures).
 
-    ``data``: labelled pictures for the gate. ``gate``: top-1 that may be lost, as a fraction; None: no gate.
+    ``data``: pictures for the gate. Labelled, ``gate`` holds: the top-1 that may be lost. Without labels, or
+    without ``data`` (then calibration pictures that calibrate nothing are taken), ``agreement`` holds: the share
+    of same answers demanded. Both are fractions; ``gate`` None: no gate of either kind. ``search``: minutes to
+    look for settings that pass. ``layers``: measure what quantising each layer costs.
     """
 
     precision: Stored
     calibration: Path | None = None
-    samples: int = 300
     data: Path | None = None
     gate: float | None = 0.002
+    agreement: float = 0.95
+    quantise: QuantiseSettings = DEFAULTS
+    search: float | None = None
+    layers: bool = False
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Pictures of the gate done so far."""
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A bundle that passed its verification, and what was found on the way."""
 
-    done: int
-    total: int
+    bundle: Bundle
+    trial: Trial
+    layers: tuple[LayerLoss, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    finished: bool = True
+    notebook: Notebook | None = None               # of the search that it came from
 
 
-def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Iterator[Judged | CompileReport]:
-    """Write ``bundle`` in another precision as ``folder``; yields progress of the gate, at last the report.
+def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Iterator[Doing | CompileReport]:
+    """Write ``bundle`` in another precision as ``folder``; yields what it is doing, at last the report.
 
-    A bundle that fails its gate is written all the same, with the failure on its card. Raises BundleError when
-    the new graph's logits are not those of the float32 graph, ConfigError or DataError for what is missing.
+    A bundle that fails its gate is written all the same, with the failure on its card. A search that finds none
+    that passes keeps its notes in ``folder``.search, and goes on from there when asked again. Raises BundleError
+    when the new graph's logits are not those of the float32 graph, ConfigError or DataError for what is missing.
     """
-    if settings.precision == "int8" and settings.gate is not None and settings.data is None:
-        raise ConfigError(
-            "the accuracy gate needs labelled pictures", hint="give --data, or --gate none to go without"
-        )
-    reference = float_bundle(bundle)
-    sample = calibration_sample(settings, reference) if settings.precision == "int8" else []
-    crops = [read_named_crop(item.source, bundle.card.preprocess) for item in sample]
-    made = in_precision(reference, settings.precision, crops, [item.path for item in sample])
-    verified = verify(reference, made, np.stack(crops[:8]) if crops else noise(bundle.card.preprocess.crop))
-    gate = None
+    if settings.search is not None and (settings.precision != "int8" or settings.gate is None):
+        raise ConfigError("a search looks for int8 that passes a gate", hint="leave out --search")
+    tensors = read_weights(bundle)
+    reference = rewritten(bundle, tensors, "fp32")
+    if settings.precision == "int8":
+        made = yield from _int8(reference, settings, folder.with_name(f"{folder.name}.search"))
+    else:
+        other, judge = rewritten(bundle, tensors, settings.precision), _judge(settings, reference, ())
+        made = Made(other, (yield from _tested(reference, other, noise(bundle.card.preprocess.crop), judge)))
+    gate, card = made.trial.gate, _card(made, settings)
+    write_bundle(folder, replace(made.bundle, card=card))
+    if made.notebook and gate and gate.passed:
+        made.notebook.remove()
+    yield CompileReport(
+        bundle=str(folder),
+        precision=settings.precision,
+        size_bytes=len(made.bundle.graph),
+        size_bytes_reference=len(reference.graph),
+        verified=made.trial.verified,
+        calibration=len(card.calibration),
+        gate=gate,
+        quantised=card.quantised,
+        layers=made.layers,
+        trials=made.trials,
+        finished=made.finished,
+    )
+
+
+def _int8(reference: Bundle, settings: CompileSettings, notes: Path) -> Generator[Doing, None, Made]:
+    """Quantise once, or search; and measure the layers if asked."""
+    pool = calibration_pool(settings.calibration, reference.labels)
+    held = held_out(pool, settings.quantise.samples) if settings.data is None and settings.gate is not None else []
+    spare = set(map(id, held))
+    maker = Int8Maker(
+        reference, [item for item in pool if id(item) not in spare], _judge(settings, reference, held)
+    )
+    if settings.search is None:
+        best = yield from maker.attempt(settings.quantise)
+        made = Made(maker.bundle(best.settings), best)
+    else:
+        made = yield from _search(maker, settings, notes)
+    if not settings.layers:
+        return made
+    layers: list[LayerLoss] = []
+    for loss in maker.losses(replace(made.trial.settings, kept=()), ()):
+        layers.append(loss)
+        yield Doing("sensitivity of layers", len(layers), 0)
+    return replace(made, layers=tuple(layers))
+
+
+def _search(maker: Int8Maker, settings: CompileSettings, notes: Path) -> Generator[Doing, None, Made]:
+    """The best that a search finds."""
+    assert settings.search is not None
+    assert maker.judge is not None
+    deadline = time.monotonic() + 60 * settings.search
+    notebook = Notebook(notes, maker.key(settings.quantise))
+    maker.judge = replace(maker.judge, answers=(yield from notebook.answers(maker.judge)))
+    maker.paced = True
+    search = Search(maker, notebook, maker.judge, deadline)
+    finished = yield from search.run(candidates(settings.quantise, len(maker.pool)))
+    best = search.best()
+    return Made(maker.bundle(best.settings), best, (), tuple(search.trials), finished, notebook)
+
+
+@dataclass
+class Int8Maker:
+    """Makes int8 bundles of ``reference`` with pictures out of ``pool``, and holds them to ``judge``.
+
+    ``paced`` measures their speed, too. The last graph is kept, for those that differ in ``kept`` only.
+    """
+
+    reference: Bundle
+    pool: Sequence[Item]
+    judge: Judge | None
+    paced: bool = False
+    last: tuple[QuantiseSettings, onnx.ModelProto] | None = None
+
+    def attempt(self, settings: QuantiseSettings) -> Generator[Doing, None, Trial]:
+        """See ``search.Maker``."""
+        made, batch = self.bundle(settings), np.stack(self._crops(PACE))
+        trial = yield from _tested(self.reference, made, batch, self.judge)
+        speedup = faster(open_engine(self.reference), open_engine(made), batch) if self.paced else None
+        return replace(trial, settings=settings, speedup=speedup)
+
+    def losses(self, settings: QuantiseSettings, known: Sequence[LayerLoss]) -> Iterator[LayerLoss]:
+        """See ``search.Maker``."""
+        return layer_losses(self.reference, self._graph(settings), self._crops(settings.samples), known)
+
+    def bundle(self, settings: QuantiseSettings) -> Bundle:
+        """The reference in int8."""
+        graph = self._graph(replace(settings, kept=()))
+        if settings.kept:
+            graph = keep_float(graph, onnx.ModelProto.FromString(self.reference.graph), settings.kept)
+        names = [item.path for item in balanced_sample(self.pool, settings.samples)]
+        return _as_int8(self.reference, graph, names, settings)
+
+    def key(self, start: QuantiseSettings) -> str:
+        """Stands for all that decides what a search finds: model, pictures, settings, tools."""
+        judging = [(item.path, item.label) for item in self.judge.items] if self.judge else []
+        tools = [metadata.version(name) for name in ("nncf", "openvino", "wideresnet")]
+        parts = repr((start, tools, judging, [item.path for item in self.pool]))
+        return hashlib.sha256(self.reference.graph + parts.encode()).hexdigest()
+
+    def _graph(self, settings: QuantiseSettings) -> onnx.ModelProto:
+        if self.last is None or self.last[0] != settings:
+            model = onnx.ModelProto.FromString(self.reference.graph)
+            self.last = settings, quantise(model, self._crops(settings.samples), settings)
+        return self.last[1]
+
+    def _crops(self, count: int) -> list[NDArray[np.uint8]]:
+        spec = self.reference.card.preprocess
+        return [read_named_crop(item.source, spec) for item in balanced_sample(self.pool, count)]
+
+
+def _tested(
+    reference: Bundle, made: Bundle, batch: NDArray[np.uint8], judge: Judge | None
+) -> Generator[Doing, None, Trial]:
+    """Verify a bundle, and hold it to the gate where there is one."""
+    verified = verify(reference, made, batch)
+    gate = (yield from compare(judge, open_classifier(made))) if judge else None
+    return Trial(made.card.quantised or DEFAULTS, gate, verified)
+
+
+def _judge(settings: CompileSettings, reference: Bundle, held: Sequence[Item]) -> Judge | None:
+    """What the result is held against: the pictures of ``settings.data`` or ``held``; None without either."""
     if settings.data is not None:
-        data = open_labelled(settings.data, bundle.labels)
-        classifiers = open_classifier(reference), open_classifier(made)
-        for event in compare(*classifiers, data, settings.gate):
-            if isinstance(event, GateReport):
-                gate = event
-            else:
-                yield Judged(event, len(data.items))
-    card = replace(made.card, gate=gate, measured=(measurement(gate),) if gate else ())
-    write_bundle(folder, replace(made, card=card))
-    sizes = len(made.graph), len(reference.graph)
-    yield CompileReport(str(folder), settings.precision, *sizes, verified, len(crops), gate)
+        name, items = gate_pictures(settings.data, reference.labels)
+    elif held:
+        # The network may have been trained on them: accuracy would mean nothing there.
+        name, items = "calibration pictures that calibrated nothing", [replace(item, label=None) for item in held]
+    else:
+        return None
+    agreement = None if settings.gate is None else settings.agreement
+    return Judge(open_classifier(reference), name, items, settings.gate, agreement)
+
+
+def _card(made: Made, settings: CompileSettings) -> ModelCard:
+    """The card of what was made, with what the gate found, or that there was none."""
+    gate, card = made.trial.gate, made.bundle.card
+    notes = {key: value for key, value in card.notes.items() if key not in ("gate", "search")}
+    if settings.gate is None:
+        notes["gate"] = "none was asked for"
+    elif gate is None:
+        notes["gate"] = "none: there were no pictures to compare with fp32 on"
+    if made.trials:
+        notes["search"] = f"the best of {len(made.trials)} ways of quantising, judged by the same pictures"
+    return replace(card, gate=gate, measured=measured(gate) if gate else (), notes=notes)
 
 
 def seen_as(bundle: Bundle, preprocess: Preprocess) -> Bundle:
@@ -95,47 +246,47 @@ def seen_as(bundle: Bundle, preprocess: Preprocess) -> Bundle:
     return replace(bundle, card=replace(bundle.card, preprocess=preprocess, published=(), measured=()))
 
 
-def float_bundle(bundle: Bundle) -> Bundle:
-    """The same model with float32 weights in its graph, normalised as its card says.
-
-    Raises BundleError for a quantised one.
-    """
+def read_weights(bundle: Bundle) -> Tensors:
+    """The tensors of a bundle's graph. Raises BundleError for a quantised one."""
     architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
-    tensors = read_graph(onnx.ModelProto.FromString(bundle.graph), architecture)
-    graph = write_graph(architecture, tensors, bundle.card.preprocess)
-    return replace(bundle, graph=graph.SerializeToString(), card=replace(bundle.card, precision="fp32"))
+    return read_graph(onnx.ModelProto.FromString(bundle.graph), architecture)
+
+
+def rewritten(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16"]) -> Bundle:
+    """The same model with its graph written from ``tensors``, normalised as its card says."""
+    architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
+    graph = write_graph(architecture, tensors, bundle.card.preprocess, half=precision == "fp16")
+    card = replace(bundle.card, precision=precision, quantised=None, calibration=())
+    return replace(bundle, graph=graph.SerializeToString(), card=card)
+
+
+def float_bundle(bundle: Bundle) -> Bundle:
+    """The same model with float32 weights in its graph. Raises BundleError for a quantised one."""
+    return rewritten(bundle, read_weights(bundle), "fp32")
 
 
 def in_precision(
-    reference: Bundle, precision: Stored, crops: Sequence[NDArray[np.uint8]], names: Sequence[str]
+    reference: Bundle, precision: Stored, crops: Sequence[NDArray[np.uint8]] = (), names: Sequence[str] = ()
 ) -> Bundle:
-    """``reference`` with its graph in ``precision``; its card says how."""
-    card = replace(reference.card, precision=precision)
-    model = onnx.ModelProto.FromString(reference.graph)
-    if precision == "fp16":
-        architecture = get_architecture(card.architecture, card.classes)
-        model = write_graph(architecture, read_graph(model, architecture), card.preprocess, half=True)
-    if precision == "int8":
-        model = quantise(model, crops)
-        made_with = {**card.made_with, "nncf": metadata.version("nncf")}
-        name = f"{card.name.removesuffix('-int8')}-int8"
-        card = replace(card, name=name, calibration=tuple(names), made_with=made_with)
-    return replace(reference, graph=model.SerializeToString(), card=card)
+    """``reference`` with its graph in ``precision``; int8 in the usual way, with the ranges of ``crops``."""
+    if precision != "int8":
+        return rewritten(reference, read_weights(reference), precision)
+    settings = QuantiseSettings(samples=len(crops))
+    graph = quantise(onnx.ModelProto.FromString(reference.graph), crops, settings)
+    return _as_int8(reference, graph, names, settings)
 
 
-def calibration_sample(settings: CompileSettings, bundle: Bundle) -> list[Item]:
-    """A class-balanced sample of the calibration pictures; of a CIFAR archive, of its training pictures."""
-    path = settings.calibration
-    if path is None:
-        raise ConfigError("int8 needs calibration pictures", hint="give --calibration FOLDER, some hundred pictures")
-    kind = detect_cifar(path)
-    if kind is not None:
-        return balanced_sample(cifar_train(path, kind).items, settings.samples)
-    try:
-        items: Sequence[Item] = labelled_folder(path, bundle.labels).items
-    except DataError:
-        items = list(pictures([path]))             # no class folders: any pictures will do
-    return balanced_sample(items, settings.samples)
+def _as_int8(reference: Bundle, graph: onnx.ModelProto, names: Sequence[str], settings: QuantiseSettings) -> Bundle:
+    """A quantised graph as a bundle whose card says how it was made."""
+    card = replace(
+        reference.card,
+        name=f"{reference.card.name.removesuffix('-int8')}-int8",
+        precision="int8",
+        calibration=tuple(names),
+        quantised=settings,
+        made_with={**reference.card.made_with, "nncf": metadata.version("nncf")},
+    )
+    return replace(reference, graph=graph.SerializeToString(), card=card)
 
 
 def verify(reference: Bundle, made: Bundle, batch: NDArray[np.uint8]) -> tuple[Deviation, ...]:
@@ -151,8 +302,7 @@ def verify(reference: Bundle, made: Bundle, batch: NDArray[np.uint8]) -> tuple[D
         engine = open_engine(made, name)
         for size in BATCHES:
             some = batch[:size]
-            relative = float(np.sqrt(np.mean((engine(some) - logits[:size]) ** 2)) / logits.std())
-            found.append(Deviation(name, len(some), relative))
+            found.append(Deviation(name, len(some), deviation(logits[: len(some)], engine(some))))
     worst = max(found, key=lambda each: each.relative)
     limit = LIMITS[made.card.precision]
     if not worst.relative <= limit:
@@ -169,8 +319,21 @@ def noise(side: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (8, side, side, 3), np.uint8)
 
 
-def measurement(gate: GateReport) -> Measured:
-    """What the gate saw of the compiled model, as a line on its card."""
+def faster(reference: Engine, other: Engine, batch: NDArray[np.uint8]) -> float:
+    """How many times as fast as ``reference`` the other is: medians of batches that take turns."""
+    spent: tuple[list[float], list[float]] = ([], [])
+    for _ in range(1 + ROUNDS):                    # the first is to warm up
+        for engine, seconds in zip((reference, other), spent, strict=True):
+            start = time.perf_counter()
+            engine(batch)
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(spent[0][1:]) / statistics.median(spent[1][1:])
+
+
+def measured(gate: GateReport) -> tuple[Measured, ...]:
+    """What the gate saw of the compiled model's accuracy, as a line on its card; none without labels."""
+    if gate.top1 is None or gate.top5 is None:
+        return ()
     engine = f"{gate.engine.runtime} {gate.engine.version}"
     hits = round(gate.top1 * gate.n), round(gate.top5 * gate.n)
-    return Measured(gate.data, gate.n, *hits, engine, gate.engine.precision)
+    return (Measured(gate.data, gate.n, *hits, engine, gate.engine.precision),)

@@ -7,24 +7,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.architectures import Architecture, get_architecture, normalise_name
 from wideresnet.bundle import Bundle, is_bundle, make_bundle, read_bundle
+from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.data.labels import parse_labels, read_labels
 from wideresnet.data.statistics import STATISTICS
 from wideresnet.engines import EngineOptions, open_engine
-from wideresnet.errors import ConfigError, WeightsError, did_you_mean
+from wideresnet.errors import BundleError, ConfigError, WeightsError, did_you_mean
 from wideresnet.records import Labels, ModelCard, Preprocess
 from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights, resolve
-from wideresnet.weights.download import Progress
 from wideresnet.weights.guess import guess_architecture
 from wideresnet.weights.keymaps import fit_tensors
-from wideresnet.weights.read import TensorFile, read_tensors
-from wideresnet.weights.store import fetch
+from wideresnet.weights.read import TensorFile, read_tensors, sha256_of
+
+if TYPE_CHECKING:
+    from wideresnet.weights.download import Progress
 
 EMBEDDED = ("wrn_16_4.cifar10",)
 DEFAULT_MODEL = EMBEDDED[0]
@@ -36,9 +38,9 @@ _CARD = TypeAdapter(ModelCard)
 class ModelChoice:
     """Which model, and what its name or file does not say by itself.
 
-    ``model`` is a bundle, a weights file, a name of the catalogue, or an embedded model. ``weights`` is a
-    file to take the tensors from instead of the published one. ``architecture`` and ``labels`` (a file, a
-    line a class) are for weights files that do not say.
+    ``model`` is a bundle, a weights file (``.onnx`` too), a name of the catalogue, or an embedded model.
+    ``weights`` is a file to take the tensors from instead of the published one. ``architecture`` and ``labels``
+    (a file, a line a class) are for weights files that do not say.
     """
 
     model: str = DEFAULT_MODEL
@@ -80,11 +82,13 @@ def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle
     if is_bundle(path):
         return read_bundle(path)
     if path.is_file():
-        return _from_file(path, choice)
+        return _from_onnx(path, choice) if path.suffix == ".onnx" else _from_file(path, choice)
     if path.exists() or path.suffix in (".safetensors", ".pth", ".pt", ".onnx") or "/" in choice.model:
         raise ConfigError(f"{choice.model} is no bundle and no weights file", hint="'wrn models' lists the names")
     weights = find_weights(choice.model)
     if choice.weights is None:
+        from wideresnet.weights.store import fetch  # with the HTTP client; a model that is here starts sooner
+
         file = read_tensors(fetch(weights, offline=choice.offline, progress=progress))
         return _from_catalogue(weights, file, weights.urls[0], choice.storage)
     file = read_tensors(choice.weights)
@@ -147,6 +151,28 @@ def _from_file(path: Path, choice: ModelChoice) -> Bundle:
     labels = _labels_for(choice.labels, card, architecture)
     card = replace(card, weights_source=card.weights_source or path.name, weights_sha256=file.sha256)
     return make_bundle(architecture, fit_tensors(file.tensors, architecture), card, labels, choice.storage)
+
+
+def _from_onnx(path: Path, choice: ModelChoice) -> Bundle:
+    """The graph of a bundle, or of one of these networks as another tool wrote it: read, written anew, compared."""
+    from wideresnet.graph.foreign import read_foreign
+    from wideresnet.tasks.foreign import check_same, input_side, read_onnx
+
+    if path.name == GRAPH and is_bundle(path.parent):
+        return read_bundle(path.parent)
+    model = read_onnx(path)
+    wanted = get_architecture(choice.architecture) if choice.architecture else None
+    try:
+        architecture, tensors = read_foreign(model, wanted)
+    except BundleError as error:
+        raise BundleError(f"{path} is {error.message}", error.hint) from error
+    card = _card_for(path, architecture)
+    labels = _labels_for(choice.labels, card, architecture)
+    spec = usual_preprocess(architecture).at(input_side(model))
+    card = replace(card, preprocess=spec, weights_source=path.name, weights_sha256=sha256_of(path))
+    bundle = make_bundle(architecture, tensors, card, labels)
+    check_same(path, bundle)
+    return bundle if choice.storage == "fp32" else make_bundle(architecture, tensors, card, labels, choice.storage)
 
 
 def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:

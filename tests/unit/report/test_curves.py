@@ -6,7 +6,8 @@ import math
 import re
 from html.parser import HTMLParser
 
-from wideresnet.report.curves import HEIGHT, WIDTH, draw_curves
+from wideresnet.report.curves import draw_curves
+from wideresnet.report.page import HEIGHT, WIDTH
 
 LOG = [
     {"epoch": epoch, "loss": 2.0 / (epoch + 1), "top1": 0.3 + 0.1 * epoch if epoch % 2 else math.nan, "seconds": 60}

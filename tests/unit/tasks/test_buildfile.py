@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from fakes import tiny_bundle
-from wideresnet.bundle import write_bundle
 from wideresnet.errors import ConfigError
 from wideresnet.records import Preprocess
 from wideresnet.tasks.buildfile import read_build_file
@@ -64,7 +62,7 @@ def file(tmp_path: Path, text: str) -> Path:
 
 def test_a_file_of_the_zoo_is_understood(tmp_path: Path) -> None:
     build = read_build_file(file(tmp_path, ZOO))
-    assert build.model() == "weights/wide_resnet50_2.pth"
+    assert build.frontend.checkpoint == "weights/wide_resnet50_2.pth"
     assert build.preprocess() == Preprocess(resize=256, crop=224, mode="squash")
     assert build.dataset is not None
     assert (build.dataset.path, build.dataset.sampler.get_data_num) == (Path("imagenet/calibration"), 50)
@@ -73,11 +71,19 @@ def test_a_file_of_the_zoo_is_understood(tmp_path: Path) -> None:
 
 def test_what_means_nothing_here_is_named(tmp_path: Path) -> None:
     assert read_build_file(file(tmp_path, ZOO)).ignored() == [
-        "backend.quantize.calibrate_mode",
         "backend.compile.cluster_mode",
         "backend.compile.data_transport_mode",
         "dataset.sampler.suffix",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "estimator"), [("percentile", "percentile"), ("max", "max"), ("mse", "mse"), ("kl_divergence", None)]
+)
+def test_ways_of_calibrating_are_used_where_they_are_known(tmp_path: Path, mode: str, estimator: str | None) -> None:
+    build = read_build_file(file(tmp_path, ZOO.replace("calibrate_mode: percentile", f"calibrate_mode: {mode}")))
+    assert build.estimator() == estimator
+    assert ("backend.quantize.calibrate_mode" in build.ignored()) == (estimator is None)
 
 
 def test_one_number_is_the_shorter_side(tmp_path: Path) -> None:
@@ -116,18 +122,6 @@ def test_a_transform_that_cannot_be_is_refused(tmp_path: Path, right: str, wrong
     build = read_build_file(file(tmp_path, ZOO.replace(right, wrong, 1)))
     with pytest.raises(ConfigError, match=message):
         build.preprocess()
-
-
-def test_an_onnx_file_is_read_where_its_card_lies_beside_it(tmp_path: Path) -> None:
-    write_bundle(tmp_path / "made", tiny_bundle())
-    for folder in ("made", "elsewhere"):
-        text = ZOO.replace("weights/wide_resnet50_2.pth", f"{tmp_path}/{folder}/model.onnx")
-        build = read_build_file(file(tmp_path, text))
-        if folder == "made":
-            assert build.model() == f"{tmp_path}/made"
-        else:
-            with pytest.raises(ConfigError, match="without a card beside it"):
-                build.model()
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:

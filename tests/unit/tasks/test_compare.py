@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from wideresnet.tasks.compare import PairedCounts, mcnemar, paired_interval
+from fakes import FakeEngine, tiny_bundle
+from wideresnet.classifier import Classifier
+from wideresnet.errors import DataError
+from wideresnet.records import GateReport, Item
+from wideresnet.tasks.compare import Judge, PairedCounts, answers, compare, deviation, mcnemar, paired_interval
 
 
 def test_counts_are_those_of_a_slow_count() -> None:
@@ -49,3 +58,85 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     cells = rng.multinomial(2000, [0.9, 0.03, 0.02, 0.05], size=2000)
     covered = [low <= 0.01 <= high for low, high in (paired_interval(c[1], c[2], 2000) for c in cells)]
     assert 0.93 < np.mean(covered) < 0.97
+
+
+@dataclass
+class Shifted:
+    """Names the next class for pictures darker than ``grey``."""
+
+    engine: FakeEngine
+    grey: int
+    info = FakeEngine().info
+
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = self.engine(batch)
+        dark = batch.mean(axis=(1, 2, 3)) < self.grey
+        return np.where(dark[:, None], np.roll(logits, 1, axis=1), logits)
+
+
+def classifier(engine: Any) -> Classifier:
+    return Classifier(tiny_bundle().card, tiny_bundle().labels, engine)
+
+
+def judging(labelled: bool, **changes: Any) -> Judge:
+    """A picture of each class, half of which ``Shifted(grey=128)`` gets wrong."""
+    engine = FakeEngine()
+    items = [Item(str(k), engine.picture(k), k if labelled else None) for k in range(10)]
+    return replace(Judge(classifier(engine), "greys", items, 0.4, 0.6), **changes)
+
+
+def drained(events: Generator[Any, None, Any]) -> Any:
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            return end.value
+
+
+def compared(judge: Judge) -> GateReport:
+    report = drained(compare(judge, classifier(Shifted(FakeEngine(), 128))))
+    assert isinstance(report, GateReport)
+    return report
+
+
+def test_labelled_pictures_are_judged_by_what_is_lost() -> None:
+    report = compared(judging(labelled=True))
+    assert (report.kind, report.n, report.top1_reference, report.top1, report.drop) == ("accuracy", 10, 1.0, 0.5, 0.5)
+    assert (report.limit, report.passed, report.agreement) == (0.4, False, 0.5)
+    assert compared(judging(labelled=True, drop=0.5)).passed
+    assert compared(judging(labelled=True, drop=None)).passed
+
+
+def test_unlabelled_pictures_are_judged_by_agreement_alone() -> None:
+    report = compared(judging(labelled=False))
+    assert (report.kind, report.agreement, report.limit, report.passed) == ("agreement", 0.5, 0.6, False)
+    assert (report.top1_reference, report.top1, report.drop, report.interval95, report.p_value) == (None,) * 5
+    assert compared(judging(labelled=False, agreement=0.5)).passed
+
+
+def test_the_references_answers_can_be_known_beforehand() -> None:
+    judge = judging(labelled=True)
+    known = drained(answers(judge))
+    assert known.shape == (10, 10)
+    engine = FakeEngine()
+    again = compared(replace(judge, answers=known, reference=classifier(engine)))
+    assert again == compared(judge)
+    assert engine.calls == [], "it is not asked again"
+
+
+def test_answers_known_beforehand_stay_with_their_pictures_when_one_cannot_be_read() -> None:
+    judge = judging(labelled=True)
+    broken = replace(judge, items=[*judge.items[:3], Item("torn", b"no picture", 0), *judge.items[3:]])
+    report = compared(replace(broken, answers=drained(answers(broken))))
+    assert (report.n, report.failures, report.top1_reference) == (10, 1, 1.0)
+
+
+def test_a_gate_without_a_readable_picture_is_an_error() -> None:
+    with pytest.raises(DataError, match="no picture that could be read"):
+        compared(judging(labelled=True, items=[Item("torn", b"no picture", 0)]))
+
+
+def test_deviation_is_a_share_of_the_spread() -> None:
+    logits = np.array([[1, -1], [-1, 1]], np.float32)
+    assert deviation(logits, logits + 0.5) == pytest.approx(0.5)
+    assert deviation(10 * logits, 10 * logits + 5) == pytest.approx(0.5)

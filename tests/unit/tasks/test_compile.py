@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,8 +18,10 @@ from fakes import tiny_bundle
 from wideresnet.bundle import Bundle, read_bundle
 from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, ConfigError, ImageError
-from wideresnet.records import CompileReport, Published
+from wideresnet.records import CompileReport, Published, QuantiseSettings
+from wideresnet.tasks import gate as gating
 from wideresnet.tasks.compile import CompileSettings, compile_model, in_precision, noise, seen_as, verify
+from wideresnet.tasks.gate import calibration_pool, held_out
 
 CLASSES = ("airplane", "cat", "ship")
 
@@ -40,11 +44,15 @@ def compiled(settings: CompileSettings, target: Path, bundle: Bundle | None = No
     return report
 
 
+def asked(folder: Path, **changes: Any) -> CompileSettings:
+    return replace(CompileSettings("int8", folder, folder, gate=1.0, quantise=QuantiseSettings(samples=12)), **changes)
+
+
 @pytest.fixture(scope="module")
 def int8(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CompileReport, Path]:
     pytest.importorskip("nncf")
     target = tmp_path_factory.mktemp("made") / "int8"
-    return compiled(CompileSettings("int8", folder, samples=12, data=folder, gate=1.0), target), target
+    return compiled(asked(folder), target), target
 
 
 def test_an_int8_bundle_runs_as_int8_in_both_runtimes_and_is_smaller(int8: tuple[CompileReport, Path]) -> None:
@@ -66,7 +74,9 @@ def test_the_card_keeps_the_calibration_and_the_gate(int8: tuple[CompileReport, 
     assert report.gate is not None
     assert (report.gate.n, report.gate.passed, report.gate.engine.precision) == (24, True, "int8")
     assert card.measured[0].n == 24
+    assert card.quantised == report.quantised == QuantiseSettings(samples=12)
     assert "nncf" in card.made_with
+    assert "gate" not in card.notes
 
 
 def test_a_quantised_model_cannot_be_compiled_again(int8: tuple[CompileReport, Path], tmp_path: Path) -> None:
@@ -102,13 +112,88 @@ def test_a_graph_of_another_model_does_not_pass_the_verification() -> None:
 
 
 def test_what_is_missing_is_said_before_anything_is_done(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the accuracy gate needs labelled pictures"):
-        compiled(CompileSettings("int8", folder), tmp_path / "x")
+    with pytest.raises(ConfigError, match="the gate needs pictures: of 24 for calibration, 12 are asked for"):
+        compiled(asked(folder, data=None), tmp_path / "x")
     with pytest.raises(ConfigError, match="int8 needs calibration pictures"):
-        compiled(CompileSettings("int8", gate=None), tmp_path / "x")
+        compiled(asked(folder, calibration=None), tmp_path / "x")
     with pytest.raises(ConfigError, match="int8 needs pictures"):
         in_precision(tiny_bundle(), "int8", [], [])
+    for wrong in (asked(folder, gate=None, search=1.0), asked(folder, precision="fp16", search=1.0)):
+        with pytest.raises(ConfigError, match="a search looks for int8 that passes a gate"):
+            compiled(wrong, tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_without_a_gate_the_card_says_so(folder: Path, tmp_path: Path) -> None:
+    compiled(CompileSettings("fp16", gate=None), tmp_path / "none")
+    compiled(CompileSettings("fp16"), tmp_path / "nothing")
+    report = compiled(CompileSettings("fp16", data=folder, gate=None), tmp_path / "data")
+    cards = [read_bundle(tmp_path / name).card for name in ("none", "nothing", "data")]
+    assert [card.notes["gate"] for card in cards] == [
+        "none was asked for", "none: there were no pictures to compare with fp32 on", "none was asked for",
+    ]  # fmt: skip
+    assert report.gate is not None
+    assert (report.gate.limit, report.gate.passed) == (None, True)
+
+
+def flat(folder: Path, target: Path) -> Path:
+    """The same pictures without class folders."""
+    target.mkdir()
+    for path in folder.rglob("*.png"):
+        shutil.copy(path, target / f"{path.parent.name}-{path.name}")
+    return target
+
+
+def test_unlabelled_pictures_are_judged_by_agreement(folder: Path, tmp_path: Path) -> None:
+    data = flat(folder, tmp_path / "flat")
+    for demanded, passes in ((0.0, True), (1.01, False)):
+        report = compiled(CompileSettings("fp16", data=data, agreement=demanded), tmp_path / "half")
+        gate = report.gate
+        assert gate is not None
+        assert (gate.kind, gate.limit, gate.passed, gate.n, gate.data) == ("agreement", demanded, passes, 24, "flat")
+        assert (gate.top1_reference, gate.top1, gate.top5, gate.drop, gate.interval95, gate.p_value) == (None,) * 6
+        card = read_bundle(tmp_path / "half").card
+        assert (card.gate, card.measured) == (gate, ())
+
+
+def test_without_data_spare_calibration_pictures_judge(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("nncf")
+    monkeypatch.setattr(gating, "LEAST", 10)
+    report = compiled(asked(folder, data=None, agreement=0.0), tmp_path / "x")
+    assert report.gate is not None
+    assert (report.gate.kind, report.gate.n, report.calibration) == ("agreement", 12, 12)
+    calibration = read_bundle(tmp_path / "x").card.calibration
+    judging = [item.path for item in held_out(calibration_pool(folder, tiny_bundle().labels), 12)]
+    assert set(calibration) | set(judging) == {str(path) for path in folder.rglob("*.png")}
+    assert not set(calibration) & set(judging)
+
+
+def test_a_search_ends_with_the_first_that_passes_and_leaves_no_notes(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    report = compiled(asked(folder, search=1.0), tmp_path / "found")
+    assert (len(report.trials), report.finished) == (1, True)
+    assert report.trials[0].speedup
+    assert [path.name for path in tmp_path.iterdir()] == ["found"]
+    assert "the best of 1 ways" in read_bundle(tmp_path / "found").card.notes["search"]
+
+
+def test_a_search_at_the_end_of_its_time_writes_the_best_and_keeps_its_notes(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    report = compiled(asked(folder, gate=-1.0, search=0.0), tmp_path / "found")
+    assert report.gate is not None
+    assert (report.gate.passed, report.finished, len(report.trials)) == (False, False, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["found", "found.search"]
+    again = compiled(asked(folder, gate=-1.0, search=0.0), tmp_path / "found")
+    assert again.trials == report.trials, "read, not made again: even the seconds are the same"
+
+
+def test_the_sensitivity_of_every_layer_is_measured_when_asked_for(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    report = compiled(asked(folder, layers=True), tmp_path / "x")
+    assert {each.name for each in report.layers} >= {"conv1", "layer1.0.conv1", "layer3.0.shortcut", "fc"}
+    assert sum(each.macs for each in report.layers) == pytest.approx(1)
 
 
 def test_published_figures_do_not_outlive_the_transform_they_were_measured_with() -> None:

@@ -1,0 +1,181 @@
+"""The base of every HTML report: one page that opens anywhere, without a connection and without a script.
+
+The functions below make the parts of a page; each escapes what it is given, and ``section`` and ``page`` take
+only what the others made. Colours follow the reader's light or dark setting, wide tables scroll inside their
+own box, and a phone of 360 px shows everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from html import escape
+
+Point = tuple[float, float]
+
+WIDTH, HEIGHT = 640, 300                           # of a line chart, in its own units
+LEFT, RIGHT, TOP, BOTTOM = 76, 28, 30, 56          # its margins
+SERIES = 6                                         # colours and dashes there are; then they begin again
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --rule: #d1d9e0; --paper: #fff; --band: #f6f8fa;
+  --c0: #1f6fd0; --c1: #c4540c; --c2: #0a7f5a; --c3: #9a3fa8; --c4: #8a6700; --c5: #5c6670 }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa5b1; --rule: #3d444d; --paper: #0f1318;
+  --band: #181d24; --c0: #6cb0ff; --c1: #ff9a5a; --c2: #4fcf9f; --c3: #d99be6; --c4: #e3c04a; --c5: #aab4be } }
+* { box-sizing: border-box }
+body { max-width: 60rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; color: var(--ink);
+  background: var(--paper); overflow-wrap: anywhere }
+h1 { font-size: 1.6rem; line-height: 1.25 } h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem }
+figure { margin: 1.2rem 0 } figcaption { font-weight: 600; margin-bottom: .4rem }
+.scroll { overflow-x: auto; margin: 1rem 0 }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal }
+th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap }
+th { color: var(--soft); font-weight: 600 } tbody tr:nth-child(even) { background: var(--band) }
+.right { text-align: right }
+dl { display: grid; gap: .2rem 1rem; margin: 1rem 0 } dt { color: var(--soft) } dd { margin: 0 }
+.facts { grid-template-columns: minmax(6rem, max-content) 1fr }
+.bars { grid-template-columns: minmax(6rem, max-content) 1fr; font-variant-numeric: tabular-nums }
+.bars dd { display: flex; align-items: center; gap: .5rem; white-space: nowrap }
+.bars i { flex: none; height: .9rem; background: var(--c0); print-color-adjust: exact }
+svg { display: block; width: 100%; max-width: 46rem; height: auto } svg text { font-size: 14px; fill: var(--ink) }
+.axis, .grid { fill: none; stroke: var(--soft) } .grid { stroke: var(--rule) }
+.line { fill: none; stroke-width: 2.5 }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; margin: .3rem 0; padding: 0 }
+.legend svg { display: inline-block; width: 2rem; height: .6rem; margin-right: .4rem; vertical-align: middle }
+.s0 { --c: var(--c0) } .s1 { --c: var(--c1); stroke-dasharray: 9 4 } .s2 { --c: var(--c2); stroke-dasharray: 3 3 }
+.s3 { --c: var(--c3); stroke-dasharray: 12 3 3 3 } .s4 { --c: var(--c4); stroke-dasharray: 6 6 }
+.s5 { --c: var(--c5); stroke-dasharray: 1 4 } .line { stroke: var(--c) } .dot { fill: var(--c) }
+@media (max-width: 34rem) { svg text { font-size: 21px } .facts, .bars { grid-template-columns: 1fr; gap: 0 }
+  dd { margin-bottom: .5rem } }
+@media print { body { max-width: none } .scroll { overflow: visible } th, td { white-space: normal }
+  figure, tr { break-inside: avoid } h2 { break-after: avoid } }
+"""
+
+
+def page(title: str, sections: Sequence[str]) -> str:
+    """The whole HTML document."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n<h1>{escape(title)}</h1>\n{''.join(sections)}</body>\n</html>\n"
+    )
+
+
+def section(heading: str, *parts: str) -> str:
+    """Parts under a heading; without any, nothing. An empty heading is none."""
+    if not any(parts):
+        return ""
+    head = f"<h2>{escape(heading)}</h2>\n" if heading else ""
+    return f"<section>\n{head}{''.join(parts)}</section>\n"
+
+
+def paragraph(text: str) -> str:
+    """Running text."""
+    return f"<p>{escape(text)}</p>\n"
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> str:
+    """Names and what they are."""
+    lines = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>\n" for name, value in pairs)
+    return f'<dl class="facts">\n{lines}</dl>\n' if pairs else ""
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Rows of cells; the columns in ``right`` are set to the right. It scrolls where it is too wide."""
+    if not rows:
+        return ""
+
+    def cells(tag: str, row: Sequence[str]) -> str:
+        sides = [' class="right"' if place in right else "" for place in range(len(row))]
+        return "".join(f"<{tag}{side}>{escape(cell)}</{tag}>" for side, cell in zip(sides, row, strict=True))
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>\n" for row in rows)
+    # Whoever has no mouse can only scroll what the keyboard reaches.
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="table: {escape(", ".join(filter(None, heads)))}">'
+        f"<table>\n<thead><tr>{cells('th', heads)}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n"
+    )
+
+
+def bars(title: str, rows: Sequence[tuple[str, float]], unit: str) -> str:
+    """Horizontal bars from zero with their values; a value that is nan or below zero has no bar."""
+    if not rows:
+        return ""
+    most = max((value for _, value in rows if value > 0), default=1.0)
+    drawn = []
+    for name, value in rows:
+        width = 70 * value / most if value > 0 else 0.0       # per cent; the rest is for the number
+        bar = f'<i style="width:{width:.1f}%"></i>'
+        drawn.append(f"<dt>{escape(name)}</dt><dd>{bar}{number(value)} {escape(unit)}</dd>\n")
+    return f'<figure><figcaption>{escape(title)}</figcaption>\n<dl class="bars">\n{"".join(drawn)}</dl></figure>\n'
+
+
+def lines(title: str, series: Mapping[str, Sequence[Point]], x: str, y: str) -> str:
+    """Curves over two axes called ``x`` and ``y``, with a legend when there are several; nan is left out."""
+    known = {name: [point for point in points if all(map(math.isfinite, point))] for name, points in series.items()}
+    spots = [point for points in known.values() for point in points]
+    if not spots:
+        return ""
+    across, up = (_ticks([point[axis] for point in spots]) for axis in (0, 1))
+
+    def place(point: Point) -> Point:
+        share_x, share_y = ((v - t[0]) / (t[-1] - t[0]) for v, t in zip(point, (across, up), strict=True))
+        return LEFT + share_x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - share_y * (HEIGHT - TOP - BOTTOM)
+
+    curves = (_curve(index, list(map(place, points))) for index, points in enumerate(known.values()))
+    axes = _axes(across, up, place, (x, y))
+    legend = "".join(f"<li>{_swatch(index)}{escape(name)}</li>" for index, name in enumerate(known))
+    return (
+        f"<figure><figcaption>{escape(title)}</figcaption>\n"
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{axes}{"".join(curves)}</svg>\n'
+        + (f'<ul class="legend">{legend}</ul>\n' if len(known) > 1 else "")
+        + "</figure>\n"
+    )
+
+
+def number(value: float) -> str:
+    """Three digits that count, thousands apart: 0.0123, 4.56, 78.9, 1,234; nan is a dash."""
+    if not math.isfinite(value):
+        return "–"
+    digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{digits}f}"
+
+
+def _curve(index: int, spots: Sequence[Point]) -> str:
+    kind = f"s{index % SERIES}"
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
+    dots = "".join(f'<circle class="dot {kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in spots)
+    return f'<polyline class="line {kind}" points="{points}"/>{dots}'
+
+
+def _axes(across: Sequence[float], up: Sequence[float], place: Callable[[Point], Point], names: tuple[str, str]) -> str:
+    """Ticks with their values, lines across at those of the second axis, and the names of both."""
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    parts = [f'<path class="axis" d="M{LEFT} {TOP}V{bottom}H{right}"/>']
+    for value in up:
+        y = place((across[0], value))[1]
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 5:.1f}" text-anchor="end">{value:,g}</text>')
+    for value in across:
+        x = place((value, up[0]))[0]
+        parts.append(f'<path class="axis" d="M{x:.1f} {bottom}v5"/>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 24}" text-anchor="middle">{value:,g}</text>')
+    parts.append(f'<text x="{right}" y="{HEIGHT - 8}" text-anchor="end">{escape(names[0])}</text>')
+    parts.append(f'<text x="4" y="{TOP - 7}">{escape(names[1])}</text>')
+    return "".join(parts)
+
+
+def _swatch(index: int) -> str:
+    return f'<svg viewBox="0 0 32 6" aria-hidden="true"><path class="line s{index % SERIES}" d="M0 3H32"/></svg>'
+
+
+def _ticks(values: Sequence[float], about: int = 5) -> list[float]:
+    """Round numbers at even steps of 1, 2 or 5 times a power of ten that hold all ``values`` between them."""
+    low, high = min(values), max(values)
+    span = high - low or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / about))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= span / about)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    last = max(last, first + 1)
+    return [round(step * index, 12) for index in range(first, last + 1)]

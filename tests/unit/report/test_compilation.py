@@ -1,0 +1,122 @@
+"""A compilation as page, text and document: what was measured, what was not, and in the right words."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+
+from wideresnet.records import (
+    CompileReport,
+    Deviation,
+    EngineInfo,
+    GateReport,
+    LayerLoss,
+    QuantiseSettings,
+    Trial,
+)
+from wideresnet.report import compilation, document, text
+
+ENGINE = EngineInfo("openvino", "2026.1", "CPU", "int8", 2)
+GATE = GateReport(
+    "test set", 1000, 2, 0.9419, 0.9413, 0.9988, 0.998, 0.0006, (-0.0008, 0.002), 0.47, 0.9944, 0.0027, 0.002, True,
+    ENGINE,
+)  # fmt: skip
+AGREEMENT = replace(
+    GATE, kind="agreement", top1_reference=None, top1=None, top5_reference=None, top5=None, drop=None, interval95=None,
+    p_value=None, limit=0.95,
+)  # fmt: skip
+KEPT = QuantiseSettings(kept=("conv1", "<fc>"), bias_correction="fast", preset="mixed")
+REPORT = CompileReport(
+    bundle="out/<int8>", precision="int8", size_bytes=2_800_000, size_bytes_reference=11_000_000,
+    verified=(Deviation("openvino", 1, 0.02), Deviation("openvino", 7, 0.03), Deviation("onnxruntime", 1, 0.04),
+              Deviation("onnxruntime", 7, 0.05)),
+    calibration=300, gate=GATE, quantised=QuantiseSettings(),
+)  # fmt: skip
+LAYERS = (
+    LayerLoss("conv1", "Conv", (16, 3, 3, 3), 0.012, 0.0001, 0.01),
+    LayerLoss("layer1.0", "Add", (), 0.0, 0.0004, 0.02),
+    LayerLoss("fc", "Gemm", (10, 256), 0.001, 0.0002, 0.03),
+)
+FAILED = replace(GATE, passed=False, drop=0.01)
+SEARCHED = replace(
+    REPORT, gate=FAILED, layers=LAYERS, quantised=KEPT, finished=False,
+    trials=(Trial(QuantiseSettings(), FAILED, (), 3.4, 12.0), Trial(KEPT, None, (), None, 3.0)),
+)  # fmt: skip
+
+
+def words(report: CompileReport) -> str:
+    """The page without its tags."""
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", compilation.html(report).partition("<body>")[2])))
+
+
+def test_the_text_of_an_accuracy_gate() -> None:
+    shown = text.of_compilation(REPORT)
+    for part in ("94.190 -> 94.130 %", "drop 0.060 points", "-0.080 to 0.200", "p = 0.47", "gate 0.2: passed",
+                 "99.44 %", "ranges by mse, 300 pictures", "within 0.05 of their spread"):  # fmt: skip
+        assert part in shown, shown
+    assert "FAILED" in text.of_compilation(replace(REPORT, gate=FAILED))
+    assert "no gate" in text.of_compilation(replace(REPORT, gate=replace(GATE, limit=None)))
+
+
+def test_agreement_is_never_called_accuracy() -> None:
+    for shown in (text.of_compilation(replace(REPORT, gate=AGREEMENT)), words(replace(REPORT, gate=AGREEMENT))):
+        assert "not accuracy" in shown
+        assert "99.44" in shown
+        assert "top-1" not in shown
+        assert "McNemar" not in shown
+    assert "gate 95: passed" in text.of_compilation(replace(REPORT, gate=AGREEMENT))
+
+
+def test_without_a_comparison_there_is_none() -> None:
+    for shown in (text.of_compilation(replace(REPORT, gate=None)), words(replace(REPORT, gate=None))):
+        assert "ot compared with fp32" in shown
+
+
+def test_a_search_says_how_it_ended() -> None:
+    shown = text.of_compilation(SEARCHED)
+    assert "2 ways of quantising tried on the same pictures, 0 passed" in shown
+    assert "the same command goes on from here" in shown
+    assert "2 layers in fp32: conv1, <fc>" in shown
+    assert "nothing is left to try" in text.of_compilation(replace(SEARCHED, finished=True))
+
+
+def test_the_page_holds_the_gate_the_layers_and_the_trials() -> None:
+    shown = words(SEARCHED)
+    for part in ("FAILED", "2.8 MB, 25 % of fp32's", "3×3, 3 → 16", "256 → 10", "1.20 %", "not the same model", "3.40"):
+        assert part in shown, shown
+    assert "Sensitivity" not in words(REPORT)
+    assert "Search" not in words(REPORT)
+
+
+def test_the_most_sensitive_layer_stands_first_and_says_where_it_is_kept() -> None:
+    page = compilation.html(SEARCHED)
+    rows = re.findall(r"<tr><td>([\w.]+)</td>.*?<td>(fp32|int8)</td></tr>", page)
+    assert rows == [("layer1.0", "int8"), ("fc", "int8"), ("conv1", "fp32")]
+
+
+def test_names_are_escaped_and_nothing_is_asked_of_the_outside() -> None:
+    page = compilation.html(SEARCHED)
+    assert "<fc>" not in page
+    assert "<int8>" not in page
+    assert not re.search(r"https?://|url\(|<script", page)
+
+
+def test_the_document_has_the_documented_fields() -> None:
+    found = document.of_compilation(SEARCHED)
+    promised = "bundle precision size_bytes verified gate layers trials quantised finished"
+    assert set(promised.split()) <= found.keys()
+    promised = "kind top1_reference top1 drop interval95 p_value agreement n passed limit"
+    assert set(promised.split()) <= found["gate"].keys()
+    assert (found["gate"]["drop"], found["gate"]["limit"], found["gate"]["passed"]) == (1.0, 0.2, False)
+    assert found["trials"][1]["gate"] is None
+    assert found["layers"][0]["name"] == "conv1"
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_document_of_agreement_has_nulls_for_accuracy() -> None:
+    gate = document.of_compilation(replace(REPORT, gate=AGREEMENT))["gate"]
+    assert gate["kind"] == "agreement"
+    assert [gate[key] for key in ("top1_reference", "top1", "top5", "drop", "interval95", "p_value")] == [None] * 6
+    assert (gate["agreement"], gate["limit"]) == (99.44, 95.0)
