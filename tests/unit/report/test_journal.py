@@ -223,8 +223,9 @@ def test_a_full_disk_is_an_error_in_words_and_what_was_answered_stays(
 
     with pytest.raises(Killed):
         run(file, "csv", PLAIN, 3)
-    with monkeypatch.context() as patch, pytest.raises(ConfigError, match="No space left on device") as caught:
+    with monkeypatch.context() as patch:
         patch.setattr("wideresnet.report.journal._sync", full)
-        run(file, "csv", PLAIN, resume=True)
+        with pytest.raises(ConfigError, match="No space left on device") as caught:
+            run(file, "csv", PLAIN, resume=True)
     assert "--resume" in caught.value.hint
     assert run(file, "csv", PLAIN, resume=True) == PLAIN[3:]

@@ -1,0 +1,147 @@
+"""``wrn bench``"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from wideresnet.cli.options import MODEL, Format, TextOrJson
+from wideresnet.cli.output import open_bundle, progress
+from wideresnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wideresnet.bundle import Bundle
+    from wideresnet.records import BenchReport
+    from wideresnet.tasks.bench.options import Asked, BenchSettings, What
+
+Models = Annotated[list[str] | None, typer.Option("--model", "-m", help="What to measure; may be repeated.")]
+Measurements = Annotated[
+    list[str] | None, typer.Option(help="engine, end-to-end, latency or startup; may be repeated.")
+]
+Pictures = Annotated[Path | None, typer.Option(help="Picture files; without them, noise.")]
+MadeUp = Annotated[
+    bool, typer.Option("--random-weights", help="-m names an architecture; its weights are made up.")
+]
+Engines = Annotated[str, typer.Option(help="One or several: openvino,onnxruntime,pytorch.")]
+Precisions = Annotated[
+    str, typer.Option(help="One or several: f32,bf16,int8. Empty: the one the model is stored in.")
+]
+Batches = Annotated[str, typer.Option(help="Pictures at a time, one number or several: 1,8.")]
+Streams = Annotated[str, typer.Option(help="Batches computed side by side; 0: the engine decides.")]
+ThreadCounts = Annotated[str, typer.Option(help="0: every CPU this process may use.")]
+Iterations = Annotated[
+    int, typer.Option(min=0, help="Batches (end to end: pictures) a contestant; 0: --seconds decides.")
+]
+Seconds = Annotated[float, typer.Option(help="How long each contestant is measured.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Turns each contestant takes.")]
+Shape = Annotated[str, typer.Option(help="Another resolution: 3,176,176 or 176.")]
+Sync = Annotated[
+    bool, typer.Option("--sync/--async", help="engine: one batch after the other, or several in flight.")
+]
+Baselines = Annotated[
+    bool, typer.Option("--baselines", help="Beside us: torch's ways, ONNX Runtime, OpenVINO's own loop, a script.")
+]
+WithProfile = Annotated[bool, typer.Option("--profile", help="Where the time goes, by layer and by stage.")]
+Tune = Annotated[
+    bool, typer.Option("--tune", help="Find threads, streams and batch for this machine, and keep them.")
+]
+Page = Annotated[Path | None, typer.Option(help="Write a page with plots (HTML).")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON document.")]
+
+
+def bench(
+    model: Models = None,
+    what: Measurements = None,
+    data: Pictures = None,
+    random_weights: MadeUp = False,
+    engine: Engines = "openvino",
+    precision: Precisions = "",
+    batch: Batches = "8",
+    streams: Streams = "0",
+    threads: ThreadCounts = "0",
+    iterations: Iterations = 0,
+    seconds: Seconds = 10.0,
+    rounds: Rounds = 5,
+    input_shape: Shape = "",
+    sync: Sync = False,
+    baselines: Baselines = False,
+    profile: WithProfile = False,
+    tune: Tune = False,
+    format: Format = TextOrJson.table,
+    report: Page = None,
+    output: Output = None,
+) -> None:
+    """Measure speed side by side in one run: engines, precisions, baselines, the machine's own limit.
+
+    Example: wrn bench --what engine --what latency --engine openvino,onnxruntime
+
+    Example: wrn bench -m wide_resnet50_2 --random-weights --precision f32,bf16,int8 --baselines --report speed.html
+
+    Example: wrn bench --what end-to-end --data photos/ --profile --format json
+    """
+    from wideresnet.report import benchmark
+    from wideresnet.report.save import save_text
+    from wideresnet.tasks.bench.options import BenchSettings
+
+    settings = BenchSettings(
+        cast("tuple[What, ...]", tuple(what or ([] if tune else ["engine"]))), _words(engine),
+        cast("tuple[Asked, ...]", _words(precision)), _numbers("--batch", batch), _numbers("--streams", streams),
+        _numbers("--threads", threads), sync, rounds, seconds, iterations, data, baselines, profile, tune,
+    )  # fmt: skip
+    side = _side(input_shape)
+    measured = _run([_open(name, settings, side, random_weights) for name in model or [MODEL]], settings)
+    document = benchmark.document(measured)
+    if report:
+        save_text(report, benchmark.html(measured))
+    if output:
+        save_text(output, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    # One line: scripts take the last one.
+    typer.echo(json.dumps(document, ensure_ascii=False) if format is TextOrJson.json else benchmark.text(measured))
+
+
+def _open(name: str, settings: BenchSettings, side: int, random_weights: bool) -> Bundle:
+    from wideresnet.tasks.compile import float_bundle, seen_as
+    from wideresnet.tasks.load import ModelChoice
+    from wideresnet.tasks.random_weights import random_model
+
+    if random_weights:
+        return random_model(name, side, settings.data)
+    bundle = open_bundle(ModelChoice(name))
+    return float_bundle(seen_as(bundle, bundle.card.preprocess.at(side))) if side else bundle
+
+
+def _run(bundles: list[Bundle], settings: BenchSettings) -> BenchReport:
+    from wideresnet.records import BenchReport
+    from wideresnet.tasks.bench.run import bench as measure
+
+    with progress("steps") as bars:
+        task = bars.add_task("measuring", total=None)
+        for event in measure(bundles, settings):
+            if isinstance(event, BenchReport):
+                return event
+            bars.update(task, description=event.what, completed=event.done, total=event.total)
+    raise AssertionError("a benchmark ends with its report")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    words = _words(text)
+    if not words or not all(word.isdecimal() for word in words):
+        raise ConfigError(f"{option} takes whole numbers with commas between, got {text!r}")
+    return tuple(map(int, words))
+
+
+def _side(shape: str) -> int:
+    """``3,224,224``, ``[3,224,224]`` or ``224`` -> 224; nothing -> 0."""
+    if not shape:
+        return 0
+    numbers = _numbers("--input-shape", shape.strip("[]"))
+    if len(numbers) not in (1, 3) or (len(numbers) == 3 and (numbers[0] != 3 or numbers[1] != numbers[2])):
+        raise ConfigError(f"--input-shape takes 3,SIDE,SIDE or SIDE, got {shape!r}", hint="for instance 3,176,176")
+    return numbers[-1]

@@ -1,0 +1,71 @@
+"""The machine's own limit: a large matrix product in each precision, through the same runtime."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from wideresnet.records import Precision
+
+SIDE = 2048                                        # of all three matrices: 17 G operations
+SECONDS = 0.25                                     # a block: longer than the bursts a shared machine grants
+_PRECISIONS: dict[str, Precision] = {"f32": "f32", "bf16": "bf16", "f16": "f16", "u8": "int8", "i8": "int8"}
+
+
+def open_gemms(threads: int) -> dict[Precision, Callable[[], float]]:
+    """For each precision that this CPU executes, a call that measures one block, in G operations a second."""
+    gemms: dict[Precision, Callable[[], float]] = {}
+    for precision in ("f32", "bf16", "int8"):
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = ov.Core().compile_model(_product(int8=precision == "int8"), "CPU", settings)
+        if executed(compiled, "FullyConnected") == precision:
+            gemms[precision] = _block(compiled)
+    return gemms
+
+
+def _product(*, int8: bool) -> ov.Model:
+    """uint8 [SIDE, SIDE] times constant weights, the way a quantised graph says it, or in floats."""
+    values = np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32)
+    x = ops.parameter([SIDE, SIDE], np.uint8)
+    left, right = ops.convert(x, "f32"), ops.constant(values)
+    if int8:
+        left, right = _quantised(left, 0, 255, 256), _quantised(right, -1.27, 1.27, 255)
+    product = ops.matmul(left, right, False, True)
+    return ov.Model([_quantised(product, 0, 255, 256) if int8 else product], [x], "gemm")
+
+
+def _quantised(x: ov.Node, low: float, high: float, levels: int) -> ov.Node:
+    bounds = [ops.constant(np.float32(value)) for value in (low, high, low, high)]
+    return ops.fake_quantize(x, *bounds, levels)
+
+
+def executed(compiled: ov.CompiledModel, kind: str) -> Precision:
+    """The precision in which the first layer of that kind runs; f32 when there is none."""
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        if info["layerType"].astype(str) == kind:
+            return _PRECISIONS[info["runtimePrecision"].astype(str)]
+    return "f32"
+
+
+def _block(compiled: ov.CompiledModel) -> Callable[[], float]:
+    request = compiled.create_infer_request()
+    x = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE), np.uint8)
+    request.infer([x], share_inputs=True)
+
+    def measure() -> float:
+        started, count = time.perf_counter(), 0
+        while (seconds := time.perf_counter() - started) < SECONDS:
+            request.infer([x], share_inputs=True)
+            count += 1
+        return count * 2 * SIDE**3 / seconds / 1e9
+
+    return measure

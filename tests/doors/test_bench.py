@@ -1,0 +1,78 @@
+"""``wrn bench``: one JSON document with the documented names, whatever was asked for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fakes import tiny_bundle
+from wideresnet.bundle import write_bundle
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ROW = {
+    "what", "engine", "precision", "batch", "streams", "threads", "images_per_s", "p50_ms", "p95_ms", "p99_ms",
+    "peak_share", "rss_mb", "n",
+}  # fmt: skip
+
+
+def wrn(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "wideresnet", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("bench")
+    write_bundle(made / "tiny", tiny_bundle())
+    return made
+
+
+def test_a_short_run_prints_one_document_with_the_documented_names(folder: Path) -> None:
+    done = wrn(
+        folder, "bench", "-m", "tiny", "--what", "engine", "--what", "end-to-end", "--what", "latency",
+        "--data", str(EXAMPLES), "--iterations", "4", "--rounds", "2", "--batch", "2",
+        "--profile", "--format", "json", "--report", "page.html", "-o", "speed.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    assert json.loads((folder / "speed.json").read_text()) == found
+    assert {"machine", "peak", "rows"} <= set(found)
+    assert set(found["peak"]) == {"f32", "bf16", "int8"}
+    assert found["peak"]["f32"] > 1
+    assert [row["what"] for row in found["rows"]] == ["engine", "end-to-end", "latency", "latency"]
+    for row in found["rows"]:
+        assert set(row) >= ROW
+        assert row["precision"] == "f32"
+        assert row["images_per_s"] > 0
+        assert row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
+        assert row["peak_share"] > 0
+        assert row["rss_mb"] > 20
+    page = (folder / "page.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+@pytest.mark.slow
+def test_starts_and_baselines_take_part(folder: Path) -> None:
+    done = wrn(
+        folder, "bench", "-m", "tiny", "--what", "startup", "--what", "engine", "--baselines", "--iterations", "2",
+        "--precision", "f32,int8", "--format", "json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout.splitlines()[-1])["rows"]
+    assert {row["note"].partition(";")[0] for row in rows if row["what"] == "startup"} == {
+        "compiled model cached", "no cache of compiled models",
+    }  # fmt: skip
+    assert {"openvino", "openvino-stock", "onnxruntime", "torch-eager"} <= {row["engine"] for row in rows}
+    assert {row["precision"] for row in rows} >= {"f32", "int8"}
+
+
+def test_end_to_end_needs_pictures(folder: Path) -> None:
+    done = wrn(folder, "bench", "-m", "tiny", "--what", "end-to-end")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "picture files" in done.stderr
