@@ -36,7 +36,7 @@ def make_bundle(
 
     Raises ConfigError when the number of labels is not the number of classes.
     """
-    from wideresnet.graph import write_graph       # with onnx; whoever only runs a bundle starts sooner
+    from wideresnet.graph import write_graph  # with onnx; whoever only runs a bundle starts sooner
 
     if len(labels.names) != architecture.classes:
         raise ConfigError(

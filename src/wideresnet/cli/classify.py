@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 STDIN = Path("-")
 
 
+FastDecode = Annotated[
+    bool, typer.Option("--fast-decode", help="Decode large JPEGs at a part of their size: sooner, not exact.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="With -o: go on where an interrupted run of the same command ended.")
+]
+
+
 class AnswerFormat(StrEnum):
     """How answers are written."""
 
@@ -57,13 +65,9 @@ def classify(
     threads: Threads = 0,
     batch_size: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: as tuned, or 8.")] = 0,
     ignore_exif: Annotated[bool, typer.Option("--ignore-exif", help="Do not turn photographs upright.")] = False,
-    fast_decode: Annotated[
-        bool, typer.Option("--fast-decode", help="Decode large JPEGs at a part of their size: sooner, not exact.")
-    ] = False,
+    fast_decode: FastDecode = False,
     dedupe: Annotated[bool, typer.Option("--dedupe", help="Answer files with the same bytes once.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="With -o: go on where an interrupted run of the same command ended.")
-    ] = False,
+    resume: Resume = False,
 ) -> None:
     """Name what is in pictures. Unreadable ones are listed on stderr, and the exit code is 1.
 

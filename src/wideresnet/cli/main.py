@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
+from wideresnet.cli.bench import bench
 from wideresnet.cli.classify import classify
 from wideresnet.cli.compile import compile as compile_command
 from wideresnet.cli.evaluate import evaluate
 from wideresnet.cli.export import export
 from wideresnet.cli.info import info
 from wideresnet.cli.models import models
+from wideresnet.cli.recommend import recommend
 from wideresnet.cli.train import train
 from wideresnet.errors import WrnError
 
@@ -24,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (models, info, classify, evaluate, export, compile_command, train):
+for command in (models, info, classify, evaluate, export, compile_command, recommend, bench, train):
     app.command()(command)
 
 

@@ -1,0 +1,43 @@
+"""``wrn recommend``"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wideresnet.cli.options import Format, TextOrJson, Threads
+from wideresnet.cli.output import print_json
+
+
+def recommend(
+    latency: Annotated[float | None, typer.Option(min=0, help="At most, for one picture, in milliseconds.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="At least, images a second.")] = None,
+    accuracy: Annotated[float | None, typer.Option(min=0, max=100, help="Top-1 at least, in percent.")] = None,
+    bench: Annotated[Path | None, typer.Option(help="Speeds measured here: a file of 'wrn bench -o'.")] = None,
+    threads: Threads = 0,
+    format: Format = TextOrJson.table,
+) -> None:
+    """Which published weights, resolution and precision this machine should run.
+
+    Accuracy is as published; speed is predicted from a short measurement of the machine's peak, or measured
+    (--bench). Exit code 1: nothing meets what was asked.
+
+    Example: wrn recommend --rate 20
+
+    Example: wrn recommend --latency 100 --accuracy 80 --bench speed.json
+    """
+    from wideresnet.report import text
+    from wideresnet.tasks.recommend import Wish, measure_peak
+    from wideresnet.tasks.recommend import recommend as choose
+
+    wish = Wish(latency, rate, None if accuracy is None else accuracy / 100)
+    peak = measure_peak(threads)
+    choices = choose(wish, peak, bench)
+    if format is TextOrJson.json:
+        print_json({"peak": asdict(peak), "choices": [asdict(choice) for choice in choices]})
+    else:
+        typer.echo(text.of_choices(choices, peak))
+    raise typer.Exit(0 if any(choice.fits for choice in choices) else 1)

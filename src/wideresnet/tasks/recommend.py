@@ -1,0 +1,116 @@
+"""Which published weights to run on this machine: accuracy against speed, over tags, resolutions and precisions.
+
+Accuracy is what the publishers printed. Speed is measured where a benchmark of that very model is at hand;
+otherwise it is predicted: multiply-accumulates against the machine's peak, times the share of the peak that
+such a network reaches.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from wideresnet.architectures import get_architecture
+from wideresnet.errors import ConfigError
+from wideresnet.machine import available_cpus
+from wideresnet.records import Choice, Peak
+from wideresnet.tasks.bench.peak import open_gemms
+from wideresnet.weights.catalogue import CATALOGUE, Weights
+
+# Of the peak, where no benchmark says better: below what was measured of wide_resnet50_2 (benchmarks/results).
+SHARE = 0.9
+# Top-1 that an int8 model may have lost, as the gate of 'wrn compile' allows by default.
+INT8_LOSS = 0.002
+PRECISIONS: tuple[Literal["f32", "bf16", "int8"], ...] = ("f32", "bf16", "int8")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for; None: not asked. ``accuracy`` is top-1, a fraction of 1."""
+
+    latency_ms: float | None = None                # of one picture, network alone
+    images_per_s: float | None = None
+    accuracy: float | None = None
+
+    def is_met(self, choice: Choice) -> bool:
+        """Whether ``choice`` fulfils all that is asked."""
+        return (
+            (self.latency_ms is None or choice.latency_ms <= self.latency_ms)
+            and (self.images_per_s is None or choice.images_per_s >= self.images_per_s)
+            and (self.accuracy is None or choice.top1 >= self.accuracy)
+        )
+
+
+def measure_peak(threads: int = 0) -> Peak:
+    """This machine's G operations a second in each precision: the best of three short blocks."""
+    gemms = open_gemms(threads or available_cpus())
+    return Peak(**{precision: max(run() for _ in range(3)) for precision, run in gemms.items()})
+
+
+def recommend(wish: Wish, peak: Peak, benchmark: Path | None = None) -> list[Choice]:
+    """Every published set of weights in every precision of this machine, most accurate first, marked.
+
+    ``best``: nothing else is both as accurate and as fast; ``fits``: it meets ``wish``. ``benchmark`` is a
+    document of ``wrn bench -o``. Raises ConfigError when that cannot be read.
+    """
+    rows = read_rows(benchmark) if benchmark else []
+    found = [choice for weights in CATALOGUE.values() for choice in _choices(weights, peak, rows)]
+    marked = [replace(each, best=_is_best(each, found), fits=wish.is_met(each)) for each in found]
+    return sorted(marked, key=lambda each: (-each.top1, -each.images_per_s))
+
+
+def read_rows(benchmark: Path) -> list[dict[str, Any]]:
+    """The rows of a document of ``wrn bench``. Raises ConfigError."""
+    try:
+        rows: list[dict[str, Any]] = json.loads(benchmark.read_text("utf-8"))["rows"]
+        return [row for row in rows if row["engine"] == "openvino" and row["what"] in ("engine", "latency")]
+    except OSError as error:
+        raise ConfigError(f"cannot read {benchmark}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{benchmark} is no document of 'wrn bench'", hint="write one with 'wrn bench -o'") from error
+
+
+def _choices(weights: Weights, peak: Peak, rows: Sequence[dict[str, Any]]) -> Iterator[Choice]:
+    macs = get_architecture(weights.architecture).macs(weights.preprocess.crop)
+    published = weights.published[0]
+    for precision in PRECISIONS:
+        limit = asdict(peak)[precision]
+        if limit is None:
+            continue
+        mine = [row for row in rows if row["precision"] == precision and row["model"].startswith(weights.architecture)]
+        exact = [row for row in mine if row["model"].removesuffix("-int8") == weights.name]
+        rates = {what: _rate(what, exact, mine, 1e9 * limit / (2 * macs)) for what in ("engine", "latency")}
+        yield Choice(
+            name=weights.name,
+            pixels=weights.preprocess.crop,
+            precision=precision,
+            top1=published.top1 - (INT8_LOSS if precision == "int8" else 0.0),
+            images_per_s=rates["engine"][0],
+            latency_ms=1e3 / rates["latency"][0],
+            speed=rates["engine"][1],
+            source=published.source,
+        )
+
+
+def _rate(
+    what: str, exact: Sequence[dict[str, Any]], similar: Sequence[dict[str, Any]], limit: float
+) -> tuple[float, Literal["measured", "predicted"]]:
+    """Images a second: the model's own, or ``limit`` times the share of the peak that its kind reached."""
+    own = [row["images_per_s"] for row in exact if row["what"] == what]
+    if own:
+        return max(own), "measured"
+    shares = [row["peak_share"] for row in similar if row["what"] == what and row["peak_share"]]
+    return limit * (max(shares) if shares else SHARE), "predicted"
+
+
+def _is_best(choice: Choice, among: Sequence[Choice]) -> bool:
+    """Pareto: no other is at least as good in both and better in one."""
+    return not any(
+        other.top1 >= choice.top1
+        and other.images_per_s >= choice.images_per_s
+        and (other.top1, other.images_per_s) != (choice.top1, choice.images_per_s)
+        for other in among
+    )
