@@ -40,11 +40,12 @@ test-all: $(READY) ## every test, also those that take minutes or need data besi
 docs: $(READY) ## write anew what is generated: docs/cli.md, the schema, the tables of models, the tree
 	$(BIN)/python tools/make_cli_docs.py
 	$(BIN)/python tools/make_model_tables.py
+	$(BIN)/python tools/make_bench_table.py
 	$(BIN)/python tools/make_tree.py
 	$(BIN)/python tools/make_schema.py
 
-bench: $(READY) ## measure the pipeline's parts on this machine: one JSON document
-	$(BIN)/python benchmarks/pipeline.py
+bench: $(READY) ## measure the model inside the package on this machine: one JSON document
+	$(BIN)/wrn bench --what engine --what latency --what end-to-end --data examples --baselines --format json
 
 clean: ## remove .venv and what tools left behind; runs/ stays
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

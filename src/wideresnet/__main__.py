@@ -2,4 +2,6 @@
 
 from wideresnet.cli.main import run
 
-run()
+# Worker processes import this module again.
+if __name__ == "__main__":
+    run()

@@ -176,6 +176,18 @@ def test_the_batch_size_changes_no_answer(wrn: Wrn, tiny: Path, photos: Path) ->
     assert labels() == labels("--batch-size", "1")
 
 
+def test_another_resolution_is_used_and_kept_in_the_card(wrn: Wrn, tiny: Path, photos: Path) -> None:
+    done = wrn("compile", "-m", tiny, "--precision", "fp16", "--resolution", "48", "-o", "larger")
+    assert done.code == 0, done.err
+    card = read_bundle(Path("larger")).card
+    assert (card.preprocess.resize, card.preprocess.crop, card.published) == (48, 48, ())
+    asked = wrn("classify", photos, "-m", tiny, "--resolution", "48", "--format", "json").json
+    made = wrn("classify", photos, "-m", "larger", "--format", "json").json
+    plain = wrn("classify", photos, "-m", tiny, "--format", "json").json
+    assert [a["predictions"][0]["label"] for a in asked] == [m["predictions"][0]["label"] for m in made]
+    assert asked != plain
+
+
 def test_the_default_job_names_what_is_in_the_examples(wrn: Wrn) -> None:
     done = wrn("classify", EXAMPLES, "--format", "json")
     assert done.code == 0

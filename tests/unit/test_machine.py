@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 
 import pytest
 
-from wideresnet.machine import available_cpus
+from wideresnet.machine import FLAGS, available_cpus, machine_facts
 
 AFFINITY = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
@@ -71,3 +74,33 @@ def test_version_1_inside_a_container_the_mount_itself_counts(tmp_path, sixty_fo
 def test_affinity_limits_a_generous_quota(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
     assert cpus(tmp_path, {"cpu.max": "800000 100000"}) == 1
+
+
+def test_the_facts_of_a_machine_are_plain_values_with_stable_names():
+    facts = machine_facts()
+    assert list(facts) == ["cpu", "cpus", "flags", "memory_mb", "os", "python", "versions", "load1", "date"]
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["cpu"]
+    assert set(facts["flags"]) <= set(FLAGS)
+    assert {"wideresnet", "openvino", "numpy", "pillow"} <= set(facts["versions"])
+
+
+PEAK = """
+from wideresnet.machine import peak_rss_mb
+print(peak_rss_mb())
+block = bytearray(100 << 20)
+block[::4096] = b"x" * len(block[::4096])
+del block
+print(peak_rss_mb())
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="only Linux tells the peak of one process")
+def test_peak_memory_is_this_process_own_and_stays_when_memory_is_given_back():
+    # With getrusage, on Linux, a process begins with what its parent held: these 200 MB.
+    block = bytearray(200 << 20)
+    block[::4096] = b"x" * len(block[::4096])
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    before, after = map(float, done.stdout.split())
+    assert 5 < before < 100
+    assert before + 90 < after < before + 110

@@ -37,7 +37,7 @@ Iterations = Annotated[
 ]
 Seconds = Annotated[float, typer.Option(help="How long each contestant is measured.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Turns each contestant takes.")]
-Shape = Annotated[str, typer.Option(help="Another resolution: 3,176,176 or 176.")]
+Shape = Annotated[str, typer.Option("--input-shape", "--resolution", help="Another one: 3,176,176 or 176.")]
 Sync = Annotated[
     bool, typer.Option("--sync/--async", help="engine: one batch after the other, or several in flight.")
 ]
@@ -47,6 +47,9 @@ Baselines = Annotated[
 WithProfile = Annotated[bool, typer.Option("--profile", help="Where the time goes, by layer and by stage.")]
 Tune = Annotated[
     bool, typer.Option("--tune", help="Find threads, streams and batch for this machine, and keep them.")
+]
+FastDecode = Annotated[
+    bool, typer.Option("--fast-decode", help="end-to-end: also with large JPEGs decoded at a part of their size.")
 ]
 Page = Annotated[Path | None, typer.Option(help="Write a page with plots (HTML).")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON document.")]
@@ -68,6 +71,7 @@ def bench(
     input_shape: Shape = "",
     sync: Sync = False,
     baselines: Baselines = False,
+    fast_decode: FastDecode = False,
     profile: WithProfile = False,
     tune: Tune = False,
     format: Format = TextOrJson.table,
@@ -90,6 +94,7 @@ def bench(
         cast("tuple[What, ...]", tuple(what or ([] if tune else ["engine"]))), _words(engine),
         cast("tuple[Asked, ...]", _words(precision)), _numbers("--batch", batch), _numbers("--streams", streams),
         _numbers("--threads", threads), sync, rounds, seconds, iterations, data, baselines, profile, tune,
+        fast_decode,
     )  # fmt: skip
     side = _side(input_shape)
     measured = _run([_open(name, settings, side, random_weights) for name in model or [MODEL]], settings)
@@ -103,14 +108,10 @@ def bench(
 
 
 def _open(name: str, settings: BenchSettings, side: int, random_weights: bool) -> Bundle:
-    from wideresnet.tasks.compile import float_bundle, seen_as
     from wideresnet.tasks.load import ModelChoice
     from wideresnet.tasks.random_weights import random_model
 
-    if random_weights:
-        return random_model(name, side, settings.data)
-    bundle = open_bundle(ModelChoice(name))
-    return float_bundle(seen_as(bundle, bundle.card.preprocess.at(side))) if side else bundle
+    return random_model(name, side, settings.data) if random_weights else open_bundle(ModelChoice(name), side)
 
 
 def _run(bundles: list[Bundle], settings: BenchSettings) -> BenchReport:

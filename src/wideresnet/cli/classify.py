@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zlib import crc32
 
 import typer
 
@@ -20,6 +22,7 @@ from wideresnet.cli.options import (
     LabelsFile,
     Model,
     Precision,
+    Resolution,
     Threads,
     Weights,
 )
@@ -29,6 +32,7 @@ from wideresnet.errors import ConfigError
 if TYPE_CHECKING:
     from wideresnet.classifier import Classifier
     from wideresnet.records import Exif, Failure, Item, Prediction
+    from wideresnet.report.journal import Journal
 
 STDIN = Path("-")
 
@@ -60,6 +64,7 @@ def classify(
     weights: Weights = None,
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,
+    resolution: Resolution = 0,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
@@ -86,16 +91,16 @@ def classify(
     for path in paths:                             # before half a document stands on stdout
         if path != STDIN:
             refuse_missing(path)
-    if resume and _is_whole(output):
+    if resume and _is_whole(output, paths):
         return
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution)
     options, batch = EngineOptions(precision.value, threads), BATCH
     if len(paths) > 1 or paths[0].is_dir():
         options, batch = for_many(bundle, precision.value, threads)
     classifier = open_classifier(bundle, engine, options)
     how = _How(k, batch_size or batch, "ignore" if ignore_exif else "transpose", fast_decode, dedupe)
     if output:
-        failed = _to_file(classifier, how, _items(paths), output, format, resume)
+        failed = _to_file(classifier, how, paths, output, format, resume)
     else:
         failed = _to_stdout(classifier, how, _items(paths), format)
     raise typer.Exit(1 if failed else 0)
@@ -113,14 +118,14 @@ class _How:
 
     def answers(self, classifier: Classifier, items: Iterable[Item]) -> Iterator[Prediction | Failure]:
         from wideresnet.tasks.classify import classify as answers_to
-        from wideresnet.tasks.dedupe import answer_once
+        from wideresnet.tasks.dedupe import answer_once, remembered_for
 
         def answer(some: Iterable[Item]) -> Iterator[Prediction | Failure]:
             return answers_to(
                 classifier, some, k=self.k, batch_size=self.batch_size, exif=self.exif, reduced=self.reduced
             )
 
-        return answer_once(answer, items) if self.dedupe else answer(items)
+        return answer_once(answer, items, remembered_for(self.k)) if self.dedupe else answer(items)
 
 
 def _to_stdout(classifier: Classifier, how: _How, items: Iterable[Item], format: AnswerFormat) -> bool:
@@ -141,7 +146,7 @@ def _to_stdout(classifier: Classifier, how: _How, items: Iterable[Item], format:
 
 
 def _to_file(
-    classifier: Classifier, how: _How, items: Iterable[Item], output: Path, format: AnswerFormat, resume: bool
+    classifier: Classifier, how: _How, paths: list[Path], output: Path, format: AnswerFormat, resume: bool
 ) -> bool:
     """Write all answers that are not there yet; whether a picture failed, now or before."""
     from wideresnet.report.journal import open_journal
@@ -150,20 +155,36 @@ def _to_file(
     run = {
         "model": card.name, "graph": card.files, "weights": card.weights_sha256, "preprocess": asdict(card.preprocess),
         "engine": info.runtime, "precision": info.precision, "k": how.k, "exif": how.exif, "fast decode": how.reduced,
+        "labels": f"{crc32(repr(classifier.labels).encode()):08x}", "folders": [str(p) for p in paths if p.is_dir()],
     }  # fmt: skip
-    with open_journal(output, format, run, resume=resume) as journal:
-        answers = how.answers(classifier, journal.unanswered(items))
+    with open_journal(output, format, run, resume=resume) as journal, _saying_how_to_go_on(journal):
+        answers = how.answers(classifier, journal.unanswered(_items(paths)))
         for answer in _shown(answers, done=journal.state.answers):
             journal.add(answer)
     return journal.state.failures > 0
 
 
-def _is_whole(output: Path | None) -> bool:
+@contextmanager
+def _saying_how_to_go_on(journal: Journal) -> Iterator[None]:
+    """One line on stderr when something ends the run early, be it Ctrl-C."""
+    try:
+        yield
+    except OSError:                                # becomes an error that says it
+        raise
+    except BaseException:
+        if journal.state.answers:
+            typer.echo(f"stopped; what was answered is in {journal.folder}: --resume goes on", err=True)
+        raise
+
+
+def _is_whole(output: Path | None, paths: list[Path]) -> bool:
     """Whether there is nothing to resume because the file is there already; says so."""
     from wideresnet.report.journal import part_of
 
     if output is None:
         raise ConfigError("--resume needs the file that was being written", hint="name it with -o")
+    if STDIN in paths:
+        raise ConfigError("what came on stdin cannot be resumed", hint="name a file instead of -")
     whole = output.exists() and not part_of(output).exists()
     if whole:
         typer.echo(f"{output} is whole; nothing is left to do", err=True)

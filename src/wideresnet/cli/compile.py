@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from wideresnet.cli.options import MODEL, ArchitectureName, Format, LabelsFile, Model, Stored, TextOrJson, Weights
+from wideresnet.cli.options import (
+    MODEL,
+    ArchitectureName,
+    Format,
+    LabelsFile,
+    Model,
+    Resolution,
+    Stored,
+    TextOrJson,
+    Weights,
+)
 from wideresnet.cli.output import download_bar, locate, open_bundle, print_json, progress
 from wideresnet.errors import ConfigError
 
@@ -74,6 +84,7 @@ def compile(
     weights: Weights = None,
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,
+    resolution: Resolution = 0,
     format: Format = TextOrJson.table,
 ) -> None:
     """Store a model in another precision, verify it, and measure what its accuracy lost.
@@ -94,12 +105,11 @@ def compile(
     limit = _limit(gate)
     job = _Job(model, precision.value, calibration, samples, output, estimator.value)
     job = _from_file(config, job) if config else job
-    bundle = _open(ModelChoice(job.model, weights, architecture, labels), job)
-    int8 = job.precision == "int8"
+    bundle = _open(ModelChoice(job.model, weights, architecture, labels), job, resolution)
     settings = CompileSettings(
         precision=job.precision,
-        calibration=_pictures(job.calibration, bundle) if int8 else None,
-        data=_pictures(data, bundle) if int8 or data != "auto" else None,
+        calibration=_pictures(job.calibration, bundle) if job.int8 else None,
+        data=_pictures(data, bundle) if job.int8 or data != "auto" else None,
         gate=limit,
         agreement=min_agreement / 100,
         quantise=QuantiseSettings(job.samples, job.estimator),
@@ -120,6 +130,11 @@ class _Job:
     output: Path | None
     estimator: Estimator
     preprocess: Preprocess | None = None
+
+    @property
+    def int8(self) -> bool:
+        """Whether pictures are needed."""
+        return self.precision == "int8"
 
 
 def _from_file(config: Path, options: _Job) -> _Job:
@@ -142,12 +157,12 @@ def _from_file(config: Path, options: _Job) -> _Job:
     return replace(job, calibration=str(file.dataset.path), samples=file.dataset.sampler.get_data_num)
 
 
-def _open(choice: ModelChoice, job: _Job) -> Bundle:
+def _open(choice: ModelChoice, job: _Job, resolution: int) -> Bundle:
     from wideresnet.tasks.compile import seen_as
 
     if job.output is None:
         raise ConfigError("no folder to write", hint="name one with -o")
-    bundle = open_bundle(choice)
+    bundle = open_bundle(choice, resolution)
     return seen_as(bundle, job.preprocess) if job.preprocess else bundle
 
 

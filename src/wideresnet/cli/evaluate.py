@@ -17,6 +17,7 @@ from wideresnet.cli.options import (
     LabelsFile,
     Model,
     Precision,
+    Resolution,
     TextOrJson,
     Threads,
     Weights,
@@ -30,6 +31,7 @@ def evaluate(
     weights: Weights = None,
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,
+    resolution: Resolution = 0,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
@@ -48,7 +50,7 @@ def evaluate(
     from wideresnet.tasks.load import ModelChoice, open_classifier
     from wideresnet.tasks.tuning import for_many
 
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution)
     pictures = open_labelled(locate(data), bundle.labels)
     options, batch = for_many(bundle, precision.value, threads)
     classifier = open_classifier(bundle, engine, options)

@@ -62,5 +62,8 @@ EngineName = Annotated[Engine, typer.Option("--engine", help="The runtime.")]
 Precision = Annotated[
     Arithmetic, typer.Option("--precision", help="Arithmetic of the convolutions; what ran is reported.")
 ]
+Resolution = Annotated[
+    int, typer.Option(min=0, help="Show it pictures of so many pixels a side; 0: as its card says.")
+]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="0: every CPU this process may use.")]
 Format = Annotated[TextOrJson, typer.Option("--format", help="json: one document on stdout, nothing else there.")]

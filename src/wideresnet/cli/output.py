@@ -65,12 +65,19 @@ def locate(data: Path) -> Path:
         return locate_data(data, show)
 
 
-def open_bundle(choice: ModelChoice) -> Bundle:
-    """The chosen model, downloaded if need be; says on stderr what a bare name became."""
+def open_bundle(choice: ModelChoice, resolution: int = 0) -> Bundle:
+    """The chosen model, downloaded if need be; says on stderr what a bare name became.
+
+    ``resolution``: to be shown crops of so many pixels; 0: as its card says.
+    """
     from wideresnet.tasks.load import load_bundle
 
     with download_bar(choice.model) as show:
         bundle = load_bundle(choice, show)
     if bundle.card.name.startswith(f"{choice.model}."):
         typer.echo(f"{choice.model} is {bundle.card.name} here; name a tag to choose another", err=True)
+    if resolution:
+        from wideresnet.tasks.compile import float_bundle, seen_as
+
+        bundle = float_bundle(seen_as(bundle, bundle.card.preprocess.at(resolution)))
     return bundle

@@ -44,32 +44,37 @@ def _walk(root: Path) -> Iterator[Path]:
     seen: set[tuple[int, int]] = set()
     levels = [_entries(root, seen)]                # the folders we are in, the innermost last
     while levels:
-        path = next(levels[-1], None)
-        if path is None:
-            levels.pop()
-        elif isinstance(path, Path):
+        for path, is_folder in levels[-1]:
+            if is_folder:
+                levels.append(_entries(path, seen))
+                break
             yield path
         else:
-            levels.append(_entries(Path(path.path), seen))
+            levels.pop()
 
 
-def _entries(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path | os.DirEntry[str]]:
-    """The pictures of a folder as paths and its subfolders as entries, by name; nothing if it was seen before."""
+def _entries(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
+    """Pictures and subfolders of a folder by name, and which of the two each is; nothing if it was seen before."""
+    names, folders = [], set()
     try:
         identity = folder.stat()
         if (identity.st_dev, identity.st_ino) in seen:
             return
         seen.add((identity.st_dev, identity.st_ino))
         with os.scandir(folder) as entries:        # knows what is a folder without a look at each file
-            found = sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if _is_folder(entry):
+                    folders.add(entry.name)
+                elif os.path.splitext(entry.name)[1].lower() not in PICTURE_ENDINGS:
+                    continue
+                names.append(entry.name)           # not the entries: a folder may hold a million
     except OSError:
-        yield folder
+        yield folder, False
         return
-    for entry in found:
-        if _is_folder(entry):
-            yield entry
-        elif os.path.splitext(entry.name)[1].lower() in PICTURE_ENDINGS:
-            yield folder / entry.name
+    for name in sorted(names):
+        yield folder / name, name in folders
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from wideresnet.records import BenchReport, BenchRow, Profile, Tuning
-from wideresnet.report.page import bars, facts, lines, number, page, paragraph, section, table
+from wideresnet.report.page import SERIES, bars, facts, lines, number, page, paragraph, section, table
 from wideresnet.report.text import columns
 
 SLOWEST = 15                                       # layers that the page lists
@@ -18,6 +18,7 @@ HEADS = (
     "of peak", "MB", "n",
 )  # fmt: skip
 RIGHT = set(range(3, len(HEADS)))
+INT8 = "quantised"                                 # how the note on an int8 twin begins: said by its precision
 RULES = (
     "All contestants took turns in one run; only ratios within it mean anything. images/s: the median of turns."
     " p50 to p99: waits for a batch, end to end for a picture from its file to its answer, at start-up for the whole"
@@ -45,43 +46,42 @@ def text(report: BenchReport) -> str:
 
 
 def html(report: BenchReport) -> str:
-    """One page: the machine, the tables, plots of speed, latency, share of peak and start-up, the profiles."""
+    """One page: tables and plots of each measurement, the profiles, the machine."""
     machine = [(key.replace("_", " "), _words(value)) for key, value in report.machine.items() if value]
     asked = [(key.replace("_", " "), _words(value)) for key, value in report.conditions.items() if value]
-    left_out = [(name, why) for name, why in report.skipped.items()]
     return page(
         "Benchmark",
         [
             section("", paragraph(RULES)),
-            *(_model_section(model, rows, report) for model, rows in _by_model(report)),
+            *(_measured(rows) for _, of_model in _by_model(report) for rows in _by_what(of_model)),
             *map(_profile_section, report.profiles),
             section("Tuned for this machine", *(paragraph(_tuned(each)) for each in report.tuned)),
-            section("Left out", facts(left_out)),
+            section("Left out", facts(list(report.skipped.items()))),
             section("Machine", facts([*machine, ("peak, G operations/s", _peak(report))])),
             section("Asked for", facts(asked)),
         ],
     )
 
 
-def _model_section(model: str, rows: Sequence[BenchRow], report: BenchReport) -> str:
-    speed = [row for row in rows if not math.isnan(row.images_per_s)]
-    waits = {
-        _name(row): [(50.0, row.p50_ms), (95.0, row.p95_ms), (99.0, row.p99_ms)]
-        for row in rows if row.what == "latency"
-    }  # fmt: skip
-    starts = [row for row in rows if row.parts_ms]
+def _measured(rows: Sequence[BenchRow]) -> str:
+    """One kind of measurement of one model: its table and its plots."""
+    what, heading = rows[0].what, f"{rows[0].model}: {rows[0].what}"
+    numbers = table((*HEADS[1:], "note"), [_cells(row)[1:] for row in rows], {place - 1 for place in RIGHT})
+    if what == "startup":
+        parts = [(_name(row), *map(number, row.parts_ms.values()), number(row.p50_ms)) for row in rows]
+        heads = ("", *rows[0].parts_ms, "whole process, ms")
+        whole = bars("Cold start to the first answer, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
+        return section(heading, numbers, table(heads, parts, set(range(1, len(heads)))), whole)
+    if what == "latency":
+        fastest = sorted(rows, key=lambda row: row.p50_ms)[:SERIES]
+        waits = {_name(row): [(50.0, row.p50_ms), (95.0, row.p95_ms), (99.0, row.p99_ms)] for row in fastest}
+        middle = bars("Wait for one picture, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
+        return section(heading, numbers, middle, lines("Percentiles of the fastest", waits, "percentile", "ms"))
     return section(
-        model,
-        table((*HEADS, "note"), [_cells(row) for row in rows], RIGHT),
-        bars("Speed", [(_name(row), row.images_per_s) for row in speed], "images/s"),
-        bars("Share of the peak", [(_name(row), 100 * row.peak_share) for row in speed if row.peak_share], "%"),
-        lines("Latency of one picture", waits, "percentile", "ms"),
-        bars("Cold start to first answer", [(_name(row), row.p50_ms) for row in starts], "ms"),
-        table(
-            ("start-up", *(starts[0].parts_ms if starts else ()), "whole process, ms"),
-            [(_name(row), *map(number, row.parts_ms.values()), number(row.p50_ms)) for row in starts],
-            right=set(range(1, 9)),
-        ),
+        heading,
+        numbers,
+        bars("Speed", [(_name(row), row.images_per_s) for row in rows], "images/s"),
+        bars("Share of the peak of its precision", [(_name(row), 100 * row.peak_share) for row in rows], "%"),
     )
 
 
@@ -107,10 +107,14 @@ def _by_model(report: BenchReport) -> list[tuple[str, list[BenchRow]]]:
     return [(name, [row for row in report.rows if row.model == name]) for name in names]
 
 
+def _by_what(rows: Sequence[BenchRow]) -> list[list[BenchRow]]:
+    return [[row for row in rows if row.what == what] for what in dict.fromkeys(row.what for row in rows)]
+
+
 def _cells(row: BenchRow) -> tuple[str, ...]:
-    rates = "" if math.isnan(row.images_per_s) else number(row.images_per_s)
+    rate = "" if math.isnan(row.images_per_s) else number(row.images_per_s)
     return (
-        row.what, row.engine, row.precision, str(row.batch), str(row.streams), str(row.threads), rates,
+        row.what, row.engine, row.precision, str(row.batch), str(row.streams), str(row.threads), rate,
         number(row.p50_ms), number(row.p95_ms), number(row.p99_ms), _percent(row.peak_share), number(row.rss_mb),
         str(row.n), row.note,
     )  # fmt: skip
@@ -118,9 +122,11 @@ def _cells(row: BenchRow) -> tuple[str, ...]:
 
 def _name(row: BenchRow) -> str:
     """A row in few words, as plots label it."""
-    note = row.note.partition(";")[0] if row.what in ("latency", "startup") else f"batch {row.batch}"
-    kind = "" if row.what in ("engine", "latency", "startup") else f", {row.what}"
-    return f"{row.engine} {row.precision}{kind}, {note}"
+    first = row.note.partition(";")[0]
+    batch = "" if row.what in ("latency", "startup") else f", batch {row.batch}"
+    streams = f", {row.streams} streams" if row.streams > 1 else ""
+    note = f", {first}" if first and not first.startswith(INT8) else ""
+    return f"{row.engine} {row.precision}{batch}{streams}{note}"
 
 
 def _percent(share: float) -> str:

@@ -36,7 +36,7 @@ def _gate(gate: GateReport | None) -> str:
         rows = [("verdict", "no gate was asked for")]
     else:
         kind = "points of top-1 may be lost" if gate.drop is not None else "% of answers must be fp32's"
-        rows = [("verdict", "passed" if gate.passed else "FAILED"), ("limit", f"{number(100 * gate.limit)} {kind}")]
+        rows = [("verdict", "passed" if gate.passed else "FAILED"), ("limit", f"{100 * gate.limit:g} {kind}")]
     if gate.drop is not None and gate.interval95 is not None:
         low, high = gate.interval95
         rows += [
@@ -90,7 +90,7 @@ def _layers(report: CompileReport) -> list[str]:
         )
         for layer in worst
     ]  # fmt: skip
-    heads = ("layer", "weight", "MACs", "KL, µnat", "logits move", "kept in")
+    heads = ("layer", "weight or operator", "MACs", "KL, µnat", "logits move", "kept in")
     return [
         paragraph(ALONE),
         bars("Mean KL of each layer alone", [(each.name, 1e6 * each.mean_kl) for each in worst[:20]], "µnat"),
@@ -110,25 +110,24 @@ def _trials(report: CompileReport) -> list[str]:
     if not report.trials:
         return []
     end = "" if report.finished else " The budget ended it; the same command goes on from here."
-    heads = ("", "gate", "drop, points", "agreement", "KL, nats", "× fp32's speed", "seconds", "settings")
     words = (
         "All judged by the same pictures, so that the best of many looks a little better than it is. Speed was"
         " measured beside fp32's on the spot."
     )
-    return [
-        paragraph(words + end),
-        table(heads, [_trial(place, each) for place, each in enumerate(report.trials, 1)], right={0, 2, 3, 4, 5, 6}),
-    ]
+    labelled = any(trial.gate and trial.gate.kind == "accuracy" for trial in report.trials)
+    heads = ("", "gate", *["drop, points"] * labelled, "agreement", "KL, nats", "× fp32's speed", "settings")
+    rows = [_trial(place, trial, labelled) for place, trial in enumerate(report.trials, 1)]
+    return [paragraph(words + end), table(heads, rows, right={0, *range(2, len(heads) - 1)})]
 
 
-def _trial(place: int, trial: Trial) -> tuple[str, ...]:
-    gate, end = trial.gate, (f"{trial.seconds:.0f}", of_quantising(trial.settings))
+def _trial(place: int, trial: Trial, labelled: bool) -> tuple[str, ...]:
+    gate, settings = trial.gate, of_quantising(trial.settings)
     if gate is None:
-        return (str(place), "not the same model", "–", "–", "–", "–", *end)
-    drop = "–" if gate.drop is None else f"{100 * gate.drop:.3f}"
+        return (str(place), "not the same model", *["–"] * (3 + labelled), settings)
+    drop = [] if gate.drop is None else [f"{100 * gate.drop:.3f}"]
     speed = "–" if trial.speedup is None else number(trial.speedup)
     verdict = "passed" if gate.passed else "failed"
-    return (str(place), verdict, drop, _percent(gate.agreement), number(gate.mean_kl), speed, *end)
+    return (str(place), verdict, *drop, _percent(gate.agreement), number(gate.mean_kl), speed, settings)
 
 
 def _percent(share: float | None) -> str:

@@ -6,18 +6,21 @@
       state.json        how much of these counts, and of which run they are
 
 ``state.json`` is replaced in one step after the others have reached the disk. Whatever lies beyond it was not
-finished and is cut off when the run is resumed; so a run may be killed at any moment.
+finished and is cut off when the run is resumed; so a run may be killed at any moment. At the end it names the
+whole file first; then that one takes its place, and the folder goes in one step.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,13 +41,17 @@ FIRST_S = 0.1
 
 @dataclass
 class State:
-    """What counts of a run's files: answers and failures among them, bytes of ``data``, number of shards."""
+    """What counts of a run's files: answers and failures among them, bytes of ``data``, number of shards.
+
+    ``whole`` names the file in the folder that is to take its place, once all answers are in it.
+    """
 
     run: dict[str, Any]
     answers: int = 0
     failures: int = 0
     size: int = 0
     shards: int = 0
+    whole: str = ""
 
 
 @dataclass
@@ -60,6 +67,7 @@ class Journal:
     seconds: float = CHECKPOINT_S
     begun: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
+    torn: bool = False                             # amid an answer: a checkpoint would count half of it
 
     @property
     def folder(self) -> Path:
@@ -68,6 +76,7 @@ class Journal:
 
     def add(self, answer: Answer) -> None:
         """One more answer, in its format; on the disk at the next checkpoint."""
+        self.torn = True
         if self.data is not None:
             self._write(TEXT_FORMATS[self.format].one(answer, self.state.answers))
         if self.shards is not None:
@@ -75,6 +84,7 @@ class Journal:
         self.seen.write(digest(answer.path))
         self.state.answers += 1
         self.state.failures += isinstance(answer, Failure)
+        self.torn = False
         now = time.monotonic()
         if now - self.saved >= min(self.seconds, FIRST_S + (now - self.begun) / 10):
             self.checkpoint()
@@ -87,53 +97,68 @@ class Journal:
         if self.shards is not None:
             self.state.shards = self.shards.flush()
         _sync(self.seen)
-        save_text(self.folder / "state.json", json.dumps(asdict(self.state)))
+        self._save()
         self.saved = time.monotonic()
 
     def unanswered(self, items: Iterable[Item]) -> Iterator[Item]:
         """``items`` without those answered before this run was resumed.
 
-        In step with the paths seen, so that memory does not grow; when the pictures are no longer the same
-        ones, by the set of all that were seen.
+        In step with the paths seen, so that memory does not grow. Where the pictures are no longer the same ones,
+        by all paths seen from there on (about 0.2 GB a million); answers to pictures that have gone stay.
         """
+        if self.state.whole:
+            return
+        known: Counter[bytes] = Counter()
         with (self.folder / "seen").open("rb") as seen:
-            rest = iter(items)
             left = self.state.answers
-            for item in rest:
-                if left and digest(item.path) == seen.read(DIGEST):
+            for item in items:
+                key = digest(item.path)
+                if left and seen.read(DIGEST) == key:
                     left -= 1
                     continue
                 if left:
-                    seen.seek(0)
-                    known = {seen.read(DIGEST) for _ in range(self.state.answers)}
-                    rest = (each for each in _with(item, rest) if digest(each.path) not in known)
-                    yield from rest
-                    return
-                yield item
+                    seen.seek(-DIGEST, os.SEEK_CUR)
+                    known.update(seen.read(DIGEST) for _ in range(left))
+                    left = 0
+                if known[key]:
+                    known[key] -= 1
+                else:
+                    yield item
 
     def finish(self) -> None:
-        """Put the whole file in its place and remove the rest."""
+        """Put the whole file in its place and remove the rest. Killed amid it, the next run does the rest of it."""
         if self.data is not None:
+            self.checkpoint()
+            self.torn = True                       # what follows is no answer
             self._write(TEXT_FORMATS[self.format].tail)
             _sync(self.data)
-            self.data.close()
-            os.replace(self.folder / "data", self.file)
+            self.state.whole = "data"
         if self.shards is not None:
-            self.shards.flush()
-            whole = self.folder / "whole.parquet"
-            self.shards.merge(whole)
-            os.replace(whole, self.file)
-        self.seen.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+            self.checkpoint()
+            self.shards.merge(self.folder / "whole.parquet")
+            self.state.whole = "whole.parquet"
+        self._save()
+        self._close()
+        with suppress(FileNotFoundError):          # it was put in place before a kill
+            os.replace(self.folder / self.state.whole, self.file)
+        _remove(self.folder)
 
     def close(self) -> None:
         """Keep what there is, for a run that goes on later."""
         if self.seen.closed:
             return
         try:
-            self.checkpoint()
+            if not self.torn and self.state.answers:
+                self.checkpoint()
         finally:
-            for file in filter(None, (self.data, self.seen)):
+            self._close()
+
+    def _save(self) -> None:
+        save_text(self.folder / "state.json", json.dumps(asdict(self.state)))
+
+    def _close(self) -> None:
+        for file in filter(None, (self.data, self.seen)):
+            with suppress(OSError):                # what is not on the disk by now does not count
                 file.close()
 
     def _write(self, text: str) -> None:
@@ -157,15 +182,16 @@ def open_journal(
     try:
         if not file.parent.is_dir():
             raise FileNotFoundError(2, f"no folder {file.parent}")
-        with lock:
+        if file.exists() and not file.is_file():
+            raise FileExistsError(17, "it is there and no file")
+        with lock, ExitStack() as ending:          # from the last to the first
+            ending.callback(Path(lock.lock_file).unlink, missing_ok=True)
             state = _begin(folder, json.loads(json.dumps({**run, "format": format})), resume)
+            ending.callback(_remove_empty, folder, state)
             journal = _open(file, format, state, seconds)
-            try:
-                yield journal
-                journal.finish()
-            finally:
-                journal.close()
-                Path(lock.lock_file).unlink(missing_ok=True)
+            ending.callback(journal.close)
+            yield journal
+            journal.finish()
     except Timeout as error:
         raise ConfigError(f"another run is writing {file} at this moment") from error
     except OSError as error:
@@ -212,6 +238,8 @@ def _begin(folder: Path, run: dict[str, Any], resume: bool) -> State:
 def _open(file: Path, format: str, state: State, seconds: float) -> Journal:
     """Cut off what does not count, and write on after it."""
     folder = part_of(file)
+    if state.whole:
+        return Journal(file, format, state, None, io.BytesIO(), None, seconds)
     seen = _append(folder / "seen", DIGEST * state.answers)
     if format == PARQUET:
         return Journal(file, format, state, None, seen, Shards(folder, state.shards), seconds)
@@ -225,16 +253,29 @@ def _open(file: Path, format: str, state: State, seconds: float) -> Journal:
 def _append(path: Path, size: int) -> BinaryIO:
     path.touch()
     file = path.open("r+b")
+    if file.seek(0, os.SEEK_END) < size:
+        file.close()
+        raise ConfigError(f"{path} is shorter than it was", hint=f"remove {path.parent} to begin anew")
     file.truncate(size)
     file.seek(size)
     return file
+
+
+def _remove_empty(folder: Path, state: State) -> None:
+    if not state.answers:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder in one step, so that no half of it is ever gone on with."""
+    if folder.exists():
+        gone = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(gone, ignore_errors=True)
+        os.replace(folder, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
 
-
-def _with(first: Item, rest: Iterable[Item]) -> Iterator[Item]:
-    yield first
-    yield from rest

@@ -14,7 +14,7 @@ from html import escape
 Point = tuple[float, float]
 
 WIDTH, HEIGHT = 640, 300                           # of a line chart, in its own units
-LEFT, RIGHT, TOP, BOTTOM = 76, 28, 30, 56          # its margins
+LEFT, RIGHT, TOP, BOTTOM = 76, 28, 44, 56          # its margins
 SERIES = 6                                         # colours and dashes there are; then they begin again
 
 _STYLE = """
@@ -28,8 +28,8 @@ body { max-width: 60rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui
 h1 { font-size: 1.6rem; line-height: 1.25 } h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem }
 figure { margin: 1.2rem 0 } figcaption { font-weight: 600; margin-bottom: .4rem }
 .scroll { overflow-x: auto; margin: 1rem 0 }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal }
-th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; overflow-wrap: normal }
+th, td { padding: .25rem .5rem; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap }
 th { color: var(--soft); font-weight: 600 } tbody tr:nth-child(even) { background: var(--band) }
 .right { text-align: right }
 dl { display: grid; gap: .2rem 1rem; margin: 1rem 0 } dt { color: var(--soft) } dd { margin: 0 }
@@ -162,7 +162,7 @@ def _axes(across: Sequence[float], up: Sequence[float], place: Callable[[Point],
         parts.append(f'<path class="axis" d="M{x:.1f} {bottom}v5"/>')
         parts.append(f'<text x="{x:.1f}" y="{bottom + 24}" text-anchor="middle">{value:,g}</text>')
     parts.append(f'<text x="{right}" y="{HEIGHT - 8}" text-anchor="end">{escape(names[0])}</text>')
-    parts.append(f'<text x="4" y="{TOP - 7}">{escape(names[1])}</text>')
+    parts.append(f'<text x="4" y="20">{escape(names[1])}</text>')
     return "".join(parts)
 
 

@@ -27,8 +27,8 @@ class Shards:
         self._rows: list[dict[str, object]] = []
 
     def add(self, rows: list[dict[str, object]]) -> None:
-        """Rows with the keys of ``FIELDS``; absent ones are null."""
-        self._rows += rows
+        """Rows with the keys of ``FIELDS``; absent ones are null. Bytes of a path that are no UTF-8 become U+FFFD."""
+        self._rows += ({**row, "path": _utf8(str(row["path"]))} for row in rows)
         if len(self._rows) >= PIECE:
             self.flush()
 
@@ -55,3 +55,7 @@ class Shards:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06}.parquet"
+
+
+def _utf8(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

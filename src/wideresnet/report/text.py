@@ -74,7 +74,7 @@ def of_quantising(settings: QuantiseSettings) -> str:
         f"{settings.samples} pictures",
         "fast bias correction" if settings.bias_correction == "fast" else "",
         "mixed preset" if settings.preset == "mixed" else "",
-        f"{len(settings.kept)} layers in fp32: {kept}" if kept else "",
+        f"{len(settings.kept)} {'layer' if len(settings.kept) == 1 else 'layers'} in fp32: {kept}" if kept else "",
     ]
     return ", ".join(filter(None, parts))
 

@@ -95,7 +95,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
     tensors = read_weights(bundle)
     reference = rewritten(bundle, tensors, "fp32")
     if settings.precision == "int8":
-        made = yield from _int8(reference, settings, folder.with_name(f"{folder.name}.search"))
+        made = yield from _int8(reference, settings, folder)
     else:
         other, judge = rewritten(bundle, tensors, settings.precision), _judge(settings, reference, ())
         made = Made(other, (yield from _tested(reference, other, noise(bundle.card.preprocess.crop), judge)))
@@ -118,7 +118,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
     )
 
 
-def _int8(reference: Bundle, settings: CompileSettings, notes: Path) -> Generator[Doing, None, Made]:
+def _int8(reference: Bundle, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
     """Quantise once, or search; and measure the layers if asked."""
     pool = calibration_pool(settings.calibration, reference.labels)
     held = held_out(pool, settings.quantise.samples) if settings.data is None and settings.gate is not None else []
@@ -130,7 +130,7 @@ def _int8(reference: Bundle, settings: CompileSettings, notes: Path) -> Generato
         best = yield from maker.attempt(settings.quantise)
         made = Made(maker.bundle(best.settings), best)
     else:
-        made = yield from _search(maker, settings, notes)
+        made = yield from _search(maker, settings, folder.resolve())
     if not settings.layers:
         return made
     layers: list[LayerLoss] = []
@@ -140,12 +140,12 @@ def _int8(reference: Bundle, settings: CompileSettings, notes: Path) -> Generato
     return replace(made, layers=tuple(layers))
 
 
-def _search(maker: Int8Maker, settings: CompileSettings, notes: Path) -> Generator[Doing, None, Made]:
+def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
     """The best that a search finds."""
     assert settings.search is not None
     assert maker.judge is not None
     deadline = time.monotonic() + 60 * settings.search
-    notebook = Notebook(notes, maker.key(settings.quantise))
+    notebook = Notebook(folder.with_name(f"{folder.name}.search"), maker.key(settings.quantise))
     maker.judge = replace(maker.judge, answers=(yield from notebook.answers(maker.judge)))
     maker.paced = True
     search = Search(maker, notebook, maker.judge, deadline)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wideresnet.errors import ImageError
@@ -15,6 +15,14 @@ from wideresnet.records import Failure, Item, Prediction
 Answer = Prediction | Failure
 REMEMBERED = 100_000                               # answers; the ones used longest ago are forgotten
 WAITING = 10_000                                   # copies in a row before one is answered anew
+HELD = 2**22                                       # bytes of a file that may wait in memory; larger ones are read again
+
+
+@dataclass
+class _Original:
+    """The first of some copies, answered or yet to be."""
+
+    answer: Answer | None = None
 
 
 def answer_once(
@@ -26,47 +34,54 @@ def answer_once(
     """``answer(items)``, with each picture that was answered before given its answer again, under its own path.
 
     One answer an item, in order. ``answer`` gives one for each item it is handed, in order, and may pull ahead.
-    Memory is bounded by ``remembered`` answers (more than twice ``waiting``) and ``waiting`` paths, so far-off
-    copies may be answered anew.
+    Memory is bounded by ``remembered`` answers (0.1 GB for 100,000 of five classes) and ``waiting`` paths, so
+    far-off copies may be answered anew.
     """
-    known: OrderedDict[bytes, Answer | None] = OrderedDict()       # None: not answered yet
-    queue: deque[tuple[str, bytes, bool]] = deque()                # path, hash, whether it was handed on
+    known: OrderedDict[bytes, _Original] = OrderedDict()
+    queue: deque[tuple[str, _Original]] = deque()  # what was pulled and has not got its answer
 
     def fresh() -> Iterator[Item]:
         for item in items:
             key, item = _with_hash(item)
-            new = not key or key not in known or len(queue) >= waiting
-            queue.append((item.path, key, new))
-            known.setdefault(key, None)
-            known.move_to_end(key)                 # not forgotten while a copy waits for it
+            original = known.get(key)
+            new = original is None or len(queue) >= waiting
+            if original is None or new:
+                original = _Original()
+            queue.append((item.path, original))
+            if key:
+                known[key] = original
+                known.move_to_end(key)
+                if len(known) > remembered:        # a copy in the queue still holds what it waits for
+                    known.popitem(last=False)
             if new:
                 yield item
 
     def copies() -> Iterator[Answer]:
         """Answers to the copies at the head of the queue: what they are copies of was answered before."""
-        while queue and not queue[0][2]:
-            path, key, _ = queue.popleft()
-            original = known[key]
-            assert original is not None
-            yield replace(original, path=path)
+        while queue and (found := queue[0][1].answer) is not None:
+            path, _ = queue.popleft()
+            yield replace(found, path=path)
 
     for found in answer(fresh()):
         yield from copies()
-        _, key, _ = queue.popleft()
-        known[key] = found
+        _, original = queue.popleft()
+        original.answer = found
         yield found
         yield from copies()
-        while len(known) > remembered and known[next(iter(known))] is not None:
-            known.popitem(last=False)
     yield from copies()
+
+
+def remembered_for(k: int) -> int:
+    """As many answers of ``k`` classes as take the memory of ``REMEMBERED`` with five, and no more than these."""
+    return min(REMEMBERED, 5 * REMEMBERED // k)
 
 
 def _with_hash(item: Item) -> tuple[bytes, Item]:
     """A hash of the file's bytes, and the item with the bytes, which are read once. Empty where there is no file."""
-    if not isinstance(item.source, Path):
+    if not isinstance(item.source, Path) or not item.source.is_file():
         return b"", item
     try:
         data = read_encoded(item.source)
     except ImageError:
         return b"", item                           # fails again where failures are reported
-    return hashlib.blake2b(data, digest_size=16).digest(), replace(item, source=data)
+    return hashlib.blake2b(data, digest_size=16).digest(), item if len(data) > HELD else replace(item, source=data)

@@ -70,8 +70,8 @@ def test_agreement_is_never_called_accuracy() -> None:
 
 
 def test_without_a_comparison_there_is_none() -> None:
-    for shown in (text.of_compilation(replace(REPORT, gate=None)), words(replace(REPORT, gate=None))):
-        assert "ot compared with fp32" in shown
+    assert "not compared with fp32" in text.of_compilation(replace(REPORT, gate=None))
+    assert "Not compared with fp32" in words(replace(REPORT, gate=None))
 
 
 def test_a_search_says_how_it_ended() -> None:

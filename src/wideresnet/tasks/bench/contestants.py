@@ -54,7 +54,7 @@ def open_contestant(entry: Entry, bundle: Bundle, items: Sequence[Item], out: Pa
         engine = open_baseline(bundle, entry.engine, options)
     classifier = Classifier(bundle.card, bundle.labels, engine)
     if entry.what == "end-to-end":
-        return Contestant(entry, engine.info, _to_file(classifier, entry.batch, out), lambda: cycle(items), 1)
+        return Contestant(entry, engine.info, _to_file(classifier, entry, out), lambda: cycle(items), 1)
     if entry.files:
         encoded = [item.source.read_bytes() for item in items[:50] if isinstance(item.source, Path)]
         return Contestant(entry, engine.info, _each(classifier.classify), lambda: cycle(encoded), 1)
@@ -87,12 +87,12 @@ def _stream(engine: Engine) -> Work:
     return work
 
 
-def _to_file(classifier: Classifier, batch: int, out: Path) -> Work:
+def _to_file(classifier: Classifier, entry: Entry, out: Path) -> Work:
     """What ``wrn classify -o FILE`` does."""
 
     def work(items: Iterator[Item], done: Callable[[], None]) -> None:
         def watch() -> Iterator[Prediction]:
-            for answer in classify(classifier, items, batch_size=batch):
+            for answer in classify(classifier, items, batch_size=entry.batch, reduced=entry.reduced):
                 if isinstance(answer, Failure):
                     # A refused picture costs next to nothing: its speed would be no speed.
                     raise ImageError(f"{answer.path}: {answer.error}", hint="measure with pictures that can be read")

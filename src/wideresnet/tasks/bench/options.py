@@ -49,11 +49,13 @@ class Entry:
     threads: int = 0
     sync: bool = False
     files: bool = False
+    reduced: bool = False                          # large JPEGs decoded at a part of their size
 
     @property
     def name(self) -> str:
         """For people: ``wrn_16_4.cifar10: engine, openvino int8, batch 1``."""
-        return f"{self.model}: {self.what}, {self.engine} {self.precision}, batch {self.batch}"
+        how = ", fast decode" if self.reduced else ""
+        return f"{self.model}: {self.what}, {self.engine} {self.precision}, batch {self.batch}{how}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class BenchSettings:
     """What to measure. The tuples are crossed with each other; precisions empty: the one a model is stored in.
 
     A turn lasts ``seconds / rounds``, or ``iterations / rounds`` batches (end to end: pictures) where
-    ``iterations`` is not 0. Raises ConfigError for what does not exist.
+    ``iterations`` is not 0. ``reduced``: end to end also with large JPEGs decoded at a part of their size.
+    Raises ConfigError for what does not exist.
     """
 
     what: tuple[What, ...] = ("engine",)
@@ -78,6 +81,7 @@ class BenchSettings:
     baselines: bool = False
     profile: bool = False
     tune: bool = False
+    reduced: bool = False
 
     def __post_init__(self) -> None:
         for names, known, kind in (
@@ -118,6 +122,8 @@ def _as_measured(entry: Entry, settings: BenchSettings) -> Iterator[Entry]:
     match entry.what:
         case "end-to-end":
             yield replace(entry, files=True, sync=False)
+            if settings.reduced and entry.engine != PLAIN_SCRIPT:
+                yield replace(entry, files=True, sync=False, reduced=True)
         case "startup":
             yield replace(entry, batch=1, streams=0, sync=True, files=True)
         case "latency":

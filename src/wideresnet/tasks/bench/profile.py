@@ -40,9 +40,10 @@ def profile_layers(bundle: Bundle, options: EngineOptions, batch: NDArray[np.uin
         request.infer([batch])
         for info in request.profiling_info:
             if info.status == ov.ProfilingInfo.Status.EXECUTED:
-                before = layers[info.node_name].ms if info.node_name in layers else 0.0
+                name = info.node_name.removesuffix("/WithoutBiases")
+                before = layers[name].ms if name in layers else 0.0
                 ms = before + info.real_time.total_seconds() * 1e3 / RUNS
-                layers[info.node_name] = LayerTime(info.node_name, info.node_type, info.exec_type, ms)
+                layers[name] = LayerTime(name, info.node_type, info.exec_type, ms)
     return tuple(layers.values())
 
 

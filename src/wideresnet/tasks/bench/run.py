@@ -109,7 +109,11 @@ def _row(lab: Lab, entry: Entry, info: EngineInfo, summary: Summary, peak: Peak)
     card = lab.model(entry).card
     macs = get_architecture(card.architecture, card.classes).macs(card.preprocess.crop)
     limit = {"f32": peak.f32, "bf16": peak.bf16, "int8": peak.int8}.get(info.precision)
-    way = {"latency": "from a picture's bytes" if entry.files else "engine alone"}.get(entry.what, "")
+    ways = {
+        "latency": "from a picture's bytes" if entry.files else "engine alone",
+        "engine": "one call after the other" if entry.sync else "",
+        "end-to-end": "fast decode" if entry.reduced else "",
+    }
     return BenchRow(
         model=entry.model,
         what=entry.what,
@@ -126,7 +130,7 @@ def _row(lab: Lab, entry: Entry, info: EngineInfo, summary: Summary, peak: Peak)
         peak_share=peak_share(summary.images_per_s, macs, limit),
         rss_mb=math.nan,
         n=summary.n,
-        note=_joined(way, "one call after the other" if entry.sync and entry.what == "engine" else "", lab.note(entry)),
+        note=_joined(ways.get(entry.what, ""), lab.note(entry)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -64,34 +65,43 @@ class TorchWay:
 
 
 class _Pictures(Dataset[tuple[torch.Tensor, str]]):
-    """The pictures of the current turn; ``items`` is also the sampler, so that a turn can end at any time."""
-
-    items: Iterator[Item] = iter(())
+    """Picture files as normalised tensors."""
 
     def __init__(self, spec: Preprocess) -> None:
         self.spec = spec
-
-    def __iter__(self) -> Iterator[Item]:
-        return self.items
 
     def __getitem__(self, item: Item) -> tuple[torch.Tensor, str]:
         crop = preprocess_picture(Image.open(item.path).convert("RGB"), self.spec)
         return _normalised(torch.from_numpy(crop).permute(2, 0, 1), self.spec), item.path
 
 
+class _Turn:
+    """The pictures of the current turn, as a sampler, so that a turn can end at any time."""
+
+    items: Iterator[Item] = iter(())
+
+    def __iter__(self) -> Iterator[Item]:
+        return self.items
+
+
 def plain_script(bundle: Bundle, batch: int, threads: int, out: Path) -> tuple[EngineInfo, Work]:
     """Pillow transforms in a DataLoader with a worker a CPU, eager float32, the five likeliest classes to a file."""
-    model, pictures, labels = _module(bundle), _Pictures(bundle.card.preprocess), bundle.labels.names
+    model, turn, labels = _module(bundle), _Turn(), bundle.labels.names
     threads = threads or available_cpus()
+    # Spawned: a forked worker would have the state of OpenVINO's threads without the threads.
     loader = DataLoader(
-        pictures, batch, sampler=pictures, num_workers=available_cpus(), persistent_workers=True
-    )
+        _Pictures(bundle.card.preprocess), batch, sampler=turn, num_workers=available_cpus(),
+        persistent_workers=True, multiprocessing_context="spawn",
+    )  # fmt: skip
 
     def work(items: Iterator[Item], done: Callable[[], None]) -> None:
-        pictures.items = items
+        turn.items = items
         torch.set_num_threads(threads)
         with torch.no_grad(), out.open("w", encoding="utf-8") as file:
-            for x, paths in loader:
+            batches = iter(loader)
+            # It has set a handler, and on a CPU whose tile registers are in use the kernel may fail to run one.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for x, paths in batches:
                 values, indices = model(x).softmax(1).topk(min(5, len(labels)))
                 for path, scores, classes in zip(paths, values.tolist(), indices.tolist(), strict=True):
                     answer = {labels[index]: score for index, score in zip(classes, scores, strict=True)}

@@ -1,0 +1,73 @@
+"""A benchmark in its three forms: documented names, a table, and a page that is whole."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+from wideresnet.records import BenchReport, BenchRow, LayerTime, Peak, Profile, Tuning
+from wideresnet.report import benchmark
+
+NAN = math.nan
+
+
+def row(what: str, engine: str, rate: float, note: str = "", parts: dict[str, float] | None = None) -> BenchRow:
+    return BenchRow(
+        "wide<b>", what, engine, "int8", 8, 2, 2, rate, (rate, rate), 50.0, 60.0, 70.0, rate / 40, 512.0, 9, note,
+        parts or {},
+    )  # fmt: skip
+
+
+REPORT = BenchReport(
+    machine={"cpu": "A CPU", "flags": ["avx2"], "versions": {"numpy": "2"}, "load1": None},
+    conditions={"rounds": 5, "data": "noise"},
+    peak=Peak(200.0, None, 800.0),
+    rows=(
+        row("engine", "openvino", 37.0, "quantised in memory"),
+        row("engine", "torch-eager", 7.4),
+        row("latency", "openvino", 20.0, "engine alone"),
+        row("startup", "openvino", NAN, "compiled model cached", {"import": 300.0, "open": 200.0}),
+    ),
+    profiles=(Profile("wide<b>", "int8", 8, (LayerTime("conv1", "Convolution", "brgconv", 2.0),), {"decode": 1.5}),),
+    tuned=(Tuning(4, 2, 2, 37.5, "wide<b>"),),
+    skipped={"onnxruntime bf16": "no such thing"},
+)
+
+
+def test_the_document_has_the_documented_names_and_no_nan() -> None:
+    found = json.loads(json.dumps(benchmark.document(REPORT), allow_nan=False))
+    assert (found["schema"], found["peak"]) == (1, {"f32": 200.0, "bf16": None, "int8": 800.0})
+    names = "what engine precision batch streams threads images_per_s p50_ms p95_ms p99_ms peak_share rss_mb n"
+    assert set(names.split()) <= found["rows"][0].keys()
+    assert found["rows"][0]["peak_share"] == 0.925
+    assert found["rows"][3]["images_per_s"] is None
+
+
+def test_the_text_has_a_line_a_row_the_peak_and_what_was_left_out() -> None:
+    shown = benchmark.text(REPORT)
+    (line,) = re.findall(r"^engine +torch-eager .*", shown, re.MULTILINE)
+    assert line.split()[2:] == ["int8", "8", "2", "2", "7.40", "50.0", "60.0", "70.0", "18", "%", "512", "9"]
+    assert "f32 200, int8 800" in shown
+    assert "left out: onnxruntime bf16: no such thing" in shown
+    assert "2 threads, 2 streams, batch 4 (37.5 images/s)" in shown
+
+
+def test_the_page_shows_every_measurement_with_bars_as_long_as_its_figures() -> None:
+    page = benchmark.html(REPORT)
+    assert page.startswith("<!doctype html>")
+    assert "<b>" not in page
+    assert not re.search(r"https?://|<script", page)
+    for what in ("engine", "latency", "startup"):
+        assert f"<h2>wide&lt;b&gt;: {what}</h2>" in page
+    speed = page.partition("<figcaption>Speed</figcaption>")[2].partition("</figure>")[0]
+    ours, eager = (float(width) for width in re.findall(r"width:([\d.]+)%", speed))
+    assert ours == 5 * eager
+    assert "<td>conv1</td><td>Convolution</td><td>brgconv</td>" in page
+    assert "<svg" in page
+
+
+def test_a_report_of_nothing_is_a_page_and_a_text_too() -> None:
+    empty = BenchReport({}, {}, Peak(), ())
+    assert "Benchmark" in benchmark.html(empty)
+    assert benchmark.text(empty) == ""
