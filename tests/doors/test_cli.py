@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,8 @@ from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.cli.main import run
 from wideresnet.data import open as opening
 from wideresnet.data.cifar import read_cifar10
+from wideresnet.errors import EngineError
+from wideresnet.records import Prediction
 from wideresnet.tasks import train as training
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -193,6 +195,31 @@ def test_the_default_job_names_what_is_in_the_examples(wrn: Wrn) -> None:
     assert done.code == 0
     best = {Path(answer["path"]).stem: answer["predictions"][0]["label"] for answer in done.json}
     assert best["cat"] == "cat"
+
+
+def test_only_the_same_command_is_gone_on_with(
+    wrn: Wrn, tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopping(*_all: object, **_more: object) -> Iterator[Prediction]:
+        yield Prediction("photos/a.png", ())
+        raise EngineError("the engine stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wideresnet.tasks.classify.classify", stopping)
+        stopped = wrn("classify", "photos", "-m", tiny, "-o", "out")
+    assert stopped.code == 2
+    assert "what was answered is in out.part: --resume goes on" in stopped.err
+    assert "an unfinished run is in out.part" in wrn("classify", "photos", "-m", tiny, "-o", "out").err
+    for other, said in {
+        ("photos", "-m", str(tiny), "-k", "2"): "its k is 5, asked is 2",
+        ("photos/inner", "-m", str(tiny)): "its folders is ['photos'], asked is ['photos/inner']",
+        ("photos", "-m", "wrn_16_4.cifar10"): "its model is 'wrn_10_1.tiny'",
+        ("photos", "-m", str(tiny), "--format", "csv"): "its format is 'table'",
+        ("photos", "-", "-m", str(tiny)): "stdin cannot be resumed",
+    }.items():
+        done = wrn("classify", *other, "-o", "out", "--resume")
+        assert (done.code, said in done.err) == (2, True), done.err
+    assert wrn("classify", "photos", "-m", tiny, "-o", "out", "--resume").code == 0
 
 
 # What is wrong is two lines on stderr and exit code 2

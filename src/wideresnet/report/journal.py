@@ -226,6 +226,9 @@ def _begin(folder: Path, run: dict[str, Any], resume: bool) -> State:
         state = State(**json.loads(file.read_text("utf-8")))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}", hint="remove the folder to begin anew") from error
+    for name, size in (("seen", DIGEST * state.answers), ("data", state.size)):
+        if size > (os.path.getsize(folder / name) if (folder / name).exists() else 0) and not state.whole:
+            raise ConfigError(f"{folder / name} is shorter than it was", hint="remove the folder to begin anew")
     for key in run | state.run:
         if run.get(key) != state.run.get(key):
             raise ConfigError(
@@ -253,9 +256,6 @@ def _open(file: Path, format: str, state: State, seconds: float) -> Journal:
 def _append(path: Path, size: int) -> BinaryIO:
     path.touch()
     file = path.open("r+b")
-    if file.seek(0, os.SEEK_END) < size:
-        file.close()
-        raise ConfigError(f"{path} is shorter than it was", hint=f"remove {path.parent} to begin anew")
     file.truncate(size)
     file.seek(size)
     return file

@@ -77,7 +77,7 @@ class Made:
 
     bundle: Bundle
     trial: Trial
-    layers: tuple[LayerLoss, ...] = ()
+    maker: Int8Maker | None = None                 # of an int8 one
     trials: tuple[Trial, ...] = ()
     finished: bool = True
     notebook: Notebook | None = None               # of the search that it came from
@@ -103,6 +103,11 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
     write_bundle(folder, replace(made.bundle, card=card))
     if made.notebook and gate and gate.passed:
         made.notebook.remove()
+    layers: list[LayerLoss] = []
+    if settings.layers and made.maker:             # it takes long; by now the bundle is safe
+        for loss in made.maker.losses(replace(made.trial.settings, kept=()), ()):
+            layers.append(loss)
+            yield Doing("sensitivity of layers", len(layers), 0)
     yield CompileReport(
         bundle=str(folder),
         precision=settings.precision,
@@ -112,32 +117,24 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
         calibration=len(card.calibration),
         gate=gate,
         quantised=card.quantised,
-        layers=made.layers,
+        layers=tuple(layers),
         trials=made.trials,
         finished=made.finished,
     )
 
 
 def _int8(reference: Bundle, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
-    """Quantise once, or search; and measure the layers if asked."""
+    """Quantise once, or search."""
     pool = calibration_pool(settings.calibration, reference.labels)
     held = held_out(pool, settings.quantise.samples) if settings.data is None and settings.gate is not None else []
     spare = set(map(id, held))
     maker = Int8Maker(
         reference, [item for item in pool if id(item) not in spare], _judge(settings, reference, held)
     )
-    if settings.search is None:
-        best = yield from maker.attempt(settings.quantise)
-        made = Made(maker.bundle(best.settings), best)
-    else:
-        made = yield from _search(maker, settings, folder.resolve())
-    if not settings.layers:
-        return made
-    layers: list[LayerLoss] = []
-    for loss in maker.losses(replace(made.trial.settings, kept=()), ()):
-        layers.append(loss)
-        yield Doing("sensitivity of layers", len(layers), 0)
-    return replace(made, layers=tuple(layers))
+    if settings.search is not None:
+        return (yield from _search(maker, settings, folder.resolve()))
+    trial = yield from maker.attempt(settings.quantise)
+    return Made(maker.bundle(trial.settings), trial, maker)
 
 
 def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
@@ -151,7 +148,7 @@ def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Genera
     search = Search(maker, notebook, maker.judge, deadline)
     finished = yield from search.run(candidates(settings.quantise, len(maker.pool)))
     best = search.best()
-    return Made(maker.bundle(best.settings), best, (), tuple(search.trials), finished, notebook)
+    return Made(maker.bundle(best.settings), best, maker, tuple(search.trials), finished, notebook)
 
 
 @dataclass

@@ -17,8 +17,8 @@ from wideresnet.graph.quantise import only_quantised, quantised_layers
 from wideresnet.records import LayerLoss
 from wideresnet.tasks.compare import deviation, divergence
 
-PICTURES = 100                                     # of the calibration's: those of the gate are for judging only
-BATCH = 20
+PICTURES = 64                                      # of the calibration's: those of the gate are for judging only
+BATCH = 16
 
 
 def layer_losses(
@@ -26,7 +26,7 @@ def layer_losses(
 ) -> Iterator[LayerLoss]:
     """The loss of everything that reads int8, in the order of the graph, as it is measured, but for the ``known``.
 
-    ``crops`` are RGB uint8 [S, S, 3]; the first hundred are used.
+    ``crops`` are RGB uint8 [S, S, 3]; the first 64 are used.
     """
     some = np.stack(crops[:PICTURES])
     model = onnx.ModelProto.FromString(reference.graph)

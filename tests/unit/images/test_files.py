@@ -90,6 +90,15 @@ def test_folders_are_listed_when_their_turn_comes(tmp_path, monkeypatch):
     assert len(listed) == 3
 
 
+def test_the_disk_is_not_asked_about_each_file(tmp_path, monkeypatch):
+    tree(tmp_path, *(f"{k}/{i}.png" for k in range(2) for i in range(50)))
+    asked = []
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **how: asked.append(path) or stat(path, **how))
+    assert len(list(find_pictures([tmp_path]))) == 100
+    assert len(asked) < 10
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may list everything")
 def test_a_folder_that_may_not_be_listed_is_yielded_itself(tmp_path):
     tree(tmp_path, "a/x.png", "b/y.png")

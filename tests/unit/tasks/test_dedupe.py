@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from wideresnet.records import Failure, Item, LabelScore, Prediction
-from wideresnet.tasks.dedupe import Answer, answer_once
+from wideresnet.tasks import dedupe
+from wideresnet.tasks.dedupe import REMEMBERED, Answer, answer_once, remembered_for
 
 
 class Network:
@@ -42,10 +43,13 @@ def files(folder: Path, contents: list[str]) -> list[Item]:
 
 @pytest.mark.parametrize("ahead", [1, 3, 16])
 @pytest.mark.parametrize("seed", range(5))
-def test_every_path_gets_the_answer_of_its_own_bytes_in_order(tmp_path: Path, ahead: int, seed: int) -> None:
+@pytest.mark.parametrize("remembered", [0, 1, 20])
+def test_every_path_gets_the_answer_of_its_own_bytes_in_order(
+    tmp_path: Path, ahead: int, seed: int, remembered: int
+) -> None:
     contents = random.Random(seed).choices("abcdefgh", k=60)
     network, items = Network(ahead), files(tmp_path, contents)
-    answers = list(answer_once(network, items, remembered=20, waiting=5))
+    answers = list(answer_once(network, items, remembered=remembered, waiting=5))
     assert [a.path for a in answers] == [item.path for item in items]
     assert [a.predictions[0].label for a in answers if isinstance(a, Prediction)] == contents
 
@@ -77,3 +81,30 @@ def test_what_cannot_be_read_fails_each_for_itself(tmp_path: Path) -> None:
     answers = list(answer_once(Network(), items))
     assert [type(a) for a in answers] == [Failure, Prediction, Failure]
     assert [a.path for a in answers] == [i.path for i in items]
+
+
+def test_failures_are_copied_too(tmp_path: Path) -> None:
+    def refuse(items: Iterator[Item]) -> Iterator[Answer]:
+        return (Failure(item.path, "no picture", "look at it") for item in items)
+
+    items = files(tmp_path, ["a", "a", "b", "a"])
+    assert list(answer_once(refuse, items)) == [Failure(item.path, "no picture", "look at it") for item in items]
+
+
+def test_a_file_is_read_once_and_a_large_one_does_not_wait_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dedupe, "HELD", 3)
+    items, handed = files(tmp_path, ["abc", "abcd"]), []
+
+    def keep(items: Iterator[Item]) -> Iterator[Answer]:
+        for item in items:
+            handed.append(item.source)
+            yield Failure(item.path, "")
+
+    list(answer_once(keep, items))
+    assert handed == [b"abc", items[1].source]
+
+
+def test_what_is_remembered_takes_no_more_memory_with_more_classes() -> None:
+    assert [remembered_for(k) for k in (1, 5, 10, 1000)] == [REMEMBERED, REMEMBERED, REMEMBERED // 2, REMEMBERED // 200]

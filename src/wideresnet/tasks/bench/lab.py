@@ -17,7 +17,7 @@ from wideresnet.tasks.bench.options import Asked, BenchSettings, Entry, entries
 from wideresnet.tasks.classify import pictures
 from wideresnet.tasks.compile import float_bundle, in_precision, noise
 
-CALIBRATION = 64                                   # pictures for an int8 graph that only has to be fast
+CALIBRATION = 16                                   # pictures for an int8 graph that only has to be fast
 
 
 @dataclass
