@@ -76,5 +76,6 @@ def _block(compiled: ov.CompiledModel, threads: int) -> Callable[[], float]:
         with ThreadPoolExecutor(threads) as pool:
             return sum(pool.map(rate, requests))
 
-    measure()                                      # the first product of a request packs its weights
+    for request in requests:                       # the first product of each packs its weights
+        request.infer([x], share_inputs=True)
     return measure
