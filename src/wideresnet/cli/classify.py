@@ -91,8 +91,8 @@ def classify(
     for path in paths:                             # before half a document stands on stdout
         if path != STDIN:
             refuse_missing(path)
-    if resume and _is_whole(output, paths):
-        return
+    if resume:
+        _end_if_whole(output, format, paths)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution)
     options, batch = EngineOptions(precision.value, threads), BATCH
     if len(paths) > 1 or paths[0].is_dir():
@@ -177,18 +177,19 @@ def _saying_how_to_go_on(journal: Journal) -> Iterator[None]:
         raise
 
 
-def _is_whole(output: Path | None, paths: list[Path]) -> bool:
-    """Whether there is nothing to resume because the file is there already; says so."""
+def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) -> None:
+    """Where the file is there already and nothing is left to resume: say so, and exit as its run did."""
     from wideresnet.report.journal import part_of
+    from wideresnet.report.written import any_failed
 
     if output is None:
         raise ConfigError("--resume needs the file that was being written", hint="name it with -o")
     if STDIN in paths:
         raise ConfigError("what came on stdin cannot be resumed", hint="name a file instead of -")
-    whole = output.exists() and not part_of(output).exists()
-    if whole:
+    if output.exists() and not part_of(output).exists():
+        failed = any_failed(output, format)
         typer.echo(f"{output} is whole; nothing is left to do", err=True)
-    return whole
+        raise typer.Exit(1 if failed else 0)
 
 
 def _items(paths: list[Path]) -> Iterator[Item]:
