@@ -197,6 +197,15 @@ def test_the_default_job_names_what_is_in_the_examples(wrn: Wrn) -> None:
     assert best["cat"] == "cat"
 
 
+def test_resuming_a_whole_file_ends_as_its_run_did(wrn: Wrn, tiny: Path, photos: Path) -> None:
+    arguments = ("classify", photos, "-m", tiny, "--format", "jsonl", "-o", "out", "--resume")
+    assert wrn(*arguments).code == 0
+    done = wrn(*arguments)
+    assert (done.code, done.err) == (0, "out is whole; nothing is left to do\n")
+    (photos / "broken.png").write_bytes(b"no picture")
+    assert [wrn(*arguments[:-1]).code, wrn(*arguments).code] == [1, 1]
+
+
 def test_only_the_same_command_is_gone_on_with(
     wrn: Wrn, tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

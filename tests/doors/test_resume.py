@@ -84,24 +84,21 @@ def stop_after(
 
 
 def test_interrupted_killed_and_resumed_the_file_is_the_one_of_an_undisturbed_run(tmp_path: Path) -> None:
-    prepare(tmp_path, 6000)                        # so many that no signal comes too late
+    prepare(tmp_path, 4000)                        # so many that no signal comes too late
     expected = whole(tmp_path, "csv")
     code, said = stop_after(start(tmp_path, "out", "csv"), 0, tmp_path, by=signal.SIGINT)
     assert code == 130
     assert b"stopped; what was answered is in out.part: --resume goes on" in said
     assert b"Traceback" not in said
     first = answers(tmp_path)
-    assert 0 < first < 6000
+    assert 0 < first < 4000
     assert stop_after(start(tmp_path, "out", "csv", "--resume"), 0, tmp_path, first)[0] == -signal.SIGKILL
-    assert first < answers(tmp_path) < 6000
+    assert first < answers(tmp_path) < 4000
     last = start(tmp_path, "out", "csv", "--resume")
     last.communicate()
     assert last.returncode == 1                    # some pictures failed, if perhaps in the earlier part
     assert content(tmp_path / "out", "csv") == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "photos", "tiny", "whole"]
-    again = start(tmp_path, "out", "csv", "--resume")
-    _, said = again.communicate()
-    assert (again.returncode, b"is whole" in said) == (1, True)
 
 
 @pytest.mark.slow
