@@ -48,7 +48,7 @@ def _gate(gate: GateReport | None) -> str:
     rows += [
         ("same answer as fp32", _percent(gate.agreement)),
         ("mean KL", f"{number(gate.mean_kl)} nats"),
-        ("pictures", f"{gate.n:,} of {gate.data}" + (f", {gate.failures} unreadable" if gate.failures else "")),
+        ("pictures", f"{gate.n:,} ({gate.data})" + (f", {gate.failures} unreadable" if gate.failures else "")),
         ("engine", f"{gate.engine.runtime} {gate.engine.version}, {gate.engine.precision}"),
     ]
     warning = "" if gate.kind == "accuracy" else paragraph(
