@@ -41,7 +41,17 @@ FastDecode = Annotated[
     bool, typer.Option("--fast-decode", help="Decode large JPEGs at a part of their size: sooner, not exact.")
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="With -o: go on where an interrupted run of the same command ended.")
+    bool,
+    typer.Option(
+        "--resume", help="With -o: go on where an interrupted run of the same command ended; once FILE is whole,"
+        " only exit as that run did."
+    ),
+]  # fmt: skip
+Dedupe = Annotated[
+    bool,
+    typer.Option(
+        "--dedupe", help="Answer files with the same bytes once; the last 100,000 are remembered, fewer above -k 5."
+    ),
 ]
 
 
@@ -71,7 +81,7 @@ def classify(
     batch_size: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: as tuned, or 8.")] = 0,
     ignore_exif: Annotated[bool, typer.Option("--ignore-exif", help="Do not turn photographs upright.")] = False,
     fast_decode: FastDecode = False,
-    dedupe: Annotated[bool, typer.Option("--dedupe", help="Answer files with the same bytes once.")] = False,
+    dedupe: Dedupe = False,
     resume: Resume = False,
 ) -> None:
     """Name what is in pictures. Unreadable ones are listed on stderr, and the exit code is 1.
