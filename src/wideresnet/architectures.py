@@ -136,7 +136,12 @@ class Architecture:
 
     def macs(self, size: int | None = None) -> int:
         """Multiply-accumulates of convolutions and classifier for one picture of ``size`` pixels a side."""
-        return sum(_layer_macs(layer, size or self.input_size) for layer in self.layers())
+        return sum(self.layer_macs(size).values())
+
+    def layer_macs(self, size: int | None = None) -> dict[str, int]:
+        """The same for each convolution and the classifier, by name."""
+        layers = (layer for layer in self.layers() if not isinstance(layer, Norm))
+        return {layer.name: _layer_macs(layer, size or self.input_size) for layer in layers}
 
     def thop_macs(self, size: int | None = None) -> int:
         """What the tool thop counts: ``macs`` + 4 × elements that pass a batch norm (the zoo's table)."""
@@ -274,12 +279,10 @@ def _layer_tensors(layer: Layer) -> dict[str, tuple[int, ...]]:
             return {f"{layer.name}.weight": (layer.c_out, layer.c_in), f"{layer.name}.bias": (layer.c_out,)}
 
 
-def _layer_macs(layer: Layer, size: int) -> int:
+def _layer_macs(layer: Conv | Linear, size: int) -> int:
     match layer:
         case Conv():
             return layer.c_in * layer.c_out * layer.kernel**2 * math.ceil(size / layer.reduction) ** 2
-        case Norm():
-            return 0
         case Linear():
             return layer.c_in * layer.c_out
 

@@ -61,6 +61,19 @@ except SystemExit as stop:
     assert not modules_after(code) & HEAVY
 
 
+def test_classifying_with_a_model_that_is_here_brings_no_downloads_and_no_onnx() -> None:
+    code = """
+import sys
+sys.argv = ["wrn", "classify", "examples/cat.png"]
+from wideresnet.cli.main import run
+try:
+    run()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+"""
+    assert not modules_after(code) & {"filelock", "onnx", "torch"}
+
+
 # Documents and code say the same
 
 

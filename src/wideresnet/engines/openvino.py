@@ -46,8 +46,8 @@ class OpenVinoEngine:
         self._streams = int(self._compiled.get_property("NUM_STREAMS"))
         # As many again wait their turn, so that no stream stands still while a batch is being made.
         self._requests = [self._compiled.create_infer_request() for _ in range(2 * self._streams)]
-        version, executed = ov.__version__.partition("-")[0], _executed(self._compiled)
-        self.info = EngineInfo("openvino", version, "CPU", executed, threads, self._streams)
+        version, precision = ov.__version__.partition("-")[0], executed(self._compiled)
+        self.info = EngineInfo("openvino", version, "CPU", precision, threads, self._streams)
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Engine``."""
@@ -89,14 +89,14 @@ def _finish(running: deque[tuple[ov.InferRequest, NDArray[np.uint8]]]) -> NDArra
     return logits
 
 
-def _executed(compiled: ov.CompiledModel) -> Precision:
-    """The precision in which most convolutions run, read from the executed graph."""
+def executed(compiled: ov.CompiledModel, kind: str = "Convolution") -> Precision:
+    """The precision in which most layers of a kind run, read from the executed graph; f32 when there are none."""
     found: Counter[str] = Counter()
     for node in compiled.get_runtime_model().get_ops():
         info = node.get_rt_info()
-        if "layerType" in info and info["layerType"].astype(str) == "Convolution":
+        if "layerType" in info and info["layerType"].astype(str) == kind:
             found[info["runtimePrecision"].astype(str)] += 1
-    return _PRECISIONS[found.most_common(1)[0][0]]
+    return _PRECISIONS[found.most_common(1)[0][0]] if found else "f32"
 
 
 def _last_line(error: Exception) -> str:

@@ -24,13 +24,7 @@ class PyTorchEngine:
     def __init__(
         self, graph: bytes, options: EngineOptions, architecture: Architecture, preprocess: Preprocess
     ) -> None:
-        try:
-            model = onnx.ModelProto.FromString(graph)
-        except Exception as error:                 # protobuf's DecodeError; protobuf comes without types
-            raise EngineError(f"PyTorch cannot open the graph: {error}") from error
-        tensors = read_graph(model, architecture)
-        self._model = create_model(architecture).eval()
-        self._model.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in tensors.items()})
+        self._model = open_module(graph, architecture)
         self._mean, self._std = (
             torch.tensor(values).view(3, 1, 1) for values in (preprocess.mean, preprocess.std)
         )
@@ -53,3 +47,18 @@ class PyTorchEngine:
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """See ``Engine``; one after the other."""
         return map(self, batches)
+
+
+def open_module(graph: bytes, architecture: Architecture) -> torch.nn.Module:
+    """The module of ``architecture`` in eval mode, with the weights of a float graph.
+
+    Raises EngineError for what is no graph, BundleError for a graph of something else.
+    """
+    try:
+        model = onnx.ModelProto.FromString(graph)
+    except Exception as error:                     # protobuf's DecodeError; protobuf comes without types
+        raise EngineError(f"PyTorch cannot open the graph: {error}") from error
+    module = create_model(architecture).eval()
+    tensors = read_graph(model, architecture)
+    module.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in tensors.items()})
+    return module

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,15 @@ EPSILON = 1e-5                                     # torch's BatchNorm2d default
 
 def scale_and_shift(tensors: Tensors, norm: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Batch norm ``norm`` as y = scale · x + shift; both float64 [C]."""
-    weight, bias, mean, variance = (
-        tensors[f"{norm}.{part}"].astype(np.float64) for part in ("weight", "bias", "running_mean", "running_var")
-    )
-    scale = weight / np.sqrt(variance + EPSILON)
+    return affine([tensors[f"{norm}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")])
+
+
+def affine(
+    norm: Sequence[NDArray[np.generic]], epsilon: float = EPSILON
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weight, bias, mean and variance [C] of a batch norm as y = scale · x + shift; both float64 [C]."""
+    weight, bias, mean, variance = (part.astype(np.float64) for part in norm)
+    scale = weight / np.sqrt(variance + epsilon)
     return scale, bias - mean * scale
 
 

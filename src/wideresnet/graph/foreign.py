@@ -18,7 +18,7 @@ from onnx import numpy_helper
 
 from wideresnet.architectures import ARCHITECTURES, Architecture, Conv, Norm, wrn
 from wideresnet.errors import BundleError
-from wideresnet.graph.fold import unfolded
+from wideresnet.graph.fold import EPSILON, affine, unfolded
 
 Array = NDArray[Any]
 
@@ -71,12 +71,12 @@ def _parts(graph: onnx.GraphProto) -> _Parts:
         known = [constants[name] for name in node.input if name in constants]
         attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
         if node.op_type == "Conv" and known:
-            affine = (np.ones(len(known[1])), known[1]) if len(known) > 1 else None
-            conv = _Conv(known[0], attributes.get("strides", [1])[0], affine)
+            bias = (np.ones(len(known[1])), known[1]) if len(known) > 1 else None
+            conv = _Conv(known[0], attributes.get("strides", [1])[0], bias)
             parts.convs.append(conv)
             by_output[node.output[0]] = conv
         elif node.op_type == "BatchNormalization" and len(known) == 4:
-            scale, shift = _affine(known, attributes.get("epsilon", 1e-5))
+            scale, shift = affine(known, attributes.get("epsilon", EPSILON))
             if before := by_output.get(node.input[0]):
                 before.affine = scale, shift + scale * (before.affine[1] if before.affine else 0)
             else:
@@ -99,13 +99,6 @@ def _constants(graph: onnx.GraphProto) -> dict[str, Array]:
         elif node.op_type == "Identity" and node.input[0] in found:
             found[node.output[0]] = found[node.input[0]]
     return found
-
-
-def _affine(norm: list[Array], epsilon: float) -> tuple[Array, Array]:
-    """Weight, bias, mean and variance of a batch norm as y = scale · x + shift, float64."""
-    weight, bias, mean, variance = (each.astype(np.float64) for each in norm)
-    scale = weight / np.sqrt(variance + epsilon)
-    return scale, bias - mean * scale
 
 
 def _candidates(parts: _Parts) -> Iterator[Architecture]:

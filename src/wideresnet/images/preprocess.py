@@ -18,7 +18,7 @@ from wideresnet.records import Preprocess
 MAX_RESIZED_PIXELS = 2**26
 # A JPEG may be decoded at a part of its size while its shorter side stays KEPT times the resize. For photographs
 # every value of the crop is then within TOLERANCE grey levels of the exact one, the mean difference within
-# MEAN_TOLERANCE (docs/decisions/0010). Full-contrast patterns of single pixels can be 16 levels off in the mean.
+# MEAN_TOLERANCE (docs/decisions/0011). Full-contrast patterns of single pixels can be 16 levels off in the mean.
 KEPT, TOLERANCE, MEAN_TOLERANCE = 2.5, 24, 2.0
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 

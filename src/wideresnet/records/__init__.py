@@ -39,6 +39,7 @@ from wideresnet.records.pictures import (
     Preprocess,
     ResizeMode,
 )
+from wideresnet.records.progress import Doing
 from wideresnet.records.speed import (
     BenchReport,
     BenchRow,
@@ -59,6 +60,7 @@ __all__ = [
     "Choice",
     "CompileReport",
     "Deviation",
+    "Doing",
     "EngineInfo",
     "Estimator",
     "EvalReport",

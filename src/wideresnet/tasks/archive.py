@@ -6,8 +6,9 @@ from pathlib import Path
 
 from wideresnet.data.cifar import CIFAR10, CIFAR100, CifarFormat
 from wideresnet.errors import DownloadError
+from wideresnet.weights.cache import cache_folder
 from wideresnet.weights.download import Progress, download
-from wideresnet.weights.store import cache_folder, mirrored, offline_mode
+from wideresnet.weights.store import mirrored, offline_mode
 
 URL = "https://www.cs.toronto.edu/~kriz"
 # As tensorflow-datasets and others list them; the files inside CIFAR-10's are checked once more when read.

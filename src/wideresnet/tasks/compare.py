@@ -15,18 +15,9 @@ from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.images.top_k import largest, softmax
 from wideresnet.machine import available_cpus
-from wideresnet.records import Batch, EngineInfo, GateReport, Item
+from wideresnet.records import Batch, Doing, EngineInfo, GateReport, Item
 
 BATCH = 64
-
-
-@dataclass(frozen=True)
-class Doing:
-    """What a long task is at: so many done of a total."""
-
-    what: str
-    done: int
-    total: int
 
 
 @dataclass

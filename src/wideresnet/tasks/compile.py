@@ -27,6 +27,7 @@ from wideresnet.images.loader import read_named_crop
 from wideresnet.records import (
     CompileReport,
     Deviation,
+    Doing,
     GateReport,
     Item,
     LayerLoss,
@@ -36,7 +37,7 @@ from wideresnet.records import (
     QuantiseSettings,
     Trial,
 )
-from wideresnet.tasks.compare import Doing, Judge, compare, deviation
+from wideresnet.tasks.compare import Judge, compare, deviation
 from wideresnet.tasks.gate import calibration_pool, gate_pictures, held_out
 from wideresnet.tasks.load import open_classifier
 from wideresnet.tasks.search import Notebook, Search, candidates

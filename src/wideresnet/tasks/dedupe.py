@@ -10,9 +10,9 @@ from pathlib import Path
 
 from wideresnet.errors import ImageError
 from wideresnet.images.decode import read_encoded
-from wideresnet.records import Failure, Item, Prediction
+from wideresnet.records import Item
+from wideresnet.report.answers import Answer
 
-Answer = Prediction | Failure
 REMEMBERED = 100_000                               # answers; the ones used longest ago are forgotten
 WAITING = 10_000                                   # copies in a row before one is answered anew
 HELD = 2**22                                       # bytes of a file that may wait in memory; larger ones are read again

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.errors import BundleError
-from wideresnet.records import LayerLoss, QuantiseSettings, Trial
+from wideresnet.records import Doing, LayerLoss, QuantiseSettings, Trial
 from wideresnet.report.save import save_text
-from wideresnet.tasks.compare import Doing, Judge, answers, judged
+from wideresnet.tasks.compare import Judge, answers, judged
 from wideresnet.tasks.sensitivity import ranked
 
 

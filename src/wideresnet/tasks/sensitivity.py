@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from wideresnet.architectures import Conv, Linear, get_architecture
+from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle
 from wideresnet.engines import open_engine
 from wideresnet.graph.quantise import only_quantised, quantised_layers
@@ -51,14 +50,10 @@ def ranked(layers: Sequence[LayerLoss]) -> list[LayerLoss]:
 
 def mac_shares(bundle: Bundle) -> dict[str, float]:
     """Each layer's share of the network's multiply-accumulates."""
-    architecture, side = get_architecture(bundle.card.architecture, bundle.card.classes), bundle.card.preprocess.crop
-    shapes, total = architecture.tensors(), architecture.macs(side)
-    positions = {
-        layer.name: math.ceil(side / layer.reduction) ** 2 if isinstance(layer, Conv) else 1
-        for layer in architecture.layers()
-        if isinstance(layer, Conv | Linear)
-    }
-    return {name: count * math.prod(shapes[f"{name}.weight"]) / total for name, count in positions.items()}
+    architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
+    counts = architecture.layer_macs(bundle.card.preprocess.crop)
+    total = sum(counts.values())
+    return {name: count / total for name, count in counts.items()}
 
 
 def _logits(bundle: Bundle, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from wideresnet.data.statistics import STATISTICS
 from wideresnet.errors import needs_extra
 from wideresnet.records import ModelCard, Preprocess
 from wideresnet.report.curves import draw_curves
+from wideresnet.report.save import save_text
 from wideresnet.tasks.load import CARD_KEY
 from wideresnet.weights.read import save_tensors
 
@@ -44,7 +44,7 @@ def run_training(recipe: Recipe, data: Path, run: Path) -> Iterator[Step | Epoch
     run.mkdir(parents=True, exist_ok=True)
     saved = load_checkpoint(run, recipe)           # another recipe's run is refused before anything is written
     log = saved.log if saved else []
-    _write(run / "recipe.toml", _toml(recipe))
+    save_text(run / "recipe.toml", _toml(recipe))
     for event in train(recipe, arrays, run):
         if isinstance(event, Epoch):
             log.append(asdict(event))
@@ -81,8 +81,8 @@ def save_result(recipe: Recipe, run: Path) -> Path:
 
 
 def _write_logs(recipe: Recipe, run: Path, log: list[dict[str, float]]) -> None:
-    _write(run / "log.jsonl", "".join(json.dumps(_without_nan(line)) + "\n" for line in log))
-    _write(run / "curves.html", draw_curves(f"{recipe.architecture} on {recipe.data}", log))
+    save_text(run / "log.jsonl", "".join(json.dumps(_without_nan(line)) + "\n" for line in log))
+    save_text(run / "curves.html", draw_curves(f"{recipe.architecture} on {recipe.data}", log))
 
 
 def _without_nan(line: dict[str, float]) -> dict[str, float]:
@@ -93,9 +93,3 @@ def _without_nan(line: dict[str, float]) -> dict[str, float]:
 def _toml(recipe: Recipe) -> str:
     """The recipe as TOML; JSON's strings, numbers and lists of them are TOML's too."""
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in recipe.model_dump(mode="json").items())
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)

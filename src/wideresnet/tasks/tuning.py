@@ -20,7 +20,7 @@ from wideresnet.engines import EngineOptions
 from wideresnet.machine import available_cpus, cpu_name
 from wideresnet.records import Tuning
 from wideresnet.report.save import save_text
-from wideresnet.weights.store import cache_folder
+from wideresnet.weights.cache import cache_folder
 
 # Untuned: with two streams, batches of 1 to 64 were equally fast on 32-pixel and 224-pixel networks.
 BATCH = 8

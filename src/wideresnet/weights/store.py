@@ -1,11 +1,10 @@
 """The file of a set of weights on this disk: from the cache, or downloaded once.
 
-    WRN_CACHE=DIR      where files are kept (else $XDG_CACHE_HOME/wideresnet, else ~/.cache/wideresnet)
     WRN_OFFLINE=1      never open a connection
     WRN_MIRROR=URL     take the publishers' files from here instead: replaces scheme and host of their URLs
 
-These, and ``HF_ENDPOINT`` for the hub (huggingface_hub reads it), are the only environment variables that
-``weights`` knows.
+These, ``WRN_CACHE`` (see ``cache``), and ``HF_ENDPOINT`` for the hub (huggingface_hub reads it), are the only
+environment variables that ``weights`` knows.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from wideresnet.errors import DownloadError
+from wideresnet.weights.cache import cache_folder
 from wideresnet.weights.catalogue import Weights
 from wideresnet.weights.download import PATIENT, Patience, Progress, download
 from wideresnet.weights.read import sha256_of
@@ -59,14 +59,6 @@ def fetch(
 def is_cached(weights: Weights, cache: Path | None = None) -> bool:
     """Whether ``fetch`` will find a file without a connection (its hash is not checked here)."""
     return any(place.exists() for place in _places(weights, cache or cache_folder()))
-
-
-def cache_folder() -> Path:
-    """Where downloaded weights are kept; it may not exist yet."""
-    if own := os.environ.get("WRN_CACHE"):
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "wideresnet"
 
 
 def fetch_from_hub(

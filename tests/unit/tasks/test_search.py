@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from wideresnet.errors import BundleError
-from wideresnet.records import EngineInfo, GateReport, Item, LayerLoss, QuantiseSettings, Trial
+from wideresnet.records import Doing, EngineInfo, GateReport, Item, LayerLoss, QuantiseSettings, Trial
 from wideresnet.tasks import search as searching
-from wideresnet.tasks.compare import Doing, Judge
+from wideresnet.tasks.compare import Judge
 from wideresnet.tasks.search import Notebook, Search, candidates, passed
 
 START = QuantiseSettings()

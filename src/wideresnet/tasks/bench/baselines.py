@@ -10,11 +10,11 @@ import openvino as ov
 
 from wideresnet.bundle import Bundle
 from wideresnet.engines import Engine, EngineOptions
+from wideresnet.engines.openvino import executed
 from wideresnet.errors import needs_extra
 from wideresnet.machine import available_cpus
 from wideresnet.records import EngineInfo
 from wideresnet.tasks.bench.options import COMPILED, EAGER, PLAIN_SCRIPT, STOCK
-from wideresnet.tasks.bench.peak import executed
 from wideresnet.tasks.bench.turns import Work
 
 
@@ -47,7 +47,7 @@ def stock_loop(bundle: Bundle, options: EngineOptions) -> tuple[EngineInfo, Work
         settings["NUM_STREAMS"] = options.streams
     compiled = ov.Core().compile_model(model, "CPU", settings)
     version, streams = ov.__version__.partition("-")[0], int(compiled.get_property("NUM_STREAMS"))
-    info = EngineInfo(STOCK, version, "CPU", executed(compiled, "Convolution"), threads, streams)
+    info = EngineInfo(STOCK, version, "CPU", executed(compiled), threads, streams)
     if options.hint == "latency":
         return info, _one_by_one(compiled)
     queue = ov.AsyncInferQueue(compiled)

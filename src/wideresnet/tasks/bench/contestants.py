@@ -16,7 +16,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.engines import ENGINES, Engine, open_engine
 from wideresnet.errors import ImageError
 from wideresnet.images.loader import read_named_crop
-from wideresnet.records import EngineInfo, Failure, Item, Prediction
+from wideresnet.records import EngineInfo, Failure, Item
 from wideresnet.report.journal import open_journal
 from wideresnet.tasks.bench.baselines import open_baseline, plain_script, stock_loop
 from wideresnet.tasks.bench.options import PLAIN_SCRIPT, STOCK, Entry, options_of
@@ -91,17 +91,12 @@ def _to_file(classifier: Classifier, entry: Entry, out: Path) -> Work:
     """What ``wrn classify -o FILE`` does."""
 
     def work(items: Iterator[Item], done: Callable[[], None]) -> None:
-        def watch() -> Iterator[Prediction]:
+        with open_journal(out, "jsonl", {}) as journal:
             for answer in classify(classifier, items, batch_size=entry.batch, reduced=entry.reduced):
                 if isinstance(answer, Failure):
                     # A refused picture costs next to nothing: its speed would be no speed.
                     raise ImageError(f"{answer.path}: {answer.error}", hint="measure with pictures that can be read")
                 done()
-                yield answer
-
-        out.unlink(missing_ok=True)
-        with open_journal(out, "jsonl", {}) as journal:
-            for answer in watch():
                 journal.add(answer)
 
     return work

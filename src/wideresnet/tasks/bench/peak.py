@@ -14,11 +14,11 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from wideresnet.engines.openvino import executed
 from wideresnet.records import Precision
 
 ROWS, SIDE = 512, 2048                             # [ROWS, SIDE] times [SIDE, SIDE]: 4.3 G operations
 SECONDS = 0.25                                     # a block: longer than the bursts a shared machine grants
-_PRECISIONS: dict[str, Precision] = {"f32": "f32", "bf16": "bf16", "f16": "f16", "u8": "int8", "i8": "int8"}
 
 
 def open_gemms(threads: int) -> dict[Precision, Callable[[], float]]:
@@ -50,15 +50,6 @@ def _product(*, int8: bool) -> ov.Model:
 def _quantised(x: ov.Node, low: float, high: float, levels: int) -> ov.Node:
     bounds = [ops.constant(np.float32(value)) for value in (low, high, low, high)]
     return ops.fake_quantize(x, *bounds, levels)
-
-
-def executed(compiled: ov.CompiledModel, kind: str) -> Precision:
-    """The precision in which the first layer of that kind runs; f32 when there is none."""
-    for node in compiled.get_runtime_model().get_ops():
-        info = node.get_rt_info()
-        if info["layerType"].astype(str) == kind:
-            return _PRECISIONS[info["runtimePrecision"].astype(str)]
-    return "f32"
 
 
 def _block(compiled: ov.CompiledModel, threads: int) -> Callable[[], float]:

@@ -8,22 +8,13 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from wideresnet.records import Peak, Precision
+from wideresnet.records import Doing, Peak, Precision
 from wideresnet.tasks.bench.contestants import Contestant
 from wideresnet.tasks.bench.options import BenchSettings
 from wideresnet.tasks.bench.turns import Allowance, Summary, Turn, summarise, take_turn, take_turns
 
 WARM_UP = 0.2                                      # of a turn
 REST = 0.1                                         # seconds between turns
-
-
-@dataclass(frozen=True)
-class Step:
-    """Progress: ``done`` of ``total``, and what is being done."""
-
-    done: int
-    total: int
-    what: str
 
 
 @dataclass(frozen=True)
@@ -36,12 +27,12 @@ class Results:
 
 def race(
     contestants: Sequence[Contestant], gemms: Mapping[Precision, Callable[[], float]], settings: BenchSettings
-) -> Generator[Step, None, Results]:
+) -> Generator[Doing, None, Results]:
     """Warm up, then a turn each in every round; yields progress, returns the results."""
     allowance, rounds = turn_of(settings)
     warm = Allowance(max(1.0, WARM_UP * allowance.count), WARM_UP * allowance.seconds)
     for index, each in enumerate(contestants):
-        yield Step(index, len(contestants), f"warming up {each.entry.name}")
+        yield Doing(f"warming up {each.entry.name}", index, len(contestants))
         _turn(each, warm)
     players: list[Callable[[], Turn | float]] = [partial(_turn, each, allowance) for each in contestants]
     players += gemms.values()
@@ -49,7 +40,7 @@ def race(
     brought: list[list[Turn | float]] = [[] for _ in players]
     for index, result in take_turns(players, rounds, REST):
         brought[index].append(result)
-        yield Step(sum(map(len, brought)), rounds * len(players), names[index])
+        yield Doing(names[index], sum(map(len, brought)), rounds * len(players))
     summaries = [summarise([t for t in turns if isinstance(t, Turn)]) for turns in brought[: len(contestants)]]
     best = [max(block for block in blocks if isinstance(block, float)) for blocks in brought[len(contestants) :]]
     found = dict(zip(gemms, best, strict=True))

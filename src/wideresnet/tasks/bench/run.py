@@ -14,14 +14,14 @@ from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle
 from wideresnet.errors import EngineError
 from wideresnet.machine import available_cpus, machine_facts
-from wideresnet.records import BenchReport, BenchRow, EngineInfo, Peak, Profile, Tuning
+from wideresnet.records import BenchReport, BenchRow, Doing, EngineInfo, Peak, Profile, Tuning
 from wideresnet.tasks.bench.contestants import pixels
 from wideresnet.tasks.bench.lab import Lab
 from wideresnet.tasks.bench.options import BenchSettings, Entry, options_of
 from wideresnet.tasks.bench.peak import open_gemms
 from wideresnet.tasks.bench.probe import Start, cold_start, memory_mb
 from wideresnet.tasks.bench.profile import profile_layers, profile_stages
-from wideresnet.tasks.bench.race import Step, race, turn_of
+from wideresnet.tasks.bench.race import race, turn_of
 from wideresnet.tasks.bench.tune import tune
 from wideresnet.tasks.bench.turns import Summary, Turn, peak_share, summarise, take_turns
 from wideresnet.tasks.load import open_classifier
@@ -30,7 +30,7 @@ from wideresnet.tasks.tuning import save_tuning
 FEW = 50                                           # pictures for what needs only some
 
 
-def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Iterator[Step | BenchReport]:
+def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Iterator[Doing | BenchReport]:
     """Measure ``bundles`` as ``settings`` says; yields progress, at last the report.
 
     What one contestant cannot do (a precision, an extra that is not installed) is in the report. Raises
@@ -53,14 +53,14 @@ def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Iterator[Step |
         yield BenchReport(machine, _conditions(lab), peak, tuple(rows), tuple(profiles), tuple(tuned), lab.skipped)
 
 
-def _race(lab: Lab, asked: Sequence[Entry]) -> Generator[Step, None, tuple[Peak, list[BenchRow]]]:
+def _race(lab: Lab, asked: Sequence[Entry]) -> Generator[Doing, None, tuple[Peak, list[BenchRow]]]:
     """Everything that runs in this process, side by side; then the memory of each, in a process of its own."""
     contestants = lab.open(asked)
     gemms = open_gemms(max(lab.settings.threads) or available_cpus())
     results = yield from race(contestants, gemms, lab.settings)
     rows = []
     for index, (each, summary) in enumerate(zip(contestants, results.summaries, strict=True)):
-        yield Step(index, len(contestants), f"memory of {each.entry.name}")
+        yield Doing(f"memory of {each.entry.name}", index, len(contestants))
         row = _row(lab, each.entry, each.info, summary, results.peak)
         try:
             rss = memory_mb(each.entry, lab.on_disk(each.entry), lab.paths(FEW))
@@ -70,29 +70,29 @@ def _race(lab: Lab, asked: Sequence[Entry]) -> Generator[Step, None, tuple[Peak,
     return results.peak, rows
 
 
-def _starts(lab: Lab, asked: Sequence[Entry]) -> Generator[Step, None, list[BenchRow]]:
+def _starts(lab: Lab, asked: Sequence[Entry]) -> Generator[Doing, None, list[BenchRow]]:
     """Cold starts, without and (OpenVINO) with its folder of compiled models; they take turns too."""
     cache = lab.folder / "compiled"
     runs = [(entry, where) for entry in asked for where in (None, cache) if not where or entry.engine == "openvino"]
     players = [partial(cold_start, entry, lab.on_disk(entry), lab.paths(1), where) for entry, where in runs]
     for index, player in enumerate(players):       # fills the caches: of compiled models, and of the disk
-        yield Step(index, len(players), f"first start of {runs[index][0].name}")
+        yield Doing(f"first start of {runs[index][0].name}", index, len(players))
         player()
     _, rounds = turn_of(lab.settings)
     brought: list[list[Start]] = [[] for _ in runs]
     for index, start in take_turns(players, rounds):
         brought[index].append(start)
-        yield Step(sum(map(len, brought)), rounds * len(runs), runs[index][0].name)
+        yield Doing(runs[index][0].name, sum(map(len, brought)), rounds * len(runs))
     return [_start_row(lab, entry, where, starts) for (entry, where), starts in zip(runs, brought, strict=True)]
 
 
-def _profiles(lab: Lab, asked: Sequence[Entry]) -> Generator[Step, None, list[Profile]]:
+def _profiles(lab: Lab, asked: Sequence[Entry]) -> Generator[Doing, None, list[Profile]]:
     """One of each model and precision that ran in OpenVINO."""
     found: dict[tuple[str, str], Profile] = {}
     for entry in asked:
         if entry.engine != "openvino" or (entry.model, entry.precision) in found or entry.name in lab.skipped:
             continue
-        yield Step(len(found), len(asked), f"profile of {entry.model} in {entry.precision}")
+        yield Doing(f"profile of {entry.model} in {entry.precision}", len(found), len(asked))
         bundle, options = lab.model(entry), options_of(replace(entry, sync=True, streams=0))
         classifier = open_classifier(bundle, "openvino", options)
         found[entry.model, entry.precision] = Profile(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -17,11 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle
 from wideresnet.engines import EngineOptions
+from wideresnet.engines.pytorch import open_module
 from wideresnet.errors import EngineError
-from wideresnet.graph import read_graph
 from wideresnet.images.preprocess import preprocess_picture
 from wideresnet.machine import available_cpus
-from wideresnet.models import create_model
 from wideresnet.records import EngineInfo, Item, Precision, Preprocess
 from wideresnet.tasks.bench.turns import Work
 
@@ -112,11 +110,7 @@ def plain_script(bundle: Bundle, batch: int, threads: int, out: Path) -> tuple[E
 
 
 def _module(bundle: Bundle) -> torch.nn.Module:
-    architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
-    tensors = read_graph(onnx.ModelProto.FromString(bundle.graph), architecture)
-    model = create_model(architecture).eval()
-    model.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in tensors.items()})
-    return model
+    return open_module(bundle.graph, get_architecture(bundle.card.architecture, bundle.card.classes))
 
 
 def _normalised(x: torch.Tensor, spec: Preprocess) -> torch.Tensor:

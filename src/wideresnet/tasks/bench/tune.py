@@ -9,15 +9,15 @@ from pathlib import Path
 
 from wideresnet.bundle import Bundle
 from wideresnet.machine import available_cpus
-from wideresnet.records import Tuning
+from wideresnet.records import Doing, Tuning
 from wideresnet.tasks.bench.contestants import open_contestant
 from wideresnet.tasks.bench.options import BenchSettings, entries
-from wideresnet.tasks.bench.race import Step, race
+from wideresnet.tasks.bench.race import race
 
 CLOSE = 0.97                                       # of the best speed is as good: noise is no reason
 
 
-def tune(bundle: Bundle, settings: BenchSettings, folder: Path) -> Generator[Step, None, Tuning]:
+def tune(bundle: Bundle, settings: BenchSettings, folder: Path) -> Generator[Doing, None, Tuning]:
     """Yields progress, returns the fastest setting; of those about as fast, the smallest batch, streams, threads."""
     grid = entries(bundle.card.name, bundle.card.precision, _grid(settings))
     contestants = [open_contestant(entry, bundle, [], folder) for entry in grid]

@@ -1,0 +1,17 @@
+"""The folder for what need not be fetched or measured twice. Apart from ``store``, which brings downloads.
+
+    WRN_CACHE=DIR      where it is (else $XDG_CACHE_HOME/wideresnet, else ~/.cache/wideresnet)
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights and tunings are kept; it may not exist yet."""
+    if own := os.environ.get("WRN_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "wideresnet"
