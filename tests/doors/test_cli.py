@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
 import wideresnet
-from fakes import FakeEngine, tiny_bundle, tiny_cifar_archive
-from wideresnet.bundle import read_bundle, write_bundle
-from wideresnet.cli.main import run
+from doors import Wrn
+from fakes import FakeEngine, tiny_cifar_archive
+from wideresnet.bundle import read_bundle
 from wideresnet.data import open as opening
 from wideresnet.data.cifar import read_cifar10
 from wideresnet.errors import EngineError
@@ -35,58 +32,6 @@ learning_rate = 0.05
 ema = 0.5
 sizes = [[0, 16]]
 """
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Wrn = Callable[..., Done]
-
-
-@pytest.fixture
-def wrn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Wrn:
-    """The command, run in this process from an empty folder and without a connection."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WRN_OFFLINE", "1")
-    monkeypatch.setenv("WRN_CACHE", str(tmp_path / "cache"))
-
-    def call(*arguments: str | Path, stdin: bytes = b"") -> Done:
-        monkeypatch.setattr(sys, "argv", ["wrn", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as stopped:
-            run()
-        code = stopped.value.code
-        out, err = capsys.readouterr()
-        return Done(code if isinstance(code, int) else int(code is not None), out, err)
-
-    return call
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    write_bundle(tmp_path / "tiny", tiny_bundle())
-    return tmp_path / "tiny"
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Two pictures, one in a folder inside, and a file that is none."""
-    folder = tmp_path / "photos"
-    (folder / "inner").mkdir(parents=True)
-    Image.new("RGB", (40, 30), "red").save(folder / "a.png")
-    Image.new("RGB", (30, 40), "blue").save(folder / "inner" / "b.jpg")
-    (folder / "notes.txt").write_text("no picture")
-    return folder
 
 
 def python(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -304,7 +249,7 @@ def test_train_then_export_then_classify_and_evaluate(
     done = wrn("train", "short.toml", "--data", archive, "--set", "seed=3", "--format", "json")
     assert (done.code, done.json["run"], done.json["epochs"]) == (0, "runs/short", 2)
     written = {path.name for path in Path("runs/short").iterdir()}
-    assert written == {"recipe.toml", "checkpoint.pt", "log.jsonl", "curves.html", "model.safetensors"}
+    assert written == {"recipe.toml", "data.json", "checkpoint.pt", "log.jsonl", "curves.html", "model.safetensors"}
     assert [json.loads(line)["epoch"] for line in Path("runs/short/log.jsonl").read_text().splitlines()] == [0, 1]
 
     again = wrn("train", "runs/short/recipe.toml", "--data", archive, "-o", "runs/short")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,56 +17,249 @@ from wideresnet.cli.options import (
     Engine,
     EngineName,
     Format,
+    InferMode,
+    InferModeName,
     LabelsFile,
+    Lang,
+    Language,
     Model,
     Precision,
     Resolution,
     TextOrJson,
     Threads,
+    Transform,
     Weights,
 )
 from wideresnet.cli.output import locate, open_bundle, print_json, progress
+from wideresnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wideresnet.bundle import Bundle
+    from wideresnet.data.labelled import LabelledData
+    from wideresnet.engines import EngineOptions
+    from wideresnet.records import EvalReport, Failure, Item, Labels, Scored
+    from wideresnet.tasks.infer import InferMode as Mode
+    from wideresnet.tasks.load import ModelChoice
+
+EARLY = 1000                                       # pictures after which a wrong order of the labels is looked for
+
+Data = Annotated[
+    Path | None,
+    typer.Argument(help="Class folders, an index (.csv, .txt), a CIFAR archive, or the word cifar10 or cifar100."),
+]
+Page = Annotated[Path | None, typer.Option("--report", help="Write a page with plots and pictures (HTML).")]
+Scores = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write every picture's score here: .csv, .jsonl or .parquet.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="With -o: go on where an interrupted run of the same command ended.")
+]
+Shard = Annotated[str, typer.Option(help="i/n: every n-th picture from the i-th on; 'wrn merge' adds n reports up.")]
+Truth = Annotated[
+    Path | None, typer.Option("--truth", help="For a folder of pictures: the file that says the class of each.")
+]
+Results = Annotated[
+    Path | None, typer.Option("--results", help="Score this result.txt of the model zoo, and run nothing.")
+]
+Outputs = Annotated[
+    Path | None, typer.Option("--outputs", help="Score the arrays output_0 of a folder of .npz, and run nothing.")
+]
+AnyOrder = Annotated[
+    bool, typer.Option("--any-order", help="Report even where the labels seem to be in another order than the classes.")
+]
 
 
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="Class folders, a CIFAR archive, or the word cifar10 or cifar100.")],
+    data: Data = None,
     model: Model = MODEL,
     weights: Weights = None,
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,
+    truth: Truth = None,
+    results: Results = None,
+    outputs: Outputs = None,
     resolution: Resolution = 0,
+    transform: Transform = None,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
     batch_size: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: as tuned, or 8.")] = 0,
+    infer_mode: InferMode = InferModeName.asynchronous,
+    shard: Shard = "",
+    output: Scores = None,
+    resume: Resume = False,
+    any_order: AnyOrder = False,
+    page: Page = None,
+    lang: Lang = Language.en,
     format: Format = TextOrJson.table,
 ) -> None:
     """Top-1 and top-5 accuracy on labelled pictures, by exact counting.
 
-    Example: wrn evaluate cifar10
+    Pictures that cannot be read are listed on stderr and counted apart; the exit code is then 1.
 
-    Example: wrn evaluate imagenet/val -m wide_resnet50_2.tv_in1k --format json
+    Example: wrn evaluate cifar10 --report cifar10.html
+
+    Example: wrn evaluate imagenet.csv -m wide_resnet50_2.tv_in1k -o scores.parquet --resume
+
+    Example: wrn evaluate imagenet.csv -m wide_resnet50_2.tv_in1k --shard 1/4 --format json > part1.json
+
+    Example: wrn evaluate --results result.txt -m wide_resnet50_2.tv_in1k
     """
-    from wideresnet.data.open import open_labelled
-    from wideresnet.report import document, text
-    from wideresnet.tasks.evaluate import empty_report, evaluate_batches
-    from wideresnet.tasks.load import ModelChoice, open_classifier
-    from wideresnet.tasks.tuning import for_many
+    from wideresnet.engines import EngineOptions
+    from wideresnet.tasks.load import ModelChoice
 
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution)
-    pictures = open_labelled(locate(data), bundle.labels)
-    options, batch = for_many(bundle, precision.value, threads)
-    classifier = open_classifier(bundle, engine, options)
-    report = empty_report(classifier, pictures)
-    with progress("pictures") as bars:
-        task = bars.add_task("evaluating", total=len(pictures.items))
-        for part in evaluate_batches(classifier, pictures, batch_size or batch):
-            report += part
-            bars.advance(task, part.n + len(part.failures))
+    choice = ModelChoice(model, weights, architecture, labels)
+    if results or outputs:
+        _refuse_running(output, resume, transform)
+        source = _of_others(choice, data, truth, results, outputs, shard)
+    else:
+        bundle = open_bundle(choice, resolution, transform)
+        pictures = _opened(data, bundle.labels, truth, shard)
+        how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value)
+        source = _of_network(bundle, pictures, how, output, resume)
+    report = _counted(source, output, any_order)
+    show(report, format, page, _named_in(lang, source.labels, source.known), source.items)
+    raise typer.Exit(1 if report.failures else 0)
+
+
+def show(
+    report: EvalReport, format: TextOrJson, page: Path | None, labels: Labels, sources: Mapping[str, Item]
+) -> None:
+    """Print a report, write its page, list its failures. ``sources``: the pictures by path, where they are known."""
+    from wideresnet.report import document, text
+
+    if page:
+        from wideresnet.report.evaluation import draw_evaluation
+        from wideresnet.report.save import save_text
+        from wideresnet.tasks.gallery import thumbnails
+
+        save_text(page, draw_evaluation(report, labels, thumbnails(report, sources)))
     if format is TextOrJson.json:
         print_json(document.of_evaluation(report))
     else:
         typer.echo(text.of_evaluation(report))
     for failure in report.failures:
         typer.echo(text.of_failure(failure), err=True)
-    raise typer.Exit(1 if report.failures else 0)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where answers come from, and what their report says besides the counts. ``present``: see ``Tally``."""
+
+    answers: Iterable[Scored | Failure]
+    blank: EvalReport
+    labels: Labels
+    known: str                                     # name of the label list
+    pictures: int
+    present: int
+    items: Mapping[str, Item]
+
+
+@dataclass(frozen=True)
+class _How:
+    """How a network is run; 0 pictures a batch: as tuned."""
+
+    engine: str
+    options: EngineOptions
+    batch_size: int
+    mode: Mode
+
+
+def _of_network(bundle: Bundle, data: LabelledData, how: _How, output: Path | None, resume: bool) -> _Source:
+    from wideresnet.tasks.evaluate import blank_report, masked_classes, score
+    from wideresnet.tasks.load import open_classifier
+    from wideresnet.tasks.recorded import score_into
+    from wideresnet.tasks.tuning import for_many
+
+    options, batch = for_many(bundle, how.options.precision, how.options.threads)
+    classifier, batch = open_classifier(bundle, how.engine, options), how.batch_size or batch
+    if output:
+        answers = score_into(output, classifier, data, batch, mode=how.mode, resume=resume)
+    elif resume:
+        raise ConfigError("--resume needs the file that was being written", hint="name it with -o")
+    else:
+        answers = score(classifier, data, batch, mode=how.mode)
+    blank, items = blank_report(classifier, data), {item.path: item for item in data.items}
+    return _Source(answers, blank, bundle.labels, bundle.card.labels_name, len(items), masked_classes(data), items)
+
+
+def _of_others(
+    choice: ModelChoice, data: Path | None, truth: Path | None, results: Path | None, outputs: Path | None, shard: str
+) -> _Source:
+    """Answers that were made elsewhere: ``results`` or ``outputs``."""
+    from wideresnet.data.results import read_results
+    from wideresnet.records import EvalReport
+    from wideresnet.tasks.describe import labels_of
+    from wideresnet.tasks.evaluate import masked_classes
+    from wideresnet.tasks.zoo import score_outputs, score_results
+
+    labels, known = labels_of(choice)
+    pictures = _opened(data, labels, truth, shard) if data or outputs else None
+    name = pictures.name if pictures else str(results)
+    blank, answers = EvalReport(f"answers in {results or outputs}", name, None, 0, 0, 0), None
+    if results:
+        read = read_results(results)
+        if read.doubled:
+            typer.echo(f"{read.doubled} lines of {results} stand there twice and count once", err=True)
+        blank = replace(blank, known=min(5, read.known, len(labels.names)))
+        answers = score_results(read, labels, pictures)
+    elif outputs and pictures:
+        answers = score_outputs(outputs, pictures)
+    items = {item.path: item for item in pictures.items} if pictures else {}
+    count = len(items) if pictures else len(read.answers)
+    present = masked_classes(pictures) if pictures else 0
+    return _Source(answers or (), blank, labels, known, count, present, items)
+
+
+def _opened(data: Path | None, labels: Labels, truth: Path | None, shard: str) -> LabelledData:
+    from wideresnet.data.open import open_labelled
+
+    if data is None:
+        raise ConfigError("no labelled pictures are named", hint="such as a folder with one folder a class")
+    pictures = open_labelled(locate(data), labels, ground_truth=truth)
+    return pictures.part(shard) if shard else pictures
+
+
+def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalReport:
+    """The report, with a bar while it is made. An order of labels that cannot be right ends it early."""
+    from wideresnet.report.scores import read_scores
+    from wideresnet.tasks.order import refuse_wrong_order
+    from wideresnet.tasks.tally import Tally, tally
+
+    counts = Tally(source.present)
+    with progress("pictures") as bars, _saying_how_to_go_on(output):
+        task = bars.add_task("evaluating", total=source.pictures)
+        for answer in source.answers:
+            counts.add(answer)
+            bars.advance(task)
+            if counts.n == EARLY and not any_order:
+                refuse_wrong_order(counts.report(source.blank), source.labels)
+    report = tally(read_scores(output), source.blank, source.present) if output else counts.report(source.blank)
+    if not any_order:
+        refuse_wrong_order(report, source.labels)
+    return report
+
+
+def _named_in(lang: Language, labels: Labels, known: str) -> Labels:
+    from wideresnet.data.labels import translated
+
+    return translated(labels, lang.value, known)
+
+
+def _refuse_running(output: Path | None, resume: bool, transform: object) -> None:
+    if output or resume or transform:
+        raise ConfigError(
+            "-o, --resume and --transform are for a network that runs",
+            hint="with --results and --outputs the answers are there already",
+        )
+
+
+@contextmanager
+def _saying_how_to_go_on(output: Path | None) -> Iterator[None]:
+    """One line on stderr when Ctrl-C ends a run that can go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if output:
+            typer.echo(f"stopped; the scores so far are kept beside {output}: --resume goes on", err=True)
+        raise

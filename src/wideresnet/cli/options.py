@@ -46,6 +46,26 @@ class TextOrJson(StrEnum):
     json = "json"
 
 
+class Language(StrEnum):
+    """The languages that class names come in."""
+
+    en = "en"
+    zh = "zh"
+
+
+class InferModeName(StrEnum):
+    """Whether pictures are read while the network works."""
+
+    sync = "sync"
+    asynchronous = "async"
+
+
+class TransformName(StrEnum):
+    """What a network is shown other than its card says."""
+
+    zoo = "zoo"
+
+
 MODEL = "wrn_16_4.cifar10"
 
 Model = Annotated[
@@ -58,12 +78,21 @@ ArchitectureName = Annotated[
     str | None, typer.Option("--architecture", help="For a weights file that does not show it.")
 ]
 LabelsFile = Annotated[Path | None, typer.Option("--labels", help="For a weights file: names, one a line.")]
+Lang = Annotated[Language, typer.Option("--lang", help="Language of class names; labels of one's own have but one.")]
 EngineName = Annotated[Engine, typer.Option("--engine", help="The runtime.")]
 Precision = Annotated[
     Arithmetic, typer.Option("--precision", help="Arithmetic of the convolutions; what ran is reported.")
 ]
 Resolution = Annotated[
     int, typer.Option(min=0, help="Show it pictures of so many pixels a side; 0: as its card says.")
+]
+InferMode = Annotated[
+    InferModeName,
+    typer.Option("--infer-mode", help="sync: one batch after another; async: read the next ones meanwhile."),
+]
+Transform = Annotated[
+    TransformName | None,
+    typer.Option("--transform", help="zoo: squashed to 256 by OpenCV's bilinear, centre 224, as the model zoo does."),
 ]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="0: every CPU this process may use.")]
 Format = Annotated[TextOrJson, typer.Option("--format", help="json: one document on stdout, nothing else there.")]

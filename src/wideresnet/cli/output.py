@@ -65,10 +65,11 @@ def locate(data: Path) -> Path:
         return locate_data(data, show)
 
 
-def open_bundle(choice: ModelChoice, resolution: int = 0) -> Bundle:
+def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None = None) -> Bundle:
     """The chosen model, downloaded if need be; says on stderr what a bare name became.
 
-    ``resolution``: to be shown crops of so many pixels; 0: as its card says.
+    ``resolution``: to be shown crops of so many pixels; 0: as its card says. ``transform`` "zoo": to be shown
+    pictures as the model zoo does.
     """
     from wideresnet.tasks.load import load_bundle
 
@@ -80,4 +81,8 @@ def open_bundle(choice: ModelChoice, resolution: int = 0) -> Bundle:
         from wideresnet.tasks.compile import float_bundle, seen_as
 
         bundle = float_bundle(seen_as(bundle, bundle.card.preprocess.at(resolution)))
+    if transform:
+        from wideresnet.tasks.zoo import zoo_transform
+
+        bundle = zoo_transform(bundle)
     return bundle

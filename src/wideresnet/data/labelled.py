@@ -2,16 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 
+import numpy as np
+
+from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import Item
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledData:
-    """A labelled set: every item's ``label`` is a class index in 0 .. classes - 1."""
+    """A labelled set, or a part of one: every item's ``label`` is a class index in 0 .. classes - 1."""
 
     name: str                                      # of the set, for reports: "cifar10 test"
     items: Sequence[Item]
     classes: int                                   # of the label list: a subset keeps its 1000
+    shard: str = ""                                # "2/4": which part of ``whole`` this is
+    whole: LabelledData | None = None
+
+    @cached_property
+    def present(self) -> tuple[int, ...]:
+        """The classes that the whole set holds pictures of, ascending."""
+        return tuple(sorted({item.label for item in (self.whole or self).items if item.label is not None}))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the whole set: every picture's name, label and size in order; of arrays their pixels too."""
+        digest = hashlib.sha256()
+        for item in (self.whole or self).items:
+            digest.update(f"{Path(item.path).name}\t{item.label}\t".encode("utf-8", "surrogateescape"))
+            digest.update(_content(item))
+        return digest.hexdigest()
+
+    def part(self, shard: str) -> LabelledData:
+        """Every n-th picture from the i-th on, for ``shard`` = "i/n", i from 1: together they are the whole.
+
+        Raises ConfigError for another text, and DataError where the part would be empty.
+        """
+        first, sign, count = shard.partition("/")
+        if not (sign and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+            raise ConfigError(f"a shard is i/n with i from 1 to n, got {shard!r}", hint="the second of four is 2/4")
+        items = self.items[int(first) - 1 :: int(count)]
+        if not items:
+            raise DataError(f"{self.name} has {len(self.items)} pictures: nothing is left for shard {shard}")
+        return replace(self, items=items, shard=f"{int(first)}/{int(count)}", whole=self)
+
+
+def _content(item: Item) -> bytes:
+    if isinstance(item.source, np.ndarray):
+        return np.ascontiguousarray(item.source).tobytes()
+    try:
+        return str(item.source.stat().st_size if isinstance(item.source, Path) else len(item.source)).encode()
+    except OSError:                                # a failure of the evaluation, not of this
+        return b"-"

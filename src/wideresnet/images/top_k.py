@@ -25,18 +25,23 @@ def top_k(logits: NDArray[np.float32], labels: Labels, k: int) -> list[tuple[Lab
             f"logits of shape {list(logits.shape)} do not fit {len(labels.names)} labels",
             hint="the labels belong to another network",
         )
-    if not np.isfinite(logits).all():
-        rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-        raise EngineError(
-            f"logits are not finite for {len(rows)} of {len(logits)} pictures",
-            hint="the weights are damaged, or the precision overflows: try f32",
-        )
+    refuse_infinite(logits)
     best = largest(logits, k)
     probabilities = np.take_along_axis(softmax(logits), best, axis=1)
     return [
         tuple(LabelScore(i, labels.names[i], p) for i, p in zip(indices, scores, strict=True))
         for indices, scores in zip(best.tolist(), probabilities.tolist(), strict=True)
     ]
+
+
+def refuse_infinite(logits: NDArray[np.float32]) -> None:
+    """Raises EngineError for logits [N, C] that are nan or infinite."""
+    if not np.isfinite(logits).all():
+        rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        raise EngineError(
+            f"logits are not finite for {len(rows)} of {len(logits)} pictures",
+            hint="the weights are damaged, or the precision overflows: try f32",
+        )
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

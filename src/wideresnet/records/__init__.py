@@ -5,11 +5,17 @@ Fractions are fractions (0.785) here; only ``report`` turns them into percent.
 
 from wideresnet.records.accuracy import (
     EngineInfo,
-    EvalReport,
     Measured,
     Precision,
     Published,
     wilson_interval,
+)
+from wideresnet.records.comparison import (
+    ClassChange,
+    ComparisonReport,
+    Flip,
+    mcnemar,
+    paired_interval,
 )
 from wideresnet.records.compilation import (
     CompileReport,
@@ -19,6 +25,28 @@ from wideresnet.records.compilation import (
     LayerLoss,
     QuantiseSettings,
     Trial,
+)
+from wideresnet.records.evaluation import (
+    BILLION,
+    BINS,
+    Bin,
+    ClassCounts,
+    Conditions,
+    Confusion,
+    EvalReport,
+    Example,
+    Masked,
+    Scored,
+    by_path,
+    most_frequent,
+    surest,
+)
+from wideresnet.records.insight import (
+    Box,
+    ClassMap,
+    Embedding,
+    EmbedReport,
+    Explanation,
 )
 from wideresnet.records.models import (
     ModelCard,
@@ -49,23 +77,44 @@ from wideresnet.records.speed import (
     Profile,
     Tuning,
 )
+from wideresnet.records.verification import (
+    Allowed,
+    Target,
+    Verification,
+)
 
 __all__ = [
+    "BILLION",
+    "BINS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "RGB",
+    "Allowed",
     "Batch",
     "BenchReport",
     "BenchRow",
+    "Bin",
+    "Box",
     "Choice",
+    "ClassChange",
+    "ClassCounts",
+    "ClassMap",
+    "ComparisonReport",
     "CompileReport",
+    "Conditions",
+    "Confusion",
     "Deviation",
     "Doing",
+    "EmbedReport",
+    "Embedding",
     "EngineInfo",
     "Estimator",
     "EvalReport",
+    "Example",
     "Exif",
+    "Explanation",
     "Failure",
+    "Flip",
     "GateReport",
     "Interpolation",
     "Item",
@@ -73,6 +122,7 @@ __all__ = [
     "Labels",
     "LayerLoss",
     "LayerTime",
+    "Masked",
     "Measured",
     "ModelCard",
     "ModelInfo",
@@ -84,7 +134,15 @@ __all__ = [
     "Published",
     "QuantiseSettings",
     "ResizeMode",
+    "Scored",
+    "Target",
     "Trial",
     "Tuning",
+    "Verification",
+    "by_path",
+    "mcnemar",
+    "most_frequent",
+    "paired_interval",
+    "surest",
     "wilson_interval",
 ]

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from wideresnet.records.pictures import Failure
-
 Precision = Literal["f32", "bf16", "f16", "int8"]
 
 
@@ -42,47 +40,6 @@ class Measured:
     correct5: int
     engine: str
     precision: str
-
-
-@dataclass(frozen=True)
-class EvalReport:
-    """Counts of one evaluation. Reports over disjoint pictures add up exactly with ``+``."""
-
-    model: str
-    data: str
-    engine: EngineInfo
-    n: int                                         # pictures answered; failures are not among them
-    correct1: int
-    correct5: int
-    failures: tuple[Failure, ...] = ()
-    seconds: float = 0.0
-
-    def __add__(self, other: EvalReport) -> EvalReport:
-        return EvalReport(
-            model=self.model,
-            data=self.data,
-            engine=self.engine,
-            n=self.n + other.n,
-            correct1=self.correct1 + other.correct1,
-            correct5=self.correct5 + other.correct5,
-            failures=self.failures + other.failures,
-            seconds=self.seconds + other.seconds,
-        )
-
-    @property
-    def top1(self) -> float:
-        """Share of answered pictures whose likeliest class is right; nan when there are none."""
-        return self.correct1 / self.n if self.n else math.nan
-
-    @property
-    def top5(self) -> float:
-        """Share of answered pictures whose five likeliest classes hold the right one."""
-        return self.correct5 / self.n if self.n else math.nan
-
-    @property
-    def interval95(self) -> tuple[float, float]:
-        """Wilson's 95 % score interval of ``top1``."""
-        return wilson_interval(self.correct1, self.n)
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import TextIO
 
 from wideresnet.errors import ConfigError
 from wideresnet.records import Failure, Prediction
 from wideresnet.report import document, text
+from wideresnet.report.sheet import PARQUET, Row, Sheet, TextFormat, csv_format
 
 Answer = Prediction | Failure
-FIELDS = ("path", "rank", "index", "label", "probability", "error", "hint")
-PARQUET = "parquet"
-
-
-@dataclass(frozen=True)
-class TextFormat:
-    """``head``, then each answer by its number (from 0), then ``tail``: the text of a whole file."""
-
-    head: str
-    one: Callable[[Answer, int], str]
-    tail: str
+COLUMNS = {"path": str, "rank": int, "index": int, "label": str, "probability": float, "error": str, "hint": str}
 
 
 def as_line(answer: Answer, _number: int) -> str:
     """A line a picture; failures are not among them (the door lists them on stderr)."""
     return text.of_prediction(answer) + "\n" if isinstance(answer, Prediction) else ""
+
+
+def as_zoo_lines(answer: Answer, _number: int) -> str:
+    """The model zoo's ``result.txt``: a line a class, counted from 0. Failures are not among them.
+
+    A line break in a path, which would end the line, becomes a space.
+    """
+    if isinstance(answer, Failure):
+        return ""
+    path = answer.path.replace("\n", " ").replace("\r", " ")
+    return "".join(
+        f"{path}: Relay top-{rank} id: {score.index}, prob: {score.probability:.8f}, class name: {score.label}\n"
+        for rank, score in enumerate(answer.predictions)
+    )
 
 
 def as_element(answer: Answer, number: int) -> str:
@@ -42,15 +45,8 @@ def as_json_line(answer: Answer, _number: int) -> str:
     return _json(answer) + "\n"
 
 
-def as_csv(answer: Answer, _number: int) -> str:
+def as_rows(answer: Answer) -> list[Row]:
     """A row a class and picture, likeliest first; a failure is one row with ``error`` and ``hint``."""
-    out = io.StringIO()
-    csv.DictWriter(out, FIELDS, lineterminator="\n").writerows(as_rows(answer))
-    return out.getvalue()
-
-
-def as_rows(answer: Answer) -> list[dict[str, object]]:
-    """The rows of CSV and Parquet, by ``FIELDS``; absent ones are empty."""
     if isinstance(answer, Failure):
         return [asdict(answer)]
     return [
@@ -63,8 +59,10 @@ TEXT_FORMATS = {
     "table": TextFormat("", as_line, ""),
     "json": TextFormat("[", as_element, "\n]\n"),
     "jsonl": TextFormat("", as_json_line, ""),
-    "csv": TextFormat(",".join(FIELDS) + "\n", as_csv, ""),
+    "csv": csv_format(COLUMNS, as_rows),
+    "zoo": TextFormat("", as_zoo_lines, ""),
 }
+ANSWERS = Sheet(TEXT_FORMATS, COLUMNS, as_rows)
 
 
 def write_answers(answers: Iterable[Answer], format: str, out: TextIO) -> None:

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from wideresnet.records import CompileReport, EvalReport, Failure, GateReport, ModelInfo, Prediction, Published, Trial
+from wideresnet.errors import DataError
+from wideresnet.records import (
+    CompileReport,
+    EvalReport,
+    Failure,
+    GateReport,
+    Masked,
+    ModelInfo,
+    Prediction,
+    Published,
+    Trial,
+    wilson_interval,
+)
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 def of_answer(answer: Prediction | Failure) -> dict[str, Any]:
@@ -14,22 +32,64 @@ def of_answer(answer: Prediction | Failure) -> dict[str, Any]:
 
 
 def of_evaluation(report: EvalReport) -> dict[str, Any]:
-    """Accuracies and interval in percent; ``precision`` is what was executed."""
+    """Accuracies and intervals in percent; ``precision`` is what was executed.
+
+    ``masked`` is null unless the data holds a subset of the network's classes. ``counts`` is the whole report as
+    it adds up: what ``read_evaluation`` reads.
+    """
+    engine, masked = report.engine, report.masked
     return {
+        "schema": 1,
         "model": report.model,
         "data": report.data,
         "top1": percent(report.top1),
         "top5": percent(report.top5),
         "n": report.n,
         "correct1": report.correct1,
-        "correct5": report.correct5,
+        "correct5": report.correct5 if report.known >= 5 else None,
         "failures": [asdict(failure) for failure in report.failures],
         "interval95": [percent(share) for share in report.interval95],
+        "interval95_top5": [percent(share) for share in report.interval95_top5],
+        "masked": _of_masked(masked, report.n) if masked else None,
+        "calibration_error": percent(report.calibration_error),
         "seconds": round(report.seconds, 3),
-        "engine": report.engine.runtime,
-        "engine_version": report.engine.version,
-        "threads": report.engine.threads,
-        "precision": report.engine.precision,
+        "engine": engine.runtime if engine else None,
+        "engine_version": engine.version if engine else None,
+        "threads": engine.threads if engine else None,
+        "precision": engine.precision if engine else None,
+        "shards": list(report.conditions.shards) if report.conditions else [],
+        "counts": asdict(report),
+    }
+
+
+def read_evaluation(path: Path) -> EvalReport:
+    """The report in a file that holds the document of ``of_evaluation``. Raises DataError for another file."""
+    try:
+        return _counts().validate_python(json.loads(path.read_text("utf-8", errors="replace"))["counts"])
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:       # pydantic's is a ValueError
+        raise DataError(
+            f"{path} holds no evaluation", hint="'wrn evaluate --format json' and 'wrn merge --format json' print one"
+        ) from error
+
+
+@cache
+def _counts() -> TypeAdapter[EvalReport]:
+    from pydantic import TypeAdapter  # whoever prints an answer starts sooner
+
+    return TypeAdapter(EvalReport)
+
+
+def _of_masked(masked: Masked, n: int) -> dict[str, Any]:
+    """Accuracies among the classes of the data only."""
+    return {
+        "classes": masked.classes,
+        "correct1": masked.correct1,
+        "correct5": masked.correct5,
+        "top1": percent(masked.correct1 / n),
+        "top5": percent(masked.correct5 / n),
+        "interval95": [percent(share) for share in wilson_interval(masked.correct1, n)],
     }
 
 

@@ -28,11 +28,13 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from wideresnet.errors import ConfigError
-from wideresnet.records import Failure, Item
-from wideresnet.report.answers import PARQUET, TEXT_FORMATS, Answer, as_rows
+from wideresnet.records import Failure, Item, Prediction, Scored
+from wideresnet.report.answers import ANSWERS
 from wideresnet.report.save import save_text
 from wideresnet.report.shards import Shards
+from wideresnet.report.sheet import PARQUET, Sheet
 
+Answer = Prediction | Scored | Failure
 DIGEST = 16                                        # bytes of a path's hash
 # A kill costs the work since the last checkpoint: a tenth of the run so far, and at most this much.
 CHECKPOINT_S = 5.0
@@ -64,6 +66,7 @@ class Journal:
     data: BinaryIO | None
     seen: BinaryIO
     shards: Shards | None
+    sheet: Sheet = ANSWERS
     seconds: float = CHECKPOINT_S
     begun: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
@@ -78,9 +81,9 @@ class Journal:
         """One more answer, in its format; on the disk at the next checkpoint."""
         self.torn = True
         if self.data is not None:
-            self._write(TEXT_FORMATS[self.format].one(answer, self.state.answers))
+            self._write(self.sheet.formats[self.format].one(answer, self.state.answers))
         if self.shards is not None:
-            self.shards.add(as_rows(answer))
+            self.shards.add(self.sheet.rows(answer))
         self.seen.write(digest(answer.path))
         self.state.answers += 1
         self.state.failures += isinstance(answer, Failure)
@@ -130,7 +133,7 @@ class Journal:
         if self.data is not None:
             self.checkpoint()
             self.torn = True                       # what follows is no answer
-            self._write(TEXT_FORMATS[self.format].tail)
+            self._write(self.sheet.formats[self.format].tail)
             _sync(self.data)
             self.state.whole = "data"
         if self.shards is not None:
@@ -169,13 +172,19 @@ class Journal:
 
 @contextmanager
 def open_journal(
-    file: Path, format: str, run: Mapping[str, Any], *, resume: bool = False, seconds: float = CHECKPOINT_S
+    file: Path,
+    format: str,
+    run: Mapping[str, Any],
+    *,
+    resume: bool = False,
+    sheet: Sheet = ANSWERS,
+    seconds: float = CHECKPOINT_S,
 ) -> Iterator[Journal]:
     """The journal of ``file``: new, or with ``resume`` where an earlier run of the same ``run`` ended.
 
-    ``run`` is whatever decides the answers, as JSON values. In place when the block ends; an exception in it
-    leaves the folder for another try. Raises ConfigError when an unfinished run is in the way or is another
-    one, and when the disk refuses.
+    ``sheet`` says how an answer is written. ``run`` is whatever decides the answers, as JSON values. In place when the
+    block ends; an exception in it leaves the folder for another try. Raises ConfigError when an unfinished run is in
+    the way or is another one, and when the disk refuses.
     """
     folder = part_of(file)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
@@ -188,7 +197,7 @@ def open_journal(
             ending.callback(Path(lock.lock_file).unlink, missing_ok=True)
             state = _begin(folder, json.loads(json.dumps({**run, "format": format})), resume)
             ending.callback(_remove_empty, folder, state)
-            journal = _open(file, format, state, seconds)
+            journal = _open(file, format, state, sheet, seconds)
             ending.callback(journal.close)
             yield journal
             journal.finish()
@@ -238,18 +247,18 @@ def _begin(folder: Path, run: dict[str, Any], resume: bool) -> State:
     return state
 
 
-def _open(file: Path, format: str, state: State, seconds: float) -> Journal:
+def _open(file: Path, format: str, state: State, sheet: Sheet, seconds: float) -> Journal:
     """Cut off what does not count, and write on after it."""
     folder = part_of(file)
     if state.whole:
-        return Journal(file, format, state, None, io.BytesIO(), None, seconds)
+        return Journal(file, format, state, None, io.BytesIO(), None, sheet, seconds)
     seen = _append(folder / "seen", DIGEST * state.answers)
     if format == PARQUET:
-        return Journal(file, format, state, None, seen, Shards(folder, state.shards), seconds)
+        return Journal(file, format, state, None, seen, Shards(folder, state.shards, sheet.columns), sheet, seconds)
     data = _append(folder / "data", state.size)
-    journal = Journal(file, format, state, data, seen, None, seconds)
+    journal = Journal(file, format, state, data, seen, None, sheet, seconds)
     if not state.size:
-        journal._write(TEXT_FORMATS[format].head)
+        journal._write(sheet.formats[format].head)
     return journal
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from wideresnet.errors import needs_extra
-from wideresnet.report.answers import FIELDS
+from wideresnet.report.sheet import Row
 
 PIECE = 8192                                       # rows in memory, as Python objects
 ROWS = 65536                                       # of a group in the finished file
@@ -16,18 +17,18 @@ ROWS = 65536                                       # of a group in the finished 
 class Shards:
     """Rows on their way into ``folder``; ``count`` pieces there count, what lies beyond is written over."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, columns: Mapping[str, type]) -> None:
         with needs_extra("writing Parquet", "parquet"):
             import pyarrow as pa
             import pyarrow.parquet as pq
         self._pa, self._pq = pa, pq
-        kinds = (pa.string(), pa.int32(), pa.int32(), pa.string(), pa.float64(), pa.string(), pa.string())
-        self._schema = pa.schema(list(zip(FIELDS, kinds, strict=True)))
+        kinds = {str: pa.string(), int: pa.int32(), float: pa.float64()}
+        self._schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
         self._folder, self._count = folder, count
-        self._rows: list[dict[str, object]] = []
+        self._rows: list[Row] = []
 
-    def add(self, rows: list[dict[str, object]]) -> None:
-        """Rows with the keys of ``FIELDS``; absent ones are null. Bytes of a path that are no UTF-8 become U+FFFD."""
+    def add(self, rows: list[Row]) -> None:
+        """Rows with the columns as keys; absent ones are null. Bytes of a path that are no UTF-8 become U+FFFD."""
         self._rows += ({**row, "path": _utf8(str(row["path"]))} for row in rows)
         if len(self._rows) >= PIECE:
             self.flush()

@@ -16,6 +16,7 @@ from wideresnet.records import (
     Prediction,
     Preprocess,
     QuantiseSettings,
+    wilson_interval,
 )
 
 RULES = (
@@ -37,18 +38,41 @@ def of_failure(failure: Failure) -> str:
 
 
 def of_evaluation(report: EvalReport) -> str:
-    """A report in four lines, with the conditions it holds under."""
-    low, high = report.interval95
-    engine = report.engine
+    """A report in a few lines, with the conditions it holds under."""
+    n, conditions = report.n, report.conditions
     lines = [
         f"{report.model} on {report.data}",
-        f"  top-1  {100 * report.top1:.3f} %   ({report.correct1} of {report.n};"
-        f" 95 % interval {100 * low:.2f} to {100 * high:.2f})",
-        f"  top-5  {100 * report.top5:.3f} %   ({report.correct5} of {report.n})",
-        f"  {report.seconds:.1f} s with {engine.runtime} {engine.version}, {engine.precision},"
-        f" {engine.threads} threads; {len(report.failures)} failures",
+        _accuracy("top-1", report.correct1, n, report.interval95),
+        _accuracy("top-5", report.correct5, n, report.interval95_top5)
+        if report.known >= 5
+        else f"  top-5  not known: the file has {report.known} answers a picture",
     ]
-    return "\n".join(lines)
+    if report.masked:
+        among = f"among the {report.masked.classes} classes of the data only"
+        lines += [
+            f"  {among}:",
+            _accuracy("top-1", report.masked.correct1, n, wilson_interval(report.masked.correct1, n)),
+            _accuracy("top-5", report.masked.correct5, n, wilson_interval(report.masked.correct5, n)),
+        ]
+    if any(each.n for each in report.bins):
+        lines.append(f"  calibration error {100 * report.calibration_error:.2f} % over {len(report.bins)} bins")
+    if conditions and conditions.shards:
+        lines.append(f"  shards {', '.join(conditions.shards)} of {conditions.pictures} pictures")
+    return "\n".join([*lines, _how(report)])
+
+
+def _accuracy(name: str, correct: int, n: int, interval: tuple[float, float]) -> str:
+    share = f"{100 * correct / n:.3f} %" if n else "nan %"
+    low, high = (100 * end for end in interval)
+    return f"  {name}  {share}   ({correct} of {n}; 95 % interval {low:.2f} to {high:.2f})"
+
+
+def _how(report: EvalReport) -> str:
+    engine, failures = report.engine, f"{len(report.failures)} failures"
+    if engine is None:
+        return f"  answers read from a file; {failures}"
+    ran = f"{engine.runtime} {engine.version}, {engine.precision}, {engine.threads} threads"
+    return f"  {report.seconds:.1f} s with {ran}; {failures}"
 
 
 def of_compilation(report: CompileReport) -> str:

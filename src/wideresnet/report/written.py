@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 
 from wideresnet.errors import ConfigError, needs_extra
-from wideresnet.report.answers import FIELDS, PARQUET
+from wideresnet.report.answers import COLUMNS
+from wideresnet.report.sheet import PARQUET
 
 
 def any_failed(file: Path, format: str) -> bool:
-    """Whether a picture failed, read in memory for one answer. The text table does not say: False.
+    """Whether a picture failed, read in memory for one answer. The text table and the zoo's lines do not say: False.
 
     Raises ConfigError where the file was not written in this format.
     """
@@ -34,7 +35,7 @@ def _in_json(file: Path) -> bool:
 def _in_csv(file: Path) -> bool:
     with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
         rows = csv.DictReader(lines)
-        if tuple(rows.fieldnames or ()) != FIELDS:
+        if tuple(rows.fieldnames or ()) != tuple(COLUMNS):
             raise ValueError("other columns")
         return any(row["error"] for row in rows)
 
@@ -47,4 +48,10 @@ def _in_parquet(file: Path) -> bool:
         return any(batch.column("error").null_count < batch.num_rows for batch in batches)
 
 
-_FINDERS = {"table": lambda _file: False, "json": _in_json, "jsonl": _in_json, "csv": _in_csv, PARQUET: _in_parquet}
+def _nowhere(_file: Path) -> bool:
+    return False
+
+
+_FINDERS = {
+    "table": _nowhere, "zoo": _nowhere, "json": _in_json, "jsonl": _in_json, "csv": _in_csv, PARQUET: _in_parquet,
+}  # fmt: skip

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from wideresnet.architectures import ARCHITECTURES, Architecture, get_architecture
 from wideresnet.bundle import is_bundle, read_bundle
+from wideresnet.data.labels import read_labels
 from wideresnet.errors import ConfigError
-from wideresnet.records import ModelCard, ModelInfo, Preprocess
-from wideresnet.tasks.load import EMBEDDED, embedded_folder, find_weights, usual_preprocess
+from wideresnet.records import Labels, ModelCard, ModelInfo, Preprocess
+from wideresnet.tasks.load import EMBEDDED, ModelChoice, embedded_folder, find_weights, load_bundle, usual_preprocess
 from wideresnet.weights.catalogue import CATALOGUE, PAPER, Weights
 from wideresnet.weights.store import is_cached
 
@@ -34,6 +35,15 @@ def describe(name: str, classes: int | None = None) -> ModelInfo:
         except ConfigError as error:
             # A name that is shaped like WRN-n-k failed on its numbers: that is the better explanation.
             raise error if "must be" in error.message else unknown from None
+
+
+def labels_of(choice: ModelChoice) -> tuple[Labels, str]:
+    """The classes of a model by index, and the name of their list; nothing is downloaded for it. Raises WrnError."""
+    if choice.labels is None and choice.model not in EMBEDDED and not Path(choice.model).exists():
+        known = find_weights(choice.model).labels
+        return read_labels(known), known
+    bundle = load_bundle(choice)
+    return bundle.labels, bundle.card.labels_name
 
 
 def _of_card(card: ModelCard) -> ModelInfo:

@@ -11,7 +11,7 @@ import pytest
 
 from wideresnet.errors import ConfigError
 from wideresnet.records import Failure, LabelScore, Prediction
-from wideresnet.report.answers import FIELDS, Answer, write_answers
+from wideresnet.report.answers import COLUMNS, Answer, write_answers
 
 ANSWERS: list[Answer] = [
     Prediction("käse, 1.png", (LabelScore(3, "cat", 0.75), LabelScore(5, 'a "dog"', 0.25))),
@@ -48,7 +48,7 @@ def test_jsonl_is_a_document_a_line() -> None:
 
 def test_csv_has_a_row_a_class_and_one_a_failure() -> None:
     rows = list(csv.DictReader(io.StringIO(written("csv", ANSWERS))))
-    assert tuple(rows[0]) == FIELDS
+    assert tuple(rows[0]) == tuple(COLUMNS)
     assert [(r["path"], r["rank"], r["label"], r["error"]) for r in rows] == [
         ("käse, 1.png", "1", "cat", ""),
         ("käse, 1.png", "2", 'a "dog"', ""),
@@ -63,13 +63,23 @@ def test_the_table_holds_no_failures() -> None:
     assert "bad.png" not in shown
 
 
+def test_the_zoos_lines_count_from_zero_and_hold_no_failures() -> None:
+    assert written("zoo", ANSWERS).splitlines() == [
+        "käse, 1.png: Relay top-0 id: 3, prob: 0.75000000, class name: cat",
+        'käse, 1.png: Relay top-1 id: 5, prob: 0.25000000, class name: a "dog"',
+        "b.png: Relay top-0 id: 0, prob: 1.00000000, class name: plane",
+    ]
+    broken = Prediction("a\r\nb.png", (LabelScore(0, "plane", 1.0),))
+    assert written("zoo", [broken]) == "a  b.png: Relay top-0 id: 0, prob: 1.00000000, class name: plane\n"
+
+
 def test_parquet_needs_a_file() -> None:
     with pytest.raises(ConfigError, match="Parquet cannot be written") as caught:
         written("parquet", ANSWERS)
     assert "-o" in caught.value.hint
 
 
-@pytest.mark.parametrize("format", ["json", "jsonl", "csv", "table"])
+@pytest.mark.parametrize("format", ["json", "jsonl", "csv", "table", "zoo"])
 def test_an_answer_is_written_before_the_next_is_asked_for(format: str) -> None:
     out = io.StringIO()
     seen: list[bool] = []

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from wideresnet.errors import ConfigError
 from wideresnet.records import Failure, Item, LabelScore, Prediction
-from wideresnet.report.answers import FIELDS, TEXT_FORMATS, Answer, write_answers
+from wideresnet.report.answers import COLUMNS, TEXT_FORMATS, Answer, write_answers
 from wideresnet.report.journal import open_journal, part_of
 
 RUN = {"model": "tiny", "k": 2}
@@ -93,7 +93,7 @@ def test_parquet_has_the_rows_of_csv_and_one_a_failure(tmp_path: Path) -> None:
     run(file, "parquet", ["a.png", "03.png"])
     rows = content(file, "parquet")
     assert isinstance(rows, list)
-    assert tuple(rows[0]) == FIELDS
+    assert tuple(rows[0]) == tuple(COLUMNS)
     assert [(r["path"], r["rank"], r["index"], r["probability"], r["hint"]) for r in rows] == [
         ("a.png", 1, 3, 0.75, None),
         ("a.png", 2, 5, 0.25, None),

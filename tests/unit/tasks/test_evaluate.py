@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,9 +16,9 @@ from wideresnet.classifier import Classifier
 from wideresnet.data.cifar import cifar10_test
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.labels import read_labels
-from wideresnet.errors import DataError
-from wideresnet.records import EvalReport, Item, ModelCard, Preprocess
-from wideresnet.tasks.evaluate import empty_report, evaluate, evaluate_batches
+from wideresnet.errors import DataError, EngineError
+from wideresnet.records import EvalReport, Item, Masked, ModelCard, Preprocess, Scored
+from wideresnet.tasks.evaluate import evaluate, ranks, score, score_logits
 
 ENGINE = FakeEngine()
 CARD = ModelCard("fake.model", "wrn_10_1", 10, Preprocess(resize=32, crop=32), "fp32", "Apache-2.0")
@@ -42,21 +43,63 @@ def test_hits_are_counted_exactly() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 100])
-def test_the_batches_add_up_to_the_whole(batch_size: int) -> None:
-    parts = list(evaluate_batches(CLASSIFIER, data(MIXED), batch_size))
-    assert len(parts) == math.ceil(7 / batch_size)
-    total = sum(parts, empty_report(CLASSIFIER, data(MIXED)))
-    assert (total.n, total.correct1, total.correct5) == (7, 3, 5)
+def test_counts_do_not_depend_on_the_batch(batch_size: int) -> None:
+    assert counts(evaluate(CLASSIFIER, data(MIXED), batch_size)) == counts(evaluate(CLASSIFIER, data(MIXED)))
 
 
-def test_reports_add_in_any_grouping() -> None:
-    parts = list(evaluate_batches(CLASSIFIER, data(MIXED), 2))
+@pytest.mark.parametrize("shards", [1, 2, 3, 7])
+def test_shards_add_up_to_the_whole_in_any_order(shards: int) -> None:
+    whole = replace(data(MIXED), items=[*data(MIXED).items, Item("broken", b"no picture", 0)])
+    parts = [evaluate(CLASSIFIER, whole.part(f"{i}/{shards}")) for i in range(1, shards + 1)]
+    once = counts(evaluate(CLASSIFIER, whole))
+    for order in itertools.islice(itertools.permutations(parts), 6):
+        assert counts(sum(order[1:], order[0])) == once
 
-    def counts(report: EvalReport) -> tuple[int, int, int]:
-        return report.n, report.correct1, report.correct5
 
-    for a, b, c in itertools.permutations(parts, 3):
-        assert counts((a + b) + c) == counts(a + (b + c))
+@pytest.mark.parametrize("first", range(8))
+def test_whoever_goes_on_gets_the_scores_that_are_missing(first: int) -> None:
+    everything = [replace(each, seconds=0.0) for each in scores(3)]
+    assert [replace(each, seconds=0.0) for each in scores(3, first)] == everything[first:]
+
+
+def test_going_on_shows_pictures_in_the_batches_they_would_have_been_in() -> None:
+    ENGINE.calls.clear()
+    list(score(CLASSIFIER, data(MIXED), 3, first=5))
+    assert ENGINE.calls == [3, 1]
+
+
+def test_a_subset_of_classes_is_also_scored_among_its_own() -> None:
+    # 5 is answered where 6 is right; of the classes 2, 6 and 9 the nearest to 5 is 6.
+    report = evaluate(CLASSIFIER, data([(5, 6), (2, 2), (9, 9), (4, 9)]))
+    assert report.masked == Masked(classes=3, correct1=3, correct5=4)
+    assert report.correct1 == 2
+
+
+def test_all_classes_need_no_mask() -> None:
+    assert evaluate(CLASSIFIER, data([(label, label) for label in range(10)])).masked is None
+
+
+def test_ties_rank_the_lower_index_first() -> None:
+    values = np.array([[1, 3, 3, 0], [2, 2, 2, 2]], np.float32)
+    assert ranks(values, np.array([2, 3])).tolist() == [2, 4]
+
+
+def test_answers_that_are_no_numbers_end_the_evaluation() -> None:
+    with pytest.raises(EngineError, match="not finite for 1 of 1"):
+        score_logits(data([(0, 0)]).items, np.full((1, 10), np.nan, np.float32), [0])
+
+
+def scores(batch_size: int, first: int = 0) -> list[Scored]:
+    found = list(score(CLASSIFIER, data(MIXED), batch_size, first))
+    assert all(isinstance(each, Scored) for each in found)
+    return [each for each in found if isinstance(each, Scored)]
+
+
+def counts(report: EvalReport) -> EvalReport:
+    """What must not depend on how the work is divided: everything but time and the names of the parts."""
+    assert report.conditions is not None
+    conditions = replace(report.conditions, shards=(), machine={})
+    return replace(report, seconds=0.0, conditions=conditions)
 
 
 def test_a_picture_that_cannot_be_read_is_a_failure_and_not_counted() -> None:

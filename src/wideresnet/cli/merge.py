@@ -1,0 +1,35 @@
+"""``wrn merge``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wideresnet.cli.evaluate import Page, show
+from wideresnet.cli.options import Format, TextOrJson
+
+
+def merge(
+    reports: Annotated[list[Path], typer.Argument(help="What 'wrn evaluate --shard i/n --format json' printed.")],
+    format: Format = TextOrJson.table,
+    page: Page = None,
+) -> None:
+    """Add evaluations of the shards of a data set up to that of the whole, exactly.
+
+    Shards that are missing are named on stderr, and the exit code is 1.
+
+    Example: wrn merge part1.json part2.json part3.json part4.json
+    """
+    from wideresnet.records import Labels
+    from wideresnet.report.document import read_evaluation
+    from wideresnet.tasks.merge import merge as add_up
+    from wideresnet.tasks.merge import missing
+
+    report = add_up({str(path): read_evaluation(path) for path in dict.fromkeys(reports)})
+    show(report, format, page, report.conditions.labels if report.conditions else Labels(()), {})
+    left = missing(report)
+    if left:
+        typer.echo(f"missing: {', '.join(left)}", err=True)
+    raise typer.Exit(1 if left or report.failures else 0)

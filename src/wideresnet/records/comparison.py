@@ -1,0 +1,121 @@
+"""Two sets of answers to the same pictures, and how sure their difference is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from wideresnet.records.evaluation import EvalReport
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A picture that only one of A and B got right."""
+
+    path: str
+    label: int
+    right: Literal["A", "B"]
+    answers: tuple[int, int]                       # the likeliest class of A and of B; -1 where it is not known
+    probabilities: tuple[float, float]             # of ``answers``; nan where they are not known
+
+    @property
+    def mistake(self) -> float:
+        """The probability of the wrong answer."""
+        return self.probabilities[1 if self.right == "A" else 0]
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """Pictures of one class, and how many of them A and B got right."""
+
+    label: int
+    n: int
+    correct: tuple[int, int]
+
+    @property
+    def difference(self) -> int:
+        """Pictures that B got right in excess of A."""
+        return self.correct[1] - self.correct[0]
+
+
+@dataclass(frozen=True)
+class ComparisonReport:
+    """A and B over the pictures that both answered (at least one), paired by path. Fractions of 1.
+
+    Of ``a`` and ``b``, ``failures`` are all that each failed at; pictures of which the other holds nothing at all are
+    ``only_a`` and ``only_b``.
+    """
+
+    a: EvalReport
+    b: EvalReport
+    same: int                                      # pictures with the same likeliest class, right or wrong
+    flips: tuple[Flip, ...]                        # surest mistake first
+    only_a: tuple[str, ...] = ()                   # paths, sorted
+    only_b: tuple[str, ...] = ()
+
+    @property
+    def n(self) -> int:
+        """Pictures that both answered."""
+        return self.a.n
+
+    @property
+    def lost(self) -> int:
+        """Pictures that only A got right."""
+        return sum(flip.right == "A" for flip in self.flips)
+
+    @property
+    def gained(self) -> int:
+        """Pictures that only B got right."""
+        return len(self.flips) - self.lost
+
+    @property
+    def difference(self) -> float:
+        """Top-1 of B less that of A: positive where B is better."""
+        return (self.gained - self.lost) / self.n
+
+    @property
+    def interval95(self) -> tuple[float, float]:
+        """95 % interval of ``difference`` for paired shares."""
+        return paired_interval(self.gained, self.lost, self.n)
+
+    @property
+    def p_value(self) -> float:
+        """McNemar's exact one."""
+        return mcnemar(self.lost, self.gained)
+
+    @property
+    def agreement(self) -> float:
+        """Share of pictures with the same likeliest class."""
+        return self.same / self.n
+
+    @property
+    def changes(self) -> tuple[ClassChange, ...]:
+        """The classes that one of the two gets right more often, most changed first."""
+        each = (
+            ClassChange(label, counts.n, (counts.correct1, self.b.by_class[label].correct1))
+            for label, counts in self.a.by_class.items()
+        )
+        changed = (change for change in each if change.difference)
+        return tuple(sorted(changed, key=lambda change: (-abs(change.difference), change.label)))
+
+
+def paired_interval(lost: int, gained: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """95 % interval of (lost - gained) / n for paired shares: Wald's after adding 1/2 to each of the four cells.
+
+    Agresti and Min, Statistics in Medicine 24 (2005), 729.
+    """
+    a, b, total = lost + 0.5, gained + 0.5, n + 2
+    centre = (a - b) / total
+    half = z * math.sqrt(a + b - (a - b) ** 2 / total) / total
+    return centre - half, centre + half
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """Two-sided exact p of McNemar's test: how odd the split is if either model were as good as the other."""
+    flips, fewer = lost + gained, min(lost, gained)
+    ways = tail = 1                                # of choosing 0 of the flips
+    for k in range(1, fewer + 1):
+        ways = ways * (flips - k + 1) // k         # math.comb(flips, k), from the one before: thousands in a moment
+        tail += ways
+    return min(1.0, float(2 * tail / 2**flips))

@@ -1,0 +1,63 @@
+"""Scores of pictures survive being written and read, to the last bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wideresnet.errors import DataError
+from wideresnet.records import Failure, Scored
+from wideresnet.report.journal import open_journal
+from wideresnet.report.scores import FORMATS, SCORES, read_scores
+
+ANSWERS = [
+    Scored("a/1.png", 3, 1, 1, (3, 4, 0, 1, 2), (1 / 3, 0.1 + 0.2, 5e-324, 1e-17, 0.0), 0.1),
+    Scored("a, \"b\": c\n.png", 999, 17, 0, (5, 998), (0.6, 0.4), 1 / 7),
+    Failure("broken.png", "no picture, \"none\"", "look at it"),
+    Scored("ohne.png", 0, 0, 0, (1,), (), 0.0),
+]
+
+
+def written(tmp_path: Path, format: str) -> Path:
+    file = tmp_path / f"scores.{format}"
+    with open_journal(file, format, {}, sheet=SCORES) as journal:
+        for answer in ANSWERS:
+            journal.add(answer)
+    return file
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_read_is_what_was_written(tmp_path: Path, format: str) -> None:
+    assert list(read_scores(written(tmp_path, format))) == ANSWERS
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_names_that_are_no_utf8_come_back(tmp_path: Path, format: str) -> None:
+    answer = Scored("caf\udce9.png", 0, 1, 1, (0,), (1.0,))
+    with open_journal(tmp_path / f"s.{format}", format, {}, sheet=SCORES) as journal:
+        journal.add(answer)
+    assert list(read_scores(tmp_path / f"s.{format}")) == [answer]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("s.csv", "path,label\na,1\n"),
+        ("s.csv", ""),
+        ("s.jsonl", "no json\n"),
+        ("s.jsonl", '{"path": "a", "label": 1}\n'),
+        ("s.parquet", "no parquet"),
+    ],
+)
+def test_another_file_is_refused_by_name(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=rf"{name} holds no scores"):
+        list(read_scores(tmp_path / name))
+
+
+def test_a_name_says_the_format(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"kept as \.csv, \.jsonl, \.parquet"):
+        list(read_scores(tmp_path / "scores.txt"))
+    with pytest.raises(DataError, match="No such file"):
+        list(read_scores(tmp_path / "scores.csv"))
