@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 from wideresnet.data.labelled import LabelledData
+from wideresnet.data.lookup import ClassLookup
 from wideresnet.errors import DataError, did_you_mean
 from wideresnet.images.files import find_pictures
 from wideresnet.records import Item, Labels
@@ -21,10 +21,10 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
     folders = sorted(path for path in _list(root) if path.is_dir() and not path.name.startswith("."))
     if not folders:
         raise DataError(f"{root} holds no class folders", hint=_EXPECTED)
-    lookup = _Lookup(labels)
+    lookup = ClassLookup(labels)
     classes: dict[int, Path] = {}
     for folder in folders:
-        index = lookup.index(folder)
+        index = _index(folder, lookup)
         if index in classes:
             raise DataError(f"{classes[index]} and {folder} are folders of one class", hint="merge them")
         classes[index] = folder
@@ -48,35 +48,19 @@ def _list(root: Path) -> list[Path]:
         raise DataError(f"cannot list {root}: {error.strerror}", hint=_EXPECTED) from error
 
 
-class _Lookup:
-    """Folder names to class indices."""
+def _index(folder: Path, lookup: ClassLookup) -> int:
+    """Raises DataError when the folder's name fits no class."""
+    found = lookup.find(folder.name)
+    if found is None:
+        raise DataError(
+            f"the folder {folder} fits none of the {lookup.count} classes", hint=_hint(folder, lookup)
+        )
+    return found
 
-    def __init__(self, labels: Labels) -> None:
-        self.count = len(labels.names)
-        self.ids = {id_: index for index, id_ in enumerate(labels.ids)}
-        times = Counter(labels.names)
-        self.names = {name: index for index, name in enumerate(labels.names) if times[name] == 1}
-        self.shared = {name for name in times if times[name] > 1}
 
-    def find(self, name: str) -> int | None:
-        if name in self.ids:
-            return self.ids[name]
-        if name in self.names:
-            return self.names[name]
-        if name.isascii() and name.isdecimal() and int(name) < self.count:
-            return int(name)
-        return None
-
-    def index(self, folder: Path) -> int:
-        """Raises DataError when the folder's name fits no class."""
-        found = self.find(folder.name)
-        if found is None:
-            raise DataError(f"the folder {folder} fits none of the {self.count} classes", self._hint(folder))
-        return found
-
-    def _hint(self, folder: Path) -> str:
-        if folder.name in self.shared:
-            return f"several classes are called {folder.name!r}: name the folder by id or index"
-        if any(path.is_dir() and self.find(path.name) is not None for path in _list(folder)):
-            return f"its own folders do: give {folder}"
-        return did_you_mean(folder.name, [*self.ids, *self.names]) or _EXPECTED
+def _hint(folder: Path, lookup: ClassLookup) -> str:
+    if folder.name in lookup.shared:
+        return f"several classes are called {folder.name!r}: name the folder by id or index"
+    if any(path.is_dir() and lookup.find(path.name) is not None for path in _list(folder)):
+        return f"its own folders do: give {folder}"
+    return did_you_mean(folder.name, [*lookup.ids, *lookup.names]) or _EXPECTED

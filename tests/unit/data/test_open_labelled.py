@@ -4,7 +4,7 @@ import pytest
 
 from wideresnet.data.labels import read_labels
 from wideresnet.data.open import open_labelled
-from wideresnet.errors import DataError
+from wideresnet.errors import ConfigError, DataError
 
 CIFAR = read_labels("cifar10")
 
@@ -37,9 +37,37 @@ def test_class_folders_are_labelled_pictures(tmp_path):
     assert open_labelled(tmp_path, CIFAR).items[0].label == 3
 
 
-@pytest.mark.parametrize("name", ["missing", "notes.txt"])
+@pytest.mark.parametrize("name", ["val.csv", "val.txt"])
+def test_an_index_is_labelled_pictures(tmp_path, name):
+    (tmp_path / "x.png").touch()
+    (tmp_path / name).write_text("x.png,cat\n" if name == "val.csv" else "x.png 3\n")
+    (item,) = open_labelled(tmp_path / name, CIFAR).items
+    assert (item.label, item.source) == (3, tmp_path / "x.png")
+
+
+def test_a_flat_folder_has_its_classes_from_its_ground_truth(tmp_path):
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "x.png").touch()
+    (tmp_path / "val.txt").write_text("x.png 3\n")
+    assert open_labelled(tmp_path / "val", CIFAR, ground_truth=tmp_path / "val.txt").items[0].label == 3
+
+
+def test_ground_truth_goes_with_a_folder(tmp_path):
+    (tmp_path / "val.txt").write_text("x.png 3\n")
+    with pytest.raises(ConfigError, match="no folder whose pictures"):
+        open_labelled(tmp_path / "val.txt", CIFAR, ground_truth=tmp_path / "val.txt")
+
+
+def test_a_file_that_only_looks_like_an_index_is_an_error_with_its_reason(tmp_path):
+    (tmp_path / "numbers.txt").write_text("490\n361\n")
+    with pytest.raises(DataError, match=r"numbers\.txt is no labelled data: .* numbers alone") as caught:
+        open_labelled(tmp_path / "numbers.txt", CIFAR)
+    assert "meta.mat" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["missing", "notes.md"])
 def test_anything_else_says_what_is_accepted(tmp_path, name):
-    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "notes.md").write_text("hello")
     with pytest.raises(DataError, match=name) as caught:
         open_labelled(tmp_path / name, CIFAR)
     assert "one folder a class" in caught.value.hint

@@ -6,12 +6,14 @@ One class a line, in the order of the index: ``name``, or ``id<TAB>name``.
 from __future__ import annotations
 
 from importlib import resources
+from typing import Literal
 
 from wideresnet.errors import ConfigError, DataError, did_you_mean
 from wideresnet.records import Labels
 
 # The sources are in the README.md beside the files.
 KNOWN = ("imagenet", "cifar10", "cifar100", "svhn")
+Language = Literal["en", "zh"]                     # "en": the names as they are
 
 
 def read_labels(name: str) -> Labels:
@@ -21,7 +23,26 @@ def read_labels(name: str) -> Labels:
             f"no label list called {name!r}",
             hint=did_you_mean(name, KNOWN) or f"there are {', '.join(KNOWN)}",
         )
-    return parse_labels(resources.files(__name__).joinpath(f"{name}.txt").read_text(encoding="utf-8"))
+    return _read(name)
+
+
+def translated(labels: Labels, language: Language, known: str) -> Labels:
+    """The same classes with their names in ``language``; ids and indices stay.
+
+    ``known`` says which list of ``KNOWN`` the labels are (``ModelCard.labels_name``). Raises ConfigError where they
+    are none of them, or another list than that.
+    """
+    if language == "en":
+        return labels
+    original = read_labels(known) if known in KNOWN else None
+    if original is None or (labels.ids or labels.names) != (original.ids or original.names):
+        raise ConfigError(
+            f"there are no names in {language!r} for {known or 'these'} labels of {len(labels.names)} classes",
+            hint=f"there are for those of {', '.join(KNOWN)}; for others write a file, a name a line, and give it"
+            " with --labels",
+        )
+    names = _read(f"{known}.{language}").names
+    return Labels(names=names, ids=labels.ids)
 
 
 def parse_labels(text: str) -> Labels:
@@ -54,3 +75,7 @@ def format_labels(labels: Labels) -> str:
     if not labels.ids:
         return "".join(f"{name}\n" for name in labels.names)
     return "".join(f"{id_}\t{name}\n" for id_, name in zip(labels.ids, labels.names, strict=True))
+
+
+def _read(name: str) -> Labels:
+    return parse_labels(resources.files(__name__).joinpath(f"{name}.txt").read_text(encoding="utf-8"))

@@ -1,0 +1,61 @@
+"""``wrn data``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wideresnet.cli.options import Format, TextOrJson
+from wideresnet.cli.output import print_json, progress
+
+data = typer.Typer(name="data", help="Make labelled data ready for evaluation, and check it.", no_args_is_help=True)
+
+Sources = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SOURCE",
+        help="Pictures (ILSVRC2012_img_val.tar, a flat folder, class folders) and labels (the devkit's archive or"
+        " folder, val.txt, LOC_val_solution.csv, path,label as CSV).",
+    ),
+]
+Index = Annotated[Path, typer.Option("--output", "-o", help="The index to write: path,index,wnid as CSV.")]
+Extract = Annotated[Path | None, typer.Option("--extract", help="Extract archives of pictures here; resumed.")]
+Folders = Annotated[
+    Path | None, typer.Option("--folders", help="Make class folders here too, of hard links; nothing is overwritten.")
+]
+
+
+@data.command()
+def imagenet(
+    sources: Sources,
+    output: Index,
+    extract: Extract = None,
+    folders: Folders = None,
+    format: Format = TextOrJson.table,
+) -> None:
+    """Check ILSVRC2012's validation set and write an index that 'wrn evaluate' reads.
+
+    Pictures stay where they are. All sources of labels must agree. Exit code 1: some pictures were left out.
+
+    Example: wrn data imagenet ILSVRC2012_img_val.tar ILSVRC2012_devkit_t12.tar.gz --extract val/ -o val.csv
+
+    Example: wrn data imagenet val/ val.txt -o val.csv --folders val-by-class/
+    """
+    from wideresnet.records.prepared import PreparedData
+    from wideresnet.report import prepared as report
+    from wideresnet.tasks.prepare import prepare_imagenet
+
+    with progress("pictures") as bars:
+        task = bars.add_task("", total=None)
+        for event in prepare_imagenet(sources, output, extract=extract, folders=folders):
+            if isinstance(event, PreparedData):
+                done = event
+            else:
+                bars.update(task, description=event.what, completed=event.done, total=event.total or None)
+    if format is TextOrJson.json:
+        print_json(report.document(done))
+    else:
+        typer.echo(report.of_prepared(done))
+    raise typer.Exit(1 if done.left_out else 0)

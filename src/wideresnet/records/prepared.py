@@ -1,0 +1,29 @@
+"""What was found when labelled data was made ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A labelled set that was checked and written down. Nothing in ``left_out`` is in the index."""
+
+    name: str                                      # "ImageNet val"
+    index: str                                     # the file that was written
+    pictures: int                                  # in the index
+    official: int                                  # pictures of the whole set
+    classes: int                                   # with at least one picture in the index
+    full_classes: int                              # with as many as in the whole set
+    labels_from: tuple[str, ...]                   # every source that was read; they agree
+    absent: tuple[str, ...] = ()                   # names of the set that no picture has
+    left_out: tuple[str, ...] = ()                 # pictures that are not of the set, or that no source labels
+    extracted: int = 0                             # taken out of an archive in this run
+    linked: int = 0                                # hard links made in class folders in this run
+    copied: int = 0                                # copies made where no hard link can be
+    folders: str = ""                              # the class folders, where they were asked for
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is the whole set and nothing else."""
+        return self.pictures == self.official and not self.left_out

@@ -1,0 +1,115 @@
+"""Pictures to train on: both parts decoded once, every unreadable one listed, the classes named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wideresnet.data import splits
+from wideresnet.data.splits import FolderArrays, class_labels, read_splits
+from wideresnet.errors import DataError
+from wideresnet.images.loader import read_crop
+from wideresnet.records import Labels, Preprocess
+
+TRAIN, VAL = Preprocess(resize=24, crop=24), Preprocess(resize=20, crop=16)
+
+
+def tree(root: Path, *names: str) -> Path:
+    """Pictures of noise, larger than either preprocess keeps and not square."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (30, 40, 3), np.uint8)).save(path)
+    return root
+
+
+def read(root: Path) -> FolderArrays:
+    return read_splits(root, TRAIN, VAL, threads=2)
+
+
+def test_both_parts_are_decoded_by_the_one_preprocess_in_sorted_order(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", "train/dog/b.png", "train/dog/a.png", "train/cat/x.png", "val/dog/y.png")
+    found = read(root)
+    assert (found.name, found.labels, found.failures) == ("pets", Labels(("cat", "dog")), ())
+    assert (found.train_labels.tolist(), found.val_labels.tolist()) == ([0, 1, 1], [1])
+    assert (found.train_labels.dtype, found.val_labels.dtype) == (np.int64, np.int64)
+    expected = [read_crop(root / "train" / name, TRAIN) for name in ("cat/x.png", "dog/a.png", "dog/b.png")]
+    assert np.array_equal(found.train_images, np.stack(expected))
+    assert np.array_equal(found.val_images, read_crop(root / "val/dog/y.png", VAL)[None])
+
+
+def test_what_cannot_be_read_is_listed_and_nothing_stands_in_for_it(tmp_path: Path) -> None:
+    root = tree(tmp_path, *(f"train/cat/{k}.png" for k in range(70)), "val/cat/a.png")
+    broken = [root / "train/cat/3.png", root / "train/cat/66.png", root / "val/cat/b.png"]
+    for path in broken:
+        path.write_bytes(b"no picture")
+    found = read(root)
+    assert [failure.path for failure in found.failures] == [str(path) for path in broken]
+    assert (found.train_images.shape, found.val_images.shape) == ((68, 24, 24, 3), (1, 16, 16, 3))
+    names = sorted(path.name for path in (root / "train/cat").iterdir() if path not in broken)
+    assert np.array_equal(found.train_images[-1], read_crop(root / "train/cat" / names[-1], TRAIN))
+
+
+def test_imagenets_ids_get_their_names_and_others_keep_theirs() -> None:
+    found = class_labels(["n01440764", "n02012849", "n03126707"])
+    assert found.ids == ("n01440764", "n02012849", "n03126707")
+    assert found.names[0].startswith("tench")
+    assert "crane" in found.names[1]
+    assert "crane" in found.names[2]
+    assert class_labels(["n01440764", "my cat"]) == Labels(("n01440764", "my cat"))
+
+
+def test_folders_called_by_numbers_are_the_classes_of_their_names(tmp_path: Path) -> None:
+    root = tree(tmp_path, "train/10/a.png", "train/2/a.png", "train/1/a.png", "val/2/a.png")
+    found = read(root)
+    assert found.labels.names == ("1", "10", "2")
+    assert found.val_labels.tolist() == [2]
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_missing_part_is_named(tmp_path: Path, part: str) -> None:
+    other = "val" if part == "train" else "train"
+    with pytest.raises(DataError, match=f"has no folder '{part}'") as caught:
+        read(tree(tmp_path, f"{other}/cat/a.png"))
+    assert "train/CLASS/picture.jpg" in caught.value.hint
+
+
+def test_no_such_folder_is_an_error_in_words(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no folder 'train'"):
+        read(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", ["cow", "0"])
+def test_a_class_that_is_only_tested_is_an_error(tmp_path: Path, name: str) -> None:
+    root = tree(tmp_path, "train/cat/a.png", "train/dog/a.png", f"val/{name}/a.png")
+    with pytest.raises(DataError, match=f"val/{name} is of no class in"):
+        read(root)
+
+
+def test_a_class_without_a_picture_to_learn_from_is_an_error(tmp_path: Path) -> None:
+    root = tree(tmp_path, "train/cat/a.png", "train/dog/a.png", "val/cat/a.png")
+    (root / "train/dog/a.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="train/dog holds no picture that can be read"):
+        read(root)
+
+
+def test_a_part_of_which_nothing_can_be_read_is_an_error(tmp_path: Path) -> None:
+    root = tree(tmp_path, "train/cat/a.png", "val/cat/a.png")
+    (root / "val/cat/a.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="none of the 1 pictures of val can be read") as caught:
+        read(root)
+    assert "not a picture" in caught.value.hint
+
+
+def test_more_than_the_memory_holds_is_refused_before_anything_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tree(tmp_path, *(f"train/cat/{k}.png" for k in range(4)), "val/cat/a.png")
+    monkeypatch.setattr(splits, "memory_mb", lambda: 10)
+    with pytest.raises(DataError, match=r"4 pictures of 1000 pixels take 11 MB, this machine has 10") as caught:
+        read_splits(root, Preprocess(resize=1000, crop=1000), VAL, threads=1)
+    assert "'stored'" in caught.value.hint
