@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,20 +19,27 @@ from wideresnet.cli.options import (
     Arithmetic,
     Engine,
     EngineName,
+    InferMode,
+    InferModeName,
     LabelsFile,
+    Lang,
+    Language,
     Model,
     Precision,
     Resolution,
     Threads,
+    Transform,
     Weights,
 )
 from wideresnet.cli.output import open_bundle, progress
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from wideresnet.bundle import Bundle
     from wideresnet.classifier import Classifier
     from wideresnet.records import Exif, Failure, Item, Prediction
     from wideresnet.report.journal import Journal
+    from wideresnet.tasks.infer import InferMode as Mode
 
 STDIN = Path("-")
 
@@ -62,6 +69,7 @@ class AnswerFormat(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+    zoo = "zoo"
     parquet = "parquet"
 
 
@@ -74,13 +82,16 @@ def classify(
     weights: Weights = None,
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,
+    lang: Lang = Language.en,
     resolution: Resolution = 0,
+    transform: Transform = None,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
     batch_size: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: as tuned, or 8.")] = 0,
     ignore_exif: Annotated[bool, typer.Option("--ignore-exif", help="Do not turn photographs upright.")] = False,
     fast_decode: FastDecode = False,
+    infer_mode: InferMode = InferModeName.asynchronous,
     dedupe: Dedupe = False,
     resume: Resume = False,
 ) -> None:
@@ -91,29 +102,33 @@ def classify(
 
     Example: wrn classify examples/
 
+    Example: wrn classify examples/ --lang zh
+
     Example: wrn classify photos/ -m wide_resnet50_2.tv_in1k --format csv -o answers.csv --resume
     """
     from wideresnet.engines import EngineOptions
-    from wideresnet.images.files import refuse_missing
     from wideresnet.tasks.load import ModelChoice, open_classifier
     from wideresnet.tasks.tuning import BATCH, for_many
 
-    for path in paths:                             # before half a document stands on stdout
-        if path != STDIN:
-            refuse_missing(path)
-    if resume:
-        _end_if_whole(output, format, paths)
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution)
+    _refuse_early(paths, output, format, resume)
+    bundle = _named_in(lang, open_bundle(ModelChoice(model, weights, architecture, labels), resolution, transform))
     options, batch = EngineOptions(precision.value, threads), BATCH
     if len(paths) > 1 or paths[0].is_dir():
         options, batch = for_many(bundle, precision.value, threads)
     classifier = open_classifier(bundle, engine, options)
-    how = _How(k, batch_size or batch, "ignore" if ignore_exif else "transpose", fast_decode, dedupe)
+    exif: Exif = "ignore" if ignore_exif else "transpose"
+    how = _How(k, batch_size or batch, exif, fast_decode, dedupe, infer_mode.value)
     if output:
         failed = _to_file(classifier, how, paths, output, format, resume)
     else:
         failed = _to_stdout(classifier, how, _items(paths), format)
     raise typer.Exit(1 if failed else 0)
+
+
+def _named_in(lang: Language, bundle: Bundle) -> Bundle:
+    from wideresnet.data.labels import translated
+
+    return replace(bundle, labels=translated(bundle.labels, lang.value, bundle.card.labels_name))
 
 
 @dataclass(frozen=True)
@@ -125,6 +140,7 @@ class _How:
     exif: Exif
     reduced: bool
     dedupe: bool
+    mode: Mode
 
     def answers(self, classifier: Classifier, items: Iterable[Item]) -> Iterator[Prediction | Failure]:
         from wideresnet.tasks.classify import classify as answers_to
@@ -132,8 +148,9 @@ class _How:
 
         def answer(some: Iterable[Item]) -> Iterator[Prediction | Failure]:
             return answers_to(
-                classifier, some, k=self.k, batch_size=self.batch_size, exif=self.exif, reduced=self.reduced
-            )
+                classifier, some, k=self.k, batch_size=self.batch_size, exif=self.exif, reduced=self.reduced,
+                mode=self.mode,
+            )  # fmt: skip
 
         return answer_once(answer, items, remembered_for(self.k)) if self.dedupe else answer(items)
 
@@ -185,6 +202,17 @@ def _saying_how_to_go_on(journal: Journal) -> Iterator[None]:
         if journal.state.answers:
             typer.echo(f"stopped; what was answered is in {journal.folder}: --resume goes on", err=True)
         raise
+
+
+def _refuse_early(paths: list[Path], output: Path | None, format: AnswerFormat, resume: bool) -> None:
+    """What can be said before anything is opened, and before half a document stands on stdout."""
+    from wideresnet.images.files import refuse_missing
+
+    for path in paths:
+        if path != STDIN:
+            refuse_missing(path)
+    if resume:
+        _end_if_whole(output, format, paths)
 
 
 def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, ImageError
 from wideresnet.images.decode import DEFAULT_LIMITS, Limits, open_picture
-from wideresnet.images.preprocess import KEPT, preprocess, preprocess_picture
+from wideresnet.images.preprocess import KEPT, preprocess, preprocess_large, preprocess_picture
 from wideresnet.records import Batch, Exif, Failure, Item, Preprocess
 
 Outcome = tuple[Item, NDArray[np.uint8] | Failure]
@@ -57,13 +57,17 @@ def read_crop(
 ) -> NDArray[np.uint8]:
     """A file, encoded bytes or RGB uint8 [H, W, 3] -> what the network sees: RGB uint8 [S, S, 3].
 
-    The same as ``preprocess(decode(source), spec)``, sooner. With ``reduced`` large JPEGs are decoded at a part of
-    their size: sooner still, and equal only within the tolerances of ``images/preprocess``. Raises ImageError.
+    The same as ``preprocess(decode(source), spec)``, sooner. With ``reduced`` large pictures are equal only within
+    the tolerances of ``images/preprocess``, sooner still: JPEGs are decoded at a part of their size. Raises
+    ImageError.
     """
     if isinstance(source, np.ndarray):
         return preprocess(source, spec)
-    shortest = math.ceil(KEPT * spec.resize) if reduced else 0
-    return preprocess_picture(open_picture(source, exif=exif, limits=limits, shortest=shortest), spec)
+    antialiased = spec.interpolation != "opencv-bilinear"    # without, a reduced picture gives quite another crop
+    shortest = math.ceil(KEPT * spec.resize) if reduced and antialiased else 0
+    picture = open_picture(source, exif=exif, limits=limits, shortest=shortest)
+    large = shortest and min(picture.size) >= shortest
+    return preprocess_large(picture, spec) if large else preprocess_picture(picture, spec)
 
 
 def read_named_crop(

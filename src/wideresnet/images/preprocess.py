@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wideresnet.errors import ImageError
+from wideresnet.images.opencv_resize import resize_part
 from wideresnet.records import Preprocess
 
 # A picture of 1 x 65,535 pixels would become 256 x 16,776,960.
@@ -38,6 +39,8 @@ def preprocess_picture(picture: Image.Image, spec: Preprocess) -> NDArray[np.uin
     width, height = picture.size
     new_width, new_height = resized_size(width, height, spec)
     columns, rows = crop_range(new_width, spec.crop), crop_range(new_height, spec.crop)
+    if spec.interpolation == "opencv-bilinear":
+        return _pad(resize_part(np.asarray(picture), (new_width, new_height), columns, rows), spec.crop)
     if width >= height:
         # Pillow resizes the width, rounds to 8 bits, then the height. Cutting columns in between changes
         # no pixel and saves a twentieth to a sixth of decoding and resizing an ImageNet photograph.
@@ -48,6 +51,21 @@ def preprocess_picture(picture: Image.Image, spec: Preprocess) -> NDArray[np.uin
         new_width = len(columns)
     picture = _resize(picture, (new_width, new_height), spec)
     return _pad(np.array(picture.crop((columns.start, rows.start, columns.stop, rows.stop))), spec.crop)
+
+
+def preprocess_large(picture: Image.Image, spec: Preprocess) -> NDArray[np.uint8]:
+    """``preprocess_picture`` to within one grey level, in two thirds of the time: only the crop is computed.
+
+    Pillow takes its place in single precision, so that a value is rounded to its neighbour now and then. For
+    photographs at least ``KEPT`` times as large as the resize; full contrast can be 12 levels off with bicubic.
+    """
+    width, height = picture.size
+    new_width, new_height = resized_size(width, height, spec)
+    columns, rows = crop_range(new_width, spec.crop), crop_range(new_height, spec.crop)
+    across, down = width / new_width, height / new_height
+    box = (across * columns.start, down * rows.start, across * columns.stop, down * rows.stop)
+    crop = picture.resize((len(columns), len(rows)), _FILTERS[spec.interpolation], box)
+    return _pad(np.array(crop), spec.crop)
 
 
 def resized_size(width: int, height: int, spec: Preprocess) -> tuple[int, int]:

@@ -16,6 +16,7 @@ _PICTURES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("PPM", re.compile(rb"P[1-6]\s")),
     ("JPEG 2000", re.compile(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n")),
     ("AVIF", re.compile(rb"....ftypavi[fs]", re.DOTALL)),
+    ("NPZ", re.compile(rb"PK\x03\x04.{26}[^/\0]{1,99}?\.npy", re.DOTALL)),       # a ZIP whose first file is an array
 )
 READABLE = ", ".join(name for name, _ in _PICTURES)
 

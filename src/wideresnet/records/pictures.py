@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RGB = tuple[float, float, float]
-Interpolation = Literal["bilinear", "bicubic"]
+Interpolation = Literal["bilinear", "bicubic", "opencv-bilinear"]
 ResizeMode = Literal["shortest", "squash"]
 Exif = Literal["ignore", "transpose"]
 Answer = TypeVar("Answer")
@@ -25,8 +25,9 @@ IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
 class Preprocess:
     """How one set of weights wants to see a picture.
 
-    Resize (with Pillow's antialiased filter), then cut the centre square. ``mean`` and ``std`` are
-    of RGB values in [0, 1] and live inside the graph; no caller ever normalises.
+    Resize (with Pillow's antialiased filter, or as OpenCV does, which reads four pixels for each), then cut the
+    centre square. ``mean`` and ``std`` are of RGB values in [0, 1] and live inside the graph; no caller ever
+    normalises.
     """
 
     resize: int                                    # pixels: shorter side, or both sides with "squash"

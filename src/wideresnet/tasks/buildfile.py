@@ -25,7 +25,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wideresnet.errors import ConfigError
-from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, RGB, Estimator, Preprocess
+from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, RGB, Estimator, Interpolation, Preprocess
 from wideresnet.settings import explain
 
 Pixels = int | list[int]                           # a side, or [height, width]
@@ -95,7 +95,7 @@ class ProcessOp(Section):
     type: Literal["DecodeImage", "Resize", "CenterCrop", "CvtColor", "Normalize", "ToTensor"]
     size: Pixels | None = None
     crop_size: Pixels | None = None
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     mean: RGB | None = None
     std: RGB | None = None
     code: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from wideresnet.classifier import Classifier
@@ -10,6 +11,7 @@ from wideresnet.images.files import find_pictures
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
 from wideresnet.records import Exif, Failure, Item, Prediction
+from wideresnet.tasks.infer import InferMode, infer
 
 
 def classify(
@@ -20,11 +22,17 @@ def classify(
     batch_size: int = 8,
     exif: Exif = "transpose",
     reduced: bool = False,
+    mode: InferMode = "async",
 ) -> Iterator[Prediction | Failure]:
-    """One answer or one failure for each item, in the order of the items. ``reduced``: see ``read_crop``."""
-    spec, threads = classifier.card.preprocess, available_cpus()
-    batches = load_batches(items, spec, batch_size=batch_size, threads=threads, exif=exif, reduced=reduced)
-    for batch, logits in classifier.stream(batches):
+    """One answer or one failure for each item, in the order of the items.
+
+    ``reduced``: see ``read_crop``; ``mode``: see ``infer``.
+    """
+    load = partial(
+        load_batches, spec=classifier.card.preprocess, batch_size=batch_size, threads=available_cpus(), exif=exif,
+        reduced=reduced,
+    )  # fmt: skip
+    for batch, logits in infer(classifier, items, load, batch_size, mode):
         yield from batch.in_order(classifier.answer([item.path for item in batch.items], logits, k))
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wideresnet.errors import ImageError
-from wideresnet.images.preprocess import crop_range, preprocess, resized_size
+from wideresnet.images.preprocess import crop_range, preprocess, preprocess_large, resized_size
 from wideresnet.records import Preprocess
 
 specs = st.builds(
@@ -55,6 +55,16 @@ def test_equal_to_a_plain_resize_and_crop(width, height, spec, seed):
 def test_equal_at_the_sizes_of_photographs(size, spec):
     image = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     np.testing.assert_array_equal(preprocess(image, spec), torchvisions(image, spec))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(150, 250), st.integers(150, 250), specs, st.integers(0, 2**32 - 1))
+def test_a_large_picture_is_taken_to_within_a_level(width, height, spec, seed):
+    """Sizes, padding and offsets are those of the exact crop: in noise a shift would be off by a hundred."""
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    crop = preprocess_large(Image.fromarray(image), spec)
+    assert crop.dtype == np.uint8
+    assert np.abs(crop.astype(int) - preprocess(image, spec)).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,12 @@ def test_ways_of_calibrating_are_used_where_they_are_known(tmp_path: Path, mode:
     assert ("backend.quantize.calibrate_mode" in build.ignored()) == (estimator is None)
 
 
+def test_opencvs_resize_can_be_asked_for(tmp_path: Path) -> None:
+    text = ZOO.replace("size: [256, 256]", "size: [256, 256]\n          interpolation: opencv-bilinear", 1)
+    expected = Preprocess(resize=256, crop=224, interpolation="opencv-bilinear", mode="squash")
+    assert read_build_file(file(tmp_path, text)).preprocess() == expected
+
+
 def test_one_number_is_the_shorter_side(tmp_path: Path) -> None:
     text = ZOO.replace("size: [256, 256]", "size: 256\n          interpolation: bicubic", 1)
     assert read_build_file(file(tmp_path, text)).preprocess() == Preprocess(256, 224, "bicubic")
