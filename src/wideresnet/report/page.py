@@ -7,11 +7,14 @@ own box, and a phone of 360 px shows everything.
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 Point = tuple[float, float]
+Place = Callable[[Point], Point]                   # values of the two axes -> units of the drawing
 
 WIDTH, HEIGHT = 640, 300                           # of a line chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 76, 28, 44, 56          # its margins
@@ -32,6 +35,23 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 th, td { padding: .25rem .5rem; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap }
 th { color: var(--soft); font-weight: 600 } tbody tr:nth-child(even) { background: var(--band) }
 .right { text-align: right }
+h3 { font-size: 1rem; margin: 1.4rem 0 .4rem }
+.tiles { grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .6rem }
+.tiles > div { background: var(--band); border: 1px solid var(--rule); border-radius: .4rem; padding: .5rem .6rem }
+.tiles dd { margin: 0; font-size: 1.4rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap }
+.tiles dd + dd { font-size: .85rem; font-weight: 400; color: var(--soft); white-space: normal }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1rem; list-style: none;
+  margin: 1rem 0; padding: 0; font-size: .85rem; line-height: 1.35 }
+.gallery img { display: block; width: 100%; max-width: 16rem; height: auto; margin-bottom: .3rem }
+.gallery b, .gallery span { display: block } .gallery span { color: var(--soft) }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 0 1.5rem }
+.pair svg text { font-size: 20px }
+.heat td { text-align: right; border: 0; padding: .2rem .4rem } .heat th { color: var(--ink); border: 0 }
+.heat th[scope=row] { position: sticky; left: 0; background: var(--paper) }
+.heat thead :is(td, th) { text-align: left; vertical-align: bottom } .heat thead td { white-space: normal }
+.heat thead span { writing-mode: vertical-rl; max-height: 9rem; overflow: hidden; text-overflow: ellipsis }
+.heat tbody tr:nth-child(even) { background: none } .hit { --c: var(--c0) } .miss { --c: var(--c1) }
+.hit, .miss { background: color-mix(in srgb, var(--c) var(--deep), var(--paper)); print-color-adjust: exact }
 dl { display: grid; gap: .2rem 1rem; margin: 1rem 0 } dt { color: var(--soft) } dd { margin: 0 }
 .facts { grid-template-columns: minmax(6rem, max-content) 1fr }
 .bars { grid-template-columns: minmax(6rem, max-content) 1fr; font-variant-numeric: tabular-nums }
@@ -53,13 +73,14 @@ svg { display: block; width: 100%; max-width: 46rem; height: auto } svg text { f
 
 
 def page(title: str, sections: Sequence[str]) -> str:
-    """The whole HTML document."""
-    return (
+    """The whole HTML document. File names may hold bytes that are no UTF-8: a page shows that they are there."""
+    whole = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
         f"<body>\n<h1>{escape(title)}</h1>\n{''.join(sections)}</body>\n</html>\n"
     )
+    return whole.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def section(heading: str, *parts: str) -> str:
@@ -73,6 +94,42 @@ def section(heading: str, *parts: str) -> str:
 def paragraph(text: str) -> str:
     """Running text."""
     return f"<p>{escape(text)}</p>\n"
+
+
+def subsection(heading: str, *parts: str) -> str:
+    """Parts under a smaller heading; without any, nothing."""
+    return f"<h3>{escape(heading)}</h3>\n{''.join(parts)}" if any(parts) else ""
+
+
+def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
+    """The figures that matter, large: a name, a value, and what belongs to it in small print (may be empty)."""
+    if not figures:
+        return ""
+    cells = (
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><dd>{escape(note)}</dd></div>\n"
+        for name, value, note in figures
+    )
+    return f'<dl class="tiles">\n{"".join(cells)}</dl>\n'
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A JPEG or PNG with its caption; None where the picture is not at hand, of which the caption is left."""
+
+    picture: bytes | None
+    title: str
+    lines: tuple[str, ...] = ()
+
+
+def gallery(pictures: Sequence[Shown]) -> str:
+    """Pictures side by side, inside the page itself."""
+    cells = "".join(f"<li>{_shown(each)}</li>\n" for each in pictures)
+    return f'<ul class="gallery">\n{cells}</ul>\n' if pictures else ""
+
+
+def beside(*parts: str) -> str:
+    """Figures next to each other where there is room."""
+    return f'<div class="pair">\n{"".join(parts)}</div>\n' if any(parts) else ""
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
@@ -117,21 +174,46 @@ def lines(title: str, series: Mapping[str, Sequence[Point]], x: str, y: str) -> 
     spots = [point for points in known.values() for point in points]
     if not spots:
         return ""
-    across, up = (_ticks([point[axis] for point in spots]) for axis in (0, 1))
+    across, up = (ticks([point[axis] for point in spots]) for axis in (0, 1))
+
+    def draw(place: Place) -> str:
+        return "".join(_curve(index, list(map(place, points))) for index, points in enumerate(known.values()))
+
+    legend = "".join(f"<li>{_swatch(index)}{escape(name)}</li>" for index, name in enumerate(known))
+    below = f'<ul class="legend">{legend}</ul>\n' if len(known) > 1 else ""
+    return chart(title, (across, up), (x, y), draw, below)
+
+
+def chart(
+    title: str,
+    axes: tuple[Sequence[float], Sequence[float]],
+    names: tuple[str, str],
+    draw: Callable[[Place], str],
+    below: str = "",
+) -> str:
+    """A figure with two axes, by their ticks and names; ``draw`` makes the SVG within. ``below`` is HTML."""
+    across, up = axes
 
     def place(point: Point) -> Point:
-        share_x, share_y = ((v - t[0]) / (t[-1] - t[0]) for v, t in zip(point, (across, up), strict=True))
+        share_x, share_y = ((v - t[0]) / (t[-1] - t[0]) for v, t in zip(point, axes, strict=True))
         return LEFT + share_x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - share_y * (HEIGHT - TOP - BOTTOM)
 
-    curves = (_curve(index, list(map(place, points))) for index, points in enumerate(known.values()))
-    axes = _axes(across, up, place, (x, y))
-    legend = "".join(f"<li>{_swatch(index)}{escape(name)}</li>" for index, name in enumerate(known))
     return (
         f"<figure><figcaption>{escape(title)}</figcaption>\n"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{axes}{"".join(curves)}</svg>\n'
-        + (f'<ul class="legend">{legend}</ul>\n' if len(known) > 1 else "")
-        + "</figure>\n"
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f"{_axes(across, up, place, names)}{draw(place)}</svg>\n{below}</figure>\n"
     )
+
+
+def ticks(values: Sequence[float], about: int = 5) -> list[float]:
+    """Round numbers at even steps of 1, 2 or 5 times a power of ten that hold all ``values`` between them."""
+    low, high = min(values), max(values)
+    span = high - low or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / about))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= span / about)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    last = max(last, first + 1)
+    return [round(step * index, 12) for index in range(first, last + 1)]
 
 
 def number(value: float) -> str:
@@ -142,6 +224,13 @@ def number(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
+def words(value: object) -> str:
+    """A fact of a machine: lists with commas, names with their values."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {each}" for key, each in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def _curve(index: int, spots: Sequence[Point]) -> str:
     kind = f"s{index % SERIES}"
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
@@ -149,7 +238,7 @@ def _curve(index: int, spots: Sequence[Point]) -> str:
     return f'<polyline class="line {kind}" points="{points}"/>{dots}'
 
 
-def _axes(across: Sequence[float], up: Sequence[float], place: Callable[[Point], Point], names: tuple[str, str]) -> str:
+def _axes(across: Sequence[float], up: Sequence[float], place: Place, names: tuple[str, str]) -> str:
     """Ticks with their values, lines across at those of the second axis, and the names of both."""
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = [f'<path class="axis" d="M{LEFT} {TOP}V{bottom}H{right}"/>']
@@ -170,12 +259,11 @@ def _swatch(index: int) -> str:
     return f'<svg viewBox="0 0 32 6" aria-hidden="true"><path class="line s{index % SERIES}" d="M0 3H32"/></svg>'
 
 
-def _ticks(values: Sequence[float], about: int = 5) -> list[float]:
-    """Round numbers at even steps of 1, 2 or 5 times a power of ten that hold all ``values`` between them."""
-    low, high = min(values), max(values)
-    span = high - low or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / about))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= span / about)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    last = max(last, first + 1)
-    return [round(step * index, 12) for index in range(first, last + 1)]
+def _shown(shown: Shown) -> str:
+    picture = ""
+    if shown.picture is not None:
+        kind = "png" if shown.picture.startswith(b"\x89PNG") else "jpeg"
+        encoded = base64.b64encode(shown.picture).decode("ascii")
+        picture = f'<img src="data:image/{kind};base64,{encoded}" alt="{escape(shown.title)}" loading="lazy">'
+    lines = "".join(f"<span>{escape(line)}</span>" for line in shown.lines)
+    return f"{picture}<b>{escape(shown.title)}</b>{lines}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,7 +14,7 @@ from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.images.top_k import largest, softmax
 from wideresnet.machine import available_cpus
-from wideresnet.records import Batch, Doing, EngineInfo, GateReport, Item
+from wideresnet.records import Batch, Doing, EngineInfo, GateReport, Item, mcnemar, paired_interval
 
 BATCH = 64
 
@@ -151,21 +150,3 @@ def divergence(reference: NDArray[np.float32], other: NDArray[np.float32]) -> ND
 def deviation(reference: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """Root mean square of the difference of logits [N, C] over the reference's standard deviation."""
     return float(np.sqrt(np.mean((other - reference) ** 2)) / reference.std())
-
-
-def paired_interval(lost: int, gained: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """95 % interval of (lost - gained) / n for paired shares: Wald's after adding 1/2 to each of the four cells.
-
-    Agresti and Min, Statistics in Medicine 24 (2005), 729.
-    """
-    a, b, total = lost + 0.5, gained + 0.5, n + 2
-    centre = (a - b) / total
-    half = z * math.sqrt(a + b - (a - b) ** 2 / total) / total
-    return centre - half, centre + half
-
-
-def mcnemar(lost: int, gained: int) -> float:
-    """Two-sided exact p of McNemar's test: how odd the split is if either model were as good as the other."""
-    flips, fewer = lost + gained, min(lost, gained)
-    tail = sum(math.comb(flips, k) for k in range(fewer + 1))
-    return min(1.0, float(2 * tail / 2**flips))

@@ -7,7 +7,22 @@ import re
 
 import pytest
 
-from wideresnet.report.page import bars, facts, lines, number, page, paragraph, section, table
+from wideresnet.report.page import (
+    Shown,
+    bars,
+    beside,
+    facts,
+    gallery,
+    lines,
+    number,
+    page,
+    paragraph,
+    section,
+    subsection,
+    table,
+    tiles,
+    words,
+)
 
 NASTY = '<b onclick="x"> & co'
 
@@ -19,6 +34,9 @@ def test_every_part_escapes_what_it_is_given() -> None:
         table([NASTY], [[NASTY]]),
         bars(NASTY, [(NASTY, 1.0)], NASTY),
         lines(NASTY, {NASTY: [(0, 1)], "b": [(1, 2)]}, NASTY, NASTY),
+        tiles([(NASTY, NASTY, NASTY)]),
+        gallery([Shown(b"\xff\xd8", NASTY, (NASTY,))]),
+        subsection(NASTY, "x"),
     ]
     whole = page(NASTY, [section(NASTY, *parts)])
     assert "<b " not in whole
@@ -35,6 +53,7 @@ def test_a_page_follows_light_and_dark_and_asks_nothing_of_the_outside() -> None
 
 def test_parts_without_content_leave_nothing_behind() -> None:
     assert (facts([]), table(["a"], []), bars("t", [], "s"), lines("t", {"a": [(1, math.nan)]}, "x", "y")) == ("",) * 4
+    assert (tiles([]), gallery([]), beside("", ""), subsection("a heading", "")) == ("",) * 4
     assert section("a heading", "", "") == ""
 
 
@@ -70,3 +89,23 @@ def test_a_single_point_is_a_chart_too(point: tuple[float, float]) -> None:
 def test_a_number_has_three_digits_that_count() -> None:
     shown = [number(value) for value in (0, 0.01234, 4.5678, 78.92, 1234.5, math.nan)]
     assert shown == ["0", "0.0123", "4.57", "78.9", "1,234", "–"]
+
+
+def test_pictures_are_inside_the_page_by_their_kind_and_absent_ones_leave_their_caption() -> None:
+    shown = gallery([Shown(b"\xff\xd8 a", "jpeg"), Shown(b"\x89PNG b", "png", ("1", "2")), Shown(None, "gone")])
+    assert re.findall(r"data:image/(\w+);base64,([\w+/=]+)\" alt=\"(\w+)\"", shown) == [
+        ("jpeg", "/9ggYQ==", "jpeg"), ("png", "iVBORyBi", "png"),
+    ]  # fmt: skip
+    assert "<li><b>gone</b></li>" in shown
+    assert "<span>1</span><span>2</span>" in shown
+
+
+def test_file_names_that_are_no_text_are_shown_and_can_be_saved() -> None:
+    whole = page("t", [paragraph("caf\udce9.png")])
+    assert "caf\ufffd" in whole
+    whole.encode("utf-8")
+
+
+def test_facts_of_a_machine_in_words() -> None:
+    shown = [words(value) for value in ({"numpy": "2.4", "torch": "2.13"}, ["avx2", "fma"], ("a",), 2, "x86")]
+    assert shown == ["numpy 2.4, torch 2.13", "avx2, fma", "a", "2", "x86"]

@@ -1,0 +1,157 @@
+"""``wrn compare``"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from wideresnet.cli.options import (
+    Arithmetic,
+    Engine,
+    EngineName,
+    Format,
+    Precision,
+    TextOrJson,
+    Threads,
+)
+from wideresnet.cli.output import locate, open_bundle, print_json, progress
+from wideresnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wideresnet.records import ComparisonReport, Item, Labels, Preprocess
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+SIDE = "A file that 'wrn evaluate -o' wrote (.csv, .jsonl, .parquet), or a model."
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help=SIDE)],
+    b: Annotated[str, typer.Argument(help="The other: the same kind of thing.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Models: what to evaluate both on. Files: where the page's pictures are.")
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(help="Files: names of the classes, a file with one a line, or imagenet, cifar10, …")
+    ] = "",
+    engine: EngineName = Engine.openvino,
+    precision: Precision = Arithmetic.f32,
+    threads: Threads = 0,
+    batch_size: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: as tuned for A, or 8.")] = 0,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Exit with 1 when B's top-1 is more percentage points below A's than this.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option("--report", help="Write a page with the pictures that flipped.")] = None,
+    format: Format = TextOrJson.table,
+) -> None:
+    """Two models on the same labelled pictures, paired by path: what differs, and how sure that is.
+
+    Prints both accuracies, their difference with its interval and McNemar's exact test, the classes that changed most
+    and the pictures that only one got right. Exit code 0 whatever the difference is, unless --max-drop is given.
+
+    Example: wrn compare f32.parquet int8.parquet --labels imagenet --report flips.html
+
+    Example: wrn compare wrn_16_4.cifar10 wrn-int8/ --data cifar10 --max-drop 0.2
+    """
+    from wideresnet.report import comparison
+    from wideresnet.report.save import save_text
+    from wideresnet.tasks.gallery import thumbnails_of
+
+    if _is_scores(a) != _is_scores(b):
+        raise ConfigError(f"{a} and {b} are not the same kind of thing", hint="give two files of scores, or two models")
+    if _is_scores(a):
+        found = _files(Path(a), Path(b), data, labels)
+    elif labels:
+        raise ConfigError("models know their labels", hint="--labels is for files of scores")
+    else:
+        found = _models((a, b), data, (engine, precision.value, threads), batch_size)
+    if page:
+        pictures = thumbnails_of(comparison.shown_paths(found.report), found.items, found.spec)
+        save_text(page, comparison.draw_comparison(found.report, found.labels, pictures))
+    if format is TextOrJson.json:
+        print_json(comparison.document(found.report))
+    else:
+        typer.echo(comparison.text(found.report, found.labels))
+    raise typer.Exit(_exit_code(found.report, max_drop))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A comparison, and what its page needs besides: names, and where the pictures are and how they were seen."""
+
+    report: ComparisonReport
+    labels: Labels
+    items: Mapping[str, Item]
+    spec: Preprocess | None
+
+
+def _is_scores(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
+def _files(a: Path, b: Path, data: Path | None, labels: str) -> _Found:
+    from wideresnet.data.open import open_labelled
+    from wideresnet.records import EvalReport
+    from wideresnet.report.scores import read_scores
+    from wideresnet.tasks.paired import compare_answers
+
+    if data is not None and not labels:
+        raise ConfigError("--data needs the classes of the files", hint="give --labels, such as cifar10 or a file")
+    names = _labels(labels)
+    blanks = (EvalReport(str(a), "", None, 0, 0, 0), EvalReport(str(b), "", None, 0, 0, 0))
+    report = compare_answers(read_scores(a), read_scores(b), blanks)
+    items = open_labelled(locate(data), names).items if data else ()
+    return _Found(report, names, {item.path: item for item in items}, None)
+
+
+def _labels(name: str) -> Labels:
+    from wideresnet.data.labels import parse_labels, read_labels
+    from wideresnet.records import Labels
+
+    if not name:
+        return Labels(())
+    try:
+        return parse_labels(Path(name).read_text("utf-8")) if Path(name).is_file() else read_labels(name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the labels {name}: {error}") from error
+
+
+def _models(
+    names: tuple[str, str], data: Path | None, how: tuple[str, Literal["f32", "bf16"], int], batch_size: int
+) -> _Found:
+    from wideresnet.data.open import open_labelled
+    from wideresnet.tasks.evaluate import blank_report
+    from wideresnet.tasks.load import ModelChoice, open_classifier
+    from wideresnet.tasks.paired import compare_answers, score_both
+    from wideresnet.tasks.tuning import for_many
+
+    if data is None:
+        raise ConfigError("two models are compared on labelled pictures", hint="name them with --data")
+    engine, precision, threads = how
+    bundles = [open_bundle(ModelChoice(name)) for name in names]
+    pictures = open_labelled(locate(data), bundles[0].labels)
+    options, batch = for_many(bundles[0], precision, threads)
+    a, b = (open_classifier(bundle, engine, options) for bundle in bundles)
+    scored = []
+    with progress("pictures") as bars:
+        task = bars.add_task("comparing", total=len(pictures.items))
+        for pair in score_both(a, b, pictures, batch_size or batch):
+            scored.append(pair)
+            bars.advance(task)
+    blanks = blank_report(a, pictures), blank_report(b, pictures)
+    if a.card.name == b.card.name:                 # the folders tell them apart
+        blanks = replace(blanks[0], model=names[0]), replace(blanks[1], model=names[1])
+    report = compare_answers([one for one, _ in scored], [other for _, other in scored], blanks)
+    return _Found(report, a.labels, {item.path: item for item in pictures.items}, a.card.preprocess)
+
+
+def _exit_code(report: ComparisonReport, max_drop: float | None) -> int:
+    """1 where B lost more than ``max_drop`` points."""
+    # The rest is for rounding: 0.7 points of 1,000 are 7 pictures.
+    if max_drop is None or report.lost - report.gained <= max_drop / 100 * report.n + 1e-6:
+        return 0
+    typer.echo(f"B is more than {max_drop:g} points of top-1 below A", err=True)
+    return 1

@@ -1,0 +1,28 @@
+"""What classes and pictures are called where people read it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import PurePath
+
+from wideresnet.records import Labels
+
+ClassName = Callable[[int], str]
+
+
+def class_names(labels: Labels) -> ClassName:
+    """From a class index to a name that only this class has; "class 7" where there is none.
+
+    Of ImageNet's lists of synonyms, the first; of the two cranes, each with its WordNet id.
+    """
+    short = [name.partition(",")[0] for name in labels.names] if labels.ids else list(labels.names)
+    times = Counter(short)
+    marks = labels.ids or [str(index) for index in range(len(short))]
+    names = [f"{name} ({mark})" if times[name] > 1 else name for name, mark in zip(short, marks, strict=True)]
+    return lambda index: names[index] if 0 <= index < len(names) else f"class {index}"
+
+
+def picture_name(path: str) -> str:
+    """The file and its folder, which often is its class."""
+    return "/".join(PurePath(path).parts[-2:])

@@ -1,0 +1,60 @@
+"""What a comparison says of its counts: McNemar's exact p, an interval that covers, and signs that mean B less A."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from wideresnet.records import ClassChange, ClassCounts, ComparisonReport, EvalReport, Flip, mcnemar, paired_interval
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "p"), [(0, 0, 1.0), (5, 5, 1.0), (0, 6, 2 / 64), (1, 7, 2 * 9 / 256), (10, 2, 2 * 79 / 4096)]
+)
+def test_mcnemars_p_is_the_binomials(lost: int, gained: int, p: float) -> None:
+    assert mcnemar(lost, gained) == pytest.approx(p)
+    assert mcnemar(gained, lost) == pytest.approx(p)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(2)
+    cells = rng.multinomial(2000, [0.9, 0.03, 0.02, 0.05], size=2000)
+    covered = [low <= 0.01 <= high for low, high in (paired_interval(c[1], c[2], 2000) for c in cells)]
+    assert 0.93 < np.mean(covered) < 0.97
+
+
+def test_mcnemars_p_of_many_flips_is_the_sum_of_the_binomials_tail() -> None:
+    tail = sum(math.comb(400, k) for k in range(181))
+    assert mcnemar(180, 220) == 2 * tail / 2**400
+    assert mcnemar(5_900, 6_100) == pytest.approx(math.erfc(199 / math.sqrt(2 * 12_000)), rel=1e-3)
+
+
+def side(correct: dict[int, int], n: int = 10) -> EvalReport:
+    by_class = {label: ClassCounts(n, right, n) for label, right in correct.items()}
+    return EvalReport("m", "d", None, n * len(correct), sum(correct.values()), n * len(correct), by_class=by_class)
+
+
+def flip(path: str, right: str, sure: tuple[float, float] = (0.6, 0.9)) -> Flip:
+    return Flip(path, 0, "A" if right == "A" else "B", (0, 1) if right == "A" else (1, 0), sure)
+
+
+def test_a_difference_is_positive_where_b_is_better() -> None:
+    flips = (flip("a", "B"), flip("b", "B"), flip("c", "A"))
+    report = ComparisonReport(side({0: 5, 1: 5}), side({0: 7, 1: 4}), same=12, flips=flips)
+    assert (report.n, report.lost, report.gained, report.difference) == (20, 1, 2, 0.05)
+    low, high = report.interval95
+    assert low < 0.05 < high
+    assert (report.p_value, report.agreement) == (1.0, 0.6)
+
+
+def test_changed_classes_come_most_changed_first_and_others_not_at_all() -> None:
+    report = ComparisonReport(side({0: 5, 1: 5, 2: 9, 7: 3}), side({0: 6, 1: 2, 2: 9, 7: 6}), same=0, flips=())
+    assert report.changes == (ClassChange(1, 10, (5, 2)), ClassChange(7, 10, (3, 6)), ClassChange(0, 10, (5, 6)))
+    assert [change.difference for change in report.changes] == [-3, 3, 1]
+
+
+def test_a_mistake_is_the_probability_of_whoever_was_wrong() -> None:
+    assert flip("a", "A", (0.6, 0.9)).mistake == 0.9
+    assert flip("a", "B", (0.6, 0.9)).mistake == 0.6

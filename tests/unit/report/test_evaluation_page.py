@@ -1,0 +1,153 @@
+"""The page of an evaluation: the figures it must hold, for ten classes, a thousand, a subset, and for none at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from html import unescape
+
+import pytest
+
+from wideresnet.data.labels import read_labels
+from wideresnet.records import Conditions, EngineInfo, EvalReport, Failure, Labels, Masked, Preprocess, Scored
+from wideresnet.report.evaluation import MISTAKES, draw_evaluation, shown_paths, surest_mistakes
+from wideresnet.tasks.tally import tally
+
+CIFAR = read_labels("cifar10")
+JPEG = b"\xff\xd8\xff picture"
+ENGINE = EngineInfo("openvino", "2026.1", "CPU", "int8", 2)
+CONDITIONS = Conditions(
+    "a1b2", "c3d4", "int8", Preprocess(resize=256, crop=224), "ignore", "e5f6", 100, CIFAR, 10, ("1/4", "3/4"),
+    {"cpu": "<Fast> CPU", "versions": {"numpy": "2.4"}, "flags": ["avx2"], "load1": None},
+)  # fmt: skip
+BLANK = EvalReport("model.tag", "some data", ENGINE, 0, 0, 0, conditions=CONDITIONS)
+
+
+def scored(path: str, label: int, answer: int, sure: float = 0.9) -> Scored:
+    rank = 1 if label == answer else 2
+    return Scored(path, label, rank, rank, (answer, label), (sure, 1 - sure), 0.1)
+
+
+# Of each class 10 pictures; cats (3) are taken for dogs (5) four times, ship 8 for plane 0 once.
+SCORES = [
+    *(scored(f"{label}/{k}.png", label, 5 if label == 3 and k < 4 else label) for label in range(10) for k in range(10))
+]
+SCORES[80] = scored("8/0.png", 8, 0, sure=0.97)
+REPORT = tally(SCORES, BLANK)
+
+
+def words(page: str) -> str:
+    """The page without its tags."""
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page.partition("<body>")[2])))
+
+
+def shown(report: EvalReport, labels: Labels = CIFAR) -> str:
+    return words(draw_evaluation(report, labels, {}))
+
+
+def test_the_figures_come_with_their_interval_and_conditions() -> None:
+    text = shown(REPORT)
+    for part in ("model.tag on some data", "95.000 %", "95 right", "95 %: 88.82 to 97.85", "100.000 %", "none failed",
+                 "calibration error", "a1b2", "c3d4", "e5f6", "1/4, 3/4", "shorter side to 256 px (bilinear)",
+                 "centre 224 px", "EXIF orientation ignored", "precision executed int8", "<Fast> CPU", "numpy 2.4",
+                 "100 in the whole data set", "10 of the network's 10"):  # fmt: skip
+        assert part in text, text
+    assert "load1" not in text
+    assert "masked" not in text
+
+
+def test_the_worst_class_and_the_worst_pair_come_first() -> None:
+    text = shown(REPORT)
+    assert re.search(r"most often taken for cat 10 60.0 % 31.3 to 83.2 100.0 % dog \(4\) ship 10 90.0 %", text), text
+    assert "of its class cat dog 4 40.0 % ship airplane 1 10.0 %" in text
+    assert "cat, taken for dog: 4" in text
+    assert "0 other" not in text
+
+
+def test_a_subset_of_classes_names_both_accuracies() -> None:
+    report = replace(REPORT, masked=Masked(3, 97, 100), conditions=replace(CONDITIONS, present=3))
+    text = shown(report)
+    for part in ("top-1, unmasked (10 classes) 95.000 %", "top-1, masked (3 classes) 97.000 %", "only those 3"):
+        assert part in text, text
+
+
+def test_answers_outside_the_classes_of_the_data_are_a_column_of_the_map() -> None:
+    labels = read_labels("imagenet")
+    text = shown(tally([scored("a", 0, 0), scored("b", 1, 1), scored("c", 1, 700)], BLANK), labels)
+    assert "is ↓ taken for → tench goldfish other tench 1 goldfish 1 1" in text
+
+
+def test_a_thousand_classes_are_a_curve_and_the_ends_of_the_table() -> None:
+    labels = read_labels("imagenet")
+    places = ((label, k) for label in range(1000) for k in range(3))
+    answers = (scored(f"{k}/{label}", label, label if (label + k) % 7 else 0) for label, k in places)
+    page = draw_evaluation(tally(answers, BLANK), labels, {})
+    text = words(page)
+    assert "The 20 worst" in text
+    assert "The 5 best" in text
+    assert "Answers to the pictures of each class" not in text
+    assert page.count("<tr>") < 100
+    assert len(page) < 300_000
+
+
+def test_the_surest_mistakes_come_first_and_no_more_than_fit() -> None:
+    pairs = [(label, answer) for label in range(10) for answer in range(10) if label != answer]
+    wrong = [scored(f"{a}-{b}.png", a, b, sure=0.5 + a / 20 + b / 200) for a, b in pairs]
+    report = tally(wrong, BLANK)
+    found = surest_mistakes(report)
+    assert len(found) == MISTAKES
+    assert found[0][1].path == "9-8.png"
+    assert len(set(shown_paths(report))) == len(shown_paths(report))
+    assert set(shown_paths(report)) >= {example.path for _, example in found}
+
+
+def test_pictures_are_inside_the_page_and_absent_ones_are_captions() -> None:
+    page = draw_evaluation(REPORT, CIFAR, {"8/0.png": JPEG, "3/3.png": b"\x89PNG picture"})
+    assert "data:image/jpeg;base64,/9j/" in page
+    assert "data:image/png;base64," in page
+    assert page.count("<img") == 4, "each among the surest mistakes and among the pairs"
+    assert "3/1.png" in page
+    assert not re.search(r"https?://|url\(|<script", page)
+
+
+def without_probabilities(answers: Iterable[Scored]) -> list[Scored]:
+    return [replace(each, probabilities=(), masked_rank=0) for each in answers]
+
+
+@pytest.mark.parametrize("bins", ["empty", "none"])
+def test_without_probabilities_there_is_no_calibration(bins: str) -> None:
+    report = tally(without_probabilities(SCORES), replace(BLANK, engine=None, conditions=None))
+    text = shown(report if bins == "empty" else replace(report, bins=()))
+    for part in ("alibration", "surest mistakes", "sure", "nan"):
+        assert part not in text.replace("measure", ""), text
+    assert "cat, taken for dog: 4 3/3.png" in text
+    assert "Answers were read from a file" in text
+
+
+def test_of_no_picture_there_is_a_page() -> None:
+    text = shown(replace(BLANK, failures=(Failure("a.png", "cut short"),)))
+    for part in ("no picture was answered", "1 could not be read", "a.png cut short"):
+        assert part in text, text
+    assert "nan" not in text
+
+
+def test_of_many_failures_a_hundred_are_listed() -> None:
+    text = shown(replace(REPORT, failures=tuple(Failure(f"{k:03}.png", "cut short") for k in range(123))))
+    assert "099.png" in text
+    assert "100.png" not in text
+    assert "… and 23 more." in text
+
+
+def test_everything_is_escaped() -> None:
+    nasty = '<b onclick="x">'
+    labels = Labels(tuple(f"{nasty}{index}" for index in range(10)))
+    report = tally([*SCORES, scored(nasty, 3, 5, 0.99)], replace(BLANK, model=nasty, data=nasty))
+    page = draw_evaluation(replace(report, failures=(Failure(nasty, nasty),)), labels, {nasty: JPEG})
+    assert "<b onclick" not in page
+    assert 'onclick="' not in page
+    assert 'alt="&lt;b onclick' in page
+
+
+def test_a_class_that_the_labels_do_not_know_has_a_number() -> None:
+    assert "class 9" in shown(REPORT, Labels(("a", "b")))

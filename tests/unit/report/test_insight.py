@@ -1,0 +1,87 @@
+"""Explanations and features in words, as JSON, and as a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from wideresnet.records import ClassMap, EmbedReport, EngineInfo, Explanation, Failure, Labels, LabelScore
+from wideresnet.report import insight
+from wideresnet.report.names import class_names
+from wideresnet.report.overlay import draw_evidence
+
+ENGINE = EngineInfo("openvino", "2026.1", "CPU", "f32", 2)
+EVIDENCE = np.eye(8, dtype=np.float32)
+CAT = ClassMap(LabelScore(0, "cat", 0.75), 1.125, 1.0, EVIDENCE, (0, 0, 2, 2))
+DOG = ClassMap(LabelScore(1, "<dog>", 0.25), -0.125, 0.0, -EVIDENCE, (0, 4, 2, 8))
+ONE = Explanation("pictures/<a>.png", np.zeros((32, 32, 3), np.uint8), 4, (CAT, DOG))
+REPORT = EmbedReport("out.npz", "some.model", ENGINE, 7, {"layer2": (3, 2, 2)}, "float32", (Failure("b.png", "no"),))
+NAMES = class_names(Labels(("cat", "<dog>")))
+
+
+def section() -> str:
+    return insight.explained(ONE, [draw_evidence(ONE, each) for each in ONE.maps], NAMES)
+
+
+def test_files_are_called_after_picture_and_class_and_none_twice() -> None:
+    taken: set[str] = set()
+    assert insight.file_name("x/cat.png", "tabby", taken) == "cat-tabby.png"
+    assert insight.file_name("y/cat.jpg", "tabby", taken) == "cat-tabby-2.png"
+    assert insight.file_name("y/cat.jpg", "crane (n02012849)", taken) == "cat-crane_n02012849.png"
+    assert insight.file_name("y/cat.jpg", "../a b/c", taken) == "cat-.._a_b_c.png"
+    assert insight.file_name("y/猫.jpg", "虎斑猫", taken) == "猫-虎斑猫.png"
+
+
+def test_an_explanation_is_a_document() -> None:
+    found = insight.of_explanation(ONE, [Path("maps/a-cat.png"), Path("maps/a-dog.png")])
+    assert json.loads(json.dumps(found)) == {
+        "path": "pictures/<a>.png",
+        "side": 32,
+        "classes": [
+            {"index": 0, "label": "cat", "probability": 0.75, "logit": 1.125, "bias": 1.0, "peak": [0, 0, 2, 2],
+             "file": "maps/a-cat.png"},
+            {"index": 1, "label": "<dog>", "probability": 0.25, "logit": -0.125, "bias": 0.0, "peak": [0, 4, 2, 8],
+             "file": "maps/a-dog.png"},
+        ],
+    }  # fmt: skip
+    assert "file" not in insight.of_explanation(ONE, [])["classes"][0]
+
+
+def test_an_explanation_is_a_line_a_class() -> None:
+    lines = insight.text_of_explanation(ONE, [Path("maps/a-cat.png"), Path("maps/a-dog.png")]).splitlines()
+    assert [line.split()[1:] for line in lines] == [
+        ["cat", "75.0", "%", "->", "maps/a-cat.png"], ["<dog>", "25.0", "%", "->", "maps/a-dog.png"],
+    ]  # fmt: skip
+
+
+def test_a_page_shows_crop_and_maps_and_asks_nothing_of_the_outside() -> None:
+    page = insight.html("some.model", ENGINE, [section()], 1, False)
+    assert len(re.findall(r'<img src="data:image/jpeg;base64,', page)) == 3
+    assert "1.12 = 1.00 + 0.12" in page
+    assert "−0.12 = 0.00 + −0.12" in page
+    assert page.count("nothing speaks for it") == 1
+    assert "pictures/&lt;a&gt;.png" in page
+    assert "<dog>" not in page
+    assert "Blue" not in page
+    assert "the crop that the network saw" in page
+    assert not re.search(r"https?://|url\(|@import|<script", page)
+
+
+def test_a_page_says_when_it_does_not_show_all_and_what_blue_is() -> None:
+    page = insight.html("some.model", ENGINE, [section()], 1234, True)
+    assert "1,234" in page
+    assert "the first 1" in page
+    assert "Blue speaks against the class" in page
+
+
+def test_a_file_of_features_is_a_document_and_two_lines() -> None:
+    found = insight.of_embedding(REPORT)
+    assert (found["n"], found["layers"], found["precision"]) == (7, {"layer2": [3, 2, 2]}, "f32")
+    assert found["failures"] == [{"path": "b.png", "error": "no", "hint": ""}]
+    json.dumps(found)
+    assert insight.text_of_embedding(REPORT).splitlines() == [
+        "out.npz: layer2 [7, 3, 2, 2] float32", "  some.model with openvino 2026.1, f32; 1 failures",
+    ]  # fmt: skip
