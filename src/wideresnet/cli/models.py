@@ -2,24 +2,97 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-from wideresnet.cli.options import Format, TextOrJson
-from wideresnet.cli.output import print_json
+from wideresnet.cli.options import Arithmetic, Engine, EngineName, Format, Precision, TextOrJson, Threads
+from wideresnet.cli.output import locate, print_json, progress
+from wideresnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wideresnet.records import Verification
+    from wideresnet.tasks.verify import VerifySettings
 
 
-def models(format: Format = TextOrJson.table) -> None:
+ONLY = "With --verify:"
+Verify = Annotated[bool, typer.Option("--verify", help="Measure again what was published of the models here.")]
+Data = Annotated[
+    Path | None, typer.Option(help=f"{ONLY} labelled pictures, as for 'wrn evaluate'; else CIFAR, if in the cache.")
+]
+Models = Annotated[
+    list[str] | None, typer.Option("--model", "-m", help=f"{ONLY} these alone; names or bundle folders.")
+]
+Folder = Annotated[Path | None, typer.Option(help=f"{ONLY} a folder with the publishers' files, for the cache.")]
+Limit = Annotated[int, typer.Option(min=0, help=f"{ONLY} so many pictures, evenly of all classes; 0: all.")]
+Tolerance = Annotated[float, typer.Option(min=0, help=f"{ONLY} points to be off by, where the whole set is run.")]
+
+
+def models(
+    verify: Verify = False,
+    data: Data = None,
+    model: Models = None,
+    weights: Folder = None,
+    limit: Limit = 0,
+    tolerance: Tolerance = 0.1,
+    engine: EngineName = Engine.openvino,
+    precision: Precision = Arithmetic.f32,
+    threads: Threads = 0,
+    format: Format = TextOrJson.table,
+) -> None:
     """List every network: embedded, published and architectures to train.
 
     Accuracies are percent; "by" says who printed them, or that they were measured here.
 
+    With --verify, evaluate every model whose weights are here, and show measured beside published accuracy; nothing
+    is downloaded. Exit code 1: one is not as published, a picture could not be read, or nothing was verified.
+
     Example: wrn models
+
+    Example: wrn models --verify --data imagenet/val
+
+    Example: wrn models --verify --data imagenet/val -m wide_resnet50_2.tv_in1k --limit 5000
     """
     from wideresnet.report import document, text
     from wideresnet.tasks.describe import list_models
 
+    if verify:
+        from wideresnet.tasks.verify import VerifySettings
+
+        chosen, share = tuple(model or ()), tolerance / 100
+        pictures = locate(data) if data else None
+        _verify(VerifySettings(pictures, chosen, weights, limit, share, engine.value, precision.value, threads), format)
+    if data or model or weights or limit:
+        raise ConfigError("--data, --model, --weights and --limit are for --verify", hint="add --verify")
     infos = list_models()
     if format is TextOrJson.json:
         print_json([document.of_model(info) for info in infos])
     else:
         typer.echo(text.of_models(infos))
+
+
+def _verify(settings: VerifySettings, format: TextOrJson) -> None:
+    """Print every verdict on stderr as it comes, for a run may take hours, and all of them at the end."""
+    from wideresnet.records import Doing
+    from wideresnet.report import text, verification
+    from wideresnet.tasks.verify import succeeded
+    from wideresnet.tasks.verify import verify as verdicts
+
+    rows: list[Verification] = []
+    with progress("pictures") as bars:
+        task = bars.add_task("", total=None)
+        for event in verdicts(settings):
+            if isinstance(event, Doing):
+                bars.update(task, description=event.what, completed=event.done, total=event.total)
+                continue
+            rows.append(event)
+            if event.verdict in ("passed", "failed"):
+                typer.echo(verification.line(event), err=True)
+    if format is TextOrJson.json:
+        print_json(verification.document(rows))
+    else:
+        typer.echo(verification.text(rows))
+    for failure in dict.fromkeys(failure for row in rows if row.report for failure in row.report.failures):
+        typer.echo(text.of_failure(failure), err=True)
+    raise typer.Exit(0 if succeeded(rows) else 1)

@@ -1,0 +1,223 @@
+"""Whether the labels of a data set are in another order than the classes of the network.
+
+Such labels give an accuracy of chance from a network that is sure of its answers. Nothing crashes, so it has to be
+seen in the counts: the pictures of a class are answered alike, and every class in its own way, but not as labelled.
+
+An order that is known by name is found from ``LEAST_PICTURES`` pictures of ``LEAST_CLASSES`` classes on. Any other
+order needs ``LEAST_MAPPED`` classes with several pictures each: two where the network is right for three of four,
+ten where it is right for half. Orders that leave half of the pictures right are not found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from wideresnet.errors import DataError
+from wideresnet.records import BILLION, EvalReport, Labels
+
+LEAST_PICTURES, LEAST_CLASSES = 100, 5
+LEAST_MAPPED = 10                                  # with fewer, chance may well give every class its own answer
+GAP = 0.2                                          # by which confidence exceeds the share of right answers
+SHARE = 0.4                                        # of the pictures that an order must explain
+CLASHES = 0.1                                      # of the classes may share their answer with another
+LUCK = 1e-9                                        # the most that chance may have to do with it
+FIRST_IMAGENET = "n01440764"
+
+# Where the development kit of ILSVRC2012 puts some classes (field ILSVRC2012_ID of its meta.mat), as quoted in the
+# documentation of MLDatasets.jl. Enough to know the order by; the whole of it is read from the kit where it is there.
+DEVKIT = {
+    1: "n02119789", 2: "n02100735", 3: "n02110185", 4: "n02096294", 5: "n02102040", 6: "n02066245",
+    7: "n02509815", 8: "n02124075", 9: "n02417914", 10: "n02123394", 48: "n02441942", 192: "n02100877",
+    469: "n01689811", 569: "n04371774", 741: "n07717410", 768: "n07693725", 829: "n03775546", 919: "n03347037",
+}  # fmt: skip
+
+Answers = Mapping[int, Mapping[int, int]]          # label -> answer -> pictures
+
+
+@dataclass(frozen=True)
+class Order:
+    """A way in which labels may be wrong: for each label the answer that a right network would give."""
+
+    cause: str
+    hint: str
+    answers: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class WrongOrder:
+    """What the counts show. ``undone`` is the share of pictures that the order explains, in [0, 1]."""
+
+    cause: str
+    hint: str
+    undone: float
+    pictures: int                                  # that ``undone`` is a share of
+
+
+def refuse_wrong_order(report: EvalReport, labels: Labels) -> None:
+    """Raise DataError, with the likely cause, when the labels are in another order than the network's classes."""
+    found = wrong_order(report, labels)
+    if found is None:
+        return
+    confidence = _confidence(report)
+    sure = "" if math.isnan(confidence) else f" although it is {100 * confidence:.0f} % sure of its answers"
+    raise DataError(
+        f"the labels of {report.data} are in another order than the classes of {report.model}: {found.cause}."
+        f" By them it is right for {100 * report.top1:.2f} % of {report.n} pictures{sure};"
+        f" another order explains {100 * found.undone:.1f} % of {found.pictures}",
+        hint=found.hint,
+    )
+
+
+def wrong_order(report: EvalReport, labels: Labels) -> WrongOrder | None:
+    """The order that explains the answers where the labels do not, or None. ``labels`` are the network's.
+
+    Takes milliseconds, so that it can be asked in the middle of an evaluation.
+    """
+    table = _answers(report)
+    # Not "less than GAP", which is false for the nan of answers without probabilities.
+    if report.n < LEAST_PICTURES or len(table) < LEAST_CLASSES or _confidence(report) - report.top1 < GAP:
+        return None
+    given = Counter[int]()
+    for row in table.values():
+        given.update(row)
+    fits = [found for order in known_orders(labels) if (found := _fit(order, table, given))]
+    return max(fits, key=lambda each: each.undone) if fits else _any_order(report, table, labels)
+
+
+def known_orders(labels: Labels) -> Iterator[Order]:
+    """Every order that is known by name and differs from that of ``labels``."""
+    for order in _possible(labels):
+        if any(label != answer for label, answer in order.answers.items()):
+            yield order
+
+
+def _possible(labels: Labels) -> Iterator[Order]:
+    places = range(len(labels.names))
+    count = len(places)
+    yield Order(
+        "they are one too high, as if counted from 1 or by a list that begins with a background class",
+        "subtract 1 from every label",
+        {label: (label - 1) % count for label in places},
+    )
+    yield Order(
+        "they are one too low, as if 1 had been subtracted from labels that count from 0",
+        "add 1 to every label",
+        {label: (label + 1) % count for label in places},
+    )
+    yield Order("they are in reverse", "reverse the list of classes", {label: count - 1 - label for label in places})
+    by_text = "numbered folders were read in the order of text (0, 1, 10, 11, …, 2, 20, …)"
+    hint = "read the folders' names as numbers; 'wrn evaluate' does"
+    for first in (0, 1):
+        yield from _sorted([str(place + first) for place in places], by_text, hint)
+    for names in (labels.names, [name.casefold() for name in labels.names]):
+        yield from _sorted(names, "they count the classes in the alphabetical order of their names", _BY_LIST)
+    if labels.ids:
+        yield from _sorted(labels.ids, "they count the classes in the order of their sorted ids", _BY_LIST)
+    if _is_imagenet(labels):
+        yield from _devkit(labels)
+
+
+_BY_LIST = "give each picture its class by id or by its place in the network's own list"
+_DEVKIT = "they are ids of the ILSVRC2012 development kit, read as places in the list of sorted WordNet ids"
+_DEVKIT_HINT = "'wrn data imagenet' reads the kit and writes an index in the right order"
+
+
+def _sorted(keys: Sequence[str], cause: str, hint: str) -> Iterator[Order]:
+    """Labels that are places among the sorted ``keys``; and the other way round, where the network's outputs are."""
+    order = sorted(range(len(keys)), key=lambda place: keys[place])
+    yield Order(cause, hint, dict(enumerate(order)))
+    yield Order(f"the network's classes are not in the order of its list: {cause}", hint, _inverse(order))
+
+
+def _inverse(order: Sequence[int]) -> dict[int, int]:
+    return {answer: label for label, answer in enumerate(order)}
+
+
+def _devkit(labels: Labels) -> Iterator[Order]:
+    places = {id_: place for place, id_ in enumerate(labels.ids)}
+    known = {number: places[id_] for number, id_ in DEVKIT.items() if id_ in places}
+    for lowered in (1, 0):                         # ids count from 1; some subtract it, some do not
+        yield Order(_DEVKIT, _DEVKIT_HINT, {number - lowered: place for number, place in known.items()})
+
+
+def _is_imagenet(labels: Labels) -> bool:
+    return len(labels.ids) == 1000 and labels.ids[0] == FIRST_IMAGENET
+
+
+def _answers(report: EvalReport) -> Answers:
+    """How often each class was answered to each label."""
+    table = {label: Counter({label: each.correct1} if each.correct1 else {}) for label, each in report.by_class.items()}
+    for pair in report.confusions:
+        table[pair.label][pair.answer] += pair.n
+    return table
+
+
+def _confidence(report: EvalReport) -> float:
+    """Mean probability of the likeliest class; nan where it is not known."""
+    n = sum(each.n for each in report.bins)
+    return sum(each.billionths for each in report.bins) / BILLION / n if n else math.nan
+
+
+def _fit(order: Order, table: Answers, given: Counter[int]) -> WrongOrder | None:
+    """What ``order`` explains, where that is far more than the labels do and than chance would."""
+    rows = {label: table[label] for label in order.answers if label in table}
+    pictures = sum(sum(row.values()) for row in rows.values())
+    hits = sum(row.get(order.answers[label], 0) for label, row in rows.items())
+    right = sum(row.get(label, 0) for label, row in rows.items())
+    if len(rows) < LEAST_CLASSES or hits < SHARE * pictures or hits < 2 * right:
+        return None
+    # A network that gives few answers hits by chance more often than once in as many classes as there are.
+    everything = given.total()
+    expected = sum(sum(row.values()) * given[order.answers[label]] / everything for label, row in rows.items())
+    if _tail(hits, pictures, max(expected / pictures, 1 / len(given))) > LUCK:
+        return None
+    return WrongOrder(order.cause, order.hint, hits / pictures, pictures)
+
+
+def _tail(hits: int, n: int, chance: float) -> float:
+    """Bound of the probability of ``hits`` or more in ``n`` trials (Chernoff, by relative entropy)."""
+    share = hits / n
+    if share <= chance:
+        return 1.0
+    rest = (1 - share) * math.log((1 - share) / (1 - chance)) if share < 1 else 0.0
+    return math.exp(-n * (share * math.log(share / chance) + rest))
+
+
+def _any_order(report: EvalReport, table: Answers, labels: Labels) -> WrongOrder | None:
+    """Some order that gives every class an answer of its own, foretold for each picture by the others of its class."""
+    claims: list[tuple[int, int, int]] = []        # pictures, label, answer
+    for label, row in table.items():
+        first, second = (*Counter(row).most_common(2), (0, 0), (0, 0))[:2]
+        if first[1] - 1 > second[1]:               # without the picture itself it is still the commonest
+            claims.append((first[1], label, first[0]))
+    # Of several classes that are answered alike, the one with most pictures keeps the answer.
+    mapped = {answer: (count, label) for count, label, answer in sorted(claims)}
+    pictures = sum(sum(row.values()) for row in table.values())
+    hits = sum(count for count, _ in mapped.values())
+    right = sum(row.get(label, 0) for label, row in table.items())
+    clashes = len(claims) - len(mapped)
+    if pictures < 2 * len(table) or len(mapped) < LEAST_MAPPED or clashes > CLASHES * len(claims):
+        return None
+    if hits < SHARE * pictures or hits < 2 * right:
+        return None
+    present = report.conditions.present if report.conditions else len(table)
+    cause, hint = _guess(max(table), present, labels)
+    shown = sorted(((label, answer) for answer, (_, label) in mapped.items() if label != answer))[:3]
+    examples = ", ".join(f"{_name(labels, label)} is answered {_name(labels, answer)}" for label, answer in shown)
+    return WrongOrder(f"{cause} ({examples}, …)", hint, hits / pictures, pictures)
+
+
+def _guess(highest: int, present: int, labels: Labels) -> tuple[str, str]:
+    """The likely cause of an order that has no name, and what to do. ``present``: classes that the data holds."""
+    if highest < present < len(labels.names):
+        return "they seem to count the classes of the data from 0, not those of the network", _BY_LIST
+    if _is_imagenet(labels):
+        return f"likely {_DEVKIT.removeprefix('they are ')}", _DEVKIT_HINT
+    return "some other order of the classes", _BY_LIST
+
+
+def _name(labels: Labels, index: int) -> str:
+    return repr(labels.names[index].split(",")[0])
