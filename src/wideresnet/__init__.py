@@ -2,6 +2,8 @@
 
     classifier = wideresnet.load()                       # or a tag, a bundle, a weights file
     wideresnet.evaluate(classifier, "val/")              # -> EvalReport
+    wideresnet.explain("cat.jpg", k=2)                   # -> class activation maps
+    wideresnet.embed(["cat.jpg", "dog.jpg"], layers=["layer2", "layer3"])       # -> float32 arrays by layer
     wideresnet.preprocess("cat.jpg", "wide_resnet50_2.tv_in1k")
     wideresnet.create_model("wrn_28_10", num_classes=100, dropout=0.3)      # extra "train"
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from wideresnet.classifier import Classifier
     from wideresnet.errors import WrnError
     from wideresnet.models.create import create_model
+    from wideresnet.tasks.embed import embed
     from wideresnet.tasks.evaluate import evaluate
+    from wideresnet.tasks.explain import explain
     from wideresnet.tasks.load import load
     from wideresnet.tasks.look import preprocess
 
@@ -27,7 +31,9 @@ __all__ = [
     "Classifier",
     "WrnError",
     "create_model",
+    "embed",
     "evaluate",
+    "explain",
     "get_architecture",
     "load",
     "preprocess",
@@ -37,7 +43,9 @@ _HOMES = {
     "Classifier": "wideresnet.classifier",
     "WrnError": "wideresnet.errors",
     "create_model": "wideresnet.models.create",
+    "embed": "wideresnet.tasks.embed",
     "evaluate": "wideresnet.tasks.evaluate",
+    "explain": "wideresnet.tasks.explain",
     "get_architecture": "wideresnet.architectures",
     "load": "wideresnet.tasks.load",
     "preprocess": "wideresnet.tasks.look",

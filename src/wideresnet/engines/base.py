@@ -34,6 +34,14 @@ class Engine(Protocol):
         ...
 
 
+class OutputsEngine(Engine, Protocol):
+    """An engine that hands out every output of its graph (``graph.outputs`` adds some); the first are the logits."""
+
+    def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
+        """For each batch, as in ``stream``: every output of the graph in its order, each float32 [N, …]."""
+        ...
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """``precision`` is the arithmetic of convolutions asked for; what ran is in ``EngineInfo``.

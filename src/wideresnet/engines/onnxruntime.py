@@ -44,3 +44,9 @@ class OnnxRuntimeEngine:
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """See ``Engine``; one after the other."""
         return map(self, batches)
+
+    def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
+        """See ``OutputsEngine``; one after the other."""
+        for batch in batches:
+            check_batch(batch, self._side)
+            yield self._session.run(None, {self._name: batch})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle
-from wideresnet.engines.base import Engine, EngineOptions
+from wideresnet.engines.base import Engine, EngineOptions, OutputsEngine
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 
 ENGINES = ("openvino", "onnxruntime", "pytorch")
@@ -17,6 +17,11 @@ def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions |
     Raises ConfigError for another name, precision or impossible threads, MissingExtra when the runtime is not
     installed, and EngineError when it cannot run the graph or the precision.
     """
+    return open_outputs(bundle, name, options)
+
+
+def open_outputs(bundle: Bundle, name: str = "openvino", options: EngineOptions | None = None) -> OutputsEngine:
+    """``open_engine``, for whoever has added outputs to the graph."""
     options = options or EngineOptions()
     if options.precision not in PRECISIONS:
         raise ConfigError(

@@ -17,6 +17,8 @@ from wideresnet.records import EngineInfo, Precision
 # OpenVINO's names in an executed graph -> ours. u8 and i8 are both halves of one int8 convolution.
 _PRECISIONS: dict[str, Precision] = {"f32": "f32", "bf16": "bf16", "f16": "f16", "u8": "int8", "i8": "int8"}
 
+Running = tuple[ov.InferRequest, NDArray[np.uint8], int]      # with its pictures, and how many of them count
+
 
 class OpenVinoEngine:
     """A graph compiled for this CPU, with its precision set and read back, never left to the default.
@@ -42,7 +44,7 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot open the graph: {_last_line(error)}") from error
         self._side = int(model.inputs[0].partial_shape[1].get_length())
-        self._classes = int(model.outputs[0].partial_shape[1].get_length())
+        self._black = np.zeros((1, self._side, self._side, 3), np.uint8)
         self._streams = int(self._compiled.get_property("NUM_STREAMS"))
         # As many again wait their turn, so that no stream stands still while a batch is being made.
         self._requests = [self._compiled.create_infer_request() for _ in range(2 * self._streams)]
@@ -52,41 +54,52 @@ class OpenVinoEngine:
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Engine``."""
         check_batch(batch, self._side)
-        if not len(batch):
-            return np.empty((0, self._classes), np.float32)
         # One request uses one stream, so with several streams a batch is split among them.
-        parts = np.array_split(batch, min(self._streams, len(batch)))
+        parts = np.array_split(batch, max(1, min(self._streams, len(batch))))
         return np.concatenate(list(self.stream(parts)))
 
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """See ``Engine``."""
-        free = list(self._requests)
-        running: deque[tuple[ov.InferRequest, NDArray[np.uint8]]] = deque()
+        for logits, *_ in self.outputs(batches):
+            yield logits
+
+    def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
+        """See ``OutputsEngine``."""
+        running: deque[Running] = deque()
         try:
             for batch in batches:
                 check_batch(batch, self._side)
-                if not free:
-                    free.append(running[0][0])
-                    yield _finish(running)
-                request = free.pop()
-                # The request reads the caller's memory: both are kept until it is done.
-                batch = np.ascontiguousarray(batch)
+                if len(running) == 2 * self._streams:
+                    yield _finish(running, self._requests)
+                request = self._take_request()
+                # The request reads the caller's memory: both are kept until it is done. Of no picture OpenVINO
+                # makes no map, so that it gets one, of which nothing is handed out.
+                count, batch = len(batch), np.ascontiguousarray(batch) if len(batch) else self._black
                 request.start_async([batch], share_inputs=True)
-                running.append((request, batch))
+                running.append((request, batch, count))
             while running:
-                yield _finish(running)
+                yield _finish(running, self._requests)
         finally:
-            for request, _ in running:
+            for request, *_ in running:
                 request.wait()
+                self._requests.append(request)
+
+    def _take_request(self) -> ov.InferRequest:
+        """A request that nobody uses. Callers in many threads share them; a list's pop and append are atomic."""
+        try:
+            return self._requests.pop()
+        except IndexError:
+            return self._compiled.create_infer_request()
 
 
-def _finish(running: deque[tuple[ov.InferRequest, NDArray[np.uint8]]]) -> NDArray[np.float32]:
-    """Wait for the oldest request and take its answer out of its memory, which is used again."""
-    request, _ = running[0]
+def _finish(running: deque[Running], free: list[ov.InferRequest]) -> list[NDArray[np.float32]]:
+    """Wait for the oldest request, take its answers out of its memory, and put it where it is used again."""
+    request, _, count = running[0]
     request.wait()
-    logits: NDArray[np.float32] = request.output_tensors[0].data.copy()
+    outputs = [tensor.data[:count].copy() for tensor in request.output_tensors]
     running.popleft()
-    return logits
+    free.append(request)
+    return outputs
 
 
 def executed(compiled: ov.CompiledModel, kind: str = "Convolution") -> Precision:

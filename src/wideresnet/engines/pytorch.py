@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch.utils.hooks import RemovableHandle
 
 from wideresnet.architectures import Architecture
 from wideresnet.engines.base import EngineOptions, check_batch
-from wideresnet.errors import EngineError
 from wideresnet.graph import read_graph
+from wideresnet.graph.outputs import FEATURES, MAP, parse_graph
 from wideresnet.machine import available_cpus
 from wideresnet.models import create_model
 from wideresnet.records import EngineInfo, Preprocess
@@ -24,7 +25,9 @@ class PyTorchEngine:
     def __init__(
         self, graph: bytes, options: EngineOptions, architecture: Architecture, preprocess: Preprocess
     ) -> None:
-        self._model = open_module(graph, architecture)
+        # The module is the architecture's; of the graph count its weights, and what it gives besides the logits.
+        model = parse_graph(graph)
+        self._model, self._names = _module(model, architecture), [each.name for each in model.graph.output][1:]
         self._mean, self._std = (
             torch.tensor(values).view(3, 1, 1) for values in (preprocess.mean, preprocess.std)
         )
@@ -48,17 +51,42 @@ class PyTorchEngine:
         """See ``Engine``; one after the other."""
         return map(self, batches)
 
+    def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
+        """See ``OutputsEngine``; by forward hooks, one after the other."""
+        seen: dict[str, torch.Tensor] = {}
+        hooks = [_watch(self._model, name, seen) for name in self._names]
+        try:
+            for batch in batches:
+                yield [self(batch), *(seen[name].float().numpy() for name in self._names)]
+        finally:
+            for hook in hooks:
+                hook.remove()
+
 
 def open_module(graph: bytes, architecture: Architecture) -> torch.nn.Module:
     """The module of ``architecture`` in eval mode, with the weights of a float graph.
 
     Raises EngineError for what is no graph, BundleError for a graph of something else.
     """
-    try:
-        model = onnx.ModelProto.FromString(graph)
-    except Exception as error:                     # protobuf's DecodeError; protobuf comes without types
-        raise EngineError(f"PyTorch cannot open the graph: {error}") from error
+    return _module(parse_graph(graph), architecture)
+
+
+def _module(model: onnx.ModelProto, architecture: Architecture) -> torch.nn.Module:
     module = create_model(architecture).eval()
     tensors = read_graph(model, architecture)
     module.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in tensors.items()})
     return module
+
+
+def _watch(module: torch.nn.Module, name: str, seen: dict[str, torch.Tensor]) -> RemovableHandle:
+    """Have ``module`` leave the output ``name`` of ``graph.outputs`` in ``seen`` each time it runs."""
+
+    def keep(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if name == FEATURES:
+            output = inputs[0]
+        seen[name] = output.relu() if name == MAP and preact else output
+
+    children = dict(module.named_children())
+    preact = "bn" in children                      # whose ReLU is no module
+    last = "bn" if preact else "layer4"
+    return children[{FEATURES: "fc", MAP: last}.get(name, name)].register_forward_hook(keep)

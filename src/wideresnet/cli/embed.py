@@ -1,0 +1,136 @@
+"""``wrn embed``"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from wideresnet.cli.options import (
+    MODEL,
+    ArchitectureName,
+    Arithmetic,
+    Engine,
+    EngineName,
+    Format,
+    Model,
+    Precision,
+    Resolution,
+    TextOrJson,
+    Threads,
+    Weights,
+)
+from wideresnet.cli.output import open_bundle, print_json
+from wideresnet.cli.watch import watched
+
+if TYPE_CHECKING:
+    from wideresnet.records import Embedding, EmbedReport, Exif, Failure
+    from wideresnet.tasks.embed import Pool
+
+
+class Pooling(StrEnum):
+    """What becomes of the positions of a map."""
+
+    auto = "auto"
+    mean = "mean"
+    none = "none"
+
+
+class Number(StrEnum):
+    """How numbers are stored."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+Layers = Annotated[str, typer.Option("--layer", help="features, map, layer1, layer2, …; several with commas.")]
+Pooled = Annotated[Pooling, typer.Option("--pool", help="mean: average maps over positions; auto: only for Parquet.")]
+Stored = Annotated[Number, typer.Option("--dtype", help="float16: half the size, three digits.")]
+
+
+def embed(
+    paths: Annotated[list[Path], typer.Argument(help="Pictures, and folders (searched recursively).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file: .npy, .npz or .parquet.")],
+    model: Model = MODEL,
+    layer: Layers = "features",
+    pool: Pooled = Pooling.auto,
+    dtype: Stored = Number.float32,
+    weights: Weights = None,
+    architecture: ArchitectureName = None,
+    resolution: Resolution = 0,
+    engine: EngineName = Engine.openvino,
+    precision: Precision = Arithmetic.f32,
+    threads: Threads = 0,
+    batch_size: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: as tuned, or 8.")] = 0,
+    ignore_exif: Annotated[bool, typer.Option("--ignore-exif", help="Do not turn photographs upright.")] = False,
+    format: Format = TextOrJson.table,
+) -> None:
+    """Write what the network computes of pictures: a row a picture, in order.
+
+    Beside .npy and .npz the paths are written, a line a row, as FILE.paths.txt; Parquet has them in a column.
+    Unreadable pictures have no row: they are listed on stderr, and the exit code is 1.
+
+    Example: wrn embed photos/ -o features.npy
+
+    Example: wrn embed parts/ -m wide_resnet50_2.tv_in1k --layer layer2,layer3 -o parts.npz
+    """
+    from wideresnet.engines.features import open_features
+    from wideresnet.images.files import refuse_missing
+    from wideresnet.records import EmbedReport
+    from wideresnet.tasks.classify import pictures
+    from wideresnet.tasks.embed import embeddings, row_shapes
+    from wideresnet.tasks.load import ModelChoice
+    from wideresnet.tasks.tuning import for_many
+
+    layers = list(dict.fromkeys(layer.split(",")))
+    pooling = _pooling(pool, output, layers)       # before anything that takes long
+    for path in paths:
+        refuse_missing(path)
+    bundle = open_bundle(ModelChoice(model, weights, architecture), resolution)
+    options, batch = for_many(bundle, precision.value, threads)
+    features, spec = open_features(bundle, layers, engine, options), bundle.card.preprocess
+    shapes = row_shapes(features, spec, pooling)
+    exif: Exif = "ignore" if ignore_exif else "transpose"
+    found = embeddings(features, spec, pictures(paths), pool=pooling, batch_size=batch_size or batch, exif=exif)
+    count, failures = _write(output, shapes, dtype.value, found)
+    info = features.engine.info
+    _show(EmbedReport(str(output), bundle.card.name, info, count, shapes, dtype.value, failures), format)
+
+
+def _pooling(pool: Pooling, output: Path, layers: list[str]) -> Pool:
+    """Whether maps are averaged. Raises ConfigError where the file cannot hold the layers."""
+    from wideresnet.report.arrays import kind_of
+
+    kind = kind_of(output, layers)
+    return "mean" if pool is Pooling.mean or (pool is Pooling.auto and kind == ".parquet") else "none"
+
+
+def _write(
+    output: Path, shapes: dict[str, tuple[int, ...]], dtype: str, found: Iterable[Embedding | Failure]
+) -> tuple[int, tuple[Failure, ...]]:
+    """The number of rows, and what failed."""
+    from wideresnet.records import Failure
+    from wideresnet.report.arrays import open_rows
+
+    failures = []
+    with open_rows(output, shapes, dtype) as rows:
+        for each in watched(found, "embedding"):
+            if isinstance(each, Failure):
+                failures.append(each)
+            else:
+                rows.add(each)
+    return rows.count, tuple(failures)
+
+
+def _show(report: EmbedReport, format: TextOrJson) -> NoReturn:
+    """Say what was written, and end."""
+    from wideresnet.report import insight
+
+    if format is TextOrJson.json:
+        print_json(insight.of_embedding(report))
+    else:
+        typer.echo(insight.text_of_embedding(report))
+    raise typer.Exit(1 if report.failures else 0)

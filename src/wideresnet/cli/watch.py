@@ -1,0 +1,29 @@
+"""A stream of findings with a bar that counts them, and with what failed on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from wideresnet.cli.output import progress
+
+if TYPE_CHECKING:
+    from wideresnet.records import Failure
+
+Found = TypeVar("Found")
+
+
+def watched(found: Iterable[Found | Failure], doing: str) -> Iterator[Found | Failure]:
+    """The same, counted on stderr; failures are listed there."""
+    from wideresnet.records import Failure
+    from wideresnet.report import text
+
+    with progress("pictures") as bars:
+        task = bars.add_task(doing, total=None)
+        for each in found:
+            bars.advance(task)
+            if isinstance(each, Failure):
+                typer.echo(text.of_failure(each), err=True)
+            yield each

@@ -1,0 +1,44 @@
+"""What a network computes on its way to the logits, in any engine and in the same pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.bundle import Bundle
+from wideresnet.engines.base import EngineOptions, OutputsEngine
+from wideresnet.engines.open import open_outputs
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """An engine that gives more than logits. ``names`` are those of ``graph.outputs``."""
+
+    engine: OutputsEngine
+    names: tuple[str, ...]
+
+    def __call__(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """RGB uint8 [N, S, S, 3] -> "logits" float32 [N, C], and each of ``names`` float32 [N, F] or [N, F, H, W]."""
+        return next(self.stream([batch]))
+
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[dict[str, NDArray[np.float32]]]:
+        """The same for each batch, in order; the next ones are pulled while earlier ones are computed."""
+        for outputs in self.engine.outputs(batches):
+            yield dict(zip(("logits", *self.names), outputs, strict=True))
+
+
+def open_features(
+    bundle: Bundle, names: Sequence[str], engine: str = "openvino", options: EngineOptions | None = None
+) -> Features:
+    """The bundle's own graph with further outputs, in the runtime called ``engine``.
+
+    Raises what ``open_engine`` does, and ConfigError for a layer that this network has not.
+    """
+    from wideresnet.graph.outputs import parse_graph, with_outputs  # with onnx; whoever wants logits starts sooner
+
+    model = with_outputs(parse_graph(bundle.graph), names)
+    opened = open_outputs(replace(bundle, graph=model.SerializeToString()), engine, options)
+    return Features(opened, tuple(names))

@@ -1,0 +1,105 @@
+"""What a graph computes on its way to the logits, as further outputs; and the classifier that reads the features.
+
+    layer1 … layer4     float32 [N, C, H, W]  the last block of each stage, as the torch module ``layerN`` gives it
+    map                 float32 [N, F, h, w]  what is averaged over its positions: the last one
+    features            float32 [N, F]        that mean, which the classifier reads
+
+In an int8 graph ``map`` and ``features`` are what the layers after them read: rounded to int8 and back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from wideresnet.errors import BundleError, ConfigError, EngineError, did_you_mean
+
+MAP, FEATURES = "map", "features"
+_BLOCK = re.compile(r"(layer\d+)\.\d+")
+
+
+def parse_graph(graph: bytes) -> onnx.ModelProto:
+    """The bytes of a graph, to be looked into. Raises EngineError for what is none."""
+    try:
+        model: onnx.ModelProto = onnx.ModelProto.FromString(graph)
+    except Exception as error:                     # protobuf's DecodeError; protobuf comes without types
+        raise EngineError(f"ONNX cannot open the graph: {error}") from error
+    return model
+
+
+def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """``model`` with further outputs called ``names``, in this order after the logits.
+
+    Raises ConfigError for a name that this network has not, BundleError for a graph of another make.
+    """
+    inner = inner_outputs(model)
+    for name in names:
+        if name not in inner:
+            hint = did_you_mean(name, inner) or f"this network has {', '.join(sorted(inner))}"
+            raise ConfigError(f"no layer called {name!r}", hint=hint)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for name in names:
+        if inner[name] != name:
+            result.graph.node.append(helper.make_node("Identity", [inner[name]], [name], name=name))
+        shape = ["batch", None] if name == FEATURES else ["batch", None, None, None]
+        result.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    onnx.checker.check_model(result)
+    return result
+
+
+def inner_outputs(model: onnx.ModelProto) -> dict[str, str]:
+    """What ``with_outputs`` knows in this graph -> the tensor that holds it. Raises BundleError."""
+    found = {}
+    for node in model.graph.node:
+        if stage := _BLOCK.fullmatch(node.name):
+            found[stage[1]] = node.output[0]       # a later block of the stage takes the place of an earlier one
+        elif node.op_type == "GlobalAveragePool":
+            found[MAP] = node.input[0]
+    found[FEATURES] = _classifier(model).input[0]
+    if MAP not in found:
+        raise BundleError("this graph averages no map", hint=_EXPORT)
+    return found
+
+
+def read_classifier(model: onnx.ModelProto) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The weight [C, F] and bias [C] of the linear layer: features @ weight.T + bias = logits.
+
+    As the graph uses them, so that int8 weights are what they stand for. Raises BundleError where there is none.
+    """
+    constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    made = {node.output[0]: node for node in model.graph.node}
+    _, weight, bias = _classifier(model).input
+    return _value(weight, constants, made), _value(bias, constants, made)
+
+
+_EXPORT = "'wrn export' writes graphs that can be looked into"
+
+
+def _classifier(model: onnx.ModelProto) -> onnx.NodeProto:
+    found: list[onnx.NodeProto] = [node for node in model.graph.node if node.op_type == "Gemm"]
+    if not found:
+        raise BundleError("this graph has no linear layer at its end", hint=_EXPORT)
+    return found[-1]
+
+
+def _value(
+    name: str, constants: Mapping[str, NDArray[np.generic]], made: Mapping[str, onnx.NodeProto]
+) -> NDArray[np.float32]:
+    """A constant, stored as it is, as float16, or as int8 with its scale."""
+    if name in constants:
+        return constants[name].astype(np.float32)
+    node = made[name]
+    value, *quantised = (_value(each, constants, made) for each in node.input)
+    if node.op_type != "DequantizeLinear":         # a cast
+        return value
+    axis = next((each.i for each in node.attribute if each.name == "axis"), 1)
+    shape = np.ones(value.ndim, np.int64)
+    shape[axis] = -1
+    scale, zero = (each.reshape(shape) if each.size > 1 else each for each in quantised)
+    return (value - zero) * scale
