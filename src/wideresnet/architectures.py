@@ -4,7 +4,8 @@ Two families:
 
 - ``cifar``: WRN-n-k of the paper for 32×32 pictures (pre-activation, block B(3,3), n = 6·N + 4);
 - ``imagenet``: post-activation networks in torchvision's naming: the bottleneck ``wide_resnet50_2`` and
-  ``wide_resnet101_2``, and the paper's basic-block WRN-18-k and WRN-34-k (Table 7, stem 64 wide).
+  ``wide_resnet101_2`` with two smaller ones, and the paper's basic-block WRN-18-k and WRN-34-k (Table 7, stem 64
+  wide).
 
 A network is a list of convolutions, batch norms and one linear layer. ``Architecture.layers()`` lists them
 in state-dict order; counts, key names, the ONNX graph and the checks on weights files follow from that list.
@@ -202,9 +203,12 @@ def wrn(depth: int, widen: int, classes: int = 10, dropout: float = 0.0) -> Arch
     )  # fmt: skip
 
 
-def wide_resnet(depth: Literal[50, 101], widen: int = 2) -> Architecture:
-    """Bottleneck network whose inner 3×3 is ``widen`` times ResNet's: ``wide_resnet50_2`` has 68,883,240."""
-    stages = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}[depth]
+def wide_resnet(depth: Literal[14, 26, 50, 101], widen: int = 2) -> Architecture:
+    """Bottleneck network whose inner 3×3 is ``widen`` times ResNet's: ``wide_resnet50_2`` has 68,883,240.
+
+    14 and 26 are no published networks but the same with one and two blocks a stage, to train on small machines.
+    """
+    stages = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}[depth]
     return Architecture(
         name=f"wide_resnet{depth}_{widen}", family="imagenet", block="bottleneck", depth=depth, widen=widen,
         stages=stages, stem=64, inner=64 * widen, out=256, classes=1000, input_size=224,
@@ -300,8 +304,7 @@ _PAPER_CIFAR = (
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
     for architecture in (
-        wide_resnet(50),
-        wide_resnet(101),
+        *(wide_resnet(depth) for depth in (14, 26, 50, 101)),
         *(wrn_imagenet(18, widen) for widen in (1, 1.5, 2, 3)),
         *(wrn_imagenet(34, widen) for widen in (1, 1.5, 2)),
         *(wrn(depth, widen) for depth, widen in _PAPER_CIFAR),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from shared import SHARED, needs_shared
 from wideresnet.architectures import ARCHITECTURES, Conv, Norm, get_architecture, wide_resnet, wrn, wrn_imagenet
 from wideresnet.errors import ConfigError
+from wideresnet.weights.guess import guess_architecture
 
 # depth, widen, parameters for 10 classes, for 100
 CIFAR = [
@@ -44,6 +46,18 @@ def test_wrn_has_the_published_parameters(depth, widen, ten, hundred):
 )
 def test_bottleneck_networks_have_the_published_parameters(name, parameters):
     assert get_architecture(name).parameters() == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "thousand", "ten"),
+    [("wide_resnet14_2", 21_553_960, 19_525_450), ("wide_resnet26_2", 39_673_640, 37_645_130)],
+)
+def test_the_small_bottleneck_networks_are_told_from_their_tensors(name, thousand, ten):
+    assert get_architecture(name).parameters() == thousand
+    architecture = get_architecture(name, 10)
+    assert architecture.parameters() == ten
+    tensors = {key: np.broadcast_to(np.float32(0), shape) for key, shape in architecture.tensors().items()}
+    assert guess_architecture(tensors) == architecture
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 EMBEDDED = ("wrn_16_4.cifar10",)
 DEFAULT_MODEL = EMBEDDED[0]
-CARD_KEY = "wideresnet.card"                       # in the metadata of a safetensors file written here
+# In the metadata of a safetensors file written here: the card, and the labels as a bundle's labels.txt.
+CARD_KEY, LABELS_KEY = "wideresnet.card", "wideresnet.labels"
 _CARD = TypeAdapter(ModelCard)
 
 
@@ -148,7 +149,10 @@ def _from_file(path: Path, choice: ModelChoice) -> Bundle:
     architecture = _architecture_of(file, name, path)
     if card is None:
         card = _card_for(path, architecture)
-    labels = _labels_for(choice.labels, card, architecture)
+    if choice.labels is None and LABELS_KEY in file.metadata:
+        labels = parse_labels(file.metadata[LABELS_KEY])
+    else:
+        labels = _labels_for(choice.labels, card, architecture)
     card = replace(card, weights_source=card.weights_source or path.name, weights_sha256=file.sha256)
     return make_bundle(architecture, fit_tensors(file.tensors, architecture), card, labels, choice.storage)
 

@@ -1,72 +1,101 @@
 """A training run in a folder of its own.
 
     RUN/recipe.toml        what was asked for            RUN/checkpoint.pt       to go on from
-    RUN/log.jsonl          one line an epoch             RUN/model.safetensors   the result, with its card inside
-    RUN/curves.html        loss and accuracy, drawn
+    RUN/log.jsonl          one line an epoch             RUN/model.safetensors   the result, card and labels inside
+    RUN/curves.html        loss and accuracy, drawn      RUN/data.json           classes, numbers, unreadable pictures
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from wideresnet.architectures import get_architecture
-from wideresnet.data.cifar import CifarArrays, read_cifar10, read_cifar100
-from wideresnet.data.statistics import STATISTICS
-from wideresnet.errors import needs_extra
-from wideresnet.records import ModelCard, Preprocess
+from wideresnet.data.cifar import read_cifar10, read_cifar100
+from wideresnet.data.labels import format_labels, read_labels
+from wideresnet.data.splits import read_splits
+from wideresnet.errors import TrainingError, needs_extra
+from wideresnet.machine import available_cpus
+from wideresnet.records import Failure, Labels, ModelCard, Preprocess
 from wideresnet.report.curves import draw_curves
 from wideresnet.report.save import save_text
-from wideresnet.tasks.load import CARD_KEY
+from wideresnet.tasks.load import CARD_KEY, LABELS_KEY
 from wideresnet.weights.read import save_tensors
 
 with needs_extra("training", "train"):
+    from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
     from wideresnet.training.checkpoint import load_checkpoint
     from wideresnet.training.loop import Epoch, Step, train
     from wideresnet.training.recipe import Recipe, read_recipe
 
-__all__ = ["Epoch", "Step", "read_recipe", "run_training"]
+__all__ = ["Epoch", "Pictures", "Step", "read_recipe", "run_training"]
 
 READERS = {"cifar10": read_cifar10, "cifar100": read_cifar100}
 FILE_NAME = "model.safetensors"
 
 
-def run_training(recipe: Recipe, data: Path, run: Path) -> Iterator[Step | Epoch]:
-    """Train ``recipe`` on the archive ``data`` in folder ``run``, or go on with it; yields as work goes on.
+@dataclass(frozen=True)
+class Pictures:
+    """What a run trains on: how many pictures of which classes, and which could not be read."""
 
-    Raises DataError, TrainingError; what is in ``run`` after an interruption is whole.
+    name: str
+    labels: Labels
+    train: int
+    test: int
+    failures: tuple[Failure, ...] = ()
+
+
+def run_training(recipe: Recipe, data: Path, run: Path) -> Iterator[Pictures | Step | Epoch]:
+    """Train ``recipe`` on ``data`` in folder ``run``, or go on with it; yields as work goes on.
+
+    ``data`` is a CIFAR archive, or the folder that holds train/ and val/. Raises DataError, TrainingError; what is in
+    ``run`` after an interruption is whole.
     """
-    arrays: CifarArrays = READERS[recipe.data](data)
+    pictures, batches = open_pictures(recipe, data)
     run.mkdir(parents=True, exist_ok=True)
     saved = load_checkpoint(run, recipe)           # another recipe's run is refused before anything is written
     log = saved.log if saved else []
+    _keep_pictures(pictures, run)
     save_text(run / "recipe.toml", _toml(recipe))
-    for event in train(recipe, arrays, run):
+    yield pictures
+    for event in train(recipe, batches, run):
         if isinstance(event, Epoch):
             log.append(asdict(event))
-            _write_logs(recipe, run, log)
+            _write_logs(recipe, pictures, run, log)
         yield event
-    _write_logs(recipe, run, log)                  # a finished run that is asked for again gets them too
-    save_result(recipe, run)
+    _write_logs(recipe, pictures, run, log)        # a finished run that is asked for again gets them too
+    save_result(recipe, pictures, run)
 
 
-def save_result(recipe: Recipe, run: Path) -> Path:
-    """The weights of the last checkpoint (averaged, where the recipe averages) as safetensors with a card."""
+def open_pictures(recipe: Recipe, data: Path) -> tuple[Pictures, Batches]:
+    """The data set that a recipe asks for, decoded. Raises DataError."""
+    if recipe.data == "folder":
+        stored = Preprocess(resize=recipe.stored, crop=recipe.stored)
+        arrays = read_splits(data, stored, recipe.preprocess(), available_cpus())
+        counts = len(arrays.train_labels), len(arrays.val_labels)
+        return Pictures(arrays.name, arrays.labels, *counts, arrays.failures), FolderBatches(recipe, arrays)
+    cifar = READERS[recipe.data](data)
+    counts = len(cifar.train_labels), len(cifar.test_labels)
+    return Pictures(recipe.data, read_labels(recipe.data), *counts), CifarBatches(recipe, cifar)
+
+
+def save_result(recipe: Recipe, pictures: Pictures, run: Path) -> Path:
+    """The weights of the last checkpoint (averaged, where the recipe averages) as safetensors with card and labels."""
     state = load_checkpoint(run, recipe)
     assert state is not None, "an epoch ends with its checkpoint"
-    statistics = STATISTICS[recipe.data]
+    architecture = get_architecture(recipe.architecture).name
     card = ModelCard(
-        name=f"{get_architecture(recipe.architecture).name}.{recipe.data}",
-        architecture=get_architecture(recipe.architecture).name,
-        classes=statistics.classes,
-        preprocess=Preprocess(resize=32, crop=32, mean=statistics.mean, std=statistics.std),
+        name=f"{architecture}.{pictures.name}",
+        architecture=architecture,
+        classes=len(pictures.labels.names),
+        preprocess=recipe.preprocess(),
         precision="fp32",
-        licence="Apache-2.0",
-        labels_name=recipe.data,
+        licence="Apache-2.0" if recipe.data in READERS else "unknown",
+        labels_name=recipe.data if recipe.data in READERS else "",
         notes={
             "recipe": _toml(recipe),
             "epochs": str(state.epoch),
@@ -75,14 +104,31 @@ def save_result(recipe: Recipe, run: Path) -> Path:
         },
     )
     tensors = {key: value.numpy() for key, value in (state.averaged or state.model).items()}
-    metadata = {CARD_KEY: TypeAdapter(ModelCard).dump_json(card).decode()}
+    metadata = {
+        CARD_KEY: TypeAdapter(ModelCard).dump_json(card).decode(),
+        LABELS_KEY: format_labels(pictures.labels),
+    }
     save_tensors(run / FILE_NAME, tensors, metadata)
     return run / FILE_NAME
 
 
-def _write_logs(recipe: Recipe, run: Path, log: list[dict[str, float]]) -> None:
+def _keep_pictures(pictures: Pictures, run: Path) -> None:
+    """Write down what is trained on, or refuse to go on with something else."""
+    path, now = run / "data.json", json.loads(json.dumps(asdict(pictures)))
+    if path.exists():
+        before = json.loads(path.read_text("utf-8"))
+        changed = [key for key in ("labels", "train", "test") if before.get(key) != now[key]]
+        if changed:
+            raise TrainingError(
+                f"{run} holds a run on other pictures; different: {', '.join(changed)}",
+                hint=f"use another run folder, or the pictures listed in {path}",
+            )
+    save_text(path, json.dumps(now, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write_logs(recipe: Recipe, pictures: Pictures, run: Path, log: list[dict[str, float]]) -> None:
     save_text(run / "log.jsonl", "".join(json.dumps(_without_nan(line)) + "\n" for line in log))
-    save_text(run / "curves.html", draw_curves(f"{recipe.architecture} on {recipe.data}", log))
+    save_text(run / "curves.html", draw_curves(f"{recipe.architecture} on {pictures.name}", log))
 
 
 def _without_nan(line: dict[str, float]) -> dict[str, float]:

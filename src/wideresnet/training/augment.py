@@ -45,13 +45,61 @@ def flips(mode: str, base: Tensor, epoch: int, generator: torch.Generator) -> Te
     return torch.zeros_like(base)
 
 
+def random_boxes(
+    count: int, scale: tuple[float, float], ratio: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    """Parts of square pictures as "random resized crop" draws them: float32 [count, 4].
+
+    A row is top, left, height, width as fractions of the picture. The area is uniform in ``scale``, the logarithm
+    of width over height uniform in that of ``ratio``; a side that would not fit is cut to the picture's (torchvision
+    draws again instead).
+    """
+    area, shape, down, right = torch.rand(4, count, generator=generator)
+    area = scale[0] + (scale[1] - scale[0]) * area
+    low, high = torch.tensor(ratio).log()
+    stretch = torch.exp((low + (high - low) * shape) / 2)
+    height = (area.sqrt() / stretch).clamp(max=1)
+    width = (area.sqrt() * stretch).clamp(max=1)
+    return torch.stack((down * (1 - height), right * (1 - width), height, width), 1)
+
+
+def crop_and_resize(images: Tensor, boxes: Tensor, flipped: Tensor, size: int) -> Tensor:
+    """Cut ``boxes`` out of pictures and resize them, antialiased: uint8 [B, S, S, C] -> float32 [B, C, size, size].
+
+    ``boxes`` is as from ``random_boxes``, ``flipped`` bool [B] says which results are mirrored. Rows and columns
+    are resized apart, each by one matrix a picture; the box of the whole picture gives ``F.interpolate``'s resize.
+    """
+    rows = resize_matrix(boxes[:, 0], boxes[:, 2], images.shape[1], size)
+    columns = resize_matrix(boxes[:, 1], boxes[:, 3], images.shape[2], size)
+    columns = torch.where(flipped[:, None, None], columns.flip(1), columns)
+    planes = images.permute(0, 3, 1, 2).float()
+    return rows[:, None] @ planes @ columns.transpose(1, 2)[:, None]
+
+
+def resize_matrix(start: Tensor, length: Tensor, source: int, size: int) -> Tensor:
+    """Bilinear, antialiased weights along one axis: float32 [B, size, source], every row adds up to 1.
+
+    Row i makes value i of ``size`` from the ``source`` values of the picture, of which the part from ``start`` [B]
+    on, ``length`` [B] long (fractions), is resized. As in Pillow, the triangle widens where the picture shrinks.
+    """
+    step = length[:, None, None] * source / size                        # source pixels a result pixel
+    centres = start[:, None, None] * source + (torch.arange(size)[:, None] + 0.5) * step
+    distance = (torch.arange(source) + 0.5 - centres).abs()
+    weights = (1 - distance / step.clamp(min=1)).clamp(min=0)
+    return weights / weights.sum(2, keepdim=True)
+
+
 def normalise(images: Tensor, mean: RGB, std: RGB, size: int) -> Tensor:
     """uint8 [B, H, W, 3] -> float32 [B, 3, size, size] in channels-last memory.
 
     ``mean`` and ``std`` are of values in [0, 1]; another ``size`` than H is an antialiased resize.
     """
-    x = images.permute(0, 3, 1, 2).float()
-    x = (x - 255 * torch.tensor(mean).view(3, 1, 1)) / (255 * torch.tensor(std).view(3, 1, 1))
+    x = standardise(images.permute(0, 3, 1, 2).float(), mean, std)
     if size != x.shape[-1]:
         x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def standardise(planes: Tensor, mean: RGB, std: RGB) -> Tensor:
+    """Float [B, 3, H, W] in 0..255 -> the same with ``mean`` and ``std`` (of values in [0, 1]) taken out."""
+    return (planes - 255 * torch.tensor(mean).view(3, 1, 1)) / (255 * torch.tensor(std).view(3, 1, 1))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from wideresnet.errors import TrainingError
@@ -53,9 +54,11 @@ def load_checkpoint(run: Path, recipe: Recipe) -> TrainingState | None:
         return None
     try:
         state = TrainingState(**torch.load(path, weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError, TypeError, EOFError) as error:
+        # An older version knew fewer settings; it did what their defaults do.
+        before = Recipe.model_validate(state.recipe).model_dump(mode="json")
+    except (RuntimeError, pickle.UnpicklingError, TypeError, EOFError, ValidationError) as error:
         raise TrainingError(f"{path} is damaged: {error}", hint="delete it to start anew") from error
-    changed = [key for key, value in recipe.model_dump(mode="json").items() if state.recipe.get(key) != value]
+    changed = [key for key, value in recipe.model_dump(mode="json").items() if before[key] != value]
     if changed:
         raise TrainingError(
             f"{run} holds a run of another recipe; different: {', '.join(changed)}",

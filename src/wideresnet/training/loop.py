@@ -7,18 +7,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wideresnet.architectures import get_architecture
-from wideresnet.data.cifar import CifarArrays
-from wideresnet.data.statistics import STATISTICS
 from wideresnet.errors import TrainingError
 from wideresnet.machine import available_cpus
 from wideresnet.models import create_model
-from wideresnet.training.augment import crop_and_flip, flips, normalise, reflect_pad
+from wideresnet.training.batches import Batches
 from wideresnet.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.schedule import learning_rate
@@ -56,26 +55,24 @@ class Trainer:
     log: list[dict[str, float]] = field(default_factory=list)
 
 
-def train(recipe: Recipe, data: CifarArrays, run: Path) -> Iterator[Step | Epoch]:
+def train(recipe: Recipe, data: Batches, run: Path) -> Iterator[Step | Epoch]:
     """Train in folder ``run``, going on from its checkpoint if there is one; yields as the work goes on.
 
     After every epoch the checkpoint is written; stop anywhere and call again with the same recipe, and the
     weights come out as if nothing had happened. Raises TrainingError on a non-finite loss, and when there are
     fewer pictures than one batch takes.
     """
-    if len(data.train_labels) < recipe.batch_size:
+    if data.count < recipe.batch_size:
         raise TrainingError(
-            f"{len(data.train_labels)} training pictures do not fill one batch of {recipe.batch_size}",
+            f"{data.count} training pictures do not fill one batch of {recipe.batch_size}",
             hint="choose a smaller batch_size",
         )
-    trainer, first = prepare(recipe, run)
-    images = reflect_pad(torch.from_numpy(data.train_images), recipe.crop_padding)
-    labels = torch.from_numpy(data.train_labels)
-    steps = len(labels) // recipe.batch_size
+    trainer, first = prepare(recipe, data.classes, run)
+    steps = data.count // recipe.batch_size
     for epoch in range(first, recipe.epochs):
         started, losses = time.perf_counter(), []
         trainer.model.train()
-        for index, (pictures, targets) in enumerate(shuffled_batches(recipe, images, labels, epoch)):
+        for index, (pictures, targets) in enumerate(data.training(epoch)):
             step = epoch * steps + index
             rate = learning_rate(recipe, step, steps)
             loss = take_step(trainer, pictures, targets, rate)
@@ -95,11 +92,11 @@ def train(recipe: Recipe, data: CifarArrays, run: Path) -> Iterator[Step | Epoch
         yield done
 
 
-def prepare(recipe: Recipe, run: Path) -> tuple[Trainer, int]:
+def prepare(recipe: Recipe, classes: int, run: Path) -> tuple[Trainer, int]:
     """Model, average and optimiser, fresh or from the checkpoint in ``run``; and the epoch to begin with."""
     torch.set_num_threads(available_cpus())
     torch.manual_seed(recipe.seed)
-    architecture = get_architecture(recipe.architecture, STATISTICS[recipe.data].classes, recipe.dropout)
+    architecture = get_architecture(recipe.architecture, classes, recipe.dropout)
     model = channels_last(create_model(architecture))
     averaged = model
     if recipe.ema:
@@ -123,40 +120,22 @@ def channels_last(model: nn.Module) -> nn.Module:
 
 
 def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:
-    """Nesterov SGD, with a weight decay of its own for vectors (batch norm and biases)."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": vectors, "weight_decay": recipe.norm_weight_decay},
-    ]
+    """Nesterov SGD: vectors (batch norm and biases) have a weight decay of their own, the classifier a rate."""
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        share, matrix = recipe.head_rate if name.startswith("fc.") else 1.0, parameter.ndim > 1
+        decay = recipe.weight_decay if matrix else recipe.norm_weight_decay
+        group = groups.setdefault((share, matrix), {"params": [], "weight_decay": decay, "share": share})
+        group["params"].append(parameter)
     nesterov = recipe.momentum > 0
-    return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=nesterov, foreach=True)
-
-
-def shuffled_batches(recipe: Recipe, images: Tensor, labels: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """One pass in an order that only (seed, epoch) decide; the last incomplete batch is left out.
-
-    ``images``: padded uint8 [N, H, W, 3]. Yields float32 [B, 3, S, S] channels-last, and int64 [B].
-    """
-    statistics = STATISTICS[recipe.data]
-    base = torch.rand(len(labels), generator=torch.Generator().manual_seed(recipe.seed)) < 0.5
-    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
-    torch.manual_seed(recipe.seed * 1_000_003 + epoch)                  # dropout draws from the global one
-    order = torch.randperm(len(labels), generator=generator)
-    corners = torch.randint(0, 2 * recipe.crop_padding + 1, (len(labels), 2), generator=generator)
-    flipped = flips(recipe.flip, base, epoch, generator)
-    side = images.shape[1] - 2 * recipe.crop_padding
-    for start in range(0, len(order) - recipe.batch_size + 1, recipe.batch_size):
-        chosen = order[start : start + recipe.batch_size]
-        pictures = crop_and_flip(images, chosen, corners[chosen], flipped[chosen], side)
-        yield normalise(pictures, statistics.mean, statistics.std, recipe.size_at(epoch)), labels[chosen]
+    rate, momentum = recipe.learning_rate, recipe.momentum
+    return torch.optim.SGD(list(groups.values()), rate, momentum, nesterov=nesterov, foreach=True)
 
 
 def take_step(trainer: Trainer, pictures: Tensor, targets: Tensor, rate: float) -> float:
     """Forward, backward, update. Returns the batch's mean loss."""
     for group in trainer.optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)    # checkpoints of older versions have none
     with torch.autocast("cpu", torch.bfloat16, enabled=trainer.recipe.precision == "bf16"):
         logits = trainer.model(pictures)
     loss = F.cross_entropy(logits.float(), targets, label_smoothing=trainer.recipe.label_smoothing)
@@ -178,18 +157,16 @@ def update_average(trainer: Trainer, step: int) -> None:
 
 
 @torch.no_grad()
-def accuracy(trainer: Trainer, data: CifarArrays, batch_size: int = 500) -> float:
+def accuracy(trainer: Trainer, data: Batches) -> float:
     """Top-1 of the averaged weights on the test pictures, as a fraction."""
-    statistics = STATISTICS[trainer.recipe.data]
-    images, labels = torch.from_numpy(data.test_images), torch.from_numpy(data.test_labels)
     trainer.averaged.eval()
-    correct = 0
-    for start in range(0, len(labels), batch_size):
-        some, targets = images[start : start + batch_size], labels[start : start + batch_size]
+    correct = seen = 0
+    for pictures, targets in data.test():
         with torch.autocast("cpu", torch.bfloat16, enabled=trainer.recipe.precision == "bf16"):
-            logits = trainer.averaged(normalise(some, statistics.mean, statistics.std, some.shape[1]))
+            logits = trainer.averaged(pictures)
         correct += int((logits.argmax(1) == targets).sum())
-    return correct / len(labels)
+        seen += len(targets)
+    return correct / seen
 
 
 def state_of(trainer: Trainer, epoch: int) -> TrainingState:

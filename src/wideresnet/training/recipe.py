@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
+from wideresnet.data.statistics import STATISTICS
 from wideresnet.errors import ConfigError
+from wideresnet.records import Preprocess
 from wideresnet.settings import explain
+
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Recipe(BaseModel):
@@ -21,7 +25,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: str
-    data: Literal["cifar10", "cifar100"] = "cifar10"
+    data: Literal["cifar10", "cifar100", "folder"] = "cifar10"
     dropout: float = Field(0.0, ge=0, lt=1)
     epochs: int = Field(ge=1)
     batch_size: int = Field(128, ge=1)
@@ -29,6 +33,7 @@ class Recipe(BaseModel):
 
     # SGD with Nesterov momentum, as in the paper.
     learning_rate: float = Field(gt=0)             # the highest of the schedule
+    head_rate: float = Field(1.0, gt=0)            # the classifier's, as a share of it
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)        # of convolution and linear weights
     norm_weight_decay: float = Field(5e-4, ge=0)   # of batch norm's weights and of every bias
@@ -42,10 +47,19 @@ class Recipe(BaseModel):
     milestones: tuple[int, ...] = ()
     decay: float = Field(0.2, gt=0, le=1)
 
-    # Pictures: reflect-pad, cut a random 32×32, flip; ``sizes``: (from epoch, side in pixels) pairs.
-    crop_padding: int = Field(4, ge=0, le=16)
+    # Pictures are cut, flipped and resized; ``sizes``: (from epoch, side in pixels) pairs.
     flip: Literal["random", "alternating", "none"] = "random"
     sizes: tuple[tuple[int, int], ...] = ((0, 32),)
+    # CIFAR: reflect-padded by so many pixels, a random 32×32 cut out.
+    crop_padding: int = Field(4, ge=0, le=16)
+    # Class folders: kept in memory as centre squares of ``stored`` pixels, of which a random part is cut out, its
+    # area a share within ``crop_scale``, its width over height within ``crop_ratio``. The finished network sees the
+    # centre ``input_size`` of a picture whose shorter side is ``input_resize``; 0: the last size, and 8/7 of it.
+    stored: int = Field(160, ge=1, le=1024)
+    crop_scale: tuple[Share, Share] = (0.35, 1.0)
+    crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
+    input_size: int = Field(0, ge=0)
+    input_resize: int = Field(0, ge=0)
 
     precision: Literal["bf16", "f32"] = "f32"      # of convolutions; weights and updates are f32
     evaluate_every: int = Field(1, ge=1)           # epochs; the last is always evaluated
@@ -57,11 +71,26 @@ class Recipe(BaseModel):
         starts = [start for start, _ in self.sizes]
         if starts != sorted(set(starts)) or starts[:1] != [0]:
             raise ValueError(f"sizes must start at epoch 0 and rise, got {list(self.sizes)}")
+        for key, (low, high) in {"crop_scale": self.crop_scale, "crop_ratio": self.crop_ratio}.items():
+            if low > high:
+                raise ValueError(f"{key} must be a smaller and a larger number, got {low} and {high}")
+        if self.data == "folder" and self.stored < max(side for _, side in self.sizes):
+            raise ValueError(f"stored pictures of {self.stored} pixels are smaller than sizes asks for")
+        if self.input_resize and self.input_resize < self.preprocess().crop:
+            raise ValueError(f"input_resize {self.input_resize} leaves less than input_size")
         return self
 
     def size_at(self, epoch: int) -> int:
         """Side in pixels of the pictures of one epoch."""
         return [side for start, side in self.sizes if start <= epoch][-1]
+
+    def preprocess(self) -> Preprocess:
+        """How the finished network wants to see a picture."""
+        if self.data != "folder":
+            known = STATISTICS[self.data]
+            return Preprocess(resize=32, crop=32, mean=known.mean, std=known.std)
+        crop = self.input_size or self.size_at(self.epochs - 1)
+        return Preprocess(resize=self.input_resize or round(crop * 8 / 7), crop=crop)
 
 
 def read_recipe(path: Path, changes: dict[str, str] | None = None) -> Recipe:

@@ -15,11 +15,11 @@ from pydantic import TypeAdapter
 from fakes import tiny_bundle, tiny_tensors
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle, write_bundle
-from wideresnet.data.labels import read_labels
+from wideresnet.data.labels import format_labels, read_labels
 from wideresnet.errors import BundleError, ConfigError, DownloadError, MissingExtra, WeightsError
-from wideresnet.records import ModelCard, Preprocess
+from wideresnet.records import Labels, ModelCard, Preprocess
 from wideresnet.tasks import load as loading
-from wideresnet.tasks.load import CARD_KEY, DEFAULT_MODEL, ModelChoice, load, load_bundle, open_classifier
+from wideresnet.tasks.load import CARD_KEY, DEFAULT_MODEL, LABELS_KEY, ModelChoice, load, load_bundle, open_classifier
 from wideresnet.weights.catalogue import CATALOGUE
 from wideresnet.weights.read import save_tensors
 
@@ -94,6 +94,17 @@ def test_a_file_of_ours_carries_its_card(tmp_path: Path) -> None:
     assert (bundle.card.name, bundle.card.preprocess, bundle.card.notes) == (card.name, card.preprocess, card.notes)
     assert bundle.card.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert bundle.card.weights_source == "model.safetensors"
+
+
+def test_a_file_of_ours_carries_its_labels_too_and_the_users_own_go_before_them(tmp_path: Path) -> None:
+    path, own = tmp_path / "model.safetensors", tmp_path / "names.txt"
+    labels = Labels(tuple(f"kind {k}" for k in range(10)), tuple(f"n{k}" for k in range(10)))
+    card = replace(tiny_bundle().card, labels_name="")
+    metadata = {CARD_KEY: TypeAdapter(ModelCard).dump_json(card).decode(), LABELS_KEY: format_labels(labels)}
+    save_tensors(path, tiny_tensors(TINY), metadata)
+    assert load_bundle(ModelChoice(str(path))).labels == labels
+    own.write_text("".join(f"mine {k}\n" for k in range(10)))
+    assert load_bundle(ModelChoice(str(path), labels=own)).labels.names[3] == "mine 3"
 
 
 def test_a_card_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

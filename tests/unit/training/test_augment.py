@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from wideresnet.training.augment import crop_and_flip, flips, normalise, reflect_pad
+from wideresnet.training.augment import (
+    crop_and_flip,
+    crop_and_resize,
+    flips,
+    normalise,
+    random_boxes,
+    reflect_pad,
+    resize_matrix,
+    standardise,
+)
 
 
 def some_images(n: int, height: int, width: int) -> Tensor:
@@ -67,3 +77,103 @@ def test_another_size_is_a_resize() -> None:
     found = normalise(plain, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 20)
     assert found.shape == (2, 3, 20, 20)
     torch.testing.assert_close(found, torch.full_like(found, 0.2))
+
+
+# Random resized crops
+
+
+def boxes_of(*boxes: tuple[float, float, float, float]) -> Tensor:
+    return torch.tensor(boxes, dtype=torch.float32)
+
+
+def planes(images: Tensor) -> Tensor:
+    return images.permute(0, 3, 1, 2).float()
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    return F.interpolate(planes(images), (size, size), mode="bilinear", antialias=True)
+
+
+NOT = torch.tensor([False])
+
+
+@pytest.mark.parametrize("size", [1, 7, 16, 20, 33])
+def test_the_crop_of_the_whole_picture_is_a_plain_antialiased_resize(size: int) -> None:
+    images = some_images(3, 20, 20)
+    found = crop_and_resize(images, boxes_of((0, 0, 1, 1)).expand(3, 4), NOT.expand(3), size)
+    assert (found.shape, found.dtype) == ((3, 3, size, size), torch.float32)
+    torch.testing.assert_close(found, resized(images, size), atol=1e-3, rtol=0)
+
+
+def test_a_crop_at_its_own_size_is_a_slice() -> None:
+    images = some_images(1, 20, 20)
+    found = crop_and_resize(images, boxes_of((0.25, 0.5, 0.4, 0.4)), NOT, 8)
+    torch.testing.assert_close(found, planes(images)[:, :, 5:13, 10:18], atol=1e-3, rtol=0)
+
+
+def test_a_part_that_is_resized_looks_beyond_its_edges_only_where_the_filter_reaches() -> None:
+    images = some_images(1, 40, 40)
+    box = boxes_of((0.2, 0.3, 0.5, 0.5))                # pixels 8 to 28 and 12 to 32
+    found = crop_and_resize(images, box, NOT, 10)
+    alone = resized(images[:, 8:28, 12:32], 10)
+    torch.testing.assert_close(found[:, :, 1:-1, 1:-1], alone[:, :, 1:-1, 1:-1], atol=1e-3, rtol=0)
+
+
+def test_rows_and_columns_are_not_confused() -> None:
+    images = torch.zeros(1, 20, 20, 3, dtype=torch.uint8)
+    images[:, :4] = 200                                 # a bright band above
+    above = crop_and_resize(images, boxes_of((0, 0.5, 0.2, 0.5)), NOT, 4)
+    below = crop_and_resize(images, boxes_of((0.5, 0, 0.5, 0.2)), NOT, 4)
+    assert above[:, :, :3].min() == 200
+    assert below.max() == 0
+
+
+def test_flips_mirror_the_result_of_those_pictures_only() -> None:
+    images, boxes = some_images(2, 20, 20), boxes_of((0.1, 0.3, 0.5, 0.6), (0, 0.2, 0.8, 0.7))
+    plain = crop_and_resize(images, boxes, torch.tensor([False, False]), 12)
+    mirrored = crop_and_resize(images, boxes, torch.tensor([True, False]), 12)
+    torch.testing.assert_close(mirrored[0], plain[0].flip(-1))
+    torch.testing.assert_close(mirrored[1], plain[1])
+
+
+def test_each_picture_of_a_batch_gets_its_own_box() -> None:
+    images, boxes = some_images(2, 20, 20), boxes_of((0.1, 0.3, 0.5, 0.6), (0, 0.2, 0.8, 0.7))
+    both = crop_and_resize(images, boxes, NOT.expand(2), 12)
+    for place in range(2):
+        alone = crop_and_resize(images[place : place + 1], boxes[place : place + 1], NOT, 12)
+        torch.testing.assert_close(both[place : place + 1], alone)
+
+
+def test_every_result_is_a_weighted_mean() -> None:
+    weights = resize_matrix(torch.tensor([0.0, 0.4]), torch.tensor([1.0, 0.3]), 17, 9)
+    assert weights.shape == (2, 9, 17)
+    assert weights.min() >= 0
+    torch.testing.assert_close(weights.sum(2), torch.ones(2, 9))
+
+
+def test_boxes_lie_in_the_picture_and_have_the_areas_and_shapes_asked_for() -> None:
+    boxes = random_boxes(5000, (0.2, 0.5), (0.5, 2.0), torch.Generator().manual_seed(0))
+    top, left, height, width = boxes.unbind(1)
+    assert min(top.min(), left.min()) >= 0
+    assert max((top + height).max(), (left + width).max()) <= 1 + 1e-6
+    area, ratio = height * width, width / height
+    assert 0.2 - 1e-6 <= area.min() < 0.21
+    assert 0.49 < area.max() <= 0.5 + 1e-6
+    assert 0.5 - 1e-6 <= ratio.min() < 0.51
+    assert 1.96 < ratio.max() <= 2 + 1e-5
+    assert abs(float((ratio > 1).float().mean()) - 0.5) < 0.03, "as often wide as tall"
+    assert torch.allclose(boxes.mean(0)[:2], (1 - boxes.mean(0)[2:]) / 2, atol=0.02), "in the middle on average"
+
+
+def test_a_box_that_would_not_fit_is_cut_and_the_same_seed_draws_the_same() -> None:
+    first, again = (random_boxes(500, (1.0, 1.0), (0.5, 2.0), torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert torch.equal(first[:, 2:].max(1).values, torch.ones(500))
+    whole = random_boxes(10, (1.0, 1.0), (1.0, 1.0), torch.Generator().manual_seed(3))
+    torch.testing.assert_close(whole, boxes_of((0, 0, 1, 1)).expand(10, 4))
+
+
+def test_standardised_values_have_the_statistics_taken_out() -> None:
+    found = standardise(torch.full((1, 3, 2, 2), 51.0), (0.2, 0.1, 0.3), (0.5, 0.1, 0.2))
+    expected = torch.tensor([0.0, 1.0, -0.5]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)

@@ -94,3 +94,12 @@ def test_another_recipe_is_refused_and_the_difference_named(tmp_path: Path) -> N
     other = RECIPE.model_copy(update={"learning_rate": 0.2, "seed": 5})
     with pytest.raises(TrainingError, match=r"another recipe; different: seed, learning_rate"):
         load_checkpoint(tmp_path, other)
+
+
+def test_a_run_of_a_version_that_knew_fewer_settings_goes_on(tmp_path: Path) -> None:
+    older = state()
+    del older.recipe["crop_scale"], older.recipe["stored"]
+    save_checkpoint(tmp_path, older)
+    assert loaded(tmp_path).epoch == 1
+    with pytest.raises(TrainingError, match="different: stored"):
+        load_checkpoint(tmp_path, RECIPE.model_copy(update={"stored": 99}))

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from fakes import tiny_pictures
 from wideresnet.data.cifar import CifarArrays
+from wideresnet.data.splits import FolderArrays
 from wideresnet.errors import TrainingError
+from wideresnet.records import Labels
+from wideresnet.training import loop
+from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
 from wideresnet.training.checkpoint import load_checkpoint
-from wideresnet.training.loop import Epoch, Step, train
+from wideresnet.training.loop import Epoch, Step, prepare, take_step, train
 from wideresnet.training.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -21,7 +26,16 @@ RECIPE = Recipe(
     architecture="wrn_10_1", epochs=3, batch_size=16, learning_rate=0.1, schedule="one-cycle", dropout=0.3,
     ema=0.9, label_smoothing=0.1, flip="alternating", sizes=((0, 16), (1, 20), (2, 32)), evaluate_every=2,
 )  # fmt: skip
+FOLDER = RECIPE.model_copy(
+    update={"data": "folder", "stored": 24, "crop_ratio": (0.5, 2.0), "sizes": ((0, 8), (1, 16)), "input_size": 20}
+)
 PLAIN = Recipe(architecture="wrn_10_1", epochs=1, batch_size=16, learning_rate=0.05, sizes=((0, 16),))
+
+
+@pytest.fixture(autouse=True)
+def not_all_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop would take every CPU, whatever ``one_thread`` said."""
+    monkeypatch.setattr(loop, "available_cpus", lambda: 1)
 
 
 def pictures(n: int = 64) -> CifarArrays:
@@ -29,6 +43,14 @@ def pictures(n: int = 64) -> CifarArrays:
     images = rng.integers(0, 256, (n + 32, 32, 32, 3), dtype=np.uint8)
     labels = rng.integers(0, 10, n + 32)
     return CifarArrays(images[:n], labels[:n], images[n:], labels[n:])
+
+
+def batches(recipe: Recipe) -> Batches:
+    if recipe.data != "folder":
+        return CifarBatches(recipe, pictures())
+    labels = np.arange(96) % 3
+    train, val = tiny_pictures(64, recipe.stored), tiny_pictures(32, recipe.preprocess().crop)
+    return FolderBatches(recipe, FolderArrays("mine", Labels(("a", "b", "c")), train, labels[:64], val, labels[64:]))
 
 
 def weights(run: Path, recipe: Recipe) -> dict[str, torch.Tensor]:
@@ -44,27 +66,28 @@ def assert_identical(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor
     assert [key for key in one if not torch.equal(one[key], other[key])] == []
 
 
-def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", [RECIPE, FOLDER], ids=["cifar", "folder"])
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, recipe: Recipe) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
-    events = list(train(RECIPE, pictures(), whole))
+    events = list(train(recipe, batches(recipe), whole))
     assert len(events) == 3 * (4 + 1)
     # Once in the middle of the second epoch, once in the middle of the third.
     for expected_epoch in (1, 2):
-        running = train(RECIPE, pictures(), cut)
+        running = train(recipe, batches(recipe), cut)
         middle = (e for e in running if isinstance(e, Step) and e.epoch == expected_epoch and e.step % 4 == 2)
         assert next(middle).epoch == expected_epoch
         running.close()
         torch.rand(7)  # whatever else happened to the global generator
-    rest = list(train(RECIPE, pictures(), cut))
+    rest = list(train(recipe, batches(recipe), cut))
     assert [e.epoch for e in rest if isinstance(e, Epoch)] == [2]
-    assert_identical(weights(whole, RECIPE), weights(cut, RECIPE))
+    assert_identical(weights(whole, recipe), weights(cut, recipe))
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
-    list(train(PLAIN, pictures(), tmp_path))
-    assert list(train(PLAIN, pictures(), tmp_path)) == []
+    list(train(PLAIN, batches(PLAIN), tmp_path))
+    assert list(train(PLAIN, batches(PLAIN), tmp_path)) == []
 
 
 def test_two_runs_are_equal_and_another_seed_is_not(tmp_path: Path) -> None:
@@ -72,7 +95,7 @@ def test_two_runs_are_equal_and_another_seed_is_not(tmp_path: Path) -> None:
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
         run, recipe = tmp_path / name, PLAIN.model_copy(update={"seed": seed})
         run.mkdir()
-        list(train(recipe, pictures(), run))
+        list(train(recipe, batches(recipe), run))
         found.append(weights(run, recipe))
     assert_identical(found[0], found[1])
     assert not torch.equal(found[0]["conv1.weight"], found[2]["conv1.weight"])
@@ -80,7 +103,7 @@ def test_two_runs_are_equal_and_another_seed_is_not(tmp_path: Path) -> None:
 
 def test_events_count_steps_over_the_run_and_report_each_epoch(tmp_path: Path) -> None:
     recipe = PLAIN.model_copy(update={"epochs": 3, "evaluate_every": 2})
-    events = list(train(recipe, pictures(40), tmp_path))  # 40 pictures: the last 8 fill no batch
+    events = list(train(recipe, CifarBatches(recipe, pictures(40)), tmp_path))  # 40 pictures: the last 8 fill no batch
     steps = [e for e in events if isinstance(e, Step)]
     epochs = [e for e in events if isinstance(e, Epoch)]
     assert [(s.epoch, s.step, s.steps) for s in steps] == [(e, 2 * e + i, 6) for e in range(3) for i in (1, 2)]
@@ -94,18 +117,34 @@ def test_it_learns_to_tell_dark_from_bright(tmp_path: Path) -> None:
     images = (rng.integers(0, 100, (96, 32, 32, 3)) + 150 * labels[:, None, None, None]).astype(np.uint8)
     data = CifarArrays(images[:64], labels[:64], images[64:], labels[64:])
     recipe = PLAIN.model_copy(update={"epochs": 4})
-    last = [e for e in train(recipe, data, tmp_path) if isinstance(e, Epoch)][-1]
+    last = [e for e in train(recipe, CifarBatches(recipe, data), tmp_path) if isinstance(e, Epoch)][-1]
     assert last.top1 == 1.0
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_epoch(tmp_path: Path) -> None:
     recipe = PLAIN.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(TrainingError, match=r"the loss became (nan|inf) at step \d+ \(epoch 0\)") as caught:
-        list(train(recipe, pictures(), tmp_path))
+        list(train(recipe, batches(recipe), tmp_path))
     assert "lower learning_rate" in caught.value.hint
     assert load_checkpoint(tmp_path, recipe) is None
 
 
 def test_fewer_pictures_than_a_batch_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="batch"):
-        list(train(PLAIN, pictures(8), tmp_path))
+        list(train(PLAIN, CifarBatches(PLAIN, pictures(8)), tmp_path))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_the_classifier_learns_at_its_share_of_the_rate(share: float) -> None:
+    recipe = PLAIN.model_copy(update={"momentum": 0.0, "weight_decay": 0.0, "norm_weight_decay": 0.0})
+    changed = []
+    for head_rate in (1.0, share):
+        trainer, _ = prepare(recipe.model_copy(update={"head_rate": head_rate}), 10, Path("absent"))
+        before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+        take_step(trainer, *next(batches(recipe).training(0)), rate=0.1)
+        changed.append({key: value - before[key] for key, value in trainer.model.state_dict().items()})
+    plain, slowed = changed
+    for key in ("fc.weight", "fc.bias"):
+        assert plain[key].abs().max() > 0
+        torch.testing.assert_close(slowed[key], share * plain[key])
+    torch.testing.assert_close(slowed["conv1.weight"], plain["conv1.weight"])

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from wideresnet.architectures import get_architecture
+from wideresnet.data.statistics import STATISTICS
 from wideresnet.errors import ConfigError
+from wideresnet.records import IMAGENET_MEAN
 from wideresnet.training.recipe import read_recipe
 
 RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.toml"))
@@ -22,7 +24,7 @@ def write(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_that_is_shipped_is_valid(path: Path) -> None:
-    assert get_architecture(read_recipe(path).architecture).family == "cifar"
+    assert get_architecture(read_recipe(path).architecture)
 
 
 def test_recipes_are_shipped() -> None:
@@ -41,7 +43,8 @@ def test_an_unknown_setting_is_refused_with_the_closest_known_one(tmp_path: Path
         ("epochs", "0"), ("batch_size", "0"), ("learning_rate", "0.0"), ("learning_rate", "-1.0"),
         ("dropout", "1.0"), ("momentum", "1.0"), ("ema", "1.0"), ("label_smoothing", "-0.1"), ("seed", "-1"),
         ("crop_padding", "17"), ("flip", "'sideways'"), ("precision", "'f16'"), ("data", "'imagenet'"),
-        ("schedule", "'cosine'"), ("evaluate_every", "0"), ("epochs", "'many'"),
+        ("schedule", "'cosine'"), ("evaluate_every", "0"), ("epochs", "'many'"), ("stored", "0"),
+        ("crop_scale", "0.5"), ("input_size", "-1"), ("head_rate", "0"),
     ],
 )  # fmt: skip
 def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> None:
@@ -56,11 +59,33 @@ def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> 
         ({"sizes": "[[1, 24]]"}, "sizes must start at epoch 0 and rise"),
         ({"sizes": "[[0, 24], [0, 32]]"}, "sizes must start at epoch 0 and rise"),
         ({"sizes": "[]"}, "sizes must start at epoch 0 and rise"),
+        ({"crop_scale": "[0.5, 0.3]"}, "crop_scale must be a smaller and a larger number, got 0.5 and 0.3"),
+        ({"crop_ratio": "[2, 1]"}, "crop_ratio must be a smaller and a larger number"),
+        ({"data": "folder", "stored": "24"}, "stored pictures of 24 pixels are smaller than sizes asks for"),
+        ({"data": "folder", "input_resize": "31"}, "input_resize 31 leaves less than input_size"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_explained(tmp_path: Path, change: dict[str, str], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         read_recipe(write(tmp_path, SMALLEST), change)
+
+
+@pytest.mark.parametrize(("key", "value"), [("crop_scale", "[0.0, 1.0]"), ("crop_scale", "[0.1, 1.1]")])
+def test_a_share_of_a_picture_is_above_0_and_at_most_1(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"recipe\.toml: {key}\.[01]: "):
+        read_recipe(write(tmp_path, SMALLEST), {key: value})
+
+
+def test_the_finished_network_sees_what_the_recipe_says(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALLEST)
+    cifar = read_recipe(path, {"sizes": "[[0, 24]]"}).preprocess()
+    assert (cifar.resize, cifar.crop, cifar.mean) == (32, 32, STATISTICS["cifar10"].mean)
+    folder = {"data": "folder", "sizes": "[[0, 64], [2, 112], [9, 160]]"}
+    usual = read_recipe(path, folder).preprocess()
+    assert (usual.resize, usual.crop, usual.mean) == (128, 112, IMAGENET_MEAN), "of the last epoch there is"
+    assert read_recipe(path, folder | {"input_size": "140"}).preprocess().resize == 160
+    chosen = read_recipe(path, folder | {"input_size": "128", "input_resize": "144"}).preprocess()
+    assert (chosen.resize, chosen.crop) == (144, 128)
 
 
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""What the loop is fed: decided by (seed, epoch), every picture once, and tested on what a bundle sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fakes import tiny_pictures
+from wideresnet.data.cifar import CifarArrays
+from wideresnet.data.splits import FolderArrays
+from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, Labels
+from wideresnet.training.augment import normalise
+from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
+from wideresnet.training.recipe import Recipe
+
+CIFAR = Recipe(architecture="wrn_10_1", epochs=4, batch_size=8, learning_rate=0.1, sizes=((0, 24), (2, 32)))
+FOLDER = Recipe(
+    architecture="wrn_10_1", data="folder", epochs=4, batch_size=8, learning_rate=0.1, stored=24,
+    sizes=((0, 12), (2, 16)), input_size=20,
+)  # fmt: skip
+NUMBERS = np.arange(20)                            # each picture's label is its number
+
+
+def cifar(recipe: Recipe = CIFAR) -> CifarBatches:
+    return CifarBatches(recipe, CifarArrays(tiny_pictures(20, 32), NUMBERS, tiny_pictures(6, 32), NUMBERS[:6]))
+
+
+def folder(recipe: Recipe = FOLDER) -> FolderBatches:
+    labels = Labels(tuple(f"class {number}" for number in NUMBERS))
+    train, val = tiny_pictures(20, recipe.stored), tiny_pictures(6, recipe.preprocess().crop)
+    return FolderBatches(recipe, FolderArrays("mine", labels, train, NUMBERS, val, NUMBERS[:6]))
+
+
+BOTH = pytest.mark.parametrize("make", [cifar, folder])
+
+
+def epoch_of(batches: Batches, epoch: int) -> tuple[Tensor, list[int]]:
+    """All pictures of an epoch, and their numbers."""
+    pictures, labels = zip(*batches.training(epoch), strict=True)
+    return torch.cat(pictures), torch.cat(labels).tolist()
+
+
+@BOTH
+def test_an_epoch_is_whole_batches_of_different_pictures(make) -> None:
+    assert make().count == 20
+    some = list(make().training(0))
+    assert [len(labels) for _, labels in some] == [8, 8], "four pictures fill no batch"
+    assert len(set(epoch_of(make(), 0)[1])) == 16
+    for pictures, _ in some:
+        assert pictures.dtype == torch.float32
+        assert pictures.is_contiguous(memory_format=torch.channels_last)
+
+
+@BOTH
+def test_only_seed_and_epoch_decide(make) -> None:
+    batches = make()
+    first, numbers = epoch_of(batches, 1)
+    epoch_of(batches, 0)
+    torch.rand(5)
+    again, same = epoch_of(batches, 1)
+    assert numbers == same
+    assert torch.equal(first, again)
+    other_epoch = epoch_of(batches, 0)[1]
+    other_seed = epoch_of(make(batches.recipe.model_copy(update={"seed": 1})), 1)[1]
+    assert len({tuple(numbers), tuple(other_epoch), tuple(other_seed)}) == 3
+
+
+@BOTH
+def test_pictures_have_the_size_of_their_epoch(make) -> None:
+    batches = make()
+    for epoch in range(4):
+        size = batches.recipe.size_at(epoch)
+        assert epoch_of(batches, epoch)[0].shape == (16, 3, size, size)
+
+
+def test_cifar_is_tested_at_32_pixels_and_folders_at_the_size_of_the_finished_network() -> None:
+    assert (cifar().classes, folder().classes) == (10, 20)
+    for batches, side in ((cifar(), 32), (folder(), 20)):
+        ((pictures, labels),) = batches.test()
+        assert (pictures.shape, labels.tolist()) == ((6, 3, side, side), [0, 1, 2, 3, 4, 5])
+
+
+def test_folders_are_tested_on_their_pictures_as_they_are() -> None:
+    ((pictures, _),) = folder().test()
+    expected = normalise(torch.from_numpy(tiny_pictures(6, 20)), IMAGENET_MEAN, IMAGENET_STD, 20)
+    assert torch.equal(pictures, expected)
+
+
+def test_a_crop_of_everything_shows_each_picture_whole_and_every_other_time_mirrored() -> None:
+    recipe = FOLDER.model_copy(
+        update={"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "sizes": ((0, 24),), "flip": "alternating"}
+    )
+    stored = normalise(torch.from_numpy(tiny_pictures(20, 24)), IMAGENET_MEAN, IMAGENET_STD, 24)
+    mirrored: dict[int, set[bool]] = {}
+    for epoch in range(2):
+        for picture, number in zip(*epoch_of(folder(recipe), epoch), strict=True):
+            plain = torch.allclose(picture, stored[number], atol=1e-4)
+            assert plain or torch.allclose(picture, stored[number].flip(-1), atol=1e-4)
+            mirrored.setdefault(number, set()).add(plain)
+    twice = [number for number in mirrored if all(number in epoch_of(folder(recipe), e)[1] for e in range(2))]
+    assert twice
+    assert all(mirrored[number] == {True, False} for number in twice)
+
+
+def test_crops_differ_from_epoch_to_epoch() -> None:
+    recipe = FOLDER.model_copy(update={"flip": "none", "sizes": ((0, 12),)})
+    (first, one), (second, two) = (epoch_of(folder(recipe), epoch) for epoch in range(2))
+    both = sorted(set(one) & set(two))
+    assert not any(torch.equal(first[one.index(n)], second[two.index(n)]) for n in both)
