@@ -38,13 +38,18 @@ def helps() -> Iterator[tuple[str, str]]:
     """(``wrn``, its help), then the same of every command in the order that ``wrn --help`` lists them."""
     group: Any = typer.main.get_group(app)
     context = group.context_class(group, info_name="wrn", max_content_width=WIDTH, terminal_width=WIDTH)
-    yield "wrn", plain_help(group, context)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        inner = command.context_class(
-            command, info_name=name, parent=context, max_content_width=WIDTH, terminal_width=WIDTH
+    return _of_command("wrn", group, context)
+
+
+def _of_command(name: str, command: Any, context: Any) -> Iterator[tuple[str, str]]:
+    """The command and, where it is a group, those inside."""
+    yield name, plain_help(command, context)
+    for inner in command.list_commands(context) if hasattr(command, "list_commands") else ():
+        found = command.get_command(context, inner)
+        below = found.context_class(
+            found, info_name=inner, parent=context, max_content_width=WIDTH, terminal_width=WIDTH
         )
-        yield f"wrn {name}", plain_help(command, inner)
+        yield from _of_command(f"{name} {inner}", found, below)
 
 
 def plain_help(command: Any, context: Any) -> str:
