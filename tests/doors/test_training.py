@@ -12,7 +12,6 @@ from PIL import Image
 
 from doors import Wrn
 from wideresnet.bundle import read_bundle
-from wideresnet.training import loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,12 +27,6 @@ input_size = 18
 input_resize = 20
 """
 CLASSES = {"n01440764": "red", "n03126707": "blue"}                     # a tench, and the crane that is a machine
-
-
-@pytest.fixture(autouse=True)
-def not_all_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop would take every CPU, whatever ``one_thread`` said."""
-    monkeypatch.setattr(loop, "available_cpus", lambda: 1)
 
 
 @pytest.fixture

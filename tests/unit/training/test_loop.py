@@ -13,7 +13,6 @@ from wideresnet.data.cifar import CifarArrays
 from wideresnet.data.splits import FolderArrays
 from wideresnet.errors import TrainingError
 from wideresnet.records import Labels
-from wideresnet.training import loop
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
 from wideresnet.training.checkpoint import load_checkpoint
 from wideresnet.training.loop import Epoch, Step, prepare, take_step, train
@@ -30,12 +29,6 @@ FOLDER = RECIPE.model_copy(
     update={"data": "folder", "stored": 24, "crop_ratio": (0.5, 2.0), "sizes": ((0, 8), (1, 16)), "input_size": 20}
 )
 PLAIN = Recipe(architecture="wrn_10_1", epochs=1, batch_size=16, learning_rate=0.05, sizes=((0, 16),))
-
-
-@pytest.fixture(autouse=True)
-def not_all_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop would take every CPU, whatever ``one_thread`` said."""
-    monkeypatch.setattr(loop, "available_cpus", lambda: 1)
 
 
 def pictures(n: int = 64) -> CifarArrays:
