@@ -80,7 +80,7 @@ def test_the_page_is_whole_and_has_the_pictures_of_the_data(wrn: Wrn, greys: Pat
 
 def test_two_models_are_evaluated_on_the_same_pictures(wrn: Wrn, tiny: Path, greys: Path, tmp_path: Path) -> None:
     done = wrn("compare", tiny, tiny, "--data", greys, "--format", "json", "--report", "page.html")
-    assert done.code == 0
+    assert (done.code, "torn.png: not a picture" in done.err) == (1, True)
     assert (done.json["n"], done.json["agreement"], done.json["flips"]) == (10, 100.0, [])
     assert done.json["a"]["model"] == str(tiny), "two of one name are told apart by where they are"
     assert [Path(each["path"]).name for each in done.json["b"]["failures"]] == ["torn.png"]

@@ -50,13 +50,14 @@ def compare(
     """Two models on the same labelled pictures, paired by path: what differs, and how sure that is.
 
     Prints both accuracies, their difference with its interval and McNemar's exact test, the classes that changed most
-    and the pictures that only one got right. Exit code 0 whatever the difference is, unless --max-drop is given.
+    and the pictures that only one got right. The exit code is 0 whatever the difference is, unless --max-drop is given;
+    1 also where pictures could not be read, which are listed on stderr.
 
     Example: wrn compare f32.parquet int8.parquet --labels imagenet --report flips.html
 
     Example: wrn compare wrn_16_4.cifar10 wrn-int8/ --data cifar10 --max-drop 0.2
     """
-    from wideresnet.report import comparison
+    from wideresnet.report import comparison, text
     from wideresnet.report.save import save_text
     from wideresnet.tasks.gallery import thumbnails_of
 
@@ -75,7 +76,10 @@ def compare(
         print_json(comparison.document(found.report))
     else:
         typer.echo(comparison.text(found.report, found.labels))
-    raise typer.Exit(_exit_code(found.report, max_drop))
+    failures = dict.fromkeys([*found.report.a.failures, *found.report.b.failures])
+    for failure in failures:
+        typer.echo(text.of_failure(failure), err=True)
+    raise typer.Exit(1 if failures or _drops(found.report, max_drop) else 0)
 
 
 @dataclass(frozen=True)
@@ -148,10 +152,10 @@ def _models(
     return _Found(report, a.labels, {item.path: item for item in pictures.items}, a.card.preprocess)
 
 
-def _exit_code(report: ComparisonReport, max_drop: float | None) -> int:
-    """1 where B lost more than ``max_drop`` points."""
+def _drops(report: ComparisonReport, most: float | None) -> bool:
+    """Whether B lost more than ``most`` points; said on stderr."""
     # The rest is for rounding: 0.7 points of 1,000 are 7 pictures.
-    if max_drop is None or report.lost - report.gained <= max_drop / 100 * report.n + 1e-6:
-        return 0
-    typer.echo(f"B is more than {max_drop:g} points of top-1 below A", err=True)
-    return 1
+    if most is None or report.lost - report.gained <= most / 100 * report.n + 1e-6:
+        return False
+    typer.echo(f"B is more than {most:g} points of top-1 below A", err=True)
+    return True
