@@ -7,6 +7,7 @@ Largest difference seen over the networks and batches below (logits' spread 0.15
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -124,6 +125,18 @@ def test_a_stream_gives_the_logits_of_each_batch_in_order(engine, graphs, hint):
     answers = list(run.stream(cut.copy() for cut in cuts))
     assert [len(answer) for answer in answers] == sizes
     np.testing.assert_allclose(np.concatenate(answers), run(source), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("hint", ["latency", "throughput"])
+def test_many_threads_at_once_get_each_its_own_answer(engine, graphs, hint):
+    """More threads than an engine keeps requests for, as a service has."""
+    run = opened(engine, graphs["wrn_10_1"], options=EngineOptions(hint=hint))
+    batch = pictures("wrn_10_1")
+    expected = run(batch)
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda n: run(batch[n % PICTURES :][:2]), range(200)))
+    for n, answer in enumerate(answers):
+        np.testing.assert_allclose(answer, expected[n % PICTURES :][:2], rtol=0, atol=1e-5)
 
 
 def test_a_stream_can_be_left_and_the_engine_used_again(engine, graphs):
