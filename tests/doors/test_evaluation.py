@@ -130,9 +130,8 @@ def test_answers_of_others_are_scored_without_a_network(wrn: Wrn, tiny: Path) ->
 
 
 def test_both_ways_of_running_give_the_same_scores(wrn: Wrn, tiny: Path, archive: Path) -> None:
-    first, second = (
-        wrn("evaluate", archive, "-m", tiny, "--infer-mode", mode, "--format", "json").json for mode in ("sync", "async")
-    )
+    command = ("evaluate", archive, "-m", tiny, "--format", "json", "--infer-mode")
+    first, second = (wrn(*command, mode).json for mode in ("sync", "async"))
     assert counts(first) == counts(second)
 
 

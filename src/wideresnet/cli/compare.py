@@ -18,7 +18,7 @@ from wideresnet.cli.options import (
     TextOrJson,
     Threads,
 )
-from wideresnet.cli.output import locate, open_bundle, print_json, progress
+from wideresnet.cli.output import list_failures, locate, open_bundle, print_json, progress
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def compare(
 
     Example: wrn compare wrn_16_4.cifar10 wrn-int8/ --data cifar10 --max-drop 0.2
     """
-    from wideresnet.report import comparison, text
+    from wideresnet.report import comparison
     from wideresnet.report.save import save_text
     from wideresnet.tasks.gallery import thumbnails_of
 
@@ -76,10 +76,8 @@ def compare(
         print_json(comparison.document(found.report))
     else:
         typer.echo(comparison.text(found.report, found.labels))
-    failures = dict.fromkeys([*found.report.a.failures, *found.report.b.failures])
-    for failure in failures:
-        typer.echo(text.of_failure(failure), err=True)
-    raise typer.Exit(1 if failures or _drops(found.report, max_drop) else 0)
+    list_failures([*found.report.a.failures, *found.report.b.failures])
+    raise typer.Exit(1 if found.report.a.failures or found.report.b.failures or _drops(found.report, max_drop) else 0)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from wideresnet.cli.options import (
     Transform,
     Weights,
 )
-from wideresnet.cli.output import locate, open_bundle, print_json, progress
+from wideresnet.cli.output import list_failures, locate, open_bundle, print_json, progress
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -97,9 +97,7 @@ def evaluate(
 
     Pictures that cannot be read are listed on stderr and counted apart; the exit code is then 1.
 
-    Example: wrn evaluate cifar10 --report cifar10.html
-
-    Example: wrn evaluate imagenet.csv -m wide_resnet50_2.tv_in1k -o scores.parquet --resume
+    Example: wrn evaluate imagenet.csv -m wide_resnet50_2.tv_in1k -o scores.parquet --resume --report tv.html
 
     Example: wrn evaluate imagenet.csv -m wide_resnet50_2.tv_in1k --shard 1/4 --format json > part1.json
 
@@ -138,8 +136,7 @@ def show(
         print_json(document.of_evaluation(report))
     else:
         typer.echo(text.of_evaluation(report))
-    for failure in report.failures:
-        typer.echo(text.of_failure(failure), err=True)
+    list_failures(report.failures)
 
 
 @dataclass(frozen=True)

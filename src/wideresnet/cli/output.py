@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,21 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from wideresnet.bundle import Bundle
+    from wideresnet.records import Failure
     from wideresnet.tasks.load import ModelChoice
 
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def list_failures(failures: Iterable[Failure]) -> None:
+    """Each picture that could not be read on stderr, once."""
+    from wideresnet.report import text
+
+    for failure in dict.fromkeys(failures):
+        typer.echo(text.of_failure(failure), err=True)
 
 
 @contextmanager

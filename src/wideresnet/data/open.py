@@ -14,8 +14,8 @@ from wideresnet.records import Labels
 
 _ACCEPTED = (
     "accepted are a folder with one folder a class, an index (path,index,wnid or path,label as CSV, or val.txt),"
-    " a folder of pictures with such a file as its ground truth, the model zoo's .npz or a list of them, cifar-10-binary.tar.gz and cifar-100-binary.tar.gz,"
-    " or the folder extracted from one of them"
+    " a folder of pictures with such a file as its ground truth, the model zoo's .npz or a list of them,"
+    " cifar-10-binary.tar.gz and cifar-100-binary.tar.gz, or the folder extracted from one of them"
 )
 INDEX_ENDINGS = (".csv", ".tsv", ".txt")
 

@@ -45,8 +45,8 @@ def score(
 ) -> Iterator[Scored | Failure]:
     """One score or one failure for each picture from the ``first`` on, in order.
 
-    ``mode``: see ``infer``. Pictures share a batch with the same others wherever it begins, so that an evaluation that is resumed gives
-    the very figures of one that was not interrupted.
+    ``mode``: see ``infer``. Pictures share a batch with the same others wherever it begins, so that an evaluation that
+    is resumed gives the very figures of one that was not interrupted.
     """
     if data.classes != len(classifier.labels.names):
         raise DataError(
