@@ -10,12 +10,18 @@ import typer
 
 from wideresnet.cli.bench import bench
 from wideresnet.cli.classify import classify
+from wideresnet.cli.compare import compare
 from wideresnet.cli.compile import compile as compile_command
+from wideresnet.cli.data import data
+from wideresnet.cli.embed import embed
 from wideresnet.cli.evaluate import evaluate
+from wideresnet.cli.explain import explain
 from wideresnet.cli.export import export
 from wideresnet.cli.info import info
+from wideresnet.cli.merge import merge
 from wideresnet.cli.models import models
 from wideresnet.cli.recommend import recommend
+from wideresnet.cli.serve import PREFIX, serve
 from wideresnet.cli.train import train
 from wideresnet.errors import WrnError
 
@@ -26,8 +32,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for command in (models, info, classify, evaluate, export, compile_command, recommend, bench, train):
+for command in (
+    models, info, classify, evaluate, merge, compare, explain, embed, export, compile_command, recommend, bench, train,
+):
     app.command()(command)
+app.command(context_settings={"auto_envvar_prefix": PREFIX})(serve)
+app.add_typer(data)
 
 
 def _show_version(wanted: bool) -> None:

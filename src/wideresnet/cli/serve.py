@@ -1,0 +1,101 @@
+"""``wrn serve``"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wideresnet.cli.options import MODEL, Arithmetic, Engine, EngineName, Precision, Threads
+from wideresnet.errors import ConfigError, did_you_mean, needs_extra
+
+PREFIX = "WRN_SERVE"                               # of the environment variables: WRN_SERVE_PORT=9000
+
+
+class Log(StrEnum):
+    """What is written for each request."""
+
+    json = "json"
+    off = "off"
+
+
+def _read_file(context: typer.Context, file: Path | None) -> Path | None:
+    """Take the defaults of all options from a YAML file; an unknown key is refused."""
+    if file is None:
+        return None
+    import yaml
+
+    try:
+        given = yaml.safe_load(file.read_text("utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {file}: {error}") from error
+    if not isinstance(given, dict):
+        raise ConfigError(f"{file} holds no settings", hint="a line is for instance 'port: 9000'")
+    options = {each.name or "": each for each in context.command.params}
+    for key, value in given.items():
+        if key not in options:
+            raise ConfigError(f"{file}: no setting called {key!r}", hint=did_you_mean(str(key), options))
+        if options[key].multiple and not isinstance(value, list):
+            given[key] = [value]
+    context.default_map = given
+    return file
+
+
+Models = Annotated[
+    list[str], typer.Option("--model", "-m", help="As for the other commands, or NAME=MODEL; may be repeated.")
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(is_eager=True, callback=_read_file, help="A YAML file of these options (max_bytes: 1000000)."),
+]
+Streams = Annotated[
+    int, typer.Option(min=0, help="Pictures computed side by side; 1 is soonest for one client, 0: as many as pay.")
+]
+Explain = Annotated[
+    bool, typer.Option("--explain/--no-explain", help="Answer /v1/explain; a model's first one opens it once more.")
+]
+
+
+def serve(
+    context: typer.Context,
+    model: Models = [MODEL],  # noqa: B006
+    config: Config = None,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
+    queue: Annotated[int, typer.Option(min=0, help="Pictures inside at most; 0: 16 a CPU, at least 64.")] = 0,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Of one request's body.")] = 32 * 2**20,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Of one picture.")] = 2**26,
+    max_pictures: Annotated[int, typer.Option(min=1, help="Of one request.")] = 64,
+    deadline: Annotated[float, typer.Option(help="Seconds from the whole body to the answer.")] = 30.0,
+    upload_deadline: Annotated[float, typer.Option(help="Seconds to send a body.")] = 30.0,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM to the last answer.")] = 30.0,
+    token_file: Annotated[Path | None, typer.Option(help="Ask for the bearer token in this file.")] = None,
+    cors: Annotated[list[str], typer.Option(help="An origin whose pages may ask; may be repeated.")] = [],  # noqa: B006
+    explain: Explain = True,
+    engine: EngineName = Engine.openvino,
+    precision: Precision = Arithmetic.f32,
+    threads: Threads = 0,
+    streams: Streams = 0,
+    log: Annotated[Log, typer.Option(help="json: a line on stderr for each request.")] = Log.off,
+) -> None:
+    """Serve models over HTTP: a page at /, /v1/classify, the Open Inference Protocol under /v2, /metrics, /docs.
+
+    Each option is also an environment variable (WRN_SERVE_PORT=9000) and a key of the --config file; a flag counts
+    before the environment, and that before the file. WRN_SERVE_TOKEN may hold the bearer token. SIGHUP opens the
+    models anew, SIGTERM ends after the last answer. Exit code 1: some requests were left unanswered.
+
+    Example: wrn serve
+
+    Example: wrn serve -m wide_resnet50_2.tv_in1k -m fast=wrn-int8/ --port 9000 --log json
+    """
+    with needs_extra("wrn serve", "serve"):
+        from wideresnet.serve.run import serve as run
+    from wideresnet.serve.settings import make_settings, read_token
+
+    token = read_token(token_file) if token_file else os.environ.get(f"{PREFIX}_TOKEN") or None
+    others = {name: value for name, value in context.params.items() if name not in ("model", "config", "token_file")}
+    whole = run(make_settings({"models": model, "token": token, **others}), lambda line: typer.echo(line, err=True))
+    raise typer.Exit(0 if whole else 1)

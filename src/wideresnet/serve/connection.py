@@ -1,0 +1,75 @@
+"""uvicorn's HTTP connection with the limits that it lacks: on the head of a request, and on slow ends of the line."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD = 64 * 2**10                              # bytes
+IDLE, STALLED = 75.0, 30.0                         # seconds
+
+
+class Connection(HttpToolsProtocol):
+    """Closed when no whole head of a request comes for ``IDLE`` seconds, be the line silent or trickling, when a
+    head is larger than ``MAX_HEAD``, and when an answer is not taken for ``STALLED`` seconds.
+    """
+
+    _timer: asyncio.TimerHandle | None = None      # to the next whole head
+    _stall: asyncio.TimerHandle | None = None
+    _between, _head, _messages = True, 0, 0        # whether a head is next, its bytes so far, requests before it
+
+    def connection_made(self, transport: Any) -> None:
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        before = self._messages
+        super().data_received(data)
+        # Bytes in which a request ends are that request's.
+        self._head = self._head + len(data) if self._between and self._messages == before else 0
+        if self._head > MAX_HEAD:
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        for timer in (self._timer, self._stall):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(STALLED, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        if self._stall is not None:
+            self._stall.cancel()
+        super().resume_writing()
+
+    def on_headers_complete(self) -> None:
+        """See httptools."""
+        self._between = False
+        if self._timer is not None:
+            self._timer.cancel()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """See httptools."""
+        self._between, self._messages = True, self._messages + 1
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Called when an answer is written."""
+        super().on_response_complete()
+        self._expect_head()
+
+    def _expect_head(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(IDLE, self.transport.abort)

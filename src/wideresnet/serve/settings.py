@@ -1,0 +1,74 @@
+"""Everything that decides how the service behaves, in one frozen value made at the edge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from wideresnet.errors import ConfigError
+from wideresnet.machine import available_cpus
+from wideresnet.settings import explain
+from wideresnet.tasks.load import DEFAULT_MODEL
+
+MiB = 2**20
+
+
+class ServeSettings(BaseModel):
+    """What ``wrn serve`` is told; 0 leaves a number to the service. Times are in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: tuple[str, ...] = Field((DEFAULT_MODEL,), min_length=1)    # NAME, or ALIAS=NAME; the first is the default
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)        # 0: any free one
+    engine: str = "openvino"
+    precision: Literal["f32", "bf16"] = "f32"
+    threads: int = Field(0, ge=0)
+    streams: int = Field(0, ge=0)
+    queue: int = Field(0, ge=0)                    # pictures inside at most, waiting and worked on
+    max_bytes: int = Field(32 * MiB, ge=1)         # of one request's body, also once inflated
+    max_pixels: int = Field(2**26, ge=1)           # of one picture
+    max_pictures: int = Field(64, ge=1)            # of one request
+    deadline: float = Field(30.0, gt=0)            # from the whole body to the answer
+    upload_deadline: float = Field(30.0, gt=0)     # from the head of a request to its whole body
+    drain: float = Field(30.0, ge=0)               # from SIGTERM to the last answer
+    token: SecretStr | None = None
+    explain: bool = True                           # whether /v1/explain answers
+    cors: tuple[str, ...] = ()                     # origins
+    log: Literal["json", "off"] = "off"
+
+    @property
+    def capacity(self) -> int:
+        """Pictures inside at most; a request of ``max_pictures`` fits by default."""
+        return self.queue or max(64, 16 * available_cpus())
+
+    @property
+    def most_pictures(self) -> int:
+        """Pictures of one request at most: more than fit inside never would."""
+        return min(self.max_pictures, self.capacity)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of all bodies inside at most: eight of the largest."""
+        return 8 * self.max_bytes
+
+
+def make_settings(values: dict[str, Any]) -> ServeSettings:
+    """Validated settings. Raises ConfigError for what is none."""
+    try:
+        return ServeSettings(**values)
+    except ValidationError as error:
+        raise explain(error, "wrn serve", ServeSettings.model_fields) from error
+
+
+def read_token(file: Path) -> str:
+    """The bearer token in a file, without the white space around. Raises ConfigError when there is none."""
+    try:
+        token = file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the token file {file}: {error}") from error
+    if not token:
+        raise ConfigError(f"the token file {file} is empty", hint="'openssl rand -hex 32' makes a token")
+    return token

@@ -1,0 +1,258 @@
+// One picture with what is known of it.
+
+import { ask, hasToken } from "./api.js";
+import { copy, inCurl, inPython } from "./code.js";
+
+const TINY = 128;                                // pixels: a picture this small is shown enlarged, pixel by pixel
+const STAGES = ["read", "decode", "wait", "infer"];
+
+export class Card {
+  // `page` gives words(), query(), address(), explains(), labelled(), and is told of a removal by removed(card).
+  constructor(page, file, name) {
+    Object.assign(this, { page, file, name, answer: null, problem: null, maps: new Map(), chosen: 0 });
+    this.url = URL.createObjectURL(file);
+    this.node = document.getElementById("card").content.cloneNode(true).firstElementChild;
+    this.find = (selector) => this.node.querySelector(selector);
+    this.find("h3").textContent = name;
+    this.buildPhoto();
+    this.buildViews();
+    this.find(".remove").addEventListener("click", () => page.removed(this));
+    this.find(".again").addEventListener("click", () => page.again(this));
+    for (const button of this.node.querySelectorAll(".copy")) {
+      button.addEventListener("click", () => this.copied(button));
+    }
+    this.translate();
+  }
+
+  buildPhoto() {
+    const photo = this.find(".photo");
+    photo.addEventListener("load", () => {
+      const small = Math.max(photo.naturalWidth, photo.naturalHeight) <= TINY;
+      this.find(".frame").classList.toggle("tiny", small);
+    });
+    photo.addEventListener("error", () => {
+      photo.hidden = true;
+      this.find(".unshown").hidden = false;
+    });
+    photo.src = this.url;
+  }
+
+  buildViews() {
+    const group = `view-${this.url}`;
+    for (const radio of this.node.querySelectorAll(".views input")) {
+      radio.name = group;
+      radio.addEventListener("change", () => this.show(this.view, this.chosen));
+    }
+  }
+
+  get view() {
+    return this.find(".views input:checked").value;
+  }
+
+  set view(value) {
+    this.find(`.views input[value=${value}]`).checked = true;
+  }
+
+  get predictions() {
+    return this.answer?.results[0].predictions ?? [];
+  }
+
+  // A new question of the same picture; the old answer stays until the new one is there.
+  begin() {
+    this.stop();
+    this.controller = new AbortController();
+    this.problem = null;
+    this.maps.clear();
+    this.wait("waiting");
+  }
+
+  stop() {
+    this.controller?.abort();
+  }
+
+  forget() {
+    this.stop();
+    URL.revokeObjectURL(this.url);
+    this.node.remove();
+  }
+
+  // The answer is there afterwards, or the problem; throws AbortError when nobody waits for it any more.
+  async classify() {
+    const { signal } = this.controller;
+    this.wait("looking");
+    const began = performance.now();
+    try {
+      this.path = this.page.query();
+      this.answer = await ask(this.path, { body: this.file, signal, busy: (seconds) => this.busy(seconds) });
+      this.milliseconds = performance.now() - began;
+      this.chosen = this.predictions[0].index;
+    } catch (problem) {
+      if (problem.name === "AbortError") throw problem;
+      this.answer = null;
+      this.problem = problem;
+    }
+    this.render();
+  }
+
+  busy(seconds) {
+    this.wait(seconds === null ? "looking" : "busy", seconds === null ? "" : Math.round(seconds));
+  }
+
+  wait(key, value = "") {
+    this.waiting = [key, value];
+    this.find(".answer").setAttribute("aria-busy", "true");
+    this.translate();
+  }
+
+  render() {
+    this.waiting = null;
+    this.find(".answer").setAttribute("aria-busy", "false");
+    this.find(".problem").hidden = !this.problem;
+    this.find(".request").hidden = !this.answer;
+    this.find(".times").hidden = !this.answer;
+    this.find(".views").hidden = !this.answer || !this.page.explains();
+    this.find(".classes").replaceChildren(...this.predictions.map((each) => this.bar(each)));
+    if (!this.answer) this.view = "photo";
+    this.translate();
+    this.show(this.view, this.chosen);
+  }
+
+  bar(prediction) {
+    const item = document.createElement("li");
+    const row = document.createElement(this.page.explains() ? "button" : "div");
+    row.className = "row";
+    row.dataset.index = prediction.index;
+    if (row.type) {
+      row.type = "button";
+      row.title = this.page.words().showEvidence(prediction.label);
+      row.addEventListener("click", () => this.show("evidence", prediction.index));
+    }
+    const line = part("span", "bar", "");
+    line.style.setProperty("--share", prediction.probability);
+    row.append(part("span", "label", prediction.label), part("span", "share", percent(prediction.probability)), line);
+    item.append(row);
+    return item;
+  }
+
+  // The words of everything but the classes, in the language of now.
+  translate() {
+    const words = this.page.words();
+    for (const node of this.node.querySelectorAll("[data-word]")) node.textContent = words[node.dataset.word];
+    this.find(".remove").setAttribute("aria-label", words.remove(this.name));
+    this.find(".remove").title = words.remove(this.name);
+    this.find(".unshown").textContent = words.noPreview;
+    const [key, value] = this.waiting ?? ["", ""];
+    this.find(".state").textContent = key && (value === "" ? words[key] : words[key](value));
+    if (this.problem) this.translateProblem(words);
+    if (this.answer) this.translateTimes(words);
+    if (this.answer) this.translateRequest();
+  }
+
+  translateProblem(words) {
+    const [what, hint] = told(this.problem, words);
+    this.find(".what").textContent = what;
+    this.find(".hint").textContent = hint;
+    this.find(".problem").lang = this.problem.key ? document.documentElement.lang : "en";    // the service speaks English
+    this.find(".again").hidden = !this.problem.again;
+  }
+
+  translateTimes(words) {
+    const spent = this.answer.milliseconds;
+    const text = words.took(this.answer.model.name, duration(spent.total), duration(this.milliseconds));
+    this.find(".times p").textContent = text;
+    const line = STAGES.map((stage, place) => {
+      const node = part("span", `s${place}`, "");
+      node.style.setProperty("flex-grow", spent[stage]);
+      return node;
+    });
+    const names = STAGES.map((stage, place) => part("li", `s${place}`, `${words.stages[stage]} ${duration(spent[stage])}`));
+    this.find(".line").replaceChildren(...line);
+    this.find(".stages").replaceChildren(...names);
+  }
+
+  translateRequest() {
+    const [curl, python] = this.node.querySelectorAll(".code pre");
+    const address = new URL(this.path, document.baseURI).href;
+    curl.textContent = inCurl(address, this.name, hasToken());
+    python.textContent = inPython(address, this.name, hasToken());
+  }
+
+  async copied(button) {
+    await copy(button.parentElement.querySelector("pre"));
+    const words = this.page.words();
+    button.textContent = words.copied;
+    this.page.announce(words.copied);
+    setTimeout(() => { button.textContent = this.page.words().copy; }, 1500);
+  }
+
+  // One of photo, crop and evidence, the latter for a class.
+  async show(view, index) {
+    this.view = view;
+    this.chosen = index;
+    for (const row of this.node.querySelectorAll("button.row")) {
+      row.setAttribute("aria-pressed", String(view === "evidence" && Number(row.dataset.index) === index));
+    }
+    const layer = this.find(".layer"), caption = this.find("figcaption");
+    if (view === "photo") {
+      layer.hidden = true;
+      caption.textContent = "";
+      this.find(".frame").classList.remove("under");
+      return;
+    }
+    const found = await this.explanation(index);
+    if (!found || this.view !== view || this.chosen !== index) return;     // another was chosen meanwhile
+    this.lay(found, view);
+  }
+
+  async explanation(index) {
+    const caption = this.find("figcaption"), words = this.page.words();
+    if (this.maps.has(index)) return this.maps.get(index);
+    caption.textContent = words.drawing;
+    try {
+      const busy = (seconds) => { caption.textContent = seconds ? words.busy(Math.round(seconds)) : words.drawing; };
+      const found = await ask(this.page.explainQuery(index), { body: this.file, signal: this.controller.signal, busy });
+      this.maps.set(index, found);
+      return found;
+    } catch (problem) {
+      if (problem.name !== "AbortError") caption.textContent = told(problem, this.page.words()).join(". ");
+      return null;
+    }
+  }
+
+  lay(found, view) {
+    const layer = this.find(".layer"), frame = this.find(".frame"), words = this.page.words();
+    const [left, top, right, bottom] = this.find(".photo").hidden ? [0, 0, 1, 1] : found.box;
+    const box = { left, top, width: right - left, height: bottom - top };
+    for (const [side, share] of Object.entries(box)) layer.style.setProperty(side, `${100 * share}%`);
+    layer.classList.toggle("pixels", found.side <= TINY);
+    layer.src = view === "crop" ? found.crop : found.classes[0].overlay;
+    layer.hidden = false;
+    frame.classList.add("under");
+    frame.classList.toggle("alone", this.find(".photo").hidden);
+    const label = this.predictions.find((each) => each.index === found.classes[0].index)?.label ?? "";
+    this.find("figcaption").textContent = view === "crop" ? words.sawWhat(found.side) : words.evidenceFor(label);
+    layer.alt = this.find("figcaption").textContent;
+  }
+}
+
+function part(tag, name, text) {
+  const node = document.createElement(tag);
+  node.className = name;
+  node.textContent = text;
+  return node;
+}
+
+// What is wrong and what to do, in words.
+export function told(problem, words) {
+  if (!problem.key) return [problem.message, problem.hint].filter((each) => each !== undefined);
+  const what = words[problem.key];
+  return [typeof what === "function" ? what(problem.value) : what, words[`${problem.key}Hint`] ?? ""];
+}
+
+export const percent = (share) => `${(100 * share).toFixed(share >= 0.9995 || share < 0.0005 ? 2 : 1)} %`;
+
+function duration(milliseconds) {
+  if (milliseconds >= 10_000) return `${(milliseconds / 1000).toFixed(0)} s`;
+  if (milliseconds >= 1000) return `${(milliseconds / 1000).toFixed(1)} s`;
+  return `${milliseconds.toFixed(milliseconds < 9.95 ? 1 : 0)} ms`;
+}

@@ -1,0 +1,218 @@
+// The page: pictures in, answers out. Nothing is fetched but from the service that it comes from.
+
+import { ask, hasToken, Problem, remembered, setToken } from "./api.js";
+import { Card, percent, told } from "./card.js";
+import { WORDS } from "./words.js";
+
+const SIDE_BY_SIDE = 4;                          // requests; more would only wait in the service
+const K = 5;
+const SOON = 1000;                               // milliseconds, until models that are being opened are asked for again
+
+const byId = (id) => document.getElementById(id);
+const cards = [];
+const queue = [];
+let asking = 0;
+let pasted = 0;
+let models = [];
+let explains = false;
+let language = firstLanguage();
+
+const page = {
+  words: () => WORDS[language],
+  explains: () => explains,
+  query: () => `v1/classify?${new URLSearchParams({ k: K, ...model(), ...labels() })}`,
+  explainQuery: (index) => `v1/explain?${new URLSearchParams({ class: index, ...model() })}`,
+  announce: (text) => { byId("status").textContent = text; },
+  again: (card) => { card.begin(); enqueue([card]); },
+  removed,
+};
+
+function firstLanguage() {
+  const asked = new URLSearchParams(location.search).get("lang") ?? remembered(() => localStorage.getItem("language"));
+  if (asked in WORDS) return asked;
+  return navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
+}
+
+const chosen = () => models.find((each) => each.name === byId("model").value);
+const model = () => (models.length > 1 ? { model: byId("model").value } : {});
+// Labels of a user's own have no translation.
+const labels = () => (language !== "en" && chosen()?.languages.includes(language) ? { lang: language } : {});
+
+// Models
+
+async function loadModels() {
+  try {
+    const found = await ask("v1/models");
+    byId("door").hidden = true;
+    if (!found.models.length) throw new Problem("", "", { key: "opening" });
+    models = found.models;
+    explains = found.explain;
+    byId("model").replaceChildren(...models.map(({ name }) => new Option(name, name, name === found.default)));
+    byId("model").disabled = models.length < 2;
+    describe();
+    pump();
+  } catch (problem) {
+    byId("door").hidden = problem.key !== "wrongToken";
+    if (problem.key !== "wrongToken") setTimeout(loadModels, SOON);
+    if (problem.key !== "wrongToken" || hasToken()) page.announce(told(problem, page.words()).join(" "));
+  }
+}
+
+function describe() {
+  const words = page.words(), shown = chosen();
+  if (!shown) return;
+  const { engine, measured } = shown, { facts } = words;
+  const rows = [
+    [facts.name, shown.name],
+    [facts.architecture, shown.architecture],
+    [facts.precision, shown.precision],
+    [facts.engine, `${engine.runtime} ${engine.version}, ${engine.precision}`],
+    [facts.classes, shown.classes.toLocaleString(language)],
+    [facts.size, words.sees(shown.preprocess.crop)],
+    ...measured.map((each) => [facts.accuracy, words.accuracy(percent(each.correct1 / each.n), each.data, each.n.toLocaleString(language))]),
+    [facts.licence, shown.licence],
+    [facts.graph, shown.graph_sha256.slice(0, 16)],
+  ];
+  const nodes = rows.filter(([, value]) => value).flatMap(([name, value]) => {
+    const term = document.createElement("dt"), detail = document.createElement("dd");
+    term.textContent = name;
+    detail.textContent = value;
+    return [term, detail];
+  });
+  byId("about").querySelector("dl").replaceChildren(...nodes);
+}
+
+// Pictures
+
+function add(files) {
+  const given = [...files];
+  if (!given.length) return;
+  const added = given.map((file) => new Card(page, file, file.name || page.words().pasted(++pasted)));
+  cards.unshift(...added);
+  byId("cards").prepend(...added.map((card) => card.node));
+  for (const card of added) card.begin();
+  enqueue(added);
+}
+
+function enqueue(some) {
+  queue.push(...some);
+  count();
+  pump();
+}
+
+function pump() {
+  while (models.length && asking < SIDE_BY_SIDE && queue.length) {
+    asking += 1;
+    answer(queue.shift()).finally(() => {
+      asking -= 1;
+      pump();
+    });
+  }
+}
+
+async function answer(card) {
+  const { signal } = card.controller;
+  if (signal.aborted) return;
+  try {
+    await card.classify();
+  } catch (error) {
+    if (error.name !== "AbortError") throw error;
+    return;
+  }
+  count();
+  if (cards.length <= SIDE_BY_SIDE) page.announce(spoken(card));
+}
+
+function spoken(card) {
+  const words = page.words(), [best] = card.predictions;
+  if (!best) return words.failed(card.name, told(card.problem, words).join(". "));
+  return words.answer(card.name, best.label, percent(best.probability));
+}
+
+function count() {
+  const done = cards.filter((card) => !card.waiting), failed = done.filter((card) => card.problem).length;
+  byId("results").hidden = !cards.length;
+  document.body.classList.toggle("begun", cards.length > 0);
+  byId("count").textContent = page.words().count(cards.length, done.length - failed, failed);
+  if (cards.length > SIDE_BY_SIDE && done.length === cards.length) page.announce(byId("count").textContent);
+}
+
+function removed(card) {
+  const place = cards.indexOf(card);
+  cards.splice(place, 1);
+  card.forget();
+  count();
+  const next = cards[Math.min(place, cards.length - 1)];
+  (next?.find(".remove") ?? byId("files")).focus();
+}
+
+// Every picture anew: with another model, or in another language.
+function askAgain() {
+  queue.length = 0;
+  for (const card of cards) card.begin();
+  enqueue(cards);
+}
+
+function translate() {
+  const words = page.words();
+  document.documentElement.lang = language === "zh" ? "zh-Hans" : language;
+  document.title = words.title;
+  for (const node of document.querySelectorAll("[data-word]")) node.textContent = words[node.dataset.word];
+  byId("language").textContent = words.other;
+  byId("language").lang = language === "en" ? "zh-Hans" : "en";
+  byId("language").setAttribute("aria-label", words.otherLanguage);
+  for (const card of cards) card.translate();
+  describe();
+  count();
+}
+
+// Ways in
+
+function listen() {
+  for (const input of document.querySelectorAll("input[type=file]")) {
+    input.addEventListener("change", () => {
+      add(input.files);
+      input.value = "";                          // the same file may be chosen again
+    });
+  }
+  document.addEventListener("paste", (event) => add(event.clipboardData.files));
+  let depth = 0;                                 // of elements that the mouse is over with files
+  const within = (change) => {
+    depth = Math.max(0, depth + change);
+    document.body.classList.toggle("over", depth > 0);
+  };
+  document.addEventListener("dragenter", () => within(1));
+  document.addEventListener("dragleave", () => within(-1));
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    within(-depth);
+    add(event.dataTransfer.files);
+  });
+  byId("model").addEventListener("change", () => {
+    describe();
+    askAgain();
+  });
+  byId("language").addEventListener("click", () => {
+    language = language === "en" ? "zh" : "en";
+    remembered(() => localStorage.setItem("language", language));
+    translate();
+    askAgain();
+  });
+  byId("clear").addEventListener("click", () => {
+    queue.length = 0;
+    for (const card of cards.splice(0)) card.forget();
+    count();
+    page.announce(page.words().cleared);
+    byId("files").focus();
+  });
+  byId("door").addEventListener("submit", (event) => {
+    event.preventDefault();
+    setToken(byId("token").value);
+    loadModels();
+  });
+}
+
+listen();
+translate();
+loadModels();

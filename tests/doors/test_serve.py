@@ -1,0 +1,381 @@
+"""``wrn serve`` as its clients see it: a process behind a socket, with what networks and people do to it."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fakes import tiny_bundle, tiny_pictures, tiny_tensors
+from shared import SHARED, needs_shared
+from wideresnet.architectures import get_architecture
+from wideresnet.bundle import make_bundle, write_bundle
+from wideresnet.cli.main import run
+from wideresnet.data.labels import read_labels
+
+for package in ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client"):
+    pytest.importorskip(package, reason="needs the extra serve")
+
+FIXTURES = Path(__file__).parents[1] / "golden" / "fixtures"
+LIMIT = 200_000                                    # of a body, for the server that most tests share
+
+
+@dataclass
+class Server:
+    """A process, its port, and what it says on stderr."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def gauge(self, name: str) -> float:
+        found = re.search(rf"^{name} (\S+)$", self.ask("GET", "/metrics")[1].decode(), re.MULTILINE)
+        assert found, name
+        return float(found[1])
+
+    def until(self, true: Callable[[], bool]) -> None:
+        end = time.monotonic() + 30
+        while not true():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    def until_empty(self) -> None:
+        names = ("wrn_requests_in_flight", "wrn_queue_depth", "wrn_body_bytes")
+        self.until(lambda: not any(map(self.gauge, names)))
+
+
+@contextmanager
+def serving(folder: Path, *options: str, **environment: str) -> Iterator[Server]:
+    command = [sys.executable, "-W", "error", "-m", "wideresnet", "serve", "-m", "tiny", "--port", "0", *options]
+    variables = {**os.environ, "WRN_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment}
+    log = folder / "log.txt"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(command, cwd=folder, env=variables, stderr=stderr)
+    server = Server(process, 0, log)
+    try:
+        server.until(lambda: "\n" in log.read_text())
+        server.port = int(log.read_text().splitlines()[0].rpartition(":")[2])
+        server.until(lambda: server.ask("GET", "/v2/health/ready")[0] == 200)
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def write_tiny(folder: Path, seed: int = 0) -> None:
+    bundle = tiny_bundle()
+    if seed:
+        architecture = get_architecture("wrn_10_1")
+        bundle = make_bundle(architecture, tiny_tensors(architecture, seed), bundle.card, read_labels("cifar10"))
+    write_bundle(folder / "tiny", bundle)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("serve")
+    write_tiny(folder)
+    with serving(folder, "--max-bytes", str(LIMIT), "--threads", "1") as found:
+        yield found
+
+
+def picture(seed: int = 0) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(tiny_pictures(seed + 1, 32)[seed]).save(file, "PNG")
+    return file.getvalue()
+
+
+def head(length: int | str, *more: str) -> bytes:
+    lines = ["POST /v1/classify HTTP/1.1", "Host: a", f"Content-Length: {length}", *more]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def status(line: bytes) -> int:
+    return int(line.split()[1])
+
+
+def test_every_kind_of_picture_is_answered(server: Server) -> None:
+    for path in sorted(FIXTURES.iterdir()):
+        code, body = server.ask("POST", "/v1/classify", path.read_bytes())
+        assert code == 200, path.name
+        assert len(json.loads(body)["results"][0]["predictions"]) == 5
+
+
+@needs_shared("pictures", "bad")
+def test_every_bad_file_is_4xx_and_the_server_goes_on(server: Server) -> None:
+    before = server.gauge("process_resident_memory_bytes")
+    for path in sorted((SHARED / "pictures" / "bad").iterdir()):
+        code, body = server.ask("POST", "/v1/classify", path.read_bytes())
+        assert 400 <= code < 500, path.name
+        assert json.loads(body)["hint"] or json.loads(body)["detail"]
+    assert server.gauge("process_resident_memory_bytes") < before + 50 * 2**20
+    assert server.ask("POST", "/v1/classify", picture())[0] == 200
+
+
+def test_clients_that_stop_in_the_middle_leave_nothing_behind(server: Server) -> None:
+    body = picture()
+    cuts = [b"", b"POST", head(len(body))[:40], head(len(body)), head(len(body)) + body[:50], head(len(body)) + body]
+    for sent in cuts * 20:
+        with server.connect() as client:
+            client.sendall(sent)
+    server.until_empty()
+    assert server.ask("POST", "/v1/classify", body)[0] == 200
+
+
+def test_half_a_multipart_body_is_400(server: Server) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\nab'
+    for damaged in (body, b"--x\r\nA\r: b\r\n\r\n"):
+        code, _ = server.ask("POST", "/v1/classify", damaged, {"Content-Type": "multipart/form-data; boundary=x"})
+        assert code == 400
+    assert len(server.log.read_text().splitlines()) == 3       # clients cannot fill the log
+
+
+def test_a_body_without_an_end_is_cut_off_while_it_is_read(server: Server) -> None:
+    with server.connect() as client:
+        client.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sent = 0
+        with suppress(ConnectionError):
+            while sent < 2**30:
+                client.sendall(b"4000\r\n" + bytes(0x4000) + b"\r\n")
+                sent += 0x4000
+        assert sent < 20 * 2**20                   # what lay in the sockets' buffers
+    assert b'wrn_failures_total{kind="large"}' in server.ask("GET", "/metrics")[1]
+    server.until_empty()
+
+
+def test_an_announced_body_that_is_too_large_is_refused_before_it_comes(server: Server) -> None:
+    with server.connect() as client:
+        client.sendall(head(LIMIT + 1, "Expect: 100-continue"))
+        assert status(client.recv(4096)) == 413
+
+
+def test_no_head_of_a_request_may_be_endless(server: Server) -> None:
+    with server.connect() as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\n")
+        with pytest.raises(ConnectionError):
+            client.sendall(10_000 * (b"X-A: " + b"a" * 10_000 + b"\r\n"))
+
+
+def test_what_is_no_http_is_400(server: Server) -> None:
+    with server.connect() as client:
+        client.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+        assert status(client.recv(4096)) == 400
+    assert server.ask("GET", "/healthz")[0] == 200
+
+
+def test_requests_on_one_connection_are_answered_one_after_the_other(server: Server) -> None:
+    body = picture()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    for query, given, code in (("", body, 200), ("?k=0", body * 30, 422), ("", body, 200)):
+        connection.request("POST", f"/v1/classify{query}", given)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == code
+    connection.close()
+
+
+def test_sighup_opens_the_model_anew_and_loses_no_request(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    codes: list[int] = []
+    with serving(tmp_path, "--threads", "1") as server:
+
+        def graph() -> str:
+            return json.loads(server.ask("GET", "/v1/models")[1])["models"][0]["graph_sha256"]
+
+        def ask() -> None:
+            while not stop.is_set():
+                codes.append(server.ask("POST", "/v1/classify", picture())[0])
+
+        stop, before = threading.Event(), graph()
+        asking = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in asking:
+            thread.start()
+        write_tiny(tmp_path, seed=1)
+        server.process.send_signal(signal.SIGHUP)
+        server.until(lambda: graph() != before)
+        (tmp_path / "tiny" / "model.onnx").write_bytes(b"broken")
+        server.process.send_signal(signal.SIGHUP)
+        server.until(lambda: b'wrn_reloads_total{result="failed"} 1.0' in server.ask("GET", "/metrics")[1])
+        stop.set()
+        for thread in asking:
+            thread.join()
+    assert set(codes) == {200}
+    assert "the models stay as they were" in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_sigterm_answers_what_is_inside_and_then_exits_with_0(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    body = picture()
+    with serving(tmp_path, "--threads", "1") as server, server.connect() as idle, server.connect() as client:
+        client.sendall(head(len(body)) + body[:50])
+        server.until(lambda: server.gauge("wrn_requests_in_flight") == 1)
+        server.process.send_signal(signal.SIGTERM)
+        server.until(lambda: server.ask("GET", "/v2/health/ready")[0] == 503)
+        assert server.ask("GET", "/v2/health/live")[0] == 200
+        assert server.ask("POST", "/v1/classify", body)[0] == 503
+        client.sendall(body[50:])
+        assert status(client.recv(65536)) == 200
+        assert server.process.wait(30) == 0
+        assert idle.recv(1) == b""
+
+
+def test_what_cannot_be_answered_in_time_is_exit_code_1(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    with serving(tmp_path, "--threads", "1", "--drain", "0.1") as server, server.connect() as client:
+        client.sendall(head(100) + b"half")
+        server.until(lambda: server.gauge("wrn_requests_in_flight") == 1)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 1
+
+
+def test_settings_come_from_flags_then_the_environment_then_the_file(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    lines = "cors: https://a.example", "queue: 5", "max_pictures: 4", "max_bytes: 1000", "threads: 1"
+    (tmp_path / "serve.yaml").write_text("\n".join(lines))
+    options = ("--config", "serve.yaml", "--max-bytes", "3000")
+    with serving(tmp_path, *options, WRN_SERVE_MAX_PICTURES="3", WRN_SERVE_TOKEN="sesame") as server:
+        limits = json.loads(server.ask("GET", "/openapi.json")[1])["info"]["x-limits"]
+        assert (limits["pictures inside"], limits["pictures of a request"], limits["bytes of a body"]) == (5, 3, 3000)
+        assert server.ask("GET", "/v1/models")[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("-m", "no_such_model"), "no model called 'no_such_model'"),
+        (("--config", "none.yaml"), "cannot read none.yaml"),
+        (("--config", "wrong.yaml"), "wrong.yaml: no setting called 'prot'"),
+        (("--host", "192.0.2.1"), "cannot listen on 192.0.2.1:"),
+    ],
+)
+def test_what_cannot_begin_is_said_with_exit_code_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    words: str,
+) -> None:
+    (tmp_path / "wrong.yaml").write_text("prot: 1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["wrn", "serve", "--port", "0", *options])
+    with pytest.raises(SystemExit) as stopped:
+        run()
+    assert stopped.value.code == 2
+    assert f"error: {words}" in capsys.readouterr().err
+
+
+def test_without_the_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [each for each in sys.modules if each.startswith("wideresnet.serve")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.setattr(sys, "argv", ["wrn", "serve"])
+    with pytest.raises(SystemExit) as stopped:
+        run()
+    assert stopped.value.code == 2
+    assert "pip install 'wideresnet[serve]'" in capsys.readouterr().err
+
+
+def test_the_real_client_of_the_protocol(server: Server) -> None:
+    triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
+    name, batch = "wrn_10_1.tiny", tiny_pictures(3, 32)
+    client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
+    assert [client.is_server_live(), client.is_server_ready(), client.is_model_ready(name, "1")] == [True] * 3
+    assert client.get_model_metadata(name)["inputs"][0]["shape"] == [-1, 32, 32, 3]
+
+    def infer(binary: bool, compression: str | None) -> Any:
+        given = triton.InferInput("images", list(batch.shape), "UINT8")
+        given.set_data_from_numpy(batch, binary_data=binary)
+        wanted = [triton.InferRequestedOutput("logits", binary_data=binary)]
+        return client.infer(
+            name, [given], outputs=wanted, request_id="7",
+            request_compression_algorithm=compression, response_compression_algorithm=compression,
+        ).as_numpy("logits")  # fmt: skip
+
+    logits = infer(True, None)
+    assert logits.shape == (3, 10)
+    for binary in (True, False):
+        for compression in (None, "gzip", "deflate"):
+            np.testing.assert_allclose(infer(binary, compression), logits, atol=1e-5)
+    encoded = triton.InferInput("pictures", [3], "BYTES")
+    encoded.set_data_from_numpy(np.array([picture(n) for n in range(3)], dtype=object))
+    np.testing.assert_allclose(client.infer(name, [encoded]).as_numpy("logits"), logits, atol=1e-5)
+    words = client.infer(name, [encoded], outputs=[triton.InferRequestedOutput("logits", class_count=1)])
+    best = [int(word.split(b":")[1]) for word in words.as_numpy("logits")[:, 0]]
+    assert best == logits.argmax(axis=1).tolist()
+    with pytest.raises(Exception, match="no model called 'other'"):
+        client.infer("other", [encoded])
+    client.close()
+
+
+@pytest.mark.slow
+def test_a_thousand_idle_connections_hinder_nobody(server: Server) -> None:
+    idle = [server.connect() for _ in range(1000)]
+    for number, client in enumerate(idle):
+        client.sendall((b"", b"POST /v1", head(1000), head(1000) + b"abc")[number % 4])
+    for number in range(20):
+        assert server.ask("POST", "/v1/classify", picture(number % 3))[0] == 200
+    for client in idle:
+        client.close()
+    server.until_empty()
+
+
+@pytest.mark.slow
+def test_memory_stays_flat(server: Server) -> None:
+    def ask(count: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        for number in range(count):
+            connection.request("POST", "/v1/classify", picture(number % 3) if number % 5 else b"none")
+            connection.getresponse().read()
+        connection.close()
+
+    ask(2000)
+    before = server.gauge("process_resident_memory_bytes")
+    threads = [threading.Thread(target=ask, args=(1000,)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.gauge("process_resident_memory_bytes") < before + 20 * 2**20
+
+
+def test_the_client_of_the_package(server: Server) -> None:
+    from wideresnet.serve.client import Client, ServiceError
+
+    client = Client(f"http://127.0.0.1:{server.port}")
+    answer = client.classify(FIXTURES / "rgb.png", picture(), k=2)
+    assert [len(each["predictions"]) for each in answer["results"]] == [2, 2]
+    assert client.models()["default"] == "wrn_10_1.tiny"
+    with pytest.raises(ServiceError, match="not a picture"):
+        client.classify(b"none")
+    client.close()

@@ -1,0 +1,48 @@
+"""Stand-ins for tests of the service: an engine with a gate, pictures with known answers, a model over any engine."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fakes import FakeEngine
+from wideresnet.bundle import Bundle
+from wideresnet.classifier import Classifier
+from wideresnet.engines import Engine
+from wideresnet.images.decode import Limits
+from wideresnet.serve.models import OpenModel
+
+NAME = "wrn_10_1.tiny"
+
+
+class GatedEngine:
+    """A FakeEngine that answers once its gate is open; ``begun`` counts what has come to it."""
+
+    def __init__(self) -> None:
+        self._engine, self.info = FakeEngine(), FakeEngine().info
+        self.gate, self.begun = threading.Event(), threading.Semaphore(0)
+
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.begun.release()
+        assert self.gate.wait(20)
+        return self._engine(batch)
+
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        return map(self, batches)
+
+
+def open_model(bundle: Bundle, engine: Engine) -> OpenModel:
+    classifier = Classifier(bundle.card, bundle.labels, engine)
+    return OpenModel(NAME, classifier, threading.BoundedSemaphore(2), Limits(2**20, 2**20))
+
+
+def png(label: int) -> bytes:
+    """An encoded picture for which FakeEngine answers ``label``."""
+    file = io.BytesIO()
+    Image.fromarray(FakeEngine().picture(label)).save(file, "PNG")
+    return file.getvalue()

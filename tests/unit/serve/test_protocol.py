@@ -1,0 +1,183 @@
+"""The Open Inference Protocol: bodies to pictures, logits to bodies, and every damaged body refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wideresnet.data.labels import read_labels
+from wideresnet.serve.problems import Refused
+from wideresnet.serve.protocol import HEADER_LENGTH, MAX_JSON, parse, render
+
+BATCH = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+
+
+def header(**changes: Any) -> dict[str, Any]:
+    images = {"name": "images", "shape": [2, 4, 4, 3], "datatype": "UINT8", "data": BATCH.tolist()}
+    return {"inputs": [images | changes]}
+
+
+def pictures(**changes: Any) -> dict[str, Any]:
+    return header(name="pictures", shape=[1], datatype="BYTES", data=[base64.b64encode(b"jpeg").decode()]) | changes
+
+
+def parsed(document: object, blob: bytes | None = None, most: int = 8) -> Any:
+    body = json.dumps(document).encode()
+    return parse(body + (blob or b""), None if blob is None else str(len(body)), 4, most)
+
+
+def binary(size: int, **changes: Any) -> dict[str, Any]:
+    return header(data=None, parameters={"binary_data_size": size}, **changes)
+
+
+def test_a_tensor_comes_as_nested_or_flat_json_or_binary() -> None:
+    nested, flat = parsed(header()), parsed(header(data=BATCH.ravel().tolist()))
+    raw = parsed(binary(BATCH.nbytes), BATCH.tobytes())
+    for asked in (nested, flat, raw):
+        np.testing.assert_array_equal(asked.source, BATCH)
+        assert (asked.binary, asked.classes) == (False, 0)
+    assert [len(part) for part in raw.parts(1)] == [1, 1]
+
+
+def test_pictures_come_as_base64_or_with_their_lengths() -> None:
+    assert parsed(pictures()).source == [b"jpeg"]
+    blob = struct.pack("<I4sI", 4, b"jpeg", 0)
+    asked = parsed(binary(len(blob), name="pictures", shape=[2, 1], datatype="BYTES"), blob)
+    assert asked.source == [b"jpeg", b""]
+
+
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        ([], "request"),
+        ({}, "request"),
+        ({"inputs": []}, "parameters"),
+        ({"inputs": header()["inputs"] * 2}, "parameters"),
+        (header(name="other"), "parameters"),
+        (header(datatype="FP32"), "parameters"),
+        (header(shape=[2, 4, 4]), "parameters"),
+        (header(shape=[2, 5, 4, 3]), "parameters"),
+        (header(shape=[]), "parameters"),
+        (header(shape=[2.0, 4, 4, 3]), "request"),
+        (header(shape=[0, 4, 4, 3], data=[]), "parameters"),
+        (header(shape=[-1, 4, 4, 3]), "parameters"),
+        (header(shape=[9, 4, 4, 3]), "large"),
+        (header(shape=[3, 4, 4, 3]), "request"),
+        (header(data=None), "request"),
+        (header(data=[[1, 2], [3]]), "request"),
+        (header(data=[256] * 96), "request"),
+        (header(data=[-1] * 96), "request"),
+        (header(data=[0.5] * 96), "request"),
+        (header(data=[True] * 96), "request"),
+        (header(data=["1"] * 96), "request"),
+        (header(data=[10**30] * 96), "request"),
+        (pictures(inputs=[{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": ["€"]}]), "request"),
+        (pictures(inputs=[{"name": "pictures", "shape": [2], "datatype": "BYTES", "data": ["bm9uZQ=="]}]), "request"),
+        (pictures(inputs=[{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": [7]}]), "request"),
+        (pictures(inputs=[{"name": "pictures", "shape": [1, 2], "datatype": "BYTES", "data": []}]), "parameters"),
+        (header() | {"outputs": [{"name": "other"}]}, "parameters"),
+        (header() | {"outputs": [{"name": "logits", "parameters": {"classification": "5"}}]}, "parameters"),
+        (header() | {"parameters": {"binary_data_output": 1}}, "parameters"),
+    ],
+)  # fmt: skip
+def test_what_is_no_request_is_refused(document: object, kind: str) -> None:
+    with pytest.raises(Refused) as caught:
+        parsed(document)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("document", "blob"),
+    [
+        (binary(95), BATCH.tobytes()),
+        (binary(97), BATCH.tobytes()),
+        (binary(96), BATCH.tobytes() + b"1"),
+        (binary(-1), BATCH.tobytes()),
+        (header(data=None, parameters={"binary_data_size": True}), b"\0"),
+        (binary(3, name="pictures", shape=[1], datatype="BYTES"), b"\1\0\0"),
+        (binary(8, name="pictures", shape=[1], datatype="BYTES"), struct.pack("<I", 9) + b"jpeg"),
+        (binary(8, name="pictures", shape=[1], datatype="BYTES"), bytes(8)),
+    ],
+)
+def test_binary_data_must_fit_what_is_said_of_them(document: object, blob: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        parsed(document, blob)
+    assert caught.value.kind == "request"
+
+
+@pytest.mark.parametrize("length", ["", "x", "-1", "²", "9" * 5000, "99"])
+def test_the_length_of_the_json_must_be_one(length: str) -> None:
+    with pytest.raises(Refused, match=HEADER_LENGTH):
+        parse(b"{}", length, 4, 8)
+
+
+def test_json_that_would_take_much_memory_is_not_read() -> None:
+    with pytest.raises(Refused) as caught:
+        parse(b"[" * (MAX_JSON + 1), None, 4, 8)
+    assert caught.value.kind == "large"
+
+
+@given(st.binary(max_size=400), st.one_of(st.none(), st.integers(0, 500).map(str)))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_are_refused_with_words(body: bytes, length: str | None) -> None:
+    with pytest.raises(Refused):
+        parse(body, length, 4, 8)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = ("name", "shape", "datatype", "parameters", "data")
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), JSON), JSON, JSON, st.binary(max_size=200))
+@settings(max_examples=60, deadline=None)
+def test_a_request_with_anything_in_its_fields_is_read_or_refused(
+    changes: dict[str, Any], outputs: Any, parameters: Any, blob: bytes
+) -> None:
+    for document in (header(**changes), header() | {"outputs": outputs}, header() | {"parameters": parameters}):
+        for some in (None, blob):
+            try:
+                asked = parsed(document, some)
+            except Refused:
+                continue
+            assert len(asked.source) <= 8
+
+
+LOGITS = np.linspace(-3, 3, 20, dtype=np.float32).reshape(2, 10)
+LABELS = read_labels("cifar10")
+
+
+def rendered(**output: Any) -> tuple[dict[str, Any], bytes]:
+    asked = parsed(header() | {"id": "a", "outputs": [{"name": "logits", "parameters": output}]})
+    body, headers = render(asked, "m", LOGITS, LABELS)
+    length = int(headers.get(HEADER_LENGTH, len(body)))
+    return json.loads(body[:length]), body[length:]
+
+
+def test_logits_go_out_as_json_or_binary() -> None:
+    answer, rest = rendered()
+    assert (answer["id"], answer["model_name"], answer["model_version"], rest) == ("a", "m", "1", b"")
+    np.testing.assert_allclose(answer["outputs"][0]["data"], LOGITS.ravel())
+    answer, rest = rendered(binary_data=True)
+    assert answer["outputs"][0]["parameters"] == {"binary_data_size": 80}
+    np.testing.assert_array_equal(np.frombuffer(rest, "<f4").reshape(2, 10), LOGITS)
+
+
+def test_classes_go_out_as_words() -> None:
+    answer, _ = rendered(classification=2)
+    output = answer["outputs"][0]
+    assert (output["datatype"], output["shape"]) == ("BYTES", [2, 2])
+    assert [word.split(":")[1:] for word in output["data"]] == [["9", "truck"], ["8", "ship"]] * 2
+    binary_answer, rest = rendered(classification=2, binary_data=True)
+    assert binary_answer["outputs"][0]["parameters"] == {"binary_data_size": len(rest)}
+    assert rest[4 : 4 + int.from_bytes(rest[:4], "little")].decode() == output["data"][0]

@@ -1,0 +1,186 @@
+"""Many requests at once over an engine with a gate: overload, deadlines, clients that leave, and a reload."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+import pytest
+
+from fakes import FakeEngine
+from serving import NAME, GatedEngine, open_model, png
+from wideresnet.errors import ConfigError
+from wideresnet.serve.app import make_app
+from wideresnet.serve.service import Service
+from wideresnet.serve.settings import ServeSettings
+
+
+def run(service: Service, story: Callable[[httpx2.AsyncClient], Awaitable[None]]) -> None:
+    """``story`` with a client of ``service``, on one event loop; afterwards nothing is left inside."""
+
+    async def main() -> None:
+        transport = httpx2.ASGITransport(make_app(service))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            await story(client)
+            await until(lambda: not service.house.pictures)
+        assert (service.house.requests, service.house.bytes) == (0, 0)
+
+    asyncio.run(main())
+
+
+async def until(true: Callable[[], Any]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+def test_a_full_queue_answers_429_at_once_and_what_was_let_in_is_answered(make_service) -> None:
+    engine = GatedEngine()
+    service = make_service(engine, queue=3)
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        inside = [asyncio.create_task(client.post("/v1/classify", content=png(n))) for n in range(3)]
+        await until(lambda: service.house.pictures == 3)
+        for _ in range(20):
+            late = await client.post("/v1/classify", content=png(5))
+            assert (late.status_code, late.headers["retry-after"]) == (429, "1")
+        assert (await client.get("/healthz")).status_code == 200
+        engine.gate.set()
+        answers = await asyncio.gather(*inside)
+        assert [each.json()["results"][0]["predictions"][0]["index"] for each in answers] == [0, 1, 2]
+        assert (await client.post("/v1/classify", content=png(5))).status_code == 200
+
+    run(service, story)
+
+
+def test_a_request_that_does_not_fit_as_a_whole_is_not_begun(make_service) -> None:
+    engine = GatedEngine()
+    service = make_service(engine, queue=4, max_pictures=4)
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        inside = asyncio.create_task(client.post("/v1/classify", content=png(1)))
+        await until(lambda: service.house.pictures == 1)
+        late = await client.post("/v1/classify", files=[("f", (str(n), png(n))) for n in range(4)])
+        assert (late.status_code, service.house.pictures) == (429, 1)
+        engine.gate.set()
+        assert (await inside).status_code == 200
+
+    run(service, story)
+
+
+def test_at_the_deadline_it_is_504_and_what_was_not_begun_is_skipped(make_service) -> None:
+    engine = GatedEngine()
+    service = make_service(engine, deadline=0.05, max_pictures=9)
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        late = await client.post("/v1/classify", files=[("f", (str(n), png(n))) for n in range(9)])
+        assert late.status_code == 504
+        assert late.json()["type"] == "urn:wideresnet:problem:deadline"
+        assert service.house.pictures == 9         # the seats are held until no thread works on them
+        assert service.house.bytes > 0
+        engine.gate.set()
+
+    run(service, story)
+    begun = 0
+    while engine.begun.acquire(blocking=False):
+        begun += 1
+    assert begun == 2                              # the turns of an engine with one stream
+
+
+def test_a_slow_upload_is_408(make_service) -> None:
+    service = make_service(upload_deadline=0.05)
+
+    async def trickle():
+        yield b"\x89PNG"
+        await asyncio.sleep(20)
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        late = await client.post("/v1/classify", content=trickle())
+        assert (late.status_code, late.headers["connection"]) == (408, "close")
+
+    run(service, story)
+
+
+def test_a_client_that_leaves_is_no_longer_worked_for(make_service) -> None:
+    """Driven without a client library, since those do not leave."""
+    engine = GatedEngine()
+    service = make_service(engine)
+    app = make_app(service)
+    sent: list[dict[str, Any]] = []
+
+    async def request(messages: list[dict[str, Any]]) -> None:
+        async def receive() -> dict[str, Any]:
+            if len(messages) == 1:                 # the last, the disconnect, comes when all is begun
+                await until(lambda: service.house.pictures == 1 or not messages[0].get("wait"))
+            return messages.pop(0)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/classify", "query_string": b"", "headers": []}
+        await app(scope, receive, send)
+
+    async def story(_client: httpx2.AsyncClient) -> None:
+        body = {"type": "http.request", "body": png(1), "more_body": False}
+        await request([body, {"type": "http.disconnect", "wait": True}])
+        half = {"type": "http.request", "body": b"half", "more_body": True}
+        await request([half, {"type": "http.disconnect"}])
+        engine.gate.set()
+
+    run(service, story)
+    assert [each["status"] for each in sent if each["type"] == "http.response.start"] == [499, 499]
+    assert b'wrn_failures_total{kind="gone"} 2.0' in service.metrics.page()
+
+
+def test_a_reload_loses_no_request_and_lets_go_of_the_old_model(bundle, make_service, monkeypatch) -> None:
+    old = GatedEngine()
+    service = make_service(old)
+    gone = weakref.ref(service.models[NAME])
+    monkeypatch.setattr("wideresnet.serve.service.open_models", lambda *_: {NAME: open_model(bundle, FakeEngine())})
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        inside = asyncio.create_task(client.post("/v1/classify", content=png(3)))
+        await until(lambda: service.house.pictures == 1)
+        await service.reload()
+        assert (await client.post("/v1/classify", content=png(4))).status_code == 200
+        assert not inside.done()
+        old.gate.set()
+        assert (await inside).json()["results"][0]["predictions"][0]["index"] == 3
+
+    run(service, story)
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_reload_that_fails_keeps_what_was_open(make_service, monkeypatch) -> None:
+    service = make_service()
+    said: list[str] = []
+    service._write = said.append
+
+    def fail(*_: object) -> None:
+        raise ConfigError("no such model", "look again")
+
+    monkeypatch.setattr("wideresnet.serve.service.open_models", fail)
+    asyncio.run(service.reload())
+    assert said == ["the models stay as they were: no such model (look again)"]
+    assert service.ready
+    with pytest.raises(ConfigError):
+        asyncio.run(service.load())
+
+
+def test_models_are_opened_under_their_names_or_others(tmp_path, bundle) -> None:
+    from wideresnet.bundle import write_bundle
+
+    write_bundle(tmp_path / "tiny", bundle)
+    choice = str(tmp_path / "tiny")
+    service = Service(ServeSettings(models=(choice, f"other={choice}"), threads=1, streams=1))
+    asyncio.run(service.load())
+    assert list(service.models) == [NAME, "other"]
+    assert service.models["other"].identity["graph_sha256"] == service.models[NAME].identity["graph_sha256"] != ""
+    for models, words in ((choice, choice), "two models"), ((f"../x={choice}",), "cannot be a name"):
+        with pytest.raises(ConfigError, match=words):
+            asyncio.run(Service(ServeSettings(models=models)).load())
