@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gc
 import io
 import re
+import tomllib
 from dataclasses import replace
+from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
 
@@ -57,6 +60,17 @@ def test_every_file_is_served_with_its_type_and_a_strict_policy(client, path) ->
     assert {"default-src", "frame-ancestors", "base-uri", "form-action"} <= set(policy)
 
 
+def test_the_files_come_with_the_package() -> None:
+    """hatch packs the folder whole, but for what git ignores."""
+    root = Path(__file__).parents[3]
+    wheel = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel == {"packages": ["src/wideresnet"]}
+    assert (root / "src/wideresnet/serve/static/index.html").is_file()
+    ignored = (root / ".gitignore").read_text("utf-8").split()
+    assert not [name for name in TEXTS for pattern in ignored if fnmatch(name, pattern)]
+    assert "static/" not in ignored
+
+
 def test_all_files_of_the_folder_are_served_and_no_other(client) -> None:
     assert set(TEXTS) == {name for name, _ in FILES.values()}
     for path in ("/static/", "/static/../app.py", "/static/%2e%2e/app.py", "/static/openapi.yaml", "/index.html"):
@@ -77,9 +91,10 @@ def test_nothing_is_fetched_from_elsewhere_and_nothing_is_inline() -> None:
     html = TEXTS["index.html"]
     assert not re.search(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=|javascript:", html)
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", "".join(TEXTS.values()))
-    for path in re.findall(r"""(?:src|href)="([^"]+)"|from "\./([^"]+)";""", html + TEXTS["page.js"] + TEXTS["card.js"]):
-        wanted = path[0] or f"static/{path[1]}"
-        assert f"/{wanted}" in {*FILES, "/docs", "/openapi.json"}
+    scripts = "".join(text for name, text in TEXTS.items() if name.endswith(".js"))
+    named = re.findall(r'(?:src|href)="([^"]+)"', html)
+    named += [f"static/{each}" for each in re.findall(r'from "\./([^"]+)"', scripts)]
+    assert {f"/{each}" for each in named} <= {*FILES, "/docs", "/openapi.json"}
 
 
 def test_every_word_of_the_page_is_there_in_both_languages() -> None:
@@ -191,6 +206,21 @@ def test_a_model_that_changed_on_disk_is_not_mixed_with_the_one_that_is_open(mak
     assert done.status_code == 500
     assert "is another model on disk" in done.json()["detail"]
     assert "SIGHUP" in done.json()["hint"]
+
+
+def test_a_model_is_opened_once_more_when_it_is_first_explained_and_let_go_with_it(folder) -> None:
+    settings = ServeSettings(models=(str(folder),), threads=1)
+    service = Service(settings)
+    service.use(open_models(settings, lambda _: None))
+    client, data = TestClient(make_app(service)), png(tiny_pictures(1, 32)[0])
+    assert len(service.explainers._open) == 0
+    for _ in range(2):
+        assert client.post("/v1/explain", content=data).status_code == 200
+    assert len(service.explainers._open) == 1
+    service.use(open_models(settings, lambda _: None))
+    gc.collect()
+    assert len(service.explainers._open) == 0
+    assert client.post("/v1/explain", content=data).status_code == 200
 
 
 def test_explaining_can_be_switched_off(make_service) -> None:
