@@ -283,8 +283,9 @@ def test_a_change_without_a_value_is_an_error(wrn: Wrn, tmp_path: Path) -> None:
         ("torch", "classify PHOTOS -m TINY --engine pytorch", "needs torch", "train"),
         ("torch", "train a.toml --data .", "training needs torch", "train"),
         ("pyarrow", "classify PHOTOS -m TINY --format parquet -o x", "needs pyarrow", "parquet"),
+        ("uvicorn", "serve -m TINY --port 0", "needs uvicorn", "serve"),
     ],
-    ids=["onnxruntime", "pytorch", "train", "parquet"],
+    ids=["onnxruntime", "pytorch", "train", "parquet", "serve"],
 )
 def test_a_missing_extra_is_one_sentence_with_the_install_line(
     package: str, command: str, sentence: str, extra: str, tiny: Path, photos: Path

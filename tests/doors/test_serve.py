@@ -293,19 +293,6 @@ def test_what_cannot_begin_is_said_with_exit_code_2(
     assert f"error: {words}" in capsys.readouterr().err
 
 
-def test_without_the_extra_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in [each for each in sys.modules if each.startswith("wideresnet.serve")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.setattr(sys, "argv", ["wrn", "serve"])
-    with pytest.raises(SystemExit) as stopped:
-        run()
-    assert stopped.value.code == 2
-    assert "pip install 'wideresnet[serve]'" in capsys.readouterr().err
-
-
 def test_the_real_client_of_the_protocol(server: Server) -> None:
     triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
     name, batch = "wrn_10_1.tiny", tiny_pictures(3, 32)

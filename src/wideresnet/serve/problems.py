@@ -41,6 +41,9 @@ class Refused(WrnError):
         super().__init__(message, hint)
         self.kind = kind
 
+    def __reduce__(self) -> tuple[Any, tuple[str, str, str]]:
+        return type(self), (self.kind, self.message, self.hint)
+
 
 FAULT = Refused("fault", "the service failed at this request", "its log says more under the request's id")
 
