@@ -30,7 +30,7 @@ class WrnError(Exception):
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[type[WrnError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[WrnError], tuple[str, ...]]:
         # Exceptions cross process borders by pickle; the default would lose the hint.
         return type(self), (self.message, self.hint)
 

@@ -41,7 +41,7 @@ class Refused(WrnError):
         super().__init__(message, hint)
         self.kind = kind
 
-    def __reduce__(self) -> tuple[Any, tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[type[WrnError], tuple[str, ...]]:
         return type(self), (self.kind, self.message, self.hint)
 
 
