@@ -34,7 +34,7 @@ def main() -> None:
 def pages() -> dict[str, str]:
     """Path below the repository -> what the file should hold."""
     texts = {name: (ROOT / name).read_text("utf-8") for name in HEADS}
-    files = sorted(RESULTS.glob("*.json"))
+    files = sorted(file for file in RESULTS.glob("*.json") if "-serve-" not in file.name)
     if not files:
         return texts
     document = json.loads(files[-1].read_text("utf-8"))

@@ -1,4 +1,5 @@
-"""Write docs/buildfile.schema.json, the JSON Schema of the build files that ``wrn compile`` reads.
+"""Write the JSON Schemas of the YAML files that people write: docs/buildfile.schema.json for ``wrn compile``, and
+docs/serve.schema.json for ``wrn serve --config``.
 
 ``python tools/make_schema.py`` writes; a test compares.
 """
@@ -8,19 +9,34 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from wideresnet.serve.settings import ServeSettings
 from wideresnet.tasks.buildfile import BuildFile
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "buildfile.schema.json"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def main() -> None:
-    """Write the schema anew."""
-    PAGE.write_text(page(), "utf-8")
+    """Write both anew."""
+    (DOCS / "buildfile.schema.json").write_text(page(), "utf-8")
+    (DOCS / "serve.schema.json").write_text(serve_page(), "utf-8")
 
 
 def page() -> str:
-    """The schema, for editors and checkers."""
+    """The schema of a build file, for editors and checkers."""
     return json.dumps(BuildFile.model_json_schema(), indent=2) + "\n"
+
+
+def serve_page() -> str:
+    """The schema of the settings, with the names of the options: a list may be one word, the token is in a file."""
+    schema = ServeSettings.model_json_schema()
+    options = schema["properties"]
+    options["model"] = options.pop("models")
+    del options["token"]
+    options["token_file"] = {"type": "string", "title": "Token File"}
+    for name in ("model", "cors"):
+        one = {"title": options[name].pop("title"), "default": options[name].pop("default")}
+        options[name] = {**one, "anyOf": [{"type": "string"}, options[name]]}
+    return json.dumps(schema, indent=2) + "\n"
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@
     wideresnet.evaluate(classifier, "val/")              # -> EvalReport
     wideresnet.explain("cat.jpg", k=2)                   # -> class activation maps
     wideresnet.embed(["cat.jpg", "dog.jpg"], layers=["layer2", "layer3"])       # -> float32 arrays by layer
+    wideresnet.finetune("pets/", "runs/pets")            # class folders -> a bundle of one's own, runs/pets/bundle
     wideresnet.preprocess("cat.jpg", "wide_resnet50_2.tv_in1k")
     wideresnet.create_model("wrn_28_10", num_classes=100, dropout=0.3)      # extra "train"
+    wideresnet.Client("http://127.0.0.1:8000").classify("cat.jpg")          # asks a running ``wrn serve``
 
 Importing this imports no runtime: every name below is fetched when it is first used.
 """
@@ -20,20 +22,24 @@ if TYPE_CHECKING:
     from wideresnet.classifier import Classifier
     from wideresnet.errors import WrnError
     from wideresnet.models.create import create_model
+    from wideresnet.serve.client import Client
     from wideresnet.tasks.embed import embed
     from wideresnet.tasks.evaluate import evaluate
     from wideresnet.tasks.explain import explain
+    from wideresnet.tasks.finetune import finetune
     from wideresnet.tasks.load import load
     from wideresnet.tasks.look import preprocess
 
 __version__ = "0.1.0"
 __all__ = [
     "Classifier",
+    "Client",
     "WrnError",
     "create_model",
     "embed",
     "evaluate",
     "explain",
+    "finetune",
     "get_architecture",
     "load",
     "preprocess",
@@ -41,11 +47,13 @@ __all__ = [
 
 _HOMES = {
     "Classifier": "wideresnet.classifier",
+    "Client": "wideresnet.serve.client",
     "WrnError": "wideresnet.errors",
     "create_model": "wideresnet.models.create",
     "embed": "wideresnet.tasks.embed",
     "evaluate": "wideresnet.tasks.evaluate",
     "explain": "wideresnet.tasks.explain",
+    "finetune": "wideresnet.tasks.finetune",
     "get_architecture": "wideresnet.architectures",
     "load": "wideresnet.tasks.load",
     "preprocess": "wideresnet.tasks.look",

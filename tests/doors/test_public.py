@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,13 @@ def test_every_public_name_is_there() -> None:
         assert getattr(wideresnet, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = wideresnet.lod  # type: ignore[attr-defined]
+
+
+def test_the_client_of_the_service_needs_no_extra() -> None:
+    """In a process of its own: nothing but the standard library and what classifying needs is imported for it."""
+    code = "import sys, wideresnet; wideresnet.Client; print([n for n in ('starlette', 'uvicorn') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_load_classify_and_logits_agree(tiny: Path) -> None:

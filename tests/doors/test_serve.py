@@ -366,3 +366,13 @@ def test_the_client_of_the_package(server: Server) -> None:
     with pytest.raises(ServiceError, match="not a picture"):
         client.classify(b"none")
     client.close()
+
+
+def test_the_example_of_a_client_names_a_folder(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "b.jpg").write_bytes(b"none")
+    program = Path(__file__).parents[2] / "examples" / "client.py"
+    command = [sys.executable, str(program), str(tmp_path), "--url", f"http://127.0.0.1:{server.port}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.search(r"a\.png: \S+ \(\d+\.\d%\)\n.*b\.jpg: the service answers 400", done.stdout)

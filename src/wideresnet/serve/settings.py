@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +40,7 @@ class ServeSettings(BaseModel):
     cors: tuple[str, ...] = ()                     # origins
     log: Literal["json", "off"] = "off"
 
-    @property
+    @cached_property                               # every request asks, and the CPUs are read from files of the system
     def capacity(self) -> int:
         """Pictures inside at most; a request of ``max_pictures`` fits by default."""
         return self.queue or max(64, 16 * available_cpus())

@@ -1,0 +1,32 @@
+-- For wrk: post one picture after the other, each as the field "file" of a form, and say in JSON what came of it.
+--
+--     wrk -t1 -c64 -d10s --latency -s pictures.lua URL -- a.jpg b.jpg …
+
+local requests, place = {}, 0
+local boundary = "8d7f2a61c3"
+
+function init(arguments)
+  for number, path in ipairs(arguments) do
+    local file = assert(io.open(path, "rb"))
+    local head = '--%s\r\nContent-Disposition: form-data; name="file"; filename="%d.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    local body = head:format(boundary, number) .. file:read("*a") .. "\r\n--" .. boundary .. "--\r\n"
+    file:close()
+    local headers = {["Content-Type"] = "multipart/form-data; boundary=" .. boundary}
+    requests[number] = wrk.format("POST", nil, headers, body)
+  end
+end
+
+function request()
+  place = place % #requests + 1
+  return requests[place]
+end
+
+function done(summary, latency, _)
+  local errors = summary.errors
+  io.write(string.format(
+    '{"requests": %d, "seconds": %.3f, "p50_ms": %.3f, "p99_ms": %.3f, "max_ms": %.3f, '
+      .. '"refused": %d, "errors": %d}\n',
+    summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
+    latency.max / 1e3, errors.status, errors.connect + errors.read + errors.write + errors.timeout
+  ))
+end

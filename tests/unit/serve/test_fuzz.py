@@ -1,0 +1,133 @@
+"""Bytes and requests that nobody would send: all are answered, none with a fault. More of them under ``slow``."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from fakes import FakeEngine, tiny_bundle
+from serving import NAME, open_model, png
+from wideresnet.serve import protocol
+from wideresnet.serve.app import make_app
+from wideresnet.serve.body import Parts, inflate
+from wideresnet.serve.problems import Refused
+from wideresnet.serve.service import Service
+from wideresnet.serve.settings import ServeSettings
+
+QUICK, MANY = 40, 20_000                           # cases of a test of a parser
+OF_A_ROUTE = 200                                   # cases of schemathesis
+SIDE, MOST = 32, 4
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+numbers = st.integers(-1, 5) | st.integers() | st.just(SIDE)
+tensors = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["images", "pictures", "x"]),
+        "shape": st.lists(numbers, max_size=5) | st.just([1, SIDE, SIDE, 3]) | st.just([1]),
+        "datatype": st.sampled_from(["UINT8", "BYTES", "FP32"]),
+    },
+    optional={
+        "data": json_values | st.lists(st.integers(0, 255), max_size=20) | st.lists(st.just("aGVsbG8="), max_size=3),
+        "parameters": st.dictionaries(st.just("binary_data_size"), numbers | json_values, max_size=1),
+    },
+)
+headers = st.fixed_dictionaries(
+    {"inputs": st.lists(tensors, max_size=2)},
+    optional={
+        "id": st.text(max_size=8),
+        "outputs": st.lists(st.fixed_dictionaries({"name": st.sampled_from(["logits", "x"])}), max_size=2),
+        "parameters": st.dictionaries(st.just("binary_data_output"), json_values, max_size=1),
+    },
+)
+pieces = st.sampled_from([b"--xyz", b"--", b"\r\n", b"\r\n\r\n", b"Content-Disposition: form-data; ", b'filename="a"'])
+
+
+def inference(header: object, tail: bytes, length: str | None) -> None:
+    body = json.dumps(header).encode()
+    with suppress(Refused):
+        asked = protocol.parse(body + tail, str(len(body)) if length == "" else length, SIDE, MOST)
+        assert 1 <= len(asked.source) <= MOST
+
+
+def multipart(parts: list[bytes], cut: int) -> None:
+    body, reader = b"".join(parts), Parts(b"xyz", MOST)
+    with suppress(Refused):
+        reader.write(body[:cut])
+        reader.write(body[cut:])
+        assert 1 <= len(reader.finish()) <= MOST
+
+
+def compressed(body: bytes, encoding: str) -> None:
+    with suppress(Refused):
+        assert len(inflate(body, encoding, 100)) <= 100
+
+
+CASES = {
+    "inference": (inference, (headers | json_values, st.binary(max_size=64), st.sampled_from(["", None, "9", "x"]))),
+    "multipart": (multipart, (st.lists(pieces | st.binary(max_size=12), max_size=16), st.integers(0, 80))),
+    "compressed": (compressed, (st.binary(max_size=64), st.sampled_from(["gzip", "deflate", "br", ""]))),
+}
+
+
+@pytest.mark.parametrize("count", [QUICK, pytest.param(MANY, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", CASES)
+def test_a_body_is_read_or_refused(name: str, count: int) -> None:
+    check, strategies = CASES[name]
+
+    @given(st.tuples(*strategies))
+    @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    def every(values: tuple[Any, ...]) -> None:
+        check(*values)
+
+    every()
+
+
+@pytest.fixture(scope="module")
+def fuzzed() -> TestClient:
+    service = Service(ServeSettings(max_bytes=10**6))
+    service.use({NAME: open_model(tiny_bundle(), FakeEngine())})
+    return TestClient(make_app(service), raise_server_exceptions=False)
+
+
+@given(st.data())
+@settings(max_examples=QUICK, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_damaged_picture_is_a_fault(fuzzed: TestClient, data: st.DataObject) -> None:
+    whole = png(1)
+    place = data.draw(st.integers(0, len(whole)))
+    body = whole[:place] + data.draw(st.binary(max_size=8)) + whole[place + data.draw(st.integers(0, 8)) :]
+    assert fuzzed.post("/v1/classify", content=body).status_code in (200, 400)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")             # of schemathesis' own
+def test_no_request_of_the_openapi_document_is_a_fault(fuzzed: TestClient) -> None:
+    schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
+    schema = schemathesis.openapi.from_dict(fuzzed.get("/openapi.json").json())
+    tried = 0
+    for found in schema.get_all_operations():
+        operation = found.ok()
+
+        def ask(case: Any) -> None:
+            nonlocal tried
+            tried += 1
+            sent = case.as_transport_kwargs(base_url="http://testserver")
+            allowed = ("method", "url", "params", "headers", "cookies", "json", "data", "files")
+            answer = fuzzed.request(**{name: sent[name] for name in allowed if sent.get(name) is not None})
+            assert answer.status_code < 500, (case.operation.label, answer.text)
+
+        modes = schemathesis.GenerationMode
+        strategy = operation.as_strategy(modes.POSITIVE) | operation.as_strategy(modes.NEGATIVE)
+        settings(max_examples=OF_A_ROUTE, deadline=None, database=None, suppress_health_check=list(HealthCheck))(
+            given(strategy)(ask)
+        )()
+    assert tried > 1000
