@@ -1,8 +1,12 @@
-"""What pydantic found wrong with a settings file, in our words."""
+"""Settings files: TOML in and out, and what pydantic found wrong with one, in our words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,3 +25,26 @@ def explain(error: ValidationError, file: object, known: Iterable[str]) -> Confi
         return ConfigError(f"{file}: no setting called {key!r}", hint=did_you_mean(str(fault["loc"][-1]), known))
     found = "" if fault["type"] in ("missing", "value_error") else f", got {fault['input']!r}"
     return ConfigError(f"{file}: {key + ': ' if key else ''}{fault['msg']}{found}")
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The keys of a TOML file; ``what`` it is, for the message. Raises ConfigError."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the {what} {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def toml_value(text: str) -> Any:
+    """``0.1``, ``true`` and ``[1, 2]`` as TOML reads them; anything else is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def as_toml(values: Mapping[str, Any]) -> str:
+    """Keys and values as TOML; JSON's strings, numbers and lists of them are TOML's too."""
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())

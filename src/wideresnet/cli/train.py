@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,62 +13,99 @@ from wideresnet.cli.output import locate, print_json, progress
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wideresnet.tasks.train import Epoch, Pictures
+    from wideresnet.tasks.train import Epoch, Pictures, Step
+    from wideresnet.training.recipe import Recipe
+
+
+# What is not downloaded.
+YOURS = {"folder": "class folders of yours", "svhn": "SVHN's three .mat files"}
 
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="A TOML file; see recipes/.")],
     data: Annotated[
         Path | None,
-        typer.Option(help="A folder with train/ and val/, or the CIFAR archive (downloaded once if left out)."),
+        typer.Option(help="A folder with train/ and val/, SVHN's, or the CIFAR archive (downloaded if left out)."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder [runs/RECIPE].")] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="key=value over the recipe; repeatable.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure a few steps, print schedule, time and memory; train nothing.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write curves to RUN/tensorboard too (extra tensorboard).")
+    ] = False,
     format: Format = TextOrJson.table,
 ) -> None:
-    """Train on CIFAR or on class folders. Interrupt it at any time; the same command goes on from the last whole epoch.
+    """Train on CIFAR, SVHN or class folders. Interrupt it at any time; the same command goes on from the last epoch.
 
     Example: wrn train recipes/wrn-16-4-cifar10-short.toml
 
     Example: wrn train recipes/wrn-16-4-cifar10-short.toml --data cifar/ --set seed=1 -o runs/seed1
 
-    Example: wrn train recipes/wide-resnet14-2-imagenette.toml --data imagenette/
+    Example: wrn train recipes/paper-cifar.toml --set data=cifar100 --set dropout=0.3 --dry-run
     """
-    from wideresnet.tasks.train import Pictures, Step, read_recipe, run_training
+    from wideresnet.tasks.train import read_recipe, run_training
 
-    settings = read_recipe(recipe, dict(map(_pair, change or [])))
-    if data is None and settings.data == "folder":
-        raise ConfigError(f"{recipe} trains on class folders of yours", hint="name the folder with --data FOLDER")
-    source = locate(data or Path(settings.data))
+    settings = read_recipe(recipe, dict(map(pair, change or [])))
+    if dry_run:
+        return _print_plan(settings, data, format)
+    if data is None and settings.data in YOURS:
+        raise ConfigError(f"{recipe} trains on {YOURS[settings.data]}", hint="name the folder with --data FOLDER")
     run = output or Path("runs") / recipe.stem
-    last, failures = None, 0
+    events = run_training(settings, locate(data or Path(settings.data)), run)
+    if tensorboard:
+        from wideresnet.tasks.tensorboard import with_curves
+
+        events = with_curves(events, run / "tensorboard")
     try:
-        with progress("steps") as bars:
-            task = bars.add_task("reading pictures", total=None)
-            for event in run_training(settings, source, run):
-                if isinstance(event, Step):
-                    bars.update(task, description="training", completed=event.step, total=event.steps)
-                    continue
-                if isinstance(event, Pictures):
-                    failures = _list_failures(event)
-                else:
-                    last = event
-                if format is TextOrJson.table:
-                    bars.console.print(_line(event))
+        last, failures = _follow(events, format is TextOrJson.table)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on from the last whole epoch in {run}", err=True)
         raise typer.Exit(130) from None
     if format is TextOrJson.json:
         print_json({"run": str(run), "epochs": settings.epochs, "top1": 100 * last.top1 if last else None})
-    else:
+    elif settings.whitening == "none":
         typer.echo(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
     if failures:
         raise typer.Exit(1)
 
 
-def _pair(change: str) -> tuple[str, str]:
+def _print_plan(settings: Recipe, data: Path | None, format: TextOrJson) -> None:
+    from wideresnet.report.plan import of_plan, plan_document
+    from wideresnet.tasks.plan import plan_training
+
+    plan = plan_training(settings, data)
+    if format is TextOrJson.json:
+        print_json(plan_document(plan))
+    else:
+        typer.echo(of_plan(plan))
+
+
+def _follow(events: Iterator[Pictures | Step | Epoch], shown: bool) -> tuple[Epoch | None, int]:
+    """Show a run as it goes; its last epoch, and how many pictures could not be read."""
+    from wideresnet.tasks.train import Pictures, Step
+
+    last, failures = None, 0
+    with progress("steps") as bars:
+        task = bars.add_task("reading pictures", total=None)
+        for event in events:
+            if isinstance(event, Step):
+                bars.update(task, description="training", completed=event.step, total=event.steps)
+                continue
+            if isinstance(event, Pictures):
+                failures = _list_failures(event)
+            else:
+                last = event
+            if shown:
+                bars.console.print(_line(event))
+    return last, failures
+
+
+def pair(change: str) -> tuple[str, str]:
+    """``key=value`` of ``--set``. Raises ConfigError."""
     key, sign, value = change.partition("=")
     if not sign:
         raise ConfigError(f"--set takes key=value, got {change!r}")
@@ -78,10 +116,15 @@ def _line(event: Pictures | Epoch) -> str:
     from wideresnet.tasks.train import Epoch
 
     if isinstance(event, Epoch):
-        top1 = "" if event.top1 != event.top1 else f"  top-1 {100 * event.top1:.2f} %"
-        return f"epoch {event.epoch + 1:3d}  loss {event.loss:.4f}{top1}  {event.seconds:.0f} s"
+        return epoch_line(event)
     classes = len(event.labels.names)
     return f"{event.name}: {event.train} pictures of {classes} classes to train on, {event.test} to test"
+
+
+def epoch_line(epoch: Epoch) -> str:
+    """What came of an epoch, in a line."""
+    top1 = "" if epoch.top1 != epoch.top1 else f"  top-1 {100 * epoch.top1:.2f} %"
+    return f"epoch {epoch.epoch + 1:3d}  loss {epoch.loss:.4f}{top1}  {epoch.seconds:.0f} s"
 
 
 def _list_failures(pictures: Pictures) -> int:

@@ -1,6 +1,6 @@
-"""Struct arrays out of a MATLAB file (MAT 5, as MATLAB 5 to 2012 and SciPy write it): texts and numbers, no more.
+"""Arrays out of a MATLAB file (MAT 5, as MATLAB 5 to 2012 and SciPy write it): numbers, texts, structs of them; no more.
 
-SciPy would read every file of that kind; we need one, and its few types fit on a page ("MAT-File Level 5 File
+SciPy would read every file of that kind; we need two, and their few types fit on a page ("MAT-File Level 5
 Format", The MathWorks). A file is a header and elements of ``type, length, content``; a struct array is an element
 of elements, usually compressed with zlib.
 """
@@ -34,35 +34,56 @@ def read_structs(data: bytes, name: str) -> Rows:
     Texts are str, numeric arrays flat arrays in MATLAB's order; whatever else there is (cells, sparse arrays) is
     None. Raises DataError for a file that is no such file, is damaged, or has no such array.
     """
+    found = _arrays(data, MOST_BYTES)
+    value = found.get(name)
+    if not isinstance(value, list):
+        raise _absent("struct array", name, found)
+    return value
+
+
+def read_array(data: bytes, name: str, most: int = MOST_BYTES) -> NDArray[np.generic]:
+    """The numeric array ``name`` of the MAT file ``data``, in its shape and MATLAB's (Fortran's) memory order.
+
+    Its type is the one it is stored in: MATLAB keeps whole numbers in as few bytes as they need. A compressed part of
+    more than ``most`` bytes is refused. Raises DataError as ``read_structs`` does.
+    """
+    found = _arrays(data, most)
+    value = found.get(name)
+    if not isinstance(value, np.ndarray):
+        raise _absent("numeric array", name, found)
+    return value
+
+
+def _absent(kind: str, name: str, found: dict[str, Value]) -> DataError:
+    return DataError(f"the MATLAB file has no {kind} {name!r}", hint=f"it has {', '.join(found) or 'nothing'}")
+
+
+def _arrays(data: bytes, most: int) -> dict[str, Value]:
     order = {b"IM": "<", b"MI": ">"}.get(data[126:HEADER_BYTES])
     if order is None:
         raise DataError(
             "this is no MATLAB file of version 5", hint="files saved with -v7.3 are HDF5; save with -v7 instead"
         )
     try:
-        found = dict(_variables(memoryview(data)[HEADER_BYTES:], order))
+        return dict(_variables(memoryview(data)[HEADER_BYTES:], order, most))
     # What Python raises for a StopIteration in a generator, and for nesting without end, is a RuntimeError.
     except (ValueError, LookupError, struct.error, zlib.error, RuntimeError) as error:
         raise DataError(f"the MATLAB file is damaged: {error}", hint="fetch it again") from error
-    value = found.get(name)
-    if not isinstance(value, list):
-        raise DataError(f"the MATLAB file has no struct array {name!r}", hint=f"it has {', '.join(found) or 'nothing'}")
-    return value
 
 
-def _variables(data: memoryview, order: str) -> Iterator[tuple[str, Value]]:
+def _variables(data: memoryview, order: str, most: int) -> Iterator[tuple[str, Value]]:
     for kind, content in _elements(data, order):
         if kind == COMPRESSED:
-            yield from _variables(_unpacked(content), order)
+            yield from _variables(_unpacked(content, most), order, most)
         elif kind == MATRIX:
             yield _matrix(content, order)
 
 
-def _unpacked(content: memoryview) -> memoryview:
+def _unpacked(content: memoryview, most: int) -> memoryview:
     machine = zlib.decompressobj()
-    data = machine.decompress(content, MOST_BYTES)
+    data = machine.decompress(content, most)
     if not machine.eof:
-        raise ValueError(f"a compressed part is cut short, or larger than {MOST_BYTES >> 20} MB")
+        raise ValueError(f"a compressed part is cut short, or larger than {most >> 20} MB")
     return memoryview(data)
 
 
@@ -88,15 +109,15 @@ def _matrix(content: memoryview, order: str) -> tuple[str, Value]:
         return "", None
     parts = _elements(content, order)
     kind = struct.unpack_from(f"{order}I", next(parts)[1])[0] & 0xFF
-    count = prod(np.frombuffer(next(parts)[1], f"{order}i4").tolist())
+    dims = np.frombuffer(next(parts)[1], f"{order}i4").tolist()
     name = bytes(next(parts)[1]).decode("ascii")
     if kind == STRUCT:
-        return name, _structs(parts, count, order)
+        return name, _structs(parts, prod(dims), order)
     if kind == CHAR:
         return name, _text(*next(parts), order)
     if kind in NUMBERS:
         stored, values = next(parts)
-        return name, np.frombuffer(values, f"{order}{_NUMBERS[stored]}")
+        return name, np.frombuffer(values, f"{order}{_NUMBERS[stored]}").reshape(dims, order="F")
     return name, None
 
 
@@ -105,10 +126,14 @@ def _structs(parts: Iterator[tuple[int, memoryview]], count: int, order: str) ->
     width = struct.unpack_from(f"{order}i", next(parts)[1])[0]
     names = bytes(next(parts)[1])
     fields = [names[at : at + width].rstrip(b"\0").decode("ascii") for at in range(0, len(names), width)]
-    values = [_matrix(content, order)[1] for _, content in parts]
+    values = [_flat(_matrix(content, order)[1]) for _, content in parts]
     if len(values) != count * len(fields):
         raise ValueError(f"{count} structs of {len(fields)} fields have {len(values)} values")
     return [dict(zip(fields, values[at : at + len(fields)], strict=True)) for at in range(0, len(values), len(fields))]
+
+
+def _flat(value: Value) -> Value:
+    return value.ravel(order="F") if isinstance(value, np.ndarray) else value
 
 
 def _text(stored: int, content: memoryview, order: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,25 +37,50 @@ class FolderArrays:
     failures: tuple[Failure, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which pictures are learnt from and which judge what was learnt, not decoded yet; both know the same classes."""
+
+    name: str
+    labels: Labels
+    train: LabelledData
+    val: LabelledData
+    divided: bool = False                          # made from one set of class folders, not found
+
+
 def read_splits(root: Path, train: Preprocess, val: Preprocess, threads: int) -> FolderArrays:
     """Every picture of ``root``, those of each part through its own preprocess; EXIF orientation is ignored.
 
-    The classes are the folder names of ``train``, sorted. Raises DataError when a part is missing or too large for
-    the memory, when ``val`` has a class that ``train`` hasn't, and for a class without a picture that can be read.
+    Raises what ``find_split`` and ``decode_split`` do.
     """
-    folders, tested = (_class_folders(root, part) for part in PARTS)
+    return decode_split(find_split(root), train, val, threads)
+
+
+def find_split(root: Path) -> Split:
+    """The pictures of ``root``; the classes are the folder names of ``train``, sorted.
+
+    Raises DataError when a part is missing, and when ``val`` has a class that ``train`` hasn't.
+    """
+    folders, tested = (class_folders(root / part, _EXPECTED) for part in PARTS)
     unknown = sorted(set(tested) - set(folders))
     if unknown:
         raise DataError(f"{root / 'val' / unknown[0]} is of no class in {root / 'train'}", hint=_EXPECTED)
-    names = Labels(tuple(folders))
-    learnt = _decoded(labelled_folder(root / "train", names), train, threads)
-    checked = _decoded(labelled_folder(root / "val", names), val, threads)
-    empty = sorted(set(range(len(folders))) - set(learnt.labels.tolist()))
-    if empty:
-        raise DataError(f"{root / 'train' / folders[empty[0]]} holds no picture that can be read")
+    labels = class_labels(folders)
+    train, val = (labelled_folder(root / part, labels) for part in PARTS)
+    return Split(root.absolute().name, labels, train, val)
+
+
+def decode_split(split: Split, train: Preprocess, val: Preprocess, threads: int) -> FolderArrays:
+    """Both parts in memory, each through its own preprocess; EXIF orientation is ignored.
+
+    Raises DataError when they are too large for the memory, and for a class without a picture that can be read.
+    """
+    learnt = _decoded(split.train, train, threads)
+    checked = _decoded(split.val, val, threads)
+    refuse_empty(split, learnt.labels)
     return FolderArrays(
-        name=root.absolute().name,
-        labels=class_labels(folders),
+        name=split.name,
+        labels=split.labels,
         train_images=learnt.images,
         train_labels=learnt.labels,
         val_images=checked.images,
@@ -63,11 +89,19 @@ def read_splits(root: Path, train: Preprocess, val: Preprocess, threads: int) ->
     )
 
 
-def _class_folders(root: Path, part: str) -> list[str]:
-    folder = root / part
-    if not folder.is_dir():
-        raise DataError(f"{root} has no folder {part!r}", hint=_EXPECTED)
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def refuse_empty(split: Split, learnt: Iterable[int]) -> None:
+    """Raise DataError for a class that is not among ``learnt``, the classes of the pictures that could be read."""
+    empty = sorted(set(range(len(split.labels.names))) - set(learnt))
+    if empty:
+        name = (split.labels.ids or split.labels.names)[empty[0]]
+        raise DataError(f"the class {name!r} of {split.name} has no picture to learn from that can be read")
+
+
+def class_folders(root: Path, expected: str) -> list[str]:
+    """The names of the folders in ``root``, sorted. Raises DataError with ``expected`` as its hint."""
+    if not root.is_dir():
+        raise DataError(f"{root.parent} has no folder {root.name!r}", hint=expected)
+    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def class_labels(folders: list[str]) -> Labels:

@@ -77,6 +77,12 @@ from wideresnet.records.speed import (
     Profile,
     Tuning,
 )
+from wideresnet.records.training import (
+    FinetuneMode,
+    FinetuneReport,
+    PathPoint,
+    Pictures,
+)
 from wideresnet.records.verification import (
     Allowed,
     Target,
@@ -114,6 +120,8 @@ __all__ = [
     "Exif",
     "Explanation",
     "Failure",
+    "FinetuneMode",
+    "FinetuneReport",
     "Flip",
     "GateReport",
     "Interpolation",
@@ -126,7 +134,9 @@ __all__ = [
     "Measured",
     "ModelCard",
     "ModelInfo",
+    "PathPoint",
     "Peak",
+    "Pictures",
     "Precision",
     "Prediction",
     "Preprocess",

@@ -57,20 +57,22 @@ def draw_evaluation(report: EvalReport, labels: Labels, pictures: Mapping[str, b
 
     A picture that is not among them is left at its caption.
     """
+    head = section("", tiles(_figures(report)), paragraph(_summary(report)), _masked_words(report))
+    return page(f"{report.model} on {report.data}", [head, *evaluation_sections(report, labels, pictures)])
+
+
+def evaluation_sections(report: EvalReport, labels: Labels, pictures: Mapping[str, bytes]) -> list[str]:
+    """What the page shows below its first figures, for pages that show more than an evaluation."""
     name = class_names(labels)
-    return page(
-        f"{report.model} on {report.data}",
-        [
-            section("", tiles(_figures(report)), paragraph(_summary(report)), _masked_words(report)),
-            section("Classes", *_classes(report, name)),
-            section("Confusions", *_confusions(report, name)),
-            section("Calibration", *_calibration(report)),
-            section("The surest mistakes", *_mistakes(report, name, pictures)),
-            section("The most frequent confusions", *_pairs(report, name, pictures)),
-            section("Failures", *failures(report.failures)),
-            section("Conditions", facts(conditions(report))),
-        ],
-    )
+    return [
+        section("Classes", *_classes(report, name)),
+        section("Confusions", *_confusions(report, name)),
+        section("Calibration", *_calibration(report)),
+        section("The surest mistakes", *_mistakes(report, name, pictures)),
+        section("The most frequent confusions", *_pairs(report, name, pictures)),
+        section("Failures", *failures(report.failures)),
+        section("Conditions", facts(conditions(report))),
+    ]
 
 
 def shown_paths(report: EvalReport) -> list[str]:
@@ -144,14 +146,14 @@ def _figures(report: EvalReport) -> list[tuple[str, str, str]]:
     among = f", unmasked ({len(report.conditions.labels.names):,} classes)" if report.conditions else ", unmasked"
     which = among if report.masked else ""
     found = [
-        _share(f"top-1{which}", report.correct1, report.n),
-        _share(f"top-5{which}", report.correct5, report.n),
+        share_tile(f"top-1{which}", report.correct1, report.n),
+        share_tile(f"top-5{which}", report.correct5, report.n),
     ]
     if report.masked:
         which = f", masked ({report.masked.classes:,} classes)"
         found += [
-            _share(f"top-1{which}", report.masked.correct1, report.n),
-            _share(f"top-5{which}", report.masked.correct5, report.n),
+            share_tile(f"top-1{which}", report.masked.correct1, report.n),
+            share_tile(f"top-5{which}", report.masked.correct5, report.n),
         ]
     failed = f"{len(report.failures):,} could not be read" if report.failures else "none failed"
     found.append(("pictures", f"{report.n:,}", failed))
@@ -160,7 +162,8 @@ def _figures(report: EvalReport) -> list[tuple[str, str, str]]:
     return found
 
 
-def _share(name: str, correct: int, n: int) -> tuple[str, str, str]:
+def share_tile(name: str, correct: int, n: int) -> tuple[str, str, str]:
+    """A tile for an accuracy with its interval."""
     if not n:
         return name, "–", "no picture was answered"
     return name, percent(correct / n), f"95 %: {_interval(correct, n)}; {correct:,} right"

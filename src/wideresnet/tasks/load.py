@@ -183,9 +183,15 @@ def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:
     if CARD_KEY not in metadata:
         return None
     try:
-        return _CARD.validate_python(json.loads(metadata[CARD_KEY]))
+        card = _CARD.validate_python(json.loads(metadata[CARD_KEY]))
     except (ValidationError, json.JSONDecodeError) as error:
         raise WeightsError(f"the card inside {path} cannot be read: {error}") from error
+    if "whitening" in card.notes:
+        raise WeightsError(
+            f"{path} was trained on whitened pictures, and graphs here only know a mean and a deviation a colour",
+            hint="its accuracy is in the log.jsonl of its run; train with whitening=none to use a network",
+        )
+    return card
 
 
 def _architecture_of(file: TensorFile, name: str | None, path: Path) -> Architecture:

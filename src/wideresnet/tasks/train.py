@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import TypeAdapter
+from safetensors import SafetensorError
 
 from wideresnet.architectures import get_architecture
 from wideresnet.data.cifar import read_cifar10, read_cifar100
 from wideresnet.data.labels import format_labels, read_labels
 from wideresnet.data.splits import read_splits
+from wideresnet.data.svhn import read_svhn
 from wideresnet.errors import TrainingError, needs_extra
 from wideresnet.machine import available_cpus
-from wideresnet.records import Failure, Labels, ModelCard, Preprocess
+from wideresnet.records import ModelCard, Pictures, Preprocess
 from wideresnet.report.curves import draw_curves
 from wideresnet.report.save import save_text
+from wideresnet.settings import as_toml
 from wideresnet.tasks.load import CARD_KEY, LABELS_KEY
 from wideresnet.weights.read import save_tensors
 
@@ -34,33 +37,21 @@ with needs_extra("training", "train"):
 
 __all__ = ["Epoch", "Pictures", "Step", "read_recipe", "run_training"]
 
-READERS = {"cifar10": read_cifar10, "cifar100": read_cifar100}
+READERS = {"cifar10": read_cifar10, "cifar100": read_cifar100, "svhn": read_svhn}
 FILE_NAME = "model.safetensors"
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What a run trains on: how many pictures of which classes, and which could not be read."""
-
-    name: str
-    labels: Labels
-    train: int
-    test: int
-    failures: tuple[Failure, ...] = ()
 
 
 def run_training(recipe: Recipe, data: Path, run: Path) -> Iterator[Pictures | Step | Epoch]:
     """Train ``recipe`` on ``data`` in folder ``run``, or go on with it; yields as work goes on.
 
-    ``data`` is a CIFAR archive, or the folder that holds train/ and val/. Raises DataError, TrainingError; what is in
-    ``run`` after an interruption is whole.
+    ``data`` is a CIFAR archive, SVHN's folder, or the folder that holds train/ and val/. Raises DataError,
+    TrainingError, ConfigError; what is in ``run`` after an interruption is whole.
     """
     pictures, batches = open_pictures(recipe, data)
-    run.mkdir(parents=True, exist_ok=True)
     saved = load_checkpoint(run, recipe)           # another recipe's run is refused before anything is written
     log = saved.log if saved else []
     _keep_pictures(pictures, run)
-    save_text(run / "recipe.toml", _toml(recipe))
+    save_text(run / "recipe.toml", as_toml(recipe.model_dump(mode="json")))
     yield pictures
     for event in train(recipe, batches, run):
         if isinstance(event, Epoch):
@@ -94,13 +85,14 @@ def save_result(recipe: Recipe, pictures: Pictures, run: Path) -> Path:
         classes=len(pictures.labels.names),
         preprocess=recipe.preprocess(),
         precision="fp32",
-        licence="Apache-2.0" if recipe.data in READERS else "unknown",
+        licence="Apache-2.0" if recipe.data.startswith("cifar") else "unknown",
         labels_name=recipe.data if recipe.data in READERS else "",
         notes={
-            "recipe": _toml(recipe),
+            "recipe": as_toml(recipe.model_dump(mode="json")),
             "epochs": str(state.epoch),
             "training_seconds": f"{sum(line['seconds'] for line in state.log):.0f}",
             "seed": str(recipe.seed),
+            **({"whitening": recipe.whitening} if recipe.whitening != "none" else {}),
         },
     )
     tensors = {key: value.numpy() for key, value in (state.averaged or state.model).items()}
@@ -108,7 +100,11 @@ def save_result(recipe: Recipe, pictures: Pictures, run: Path) -> Path:
         CARD_KEY: TypeAdapter(ModelCard).dump_json(card).decode(),
         LABELS_KEY: format_labels(pictures.labels),
     }
-    save_tensors(run / FILE_NAME, tensors, metadata)
+    try:
+        save_tensors(run / FILE_NAME, tensors, metadata)
+    except (OSError, SafetensorError) as error:
+        reason = "the same command tries again: the run itself is finished and whole"
+        raise TrainingError(f"cannot write {run / FILE_NAME}: {error}", hint=reason) from error
     return run / FILE_NAME
 
 
@@ -134,8 +130,3 @@ def _write_logs(recipe: Recipe, pictures: Pictures, run: Path, log: list[dict[st
 def _without_nan(line: dict[str, float]) -> dict[str, float]:
     """JSON has no nan: what was not measured is left out."""
     return {key: value for key, value in line.items() if value == value}
-
-
-def _toml(recipe: Recipe) -> str:
-    """The recipe as TOML; JSON's strings, numbers and lists of them are TOML's too."""
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in recipe.model_dump(mode="json").items())

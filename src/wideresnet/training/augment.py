@@ -11,6 +11,8 @@ from wideresnet.records import RGB
 
 def reflect_pad(images: Tensor, padding: int) -> Tensor:
     """uint8 [N, H, W, C] -> uint8 [N, H + 2p, W + 2p, C], mirrored at the border without repeating it."""
+    if not padding:
+        return images
 
     def mirrored(length: int) -> Tensor:
         position = torch.arange(-padding, length + padding).abs()

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from wideresnet.data.cifar import CifarArrays
 from wideresnet.data.splits import FolderArrays
-from wideresnet.data.statistics import STATISTICS
-from wideresnet.records import RGB
+from wideresnet.records import RGB, Preprocess
 from wideresnet.training.augment import (
     crop_and_flip,
     crop_and_resize,
@@ -23,9 +25,13 @@ from wideresnet.training.augment import (
     reflect_pad,
     standardise,
 )
+from wideresnet.training.mix import cutmix, erase, jitter, mixup
 from wideresnet.training.recipe import Recipe
+from wideresnet.training.trivial import trivial_augment
+from wideresnet.training.whiten import Whitening, fit_whitening
 
-Batch = tuple[Tensor, Tensor]                      # float32 [B, 3, S, S] channels-last, normalised; int64 [B]
+# float32 [B, 3, S, S] channels-last, normalised; int64 [B], or float32 [B, C] where targets are mixed.
+Batch = tuple[Tensor, Tensor]
 
 
 class Batches(Protocol):
@@ -52,7 +58,7 @@ class Batches(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class CifarBatches:
-    """CIFAR: reflect-padded, a random 32×32 cut out, flipped."""
+    """CIFAR and SVHN: whitened if asked for, reflect-padded, a random 32×32 cut out, flipped."""
 
     recipe: Recipe
     arrays: CifarArrays
@@ -60,7 +66,7 @@ class CifarBatches:
     @property
     def classes(self) -> int:
         """See ``Batches``."""
-        return STATISTICS[self.recipe.data].classes
+        return self.recipe.statistics().classes
 
     @property
     def count(self) -> int:
@@ -68,12 +74,21 @@ class CifarBatches:
         return len(self.arrays.train_labels)
 
     @cached_property
+    def _whitening(self) -> Whitening | None:
+        wanted = self.recipe.whitening == "zca"
+        return fit_whitening(torch.from_numpy(self.arrays.train_images)) if wanted else None
+
+    @cached_property
     def _padded(self) -> Tensor:
-        return reflect_pad(torch.from_numpy(self.arrays.train_images), self.recipe.crop_padding)
+        return reflect_pad(self._whitened(self.arrays.train_images), self.recipe.crop_padding)
+
+    def _whitened(self, images: NDArray[np.uint8]) -> Tensor:
+        pictures = torch.from_numpy(images)
+        return self._whitening(pictures) if self._whitening else pictures
 
     def training(self, epoch: int) -> Iterator[Batch]:
         """See ``Batches``."""
-        recipe, statistics = self.recipe, STATISTICS[self.recipe.data]
+        recipe, statistics = self.recipe, self.recipe.statistics()
         labels = torch.from_numpy(self.arrays.train_labels)
         draws = Draws(recipe, self.count, epoch)
         corners = torch.randint(0, 2 * recipe.crop_padding + 1, (self.count, 2), generator=draws.generator)
@@ -85,8 +100,8 @@ class CifarBatches:
 
     def test(self) -> Iterator[Batch]:
         """See ``Batches``."""
-        images, labels = torch.from_numpy(self.arrays.test_images), torch.from_numpy(self.arrays.test_labels)
-        statistics = STATISTICS[self.recipe.data]
+        images, labels = self._whitened(self.arrays.test_images), torch.from_numpy(self.arrays.test_labels)
+        statistics = self.recipe.statistics()
         return in_order(images, labels, 500, statistics.mean, statistics.std)
 
 
@@ -96,6 +111,7 @@ class FolderBatches:
 
     recipe: Recipe
     arrays: FolderArrays
+    spec: Preprocess | None = None                 # of the finished network, where the recipe does not say
 
     @property
     def classes(self) -> int:
@@ -109,33 +125,38 @@ class FolderBatches:
 
     def training(self, epoch: int) -> Iterator[Batch]:
         """See ``Batches``."""
-        recipe, spec = self.recipe, self.recipe.preprocess()
+        recipe, spec = self.recipe, self.spec or self.recipe.preprocess()
         images, labels = torch.from_numpy(self.arrays.train_images), torch.from_numpy(self.arrays.train_labels)
-        draws = Draws(recipe, self.count, epoch)
+        draws = Draws(recipe, self.count, epoch, labels if recipe.balanced else None)
         boxes = random_boxes(self.count, recipe.crop_scale, recipe.crop_ratio, draws.generator)
         flipped = draws.flips()
         for chosen in draws.batches():
             pictures = crop_and_resize(images[chosen], boxes[chosen], flipped[chosen], recipe.size_at(epoch))
-            pictures = standardise(pictures, spec.mean, spec.std)
-            yield pictures.contiguous(memory_format=torch.channels_last), labels[chosen]
+            pictures = standardise(coloured(pictures, recipe, draws.generator), spec.mean, spec.std)
+            pictures, targets = mixed(pictures, labels[chosen], self.classes, recipe, draws.generator)
+            yield pictures.contiguous(memory_format=torch.channels_last), targets
 
     def test(self) -> Iterator[Batch]:
         """See ``Batches``."""
         images, labels = torch.from_numpy(self.arrays.val_images), torch.from_numpy(self.arrays.val_labels)
-        spec = self.recipe.preprocess()
+        spec = self.spec or self.recipe.preprocess()
         return in_order(images, labels, 100, spec.mean, spec.std)
 
 
 class Draws:
     """The random numbers of one epoch, which (seed, epoch) decide, drawn in the order in which they are asked for."""
 
-    def __init__(self, recipe: Recipe, count: int, epoch: int) -> None:
+    def __init__(self, recipe: Recipe, count: int, epoch: int, balance: Tensor | None = None) -> None:
+        """``balance``: the labels int64 [count] where classes are to come equally often."""
         self.recipe, self.epoch = recipe, epoch
         self.base = torch.rand(count, generator=torch.Generator().manual_seed(recipe.seed)) < 0.5
         seed = recipe.seed * 1_000_003 + epoch
         self.generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)                                         # dropout draws from the global one
-        self.order = torch.randperm(count, generator=self.generator)
+        if balance is None:
+            self.order = torch.randperm(count, generator=self.generator)
+        else:
+            self.order = balanced_order(balance, self.generator)
 
     def flips(self) -> Tensor:
         """Which of all pictures are mirrored: bool [N]."""
@@ -145,6 +166,41 @@ class Draws:
         """The indices of every whole batch: int64 [B]."""
         size = self.recipe.batch_size
         return iter(torch.split(self.order[: len(self.order) // size * size], size))
+
+
+def balanced_order(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """As many indices as there are ``labels`` (int64 [N], each class at least once): each class as often as any other.
+
+    Pictures of a class take turns, so that classes of equal size come out as a plain permutation.
+    """
+    classes = int(labels.max()) + 1
+    drawn = []
+    for index in range(classes):
+        members, quota = (labels == index).nonzero()[:, 0], (len(labels) + index) // classes
+        turns = [members[torch.randperm(len(members), generator=generator)] for _ in range(-(-quota // len(members)))]
+        drawn.append(torch.cat(turns)[:quota])
+    order = torch.cat(drawn)
+    return order[torch.randperm(len(order), generator=generator)]
+
+
+def coloured(planes: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Float [B, 3, H, W] in 0..255 with colours and places changed as the recipe asks."""
+    if recipe.trivial:
+        planes = trivial_augment(planes, generator)
+    return jitter(planes, recipe.jitter, generator) if recipe.jitter else planes
+
+
+def mixed(
+    planes: Tensor, labels: Tensor, classes: int, recipe: Recipe, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Normalised pictures erased and mixed as the recipe asks; targets are float [B, C] where it mixes at all."""
+    if recipe.erasing:
+        planes = erase(planes, recipe.erasing, generator)
+    kinds = [(mix, alpha) for mix, alpha in ((mixup, recipe.mixup), (cutmix, recipe.cutmix)) if alpha]
+    if not kinds:
+        return planes, labels
+    mix, alpha = kinds[int(torch.randint(len(kinds), (), generator=generator))]
+    return mix(planes, F.one_hot(labels, classes).float(), alpha, generator)
 
 
 def in_order(images: Tensor, labels: Tensor, size: int, mean: RGB, std: RGB) -> Iterator[Batch]:

@@ -16,6 +16,7 @@ from wideresnet.errors import TrainingError
 from wideresnet.training.recipe import Recipe
 
 FILE_NAME = "checkpoint.pt"
+STOPPED = "stopped.pt"                             # the state in which a run could not go on; nothing reads it back
 
 
 @dataclass
@@ -33,15 +34,27 @@ class TrainingState:
     log: list[dict[str, float]] = field(default_factory=list)
 
 
-def save_checkpoint(run: Path, state: TrainingState) -> None:
-    """Write ``state`` beside the old checkpoint, then put it in its place: a kill loses at most an epoch."""
-    target = run / FILE_NAME
+def save_checkpoint(run: Path, state: TrainingState, name: str = FILE_NAME) -> None:
+    """Write ``state`` beside the old file, then put it in its place: a kill loses at most an epoch.
+
+    Raises TrainingError when it cannot be written; the old file is whole then.
+    """
+    target = run / name
     part = target.with_suffix(".part")
-    with part.open("wb") as file:
-        torch.save({f.name: getattr(state, f.name) for f in fields(state)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, target)
+    try:
+        with part.open("wb") as file:
+            torch.save({f.name: getattr(state, f.name) for f in fields(state)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, target)
+    except (OSError, RuntimeError) as error:       # torch's writer turns a full disk into a RuntimeError
+        part.unlink(missing_ok=True)
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else error
+        raise TrainingError(
+            f"cannot write {target}: {reason}",
+            hint=f"the epochs before are whole in {run}; make room there, and the same command goes on",
+        ) from error
 
 
 def load_checkpoint(run: Path, recipe: Recipe) -> TrainingState | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from wideresnet.errors import TrainingError
 from wideresnet.machine import available_cpus
 from wideresnet.models import create_model
 from wideresnet.training.batches import Batches
-from wideresnet.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from wideresnet.training.checkpoint import STOPPED, TrainingState, load_checkpoint, save_checkpoint
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.schedule import learning_rate
+from wideresnet.training.stages import freeze, rate_of, training_mode
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,12 @@ class Trainer:
     log: list[dict[str, float]] = field(default_factory=list)
 
 
-def train(recipe: Recipe, data: Batches, run: Path) -> Iterator[Step | Epoch]:
+def train(
+    recipe: Recipe, data: Batches, run: Path, start: Mapping[str, Tensor] | None = None
+) -> Iterator[Step | Epoch]:
     """Train in folder ``run``, going on from its checkpoint if there is one; yields as the work goes on.
+
+    ``start``: the state dict to begin with, instead of fresh weights.
 
     After every epoch the checkpoint is written; stop anywhere and call again with the same recipe, and the
     weights come out as if nothing had happened. Raises TrainingError on a non-finite loss, and when there are
@@ -67,21 +72,23 @@ def train(recipe: Recipe, data: Batches, run: Path) -> Iterator[Step | Epoch]:
             f"{data.count} training pictures do not fill one batch of {recipe.batch_size}",
             hint="choose a smaller batch_size",
         )
-    trainer, first = prepare(recipe, data.classes, run)
+    trainer, first = prepare(recipe, data.classes, run, start)
     steps = data.count // recipe.batch_size
     for epoch in range(first, recipe.epochs):
         started, losses = time.perf_counter(), []
-        trainer.model.train()
+        training_mode(trainer.model, recipe)
         for index, (pictures, targets) in enumerate(data.training(epoch)):
             step = epoch * steps + index
             rate = learning_rate(recipe, step, steps)
             loss = take_step(trainer, pictures, targets, rate)
-            update_average(trainer, step)
             if not math.isfinite(loss):
+                save_checkpoint(run, state_of(trainer, epoch), STOPPED)
                 raise TrainingError(
                     f"the loss became {loss} at step {step + 1} (epoch {epoch})",
-                    hint=f"the last whole epoch is kept in {run}; try a lower learning_rate",
+                    hint=f"the last whole epoch is kept in {run}, and what gave that loss in {STOPPED} there;"
+                    " try a lower learning_rate",
                 )
+            update_average(trainer, step)
             losses.append(loss)
             yield Step(epoch, step + 1, recipe.epochs * steps, loss, rate)
         wanted = (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs
@@ -92,12 +99,17 @@ def train(recipe: Recipe, data: Batches, run: Path) -> Iterator[Step | Epoch]:
         yield done
 
 
-def prepare(recipe: Recipe, classes: int, run: Path) -> tuple[Trainer, int]:
-    """Model, average and optimiser, fresh or from the checkpoint in ``run``; and the epoch to begin with."""
+def prepare(
+    recipe: Recipe, classes: int, run: Path, start: Mapping[str, Tensor] | None = None
+) -> tuple[Trainer, int]:
+    """Model, average and optimiser, fresh, of ``start``, or from the checkpoint in ``run``; and the first epoch."""
     torch.set_num_threads(available_cpus())
     torch.manual_seed(recipe.seed)
     architecture = get_architecture(recipe.architecture, classes, recipe.dropout)
     model = channels_last(create_model(architecture))
+    if start is not None:
+        model.load_state_dict(start)
+    freeze(model, recipe)
     averaged = model
     if recipe.ema:
         averaged = channels_last(create_model(architecture))
@@ -120,10 +132,13 @@ def channels_last(model: nn.Module) -> nn.Module:
 
 
 def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:
-    """Nesterov SGD: vectors (batch norm and biases) have a weight decay of their own, the classifier a rate."""
+    """Nesterov SGD: vectors (batch norm and biases) have a weight decay of their own, stages and classifier a rate."""
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    stages = sum(name.startswith("layer") for name, _ in model.named_children())
     for name, parameter in model.named_parameters():
-        share, matrix = recipe.head_rate if name.startswith("fc.") else 1.0, parameter.ndim > 1
+        if not parameter.requires_grad:
+            continue
+        share, matrix = rate_of(name, recipe, stages), parameter.ndim > 1
         decay = recipe.weight_decay if matrix else recipe.norm_weight_decay
         group = groups.setdefault((share, matrix), {"params": [], "weight_decay": decay, "share": share})
         group["params"].append(parameter)
@@ -133,16 +148,18 @@ def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:
 
 
 def take_step(trainer: Trainer, pictures: Tensor, targets: Tensor, rate: float) -> float:
-    """Forward, backward, update. Returns the batch's mean loss."""
+    """Forward, backward, update. Returns the batch's mean loss; where that is no number, nothing is updated."""
     for group in trainer.optimiser.param_groups:
         group["lr"] = rate * group.get("share", 1.0)    # checkpoints of older versions have none
     with torch.autocast("cpu", torch.bfloat16, enabled=trainer.recipe.precision == "bf16"):
         logits = trainer.model(pictures)
     loss = F.cross_entropy(logits.float(), targets, label_smoothing=trainer.recipe.label_smoothing)
-    trainer.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    trainer.optimiser.step()
-    return loss.item()
+    value = loss.item()
+    if math.isfinite(value):
+        trainer.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        trainer.optimiser.step()
+    return value
 
 
 @torch.no_grad()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
-from wideresnet.data.statistics import STATISTICS
-from wideresnet.errors import ConfigError
+from wideresnet.data.statistics import STATISTICS, Statistics
 from wideresnet.records import Preprocess
-from wideresnet.settings import explain
+from wideresnet.settings import explain, read_toml, toml_value
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -25,7 +23,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: str
-    data: Literal["cifar10", "cifar100", "folder"] = "cifar10"
+    data: Literal["cifar10", "cifar100", "svhn", "folder"] = "cifar10"
     dropout: float = Field(0.0, ge=0, lt=1)
     epochs: int = Field(ge=1)
     batch_size: int = Field(128, ge=1)
@@ -50,7 +48,9 @@ class Recipe(BaseModel):
     # Pictures are cut, flipped and resized; ``sizes``: (from epoch, side in pixels) pairs.
     flip: Literal["random", "alternating", "none"] = "random"
     sizes: tuple[tuple[int, int], ...] = ((0, 32),)
-    # CIFAR: reflect-padded by so many pixels, a random 32×32 cut out.
+    # CIFAR and SVHN: reflect-padded by so many pixels, a random 32×32 cut out. "zca": contrast-normalised and whitened
+    # before, as in the paper's first version, instead of mean and deviation; such a network cannot be exported.
+    whitening: Literal["none", "zca"] = "none"
     crop_padding: int = Field(4, ge=0, le=16)
     # Class folders: kept in memory as centre squares of ``stored`` pixels, of which a random part is cut out, its
     # area a share within ``crop_scale``, its width over height within ``crop_ratio``. The finished network sees the
@@ -58,8 +58,20 @@ class Recipe(BaseModel):
     stored: int = Field(160, ge=1, le=1024)
     crop_scale: tuple[Share, Share] = (0.35, 1.0)
     crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
+    balanced: bool = False                         # every class is shown equally often in an epoch
+    trivial: bool = False                          # TrivialAugment: one operation of random strength a picture
+    jitter: float = Field(0.0, ge=0, lt=1)         # brightness, contrast and saturation times 1 ± up to so much
+    erasing: float = Field(0.0, ge=0, le=1)        # share of pictures of which a box is blotted out
+    mixup: float = Field(0.0, ge=0)                # alpha of the shares in which pictures are blended; 0: none
+    cutmix: float = Field(0.0, ge=0)               # alpha of the boxes in which they are exchanged; with both: in turn
     input_size: int = Field(0, ge=0)
     input_resize: int = Field(0, ge=0)
+
+    # Of weights that are trained already: how many of the stem, layer1, layer2, … stay as they are, the rate of a stage
+    # as a share of the one's after it, and whether batch norms keep the statistics that they have.
+    frozen: int = Field(0, ge=0, le=5)
+    stage_rate: Share = 1.0
+    norms: Literal["train", "frozen"] = "train"
 
     precision: Literal["bf16", "f32"] = "f32"      # of convolutions; weights and updates are f32
     evaluate_every: int = Field(1, ge=1)           # epochs; the last is always evaluated
@@ -74,6 +86,14 @@ class Recipe(BaseModel):
         for key, (low, high) in {"crop_scale": self.crop_scale, "crop_ratio": self.crop_ratio}.items():
             if low > high:
                 raise ValueError(f"{key} must be a smaller and a larger number, got {low} and {high}")
+        if self.data != "folder":
+            for key in ("balanced", "trivial", "jitter", "erasing", "mixup", "cutmix"):
+                if getattr(self, key):
+                    raise ValueError(f"{key} is for class folders, not for {self.data}")
+        if any(0 < alpha < 0.01 for alpha in (self.mixup, self.cutmix)):
+            raise ValueError("mixup and cutmix are 0 (none) or at least 0.01: with less nothing is mixed")
+        if self.data == "folder" and self.whitening != "none":
+            raise ValueError("whitening is for 32×32 pictures, not for class folders")
         if self.data == "folder" and self.stored < max(side for _, side in self.sizes):
             raise ValueError(f"stored pictures of {self.stored} pixels are smaller than sizes asks for")
         if self.input_resize and self.input_resize < self.preprocess().crop:
@@ -84,10 +104,17 @@ class Recipe(BaseModel):
         """Side in pixels of the pictures of one epoch."""
         return [side for start, side in self.sizes if start <= epoch][-1]
 
+    def statistics(self) -> Statistics:
+        """Of a named data set: its classes, and what is taken out of its pictures. KeyError for class folders."""
+        known = STATISTICS[self.data]
+        if self.whitening == "none":
+            return known
+        return Statistics(known.classes, (0.0,) * 3, (1 / 255,) * 3)    # whitened values pass as they are
+
     def preprocess(self) -> Preprocess:
-        """How the finished network wants to see a picture."""
+        """How the finished network wants to see a picture; not the whole truth where pictures are whitened."""
         if self.data != "folder":
-            known = STATISTICS[self.data]
+            known = self.statistics()
             return Preprocess(resize=32, crop=32, mean=known.mean, std=known.std)
         crop = self.input_size or self.size_at(self.epochs - 1)
         return Preprocess(resize=self.input_resize or round(crop * 8 / 7), crop=crop)
@@ -98,22 +125,8 @@ def read_recipe(path: Path, changes: dict[str, str] | None = None) -> Recipe:
 
     Raises ConfigError, naming the key, for anything unknown, missing or out of range.
     """
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
-    values |= {key: _toml_value(text) for key, text in (changes or {}).items()}
+    values = read_toml(path, "recipe") | {key: toml_value(text) for key, text in (changes or {}).items()}
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise explain(error, path, Recipe.model_fields) from error
-
-
-def _toml_value(text: str) -> Any:
-    """``0.1``, ``true`` and ``[1, 2]`` as TOML reads them; anything else is a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

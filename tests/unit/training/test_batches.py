@@ -10,9 +10,9 @@ from torch import Tensor
 from fakes import tiny_pictures
 from wideresnet.data.cifar import CifarArrays
 from wideresnet.data.splits import FolderArrays
-from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, Labels
+from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, Labels, Preprocess
 from wideresnet.training.augment import normalise
-from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
+from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, balanced_order
 from wideresnet.training.recipe import Recipe
 
 CIFAR = Recipe(architecture="wrn_10_1", epochs=4, batch_size=8, learning_rate=0.1, sizes=((0, 24), (2, 32)))
@@ -109,3 +109,36 @@ def test_crops_differ_from_epoch_to_epoch() -> None:
     (first, one), (second, two) = (epoch_of(folder(recipe), epoch) for epoch in range(2))
     both = sorted(set(one) & set(two))
     assert not any(torch.equal(first[one.index(n)], second[two.index(n)]) for n in both)
+
+
+def test_balanced_order_shows_every_class_as_often_and_its_pictures_in_turn() -> None:
+    labels = torch.tensor([0] * 12 + [1] * 4 + [2])
+    order = balanced_order(labels, torch.Generator().manual_seed(0))
+    assert torch.bincount(labels[order]).tolist() == [5, 6, 6]
+    assert len(set(order[labels[order] == 0].tolist())) == 5
+    assert sorted(torch.bincount(order, minlength=17)[12:16].tolist()) == [1, 1, 2, 2]
+    even = balanced_order(torch.arange(12) % 3, torch.Generator().manual_seed(0))
+    assert sorted(even.tolist()) == list(range(12)), "where classes are equal, each picture once"
+    assert even.tolist() != list(range(12))
+
+
+def test_mixed_targets_are_shares_of_classes_and_plain_ones_stay_numbers() -> None:
+    mixing = FOLDER.model_copy(update={"mixup": 0.4, "cutmix": 1.0, "erasing": 0.3, "jitter": 0.2, "trivial": True})
+    pictures, targets = next(folder(mixing).training(0))
+    assert (pictures.shape, targets.shape, targets.dtype) == ((8, 3, 12, 12), (8, 20), torch.float32)
+    torch.testing.assert_close(targets.sum(1), torch.ones(8))
+    assert pictures.is_contiguous(memory_format=torch.channels_last)
+    _, plain = next(folder(FOLDER.model_copy(update={"erasing": 0.3})).training(0))
+    assert plain.dtype == torch.int64
+
+
+def test_the_weights_say_how_their_pictures_are_normalised() -> None:
+    spec = Preprocess(resize=20, crop=20, mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.25))
+    batches = FolderBatches(FOLDER, folder().arrays, spec)
+    ((pictures, _),) = batches.test()
+    expected = normalise(torch.from_numpy(tiny_pictures(6, 20)), spec.mean, spec.std, 20)
+    assert torch.equal(pictures, expected)
+    own, usual = (next(each.training(0))[0] for each in (batches, folder()))
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (spec.mean, spec.std))
+    usual_mean, usual_std = (torch.tensor(each).view(3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+    torch.testing.assert_close(own * std + mean, usual * usual_std + usual_mean, atol=1e-5, rtol=0)

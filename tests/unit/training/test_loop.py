@@ -17,6 +17,7 @@ from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
 from wideresnet.training.checkpoint import load_checkpoint
 from wideresnet.training.loop import Epoch, Step, prepare, take_step, train
 from wideresnet.training.recipe import Recipe
+from wideresnet.training.stages import training_mode
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,6 +29,13 @@ RECIPE = Recipe(
 FOLDER = RECIPE.model_copy(
     update={"data": "folder", "stored": 24, "crop_ratio": (0.5, 2.0), "sizes": ((0, 8), (1, 16)), "input_size": 20}
 )
+# The same for what is fine-tuned.
+TUNED = FOLDER.model_copy(
+    update={
+        "balanced": True, "trivial": True, "jitter": 0.4, "erasing": 0.5, "mixup": 0.2, "cutmix": 1.0,
+        "frozen": 2, "stage_rate": 0.5, "norms": "train",
+    }
+)  # fmt: skip
 PLAIN = Recipe(architecture="wrn_10_1", epochs=1, batch_size=16, learning_rate=0.05, sizes=((0, 16),))
 
 
@@ -59,7 +67,7 @@ def assert_identical(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor
     assert [key for key in one if not torch.equal(one[key], other[key])] == []
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, FOLDER], ids=["cifar", "folder"])
+@pytest.mark.parametrize("recipe", [RECIPE, FOLDER, TUNED], ids=["cifar", "folder", "fine-tuned"])
 def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, recipe: Recipe) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
@@ -141,3 +149,38 @@ def test_the_classifier_learns_at_its_share_of_the_rate(share: float) -> None:
         assert plain[key].abs().max() > 0
         torch.testing.assert_close(slowed[key], share * plain[key])
     torch.testing.assert_close(slowed["conv1.weight"], plain["conv1.weight"])
+
+
+def changed(recipe: Recipe) -> dict[str, torch.Tensor]:
+    """How far one step of rate 0.1 without momentum and decay moves each tensor."""
+    plain = recipe.model_copy(update={"momentum": 0.0, "weight_decay": 0.0, "norm_weight_decay": 0.0})
+    trainer, _ = prepare(plain, 10, Path("absent"))
+    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    training_mode(trainer.model, plain)
+    take_step(trainer, *next(batches(plain).training(0)), rate=0.1)
+    return {key: value - before[key] for key, value in trainer.model.state_dict().items()}
+
+
+def test_stages_learn_at_their_share_of_the_rate() -> None:
+    plain, slowed = changed(PLAIN), changed(PLAIN.model_copy(update={"stage_rate": 0.5}))
+    shares = {"conv1.weight": 0.125, "layer1.0.conv1.weight": 0.25, "layer2.0.bn1.bias": 0.5}
+    for key, share in {**shares, "layer3.0.conv2.weight": 1, "bn.weight": 1, "fc.weight": 1}.items():
+        torch.testing.assert_close(slowed[key], share * plain[key])
+
+
+def test_frozen_stages_keep_weights_and_statistics_and_frozen_norms_their_statistics() -> None:
+    moved = {key for key, change in changed(PLAIN.model_copy(update={"frozen": 2})).items() if change.any()}
+    assert not any(key.startswith(("conv1", "layer1")) for key in moved)
+    assert {"layer2.0.conv1.weight", "layer2.0.bn1.running_mean", "fc.weight"} <= moved
+    moved = {key for key, change in changed(PLAIN.model_copy(update={"norms": "frozen"})).items() if change.any()}
+    assert not any("running" in key for key in moved)
+    assert {"conv1.weight", "layer1.0.bn1.weight", "bn.bias"} <= moved
+
+
+def test_a_run_begins_with_the_weights_it_is_given(tmp_path: Path) -> None:
+    start = {key: value + 1 for key, value in prepare(PLAIN, 10, tmp_path)[0].model.state_dict().items()}
+    for recipe in (PLAIN, RECIPE):
+        trainer, epoch = prepare(recipe, 10, tmp_path, start)
+        assert epoch == 0
+        for model in (trainer.model, trainer.averaged):
+            assert all(torch.equal(value, start[key]) for key, value in model.state_dict().items())

@@ -106,3 +106,17 @@ def test_a_file_that_is_missing_or_no_toml_is_an_error_in_words(tmp_path: Path) 
         read_recipe(tmp_path / "absent.toml")
     with pytest.raises(ConfigError, match="is not TOML"):
         read_recipe(write(tmp_path, "epochs = = 4"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mixup": "0.001", "data": '"folder"', "stored": "40"}, "mixup and cutmix are 0 .none. or at least 0.01"),
+        ({"erasing": "0.2", "data": '"cifar10"'}, "erasing is for class folders, not for cifar10"),
+    ],
+)
+def test_augmentation_that_would_do_nothing_is_refused(tmp_path: Path, changes: dict[str, str], said: str) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text('architecture = "wrn_10_1"\nepochs = 1\nlearning_rate = 0.1\n')
+    with pytest.raises(ConfigError, match=said):
+        read_recipe(file, changes)

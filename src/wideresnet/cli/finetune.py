@@ -1,0 +1,131 @@
+"""``wrn finetune``"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wideresnet.cli.options import MODEL, ArchitectureName, Format, TextOrJson, Weights
+from wideresnet.cli.output import open_bundle, print_json, progress
+from wideresnet.cli.train import epoch_line, pair
+
+if TYPE_CHECKING:
+    from wideresnet.records import FinetuneReport, PathPoint, Pictures
+    from wideresnet.tasks.finetune import FinetuneSettings
+    from wideresnet.tasks.load import ModelChoice
+    from wideresnet.training.loop import Epoch
+
+
+class Mode(StrEnum):
+    """What is learnt."""
+
+    probe = "probe"
+    full = "full"
+
+
+Data = Annotated[Path, typer.Option(help="Class folders, or a folder with train/ and val/ that hold them.")]
+Source = Annotated[
+    str, typer.Option("--from", help="What to begin with: a name of 'wrn models', a bundle, or a weights file.")
+]
+Run = Annotated[Path, typer.Option("--output", "-o", help="Run folder; the model is RUN/bundle.")]
+ModeOption = Annotated[
+    Mode | None, typer.Option(help="probe [default]: a new classifier, in seconds. full: the whole network.")
+]
+Share = Annotated[
+    float | None, typer.Option(help="Percent of each class that judge, where there is no val/ [20].", min=0, max=100)
+]
+Side = Annotated[int | None, typer.Option("--resolution", min=0, help="Pixels a side that it will see [as before].")]
+Test = Annotated[Path | None, typer.Option(help="Class folders for a last figure: nothing is chosen by them.")]
+Config = Annotated[Path | None, typer.Option(help="Settings in a TOML file; options count more.")]
+Change = Annotated[list[str] | None, typer.Option("--set", help="key=value over the settings; repeatable.")]
+
+
+def finetune(
+    data: Data,
+    output: Run,
+    source: Source = MODEL,
+    mode: ModeOption = None,
+    share: Share = None,
+    resolution: Side = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the split and of the training [0].")] = None,
+    test: Test = None,
+    config: Config = None,
+    change: Change = None,
+    weights: Weights = None,
+    architecture: ArchitectureName = None,
+    format: Format = TextOrJson.table,
+) -> None:
+    """Make a model for classes of your own, from a folder of pictures for each. It ends with a bundle and a report.
+
+    Interrupt it at any time; the same command goes on. Pictures that cannot be read are listed; the exit code is
+    then 1.
+
+    Example: wrn finetune --from wide_resnet50_2.tv2_in1k --data pets/ -o runs/pets
+
+    Example: wrn finetune --from runs/mine/model.safetensors --data pets/ -o runs/all --mode full --set epochs=5
+
+    Example: wrn finetune --from wrn50/ --data pets/ --test new/ -o runs/pets --set flips=false
+    """
+    from wideresnet.tasks.finetune import read_settings
+    from wideresnet.tasks.load import ModelChoice
+
+    options = {
+        "mode": mode.value if mode else None, "share": share / 100 if share is not None else None,
+        "resolution": resolution, "seed": seed,
+    }  # fmt: skip
+    changes: dict[str, Any] = dict(map(pair, change or []))
+    settings = read_settings(config, changes | {key: value for key, value in options.items() if value is not None})
+    report = _run(ModelChoice(source, weights, architecture), data, output, settings, test, format)
+    _show(report, format)
+    raise typer.Exit(1 if report.failures else 0)
+
+
+def _run(
+    choice: ModelChoice, data: Path, run: Path, settings: FinetuneSettings, test: Path | None, format: TextOrJson
+) -> FinetuneReport:
+    """The finished run, with bars while it goes on."""
+    from wideresnet.records import Doing, FinetuneReport
+    from wideresnet.tasks.finetune import run_finetune
+
+    bundle = open_bundle(choice)
+    try:
+        with progress("") as bars:
+            task = bars.add_task("reading pictures", total=None)
+            for event in run_finetune(bundle, data, run, settings, test):
+                if isinstance(event, FinetuneReport):
+                    return event
+                if isinstance(event, Doing):
+                    bars.update(task, description=event.what, completed=event.done, total=event.total or None)
+                elif format is TextOrJson.table:
+                    bars.console.print(_line(event))
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command goes on with what is kept in {run}", err=True)
+        raise typer.Exit(130) from None
+    raise AssertionError("the report comes last")
+
+
+def _line(event: Pictures | PathPoint | Epoch) -> str:
+    from wideresnet.records import PathPoint, Pictures
+
+    if isinstance(event, Pictures):
+        classes = len(event.labels.names)
+        return f"{event.name}: {event.train} pictures of {classes} classes to learn from, {event.test} to judge"
+    if not isinstance(event, PathPoint):
+        return epoch_line(event)
+    share = 100 * event.correct / event.n
+    return f"L2 {event.l2:<8g} loss {event.loss:.4f}  top-1 {share:.2f} % of {event.n} held out"
+
+
+def _show(report: FinetuneReport, format: TextOrJson) -> None:
+    from wideresnet.report import text
+    from wideresnet.report.finetuning import document_of, of_finetuning
+
+    if format is TextOrJson.json:
+        print_json(document_of(report))
+    else:
+        typer.echo(of_finetuning(report))
+    for failure in report.failures:
+        typer.echo(text.of_failure(failure), err=True)

@@ -1,0 +1,59 @@
+"""What a training run would take, before it is begun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Consecutive epochs of one picture size and, of the paper's schedule, one rate. Epochs count from 0."""
+
+    first: int
+    last: int                                      # the last epoch of it
+    side: int                                      # pixels
+    rates: tuple[float, float, float]              # of its first step, the highest, of its last step
+    macs: int                                      # of one picture, forwards
+    step_seconds: float                            # median of the measured steps of this size, with their loading
+    measured: int                                  # how many those were
+
+    @property
+    def epochs(self) -> int:
+        """How many."""
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The schedule of a recipe, with times and memory from a few measured steps on noise."""
+
+    architecture: str
+    data: str
+    classes: int
+    parameters: int
+    precision: str                                 # of the convolutions, as asked for
+    batch_size: int
+    train: int                                     # pictures
+    test: int
+    steps_per_epoch: int
+    phases: tuple[Phase, ...]
+    evaluations: int
+    evaluation_seconds: float                      # each
+    peak_rss_mb: float                             # of the process, over the measured steps
+    pictures_mb: float                             # that a run holds besides: its pictures
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.steps_per_epoch * sum(phase.epochs for phase in self.phases)
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run: steps and evaluations; reading the pictures comes to it."""
+        training = sum(phase.epochs * phase.step_seconds for phase in self.phases) * self.steps_per_epoch
+        return training + self.evaluations * self.evaluation_seconds
+
+    @property
+    def memory_mb(self) -> float:
+        """The most memory of the whole run."""
+        return self.peak_rss_mb + self.pictures_mb

@@ -1,0 +1,61 @@
+"""What a training run learns from, and what became of one on a person's own classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wideresnet.records.evaluation import EvalReport
+from wideresnet.records.pictures import Failure, Labels
+
+FinetuneMode = Literal["probe", "full"]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a run trains on: how many pictures of which classes, and which could not be read."""
+
+    name: str
+    labels: Labels
+    train: int
+    test: int                                      # that judge the epochs
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True)
+class PathPoint:
+    """A strength of regularisation, and how a head that was fitted with it did on ``n`` held-out training pictures."""
+
+    l2: float
+    n: int
+    correct: int
+    loss: float                                    # mean cross-entropy
+
+
+@dataclass(frozen=True)
+class FinetuneReport:
+    """A finished run. ``evaluation`` is of the very bundle on val, ``test`` on pictures that nothing was chosen by.
+
+    ``path`` is the probe's, ``log`` (an epoch each: epoch, loss, top1, seconds) the full mode's; ``chosen`` says in
+    words what was chosen by which pictures. ``seconds`` are of this call without the evaluation: a run that went on
+    took longer.
+    """
+
+    run: str
+    bundle: str
+    model: str
+    mode: FinetuneMode
+    source: str
+    data: str
+    labels: Labels
+    train: int
+    val: int
+    evaluation: EvalReport
+    test: EvalReport | None = None
+    failures: tuple[Failure, ...] = ()
+    path: tuple[PathPoint, ...] = ()
+    log: tuple[Mapping[str, float], ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)    # as on the bundle's card
+    chosen: str = ""
+    seconds: float = 0.0

@@ -1,0 +1,61 @@
+"""The plan of a training run, in words and as a document."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from wideresnet.records.plan import Phase, TrainingPlan
+from wideresnet.report.text import columns
+
+
+def of_plan(plan: TrainingPlan) -> str:
+    """Text: what is trained, the schedule phase by phase, and what it takes."""
+    heads = ("epochs", "pixels", "rate", "steps", "MACs", "s a step", "images/s")
+    rows = [heads, *(_row(plan, phase) for phase in plan.phases)]
+    evaluations = f"{plan.evaluations} evaluations of {plan.evaluation_seconds:.0f} s"
+    return "\n".join(
+        [
+            f"{plan.architecture}, {plan.parameters:,} parameters, {plan.precision}, batch {plan.batch_size}",
+            f"{plan.data}: {plan.train:,} pictures of {plan.classes} classes, {plan.test:,} to test",
+            "",
+            columns(rows, {1, 3, 4, 5, 6}),
+            "",
+            f"{plan.steps:,} steps and {evaluations}: about {duration(plan.seconds)} at the speed measured just now",
+            f"memory: about {plan.memory_mb:,.0f} MB, of which {plan.pictures_mb:,.0f} are the pictures",
+        ]
+    )
+
+
+def plan_document(plan: TrainingPlan) -> dict[str, Any]:
+    """The same as plain JSON; times in seconds, memory in MiB."""
+    return {
+        "schema": 1,
+        **asdict(plan),
+        "steps": plan.steps,
+        "seconds": plan.seconds,
+        "memory_mb": plan.memory_mb,
+    }
+
+
+def duration(seconds: float) -> str:
+    """``50 s``, ``12 min``, ``3.5 h`` or ``9.1 days``."""
+    for name, unit, digits in (("days", 86_400, 1), ("h", 3600, 1), ("min", 60, 0)):
+        if seconds >= 1.5 * unit:
+            return f"{seconds / unit:.{digits}f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def _row(plan: TrainingPlan, phase: Phase) -> tuple[str, ...]:
+    first, highest, last = phase.rates
+    ways = [first, highest, last] if highest > max(first, last) else [first, last]
+    rate = " → ".join(f"{each:.3g}" for each in ways) if first != last else f"{first:.3g}"
+    return (
+        f"{phase.first + 1}-{phase.last + 1}",
+        f"{phase.side}",
+        rate,
+        f"{phase.epochs * plan.steps_per_epoch:,}",
+        f"{phase.macs / 1e6:,.0f} M",
+        f"{phase.step_seconds:.3f}",
+        f"{plan.batch_size / phase.step_seconds:,.0f}",
+    )

@@ -1,0 +1,121 @@
+"""``wrn finetune``: from class folders to a bundle that every other command takes as it is."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from doors import Wrn
+from wideresnet.bundle import read_bundle
+from wideresnet.training import loop
+
+CLASSES = {"n01440764": "red", "n03126707": "blue"}                     # a tench, and the crane that is a machine
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Plain pictures of two classes, told apart by their colour; five of each."""
+    for name, colour in CLASSES.items():
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(5):
+            bright = 140 + 20 * number
+            rgb = (bright, 0, 0) if colour == "red" else (0, 0, bright)
+            Image.new("RGB", (44, 40), rgb).save(tmp_path / "pets" / name / f"{number}.png")
+    return tmp_path / "pets"
+
+
+def test_from_five_pictures_a_class_to_answers(wrn: Wrn, pets: Path, tiny: Path) -> None:
+    done = wrn("finetune", "--from", tiny, "--data", pets, "-o", "run", "--format", "json")
+    assert (done.code, done.err) == (0, "")
+    assert (done.json["mode"], done.json["train"], done.json["val"]) == ("probe", 8, 2)
+    assert done.json["evaluation"]["top1"] == 100.0
+    assert {path.name for path in Path("run").iterdir()} == {
+        "bundle", "features", "log.jsonl", "report.html", "run.json", "settings.toml", "train.csv", "val.csv",
+    }  # fmt: skip
+    # The bundle is taken as it is, and the split as an index.
+    report = wrn("evaluate", "run/val.csv", "-m", "run/bundle", "--format", "json").json
+    assert (report["n"], report["correct1"]) == (2, done.json["evaluation"]["correct1"])
+    answer = wrn("classify", pets / "n03126707", "-m", "run/bundle", "--format", "json").json[0]
+    assert "crane" in answer["predictions"][0]["label"]
+    assert wrn("compile", "-m", "run/bundle", "--precision", "fp16", "--data", "run/val.csv", "-o", "half").code == 0
+    assert read_bundle(Path("half")).labels.ids == tuple(CLASSES)
+    again = wrn("finetune", "--from", "run/bundle", "--data", pets, "-o", "second")
+    assert again.code == 0, again.err
+
+
+def test_the_page_and_the_lines_say_what_was_chosen_by_what(wrn: Wrn, pets: Path, tiny: Path) -> None:
+    done = wrn("finetune", "--from", tiny, "--data", pets, "-o", "run", "--test", pets)
+    assert done.code == 0, done.err
+    assert "pets: 8 pictures of 2 classes to learn from, 2 to judge" in done.err
+    assert "held out" in done.err
+    assert "top-1 100.00 % (95 %: 34.24 to 100.00, n = 2) on pets val" in done.out
+    assert "on pets test" in done.out
+    assert "val chose nothing" in done.out
+    page = Path("run/report.html").read_text()
+    for said in ("Regularisation", "source weights", "answered by the bundle as it was written", "Conditions"):
+        assert said in page
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_whole_network(wrn: Wrn, pets: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The loop would take every CPU, whatever ``one_thread`` said.
+    monkeypatch.setattr(loop, "available_cpus", lambda: 1)
+    Path("mine.toml").write_text('mode = "full"\nepochs = 3\nsizes = [[0, 16]]\n')
+    arguments = ("finetune", "--from", tiny, "--data", pets, "-o", "run", "--config", "mine.toml", "--set", "epochs=2")
+    done = wrn(*arguments)
+    assert done.code == 0, done.err
+    assert "epoch   2  loss" in done.err
+    assert [json.loads(line)["epoch"] for line in Path("run/log.jsonl").read_text().splitlines()] == [0, 1]
+    assert {"checkpoint.pt", "best.safetensors", "recipe.toml"} <= {path.name for path in Path("run").iterdir()}
+    assert "Training loss" in Path("run/report.html").read_text()
+    first = read_bundle(Path("run/bundle"))
+    assert "val chose epoch" in first.card.notes["chosen"]
+    assert wrn("finetune", "--from", tiny, "--data", pets, "-o", "run", "--config", "run/settings.toml").code == 0
+    assert read_bundle(Path("run/bundle")).graph == first.graph
+    other = wrn(*arguments[:-1], "epochs=1")
+    assert (other.code, "different: epochs" in other.err) == (2, True)
+
+
+def test_a_picture_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: Wrn, pets: Path, tiny: Path) -> None:
+    (pets / "n01440764" / "broken.png").write_bytes(b"no picture")
+    done = wrn("finetune", "--from", tiny, "--data", pets, "-o", "run")
+    assert done.code == 1
+    assert done.err.count("broken.png: not a picture") == 1
+    with Path("run/train.csv").open() as train, Path("run/val.csv").open() as val:
+        assert len([*csv.DictReader(train), *csv.DictReader(val)]) == 11
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "absent"], "has no folder 'absent'"),
+        (["--data", "pets/n01440764"], "holds no class folders"),
+        (["--data", "pets", "--set", "flip"], "--set takes key=value, got 'flip'"),
+        (["--data", "pets", "--set", "flps=false"], "did you mean 'flips'"),
+        (["--data", "pets", "--from", "wrn_16_4.cifar"], "did you mean 'wrn_16_4.cifar10'"),
+    ],
+)
+def test_what_cannot_be_done_is_an_error_before_anything_is_written(
+    wrn: Wrn, pets: Path, arguments: list[str], said: str
+) -> None:
+    done = wrn("finetune", "-o", "run", *arguments)
+    assert (done.code, said in done.err) == (2, True), done.err
+    assert not Path("run").exists()
+
+
+def test_a_probe_needs_no_torch(tmp_path: Path, pets: Path, tiny: Path) -> None:
+    code = f"""
+import sys
+sys.modules["torch"] = None
+import wideresnet
+report = wideresnet.finetune({str(pets)!r}, {str(tmp_path / "run")!r}, {str(tiny)!r})
+print(report.evaluation.n)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("2\n", 0), done.stderr
