@@ -1,6 +1,6 @@
-"""Arrays out of a MATLAB file (MAT 5, as MATLAB 5 to 2012 and SciPy write it): numbers, texts, structs of them; no more.
+"""Arrays out of a MATLAB file (MAT 5, as MATLAB 5 to 2012 and SciPy write it): numbers, texts, structs of them.
 
-SciPy would read every file of that kind; we need two, and their few types fit on a page ("MAT-File Level 5
+SciPy would read every file of that kind; we need two, and their few types fit on a page ("MAT-File Level 5 File
 Format", The MathWorks). A file is a header and elements of ``type, length, content``; a struct array is an element
 of elements, usually compressed with zlib.
 """
