@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from fakes import FakeEngine, tiny_bundle
 from serving import NAME, open_model, png
+from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.serve import protocol
 from wideresnet.serve.app import make_app
 from wideresnet.serve.body import Parts, inflate
@@ -93,9 +94,13 @@ def test_a_body_is_read_or_refused(name: str, count: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def fuzzed() -> TestClient:
-    service = Service(ServeSettings(max_bytes=10**6))
-    service.use({NAME: open_model(tiny_bundle(), FakeEngine())})
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
+    service = Service(ServeSettings(max_bytes=10**6, threads=1))
+    folder = tmp_path_factory.mktemp("fuzz") / "tiny"          # /v1/explain opens it once more
+    write_bundle(folder, tiny_bundle())
+    model = open_model(read_bundle(folder), FakeEngine())
+    model.source = str(folder)
+    service.use({NAME: model})
     return TestClient(make_app(service), raise_server_exceptions=False)
 
 
