@@ -1,10 +1,13 @@
-"""Writes MATLAB files of version 5 by the book, for tests: one struct array of texts and numbers."""
+"""Writes MATLAB files of version 5 by the book, for tests: a struct array of texts and numbers, or plain numbers."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 Cell = str | int | float | None
 
@@ -18,12 +21,26 @@ def write_structs(
     names = b"".join(field.encode().ljust(32, b"\0") for field in fields)
     body = writer.head(2, (len(rows), 1), name) + writer.element(5, struct.pack(f"{order}i", 32))
     body += writer.element(1, names) + b"".join(writer.cell(row[field]) for row in rows for field in fields)
-    whole = writer.element(14, body)
-    if compressed:
-        packed = zlib.compress(whole)
-        whole = struct.pack(f"{order}II", 15, len(packed)) + packed
+    return _file(order, writer.variable(body, compressed))
+
+
+def write_arrays(arrays: Mapping[str, NDArray[np.generic]], *, order: str = "<", compressed: bool = True) -> bytes:
+    """Numeric arrays of any shape, columns first, of the class and in the type that they have."""
+    writer = _Writer(order, small=True)
+    found = b""
+    for name, array in arrays.items():
+        class_, kind = _NUMERIC[array.dtype.str[1:]]
+        stored = array.astype(array.dtype.newbyteorder(order)).tobytes(order="F")
+        found += writer.variable(writer.head(class_, array.shape, name) + writer.element(kind, stored), compressed)
+    return _file(order, found)
+
+
+_NUMERIC = {"u1": (9, 2), "i1": (8, 1), "i4": (12, 5), "f4": (7, 7), "f8": (6, 9)}    # dtype -> class, type
+
+
+def _file(order: str, variables: bytes) -> bytes:
     mark = b"IM" if order == "<" else b"MI"
-    return b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack(f"{order}H", 0x0100) + mark + whole
+    return b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack(f"{order}H", 0x0100) + mark + variables
 
 
 class _Writer:
@@ -35,6 +52,13 @@ class _Writer:
             return struct.pack(f"{self.order}I", len(content) << 16 | kind) + content.ljust(4, b"\0")
         padding = b"\0" * (-len(content) % 8)
         return struct.pack(f"{self.order}II", kind, len(content)) + content + padding
+
+    def variable(self, body: bytes, compressed: bool) -> bytes:
+        whole = self.element(14, body)
+        if not compressed:
+            return whole
+        packed = zlib.compress(whole)
+        return struct.pack(f"{self.order}II", 15, len(packed)) + packed
 
     def head(self, class_: int, dims: tuple[int, ...], name: str = "") -> bytes:
         flags = self.element(6, struct.pack(f"{self.order}II", class_, 0))

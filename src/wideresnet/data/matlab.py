@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 
 import numpy as np
@@ -41,17 +41,19 @@ def read_structs(data: bytes, name: str) -> Rows:
     return value
 
 
-def read_array(data: bytes, name: str, most: int = MOST_BYTES) -> NDArray[np.generic]:
-    """The numeric array ``name`` of the MAT file ``data``, in its shape and MATLAB's (Fortran's) memory order.
+def read_arrays(data: bytes, names: Iterable[str], most: int = MOST_BYTES) -> list[NDArray[np.generic]]:
+    """The numeric arrays ``names`` of the MAT file ``data``, in their shapes and MATLAB's (Fortran's) memory order.
 
-    Its type is the one it is stored in: MATLAB keeps whole numbers in as few bytes as they need. A compressed part of
+    Types are those they are stored in: MATLAB keeps whole numbers in as few bytes as they need. A compressed part of
     more than ``most`` bytes is refused. Raises DataError as ``read_structs`` does.
     """
-    found = _arrays(data, most)
-    value = found.get(name)
-    if not isinstance(value, np.ndarray):
-        raise _absent("numeric array", name, found)
-    return value
+    found, arrays = _arrays(data, most), []
+    for name in names:
+        value = found.get(name)
+        if not isinstance(value, np.ndarray):
+            raise _absent("numeric array", name, found)
+        arrays.append(value)
+    return arrays
 
 
 def _absent(kind: str, name: str, found: dict[str, Value]) -> DataError:

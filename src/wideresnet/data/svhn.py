@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.data.cifar import SIDE, CifarArrays
-from wideresnet.data.matlab import read_array
+from wideresnet.data.matlab import read_arrays
 from wideresnet.errors import DataError
 
 # File -> pictures. The paper trains on "train" and "extra" together.
@@ -42,7 +42,7 @@ def _read(path: Path, count: int, verify: bool) -> tuple[NDArray[np.uint8], NDAr
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", hint=_EXPECTED) from error
     try:
-        images, digits = (read_array(data, name, MOST_BYTES) for name in ("X", "y"))
+        images, digits = read_arrays(data, ("X", "y"), MOST_BYTES)
     except DataError as error:
         raise DataError(f"{path}: {error.message}", hint=error.hint) from error
     if images.dtype != np.uint8 or images.shape != (SIDE, SIDE, 3, digits.size):
@@ -54,8 +54,7 @@ def _read(path: Path, count: int, verify: bool) -> tuple[NDArray[np.uint8], NDAr
         raise DataError(
             f"{path} holds {digits.size:,} pictures, the official file {count:,}", hint="fetch it again"
         )
-    labels = digits.ravel(order="F").astype(np.int64)
-    if not np.isin(labels, np.arange(1, 11)).all():
+    if not np.isin(digits, np.arange(1, 11)).all():
         raise DataError(f"{path} has labels outside 1 to 10", hint=_EXPECTED)
     # MATLAB counts columns first: the picture is the slowest axis already, and only H, W and C change places.
-    return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels % 10
+    return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), digits.ravel().astype(np.int64) % 10

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mat5 import write_structs
-from wideresnet.data.matlab import HEADER_BYTES, read_structs
+from mat5 import write_arrays, write_structs
+from wideresnet.data.matlab import HEADER_BYTES, read_arrays, read_structs
 from wideresnet.errors import DataError
 
 ROWS: list[dict[str, Any]] = [
@@ -77,3 +77,51 @@ def test_a_part_that_would_fill_the_memory_is_not_unpacked(monkeypatch):
     monkeypatch.setattr("wideresnet.data.matlab.MOST_BYTES", 100)
     with pytest.raises(DataError, match="cut short, or larger"):
         read_structs(write_structs("synsets", ROWS), "synsets")
+
+
+# Numeric arrays
+
+ARRAYS = {"X": np.arange(120, dtype=np.uint8).reshape(2, 3, 4, 5), "y": np.array([[10.0], [1.5], [3.0]])}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_numbers_come_back_in_their_shape(order, compressed):
+    data = write_arrays(ARRAYS, order=order, compressed=compressed)
+    for name, expected in ARRAYS.items():
+        np.testing.assert_array_equal(read_arrays(data, [name])[0], expected)
+    assert [array.dtype.kind for array in read_arrays(data, ["y", "X"])] == ["f", "u"], "in the order asked for"
+
+
+def test_it_reads_numbers_as_scipy_writes_them():
+    io_ = pytest.importorskip("scipy.io")
+    for compression in (True, False):
+        file = io.BytesIO()
+        io_.savemat(file, ARRAYS, do_compression=compression)
+        for name, expected in ARRAYS.items():
+            np.testing.assert_array_equal(read_arrays(file.getvalue(), [name])[0], expected)
+
+
+def test_an_array_that_is_absent_or_of_another_kind_is_an_error():
+    with pytest.raises(DataError, match="no numeric array 'Z'") as caught:
+        read_arrays(write_arrays(ARRAYS), ["Z"])
+    assert caught.value.hint == "it has X, y"
+    with pytest.raises(DataError, match="no numeric array 'synsets'"):
+        read_arrays(write_structs("synsets", ROWS), ["synsets"])
+    with pytest.raises(DataError, match="no struct array 'X'"):
+        read_structs(write_arrays(ARRAYS), "X")
+
+
+def test_an_array_with_fewer_numbers_than_its_shape_says_is_damaged():
+    data = bytearray(write_arrays({"X": ARRAYS["X"]}, compressed=False))
+    sides = data.index(np.array([2, 3, 4, 5], "<i4").tobytes())
+    data[sides] = 7
+    with pytest.raises(DataError, match="damaged"):
+        read_arrays(bytes(data), ["X"])
+
+
+def test_a_larger_array_is_read_where_that_is_allowed():
+    data = write_arrays({"X": np.zeros(5000, np.uint8)})
+    with pytest.raises(DataError, match="cut short, or larger"):
+        read_arrays(data, ["X"], most=1000)
+    assert read_arrays(data, ["X"], most=10_000)[0].size == 5000

@@ -14,6 +14,7 @@ from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, Labels, Preprocess
 from wideresnet.training.augment import normalise
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, balanced_order
 from wideresnet.training.recipe import Recipe
+from wideresnet.training.whiten import fit_whitening
 
 CIFAR = Recipe(architecture="wrn_10_1", epochs=4, batch_size=8, learning_rate=0.1, sizes=((0, 24), (2, 32)))
 FOLDER = Recipe(
@@ -142,3 +143,16 @@ def test_the_weights_say_how_their_pictures_are_normalised() -> None:
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (spec.mean, spec.std))
     usual_mean, usual_std = (torch.tensor(each).view(3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
     torch.testing.assert_close(own * std + mean, usual * usual_std + usual_mean, atol=1e-5, rtol=0)
+
+
+def test_whitened_pictures_are_cut_and_tested_as_they_are() -> None:
+    recipe = CIFAR.model_copy(update={"whitening": "zca", "crop_padding": 0, "flip": "none", "sizes": ((0, 4),)})
+    arrays = CifarArrays(tiny_pictures(40, 4), np.arange(40) % 10, tiny_pictures(6, 4), NUMBERS[:6])
+    whitening = fit_whitening(torch.from_numpy(arrays.train_images))
+    batches = CifarBatches(recipe, arrays)
+    ((tested, _),) = batches.test()
+    expected = whitening(torch.from_numpy(arrays.test_images)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(tested, expected, atol=1e-4, rtol=1e-4)
+    learnt = whitening(torch.from_numpy(arrays.train_images)).permute(0, 3, 1, 2)
+    seen, _ = epoch_of(batches, 0)
+    assert all((learnt - picture).abs().flatten(1).max(1).values.min() < 1e-3 for picture in seen)

@@ -103,3 +103,17 @@ def test_a_run_of_a_version_that_knew_fewer_settings_goes_on(tmp_path: Path) -> 
     assert loaded(tmp_path).epoch == 1
     with pytest.raises(TrainingError, match="different: stored"):
         load_checkpoint(tmp_path, RECIPE.model_copy(update={"stored": 99}))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("numbers", [10, 1_000_000])
+def test_a_full_disk_is_an_error_in_words_and_leaves_the_old_one(tmp_path: Path, numbers: int) -> None:
+    save_checkpoint(tmp_path, state())
+    (tmp_path / "checkpoint.part").symlink_to("/dev/full")
+    larger = state(2)
+    larger.model["fc.weight"] = torch.zeros(numbers)
+    with pytest.raises(TrainingError, match=r"cannot write .*checkpoint\.pt: No space left on device") as caught:
+        save_checkpoint(tmp_path, larger)
+    assert "the same command goes on" in caught.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+    assert loaded(tmp_path).epoch == 1

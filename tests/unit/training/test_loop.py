@@ -14,7 +14,7 @@ from wideresnet.data.splits import FolderArrays
 from wideresnet.errors import TrainingError
 from wideresnet.records import Labels
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
-from wideresnet.training.checkpoint import load_checkpoint
+from wideresnet.training.checkpoint import STOPPED, load_checkpoint
 from wideresnet.training.loop import Epoch, Step, prepare, take_step, train
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.stages import training_mode
@@ -128,6 +128,29 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_epoch(tmp_path
         list(train(recipe, batches(recipe), tmp_path))
     assert "lower learning_rate" in caught.value.hint
     assert load_checkpoint(tmp_path, recipe) is None
+
+
+def test_the_state_that_gave_such_a_loss_is_saved_and_not_spoilt_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+
+    def spoilt(*arguments: object, **options: object) -> torch.Tensor:
+        steps.append(1)
+        return cross_entropy(*arguments, **options) * (float("nan") if len(steps) == 6 else 1)
+
+    cross_entropy = torch.nn.functional.cross_entropy
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", spoilt)
+    with pytest.raises(TrainingError, match=r"the loss became nan at step 6 \(epoch 1\)") as caught:
+        list(train(RECIPE, batches(RECIPE), tmp_path))
+    assert STOPPED in caught.value.hint
+    stopped = torch.load(tmp_path / STOPPED, weights_only=True)
+    assert stopped["epoch"] == 1, "epochs finished"
+    assert all(value.isfinite().all() for part in ("model", "averaged") for value in stopped[part].values())
+    kept = load_checkpoint(tmp_path, RECIPE)
+    assert kept is not None
+    assert kept.epoch == 1
+    assert not torch.equal(kept.model["conv1.weight"], stopped["model"]["conv1.weight"]), "the step before counts"
 
 
 def test_fewer_pictures_than_a_batch_is_an_error_in_words(tmp_path: Path) -> None:

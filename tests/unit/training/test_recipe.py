@@ -11,6 +11,7 @@ from wideresnet.data.statistics import STATISTICS
 from wideresnet.errors import ConfigError
 from wideresnet.records import IMAGENET_MEAN
 from wideresnet.training.recipe import read_recipe
+from wideresnet.training.schedule import learning_rate
 
 RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.toml"))
 SMALLEST = 'architecture = "wrn_10_1"\nepochs = 4\nlearning_rate = 0.1\n'
@@ -61,6 +62,7 @@ def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> 
         ({"sizes": "[]"}, "sizes must start at epoch 0 and rise"),
         ({"crop_scale": "[0.5, 0.3]"}, "crop_scale must be a smaller and a larger number, got 0.5 and 0.3"),
         ({"crop_ratio": "[2, 1]"}, "crop_ratio must be a smaller and a larger number"),
+        ({"data": "folder", "whitening": "zca"}, "whitening is for 32×32 pictures"),
         ({"data": "folder", "stored": "24"}, "stored pictures of 24 pixels are smaller than sizes asks for"),
         ({"data": "folder", "input_resize": "31"}, "input_resize 31 leaves less than input_size"),
     ],
@@ -120,3 +122,24 @@ def test_augmentation_that_would_do_nothing_is_refused(tmp_path: Path, changes: 
     file.write_text('architecture = "wrn_10_1"\nepochs = 1\nlearning_rate = 0.1\n')
     with pytest.raises(ConfigError, match=said):
         read_recipe(file, changes)
+
+
+def test_svhn_is_divided_by_255_and_whitened_values_pass_as_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALLEST)
+    svhn = read_recipe(path, {"data": "svhn"})
+    assert (svhn.preprocess().mean, svhn.preprocess().std) == ((0, 0, 0), (1, 1, 1))
+    whitened = read_recipe(path, {"data": "cifar100", "whitening": "zca"}).statistics()
+    assert (whitened.classes, whitened.mean, whitened.std) == (100, (0, 0, 0), (1 / 255,) * 3)
+
+
+def test_the_recipes_of_the_paper_say_what_it_says() -> None:
+    folder = RECIPES[0].parent
+    cifar, svhn, imagenet = (read_recipe(folder / f"paper-{name}.toml") for name in ("cifar", "svhn", "imagenet"))
+    assert [learning_rate(cifar, epoch, 1) for epoch in (0, 59, 60, 119, 120, 160, 199)] == pytest.approx(
+        [0.1, 0.1, 0.02, 0.02, 0.004, 0.0008, 0.0008]
+    )
+    assert [learning_rate(svhn, epoch, 1) for epoch in (0, 79, 80, 120)] == pytest.approx([0.01, 0.01, 0.001, 0.0001])
+    assert (cifar.batch_size, cifar.weight_decay, cifar.norm_weight_decay, cifar.momentum) == (128, 5e-4, 5e-4, 0.9)
+    assert (svhn.dropout, svhn.flip, svhn.crop_padding, svhn.architecture) == (0.4, "none", 0, "wrn_16_8")
+    seen = imagenet.preprocess()
+    assert (imagenet.architecture, seen.resize, seen.crop) == ("wide_resnet50_2", 256, 224)
