@@ -17,8 +17,10 @@ from wideresnet.cli.options import (
     MODEL,
     ArchitectureName,
     Arithmetic,
+    BatchSize,
     Engine,
     EngineName,
+    IgnoreExif,
     InferMode,
     InferModeName,
     LabelsFile,
@@ -31,11 +33,11 @@ from wideresnet.cli.options import (
     Transform,
     Weights,
 )
-from wideresnet.cli.output import open_bundle, progress
+from wideresnet.cli.output import open_bundle
+from wideresnet.cli.watch import watched
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wideresnet.bundle import Bundle
     from wideresnet.classifier import Classifier
     from wideresnet.records import Exif, Failure, Item, Prediction
     from wideresnet.report.journal import Journal
@@ -88,8 +90,8 @@ def classify(
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
-    batch_size: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: as tuned, or 8.")] = 0,
-    ignore_exif: Annotated[bool, typer.Option("--ignore-exif", help="Do not turn photographs upright.")] = False,
+    batch_size: BatchSize = 0,
+    ignore_exif: IgnoreExif = False,
     fast_decode: FastDecode = False,
     infer_mode: InferMode = InferModeName.asynchronous,
     dedupe: Dedupe = False,
@@ -106,12 +108,14 @@ def classify(
 
     Example: wrn classify photos/ -m wide_resnet50_2.tv_in1k --format csv -o answers.csv --resume
     """
+    from wideresnet.data.labels import translated
     from wideresnet.engines import EngineOptions
     from wideresnet.tasks.load import ModelChoice, open_classifier
     from wideresnet.tasks.tuning import BATCH, for_many
 
     _refuse_early(paths, output, format, resume)
-    bundle = _named_in(lang, open_bundle(ModelChoice(model, weights, architecture, labels), resolution, transform))
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, transform)
+    bundle = replace(bundle, labels=translated(bundle.labels, lang.value, bundle.card.labels_name))
     options, batch = EngineOptions(precision.value, threads), BATCH
     if len(paths) > 1 or paths[0].is_dir():
         options, batch = for_many(bundle, precision.value, threads)
@@ -123,12 +127,6 @@ def classify(
     else:
         failed = _to_stdout(classifier, how, _items(paths), format)
     raise typer.Exit(1 if failed else 0)
-
-
-def _named_in(lang: Language, bundle: Bundle) -> Bundle:
-    from wideresnet.data.labels import translated
-
-    return replace(bundle, labels=translated(bundle.labels, lang.value, bundle.card.labels_name))
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ def _to_stdout(classifier: Classifier, how: _How, items: Iterable[Item], format:
 
     def watch() -> Iterator[Prediction | Failure]:
         nonlocal failed
-        for answer in _shown(how.answers(classifier, items)):
+        for answer in watched(how.answers(classifier, items), "classifying"):
             failed |= isinstance(answer, Failure)
             yield answer
 
@@ -186,7 +184,7 @@ def _to_file(
     }  # fmt: skip
     with open_journal(output, format, run, resume=resume) as journal, _saying_how_to_go_on(journal):
         answers = how.answers(classifier, journal.unanswered(_items(paths)))
-        for answer in _shown(answers, done=journal.state.answers):
+        for answer in watched(answers, "classifying", journal.state.answers):
             journal.add(answer)
     return journal.state.failures > 0
 
@@ -239,17 +237,3 @@ def _items(paths: list[Path]) -> Iterator[Item]:
             yield Item("-", sys.stdin.buffer.read())
         else:
             yield from pictures([path])
-
-
-def _shown(answers: Iterable[Prediction | Failure], done: int = 0) -> Iterator[Prediction | Failure]:
-    """The same answers, counted on stderr from ``done`` on; failures are listed there."""
-    from wideresnet.records import Failure
-    from wideresnet.report import text
-
-    with progress("pictures") as bars:
-        task = bars.add_task("classifying", total=None, completed=done)
-        for answer in answers:
-            bars.advance(task)
-            if isinstance(answer, Failure):
-                typer.echo(text.of_failure(answer), err=True)
-            yield answer

@@ -13,10 +13,13 @@ from wideresnet.cli.options import (
     MODEL,
     ArchitectureName,
     Arithmetic,
+    BatchSize,
     Engine,
     EngineName,
     Format,
+    IgnoreExif,
     Model,
+    Pictures,
     Precision,
     Resolution,
     TextOrJson,
@@ -52,7 +55,7 @@ Stored = Annotated[Number, typer.Option("--dtype", help="float16: half the size,
 
 
 def embed(
-    paths: Annotated[list[Path], typer.Argument(help="Pictures, and folders (searched recursively).")],
+    paths: Pictures,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file: .npy, .npz or .parquet.")],
     model: Model = MODEL,
     layer: Layers = "features",
@@ -64,8 +67,8 @@ def embed(
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
-    batch_size: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: as tuned, or 8.")] = 0,
-    ignore_exif: Annotated[bool, typer.Option("--ignore-exif", help="Do not turn photographs upright.")] = False,
+    batch_size: BatchSize = 0,
+    ignore_exif: IgnoreExif = False,
     format: Format = TextOrJson.table,
 ) -> None:
     """Write what the network computes of pictures: a row a picture, in order.

@@ -14,6 +14,7 @@ from wideresnet.cli.options import (
     MODEL,
     ArchitectureName,
     Arithmetic,
+    BatchSize,
     Engine,
     EngineName,
     Format,
@@ -83,7 +84,7 @@ def evaluate(
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
-    batch_size: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: as tuned, or 8.")] = 0,
+    batch_size: BatchSize = 0,
     infer_mode: InferMode = InferModeName.asynchronous,
     shard: Shard = "",
     output: Scores = None,
@@ -103,6 +104,7 @@ def evaluate(
 
     Example: wrn evaluate --results result.txt -m wide_resnet50_2.tv_in1k
     """
+    from wideresnet.data.labels import translated
     from wideresnet.engines import EngineOptions
     from wideresnet.tasks.load import ModelChoice
 
@@ -116,7 +118,7 @@ def evaluate(
         how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value)
         source = _of_network(bundle, pictures, how, output, resume)
     report = _counted(source, output, any_order)
-    show(report, format, page, _named_in(lang, source.labels, source.known), source.items)
+    show(report, format, page, translated(source.labels, lang.value, source.known), source.items)
     raise typer.Exit(1 if report.failures else 0)
 
 
@@ -235,12 +237,6 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
     if not any_order:
         refuse_wrong_order(report, source.labels)
     return report
-
-
-def _named_in(lang: Language, labels: Labels, known: str) -> Labels:
-    from wideresnet.data.labels import translated
-
-    return translated(labels, lang.value, known)
 
 
 def _refuse_running(output: Path | None, resume: bool, transform: object) -> None:

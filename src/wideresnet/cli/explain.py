@@ -16,8 +16,10 @@ from wideresnet.cli.options import (
     Engine,
     EngineName,
     Format,
+    IgnoreExif,
     LabelsFile,
     Model,
+    Pictures,
     Precision,
     Resolution,
     TextOrJson,
@@ -44,7 +46,7 @@ Page = Annotated[Path | None, typer.Option("--report", help="Write a page (HTML)
 
 
 def explain(
-    paths: Annotated[list[Path], typer.Argument(help="Pictures, and folders (searched recursively).")],
+    paths: Pictures,
     model: Model = MODEL,
     k: Count = 1,
     classes: Classes = None,
@@ -58,7 +60,7 @@ def explain(
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
-    ignore_exif: Annotated[bool, typer.Option("--ignore-exif", help="Do not turn photographs upright.")] = False,
+    ignore_exif: IgnoreExif = False,
     format: Format = TextOrJson.table,
 ) -> None:
     """Show where in pictures the network finds its answers: exact class activation maps, over the crop that it saw.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wideresnet.cli.options import MODEL, ArchitectureName, Format, TextOrJson, Weights
-from wideresnet.cli.output import open_bundle, print_json, progress
+from wideresnet.cli.output import list_failures, open_bundle, print_json, progress
 from wideresnet.cli.train import epoch_line, pair
 
 if TYPE_CHECKING:
@@ -120,12 +120,10 @@ def _line(event: Pictures | PathPoint | Epoch) -> str:
 
 
 def _show(report: FinetuneReport, format: TextOrJson) -> None:
-    from wideresnet.report import text
     from wideresnet.report.finetuning import document_of, of_finetuning
 
     if format is TextOrJson.json:
         print_json(document_of(report))
     else:
         typer.echo(of_finetuning(report))
-    for failure in report.failures:
-        typer.echo(text.of_failure(failure), err=True)
+    list_failures(report.failures)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.options import Format, TextOrJson
-from wideresnet.cli.output import locate, print_json, progress
+from wideresnet.cli.output import list_failures, locate, print_json, progress
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def _follow(events: Iterator[Pictures | Step | Epoch], shown: bool) -> tuple[Epo
                 bars.update(task, description="training", completed=event.step, total=event.steps)
                 continue
             if isinstance(event, Pictures):
-                failures = _list_failures(event)
+                list_failures(event.failures)
+                failures = len(event.failures)
             else:
                 last = event
             if shown:
@@ -125,12 +126,3 @@ def epoch_line(epoch: Epoch) -> str:
     """What came of an epoch, in a line."""
     top1 = "" if epoch.top1 != epoch.top1 else f"  top-1 {100 * epoch.top1:.2f} %"
     return f"epoch {epoch.epoch + 1:3d}  loss {epoch.loss:.4f}{top1}  {epoch.seconds:.0f} s"
-
-
-def _list_failures(pictures: Pictures) -> int:
-    """Every picture that could not be read, on stderr; how many there are."""
-    from wideresnet.report import text
-
-    for failure in pictures.failures:
-        typer.echo(text.of_failure(failure), err=True)
-    return len(pictures.failures)

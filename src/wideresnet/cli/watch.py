@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 
-def watched(found: Iterable[Found | Failure], doing: str) -> Iterator[Found | Failure]:
-    """The same, counted on stderr; failures are listed there."""
+def watched(found: Iterable[Found | Failure], doing: str, done: int = 0) -> Iterator[Found | Failure]:
+    """The same, counted on stderr from ``done`` on; failures are listed there."""
     from wideresnet.records import Failure
     from wideresnet.report import text
 
     with progress("pictures") as bars:
-        task = bars.add_task(doing, total=None)
+        task = bars.add_task(doing, total=None, completed=done)
         for each in found:
             bars.advance(task)
             if isinstance(each, Failure):

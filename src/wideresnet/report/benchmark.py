@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from wideresnet.records import BenchReport, BenchRow, Profile, Tuning
-from wideresnet.report.page import SERIES, bars, facts, lines, number, page, paragraph, section, table
+from wideresnet.report.page import SERIES, bars, facts, lines, number, page, paragraph, section, table, words
 from wideresnet.report.text import columns
 
 SLOWEST = 15                                       # layers that the page lists
@@ -47,8 +47,8 @@ def text(report: BenchReport) -> str:
 
 def html(report: BenchReport) -> str:
     """One page: tables and plots of each measurement, the profiles, the machine."""
-    machine = [(key.replace("_", " "), _words(value)) for key, value in report.machine.items() if value]
-    asked = [(key.replace("_", " "), _words(value)) for key, value in report.conditions.items() if value]
+    machine = [(key.replace("_", " "), words(value)) for key, value in report.machine.items() if value]
+    asked = [(key.replace("_", " "), words(value)) for key, value in report.conditions.items() if value]
     return page(
         "Benchmark",
         [
@@ -142,12 +142,6 @@ def _tuned(tuning: Tuning) -> str:
         f"{tuning.model}: {tuning.threads} threads, {tuning.streams} streams, batch {tuning.batch}"
         f" ({number(tuning.images_per_s)} images/s)"
     )
-
-
-def _words(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {each}" for key, each in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _without_nan(value: Any) -> Any:
