@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 from wideresnet.records import Embedding
+from wideresnet.report.shards import utf8
 
 KINDS = (".npy", ".npz", ".parquet")
 ROWS = 1024                                        # of a Parquet row group
@@ -158,26 +159,15 @@ class _Parquet:
     """Groups of rows in a Parquet file, a column of lists for each layer."""
 
     def __init__(self, file: Path, shapes: Mapping[str, Shape], dtype: str) -> None:
-        for name, shape in shapes.items():
-            if len(shape) > 1:
-                raise ConfigError(
-                    f"a Parquet column holds lists of numbers, not the maps {list(shape)} of {name}",
-                    hint="average them over positions, or write .npy or .npz",
-                )
-        with needs_extra("writing Parquet", "parquet"):
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-        self._pa: Any = pa
+        self._schema = features_schema(shapes, dtype)
+        import pyarrow.parquet as pq
+
         self._file, self._dtype, self.count = file, np.dtype(dtype), 0
-        kind = pa.from_numpy_dtype(self._dtype)
-        columns = [(name, pa.list_(kind, *shape)) for name, shape in shapes.items()]
-        self._schema = pa.schema([("path", pa.string()), *columns])
         self._writer = pq.ParquetWriter(_part(file), self._schema)
         self._rows: list[Embedding] = []
 
     def add(self, embedding: Embedding) -> None:
-        values = {name: _narrowed(value, self._dtype) for name, value in embedding.values.items()}
-        self._rows.append(Embedding(embedding.path, values))
+        self._rows.append(narrowed(embedding, self._dtype))
         self.count += 1
         if len(self._rows) == ROWS:
             self._flush()
@@ -195,23 +185,48 @@ class _Parquet:
             _part(self._file).unlink()
 
     def _flush(self) -> None:
-        if not self._rows:
-            return
-        # Arrow's text is UTF-8: bytes of a path that are not become U+FFFD.
-        paths = [row.path.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for row in self._rows]
-        columns = [
-            self._pa.FixedSizeListArray.from_arrays(
-                self._pa.array(np.concatenate([row.values[column.name] for row in self._rows])), type=column.type
-            )
-            for column in list(self._schema)[1:]
-        ]
-        self._writer.write_table(self._pa.table([self._pa.array(paths), *columns], schema=self._schema))
+        if self._rows:
+            self._writer.write_table(features_table(self._rows, self._schema))
         self._rows = []
+
+
+def features_schema(shapes: Mapping[str, Shape], dtype: str) -> Any:
+    """Arrow's schema: a path, and a list of C numbers for each layer. Raises ConfigError for maps, and MissingExtra."""
+    for name, shape in shapes.items():
+        if len(shape) > 1:
+            raise ConfigError(
+                f"a Parquet column holds lists of numbers, not the maps {list(shape)} of {name}",
+                hint="average them over positions, or write .npy or .npz",
+            )
+    with needs_extra("writing Parquet", "parquet"):
+        import pyarrow as pa
+    kind = pa.from_numpy_dtype(np.dtype(dtype))
+    columns = [(name, pa.list_(kind, *shape)) for name, shape in shapes.items()]
+    return pa.schema([("path", pa.string()), *columns])
+
+
+def features_table(rows: Sequence[Embedding], schema: Any) -> Any:
+    """Arrow's table of features whose numbers have the schema's type already."""
+    import pyarrow as pa
+
+    columns = [
+        pa.FixedSizeListArray.from_arrays(
+            pa.array(np.concatenate([np.empty(0, column.type.value_type.to_pandas_dtype()),
+                                     *(row.values[column.name] for row in rows)])), type=column.type
+        )
+        for column in list(schema)[1:]
+    ]
+    return pa.table([pa.array([utf8(row.path) for row in rows], pa.string()), *columns], schema=schema)
 
 
 def _part(file: Path, layer: str = "") -> Path:
     """Where ``file``, or one layer of it, is written until it is whole."""
     return file.with_name(f"{file.name}{f'.{layer}' if layer else ''}.part")
+
+
+def narrowed(embedding: Embedding, dtype: np.dtype[Any]) -> Embedding:
+    """The same as numbers of ``dtype``. Raises ConfigError where one is too large for it."""
+    return Embedding(embedding.path, {name: _narrowed(value, dtype) for name, value in embedding.values.items()})
 
 
 def _narrowed(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -59,14 +59,15 @@ def read_scores(file: Path) -> Iterator[Scored | Failure]:
     """What 'wrn evaluate -o FILE' wrote, in its order. Raises DataError for a file that is something else."""
     try:
         for row in _READERS[format_of(file)](file):
-            yield _from_row(row)
+            yield score_of(row)
     except (ValueError, KeyError, TypeError) as error:       # also what pyarrow raises
         raise DataError(f"{file} holds no scores of pictures: {error}", hint="'wrn evaluate -o' writes them") from error
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from error
 
 
-def _from_row(row: Mapping[str, Any]) -> Scored | Failure:
+def score_of(row: Mapping[str, Any]) -> Scored | Failure:
+    """A row of such a file. Raises ValueError, KeyError or TypeError for another one's."""
     if row.get("error"):
         return Failure(row["path"], row["error"], row.get("hint") or "")
     top, probabilities = row.get("top"), row.get("probabilities")

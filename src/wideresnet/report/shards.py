@@ -1,9 +1,9 @@
-"""A Parquet file in pieces: each one is whole on the disk, and all become one file at the end (extra ``parquet``)."""
+"""Rows as Parquet: a file in pieces, each whole on the disk, which become one at the end (extra ``parquet``)."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,17 @@ class Shards:
     """Rows on their way into ``folder``; ``count`` pieces there count, what lies beyond is written over."""
 
     def __init__(self, folder: Path, count: int, columns: Mapping[str, type]) -> None:
-        with needs_extra("writing Parquet", "parquet"):
-            import pyarrow as pa
-            import pyarrow.parquet as pq
+        self._schema = schema_of(columns)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         self._pa, self._pq = pa, pq
-        kinds = {str: pa.string(), int: pa.int32(), float: pa.float64()}
-        self._schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
         self._folder, self._count = folder, count
         self._rows: list[Row] = []
 
     def add(self, rows: list[Row]) -> None:
-        """Rows with the columns as keys; absent ones are null. Bytes of a path that are no UTF-8 become U+FFFD."""
-        self._rows += ({**row, "path": _utf8(str(row["path"]))} for row in rows)
+        """Rows with the columns as keys; absent ones are null."""
+        self._rows += rows
         if len(self._rows) >= PIECE:
             self.flush()
 
@@ -37,7 +36,7 @@ class Shards:
         """Write the rows so far as one more piece; the number of pieces."""
         if self._rows:
             path = self._path(self._count)
-            self._pq.write_table(self._pa.Table.from_pylist(self._rows, self._schema), path)
+            self._pq.write_table(table_of(self._rows, self._schema), path)
             with path.open("rb") as file:
                 os.fsync(file.fileno())
             self._rows, self._count = [], self._count + 1
@@ -58,5 +57,21 @@ class Shards:
         return self._folder / f"{number:06}.parquet"
 
 
-def _utf8(path: str) -> str:
+def schema_of(columns: Mapping[str, type]) -> Any:
+    """Arrow's schema of a sheet's columns. Raises MissingExtra."""
+    with needs_extra("writing Parquet", "parquet"):
+        import pyarrow as pa
+    kinds = {str: pa.string(), int: pa.int32(), float: pa.float64()}
+    return pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+
+
+def table_of(rows: Iterable[Row], schema: Any) -> Any:
+    """Arrow's table of rows; what a row lacks is null. Bytes of a path that are no UTF-8 become U+FFFD."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([{**row, "path": utf8(str(row["path"]))} for row in rows], schema)
+
+
+def utf8(path: str) -> str:
+    """The path as Arrow's text can hold it."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -9,7 +9,6 @@ from pathlib import Path
 from wideresnet.classifier import Classifier
 from wideresnet.images.files import find_pictures
 from wideresnet.images.loader import load_batches
-from wideresnet.machine import available_cpus
 from wideresnet.records import Exif, Failure, Item, Prediction
 from wideresnet.tasks.infer import InferMode, infer
 
@@ -29,8 +28,8 @@ def classify(
     ``reduced``: see ``read_crop``; ``mode``: see ``infer``.
     """
     load = partial(
-        load_batches, spec=classifier.card.preprocess, batch_size=batch_size, threads=available_cpus(), exif=exif,
-        reduced=reduced,
+        load_batches, spec=classifier.card.preprocess, batch_size=batch_size, threads=classifier.engine.info.threads,
+        exif=exif, reduced=reduced,
     )  # fmt: skip
     for batch, logits in infer(classifier, items, load, batch_size, mode):
         yield from batch.in_order(classifier.answer([item.path for item in batch.items], logits, k))

@@ -14,7 +14,6 @@ from wideresnet.classifier import Picture
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ImageError
 from wideresnet.images.loader import load_batches
-from wideresnet.machine import available_cpus
 from wideresnet.records import Embedding, Exif, Failure, Item, Preprocess
 from wideresnet.tasks.load import DEFAULT_MODEL, ModelChoice, load_bundle
 
@@ -58,7 +57,7 @@ def embeddings(
     exif: Exif = "transpose",
 ) -> Iterator[Embedding | Failure]:
     """The features or a failure of each item, in the order of the items."""
-    threads = available_cpus()
+    threads = features.engine.info.threads
     batches, ahead = tee(load_batches(items, spec, batch_size=batch_size, threads=threads, exif=exif))
     for batch, outputs in zip(batches, features.stream(each.pixels for each in ahead), strict=True):
         values = {name: _pooled(outputs[name], pool) for name in features.names}

@@ -17,8 +17,8 @@ from wideresnet.data.open import open_labelled
 from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.images.top_k import largest, refuse_infinite, softmax
-from wideresnet.machine import available_cpus, machine_facts
-from wideresnet.records import Conditions, EvalReport, Failure, Item, Scored
+from wideresnet.machine import machine_facts
+from wideresnet.records import Conditions, EngineInfo, EvalReport, Failure, Item, Labels, ModelCard, Scored
 from wideresnet.tasks.archive import locate_data
 from wideresnet.tasks.infer import InferMode, infer
 from wideresnet.tasks.tally import tally
@@ -54,7 +54,7 @@ def score(
             hint="evaluate with a model of these classes",
         )
     again = first % batch_size                     # answered before, and needed to fill the batch
-    spec, threads = classifier.card.preprocess, available_cpus()
+    spec, threads = classifier.card.preprocess, classifier.engine.info.threads
     load = partial(load_batches, spec=spec, batch_size=batch_size, threads=threads, exif="ignore")
     start = time.perf_counter()
     for batch, logits in infer(classifier, data.items[first - again :], load, batch_size, mode):
@@ -103,7 +103,11 @@ def masked_classes(data: LabelledData) -> int:
 
 def blank_report(classifier: Classifier, data: LabelledData) -> EvalReport:
     """The report of no picture, with all that is known before the first."""
-    card = classifier.card
+    return report_of_none(classifier.card, classifier.labels, classifier.engine.info, data)
+
+
+def report_of_none(card: ModelCard, labels: Labels, engine: EngineInfo, data: LabelledData) -> EvalReport:
+    """``blank_report`` where the engine ran elsewhere."""
     conditions = Conditions(
         weights_sha256=card.weights_sha256,
         graph_sha256=card.files.get(GRAPH, ""),
@@ -112,9 +116,9 @@ def blank_report(classifier: Classifier, data: LabelledData) -> EvalReport:
         exif="ignore",
         data_sha256=data.sha256,
         pictures=len((data.whole or data).items),
-        labels=classifier.labels,
+        labels=labels,
         present=len(data.present),
         shards=(data.shard,) if data.shard else (),
         machine=machine_facts(),
     )
-    return EvalReport(card.name, data.name, classifier.engine.info, 0, 0, 0, conditions=conditions)
+    return EvalReport(card.name, data.name, engine, 0, 0, 0, conditions=conditions)
