@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.data.cifar import SIDE, CifarArrays
+from wideresnet.data.labelled import LabelledData
 from wideresnet.data.matlab import read_arrays
 from wideresnet.errors import DataError
+from wideresnet.records import Item
 
 # File -> pictures. The paper trains on "train" and "extra" together.
 TRAIN = {"train_32x32.mat": 73_257, "extra_32x32.mat": 531_131}
@@ -33,6 +35,24 @@ def read_svhn(path: Path, *, verify: bool = True) -> CifarArrays:
     return CifarArrays(
         np.concatenate([images for images, _ in train]), np.concatenate([labels for _, labels in train]), *test
     )
+
+
+def detect_svhn(path: Path) -> Path | None:
+    """The file of the test pictures, where ``path`` is it or the folder that holds it. Reads names only."""
+    (name,) = TEST
+    file = path / name if path.is_dir() else path
+    return file if file.name == name and file.is_file() else None
+
+
+def svhn_test(file: Path, *, verify: bool = True) -> LabelledData:
+    """The 26,032 test pictures, already decoded, as ``test_32x32/00017``. Raises DataError."""
+    (count,) = TEST.values()
+    images, labels = _read(file, count, verify)
+    items = [
+        Item(f"{file.stem}/{number:05d}", image, int(label))
+        for number, (image, label) in enumerate(zip(images, labels, strict=True))
+    ]
+    return LabelledData(name="svhn test", items=items, classes=10)
 
 
 def _read(path: Path, count: int, verify: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

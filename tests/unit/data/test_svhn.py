@@ -9,6 +9,8 @@ import pytest
 
 from fakes import tiny_pictures
 from mat5 import write_arrays, write_structs
+from wideresnet.data.labels import read_labels
+from wideresnet.data.open import open_labelled
 from wideresnet.data.svhn import TEST, TRAIN, read_svhn
 from wideresnet.errors import DataError
 
@@ -70,3 +72,16 @@ def test_other_contents_are_refused(svhn: Path) -> None:
         (svhn / "test_32x32.mat").write_bytes(data)
         with pytest.raises(DataError, match=r"test_32x32\.mat: "):
             read_svhn(svhn, verify=False)
+
+
+@pytest.mark.parametrize("place", ["", "test_32x32.mat"])
+def test_the_test_pictures_alone_are_labelled_data(svhn: Path, place: str) -> None:
+    (svhn / "extra_32x32.mat").unlink()            # 1.3 GB that evaluating does not need
+    data = open_labelled(svhn / place, read_labels("svhn"), verify=False)
+    assert (data.name, data.classes, [item.label for item in data.items]) == ("svhn test", 10, [0, 1])
+    np.testing.assert_array_equal(data.items[1].source, PICTURES[11])
+    assert data.items[1].path == "test_32x32/00001"
+    with pytest.raises(DataError, match="svhn with 10 classes, the network has 1000"):
+        open_labelled(svhn, read_labels("imagenet"), verify=False)
+    with pytest.raises(DataError, match="holds 2 pictures, the official file 26,032"):
+        open_labelled(svhn / place, read_labels("svhn"))
