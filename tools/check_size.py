@@ -1,9 +1,9 @@
 """Hold the product to its size: ``python tools/check_size.py src/wideresnet``.
 
 Ceilings (docs/decisions/0008): 5,000 lines of code in all (comments, docstrings and blanks are free), 400
-lines a file, 50 lines and 7 parameters a function (self and cls not counted; in ``cli`` the parameters are
-the command's options and free), no ``**kwargs`` but for ones whose name begins with an underscore: ignored,
-where another library decides the signature.
+lines a file, 50 lines and 7 parameters a function (self and cls not counted; in ``cli`` the parameters and the
+docstring are the command's options and help, and free), no ``**kwargs`` but for ones whose name begins with an
+underscore: ignored, where another library decides the signature.
 Prints each breach as ``path:line: what`` and exits 1; otherwise prints one line of totals.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-MAX_TOTAL = 16500
+MAX_TOTAL = 18000
 MAX_FILE = 400
 MAX_FUNCTION = 50
 MAX_PARAMETERS = 7
@@ -49,7 +49,8 @@ def file_breaches(path: Path, source: str) -> Iterator[str]:
         yield f"{path}:{lines}: {lines} lines, at most {MAX_FILE} a file"
     for function in functions(source):
         where = f"{path}:{function.lineno}: {function.name}"
-        if (length := function_length(function)) > MAX_FUNCTION:
+        length = body_length(function) if path.parent.name == "cli" else function_length(function)
+        if length > MAX_FUNCTION:
             yield f"{where} is {length} lines long, at most {MAX_FUNCTION}"
         if path.parent.name != "cli" and (count := parameter_count(function)) > MAX_PARAMETERS:
             yield f"{where} takes {count} parameters, at most {MAX_PARAMETERS}"
@@ -74,6 +75,13 @@ def functions(source: str) -> list[Function]:
 def function_length(function: Function) -> int:
     """Lines from ``def`` to the last of the body."""
     return (function.end_lineno or function.lineno) - function.lineno + 1
+
+
+def body_length(function: Function) -> int:
+    """Lines of the body, without signature and docstring."""
+    first, *rest = function.body
+    start = rest[0] if rest and ast.get_docstring(function) else first
+    return (function.end_lineno or start.lineno) - start.lineno + 1
 
 
 def parameter_count(function: Function) -> int:

@@ -13,6 +13,7 @@ from zlib import crc32
 
 import typer
 
+from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, work_through
 from wideresnet.cli.options import (
     MODEL,
     ArchitectureName,
@@ -76,11 +77,11 @@ class AnswerFormat(StrEnum):
 
 
 def classify(
-    paths: Annotated[list[Path], typer.Argument(help="Pictures, folders (searched recursively), or - for stdin.")],
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders (searched recursively), or - for stdin.")],
     model: Model = MODEL,
     k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Classes a picture.")] = 5,
     format: Annotated[AnswerFormat, typer.Option("--format", help="How to write answers.")] = AnswerFormat.table,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to stdout.")] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="Write here, not to stdout.")] = None,
     weights: Weights = None,
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,
@@ -96,36 +97,55 @@ def classify(
     infer_mode: InferMode = InferModeName.asynchronous,
     dedupe: Dedupe = False,
     resume: Resume = False,
+    ray: Ray = "",
+    workers: WorkerCount = 0,
+    cpus: Cpus = 0,
+    shard_size: ShardSize = SHARD,
 ) -> None:
     """Name what is in pictures. Unreadable ones are listed on stderr, and the exit code is 1.
 
     With -o the answers grow in FILE.part and become FILE when they are whole; a run that was interrupted, even
     killed, keeps what it answered, and --resume goes on.
 
+    With --ray a cluster does the work: pictures, folders, lists of files (.txt) and Parquet files of bytes, also by
+    URI (s3://…); -o is a folder of Parquet files or a URI. The same command goes on with what is not done.
+
     Example: wrn classify examples/
 
     Example: wrn classify examples/ --lang zh
 
     Example: wrn classify photos/ -m wide_resnet50_2.tv_in1k --format csv -o answers.csv --resume
+
+    Example: wrn classify s3://bucket/photos -m wide_resnet50_2.tv_in1k --ray auto -o s3://bucket/answers
     """
     from wideresnet.data.labels import translated
     from wideresnet.engines import EngineOptions
     from wideresnet.tasks.load import ModelChoice, open_classifier
     from wideresnet.tasks.tuning import BATCH, for_many
 
-    _refuse_early(paths, output, format, resume)
+    files, file = [Path(path) for path in paths], Path(output) if output else None
+    if ray:
+        _refuse_on_cluster(format, dedupe)
+    else:
+        _refuse_early(files, file, format, resume)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, transform)
     bundle = replace(bundle, labels=translated(bundle.labels, lang.value, bundle.card.labels_name))
     options, batch = EngineOptions(precision.value, threads), BATCH
-    if len(paths) > 1 or paths[0].is_dir():
+    if ray or len(files) > 1 or files[0].is_dir():
         options, batch = for_many(bundle, precision.value, threads)
-    classifier = open_classifier(bundle, engine, options)
     exif: Exif = "ignore" if ignore_exif else "transpose"
     how = _How(k, batch_size or batch, exif, fast_decode, dedupe, infer_mode.value)
-    if output:
-        failed = _to_file(classifier, how, paths, output, format, resume)
+    if ray:
+        from wideresnet.scale.work import Classify
+
+        work = Classify(engine, precision.value, how.batch_size, k, exif, fast_decode)
+        cluster = Cluster(ray, workers, cpus, shard_size, output)
+        work_through(work, bundle, paths, cluster, json=format is AnswerFormat.json)
+    classifier = open_classifier(bundle, engine, options)
+    if file:
+        failed = _to_file(classifier, how, files, file, format, resume)
     else:
-        failed = _to_stdout(classifier, how, _items(paths), format)
+        failed = _to_stdout(classifier, how, _items(files), format)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -200,6 +220,11 @@ def _saying_how_to_go_on(journal: Journal) -> Iterator[None]:
         if journal.state.answers:
             typer.echo(f"stopped; what was answered is in {journal.folder}: --resume goes on", err=True)
         raise
+
+
+def _refuse_on_cluster(format: AnswerFormat, dedupe: bool) -> None:
+    if dedupe or format not in (AnswerFormat.table, AnswerFormat.json):
+        raise ConfigError("--ray writes Parquet, a file a shard", hint="leave out --format and --dedupe")
 
 
 def _refuse_early(paths: list[Path], output: Path | None, format: AnswerFormat, resume: bool) -> None:

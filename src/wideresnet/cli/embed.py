@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, work_through
 from wideresnet.cli.options import (
     MODEL,
     ArchitectureName,
@@ -56,7 +57,7 @@ Stored = Annotated[Number, typer.Option("--dtype", help="float16: half the size,
 
 def embed(
     paths: Pictures,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file: .npy, .npz or .parquet.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The file: .npy, .npz, .parquet; with --ray a folder.")],
     model: Model = MODEL,
     layer: Layers = "features",
     pool: Pooled = Pooling.auto,
@@ -69,12 +70,17 @@ def embed(
     threads: Threads = 0,
     batch_size: BatchSize = 0,
     ignore_exif: IgnoreExif = False,
+    ray: Ray = "",
+    workers: WorkerCount = 0,
+    cpus: Cpus = 0,
+    shard_size: ShardSize = SHARD,
     format: Format = TextOrJson.table,
 ) -> None:
     """Write what the network computes of pictures: a row a picture, in order.
 
     Beside .npy and .npz the paths are written, a line a row, as FILE.paths.txt; Parquet has them in a column.
-    Unreadable pictures have no row: they are listed on stderr, and the exit code is 1.
+    Unreadable pictures have no row: they are listed on stderr, and the exit code is 1. With --ray a cluster does the
+    work, as for 'wrn classify'; maps are averaged then.
 
     Example: wrn embed photos/ -o features.npy
 
@@ -88,25 +94,34 @@ def embed(
     from wideresnet.tasks.load import ModelChoice
     from wideresnet.tasks.tuning import for_many
 
-    layers = list(dict.fromkeys(layer.split(",")))
-    pooling = _pooling(pool, output, layers)       # before anything that takes long
-    for path in paths:
-        refuse_missing(path)
+    layers, file = list(dict.fromkeys(layer.split(","))), Path(output)
+    pooling = _pooling(pool, file, layers, ray)    # before anything that takes long
     bundle = open_bundle(ModelChoice(model, weights, architecture), resolution)
     options, batch = for_many(bundle, precision.value, threads)
+    exif: Exif = "ignore" if ignore_exif else "transpose"
+    if ray:
+        from wideresnet.scale.work import Embed
+
+        work = Embed(engine, precision.value, batch_size or batch, tuple(layers), pooling, dtype.value, exif)
+        cluster = Cluster(ray, workers, cpus, shard_size, output)
+        work_through(work, bundle, paths, cluster, json=format is TextOrJson.json)
+    files = [Path(path) for path in paths]
+    for path in files:
+        refuse_missing(path)
     features, spec = open_features(bundle, layers, engine, options), bundle.card.preprocess
     shapes = row_shapes(features, spec, pooling)
-    exif: Exif = "ignore" if ignore_exif else "transpose"
-    found = embeddings(features, spec, pictures(paths), pool=pooling, batch_size=batch_size or batch, exif=exif)
-    count, failures = _write(output, shapes, dtype.value, found)
+    found = embeddings(features, spec, pictures(files), pool=pooling, batch_size=batch_size or batch, exif=exif)
+    count, failures = _write(file, shapes, dtype.value, found)
     info = features.engine.info
-    _show(EmbedReport(str(output), bundle.card.name, info, count, shapes, dtype.value, failures), format)
+    _show(EmbedReport(output, bundle.card.name, info, count, shapes, dtype.value, failures), format)
 
 
-def _pooling(pool: Pooling, output: Path, layers: list[str]) -> Pool:
+def _pooling(pool: Pooling, output: Path, layers: list[str], ray: str) -> Pool:
     """Whether maps are averaged. Raises ConfigError where the file cannot hold the layers."""
     from wideresnet.report.arrays import kind_of
 
+    if ray:
+        return "none" if pool is Pooling.none else "mean"
     kind = kind_of(output, layers)
     return "mean" if pool is Pooling.mean or (pool is Pooling.auto and kind == ".parquet") else "none"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, located, spread
 from wideresnet.cli.options import (
     MODEL,
     ArchitectureName,
@@ -32,7 +33,7 @@ from wideresnet.cli.options import (
     Weights,
 )
 from wideresnet.cli.output import list_failures, locate, open_bundle, print_json, progress
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
@@ -45,12 +46,12 @@ if TYPE_CHECKING:
 EARLY = 1000                                       # pictures after which a wrong order of the labels is looked for
 
 Data = Annotated[
-    Path | None,
-    typer.Argument(help="Class folders, an index (.csv, .txt), a CIFAR archive, or the word cifar10 or cifar100."),
+    str | None,
+    typer.Argument(help="Class folders, an index (.csv, .txt), CIFAR, SVHN, or the word cifar10 or cifar100."),
 ]
 Page = Annotated[Path | None, typer.Option("--report", help="Write a page with plots and pictures (HTML).")]
 Scores = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write every picture's score here: .csv, .jsonl or .parquet.")
+    str | None, typer.Option("--output", "-o", help="Write every picture's score here: .csv, .jsonl or .parquet.")
 ]
 Resume = Annotated[
     bool, typer.Option("--resume", help="With -o: go on where an interrupted run of the same command ended.")
@@ -90,13 +91,18 @@ def evaluate(
     output: Scores = None,
     resume: Resume = False,
     any_order: AnyOrder = False,
+    ray: Ray = "",
+    workers: WorkerCount = 0,
+    cpus: Cpus = 0,
+    shard_size: ShardSize = SHARD,
     page: Page = None,
     lang: Lang = Language.en,
     format: Format = TextOrJson.table,
 ) -> None:
     """Top-1 and top-5 accuracy on labelled pictures, by exact counting.
 
-    Pictures that cannot be read are listed on stderr and counted apart; the exit code is then 1.
+    Pictures that cannot be read are listed on stderr and counted apart; the exit code is then 1. With --ray a cluster
+    does the work: DATA may also be a URI of class folders, or Parquet of bytes and labels; -o is a folder or a URI.
 
     Example: wrn evaluate imagenet.csv -m wide_resnet50_2.tv_in1k -o scores.parquet --resume --report tv.html
 
@@ -108,16 +114,18 @@ def evaluate(
     from wideresnet.engines import EngineOptions
     from wideresnet.tasks.load import ModelChoice
 
-    choice = ModelChoice(model, weights, architecture, labels)
+    choice, file = ModelChoice(model, weights, architecture, labels), Path(output) if output and not ray else None
+    how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value)
     if results or outputs:
         _refuse_running(output, resume, transform)
         source = _of_others(choice, data, truth, results, outputs, shard)
+    elif ray:
+        bundle, cluster = open_bundle(choice, resolution, transform), Cluster(ray, workers, cpus, shard_size, output)
+        source = _of_cluster(bundle, _named(data), truth, how, cluster)
     else:
         bundle = open_bundle(choice, resolution, transform)
-        pictures = _opened(data, bundle.labels, truth, shard)
-        how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value)
-        source = _of_network(bundle, pictures, how, output, resume)
-    report = _counted(source, output, any_order)
+        source = _of_network(bundle, _opened(data, bundle.labels, truth, shard), how, file, resume)
+    report = _counted(source, file, any_order)
     show(report, format, page, translated(source.labels, lang.value, source.known), source.items)
     raise typer.Exit(1 if report.failures else 0)
 
@@ -182,8 +190,29 @@ def _of_network(bundle: Bundle, data: LabelledData, how: _How, output: Path | No
     return _Source(answers, blank, bundle.labels, bundle.card.labels_name, len(items), masked_classes(data), items)
 
 
+def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluster: Cluster) -> _Source:
+    """The answers of a cluster, once all are there."""
+    from wideresnet.tasks.evaluate import masked_classes, report_of_none
+    from wideresnet.tasks.tuning import for_many
+
+    with needs_extra("working on a cluster", "ray"):
+        from wideresnet.scale.bulk import read_rows
+        from wideresnet.scale.listing import list_labelled
+        from wideresnet.scale.work import Evaluate
+    from wideresnet.report.scores import score_of
+
+    _, batch = for_many(bundle, how.options.precision, how.options.threads)
+    batch = how.batch_size or batch
+    pictures, listing = list_labelled(located(data), bundle.labels, truth, cluster.size(batch))
+    work = Evaluate(how.engine, how.options.precision, batch, pictures.name, pictures.present)
+    report = spread(work, bundle, listing, cluster)
+    blank = report_of_none(bundle.card, bundle.labels, report.engines[0], pictures)
+    answers, items = map(score_of, read_rows(report.output, listing)), {item.path: item for item in pictures.items}
+    return _Source(answers, blank, bundle.labels, bundle.card.labels_name, len(items), masked_classes(pictures), items)
+
+
 def _of_others(
-    choice: ModelChoice, data: Path | None, truth: Path | None, results: Path | None, outputs: Path | None, shard: str
+    choice: ModelChoice, data: str | None, truth: Path | None, results: Path | None, outputs: Path | None, shard: str
 ) -> _Source:
     """Answers that were made elsewhere: ``results`` or ``outputs``."""
     from wideresnet.data.results import read_results
@@ -210,13 +239,17 @@ def _of_others(
     return _Source(answers or (), blank, labels, known, count, present, items)
 
 
-def _opened(data: Path | None, labels: Labels, truth: Path | None, shard: str) -> LabelledData:
+def _opened(data: str | None, labels: Labels, truth: Path | None, shard: str) -> LabelledData:
     from wideresnet.data.open import open_labelled
 
+    pictures = open_labelled(locate(Path(_named(data))), labels, ground_truth=truth)
+    return pictures.part(shard) if shard else pictures
+
+
+def _named(data: str | None) -> str:
     if data is None:
         raise ConfigError("no labelled pictures are named", hint="such as a folder with one folder a class")
-    pictures = open_labelled(locate(data), labels, ground_truth=truth)
-    return pictures.part(shard) if shard else pictures
+    return data
 
 
 def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalReport:
@@ -239,7 +272,7 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
     return report
 
 
-def _refuse_running(output: Path | None, resume: bool, transform: object) -> None:
+def _refuse_running(output: str | None, resume: bool, transform: object) -> None:
     if output or resume or transform:
         raise ConfigError(
             "-o, --resume and --transform are for a network that runs",

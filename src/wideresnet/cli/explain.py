@@ -80,14 +80,15 @@ def explain(
 
     if not (output or report or format is TextOrJson.json):
         raise ConfigError("nowhere to draw", hint="name a folder with -o, or a page with --report")
-    for path in paths:
+    files = [Path(path) for path in paths]
+    for path in files:
         refuse_missing(path)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution)
     wanted = list(dict.fromkeys(find_class(name, bundle.labels) for name in classes or []))
     explainer = open_explainer(bundle, engine, EngineOptions(precision.value, threads))
     drawing = _Drawing(output, report, class_names(bundle.labels), signed)
     exif: Exif = "ignore" if ignore_exif else "transpose"
-    failed = _draw(explanations(explainer, pictures(paths), wanted, k=k, exif=exif), drawing, format)
+    failed = _draw(explanations(explainer, pictures(files), wanted, k=k, exif=exif), drawing, format)
     drawing.finish(bundle.card.name, explainer.features.engine.info)
     raise typer.Exit(1 if failed else 0)
 

@@ -10,6 +10,10 @@ from wideresnet.records.accuracy import (
     Published,
     wilson_interval,
 )
+from wideresnet.records.bulk import (
+    BulkReport,
+    ShardDone,
+)
 from wideresnet.records.comparison import (
     ClassChange,
     ComparisonReport,
@@ -101,6 +105,7 @@ __all__ = [
     "BenchRow",
     "Bin",
     "Box",
+    "BulkReport",
     "Choice",
     "ClassChange",
     "ClassCounts",
@@ -145,6 +150,7 @@ __all__ = [
     "QuantiseSettings",
     "ResizeMode",
     "Scored",
+    "ShardDone",
     "Target",
     "Trial",
     "Tuning",

@@ -1,0 +1,233 @@
+"""Failure drills of bulk work on a Ray cluster of several node processes on this machine.
+
+    python benchmarks/drills/bulk.py FOLDER [--drill NAME …] -o FILE.json
+
+FOLDER holds some hundreds of pictures. Every drill runs ``wrn classify FOLDER --ray …`` as anyone would, lets something
+go wrong in the middle, and compares the answers with those of a run without a cluster, row for row. Needs the extra
+``ray``; the drill "store" needs moto[server], "disk" needs root and unshare, on Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+
+import pyarrow.parquet as pq
+from ray.cluster_utils import Cluster
+
+from wideresnet.machine import machine_facts
+from wideresnet.report.save import save_text
+
+WRN = [sys.executable, "-m", "wideresnet"]
+SHARD = 32
+WAIT = 300                                         # seconds for anything
+STORE = 80_000_000                                 # bytes of a node's object store
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a drill has to work with."""
+
+    pictures: Path
+    scratch: Path
+    expected: list[dict[str, Any]]                 # the rows of a run without a cluster
+
+
+@contextmanager
+def cluster(nodes: int, cpus: int = 1) -> Iterator[Cluster]:
+    """A head without CPUs, and ``nodes`` more."""
+    own = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE})
+    try:
+        for _ in range(nodes):
+            own.add_node(num_cpus=cpus, object_store_memory=STORE)
+        own.wait_for_nodes()
+        yield own
+    finally:
+        own.shutdown()
+
+
+def command(pictures: Path, address: str, output: str | Path, *more: str) -> list[str]:
+    return [*WRN, "classify", str(pictures), "--ray", address, "--cpus", "1", "--shard-size", str(SHARD),
+            "-o", str(output), "--format", "json", *more]  # fmt: skip
+
+
+def start(arguments: Sequence[str], **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
+
+
+def finish(run: subprocess.Popen[str]) -> Facts:
+    """Its exit code, what it said, and its own report."""
+    out, err = run.communicate(timeout=WAIT)
+    facts: Facts = {"exit_code": run.returncode, "report": json.loads(out) if out.strip() else None}
+    if run.returncode not in (0, 1):
+        facts["stderr"] = [line for line in err.splitlines() if line.strip()][-4:]
+    return facts
+
+
+def wait_for(what: Callable[[], object], run: subprocess.Popen[str] | None = None) -> None:
+    end = time.monotonic() + WAIT
+    while not what():
+        if run is not None and run.poll() is not None:
+            raise SystemExit(f"it ended too soon: {run.communicate()}")
+        if time.monotonic() > end:
+            raise SystemExit("waited in vain")
+        time.sleep(0.05)
+
+
+def parts(output: Path) -> list[Path]:
+    return sorted(output.glob("part-*.parquet"))
+
+
+def rows(output: Path) -> list[dict[str, Any]]:
+    return [row for part in parts(output) for row in pq.read_table(part).to_pylist()]
+
+
+def compare(found: list[dict[str, Any]], place: Place) -> Facts:
+    """Whether nothing is lost, nothing doubled, and everything equal."""
+    paths, wanted = [row["path"] for row in found if row["rank"] in (1, None)], {row["path"] for row in place.expected}
+    return {
+        "pictures": len(paths), "lost": len(wanted - set(paths)), "doubled": len(paths) - len(set(paths)),
+        "equal_to_local": found == place.expected,
+    }  # fmt: skip
+
+
+def drill_node(place: Place) -> Facts:
+    """A node is killed (SIGKILL) when a quarter of the shards is written."""
+    output = place.scratch / "node"
+    with cluster(3) as own:
+        run = start(command(place.pictures, own.address, output))
+        wait_for(lambda: len(parts(output)) * SHARD * 4 >= len(place.expected) / 5, run)
+        before = len(parts(output))
+        own.remove_node(sorted(own.worker_nodes, key=str)[0], allow_graceful=False)
+        facts = finish(run)
+    return {**facts, "parts_before": before, **compare(rows(output), place)}
+
+
+def drill_driver(place: Place) -> Facts:
+    """The command itself is killed (SIGKILL), and given again."""
+    output = place.scratch / "driver"
+    with cluster(2) as own:
+        run = start(command(place.pictures, own.address, output))
+        wait_for(lambda: len(parts(output)) >= 3, run)
+        run.kill()
+        run.communicate()
+        time.sleep(2)
+        kept = len(parts(output))
+        facts = finish(start(command(place.pictures, own.address, output)))
+    return {**facts, "parts_kept": kept, **compare(rows(output), place)}
+
+
+def drill_head(place: Place) -> Facts:
+    """The head node is killed (SIGKILL) amid the run; a new cluster is begun, and the command given again."""
+    output = place.scratch / "head"
+    own = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE})
+    try:
+        for _ in range(2):
+            own.add_node(num_cpus=1, object_store_memory=STORE)
+        run = start(command(place.pictures, own.address, output))
+        wait_for(lambda: len(parts(output)) >= 3, run)
+        own.head_node.kill_gcs_server(check_alive=False)
+        began = time.monotonic()
+        own.head_node.kill_raylet(check_alive=False)
+        first = finish(run)
+        seconds = time.monotonic() - began
+    finally:
+        own.shutdown()
+    kept = len(parts(output))
+    with cluster(2) as own:
+        facts = finish(start(command(place.pictures, own.address, output)))
+    return {
+        "first_exit_code": first["exit_code"], "first_stderr": first.get("stderr"), "seconds_until_it_ended": seconds,
+        "parts_kept": kept, **facts, **compare(rows(output), place),
+    }  # fmt: skip
+
+
+POISON = '''
+import os
+from PIL import Image
+opened = Image.open
+def open_or_die(source, *more, **others):
+    name = getattr(source, "name", source)
+    if "poison" in str(name):
+        os.abort()
+    return opened(source, *more, **others)
+Image.open = open_or_die
+'''
+
+
+def drill_poison(place: Place) -> Facts:
+    """One picture ends every process that decodes it: simulated by a decoder that aborts at its name."""
+    pictures, site, output = place.scratch / "pictures", place.scratch / "site", place.scratch / "poison"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(POISON)
+    shutil.copytree(place.pictures, pictures)
+    first = sorted(pictures.rglob("*.*"))[SHARD + 3]
+    shutil.copy(first, first.with_name("poison.jpg"))
+    os.environ["PYTHONPATH"] = str(site)           # of the nodes and what they start
+    try:
+        with cluster(2) as own:
+            del os.environ["PYTHONPATH"]
+            facts = finish(start(command(pictures, own.address, output)))
+    finally:
+        os.environ.pop("PYTHONPATH", None)
+    found = rows(output)
+    failed = [row for row in found if row["error"]]
+    others = [{**row, "path": Path(row["path"]).name} for row in found if not row["error"]]
+    wanted = [{**row, "path": Path(row["path"]).name} for row in place.expected if not row["error"]]
+    return {
+        **facts, "failed": [(Path(row["path"]).name, row["error"]) for row in failed],
+        "others_equal_to_local": sorted(others, key=str) == sorted(wanted, key=str),
+        "lost": len(wanted) - len(others),
+    }  # fmt: skip
+
+
+DRILLS: dict[str, Callable[[Place], Facts]] = {
+    name.removeprefix("drill_"): value for name, value in list(globals().items()) if name.startswith("drill_")
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Failure drills of bulk work.")
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("--drill", choices=DRILLS, action="append")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    document: dict[str, Any] = {"machine": machine_facts(), "drills": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        local = scratch / "local.parquet"
+        subprocess.run(
+            [*WRN, "classify", str(options.pictures), "-o", str(local), "--format", "parquet"], stderr=subprocess.PIPE
+        )
+        place = Place(options.pictures, scratch, pq.read_table(local).to_pylist())
+        for name in options.drill or DRILLS:
+            began = time.monotonic()
+            facts = DRILLS[name](place)
+            facts["seconds"] = round(time.monotonic() - began, 1)
+            document["drills"][name] = {"what": (DRILLS[name].__doc__ or "").strip(), **facts}
+            print(name, json.dumps(facts), file=sys.stderr, flush=True)
+            save_text(options.output, json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))      # so that clusters end, too
+    main()

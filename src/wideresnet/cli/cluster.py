@@ -1,0 +1,92 @@
+"""What the commands share that can work on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from wideresnet.cli.output import list_failures, locate, print_json, progress
+from wideresnet.errors import ConfigError, needs_extra
+
+if TYPE_CHECKING:
+    from wideresnet.bundle import Bundle
+    from wideresnet.records import BulkReport
+    from wideresnet.scale.listing import Listing
+    from wideresnet.scale.work import Work
+
+Ray = Annotated[
+    str,
+    typer.Option("--ray", help="Work on a Ray cluster: HOST:PORT, auto (this machine's), or local (a new one)."),
+]
+WorkerCount = Annotated[int, typer.Option("--workers", min=0, help="With --ray: processes; 0: as many as fit.")]
+Cpus = Annotated[int, typer.Option("--cpus", min=0, help="With --ray: of each worker; 0: all of the smallest node.")]
+ShardSize = Annotated[int, typer.Option("--shard-size", min=1, help="With --ray: pictures in a file of the output.")]
+SHARD = 1024
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where to work, in pieces of what size, and where to write: a folder or a URI."""
+
+    address: str
+    workers: int
+    cpus: int
+    shard: int
+    output: str | None
+
+    def size(self, batch: int) -> int:
+        """Pictures of a shard: whole batches, so that every picture has the neighbours it has without a cluster."""
+        return -(-self.shard // batch) * batch
+
+
+def work_through(work: Work, bundle: Bundle, paths: list[str], cluster: Cluster, *, json: bool) -> NoReturn:
+    """Answer all pictures at ``paths``, say what was done, and end."""
+    with needs_extra("working on a cluster", "ray"):
+        from wideresnet.report.bulk import document_of, of_bulk
+        from wideresnet.scale.listing import list_pictures
+
+    report = spread(work, bundle, list_pictures(paths, cluster.size(work.batch_size)), cluster)
+    if json:
+        print_json(document_of(report))
+    else:
+        typer.echo(of_bulk(report))
+    list_failures(report.failures)
+    raise typer.Exit(1 if report.failures else 0)
+
+
+def spread(work: Work, bundle: Bundle, listing: Listing, cluster: Cluster) -> BulkReport:
+    """The finished run, with a bar while it goes on."""
+    from wideresnet.records import BulkReport
+    from wideresnet.scale.bulk import run_bulk
+    from wideresnet.scale.cluster import connected, fitting
+    from wideresnet.scale.worker import Job
+
+    if not cluster.output:
+        raise ConfigError("--ray writes files", hint="name a folder that all nodes see, or a URI, with -o")
+    quieten()
+    # Ray tells of lost nodes on stdout, which is for answers.
+    with redirect_stdout(sys.stderr), connected(cluster.address), progress("pictures") as bars:
+        task = bars.add_task("starting workers", total=listing.pictures)
+        workers = fitting(cluster.workers, cluster.cpus)
+        for event in run_bulk(Job(work, cluster.output, workers.cpus), bundle, listing, workers):
+            if isinstance(event, BulkReport):
+                return event
+            bars.update(task, description="working", advance=event.pictures)
+    raise AssertionError("the report comes last")
+
+
+def located(data: str) -> str:
+    """``data``, or the official CIFAR archive where it is the word "cifar10" or "cifar100"."""
+    return data if "://" in data else str(locate(Path(data)))
+
+
+def quieten() -> None:
+    """Have Ray send nothing about its use, and write its own affairs only to its logs."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")

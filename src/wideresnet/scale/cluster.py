@@ -1,0 +1,71 @@
+"""A Ray cluster to work on: found or begun, and how many workers fit on it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from wideresnet.errors import ConfigError, needs_extra
+from wideresnet.machine import available_cpus
+
+LOCAL = "local"                                    # a cluster of this machine alone, which ends with the run
+NODE = "ray.io/node-id"                            # Ray's label of a node
+
+
+@dataclass(frozen=True)
+class Workers:
+    """At most ``count`` processes with a model each, with ``cpus`` each."""
+
+    count: int
+    cpus: int
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Ray's cluster at ``address`` (host:port, "auto", or "local"). Raises ConfigError and MissingExtra."""
+    with needs_extra("working on a cluster", "ray"):
+        import ray
+        import ray.data
+    # A begun cluster takes no more CPUs than this process may use, and needs no page of its own.
+    own: dict[str, Any] = {"num_cpus": available_cpus(), "include_dashboard": False} if address == LOCAL else {}
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"no Ray cluster at {address!r}: {error}", hint="'ray start --head' begins one; 'local' needs none"
+        ) from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False           # the door has its own
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def fitting(count: int, cpus: int) -> Workers:
+    """``count`` workers (0: as many as fit) of ``cpus`` CPUs (0: all of the smallest node) on the cluster's nodes.
+
+    Raises ConfigError where no node has so many CPUs.
+    """
+    import ray
+
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    nodes = [each for each in nodes if each] or [0]
+    wanted = cpus or min(nodes)
+    most = sum(each // wanted for each in nodes) if wanted else 0
+    if not most:
+        raise ConfigError(
+            f"no node of the cluster has {wanted or 1} CPUs to give: the largest has {max(nodes)}",
+            hint="ask for fewer with --cpus",
+        )
+    return Workers(min(count, most) if count else most, wanted)
+
+
+def node_is_not(avoided: Collection[str]) -> dict[str, str] | None:
+    """Ray's selector of all nodes but these."""
+    return {NODE: f"!in({','.join(avoided)})"} if avoided else None

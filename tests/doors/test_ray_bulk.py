@@ -1,0 +1,119 @@
+"""Bulk work on a real Ray cluster of several node processes: the answers of one machine, whatever is killed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from doors import Done, Wrn, prepare, start
+from ray_cluster import RayCluster, needs_ray, ray_cluster
+
+pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
+
+pytestmark = needs_ray
+SHARD = "8"
+PATIENCE = 120                                     # seconds
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cluster")
+    prepare(folder, 120)                           # two of them are no pictures
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    with ray_cluster(nodes=3) as own:
+        yield own
+
+
+def on_cluster(folder: Path, *arguments: str) -> Done:
+    """The command in a process of its own: Ray's warnings would be errors here."""
+    run = start(folder, *arguments, "--shard-size", SHARD, "--cpus", "1", "--format", "json")
+    out, err = run.communicate(timeout=PATIENCE)
+    return Done(run.returncode, out.decode(), err.decode())
+
+
+def rows(file: Path) -> list[dict[str, Any]]:
+    parts = sorted(file.glob("part-*.parquet")) if file.is_dir() else [file]
+    return [row for part in parts for row in pq.read_table(part).to_pylist()]
+
+
+def without_seconds(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
+
+
+def test_evaluation_on_a_cluster_is_that_of_one_machine(
+    wrn: Wrn, folder: Path, tmp_path: Path, cluster: RayCluster
+) -> None:
+    photos, tiny = str(folder / "photos"), str(folder / "tiny")
+    here = wrn("evaluate", photos, "-m", tiny, "--format", "json", "-o", str(tmp_path / "here.parquet"), "--any-order")
+    there = on_cluster(
+        tmp_path, "evaluate", f"file://{photos}", "-m", tiny, "-o", f"file://{tmp_path}/there", "--any-order", "--ray",
+        cluster.address,
+    )  # fmt: skip
+    assert (here.code, there.code) == (1, 1), there.err
+    counted = ("n", "correct1", "correct5", "by_class", "confusions", "calibration")
+    for key in set(counted) & set(here.json):
+        assert json.dumps(there.json[key]).replace("file://", "") == json.dumps(here.json[key]), key
+    local, remote = without_seconds(rows(tmp_path / "here.parquet")), without_seconds(rows(tmp_path / "there"))
+    assert [{**row, "path": row["path"].removeprefix("file://")} for row in remote] == local
+
+
+def test_features_on_a_cluster_are_those_of_one_machine(
+    wrn: Wrn, folder: Path, tmp_path: Path, cluster: RayCluster
+) -> None:
+    photos, tiny, how = str(folder / "photos"), str(folder / "tiny"), ("--layer", "features,layer2")
+    assert wrn("embed", photos, "-m", tiny, *how, "-o", str(tmp_path / "here.parquet")).code == 1
+    there = on_cluster(
+        tmp_path, "embed", photos, "-m", tiny, *how, "-o", str(tmp_path / "there"), "--ray", cluster.address
+    )
+    assert there.code == 1, there.err
+    assert there.json["failures"] == 2
+    assert rows(tmp_path / "there") == rows(tmp_path / "here.parquet")
+
+
+def test_a_node_that_is_killed_loses_nothing_and_doubles_nothing(
+    wrn: Wrn, folder: Path, tmp_path: Path, cluster: RayCluster
+) -> None:
+    photos, tiny, out = str(folder / "photos"), str(folder / "tiny"), tmp_path / "there"
+    arguments = ("classify", photos, "-m", tiny, "-o", str(out), "--ray", cluster.address)
+    run = start(tmp_path, *arguments, "--shard-size", SHARD, "--cpus", "1", "--format", "json")
+    end = time.monotonic() + PATIENCE
+    while len(list(out.glob("part-*"))) < 2 and run.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    cluster.kill_node()
+    said, complaints = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 1, complaints         # two are no pictures
+    assert json.loads(said)["pictures"] == 120
+    assert wrn("classify", photos, "-m", tiny, "-o", str(tmp_path / "here.parquet"), "--format", "parquet").code == 1
+    assert rows(out) == rows(tmp_path / "here.parquet")
+    again = on_cluster(tmp_path, *arguments)
+    assert again.json["kept"] == again.json["shards"] == 15
+
+
+def test_a_cluster_that_is_not_there_is_said_in_a_line(folder: Path, tmp_path: Path) -> None:
+    done = on_cluster(tmp_path, "classify", str(folder / "photos"), "--ray", "127.0.0.1:1", "-o", "out")
+    assert done.code == 2
+    assert "no Ray cluster at '127.0.0.1:1'" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ((), "--ray writes files"),
+        (("-o", "out", "--format", "csv"), "--ray writes Parquet"),
+        (("-o", "out", "--dedupe"), "--ray writes Parquet"),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_refused_first(wrn: Wrn, folder: Path, more: tuple[str, ...], words: str) -> None:
+    done = wrn("classify", str(folder / "photos"), "-m", str(folder / "tiny"), "--ray", "local", *more)
+    assert done.code == 2
+    assert words in done.err

@@ -1,0 +1,166 @@
+"""What bulk work reads, cut into shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wideresnet.errors import ConfigError, DataError
+from wideresnet.records import Item, Labels
+from wideresnet.scale.listing import list_labelled, list_pictures
+from wideresnet.scale.shards import open_shard
+
+pa = pytest.importorskip("pyarrow", reason="needs the extra parquet")
+pq = pytest.importorskip("pyarrow.parquet")
+
+LABELS = Labels(("cat", "dog"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two class folders with five pictures, and something else."""
+    for number, name in enumerate(("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png", "dog/deep/3.png")):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(path)
+    (tmp_path / "photos" / "dog" / "notes.txt").write_text("no picture")
+    (tmp_path / "photos" / "dog" / ".hidden.png").write_text("hidden")
+    return tmp_path / "photos"
+
+
+def paths(shards: object) -> list[str]:
+    return [item.path for shard in shards for item in open_shard(shard).items]  # type: ignore[attr-defined]
+
+
+def parquet(file: Path, columns: dict[str, object], rows_a_group: int = 3) -> str:
+    pq.write_table(pa.table(columns), file, row_group_size=rows_a_group)
+    return str(file)
+
+
+def test_a_folder_is_cut_into_consecutive_pictures(photos: Path) -> None:
+    listing = list_pictures([str(photos)], 2)
+    assert [len(shard) for shard in listing.shards] == [2, 2, 1]
+    assert [shard.number for shard in listing.shards] == [0, 1, 2]
+    assert listing.pictures == 5
+    assert paths(listing.shards) == [str(path) for path in sorted(photos.rglob("[123].png"))]
+
+
+def test_a_store_gives_the_same_pictures_in_the_same_order(photos: Path) -> None:
+    here, there = list_pictures([str(photos)], 2), list_pictures([f"file://{photos}"], 2)
+    assert [path.removeprefix("file://") for path in paths(there.shards)] == paths(here.shards)
+    sources = [item.source for shard in there.shards for item in open_shard(shard).items]
+    assert sources == [Path(path).read_bytes() for path in paths(here.shards)]
+
+
+def test_a_file_that_has_gone_from_a_store_is_named(photos: Path) -> None:
+    (shard,) = list_pictures([f"file://{photos}"], 8).shards
+    (photos / "cat" / "2.png").unlink()
+    opened = open_shard(shard)
+    assert len(list(opened.items)) == 5
+    assert opened.gone == {1}
+
+
+def test_a_list_names_paths_or_uris(photos: Path, tmp_path: Path) -> None:
+    files = sorted(photos.rglob("[123].png"), reverse=True)
+    (tmp_path / "list.txt").write_text("\n".join(map(str, files)) + "\n\n")
+    (tmp_path / "uris.txt").write_text("\n".join(f"file://{path}" for path in files))
+    assert paths(list_pictures([str(tmp_path / "list.txt")], 3).shards) == list(map(str, files))
+    listing = list_pictures([str(tmp_path / "uris.txt")], 3)
+    assert [item.source for shard in listing.shards for item in open_shard(shard).items] == [
+        path.read_bytes() for path in files
+    ]
+
+
+def test_a_list_of_several_places_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("s3://a/1.jpg\ns3://b/1.jpg\n")
+    with pytest.raises(DataError, match="several places: s3://a/, s3://b/"):
+        list_pictures([str(tmp_path / "list.txt")], 3)
+
+
+@pytest.mark.parametrize("columns", ["plain", "struct"])
+def test_rows_of_parquet_are_pictures(columns: str, tmp_path: Path) -> None:
+    data = [bytes([number]) for number in range(8)]
+    names = [f"{number}.jpg" for number in range(8)]
+    table: dict[str, object] = {"bytes": data, "path": names}
+    if columns == "struct":
+        table = {"image": [{"bytes": one, "path": name} for one, name in zip(data, names, strict=True)]}
+    listing = list_pictures([parquet(tmp_path / "x.parquet", table)], 5)
+    assert [len(shard) for shard in listing.shards] == [5, 3]
+    items = [item for shard in listing.shards for item in open_shard(shard).items]
+    assert [item.source for item in items] == data
+    assert [item.path for item in items] == names
+
+
+def test_rows_without_a_name_get_a_number(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "x.parquet", {"bytes": [b"a", None]})
+    (shard,) = list_pictures([file], 5).shards
+    assert [(item.path, item.source) for item in open_shard(shard).items] == [(f"{file}#0", b"a"), (f"{file}#1", b"")]
+
+
+def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column of pictures, but name"):
+        list_pictures([parquet(tmp_path / "x.parquet", {"name": ["a"]})], 5)
+    (tmp_path / "y.parquet").write_bytes(b"no such thing")
+    with pytest.raises(DataError, match="is no Parquet file"):
+        list_pictures([str(tmp_path / "y.parquet")], 5)
+    with pytest.raises(DataError, match="no file"):
+        list_pictures([str(tmp_path / "z.parquet")], 5)
+
+
+def test_no_pictures_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no pictures in"):
+        list_pictures([str(tmp_path)], 5)
+
+
+def test_the_hash_tells_listings_apart(photos: Path) -> None:
+    first = list_pictures([str(photos)], 2).sha256
+    assert first == list_pictures([str(photos)], 2).sha256
+    (photos / "cat" / "3.png").write_bytes(b"")
+    assert first != list_pictures([str(photos)], 2).sha256
+
+
+def test_labels_come_from_folders_here_and_in_a_store(photos: Path) -> None:
+    data, listing = list_labelled(str(photos), LABELS, None, 2)
+    there, remote = list_labelled(f"file://{photos}", LABELS, None, 2)
+    labels = [0, 0, 1, 1, 1]
+    assert [item.label for item in data.items] == [item.label for item in there.items] == labels
+    for each in (listing, remote):
+        assert [item.label for shard in each.shards for item in open_shard(shard).items] == labels
+    assert data.present == there.present == (0, 1)
+
+
+def test_a_folder_of_a_store_that_is_no_class_is_refused(photos: Path) -> None:
+    with pytest.raises(DataError, match="the folder 'cat' fits none of the 1 classes"):
+        list_labelled(f"file://{photos}", Labels(("dog",)), None, 2)
+
+
+def test_labels_come_from_a_column(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "x.parquet", {"bytes": [b"a"] * 4, "label": [1, 0, 1, 1]})
+    data, listing = list_labelled(file, LABELS, None, 3)
+    assert [item.label for item in data.items] == [1, 0, 1, 1]
+    assert [item.label for shard in listing.shards for item in open_shard(shard).items] == [1, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"bytes": [b"a"]}, "no column 'label'"),
+        ({"bytes": [b"a", b"b"], "label": [1, None]}, "row 1 of .* has no label"),
+        ({"bytes": [b"a"], "label": [2]}, "has the label 2, the network 2 classes"),
+    ],
+)
+def test_labels_that_cannot_be_are_refused(columns: dict[str, object], words: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=words):
+        list_labelled(parquet(tmp_path / "x.parquet", columns), LABELS, None, 3)
+
+
+def test_decoded_pictures_travel_in_their_shard() -> None:
+    from wideresnet.scale.listing import _cut
+
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    (shard,) = _cut([Item("cifar 0", pixels, 3)], 8)
+    (item,) = open_shard(shard).items
+    assert item.source is pixels
