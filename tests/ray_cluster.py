@@ -58,7 +58,8 @@ def main(nodes: int) -> None:
     """See above."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE})
+    head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         added = [cluster.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(nodes)]
         cluster.wait_for_nodes()

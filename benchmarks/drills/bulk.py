@@ -14,12 +14,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ WRN = [sys.executable, "-m", "wideresnet"]
 SHARD = 32
 WAIT = 300                                         # seconds for anything
 STORE = 80_000_000                                 # bytes of a node's object store
+HEAD = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
 
 Facts = dict[str, Any]
 
@@ -53,7 +56,7 @@ class Place:
 @contextmanager
 def cluster(nodes: int, cpus: int = 1) -> Iterator[Cluster]:
     """A head without CPUs, and ``nodes`` more."""
-    own = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE})
+    own = Cluster(initialize_head=True, head_node_args=HEAD)
     try:
         for _ in range(nodes):
             own.add_node(num_cpus=cpus, object_store_memory=STORE)
@@ -63,7 +66,7 @@ def cluster(nodes: int, cpus: int = 1) -> Iterator[Cluster]:
         own.shutdown()
 
 
-def command(pictures: Path, address: str, output: str | Path, *more: str) -> list[str]:
+def command(pictures: Path | str, address: str, output: str | Path, *more: str) -> list[str]:
     return [*WRN, "classify", str(pictures), "--ray", address, "--cpus", "1", "--shard-size", str(SHARD),
             "-o", str(output), "--format", "json", *more]  # fmt: skip
 
@@ -139,7 +142,7 @@ def drill_driver(place: Place) -> Facts:
 def drill_head(place: Place) -> Facts:
     """The head node is killed (SIGKILL) amid the run; a new cluster is begun, and the command given again."""
     output = place.scratch / "head"
-    own = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE})
+    own = Cluster(initialize_head=True, head_node_args=HEAD)
     try:
         for _ in range(2):
             own.add_node(num_cpus=1, object_store_memory=STORE)
@@ -198,6 +201,129 @@ def drill_poison(place: Place) -> Facts:
         "others_equal_to_local": sorted(others, key=str) == sorted(wanted, key=str),
         "lost": len(wanted) - len(others),
     }  # fmt: skip
+
+
+def drill_disk(place: Place) -> Facts:
+    """A node whose disk is full where it should write: simulated by a full tmpfs in a mount namespace of its own."""
+    output = place.scratch / "disk"
+    output.mkdir()
+    with cluster(1) as own:
+        ray = [str(Path(sys.executable).with_name("ray")), "start", f"--address={own.address}", "--num-cpus=1",
+               f"--object-store-memory={STORE}", "--block"]  # fmt: skip
+        small = f"mount -t tmpfs -o size=4k tmpfs {output} && exec {' '.join(ray)}"
+        node = subprocess.Popen(["unshare", "-m", "sh", "-c", small], start_new_session=True, stdout=subprocess.DEVNULL)
+        try:
+            wait_for(lambda: sum(each["Alive"] for each in own.global_state.node_table()) == 3)
+            facts = finish(start(command(place.pictures, own.address, output)))
+        finally:
+            os.killpg(node.pid, signal.SIGTERM)
+            node.wait()
+    return {**facts, **compare(rows(output), place)}
+
+
+class Refusing:
+    """A TCP proxy before a store, that answers 503 to everything while ``refusing`` is set."""
+
+    ANSWER = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+    def __init__(self, port: int) -> None:
+        self.behind, self.refusing, self.refused = port, threading.Event(), 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self.listener.accept()
+            if self.refusing.is_set():
+                self.refused += 1
+                with suppress(OSError):
+                    client.recv(65536)
+                    client.sendall(self.ANSWER)
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self.behind))
+            for one, other in ((client, server), (server, client)):
+                threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while (data := one.recv(65536)) and not self.refusing.is_set():
+                other.sendall(data)
+        for each in (one, other):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+def drill_store(place: Place) -> Facts:
+    """Pictures and answers are in an S3 store (moto) that refuses everything for 20 seconds amid the run."""
+    from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
+
+    keys = {"AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill", "AWS_EC2_METADATA_DISABLED": "true"}
+    os.environ.update(keys)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    moto = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stderr=subprocess.DEVNULL)
+    proxy = Refusing(port)
+
+    how = f"endpoint_override=127.0.0.1:{proxy.port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+
+    def uri(folder: str) -> str:
+        return f"s3://drill/{folder}?{how}"
+
+    try:
+        wait_for(lambda: not socket.socket().connect_ex(("127.0.0.1", port)))
+        system, root = FileSystem.from_uri(uri("photos"))
+        system.create_dir("drill")
+        copy_files(str(place.pictures), root, source_filesystem=LocalFileSystem(), destination_filesystem=system)
+        with cluster(2) as own:
+            run = start(command(uri("photos"), own.address, uri("out")))
+            system.create_dir("drill/out")
+            wait_for(lambda: len(stored(system, "drill/out")) >= 3, run)
+            before = len(stored(system, "drill/out"))
+            proxy.refusing.set()
+            time.sleep(20)
+            proxy.refusing.clear()
+            facts = finish(run)
+        here = place.scratch / "store"
+        here.mkdir()
+        copy_files("drill/out", str(here), source_filesystem=system, destination_filesystem=LocalFileSystem())
+    finally:
+        moto.kill()
+        for key in keys:
+            del os.environ[key]
+    found = rows(here)
+    for row in found:
+        row["path"] = row["path"].replace("s3://drill/photos", str(place.pictures)).partition("?")[0]
+    return {**facts, "parts_before": before, "requests_refused": proxy.refused, **compare(found, place)}
+
+
+def stored(system: Any, folder: str) -> list[str]:
+    from pyarrow.fs import FileSelector
+
+    return [each.path for each in system.get_file_info(FileSelector(folder)) if "part-" in each.base_name]
+
+
+def drill_rates(place: Place) -> Facts:
+    """No failure: images a second with 1, 2 and 4 workers of one CPU each, after the start of the last one."""
+    began = time.monotonic()
+    subprocess.run(
+        [*WRN, "classify", str(place.pictures), "-o", str(place.scratch / "again.csv"), "--format", "csv"],
+        stderr=subprocess.PIPE,
+    )
+    count = len({row["path"] for row in place.expected})
+    facts: Facts = {"pictures": count, "without_cluster_with_start": round(count / (time.monotonic() - began), 1)}
+    for workers in (1, 2, 4):
+        output = place.scratch / f"rates-{workers}"
+        with cluster(workers) as own:
+            done = finish(start(command(place.pictures, own.address, output)))
+        times = sorted(part.stat().st_mtime for part in parts(output))
+        steady = (len(times) - workers) * SHARD / (times[-1] - times[workers - 1])
+        facts[f"{workers}_workers"] = {
+            "steady": round(steady, 1), "with_start": round(count / done["report"]["seconds"], 1),
+        }  # fmt: skip
+    return facts
 
 
 DRILLS: dict[str, Callable[[Place], Facts]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ def connected(address: str) -> Iterator[None]:
         import ray.data
     # A begun cluster takes no more CPUs than this process may use, and needs no page of its own.
     own: dict[str, Any] = {"num_cpus": available_cpus(), "include_dashboard": False} if address == LOCAL else {}
+    refuse_silent(address)
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -45,6 +47,19 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def refuse_silent(address: str) -> None:
+    """Raise ConfigError where nothing listens at host:port; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or "//" in address:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"no Ray cluster at {address!r}: {error}", hint="'ray start --head' begins one; 'local' needs none"
+        ) from error
 
 
 def fitting(count: int, cpus: int) -> Workers:
