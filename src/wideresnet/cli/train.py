@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +12,10 @@ import typer
 
 from wideresnet.cli.options import Format, TextOrJson
 from wideresnet.cli.output import list_failures, locate, print_json, progress
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, WrnError
 
 if TYPE_CHECKING:
-    from wideresnet.tasks.train import Epoch, Pictures, Step
+    from wideresnet.tasks.train import Epoch, Group, Pictures, Step
     from wideresnet.training.recipe import Recipe
 
 
@@ -47,19 +49,34 @@ def train(
 
     Example: wrn train recipes/paper-cifar.toml --set data=cifar100 --set dropout=0.3 --dry-run
     """
-    from wideresnet.tasks.train import read_recipe, run_training
+    from wideresnet.tasks.train import join, read_recipe
 
-    settings = read_recipe(recipe, dict(map(pair, change or [])))
-    if dry_run:
-        return _print_plan(settings, data, format)
-    if data is None and settings.data in YOURS:
-        raise ConfigError(f"{recipe} trains on {YOURS[settings.data]}", hint="name the folder with --data FOLDER")
-    run = output or Path("runs") / recipe.stem
-    events = run_training(settings, locate(data or Path(settings.data)), run)
-    if tensorboard:
-        from wideresnet.tasks.tensorboard import with_curves
+    with join() as group, _one_voice(group):
+        with group.agreed():
+            settings = read_recipe(recipe, dict(map(pair, change or [])))
+            if data is None and settings.data in YOURS and not dry_run:
+                what = f"{recipe} trains on {YOURS[settings.data]}"
+                raise ConfigError(what, hint="name the folder with --data FOLDER")
+        if not dry_run:
+            _train(settings, data, output or Path("runs") / recipe.stem, group, tensorboard, format)
+        elif group.first:
+            _print_plan(settings, data, format)
 
-        events = with_curves(events, run / "tensorboard")
+
+def _train(
+    settings: Recipe, data: Path | None, run: Path, group: Group, tensorboard: bool, format: TextOrJson
+) -> None:
+    from wideresnet.tasks.train import run_training
+
+    with group.agreed():
+        events = run_training(settings, locate(data or Path(settings.data)), run, group)
+        if tensorboard and group.first:
+            from wideresnet.tasks.tensorboard import with_curves
+
+            events = with_curves(events, run / "tensorboard")
+    if not group.first:
+        deque(events, maxlen=0)
+        return
     try:
         last, failures = _follow(events, format is TextOrJson.table)
     except KeyboardInterrupt:
@@ -69,8 +86,20 @@ def train(
         print_json({"run": str(run), "epochs": settings.epochs, "top1": 100 * last.top1 if last else None})
     elif settings.whitening == "none":
         typer.echo(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
-    if failures:
+    # torchrun would take it for a crash, and start a finished run again.
+    if failures and group.size == 1:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _one_voice(group: Group) -> Iterator[None]:
+    """Of several processes the first one speaks for all; the others end with its exit code."""
+    try:
+        yield
+    except (WrnError, KeyboardInterrupt) as error:
+        if group.first:
+            raise
+        raise typer.Exit(2 if isinstance(error, WrnError) else 130) from None
 
 
 def _print_plan(settings: Recipe, data: Path | None, format: TextOrJson) -> None:

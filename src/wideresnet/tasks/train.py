@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -31,47 +32,52 @@ from wideresnet.weights.read import save_tensors
 
 with needs_extra("training", "train"):
     from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
-    from wideresnet.training.checkpoint import load_checkpoint
+    from wideresnet.training.checkpoint import fetch_newest, load_checkpoint
+    from wideresnet.training.distributed import ALONE, Group, check_group, join
     from wideresnet.training.loop import Epoch, Step, train
     from wideresnet.training.recipe import Recipe, read_recipe
 
-__all__ = ["Epoch", "Pictures", "Step", "read_recipe", "run_training"]
+__all__ = ["Epoch", "Group", "Pictures", "Step", "join", "read_recipe", "run_training"]
 
 READERS = {"cifar10": read_cifar10, "cifar100": read_cifar100, "svhn": read_svhn}
 FILE_NAME = "model.safetensors"
 
 
-def run_training(recipe: Recipe, data: Path, run: Path) -> Iterator[Pictures | Step | Epoch]:
+def run_training(
+    recipe: Recipe, data: Path, run: Path, group: Group = ALONE
+) -> Iterator[Pictures | Step | Epoch]:
     """Train ``recipe`` on ``data`` in folder ``run``, or go on with it; yields as work goes on.
 
     ``data`` is a CIFAR archive, SVHN's folder, or the folder that holds train/ and val/. Raises DataError,
-    TrainingError, ConfigError; what is in ``run`` after an interruption is whole.
+    TrainingError, ConfigError; what is in ``run`` after an interruption is whole. In a group every rank calls this
+    with pictures of its own; only what rank 0 finds in ``run`` counts, and only rank 0 writes there.
     """
-    pictures, batches = open_pictures(recipe, data)
-    saved = load_checkpoint(run, recipe)           # another recipe's run is refused before anything is written
-    log = saved.log if saved else []
-    _keep_pictures(pictures, run)
-    save_text(run / "recipe.toml", as_toml(recipe.model_dump(mode="json")))
+    with group.agreed():
+        check_group(group, recipe.batch_size)
+        pictures, batches = open_pictures(recipe, data, group)
+    _refuse_different(recipe, pictures, group)
+    fetch_newest(run, recipe, group)
+    log = group.from_first(partial(_begin, recipe, pictures, run))
     yield pictures
     for event in train(recipe, batches, run):
         if isinstance(event, Epoch):
             log.append(asdict(event))
-            _write_logs(recipe, pictures, run, log)
+            group.from_first(partial(_write_logs, recipe, pictures, run, log))
         yield event
-    _write_logs(recipe, pictures, run, log)        # a finished run that is asked for again gets them too
-    save_result(recipe, pictures, run)
+    group.from_first(partial(_finish, recipe, pictures, run, log))
 
 
-def open_pictures(recipe: Recipe, data: Path) -> tuple[Pictures, Batches]:
-    """The data set that a recipe asks for, decoded. Raises DataError."""
+def open_pictures(recipe: Recipe, data: Path, group: Group = ALONE) -> tuple[Pictures, Batches]:
+    """The data set that a recipe asks for, decoded; each rank has all of it. Raises DataError."""
     if recipe.data == "folder":
         stored = Preprocess(resize=recipe.stored, crop=recipe.stored)
-        arrays = read_splits(data, stored, recipe.preprocess(), available_cpus())
+        arrays = read_splits(data, stored, recipe.preprocess(), group.threads(available_cpus()))
         counts = len(arrays.train_labels), len(arrays.val_labels)
-        return Pictures(arrays.name, arrays.labels, *counts, arrays.failures), FolderBatches(recipe, arrays)
+        pictures = Pictures(arrays.name, arrays.labels, *counts, arrays.failures)
+        return pictures, FolderBatches(recipe, arrays, group=group)
     cifar = READERS[recipe.data](data)
     counts = len(cifar.train_labels), len(cifar.test_labels)
-    return Pictures(recipe.data, read_labels(recipe.data), *counts), CifarBatches(recipe, cifar)
+    return Pictures(recipe.data, read_labels(recipe.data), *counts), CifarBatches(recipe, cifar, group)
 
 
 def save_result(recipe: Recipe, pictures: Pictures, run: Path) -> Path:
@@ -106,6 +112,31 @@ def save_result(recipe: Recipe, pictures: Pictures, run: Path) -> Path:
         reason = "the same command tries again: the run itself is finished and whole"
         raise TrainingError(f"cannot write {run / FILE_NAME}: {error}", hint=reason) from error
     return run / FILE_NAME
+
+
+def _refuse_different(recipe: Recipe, pictures: Pictures, group: Group) -> None:
+    """Raises TrainingError where ranks have another recipe or other pictures than rank 0."""
+    known = {"recipes": recipe, "classes": pictures.labels, "numbers of pictures": (pictures.train, pictures.test)}
+    for rank, other in enumerate(ranks := group.gather(known)):
+        changed = [what for what, value in other.items() if value != ranks[0][what]]
+        if changed:
+            raise TrainingError(
+                f"ranks 0 and {rank} have different {' and '.join(changed)}",
+                hint="every node needs the same recipe and the same data",
+            )
+
+
+def _begin(recipe: Recipe, pictures: Pictures, run: Path) -> list[dict[str, float]]:
+    """Write down what is trained on; the log of the epochs before."""
+    saved = load_checkpoint(run, recipe)           # another recipe's run is refused before anything is written
+    _keep_pictures(pictures, run)
+    save_text(run / "recipe.toml", as_toml(recipe.model_dump(mode="json")))
+    return saved.log if saved else []
+
+
+def _finish(recipe: Recipe, pictures: Pictures, run: Path, log: list[dict[str, float]]) -> None:
+    _write_logs(recipe, pictures, run, log)        # a finished run that is asked for again gets them too
+    save_result(recipe, pictures, run)
 
 
 def _keep_pictures(pictures: Pictures, run: Path) -> None:

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from wideresnet.data.cifar import CifarArrays
 from wideresnet.data.splits import FolderArrays
-from wideresnet.records import RGB, Preprocess
+from wideresnet.data.statistics import Statistics
+from wideresnet.records import Preprocess
 from wideresnet.training.augment import (
     crop_and_flip,
     crop_and_resize,
@@ -25,6 +26,7 @@ from wideresnet.training.augment import (
     reflect_pad,
     standardise,
 )
+from wideresnet.training.distributed import ALONE, Group
 from wideresnet.training.mix import cutmix, erase, jitter, mixup
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.trivial import trivial_augment
@@ -35,7 +37,12 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Batches(Protocol):
-    """A data set as the loop sees it."""
+    """A data set as the loop sees it; of each batch only what the rank of this process learns from."""
+
+    @property
+    def group(self) -> Group:
+        """The processes among which batches are divided."""
+        ...
 
     @property
     def classes(self) -> int:
@@ -48,11 +55,15 @@ class Batches(Protocol):
         ...
 
     def training(self, epoch: int) -> Iterator[Batch]:
-        """One pass over the training pictures, augmented; the last incomplete batch is left out."""
+        """One pass over the training pictures, augmented; the last incomplete batch is left out.
+
+        A batch is this rank's rows of one of ``batch_size``. All ranks make the same draws, so that together they see
+        the pictures that one process would see.
+        """
         ...
 
     def test(self) -> Iterator[Batch]:
-        """Every test picture once, as the finished network will be shown it."""
+        """Every test picture once, as the finished network will be shown it: whole batches, in turn to each rank."""
         ...
 
 
@@ -62,6 +73,7 @@ class CifarBatches:
 
     recipe: Recipe
     arrays: CifarArrays
+    group: Group = ALONE
 
     @property
     def classes(self) -> int:
@@ -90,7 +102,7 @@ class CifarBatches:
         """See ``Batches``."""
         recipe, statistics = self.recipe, self.recipe.statistics()
         labels = torch.from_numpy(self.arrays.train_labels)
-        draws = Draws(recipe, self.count, epoch)
+        draws = Draws(recipe, self.count, epoch, group=self.group)
         corners = torch.randint(0, 2 * recipe.crop_padding + 1, (self.count, 2), generator=draws.generator)
         flipped = draws.flips()
         side = self.arrays.train_images.shape[1]
@@ -102,16 +114,21 @@ class CifarBatches:
         """See ``Batches``."""
         images, labels = self._whitened(self.arrays.test_images), torch.from_numpy(self.arrays.test_labels)
         statistics = self.recipe.statistics()
-        return in_order(images, labels, 500, statistics.mean, statistics.std)
+        return in_order(images, labels, 500, self.group, statistics)
 
 
 @dataclass(frozen=True, eq=False)
 class FolderBatches:
-    """Class folders: a random part of each picture, resized and flipped; tested on what a bundle would see."""
+    """Class folders: a random part of each picture, resized and flipped; tested on what a bundle would see.
+
+    Among several ranks, parts and flips are those of one process. Colours, boxes and mixing are drawn by each rank for
+    itself, and pictures mixed with others of the same rank.
+    """
 
     recipe: Recipe
     arrays: FolderArrays
     spec: Preprocess | None = None                 # of the finished network, where the recipe does not say
+    group: Group = ALONE
 
     @property
     def classes(self) -> int:
@@ -127,7 +144,7 @@ class FolderBatches:
         """See ``Batches``."""
         recipe, spec = self.recipe, self.spec or self.recipe.preprocess()
         images, labels = torch.from_numpy(self.arrays.train_images), torch.from_numpy(self.arrays.train_labels)
-        draws = Draws(recipe, self.count, epoch, labels if recipe.balanced else None)
+        draws = Draws(recipe, self.count, epoch, labels if recipe.balanced else None, self.group)
         boxes = random_boxes(self.count, recipe.crop_scale, recipe.crop_ratio, draws.generator)
         flipped = draws.flips()
         for chosen in draws.batches():
@@ -140,19 +157,24 @@ class FolderBatches:
         """See ``Batches``."""
         images, labels = torch.from_numpy(self.arrays.val_images), torch.from_numpy(self.arrays.val_labels)
         spec = self.spec or self.recipe.preprocess()
-        return in_order(images, labels, 100, spec.mean, spec.std)
+        return in_order(images, labels, 100, self.group, spec)
 
 
 class Draws:
-    """The random numbers of one epoch, which (seed, epoch) decide, drawn in the order in which they are asked for."""
+    """The random numbers of one epoch, which (seed, epoch) decide, drawn in the order in which they are asked for.
 
-    def __init__(self, recipe: Recipe, count: int, epoch: int, balance: Tensor | None = None) -> None:
+    They are the same on every rank until ``batches`` is called, and each rank's own from then on.
+    """
+
+    def __init__(
+        self, recipe: Recipe, count: int, epoch: int, balance: Tensor | None = None, group: Group = ALONE
+    ) -> None:
         """``balance``: the labels int64 [count] where classes are to come equally often."""
-        self.recipe, self.epoch = recipe, epoch
+        self.recipe, self.epoch, self.group = recipe, epoch, group
         self.base = torch.rand(count, generator=torch.Generator().manual_seed(recipe.seed)) < 0.5
-        seed = recipe.seed * 1_000_003 + epoch
-        self.generator = torch.Generator().manual_seed(seed)
-        torch.manual_seed(seed)                                         # dropout draws from the global one
+        self.seed = recipe.seed * 1_000_003 + epoch
+        self.generator = torch.Generator().manual_seed(self.seed)
+        torch.manual_seed(self._own_seed)                               # dropout draws from the global one
         if balance is None:
             self.order = torch.randperm(count, generator=self.generator)
         else:
@@ -163,9 +185,16 @@ class Draws:
         return flips(self.recipe.flip, self.base, self.epoch, self.generator)
 
     def batches(self) -> Iterator[Tensor]:
-        """The indices of every whole batch: int64 [B]."""
+        """The indices of this rank's rows of every whole batch: int64 [B]."""
+        if not self.group.first:
+            self.generator.manual_seed(self._own_seed)
         size = self.recipe.batch_size
-        return iter(torch.split(self.order[: len(self.order) // size * size], size))
+        return map(self.group.share, torch.split(self.order[: len(self.order) // size * size], size))
+
+    @property
+    def _own_seed(self) -> int:
+        # Only the last 32 bits of a seed count; the golden ratio's keep the seeds of ranks far apart.
+        return self.seed + self.group.rank * 0x9E3779B9
 
 
 def balanced_order(labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -203,7 +232,13 @@ def mixed(
     return mix(planes, F.one_hot(labels, classes).float(), alpha, generator)
 
 
-def in_order(images: Tensor, labels: Tensor, size: int, mean: RGB, std: RGB) -> Iterator[Batch]:
-    """All of ``images`` uint8 [N, S, S, 3] as they are, normalised, ``size`` at a time."""
-    for some, targets in zip(torch.split(images, size), torch.split(labels, size), strict=True):
-        yield normalise(some, mean, std, some.shape[1]), targets
+def in_order(
+    images: Tensor, labels: Tensor, size: int, group: Group, look: Statistics | Preprocess
+) -> Iterator[Batch]:
+    """All of ``images`` uint8 [N, S, S, 3] as they are, normalised, ``size`` at a time: this rank's of the batches.
+
+    They are the batches of one process, so that every picture gets the answer that it would get there.
+    """
+    batches = zip(group.share(torch.split(images, size)), group.share(torch.split(labels, size)), strict=True)
+    for some, targets in batches:
+        yield normalise(some, look.mean, look.std, some.shape[1]), targets

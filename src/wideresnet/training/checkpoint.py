@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from wideresnet.errors import TrainingError
+from wideresnet.training.distributed import Group
 from wideresnet.training.recipe import Recipe
 
 FILE_NAME = "checkpoint.pt"
@@ -78,3 +79,21 @@ def load_checkpoint(run: Path, recipe: Recipe) -> TrainingState | None:
             hint="use another run folder, or the recipe.toml saved in this one",
         )
     return state
+
+
+def fetch_newest(run: Path, recipe: Recipe, group: Group) -> None:
+    """See to it that rank 0 has the newest checkpoint that any rank finds in its ``run``.
+
+    Nodes need no common disk, and after a restart of torchrun another one than before may hold rank 0.
+    Raises what ``load_checkpoint`` and ``save_checkpoint`` do.
+    """
+    with group.agreed():
+        mine = load_checkpoint(run, recipe)
+    epochs = group.gather(mine.epoch if mine else 0)
+    newest = epochs.index(max(epochs))
+    if newest != 0:
+        state = group.send(mine, newest)
+        assert state is not None, "it has finished an epoch"
+        with group.agreed():
+            if group.first:
+                save_checkpoint(run, state)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from wideresnet.machine import available_cpus
 from wideresnet.models import create_model
 from wideresnet.training.batches import Batches
 from wideresnet.training.checkpoint import STOPPED, TrainingState, load_checkpoint, save_checkpoint
+from wideresnet.training.distributed import ALONE, Group, check_group, share_norms
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.schedule import learning_rate
 from wideresnet.training.stages import freeze, rate_of, training_mode
@@ -26,7 +28,7 @@ from wideresnet.training.stages import freeze, rate_of, training_mode
 
 @dataclass(frozen=True)
 class Step:
-    """One step done. ``step`` counts from 1 over the whole run; ``loss`` is the batch's mean."""
+    """One step done. ``step`` counts from 1 over the whole run; ``loss`` is the mean of the batch of all ranks."""
 
     epoch: int
     step: int
@@ -53,6 +55,7 @@ class Trainer:
     model: nn.Module
     averaged: nn.Module
     optimiser: torch.optim.SGD
+    group: Group = ALONE
     log: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -64,15 +67,18 @@ def train(
     ``start``: the state dict to begin with, instead of fresh weights.
 
     After every epoch the checkpoint is written; stop anywhere and call again with the same recipe, and the
-    weights come out as if nothing had happened. Raises TrainingError on a non-finite loss, and when there are
-    fewer pictures than one batch takes.
+    weights come out as if nothing had happened. In a group every rank calls this, and rank 0 reads and writes.
+    Raises TrainingError on a non-finite loss, and when there are fewer pictures than one batch takes; ConfigError
+    where a batch does not divide among the ranks.
     """
+    group = data.group
+    check_group(group, recipe.batch_size)
     if data.count < recipe.batch_size:
         raise TrainingError(
             f"{data.count} training pictures do not fill one batch of {recipe.batch_size}",
             hint="choose a smaller batch_size",
         )
-    trainer, first = prepare(recipe, data.classes, run, start)
+    trainer, first = prepare(recipe, data.classes, run, start, group)
     steps = data.count // recipe.batch_size
     for epoch in range(first, recipe.epochs):
         started, losses = time.perf_counter(), []
@@ -82,7 +88,7 @@ def train(
             rate = learning_rate(recipe, step, steps)
             loss = take_step(trainer, pictures, targets, rate)
             if not math.isfinite(loss):
-                save_checkpoint(run, state_of(trainer, epoch), STOPPED)
+                group.from_first(partial(save_checkpoint, run, state_of(trainer, epoch), STOPPED))
                 raise TrainingError(
                     f"the loss became {loss} at step {step + 1} (epoch {epoch})",
                     hint=f"the last whole epoch is kept in {run}, and what gave that loss in {STOPPED} there;"
@@ -91,31 +97,37 @@ def train(
             update_average(trainer, step)
             losses.append(loss)
             yield Step(epoch, step + 1, recipe.epochs * steps, loss, rate)
+        group.copy_first([*trainer.model.state_dict().values(), *trainer.averaged.state_dict().values()])
         wanted = (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs
         top1 = accuracy(trainer, data) if wanted else math.nan
         done = Epoch(epoch, sum(losses) / len(losses), top1, time.perf_counter() - started)
         trainer.log.append(asdict(done))
-        save_checkpoint(run, state_of(trainer, epoch + 1))
+        group.from_first(partial(save_checkpoint, run, state_of(trainer, epoch + 1)))
         yield done
 
 
 def prepare(
-    recipe: Recipe, classes: int, run: Path, start: Mapping[str, Tensor] | None = None
+    recipe: Recipe, classes: int, run: Path, start: Mapping[str, Tensor] | None = None, group: Group = ALONE
 ) -> tuple[Trainer, int]:
-    """Model, average and optimiser, fresh, of ``start``, or from the checkpoint in ``run``; and the first epoch."""
-    torch.set_num_threads(available_cpus())
+    """Model, average and optimiser, fresh, of ``start``, or from rank 0's checkpoint in ``run``; and the first epoch.
+
+    Fresh weights are drawn alike on every rank.
+    """
+    torch.set_num_threads(group.threads(available_cpus()))
     torch.manual_seed(recipe.seed)
     architecture = get_architecture(recipe.architecture, classes, recipe.dropout)
     model = channels_last(create_model(architecture))
     if start is not None:
         model.load_state_dict(start)
+    if recipe.sync_norms and group.size > 1:
+        share_norms(model, group)
     freeze(model, recipe)
     averaged = model
     if recipe.ema:
         averaged = channels_last(create_model(architecture))
         averaged.load_state_dict(model.state_dict())
-    trainer = Trainer(recipe, model, averaged, make_optimiser(recipe, model))
-    saved = load_checkpoint(run, recipe)
+    trainer = Trainer(recipe, model, averaged, make_optimiser(recipe, model), group)
+    saved = group.from_first(partial(load_checkpoint, run, recipe))
     if saved is None:
         return trainer, 0
     model.load_state_dict(saved.model)
@@ -148,16 +160,22 @@ def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:
 
 
 def take_step(trainer: Trainer, pictures: Tensor, targets: Tensor, rate: float) -> float:
-    """Forward, backward, update. Returns the batch's mean loss; where that is no number, nothing is updated."""
+    """Forward, backward, update. Returns the mean loss of the batch; where that is no number, nothing is updated.
+
+    Batch, loss and gradients are those of all ranks, of which ``pictures`` and ``targets`` are this one's rows.
+    """
     for group in trainer.optimiser.param_groups:
         group["lr"] = rate * group.get("share", 1.0)    # checkpoints of older versions have none
     with torch.autocast("cpu", torch.bfloat16, enabled=trainer.recipe.precision == "bf16"):
         logits = trainer.model(pictures)
     loss = F.cross_entropy(logits.float(), targets, label_smoothing=trainer.recipe.label_smoothing)
-    value = loss.item()
+    mean = loss.detach().double()
+    trainer.group.average([mean])
+    value = mean.item()
     if math.isfinite(value):
         trainer.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        trainer.group.average(each.grad for each in trainer.model.parameters() if each.grad is not None)
         trainer.optimiser.step()
     return value
 
@@ -175,7 +193,7 @@ def update_average(trainer: Trainer, step: int) -> None:
 
 @torch.no_grad()
 def accuracy(trainer: Trainer, data: Batches) -> float:
-    """Top-1 of the averaged weights on the test pictures, as a fraction."""
+    """Top-1 of the averaged weights on the test pictures of all ranks, as a fraction: counts add up exactly."""
     trainer.averaged.eval()
     correct = seen = 0
     for pictures, targets in data.test():
@@ -183,6 +201,7 @@ def accuracy(trainer: Trainer, data: Batches) -> float:
             logits = trainer.averaged(pictures)
         correct += int((logits.argmax(1) == targets).sum())
         seen += len(targets)
+    correct, seen = map(sum, zip(*trainer.group.gather((correct, seen)), strict=True))
     return correct / seen
 
 

@@ -26,7 +26,7 @@ class Recipe(BaseModel):
     data: Literal["cifar10", "cifar100", "svhn", "folder"] = "cifar10"
     dropout: float = Field(0.0, ge=0, lt=1)
     epochs: int = Field(ge=1)
-    batch_size: int = Field(128, ge=1)
+    batch_size: int = Field(128, ge=1)             # of all processes together, where there are several
     seed: int = Field(0, ge=0)
 
     # SGD with Nesterov momentum, as in the paper.
@@ -72,6 +72,8 @@ class Recipe(BaseModel):
     frozen: int = Field(0, ge=0, le=5)
     stage_rate: Share = 1.0
     norms: Literal["train", "frozen"] = "train"
+    # Of several processes: whether batch norms use the statistics of the whole batch, or each of its own rows.
+    sync_norms: bool = False
 
     precision: Literal["bf16", "f32"] = "f32"      # of convolutions; weights and updates are f32
     evaluate_every: int = Field(1, ge=1)           # epochs; the last is always evaluated

@@ -1,0 +1,156 @@
+"""``torchrun … -m wideresnet train``: several processes end with one run, also when one of them is killed amid it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wideresnet.weights.read import read_tensors
+
+pytest.importorskip("torch")
+
+# Everything that could remember something from epoch to epoch is switched on.
+RECIPE = """
+architecture = "wrn_10_1"
+data = "folder"
+epochs = {epochs}
+batch_size = 8
+learning_rate = 0.1
+schedule = "one-cycle"
+dropout = 0.3
+ema = 0.9
+label_smoothing = 0.1
+trivial = true
+mixup = 0.2
+flip = "alternating"
+sync_norms = true
+stored = 20
+sizes = [[0, 12], [1, 16]]
+"""
+# Rank 1 is killed once, as no handler can prevent, amid the second epoch. Its mark says that it was.
+KILLED = """
+import os, signal
+from pathlib import Path
+from wideresnet.cli.main import run
+from wideresnet.training import loop
+whole, steps, mark = loop.take_step, [], Path("killed")
+def take_step(*arguments):
+    steps.append(1)
+    if len(steps) == 6 and os.environ["RANK"] == "1" and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(*arguments)
+loop.take_step = take_step
+run()
+"""
+TRAIN = ("train", "recipe.toml", "--data", "photos", "-o")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    noise = np.random.default_rng(0)
+    for part, count in (("train", 16), ("val", 3)):
+        for name in ("cats", "dogs"):
+            (tmp_path / "photos" / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = noise.integers(0, 256, (24, 24, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "photos" / part / name / f"{number:02}.png")
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(epochs=3))
+    return tmp_path
+
+
+def torchrun(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Two processes of ``arguments``."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "WRN_OFFLINE": "1"},
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),      # a shell's "&" has it ignored
+    )  # fmt: skip
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr."""
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def state(run: Path) -> dict[str, torch.Tensor]:
+    """Weights, averages and momentum of the checkpoint, and the averaged weights of the result."""
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+    momentum = {f"momentum {k}": v["momentum_buffer"] for k, v in saved["optimiser"]["state"].items()}
+    averaged = {f"averaged {k}": v for k, v in saved["averaged"].items()}
+    result = {f"result {k}": torch.from_numpy(v) for k, v in read_tensors(run / "model.safetensors").tensors.items()}
+    return {**saved["model"], **momentum, **averaged, **result}
+
+
+def log(run: Path) -> list[tuple[object, ...]]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [(line["epoch"], line["loss"], line.get("top1")) for line in lines]
+
+
+def test_two_processes_say_and_write_what_one_does(photos: Path) -> None:
+    code, out, err = end(torchrun(photos, "-m", "wideresnet", *TRAIN, "run"))
+    assert code == 0, err
+    assert out == "run/model.safetensors: 'wrn export -m' makes a bundle of it\n"
+    assert err.count("photos: 32 pictures of 2 classes to train on, 6 to test") == 1
+    assert re.findall(r"^epoch +(\d)  loss [\d.]+  top-1 [\d.]+ %", err, re.MULTILINE) == ["1", "2", "3"]
+    written = {path.name for path in (photos / "run").iterdir()}
+    assert written == {"checkpoint.pt", "curves.html", "data.json", "log.jsonl", "model.safetensors", "recipe.toml"}
+    assert [line[0] for line in log(photos / "run")] == [0, 1, 2]
+    # What cannot be is an error in words, once.
+    code, _, err = end(torchrun(photos, "-m", "wideresnet", *TRAIN, "other", "--set", "batch_size=9"))
+    assert code == 1, "torchrun's own"
+    assert err.count("error: a batch of 9 does not divide among 2 processes") == 1
+    assert not (photos / "other").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_restarted_and_the_run_ends_as_if_undisturbed(photos: Path) -> None:
+    assert end(torchrun(photos, "-m", "wideresnet", *TRAIN, "whole"))[0] == 0
+    (photos / "killed.py").write_text(KILLED)
+    code, _, err = end(torchrun(photos, "--max-restarts", "1", "killed.py", *TRAIN, "cut"))
+    assert code == 0, err
+    assert (photos / "killed").exists()
+    assert err.count("photos: 32 pictures") == 2, "it was begun twice"
+    first, second = state(photos / "whole"), state(photos / "cut")
+    assert first.keys() == second.keys()
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
+    assert log(photos / "whole") == log(photos / "cut")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux which processes there are")
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_torchrun_interrupted_ends_all_and_the_same_command_goes_on(photos: Path, by: signal.Signals) -> None:
+    (photos / "recipe.toml").write_text(RECIPE.format(epochs=200))
+    process = torchrun(photos, "-m", "wideresnet", *TRAIN, "run")
+    while process.poll() is None and not (photos / "run" / "log.jsonl").exists():
+        time.sleep(0.05)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(workers) == 2
+    process.send_signal(by)                        # a terminal tells it alone, too: workers have sessions of their own
+    code, _, err = end(process)
+    assert code != 0
+    assert err.count("stopped; the same command goes on from the last whole epoch in run") == (by == signal.SIGINT)
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    done = torch.load(photos / "run" / "checkpoint.pt", weights_only=True)["epoch"]
+    assert 0 < done < 200
+    process = torchrun(photos, "-m", "wideresnet", *TRAIN, "run")
+    while process.poll() is None and len(log(photos / "run")) <= done:
+        time.sleep(0.05)
+    process.terminate()
+    end(process)
+    assert [line[0] for line in log(photos / "run")][: done + 1] == list(range(done + 1))

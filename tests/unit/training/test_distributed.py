@@ -1,0 +1,407 @@
+"""Several processes learn what one would: the same pictures, gradients of the whole batch, exact counts."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fakes import tiny_pictures
+from wideresnet.data.cifar import CifarArrays
+from wideresnet.data.splits import FolderArrays
+from wideresnet.errors import ConfigError, DataError, TrainingError, WrnError
+from wideresnet.records import Labels, Pictures
+from wideresnet.tasks.train import _refuse_different
+from wideresnet.training import loop
+from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
+from wideresnet.training.checkpoint import FILE_NAME, STOPPED, fetch_newest, load_checkpoint
+from wideresnet.training.distributed import ALONE, Group, SharedNorm, check_group, join, share_norms
+from wideresnet.training.loop import Epoch, Step, accuracy, prepare, train
+from wideresnet.training.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+RANKS = 2
+CIFAR = Recipe(architecture="wrn_10_1", epochs=12, batch_size=32, learning_rate=0.01, sizes=((0, 8),))
+# 230 pictures are tested, 100 at a time: no multiple of anything.
+FOLDER = Recipe(
+    architecture="wrn_10_1", data="folder", epochs=2, batch_size=16, learning_rate=0.05, stored=12, sizes=((0, 8),),
+    ema=0.9,
+)  # fmt: skip
+
+
+def cifar(group: Group, recipe: Recipe = CIFAR) -> CifarBatches:
+    noise = np.random.default_rng(3)
+    images, labels = noise.integers(0, 256, (96, 32, 32, 3), np.uint8), noise.integers(0, 10, 96)
+    return CifarBatches(recipe, CifarArrays(images[:64], labels[:64], images[64:], labels[64:]), group)
+
+
+def folder(group: Group, recipe: Recipe = FOLDER) -> FolderBatches:
+    labels = np.arange(230) % 3
+    train, val = tiny_pictures(40, recipe.stored), tiny_pictures(230, recipe.preprocess().crop)
+    arrays = FolderArrays("mine", Labels(("a", "b", "c")), train, labels[:40], val, labels)
+    return FolderBatches(recipe, arrays, group=group)
+
+
+# Two processes
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process of the pair is, as torchrun would tell it."""
+
+    rank: int
+    port: int
+
+
+def at(place: Place, body: Callable[[Group], Any]) -> Any:
+    """What ``body`` gives in one of the processes, or its WrnError."""
+    told = {"RANK": place.rank, "WORLD_SIZE": RANKS, "LOCAL_WORLD_SIZE": RANKS, "MASTER_PORT": place.port}
+    os.environ |= {key: str(value) for key, value in told.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test"}
+    loop.available_cpus = lambda: 1
+    try:
+        with join() as group:
+            return body(group)
+    except WrnError as error:
+        return error
+
+
+Both = Callable[[Callable[[Group], Any]], list[Any]]
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[Both]:
+    """Calls a function of this file in two processes at once; what they give, by rank."""
+    with ProcessPoolExecutor(RANKS, get_context("spawn")) as pool:
+
+        def call(body: Callable[[Group], Any]) -> list[Any]:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            # None can take both: each waits inside for the other.
+            return list(pool.map(partial(at, body=body), [Place(rank, port) for rank in range(RANKS)]))
+
+        yield call
+
+
+def talk(group: Group) -> dict[str, Any]:
+    numbers = torch.arange(8.0).view(1, 2, 2, 2).contiguous(memory_format=torch.channels_last) + group.rank
+    means = [numbers.clone(memory_format=torch.preserve_format), torch.tensor(float(group.rank), dtype=torch.float64)]
+    group.average(means[:1])
+    group.average(means[1:])
+    copied = [numbers.clone(), torch.tensor(group.rank)]
+    group.copy_first(copied)
+    return {
+        "group": group,
+        "means": means,
+        "copied": copied,
+        "gathered": group.gather(f"rank {group.rank}"),
+        "sent": group.send(group.rank, 1),
+        "first": group.from_first(lambda: os.getpid()),
+        "pid": os.getpid(),
+    }
+
+
+def test_ranks_tell_each_other(both: Both) -> None:
+    zero, one = both(talk)
+    assert (zero["group"], one["group"]) == (Group(0, 2, 2), Group(1, 2, 2))
+    plain = torch.arange(8.0).view(1, 2, 2, 2)
+    for each in (zero, one):
+        assert torch.equal(each["means"][0], plain + 0.5)
+        assert each["means"][1].item() == 0.5
+        assert torch.equal(each["copied"][0], plain)
+        assert each["gathered"] == ["rank 0", "rank 1"]
+        assert each["sent"] == 1
+        assert each["first"] == zero["pid"] != one["pid"]
+    assert [each["copied"][1].item() for each in (zero, one)] == [0, 1], "what counts steps is no float"
+
+
+def second_fails(group: Group) -> None:
+    with group.agreed():
+        if group.rank == 1:
+            raise DataError("no pictures here", "bring some")
+
+
+def first_fails(group: Group) -> None:
+    def work() -> None:
+        assert group.first, "nobody else works"
+        raise TrainingError("the disk is full", "make room")
+
+    group.from_first(work)
+
+
+def second_leaves(group: Group) -> None:
+    if group.first:
+        group.gather("are you there?")
+
+
+def test_an_error_of_one_rank_ends_all(both: Both) -> None:
+    for error in both(second_fails):
+        assert (type(error), error.message, error.hint) == (DataError, "no pictures here (on rank 1)", "bring some")
+    for error in both(first_fails):
+        assert (type(error), error.message, error.hint) == (TrainingError, "the disk is full", "make room")
+
+
+def test_a_rank_that_is_gone_is_an_error_in_words(both: Both) -> None:
+    error, nothing = both(second_leaves)
+    assert nothing is None
+    assert isinstance(error, TrainingError)
+    assert "the processes of this run do not reach each other: " in error.message
+    assert "the same command goes on from the last whole epoch" in error.hint
+
+
+# One process
+
+
+def test_alone_nothing_is_told_and_errors_stay_what_they_are() -> None:
+    with join() as group:
+        assert group is ALONE
+    numbers = torch.arange(3.0)
+    ALONE.average([numbers])
+    ALONE.copy_first([numbers])
+    assert numbers.tolist() == [0, 1, 2]
+    assert (ALONE.gather(5), ALONE.send(5), ALONE.from_first(lambda: 5)) == ([5], 5, 5)
+    mine = DataError("mine")
+    with pytest.raises(DataError) as caught, ALONE.agreed():
+        raise mine
+    assert caught.value is mine
+
+
+def test_cpus_are_divided_among_the_processes_of_a_machine() -> None:
+    assert [Group(0, 8, 2).threads(cpus) for cpus in (1, 2, 5, 8)] == [1, 1, 2, 4]
+    assert ALONE.threads(8) == 8
+
+
+def test_a_batch_that_does_not_divide_is_refused_and_so_are_other_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_group(Group(2, 4, 4), 128)
+    with pytest.raises(ConfigError, match="a batch of 126 does not divide among 4 processes"):
+        check_group(Group(2, 4, 4), 126)
+    check_group(ALONE, 7)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    with pytest.raises(ConfigError, match="torchrun can start 'train' alone"):
+        check_group(ALONE, 128)
+
+
+# The pictures
+
+
+def joined(make: Callable[[Group], Batches], ranks: int, epoch: int) -> list[tuple[Tensor, Tensor]]:
+    """The batches of several ranks put together again."""
+    parts = [list(make(Group(rank, ranks, ranks)).training(epoch)) for rank in range(ranks)]
+    whole = []
+    for batch in zip(*parts, strict=True):
+        pictures, targets = (torch.stack(part, 1).flatten(0, 1) for part in zip(*batch, strict=True))
+        whole.append((pictures, targets))
+    return whole
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("make", [cifar, folder])
+def test_all_ranks_together_see_exactly_what_one_process_sees(make: Callable[[Group], Batches], ranks: int) -> None:
+    for epoch in range(2):
+        one = list(make(ALONE).training(epoch))
+        several = joined(make, ranks, epoch)
+        assert len(one) == len(several) > 1
+        for (pictures, targets), (same, names) in zip(one, several, strict=True):
+            assert torch.equal(targets, names)
+            torch.testing.assert_close(pictures, same, rtol=1e-6, atol=1e-6)
+
+
+def test_colours_and_dropout_are_drawn_by_each_rank_for_itself() -> None:
+    recipe = FOLDER.model_copy(update={"jitter": 0.5, "crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0)})
+    arrays = folder(ALONE, recipe).arrays
+    grey = FolderArrays(arrays.name, arrays.labels, np.full_like(arrays.train_images, 100), *(
+        arrays.train_labels, arrays.val_images, arrays.val_labels
+    ))  # fmt: skip
+    found, dropped = [], []
+    for rank in range(2):
+        batches = FolderBatches(recipe, grey, group=Group(rank, 2, 2)).training(0)
+        found.append(next(batches)[0])
+        dropped.append(torch.rand(4))
+        again = next(FolderBatches(recipe, grey, group=Group(rank, 2, 2)).training(0))[0]
+        assert torch.equal(found[-1], again), "and only seed, epoch and rank decide"
+    assert not torch.equal(*found)
+    assert not torch.equal(*dropped)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_each_test_picture_is_one_ranks(ranks: int) -> None:
+    one = list(folder(ALONE).test())
+    parts = [list(folder(Group(rank, ranks, ranks)).test()) for rank in range(ranks)]
+    assert [len(part) for part in parts] == [len(one[rank::ranks]) for rank in range(ranks)]
+    for index, (pictures, targets) in enumerate(one):
+        same, names = parts[index % ranks][index // ranks]
+        assert torch.equal(pictures, same), "in the batch it has in one process, so that it gets the same answer"
+        assert torch.equal(targets, names)
+
+
+# The norms
+
+
+def normalise(group: Group, layout: torch.memory_format, kind: torch.dtype = torch.float32) -> list[Tensor]:
+    """Output, gradients and statistics of a batch norm, of this rank's rows of a batch; those of parameters averaged.
+
+    A group of one uses torch's.
+    """
+    dice = torch.Generator().manual_seed(0)
+    x = 3 * torch.randn(8, 4, 5, 5, generator=dice) + torch.tensor([0.0, 1, -20, 100]).view(1, 4, 1, 1)
+    owed = torch.randn(8, 4, 5, 5, generator=dice)
+    norm = nn.BatchNorm2d(4)
+    norm.weight.data.uniform_(0.5, 2, generator=dice)
+    norm.bias.data.uniform_(-1, 1, generator=dice)
+    model = nn.Sequential(norm)
+    if group.size > 1:
+        share_norms(model, group)
+        assert isinstance(model[0], SharedNorm)
+    mine = group.share(x).to(kind).contiguous(memory_format=layout).requires_grad_()
+    out = model(mine)
+    # The mean of a loss over ranks, each of which has so many rows: as the loop has it.
+    out.backward(group.size * group.share(owed).to(kind))
+    gradients = [parameter.grad for parameter in model.parameters()]
+    group.average(gradients)
+    return [out.detach(), mine.grad, *gradients, *model.state_dict().values()]
+
+
+LAYOUTS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+
+
+@LAYOUTS
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_shared_norms_are_those_of_the_whole_batch(both: Both, layout: torch.memory_format, kind: torch.dtype) -> None:
+    expected = normalise(ALONE, layout, kind)
+    found = both(partial(normalise, layout=layout, kind=kind))
+    near = {"rtol": 1e-4, "atol": 2e-5} if kind == torch.float32 else {"rtol": 2e-2, "atol": 3e-2}
+    for rank, (out, gradient, *rest) in enumerate(found):
+        torch.testing.assert_close(out, expected[0][rank::2], **near)
+        torch.testing.assert_close(gradient, 2 * expected[1][rank::2], **near)
+        for mine, others in zip(rest, expected[2:], strict=True):
+            torch.testing.assert_close(mine, others, **near)
+
+
+def test_shared_norms_keep_keys_and_leave_tested_networks_alone() -> None:
+    recipe = CIFAR.model_copy(update={"sync_norms": True})
+    model, _ = prepare(recipe, 10, Path("absent"))
+    assert not any(isinstance(module, SharedNorm) for module in model.model.modules()), "one process needs none"
+    keys, state = list(model.model.state_dict()), model.model.state_dict()
+    x = torch.randn(2, 3, 8, 8)
+    before = model.model.eval()(x)
+    share_norms(model.model, Group(0, 2, 2))
+    assert sum(isinstance(module, SharedNorm) for module in model.model.modules()) == 7
+    assert list(model.model.state_dict()) == keys
+    assert all(torch.equal(value, state[key]) for key, value in model.model.state_dict().items())
+    assert torch.equal(model.model.eval()(x), before)
+
+
+# Whole runs
+
+
+def run(group: Group, make: Callable[[Group, Recipe], Batches], recipe: Recipe, path: Path) -> dict[str, Any]:
+    place = path / f"rank {group.rank}"            # of each rank a folder of its own: no common disk is needed
+    place.mkdir(parents=True, exist_ok=True)
+    events = list(train(recipe, make(group, recipe), place))
+    return {
+        "losses": [event.loss for event in events if isinstance(event, Step)],
+        "top1": [event.top1 for event in events if isinstance(event, Epoch)],
+        "files": sorted(file.name for file in place.iterdir()),
+    }
+
+
+@pytest.mark.parametrize(("shared", "far"), [(True, 1e-4), (False, 2e-2)], ids=["shared norms", "norms of each rank"])
+def test_two_processes_have_the_losses_of_one(tmp_path: Path, both: Both, shared: bool, far: float) -> None:
+    recipe = CIFAR.model_copy(update={"sync_norms": shared})
+    one = run(ALONE, cifar, recipe, tmp_path / "one")["losses"]
+    zero, other = both(partial(run, make=cifar, recipe=recipe, path=tmp_path / "two"))
+    assert zero["losses"] == other["losses"], "the loss is that of the whole batch, on every rank"
+    assert len(one) == 24
+    np.testing.assert_allclose(zero["losses"], one, rtol=far)
+    if not shared:
+        assert np.abs(np.array(zero["losses"]) / one - 1).max() > 2e-4, "norms of each rank are another network"
+
+
+def test_counts_of_all_ranks_are_those_of_one_process_with_the_same_weights(tmp_path: Path, both: Both) -> None:
+    zero, other = both(partial(run, make=folder, recipe=FOLDER, path=tmp_path))
+    assert zero["top1"] == other["top1"]
+    assert (zero["files"], other["files"]) == ([FILE_NAME], []), "rank 0 alone writes"
+    trainer, epoch = prepare(FOLDER, 3, tmp_path / "rank 0")
+    assert epoch == 2
+    alone = accuracy(trainer, folder(ALONE))
+    assert zero["top1"][-1] == alone
+    assert (alone * 230) == pytest.approx(round(alone * 230)), "of 230 pictures, none of them twice"
+
+
+def cut(group: Group, path: Path, epochs: int) -> None:
+    """Ends in the middle of an epoch of a run; ``path`` holds a folder for each rank."""
+    for event in train(FOLDER, folder(group), path / f"rank {group.rank}"):
+        if isinstance(event, Step) and event.epoch == epochs:
+            return
+
+
+def test_a_run_goes_on_from_the_newest_checkpoint_and_ends_with_the_same_bits(tmp_path: Path, both: Both) -> None:
+    both(partial(run, make=folder, recipe=FOLDER, path=tmp_path / "whole"))
+    for rank in range(2):
+        (tmp_path / "cut" / f"rank {rank}").mkdir(parents=True)
+    both(partial(cut, path=tmp_path / "cut", epochs=1))
+    # The node that had rank 0 is rank 1 now.
+    (tmp_path / "cut/rank 0").rename(tmp_path / "cut/was 0")
+    (tmp_path / "cut/rank 1").rename(tmp_path / "cut/rank 0")
+    (tmp_path / "cut/was 0").rename(tmp_path / "cut/rank 1")
+    both(partial(fetch, path=tmp_path / "cut"))
+    rest, _ = both(partial(run, make=folder, recipe=FOLDER, path=tmp_path / "cut"))
+    assert len(rest["losses"]) == 2, "one epoch of two was left"
+    whole, ended = (load_checkpoint(tmp_path / name / "rank 0", FOLDER) for name in ("whole", "cut"))
+    assert whole is not None
+    assert ended is not None
+    assert all(torch.equal(value, ended.model[key]) for key, value in whole.model.items())
+    assert all(torch.equal(value, ended.averaged[key]) for key, value in whole.averaged.items())
+
+
+def fetch(group: Group, path: Path) -> None:
+    fetch_newest(path / f"rank {group.rank}", FOLDER, group)
+
+
+def spoilt(group: Group, path: Path) -> None:
+    """Rank 1 alone has a picture that makes the third loss no number."""
+    place = path / f"rank {group.rank}"
+    place.mkdir()
+    batches = cifar(group)
+    training = batches.training
+
+    def with_nan(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for pictures, labels in training(epoch):
+            if group.rank == 1 and epoch == 1:
+                pictures[0, 0, 0, 0] = float("nan")
+            yield pictures, labels
+
+    object.__setattr__(batches, "training", with_nan)
+    list(train(CIFAR, batches, place))
+
+
+def test_a_loss_that_is_no_number_on_one_rank_ends_all(tmp_path: Path, both: Both) -> None:
+    for error in both(partial(spoilt, path=tmp_path)):
+        assert isinstance(error, TrainingError)
+        assert error.message == "the loss became nan at step 3 (epoch 1)"
+    assert sorted(path.name for path in (tmp_path / "rank 0").iterdir()) == [FILE_NAME, STOPPED]
+    assert not list((tmp_path / "rank 1").iterdir())
+
+
+def different(group: Group) -> None:
+    pictures = Pictures("mine", Labels(("a", "b")), 20 + group.rank, 6)
+    _refuse_different(FOLDER.model_copy(update={"seed": group.rank}), pictures, group)
+
+
+def test_ranks_with_another_recipe_or_other_pictures_are_refused(both: Both) -> None:
+    for error in both(different):
+        assert isinstance(error, TrainingError)
+        assert error.message == "ranks 0 and 1 have different recipes and numbers of pictures"
