@@ -71,7 +71,7 @@ def spread(work: Work, bundle: Bundle, listing: Listing, cluster: Cluster) -> Bu
         raise ConfigError("--ray writes files", hint="name a folder that all nodes see, or a URI, with -o")
     quieten()
     # Ray tells of lost nodes on stdout, which is for answers.
-    with redirect_stdout(sys.stderr), connected(cluster.address), progress("pictures") as bars:
+    with redirect_stdout(sys.stderr), connected(cluster.address, _lost), progress("pictures") as bars:
         task = bars.add_task("starting workers", total=listing.pictures)
         workers = fitting(cluster.workers, cluster.cpus)
         for event in run_bulk(Job(work, cluster.output, workers.cpus), bundle, listing, workers):
@@ -79,6 +79,13 @@ def spread(work: Work, bundle: Bundle, listing: Listing, cluster: Cluster) -> Bu
                 return event
             bars.update(task, description="working", advance=event.pictures)
     raise AssertionError("the report comes last")
+
+
+def _lost() -> None:
+    """Say that the cluster's head is gone, and end: Ray would do the second without the first."""
+    words = "error: the head of the cluster is gone\n  hint:  what is written stays; the same command does the rest"
+    typer.echo(f"{words} on another cluster", err=True)
+    os._exit(2)
 
 
 def located(data: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Collection, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ LOCAL = "local"                                    # a cluster of this machine a
 NODE = "ray.io/node-id"                            # Ray's label of a node
 
 
+LOOK_EVERY, SILENT = 5.0, 6                        # seconds between two looks at the head; looks in vain
+
+
 @dataclass(frozen=True)
 class Workers:
     """At most ``count`` processes with a model each, with ``cpus`` each."""
@@ -25,8 +29,12 @@ class Workers:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
-    """Ray's cluster at ``address`` (host:port, "auto", or "local"). Raises ConfigError and MissingExtra."""
+def connected(address: str, lost: Callable[[], object]) -> Iterator[None]:
+    """Ray's cluster at ``address`` (host:port, "auto", or "local"). Raises ConfigError and MissingExtra.
+
+    ``lost`` is called when the head has been silent for half a minute. After a whole one Ray ends this process without
+    a word, and nothing here could stop it.
+    """
     with needs_extra("working on a cluster", "ray"):
         import ray
         import ray.data
@@ -43,10 +51,26 @@ def connected(address: str) -> Iterator[None]:
     context.enable_progress_bars = False           # the door has its own
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ended = threading.Event()
+    head = ray.get_runtime_context().gcs_address
+    threading.Thread(target=_watch, args=(head, ended, lost), daemon=True).start()
     try:
         yield
     finally:
+        ended.set()
         ray.shutdown()
+
+
+def _watch(head: str, ended: threading.Event, lost: Callable[[], object]) -> None:
+    silent = 0
+    while silent < SILENT and not ended.wait(LOOK_EVERY):
+        try:
+            refuse_silent(head)
+            silent = 0
+        except ConfigError:
+            silent += 1
+    if not ended.is_set():
+        lost()
 
 
 def refuse_silent(address: str) -> None:
