@@ -8,6 +8,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD = 64 * 2**10                              # bytes
+PIECE = 256 * 2**10                                # bytes of a body that the application is woken for
 IDLE, STALLED = 75.0, 30.0                         # seconds
 
 
@@ -58,6 +59,15 @@ class Connection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """See httptools. uvicorn would wake the application for each piece; that costs more than most bodies do."""
+        if self.cycle.response_complete:           # what is left of a body that nobody wanted
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > PIECE:
+            self.flow.pause_reading()
+            self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """See httptools."""

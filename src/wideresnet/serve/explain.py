@@ -61,7 +61,7 @@ class Explainers:
             visit.unseat(1)
             raise
         future.add_done_callback(lambda _: visit.unseat(1))
-        return future
+        return asyncio.shield(future)              # who no longer waits cancels, and the work goes on
 
     def _work(self, model: OpenModel, data: bytes, wanted: Wanted, visit: Visit) -> Outcome[dict[str, Any]]:
         began = time.perf_counter()

@@ -7,10 +7,12 @@ import hashlib
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from typing import Any, Generic, TypeVar, get_args
 
 import numpy as np
@@ -30,7 +32,7 @@ from wideresnet.serve.house import Visit
 from wideresnet.serve.problems import Refused
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.tasks.load import ModelChoice, load_bundle, open_classifier
-from wideresnet.tasks.tuning import for_many
+from wideresnet.tasks.tuning import BATCH, for_many
 
 Source = bytes | NDArray[np.uint8]                 # an encoded picture, or a batch as the network takes it
 Answer = TypeVar("Answer")
@@ -48,22 +50,65 @@ class Outcome(Generic[Answer]):
     seconds: dict[str, float]
 
 
+@dataclass(eq=False)
+class _Job(Generic[Answer]):
+    """One source on its way through the threads; it has a seat for each of its ``pictures``."""
+
+    source: Source
+    pictures: int
+    visit: Visit
+    then: Callable[[NDArray[np.float32]], Answer]
+    future: asyncio.Future[Outcome[Answer]]
+    since: float                                   # when its present stage began
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    outcome: Outcome[Answer] | None = None
+
+    def finish(self, stage: str, now: float) -> None:
+        """Its time since the stage before belongs to ``stage``."""
+        self.seconds[stage] += now - self.since
+        self.since = now
+
+    def answer(self, logits: NDArray[np.float32]) -> None:
+        """Its logits [N, C] are there."""
+        try:
+            refuse_infinite(logits)
+            self.outcome = Outcome(self.then(logits), None, self.seconds)
+        except BaseException as error:
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Whatever ``error`` is, it is the end of this job only."""
+        known = error if isinstance(error, Exception) else RuntimeError(repr(error))
+        self.outcome = Outcome(None, known, self.seconds)
+
+
+_Decoded = tuple[_Job[Any], NDArray[np.uint8]]     # with its pictures, RGB uint8 [N, S, S, 3]
+
+
 class OpenModel:
     """One model and its threads: decode, wait for the engine's turn, infer.
 
-    As many pictures are decoded at a time as there are CPUs (``hands``, shared by all models), and as many are with
-    the engine as keep its streams busy, each in a batch of its own. Nothing closes an open model: once it was
-    replaced and the last request let go of it, its threads end by themselves.
+    As many pictures are decoded at a time as there are CPUs (``hands``, shared by all models), and as many batches are
+    with the engine as keep its streams busy. Nobody waits for a batch to fill: each turn takes its share of what is
+    decoded by then, one picture while the engine keeps up and ``batch`` at most, since many at once cost less each.
+    Nothing closes an open model: once it was replaced and the last request let go of it, its threads end by themselves.
     """
 
     def __init__(
-        self, name: str, classifier: Classifier, hands: threading.Semaphore, limits: Limits, source: str = ""
+        self,
+        name: str,
+        classifier: Classifier,
+        hands: threading.Semaphore,
+        limits: Limits,
+        source: str = "",
+        batch: int = BATCH,
     ) -> None:
         self.name, self.classifier, self.source = name, classifier, source     # ``source``: for ``served_bundle``
-        self._hands, self._limits = hands, limits
-        turns = 2 * classifier.engine.info.streams
-        self._turns = threading.BoundedSemaphore(turns)
-        self._pool = ThreadPoolExecutor(turns + available_cpus(), thread_name_prefix=name)
+        self._hands, self._limits, self._batch = hands, limits, batch
+        self._turns = 2 * classifier.engine.info.streams
+        self._decoders = ThreadPoolExecutor(available_cpus(), thread_name_prefix=f"{name} decode")
+        self._inferrers = ThreadPoolExecutor(self._turns, thread_name_prefix=f"{name} infer")
+        self._decoded: deque[_Decoded] = deque()
         self.identity = identity(name, classifier)
         self._labels = _translations(classifier)
 
@@ -85,46 +130,90 @@ class OpenModel:
     ) -> asyncio.Future[Outcome[Answer]]:
         """``then`` of the logits [N, C] of ``source``, made in a thread; the future never raises.
 
-        The pictures have their seats until the work has ended, whoever still waits for it.
+        The pictures have their seats until the work has ended, whoever still waits for it: the future may be cancelled.
         """
         count, loop = 1 if isinstance(source, bytes) else len(source), asyncio.get_running_loop()
+        job = _Job(source, count, visit, then, loop.create_future(), time.perf_counter())
         visit.seat(count)
         try:
-            future = loop.run_in_executor(self._pool, self._work, source, visit, then, time.perf_counter())
+            self._decoders.submit(self._decode, job)
         except RuntimeError:                       # no thread more can be started
             visit.unseat(count)
             raise
-        future.add_done_callback(lambda _: visit.unseat(count))
-        return future
+        return job.future
 
-    def _work(
-        self, source: Source, visit: Visit, then: Callable[[NDArray[np.float32]], Answer], asked: float
-    ) -> Outcome[Answer]:
-        seconds = dict.fromkeys(STAGES, 0.0)
+    def _decode(self, job: _Job[Any]) -> None:
         try:
             with self._hands:
-                begun = time.perf_counter()
-                batch = None if visit.gone else self._read(source)
-            decoded = time.perf_counter()
-            seconds.update(wait=begun - asked, decode=decoded - begun)
-            if batch is None:
-                return Outcome(None, TimeoutError(), seconds)
-            with self._turns:
-                entered = time.perf_counter()
-                if visit.gone:
-                    return Outcome(None, TimeoutError(), seconds)
-                logits = self.classifier.logits(batch)
-            seconds["wait"] += entered - decoded
-            seconds["infer"] = time.perf_counter() - entered
-            refuse_infinite(logits)
-            return Outcome(then(logits), None, seconds)
-        except BaseException as error:             # whatever it is, it is the end of one picture only
-            return Outcome(None, error if isinstance(error, Exception) else RuntimeError(repr(error)), seconds)
+                job.finish("wait", time.perf_counter())
+                if job.visit.gone:
+                    raise TimeoutError
+                pixels = self._read(job.source)
+            job.finish("decode", time.perf_counter())
+            self._decoded.append((job, pixels))
+            self._inferrers.submit(self._infer)
+        except BaseException as error:
+            job.fail(error)
+            _hand_over([job])
+
+    def _infer(self) -> None:
+        """Answer a share of what is decoded; of that nothing may be left."""
+        if share := self._share():
+            self._run(share)
+
+    def _share(self) -> list[_Decoded]:
+        share: list[_Decoded] = []
+        room = max(1, min(self._batch, len(self._decoded) // self._turns))
+        with suppress(IndexError):                 # the other turns take, too
+            while room > 0:
+                job, pixels = self._decoded.popleft()
+                if job.visit.gone:
+                    job.fail(TimeoutError())
+                    _hand_over([job])
+                    continue
+                share.append((job, pixels))
+                room -= len(pixels)
+        return share
+
+    def _run(self, share: list[_Decoded]) -> None:
+        """Answer all of them at once; where that fails one after the other, so that an error is only whose it is."""
+        entered = time.perf_counter()
+        for job, _ in share:
+            job.finish("wait", entered)
+        try:
+            logits = self.classifier.logits(np.concatenate([pixels for _, pixels in share]))
+        except BaseException as error:
+            if len(share) > 1:
+                for each in share:
+                    self._run([each])
+                return
+            share[0][0].fail(error)
+        else:
+            inferred, end = time.perf_counter(), 0
+            for job, pixels in share:
+                start, end = end, end + len(pixels)
+                job.finish("infer", inferred)
+                job.answer(logits[start:end])
+        _hand_over([job for job, _ in share])
 
     def _read(self, source: Source) -> NDArray[np.uint8]:
         if not isinstance(source, bytes):
             return source
         return read_crop(source, self.classifier.card.preprocess, exif="transpose", limits=self._limits)[None]
+
+
+def _hand_over(jobs: list[_Job[Any]]) -> None:
+    """Give the outcomes to who waits for them; the event loop is woken once for all."""
+    for loop, group in groupby(jobs, lambda job: job.future.get_loop()):
+        with suppress(RuntimeError):               # the loop has ended, and with it who waited
+            loop.call_soon_threadsafe(_settle, list(group))
+
+
+def _settle(jobs: list[_Job[Any]]) -> None:
+    for job in jobs:
+        job.visit.unseat(job.pictures)
+        if job.outcome is not None and not job.future.done():
+            job.future.set_result(job.outcome)
 
 
 def identity(name: str, classifier: Classifier) -> dict[str, Any]:
@@ -156,13 +245,13 @@ def open_models(settings: ServeSettings, say: Callable[[str], None]) -> dict[str
     for choice in settings.models:
         began = time.perf_counter()
         alias, _, model = choice.rpartition("=")
-        classifier = _open(model, settings)
+        classifier, batch = _open(model, settings)
         name = alias or classifier.card.name
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} cannot be a name in a URL", hint=f"give it another: -m NAME={model}")
         if name in models:
             raise ConfigError(f"two models are called {name}", hint=f"give one another name: -m NAME={model}")
-        models[name] = OpenModel(name, classifier, hands, limits, model)
+        models[name] = OpenModel(name, classifier, hands, limits, model, batch)
         say(f"{name} is open after {time.perf_counter() - began:.1f} s")
     return models
 
@@ -176,12 +265,13 @@ def served_bundle(source: str) -> Bundle:
     return replace(bundle, card=replace(bundle.card, files=files))
 
 
-def _open(model: str, settings: ServeSettings) -> Classifier:
+def _open(model: str, settings: ServeSettings) -> tuple[Classifier, int]:
+    """The model, and how many pictures at once are best for many."""
     bundle = served_bundle(model)
-    options, _ = for_many(bundle, settings.precision, settings.threads)
+    options, batch = for_many(bundle, settings.precision, settings.threads)
     if settings.streams:
         options = replace(options, streams=settings.streams)
     classifier = open_classifier(bundle, settings.engine, options)
     side = classifier.card.preprocess.crop
     classifier.logits(np.zeros((1, side, side, 3), np.uint8))      # what is left to be made, before a client waits
-    return classifier
+    return classifier, batch

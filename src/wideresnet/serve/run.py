@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -27,13 +28,12 @@ def serve(settings: ServeSettings, write: Callable[[str], object]) -> bool:
     ``write`` gets each line of the log. SIGHUP opens the models anew; a second SIGTERM or SIGINT ends at once. Raises
     ConfigError when the address cannot be listened on, and WrnError when a model cannot be opened.
     """
-    with _listen(settings) as listener:
+    with listen(settings) as listener:
         host, port = listener.getsockname()[:2]
         process = Process(Service(settings, write))
         process.service.say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
         _allow_many_files()
-        # Its warnings of damaged bodies are for whoever sent them; they are told.
-        logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+        quieten()
         return asyncio.run(process.run(listener))
 
 
@@ -86,6 +86,8 @@ class Process:
     async def _load(self) -> None:
         try:
             await self.service.load()
+            gc.collect()
+            gc.freeze()                            # what is here by now stays: to look through it takes time each time
             self.service.say("ready")
         except WrnError as error:
             self._failure = error
@@ -112,7 +114,8 @@ class Process:
         self._server.should_exit = True
 
 
-def _listen(settings: ServeSettings) -> socket.socket:
+def listen(settings: ServeSettings) -> socket.socket:
+    """A socket that listens where the settings say. Raises ConfigError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
@@ -124,6 +127,11 @@ def _listen(settings: ServeSettings) -> socket.socket:
         raise ConfigError(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}", hint="--port 0 takes any free port"
         ) from error
+
+
+def quieten() -> None:
+    """No warnings of damaged bodies in the log: they are for whoever sent them, who is told."""
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def _allow_many_files() -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,24 +112,23 @@ class Service:
         Raises Refused at the deadline, and when the client leaves before it has its answer; what is not begun by
         then is skipped, since the visit says that it is gone.
         """
-        everything = asyncio.gather(*futures)
+        seconds = self.settings.deadline
         left = asyncio.ensure_future(_disconnected(request))
-        waiting: list[asyncio.Future[Any]] = [everything, left]
+        left.add_done_callback(lambda _: [future.cancel() for future in futures])
         try:
-            done, _ = await asyncio.wait(
-                waiting, timeout=self.settings.deadline, return_when=asyncio.FIRST_COMPLETED
-            )
+            async with asyncio.timeout(seconds):
+                outcomes = [await future for future in futures]
+        except TimeoutError:
+            words = f"no answer within {seconds:g} seconds"
+            raise Refused("deadline", words, "send fewer pictures, or come later") from None
+        except asyncio.CancelledError:
+            if not left.done():                    # it is this task that shall end
+                raise
+            raise Refused("gone", "the client left before its answer was there") from None
         finally:
             left.cancel()
-        if everything in done:
-            outcomes = everything.result()
-            self.metrics.staged(model.name, (outcome.seconds for outcome in outcomes))
-            return outcomes
-        if left in done:
-            raise Refused("gone", "the client left before its answer was there")
-        raise Refused(
-            "deadline", f"no answer within {self.settings.deadline:g} seconds", "send fewer pictures, or come later"
-        )
+        self.metrics.staged(model.name, (outcome.seconds for outcome in outcomes))
+        return outcomes
 
 
 async def _disconnected(request: Request) -> None:

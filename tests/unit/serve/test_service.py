@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fakes import FakeEngine
 from serving import NAME, GatedEngine, open_model, png
@@ -17,6 +19,7 @@ from wideresnet.errors import ConfigError
 from wideresnet.serve.app import make_app
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
+from wideresnet.tasks.tuning import BATCH
 
 
 def run(service: Service, story: Callable[[httpx2.AsyncClient], Awaitable[None]]) -> None:
@@ -55,6 +58,51 @@ def test_a_full_queue_answers_429_at_once_and_what_was_let_in_is_answered(make_s
         assert (await client.post("/v1/classify", content=png(5))).status_code == 200
 
     run(service, story)
+
+
+def test_what_waits_is_answered_many_at_once_each_with_its_own_answer(make_service) -> None:
+    engine = GatedEngine()
+    service = make_service(engine, queue=40, max_pictures=40)
+    labels = [number % 10 for number in range(40)]
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        files = [("f", (str(number), png(label))) for number, label in enumerate(labels)]
+        inside = asyncio.create_task(client.post("/v1/classify", files=files))
+        await until(lambda: decoded(service) >= 36)            # the others are with the engine: it has two turns
+        engine.gate.set()
+        results = (await inside).json()["results"]
+        assert [each["predictions"][0]["index"] for each in results] == labels
+
+    run(service, story)
+    sizes = engine._engine.calls
+    assert (max(sizes), sum(sizes)) == (BATCH, 40)
+
+
+def test_an_error_in_a_batch_is_the_end_of_one_request_only(make_service) -> None:
+    class Picky(GatedEngine):
+        def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+            logits = super().__call__(batch)
+            if 7 in logits.argmax(axis=1):
+                raise MemoryError
+            return logits
+
+    engine = Picky()
+    service = make_service(engine)
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        inside = [asyncio.create_task(client.post("/v1/classify", content=png(n % 10))) for n in range(20)]
+        await until(lambda: decoded(service) >= 16)
+        engine.gate.set()
+        codes = [(await each).status_code for each in inside]
+        assert codes == [500 if n % 10 == 7 else 200 for n in range(20)]
+
+    run(service, story)
+    assert max(engine._engine.calls) > 1
+
+
+def decoded(service: Service) -> int:
+    """Pictures that wait for the engine."""
+    return len(service.models[NAME]._decoded)
 
 
 def test_a_request_that_does_not_fit_as_a_whole_is_not_begun(make_service) -> None:
