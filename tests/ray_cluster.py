@@ -19,6 +19,7 @@ import pytest
 # Found without importing it here: its warnings would be errors.
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
 STORE = 80_000_000                                 # bytes of a node's object store
+BEGIN = 300                                        # seconds for a node to begin
 
 
 @dataclass
@@ -40,7 +41,9 @@ class RayCluster:
 @contextmanager
 def ray_cluster(nodes: int) -> Iterator[RayCluster]:
     """A head without CPUs, and ``nodes`` nodes of one each."""
-    pipe, quiet = subprocess.PIPE, {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    # Ray waits 30 seconds for a node to begin, which is short where others are at work.
+    patient = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": str(BEGIN)}
+    pipe, quiet = subprocess.PIPE, {**os.environ, **patient}
     process = subprocess.Popen(
         [sys.executable, __file__, str(nodes)], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True,
         start_new_session=True, env=quiet,

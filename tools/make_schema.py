@@ -33,6 +33,9 @@ def serve_page() -> str:
     options["model"] = options.pop("models")
     del options["token"]
     options["token_file"] = {"type": "string", "title": "Token File"}
+    options["ray"] = {"type": "string", "title": "Ray", "default": ""}
+    options["replicas"] = {"type": ["string", "integer"], "title": "Replicas", "default": "1"}
+    options["cpus"] = {"type": "integer", "title": "Cpus", "minimum": 1, "default": 1}
     for name in ("model", "cors"):
         one = {"title": options[name].pop("title"), "default": options[name].pop("default")}
         options[name] = {**one, "anyOf": [{"type": "string"}, options[name]]}

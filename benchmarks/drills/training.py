@@ -5,7 +5,8 @@
 Every drill starts ``torchrun … -m wideresnet train`` as anyone would, kills (SIGKILL) something amid an epoch, and
 compares checkpoint and result with those of a run that was left in peace, bit for bit. Without --recipe it learns from
 pictures of noise, which takes seconds. A "node" is a torchrun of its own with a run folder of its own: nodes share no
-disk. Linux only.
+disk; both need TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, without which torchrun does not tell a node that comes back where
+to find the others (pytorch 2.13). Linux only.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Node:
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [*TORCHRUN, *arguments], stdout=output, stderr=output,
+                env={**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"} if "--nnodes" in arguments else None,
                 preexec_fn=partial(os.sched_setaffinity, 0, cpus),
             )  # fmt: skip
 
@@ -162,6 +164,8 @@ def state_of(run: Path) -> dict[str, torch.Tensor]:
 
 def compare(run: Path, undisturbed: Path) -> Facts:
     """Whether everything is equal to the last bit, times apart."""
+    if not (run / "model.safetensors").exists():
+        return {"equal": False}
     found, expected = state_of(run), state_of(undisturbed)
     same = [key for key in expected if key in found and torch.equal(found[key], expected[key])]
     logs = [[(line["epoch"], line["loss"], line.get("top1")) for line in log_of(each)] for each in (run, undisturbed)]

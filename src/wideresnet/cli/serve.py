@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
+from wideresnet.cli.cluster import quieten
 from wideresnet.cli.options import MODEL, Arithmetic, Engine, EngineName, Precision, Threads
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 
 PREFIX = "WRN_SERVE"                               # of the environment variables: WRN_SERVE_PORT=9000
+_NOT_SETTINGS = {"model", "config", "token_file", "ray", "replicas", "cpus"}     # of the service
 
 
 class Log(StrEnum):
@@ -54,6 +56,11 @@ Config = Annotated[
 Streams = Annotated[
     int, typer.Option(min=0, help="Pictures computed side by side; 1 is soonest for one client, 0: as many as pay.")
 ]
+Ray = Annotated[
+    str, typer.Option(help="Serve from a Ray cluster: HOST:PORT, auto (the one of this machine), or local (a new one).")
+]
+Replicas = Annotated[str, typer.Option(help="With --ray: N copies of the service, or MIN:MAX as the load asks for.")]
+Cpus = Annotated[int, typer.Option(min=1, help="With --ray: of each replica.")]
 Explain = Annotated[
     bool, typer.Option("--explain/--no-explain", help="Answer /v1/explain; a model's first one opens it once more.")
 ]
@@ -80,22 +87,36 @@ def serve(
     threads: Threads = 0,
     streams: Streams = 0,
     log: Annotated[Log, typer.Option(help="json: a line on stderr for each request.")] = Log.off,
+    ray: Ray = "",
+    replicas: Replicas = "1",
+    cpus: Cpus = 1,
 ) -> None:
     """Serve models over HTTP: a page at /, /v1/classify, the Open Inference Protocol under /v2, /metrics, /docs.
 
     Each option is also an environment variable (WRN_SERVE_PORT=9000) and a key of the --config file; a flag counts
     before the environment, and that before the file. WRN_SERVE_TOKEN may hold the bearer token. SIGHUP opens the
-    models anew, SIGTERM ends after the last answer. Exit code 1: some requests were left unanswered.
+    models anew, SIGTERM ends after the last answer. Exit code 1: some requests were left unanswered. With --ray the
+    same service runs in replicas behind Ray Serve's proxy: docs/scale.md says what is different there.
 
     Example: wrn serve
 
     Example: wrn serve -m wide_resnet50_2.tv_in1k -m fast=wrn-int8/ --port 9000 --log json
     """
     with needs_extra("wrn serve", "serve"):
+        from wideresnet.scale.service import make_fleet, serve_on_ray
         from wideresnet.serve.run import serve as run
     from wideresnet.serve.settings import make_settings, read_token
 
     token = read_token(token_file) if token_file else os.environ.get(f"{PREFIX}_TOKEN") or None
-    others = {name: value for name, value in context.params.items() if name not in ("model", "config", "token_file")}
-    whole = run(make_settings({"models": model, "token": token, **others}), lambda line: typer.echo(line, err=True))
-    raise typer.Exit(0 if whole else 1)
+    others = {name: value for name, value in context.params.items() if name not in _NOT_SETTINGS}
+    settings = make_settings({"models": model, "token": token, **others})
+    if ray:
+        quieten()
+        raise typer.Exit(0 if serve_on_ray(settings, make_fleet(ray, replicas, cpus), _say) else 1)
+    if (replicas, cpus) != ("1", 1):
+        raise ConfigError("--replicas and --cpus are for a cluster", hint="--ray local makes one on this machine")
+    raise typer.Exit(0 if run(settings, _say) else 1)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

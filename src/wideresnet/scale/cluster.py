@@ -38,15 +38,7 @@ def connected(address: str, lost: Callable[[], object]) -> Iterator[None]:
     with needs_extra("working on a cluster", "ray"):
         import ray
         import ray.data
-    # A begun cluster takes no more CPUs than this process may use, and needs no page of its own.
-    own: dict[str, Any] = {"num_cpus": available_cpus(), "include_dashboard": False} if address == LOCAL else {}
-    refuse_silent(address)
-    try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"no Ray cluster at {address!r}: {error}", hint="'ray start --head' begins one; 'local' needs none"
-        ) from error
+    connect(address)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False           # the door has its own
     context.print_on_execution_start = False
@@ -59,6 +51,23 @@ def connected(address: str, lost: Callable[[], object]) -> Iterator[None]:
     finally:
         ended.set()
         ray.shutdown()
+
+
+def connect(address: str, *, log: bool = False, store: int = 0) -> None:
+    """Be part of a cluster until ``ray.shutdown``. Raises ConfigError where there is none.
+
+    ``log``: show what the workers write. ``store``: bytes of shared memory that a cluster begun here has at least.
+    """
+    import ray
+
+    refuse_silent(address)
+    own: dict[str, Any] = {}
+    if address == LOCAL:                           # no more CPUs than this process may use, and no page of Ray's
+        own = {"num_cpus": available_cpus(), "include_dashboard": False, "object_store_memory": store or None}
+    try:
+        ray.init(address, log_to_driver=log, logging_level=logging.ERROR, **own)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise _none(address, str(error).strip().splitlines()[0]) from error
 
 
 def _watch(head: str, ended: threading.Event, lost: Callable[[], object]) -> None:
@@ -81,9 +90,12 @@ def refuse_silent(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"no Ray cluster at {address!r}: {error}", hint="'ray start --head' begins one; 'local' needs none"
-        ) from error
+        raise _none(address, error) from error
+
+
+def _none(address: str, reason: object) -> ConfigError:
+    hint = "'ray start --head' begins one; 'local' needs none"
+    return ConfigError(f"no Ray cluster at {address!r}: {reason}", hint)
 
 
 def fitting(count: int, cpus: int) -> Workers:
