@@ -42,6 +42,7 @@ docs: $(READY) ## write anew what is generated: docs/cli.md, the schema, the tab
 	$(BIN)/python tools/make_model_tables.py
 	$(BIN)/python tools/make_bench_table.py
 	$(BIN)/python tools/make_load_table.py
+	$(BIN)/python tools/make_drill_table.py
 	$(BIN)/python tools/make_tree.py
 	$(BIN)/python tools/make_schema.py
 

@@ -28,7 +28,7 @@ from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
-os.environ["RAY_raylet_start_wait_time_s"] = "300"
+os.environ["RAY_raylet_start_wait_time_s"] = "300"      # noqa: SIM112 (Ray spells it so)
 
 import pyarrow.parquet as pq
 from ray.cluster_utils import Cluster

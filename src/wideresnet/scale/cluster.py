@@ -66,8 +66,8 @@ def connect(address: str, *, log: bool = False, store: int = 0) -> None:
         own = {"num_cpus": available_cpus(), "include_dashboard": False, "object_store_memory": store or None}
     try:
         ray.init(address, log_to_driver=log, logging_level=logging.ERROR, **own)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise _none(address, str(error).strip().splitlines()[0]) from error
+    except Exception as error:                     # Ray raises the bare class where a node begins too slowly
+        raise _none(address, (str(error).strip() or repr(error)).splitlines()[0]) from error
 
 
 def _watch(head: str, ended: threading.Event, lost: Callable[[], object]) -> None:

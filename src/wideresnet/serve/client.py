@@ -22,6 +22,7 @@ from wideresnet.errors import ConfigError, WrnError
 from wideresnet.images.decode import read_encoded
 
 LATER = {429, 503}                                 # the service is full, or not ready
+OURS = "application/problem+json"                  # what an error of the service itself is
 
 
 class ServiceError(WrnError):
@@ -33,8 +34,9 @@ class ServiceError(WrnError):
 class Client:
     """Asks one service; may be shared by threads, each of which keeps a connection of its own.
 
-    An answer of 429 or 503 and a lost connection are tried again up to ``retries`` times, after a pause that doubles
-    from a tenth of a second up to 10 s, with chance in it, and is never shorter than the service asks for.
+    An answer of 429 or 503, a lost connection, and a 500 that a proxy gives for a replica that it lost are tried again
+    up to ``retries`` times, after a pause that doubles from a tenth of a second up to 10 s, with chance in it, and is
+    never shorter than the service asks for.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", token: str = "", timeout: float = 60.0, retries: int = 6):
@@ -78,10 +80,11 @@ class Client:
                 connection.request(method, self._url.path.rstrip("/") + path, body, headers)
                 answer = connection.getresponse()
                 status, asked, data = answer.status, answer.headers.get("Retry-After", ""), answer.read()
+                lost = status == 500 and answer.headers.get_content_type() != OURS
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                status, asked, data = 0, "", str(error or type(error).__name__).encode()
-            if (status and status not in LATER) or attempt == self._retries:
+                status, asked, data, lost = 0, "", str(error or type(error).__name__).encode(), True
+            if attempt == self._retries or not (lost or status in LATER):
                 break
             pause = min(10.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0)
             time.sleep(max(pause, float(asked) if asked.isdecimal() else 0.0))

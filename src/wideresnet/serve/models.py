@@ -106,7 +106,7 @@ class OpenModel:
         self.name, self.classifier, self.source = name, classifier, source     # ``source``: for ``served_bundle``
         self._hands, self._limits, self._batch = hands, limits, batch
         self._turns = 2 * classifier.engine.info.streams
-        self._decoders = ThreadPoolExecutor(available_cpus(), thread_name_prefix=f"{name} decode")
+        self._decoders = ThreadPoolExecutor(classifier.engine.info.threads, thread_name_prefix=f"{name} decode")
         self._inferrers = ThreadPoolExecutor(self._turns, thread_name_prefix=f"{name} infer")
         self._decoded: deque[_Decoded] = deque()
         self.identity = identity(name, classifier)
@@ -239,7 +239,7 @@ def _translations(classifier: Classifier) -> dict[str, Labels]:
 
 def open_models(settings: ServeSettings, say: Callable[[str], None]) -> dict[str, OpenModel]:
     """Every model of the settings under its name, opened and run once. Raises WrnError."""
-    hands = threading.BoundedSemaphore(available_cpus())
+    hands = threading.BoundedSemaphore(settings.threads or available_cpus())
     limits = Limits(settings.max_pixels, settings.max_bytes)
     models: dict[str, OpenModel] = {}
     for choice in settings.models:

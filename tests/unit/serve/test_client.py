@@ -93,6 +93,14 @@ def test_in_the_end_it_gives_up(told: Told) -> None:
     assert (caught.value.status, caught.value.hint, len(told.asked)) == (429, "wait", 3)
 
 
+def test_a_proxy_that_lost_a_replica_is_asked_again_a_fault_of_the_service_is_not(told: Told) -> None:
+    told.answers = [(500, {"Content-Type": "text/plain"}, b"Internal Server Error"), (200, {}, b"{}")]
+    assert client(told).models() == {}
+    told.answers = [(500, {"Content-Type": "application/problem+json"}, b"{}"), (200, {}, b"{}")]
+    with pytest.raises(ServiceError, match="answers 500"):
+        client(told).models()
+
+
 def test_what_is_refused_for_good_is_not_tried_again(told: Told) -> None:
     told.answers = [(400, {}, b"<html>no JSON")]
     with pytest.raises(ServiceError, match="no JSON"):
