@@ -206,7 +206,8 @@ def drill_node(place: Place, undisturbed: Path) -> Facts:
     for run in runs:
         run.parent.mkdir()
     first = of_two_nodes(place, port, runs[0], 0)
-    time.sleep(2)                                  # the first one there keeps the meeting point
+    while not listening(port):                     # the first one there keeps the meeting point
+        time.sleep(0.1)
     second = of_two_nodes(place, port, runs[1], 1)
     while not any(log_of(run) for run in runs):
         time.sleep(0.02)
@@ -223,6 +224,11 @@ def drill_node(place: Place, undisturbed: Path) -> Facts:
 DRILLS: dict[str, Callable[[Place, Path], Facts]] = {
     "worker": drill_worker, "writer": drill_writer, "machine": drill_machine, "node": drill_node,
 }  # fmt: skip
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as door:
+        return door.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_port() -> int:
