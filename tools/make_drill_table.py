@@ -69,7 +69,9 @@ def of_bulk(facts: Facts) -> str:
 def of_training(facts: Facts) -> str:
     """A drill of training."""
     same = "the same bits as undisturbed" if facts["equal"] else "**other** bits than undisturbed"
-    return f"{same}; {facts['tensors_equal']} of {facts['tensors']} tensors equal; exit code {facts['exit_code']}"
+    codes = [facts["exit_code"]] if "exit_code" in facts else [each["exit_code"] for each in facts["nodes"]]
+    ended = f"exit code {' and '.join(map(str, codes))}"
+    return f"{same}; {facts['tensors_equal']} of {facts['tensors']} tensors equal; {ended}"
 
 
 def of_serving(facts: Facts) -> str:
