@@ -16,6 +16,8 @@ from ray_cluster import RayCluster, needs_ray, ray_cluster
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
 
 pytestmark = needs_ray
+# A cluster of processes and what it begins keep two CPUs busy for minutes.
+on_a_cluster = pytest.mark.slow
 SHARD = "8"
 PATIENCE = 120                                     # seconds
 
@@ -49,6 +51,7 @@ def without_seconds(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
 
 
+@on_a_cluster
 def test_evaluation_on_a_cluster_is_that_of_one_machine(
     wrn: Wrn, folder: Path, tmp_path: Path, cluster: RayCluster
 ) -> None:
@@ -66,6 +69,7 @@ def test_evaluation_on_a_cluster_is_that_of_one_machine(
     assert [{**row, "path": row["path"].removeprefix("file://")} for row in remote] == local
 
 
+@on_a_cluster
 def test_features_on_a_cluster_are_those_of_one_machine(
     wrn: Wrn, folder: Path, tmp_path: Path, cluster: RayCluster
 ) -> None:
@@ -79,6 +83,7 @@ def test_features_on_a_cluster_are_those_of_one_machine(
     assert rows(tmp_path / "there") == rows(tmp_path / "here.parquet")
 
 
+@on_a_cluster
 def test_a_node_that_is_killed_loses_nothing_and_doubles_nothing(
     wrn: Wrn, folder: Path, tmp_path: Path, cluster: RayCluster
 ) -> None:
