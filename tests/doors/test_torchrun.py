@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -12,31 +11,14 @@ import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from wideresnet.weights.read import read_tensors
+from runs import RECIPE, assert_the_same, log, noise_photos
 
 pytest.importorskip("torch")
 
-# Everything that could remember something from epoch to epoch is switched on.
-RECIPE = """
-architecture = "wrn_10_1"
-data = "folder"
-epochs = {epochs}
-batch_size = 8
-learning_rate = 0.1
-schedule = "one-cycle"
-dropout = 0.3
-ema = 0.9
-label_smoothing = 0.1
-trivial = true
-mixup = 0.2
-flip = "alternating"
-sync_norms = true
-stored = 20
+OWN_RECIPE = RECIPE + """sync_norms = true
 sizes = [[0, 12], [1, 16]]
 """
 # Rank 1 is killed once, as no handler can prevent, amid the second epoch. Its mark says that it was.
@@ -60,14 +42,8 @@ TRAIN = ("train", "recipe.toml", "--data", "photos", "-o")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    noise = np.random.default_rng(0)
-    for part, count in (("train", 16), ("val", 3)):
-        for name in ("cats", "dogs"):
-            (tmp_path / "photos" / part / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = noise.integers(0, 256, (24, 24, 3), np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "photos" / part / name / f"{number:02}.png")
-    (tmp_path / "recipe.toml").write_text(RECIPE.format(epochs=3))
+    noise_photos(tmp_path, val=3)
+    (tmp_path / "recipe.toml").write_text(OWN_RECIPE.format(epochs=3))
     return tmp_path
 
 
@@ -85,20 +61,6 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Exit code, stdout and stderr."""
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
-
-
-def state(run: Path) -> dict[str, torch.Tensor]:
-    """Weights, averages and momentum of the checkpoint, and the averaged weights of the result."""
-    saved = torch.load(run / "checkpoint.pt", weights_only=True)
-    momentum = {f"momentum {k}": v["momentum_buffer"] for k, v in saved["optimiser"]["state"].items()}
-    averaged = {f"averaged {k}": v for k, v in saved["averaged"].items()}
-    result = {f"result {k}": torch.from_numpy(v) for k, v in read_tensors(run / "model.safetensors").tensors.items()}
-    return {**saved["model"], **momentum, **averaged, **result}
-
-
-def log(run: Path) -> list[tuple[object, ...]]:
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [(line["epoch"], line["loss"], line.get("top1")) for line in lines]
 
 
 def test_two_processes_say_and_write_what_one_does(photos: Path) -> None:
@@ -125,17 +87,14 @@ def test_a_killed_worker_is_restarted_and_the_run_ends_as_if_undisturbed(photos:
     assert code == 0, err
     assert (photos / "killed").exists()
     assert err.count("photos: 32 pictures") == 2, "it was begun twice"
-    first, second = state(photos / "whole"), state(photos / "cut")
-    assert first.keys() == second.keys()
-    assert [key for key in first if not torch.equal(first[key], second[key])] == []
-    assert log(photos / "whole") == log(photos / "cut")
+    assert_the_same(photos / "whole", photos / "cut")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux which processes there are")
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 def test_torchrun_interrupted_ends_all_and_the_same_command_goes_on(photos: Path, by: signal.Signals) -> None:
-    (photos / "recipe.toml").write_text(RECIPE.format(epochs=200))
+    (photos / "recipe.toml").write_text(OWN_RECIPE.format(epochs=200))
     process = torchrun(photos, "-m", "wideresnet", *TRAIN, "run")
     while process.poll() is None and not (photos / "run" / "log.jsonl").exists():
         time.sleep(0.05)

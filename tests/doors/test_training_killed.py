@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -12,30 +11,13 @@ import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from doors import Wrn
-from wideresnet.weights.read import read_tensors
+from runs import RECIPE, assert_the_same, noise_photos
 
-# Everything that could remember something from epoch to epoch is switched on.
-RECIPE = """
-architecture = "wrn_10_1"
-data = "folder"
-epochs = {epochs}
-batch_size = 8
-learning_rate = 0.1
-schedule = "one-cycle"
-dropout = 0.3
-ema = 0.9
-label_smoothing = 0.1
-trivial = true
-mixup = 0.2
-flip = "alternating"
-stored = 20
-sizes = [[0, 12], [2, 16]]
+OWN_RECIPE = RECIPE + """sizes = [[0, 12], [2, 16]]
 """
 # One thread, as everywhere in the tests. A signal for itself when so many checkpoints are written, the last of them not
 # in its place yet; or with "half" when they are, and half of the next is written.
@@ -64,13 +46,7 @@ NEVER = 10**6
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    noise = np.random.default_rng(0)
-    for part, count in (("train", 16), ("val", 2)):
-        for name in ("cats", "dogs"):
-            (tmp_path / "photos" / part / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = noise.integers(0, 256, (24, 24, 3), np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "photos" / part / name / f"{number:02}.png")
+    noise_photos(tmp_path, val=2)
     return tmp_path
 
 
@@ -90,30 +66,9 @@ def end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     return process.returncode, said.decode()
 
 
-def state(run: Path) -> dict[str, torch.Tensor]:
-    """Weights, averages and momentum of the checkpoint, and the averaged weights of the result."""
-    saved = torch.load(run / "checkpoint.pt", weights_only=True)
-    momentum = {f"momentum {k}": v["momentum_buffer"] for k, v in saved["optimiser"]["state"].items()}
-    averaged = {f"averaged {k}": v for k, v in saved["averaged"].items()}
-    result = {f"result {k}": torch.from_numpy(v) for k, v in read_tensors(run / "model.safetensors").tensors.items()}
-    return {**saved["model"], **momentum, **averaged, **result}
-
-
-def log(run: Path) -> list[tuple[object, ...]]:
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [(line["epoch"], line["loss"], line.get("top1")) for line in lines]
-
-
-def assert_the_same(one: Path, other: Path) -> None:
-    first, second = state(one), state(other)
-    assert first.keys() == second.keys()
-    assert [key for key in first if not torch.equal(first[key], second[key])] == []
-    assert log(one) == log(other)
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_interrupted_and_killed_in_the_middle_of_a_checkpoint_it_ends_as_if_undisturbed(wrn: Wrn, photos: Path) -> None:
-    (photos / "recipe.toml").write_text(RECIPE.format(epochs=4))
+    (photos / "recipe.toml").write_text(OWN_RECIPE.format(epochs=4))
     assert wrn(*COMMAND, "whole").code == 0
     code, said = end(start(photos, "cut", by=signal.SIGINT, checkpoints=1))
     assert code == 130
@@ -130,7 +85,7 @@ def test_interrupted_and_killed_in_the_middle_of_a_checkpoint_it_ends_as_if_undi
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_random_moments_until_it_is_done(photos: Path, seed: int) -> None:
-    (photos / "recipe.toml").write_text(RECIPE.format(epochs=40))
+    (photos / "recipe.toml").write_text(OWN_RECIPE.format(epochs=40))
     assert end(start(photos, "whole"))[0] == 0
     dice, killed, code = random.Random(seed), 0, -signal.SIGKILL
     while code == -signal.SIGKILL:

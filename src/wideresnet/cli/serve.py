@@ -103,7 +103,6 @@ def serve(
     Example: wrn serve -m wide_resnet50_2.tv_in1k -m fast=wrn-int8/ --port 9000 --log json
     """
     with needs_extra("wrn serve", "serve"):
-        from wideresnet.scale.service import make_fleet, serve_on_ray
         from wideresnet.serve.run import serve as run
     from wideresnet.serve.settings import make_settings, read_token
 
@@ -111,6 +110,8 @@ def serve(
     others = {name: value for name, value in context.params.items() if name not in _NOT_SETTINGS}
     settings = make_settings({"models": model, "token": token, **others})
     if ray:
+        from wideresnet.scale.service import make_fleet, serve_on_ray
+
         quieten()
         raise typer.Exit(0 if serve_on_ray(settings, make_fleet(ray, replicas, cpus), _say) else 1)
     if (replicas, cpus) != ("1", 1):

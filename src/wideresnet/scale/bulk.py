@@ -13,7 +13,7 @@ import json
 import pickle
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -56,7 +56,7 @@ def run_bulk(job: Job, bundle: Bundle, listing: Listing, workers: Workers) -> It
             if not done.error:
                 yield done
             _note(done, rounds)
-        left = _missing(store, left, rounds)
+        left = _missing(set(store.names()), left)
     if left:
         _refuse(left, rounds)
     yield _report(job, bundle, listing, kept, rounds, time.perf_counter() - started)
@@ -78,7 +78,7 @@ def unfinished(store: Store, listing: Listing, run: Mapping[str, Any]) -> list[S
         raise ConfigError(f"{store.uri} holds other files", hint="name an empty folder or a new one")
     else:
         store.write(RUN, (json.dumps(now, indent=1) + "\n").encode())
-    return [shard for shard in listing.shards if part_name(shard.number) not in names]
+    return _missing(names, listing.shards)
 
 
 def identity(job: Job, bundle: Bundle, listing: Listing) -> dict[str, Any]:
@@ -144,9 +144,8 @@ def _note(done: ShardDone, rounds: Rounds) -> None:
         rounds.avoided.setdefault(done.node, f"{done.host}: {done.error}")
 
 
-def _missing(store: Store, shards: Sequence[Shard], rounds: Rounds) -> list[Shard]:
-    """Those of ``shards`` that have no part where everybody can see it."""
-    names = set(store.names())
+def _missing(names: Collection[str], shards: Sequence[Shard]) -> list[Shard]:
+    """Those of ``shards`` that have no part among the files of the output."""
     return [shard for shard in shards if part_name(shard.number) not in names]
 
 

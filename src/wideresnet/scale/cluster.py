@@ -15,8 +15,6 @@ from wideresnet.machine import available_cpus
 
 LOCAL = "local"                                    # a cluster of this machine alone, which ends with the run
 NODE = "ray.io/node-id"                            # Ray's label of a node
-
-
 LOOK_EVERY, SILENT = 5.0, 6                        # seconds between two looks at the head; looks in vain
 
 
