@@ -45,6 +45,9 @@ class OpenVinoEngine:
             raise EngineError(f"OpenVINO cannot open the graph: {_last_line(error)}") from error
         self._side = int(model.inputs[0].partial_shape[1].get_length())
         self._black = np.zeros((1, self._side, self._side, 3), np.uint8)
+        # The binding's first tensor makes tables. Two threads that make theirs at once wait for each other forever:
+        # one for the interpreter, the other for the tables.
+        ov.Tensor(self._black)
         self._streams = int(self._compiled.get_property("NUM_STREAMS"))
         # As many again wait their turn, so that no stream stands still while a batch is being made.
         self._requests = [self._compiled.create_infer_request() for _ in range(2 * self._streams)]
