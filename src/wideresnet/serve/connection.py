@@ -10,15 +10,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEAD = 64 * 2**10                              # bytes
 PIECE = 256 * 2**10                                # bytes of a body that the application is woken for
 IDLE, STALLED = 75.0, 30.0                         # seconds
+BREATH = 0.25                                      # seconds until a client that was sent away is listened to again
 
 
 class Connection(HttpToolsProtocol):
     """Closed when no whole head of a request comes for ``IDLE`` seconds, be the line silent or trickling, when a
     head is larger than ``MAX_HEAD``, and when an answer is not taken for ``STALLED`` seconds.
+
+    A client that comes again at once after a 429 waits ``BREATH`` seconds, its request in the network's buffers: to
+    read and refuse it all the time would take from those that were let in. Who heeds ``Retry-After`` never notices.
     """
 
     _timer: asyncio.TimerHandle | None = None      # to the next whole head
     _stall: asyncio.TimerHandle | None = None
+    _breath: asyncio.TimerHandle | None = None
     _between, _head, _messages = True, 0, 0        # whether a head is next, its bytes so far, requests before it
 
     def connection_made(self, transport: Any) -> None:
@@ -37,7 +42,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
-        for timer in (self._timer, self._stall):
+        for timer in (self._timer, self._stall, self._breath):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -78,6 +83,10 @@ class Connection(HttpToolsProtocol):
         """Called when an answer is written."""
         super().on_response_complete()
         self._expect_head()
+        visit = self.cycle.scope.get("visit")      # none yet where the next request came with this one
+        if visit is not None and visit.kind == "full":
+            self.flow.pause_reading()
+            self._breath = self.loop.call_later(BREATH, self.flow.resume_reading)
 
     def _expect_head(self) -> None:
         if self._timer is not None:

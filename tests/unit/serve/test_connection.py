@@ -1,14 +1,38 @@
-"""A connection without a network: what the application is woken for."""
+"""A connection without a network: what the application is woken for, and when the client is not listened to."""
 
 from __future__ import annotations
 
 import asyncio
 from unittest.mock import Mock
 
+import pytest
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
+from wideresnet.serve import connection as module
 from wideresnet.serve.connection import PIECE, Connection
+from wideresnet.serve.house import House, Visit
+
+
+async def told(app: ASGIApp, sent: list[bytes]) -> Mock:
+    """The transport of a connection to ``app``, after a request with a body that comes as ``sent``."""
+    transport = Mock(spec=asyncio.Transport)
+    transport.is_closing.return_value = False
+    transport.get_extra_info.return_value = None
+    state = ServerState()
+    connection = Connection(uvicorn.Config(app, lifespan="off", log_config=None, ws="none"), state, {})
+    connection.connection_made(transport)
+    length = sum(map(len, sent))
+    connection.data_received(f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode())
+    for piece in sent:
+        connection.data_received(piece)
+        for _ in range(5):                         # whoever was woken has run
+            await asyncio.sleep(0)
+    await asyncio.gather(*state.tasks)
+    await asyncio.sleep(0.01)
+    connection.connection_lost(None)
+    return transport
 
 
 def pieces_of(sent: list[bytes]) -> list[int]:
@@ -24,24 +48,20 @@ def pieces_of(sent: list[bytes]) -> list[int]:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    async def main() -> None:
-        transport = Mock(spec=asyncio.Transport)
-        transport.is_closing.return_value = False
-        transport.get_extra_info.return_value = None
-        state = ServerState()
-        connection = Connection(uvicorn.Config(app, lifespan="off", log_config=None, ws="none"), state, {})
-        connection.connection_made(transport)
-        length = sum(map(len, sent))
-        connection.data_received(f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode())
-        for piece in sent:
-            connection.data_received(piece)
-            for _ in range(5):                     # whoever was woken has run
-                await asyncio.sleep(0)
-        await asyncio.gather(*state.tasks)
-        connection.connection_lost(None)
-
-    asyncio.run(main())
+    asyncio.run(told(app, sent))
     return sizes
+
+
+def transport_after(kind: str) -> Mock:
+    """The transport of a connection on which a request was answered, its body unread; ``kind``: why it was refused."""
+
+    async def app(scope, _receive, send) -> None:
+        scope["visit"] = Visit(House(1, 1), "a")
+        scope["visit"].kind = kind
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    return asyncio.run(told(app, [b"picture"]))
 
 
 def test_a_body_of_usual_size_wakes_the_application_once() -> None:
@@ -53,3 +73,17 @@ def test_a_large_body_is_handed_over_while_it_comes() -> None:
     assert sum(sizes) == 7 * (PIECE // 2)
     assert max(sizes) <= PIECE + PIECE // 2
     assert len(sizes) > 1
+
+
+def test_whoever_found_it_full_is_not_listened_to_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = transport_after("full")
+    transport.write.assert_called()                # the answer itself does not wait
+    transport.pause_reading.assert_called_once()
+    transport.resume_reading.assert_not_called()
+    monkeypatch.setattr(module, "BREATH", 0.0)
+    transport_after("full").resume_reading.assert_called_once()
+
+
+@pytest.mark.parametrize("kind", ["", "picture", "draining"])
+def test_everybody_else_is(kind: str) -> None:
+    transport_after(kind).pause_reading.assert_not_called()
