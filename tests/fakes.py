@@ -6,9 +6,10 @@ import io
 import math
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from wideresnet.data.cifar import CIFAR10
 from wideresnet.data.labels import read_labels
 from wideresnet.engines.base import check_batch
 from wideresnet.records import EngineInfo, ModelCard, Preprocess
+
+T = TypeVar("T")
 
 # Every kind of block, with and without projection, in networks of milliseconds.
 TINY = {
@@ -128,3 +131,13 @@ def tiny_cifar_archive(folder: Path, rows: int = 4) -> Path:
             member.size = len(blob)
             archive.addfile(member, io.BytesIO(blob))
     return path
+
+
+def result(work: Generator[object, None, T]) -> T:
+    """What work that tells how far it is comes to at its end."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            value: T = end.value
+            return value

@@ -78,6 +78,9 @@ def test_the_whole_network(wrn: Wrn, pets: Path, tiny: Path, monkeypatch: pytest
     assert "val chose epoch" in first.card.notes["chosen"]
     assert wrn("finetune", "--from", tiny, "--data", pets, "-o", "run", "--config", "run/settings.toml").code == 0
     assert read_bundle(Path("run/bundle")).graph == first.graph
+    assert wrn(*arguments, "-o", "disk", "--cache", "kept").code == 0
+    assert read_bundle(Path("disk/bundle")).graph == first.graph
+    assert {folder.name.rpartition("-")[0] for folder in Path("kept").iterdir()} == {"pets-train-37", "pets-val-32"}
     other = wrn(*arguments[:-1], "epochs=1")
     assert (other.code, "different: epochs" in other.err) == (2, True)
 
@@ -98,6 +101,7 @@ def test_a_picture_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: 
         (["--data", "pets/n01440764"], "holds no class folders"),
         (["--data", "pets", "--set", "flip"], "--set takes key=value, got 'flip'"),
         (["--data", "pets", "--set", "flps=false"], "did you mean 'flips'"),
+        (["--data", "pets", "--cache", "kept"], "a probe keeps features, and no pictures"),
         (["--data", "pets", "--from", "wrn_16_4.cifar"], "did you mean 'wrn_16_4.cifar10'"),
     ],
 )

@@ -80,6 +80,15 @@ def test_two_processes_say_and_write_what_one_does(photos: Path) -> None:
 
 
 @pytest.mark.slow
+def test_pictures_kept_on_a_disk_are_decoded_by_one_process_for_all(photos: Path) -> None:
+    assert end(torchrun(photos, "-m", "wideresnet", *TRAIN, "memory"))[0] == 0
+    code, _, err = end(torchrun(photos, "-m", "wideresnet", *TRAIN, "disk", "--cache", "kept"))
+    assert code == 0, err
+    assert_the_same(photos / "memory", photos / "disk")
+    assert len(list((photos / "kept").iterdir())) == 2
+
+
+@pytest.mark.slow
 def test_a_killed_worker_is_restarted_and_the_run_ends_as_if_undisturbed(photos: Path) -> None:
     assert end(torchrun(photos, "-m", "wideresnet", *TRAIN, "whole"))[0] == 0
     (photos / "killed.py").write_text(KILLED)

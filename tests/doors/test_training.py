@@ -16,6 +16,7 @@ from doors import Wrn
 from fakes import tiny_pictures
 from mat5 import write_arrays
 from wideresnet.bundle import read_bundle
+from wideresnet.data import decoded
 from wideresnet.data.cifar import CifarArrays
 from wideresnet.data.svhn import read_svhn
 from wideresnet.tasks import train as task
@@ -131,6 +132,35 @@ def test_a_dry_run_says_what_it_would_take_and_trains_nothing(wrn: Wrn, pets: Pa
     (phase,) = document["phases"]
     assert (phase["first"], phase["last"], phase["side"], phase["rates"]) == (0, 4, 16, [0.05] * 3)
     assert not Path("runs").exists()
+
+
+def test_pictures_kept_on_a_disk_train_the_same_network(
+    wrn: Wrn, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pets / "train/n01440764/broken.png").write_bytes(b"no picture")
+    command = "train", "pets.toml", "--data", "pets"
+    assert wrn(*command, "-o", "memory").code == 1
+    assert wrn(*command, "-o", "disk", "--cache", "kept").code == 1
+    monkeypatch.setattr(decoded, "load_batches", None)
+    done = wrn(*command, "-o", "again", "--cache", "kept")
+    assert (done.code, done.err.count("broken.png: not a picture")) == (1, 1)
+    assert "pets: 24 pictures of 2 classes to train on, 6 to test" in done.err
+    whole, *others = (read_tensors(Path(run) / "model.safetensors").tensors for run in ("memory", "disk", "again"))
+    assert all(np.array_equal(whole[key], other[key]) for other in others for key in whole)
+
+
+def test_a_dry_run_says_what_the_disk_would_hold(wrn: Wrn, pets: Path) -> None:
+    document = wrn("train", "pets.toml", "--data", "pets", "--dry-run", "--cache", "kept", "--format", "json").json
+    assert document["disk_mb"] * 2**20 == 3 * (24 * 20**2 + 6 * 18**2)
+    assert document["pictures_mb"] == 0
+    assert not Path("kept").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_what_has_no_files_to_decode_needs_no_cache(wrn: Wrn, pets: Path, more: list[str]) -> None:
+    Path("digits.toml").write_text(SMALL.format(data="svhn"))
+    done = wrn("train", "digits.toml", "--data", "pets", "--cache", "kept", *more)
+    assert (done.code, "a recipe with data = 'svhn' needs no --cache" in done.err) == (2, True)
 
 
 def test_a_dry_run_of_a_named_data_set_needs_no_data(wrn: Wrn, pets: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wideresnet.cli.options import MODEL, ArchitectureName, Format, TextOrJson, Weights
+from wideresnet.cli.options import MODEL, ArchitectureName, Cache, Format, TextOrJson, Weights
 from wideresnet.cli.output import list_failures, open_bundle, print_json, progress
 from wideresnet.cli.train import epoch_line, pair
 
@@ -52,6 +52,7 @@ def finetune(
     resolution: Side = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the split and of the training [0].")] = None,
     test: Test = None,
+    cache: Cache = None,
     config: Config = None,
     change: Change = None,
     weights: Weights = None,
@@ -78,14 +79,15 @@ def finetune(
     }  # fmt: skip
     changes: dict[str, Any] = dict(map(pair, change or []))
     settings = read_settings(config, changes | {key: value for key, value in options.items() if value is not None})
-    report = _run(ModelChoice(source, weights, architecture), data, output, settings, test, format)
+    report = _run(ModelChoice(source, weights, architecture), data, output, settings, test, cache, format)
     _show(report, format)
     raise typer.Exit(1 if report.failures else 0)
 
 
 def _run(
-    choice: ModelChoice, data: Path, run: Path, settings: FinetuneSettings, test: Path | None, format: TextOrJson
-) -> FinetuneReport:
+    choice: ModelChoice, data: Path, run: Path, settings: FinetuneSettings, test: Path | None, cache: Path | None,
+    format: TextOrJson,
+) -> FinetuneReport:  # fmt: skip
     """The finished run, with bars while it goes on."""
     from wideresnet.records import Doing, FinetuneReport
     from wideresnet.tasks.finetune import run_finetune
@@ -94,7 +96,7 @@ def _run(
     try:
         with progress("") as bars:
             task = bars.add_task("reading pictures", total=None)
-            for event in run_finetune(bundle, data, run, settings, test):
+            for event in run_finetune(bundle, data, run, settings, test, cache):
                 if isinstance(event, FinetuneReport):
                     return event
                 if isinstance(event, Doing):

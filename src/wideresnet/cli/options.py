@@ -99,3 +99,9 @@ BatchSize = Annotated[int, typer.Option("--batch-size", min=0, help="Pictures at
 IgnoreExif = Annotated[bool, typer.Option("--ignore-exif", help="Do not turn photographs upright.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="0: every CPU this process may use.")]
 Format = Annotated[TextOrJson, typer.Option("--format", help="json: one document on stdout, nothing else there.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Keep the decoded pictures of class folders in this folder, not in memory; the next run begins with them."
+    ),
+]

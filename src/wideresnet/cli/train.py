@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wideresnet.cli.options import Format, TextOrJson
+from wideresnet.cli.options import Cache, Format, TextOrJson
 from wideresnet.cli.output import list_failures, locate, print_json, progress
 from wideresnet.errors import ConfigError, WrnError
 
 if TYPE_CHECKING:
-    from wideresnet.tasks.train import Epoch, Group, Pictures, Step
+    from wideresnet.tasks.train import Epoch, Event, Group, Pictures
     from wideresnet.training.recipe import Recipe
 
 
@@ -39,6 +39,7 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write curves to RUN/tensorboard too (extra tensorboard).")
     ] = False,
+    cache: Cache = None,
     format: Format = TextOrJson.table,
 ) -> None:
     """Train on CIFAR, SVHN or class folders. Interrupt it at any time; the same command goes on from the last epoch.
@@ -48,8 +49,10 @@ def train(
     Example: wrn train recipes/wrn-16-4-cifar10-short.toml --data cifar/ --set seed=1 -o runs/seed1
 
     Example: wrn train recipes/paper-cifar.toml --set data=cifar100 --set dropout=0.3 --dry-run
+
+    Example: wrn train recipes/paper-imagenet.toml --data imagenet/ --cache /scratch/decoded
     """
-    from wideresnet.tasks.train import join, read_recipe
+    from wideresnet.tasks.train import check_cache, join, read_recipe
 
     with join() as group, _one_voice(group):
         with group.agreed():
@@ -57,19 +60,21 @@ def train(
             if data is None and settings.data in YOURS and not dry_run:
                 what = f"{recipe} trains on {YOURS[settings.data]}"
                 raise ConfigError(what, hint="name the folder with --data FOLDER")
+            check_cache(settings, cache)
         if not dry_run:
-            _train(settings, data, output or Path("runs") / recipe.stem, group, tensorboard, format)
+            _train(settings, data, output or Path("runs") / recipe.stem, group, cache, tensorboard, format)
         elif group.first:
-            _print_plan(settings, data, format)
+            _print_plan(settings, data, cache, format)
 
 
 def _train(
-    settings: Recipe, data: Path | None, run: Path, group: Group, tensorboard: bool, format: TextOrJson
-) -> None:
+    settings: Recipe, data: Path | None, run: Path, group: Group, cache: Path | None, tensorboard: bool,
+    format: TextOrJson,
+) -> None:  # fmt: skip
     from wideresnet.tasks.train import run_training
 
     with group.agreed():
-        events = run_training(settings, locate(data or Path(settings.data)), run, group)
+        events = run_training(settings, locate(data or Path(settings.data)), run, group, cache)
         if tensorboard and group.first:
             from wideresnet.tasks.tensorboard import with_curves
 
@@ -102,20 +107,20 @@ def _one_voice(group: Group) -> Iterator[None]:
         raise typer.Exit(2 if isinstance(error, WrnError) else 130) from None
 
 
-def _print_plan(settings: Recipe, data: Path | None, format: TextOrJson) -> None:
+def _print_plan(settings: Recipe, data: Path | None, cache: Path | None, format: TextOrJson) -> None:
     from wideresnet.report.plan import of_plan, plan_document
     from wideresnet.tasks.plan import plan_training
 
-    plan = plan_training(settings, data)
+    plan = plan_training(settings, data, cached=cache is not None)
     if format is TextOrJson.json:
         print_json(plan_document(plan))
     else:
         typer.echo(of_plan(plan))
 
 
-def _follow(events: Iterator[Pictures | Step | Epoch], shown: bool) -> tuple[Epoch | None, int]:
+def _follow(events: Iterator[Event], shown: bool) -> tuple[Epoch | None, int]:
     """Show a run as it goes; its last epoch, and how many pictures could not be read."""
-    from wideresnet.tasks.train import Pictures, Step
+    from wideresnet.tasks.train import Doing, Pictures, Step
 
     last, failures = None, 0
     with progress("steps") as bars:
@@ -123,6 +128,9 @@ def _follow(events: Iterator[Pictures | Step | Epoch], shown: bool) -> tuple[Epo
         for event in events:
             if isinstance(event, Step):
                 bars.update(task, description="training", completed=event.step, total=event.steps)
+                continue
+            if isinstance(event, Doing):
+                bars.update(task, description=event.what, completed=event.done, total=event.total or None)
                 continue
             if isinstance(event, Pictures):
                 list_failures(event.failures)

@@ -1,21 +1,20 @@
-"""Pictures to train on: ``ROOT/train`` and ``ROOT/val``, each with one folder a class, decoded into memory once."""
+"""Pictures to train on: ``ROOT/train`` and ``ROOT/val``, each with one folder a class, decoded once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wideresnet.data.decoded import Decoded, decode_into_memory, decode_onto_disk, refuse_small_disk, store_of
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.labels import read_labels
 from wideresnet.errors import DataError
-from wideresnet.images.loader import load_batches
-from wideresnet.machine import memory_mb
-from wideresnet.records import Failure, Labels, Preprocess
+from wideresnet.records import Doing, Failure, Labels, Preprocess
 
 PARTS = ("train", "val")
 _EXPECTED = "expected ROOT/train/CLASS/picture.jpg and ROOT/val/CLASS/picture.jpg, with the same classes in both"
@@ -23,8 +22,9 @@ _EXPECTED = "expected ROOT/train/CLASS/picture.jpg and ROOT/val/CLASS/picture.jp
 
 @dataclass(frozen=True, eq=False)
 class FolderArrays:
-    """Both parts in memory. Images: RGB uint8 [N, S, S, 3], S of their own in each part. Labels: int64 [N].
+    """Both parts, in memory or mapped from files. Images: RGB uint8 [N, S, S, 3], S of their own in each part.
 
+    Labels: int64 [N].
     ``failures`` are the pictures that could not be read: they are in neither part.
     """
 
@@ -48,12 +48,14 @@ class Split:
     divided: bool = False                          # made from one set of class folders, not found
 
 
-def read_splits(root: Path, train: Preprocess, val: Preprocess, threads: int) -> FolderArrays:
+def read_splits(
+    root: Path, train: Preprocess, val: Preprocess, threads: int, cache: Path | None = None
+) -> Generator[Doing, None, FolderArrays]:
     """Every picture of ``root``, those of each part through its own preprocess; EXIF orientation is ignored.
 
     Raises what ``find_split`` and ``decode_split`` do.
     """
-    return decode_split(find_split(root), train, val, threads)
+    return (yield from decode_split(find_split(root), train, val, threads, cache))
 
 
 def find_split(root: Path) -> Split:
@@ -70,13 +72,19 @@ def find_split(root: Path) -> Split:
     return Split(root.absolute().name, labels, train, val)
 
 
-def decode_split(split: Split, train: Preprocess, val: Preprocess, threads: int) -> FolderArrays:
-    """Both parts in memory, each through its own preprocess; EXIF orientation is ignored.
+def decode_split(
+    split: Split, train: Preprocess, val: Preprocess, threads: int, cache: Path | None = None
+) -> Generator[Doing, None, FolderArrays]:
+    """Both parts, each through its own preprocess; EXIF orientation is ignored. Kept in memory, or in ``cache``.
 
-    Raises DataError when they are too large for the memory, and for a class without a picture that can be read.
+    Raises DataError when they are too large for the memory or the disk, when they cannot be kept there, and for a class
+    without a picture that can be read.
     """
-    learnt = _decoded(split.train, train, threads)
-    checked = _decoded(split.val, val, threads)
+    if cache:
+        learnt, checked = yield from _from_disk(split, train, val, threads, cache)
+    else:
+        learnt = yield from decode_into_memory(split.train, train, threads)
+        checked = yield from decode_into_memory(split.val, val, threads)
     refuse_empty(split, learnt.labels)
     return FolderArrays(
         name=split.name,
@@ -87,6 +95,15 @@ def decode_split(split: Split, train: Preprocess, val: Preprocess, threads: int)
         val_labels=checked.labels,
         failures=learnt.failures + checked.failures,
     )
+
+
+def _from_disk(
+    split: Split, train: Preprocess, val: Preprocess, threads: int, cache: Path
+) -> Generator[Doing, None, tuple[Decoded, Decoded]]:
+    learnt = store_of(cache, f"{split.name}-train", split.train, train)
+    checked = store_of(cache, f"{split.name}-val", split.val, val)
+    refuse_small_disk(cache, (learnt, checked))
+    return (yield from decode_onto_disk(learnt, threads)), (yield from decode_onto_disk(checked, threads))
 
 
 def refuse_empty(split: Split, learnt: Iterable[int]) -> None:
@@ -111,29 +128,3 @@ def class_labels(folders: list[str]) -> Labels:
     if all(folder in known for folder in folders):
         return Labels(tuple(known[folder] for folder in folders), tuple(folders))
     return Labels(tuple(folders))
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    failures: tuple[Failure, ...]
-
-
-def _decoded(data: LabelledData, spec: Preprocess, threads: int) -> _Part:
-    needed, there = len(data.items) * spec.crop**2 * 3 // 2**20, memory_mb()
-    if there is not None and needed > there:
-        raise DataError(
-            f"{len(data.items):,} pictures of {spec.crop} pixels take {needed:,} MB, this machine has {there:,}",
-            hint="they are kept in memory: use fewer, or a smaller 'stored'",
-        )
-    images = np.empty((len(data.items), spec.crop, spec.crop, 3), np.uint8)
-    labels: list[int] = []
-    failures: list[Failure] = []
-    for batch in load_batches(data.items, spec, batch_size=64, threads=threads):
-        images[len(labels) : len(labels) + len(batch.items)] = batch.pixels
-        labels += [item.label for item in batch.items if item.label is not None]
-        failures += batch.failures
-    if not labels:
-        raise DataError(f"none of the {len(failures)} pictures of {data.name} can be read", hint=failures[0].error)
-    return _Part(images[: len(labels)], np.array(labels, np.int64), tuple(failures))

@@ -41,6 +41,7 @@ class TrainingPlan:
     evaluation_seconds: float                      # each
     peak_rss_mb: float                             # of the process, over the measured steps
     pictures_mb: float                             # that a run holds besides: its pictures
+    disk_mb: float = 0.0                           # of them on a disk instead
 
     @property
     def steps(self) -> int:

@@ -22,7 +22,7 @@ def of_plan(plan: TrainingPlan) -> str:
             columns(rows, {1, 3, 4, 5, 6}),
             "",
             f"{plan.steps:,} steps and {evaluations}: about {duration(plan.seconds)} at the speed measured just now",
-            f"memory: about {plan.memory_mb:,.0f} MB, of which {plan.pictures_mb:,.0f} are the pictures",
+            _memory(plan),
         ]
     )
 
@@ -44,6 +44,13 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * unit:
             return f"{seconds / unit:.{digits}f} {name}"
     return f"{seconds:.0f} s"
+
+
+def _memory(plan: TrainingPlan) -> str:
+    total = f"memory: about {plan.memory_mb:,.0f} MB"
+    if plan.disk_mb:
+        return f"{total}; the decoded pictures take {plan.disk_mb:,.0f} MB of the disk instead"
+    return f"{total}, of which {plan.pictures_mb:,.0f} are the pictures"
 
 
 def _row(plan: TrainingPlan, phase: Phase) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,35 +81,41 @@ def finetune(
     mode: Literal["probe", "full"] = "probe",
     test: Path | str | None = None,
     settings: Mapping[str, Any] | None = None,
+    cache: Path | str | None = None,
 ) -> FinetuneReport:
     """Fine-tune ``model`` on the class folders in ``data``; the bundle is ``run``/bundle.
 
     ``data`` holds a folder a class, or train/ and val/ with them. "probe" fits a new classifier to features, "full"
     trains the whole network (extra ``train``). ``settings``: keys as in a settings file. ``test``: class folders
-    that nothing is chosen by. Raises WrnError.
+    that nothing is chosen by. ``cache``: a folder for the decoded pictures of the full mode. Raises WrnError.
     """
     chosen = read_settings(None, {**(settings or {}), "mode": mode})
     source, judges = load_bundle(ModelChoice(str(model))), None if test is None else Path(test)
-    for event in run_finetune(source, Path(data), Path(run), chosen, judges):
+    kept = None if cache is None else Path(cache)
+    for event in run_finetune(source, Path(data), Path(run), chosen, judges, kept):
         if isinstance(event, FinetuneReport):
             return event
     raise AssertionError("the report comes last")
 
 
 def run_finetune(
-    source: Bundle, data: Path, run: Path, settings: FinetuneSettings, test: Path | None = None
-) -> Iterator[Doing | Pictures | PathPoint | Epoch | FinetuneReport]:
+    source: Bundle, data: Path, run: Path, settings: FinetuneSettings, test: Path | None = None,
+    cache: Path | None = None,
+) -> Iterator[Doing | Pictures | PathPoint | Epoch | FinetuneReport]:  # fmt: skip
     """Fine-tune ``source`` on ``data`` in folder ``run``, or go on with it; yields as work goes on, the report last.
 
-    Raises ConfigError for an int8 source, DataError for pictures that are not as they should be, TrainingError where
-    ``run`` holds another run or the loss is no number. What is in ``run`` after an interruption is whole.
+    ``cache``, if given, keeps the decoded pictures of the full mode; a probe has none. Raises ConfigError for an int8
+    source and a probe's ``cache``, DataError for pictures that are not as they should be, TrainingError where ``run``
+    holds another run or the loss is no number. What is in ``run`` after an interruption is whole.
     """
+    if cache and settings.mode == "probe":
+        raise ConfigError("a probe keeps features, and no pictures", hint="--cache is for --mode full: leave it out")
     started = time.perf_counter()
     source, split = _prepared(source, settings), open_split(data, settings.share, settings.seed)
     tested = replace(labelled_folder(test, split.labels), name=f"{split.name} test") if test else None
     _keep(run, source, split, settings)
     architecture = get_architecture(source.card.architecture, len(split.labels.names))
-    learn = _probe if settings.mode == "probe" else _full
+    learn = _probe if settings.mode == "probe" else partial(_full, cache=cache)
     learnt = yield from learn(source, architecture, split, run, settings)
     save_text(run / "settings.toml", _as_toml(settings))
     seconds = time.perf_counter() - started
@@ -153,11 +160,11 @@ def _probe(
 
 
 def _full(
-    source: Bundle, architecture: Architecture, split: Split, run: Path, settings: FinetuneSettings
+    source: Bundle, architecture: Architecture, split: Split, run: Path, settings: FinetuneSettings, cache: Path | None
 ) -> Generator[Doing | Pictures | Epoch, None, _Learnt]:
     from wideresnet.tasks.finetune_full import run_full  # with torch; a probe needs none
 
-    found = yield from run_full(source, architecture, split, run, settings)
+    found = yield from run_full(source, architecture, split, run, settings, cache)
     return _Learnt(found.tensors, found.failures, found.chosen, log=found.log, recipe=found.recipe)
 
 

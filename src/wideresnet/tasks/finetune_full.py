@@ -50,12 +50,20 @@ class Tuned:
 
 
 def run_full(
-    source: Bundle, architecture: Architecture, split: Split, run: Path, settings: FinetuneSettings
+    source: Bundle,
+    architecture: Architecture,
+    split: Split,
+    run: Path,
+    settings: FinetuneSettings,
+    cache: Path | None = None,
 ) -> Generator[Doing | Pictures | Epoch, None, Tuned]:
-    """Train in folder ``run``, or go on there. Raises DataError, TrainingError, ConfigError."""
+    """Train in folder ``run``, or go on there; decoded pictures are kept in ``cache``, if given, and else in memory.
+
+    Raises DataError, TrainingError, ConfigError.
+    """
     spec = source.card.preprocess
     yield Doing("reading pictures", 0, 0)
-    recipe, arrays = _decoded(settings, architecture, split, spec)
+    recipe, arrays = yield from _decoded(settings, architecture, split, spec, cache)
     saved = load_checkpoint(run, recipe)
     text = as_toml(recipe.model_dump(mode="json"))
     save_text(run / "recipe.toml", text)
@@ -104,11 +112,11 @@ def enough(log: Log, patience: int) -> bool:
 
 
 def _decoded(
-    settings: FinetuneSettings, architecture: Architecture, split: Split, spec: Preprocess
-) -> tuple[Recipe, FolderArrays]:
+    settings: FinetuneSettings, architecture: Architecture, split: Split, spec: Preprocess, cache: Path | None
+) -> Generator[Doing, None, tuple[Recipe, FolderArrays]]:
     side = usual_recipe(settings, architecture.name, spec, len(split.train.items)).stored
     stored = Preprocess(resize=side, crop=side, interpolation=spec.interpolation, mode=spec.mode)
-    arrays = decode_split(split, stored, spec, available_cpus())
+    arrays = yield from decode_split(split, stored, spec, available_cpus(), cache)
     # How many can be read may decide the size of a batch.
     return usual_recipe(settings, architecture.name, spec, len(arrays.train_labels)), arrays
 

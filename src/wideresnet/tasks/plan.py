@@ -49,9 +49,12 @@ class _Sources:
     test: int
 
 
-def plan_training(recipe: Recipe, data: Path | None = None, seconds: float = 10.0) -> TrainingPlan:
+def plan_training(
+    recipe: Recipe, data: Path | None = None, seconds: float = 10.0, *, cached: bool = False
+) -> TrainingPlan:
     """The plan of ``recipe``; ``data`` is needed for class folders alone, to count them.
 
+    ``cached``: their decoded pictures are to be kept on a disk.
     Each size is measured for about ``seconds``, by at least one step. Raises ConfigError without folders, DataError
     for others than they should be, and TrainingError where they do not fill a batch.
     """
@@ -67,6 +70,7 @@ def plan_training(recipe: Recipe, data: Path | None = None, seconds: float = 10.
     sides = sorted({recipe.size_at(first) for first, _ in _spans(recipe)}, reverse=True)
     measured = {side: _time_steps(trainer, _noise(recipe, side, sources), seconds) for side in sides}
     architecture = get_architecture(recipe.architecture, len(sources.labels.names), recipe.dropout)
+    pictures_mb = _pictures_bytes(recipe, sources) / 2**20
     return TrainingPlan(
         architecture=architecture.name,
         data=sources.name,
@@ -81,7 +85,8 @@ def plan_training(recipe: Recipe, data: Path | None = None, seconds: float = 10.
         evaluations=-(-recipe.epochs // recipe.evaluate_every),
         evaluation_seconds=_time_picture(trainer, _noise(recipe, sides[0], sources)) * sources.test,
         peak_rss_mb=peak_rss_mb(),
-        pictures_mb=_pictures_bytes(recipe, sources) / 2**20,
+        pictures_mb=0.0 if cached else pictures_mb,
+        disk_mb=pictures_mb if cached else 0.0,
     )
 
 

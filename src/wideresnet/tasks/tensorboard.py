@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wideresnet.errors import needs_extra
-from wideresnet.tasks.train import Epoch, Pictures, Step
+from wideresnet.tasks.train import Epoch, Event, Step
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
-def with_curves(events: Iterator[Pictures | Step | Epoch], folder: Path) -> Iterator[Pictures | Step | Epoch]:
+def with_curves(events: Iterator[Event], folder: Path) -> Iterator[Event]:
     """``events`` as they come, each of them also written to ``folder``; the axis counts steps.
 
     A run that goes on hides what an interrupted epoch had written. Raises MissingExtra before anything is trained.
@@ -24,9 +24,7 @@ def with_curves(events: Iterator[Pictures | Step | Epoch], folder: Path) -> Iter
     return _writing(events, folder, SummaryWriter)
 
 
-def _writing(
-    events: Iterator[Pictures | Step | Epoch], folder: Path, open_writer: type[SummaryWriter]
-) -> Iterator[Pictures | Step | Epoch]:
+def _writing(events: Iterator[Event], folder: Path, open_writer: type[SummaryWriter]) -> Iterator[Event]:
     writer, step = None, 0
     try:
         for event in events:

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,9 @@ from wideresnet.data.cifar import read_cifar10, read_cifar100
 from wideresnet.data.labels import format_labels, read_labels
 from wideresnet.data.splits import read_splits
 from wideresnet.data.svhn import read_svhn
-from wideresnet.errors import TrainingError, needs_extra
+from wideresnet.errors import ConfigError, TrainingError, needs_extra
 from wideresnet.machine import available_cpus
-from wideresnet.records import ModelCard, Pictures, Preprocess
+from wideresnet.records import Doing, ModelCard, Pictures, Preprocess
 from wideresnet.report.curves import draw_curves
 from wideresnet.report.save import save_text
 from wideresnet.settings import as_toml
@@ -37,24 +37,26 @@ with needs_extra("training", "train"):
     from wideresnet.training.loop import Epoch, Step, train
     from wideresnet.training.recipe import Recipe, read_recipe
 
-__all__ = ["Epoch", "Group", "Pictures", "Step", "join", "read_recipe", "run_training"]
+__all__ = ["Doing", "Epoch", "Group", "Pictures", "Step", "check_cache", "join", "read_recipe", "run_training"]
 
 READERS = {"cifar10": read_cifar10, "cifar100": read_cifar100, "svhn": read_svhn}
 FILE_NAME = "model.safetensors"
+Event = Doing | Pictures | Step | Epoch
 
 
 def run_training(
-    recipe: Recipe, data: Path, run: Path, group: Group = ALONE
-) -> Iterator[Pictures | Step | Epoch]:
+    recipe: Recipe, data: Path, run: Path, group: Group = ALONE, cache: Path | None = None
+) -> Iterator[Event]:
     """Train ``recipe`` on ``data`` in folder ``run``, or go on with it; yields as work goes on.
 
-    ``data`` is a CIFAR archive, SVHN's folder, or the folder that holds train/ and val/. Raises DataError,
+    ``data`` is a CIFAR archive, SVHN's folder, or the folder that holds train/ and val/; the decoded pictures of such
+    a folder are kept in ``cache`` instead of the memory, where it is given, for every run to come. Raises DataError,
     TrainingError, ConfigError; what is in ``run`` after an interruption is whole. In a group every rank calls this
     with pictures of its own; only what rank 0 finds in ``run`` counts, and only rank 0 writes there.
     """
     with group.agreed():
         check_group(group, recipe.batch_size)
-        pictures, batches = open_pictures(recipe, data, group)
+        pictures, batches = yield from open_pictures(recipe, data, group, cache)
     _refuse_different(recipe, pictures, group)
     fetch_newest(run, recipe, group)
     log = group.from_first(partial(_begin, recipe, pictures, run))
@@ -67,11 +69,23 @@ def run_training(
     group.from_first(partial(_finish, recipe, pictures, run, log))
 
 
-def open_pictures(recipe: Recipe, data: Path, group: Group = ALONE) -> tuple[Pictures, Batches]:
-    """The data set that a recipe asks for, decoded; each rank has all of it. Raises DataError."""
+def check_cache(recipe: Recipe, cache: Path | None) -> None:
+    """Raises ConfigError where there is nothing of ``recipe`` to keep in ``cache``."""
+    if cache and recipe.data != "folder":
+        raise ConfigError(
+            f"a recipe with data = {recipe.data!r} needs no --cache", hint="it is for class folders; leave it out"
+        )
+
+
+def open_pictures(
+    recipe: Recipe, data: Path, group: Group = ALONE, cache: Path | None = None
+) -> Generator[Doing, None, tuple[Pictures, Batches]]:
+    """The data set that a recipe asks for, decoded; each rank has all of it. Raises DataError, ConfigError."""
+    check_cache(recipe, cache)
     if recipe.data == "folder":
-        stored = Preprocess(resize=recipe.stored, crop=recipe.stored)
-        arrays = read_splits(data, stored, recipe.preprocess(), group.threads(available_cpus()))
+        stored, cpus = Preprocess(resize=recipe.stored, crop=recipe.stored), available_cpus()
+        threads = cpus if cache else group.threads(cpus)               # one rank decodes what all of them open
+        arrays = yield from read_splits(data, stored, recipe.preprocess(), threads, cache)
         counts = len(arrays.train_labels), len(arrays.val_labels)
         pictures = Pictures(arrays.name, arrays.labels, *counts, arrays.failures)
         return pictures, FolderBatches(recipe, arrays, group=group)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from wideresnet.data import splits
+from fakes import result
+from wideresnet.data import decoded
 from wideresnet.data.splits import FolderArrays, class_labels, read_splits
 from wideresnet.errors import DataError
 from wideresnet.images.loader import read_crop
-from wideresnet.records import Labels, Preprocess
+from wideresnet.records import Doing, Labels, Preprocess
 
 TRAIN, VAL = Preprocess(resize=24, crop=24), Preprocess(resize=20, crop=16)
 
@@ -28,7 +30,7 @@ def tree(root: Path, *names: str) -> Path:
 
 
 def read(root: Path) -> FolderArrays:
-    return read_splits(root, TRAIN, VAL, threads=2)
+    return result(read_splits(root, TRAIN, VAL, threads=2))
 
 
 def test_both_parts_are_decoded_by_the_one_preprocess_in_sorted_order(tmp_path: Path) -> None:
@@ -109,7 +111,40 @@ def test_more_than_the_memory_holds_is_refused_before_anything_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tree(tmp_path, *(f"train/cat/{k}.png" for k in range(4)), "val/cat/a.png")
-    monkeypatch.setattr(splits, "memory_mb", lambda: 10)
+    monkeypatch.setattr(decoded, "memory_mb", lambda: 10)
     with pytest.raises(DataError, match=r"4 pictures of 1000 pixels take 11 MB, this machine has 10") as caught:
-        read_splits(root, Preprocess(resize=1000, crop=1000), VAL, threads=1)
-    assert "'stored'" in caught.value.hint
+        result(read_splits(root, Preprocess(resize=1000, crop=1000), VAL, threads=1))
+    assert "--cache" in caught.value.hint
+
+
+def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
+    root = tree(tmp_path, *(f"train/cat/{k:02}.png" for k in range(70)), "val/cat/a.png", "val/cat/b.png")
+    (root / "train/cat/03.png").write_bytes(b"no picture")
+    told = [Doing("reading train", 64, 70), Doing("reading train", 70, 70), Doing("reading val", 2, 2)]
+    assert list(read_splits(root, TRAIN, VAL, threads=2)) == told
+    assert list(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache")) == told
+    assert list(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache")) == []
+
+
+def test_on_a_disk_it_is_the_same(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", "train/dog/b.png", "train/cat/x.png", "val/dog/y.png", "val/cat/z.png")
+    (root / "val/cat/z.png").write_bytes(b"no picture")
+    held, kept = read(root), result(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache"))
+    assert (kept.name, kept.labels, kept.failures) == (held.name, held.labels, held.failures)
+    for part in ("train_images", "train_labels", "val_images", "val_labels"):
+        assert np.array_equal(getattr(kept, part), getattr(held, part))
+    assert sorted(folder.name.rpartition("-")[0] for folder in (tmp_path / "cache").iterdir()) == [
+        "pets-train-24", "pets-val-16",
+    ]  # fmt: skip
+
+
+def test_a_disk_too_small_for_both_parts_is_refused_before_anything_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, large = tree(tmp_path, "train/cat/a.png", "val/cat/a.png"), Preprocess(resize=1000, crop=1000)
+    free = 4 * 10**6                               # for one of both
+    monkeypatch.setattr(decoded.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    with pytest.raises(DataError, match=r"2 pictures take 5 MB more in .*cache, 3 are free there") as caught:
+        result(read_splits(root, large, large, threads=1, cache=tmp_path / "cache"))
+    assert "another disk" in caught.value.hint
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +35,11 @@ def test_the_words() -> None:
         "7,800 steps and 4 evaluations of 6 s: about 27 min at the speed measured just now",
         "memory: about 1,105 MB, of which 405 are the pictures",
     ]
+
+
+def test_pictures_on_a_disk_are_no_memory() -> None:
+    *_, last = of_plan(replace(PLAN, pictures_mb=0, disk_mb=98_000)).splitlines()
+    assert last == "memory: about 700 MB; the decoded pictures take 98,000 MB of the disk instead"
 
 
 def test_the_document_holds_the_sums_too() -> None:
