@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wideresnet.cli.options import MODEL, ArchitectureName, Cache, Format, TextOrJson, Weights
+from wideresnet.cli.options import MODEL, ArchitectureName, Cache, Device, Format, TextOrJson, Weights, Where
 from wideresnet.cli.output import list_failures, open_bundle, print_json, progress
 from wideresnet.cli.train import epoch_line, pair
 
 if TYPE_CHECKING:
     from wideresnet.records import FinetuneReport, PathPoint, Pictures
-    from wideresnet.tasks.finetune import FinetuneSettings
+    from wideresnet.tasks.finetune import FinetuneSettings, Means
     from wideresnet.tasks.load import ModelChoice
     from wideresnet.training.loop import Epoch
 
@@ -53,6 +53,7 @@ def finetune(
     seed: Annotated[int | None, typer.Option(min=0, help="Of the split and of the training [0].")] = None,
     test: Test = None,
     cache: Cache = None,
+    device: Where = Device.auto,
     config: Config = None,
     change: Change = None,
     weights: Weights = None,
@@ -70,7 +71,7 @@ def finetune(
 
     Example: wrn finetune --from wrn50/ --data pets/ --test new/ -o runs/pets --set flips=false
     """
-    from wideresnet.tasks.finetune import read_settings
+    from wideresnet.tasks.finetune import Means, read_settings
     from wideresnet.tasks.load import ModelChoice
 
     options = {
@@ -79,13 +80,14 @@ def finetune(
     }  # fmt: skip
     changes: dict[str, Any] = dict(map(pair, change or []))
     settings = read_settings(config, changes | {key: value for key, value in options.items() if value is not None})
-    report = _run(ModelChoice(source, weights, architecture), data, output, settings, test, cache, format)
+    choice, means = ModelChoice(source, weights, architecture), Means(cache, device.value)
+    report = _run(choice, data, output, settings, test, means, format)
     _show(report, format)
     raise typer.Exit(1 if report.failures else 0)
 
 
 def _run(
-    choice: ModelChoice, data: Path, run: Path, settings: FinetuneSettings, test: Path | None, cache: Path | None,
+    choice: ModelChoice, data: Path, run: Path, settings: FinetuneSettings, test: Path | None, means: Means,
     format: TextOrJson,
 ) -> FinetuneReport:  # fmt: skip
     """The finished run, with bars while it goes on."""
@@ -96,7 +98,7 @@ def _run(
     try:
         with progress("") as bars:
             task = bars.add_task("reading pictures", total=None)
-            for event in run_finetune(bundle, data, run, settings, test, cache):
+            for event in run_finetune(bundle, data, run, settings, test, means):
                 if isinstance(event, FinetuneReport):
                     return event
                 if isinstance(event, Doing):

@@ -53,6 +53,14 @@ class Language(StrEnum):
     zh = "zh"
 
 
+class Device(StrEnum):
+    """Where networks are trained."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 class InferModeName(StrEnum):
     """Whether pictures are read while the network works."""
 
@@ -99,6 +107,7 @@ BatchSize = Annotated[int, typer.Option("--batch-size", min=0, help="Pictures at
 IgnoreExif = Annotated[bool, typer.Option("--ignore-exif", help="Do not turn photographs upright.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="0: every CPU this process may use.")]
 Format = Annotated[TextOrJson, typer.Option("--format", help="json: one document on stdout, nothing else there.")]
+Where = Annotated[Device, typer.Option("--device", help="auto: a GPU (CUDA) where torch finds one, else the CPU.")]
 Cache = Annotated[
     Path | None,
     typer.Option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wideresnet.cli.options import Cache, Format, TextOrJson
+from wideresnet.cli.options import Cache, Device, Format, TextOrJson, Where
 from wideresnet.cli.output import list_failures, locate, print_json, progress
 from wideresnet.errors import ConfigError, WrnError
 
@@ -40,6 +40,7 @@ def train(
         bool, typer.Option("--tensorboard", help="Write curves to RUN/tensorboard too (extra tensorboard).")
     ] = False,
     cache: Cache = None,
+    device: Where = Device.auto,
     format: Format = TextOrJson.table,
 ) -> None:
     """Train on CIFAR, SVHN or class folders. Interrupt it at any time; the same command goes on from the last epoch.
@@ -54,7 +55,7 @@ def train(
     """
     from wideresnet.tasks.train import check_cache, join, read_recipe
 
-    with join() as group, _one_voice(group):
+    with join(device.value) as group, _one_voice(group):
         with group.agreed():
             settings = read_recipe(recipe, dict(map(pair, change or [])))
             if data is None and settings.data in YOURS and not dry_run:
@@ -64,7 +65,7 @@ def train(
         if not dry_run:
             _train(settings, data, output or Path("runs") / recipe.stem, group, cache, tensorboard, format)
         elif group.first:
-            _print_plan(settings, data, cache, format)
+            _print_plan(settings, data, cache is not None, group.device, format)
 
 
 def _train(
@@ -107,11 +108,11 @@ def _one_voice(group: Group) -> Iterator[None]:
         raise typer.Exit(2 if isinstance(error, WrnError) else 130) from None
 
 
-def _print_plan(settings: Recipe, data: Path | None, cache: Path | None, format: TextOrJson) -> None:
+def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, format: TextOrJson) -> None:
     from wideresnet.report.plan import of_plan, plan_document
     from wideresnet.tasks.plan import plan_training
 
-    plan = plan_training(settings, data, cached=cache is not None)
+    plan = plan_training(settings, data, cached=cached, device=device)
     if format is TextOrJson.json:
         print_json(plan_document(plan))
     else:

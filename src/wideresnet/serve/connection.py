@@ -83,7 +83,7 @@ class Connection(HttpToolsProtocol):
         """Called when an answer is written."""
         super().on_response_complete()
         self._expect_head()
-        visit = self.cycle.scope.get("visit")      # none yet where the next request came with this one
+        visit: Any = self.cycle.scope.get("visit")     # none yet where the next request came with this one
         if visit is not None and visit.kind == "full":
             self.flow.pause_reading()
             self._breath = self.loop.call_later(BREATH, self.flow.resume_reading)

@@ -55,10 +55,21 @@ from wideresnet.training.finetuning import FinetuneSettings, read_settings
 if TYPE_CHECKING:
     from wideresnet.training.loop import Epoch
 
-__all__ = ["FinetuneSettings", "finetune", "read_settings", "run_finetune"]
+__all__ = ["FinetuneSettings", "Means", "finetune", "read_settings", "run_finetune"]
 
 BUNDLE = "bundle"
 Tensors = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a run of the full mode may use, whatever comes of it: a probe needs neither.
+
+    ``cache``: a folder that keeps the decoded pictures. ``device``: "cpu", "cuda", or "auto": a GPU if torch finds one.
+    """
+
+    cache: Path | None = None
+    device: str = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,18 +92,17 @@ def finetune(
     mode: Literal["probe", "full"] = "probe",
     test: Path | str | None = None,
     settings: Mapping[str, Any] | None = None,
-    cache: Path | str | None = None,
+    means: Means | None = None,
 ) -> FinetuneReport:
     """Fine-tune ``model`` on the class folders in ``data``; the bundle is ``run``/bundle.
 
     ``data`` holds a folder a class, or train/ and val/ with them. "probe" fits a new classifier to features, "full"
     trains the whole network (extra ``train``). ``settings``: keys as in a settings file. ``test``: class folders
-    that nothing is chosen by. ``cache``: a folder for the decoded pictures of the full mode. Raises WrnError.
+    that nothing is chosen by. ``means``: what a full run may use. Raises WrnError.
     """
     chosen = read_settings(None, {**(settings or {}), "mode": mode})
     source, judges = load_bundle(ModelChoice(str(model))), None if test is None else Path(test)
-    kept = None if cache is None else Path(cache)
-    for event in run_finetune(source, Path(data), Path(run), chosen, judges, kept):
+    for event in run_finetune(source, Path(data), Path(run), chosen, judges, means):
         if isinstance(event, FinetuneReport):
             return event
     raise AssertionError("the report comes last")
@@ -100,22 +110,23 @@ def finetune(
 
 def run_finetune(
     source: Bundle, data: Path, run: Path, settings: FinetuneSettings, test: Path | None = None,
-    cache: Path | None = None,
+    means: Means | None = None,
 ) -> Iterator[Doing | Pictures | PathPoint | Epoch | FinetuneReport]:  # fmt: skip
     """Fine-tune ``source`` on ``data`` in folder ``run``, or go on with it; yields as work goes on, the report last.
 
-    ``cache``, if given, keeps the decoded pictures of the full mode; a probe has none. Raises ConfigError for an int8
-    source and a probe's ``cache``, DataError for pictures that are not as they should be, TrainingError where ``run``
-    holds another run or the loss is no number. What is in ``run`` after an interruption is whole.
+    Raises ConfigError for an int8 source and a probe with a cache, DataError for pictures that are not as they should
+    be, TrainingError where ``run`` holds another run or the loss is no number. What is in ``run`` after an interruption
+    is whole.
     """
-    if cache and settings.mode == "probe":
+    means = means or Means()
+    if means.cache and settings.mode == "probe":
         raise ConfigError("a probe keeps features, and no pictures", hint="--cache is for --mode full: leave it out")
     started = time.perf_counter()
     source, split = _prepared(source, settings), open_split(data, settings.share, settings.seed)
     tested = replace(labelled_folder(test, split.labels), name=f"{split.name} test") if test else None
     _keep(run, source, split, settings)
     architecture = get_architecture(source.card.architecture, len(split.labels.names))
-    learn = _probe if settings.mode == "probe" else partial(_full, cache=cache)
+    learn = _probe if settings.mode == "probe" else partial(_full, means=means)
     learnt = yield from learn(source, architecture, split, run, settings)
     save_text(run / "settings.toml", _as_toml(settings))
     seconds = time.perf_counter() - started
@@ -160,11 +171,11 @@ def _probe(
 
 
 def _full(
-    source: Bundle, architecture: Architecture, split: Split, run: Path, settings: FinetuneSettings, cache: Path | None
+    source: Bundle, architecture: Architecture, split: Split, run: Path, settings: FinetuneSettings, means: Means
 ) -> Generator[Doing | Pictures | Epoch, None, _Learnt]:
     from wideresnet.tasks.finetune_full import run_full  # with torch; a probe needs none
 
-    found = yield from run_full(source, architecture, split, run, settings, cache)
+    found = yield from run_full(source, architecture, split, run, settings, means.cache, means.device)
     return _Learnt(found.tensors, found.failures, found.chosen, log=found.log, recipe=found.recipe)
 
 

@@ -29,6 +29,7 @@ with needs_extra("fine-tuning the whole network", "train"):
 
     from wideresnet.training.batches import FolderBatches
     from wideresnet.training.checkpoint import load_checkpoint
+    from wideresnet.training.distributed import Group, check_group, find_device
     from wideresnet.training.loop import Epoch, Step, train
     from wideresnet.training.recipe import Recipe
     from wideresnet.training.stages import restate_norms, with_new_head
@@ -56,19 +57,21 @@ def run_full(
     run: Path,
     settings: FinetuneSettings,
     cache: Path | None = None,
+    device: str = "cpu",
 ) -> Generator[Doing | Pictures | Epoch, None, Tuned]:
     """Train in folder ``run``, or go on there; decoded pictures are kept in ``cache``, if given, and else in memory.
 
-    Raises DataError, TrainingError, ConfigError.
+    ``device`` is as of ``find_device``. Raises DataError, TrainingError, ConfigError.
     """
-    spec = source.card.preprocess
+    spec, group = source.card.preprocess, Group(device=find_device(device))
+    check_group(group, 1)
     yield Doing("reading pictures", 0, 0)
     recipe, arrays = yield from _decoded(settings, architecture, split, spec, cache)
     saved = load_checkpoint(run, recipe)
     text = as_toml(recipe.model_dump(mode="json"))
     save_text(run / "recipe.toml", text)
     yield Pictures(split.name, split.labels, len(arrays.train_labels), len(arrays.val_labels), arrays.failures)
-    batches = FolderBatches(recipe, arrays, spec)
+    batches = FolderBatches(recipe, arrays, spec, group)
     log = list(saved.log) if saved else []
     keep_best(run, recipe)                         # a kill may have come between the checkpoint and this
     start = None if saved else _start(source, architecture, batches, recipe)

@@ -25,6 +25,7 @@ from wideresnet.records.plan import Phase, TrainingPlan
 
 with needs_extra("training", "train"):
     from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
+    from wideresnet.training.distributed import Group
     from wideresnet.training.loop import Trainer, accuracy, prepare, take_step, update_average
     from wideresnet.training.recipe import Recipe
     from wideresnet.training.schedule import learning_rate
@@ -50,11 +51,11 @@ class _Sources:
 
 
 def plan_training(
-    recipe: Recipe, data: Path | None = None, seconds: float = 10.0, *, cached: bool = False
+    recipe: Recipe, data: Path | None = None, seconds: float = 10.0, *, cached: bool = False, device: str = "cpu"
 ) -> TrainingPlan:
     """The plan of ``recipe``; ``data`` is needed for class folders alone, to count them.
 
-    ``cached``: their decoded pictures are to be kept on a disk.
+    ``cached``: their decoded pictures are to be kept on a disk. ``device``: where it would be trained, for torch.
     Each size is measured for about ``seconds``, by at least one step. Raises ConfigError without folders, DataError
     for others than they should be, and TrainingError where they do not fill a batch.
     """
@@ -65,7 +66,7 @@ def plan_training(
             f"{sources.train} training pictures do not fill one batch of {recipe.batch_size}",
             hint="choose a smaller batch_size",
         )
-    trainer = _fresh(recipe, len(sources.labels.names))
+    trainer = _fresh(recipe, len(sources.labels.names), device)
     # The largest first: what memory it takes is there when the others run.
     sides = sorted({recipe.size_at(first) for first, _ in _spans(recipe)}, reverse=True)
     measured = {side: _time_steps(trainer, _noise(recipe, side, sources), seconds) for side in sides}
@@ -90,9 +91,9 @@ def plan_training(
     )
 
 
-def _fresh(recipe: Recipe, classes: int) -> Trainer:
+def _fresh(recipe: Recipe, classes: int, device: str) -> Trainer:
     with TemporaryDirectory() as empty:
-        return prepare(recipe, classes, Path(empty))[0]
+        return prepare(recipe, classes, Path(empty), group=Group(device=device))[0]
 
 
 def _phases(

@@ -67,7 +67,7 @@ def load_checkpoint(run: Path, recipe: Recipe) -> TrainingState | None:
     if not path.exists():
         return None
     try:
-        state = TrainingState(**torch.load(path, weights_only=True))
+        state = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
         # An older version knew fewer settings; it did what their defaults do.
         before = Recipe.model_validate(state.recipe).model_dump(mode="json")
     except (RuntimeError, pickle.UnpicklingError, TypeError, EOFError, ValidationError) as error:

@@ -1,4 +1,4 @@
-"""Several processes, one run: torchrun starts them, gloo carries what they tell each other. For CPUs alone.
+"""Several processes, one run: torchrun starts them, gloo (or nccl, between GPUs) carries what they tell each other.
 
 Each rank learns from its rows of every batch; gradients are averaged, so that all ranks go on with the same weights.
 Rank 0 alone writes files and speaks. A run of one process is a group of one, which tells nobody anything.
@@ -42,6 +42,7 @@ class Group:
     rank: int = 0
     size: int = 1
     local_size: int = 1                            # of them on this machine
+    device: str = "cpu"                            # where this rank computes, as torch names it
 
     @property
     def first(self) -> bool:
@@ -115,21 +116,44 @@ ALONE = Group()
 
 
 @contextmanager
-def join() -> Iterator[Group]:
-    """The group of this process: those that torchrun started with it, or itself alone. It is left at the end."""
+def join(device: str = "auto") -> Iterator[Group]:
+    """The group of this process: those that torchrun started with it, or itself alone. It is left at the end.
+
+    Each rank has a GPU of its own. Raises ConfigError where there is none for it.
+    """
     if not _launched():
-        yield ALONE
+        yield Group(device=find_device(device))
         return
     from torch.distributed.rendezvous import rendezvous
 
+    # torchrun tells these in the environment, and torch has no function for them.
+    local_rank, local_size = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    device = find_device(device, local_rank)
+    backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
     with _talking():
         store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-        dist.init_process_group("gloo", store=_unused(store, rank, size), rank=rank, world_size=size, timeout=PATIENCE)
+        dist.init_process_group(backend, store=_unused(store, rank, size), rank=rank, world_size=size, timeout=PATIENCE)
     try:
-        # torchrun tells this in the environment, and torch has no function for it.
-        yield Group(rank, size, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        yield Group(rank, size, local_size, device)
     finally:
         dist.destroy_process_group()
+
+
+def find_device(wanted: str, local_rank: int = 0) -> str:
+    """The device of the rank with that number on this machine: ``wanted`` is "cpu", "cuda", or "auto" for either.
+
+    Raises ConfigError where there is no GPU for it.
+    """
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cpu" or (wanted == "auto" and not there):
+        return "cpu"
+    if local_rank >= there:
+        raise ConfigError(
+            f"process {local_rank + 1} of this machine has no GPU: torch finds {there}",
+            hint="--device cpu, fewer processes, or a build of torch with CUDA",
+        )
+    torch.cuda.set_device(local_rank)
+    return f"cuda:{local_rank}"
 
 
 def check_group(group: Group, batch_size: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -49,7 +50,7 @@ class Epoch:
 
 @dataclass
 class Trainer:
-    """The tensors of one run. ``averaged`` is the EMA copy, or the model itself without EMA."""
+    """The tensors of one run, on its group's device. ``averaged`` is the EMA copy, or the model itself without EMA."""
 
     recipe: Recipe
     model: nn.Module
@@ -114,6 +115,7 @@ def prepare(
     Fresh weights are drawn alike on every rank.
     """
     torch.set_num_threads(group.threads(available_cpus()))
+    torch.backends.cudnn.allow_tf32 = False        # "f32" is 24 bits on GPUs, too, whose convolutions would take 11
     torch.manual_seed(recipe.seed)
     architecture = get_architecture(recipe.architecture, classes, recipe.dropout)
     model = channels_last(create_model(architecture))
@@ -122,9 +124,9 @@ def prepare(
     if recipe.sync_norms and group.size > 1:
         share_norms(model, group)
     freeze(model, recipe)
-    averaged = model
+    averaged = model = model.to(group.device)
     if recipe.ema:
-        averaged = channels_last(create_model(architecture))
+        averaged = channels_last(create_model(architecture)).to(group.device)
         averaged.load_state_dict(model.state_dict())
     trainer = Trainer(recipe, model, averaged, make_optimiser(recipe, model), group)
     saved = group.from_first(partial(load_checkpoint, run, recipe))
@@ -166,8 +168,7 @@ def take_step(trainer: Trainer, pictures: Tensor, targets: Tensor, rate: float) 
     """
     for group in trainer.optimiser.param_groups:
         group["lr"] = rate * group.get("share", 1.0)    # checkpoints of older versions have none
-    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.recipe.precision == "bf16"):
-        logits = trainer.model(pictures)
+    logits, targets = answer(trainer, trainer.model, pictures, targets)
     loss = F.cross_entropy(logits.float(), targets, label_smoothing=trainer.recipe.label_smoothing)
     mean = loss.detach().double()
     trainer.group.average([mean])
@@ -178,6 +179,15 @@ def take_step(trainer: Trainer, pictures: Tensor, targets: Tensor, rate: float) 
         trainer.group.average(each.grad for each in trainer.model.parameters() if each.grad is not None)
         trainer.optimiser.step()
     return value
+
+
+def answer(trainer: Trainer, model: nn.Module, pictures: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [B, C] of ``pictures`` in the recipe's precision, and ``targets``, both on the device."""
+    device = trainer.group.device
+    pictures, targets = pictures.to(device), targets.to(device)
+    half = trainer.recipe.precision == "bf16"
+    with torch.autocast(torch.device(device).type, torch.bfloat16) if half else nullcontext():
+        return model(pictures), targets
 
 
 @torch.no_grad()
@@ -197,8 +207,7 @@ def accuracy(trainer: Trainer, data: Batches) -> float:
     trainer.averaged.eval()
     correct = seen = 0
     for pictures, targets in data.test():
-        with torch.autocast("cpu", torch.bfloat16, enabled=trainer.recipe.precision == "bf16"):
-            logits = trainer.averaged(pictures)
+        logits, targets = answer(trainer, trainer.averaged, pictures, targets)
         correct += int((logits.argmax(1) == targets).sum())
         seen += len(targets)
     correct, seen = map(sum, zip(*trainer.group.gather((correct, seen)), strict=True))

@@ -26,7 +26,7 @@ from wideresnet.tasks.train import _refuse_different
 from wideresnet.training import loop
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
 from wideresnet.training.checkpoint import FILE_NAME, STOPPED, fetch_newest, load_checkpoint
-from wideresnet.training.distributed import ALONE, Group, SharedNorm, check_group, join, share_norms
+from wideresnet.training.distributed import ALONE, Group, SharedNorm, check_group, find_device, join, share_norms
 from wideresnet.training.loop import Epoch, Step, accuracy, prepare, train
 from wideresnet.training.recipe import Recipe
 
@@ -72,7 +72,7 @@ def at(place: Place, body: Callable[[Group], Any]) -> Any:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test"}
     loop.available_cpus = lambda: 1
     try:
-        with join() as group:
+        with join("cpu") as group:
             return body(group)
     except WrnError as error:
         return error
@@ -166,8 +166,8 @@ def test_a_rank_that_is_gone_is_an_error_in_words(both: Both) -> None:
 
 
 def test_alone_nothing_is_told_and_errors_stay_what_they_are() -> None:
-    with join() as group:
-        assert group is ALONE
+    with join("cpu") as group:
+        assert group == ALONE
     numbers = torch.arange(3.0)
     ALONE.average([numbers])
     ALONE.copy_first([numbers])
@@ -405,3 +405,21 @@ def test_ranks_with_another_recipe_or_other_pictures_are_refused(both: Both) -> 
     for error in both(different):
         assert isinstance(error, TrainingError)
         assert error.message == "ranks 0 and 1 have different recipes and numbers of pictures"
+
+
+def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert [find_device(wanted, 1) for wanted in ("auto", "cuda", "cpu")] == ["cuda:1", "cuda:1", "cpu"]
+    assert chosen == [1, 1]
+    with pytest.raises(ConfigError, match=r"process 3 of this machine has no GPU: torch finds 2"):
+        find_device("auto", 2)
+
+
+def test_without_a_gpu_only_who_insists_on_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [find_device(wanted, 5) for wanted in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(ConfigError, match="has no GPU: torch finds 0"):
+        find_device("cuda")

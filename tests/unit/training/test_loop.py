@@ -15,7 +15,8 @@ from wideresnet.errors import TrainingError
 from wideresnet.records import Labels
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
 from wideresnet.training.checkpoint import STOPPED, load_checkpoint
-from wideresnet.training.loop import Epoch, Step, prepare, take_step, train
+from wideresnet.training.distributed import ALONE, Group
+from wideresnet.training.loop import Epoch, Step, accuracy, prepare, take_step, train, update_average
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.stages import training_mode
 
@@ -46,12 +47,13 @@ def pictures(n: int = 64) -> CifarArrays:
     return CifarArrays(images[:n], labels[:n], images[n:], labels[n:])
 
 
-def batches(recipe: Recipe) -> Batches:
+def batches(recipe: Recipe, group: Group = ALONE) -> Batches:
     if recipe.data != "folder":
-        return CifarBatches(recipe, pictures())
+        return CifarBatches(recipe, pictures(), group)
     labels = np.arange(96) % 3
     train, val = tiny_pictures(64, recipe.stored), tiny_pictures(32, recipe.preprocess().crop)
-    return FolderBatches(recipe, FolderArrays("mine", Labels(("a", "b", "c")), train, labels[:64], val, labels[64:]))
+    arrays = FolderArrays("mine", Labels(("a", "b", "c")), train, labels[:64], val, labels[64:])
+    return FolderBatches(recipe, arrays, group=group)
 
 
 def weights(run: Path, recipe: Recipe) -> dict[str, torch.Tensor]:
@@ -207,3 +209,23 @@ def test_a_run_begins_with_the_weights_it_is_given(tmp_path: Path) -> None:
         assert epoch == 0
         for model in (trainer.model, trainer.averaged):
             assert all(torch.equal(value, start[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, FOLDER, TUNED], ids=["cifar", "folder", "fine-tuned"])
+def test_everything_is_computed_on_the_device(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device "meta" computes nothing, and refuses what lies on the CPU; numbers that are asked for are made up."""
+    monkeypatch.setattr(torch.Tensor, "item", lambda _: 1.0)
+    monkeypatch.setattr(torch.Tensor, "__int__", lambda _: 0)
+    data = batches(recipe, Group(device="meta"))
+    trainer, _ = prepare(recipe, data.classes, tmp_path, group=data.group)
+    training_mode(trainer.model, recipe)
+    take_step(trainer, *next(data.training(0)), 0.1)
+    update_average(trainer, 0)
+    accuracy(trainer, data)
+    learnt = [each for each in trainer.model.parameters() if each.requires_grad]
+    assert {each.grad.device.type for each in learnt if each.grad is not None} == {"meta"}
+    assert all(each.grad is not None for each in learnt)
+    state = [*trainer.averaged.state_dict().values(), *trainer.optimiser.state_dict()["state"][0].values()]
+    assert {each.device.type for each in state} == {"meta"}
