@@ -15,21 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wideresnet.classifier import Classifier
 from wideresnet.errors import ConfigError, EngineError, needs_extra
-from wideresnet.images.top_k import refuse_infinite
 from wideresnet.machine import available_cpus
 from wideresnet.scale.cluster import LOCAL, connect
 from wideresnet.serve.app import make_app
 from wideresnet.serve.connection import IDLE
-from wideresnet.serve.models import open_models
+from wideresnet.serve.models import open_models, prove
 from wideresnet.serve.run import listen, quieten
 from wideresnet.serve.service import Service
-from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.settings import ServeSettings, usual_queue
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -72,7 +69,7 @@ def replica_settings(settings: ServeSettings, cpus: int) -> ServeSettings:
     own = {
         "models": tuple(map(_absolute, settings.models)),
         "threads": settings.threads or cpus,
-        "queue": settings.queue or max(64, 16 * cpus),
+        "queue": settings.queue or usual_queue(cpus),
     }
     return settings.model_copy(update=own)
 
@@ -120,12 +117,6 @@ class Signed:
             await send(message)
 
         await self._app(scope, receive, answer)
-
-
-def prove(classifier: Classifier) -> None:
-    """One black picture through the engine. Raises what the engine raises, and for an answer that is no number."""
-    side = classifier.card.preprocess.crop
-    refuse_infinite(classifier.logits(np.zeros((1, side, side, 3), np.uint8)))
 
 
 def _write_log(line: str) -> None:

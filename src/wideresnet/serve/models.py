@@ -272,6 +272,11 @@ def _open(model: str, settings: ServeSettings) -> tuple[Classifier, int]:
     if settings.streams:
         options = replace(options, streams=settings.streams)
     classifier = open_classifier(bundle, settings.engine, options)
-    side = classifier.card.preprocess.crop
-    classifier.logits(np.zeros((1, side, side, 3), np.uint8))      # what is left to be made, before a client waits
+    prove(classifier)                              # also makes what is left to be made, before a client waits
     return classifier, batch
+
+
+def prove(classifier: Classifier) -> None:
+    """One black picture through the engine. Raises what the engine raises, and for an answer that is no number."""
+    side = classifier.card.preprocess.crop
+    refuse_infinite(classifier.logits(np.zeros((1, side, side, 3), np.uint8)))

@@ -43,7 +43,7 @@ class ServeSettings(BaseModel):
     @cached_property                               # every request asks, and the CPUs are read from files of the system
     def capacity(self) -> int:
         """Pictures inside at most; a request of ``max_pictures`` fits by default."""
-        return self.queue or max(64, 16 * available_cpus())
+        return self.queue or usual_queue(available_cpus())
 
     @property
     def most_pictures(self) -> int:
@@ -54,6 +54,11 @@ class ServeSettings(BaseModel):
     def held_bytes(self) -> int:
         """Bytes of all bodies inside at most: eight of the largest."""
         return 8 * self.max_bytes
+
+
+def usual_queue(cpus: int) -> int:
+    """How many pictures may be inside where nobody says it."""
+    return max(64, 16 * cpus)
 
 
 def make_settings(values: dict[str, Any]) -> ServeSettings:

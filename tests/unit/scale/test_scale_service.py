@@ -21,13 +21,13 @@ from wideresnet.scale.service import (
     Fleet,
     Signed,
     make_fleet,
-    prove,
     reason,
     replica_settings,
     serve_on_ray,
     with_port,
 )
 from wideresnet.serve.app import make_app
+from wideresnet.serve.models import prove
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 
