@@ -10,17 +10,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEAD = 64 * 2**10                              # bytes
 PIECE = 256 * 2**10                                # bytes of a body that the application is woken for
 IDLE, STALLED = 75.0, 30.0                         # seconds
-BREATH = 0.25                                      # seconds until a client that was sent away is listened to again
+# Seconds until a client that was sent away is listened to again: at least, at most, and from one such client to the
+# next, so that there are not more refusals the more clients there are.
+BREATH, LONGEST, APART = 0.25, 1.0, 0.005
 
 
 class Connection(HttpToolsProtocol):
     """Closed when no whole head of a request comes for ``IDLE`` seconds, be the line silent or trickling, when a
     head is larger than ``MAX_HEAD``, and when an answer is not taken for ``STALLED`` seconds.
 
-    A client that comes again at once after a 429 waits ``BREATH`` seconds, its request in the network's buffers: to
-    read and refuse it all the time would take from those that were let in. Who heeds ``Retry-After`` never notices.
+    A client that comes again at once after a 429 waits a moment, its request in the network's buffers: to read and
+    refuse it all the time would take from those that were let in. Who heeds ``Retry-After`` never notices.
     """
 
+    _turn = 0.0                                    # of whoever was sent away last, of all connections; the loop's time
     _timer: asyncio.TimerHandle | None = None      # to the next whole head
     _stall: asyncio.TimerHandle | None = None
     _breath: asyncio.TimerHandle | None = None
@@ -85,10 +88,16 @@ class Connection(HttpToolsProtocol):
         self._expect_head()
         visit: Any = self.cycle.scope.get("visit")     # none yet where the next request came with this one
         if visit is not None and visit.kind == "full":
+            Connection._turn = next_turn(self.loop.time(), Connection._turn)
             self.flow.pause_reading()
-            self._breath = self.loop.call_later(BREATH, self.flow.resume_reading)
+            self._breath = self.loop.call_at(Connection._turn, self.flow.resume_reading)
 
     def _expect_head(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self.loop.call_later(IDLE, self.transport.abort)
+
+
+def next_turn(now: float, last: float) -> float:
+    """When a client that is sent away now is listened to again, if the one before it is at ``last``: seconds."""
+    return min(max(now + BREATH, last + APART), now + LONGEST)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from wideresnet.serve import connection as module
-from wideresnet.serve.connection import PIECE, Connection
+from wideresnet.serve.connection import APART, BREATH, LONGEST, PIECE, Connection, next_turn
 from wideresnet.serve.house import House, Visit
+
+
+@pytest.fixture(autouse=True)
+def _nobody_was_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connection, "_turn", 0.0)
 
 
 async def told(app: ASGIApp, sent: list[bytes]) -> Mock:
@@ -81,7 +87,18 @@ def test_whoever_found_it_full_is_not_listened_to_for_a_moment(monkeypatch: pyte
     transport.pause_reading.assert_called_once()
     transport.resume_reading.assert_not_called()
     monkeypatch.setattr(module, "BREATH", 0.0)
+    monkeypatch.setattr(Connection, "_turn", 0.0)
     transport_after("full").resume_reading.assert_called_once()
+
+
+def test_many_who_are_sent_away_at_once_come_again_one_after_the_other_within_a_second() -> None:
+    turns = [0.0]
+    for _ in range(400):
+        turns.append(next_turn(10.0, turns[-1]))
+    assert turns[1] == 10 + BREATH
+    assert np.diff(turns[1:101]) == pytest.approx(APART)
+    assert max(turns) == 10 + LONGEST
+    assert next_turn(20.0, turns[-1]) == 20 + BREATH
 
 
 @pytest.mark.parametrize("kind", ["", "picture", "draining"])
