@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEAD = 64 * 2**10                              # bytes
 PIECE = 256 * 2**10                                # bytes of a body that the application is woken for
 IDLE, STALLED = 75.0, 30.0                         # seconds
+PROXIED = {b"x-forwarded-for", b"forwarded", b"via"}
 # Seconds until a client that was sent away is listened to again: at least, at most, and from one such client to the
 # next, so that there are not more refusals the more clients there are.
 BREATH, LONGEST, APART = 0.25, 1.0, 0.005
@@ -20,7 +21,8 @@ class Connection(HttpToolsProtocol):
     head is larger than ``MAX_HEAD``, and when an answer is not taken for ``STALLED`` seconds.
 
     A client that comes again at once after a 429 waits a moment, its request in the network's buffers: to read and
-    refuse it all the time would take from those that were let in. Who heeds ``Retry-After`` never notices.
+    refuse it all the time would take from those that were let in. Who heeds ``Retry-After`` never notices. A proxy's
+    connection is not kept waiting: what comes next on it is somebody else's.
     """
 
     _turn = 0.0                                    # of whoever was sent away last, of all connections; the loop's time
@@ -87,7 +89,7 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         self._expect_head()
         visit: Any = self.cycle.scope.get("visit")     # none yet where the next request came with this one
-        if visit is not None and visit.kind == "full":
+        if visit is not None and visit.kind == "full" and PROXIED.isdisjoint(name for name, _ in self.headers):
             Connection._turn = next_turn(self.loop.time(), Connection._turn)
             self.flow.pause_reading()
             self._breath = self.loop.call_at(Connection._turn, self.flow.resume_reading)

@@ -21,7 +21,7 @@ def _nobody_was_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "_turn", 0.0)
 
 
-async def told(app: ASGIApp, sent: list[bytes]) -> Mock:
+async def told(app: ASGIApp, sent: list[bytes], header: str = "Accept: */*") -> Mock:
     """The transport of a connection to ``app``, after a request with a body that comes as ``sent``."""
     transport = Mock(spec=asyncio.Transport)
     transport.is_closing.return_value = False
@@ -30,7 +30,7 @@ async def told(app: ASGIApp, sent: list[bytes]) -> Mock:
     connection = Connection(uvicorn.Config(app, lifespan="off", log_config=None, ws="none"), state, {})
     connection.connection_made(transport)
     length = sum(map(len, sent))
-    connection.data_received(f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode())
+    connection.data_received(f"POST / HTTP/1.1\r\nHost: a\r\n{header}\r\nContent-Length: {length}\r\n\r\n".encode())
     for piece in sent:
         connection.data_received(piece)
         for _ in range(5):                         # whoever was woken has run
@@ -58,7 +58,7 @@ def pieces_of(sent: list[bytes]) -> list[int]:
     return sizes
 
 
-def transport_after(kind: str) -> Mock:
+def transport_after(kind: str, header: str = "Accept: */*") -> Mock:
     """The transport of a connection on which a request was answered, its body unread; ``kind``: why it was refused."""
 
     async def app(scope, _receive, send) -> None:
@@ -67,7 +67,7 @@ def transport_after(kind: str) -> Mock:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body"})
 
-    return asyncio.run(told(app, [b"picture"]))
+    return asyncio.run(told(app, [b"picture"], header))
 
 
 def test_a_body_of_usual_size_wakes_the_application_once() -> None:
@@ -104,3 +104,8 @@ def test_many_who_are_sent_away_at_once_come_again_one_after_the_other_within_a_
 @pytest.mark.parametrize("kind", ["", "picture", "draining"])
 def test_everybody_else_is(kind: str) -> None:
     transport_after(kind).pause_reading.assert_not_called()
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For: 10.0.0.1", "forwarded: for=10.0.0.1", "VIA: 1.1 proxy"])
+def test_a_proxy_is_too(header: str) -> None:
+    transport_after("full", header).pause_reading.assert_not_called()
