@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from doors import Wrn, prepare, start, stop_after
-from fakes import tiny_cifar_archive
+from fakes import tiny_cifar_archive, tiny_pictures
 from wideresnet.data import open as opening
 from wideresnet.report.scores import read_scores
 
@@ -140,3 +142,27 @@ def test_the_page_stands_alone(wrn: Wrn, tiny: Path, archive: Path) -> None:
     page = Path("page.html").read_text("utf-8")
     assert page.count("data:image/jpeg;base64,") > 3
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_photographs_on_their_side_are_judged_upright_where_that_is_asked_for(
+    wrn: Wrn, tiny: Path, tmp_path: Path
+) -> None:
+    exif, noise = Image.Exif(), tiny_pictures(6, 40)[:, :30]
+    exif[0x0112] = 6                               # to be turned clockwise
+    for number, rgb in enumerate(noise):
+        for part in ("upright", "turned"):
+            (tmp_path / part / "cat").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rgb).save(tmp_path / f"upright/cat/{number}.png")
+        Image.fromarray(np.rot90(rgb)).save(tmp_path / f"turned/cat/{number}.png", exif=exif)
+
+    def judged(folder: str, *more: str) -> tuple[str, list[tuple[int, ...]]]:
+        done = wrn("evaluate", folder, "-m", tiny, "-o", f"{folder}.jsonl", "--format", "json", *more)
+        scores = [each.probabilities for each in read_scores(tmp_path / f"{folder}.jsonl")]
+        return done.json["counts"]["conditions"]["exif"], scores
+
+    upright = judged("upright")
+    assert judged("turned", "--upright") == ("transpose", upright[1])
+    lying = judged("turned")
+    assert lying[0] == "ignore"
+    assert lying[1] != upright[1]
+    assert "are for a network that runs" in wrn("evaluate", "--results", "result.txt", "--upright").err

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
     from wideresnet.data.labelled import LabelledData
     from wideresnet.engines import EngineOptions
-    from wideresnet.records import EvalReport, Failure, Item, Labels, Scored
+    from wideresnet.records import EvalReport, Exif, Failure, Item, Labels, Scored
     from wideresnet.tasks.infer import InferMode as Mode
     from wideresnet.tasks.load import ModelChoice
 
@@ -66,6 +66,9 @@ Results = Annotated[
 Outputs = Annotated[
     Path | None, typer.Option("--outputs", help="Score the arrays output_0 of a folder of .npz, and run nothing.")
 ]
+Upright = Annotated[
+    bool, typer.Option("--upright", help="Turn photographs upright by EXIF, as 'wrn classify' and 'wrn finetune' do.")
+]
 AnyOrder = Annotated[
     bool, typer.Option("--any-order", help="Report even where the labels seem to be in another order than the classes.")
 ]
@@ -82,6 +85,7 @@ def evaluate(
     outputs: Outputs = None,
     resolution: Resolution = 0,
     transform: Transform = None,
+    upright: Upright = False,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
@@ -115,9 +119,10 @@ def evaluate(
     from wideresnet.tasks.load import ModelChoice
 
     choice, file = ModelChoice(model, weights, architecture, labels), Path(output) if output and not ray else None
-    how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value)
+    exif: Exif = "transpose" if upright else "ignore"
+    how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value, exif)
     if results or outputs:
-        _refuse_running(output, resume, transform)
+        _refuse_running(output, resume, transform, upright)
         source = _of_others(choice, data, truth, results, outputs, shard)
     elif ray:
         bundle, cluster = open_bundle(choice, resolution, transform), Cluster(ray, workers, cpus, shard_size, output)
@@ -170,6 +175,7 @@ class _How:
     options: EngineOptions
     batch_size: int
     mode: Mode
+    exif: Exif
 
 
 def _of_network(bundle: Bundle, data: LabelledData, how: _How, output: Path | None, resume: bool) -> _Source:
@@ -178,6 +184,7 @@ def _of_network(bundle: Bundle, data: LabelledData, how: _How, output: Path | No
     from wideresnet.tasks.recorded import score_into
     from wideresnet.tasks.tuning import for_many
 
+    data = replace(data, exif=how.exif)
     options, batch = for_many(bundle, how.options.precision, how.options.threads)
     classifier, batch = open_classifier(bundle, how.engine, options), how.batch_size or batch
     if output:
@@ -204,7 +211,8 @@ def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluste
     _, batch = for_many(bundle, how.options.precision, how.options.threads)
     batch = how.batch_size or batch
     pictures, listing = list_labelled(located(data), bundle.labels, truth, cluster.size(batch))
-    work = Evaluate(how.engine, how.options.precision, batch, pictures.name, pictures.present)
+    pictures = replace(pictures, exif=how.exif)
+    work = Evaluate(how.engine, how.options.precision, batch, pictures.name, pictures.present, pictures.exif)
     report = spread(work, bundle, listing, cluster)
     blank = report_of_none(bundle.card, bundle.labels, report.engines[0], pictures)
     answers, items = map(score_of, read_rows(report.output, listing)), {item.path: item for item in pictures.items}
@@ -272,10 +280,10 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
     return report
 
 
-def _refuse_running(output: str | None, resume: bool, transform: object) -> None:
-    if output or resume or transform:
+def _refuse_running(output: str | None, resume: bool, transform: object, upright: bool) -> None:
+    if output or resume or transform or upright:
         raise ConfigError(
-            "-o, --resume and --transform are for a network that runs",
+            "-o, --resume, --transform and --upright are for a network that runs",
             hint="with --results and --outputs the answers are there already",
         )
 

@@ -96,7 +96,7 @@ class Store:
 
 
 def decode_into_memory(data: LabelledData, spec: Preprocess, threads: int) -> Generator[Doing, None, Decoded]:
-    """All of ``data``; EXIF orientation is ignored.
+    """All of ``data``.
 
     Raises DataError when it is too large for the memory, and where nothing can be read.
     """
@@ -108,7 +108,7 @@ def decode_into_memory(data: LabelledData, spec: Preprocess, threads: int) -> Ge
         )
     images = np.empty((len(data.items), spec.crop, spec.crop, 3), np.uint8)
     rows, failed = 0, dict[int, Failure]()
-    for batch in load_batches(data.items, spec, batch_size=BATCH, threads=threads):
+    for batch in load_batches(data.items, spec, batch_size=BATCH, threads=threads, exif=data.exif):
         failed |= _failed(batch, rows + len(failed))
         images[rows : rows + len(batch.items)] = batch.pixels
         rows += len(batch.items)
@@ -121,7 +121,7 @@ def store_of(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> St
 
     Where the files lie together does not matter, and neither do mean and deviation: they are not in the pixels.
     """
-    decisive = FORMAT, spec.resize, spec.crop, spec.interpolation, spec.mode
+    decisive = FORMAT, spec.resize, spec.crop, spec.interpolation, spec.mode, data.exif
     digest = hashlib.sha256(repr(decisive).encode())
     paths = [item.path for item in data.items]
     start = len(os.path.commonpath([min(paths), max(paths)]))
@@ -183,7 +183,8 @@ def _decode_rest(store: Store, threads: int) -> Iterator[Doing]:
         file.write(store.header(0))
         file.seek(store.size(done - len(failed)))
         file.truncate()                            # what came after the last flush, of which nothing is known
-        for batch in load_batches(store.data.items[done:], store.spec, batch_size=BATCH, threads=threads):
+        left, exif = store.data.items[done:], store.data.exif
+        for batch in load_batches(left, store.spec, batch_size=BATCH, threads=threads, exif=exif):
             file.write(batch.pixels.tobytes())
             failed |= _failed(batch, done)
             done += len(batch.items) + len(batch.failures)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import Item
+from wideresnet.records import Exif, Item
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +23,7 @@ class LabelledData:
     classes: int                                   # of the label list: a subset keeps its 1000
     shard: str = ""                                # "2/4": which part of ``whole`` this is
     whole: LabelledData | None = None
+    exif: Exif = "ignore"                          # whether its photographs are turned upright, as no published set is
 
     @cached_property
     def present(self) -> tuple[int, ...]:

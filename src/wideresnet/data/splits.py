@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.labels import read_labels
 from wideresnet.errors import DataError
-from wideresnet.records import Doing, Failure, Labels, Preprocess
+from wideresnet.records import Doing, Exif, Failure, Labels, Preprocess
 
 PARTS = ("train", "val")
 _EXPECTED = "expected ROOT/train/CLASS/picture.jpg and ROOT/val/CLASS/picture.jpg, with the same classes in both"
@@ -72,10 +72,15 @@ def find_split(root: Path) -> Split:
     return Split(root.absolute().name, labels, train, val)
 
 
+def seen_with(split: Split, exif: Exif) -> Split:
+    """The same pictures, photographs turned upright or not."""
+    return replace(split, train=replace(split.train, exif=exif), val=replace(split.val, exif=exif))
+
+
 def decode_split(
     split: Split, train: Preprocess, val: Preprocess, threads: int, cache: Path | None = None
 ) -> Generator[Doing, None, FolderArrays]:
-    """Both parts, each through its own preprocess; EXIF orientation is ignored. Kept in memory, or in ``cache``.
+    """Both parts, each through its own preprocess. Kept in memory, or in ``cache``.
 
     Raises DataError when they are too large for the memory or the disk, when they cannot be kept there, and for a class
     without a picture that can be read.

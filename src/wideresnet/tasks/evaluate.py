@@ -31,8 +31,8 @@ def evaluate(classifier: Classifier, data: LabelledData | Path | str, batch_size
     """Top-1, top-5 and what else the counts tell, over ``data``: a labelled set, a folder of class folders, a CIFAR
     archive, or the word "cifar10" or "cifar100" for the official archive, downloaded once.
 
-    EXIF orientation is ignored, as in every published evaluation. A picture that cannot be read is a
-    failure in the report and counts neither as right nor as answered. Raises DataError for data that is
+    EXIF orientation is ignored, as in every published evaluation, unless ``data`` says otherwise. A picture that cannot
+    be read is a failure in the report and counts neither as right nor as answered. Raises DataError for data that is
     not labelled, or is of other classes than the network.
     """
     if not isinstance(data, LabelledData):
@@ -55,7 +55,7 @@ def score(
         )
     again = first % batch_size                     # answered before, and needed to fill the batch
     spec, threads = classifier.card.preprocess, classifier.engine.info.threads
-    load = partial(load_batches, spec=spec, batch_size=batch_size, threads=threads, exif="ignore")
+    load = partial(load_batches, spec=spec, batch_size=batch_size, threads=threads, exif=data.exif)
     start = time.perf_counter()
     for batch, logits in infer(classifier, data.items[first - again :], load, batch_size, mode):
         now = time.perf_counter()
@@ -113,7 +113,7 @@ def report_of_none(card: ModelCard, labels: Labels, engine: EngineInfo, data: La
         graph_sha256=card.files.get(GRAPH, ""),
         stored=card.precision,
         preprocess=card.preprocess,
-        exif="ignore",
+        exif=data.exif,
         data_sha256=data.sha256,
         pictures=len((data.whole or data).items),
         labels=labels,

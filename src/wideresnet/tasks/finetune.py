@@ -26,7 +26,7 @@ from wideresnet.bundle import Bundle, make_bundle, write_bundle
 from wideresnet.data.divide import index_of, open_split
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
-from wideresnet.data.splits import Split
+from wideresnet.data.splits import Split, seen_with
 from wideresnet.errors import ConfigError, TrainingError
 from wideresnet.records import (
     Doing,
@@ -122,8 +122,10 @@ def run_finetune(
     if means.cache and settings.mode == "probe":
         raise ConfigError("a probe keeps features, and no pictures", hint="--cache is for --mode full: leave it out")
     started = time.perf_counter()
-    source, split = _prepared(source, settings), open_split(data, settings.share, settings.seed)
-    tested = replace(labelled_folder(test, split.labels), name=f"{split.name} test") if test else None
+    source = _prepared(source, settings)
+    split = seen_with(open_split(data, settings.share, settings.seed), settings.exif)
+    tested = labelled_folder(test, split.labels) if test else None
+    tested = replace(tested, name=f"{split.name} test", exif=settings.exif) if tested else None
     _keep(run, source, split, settings)
     architecture = get_architecture(source.card.architecture, len(split.labels.names))
     learn = _probe if settings.mode == "probe" else partial(_full, means=means)
@@ -200,6 +202,7 @@ def _keep(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -
         "classes": list(split.labels.ids or split.labels.names),
         "train": split.train.sha256,
         "val": split.val.sha256,
+        "exif": split.val.exif,
     }
     if path.exists():
         before = json.loads(path.read_text("utf-8"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from wideresnet.engines.features import Features, open_features
 from wideresnet.graph.outputs import FEATURES
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
-from wideresnet.records import Doing, Failure, Item, PathPoint, Pictures, Preprocess
+from wideresnet.records import Doing, Failure, PathPoint, Pictures, Preprocess
 from wideresnet.report.save import save_bytes, save_text
 from wideresnet.tasks.tuning import for_many
 from wideresnet.training.finetuning import FinetuneSettings
@@ -83,7 +83,8 @@ def embedded(
         file = folder / f"{stamp}-{first:07}.npz"
         if not file.exists():
             features = features or open_features(source, [FEATURES], options=options)
-            rows = _rows(features, data.items[first : first + CHUNK], source.card.preprocess, batch, flips)
+            some = replace(data, items=data.items[first : first + CHUNK])
+            rows = _rows(features, some, source.card.preprocess, batch, flips)
             save_bytes(file, _as_npz(*rows))
         with np.load(file, allow_pickle=False) as arrays:
             chunks.append({name: arrays[name] for name in ("features", "labels", "failures")})
@@ -94,20 +95,20 @@ def embedded(
 
 
 def _stamp(source: Bundle, data: LabelledData, flips: bool) -> str:
-    decides = [hashlib.sha256(source.graph).hexdigest(), asdict(source.card.preprocess), data.sha256, flips]
+    decides = [hashlib.sha256(source.graph).hexdigest(), asdict(source.card.preprocess), data.sha256, data.exif, flips]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 
 Rows = tuple[NDArray[np.float32], list[int], list[Failure]]
 
 
-def _rows(features: Features, items: Sequence[Item], spec: Preprocess, batch_size: int, flips: bool) -> Rows:
+def _rows(features: Features, data: LabelledData, spec: Preprocess, batch_size: int, flips: bool) -> Rows:
     """Features float32 [N, V, F] and labels of the readable items, and the failures."""
     labels: list[int] = []
     failures: list[Failure] = []
 
     def pixels() -> Iterator[NDArray[np.uint8]]:
-        for batch in load_batches(items, spec, batch_size=batch_size, threads=available_cpus()):
+        for batch in load_batches(data.items, spec, batch_size=batch_size, threads=available_cpus(), exif=data.exif):
             labels.extend(item.label or 0 for item in batch.items)
             failures.extend(batch.failures)
             yield batch.pixels

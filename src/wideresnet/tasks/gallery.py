@@ -11,7 +11,7 @@ from PIL import Image
 
 from wideresnet.errors import ImageError
 from wideresnet.images.loader import read_crop
-from wideresnet.records import EvalReport, Item, Preprocess
+from wideresnet.records import EvalReport, Exif, Item, Preprocess
 from wideresnet.report.evaluation import shown_paths
 from wideresnet.report.overlay import encoded
 
@@ -25,13 +25,18 @@ def thumbnails(
 
     ``spec`` None: the transform that the report was made with, where it says.
     """
-    if spec is None and report.conditions:
-        spec = report.conditions.preprocess
-    return thumbnails_of(shown_paths(report), sources, spec, side)
+    made = report.conditions
+    if spec is None and made:
+        spec = made.preprocess
+    return thumbnails_of(shown_paths(report), sources, spec, side, made.exif if made else "ignore")
 
 
 def thumbnails_of(
-    paths: Iterable[str], sources: Mapping[str, Item] | None, spec: Preprocess | None, side: int = SIDE
+    paths: Iterable[str],
+    sources: Mapping[str, Item] | None,
+    spec: Preprocess | None,
+    side: int = SIDE,
+    exif: Exif = "ignore",
 ) -> dict[str, bytes]:
     """JPEGs of about ``side`` pixels a side by path, of what a network with transform ``spec`` sees.
 
@@ -43,7 +48,7 @@ def thumbnails_of(
     for path in paths:
         item = (sources or {}).get(path)
         try:
-            found[path] = _jpeg(read_crop(item.source if item else Path(path), seen), side)
+            found[path] = _jpeg(read_crop(item.source if item else Path(path), seen, exif=exif), side)
         except ImageError:
             continue
     return found

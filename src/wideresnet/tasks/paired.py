@@ -66,7 +66,7 @@ def score_both(
     if replace(other, mean=spec.mean, std=spec.std) != spec:           # those two are inside the graphs
         yield from zip(score(a, data, batch_size), score(b, data, batch_size), strict=True)
         return
-    batches = load_batches(data.items, spec, batch_size=batch_size, threads=available_cpus(), exif="ignore")
+    batches = load_batches(data.items, spec, batch_size=batch_size, threads=available_cpus(), exif=data.exif)
     streams = (each.stream(copy) for each, copy in zip((a, b), tee(batches), strict=True))
     for (batch, logits), (_, others) in zip(*streams, strict=True):
         scores = (batch.in_order(score_logits(batch.items, each, data.present)) for each in (logits, others))

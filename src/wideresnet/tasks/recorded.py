@@ -47,7 +47,7 @@ def _identity(classifier: Classifier, data: LabelledData, batch_size: int) -> di
     return {
         "model": card.name, "graph": card.files, "weights": card.weights_sha256, "preprocess": asdict(card.preprocess),
         "engine": info.runtime, "precision": info.precision, "batch size": batch_size,
-        "data": data.sha256, "shard": data.shard,
+        "data": data.sha256, "shard": data.shard, "exif": data.exif,
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from wideresnet.errors import ConfigError
-from wideresnet.records import FinetuneMode, Preprocess
+from wideresnet.records import Exif, FinetuneMode, Preprocess
 from wideresnet.settings import explain, read_toml, toml_value
 from wideresnet.training.recipe import Recipe
 
@@ -34,6 +34,7 @@ class FinetuneSettings(BaseModel):
     seed: int = Field(0, ge=0)
     resolution: int = Field(0, ge=0)               # pixels a side that the network is shown; 0: as its card says
     balanced: bool = True                          # each class counts as much as any other
+    exif: Exif = "transpose"                       # photographs upright, as classify and serve will show them
 
     # probe: features of each picture as it is and, with ``flips``, mirrored; the best of several strengths of L2.
     flips: bool = True

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,7 +158,7 @@ def test_rows_after_the_last_flush_do_not_count(data: LabelledData, tmp_path: Pa
     assert kept.images.stat().st_size == kept.size(28)
 
 
-@pytest.mark.parametrize("change", ["pixels", "time", "name", "more", "spec"])
+@pytest.mark.parametrize("change", ["pixels", "time", "name", "more", "spec", "exif"])
 def test_other_pictures_are_kept_elsewhere(data: LabelledData, tmp_path: Path, change: str) -> None:
     before, first, spec = store(data, tmp_path).folder, tmp_path / "pets/a/00.png", SPEC
     if change == "pixels":
@@ -170,9 +171,10 @@ def test_other_pictures_are_kept_elsewhere(data: LabelledData, tmp_path: Path, c
         first.rename(first.with_name("001.png"))
     elif change == "more":
         shutil.copy(first, first.with_name("more.png"))
-    else:
+    elif change == "spec":
         spec = Preprocess(resize=9, crop=8)
-    assert store_of(tmp_path, "pets", pets(tmp_path / "pets"), spec).folder != before
+    now = replace(pets(tmp_path / "pets"), exif="transpose" if change == "exif" else "ignore")
+    assert store_of(tmp_path, "pets", now, spec).folder != before
 
 
 def test_the_same_pictures_are_known_wherever_they_lie(data: LabelledData, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_an_interrupted_probe_embeds_only_what_is_left(
     rows = finetune_probe._rows
 
     def watch(*arguments: Any) -> finetune_probe.Rows:
-        seen.append(len(arguments[1]))
+        seen.append(len(arguments[1].items))
         return rows(*arguments)
 
     monkeypatch.setattr(finetune_probe, "_rows", watch)
@@ -253,3 +253,34 @@ def test_from_python(pets: Path, tmp_path: Path) -> None:
     report = task.finetune(pets, tmp_path / "run", settings={"share": 0.4, "l2": [0.1]})
     assert (report.train, report.val, report.source) == (12, 6, "wrn_16_4.cifar10")
     assert finetune_full.BEST not in {path.name for path in (tmp_path / "run").iterdir()}
+
+
+def photographs(folder: Path, turned: bool) -> Path:
+    """Three classes of four, bright above and dark below; ``turned``: stored on their side, and EXIF says so."""
+    exif, shades = Image.Exif(), np.random.default_rng(0)
+    exif[0x0112] = 6                               # to be turned clockwise
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(4):
+            rgb = np.zeros((40, 44, 3), np.uint8)
+            rgb[:20] = shades.integers(120, 256, (20, 44, 1)) * np.array(colour)
+            if turned:
+                Image.fromarray(np.rot90(rgb)).save(folder / name / f"{number}.png", exif=exif)
+            else:
+                Image.fromarray(rgb).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("settings", [FinetuneSettings(), FULL], ids=["probe", "full"])
+def test_photographs_are_learnt_from_and_judged_upright(tmp_path: Path, settings: FinetuneSettings) -> None:
+    upright, turned = (photographs(tmp_path / name, name == "turned") for name in ("upright", "turned"))
+    first, second = (finish(folder, tmp_path / f"run {folder.name}", settings) for folder in (upright, turned))
+    graphs = [read_bundle(Path(report.bundle)).graph for report in (first, second)]
+    assert graphs[0] == graphs[1]
+    assert second.evaluation.conditions is not None
+    assert second.evaluation.conditions.exif == "transpose"
+    assert second.evaluation.by_class == first.evaluation.by_class
+    lying = finish(turned, tmp_path / "lying", settings.model_copy(update={"exif": "ignore"}))
+    assert read_bundle(Path(lying.bundle)).graph != graphs[0]
+    with pytest.raises(TrainingError, match="different: exif"):
+        finish(turned, tmp_path / "lying", settings)
