@@ -194,10 +194,11 @@ def overload(server: Server, clients: int, pictures: Sequence[str], seconds: flo
 
 
 def memory(server: Server, pictures: Sequence[str], requests: int) -> dict[str, Any]:
-    """Resident memory, in MB, as requests are answered: after a tenth of them, and at the end."""
+    """Resident memory, in MB, as so many requests more are answered: after a tenth, and at the end."""
     marks: dict[str, float] = {}
+    before = answered(server)
     for share in (0.1, 1.0):
-        while answered(server) < share * requests:
+        while answered(server) < before + share * requests:
             wrk(server, 16, 2.0, pictures)
         server.settle()
         marks[str(round(answered(server)))] = round(gauge(server, "process_resident_memory_bytes") / 1e6, 1)
