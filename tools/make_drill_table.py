@@ -63,15 +63,33 @@ def of_bulk(facts: Facts) -> str:
         parts.append(f"{report['kept']} shards were kept")
     if report.get("avoided"):
         parts.append("the node was left out")
-    return "; ".join([*parts, f"exit code {facts['exit_code']}"])
+    if "seconds_from_cut_to_end" in facts:
+        parts.append(f"over {facts['seconds_from_cut_to_end']:.0f} s after the cut")
+    return "; ".join([*parts, *of_node(facts), f"exit code {facts['exit_code']}"])
+
+
+def in_seconds(seconds: float | None) -> str:
+    """A time that may never have come."""
+    return "**never**" if seconds is None else f"{seconds:.0f} s"
+
+
+def of_node(facts: Facts) -> list[str]:
+    """What became of a node whose link was cut."""
+    if "node_lived_on" not in facts:
+        return []
+    return ["the node lived on" if facts["node_lived_on"] else "Ray ended the node"]
 
 
 def of_training(facts: Facts) -> str:
     """A drill of training."""
     same = "the same bits as undisturbed" if facts["equal"] else "**other** bits than undisturbed"
     codes = [facts["exit_code"]] if "exit_code" in facts else [each["exit_code"] for each in facts["nodes"]]
-    ended = f"exit code {' and '.join(map(str, codes))}"
-    return f"{same}; {facts['tensors_equal']} of {facts['tensors']} tensors equal; {ended}"
+    parts = [same, f"{facts['tensors_equal']} of {facts['tensors']} tensors equal"]
+    if "workers_ended_after_seconds" in facts:
+        ended = " and ".join(map(in_seconds, facts["workers_ended_after_seconds"]))
+        parts.append(f"the workers ended {ended} after the cut")
+        parts.append(f"the commands were given again {' and '.join(map(str, facts['given_again']))} times")
+    return "; ".join([*parts, f"exit code {' and '.join(map(str, codes))}"])
 
 
 def of_serving(facts: Facts) -> str:
@@ -83,16 +101,23 @@ def of_serving(facts: Facts) -> str:
         parts.append(f"what it knows was kept in {facts['gcs_storage']}")
     for key, words in SECONDS.items():
         if key in facts:
-            parts.append(f"{words} after {facts[key]:.0f} s")
-    return "; ".join([*parts, f"longest request {facts['longest_request_seconds']:.0f} s"])
+            parts.append(f"{words} after {in_seconds(facts[key])}")
+    if "replicas" in facts:
+        parts.append(f"replicas {' → '.join(map(str, facts['replicas']))}")
+    return "; ".join([*parts, *of_node(facts), f"longest request {facts['longest_request_seconds']:.0f} s"])
 
 
 SECONDS = {
     "full_strength_after_seconds": "at full strength",
     "head_there_again_after_seconds": "the head is there again",
     "replica_killed_then_is_replaced_after_seconds": "a replica that was killed then was replaced",
+    "second_replica_answers_after_seconds": "a second replica answers",
+    "back_to_one_after_seconds": "back to one replica, when the load was gone,",
 }
-KINDS: dict[str, Callable[[Facts], str]] = {"bulk": of_bulk, "training": of_training, "serving": of_serving}
+KINDS: dict[str, Callable[[Facts], str]] = {
+    "bulk": of_bulk, "training": of_training, "serving": of_serving,
+    "bulk_hosts": of_bulk, "training_hosts": of_training, "serving_hosts": of_serving,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ WRN = [sys.executable, "-m", "wideresnet"]
 SHARD = 32
 WAIT = 300                                         # seconds for anything
 STORE = 80_000_000                                 # bytes of a node's object store
+KEYS = {"AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill", "AWS_EC2_METADATA_DISABLED": "true"}
 HEAD = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
 
 Facts = dict[str, Any]
@@ -67,8 +68,13 @@ def cluster(nodes: int, cpus: int = 1) -> Iterator[Cluster]:
         own.shutdown()
 
 
-def command(pictures: Path | str, address: str, output: str | Path, *more: str) -> list[str]:
-    return [*WRN, "classify", str(pictures), "--ray", address, "--cpus", "1", "--shard-size", str(SHARD),
+Drills = dict[str, Callable[[Place], Facts]]
+
+
+def command(
+    pictures: Path | str, address: str, output: str | Path, verb: str = "classify", more: Sequence[str] = ()
+) -> list[str]:
+    return [*WRN, verb, str(pictures), "--ray", address, "--cpus", "1", "--shard-size", str(SHARD),
             "-o", str(output), "--format", "json", *more]  # fmt: skip
 
 
@@ -262,17 +268,14 @@ def drill_store(place: Place) -> Facts:
     """Pictures and answers are in an S3 store (moto) that refuses everything for 20 seconds amid the run."""
     from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
 
-    keys = {"AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill", "AWS_EC2_METADATA_DISABLED": "true"}
-    os.environ.update(keys)
+    os.environ.update(KEYS)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     moto = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stderr=subprocess.DEVNULL)
     proxy = Refusing(port)
 
-    how = f"endpoint_override=127.0.0.1:{proxy.port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
-
     def uri(folder: str) -> str:
-        return f"s3://drill/{folder}?{how}"
+        return stored_at(f"127.0.0.1:{proxy.port}", folder)
 
     try:
         wait_for(lambda: not socket.socket().connect_ex(("127.0.0.1", port)))
@@ -293,12 +296,23 @@ def drill_store(place: Place) -> Facts:
         copy_files("drill/out", str(here), source_filesystem=system, destination_filesystem=LocalFileSystem())
     finally:
         moto.kill()
-        for key in keys:
+        for key in KEYS:
             del os.environ[key]
-    found = rows(here)
+    return {**facts, "parts_before": before, "requests_refused": proxy.refused, **compare(unstored(here, place), place)}
+
+
+def stored_at(endpoint: str, folder: str) -> str:
+    """The URI of a folder in the drill's store."""
+    how = f"endpoint_override={endpoint}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    return f"s3://drill/{folder}?{how}"
+
+
+def unstored(output: Path, place: Place) -> list[dict[str, Any]]:
+    """The rows of pictures in the store, under the names that these have in the folder."""
+    found = rows(output)
     for row in found:
         row["path"] = row["path"].replace("s3://drill/photos", str(place.pictures)).partition("?")[0]
-    return {**facts, "parts_before": before, "requests_refused": proxy.refused, **compare(found, place)}
+    return found
 
 
 def stored(system: Any, folder: str) -> list[str]:
@@ -328,15 +342,16 @@ def drill_rates(place: Place) -> Facts:
     return facts
 
 
-DRILLS: dict[str, Callable[[Place], Facts]] = {
+DRILLS: Drills = {
     name.removeprefix("drill_"): value for name, value in list(globals().items()) if name.startswith("drill_")
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Failure drills of bulk work.")
+def main(drills: Drills, description: str | None) -> None:
+    """The command of a script of such drills."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path)
-    parser.add_argument("--drill", choices=DRILLS, action="append")
+    parser.add_argument("--drill", choices=drills, action="append", help="repeatable [all]")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     document: dict[str, Any] = {"machine": machine_facts(), "drills": {}}
@@ -347,15 +362,15 @@ def main() -> None:
             [*WRN, "classify", str(options.pictures), "-o", str(local), "--format", "parquet"], stderr=subprocess.PIPE
         )
         place = Place(options.pictures, scratch, pq.read_table(local).to_pylist())
-        for name in options.drill or DRILLS:
+        for name in options.drill or drills:
             began = time.monotonic()
-            facts = DRILLS[name](place)
+            facts = drills[name](place)
             facts["seconds"] = round(time.monotonic() - began, 1)
-            document["drills"][name] = {"what": (DRILLS[name].__doc__ or "").strip(), **facts}
+            document["drills"][name] = {"what": " ".join((drills[name].__doc__ or "").split()), **facts}
             print(name, json.dumps(facts), file=sys.stderr, flush=True)
             save_text(options.output, json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))      # so that clusters end, too
-    main()
+    main(DRILLS, __doc__)

@@ -17,125 +17,46 @@ import json
 import os
 import random
 import re
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hosts import Host
+from nodes import Cluster, free_port, read, wait
 from PIL import Image
 
 from wideresnet.machine import machine_facts
+from wideresnet.report.save import save_text
 
 REPLICAS, CLIENTS, PICTURES = 2, 8, 40
 RETRIES, AGAIN = 6, {0, 429, 503}                  # wideresnet.Client's; 0 is no connection
 RECONNECT = 10                                     # requests
 PROXYS_OWN = 500                                   # without a document of ours: the replica was lost on the way
 OPTIONS = ["--threads", "1", "--drain", "10"]      # of both services, so that even what they say of the engine is equal
-MARK = "WRN_DRILL_NODE"                            # in the environment of every process of a node
-STARTS = 4                                         # of a node, before the drill is given up
-
-
-class NotStarted(Exception):
-    """What ``ray start`` said."""
-
-
-class Node:
-    """A ``ray start`` and all that it began, known by a mark that they inherit."""
-
-    def __init__(self, options: list[str], environment: dict[str, str], log: Path) -> None:
-        self._mark = secrets.token_hex(8)
-        own = ["--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
-        ports = [f"--dashboard-agent-listen-port={free_port()}"]
-        command = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"]
-        with log.open("wb") as output:
-            self._start = subprocess.Popen(
-                [*command, *own, *ports, *options], env={**environment, MARK: self._mark}, stdout=output, stderr=output
-            )
-        try:
-            wait(lambda: self._start.poll() is not None or "Ray runtime started" in log.read_text(), 300)
-            if self._start.poll() is not None or "Ray runtime started" not in log.read_text():
-                raise NotStarted(log.read_text()[-2000:])
-        except BaseException:
-            self.kill()
-            raise
-
-    def processes(self) -> list[int]:
-        return [each for each in processes() if f"{MARK}={self._mark}".encode() in read(each, "environ")]
-
-    def kill(self) -> int:
-        """SIGKILL to all of it at once; how many processes it had."""
-        count = 0
-        while found := [each for each in self.processes() if read(each, "cmdline")]:       # a zombie has none
-            for each in found:
-                with suppress(ProcessLookupError):
-                    os.kill(each, signal.SIGKILL)
-            count = count or len(found)
-            time.sleep(0.1)
-        self._start.wait()
-        return count
-
-
-class Cluster:
-    """A head and nodes; what the head knows is in a folder, or in its memory only."""
-
-    def __init__(self, folder: Path, storage: str) -> None:
-        self._folder, self.port = folder, free_port()
-        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        if storage == "rocksdb":
-            own |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(folder / "gcs")}
-        self.environment = {**os.environ, **own}
-        self.starts_that_failed = 0
-        self.nodes: list[Node] = []
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def start_head(self) -> None:
-        # A head that comes back finds the nodes of "other machines" on its own here, and takes them for itself.
-        (self._folder / "ray" / "ray_current_cluster").unlink(missing_ok=True)
-        head = ["--head", f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false"]
-        self._begin([*head, f"--temp-dir={self._folder / 'ray'}"])
-
-    def start_node(self) -> None:
-        self._begin([f"--address={self.address}", "--num-cpus=2"])
-
-    def _begin(self, options: list[str]) -> None:
-        # Ray gives a start 30 s, which is little on a busy machine; whatever keeps nodes alive would try again too.
-        for attempt in range(1, STARTS + 1):
-            try:
-                self.nodes.append(Node(options, self.environment, self._folder / "node.txt"))
-                return
-            except NotStarted:
-                self.starts_that_failed += 1
-                if attempt == STARTS:
-                    raise
-
-    def stop(self) -> None:
-        for node in self.nodes:
-            node.kill()
 
 
 @dataclass
 class Load:
     """Clients that ask one picture after another, and what became of it."""
 
-    port: int
+    address: str
     pictures: list[bytes]
     expected: list[Any]
+    host: Host | None = None                       # where the clients are; none: here
+    pause: float = 0                               # seconds of a client between an answer and the next question
     requests: int = 0
     answered: int = 0
     wrong: int = 0
@@ -159,8 +80,10 @@ class Load:
                 thread.join()
 
     def _ask_on(self, number: int) -> None:
+        if self.host:
+            self.host.enter()
         chance = random.Random(number)
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection(self.address, timeout=60)
         while not self._ended.is_set():
             if self.requests % RECONNECT == 0:     # so that every proxy gets its share
                 connection.close()
@@ -175,6 +98,7 @@ class Load:
                 more, _, _ = self._ask(connection, self.pictures[place])
                 with self._lock:
                     self.asked_once_more[str(more)] += 1
+            self._ended.wait(self.pause)
         connection.close()
 
     def _count(self, place: int, status: int, body: bytes) -> None:
@@ -279,19 +203,31 @@ def drill_head(load: Load, cluster: Cluster, seconds: float) -> dict[str, Any]:
     return {**facts, **load.facts(event)}
 
 
-def run(drill: Callable[[Load, Cluster, float], dict[str, Any]], storage: str, seconds: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Stage:
+    """Where a drill takes place."""
+
+    storage: str = "memory"                        # of what the head knows
+    cpus: tuple[int, ...] = (2, 2)                 # of each node
+    replicas: str = str(REPLICAS)
+    hosts: Sequence[Host] = ()                     # the head's, each node's, and the clients'; none: the loopback
+
+
+def run(drill: Drill, stage: Stage, seconds: float) -> dict[str, Any]:
     """A drill on a cluster of its own, which is gone afterwards whatever happens."""
     folder = Path(tempfile.mkdtemp(prefix="wrn-drill-"))
-    cluster = Cluster(folder, storage)
+    head, clients = (stage.hosts[0], stage.hosts[-1]) if stage.hosts else (None, None)
+    cluster = Cluster(folder, stage.storage, stage.hosts)
     try:
         pictures = [noise(number) for number in range(PICTURES)]
         with service(folder, OPTIONS, {}) as (port, _):
             expected = [timeless(ask(port, picture)) for picture in pictures]
-        for start in (cluster.start_head, cluster.start_node, cluster.start_node):
-            start()
-        fleet = ["--ray", cluster.address, "--replicas", str(REPLICAS), "--cpus", "1"]
-        with service(folder, [*OPTIONS, *fleet], cluster.environment) as (port, process):
-            load = Load(port, pictures, expected)
+        cluster.start_head()
+        for cpus in stage.cpus:
+            cluster.start_node(cpus)
+        fleet = ["--ray", cluster.address, "--replicas", stage.replicas, "--cpus", "1"]
+        with service(folder, [*OPTIONS, *fleet], cluster.environment, head) as (port, process):
+            load = Load(f"{head.address if head else '127.0.0.1'}:{port}", pictures, expected, clients)
             with load.running():
                 facts = drill(load, cluster, seconds)
             facts["wrn_serve_lived_on"] = process.poll() is None
@@ -299,7 +235,7 @@ def run(drill: Callable[[Load, Cluster, float], dict[str, Any]], storage: str, s
             facts["wrn_serve_exit_code"] = wait(lambda: str(ended) if (ended := process.poll()) is not None else "", 90)
         facts["wrn_serve_said"] = (folder / "serve.txt").read_text().splitlines()[-3:]
         facts["starts_that_failed"] = cluster.starts_that_failed
-        return {"drill": (drill.__doc__ or "").strip(), "gcs_storage": storage, **facts}
+        return {"drill": " ".join((drill.__doc__ or "").split()), "gcs_storage": stage.storage, **facts}
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -307,11 +243,13 @@ def run(drill: Callable[[Load, Cluster, float], dict[str, Any]], storage: str, s
 
 @contextmanager
 def service(
-    folder: Path, options: list[str], environment: dict[str, str]
+    folder: Path, options: list[str], environment: dict[str, str], host: Host | None = None
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """``wrn serve`` and its port, once it is ready; killed in the end if it still runs."""
     log, port = folder / "serve.txt", free_port()
     command = [sys.executable, "-m", "wideresnet", "serve", "--port", str(port), *options]
+    if host:
+        command = host.command([*command, "--host", "0.0.0.0"])
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=stderr)
     try:
@@ -350,62 +288,40 @@ def noise(seed: int) -> bytes:
     return file.getvalue()
 
 
-def processes() -> list[int]:
-    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
-
-
-def read(process: int, file: str) -> bytes:
-    """One of Linux's files about a process; empty once it is gone."""
-    with suppress(OSError):
-        return Path(f"/proc/{process}/{file}").read_bytes()
-    return b""
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def until(true: Callable[[], bool], seconds: float, otherwise: str) -> None:
     assert wait(true, seconds), otherwise
 
 
-def wait(value: Callable[[], Any], seconds: float) -> Any:
-    """The first value that is something, or the last one."""
-    end = time.monotonic() + seconds
-    while not (found := value()) and time.monotonic() < end:
-        time.sleep(0.2)
-    return found
-
-
-DRILLS: dict[str, tuple[Callable[[Load, Cluster, float], dict[str, Any]], str]] = {
-    "node": (drill_node, "memory"),
-    "head": (drill_head, "rocksdb"),
-    "head-in-memory": (drill_head, "memory"),
+Drill = Callable[[Load, Cluster, float], dict[str, Any]]
+Staged = Callable[[float], dict[str, Any]]
+DRILLS: dict[str, Staged] = {
+    "node": partial(run, drill_node, Stage()),
+    "head": partial(run, drill_head, Stage("rocksdb")),
+    "head-in-memory": partial(run, drill_head, Stage()),
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(drills: dict[str, Staged], script: str, description: str | None) -> None:
+    """The command of a script of such drills."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--only", choices=DRILLS, action="append", help="may be repeated; all without it")
+    parser.add_argument("--only", choices=drills, action="append", help="may be repeated; all without it")
     parser.add_argument("--seconds", type=float, default=20, help="of load before and after what happens")
     given = parser.parse_args()
     os.environ["WRN_OFFLINE"] = "1"
     facts = {
-        "command": " ".join(["python", "benchmarks/drills/serving.py", *sys.argv[1:]]),
+        "command": " ".join(["python", f"benchmarks/drills/{script}", *sys.argv[1:]]),
         "machine": machine_facts(),
         "ray": metadata.version("ray"),
         "replicas": REPLICAS,
         "clients": CLIENTS,
     }
-    drills = []
-    for name in given.only or DRILLS:
-        drills.append(run(*DRILLS[name], given.seconds))
-        print(json.dumps(drills[-1], indent=1), flush=True)
-    given.output.write_text(json.dumps({**facts, "drills": drills}, indent=1) + "\n")
+    done = []
+    for name in given.only or drills:
+        done.append(drills[name](given.seconds))
+        print(json.dumps(done[-1], indent=1), flush=True)
+        save_text(given.output, json.dumps({**facts, "drills": done}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(DRILLS, Path(__file__).name, __doc__)

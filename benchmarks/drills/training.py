@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hosts import Host
 from PIL import Image
 
 from wideresnet.machine import machine_facts
@@ -73,22 +74,26 @@ class Place:
         return ["-m", "wideresnet", "train", str(self.recipe), "--data", str(self.data), "-o", str(run), *self.changes]
 
 
+Drills = dict[str, Callable[[Place, Path], Facts]]
+
+
 class Node:
     """A torchrun and its workers. What they say goes to a file, in which nothing waits for a reader."""
 
-    def __init__(self, arguments: Sequence[str], log: Path, cpus: Sequence[int]) -> None:
+    def __init__(self, arguments: Sequence[str], log: Path, cpus: Sequence[int], host: Host | None = None) -> None:
         self._log, self.started = log, time.monotonic()
+        command = [*TORCHRUN, *arguments]
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*TORCHRUN, *arguments], stdout=output, stderr=output,
+                host.command(command) if host else command, stdout=output, stderr=output,
                 env={**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"} if "--nnodes" in arguments else None,
                 preexec_fn=partial(os.sched_setaffinity, 0, cpus),
             )  # fmt: skip
 
     def workers(self) -> list[int]:
-        """Process ids, by rank."""
+        """Process ids, by rank; none once it has ended."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        found = map(int, children.read_text().split())
+        found = map(int, children.read_text().split() if self.running() else ())
         return sorted((each for each in found if rank_of(each) is not None), key=lambda each: rank_of(each) or 0)
 
     def kill(self) -> None:
@@ -128,13 +133,21 @@ def one_node(place: Place, run: Path) -> Node:
     return Node([*options, *place.train(run)], run.with_suffix(".log"), CPUS)
 
 
-def of_two_nodes(place: Place, port: int, run: Path, number: int) -> Node:
+def of_two_nodes(place: Place, endpoint: str, run: Path, number: int, host: Host | None = None) -> Node:
     """One of them, with half of the CPUs: workers have as many threads as in ``one_node``, which decides last bits."""
     options = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", str(RESTARTS), "--rdzv-id", "drill",
-               "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}"]  # fmt: skip
+               "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint]  # fmt: skip
     half = len(CPUS) // 2
     own = CPUS[number * half :][:half] or CPUS
-    return Node([*options, *place.train(run)], run.with_suffix(".log"), own)
+    return Node([*options, *place.train(run)], run.with_suffix(".log"), own, host)
+
+
+def two_runs(place: Place, name: str) -> list[Path]:
+    """The run folders of two nodes that share no disk."""
+    runs = [place.scratch / f"{name}{number}" / "run" for number in range(2)]
+    for run in runs:
+        run.parent.mkdir()
+    return runs
 
 
 def amid_an_epoch(run: Path, node: Node) -> Facts:
@@ -202,26 +215,25 @@ def drill_machine(place: Place, undisturbed: Path) -> Facts:
 
 def drill_node(place: Place, undisturbed: Path) -> Facts:
     """Two nodes of one worker each, without a common disk; the one of rank 1 is killed and started anew."""
-    port, runs = free_port(), [place.scratch / f"node{number}" / "run" for number in range(2)]
-    for run in runs:
-        run.parent.mkdir()
-    first = of_two_nodes(place, port, runs[0], 0)
+    port, runs = free_port(), two_runs(place, "node")
+    endpoint = f"127.0.0.1:{port}"
+    first = of_two_nodes(place, endpoint, runs[0], 0)
     while not listening(port):                     # the first one there keeps the meeting point
         time.sleep(0.1)
-    second = of_two_nodes(place, port, runs[1], 1)
+    second = of_two_nodes(place, endpoint, runs[1], 1)
     while not any(log_of(run) for run in runs):
         time.sleep(0.02)
     writer = next(run for run in runs if log_of(run))
     facts = amid_an_epoch(writer, first)
     second.kill()
-    again = of_two_nodes(place, port, runs[1], 1)
+    again = of_two_nodes(place, endpoint, runs[1], 1)
     ends = [first.end(), again.end()]
     newest = max(runs, key=lambda run: len(log_of(run)))
     return {**facts, "writer": writer.parent.name, "writer_at_the_end": newest.parent.name, "nodes": ends,
             **compare(newest, undisturbed)}  # fmt: skip
 
 
-DRILLS: dict[str, Callable[[Place, Path], Facts]] = {
+DRILLS: Drills = {
     "worker": drill_worker, "writer": drill_writer, "machine": drill_machine, "node": drill_node,
 }  # fmt: skip
 
@@ -257,9 +269,10 @@ def begin(args: argparse.Namespace, scratch: Path) -> Place:
     return Place(scratch, scratch / "recipe.toml", scratch / "noise", changes)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--drill", action="append", choices=DRILLS, help="repeatable [all]")
+def main(drills: Drills, description: str | None) -> None:
+    """The command of a script of such drills."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--drill", action="append", choices=drills, help="repeatable [all]")
     parser.add_argument("--recipe", type=Path, help="for real pictures; with --data")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--set", dest="change", action="append", default=[], help="key=value over the recipe")
@@ -271,16 +284,16 @@ def main() -> None:
         place = begin(args, Path(folder))
         recipe = read_recipe(place.recipe, dict(each.split("=", 1) for each in args.change))
         undisturbed = place.scratch / "undisturbed"
-        document = {
+        document: Facts = {
             "schema": 1,
             "recipe": recipe.model_dump(mode="json"),
             "machine": machine_facts(),
             "undisturbed": one_node(place, undisturbed).end(),
             "drills": {},
         }
-        for name in args.drill or DRILLS:
-            what = " ".join((DRILLS[name].__doc__ or "").split())
-            document["drills"][name] = {"what": what, **DRILLS[name](place, undisturbed)}
+        for name in args.drill or drills:
+            what = " ".join((drills[name].__doc__ or "").split())
+            document["drills"][name] = {"what": what, **drills[name](place, undisturbed)}
             print(name, json.dumps(document["drills"][name]), flush=True)
             save_text(args.output, json.dumps(document, indent=1) + "\n")
     if not all(facts["equal"] for facts in document["drills"].values()):
@@ -288,4 +301,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(DRILLS, __doc__)

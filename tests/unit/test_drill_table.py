@@ -27,6 +27,22 @@ def test_a_bulk_drill_says_what_is_lost_and_what_differs() -> None:
     assert TOOL["of_bulk"](worse) == "10 pictures: lost 3, doubled 0; **not** equal to one machine's; exit code 2"
 
 
+def test_a_bulk_drill_says_what_a_cut_link_did() -> None:
+    facts = {**BULK, "seconds_from_cut_to_end": 41.2, "node_lived_on": False}
+    assert TOOL["of_bulk"](facts).endswith("over 41 s after the cut; Ray ended the node; exit code 0")
+
+
+def test_a_training_drill_says_when_a_cut_link_was_noticed() -> None:
+    facts = {
+        "equal": True, "tensors": 9, "tensors_equal": 9, "nodes": [{"exit_code": 0}, {"exit_code": 0}],
+        "workers_ended_after_seconds": [90.3, None], "given_again": [1, 2],
+    }  # fmt: skip
+    assert TOOL["of_training"](facts) == (
+        "the same bits as undisturbed; 9 of 9 tensors equal; the workers ended 90 s and **never** after the cut;"
+        " the commands were given again 1 and 2 times; exit code 0 and 0"
+    )
+
+
 def test_a_training_drill_says_whether_the_bits_are_the_same() -> None:
     facts = {"equal": False, "tensors": 9, "tensors_equal": 8, "exit_code": 1}
     assert TOOL["of_training"](facts) == "**other** bits than undisturbed; 8 of 9 tensors equal; exit code 1"
@@ -41,3 +57,5 @@ def test_a_serving_drill_says_what_clients_saw() -> None:
         "9 requests, 7 answered, 2 got 500 Internal Server Error; wrong answers: 0; at full strength after 16 s;"
         " longest request 2 s"
     )
+    more = {**facts, "replicas": [1, 2, 1], "node_lived_on": True}
+    assert TOOL["of_serving"](more).endswith("; replicas 1 → 2 → 1; the node lived on; longest request 2 s")
