@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -124,6 +125,9 @@ def join(device: str = "auto") -> Iterator[Group]:
     if not _launched():
         yield Group(device=find_device(device))
         return
+    # The first optimiser imports it. Imported while there is a group, it keeps the group, whose threads are then still
+    # there when Python ends, and now and then abort the process after a whole run.
+    import_module("torch._dynamo")
     from torch.distributed.rendezvous import rendezvous
 
     # torchrun tells these in the environment, and torch has no function for them.
