@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,23 +73,17 @@ def test_it_trains_from_the_official_files(
     assert "top-1 100.00 %" in lines[-1]
 
 
-def test_both_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = "architecture = 'wrn_10_1'\nepochs = 3\nbatch_size = 8\nlearning_rate = 0.1\nsizes = [[0, 8], [2, 16]]\n"
+def test_both_side_by_side(tmp_path: Path) -> None:
+    recipe = "architecture = 'wrn_10_1'\nepochs = 3\nbatch_size = 8\nlearning_rate = 0.1\nsizes = [[0, 8]]\n"
     (tmp_path / "short.toml").write_text(recipe)
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.setattr(
-        sys, "argv",
-        ["train_speed.py", str(tmp_path / "short.toml"), "--steps", "1", "--rounds", "2", "--workers", "0",
-         "-o", str(tmp_path / "out.json")],
-    )  # fmt: skip
-    script = runpy.run_path(str(BENCHMARKS / "train_speed.py"))
-    monkeypatch.setitem(script["main"].__globals__, "available_cpus", lambda: 1)
-    monkeypatch.setitem(script["main"].__globals__, "PICTURES", 64)
-    script["main"]()
+    command = [sys.executable, str(BENCHMARKS / "train_speed.py"), str(tmp_path / "short.toml"), "-o", "out.json"]
+    command += ["--steps", "1", "--rounds", "2", "--workers", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "out.json").read_text())
-    assert document == json.loads(capsys.readouterr().out)
+    assert document == json.loads(done.stdout)
     (row,) = document["rows"]
-    assert set(row["images_per_s"]["ours"]) == {"8", "16", "32"}
+    assert set(row["images_per_s"]["ours"]) == {"8", "32"}
     assert row["ratio"]["n"] == 2
     assert row["ratio_recipe"]["n"] == 2
     assert document["machine"]["cpus"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wideresnet.architectures import Architecture, Block
-from wideresnet.models.blocks import BasicWide, conv3x3, wide_dropout
+from wideresnet.models.blocks import BasicWide, conv3x3, relu, wide_dropout
 
 
 class CifarWideResNet(nn.Module):
@@ -27,7 +26,7 @@ class CifarWideResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalised float RGB [N, 3, S, S] (S = 32 in the paper) -> logits [N, classes]."""
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
-        x = F.relu(self.bn(x)).mean((2, 3))
+        x = relu(self.bn(x)).mean((2, 3))
         logits: Tensor = self.fc(x)
         return logits
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wideresnet.architectures import Architecture
-from wideresnet.models.blocks import Basic, Bottleneck
+from wideresnet.models.blocks import Basic, Bottleneck, relu
 
 
 class ImageNetWideResNet(nn.Module):
@@ -28,7 +28,7 @@ class ImageNetWideResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised float RGB [N, 3, S, S] (S = 224 as published) -> logits [N, classes]."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = relu(self.bn1(self.conv1(x)))
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3))
         logits: Tensor = self.fc(x)

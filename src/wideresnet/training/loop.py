@@ -22,6 +22,7 @@ from wideresnet.models import create_model
 from wideresnet.training.batches import Batches
 from wideresnet.training.checkpoint import STOPPED, TrainingState, load_checkpoint, save_checkpoint
 from wideresnet.training.distributed import ALONE, Group, check_group, share_norms
+from wideresnet.training.memory import keep_memory
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.schedule import learning_rate
 from wideresnet.training.stages import freeze, rate_of, training_mode
@@ -114,6 +115,7 @@ def prepare(
 
     Fresh weights are drawn alike on every rank.
     """
+    keep_memory()
     torch.set_num_threads(group.threads(available_cpus()))
     torch.backends.cudnn.allow_tf32 = False        # "f32" is 24 bits on GPUs, too, whose convolutions would take 11
     torch.manual_seed(recipe.seed)
