@@ -15,7 +15,6 @@ import typer
 
 from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, work_through
 from wideresnet.cli.options import (
-    MODEL,
     ArchitectureName,
     Arithmetic,
     BatchSize,
@@ -78,7 +77,7 @@ class AnswerFormat(StrEnum):
 
 def classify(
     paths: Annotated[list[str], typer.Argument(help="Pictures, folders (searched recursively), or - for stdin.")],
-    model: Model = MODEL,
+    model: Model = None,
     k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Classes a picture.")] = 5,
     format: Annotated[AnswerFormat, typer.Option("--format", help="How to write answers.")] = AnswerFormat.table,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write here, not to stdout.")] = None,

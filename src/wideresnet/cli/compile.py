@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from wideresnet.cli.options import (
-    MODEL,
     ArchitectureName,
     Format,
     LabelsFile,
@@ -70,7 +69,7 @@ Page = Annotated[Path | None, typer.Option("--report", help="Write a page (HTML)
 def compile(
     config: Config = None,
     output: Output = None,
-    model: Model = MODEL,
+    model: Model = None,
     precision: Precision = Stored.int8,
     calibration: Calibration = "auto",
     samples: Samples = 300,
@@ -123,7 +122,7 @@ def compile(
 class _Job:
     """What is asked for, by options or by a build file."""
 
-    model: str
+    model: str | None
     precision: Literal["fp32", "fp16", "int8"]
     calibration: str
     samples: int

@@ -12,7 +12,6 @@ import typer
 
 from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, located, spread
 from wideresnet.cli.options import (
-    MODEL,
     ArchitectureName,
     Arithmetic,
     BatchSize,
@@ -76,7 +75,7 @@ AnyOrder = Annotated[
 
 def evaluate(
     data: Data = None,
-    model: Model = MODEL,
+    model: Model = None,
     weights: Weights = None,
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.options import (
-    MODEL,
     ArchitectureName,
     Arithmetic,
     Engine,
@@ -47,7 +46,7 @@ Page = Annotated[Path | None, typer.Option("--report", help="Write a page (HTML)
 
 def explain(
     paths: Pictures,
-    model: Model = MODEL,
+    model: Model = None,
     k: Count = 1,
     classes: Classes = None,
     output: Folder = None,

@@ -106,3 +106,4 @@ class CompileReport:
     layers: tuple[LayerLoss, ...] = ()
     trials: tuple[Trial, ...] = ()
     finished: bool = True
+    assumed: tuple[str, ...] = ()                  # of the model, as on its card

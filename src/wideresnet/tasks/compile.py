@@ -121,6 +121,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
         layers=tuple(layers),
         trials=made.trials,
         finished=made.finished,
+        assumed=card.assumed,
     )
 
 

@@ -120,5 +120,6 @@ def report_of_none(card: ModelCard, labels: Labels, engine: EngineInfo, data: La
         present=len(data.present),
         shards=(data.shard,) if data.shard else (),
         machine=machine_facts(),
+        assumed=card.assumed,
     )
     return EvalReport(card.name, data.name, engine, 0, 0, 0, conditions=conditions)
