@@ -171,6 +171,8 @@ def test_python_callers_get_the_same(here: Path) -> None:
         alone = wideresnet.load(weights="file.pth")
     batch = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     assert not np.allclose(alone.logits(batch), wideresnet.load().logits(batch), atol=0.1)
+    with pytest.warns(loading.AssumptionWarning, match="resize 32"):
+        wideresnet.preprocess("image.png", "file.pth")
     assert wideresnet.load("bundle", labels="names.txt").labels.names[3] == "name 3"
 
 

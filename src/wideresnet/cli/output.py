@@ -87,7 +87,7 @@ def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None 
     if bundle.card.name.startswith(f"{choice.name}."):
         typer.echo(f"{choice.name} is {bundle.card.name} here; name a tag to choose another", err=True)
     if bundle.card.assumed:
-        typer.echo(assumptions(choice.name, bundle.card), err=True)
+        typer.echo(assumptions(choice.name, bundle.card.assumed), err=True)
     if resolution:
         from wideresnet.tasks.compile import float_bundle, seen_as
 

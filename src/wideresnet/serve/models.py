@@ -255,7 +255,7 @@ def open_models(settings: ServeSettings, say: Callable[[str], None]) -> dict[str
         models[name] = OpenModel(name, classifier, hands, limits, model, batch)
         say(f"{name} is open after {time.perf_counter() - began:.1f} s")
         if classifier.card.assumed:
-            say(assumptions(name, classifier.card))
+            say(assumptions(name, classifier.card.assumed))
     return models
 
 

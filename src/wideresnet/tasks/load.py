@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -107,13 +107,13 @@ def load_with_warnings(choice: ModelChoice) -> Bundle:
     """``load_bundle`` for Python callers: what the card says was assumed is an AssumptionWarning."""
     bundle = load_bundle(choice)
     if bundle.card.assumed:
-        warnings.warn(assumptions(choice.name, bundle.card), AssumptionWarning, stacklevel=3)
+        warnings.warn(assumptions(choice.name, bundle.card.assumed), AssumptionWarning, stacklevel=3)
     return bundle
 
 
-def assumptions(name: str, card: ModelCard) -> str:
+def assumptions(name: str, assumed: Sequence[str]) -> str:
     """One line: what the weights file of the model ``name`` does not state, and what was taken instead."""
-    return f"assumed for {name}, which does not state it: {'; '.join(card.assumed)}"
+    return f"assumed for {name}, which does not state it: {'; '.join(assumed)}"
 
 
 def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle:
@@ -290,7 +290,7 @@ def _architecture_of(file: TensorFile, name: str | None, path: Path) -> Architec
     if guessed is None:
         raise WeightsError(
             f"{path} holds no network of this family that its tensors' names and shapes would show",
-            hint="name one with --architecture to see what differs",
+            hint="'wrn export --architecture NAME' shows what differs",
         )
     return guessed
 
