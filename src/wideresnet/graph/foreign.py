@@ -37,7 +37,7 @@ def read_foreign(model: onnx.ModelProto, wanted: Architecture | None = None) -> 
             return architecture, _tensors(parts, architecture)
         except _Mismatch as error:
             reason = error.args[0] if wanted else "its convolutions are those of no network known here"
-    hint = "" if wanted else "'wrn export --architecture NAME' shows what differs"
+    hint = "leave out --architecture" if wanted else "'wrn export --architecture NAME' shows what differs"
     raise BundleError(f"no graph of this family: {reason}", hint=hint)
 
 
