@@ -24,6 +24,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+KEEP_ALIVE = "wideresnet.keep_alive"               # among ASGI's extensions: HTTP/1.0 whose connection stays open
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -53,6 +54,8 @@ class Door:
                 for name, value in HEADERS.items():
                     added.setdefault(name, value)
                 added["X-Request-ID"] = visit.id
+                if KEEP_ALIVE in scope.get("extensions", {}):
+                    added.setdefault("Connection", "keep-alive")
             await send(message)
 
         app = self._app if self._let_in(scope["path"], headers) else _closed
