@@ -28,13 +28,14 @@ from wideresnet.records import Labels
 from wideresnet.serve import protocol
 from wideresnet.serve.body import inflate, read_pictures, read_whole
 from wideresnet.serve.describe import openapi, page_of
-from wideresnet.serve.door import Door
+from wideresnet.serve.door import OPEN, Door
 from wideresnet.serve.explain import MAX_MAPS, Wanted, wanted_classes
 from wideresnet.serve.house import Visit
 from wideresnet.serve.metrics import CONTENT_TYPE
 from wideresnet.serve.models import STAGES, OpenModel, Outcome
 from wideresnet.serve.page import FILES, POLICY, read_file
 from wideresnet.serve.problems import Refused, problem, refused
+from wideresnet.serve.request_checks import check_query, no_route, wrong_method
 from wideresnet.serve.service import Service
 
 Handler = Callable[[Service, Request, Visit], Awaitable[Response]]
@@ -80,6 +81,8 @@ def _served(service: Service, path: str, handler: Handler) -> Callable[[Request]
         visit: Visit = request.scope["visit"]
         visit.route = path
         try:
+            if path not in OPEN:
+                check_query(path, request.query_params)
             return await handler(service, request, visit)
         except Exception as error:
             found = refused(error)
@@ -95,12 +98,16 @@ def _served(service: Service, path: str, handler: Handler) -> Callable[[Request]
 
 async def _no_route(request: Request, error: Exception) -> Response:
     """Starlette's own: no such path, or not this method."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    kind = {404: "route", 405: "method"}.get(status, "request")
-    request.scope["visit"].kind = kind
-    words = {"route": "there is nothing at this path", "method": f"{request.method} is not for this path"}
-    found = Refused(kind, words.get(kind, "this is no request that is understood"), "GET /docs lists what there is")
-    return problem(found, request.url.path)
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = sorted((error.headers or {}).get("Allow", "").split(", "))
+        found = wrong_method(request.method, request.url.path, allowed)
+        answer = problem(found, request.url.path)
+        answer.headers["Allow"] = ", ".join(allowed)
+    else:
+        found = no_route(request.method, request.url.path)
+        answer = problem(found, request.url.path)
+    request.scope["visit"].kind = found.kind
+    return answer
 
 
 async def classify(service: Service, request: Request, visit: Visit) -> Response:

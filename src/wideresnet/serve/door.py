@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wideresnet.serve.house import Visit
 from wideresnet.serve.page import FILES
 from wideresnet.serve.problems import Refused, problem
+from wideresnet.serve.request_checks import check_host
 from wideresnet.serve.service import Service
 
 # What a probe or a browser fetches before it can show a token; none of it tells of models or pictures.
@@ -58,7 +59,11 @@ class Door:
                     added.setdefault("Connection", "keep-alive")
             await send(message)
 
-        app = self._app if self._let_in(scope["path"], headers) else _closed
+        app = self._app
+        try:
+            self._check(scope, headers)
+        except Refused as error:
+            visit.kind, app = error.kind, problem(error, scope["path"])
         try:
             await app(scope, receive, answer)
         finally:
@@ -66,19 +71,16 @@ class Door:
             if self._service.settings.log == "json":
                 self._service.log(_line(scope, visit, status))
 
-    def _let_in(self, path: str, headers: Headers) -> bool:
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        """Raises Refused for a request that no route may see."""
+        check_host(scope)
         token = self._service.settings.token
-        if token is None or path in OPEN:
-            return True
+        if token is None or scope["path"] in OPEN:
+            return
         scheme, _, given = headers.get("authorization", "").partition(" ")
         same = hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode())
-        return same and scheme.lower() == "bearer"
-
-
-async def _closed(scope: Scope, receive: Receive, send: Send) -> None:
-    scope["visit"].kind = "token"
-    error = Refused("token", "this service asks for a token", "Authorization: Bearer TOKEN")
-    await problem(error, scope["path"])(scope, receive, send)
+        if not same or scheme.lower() != "bearer":
+            raise Refused("token", "this service asks for a token", "Authorization: Bearer TOKEN")
 
 
 def _line(scope: Scope, visit: Visit, status: int) -> dict[str, object]:
