@@ -115,9 +115,8 @@ class OpenModel:
     def labels(self, language: str) -> Labels:
         """The names of the classes in a language. Raises Refused where there are none."""
         if language not in self._labels:
-            raise Refused(
-                "parameters", f"{self.name} has no labels in {language[:20]!r}", f"it has {', '.join(self._labels)}"
-            )
+            words = f"{self.name} has no labels in {language[:20]!r}"
+            raise Refused("parameters", words, " or ".join(f"?lang={each}" for each in self._labels))
         return self._labels[language]
 
     @property
