@@ -59,11 +59,14 @@ def make_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> A
         ("GET", "/v2", metadata),
         ("GET", "/v2/health/live", live),
         ("GET", "/v2/health/ready", all_ready),
+        ("POST", "/v2/repository/index", repository_index),
+        ("GET", "/v2/models/stats", statistics),
     ]
     if service.settings.explain:
         table.append(("POST", "/v1/explain", explain))
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         table += [("GET", model, model_metadata), ("GET", f"{model}/ready", model_ready)]
+        table += [("GET", f"{model}/config", model_config), ("GET", f"{model}/stats", statistics)]
         table += [("POST", f"{model}/infer", infer)]
     routes = [Route(path, _served(service, path, handler), methods=[method]) for method, path, handler in table]
     starlette = Starlette(routes=routes, exception_handlers={HTTPException: _no_route}, lifespan=lifespan)
@@ -294,6 +297,29 @@ async def model_metadata(service: Service, request: Request, visit: Visit) -> Re
     )
 
 
+async def model_config(service: Service, request: Request, visit: Visit) -> Response:
+    """``GET /v2/models/M[/versions/V]/config``"""
+    model, most = _model_of_path(service, request, visit), service.settings.most_pictures
+    runtime = model.classifier.engine.info.runtime
+    return _json(protocol.model_config(model.name, model.classifier.card, runtime, most))
+
+
+async def statistics(service: Service, request: Request, visit: Visit) -> Response:
+    """``GET /v2/models[/M[/versions/V]]/stats``"""
+    one = "model" in request.path_params
+    models = [_model_of_path(service, request, visit)] if one else list(service.models.values())
+    found = [{"name": each.name, "version": protocol.VERSION, **each.statistics.document()} for each in models]
+    return _json({"model_stats": found})
+
+
+async def repository_index(service: Service, request: Request, visit: Visit) -> Response:
+    """``POST /v2/repository/index``"""
+    ready = protocol.parse_index(await read_whole(request, visit, service.settings))
+    state = {"state": "READY"} if service.ready else {"state": "UNAVAILABLE", "reason": "the service is about to end"}
+    found = [{"name": name, "version": protocol.VERSION, **state} for name in service.models]
+    return _json(found if service.ready or not ready else [])
+
+
 async def model_ready(service: Service, request: Request, visit: Visit) -> Response:
     """``GET /v2/models/M[/versions/V]/ready``"""
     model = _model_of_path(service, request, visit)
@@ -308,5 +334,5 @@ def _model_of_path(service: Service, request: Request, visit: Visit) -> OpenMode
     return model
 
 
-def _json(document: Mapping[str, Any], status: int = 200) -> Response:
+def _json(document: Mapping[str, Any] | list[dict[str, str]], status: int = 200) -> Response:
     return Response(json.dumps(document, ensure_ascii=False), status, media_type="application/json")

@@ -67,7 +67,7 @@ class Door:
         try:
             await app(scope, receive, answer)
         finally:
-            self._service.metrics.answered(visit, visit.route or "other", status, visit.seconds)
+            self._service.answered(visit, status)
             if self._service.settings.log == "json":
                 self._service.log(_line(scope, visit, status))
 

@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2, with its binary tensor extension: a body to pictures, logits to a body.
 
-https://github.com/kserve/open-inference-protocol, and Triton's extensions "binary_tensor_data" and
-"classification". Inputs, one of the two, also under a name of the client's own:
+https://github.com/kserve/open-inference-protocol, and Triton's extensions "binary_tensor_data", "classification",
+"model_configuration" and "statistics". Inputs, one of the two, also under a name of the client's own:
 
     images     UINT8 [N, S, S, 3]    RGB, as ``wideresnet.preprocess`` makes them
     pictures   BYTES [N]             encoded pictures (in JSON: base64)
@@ -82,6 +82,11 @@ class _Header(_Part):
     outputs: list[_Output] | None = None
 
 
+class _Index(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    ready: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Asked:
     """What one request wants. ``classes`` 0: the logits themselves; ``binary``: not as JSON; ``said``: what was
@@ -103,7 +108,7 @@ class Asked:
 
 def server_metadata(version: str) -> dict[str, Any]:
     """``GET /v2``"""
-    extensions = ["binary_tensor_data", "classification"]
+    extensions = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
     return {"name": "wideresnet", "version": version, "extensions": extensions}
 
 
@@ -120,6 +125,31 @@ def model_metadata(name: str, card: ModelCard, runtime: str) -> dict[str, Any]:
         ],
         "outputs": [{"name": LOGITS, "datatype": "FP32", "shape": [-1, card.classes]}],
     }
+
+
+def model_config(name: str, card: ModelCard, runtime: str, most: int) -> dict[str, Any]:
+    """``GET /v2/models/NAME/config``: Triton's form, with what holds here; ``most`` images a batch."""
+    side = card.preprocess.crop
+    return {
+        "name": name,
+        "platform": f"onnx_{runtime}",
+        "backend": runtime,
+        "max_batch_size": most,
+        "input": [
+            {"name": IMAGES, "data_type": "TYPE_UINT8", "dims": [side, side, 3], "optional": True},
+            {"name": PICTURES, "data_type": "TYPE_STRING", "dims": [1], "optional": True},
+        ],
+        "output": [{"name": LOGITS, "data_type": "TYPE_FP32", "dims": [card.classes]}],
+    }
+
+
+def parse_index(body: bytes) -> bool:
+    """The body of ``POST /v2/repository/index``: whether to list only models that are ready. Raises Refused."""
+    try:
+        return _Index.model_validate_json(body or b"{}").ready
+    except ValidationError as error:
+        words = "the body is no question for the index"
+        raise Refused("request", words, 'send {"ready": true}, or no body') from error
 
 
 def parse(body: bytes, header_length: str | None, side: int, most: int) -> Asked:
