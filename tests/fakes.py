@@ -133,6 +133,28 @@ def tiny_cifar_archive(folder: Path, rows: int = 4) -> Path:
     return path
 
 
+def python2_batch(pixels: NDArray[np.uint8], labels: list[int], key: str = "labels") -> bytes:
+    """A batch of CIFAR's python version as cPickle of Python 2 and its NumPy wrote it: protocol 2, strings for bytes.
+
+    ``pixels``: uint8 [N, 3072]. The opcodes are those of the official files, in their order.
+    """
+
+    def text(value: str) -> bytes:
+        return b"U" + bytes([len(value)]) + value.encode("latin-1")
+
+    def number(value: int) -> bytes:
+        return b"J" + value.to_bytes(4, "little", signed=True)
+
+    kind = b"cnumpy\ndtype\n" + text("u1") + b"K\0K\x01\x87R(K\x03" + text("|") + b"NNN" + 2 * number(-1) + b"K\0tb"
+    raw = b"T" + pixels.size.to_bytes(4, "little") + pixels.tobytes()
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85" + text("b") + b"\x87R"
+        b"(K\x01" + number(len(pixels)) + number(3072) + b"\x86" + kind + b"\x89" + raw + b"tb"
+    )
+    classes = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
+    return b"\x80\x02}q\x01(" + text("data") + array + b"q\x02" + text(key) + classes + b"u."
+
+
 def result(work: Generator[object, None, T]) -> T:
     """What work that tells how far it is comes to at its end."""
     while True:
