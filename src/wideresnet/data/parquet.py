@@ -1,0 +1,146 @@
+"""Parquet files of images as hubs keep them: a row an image, its bytes in a column, its class in another.
+
+Read a group of rows at a time, so that memory does not grow with the number of rows.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from wideresnet.data.tar import Label, Opener, Row, open_file
+from wideresnet.errors import DataError, ImageError, needs_extra
+from wideresnet.records import EncodedImage
+
+IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp")
+PATHS = ("path", "file_name", "filename", "__key__")
+LABELS = ("label", "fine_label", "cls", "labels", "class", "target")
+GROUPS = 2                                         # of rows, whose images are kept in memory
+_lock = threading.Lock()
+
+
+@dataclass
+class ParquetImages:
+    """An open Parquet file of images. ``source``, ``path``, ``label`` are columns, the last two "" where missing."""
+
+    name: str                                      # the file, by path or URI
+    file: Any                                      # pyarrow.parquet.ParquetFile
+    source: str
+    path: str
+    label: str
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes by index, where the file's schema says them."""
+        try:
+            features = json.loads(self.file.schema_arrow.metadata[b"huggingface"])["info"]["features"]
+            return tuple(map(str, features[self.label]["names"]))
+        except (KeyError, TypeError, ValueError):
+            return ()
+
+    @cached_property
+    def _repeated(self) -> bool:
+        """Whether rows have the same path, which then does not tell them apart."""
+        import pyarrow.compute as pc
+
+        names = self._column(self.file.read(columns=[self.path]), self.path)
+        return bool(pc.count_distinct(names).as_py() < len(names) - names.null_count)
+
+    def rows(self, group: int) -> Iterator[tuple[str, Label]]:
+        """Path and class of each row of a group. Rows without a path of their own are called ``file#row``."""
+        first = sum(self.file.metadata.row_group(index).num_rows for index in range(group))
+        columns = [name for name in (self.path, self.label) if name]
+        table = self.file.read_row_group(group, columns=columns)
+        count = self.file.metadata.row_group(group).num_rows
+        paths = self._column(table, self.path).to_pylist() if self.path else [None] * count
+        labels = self._column(table, self.label).to_pylist() if self.label else [None] * count
+        for row, (path, label) in enumerate(zip(paths, labels, strict=True), start=first):
+            name = f"{self.name}#{row}"
+            if path:
+                name = f"{name}/{path}" if self._repeated else str(path)
+            yield name, label if label is None or isinstance(label, str) else int(label)
+
+    def images(self, group: int) -> Any:
+        """The encoded images of a group: a pyarrow array."""
+        return self._column(self.file.read_row_group(group, columns=[self.source]), self.source)
+
+    @staticmethod
+    def _column(table: Any, name: str) -> Any:
+        return table.flatten().column(name)
+
+
+def _images_in(file: Any, name: str) -> ParquetImages:
+    leaves = {column.path: column for column in (file.schema.column(index) for index in range(len(file.schema)))}
+    texts = {path for path, leaf in leaves.items() if leaf.logical_type.type == "STRING"}
+    binary = {path for path, leaf in leaves.items() if leaf.physical_type == "BYTE_ARRAY"} - texts
+    numbers = {path for path, leaf in leaves.items() if leaf.physical_type in ("INT32", "INT64", "BOOLEAN")}
+    for source in ("bytes", *(f"{image}.bytes" for image in IMAGES), *IMAGES):
+        if source in binary:
+            prefix = source.removesuffix("bytes") if "." in source else ""
+            path = next((prefix + path for path in PATHS if prefix + path in texts), "")
+            label = next((label for label in LABELS if label in texts | numbers), "")
+            return ParquetImages(name, file, source, path, label)
+    raise DataError(
+        f"{name} has no column of pictures, but {', '.join(leaves)}",
+        hint="expected encoded images (JPEG, PNG, …) in a column 'bytes' or 'image', or in a struct 'image' of 'bytes'"
+        " and 'path'; and their classes in a column 'label'",
+    )
+
+
+@dataclass(frozen=True)
+class ParquetRow(EncodedImage):
+    """An image of a Parquet file: row ``index`` of its group of rows."""
+
+    path: str
+    group: int
+    index: int
+    opener: Opener = open_file
+
+    @property
+    def fingerprint(self) -> str:
+        """The size of its group of rows, in bytes."""
+        return str(open_parquet(self.path, self.opener).file.metadata.row_group(self.group).total_byte_size)
+
+    def read(self, limit: int) -> bytes:
+        """See ``EncodedImage``."""
+        try:
+            with _lock:                            # one thread reads a group, the others wait for it
+                images = _images_of(self.path, self.group, self.opener)
+            return images[self.index].as_py() or b""
+        except (OSError, ValueError, RuntimeError, LookupError, DataError) as error:   # pyarrow's are of these
+            raise ImageError(f"cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def open_parquet(path: str, opener: Opener = open_file) -> ParquetImages:
+    """Open a Parquet file of images and find its columns. Raises DataError for any other file, and MissingExtra."""
+    with needs_extra("reading Parquet", "parquet"):
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetFile
+    try:
+        return _images_in(ParquetFile(opener(path)), path)
+    except FileNotFoundError as error:
+        raise DataError(f"no file {path}", hint="check the spelling and the folder") from error
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is no Parquet file: {error}") from error
+
+
+@lru_cache(maxsize=GROUPS)
+def _images_of(path: str, group: int, opener: Opener) -> Any:
+    return open_parquet(path, opener).images(group)
+
+
+def parquet_rows(path: str, opener: Opener = open_file, *, prefixed: bool = False) -> Iterator[Row]:
+    """Every image of a Parquet file with its class, in order; ``prefixed``: called ``path``/name.
+
+    Raises DataError and MissingExtra.
+    """
+    opened = open_parquet(path, opener)
+    for group in range(opened.file.num_row_groups):
+        for index, (name, label) in enumerate(opened.rows(group)):
+            prefix = f"{path}/" if prefixed and not name.startswith(f"{path}#") else ""
+            yield prefix + name, ParquetRow(path, group, index, opener), label
