@@ -126,7 +126,8 @@ def store_of(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> St
     decisive = FORMAT, spec.resize, spec.crop, spec.interpolation, spec.mode, data.exif
     digest = hashlib.sha256(repr(decisive).encode())
     paths = [item.path for item in data.items]
-    start = len(os.path.commonpath([min(paths), max(paths)]))
+    ends = min(paths), max(paths)
+    start = len(os.path.commonpath(ends)) if len(set(map(os.path.isabs, ends))) == 1 else 0
     # Names, sizes and times of other pictures may be the same, as those out of archives are: some bytes tell.
     sampled = range(0, len(data.items), 1 + len(data.items) // SAMPLED)
     for place, item in enumerate(data.items):

@@ -69,7 +69,7 @@ def _refuse_other_format(path: Path) -> None:
             with file.open("rb") as start:
                 head = start.read(512)
             if picture_format(head) is None and (found := other_format(head)):
-                raise DataError(f"{file} is no labelled data but {found.what}", hint=f"{found.hint}; {_ACCEPTED}")
+                raise DataError(f"{file} is no labelled data but {found.what}", hint=found.hint)
 
 
 def _cifar(path: Path, kind: CifarFormat, labels: Labels, verify: bool) -> LabelledData:

@@ -115,14 +115,21 @@ class ParquetRow(EncodedImage):
             raise ImageError(f"cannot be read: {error}") from error
 
 
+def import_pyarrow() -> tuple[Any, Any]:
+    """Import pyarrow and its module for Parquet. Raises MissingExtra."""
+    with needs_extra("reading Parquet", "parquet"):
+        import pyarrow
+        import pyarrow.parquet
+    return pyarrow, pyarrow.parquet
+
+
 @lru_cache(maxsize=4)
 def open_parquet(path: str, opener: Opener = open_file) -> ParquetImages:
     """Open a Parquet file of images and find its columns. Raises DataError for any other file, and MissingExtra."""
-    with needs_extra("reading Parquet", "parquet"):
-        import pyarrow as pa
-        from pyarrow.parquet import ParquetFile
+    pa, pq = import_pyarrow()
     try:
-        return _images_in(ParquetFile(opener(path)), path)
+        # Python's file would have to be closed; pyarrow's own closes when it is forgotten.
+        return _images_in(pq.ParquetFile(path if opener is open_file else opener(path)), path)
     except FileNotFoundError as error:
         raise DataError(f"no file {path}", hint="check the spelling and the folder") from error
     except (OSError, pa.ArrowException) as error:

@@ -6,12 +6,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.lookup import ClassLookup
-from wideresnet.data.parquet import open_parquet, parquet_rows
-from wideresnet.data.tar import Opener, Row, labelled_tar, open_file, tar_images
+from wideresnet.data.parquet import import_pyarrow, open_parquet, parquet_rows
+from wideresnet.data.tar import Label, Opener, Row, labelled_tar, open_file, tar_images
 from wideresnet.errors import DataError, ImageError
 from wideresnet.images.files import PICTURE_ENDINGS, find_pictures, refuse_missing
 from wideresnet.records import EncodedImage, Item, Labels
@@ -95,10 +95,8 @@ def check_inputs(paths: Iterable[Path]) -> None:
 
 def refuse_missing_extra(paths: Iterable[Path]) -> None:
     """Raise MissingExtra where one of ``paths`` is Parquet and cannot be read here."""
-    for path in paths:
-        for files in find_shards(path).values():
-            if _is_parquet(str(files[0])):
-                open_parquet(str(files[0]))
+    if any(_is_parquet(str(file)) for path in paths for files in find_shards(path).values() for file in files):
+        import_pyarrow()
 
 
 def labelled_shards(path: Path, labels: Labels, splits: Sequence[str] = HELD_OUT) -> LabelledData:
@@ -120,7 +118,11 @@ def labelled_shards(path: Path, labels: Labels, splits: Sequence[str] = HELD_OUT
 def labelled_files(name: str, files: Sequence[str], labels: Labels, opener: Opener = open_file) -> LabelledData:
     """The labelled images of shards. Raises DataError for classes that are not those of ``labels``, and for none."""
     rows, names = read_rows(files, opener)
-    if names:
+    lookup = ClassLookup(labels)
+    if 0 < len(names) < lookup.count and all(name in lookup.ids or name in lookup.names for name in names):
+        named: dict[Label, str] = dict(enumerate(names))       # a subset of the network's classes, counted anew
+        rows = [(path, source, named.get(label)) for path, source, label in rows]
+    elif names:
         _check_names(files[0], names, labels)
     return LabelledData(name, labelled_items(files[0], rows, labels), len(labels.names))
 
@@ -133,7 +135,10 @@ def read_rows(files: Sequence[str], opener: Opener = open_file) -> tuple[list[Ro
     rows, names = list[Row](), tuple[str, ...]()
     for file in files:
         if _is_parquet(file):
-            names = open_parquet(file, opener).classes
+            classes = open_parquet(file, opener).classes
+            if rows and classes != names:
+                raise DataError(f"{file} lists other classes than {files[0]}", hint="name the shards of one data set")
+            names = classes
             found = list(parquet_rows(file, opener, prefixed=len(files) > 1))
         else:
             found = labelled_tar(file, opener)
@@ -169,7 +174,10 @@ def _unlabelled(file: str, rows: Sequence[Row]) -> UnlabelledError:
         what = f"{file} has no column 'label'" if rows[0][2] is None else f"{file} has -1 for every label"
         return UnlabelledError(what, hint="it holds the index of each image's class; a hub's test sets often hide it")
     hint = "expected key.jpg and key.cls (or key.json with a label), or one folder a class: unpack it into such folders"
-    if "ILSVRC2012_val_" in rows[0][0]:
+    roots = sorted({str(PurePosixPath(path.removeprefix(f"{file}/")).parent.parent) for path, _, _ in rows})
+    if len(roots) > 1:
+        hint = f"their folders lie in {', '.join(roots[:3])}: unpack it, and give one of these"
+    elif "ILSVRC2012_val_" in rows[0][0]:
         hint = f"the devkit says them: wrn data imagenet {file} ILSVRC2012_devkit_t12.tar.gz --extract val/ -o val.csv"
     return UnlabelledError(f"the images in the tar archive {file} have no classes", hint)
 

@@ -85,13 +85,13 @@ def tar_members(path: str, opener: Opener = open_file) -> Iterator[tuple[str, Ta
                 while (member := archive.next()) is not None:
                     archive.members = []           # or it would keep them all
                     count += 1
-                    stop = member.offset_data + member.size
-                    if member.size < 0 or member.offset <= last or stop > end or count > MAX_FILES:
+                    plain = member.isreg() and not member.issparse()
+                    beyond = plain and not 0 <= member.size <= end - member.offset_data
+                    if member.offset <= last or beyond or count > MAX_FILES:
                         raise tarfile.ReadError(f"{member.name[:100]!r} lies beyond its end, or is one of too many")
                     last = member.offset
                     name = PurePosixPath(member.name.lstrip("/"))
                     if not member.isdir() and not any(part.startswith(".") for part in name.parts if part != ".."):
-                        plain = member.isreg() and not member.issparse()
                         yield str(name), TarMember(path, member.offset_data, member.size if plain else -1, opener)
                 _check_end(file, archive.offset)
     except (tarfile.TarError, RecursionError, OSError, ValueError) as error:
