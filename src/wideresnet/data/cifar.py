@@ -1,8 +1,8 @@
-"""CIFAR-10 and CIFAR-100 as their authors ship them, straight from the archive (https://www.cs.toronto.edu/~kriz/cifar.html).
+"""CIFAR-10 and CIFAR-100 as their authors ship them, straight from the archive.
 
-A file of the binary version is rows of ``label byte(s), 1024 red, 1024 green, 1024 blue``; a row is a 32x32 image.
-A file of the python version, which torchvision keeps, is a pickle of the same rows: it is read by ``unpickle``, which
-executes nothing, and turned into the other.
+A file of the binary version is rows of ``label byte(s), 1024 red, 1024 green, 1024 blue``; a row is a 32x32 image
+(https://www.cs.toronto.edu/~kriz/cifar.html). A file of the python version, which torchvision keeps, is a pickle of
+the same rows: it is read by ``unpickle``, which executes nothing, and turned into the other.
 """
 
 from __future__ import annotations

@@ -84,8 +84,8 @@ def _of_shards(root: Path, share: float, seed: int) -> Split:
             f"{root} holds shards of {', '.join(sorted(shards))}", hint="name them train-….tar and validation-….tar"
         )
     rows, names = read_rows(list(map(str, shards[learnt] if len(shards) > 1 else next(iter(shards.values())))))
-    found = sorted({label for _, _, label in rows}, key=lambda label: (isinstance(label, str), label))
-    labels = class_labels(list(names) or [str(label) for label in found])
+    present = sorted({label for _, _, label in rows}, key=lambda label: (isinstance(label, str), label))
+    labels = class_labels(list(names) or [str(label) for label in present])
 
     def data(name: str, rows: Sequence[Row]) -> LabelledData:
         named = rows if names else [(path, source, str(label)) for path, source, label in rows]

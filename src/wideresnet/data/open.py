@@ -68,8 +68,8 @@ def _refuse_other_format(path: Path) -> None:
         if file.is_file():
             with file.open("rb") as start:
                 head = start.read(512)
-            if picture_format(head) is None and (found := other_format(head)):
-                raise DataError(f"{file} is no labelled data but {found.what}", hint=found.hint)
+            if picture_format(head) is None and (format := other_format(head)):
+                raise DataError(f"{file} is no labelled data but {format.what}", hint=format.hint)
 
 
 def _cifar(path: Path, kind: CifarFormat, labels: Labels, verify: bool) -> LabelledData:

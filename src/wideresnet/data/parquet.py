@@ -6,10 +6,12 @@ Read a group of rows at a time, so that memory does not grow with the number of 
 from __future__ import annotations
 
 import json
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import Any
 
 from wideresnet.data.tar import Label, Opener, Row, open_file
@@ -20,6 +22,7 @@ IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp")
 PATHS = ("path", "file_name", "filename", "__key__")
 LABELS = ("label", "fine_label", "cls", "labels", "class", "target")
 GROUPS = 2                                         # of rows, whose images are kept in memory
+Stamp = tuple[int, int] | None                     # size and time of a local file
 _lock = threading.Lock()
 
 
@@ -43,41 +46,51 @@ class ParquetImages:
             return ()
 
     @cached_property
+    def starts(self) -> list[int]:
+        """The first row of each group of rows, and the number of all rows."""
+        groups = range(self.file.num_row_groups)
+        return list(accumulate((self.file.metadata.row_group(group).num_rows for group in groups), initial=0))
+
+    @cached_property
     def _repeated(self) -> bool:
         """Whether rows have the same path, which then does not tell them apart."""
         import pyarrow.compute as pc
 
-        names = self._column(self.file.read(columns=[self.path]), self.path)
+        names = self._table(range(len(self.starts) - 1), self.path).column(self.path)
         return bool(pc.count_distinct(names).as_py() < len(names) - names.null_count)
 
-    def rows(self, group: int) -> Iterator[tuple[str, Label]]:
-        """Path and class of each row of a group. Rows without a path of their own are called ``file#row``."""
-        first = sum(self.file.metadata.row_group(index).num_rows for index in range(group))
-        columns = [name for name in (self.path, self.label) if name]
-        table = self.file.read_row_group(group, columns=columns)
-        count = self.file.metadata.row_group(group).num_rows
-        paths = self._column(table, self.path).to_pylist() if self.path else [None] * count
-        labels = self._column(table, self.label).to_pylist() if self.label else [None] * count
-        for row, (path, label) in enumerate(zip(paths, labels, strict=True), start=first):
-            name = f"{self.name}#{row}"
-            if path:
-                name = f"{name}/{path}" if self._repeated else str(path)
-            yield name, label if label is None or isinstance(label, str) else int(label)
+    def rows(self, group: int) -> list[tuple[str, Label]]:
+        """Path and class of each row of a group. Rows without a path of their own are called ``file#row``.
+
+        Raises DataError.
+        """
+        first, end = self.starts[group : group + 2]
+        table = self._table([group], self.path, self.label)
+        paths = table.column(self.path).to_pylist() if self.path else [None] * (end - first)
+        labels = table.column(self.label).to_pylist() if self.label else [None] * (end - first)
+        return [(self._name(first + row, path), labels[row]) for row, path in enumerate(paths)]
 
     def images(self, group: int) -> Any:
-        """The encoded images of a group: a pyarrow array."""
-        return self._column(self.file.read_row_group(group, columns=[self.source]), self.source)
+        """The encoded images of a group: a pyarrow array. Raises DataError."""
+        return self._table([group], self.source).column(self.source)
 
-    @staticmethod
-    def _column(table: Any, name: str) -> Any:
-        return table.flatten().column(name)
+    def _name(self, row: int, path: str | None) -> str:
+        if path and not self._repeated:
+            return path
+        return f"{self.name}#{row}/{path}" if path else f"{self.name}#{row}"
+
+    def _table(self, groups: Sequence[int], *columns: str) -> Any:
+        try:
+            return self.file.read_row_groups(list(groups), columns=list(filter(None, columns))).flatten()
+        except (OSError, ValueError, RuntimeError) as error:           # pyarrow's are of these
+            raise DataError(f"{self.name} is damaged: {error}", hint="fetch it again") from error
 
 
 def _images_in(file: Any, name: str) -> ParquetImages:
     leaves = {column.path: column for column in (file.schema.column(index) for index in range(len(file.schema)))}
     texts = {path for path, leaf in leaves.items() if leaf.logical_type.type == "STRING"}
     binary = {path for path, leaf in leaves.items() if leaf.physical_type == "BYTE_ARRAY"} - texts
-    numbers = {path for path, leaf in leaves.items() if leaf.physical_type in ("INT32", "INT64", "BOOLEAN")}
+    numbers = {path for path, leaf in leaves.items() if leaf.physical_type in ("INT32", "INT64")}
     for source in ("bytes", *(f"{image}.bytes" for image in IMAGES), *IMAGES):
         if source in binary:
             prefix = source.removesuffix("bytes") if "." in source else ""
@@ -109,9 +122,9 @@ class ParquetRow(EncodedImage):
         """See ``EncodedImage``."""
         try:
             with _lock:                            # one thread reads a group, the others wait for it
-                images = _images_of(self.path, self.group, self.opener)
+                images = _images_of(self.path, self.group, self.opener, _stamp(self.path, self.opener))
             return images[self.index].as_py() or b""
-        except (OSError, ValueError, RuntimeError, LookupError, DataError) as error:   # pyarrow's are of these
+        except (DataError, LookupError) as error:
             raise ImageError(f"cannot be read: {error}") from error
 
 
@@ -123,9 +136,22 @@ def import_pyarrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-@lru_cache(maxsize=4)
 def open_parquet(path: str, opener: Opener = open_file) -> ParquetImages:
     """Open a Parquet file of images and find its columns. Raises DataError for any other file, and MissingExtra."""
+    return _opened(path, opener, _stamp(path, opener))
+
+
+def _stamp(path: str, opener: Opener) -> Stamp:
+    """Tells a local file from another one that took its place."""
+    try:
+        status = os.stat(path)
+        return (status.st_size, status.st_mtime_ns) if opener is open_file else None
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=4)
+def _opened(path: str, opener: Opener, _: Stamp) -> ParquetImages:
     pa, pq = import_pyarrow()
     try:
         # Python's file would have to be closed; pyarrow's own closes when it is forgotten.
@@ -137,8 +163,8 @@ def open_parquet(path: str, opener: Opener = open_file) -> ParquetImages:
 
 
 @lru_cache(maxsize=GROUPS)
-def _images_of(path: str, group: int, opener: Opener) -> Any:
-    return open_parquet(path, opener).images(group)
+def _images_of(path: str, group: int, opener: Opener, stamp: Stamp) -> Any:
+    return _opened(path, opener, stamp).images(group)
 
 
 def parquet_rows(path: str, opener: Opener = open_file, *, prefixed: bool = False) -> Iterator[Row]:

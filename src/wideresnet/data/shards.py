@@ -59,11 +59,11 @@ def find_shards(path: Path) -> Shards:
     if not path.is_dir() or next(iter(find_pictures([path])), None) is not None:
         return {}
     shards: defaultdict[str, list[Path]] = defaultdict(list)
-    for file in sorted(file for ending in ENDINGS for file in path.rglob(f"*{ending}")):
+    for file in sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS):
         inside = file.relative_to(path)
         if file.is_file() and not any(part.startswith(".") for part in inside.parts):
-            found = _SPLIT.search(str(inside))
-            shards[(found.lastgroup or "") if found else ""].append(file)
+            word = _SPLIT.search(str(inside))
+            shards[(word.lastgroup or "") if word else ""].append(file)
     return dict(shards)
 
 
@@ -139,17 +139,17 @@ def read_rows(files: Sequence[str], opener: Opener = open_file) -> tuple[list[Ro
             if rows and classes != names:
                 raise DataError(f"{file} lists other classes than {files[0]}", hint="name the shards of one data set")
             names = classes
-            found = list(parquet_rows(file, opener, prefixed=len(files) > 1))
+            more = list(parquet_rows(file, opener, prefixed=len(files) > 1))
         else:
-            found = labelled_tar(file, opener)
-        bare = [number for number, (_, _, label) in enumerate(found) if label in (None, SECRET)]
-        if len(bare) == len(found):
-            raise _unlabelled(file, found)
+            more = labelled_tar(file, opener)
+        bare = [number for number, (_, _, label) in enumerate(more) if label in (None, SECRET)]
+        if len(bare) == len(more):
+            raise _unlabelled(file, more)
         if bare:
             raise DataError(f"row {bare[0]} of {file} has no label", hint="every row needs one")
-        if repeated := len(found) - len({path for path, _, _ in found}):
+        if repeated := len(more) - len({path for path, _, _ in more}):
             raise DataError(f"{repeated:,} images in {file} have names that others have, too", hint="unpack it")
-        rows += found
+        rows += more
     return rows, names
 
 
@@ -171,8 +171,9 @@ def _unlabelled(file: str, rows: Sequence[Row]) -> UnlabelledError:
     if not rows:
         return UnlabelledError(f"{file} holds no images", hint=_INSIDE)
     if _is_parquet(file):
-        what = f"{file} has no column 'label'" if rows[0][2] is None else f"{file} has -1 for every label"
-        return UnlabelledError(what, hint="it holds the index of each image's class; a hub's test sets often hide it")
+        problem = "no column 'label'" if rows[0][2] is None else "-1 for every label"
+        hint = "it holds the index of each image's class; hubs' test sets often hide it"
+        return UnlabelledError(f"{file} has {problem}", hint=hint)
     hint = "expected key.jpg and key.cls (or key.json with a label), or one folder a class: unpack it into such folders"
     roots = sorted({str(PurePosixPath(path.removeprefix(f"{file}/")).parent.parent) for path, _, _ in rows})
     if len(roots) > 1:

@@ -128,8 +128,9 @@ def labelled_tar(path: str, opener: Opener = open_file) -> list[Row]:
         key, ending = f"{folder}{slash}{stem}", f"{dot}{ending.lower()}"
         if ending == ".cls":
             labels[key] = _number_or_text(_small(name, member).decode("utf-8", "replace").strip())
-        elif ending == ".json" and (label := _json_label(f"{path}/{name}", _small(name, member))) is not None:
-            labels.setdefault(key, label)
+        elif ending == ".json" and member.size <= MAX_LABEL_BYTES:
+            if (label := _json_label(f"{path}/{name}", _small(name, member))) is not None:
+                labels.setdefault(key, label)
         elif PurePosixPath(base).suffix.lower() in PICTURE_ENDINGS:
             images.append((key if ending in PICTURE_ENDINGS else "", name, member))
     if labels:
@@ -163,7 +164,8 @@ def _small(name: str, member: TarMember) -> bytes:
 
 
 def _number_or_text(text: str) -> Label:
-    return int(text) if text.isascii() and text.removeprefix("-").isdecimal() else text or None
+    number = text.isascii() and text.removeprefix("-").isdecimal() and len(text) < 20
+    return int(text) if number else text[:100] or None
 
 
 def _json_label(name: str, data: bytes) -> Label:
@@ -172,5 +174,5 @@ def _json_label(name: str, data: bytes) -> Label:
         fields = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name} is no JSON: {error}") from error
-    found = [fields[key] for key in LABEL_KEYS if key in fields] if isinstance(fields, dict) else []
-    return found[0] if found and type(found[0]) in (int, str) else None
+    label = next((fields[key] for key in LABEL_KEYS if key in fields), None) if isinstance(fields, dict) else None
+    return label if type(label) in (int, str) else None

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import pairwise
 
 from wideresnet.data.parquet import open_parquet
 from wideresnet.errors import ImageError
@@ -59,15 +59,13 @@ def open_shard(shard: Shard) -> Opened:
 
 def _rows(shard: Shard) -> Iterator[Item]:
     """The images of consecutive rows of a Parquet file, a group of rows at a time. Raises DataError."""
-    opened, start = open_parquet(shard.root, open_stored), 0
-    for group in range(opened.file.num_row_groups):
-        rows = opened.file.metadata.row_group(group).num_rows
-        low, high = max(shard.first - start, 0), min(shard.first + shard.count - start, rows)
+    opened = open_parquet(shard.root, open_stored)
+    for group, (start, end) in enumerate(pairwise(opened.starts)):
+        low, high = max(shard.first, start), min(shard.first + shard.count, end)
         if low < high:
-            images = opened.images(group)
-            for index, (name, _) in islice(enumerate(opened.rows(group)), low, high):
-                yield Item(name, images[index].as_py() or b"")
-        start += rows
+            images, rows = opened.images(group), opened.rows(group)
+            for index in range(low - start, high - start):
+                yield Item(rows[index][0], images[index].as_py() or b"")
 
 
 def _fetched(shard: Shard, gone: set[int]) -> Iterator[Item]:

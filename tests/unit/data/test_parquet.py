@@ -22,7 +22,7 @@ STRUCT = [{"bytes": data, "path": name} for data, name in zip(DATA, NAMES, stric
 
 @pytest.fixture(autouse=True)
 def _nothing_kept() -> None:
-    module.open_parquet.cache_clear()
+    module._opened.cache_clear()
     module._images_of.cache_clear()
 
 
@@ -99,6 +99,13 @@ def test_a_row_is_read_by_other_processes_too(tmp_path: Path) -> None:
     assert rows[0][1].fingerprint.isdecimal()
 
 
+def test_a_file_that_took_the_place_of_another_is_read_anew(tmp_path: Path) -> None:
+    """A process that goes on does not answer for the old one."""
+    for data in DATA[:2]:
+        ((_, row, _),) = parquet_rows(str(write_hub(tmp_path / "x.parquet", {"bytes": [data]})))
+        assert row.read(99) == data
+
+
 def test_what_is_damaged_is_one_failure(tmp_path: Path) -> None:
     """A group of rows whose bytes are others, a row that is not there, a file that has gone."""
     file = write_hub(tmp_path / "x.parquet", {"bytes": DATA}, rows_a_group=8)
@@ -107,7 +114,7 @@ def test_what_is_damaged_is_one_failure(tmp_path: Path) -> None:
     data[4:60] = b"\xff" * 56
     file.write_bytes(data)
     for broken in (row, ParquetRow(str(file), 0, 99), ParquetRow(str(tmp_path / "y.parquet"), 0, 0)):
-        module.open_parquet.cache_clear()
+        module._opened.cache_clear()
         with pytest.raises(ImageError, match="cannot be read"):
             broken.read(99)
 
