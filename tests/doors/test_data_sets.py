@@ -183,6 +183,8 @@ def test_another_format_is_called_by_name(wrn: Wrn, tiny: Path, tmp_path: Path, 
     for path in (tmp_path / "in" / name, tmp_path / "in"):
         done = wrn("evaluate", path, "-m", tiny)
         assert (done.code, what in done.err, hint in done.err) == (2, True, True), done.err
+    done = wrn("finetune", "--from", tiny, "--data", tmp_path / "in" / name, "-o", "run")
+    assert (done.code, what in done.err) == (2, True)
     done = wrn("classify", tmp_path / "in" / name, "-m", tiny)
     assert (done.code, what in done.err) == (1, True)
 

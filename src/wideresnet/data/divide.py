@@ -13,6 +13,7 @@ from pathlib import Path
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.labels import format_labels
+from wideresnet.data.open import refuse_other_format
 from wideresnet.data.shards import HELD_OUT, TRAIN, find_shards, labelled_items, read_rows
 from wideresnet.data.splits import PARTS, Split, class_folders, class_labels, find_split, refuse_empty
 from wideresnet.data.tar import Row
@@ -34,6 +35,7 @@ def open_split(root: Path, share: float, seed: int) -> Split:
     elif all((root / part).is_dir() for part in PARTS):
         split = find_split(root)
     else:
+        refuse_other_format(root)
         split = _divided(root, share, seed)
     format_labels(split.labels)                    # what cannot be written at the end is refused now
     if len(split.labels.names) < 2:

@@ -12,7 +12,7 @@ from wideresnet.data.svhn import detect_svhn, svhn_test
 from wideresnet.data.truth import labelled_by, labelled_index
 from wideresnet.data.zoo import is_npz_data, labelled_npz
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.images.sniff import other_format, picture_format
+from wideresnet.images.sniff import first_bytes, other_format, picture_format
 from wideresnet.records import Labels
 
 _ACCEPTED = (
@@ -50,7 +50,7 @@ def open_labelled(
         return labelled_npz(path, labels)
     if find_shards(path):
         return labelled_shards(path, labels)
-    _refuse_other_format(path)
+    refuse_other_format(path)
     if path.is_dir():
         return labelled_folder(path, labels)
     if path.suffix.lower() not in INDEX_ENDINGS:
@@ -61,15 +61,13 @@ def open_labelled(
         raise DataError(f"{path} is no labelled data: {error.message}", error.hint) from error
 
 
-def _refuse_other_format(path: Path) -> None:
+def refuse_other_format(path: Path) -> None:
     """Raise DataError where a file, or one that lies in a folder without folders, has to be converted first."""
-    inside = sorted(path.iterdir()) if path.is_dir() else [path]
+    inside = sorted(path.glob("*")) if path.is_dir() else [path]
     for file in inside[:100] if not any(each.is_dir() for each in inside) else ():
-        if file.is_file():
-            with file.open("rb") as start:
-                head = start.read(512)
-            if picture_format(head) is None and (format := other_format(head)):
-                raise DataError(f"{file} is no labelled data but {format.what}", hint=format.hint)
+        head = first_bytes(file)
+        if picture_format(head) is None and (format := other_format(head)):
+            raise DataError(f"{file} is no labelled data but {format.what}", hint=format.hint)
 
 
 def _cifar(path: Path, kind: CifarFormat, labels: Labels, verify: bool) -> LabelledData:

@@ -14,6 +14,7 @@ from wideresnet.data.parquet import import_pyarrow, open_parquet, parquet_rows
 from wideresnet.data.tar import Label, Opener, Row, labelled_tar, open_file, tar_images
 from wideresnet.errors import DataError, ImageError
 from wideresnet.images.files import PICTURE_ENDINGS, find_pictures, refuse_missing
+from wideresnet.images.sniff import first_bytes
 from wideresnet.records import EncodedImage, Item, Labels
 
 Shards = dict[str, list[Path]]                     # files by split, "" where their names say none
@@ -209,16 +210,8 @@ def _words(name: str) -> set[str]:
 
 def _is_parquet(file: str) -> bool:
     """By its name, be it a URI with a query, or its first bytes."""
-    return file.partition("?")[0].lower().endswith(".parquet") or _head(Path(file))[:4] == b"PAR1"
+    return file.partition("?")[0].lower().endswith(".parquet") or first_bytes(Path(file))[:4] == b"PAR1"
 
 
 def _is_tar(file: Path) -> bool:
-    return _head(file)[257:262] == b"ustar"
-
-
-def _head(file: Path) -> bytes:
-    try:
-        with file.open("rb") as start:
-            return start.read(512)
-    except OSError:
-        return b""
+    return first_bytes(file)[257:262] == b"ustar"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 # Signatures of the formats' own specifications; these are the formats that we read.
 _PICTURES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
@@ -57,6 +58,17 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], NoPicture], ...] = (
         NoPicture("a Git LFS pointer", "fetch the real file with 'git lfs pull'"),
     ),
 )
+
+
+def first_bytes(file: Path) -> bytes:
+    """The first 512 bytes of a regular file; none of anything else, and where it cannot be read."""
+    if not file.is_file():
+        return b""
+    try:
+        with file.open("rb") as start:
+            return start.read(512)
+    except OSError:
+        return b""
 
 
 def picture_format(data: bytes) -> str | None:
