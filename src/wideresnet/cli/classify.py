@@ -76,7 +76,9 @@ class AnswerFormat(StrEnum):
 
 
 def classify(
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders (searched recursively), or - for stdin.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Pictures, folders (searched recursively), .parquet, .tar, or - for stdin.")
+    ],
     model: Model = None,
     k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Classes a picture.")] = 5,
     format: Annotated[AnswerFormat, typer.Option("--format", help="How to write answers.")] = AnswerFormat.table,
@@ -118,6 +120,7 @@ def classify(
     Example: wrn classify s3://bucket/photos -m wide_resnet50_2.tv_in1k --ray auto -o s3://bucket/answers
     """
     from wideresnet.data.labels import translated
+    from wideresnet.data.shards import find_shards
     from wideresnet.engines import EngineOptions
     from wideresnet.tasks.load import ModelChoice, open_classifier
     from wideresnet.tasks.tuning import BATCH, for_many
@@ -130,7 +133,7 @@ def classify(
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, transform)
     bundle = replace(bundle, labels=translated(bundle.labels, lang.value, bundle.card.labels_name))
     options, batch = EngineOptions(precision.value, threads), BATCH
-    if ray or len(files) > 1 or files[0].is_dir():
+    if ray or len(files) > 1 or files[0].is_dir() or find_shards(files[0]):
         options, batch = for_many(bundle, precision.value, threads)
     exif: Exif = "ignore" if ignore_exif else "transpose"
     how = _How(k, batch_size or batch, exif, fast_decode, dedupe, infer_mode.value)
@@ -228,11 +231,9 @@ def _refuse_on_cluster(format: AnswerFormat, dedupe: bool) -> None:
 
 def _refuse_early(paths: list[Path], output: Path | None, format: AnswerFormat, resume: bool) -> None:
     """What can be said before anything is opened, and before half a document stands on stdout."""
-    from wideresnet.images.files import refuse_missing
+    from wideresnet.data.shards import check_inputs
 
-    for path in paths:
-        if path != STDIN:
-            refuse_missing(path)
+    check_inputs(path for path in paths if path != STDIN)
     if resume:
         _end_if_whole(output, format, paths)
 

@@ -85,8 +85,8 @@ def embed(
 
     Example: wrn embed parts/ -m wide_resnet50_2.tv_in1k --layer layer2,layer3 -o parts.npz
     """
+    from wideresnet.data.shards import check_inputs
     from wideresnet.engines.features import open_features
-    from wideresnet.images.files import refuse_missing
     from wideresnet.records import EmbedReport
     from wideresnet.tasks.classify import pictures
     from wideresnet.tasks.embed import embeddings, row_shapes
@@ -95,6 +95,8 @@ def embed(
 
     layers, file = list(dict.fromkeys(layer.split(","))), Path(output)
     pooling = _pooling(pool, file, layers, ray)    # before anything that takes long
+    files = [Path(path) for path in paths]
+    check_inputs([] if ray else files)
     bundle = open_bundle(ModelChoice(model, weights, architecture), resolution)
     options, batch = for_many(bundle, precision.value, threads)
     exif: Exif = "ignore" if ignore_exif else "transpose"
@@ -104,9 +106,6 @@ def embed(
         work = Embed(engine, precision.value, batch_size or batch, tuple(layers), pooling, dtype.value, exif)
         cluster = Cluster(ray, workers, cpus, shard_size, output)
         work_through(work, bundle, paths, cluster, json=format is TextOrJson.json)
-    files = [Path(path) for path in paths]
-    for path in files:
-        refuse_missing(path)
     features, spec = open_features(bundle, layers, engine, options), bundle.card.preprocess
     shapes = row_shapes(features, spec, pooling)
     found = embeddings(features, spec, pictures(files), pool=pooling, batch_size=batch_size or batch, exif=exif)

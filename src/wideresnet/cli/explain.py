@@ -70,8 +70,8 @@ def explain(
 
     Example: wrn explain street.jpg -m wide_resnet50_2.tv_in1k --class n02930766 --class 'sports car' -o maps/
     """
+    from wideresnet.data.shards import check_inputs
     from wideresnet.engines import EngineOptions
-    from wideresnet.images.files import refuse_missing
     from wideresnet.report.names import class_names
     from wideresnet.tasks.classify import pictures
     from wideresnet.tasks.explain import explanations, find_class, open_explainer
@@ -80,8 +80,7 @@ def explain(
     if not (output or report or format is TextOrJson.json):
         raise ConfigError("nowhere to draw", hint="name a folder with -o, or a page with --report")
     files = [Path(path) for path in paths]
-    for path in files:
-        refuse_missing(path)
+    check_inputs(files)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution)
     wanted = list(dict.fromkeys(find_class(name, bundle.labels) for name in classes or []))
     explainer = open_explainer(bundle, engine, EngineOptions(precision.value, threads))

@@ -26,7 +26,9 @@ class Mode(StrEnum):
     full = "full"
 
 
-Data = Annotated[Path, typer.Option(help="Class folders, or a folder with train/ and val/ that hold them.")]
+Data = Annotated[
+    Path, typer.Option(help="Class folders, a folder with train/ and val/ that hold them, or shards (.parquet, .tar).")
+]
 Source = Annotated[
     str | None,
     typer.Option(
@@ -94,9 +96,11 @@ def _run(
     format: TextOrJson,
 ) -> FinetuneReport:  # fmt: skip
     """The finished run, with bars while it goes on."""
+    from wideresnet.data.shards import refuse_missing_extra
     from wideresnet.records import Doing, FinetuneReport
     from wideresnet.tasks.finetune import run_finetune
 
+    refuse_missing_extra([data, *([test] if test else [])])
     bundle = open_bundle(choice)
     try:
         with progress("") as bars:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from wideresnet.bundle import Bundle
-    from wideresnet.records import Failure
+    from wideresnet.data.labelled import LabelledData
+    from wideresnet.records import Failure, Labels
     from wideresnet.tasks.load import ModelChoice
 
 
@@ -66,12 +67,27 @@ def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
         yield show
 
 
-def locate(data: Path) -> Path:
-    """``data``, or the official CIFAR archive where it is the word "cifar10" or "cifar100"."""
+def locate(data: Path, instead: str = "") -> Path:
+    """``data``, or the official CIFAR archive where it is the word "cifar10" or "cifar100"; see ``fetch_archive``."""
     from wideresnet.tasks.archive import locate_data
 
     with download_bar(str(data)) as show:
-        return locate_data(data, show)
+        return locate_data(data, show, instead=instead)
+
+
+def open_data(data: Path, labels: Labels, truth: Path | None = None) -> LabelledData:
+    """The labelled images at ``data`` (see ``locate``), with what was decided in reading them on stderr."""
+    from wideresnet.data.open import open_labelled
+
+    images = open_labelled(locate(data), labels, ground_truth=truth)
+    say_notes(images)
+    return images
+
+
+def say_notes(data: LabelledData) -> None:
+    """Print what was decided in reading a data set on stderr."""
+    for note in data.notes:
+        typer.echo(note, err=True)
 
 
 def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None = None) -> Bundle:

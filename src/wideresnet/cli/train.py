@@ -75,7 +75,8 @@ def _train(
     from wideresnet.tasks.train import run_training
 
     with group.agreed():
-        events = run_training(settings, locate(data or Path(settings.data)), run, group, cache)
+        source = locate(data or Path(settings.data), instead="name your own copy with --data FILE")
+        events = run_training(settings, source, run, group, cache)
         if tensorboard and group.first:
             from wideresnet.tasks.tensorboard import with_curves
 

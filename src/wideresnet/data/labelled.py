@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import Exif, Item
+from wideresnet.records import EncodedImage, Exif, Item
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,7 @@ class LabelledData:
     shard: str = ""                                # "2/4": which part of ``whole`` this is
     whole: LabelledData | None = None
     exif: Exif = "ignore"                          # whether its photographs are turned upright, as no published set is
+    notes: tuple[str, ...] = ()                    # what was decided in reading it, in sentences
 
     @cached_property
     def present(self) -> tuple[int, ...]:
@@ -56,6 +57,8 @@ class LabelledData:
 def _content(item: Item) -> bytes:
     if isinstance(item.source, np.ndarray):
         return np.ascontiguousarray(item.source).tobytes()
+    if isinstance(item.source, EncodedImage):
+        return item.source.fingerprint.encode()
     try:
         return str(item.source.stat().st_size if isinstance(item.source, Path) else len(item.source)).encode()
     except OSError:                                # a failure of the evaluation, not of this

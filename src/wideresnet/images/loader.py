@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wideresnet.errors import ConfigError, ImageError
 from wideresnet.images.decode import DEFAULT_LIMITS, Limits, open_picture
 from wideresnet.images.preprocess import KEPT, preprocess, preprocess_large, preprocess_picture
-from wideresnet.records import Batch, Exif, Failure, Item, Preprocess
+from wideresnet.records import Batch, EncodedImage, Exif, Failure, Item, Preprocess, Source
 
 Outcome = tuple[Item, NDArray[np.uint8] | Failure]
 
@@ -48,14 +48,14 @@ def load_batches(
 
 
 def read_crop(
-    source: Path | bytes | NDArray[np.uint8],
+    source: Source,
     spec: Preprocess,
     *,
     exif: Exif = "ignore",
     reduced: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> NDArray[np.uint8]:
-    """A file, encoded bytes or RGB uint8 [H, W, 3] -> what the network sees: RGB uint8 [S, S, 3].
+    """A file, encoded bytes, an image in a file or RGB uint8 [H, W, 3] -> what the network sees: RGB uint8 [S, S, 3].
 
     The same as ``preprocess(decode(source), spec)``, sooner. With ``reduced`` large pictures are equal only within
     the tolerances of ``images/preprocess``, sooner still: JPEGs are decoded at a part of their size. Raises
@@ -63,6 +63,8 @@ def read_crop(
     """
     if isinstance(source, np.ndarray):
         return preprocess(source, spec)
+    if isinstance(source, EncodedImage):
+        source = source.read(limits.bytes)
     antialiased = spec.interpolation != "opencv-bilinear"    # without, a reduced picture gives quite another crop
     shortest = math.ceil(KEPT * spec.resize) if reduced and antialiased else 0
     picture = open_picture(source, exif=exif, limits=limits, shortest=shortest)
@@ -71,7 +73,7 @@ def read_crop(
 
 
 def read_named_crop(
-    source: str | Path | bytes | NDArray[np.uint8], spec: Preprocess, *, exif: Exif = "ignore"
+    source: str | Source, spec: Preprocess, *, exif: Exif = "ignore"
 ) -> NDArray[np.uint8]:
     """``read_crop`` for a caller with one picture: a str is a path, and an ImageError names it."""
     if not isinstance(source, str | Path):

@@ -61,6 +61,7 @@ from wideresnet.records.pictures import (
     IMAGENET_STD,
     RGB,
     Batch,
+    EncodedImage,
     Exif,
     Failure,
     Interpolation,
@@ -70,6 +71,7 @@ from wideresnet.records.pictures import (
     Prediction,
     Preprocess,
     ResizeMode,
+    Source,
 )
 from wideresnet.records.progress import Doing
 from wideresnet.records.speed import (
@@ -118,6 +120,7 @@ __all__ = [
     "Doing",
     "EmbedReport",
     "Embedding",
+    "EncodedImage",
     "EngineInfo",
     "Estimator",
     "EvalReport",
@@ -151,6 +154,7 @@ __all__ = [
     "ResizeMode",
     "Scored",
     "ShardDone",
+    "Source",
     "Target",
     "Trial",
     "Tuning",

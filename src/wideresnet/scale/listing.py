@@ -10,12 +10,15 @@ from pathlib import Path, PurePosixPath
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.lookup import ClassLookup
 from wideresnet.data.open import open_labelled
+from wideresnet.data.parquet import open_parquet
+from wideresnet.data.shards import ENDINGS, labelled_files
+from wideresnet.data.tar import tar_images
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.images.files import PICTURE_ENDINGS, find_pictures
+from wideresnet.images.files import PICTURE_ENDINGS
 from wideresnet.records import Item, Labels
-from wideresnet.scale.parquet import labels_in, open_pictures
 from wideresnet.scale.shards import Shard
-from wideresnet.scale.store import Store, is_uri, join, split
+from wideresnet.scale.store import Store, is_uri, join, open_stored, split
+from wideresnet.tasks.classify import pictures
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Listing:
 def list_pictures(places: Sequence[str], size: int) -> Listing:
     """The pictures at ``places`` in shards of ``size``. A place is, by path or URI:
 
-    a picture or a folder (searched recursively), ``….txt`` (a path or URI a line), or ``….parquet`` (see
-    ``scale.parquet``). Raises ConfigError and DataError.
+    a picture or a folder (searched recursively), ``….txt`` (a path or URI a line), ``….parquet`` or ``….tar`` (see
+    ``data.parquet``, ``data.tar``). Raises ConfigError and DataError.
     """
     shards: list[Shard] = []
     digest = hashlib.sha256()
@@ -49,35 +52,33 @@ def list_pictures(places: Sequence[str], size: int) -> Listing:
 def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> tuple[LabelledData, Listing]:
     """The labelled pictures at ``place`` in shards of ``size``; those of a store have no sources in the first.
 
-    ``place`` is whatever ``data.open`` takes; a URI of class folders; or ``….parquet`` with labels. Raises DataError.
+    ``place`` is whatever ``data.open`` takes; a URI of class folders; or of ``….parquet`` or ``….tar`` with labels.
+    Raises DataError.
     """
-    if not is_uri(place) and not place.endswith(".parquet"):
+    if not is_uri(place):
         data = open_labelled(Path(place), labels, ground_truth=truth)
         return data, Listing(tuple(_cut(list(data.items), size)), data.sha256)
     if truth is not None:
         raise ConfigError(f"--truth is for a folder of this machine, not for {place}")
+    if _ending(place) in ENDINGS:
+        data = labelled_files(place, [place], labels, open_stored)
+        return data, Listing(tuple(_cut(list(data.items), size, place)), data.sha256)
     listing = list_pictures([place], size)
-    lookup = ClassLookup(labels)
-    if place.partition("?")[0].endswith(".parquet"):
-        found = labels_in(place)
-        for label in found:
-            if not 0 <= label < lookup.count:
-                raise DataError(f"{place} has the label {label}, the network {lookup.count} classes (from 0)")
-        items = [Item(f"{place}#{row}", b"", label) for row, label in enumerate(found)]
-    else:
-        listing = replace(listing, shards=tuple(_with_labels(listing.shards, lookup)))
-        items = [item for shard in listing.shards for item in shard.items]
-    return LabelledData(place, items, lookup.count), listing
+    listing = replace(listing, shards=tuple(_with_labels(listing.shards, ClassLookup(labels))))
+    items = [item for shard in listing.shards for item in shard.items]
+    return LabelledData(place, items, len(labels.names)), listing
 
 
 def _of_place(place: str, size: int) -> Iterator[Shard]:
-    ending = PurePosixPath(place.partition("?")[0]).suffix.lower()
+    ending = _ending(place)
     if ending == ".parquet":
         yield from _rows(place, size)
     elif ending == ".txt":
         yield from _listed(place, size)
     elif not is_uri(place):
-        yield from _cut([Item(str(path), path) for path in find_pictures([Path(place)])], size)
+        yield from _cut(list(pictures([Path(place)])), size)
+    elif ending == ".tar":
+        yield from _cut([Item(path, source) for path, source, _ in tar_images(place, open_stored)], size, place)
     elif ending in PICTURE_ENDINGS:
         root, name = split(place)
         yield from _cut([Item(place, b"")], size, root, [name])
@@ -85,8 +86,12 @@ def _of_place(place: str, size: int) -> Iterator[Shard]:
         yield from _in_store(place, size)
 
 
+def _ending(place: str) -> str:
+    return PurePosixPath(place.partition("?")[0]).suffix.lower()
+
+
 def _rows(place: str, size: int) -> Iterator[Shard]:
-    rows = open_pictures(place).file.metadata.num_rows
+    rows = open_parquet(place, open_stored).file.metadata.num_rows
     for first in range(0, rows, size):
         yield Shard(0, root=place, first=first, count=min(size, rows - first))
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from wideresnet.classifier import Classifier
+from wideresnet.data.shards import find_shards, shard_items
 from wideresnet.images.files import find_pictures
 from wideresnet.images.loader import load_batches
 from wideresnet.records import Exif, Failure, Item, Prediction
@@ -36,6 +37,9 @@ def classify(
 
 
 def pictures(paths: Iterable[Path]) -> Iterator[Item]:
-    """The pictures among files and folders (see ``find_pictures``), unlabelled."""
-    for path in find_pictures(paths):
-        yield Item(str(path), path)
+    """The pictures among files and folders (see ``find_pictures``), and in shards (``find_shards``), unlabelled."""
+    for path in paths:
+        if shards := find_shards(path):
+            yield from shard_items(shards)
+        else:
+            yield from (Item(str(file), file) for file in find_pictures([path]))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wideresnet.errors import ImageError
-from wideresnet.images.decode import read_encoded
-from wideresnet.records import Item
+from wideresnet.images.decode import DEFAULT_LIMITS, read_encoded
+from wideresnet.records import EncodedImage, Item
 from wideresnet.report.answers import Answer
 
 REMEMBERED = 100_000                               # answers; the ones used longest ago are forgotten
@@ -78,10 +78,13 @@ def remembered_for(k: int) -> int:
 
 def _with_hash(item: Item) -> tuple[bytes, Item]:
     """A hash of the file's bytes, and the item with the bytes, which are read once. Empty where there is no file."""
-    if not isinstance(item.source, Path) or not item.source.is_file():
-        return b"", item
     try:
-        data = read_encoded(item.source)
+        if isinstance(item.source, EncodedImage):
+            data = item.source.read(DEFAULT_LIMITS.bytes)
+        elif isinstance(item.source, Path) and item.source.is_file():
+            data = read_encoded(item.source)
+        else:
+            return b"", item
     except ImageError:
         return b"", item                           # fails again where failures are reported
     return hashlib.blake2b(data, digest_size=16).digest(), item if len(data) > HELD else replace(item, source=data)

@@ -26,6 +26,7 @@ from wideresnet.bundle import Bundle, make_bundle, write_bundle
 from wideresnet.data.divide import index_of, open_split
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
+from wideresnet.data.shards import find_shards, labelled_shards
 from wideresnet.data.splits import Split, seen_with
 from wideresnet.errors import ConfigError, TrainingError
 from wideresnet.records import (
@@ -96,9 +97,9 @@ def finetune(
 ) -> FinetuneReport:
     """Fine-tune ``model`` on the class folders in ``data``; the bundle is ``run``/bundle.
 
-    ``data`` holds a folder a class, or train/ and val/ with them. "probe" fits a new classifier to features, "full"
-    trains the whole network (extra ``train``). ``settings``: keys as in a settings file. ``test``: class folders
-    that nothing is chosen by. ``means``: what a full run may use. Raises WrnError.
+    ``data`` holds a folder a class, or train/ and val/ with them, or shards. "probe" fits a new classifier to
+    features, "full" trains the whole network (extra ``train``). ``settings``: keys as in a settings file. ``test``:
+    class folders that nothing is chosen by. ``means``: what a full run may use. Raises WrnError.
     """
     chosen = read_settings(None, {**(settings or {}), "mode": mode})
     source, judges = load_with_warnings(ModelChoice(str(model))), None if test is None else Path(test)
@@ -124,7 +125,7 @@ def run_finetune(
     started = time.perf_counter()
     source = _prepared(source, settings)
     split = seen_with(open_split(data, settings.share, settings.seed), settings.exif)
-    tested = labelled_folder(test, split.labels) if test else None
+    tested = (labelled_shards if find_shards(test) else labelled_folder)(test, split.labels) if test else None
     tested = replace(tested, name=f"{split.name} test", exif=settings.exif) if tested else None
     _keep(run, source, split, settings)
     architecture = get_architecture(source.card.architecture, len(split.labels.names))

@@ -9,6 +9,7 @@ from wideresnet.data.cifar import cifar_train, detect_cifar
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.open import open_labelled
 from wideresnet.data.sample import balanced_sample
+from wideresnet.data.shards import HELD_OUT, TRAIN, UnlabelledError, find_shards, labelled_shards
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import Item, Labels
 from wideresnet.tasks.classify import pictures
@@ -17,13 +18,18 @@ LEAST, MOST = 100, 1000                            # pictures held out of the ca
 
 
 def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
-    """The pictures to calibrate with; of a CIFAR archive, its training pictures. Raises ConfigError without any."""
+    """The pictures to calibrate with; of a CIFAR archive and of shards, those to train on, where they are known.
+
+    Raises ConfigError without any.
+    """
     if path is None:
         raise ConfigError("int8 needs calibration pictures", hint="give --calibration FOLDER, some hundred pictures")
-    kind = detect_cifar(path)
+    kind = detect_cifar(path, len(labels.names))
     if kind is not None:
         return cifar_train(path, kind).items
     try:
+        if find_shards(path):
+            return labelled_shards(path, labels, (TRAIN, *HELD_OUT)).items
         return labelled_folder(path, labels).items
     except DataError:
         found = list(pictures([path]))             # no class folders: any pictures will do
@@ -47,15 +53,25 @@ def held_out(pool: Sequence[Item], samples: int) -> list[Item]:
 
 
 def gate_pictures(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
-    """The pictures at ``path`` and what they are called; labelled where they are CIFAR's, or in class folders.
+    """The pictures at ``path`` and what they are called; labelled where they are CIFAR's, in class folders or shards.
 
     Raises DataError when there are none, or when only some of the folders fit a class.
     """
     known = {*labels.ids, *labels.names, *map(str, range(len(labels.names)))}
-    if path.is_dir() and detect_cifar(path) is None and not any(each.name in known for each in path.iterdir()):
-        found = list(pictures([path]))
-        if not found:
-            raise DataError(f"{path} holds no pictures", hint="a gate needs some hundred")
-        return path.resolve().name, found
-    data = open_labelled(path, labels)
-    return data.name, data.items
+    loose = path.is_dir() and not any(each.name in known for each in path.iterdir())
+    if not loose or detect_cifar(path) or find_shards(path):
+        try:
+            data = open_labelled(path, labels)
+            return data.name, data.items
+        except UnlabelledError:                    # they can still be compared
+            pass
+    found = list(pictures([path]))
+    if not found:
+        raise DataError(f"{path} holds no pictures", hint="a gate needs some hundred")
+    return path.resolve().name, found
+
+
+def holds_both_sets(path: Path) -> bool:
+    """Whether ``calibration_pool`` and ``gate_pictures`` find different images at ``path``, to train and to test."""
+    shards = find_shards(path)
+    return detect_cifar(path) is not None or (TRAIN in shards and any(split in shards for split in HELD_OUT))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fakes import write_hub, write_tar
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import Item, Labels
+from wideresnet.records import EncodedImage, Item, Labels
 from wideresnet.scale.listing import list_labelled, list_pictures
 from wideresnet.scale.shards import open_shard
 
@@ -98,6 +100,49 @@ def test_rows_without_a_name_get_a_number(tmp_path: Path) -> None:
     file = parquet(tmp_path / "x.parquet", {"bytes": [b"a", None]})
     (shard,) = list_pictures([file], 5).shards
     assert [(item.path, item.source) for item in open_shard(shard).items] == [(f"{file}#0", b"a"), (f"{file}#1", b"")]
+
+
+def tar(file: Path, count: int) -> Path:
+    pairs = [((f"{n}.png", bytes([n])), (f"{n}.cls", b"%d" % (n % 2))) for n in range(count)]
+    return write_tar(file, [each for pair in pairs for each in pair])
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_images_in_a_tar_archive_are_cut_into_shards(scheme: str, tmp_path: Path) -> None:
+    """By path or URI; they travel as places in the archive, and the labels with them."""
+    place = f"{scheme}{tar(tmp_path / 'x.tar', 5)}"
+    data, labelled = list_labelled(place, LABELS, None, 2)
+    for listing in (list_pictures([place], 2), labelled):
+        assert [len(shard) for shard in listing.shards] == [2, 2, 1]
+        shards = [pickle.loads(pickle.dumps(shard)) for shard in listing.shards]
+        items = [item for shard in shards for item in open_shard(shard).items]
+        assert [item.path for item in items] == [f"{place}/{n}.png" for n in range(5)]
+        assert [as_bytes(item.source) for item in items] == [bytes([n]) for n in range(5)]
+    assert [item.label for item in items] == [item.label for item in data.items] == [0, 1, 0, 1, 0]
+
+
+def as_bytes(source: object) -> object:
+    return source.read(99) if isinstance(source, EncodedImage) else source
+
+
+def test_labels_of_a_store_come_from_the_same_columns(tmp_path: Path) -> None:
+    """Names in the schema are held against the network's there, too; text is a name."""
+    file = write_hub(tmp_path / "x.parquet", {"image": [{"bytes": b"a", "path": "a"}] * 2, "label": ["dog", "cat"]})
+    data, listing = list_labelled(f"file://{file}", LABELS, None, 3)
+    items = [item for shard in listing.shards for item in open_shard(shard).items]
+    assert [(item.label, item.source) for item in items] == [(1, b"a"), (0, b"a")]
+    names = [f"file://{file}#{n}/a" for n in (0, 1)]
+    assert [item.path for item in items] == [item.path for item in data.items] == names
+    other = write_hub(tmp_path / "y.parquet", {"bytes": [b"a"], "label": [0]}, ("dog", "cat"))
+    with pytest.raises(DataError, match="in another order: 0 is 'dog'"):
+        list_labelled(f"file://{other}", LABELS, None, 3)
+
+
+def test_a_folder_of_shards_is_the_images_in_them(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", {"bytes": [b"a", b"b"]})
+    tar(tmp_path / "b.tar", 1)
+    listing = list_pictures([str(tmp_path)], 8)
+    assert [Path(path).name for path in paths(listing.shards)] == ["a.parquet#0", "a.parquet#1", "0.png"]
 
 
 def test_another_parquet_file_is_refused(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fakes import tiny_bundle
+from fakes import tiny_bundle, tiny_cifar_archive, write_tar
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import Item
-from wideresnet.tasks.gate import LEAST, MOST, calibration_pool, gate_pictures, held_out
+from wideresnet.tasks.gate import LEAST, MOST, calibration_pool, gate_pictures, held_out, holds_both_sets
 
 LABELS = tiny_bundle().labels
 
@@ -53,6 +53,36 @@ def test_any_pictures_calibrate_but_some_there_must_be(tmp_path: Path) -> None:
         calibration_pool(tmp_path / "empty", LABELS)
     with pytest.raises(ConfigError, match="int8 needs calibration pictures"):
         calibration_pool(None, LABELS)
+
+
+def keys(path: Path, count: int) -> Path:
+    pairs = [((f"{n}.png", b""), (f"{n}.cls", b"%d" % n)) for n in range(count)]
+    return write_tar(path, [file for pair in pairs for file in pair])
+
+
+def test_shards_calibrate_and_judge_with_their_own_splits(tmp_path: Path) -> None:
+    """Those to train on calibrate, those held out judge: never the same."""
+    keys(tmp_path / "train-0.tar", 4)
+    assert not holds_both_sets(tmp_path)
+    keys(tmp_path / "val-0.tar", 3)
+    assert holds_both_sets(tmp_path)
+    assert [item.label for item in calibration_pool(tmp_path, LABELS)] == [0, 1, 2, 3]
+    name, items = gate_pictures(tmp_path, LABELS)
+    assert (name, [item.label for item in items]) == (f"{tmp_path.name} validation", [0, 1, 2])
+
+
+def test_shards_without_labels_are_pictures_all_the_same(tmp_path: Path) -> None:
+    """A wrong label is an error."""
+    write_tar(tmp_path / "x.tar", [("a.png", b""), ("b.png", b"")])
+    assert [item.label for item in calibration_pool(tmp_path / "x.tar", LABELS)] == [None, None]
+    assert [item.label for item in gate_pictures(tmp_path / "x.tar", LABELS)[1]] == [None, None]
+    with pytest.raises(DataError, match="has the label 10"):
+        gate_pictures(keys(tmp_path / "y.tar", 11), LABELS)
+
+
+def test_cifar_holds_both_sets(tmp_path: Path) -> None:
+    assert holds_both_sets(tiny_cifar_archive(tmp_path / "cifar"))
+    assert not holds_both_sets(filled(tmp_path / "loose", "a.png"))
 
 
 def test_held_out_are_what_calibration_can_spare() -> None:

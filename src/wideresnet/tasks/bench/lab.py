@@ -35,7 +35,7 @@ class Lab:
         """The pictures of ``--data``. Raises ConfigError when there are none in it."""
         if self.settings.data is None:
             return []
-        found = list(pictures([self.settings.data]))
+        found = [item for item in pictures([self.settings.data]) if isinstance(item.source, Path)]
         if not found:
             raise ConfigError(f"no pictures in {self.settings.data}", hint="--data takes a folder of picture files")
         return found
