@@ -30,7 +30,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from wideresnet.data.labelled import LabelledData
-from wideresnet.errors import DataError
+from wideresnet.errors import DataError, ImageError
+from wideresnet.images.decode import read_regular
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import memory_mb
 from wideresnet.records import Batch, Doing, Failure, Preprocess
@@ -134,8 +135,8 @@ def store_of(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> St
             found = item.source.stat()
             digest.update(f"{found.st_size}\t{found.st_mtime_ns}\n".encode())
             if place in sampled:
-                digest.update(hashlib.sha256(item.source.read_bytes()).digest())
-        except OSError:                            # a failure of the decoding, not of this
+                digest.update(hashlib.sha256(read_regular(item.source)).digest())
+        except (OSError, ImageError):                            # a failure of the decoding, not of this
             digest.update(b"-\n")
     return Store(cache / f"{name[:100]}-{spec.crop}-{digest.hexdigest()[:16]}", data, spec)
 

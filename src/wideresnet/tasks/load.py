@@ -19,6 +19,7 @@ from wideresnet.data.labels import parse_labels, read_labels
 from wideresnet.data.statistics import STATISTICS
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import BundleError, ConfigError, WeightsError, did_you_mean
+from wideresnet.pipes import read_text
 from wideresnet.records import Labels, ModelCard, Preprocess
 from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights, resolve
 from wideresnet.weights.guess import guess_architecture
@@ -232,7 +233,7 @@ def usual_preprocess(architecture: Architecture) -> Preprocess:
 def _labels_for(file: Path | None, card: ModelCard, architecture: Architecture) -> Labels:
     if file is not None:
         try:
-            return parse_labels(file.read_text("utf-8"))
+            return parse_labels(read_text(file))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read the labels {file}: {error}") from error
     if card.labels_name:
