@@ -27,7 +27,7 @@ from wideresnet.cli.options import (
     Threads,
     Weights,
 )
-from wideresnet.cli.output import open_bundle, print_json
+from wideresnet.cli.output import open_bundle, print_json, say_skipped
 from wideresnet.cli.watch import watched
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def embed(
     Example: wrn embed parts/ -m wide_resnet50_2.tv_in1k --layer layer2,layer3 -o parts.npz
     """
     from wideresnet.engines.features import open_features
-    from wideresnet.images.files import refuse_missing
-    from wideresnet.records import EmbedReport
+    from wideresnet.images.files import refuse_empty
+    from wideresnet.records import EmbedReport, Skipped
     from wideresnet.tasks.classify import pictures
     from wideresnet.tasks.embed import embeddings, row_shapes
     from wideresnet.tasks.load import ModelChoice
@@ -106,14 +106,16 @@ def embed(
         cluster = Cluster(ray, workers, cpus, shard_size, output)
         work_through(work, bundle, paths, cluster, json=format is TextOrJson.json)
     files = [Path(path) for path in paths]
-    for path in files:
-        refuse_missing(path)
+    refuse_empty(files)
     features, spec = open_features(bundle, layers, engine, options), bundle.card.preprocess
     shapes = row_shapes(features, spec, pooling)
-    found = embeddings(features, spec, pictures(files), pool=pooling, batch_size=batch_size or batch, exif=exif)
+    passed: list[Skipped] = []
+    items = pictures(files, passed)
+    found = embeddings(features, spec, items, pool=pooling, batch_size=batch_size or batch, exif=exif)
     count, failures = _write(file, shapes, dtype.value, found)
-    info = features.engine.info
-    _show(EmbedReport(output, bundle.card.name, info, count, shapes, dtype.value, failures), format)
+    info, skipped = features.engine.info, sum(passed, Skipped())
+    say_skipped([skipped], *filter(Path.is_dir, files))
+    _show(EmbedReport(output, bundle.card.name, info, count, shapes, dtype.value, failures, skipped), format)
 
 
 def _pooling(pool: Pooling, output: Path, layers: list[str], ray: str) -> Pool:

@@ -32,7 +32,7 @@ from wideresnet.cli.options import (
     Transform,
     Weights,
 )
-from wideresnet.cli.output import list_failures, locate, open_bundle, print_json, progress
+from wideresnet.cli.output import list_failures, locate, open_bundle, print_json, progress, say_skipped
 from wideresnet.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ def show(
     else:
         typer.echo(text.of_evaluation(report))
     list_failures(report.failures)
+    say_skipped([report.skipped], report.data)
 
 
 @dataclass(frozen=True)
@@ -241,6 +242,7 @@ def _of_others(
         answers = score_results(read, labels, pictures)
     elif outputs and pictures:
         answers = score_outputs(outputs, pictures)
+    blank = replace(blank, skipped=pictures.skipped) if pictures else blank
     items = {item.path: item for item in pictures.items} if pictures else {}
     count = len(items) if pictures else len(read.answers)
     present = masked_classes(pictures) if pictures else 0

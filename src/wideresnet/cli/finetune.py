@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wideresnet.cli.options import MODEL, ArchitectureName, Cache, Device, Format, TextOrJson, Weights, Where
-from wideresnet.cli.output import list_failures, open_bundle, print_json, progress
+from wideresnet.cli.output import list_failures, open_bundle, print_json, progress, say_skipped
 from wideresnet.cli.train import epoch_line, pair
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Mode(StrEnum):
     full = "full"
 
 
-Data = Annotated[Path, typer.Option(help="Class folders, or a folder with train/ and val/ that hold them.")]
+Data = Annotated[Path, typer.Option(help="Class folders, or a folder with splits of them: train/, val/, test/.")]
 Source = Annotated[
     str, typer.Option("--from", help="What to begin with: a name of 'wrn models', a bundle, or a weights file.")
 ]
@@ -131,3 +131,4 @@ def _show(report: FinetuneReport, format: TextOrJson) -> None:
     else:
         typer.echo(of_finetuning(report))
     list_failures(report.failures)
+    say_skipped([report.skipped], report.data)

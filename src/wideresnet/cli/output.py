@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from wideresnet.bundle import Bundle
-    from wideresnet.records import Failure
+    from wideresnet.records import Failure, Skipped
     from wideresnet.tasks.load import ModelChoice
 
 
@@ -29,6 +29,18 @@ def list_failures(failures: Iterable[Failure]) -> None:
 
     for failure in dict.fromkeys(failures):
         typer.echo(text.of_failure(failure), err=True)
+
+
+def say_skipped(passed: Iterable[Skipped], *where: object) -> None:
+    """What was passed over in ``where``, on stderr: a line for each note, and one for all files."""
+    from wideresnet.images.files import describe_skipped
+    from wideresnet.records import Skipped
+
+    skipped = sum(passed, Skipped())
+    shown = ", ".join(map(str, where)) if len(where) <= 3 else f"{len(where)} places"
+    for line in (*skipped.notes, describe_skipped(skipped, shown)):
+        if line:
+            typer.echo(line if line.isprintable() else ascii(line), err=True)
 
 
 @contextmanager

@@ -72,6 +72,7 @@ from wideresnet.records.pictures import (
     ResizeMode,
 )
 from wideresnet.records.progress import Doing
+from wideresnet.records.skipped import Skipped
 from wideresnet.records.speed import (
     BenchReport,
     BenchRow,
@@ -151,6 +152,7 @@ __all__ = [
     "ResizeMode",
     "Scored",
     "ShardDone",
+    "Skipped",
     "Target",
     "Trial",
     "Tuning",

@@ -121,4 +121,4 @@ def report_of_none(card: ModelCard, labels: Labels, engine: EngineInfo, data: La
         shards=(data.shard,) if data.shard else (),
         machine=machine_facts(),
     )
-    return EvalReport(card.name, data.name, engine, 0, 0, 0, conditions=conditions)
+    return EvalReport(card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped)
