@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from wideresnet.data.labelled import LabelledData
+from wideresnet.data.layout import held_out, only_ones, roles_of
 from wideresnet.data.lookup import ClassLookup
 from wideresnet.data.open import open_labelled
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.images.files import PICTURE_ENDINGS, find_pictures
-from wideresnet.records import Item, Labels
+from wideresnet.images.files import find_pictures, image_endings, no_images, sift_names
+from wideresnet.pipes import special_kind
+from wideresnet.records import Item, Labels, Skipped
 from wideresnet.scale.parquet import labels_in, open_pictures
 from wideresnet.scale.shards import Shard
 from wideresnet.scale.store import Store, is_uri, join, split
@@ -24,6 +26,7 @@ class Listing:
 
     shards: tuple[Shard, ...]
     sha256: str
+    skipped: Skipped = field(default_factory=Skipped)
 
     @property
     def pictures(self) -> int:
@@ -38,12 +41,15 @@ def list_pictures(places: Sequence[str], size: int) -> Listing:
     ``scale.parquet``). Raises ConfigError and DataError.
     """
     shards: list[Shard] = []
-    digest = hashlib.sha256()
+    digest, skipped = hashlib.sha256(), [Skipped()]
     for place in places:
-        for shard in _of_place(place, size):
+        before = len(shards)
+        for shard in _of_place(place, size, skipped):
             shards.append(replace(shard, number=len(shards)))
             digest.update(_identity(shard))
-    return _refuse_empty(Listing(tuple(shards), digest.hexdigest()), places)
+        if len(shards) == before:
+            raise no_images(place, skipped[-1])
+    return Listing(tuple(shards), digest.hexdigest(), sum(skipped[1:], skipped[0]))
 
 
 def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> tuple[LabelledData, Listing]:
@@ -53,7 +59,7 @@ def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> 
     """
     if not is_uri(place) and not place.endswith(".parquet"):
         data = open_labelled(Path(place), labels, ground_truth=truth)
-        return data, Listing(tuple(_cut(list(data.items), size)), data.sha256)
+        return data, Listing(tuple(_cut(list(data.items), size)), data.sha256, data.skipped)
     if truth is not None:
         raise ConfigError(f"--truth is for a folder of this machine, not for {place}")
     listing = list_pictures([place], size)
@@ -64,25 +70,45 @@ def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> 
             if not 0 <= label < lookup.count:
                 raise DataError(f"{place} has the label {label}, the network {lookup.count} classes (from 0)")
         items = [Item(f"{place}#{row}", b"", label) for row, label in enumerate(found)]
+    elif inner := _inner_folder(place, listing, lookup):
+        data, listing = list_labelled(join(place, inner), labels, None, size)
+        note = Skipped(notes=(f"took {data.name}",))
+        return replace(data, skipped=note + data.skipped), replace(listing, skipped=note + listing.skipped)
     else:
         listing = replace(listing, shards=tuple(_with_labels(listing.shards, lookup)))
         items = [item for shard in listing.shards for item in shard.items]
-    return LabelledData(place, items, lookup.count), listing
+    return LabelledData(place, items, lookup.count, skipped=listing.skipped), listing
 
 
-def _of_place(place: str, size: int) -> Iterator[Shard]:
+def _inner_folder(place: str, listing: Listing, lookup: ClassLookup) -> str:
+    """The folder of a store that holds the class folders: a split, or the only one; empty where ``place`` does."""
+    keys = (key.partition("/") for shard in listing.shards for key in shard.keys)
+    names = sorted({folder for folder, slash, _ in keys if slash and lookup.find(folder) is None})
+    splits = only_ones(roles_of(names), place)
+    if role := held_out({role: join(place, name) for role, name in splits.items()}, place):
+        return splits[role]
+    nested = all("/" in key.partition("/")[2] for shard in listing.shards for key in shard.keys)
+    return names[0] if len(names) == 1 and nested else ""
+
+
+def _of_place(place: str, size: int, skipped: list[Skipped]) -> Iterator[Shard]:
+    """The shards of one place; what is passed over there is added to ``skipped``."""
     ending = PurePosixPath(place.partition("?")[0]).suffix.lower()
     if ending == ".parquet":
         yield from _rows(place, size)
     elif ending == ".txt":
         yield from _listed(place, size)
     elif not is_uri(place):
-        yield from _cut([Item(str(path), path) for path in find_pictures([Path(place)])], size)
-    elif ending in PICTURE_ENDINGS:
+        files = find_pictures([Path(place)])
+        yield from _cut([Item(str(path), path) for path in files], size)
+        skipped.append(files.skipped)
+    elif ending in image_endings():
         root, name = split(place)
         yield from _cut([Item(place, b"")], size, root, [name])
     else:
-        yield from _in_store(place, size)
+        names, others = sift_names(Store(place).names())
+        yield from _cut([Item(join(place, name), b"") for name in names], size, place, names)
+        skipped.append(others)
 
 
 def _rows(place: str, size: int) -> Iterator[Shard]:
@@ -91,18 +117,11 @@ def _rows(place: str, size: int) -> Iterator[Shard]:
         yield Shard(0, root=place, first=first, count=min(size, rows - first))
 
 
-def _in_store(root: str, size: int) -> Iterator[Shard]:
-    names = [name for name in Store(root).names() if _is_picture(PurePosixPath(name))]
-    yield from _cut([Item(join(root, name), b"") for name in names], size, root, names)
-
-
-def _is_picture(name: PurePosixPath) -> bool:
-    return name.suffix.lower() in PICTURE_ENDINGS and not any(part.startswith(".") for part in name.parts)
-
-
 def _listed(place: str, size: int) -> Iterator[Shard]:
     """Of a list of files, each line a path, or each a URI of one store."""
     root, name = split(place)
+    if kind := special_kind(Path(place)):
+        raise ConfigError(f"{place} is not a regular file: {kind}", hint="write the list to a file first")
     try:
         lines = Store(root).read(name).decode("utf-8").splitlines()
     except FileNotFoundError as error:
@@ -157,7 +176,3 @@ def _identity(shard: Shard) -> bytes:
     return f"{shard.root}\t{shard.first}\t{shard.count}\n{names}\n".encode("utf-8", "surrogateescape")
 
 
-def _refuse_empty(listing: Listing, places: Sequence[str]) -> Listing:
-    if not listing.pictures:
-        raise ConfigError(f"no pictures in {', '.join(places)}", hint="folders are searched for .jpg, .png, …")
-    return listing
