@@ -28,7 +28,7 @@ def open_split(root: Path, share: float, seed: int, test: Path | None = None) ->
     classes, a class without a picture, none to judge by, and a name that cannot be a label.
     """
     layout = find_layout(root)
-    kept = "test" in layout.splits and test is not None and test.exists() and layout.splits["test"].samefile(test)
+    kept = test is not None and layout.splits.get("test", root).resolve().is_relative_to(test.resolve())
     roles = layout.splits.keys() - ({"test"} if kept else set())
     if not layout.splits or roles == {"train"}:
         split = _divided(layout.splits.get("train", layout.root), share, seed, layout.skipped)

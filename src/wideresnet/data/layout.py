@@ -21,9 +21,9 @@ KNOWN = (
 _ROLES = {
     role: frozenset(names.split())
     for role, names in {
-        "train": "train training trainset trainingset trn",
-        "val": "val valid validation validate valset validset validationset dev devset development eval evaluation",
-        "test": "test testing testset testingset tst",
+        "train": "train training trainset trainingset trn 训练 训练集",
+        "val": "val valid validation validate valset validset validationset dev devset development eval 验证 验证集",
+        "test": "test testing testset testingset tst 测试 测试集",
     }.items()
 }
 _ADDED = frozenset(("", "set", "data", "dataset", "image", "images", "img", "imgs", "split", "seg", "folder"))
@@ -44,7 +44,7 @@ class Layout:
 
 def role_of(name: str) -> str:
     """``"train"``, ``"val"`` or ``"test"`` for the name of a split, else an empty string."""
-    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word not in _ADDED]
+    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word not in _ADDED] or [name]
     return next((role for role, names in _ROLES.items() if len(words) == 1 and words[0] in names), "")
 
 
@@ -60,9 +60,10 @@ def find_layout(root: Path, is_class: Callable[[str], bool] | None = None) -> La
     names = content.folders
     if is_class and all(map(is_class, names)):
         return Layout(root, {})
-    if len(names) == 1 and not content.images and not role_of(names[0]) and _holds_folders(root / names[0]):
+    if len(names) == 1 and not content.images and _is_around(root / names[0]):
         inner = find_layout(root / names[0], is_class)
-        return replace(inner, skipped=content.skipped + inner.skipped)
+        note = Skipped(notes=(f"went into {root / names[0]}, the only folder in {root}",))
+        return replace(inner, skipped=content.skipped + note + inner.skipped)
     roles = roles_of(names)
     others = [name for name in names if not role_of(name)]
     if others and len(roles) <= 1:
@@ -172,6 +173,11 @@ def listed(names: Sequence[str], most: int = 5) -> str:
 def _holds_folders(path: Path) -> bool:
     """Whether there are folders in it, and no images beside them."""
     return not holds_images(path) and bool(list_folder(path).folders)
+
+
+def _is_around(path: Path) -> bool:
+    """Whether a folder that is the only one holds folders alone, and is no split itself."""
+    return _holds_folders(path) and (not role_of(path.name) or len(roles_of(list_folder(path).folders)) > 1)
 
 
 def _innermost(split: Path) -> Path:

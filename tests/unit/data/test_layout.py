@@ -34,9 +34,9 @@ def pets(root: Path, *splits: str) -> Path:
 @pytest.mark.parametrize(
     ("role", "names"),
     [
-        ("train", "train Train TRAIN training Training training_set train_set trainset train-data train2017 seg_train"),
-        ("val", "val valid Valid validation Validation validation_set val_set valset dev Dev dev_set eval val-images"),
-        ("test", "test Test TEST testing Testing test_set test-set testset test_data test1 img_test"),
+        ("train", "train Train TRAIN Training training_set train_set trainset train-data train2017 seg_train 训练集"),
+        ("val", "val valid Valid Validation validation_set val_set valset dev Dev dev_set eval val-images 验证"),
+        ("test", "test Test TEST testing Testing test_set test-set testset test_data test1 img_test 测试集"),
         ("", "cat trainer bullet_train train_station tests contest values valley devil set images 1 data"),
     ],
 )
@@ -66,6 +66,8 @@ def test_one_folder_around_class_folders_or_a_lone_training_split_is_gone_into(t
     for inner in ("pets", "zip/pets", "Train", "pets/train"):
         split = open_split(pets(tmp_path / inner.replace("/", "-"), inner), 0.2, 0)
         assert (split.labels, split.divided, len(split.train.items)) == (PETS, True, 4)
+    root = pets(tmp_path / "named-as-a-split", "test/train", "test/val")
+    assert len(open_split(root, 0.2, 0).train.items) == 6
 
 
 def test_what_was_taken_and_left_out_is_said(tmp_path: Path) -> None:
@@ -82,10 +84,12 @@ def test_what_was_taken_and_left_out_is_said(tmp_path: Path) -> None:
 
 
 def test_a_test_split_that_nothing_is_to_be_chosen_by_is_no_validation_set(tmp_path: Path) -> None:
-    """``finetune --data DIR --test DIR/test``: what judges is cut from the training split."""
-    split = open_split(pets(tmp_path, "train", "test"), 0.2, 0, tmp_path / "test")
-    assert split.divided
-    assert {Path(item.path).parent.parent.name for item in (*split.train.items, *split.val.items)} == {"train"}
+    """``finetune --data DIR --test DIR/test``, or ``--test DIR``: what judges is cut from the training split."""
+    for test in (tmp_path / "test", tmp_path):
+        split = open_split(pets(tmp_path, "train", "test"), 0.2, 0, test)
+        assert split.divided
+        assert {Path(item.path).parent.parent.name for item in (*split.train.items, *split.val.items)} == {"train"}
+    assert not open_split(tmp_path, 0.2, 0, tmp_path / "elsewhere").divided
 
 
 @pytest.mark.parametrize("others", [("bus", "car"), ("bus",), ("validated", "car")])
@@ -135,7 +139,8 @@ def test_an_evaluation_takes_the_only_split_that_was_not_learnt_from(tmp_path: P
         root = pets(tmp_path / held.replace("/", "-"), *splits)
         data = open_labelled(root, PETS)
         assert {Path(item.path).parent.parent for item in data.items} == {root / held}
-        assert data.skipped.notes == (f"took {root / held}, left out {root / splits[0]}/",)
+        assert data.skipped.notes[-1] == f"took {root / held}, left out {root / splits[0]}/"
+    assert data.skipped.notes[0] == f"went into {root}/a, the only folder in {root}"
 
 
 @pytest.mark.parametrize(
