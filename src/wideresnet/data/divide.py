@@ -28,14 +28,14 @@ def open_split(root: Path, share: float, seed: int, test: Path | None = None) ->
     classes, a class without a picture, none to judge by, and a name that cannot be a label.
     """
     layout = find_layout(root)
-    kept = test is not None and layout.splits.get("test", root).resolve().is_relative_to(test.resolve())
-    roles = layout.splits.keys() - ({"test"} if kept else set())
+    reserved = test is not None and layout.splits.get("test", root).resolve().is_relative_to(test.resolve())
+    roles = layout.splits.keys() - ({"test"} if reserved else set())
     if not layout.splits or roles == {"train"}:
         split = _divided(layout.splits.get("train", layout.root), share, seed, layout.skipped)
         split = replace(split, name=root.absolute().name)
     else:
         split = split_of(layout, root)
-        if split.test and not kept:
+        if split.test and not reserved:
             split = with_note(split, f"left out {split.test}: --test {split.test} measures the result on it")
     format_labels(split.labels)                    # what cannot be written at the end is refused now
     if len(split.labels.names) < 2:

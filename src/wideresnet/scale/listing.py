@@ -41,15 +41,16 @@ def list_pictures(places: Sequence[str], size: int) -> Listing:
     ``scale.parquet``). Raises ConfigError and DataError.
     """
     shards: list[Shard] = []
-    digest, skipped = hashlib.sha256(), [Skipped()]
+    digest, skipped = hashlib.sha256(), Skipped()
     for place in places:
-        before = len(shards)
-        for shard in _of_place(place, size, skipped):
+        before, passed = len(shards), list[Skipped]()
+        for shard in _of_place(place, size, passed):
             shards.append(replace(shard, number=len(shards)))
             digest.update(_identity(shard))
         if len(shards) == before:
-            raise no_images(place, skipped[-1])
-    return Listing(tuple(shards), digest.hexdigest(), sum(skipped[1:], skipped[0]))
+            raise no_images(place, sum(passed, Skipped()))
+        skipped = sum(passed, skipped)
+    return Listing(tuple(shards), digest.hexdigest(), skipped)
 
 
 def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> tuple[LabelledData, Listing]:
@@ -82,17 +83,18 @@ def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> 
 
 def _inner_folder(place: str, listing: Listing, lookup: ClassLookup) -> str:
     """The folder of a store that holds the class folders: a split, or the only one; empty where ``place`` does."""
-    keys = (key.partition("/") for shard in listing.shards for key in shard.keys)
-    names = sorted({folder for folder, slash, _ in keys if slash and lookup.find(folder) is None})
+    keys = [key.split("/") for shard in listing.shards for key in shard.keys]
+    names = sorted({folder for folder, *rest in keys if rest})
+    if any(lookup.find(name) is not None for name in names):
+        return ""
     splits = only_ones(roles_of(names), place)
     if role := held_out({role: join(place, name) for role, name in splits.items()}, place):
         return splits[role]
-    nested = all("/" in key.partition("/")[2] for shard in listing.shards for key in shard.keys)
-    return names[0] if len(names) == 1 and nested else ""
+    return names[0] if len(names) == 1 and all(len(parts) > 2 for parts in keys) else ""
 
 
-def _of_place(place: str, size: int, skipped: list[Skipped]) -> Iterator[Shard]:
-    """The shards of one place; what is passed over there is added to ``skipped``."""
+def _of_place(place: str, size: int, passed: list[Skipped]) -> Iterator[Shard]:
+    """The shards of one place; what is passed over there is added to ``passed``."""
     ending = PurePosixPath(place.partition("?")[0]).suffix.lower()
     if ending == ".parquet":
         yield from _rows(place, size)
@@ -101,14 +103,14 @@ def _of_place(place: str, size: int, skipped: list[Skipped]) -> Iterator[Shard]:
     elif not is_uri(place):
         files = find_pictures([Path(place)])
         yield from _cut([Item(str(path), path) for path in files], size)
-        skipped.append(files.skipped)
+        passed.append(files.skipped)
     elif ending in image_endings():
         root, name = split(place)
         yield from _cut([Item(place, b"")], size, root, [name])
     else:
         names, others = sift_names(Store(place).names())
         yield from _cut([Item(join(place, name), b"") for name in names], size, place, names)
-        skipped.append(others)
+        passed.append(others)
 
 
 def _rows(place: str, size: int) -> Iterator[Shard]:
@@ -174,5 +176,3 @@ def _identity(shard: Shard) -> bytes:
     """What a shard is made of: names, and where it lies."""
     names = "\n".join(item.path for item in shard.items)
     return f"{shard.root}\t{shard.first}\t{shard.count}\n{names}\n".encode("utf-8", "surrogateescape")
-
-

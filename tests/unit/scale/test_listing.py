@@ -175,6 +175,13 @@ def test_of_splits_the_one_that_was_not_learnt_from_is_listed(photos: Path, sche
     assert f"{scheme}{root}/{around}valid or {scheme}{root}/{around}test" in caught.value.hint
 
 
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_split_beside_class_folders_is_refused(photos: Path, scheme: str) -> None:
+    shutil.copytree(photos / "cat", photos / "val" / "cat")
+    with pytest.raises(DataError, match="val"):
+        list_labelled(f"{scheme}{photos}", LABELS, None, 2)
+
+
 def test_labels_come_from_a_column(tmp_path: Path) -> None:
     file = parquet(tmp_path / "x.parquet", {"bytes": [b"a"] * 4, "label": [1, 0, 1, 1]})
     data, listing = list_labelled(file, LABELS, None, 3)
