@@ -68,9 +68,9 @@ def find_layout(root: Path, is_class: Callable[[str], bool] | None = None) -> La
     others = [name for name in names if not role_of(name)]
     if others and len(roles) <= 1:
         # A class may be called "train": images lie in it, as in the classes beside it.
-        splits_by_name = next(iter(roles.values()), [])
-        if any(_holds_folders(root / name) for name in splits_by_name):
-            raise DataError(f"{root} holds {listed(splits_by_name)}, a split by its name, beside {listed(others)}", hint=KNOWN)
+        named = next(iter(roles.values()), [])
+        if any(_holds_folders(root / name) for name in named):
+            raise DataError(f"{root} holds {listed(named)}, a split by its name, beside {listed(others)}", hint=KNOWN)
         return Layout(root, {})
     splits = {role: _innermost(root / name) for role, name in only_ones(roles, str(root)).items()}
     notes = (f"left out beside the splits of {root}: {listed(others)}",) if splits and others else ()
