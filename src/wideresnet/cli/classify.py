@@ -33,13 +33,13 @@ from wideresnet.cli.options import (
     Transform,
     Weights,
 )
-from wideresnet.cli.output import open_bundle
+from wideresnet.cli.output import open_bundle, say_skipped
 from wideresnet.cli.watch import watched
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from wideresnet.classifier import Classifier
-    from wideresnet.records import Exif, Failure, Item, Prediction
+    from wideresnet.records import Exif, Failure, Item, Prediction, Skipped
     from wideresnet.report.journal import Journal
     from wideresnet.tasks.infer import InferMode as Mode
 
@@ -144,10 +144,12 @@ def classify(
         cluster = Cluster(ray, workers, cpus, shard_size, output)
         work_through(work, bundle, paths, cluster, json=format is AnswerFormat.json)
     classifier = open_classifier(bundle, engine, options)
+    passed: list[Skipped] = []
     if file:
-        failed = _to_file(classifier, how, files, file, format, resume)
+        failed = _to_file(classifier, how, files, passed, file, format, resume)
     else:
-        failed = _to_stdout(classifier, how, _items(files), format)
+        failed = _to_stdout(classifier, how, _items(files, passed), format)
+    say_skipped(passed, *filter(Path.is_dir, files))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -193,8 +195,9 @@ def _to_stdout(classifier: Classifier, how: _How, items: Iterable[Item], format:
 
 
 def _to_file(
-    classifier: Classifier, how: _How, paths: list[Path], output: Path, format: AnswerFormat, resume: bool
-) -> bool:
+    classifier: Classifier, how: _How, paths: list[Path], passed: list[Skipped], output: Path, format: AnswerFormat,
+    resume: bool,
+) -> bool:  # fmt: skip
     """Write all answers that are not there yet; whether a picture failed, now or before."""
     from wideresnet.report.journal import open_journal
 
@@ -205,7 +208,7 @@ def _to_file(
         "labels": f"{crc32(repr(classifier.labels).encode()):08x}", "folders": [str(p) for p in paths if p.is_dir()],
     }  # fmt: skip
     with open_journal(output, format, run, resume=resume) as journal, _saying_how_to_go_on(journal):
-        answers = how.answers(classifier, journal.unanswered(_items(paths)))
+        answers = how.answers(classifier, journal.unanswered(_items(paths, passed)))
         for answer in watched(answers, "classifying", journal.state.answers):
             journal.add(answer)
     return journal.state.failures > 0
@@ -253,12 +256,25 @@ def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) 
         raise typer.Exit(1 if failed else 0)
 
 
-def _items(paths: list[Path]) -> Iterator[Item]:
+def _items(paths: list[Path], passed: list[Skipped]) -> Iterator[Item]:
     from wideresnet.records import Item
     from wideresnet.tasks.classify import pictures
 
     for path in paths:
         if path == STDIN:
-            yield Item("-", sys.stdin.buffer.read())
+            yield Item("-", _read_stdin())
         else:
-            yield from pictures([path])
+            yield from pictures([path], passed)
+
+
+def _read_stdin() -> bytes:
+    from wideresnet.images.decode import DEFAULT_LIMITS
+    from wideresnet.pipes import read_open
+
+    hint = "wrn classify - < photo.jpg"
+    if sys.stdin is None:
+        raise ConfigError("stdin is closed", hint)
+    try:
+        return read_open(sys.stdin.buffer, DEFAULT_LIMITS.bytes + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read stdin: {error.strerror or error}", hint) from error

@@ -18,7 +18,7 @@ from wideresnet.cli.options import (
     TextOrJson,
     Threads,
 )
-from wideresnet.cli.output import list_failures, open_bundle, open_data, print_json, progress
+from wideresnet.cli.output import list_failures, open_bundle, open_data, print_json, progress, say_skipped
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def compare(
     else:
         typer.echo(comparison.text(found.report, found.labels))
     list_failures([*found.report.a.failures, *found.report.b.failures])
+    say_skipped([found.report.a.skipped], found.report.a.data)
     raise typer.Exit(1 if found.report.a.failures or found.report.b.failures or _drops(found.report, max_drop) else 0)
 
 

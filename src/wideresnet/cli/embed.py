@@ -26,7 +26,7 @@ from wideresnet.cli.options import (
     Threads,
     Weights,
 )
-from wideresnet.cli.output import open_bundle, print_json
+from wideresnet.cli.output import open_bundle, print_json, say_skipped
 from wideresnet.cli.watch import watched
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def embed(
     """
     from wideresnet.data.shards import check_inputs
     from wideresnet.engines.features import open_features
-    from wideresnet.records import EmbedReport
+    from wideresnet.records import EmbedReport, Skipped
     from wideresnet.tasks.classify import pictures
     from wideresnet.tasks.embed import embeddings, row_shapes
     from wideresnet.tasks.load import ModelChoice
@@ -108,10 +108,15 @@ def embed(
         work_through(work, bundle, paths, cluster, json=format is TextOrJson.json)
     features, spec = open_features(bundle, layers, engine, options), bundle.card.preprocess
     shapes = row_shapes(features, spec, pooling)
-    found = embeddings(features, spec, pictures(files), pool=pooling, batch_size=batch_size or batch, exif=exif)
+    passed: list[Skipped] = []
+    items = pictures(files, passed)
+    found = embeddings(features, spec, items, pool=pooling, batch_size=batch_size or batch, exif=exif)
     count, failures = _write(file, shapes, dtype.value, found)
-    info = features.engine.info
-    report = EmbedReport(output, bundle.card.name, info, count, shapes, dtype.value, failures, bundle.card.assumed)
+    info, skipped = features.engine.info, sum(passed, Skipped())
+    say_skipped([skipped], *filter(Path.is_dir, files))
+    report = EmbedReport(
+        output, bundle.card.name, info, count, shapes, dtype.value, failures, bundle.card.assumed, skipped
+    )
     _show(report, format)
 
 

@@ -31,7 +31,7 @@ from wideresnet.cli.options import (
     Transform,
     Weights,
 )
-from wideresnet.cli.output import list_failures, open_bundle, open_data, print_json, progress, say_notes
+from wideresnet.cli.output import list_failures, open_bundle, open_data, print_json, progress, say_skipped
 from wideresnet.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ def show(
     else:
         typer.echo(text.of_evaluation(report))
     list_failures(report.failures)
+    say_skipped([report.skipped], report.data)
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,6 @@ def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluste
     _, batch = for_many(bundle, how.options.precision, how.options.threads)
     batch = how.batch_size or batch
     pictures, listing = list_labelled(located(data), bundle.labels, truth, cluster.size(batch))
-    say_notes(pictures)
     pictures = replace(pictures, exif=how.exif)
     work = Evaluate(how.engine, how.options.precision, batch, pictures.name, pictures.present, pictures.exif)
     report = spread(work, bundle, listing, cluster)
@@ -243,6 +243,7 @@ def _of_others(
         answers = score_results(read, labels, pictures)
     elif outputs and pictures:
         answers = score_outputs(outputs, pictures)
+    blank = replace(blank, skipped=pictures.skipped) if pictures else blank
     items = {item.path: item for item in pictures.items} if pictures else {}
     count = len(items) if pictures else len(read.answers)
     present = masked_classes(pictures) if pictures else 0

@@ -25,12 +25,12 @@ from wideresnet.cli.options import (
     Threads,
     Weights,
 )
-from wideresnet.cli.output import open_bundle, print_json
+from wideresnet.cli.output import open_bundle, print_json, say_skipped
 from wideresnet.cli.watch import watched
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wideresnet.records import EngineInfo, Exif, Explanation, Failure
+    from wideresnet.records import EngineInfo, Exif, Explanation, Failure, Skipped
     from wideresnet.report.names import ClassName
 
 SHOWN = 200                                        # pictures on a page: some 10 MB
@@ -86,8 +86,10 @@ def explain(
     explainer = open_explainer(bundle, engine, EngineOptions(precision.value, threads))
     drawing = _Drawing(output, report, class_names(bundle.labels), signed)
     exif: Exif = "ignore" if ignore_exif else "transpose"
-    failed = _draw(explanations(explainer, pictures(files), wanted, k=k, exif=exif), drawing, format)
+    passed: list[Skipped] = []
+    failed = _draw(explanations(explainer, pictures(files, passed), wanted, k=k, exif=exif), drawing, format)
     drawing.finish(bundle.card.name, explainer.features.engine.info)
+    say_skipped(passed, *filter(Path.is_dir, files))
     raise typer.Exit(1 if failed else 0)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wideresnet.cli.options import MODEL, ArchitectureName, Cache, Device, Format, TextOrJson, Weights, Where
-from wideresnet.cli.output import list_failures, open_bundle, print_json, progress
+from wideresnet.cli.output import list_failures, open_bundle, print_json, progress, say_skipped
 from wideresnet.cli.train import epoch_line, pair
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Mode(StrEnum):
 
 
 Data = Annotated[
-    Path, typer.Option(help="Class folders, a folder with train/ and val/ that hold them, or shards (.parquet, .tar).")
+    Path, typer.Option(help="Class folders, splits of them (train/, val/, test/), or shards (.parquet, .tar).")
 ]
 Source = Annotated[
     str | None,
@@ -138,3 +138,4 @@ def _show(report: FinetuneReport, format: TextOrJson) -> None:
     else:
         typer.echo(of_finetuning(report))
     list_failures(report.failures)
+    say_skipped([report.skipped], report.data)

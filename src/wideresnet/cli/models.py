@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.options import Arithmetic, Engine, EngineName, Format, Precision, TextOrJson, Threads
-from wideresnet.cli.output import locate, print_json, progress
+from wideresnet.cli.output import locate, print_json, progress, say_skipped
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,4 +95,6 @@ def _verify(settings: VerifySettings, format: TextOrJson) -> None:
         typer.echo(verification.text(rows))
     for failure in dict.fromkeys(failure for row in rows if row.report for failure in row.report.failures):
         typer.echo(text.of_failure(failure), err=True)
+    for report in [row.report for row in rows if row.report][:1]:      # all are of the same data
+        say_skipped([report.skipped], report.data)
     raise typer.Exit(0 if succeeded(rows) else 1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from wideresnet.bundle import Bundle
     from wideresnet.data.labelled import LabelledData
-    from wideresnet.records import Failure, Labels
+    from wideresnet.records import Failure, Labels, Skipped
     from wideresnet.tasks.load import ModelChoice
 
 
@@ -30,6 +30,18 @@ def list_failures(failures: Iterable[Failure]) -> None:
 
     for failure in dict.fromkeys(failures):
         typer.echo(text.of_failure(failure), err=True)
+
+
+def say_skipped(passed: Iterable[Skipped], *where: object) -> None:
+    """What was passed over in ``where``, on stderr: a line for each note, and one for all files."""
+    from wideresnet.images.files import describe_skipped
+    from wideresnet.records import Skipped
+
+    skipped = sum(passed, Skipped())
+    shown = ", ".join(map(str, where)) if len(where) <= 3 else f"{len(where)} places"
+    for line in (*skipped.notes, describe_skipped(skipped, shown)):
+        if line:
+            typer.echo(line if line.isprintable() else ascii(line), err=True)
 
 
 @contextmanager
@@ -76,18 +88,10 @@ def locate(data: Path, instead: str = "") -> Path:
 
 
 def open_data(data: Path, labels: Labels, truth: Path | None = None) -> LabelledData:
-    """The labelled images at ``data`` (see ``locate``), with what was decided in reading them on stderr."""
+    """The labelled images at ``data`` (see ``locate``)."""
     from wideresnet.data.open import open_labelled
 
-    images = open_labelled(locate(data), labels, ground_truth=truth)
-    say_notes(images)
-    return images
-
-
-def say_notes(data: LabelledData) -> None:
-    """Print what was decided in reading a data set on stderr."""
-    for note in data.notes:
-        typer.echo(note, err=True)
+    return open_labelled(locate(data), labels, ground_truth=truth)
 
 
 def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None = None) -> Bundle:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wideresnet.cli.options import Cache, Device, Format, TextOrJson, Where
-from wideresnet.cli.output import list_failures, locate, print_json, progress
+from wideresnet.cli.output import list_failures, locate, print_json, progress, say_skipped
 from wideresnet.errors import ConfigError, WrnError
 
 if TYPE_CHECKING:
@@ -85,16 +86,17 @@ def _train(
         deque(events, maxlen=0)
         return
     try:
-        last, failures = _follow(events, format is TextOrJson.table)
+        last, pictures = _follow(events, format is TextOrJson.table)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on from the last whole epoch in {run}", err=True)
         raise typer.Exit(130) from None
     if format is TextOrJson.json:
-        print_json({"run": str(run), "epochs": settings.epochs, "top1": 100 * last.top1 if last else None})
+        top1, skipped = 100 * last.top1 if last else None, asdict(pictures.skipped) if pictures else {}
+        print_json({"run": str(run), "epochs": settings.epochs, "top1": top1, "skipped": skipped})
     elif settings.whitening == "none":
         typer.echo(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
     # torchrun would take it for a crash, and start a finished run again.
-    if failures and group.size == 1:
+    if pictures and pictures.failures and group.size == 1:
         raise typer.Exit(1)
 
 
@@ -118,13 +120,14 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
         print_json(plan_document(plan))
     else:
         typer.echo(of_plan(plan))
+    say_skipped([plan.skipped], plan.data)
 
 
-def _follow(events: Iterator[Event], shown: bool) -> tuple[Epoch | None, int]:
-    """Show a run as it goes; its last epoch, and how many pictures could not be read."""
+def _follow(events: Iterator[Event], shown: bool) -> tuple[Epoch | None, Pictures | None]:
+    """Show a run as it goes; its last epoch, and what it learnt from."""
     from wideresnet.tasks.train import Doing, Pictures, Step
 
-    last, failures = None, 0
+    last, pictures = None, None
     with progress("steps") as bars:
         task = bars.add_task("reading pictures", total=None)
         for event in events:
@@ -136,12 +139,13 @@ def _follow(events: Iterator[Event], shown: bool) -> tuple[Epoch | None, int]:
                 continue
             if isinstance(event, Pictures):
                 list_failures(event.failures)
-                failures = len(event.failures)
+                say_skipped([event.skipped], event.name)
+                pictures = event
             else:
                 last = event
             if shown:
                 bars.console.print(_line(event))
-    return last, failures
+    return last, pictures
 
 
 def pair(change: str) -> tuple[str, str]:

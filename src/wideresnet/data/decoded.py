@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from wideresnet.data.labelled import LabelledData
 from wideresnet.errors import DataError, ImageError
-from wideresnet.images.decode import DEFAULT_LIMITS
+from wideresnet.images.decode import DEFAULT_LIMITS, read_regular
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import memory_mb
 from wideresnet.records import Batch, Doing, EncodedImage, Failure, Preprocess
@@ -138,7 +138,7 @@ def store_of(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> St
             else:
                 assert isinstance(item.source, Path), "pictures of folders are files"
                 found = item.source.stat()
-                stamp, read = f"{found.st_size}\t{found.st_mtime_ns}", partial(item.source.read_bytes)
+                stamp, read = f"{found.st_size}\t{found.st_mtime_ns}", partial(read_regular, item.source)
             digest.update(f"{stamp}\n".encode())
             if place in sampled:
                 digest.update(hashlib.sha256(read()).digest())

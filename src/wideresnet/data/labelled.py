@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import EncodedImage, Exif, Item
+from wideresnet.records import EncodedImage, Exif, Item, Skipped
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class LabelledData:
     shard: str = ""                                # "2/4": which part of ``whole`` this is
     whole: LabelledData | None = None
     exif: Exif = "ignore"                          # whether its photographs are turned upright, as no published set is
-    notes: tuple[str, ...] = ()                    # what was decided in reading it, in sentences
+    skipped: Skipped = field(default_factory=Skipped)        # what lies beside the images of the whole set
 
     @cached_property
     def present(self) -> tuple[int, ...]:

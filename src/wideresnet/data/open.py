@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from wideresnet.data.cifar import CifarFormat, cifar_test, detect_cifar
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
+from wideresnet.data.layout import evaluation_folder
 from wideresnet.data.shards import find_shards, labelled_shards
 from wideresnet.data.svhn import detect_svhn, svhn_test
 from wideresnet.data.truth import labelled_by, labelled_index
 from wideresnet.data.zoo import is_npz_data, labelled_npz
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.sniff import first_bytes, other_format, picture_format
+from wideresnet.pipes import special_kind
 from wideresnet.records import Labels
 
 _ACCEPTED = (
@@ -29,12 +32,15 @@ def open_labelled(
 ) -> LabelledData:
     """The labelled pictures at ``path``: class folders, an index file, shards, or the test set of CIFAR or SVHN.
 
+    Of a folder of splits it is the validation or test split (see ``data.layout``).
     With ``ground_truth`` (see ``data.truth``) ``path`` is a folder of pictures whose classes that file says.
     ``labels`` are those of the network to evaluate. ``verify`` demands the official files.
     Raises DataError when there is no such data, or it is of other classes.
     """
     if not path.exists():
         raise DataError(f"no file or folder {str(path)!r}", hint=_ACCEPTED)
+    if kind_of_file := special_kind(path):
+        raise DataError(f"{path} is not a regular file: {kind_of_file}", hint="write it to a file first")
     if ground_truth is not None:
         if not path.is_dir():
             raise ConfigError(f"{path} is no folder whose pictures {ground_truth} could name", hint=_ACCEPTED)
@@ -52,7 +58,9 @@ def open_labelled(
         return labelled_shards(path, labels)
     refuse_other_format(path)
     if path.is_dir():
-        return labelled_folder(path, labels)
+        layout = evaluation_folder(path, labels)
+        data = labelled_folder(layout.root, labels)
+        return replace(data, skipped=layout.skipped + data.skipped)
     if path.suffix.lower() not in INDEX_ENDINGS:
         raise DataError(f"the file {path} is no labelled data that is known here", hint=_ACCEPTED)
     try:

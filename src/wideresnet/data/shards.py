@@ -15,7 +15,7 @@ from wideresnet.data.tar import Label, Opener, Row, labelled_tar, open_file, tar
 from wideresnet.errors import DataError, ImageError
 from wideresnet.images.files import PICTURE_ENDINGS, find_pictures, refuse_missing
 from wideresnet.images.sniff import first_bytes
-from wideresnet.records import EncodedImage, Item, Labels
+from wideresnet.records import EncodedImage, Item, Labels, Skipped
 
 Shards = dict[str, list[Path]]                     # files by split, "" where their names say none
 
@@ -113,7 +113,7 @@ def labelled_shards(path: Path, labels: Labels, splits: Sequence[str] = HELD_OUT
         raise DataError(several, hint="name the files of one of them, or put each into a folder and name one")
     name = f"{path.resolve().name} {split}".strip() if path.is_dir() else path.stem
     data = labelled_files(name, list(map(str, shards[split])), labels)
-    return replace(data, notes=(f"{several}: {split} is read",)) if len(shards) > 1 else data
+    return replace(data, skipped=Skipped(notes=(f"{several}: {split} is read",))) if len(shards) > 1 else data
 
 
 def labelled_files(name: str, files: Sequence[str], labels: Labels, opener: Opener = open_file) -> LabelledData:

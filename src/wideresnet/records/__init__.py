@@ -74,6 +74,7 @@ from wideresnet.records.pictures import (
     Source,
 )
 from wideresnet.records.progress import Doing
+from wideresnet.records.skipped import Skipped
 from wideresnet.records.speed import (
     BenchReport,
     BenchRow,
@@ -154,6 +155,7 @@ __all__ = [
     "ResizeMode",
     "Scored",
     "ShardDone",
+    "Skipped",
     "Source",
     "Target",
     "Trial",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from wideresnet.records.accuracy import EngineInfo
+from wideresnet.records.skipped import Skipped
 
 Estimator = Literal["mean", "max", "percentile", "mse"]
 
@@ -107,3 +108,4 @@ class CompileReport:
     trials: tuple[Trial, ...] = ()
     finished: bool = True
     assumed: tuple[str, ...] = ()                  # of the model, as on its card
+    skipped: Skipped = field(default_factory=Skipped)        # where images were looked for

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from wideresnet.data.labelled import LabelledData
+from wideresnet.data.layout import held_out, only_ones, roles_of
 from wideresnet.data.lookup import ClassLookup
 from wideresnet.data.open import open_labelled
 from wideresnet.data.parquet import open_parquet
 from wideresnet.data.shards import ENDINGS, labelled_files
 from wideresnet.data.tar import tar_images
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.images.files import PICTURE_ENDINGS
-from wideresnet.records import Item, Labels
+from wideresnet.images.files import image_endings, no_images, sift_names
+from wideresnet.pipes import special_kind
+from wideresnet.records import Item, Labels, Skipped
 from wideresnet.scale.shards import Shard
 from wideresnet.scale.store import Store, is_uri, join, open_stored, split
 from wideresnet.tasks.classify import pictures
@@ -27,6 +29,7 @@ class Listing:
 
     shards: tuple[Shard, ...]
     sha256: str
+    skipped: Skipped = field(default_factory=Skipped)
 
     @property
     def pictures(self) -> int:
@@ -41,12 +44,16 @@ def list_pictures(places: Sequence[str], size: int) -> Listing:
     ``data.parquet``, ``data.tar``). Raises ConfigError and DataError.
     """
     shards: list[Shard] = []
-    digest = hashlib.sha256()
+    digest, skipped = hashlib.sha256(), Skipped()
     for place in places:
-        for shard in _of_place(place, size):
+        before, passed = len(shards), list[Skipped]()
+        for shard in _of_place(place, size, passed):
             shards.append(replace(shard, number=len(shards)))
             digest.update(_identity(shard))
-    return _refuse_empty(Listing(tuple(shards), digest.hexdigest()), places)
+        if len(shards) == before:
+            raise no_images(place, sum(passed, Skipped()))
+        skipped = sum(passed, skipped)
+    return Listing(tuple(shards), digest.hexdigest(), skipped)
 
 
 def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> tuple[LabelledData, Listing]:
@@ -57,33 +64,53 @@ def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> 
     """
     if not is_uri(place):
         data = open_labelled(Path(place), labels, ground_truth=truth)
-        return data, Listing(tuple(_cut(list(data.items), size)), data.sha256)
+        return data, Listing(tuple(_cut(list(data.items), size)), data.sha256, data.skipped)
     if truth is not None:
         raise ConfigError(f"--truth is for a folder of this machine, not for {place}")
     if _ending(place) in ENDINGS:
         data = labelled_files(place, [place], labels, open_stored)
         return data, Listing(tuple(_cut(list(data.items), size, place)), data.sha256)
     listing = list_pictures([place], size)
-    listing = replace(listing, shards=tuple(_with_labels(listing.shards, ClassLookup(labels))))
+    lookup = ClassLookup(labels)
+    if inner := _inner_folder(place, listing, lookup):
+        data, listing = list_labelled(join(place, inner), labels, None, size)
+        note = Skipped(notes=(f"took {data.name}",))
+        return replace(data, skipped=note + data.skipped), replace(listing, skipped=note + listing.skipped)
+    listing = replace(listing, shards=tuple(_with_labels(listing.shards, lookup)))
     items = [item for shard in listing.shards for item in shard.items]
-    return LabelledData(place, items, len(labels.names)), listing
+    return LabelledData(place, items, lookup.count, skipped=listing.skipped), listing
 
 
-def _of_place(place: str, size: int) -> Iterator[Shard]:
+def _inner_folder(place: str, listing: Listing, lookup: ClassLookup) -> str:
+    """The folder of a store that holds the class folders: a split, or the only one; empty where ``place`` does."""
+    keys = [key.split("/") for shard in listing.shards for key in shard.keys]
+    names = sorted({folder for folder, *rest in keys if rest})
+    if any(lookup.find(name) is not None for name in names):
+        return ""
+    splits = only_ones(roles_of(names), place)
+    if role := held_out({role: join(place, name) for role, name in splits.items()}, place):
+        return splits[role]
+    return names[0] if len(names) == 1 and all(len(parts) > 2 for parts in keys) else ""
+
+
+def _of_place(place: str, size: int, passed: list[Skipped]) -> Iterator[Shard]:
+    """The shards of one place; what is passed over there is added to ``passed``."""
     ending = _ending(place)
     if ending == ".parquet":
         yield from _rows(place, size)
     elif ending == ".txt":
         yield from _listed(place, size)
     elif not is_uri(place):
-        yield from _cut(list(pictures([Path(place)])), size)
+        yield from _cut(list(pictures([Path(place)], passed)), size)
     elif ending == ".tar":
         yield from _cut([Item(path, source) for path, source, _ in tar_images(place, open_stored)], size, place)
-    elif ending in PICTURE_ENDINGS:
+    elif ending in image_endings():
         root, name = split(place)
         yield from _cut([Item(place, b"")], size, root, [name])
     else:
-        yield from _in_store(place, size)
+        names, others = sift_names(Store(place).names())
+        yield from _cut([Item(join(place, name), b"") for name in names], size, place, names)
+        passed.append(others)
 
 
 def _ending(place: str) -> str:
@@ -96,18 +123,11 @@ def _rows(place: str, size: int) -> Iterator[Shard]:
         yield Shard(0, root=place, first=first, count=min(size, rows - first))
 
 
-def _in_store(root: str, size: int) -> Iterator[Shard]:
-    names = [name for name in Store(root).names() if _is_picture(PurePosixPath(name))]
-    yield from _cut([Item(join(root, name), b"") for name in names], size, root, names)
-
-
-def _is_picture(name: PurePosixPath) -> bool:
-    return name.suffix.lower() in PICTURE_ENDINGS and not any(part.startswith(".") for part in name.parts)
-
-
 def _listed(place: str, size: int) -> Iterator[Shard]:
     """Of a list of files, each line a path, or each a URI of one store."""
     root, name = split(place)
+    if kind := special_kind(Path(place)):
+        raise ConfigError(f"{place} is not a regular file: {kind}", hint="write the list to a file first")
     try:
         lines = Store(root).read(name).decode("utf-8").splitlines()
     except FileNotFoundError as error:
@@ -160,9 +180,3 @@ def _identity(shard: Shard) -> bytes:
     """What a shard is made of: names, and where it lies."""
     names = "\n".join(item.path for item in shard.items)
     return f"{shard.root}\t{shard.first}\t{shard.count}\n{names}\n".encode("utf-8", "surrogateescape")
-
-
-def _refuse_empty(listing: Listing, places: Sequence[str]) -> Listing:
-    if not listing.pictures:
-        raise ConfigError(f"no pictures in {', '.join(places)}", hint="folders are searched for .jpg, .png, …")
-    return listing

@@ -38,7 +38,7 @@ from wideresnet.records import (
     Trial,
 )
 from wideresnet.tasks.compare import Judge, compare, deviation
-from wideresnet.tasks.gate import calibration_pool, gate_pictures, held_out
+from wideresnet.tasks.gate import calibration_pool, gate_pictures, held_out, passed_over
 from wideresnet.tasks.load import open_classifier
 from wideresnet.tasks.search import Notebook, Search, candidates
 from wideresnet.tasks.sensitivity import layer_losses
@@ -122,6 +122,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
         trials=made.trials,
         finished=made.finished,
         assumed=card.assumed,
+        skipped=passed_over(settings.calibration, settings.data, reference.labels),
     )
 
 
@@ -200,7 +201,7 @@ class Int8Maker:
 
     def _crops(self, count: int) -> list[NDArray[np.uint8]]:
         spec = self.reference.card.preprocess
-        return [read_named_crop(item.source, spec) for item in balanced_sample(self.pool, count)]
+        return [read_named_crop(item, spec) for item in balanced_sample(self.pool, count)]
 
 
 def _tested(

@@ -122,4 +122,4 @@ def report_of_none(card: ModelCard, labels: Labels, engine: EngineInfo, data: La
         machine=machine_facts(),
         assumed=card.assumed,
     )
-    return EvalReport(card.name, data.name, engine, 0, 0, 0, conditions=conditions)
+    return EvalReport(card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from wideresnet.architectures import get_architecture
 from wideresnet.errors import ConfigError
 from wideresnet.machine import available_cpus
+from wideresnet.pipes import read_text
 from wideresnet.records import Choice, Peak
 from wideresnet.tasks.bench.peak import open_gemms
 from wideresnet.weights.catalogue import CATALOGUE, Weights
@@ -65,7 +66,7 @@ def recommend(wish: Wish, peak: Peak, benchmark: Path | None = None) -> list[Cho
 def read_rows(benchmark: Path) -> list[dict[str, Any]]:
     """The rows of a document of ``wrn bench``. Raises ConfigError."""
     try:
-        rows: list[dict[str, Any]] = json.loads(benchmark.read_text("utf-8"))["rows"]
+        rows: list[dict[str, Any]] = json.loads(read_text(benchmark))["rows"]
         return [row for row in rows if row["engine"] == "openvino" and row["what"] in ("engine", "latency")]
     except OSError as error:
         raise ConfigError(f"cannot read {benchmark}: {error.strerror}") from error

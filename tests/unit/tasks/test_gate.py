@@ -10,7 +10,15 @@ from PIL import Image
 from fakes import tiny_bundle, tiny_cifar_archive, write_tar
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import Item
-from wideresnet.tasks.gate import LEAST, MOST, calibration_pool, gate_pictures, held_out, holds_both_sets
+from wideresnet.tasks.gate import (
+    LEAST,
+    MOST,
+    calibration_pool,
+    gate_pictures,
+    held_out,
+    holds_both_sets,
+    passed_over,
+)
 
 LABELS = tiny_bundle().labels
 
@@ -83,6 +91,30 @@ def test_shards_without_labels_are_pictures_all_the_same(tmp_path: Path) -> None
 def test_cifar_holds_both_sets(tmp_path: Path) -> None:
     assert holds_both_sets(tiny_cifar_archive(tmp_path / "cifar"))
     assert not holds_both_sets(filled(tmp_path / "loose", "a.png"))
+
+
+def test_of_splits_the_training_one_calibrates_and_the_other_judges(tmp_path: Path) -> None:
+    """Also where the class folders are none of the network's; what was taken is said."""
+    for name, known in (("pets", ("cat", "dog")), ("albums", ("home", "work"))):
+        root = filled(tmp_path / name, *(f"{split}/{each}/a.png" for split in ("Train", "valid") for each in known))
+        (root / "Train" / known[0] / "b.dng").touch()
+        assert {Path(item.path).parts[-3] for item in calibration_pool(root, LABELS)} == {"Train"}
+        data, items = gate_pictures(root, LABELS)
+        assert (data, {Path(item.path).parts[-3] for item in items}) == ("valid", {"valid"})
+        skipped = passed_over(root, root, LABELS)
+        assert skipped.by_ending == {".dng": 1}
+        assert skipped.notes == (
+            f"took {root}/Train, left out {root}/valid/", f"took {root}/valid, left out {root}/Train/",
+        )  # fmt: skip
+    assert passed_over(None, tmp_path / "absent", LABELS).notes == ()
+
+
+def test_what_is_left_of_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.dng").touch()
+    for find in (calibration_pool, gate_pictures):
+        with pytest.raises((ConfigError, DataError)) as caught:
+            find(tmp_path, LABELS)
+        assert "1 .dng" in caught.value.hint
 
 
 def test_held_out_are_what_calibration_can_spare() -> None:
