@@ -14,6 +14,7 @@ RGB = tuple[float, float, float]
 Interpolation = Literal["bilinear", "bicubic", "opencv-bilinear"]
 ResizeMode = Literal["shortest", "squash"]
 Exif = Literal["ignore", "transpose"]
+Alpha = Literal["drop", "white"]
 Answer = TypeVar("Answer")
 
 # Of RGB values in [0, 1]; the statistics every published ImageNet weight set here was trained with.
@@ -36,6 +37,8 @@ class Preprocess:
     mode: ResizeMode = "shortest"                  # "shortest" keeps the aspect ratio
     mean: RGB = IMAGENET_MEAN
     std: RGB = IMAGENET_STD
+    # Of transparent images: "drop" takes the colours as stored, as torchvision does; "white" lays them on white.
+    alpha: Alpha = "drop"
 
     def at(self, side: int) -> Preprocess:
         """The same share of a picture, shown at another resolution: ``side`` pixels (0: as it is)."""
