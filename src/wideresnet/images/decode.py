@@ -33,6 +33,7 @@ from PIL import (
 from wideresnet.errors import ImageError
 from wideresnet.images.exif import UPRIGHT, orientation, split_exif
 from wideresnet.images.npz import npz_picture
+from wideresnet.images.png import pixel_chunks
 from wideresnet.images.rgb import check_steps, conversion, to_rgb
 from wideresnet.images.sniff import CONVERT, no_picture, picture_format
 from wideresnet.images.tiff import grey_in_8_bits, open_tiff
@@ -187,9 +188,11 @@ def _open(data: bytes, kind: str, exif: Exif, alpha: Alpha, limits: Limits, shor
     block = b""
     if kind == "JPEG":
         data, block = split_exif(data)
+    elif kind == "PNG":
+        data = pixel_chunks(data)
     elif kind in _SIZES:                           # their readers allocate the canvas when they open
         _check_pixels(_SIZES[kind](data), limits)
-    with _quietly(kind in ("TIFF", "GIF") or (kind == "PNG" and b"acTL" in data)):     # of bad tags, sizes, animations
+    with _quietly(kind in ("TIFF", "GIF")):        # of bad tags and sizes
         image = _READERS[kind](io.BytesIO(data))
     _check_pixels(image.size, limits)
     if kind == "JPEG" and shortest:
