@@ -32,6 +32,7 @@ from PIL import (
 
 from wideresnet.errors import ImageError
 from wideresnet.images.exif import UPRIGHT, orientation, split_exif
+from wideresnet.images.formats import jpeg_xl_size, open_heic, open_jpeg_xl
 from wideresnet.images.npz import npz_picture
 from wideresnet.images.png import pixel_chunks
 from wideresnet.images.rgb import check_steps, conversion, to_rgb
@@ -87,9 +88,11 @@ _READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "PPM": PpmImagePlugin.PpmImageFile,
     "JPEG 2000": _jpeg_2000,
     "AVIF": AvifImagePlugin.AvifImageFile,
+    "HEIC": open_heic,
+    "JPEG XL": open_jpeg_xl,
     "NPZ": npz_picture,
 }
-_TURNED = ("TIFF",)                                # upright by their readers, whatever is asked for
+_TURNED = ("TIFF", "HEIC", "JPEG XL")                # upright by their readers, whatever is asked for
 # What Pillow says of files that are complete, and of a kind that it does not read.
 _UNREAD = re.compile(r"cannot handle|unsupported|not supported|not installed|not available|unable to determine", re.I)
 _TURNS = {
@@ -246,7 +249,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-_SIZES = {"WebP": _webp_size}
+_SIZES = {"WebP": _webp_size, "JPEG XL": jpeg_xl_size}
 _filters_lock = threading.Lock()
 
 

@@ -11,7 +11,11 @@ from wideresnet.errors import ConfigError
 # What images.decode reads, by the endings in use.
 PICTURE_ENDINGS = frozenset(
     f".{ending}"
-    for kinds in ("jpg jpeg jpe jfif png gif webp bmp", "tif tiff ppm pgm jp2 avif")
+    for kinds in (
+        "jpg jpeg jpe jfif png apng gif webp bmp",
+        "tif tiff ppm pgm pbm pnm pfm jp2 j2k avif",
+        "heic heif hif jxl",                       # with the extra "formats", and else a failure that names it
+    )
     for ending in kinds.split()
 )
 

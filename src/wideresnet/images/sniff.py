@@ -16,6 +16,8 @@ _PICTURES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("PPM", re.compile(rb"P[1-6f]\s")),
     ("JPEG 2000", re.compile(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n")),
     ("AVIF", re.compile(rb"....ftyp(avi[fs]|m[is]f1.{4}(.{4}){0,9}?avi[fs])", re.DOTALL)),
+    ("HEIC", re.compile(rb"....ftyp(hei[cfmsx]|hev[cmsx]|m[is]f1)", re.DOTALL)),
+    ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n")),
     ("NPZ", re.compile(rb"PK\x03\x04.{26}[^/\0]{1,99}?\.npy", re.DOTALL)),       # a ZIP whose first file is an array
 )
 READABLE = ", ".join(name for name, _ in _PICTURES)
