@@ -12,6 +12,7 @@ import typer
 from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, work_through
 from wideresnet.cli.options import (
     MODEL,
+    Alpha,
     ArchitectureName,
     Arithmetic,
     BatchSize,
@@ -65,6 +66,7 @@ def embed(
     weights: Weights = None,
     architecture: ArchitectureName = None,
     resolution: Resolution = 0,
+    alpha: Alpha = None,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
@@ -96,7 +98,7 @@ def embed(
 
     layers, file = list(dict.fromkeys(layer.split(","))), Path(output)
     pooling = _pooling(pool, file, layers, ray)    # before anything that takes long
-    bundle = open_bundle(ModelChoice(model, weights, architecture), resolution)
+    bundle = open_bundle(ModelChoice(model, weights, architecture), resolution, alpha=alpha)
     options, batch = for_many(bundle, precision.value, threads)
     exif: Exif = "ignore" if ignore_exif else "transpose"
     if ray:

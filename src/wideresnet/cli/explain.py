@@ -11,6 +11,7 @@ import typer
 
 from wideresnet.cli.options import (
     MODEL,
+    Alpha,
     ArchitectureName,
     Arithmetic,
     Engine,
@@ -57,6 +58,7 @@ def explain(
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,
     resolution: Resolution = 0,
+    alpha: Alpha = None,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
@@ -83,7 +85,7 @@ def explain(
     files = [Path(path) for path in paths]
     for path in files:
         refuse_missing(path)
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution)
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, alpha=alpha)
     wanted = list(dict.fromkeys(find_class(name, bundle.labels) for name in classes or []))
     explainer = open_explainer(bundle, engine, EngineOptions(precision.value, threads))
     drawing = _Drawing(output, report, class_names(bundle.labels), signed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -101,6 +101,10 @@ InferMode = Annotated[
 Transform = Annotated[
     TransformName | None,
     typer.Option("--transform", help="zoo: squashed to 256 by OpenCV's bilinear, centre 224, as the model zoo does."),
+]
+Alpha = Annotated[
+    Literal["drop", "white"] | None,
+    typer.Option("--alpha", help="Transparent images: drop the alpha, or lay them on white; else as the card says."),
 ]
 Pictures = Annotated[list[str], typer.Argument(help="Pictures, and folders (searched recursively).")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=0, help="Pictures at a time; 0: as tuned, or 8.")]

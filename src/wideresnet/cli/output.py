@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from wideresnet.bundle import Bundle
-    from wideresnet.records import Failure
+    from wideresnet.records import Alpha, Failure
     from wideresnet.tasks.load import ModelChoice
 
 
@@ -74,12 +74,15 @@ def locate(data: Path) -> Path:
         return locate_data(data, show)
 
 
-def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None = None) -> Bundle:
+def open_bundle(
+    choice: ModelChoice, resolution: int = 0, transform: str | None = None, alpha: Alpha | None = None
+) -> Bundle:
     """The chosen model, downloaded if need be; says on stderr what a bare name became.
 
     ``resolution``: to be shown crops of so many pixels; 0: as its card says. ``transform`` "zoo": to be shown
-    pictures as the model zoo does.
+    pictures as the model zoo does. ``alpha``: what becomes of transparent ones; None: as its card says.
     """
+    from wideresnet.bundle import with_alpha
     from wideresnet.tasks.load import load_bundle
 
     with download_bar(choice.model) as show:
@@ -94,4 +97,4 @@ def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None 
         from wideresnet.tasks.zoo import zoo_transform
 
         bundle = zoo_transform(bundle)
-    return bundle
+    return with_alpha(bundle, alpha)

@@ -122,7 +122,7 @@ def store_of(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> St
     Where the files lie together does not matter, and neither do mean and deviation: they are not in the pixels.
     """
     decisive = FORMAT, spec.resize, spec.crop, spec.interpolation, spec.mode, data.exif
-    digest = hashlib.sha256(repr(decisive).encode())
+    digest = hashlib.sha256(repr(decisive if spec.alpha == "drop" else (*decisive, spec.alpha)).encode())
     paths = [item.path for item in data.items]
     start = len(os.path.commonpath([min(paths), max(paths)]))
     # Names, sizes and times of other pictures may be the same, as those out of archives are: some bytes tell.

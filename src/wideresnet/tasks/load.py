@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.architectures import Architecture, get_architecture, normalise_name
-from wideresnet.bundle import Bundle, is_bundle, make_bundle, read_bundle
+from wideresnet.bundle import Bundle, is_bundle, make_bundle, read_bundle, with_alpha
 from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.data.labels import parse_labels, read_labels
 from wideresnet.data.statistics import STATISTICS
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import BundleError, ConfigError, WeightsError, did_you_mean
-from wideresnet.records import Labels, ModelCard, Preprocess
+from wideresnet.records import Alpha, Labels, ModelCard, Preprocess
 from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights, resolve
 from wideresnet.weights.guess import guess_architecture
 from wideresnet.weights.keymaps import fit_tensors
@@ -60,13 +60,15 @@ def load(
     architecture: str | None = None,
     weights: Path | None = None,
     threads: int = 0,
+    alpha: Alpha | None = None,
 ) -> Classifier:
     """Open a model: a bundle folder, a weights file, a catalogue name, or an embedded model.
 
     ``engine`` is openvino, onnxruntime or pytorch; ``precision`` is that of the arithmetic; ``threads`` 0
-    means every CPU the process may use. Downloads published weights once. Raises WrnError.
+    means every CPU the process may use. ``alpha`` "white" lays transparent images on white, "drop" drops the
+    transparency; None: as the card says. Downloads published weights once. Raises WrnError.
     """
-    bundle = load_bundle(ModelChoice(str(model), weights, architecture))
+    bundle = with_alpha(load_bundle(ModelChoice(str(model), weights, architecture)), alpha)
     return open_classifier(bundle, engine, EngineOptions(precision, threads))
 
 
