@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wideresnet.architectures import Architecture
 from wideresnet.errors import ConfigError
-from wideresnet.records import Labels, ModelCard
+from wideresnet.records import Alpha, Labels, ModelCard
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +23,13 @@ class Bundle:
     card: ModelCard
     labels: Labels
     graph: bytes
+
+
+def with_alpha(bundle: Bundle, alpha: Alpha | None) -> Bundle:
+    """The same model, with ``alpha`` on its card for transparent images; None: as the card says."""
+    if alpha is None:
+        return bundle
+    return replace(bundle, card=replace(bundle.card, preprocess=replace(bundle.card.preprocess, alpha=alpha)))
 
 
 def make_bundle(

@@ -15,6 +15,7 @@ import typer
 
 from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, work_through
 from wideresnet.cli.options import (
+    Alpha,
     ArchitectureName,
     Arithmetic,
     BatchSize,
@@ -89,6 +90,7 @@ def classify(
     lang: Lang = Language.en,
     resolution: Resolution = 0,
     transform: Transform = None,
+    alpha: Alpha = None,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
@@ -130,7 +132,7 @@ def classify(
         _refuse_on_cluster(format, dedupe)
     else:
         _refuse_early(files, file, format, resume)
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, transform)
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, transform, alpha)
     bundle = replace(bundle, labels=translated(bundle.labels, lang.value, bundle.card.labels_name))
     options, batch = EngineOptions(precision.value, threads), BATCH
     if ray or len(files) > 1 or files[0].is_dir() or find_shards(files[0]):

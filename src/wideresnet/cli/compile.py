@@ -165,7 +165,9 @@ def _open(choice: ModelChoice, job: _Job, resolution: int) -> Bundle:
     if job.output is None:
         raise ConfigError("no folder to write", hint="name one with -o")
     bundle = open_bundle(choice)                   # its graph is written anew in any case: once is enough
-    return seen_as(bundle, job.preprocess or bundle.card.preprocess.at(resolution))
+    before = bundle.card.preprocess
+    asked = replace(job.preprocess, alpha=before.alpha) if job.preprocess else before.at(resolution)
+    return seen_as(bundle, asked)
 
 
 def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | None, format: TextOrJson) -> None:

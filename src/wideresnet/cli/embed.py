@@ -11,6 +11,7 @@ import typer
 
 from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, work_through
 from wideresnet.cli.options import (
+    Alpha,
     ArchitectureName,
     Arithmetic,
     BatchSize,
@@ -64,6 +65,7 @@ def embed(
     weights: Weights = None,
     architecture: ArchitectureName = None,
     resolution: Resolution = 0,
+    alpha: Alpha = None,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
@@ -97,7 +99,7 @@ def embed(
     pooling = _pooling(pool, file, layers, ray)    # before anything that takes long
     files = [Path(path) for path in paths]
     check_inputs([] if ray else files)
-    bundle = open_bundle(ModelChoice(model, weights, architecture), resolution)
+    bundle = open_bundle(ModelChoice(model, weights, architecture), resolution, alpha=alpha)
     options, batch = for_many(bundle, precision.value, threads)
     exif: Exif = "ignore" if ignore_exif else "transpose"
     if ray:

@@ -12,6 +12,7 @@ import typer
 
 from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, located, spread
 from wideresnet.cli.options import (
+    Alpha,
     ArchitectureName,
     Arithmetic,
     BatchSize,
@@ -84,6 +85,7 @@ def evaluate(
     outputs: Outputs = None,
     resolution: Resolution = 0,
     transform: Transform = None,
+    alpha: Alpha = None,
     upright: Upright = False,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
@@ -123,13 +125,14 @@ def evaluate(
     exif: Exif = "transpose" if upright else "ignore"
     how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value, exif)
     if results or outputs:
-        _refuse_running(output, resume, transform, upright)
+        _refuse_running(output, resume, transform or alpha, upright)
         source = _of_others(choice, data, truth, results, outputs, shard)
     elif ray:
-        bundle, cluster = open_bundle(choice, resolution, transform), Cluster(ray, workers, cpus, shard_size, output)
+        bundle = open_bundle(choice, resolution, transform, alpha)
+        cluster = Cluster(ray, workers, cpus, shard_size, output)
         source = _of_cluster(bundle, _named(data), truth, how, cluster)
     else:
-        bundle = open_bundle(choice, resolution, transform)
+        bundle = open_bundle(choice, resolution, transform, alpha)
         source = _of_network(bundle, _opened(data, bundle.labels, truth, shard), how, file, resume)
     report = _counted(source, file, any_order)
     show(report, format, page, translated(source.labels, lang.value, source.known), source.items)
@@ -284,7 +287,7 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
 def _refuse_running(output: str | None, resume: bool, transform: object, upright: bool) -> None:
     if output or resume or transform or upright:
         raise ConfigError(
-            "-o, --resume, --transform and --upright are for a network that runs",
+            "-o, --resume, --transform, --alpha and --upright are for a network that runs",
             hint="with --results and --outputs the answers are there already",
         )
 

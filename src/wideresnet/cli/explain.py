@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.options import (
+    Alpha,
     ArchitectureName,
     Arithmetic,
     Engine,
@@ -56,6 +57,7 @@ def explain(
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,
     resolution: Resolution = 0,
+    alpha: Alpha = None,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
@@ -81,7 +83,7 @@ def explain(
         raise ConfigError("nowhere to draw", hint="name a folder with -o, or a page with --report")
     files = [Path(path) for path in paths]
     check_inputs(files)
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution)
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, alpha=alpha)
     wanted = list(dict.fromkeys(find_class(name, bundle.labels) for name in classes or []))
     explainer = open_explainer(bundle, engine, EngineOptions(precision.value, threads))
     drawing = _Drawing(output, report, class_names(bundle.labels), signed)

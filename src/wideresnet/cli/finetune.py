@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wideresnet.cli.options import MODEL, ArchitectureName, Cache, Device, Format, TextOrJson, Weights, Where
+from wideresnet.cli.options import MODEL, Alpha, ArchitectureName, Cache, Device, Format, TextOrJson, Weights, Where
 from wideresnet.cli.output import list_failures, open_bundle, print_json, progress, say_skipped
 from wideresnet.cli.train import epoch_line, pair
 
@@ -55,6 +55,7 @@ def finetune(
     mode: ModeOption = None,
     share: Share = None,
     resolution: Side = None,
+    alpha: Alpha = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the split and of the training [0].")] = None,
     test: Test = None,
     cache: Cache = None,
@@ -81,7 +82,7 @@ def finetune(
 
     options = {
         "mode": mode.value if mode else None, "share": share / 100 if share is not None else None,
-        "resolution": resolution, "seed": seed,
+        "resolution": resolution, "seed": seed, "alpha": alpha,
     }  # fmt: skip
     changes: dict[str, Any] = dict(map(pair, change or []))
     settings = read_settings(config, changes | {key: value for key, value in options.items() if value is not None})

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from wideresnet.bundle import Bundle
     from wideresnet.data.labelled import LabelledData
-    from wideresnet.records import Failure, Labels, Skipped
+    from wideresnet.records import Alpha, Failure, Labels, Skipped
     from wideresnet.tasks.load import ModelChoice
 
 
@@ -94,12 +94,15 @@ def open_data(data: Path, labels: Labels, truth: Path | None = None) -> Labelled
     return open_labelled(locate(data), labels, ground_truth=truth)
 
 
-def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None = None) -> Bundle:
+def open_bundle(
+    choice: ModelChoice, resolution: int = 0, transform: str | None = None, alpha: Alpha | None = None
+) -> Bundle:
     """The chosen model, downloaded if need be; says on stderr what a bare name became, and what was assumed.
 
     ``resolution``: to be shown crops of so many pixels; 0: as its card says. ``transform`` "zoo": to be shown
-    pictures as the model zoo does.
+    pictures as the model zoo does. ``alpha``: what becomes of transparent ones; None: as its card says.
     """
+    from wideresnet.bundle import with_alpha
     from wideresnet.tasks.load import assumptions, load_bundle
 
     with download_bar(choice.name) as show:
@@ -116,4 +119,4 @@ def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None 
         from wideresnet.tasks.zoo import zoo_transform
 
         bundle = zoo_transform(bundle)
-    return bundle
+    return with_alpha(bundle, alpha)

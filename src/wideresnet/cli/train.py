@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wideresnet.cli.options import Cache, Device, Format, TextOrJson, Where
+from wideresnet.cli.options import Alpha, Cache, Device, Format, TextOrJson, Where
 from wideresnet.cli.output import list_failures, locate, print_json, progress, say_skipped
 from wideresnet.errors import ConfigError, WrnError
 
@@ -40,6 +40,7 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write curves to RUN/tensorboard too (extra tensorboard).")
     ] = False,
+    alpha: Alpha = None,
     cache: Cache = None,
     device: Where = Device.auto,
     format: Format = TextOrJson.table,
@@ -58,7 +59,8 @@ def train(
 
     with join(device.value) as group, _one_voice(group):
         with group.agreed():
-            settings = read_recipe(recipe, dict(map(pair, change or [])))
+            changes = dict(map(pair, change or [])) | ({"alpha": alpha} if alpha else {})
+            settings = read_recipe(recipe, changes)
             if data is None and settings.data in YOURS and not dry_run:
                 what = f"{recipe} trains on {YOURS[settings.data]}"
                 raise ConfigError(what, hint="name the folder with --data FOLDER")

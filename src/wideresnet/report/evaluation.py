@@ -138,6 +138,7 @@ def _conditions(of: Conditions) -> list[tuple[str, str]]:
         ("stored in", of.stored),
         ("transform", f"{resize} {spec.resize} px ({spec.interpolation}), centre {spec.crop} px"),
         ("normalised", f"mean {mean}, standard deviation {std}"),
+        ("transparency", "dropped" if spec.alpha == "drop" else "laid on white"),
         ("EXIF orientation", "ignored" if of.exif == "ignore" else "applied"),
         *(("assumed", assumption) for assumption in of.assumed),
     ]

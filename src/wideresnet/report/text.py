@@ -232,4 +232,6 @@ def _row(info: ModelInfo) -> tuple[str, ...]:
 def _transform(spec: Preprocess) -> str:
     how = "shorter side to" if spec.mode == "shortest" else "squashed to"
     mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
-    return f"{how} {spec.resize}, {spec.interpolation}, centre {spec.crop}; mean {mean}, std {std} (in the graph)"
+    alpha = ", transparency on white" if spec.alpha == "white" else ""
+    seen = f"{how} {spec.resize}, {spec.interpolation}, centre {spec.crop}{alpha}"
+    return f"{seen}; mean {mean}, std {std} (in the graph)"

@@ -159,6 +159,7 @@ def _prepared(source: Bundle, settings: FinetuneSettings) -> Bundle:
             hint="fine-tune the model that it was compiled from, then compile the result",
         )
     spec = source.card.preprocess.at(settings.resolution)
+    spec = replace(spec, alpha=settings.alpha or spec.alpha)
     if spec == source.card.preprocess and source.card.precision == "fp32":
         return source
     return float_bundle(seen_as(source, spec))
@@ -205,9 +206,10 @@ def _keep(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -
         "train": split.train.sha256,
         "val": split.val.sha256,
         "exif": split.val.exif,
+        "alpha": source.card.preprocess.alpha,
     }
     if path.exists():
-        before = json.loads(path.read_text("utf-8"))
+        before = {"alpha": "drop"} | json.loads(path.read_text("utf-8"))   # which older runs do not say
         changed = [key for key, value in now.items() if before.get(key) != value]
         if changed:
             raise TrainingError(

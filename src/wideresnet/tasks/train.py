@@ -83,7 +83,7 @@ def open_pictures(
     """The data set that a recipe asks for, decoded; each rank has all of it. Raises DataError, ConfigError."""
     check_cache(recipe, cache)
     if recipe.data == "folder":
-        stored, cpus = Preprocess(resize=recipe.stored, crop=recipe.stored), available_cpus()
+        stored, cpus = Preprocess(recipe.stored, recipe.stored, alpha=recipe.alpha), available_cpus()
         threads = cpus if cache else group.threads(cpus)               # one rank decodes what all of them open
         arrays = yield from read_splits(data, stored, recipe.preprocess(), threads, cache)
         counts = len(arrays.train_labels), len(arrays.val_labels)
