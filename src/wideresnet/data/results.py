@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wideresnet.data.text import encoding_of
 from wideresnet.errors import DataError
 
 # Paths and names may hold anything, also what stands between them: the last place where all of it fits counts.
@@ -70,9 +71,11 @@ def read_results(file: Path) -> Results:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers and lines, without blank ones. File names may hold bytes that are no UTF-8."""
+    """Line numbers and lines, without blank ones. File names may hold bytes that are no UTF-8; shells write UTF-16."""
     try:
-        with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+        with file.open("rb") as stream:
+            encoding = encoding_of(stream.read(3))
+        with file.open(encoding=encoding, errors="replace" if encoding == "utf-16" else "surrogateescape") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, line.rstrip("\n")

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.lookup import ClassLookup
 from wideresnet.data.open import open_labelled
+from wideresnet.data.text import decode_text
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.files import PICTURE_ENDINGS, find_pictures
 from wideresnet.records import Item, Labels
@@ -104,12 +105,10 @@ def _listed(place: str, size: int) -> Iterator[Shard]:
     """Of a list of files, each line a path, or each a URI of one store."""
     root, name = split(place)
     try:
-        lines = Store(root).read(name).decode("utf-8").splitlines()
+        text = decode_text(Store(root).read(name), place)
     except FileNotFoundError as error:
         raise ConfigError(f"no file {place!r}", hint="check the spelling and the folder") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place} is no list of files: {error}") from error
-    lines = [line for line in lines if line.strip()]
+    lines = [text.raw_name(line) for line in text.content.splitlines() if line.strip()]
     if not any(map(is_uri, lines)):
         yield from _cut([Item(line, Path(line)) for line in lines], size)
         return
