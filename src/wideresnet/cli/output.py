@@ -31,6 +31,12 @@ def list_failures(failures: Iterable[Failure]) -> None:
         typer.echo(text.of_failure(failure), err=True)
 
 
+def list_notes(notes: Iterable[str], kind: str = "note") -> None:
+    """Print every assumption or warning on stderr, once."""
+    for note in dict.fromkeys(notes):
+        typer.echo(f"{kind}: {note}", err=True)
+
+
 @contextmanager
 def progress(unit: str) -> Iterator[Progress]:
     """Bars on stderr with count, rate and time left; nothing at all where stderr is no terminal."""
@@ -84,6 +90,10 @@ def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None 
 
     with download_bar(choice.model) as show:
         bundle = load_bundle(choice, show)
+    if choice.labels:
+        from wideresnet.data.labels.formats import read_label_file
+
+        list_notes(read_label_file(choice.labels).notes)
     if bundle.card.name.startswith(f"{choice.model}."):
         typer.echo(f"{choice.model} is {bundle.card.name} here; name a tag to choose another", err=True)
     if resolution:

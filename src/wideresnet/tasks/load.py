@@ -16,6 +16,7 @@ from wideresnet.bundle import Bundle, is_bundle, make_bundle, read_bundle
 from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.data.labels import parse_labels, read_labels
+from wideresnet.data.labels.formats import read_label_file
 from wideresnet.data.statistics import STATISTICS
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import BundleError, ConfigError, WeightsError, did_you_mean
@@ -41,7 +42,7 @@ class ModelChoice:
 
     ``model`` is a bundle, a weights file (``.onnx`` too), a name of the catalogue, or an embedded model.
     ``weights`` is a file to take the tensors from instead of the published one. ``architecture`` and ``labels``
-    (a file, a line a class) are for weights files that do not say.
+    (a file, see ``data.labels.formats``) are for weights files that do not say.
     """
 
     model: str = DEFAULT_MODEL
@@ -231,10 +232,7 @@ def usual_preprocess(architecture: Architecture) -> Preprocess:
 
 def _labels_for(file: Path | None, card: ModelCard, architecture: Architecture) -> Labels:
     if file is not None:
-        try:
-            return parse_labels(file.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the labels {file}: {error}") from error
+        return read_label_file(file).labels
     if card.labels_name:
         return read_labels(card.labels_name)
     return Labels(tuple(f"class {index}" for index in range(architecture.classes)))
