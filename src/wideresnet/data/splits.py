@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from wideresnet.data.decoded import Decoded, decode_into_memory, decode_onto_dis
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.labels import read_labels
+from wideresnet.data.text import nfc
 from wideresnet.errors import DataError
 from wideresnet.records import Doing, Exif, Failure, Labels, Preprocess
 
@@ -64,7 +66,7 @@ def find_split(root: Path) -> Split:
     Raises DataError when a part is missing, and when ``val`` has a class that ``train`` hasn't.
     """
     folders, tested = (class_folders(root / part, _EXPECTED) for part in PARTS)
-    unknown = sorted(set(tested) - set(folders))
+    unknown = sorted(name for name in tested if nfc(name) not in map(nfc, folders))
     if unknown:
         raise DataError(f"{root / 'val' / unknown[0]} is of no class in {root / 'train'}", hint=_EXPECTED)
     labels = class_labels(folders)
@@ -123,13 +125,20 @@ def class_folders(root: Path, expected: str) -> list[str]:
     """The names of the folders in ``root``, sorted. Raises DataError with ``expected`` as its hint."""
     if not root.is_dir():
         raise DataError(f"{root.parent} has no folder {root.name!r}", hint=expected)
-    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    names = (path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(names, key=nfc)
 
 
 def class_labels(folders: list[str]) -> Labels:
-    """Folder names -> labels in the same order: ImageNet's ids with their names, if all are such, else the names."""
+    """Folder names -> labels in the same order: ImageNet's ids with their names, if all are such, else the names.
+
+    Accents are composed. Raises DataError where two names differ in that alone.
+    """
+    names = list(map(nfc, folders))
+    if double := next((name for name, times in Counter(names).items() if times > 1), None):
+        raise DataError(f"two class folders are called {double!r}, with accents composed and not", hint="merge them")
     imagenet = read_labels("imagenet")
     known = dict(zip(imagenet.ids, imagenet.names, strict=True))
-    if all(folder in known for folder in folders):
-        return Labels(tuple(known[folder] for folder in folders), tuple(folders))
-    return Labels(tuple(folders))
+    if all(name in known for name in names):
+        return Labels(tuple(known[name] for name in names), tuple(names))
+    return Labels(tuple(names))
