@@ -24,6 +24,7 @@ class LabelledData:
     shard: str = ""                                # "2/4": which part of ``whole`` this is
     whole: LabelledData | None = None
     exif: Exif = "ignore"                          # whether its photographs are turned upright, as no published set is
+    notes: tuple[str, ...] = ()                    # what was assumed of the files it was read from
 
     @cached_property
     def present(self) -> tuple[int, ...]:
