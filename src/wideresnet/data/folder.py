@@ -21,7 +21,7 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
     folders = sorted(path for path in _list(root) if path.is_dir() and not path.name.startswith("."))
     if not folders:
         raise DataError(f"{root} holds no class folders", hint=_EXPECTED)
-    lookup = ClassLookup(labels)
+    lookup = ClassLookup(labels, root)
     classes: dict[int, Path] = {}
     for folder in folders:
         index = _index(folder, lookup)

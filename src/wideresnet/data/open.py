@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wideresnet.data.annotated import labelled_annotated
 from wideresnet.data.cifar import CifarFormat, cifar_test, detect_cifar
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
@@ -47,7 +48,7 @@ def open_labelled(
     if is_npz_data(path):
         return labelled_npz(path, labels)
     if path.is_dir():
-        return labelled_folder(path, labels)
+        return labelled_annotated(path, labels) or labelled_folder(path, labels)
     if path.suffix.lower() not in INDEX_ENDINGS:
         raise DataError(f"the file {path} is no labelled data that is known here", hint=_ACCEPTED)
     try:

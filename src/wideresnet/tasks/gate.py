@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from wideresnet.data.annotated import find_annotated
 from wideresnet.data.cifar import cifar_train, detect_cifar
 from wideresnet.data.folder import labelled_folder
-from wideresnet.data.open import open_labelled
+from wideresnet.data.lookup import ClassLookup
+from wideresnet.data.open import INDEX_ENDINGS, open_labelled
 from wideresnet.data.sample import balanced_sample
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import Item, Labels
@@ -23,6 +25,8 @@ def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
     kind = detect_cifar(path)
     if kind is not None:
         return cifar_train(path, kind).items
+    if path.is_file() and path.suffix.lower() in INDEX_ENDINGS:
+        return open_labelled(path, labels).items
     try:
         return labelled_folder(path, labels).items
     except DataError:
@@ -51,8 +55,9 @@ def gate_pictures(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
 
     Raises DataError when there are none, or when only some of the folders fit a class.
     """
-    known = {*labels.ids, *labels.names, *map(str, range(len(labels.names)))}
-    if path.is_dir() and detect_cifar(path) is None and not any(each.name in known for each in path.iterdir()):
+    lookup = ClassLookup(labels, path)
+    unlabelled = path.is_dir() and detect_cifar(path) is None and find_annotated(path) is None
+    if unlabelled and all(lookup.find(file.name) is None for file in path.iterdir()):
         found = list(pictures([path]))
         if not found:
             raise DataError(f"{path} holds no pictures", hint="a gate needs some hundred")
