@@ -20,7 +20,7 @@ from wideresnet.cli.options import (
     TextOrJson,
     Weights,
 )
-from wideresnet.cli.output import download_bar, locate, open_bundle, print_json, progress
+from wideresnet.cli.output import download_bar, list_notes, locate, open_bundle, print_json, progress
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -186,6 +186,7 @@ def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | No
         print_json(document.of_compilation(done))
     else:
         typer.echo(text.of_compilation(done))
+    list_notes(done.gate.warnings if done.gate else (), "warning")
     raise typer.Exit(1 if done.gate and not done.gate.passed else 0)
 
 

@@ -32,7 +32,7 @@ from wideresnet.cli.options import (
     Transform,
     Weights,
 )
-from wideresnet.cli.output import list_failures, locate, open_bundle, print_json, progress
+from wideresnet.cli.output import list_failures, list_notes, locate, open_bundle, print_json, progress
 from wideresnet.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def show(
         print_json(document.of_evaluation(report))
     else:
         typer.echo(text.of_evaluation(report))
+    list_notes(report.warnings, "warning")
     list_failures(report.failures)
 
 
@@ -232,7 +233,8 @@ def _of_others(
     labels, known = labels_of(choice)
     pictures = _opened(data, labels, truth, shard) if data or outputs else None
     name = pictures.name if pictures else str(results)
-    blank, answers = EvalReport(f"answers in {results or outputs}", name, None, 0, 0, 0), None
+    notes = pictures.notes if pictures else ()
+    blank, answers = EvalReport(f"answers in {results or outputs}", name, None, 0, 0, 0, notes=notes), None
     if results:
         read = read_results(results)
         if read.doubled:
@@ -263,7 +265,7 @@ def _named(data: str | None) -> str:
 def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalReport:
     """The report, with a bar while it is made. An order of labels that cannot be right ends it early."""
     from wideresnet.report.scores import read_scores
-    from wideresnet.tasks.order import refuse_wrong_order
+    from wideresnet.tasks.order import refuse_wrong_order, with_order_warning
     from wideresnet.tasks.tally import Tally, tally
 
     counts = Tally(source.present)
@@ -277,7 +279,7 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
     report = tally(read_scores(output), source.blank, source.present) if output else counts.report(source.blank)
     if not any_order:
         refuse_wrong_order(report, source.labels)
-    return report
+    return with_order_warning(report, source.labels)
 
 
 def _refuse_running(output: str | None, resume: bool, transform: object, upright: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wideresnet.cli.options import MODEL, ArchitectureName, Cache, Device, Format, TextOrJson, Weights, Where
-from wideresnet.cli.output import list_failures, open_bundle, print_json, progress
+from wideresnet.cli.output import list_failures, list_notes, open_bundle, print_json, progress
 from wideresnet.cli.train import epoch_line, pair
 
 if TYPE_CHECKING:
@@ -130,4 +130,5 @@ def _show(report: FinetuneReport, format: TextOrJson) -> None:
         print_json(document_of(report))
     else:
         typer.echo(of_finetuning(report))
+    list_notes((*report.evaluation.warnings, *(report.test.warnings if report.test else ())), "warning")
     list_failures(report.failures)

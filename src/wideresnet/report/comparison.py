@@ -70,6 +70,7 @@ def document(report: ComparisonReport) -> dict[str, Any]:
         "flips": [_flip_document(flip) for flip in report.flips],
         "only_in_a": list(report.only_a),
         "only_in_b": list(report.only_b),
+        "warnings": list(report.warnings),
     }
 
 

@@ -58,6 +58,7 @@ def of_evaluation(report: EvalReport) -> dict[str, Any]:
         "threads": engine.threads if engine else None,
         "precision": engine.precision if engine else None,
         "shards": list(report.conditions.shards) if report.conditions else [],
+        "warnings": list(report.warnings),
         "counts": asdict(report),
     }
 
@@ -134,6 +135,7 @@ def _of_gate(gate: GateReport) -> dict[str, Any]:
         "passed": gate.passed,
         "engine": gate.engine.runtime,
         "precision": gate.engine.precision,
+        "warnings": list(gate.warnings),
     }
 
 
