@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from doors import Wrn
-from fakes import tiny_bundle
+from fakes import tiny_bundle, tiny_tensors
+from wideresnet.architectures import get_architecture
 from wideresnet.records import Scored
 from wideresnet.report.scores import as_json_line
 
@@ -55,6 +57,19 @@ def test_the_form_of_a_label_file_is_said(wrn: Wrn, tmp_path: Path) -> None:
     refused = wrn("compare", "s.jsonl", "s.jsonl", "--labels", "names.txt")
     assert (refused.code, "cannot read the labels names.txt" in refused.err) == (2, True)
     assert "known are one name a line" in refused.err
+
+
+def test_the_label_file_of_a_model_is_noted_too(wrn: Wrn, greys: Path, tmp_path: Path) -> None:
+    architecture = get_architecture("wrn_10_1")
+    save_file(tiny_tensors(architecture), tmp_path / "net.safetensors")
+    (tmp_path / "names.csv").write_text("index;name\n" + "".join(f"{k};{name}\n" for k, name in enumerate(NAMES)))
+    model = ("-m", "net.safetensors", "--labels", "names.csv")
+    done = wrn("classify", greys / "0.png", *model, "-k", "10", "--format", "json")
+    assert {each["label"] for each in done.json[0]["predictions"]} == set(NAMES)
+    assert "note: names.csv was read as a table with semicolons" in done.err
+    Path("result.txt").write_text("v/ant/0.png: Relay top-0 id: 0, prob: 0.9, class name: x\n".replace("ant", NAMES[0]))
+    scored = wrn("evaluate", "--results", "result.txt", *model)
+    assert (scored.code, "note: names.csv was read as" in scored.err) == (0, True)
 
 
 def results(count: int) -> None:

@@ -32,7 +32,7 @@ from wideresnet.cli.options import (
     Transform,
     Weights,
 )
-from wideresnet.cli.output import list_failures, list_notes, locate, open_bundle, print_json, progress
+from wideresnet.cli.output import list_failures, list_notes, locate, note_labels, open_bundle, print_json, progress
 from wideresnet.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
@@ -231,6 +231,7 @@ def _of_others(
     from wideresnet.tasks.zoo import score_outputs, score_results
 
     labels, known = labels_of(choice)
+    note_labels(choice)
     pictures = _opened(data, labels, truth, shard) if data or outputs else None
     name = pictures.name if pictures else str(results)
     notes = pictures.notes if pictures else ()

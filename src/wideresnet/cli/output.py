@@ -37,6 +37,14 @@ def list_notes(notes: Iterable[str], kind: str = "note") -> None:
         typer.echo(f"{kind}: {note}", err=True)
 
 
+def note_labels(choice: ModelChoice) -> None:
+    """Print what was assumed of the label file of a model."""
+    if choice.labels:
+        from wideresnet.data.labels.formats import read_label_file
+
+        list_notes(read_label_file(choice.labels).notes)
+
+
 @contextmanager
 def progress(unit: str) -> Iterator[Progress]:
     """Bars on stderr with count, rate and time left; nothing at all where stderr is no terminal."""
@@ -90,10 +98,7 @@ def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None 
 
     with download_bar(choice.model) as show:
         bundle = load_bundle(choice, show)
-    if choice.labels:
-        from wideresnet.data.labels.formats import read_label_file
-
-        list_notes(read_label_file(choice.labels).notes)
+    note_labels(choice)
     if bundle.card.name.startswith(f"{choice.model}."):
         typer.echo(f"{choice.model} is {bundle.card.name} here; name a tag to choose another", err=True)
     if resolution:
