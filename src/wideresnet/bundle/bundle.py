@@ -48,7 +48,7 @@ def make_bundle(
     if len(labels.names) != architecture.classes:
         raise ConfigError(
             f"{len(labels.names)} labels for {architecture.classes} classes",
-            hint="the labels file needs one line a class, in the order of the class index",
+            hint="the label file must name every class once",
         )
     graph = write_graph(architecture, tensors, card.preprocess, half=precision == "fp16")
     card = replace(card, classes=architecture.classes, precision=precision, made_with=tool_versions())

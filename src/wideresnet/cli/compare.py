@@ -18,7 +18,15 @@ from wideresnet.cli.options import (
     TextOrJson,
     Threads,
 )
-from wideresnet.cli.output import list_failures, open_bundle, open_data, print_json, progress, say_skipped
+from wideresnet.cli.output import (
+    list_failures,
+    list_notes,
+    open_bundle,
+    open_data,
+    print_json,
+    progress,
+    say_skipped,
+)
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,6 +84,7 @@ def compare(
         print_json(comparison.document(found.report))
     else:
         typer.echo(comparison.text(found.report, found.labels))
+    list_notes(found.report.warnings, "warning")
     list_failures([*found.report.a.failures, *found.report.b.failures])
     say_skipped([found.report.a.skipped], found.report.a.data)
     raise typer.Exit(1 if found.report.a.failures or found.report.b.failures or _drops(found.report, max_drop) else 0)
@@ -104,21 +113,21 @@ def _files(a: Path, b: Path, data: Path | None, labels: str) -> _Found:
         raise ConfigError("--data needs the classes of the files", hint="give --labels, such as cifar10 or a file")
     names = _labels(labels)
     blanks = (EvalReport(str(a), "", None, 0, 0, 0), EvalReport(str(b), "", None, 0, 0, 0))
-    report = compare_answers(read_scores(a), read_scores(b), blanks)
+    report = compare_answers(read_scores(a), read_scores(b), blanks, names)
     items = open_data(data, names).items if data else ()
     return _Found(report, names, {item.path: item for item in items}, None)
 
 
 def _labels(name: str) -> Labels:
-    from wideresnet.data.labels import parse_labels, read_labels
+    from wideresnet.data.labels import read_labels
+    from wideresnet.data.labels.formats import read_label_file
     from wideresnet.records import Labels
 
-    if not name:
-        return Labels(())
-    try:
-        return parse_labels(Path(name).read_text("utf-8")) if Path(name).is_file() else read_labels(name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the labels {name}: {error}") from error
+    if not Path(name).is_file():
+        return read_labels(name) if name else Labels(())
+    file = read_label_file(Path(name))
+    list_notes(file.notes)
+    return file.labels
 
 
 def _models(
@@ -147,7 +156,7 @@ def _models(
     blanks = blank_report(a, pictures), blank_report(b, pictures)
     if a.card.name == b.card.name:                 # the folders tell them apart
         blanks = replace(blanks[0], model=names[0]), replace(blanks[1], model=names[1])
-    report = compare_answers([one for one, _ in scored], [other for _, other in scored], blanks)
+    report = compare_answers([one for one, _ in scored], [other for _, other in scored], blanks, a.labels)
     return _Found(report, a.labels, {item.path: item for item in pictures.items}, a.card.preprocess)
 
 

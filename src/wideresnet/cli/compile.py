@@ -19,7 +19,7 @@ from wideresnet.cli.options import (
     TextOrJson,
     Weights,
 )
-from wideresnet.cli.output import download_bar, locate, open_bundle, print_json, progress, say_skipped
+from wideresnet.cli.output import download_bar, list_notes, locate, open_bundle, print_json, progress, say_skipped
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | No
     else:
         typer.echo(text.of_compilation(done))
     say_skipped([done.skipped], *filter(None, (settings.calibration, settings.data)))
+    list_notes(done.gate.warnings if done.gate else (), "warning")
     raise typer.Exit(1 if done.gate and not done.gate.passed else 0)
 
 

@@ -32,7 +32,15 @@ from wideresnet.cli.options import (
     Transform,
     Weights,
 )
-from wideresnet.cli.output import list_failures, open_bundle, open_data, print_json, progress, say_skipped
+from wideresnet.cli.output import (
+    list_failures,
+    list_notes,
+    open_bundle,
+    open_data,
+    print_json,
+    progress,
+    say_skipped,
+)
 from wideresnet.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
@@ -155,6 +163,7 @@ def show(
         print_json(document.of_evaluation(report))
     else:
         typer.echo(text.of_evaluation(report))
+    list_notes(report.warnings, "warning")
     list_failures(report.failures)
     say_skipped([report.skipped], report.data)
 
@@ -234,10 +243,12 @@ def _of_others(
     from wideresnet.tasks.evaluate import masked_classes
     from wideresnet.tasks.zoo import score_outputs, score_results
 
-    labels, known = labels_of(choice)
+    labels, known, assumed = labels_of(choice)
+    list_notes(assumed)
     pictures = _opened(data, labels, truth, shard) if data or outputs else None
     name = pictures.name if pictures else str(results)
-    blank, answers = EvalReport(f"answers in {results or outputs}", name, None, 0, 0, 0), None
+    notes = pictures.notes if pictures else ()
+    blank, answers = EvalReport(f"answers in {results or outputs}", name, None, 0, 0, 0, notes=notes), None
     if results:
         read = read_results(results)
         if read.doubled:
@@ -267,7 +278,7 @@ def _named(data: str | None) -> str:
 def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalReport:
     """The report, with a bar while it is made. An order of labels that cannot be right ends it early."""
     from wideresnet.report.scores import read_scores
-    from wideresnet.tasks.order import refuse_wrong_order
+    from wideresnet.tasks.order import refuse_wrong_order, with_order_warning
     from wideresnet.tasks.tally import Tally, tally
 
     counts = Tally(source.present)
@@ -281,7 +292,7 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
     report = tally(read_scores(output), source.blank, source.present) if output else counts.report(source.blank)
     if not any_order:
         refuse_wrong_order(report, source.labels)
-    return report
+    return with_order_warning(report, source.labels)
 
 
 def _refuse_running(output: str | None, resume: bool, transform: object, upright: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wideresnet.cli.options import MODEL, Alpha, ArchitectureName, Cache, Device, Format, TextOrJson, Weights, Where
-from wideresnet.cli.output import list_failures, open_bundle, print_json, progress, say_skipped
+from wideresnet.cli.output import list_failures, list_notes, open_bundle, print_json, progress, say_skipped
 from wideresnet.cli.train import epoch_line, pair
 
 if TYPE_CHECKING:
@@ -138,5 +138,6 @@ def _show(report: FinetuneReport, format: TextOrJson) -> None:
         print_json(document_of(report))
     else:
         typer.echo(of_finetuning(report))
+    list_notes((*report.evaluation.warnings, *(report.test.warnings if report.test else ())), "warning")
     list_failures(report.failures)
     say_skipped([report.skipped], report.data)

@@ -26,9 +26,11 @@ def merge(
     from wideresnet.report.document import read_evaluation
     from wideresnet.tasks.merge import merge as add_up
     from wideresnet.tasks.merge import missing
+    from wideresnet.tasks.order import with_order_warning
 
     report = add_up({str(path): read_evaluation(path) for path in dict.fromkeys(reports)})
-    show(report, format, page, report.conditions.labels if report.conditions else Labels(()), {})
+    labels = report.conditions.labels if report.conditions else Labels(())
+    show(with_order_warning(report, labels), format, page, labels, {})
     left = missing(report)
     if left:
         typer.echo(f"missing: {', '.join(left)}", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.options import Arithmetic, Engine, EngineName, Format, Precision, TextOrJson, Threads
-from wideresnet.cli.output import locate, print_json, progress, say_skipped
+from wideresnet.cli.output import list_notes, locate, print_json, progress, say_skipped
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def _verify(settings: VerifySettings, format: TextOrJson) -> None:
             rows.append(event)
             if event.verdict in ("passed", "failed"):
                 typer.echo(verification.line(event), err=True)
+                list_notes(event.report.warnings if event.report else (), "warning")
     if format is TextOrJson.json:
         print_json(verification.document(rows))
     else:

@@ -44,6 +44,12 @@ def say_skipped(passed: Iterable[Skipped], *where: object) -> None:
             typer.echo(line if line.isprintable() else ascii(line), err=True)
 
 
+def list_notes(notes: Iterable[str], kind: str = "note") -> None:
+    """Print every assumption or warning on stderr, once."""
+    for note in dict.fromkeys(notes):
+        typer.echo(f"{kind}: {note}", err=True)
+
+
 @contextmanager
 def progress(unit: str) -> Iterator[Progress]:
     """Bars on stderr with count, rate and time left; nothing at all where stderr is no terminal."""

@@ -25,6 +25,7 @@ class LabelledData:
     whole: LabelledData | None = None
     exif: Exif = "ignore"                          # whether its photographs are turned upright, as no published set is
     skipped: Skipped = field(default_factory=Skipped)        # what lies beside the images of the whole set
+    notes: tuple[str, ...] = ()                    # what was assumed of the files it was read from
 
     @cached_property
     def present(self) -> tuple[int, ...]:

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wideresnet.data.text import encoding_of
 from wideresnet.errors import DataError
-from wideresnet.pipes import read_text
+from wideresnet.pipes import read_file
 
 # Paths and names may hold anything, also what stands between them: the last place where all of it fits counts.
 _LINE = re.compile(
@@ -72,10 +73,12 @@ def read_results(file: Path) -> Results:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers and lines, without blank ones. File names may hold bytes that are no UTF-8."""
+    """Line numbers and lines, without blank ones. File names may hold bytes that are no UTF-8; shells write UTF-16."""
     try:
-        lines = io.StringIO(read_text(file, "utf-8-sig", "surrogateescape"))
-        for number, line in enumerate(lines, start=1):
+        data = read_file(file)
+        encoding = encoding_of(data[:3])
+        text = data.decode(encoding, "replace" if encoding == "utf-16" else "surrogateescape")
+        for number, line in enumerate(io.StringIO(text), start=1):
             if line.strip():
                 yield number, line.rstrip("\n")
     except OSError as error:

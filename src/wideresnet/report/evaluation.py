@@ -108,7 +108,7 @@ def failures(failed: Sequence[Failure]) -> list[str]:
 
 def conditions(report: EvalReport) -> list[tuple[str, str]]:
     """What the figures hold for, as names and values."""
-    rows = [("model", report.model), ("data", report.data)]
+    rows = [("model", report.model), ("data", report.data), *(("warning", warning) for warning in report.warnings)]
     if report.conditions:
         rows += _conditions(report.conditions)
     if report.engine:

@@ -92,10 +92,13 @@ def _known(cells: Iterable[Any]) -> list[Any]:
 
 
 def _csv_rows(file: Path) -> Iterator[Mapping[str, Any]]:
-    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
-        rows = csv.DictReader(lines)
+    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        head = lines.readline()
+        mark = next((mark for mark in ";\t" if mark in head), ",")        # as spreadsheets save it again
+        lines.seek(0)
+        rows = csv.DictReader(lines, delimiter=mark)
         if tuple(rows.fieldnames or ()) != tuple(COLUMNS):
-            raise ValueError("its columns are others")
+            raise ValueError(f"its columns are {rows.fieldnames}, expected {list(COLUMNS)}")
         yield from rows
 
 

@@ -21,6 +21,7 @@ from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle, with_alpha
 from wideresnet.classifier import Picture
 from wideresnet.data.lookup import ClassLookup
+from wideresnet.data.text import nfc
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ConfigError, did_you_mean
@@ -124,8 +125,8 @@ def find_class(name: str, labels: Labels) -> int:
     """
     if (index := ClassLookup(labels).find(name)) is not None:
         return index
-    wanted = name.strip().casefold()
-    names = [[part.strip().casefold() for part in full.split(",")] for full in labels.names]
+    wanted = nfc(name).strip().casefold()
+    names = [[part.strip().casefold() for part in nfc(full).split(",")] for full in labels.names]
     found = [index for index, parts in enumerate(names) if wanted in parts]
     if len(found) > 1:
         listed = ", ".join(f"{index} ({labels.ids[index]})" if labels.ids else str(index) for index in found[:5])

@@ -50,6 +50,7 @@ from wideresnet.tasks.evaluate import blank_report, masked_classes, score
 from wideresnet.tasks.finetune_probe import run_probe
 from wideresnet.tasks.gallery import thumbnails
 from wideresnet.tasks.load import ASSUMED_LABELS, DEFAULT_MODEL, ModelChoice, load_with_warnings, open_classifier
+from wideresnet.tasks.order import with_order_warning
 from wideresnet.tasks.tally import Tally
 from wideresnet.tasks.tuning import for_many
 from wideresnet.training.finetuning import FinetuneSettings, read_settings
@@ -192,7 +193,7 @@ def _judged(bundle: Bundle, data: LabelledData) -> Generator[Doing, None, EvalRe
     for answer in score(classifier, data, batch):
         counts.add(answer)
         yield Doing(f"evaluating {data.name}", counts.n + len(counts.failures), len(data.items))
-    return counts.report(blank_report(classifier, data))
+    return with_order_warning(counts.report(blank_report(classifier, data)), bundle.labels)
 
 
 def _keep(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -> None:

@@ -28,10 +28,10 @@ from wideresnet.bundle import Bundle, is_bundle, make_bundle, read_bundle, with_
 from wideresnet.bundle.files import CARD, GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.data.labels import KNOWN, parse_labels, read_labels
+from wideresnet.data.labels.formats import read_label_file
 from wideresnet.data.statistics import STATISTICS
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import BundleError, ConfigError, WeightsError, did_you_mean
-from wideresnet.pipes import read_text
 from wideresnet.records import Alpha, Labels, ModelCard, Preprocess
 from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights, resolve, unpublished_architecture
 from wideresnet.weights.guess import guess_architecture
@@ -341,21 +341,15 @@ def _usual_labels(card: ModelCard) -> Labels:
 
 def _with_labels(bundle: Bundle, file: Path) -> Bundle:
     """The same model with the class names of ``file``. Raises ConfigError for another number of them."""
-    labels, classes = read_label_file(file), bundle.card.classes
+    given, classes = read_label_file(file), bundle.card.classes
+    labels = given.labels
     if len(labels.names) != classes:
         raise ConfigError(
             f"{file} has {len(labels.names)} labels for {classes} classes",
             hint="give one class a line, in the order of the class index",
         )
-    assumed = tuple(each for each in bundle.card.assumed if not each.startswith(ASSUMED_LABELS))
+    assumed = [each for each in bundle.card.assumed if not each.startswith(ASSUMED_LABELS)]
+    assumed += [f"{ASSUMED_LABELS} {note}" for note in given.notes]
     lists = (name for name in KNOWN if (listed := read_labels(name)).names == labels.names or listed == labels)
-    card = replace(bundle.card, labels_name=next(lists, ""), assumed=assumed)
+    card = replace(bundle.card, labels_name=next(lists, ""), assumed=tuple(assumed))
     return replace(bundle, card=card, labels=labels)
-
-
-def read_label_file(file: Path) -> Labels:
-    """The class names in a file of the user's. Raises ConfigError when it cannot be read, DataError for its form."""
-    try:
-        return parse_labels(read_text(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the labels {file}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,16 @@ def written(tmp_path: Path, format: str) -> Path:
 @pytest.mark.parametrize("format", FORMATS)
 def test_what_is_read_is_what_was_written(tmp_path: Path, format: str) -> None:
     assert list(read_scores(written(tmp_path, format))) == ANSWERS
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_table_that_a_spreadsheet_saved_again_is_read(tmp_path: Path, mark: str) -> None:
+    """With a byte order mark and its country's separator."""
+    with written(tmp_path, "csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    with (tmp_path / "again.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, delimiter=mark).writerows(rows)
+    assert list(read_scores(tmp_path / "again.csv")) == ANSWERS
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl"])

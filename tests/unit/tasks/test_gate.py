@@ -123,3 +123,13 @@ def test_held_out_are_what_calibration_can_spare() -> None:
     assert len(held_out(pool[: 300 + LEAST], 300)) == LEAST
     with pytest.raises(ConfigError, match="of 399 for calibration, 300 are asked for"):
         held_out(pool[:399], 300)
+
+
+def test_tables_judge_and_calibrate(tmp_path: Path) -> None:
+    """A table was one unreadable calibration picture, and Tiny ImageNet's val was unlabelled."""
+    (filled(tmp_path, "a.png", "b.png") / "t.csv").write_text("path;label\na.png;cat\nb.png;ship\n")
+    assert [item.label for item in calibration_pool(tmp_path / "t.csv", LABELS)] == [3, 8]
+    assert [item.label for item in gate_pictures(tmp_path / "t.csv", LABELS)[1]] == [3, 8]
+    val = filled(tmp_path / "val", "images/val_0.JPEG", "images/val_1.JPEG")
+    (val / "val_annotations.txt").write_text("val_0.JPEG\tship\t0\t0\t1\t1\nval_1.JPEG\tcat\t0\t0\t1\t1\n")
+    assert [item.label for item in gate_pictures(val, LABELS)[1]] == [8, 3]
