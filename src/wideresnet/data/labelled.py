@@ -12,6 +12,7 @@ import numpy as np
 
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import Exif, Item
+from wideresnet.report.escape import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,9 @@ class LabelledData:
     shard: str = ""                                # "2/4": which part of ``whole`` this is
     whole: LabelledData | None = None
     exif: Exif = "ignore"                          # whether its photographs are turned upright, as no published set is
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))
 
     @cached_property
     def present(self) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ from wideresnet.data.lookup import ClassLookup
 from wideresnet.errors import DataError
 from wideresnet.images.files import find_pictures
 from wideresnet.records import Item, Labels
+from wideresnet.report.escape import unescaped
 
 NUMBERED = "ILSVRC2012_val_{:08d}"
 NOT_IN_ORDER = (
@@ -60,7 +61,7 @@ def read_ground_truth(file: Path, labels: Labels) -> GroundTruth:
     for line, cells in table:
         if len(cells) <= max(path, class_):
             raise DataError(f"line {line} of {file} has {len(cells)} columns, expected {len(head)}", hint=_EXPECTED)
-        name, index = cells[path].strip(), _class_of(cells[class_].strip(), lookup)
+        name, index = unescaped(cells[path].strip()), _class_of(cells[class_].strip(), lookup)
         if index is None:
             raise _no_class(file, line, cells[class_], lookup)
         if rows.setdefault(name, index) != index:
@@ -148,7 +149,7 @@ def _agreement(row: Sequence[str], picture: Sequence[str]) -> int:
 def _table(file: Path) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and cells; empty lines are left out."""
     try:
-        text = file.read_text("utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")   # line breaks within cells stay as they are
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {file} as ground truth: {error}", hint=_EXPECTED) from error
     lines = io.StringIO(text, newline="")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 import struct
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wideresnet.images.top_k import top_k
 from wideresnet.records import Labels, ModelCard
+from wideresnet.report.escape import json_text
 from wideresnet.serve.problems import Refused
 
 IMAGES, PICTURES, LOGITS = "images", "pictures", "logits"
@@ -129,7 +129,7 @@ def render(asked: Asked, name: str, logits: NDArray[np.float32], labels: Labels)
     else:
         output["data"] = words if asked.classes else logits.ravel().tolist()
     answer = {"model_name": name, "model_version": VERSION, "outputs": [output]}
-    header = json.dumps(answer | ({"id": asked.id} if asked.id else {}), ensure_ascii=False).encode()
+    header = json_text(answer | ({"id": asked.id} if asked.id else {})).encode()
     if not asked.binary:
         return header, {"Content-Type": "application/json"}
     return header + blob, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header))}
