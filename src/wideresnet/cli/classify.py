@@ -35,6 +35,7 @@ from wideresnet.cli.options import (
     Weights,
 )
 from wideresnet.cli.output import open_bundle
+from wideresnet.cli.streams import check_output, say
 from wideresnet.cli.watch import watched
 from wideresnet.errors import ConfigError
 
@@ -123,7 +124,7 @@ def classify(
     from wideresnet.tasks.load import ModelChoice, open_classifier
     from wideresnet.tasks.tuning import BATCH, for_many
 
-    files, file = [Path(path) for path in paths], Path(output) if output else None
+    files, file = [Path(path) for path in paths], None if output is None else Path(output)
     if ray:
         _refuse_on_cluster(format, dedupe)
     else:
@@ -218,7 +219,7 @@ def _saying_how_to_go_on(journal: Journal) -> Iterator[None]:
         raise
     except BaseException:
         if journal.state.answers:
-            typer.echo(f"stopped; what was answered is in {journal.folder}: --resume goes on", err=True)
+            say(f"stopped; what was answered is in {journal.folder}: --resume goes on", err=True)
         raise
 
 
@@ -234,8 +235,16 @@ def _refuse_early(paths: list[Path], output: Path | None, format: AnswerFormat, 
     for path in paths:
         if path != STDIN:
             refuse_missing(path)
+        elif sys.stdin is None:
+            raise ConfigError("cannot read standard input: it is closed", hint="name a file instead of -")
     if resume:
         _end_if_whole(output, format, paths)
+    if output is None:
+        check_output()
+    else:
+        from wideresnet.report.journal import check_journal
+
+        check_journal(output)
 
 
 def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) -> None:
@@ -249,7 +258,7 @@ def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) 
         raise ConfigError("what came on stdin cannot be resumed", hint="name a file instead of -")
     if output.exists() and not part_of(output).exists():
         failed = any_failed(output, format)
-        typer.echo(f"{output} is whole; nothing is left to do", err=True)
+        say(f"{output} is whole; nothing is left to do", err=True)
         raise typer.Exit(1 if failed else 0)
 
 
@@ -259,6 +268,13 @@ def _items(paths: list[Path]) -> Iterator[Item]:
 
     for path in paths:
         if path == STDIN:
-            yield Item("-", sys.stdin.buffer.read())
+            yield Item("-", _read_stdin())
         else:
             yield from pictures([path])
+
+
+def _read_stdin() -> bytes:
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise ConfigError(f"cannot read standard input: {error.strerror}", hint="name a file instead of -") from error

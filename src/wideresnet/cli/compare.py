@@ -18,7 +18,8 @@ from wideresnet.cli.options import (
     TextOrJson,
     Threads,
 )
-from wideresnet.cli.output import list_failures, locate, open_bundle, print_json, progress
+from wideresnet.cli.output import check_targets, list_failures, locate, open_bundle, print_json, progress
+from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def compare(
     from wideresnet.report.save import save_text
     from wideresnet.tasks.gallery import thumbnails_of
 
+    check_targets(page)
     if _is_scores(a) != _is_scores(b):
         raise ConfigError(f"{a} and {b} are not the same kind of thing", hint="give two files of scores, or two models")
     if _is_scores(a):
@@ -75,7 +77,7 @@ def compare(
     if format is TextOrJson.json:
         print_json(comparison.document(found.report))
     else:
-        typer.echo(comparison.text(found.report, found.labels))
+        print_lines(comparison.text(found.report, found.labels))
     list_failures([*found.report.a.failures, *found.report.b.failures])
     raise typer.Exit(1 if found.report.a.failures or found.report.b.failures or _drops(found.report, max_drop) else 0)
 
@@ -155,5 +157,5 @@ def _drops(report: ComparisonReport, most: float | None) -> bool:
     # The rest is for rounding: 0.7 points of 1,000 are 7 pictures.
     if most is None or report.lost - report.gained <= most / 100 * report.n + 1e-6:
         return False
-    typer.echo(f"B is more than {most:g} points of top-1 below A", err=True)
+    say(f"B is more than {most:g} points of top-1 below A", err=True)
     return True

@@ -20,7 +20,8 @@ from wideresnet.cli.options import (
     TextOrJson,
     Weights,
 )
-from wideresnet.cli.output import download_bar, locate, open_bundle, print_json, progress
+from wideresnet.cli.output import check_targets, download_bar, locate, open_bundle, print_json, progress
+from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def compile(
     from wideresnet.tasks.load import ModelChoice
 
     limit = _limit(gate)
+    check_targets(report)
     job = _Job(model, precision.value, calibration, samples, output, estimator.value)
     job = _from_file(config, job) if config else job
     bundle = _open(ModelChoice(job.model, weights, architecture, labels), job, resolution)
@@ -143,7 +145,7 @@ def _from_file(config: Path, options: _Job) -> _Job:
 
     file = read_build_file(config)
     for key in file.ignored():
-        typer.echo(f"{config}: {key} has no meaning here and is ignored", err=True)
+        say(f"{config}: {key} has no meaning here and is ignored", err=True)
     job = replace(
         options,
         model=file.frontend.checkpoint,
@@ -158,10 +160,12 @@ def _from_file(config: Path, options: _Job) -> _Job:
 
 
 def _open(choice: ModelChoice, job: _Job, resolution: int) -> Bundle:
+    from wideresnet.bundle import check_target
     from wideresnet.tasks.compile import seen_as
 
     if job.output is None:
         raise ConfigError("no folder to write", hint="name one with -o")
+    check_target(job.output)
     bundle = open_bundle(choice)                   # its graph is written anew in any case: once is enough
     return seen_as(bundle, job.preprocess or bundle.card.preprocess.at(resolution))
 
@@ -185,7 +189,7 @@ def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | No
     if format is TextOrJson.json:
         print_json(document.of_compilation(done))
     else:
-        typer.echo(text.of_compilation(done))
+        print_lines(text.of_compilation(done))
     raise typer.Exit(1 if done.gate and not done.gate.passed else 0)
 
 

@@ -27,7 +27,8 @@ from wideresnet.cli.options import (
     Threads,
     Weights,
 )
-from wideresnet.cli.output import open_bundle, print_json
+from wideresnet.cli.output import check_targets, open_bundle, print_json
+from wideresnet.cli.streams import print_lines
 from wideresnet.cli.watch import watched
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ def embed(
 
     layers, file = list(dict.fromkeys(layer.split(","))), Path(output)
     pooling = _pooling(pool, file, layers, ray)    # before anything that takes long
+    if not ray:
+        check_targets(file)
     bundle = open_bundle(ModelChoice(model, weights, architecture), resolution)
     options, batch = for_many(bundle, precision.value, threads)
     exif: Exif = "ignore" if ignore_exif else "transpose"
@@ -150,5 +153,5 @@ def _show(report: EmbedReport, format: TextOrJson) -> NoReturn:
     if format is TextOrJson.json:
         print_json(insight.of_embedding(report))
     else:
-        typer.echo(insight.text_of_embedding(report))
+        print_lines(insight.text_of_embedding(report))
     raise typer.Exit(1 if report.failures else 0)

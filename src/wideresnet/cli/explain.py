@@ -26,7 +26,8 @@ from wideresnet.cli.options import (
     Threads,
     Weights,
 )
-from wideresnet.cli.output import open_bundle, print_json
+from wideresnet.cli.output import check_targets, open_bundle, print_json
+from wideresnet.cli.streams import print_lines
 from wideresnet.cli.watch import watched
 from wideresnet.errors import ConfigError
 
@@ -80,6 +81,7 @@ def explain(
 
     if not (output or report or format is TextOrJson.json):
         raise ConfigError("nowhere to draw", hint="name a folder with -o, or a page with --report")
+    check_targets(report, folders=[output])
     files = [Path(path) for path in paths]
     for path in files:
         refuse_missing(path)
@@ -106,7 +108,7 @@ def _draw(found: Iterable[Explanation | Failure], drawing: _Drawing, format: Tex
             files = drawing.add(each)
             made = insight.of_explanation(each, files)
             if format is TextOrJson.table:
-                typer.echo(insight.text_of_explanation(each, files))
+                print_lines(insight.text_of_explanation(each, files))
         if format is TextOrJson.json:
             documents.append(made)
     if format is TextOrJson.json:

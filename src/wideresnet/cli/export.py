@@ -19,6 +19,7 @@ from wideresnet.cli.options import (
     Weights,
 )
 from wideresnet.cli.output import open_bundle, print_json
+from wideresnet.cli.streams import say
 
 
 def export(
@@ -36,12 +37,13 @@ def export(
 
     Example: wrn export -m runs/mine/model.safetensors --storage fp16 -o mine/
     """
-    from wideresnet.bundle import write_bundle
+    from wideresnet.bundle import check_target, write_bundle
     from wideresnet.tasks.load import ModelChoice
 
+    check_target(output)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels, storage.value))
     card = write_bundle(output, bundle)
     if format is TextOrJson.json:
         print_json({"bundle": str(output), "size_bytes": len(bundle.graph), "card": asdict(card)})
     else:
-        typer.echo(f"{output}: {card.name}, {card.precision}, {len(bundle.graph) / 1e6:.1f} MB")
+        say(f"{output}: {card.name}, {card.precision}, {len(bundle.graph) / 1e6:.1f} MB")

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.options import Cache, Device, Format, TextOrJson, Where
-from wideresnet.cli.output import list_failures, locate, print_json, progress
+from wideresnet.cli.output import check_targets, list_failures, locate, print_json, progress
+from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError, WrnError
+from wideresnet.report.escape import printable
 
 if TYPE_CHECKING:
     from wideresnet.tasks.train import Epoch, Event, Group, Pictures
@@ -75,6 +77,8 @@ def _train(
     from wideresnet.tasks.train import run_training
 
     with group.agreed():
+        if group.first:
+            check_targets(folders=[run])
         events = run_training(settings, locate(data or Path(settings.data)), run, group, cache)
         if tensorboard and group.first:
             from wideresnet.tasks.tensorboard import with_curves
@@ -86,12 +90,12 @@ def _train(
     try:
         last, failures = _follow(events, format is TextOrJson.table)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; the same command goes on from the last whole epoch in {run}", err=True)
+        say(f"stopped; the same command goes on from the last whole epoch in {run}", err=True)
         raise typer.Exit(130) from None
     if format is TextOrJson.json:
         print_json({"run": str(run), "epochs": settings.epochs, "top1": 100 * last.top1 if last else None})
     elif settings.whitening == "none":
-        typer.echo(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
+        say(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
     # torchrun would take it for a crash, and start a finished run again.
     if failures and group.size == 1:
         raise typer.Exit(1)
@@ -116,7 +120,7 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
     if format is TextOrJson.json:
         print_json(plan_document(plan))
     else:
-        typer.echo(of_plan(plan))
+        print_lines(of_plan(plan))
 
 
 def _follow(events: Iterator[Event], shown: bool) -> tuple[Epoch | None, int]:
@@ -139,7 +143,7 @@ def _follow(events: Iterator[Event], shown: bool) -> tuple[Epoch | None, int]:
             else:
                 last = event
             if shown:
-                bars.console.print(_line(event))
+                bars.console.print(printable(_line(event)))
     return last, failures
 
 
