@@ -19,6 +19,7 @@ from wideresnet.cli.options import (
     Threads,
 )
 from wideresnet.cli.output import (
+    check_targets,
     list_failures,
     list_notes,
     open_bundle,
@@ -27,6 +28,7 @@ from wideresnet.cli.output import (
     progress,
     say_skipped,
 )
+from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def compare(
     from wideresnet.report.save import save_text
     from wideresnet.tasks.gallery import thumbnails_of
 
+    check_targets(page)
     if _is_scores(a) != _is_scores(b):
         raise ConfigError(f"{a} and {b} are not the same kind of thing", hint="give two files of scores, or two models")
     if _is_scores(a):
@@ -83,7 +86,7 @@ def compare(
     if format is TextOrJson.json:
         print_json(comparison.document(found.report))
     else:
-        typer.echo(comparison.text(found.report, found.labels))
+        print_lines(comparison.text(found.report, found.labels))
     list_notes(found.report.warnings, "warning")
     list_failures([*found.report.a.failures, *found.report.b.failures])
     say_skipped([found.report.a.skipped], found.report.a.data)
@@ -165,5 +168,5 @@ def _drops(report: ComparisonReport, most: float | None) -> bool:
     # The rest is for rounding: 0.7 points of 1,000 are 7 pictures.
     if most is None or report.lost - report.gained <= most / 100 * report.n + 1e-6:
         return False
-    typer.echo(f"B is more than {most:g} points of top-1 below A", err=True)
+    say(f"B is more than {most:g} points of top-1 below A", err=True)
     return True

@@ -19,7 +19,17 @@ from wideresnet.cli.options import (
     TextOrJson,
     Weights,
 )
-from wideresnet.cli.output import download_bar, list_notes, locate, open_bundle, print_json, progress, say_skipped
+from wideresnet.cli.output import (
+    check_targets,
+    download_bar,
+    list_notes,
+    locate,
+    open_bundle,
+    print_json,
+    progress,
+    say_skipped,
+)
+from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -103,6 +113,7 @@ def compile(
     from wideresnet.tasks.load import ModelChoice
 
     limit = _limit(gate)
+    check_targets(report)
     job = _Job(model, precision.value, calibration, samples, output, estimator.value)
     job = _from_file(config, job) if config else job
     refuse_missing_extra([Path(job.calibration), Path(data)])
@@ -145,7 +156,7 @@ def _from_file(config: Path, options: _Job) -> _Job:
 
     file = read_build_file(config)
     for key in file.ignored():
-        typer.echo(f"{config}: {key} has no meaning here and is ignored", err=True)
+        say(f"{config}: {key} has no meaning here and is ignored", err=True)
     job = replace(
         options,
         model=file.frontend.checkpoint,
@@ -160,10 +171,12 @@ def _from_file(config: Path, options: _Job) -> _Job:
 
 
 def _open(choice: ModelChoice, job: _Job, resolution: int) -> Bundle:
+    from wideresnet.bundle import check_target
     from wideresnet.tasks.compile import seen_as
 
     if job.output is None:
         raise ConfigError("no folder to write", hint="name one with -o")
+    check_target(job.output)
     bundle = open_bundle(choice)                   # its graph is written anew in any case: once is enough
     before = bundle.card.preprocess
     asked = replace(job.preprocess, alpha=before.alpha) if job.preprocess else before.at(resolution)
@@ -189,7 +202,7 @@ def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | No
     if format is TextOrJson.json:
         print_json(document.of_compilation(done))
     else:
-        typer.echo(text.of_compilation(done))
+        print_lines(text.of_compilation(done))
     say_skipped([done.skipped], *filter(None, (settings.calibration, settings.data)))
     list_notes(done.gate.warnings if done.gate else (), "warning")
     raise typer.Exit(1 if done.gate and not done.gate.passed else 0)

@@ -33,6 +33,7 @@ from wideresnet.cli.options import (
     Weights,
 )
 from wideresnet.cli.output import (
+    check_targets,
     list_failures,
     list_notes,
     open_bundle,
@@ -41,6 +42,7 @@ from wideresnet.cli.output import (
     progress,
     say_skipped,
 )
+from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
@@ -129,7 +131,8 @@ def evaluate(
     from wideresnet.tasks.load import ModelChoice
 
     refuse_missing_extra([Path(data)] if data and not ray else [])
-    choice, file = ModelChoice(model, weights, architecture, labels), Path(output) if output and not ray else None
+    choice, file = ModelChoice(model, weights, architecture, labels), None if output is None or ray else Path(output)
+    check_targets(page)
     exif: Exif = "transpose" if upright else "ignore"
     how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value, exif)
     if results or outputs:
@@ -140,6 +143,8 @@ def evaluate(
         cluster = Cluster(ray, workers, cpus, shard_size, output)
         source = _of_cluster(bundle, _named(data), truth, how, cluster)
     else:
+        if file and not (resume and file.exists()):
+            _check_scores(file)
         bundle = open_bundle(choice, resolution, transform, alpha)
         source = _of_network(bundle, _opened(data, bundle.labels, truth, shard), how, file, resume)
     report = _counted(source, file, any_order)
@@ -162,7 +167,7 @@ def show(
     if format is TextOrJson.json:
         print_json(document.of_evaluation(report))
     else:
-        typer.echo(text.of_evaluation(report))
+        print_lines(text.of_evaluation(report))
     list_notes(report.warnings, "warning")
     list_failures(report.failures)
     say_skipped([report.skipped], report.data)
@@ -252,7 +257,7 @@ def _of_others(
     if results:
         read = read_results(results)
         if read.doubled:
-            typer.echo(f"{read.doubled} lines of {results} stand there twice and count once", err=True)
+            say(f"{read.doubled} lines of {results} stand there twice and count once", err=True)
         blank = replace(blank, known=min(5, read.known, len(labels.names)))
         answers = score_results(read, labels, pictures)
     elif outputs and pictures:
@@ -295,6 +300,15 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
     return with_order_warning(report, source.labels)
 
 
+def _check_scores(file: Path) -> None:
+    """What can be said of the file before a network is opened."""
+    from wideresnet.report.journal import check_journal
+    from wideresnet.report.scores import format_of
+
+    format_of(file)
+    check_journal(file)
+
+
 def _refuse_running(output: str | None, resume: bool, transform: object, upright: bool) -> None:
     if output or resume or transform or upright:
         raise ConfigError(
@@ -310,5 +324,5 @@ def _saying_how_to_go_on(output: Path | None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if output:
-            typer.echo(f"stopped; the scores so far are kept beside {output}: --resume goes on", err=True)
+            say(f"stopped; the scores so far are kept beside {output}: --resume goes on", err=True)
         raise

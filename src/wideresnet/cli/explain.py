@@ -26,7 +26,8 @@ from wideresnet.cli.options import (
     Threads,
     Weights,
 )
-from wideresnet.cli.output import open_bundle, print_json, say_skipped
+from wideresnet.cli.output import check_targets, open_bundle, print_json, say_skipped
+from wideresnet.cli.streams import print_lines
 from wideresnet.cli.watch import watched
 from wideresnet.errors import ConfigError
 
@@ -81,6 +82,7 @@ def explain(
 
     if not (output or report or format is TextOrJson.json):
         raise ConfigError("nowhere to draw", hint="name a folder with -o, or a page with --report")
+    check_targets(report, folders=[output])
     files = [Path(path) for path in paths]
     check_inputs(files)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, alpha=alpha)
@@ -108,7 +110,7 @@ def _draw(found: Iterable[Explanation | Failure], drawing: _Drawing, format: Tex
             files = drawing.add(each)
             made = insight.of_explanation(each, files)
             if format is TextOrJson.table:
-                typer.echo(insight.text_of_explanation(each, files))
+                print_lines(insight.text_of_explanation(each, files))
         if format is TextOrJson.json:
             documents.append(made)
     if format is TextOrJson.json:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from wideresnet.cli.streams import print_lines, say
+from wideresnet.report.escape import json_text, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -21,7 +23,17 @@ if TYPE_CHECKING:
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
-    typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
+    typer.echo(json_text(document, indent=1))
+
+
+def check_targets(*files: Path | None, folders: Iterable[Path | None] = ()) -> None:
+    """Raise ConfigError where a file or folder cannot be written, before any work; None is none."""
+    from wideresnet.report.save import check_file, check_folder
+
+    for file in filter(None, files):
+        check_file(file)
+    for folder in filter(None, folders):
+        check_folder(folder)
 
 
 def list_failures(failures: Iterable[Failure]) -> None:
@@ -29,7 +41,7 @@ def list_failures(failures: Iterable[Failure]) -> None:
     from wideresnet.report import text
 
     for failure in dict.fromkeys(failures):
-        typer.echo(text.of_failure(failure), err=True)
+        print_lines(text.of_failure(failure), err=True)
 
 
 def say_skipped(passed: Iterable[Skipped], *where: object) -> None:
@@ -41,13 +53,13 @@ def say_skipped(passed: Iterable[Skipped], *where: object) -> None:
     shown = ", ".join(map(str, where)) if len(where) <= 3 else f"{len(where)} places"
     for line in (*skipped.notes, describe_skipped(skipped, shown)):
         if line:
-            typer.echo(line if line.isprintable() else ascii(line), err=True)
+            say(line, err=True)
 
 
 def list_notes(notes: Iterable[str], kind: str = "note") -> None:
     """Print every assumption or warning on stderr, once."""
     for note in dict.fromkeys(notes):
-        typer.echo(f"{kind}: {note}", err=True)
+        say(f"{kind}: {note}", err=True)
 
 
 @contextmanager
@@ -57,15 +69,23 @@ def progress(unit: str) -> Iterator[Progress]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
     from rich.progress import Progress as Bars
+    from rich.text import Text
 
-    console = Console(stderr=True)
+    class Description(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(printable(task.description))
+
+    # Names are text, not rich's markup; a line stays one, however narrow the terminal is.
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+        Description(), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
         TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
@@ -114,9 +134,9 @@ def open_bundle(
     with download_bar(choice.name) as show:
         bundle = load_bundle(choice, show)
     if bundle.card.name.startswith(f"{choice.name}."):
-        typer.echo(f"{choice.name} is {bundle.card.name} here; name a tag to choose another", err=True)
+        say(f"{choice.name} is {bundle.card.name} here; name a tag to choose another", err=True)
     if bundle.card.assumed:
-        typer.echo(assumptions(choice.name, bundle.card.assumed), err=True)
+        say(assumptions(choice.name, bundle.card.assumed), err=True)
     if resolution:
         from wideresnet.tasks.compile import float_bundle, seen_as
 

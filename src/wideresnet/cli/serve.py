@@ -11,6 +11,7 @@ import typer
 
 from wideresnet.cli.cluster import quieten
 from wideresnet.cli.options import MODEL, Alpha, Arithmetic, Engine, EngineName, Precision, Threads
+from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 from wideresnet.pipes import read_text
 
@@ -122,4 +123,4 @@ def serve(
 
 
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    say(line, err=True)

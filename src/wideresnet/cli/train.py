@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.options import Alpha, Cache, Device, Format, TextOrJson, Where
-from wideresnet.cli.output import list_failures, locate, print_json, progress, say_skipped
+from wideresnet.cli.output import check_targets, list_failures, locate, print_json, progress, say_skipped
+from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError, WrnError
+from wideresnet.report.escape import printable
 
 if TYPE_CHECKING:
     from wideresnet.tasks.train import Epoch, Event, Group, Pictures
@@ -78,6 +80,8 @@ def _train(
     from wideresnet.tasks.train import run_training
 
     with group.agreed():
+        if group.first:
+            check_targets(folders=[run])
         source = locate(data or Path(settings.data), instead="name your own copy with --data FILE")
         events = run_training(settings, source, run, group, cache)
         if tensorboard and group.first:
@@ -90,13 +94,13 @@ def _train(
     try:
         last, pictures = _follow(events, format is TextOrJson.table)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; the same command goes on from the last whole epoch in {run}", err=True)
+        say(f"stopped; the same command goes on from the last whole epoch in {run}", err=True)
         raise typer.Exit(130) from None
     if format is TextOrJson.json:
         top1, skipped = 100 * last.top1 if last else None, asdict(pictures.skipped) if pictures else {}
         print_json({"run": str(run), "epochs": settings.epochs, "top1": top1, "skipped": skipped})
     elif settings.whitening == "none":
-        typer.echo(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
+        say(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
     # torchrun would take it for a crash, and start a finished run again.
     if pictures and pictures.failures and group.size == 1:
         raise typer.Exit(1)
@@ -121,7 +125,7 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
     if format is TextOrJson.json:
         print_json(plan_document(plan))
     else:
-        typer.echo(of_plan(plan))
+        print_lines(of_plan(plan))
     say_skipped([plan.skipped], plan.data)
 
 
@@ -146,7 +150,7 @@ def _follow(events: Iterator[Event], shown: bool) -> tuple[Epoch | None, Picture
             else:
                 last = event
             if shown:
-                bars.console.print(_line(event))
+                bars.console.print(printable(_line(event)))
     return last, pictures
 
 

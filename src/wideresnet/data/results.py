@@ -16,6 +16,7 @@ from pathlib import Path
 from wideresnet.data.text import encoding_of
 from wideresnet.errors import DataError
 from wideresnet.pipes import read_file
+from wideresnet.report.escape import unescaped
 
 # Paths and names may hold anything, also what stands between them: the last place where all of it fits counts.
 _LINE = re.compile(
@@ -91,7 +92,7 @@ def _parsed(line: str, where: str) -> tuple[str, int, Answer]:
     if found is None or not math.isfinite(share):
         shown = line if len(line) <= 200 else f"{line[:200]}…"
         raise DataError(f"{where} is no answer: {shown!r}", hint=_EXPECTED)
-    return found["path"], int(found["rank"]), (int(found["index"]), share)
+    return unescaped(found["path"]), int(found["rank"]), (int(found["index"]), share)
 
 
 def _number(text: str) -> float:

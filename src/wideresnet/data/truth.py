@@ -26,6 +26,7 @@ from wideresnet.data.text import Text, nfc
 from wideresnet.errors import DataError
 from wideresnet.images.files import describe_skipped, find_pictures, image_endings
 from wideresnet.records import Item, Labels
+from wideresnet.report.escape import unescaped
 
 NUMBERED = "ILSVRC2012_val_{:08d}"
 NOT_IN_ORDER = (
@@ -59,7 +60,7 @@ def read_ground_truth(file: Path, labels: Labels) -> GroundTruth:
     for line, cells in table.rows:
         if len(cells) <= max(table.path, table.label):
             raise DataError(f"line {line} of {file} has {len(cells)} columns: {table}", hint=FORMS)
-        name, index = cells[table.path], _class_of(cells[table.label], lookup)
+        name, index = unescaped(cells[table.path]), _class_of(cells[table.label], lookup)
         if index is None:
             raise _no_class(table, line, cells, lookup)
         if rows.setdefault(name, index) != index:

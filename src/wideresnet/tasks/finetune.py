@@ -42,8 +42,9 @@ from wideresnet.records import (
     by_path,
     wilson_interval,
 )
+from wideresnet.report.escape import json_text, printable
 from wideresnet.report.finetuning import draw_finetuning, judged_by
-from wideresnet.report.save import save_bytes, save_text
+from wideresnet.report.save import save_text
 from wideresnet.settings import as_toml
 from wideresnet.tasks.compile import float_bundle, read_weights, seen_as
 from wideresnet.tasks.evaluate import blank_report, masked_classes, score
@@ -216,9 +217,9 @@ def _keep(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -
             raise TrainingError(
                 f"{run} holds another run; different: {', '.join(changed)}", hint="name another folder with -o"
             )
-    save_text(path, json.dumps(now, indent=1, ensure_ascii=False) + "\n")
+    save_text(path, json_text(now, indent=1) + "\n")
     for data, file in ((split.train, "train.csv"), (split.val, "val.csv")):
-        save_bytes(run / file, index_of(data, split.labels).encode("utf-8", "surrogateescape"))
+        save_text(run / file, index_of(data, split.labels))
 
 
 def _as_toml(settings: FinetuneSettings) -> str:
@@ -229,7 +230,7 @@ def _as_toml(settings: FinetuneSettings) -> str:
 def _card(source: Bundle, split: Split, settings: FinetuneSettings, learnt: _Learnt) -> ModelCard:
     before, made = source.card, f"{settings.share:g} of each class, seed {settings.seed}"
     return ModelCard(
-        name=f"{before.architecture}.{split.name}",
+        name=f"{before.architecture}.{printable(split.name)}",
         architecture=before.architecture,
         classes=len(split.labels.names),
         preprocess=before.preprocess,

@@ -25,6 +25,7 @@ from wideresnet.errors import ConfigError, TrainingError, needs_extra
 from wideresnet.machine import available_cpus
 from wideresnet.records import Doing, ModelCard, Pictures, Preprocess
 from wideresnet.report.curves import draw_curves
+from wideresnet.report.escape import json_text, printable
 from wideresnet.report.save import save_text
 from wideresnet.settings import as_toml
 from wideresnet.tasks.load import CARD_KEY, LABELS_KEY
@@ -100,7 +101,7 @@ def save_result(recipe: Recipe, pictures: Pictures, run: Path) -> Path:
     assert state is not None, "an epoch ends with its checkpoint"
     architecture = get_architecture(recipe.architecture).name
     card = ModelCard(
-        name=f"{architecture}.{pictures.name}",
+        name=f"{architecture}.{printable(pictures.name)}",
         architecture=architecture,
         classes=len(pictures.labels.names),
         preprocess=recipe.preprocess(),
@@ -155,6 +156,7 @@ def _finish(recipe: Recipe, pictures: Pictures, run: Path, log: list[dict[str, f
 
 def _keep_pictures(pictures: Pictures, run: Path) -> None:
     """Write down what is trained on, or refuse to go on with something else."""
+    format_labels(pictures.labels)                 # what cannot be written at the end is refused now
     path, now = run / "data.json", json.loads(json.dumps(asdict(pictures)))
     if path.exists():
         before = json.loads(path.read_text("utf-8"))
@@ -164,7 +166,7 @@ def _keep_pictures(pictures: Pictures, run: Path) -> None:
                 f"{run} holds a run on other pictures; different: {', '.join(changed)}",
                 hint=f"use another run folder, or the pictures listed in {path}",
             )
-    save_text(path, json.dumps(now, indent=1, ensure_ascii=False) + "\n")
+    save_text(path, json_text(now, indent=1) + "\n")
 
 
 def _write_logs(recipe: Recipe, pictures: Pictures, run: Path, log: list[dict[str, float]]) -> None:
