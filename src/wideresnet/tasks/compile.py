@@ -7,7 +7,7 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -20,14 +20,16 @@ from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle, write_bundle
 from wideresnet.data.sample import balanced_sample
 from wideresnet.engines import Engine, open_engine
-from wideresnet.errors import BundleError, ConfigError
+from wideresnet.errors import BundleError, ConfigError, DataError
 from wideresnet.graph import read_graph, write_graph
 from wideresnet.graph.quantise import DEFAULTS, keep_float, quantise
-from wideresnet.images.loader import read_named_crop
+from wideresnet.images.loader import load_batches
+from wideresnet.machine import available_cpus
 from wideresnet.records import (
     CompileReport,
     Deviation,
     Doing,
+    Failure,
     GateReport,
     Item,
     LayerLoss,
@@ -36,14 +38,23 @@ from wideresnet.records import (
     Preprocess,
     QuantiseSettings,
     Trial,
+    by_path,
 )
-from wideresnet.tasks.compare import Judge, compare, deviation
-from wideresnet.tasks.gate import calibration_pool, gate_pictures, held_out
+from wideresnet.tasks.compare import BATCH, Judge, compare, deviation
+from wideresnet.tasks.gate import (
+    NEEDED,
+    calibration_pool,
+    gate_pictures,
+    held_out,
+    notes_on_counts,
+    notes_on_images,
+)
 from wideresnet.tasks.load import open_classifier
-from wideresnet.tasks.search import Notebook, Search, candidates
+from wideresnet.tasks.search import MORE, Notebook, Search, candidates
 from wideresnet.tasks.sensitivity import layer_losses
 
 Stored = Literal["fp32", "fp16", "int8"]
+GateKind = Literal["accuracy", "agreement"]
 Tensors = Mapping[str, NDArray[np.generic]]
 # Root mean square of the difference over the logits' standard deviation. Far above what good graphs show
 # (see the tests), far below what a wrong one does: unrelated logits are 1.4 apart.
@@ -58,8 +69,9 @@ class CompileSettings:
 
     ``data``: pictures for the gate. Labelled, ``gate`` holds: the top-1 that may be lost. Without labels, or
     without ``data`` (then calibration pictures that calibrate nothing are taken), ``agreement`` holds: the share
-    of same answers demanded. Both are fractions; ``gate`` None: no gate of either kind. ``search``: minutes to
-    look for settings that pass. ``layers``: measure what quantising each layer costs.
+    of same answers demanded. Both are fractions; ``gate`` None: no gate of either kind. ``kind``: the one that was
+    asked for, so that images of the other are refused. ``search``: minutes to look for settings that pass.
+    ``layers``: measure what quantising each layer costs.
     """
 
     precision: Stored
@@ -67,6 +79,7 @@ class CompileSettings:
     data: Path | None = None
     gate: float | None = 0.002
     agreement: float = 0.95
+    kind: GateKind | None = None
     quantise: QuantiseSettings = DEFAULTS
     search: float | None = None
     layers: bool = False
@@ -82,6 +95,7 @@ class Made:
     trials: tuple[Trial, ...] = ()
     finished: bool = True
     notebook: Notebook | None = None               # of the search that it came from
+    notes: tuple[str, ...] = ()                    # what is not as asked
 
 
 def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Iterator[Doing | CompileReport]:
@@ -93,12 +107,12 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
     """
     if settings.search is not None and (settings.precision != "int8" or settings.gate is None):
         raise ConfigError("a search looks for int8 that passes a gate", hint="leave out --search")
-    tensors = read_weights(bundle)
+    tensors, unread = read_weights(bundle), dict[str, Failure]()
     reference = rewritten(bundle, tensors, "fp32")
     if settings.precision == "int8":
-        made = yield from _int8(reference, settings, folder)
+        made = yield from _int8(reference, settings, folder, unread)
     else:
-        other, judge = rewritten(bundle, tensors, settings.precision), _judge(settings, reference, ())
+        other, judge = rewritten(bundle, tensors, settings.precision), _judge(settings, reference, (), unread)
         made = Made(other, (yield from _tested(reference, other, noise(bundle.card.preprocess.crop), judge)))
     gate, card = made.trial.gate, _card(made, settings)
     write_bundle(folder, replace(made.bundle, card=card))
@@ -121,21 +135,38 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
         layers=tuple(layers),
         trials=made.trials,
         finished=made.finished,
+        failures=by_path(unread.values()),
+        notes=made.notes,
     )
 
 
-def _int8(reference: Bundle, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
+def _int8(
+    reference: Bundle, settings: CompileSettings, folder: Path, unread: dict[str, Failure]
+) -> Generator[Doing, None, Made]:
     """Quantise once, or search."""
-    pool = calibration_pool(settings.calibration, reference.labels)
-    held = held_out(pool, settings.quantise.samples) if settings.data is None and settings.gate is not None else []
-    spare = set(map(id, held))
-    maker = Int8Maker(
-        reference, [item for item in pool if id(item) not in spare], _judge(settings, reference, held)
-    )
+    pool, asked = calibration_pool(settings.calibration, reference.labels), settings.quantise.samples
+    held = held_out(pool, asked) if settings.data is None and settings.gate is not None else []
+    spare, judge = set(map(id, held)), _judge(settings, reference, held, unread)
+    maker = Int8Maker(reference, [item for item in pool if id(item) not in spare], judge, unread)
+    # What cannot be read leaves the pool: from here on every number of images is one of images that are used.
+    maker.sample(asked if settings.search is None else MORE * asked)
+    used = min(asked, len(maker.pool))
+    if used < NEEDED:
+        first = next((f"; {each.path}: {each.error}" for each in unread.values()), "")
+        raise DataError(
+            f"{used} of {len(pool) - len(held)} calibration images can be read, {NEEDED} are the fewest{first}",
+            hint="give --calibration FOLDER, some hundred images",
+        )
+    settings = replace(settings, quantise=replace(settings.quantise, samples=used))
     if settings.search is not None:
-        return (yield from _search(maker, settings, folder.resolve()))
-    trial = yield from maker.attempt(settings.quantise)
-    return Made(maker.bundle(trial.settings), trial, maker)
+        made = yield from _search(maker, settings, folder.resolve())
+    else:
+        trial = yield from maker.attempt(settings.quantise)
+        made = Made(maker.bundle(trial.settings), trial, maker)
+    chosen = balanced_sample(maker.pool, made.trial.settings.samples)
+    judged = made.trial.gate.n if held and made.trial.gate else 0
+    notes = *notes_on_counts(asked, used, len(pool), judged), *notes_on_images(chosen, judge.items if judge else ())
+    return replace(made, notes=notes)
 
 
 def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
@@ -156,25 +187,27 @@ def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Genera
 class Int8Maker:
     """Makes int8 bundles of ``reference`` with pictures out of ``pool``, and holds them to ``judge``.
 
-    ``paced`` measures their speed, too. The last graph is kept, for those that differ in ``kept`` only.
+    ``unread`` gathers by path what could not be read. ``paced`` measures the bundles' speed, too. The last graph is
+    kept, for those that differ in ``kept`` only.
     """
 
     reference: Bundle
     pool: Sequence[Item]
     judge: Judge | None
+    unread: dict[str, Failure] = field(default_factory=dict)
     paced: bool = False
     last: tuple[QuantiseSettings, onnx.ModelProto] | None = None
 
     def attempt(self, settings: QuantiseSettings) -> Generator[Doing, None, Trial]:
         """See ``search.Maker``."""
-        made, batch = self.bundle(settings), np.stack(self._crops(PACE))
+        made, batch = self.bundle(settings), np.stack(self.sample(PACE)[1])
         trial = yield from _tested(self.reference, made, batch, self.judge)
         speedup = faster(open_engine(self.reference), open_engine(made), batch) if self.paced else None
         return replace(trial, settings=settings, speedup=speedup)
 
     def losses(self, settings: QuantiseSettings, known: Sequence[LayerLoss]) -> Iterator[LayerLoss]:
         """See ``search.Maker``."""
-        return layer_losses(self.reference, self._graph(settings), self._crops(settings.samples), known)
+        return layer_losses(self.reference, self._graph(settings), self.sample(settings.samples)[1], known)
 
     def bundle(self, settings: QuantiseSettings) -> Bundle:
         """The reference in int8."""
@@ -183,6 +216,21 @@ class Int8Maker:
             graph = keep_float(graph, onnx.ModelProto.FromString(self.reference.graph), settings.kept)
         names = [item.path for item in balanced_sample(self.pool, settings.samples)]
         return _as_int8(self.reference, graph, names, settings)
+
+    def sample(self, count: int) -> tuple[list[Item], list[NDArray[np.uint8]]]:
+        """At most ``count`` images that can be read, balanced, and their crops, uint8 [S, S, 3].
+
+        One that cannot leaves the pool, and another takes its turn.
+        """
+        spec = self.reference.card.preprocess
+        while True:
+            chosen = balanced_sample(self.pool, count)
+            batches = list(load_batches(chosen, spec, batch_size=BATCH, threads=available_cpus()))
+            failures = {each.path: each for batch in batches for each in batch.failures}
+            if not failures:
+                return chosen, [crop for batch in batches for crop in batch.pixels]
+            self.unread.update(failures)
+            self.pool = [item for item in self.pool if item.path not in failures]
 
     def key(self, start: QuantiseSettings) -> str:
         """Stands for all that decides what a search finds: model, pictures, settings, tools."""
@@ -194,12 +242,8 @@ class Int8Maker:
     def _graph(self, settings: QuantiseSettings) -> onnx.ModelProto:
         if self.last is None or self.last[0] != settings:
             model = onnx.ModelProto.FromString(self.reference.graph)
-            self.last = settings, quantise(model, self._crops(settings.samples), settings)
+            self.last = settings, quantise(model, self.sample(settings.samples)[1], settings)
         return self.last[1]
-
-    def _crops(self, count: int) -> list[NDArray[np.uint8]]:
-        spec = self.reference.card.preprocess
-        return [read_named_crop(item.source, spec) for item in balanced_sample(self.pool, count)]
 
 
 def _tested(
@@ -211,7 +255,9 @@ def _tested(
     return Trial(made.card.quantised or DEFAULTS, gate, verified)
 
 
-def _judge(settings: CompileSettings, reference: Bundle, held: Sequence[Item]) -> Judge | None:
+def _judge(
+    settings: CompileSettings, reference: Bundle, held: Sequence[Item], unread: dict[str, Failure]
+) -> Judge | None:
     """What the result is held against: the pictures of ``settings.data`` or ``held``; None without either."""
     if settings.data is not None:
         name, items = gate_pictures(settings.data, reference.labels)
@@ -221,7 +267,14 @@ def _judge(settings: CompileSettings, reference: Bundle, held: Sequence[Item]) -
     else:
         return None
     agreement = None if settings.gate is None else settings.agreement
-    return Judge(open_classifier(reference), name, items, settings.gate, agreement)
+    judge = Judge(open_classifier(reference), name, items, settings.gate, agreement, unread=unread)
+    if settings.kind not in (None, judge.kind):
+        raise ConfigError(
+            f"a gate of {settings.kind} is asked for, and the {len(items)} images that judge have"
+            f" {'no ' if judge.kind == 'agreement' else ''}labels",
+            hint="--gate is for labelled --data, --min-agreement for images without labels: give the other one",
+        )
+    return judge
 
 
 def _card(made: Made, settings: CompileSettings) -> ModelCard:
@@ -232,6 +285,8 @@ def _card(made: Made, settings: CompileSettings) -> ModelCard:
         notes["gate"] = "none was asked for"
     elif gate is None:
         notes["gate"] = "none: there were no pictures to compare with fp32 on"
+    if made.notes:
+        notes["calibration"] = "; ".join(made.notes)
     if made.trials:
         notes["search"] = f"the best of {len(made.trials)} ways of quantising, judged by the same pictures"
     return replace(card, gate=gate, measured=measured(gate) if gate else (), notes=notes)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wideresnet.data.cifar import cifar_train, detect_cifar
@@ -14,15 +15,21 @@ from wideresnet.records import Item, Labels
 from wideresnet.tasks.classify import pictures
 
 LEAST, MOST = 100, 1000                            # pictures held out of the calibration
+NEEDED = 2                                         # images at least to take ranges from
 
 
 def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
-    """The pictures to calibrate with; of a CIFAR archive, its training pictures. Raises ConfigError without any."""
+    """The pictures to calibrate with; of a CIFAR archive, its training pictures; of an index, what it lists.
+
+    Raises ConfigError without any, and DataError for a file that lists none.
+    """
     if path is None:
         raise ConfigError("int8 needs calibration pictures", hint="give --calibration FOLDER, some hundred pictures")
     kind = detect_cifar(path)
     if kind is not None:
         return cifar_train(path, kind).items
+    if path.is_file():
+        return open_labelled(path, labels).items
     try:
         return labelled_folder(path, labels).items
     except DataError:
@@ -33,17 +40,64 @@ def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
 
 
 def held_out(pool: Sequence[Item], samples: int) -> list[Item]:
-    """Calibration pictures to judge by, where there are more than the ``samples`` needed.
+    """Calibration images to judge by: the spare ones where ``samples`` leave ``LEAST``, else a third of all.
 
-    Raises ConfigError where there are not.
+    The other two thirds are sampled of each class alike. Raises ConfigError where there are too few to divide.
     """
     spare = len(pool) - samples
-    if spare < LEAST:
+    if spare >= LEAST:
+        return balanced_sample(pool, min(spare, MOST))
+    judging = max(spare, len(pool) // 3)
+    if len(pool) - judging < NEEDED or not judging:
         raise ConfigError(
-            f"the gate needs pictures: of {len(pool)} for calibration, {samples} are asked for",
-            hint=f"give --data (labelled or not), --samples that leave {LEAST}, or --gate none to go without",
+            f"calibration and gate cannot share {len(pool)} images, {NEEDED + 1} are the fewest",
+            hint="give more with --calibration (some hundred), others with --data, or --gate none to go without",
         )
-    return balanced_sample(pool, min(spare, MOST))
+    calibrating = set(map(id, balanced_sample(pool, len(pool) - judging)))
+    return [item for item in pool if id(item) not in calibrating]
+
+
+def notes_on_counts(asked: int, used: int, pool: int, judged: int) -> Iterator[str]:
+    """What became of fewer calibration images than were asked for, or than leave enough to judge.
+
+    Of ``pool`` images ``used`` calibrated where ``asked`` were to, and ``judged`` (0 with others) judged.
+    """
+    if judged and pool - asked < LEAST:
+        parts = " (two thirds, one third)" if pool - asked <= pool // 3 else ""
+        few = f"{pool} images are too few for {asked} to calibrate and {LEAST} to judge"
+        yield f"{few}: {used} calibrate, {judged} judge{parts}"
+    elif used < asked:
+        yield f"{asked} calibration images were asked for, {used} could be used"
+
+
+def notes_on_images(calibrating: Sequence[Item], judging: Sequence[Item]) -> Iterator[str]:
+    """What the images that calibrate, and those that judge, let a gate miss."""
+    if len({item.label for item in calibrating}) == 1 and calibrating[0].label is not None:
+        yield "all calibration images are of one class: ranges of activations are measured on that one"
+    if count := count_shared(calibrating, judging):
+        yield f"{count} images calibrated and judged, so that the gate is optimistic"
+
+
+def count_shared(calibrating: Sequence[Item], judging: Sequence[Item]) -> int:
+    """How many of ``judging`` are also among ``calibrating``, by their bytes; of other sizes nothing is read."""
+    sizes = {_size(item) for item in calibrating}
+    contents = {_content(item) for item in calibrating}
+    return sum(_size(item) in sizes and _content(item) in contents for item in judging)
+
+
+def _size(item: Item) -> int:
+    if isinstance(item.source, Path):
+        return item.source.stat().st_size if item.source.is_file() else -1
+    return len(bytes(item.source))
+
+
+def _content(item: Item) -> bytes:
+    """A hash of the encoded image or its pixels; nothing where it cannot be read, which is reported elsewhere."""
+    try:
+        data = item.source.read_bytes() if isinstance(item.source, Path) else bytes(item.source)
+    except OSError:
+        return b""
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def gate_pictures(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
