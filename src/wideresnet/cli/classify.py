@@ -13,7 +13,8 @@ from zlib import crc32
 
 import typer
 
-from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, work_through
+from wideresnet.cli.checks import refuse_idle
+from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, check_options, work_through
 from wideresnet.cli.options import (
     MODEL,
     ArchitectureName,
@@ -77,6 +78,7 @@ class AnswerFormat(StrEnum):
 
 
 def classify(
+    context: typer.Context,
     paths: Annotated[list[str], typer.Argument(help="Pictures, folders (searched recursively), or - for stdin.")],
     model: Model = MODEL,
     k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Classes a picture.")] = 5,
@@ -124,11 +126,14 @@ def classify(
     from wideresnet.tasks.tuning import BATCH, for_many
 
     files, file = [Path(path) for path in paths], Path(output) if output else None
+    check_options(context, ray)
     if ray:
         _refuse_on_cluster(format, dedupe)
     else:
         _refuse_early(files, file, format, resume)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, transform)
+    squares = bundle.card.preprocess.interpolation == "opencv-bilinear"    # whose crops a reduced image changes
+    refuse_idle(context, squares, "on a transform by OpenCV's bilinear resize", "fast_decode")
     bundle = replace(bundle, labels=translated(bundle.labels, lang.value, bundle.card.labels_name))
     options, batch = EngineOptions(precision.value, threads), BATCH
     if ray or len(files) > 1 or files[0].is_dir():

@@ -109,7 +109,7 @@ def compile(
     job = _Job(model, precision.value, calibration, samples, output, estimator.value)
     job = _from_file(context, config, job) if config else job
     compares, kinds = job.int8 or data != "auto", {"gate": "accuracy", "min_agreement": "agreement"}
-    refuse_idle(context, not job.int8, f"with {job.precision}: int8 is calibrated", "calibration", "samples", "estimator")
+    refuse_idle(context, not job.int8, f"with {job.precision}", "calibration", "samples", "estimator")
     refuse_idle(context, not search, "without --search", "budget")
     refuse_idle(context, limit is None, "with --gate none", "min_agreement")
     refuse_idle(context, not compares and limit is not None, "without --data to judge by", *kinds)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, work_through
+from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, check_options, work_through
 from wideresnet.cli.options import (
     MODEL,
     ArchitectureName,
@@ -56,6 +56,7 @@ Stored = Annotated[Number, typer.Option("--dtype", help="float16: half the size,
 
 
 def embed(
+    context: typer.Context,
     paths: Pictures,
     output: Annotated[str, typer.Option("--output", "-o", help="The file: .npy, .npz, .parquet; with --ray a folder.")],
     model: Model = MODEL,
@@ -94,6 +95,7 @@ def embed(
     from wideresnet.tasks.load import ModelChoice
     from wideresnet.tasks.tuning import for_many
 
+    check_options(context, ray)
     layers, file = list(dict.fromkeys(layer.split(","))), Path(output)
     pooling = _pooling(pool, file, layers, ray)    # before anything that takes long
     bundle = open_bundle(ModelChoice(model, weights, architecture), resolution)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, located, spread
+from wideresnet.cli.checks import refuse_idle
+from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, check_options, located, spread
 from wideresnet.cli.options import (
     MODEL,
     ArchitectureName,
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from wideresnet.tasks.infer import InferMode as Mode
     from wideresnet.tasks.load import ModelChoice
 
+RUNNING = (                                        # parameters that decide how a network runs
+    "output", "resume", "transform", "upright", "resolution", "engine", "precision", "threads", "batch_size",
+    "infer_mode", "ray",
+)  # fmt: skip
 EARLY = 1000                                       # pictures after which a wrong order of the labels is looked for
 
 Data = Annotated[
@@ -75,6 +80,7 @@ AnyOrder = Annotated[
 
 
 def evaluate(
+    context: typer.Context,
     data: Data = None,
     model: Model = MODEL,
     weights: Weights = None,
@@ -121,8 +127,12 @@ def evaluate(
     choice, file = ModelChoice(model, weights, architecture, labels), Path(output) if output and not ray else None
     exif: Exif = "transpose" if upright else "ignore"
     how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value, exif)
+    refuse_idle(context, bool(results), "beside --results", "outputs")
+    refuse_idle(context, bool(results) and not data, "without DATA", "truth", "shard")
+    refuse_idle(context, page is None, "without --report", "lang")
+    refuse_idle(context, bool(results or outputs), "on answers of others: such are for a network that runs", *RUNNING)
+    check_options(context, ray)
     if results or outputs:
-        _refuse_running(output, resume, transform, upright)
         source = _of_others(choice, data, truth, results, outputs, shard)
     elif ray:
         bundle, cluster = open_bundle(choice, resolution, transform), Cluster(ray, workers, cpus, shard_size, output)
@@ -278,14 +288,6 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
     if not any_order:
         refuse_wrong_order(report, source.labels)
     return report
-
-
-def _refuse_running(output: str | None, resume: bool, transform: object, upright: bool) -> None:
-    if output or resume or transform or upright:
-        raise ConfigError(
-            "-o, --resume, --transform and --upright are for a network that runs",
-            hint="with --results and --outputs the answers are there already",
-        )
 
 
 @contextmanager

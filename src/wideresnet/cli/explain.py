@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import (
     MODEL,
     ArchitectureName,
@@ -46,6 +47,7 @@ Page = Annotated[Path | None, typer.Option("--report", help="Write a page (HTML)
 
 
 def explain(
+    context: typer.Context,
     paths: Pictures,
     model: Model = MODEL,
     k: Count = 1,
@@ -80,6 +82,8 @@ def explain(
 
     if not (output or report or format is TextOrJson.json):
         raise ConfigError("nowhere to draw", hint="name a folder with -o, or a page with --report")
+    refuse_idle(context, bool(classes), "beside --class", "k")
+    refuse_idle(context, not (output or report), "without -o or --report", "signed")
     files = [Path(path) for path in paths]
     for path in files:
         refuse_missing(path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import MODEL, ArchitectureName, Cache, Device, Format, TextOrJson, Weights, Where
 from wideresnet.cli.output import list_failures, open_bundle, print_json, progress
 from wideresnet.cli.train import epoch_line, pair
@@ -44,6 +45,7 @@ Change = Annotated[list[str] | None, typer.Option("--set", help="key=value over 
 
 
 def finetune(
+    context: typer.Context,
     data: Data,
     output: Run,
     source: Source = MODEL,
@@ -80,6 +82,7 @@ def finetune(
     }  # fmt: skip
     changes: dict[str, Any] = dict(map(pair, change or []))
     settings = read_settings(config, changes | {key: value for key, value in options.items() if value is not None})
+    refuse_idle(context, settings.mode == "probe", "on a probe, which the engine and numpy fit", "device")
     choice, means = ModelChoice(source, weights, architecture), Means(cache, device.value)
     report = _run(choice, data, output, settings, test, means, format)
     _show(report, format)

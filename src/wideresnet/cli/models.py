@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import Arithmetic, Engine, EngineName, Format, Precision, TextOrJson, Threads
 from wideresnet.cli.output import locate, print_json, progress
-from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from wideresnet.records import Verification
@@ -30,6 +30,7 @@ Tolerance = Annotated[float, typer.Option(min=0, help=f"{ONLY} points to be off 
 
 
 def models(
+    context: typer.Context,
     verify: Verify = False,
     data: Data = None,
     model: Models = None,
@@ -63,8 +64,8 @@ def models(
         chosen, share = tuple(model or ()), tolerance / 100
         pictures = locate(data) if data else None
         _verify(VerifySettings(pictures, chosen, weights, limit, share, engine.value, precision.value, threads), format)
-    if data or model or weights or limit:
-        raise ConfigError("--data, --model, --weights and --limit are for --verify", hint="add --verify")
+    only = ("data", "model", "weights", "limit", "tolerance", "engine", "precision", "threads")
+    refuse_idle(context, True, "without --verify", *only, hint="add --verify")
     infos = list_models()
     if format is TextOrJson.json:
         print_json([document.of_model(info) for info in infos])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import Cache, Device, Format, TextOrJson, Where
 from wideresnet.cli.output import list_failures, locate, print_json, progress
 from wideresnet.errors import ConfigError, WrnError
@@ -24,6 +25,7 @@ YOURS = {"folder": "class folders of yours", "svhn": "SVHN's three .mat files"}
 
 
 def train(
+    context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A TOML file; see recipes/.")],
     data: Annotated[
         Path | None,
@@ -62,6 +64,9 @@ def train(
                 what = f"{recipe} trains on {YOURS[settings.data]}"
                 raise ConfigError(what, hint="name the folder with --data FOLDER")
             check_cache(settings, cache)
+            refuse_idle(context, dry_run, "with --dry-run, which writes nothing", "output", "tensorboard")
+            named = dry_run and settings.data != "folder"
+            refuse_idle(context, named, f"with --dry-run: how many images {settings.data} has is known", "data")
         if not dry_run:
             _train(settings, data, output or Path("runs") / recipe.stem, group, cache, tensorboard, format)
         elif group.first:

@@ -85,7 +85,7 @@ def of_compilation(report: CompileReport) -> str:
     for engine in dict.fromkeys(each.engine for each in report.verified):
         worst = max(each.relative for each in report.verified if each.engine == engine)
         sizes = sorted({each.batch for each in report.verified if each.engine == engine})
-        batches = ", ".join(map(str, sizes[:-1])) + " and " * (len(sizes) > 1) + str(sizes[-1])
+        batches = " and ".join(filter(None, (", ".join(map(str, sizes[:-1])), str(sizes[-1]))))
         lines.append(f"  verified in {engine}: logits within {worst:.2g} of their spread at batch {batches}")
     if report.quantised:
         lines.append(f"  {of_quantising(report.quantised)}")

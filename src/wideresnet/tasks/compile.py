@@ -96,6 +96,7 @@ class Made:
     finished: bool = True
     notebook: Notebook | None = None               # of the search that it came from
     notes: tuple[str, ...] = ()                    # what is not as asked
+    unread: Mapping[str, Failure] = field(default_factory=dict)
 
 
 def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Iterator[Doing | CompileReport]:
@@ -107,13 +108,14 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
     """
     if settings.search is not None and (settings.precision != "int8" or settings.gate is None):
         raise ConfigError("a search looks for int8 that passes a gate", hint="leave out --search")
-    tensors, unread = read_weights(bundle), dict[str, Failure]()
+    tensors = read_weights(bundle)
     reference = rewritten(bundle, tensors, "fp32")
     if settings.precision == "int8":
-        made = yield from _int8(reference, settings, folder, unread)
+        made = yield from _int8(reference, settings, folder)
     else:
-        other, judge = rewritten(bundle, tensors, settings.precision), _judge(settings, reference, (), unread)
-        made = Made(other, (yield from _tested(reference, other, noise(bundle.card.preprocess.crop), judge)))
+        other, judge = rewritten(bundle, tensors, settings.precision), _judge(settings, reference, ())
+        trial = yield from _tested(reference, other, noise(bundle.card.preprocess.crop), judge)
+        made = Made(other, trial, unread=judge.unread if judge else {})
     gate, card = made.trial.gate, _card(made, settings)
     write_bundle(folder, replace(made.bundle, card=card))
     if made.notebook and gate and gate.passed:
@@ -135,28 +137,24 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
         layers=tuple(layers),
         trials=made.trials,
         finished=made.finished,
-        failures=by_path(unread.values()),
+        failures=by_path(made.unread.values()),
         notes=made.notes,
     )
 
 
-def _int8(
-    reference: Bundle, settings: CompileSettings, folder: Path, unread: dict[str, Failure]
-) -> Generator[Doing, None, Made]:
+def _int8(reference: Bundle, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
     """Quantise once, or search."""
     pool, asked = calibration_pool(settings.calibration, reference.labels), settings.quantise.samples
     held = held_out(pool, asked) if settings.data is None and settings.gate is not None else []
-    spare, judge = set(map(id, held)), _judge(settings, reference, held, unread)
-    maker = Int8Maker(reference, [item for item in pool if id(item) not in spare], judge, unread)
+    spare, judge = set(map(id, held)), _judge(settings, reference, held)
+    maker = Int8Maker(reference, [item for item in pool if id(item) not in spare], judge)
     # What cannot be read leaves the pool: from here on every number of images is one of images that are used.
     maker.sample(asked if settings.search is None else MORE * asked)
     used = min(asked, len(maker.pool))
     if used < NEEDED:
-        first = next((f"; {each.path}: {each.error}" for each in unread.values()), "")
-        raise DataError(
-            f"{used} of {len(pool) - len(held)} calibration images can be read, {NEEDED} are the fewest{first}",
-            hint="give --calibration FOLDER, some hundred images",
-        )
+        first = next((f"; {each.path}: {each.error}" for each in maker.unread.values()), "")
+        few = f"{used} of {len(pool) - len(held)} calibration images can be read, {NEEDED} are the fewest"
+        raise DataError(few + first, hint="give --calibration FOLDER, some hundred images")
     settings = replace(settings, quantise=replace(settings.quantise, samples=used))
     if settings.search is not None:
         made = yield from _search(maker, settings, folder.resolve())
@@ -166,7 +164,7 @@ def _int8(
     chosen = balanced_sample(maker.pool, made.trial.settings.samples)
     judged = made.trial.gate.n if held and made.trial.gate else 0
     notes = *notes_on_counts(asked, used, len(pool), judged), *notes_on_images(chosen, judge.items if judge else ())
-    return replace(made, notes=notes)
+    return replace(made, notes=notes, unread=maker.unread | (judge.unread if judge else {}))
 
 
 def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
@@ -255,9 +253,7 @@ def _tested(
     return Trial(made.card.quantised or DEFAULTS, gate, verified)
 
 
-def _judge(
-    settings: CompileSettings, reference: Bundle, held: Sequence[Item], unread: dict[str, Failure]
-) -> Judge | None:
+def _judge(settings: CompileSettings, reference: Bundle, held: Sequence[Item]) -> Judge | None:
     """What the result is held against: the pictures of ``settings.data`` or ``held``; None without either."""
     if settings.data is not None:
         name, items = gate_pictures(settings.data, reference.labels)
@@ -267,13 +263,11 @@ def _judge(
     else:
         return None
     agreement = None if settings.gate is None else settings.agreement
-    judge = Judge(open_classifier(reference), name, items, settings.gate, agreement, unread=unread)
+    judge = Judge(open_classifier(reference), name, items, settings.gate, agreement)
     if settings.kind not in (None, judge.kind):
-        raise ConfigError(
-            f"a gate of {settings.kind} is asked for, and the {len(items)} images that judge have"
-            f" {'no ' if judge.kind == 'agreement' else ''}labels",
-            hint="--gate is for labelled --data, --min-agreement for images without labels: give the other one",
-        )
+        have = "have no labels" if judge.kind == "agreement" else "have labels"
+        hint = "give --gate where --data is labelled, --min-agreement where it is not"
+        raise ConfigError(f"a gate of {settings.kind} is asked for, and the images that judge {have}", hint)
     return judge
 
 
