@@ -224,7 +224,11 @@ def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluste
     pictures = replace(pictures, exif=how.exif)
     work = Evaluate(how.engine, how.options.precision, batch, pictures.name, pictures.present, pictures.exif)
     report = spread(work, bundle, listing, cluster)
-    blank = report_of_none(bundle.card, bundle.labels, report.engines[0], pictures)
+    ran = [f"{each.runtime} {each.version}, {each.precision}, {each.threads} threads" for each in report.engines]
+    if len(ran) > 1:
+        typer.echo(f"the nodes ran several engines, and the report names the first: {'; '.join(ran)}", err=True)
+    machine = {"shards_of_host": report.shards_of_host, "engines": ran}
+    blank = report_of_none(bundle.card, bundle.labels, report.engines[0], pictures, machine)
     answers, items = map(score_of, read_rows(report.output, listing)), {item.path: item for item in pictures.items}
     return _Source(answers, blank, bundle.labels, bundle.card.labels_name, len(items), masked_classes(pictures), items)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,12 +90,14 @@ def _train(
         deque(events, maxlen=0)
         return
     try:
-        last, failures = _follow(events, format is TextOrJson.table)
+        failures = _follow(events, format is TextOrJson.table)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on from the last whole epoch in {run}", err=True)
         raise typer.Exit(130) from None
     if format is TextOrJson.json:
-        print_json({"run": str(run), "epochs": settings.epochs, "top1": 100 * last.top1 if last else None})
+        last = json.loads((run / "log.jsonl").read_text("utf-8").splitlines()[-1])     # of a run finished before, too
+        found = {"epochs": last["epoch"] + 1, "top1": 100 * last["top1"], "failures": failures}
+        print_json({"run": str(run), **found})
     elif settings.whitening == "none":
         typer.echo(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
     # torchrun would take it for a crash, and start a finished run again.
@@ -124,11 +127,11 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
         typer.echo(of_plan(plan))
 
 
-def _follow(events: Iterator[Event], shown: bool) -> tuple[Epoch | None, int]:
-    """Show a run as it goes; its last epoch, and how many pictures could not be read."""
+def _follow(events: Iterator[Event], shown: bool) -> int:
+    """Show a run as it goes; how many pictures could not be read."""
     from wideresnet.tasks.train import Doing, Pictures, Step
 
-    last, failures = None, 0
+    failures = 0
     with progress("steps") as bars:
         task = bars.add_task("reading pictures", total=None)
         for event in events:
@@ -141,11 +144,9 @@ def _follow(events: Iterator[Event], shown: bool) -> tuple[Epoch | None, int]:
             if isinstance(event, Pictures):
                 list_failures(event.failures)
                 failures = len(event.failures)
-            else:
-                last = event
             if shown:
                 bars.console.print(_line(event))
-    return last, failures
+    return failures
 
 
 def pair(change: str) -> tuple[str, str]:

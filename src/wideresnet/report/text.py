@@ -196,7 +196,8 @@ def of_choices(choices: Sequence[Choice], peak: Peak) -> str:
     rows = [
         (
             ("*" if each.best else " ") + ("" if each.fits else " -"), each.name, str(each.pixels), each.precision,
-            f"{100 * each.top1:.2f}", f"{each.images_per_s:.1f}", f"{each.latency_ms:.0f}", each.speed, each.source,
+            f"{100 * each.top1:.2f}", f"{each.images_per_s:.1f}", f"{each.latency_ms:.0f}",
+            each.speed if each.speed == each.latency else f"{each.speed}, ms {each.latency}", each.source,
         )
         for each in choices
     ]  # fmt: skip

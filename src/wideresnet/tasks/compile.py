@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle, write_bundle
+from wideresnet.bundle.bundle import tool_versions
 from wideresnet.data.sample import balanced_sample
 from wideresnet.engines import Engine, open_engine
 from wideresnet.errors import BundleError, ConfigError, DataError
@@ -303,7 +304,7 @@ def rewritten(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16
     """The same model with its graph written from ``tensors``, normalised as its card says."""
     architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
     graph = write_graph(architecture, tensors, bundle.card.preprocess, half=precision == "fp16")
-    card = replace(bundle.card, precision=precision, quantised=None, calibration=())
+    card = replace(bundle.card, precision=precision, quantised=None, calibration=(), made_with=tool_versions())
     return replace(bundle, graph=graph.SerializeToString(), card=card)
 
 
