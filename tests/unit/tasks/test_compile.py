@@ -16,6 +16,7 @@ from PIL import Image
 
 from fakes import tiny_bundle
 from wideresnet.bundle import Bundle, read_bundle
+from wideresnet.bundle.bundle import tool_versions
 from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, ConfigError, DataError
 from wideresnet.records import CompileReport, Published, QuantiseSettings
@@ -292,3 +293,10 @@ print(len(made.graph))
     done = subprocess.run([sys.executable, "-c", code], cwd=tests, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 10_000
+
+
+def test_versions_on_the_card_are_of_what_wrote_the_graph(tmp_path: Path) -> None:
+    """Not of what wrote the graph that it was made from."""
+    old = replace(tiny_bundle(), card=replace(tiny_bundle().card, made_with={"wideresnet": "0.0.1", "numpy": "1"}))
+    compiled(CompileSettings("fp16", gate=None), tmp_path / "half", old)
+    assert read_bundle(tmp_path / "half").card.made_with == tool_versions()
