@@ -152,11 +152,14 @@ def show(
     from wideresnet.report import document, text
 
     if page:
-        from wideresnet.report.evaluation import draw_evaluation
+        from wideresnet.report.evaluation import draw_evaluation, shown_paths
         from wideresnet.report.save import save_text
         from wideresnet.tasks.gallery import thumbnails
 
-        save_text(page, draw_evaluation(report, labels, thumbnails(report, sources)))
+        drawn = thumbnails(report, sources)
+        save_text(page, draw_evaluation(report, labels, drawn))
+        if absent := set(shown_paths(report)) - set(drawn):
+            typer.echo(f"{page} lacks {len(absent)} images, which cannot be read from here", err=True)
     if format is TextOrJson.json:
         print_json(document.of_evaluation(report))
     else:
