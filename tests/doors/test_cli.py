@@ -186,7 +186,7 @@ def test_only_the_same_command_is_gone_on_with(
         (["classify", "photos", "-m", "wrn_16_4.cifar100"], "did you mean 'wrn_16_4.cifar10'?"),
         (["classify", "photos", "-m", "wide_resnet50_2.tv_in1k"], "offline mode is on"),
         (["classify", "absent.png", "-m", "tiny"], "no file or folder 'absent.png'"),
-        (["classify", "photos", "-m", "absent.pth"], "no bundle and no weights file"),
+        (["classify", "photos", "-m", "absent.pth"], "no model at absent.pth"),
         (["classify", "photos", "-m", "photos/notes.txt"], "no weights file"),
         (["evaluate", "absent", "-m", "tiny"], "no file or folder 'absent'"),
         (["evaluate", "photos/notes.txt", "-m", "tiny"], "no labelled data"),

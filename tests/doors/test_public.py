@@ -82,7 +82,8 @@ def test_a_saved_state_dict_is_a_model(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     network = wideresnet.create_model("wrn_10_1", num_classes=3).eval()
     torch.save(network.state_dict(), tmp_path / "mine.pth")
-    classifier = wideresnet.load(tmp_path / "mine.pth")
+    with pytest.warns(UserWarning, match="class names: none, so numbers"):
+        classifier = wideresnet.load(tmp_path / "mine.pth")
     picture = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
     spec = classifier.card.preprocess
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.bundle.bundle import Bundle
 from wideresnet.data.labels import format_labels, parse_labels
-from wideresnet.errors import BundleError
+from wideresnet.errors import BundleError, ConfigError, DataError
 from wideresnet.records import ModelCard
 
 GRAPH, CARD, LABELS = "model.onnx", "card.json", "labels.txt"
@@ -52,24 +52,42 @@ def write_bundle(folder: Path, bundle: Bundle) -> ModelCard:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Open a bundle and check every file against the hash in its card.
+    """Open a bundle, check every file against the hash in its card, and the card against the graph.
 
-    Raises BundleError when a file is missing, unreadable, or not the one the card names.
+    Raises BundleError when a file is missing, unreadable, or not the one the card names, when the card or the labels
+    contradict the graph, and for weights that are NaN or infinite.
     """
+    from wideresnet.bundle.check import check_bundle  # with onnx; whoever only asks for names starts sooner
+
     try:
         card = _CARD.validate_json((folder / CARD).read_bytes())
         contents = {name: (folder / name).read_bytes() for name in (GRAPH, LABELS)}
     except OSError as error:
         raise BundleError(f"{folder} is no whole bundle: {error.strerror}: {error.filename}") from error
     except ValidationError as error:
-        raise BundleError(f"{folder / CARD} is no card of a model: {error.errors()[0]['msg']}") from error
+        raise BundleError(f"{folder / CARD} is no card of a model: {_first_fault(error)}") from error
+    except ConfigError as error:
+        raise BundleError(f"{folder / CARD} is no card of a model: {error.message}", error.hint) from error
     for name, data in contents.items():
         if _sha256(data) != card.files.get(name):
             raise BundleError(
                 f"{folder / name} is not the file that the bundle was written with",
                 hint="export the bundle again, or copy it again from where it came",
             )
-    return Bundle(card, parse_labels(contents[LABELS].decode()), contents[GRAPH])
+    try:
+        labels = parse_labels(contents[LABELS].decode())
+    except (UnicodeDecodeError, DataError) as error:
+        raise BundleError(f"{folder / LABELS} is no list of labels: {error}") from error
+    if not card.assumed and "assumed" in card.notes:        # where bundles of before November 2026 say it
+        card = replace(card, assumed=(card.notes["assumed"],))
+    bundle = Bundle(card, labels, contents[GRAPH])
+    check_bundle(bundle, str(folder))
+    return bundle
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    return f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}"
 
 
 def _put_in_place(part: Path, folder: Path) -> None:

@@ -16,7 +16,6 @@ import typer
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, check_options, work_through
 from wideresnet.cli.options import (
-    MODEL,
     ArchitectureName,
     Arithmetic,
     BatchSize,
@@ -80,7 +79,7 @@ class AnswerFormat(StrEnum):
 def classify(
     context: typer.Context,
     paths: Annotated[list[str], typer.Argument(help="Pictures, folders (searched recursively), or - for stdin.")],
-    model: Model = MODEL,
+    model: Model = None,
     k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Classes a picture.")] = 5,
     format: Annotated[AnswerFormat, typer.Option("--format", help="How to write answers.")] = AnswerFormat.table,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write here, not to stdout.")] = None,

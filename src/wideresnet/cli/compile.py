@@ -11,7 +11,6 @@ import typer
 
 from wideresnet.cli.checks import given, refuse_idle
 from wideresnet.cli.options import (
-    MODEL,
     ArchitectureName,
     Format,
     LabelsFile,
@@ -72,7 +71,7 @@ def compile(
     context: typer.Context,
     config: Config = None,
     output: Output = None,
-    model: Model = MODEL,
+    model: Model = None,
     precision: Precision = Stored.int8,
     calibration: Calibration = "auto",
     samples: Samples = 300,
@@ -133,7 +132,7 @@ def compile(
 class _Job:
     """What is asked for, by options or by a build file."""
 
-    model: str
+    model: str | None
     precision: Literal["fp32", "fp16", "int8"]
     calibration: str
     samples: int

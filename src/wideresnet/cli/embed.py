@@ -11,7 +11,6 @@ import typer
 
 from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, check_options, work_through
 from wideresnet.cli.options import (
-    MODEL,
     ArchitectureName,
     Arithmetic,
     BatchSize,
@@ -59,7 +58,7 @@ def embed(
     context: typer.Context,
     paths: Pictures,
     output: Annotated[str, typer.Option("--output", "-o", help="The file: .npy, .npz, .parquet; with --ray a folder.")],
-    model: Model = MODEL,
+    model: Model = None,
     layer: Layers = "features",
     pool: Pooled = Pooling.auto,
     dtype: Stored = Number.float32,
@@ -115,7 +114,8 @@ def embed(
     found = embeddings(features, spec, pictures(files), pool=pooling, batch_size=batch_size or batch, exif=exif)
     count, failures = _write(file, shapes, dtype.value, found)
     info = features.engine.info
-    _show(EmbedReport(output, bundle.card.name, info, count, shapes, dtype.value, failures), format)
+    report = EmbedReport(output, bundle.card.name, info, count, shapes, dtype.value, failures, bundle.card.assumed)
+    _show(report, format)
 
 
 def _pooling(pool: Pooling, output: Path, layers: list[str], ray: str) -> Pool:

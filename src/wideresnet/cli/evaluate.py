@@ -13,7 +13,6 @@ import typer
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, check_options, located, spread
 from wideresnet.cli.options import (
-    MODEL,
     ArchitectureName,
     Arithmetic,
     BatchSize,
@@ -82,7 +81,7 @@ AnyOrder = Annotated[
 def evaluate(
     context: typer.Context,
     data: Data = None,
-    model: Model = MODEL,
+    model: Model = None,
     weights: Weights = None,
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,

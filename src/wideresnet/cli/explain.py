@@ -11,7 +11,6 @@ import typer
 
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import (
-    MODEL,
     ArchitectureName,
     Arithmetic,
     Engine,
@@ -49,7 +48,7 @@ Page = Annotated[Path | None, typer.Option("--report", help="Write a page (HTML)
 def explain(
     context: typer.Context,
     paths: Pictures,
-    model: Model = MODEL,
+    model: Model = None,
     k: Count = 1,
     classes: Classes = None,
     output: Folder = None,

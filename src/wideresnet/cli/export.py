@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.options import (
-    MODEL,
     ArchitectureName,
     Format,
     LabelsFile,
@@ -20,14 +19,19 @@ from wideresnet.cli.options import (
 )
 from wideresnet.cli.output import open_bundle, print_json
 
+Stored = Annotated[
+    Storage | None,
+    typer.Option("--storage", help="fp16: weights half the size. [as a bundle is stored; weights files: fp32]"),
+]
+
 
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
-    model: Model = MODEL,
+    model: Model = None,
     weights: Weights = None,
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,
-    storage: Annotated[Storage, typer.Option("--storage", help="fp16: weights half the size.")] = Storage.fp32,
+    storage: Stored = None,
     format: Format = TextOrJson.table,
 ) -> None:
     """Write a model as a bundle: model.onnx, card.json, labels.txt. Any ONNX runtime runs the graph.
@@ -37,9 +41,12 @@ def export(
     Example: wrn export -m runs/mine/model.safetensors --storage fp16 -o mine/
     """
     from wideresnet.bundle import write_bundle
+    from wideresnet.tasks.compile import in_precision
     from wideresnet.tasks.load import ModelChoice
 
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels, storage.value))
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels, storage.value if storage else "fp32"))
+    if storage and bundle.card.precision != storage.value:
+        bundle = in_precision(bundle, storage.value)
     card = write_bundle(output, bundle)
     if format is TextOrJson.json:
         print_json({"bundle": str(output), "size_bytes": len(bundle.graph), "card": asdict(card)})

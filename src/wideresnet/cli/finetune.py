@@ -29,7 +29,10 @@ class Mode(StrEnum):
 
 Data = Annotated[Path, typer.Option(help="Class folders, or a folder with train/ and val/ that hold them.")]
 Source = Annotated[
-    str, typer.Option("--from", help="What to begin with: a name of 'wrn models', a bundle, or a weights file.")
+    str | None,
+    typer.Option(
+        "--from", help="What to begin with: a name of 'wrn models', a bundle, or a weights file.", show_default=MODEL
+    ),
 ]
 Run = Annotated[Path, typer.Option("--output", "-o", help="Run folder; the model is RUN/bundle.")]
 ModeOption = Annotated[
@@ -48,7 +51,7 @@ def finetune(
     context: typer.Context,
     data: Data,
     output: Run,
-    source: Source = MODEL,
+    source: Source = None,
     mode: ModeOption = None,
     share: Share = None,
     resolution: Side = None,

@@ -77,15 +77,19 @@ class TransformName(StrEnum):
 MODEL = "wrn_16_4.cifar10"
 
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="A name of 'wrn models', a bundle folder, or a weights file.")
+    str | None,
+    typer.Option(
+        "--model", "-m", help="A name of 'wrn models', a bundle folder, or a weights file.", show_default=MODEL
+    ),
 ]
 Weights = Annotated[
-    Path | None, typer.Option("--weights", help="Take the tensors from this file instead of downloading.")
+    Path | None,
+    typer.Option("--weights", help="Without -m: the model. With a published name: its tensors, not downloaded."),
 ]
 ArchitectureName = Annotated[
     str | None, typer.Option("--architecture", help="For a weights file that does not show it.")
 ]
-LabelsFile = Annotated[Path | None, typer.Option("--labels", help="For a weights file: names, one a line.")]
+LabelsFile = Annotated[Path | None, typer.Option("--labels", help="A file of class names, in the order of the index.")]
 Lang = Annotated[Language, typer.Option("--lang", help="Language of class names; labels of one's own have but one.")]
 EngineName = Annotated[Engine, typer.Option("--engine", help="The runtime.")]
 Precision = Annotated[

@@ -75,17 +75,19 @@ def locate(data: Path) -> Path:
 
 
 def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None = None) -> Bundle:
-    """The chosen model, downloaded if need be; says on stderr what a bare name became.
+    """The chosen model, downloaded if need be; says on stderr what a bare name became, and what was assumed.
 
     ``resolution``: to be shown crops of so many pixels; 0: as its card says. ``transform`` "zoo": to be shown
     pictures as the model zoo does.
     """
-    from wideresnet.tasks.load import load_bundle
+    from wideresnet.tasks.load import assumptions, load_bundle
 
-    with download_bar(choice.model) as show:
+    with download_bar(choice.name) as show:
         bundle = load_bundle(choice, show)
-    if bundle.card.name.startswith(f"{choice.model}."):
-        typer.echo(f"{choice.model} is {bundle.card.name} here; name a tag to choose another", err=True)
+    if bundle.card.name.startswith(f"{choice.name}."):
+        typer.echo(f"{choice.name} is {bundle.card.name} here; name a tag to choose another", err=True)
+    if bundle.card.assumed:
+        typer.echo(assumptions(choice.name, bundle.card.assumed), err=True)
     if resolution:
         from wideresnet.tasks.compile import float_bundle, seen_as
 

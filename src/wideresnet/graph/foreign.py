@@ -37,7 +37,8 @@ def read_foreign(model: onnx.ModelProto, wanted: Architecture | None = None) -> 
             return architecture, _tensors(parts, architecture)
         except _Mismatch as error:
             reason = error.args[0] if wanted else "its convolutions are those of no network known here"
-    raise BundleError(f"no graph of this family: {reason}", hint="name one with --architecture to see what differs")
+    hint = "leave out --architecture" if wanted else "'wrn export --architecture NAME' shows what differs"
+    raise BundleError(f"no graph of this family: {reason}", hint=hint)
 
 
 class _Mismatch(Exception):

@@ -66,7 +66,9 @@ class _Graph:
         return output
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        """A constant as it is."""
+        """A constant as it is. Raises WeightsError for NaN and infinity, which some runtimes answer all the same."""
+        if not np.isfinite(value).all():
+            raise WeightsError(f"{name} is NaN or infinite in the graph", hint="the weights are too large or damaged")
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 

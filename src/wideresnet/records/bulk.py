@@ -44,3 +44,4 @@ class BulkReport:
     shards_of_host: dict[str, int] = field(default_factory=dict)
     again: int = 0                                 # shards that took more than one attempt
     avoided: dict[str, str] = field(default_factory=dict)      # nodes left out, and why
+    assumed: tuple[str, ...] = ()                  # of the model, as on its card

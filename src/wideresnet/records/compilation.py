@@ -110,3 +110,4 @@ class CompileReport:
     finished: bool = True
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()                  # of the model, as on its card

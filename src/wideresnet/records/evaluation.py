@@ -113,6 +113,7 @@ class Conditions:
     present: int                                   # of those, the ones that the data set holds
     shards: tuple[str, ...] = ()                   # "1/4": which parts of the data set these are; empty: all
     machine: Mapping[str, object] = field(default_factory=dict)    # of sums: what is the same of all
+    assumed: tuple[str, ...] = ()                  # of the model, as on its card
 
 
 @dataclass(frozen=True)

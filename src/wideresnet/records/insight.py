@@ -61,3 +61,4 @@ class EmbedReport:
     shapes: dict[str, tuple[int, ...]]
     dtype: str
     failures: tuple[Failure, ...] = ()
+    assumed: tuple[str, ...] = ()                  # of the model, as on its card

@@ -27,6 +27,7 @@ class ModelCard:
     measured: tuple[Measured, ...] = ()
     made_with: dict[str, str] = field(default_factory=dict)   # tool -> version
     notes: dict[str, str] = field(default_factory=dict)       # free text: recipe, seed, time
+    assumed: tuple[str, ...] = ()                  # "preprocessing: …": what the weights file does not state
     calibration: tuple[str, ...] = ()              # pictures that set the ranges of an int8 graph
     quantised: QuantiseSettings | None = None      # how an int8 graph was made
     gate: GateReport | None = None
@@ -51,6 +52,7 @@ class ModelInfo:
     published: tuple[Published, ...] = ()
     measured: tuple[Measured, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()                  # as on the card
 
     @property
     def flops(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from wideresnet.errors import ConfigError
 
 RGB = tuple[float, float, float]
 Interpolation = Literal["bilinear", "bicubic", "opencv-bilinear"]
@@ -36,6 +39,15 @@ class Preprocess:
     mode: ResizeMode = "shortest"                  # "shortest" keeps the aspect ratio
     mean: RGB = IMAGENET_MEAN
     std: RGB = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if min(self.resize, self.crop) < 1:
+            raise ConfigError(f"resize and crop are at least 1 pixel, got {self.resize} and {self.crop}")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+            raise ConfigError(
+                f"a mean is finite and a standard deviation more than 0, got mean {self.mean} and std {self.std}",
+                hint="they are of RGB values from 0 to 1, such as mean 0.485 0.456 0.406 and std 0.229 0.224 0.225",
+            )
 
     def at(self, side: int) -> Preprocess:
         """The same share of a picture, shown at another resolution: ``side`` pixels (0: as it is)."""

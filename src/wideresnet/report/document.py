@@ -58,6 +58,7 @@ def of_evaluation(report: EvalReport) -> dict[str, Any]:
         "threads": engine.threads if engine else None,
         "precision": engine.precision if engine else None,
         "shards": list(report.conditions.shards) if report.conditions else [],
+        "assumed": list(report.conditions.assumed) if report.conditions else [],
         "counts": asdict(report),
     }
 
@@ -109,6 +110,7 @@ def of_compilation(report: CompileReport) -> dict[str, Any]:
         "finished": report.finished,
         "failures": [asdict(failure) for failure in report.failures],
         "notes": list(report.notes),
+        "assumed": list(report.assumed),
     }
 
 
@@ -168,6 +170,7 @@ def of_model(info: ModelInfo) -> dict[str, Any]:
         "published": [_of_published(each) for each in info.published],
         "measured": [asdict(each) for each in info.measured],
         "notes": info.notes,
+        "assumed": list(info.assumed),
     }
 
 

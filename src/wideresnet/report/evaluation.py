@@ -139,6 +139,7 @@ def _conditions(of: Conditions) -> list[tuple[str, str]]:
         ("transform", f"{resize} {spec.resize} px ({spec.interpolation}), centre {spec.crop} px"),
         ("normalised", f"mean {mean}, standard deviation {std}"),
         ("EXIF orientation", "ignored" if of.exif == "ignore" else "applied"),
+        *(("assumed", assumption) for assumption in of.assumed),
     ]
 
 

@@ -95,6 +95,7 @@ def of_embedding(report: EmbedReport) -> dict[str, Any]:
         "engine": report.engine.runtime,
         "engine_version": report.engine.version,
         "precision": report.engine.precision,
+        "assumed": list(report.assumed),
     }
 
 

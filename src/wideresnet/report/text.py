@@ -187,6 +187,7 @@ def of_model(info: ModelInfo) -> str:
         how = f"{measured.data}, n = {measured.n}, {measured.engine}, {measured.precision}"
         lines.append(("measured", f"{share}  ({how})"))
     lines += [(key, value) for key, value in info.notes.items() if "\n" not in value]
+    lines += [("assumed", assumption) for assumption in info.assumed]
     return columns(lines, right=set()) + "\n\n" + RULES
 
 

@@ -172,4 +172,5 @@ def _report(
         shards_of_host=dict(hosts),
         again=sum(done.attempt > 1 for done in every),
         avoided=rounds.avoided,
+        assumed=bundle.card.assumed,
     )

@@ -31,7 +31,7 @@ from wideresnet.records import Labels
 from wideresnet.serve.house import Visit
 from wideresnet.serve.problems import Refused
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.tasks.load import ModelChoice, load_bundle, open_classifier
+from wideresnet.tasks.load import ModelChoice, assumptions, load_bundle, open_classifier
 from wideresnet.tasks.tuning import BATCH, for_many
 
 Source = bytes | NDArray[np.uint8]                 # an encoded picture, or a batch as the network takes it
@@ -226,6 +226,7 @@ def identity(name: str, classifier: Classifier) -> dict[str, Any]:
         "engine": asdict(info),
         "graph_sha256": card.files.get(GRAPH, ""),
         "weights_sha256": card.weights_sha256,
+        "assumed": list(card.assumed),
     }
 
 
@@ -253,6 +254,8 @@ def open_models(settings: ServeSettings, say: Callable[[str], None]) -> dict[str
             raise ConfigError(f"two models are called {name}", hint=f"give one another name: -m NAME={model}")
         models[name] = OpenModel(name, classifier, hands, limits, model, batch)
         say(f"{name} is open after {time.perf_counter() - began:.1f} s")
+        if classifier.card.assumed:
+            say(assumptions(name, classifier.card.assumed))
     return models
 
 

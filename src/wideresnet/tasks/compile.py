@@ -140,6 +140,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
         finished=made.finished,
         failures=by_path(made.unread.values()),
         notes=made.notes,
+        assumed=card.assumed,
     )
 
 

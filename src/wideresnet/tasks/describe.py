@@ -6,11 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from wideresnet.architectures import ARCHITECTURES, Architecture, get_architecture
-from wideresnet.bundle import is_bundle, read_bundle
+from wideresnet.bundle import is_bundle
 from wideresnet.data.labels import read_labels
 from wideresnet.errors import ConfigError
 from wideresnet.records import Labels, ModelCard, ModelInfo, Preprocess
-from wideresnet.tasks.load import EMBEDDED, ModelChoice, embedded_folder, find_weights, load_bundle, usual_preprocess
+from wideresnet.tasks.load import (
+    EMBEDDED,
+    ModelChoice,
+    bundle_folder,
+    embedded_folder,
+    find_weights,
+    load_bundle,
+    read_label_file,
+    usual_preprocess,
+)
 from wideresnet.weights.catalogue import CATALOGUE, PAPER, Weights
 from wideresnet.weights.store import is_cached
 
@@ -24,11 +33,16 @@ def list_models() -> list[ModelInfo]:
 
 def describe(name: str, classes: int | None = None) -> ModelInfo:
     """A bundle, an embedded or published model, or an architecture. Raises ConfigError for anything else."""
-    folder = embedded_folder(name) if name in EMBEDDED else Path(name)
-    if is_bundle(folder):
-        return _of_card(read_bundle(folder).card)
+    if bundle_folder(name) or Path(name).is_file():
+        card = load_bundle(ModelChoice(name)).card
+        if classes not in (None, card.classes):
+            raise ConfigError(f"{name} has {card.classes} classes, not {classes}", hint="leave out --classes")
+        return _of_card(card)
     try:
-        return _of_weights(find_weights(name))
+        info = _of_weights(find_weights(name))
+        if classes not in (None, info.classes):
+            raise ConfigError(f"{info.name} has {info.classes} classes, not {classes}", hint="leave out --classes")
+        return info
     except ConfigError as unknown:
         try:
             return _of_architecture(get_architecture(name, classes))
@@ -39,9 +53,11 @@ def describe(name: str, classes: int | None = None) -> ModelInfo:
 
 def labels_of(choice: ModelChoice) -> tuple[Labels, str]:
     """The classes of a model by index, and the name of their list; nothing is downloaded for it. Raises WrnError."""
-    if choice.labels is None and choice.model not in EMBEDDED and not Path(choice.model).exists():
-        known = find_weights(choice.model).labels
-        return read_labels(known), known
+    if choice.weights is None and not bundle_folder(choice.name) and not Path(choice.name).exists():
+        labels_name = find_weights(choice.name).labels
+        if choice.labels is None:
+            return read_labels(labels_name), labels_name
+        return read_label_file(choice.labels), ""
     bundle = load_bundle(choice)
     return bundle.labels, bundle.card.labels_name
 
@@ -57,6 +73,7 @@ def _of_card(card: ModelCard) -> ModelInfo:
         published=card.published,
         measured=card.measured,
         notes=card.notes,
+        assumed=card.assumed,
     )
 
 

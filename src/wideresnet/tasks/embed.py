@@ -15,7 +15,7 @@ from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ImageError
 from wideresnet.images.loader import load_batches
 from wideresnet.records import Embedding, Exif, Failure, Item, Preprocess
-from wideresnet.tasks.load import DEFAULT_MODEL, ModelChoice, load_bundle
+from wideresnet.tasks.load import DEFAULT_MODEL, ModelChoice, load_with_warnings
 
 Pool = Literal["none", "mean"]
 Found = TypeVar("Found")
@@ -36,7 +36,7 @@ def embed(
     ``pool`` "mean" averages maps over their positions. A picture is a file, its bytes, or RGB uint8 [H, W, 3]. Raises
     ImageError at the first that cannot be read, ConfigError for a layer that the network has not.
     """
-    bundle = load_bundle(ModelChoice(str(model)))
+    bundle = load_with_warnings(ModelChoice(str(model)))
     features, spec = open_features(bundle, layers, engine), bundle.card.preprocess
     found = refuse_failures(embeddings(features, spec, named_items(pictures), pool=pool, exif=exif))
     rows = [each.values for each in found]

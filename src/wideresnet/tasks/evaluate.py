@@ -122,5 +122,6 @@ def report_of_none(
         present=len(data.present),
         shards=(data.shard,) if data.shard else (),
         machine=machine_facts() if machine is None else machine,
+        assumed=card.assumed,
     )
     return EvalReport(card.name, data.name, engine, 0, 0, 0, conditions=conditions)

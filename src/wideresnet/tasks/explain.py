@@ -29,7 +29,7 @@ from wideresnet.images.top_k import softmax, top_k
 from wideresnet.machine import available_cpus
 from wideresnet.records import Box, ClassMap, Exif, Explanation, Failure, Item, Labels, LabelScore, ModelCard
 from wideresnet.tasks.embed import named_items, refuse_failures
-from wideresnet.tasks.load import DEFAULT_MODEL, ModelChoice, load_bundle
+from wideresnet.tasks.load import DEFAULT_MODEL, ModelChoice, load_with_warnings
 
 MAP = "map"
 
@@ -62,7 +62,7 @@ def explain(
 
     A picture is a file, its bytes, or RGB uint8 [H, W, 3]. Raises ImageError at the first that cannot be read.
     """
-    explainer = open_explainer(load_bundle(ModelChoice(str(model))), engine)
+    explainer = open_explainer(load_with_warnings(ModelChoice(str(model))), engine)
     indices = [find_class(str(each), explainer.labels) for each in classes]
     found = explanations(explainer, named_items(pictures), indices, k=k, exif=exif)
     return list(refuse_failures(found))

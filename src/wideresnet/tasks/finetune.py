@@ -47,7 +47,7 @@ from wideresnet.tasks.compile import float_bundle, read_weights, seen_as
 from wideresnet.tasks.evaluate import blank_report, masked_classes, score
 from wideresnet.tasks.finetune_probe import run_probe
 from wideresnet.tasks.gallery import thumbnails
-from wideresnet.tasks.load import DEFAULT_MODEL, ModelChoice, load_bundle, open_classifier
+from wideresnet.tasks.load import ASSUMED_LABELS, DEFAULT_MODEL, ModelChoice, load_with_warnings, open_classifier
 from wideresnet.tasks.tally import Tally
 from wideresnet.tasks.tuning import for_many
 from wideresnet.training.finetuning import FinetuneSettings, read_settings
@@ -101,7 +101,7 @@ def finetune(
     that nothing is chosen by. ``means``: what a full run may use. Raises WrnError.
     """
     chosen = read_settings(None, {**(settings or {}), "mode": mode})
-    source, judges = load_bundle(ModelChoice(str(model))), None if test is None else Path(test)
+    source, judges = load_with_warnings(ModelChoice(str(model))), None if test is None else Path(test)
     for event in run_finetune(source, Path(data), Path(run), chosen, judges, means):
         if isinstance(event, FinetuneReport):
             return event
@@ -236,6 +236,7 @@ def _card(source: Bundle, split: Split, settings: FinetuneSettings, learnt: _Lea
         precision="fp32",
         licence=before.licence,
         weights_source=f"fine-tuned from {before.name}",
+        assumed=tuple(each for each in before.assumed if not each.startswith(ASSUMED_LABELS)),
         notes={
             "fine-tuned": f"{settings.mode}, from {before.name}",
             "source weights": before.weights_sha256 or "not known",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from wideresnet.errors import ConfigError, did_you_mean
 from wideresnet.images.loader import read_named_crop
 from wideresnet.records import Exif, Preprocess
 from wideresnet.tasks.describe import describe
+from wideresnet.tasks.load import AssumptionWarning, assumptions
 
 # Transforms that belong to no weights here. "squash256" loses the aspect ratio, as the zoo's own scripts do.
 TRANSFORMS = {"squash256": Preprocess(resize=256, crop=224, mode="squash")}
@@ -25,7 +27,10 @@ def preprocess(
     unless asked for, as in published evaluations. Raises ImageError or ConfigError.
     """
     if transform is None:
-        spec = describe(model).preprocess
+        info = describe(model)
+        spec = info.preprocess
+        if info.assumed:
+            warnings.warn(assumptions(model, info.assumed), AssumptionWarning, stacklevel=2)
     elif transform in TRANSFORMS:
         spec = TRANSFORMS[transform]
     else:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from wideresnet.architectures import get_architecture, normalise_name
+from wideresnet.architectures import Architecture, get_architecture, normalise_name
 from wideresnet.errors import ConfigError, did_you_mean
 from wideresnet.records import Preprocess, Published
 
@@ -55,21 +55,22 @@ def resolve(name: str) -> Weights:
         return CATALOGUE[key]
     if key in DEFAULTS:
         return CATALOGUE[DEFAULTS[key]]
-    _refuse_bare_architecture(key)
+    if architecture := unpublished_architecture(key):
+        raise ConfigError(
+            f"{architecture.name} is an architecture without published weights",
+            hint=f"train it, or name a weights file in its place; published are {', '.join(DEFAULTS)}",
+        )
     hint = f"{did_you_mean(key, [*CATALOGUE, *DEFAULTS])} 'wrn models' lists all".strip()
     raise ConfigError(f"no weights called {name!r}", hint=hint)
 
 
-def _refuse_bare_architecture(key: str) -> None:
-    """Raise the fitting error if ``key`` is a network of ours that nobody published weights for."""
+def unpublished_architecture(name: str) -> Architecture | None:
+    """The network called ``name`` if it is known here and nobody published weights for it."""
     try:
-        architecture = get_architecture(key)
+        architecture = get_architecture(name)
     except ConfigError:
-        return
-    raise ConfigError(
-        f"{architecture.name} is an architecture without published weights",
-        hint=f"train it, or give your own file with --weights FILE; published: {', '.join(DEFAULTS)}",
-    )
+        return None
+    return None if architecture.name in DEFAULTS else architecture
 
 
 def percent(top1: float, top5: float, source: str) -> Published:

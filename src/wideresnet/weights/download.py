@@ -89,7 +89,7 @@ def _fetch_whole(url: str, part: Path, progress: Progress | None, patience: Pati
                 raise DownloadError(
                     f"cannot download {url}: {_reason(error)}",
                     hint=f"try again (it goes on after {_size(part):,} bytes), or fetch the file by other"
-                    " means and give it with --weights FILE",
+                    " means and give its path",
                 ) from error
             time.sleep(patience.pause_s * 2 ** (failures - 1))
 

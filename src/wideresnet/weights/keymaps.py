@@ -32,7 +32,23 @@ def fit_tensors(tensors: Mapping[str, NDArray[Any]], architecture: Architecture)
             fitted[key] = np.asarray(named[key], np.float32)
     if len(fitted) < len(expected) or any(key not in expected for key in named):
         raise _mismatch(named, architecture)
+    _check_values(fitted)
     return fitted
+
+
+def _check_values(tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Raise WeightsError for NaN, infinity, and negative variances: a network answers all images alike with them."""
+    broken = [key for key, array in tensors.items() if not np.isfinite(array).all()]
+    if broken:
+        raise WeightsError(
+            f"{_listed('tensors with NaN or infinity', broken)} among these weights",
+            hint="the training diverged or the file is damaged: use an earlier checkpoint",
+        )
+    negative = [key for key, array in tensors.items() if key.endswith("running_var") and (array < 0).any()]
+    if negative:
+        raise WeightsError(
+            f"{_listed('negative variances', negative)} among these weights", hint="use an earlier checkpoint"
+        )
 
 
 def _mismatch(named: Mapping[str, NDArray[Any]], architecture: Architecture) -> WeightsError:
@@ -68,10 +84,10 @@ def _likely_fix(named: Mapping[str, NDArray[Any]], architecture: Architecture) -
     """One sentence: another architecture, another number of classes, a missing classifier; or "list"."""
     fits = guess_architecture(named)
     if "fc.weight" not in named and fits and fits.name == architecture.name:
-        return "the file has no classifier (features only): fine-tune it first, or give a complete file"
+        return "the file has no classifier (features only): give the complete checkpoint it was cut from"
     if fits and fits.name != architecture.name:
-        classes = f" with classes={fits.classes}" if fits.classes != architecture.classes else ""
+        classes = f" with {fits.classes} classes" if fits.classes != architecture.classes else ""
         return f"they fit {fits.name}{classes}"
     if fits and fits.classes != architecture.classes:
-        return f"these weights have {fits.classes} classes; pass classes={fits.classes}"
+        return f"they fit {fits.name} with {fits.classes} classes: give the file itself as the model"
     return "no architecture here fits this file; 'wrn models' lists all"

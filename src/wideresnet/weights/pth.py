@@ -143,6 +143,12 @@ def _tensors(checkpoint: _Checkpoint, file_bytes: int) -> tuple[dict[str, NDArra
     return {name: arrays[name] for name in state}, wrapper
 
 
+_KINDS: Final[dict[type, str]] = {
+    StoredTensor: "one tensor", list: "a list", tuple: "a tuple", str: "text", int: "a number", float: "a number",
+    type(None): "nothing",
+}  # fmt: skip
+
+
 def find_state_dict(root: Any) -> tuple[dict[str, StoredTensor], str]:
     """The state dict in a checkpoint and the dotted name of the wrapper it lay in ("" if none).
 
@@ -150,8 +156,8 @@ def find_state_dict(root: Any) -> tuple[dict[str, StoredTensor], str]:
     Raises WeightsError, saying what is there instead, if there is none.
     """
     if not isinstance(root, dict):
-        kind = type(root).__name__
-        raise WeightsError(f"it holds a {kind}, not a state dict", hint="save model.state_dict() instead")
+        kind = _KINDS.get(type(root), "an object")
+        raise WeightsError(f"it holds {kind}, not a state dict", hint="save model.state_dict() instead")
     found = _search(root, depth=3)
     if found is None:
         keys = ", ".join(repr(key)[:40] for key in list(root)[:5]) or "nothing"

@@ -49,8 +49,8 @@ def fetch(
         state = "damaged on" if target.exists() else "not on"
         raise DownloadError(
             f"{weights.name} is {state} this machine, and offline mode is on",
-            hint=f"put {weights.file_name} at {target}, or give any copy with --weights FILE;"
-            f" it comes from {weights.urls[0]}",
+            hint=f"put {weights.file_name} at {target} (it comes from {weights.urls[0]}), or name a copy of it"
+            f" in place of {weights.name}",
         )
     target.unlink(missing_ok=True)
     return _first_that_works(weights, folder, progress, patience)
@@ -89,7 +89,7 @@ def fetch_from_hub(
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DownloadError(
                 f"cannot download {weights.hub} from the hub: {reason}",
-                hint="try again, or give a file with --weights FILE",
+                hint=f"try again, or name a file in place of {weights.name}",
             ) from error
         found = sha256_of(path)
         if found != stated:

@@ -19,7 +19,16 @@ from wideresnet.data.labels import format_labels, read_labels
 from wideresnet.errors import BundleError, ConfigError, DownloadError, MissingExtra, WeightsError
 from wideresnet.records import Labels, ModelCard, Preprocess
 from wideresnet.tasks import load as loading
-from wideresnet.tasks.load import CARD_KEY, DEFAULT_MODEL, LABELS_KEY, ModelChoice, load, load_bundle, open_classifier
+from wideresnet.tasks.load import (
+    CARD_KEY,
+    DEFAULT_MODEL,
+    LABELS_KEY,
+    AssumptionWarning,
+    ModelChoice,
+    load,
+    load_bundle,
+    open_classifier,
+)
 from wideresnet.weights.catalogue import CATALOGUE
 from wideresnet.weights.read import save_tensors
 
@@ -120,8 +129,12 @@ def test_a_foreign_pth_file_is_known_by_its_tensors(tmp_path: Path) -> None:
     bundle = load_bundle(ModelChoice(str(path)))
     assert (bundle.card.name, bundle.card.architecture, bundle.card.licence) == ("theirs", "wrn_10_1", "unknown")
     assert bundle.labels == read_labels("cifar10")
-    assert "assumed" in bundle.card.notes
-    np.testing.assert_allclose(load(path, engine="pytorch").logits(pictures()), logits(bundle), atol=1e-4)
+    preprocessing, names = bundle.card.assumed
+    assert preprocessing.startswith("preprocessing: resize 32, centre crop 32, mean 0.4914")
+    assert names == "class names: those of cifar10 (for 10 classes)"
+    with pytest.warns(AssumptionWarning, match=r"theirs\.pth, which does not state it: preprocessing: .*; class names"):
+        classifier = load(path, engine="pytorch")
+    np.testing.assert_allclose(classifier.logits(pictures()), logits(bundle), atol=1e-4)
 
 
 def test_a_foreign_network_of_other_classes_gets_numbered_labels_or_the_users_own(tmp_path: Path) -> None:
@@ -224,10 +237,10 @@ def test_an_architecture_without_weights_says_so() -> None:
 
 @pytest.mark.parametrize("name", ["absent.safetensors", "runs/mine", "absent.pth"])
 def test_a_path_that_is_nothing_is_called_a_path(name: str) -> None:
-    with pytest.raises(ConfigError, match="no bundle and no weights file"):
+    with pytest.raises(ConfigError, match="no model at"):
         load(name)
 
 
 def test_a_folder_without_a_card_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no bundle and no weights file"):
+    with pytest.raises(ConfigError, match="without card"):
         load(tmp_path)

@@ -88,7 +88,7 @@ def test_an_unknown_name_is_answered_with_the_closest():
 def test_an_architecture_without_weights_is_told_from_a_typing_error():
     with pytest.raises(ConfigError, match="wrn_28_10 is an architecture without published weights") as caught:
         resolve("WRN-28-10")
-    assert "--weights FILE" in caught.value.hint
+    assert "name a weights file in its place" in caught.value.hint
 
 
 def test_the_paper_s_numbers_belong_to_architectures():

@@ -70,7 +70,7 @@ def test_a_wrong_hash_deletes_the_file_and_shows_both_hashes(url, tmp_path):
 def test_404_is_final_and_asked_once(server, tmp_path):
     with pytest.raises(DownloadError, match="404") as caught:
         download(f"{server.url}/none.pth", tmp_path / "w.pth", SHA256[:8], None, QUICK)
-    assert "--weights FILE" in caught.value.hint
+    assert "give its path" in caught.value.hint
     assert len(server.requests) == 1
 
 

@@ -139,7 +139,7 @@ def refusal(tensors: dict[str, np.ndarray], name: str, classes: int | None = Non
 
 def test_another_number_of_classes_is_named_as_the_fix():
     error = refusal(shapes_only(WIDE), "wrn_16_2")
-    assert error.hint == "these weights have 7 classes; pass classes=7"
+    assert error.hint == "they fit wrn_16_2 with 7 classes: give the file itself as the model"
     assert "fc.weight is [7, 128] instead of [10, 128]" in error.message
 
 
@@ -148,7 +148,7 @@ def test_another_architecture_is_named_as_the_fix():
     assert "wide_resnet101_2" in error.hint
     assert "306 unexpected" in error.message
     error = refusal(shapes_only(WIDE), "wide_resnet50_2")
-    assert error.hint == "they fit wrn_16_2 with classes=7"
+    assert error.hint == "they fit wrn_16_2 with 7 classes"
 
 
 def test_features_without_a_classifier_say_so():
@@ -193,7 +193,7 @@ def test_a_file_of_a_narrow_bottleneck_network_reads_and_fits_in_order(tmp_path,
     )  # fmt: skip
     rng = np.random.default_rng(0)
     tensors = {
-        key: np.array(1, np.int64) if shape == () else rng.standard_normal(shape).astype(np.float32)
+        key: np.array(1, np.int64) if shape == () else np.abs(rng.standard_normal(shape)).astype(np.float32)
         for key, shape in architecture.tensors().items()
     }
     path = tmp_path / "w"

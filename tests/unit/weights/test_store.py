@@ -47,7 +47,7 @@ def test_offline_and_absent_says_where_to_put_the_file(server, monkeypatch, tmp_
     with pytest.raises(DownloadError, match="offline") as caught:
         fetch(WEIGHTS, offline=by_argument)
     assert str(tmp_path / "cache" / "wide_resnet50_2-95faca4d.pth") in caught.value.hint
-    assert "--weights FILE" in caught.value.hint
+    assert f"name a copy of it in place of {WEIGHTS.name}" in caught.value.hint
     assert server.requests == []
 
 

@@ -162,5 +162,6 @@ def _conditions(lab: Lab) -> dict[str, object]:
         "rounds": rounds,
         "turn": length,
         "data": f"{settings.data}, {len(lab.items)} pictures" if settings.data else "noise",
+        "assumed": [f"{b.card.name}: {assumption}" for b in lab.bundles for assumption in b.card.assumed],
         "random_weights": ", ".join(b.card.name for b in lab.bundles if b.card.name.endswith(".random")),
     }

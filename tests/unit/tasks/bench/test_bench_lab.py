@@ -71,7 +71,7 @@ def test_an_int8_twin_is_made_once_and_its_rows_say_so(
 
     def quantised(reference: Bundle, precision: str, crops: list[object], names: list[str]) -> Bundle:
         seen.append((precision, len(crops), len(names)))
-        return replace(reference, card=replace(reference.card, name="wrn_10_1.tiny-int8", precision="int8"))
+        return replace(reference, card=replace(reference.card, licence="of the twin"))
 
     monkeypatch.setattr("wideresnet.tasks.bench.lab.in_precision", quantised)
     made = lab(tmp_path, BenchSettings(precisions=("int8",), data=photos))
@@ -79,7 +79,7 @@ def test_an_int8_twin_is_made_once_and_its_rows_say_so(
     assert made.model(entry) is made.model(entry)
     assert seen == [("int8", 3, 3)]
     assert made.note(entry) == "quantised in memory with 3 pictures; its accuracy is unknown"
-    assert read_bundle(made.on_disk(entry)).card.precision == "int8"
+    assert read_bundle(made.on_disk(entry)).card.licence == "of the twin"
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path: Path) -> None:

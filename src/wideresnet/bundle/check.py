@@ -1,0 +1,62 @@
+"""Whether the card and the labels of a bundle describe its graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from wideresnet.bundle.bundle import Bundle
+from wideresnet.data.labels import KNOWN, read_labels
+from wideresnet.errors import BundleError
+from wideresnet.graph.facts import GraphFacts, check_finite, read_facts
+from wideresnet.graph.outputs import parse_graph
+from wideresnet.records import RGB
+
+TOLERANCE = 1e-5                                   # relative; the graph holds float32
+
+
+def check_bundle(bundle: Bundle, name: str) -> None:
+    """Raise BundleError where the graph of the bundle ``name`` is not what its card and labels state.
+
+    Compared are the architecture, input size, classes, normalisation, stored precision, and number of labels; for a
+    list of ``data.labels.KNOWN`` the labels too. Constants that are NaN or infinite are refused.
+    """
+    model = parse_graph(bundle.graph)
+    facts = read_facts(model)
+    contradictions = list(_contradictions(bundle, facts))
+    if contradictions:
+        raise BundleError(
+            f"the card of {name} contradicts its graph: {'; '.join(contradictions)}",
+            hint="undo the change of card.json, or write the bundle again with 'wrn export'",
+        )
+    check_finite(model)
+
+
+def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
+    card, labels = bundle.card, bundle.labels
+    spec = card.preprocess
+    stated = {
+        "architecture": (card.architecture, facts.architecture),
+        "precision": (card.precision, facts.precision),
+        "crop": (spec.crop, facts.side),
+        "classes": (card.classes, facts.classes),
+        "number of labels": (len(labels.names), facts.classes),
+    }
+    for field, (on_card, in_graph) in stated.items():
+        if on_card != in_graph:
+            yield f"{field} is {on_card} on the card, {in_graph} in the graph"
+    for field, on_card, in_graph in (("mean", spec.mean, facts.mean), ("std", spec.std, facts.std)):
+        if not _close(on_card, in_graph):
+            yield f"{field} is {_words(on_card)} on the card, {_words(in_graph)} in the graph"
+    if card.labels_name in KNOWN:
+        listed = read_labels(card.labels_name)
+        if (labels.ids or labels.names) != (listed.ids or listed.names):
+            yield f"labels.txt is not the list {card.labels_name!r} that the card names"
+
+
+def _close(a: RGB, b: RGB) -> bool:
+    return all(math.isclose(x, y, rel_tol=TOLERANCE, abs_tol=TOLERANCE) for x, y in zip(a, b, strict=True))
+
+
+def _words(values: RGB) -> str:
+    return " ".join(f"{value:.4g}" for value in values)

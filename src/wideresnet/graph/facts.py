@@ -1,0 +1,65 @@
+"""What a graph of ``write_graph`` states of itself: input size, classes, normalisation, stored precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from wideresnet.errors import BundleError
+from wideresnet.records import RGB
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """Properties that a card states too. ``mean`` and ``std`` are of RGB values in [0, 1]."""
+
+    architecture: str                              # a name of architectures.ARCHITECTURES, or wrn_N_K
+    side: int                                      # pixels a side of the input [N, side, side, 3]
+    classes: int                                   # columns of the logits
+    mean: RGB
+    std: RGB
+    precision: Literal["fp32", "fp16", "int8"]     # of the stored weights
+
+
+def read_facts(model: onnx.ModelProto) -> GraphFacts:
+    """Read the facts from the constants, types and nodes of a graph. Raises BundleError for a graph of another make."""
+    graph, constants = model.graph, {constant.name: constant for constant in model.graph.initializer}
+    try:
+        mean, factor = (numpy_helper.to_array(constants[name]) for name in ("input.mean", "input.factor"))
+        side = graph.input[0].type.tensor_type.shape.dim[1].dim_value
+        classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    except (KeyError, IndexError) as error:
+        raise BundleError(
+            "the graph has no normalisation of RGB uint8 [N, S, S, 3] as 'wrn export' writes it", hint=_EXPORT
+        ) from error
+    quantised = any(node.op_type == "QuantizeLinear" for node in graph.node)
+    half = any(constant.data_type == TensorProto.FLOAT16 for constant in graph.initializer)
+    return GraphFacts(
+        architecture=graph.name,
+        side=int(side),
+        classes=int(classes),
+        mean=_rgb(mean.ravel() / 255),
+        std=_rgb(1 / (255 * factor.ravel())),
+        precision="int8" if quantised else "fp16" if half else "fp32",
+    )
+
+
+def check_finite(model: onnx.ModelProto) -> None:
+    """Raise BundleError if a constant of the graph holds NaN or infinity: some runtimes would answer all the same."""
+    for constant in model.graph.initializer:
+        if constant.data_type in _FLOATS and not np.isfinite(numpy_helper.to_array(constant)).all():
+            raise BundleError(f"{constant.name} in the graph holds NaN or infinity", hint=_EXPORT)
+
+
+_EXPORT = "write the bundle again with 'wrn export'"
+
+
+def _rgb(values: np.ndarray[tuple[int], np.dtype[np.floating]]) -> RGB:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
