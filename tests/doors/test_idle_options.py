@@ -30,9 +30,10 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("classify photos --cpus 0 --shard-size 9", "--cpus, --shard-size have no effect without --ray"),
         ("evaluate photos --workers 2", "--workers has no effect without --ray"),
         ("embed photos -o a.npy --cpus 1", "--cpus has no effect without --ray"),
-        ("classify photos --ray local -o out --infer-mode sync", "--infer-mode has no effect with --ray"),
+        ("classify photos --ray local -o out --infer-mode sync", "--infer-mode has no effect as --ray writes Parquet"),
         ("classify photos --ray local -o out --threads 2", "--threads has no effect with --ray"),
-        ("evaluate photos --ray local -o out --shard 1/2", "--shard has no effect with --ray"),
+        ("evaluate photos --ray local -o out --shard 1/2", "--shard has no effect as --ray writes"),
+        ("classify photos --ray local -o out --format csv", "--format has no effect as --ray writes Parquet"),
         ("embed photos --ray local -o out --threads 2", "a worker has as many as --cpus says"),
         # Where nothing runs.
         ("evaluate --results r.txt --outputs o", "--outputs has no effect beside --results"),

@@ -126,9 +126,9 @@ def classify(
 
     files, file = [Path(path) for path in paths], Path(output) if output else None
     check_options(context, ray)
-    if ray:
-        _refuse_on_cluster(format, dedupe)
-    else:
+    sheet = bool(ray) and format not in (AnswerFormat.table, AnswerFormat.json)
+    refuse_idle(context, sheet, "as --ray writes Parquet, a file a shard", "format")
+    if not ray:
         _refuse_early(files, file, format, resume)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, transform)
     squares = bundle.card.preprocess.interpolation == "opencv-bilinear"    # whose crops a reduced image changes
@@ -224,11 +224,6 @@ def _saying_how_to_go_on(journal: Journal) -> Iterator[None]:
         if journal.state.answers:
             typer.echo(f"stopped; what was answered is in {journal.folder}: --resume goes on", err=True)
         raise
-
-
-def _refuse_on_cluster(format: AnswerFormat, dedupe: bool) -> None:
-    if dedupe or format not in (AnswerFormat.table, AnswerFormat.json):
-        raise ConfigError("--ray writes Parquet, a file a shard", hint="leave out --format and --dedupe")
 
 
 def _refuse_early(paths: list[Path], output: Path | None, format: AnswerFormat, resume: bool) -> None:

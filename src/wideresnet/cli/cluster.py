@@ -49,7 +49,7 @@ class Cluster:
 def check_options(context: typer.Context, ray: str) -> None:
     """Refuse what only a cluster takes without one, and beside one what it decides."""
     refuse_idle(context, not ray, "without --ray", "workers", "cpus", "shard_size")
-    refuse_idle(context, bool(ray), "with --ray", "infer_mode", "shard")
+    refuse_idle(context, bool(ray), "as --ray writes Parquet, a file a shard", "dedupe", "infer_mode", "shard")
     refuse_idle(context, bool(ray), "with --ray", "threads", hint="a worker has as many as --cpus says")
 
 

@@ -42,14 +42,7 @@ from wideresnet.records import (
     by_path,
 )
 from wideresnet.tasks.compare import BATCH, Judge, compare, deviation
-from wideresnet.tasks.gate import (
-    NEEDED,
-    calibration_pool,
-    gate_pictures,
-    held_out,
-    notes_on_counts,
-    notes_on_images,
-)
+from wideresnet.tasks.gate import NEEDED, calibration_pool, gate_pictures, held_out, notes_on_counts, notes_on_images
 from wideresnet.tasks.load import open_classifier
 from wideresnet.tasks.search import MORE, Notebook, Search, candidates
 from wideresnet.tasks.sensitivity import layer_losses
@@ -165,8 +158,9 @@ def _int8(reference: Bundle, settings: CompileSettings, folder: Path) -> Generat
         made = Made(maker.bundle(trial.settings), trial, maker)
     chosen = balanced_sample(maker.pool, made.trial.settings.samples)
     judged = made.trial.gate.n if held and made.trial.gate else 0
-    notes = *notes_on_counts(asked, used, len(pool), judged), *notes_on_images(chosen, judge.items if judge else ())
-    return replace(made, notes=notes, unread=maker.unread | (judge.unread if judge else {}))
+    items, unread = (judge.items, judge.unread) if judge else ((), {})
+    notes = *notes_on_counts(asked, used, len(pool), judged), *notes_on_images(chosen, items)
+    return replace(made, notes=notes, unread=maker.unread | unread)
 
 
 def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
@@ -358,7 +352,7 @@ def verify(reference: Bundle, made: Bundle, batch: NDArray[np.uint8]) -> tuple[D
         raise BundleError(
             f"the {made.card.precision} graph is not the model it was made from: in {worst.engine} its logits are"
             f" {worst.relative:.3g} of their spread away, more than {limit:g}",
-            hint="nothing was written; try other or more calibration pictures",
+            hint="nothing was written" + "; give other images with --calibration" * (made.card.precision == "int8"),
         )
     return tuple(found)
 
