@@ -46,6 +46,18 @@ def test_shards_merge_into_the_report_of_the_whole(wrn: Wrn, tiny: Path, archive
     assert "shards 1/3, 2/3, 3/3 of 20 pictures" in wrn("merge", "1.json", "2.json", "3.json").out
 
 
+def test_a_merged_report_keeps_of_the_machines_what_is_the_same(
+    wrn: Wrn, tiny: Path, archive: Path, tmp_path: Path
+) -> None:
+    """Shards may have run on different machines: the first one's facts are not those of the sum."""
+    for part in (1, 2):
+        done = wrn("evaluate", archive, "-m", tiny, "--shard", f"{part}/2", "--format", "json").json
+        done["counts"]["conditions"]["machine"] = {"cpu": f"CPU {part}", "cpus": 2}
+        (tmp_path / f"{part}.json").write_text(json.dumps(done))
+    merged = wrn("merge", "1.json", "2.json", "--format", "json").json
+    assert merged["counts"]["conditions"]["machine"] == {"cpus": 2}
+
+
 def test_a_missing_shard_is_named(wrn: Wrn, tiny: Path, archive: Path, tmp_path: Path) -> None:
     (tmp_path / "2.json").write_text(wrn("evaluate", archive, "-m", tiny, "--shard", "2/3", "--format", "json").out)
     done = wrn("merge", "2.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,10 @@ def test_a_picture_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: 
     assert done.err.count("broken.png: not a picture") == 1
     with Path("run/train.csv").open() as train, Path("run/val.csv").open() as val:
         assert len([*csv.DictReader(train), *csv.DictReader(val)]) == 11
+    done = wrn("finetune", "--from", tiny, "--data", pets, "-o", "run", "--format", "json")
+    assert (done.json["train"] + done.json["val"], len(done.json["failures"])) == (10, 1)
+    told = json.loads(Path("run/bundle/card.json").read_text())["notes"]["pictures"]
+    assert told == f"{done.json['train']} to learn from, {done.json['val']} in val", "of those that could be read"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +106,7 @@ def test_a_picture_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: 
         (["--data", "pets/n01440764"], "holds no class folders"),
         (["--data", "pets", "--set", "flip"], "--set takes key=value, got 'flip'"),
         (["--data", "pets", "--set", "flps=false"], "did you mean 'flips'"),
+        (["--data", "split", "--share", "30"], "--share has no effect: split is divided already"),
         (["--data", "pets", "--cache", "kept"], "a probe keeps features, and no pictures"),
         (["--data", "pets", "--from", "wrn_16_4.cifar"], "did you mean 'wrn_16_4.cifar10'"),
     ],
@@ -108,6 +114,8 @@ def test_a_picture_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: 
 def test_what_cannot_be_done_is_an_error_before_anything_is_written(
     wrn: Wrn, pets: Path, arguments: list[str], said: str
 ) -> None:
+    for part in ("train", "val"):
+        shutil.copytree(pets, f"split/{part}")
     done = wrn("finetune", "-o", "run", *arguments)
     assert (done.code, said in done.err) == (2, True), done.err
     assert not Path("run").exists()

@@ -65,6 +65,8 @@ def test_evaluation_on_a_cluster_is_that_of_one_machine(
     counted = ("n", "correct1", "correct5", "by_class", "confusions", "calibration")
     for key in set(counted) & set(here.json):
         assert json.dumps(there.json[key]).replace("file://", "") == json.dumps(here.json[key]), key
+    machine = there.json["counts"]["conditions"]["machine"]
+    assert set(machine) == {"shards_of_host", "engines"}, "not those of the machine that asked"
     local, remote = without_seconds(rows(tmp_path / "here.parquet")), without_seconds(rows(tmp_path / "there"))
     assert [{**row, "path": row["path"].removeprefix("file://")} for row in remote] == local
 

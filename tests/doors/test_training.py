@@ -66,7 +66,9 @@ def test_from_photographs_to_answers(wrn: Wrn, pets: Path) -> None:
     done = wrn("train", "pets.toml", "--data", pets, "--format", "json")
     skipped = {"by_ending": {}, "hidden": 0, "system_folders": 0, "notes": []}
     assert (done.code, done.err) == (0, "")
-    assert done.json == {"run": "runs/pets", "epochs": 4, "top1": 100.0, "skipped": skipped}
+    assert done.json == {"run": "runs/pets", "epochs": 4, "top1": 100.0, "failures": 0, "skipped": skipped}
+    again = wrn("train", "pets.toml", "--data", pets, "--format", "json")
+    assert again.json == done.json, "a finished run that is asked for again tells what it came to"
     model = "runs/pets/model.safetensors"
     report = wrn("evaluate", pets / "val", "-m", model, "--format", "json").json
     assert (report["n"], report["top1"]) == (6, 100.0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import MODEL, Format, TextOrJson
 from wideresnet.cli.output import check_targets, open_bundle, progress, say_skipped
 from wideresnet.cli.streams import print_lines
@@ -57,6 +58,7 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the J
 
 
 def bench(
+    context: typer.Context,
     model: Models = None,
     what: Measurements = None,
     data: Pictures = None,
@@ -97,6 +99,7 @@ def bench(
         _numbers("--threads", threads), sync, rounds, seconds, iterations, data, baselines, profile, tune,
         fast_decode,
     )  # fmt: skip
+    _check(context, settings)
     side = _side(input_shape)
     check_targets(report, output)
     measured = _run([_open(name, settings, side, random_weights) for name in model or [MODEL]], settings)
@@ -108,6 +111,22 @@ def bench(
     say_skipped([measured.skipped_files], data)
     # One line: scripts take the last one.
     print_lines(json_text(document) if format is TextOrJson.json else benchmark.text(measured))
+
+
+def _check(context: typer.Context, settings: BenchSettings) -> None:
+    """Refuse what none of the measurements asked for takes."""
+    asked, own = set(settings.what), "openvino" in settings.engines
+    fixed = "engine", "precision", "batch", "streams", "threads", "sync", "baselines", "profile", "fast_decode", "data"
+    refuse_idle(context, not asked, "with --tune alone, which has a grid of its own", *fixed)
+    single = not asked & {"engine", "end-to-end"}
+    refuse_idle(context, single, f"on {' and '.join(sorted(asked))}: one image at a time", "batch", "streams")
+    refuse_idle(context, "engine" not in asked, "without --what engine", "sync")
+    refuse_idle(context, "end-to-end" not in asked, "without --what end-to-end", "fast_decode")
+    refuse_idle(context, asked == {"startup"}, "on startup", "baselines")
+    refuse_idle(context, asked == {"startup"} and not settings.tune, "on startup, once a round", "seconds")
+    refuse_idle(context, settings.iterations > 0, "beside --iterations", "seconds")
+    refuse_idle(context, not own, "without the engine openvino", "profile")
+    refuse_idle(context, not (own or settings.baselines), "without the engine openvino", "streams")
 
 
 def _open(name: str, settings: BenchSettings, side: int, random_weights: bool) -> Bundle:

@@ -13,7 +13,8 @@ from zlib import crc32
 
 import typer
 
-from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, work_through
+from wideresnet.cli.checks import refuse_idle
+from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, check_options, work_through
 from wideresnet.cli.options import (
     Alpha,
     ArchitectureName,
@@ -78,6 +79,7 @@ class AnswerFormat(StrEnum):
 
 
 def classify(
+    context: typer.Context,
     paths: Annotated[
         list[str], typer.Argument(help="Pictures, folders (searched recursively), .parquet, .tar, or - for stdin.")
     ],
@@ -129,11 +131,14 @@ def classify(
     from wideresnet.tasks.tuning import BATCH, for_many
 
     files, file = [Path(path) for path in paths], None if output is None else Path(output)
-    if ray:
-        _refuse_on_cluster(format, dedupe)
-    else:
+    check_options(context, ray)
+    sheet = bool(ray) and format not in (AnswerFormat.table, AnswerFormat.json)
+    refuse_idle(context, sheet, "as --ray writes Parquet, a file a shard", "format")
+    if not ray:
         _refuse_early(files, file, format, resume)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, transform, alpha)
+    squares = bundle.card.preprocess.interpolation == "opencv-bilinear"    # whose crops a reduced image changes
+    refuse_idle(context, squares, "on a transform by OpenCV's bilinear resize", "fast_decode")
     bundle = replace(bundle, labels=translated(bundle.labels, lang.value, bundle.card.labels_name))
     options, batch = EngineOptions(precision.value, threads), BATCH
     if ray or len(files) > 1 or files[0].is_dir() or find_shards(files[0]):
@@ -228,11 +233,6 @@ def _saying_how_to_go_on(journal: Journal) -> Iterator[None]:
         if journal.state.answers:
             say(f"stopped; what was answered is in {journal.folder}: --resume goes on", err=True)
         raise
-
-
-def _refuse_on_cluster(format: AnswerFormat, dedupe: bool) -> None:
-    if dedupe or format not in (AnswerFormat.table, AnswerFormat.json):
-        raise ConfigError("--ray writes Parquet, a file a shard", hint="leave out --format and --dedupe")
 
 
 def _refuse_early(paths: list[Path], output: Path | None, format: AnswerFormat, resume: bool) -> None:

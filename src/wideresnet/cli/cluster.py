@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.output import list_failures, locate, print_json, progress, say_skipped
 from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError, OutputError, needs_extra
@@ -44,6 +45,13 @@ class Cluster:
     def size(self, batch: int) -> int:
         """Pictures of a shard: whole batches, so that every picture has the neighbours it has without a cluster."""
         return -(-self.shard // batch) * batch
+
+
+def check_options(context: typer.Context, ray: str) -> None:
+    """Refuse what only a cluster takes without one, and beside one what it decides."""
+    refuse_idle(context, not ray, "without --ray", "workers", "cpus", "shard_size")
+    refuse_idle(context, bool(ray), "as --ray writes Parquet, a file a shard", "dedupe", "infer_mode", "shard")
+    refuse_idle(context, bool(ray), "with --ray", "threads", hint="a worker has as many as --cpus says")
 
 
 def work_through(work: Work, bundle: Bundle, paths: list[str], cluster: Cluster, *, json: bool) -> NoReturn:

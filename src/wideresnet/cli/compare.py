@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import (
     Arithmetic,
     Engine,
@@ -39,6 +40,7 @@ SIDE = "A file that 'wrn evaluate -o' wrote (.csv, .jsonl, .parquet), or a model
 
 
 def compare(
+    context: typer.Context,
     a: Annotated[str, typer.Argument(help=SIDE)],
     b: Annotated[str, typer.Argument(help="The other: the same kind of thing.")],
     data: Annotated[
@@ -74,6 +76,8 @@ def compare(
     check_targets(page)
     if _is_scores(a) != _is_scores(b):
         raise ConfigError(f"{a} and {b} are not the same kind of thing", hint="give two files of scores, or two models")
+    refuse_idle(context, _is_scores(a), "on files of scores", "engine", "precision", "threads", "batch_size")
+    refuse_idle(context, _is_scores(a) and bool(labels) and not page, "on files of scores without --report", "data")
     if _is_scores(a):
         found = _files(Path(a), Path(b), data, labels)
     elif labels:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from wideresnet.cli.checks import given, refuse_idle
 from wideresnet.cli.options import (
     ArchitectureName,
     Format,
@@ -22,6 +23,7 @@ from wideresnet.cli.options import (
 from wideresnet.cli.output import (
     check_targets,
     download_bar,
+    list_failures,
     list_notes,
     locate,
     open_bundle,
@@ -35,7 +37,7 @@ from wideresnet.errors import ConfigError
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
     from wideresnet.records import Estimator, Preprocess
-    from wideresnet.tasks.compile import CompileSettings
+    from wideresnet.tasks.compile import CompileSettings, GateKind
     from wideresnet.tasks.load import ModelChoice
 
 
@@ -77,6 +79,7 @@ Page = Annotated[Path | None, typer.Option("--report", help="Write a page (HTML)
 
 
 def compile(
+    context: typer.Context,
     config: Config = None,
     output: Output = None,
     model: Model = None,
@@ -98,8 +101,9 @@ def compile(
 ) -> None:
     """Store a model in another precision, verify it, and measure what its accuracy lost.
 
-    Exit code 1: it was written, but lost more than the gate allows. A search that was stopped goes on when the same
-    command is given again; its notes are in OUTPUT.search until a model passes.
+    With fewer images than --samples takes, calibration and gate share them: two thirds and one. Exit code 1: it was
+    written, but lost more than the gate allows, or an image could not be read. A search that was stopped goes on when
+    the same command is given again; its notes are in OUTPUT.search until a model passes.
 
     Example: wrn compile -m wide_resnet50_2.tv_in1k --calibration train/ --data val/ -o wrn50-int8/
 
@@ -115,7 +119,13 @@ def compile(
     limit = _limit(gate)
     check_targets(report)
     job = _Job(model, precision.value, calibration, samples, output, estimator.value)
-    job = _from_file(config, job) if config else job
+    job = _from_file(context, config, job) if config else job
+    compares, kinds = job.int8 or data != "auto", {"gate": "accuracy", "min_agreement": "agreement"}
+    refuse_idle(context, not job.int8, f"with {job.precision}", "calibration", "samples", "estimator")
+    refuse_idle(context, not search, "without --search", "budget")
+    refuse_idle(context, limit is None, "with --gate none", "min_agreement")
+    refuse_idle(context, not compares and limit is not None, "without --data to judge by", *kinds)
+    wanted = [kind for name, kind in kinds.items() if given(context, name)]
     refuse_missing_extra([Path(job.calibration), Path(data)])
     bundle = _open(ModelChoice(job.model, weights, architecture, labels), job, resolution)
     images, judging = _images(job.calibration, data, bundle) if job.int8 else (None, _given(data))
@@ -125,6 +135,7 @@ def compile(
         data=judging,
         gate=limit,
         agreement=min_agreement / 100,
+        kind=cast("GateKind", wanted[0]) if limit is not None and len(wanted) == 1 else None,
         quantise=QuantiseSettings(job.samples, job.estimator),
         search=budget if search else None,
         layers=report is not None,
@@ -150,11 +161,16 @@ class _Job:
         return self.precision == "int8"
 
 
-def _from_file(config: Path, options: _Job) -> _Job:
-    """What the file says, before what the options do; an output named by option counts more."""
+def _from_file(context: typer.Context, config: Path, options: _Job) -> _Job:
+    """What the file says; an output named by option counts more, other options where the file says nothing."""
     from wideresnet.tasks.buildfile import read_build_file
 
     file = read_build_file(config)
+    said = {
+        "model": True, "precision": True, "estimator": file.estimator(), "resolution": file.preprocess(),
+        "calibration": file.dataset, "samples": file.dataset,
+    }  # fmt: skip
+    refuse_idle(context, True, f"beside {config}, which says it", *(name for name, value in said.items() if value))
     for key in file.ignored():
         say(f"{config}: {key} has no meaning here and is ignored", err=True)
     job = replace(
@@ -203,9 +219,11 @@ def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | No
         print_json(document.of_compilation(done))
     else:
         print_lines(text.of_compilation(done))
+    list_notes(done.notes)
     say_skipped([done.skipped], *filter(None, (settings.calibration, settings.data)))
     list_notes(done.gate.warnings if done.gate else (), "warning")
-    raise typer.Exit(1 if done.gate and not done.gate.passed else 0)
+    list_failures(done.failures)
+    raise typer.Exit(1 if done.failures or (done.gate and not done.gate.passed) else 0)
 
 
 def _limit(gate: str) -> float | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, work_through
+from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, check_options, work_through
 from wideresnet.cli.options import (
     Alpha,
     ArchitectureName,
@@ -57,6 +57,7 @@ Stored = Annotated[Number, typer.Option("--dtype", help="float16: half the size,
 
 
 def embed(
+    context: typer.Context,
     paths: Pictures,
     output: Annotated[str, typer.Option("--output", "-o", help="The file: .npy, .npz, .parquet; with --ray a folder.")],
     model: Model = None,
@@ -96,6 +97,7 @@ def embed(
     from wideresnet.tasks.load import ModelChoice
     from wideresnet.tasks.tuning import for_many
 
+    check_options(context, ray)
     layers, file = list(dict.fromkeys(layer.split(","))), Path(output)
     pooling = _pooling(pool, file, layers, ray)    # before anything that takes long
     files = [Path(path) for path in paths]

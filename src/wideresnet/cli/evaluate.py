@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, located, spread
+from wideresnet.cli.checks import refuse_idle
+from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, check_options, located, spread
 from wideresnet.cli.options import (
     Alpha,
     ArchitectureName,
@@ -53,6 +54,10 @@ if TYPE_CHECKING:
     from wideresnet.tasks.infer import InferMode as Mode
     from wideresnet.tasks.load import ModelChoice
 
+RUNNING = (                                        # parameters that decide how a network runs
+    "output", "resume", "transform", "upright", "resolution", "engine", "precision", "threads", "batch_size",
+    "infer_mode", "ray",
+)  # fmt: skip
 EARLY = 1000                                       # pictures after which a wrong order of the labels is looked for
 
 Data = Annotated[
@@ -85,6 +90,7 @@ AnyOrder = Annotated[
 
 
 def evaluate(
+    context: typer.Context,
     data: Data = None,
     model: Model = None,
     weights: Weights = None,
@@ -135,8 +141,12 @@ def evaluate(
     check_targets(page)
     exif: Exif = "transpose" if upright else "ignore"
     how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value, exif)
+    refuse_idle(context, bool(results), "beside --results", "outputs")
+    refuse_idle(context, bool(results) and not data, "without DATA", "truth", "shard")
+    refuse_idle(context, page is None, "without --report", "lang")
+    refuse_idle(context, bool(results or outputs), "on answers of others: such are for a network that runs", *RUNNING)
+    check_options(context, ray)
     if results or outputs:
-        _refuse_running(output, resume, transform or alpha, upright)
         source = _of_others(choice, data, truth, results, outputs, shard)
     elif ray:
         bundle = open_bundle(choice, resolution, transform, alpha)
@@ -159,11 +169,14 @@ def show(
     from wideresnet.report import document, text
 
     if page:
-        from wideresnet.report.evaluation import draw_evaluation
+        from wideresnet.report.evaluation import draw_evaluation, shown_paths
         from wideresnet.report.save import save_text
         from wideresnet.tasks.gallery import thumbnails
 
-        save_text(page, draw_evaluation(report, labels, thumbnails(report, sources)))
+        drawn = thumbnails(report, sources)
+        save_text(page, draw_evaluation(report, labels, drawn))
+        if absent := set(shown_paths(report)) - set(drawn):
+            say(f"{page} lacks {len(absent)} images, which cannot be read from here", err=True)
     if format is TextOrJson.json:
         print_json(document.of_evaluation(report))
     else:
@@ -233,7 +246,11 @@ def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluste
     pictures = replace(pictures, exif=how.exif)
     work = Evaluate(how.engine, how.options.precision, batch, pictures.name, pictures.present, pictures.exif)
     report = spread(work, bundle, listing, cluster)
-    blank = report_of_none(bundle.card, bundle.labels, report.engines[0], pictures)
+    ran = [f"{each.runtime} {each.version}, {each.precision}, {each.threads} threads" for each in report.engines]
+    if len(ran) > 1:
+        say(f"the nodes ran several engines, and the report names the first: {'; '.join(ran)}", err=True)
+    machine = {"shards_of_host": report.shards_of_host, "engines": ran}
+    blank = report_of_none(bundle.card, bundle.labels, report.engines[0], pictures, machine)
     answers, items = map(score_of, read_rows(report.output, listing)), {item.path: item for item in pictures.items}
     return _Source(answers, blank, bundle.labels, bundle.card.labels_name, len(items), masked_classes(pictures), items)
 
@@ -307,14 +324,6 @@ def _check_scores(file: Path) -> None:
 
     format_of(file)
     check_journal(file)
-
-
-def _refuse_running(output: str | None, resume: bool, transform: object, upright: bool) -> None:
-    if output or resume or transform or upright:
-        raise ConfigError(
-            "-o, --resume, --transform, --alpha and --upright are for a network that runs",
-            hint="with --results and --outputs the answers are there already",
-        )
 
 
 @contextmanager

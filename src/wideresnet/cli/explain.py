@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import (
     Alpha,
     ArchitectureName,
@@ -47,6 +48,7 @@ Page = Annotated[Path | None, typer.Option("--report", help="Write a page (HTML)
 
 
 def explain(
+    context: typer.Context,
     paths: Pictures,
     model: Model = None,
     k: Count = 1,
@@ -83,6 +85,8 @@ def explain(
     if not (output or report or format is TextOrJson.json):
         raise ConfigError("nowhere to draw", hint="name a folder with -o, or a page with --report")
     check_targets(report, folders=[output])
+    refuse_idle(context, bool(classes), "beside --class", "k")
+    refuse_idle(context, not (output or report), "without -o or --report", "signed")
     files = [Path(path) for path in paths]
     check_inputs(files)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, alpha=alpha)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import MODEL, Alpha, ArchitectureName, Cache, Device, Format, TextOrJson, Weights, Where
 from wideresnet.cli.output import (
     check_targets,
@@ -59,6 +60,7 @@ Change = Annotated[list[str] | None, typer.Option("--set", help="key=value over 
 
 
 def finetune(
+    context: typer.Context,
     data: Data,
     output: Run,
     source: Source = None,
@@ -97,6 +99,8 @@ def finetune(
     changes: dict[str, Any] = dict(map(pair, change or []))
     settings = read_settings(config, changes | {key: value for key, value in options.items() if value is not None})
     check_targets(folders=[output])
+    idle = settings.mode == "probe" and device is Device.cuda
+    refuse_idle(context, idle, "on a probe, which the engine and numpy fit on the CPU", "device")
     choice, means = ModelChoice(source, weights, architecture), Means(cache, device.value)
     report = _run(choice, data, output, settings, test, means, format)
     _show(report, format)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import Arithmetic, Engine, EngineName, Format, Precision, TextOrJson, Threads
 from wideresnet.cli.output import list_notes, locate, print_json, progress, say_skipped
 from wideresnet.cli.streams import print_lines, say
-from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from wideresnet.records import Verification
@@ -31,6 +31,7 @@ Tolerance = Annotated[float, typer.Option(min=0, help=f"{ONLY} points to be off 
 
 
 def models(
+    context: typer.Context,
     verify: Verify = False,
     data: Data = None,
     model: Models = None,
@@ -64,8 +65,8 @@ def models(
         chosen, share = tuple(model or ()), tolerance / 100
         pictures = locate(data) if data else None
         _verify(VerifySettings(pictures, chosen, weights, limit, share, engine.value, precision.value, threads), format)
-    if data or model or weights or limit:
-        raise ConfigError("--data, --model, --weights and --limit are for --verify", hint="add --verify")
+    only = ("data", "model", "weights", "limit", "tolerance", "engine", "precision", "threads")
+    refuse_idle(context, True, "without --verify", *only, hint="add --verify")
     infos = list_models()
     if format is TextOrJson.json:
         print_json([document.of_model(info) for info in infos])

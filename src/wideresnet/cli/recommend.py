@@ -36,7 +36,7 @@ def recommend(
 
     wish = Wish(latency, rate, None if accuracy is None else accuracy / 100)
     peak = measure_peak(threads)
-    choices = choose(wish, peak, bench)
+    choices = choose(wish, peak, bench, threads)
     if format is TextOrJson.json:
         print_json({"peak": asdict(peak), "choices": [asdict(choice) for choice in choices]})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import Alpha, Cache, Device, Format, TextOrJson, Where
 from wideresnet.cli.output import check_targets, list_failures, locate, print_json, progress, say_skipped
 from wideresnet.cli.streams import print_lines, say
@@ -27,6 +29,7 @@ YOURS = {"folder": "class folders of yours", "svhn": "SVHN's three .mat files"}
 
 
 def train(
+    context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A TOML file; see recipes/.")],
     data: Annotated[
         Path | None,
@@ -67,6 +70,9 @@ def train(
                 what = f"{recipe} trains on {YOURS[settings.data]}"
                 raise ConfigError(what, hint="name the folder with --data FOLDER")
             check_cache(settings, cache)
+            refuse_idle(context, dry_run, "with --dry-run, which writes nothing", "output", "tensorboard")
+            named = dry_run and settings.data != "folder"
+            refuse_idle(context, named, f"with --dry-run: how many images {settings.data} has is known", "data")
         if not dry_run:
             _train(settings, data, output or Path("runs") / recipe.stem, group, cache, tensorboard, format)
         elif group.first:
@@ -92,13 +98,15 @@ def _train(
         deque(events, maxlen=0)
         return
     try:
-        last, pictures = _follow(events, format is TextOrJson.table)
+        pictures = _follow(events, format is TextOrJson.table)
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on from the last whole epoch in {run}", err=True)
         raise typer.Exit(130) from None
     if format is TextOrJson.json:
-        top1, skipped = 100 * last.top1 if last else None, asdict(pictures.skipped) if pictures else {}
-        print_json({"run": str(run), "epochs": settings.epochs, "top1": top1, "skipped": skipped})
+        last = json.loads((run / "log.jsonl").read_text("utf-8").splitlines()[-1])     # of a run finished before, too
+        document = {"run": str(run), "epochs": last["epoch"] + 1, "top1": 100 * last["top1"]}
+        failures, skipped = (len(pictures.failures), asdict(pictures.skipped)) if pictures else (0, {})
+        print_json({**document, "failures": failures, "skipped": skipped})
     elif settings.whitening == "none":
         say(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
     # torchrun would take it for a crash, and start a finished run again.
@@ -129,11 +137,11 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
     say_skipped([plan.skipped], plan.data)
 
 
-def _follow(events: Iterator[Event], shown: bool) -> tuple[Epoch | None, Pictures | None]:
-    """Show a run as it goes; its last epoch, and what it learnt from."""
+def _follow(events: Iterator[Event], shown: bool) -> Pictures | None:
+    """Show a run as it goes; what it learnt from."""
     from wideresnet.tasks.train import Doing, Pictures, Step
 
-    last, pictures = None, None
+    pictures = None
     with progress("steps") as bars:
         task = bars.add_task("reading pictures", total=None)
         for event in events:
@@ -147,11 +155,9 @@ def _follow(events: Iterator[Event], shown: bool) -> tuple[Epoch | None, Picture
                 list_failures(event.failures)
                 say_skipped([event.skipped], event.name)
                 pictures = event
-            else:
-                last = event
             if shown:
                 bars.console.print(printable(_line(event)))
-    return last, pictures
+    return pictures
 
 
 def pair(change: str) -> tuple[str, str]:

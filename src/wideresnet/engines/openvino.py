@@ -52,6 +52,7 @@ class OpenVinoEngine:
         # As many again wait their turn, so that no stream stands still while a batch is being made.
         self._requests = [self._compiled.create_infer_request() for _ in range(2 * self._streams)]
         version, precision = ov.__version__.partition("-")[0], executed(self._compiled)
+        threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))    # it takes no more than there are CPUs
         self.info = EngineInfo("openvino", version, "CPU", precision, threads, self._streams)
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

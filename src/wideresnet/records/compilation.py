@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wideresnet.records.accuracy import EngineInfo
+from wideresnet.records.pictures import Failure
 from wideresnet.records.skipped import Skipped
 
 Estimator = Literal["mean", "max", "percentile", "mse"]
@@ -21,7 +22,7 @@ class QuantiseSettings:
     activation lie around another point than zero. The layers in ``kept`` stay in float32.
     """
 
-    samples: int = 300                             # calibration pictures at most
+    samples: int = 300                             # calibration images at most; of what was made: those used
     estimator: Estimator = "mse"
     bias_correction: Literal["fast", "none"] = "none"
     preset: Literal["performance", "mixed"] = "performance"
@@ -76,6 +77,7 @@ class LayerLoss:
     macs: float                                    # its share of the network's
     mean_kl: float                                 # of the answers, nats
     relative: float                                # of the logits, as in ``Deviation``
+    n: int = 0                                     # images it was measured on; 0: notes of an older version
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class CompileReport:
     """What ``compile`` made. ``verified`` holds one deviation an engine and batch size, all within limits.
 
     ``layers`` and ``trials`` are empty where neither was asked for; ``finished`` is False when a search ran out
-    of time and would go on.
+    of time and would go on. ``failures`` are of calibration and gate; ``notes`` say where these are not as asked.
     """
 
     bundle: str
@@ -108,5 +110,7 @@ class CompileReport:
     layers: tuple[LayerLoss, ...] = ()
     trials: tuple[Trial, ...] = ()
     finished: bool = True
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()                  # of the model, as on its card
     skipped: Skipped = field(default_factory=Skipped)        # where images were looked for

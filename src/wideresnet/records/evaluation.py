@@ -113,7 +113,7 @@ class Conditions:
     labels: Labels                                 # of the network
     present: int                                   # of those, the ones that the data set holds
     shards: tuple[str, ...] = ()                   # "1/4": which parts of the data set these are; empty: all
-    machine: Mapping[str, object] = field(default_factory=dict)
+    machine: Mapping[str, object] = field(default_factory=dict)    # of sums: what is the same of all
     assumed: tuple[str, ...] = ()                  # of the model, as on its card
 
 
@@ -232,7 +232,8 @@ def _add_confusions(confusions: Iterable[Confusion]) -> Iterator[Confusion]:
 def _add_conditions(one: Conditions | None, other: Conditions | None) -> Conditions | None:
     if one is None or other is None:
         return one
-    return replace(one, shards=tuple(sorted({*one.shards, *other.shards}, key=_place)))
+    machine = {key: value for key, value in one.machine.items() if other.machine.get(key) == value}
+    return replace(one, shards=tuple(sorted({*one.shards, *other.shards}, key=_place)), machine=machine)
 
 
 def _place(shard: str) -> int:

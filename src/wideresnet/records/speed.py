@@ -38,6 +38,7 @@ class Choice:
     source: str                                    # who printed the accuracy
     best: bool = False                             # no other is as accurate and as fast
     fits: bool = False                             # it meets what was asked
+    latency: Literal["measured", "predicted"] = "predicted"    # where ``latency_ms`` is from; ``speed``: the rate
 
 
 @dataclass(frozen=True)

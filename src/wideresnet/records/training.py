@@ -51,7 +51,7 @@ class FinetuneReport:
     source: str
     data: str
     labels: Labels
-    train: int
+    train: int                                     # images that could be read, as are those of ``val``
     val: int
     evaluation: EvalReport
     test: EvalReport | None = None

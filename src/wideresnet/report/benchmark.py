@@ -92,7 +92,7 @@ def _profile_section(profile: Profile) -> str:
     for layer in profile.layers:
         kinds[layer.kind] = kinds.get(layer.kind, 0.0) + layer.ms
     rows = [(each.name, each.kind, each.executed, number(each.ms), _percent(each.ms / whole)) for each in slowest]
-    how = f"Layers: one batch of {profile.batch} with all threads, {number(whole)} ms in all."
+    how = f"Layers: one batch of {profile.batch}, {number(whole)} ms in all."
     return section(
         f"Profile: {profile.model}, {profile.precision}",
         bars("Stages, for one picture in one decode thread", list(profile.stages_ms.items()), "ms"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wideresnet.records import CompileReport, Deviation, GateReport, LayerLoss, Trial
+from wideresnet.report.evaluation import failures
 from wideresnet.report.page import bars, facts, number, page, paragraph, section, table
-from wideresnet.report.text import of_quantising
+from wideresnet.report.text import of_quantising, of_width
 
 ALONE = (
     "What it costs to quantise one layer alone, all others in float32: the mean Kullback-Leibler divergence of the"
     " answers from fp32's, in millionths of a nat, and the root mean square by which the logits move over their"
-    " spread. Measured on calibration pictures. MACs: the layer's share of all multiply-accumulates."
+    " spread. MACs: the layer's share of all multiply-accumulates."
 )
 
 
@@ -22,6 +23,8 @@ def html(report: CompileReport) -> str:
         [
             _gate(report.gate),
             section("What was made", facts(_made(report))),
+            section("Notes", *map(paragraph, report.notes)),
+            section("Images that could not be read", *failures(report.failures)),
             section("Verified against fp32", _deviations(report.verified)),
             section("Sensitivity of layers", *_layers(report)),
             section("Search", *_trials(report)),
@@ -54,7 +57,7 @@ def _gate(gate: GateReport | None) -> str:
     warning = "" if gate.kind == "accuracy" else paragraph(
         "This is agreement with fp32, not accuracy: without labels nobody knows which of the two is right."
     )
-    return section("Gate", facts(rows), warning)
+    return section("Gate", facts(rows), warning, *map(paragraph, of_width(gate)))
 
 
 def _made(report: CompileReport) -> list[tuple[str, str]]:
@@ -92,7 +95,7 @@ def _layers(report: CompileReport) -> list[str]:
     ]  # fmt: skip
     heads = ("layer", "weight or operator", "MACs", "KL, µnat", "logits move", "kept in")
     return [
-        paragraph(ALONE),
+        paragraph(f"{ALONE} Measured on {worst[0].n} calibration images."),
         bars("Mean KL of each layer alone", [(each.name, 1e6 * each.mean_kl) for each in worst[:20]], "µnat"),
         table(heads, rows, right={2, 3, 4}),
     ]

@@ -111,6 +111,8 @@ def of_compilation(report: CompileReport) -> dict[str, Any]:
         "layers": [asdict(layer) for layer in report.layers],
         "trials": [_of_trial(trial) for trial in report.trials],
         "finished": report.finished,
+        "failures": [asdict(failure) for failure in report.failures],
+        "notes": list(report.notes),
         "assumed": list(report.assumed),
         "skipped": asdict(report.skipped),
     }

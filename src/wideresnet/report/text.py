@@ -86,7 +86,9 @@ def of_compilation(report: CompileReport) -> str:
     ]
     for engine in dict.fromkeys(each.engine for each in report.verified):
         worst = max(each.relative for each in report.verified if each.engine == engine)
-        lines.append(f"  verified in {engine}: logits within {worst:.2g} of their spread at batch 1, 2 and 7")
+        sizes = sorted({each.batch for each in report.verified if each.engine == engine})
+        batches = " and ".join(filter(None, (", ".join(map(str, sizes[:-1])), str(sizes[-1]))))
+        lines.append(f"  verified in {engine}: logits within {worst:.2g} of their spread at batch {batches}")
     if report.quantised:
         lines.append(f"  {of_quantising(report.quantised)}")
     return "\n".join([*lines, *of_gate(report.gate), *_of_search(report)])
@@ -116,6 +118,7 @@ def of_gate(gate: GateReport | None) -> list[str]:
             f"  same answer as fp32 for {100 * gate.agreement:.2f} % of {gate.n} pictures ({gate.data}); {verdict}",
             "  this is agreement with fp32, not accuracy: without labels nobody knows which of the two is right",
             f"  {more}",
+            *(f"  {line}" for line in of_width(gate)),
         ]
     low, high = (100 * share for share in gate.interval95)
     return [
@@ -124,7 +127,20 @@ def of_gate(gate: GateReport | None) -> list[str]:
         f"  drop {100 * gate.drop:.3f} points (95 % interval {low:.3f} to {high:.3f}, McNemar p = {gate.p_value:.2g});"
         f" {verdict}",
         f"  same answer for {100 * gate.agreement:.2f} %, {more}",
+        *(f"  {line}" for line in of_width(gate)),
     ]
+
+
+def of_width(gate: GateReport) -> list[str]:
+    """One sentence where a gate was passed that so few images could not have failed for sure."""
+    if gate.limit is None or not gate.passed:
+        return []
+    low, high = gate.interval95 or wilson_interval(round(gate.agreement * gate.n), gate.n)
+    if gate.drop is None and low < gate.limit:
+        return [f"{gate.n} images cannot tell for sure: the agreement's 95 % interval begins at {100 * low:.2f} %"]
+    if gate.drop is not None and high > gate.limit:
+        return [f"{gate.n} images cannot tell for sure: the drop's 95 % interval ends at {100 * high:.3f} points"]
+    return []
 
 
 def _of_search(report: CompileReport) -> list[str]:
@@ -183,7 +199,8 @@ def of_choices(choices: Sequence[Choice], peak: Peak) -> str:
     rows = [
         (
             ("*" if each.best else " ") + ("" if each.fits else " -"), each.name, str(each.pixels), each.precision,
-            f"{100 * each.top1:.2f}", f"{each.images_per_s:.1f}", f"{each.latency_ms:.0f}", each.speed, each.source,
+            f"{100 * each.top1:.2f}", f"{each.images_per_s:.1f}", f"{each.latency_ms:.0f}",
+            each.speed if each.speed == each.latency else f"{each.speed}, ms {each.latency}", each.source,
         )
         for each in choices
     ]  # fmt: skip

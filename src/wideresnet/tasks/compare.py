@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.images.top_k import largest, softmax
 from wideresnet.machine import available_cpus
-from wideresnet.records import Batch, Doing, EngineInfo, EvalReport, GateReport, Item, mcnemar, paired_interval
+from wideresnet.records import Batch, Doing, EngineInfo, EvalReport, Failure, GateReport, Item, mcnemar, paired_interval
 from wideresnet.tasks.evaluate import score_logits
 from wideresnet.tasks.order import refuse_wrong_order, with_order_warning
 from wideresnet.tasks.tally import Tally
@@ -59,7 +59,8 @@ class Judge:
 
     All items are labelled, or none is counted as such: the kind of gate follows. ``drop`` is the top-1 that may be
     lost, ``agreement`` the share of same answers demanded where there are no labels, both as fractions; None: no
-    gate. ``answers`` are the reference's logits for the items that can be read, where they are known already.
+    gate. ``answers`` are the reference's logits for the items that can be read, where they are known already;
+    ``unread`` gathers by path the items that could not be.
     """
 
     reference: Classifier
@@ -68,6 +69,7 @@ class Judge:
     drop: float | None
     agreement: float | None
     answers: NDArray[np.float32] | None = None
+    unread: dict[str, Failure] = field(default_factory=dict)
 
     @property
     def kind(self) -> Literal["accuracy", "agreement"]:
@@ -77,7 +79,9 @@ class Judge:
     def batches(self) -> Iterator[Batch]:
         """The items as the networks see them."""
         spec = self.reference.card.preprocess
-        return load_batches(self.items, spec, batch_size=BATCH, threads=available_cpus(), exif="ignore")
+        for batch in load_batches(self.items, spec, batch_size=BATCH, threads=available_cpus(), exif="ignore"):
+            self.unread.update((each.path, each) for each in batch.failures)
+            yield batch
 
 
 def answers(judge: Judge) -> Generator[Doing, None, NDArray[np.float32]]:

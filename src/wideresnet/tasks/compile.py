@@ -7,7 +7,7 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -18,16 +18,19 @@ from numpy.typing import NDArray
 
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle, write_bundle
+from wideresnet.bundle.bundle import tool_versions
 from wideresnet.data.sample import balanced_sample
 from wideresnet.engines import Engine, open_engine
-from wideresnet.errors import BundleError, ConfigError
+from wideresnet.errors import BundleError, ConfigError, DataError
 from wideresnet.graph import read_graph, write_graph
 from wideresnet.graph.quantise import DEFAULTS, keep_float, quantise
-from wideresnet.images.loader import read_named_crop
+from wideresnet.images.loader import load_batches
+from wideresnet.machine import available_cpus
 from wideresnet.records import (
     CompileReport,
     Deviation,
     Doing,
+    Failure,
     GateReport,
     Item,
     LayerLoss,
@@ -36,14 +39,24 @@ from wideresnet.records import (
     Preprocess,
     QuantiseSettings,
     Trial,
+    by_path,
 )
-from wideresnet.tasks.compare import Judge, compare, deviation
-from wideresnet.tasks.gate import calibration_pool, gate_pictures, held_out, passed_over
+from wideresnet.tasks.compare import BATCH, Judge, compare, deviation
+from wideresnet.tasks.gate import (
+    NEEDED,
+    calibration_pool,
+    gate_pictures,
+    held_out,
+    notes_on_counts,
+    notes_on_images,
+    passed_over,
+)
 from wideresnet.tasks.load import open_classifier
-from wideresnet.tasks.search import Notebook, Search, candidates
+from wideresnet.tasks.search import MORE, Notebook, Search, candidates
 from wideresnet.tasks.sensitivity import layer_losses
 
 Stored = Literal["fp32", "fp16", "int8"]
+GateKind = Literal["accuracy", "agreement"]
 Tensors = Mapping[str, NDArray[np.generic]]
 # Root mean square of the difference over the logits' standard deviation. Far above what good graphs show
 # (see the tests), far below what a wrong one does: unrelated logits are 1.4 apart.
@@ -58,8 +71,9 @@ class CompileSettings:
 
     ``data``: pictures for the gate. Labelled, ``gate`` holds: the top-1 that may be lost. Without labels, or
     without ``data`` (then calibration pictures that calibrate nothing are taken), ``agreement`` holds: the share
-    of same answers demanded. Both are fractions; ``gate`` None: no gate of either kind. ``search``: minutes to
-    look for settings that pass. ``layers``: measure what quantising each layer costs.
+    of same answers demanded. Both are fractions; ``gate`` None: no gate of either kind. ``kind``: the one that was
+    asked for, so that images of the other are refused. ``search``: minutes to look for settings that pass.
+    ``layers``: measure what quantising each layer costs.
     """
 
     precision: Stored
@@ -67,6 +81,7 @@ class CompileSettings:
     data: Path | None = None
     gate: float | None = 0.002
     agreement: float = 0.95
+    kind: GateKind | None = None
     quantise: QuantiseSettings = DEFAULTS
     search: float | None = None
     layers: bool = False
@@ -82,6 +97,8 @@ class Made:
     trials: tuple[Trial, ...] = ()
     finished: bool = True
     notebook: Notebook | None = None               # of the search that it came from
+    notes: tuple[str, ...] = ()                    # what is not as asked
+    unread: Mapping[str, Failure] = field(default_factory=dict)
 
 
 def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Iterator[Doing | CompileReport]:
@@ -99,7 +116,8 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
         made = yield from _int8(reference, settings, folder)
     else:
         other, judge = rewritten(bundle, tensors, settings.precision), _judge(settings, reference, ())
-        made = Made(other, (yield from _tested(reference, other, noise(bundle.card.preprocess.crop), judge)))
+        trial = yield from _tested(reference, other, noise(bundle.card.preprocess.crop), judge)
+        made = Made(other, trial, unread=judge.unread if judge else {})
     gate, card = made.trial.gate, _card(made, settings)
     write_bundle(folder, replace(made.bundle, card=card))
     if made.notebook and gate and gate.passed:
@@ -121,6 +139,8 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
         layers=tuple(layers),
         trials=made.trials,
         finished=made.finished,
+        failures=by_path(made.unread.values()),
+        notes=made.notes,
         assumed=card.assumed,
         skipped=passed_over(settings.calibration, settings.data, reference.labels),
     )
@@ -128,16 +148,28 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
 
 def _int8(reference: Bundle, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
     """Quantise once, or search."""
-    pool = calibration_pool(settings.calibration, reference.labels)
-    held = held_out(pool, settings.quantise.samples) if settings.data is None and settings.gate is not None else []
-    spare = set(map(id, held))
-    maker = Int8Maker(
-        reference, [item for item in pool if id(item) not in spare], _judge(settings, reference, held)
-    )
+    pool, asked = calibration_pool(settings.calibration, reference.labels), settings.quantise.samples
+    held = held_out(pool, asked) if settings.data is None and settings.gate is not None else []
+    spare, judge = set(map(id, held)), _judge(settings, reference, held)
+    maker = Int8Maker(reference, [item for item in pool if id(item) not in spare], judge)
+    # What cannot be read leaves the pool: from here on every number of images is one of images that are used.
+    maker.sample(asked if settings.search is None else MORE * asked)
+    used = min(asked, len(maker.pool))
+    if used < NEEDED:
+        first = next((f"; {each.path}: {each.error}" for each in maker.unread.values()), "")
+        few = f"{used} of {len(pool) - len(held)} calibration images can be read, {NEEDED} are the fewest"
+        raise DataError(few + first, hint="give --calibration FOLDER, some hundred images")
+    settings = replace(settings, quantise=replace(settings.quantise, samples=used))
     if settings.search is not None:
-        return (yield from _search(maker, settings, folder.resolve()))
-    trial = yield from maker.attempt(settings.quantise)
-    return Made(maker.bundle(trial.settings), trial, maker)
+        made = yield from _search(maker, settings, folder.resolve())
+    else:
+        trial = yield from maker.attempt(settings.quantise)
+        made = Made(maker.bundle(trial.settings), trial, maker)
+    chosen = balanced_sample(maker.pool, made.trial.settings.samples)
+    judged = made.trial.gate.n if held and made.trial.gate else 0
+    items, unread = (judge.items, judge.unread) if judge else ((), {})
+    notes = *notes_on_counts(asked, used, len(pool), judged), *notes_on_images(chosen, items)
+    return replace(made, notes=notes, unread=maker.unread | unread)
 
 
 def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
@@ -158,25 +190,27 @@ def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Genera
 class Int8Maker:
     """Makes int8 bundles of ``reference`` with pictures out of ``pool``, and holds them to ``judge``.
 
-    ``paced`` measures their speed, too. The last graph is kept, for those that differ in ``kept`` only.
+    ``unread`` gathers by path what could not be read. ``paced`` measures the bundles' speed, too. The last graph is
+    kept, for those that differ in ``kept`` only.
     """
 
     reference: Bundle
     pool: Sequence[Item]
     judge: Judge | None
+    unread: dict[str, Failure] = field(default_factory=dict)
     paced: bool = False
     last: tuple[QuantiseSettings, onnx.ModelProto] | None = None
 
     def attempt(self, settings: QuantiseSettings) -> Generator[Doing, None, Trial]:
         """See ``search.Maker``."""
-        made, batch = self.bundle(settings), np.stack(self._crops(PACE))
+        made, batch = self.bundle(settings), np.stack(self.sample(PACE)[1])
         trial = yield from _tested(self.reference, made, batch, self.judge)
         speedup = faster(open_engine(self.reference), open_engine(made), batch) if self.paced else None
         return replace(trial, settings=settings, speedup=speedup)
 
     def losses(self, settings: QuantiseSettings, known: Sequence[LayerLoss]) -> Iterator[LayerLoss]:
         """See ``search.Maker``."""
-        return layer_losses(self.reference, self._graph(settings), self._crops(settings.samples), known)
+        return layer_losses(self.reference, self._graph(settings), self.sample(settings.samples)[1], known)
 
     def bundle(self, settings: QuantiseSettings) -> Bundle:
         """The reference in int8."""
@@ -185,6 +219,21 @@ class Int8Maker:
             graph = keep_float(graph, onnx.ModelProto.FromString(self.reference.graph), settings.kept)
         names = [item.path for item in balanced_sample(self.pool, settings.samples)]
         return _as_int8(self.reference, graph, names, settings)
+
+    def sample(self, count: int) -> tuple[list[Item], list[NDArray[np.uint8]]]:
+        """At most ``count`` images that can be read, balanced, and their crops, uint8 [S, S, 3].
+
+        One that cannot leaves the pool, and another takes its turn.
+        """
+        spec = self.reference.card.preprocess
+        while True:
+            chosen = balanced_sample(self.pool, count)
+            batches = list(load_batches(chosen, spec, batch_size=BATCH, threads=available_cpus()))
+            failures = {each.path: each for batch in batches for each in batch.failures}
+            if not failures:
+                return chosen, [crop for batch in batches for crop in batch.pixels]
+            self.unread.update(failures)
+            self.pool = [item for item in self.pool if item.path not in failures]
 
     def key(self, start: QuantiseSettings) -> str:
         """Stands for all that decides what a search finds: model, pictures, settings, tools."""
@@ -196,12 +245,8 @@ class Int8Maker:
     def _graph(self, settings: QuantiseSettings) -> onnx.ModelProto:
         if self.last is None or self.last[0] != settings:
             model = onnx.ModelProto.FromString(self.reference.graph)
-            self.last = settings, quantise(model, self._crops(settings.samples), settings)
+            self.last = settings, quantise(model, self.sample(settings.samples)[1], settings)
         return self.last[1]
-
-    def _crops(self, count: int) -> list[NDArray[np.uint8]]:
-        spec = self.reference.card.preprocess
-        return [read_named_crop(item, spec) for item in balanced_sample(self.pool, count)]
 
 
 def _tested(
@@ -223,7 +268,12 @@ def _judge(settings: CompileSettings, reference: Bundle, held: Sequence[Item]) -
     else:
         return None
     agreement = None if settings.gate is None else settings.agreement
-    return Judge(open_classifier(reference), name, items, settings.gate, agreement)
+    judge = Judge(open_classifier(reference), name, items, settings.gate, agreement)
+    if settings.kind not in (None, judge.kind):
+        have = "have no labels" if judge.kind == "agreement" else "have labels"
+        hint = "give --gate where --data is labelled, --min-agreement where it is not"
+        raise ConfigError(f"a gate of {settings.kind} is asked for, and the images that judge {have}", hint)
+    return judge
 
 
 def _card(made: Made, settings: CompileSettings) -> ModelCard:
@@ -234,6 +284,8 @@ def _card(made: Made, settings: CompileSettings) -> ModelCard:
         notes["gate"] = "none was asked for"
     elif gate is None:
         notes["gate"] = "none: there were no pictures to compare with fp32 on"
+    if made.notes:
+        notes["calibration"] = "; ".join(made.notes)
     if made.trials:
         notes["search"] = f"the best of {len(made.trials)} ways of quantising, judged by the same pictures"
     return replace(card, gate=gate, measured=measured(gate) if gate else (), notes=notes)
@@ -256,7 +308,7 @@ def rewritten(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16
     """The same model with its graph written from ``tensors``, normalised as its card says."""
     architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
     graph = write_graph(architecture, tensors, bundle.card.preprocess, half=precision == "fp16")
-    card = replace(bundle.card, precision=precision, quantised=None, calibration=())
+    card = replace(bundle.card, precision=precision, quantised=None, calibration=(), made_with=tool_versions())
     return replace(bundle, graph=graph.SerializeToString(), card=card)
 
 
@@ -309,7 +361,7 @@ def verify(reference: Bundle, made: Bundle, batch: NDArray[np.uint8]) -> tuple[D
         raise BundleError(
             f"the {made.card.precision} graph is not the model it was made from: in {worst.engine} its logits are"
             f" {worst.relative:.3g} of their spread away, more than {limit:g}",
-            hint="nothing was written; try other or more calibration pictures",
+            hint="nothing was written" + "; give other images with --calibration" * (made.card.precision == "int8"),
         )
     return tuple(found)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -108,8 +108,10 @@ def blank_report(classifier: Classifier, data: LabelledData) -> EvalReport:
     return report_of_none(classifier.card, classifier.labels, classifier.engine.info, data)
 
 
-def report_of_none(card: ModelCard, labels: Labels, engine: EngineInfo, data: LabelledData) -> EvalReport:
-    """``blank_report`` where the engine ran elsewhere."""
+def report_of_none(
+    card: ModelCard, labels: Labels, engine: EngineInfo, data: LabelledData, machine: Mapping[str, object] | None = None
+) -> EvalReport:
+    """``blank_report`` where the engine ran elsewhere, on ``machine``."""
     conditions = Conditions(
         weights_sha256=card.weights_sha256,
         graph_sha256=card.files.get(GRAPH, ""),
@@ -121,7 +123,7 @@ def report_of_none(card: ModelCard, labels: Labels, engine: EngineInfo, data: La
         labels=labels,
         present=len(data.present),
         shards=(data.shard,) if data.shard else (),
-        machine=machine_facts(),
+        machine=machine_facts() if machine is None else machine,
         assumed=card.assumed,
     )
     return EvalReport(

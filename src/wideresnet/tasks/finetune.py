@@ -128,6 +128,8 @@ def run_finetune(
     started = time.perf_counter()
     source = _prepared(source, settings)
     split = seen_with(open_split(data, settings.share, settings.seed, test), settings.exif)
+    if not split.divided and settings.share != FinetuneSettings.model_fields["share"].default:
+        raise ConfigError(f"--share has no effect: {data} is divided already", hint="leave out --share")
     tested = (labelled_shards if find_shards(test) else open_labelled)(test, split.labels) if test else None
     tested = replace(tested, name=f"{split.name} test", exif=settings.exif) if tested else None
     _keep(run, source, split, settings)
@@ -140,11 +142,12 @@ def run_finetune(
     bundle = make_bundle(architecture, learnt.tensors, card, split.labels)
     val = yield from _judged(bundle, replace(split.val, name=f"{split.name} val"))
     judged = (yield from _judged(bundle, tested)) if tested else None
-    write_bundle(run / BUNDLE, replace(bundle, card=_with_figures(bundle.card, val, judged)))
+    train = len({item.path for item in split.train.items} - {each.path for each in learnt.failures})
+    write_bundle(run / BUNDLE, replace(bundle, card=_with_figures(bundle.card, train, val, judged)))
     failed = {each.path: each for report in (learnt, val, judged) if report for each in report.failures}
     report = FinetuneReport(
         run=str(run), bundle=str(run / BUNDLE), model=card.name, mode=settings.mode, source=source.card.name,
-        data=split.name, labels=split.labels, train=len(split.train.items), val=len(split.val.items), evaluation=val,
+        data=split.name, labels=split.labels, train=train, val=val.n, evaluation=val,
         test=judged, failures=by_path(failed.values()), path=learnt.path, log=learnt.log, notes=card.notes,
         chosen=learnt.chosen, seconds=seconds, skipped=split.skipped + (tested.skipped if tested else Skipped()),
     )  # fmt: skip
@@ -228,7 +231,9 @@ def _as_toml(settings: FinetuneSettings) -> str:
 
 
 def _card(source: Bundle, split: Split, settings: FinetuneSettings, learnt: _Learnt) -> ModelCard:
-    before, made = source.card, f"{settings.share:g} of each class, seed {settings.seed}"
+    before, val = source.card, len(split.val.items)
+    of_all = val / (val + len(split.train.items))
+    made = f"{settings.share:g} of each class, seed {settings.seed}; it came to {of_all:.3f} of all"
     return ModelCard(
         name=f"{before.architecture}.{printable(split.name)}",
         architecture=before.architecture,
@@ -242,7 +247,6 @@ def _card(source: Bundle, split: Split, settings: FinetuneSettings, learnt: _Lea
             "fine-tuned": f"{settings.mode}, from {before.name}",
             "source weights": before.weights_sha256 or "not known",
             "source graph": hashlib.sha256(source.graph).hexdigest(),
-            "pictures": f"{len(split.train.items):,} to learn from, {len(split.val.items):,} in val",
             "split": f"made: {made}" if split.divided else "; ".join(("as it was found", *split.skipped.notes)),
             "train data hash": split.train.sha256,
             "val data hash": split.val.sha256,
@@ -253,9 +257,10 @@ def _card(source: Bundle, split: Split, settings: FinetuneSettings, learnt: _Lea
     )
 
 
-def _with_figures(card: ModelCard, *reports: EvalReport | None) -> ModelCard:
-    measured, notes = [], dict(card.notes)
-    for each in reports:
+def _with_figures(card: ModelCard, train: int, val: EvalReport, test: EvalReport | None) -> ModelCard:
+    """The card with what could be read, and how right the network was on it."""
+    measured, notes = [], {**card.notes, "pictures": f"{train:,} to learn from, {val.n:,} in val"}
+    for each in (val, test):
         if each and each.n and each.engine:
             low, high = wilson_interval(each.correct1, each.n)
             notes[f"top-1 on {each.data}"] = f"{each.top1:.4f} (95 %: {low:.4f} to {high:.4f}), n = {each.n:,}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wideresnet.data.annotated import find_annotated
@@ -11,28 +12,30 @@ from wideresnet.data.cifar import cifar_train, detect_cifar
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.layout import evaluation_folder, list_folder, training_folder
 from wideresnet.data.lookup import ClassLookup
-from wideresnet.data.open import INDEX_ENDINGS, open_labelled
+from wideresnet.data.open import open_labelled
 from wideresnet.data.sample import balanced_sample
 from wideresnet.data.shards import HELD_OUT, TRAIN, UnlabelledError, find_shards, labelled_shards
-from wideresnet.errors import ConfigError, DataError
+from wideresnet.errors import ConfigError, DataError, ImageError
+from wideresnet.images.decode import DEFAULT_LIMITS, read_regular
 from wideresnet.images.files import describe_skipped, find_pictures
-from wideresnet.records import Item, Labels, Skipped
+from wideresnet.records import EncodedImage, Item, Labels, Skipped
 from wideresnet.tasks.classify import pictures
 
 LEAST, MOST = 100, 1000                            # pictures held out of the calibration
+NEEDED = 2                                         # images at least to take ranges from
 
 
 def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
-    """The pictures to calibrate with; of splits, CIFAR and shards, those to train on, where they are known.
+    """The images to calibrate with; of splits, CIFAR and shards, those to train on; of an index, what it lists.
 
-    Raises ConfigError without any.
+    Raises ConfigError without any, and DataError for a file that lists none.
     """
     if path is None:
         raise ConfigError("int8 needs calibration pictures", hint="give --calibration FOLDER, some hundred pictures")
     kind, passed = detect_cifar(path, len(labels.names)), list[Skipped]()
     if kind is not None:
         return cifar_train(path, kind).items
-    if path.is_file() and path.suffix.lower() in INDEX_ENDINGS:
+    if path.is_file() and not find_shards(path):
         return open_labelled(path, labels).items
     path = training_folder(path, labels).root
     try:
@@ -48,17 +51,71 @@ def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
 
 
 def held_out(pool: Sequence[Item], samples: int) -> list[Item]:
-    """Calibration pictures to judge by, where there are more than the ``samples`` needed.
+    """Calibration images to judge by: the spare ones where ``samples`` leave ``LEAST``, else a third of all.
 
-    Raises ConfigError where there are not.
+    The other two thirds are sampled of each class alike. Raises ConfigError where there are too few to divide.
     """
     spare = len(pool) - samples
-    if spare < LEAST:
+    if spare >= LEAST:
+        return balanced_sample(pool, min(spare, MOST))
+    judging = max(spare, len(pool) // 3)
+    if len(pool) - judging < NEEDED or not judging:
         raise ConfigError(
-            f"the gate needs pictures: of {len(pool)} for calibration, {samples} are asked for",
-            hint=f"give --data (labelled or not), --samples that leave {LEAST}, or --gate none to go without",
+            f"calibration and gate cannot share {len(pool)} images, {NEEDED + 1} are the fewest",
+            hint="give more with --calibration (some hundred), others with --data, or --gate none to go without",
         )
-    return balanced_sample(pool, min(spare, MOST))
+    calibrating = set(map(id, balanced_sample(pool, len(pool) - judging)))
+    return [item for item in pool if id(item) not in calibrating]
+
+
+def notes_on_counts(asked: int, used: int, pool: int, judged: int) -> Iterator[str]:
+    """What became of fewer calibration images than were asked for, or than leave enough to judge.
+
+    Of ``pool`` images ``used`` calibrated where ``asked`` were to, and ``judged`` (0 with others) judged.
+    """
+    if judged and pool - asked < LEAST:
+        parts = " (two thirds, one third)" if pool - asked <= pool // 3 else ""
+        few = f"{pool} images are too few for {asked} to calibrate and {LEAST} to judge"
+        yield f"{few}: {used} calibrate, {judged} judge{parts}"
+    elif used < asked:
+        yield f"{asked} calibration images were asked for, {used} could be used"
+
+
+def notes_on_images(calibrating: Sequence[Item], judging: Sequence[Item]) -> Iterator[str]:
+    """What the images that calibrate, and those that judge, let a gate miss."""
+    if len({item.label for item in calibrating}) == 1 and calibrating[0].label is not None:
+        yield "all calibration images are of one class: ranges of activations are measured on that one"
+    if count := count_shared(calibrating, judging):
+        yield f"{count} images calibrated and judged, so that the gate is optimistic"
+
+
+def count_shared(calibrating: Sequence[Item], judging: Sequence[Item]) -> int:
+    """How many of ``judging`` are also among ``calibrating``, by their bytes; of other sizes nothing is read."""
+    sizes = {_size(item) for item in calibrating}
+    contents = {_content(item) for item in calibrating}
+    return sum(_size(item) in sizes and _content(item) in contents for item in judging)
+
+
+def _size(item: Item) -> int:
+    """Bytes of an image as it is stored; -1 where it is no file."""
+    if isinstance(item.source, Path):
+        return item.source.stat().st_size if item.source.is_file() else -1
+    return len(_data(item))
+
+
+def _content(item: Item) -> bytes:
+    """A hash of the encoded image or its pixels; nothing where it cannot be read, which is reported elsewhere."""
+    data = _data(item)
+    return hashlib.blake2b(data, digest_size=16).digest() if data else b""
+
+
+def _data(item: Item) -> bytes:
+    try:
+        if isinstance(item.source, EncodedImage):
+            return item.source.read(DEFAULT_LIMITS.bytes)
+        return read_regular(item.source) if isinstance(item.source, Path) else bytes(item.source)
+    except ImageError:
+        return b""
 
 
 def gate_pictures(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:

@@ -48,6 +48,8 @@ def prepare_imagenet(
     if index.resolve() in {path.resolve() for path in paths}:
         raise ConfigError(f"{index} is one of the sources and would be overwritten", hint="name another file with -o")
     sources = [open_source(path) for path in paths]
+    if extract and not any(source.archive for source in sources):
+        raise ConfigError("--extract has no effect: no source is an archive of images", hint="leave out --extract")
     roots, extracted = yield from _folders(sources, extract)
     yield Doing("looking for pictures", 0, 0)
     passed: list[Skipped] = []

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from wideresnet.architectures import get_architecture
 from wideresnet.errors import ConfigError
-from wideresnet.machine import available_cpus
+from wideresnet.machine import available_cpus, cpu_name
 from wideresnet.pipes import read_text
 from wideresnet.records import Choice, Peak
 from wideresnet.tasks.bench.peak import open_gemms
@@ -51,13 +51,14 @@ def measure_peak(threads: int = 0) -> Peak:
     return Peak(**{precision: max(run() for _ in range(3)) for precision, run in gemms.items()})
 
 
-def recommend(wish: Wish, peak: Peak, benchmark: Path | None = None) -> list[Choice]:
+def recommend(wish: Wish, peak: Peak, benchmark: Path | None = None, threads: int = 0) -> list[Choice]:
     """Every published set of weights in every precision of this machine, most accurate first, marked.
 
     ``best``: nothing else is both as accurate and as fast; ``fits``: it meets ``wish``. ``benchmark`` is a
-    document of ``wrn bench -o``. Raises ConfigError when that cannot be read.
+    document of ``wrn bench -o``, of which rows of other ``threads`` (0: any) do not count. Raises ConfigError when
+    that cannot be read, or is of another CPU.
     """
-    rows = read_rows(benchmark) if benchmark else []
+    rows = [row for row in read_rows(benchmark) if threads in (0, row.get("threads"))] if benchmark else []
     found = [choice for weights in CATALOGUE.values() for choice in _choices(weights, peak, rows)]
     marked = [replace(each, best=_is_best(each, found), fits=wish.is_met(each)) for each in found]
     return sorted(marked, key=lambda each: (-each.top1, -each.images_per_s))
@@ -66,12 +67,17 @@ def recommend(wish: Wish, peak: Peak, benchmark: Path | None = None) -> list[Cho
 def read_rows(benchmark: Path) -> list[dict[str, Any]]:
     """The rows of a document of ``wrn bench``. Raises ConfigError."""
     try:
-        rows: list[dict[str, Any]] = json.loads(read_text(benchmark))["rows"]
-        return [row for row in rows if row["engine"] == "openvino" and row["what"] in ("engine", "latency")]
+        document: dict[str, Any] = json.loads(read_text(benchmark))
+        rows = [row for row in document["rows"] if row["engine"] == "openvino" and row["what"] in ("engine", "latency")]
+        cpu = document.get("machine", {}).get("cpu", cpu_name())
     except OSError as error:
         raise ConfigError(f"cannot read {benchmark}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{benchmark} is no document of 'wrn bench'", hint="write one with 'wrn bench -o'") from error
+    if cpu != cpu_name():
+        hint = "measure on this machine with 'wrn bench -o'"
+        raise ConfigError(f"{benchmark} was measured on {cpu}, this is {cpu_name()}", hint)
+    return rows
 
 
 def _choices(weights: Weights, peak: Peak, rows: Sequence[dict[str, Any]]) -> Iterator[Choice]:
@@ -92,6 +98,7 @@ def _choices(weights: Weights, peak: Peak, rows: Sequence[dict[str, Any]]) -> It
             images_per_s=rates["engine"][0],
             latency_ms=1e3 / rates["latency"][0],
             speed=rates["engine"][1],
+            latency=rates["latency"][1],
             source=published.source,
         )
 

@@ -26,6 +26,8 @@ from wideresnet.report.save import save_text
 from wideresnet.tasks.compare import Judge, answers, judged
 from wideresnet.tasks.sensitivity import ranked
 
+MORE = 3                                           # one trial takes so many times the calibration images, one a part
+
 
 class Maker(Protocol):
     """Who makes int8 models and measures them."""
@@ -43,10 +45,10 @@ def candidates(start: QuantiseSettings, pictures: int) -> list[QuantiseSettings]
     """Settings with every layer int8, the likeliest first; ``pictures`` are there to calibrate with."""
     found = [start, *(replace(start, estimator=each) for each in ("mse", "max", "mean"))]
     if pictures > start.samples:
-        found.append(replace(start, samples=min(pictures, 3 * start.samples)))
+        found.append(replace(start, samples=min(pictures, MORE * start.samples)))
     found += [replace(start, preset="mixed"), replace(start, estimator="percentile")]
     found += [replace(start, estimator=each, bias_correction="fast") for each in ("mse", "mean")]
-    found.append(replace(start, samples=max(1, start.samples // 3)))
+    found.append(replace(start, samples=max(1, start.samples // MORE)))
     return list(dict.fromkeys(found))
 
 

@@ -40,7 +40,7 @@ def layer_losses(
         alone = only_quantised(quantised, model, name)
         found = _logits(replace(reference, graph=alone.SerializeToString()), some)
         loss, relative = float(divergence(logits, found).mean()), deviation(logits, found)
-        yield LayerLoss(name, op, shapes.get(f"{name}.weight", ()), shares.get(name, 0.0), loss, relative)
+        yield LayerLoss(name, op, shapes.get(f"{name}.weight", ()), shares.get(name, 0.0), loss, relative, len(some))
 
 
 def ranked(layers: Sequence[LayerLoss]) -> list[LayerLoss]:

@@ -113,6 +113,8 @@ def save_result(recipe: Recipe, pictures: Pictures, run: Path) -> Path:
             "epochs": str(state.epoch),
             "training_seconds": f"{sum(line['seconds'] for line in state.log):.0f}",
             "seed": str(recipe.seed),
+            "images": f"{pictures.train:,} to train on, {pictures.test:,} to test",
+            **({"unreadable": f"{len(pictures.failures):,} images"} if pictures.failures else {}),
             **({"whitening": recipe.whitening} if recipe.whitening != "none" else {}),
         },
     )

@@ -63,6 +63,9 @@ def read_settings(file: Path | None, changes: Mapping[str, Any]) -> FinetuneSett
         settings = FinetuneSettings.model_validate(own | {"recipe": values})
     except ValidationError as error:
         raise explain(error, where, _KNOWN) from error
+    for key in ("patience",) if settings.mode == "probe" else ("flips", "l2"):
+        if getattr(settings, key) != FinetuneSettings.model_fields[key].default:
+            raise ConfigError(f"{where}: {key} has no effect in the mode {settings.mode}", hint=f"leave out {key}")
     if values:
         usual_recipe(settings, "wrn_10_1", LARGE, BATCH, where)
         if settings.mode == "probe":

@@ -11,6 +11,11 @@ from wideresnet.data.statistics import STATISTICS, Statistics
 from wideresnet.records import Alpha, Preprocess
 from wideresnet.settings import explain, read_toml, toml_value
 
+# Keys that do nothing for other data, and for another schedule, than these.
+_FOR_FOLDERS = (
+    "balanced", "trivial", "jitter", "erasing", "mixup", "cutmix", "stored", "crop_scale", "crop_ratio", "input_size",
+    "input_resize",
+)  # fmt: skip
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -89,12 +94,16 @@ class Recipe(BaseModel):
         for key, (low, high) in {"crop_scale": self.crop_scale, "crop_ratio": self.crop_ratio}.items():
             if low > high:
                 raise ValueError(f"{key} must be a smaller and a larger number, got {low} and {high}")
-        if self.data != "folder":
-            for key in ("balanced", "trivial", "jitter", "erasing", "mixup", "cutmix"):
-                if getattr(self, key):
-                    raise ValueError(f"{key} is for class folders, not for {self.data}")
-            if self.alpha != "drop":
-                raise ValueError(f"alpha is for class folders: {self.data} has no transparent images")
+        changed = [key for key, field in type(self).model_fields.items() if getattr(self, key) != field.default]
+        for keys, used, what in (
+            (_FOR_FOLDERS, self.data == "folder", f"class folders, not for {self.data}"),
+            (("alpha",), self.data == "folder", f"class folders: {self.data} has no transparent images"),
+            (("crop_padding",), self.data != "folder", "32×32 images, not for class folders"),
+            (("milestones", "decay"), self.schedule == "steps", f"the schedule steps, not for {self.schedule}"),
+        ):
+            for key in keys:
+                if key in changed and not used:
+                    raise ValueError(f"{key} is for {what}")
         if any(0 < alpha < 0.01 for alpha in (self.mixup, self.cutmix)):
             raise ValueError("mixup and cutmix are 0 (none) or at least 0.01: with less nothing is mixed")
         if self.data == "folder" and self.whitening != "none":

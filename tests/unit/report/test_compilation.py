@@ -11,6 +11,7 @@ from wideresnet.records import (
     CompileReport,
     Deviation,
     EngineInfo,
+    Failure,
     GateReport,
     LayerLoss,
     QuantiseSettings,
@@ -120,3 +121,31 @@ def test_the_document_of_agreement_has_nulls_for_accuracy() -> None:
     assert gate["kind"] == "agreement"
     assert [gate[key] for key in ("top1_reference", "top1", "top5", "drop", "interval95", "p_value")] == [None] * 6
     assert (gate["agreement"], gate["limit"]) == (99.44, 95.0)
+
+
+def test_the_batches_that_were_verified_are_the_ones_told() -> None:
+    """With few images the batches are smaller than 1, 2 and 7."""
+    few = (Deviation("openvino", 1, 0.02), Deviation("openvino", 2, 0.03), Deviation("openvino", 3, 0.03))
+    assert "at batch 1, 2 and 3" in text.of_compilation(replace(REPORT, verified=few))
+    assert "at batch 1\n" in text.of_compilation(replace(REPORT, verified=few[:1]))
+
+
+def test_a_gate_that_so_few_images_cannot_fail_says_so() -> None:
+    """The interval is told where it reaches beyond the limit, and where the gate was passed."""
+    wide = replace(GATE, n=200, interval95=(-0.01, 0.0097))
+    for shown in (text.of_compilation(replace(REPORT, gate=wide)), words(replace(REPORT, gate=wide))):
+        assert "200 images cannot tell for sure: the drop's 95 % interval ends at 0.970 points" in shown
+    assert "cannot tell" not in text.of_compilation(REPORT)
+    assert "cannot tell" not in text.of_compilation(replace(REPORT, gate=replace(wide, passed=False)))
+    few = replace(AGREEMENT, n=66, agreement=1.0)
+    assert "interval begins at 94.50 %" in text.of_compilation(replace(REPORT, gate=few))
+    assert "cannot tell" not in text.of_compilation(replace(REPORT, gate=replace(AGREEMENT, n=1000)))
+
+
+def test_what_is_not_as_asked_and_what_could_not_be_read_is_in_page_and_document() -> None:
+    report = replace(REPORT, notes=("300 were asked for",), failures=(Failure("a.png", "torn"),))
+    assert document.of_compilation(report)["notes"] == ["300 were asked for"]
+    assert document.of_compilation(report)["failures"] == [{"path": "a.png", "error": "torn", "hint": ""}]
+    assert "300 were asked for" in words(report)
+    assert "a.png torn" in words(report)
+    assert "could not be read" not in words(REPORT)

@@ -16,11 +16,12 @@ from PIL import Image
 
 from fakes import tiny_bundle
 from wideresnet.bundle import Bundle, read_bundle
+from wideresnet.bundle.bundle import tool_versions
 from wideresnet.engines import open_engine
-from wideresnet.errors import BundleError, ConfigError, ImageError
+from wideresnet.errors import BundleError, ConfigError, DataError
 from wideresnet.records import CompileReport, Published, QuantiseSettings
 from wideresnet.tasks import gate as gating
-from wideresnet.tasks.compile import CompileSettings, compile_model, in_precision, noise, seen_as, verify
+from wideresnet.tasks.compile import CompileSettings, GateKind, compile_model, in_precision, noise, seen_as, verify
 from wideresnet.tasks.gate import calibration_pool, held_out
 
 CLASSES = ("airplane", "cat", "ship")
@@ -112,8 +113,6 @@ def test_a_graph_of_another_model_does_not_pass_the_verification() -> None:
 
 
 def test_what_is_missing_is_said_before_anything_is_done(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the gate needs pictures: of 24 for calibration, 12 are asked for"):
-        compiled(asked(folder, data=None), tmp_path / "x")
     with pytest.raises(ConfigError, match="int8 needs calibration pictures"):
         compiled(asked(folder, calibration=None), tmp_path / "x")
     with pytest.raises(ConfigError, match="int8 needs pictures"):
@@ -206,11 +205,74 @@ def test_published_figures_do_not_outlive_the_transform_they_were_measured_with(
     assert (card.preprocess, card.published) == (other, ())
 
 
-def test_a_calibration_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_fewer_images_than_asked_for_are_shared_and_the_card_says_what_was_used(folder: Path, tmp_path: Path) -> None:
+    """Two thirds calibrate, one third judges; card, report and notes give the numbers of what ran."""
+    pytest.importorskip("nncf")
+    few = QuantiseSettings(samples=300)
+    report = compiled(asked(folder, data=None, agreement=0.0, quantise=few), tmp_path / "x")
+    card = read_bundle(tmp_path / "x").card
+    assert report.gate is not None
+    assert (report.calibration, len(card.calibration), report.gate.n) == (16, 16, 8)
+    assert card.quantised == report.quantised == QuantiseSettings(samples=16)
+    assert report.notes == (
+        "24 images are too few for 300 to calibrate and 100 to judge: 16 calibrate, 8 judge (two thirds, one third)",
+    )
+    assert card.notes["calibration"] == report.notes[0]
+    again = compiled(asked(folder, data=None, agreement=0.0, quantise=few), tmp_path / "again")
+    assert read_bundle(tmp_path / "again").card.calibration == card.calibration
+    assert again.gate == report.gate
+
+
+def test_images_that_calibrate_and_judge_are_counted_on_the_card(int8: tuple[CompileReport, Path]) -> None:
+    report, target = int8
+    assert report.notes == ("12 images calibrated and judged, so that the gate is optimistic",)
+    assert read_bundle(target).card.notes["calibration"] == report.notes[0]
+
+
+def test_what_cannot_be_read_is_a_failure_and_no_sample(folder: Path, tmp_path: Path) -> None:
+    """An unreadable image of the calibration or of the gate is listed, and another one takes its turn."""
+    pytest.importorskip("nncf")
+    data = flat(folder, tmp_path / "flat")
+    for name in ("a-torn.png", "cat-3-torn.png", "z-torn.png"):
+        (data / name).write_bytes(b"no picture")
+    some = compiled(asked(data, gate=None), tmp_path / "x")
+    assert (some.calibration, len(read_bundle(tmp_path / "x").card.calibration)) == (12, 12)
+    every = compiled(asked(data, data=None, agreement=0.0, quantise=QuantiseSettings(300)), tmp_path / "y")
+    assert every.gate is not None
+    assert [Path(each.path).name for each in every.failures] == ["a-torn.png", "cat-3-torn.png", "z-torn.png"]
+    assert every.calibration + every.gate.n == 24
+    card = read_bundle(tmp_path / "y").card
+    assert card.quantised == QuantiseSettings(samples=every.calibration)
+    assert not any("torn" in path for path in card.calibration)
+
+
+def test_trials_of_a_search_tell_the_images_that_were_used(folder: Path, tmp_path: Path) -> None:
+    """With 23 readable images none of the trials claims 300, and no two are the same."""
+    pytest.importorskip("nncf")
+    data = flat(folder, tmp_path / "flat")
+    (data / "cat-0.png").write_bytes(b"no picture")
+    settings = asked(data, data=data, search=1.0, agreement=0.0, quantise=QuantiseSettings(samples=300))
+    report = compiled(settings, tmp_path / "x")
+    assert {trial.settings.samples for trial in report.trials} == {23}
+    assert [Path(each.path).name for each in report.failures] == ["cat-0.png"]
+
+
+def test_where_nothing_can_be_read_the_error_names_one_and_the_number_needed(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "torn.png").write_bytes(b"no picture")
-    with pytest.raises(ImageError, match=r"torn\.png"):
+    with pytest.raises(DataError, match=r"0 of 1 calibration images can be read, 2 are the fewest; .*torn\.png"):
         compiled(CompileSettings("int8", tmp_path / "bad", gate=None), tmp_path / "x")
+
+
+@pytest.mark.parametrize(("kind", "labelled"), [("accuracy", False), ("agreement", True)])
+def test_a_limit_that_the_images_cannot_be_held_to_is_refused(
+    folder: Path, tmp_path: Path, kind: GateKind, labelled: bool
+) -> None:
+    data = folder if labelled else flat(folder, tmp_path / "flat")
+    with pytest.raises(ConfigError, match=f"a gate of {kind} is asked for"):
+        compiled(CompileSettings("fp16", data=data, kind=kind), tmp_path / "x")
+    other = "agreement" if kind == "accuracy" else "accuracy"
+    assert compiled(CompileSettings("fp16", data=data, kind=other, gate=1.0, agreement=0.0), tmp_path / "x").gate
 
 
 def test_nothing_is_reported_over_the_network(tmp_path: Path) -> None:
@@ -231,3 +293,10 @@ print(len(made.graph))
     done = subprocess.run([sys.executable, "-c", code], cwd=tests, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 10_000
+
+
+def test_versions_on_the_card_are_of_what_wrote_the_graph(tmp_path: Path) -> None:
+    """Not of what wrote the graph that it was made from."""
+    old = replace(tiny_bundle(), card=replace(tiny_bundle().card, made_with={"wideresnet": "0.0.1", "numpy": "1"}))
+    compiled(CompileSettings("fp16", gate=None), tmp_path / "half", old)
+    assert read_bundle(tmp_path / "half").card.made_with == tool_versions()

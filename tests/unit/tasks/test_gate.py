@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,9 +16,12 @@ from wideresnet.tasks.gate import (
     LEAST,
     MOST,
     calibration_pool,
+    count_shared,
     gate_pictures,
     held_out,
     holds_both_sets,
+    notes_on_counts,
+    notes_on_images,
     passed_over,
 )
 
@@ -121,8 +126,65 @@ def test_held_out_are_what_calibration_can_spare() -> None:
     pool = [Item(str(k), b"") for k in range(300 + MOST + 50)]
     assert len(held_out(pool, 300)) == MOST
     assert len(held_out(pool[: 300 + LEAST], 300)) == LEAST
-    with pytest.raises(ConfigError, match="of 399 for calibration, 300 are asked for"):
-        held_out(pool[:399], 300)
+
+
+@pytest.mark.parametrize(
+    ("pool", "samples", "judging"),
+    [(200, 300, 66), (399, 300, 133), (300, 300, 100), (24, 12, 12), (3, 300, 1), (4, 3, 1)],
+)
+def test_calibration_and_gate_share_what_is_too_little_for_both(pool: int, samples: int, judging: int) -> None:
+    """A third of the images judges, or all that calibration can spare where that is more."""
+    assert len(held_out([Item(str(k), b"") for k in range(pool)], samples)) == judging
+
+
+def test_shared_images_are_apart_always_the_same_and_calibrate_each_class_alike() -> None:
+    """What judges calibrates nothing; a small class is not used up by the gate."""
+    pool = [Item(f"{label}-{k}", b"", label) for label, count in enumerate((60, 60, 3)) for k in range(count)]
+    held = held_out(pool, 300)
+    assert held == held_out(pool, 300)
+    assert len(held) == 41
+    rest = Counter(item.label for item in pool if item not in held)
+    assert (abs(rest[0] - rest[1]) <= 1, rest[2]) == (True, 3)
+
+
+@pytest.mark.parametrize("pool", [0, 1, 2])
+def test_too_few_to_share_is_an_error_that_says_how_many_are_needed(pool: int) -> None:
+    with pytest.raises(ConfigError, match=f"cannot share {pool} images, 3 are the fewest"):
+        held_out([Item(str(k), b"") for k in range(pool)], 300)
+
+
+def test_an_index_calibrates_with_what_it_lists(tmp_path: Path) -> None:
+    filled(tmp_path, "a.png", "b.png")
+    (tmp_path / "index.csv").write_text("path,label\na.png,cat\nb.png,ship\n")
+    assert [item.label for item in calibration_pool(tmp_path / "index.csv", LABELS)] == [3, 8]
+
+
+def test_images_that_calibrate_and_judge_are_found_by_their_bytes(tmp_path: Path) -> None:
+    """The same file, a copy under another name and the same pixels of an archive count; what is missing does not."""
+    for name, colour in (("a.png", "red"), ("copy.png", "red"), ("other.png", "blue")):
+        Image.new("RGB", (4, 4), colour).save(tmp_path / name)
+    files = {name: Item(name, tmp_path / name) for name in ("a.png", "copy.png", "other.png", "gone.png")}
+    assert count_shared([files["a.png"]], list(files.values())) == 2
+    pixels = np.arange(2 * 12, dtype=np.uint8).reshape(2, 2, 2, 3)
+    assert count_shared([Item("a", pixels[0])], [Item("b", pixels[0].copy()), Item("c", pixels[1])]) == 1
+
+
+def test_notes_say_what_is_not_as_asked() -> None:
+    assert list(notes_on_counts(300, 134, 200, 66)) == [
+        "200 images are too few for 300 to calibrate and 100 to judge: 134 calibrate, 66 judge (two thirds, one third)"
+    ]
+    assert list(notes_on_counts(12, 12, 24, 12)) == [
+        "24 images are too few for 12 to calibrate and 100 to judge: 12 calibrate, 12 judge"
+    ]
+    assert list(notes_on_counts(300, 200, 200, 0)) == ["300 calibration images were asked for, 200 could be used"]
+    assert list(notes_on_counts(300, 300, 1000, 700)) == []
+    cats = [Item(str(k), bytes([k]), 3) for k in range(3)]
+    assert list(notes_on_images(cats, [])) == [
+        "all calibration images are of one class: ranges of activations are measured on that one"
+    ]
+    assert list(notes_on_images([Item("a", b"a"), Item("b", b"b")], [Item("c", b"b"), Item("d", b"d")])) == [
+        "1 images calibrated and judged, so that the gate is optimistic"
+    ]
 
 
 def test_tables_judge_and_calibrate(tmp_path: Path) -> None:

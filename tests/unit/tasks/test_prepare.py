@@ -56,7 +56,7 @@ def test_every_source_gives_the_same_classes(tmp_path, val_txt):
     ]
     for number, paths in enumerate(ways):
         index = tmp_path / f"{number}.csv"
-        done = prepare(*paths, index=index, extract=tmp_path / "extracted")
+        done = prepare(*paths, index=index, extract=None if number else tmp_path / "extracted")
         rows = table(index)
         assert [(row["index"], row["wnid"]) for row in rows] == [(str(i), WNIDS[i]) for i in FIRST.values()]
         assert [Path(row["path"]).name for row in rows] == [name(n) for n in FIRST]

@@ -9,6 +9,7 @@ import pytest
 from wideresnet.architectures import get_architecture
 from wideresnet.errors import ConfigError
 from wideresnet.records import Peak
+from wideresnet.report.text import of_choices
 from wideresnet.tasks.recommend import SHARE, Wish, recommend
 from wideresnet.weights.catalogue import CATALOGUE
 
@@ -97,3 +98,27 @@ def test_another_file_is_an_error(tmp_path):
             recommend(Wish(), PEAK, tmp_path / "x.json")
     with pytest.raises(ConfigError, match="cannot read"):
         recommend(Wish(), PEAK, tmp_path / "missing.json")
+
+
+def test_a_latency_that_was_predicted_is_not_called_measured(tmp_path):
+    """Rate and latency each say where they are from."""
+    name = "wide_resnet50_2.tv2_in1k"
+    rate, wait = bench_row(name, "engine", "f32", 7.0, 0.8), bench_row(name, "latency", "f32", 3.0, 0.5)
+    for rows, found in (((rate,), ("measured", "predicted")), ((rate, wait), ("measured", "measured"))):
+        choice = one(recommend(Wish(), PEAK, bench_file(tmp_path / "speed.json", *rows)), name, "f32")
+        assert (choice.speed, choice.latency) == found
+        assert ("ms predicted" in of_choices([choice], PEAK)) == ("predicted" in found)
+
+
+def test_rows_of_another_number_of_threads_do_not_count(tmp_path):
+    name = "wide_resnet50_2.tv2_in1k"
+    file = bench_file(tmp_path / "speed.json", {**bench_row(name, "engine", "f32", 7.0, 0.8), "threads": 2})
+    assert [one(recommend(Wish(), PEAK, file, threads), name, "f32").speed for threads in (0, 2, 1)] == [
+        "measured", "measured", "predicted",
+    ]  # fmt: skip
+
+
+def test_speeds_of_another_cpu_are_refused(tmp_path):
+    (tmp_path / "speed.json").write_text(json.dumps({"rows": [], "machine": {"cpu": "Abacus 3000"}}))
+    with pytest.raises(ConfigError, match="was measured on Abacus 3000, this is"):
+        recommend(Wish(), PEAK, tmp_path / "speed.json")

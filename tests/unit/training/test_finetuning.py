@@ -23,7 +23,7 @@ def test_options_count_more_than_the_file(tmp_path: Path) -> None:
 
 
 def test_what_was_asked_for_reads_as_itself(tmp_path: Path) -> None:
-    settings = read_settings(None, {"mode": "full", "epochs": "9", "mixup": "0.2", "l2": "[0.1, 1.0]"})
+    settings = read_settings(None, {"mode": "full", "epochs": "9", "mixup": "0.2", "patience": "3"})
     values = settings.model_dump(mode="json")
     (tmp_path / "again.toml").write_text(as_toml(values.pop("recipe") | values))
     assert read_settings(tmp_path / "again.toml", {}) == settings

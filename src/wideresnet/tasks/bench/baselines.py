@@ -47,6 +47,7 @@ def stock_loop(bundle: Bundle, options: EngineOptions) -> tuple[EngineInfo, Work
         settings["NUM_STREAMS"] = options.streams
     compiled = ov.Core().compile_model(model, "CPU", settings)
     version, streams = ov.__version__.partition("-")[0], int(compiled.get_property("NUM_STREAMS"))
+    threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
     info = EngineInfo(STOCK, version, "CPU", executed(compiled), threads, streams)
     if options.hint == "latency":
         return info, _one_by_one(compiled)

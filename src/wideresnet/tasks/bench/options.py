@@ -112,6 +112,7 @@ def entries(model: str, stored: Literal["fp32", "fp16", "int8"], settings: Bench
         for (engine, precision), batch, streams, threads in product(
             pairs, settings.batches, settings.streams, settings.threads
         ):
+            streams = streams if engine in ("openvino", STOCK) else 0    # the others have no such thing
             entry = Entry(model, what, engine, precision, batch, streams, threads, settings.sync)
             found += _as_measured(entry, settings)
     return list(dict.fromkeys(found))

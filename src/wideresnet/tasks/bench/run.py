@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle
-from wideresnet.errors import EngineError
+from wideresnet.errors import ConfigError, EngineError
 from wideresnet.machine import available_cpus, machine_facts
 from wideresnet.records import BenchReport, BenchRow, Doing, EngineInfo, Peak, Profile, Tuning
 from wideresnet.tasks.bench.contestants import pixels
@@ -37,6 +37,8 @@ def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Iterator[Doing 
     WrnError when nothing at all can be measured.
     """
     machine = machine_facts()                      # before anything loads it
+    if len({bundle.card.name for bundle in bundles}) < len(bundles):
+        raise ConfigError("two of the models have the same name, and rows go by it", hint="measure them one by one")
     with TemporaryDirectory(prefix="wrn-bench-") as name:
         lab = Lab(settings, bundles, Path(name))
         asked = lab.asked()
@@ -58,7 +60,7 @@ def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Iterator[Doing 
 def _race(lab: Lab, asked: Sequence[Entry]) -> Generator[Doing, None, tuple[Peak, list[BenchRow]]]:
     """Everything that runs in this process, side by side; then the memory of each, in a process of its own."""
     contestants = lab.open(asked)
-    gemms = open_gemms(max(lab.settings.threads) or available_cpus())
+    gemms = open_gemms(max(threads or available_cpus() for threads in lab.settings.threads))
     results = yield from race(contestants, gemms, lab.settings)
     rows = []
     for index, (each, summary) in enumerate(zip(contestants, results.summaries, strict=True)):

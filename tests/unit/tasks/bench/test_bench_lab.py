@@ -15,7 +15,7 @@ from fakes import FakeEngine, tiny_bundle
 from wideresnet.bundle import Bundle, read_bundle
 from wideresnet.errors import ConfigError, EngineError, ImageError, MissingExtra
 from wideresnet.records import Item
-from wideresnet.tasks.bench import contestants, options
+from wideresnet.tasks.bench import contestants, options, run
 from wideresnet.tasks.bench.contestants import open_contestant, pixels
 from wideresnet.tasks.bench.lab import Lab
 from wideresnet.tasks.bench.options import BenchSettings, Entry
@@ -147,3 +147,25 @@ def test_openvinos_own_loop_answers_every_batch_it_is_handed(tmp_path: Path) -> 
         contestant.work(islice(contestant.inputs(), 5), lambda found=done: found.append(1))
         assert len(done) == 5
         assert contestant.info.runtime == "openvino-stock"
+
+
+def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Rows go by the name: those of the second would be the first's."""
+    with pytest.raises(ConfigError, match="the same name"):
+        next(run.bench([tiny_bundle(), tiny_bundle()], BenchSettings()))
+
+
+def test_the_peak_is_that_of_all_threads_that_take_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 means every CPU, also beside 1."""
+    asked = []
+
+    def gemms(threads: int) -> dict[str, object]:
+        asked.append(threads)
+        raise EngineError("enough is known")
+
+    monkeypatch.setattr(run, "open_gemms", gemms)
+    monkeypatch.setattr(run, "available_cpus", lambda: 6)
+    for threads in ((0, 1), (1, 2), (0,)):
+        with pytest.raises(EngineError, match="enough"):
+            list(run.bench([tiny_bundle()], BenchSettings(threads=threads, batches=(1,), sync=True)))
+    assert asked == [6, 2, 6]

@@ -1,0 +1,118 @@
+"""Every option takes effect or is refused with the reason: none is dropped without a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from doors import Wrn
+
+RECIPE = """
+architecture = "wrn_10_1"
+data = "cifar10"
+epochs = 1
+learning_rate = 0.1
+"""
+BUILD = """
+name: made
+frontend: {checkpoint: tiny}
+backend: {dtype: int8, quantize: {calibrate_mode: max}}
+dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCrop, crop_size: 32}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        # Of a cluster, and on one.
+        ("classify photos --workers 2", "--workers has no effect without --ray"),
+        ("classify photos --cpus 0 --shard-size 9", "--cpus, --shard-size have no effect without --ray"),
+        ("evaluate photos --workers 2", "--workers has no effect without --ray"),
+        ("embed photos -o a.npy --cpus 1", "--cpus has no effect without --ray"),
+        ("classify photos --ray local -o out --infer-mode sync", "--infer-mode has no effect as --ray writes Parquet"),
+        ("classify photos --ray local -o out --threads 2", "--threads has no effect with --ray"),
+        ("evaluate photos --ray local -o out --shard 1/2", "--shard has no effect as --ray writes"),
+        ("classify photos --ray local -o out --format csv", "--format has no effect as --ray writes Parquet"),
+        ("embed photos --ray local -o out --threads 2", "a worker has as many as --cpus says"),
+        # Where nothing runs.
+        ("evaluate --results r.txt --outputs o", "--outputs has no effect beside --results"),
+        ("evaluate --results r.txt --shard 1/2", "--shard has no effect without DATA"),
+        ("evaluate --results r.txt --truth t.txt", "--truth has no effect without DATA"),
+        ("evaluate --results r.txt --engine onnxruntime", "--engine has no effect on answers of others"),
+        ("evaluate photos --outputs o --batch-size 8", "--batch-size has no effect on answers"),
+        ("evaluate photos --outputs o --ray local", "--ray has no effect on answers"),
+        ("compare a.csv b.csv --threads 2", "--threads has no effect on files of scores"),
+        ("compare a.csv b.csv --batch-size 2", "--batch-size has no effect on files of scores"),
+        ("compare a.csv b.csv --data photos --labels cifar10", "--data has no effect on files of scores without --rep"),
+        ("compare tiny tiny --data photos --labels cifar10", "models know their labels"),
+        ("models --threads 2", "--threads has no effect without --verify"),
+        ("models --tolerance 0.1 --engine pytorch", "--tolerance, --engine have no effect without --verify"),
+        # Of what is not drawn or asked for.
+        ("evaluate photos --lang zh", "--lang has no effect without --report"),
+        ("explain photos -k 3 --class cat -o maps", "--top-k has no effect beside --class"),
+        ("explain photos --signed --format json", "--signed has no effect without -o or --report"),
+        # Compiling.
+        ("compile -o x --budget 5", "--budget has no effect without --search"),
+        ("compile -o x --precision fp16 --samples 300", "--samples has no effect with fp16"),
+        ("compile -o x --precision fp32 --calibration photos", "--calibration has no effect with fp32"),
+        ("compile -o x --precision fp16 --estimator max", "--estimator has no effect with fp16"),
+        ("compile -o x --precision fp16 --gate 0.5", "--gate has no effect without --data"),
+        ("compile -o x --precision fp16 --min-agreement 90", "--min-agreement has no effect without --data"),
+        ("compile -o x --gate none --min-agreement 90", "--min-agreement has no effect with --gate none"),
+        ("compile build.yaml --precision fp16", "--precision has no effect beside build.yaml, which says it"),
+        ("compile build.yaml --model tiny --samples 9", "--model, --samples have no effect beside build.yaml"),
+        ("compile build.yaml --calibration photos", "--calibration has no effect beside build.yaml"),
+        ("compile build.yaml --estimator mse", "--estimator has no effect beside build.yaml"),
+        ("compile build.yaml --resolution 64", "--resolution has no effect beside build.yaml"),
+        ("compile -m tiny -o x --precision fp16 --data photos --gate 0.5", "a gate of accuracy is asked for"),
+        # Benchmarks.
+        ("bench --what latency --batch 8", "--batch has no effect on latency: one image at a time"),
+        ("bench --what startup --streams 2", "--streams has no effect on startup"),
+        ("bench --what latency --sync", "--sync has no effect without --what engine"),
+        ("bench --fast-decode", "--fast-decode has no effect without --what end-to-end"),
+        ("bench --what startup --baselines", "--baselines has no effect on startup"),
+        ("bench --what startup --seconds 3", "--seconds has no effect on startup"),
+        ("bench --iterations 3 --seconds 3", "--seconds has no effect beside --iterations"),
+        ("bench --engine onnxruntime --streams 2", "--streams has no effect without the engine openvino"),
+        ("bench --engine pytorch --profile", "--profile has no effect without the engine openvino"),
+        ("bench --tune --engine openvino", "--engine has no effect with --tune alone"),
+        ("bench --tune --data photos --batch 4", "--data, --batch have no effect with --tune alone"),
+        ("bench -m tiny -m tiny", "two of the models have the same name"),
+        # Training.
+        ("train recipe.toml --dry-run -o run", "--output has no effect with --dry-run"),
+        ("train recipe.toml --dry-run --tensorboard", "--tensorboard has no effect with --dry-run"),
+        ("train recipe.toml --dry-run --data photos", "--data has no effect with --dry-run"),
+        ("train recipe.toml --set stored=96", "stored is for class folders, not for cifar10"),
+        ("train recipe.toml --set input_size=96", "input_size is for class folders, not for cifar10"),
+        ("train recipe.toml --set data=\"folder\" --set crop_padding=2", "crop_padding is for 32×32 images"),
+        ("train recipe.toml --set schedule=\"one-cycle\" --set decay=0.5", "decay is for the schedule steps"),
+        ("train recipe.toml --set epoch=1", "did you mean 'epochs'?"),
+        ("finetune --data photos -o run --device cpu", "--device has no effect on a probe"),
+        ("finetune --data photos -o run --set patience=2", "patience has no effect in the mode probe"),
+        ("finetune --data photos -o run --mode full --set flips=false", "flips has no effect in the mode full"),
+        ("data imagenet photos -o val.csv --extract here", "--extract has no effect: no source is an archive"),
+    ],
+)  # fmt: skip
+def test_what_would_have_no_effect_is_refused(wrn: Wrn, tiny: Path, photos: Path, command: str, said: str) -> None:
+    """Exit code 2, the reason on stderr, nothing on stdout and nothing written."""
+    Path("recipe.toml").write_text(RECIPE)
+    Path("build.yaml").write_text(BUILD)
+    before = sorted(Path().rglob("*"))
+    done = wrn(*command.split(" "))
+    assert (done.code, done.out) == (2, ""), done.err
+    assert said in done.err
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "classify photos -m tiny --threads 1 --batch-size 1 --infer-mode sync",
+        "compile -m tiny -o x --precision fp16 --data photos --min-agreement 0",
+        "compile -m tiny -o x --precision fp16 --gate none",
+        "models --format json",
+    ],
+)
+def test_what_has_an_effect_is_not_refused(wrn: Wrn, tiny: Path, photos: Path, command: str) -> None:
+    assert wrn(*command.split(" ")).code == 0
