@@ -88,7 +88,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("train recipe.toml --set data=\"folder\" --set crop_padding=2", "crop_padding is for 32×32 images"),
         ("train recipe.toml --set schedule=\"one-cycle\" --set decay=0.5", "decay is for the schedule steps"),
         ("train recipe.toml --set epoch=1", "did you mean 'epochs'?"),
-        ("finetune --data photos -o run --device cpu", "--device has no effect on a probe"),
+        ("finetune --data photos -o run --device cuda", "--device has no effect on a probe"),
         ("finetune --data photos -o run --set patience=2", "patience has no effect in the mode probe"),
         ("finetune --data photos -o run --mode full --set flips=false", "flips has no effect in the mode full"),
         ("data imagenet photos -o val.csv --extract here", "--extract has no effect: no source is an archive"),

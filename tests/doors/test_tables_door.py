@@ -66,10 +66,10 @@ def test_the_label_file_of_a_model_is_noted_too(wrn: Wrn, greys: Path, tmp_path:
     model = ("-m", "net.safetensors", "--labels", "names.csv")
     done = wrn("classify", greys / "0.png", *model, "-k", "10", "--format", "json")
     assert {each["label"] for each in done.json[0]["predictions"]} == set(NAMES)
-    assert "note: names.csv was read as a table with semicolons" in done.err
+    assert "class names: names.csv was read as a table with semicolons" in done.err
     Path("result.txt").write_text("v/ant/0.png: Relay top-0 id: 0, prob: 0.9, class name: x\n".replace("ant", NAMES[0]))
     scored = wrn("evaluate", "--results", "result.txt", *model)
-    assert (scored.code, "note: names.csv was read as" in scored.err) == (0, True)
+    assert (scored.code, "names.csv was read as a table" in scored.err) == (0, True)
 
 
 def results(count: int) -> None:

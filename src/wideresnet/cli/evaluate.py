@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from wideresnet.tasks.load import ModelChoice
 
 RUNNING = (                                        # parameters that decide how a network runs
-    "output", "resume", "transform", "upright", "resolution", "engine", "precision", "threads", "batch_size",
+    "output", "resume", "transform", "alpha", "upright", "resolution", "engine", "precision", "threads", "batch_size",
     "infer_mode", "ray",
 )  # fmt: skip
 EARLY = 1000                                       # pictures after which a wrong order of the labels is looked for

@@ -13,7 +13,7 @@ from wideresnet.data.lookup import ClassLookup
 from wideresnet.data.parquet import import_pyarrow, open_parquet, parquet_rows
 from wideresnet.data.tar import Label, Opener, Row, labelled_tar, open_file, tar_images
 from wideresnet.errors import DataError, ImageError
-from wideresnet.images.files import find_pictures, image_endings, refuse_missing
+from wideresnet.images.files import find_pictures, image_endings, refuse_empty, refuse_missing
 from wideresnet.images.sniff import first_bytes
 from wideresnet.records import EncodedImage, Item, Labels, Skipped
 
@@ -88,10 +88,12 @@ def shard_items(shards: Shards) -> Iterator[Item]:
 
 
 def check_inputs(paths: Iterable[Path]) -> None:
-    """Raise ConfigError for a path that does not exist, and what ``refuse_missing_extra`` does."""
+    """Raise ConfigError for a path that does not exist or a folder without images, and as ``refuse_missing_extra``."""
     for path in paths:
         refuse_missing(path)
         refuse_missing_extra([path])
+        if not find_shards(path):
+            refuse_empty([path])
 
 
 def refuse_missing_extra(paths: Iterable[Path]) -> None:

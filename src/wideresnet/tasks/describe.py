@@ -13,6 +13,7 @@ from wideresnet.data.labels.formats import read_label_file
 from wideresnet.errors import ConfigError
 from wideresnet.records import Labels, ModelCard, ModelInfo, Preprocess
 from wideresnet.tasks.load import (
+    ASSUMED_LABELS,
     EMBEDDED,
     ModelChoice,
     bundle_folder,
@@ -64,7 +65,8 @@ def labels_of(choice: ModelChoice) -> tuple[Labels, str, Sequence[str]]:
         given = read_label_file(choice.labels)
         return given.labels, "", given.notes
     bundle = load_bundle(choice)
-    return bundle.labels, bundle.card.labels_name, bundle.card.assumed
+    assumed = [assumption for assumption in bundle.card.assumed if assumption.startswith(ASSUMED_LABELS)]
+    return bundle.labels, bundle.card.labels_name, assumed
 
 
 def _of_card(card: ModelCard) -> ModelInfo:

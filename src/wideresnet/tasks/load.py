@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.architectures import Architecture, get_architecture, normalise_name
 from wideresnet.bundle import Bundle, is_bundle, make_bundle, read_bundle, with_alpha
-from wideresnet.bundle.files import CARD, GRAPH
+from wideresnet.bundle.files import CARD, GRAPH, read_shipped
 from wideresnet.classifier import Classifier
 from wideresnet.data.labels import KNOWN, parse_labels, read_labels
 from wideresnet.data.labels.formats import read_label_file
@@ -127,7 +127,7 @@ def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle
         raise WeightsError(f"cannot read the weights file {name}: no such file", hint="check the path of the file")
     if folder := bundle_folder(name):
         _refuse_weights(choice, "is a bundle, which has weights of its own")
-        bundle = read_bundle(folder)
+        bundle = read_shipped(folder) if name in EMBEDDED else read_bundle(folder)
         _check_architecture(choice, bundle.card.architecture)
     elif path.is_file():
         _refuse_weights(choice, "is a weights file itself")

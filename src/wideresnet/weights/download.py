@@ -54,7 +54,7 @@ def download(
     progress: Progress | None = None,
     patience: Patience = PATIENT,
     *,
-    instead: str = "give it with --weights FILE",
+    instead: str = "give its path",
 ) -> Path:
     """Fetch ``url`` to ``target``, whose SHA-256 must begin with ``sha256_prefix`` (lower-case hex).
 

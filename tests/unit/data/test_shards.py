@@ -114,7 +114,7 @@ def test_the_held_out_split_is_evaluated_and_said(names: list[str], chosen: str,
     data = labelled_shards(tmp_path, PAIR)
     assert data.name == f"{tmp_path.name} {chosen}"
     assert len(data.items) == 1
-    assert len(data.notes) == (len(names) > 1)
+    assert len(data.skipped.notes) == (len(names) > 1)
     assert not data.notes or data.notes[0].endswith(f": {chosen} is read")
 
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from fakes import tiny_bundle, tiny_tensors
 from wideresnet.architectures import get_architecture
-from wideresnet.bundle import Bundle, write_bundle
+from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.data.labels import format_labels, read_labels
 from wideresnet.errors import BundleError, ConfigError, DownloadError, MissingExtra, WeightsError
 from wideresnet.records import Labels, ModelCard, Preprocess
@@ -25,6 +25,7 @@ from wideresnet.tasks.load import (
     LABELS_KEY,
     AssumptionWarning,
     ModelChoice,
+    embedded_folder,
     load,
     load_bundle,
     open_classifier,
@@ -88,6 +89,7 @@ def test_the_model_inside_the_package_is_the_default() -> None:
     assert bundle.card.name == DEFAULT_MODEL
     assert bundle.labels == read_labels("cifar10")
     assert len(bundle.graph) <= 8_000_000
+    assert read_bundle(embedded_folder(DEFAULT_MODEL)).card == bundle.card, "it is not checked when opened, but here"
 
 
 # Weights files
