@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import tarfile
 import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from wideresnet.architectures import Architecture, get_architecture, wide_resnet, wrn, wrn_imagenet
 from wideresnet.bundle import Bundle, make_bundle
@@ -131,6 +133,58 @@ def tiny_cifar_archive(folder: Path, rows: int = 4) -> Path:
             member.size = len(blob)
             archive.addfile(member, io.BytesIO(blob))
     return path
+
+
+def python2_batch(pixels: NDArray[np.uint8], labels: list[int], key: str = "labels") -> bytes:
+    """A batch of CIFAR's python version as cPickle of Python 2 and its NumPy wrote it: protocol 2, strings for bytes.
+
+    ``pixels``: uint8 [N, 3072]. The opcodes are those of the official files, in their order.
+    """
+
+    def text(value: str) -> bytes:
+        return b"U" + bytes([len(value)]) + value.encode("latin-1")
+
+    def number(value: int) -> bytes:
+        return b"J" + value.to_bytes(4, "little", signed=True)
+
+    kind = b"cnumpy\ndtype\n" + text("u1") + b"K\0K\x01\x87R(K\x03" + text("|") + b"NNN" + 2 * number(-1) + b"K\0tb"
+    raw = b"T" + pixels.size.to_bytes(4, "little") + pixels.tobytes()
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85" + text("b") + b"\x87R"
+        b"(K\x01" + number(len(pixels)) + number(3072) + b"\x86" + kind + b"\x89" + raw + b"tb"
+    )
+    classes = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
+    return b"\x80\x02}q\x01(" + text("data") + array + b"q\x02" + text(key) + classes + b"u."
+
+
+def write_tar(path: Path, files: Iterable[tuple[str, bytes]]) -> Path:
+    """A tar archive of ``files``, in their order."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, data in files:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def write_hub(path: Path, columns: dict[str, object], names: Sequence[str] = (), rows_a_group: int = 3) -> Path:
+    """A Parquet file as a hub writes it; ``names``: of the classes of its column ``label``, in its schema."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    features = {"label": {"names": list(names), "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})} if names else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path, row_group_size=rows_a_group)
+    return path
+
+
+def grey_png(label: int) -> bytes:
+    """An encoded image for which ``FakeEngine`` gives ``label`` of ten classes."""
+    out = io.BytesIO()
+    Image.fromarray(FakeEngine().picture(label)).save(out, "PNG")
+    return out.getvalue()
 
 
 def result(work: Generator[object, None, T]) -> T:

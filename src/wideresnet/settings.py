@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from wideresnet.errors import ConfigError, did_you_mean
+from wideresnet.pipes import read_text
 
 
 def explain(error: ValidationError, file: object, known: Iterable[str]) -> ConfigError:
@@ -30,7 +31,7 @@ def explain(error: ValidationError, file: object, known: Iterable[str]) -> Confi
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """The keys of a TOML file; ``what`` it is, for the message. Raises ConfigError."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(read_text(path))
     except OSError as error:
         raise ConfigError(f"cannot read the {what} {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

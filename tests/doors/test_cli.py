@@ -72,7 +72,7 @@ def test_the_embedded_model_is_the_first_of_models(wrn: Wrn) -> None:
 
 def test_classify_answers_for_folders_and_files(wrn: Wrn, tiny: Path, photos: Path) -> None:
     done = wrn("classify", photos, "-m", tiny, "-k", "3", "--format", "json")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, f"passed over 1 file in {photos}: 1 .txt\n")
     assert [answer["path"] for answer in done.json] == [f"{photos}/a.png", f"{photos}/inner/b.jpg"]
     for answer in done.json:
         assert set(answer) == {"path", "predictions"}

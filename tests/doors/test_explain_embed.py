@@ -19,7 +19,7 @@ from wideresnet.errors import EngineError
 
 def test_explain_draws_a_picture_a_class(wrn: Wrn, tiny: Path, photos: Path) -> None:
     done = wrn("explain", photos, "-m", tiny, "-k", "2", "-o", "maps", "--format", "json")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, f"passed over 1 file in {photos}: 1 .txt\n")
     assert [each["path"] for each in done.json] == [f"{photos}/a.png", f"{photos}/inner/b.jpg"]
     files = [shown["file"] for each in done.json for shown in each["classes"]]
     assert sorted(files) == sorted(str(path) for path in Path("maps").iterdir())
@@ -137,10 +137,10 @@ def test_embed_says_what_is_wrong(wrn: Wrn, tiny: Path, photos: Path, arguments:
     assert not [path for path in Path().iterdir() if path.name.startswith("a.")]
 
 
-def test_embed_of_nothing_is_an_empty_file(wrn: Wrn, tiny: Path, tmp_path: Path) -> None:
-    (tmp_path / "none").mkdir()
-    done = wrn("embed", "none", "-m", tiny, "--layer", "layer1", "-o", "a.npy")
-    assert done.code == 0
+def test_embed_of_nothing_readable_is_an_empty_file(wrn: Wrn, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "torn.png").write_bytes(b"")
+    done = wrn("embed", "torn.png", "-m", tiny, "--layer", "layer1", "-o", "a.npy")
+    assert done.code == 1
     assert np.load("a.npy").shape == (0, 16, 32, 32)
 
 

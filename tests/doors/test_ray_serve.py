@@ -142,6 +142,14 @@ def test_what_the_service_promises_holds_behind_the_proxy(server: Server) -> Non
     status, headers, _ = server.ask("GET", "/nothing", headers={**TOKEN, "X-Request-ID": "mine"})
     assert (status, headers["x-request-id"]) == (404, "mine")
     assert headers["cache-control"] == "no-store"
+    status, headers, _ = server.ask("PUT", "/v1/classify", b"a")
+    assert (status, headers["allow"]) == (405, "POST")
+    assert server.ask("HEAD", "/v1/models")[0] == 200
+    assert server.ask("POST", "/v1/classify?topk=3", b"a")[0] == 422
+    assert server.ask("GET", "/v2/models/stats")[0] == 200
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
         head = f"POST /v1/classify HTTP/1.1\r\nHost: a\r\nAuthorization: {TOKEN['Authorization']}\r\n"
         client.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())

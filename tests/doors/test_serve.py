@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -191,6 +192,83 @@ def test_what_is_no_http_is_400(server: Server) -> None:
     assert server.ask("GET", "/healthz")[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (("GET /healthz HTTP/1.1",), 400),
+        (("GET /healthz HTTP/1.1", "Host: a", "Host: a"), 400),
+        (("GET /healthz HTTP/1.1", "Host: a/b"), 400),
+        (("GET /healthz HTTP/1.1", "Host: a"), 200),
+        (("GET /healthz HTTP/1.0",), 200),
+        (("GET http://a/healthz HTTP/1.1", "Host: a"), 200),
+        (("POST /v1/classify HTTP/1.1", "Host: a", "Content-Length: 1", "Content-Length: 2"), 400),
+        (("POST /v1/classify HTTP/1.1", "Host: a", "Content-Length: 1", "Transfer-Encoding: chunked"), 400),
+        (("get /healthz HTTP/1.1", "Host: a"), 400),
+        (("GET /v2/models/%00 HTTP/1.1", "Host: a"), 404),
+        (("GET /v2/models/%ff%fe HTTP/1.1", "Host: a"), 404),
+        (("GET /v2/models/a%2Fb HTTP/1.1", "Host: a"), 404),
+        (("POST /v1/classify?k=%zz HTTP/1.1", "Host: a", "Content-Length: 0"), 422),
+        (("PUT /v1/classify HTTP/1.1", "Host: a", "Content-Length: 0"), 405),
+    ],
+)
+def test_a_head_is_answered_as_http_says(server: Server, lines: tuple[str, ...], code: int) -> None:
+    """Host, lengths, methods and paths that HTTP forbids are 4xx; a 405 says what the path takes."""
+    with server.connect() as client:
+        client.sendall("\r\n".join((*lines, "", "")).encode())
+        answer = client.recv(4096)
+        assert status(answer) == code
+        assert (b"\r\nallow: POST\r\n" in answer) == (code == 405)
+
+
+def test_http_1_0_keeps_its_connection_when_it_asks(server: Server) -> None:
+    """What ``ab -k`` needs: the answer says keep-alive, and the next request on the connection is answered."""
+    body = picture()
+    lines = "POST /v1/classify HTTP/1.0", "Connection: Keep-Alive", f"Content-Length: {len(body)}"
+    with server.connect() as client:
+        for _ in range(3):
+            client.sendall("\r\n".join((*lines, "", "")).encode() + body)
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            assert (answer.status, answer.headers["Connection"]) == (200, "keep-alive")
+            assert len(json.loads(answer.read(int(answer.headers["Content-Length"])))["results"]) == 1
+        client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        last = b""
+        while piece := client.recv(4096):          # until it is closed
+            last += piece
+        assert b"connection: close" in last
+
+
+@pytest.mark.skipif(shutil.which("ab") is None, reason="needs ab (apache2-utils)")
+def test_ab_keeps_its_connections(server: Server, tmp_path: Path) -> None:
+    """ApacheBench itself counts every request as one on a kept connection."""
+    (tmp_path / "a.png").write_bytes(picture())
+    url = f"http://127.0.0.1:{server.port}/v1/classify"
+    command = ["ab", "-l", "-k", "-n", "20", "-c", "2", "-p", str(tmp_path / "a.png"), "-T", "image/png", url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert re.search(r"Keep-Alive requests: +20\n", done.stdout)
+    assert re.search(r"Failed requests: +0\n", done.stdout)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("-d", "@rgb.png"), "--data-binary"),
+        (("-H", "Content-Type: image/png", "-d", "@rgb.png"), "--data-binary"),
+        (("-F", "file=rgb.png"), "with the @"),
+        (("-T", "rgb.png"), "--data-binary"),
+        (("-F", "file=@rgb.png", "-F", "k=3"), "?k=VALUE"),
+        (("-F", "file=@rgb.png", "-F", "caption=cat"), '"ignored_fields": ["caption"]'),
+        (("--data-binary", "@rgb.png"), '"predictions"'),
+    ],
+)
+def test_curl_itself(server: Server, options: tuple[str, ...], words: str) -> None:
+    """Each usual way to send a file is answered, or told of the one that works."""
+    command = ["curl", "-s", *options, f"http://127.0.0.1:{server.port}/v1/classify"]
+    done = subprocess.run(command, cwd=FIXTURES, capture_output=True, text=True, timeout=60)
+    assert words in done.stdout
+
+
 def test_requests_on_one_connection_are_answered_one_after_the_other(server: Server) -> None:
     body = picture()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
@@ -322,6 +400,50 @@ def test_the_real_client_of_the_protocol(server: Server) -> None:
     assert best == logits.argmax(axis=1).tolist()
     with pytest.raises(Exception, match="no model called 'other'"):
         client.infer("other", [encoded])
+    client.close()
+
+
+def test_the_calls_of_tritons_client_that_are_not_inference(server: Server) -> None:
+    """Configuration, index and statistics answer; what is not served says what there is instead."""
+    triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
+    name = "wrn_10_1.tiny"
+    client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
+    assert {"model_configuration", "statistics"} <= set(client.get_server_metadata()["extensions"])
+    config = client.get_model_config(name)
+    assert (config["name"], config["input"][0]["dims"], config["output"][0]["dims"]) == (name, [32, 32, 3], [10])
+    assert client.get_model_repository_index() == [{"name": name, "version": "1", "state": "READY"}]
+    given = triton.InferInput("images", [2, 32, 32, 3], "UINT8")
+    given.set_data_from_numpy(tiny_pictures(2, 32))
+    (before,) = client.get_inference_statistics(name, "1")["model_stats"]
+    assert client.async_infer(name, [given]).get_result().as_numpy("logits").shape == (2, 10)
+    answer = client.infer(name, [given], priority=1, sequence_id=7, sequence_start=True, sequence_end=True)
+    ignored = answer.get_response()["parameters"]["ignored"]
+    assert set(ignored.split(", ")) == {"priority", "sequence_id", "sequence_start", "sequence_end"}
+
+    def grown() -> bool:
+        (after,) = client.get_inference_statistics()["model_stats"]
+        success = [each["inference_stats"]["success"]["count"] for each in (before, after)]
+        return after["inference_count"] == before["inference_count"] + 4 and success[1] == success[0] + 2
+
+    server.until(grown)
+    output = triton.InferRequestedOutput("logits")
+    output.set_shared_memory("region", 80)
+    for refused, words in (
+        (lambda: client.infer(name, [given], outputs=[output]), "shared memory"),
+        (lambda: client.infer(name, [given], query_params={"a": 1}), "has no parameter 'a'"),
+        (lambda: client.get_model_config("other"), "no model called 'other'"),
+        (lambda: client.get_model_config(name, "2"), "has no version '2'"),
+        (lambda: client.load_model(name), "wrn serve -m MODEL"),
+        (lambda: client.unload_model(name), "wrn serve -m MODEL"),
+        (lambda: client.get_log_settings(), "wrn serve --log json"),
+        (lambda: client.update_log_settings({"log_info": True}), "wrn serve --log json"),
+        (lambda: client.get_trace_settings(name), "GET /metrics"),
+        (lambda: client.get_system_shared_memory_status(), "in the body"),
+        (lambda: client.register_system_shared_memory("a", "/a", 10), "in the body"),
+        (lambda: client.get_cuda_shared_memory_status("a"), "in the body"),
+    ):
+        with pytest.raises(Exception, match=words):
+            refused()
     client.close()
 
 

@@ -10,7 +10,7 @@ import typer
 
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import MODEL, Format, TextOrJson
-from wideresnet.cli.output import open_bundle, progress
+from wideresnet.cli.output import open_bundle, progress, say_skipped
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def bench(
         save_text(report, benchmark.html(measured))
     if output:
         save_text(output, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    say_skipped([measured.skipped_files], data)
     # One line: scripts take the last one.
     typer.echo(json.dumps(document, ensure_ascii=False) if format is TextOrJson.json else benchmark.text(measured))
 

@@ -34,13 +34,13 @@ from wideresnet.cli.options import (
     Transform,
     Weights,
 )
-from wideresnet.cli.output import open_bundle
+from wideresnet.cli.output import open_bundle, say_skipped
 from wideresnet.cli.watch import watched
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from wideresnet.classifier import Classifier
-    from wideresnet.records import Exif, Failure, Item, Prediction
+    from wideresnet.records import Exif, Failure, Item, Prediction, Skipped
     from wideresnet.report.journal import Journal
     from wideresnet.tasks.infer import InferMode as Mode
 
@@ -78,7 +78,9 @@ class AnswerFormat(StrEnum):
 
 def classify(
     context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders (searched recursively), or - for stdin.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Pictures, folders (searched recursively), .parquet, .tar, or - for stdin.")
+    ],
     model: Model = None,
     k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Classes a picture.")] = 5,
     format: Annotated[AnswerFormat, typer.Option("--format", help="How to write answers.")] = AnswerFormat.table,
@@ -120,6 +122,7 @@ def classify(
     Example: wrn classify s3://bucket/photos -m wide_resnet50_2.tv_in1k --ray auto -o s3://bucket/answers
     """
     from wideresnet.data.labels import translated
+    from wideresnet.data.shards import find_shards
     from wideresnet.engines import EngineOptions
     from wideresnet.tasks.load import ModelChoice, open_classifier
     from wideresnet.tasks.tuning import BATCH, for_many
@@ -135,7 +138,7 @@ def classify(
     refuse_idle(context, squares, "on a transform by OpenCV's bilinear resize", "fast_decode")
     bundle = replace(bundle, labels=translated(bundle.labels, lang.value, bundle.card.labels_name))
     options, batch = EngineOptions(precision.value, threads), BATCH
-    if ray or len(files) > 1 or files[0].is_dir():
+    if ray or len(files) > 1 or files[0].is_dir() or find_shards(files[0]):
         options, batch = for_many(bundle, precision.value, threads)
     exif: Exif = "ignore" if ignore_exif else "transpose"
     how = _How(k, batch_size or batch, exif, fast_decode, dedupe, infer_mode.value)
@@ -146,10 +149,12 @@ def classify(
         cluster = Cluster(ray, workers, cpus, shard_size, output)
         work_through(work, bundle, paths, cluster, json=format is AnswerFormat.json)
     classifier = open_classifier(bundle, engine, options)
+    passed: list[Skipped] = []
     if file:
-        failed = _to_file(classifier, how, files, file, format, resume)
+        failed = _to_file(classifier, how, files, passed, file, format, resume)
     else:
-        failed = _to_stdout(classifier, how, _items(files), format)
+        failed = _to_stdout(classifier, how, _items(files, passed), format)
+    say_skipped(passed, *filter(Path.is_dir, files))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -195,8 +200,9 @@ def _to_stdout(classifier: Classifier, how: _How, items: Iterable[Item], format:
 
 
 def _to_file(
-    classifier: Classifier, how: _How, paths: list[Path], output: Path, format: AnswerFormat, resume: bool
-) -> bool:
+    classifier: Classifier, how: _How, paths: list[Path], passed: list[Skipped], output: Path, format: AnswerFormat,
+    resume: bool,
+) -> bool:  # fmt: skip
     """Write all answers that are not there yet; whether a picture failed, now or before."""
     from wideresnet.report.journal import open_journal
 
@@ -207,7 +213,7 @@ def _to_file(
         "labels": f"{crc32(repr(classifier.labels).encode()):08x}", "folders": [str(p) for p in paths if p.is_dir()],
     }  # fmt: skip
     with open_journal(output, format, run, resume=resume) as journal, _saying_how_to_go_on(journal):
-        answers = how.answers(classifier, journal.unanswered(_items(paths)))
+        answers = how.answers(classifier, journal.unanswered(_items(paths, passed)))
         for answer in watched(answers, "classifying", journal.state.answers):
             journal.add(answer)
     return journal.state.failures > 0
@@ -228,11 +234,9 @@ def _saying_how_to_go_on(journal: Journal) -> Iterator[None]:
 
 def _refuse_early(paths: list[Path], output: Path | None, format: AnswerFormat, resume: bool) -> None:
     """What can be said before anything is opened, and before half a document stands on stdout."""
-    from wideresnet.images.files import refuse_missing
+    from wideresnet.data.shards import check_inputs
 
-    for path in paths:
-        if path != STDIN:
-            refuse_missing(path)
+    check_inputs(path for path in paths if path != STDIN)
     if resume:
         _end_if_whole(output, format, paths)
 
@@ -252,12 +256,25 @@ def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) 
         raise typer.Exit(1 if failed else 0)
 
 
-def _items(paths: list[Path]) -> Iterator[Item]:
+def _items(paths: list[Path], passed: list[Skipped]) -> Iterator[Item]:
     from wideresnet.records import Item
     from wideresnet.tasks.classify import pictures
 
     for path in paths:
         if path == STDIN:
-            yield Item("-", sys.stdin.buffer.read())
+            yield Item("-", _read_stdin())
         else:
-            yield from pictures([path])
+            yield from pictures([path], passed)
+
+
+def _read_stdin() -> bytes:
+    from wideresnet.images.decode import DEFAULT_LIMITS
+    from wideresnet.pipes import read_open
+
+    hint = "wrn classify - < photo.jpg"
+    if sys.stdin is None:
+        raise ConfigError("stdin is closed", hint)
+    try:
+        return read_open(sys.stdin.buffer, DEFAULT_LIMITS.bytes + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read stdin: {error.strerror or error}", hint) from error

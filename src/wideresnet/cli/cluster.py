@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from wideresnet.cli.checks import refuse_idle
-from wideresnet.cli.output import list_failures, locate, print_json, progress
+from wideresnet.cli.output import list_failures, locate, print_json, progress, say_skipped
 from wideresnet.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def work_through(work: Work, bundle: Bundle, paths: list[str], cluster: Cluster,
     else:
         typer.echo(of_bulk(report))
     list_failures(report.failures)
+    say_skipped([report.skipped], *paths)
     raise typer.Exit(1 if report.failures else 0)
 
 

@@ -19,7 +19,7 @@ from wideresnet.cli.options import (
     TextOrJson,
     Threads,
 )
-from wideresnet.cli.output import list_failures, locate, open_bundle, print_json, progress
+from wideresnet.cli.output import list_failures, open_bundle, open_data, print_json, progress, say_skipped
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def compare(
     else:
         typer.echo(comparison.text(found.report, found.labels))
     list_failures([*found.report.a.failures, *found.report.b.failures])
+    say_skipped([found.report.a.skipped], found.report.a.data)
     raise typer.Exit(1 if found.report.a.failures or found.report.b.failures or _drops(found.report, max_drop) else 0)
 
 
@@ -99,7 +100,6 @@ def _is_scores(name: str) -> bool:
 
 
 def _files(a: Path, b: Path, data: Path | None, labels: str) -> _Found:
-    from wideresnet.data.open import open_labelled
     from wideresnet.records import EvalReport
     from wideresnet.report.scores import read_scores
     from wideresnet.tasks.paired import compare_answers
@@ -109,7 +109,7 @@ def _files(a: Path, b: Path, data: Path | None, labels: str) -> _Found:
     names = _labels(labels)
     blanks = (EvalReport(str(a), "", None, 0, 0, 0), EvalReport(str(b), "", None, 0, 0, 0))
     report = compare_answers(read_scores(a), read_scores(b), blanks)
-    items = open_labelled(locate(data), names).items if data else ()
+    items = open_data(data, names).items if data else ()
     return _Found(report, names, {item.path: item for item in items}, None)
 
 
@@ -128,7 +128,7 @@ def _labels(name: str) -> Labels:
 def _models(
     names: tuple[str, str], data: Path | None, how: tuple[str, Literal["f32", "bf16"], int], batch_size: int
 ) -> _Found:
-    from wideresnet.data.open import open_labelled
+    from wideresnet.data.shards import refuse_missing_extra
     from wideresnet.tasks.evaluate import blank_report
     from wideresnet.tasks.load import ModelChoice, open_classifier
     from wideresnet.tasks.paired import compare_answers, score_both
@@ -136,9 +136,10 @@ def _models(
 
     if data is None:
         raise ConfigError("two models are compared on labelled pictures", hint="name them with --data")
+    refuse_missing_extra([data])
     engine, precision, threads = how
     bundles = [open_bundle(ModelChoice(name)) for name in names]
-    pictures = open_labelled(locate(data), bundles[0].labels)
+    pictures = open_data(data, bundles[0].labels)
     options, batch = for_many(bundles[0], precision, threads)
     a, b = (open_classifier(bundle, engine, options) for bundle in bundles)
     scored = []

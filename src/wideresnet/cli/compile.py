@@ -20,8 +20,16 @@ from wideresnet.cli.options import (
     TextOrJson,
     Weights,
 )
-from wideresnet.cli.output import download_bar, list_failures, locate, open_bundle, print_json, progress
-from wideresnet.errors import ConfigError
+from wideresnet.cli.output import (
+    download_bar,
+    list_failures,
+    locate,
+    open_bundle,
+    print_json,
+    progress,
+    say_skipped,
+)
+from wideresnet.errors import ConfigError, DownloadError
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
@@ -45,7 +53,7 @@ Config = Annotated[
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The bundle to write.")]
 Precision = Annotated[Stored, typer.Option("--precision", help="int8 needs the extra 'compile'.")]
 Calibration = Annotated[
-    str, typer.Option(help="Pictures for int8: a folder, an archive; auto: what a CIFAR network was trained on.")
+    str, typer.Option(help="Pictures for int8: a folder, an archive; auto: those to train on of --data, or CIFAR's.")
 ]
 Samples = Annotated[int, typer.Option(min=1, help="Calibration pictures, the same number of each class.")]
 EstimatorName = Annotated[
@@ -100,6 +108,7 @@ def compile(
 
     Example: wrn compile build.yaml --data val/
     """
+    from wideresnet.data.shards import refuse_missing_extra
     from wideresnet.records import QuantiseSettings
     from wideresnet.tasks.compile import CompileSettings
     from wideresnet.tasks.load import ModelChoice
@@ -113,11 +122,13 @@ def compile(
     refuse_idle(context, limit is None, "with --gate none", "min_agreement")
     refuse_idle(context, not compares and limit is not None, "without --data to judge by", *kinds)
     wanted = [kind for name, kind in kinds.items() if given(context, name)]
+    refuse_missing_extra([Path(job.calibration), Path(data)])
     bundle = _open(ModelChoice(job.model, weights, architecture, labels), job, resolution)
+    images, judging = _images(job.calibration, data, bundle) if job.int8 else (None, _given(data))
     settings = CompileSettings(
         precision=job.precision,
-        calibration=_pictures(job.calibration, bundle) if job.int8 else None,
-        data=_pictures(data, bundle) if job.int8 or data != "auto" else None,
+        calibration=images,
+        data=judging,
         gate=limit,
         agreement=min_agreement / 100,
         kind=cast("GateKind", wanted[0]) if limit is not None and len(wanted) == 1 else None,
@@ -203,6 +214,7 @@ def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | No
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
     list_failures(done.failures)
+    say_skipped([done.skipped], *filter(None, (settings.calibration, settings.data)))
     raise typer.Exit(1 if done.failures or (done.gate and not done.gate.passed) else 0)
 
 
@@ -216,11 +228,27 @@ def _limit(gate: str) -> float | None:
         raise ConfigError(f"--gate takes percentage points or none, got {gate!r}") from None
 
 
-def _pictures(data: str, bundle: Bundle) -> Path | None:
-    """A path, or with "auto" the CIFAR archive of the network's classes."""
-    from wideresnet.tasks.archive import archive_of
+def _given(data: str) -> Path | None:
+    return locate(Path(data)) if data != "auto" else None
 
-    if data != "auto":
-        return locate(Path(data))
-    with download_bar(bundle.card.labels_name) as show:
-        return archive_of(bundle.card.labels_name, show)
+
+def _images(calibration: str, data: str, bundle: Bundle) -> tuple[Path | None, Path | None]:
+    """Images to calibrate with and to judge by. "auto": those of the other, where it holds both sets, else CIFAR's.
+
+    Where CIFAR's cannot be had to judge by, none: some of those that calibrate do.
+    """
+    from wideresnet.tasks.archive import archive_of
+    from wideresnet.tasks.gate import holds_both_sets
+
+    given = _given(calibration), _given(data)
+    other = next((path for path in given if path and holds_both_sets(path)), None)
+    if other is None and None in given:
+        with download_bar(bundle.card.labels_name) as show:
+            instead = "name your own copy with --calibration FILE and --data FILE"
+            try:
+                other = archive_of(bundle.card.labels_name, show, instead=instead)
+            except DownloadError as error:
+                if given[0] is None:
+                    raise
+                typer.echo(f"note: {error.message}: images of --calibration judge instead", err=True)
+    return given[0] or other, given[1] or other

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.options import Format, TextOrJson
-from wideresnet.cli.output import print_json, progress
+from wideresnet.cli.output import print_json, progress, say_skipped
 
 data = typer.Typer(name="data", help="Make labelled data ready for evaluation, and check it.", no_args_is_help=True)
 
@@ -58,4 +58,5 @@ def imagenet(
         print_json(report.document(done))
     else:
         typer.echo(report.of_prepared(done))
+    say_skipped([done.skipped], *sources)
     raise typer.Exit(1 if done.left_out else 0)

@@ -26,7 +26,7 @@ from wideresnet.cli.options import (
     Threads,
     Weights,
 )
-from wideresnet.cli.output import open_bundle, print_json
+from wideresnet.cli.output import open_bundle, print_json, say_skipped
 from wideresnet.cli.watch import watched
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ def embed(
 
     Example: wrn embed parts/ -m wide_resnet50_2.tv_in1k --layer layer2,layer3 -o parts.npz
     """
+    from wideresnet.data.shards import check_inputs
     from wideresnet.engines.features import open_features
-    from wideresnet.images.files import refuse_missing
-    from wideresnet.records import EmbedReport
+    from wideresnet.records import EmbedReport, Skipped
     from wideresnet.tasks.classify import pictures
     from wideresnet.tasks.embed import embeddings, row_shapes
     from wideresnet.tasks.load import ModelChoice
@@ -97,6 +97,8 @@ def embed(
     check_options(context, ray)
     layers, file = list(dict.fromkeys(layer.split(","))), Path(output)
     pooling = _pooling(pool, file, layers, ray)    # before anything that takes long
+    files = [Path(path) for path in paths]
+    check_inputs([] if ray else files)
     bundle = open_bundle(ModelChoice(model, weights, architecture), resolution)
     options, batch = for_many(bundle, precision.value, threads)
     exif: Exif = "ignore" if ignore_exif else "transpose"
@@ -106,15 +108,17 @@ def embed(
         work = Embed(engine, precision.value, batch_size or batch, tuple(layers), pooling, dtype.value, exif)
         cluster = Cluster(ray, workers, cpus, shard_size, output)
         work_through(work, bundle, paths, cluster, json=format is TextOrJson.json)
-    files = [Path(path) for path in paths]
-    for path in files:
-        refuse_missing(path)
     features, spec = open_features(bundle, layers, engine, options), bundle.card.preprocess
     shapes = row_shapes(features, spec, pooling)
-    found = embeddings(features, spec, pictures(files), pool=pooling, batch_size=batch_size or batch, exif=exif)
+    passed: list[Skipped] = []
+    items = pictures(files, passed)
+    found = embeddings(features, spec, items, pool=pooling, batch_size=batch_size or batch, exif=exif)
     count, failures = _write(file, shapes, dtype.value, found)
-    info = features.engine.info
-    report = EmbedReport(output, bundle.card.name, info, count, shapes, dtype.value, failures, bundle.card.assumed)
+    info, skipped = features.engine.info, sum(passed, Skipped())
+    say_skipped([skipped], *filter(Path.is_dir, files))
+    report = EmbedReport(
+        output, bundle.card.name, info, count, shapes, dtype.value, failures, bundle.card.assumed, skipped
+    )
     _show(report, format)
 
 

@@ -32,7 +32,7 @@ from wideresnet.cli.options import (
     Transform,
     Weights,
 )
-from wideresnet.cli.output import list_failures, locate, open_bundle, print_json, progress
+from wideresnet.cli.output import list_failures, open_bundle, open_data, print_json, progress, say_skipped
 from wideresnet.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ EARLY = 1000                                       # pictures after which a wron
 
 Data = Annotated[
     str | None,
-    typer.Argument(help="Class folders, an index (.csv, .txt), CIFAR, SVHN, or the word cifar10 or cifar100."),
+    typer.Argument(help="Class folders, an index (.csv, .txt), shards (.parquet, .tar), CIFAR or its name, SVHN."),
 ]
 Page = Annotated[Path | None, typer.Option("--report", help="Write a page with plots and pictures (HTML).")]
 Scores = Annotated[
@@ -111,7 +111,7 @@ def evaluate(
     """Top-1 and top-5 accuracy on labelled pictures, by exact counting.
 
     Pictures that cannot be read are listed on stderr and counted apart; the exit code is then 1. With --ray a cluster
-    does the work: DATA may also be a URI of class folders, or Parquet of bytes and labels; -o is a folder or a URI.
+    does the work: DATA may also be a URI of class folders, or of a shard; -o is a folder or a URI.
 
     Example: wrn evaluate imagenet.csv -m wide_resnet50_2.tv_in1k -o scores.parquet --resume --report tv.html
 
@@ -120,9 +120,11 @@ def evaluate(
     Example: wrn evaluate --results result.txt -m wide_resnet50_2.tv_in1k
     """
     from wideresnet.data.labels import translated
+    from wideresnet.data.shards import refuse_missing_extra
     from wideresnet.engines import EngineOptions
     from wideresnet.tasks.load import ModelChoice
 
+    refuse_missing_extra([Path(data)] if data and not ray else [])
     choice, file = ModelChoice(model, weights, architecture, labels), Path(output) if output and not ray else None
     exif: Exif = "transpose" if upright else "ignore"
     how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value, exif)
@@ -164,6 +166,7 @@ def show(
     else:
         typer.echo(text.of_evaluation(report))
     list_failures(report.failures)
+    say_skipped([report.skipped], report.data)
 
 
 @dataclass(frozen=True)
@@ -257,6 +260,7 @@ def _of_others(
         answers = score_results(read, labels, pictures)
     elif outputs and pictures:
         answers = score_outputs(outputs, pictures)
+    blank = replace(blank, skipped=pictures.skipped) if pictures else blank
     items = {item.path: item for item in pictures.items} if pictures else {}
     count = len(items) if pictures else len(read.answers)
     present = masked_classes(pictures) if pictures else 0
@@ -264,9 +268,7 @@ def _of_others(
 
 
 def _opened(data: str | None, labels: Labels, truth: Path | None, shard: str) -> LabelledData:
-    from wideresnet.data.open import open_labelled
-
-    pictures = open_labelled(locate(Path(_named(data))), labels, ground_truth=truth)
+    pictures = open_data(Path(_named(data)), labels, truth)
     return pictures.part(shard) if shard else pictures
 
 

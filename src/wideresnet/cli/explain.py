@@ -26,12 +26,12 @@ from wideresnet.cli.options import (
     Threads,
     Weights,
 )
-from wideresnet.cli.output import open_bundle, print_json
+from wideresnet.cli.output import open_bundle, print_json, say_skipped
 from wideresnet.cli.watch import watched
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wideresnet.records import EngineInfo, Exif, Explanation, Failure
+    from wideresnet.records import EngineInfo, Exif, Explanation, Failure, Skipped
     from wideresnet.report.names import ClassName
 
 SHOWN = 200                                        # pictures on a page: some 10 MB
@@ -72,8 +72,8 @@ def explain(
 
     Example: wrn explain street.jpg -m wide_resnet50_2.tv_in1k --class n02930766 --class 'sports car' -o maps/
     """
+    from wideresnet.data.shards import check_inputs
     from wideresnet.engines import EngineOptions
-    from wideresnet.images.files import refuse_missing
     from wideresnet.report.names import class_names
     from wideresnet.tasks.classify import pictures
     from wideresnet.tasks.explain import explanations, find_class, open_explainer
@@ -84,15 +84,16 @@ def explain(
     refuse_idle(context, bool(classes), "beside --class", "k")
     refuse_idle(context, not (output or report), "without -o or --report", "signed")
     files = [Path(path) for path in paths]
-    for path in files:
-        refuse_missing(path)
+    check_inputs(files)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution)
     wanted = list(dict.fromkeys(find_class(name, bundle.labels) for name in classes or []))
     explainer = open_explainer(bundle, engine, EngineOptions(precision.value, threads))
     drawing = _Drawing(output, report, class_names(bundle.labels), signed)
     exif: Exif = "ignore" if ignore_exif else "transpose"
-    failed = _draw(explanations(explainer, pictures(files), wanted, k=k, exif=exif), drawing, format)
+    passed: list[Skipped] = []
+    failed = _draw(explanations(explainer, pictures(files, passed), wanted, k=k, exif=exif), drawing, format)
     drawing.finish(bundle.card.name, explainer.features.engine.info)
+    say_skipped(passed, *filter(Path.is_dir, files))
     raise typer.Exit(1 if failed else 0)
 
 

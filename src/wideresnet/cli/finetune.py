@@ -10,7 +10,7 @@ import typer
 
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import MODEL, ArchitectureName, Cache, Device, Format, TextOrJson, Weights, Where
-from wideresnet.cli.output import list_failures, open_bundle, print_json, progress
+from wideresnet.cli.output import list_failures, open_bundle, print_json, progress, say_skipped
 from wideresnet.cli.train import epoch_line, pair
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ class Mode(StrEnum):
     full = "full"
 
 
-Data = Annotated[Path, typer.Option(help="Class folders, or a folder with train/ and val/ that hold them.")]
+Data = Annotated[
+    Path, typer.Option(help="Class folders, splits of them (train/, val/, test/), or shards (.parquet, .tar).")
+]
 Source = Annotated[
     str | None,
     typer.Option(
@@ -97,9 +99,11 @@ def _run(
     format: TextOrJson,
 ) -> FinetuneReport:  # fmt: skip
     """The finished run, with bars while it goes on."""
+    from wideresnet.data.shards import refuse_missing_extra
     from wideresnet.records import Doing, FinetuneReport
     from wideresnet.tasks.finetune import run_finetune
 
+    refuse_missing_extra([data, *([test] if test else [])])
     bundle = open_bundle(choice)
     try:
         with progress("") as bars:
@@ -137,3 +141,4 @@ def _show(report: FinetuneReport, format: TextOrJson) -> None:
     else:
         typer.echo(of_finetuning(report))
     list_failures(report.failures)
+    say_skipped([report.skipped], report.data)

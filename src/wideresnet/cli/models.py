@@ -9,7 +9,7 @@ import typer
 
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import Arithmetic, Engine, EngineName, Format, Precision, TextOrJson, Threads
-from wideresnet.cli.output import locate, print_json, progress
+from wideresnet.cli.output import locate, print_json, progress, say_skipped
 
 if TYPE_CHECKING:
     from wideresnet.records import Verification
@@ -96,4 +96,6 @@ def _verify(settings: VerifySettings, format: TextOrJson) -> None:
         typer.echo(verification.text(rows))
     for failure in dict.fromkeys(failure for row in rows if row.report for failure in row.report.failures):
         typer.echo(text.of_failure(failure), err=True)
+    for report in [row.report for row in rows if row.report][:1]:      # all are of the same data
+        say_skipped([report.skipped], report.data)
     raise typer.Exit(0 if succeeded(rows) else 1)

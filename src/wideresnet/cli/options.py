@@ -106,7 +106,9 @@ Transform = Annotated[
     TransformName | None,
     typer.Option("--transform", help="zoo: squashed to 256 by OpenCV's bilinear, centre 224, as the model zoo does."),
 ]
-Pictures = Annotated[list[str], typer.Argument(help="Pictures, and folders (searched recursively).")]
+Pictures = Annotated[
+    list[str], typer.Argument(help="Pictures, folders (searched recursively), and shards (.parquet, .tar).")
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=0, help="Pictures at a time; 0: as tuned, or 8.")]
 IgnoreExif = Annotated[bool, typer.Option("--ignore-exif", help="Do not turn photographs upright.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="0: every CPU this process may use.")]

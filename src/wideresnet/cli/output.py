@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from wideresnet.bundle import Bundle
-    from wideresnet.records import Failure
+    from wideresnet.data.labelled import LabelledData
+    from wideresnet.records import Failure, Labels, Skipped
     from wideresnet.tasks.load import ModelChoice
 
 
@@ -29,6 +30,18 @@ def list_failures(failures: Iterable[Failure]) -> None:
 
     for failure in dict.fromkeys(failures):
         typer.echo(text.of_failure(failure), err=True)
+
+
+def say_skipped(passed: Iterable[Skipped], *where: object) -> None:
+    """What was passed over in ``where``, on stderr: a line for each note, and one for all files."""
+    from wideresnet.images.files import describe_skipped
+    from wideresnet.records import Skipped
+
+    skipped = sum(passed, Skipped())
+    shown = ", ".join(map(str, where)) if len(where) <= 3 else f"{len(where)} places"
+    for line in (*skipped.notes, describe_skipped(skipped, shown)):
+        if line:
+            typer.echo(line if line.isprintable() else ascii(line), err=True)
 
 
 @contextmanager
@@ -66,12 +79,19 @@ def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
         yield show
 
 
-def locate(data: Path) -> Path:
-    """``data``, or the official CIFAR archive where it is the word "cifar10" or "cifar100"."""
+def locate(data: Path, instead: str = "") -> Path:
+    """``data``, or the official CIFAR archive where it is the word "cifar10" or "cifar100"; see ``fetch_archive``."""
     from wideresnet.tasks.archive import locate_data
 
     with download_bar(str(data)) as show:
-        return locate_data(data, show)
+        return locate_data(data, show, instead=instead)
+
+
+def open_data(data: Path, labels: Labels, truth: Path | None = None) -> LabelledData:
+    """The labelled images at ``data`` (see ``locate``)."""
+    from wideresnet.data.open import open_labelled
+
+    return open_labelled(locate(data), labels, ground_truth=truth)
 
 
 def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None = None) -> Bundle:

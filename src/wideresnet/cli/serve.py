@@ -12,6 +12,7 @@ import typer
 from wideresnet.cli.cluster import quieten
 from wideresnet.cli.options import MODEL, Arithmetic, Engine, EngineName, Precision, Threads
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
+from wideresnet.pipes import read_text
 
 PREFIX = "WRN_SERVE"                               # of the environment variables: WRN_SERVE_PORT=9000
 _NOT_SETTINGS = {"model", "config", "token_file", "ray", "replicas", "cpus"}     # of the service
@@ -31,7 +32,7 @@ def _read_file(context: typer.Context, file: Path | None) -> Path | None:
     import yaml
 
     try:
-        given = yaml.safe_load(file.read_text("utf-8")) or {}
+        given = yaml.safe_load(read_text(file)) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read {file}: {error}") from error
     if not isinstance(given, dict):

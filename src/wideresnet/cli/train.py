@@ -6,6 +6,7 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ import typer
 
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import Cache, Device, Format, TextOrJson, Where
-from wideresnet.cli.output import list_failures, locate, print_json, progress
+from wideresnet.cli.output import list_failures, locate, print_json, progress, say_skipped
 from wideresnet.errors import ConfigError, WrnError
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def _train(
     from wideresnet.tasks.train import run_training
 
     with group.agreed():
-        events = run_training(settings, locate(data or Path(settings.data)), run, group, cache)
+        source = locate(data or Path(settings.data), instead="name your own copy with --data FILE")
+        events = run_training(settings, source, run, group, cache)
         if tensorboard and group.first:
             from wideresnet.tasks.tensorboard import with_curves
 
@@ -90,18 +92,19 @@ def _train(
         deque(events, maxlen=0)
         return
     try:
-        failures = _follow(events, format is TextOrJson.table)
+        pictures = _follow(events, format is TextOrJson.table)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on from the last whole epoch in {run}", err=True)
         raise typer.Exit(130) from None
     if format is TextOrJson.json:
         last = json.loads((run / "log.jsonl").read_text("utf-8").splitlines()[-1])     # of a run finished before, too
-        found = {"epochs": last["epoch"] + 1, "top1": 100 * last["top1"], "failures": failures}
-        print_json({"run": str(run), **found})
+        found = {"epochs": last["epoch"] + 1, "top1": 100 * last["top1"]}
+        noticed = {"failures": len(pictures.failures), "skipped": asdict(pictures.skipped)} if pictures else {}
+        print_json({"run": str(run), **found, **noticed})
     elif settings.whitening == "none":
         typer.echo(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
     # torchrun would take it for a crash, and start a finished run again.
-    if failures and group.size == 1:
+    if pictures and pictures.failures and group.size == 1:
         raise typer.Exit(1)
 
 
@@ -125,13 +128,14 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
         print_json(plan_document(plan))
     else:
         typer.echo(of_plan(plan))
+    say_skipped([plan.skipped], plan.data)
 
 
-def _follow(events: Iterator[Event], shown: bool) -> int:
-    """Show a run as it goes; how many pictures could not be read."""
+def _follow(events: Iterator[Event], shown: bool) -> Pictures | None:
+    """Show a run as it goes; what it learnt from."""
     from wideresnet.tasks.train import Doing, Pictures, Step
 
-    failures = 0
+    pictures = None
     with progress("steps") as bars:
         task = bars.add_task("reading pictures", total=None)
         for event in events:
@@ -143,10 +147,11 @@ def _follow(events: Iterator[Event], shown: bool) -> int:
                 continue
             if isinstance(event, Pictures):
                 list_failures(event.failures)
-                failures = len(event.failures)
+                say_skipped([event.skipped], event.name)
+                pictures = event
             if shown:
                 bars.console.print(_line(event))
-    return failures
+    return pictures
 
 
 def pair(change: str) -> tuple[str, str]:

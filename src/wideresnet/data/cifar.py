@@ -1,16 +1,17 @@
-"""CIFAR-10 and CIFAR-100 in their official binary format, straight from the archive.
+"""CIFAR-10 and CIFAR-100 as their authors ship them, straight from the archive.
 
-A file is rows of ``label byte(s), 1024 red, 1024 green, 1024 blue``; a row is a 32x32 picture
-(https://www.cs.toronto.edu/~kriz/cifar.html). The pickled "python version" is never read: pickle
-executes code.
+A file of the binary version is rows of ``label byte(s), 1024 red, 1024 green, 1024 blue``; a row is a 32x32 image
+(https://www.cs.toronto.edu/~kriz/cifar.html). A file of the python version, which torchvision keeps, is a pickle of
+the same rows: it is read by ``unpickle``, which executes nothing, and turned into the other.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,12 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.data.labelled import LabelledData
-from wideresnet.errors import DataError
+from wideresnet.errors import DataError, WeightsError
 from wideresnet.records import Item
+from wideresnet.unpickle import load_pickle
+from wideresnet.unpickle.arrays import StoredArray
 
 SIDE = 32                                          # pixels
 PIXEL_BYTES = 3 * SIDE * SIDE
+MAX_FILE_BYTES = 400 * 2**20                       # of a file of either version; the largest pickle has 154 MB
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images and labels of a file
+
+
+@dataclass(frozen=True)
+class PythonFormat:
+    """What else the python version of a set is: its files are called as the binary ones, without ``.bin``."""
+
+    folder: str
+    archive: str
+    meta: str                                      # a file that lies beside the others
+    labels: str                                    # the key of the classes
+    md5: Mapping[str, str]                         # as torchvision lists them
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,7 @@ class CifarFormat:
     train: Mapping[str, int]                       # file -> rows
     test: Mapping[str, int]
     label_bytes: int                               # a row's class is the last of them
+    python: PythonFormat
     sha1: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -48,6 +64,20 @@ CIFAR10 = CifarFormat(
     train={f"data_batch_{k}.bin": 10_000 for k in range(1, 6)},
     test={"test_batch.bin": 10_000},
     label_bytes=1,
+    python=PythonFormat(
+        folder="cifar-10-batches-py",
+        archive="cifar-10-python.tar.gz",
+        meta="batches.meta",
+        labels="labels",
+        md5={
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "40351d587109b95175f43aff81a1287e",
+        },
+    ),
     sha1={
         "data_batch_1.bin": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
         "data_batch_2.bin": "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795",
@@ -65,6 +95,13 @@ CIFAR100 = CifarFormat(
     train={"train.bin": 50_000},
     test={"test.bin": 10_000},
     label_bytes=2,                                 # superclass, then the class everybody reports on
+    python=PythonFormat(
+        folder="cifar-100-python",
+        archive="cifar-100-python.tar.gz",
+        meta="meta",
+        labels="fine_labels",
+        md5={"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+    ),
 )
 
 
@@ -79,19 +116,17 @@ class CifarArrays:
 
 
 def read_cifar10(path: Path, *, verify: bool = True) -> CifarArrays:
-    """50,000 training and 10,000 test pictures of ``cifar-10-binary.tar.gz``.
+    """50,000 training and 10,000 test pictures of ``cifar-10-binary.tar.gz`` or ``cifar-10-python.tar.gz``.
 
     ``path`` is the archive, its extracted folder, or a folder that holds either. ``verify`` demands
-    the official lengths and SHA-1; without it any number of whole rows is read. Raises DataError.
+    the official content (MD5 or SHA-1) and of the binary version the official lengths, too: only a pickle says itself
+    how many rows it has, so that one with fewer cannot be a file cut short. Raises DataError.
     """
     return _read_arrays(path, CIFAR10, verify)
 
 
 def read_cifar100(path: Path, *, verify: bool = True) -> CifarArrays:
-    """Like ``read_cifar10``, for ``cifar-100-binary.tar.gz`` and its 100 fine classes.
-
-    ``verify`` demands the official lengths only.
-    """
+    """Like ``read_cifar10``, for CIFAR-100 and its 100 fine classes; ``verify`` demands no content, only lengths."""
     return _read_arrays(path, CIFAR100, verify)
 
 
@@ -110,9 +145,12 @@ def cifar_train(path: Path, kind: CifarFormat, *, verify: bool = True) -> Labell
     return _labelled(path, kind, "train", kind.train, verify)
 
 
-def detect_cifar(path: Path) -> CifarFormat | None:
-    """Which of the two sets lies at ``path`` (see ``read_cifar10``), or None. Reads names only."""
-    for kind in (CIFAR10, CIFAR100):
+def detect_cifar(path: Path, classes: int = CIFAR10.classes) -> CifarFormat | None:
+    """Which of the two sets lies at ``path`` (see ``read_cifar10``), or None. Reads names only.
+
+    Where both do, as in torchvision's root, it is the one of so many ``classes``.
+    """
+    for kind in sorted((CIFAR10, CIFAR100), key=lambda kind: kind.classes != classes):
         if path.is_dir():
             if _locate(path, kind) is not None:
                 return kind
@@ -125,17 +163,20 @@ def _labelled(
     path: Path, kind: CifarFormat, split: str, files: Mapping[str, int], verify: bool
 ) -> LabelledData:
     """Every picture of ``files`` as an item called ``data_batch_1/00017``."""
-    parts = dict(_parts(path, kind, files, verify))
+    parts, official = _read_parts(path, kind, files, verify)
     items = [
         Item(path=f"{name.removesuffix('.bin')}/{k:05d}", source=image, label=int(label))
         for name in files
         for k, (image, label) in enumerate(zip(*parts[name], strict=True))
     ]
-    return LabelledData(name=f"{kind.name} {split}", items=items, classes=kind.classes)
+    name = f"{kind.name} {split}"
+    if verify and not official:
+        name += f" ({len(items):,} images of files that are not the official ones)"
+    return LabelledData(name=name, items=items, classes=kind.classes)
 
 
 def _read_arrays(path: Path, kind: CifarFormat, verify: bool) -> CifarArrays:
-    parts = dict(_parts(path, kind, {**kind.train, **kind.test}, verify))
+    parts, _ = _read_parts(path, kind, {**kind.train, **kind.test}, verify)
     train_images, train_labels = _joined([parts[name] for name in kind.train])
     test_images, test_labels = _joined([parts[name] for name in kind.test])
     return CifarArrays(train_images, train_labels, test_images, test_labels)
@@ -145,32 +186,39 @@ def _joined(parts: list[Part]) -> Part:
     return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
 
 
-def _parts(
+def _read_parts(
     path: Path, kind: CifarFormat, files: Mapping[str, int], verify: bool
-) -> Iterator[tuple[str, Part]]:
-    """Every wanted file once, in the archive's order, as (images, labels)."""
+) -> tuple[dict[str, Part], bool]:
+    """Images and labels by file, and whether all files are the official ones, which only ``verify`` finds out."""
     found = _locate(path, kind)
     if found is None:
         raise DataError(
-            f"{path} holds no {kind.name} in the binary format",
-            hint=f"expected {kind.archive}, or its extracted folder {kind.folder}"
-            " (the 'python version' is pickled and not read)",
+            f"{path} holds no {kind.name}",
+            hint=f"expected {kind.archive} or the folder {kind.folder}, or the python version: {kind.python.archive} or"
+            f" {kind.python.folder}",
         )
-    missing = set(files)
-    blobs = _files_of_folder(found, files) if found.is_dir() else _files_of_archive(found, files)
-    for name, blob in blobs:
+    wanted = {**{name: name for name in files}, **{_pickle_name(name): name for name in files}}
+    parts: dict[str, Part] = {}
+    official = True
+    for name, blob in _files_of_folder(found, wanted) if found.is_dir() else _files_of_archive(found, wanted):
+        file = wanted[name]
+        rows = blob if name == file else _unpickled(name, blob, kind)
         if verify:
-            _check(name, blob, kind, files[name])
-        yield name, _rows(name, blob, kind)
-        missing.discard(name)
-    if missing:
+            official &= _check(name, blob, rows, kind, files[file])
+        parts[file] = _rows(name, rows, kind)
+    if missing := files.keys() - parts.keys():
         raise DataError(
-            f"{found} lacks {', '.join(sorted(missing))}", hint=f"fetch {kind.archive} again"
+            f"{found} lacks {', '.join(sorted(missing))}", hint=_again(kind)
         )
+    return parts, official
+
+
+def _pickle_name(name: str) -> str:
+    return name.removesuffix(".bin")
 
 
 def _locate(path: Path, kind: CifarFormat) -> Path | None:
-    """The archive or the folder with the .bin files: ``path`` itself or directly inside it."""
+    """The archive or the folder with the files: ``path`` itself or directly inside it; rather the binary version."""
     if path.is_file():
         return path
     any_file = next(iter(kind.test))
@@ -178,8 +226,12 @@ def _locate(path: Path, kind: CifarFormat) -> Path | None:
         # "test.bin" alone is too common a name to say CIFAR-100.
         if (folder / any_file).is_file() and any((folder / name).is_file() for name in kind.train):
             return folder
-    archive = path / kind.archive
-    return archive if archive.is_file() else None
+    for folder in (path, path / kind.python.folder):
+        named = folder.name == kind.python.folder or (folder / kind.python.meta).is_file()
+        if named and (folder / _pickle_name(any_file)).is_file():
+            return folder
+    archives = (path / name for name in (kind.archive, kind.python.archive))
+    return next((archive for archive in archives if archive.is_file()), None)
 
 
 def _is_archive_of(path: Path, kind: CifarFormat) -> bool:
@@ -188,33 +240,36 @@ def _is_archive_of(path: Path, kind: CifarFormat) -> bool:
             for member in archive:
                 # The official archives hold one folder, so that the first file decides.
                 if member.isfile():
-                    return Path(member.name).parent.name == kind.folder
+                    return Path(member.name).parent.name in (kind.folder, kind.python.folder)
     except (tarfile.TarError, OSError, EOFError, zlib.error):
         return False
     return False
 
 
-def _files_of_folder(folder: Path, wanted: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
-    for name in wanted:
-        try:
-            yield name, (folder / name).read_bytes()
-        except FileNotFoundError:
+def _files_of_folder(folder: Path, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """Every file of ``wanted`` (name -> the file it stands for) that is there, of one version."""
+    left = set(wanted.values())
+    for name, file in wanted.items():
+        if file not in left or not (folder / name).is_file():
             continue
+        try:
+            yield name, _bounded(name, (folder / name).stat().st_size, (folder / name).read_bytes)
         except OSError as error:
             raise DataError(f"cannot read {folder / name}: {error.strerror}") from error
+        left.discard(file)
 
 
-def _files_of_archive(path: Path, wanted: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+def _files_of_archive(path: Path, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
     """One pass without seeking back; ends as soon as all are found."""
-    left = set(wanted)
+    left = set(wanted.values())
     try:
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
                 name = Path(member.name).name
-                stream = archive.extractfile(member) if member.isfile() and name in left else None
+                stream = archive.extractfile(member) if member.isfile() and wanted.get(name) in left else None
                 if stream is not None:
-                    yield name, stream.read()
-                    left.discard(name)
+                    yield name, _bounded(name, member.size, stream.read)
+                    left.discard(wanted[name])
                     if not left:
                         return
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
@@ -223,19 +278,58 @@ def _files_of_archive(path: Path, wanted: Mapping[str, int]) -> Iterator[tuple[s
         ) from error
 
 
-def _check(name: str, blob: bytes, kind: CifarFormat, rows: int) -> None:
-    length = rows * (kind.label_bytes + PIXEL_BYTES)
-    if len(blob) != length:
+def _bounded(name: str, size: int, read: Callable[[], bytes]) -> bytes:
+    if size > MAX_FILE_BYTES:
+        raise DataError(f"{name} has {size:,} bytes, more than any file of CIFAR", hint="fetch the archive again")
+    return read()
+
+
+def _unpickled(name: str, data: bytes, kind: CifarFormat) -> bytes:
+    """A file of the python version -> the same rows as the binary version has them. Raises DataError."""
+    try:
+        batch = load_pickle(io.BytesIO(data), arrays=True, limit=MAX_FILE_BYTES).value
+        fields = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
+        pixels, labels = fields["data"].values, fields[kind.python.labels]
+        labels = labels.values.tolist() if isinstance(labels, StoredArray) else labels
+        if pixels.dtype != np.uint8 or pixels.shape != (len(labels), PIXEL_BYTES):
+            raise ValueError(f"it holds {pixels.dtype} {list(pixels.shape)} and {len(labels)} labels")
+        if not all(type(label) is int and 0 <= label < kind.classes for label in labels):
+            raise ValueError(f"its labels are not numbers from 0 to {kind.classes - 1}")
+    except WeightsError as error:
+        raise DataError(f"{name}: {error.message}", f"nothing of it was run; {_again(kind)}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{name} is no file of {kind.name}'s python version: {error}", hint=_again(kind)) from error
+    columns = np.zeros((len(labels), kind.label_bytes), np.uint8)
+    columns[:, -1] = labels
+    return np.concatenate([columns, pixels], axis=1).tobytes()
+
+
+def _check(name: str, blob: bytes, rows: bytes, kind: CifarFormat, count: int) -> bool:
+    """Whether a file is an official one. Raises DataError where it claims to be and is not.
+
+    ``rows`` are its rows as the binary version has them: of that, the file itself. Official are ``count`` rows.
+    """
+    if hashlib.md5(blob, usedforsecurity=False).hexdigest() == kind.python.md5.get(name):
+        return True
+    length = count * (kind.label_bytes + PIXEL_BYTES)
+    if len(rows) != length:
+        if rows is not blob:                       # a pickle that is complete: another set
+            return False
         raise DataError(
             f"{name} has {len(blob):,} bytes, the official file {length:,}",
-            hint=f"it is cut short or another set; fetch {kind.archive} again",
+            hint=f"it is cut short or another set; {_again(kind)}",
         )
-    expected = kind.sha1.get(name)
-    if expected and (found := hashlib.sha1(blob, usedforsecurity=False).hexdigest()) != expected:
+    expected = kind.sha1.get(f"{_pickle_name(name)}.bin", "")
+    if expected and (found := hashlib.sha1(rows, usedforsecurity=False).hexdigest()) != expected:
         raise DataError(
             f"{name} differs from the official file",
-            hint=f"its SHA-1 is {found}, expected {expected}; fetch {kind.archive} again",
+            hint=f"its SHA-1 is {found}, expected {expected}; {_again(kind)}",
         )
+    return rows is blob or bool(expected)
+
+
+def _again(kind: CifarFormat) -> str:
+    return f"fetch {kind.archive} again"
 
 
 def _rows(name: str, blob: bytes, kind: CifarFormat) -> Part:
@@ -244,7 +338,7 @@ def _rows(name: str, blob: bytes, kind: CifarFormat) -> Part:
     if not blob or len(blob) % width:
         raise DataError(
             f"{name} has {len(blob):,} bytes, which is no whole number of {width:,}-byte rows",
-            hint=f"it is cut short or no {kind.name} file; fetch {kind.archive} again",
+            hint=f"it is cut short or no {kind.name} file; {_again(kind)}",
         )
     rows = np.frombuffer(blob, np.uint8).reshape(-1, width)
     labels = rows[:, kind.label_bytes - 1].astype(np.int64)

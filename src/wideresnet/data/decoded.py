@@ -22,6 +22,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -30,10 +31,11 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from wideresnet.data.labelled import LabelledData
-from wideresnet.errors import DataError
+from wideresnet.errors import DataError, ImageError
+from wideresnet.images.decode import DEFAULT_LIMITS, read_regular
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import memory_mb
-from wideresnet.records import Batch, Doing, Failure, Preprocess
+from wideresnet.records import Batch, Doing, EncodedImage, Failure, Preprocess
 from wideresnet.report.save import save_text
 
 if sys.platform != "win32":
@@ -124,18 +126,23 @@ def store_of(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> St
     decisive = FORMAT, spec.resize, spec.crop, spec.interpolation, spec.mode, data.exif
     digest = hashlib.sha256(repr(decisive).encode())
     paths = [item.path for item in data.items]
-    start = len(os.path.commonpath([min(paths), max(paths)]))
+    ends = min(paths), max(paths)
+    start = len(os.path.commonpath(ends)) if len(set(map(os.path.isabs, ends))) == 1 else 0
     # Names, sizes and times of other pictures may be the same, as those out of archives are: some bytes tell.
     sampled = range(0, len(data.items), 1 + len(data.items) // SAMPLED)
     for place, item in enumerate(data.items):
-        assert isinstance(item.source, Path), "pictures of folders are files"
         digest.update(f"{item.path[start:]}\t".encode("utf-8", "surrogateescape"))
         try:
-            found = item.source.stat()
-            digest.update(f"{found.st_size}\t{found.st_mtime_ns}\n".encode())
+            if isinstance(item.source, EncodedImage):
+                stamp, read = item.source.fingerprint, partial(item.source.read, DEFAULT_LIMITS.bytes)
+            else:
+                assert isinstance(item.source, Path), "pictures of folders are files"
+                found = item.source.stat()
+                stamp, read = f"{found.st_size}\t{found.st_mtime_ns}", partial(read_regular, item.source)
+            digest.update(f"{stamp}\n".encode())
             if place in sampled:
-                digest.update(hashlib.sha256(item.source.read_bytes()).digest())
-        except OSError:                            # a failure of the decoding, not of this
+                digest.update(hashlib.sha256(read()).digest())
+        except (OSError, ImageError):              # a failure of the decoding, not of this
             digest.update(b"-\n")
     return Store(cache / f"{name[:100]}-{spec.crop}-{digest.hexdigest()[:16]}", data, spec)
 

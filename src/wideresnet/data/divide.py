@@ -13,28 +13,36 @@ from pathlib import Path
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.labels import format_labels
-from wideresnet.data.splits import PARTS, Split, class_folders, class_labels, find_split, refuse_empty
+from wideresnet.data.layout import EXPECTED, class_folders, find_layout
+from wideresnet.data.open import refuse_other_format
+from wideresnet.data.shards import HELD_OUT, TRAIN, find_shards, labelled_items, read_rows
+from wideresnet.data.splits import Split, class_labels, refuse_empty, split_of, with_note
+from wideresnet.data.tar import Row
 from wideresnet.errors import DataError
-from wideresnet.records import Item, Labels
-
-_EXPECTED = "expected ROOT/CLASS/picture.jpg, or ROOT/train/CLASS/picture.jpg and ROOT/val/CLASS/picture.jpg"
+from wideresnet.records import Item, Labels, Skipped
 
 
-def open_split(root: Path, share: float, seed: int) -> Split:
-    """The split in ``root`` where it has train/ and val/; else its class folders, divided.
+def open_split(root: Path, share: float, seed: int, test: Path | None = None) -> Split:
+    """The splits of ``root`` (see ``data.layout``); else its class folders or its training split, divided.
+
+    Shards likewise.
 
     ``share`` of each class judges: at least one picture where a class has two or more, and never all of them. Which
-    ones, its name and the seed decide, so that a picture more or less moves no other. Raises DataError for less than
-    two classes, a class without a picture, none to judge by, and a name that cannot be a label.
+    ones, its name and the seed decide, so that a picture more or less moves no other. A test split is the validation
+    set where there is no other, unless it is ``test``, which nothing is chosen by. Raises DataError for less than two
+    classes, a class without a picture, none to judge by, and a name that cannot be a label.
     """
-    whole = all((root / part).is_dir() for part in PARTS)
-    split = find_split(root) if whole else _divided(root, share, seed)
+    if find_shards(root):
+        split = _of_shards(root, share, seed)
+    else:
+        refuse_other_format(root)
+        split = _of_folders(root, share, seed, test)
     format_labels(split.labels)                    # what cannot be written at the end is refused now
     if len(split.labels.names) < 2:
         raise DataError(f"{root} holds one class only, {split.labels.names[0]!r}", hint="two are needed to tell apart")
     refuse_empty(split, split.train.present)
     if not split.val.items:
-        raise DataError(f"every class of {root} has one picture only: none is left to judge by", hint=_EXPECTED)
+        raise DataError(f"every class of {root} has one picture only: none is left to judge by", hint=EXPECTED)
     return split
 
 
@@ -48,18 +56,57 @@ def index_of(data: LabelledData, labels: Labels) -> str:
     return file.getvalue()
 
 
-def _divided(root: Path, share: float, seed: int) -> Split:
-    folders = class_folders(root, _EXPECTED)
-    if folders == ["train"]:
-        return replace(_divided(root / "train", share, seed), name=root.absolute().name)
-    if not folders:
-        raise DataError(f"{root} holds no class folders", hint=_EXPECTED)
-    labels = class_labels(folders)
+def _of_folders(root: Path, share: float, seed: int, test: Path | None) -> Split:
+    layout = find_layout(root)
+    reserved = test is not None and layout.splits.get("test", root).resolve().is_relative_to(test.resolve())
+    roles = layout.splits.keys() - ({"test"} if reserved else set())
+    if not layout.splits or roles == {"train"}:
+        split = _divided(layout.splits.get("train", layout.root), share, seed, layout.skipped)
+        return replace(split, name=root.absolute().name)
+    split = split_of(layout, root)
+    if split.test and not reserved:
+        return with_note(split, f"left out {split.test}: --test {split.test} measures the result on it")
+    return split
+
+
+def _divided(root: Path, share: float, seed: int, skipped: Skipped) -> Split:
+    labels = class_labels(class_folders(root))
     whole = labelled_folder(root, labels)
+    return _divide(replace(whole, skipped=skipped + whole.skipped), labels, share, seed)
+
+
+def _divide(whole: LabelledData, labels: Labels, share: float, seed: int) -> Split:
     judges = set(map(id, judging(whole.items, share, seed)))
     train = replace(whole, name="train", items=[item for item in whole.items if id(item) not in judges])
-    val = replace(whole, name="val", items=[item for item in whole.items if id(item) in judges])
+    val = replace(whole, name="val", items=[item for item in whole.items if id(item) in judges], skipped=Skipped())
     return Split(whole.name, labels, train, val, divided=True)
+
+
+def _of_shards(root: Path, share: float, seed: int) -> Split:
+    """The split that shards are named by, or those of one split, divided. Raises DataError where neither is clear.
+
+    The classes are those that the shards list, else the labels that are there: numbers in their order, then names.
+    """
+    shards = find_shards(root)
+    learnt = TRAIN if TRAIN in shards else ""
+    held = next((split for split in HELD_OUT if split in shards), "")
+    if len(shards) > 1 and (learnt not in shards or not held):
+        raise DataError(
+            f"{root} holds shards of {', '.join(sorted(shards))}", hint="name them train-….tar and validation-….tar"
+        )
+    rows, names = read_rows(list(map(str, shards[learnt] if len(shards) > 1 else next(iter(shards.values())))))
+    present = sorted({label for _, _, label in rows}, key=lambda label: (isinstance(label, str), label))
+    labels = class_labels(list(names) or [str(label) for label in present])
+
+    def data(name: str, rows: Sequence[Row]) -> LabelledData:
+        named = rows if names else [(path, source, str(label)) for path, source, label in rows]
+        return LabelledData(name, labelled_items(str(root), named, labels), len(labels.names))
+
+    name = root.absolute().stem if root.is_file() else root.absolute().name
+    if len(shards) == 1:
+        return _divide(data(name, rows), labels, share, seed)
+    val, _ = read_rows(list(map(str, shards[held])))
+    return Split(name, labels, data("train", rows), data("val", val))
 
 
 def judging(items: Sequence[Item], share: float, seed: int) -> list[Item]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from wideresnet.data.labelled import LabelledData
+from wideresnet.data.layout import list_folder, listed
 from wideresnet.data.lookup import ClassLookup
 from wideresnet.errors import DataError, did_you_mean
-from wideresnet.images.files import find_pictures
-from wideresnet.records import Item, Labels
+from wideresnet.images.files import describe_skipped, find_pictures
+from wideresnet.records import Item, Labels, Skipped
 
 
 def labelled_folder(root: Path, labels: Labels) -> LabelledData:
@@ -18,34 +19,34 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
     (``17``). Not every class needs a folder. Raises DataError when there is no class folder or no
     picture, when a folder fits no class, and when two folders fit one.
     """
-    folders = sorted(path for path in _list(root) if path.is_dir() and not path.name.startswith("."))
-    if not folders:
+    content = list_folder(root)
+    if not content.folders:
         raise DataError(f"{root} holds no class folders", hint=_EXPECTED)
     lookup = ClassLookup(labels)
     classes: dict[int, Path] = {}
-    for folder in folders:
+    for folder in (root / name for name in content.folders):
         index = _index(folder, lookup)
         if index in classes:
             raise DataError(f"{classes[index]} and {folder} are folders of one class", hint="merge them")
         classes[index] = folder
-    items = [
-        Item(path=str(path), source=path, label=index)
-        for index, folder in classes.items()
-        for path in find_pictures([folder])
-    ]
+    items: list[Item] = []
+    skipped, empty = content.with_images(), []
+    for index, folder in classes.items():
+        files, before = find_pictures([folder]), len(items)
+        items += [Item(path=str(path), source=path, label=index) for path in files]
+        skipped += files.skipped
+        if len(items) == before:
+            empty.append(folder.name)
     if not items:
-        raise DataError(f"the class folders of {root} hold no pictures")
-    return LabelledData(name=root.resolve().name, items=items, classes=len(labels.names))
+        raise DataError(
+            f"the class folders of {root} hold no pictures", hint=describe_skipped(skipped, str(root)) or _EXPECTED
+        )
+    notes = (f"no image in {listed(empty)} of {root}",) if empty else ()
+    skipped += Skipped(notes=notes)
+    return LabelledData(name=root.resolve().name, items=items, classes=len(labels.names), skipped=skipped)
 
 
 _EXPECTED = "expected one folder a class, named by class id, name or index: DATA/n01440764/picture.jpg"
-
-
-def _list(root: Path) -> list[Path]:
-    try:
-        return list(root.iterdir())
-    except OSError as error:
-        raise DataError(f"cannot list {root}: {error.strerror}", hint=_EXPECTED) from error
 
 
 def _index(folder: Path, lookup: ClassLookup) -> int:
@@ -61,6 +62,6 @@ def _index(folder: Path, lookup: ClassLookup) -> int:
 def _hint(folder: Path, lookup: ClassLookup) -> str:
     if folder.name in lookup.shared:
         return f"several classes are called {folder.name!r}: name the folder by id or index"
-    if any(path.is_dir() and lookup.find(path.name) is not None for path in _list(folder)):
+    if any(lookup.find(name) is not None for name in list_folder(folder).folders):
         return f"its own folders do: give {folder}"
     return did_you_mean(folder.name, [*lookup.ids, *lookup.names]) or _EXPECTED

@@ -23,6 +23,8 @@ from wideresnet.data.matlab import Value, read_structs
 from wideresnet.data.truth import NOT_IN_ORDER, read_ground_truth
 from wideresnet.errors import DataError
 from wideresnet.images.files import find_pictures, refuse_missing
+from wideresnet.pipes import special_kind
+from wideresnet.records import Skipped
 
 PICTURES = 50_000
 PER_CLASS = 50
@@ -50,6 +52,8 @@ class Source:
 def open_source(path: Path) -> Source:
     """What lies at ``path``. Raises ConfigError where nothing does, DataError for anything else than the above."""
     refuse_missing(path)
+    if kind := special_kind(path):
+        raise DataError(f"{path} is not a regular file: {kind}", hint="write it to a file first")
     if path.is_dir():
         return _open_folder(path)
     if path.suffix == ".mat":
@@ -81,14 +85,15 @@ def wnid_of(path: PurePosixPath) -> str:
     return path.parent.name if _WNID.fullmatch(path.parent.name) else ""
 
 
-def find_val(folders: Iterable[Path]) -> tuple[dict[int, Path], list[str]]:
+def find_val(folders: Iterable[Path], passed: list[Skipped] | None = None) -> tuple[dict[int, Path], list[str]]:
     """The pictures of the set below ``folders`` by number, and the paths of all other pictures there.
 
+    What is passed over is added to ``passed``.
     Raises DataError for a picture that is there twice.
     """
     found: dict[int, Path] = {}
-    others = []
-    for path in find_pictures(folders):
+    files, others = find_pictures(folders), []
+    for path in files:
         number = number_of(path.name)
         if not number:
             others.append(str(path))
@@ -96,6 +101,8 @@ def find_val(folders: Iterable[Path]) -> tuple[dict[int, Path], list[str]]:
             raise DataError(f"{found[number]} and {path} are the same picture of the set", hint="remove one of them")
         else:
             found[number] = path
+    if passed is not None:
+        passed.append(files.skipped)
     return dict(sorted(found.items())), list(dict.fromkeys(others))
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import Exif, Item
+from wideresnet.records import EncodedImage, Exif, Item, Skipped
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,7 @@ class LabelledData:
     shard: str = ""                                # "2/4": which part of ``whole`` this is
     whole: LabelledData | None = None
     exif: Exif = "ignore"                          # whether its photographs are turned upright, as no published set is
+    skipped: Skipped = field(default_factory=Skipped)        # what lies beside the images of the whole set
 
     @cached_property
     def present(self) -> tuple[int, ...]:
@@ -36,7 +37,7 @@ class LabelledData:
         digest = hashlib.sha256()
         for item in (self.whole or self).items:
             digest.update(f"{Path(item.path).name}\t{item.label}\t".encode("utf-8", "surrogateescape"))
-            digest.update(_content(item))
+            digest.update(fingerprint(item))
         return digest.hexdigest()
 
     def part(self, shard: str) -> LabelledData:
@@ -53,9 +54,12 @@ class LabelledData:
         return replace(self, items=items, shard=f"{int(first)}/{int(count)}", whole=self)
 
 
-def _content(item: Item) -> bytes:
+def fingerprint(item: Item) -> bytes:
+    """What stands for the content of an image without reading it: its size; of arrays, the pixels themselves."""
     if isinstance(item.source, np.ndarray):
         return np.ascontiguousarray(item.source).tobytes()
+    if isinstance(item.source, EncodedImage):
+        return item.source.fingerprint.encode()
     try:
         return str(item.source.stat().st_size if isinstance(item.source, Path) else len(item.source)).encode()
     except OSError:                                # a failure of the evaluation, not of this

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wideresnet.errors import DataError
+from wideresnet.pipes import read_text
 
 # Paths and names may hold anything, also what stands between them: the last place where all of it fits counts.
 _LINE = re.compile(
@@ -72,10 +74,10 @@ def read_results(file: Path) -> Results:
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """Line numbers and lines, without blank ones. File names may hold bytes that are no UTF-8."""
     try:
-        with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, line.rstrip("\n")
+        lines = io.StringIO(read_text(file, "utf-8-sig", "surrogateescape"))
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield number, line.rstrip("\n")
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,11 @@ from wideresnet.data.decoded import Decoded, decode_into_memory, decode_onto_dis
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.labels import read_labels
+from wideresnet.data.layout import KNOWN, Layout, class_folders, find_layout, listed
 from wideresnet.errors import DataError
-from wideresnet.records import Doing, Exif, Failure, Labels, Preprocess
+from wideresnet.images.files import describe_skipped
+from wideresnet.records import Doing, Exif, Failure, Labels, Preprocess, Skipped
 
-PARTS = ("train", "val")
 _EXPECTED = "expected ROOT/train/CLASS/picture.jpg and ROOT/val/CLASS/picture.jpg, with the same classes in both"
 
 
@@ -35,6 +36,7 @@ class FolderArrays:
     val_images: NDArray[np.uint8]
     val_labels: NDArray[np.int64]
     failures: tuple[Failure, ...] = ()
+    skipped: Skipped = field(default_factory=Skipped)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,12 @@ class Split:
     train: LabelledData
     val: LabelledData
     divided: bool = False                          # made from one set of class folders, not found
+    test: Path | None = None                       # a split that is there and takes no part
+
+    @property
+    def skipped(self) -> Skipped:
+        """What was passed over in the folders of both."""
+        return self.train.skipped + self.val.skipped
 
 
 def read_splits(
@@ -55,21 +63,49 @@ def read_splits(
 
     Raises what ``find_split`` and ``decode_split`` do.
     """
-    return (yield from decode_split(find_split(root), train, val, threads, cache))
+    split = find_split(root)
+    if split.test:
+        split = with_note(split, f"left out {split.test}: 'wrn evaluate {split.test}' measures a model on it")
+    return (yield from decode_split(split, train, val, threads, cache))
 
 
 def find_split(root: Path) -> Split:
-    """The pictures of ``root``; the classes are the folder names of ``train``, sorted.
+    """The pictures of ``root``'s splits (see ``data.layout``); the classes are the folder names in the training split.
 
-    Raises DataError when a part is missing, and when ``val`` has a class that ``train`` hasn't.
+    A test split is the validation set where there is no other, else ``Split.test``. Raises DataError when one is
+    missing, and when the validation set has a class that is not learnt.
     """
-    folders, tested = (class_folders(root / part, _EXPECTED) for part in PARTS)
+    return split_of(find_layout(root), root)
+
+
+def split_of(layout: Layout, root: Path) -> Split:
+    """``find_split`` of a layout that is known."""
+    splits = dict(layout.splits)
+    role = "val" if "val" in splits else "test"
+    for part in ("train", "val"):
+        if part not in splits and (part == "train" or role not in splits):
+            raise DataError(f"{root} has no folder {part!r}", hint=f"{_EXPECTED}; {KNOWN}")
+    folders, tested = (class_folders(splits[part]) for part in ("train", role))
     unknown = sorted(set(tested) - set(folders))
     if unknown:
-        raise DataError(f"{root / 'val' / unknown[0]} is of no class in {root / 'train'}", hint=_EXPECTED)
+        raise DataError(
+            f"{splits[role] / unknown[0]} is of no class in {splits['train']}, which holds {listed(folders)}",
+            hint=_EXPECTED,
+        )
     labels = class_labels(folders)
-    train, val = (labelled_folder(root / part, labels) for part in PARTS)
-    return Split(root.absolute().name, labels, train, val)
+    train, val = (replace(labelled_folder(splits[part], labels), name=part) for part in ("train", role))
+    notes = []
+    if role == "test":
+        notes.append(f"{splits['test']} is the validation set: there is no other")
+    if untested := sorted(set(folders) - set(tested)):
+        notes.append(f"{splits[role]} has no folder for {listed(untested)}")
+    val = replace(val, skipped=val.skipped + layout.skipped + Skipped(notes=tuple(notes)))
+    return Split(root.absolute().name, labels, train, val, test=splits.get("test") if role == "val" else None)
+
+
+def with_note(split: Split, note: str) -> Split:
+    """The same split with a sentence more on what was left out."""
+    return replace(split, val=replace(split.val, skipped=split.val.skipped + Skipped(notes=(note,))))
 
 
 def seen_with(split: Split, exif: Exif) -> Split:
@@ -99,6 +135,7 @@ def decode_split(
         val_images=checked.images,
         val_labels=checked.labels,
         failures=learnt.failures + checked.failures,
+        skipped=split.skipped,
     )
 
 
@@ -116,14 +153,10 @@ def refuse_empty(split: Split, learnt: Iterable[int]) -> None:
     empty = sorted(set(range(len(split.labels.names))) - set(learnt))
     if empty:
         name = (split.labels.ids or split.labels.names)[empty[0]]
-        raise DataError(f"the class {name!r} of {split.name} has no picture to learn from that can be read")
-
-
-def class_folders(root: Path, expected: str) -> list[str]:
-    """The names of the folders in ``root``, sorted. Raises DataError with ``expected`` as its hint."""
-    if not root.is_dir():
-        raise DataError(f"{root.parent} has no folder {root.name!r}", hint=expected)
-    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        raise DataError(
+            f"the class {name!r} of {split.name} has no picture to learn from that can be read",
+            hint=describe_skipped(split.train.skipped, split.name),
+        )
 
 
 def class_labels(folders: list[str]) -> Labels:

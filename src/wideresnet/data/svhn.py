@@ -14,6 +14,7 @@ from wideresnet.data.cifar import SIDE, CifarArrays
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.matlab import read_arrays
 from wideresnet.errors import DataError
+from wideresnet.pipes import read_file
 from wideresnet.records import Item
 
 # File -> pictures. The paper trains on "train" and "extra" together.
@@ -58,7 +59,7 @@ def svhn_test(file: Path, *, verify: bool = True) -> LabelledData:
 def _read(path: Path, count: int, verify: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """RGB uint8 [N, 32, 32, 3] and int64 [N] of one file."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", hint=_EXPECTED) from error
     try:

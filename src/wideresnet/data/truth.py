@@ -22,7 +22,8 @@ from pathlib import Path
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.lookup import ClassLookup
 from wideresnet.errors import DataError
-from wideresnet.images.files import find_pictures
+from wideresnet.images.files import describe_skipped, find_pictures
+from wideresnet.pipes import read_text
 from wideresnet.records import Item, Labels
 
 NUMBERED = "ILSVRC2012_val_{:08d}"
@@ -93,18 +94,20 @@ def labelled_by(root: Path, file: Path, labels: Labels) -> LabelledData:
     meant. Rows without a picture do not matter; the data's name says how many there are.
     """
     truth = read_ground_truth(file, labels)
-    rows = match_rows(list(find_pictures([root])), truth)
+    files = find_pictures([root])
+    rows = match_rows(list(files), truth)
     bare = [str(picture) for picture, row in rows.items() if row is None]
     if bare or not rows:
+        passed = describe_skipped(files.skipped, str(root)) or "give the folder that holds the pictures"
         raise DataError(
             f"{len(bare):,} of the {len(rows):,} pictures in {root} have no class in {file}{_some(bare)}",
-            hint="add their rows, or move the pictures away" if rows else "give the folder that holds the pictures",
+            hint="add their rows, or move the pictures away" if rows else passed,
         )
     items = [Item(str(picture), picture, truth.rows[row]) for picture, row in rows.items() if row is not None]
     name = root.resolve().name
     if len(items) < len(truth.rows):
         name += f" ({len(items):,} of the {len(truth.rows):,} pictures in {file.name})"
-    return LabelledData(name=name, items=items, classes=len(labels.names))
+    return LabelledData(name=name, items=items, classes=len(labels.names), skipped=files.skipped)
 
 
 def match_rows(pictures: Sequence[Path], truth: GroundTruth) -> dict[Path, str | None]:
@@ -148,7 +151,7 @@ def _agreement(row: Sequence[str], picture: Sequence[str]) -> int:
 def _table(file: Path) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and cells; empty lines are left out."""
     try:
-        text = file.read_text("utf-8-sig")
+        text = read_text(file, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {file} as ground truth: {error}", hint=_EXPECTED) from error
     lines = io.StringIO(text, newline="")

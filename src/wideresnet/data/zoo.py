@@ -7,7 +7,7 @@ from pathlib import Path
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.lookup import ClassLookup
 from wideresnet.errors import DataError
-from wideresnet.images.files import find_pictures
+from wideresnet.images.files import find_pictures, is_ignored
 from wideresnet.records import Item, Labels
 
 NPZ = ".npz"
@@ -16,7 +16,7 @@ NPZ = ".npz"
 def is_npz_data(path: Path) -> bool:
     """Whether ``path`` is a text file whose first line names an .npz file, or a folder with such and no pictures."""
     if path.is_dir():
-        return any(path.glob(f"*/*{NPZ}")) and not any(find_pictures([path]))
+        return bool(_in_folders(path)) and not any(find_pictures([path]))
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
             return path.suffix.lower() == ".txt" and lines.readline().rstrip().lower().endswith(NPZ)
@@ -31,7 +31,7 @@ def labelled_npz(path: Path, labels: Labels) -> LabelledData:
     that is not there is a failure of the evaluation. Raises DataError when a folder names no class, and when not one
     of the files is there.
     """
-    files = sorted(path.glob(f"*/*{NPZ}")) if path.is_dir() else _listed(path)
+    files = _in_folders(path) if path.is_dir() else _listed(path)
     lookup = ClassLookup(labels)
     items = [Item(str(file), file, lookup.find(file.parent.name)) for file in files]
     strange = next((item for item in items if item.label is None), None)
@@ -43,6 +43,11 @@ def labelled_npz(path: Path, labels: Labels) -> LabelledData:
     if not any(file.is_file() for file in files):
         raise DataError(f"none of the {len(files):,} files that {path} lists is there, such as {files[0]}")
     return LabelledData(name=path.resolve().name if path.is_dir() else path.stem, items=items, classes=lookup.count)
+
+
+def _in_folders(path: Path) -> list[Path]:
+    files = sorted(path.glob(f"*/*{NPZ}"))
+    return [file for file in files if not (is_ignored(file.name) or is_ignored(file.parent.name))]
 
 
 def _listed(file: Path) -> list[Path]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import stat
 import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import fstat
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +30,7 @@ from wideresnet.errors import ImageError
 from wideresnet.images.exif import UPRIGHT, orientation, split_exif
 from wideresnet.images.npz import npz_picture
 from wideresnet.images.sniff import no_picture, picture_format
+from wideresnet.pipes import WAIT, read_file, special_kind
 from wideresnet.records import Exif
 
 
@@ -126,14 +125,11 @@ def open_picture(
 
 
 def read_encoded(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """The bytes of a picture file. Raises ImageError for what cannot be read or exceeds ``limits``."""
+    """The bytes of a picture file or pipe. Raises ImageError for what cannot be read or exceeds ``limits``."""
     try:
-        with path.open("rb") as file:
-            status = fstat(file.fileno())
-            if status.st_size > limits.bytes:
-                raise _too_many_bytes(limits)
-            # A pipe has no size, and some devices no end.
-            return file.read() if stat.S_ISREG(status.st_mode) else file.read(limits.bytes + 1)
+        if path.stat().st_size > limits.bytes:
+            raise _too_many_bytes(limits)
+        return read_file(path, limits.bytes + 1)   # a pipe has no size, and some devices no end
     except IsADirectoryError as error:
         raise ImageError("not a picture but a folder") from error
     except FileNotFoundError as error:
@@ -142,6 +138,14 @@ def read_encoded(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
         raise ImageError(f"cannot be read: {error.strerror or error}") from error
     except ValueError as error:                    # a zero byte in the name
         raise ImageError(f"cannot be read: {error}") from error
+
+
+def read_regular(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """``read_encoded`` for files that a folder or a list names: pipes, sockets and devices are not opened."""
+    if kind := special_kind(path):
+        hint = f"a pipe is read where you name it yourself and data come within {WAIT:g} s" if "pipe" in kind else ""
+        raise ImageError(f"not a regular file: {kind}", hint or "move it away")
+    return read_encoded(path, limits)
 
 
 def _too_many_bytes(limits: Limits) -> ImageError:

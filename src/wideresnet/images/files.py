@@ -1,12 +1,16 @@
-"""Which files of a folder are pictures."""
+"""Which files of a folder are images, and what was passed over."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from wideresnet.errors import ConfigError
+from wideresnet.images.sniff import picture_format
+from wideresnet.records import Skipped
 
 # What images.decode reads, by the endings in use.
 PICTURE_ENDINGS = frozenset(
@@ -14,24 +18,104 @@ PICTURE_ENDINGS = frozenset(
     for kinds in ("jpg jpeg jpe jfif png gif webp bmp", "tif tiff ppm pgm jp2 avif")
     for ending in kinds.split()
 )
+# Endings of formats that a plugin reads, and the extra that installs it.
+OPTIONAL_ENDINGS: Mapping[str, str] = dict.fromkeys((".heic", ".heif", ".hif", ".jxl"), "formats")
+RAW_ENDINGS = frozenset((".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"))
+# What systems, network disks and tools leave in folders, in lower case; hidden names begin with a dot anyway.
+SYSTEM_NAMES = frozenset(
+    (
+        "__macosx", "__pycache__", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot",
+        "lost+found", "$recycle.bin", "found.000", "system volume information", "network trash folder",
+        "temporary items", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r",
+    )
+)  # fmt: skip
+UNCLEAR = ("BMP", "PPM", "NPZ")                    # signatures so short or common that text may begin with them
+MOST_ENDINGS, SHOWN = 100, 8                       # counted apart; in a line
 
 
-def find_pictures(paths: Iterable[Path]) -> Iterator[Path]:
-    """Every file named in ``paths`` whatever its ending, and the pictures in every folder named.
+@dataclass(frozen=True)
+class Folder:
+    """Names of the images and of the subfolders that lie directly in a folder, sorted, and what else does."""
 
-    Folders are walked recursively in the order of ``sorted(paths)``, one folder at a time, however
-    many files there are. In them only ``PICTURE_ENDINGS`` count (in either case); what is hidden is
-    skipped. Each real folder is visited once, so that links cannot go in circles. A subfolder
-    that may not be listed is yielded itself, to be reported as one failure among the pictures.
+    images: list[str]
+    folders: list[str]
+    skipped: Skipped
 
-    Raises ConfigError for a path that does not exist.
+    def with_images(self) -> Skipped:
+        """What was passed over where the images are, too: they lie beside class folders or splits."""
+        return self.skipped + Skipped(dict(Counter(map(_ending, self.images))))
+
+
+class ImageFiles:
+    """The files to read at ``paths``, found anew whenever it is iterated; see ``find_pictures``.
+
+    ``skipped`` is what was passed over so far.
     """
-    for path in paths:
-        refuse_missing(path)
-        if path.is_dir():
-            yield from _walk(path)
-        else:
-            yield path
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.paths = tuple(paths)
+        self.skipped = Skipped()
+
+    def __iter__(self) -> Iterator[Path]:
+        self.skipped = Skipped()
+        for path in self.paths:
+            refuse_missing(path)
+            if path.is_dir():
+                yield from self._walk(path)
+            else:
+                yield path
+
+    def _walk(self, root: Path) -> Iterator[Path]:
+        seen: set[tuple[int, int]] = set()
+        levels = [self._entries(root, seen)]       # the folders we are in, the innermost last
+        while levels:
+            for path, is_folder in levels[-1]:
+                if is_folder:
+                    levels.append(self._entries(path, seen))
+                    break
+                yield path
+            else:
+                levels.pop()
+
+    def _entries(self, path: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
+        """Images and subfolders by name, and which of the two each is; nothing if the folder was seen before."""
+        try:
+            identity = path.stat()
+            if (identity.st_dev, identity.st_ino) in seen:
+                return
+            seen.add((identity.st_dev, identity.st_ino))
+            folder = read_folder(path)
+        except OSError:
+            yield path, False
+            return
+        self.skipped += folder.skipped
+        names = [*((name, False) for name in folder.images), *((name, True) for name in folder.folders)]
+        for name, is_folder in sorted(names):
+            yield path / name, is_folder
+
+
+def find_pictures(paths: Iterable[Path]) -> ImageFiles:
+    """Every file named in ``paths`` whatever its ending, and the images in every folder named.
+
+    Folders are walked recursively in the order of ``sorted(paths)``, one folder at a time, however many files there
+    are. In them ``image_endings`` count (in either case), and files without an ending that begin as an image does;
+    hidden and system names are passed over. Each real folder is visited once, so that links cannot go in circles. A
+    subfolder that may not be listed is yielded itself, to be reported as one failure among the images; so is a pipe
+    called like an image.
+
+    Iterating raises ConfigError for a path that does not exist.
+    """
+    return ImageFiles(paths)
+
+
+def image_endings() -> frozenset[str]:
+    """Endings of the formats that are read here, in lower case and with the dot."""
+    return PICTURE_ENDINGS
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a file or folder is hidden, or kept by a system beside a person's own."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def refuse_missing(path: Path) -> None:
@@ -40,41 +124,121 @@ def refuse_missing(path: Path) -> None:
         raise ConfigError(f"no file or folder {str(path)!r}", hint="check the spelling and the folder")
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    seen: set[tuple[int, int]] = set()
-    levels = [_entries(root, seen)]                # the folders we are in, the innermost last
-    while levels:
-        for path, is_folder in levels[-1]:
-            if is_folder:
-                levels.append(_entries(path, seen))
-                break
-            yield path
-        else:
-            levels.pop()
+def refuse_empty(paths: Iterable[Path]) -> None:
+    """Raise ConfigError for a path that does not exist and for a folder without an image."""
+    for path in paths:
+        files = find_pictures([path])
+        if next(iter(files), None) is None:
+            raise no_images(str(path), files.skipped)
 
 
-def _entries(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
-    """Pictures and subfolders of a folder by name, and which of the two each is; nothing if it was seen before."""
-    names, folders = [], set()
+def no_images(where: str, skipped: Skipped) -> ConfigError:
+    """The error that nothing is left to read in ``where``."""
+    hint = describe_skipped(skipped, where) or "give a folder of .jpg, .png, …"
+    return ConfigError(f"no images in {where}", hint)
+
+
+def read_folder(path: Path) -> Folder:
+    """What lies directly in a folder, which may hold a million files. Raises OSError."""
+    images, folders = [], []
+    counts, hidden, system_folders = Counter[str](), 0, 0
+    with os.scandir(path) as entries:              # knows what is a folder without a look at each file
+        for entry in entries:
+            is_folder = _is_folder(entry)
+            if is_ignored(entry.name):
+                hidden, system_folders = hidden + (not is_folder), system_folders + is_folder
+            elif is_folder:
+                folders.append(entry.name)
+            elif _is_image(entry):
+                images.append(entry.name)
+            else:
+                ending = _ending(entry.name)
+                counts[ending if ending in counts or len(counts) < MOST_ENDINGS else "other"] += 1
+    return Folder(sorted(images), sorted(folders), Skipped(dict(counts), hidden, system_folders))
+
+
+def holds_images(path: Path) -> bool:
+    """Whether an image lies directly in a folder; soon known where one does. False where it cannot be listed."""
     try:
-        identity = folder.stat()
-        if (identity.st_dev, identity.st_ino) in seen:
-            return
-        seen.add((identity.st_dev, identity.st_ino))
-        with os.scandir(folder) as entries:        # knows what is a folder without a look at each file
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if _is_folder(entry):
-                    folders.add(entry.name)
-                elif os.path.splitext(entry.name)[1].lower() not in PICTURE_ENDINGS:
-                    continue
-                names.append(entry.name)           # not the entries: a folder may hold a million
+        with os.scandir(path) as entries:
+            return any(not is_ignored(entry.name) and not _is_folder(entry) and _is_image(entry) for entry in entries)
     except OSError:
-        yield folder, False
-        return
-    for name in sorted(names):
-        yield folder / name, name in folders
+        return False
+
+
+def sift_names(names: Iterable[str]) -> tuple[list[str], Skipped]:
+    """The images among file names with ``/`` between their parts, as object stores list them, and what else is there.
+
+    Names alone decide: nothing is opened.
+    """
+    images, counts, hidden, system_folders = [], Counter[str](), 0, set[str]()
+    for name in names:
+        *parents, file = PurePosixPath(name).parts
+        ignored = next((depth for depth, part in enumerate(parents, start=1) if is_ignored(part)), 0)
+        if ignored:
+            system_folders.add("/".join(parents[:ignored]))
+        elif is_ignored(file):
+            hidden += 1
+        elif (ending := _ending(file)) in image_endings():
+            images.append(name)
+        else:
+            counts[ending if ending in counts or len(counts) < MOST_ENDINGS else "other"] += 1
+    return images, Skipped(dict(counts), hidden, len(system_folders))
+
+
+def describe_skipped(skipped: Skipped, where: str) -> str:
+    """One line: ``passed over 5 files in photos: 4 .heic, 1 without an ending; 2 hidden or system files``.
+
+    Empty where nothing was passed over. It ends with what can be done about formats that are not read.
+    """
+    counts = sorted(skipped.by_ending.items(), key=lambda pair: (-pair[1], pair[0]))
+    total, rest = sum(skipped.by_ending.values()), sum(count for _, count in counts[SHOWN:])
+    words = [f"{count:,} {ending or 'without an ending'}" for ending, count in counts[:SHOWN]]
+    parts = [", ".join([*words, *([f"{rest:,} others"] if rest else [])])] if counts else []
+    for count, kind in ((skipped.hidden, "file"), (skipped.system_folders, "folder")):
+        if count:
+            parts.append(f"{count:,} hidden or system {_plural(kind, count)}")
+    if not parts:
+        return ""
+    files = f"{total:,} {_plural('file', total)} " if total else ""
+    shown = where if where.isprintable() else repr(where)
+    return f"passed over {files}in {shown}: {'; '.join(parts)}{_advice(skipped.by_ending)}"
+
+
+def _advice(by_ending: Mapping[str, int]) -> str:
+    """What can be done about files of formats that are not read."""
+    unread = sorted(by_ending.keys() - image_endings())
+    optional = [ending for ending in unread if ending in OPTIONAL_ENDINGS]
+    raw = [ending for ending in unread if ending in RAW_ENDINGS]
+    advice = [f"convert {', '.join(raw)} to JPEG or TIFF"] if raw else []
+    if optional:
+        advice.append(f"pip install 'wideresnet[{OPTIONAL_ENDINGS[optional[0]]}]' to read {', '.join(optional)}")
+    return f" ({'; '.join(advice)})" if advice else ""
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"
+
+
+def _ending(name: str) -> str:
+    """In lower case and with the dot; empty for what is no ending: ``.0001``, ``. of May``."""
+    ending = os.path.splitext(name)[1].lower()
+    letters = ending[1:]
+    return ending if letters.isascii() and letters.isalnum() and not letters.isdecimal() and len(letters) <= 12 else ""
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    """By its ending; without one, by the signature that a regular file begins with."""
+    if ending := _ending(entry.name):
+        return ending in image_endings()
+    try:
+        if not entry.is_file():
+            return False
+        with open(entry.path, "rb", buffering=0) as file:
+            kind = picture_format(file.read(64))
+    except OSError:
+        return False
+    return kind is not None and kind not in UNCLEAR
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

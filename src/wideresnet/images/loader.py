@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, ImageError
-from wideresnet.images.decode import DEFAULT_LIMITS, Limits, open_picture
+from wideresnet.images.decode import DEFAULT_LIMITS, Limits, open_picture, read_regular
 from wideresnet.images.preprocess import KEPT, preprocess, preprocess_large, preprocess_picture
-from wideresnet.records import Batch, Exif, Failure, Item, Preprocess
+from wideresnet.pipes import read_file, special_kind
+from wideresnet.records import Batch, EncodedImage, Exif, Failure, Item, Preprocess, Source
 
 Outcome = tuple[Item, NDArray[np.uint8] | Failure]
 
@@ -48,14 +49,14 @@ def load_batches(
 
 
 def read_crop(
-    source: Path | bytes | NDArray[np.uint8],
+    source: Source,
     spec: Preprocess,
     *,
     exif: Exif = "ignore",
     reduced: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> NDArray[np.uint8]:
-    """A file, encoded bytes or RGB uint8 [H, W, 3] -> what the network sees: RGB uint8 [S, S, 3].
+    """A file, encoded bytes, an image in a file or RGB uint8 [H, W, 3] -> what the network sees: RGB uint8 [S, S, 3].
 
     The same as ``preprocess(decode(source), spec)``, sooner. With ``reduced`` large pictures are equal only within
     the tolerances of ``images/preprocess``, sooner still: JPEGs are decoded at a part of their size. Raises
@@ -63,6 +64,8 @@ def read_crop(
     """
     if isinstance(source, np.ndarray):
         return preprocess(source, spec)
+    if isinstance(source, EncodedImage):
+        source = source.read(limits.bytes)
     antialiased = spec.interpolation != "opencv-bilinear"    # without, a reduced picture gives quite another crop
     shortest = math.ceil(KEPT * spec.resize) if reduced and antialiased else 0
     picture = open_picture(source, exif=exif, limits=limits, shortest=shortest)
@@ -70,21 +73,42 @@ def read_crop(
     return preprocess_large(picture, spec) if large else preprocess_picture(picture, spec)
 
 
-def read_named_crop(
-    source: str | Path | bytes | NDArray[np.uint8], spec: Preprocess, *, exif: Exif = "ignore"
+def read_item(
+    item: Item, spec: Preprocess, *, exif: Exif = "ignore", reduced: bool = False, limits: Limits = DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
-    """``read_crop`` for a caller with one picture: a str is a path, and an ImageError names it."""
-    if not isinstance(source, str | Path):
-        return read_crop(source, spec, exif=exif)
+    """``read_crop`` of one of many images: of files only regular ones are opened. Raises ImageError."""
+    source = read_regular(item.source, limits) if isinstance(item.source, Path) else item.source
+    return read_crop(source, spec, exif=exif, reduced=reduced, limits=limits)
+
+
+def named_item(path: Path) -> Item:
+    """A file that a person named. A pipe is read at once; where no data come, reading the item says so."""
+    if special_kind(path):
+        try:
+            return Item(str(path), read_file(path, DEFAULT_LIMITS.bytes + 1))
+        except OSError:
+            pass
+    return Item(str(path), path)
+
+
+def read_named_crop(
+    source: str | Source | Item, spec: Preprocess, *, exif: Exif = "ignore"
+) -> NDArray[np.uint8]:
+    """``read_crop`` for a caller with one picture: a str is a path, and an ImageError names it; see ``read_item``."""
     try:
-        return read_crop(Path(source), spec, exif=exif)
+        if isinstance(source, Item):
+            return read_item(source, spec, exif=exif)
+        return read_crop(Path(source) if isinstance(source, str) else source, spec, exif=exif)
     except ImageError as error:
-        raise ImageError(f"{source}: {error.message}", error.hint) from error
+        if not isinstance(source, str | Path | Item):
+            raise
+        path = source.path if isinstance(source, Item) else source
+        raise ImageError(f"{path}: {error.message}", error.hint) from error
 
 
 def _read(item: Item, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> Outcome:
     try:
-        return item, read_crop(item.source, spec, exif=exif, reduced=reduced, limits=limits)
+        return item, read_item(item, spec, exif=exif, reduced=reduced, limits=limits)
     except ImageError as error:
         return item, Failure(path=item.path, error=error.message, hint=error.hint)
 

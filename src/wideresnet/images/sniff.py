@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 # Signatures of the formats' own specifications; these are the formats that we read.
 _PICTURES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
@@ -29,11 +30,23 @@ class NoPicture:
     hint: str
 
 
+_EXPORT = "export its images into class folders, into tar shards (key.jpg, key.cls) or into Parquet (image, label)"
 _AGAIN = "it was probably cut short in a copy or download: fetch it again"
 _OTHERS: tuple[tuple[re.Pattern[bytes], NoPicture], ...] = (
     (re.compile(rb"%PDF-"), NoPicture("a PDF document", "save its page as PNG first")),
     (re.compile(rb"PK\x03\x04"), NoPicture("a ZIP archive", "unpack it first")),
-    (re.compile(rb"\x1f\x8b"), NoPicture("gzip-compressed data", "unpack it first")),
+    (re.compile(rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07"), NoPicture("a 7z or RAR archive", "unpack it first")),
+    (re.compile(rb".{257}ustar", re.DOTALL), NoPicture("a tar archive", "unpack it, or give it to 'wrn classify'")),
+    (re.compile(rb"PAR1"), NoPicture("a Parquet file", "give it to 'wrn classify' or 'wrn evaluate'")),
+    (
+        re.compile(rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd"),
+        NoPicture("data compressed with gzip, bzip2, xz or Zstandard", "unpack it first"),
+    ),
+    (re.compile(rb"\x80[\x02-\x05]"), NoPicture("a Python pickle", _EXPORT)),
+    (re.compile(rb"\x89HDF\r\n\x1a\n"), NoPicture("an HDF5 file", _EXPORT)),
+    (re.compile(rb"ARROW1|\xff\xff\xff\xff..\0\0\x10\0\0\0", re.DOTALL), NoPicture("an Arrow file", _EXPORT)),
+    (re.compile(rb".{16}\xde\xc0\xef\xbe", re.DOTALL), NoPicture("an LMDB database, such as LSUN's", _EXPORT)),
+    (re.compile(rb".{4}\0{4}.{4}\n", re.DOTALL), NoPicture("a TFRecord file", _EXPORT)),
     (
         re.compile(rb"....ftyp(hei[cfmsx]|hev[cm]|mif1|msf1)", re.DOTALL),
         NoPicture("a HEIC photograph", "convert it to JPEG first"),
@@ -47,6 +60,17 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], NoPicture], ...] = (
 )
 
 
+def first_bytes(file: Path) -> bytes:
+    """The first 512 bytes of a regular file; none of anything else, and where it cannot be read."""
+    if not file.is_file():
+        return b""
+    try:
+        with file.open("rb") as start:
+            return start.read(512)
+    except OSError:
+        return b""
+
+
 def picture_format(data: bytes) -> str | None:
     """The name of the picture format of these bytes, or None when it is none that we read."""
     return next((name for name, signature in _PICTURES if signature.match(data)), None)
@@ -57,16 +81,18 @@ def no_picture(data: bytes) -> NoPicture:
     if not data:
         return NoPicture("an empty file", _AGAIN)
     head = data[:4096].removeprefix(b"\xef\xbb\xbf")
-    if (markup := _markup(head)) is not None:
-        return markup
-    for signature, found in _OTHERS:
-        if signature.match(head):
-            return found
+    if (known := _markup(head) or other_format(head)) is not None:
+        return known
     if not any(data[:4096]):
         return NoPicture("nothing but zero bytes", _AGAIN)
     if _is_text(head):
         return NoPicture("text", f"give a picture: {READABLE}")
     return NoPicture("data of an unknown kind", f"give a picture: {READABLE}")
+
+
+def other_format(data: bytes) -> NoPicture | None:
+    """What bytes with the signature of a format that is none of pictures are, or None."""
+    return next((found for signature, found in _OTHERS if signature.match(data)), None)
 
 
 def _markup(head: bytes) -> NoPicture | None:

@@ -61,6 +61,7 @@ from wideresnet.records.pictures import (
     IMAGENET_STD,
     RGB,
     Batch,
+    EncodedImage,
     Exif,
     Failure,
     Interpolation,
@@ -70,8 +71,10 @@ from wideresnet.records.pictures import (
     Prediction,
     Preprocess,
     ResizeMode,
+    Source,
 )
 from wideresnet.records.progress import Doing
+from wideresnet.records.skipped import Skipped
 from wideresnet.records.speed import (
     BenchReport,
     BenchRow,
@@ -118,6 +121,7 @@ __all__ = [
     "Doing",
     "EmbedReport",
     "Embedding",
+    "EncodedImage",
     "EngineInfo",
     "Estimator",
     "EvalReport",
@@ -151,6 +155,8 @@ __all__ = [
     "ResizeMode",
     "Scored",
     "ShardDone",
+    "Skipped",
+    "Source",
     "Target",
     "Trial",
     "Tuning",

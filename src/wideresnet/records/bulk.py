@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from wideresnet.records.accuracy import EngineInfo
 from wideresnet.records.pictures import Failure
+from wideresnet.records.skipped import Skipped
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,4 @@ class BulkReport:
     again: int = 0                                 # shards that took more than one attempt
     avoided: dict[str, str] = field(default_factory=dict)      # nodes left out, and why
     assumed: tuple[str, ...] = ()                  # of the model, as on its card
+    skipped: Skipped = field(default_factory=Skipped)

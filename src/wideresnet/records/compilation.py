@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from wideresnet.records.accuracy import EngineInfo
 from wideresnet.records.pictures import Failure
+from wideresnet.records.skipped import Skipped
 
 Estimator = Literal["mean", "max", "percentile", "mse"]
 
@@ -111,3 +112,4 @@ class CompileReport:
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()                  # of the model, as on its card
+    skipped: Skipped = field(default_factory=Skipped)        # where images were looked for

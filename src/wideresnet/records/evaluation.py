@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from wideresnet.records.accuracy import EngineInfo, wilson_interval
 from wideresnet.records.pictures import Exif, Failure, Labels, Preprocess
+from wideresnet.records.skipped import Skipped
 
 BINS = 15                                          # of confidence, equally wide (Guo et al., arXiv 1706.04599)
 BILLION = 10**9
@@ -137,6 +138,7 @@ class EvalReport:
     bins: tuple[Bin, ...] = ()                     # BINS of them, or none where probabilities are not known
     conditions: Conditions | None = None
     known: int = 5                                 # likeliest classes that are known of every picture, at most 5
+    skipped: Skipped = field(default_factory=Skipped)        # in the folders of the whole data set
 
     def __add__(self, other: EvalReport) -> EvalReport:
         return replace(

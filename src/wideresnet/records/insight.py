@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.records.accuracy import EngineInfo
 from wideresnet.records.pictures import Failure, LabelScore
+from wideresnet.records.skipped import Skipped
 
 Box = tuple[int, int, int, int]                    # left, top, right, bottom; pixels, the last two exclusive
 
@@ -62,3 +63,4 @@ class EmbedReport:
     dtype: str
     failures: tuple[Failure, ...] = ()
     assumed: tuple[str, ...] = ()                  # of the model, as on its card
+    skipped: Skipped = field(default_factory=Skipped)

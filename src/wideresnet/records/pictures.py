@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,15 +63,32 @@ class Labels:
     ids: tuple[str, ...] = ()                      # WordNet ids for ImageNet; empty where there are none
 
 
+class EncodedImage(ABC):
+    """An encoded image inside a larger file, such as a tar archive: read when its turn comes, from any thread."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Text that stands for its content without reading it, such as its size."""
+
+    @abstractmethod
+    def read(self, limit: int) -> bytes:
+        """Return its bytes; of more than ``limit``, the first ``limit`` + 1. Raises ImageError."""
+
+
+Source = Path | bytes | NDArray[np.uint8] | EncodedImage
+
+
 @dataclass(frozen=True, eq=False)
 class Item:
     """One picture to look at, with its class index where that is known.
 
-    ``source`` is a file, encoded bytes, or decoded RGB uint8 [H, W, 3]; ``path`` names it in reports.
+    ``source`` is a file, encoded bytes, decoded RGB uint8 [H, W, 3], or an image inside a larger file; ``path`` names
+    it in reports.
     """
 
     path: str
-    source: Path | bytes | NDArray[np.uint8]
+    source: Source
     label: int | None = None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from wideresnet.records.skipped import Skipped
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class TrainingPlan:
     peak_rss_mb: float                             # of the process, over the measured steps
     pictures_mb: float                             # that a run holds besides: its pictures
     disk_mb: float = 0.0                           # of them on a disk instead
+    skipped: Skipped = field(default_factory=Skipped)
 
     @property
     def steps(self) -> int:

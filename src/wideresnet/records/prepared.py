@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from wideresnet.records.skipped import Skipped
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class PreparedData:
     linked: int = 0                                # hard links made in class folders in this run
     copied: int = 0                                # copies made where no hard link can be
     folders: str = ""                              # the class folders, where they were asked for
+    skipped: Skipped = field(default_factory=Skipped)        # in the folders of pictures
 
     @property
     def whole(self) -> bool:

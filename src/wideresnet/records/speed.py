@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wideresnet.records.accuracy import Precision
+from wideresnet.records.skipped import Skipped
 
 
 @dataclass(frozen=True)
@@ -111,3 +112,4 @@ class BenchReport:
     profiles: tuple[Profile, ...] = ()
     tuned: tuple[Tuning, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)     # contestant -> why it could not take part
+    skipped_files: Skipped = field(default_factory=Skipped)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from wideresnet.records.evaluation import EvalReport
 from wideresnet.records.pictures import Failure, Labels
+from wideresnet.records.skipped import Skipped
 
 FinetuneMode = Literal["probe", "full"]
 
@@ -21,6 +22,7 @@ class Pictures:
     train: int
     test: int                                      # that judge the epochs
     failures: tuple[Failure, ...] = ()
+    skipped: Skipped = field(default_factory=Skipped)
 
 
 @dataclass(frozen=True)
@@ -59,3 +61,4 @@ class FinetuneReport:
     notes: Mapping[str, str] = field(default_factory=dict)    # as on the bundle's card
     chosen: str = ""
     seconds: float = 0.0
+    skipped: Skipped = field(default_factory=Skipped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from wideresnet.records import ComparisonReport, EvalReport, Flip, Labels
@@ -70,6 +71,7 @@ def document(report: ComparisonReport) -> dict[str, Any]:
         "flips": [_flip_document(flip) for flip in report.flips],
         "only_in_a": list(report.only_a),
         "only_in_b": list(report.only_b),
+        "skipped": asdict(report.a.skipped),
     }
 
 

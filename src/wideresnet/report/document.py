@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wideresnet.errors import DataError
+from wideresnet.pipes import read_text
 from wideresnet.records import (
     CompileReport,
     EvalReport,
@@ -59,6 +60,7 @@ def of_evaluation(report: EvalReport) -> dict[str, Any]:
         "precision": engine.precision if engine else None,
         "shards": list(report.conditions.shards) if report.conditions else [],
         "assumed": list(report.conditions.assumed) if report.conditions else [],
+        "skipped": asdict(report.skipped),
         "counts": asdict(report),
     }
 
@@ -66,7 +68,7 @@ def of_evaluation(report: EvalReport) -> dict[str, Any]:
 def read_evaluation(path: Path) -> EvalReport:
     """The report in a file that holds the document of ``of_evaluation``. Raises DataError for another file."""
     try:
-        return _counts().validate_python(json.loads(path.read_text("utf-8", errors="replace"))["counts"])
+        return _counts().validate_python(json.loads(read_text(path, errors="replace"))["counts"])
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:       # pydantic's is a ValueError
@@ -111,6 +113,7 @@ def of_compilation(report: CompileReport) -> dict[str, Any]:
         "failures": [asdict(failure) for failure in report.failures],
         "notes": list(report.notes),
         "assumed": list(report.assumed),
+        "skipped": asdict(report.skipped),
     }
 
 

@@ -76,6 +76,7 @@ def document_of(report: FinetuneReport) -> dict[str, Any]:
         "path": [{**asdict(point), "top1": document.percent(point.correct / point.n)} for point in report.path],
         "epochs": len(report.log),
         "failures": [asdict(failure) for failure in report.failures],
+        "skipped": asdict(report.skipped),
         "seconds": round(report.seconds, 3),
     }
 

@@ -92,6 +92,7 @@ def of_embedding(report: EmbedReport) -> dict[str, Any]:
         "layers": {name: list(shape) for name, shape in report.shapes.items()},
         "dtype": report.dtype,
         "failures": [asdict(each) for each in report.failures],
+        "skipped": asdict(report.skipped),
         "engine": report.engine.runtime,
         "engine_version": report.engine.version,
         "precision": report.engine.precision,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wideresnet.errors import DataError, needs_extra
+from wideresnet.pipes import special_kind
 from wideresnet.records import Failure, Scored
 from wideresnet.report.sheet import PARQUET, Row, Sheet, TextFormat, csv_format
 
@@ -57,6 +58,8 @@ def format_of(file: Path) -> str:
 
 def read_scores(file: Path) -> Iterator[Scored | Failure]:
     """What 'wrn evaluate -o FILE' wrote, in its order. Raises DataError for a file that is something else."""
+    if kind := special_kind(file):
+        raise DataError(f"{file} is not a regular file: {kind}", hint="write the scores to a file first")
     try:
         for row in _READERS[format_of(file)](file):
             yield score_of(row)

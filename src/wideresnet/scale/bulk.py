@@ -173,4 +173,5 @@ def _report(
         again=sum(done.attempt > 1 for done in every),
         avoided=rounds.avoided,
         assumed=bundle.card.assumed,
+        skipped=listing.skipped,
     )

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from wideresnet.data.labelled import LabelledData
+from wideresnet.data.layout import held_out, only_ones, roles_of
 from wideresnet.data.lookup import ClassLookup
 from wideresnet.data.open import open_labelled
+from wideresnet.data.parquet import open_parquet
+from wideresnet.data.shards import ENDINGS, labelled_files
+from wideresnet.data.tar import tar_images
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.images.files import PICTURE_ENDINGS, find_pictures
-from wideresnet.records import Item, Labels
-from wideresnet.scale.parquet import labels_in, open_pictures
+from wideresnet.images.files import image_endings, no_images, sift_names
+from wideresnet.pipes import special_kind
+from wideresnet.records import Item, Labels, Skipped
 from wideresnet.scale.shards import Shard
-from wideresnet.scale.store import Store, is_uri, join, split
+from wideresnet.scale.store import Store, is_uri, join, open_stored, split
+from wideresnet.tasks.classify import pictures
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Listing:
 
     shards: tuple[Shard, ...]
     sha256: str
+    skipped: Skipped = field(default_factory=Skipped)
 
     @property
     def pictures(self) -> int:
@@ -34,75 +40,94 @@ class Listing:
 def list_pictures(places: Sequence[str], size: int) -> Listing:
     """The pictures at ``places`` in shards of ``size``. A place is, by path or URI:
 
-    a picture or a folder (searched recursively), ``….txt`` (a path or URI a line), or ``….parquet`` (see
-    ``scale.parquet``). Raises ConfigError and DataError.
+    a picture or a folder (searched recursively), ``….txt`` (a path or URI a line), ``….parquet`` or ``….tar`` (see
+    ``data.parquet``, ``data.tar``). Raises ConfigError and DataError.
     """
     shards: list[Shard] = []
-    digest = hashlib.sha256()
+    digest, skipped = hashlib.sha256(), Skipped()
     for place in places:
-        for shard in _of_place(place, size):
+        before, passed = len(shards), list[Skipped]()
+        for shard in _of_place(place, size, passed):
             shards.append(replace(shard, number=len(shards)))
             digest.update(_identity(shard))
-    return _refuse_empty(Listing(tuple(shards), digest.hexdigest()), places)
+        if len(shards) == before:
+            raise no_images(place, sum(passed, Skipped()))
+        skipped = sum(passed, skipped)
+    return Listing(tuple(shards), digest.hexdigest(), skipped)
 
 
 def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> tuple[LabelledData, Listing]:
     """The labelled pictures at ``place`` in shards of ``size``; those of a store have no sources in the first.
 
-    ``place`` is whatever ``data.open`` takes; a URI of class folders; or ``….parquet`` with labels. Raises DataError.
+    ``place`` is whatever ``data.open`` takes; a URI of class folders; or of ``….parquet`` or ``….tar`` with labels.
+    Raises DataError.
     """
-    if not is_uri(place) and not place.endswith(".parquet"):
+    if not is_uri(place):
         data = open_labelled(Path(place), labels, ground_truth=truth)
-        return data, Listing(tuple(_cut(list(data.items), size)), data.sha256)
+        return data, Listing(tuple(_cut(list(data.items), size)), data.sha256, data.skipped)
     if truth is not None:
         raise ConfigError(f"--truth is for a folder of this machine, not for {place}")
+    if _ending(place) in ENDINGS:
+        data = labelled_files(place, [place], labels, open_stored)
+        return data, Listing(tuple(_cut(list(data.items), size, place)), data.sha256)
     listing = list_pictures([place], size)
     lookup = ClassLookup(labels)
-    if place.partition("?")[0].endswith(".parquet"):
-        found = labels_in(place)
-        for label in found:
-            if not 0 <= label < lookup.count:
-                raise DataError(f"{place} has the label {label}, the network {lookup.count} classes (from 0)")
-        items = [Item(f"{place}#{row}", b"", label) for row, label in enumerate(found)]
-    else:
-        listing = replace(listing, shards=tuple(_with_labels(listing.shards, lookup)))
-        items = [item for shard in listing.shards for item in shard.items]
-    return LabelledData(place, items, lookup.count), listing
+    if inner := _inner_folder(place, listing, lookup):
+        data, listing = list_labelled(join(place, inner), labels, None, size)
+        note = Skipped(notes=(f"took {data.name}",))
+        return replace(data, skipped=note + data.skipped), replace(listing, skipped=note + listing.skipped)
+    listing = replace(listing, shards=tuple(_with_labels(listing.shards, lookup)))
+    items = [item for shard in listing.shards for item in shard.items]
+    return LabelledData(place, items, lookup.count, skipped=listing.skipped), listing
 
 
-def _of_place(place: str, size: int) -> Iterator[Shard]:
-    ending = PurePosixPath(place.partition("?")[0]).suffix.lower()
+def _inner_folder(place: str, listing: Listing, lookup: ClassLookup) -> str:
+    """The folder of a store that holds the class folders: a split, or the only one; empty where ``place`` does."""
+    keys = [key.split("/") for shard in listing.shards for key in shard.keys]
+    names = sorted({folder for folder, *rest in keys if rest})
+    if any(lookup.find(name) is not None for name in names):
+        return ""
+    splits = only_ones(roles_of(names), place)
+    if role := held_out({role: join(place, name) for role, name in splits.items()}, place):
+        return splits[role]
+    return names[0] if len(names) == 1 and all(len(parts) > 2 for parts in keys) else ""
+
+
+def _of_place(place: str, size: int, passed: list[Skipped]) -> Iterator[Shard]:
+    """The shards of one place; what is passed over there is added to ``passed``."""
+    ending = _ending(place)
     if ending == ".parquet":
         yield from _rows(place, size)
     elif ending == ".txt":
         yield from _listed(place, size)
     elif not is_uri(place):
-        yield from _cut([Item(str(path), path) for path in find_pictures([Path(place)])], size)
-    elif ending in PICTURE_ENDINGS:
+        yield from _cut(list(pictures([Path(place)], passed)), size)
+    elif ending == ".tar":
+        yield from _cut([Item(path, source) for path, source, _ in tar_images(place, open_stored)], size, place)
+    elif ending in image_endings():
         root, name = split(place)
         yield from _cut([Item(place, b"")], size, root, [name])
     else:
-        yield from _in_store(place, size)
+        names, others = sift_names(Store(place).names())
+        yield from _cut([Item(join(place, name), b"") for name in names], size, place, names)
+        passed.append(others)
+
+
+def _ending(place: str) -> str:
+    return PurePosixPath(place.partition("?")[0]).suffix.lower()
 
 
 def _rows(place: str, size: int) -> Iterator[Shard]:
-    rows = open_pictures(place).file.metadata.num_rows
+    rows = open_parquet(place, open_stored).file.metadata.num_rows
     for first in range(0, rows, size):
         yield Shard(0, root=place, first=first, count=min(size, rows - first))
-
-
-def _in_store(root: str, size: int) -> Iterator[Shard]:
-    names = [name for name in Store(root).names() if _is_picture(PurePosixPath(name))]
-    yield from _cut([Item(join(root, name), b"") for name in names], size, root, names)
-
-
-def _is_picture(name: PurePosixPath) -> bool:
-    return name.suffix.lower() in PICTURE_ENDINGS and not any(part.startswith(".") for part in name.parts)
 
 
 def _listed(place: str, size: int) -> Iterator[Shard]:
     """Of a list of files, each line a path, or each a URI of one store."""
     root, name = split(place)
+    if kind := special_kind(Path(place)):
+        raise ConfigError(f"{place} is not a regular file: {kind}", hint="write the list to a file first")
     try:
         lines = Store(root).read(name).decode("utf-8").splitlines()
     except FileNotFoundError as error:
@@ -155,9 +180,3 @@ def _identity(shard: Shard) -> bytes:
     """What a shard is made of: names, and where it lies."""
     names = "\n".join(item.path for item in shard.items)
     return f"{shard.root}\t{shard.first}\t{shard.count}\n{names}\n".encode("utf-8", "surrogateescape")
-
-
-def _refuse_empty(listing: Listing, places: Sequence[str]) -> Listing:
-    if not listing.pictures:
-        raise ConfigError(f"no pictures in {', '.join(places)}", hint="folders are searched for .jpg, .png, …")
-    return listing

@@ -6,20 +6,24 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
-from wideresnet.records import Item
-from wideresnet.scale.parquet import read_rows
-from wideresnet.scale.store import Store
+from wideresnet.data.parquet import open_parquet
+from wideresnet.errors import ImageError
+from wideresnet.images.decode import DEFAULT_LIMITS
+from wideresnet.records import EncodedImage, Item
+from wideresnet.scale.store import Store, open_stored
 
 AHEAD = 32                                         # pictures of a store in memory before their turn
 
 
 @dataclass(frozen=True)
 class Shard:
-    """So many pictures, in order. Three kinds:
+    """So many pictures, in order. Four kinds:
 
-    - local files, or decoded pictures: ``items`` says all;
+    - local files, images in local files, or decoded pictures: ``items`` says all;
     - files of a store: ``keys`` are theirs below ``root``, a URI; the sources of ``items`` are empty;
+    - images in ``root``, a file of a store: the sources of ``items`` say where;
     - ``count`` rows of the Parquet file ``root`` from row ``first`` on.
     """
 
@@ -45,21 +49,34 @@ class Opened:
 def open_shard(shard: Shard) -> Opened:
     """Its pictures, in order, each read from its store when its turn is near. Raises DataError while they are read."""
     if shard.count:
-        return Opened(read_rows(shard.root, shard.first, shard.count))
-    if not shard.keys:
+        return Opened(_rows(shard))
+    if not shard.root:
         return Opened(iter(shard.items))
     opened = Opened(iter(()))
     opened.items = _fetched(shard, opened.gone)
     return opened
 
 
-def _fetched(shard: Shard, gone: set[int]) -> Iterator[Item]:
-    store = Store(shard.root)
+def _rows(shard: Shard) -> Iterator[Item]:
+    """The images of consecutive rows of a Parquet file, a group of rows at a time. Raises DataError."""
+    opened = open_parquet(shard.root, open_stored)
+    for group, (start, end) in enumerate(pairwise(opened.starts)):
+        low, high = max(shard.first, start), min(shard.first + shard.count, end)
+        if low < high:
+            images, rows = opened.images(group), opened.rows(group)
+            for index in range(low - start, high - start):
+                yield Item(rows[index][0], images[index].as_py() or b"")
 
+
+def _fetched(shard: Shard, gone: set[int]) -> Iterator[Item]:
     def fetch(place: int) -> Item:
         item = shard.items[place]
         try:
-            return replace(item, source=store.read(shard.keys[place]))
+            if isinstance(item.source, EncodedImage):
+                return replace(item, source=item.source.read(DEFAULT_LIMITS.bytes))
+            return replace(item, source=Store(shard.root).read(shard.keys[place]))
+        except ImageError:
+            return item                            # fails again where failures are reported
         except FileNotFoundError:
             gone.add(place)
             return item

@@ -136,6 +136,12 @@ def is_uri(text: str) -> bool:
     return "://" in text
 
 
+def open_stored(place: str) -> Any:
+    """A file by path or URI, to read parts of. Raises FileNotFoundError and DataError."""
+    root, name = split(place)
+    return Store(root).open(name)
+
+
 def join(root: str, name: str) -> str:
     """The file ``name`` below ``root``, a path or URI; a query stays at the end."""
     place, mark, query = root.partition("?") if is_uri(root) else (root, "", "")

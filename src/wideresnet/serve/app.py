@@ -26,15 +26,16 @@ from wideresnet import __version__
 from wideresnet.images.top_k import top_k
 from wideresnet.records import Labels
 from wideresnet.serve import protocol
-from wideresnet.serve.body import inflate, read_pictures, read_whole
+from wideresnet.serve.body import hint_for, inflate, read_pictures, read_whole
 from wideresnet.serve.describe import openapi, page_of
-from wideresnet.serve.door import Door
+from wideresnet.serve.door import OPEN, Door
 from wideresnet.serve.explain import MAX_MAPS, Wanted, wanted_classes
 from wideresnet.serve.house import Visit
 from wideresnet.serve.metrics import CONTENT_TYPE
-from wideresnet.serve.models import STAGES, OpenModel, Outcome
+from wideresnet.serve.models import STAGES, OpenModel
 from wideresnet.serve.page import FILES, POLICY, read_file
 from wideresnet.serve.problems import Refused, problem, refused
+from wideresnet.serve.request_checks import PARAMETERS, check_query, no_route, wrong_method
 from wideresnet.serve.service import Service
 
 Handler = Callable[[Service, Request, Visit], Awaitable[Response]]
@@ -58,11 +59,14 @@ def make_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> A
         ("GET", "/v2", metadata),
         ("GET", "/v2/health/live", live),
         ("GET", "/v2/health/ready", all_ready),
+        ("POST", "/v2/repository/index", repository_index),
+        ("GET", "/v2/models/stats", statistics),
     ]
     if service.settings.explain:
         table.append(("POST", "/v1/explain", explain))
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         table += [("GET", model, model_metadata), ("GET", f"{model}/ready", model_ready)]
+        table += [("GET", f"{model}/config", model_config), ("GET", f"{model}/stats", statistics)]
         table += [("POST", f"{model}/infer", infer)]
     routes = [Route(path, _served(service, path, handler), methods=[method]) for method, path, handler in table]
     starlette = Starlette(routes=routes, exception_handlers={HTTPException: _no_route}, lifespan=lifespan)
@@ -80,6 +84,8 @@ def _served(service: Service, path: str, handler: Handler) -> Callable[[Request]
         visit: Visit = request.scope["visit"]
         visit.route = path
         try:
+            if path not in OPEN:
+                check_query(path, request.query_params)
             return await handler(service, request, visit)
         except Exception as error:
             found = refused(error)
@@ -95,12 +101,16 @@ def _served(service: Service, path: str, handler: Handler) -> Callable[[Request]
 
 async def _no_route(request: Request, error: Exception) -> Response:
     """Starlette's own: no such path, or not this method."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    kind = {404: "route", 405: "method"}.get(status, "request")
-    request.scope["visit"].kind = kind
-    words = {"route": "there is nothing at this path", "method": f"{request.method} is not for this path"}
-    found = Refused(kind, words.get(kind, "this is no request that is understood"), "GET /docs lists what there is")
-    return problem(found, request.url.path)
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = sorted((error.headers or {}).get("Allow", "").split(", "))
+        found = wrong_method(request.method, request.url.path, allowed)
+        answer = problem(found, request.url.path)
+        answer.headers["Allow"] = ", ".join(allowed)
+    else:
+        found = no_route(request.method, request.url.path)
+        answer = problem(found, request.url.path)
+    request.scope["visit"].kind = found.kind
+    return answer
 
 
 async def classify(service: Service, request: Request, visit: Visit) -> Response:
@@ -109,23 +119,30 @@ async def classify(service: Service, request: Request, visit: Visit) -> Response
     model = service.model(query.get("model"), visit)
     answer = partial(_predictions, labels=model.labels(query.get("lang", "en")), k=_k(query.get("k", "5")))
     visit.enter()
-    pictures = await read_pictures(request, visit, service.settings)
+    upload = await read_pictures(request, visit, service.settings, PARAMETERS[visit.route])
     read = visit.seconds
-    outcomes = await service.work(model, [data for _, data in pictures], answer, request, visit)
-    results = [_result(name, outcome) for (name, _), outcome in zip(pictures, outcomes, strict=True)]
-    if failed := [_picture_error(outcome.error) for outcome in outcomes if outcome.error]:
+    outcomes = await service.work(model, [data for _, data in upload.files], answer, request, visit)
+    results, failed = [], []
+    for (name, data), outcome in zip(upload.files, outcomes, strict=True):
+        if outcome.error is None:
+            results.append({"name": name, "predictions": outcome.answer})
+            continue
+        error = _picture_error(outcome.error, data)
+        failed.append(error)
+        results.append({"name": name, "error": error.message, "hint": error.hint})
+    if failed:
         visit.kind = failed[0].kind
     if len(failed) == len(outcomes):
         return problem(failed[0], request.url.path, {"results": results} if len(results) > 1 else {})
     stages = {stage: max(outcome.seconds[stage] for outcome in outcomes) for stage in STAGES}
     times = {"read": read, **stages, "total": visit.seconds}
     milliseconds = {stage: round(1000 * seconds, 3) for stage, seconds in times.items()}
-    return _json({"model": model.identity, "results": results, "milliseconds": milliseconds})
+    return _json({"model": model.identity, "results": results, "milliseconds": milliseconds, **upload.document()})
 
 
 def _k(text: str, most: int = MAX_K) -> int:
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= most:
-        raise Refused("parameters", f"k must be a whole number from 1 to {most}, got {text[:20]!r}")
+        raise Refused("parameters", f"k must be a whole number from 1 to {most}, got {text[:20]!r}", "?k=5")
     return int(text)
 
 
@@ -142,19 +159,12 @@ def _predictions(logits: NDArray[np.float32], labels: Labels, k: int) -> list[di
     ]
 
 
-def _result(name: str, outcome: Outcome[list[dict[str, Any]]]) -> dict[str, Any]:
-    if outcome.error is None:
-        return {"name": name, "predictions": outcome.answer}
-    error = _picture_error(outcome.error)
-    return {"name": name, "error": error.message, "hint": error.hint}
-
-
-def _picture_error(error: Exception) -> Refused:
+def _picture_error(error: Exception, data: bytes) -> Refused:
     """What is wrong with a picture; whatever else went wrong is raised, and the end of the whole request."""
     found = refused(error)
     if found.kind == "fault":
         raise error
-    return found
+    return Refused(found.kind, found.message, hint_for(data) or found.hint)
 
 
 async def explain(service: Service, request: Request, visit: Visit) -> Response:
@@ -164,18 +174,22 @@ async def explain(service: Service, request: Request, visit: Visit) -> Response:
     labels, k = model.labels(query.get("lang", "en")), _k(query.get("k", "1"), MAX_MAPS)
     wanted = Wanted(wanted_classes(query.getlist("class"), model.classifier.labels), k, labels)
     visit.enter()
-    (_, picture), *more = await read_pictures(request, visit, service.settings)
+    upload = await read_pictures(request, visit, service.settings, PARAMETERS[visit.route])
+    (_, picture), *more = upload.files
     if more:
-        raise Refused("parameters", f"one picture is explained at a time, got {1 + len(more)}")
+        words = f"one picture is explained at a time, got {1 + len(more)}"
+        raise Refused("parameters", words, "send a request for each")
     read = visit.seconds
     visit.refuse_when_full(1)
     future = service.explainers.submit(model, picture, wanted, visit)
     (outcome,) = await service.outcomes([future], model, request)
     if outcome.error is not None:
-        raise outcome.error
+        raise _picture_error(outcome.error, picture)
     times = {"read": read, **outcome.seconds, "total": visit.seconds}
     milliseconds = {stage: round(1000 * seconds, 3) for stage, seconds in times.items()}
-    return _json({"model": model.identity, **(outcome.answer or {}), "milliseconds": milliseconds})
+    return _json(
+        {"model": model.identity, **(outcome.answer or {}), "milliseconds": milliseconds, **upload.document()}
+    )
 
 
 async def infer(service: Service, request: Request, visit: Visit) -> Response:
@@ -193,7 +207,8 @@ async def infer(service: Service, request: Request, visit: Visit) -> Response:
     outcomes = await service.work(model, asked.parts(MAX_BATCH), lambda logits: logits, request, visit)
     for place, outcome in enumerate(outcomes):
         if outcome.error is not None:
-            error = _picture_error(outcome.error)
+            data = asked.source[place] if isinstance(asked.source, list) else b""
+            error = _picture_error(outcome.error, data)
             raise Refused(error.kind, f"picture {place}: {error.message}", error.hint)
     logits = np.concatenate([outcome.answer for outcome in outcomes if outcome.answer is not None])
     encodings = request.headers.get("accept-encoding", "")
@@ -282,6 +297,29 @@ async def model_metadata(service: Service, request: Request, visit: Visit) -> Re
     )
 
 
+async def model_config(service: Service, request: Request, visit: Visit) -> Response:
+    """``GET /v2/models/M[/versions/V]/config``"""
+    model, most = _model_of_path(service, request, visit), service.settings.most_pictures
+    runtime = model.classifier.engine.info.runtime
+    return _json(protocol.model_config(model.name, model.classifier.card, runtime, most))
+
+
+async def statistics(service: Service, request: Request, visit: Visit) -> Response:
+    """``GET /v2/models[/M[/versions/V]]/stats``"""
+    one = "model" in request.path_params
+    models = [_model_of_path(service, request, visit)] if one else list(service.models.values())
+    found = [{"name": each.name, "version": protocol.VERSION, **each.statistics.document()} for each in models]
+    return _json({"model_stats": found})
+
+
+async def repository_index(service: Service, request: Request, visit: Visit) -> Response:
+    """``POST /v2/repository/index``"""
+    ready = protocol.parse_index(await read_whole(request, visit, service.settings))
+    state = {"state": "READY"} if service.ready else {"state": "UNAVAILABLE", "reason": "the service is about to end"}
+    found = [{"name": name, "version": protocol.VERSION, **state} for name in service.models]
+    return _json(found if service.ready or not ready else [])
+
+
 async def model_ready(service: Service, request: Request, visit: Visit) -> Response:
     """``GET /v2/models/M[/versions/V]/ready``"""
     model = _model_of_path(service, request, visit)
@@ -292,9 +330,9 @@ def _model_of_path(service: Service, request: Request, visit: Visit) -> OpenMode
     model = service.model(request.path_params["model"], visit)
     version = request.path_params.get("version", protocol.VERSION)
     if version != protocol.VERSION:
-        raise Refused("model", f"{model.name} has no version {version[:20]!r}", f"it has {protocol.VERSION}")
+        raise Refused("model", f"{model.name} has no version {version[:20]!r}", f"ask for /versions/{protocol.VERSION}")
     return model
 
 
-def _json(document: Mapping[str, Any], status: int = 200) -> Response:
+def _json(document: Mapping[str, Any] | list[dict[str, str]], status: int = 200) -> Response:
     return Response(json.dumps(document, ensure_ascii=False), status, media_type="application/json")

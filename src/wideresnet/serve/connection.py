@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from wideresnet.serve.door import KEEP_ALIVE
 
 MAX_HEAD = 64 * 2**10                              # bytes
 PIECE = 256 * 2**10                                # bytes of a body that the application is woken for
 IDLE, STALLED = 75.0, 30.0                         # seconds
 PROXIED = {b"x-forwarded-for", b"forwarded", b"via"}
+_UPGRADE = re.compile(rb"(?<=\n)upgrade(?=:)", re.IGNORECASE)
 # Seconds until a client that was sent away is listened to again: at least, at most, and from one such client to the
 # next, so that there are not more refusals the more clients there are.
 BREATH, LONGEST, APART = 0.25, 1.0, 0.005
@@ -39,6 +43,10 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         before = self._messages
+        if self._between and _UPGRADE.search(data):
+            # No other protocol is spoken. The parser would take the body for one: Java's client offers h2c with it.
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"ignored", head) + end + rest
         super().data_received(data)
         # Bytes in which a request ends are that request's.
         self._head = self._head + len(data) if self._between and self._messages == before else 0
@@ -69,6 +77,9 @@ class Connection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0" and self.parser.should_keep_alive():
+            self.cycle.keep_alive = True           # "Connection: keep-alive", as 'ab -k' asks; uvicorn closes
+            self.scope["extensions"] = {KEEP_ALIVE: {}}
 
     def on_body(self, body: bytes) -> None:
         """See httptools. uvicorn would wake the application for each piece; that costs more than most bodies do."""

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wideresnet.serve.house import Visit
 from wideresnet.serve.page import FILES
 from wideresnet.serve.problems import Refused, problem
+from wideresnet.serve.request_checks import check_host
 from wideresnet.serve.service import Service
 
 # What a probe or a browser fetches before it can show a token; none of it tells of models or pictures.
@@ -24,6 +25,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+KEEP_ALIVE = "wideresnet.keep_alive"               # among ASGI's extensions: HTTP/1.0 whose connection stays open
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -53,29 +55,32 @@ class Door:
                 for name, value in HEADERS.items():
                     added.setdefault(name, value)
                 added["X-Request-ID"] = visit.id
+                if KEEP_ALIVE in scope.get("extensions", {}):
+                    added.setdefault("Connection", "keep-alive")
             await send(message)
 
-        app = self._app if self._let_in(scope["path"], headers) else _closed
+        app = self._app
+        try:
+            self._check(scope, headers)
+        except Refused as error:
+            visit.kind, app = error.kind, problem(error, scope["path"])
         try:
             await app(scope, receive, answer)
         finally:
-            self._service.metrics.answered(visit, visit.route or "other", status, visit.seconds)
+            self._service.answered(visit, status)
             if self._service.settings.log == "json":
                 self._service.log(_line(scope, visit, status))
 
-    def _let_in(self, path: str, headers: Headers) -> bool:
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        """Raises Refused for a request that no route may see."""
+        check_host(scope)
         token = self._service.settings.token
-        if token is None or path in OPEN:
-            return True
+        if token is None or scope["path"] in OPEN:
+            return
         scheme, _, given = headers.get("authorization", "").partition(" ")
         same = hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode())
-        return same and scheme.lower() == "bearer"
-
-
-async def _closed(scope: Scope, receive: Receive, send: Send) -> None:
-    scope["visit"].kind = "token"
-    error = Refused("token", "this service asks for a token", "Authorization: Bearer TOKEN")
-    await problem(error, scope["path"])(scope, receive, send)
+        if not same or scheme.lower() != "bearer":
+            raise Refused("token", "this service asks for a token", "Authorization: Bearer TOKEN")
 
 
 def _line(scope: Scope, visit: Visit, status: int) -> dict[str, object]:

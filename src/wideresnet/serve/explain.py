@@ -94,7 +94,8 @@ class Explainers:
 def wanted_classes(names: Sequence[str], labels: Labels) -> tuple[int, ...]:
     """Indices of classes by index, id or name, each once. Raises Refused for an unknown one, and for too many."""
     if len(names) > MAX_MAPS:
-        raise Refused("parameters", f"at most {MAX_MAPS} classes are explained at once, got {len(names)}")
+        words = f"at most {MAX_MAPS} classes are explained at once, got {len(names)}"
+        raise Refused("parameters", words, "send several requests")
     try:
         return tuple(dict.fromkeys(find_class(name, labels) for name in names))
     except ConfigError as error:

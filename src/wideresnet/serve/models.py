@@ -31,6 +31,7 @@ from wideresnet.records import Labels
 from wideresnet.serve.house import Visit
 from wideresnet.serve.problems import Refused
 from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.statistics import Statistics
 from wideresnet.tasks.load import ModelChoice, assumptions, load_bundle, open_classifier
 from wideresnet.tasks.tuning import BATCH, for_many
 
@@ -109,15 +110,14 @@ class OpenModel:
         self._decoders = ThreadPoolExecutor(classifier.engine.info.threads, thread_name_prefix=f"{name} decode")
         self._inferrers = ThreadPoolExecutor(self._turns, thread_name_prefix=f"{name} infer")
         self._decoded: deque[_Decoded] = deque()
-        self.identity = identity(name, classifier)
+        self.identity, self.statistics = identity(name, classifier), Statistics()
         self._labels = _translations(classifier)
 
     def labels(self, language: str) -> Labels:
         """The names of the classes in a language. Raises Refused where there are none."""
         if language not in self._labels:
-            raise Refused(
-                "parameters", f"{self.name} has no labels in {language[:20]!r}", f"it has {', '.join(self._labels)}"
-            )
+            words = f"{self.name} has no labels in {language[:20]!r}"
+            raise Refused("parameters", words, " or ".join(f"?lang={each}" for each in self._labels))
         return self._labels[language]
 
     @property
@@ -154,7 +154,7 @@ class OpenModel:
             self._inferrers.submit(self._infer)
         except BaseException as error:
             job.fail(error)
-            _hand_over([job])
+            self._hand_over([job])
 
     def _infer(self) -> None:
         """Answer a share of what is decoded; of that nothing may be left."""
@@ -169,7 +169,7 @@ class OpenModel:
                 job, pixels = self._decoded.popleft()
                 if job.visit.gone:
                     job.fail(TimeoutError())
-                    _hand_over([job])
+                    self._hand_over([job])
                     continue
                 share.append((job, pixels))
                 room -= len(pixels)
@@ -194,26 +194,26 @@ class OpenModel:
                 start, end = end, end + len(pixels)
                 job.finish("infer", inferred)
                 job.answer(logits[start:end])
-        _hand_over([job for job, _ in share])
+        self._hand_over([job for job, _ in share])
 
     def _read(self, source: Source) -> NDArray[np.uint8]:
         if not isinstance(source, bytes):
             return source
         return read_crop(source, self.classifier.card.preprocess, exif="transpose", limits=self._limits)[None]
 
+    def _hand_over(self, jobs: list[_Job[Any]]) -> None:
+        """Give the outcomes to who waits for them; the event loop is woken once for all."""
+        for loop, group in groupby(jobs, lambda job: job.future.get_loop()):
+            with suppress(RuntimeError):           # the loop has ended, and with it who waited
+                loop.call_soon_threadsafe(self._settle, list(group))
 
-def _hand_over(jobs: list[_Job[Any]]) -> None:
-    """Give the outcomes to who waits for them; the event loop is woken once for all."""
-    for loop, group in groupby(jobs, lambda job: job.future.get_loop()):
-        with suppress(RuntimeError):               # the loop has ended, and with it who waited
-            loop.call_soon_threadsafe(_settle, list(group))
-
-
-def _settle(jobs: list[_Job[Any]]) -> None:
-    for job in jobs:
-        job.visit.unseat(job.pictures)
-        if job.outcome is not None and not job.future.done():
-            job.future.set_result(job.outcome)
+    def _settle(self, jobs: list[_Job[Any]]) -> None:
+        if answered := [(job.pictures, job.seconds) for job in jobs if job.outcome and not job.outcome.error]:
+            self.statistics.executed(answered)
+        for job in jobs:
+            job.visit.unseat(job.pictures)
+            if job.outcome is not None and not job.future.done():
+                job.future.set_result(job.outcome)
 
 
 def identity(name: str, classifier: Classifier) -> dict[str, Any]:

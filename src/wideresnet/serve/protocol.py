@@ -1,10 +1,12 @@
 """The Open Inference Protocol, version 2, with its binary tensor extension: a body to pictures, logits to a body.
 
-https://github.com/kserve/open-inference-protocol, and Triton's extensions "binary_tensor_data" and
-"classification". Inputs, one of the two:
+https://github.com/kserve/open-inference-protocol, and Triton's extensions "binary_tensor_data", "classification",
+"model_configuration" and "statistics". Inputs, one of the two, also under a name of the client's own:
 
     images     UINT8 [N, S, S, 3]    RGB, as ``wideresnet.preprocess`` makes them
     pictures   BYTES [N]             encoded pictures (in JSON: base64)
+
+N may be -1. What is ignored in a request stands in the answer's parameters.
 
 Output: ``logits`` FP32 [N, C]; with its parameter ``classification`` k, BYTES [N, k] of "probability:index:label".
 """
@@ -12,17 +14,17 @@ Output: ``logits`` FP32 [N, C]; with its parameter ``classification`` k, BYTES [
 from __future__ import annotations
 
 import base64
-import binascii
+import itertools
 import json
 import math
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from wideresnet.images.top_k import top_k
 from wideresnet.records import Labels, ModelCard
@@ -33,36 +35,69 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_JSON = 4 * 2**20                               # bytes; read, they can become 25 times as many
 VERSION = "1"                                      # a model has one; another graph under its name is a reload
 
+_URL_SAFE = str.maketrans("-_", "+/")
+_EXAMPLE = '{"inputs": [{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": ["BASE64"]}]}'
+_LENGTHS = "send before each element its length: 4 bytes, little-endian"
+_BASE64 = f"send {_EXAMPLE}, or binary data"
+_BINARY = f"{HEADER_LENGTH} counts the bytes of JSON, binary_data_size those of each tensor after it"
 
-class _Input(BaseModel):
-    model_config = ConfigDict(strict=True)
+
+class _Part(BaseModel):
+    """A part of a request. ``null`` is a member that is not there; members that are not known are kept to be named."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    parameters: dict[str, Any] | None = None
+
+    def parameter(self, name: str, default: Any = None) -> Any:
+        """A parameter, or ``default``."""
+        return (self.parameters or {}).get(name, default)
+
+    def ignored(self, *known: str) -> list[str]:
+        """Names of members and parameters, but those ``known``. Raises Refused for tensors in shared memory."""
+        names = [*(self.model_extra or {}), *(name for name in self.parameters or {} if name not in known)]
+        if any(name.startswith("shared_memory") for name in names):
+            raise Refused("parameters", "tensors in shared memory are not served", _BINARY)
+        return names
+
+
+class _Input(_Part):
     name: str
     shape: list[int] = Field(max_length=8)
     datatype: str
-    parameters: dict[str, Any] = {}
     data: Any = None
 
+    @field_validator("shape", mode="before")
+    @classmethod
+    def _listed(cls, shape: object) -> object:
+        return [shape] if type(shape) is int else shape
 
-class _Output(BaseModel):
+
+class _Output(_Part):
     name: str
-    parameters: dict[str, Any] = {}
 
 
-class _Header(BaseModel):
-    id: str = ""
-    parameters: dict[str, Any] = {}
+class _Header(_Part):
+    id: str | None = None
     inputs: list[_Input]
-    outputs: list[_Output] = [_Output(name=LOGITS)]
+    outputs: list[_Output] | None = None
+
+
+class _Index(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    ready: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What one request wants. ``classes`` 0: the logits themselves; ``binary``: not as JSON."""
+    """What one request wants. ``classes`` 0: the logits themselves; ``binary``: not as JSON; ``said``: what was
+    ignored or assumed, as parameters of the answer.
+    """
 
     id: str
     source: NDArray[np.uint8] | list[bytes]
     binary: bool
     classes: int
+    said: dict[str, str] = field(default_factory=dict)
 
     def parts(self, most: int) -> list[bytes] | list[NDArray[np.uint8]]:
         """The pictures one by one, or the tensor in batches of ``most``."""
@@ -73,7 +108,8 @@ class Asked:
 
 def server_metadata(version: str) -> dict[str, Any]:
     """``GET /v2``"""
-    return {"name": "wideresnet", "version": version, "extensions": ["binary_tensor_data", "classification"]}
+    extensions = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
+    return {"name": "wideresnet", "version": version, "extensions": extensions}
 
 
 def model_metadata(name: str, card: ModelCard, runtime: str) -> dict[str, Any]:
@@ -91,28 +127,82 @@ def model_metadata(name: str, card: ModelCard, runtime: str) -> dict[str, Any]:
     }
 
 
+def model_config(name: str, card: ModelCard, runtime: str, most: int) -> dict[str, Any]:
+    """``GET /v2/models/NAME/config``: Triton's form, with what holds here; ``most`` images a batch."""
+    side = card.preprocess.crop
+    return {
+        "name": name,
+        "platform": f"onnx_{runtime}",
+        "backend": runtime,
+        "max_batch_size": most,
+        "input": [
+            {"name": IMAGES, "data_type": "TYPE_UINT8", "dims": [side, side, 3], "optional": True},
+            {"name": PICTURES, "data_type": "TYPE_STRING", "dims": [1], "optional": True},
+        ],
+        "output": [{"name": LOGITS, "data_type": "TYPE_FP32", "dims": [card.classes]}],
+    }
+
+
+def parse_index(body: bytes) -> bool:
+    """The body of ``POST /v2/repository/index``: whether to list only models that are ready. Raises Refused."""
+    try:
+        return _Index.model_validate_json(body or b"{}").ready
+    except ValidationError as error:
+        words = "the body is no question for the index"
+        raise Refused("request", words, 'send {"ready": true}, or no body') from error
+
+
 def parse(body: bytes, header_length: str | None, side: int, most: int) -> Asked:
     """The body of ``…/infer`` for a network of ``side`` pixels. Raises Refused for what it cannot be."""
     length = len(body)
     if header_length is not None:
         if not (header_length.isascii() and header_length.isdigit()) or int(header_length[:12]) > len(body):
-            raise Refused("request", f"{HEADER_LENGTH} is {header_length[:20]!r}, the body has {len(body)} bytes")
+            words = f"{HEADER_LENGTH} is {header_length[:20]!r}, the body has {len(body)} bytes"
+            raise Refused("request", words, _BINARY)
         length = int(header_length)
     if length > MAX_JSON:
-        raise Refused("large", f"{length:,} bytes of JSON, at most {MAX_JSON:,}", "send the tensor as binary data")
+        raise Refused("large", f"{length:,} bytes of JSON, at most {MAX_JSON:,}", f"send binary data: {_BINARY}")
     try:
         header = _Header.model_validate_json(body[:length])
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, fault["loc"]))
-        raise Refused("request", f"no inference request: {where + ': ' if where else ''}{fault['msg']}") from error
+        words = f"no inference request: {where[:80] + ': ' if where else ''}{fault['msg']}"
+        raise Refused("request", words, f"send {_EXAMPLE}") from error
     tensors = _tensors(header, memoryview(body)[length:])
-    if len(header.inputs) != 1 or header.inputs[0].name not in (IMAGES, PICTURES):
-        names = ", ".join(each.name for each in header.inputs)
+    if len(header.inputs) != 1:
+        names = ", ".join(each.name for each in header.inputs)[:200]
         raise Refused("parameters", f"the inputs are [{names}]", f"give one of {IMAGES} and {PICTURES}")
-    given, data = header.inputs[0], tensors[0]
-    read = _images if given.name == IMAGES else _pictures
-    return Asked(header.id, read(given, data, side, most), *_wanted(header))
+    given, data, said = header.inputs[0], tensors[0], _said(header)
+    source = _pictures(given, data, most) if _meant(given, side) == PICTURES else _images(given, data, side, most)
+    return Asked(header.id or "", source, *_wanted(header), said)
+
+
+def _meant(given: _Input, side: int) -> str:
+    """Which of the two inputs it is: by its name or, under another name, by its type. Raises Refused."""
+    name = {"UINT8": IMAGES, "BYTES": PICTURES}.get(given.datatype, "")
+    shapes = {IMAGES: [[side, side, 3]], PICTURES: [[], [1]], "": []}
+    contradicted = given.name in (IMAGES, PICTURES) and given.name != name
+    if contradicted or not given.shape or given.shape[1:] not in shapes[name]:
+        raise Refused(
+            "parameters",
+            f"this network takes {IMAGES}, UINT8 [N, {side}, {side}, 3] (RGB from 0 to 255, not normalised), or"
+            f" {PICTURES}, BYTES [N] (encoded); got {given.name[:40]!r}, {given.datatype[:20]} {given.shape}",
+            f"send {_EXAMPLE}",
+        )
+    return name
+
+
+def _said(header: _Header) -> dict[str, str]:
+    """What is ignored in a request, and what an input of another name was taken for."""
+    (given,), outputs = header.inputs, header.outputs or []
+    ignored = header.ignored("binary_data_output") + given.ignored("binary_data_size")
+    for output in outputs:
+        ignored += output.ignored("binary_data", "classification")
+    said = {"ignored": ", ".join(ignored)[:500]} if ignored else {}
+    if given.name not in (IMAGES, PICTURES):
+        said["read_as"] = IMAGES if given.datatype == "UINT8" else PICTURES
+    return said
 
 
 def render(asked: Asked, name: str, logits: NDArray[np.float32], labels: Labels) -> tuple[bytes, dict[str, str]]:
@@ -129,7 +219,8 @@ def render(asked: Asked, name: str, logits: NDArray[np.float32], labels: Labels)
     else:
         output["data"] = words if asked.classes else logits.ravel().tolist()
     answer = {"model_name": name, "model_version": VERSION, "outputs": [output]}
-    header = json.dumps(answer | ({"id": asked.id} if asked.id else {}), ensure_ascii=False).encode()
+    more = ({"id": asked.id} if asked.id else {}) | ({"parameters": asked.said} if asked.said else {})
+    header = json.dumps(answer | more, ensure_ascii=False).encode()
     if not asked.binary:
         return header, {"Content-Type": "application/json"}
     return header + blob, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header))}
@@ -139,32 +230,35 @@ def _tensors(header: _Header, rest: memoryview) -> list[memoryview | None]:
     """The binary data of each input, or None where it is JSON."""
     found: list[memoryview | None] = []
     for each in header.inputs:
-        size = each.parameters.get("binary_data_size")
+        size = each.parameter("binary_data_size")
         if size is None:
             found.append(None)
             continue
+        if each.data is not None:
+            raise Refused("request", f"{each.name[:40]!r} has both data and binary_data_size", "send one of them")
         if type(size) is not int or not 0 <= size <= len(rest):
-            raise Refused("request", f"binary_data_size of {each.name!r} is {size!r}, {len(rest)} bytes are left")
+            words = f"binary_data_size of {each.name[:40]!r} is {str(size)[:40]}, {len(rest)} bytes are left"
+            raise Refused("request", words, _BINARY)
         found.append(rest[:size])
         rest = rest[size:]
     if rest:
-        raise Refused("request", f"{len(rest)} bytes after the last tensor", "binary_data_size says how many are its")
+        raise Refused("request", f"{len(rest)} bytes after the last tensor", _BINARY)
     return found
 
 
 def _images(given: _Input, data: memoryview | None, side: int, most: int) -> NDArray[np.uint8]:
     """uint8 [N, S, S, 3]"""
-    if given.datatype != "UINT8" or given.shape[1:] != [side, side, 3]:
-        raise Refused(
-            "parameters",
-            f"this network takes UINT8 [N, {side}, {side}, 3], got {given.datatype} {given.shape}",
-            f"or send encoded pictures as {PICTURES}, BYTES [N]",
-        )
-    _check_count(given.shape[0], most)
+    count = given.shape[0]
+    if count != -1:
+        _check_count(count, most)
     values = _array(given.data) if data is None else np.frombuffer(data, np.uint8)
-    if values.size != math.prod(given.shape):
-        raise Refused("request", f"{values.size} values for the shape {given.shape}")
-    return values.reshape(given.shape)
+    if count == -1:
+        _check_count(count := values.size // (side * side * 3), most)
+    shape = (count, side, side, 3)
+    if values.size != math.prod(shape) or (values.ndim == 4 and values.shape != shape):
+        found = list(values.shape) if values.ndim > 1 else values.size
+        raise Refused("request", f"values {found} for the shape {given.shape}", "send them as the shape says, or flat")
+    return values.reshape(shape)
 
 
 def _array(data: object) -> NDArray[np.uint8]:
@@ -172,20 +266,24 @@ def _array(data: object) -> NDArray[np.uint8]:
     try:
         values = np.asarray(data)
     except ValueError as error:
-        raise Refused("request", "the data are no regular array") from error
+        raise Refused("request", "the data are no regular array", "send a flat list of numbers") from error
     if values.dtype.kind not in "iu" or values.size == 0 or values.min() < 0 or values.max() > 255:
-        raise Refused("request", "the data are not all whole numbers from 0 to 255")
+        words = "the data are not all whole numbers from 0 to 255"
+        raise Refused("request", words, "send RGB as it is, without normalisation")
     return values.astype(np.uint8)
 
 
-def _pictures(given: _Input, data: memoryview | None, side: int, most: int) -> list[bytes]:
-    """Encoded pictures; ``side`` does not matter to them."""
-    if given.datatype != "BYTES" or len(given.shape) not in (1, 2) or given.shape[1:] not in ([], [1]):
-        raise Refused("parameters", f"{PICTURES} are BYTES [N], got {given.datatype} {given.shape}")
-    _check_count(given.shape[0], most)
-    found = _base64(given.data) if data is None else _unpack(data, given.shape[0])
-    if len(found) != given.shape[0]:
-        raise Refused("request", f"{len(found)} pictures for the shape {given.shape}")
+def _pictures(given: _Input, data: memoryview | None, most: int) -> list[bytes]:
+    """Encoded pictures."""
+    count = given.shape[0]
+    if count != -1:
+        _check_count(count, most)
+    found = list(map(_base64, _words(given.data, most))) if data is None else _unpack(data, most)
+    if count == -1:
+        _check_count(len(found), most)
+    elif len(found) != count:
+        words = f"{len(found)} pictures for the shape {given.shape}"
+        raise Refused("request", words, "give as many as the shape says, or the shape [-1]")
     return found
 
 
@@ -196,13 +294,23 @@ def _check_count(count: int, most: int) -> None:
         raise Refused("large", f"{count} pictures in one request, at most {most}", "send several requests")
 
 
-def _base64(data: object) -> list[bytes]:
-    words = data if isinstance(data, list) else []
-    words = [word for row in words for word in (row if isinstance(row, list) else [row])]
+def _words(data: object, most: int) -> Iterator[object]:
+    """The elements of BYTES in JSON: a string, a list, or a list of lists; one over ``most`` at most."""
+    rows = [data] if isinstance(data, str) else data if isinstance(data, list) else []
+    flat = (word for row in rows for word in (row if isinstance(row, list) else [row]))
+    return itertools.islice(flat, most + 1)
+
+
+def _base64(word: object) -> bytes:
+    """Base64 in any of its usual forms: standard or URL-safe, in lines or not, with padding or not, in a data: URL."""
+    if not isinstance(word, str):
+        raise Refused("request", f"an element of {PICTURES} is no string", _BASE64)
+    text = (word.startswith("data:") and word.partition("base64,")[2]) or word
+    text = "".join(text.split()).rstrip("=").translate(_URL_SAFE)
     try:
-        return [base64.b64decode(word, validate=True) for word in words]
-    except (TypeError, ValueError, binascii.Error) as error:
-        raise Refused("request", f"{PICTURES} in JSON are base64: {error}", "or send them as binary data") from error
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as error:
+        raise Refused("request", f"{PICTURES} in JSON are base64: {error}", _BASE64) from error
 
 
 def _unpack(data: memoryview, most: int) -> list[bytes]:
@@ -211,7 +319,7 @@ def _unpack(data: memoryview, most: int) -> list[bytes]:
     while data and len(found) <= most:
         size = int.from_bytes(data[:4], "little")
         if len(data) < 4 + size:
-            raise Refused("request", f"element {len(found)} of {PICTURES} is cut short")
+            raise Refused("request", f"element {len(found)} of {PICTURES} is cut short", _LENGTHS)
         found.append(bytes(data[4 : 4 + size]))
         data = data[4 + size :]
     return found
@@ -224,12 +332,14 @@ def _pack(words: Sequence[str]) -> bytes:
 
 def _wanted(header: _Header) -> tuple[bool, int]:
     """Whether the output is binary, and how many classes of it."""
-    if [each.name for each in header.outputs] not in ([], [LOGITS]):
-        names = ", ".join(each.name for each in header.outputs)
-        raise Refused("parameters", f"the outputs are [{names}]", f"there is one: {LOGITS}")
-    parameters = header.outputs[0].parameters if header.outputs else {}
-    binary = parameters.get("binary_data", header.parameters.get("binary_data_output", False))
-    classes = parameters.get("classification", 0)
+    outputs = header.outputs or []
+    if [each.name for each in outputs] not in ([], [LOGITS]):
+        names = ", ".join(each.name for each in outputs)[:200]
+        raise Refused("parameters", f"the outputs are [{names}]", f"ask for {LOGITS}, or leave outputs out")
+    binary, classes = header.parameter("binary_data_output", False), 0
+    if outputs:
+        binary, classes = outputs[0].parameter("binary_data", binary), outputs[0].parameter("classification", 0)
     if type(binary) is not bool or type(classes) is not int or classes < 0:
-        raise Refused("parameters", f"binary_data is {binary!r}, classification {classes!r}")
+        words = f"binary_data is {str(binary)[:40]}, classification {str(classes)[:40]}"
+        raise Refused("parameters", words, "binary_data is true or false, classification a number of classes")
     return binary, classes

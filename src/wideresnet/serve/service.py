@@ -76,6 +76,12 @@ class Service:
         else:
             self.metrics.reloaded("done")
 
+    def answered(self, visit: Visit, status: int) -> None:
+        """Count a request that has ended, in the metrics and in its model's statistics."""
+        self.metrics.answered(visit, visit.route or "other", status, visit.seconds)
+        if visit.model in self.models and visit.route.endswith(("/classify", "/infer")):
+            self.models[visit.model].statistics.add("success" if status == 200 else "fail", visit.seconds)
+
     def model(self, name: str | None, visit: Visit) -> OpenModel:
         """The model of that name, or the default. Raises Refused where there is none."""
         if not self.models:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from wideresnet.errors import ConfigError
 from wideresnet.machine import available_cpus
+from wideresnet.pipes import read_text
 from wideresnet.settings import explain
 from wideresnet.tasks.load import DEFAULT_MODEL
 
@@ -72,7 +73,7 @@ def make_settings(values: dict[str, Any]) -> ServeSettings:
 def read_token(file: Path) -> str:
     """The bearer token in a file, without the white space around. Raises ConfigError when there is none."""
     try:
-        token = file.read_text("ascii").strip()
+        token = read_text(file, "ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the token file {file}: {error}") from error
     if not token:

@@ -18,10 +18,10 @@ ARCHIVES: dict[str, tuple[CifarFormat, str]] = {
 }
 
 
-def fetch_archive(name: str, progress: Progress | None = None) -> Path:
+def fetch_archive(name: str, progress: Progress | None = None, *, instead: str) -> Path:
     """The archive of "cifar10" or "cifar100" in the cache folder, downloaded (170 MB) if it is not there.
 
-    Raises DownloadError when it is not there and cannot be had.
+    Raises DownloadError when it is not there and cannot be had; ``instead`` is how one's own copy is named.
     """
     kind, sha256 = ARCHIVES[name]
     target = cache_folder() / kind.archive
@@ -30,18 +30,17 @@ def fetch_archive(name: str, progress: Progress | None = None) -> Path:
     if offline_mode():
         raise DownloadError(
             f"{kind.archive} is not on this machine, and offline mode is on",
-            hint=f"put it at {target} (from {URL}/{kind.archive}), or name the file you have",
+            hint=f"put it at {target} (from {URL}/{kind.archive}), or {instead}",
         )
-    return download(mirrored(f"{URL}/{kind.archive}"), target, sha256, progress)
+    return download(mirrored(f"{URL}/{kind.archive}"), target, sha256, progress, instead=instead)
 
 
-def archive_of(labels_name: str, progress: Progress | None = None) -> Path | None:
-    """The archive a network with these labels was trained on, or None where it is no CIFAR."""
-    return fetch_archive(labels_name, progress) if labels_name in ARCHIVES else None
+def archive_of(labels_name: str, progress: Progress | None = None, *, instead: str) -> Path | None:
+    """The archive a network with these labels was trained on, or None where it is no CIFAR; see ``fetch_archive``."""
+    return fetch_archive(labels_name, progress, instead=instead) if labels_name in ARCHIVES else None
 
 
-def locate_data(data: Path, progress: Progress | None = None) -> Path:
+def locate_data(data: Path, progress: Progress | None = None, *, instead: str = "") -> Path:
     """``data`` as it is, or the archive where it is the word "cifar10" or "cifar100" and no such path exists."""
-    if str(data) in ARCHIVES and not data.exists():
-        return fetch_archive(str(data), progress)
-    return data
+    instead = instead or f"give the path of your own copy in place of the word {data}"
+    return data if data.exists() else archive_of(str(data), progress, instead=instead) or data

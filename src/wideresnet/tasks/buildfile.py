@@ -25,6 +25,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wideresnet.errors import ConfigError
+from wideresnet.pipes import read_text
 from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, RGB, Estimator, Interpolation, Preprocess
 from wideresnet.settings import explain
 
@@ -181,7 +182,7 @@ class BuildFile(Section):
 def read_build_file(path: Path) -> BuildFile:
     """A build file, checked. Raises ConfigError that names the key, for anything unknown, missing or impossible."""
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.safe_load(read_text(path))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from wideresnet.classifier import Classifier
+from wideresnet.data.shards import find_shards, shard_items
 from wideresnet.images.files import find_pictures
-from wideresnet.images.loader import load_batches
-from wideresnet.records import Exif, Failure, Item, Prediction
+from wideresnet.images.loader import load_batches, named_item
+from wideresnet.records import Exif, Failure, Item, Prediction, Skipped
 from wideresnet.tasks.infer import InferMode, infer
 
 
@@ -35,7 +36,17 @@ def classify(
         yield from batch.in_order(classifier.answer([item.path for item in batch.items], logits, k))
 
 
-def pictures(paths: Iterable[Path]) -> Iterator[Item]:
-    """The pictures among files and folders (see ``find_pictures``), unlabelled."""
-    for path in find_pictures(paths):
-        yield Item(str(path), path)
+def pictures(paths: Iterable[Path], passed: list[Skipped] | None = None) -> Iterator[Item]:
+    """The pictures among files and folders (see ``find_pictures``), and in shards (``find_shards``), unlabelled.
+
+    A pipe that is named itself is read. What is passed over in a folder is added to ``passed`` once that is done.
+    """
+    for path in paths:
+        if shards := find_shards(path):
+            yield from shard_items(shards)
+            continue
+        files = find_pictures([path])
+        for file in files:
+            yield named_item(file) if file == path else Item(str(file), file)
+        if passed is not None:
+            passed.append(files.skipped)

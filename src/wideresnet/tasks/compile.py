@@ -42,7 +42,15 @@ from wideresnet.records import (
     by_path,
 )
 from wideresnet.tasks.compare import BATCH, Judge, compare, deviation
-from wideresnet.tasks.gate import NEEDED, calibration_pool, gate_pictures, held_out, notes_on_counts, notes_on_images
+from wideresnet.tasks.gate import (
+    NEEDED,
+    calibration_pool,
+    gate_pictures,
+    held_out,
+    notes_on_counts,
+    notes_on_images,
+    passed_over,
+)
 from wideresnet.tasks.load import open_classifier
 from wideresnet.tasks.search import MORE, Notebook, Search, candidates
 from wideresnet.tasks.sensitivity import layer_losses
@@ -134,6 +142,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
         failures=by_path(made.unread.values()),
         notes=made.notes,
         assumed=card.assumed,
+        skipped=passed_over(settings.calibration, settings.data, reference.labels),
     )
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wideresnet.errors import ImageError
-from wideresnet.images.decode import read_encoded
-from wideresnet.records import Item
+from wideresnet.images.decode import DEFAULT_LIMITS, read_encoded
+from wideresnet.records import EncodedImage, Item
 from wideresnet.report.answers import Answer
 
 REMEMBERED = 100_000                               # answers; the ones used longest ago are forgotten
@@ -42,7 +42,7 @@ def answer_once(
 
     def fresh() -> Iterator[Item]:
         for item in items:
-            key, item = _with_hash(item)
+            key, item = with_hash(item)
             original = known.get(key)
             new = original is None or len(queue) >= waiting
             if original is None or new:
@@ -76,12 +76,17 @@ def remembered_for(k: int) -> int:
     return min(REMEMBERED, 5 * REMEMBERED // k)
 
 
-def _with_hash(item: Item) -> tuple[bytes, Item]:
+def with_hash(item: Item) -> tuple[bytes, Item]:
     """A hash of the file's bytes, and the item with the bytes, which are read once. Empty where there is no file."""
-    if not isinstance(item.source, Path) or not item.source.is_file():
-        return b"", item
     try:
-        data = read_encoded(item.source)
+        if isinstance(item.source, EncodedImage):
+            data = item.source.read(DEFAULT_LIMITS.bytes)
+        elif isinstance(item.source, Path) and item.source.is_file():
+            data = read_encoded(item.source)
+        elif isinstance(item.source, bytes):
+            data = item.source
+        else:
+            return b"", item
     except ImageError:
         return b"", item                           # fails again where failures are reported
     return hashlib.blake2b(data, digest_size=16).digest(), item if len(data) > HELD else replace(item, source=data)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wideresnet.classifier import Picture
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ImageError
-from wideresnet.images.loader import load_batches
+from wideresnet.images.loader import load_batches, named_item
 from wideresnet.records import Embedding, Exif, Failure, Item, Preprocess
 from wideresnet.tasks.load import DEFAULT_MODEL, ModelChoice, load_with_warnings
 
@@ -78,7 +78,7 @@ def named_items(pictures: Sequence[Picture] | Picture) -> list[Item]:
     if isinstance(pictures, str | Path | bytes | np.ndarray):
         pictures = [pictures]
     return [
-        Item(str(each), Path(each)) if isinstance(each, str | Path) else Item(f"picture {index}", each)
+        named_item(Path(each)) if isinstance(each, str | Path) else Item(f"picture {index}", each)
         for index, each in enumerate(pictures)
     ]
 

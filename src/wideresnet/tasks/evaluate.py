@@ -28,8 +28,8 @@ KEPT = 5                                           # classes kept of each answer
 
 
 def evaluate(classifier: Classifier, data: LabelledData | Path | str, batch_size: int = BATCH) -> EvalReport:
-    """Top-1, top-5 and what else the counts tell, over ``data``: a labelled set, a folder of class folders, a CIFAR
-    archive, or the word "cifar10" or "cifar100" for the official archive, downloaded once.
+    """Top-1, top-5 and what else the counts tell, over ``data``: a labelled set, a folder of class folders, shards, a
+    CIFAR archive, or the word "cifar10" or "cifar100" for the official archive, downloaded once.
 
     EXIF orientation is ignored, as in every published evaluation, unless ``data`` says otherwise. A picture that cannot
     be read is a failure in the report and counts neither as right nor as answered. Raises DataError for data that is
@@ -124,4 +124,4 @@ def report_of_none(
         machine=machine_facts() if machine is None else machine,
         assumed=card.assumed,
     )
-    return EvalReport(card.name, data.name, engine, 0, 0, 0, conditions=conditions)
+    return EvalReport(card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped)

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from wideresnet.architectures import Architecture, get_architecture
 from wideresnet.bundle import Bundle, make_bundle, write_bundle
 from wideresnet.data.divide import index_of, open_split
-from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
+from wideresnet.data.open import open_labelled
+from wideresnet.data.shards import find_shards, labelled_shards
 from wideresnet.data.splits import Split, seen_with
 from wideresnet.errors import ConfigError, TrainingError
 from wideresnet.records import (
@@ -37,6 +38,7 @@ from wideresnet.records import (
     ModelCard,
     PathPoint,
     Pictures,
+    Skipped,
     by_path,
     wilson_interval,
 )
@@ -96,9 +98,9 @@ def finetune(
 ) -> FinetuneReport:
     """Fine-tune ``model`` on the class folders in ``data``; the bundle is ``run``/bundle.
 
-    ``data`` holds a folder a class, or train/ and val/ with them. "probe" fits a new classifier to features, "full"
-    trains the whole network (extra ``train``). ``settings``: keys as in a settings file. ``test``: class folders
-    that nothing is chosen by. ``means``: what a full run may use. Raises WrnError.
+    ``data`` holds a folder a class, splits with them (see ``data.layout``), or shards. "probe" fits a new classifier to
+    features, "full" trains the whole network (extra ``train``). ``settings``: keys as in a settings file. ``test``:
+    class folders that nothing is chosen by. ``means``: what a full run may use. Raises WrnError.
     """
     chosen = read_settings(None, {**(settings or {}), "mode": mode})
     source, judges = load_with_warnings(ModelChoice(str(model))), None if test is None else Path(test)
@@ -123,10 +125,10 @@ def run_finetune(
         raise ConfigError("a probe keeps features, and no pictures", hint="--cache is for --mode full: leave it out")
     started = time.perf_counter()
     source = _prepared(source, settings)
-    split = seen_with(open_split(data, settings.share, settings.seed), settings.exif)
+    split = seen_with(open_split(data, settings.share, settings.seed, test), settings.exif)
     if not split.divided and settings.share != FinetuneSettings.model_fields["share"].default:
         raise ConfigError(f"--share has no effect: {data} is divided already", hint="leave out --share")
-    tested = labelled_folder(test, split.labels) if test else None
+    tested = (labelled_shards if find_shards(test) else open_labelled)(test, split.labels) if test else None
     tested = replace(tested, name=f"{split.name} test", exif=settings.exif) if tested else None
     _keep(run, source, split, settings)
     architecture = get_architecture(source.card.architecture, len(split.labels.names))
@@ -145,7 +147,7 @@ def run_finetune(
         run=str(run), bundle=str(run / BUNDLE), model=card.name, mode=settings.mode, source=source.card.name,
         data=split.name, labels=split.labels, train=train, val=val.n, evaluation=val,
         test=judged, failures=by_path(failed.values()), path=learnt.path, log=learnt.log, notes=card.notes,
-        chosen=learnt.chosen, seconds=seconds,
+        chosen=learnt.chosen, seconds=seconds, skipped=split.skipped + (tested.skipped if tested else Skipped()),
     )  # fmt: skip
     sources = {item.path: item for item in (tested or split.val).items}
     save_text(run / "report.html", draw_finetuning(report, thumbnails(judged_by(report), sources)))
@@ -241,7 +243,7 @@ def _card(source: Bundle, split: Split, settings: FinetuneSettings, learnt: _Lea
             "fine-tuned": f"{settings.mode}, from {before.name}",
             "source weights": before.weights_sha256 or "not known",
             "source graph": hashlib.sha256(source.graph).hexdigest(),
-            "split": f"made: {made}" if split.divided else "as it was found",
+            "split": f"made: {made}" if split.divided else "; ".join(("as it was found", *split.skipped.notes)),
             "train data hash": split.train.sha256,
             "val data hash": split.val.sha256,
             "chosen": learnt.chosen,

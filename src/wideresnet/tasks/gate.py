@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wideresnet.data.cifar import cifar_train, detect_cifar
 from wideresnet.data.folder import labelled_folder
+from wideresnet.data.labelled import fingerprint
+from wideresnet.data.layout import evaluation_folder, list_folder, training_folder
 from wideresnet.data.open import open_labelled
 from wideresnet.data.sample import balanced_sample
+from wideresnet.data.shards import HELD_OUT, TRAIN, UnlabelledError, find_shards, labelled_shards
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import Item, Labels
+from wideresnet.images.files import describe_skipped, find_pictures
+from wideresnet.records import Item, Labels, Skipped
 from wideresnet.tasks.classify import pictures
+from wideresnet.tasks.dedupe import with_hash
 
 LEAST, MOST = 100, 1000                            # pictures held out of the calibration
 NEEDED = 2                                         # images at least to take ranges from
 
 
 def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
-    """The pictures to calibrate with; of a CIFAR archive, its training pictures; of an index, what it lists.
+    """The pictures to calibrate with; of splits, CIFAR and shards, those to train on, where they are known.
 
-    Raises ConfigError without any, and DataError for a file that lists none.
+    Of an index, what it lists. Raises ConfigError without any, and DataError for a file that lists none.
     """
     if path is None:
         raise ConfigError("int8 needs calibration pictures", hint="give --calibration FOLDER, some hundred pictures")
-    kind = detect_cifar(path)
+    kind, passed = detect_cifar(path, len(labels.names)), list[Skipped]()
     if kind is not None:
         return cifar_train(path, kind).items
-    if path.is_file():
+    if path.is_file() and not find_shards(path):
         return open_labelled(path, labels).items
+    path = training_folder(path, labels).root
     try:
+        if find_shards(path):
+            return labelled_shards(path, labels, (TRAIN, *HELD_OUT)).items
         return labelled_folder(path, labels).items
     except DataError:
-        found = list(pictures([path]))             # no class folders: any pictures will do
+        found = list(pictures([path], passed))     # no class folders: any pictures will do
     if not found:
-        raise ConfigError(f"no calibration pictures in {path}", hint="give --calibration FOLDER, some hundred pictures")
+        hint = describe_skipped(sum(passed, Skipped()), str(path)) or "give --calibration FOLDER, some hundred pictures"
+        raise ConfigError(f"no calibration pictures in {path}", hint)
     return found
 
 
@@ -80,36 +89,49 @@ def notes_on_images(calibrating: Sequence[Item], judging: Sequence[Item]) -> Ite
 
 def count_shared(calibrating: Sequence[Item], judging: Sequence[Item]) -> int:
     """How many of ``judging`` are also among ``calibrating``, by their bytes; of other sizes nothing is read."""
-    sizes = {_size(item) for item in calibrating}
-    contents = {_content(item) for item in calibrating}
-    return sum(_size(item) in sizes and _content(item) in contents for item in judging)
-
-
-def _size(item: Item) -> int:
-    if isinstance(item.source, Path):
-        return item.source.stat().st_size if item.source.is_file() else -1
-    return len(bytes(item.source))
-
-
-def _content(item: Item) -> bytes:
-    """A hash of the encoded image or its pixels; nothing where it cannot be read, which is reported elsewhere."""
-    try:
-        data = item.source.read_bytes() if isinstance(item.source, Path) else bytes(item.source)
-    except OSError:
-        return b""
-    return hashlib.blake2b(data, digest_size=16).digest()
+    looks = {fingerprint(item) for item in calibrating}
+    contents = {with_hash(item)[0] for item in calibrating}
+    return sum(fingerprint(item) in looks and with_hash(item)[0] in contents for item in judging)
 
 
 def gate_pictures(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
-    """The pictures at ``path`` and what they are called; labelled where they are CIFAR's, or in class folders.
+    """The pictures at ``path`` and what they are called; labelled where they are CIFAR's, in class folders or shards.
 
+    Of splits those of the validation or test split.
     Raises DataError when there are none, or when only some of the folders fit a class.
     """
     known = {*labels.ids, *labels.names, *map(str, range(len(labels.names)))}
-    if path.is_dir() and detect_cifar(path) is None and not any(each.name in known for each in path.iterdir()):
-        found = list(pictures([path]))
-        if not found:
-            raise DataError(f"{path} holds no pictures", hint="a gate needs some hundred")
-        return path.resolve().name, found
-    data = open_labelled(path, labels)
-    return data.name, data.items
+    loose = False
+    if path.is_dir() and detect_cifar(path) is None and not find_shards(path):
+        path = evaluation_folder(path, labels).root
+        loose = known.isdisjoint(list_folder(path).folders)
+    if not loose:
+        try:
+            data = open_labelled(path, labels)
+            return data.name, data.items
+        except UnlabelledError:                    # they can still be compared
+            pass
+    passed: list[Skipped] = []
+    found = list(pictures([path], passed))
+    if not found:
+        hint = describe_skipped(sum(passed, Skipped()), str(path)) or "a gate needs some hundred"
+        raise DataError(f"{path} holds no pictures", hint)
+    return path.resolve().name, found
+
+
+def holds_both_sets(path: Path) -> bool:
+    """Whether ``calibration_pool`` and ``gate_pictures`` find different images at ``path``, to train and to test."""
+    shards = find_shards(path)
+    return detect_cifar(path) is not None or (TRAIN in shards and any(split in shards for split in HELD_OUT))
+
+
+def passed_over(calibration: Path | None, data: Path | None, labels: Labels) -> Skipped:
+    """What the two folders hold besides the pictures of ``calibration_pool`` and ``gate_pictures``, and which split."""
+    skipped = Skipped()
+    for path, folder_of in ((calibration, training_folder), (data, evaluation_folder)):
+        if path and path.is_dir() and detect_cifar(path) is None and not find_shards(path):
+            layout = folder_of(path, labels)
+            files = find_pictures([layout.root])
+            deque(files, maxlen=0)
+            skipped += layout.skipped + files.skipped
+    return skipped

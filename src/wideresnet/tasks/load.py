@@ -31,6 +31,7 @@ from wideresnet.data.labels import KNOWN, parse_labels, read_labels
 from wideresnet.data.statistics import STATISTICS
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import BundleError, ConfigError, WeightsError, did_you_mean
+from wideresnet.pipes import read_text
 from wideresnet.records import Labels, ModelCard, Preprocess
 from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights, resolve, unpublished_architecture
 from wideresnet.weights.guess import guess_architecture
@@ -352,6 +353,6 @@ def _with_labels(bundle: Bundle, file: Path) -> Bundle:
 def read_label_file(file: Path) -> Labels:
     """The class names in a file of the user's. Raises ConfigError when it cannot be read, DataError for its form."""
     try:
-        return parse_labels(file.read_text("utf-8"))
+        return parse_labels(read_text(file))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the labels {file}: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -20,7 +20,7 @@ from wideresnet.data.splits import FolderArrays, find_split
 from wideresnet.data.svhn import TEST, TRAIN
 from wideresnet.errors import ConfigError, TrainingError, needs_extra
 from wideresnet.machine import peak_rss_mb
-from wideresnet.records import Labels
+from wideresnet.records import Labels, Skipped
 from wideresnet.records.plan import Phase, TrainingPlan
 
 with needs_extra("training", "train"):
@@ -48,6 +48,7 @@ class _Sources:
     labels: Labels
     train: int
     test: int
+    skipped: Skipped = field(default_factory=Skipped)
 
 
 def plan_training(
@@ -88,6 +89,7 @@ def plan_training(
         peak_rss_mb=peak_rss_mb(),
         pictures_mb=0.0 if cached else pictures_mb,
         disk_mb=pictures_mb if cached else 0.0,
+        skipped=sources.skipped,
     )
 
 
@@ -119,7 +121,7 @@ def _find(recipe: Recipe, data: Path | None) -> _Sources:
     if data is None:
         raise ConfigError("the recipe trains on class folders of yours", hint="name the folder with --data FOLDER")
     split = find_split(data)
-    return _Sources(split.name, split.labels, len(split.train.items), len(split.val.items))
+    return _Sources(split.name, split.labels, len(split.train.items), len(split.val.items), split.skipped)
 
 
 def _spans(recipe: Recipe) -> list[tuple[int, int]]:

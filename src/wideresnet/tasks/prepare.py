@@ -26,7 +26,7 @@ from wideresnet.data.imagenet import (
 from wideresnet.data.labels import read_labels
 from wideresnet.data.truth import NUMBERED
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import Doing
+from wideresnet.records import Doing, Skipped
 from wideresnet.records.prepared import PreparedData
 from wideresnet.report.save import save_text
 
@@ -52,7 +52,8 @@ def prepare_imagenet(
         raise ConfigError("--extract has no effect: no source is an archive of images", hint="leave out --extract")
     roots, extracted = yield from _folders(sources, extract)
     yield Doing("looking for pictures", 0, 0)
-    pictures, others = find_val(dict.fromkeys(roots))
+    passed: list[Skipped] = []
+    pictures, others = find_val(dict.fromkeys(roots), passed)
     if not pictures:
         raise DataError(f"no ILSVRC2012_val_*.JPEG in {', '.join(map(str, paths))}", hint=_NO_PICTURES)
     found = all_labels(sources, pictures)
@@ -78,6 +79,7 @@ def prepare_imagenet(
         linked=placed.count("linked"),
         copied=placed.count("copied"),
         folders=str(folders) if folders else "",
+        skipped=passed[0],
     )
 
 

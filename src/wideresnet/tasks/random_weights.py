@@ -44,7 +44,7 @@ def random_model(name: str, side: int = 0, data: Path | None = None) -> Bundle:
     architecture = get_architecture(name)
     preprocess = usual_preprocess(architecture).at(side)
     items = islice(pictures([data]), PICTURES) if data else ()
-    crops = [read_named_crop(item.source, preprocess) for item in items] or list(noise(preprocess.crop)[:PICTURES])
+    crops = [read_named_crop(item, preprocess) for item in items] or list(noise(preprocess.crop)[:PICTURES])
     return random_bundle(architecture, preprocess, np.stack(crops))
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from wideresnet.architectures import get_architecture
 from wideresnet.errors import ConfigError
 from wideresnet.machine import available_cpus, cpu_name
+from wideresnet.pipes import read_text
 from wideresnet.records import Choice, Peak
 from wideresnet.tasks.bench.peak import open_gemms
 from wideresnet.weights.catalogue import CATALOGUE, Weights
@@ -66,7 +67,7 @@ def recommend(wish: Wish, peak: Peak, benchmark: Path | None = None, threads: in
 def read_rows(benchmark: Path) -> list[dict[str, Any]]:
     """The rows of a document of ``wrn bench``. Raises ConfigError."""
     try:
-        document: dict[str, Any] = json.loads(benchmark.read_text("utf-8"))
+        document: dict[str, Any] = json.loads(read_text(benchmark))
         rows = [row for row in document["rows"] if row["engine"] == "openvino" and row["what"] in ("engine", "latency")]
         cpu = document.get("machine", {}).get("cpu", cpu_name())
     except OSError as error:

@@ -87,7 +87,7 @@ def open_pictures(
         threads = cpus if cache else group.threads(cpus)               # one rank decodes what all of them open
         arrays = yield from read_splits(data, stored, recipe.preprocess(), threads, cache)
         counts = len(arrays.train_labels), len(arrays.val_labels)
-        pictures = Pictures(arrays.name, arrays.labels, *counts, arrays.failures)
+        pictures = Pictures(arrays.name, arrays.labels, *counts, arrays.failures, arrays.skipped)
         return pictures, FolderBatches(recipe, arrays, group=group)
     cifar = READERS[recipe.data](data)
     counts = len(cifar.train_labels), len(cifar.test_labels)

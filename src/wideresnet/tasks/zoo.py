@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from wideresnet.data.pairing import folder_of, pair_by_name
 from wideresnet.data.results import Answer, Results
 from wideresnet.data.zoo import NPZ
 from wideresnet.errors import DataError, ImageError
+from wideresnet.images.decode import read_regular
+from wideresnet.images.files import is_ignored
 from wideresnet.images.npz import read_array
 from wideresnet.records import Failure, Labels, Preprocess, Scored
 from wideresnet.tasks.compile import seen_as
@@ -76,7 +79,8 @@ def score_outputs(folder: Path, data: LabelledData) -> Iterator[Scored | Failure
     logits [C] or [1, C] of any float type. Values that are not negative and sum to 1 are taken as probabilities.
     Raises DataError when no file has the name of a picture.
     """
-    outputs = {str(file.relative_to(folder)): file for file in sorted(folder.rglob(f"*{NPZ}"))}
+    names = (str(file.relative_to(folder)) for file in sorted(folder.rglob(f"*{NPZ}")))
+    outputs = {name: folder / name for name in names if not any(map(is_ignored, Path(name).parts))}
     if not outputs:
         raise DataError(f"{folder} holds no {NPZ} files", hint="expected one a picture, called as the picture is")
     pairs = _pairs(data, outputs, folder)
@@ -86,7 +90,7 @@ def score_outputs(folder: Path, data: LabelledData) -> Iterator[Scored | Failure
             continue
         file = outputs[pairs[item.path]]
         try:
-            values = _values(read_array(file, OUTPUT), data.classes)
+            values = _values(read_array(io.BytesIO(read_regular(file)), OUTPUT), data.classes)
         except ImageError as error:
             yield Failure(item.path, f"{file}: {error.message}", error.hint)
             continue

@@ -53,10 +53,13 @@ def download(
     sha256_prefix: str,
     progress: Progress | None = None,
     patience: Patience = PATIENT,
+    *,
+    instead: str = "give it with --weights FILE",
 ) -> Path:
     """Fetch ``url`` to ``target``, whose SHA-256 must begin with ``sha256_prefix`` (lower-case hex).
 
-    What has come so far lies in ``TARGET.part``: a cut connection, or a later call, goes on from there.
+    What has come so far lies in ``TARGET.part``: a cut connection, or a later call, goes on from there. ``instead``
+    says in a hint how a copy from elsewhere is named.
     A lock file makes a second process wait and then find the file. Raises DownloadError if the server
     refuses, nothing more comes, the disk is full, or the hash is wrong (the file is deleted then).
     """
@@ -65,7 +68,7 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(target.name + ".lock")):
             if not target.exists():
-                _fetch_whole(url, part, progress, patience)
+                _fetch_whole(url, part, progress, patience, instead)
                 _check(part, url, sha256_prefix)
                 os.replace(part, target)
     except OSError as error:
@@ -75,7 +78,7 @@ def download(
     return target
 
 
-def _fetch_whole(url: str, part: Path, progress: Progress | None, patience: Patience) -> None:
+def _fetch_whole(url: str, part: Path, progress: Progress | None, patience: Patience, instead: str) -> None:
     """Attempt after attempt until the server has nothing more to send."""
     failures = 0
     while True:
@@ -88,8 +91,8 @@ def _fetch_whole(url: str, part: Path, progress: Progress | None, patience: Pati
             if not _may_pass(error) or failures >= patience.attempts:
                 raise DownloadError(
                     f"cannot download {url}: {_reason(error)}",
-                    hint=f"try again (it goes on after {_size(part):,} bytes), or fetch the file by other"
-                    " means and give its path",
+                    hint=f"try again (it goes on after {_size(part):,} bytes), or fetch the file by other means and"
+                    f" {instead}",
                 ) from error
             time.sleep(patience.pause_s * 2 ** (failures - 1))
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import WeightsError
-from wideresnet.weights.unpickle import MAX_PICKLE_BYTES, StoredTensor, load_pickle
+from wideresnet.unpickle import MAX_PICKLE_BYTES, StoredTensor, load_pickle
 
 ByteOrder = Literal["<", ">"]
 

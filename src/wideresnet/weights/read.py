@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import WeightsError
+from wideresnet.pipes import special_kind
 from wideresnet.weights.pth import read_pth, to_float32
 
 # Put before every key by DataParallel and DDP, torch.compile, and wrappers that hold a model.
@@ -49,6 +50,8 @@ def read_tensors(path: Path) -> TensorFile:
     Of a checkpoint with several copies, a moving average is taken before the plain weights
     (``pth.WRAPPERS`` has the order); ``TensorFile.wrapper`` says which it was.
     """
+    if special := special_kind(path):
+        raise WeightsError(f"{path} is not a regular file: {special}", hint="write the weights to a file first")
     try:
         kind = sniff(path)
         if kind == "safetensors":

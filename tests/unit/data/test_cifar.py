@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import hashlib
 import io
+import os
+import pickle
 import tarfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fakes import python2_batch
 from wideresnet.data.cifar import (
     CIFAR10,
     CIFAR100,
     CifarFormat,
     cifar10_test,
+    cifar_test,
     detect_cifar,
     read_cifar10,
     read_cifar100,
@@ -177,8 +183,147 @@ def test_a_label_beyond_the_classes_is_an_error(tmp_path):
 
 
 def test_a_folder_without_it_says_what_is_expected(tmp_path):
-    """The pickled version is never opened."""
-    (tmp_path / "cifar-10-batches-py").mkdir()
+    """Both versions are named."""
     with pytest.raises(DataError, match="holds no cifar10") as caught:
         read_cifar10(tmp_path)
-    assert "python version" in caught.value.hint
+    assert CIFAR10.archive in caught.value.hint
+    assert "the python version: cifar-10-python.tar.gz" in caught.value.hint
+
+
+def python2(name: str, rows: list[tuple[int, bytes]], kind: CifarFormat) -> bytes:
+    pixels = np.frombuffer(b"".join(row for _, row in rows), np.uint8).reshape(-1, 3072)
+    return python2_batch(pixels, [label for label, _ in rows], kind.python.labels)
+
+
+def python3(name: str, rows: list[tuple[int, bytes]], kind: CifarFormat, protocol: int = 4) -> bytes:
+    pixels = np.frombuffer(b"".join(row for _, row in rows), np.uint8).reshape(-1, 3072).copy()
+    fields = {b"filenames": [b"f.png"] * len(rows), b"data": pixels, kind.python.labels.encode(): [k for k, _ in rows]}
+    return pickle.dumps(fields, protocol)
+
+
+def rows_of(blob: bytes, kind: CifarFormat) -> list[tuple[int, bytes]]:
+    width = kind.label_bytes + 3072
+    return [
+        (blob[start + kind.label_bytes - 1], blob[start + kind.label_bytes : start + width])
+        for start in range(0, len(blob), width)
+    ]
+
+
+WRITERS = {"python2": python2, **{f"protocol{n}": partial(python3, protocol=n) for n in (2, 3, 4, 5)}}
+
+
+@BOTH
+@pytest.mark.parametrize("writer", WRITERS)
+def test_the_python_version_is_the_same_set(writer, kind, tmp_path):
+    """Whatever Python and NumPy pickled it, it gives the images, labels and paths of the binary version."""
+    files = made_up(kind)
+    binary = write_folder(tmp_path / kind.folder, files)
+    pickles = {
+        name.removesuffix(".bin"): WRITERS[writer](name, rows_of(blob, kind), kind) for name, blob in files.items()
+    }
+    root = tmp_path / "torchvision"
+    root.mkdir()
+    folder = write_folder(root / kind.python.folder, {**pickles, kind.python.meta: b"not opened"})
+    archive = write_archive(tmp_path / "any.tgz", kind.python.folder, {kind.python.meta: b"not opened", **pickles})
+    read = read_cifar10 if kind is CIFAR10 else read_cifar100
+    expected = read(binary, verify=False)
+    for path in (folder, root, archive):
+        assert detect_cifar(path) is kind
+        found = read(path, verify=False)
+        np.testing.assert_array_equal(found.train_images, expected.train_images)
+        np.testing.assert_array_equal(found.train_labels, expected.train_labels)
+        np.testing.assert_array_equal(found.test_images, expected.test_images)
+        assert cifar_test(path, kind, verify=False).sha256 == cifar_test(binary, kind, verify=False).sha256
+
+
+@BOTH
+def test_an_archive_of_either_version_lies_in_a_root(kind, tmp_path):
+    """The name of the archive is enough; where both sets lie, the number of classes decides."""
+    for each in (CIFAR10, CIFAR100):
+        (tmp_path / each.python.archive).touch()
+    assert detect_cifar(tmp_path, kind.classes) is kind
+
+
+def test_a_python_version_with_fewer_rows_is_read_and_said_to_be_another_set(tmp_path):
+    """A pickle that ends with its STOP cannot be a file cut short."""
+    pickles = {name: python2(name, rows_of(made_up(CIFAR10)["test_batch.bin"], CIFAR10), CIFAR10) for name in PICKLES}
+    data = cifar10_test(write_folder(tmp_path / "cifar-10-batches-py", pickles))
+    assert data.name == "cifar10 test (4 images of files that are not the official ones)"
+    assert read_cifar10(tmp_path).train_labels.tolist() == [0, 1, 2, 3] * 5
+
+
+PICKLES = (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")
+
+
+def test_official_python_files_are_known_by_their_md5(tmp_path, monkeypatch):
+    """They keep the set's name, whatever their rows are."""
+    blob = python2("test_batch", rows_of(made_up(CIFAR10)["test_batch.bin"], CIFAR10), CIFAR10)
+    md5 = {"test_batch": hashlib.md5(blob).hexdigest()}
+    kind = replace(CIFAR10, python=replace(CIFAR10.python, md5=md5))
+    folder = write_folder(tmp_path / "cifar-10-batches-py", {"test_batch": blob})
+    assert cifar_test(folder, kind).name == "cifar10 test"
+
+
+def test_a_python_version_of_official_length_must_have_official_content(tmp_path):
+    """Pickled again it has another MD5: the SHA-1 of its rows is that of the binary file, or it is refused."""
+    binary = made_up(CIFAR10)["test_batch.bin"]
+    folder = write_folder(
+        tmp_path / "cifar-10-batches-py", {"test_batch": python3("", rows_of(binary, CIFAR10), CIFAR10)}
+    )
+    same = replace(CIFAR10, test={"test_batch.bin": 4}, sha1={"test_batch.bin": hashlib.sha1(binary).hexdigest()})
+    assert cifar_test(folder, same).name == "cifar10 test"
+    with pytest.raises(DataError, match="test_batch differs from the official file"):
+        cifar_test(folder, replace(CIFAR10, test={"test_batch.bin": 4}))
+
+
+class Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_malicious_pickle_runs_nothing(tmp_path):
+    """It is refused by the name that it calls."""
+    marker = tmp_path / "marker"
+    for value in (Evil(marker), {"data": Evil(marker)}, {"labels": [Evil(marker)]}):
+        folder = tmp_path / "cifar-10-batches-py"
+        folder.mkdir(exist_ok=True)
+        (folder / "test_batch").write_bytes(pickle.dumps(value, 2))
+        with pytest.raises(DataError, match=rf"test_batch: refused.*'{os.name}\.system'") as caught:
+            cifar10_test(folder)
+        assert "nothing of it was run" in caught.value.hint
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [],
+        {},
+        {"data": np.zeros((2, 3072), np.uint8)},
+        {"data": np.zeros((2, 3072), np.uint8), "labels": [0]},
+        {"data": np.zeros((2, 3072), np.uint8), "labels": [0, 10]},
+        {"data": np.zeros((2, 3072), np.uint8), "labels": [0, -1]},
+        {"data": np.zeros((2, 3072), np.uint8), "labels": [[0], 1]},
+        {"data": np.zeros((2, 3072), np.float32), "labels": [0, 1]},
+        {"data": np.zeros((2, 3, 1024), np.uint8), "labels": [0, 1]},
+        {"data": np.array([{}, {}]), "labels": [0, 1]},
+        {"data": [[0] * 3072], "labels": [0]},
+    ],
+)
+def test_a_pickle_of_something_else_is_an_error(batch, tmp_path):
+    folder = write_folder(tmp_path / "cifar-10-batches-py", {"test_batch": pickle.dumps(batch, 4)})
+    with pytest.raises(DataError, match="test_batch"):
+        cifar10_test(folder)
+
+
+def test_a_file_of_endless_size_is_not_read(tmp_path, monkeypatch):
+    """Neither from a folder nor out of an archive."""
+    monkeypatch.setattr("wideresnet.data.cifar.MAX_FILE_BYTES", 1000)
+    files = {"test_batch": b"\0" * 1001}
+    archive = write_archive(tmp_path / "a.tgz", "cifar-10-batches-py", files)
+    for path in (archive, write_folder(tmp_path / "cifar-10-batches-py", files)):
+        with pytest.raises(DataError, match="1,001 bytes, more than any file"):
+            cifar10_test(path)

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakes import result, tiny_pictures
+from fakes import result, tiny_pictures, write_tar
 from wideresnet.data import decoded
 from wideresnet.data.decoded import Decoded, Store, decode_into_memory, decode_onto_disk, refuse_small_disk, store_of
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
+from wideresnet.data.tar import tar_images
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.machine import memory_mb
 from wideresnet.records import Batch, Doing, Item, Labels, Preprocess
@@ -183,6 +184,23 @@ def test_the_same_pictures_are_known_wherever_they_lie(data: LabelledData, tmp_p
     assert store(pets(tmp_path / "moved"), tmp_path).folder == before
     other = Preprocess(resize=8, crop=8, mean=(0, 0, 0))
     assert store_of(tmp_path, "pets", pets(tmp_path / "moved"), other).folder == before, "it is not in the pixels"
+
+
+def test_images_in_shards_are_kept_too(data: LabelledData, tmp_path: Path) -> None:
+    """Other bytes under the same names are kept elsewhere, whether their sizes tell or only they themselves."""
+    files = [(Path(item.path).name, item.source.read_bytes()) for item in data.items if isinstance(item.source, Path)]
+
+    def store_with(files: list[tuple[str, bytes]]) -> Store:
+        rows = tar_images(str(write_tar(tmp_path / "x.tar", files)))
+        items = [Item(path, source, item.label) for (path, source, _), item in zip(rows, data.items, strict=True)]
+        return store(LabelledData("x", [*items, Item("row of another file", items[0].source, 0)], 2), tmp_path)
+
+    folder = store_with(files).folder
+    assert store_with(files).folder == folder
+    assert_as_in_memory(result(decode_onto_disk(store_with(files), 1)), store_with(files).data)
+    name, first = files[0]
+    assert store_with([(name, first + b"x"), *files[1:]]).folder != folder
+    assert store_with([(name, first[:-1] + b"x"), *files[1:]]).folder != folder
 
 
 def test_a_picture_that_is_gone_is_a_failure(data: LabelledData, tmp_path: Path) -> None:

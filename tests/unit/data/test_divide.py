@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fakes import write_hub, write_tar
 from wideresnet.data.divide import index_of, judging, open_split
 from wideresnet.data.open import open_labelled
 from wideresnet.data.splits import Split
@@ -48,6 +49,46 @@ def test_the_seed_and_the_names_decide_alone() -> None:
     # A picture more changes the choice by one at most.
     more = {item.path for item in judging([*items, Item("root/cat/new", b"", 0)], 0.2, 0)}
     assert len(more - chosen) <= 1
+
+
+def shards(root: Path, classes: dict[str, list[str]]) -> Path:
+    """Tar shards by name, with an image of each class that is listed."""
+    for name, labels in classes.items():
+        pairs = [((f"{n}.png", b""), (f"{n}.cls", label.encode())) for n, label in enumerate(labels)]
+        write_tar(root / f"{name}.tar", [file for pair in pairs for file in pair])
+    return root
+
+
+def test_shards_are_divided_or_taken_by_their_names(tmp_path: Path) -> None:
+    """The classes are the numbers in their order, not as text, and then the names that are there."""
+    split = open_split(shards(tmp_path / "one", {"0": ["10"] * 5 + ["9"] * 5, "1": ["cat"] * 5}), 0.2, 0)
+    assert (split.name, split.labels.names, split.divided) == ("one", ("9", "10", "cat"), True)
+    assert counts(split) == ({0: 4, 1: 4, 2: 4}, {0: 1, 1: 1, 2: 1})
+    for learnt, held in (("train-0", "test-0"), ("shard-0", "val-0")):
+        root = shards(tmp_path / learnt, {learnt: ["10", "9", "9"], held: ["9"]})
+        split = open_split(root, 0.2, 0)
+        assert (split.divided, *counts(split)) == (False, {0: 2, 1: 1}, {0: 1})
+    assert open_split(tmp_path / "one" / "0.tar", 0.5, 0).name == "0"
+
+
+def test_shards_whose_splits_are_unclear_are_refused(tmp_path: Path) -> None:
+    """As is a class that nothing was learnt of."""
+    for names in (["val-0", "test-0"], ["train-0", "shard-0"]):
+        with pytest.raises(DataError, match=r"holds shards of .*, .*|holds shards of , train"):
+            open_split(shards(tmp_path / names[0], {name: ["1", "2"] for name in names}), 0.2, 0)
+    with pytest.raises(DataError, match="has the label 3"):
+        open_split(shards(tmp_path / "more", {"train-0": ["1", "2"], "val-0": ["3"]}), 0.2, 0)
+
+
+def test_classes_that_a_hub_names_are_called_so(tmp_path: Path) -> None:
+    """Also those that a split has no image of, in the hub's order."""
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    for split in ("train", "test"):
+        rows = {"bytes": [b""] * 3, "label": [2, 0, 1]}
+        write_hub(tmp_path / f"{split}-00000-of-00001.parquet", rows, ("owl", "cat", "yak"))
+    split = open_split(tmp_path, 0.2, 0)
+    assert split.labels.names == ("owl", "cat", "yak")
+    assert [item.label for item in split.val.items] == [2, 0, 1]
 
 
 def test_a_split_that_is_there_is_taken(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,7 +83,7 @@ def test_a_missing_part_is_named(tmp_path: Path, part: str) -> None:
 
 
 def test_no_such_folder_is_an_error_in_words(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no folder 'train'"):
+    with pytest.raises(DataError, match="has no folder 'absent'"):
         read(tmp_path / "absent")
 
 
@@ -124,6 +126,19 @@ def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
     assert list(read_splits(root, TRAIN, VAL, threads=2)) == told
     assert list(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache")) == told
     assert list(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache")) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a named pipe")
+@pytest.mark.parametrize("cache", [None, "cache"])
+def test_a_pipe_is_a_failure_and_what_is_passed_over_is_kept(tmp_path: Path, cache: str | None) -> None:
+    root = tree(tmp_path / "pets", "Train/cat/b.png", "Train/dog/x.png", "Valid/dog/y.png", "Valid/cat/z.png")
+    tree(root, "test/cat/a.png")
+    (root / "Train/cat/a.dng").touch()
+    os.mkfifo(root / "Train/cat/a.png")            # the first: its bytes would be in the hash of the cache
+    kept = result(read_splits(root, TRAIN, VAL, threads=1, cache=tmp_path / cache if cache else None))
+    assert [failure.error for failure in kept.failures] == ["not a regular file: a named pipe"]
+    assert (len(kept.train_labels), kept.skipped.by_ending) == (2, {".dng": 1})
+    assert kept.skipped.notes == (f"left out {root}/test: 'wrn evaluate {root}/test' measures a model on it",)
 
 
 def test_on_a_disk_it_is_the_same(tmp_path: Path) -> None:

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from wideresnet.errors import ConfigError
-from wideresnet.images.files import find_pictures
+from wideresnet.images import files
+from wideresnet.images.files import (
+    describe_skipped,
+    find_pictures,
+    holds_images,
+    read_folder,
+    refuse_empty,
+    sift_names,
+)
+from wideresnet.records import Skipped
 
 
 def tree(root: Path, *names: str) -> None:
@@ -107,3 +116,110 @@ def test_a_folder_that_may_not_be_listed_is_yielded_itself(tmp_path):
         assert found(tmp_path) == ["a", "b/y.png"]
     finally:
         (tmp_path / "a").chmod(0o755)
+
+
+def skipped(*paths: Path) -> Skipped:
+    walk = find_pictures(paths)
+    for _ in walk:
+        pass
+    return walk.skipped
+
+
+def test_what_is_passed_over_is_counted_by_ending(tmp_path):
+    """Hidden and system names apart; however often a walk is repeated."""
+    tree(tmp_path, "a.jpg", "b.DNG", "in/c.dng", "in/notes.txt", "d.of May", "e.0001", "README", ".DS_Store", "._a.jpg")
+    tree(tmp_path, "Thumbs.db", "in/desktop.ini", "@eaDir/a.jpg/SYNO.jpg", "in/.thumbnails/x.png", "in/__MACOSX/y.png")
+    walk = find_pictures([tmp_path])
+    assert [len(list(walk)), len(list(walk))] == [1, 1]
+    assert walk.skipped == Skipped({"": 3, ".dng": 2, ".txt": 1}, hidden=4, system_folders=3)
+
+
+def test_counts_of_several_folders_add_up(tmp_path):
+    tree(tmp_path, "a/x.txt", "a/y", "b/x.txt", "b/.z")
+    both = skipped(tmp_path / "a") + skipped(tmp_path / "b")
+    assert both == skipped(tmp_path / "a", tmp_path / "b") == Skipped({"": 1, ".txt": 2}, hidden=1)
+    notes = Skipped(notes=("a", "b")) + Skipped(notes=("b", "c"))
+    assert notes.notes == ("a", "b", "c")
+
+
+def test_endings_without_number_are_counted_together(tmp_path):
+    tree(tmp_path, *(f"x.a{number}" for number in range(150)))
+    counts = skipped(tmp_path).by_ending
+    assert (len(counts), counts["other"], sum(counts.values())) == (101, 50, 150)
+
+
+@pytest.mark.parametrize("name", ["IMG_1", "IMG_1.0001", "portrait. May 2020"])
+def test_a_file_without_an_ending_is_taken_if_it_begins_as_an_image(tmp_path, name):
+    """Only such a file is opened; signatures of two letters are not enough."""
+    (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0")
+    (tmp_path / "BMW list").write_bytes(b"BM and others")
+    (tmp_path / "photo.txt").write_bytes(b"\xff\xd8\xff\xe0")
+    assert found(tmp_path) == [name]
+    assert skipped(tmp_path).by_ending == {"": 1, ".txt": 1}
+    assert holds_images(tmp_path)
+
+
+def test_a_pipe_called_like_an_image_is_yielded_and_another_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    assert found(tmp_path) == ["pipe.jpg"]
+    assert skipped(tmp_path).by_ending == {"": 1}
+
+
+def test_a_folder_without_images_is_an_error_that_says_what_is_there(tmp_path):
+    tree(tmp_path, "full/a.png", "full/x.txt", "none/a.CR2", "none/b.dng", "none/.c")
+    (tmp_path / "empty").mkdir()
+    refuse_empty([tmp_path / "full", tmp_path / "full/x.txt"])
+    with pytest.raises(ConfigError, match=r"no images in .*empty") as caught:
+        refuse_empty([tmp_path / "full", tmp_path / "empty"])
+    assert caught.value.hint == "give a folder of .jpg, .png, …"
+    with pytest.raises(ConfigError, match=r"no images in .*none") as caught:
+        refuse_empty([tmp_path / "none"])
+    assert "1 .cr2, 1 .dng; 1 hidden or system file" in caught.value.hint
+    with pytest.raises(ConfigError, match="no file or folder"):
+        refuse_empty([tmp_path / "absent"])
+
+
+def test_names_of_a_store_are_sifted_as_a_walk_does(tmp_path):
+    """By the names alone: what has no ending is not opened."""
+    names = ["a.JPG", "cat/b.png", "cat/._b.png", "cat/Thumbs.db", "cat/@eaDir/b.png/x.jpg", "cat/@eaDir/c.png/x.jpg"]
+    names += ["__MACOSX/cat/b.png", ".git/x", "cat/c.dng", "cat/README", ".hidden.png"]
+    tree(tmp_path, *names)
+    images, others = sift_names(sorted(names))
+    assert sorted(images) == sorted(found(tmp_path)) == ["a.JPG", "cat/b.png"]
+    assert others == skipped(tmp_path) == Skipped({"": 1, ".dng": 1}, hidden=3, system_folders=3)
+
+
+def test_images_beside_class_folders_can_be_counted_too(tmp_path):
+    tree(tmp_path, "cat/a.png", "loose.jpg", "x.txt")
+    folder = read_folder(tmp_path)
+    assert (folder.folders, folder.images) == (["cat"], ["loose.jpg"])
+    assert folder.with_images() == Skipped({".txt": 1, ".jpg": 1})
+
+
+@pytest.mark.parametrize(
+    ("counts", "line"),
+    [
+        (Skipped(), ""),
+        (Skipped({".txt": 1}), "passed over 1 file in photos: 1 .txt"),
+        (Skipped({".txt": 1, "": 1200}), "passed over 1,201 files in photos: 1,200 without an ending, 1 .txt"),
+        (Skipped(hidden=2), "passed over in photos: 2 hidden or system files"),
+        (
+            Skipped({".csv": 1}, hidden=1, system_folders=2),
+            "passed over 1 file in photos: 1 .csv; 1 hidden or system file; 2 hidden or system folders",
+        ),
+        (
+            Skipped({".jxl": 1, ".dng": 2}),
+            "passed over 3 files in photos: 2 .dng, 1 .jxl"
+            " (convert .dng to JPEG or TIFF; pip install 'wideresnet[formats]' to read .jxl)",
+        ),
+        (
+            Skipped({f".{letter}": 1 for letter in "abcdefghij"}),
+            "passed over 10 files in photos: 1 .a, 1 .b, 1 .c, 1 .d, 1 .e, 1 .f, 1 .g, 1 .h, 2 others",
+        ),
+    ],
+)
+def test_what_was_passed_over_is_one_line(counts, line, monkeypatch):
+    monkeypatch.setattr(files, "image_endings", lambda: frozenset({".jpg"}))       # as without the extra
+    assert describe_skipped(counts, "photos") == line
+    assert "\n" not in describe_skipped(counts, "ph\notos")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fakes import write_hub, write_tar
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import Item, Labels
+from wideresnet.records import EncodedImage, Item, Labels, Skipped
 from wideresnet.scale.listing import list_labelled, list_pictures
 from wideresnet.scale.shards import open_shard
 
@@ -100,6 +103,49 @@ def test_rows_without_a_name_get_a_number(tmp_path: Path) -> None:
     assert [(item.path, item.source) for item in open_shard(shard).items] == [(f"{file}#0", b"a"), (f"{file}#1", b"")]
 
 
+def tar(file: Path, count: int) -> Path:
+    pairs = [((f"{n}.png", bytes([n])), (f"{n}.cls", b"%d" % (n % 2))) for n in range(count)]
+    return write_tar(file, [each for pair in pairs for each in pair])
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_images_in_a_tar_archive_are_cut_into_shards(scheme: str, tmp_path: Path) -> None:
+    """By path or URI; they travel as places in the archive, and the labels with them."""
+    place = f"{scheme}{tar(tmp_path / 'x.tar', 5)}"
+    data, labelled = list_labelled(place, LABELS, None, 2)
+    for listing in (list_pictures([place], 2), labelled):
+        assert [len(shard) for shard in listing.shards] == [2, 2, 1]
+        shards = [pickle.loads(pickle.dumps(shard)) for shard in listing.shards]
+        items = [item for shard in shards for item in open_shard(shard).items]
+        assert [item.path for item in items] == [f"{place}/{n}.png" for n in range(5)]
+        assert [as_bytes(item.source) for item in items] == [bytes([n]) for n in range(5)]
+    assert [item.label for item in items] == [item.label for item in data.items] == [0, 1, 0, 1, 0]
+
+
+def as_bytes(source: object) -> object:
+    return source.read(99) if isinstance(source, EncodedImage) else source
+
+
+def test_labels_of_a_store_come_from_the_same_columns(tmp_path: Path) -> None:
+    """Names in the schema are held against the network's there, too; text is a name."""
+    file = write_hub(tmp_path / "x.parquet", {"image": [{"bytes": b"a", "path": "a"}] * 2, "label": ["dog", "cat"]})
+    data, listing = list_labelled(f"file://{file}", LABELS, None, 3)
+    items = [item for shard in listing.shards for item in open_shard(shard).items]
+    assert [(item.label, item.source) for item in items] == [(1, b"a"), (0, b"a")]
+    names = [f"file://{file}#{n}/a" for n in (0, 1)]
+    assert [item.path for item in items] == [item.path for item in data.items] == names
+    other = write_hub(tmp_path / "y.parquet", {"bytes": [b"a"], "label": [0]}, ("dog", "cat"))
+    with pytest.raises(DataError, match="in another order: 0 is 'dog'"):
+        list_labelled(f"file://{other}", LABELS, None, 3)
+
+
+def test_a_folder_of_shards_is_the_images_in_them(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", {"bytes": [b"a", b"b"]})
+    tar(tmp_path / "b.tar", 1)
+    listing = list_pictures([str(tmp_path)], 8)
+    assert [Path(path).name for path in paths(listing.shards)] == ["a.parquet#0", "a.parquet#1", "0.png"]
+
+
 def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column of pictures, but name"):
         list_pictures([parquet(tmp_path / "x.parquet", {"name": ["a"]})], 5)
@@ -111,7 +157,7 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_pictures_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no pictures in"):
+    with pytest.raises(ConfigError, match="no images in"):
         list_pictures([str(tmp_path)], 5)
 
 
@@ -135,6 +181,50 @@ def test_labels_come_from_folders_here_and_in_a_store(photos: Path) -> None:
 def test_a_folder_of_a_store_that_is_no_class_is_refused(photos: Path) -> None:
     with pytest.raises(DataError, match="the folder 'cat' fits none of the 1 classes"):
         list_labelled(f"file://{photos}", Labels(("dog",)), None, 2)
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_what_is_passed_over_is_counted_here_and_in_a_store(photos: Path, scheme: str) -> None:
+    for name in ("a.dng", "cat/._1.png", "cat/@eaDir/1.png/x.jpg", "__MACOSX/cat/1.png"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).touch()
+    listing = list_pictures([f"{scheme}{photos}"], 2)
+    expected = Skipped({".dng": 1, ".txt": 1}, hidden=2, system_folders=2)
+    assert (listing.pictures, listing.skipped) == (5, expected)
+    data, listing = list_labelled(f"{scheme}{photos}", LABELS, None, 2)
+    assert (len(data.items), data.skipped, listing.skipped) == (5, expected, expected)
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_each_empty_place_is_an_error_that_names_what_is_there(photos: Path, tmp_path: Path, scheme: str) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.dng").touch()
+    with pytest.raises(ConfigError, match=r"no images in .*none") as caught:
+        list_pictures([f"{scheme}{photos}", f"{scheme}{tmp_path}/none"], 2)
+    assert "1 .dng" in caught.value.hint
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+@pytest.mark.parametrize("around", ["", "zip/"])
+def test_of_splits_the_one_that_was_not_learnt_from_is_listed(photos: Path, scheme: str, around: str) -> None:
+    root = photos.parent / "data"
+    for split in ("Train", "valid"):
+        shutil.copytree(photos, root / around / split)
+    data, listing = list_labelled(f"{scheme}{root}", LABELS, None, 2)
+    assert [item.label for item in data.items] == [0, 0, 1, 1, 1]
+    assert all(f"{around}valid/" in path for path in paths(listing.shards))
+    assert any(f"took {scheme}{root}/{around}valid" in note for note in data.skipped.notes)
+    shutil.copytree(photos, root / around / "test")
+    with pytest.raises(DataError, match="is unclear") as caught:
+        list_labelled(f"{scheme}{root}", LABELS, None, 2)
+    assert f"{scheme}{root}/{around}valid or {scheme}{root}/{around}test" in caught.value.hint
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_split_beside_class_folders_is_refused(photos: Path, scheme: str) -> None:
+    shutil.copytree(photos / "cat", photos / "val" / "cat")
+    with pytest.raises(DataError, match="val"):
+        list_labelled(f"{scheme}{photos}", LABELS, None, 2)
 
 
 def test_labels_come_from_a_column(tmp_path: Path) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
+import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
+from typer.main import get_command
 
 from fakes import FakeEngine
 from serving import NAME, png
+from wideresnet.cli.main import app
 from wideresnet.serve.app import make_app
+from wideresnet.serve.door import OPEN
 
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=xyz"}
 
@@ -93,6 +102,199 @@ def test_what_cannot_be_served_is_said_with_its_status(client, query, content, h
     assert done.json()["status"] == status
 
 
+# What clients really send
+
+
+def damaged_by_curl(data: bytes) -> bytes:
+    """What ``curl -d @FILE`` makes of a file."""
+    return data.translate(None, b"\r\n\0")
+
+
+def jpeg(**options: object) -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    Image.fromarray(noise).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "image/jpeg", ""])
+@pytest.mark.parametrize(
+    "data",
+    [damaged_by_curl(png(1)), damaged_by_curl(jpeg()), jpeg(progressive=True).translate(None, b"\r\n")],
+    ids=["PNG", "JPEG", "progressive JPEG with its zero bytes"],
+)
+def test_a_file_that_curl_d_stripped_is_refused_and_the_hint_names_data_binary(client, kind, data) -> None:
+    """An image without its line breaks is never answered, whatever the decoder makes of it."""
+    done = client.post("/v1/classify", content=data, headers={"Content-Type": kind} if kind else {})
+    assert done.status_code == 400
+    assert "curl -d" in done.json()["hint"]
+    assert "--data-binary" in done.json()["hint"]
+
+
+def test_what_data_binary_sends_is_answered_though_curl_calls_it_a_form(client) -> None:
+    """``curl --data-binary`` sends the same Content-Type as ``curl -d``, and its images are read."""
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert client.post("/v1/classify", content=png(4), headers=headers).status_code == 200
+    damaged = client.post("/v1/classify", content=jpeg()[:5000], headers=headers).json()
+    assert "fetch it again" in damaged["hint"]
+
+
+BASE64 = base64.b64encode(png(1))
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "words"),
+    [
+        (BASE64, "", 400, "base64 -d"),
+        (b'"' + BASE64 + b'"', "", 400, "base64 -d"),
+        (b"data:image/png;base64," + BASE64, "", 400, "base64 -d"),
+        (BASE64, "text/plain", 415, "--data-binary"),
+        (b'{"image": "%s"}' % BASE64, "application/json", 415, "POST /v2/models/MODEL/infer"),
+        (b'{"instances": [{"b64": "%s"}]}' % BASE64, "", 400, "POST /v2/models/MODEL/infer"),
+        (b"image=%40cat.jpg", "application/x-www-form-urlencoded", 400, "--data-binary"),
+        (b"", "", 400, "--data-binary"),
+        (png(1), "multipart/form-data", 400, "curl -F file=@FILE"),
+        (png(1), "multipart/mixed; boundary=a", 415, "curl -F file=@FILE"),
+    ],
+)
+def test_other_ways_to_send_an_image_are_refused_with_the_one_that_works(client, body, kind, status, words) -> None:
+    """Base64, JSON and forms get a 4xx whose hint says what to send."""
+    done = client.post("/v1/classify", content=body, headers={"Content-Type": kind} if kind else {})
+    assert done.status_code == status
+    assert words in done.json()["hint"]
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/explain"])
+def test_a_text_field_named_as_a_parameter_is_refused(client, path) -> None:
+    """A parameter in the body would have no effect: the hint moves it into the URL."""
+    done = client.post(path, files=[("file", ("a.png", png(1)))], data={"k": "3"})
+    assert done.status_code == 422
+    assert "'k' would have no effect" in done.json()["detail"]
+    assert "?k=VALUE" in done.json()["hint"]
+
+
+def test_other_text_fields_are_ignored_and_listed(client) -> None:
+    """A caption beside the file does not hinder the answer, which says that it was ignored."""
+    answer = client.post("/v1/classify", files=[("file", ("a.png", png(6)))], data={"caption": "a cat", "id": "7"})
+    assert labels(answer.json()["results"][0])[0] == 6
+    assert sorted(answer.json()["ignored_fields"]) == ["caption", "id"]
+    assert "ignored_fields" not in client.post("/v1/classify", content=png(6)).json()
+
+
+def test_a_form_without_the_at_sign_is_told_of_it(client) -> None:
+    """``curl -F file=cat.jpg`` sends a name instead of a file."""
+    body = b'--xyz\r\nContent-Disposition: form-data; name="file"\r\n\r\ncat.jpg\r\n--xyz--\r\n'
+    done = client.post("/v1/classify", content=body, headers=MULTIPART)
+    assert done.status_code == 422
+    assert "only the text fields file" in done.json()["detail"]
+    assert "with the @" in done.json()["hint"]
+
+
+# Queries, methods and paths
+
+
+def every_route(client) -> list[tuple[str, str]]:
+    """The method and the path of each route, with a model's name and version in it."""
+    found = []
+    for route in client.app._app.routes:
+        path = route.path.replace("{model}", NAME).replace("{version}", "1")
+        found.append((min(route.methods - {"HEAD"}), path))
+    return found
+
+
+def test_every_route_refuses_a_parameter_that_it_does_not_take(client) -> None:
+    """``?topk=3`` never passes in silence; probes and files of the page, which read no query, take any."""
+    for method, path in every_route(client):
+        done = client.request(method, f"{path}?topk=3", content=png(1) if method == "POST" else None)
+        assert done.status_code == (200 if path in OPEN else 422), path
+        if path not in OPEN:
+            assert "has no parameter 'topk'" in done.text
+    assert "it takes k, model, lang" in client.post("/v1/classify?K=3", content=png(1)).json()["hint"]
+
+
+@pytest.mark.parametrize("query", ["k=1&k=2", "k=1&k=1", "lang=en&lang=zh", f"model={NAME}&model={NAME}"])
+def test_a_parameter_given_twice_is_refused(client, query) -> None:
+    """Neither of two values counts in silence; only a class may be repeated."""
+    done = client.post(f"/v1/classify?{query}", content=png(1))
+    assert done.status_code == 422
+    assert "is given 2 times" in done.json()["detail"]
+
+
+def test_every_route_says_which_methods_it_takes(client) -> None:
+    """A 405 carries Allow, and HEAD works wherever GET does."""
+    for method, path in every_route(client):
+        allowed = "GET, HEAD" if method == "GET" else "POST"
+        others = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - set(allowed.split(", "))
+        for other in others:
+            done = client.request(other, path)
+            assert (done.status_code, done.headers["allow"]) == (405, allowed), (other, path)
+        if method == "GET":
+            head, get = client.head(path), client.get(path)
+            assert (head.status_code, head.content) == (get.status_code, b"")
+            assert head.headers["content-type"] == get.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "hint"),
+    [
+        ("PUT", "/v1/classify/cat.jpg", "--data-binary"),
+        ("POST", f"/v1/models/{NAME}:predict", "POST /v1/classify"),
+        ("POST", f"/predictions/{NAME}", "POST /v1/classify"),
+        ("POST", f"/v2/models/{NAME}/generate", "POST /v2/models/MODEL/infer"),
+        ("POST", f"/v2/repository/models/{NAME}/load", "wrn serve -m MODEL"),
+        ("GET", "/v2/systemsharedmemory/status", "POST /v2/models/MODEL/infer"),
+        ("GET", f"/v2/models/{NAME}/trace/setting", "GET /metrics"),
+        ("GET", "/v2/logging", "wrn serve --log json"),
+        ("GET", "/nothing", "GET /docs"),
+    ],
+)
+def test_a_path_of_another_server_leads_to_the_one_here(client, method, path, hint) -> None:
+    """Clients of other servers get a 404 that says where to go."""
+    done = client.request(method, path)
+    assert done.status_code == 404
+    assert hint in done.text
+
+
+def test_every_hint_names_what_can_be_typed(client) -> None:
+    """No 4xx of this page is without a hint; routes and options in it exist."""
+    routes = {(method, path.replace(NAME, "MODEL")) for method, path in every_route(client)}
+    options = {option for each in get_command(app).commands["serve"].params for option in each.opts}
+    infer = f"/v2/models/{NAME}/infer"
+    asked = [
+        *(("POST", f"/v1/classify{query}", b"x", {}) for query in ("?k=0", "?lang=fr", "?model=a", "?a=1", "?k=1&k=1")),
+        *(("POST", "/v1/explain" + query, b"x", {}) for query in ("?class=a", "?k=11", "?class=1" + "&class=1" * 10)),
+        *(("POST", "/v1/classify", body, {}) for body in (b"", b"text", b"{}", BASE64, damaged_by_curl(png(1)))),
+        *(("POST", "/v1/classify", body, MULTIPART) for body in (b"", b"--abc", b"--xyz\r\n", b"--xyz--\r\n")),
+        ("POST", "/v1/classify", b"x", {"Content-Type": "multipart/form-data"}),
+        ("POST", "/v1/classify", b"x", {"Content-Type": "text/plain"}),
+        ("POST", "/v1/classify", b"x", {"Content-Encoding": "gzip"}),
+        ("POST", infer, b"x", {"Content-Encoding": "gzip"}),
+        ("POST", infer, b"x", {"Content-Encoding": "br"}),
+        *(("POST", infer, body, {}) for body in (b"", b"{}", png(1), b'{"inputs": []}')),
+        ("POST", "/v2/repository/index", b"[]", {}),
+        ("GET", f"/v2/models/{NAME}/versions/2", None, {}),
+        ("GET", "/v1/classify", None, {}),
+        ("GET", "/nothing", None, {}),
+        ("PUT", "/nothing", None, {}),
+        ("GET", "/v2/logging", None, {}),
+        ("POST", "/v2/repository/models/a/load", None, {}),
+    ]
+    for method, path, body, headers in asked:
+        done = client.request(method, path, content=body, headers=headers)
+        assert 400 <= done.status_code < 500, path
+        document = done.json()
+        hint = document.get("hint") or (document.get("error", "")[:-1].partition("(")[2])
+        assert hint, (method, path, body, document)
+        for named in re.findall(r"(GET|POST) (/\S*[^\s:;,])", hint):
+            assert named in routes, hint
+        for option in re.findall(r"wrn serve (--?\w+)", hint):
+            assert option in options, hint
+        assert set(re.findall(r"curl (-\S+)", hint)) <= {"-d", "-F", "--data-binary"}
+
+
+# Limits
+
+
 def test_limits_on_bytes_files_and_pixels(make_service) -> None:
     with TestClient(make_app(make_service(max_bytes=1000, max_pictures=2))) as client:
         announced = client.post("/v1/classify", content=bytes(1001))
@@ -148,7 +350,8 @@ def images(label: int, count: int = 1) -> dict:
 
 
 def test_the_metadata_of_the_protocol(client) -> None:
-    assert client.get("/v2").json()["extensions"] == ["binary_tensor_data", "classification"]
+    extensions = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
+    assert client.get("/v2").json()["extensions"] == extensions
     assert client.get("/v2/health/live").status_code == client.get("/v2/health/ready").status_code == 200
     for path in (f"/v2/models/{NAME}", f"/v2/models/{NAME}/versions/1"):
         about = client.get(path).json()
@@ -172,6 +375,56 @@ def test_an_unreadable_picture_fails_a_request_of_the_protocol(client) -> None:
     done = client.post(f"/v2/models/{NAME}/infer", json=wrong)
     assert done.status_code == 400
     assert done.json()["error"].startswith("picture 0: not a picture but text (")
+
+
+def test_the_configuration_is_that_of_the_metadata(client) -> None:
+    """Triton's form of it has the same names, types and sizes, without the batch."""
+    for path in (f"/v2/models/{NAME}", f"/v2/models/{NAME}/versions/1"):
+        about, config = client.get(path).json(), client.get(f"{path}/config").json()
+        assert config["max_batch_size"] == 64
+        for key, given in (("inputs", config["input"]), ("outputs", config["output"])):
+            assert [each["name"] for each in given] == [each["name"] for each in about[key]]
+        assert config["input"][0]["dims"] == about["inputs"][0]["shape"][1:] == [32, 32, 3]
+        assert config["output"][0] == {"name": "logits", "data_type": "TYPE_FP32", "dims": [10]}
+    assert client.get("/v2/models/other/config").status_code == 404
+
+
+def test_the_repository_lists_the_models(make_service) -> None:
+    """Each with its state; with ``ready`` only those that answer; anything else in the body is refused."""
+    service = make_service()
+    with TestClient(make_app(service)) as client:
+        expected = [{"name": NAME, "version": "1", "state": "READY"}]
+        assert client.post("/v2/repository/index").json() == expected
+        assert client.post("/v2/repository/index", json={"ready": True}).json() == expected
+        for body in (b"{", b"[]", b'{"other": true}', b'{"ready": 1}', b"[" * 9000):
+            assert client.post("/v2/repository/index", content=body).status_code == 400
+        service.house.draining = True
+        (model,) = client.post("/v2/repository/index").json()
+        assert (model["state"], bool(model["reason"])) == ("UNAVAILABLE", True)
+        assert client.post("/v2/repository/index", json={"ready": True}).json() == []
+
+
+def test_statistics_count_what_was_answered(client) -> None:
+    """Images, runs of the engine, requests and times of one model; what is not measured is 0."""
+    client.post("/v1/classify", content=png(1))
+    client.post("/v1/classify", files=[("a", ("1", png(1))), ("a", ("2", b"none"))])
+    client.post("/v1/classify", content=b"none")
+    client.post(f"/v2/models/{NAME}/infer", json=images(1, count=11))
+    client.post(f"/v2/models/{NAME}/infer", json={})
+    for path in ("/v2/models/stats", f"/v2/models/{NAME}/stats", f"/v2/models/{NAME}/versions/1/stats"):
+        (found,) = client.get(path).json()["model_stats"]
+        assert (found["name"], found["version"], found["inference_count"]) == (NAME, "1", 13)
+        assert 3 <= found["execution_count"] <= 4
+        counts = {name: each["count"] for name, each in found["inference_stats"].items()}
+        assert counts == {
+            "success": 3, "fail": 2, "queue": 4, "compute_input": 4, "compute_infer": 4, "compute_output": 0,
+            "cache_hit": 0, "cache_miss": 0,
+        }  # fmt: skip
+        times = {name: each["ns"] for name, each in found["inference_stats"].items()}
+        assert times["success"] > times["compute_infer"] > 0
+        assert times["compute_output"] == 0
+        assert abs(found["last_inference"] / 1000 - time.time()) < 60
+    assert client.get("/v2/models/other/stats").status_code == 404
 
 
 # Around

@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from wideresnet.serve import connection as module
 from wideresnet.serve.connection import APART, BREATH, LONGEST, PIECE, Connection, next_turn
+from wideresnet.serve.door import KEEP_ALIVE
 from wideresnet.serve.house import House, Visit
 
 
@@ -21,7 +22,7 @@ def _nobody_was_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "_turn", 0.0)
 
 
-async def told(app: ASGIApp, sent: list[bytes], header: str = "Accept: */*") -> Mock:
+async def told(app: ASGIApp, sent: list[bytes], header: str = "Accept: */*", version: str = "1.1") -> Mock:
     """The transport of a connection to ``app``, after a request with a body that comes as ``sent``."""
     transport = Mock(spec=asyncio.Transport)
     transport.is_closing.return_value = False
@@ -30,7 +31,8 @@ async def told(app: ASGIApp, sent: list[bytes], header: str = "Accept: */*") -> 
     connection = Connection(uvicorn.Config(app, lifespan="off", log_config=None, ws="none"), state, {})
     connection.connection_made(transport)
     length = sum(map(len, sent))
-    connection.data_received(f"POST / HTTP/1.1\r\nHost: a\r\n{header}\r\nContent-Length: {length}\r\n\r\n".encode())
+    head = f"POST / HTTP/{version}\r\nHost: a\r\n{header}\r\nContent-Length: {length}\r\n\r\n"
+    connection.data_received(head.encode())
     for piece in sent:
         connection.data_received(piece)
         for _ in range(5):                         # whoever was woken has run
@@ -41,7 +43,7 @@ async def told(app: ASGIApp, sent: list[bytes], header: str = "Accept: */*") -> 
     return transport
 
 
-def pieces_of(sent: list[bytes]) -> list[int]:
+def pieces_of(sent: list[bytes], header: str = "Accept: */*") -> list[int]:
     """The sizes in which the application gets a body that comes as ``sent``."""
     sizes: list[int] = []
 
@@ -54,7 +56,7 @@ def pieces_of(sent: list[bytes]) -> list[int]:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    asyncio.run(told(app, sent))
+    asyncio.run(told(app, sent, header))
     return sizes
 
 
@@ -109,3 +111,35 @@ def test_everybody_else_is(kind: str) -> None:
 @pytest.mark.parametrize("header", ["X-Forwarded-For: 10.0.0.1", "forwarded: for=10.0.0.1", "VIA: 1.1 proxy"])
 def test_a_proxy_is_too(header: str) -> None:
     transport_after("full", header).pause_reading.assert_not_called()
+
+
+@pytest.mark.parametrize("upgrade", ["Upgrade: h2c", "upgrade:websocket"])
+def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(upgrade: str) -> None:
+    """Java's client offers h2c with each first request; the parser alone would take the body for that protocol."""
+    header = f"Connection: Upgrade, HTTP2-Settings\r\n{upgrade}\r\nHTTP2-Settings: AAMAAABk"
+    assert pieces_of([b"\r\nUpgrade: body\r\n\r\n"], header) == [19]
+
+
+@pytest.mark.parametrize(
+    ("version", "header", "open_"),
+    [
+        ("1.0", "Connection: Keep-Alive", True),
+        ("1.0", "Connection: close", False),
+        ("1.0", "Accept: */*", False),
+        ("1.1", "Accept: */*", True),
+        ("1.1", "Connection: close", False),
+    ],
+)
+def test_a_connection_stays_open_as_its_client_asks(version: str, header: str, open_: bool) -> None:
+    """HTTP/1.0 keeps it when asked to, and the application is told, which says so in the answer."""
+    kept = []
+
+    async def app(scope, _receive, send) -> None:
+        kept.append(KEEP_ALIVE in scope.get("extensions", {}))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    transport = asyncio.run(told(app, [], header, version))
+    assert kept == [open_ and version == "1.0"]
+    written = b"".join(call.args[0] for call in transport.write.call_args_list)
+    assert (b"connection: close" in written) is not open_

@@ -31,15 +31,18 @@ json_values = st.recursive(
     max_leaves=12,
 )
 numbers = st.integers(-1, 5) | st.integers() | st.just(SIDE)
+words = st.sampled_from(["aGVsbG8=", "data:image/png;base64,aGVsbG8", "data:,a", "a", "_-", "\u0661"])
+words |= st.text(max_size=8)
 tensors = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["images", "pictures", "x"]),
-        "shape": st.lists(numbers, max_size=5) | st.just([1, SIDE, SIDE, 3]) | st.just([1]),
+        "shape": st.lists(numbers, max_size=5) | st.just([-1, SIDE, SIDE, 3]) | st.just([1]) | numbers,
         "datatype": st.sampled_from(["UINT8", "BYTES", "FP32"]),
     },
     optional={
-        "data": json_values | st.lists(st.integers(0, 255), max_size=20) | st.lists(st.just("aGVsbG8="), max_size=3),
-        "parameters": st.dictionaries(st.just("binary_data_size"), numbers | json_values, max_size=1),
+        "data": json_values | st.lists(st.integers(0, 255), max_size=20) | st.lists(words, max_size=3) | words,
+        "parameters": st.none() | st.dictionaries(st.just("binary_data_size"), numbers | json_values, max_size=1),
+        "other": json_values,
     },
 )
 headers = st.fixed_dictionaries(
@@ -50,7 +53,12 @@ headers = st.fixed_dictionaries(
         "parameters": st.dictionaries(st.just("binary_data_output"), json_values, max_size=1),
     },
 )
-pieces = st.sampled_from([b"--xyz", b"--", b"\r\n", b"\r\n\r\n", b"Content-Disposition: form-data; ", b'filename="a"'])
+pieces = st.sampled_from(
+    [
+        b"--xyz", b"--", b"\r\n", b"\r\n\r\n", b"Content-Disposition: form-data; ", b'filename="a"', b'name="k"',
+        b'\r\nContent-Type: image/png', b'--xyz\r\nContent-Disposition: form-data; name="a"\r\n\r\na\r\n',
+    ]
+)  # fmt: skip
 
 
 def inference(header: object, tail: bytes, length: str | None) -> None:
@@ -61,7 +69,7 @@ def inference(header: object, tail: bytes, length: str | None) -> None:
 
 
 def multipart(parts: list[bytes], cut: int) -> None:
-    body, reader = b"".join(parts), Parts(b"xyz", MOST)
+    body, reader = b"".join(parts), Parts(b"xyz", MOST, ("k",))
     with suppress(Refused):
         reader.write(body[:cut])
         reader.write(body[cut:])
@@ -73,7 +81,14 @@ def compressed(body: bytes, encoding: str) -> None:
         assert len(inflate(body, encoding, 100)) <= 100
 
 
+def index(body: bytes, document: object) -> None:
+    for sent in (body, json.dumps(document).encode()):
+        with suppress(Refused):
+            assert type(protocol.parse_index(sent)) is bool
+
+
 CASES = {
+    "index": (index, (st.binary(max_size=64), json_values)),
     "inference": (inference, (headers | json_values, st.binary(max_size=64), st.sampled_from(["", None, "9", "x"]))),
     "multipart": (multipart, (st.lists(pieces | st.binary(max_size=12), max_size=16), st.integers(0, 80))),
     "compressed": (compressed, (st.binary(max_size=64), st.sampled_from(["gzip", "deflate", "br", ""]))),

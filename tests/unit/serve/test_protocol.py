@@ -60,14 +60,23 @@ def test_pictures_come_as_base64_or_with_their_lengths() -> None:
         ({}, "request"),
         ({"inputs": []}, "parameters"),
         ({"inputs": header()["inputs"] * 2}, "parameters"),
-        (header(name="other"), "parameters"),
+        (header(name="pictures"), "parameters"),
+        (header(name="images", shape=[1], datatype="BYTES", data=["bm9uZQ=="]), "parameters"),
+        (header(name="input", datatype="FP32"), "parameters"),
+        (header(shape=[2, 3, 4, 4]), "parameters"),
+        (header(data=BATCH.transpose(0, 3, 1, 2).tolist()), "request"),
+        (header(data=None, parameters={"shared_memory_region": "a"}), "parameters"),
+        (header() | {"outputs": [{"name": "logits", "parameters": {"shared_memory_region": "a"}}]}, "parameters"),
+        (header() | {"id": 7}, "request"),
         (header(datatype="FP32"), "parameters"),
         (header(shape=[2, 4, 4]), "parameters"),
         (header(shape=[2, 5, 4, 3]), "parameters"),
         (header(shape=[]), "parameters"),
         (header(shape=[2.0, 4, 4, 3]), "request"),
         (header(shape=[0, 4, 4, 3], data=[]), "parameters"),
-        (header(shape=[-1, 4, 4, 3]), "parameters"),
+        (header(shape=[-1, 4, 4, 3], data=[1] * 50), "request"),
+        (header(shape=[-1, 4, 4, 3], data=[1] * 48 * 9), "large"),
+        (header(shape=[-2, 4, 4, 3]), "parameters"),
         (header(shape=[9, 4, 4, 3]), "large"),
         (header(shape=[3, 4, 4, 3]), "request"),
         (header(data=None), "request"),
@@ -82,6 +91,11 @@ def test_pictures_come_as_base64_or_with_their_lengths() -> None:
         (pictures(inputs=[{"name": "pictures", "shape": [2], "datatype": "BYTES", "data": ["bm9uZQ=="]}]), "request"),
         (pictures(inputs=[{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": [7]}]), "request"),
         (pictures(inputs=[{"name": "pictures", "shape": [1, 2], "datatype": "BYTES", "data": []}]), "parameters"),
+        (pictures(inputs=[{"name": "pictures", "shape": [2], "datatype": "BYTES", "data": "bm9uZQ=="}]), "request"),
+        (pictures(inputs=[{"name": "pictures", "shape": -1, "datatype": "BYTES", "data": []}]), "parameters"),
+        (pictures(inputs=[{"name": "a", "shape": [-1], "datatype": "BYTES", "data": ["bm9uZQ=="] * 9}]), "large"),
+        (pictures(inputs=[{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": [{"b64": ""}]}]), "request"),
+        (pictures(inputs=[{"name": "a", "shape": [1], "datatype": "bytes", "data": ["bm9uZQ=="]}]), "parameters"),
         (header() | {"outputs": [{"name": "other"}]}, "parameters"),
         (header() | {"outputs": [{"name": "logits", "parameters": {"classification": "5"}}]}, "parameters"),
         (header() | {"parameters": {"binary_data_output": 1}}, "parameters"),
@@ -91,6 +105,78 @@ def test_what_is_no_request_is_refused(document: object, kind: str) -> None:
     with pytest.raises(Refused) as caught:
         parsed(document)
     assert caught.value.kind == kind
+    assert caught.value.hint
+
+
+WORD = base64.b64encode(bytes(range(250))).decode()
+
+
+@pytest.mark.parametrize(
+    ("shape", "data"),
+    [
+        (-1, WORD),
+        (1, WORD),
+        ([-1], WORD),
+        ([1], WORD),
+        ([1, 1], [[WORD]]),
+        ([-1, 1], [WORD]),
+        ([1], ["data:image/png;base64," + WORD]),
+        ([1], [WORD.replace("+", "-").replace("/", "_")]),
+        ([1], [WORD.rstrip("=")]),
+        ([1], ["\n".join(WORD[start : start + 76] for start in range(0, len(WORD), 76)) + "\n"]),
+    ],
+)
+def test_encoded_images_come_in_every_usual_form(shape: object, data: object) -> None:
+    """One string, a shape of -1, URL-safe or broken lines of base64, a data URL: the meaning is clear."""
+    asked = parsed({"inputs": [{"name": "pictures", "shape": shape, "datatype": "BYTES", "data": data}]})
+    assert asked.source == [bytes(range(250))]
+    assert asked.said == {}
+
+
+def test_an_input_under_a_name_of_ones_own_is_taken_by_its_datatype() -> None:
+    """And the answer says what it was taken for."""
+    asked = parsed(header(name="input-0", shape=[-1, 4, 4, 3]))
+    np.testing.assert_array_equal(asked.source, BATCH)
+    assert asked.said == {"read_as": "images"}
+    asked = parsed(pictures(inputs=[{"name": "312a4eb0", "shape": -1, "datatype": "BYTES", "data": WORD}]))
+    assert asked.said == {"read_as": "pictures"}
+    answer = json.loads(render(asked, "m", LOGITS, LABELS)[0])
+    assert answer["parameters"] == {"read_as": "pictures"}
+
+
+def test_null_is_a_member_that_is_not_there() -> None:
+    """Clients that write every optional member as null are answered."""
+    document = header(parameters=None) | {"id": None, "parameters": None, "outputs": None}
+    asked = parsed(document)
+    assert (asked.id, asked.binary, asked.classes, asked.said) == ("", False, 0, {})
+
+
+def test_what_is_ignored_is_listed() -> None:
+    """Parameters and members that have no effect stand in the answer's parameters."""
+    document = header(extra=1, parameters={"content_type": "np"})
+    document |= {"parameters": {"priority": 1}, "outputs": [{"name": "logits", "parameters": {"fast": True}}]}
+    ignored = parsed(document | {"model_name": "m"}).said["ignored"]
+    assert set(ignored.split(", ")) == {"model_name", "priority", "extra", "content_type", "fast"}
+
+
+def test_tensors_in_shared_memory_are_refused_by_that_name() -> None:
+    """Neither read as a request without data nor ignored."""
+    with pytest.raises(Refused, match="shared memory"):
+        parsed(header(data=None, parameters={"shared_memory_region": "a", "shared_memory_byte_size": 96}))
+
+
+def test_data_must_not_come_twice() -> None:
+    """A tensor in JSON and in binary is refused: one of them would have no effect."""
+    with pytest.raises(Refused, match="both data and binary_data_size"):
+        parsed(header(parameters={"binary_data_size": BATCH.nbytes}), BATCH.tobytes())
+
+
+def test_floats_are_refused_with_what_to_send() -> None:
+    """The normalisation would have to be guessed."""
+    with pytest.raises(Refused) as caught:
+        parsed(header(name="input", shape=[1, 3, 4, 4], datatype="FP32", data=[0.5] * 48))
+    assert "UINT8 [N, 4, 4, 3] (RGB from 0 to 255, not normalised)" in caught.value.message
+    assert '"datatype": "BYTES"' in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fakes import write_tar
+from wideresnet.data.tar import tar_images
 from wideresnet.records import Failure, Item, LabelScore, Prediction
 from wideresnet.tasks import dedupe
 from wideresnet.tasks.dedupe import REMEMBERED, Answer, answer_once, remembered_for
@@ -52,6 +54,15 @@ def test_every_path_gets_the_answer_of_its_own_bytes_in_order(
     answers = list(answer_once(network, items, remembered=remembered, waiting=5))
     assert [a.path for a in answers] == [item.path for item in items]
     assert [a.predictions[0].label for a in answers if isinstance(a, Prediction)] == contents
+
+
+def test_images_in_shards_are_answered_once_too(tmp_path: Path) -> None:
+    files = [(f"{number}.png", data) for number, data in enumerate((b"a", b"b", b"a", b"a"))]
+    rows = tar_images(str(write_tar(tmp_path / "x.tar", files)))
+    network = Network()
+    answers = list(answer_once(network, [Item(path, source) for path, source, _ in rows]))
+    assert network.asked == [b"a", b"b"]
+    assert [a.path for a in answers] == [f"{tmp_path}/x.tar/{number}.png" for number in range(4)]
 
 
 def test_each_content_is_asked_once(tmp_path: Path) -> None:

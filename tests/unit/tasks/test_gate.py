@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakes import tiny_bundle
+from fakes import tiny_bundle, tiny_cifar_archive, write_tar
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import Item
 from wideresnet.tasks.gate import (
@@ -19,8 +19,10 @@ from wideresnet.tasks.gate import (
     count_shared,
     gate_pictures,
     held_out,
+    holds_both_sets,
     notes_on_counts,
     notes_on_images,
+    passed_over,
 )
 
 LABELS = tiny_bundle().labels
@@ -64,6 +66,60 @@ def test_any_pictures_calibrate_but_some_there_must_be(tmp_path: Path) -> None:
         calibration_pool(tmp_path / "empty", LABELS)
     with pytest.raises(ConfigError, match="int8 needs calibration pictures"):
         calibration_pool(None, LABELS)
+
+
+def keys(path: Path, count: int) -> Path:
+    pairs = [((f"{n}.png", b""), (f"{n}.cls", b"%d" % n)) for n in range(count)]
+    return write_tar(path, [file for pair in pairs for file in pair])
+
+
+def test_shards_calibrate_and_judge_with_their_own_splits(tmp_path: Path) -> None:
+    """Those to train on calibrate, those held out judge: never the same."""
+    keys(tmp_path / "train-0.tar", 4)
+    assert not holds_both_sets(tmp_path)
+    keys(tmp_path / "val-0.tar", 3)
+    assert holds_both_sets(tmp_path)
+    assert [item.label for item in calibration_pool(tmp_path, LABELS)] == [0, 1, 2, 3]
+    name, items = gate_pictures(tmp_path, LABELS)
+    assert (name, [item.label for item in items]) == (f"{tmp_path.name} validation", [0, 1, 2])
+
+
+def test_shards_without_labels_are_pictures_all_the_same(tmp_path: Path) -> None:
+    """A wrong label is an error."""
+    write_tar(tmp_path / "x.tar", [("a.png", b""), ("b.png", b"")])
+    assert [item.label for item in calibration_pool(tmp_path / "x.tar", LABELS)] == [None, None]
+    assert [item.label for item in gate_pictures(tmp_path / "x.tar", LABELS)[1]] == [None, None]
+    with pytest.raises(DataError, match="has the label 10"):
+        gate_pictures(keys(tmp_path / "y.tar", 11), LABELS)
+
+
+def test_cifar_holds_both_sets(tmp_path: Path) -> None:
+    assert holds_both_sets(tiny_cifar_archive(tmp_path / "cifar"))
+    assert not holds_both_sets(filled(tmp_path / "loose", "a.png"))
+
+
+def test_of_splits_the_training_one_calibrates_and_the_other_judges(tmp_path: Path) -> None:
+    """Also where the class folders are none of the network's; what was taken is said."""
+    for name, known in (("pets", ("cat", "dog")), ("albums", ("home", "work"))):
+        root = filled(tmp_path / name, *(f"{split}/{each}/a.png" for split in ("Train", "valid") for each in known))
+        (root / "Train" / known[0] / "b.dng").touch()
+        assert {Path(item.path).parts[-3] for item in calibration_pool(root, LABELS)} == {"Train"}
+        data, items = gate_pictures(root, LABELS)
+        assert (data, {Path(item.path).parts[-3] for item in items}) == ("valid", {"valid"})
+        skipped = passed_over(root, root, LABELS)
+        assert skipped.by_ending == {".dng": 1}
+        assert skipped.notes == (
+            f"took {root}/Train, left out {root}/valid/", f"took {root}/valid, left out {root}/Train/",
+        )  # fmt: skip
+    assert passed_over(None, tmp_path / "absent", LABELS).notes == ()
+
+
+def test_what_is_left_of_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.dng").touch()
+    for find in (calibration_pool, gate_pictures):
+        with pytest.raises((ConfigError, DataError)) as caught:
+            find(tmp_path, LABELS)
+        assert "1 .dng" in caught.value.hint
 
 
 def test_held_out_are_what_calibration_can_spare() -> None:

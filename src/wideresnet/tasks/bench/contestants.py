@@ -66,7 +66,7 @@ def open_contestant(entry: Entry, bundle: Bundle, items: Sequence[Item], out: Pa
 def pixels(bundle: Bundle, items: Sequence[Item], count: int) -> NDArray[np.uint8]:
     """A batch as the network sees it, of pictures where there are some, else of noise: uint8 [count, S, S, 3]."""
     spec = bundle.card.preprocess
-    crops = [read_named_crop(item.source, spec) for item in items[:count]] or list(noise(spec.crop))
+    crops = [read_named_crop(item, spec) for item in items[:count]] or list(noise(spec.crop))
     return np.stack([crops[index % len(crops)] for index in range(count)])
 
 

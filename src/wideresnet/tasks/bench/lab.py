@@ -10,8 +10,10 @@ from pathlib import Path
 from wideresnet.bundle import Bundle, write_bundle
 from wideresnet.data.sample import balanced_sample
 from wideresnet.errors import BundleError, ConfigError, WrnError
+from wideresnet.images.files import no_images
 from wideresnet.images.loader import read_named_crop
-from wideresnet.records import Item
+from wideresnet.pipes import special_kind
+from wideresnet.records import Item, Skipped
 from wideresnet.tasks.bench.contestants import Contestant, open_contestant
 from wideresnet.tasks.bench.options import Asked, BenchSettings, Entry, entries
 from wideresnet.tasks.classify import pictures
@@ -29,16 +31,24 @@ class Lab:
     folder: Path
     skipped: dict[str, str] = field(default_factory=dict)
     made: dict[tuple[str, Asked], Bundle] = field(default_factory=dict)
+    skipped_files: Skipped = field(default_factory=Skipped)
 
     @cached_property
     def items(self) -> list[Item]:
-        """The pictures of ``--data``. Raises ConfigError when there are none in it."""
+        """The pictures of ``--data``. Raises ConfigError when there are none in it, and for what is no file."""
         if self.settings.data is None:
             return []
-        found = list(pictures([self.settings.data]))
-        if not found:
-            raise ConfigError(f"no pictures in {self.settings.data}", hint="--data takes a folder of picture files")
-        return found
+        passed: list[Skipped] = []
+        items = list(pictures([self.settings.data], passed))
+        if not items:
+            raise no_images(str(self.settings.data), passed[0])
+        for item in items:
+            if not isinstance(item.source, Path):
+                raise ConfigError(f"{item.path} is no image file", hint="--data takes a folder of image files")
+            if kind := special_kind(Path(item.path)):
+                raise ConfigError(f"{item.path} is not a regular file: {kind}", hint="move it away: files are measured")
+        self.skipped_files = sum(passed, Skipped())
+        return items
 
     def paths(self, count: int) -> list[str]:
         """The first pictures as file names, for another process."""
@@ -95,6 +105,6 @@ class Lab:
             raise BundleError(f"{given.card.name} is stored in int8 and cannot run in {precision}")
         spec = given.card.preprocess
         sample = balanced_sample(self.items, CALIBRATION)
-        crops = [read_named_crop(item.source, spec) for item in sample] or list(noise(spec.crop))
+        crops = [read_named_crop(item, spec) for item in sample] or list(noise(spec.crop))
         made = in_precision(float_bundle(given), "int8", crops, [item.path for item in sample])
         return replace(made, card=replace(made.card, name=given.card.name))

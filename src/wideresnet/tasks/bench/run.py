@@ -52,7 +52,9 @@ def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Iterator[Doing 
         for bundle in bundles if settings.tune else ():
             tuned.append((yield from tune(bundle, settings, lab.folder)))
             save_tuning(bundle, tuned[-1])
-        yield BenchReport(machine, _conditions(lab), peak, tuple(rows), tuple(profiles), tuple(tuned), lab.skipped)
+        yield BenchReport(
+            machine, _conditions(lab), peak, tuple(rows), tuple(profiles), tuple(tuned), lab.skipped, lab.skipped_files
+        )
 
 
 def _race(lab: Lab, asked: Sequence[Entry]) -> Generator[Doing, None, tuple[Peak, list[BenchRow]]]:

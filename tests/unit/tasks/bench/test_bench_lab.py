@@ -84,7 +84,7 @@ def test_an_int8_twin_is_made_once_and_its_rows_say_so(
 
 def test_a_folder_without_pictures_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(ConfigError, match="no pictures in"):
+    with pytest.raises(ConfigError, match="no images in"):
         _ = lab(tmp_path, BenchSettings(data=tmp_path)).items
 
 

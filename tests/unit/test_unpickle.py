@@ -10,12 +10,14 @@ import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fakes import python2_batch
 from wideresnet.errors import WeightsError
+from wideresnet.unpickle import Opaque, load_pickle
 from wideresnet.weights.pth import MAGIC_NUMBER, PROTOCOL_VERSION
 from wideresnet.weights.read import read_tensors
-from wideresnet.weights.unpickle import Opaque, load_pickle
 
 
 class Evil:
@@ -131,9 +133,54 @@ def test_what_lies_beside_the_weights_stays_a_name():
 
 
 def test_pickle_itself_is_never_imported():
+    import wideresnet.unpickle
     import wideresnet.weights.pth
     import wideresnet.weights.read
-    import wideresnet.weights.unpickle
 
-    for module in (wideresnet.weights.pth, wideresnet.weights.read, wideresnet.weights.unpickle):
+    for module in (wideresnet.weights.pth, wideresnet.weights.read, wideresnet.unpickle):
         assert "pickle" not in vars(module)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_arrays_are_read_where_they_are_asked_for(protocol):
+    """With their types, shapes and byte orders; beside weights they stay names."""
+    numbers = np.arange(12).reshape(3, 4)
+    arrays = [numbers.astype(kind) for kind in ("u1", "<i8", ">i4", "<f4", "?")]
+    arrays += [np.asfortranarray(numbers), np.array(7)]
+    pickled = pickle.dumps({"arrays": arrays, "bytes": b"\xff\0", "none": b""}, protocol)
+    read = load_pickle(io.BytesIO(pickled), arrays=True).value
+    for found, array in zip(read["arrays"], arrays, strict=True):
+        np.testing.assert_array_equal(found.values, array)
+        assert found.values.dtype == array.dtype
+    assert (read["bytes"], read["none"]) == (b"\xff\0", b"")
+
+
+def test_an_array_of_python_2_is_read():
+    """Its numbers are a string of the pickle."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3072), np.uint8)
+    read = load_pickle(io.BytesIO(python2_batch(pixels, [1, 2, 3])), arrays=True).value
+    np.testing.assert_array_equal(read["data"].values, pixels)
+    assert read["labels"] == [1, 2, 3]
+
+
+ENCODE = b"c_codecs\nencode\n"
+DTYPE = b"cnumpy\ndtype\n"
+EMPTY = b"cnumpy.core.multiarray\n_reconstruct\n(NNNtR"
+HOSTILE_ARRAYS = {
+    "bytes that multiply": ENCODE + b"X" + struct.pack("<I", 60_000) + b"x" * 60_000 + b"U\x06latin1\x86q\1"
+    + b"R" + (ENCODE + b"h\1R") * 2000 + STOP,
+    "another encoding": ENCODE + b"X\1\0\0\0xU\3hex\x86R" + STOP,
+    "bytes of a number": b"c__builtin__\nbytes\nJ\xff\xff\xff\x7f\x85R" + STOP,
+    "objects": DTYPE + b"U\2O8K\0K\1\x87R" + STOP,
+    "a type of fields": DTYPE + b"]\x85R" + STOP,
+    "more numbers than there are": EMPTY + b"(K\1J\xff\xff\xff\x7f\x85" + DTYPE + b"U\2u1\x85R\x89U\1xtb" + STOP,
+    "an array of a list": EMPTY + b"(K\1K\1\x85" + DTYPE + b"U\2u1\x85R\x89]tb" + STOP,
+    "a state that is none": EMPTY + b"Nb" + STOP,
+    "a type that is none": EMPTY + b"(K\1K\1\x85N\x89U\1xtb" + STOP,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_ARRAYS)
+def test_hostile_arrays_end_in_a_weights_error(name):
+    with pytest.raises(WeightsError):
+        load_pickle(io.BytesIO(HOSTILE_ARRAYS[name]), arrays=True)

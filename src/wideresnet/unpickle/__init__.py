@@ -1,21 +1,22 @@
 """A pickle machine that cannot call anything.
 
 ``pickletools`` (standard library) only decodes opcodes; the stack machine below knows the few that
-checkpoints use. A global becomes a value of ours: a ``StorageType``, one of the pure functions listed in
-``BUILDERS``, or an ``Opaque`` for names that often lie beside the weights (``argparse.Namespace``, NumPy
-scalars). Every other one is refused, by name. Python's own
+checkpoints and arrays use. A global becomes a value of ours: a ``StorageType``, one of the pure functions listed in
+``BUILDERS`` (and for data sets in ``ARRAY_BUILDERS``), or an ``Opaque`` for names that often lie beside the weights
+(``argparse.Namespace``, NumPy scalars). Every other one is refused, by name. Python's own
 ``pickle`` is never imported: nothing in a file can run, import, or touch an object of this process.
 """
 
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from mmap import mmap
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from wideresnet.errors import WeightsError
+from wideresnet.unpickle.arrays import ARRAY_BUILDERS, ArrayType, StoredArray
 
 MAX_PICKLE_BYTES: Final = 64 << 20                 # of one pickle without its tensors; real ones are < 5 MB
 
@@ -56,7 +57,7 @@ class Opaque:
 
 @dataclass(frozen=True)
 class Builder:
-    """A global of torch for which one of the pure functions below stands in."""
+    """A global of torch or NumPy for which one of the pure functions below stands in."""
 
     build: Callable[..., Any]
 
@@ -68,23 +69,24 @@ class Unpickled(NamedTuple):
     storages: dict[str, str]
 
 
-def load_pickle(source: BinaryIO | mmap) -> Unpickled:
-    """Decode one pickle at the position of ``source``, up to and with its STOP.
+def load_pickle(source: BinaryIO | mmap, *, arrays: bool = False, limit: int = MAX_PICKLE_BYTES) -> Unpickled:
+    """Decode one pickle at the position of ``source``, up to and with its STOP; of at most ``limit`` bytes.
 
     ``source`` must know its own end (a memory map, a BytesIO), so that a false length can't ask for more
     memory than the file has bytes. The value is made of dicts, lists, tuples, text, numbers, bytes and the
-    records of this module. Raises WeightsError for a global that is not on the list, for an opcode that
-    checkpoints don't use, and for damage.
+    records of this module; strings of Python 2 are text in Latin-1. With ``arrays`` NumPy arrays are
+    ``StoredArray`` s and the bytes of protocol 2 bytes; without, both are ``Opaque``. Raises WeightsError for a
+    global that is not on the list, for an opcode that checkpoints don't use, and for damage.
     """
-    machine = _Machine()
+    machine = _Machine({**BUILDERS, **ARRAY_BUILDERS} if arrays else BUILDERS, limit)
     start = source.tell()
     try:
         for opcode, argument, _ in pickletools.genops(source):  # type: ignore[arg-type]
             if opcode.name == "STOP":
                 return Unpickled(machine.stack.pop(), machine.storages)
             machine.step(opcode.name, argument)
-            if source.tell() - start > MAX_PICKLE_BYTES:
-                raise WeightsError("the pickled part of this file is too large to be a state dict")
+            if source.tell() - start > limit:
+                raise WeightsError("the pickled part of this file is too large")
     except DAMAGE as error:
         raise WeightsError(
             f"the pickled part of this file is damaged: {error}", hint="fetch or copy it again"
@@ -95,7 +97,8 @@ def load_pickle(source: BinaryIO | mmap) -> Unpickled:
 class _Machine:
     """The stack, the stacks below the marks, and the memo of a pickle being decoded."""
 
-    def __init__(self) -> None:
+    def __init__(self, builders: Mapping[str, Callable[..., Any]], limit: int) -> None:
+        self.builders, self.budget = builders, limit           # bytes that copies of its texts may still take
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -148,25 +151,32 @@ class _Machine:
         match name:
             case "GLOBAL":
                 module, _, attribute = argument.partition(" ")
-                self.stack.append(known_global(module, attribute))
+                self.stack.append(known_global(module, attribute, self.builders))
             case "STACK_GLOBAL":
-                self.stack.append(known_global(*self.pop(2)))
+                module, attribute = self.pop(2)
+                self.stack.append(known_global(module, attribute, self.builders))
             case "REDUCE" | "NEWOBJ":
                 self.stack.append(apply(*self.pop(2)))
+                self.spend(self.stack[-1])
             case "BUILD":
-                # Attributes of an object: an opaque has none, and OrderedDict's "_metadata" is not needed.
-                target, _ = self.pop_onto(1)
-                if not isinstance(target, Opaque | dict):
-                    raise TypeError("attributes for something that has none")
+                target, (state,) = self.pop_onto(1)
+                set_state(target, state)
+                self.spend(target)
             case "BINPERSID":
                 storage = storage_of(self.stack.pop())
                 self.storages[storage.key] = storage.dtype
                 self.stack.append(storage)
             case _:
                 raise WeightsError(
-                    f"refused: the pickle in this file uses {name}, which no state dict needs",
+                    f"refused: the pickle in this file uses {name}, which weights do not need",
                     hint="nothing of it was run",
                 )
+
+    def spend(self, made: Any) -> None:
+        """Count the bytes of a copy: a short pickle may ask for the same large one again and again."""
+        self.budget -= made.values.nbytes if isinstance(made, StoredArray) else len(made) if type(made) is bytes else 0
+        if self.budget < 0:
+            raise WeightsError("the pickled part of this file grows too large")
 
     def since_mark(self) -> list[Any]:
         """What was pushed since the last mark; the stack below that mark is the stack again."""
@@ -211,19 +221,29 @@ def plain_key(key: Any) -> Any:
     return key
 
 
-def known_global(module: Any, name: Any) -> StorageType | Builder | Opaque:
+def set_state(target: Any, state: Any) -> None:
+    """BUILD: the numbers of an array, the byte order of its type. Of an opaque and a dict nothing is needed."""
+    if isinstance(target, ArrayType | StoredArray):
+        target.set_state(*state)
+    elif not isinstance(target, Opaque | dict):
+        raise TypeError("attributes for something that has none")
+
+
+def known_global(
+    module: Any, name: Any, builders: Mapping[str, Callable[..., Any]]
+) -> StorageType | Builder | Opaque:
     """What stands for ``module.name`` here. Raises WeightsError for everything not listed."""
     if not isinstance(module, str) or not isinstance(name, str):
         raise TypeError("a global whose name is no text")
     dotted = f"{module}.{name}"
     if module in ("torch", "torch.cuda", "torch.storage") and name in STORAGE_DTYPES:
         return StorageType(STORAGE_DTYPES[name])
-    if dotted in BUILDERS:
-        return Builder(BUILDERS[dotted])
+    if dotted in builders:
+        return Builder(builders[dotted])
     if dotted in OPAQUE:
         return Opaque(dotted)
     raise WeightsError(
-        f"refused: this file wants to use {dotted[:100]!r}, which a state dict has no need of",
+        f"refused: this file wants to use {dotted[:100]!r}, which is neither weights nor plain data",
         hint="nothing of it was run; if you trust its maker, save model.state_dict() alone or as safetensors",
     )
 
@@ -338,7 +358,7 @@ PUSH_ARGUMENT: Final = frozenset(
     (
         "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
         "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
-        "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+        "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
     )
 )  # fmt: skip
 PUSH_CONSTANT: Final[dict[str, Callable[[], Any]]] = {

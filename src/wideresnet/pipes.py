@@ -1,0 +1,66 @@
+"""Files that may be pipes or devices, read without waiting for ever."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+WAIT = 30.0                                        # seconds without data after which a pipe is given up
+CHUNK = 2**20                                      # bytes read at a time
+_KINDS = {
+    stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
+
+
+def special_kind(path: Path) -> str:
+    """``"a named pipe"``, ``"a socket"`` or ``"a device"``; empty for files, folders and what cannot be looked at."""
+    try:
+        return _KINDS.get(stat.S_IFMT(path.stat().st_mode), "")
+    except (OSError, ValueError):                  # reported by whoever opens it
+        return ""
+
+
+def read_file(path: Path, limit: int = -1) -> bytes:
+    """The bytes of a file; of a pipe or device at most ``limit`` (-1: all).
+
+    Raises OSError; TimeoutError, which is one, where a pipe gives nothing for ``WAIT`` seconds.
+    """
+    with io.FileIO(path, opener=_open_at_once) as file:
+        return read_open(file, limit)
+
+
+def read_open(file: BinaryIO | io.FileIO, limit: int = -1) -> bytes:
+    """``read_file`` of a file that is open, such as stdin."""
+    try:
+        descriptor = file.fileno()
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:                                # a file in memory
+        regular = True
+    if regular or not hasattr(select, "poll"):
+        return file.read() or b""
+    poller, data = select.poll(), bytearray()
+    poller.register(descriptor, select.POLLIN)
+    while limit < 0 or len(data) < limit:
+        # read() takes a pipe that has had no writer yet for one at its end; poll() does not.
+        if not poller.poll(1000 * WAIT):
+            raise TimeoutError(errno.ETIMEDOUT, f"no data came within {WAIT:g} s")
+        chunk = os.read(descriptor, CHUNK if limit < 0 else min(CHUNK, limit - len(data)))
+        if not chunk:
+            break
+        data += chunk
+    return bytes(data)
+
+
+def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict") -> str:
+    """``Path.read_text`` through ``read_file``. Raises OSError and UnicodeDecodeError."""
+    return io.TextIOWrapper(io.BytesIO(read_file(path)), encoding, errors).read()
+
+
+def _open_at_once(name: str, flags: int) -> int:
+    """Without O_NONBLOCK the opening of a named pipe itself waits for a writer."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))

@@ -1,0 +1,28 @@
+"""Files that were not read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What was passed over in folders. Records of different folders add up with ``+``.
+
+    ``by_ending`` counts files by their ending in lower case ("" for none); ``hidden`` files that are hidden or that
+    systems keep (Thumbs.db); ``system_folders`` such folders. ``notes`` are sentences: which split was taken and which
+    left out, which class has no image.
+    """
+
+    by_ending: Mapping[str, int] = field(default_factory=dict)
+    hidden: int = 0
+    system_folders: int = 0
+    notes: tuple[str, ...] = ()
+
+    def __add__(self, other: Skipped) -> Skipped:
+        counts = dict(self.by_ending)
+        for ending, count in other.by_ending.items():
+            counts[ending] = counts.get(ending, 0) + count
+        notes = tuple(dict.fromkeys((*self.notes, *other.notes)))
+        return Skipped(counts, self.hidden + other.hidden, self.system_folders + other.system_folders, notes)
