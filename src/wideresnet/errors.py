@@ -9,6 +9,7 @@
     ├── BundleError      a model bundle that is incomplete or was changed
     ├── EngineError      a runtime that cannot open or run a graph
     ├── TrainingError    a run that cannot go on (non-finite loss, another run's checkpoint)
+    ├── OutputError      standard output or error that cannot be written
     └── MissingExtra     a feature whose optional dependency is not installed
 
 Only ``WrnError`` is caught, at the doors (command line: exit code 2; HTTP: 4xx). Anything else is a
@@ -65,6 +66,10 @@ class EngineError(WrnError):
 
 class TrainingError(WrnError):
     """A training run cannot go on."""
+
+
+class OutputError(WrnError):
+    """Standard output or error cannot be written."""
 
 
 class MissingExtra(WrnError):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wideresnet.architectures import Architecture
 from wideresnet.errors import ConfigError
-from wideresnet.records import Labels, ModelCard
+from wideresnet.records import Alpha, Labels, ModelCard
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +23,13 @@ class Bundle:
     card: ModelCard
     labels: Labels
     graph: bytes
+
+
+def with_alpha(bundle: Bundle, alpha: Alpha | None) -> Bundle:
+    """The same model, with ``alpha`` on its card for transparent images; None: as the card says."""
+    if alpha is None:
+        return bundle
+    return replace(bundle, card=replace(bundle.card, preprocess=replace(bundle.card.preprocess, alpha=alpha)))
 
 
 def make_bundle(
@@ -41,7 +48,7 @@ def make_bundle(
     if len(labels.names) != architecture.classes:
         raise ConfigError(
             f"{len(labels.names)} labels for {architecture.classes} classes",
-            hint="the labels file needs one line a class, in the order of the class index",
+            hint="the label file must name every class once",
         )
     graph = write_graph(architecture, tensors, card.preprocess, half=precision == "fp16")
     card = replace(card, classes=architecture.classes, precision=precision, made_with=tool_versions())

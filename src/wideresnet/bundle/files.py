@@ -15,6 +15,7 @@ from wideresnet.bundle.bundle import Bundle
 from wideresnet.data.labels import format_labels, parse_labels
 from wideresnet.errors import BundleError, ConfigError, DataError
 from wideresnet.records import ModelCard
+from wideresnet.report.save import check_folder
 
 GRAPH, CARD, LABELS = "model.onnx", "card.json", "labels.txt"
 _CARD = TypeAdapter(ModelCard)
@@ -31,8 +32,7 @@ def write_bundle(folder: Path, bundle: Bundle) -> ModelCard:
     Returns the card as written, with the hashes of the files. Raises BundleError when ``folder`` is
     something else than a bundle or an empty folder, and when the disk refuses.
     """
-    if folder.exists() and not is_bundle(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise BundleError(f"{folder} is there already and is no bundle", hint="name another folder with -o")
+    check_target(folder)
     contents = {GRAPH: bundle.graph, LABELS: format_labels(bundle.labels).encode()}
     card = replace(bundle.card, files={name: _sha256(data) for name, data in contents.items()})
     contents[CARD] = _CARD.dump_json(card, indent=2) + b"\n"
@@ -49,6 +49,13 @@ def write_bundle(folder: Path, bundle: Bundle) -> ModelCard:
     except OSError as error:
         raise BundleError(f"cannot write the bundle {folder}: {error.strerror}") from error
     return card
+
+
+def check_target(folder: Path) -> None:
+    """Raise BundleError where ``folder`` is neither a bundle nor an empty folder, ConfigError as ``check_folder``."""
+    if folder.exists() and not is_bundle(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise BundleError(f"{folder} is there already and is no bundle", hint="name another folder with -o")
+    check_folder(folder)
 
 
 def read_bundle(folder: Path) -> Bundle:

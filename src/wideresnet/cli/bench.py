@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -10,8 +9,10 @@ import typer
 
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import MODEL, Format, TextOrJson
-from wideresnet.cli.output import open_bundle, progress, say_skipped
+from wideresnet.cli.output import check_targets, open_bundle, progress, say_skipped
+from wideresnet.cli.streams import print_lines
 from wideresnet.errors import ConfigError
+from wideresnet.report.escape import json_text
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
@@ -100,15 +101,16 @@ def bench(
     )  # fmt: skip
     _check(context, settings)
     side = _side(input_shape)
+    check_targets(report, output)
     measured = _run([_open(name, settings, side, random_weights) for name in model or [MODEL]], settings)
     document = benchmark.document(measured)
     if report:
         save_text(report, benchmark.html(measured))
     if output:
-        save_text(output, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        save_text(output, json_text(document, indent=1) + "\n")
     say_skipped([measured.skipped_files], data)
     # One line: scripts take the last one.
-    typer.echo(json.dumps(document, ensure_ascii=False) if format is TextOrJson.json else benchmark.text(measured))
+    print_lines(json_text(document) if format is TextOrJson.json else benchmark.text(measured))
 
 
 def _check(context: typer.Context, settings: BenchSettings) -> None:

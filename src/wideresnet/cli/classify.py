@@ -16,6 +16,7 @@ import typer
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, check_options, work_through
 from wideresnet.cli.options import (
+    Alpha,
     ArchitectureName,
     Arithmetic,
     BatchSize,
@@ -35,6 +36,7 @@ from wideresnet.cli.options import (
     Weights,
 )
 from wideresnet.cli.output import open_bundle, say_skipped
+from wideresnet.cli.streams import check_output, say
 from wideresnet.cli.watch import watched
 from wideresnet.errors import ConfigError
 
@@ -91,6 +93,7 @@ def classify(
     lang: Lang = Language.en,
     resolution: Resolution = 0,
     transform: Transform = None,
+    alpha: Alpha = None,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
@@ -127,13 +130,13 @@ def classify(
     from wideresnet.tasks.load import ModelChoice, open_classifier
     from wideresnet.tasks.tuning import BATCH, for_many
 
-    files, file = [Path(path) for path in paths], Path(output) if output else None
+    files, file = [Path(path) for path in paths], None if output is None else Path(output)
     check_options(context, ray)
     sheet = bool(ray) and format not in (AnswerFormat.table, AnswerFormat.json)
     refuse_idle(context, sheet, "as --ray writes Parquet, a file a shard", "format")
     if not ray:
         _refuse_early(files, file, format, resume)
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, transform)
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, transform, alpha)
     squares = bundle.card.preprocess.interpolation == "opencv-bilinear"    # whose crops a reduced image changes
     refuse_idle(context, squares, "on a transform by OpenCV's bilinear resize", "fast_decode")
     bundle = replace(bundle, labels=translated(bundle.labels, lang.value, bundle.card.labels_name))
@@ -228,7 +231,7 @@ def _saying_how_to_go_on(journal: Journal) -> Iterator[None]:
         raise
     except BaseException:
         if journal.state.answers:
-            typer.echo(f"stopped; what was answered is in {journal.folder}: --resume goes on", err=True)
+            say(f"stopped; what was answered is in {journal.folder}: --resume goes on", err=True)
         raise
 
 
@@ -236,9 +239,17 @@ def _refuse_early(paths: list[Path], output: Path | None, format: AnswerFormat, 
     """What can be said before anything is opened, and before half a document stands on stdout."""
     from wideresnet.data.shards import check_inputs
 
+    if STDIN in paths and sys.stdin is None:
+        raise ConfigError("cannot read standard input: it is closed", hint="name a file instead of -")
     check_inputs(path for path in paths if path != STDIN)
     if resume:
         _end_if_whole(output, format, paths)
+    if output is None:
+        check_output()
+    else:
+        from wideresnet.report.journal import check_journal
+
+        check_journal(output)
 
 
 def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) -> None:
@@ -252,7 +263,7 @@ def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) 
         raise ConfigError("what came on stdin cannot be resumed", hint="name a file instead of -")
     if output.exists() and not part_of(output).exists():
         failed = any_failed(output, format)
-        typer.echo(f"{output} is whole; nothing is left to do", err=True)
+        say(f"{output} is whole; nothing is left to do", err=True)
         raise typer.Exit(1 if failed else 0)
 
 
@@ -271,10 +282,8 @@ def _read_stdin() -> bytes:
     from wideresnet.images.decode import DEFAULT_LIMITS
     from wideresnet.pipes import read_open
 
-    hint = "wrn classify - < photo.jpg"
-    if sys.stdin is None:
-        raise ConfigError("stdin is closed", hint)
     try:
         return read_open(sys.stdin.buffer, DEFAULT_LIMITS.bytes + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read stdin: {error.strerror or error}", hint) from error
+        reason = error.strerror or error
+        raise ConfigError(f"cannot read standard input: {reason}", hint="name a file instead of -") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -13,7 +13,8 @@ import typer
 
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.output import list_failures, locate, print_json, progress, say_skipped
-from wideresnet.errors import ConfigError, needs_extra
+from wideresnet.cli.streams import print_lines, say
+from wideresnet.errors import ConfigError, OutputError, needs_extra
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
@@ -63,7 +64,7 @@ def work_through(work: Work, bundle: Bundle, paths: list[str], cluster: Cluster,
     if json:
         print_json(document_of(report))
     else:
-        typer.echo(of_bulk(report))
+        print_lines(of_bulk(report))
     list_failures(report.failures)
     say_skipped([report.skipped], *paths)
     raise typer.Exit(1 if report.failures else 0)
@@ -92,8 +93,9 @@ def spread(work: Work, bundle: Bundle, listing: Listing, cluster: Cluster) -> Bu
 
 def _lost() -> None:
     """Say that the cluster's head is gone, and end: Ray would do the second without the first."""
-    words = "error: the head of the cluster is gone\n  hint:  what is written stays; the same command does the rest"
-    typer.echo(f"{words} on another cluster", err=True)
+    with suppress(OutputError):
+        say("error: the head of the cluster is gone", err=True)
+        say("  hint:  what is written stays; the same command does the rest on another cluster", err=True)
     os._exit(2)
 
 

@@ -19,7 +19,17 @@ from wideresnet.cli.options import (
     TextOrJson,
     Threads,
 )
-from wideresnet.cli.output import list_failures, open_bundle, open_data, print_json, progress, say_skipped
+from wideresnet.cli.output import (
+    check_targets,
+    list_failures,
+    list_notes,
+    open_bundle,
+    open_data,
+    print_json,
+    progress,
+    say_skipped,
+)
+from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,6 +73,7 @@ def compare(
     from wideresnet.report.save import save_text
     from wideresnet.tasks.gallery import thumbnails_of
 
+    check_targets(page)
     if _is_scores(a) != _is_scores(b):
         raise ConfigError(f"{a} and {b} are not the same kind of thing", hint="give two files of scores, or two models")
     refuse_idle(context, _is_scores(a), "on files of scores", "engine", "precision", "threads", "batch_size")
@@ -79,7 +90,8 @@ def compare(
     if format is TextOrJson.json:
         print_json(comparison.document(found.report))
     else:
-        typer.echo(comparison.text(found.report, found.labels))
+        print_lines(comparison.text(found.report, found.labels))
+    list_notes(found.report.warnings, "warning")
     list_failures([*found.report.a.failures, *found.report.b.failures])
     say_skipped([found.report.a.skipped], found.report.a.data)
     raise typer.Exit(1 if found.report.a.failures or found.report.b.failures or _drops(found.report, max_drop) else 0)
@@ -108,21 +120,21 @@ def _files(a: Path, b: Path, data: Path | None, labels: str) -> _Found:
         raise ConfigError("--data needs the classes of the files", hint="give --labels, such as cifar10 or a file")
     names = _labels(labels)
     blanks = (EvalReport(str(a), "", None, 0, 0, 0), EvalReport(str(b), "", None, 0, 0, 0))
-    report = compare_answers(read_scores(a), read_scores(b), blanks)
+    report = compare_answers(read_scores(a), read_scores(b), blanks, names)
     items = open_data(data, names).items if data else ()
     return _Found(report, names, {item.path: item for item in items}, None)
 
 
 def _labels(name: str) -> Labels:
-    from wideresnet.data.labels import parse_labels, read_labels
+    from wideresnet.data.labels import read_labels
+    from wideresnet.data.labels.formats import read_label_file
     from wideresnet.records import Labels
 
-    if not name:
-        return Labels(())
-    try:
-        return parse_labels(Path(name).read_text("utf-8")) if Path(name).is_file() else read_labels(name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the labels {name}: {error}") from error
+    if not Path(name).is_file():
+        return read_labels(name) if name else Labels(())
+    file = read_label_file(Path(name))
+    list_notes(file.notes)
+    return file.labels
 
 
 def _models(
@@ -151,7 +163,7 @@ def _models(
     blanks = blank_report(a, pictures), blank_report(b, pictures)
     if a.card.name == b.card.name:                 # the folders tell them apart
         blanks = replace(blanks[0], model=names[0]), replace(blanks[1], model=names[1])
-    report = compare_answers([one for one, _ in scored], [other for _, other in scored], blanks)
+    report = compare_answers([one for one, _ in scored], [other for _, other in scored], blanks, a.labels)
     return _Found(report, a.labels, {item.path: item for item in pictures.items}, a.card.preprocess)
 
 
@@ -160,5 +172,5 @@ def _drops(report: ComparisonReport, most: float | None) -> bool:
     # The rest is for rounding: 0.7 points of 1,000 are 7 pictures.
     if most is None or report.lost - report.gained <= most / 100 * report.n + 1e-6:
         return False
-    typer.echo(f"B is more than {most:g} points of top-1 below A", err=True)
+    say(f"B is more than {most:g} points of top-1 below A", err=True)
     return True

@@ -21,14 +21,17 @@ from wideresnet.cli.options import (
     Weights,
 )
 from wideresnet.cli.output import (
+    check_targets,
     download_bar,
     list_failures,
+    list_notes,
     locate,
     open_bundle,
     print_json,
     progress,
     say_skipped,
 )
+from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError, DownloadError
 
 if TYPE_CHECKING:
@@ -114,6 +117,7 @@ def compile(
     from wideresnet.tasks.load import ModelChoice
 
     limit = _limit(gate)
+    check_targets(report)
     job = _Job(model, precision.value, calibration, samples, output, estimator.value)
     job = _from_file(context, config, job) if config else job
     compares, kinds = job.int8 or data != "auto", {"gate": "accuracy", "min_agreement": "agreement"}
@@ -168,7 +172,7 @@ def _from_file(context: typer.Context, config: Path, options: _Job) -> _Job:
     }  # fmt: skip
     refuse_idle(context, True, f"beside {config}, which says it", *(name for name, value in said.items() if value))
     for key in file.ignored():
-        typer.echo(f"{config}: {key} has no meaning here and is ignored", err=True)
+        say(f"{config}: {key} has no meaning here and is ignored", err=True)
     job = replace(
         options,
         model=file.frontend.checkpoint,
@@ -183,12 +187,16 @@ def _from_file(context: typer.Context, config: Path, options: _Job) -> _Job:
 
 
 def _open(choice: ModelChoice, job: _Job, resolution: int) -> Bundle:
+    from wideresnet.bundle import check_target
     from wideresnet.tasks.compile import seen_as
 
     if job.output is None:
         raise ConfigError("no folder to write", hint="name one with -o")
+    check_target(job.output)
     bundle = open_bundle(choice)                   # its graph is written anew in any case: once is enough
-    return seen_as(bundle, job.preprocess or bundle.card.preprocess.at(resolution))
+    before = bundle.card.preprocess
+    asked = replace(job.preprocess, alpha=before.alpha) if job.preprocess else before.at(resolution)
+    return seen_as(bundle, asked)
 
 
 def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | None, format: TextOrJson) -> None:
@@ -210,11 +218,11 @@ def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | No
     if format is TextOrJson.json:
         print_json(document.of_compilation(done))
     else:
-        typer.echo(text.of_compilation(done))
-    for note in done.notes:
-        typer.echo(f"note: {note}", err=True)
-    list_failures(done.failures)
+        print_lines(text.of_compilation(done))
     say_skipped([done.skipped], *filter(None, (settings.calibration, settings.data)))
+    list_notes(done.notes)
+    list_notes(done.gate.warnings if done.gate else (), "warning")
+    list_failures(done.failures)
     raise typer.Exit(1 if done.failures or (done.gate and not done.gate.passed) else 0)
 
 
@@ -250,5 +258,5 @@ def _images(calibration: str, data: str, bundle: Bundle) -> tuple[Path | None, P
             except DownloadError as error:
                 if given[0] is None:
                     raise
-                typer.echo(f"note: {error.message}: images of --calibration judge instead", err=True)
+                list_notes([f"{error.message}: images of --calibration judge instead"])
     return given[0] or other, given[1] or other

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.options import Format, TextOrJson
-from wideresnet.cli.output import print_json, progress, say_skipped
+from wideresnet.cli.output import check_targets, print_json, progress, say_skipped
+from wideresnet.cli.streams import print_lines
 
 data = typer.Typer(name="data", help="Make labelled data ready for evaluation, and check it.", no_args_is_help=True)
 
@@ -47,6 +48,7 @@ def imagenet(
     from wideresnet.report import prepared as report
     from wideresnet.tasks.prepare import prepare_imagenet
 
+    check_targets(output, folders=[extract, folders])
     with progress("pictures") as bars:
         task = bars.add_task("", total=None)
         for event in prepare_imagenet(sources, output, extract=extract, folders=folders):
@@ -57,6 +59,6 @@ def imagenet(
     if format is TextOrJson.json:
         print_json(report.document(done))
     else:
-        typer.echo(report.of_prepared(done))
+        print_lines(report.of_prepared(done))
     say_skipped([done.skipped], *sources)
     raise typer.Exit(1 if done.left_out else 0)

@@ -11,6 +11,7 @@ import typer
 
 from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, check_options, work_through
 from wideresnet.cli.options import (
+    Alpha,
     ArchitectureName,
     Arithmetic,
     BatchSize,
@@ -26,7 +27,8 @@ from wideresnet.cli.options import (
     Threads,
     Weights,
 )
-from wideresnet.cli.output import open_bundle, print_json, say_skipped
+from wideresnet.cli.output import check_targets, open_bundle, print_json, say_skipped
+from wideresnet.cli.streams import print_lines
 from wideresnet.cli.watch import watched
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def embed(
     weights: Weights = None,
     architecture: ArchitectureName = None,
     resolution: Resolution = 0,
+    alpha: Alpha = None,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
@@ -99,7 +102,8 @@ def embed(
     pooling = _pooling(pool, file, layers, ray)    # before anything that takes long
     files = [Path(path) for path in paths]
     check_inputs([] if ray else files)
-    bundle = open_bundle(ModelChoice(model, weights, architecture), resolution)
+    check_targets(None if ray else file)
+    bundle = open_bundle(ModelChoice(model, weights, architecture), resolution, alpha=alpha)
     options, batch = for_many(bundle, precision.value, threads)
     exif: Exif = "ignore" if ignore_exif else "transpose"
     if ray:
@@ -156,5 +160,5 @@ def _show(report: EmbedReport, format: TextOrJson) -> NoReturn:
     if format is TextOrJson.json:
         print_json(insight.of_embedding(report))
     else:
-        typer.echo(insight.text_of_embedding(report))
+        print_lines(insight.text_of_embedding(report))
     raise typer.Exit(1 if report.failures else 0)

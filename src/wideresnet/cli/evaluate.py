@@ -13,6 +13,7 @@ import typer
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.cluster import SHARD, Cluster, Cpus, Ray, ShardSize, WorkerCount, check_options, located, spread
 from wideresnet.cli.options import (
+    Alpha,
     ArchitectureName,
     Arithmetic,
     BatchSize,
@@ -32,7 +33,17 @@ from wideresnet.cli.options import (
     Transform,
     Weights,
 )
-from wideresnet.cli.output import list_failures, open_bundle, open_data, print_json, progress, say_skipped
+from wideresnet.cli.output import (
+    check_targets,
+    list_failures,
+    list_notes,
+    open_bundle,
+    open_data,
+    print_json,
+    progress,
+    say_skipped,
+)
+from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
@@ -44,7 +55,7 @@ if TYPE_CHECKING:
     from wideresnet.tasks.load import ModelChoice
 
 RUNNING = (                                        # parameters that decide how a network runs
-    "output", "resume", "transform", "upright", "resolution", "engine", "precision", "threads", "batch_size",
+    "output", "resume", "transform", "alpha", "upright", "resolution", "engine", "precision", "threads", "batch_size",
     "infer_mode", "ray",
 )  # fmt: skip
 EARLY = 1000                                       # pictures after which a wrong order of the labels is looked for
@@ -90,6 +101,7 @@ def evaluate(
     outputs: Outputs = None,
     resolution: Resolution = 0,
     transform: Transform = None,
+    alpha: Alpha = None,
     upright: Upright = False,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
@@ -125,7 +137,8 @@ def evaluate(
     from wideresnet.tasks.load import ModelChoice
 
     refuse_missing_extra([Path(data)] if data and not ray else [])
-    choice, file = ModelChoice(model, weights, architecture, labels), Path(output) if output and not ray else None
+    choice, file = ModelChoice(model, weights, architecture, labels), None if output is None or ray else Path(output)
+    check_targets(page)
     exif: Exif = "transpose" if upright else "ignore"
     how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value, exif)
     refuse_idle(context, bool(results), "beside --results", "outputs")
@@ -136,10 +149,13 @@ def evaluate(
     if results or outputs:
         source = _of_others(choice, data, truth, results, outputs, shard)
     elif ray:
-        bundle, cluster = open_bundle(choice, resolution, transform), Cluster(ray, workers, cpus, shard_size, output)
+        bundle = open_bundle(choice, resolution, transform, alpha)
+        cluster = Cluster(ray, workers, cpus, shard_size, output)
         source = _of_cluster(bundle, _named(data), truth, how, cluster)
     else:
-        bundle = open_bundle(choice, resolution, transform)
+        if file and not (resume and file.exists()):
+            _check_scores(file)
+        bundle = open_bundle(choice, resolution, transform, alpha)
         source = _of_network(bundle, _opened(data, bundle.labels, truth, shard), how, file, resume)
     report = _counted(source, file, any_order)
     show(report, format, page, translated(source.labels, lang.value, source.known), source.items)
@@ -160,11 +176,12 @@ def show(
         drawn = thumbnails(report, sources)
         save_text(page, draw_evaluation(report, labels, drawn))
         if absent := set(shown_paths(report)) - set(drawn):
-            typer.echo(f"{page} lacks {len(absent)} images, which cannot be read from here", err=True)
+            say(f"{page} lacks {len(absent)} images, which cannot be read from here", err=True)
     if format is TextOrJson.json:
         print_json(document.of_evaluation(report))
     else:
-        typer.echo(text.of_evaluation(report))
+        print_lines(text.of_evaluation(report))
+    list_notes(report.warnings, "warning")
     list_failures(report.failures)
     say_skipped([report.skipped], report.data)
 
@@ -231,7 +248,7 @@ def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluste
     report = spread(work, bundle, listing, cluster)
     ran = [f"{each.runtime} {each.version}, {each.precision}, {each.threads} threads" for each in report.engines]
     if len(ran) > 1:
-        typer.echo(f"the nodes ran several engines, and the report names the first: {'; '.join(ran)}", err=True)
+        say(f"the nodes ran several engines, and the report names the first: {'; '.join(ran)}", err=True)
     machine = {"shards_of_host": report.shards_of_host, "engines": ran}
     blank = report_of_none(bundle.card, bundle.labels, report.engines[0], pictures, machine)
     answers, items = map(score_of, read_rows(report.output, listing)), {item.path: item for item in pictures.items}
@@ -248,14 +265,16 @@ def _of_others(
     from wideresnet.tasks.evaluate import masked_classes
     from wideresnet.tasks.zoo import score_outputs, score_results
 
-    labels, known = labels_of(choice)
+    labels, known, assumed = labels_of(choice)
+    list_notes(assumed)
     pictures = _opened(data, labels, truth, shard) if data or outputs else None
     name = pictures.name if pictures else str(results)
-    blank, answers = EvalReport(f"answers in {results or outputs}", name, None, 0, 0, 0), None
+    notes = pictures.notes if pictures else ()
+    blank, answers = EvalReport(f"answers in {results or outputs}", name, None, 0, 0, 0, notes=notes), None
     if results:
         read = read_results(results)
         if read.doubled:
-            typer.echo(f"{read.doubled} lines of {results} stand there twice and count once", err=True)
+            say(f"{read.doubled} lines of {results} stand there twice and count once", err=True)
         blank = replace(blank, known=min(5, read.known, len(labels.names)))
         answers = score_results(read, labels, pictures)
     elif outputs and pictures:
@@ -281,7 +300,7 @@ def _named(data: str | None) -> str:
 def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalReport:
     """The report, with a bar while it is made. An order of labels that cannot be right ends it early."""
     from wideresnet.report.scores import read_scores
-    from wideresnet.tasks.order import refuse_wrong_order
+    from wideresnet.tasks.order import refuse_wrong_order, with_order_warning
     from wideresnet.tasks.tally import Tally, tally
 
     counts = Tally(source.present)
@@ -295,7 +314,16 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
     report = tally(read_scores(output), source.blank, source.present) if output else counts.report(source.blank)
     if not any_order:
         refuse_wrong_order(report, source.labels)
-    return report
+    return with_order_warning(report, source.labels)
+
+
+def _check_scores(file: Path) -> None:
+    """What can be said of the file before a network is opened."""
+    from wideresnet.report.journal import check_journal
+    from wideresnet.report.scores import format_of
+
+    format_of(file)
+    check_journal(file)
 
 
 @contextmanager
@@ -305,5 +333,5 @@ def _saying_how_to_go_on(output: Path | None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if output:
-            typer.echo(f"stopped; the scores so far are kept beside {output}: --resume goes on", err=True)
+            say(f"stopped; the scores so far are kept beside {output}: --resume goes on", err=True)
         raise

@@ -11,6 +11,7 @@ import typer
 
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import (
+    Alpha,
     ArchitectureName,
     Arithmetic,
     Engine,
@@ -26,7 +27,8 @@ from wideresnet.cli.options import (
     Threads,
     Weights,
 )
-from wideresnet.cli.output import open_bundle, print_json, say_skipped
+from wideresnet.cli.output import check_targets, open_bundle, print_json, say_skipped
+from wideresnet.cli.streams import print_lines
 from wideresnet.cli.watch import watched
 from wideresnet.errors import ConfigError
 
@@ -58,6 +60,7 @@ def explain(
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,
     resolution: Resolution = 0,
+    alpha: Alpha = None,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
@@ -83,9 +86,10 @@ def explain(
         raise ConfigError("nowhere to draw", hint="name a folder with -o, or a page with --report")
     refuse_idle(context, bool(classes), "beside --class", "k")
     refuse_idle(context, not (output or report), "without -o or --report", "signed")
+    check_targets(report, folders=[output])
     files = [Path(path) for path in paths]
     check_inputs(files)
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution)
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, alpha=alpha)
     wanted = list(dict.fromkeys(find_class(name, bundle.labels) for name in classes or []))
     explainer = open_explainer(bundle, engine, EngineOptions(precision.value, threads))
     drawing = _Drawing(output, report, class_names(bundle.labels), signed)
@@ -110,7 +114,7 @@ def _draw(found: Iterable[Explanation | Failure], drawing: _Drawing, format: Tex
             files = drawing.add(each)
             made = insight.of_explanation(each, files)
             if format is TextOrJson.table:
-                typer.echo(insight.text_of_explanation(each, files))
+                print_lines(insight.text_of_explanation(each, files))
         if format is TextOrJson.json:
             documents.append(made)
     if format is TextOrJson.json:

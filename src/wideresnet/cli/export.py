@@ -18,6 +18,7 @@ from wideresnet.cli.options import (
     Weights,
 )
 from wideresnet.cli.output import open_bundle, print_json
+from wideresnet.cli.streams import say
 
 Stored = Annotated[
     Storage | None,
@@ -40,10 +41,11 @@ def export(
 
     Example: wrn export -m runs/mine/model.safetensors --storage fp16 -o mine/
     """
-    from wideresnet.bundle import write_bundle
+    from wideresnet.bundle import check_target, write_bundle
     from wideresnet.tasks.compile import in_precision
     from wideresnet.tasks.load import ModelChoice
 
+    check_target(output)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels, storage.value if storage else "fp32"))
     if storage and bundle.card.precision != storage.value:
         bundle = in_precision(bundle, storage.value)
@@ -51,4 +53,4 @@ def export(
     if format is TextOrJson.json:
         print_json({"bundle": str(output), "size_bytes": len(bundle.graph), "card": asdict(card)})
     else:
-        typer.echo(f"{output}: {card.name}, {card.precision}, {len(bundle.graph) / 1e6:.1f} MB")
+        say(f"{output}: {card.name}, {card.precision}, {len(bundle.graph) / 1e6:.1f} MB")

@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wideresnet.cli.checks import refuse_idle
-from wideresnet.cli.options import MODEL, ArchitectureName, Cache, Device, Format, TextOrJson, Weights, Where
-from wideresnet.cli.output import list_failures, open_bundle, print_json, progress, say_skipped
+from wideresnet.cli.options import MODEL, Alpha, ArchitectureName, Cache, Device, Format, TextOrJson, Weights, Where
+from wideresnet.cli.output import (
+    check_targets,
+    list_failures,
+    list_notes,
+    open_bundle,
+    print_json,
+    progress,
+    say_skipped,
+)
+from wideresnet.cli.streams import print_lines, say
 from wideresnet.cli.train import epoch_line, pair
+from wideresnet.report.escape import printable
 
 if TYPE_CHECKING:
     from wideresnet.records import FinetuneReport, PathPoint, Pictures
@@ -57,6 +67,7 @@ def finetune(
     mode: ModeOption = None,
     share: Share = None,
     resolution: Side = None,
+    alpha: Alpha = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the split and of the training [0].")] = None,
     test: Test = None,
     cache: Cache = None,
@@ -83,11 +94,12 @@ def finetune(
 
     options = {
         "mode": mode.value if mode else None, "share": share / 100 if share is not None else None,
-        "resolution": resolution, "seed": seed,
+        "resolution": resolution, "seed": seed, "alpha": alpha,
     }  # fmt: skip
     changes: dict[str, Any] = dict(map(pair, change or []))
     settings = read_settings(config, changes | {key: value for key, value in options.items() if value is not None})
     refuse_idle(context, settings.mode == "probe", "on a probe, which the engine and numpy fit", "device")
+    check_targets(folders=[output])
     choice, means = ModelChoice(source, weights, architecture), Means(cache, device.value)
     report = _run(choice, data, output, settings, test, means, format)
     _show(report, format)
@@ -114,9 +126,9 @@ def _run(
                 if isinstance(event, Doing):
                     bars.update(task, description=event.what, completed=event.done, total=event.total or None)
                 elif format is TextOrJson.table:
-                    bars.console.print(_line(event))
+                    bars.console.print(printable(_line(event)))
     except KeyboardInterrupt:
-        typer.echo(f"stopped; the same command goes on with what is kept in {run}", err=True)
+        say(f"stopped; the same command goes on with what is kept in {run}", err=True)
         raise typer.Exit(130) from None
     raise AssertionError("the report comes last")
 
@@ -139,6 +151,7 @@ def _show(report: FinetuneReport, format: TextOrJson) -> None:
     if format is TextOrJson.json:
         print_json(document_of(report))
     else:
-        typer.echo(of_finetuning(report))
+        print_lines(of_finetuning(report))
+    list_notes((*report.evaluation.warnings, *(report.test.warnings if report.test else ())), "warning")
     list_failures(report.failures)
     say_skipped([report.skipped], report.data)

@@ -8,6 +8,7 @@ import typer
 
 from wideresnet.cli.options import Format, TextOrJson
 from wideresnet.cli.output import print_json
+from wideresnet.cli.streams import print_lines
 
 
 def info(
@@ -28,4 +29,4 @@ def info(
     if format is TextOrJson.json:
         print_json(document.of_model(found))
     else:
-        typer.echo(text.of_model(found))
+        print_lines(text.of_model(found))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -23,12 +22,14 @@ from wideresnet.cli.merge import merge
 from wideresnet.cli.models import models
 from wideresnet.cli.recommend import recommend
 from wideresnet.cli.serve import PREFIX, serve
+from wideresnet.cli.streams import ReaderGone, check_output, drop_unwritten, open_streams, say
 from wideresnet.cli.train import train
-from wideresnet.errors import WrnError
+from wideresnet.errors import OutputError, WrnError
+
+PIPE = 128 + 13                                    # as for a process that SIGPIPE ends
 
 app = typer.Typer(
     name="wrn",
-    help="Wide ResNets from weights to labels. Exit codes: 0 all well, 1 some pictures failed, 2 an error.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -52,39 +53,52 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Wide ResNets from weights to labels. Exit codes: 0 all well, 1 some pictures failed, 2 an error."""
+    """Wide ResNets from weights to labels.
+
+    Exit codes: 0 all well, 1 some pictures failed, 2 an error, 130 interrupted (Ctrl-C), 141 the reader of the output
+    ended.
+    """
+    if context.invoked_subcommand not in ("classify", "serve"):        # those may write to files or nothing
+        check_output()
 
 
 def run() -> None:
     """Entry point. A WrnError is two lines on stderr and exit code 2; other exceptions are faults of ours."""
-    # File names may hold bytes that are no UTF-8; they go out as they came in.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="surrogateescape")
+    open_streams()
     try:
         _run_app()
     except WrnError as error:
-        typer.echo(f"error: {error.message}", err=True)
-        if error.hint:
-            typer.echo(f"hint:  {error.hint}", err=True)
-        sys.exit(2)
-    except BrokenPipeError:
-        # The reader has gone ('wrn models | head'). Python would complain once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        sys.exit(_exit_code(error))
+    finally:
+        drop_unwritten()
 
 
 def _run_app() -> None:
-    """``app()``, with a reader that has gone as a BrokenPipeError."""
+    """``app()``, and all it printed on its way."""
     try:
         app()
     except SystemExit as stop:
-        # typer makes exit code 1 of it, which here means that pictures failed.
+        # typer makes a silent exit code 1 of it, also where it is the pipe to a process of ours.
         if isinstance(stop.__context__, BrokenPipeError):
             raise stop.__context__ from None
         sys.stdout.flush()
+        sys.stderr.flush()
         raise
+
+
+def _exit_code(error: WrnError) -> int:
+    """The exit code of ``error``, which is said where there is somebody to read it."""
+    try:
+        if not isinstance(error, ReaderGone):
+            say(f"error: {error.message}", err=True)
+            if error.hint:
+                say(f"hint:  {error.hint}", err=True)
+            return 2
+    except OutputError as unsaid:
+        error = unsaid
+    return PIPE if isinstance(error, ReaderGone) else 2

@@ -9,6 +9,8 @@ import typer
 
 from wideresnet.cli.evaluate import Page, show
 from wideresnet.cli.options import Format, TextOrJson
+from wideresnet.cli.output import check_targets
+from wideresnet.cli.streams import say
 
 
 def merge(
@@ -26,10 +28,13 @@ def merge(
     from wideresnet.report.document import read_evaluation
     from wideresnet.tasks.merge import merge as add_up
     from wideresnet.tasks.merge import missing
+    from wideresnet.tasks.order import with_order_warning
 
+    check_targets(page)
     report = add_up({str(path): read_evaluation(path) for path in dict.fromkeys(reports)})
-    show(report, format, page, report.conditions.labels if report.conditions else Labels(()), {})
+    labels = report.conditions.labels if report.conditions else Labels(())
+    show(with_order_warning(report, labels), format, page, labels, {})
     left = missing(report)
     if left:
-        typer.echo(f"missing: {', '.join(left)}", err=True)
+        say(f"missing: {', '.join(left)}", err=True)
     raise typer.Exit(1 if left or report.failures else 0)

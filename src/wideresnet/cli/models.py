@@ -9,7 +9,8 @@ import typer
 
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import Arithmetic, Engine, EngineName, Format, Precision, TextOrJson, Threads
-from wideresnet.cli.output import locate, print_json, progress, say_skipped
+from wideresnet.cli.output import list_notes, locate, print_json, progress, say_skipped
+from wideresnet.cli.streams import print_lines, say
 
 if TYPE_CHECKING:
     from wideresnet.records import Verification
@@ -70,7 +71,7 @@ def models(
     if format is TextOrJson.json:
         print_json([document.of_model(info) for info in infos])
     else:
-        typer.echo(text.of_models(infos))
+        print_lines(text.of_models(infos))
 
 
 def _verify(settings: VerifySettings, format: TextOrJson) -> None:
@@ -89,13 +90,14 @@ def _verify(settings: VerifySettings, format: TextOrJson) -> None:
                 continue
             rows.append(event)
             if event.verdict in ("passed", "failed"):
-                typer.echo(verification.line(event), err=True)
+                say(verification.line(event), err=True)
+                list_notes(event.report.warnings if event.report else (), "warning")
     if format is TextOrJson.json:
         print_json(verification.document(rows))
     else:
-        typer.echo(verification.text(rows))
+        print_lines(verification.text(rows))
     for failure in dict.fromkeys(failure for row in rows if row.report for failure in row.report.failures):
-        typer.echo(text.of_failure(failure), err=True)
+        print_lines(text.of_failure(failure), err=True)
     for report in [row.report for row in rows if row.report][:1]:      # all are of the same data
         say_skipped([report.skipped], report.data)
     raise typer.Exit(0 if succeeded(rows) else 1)

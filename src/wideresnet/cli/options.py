@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -105,6 +105,10 @@ InferMode = Annotated[
 Transform = Annotated[
     TransformName | None,
     typer.Option("--transform", help="zoo: squashed to 256 by OpenCV's bilinear, centre 224, as the model zoo does."),
+]
+Alpha = Annotated[
+    Literal["drop", "white"] | None,
+    typer.Option("--alpha", help="Transparent images: drop the alpha, or lay them on white; else as the card says."),
 ]
 Pictures = Annotated[
     list[str], typer.Argument(help="Pictures, folders (searched recursively), and shards (.parquet, .tar).")

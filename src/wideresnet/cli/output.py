@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,18 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from wideresnet.cli.streams import print_lines, say
+from wideresnet.report.escape import json_text, printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from wideresnet.bundle import Bundle
     from wideresnet.data.labelled import LabelledData
-    from wideresnet.records import Failure, Labels, Skipped
+    from wideresnet.records import Alpha, Failure, Labels, Skipped
     from wideresnet.tasks.load import ModelChoice
 
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
-    typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
+    typer.echo(json_text(document, indent=1))
+
+
+def check_targets(*files: Path | None, folders: Iterable[Path | None] = ()) -> None:
+    """Raise ConfigError where a file or folder cannot be written, before any work; None is none."""
+    from wideresnet.report.save import check_file, check_folder
+
+    for file in filter(None, files):
+        check_file(file)
+    for folder in filter(None, folders):
+        check_folder(folder)
 
 
 def list_failures(failures: Iterable[Failure]) -> None:
@@ -29,7 +41,7 @@ def list_failures(failures: Iterable[Failure]) -> None:
     from wideresnet.report import text
 
     for failure in dict.fromkeys(failures):
-        typer.echo(text.of_failure(failure), err=True)
+        print_lines(text.of_failure(failure), err=True)
 
 
 def say_skipped(passed: Iterable[Skipped], *where: object) -> None:
@@ -41,7 +53,13 @@ def say_skipped(passed: Iterable[Skipped], *where: object) -> None:
     shown = ", ".join(map(str, where)) if len(where) <= 3 else f"{len(where)} places"
     for line in (*skipped.notes, describe_skipped(skipped, shown)):
         if line:
-            typer.echo(line if line.isprintable() else ascii(line), err=True)
+            say(line, err=True)
+
+
+def list_notes(notes: Iterable[str], kind: str = "note") -> None:
+    """Print every assumption or warning on stderr, once."""
+    for note in dict.fromkeys(notes):
+        say(f"{kind}: {note}", err=True)
 
 
 @contextmanager
@@ -51,15 +69,23 @@ def progress(unit: str) -> Iterator[Progress]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
     from rich.progress import Progress as Bars
+    from rich.text import Text
 
-    console = Console(stderr=True)
+    class Description(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(printable(task.description))
+
+    # Names are text, not rich's markup; a line stays one, however narrow the terminal is.
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+        Description(), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
         TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
@@ -94,20 +120,23 @@ def open_data(data: Path, labels: Labels, truth: Path | None = None) -> Labelled
     return open_labelled(locate(data), labels, ground_truth=truth)
 
 
-def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None = None) -> Bundle:
+def open_bundle(
+    choice: ModelChoice, resolution: int = 0, transform: str | None = None, alpha: Alpha | None = None
+) -> Bundle:
     """The chosen model, downloaded if need be; says on stderr what a bare name became, and what was assumed.
 
     ``resolution``: to be shown crops of so many pixels; 0: as its card says. ``transform`` "zoo": to be shown
-    pictures as the model zoo does.
+    pictures as the model zoo does. ``alpha``: what becomes of transparent ones; None: as its card says.
     """
+    from wideresnet.bundle import with_alpha
     from wideresnet.tasks.load import assumptions, load_bundle
 
     with download_bar(choice.name) as show:
         bundle = load_bundle(choice, show)
     if bundle.card.name.startswith(f"{choice.name}."):
-        typer.echo(f"{choice.name} is {bundle.card.name} here; name a tag to choose another", err=True)
+        say(f"{choice.name} is {bundle.card.name} here; name a tag to choose another", err=True)
     if bundle.card.assumed:
-        typer.echo(assumptions(choice.name, bundle.card.assumed), err=True)
+        say(assumptions(choice.name, bundle.card.assumed), err=True)
     if resolution:
         from wideresnet.tasks.compile import float_bundle, seen_as
 
@@ -116,4 +145,4 @@ def open_bundle(choice: ModelChoice, resolution: int = 0, transform: str | None 
         from wideresnet.tasks.zoo import zoo_transform
 
         bundle = zoo_transform(bundle)
-    return bundle
+    return with_alpha(bundle, alpha)

@@ -10,6 +10,7 @@ import typer
 
 from wideresnet.cli.options import Format, TextOrJson, Threads
 from wideresnet.cli.output import print_json
+from wideresnet.cli.streams import print_lines
 
 
 def recommend(
@@ -39,5 +40,5 @@ def recommend(
     if format is TextOrJson.json:
         print_json({"peak": asdict(peak), "choices": [asdict(choice) for choice in choices]})
     else:
-        typer.echo(text.of_choices(choices, peak))
+        print_lines(text.of_choices(choices, peak))
     raise typer.Exit(0 if any(choice.fits for choice in choices) else 1)

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.cluster import quieten
-from wideresnet.cli.options import MODEL, Arithmetic, Engine, EngineName, Precision, Threads
+from wideresnet.cli.options import MODEL, Alpha, Arithmetic, Engine, EngineName, Precision, Threads
+from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 from wideresnet.pipes import read_text
 
@@ -83,6 +84,7 @@ def serve(
     token_file: Annotated[Path | None, typer.Option(help="Ask for the bearer token in this file.")] = None,
     cors: Annotated[list[str], typer.Option(help="An origin whose pages may ask; may be repeated.")] = [],  # noqa: B006
     explain: Explain = True,
+    alpha: Alpha = None,
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
@@ -121,4 +123,4 @@ def serve(
 
 
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    say(line, err=True)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.checks import refuse_idle
-from wideresnet.cli.options import Cache, Device, Format, TextOrJson, Where
-from wideresnet.cli.output import list_failures, locate, print_json, progress, say_skipped
+from wideresnet.cli.options import Alpha, Cache, Device, Format, TextOrJson, Where
+from wideresnet.cli.output import check_targets, list_failures, locate, print_json, progress, say_skipped
+from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError, WrnError
+from wideresnet.report.escape import printable
 
 if TYPE_CHECKING:
     from wideresnet.tasks.train import Epoch, Event, Group, Pictures
@@ -43,6 +45,7 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write curves to RUN/tensorboard too (extra tensorboard).")
     ] = False,
+    alpha: Alpha = None,
     cache: Cache = None,
     device: Where = Device.auto,
     format: Format = TextOrJson.table,
@@ -61,7 +64,8 @@ def train(
 
     with join(device.value) as group, _one_voice(group):
         with group.agreed():
-            settings = read_recipe(recipe, dict(map(pair, change or [])))
+            changes = dict(map(pair, change or [])) | ({"alpha": alpha} if alpha else {})
+            settings = read_recipe(recipe, changes)
             if data is None and settings.data in YOURS and not dry_run:
                 what = f"{recipe} trains on {YOURS[settings.data]}"
                 raise ConfigError(what, hint="name the folder with --data FOLDER")
@@ -82,6 +86,8 @@ def _train(
     from wideresnet.tasks.train import run_training
 
     with group.agreed():
+        if group.first:
+            check_targets(folders=[run])
         source = locate(data or Path(settings.data), instead="name your own copy with --data FILE")
         events = run_training(settings, source, run, group, cache)
         if tensorboard and group.first:
@@ -94,7 +100,7 @@ def _train(
     try:
         pictures = _follow(events, format is TextOrJson.table)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; the same command goes on from the last whole epoch in {run}", err=True)
+        say(f"stopped; the same command goes on from the last whole epoch in {run}", err=True)
         raise typer.Exit(130) from None
     if format is TextOrJson.json:
         last = json.loads((run / "log.jsonl").read_text("utf-8").splitlines()[-1])     # of a run finished before, too
@@ -102,7 +108,7 @@ def _train(
         noticed = {"failures": len(pictures.failures), "skipped": asdict(pictures.skipped)} if pictures else {}
         print_json({"run": str(run), **found, **noticed})
     elif settings.whitening == "none":
-        typer.echo(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
+        say(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
     # torchrun would take it for a crash, and start a finished run again.
     if pictures and pictures.failures and group.size == 1:
         raise typer.Exit(1)
@@ -127,7 +133,7 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
     if format is TextOrJson.json:
         print_json(plan_document(plan))
     else:
-        typer.echo(of_plan(plan))
+        print_lines(of_plan(plan))
     say_skipped([plan.skipped], plan.data)
 
 
@@ -150,7 +156,7 @@ def _follow(events: Iterator[Event], shown: bool) -> Pictures | None:
                 say_skipped([event.skipped], event.name)
                 pictures = event
             if shown:
-                bars.console.print(_line(event))
+                bars.console.print(printable(_line(event)))
     return pictures
 
 

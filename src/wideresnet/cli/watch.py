@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-import typer
-
 from wideresnet.cli.output import progress
+from wideresnet.cli.streams import print_lines
 
 if TYPE_CHECKING:
     from wideresnet.records import Failure
@@ -25,5 +24,5 @@ def watched(found: Iterable[Found | Failure], doing: str, done: int = 0) -> Iter
         for each in found:
             bars.advance(task)
             if isinstance(each, Failure):
-                typer.echo(text.of_failure(each), err=True)
+                print_lines(text.of_failure(each), err=True)
             yield each

@@ -124,7 +124,7 @@ def store_of(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> St
     Where the files lie together does not matter, and neither do mean and deviation: they are not in the pixels.
     """
     decisive = FORMAT, spec.resize, spec.crop, spec.interpolation, spec.mode, data.exif
-    digest = hashlib.sha256(repr(decisive).encode())
+    digest = hashlib.sha256(repr(decisive if spec.alpha == "drop" else (*decisive, spec.alpha)).encode())
     paths = [item.path for item in data.items]
     ends = min(paths), max(paths)
     start = len(os.path.commonpath(ends)) if len(set(map(os.path.isabs, ends))) == 1 else 0

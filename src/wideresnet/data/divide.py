@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +18,8 @@ from wideresnet.data.splits import Split, class_labels, refuse_empty, split_of, 
 from wideresnet.data.tar import Row
 from wideresnet.errors import DataError
 from wideresnet.records import Item, Labels, Skipped
+from wideresnet.report.escape import cell_text
+from wideresnet.report.sheet import csv_line
 
 
 def open_split(root: Path, share: float, seed: int, test: Path | None = None) -> Split:
@@ -49,11 +49,8 @@ def open_split(root: Path, share: float, seed: int, test: Path | None = None) ->
 def index_of(data: LabelledData, labels: Labels) -> str:
     """``data`` as an index (CSV) with paths from the root, for whoever reads it again with these labels."""
     names = labels.ids or labels.names             # an index could be another class's name
-    file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow(("path", "label"))
-    table.writerows((Path(item.path).absolute(), names[item.label or 0]) for item in data.items)
-    return file.getvalue()
+    rows = ((cell_text(str(Path(item.path).absolute())), names[item.label or 0]) for item in data.items)
+    return "".join(map(csv_line, (("path", "label"), *rows)))
 
 
 def _of_folders(root: Path, share: float, seed: int, test: Path | None) -> Split:

@@ -22,7 +22,7 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
     content = list_folder(root)
     if not content.folders:
         raise DataError(f"{root} holds no class folders", hint=_EXPECTED)
-    lookup = ClassLookup(labels)
+    lookup = ClassLookup(labels, root)
     classes: dict[int, Path] = {}
     for folder in (root / name for name in content.folders):
         index = _index(folder, lookup)

@@ -12,6 +12,7 @@ import numpy as np
 
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import EncodedImage, Exif, Item, Skipped
+from wideresnet.report.escape import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,10 @@ class LabelledData:
     whole: LabelledData | None = None
     exif: Exif = "ignore"                          # whether its photographs are turned upright, as no published set is
     skipped: Skipped = field(default_factory=Skipped)        # what lies beside the images of the whole set
+    notes: tuple[str, ...] = ()                    # what was assumed of the files it was read from
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))
 
     @cached_property
     def present(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wideresnet.data.lookup import ClassLookup
+from wideresnet.data.text import nfc
 from wideresnet.errors import DataError
 from wideresnet.images.files import Folder, holds_images, read_folder
 from wideresnet.records import Labels, Skipped
@@ -152,7 +153,7 @@ def class_folders(root: Path) -> list[str]:
             f"{root} holds folders of folders: is {name}/ a class, or {name}/{inner[0]}/?",
             hint=f"put the images of a class directly into its folder, or name the one to use; {KNOWN}",
         )
-    return names
+    return sorted(names, key=nfc)
 
 
 def list_folder(path: Path) -> Folder:

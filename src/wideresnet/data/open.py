@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from wideresnet.data.annotated import labelled_annotated
 from wideresnet.data.cifar import CifarFormat, cifar_test, detect_cifar
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
@@ -58,8 +59,10 @@ def open_labelled(
         return labelled_shards(path, labels)
     refuse_other_format(path)
     if path.is_dir():
+        if annotated := labelled_annotated(path, labels):
+            return annotated
         layout = evaluation_folder(path, labels)
-        data = labelled_folder(layout.root, labels)
+        data = labelled_annotated(layout.root, labels) or labelled_folder(layout.root, labels)
         return replace(data, skipped=layout.skipped + data.skipped)
     if path.suffix.lower() not in INDEX_ENDINGS:
         raise DataError(f"the file {path} is no labelled data that is known here", hint=_ACCEPTED)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
+from wideresnet.data.text import nfc
+
 Key = tuple[str, ...]
 
 
@@ -12,11 +14,12 @@ def pair_by_name(pictures: Collection[str], answers: Collection[str]) -> dict[st
     """The answer to each picture that has one: ``val/n01/a.JPEG`` -> ``npz/n01/a.npz``.
 
     Paths on both sides are compared from their ends: by the file's name without its ending; where several have it,
-    with the folder too, then with the one above, and so on; at last with the ending. A pair is two paths that are
-    alone with their end of it, each on its side. What stays ambiguous has no partner.
+    with the folder too, then with the one above, and so on; at last with the ending, and with accents as they are
+    written: composed and decomposed ones are the same till then. A pair is two paths that are alone with their end of
+    it, each on its side. What stays ambiguous has no partner.
     """
     pairs: dict[str, str] = {}
-    for parts_of in (_without_ending, _parts):
+    for parts_of in (without_ending, _parts, _raw_parts):
         depth, more = 0, True
         while more and len(pairs) < len(pictures):
             depth += 1
@@ -42,11 +45,16 @@ def _by_end(paths: Iterable[str], parts_of: Callable[[str], Key], depth: int) ->
     return {end: path if times[end] == 1 else "" for path, end in ends.items()}
 
 
-def _parts(path: str) -> Key:
+def _raw_parts(path: str) -> Key:
     return tuple(path.replace("\\", "/").split("/"))
 
 
-def _without_ending(path: str) -> Key:
+def _parts(path: str) -> Key:
+    return _raw_parts(nfc(path))
+
+
+def without_ending(path: str) -> Key:
+    """The parts of a path, accents composed, the last without what stands behind its last dot."""
     *folders, name = _parts(path)
     stem, dot, _ = name.rpartition(".")
     return *folders, stem if dot and stem else name

@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wideresnet.data.text import encoding_of
 from wideresnet.errors import DataError
-from wideresnet.pipes import read_text
+from wideresnet.pipes import read_file
+from wideresnet.report.escape import unescaped
 
 # Paths and names may hold anything, also what stands between them: the last place where all of it fits counts.
 _LINE = re.compile(
@@ -72,10 +74,12 @@ def read_results(file: Path) -> Results:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers and lines, without blank ones. File names may hold bytes that are no UTF-8."""
+    """Line numbers and lines, without blank ones. File names may hold bytes that are no UTF-8; shells write UTF-16."""
     try:
-        lines = io.StringIO(read_text(file, "utf-8-sig", "surrogateescape"))
-        for number, line in enumerate(lines, start=1):
+        data = read_file(file)
+        encoding = encoding_of(data[:3])
+        text = data.decode(encoding, "replace" if encoding == "utf-16" else "surrogateescape")
+        for number, line in enumerate(io.StringIO(text), start=1):
             if line.strip():
                 yield number, line.rstrip("\n")
     except OSError as error:
@@ -88,7 +92,7 @@ def _parsed(line: str, where: str) -> tuple[str, int, Answer]:
     if found is None or not math.isfinite(share):
         shown = line if len(line) <= 200 else f"{line[:200]}…"
         raise DataError(f"{where} is no answer: {shown!r}", hint=_EXPECTED)
-    return found["path"], int(found["rank"]), (int(found["index"]), share)
+    return unescaped(found["path"]), int(found["rank"]), (int(found["index"]), share)
 
 
 def _number(text: str) -> float:

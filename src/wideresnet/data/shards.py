@@ -13,7 +13,7 @@ from wideresnet.data.lookup import ClassLookup
 from wideresnet.data.parquet import import_pyarrow, open_parquet, parquet_rows
 from wideresnet.data.tar import Label, Opener, Row, labelled_tar, open_file, tar_images
 from wideresnet.errors import DataError, ImageError
-from wideresnet.images.files import PICTURE_ENDINGS, find_pictures, refuse_missing
+from wideresnet.images.files import find_pictures, image_endings, refuse_missing
 from wideresnet.images.sniff import first_bytes
 from wideresnet.records import EncodedImage, Item, Labels, Skipped
 
@@ -53,7 +53,7 @@ def find_shards(path: Path) -> Shards:
 
     The name of a file or of its folders says its split: ``train-00000-of-00014.parquet``, ``validation/0000.parquet``.
     """
-    if path.suffix.lower() in PICTURE_ENDINGS:
+    if path.suffix.lower() in image_endings():
         return {}
     if path.is_file():
         return {"": [path]} if path.suffix.lower() == ".tar" or _is_parquet(str(path)) or _is_tar(path) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.labels import read_labels
 from wideresnet.data.layout import KNOWN, Layout, class_folders, find_layout, listed
+from wideresnet.data.text import nfc
 from wideresnet.errors import DataError
 from wideresnet.images.files import describe_skipped
 from wideresnet.records import Doing, Exif, Failure, Labels, Preprocess, Skipped
@@ -86,7 +88,7 @@ def split_of(layout: Layout, root: Path) -> Split:
         if part not in splits and (part == "train" or role not in splits):
             raise DataError(f"{root} has no folder {part!r}", hint=f"{_EXPECTED}; {KNOWN}")
     folders, tested = (class_folders(splits[part]) for part in ("train", role))
-    unknown = sorted(set(tested) - set(folders))
+    unknown = sorted(name for name in tested if nfc(name) not in set(map(nfc, folders)))
     if unknown:
         raise DataError(
             f"{splits[role] / unknown[0]} is of no class in {splits['train']}, which holds {listed(folders)}",
@@ -97,7 +99,7 @@ def split_of(layout: Layout, root: Path) -> Split:
     notes = []
     if role == "test":
         notes.append(f"{splits['test']} is the validation set: there is no other")
-    if untested := sorted(set(folders) - set(tested)):
+    if untested := sorted(name for name in folders if nfc(name) not in set(map(nfc, tested))):
         notes.append(f"{splits[role]} has no folder for {listed(untested)}")
     val = replace(val, skipped=val.skipped + layout.skipped + Skipped(notes=tuple(notes)))
     return Split(root.absolute().name, labels, train, val, test=splits.get("test") if role == "val" else None)
@@ -160,9 +162,15 @@ def refuse_empty(split: Split, learnt: Iterable[int]) -> None:
 
 
 def class_labels(folders: list[str]) -> Labels:
-    """Folder names -> labels in the same order: ImageNet's ids with their names, if all are such, else the names."""
+    """Folder names -> labels in the same order: ImageNet's ids with their names, if all are such, else the names.
+
+    Accents are composed. Raises DataError where two names differ in that alone.
+    """
+    names = list(map(nfc, folders))
+    if double := next((name for name, times in Counter(names).items() if times > 1), None):
+        raise DataError(f"two class folders are called {double!r}, with accents composed and not", hint="merge them")
     imagenet = read_labels("imagenet")
     known = dict(zip(imagenet.ids, imagenet.names, strict=True))
-    if all(folder in known for folder in folders):
-        return Labels(tuple(known[folder] for folder in folders), tuple(folders))
-    return Labels(tuple(folders))
+    if all(name in known for name in names):
+        return Labels(tuple(known[name] for name in names), tuple(names))
+    return Labels(tuple(names))

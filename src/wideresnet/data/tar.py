@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from wideresnet.errors import DataError, ImageError
-from wideresnet.images.files import PICTURE_ENDINGS
+from wideresnet.images.files import image_endings
 from wideresnet.records import EncodedImage
 
 MAX_FILES = 10_000_000
@@ -111,7 +111,7 @@ def _check_end(file: BinaryIO, offset: int) -> None:
 def tar_images(path: str, opener: Opener = open_file) -> Iterator[Row]:
     """Every image in an archive, as ``path``/name, in its order; unlabelled. Raises DataError."""
     for name, member in tar_members(path, opener):
-        if PurePosixPath(name).suffix.lower() in PICTURE_ENDINGS:
+        if PurePosixPath(name).suffix.lower() in image_endings():
             yield f"{path}/{name}", member, None
 
 
@@ -131,8 +131,8 @@ def labelled_tar(path: str, opener: Opener = open_file) -> list[Row]:
         elif ending == ".json" and member.size <= MAX_LABEL_BYTES:
             if (label := _json_label(f"{path}/{name}", _small(name, member))) is not None:
                 labels.setdefault(key, label)
-        elif PurePosixPath(base).suffix.lower() in PICTURE_ENDINGS:
-            images.append((key if ending in PICTURE_ENDINGS else "", name, member))
+        elif PurePosixPath(base).suffix.lower() in image_endings():
+            images.append((key if ending in image_endings() else "", name, member))
     if labels:
         images = [image for image in images if image[0]]
         bare = [name for key, name, _ in images if key not in labels]

@@ -10,6 +10,7 @@ does not take graphs of this kind (3.4: KeyError). The mean error that rounding 
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -53,7 +54,8 @@ def quantise(
     logging.getLogger("nncf").setLevel(logging.ERROR)
     used = pictures[: settings.samples]
     dataset = nncf.Dataset(list(used), lambda picture: {INPUT: picture[None]})
-    with redirect_stdout(sys.stderr):              # its progress bars; stdout belongs to results
+    # Its progress bars: stdout belongs to results, and a log has no use for them.
+    with redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
         quantised: onnx.ModelProto = nncf.quantize(
             model,
             dataset,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
 import struct
 import threading
 import warnings
@@ -28,10 +30,16 @@ from PIL import (
 
 from wideresnet.errors import ImageError
 from wideresnet.images.exif import UPRIGHT, orientation, split_exif
+from wideresnet.images.formats import jpeg_xl_size, open_heic, open_jpeg_xl
 from wideresnet.images.npz import npz_picture
-from wideresnet.images.sniff import no_picture, picture_format
+from wideresnet.images.png import pixel_chunks
+from wideresnet.images.rgb import check_steps, conversion, to_rgb
+from wideresnet.images.sniff import CONVERT, no_picture, picture_format
+from wideresnet.images.tiff import grey_in_8_bits, open_tiff
 from wideresnet.pipes import WAIT, read_file, special_kind
-from wideresnet.records import Exif
+from wideresnet.records import Alpha, Exif
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())     # or Python writes Pillow's errors to stderr itself
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,20 @@ def _jpeg(file: io.BytesIO) -> Image.Image:
     return image
 
 
+def _jpeg_2000(file: io.BytesIO) -> Image.Image:
+    data = file.getvalue()
+    size = data.find(b"\xff\x4f\xff\x51")          # size marker (ISO/IEC 15444-1, A.5.1): bands, and bits of the first
+    if 0 <= size < len(data) - 42:
+        bands, depth = int.from_bytes(data[size + 40 : size + 42], "big"), 1 + (data[size + 42] & 0x7F)
+        # More than 8 bits of a colour Pillow rounds to 8 without a limit: white becomes black.
+        if bands > 4 or depth > (16 if bands == 1 else 8):
+            raise ImageError(
+                f"the JPEG 2000 file holds numbers of {depth} bits (bands: {bands}), which is not read",
+                hint=conversion(0, 2**depth - 1, bands),
+            )
+    return Jpeg2KImagePlugin.Jpeg2KImageFile(file)
+
+
 # The classes themselves, not Image.open: it would try thirty formats more (EPS starts Ghostscript),
 # and it warns of sizes that we allow.
 _READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
@@ -61,12 +83,17 @@ _READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "GIF": GifImagePlugin.GifImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
+    "TIFF": open_tiff,
     "PPM": PpmImagePlugin.PpmImageFile,
-    "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "JPEG 2000": _jpeg_2000,
     "AVIF": AvifImagePlugin.AvifImageFile,
+    "HEIC": open_heic,
+    "JPEG XL": open_jpeg_xl,
     "NPZ": npz_picture,
 }
+_TURNED = ("TIFF", "HEIC", "JPEG XL")                # upright by their readers, whatever is asked for
+# What Pillow says of files that are complete, and of a kind that it does not read.
+_UNREAD = re.compile(r"cannot handle|unsupported|not supported|not installed|not available|unable to determine", re.I)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -79,23 +106,29 @@ _TURNS = {
 
 
 def decode(
-    source: bytes | Path, *, exif: Exif = "ignore", limits: Limits = DEFAULT_LIMITS
+    source: bytes | Path, *, exif: Exif = "ignore", alpha: Alpha = "drop", limits: Limits = DEFAULT_LIMITS
 ) -> NDArray[np.uint8]:
-    """A picture file, or its bytes -> RGB uint8 [H, W, 3] in 0..255, not writeable.
+    """An image file, or its bytes -> RGB uint8 [H, W, 3] in 0..255, not writeable.
 
-    The pixels of Pillow's ``Image.open(...).convert("RGB")``: alpha is dropped, an animation gives its
-    first frame, the name's ending says nothing. Only 16-bit grey differs: it is scaled to 8
-    bits (the high byte, as Pillow itself does for 16-bit colour), not clipped to white.
+    The pixels of Pillow's ``Image.open(...).convert("RGB")``: an animation gives its first frame, the name's ending
+    says nothing. Only more than 8 bits differ: see ``images/rgb`` for what each type of numbers becomes.
+    ``alpha``: what becomes of transparency: dropped, or laid on white.
     ``exif="transpose"`` turns a photograph upright; damaged EXIF counts as upright.
 
     Gives no warnings, changes no state of Pillow, and may run in many threads. Raises ImageError
-    for what can't be read, isn't a picture, is damaged or cut short, or exceeds ``limits``.
+    for what can't be read, isn't an image, is damaged or cut short, exceeds ``limits``, or holds
+    numbers that are no brightness.
     """
-    return np.asarray(open_picture(source, exif=exif, limits=limits))
+    return np.asarray(open_picture(source, exif=exif, alpha=alpha, limits=limits))
 
 
 def open_picture(
-    source: bytes | Path, *, exif: Exif = "ignore", limits: Limits = DEFAULT_LIMITS, shortest: int = 0
+    source: bytes | Path,
+    *,
+    exif: Exif = "ignore",
+    alpha: Alpha = "drop",
+    limits: Limits = DEFAULT_LIMITS,
+    shortest: int = 0,
 ) -> Image.Image:
     """``decode``, but as a loaded Pillow image in mode RGB.
 
@@ -111,13 +144,17 @@ def open_picture(
         found = no_picture(data)
         raise ImageError(f"not a picture but {found.what}", hint=found.hint)
     try:
-        return _open(data, kind, exif, limits, shortest)
+        return _open(data, kind, exif, alpha, limits, shortest)
     except ImageError:
         raise
     except Exception as error:
         # Readers of foreign bytes fail with whatever their arithmetic ran into: OSError, SyntaxError,
         # ValueError, struct.error, zlib.error, MemoryError...
-        reason = str(error).rstrip(". ") or type(error).__name__
+        if isinstance(error, MemoryError):
+            raise ImageError(f"the {kind} image needs more memory than there is", hint="shrink it") from error
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        if _UNREAD.search(reason):
+            raise ImageError(f"a {kind} image of a kind that is not read: {reason}", hint=CONVERT) from error
         raise ImageError(
             f"damaged {kind} picture: {reason}",
             hint=f"{len(data):,} bytes are there; the file may be cut short: fetch it again",
@@ -154,26 +191,37 @@ def _too_many_bytes(limits: Limits) -> ImageError:
     )
 
 
-def _open(data: bytes, kind: str, exif: Exif, limits: Limits, shortest: int) -> Image.Image:
+def _open(data: bytes, kind: str, exif: Exif, alpha: Alpha, limits: Limits, shortest: int) -> Image.Image:
     block = b""
     if kind == "JPEG":
         data, block = split_exif(data)
-    if kind == "WebP":                             # its reader allocates the canvas when it opens
-        _check_pixels(_webp_size(data), limits)
-    with _quietly(_may_warn(data, kind)):
+    elif kind == "PNG":
+        data = pixel_chunks(data)
+    elif kind in _SIZES:                           # their readers allocate the canvas when they open
+        _check_pixels(_SIZES[kind](data), limits)
+    with _quietly(kind in ("TIFF", "GIF")):        # of bad tags and sizes
         image = _READERS[kind](io.BytesIO(data))
     _check_pixels(image.size, limits)
     if kind == "JPEG" and shortest:
         _draft(image, shortest)
+    deep = _has_deep_colours(image)
     with _quietly(kind == "TIFF" and image.width * image.height > WARNED_PIXELS):
         image.load()
     block = block or image.info.get("exif") or b""
-    # Of no influence on the colours, and convert() would warn that it can't keep it.
-    image.info.pop("transparency", None)
-    # Pillow turns TIFF by itself.
-    if exif == "transpose" and kind != "TIFF" and (turn := orientation(block)) != UPRIGHT:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        image = grey_in_8_bits(image)
+    if exif == "transpose" and kind not in _TURNED and (turn := orientation(block)) != UPRIGHT:
         image = image.transpose(_TURNS[turn])
-    return _rgb(image)
+    rgb = to_rgb(image, alpha)
+    if deep:
+        check_steps(rgb)
+    return rgb
+
+
+def _has_deep_colours(image: Image.Image) -> bool:
+    """Whether the file has colours of 16 bits, of which Pillow is going to keep the high byte."""
+    tiles = getattr(image, "tile", ()) if len(image.getbands()) > 1 else ()
+    return any(";16" in str(args) or (name.startswith("ppm") and args[-1] > 255) for name, _, _, args in tiles)
 
 
 def _draft(image: Image.Image, shortest: int) -> None:
@@ -205,11 +253,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _may_warn(data: bytes, kind: str) -> bool:
-    """Whether Pillow's reader of this format has warnings to give: of bad tags, sizes, animations."""
-    return kind in ("TIFF", "GIF") or (kind == "PNG" and b"acTL" in data)
-
-
+_SIZES = {"WebP": _webp_size, "JPEG XL": jpeg_xl_size}
 _filters_lock = threading.Lock()
 
 
@@ -223,12 +267,3 @@ def _quietly(needed: bool) -> Iterator[None]:
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        # 16-bit grey. Pillow's "I" has 32 bits, its readers fill 16 of them.
-        high_byte = (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)
-        return Image.fromarray(high_byte).convert("RGB")
-    return image.convert("RGB")

@@ -6,6 +6,8 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from wideresnet.errors import ConfigError
@@ -15,11 +17,11 @@ from wideresnet.records import Skipped
 # What images.decode reads, by the endings in use.
 PICTURE_ENDINGS = frozenset(
     f".{ending}"
-    for kinds in ("jpg jpeg jpe jfif png gif webp bmp", "tif tiff ppm pgm jp2 avif")
+    for kinds in ("jpg jpeg jpe jfif png apng gif webp bmp", "tif tiff ppm pgm pbm pnm pfm jp2 j2k avif")
     for ending in kinds.split()
 )
-# Endings of formats that a plugin reads, and the extra that installs it.
-OPTIONAL_ENDINGS: Mapping[str, str] = dict.fromkeys((".heic", ".heif", ".hif", ".jxl"), "formats")
+# Endings of formats that packages of the extra "formats" read, and which package.
+OPTIONAL_ENDINGS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".hif": "pillow_heif", ".jxl": "imagecodecs"}
 RAW_ENDINGS = frozenset((".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"))
 # What systems, network disks and tools leave in folders, in lower case; hidden names begin with a dot anyway.
 SYSTEM_NAMES = frozenset(
@@ -108,9 +110,10 @@ def find_pictures(paths: Iterable[Path]) -> ImageFiles:
     return ImageFiles(paths)
 
 
+@cache
 def image_endings() -> frozenset[str]:
-    """Endings of the formats that are read here, in lower case and with the dot."""
-    return PICTURE_ENDINGS
+    """``PICTURE_ENDINGS``, and the optional ones whose package is installed."""
+    return PICTURE_ENDINGS | {ending for ending, package in OPTIONAL_ENDINGS.items() if find_spec(package)}
 
 
 def is_ignored(name: str) -> bool:
@@ -212,7 +215,7 @@ def _advice(by_ending: Mapping[str, int]) -> str:
     raw = [ending for ending in unread if ending in RAW_ENDINGS]
     advice = [f"convert {', '.join(raw)} to JPEG or TIFF"] if raw else []
     if optional:
-        advice.append(f"pip install 'wideresnet[{OPTIONAL_ENDINGS[optional[0]]}]' to read {', '.join(optional)}")
+        advice.append(f"pip install 'wideresnet[formats]' to read {', '.join(optional)}")
     return f" ({'; '.join(advice)})" if advice else ""
 
 

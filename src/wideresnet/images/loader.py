@@ -68,7 +68,7 @@ def read_crop(
         source = source.read(limits.bytes)
     antialiased = spec.interpolation != "opencv-bilinear"    # without, a reduced picture gives quite another crop
     shortest = math.ceil(KEPT * spec.resize) if reduced and antialiased else 0
-    picture = open_picture(source, exif=exif, limits=limits, shortest=shortest)
+    picture = open_picture(source, exif=exif, alpha=spec.alpha, limits=limits, shortest=shortest)
     large = shortest and min(picture.size) >= shortest
     return preprocess_large(picture, spec) if large else preprocess_picture(picture, spec)
 

@@ -8,15 +8,17 @@ from pathlib import Path
 
 # Signatures of the formats' own specifications; these are the formats that we read.
 _PICTURES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
-    ("JPEG", re.compile(rb"\xff\xd8\xff")),
+    ("JPEG", re.compile(rb"\xff\xd8\xff(?!\xf7|\xe8\0 SPIFF)")),
     ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n")),
     ("GIF", re.compile(rb"GIF8[79]a")),
     ("WebP", re.compile(rb"RIFF....WEBPVP8", re.DOTALL)),
     ("BMP", re.compile(rb"BM")),
-    ("TIFF", re.compile(rb"II\*\0|MM\0\*|II\x2b\0|MM\0\x2b")),
-    ("PPM", re.compile(rb"P[1-6]\s")),
+    ("TIFF", re.compile(rb"II\*\0(?!....CR)|MM\0\*|II\x2b\0", re.DOTALL)),
+    ("PPM", re.compile(rb"P[1-6f]\s")),
     ("JPEG 2000", re.compile(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n")),
-    ("AVIF", re.compile(rb"....ftypavi[fs]", re.DOTALL)),
+    ("AVIF", re.compile(rb"....ftyp(avi[fs]|m[is]f1.{4}(.{4}){0,9}?avi[fs])", re.DOTALL)),
+    ("HEIC", re.compile(rb"....ftyp(hei[cfmsx]|hev[cmsx]|m[is]f1)", re.DOTALL)),
+    ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n")),
     ("NPZ", re.compile(rb"PK\x03\x04.{26}[^/\0]{1,99}?\.npy", re.DOTALL)),       # a ZIP whose first file is an array
 )
 READABLE = ", ".join(name for name, _ in _PICTURES)
@@ -31,6 +33,9 @@ class NoPicture:
 
 
 _EXPORT = "export its images into class folders, into tar shards (key.jpg, key.cls) or into Parquet (image, label)"
+DEVELOP = "develop it first, for instance: darktable-cli IN OUT.jpg"
+CONVERT = "convert it first: magick IN OUT.png"
+_SCALE = "save it in 8 bits first, scaled with one range for all files"
 _AGAIN = "it was probably cut short in a copy or download: fetch it again"
 _OTHERS: tuple[tuple[re.Pattern[bytes], NoPicture], ...] = (
     (re.compile(rb"%PDF-"), NoPicture("a PDF document", "save its page as PNG first")),
@@ -47,10 +52,18 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], NoPicture], ...] = (
     (re.compile(rb"ARROW1|\xff\xff\xff\xff..\0\0\x10\0\0\0", re.DOTALL), NoPicture("an Arrow file", _EXPORT)),
     (re.compile(rb".{16}\xde\xc0\xef\xbe", re.DOTALL), NoPicture("an LMDB database, such as LSUN's", _EXPORT)),
     (re.compile(rb".{4}\0{4}.{4}\n", re.DOTALL), NoPicture("a TFRecord file", _EXPORT)),
-    (
-        re.compile(rb"....ftyp(hei[cfmsx]|hev[cm]|mif1|msf1)", re.DOTALL),
-        NoPicture("a HEIC photograph", "convert it to JPEG first"),
-    ),
+    (re.compile(rb"II\*\0.{4}CR|.{4}ftypcrx ", re.DOTALL), NoPicture("a Canon camera's raw data", DEVELOP)),
+    (re.compile(rb"FUJIFILMCCD-RAW"), NoPicture("a Fujifilm camera's raw data", DEVELOP)),
+    (re.compile(rb"IIU\0"), NoPicture("a Panasonic camera's raw data", DEVELOP)),
+    (re.compile(rb"IIR[OS]|MMOR"), NoPicture("an Olympus camera's raw data", DEVELOP)),
+    (re.compile(rb"MM\0\x2b"), NoPicture("a BigTIFF of big-endian numbers", "convert it: gdal_translate IN OUT.tif")),
+    (re.compile(rb"\xff\xd8\xff(\xf7|\xe8\0 SPIFF)"), NoPicture("a JPEG-LS image", CONVERT)),
+    (re.compile(rb"II\xbc\x01"), NoPicture("a JPEG XR image", CONVERT)),
+    (re.compile(rb"P7\n"), NoPicture("a PAM image", CONVERT)),
+    (re.compile(rb"PF\s"), NoPicture("a PFM image of colours in floats", _SCALE)),
+    (re.compile(rb"\x76\x2f\x31\x01"), NoPicture("an OpenEXR image", _SCALE)),
+    (re.compile(rb"\x93NUMPY"), NoPicture("a NumPy array", _SCALE)),
+    (re.compile(rb".{128}DICM", re.DOTALL), NoPicture("a DICOM image", _SCALE)),
     (re.compile(rb"....ftyp", re.DOTALL), NoPicture("a video", "save a frame as a picture first")),
     (re.compile(rb"8BPS"), NoPicture("a Photoshop document", "export it as PNG first")),
     (

@@ -55,6 +55,11 @@ class ComparisonReport:
     only_b: tuple[str, ...] = ()
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Those of either side."""
+        return tuple(dict.fromkeys((*self.a.warnings, *self.b.warnings)))
+
+    @property
     def n(self) -> int:
         """Pictures that both answered."""
         return self.a.n

@@ -55,6 +55,7 @@ class GateReport:
     passed: bool                                   # within the limit, or no limit
     engine: EngineInfo
     kind: Literal["accuracy", "agreement"] = "accuracy"
+    warnings: tuple[str, ...] = ()                 # what makes the labels doubtful
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,8 @@ class EvalReport:
     conditions: Conditions | None = None
     known: int = 5                                 # likeliest classes that are known of every picture, at most 5
     skipped: Skipped = field(default_factory=Skipped)        # in the folders of the whole data set
+    notes: tuple[str, ...] = ()                    # what was assumed of the data
+    order: str = ""                                # why the labels may be in another order than the network's classes
 
     def __add__(self, other: EvalReport) -> EvalReport:
         return replace(
@@ -153,7 +155,14 @@ class EvalReport:
             confusions=most_frequent(_add_confusions([*self.confusions, *other.confusions])),
             bins=tuple(a + b for a, b in zip(self.bins, other.bins, strict=True)),
             conditions=_add_conditions(self.conditions, other.conditions),
+            notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
+            order="",                              # of the sum it is to be asked again
         )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is to be known besides the figures."""
+        return (*self.notes, self.order) if self.order else self.notes
 
     @property
     def top1(self) -> float:

@@ -18,6 +18,7 @@ RGB = tuple[float, float, float]
 Interpolation = Literal["bilinear", "bicubic", "opencv-bilinear"]
 ResizeMode = Literal["shortest", "squash"]
 Exif = Literal["ignore", "transpose"]
+Alpha = Literal["drop", "white"]
 Answer = TypeVar("Answer")
 
 # Of RGB values in [0, 1]; the statistics every published ImageNet weight set here was trained with.
@@ -40,6 +41,8 @@ class Preprocess:
     mode: ResizeMode = "shortest"                  # "shortest" keeps the aspect ratio
     mean: RGB = IMAGENET_MEAN
     std: RGB = IMAGENET_STD
+    # Of transparent images: "drop" takes the colours as stored, as torchvision does; "white" lays them on white.
+    alpha: Alpha = "drop"
 
     def __post_init__(self) -> None:
         if min(self.resize, self.crop) < 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TextIO
@@ -10,6 +9,7 @@ from typing import TextIO
 from wideresnet.errors import ConfigError
 from wideresnet.records import Failure, Prediction
 from wideresnet.report import document, text
+from wideresnet.report.escape import json_text, line_text
 from wideresnet.report.sheet import PARQUET, Row, Sheet, TextFormat, csv_format
 
 Answer = Prediction | Failure
@@ -22,15 +22,13 @@ def as_line(answer: Answer, _number: int) -> str:
 
 
 def as_zoo_lines(answer: Answer, _number: int) -> str:
-    """The model zoo's ``result.txt``: a line a class, counted from 0. Failures are not among them.
-
-    A line break in a path, which would end the line, becomes a space.
-    """
+    """The model zoo's ``result.txt``: a line a class, counted from 0. Failures are not among them."""
     if isinstance(answer, Failure):
         return ""
-    path = answer.path.replace("\n", " ").replace("\r", " ")
+    path = line_text(answer.path)
     return "".join(
-        f"{path}: Relay top-{rank} id: {score.index}, prob: {score.probability:.8f}, class name: {score.label}\n"
+        f"{path}: Relay top-{rank} id: {score.index}, prob: {score.probability:.8f},"
+        f" class name: {line_text(score.label)}\n"
         for rank, score in enumerate(answer.predictions)
     )
 
@@ -77,4 +75,4 @@ def write_answers(answers: Iterable[Answer], format: str, out: TextIO) -> None:
 
 
 def _json(answer: Answer) -> str:
-    return json.dumps(document.of_answer(answer), ensure_ascii=False)
+    return json_text(document.of_answer(answer))

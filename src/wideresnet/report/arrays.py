@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 from wideresnet.records import Embedding
-from wideresnet.report.shards import utf8
+from wideresnet.report.escape import cell_text, line_text
+from wideresnet.report.save import check_file
 
 KINDS = (".npy", ".npz", ".parquet")
 ROWS = 1024                                        # of a Parquet row group
@@ -68,6 +69,7 @@ def open_rows(file: Path, shapes: Mapping[str, Shape], dtype: str) -> Iterator[R
     and when the disk refuses, MissingExtra where Parquet is not installed.
     """
     kind = kind_of(file, list(shapes))
+    check_file(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         rows: Rows = _Parquet(file, shapes, dtype) if kind == ".parquet" else _Arrays(file, shapes, dtype)
@@ -95,9 +97,7 @@ class _Arrays:
     def add(self, embedding: Embedding) -> None:
         for name, layer in self._layers.items():
             layer.add(embedding.values[name])
-        # A line a path, also of those that hold line breaks, which nearly none does.
-        line = embedding.path.replace("\n", "\\n").replace("\r", "\\r")
-        self._list.write(line.encode("utf-8", "surrogateescape") + b"\n")
+        self._list.write(f"{line_text(embedding.path)}\n".encode())
         self.count += 1
 
     def finish(self) -> None:
@@ -216,7 +216,7 @@ def features_table(rows: Sequence[Embedding], schema: Any) -> Any:
         )
         for column in list(schema)[1:]
     ]
-    return pa.table([pa.array([utf8(row.path) for row in rows], pa.string()), *columns], schema=schema)
+    return pa.table([pa.array([cell_text(row.path) for row in rows], pa.string()), *columns], schema=schema)
 
 
 def _part(file: Path, layer: str = "") -> Path:

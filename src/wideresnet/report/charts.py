@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
-from wideresnet.report.page import SERIES, Place, chart, ticks
+from wideresnet.report.page import SERIES, Place, chart, escape, ticks
 
 NARROW = 60                                        # columns from which on there is no gap between them
 FAINTEST, DEEPEST = 8, 55                          # per cent of colour in a cell: words stay readable on it

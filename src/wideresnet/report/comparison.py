@@ -72,6 +72,7 @@ def document(report: ComparisonReport) -> dict[str, Any]:
         "only_in_a": list(report.only_a),
         "only_in_b": list(report.only_b),
         "skipped": asdict(report.a.skipped),
+        "warnings": list(report.warnings),
     }
 
 

@@ -61,6 +61,7 @@ def of_evaluation(report: EvalReport) -> dict[str, Any]:
         "shards": list(report.conditions.shards) if report.conditions else [],
         "assumed": list(report.conditions.assumed) if report.conditions else [],
         "skipped": asdict(report.skipped),
+        "warnings": list(report.warnings),
         "counts": asdict(report),
     }
 
@@ -141,6 +142,7 @@ def _of_gate(gate: GateReport) -> dict[str, Any]:
         "passed": gate.passed,
         "engine": gate.engine.runtime,
         "precision": gate.engine.precision,
+        "warnings": list(gate.warnings),
     }
 
 

@@ -108,7 +108,7 @@ def failures(failed: Sequence[Failure]) -> list[str]:
 
 def conditions(report: EvalReport) -> list[tuple[str, str]]:
     """What the figures hold for, as names and values."""
-    rows = [("model", report.model), ("data", report.data)]
+    rows = [("model", report.model), ("data", report.data), *(("warning", warning) for warning in report.warnings)]
     if report.conditions:
         rows += _conditions(report.conditions)
     if report.engine:
@@ -138,6 +138,7 @@ def _conditions(of: Conditions) -> list[tuple[str, str]]:
         ("stored in", of.stored),
         ("transform", f"{resize} {spec.resize} px ({spec.interpolation}), centre {spec.crop} px"),
         ("normalised", f"mean {mean}, standard deviation {std}"),
+        ("transparency", "dropped" if spec.alpha == "drop" else "laid on white"),
         ("EXIF orientation", "ignored" if of.exif == "ignore" else "applied"),
         *(("assumed", assumption) for assumption in of.assumed),
     ]

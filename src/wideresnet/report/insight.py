@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from wideresnet.records import EmbedReport, EngineInfo, Explanation
+from wideresnet.report.escape import printable
 from wideresnet.report.names import ClassName, picture_name
 from wideresnet.report.overlay import draw_crop, encoded
 from wideresnet.report.page import Shown, facts, gallery, page, paragraph, section
@@ -25,13 +27,15 @@ COLOURS = (
     " dark over red to light yellow where it is strong. Each map is scaled by its own peak, so that the colours of two"
     " maps do not compare."
 )
+NAME_BYTES = 230                                   # file systems allow 255; the rest is for number and ending
 SIGNED = " Blue speaks against the class."
 
 
 def file_name(path: str, label: str, taken: set[str]) -> str:
     """NAME-CLASS.png for a picture and a class, and with a number where that is ``taken``; it is from now on."""
     word = re.sub(r"[^\w.-]+", "_", label).strip("_")[:40]
-    base = f"{Path(path).stem}-{word}"
+    stem = os.fsencode(Path(path).stem)[: NAME_BYTES - len(os.fsencode(word))]
+    base = f"{os.fsdecode(stem)}-{word}"
     name, number = f"{base}.png", 1
     while name in taken:
         number += 1
@@ -53,9 +57,9 @@ def of_explanation(explanation: Explanation, files: Sequence[Path]) -> dict[str,
 
 def text_of_explanation(explanation: Explanation, files: Sequence[Path]) -> str:
     """A line a class: the picture, the class, and the file."""
-    places = [f"  -> {file}" for file in files] or [""] * len(explanation.maps)
+    places = [f"  -> {printable(str(file))}" for file in files] or [""] * len(explanation.maps)
     return "\n".join(
-        f"{explanation.path:<24}  {each.score.label} {100 * each.score.probability:.1f} %{place}"
+        f"{printable(explanation.path):<24}  {printable(each.score.label)} {100 * each.score.probability:.1f} %{place}"
         for each, place in zip(explanation.maps, places, strict=True)
     )
 

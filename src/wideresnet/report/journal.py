@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from wideresnet.errors import ConfigError
 from wideresnet.records import Failure, Item, Prediction, Scored
 from wideresnet.report.answers import ANSWERS
-from wideresnet.report.save import save_text
+from wideresnet.report.save import check_file, save_text
 from wideresnet.report.shards import Shards
 from wideresnet.report.sheet import PARQUET, Sheet
 
@@ -166,8 +166,7 @@ class Journal:
 
     def _write(self, text: str) -> None:
         assert self.data is not None
-        # File names may hold bytes that are no UTF-8; they go out as they came in.
-        self.data.write(text.encode("utf-8", "surrogateescape"))
+        self.data.write(text.encode())
 
 
 @contextmanager
@@ -186,13 +185,10 @@ def open_journal(
     block ends; an exception in it leaves the folder for another try. Raises ConfigError when an unfinished run is in
     the way or is another one, and when the disk refuses.
     """
+    check_journal(file)
     folder = part_of(file)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
     try:
-        if not file.parent.is_dir():
-            raise FileNotFoundError(2, f"no folder {file.parent}")
-        if file.exists() and not file.is_file():
-            raise FileExistsError(17, "it is there and no file")
         with lock, ExitStack() as ending:          # from the last to the first
             ending.callback(Path(lock.lock_file).unlink, missing_ok=True)
             state = _begin(folder, json.loads(json.dumps({**run, "format": format})), resume)
@@ -208,6 +204,13 @@ def open_journal(
             f"cannot write {file}: {error.strerror or error}",
             hint="what was answered is kept; --resume goes on" if folder.exists() else "",
         ) from error
+
+
+def check_journal(file: Path) -> None:
+    """Raise ConfigError where no journal of ``file`` can be opened; its folder is not made."""
+    check_file(file)
+    if not file.parent.is_dir():
+        raise ConfigError(f"cannot write {file}: no folder {file.parent}", hint="make the folder first")
 
 
 def part_of(file: Path) -> Path:

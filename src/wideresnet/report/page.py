@@ -11,7 +11,9 @@ import base64
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as escape_html
+
+from wideresnet.report.escape import printable
 
 Point = tuple[float, float]
 Place = Callable[[Point], Point]                   # values of the two axes -> units of the drawing
@@ -73,14 +75,18 @@ svg { display: block; width: 100%; max-width: 46rem; height: auto } svg text { f
 
 
 def page(title: str, sections: Sequence[str]) -> str:
-    """The whole HTML document. File names may hold bytes that are no UTF-8: a page shows that they are there."""
-    whole = (
+    """The whole HTML document."""
+    return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
         f"<body>\n<h1>{escape(title)}</h1>\n{''.join(sections)}</body>\n</html>\n"
     )
-    return whole.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def escape(text: str) -> str:
+    """Text for an element or attribute, on one line and without control characters."""
+    return escape_html(printable(text))
 
 
 def section(heading: str, *parts: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 from wideresnet.errors import DataError, needs_extra
 from wideresnet.pipes import special_kind
 from wideresnet.records import Failure, Scored
-from wideresnet.report.sheet import PARQUET, Row, Sheet, TextFormat, csv_format
+from wideresnet.report.escape import json_text
+from wideresnet.report.sheet import PARQUET, Row, Sheet, TextFormat, csv_format, from_cells
 
 KEPT = 5                                           # classes of an answer that have columns
 COLUMNS = {
@@ -38,7 +39,7 @@ _BEST = ("answer", "probability")
 
 def as_json_line(answer: Scored | Failure, _number: int) -> str:
     """One JSON object a line, with the fields of ``Scored`` or of ``Failure``."""
-    return json.dumps(asdict(answer), ensure_ascii=False) + "\n"
+    return json_text(asdict(answer)) + "\n"
 
 
 SCORES = Sheet({"csv": csv_format(COLUMNS, as_rows), "jsonl": TextFormat("", as_json_line, "")}, COLUMNS, as_rows)
@@ -92,11 +93,14 @@ def _known(cells: Iterable[Any]) -> list[Any]:
 
 
 def _csv_rows(file: Path) -> Iterator[Mapping[str, Any]]:
-    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
-        rows = csv.DictReader(lines)
+    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        head = lines.readline()
+        mark = next((mark for mark in ";\t" if mark in head), ",")        # as spreadsheets save it again
+        lines.seek(0)
+        rows = csv.DictReader(lines, delimiter=mark)
         if tuple(rows.fieldnames or ()) != tuple(COLUMNS):
-            raise ValueError("its columns are others")
-        yield from rows
+            raise ValueError(f"its columns are {rows.fieldnames}, expected {list(COLUMNS)}")
+        yield from map(from_cells, rows)
 
 
 def _json_rows(file: Path) -> Iterator[Mapping[str, Any]]:
@@ -109,7 +113,7 @@ def _parquet_rows(file: Path) -> Iterator[Mapping[str, Any]]:
         import pyarrow.parquet as pq
     with pq.ParquetFile(file) as parquet:
         for batch in parquet.iter_batches():
-            yield from batch.to_pylist()
+            yield from map(from_cells, batch.to_pylist())
 
 
 _READERS = {"csv": _csv_rows, "jsonl": _json_rows, PARQUET: _parquet_rows}

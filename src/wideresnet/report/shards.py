@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wideresnet.errors import needs_extra
-from wideresnet.report.sheet import Row
+from wideresnet.report.sheet import Row, to_cells
 
 PIECE = 8192                                       # rows in memory, as Python objects
 ROWS = 65536                                       # of a group in the finished file
@@ -66,12 +66,7 @@ def schema_of(columns: Mapping[str, type]) -> Any:
 
 
 def table_of(rows: Iterable[Row], schema: Any) -> Any:
-    """Arrow's table of rows; what a row lacks is null. Bytes of a path that are no UTF-8 become U+FFFD."""
+    """Arrow's table of rows; what a row lacks is null. Text is written as by ``to_cells``."""
     import pyarrow as pa
 
-    return pa.Table.from_pylist([{**row, "path": utf8(str(row["path"]))} for row in rows], schema)
-
-
-def utf8(path: str) -> str:
-    """The path as Arrow's text can hold it."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return pa.Table.from_pylist(list(map(to_cells, rows)), schema)

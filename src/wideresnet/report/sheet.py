@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wideresnet.report.escape import cell_text, unescaped
+
 PARQUET = "parquet"
 Row = dict[str, object]
 
@@ -35,8 +37,24 @@ def csv_format(columns: Iterable[str], rows: Callable[[Any], list[Row]]) -> Text
     names = tuple(columns)
 
     def one(record: Any, _number: int) -> str:
-        out = io.StringIO()
-        csv.DictWriter(out, names, lineterminator="\n").writerows(rows(record))
-        return out.getvalue()
+        return "".join(csv_line(to_cells(row).get(name) for name in names) for row in rows(record))
 
     return TextFormat(",".join(names) + "\n", one, "")
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """One row. Cells with a line break of any kind are quoted, also with a lone carriage return."""
+    line = io.StringIO()
+    # Before Python 3.13 only the line breaks of the terminator itself are quoted.
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def to_cells(row: Row) -> Row:
+    """A row with its text as valid UTF-8; ``from_cells`` is the way back."""
+    return {name: cell_text(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+
+
+def from_cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of CSV or Parquet as ``to_cells`` was given it."""
+    return {name: unescaped(cell) if isinstance(cell, str) else cell for name, cell in row.items()}

@@ -18,6 +18,7 @@ from wideresnet.records import (
     QuantiseSettings,
     wilson_interval,
 )
+from wideresnet.report.escape import printable
 
 RULES = (
     "MACs: multiply-accumulates of convolutions and classifier. FLOPs: 2 x MACs.\n"
@@ -27,14 +28,15 @@ RULES = (
 
 def of_prediction(prediction: Prediction) -> str:
     """One line a picture: its name and its classes, likeliest first."""
-    classes = (f"{p.label} {100 * p.probability:.1f} %" for p in prediction.predictions)
+    classes = (f"{printable(p.label)} {100 * p.probability:.1f} %" for p in prediction.predictions)
     # Answers are printed as they come, so that the widest name is not known yet.
-    return f"{prediction.path:<24}  {' · '.join(classes)}"
+    return f"{printable(prediction.path):<24}  {' · '.join(classes)}"
 
 
 def of_failure(failure: Failure) -> str:
     """One picture that could not be read, in one line or two."""
-    return f"{failure.path}: {failure.error}" + (f"\n  hint: {failure.hint}" if failure.hint else "")
+    path, error, hint = map(printable, (failure.path, failure.error, failure.hint))
+    return f"{path}: {error}" + (f"\n  hint: {hint}" if hint else "")
 
 
 def of_evaluation(report: EvalReport) -> str:
@@ -219,6 +221,7 @@ def of_choices(choices: Sequence[Choice], peak: Peak) -> str:
 
 def columns(rows: Sequence[Sequence[str]], right: set[int]) -> str:
     """Rows of cells, padded to columns; those in ``right`` are set to the right."""
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -249,4 +252,6 @@ def _row(info: ModelInfo) -> tuple[str, ...]:
 def _transform(spec: Preprocess) -> str:
     how = "shorter side to" if spec.mode == "shortest" else "squashed to"
     mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
-    return f"{how} {spec.resize}, {spec.interpolation}, centre {spec.crop}; mean {mean}, std {std} (in the graph)"
+    alpha = ", transparency on white" if spec.alpha == "white" else ""
+    seen = f"{how} {spec.resize}, {spec.interpolation}, centre {spec.crop}{alpha}"
+    return f"{seen}; mean {mean}, std {std} (in the graph)"

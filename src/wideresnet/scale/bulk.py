@@ -21,6 +21,7 @@ from wideresnet.bundle import Bundle
 from wideresnet.bundle.files import GRAPH
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import BulkReport, Failure, ShardDone
+from wideresnet.report.sheet import from_cells
 from wideresnet.scale.cluster import Workers, node_is_not
 from wideresnet.scale.listing import Listing
 from wideresnet.scale.shards import Shard
@@ -117,7 +118,7 @@ def read_rows(output: str, listing: Listing) -> Iterator[dict[str, Any]]:
     store = Store(output)
     for shard in listing.shards:
         with store.open(part_name(shard.number)) as file:
-            yield from pq.read_table(file).to_pylist()
+            yield from map(from_cells, pq.read_table(file).to_pylist())
 
 
 def _once(job: Job, bundle: Bundle, shards: Sequence[Shard], workers: Workers, rounds: Rounds) -> Iterator[ShardDone]:

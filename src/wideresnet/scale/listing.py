@@ -14,6 +14,7 @@ from wideresnet.data.open import open_labelled
 from wideresnet.data.parquet import open_parquet
 from wideresnet.data.shards import ENDINGS, labelled_files
 from wideresnet.data.tar import tar_images
+from wideresnet.data.text import decode_text
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.files import image_endings, no_images, sift_names
 from wideresnet.pipes import special_kind
@@ -129,12 +130,10 @@ def _listed(place: str, size: int) -> Iterator[Shard]:
     if kind := special_kind(Path(place)):
         raise ConfigError(f"{place} is not a regular file: {kind}", hint="write the list to a file first")
     try:
-        lines = Store(root).read(name).decode("utf-8").splitlines()
+        text = decode_text(Store(root).read(name), place)
     except FileNotFoundError as error:
         raise ConfigError(f"no file {place!r}", hint="check the spelling and the folder") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{place} is no list of files: {error}") from error
-    lines = [line for line in lines if line.strip()]
+    lines = [text.raw_name(line) for line in text.content.splitlines() if line.strip()]
     if not any(map(is_uri, lines)):
         yield from _cut([Item(line, Path(line)) for line in lines], size)
         return

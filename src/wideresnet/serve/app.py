@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 import logging
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +24,7 @@ from starlette.types import ASGIApp, Lifespan
 from wideresnet import __version__
 from wideresnet.images.top_k import top_k
 from wideresnet.records import Labels
+from wideresnet.report.escape import json_text
 from wideresnet.serve import protocol
 from wideresnet.serve.body import hint_for, inflate, read_pictures, read_whole
 from wideresnet.serve.describe import openapi, page_of
@@ -335,4 +335,4 @@ def _model_of_path(service: Service, request: Request, visit: Visit) -> OpenMode
 
 
 def _json(document: Mapping[str, Any] | list[dict[str, str]], status: int = 200) -> Response:
-    return Response(json.dumps(document, ensure_ascii=False), status, media_type="application/json")
+    return Response(json_text(document), status, media_type="application/json")

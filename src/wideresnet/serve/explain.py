@@ -75,7 +75,7 @@ class Explainers:
 
     def _explained(self, model: OpenModel, data: bytes, wanted: Wanted) -> dict[str, Any]:
         spec = model.classifier.card.preprocess
-        picture = open_picture(data, exif="transpose", limits=self._limits)
+        picture = open_picture(data, exif="transpose", alpha=spec.alpha, limits=self._limits)
         crop, box = preprocess_picture(picture, spec), crop_box(picture.size, spec)
         found = explain_crop(self._explainer(model), crop, wanted.classes, k=wanted.k)
         classes = [_class(found, each, wanted.labels) for each in found.maps]

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.bundle import Bundle
+from wideresnet.bundle import Bundle, with_alpha
 from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.data.labels import Language, translated
@@ -270,7 +270,7 @@ def served_bundle(source: str) -> Bundle:
 
 def _open(model: str, settings: ServeSettings) -> tuple[Classifier, int]:
     """The model, and how many pictures at once are best for many."""
-    bundle = served_bundle(model)
+    bundle = with_alpha(served_bundle(model), settings.alpha)
     options, batch = for_many(bundle, settings.precision, settings.threads)
     if settings.streams:
         options = replace(options, streams=settings.streams)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import json
 import math
 import struct
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from wideresnet.images.top_k import top_k
 from wideresnet.records import Labels, ModelCard
+from wideresnet.report.escape import json_text
 from wideresnet.serve.problems import Refused
 
 IMAGES, PICTURES, LOGITS = "images", "pictures", "logits"
@@ -220,7 +220,7 @@ def render(asked: Asked, name: str, logits: NDArray[np.float32], labels: Labels)
         output["data"] = words if asked.classes else logits.ravel().tolist()
     answer = {"model_name": name, "model_version": VERSION, "outputs": [output]}
     more = ({"id": asked.id} if asked.id else {}) | ({"parameters": asked.said} if asked.said else {})
-    header = json.dumps(answer | more, ensure_ascii=False).encode()
+    header = json_text(answer | more).encode()
     if not asked.binary:
         return header, {"Content-Type": "application/json"}
     return header + blob, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header))}

@@ -131,6 +131,7 @@ def listen(settings: ServeSettings) -> socket.socket:
 
 def quieten() -> None:
     """No warnings of damaged bodies in the log: they are for whoever sent them, who is told."""
+    logging.raiseExceptions = False                # a log that cannot be written ends no request
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 

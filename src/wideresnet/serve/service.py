@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 
-from wideresnet.errors import WrnError, did_you_mean
+from wideresnet.errors import OutputError, WrnError, did_you_mean
+from wideresnet.report.escape import json_text, printable
 from wideresnet.serve.explain import Explainers
 from wideresnet.serve.house import House, Visit
 from wideresnet.serve.metrics import Metrics
@@ -42,15 +42,15 @@ class Service:
 
     def say(self, words: str) -> None:
         """A line of the log for people, or for machines where the log is theirs."""
-        self.log({"message": words}) if self.settings.log == "json" else self._line(words)
+        self.log({"message": words}) if self.settings.log == "json" else self._line(printable(words))
 
     def log(self, fields: dict[str, object]) -> None:
         """A line of the log as JSON, with the time."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._line(json.dumps({"time": time, **fields}, ensure_ascii=False))
+        self._line(json_text({"time": time, **fields}))
 
     def _line(self, line: str) -> None:
-        with suppress(OSError):                    # nobody reads it any more
+        with suppress(OSError, OutputError):       # nobody reads it any more
             self._write(line)
 
     async def load(self) -> None:

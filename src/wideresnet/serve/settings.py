@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from wideresnet.errors import ConfigError
 from wideresnet.machine import available_cpus
 from wideresnet.pipes import read_text
+from wideresnet.records import Alpha
 from wideresnet.settings import explain
 from wideresnet.tasks.load import DEFAULT_MODEL
 
@@ -27,6 +28,7 @@ class ServeSettings(BaseModel):
     port: int = Field(8000, ge=0, le=65535)        # 0: any free one
     engine: str = "openvino"
     precision: Literal["f32", "bf16"] = "f32"
+    alpha: Alpha | None = None                     # of transparent images; None: as each model's card says
     threads: int = Field(0, ge=0)
     streams: int = Field(0, ge=0)
     queue: int = Field(0, ge=0)                    # pictures inside at most, waiting and worked on

@@ -14,7 +14,20 @@ from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.images.top_k import largest, softmax
 from wideresnet.machine import available_cpus
-from wideresnet.records import Batch, Doing, EngineInfo, Failure, GateReport, Item, mcnemar, paired_interval
+from wideresnet.records import (
+    Batch,
+    Doing,
+    EngineInfo,
+    EvalReport,
+    Failure,
+    GateReport,
+    Item,
+    mcnemar,
+    paired_interval,
+)
+from wideresnet.tasks.evaluate import score_logits
+from wideresnet.tasks.order import refuse_wrong_order, with_order_warning
+from wideresnet.tasks.tally import Tally
 
 BATCH = 64
 
@@ -92,8 +105,12 @@ def answers(judge: Judge) -> Generator[Doing, None, NDArray[np.float32]]:
 
 
 def compare(judge: Judge, other: Classifier) -> Generator[Doing, None, GateReport]:
-    """Both models over the same pictures in one pass. Raises DataError when no picture could be read."""
-    counts = PairedCounts()
+    """Both models over the same pictures in one pass.
+
+    Raises DataError when no picture could be read, and where their labels are in another order than the classes: both
+    models are then right by chance, and nothing can be lost.
+    """
+    counts, tally = PairedCounts(), Tally()
     for batch in judge.batches():
         labels = np.array([-1 if item.label is None else item.label for item in batch.items], np.int64)
         counts.failures += len(batch.failures)
@@ -101,10 +118,15 @@ def compare(judge: Judge, other: Classifier) -> Generator[Doing, None, GateRepor
             known = judge.answers
             first = judge.reference.logits(batch.pixels) if known is None else known[counts.n : counts.n + len(labels)]
             counts.add(first, other.logits(batch.pixels), labels)
+            for scored in score_logits(batch.items, first, range(first.shape[1])) if judge.kind == "accuracy" else ():
+                tally.add(scored)
         yield Doing("comparing with fp32", counts.n + counts.failures, len(judge.items))
     if not counts.n:
         raise DataError(f"{judge.data} holds no picture that could be read", hint="a gate needs pictures")
-    return report_of(counts, judge, other.engine.info)
+    scores = tally.report(EvalReport(judge.reference.card.name, judge.data, None, 0, 0, 0))
+    refuse_wrong_order(scores, judge.reference.labels)
+    warnings = with_order_warning(scores, judge.reference.labels).warnings
+    return replace(report_of(counts, judge, other.engine.info), warnings=warnings)
 
 
 def report_of(counts: PairedCounts, judge: Judge, engine: EngineInfo) -> GateReport:

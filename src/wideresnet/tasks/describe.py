@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from wideresnet.architectures import ARCHITECTURES, Architecture, get_architecture
 from wideresnet.bundle import is_bundle
 from wideresnet.data.labels import read_labels
+from wideresnet.data.labels.formats import read_label_file
 from wideresnet.errors import ConfigError
 from wideresnet.records import Labels, ModelCard, ModelInfo, Preprocess
 from wideresnet.tasks.load import (
@@ -17,7 +19,6 @@ from wideresnet.tasks.load import (
     embedded_folder,
     find_weights,
     load_bundle,
-    read_label_file,
     usual_preprocess,
 )
 from wideresnet.weights.catalogue import CATALOGUE, PAPER, Weights
@@ -51,15 +52,19 @@ def describe(name: str, classes: int | None = None) -> ModelInfo:
             raise error if "must be" in error.message else unknown from None
 
 
-def labels_of(choice: ModelChoice) -> tuple[Labels, str]:
-    """The classes of a model by index, and the name of their list; nothing is downloaded for it. Raises WrnError."""
+def labels_of(choice: ModelChoice) -> tuple[Labels, str, Sequence[str]]:
+    """The classes of a model by index, the name of their list, and what was assumed; downloads nothing.
+
+    Raises WrnError.
+    """
     if choice.weights is None and not bundle_folder(choice.name) and not Path(choice.name).exists():
         labels_name = find_weights(choice.name).labels
         if choice.labels is None:
-            return read_labels(labels_name), labels_name
-        return read_label_file(choice.labels), ""
+            return read_labels(labels_name), labels_name, ()
+        given = read_label_file(choice.labels)
+        return given.labels, "", given.notes
     bundle = load_bundle(choice)
-    return bundle.labels, bundle.card.labels_name
+    return bundle.labels, bundle.card.labels_name, bundle.card.assumed
 
 
 def _of_card(card: ModelCard) -> ModelInfo:

@@ -10,11 +10,12 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wideresnet.bundle import with_alpha
 from wideresnet.classifier import Picture
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ImageError
 from wideresnet.images.loader import load_batches, named_item
-from wideresnet.records import Embedding, Exif, Failure, Item, Preprocess
+from wideresnet.records import Alpha, Embedding, Exif, Failure, Item, Preprocess
 from wideresnet.tasks.load import DEFAULT_MODEL, ModelChoice, load_with_warnings
 
 Pool = Literal["none", "mean"]
@@ -29,14 +30,16 @@ def embed(
     pool: Pool = "none",
     engine: str = "openvino",
     exif: Exif = "transpose",
+    alpha: Alpha | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """What a network computes of pictures, by layer: float32 [N, C, H, W], or [N, C] of features and where pooled.
 
     ``layers`` are names of ``graph.outputs``: "features" (what the classifier reads), "map", "layer1", "layer2", …;
-    ``pool`` "mean" averages maps over their positions. A picture is a file, its bytes, or RGB uint8 [H, W, 3]. Raises
-    ImageError at the first that cannot be read, ConfigError for a layer that the network has not.
+    ``pool`` "mean" averages maps over their positions. A picture is a file, its bytes, or RGB uint8 [H, W, 3];
+    ``alpha``: see ``load``. Raises ImageError at the first that cannot be read, ConfigError for a layer that the
+    network has not.
     """
-    bundle = load_with_warnings(ModelChoice(str(model)))
+    bundle = with_alpha(load_with_warnings(ModelChoice(str(model))), alpha)
     features, spec = open_features(bundle, layers, engine), bundle.card.preprocess
     found = refuse_failures(embeddings(features, spec, named_items(pictures), pool=pool, exif=exif))
     rows = [each.values for each in found]

@@ -21,6 +21,7 @@ from wideresnet.machine import machine_facts
 from wideresnet.records import Conditions, EngineInfo, EvalReport, Failure, Item, Labels, ModelCard, Scored
 from wideresnet.tasks.archive import locate_data
 from wideresnet.tasks.infer import InferMode, infer
+from wideresnet.tasks.order import with_order_warning
 from wideresnet.tasks.tally import tally
 
 BATCH = 64
@@ -37,7 +38,8 @@ def evaluate(classifier: Classifier, data: LabelledData | Path | str, batch_size
     """
     if not isinstance(data, LabelledData):
         data = open_labelled(locate_data(Path(data)), classifier.labels)
-    return tally(score(classifier, data, batch_size), blank_report(classifier, data), masked_classes(data))
+    report = tally(score(classifier, data, batch_size), blank_report(classifier, data), masked_classes(data))
+    return with_order_warning(report, classifier.labels)
 
 
 def score(
@@ -124,4 +126,6 @@ def report_of_none(
         machine=machine_facts() if machine is None else machine,
         assumed=card.assumed,
     )
-    return EvalReport(card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped)
+    return EvalReport(
+        card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped, notes=data.notes
+    )

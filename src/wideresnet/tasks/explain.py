@@ -18,16 +18,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.architectures import get_architecture
-from wideresnet.bundle import Bundle
+from wideresnet.bundle import Bundle, with_alpha
 from wideresnet.classifier import Picture
 from wideresnet.data.lookup import ClassLookup
+from wideresnet.data.text import nfc
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ConfigError, did_you_mean
 from wideresnet.images.loader import load_batches
 from wideresnet.images.top_k import softmax, top_k
 from wideresnet.machine import available_cpus
-from wideresnet.records import Box, ClassMap, Exif, Explanation, Failure, Item, Labels, LabelScore, ModelCard
+from wideresnet.records import (
+    Alpha,
+    Box,
+    ClassMap,
+    Exif,
+    Explanation,
+    Failure,
+    Item,
+    Labels,
+    LabelScore,
+    ModelCard,
+)
 from wideresnet.tasks.embed import named_items, refuse_failures
 from wideresnet.tasks.load import DEFAULT_MODEL, ModelChoice, load_with_warnings
 
@@ -57,12 +69,14 @@ def explain(
     classes: Sequence[int | str] = (),
     engine: str = "openvino",
     exif: Exif = "transpose",
+    alpha: Alpha | None = None,
 ) -> list[Explanation]:
     """Where the evidence is for the ``k`` likeliest classes of each picture, or for ``classes`` (see ``find_class``).
 
-    A picture is a file, its bytes, or RGB uint8 [H, W, 3]. Raises ImageError at the first that cannot be read.
+    A picture is a file, its bytes, or RGB uint8 [H, W, 3]. ``alpha``: see ``load``. Raises
+    ImageError at the first that cannot be read.
     """
-    explainer = open_explainer(load_with_warnings(ModelChoice(str(model))), engine)
+    explainer = open_explainer(with_alpha(load_with_warnings(ModelChoice(str(model))), alpha), engine)
     indices = [find_class(str(each), explainer.labels) for each in classes]
     found = explanations(explainer, named_items(pictures), indices, k=k, exif=exif)
     return list(refuse_failures(found))
@@ -111,8 +125,8 @@ def find_class(name: str, labels: Labels) -> int:
     """
     if (index := ClassLookup(labels).find(name)) is not None:
         return index
-    wanted = name.strip().casefold()
-    names = [[part.strip().casefold() for part in full.split(",")] for full in labels.names]
+    wanted = nfc(name).strip().casefold()
+    names = [[part.strip().casefold() for part in nfc(full).split(",")] for full in labels.names]
     found = [index for index, parts in enumerate(names) if wanted in parts]
     if len(found) > 1:
         listed = ", ".join(f"{index} ({labels.ids[index]})" if labels.ids else str(index) for index in found[:5])

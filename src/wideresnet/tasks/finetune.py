@@ -42,14 +42,16 @@ from wideresnet.records import (
     by_path,
     wilson_interval,
 )
+from wideresnet.report.escape import json_text, printable
 from wideresnet.report.finetuning import draw_finetuning, judged_by
-from wideresnet.report.save import save_bytes, save_text
+from wideresnet.report.save import save_text
 from wideresnet.settings import as_toml
 from wideresnet.tasks.compile import float_bundle, read_weights, seen_as
 from wideresnet.tasks.evaluate import blank_report, masked_classes, score
 from wideresnet.tasks.finetune_probe import run_probe
 from wideresnet.tasks.gallery import thumbnails
 from wideresnet.tasks.load import ASSUMED_LABELS, DEFAULT_MODEL, ModelChoice, load_with_warnings, open_classifier
+from wideresnet.tasks.order import with_order_warning
 from wideresnet.tasks.tally import Tally
 from wideresnet.tasks.tuning import for_many
 from wideresnet.training.finetuning import FinetuneSettings, read_settings
@@ -162,6 +164,7 @@ def _prepared(source: Bundle, settings: FinetuneSettings) -> Bundle:
             hint="fine-tune the model that it was compiled from, then compile the result",
         )
     spec = source.card.preprocess.at(settings.resolution)
+    spec = replace(spec, alpha=settings.alpha or spec.alpha)
     if spec == source.card.preprocess and source.card.precision == "fp32":
         return source
     return float_bundle(seen_as(source, spec))
@@ -194,7 +197,7 @@ def _judged(bundle: Bundle, data: LabelledData) -> Generator[Doing, None, EvalRe
     for answer in score(classifier, data, batch):
         counts.add(answer)
         yield Doing(f"evaluating {data.name}", counts.n + len(counts.failures), len(data.items))
-    return counts.report(blank_report(classifier, data))
+    return with_order_warning(counts.report(blank_report(classifier, data)), bundle.labels)
 
 
 def _keep(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -> None:
@@ -208,17 +211,18 @@ def _keep(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -
         "train": split.train.sha256,
         "val": split.val.sha256,
         "exif": split.val.exif,
+        "alpha": source.card.preprocess.alpha,
     }
     if path.exists():
-        before = json.loads(path.read_text("utf-8"))
+        before = {"alpha": "drop"} | json.loads(path.read_text("utf-8"))   # which older runs do not say
         changed = [key for key, value in now.items() if before.get(key) != value]
         if changed:
             raise TrainingError(
                 f"{run} holds another run; different: {', '.join(changed)}", hint="name another folder with -o"
             )
-    save_text(path, json.dumps(now, indent=1, ensure_ascii=False) + "\n")
+    save_text(path, json_text(now, indent=1) + "\n")
     for data, file in ((split.train, "train.csv"), (split.val, "val.csv")):
-        save_bytes(run / file, index_of(data, split.labels).encode("utf-8", "surrogateescape"))
+        save_text(run / file, index_of(data, split.labels))
 
 
 def _as_toml(settings: FinetuneSettings) -> str:
@@ -231,7 +235,7 @@ def _card(source: Bundle, split: Split, settings: FinetuneSettings, learnt: _Lea
     of_all = val / (val + len(split.train.items))
     made = f"{settings.share:g} of each class, seed {settings.seed}; it came to {of_all:.3f} of all"
     return ModelCard(
-        name=f"{before.architecture}.{split.name}",
+        name=f"{before.architecture}.{printable(split.name)}",
         architecture=before.architecture,
         classes=len(split.labels.names),
         preprocess=before.preprocess,

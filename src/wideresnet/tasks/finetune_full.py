@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -118,7 +118,7 @@ def _decoded(
     settings: FinetuneSettings, architecture: Architecture, split: Split, spec: Preprocess, cache: Path | None
 ) -> Generator[Doing, None, tuple[Recipe, FolderArrays]]:
     side = usual_recipe(settings, architecture.name, spec, len(split.train.items)).stored
-    stored = Preprocess(resize=side, crop=side, interpolation=spec.interpolation, mode=spec.mode)
+    stored = replace(spec, resize=side, crop=side)
     arrays = yield from decode_split(split, stored, spec, available_cpus(), cache)
     # How many can be read may decide the size of a batch.
     return usual_recipe(settings, architecture.name, spec, len(arrays.train_labels)), arrays

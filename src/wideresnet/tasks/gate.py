@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from wideresnet.data.annotated import find_annotated
 from wideresnet.data.cifar import cifar_train, detect_cifar
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import fingerprint
 from wideresnet.data.layout import evaluation_folder, list_folder, training_folder
-from wideresnet.data.open import open_labelled
+from wideresnet.data.lookup import ClassLookup
+from wideresnet.data.open import INDEX_ENDINGS, open_labelled
 from wideresnet.data.sample import balanced_sample
 from wideresnet.data.shards import HELD_OUT, TRAIN, UnlabelledError, find_shards, labelled_shards
 from wideresnet.errors import ConfigError, DataError
@@ -33,7 +35,7 @@ def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
     kind, passed = detect_cifar(path, len(labels.names)), list[Skipped]()
     if kind is not None:
         return cifar_train(path, kind).items
-    if path.is_file() and not find_shards(path):
+    if path.is_file() and path.suffix.lower() in INDEX_ENDINGS:
         return open_labelled(path, labels).items
     path = training_folder(path, labels).root
     try:
@@ -100,11 +102,11 @@ def gate_pictures(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
     Of splits those of the validation or test split.
     Raises DataError when there are none, or when only some of the folders fit a class.
     """
-    known = {*labels.ids, *labels.names, *map(str, range(len(labels.names)))}
+    lookup = ClassLookup(labels, path)
     loose = False
-    if path.is_dir() and detect_cifar(path) is None and not find_shards(path):
+    if path.is_dir() and not (detect_cifar(path) or find_shards(path) or find_annotated(path)):
         path = evaluation_folder(path, labels).root
-        loose = known.isdisjoint(list_folder(path).folders)
+        loose = all(lookup.find(name) is None for name in list_folder(path).folders)
     if not loose:
         try:
             data = open_labelled(path, labels)

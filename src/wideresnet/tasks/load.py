@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.architectures import Architecture, get_architecture, normalise_name
-from wideresnet.bundle import Bundle, is_bundle, make_bundle, read_bundle
+from wideresnet.bundle import Bundle, is_bundle, make_bundle, read_bundle, with_alpha
 from wideresnet.bundle.files import CARD, GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.data.labels import KNOWN, parse_labels, read_labels
+from wideresnet.data.labels.formats import read_label_file
 from wideresnet.data.statistics import STATISTICS
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import BundleError, ConfigError, WeightsError, did_you_mean
-from wideresnet.pipes import read_text
-from wideresnet.records import Labels, ModelCard, Preprocess
+from wideresnet.records import Alpha, Labels, ModelCard, Preprocess
 from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights, resolve, unpublished_architecture
 from wideresnet.weights.guess import guess_architecture
 from wideresnet.weights.keymaps import fit_tensors
@@ -85,17 +85,20 @@ def load(
     weights: str | Path | None = None,
     labels: str | Path | None = None,
     threads: int = 0,
+    alpha: Alpha | None = None,
 ) -> Classifier:
     """Open a model: a bundle folder, a weights file, a catalogue name, or an embedded model (the default).
 
     ``weights`` is a file to take a published model's tensors from, or alone the model itself; ``architecture`` is for
     weights files that do not show it; ``labels`` is a file of class names. ``engine`` is openvino, onnxruntime or
-    pytorch; ``precision`` is that of the arithmetic; ``threads`` 0 means every CPU the process may use. Downloads
+    pytorch; ``precision`` is that of the arithmetic; ``threads`` 0 means every CPU the process may use. ``alpha``
+    "white" lays transparent images on white, "drop" drops the transparency; None: as the card says. Downloads
     published weights once. Warns (AssumptionWarning) of what a file does not state. Raises WrnError, also for an
     argument that has no effect on the model.
     """
     names = [None if path is None else Path(path) for path in (weights, labels)]
-    bundle = load_with_warnings(ModelChoice(None if model is None else str(model), names[0], architecture, names[1]))
+    choice = ModelChoice(None if model is None else str(model), names[0], architecture, names[1])
+    bundle = with_alpha(load_with_warnings(choice), alpha)
     return open_classifier(bundle, engine, EngineOptions(precision, threads))
 
 
@@ -338,21 +341,15 @@ def _usual_labels(card: ModelCard) -> Labels:
 
 def _with_labels(bundle: Bundle, file: Path) -> Bundle:
     """The same model with the class names of ``file``. Raises ConfigError for another number of them."""
-    labels, classes = read_label_file(file), bundle.card.classes
+    given, classes = read_label_file(file), bundle.card.classes
+    labels = given.labels
     if len(labels.names) != classes:
         raise ConfigError(
             f"{file} has {len(labels.names)} labels for {classes} classes",
             hint="give one class a line, in the order of the class index",
         )
-    assumed = tuple(each for each in bundle.card.assumed if not each.startswith(ASSUMED_LABELS))
+    assumed = [each for each in bundle.card.assumed if not each.startswith(ASSUMED_LABELS)]
+    assumed += [f"{ASSUMED_LABELS} {note}" for note in given.notes]
     lists = (name for name in KNOWN if (listed := read_labels(name)).names == labels.names or listed == labels)
-    card = replace(bundle.card, labels_name=next(lists, ""), assumed=assumed)
+    card = replace(bundle.card, labels_name=next(lists, ""), assumed=tuple(assumed))
     return replace(bundle, card=card, labels=labels)
-
-
-def read_label_file(file: Path) -> Labels:
-    """The class names in a file of the user's. Raises ConfigError when it cannot be read, DataError for its form."""
-    try:
-        return parse_labels(read_text(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the labels {file}: {error}") from error

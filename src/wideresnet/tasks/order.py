@@ -3,9 +3,10 @@
 Such labels give an accuracy of chance from a network that is sure of its answers. Nothing crashes, so it has to be
 seen in the counts: the pictures of a class are answered alike, and every class in its own way, but not as labelled.
 
-An order that is known by name is found from ``LEAST_PICTURES`` pictures of ``LEAST_CLASSES`` classes on. Any other
-order needs ``LEAST_MAPPED`` classes with several pictures each: two where the network is right for three of four,
-ten where it is right for half. Orders that leave half of the pictures right are not found.
+How many images that takes depends on the network (see ``images_needed``). Of ten classes, an order that is known by
+name shows from about 25 images on where the network is right for 90 %, from about 80 where it is right for half. Any
+other order takes ten classes with several images each: six where it is right for 90 %, thirty where it is right for
+half. With less, what looks like another order is a warning. Orders that leave half of the images right are not found.
 """
 
 from __future__ import annotations
@@ -13,17 +14,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wideresnet.errors import DataError
 from wideresnet.records import BILLION, EvalReport, Labels
 
-LEAST_PICTURES, LEAST_CLASSES = 100, 5
-LEAST_MAPPED = 10                                  # with fewer, chance may well give every class its own answer
 GAP = 0.2                                          # by which confidence exceeds the share of right answers
 SHARE = 0.4                                        # of the pictures that an order must explain
 CLASHES = 0.1                                      # of the classes may share their answer with another
-LUCK = 1e-9                                        # the most that chance may have to do with it
 FIRST_IMAGENET = "n01440764"
 
 # Where the development kit of ILSVRC2012 puts some classes (field ILSVRC2012_ID of its meta.mat), as quoted in the
@@ -35,6 +33,21 @@ DEVKIT = {
 }  # fmt: skip
 
 Answers = Mapping[int, Mapping[int, int]]          # label -> answer -> pictures
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What must come together before another order is taken for the cause."""
+
+    luck: float                                    # the most that chance may have to do with an order known by name
+    classes: int                                   # that such an order is about, at least
+    mapped: int                                    # for any other order: classes with an answer of their own, at least
+    margin: int                                    # images by which that answer is the commonest of its class
+    images: int                                    # in all, at least: chance may give each of few an answer of its own
+
+
+PROOF = Evidence(luck=1e-9, classes=5, mapped=10, margin=2, images=60)
+DOUBT = Evidence(luck=1e-3, classes=2, mapped=3, margin=1, images=0)
 
 
 @dataclass(frozen=True)
@@ -59,32 +72,83 @@ class WrongOrder:
 def refuse_wrong_order(report: EvalReport, labels: Labels) -> None:
     """Raise DataError, with the likely cause, when the labels are in another order than the network's classes."""
     found = wrong_order(report, labels)
-    if found is None:
-        return
-    confidence = _confidence(report)
-    sure = "" if math.isnan(confidence) else f" although it is {100 * confidence:.0f} % sure of its answers"
-    raise DataError(
-        f"the labels of {report.data} are in another order than the classes of {report.model}: {found.cause}."
-        f" By them it is right for {100 * report.top1:.2f} % of {report.n} pictures{sure};"
-        f" another order explains {100 * found.undone:.1f} % of {found.pictures}",
-        hint=found.hint,
-    )
+    if found is not None:
+        raise DataError(_words(report, "are", found), hint=found.hint)
 
 
-def wrong_order(report: EvalReport, labels: Labels) -> WrongOrder | None:
+def with_order_warning(report: EvalReport, labels: Labels) -> EvalReport:
+    """The report with a warning where the labels are in another order, or may be and there are too few images to tell.
+
+    ``labels`` are the network's; empty where nothing is known of them.
+    """
+    table = _answers(report)
+    if not labels.names:
+        highest = max((index for label, row in table.items() for index in (label, *row)), default=0)
+        labels = Labels(tuple(map(str, range(highest + 1))))
+    if order := wrong_order(report, labels):
+        words = f"{_words(report, 'are', order)}; {order.hint}"
+    elif order := wrong_order(report, labels, DOUBT):
+        words = f"{_words(report, 'may be', order)}; {order.hint}; {_power(report, table)}"
+    elif _unlikely(report, table):
+        words = f"{_words(report, 'may be')}; {_power(report, table)}"
+    else:
+        return report
+    return replace(report, order=words)
+
+
+def wrong_order(report: EvalReport, labels: Labels, evidence: Evidence = PROOF) -> WrongOrder | None:
     """The order that explains the answers where the labels do not, or None. ``labels`` are the network's.
 
     Takes milliseconds, so that it can be asked in the middle of an evaluation.
     """
     table = _answers(report)
     # Not "less than GAP", which is false for the nan of answers without probabilities.
-    if report.n < LEAST_PICTURES or len(table) < LEAST_CLASSES or _confidence(report) - report.top1 < GAP:
+    if not report.n or _confidence(report) - report.top1 < GAP:
         return None
     given = Counter[int]()
     for row in table.values():
         given.update(row)
-    fits = [found for order in known_orders(labels) if (found := _fit(order, table, given))]
-    return max(fits, key=lambda each: each.undone) if fits else _any_order(report, table, labels)
+    fits = [found for order in known_orders(labels) if (found := _fit(order, table, given, evidence))]
+    return max(fits, key=lambda fit: fit.undone) if fits else _any_order(report, table, labels, evidence)
+
+
+def images_needed(accuracy: float, classes: int) -> int:
+    """How many images show an order that is known by name for a network of this accuracy, in [0, 1]; at most 9999.
+
+    In nine of ten samples at least: these differ in accuracy, so that they get twice the evidence that is asked for.
+    """
+    enough = (n for n in range(5, 9999) if _tail(accuracy * n, n, 1 / min(classes, n)) <= PROOF.luck**2)
+    return next(enough, 9999)
+
+
+def _words(report: EvalReport, are: str, order: WrongOrder | None = None) -> str:
+    confidence, whose = _confidence(report), report.data or report.model
+    cause = f": {order.cause}" if order else ""
+    sure = "" if math.isnan(confidence) else f" although it is {100 * confidence:.0f} % sure of its answers"
+    undone = f"; another order explains {100 * order.undone:.1f} % of {order.pictures}" if order else ""
+    return (
+        f"the labels of {whose} {are} in another order than the classes of {report.model}{cause}."
+        f" By them it is right for {100 * report.top1:.2f} % of {report.n} pictures{sure}{undone}"
+    )
+
+
+def _power(report: EvalReport, table: Answers) -> str:
+    """From how many images on the check is sure."""
+    confidence = _confidence(report)
+    needed = images_needed(0.5 if math.isnan(confidence) else confidence, len(table))
+    return (
+        f"to be sure takes about {needed} images of {PROOF.classes} classes or more for an order that is known by name,"
+        f" and 6 to 30 images of each of {PROOF.mapped} classes or more for any other"
+    )
+
+
+def _unlikely(report: EvalReport, table: Answers) -> bool:
+    """Whether so sure a network would hardly be right so seldom, and there are too few images to see an order in."""
+    n, confidence = report.n, _confidence(report)
+    if len(table) < 3 or n >= 5 * max(len(table), PROOF.mapped) or not confidence - report.top1 >= GAP:
+        return False
+    by_chance = report.correct1 <= n / len(table) + math.sqrt(n / len(table))
+    return by_chance and _tail(n - report.correct1, n, max(1 - confidence, 0.001)) <= DOUBT.luck
 
 
 def known_orders(labels: Labels) -> Iterator[Order]:
@@ -161,23 +225,23 @@ def _confidence(report: EvalReport) -> float:
     return sum(each.billionths for each in report.bins) / BILLION / n if n else math.nan
 
 
-def _fit(order: Order, table: Answers, given: Counter[int]) -> WrongOrder | None:
+def _fit(order: Order, table: Answers, given: Counter[int], evidence: Evidence) -> WrongOrder | None:
     """What ``order`` explains, where that is far more than the labels do and than chance would."""
     rows = {label: table[label] for label in order.answers if label in table}
     pictures = sum(sum(row.values()) for row in rows.values())
     hits = sum(row.get(order.answers[label], 0) for label, row in rows.items())
     right = sum(row.get(label, 0) for label, row in rows.items())
-    if len(rows) < LEAST_CLASSES or hits < SHARE * pictures or hits < 2 * right:
+    if not pictures or len(rows) < evidence.classes or hits < SHARE * pictures or hits < 2 * right:
         return None
     # A network that gives few answers hits by chance more often than once in as many classes as there are.
     everything = given.total()
     expected = sum(sum(row.values()) * given[order.answers[label]] / everything for label, row in rows.items())
-    if _tail(hits, pictures, max(expected / pictures, 1 / len(given))) > LUCK:
+    if _tail(hits, pictures, max(expected / pictures, 1 / len(given))) > evidence.luck:
         return None
     return WrongOrder(order.cause, order.hint, hits / pictures, pictures)
 
 
-def _tail(hits: int, n: int, chance: float) -> float:
+def _tail(hits: float, n: int, chance: float) -> float:
     """Bound of the probability of ``hits`` or more in ``n`` trials (Chernoff, by relative entropy)."""
     share = hits / n
     if share <= chance:
@@ -186,20 +250,20 @@ def _tail(hits: int, n: int, chance: float) -> float:
     return math.exp(-n * (share * math.log(share / chance) + rest))
 
 
-def _any_order(report: EvalReport, table: Answers, labels: Labels) -> WrongOrder | None:
+def _any_order(report: EvalReport, table: Answers, labels: Labels, evidence: Evidence) -> WrongOrder | None:
     """Some order that gives every class an answer of its own, foretold for each picture by the others of its class."""
     claims: list[tuple[int, int, int]] = []        # pictures, label, answer
     for label, row in table.items():
         first, second = (*Counter(row).most_common(2), (0, 0), (0, 0))[:2]
-        if first[1] - 1 > second[1]:               # without the picture itself it is still the commonest
+        if first[1] > 1 and first[1] - second[1] >= evidence.margin:     # 2: without the picture itself it still is
             claims.append((first[1], label, first[0]))
     # Of several classes that are answered alike, the one with most pictures keeps the answer.
     mapped = {answer: (count, label) for count, label, answer in sorted(claims)}
     pictures = sum(sum(row.values()) for row in table.values())
     hits = sum(count for count, _ in mapped.values())
     right = sum(row.get(label, 0) for label, row in table.items())
-    clashes = len(claims) - len(mapped)
-    if pictures < 2 * len(table) or len(mapped) < LEAST_MAPPED or clashes > CLASHES * len(claims):
+    clashes, few = len(claims) - len(mapped), max(2 * len(table), evidence.images)
+    if pictures < few or len(mapped) < evidence.mapped or clashes > CLASHES * len(claims):
         return None
     if hits < SHARE * pictures or hits < 2 * right:
         return None

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import tee
 
 from wideresnet.classifier import Classifier
 from wideresnet.data.labelled import LabelledData
+from wideresnet.data.text import nfc
 from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
-from wideresnet.records import ComparisonReport, EvalReport, Failure, Flip, Scored
+from wideresnet.records import ComparisonReport, EvalReport, Failure, Flip, Labels, Scored
 from wideresnet.tasks.evaluate import BATCH, score, score_logits
+from wideresnet.tasks.order import with_order_warning
 from wideresnet.tasks.tally import Tally
 
 Answer = Scored | Failure
 Pair = tuple[Scored, Scored]
+UNNAMED = Labels(())                               # the classes of files, where nobody names them
 UNKNOWN = -1                                       # the class of an answer that a file does not tell
 
 
 def compare_answers(
-    first: Iterable[Answer], second: Iterable[Answer], blanks: tuple[EvalReport, EvalReport]
+    first: Iterable[Answer],
+    second: Iterable[Answer],
+    blanks: tuple[EvalReport, EvalReport],
+    labels: Labels = UNNAMED,
 ) -> ComparisonReport:
     """A's and B's answers in any order, paired by path. ``blanks`` say what is known of each besides.
 
+    ``labels`` are the classes of both.
     Accuracy among the classes of the data is given where both answered pictures of the same classes, and not of all.
     Raises DataError where a path comes twice, where two labels of a picture differ, or where no picture is in both.
     """
-    ours, theirs = _by_path(first, blanks[0].model), _by_path(second, blanks[1].model)
+    ours, theirs = _composed(_by_path(first, blanks[0].model), _by_path(second, blanks[1].model))
     pairs = list(_pairs(ours, theirs))
     if not pairs:
         raise DataError(
@@ -45,12 +53,12 @@ def compare_answers(
         tally.failures.extend(each for each in answers.values() if isinstance(each, Failure))
     flips = (_flip(*pair) for pair in pairs if (pair[0].rank == 1) != (pair[1].rank == 1))
     return ComparisonReport(
-        a=counts[0].report(blanks[0]),
-        b=counts[1].report(blanks[1]),
+        a=with_order_warning(counts[0].report(blanks[0]), labels),
+        b=with_order_warning(counts[1].report(blanks[1]), labels),
         same=sum(_answer(one) == _answer(other) != UNKNOWN for one, other in pairs),
         flips=tuple(sorted(flips, key=_surest_first)),
-        only_a=tuple(sorted(ours.keys() - theirs.keys())),
-        only_b=tuple(sorted(theirs.keys() - ours.keys())),
+        only_a=tuple(sorted(ours[path].path for path in ours.keys() - theirs.keys())),
+        only_b=tuple(sorted(theirs[path].path for path in theirs.keys() - ours.keys())),
     )
 
 
@@ -97,6 +105,12 @@ def _by_path(answers: Iterable[Answer], name: str) -> dict[str, Answer]:
             raise DataError(f"{name} holds two answers to {answer.path}", hint="every picture may be there once")
         found[answer.path] = answer
     return found
+
+
+def _composed(*sides: Mapping[str, Answer]) -> list[dict[str, Answer]]:
+    """Answers by paths with their accents composed, where on no side these alone tell two files apart."""
+    doubled = {path for side in sides for path, times in Counter(map(nfc, side)).items() if times > 1}
+    return [{path if nfc(path) in doubled else nfc(path): answer for path, answer in side.items()} for side in sides]
 
 
 def _pairs(ours: Mapping[str, Answer], theirs: Mapping[str, Answer]) -> Iterator[Pair]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import filecmp
-import io
 import os
 import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -28,7 +26,9 @@ from wideresnet.data.truth import NUMBERED
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import Doing, Skipped
 from wideresnet.records.prepared import PreparedData
+from wideresnet.report.escape import cell_text
 from wideresnet.report.save import save_text
+from wideresnet.report.sheet import csv_line
 
 Placed = Literal["linked", "copied", "there"]
 
@@ -104,12 +104,10 @@ def index_text(pictures: Mapping[int, Path], labels: Mapping[int, int], folder: 
     """The index of ``pictures`` by number, with paths relative to ``folder`` where the system knows such."""
     wnids = read_labels("imagenet").ids
     start = folder.resolve()
-    file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow(("path", "index", "wnid"))
-    for number, path in pictures.items():
-        table.writerow((_relative(path, start), labels[number], wnids[labels[number]]))
-    return file.getvalue()
+    rows = (
+        (cell_text(_relative(path, start)), labels[number], wnids[labels[number]]) for number, path in pictures.items()
+    )
+    return "".join(map(csv_line, (("path", "index", "wnid"), *rows)))
 
 
 def extract_val(archive: Path, folder: Path) -> Iterator[bool]:

@@ -25,6 +25,7 @@ from wideresnet.errors import ConfigError, TrainingError, needs_extra
 from wideresnet.machine import available_cpus
 from wideresnet.records import Doing, ModelCard, Pictures, Preprocess
 from wideresnet.report.curves import draw_curves
+from wideresnet.report.escape import json_text, printable
 from wideresnet.report.save import save_text
 from wideresnet.settings import as_toml
 from wideresnet.tasks.load import CARD_KEY, LABELS_KEY
@@ -83,7 +84,7 @@ def open_pictures(
     """The data set that a recipe asks for, decoded; each rank has all of it. Raises DataError, ConfigError."""
     check_cache(recipe, cache)
     if recipe.data == "folder":
-        stored, cpus = Preprocess(resize=recipe.stored, crop=recipe.stored), available_cpus()
+        stored, cpus = Preprocess(recipe.stored, recipe.stored, alpha=recipe.alpha), available_cpus()
         threads = cpus if cache else group.threads(cpus)               # one rank decodes what all of them open
         arrays = yield from read_splits(data, stored, recipe.preprocess(), threads, cache)
         counts = len(arrays.train_labels), len(arrays.val_labels)
@@ -100,7 +101,7 @@ def save_result(recipe: Recipe, pictures: Pictures, run: Path) -> Path:
     assert state is not None, "an epoch ends with its checkpoint"
     architecture = get_architecture(recipe.architecture).name
     card = ModelCard(
-        name=f"{architecture}.{pictures.name}",
+        name=f"{architecture}.{printable(pictures.name)}",
         architecture=architecture,
         classes=len(pictures.labels.names),
         preprocess=recipe.preprocess(),
@@ -157,6 +158,7 @@ def _finish(recipe: Recipe, pictures: Pictures, run: Path, log: list[dict[str, f
 
 def _keep_pictures(pictures: Pictures, run: Path) -> None:
     """Write down what is trained on, or refuse to go on with something else."""
+    format_labels(pictures.labels)                 # what cannot be written at the end is refused now
     path, now = run / "data.json", json.loads(json.dumps(asdict(pictures)))
     if path.exists():
         before = json.loads(path.read_text("utf-8"))
@@ -166,7 +168,7 @@ def _keep_pictures(pictures: Pictures, run: Path) -> None:
                 f"{run} holds a run on other pictures; different: {', '.join(changed)}",
                 hint=f"use another run folder, or the pictures listed in {path}",
             )
-    save_text(path, json.dumps(now, indent=1, ensure_ascii=False) + "\n")
+    save_text(path, json_text(now, indent=1) + "\n")
 
 
 def _write_logs(recipe: Recipe, pictures: Pictures, run: Path, log: list[dict[str, float]]) -> None:

@@ -19,7 +19,7 @@ from wideresnet.tasks.archive import ARCHIVES
 from wideresnet.tasks.describe import describe
 from wideresnet.tasks.evaluate import blank_report, masked_classes, score
 from wideresnet.tasks.load import EMBEDDED, ModelChoice, embedded_folder, find_weights, load_bundle, open_classifier
-from wideresnet.tasks.order import refuse_wrong_order
+from wideresnet.tasks.order import refuse_wrong_order, with_order_warning
 from wideresnet.tasks.tally import Tally
 from wideresnet.tasks.tuning import for_many
 from wideresnet.weights.cache import cache_folder
@@ -151,7 +151,7 @@ def _evaluate(classifier: Classifier, data: LabelledData, batch: int) -> Generat
         yield Doing(blank.model, done, len(data.items))
     report = counts.report(blank)
     refuse_wrong_order(report, classifier.labels)
-    return report
+    return with_order_warning(report, classifier.labels)
 
 
 def find_target(info: ModelInfo, data: LabelledData) -> Target:

@@ -36,7 +36,7 @@ def zoo_transform(bundle: Bundle) -> Bundle:
     256 and 224 pixels, or the same share of a picture for a network of another resolution.
     """
     spec = bundle.card.preprocess
-    return seen_as(bundle, replace(ZOO.at(spec.crop), mean=spec.mean, std=spec.std))
+    return seen_as(bundle, replace(ZOO.at(spec.crop), mean=spec.mean, std=spec.std, alpha=spec.alpha))
 
 
 def score_results(results: Results, labels: Labels, data: LabelledData | None = None) -> Iterator[Scored | Failure]:

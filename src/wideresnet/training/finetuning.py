@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from wideresnet.errors import ConfigError
-from wideresnet.records import Exif, FinetuneMode, Preprocess
+from wideresnet.records import Alpha, Exif, FinetuneMode, Preprocess
 from wideresnet.settings import explain, read_toml, toml_value
 from wideresnet.training.recipe import Recipe
 
@@ -35,6 +35,7 @@ class FinetuneSettings(BaseModel):
     resolution: int = Field(0, ge=0)               # pixels a side that the network is shown; 0: as its card says
     balanced: bool = True                          # each class counts as much as any other
     exif: Exif = "transpose"                       # photographs upright, as classify and serve will show them
+    alpha: Alpha | Literal[""] = ""                # of transparent images; "": as the source's card says
 
     # probe: features of each picture as it is and, with ``flips``, mirrored; the best of several strengths of L2.
     flips: bool = True
@@ -84,7 +85,7 @@ def usual_recipe(
             raise ConfigError(f"{key} follows from the weights that are fine-tuned", hint="leave it out")
     given = {
         "architecture": architecture, "data": "folder", "seed": settings.seed, "balanced": settings.balanced,
-        "input_size": spec.crop, "input_resize": spec.resize,
+        "input_size": spec.crop, "input_resize": spec.resize, "alpha": spec.alpha,
     }  # fmt: skip
     usual = {
         "batch_size": min(BATCH, pictures), "sizes": ((0, spec.crop),), "stored": max(1, round(spec.crop * 8 / 7)),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from wideresnet.data.statistics import STATISTICS, Statistics
-from wideresnet.records import Preprocess
+from wideresnet.records import Alpha, Preprocess
 from wideresnet.settings import explain, read_toml, toml_value
 
 # Keys that do nothing for other data, and for another schedule, than these.
@@ -61,6 +61,7 @@ class Recipe(BaseModel):
     # area a share within ``crop_scale``, its width over height within ``crop_ratio``. The finished network sees the
     # centre ``input_size`` of a picture whose shorter side is ``input_resize``; 0: the last size, and 8/7 of it.
     stored: int = Field(160, ge=1, le=1024)
+    alpha: Alpha = "drop"                          # of transparent images; "white": laid on white
     crop_scale: tuple[Share, Share] = (0.35, 1.0)
     crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
     balanced: bool = False                         # every class is shown equally often in an epoch
@@ -102,6 +103,8 @@ class Recipe(BaseModel):
             for key in keys:
                 if key in changed and not used:
                     raise ValueError(f"{key} is for {what}")
+        if self.data != "folder" and self.alpha != "drop":
+            raise ValueError(f"alpha is for class folders: {self.data} has no transparent images")
         if any(0 < alpha < 0.01 for alpha in (self.mixup, self.cutmix)):
             raise ValueError("mixup and cutmix are 0 (none) or at least 0.01: with less nothing is mixed")
         if self.data == "folder" and self.whitening != "none":
@@ -129,7 +132,7 @@ class Recipe(BaseModel):
             known = self.statistics()
             return Preprocess(resize=32, crop=32, mean=known.mean, std=known.std)
         crop = self.input_size or self.size_at(self.epochs - 1)
-        return Preprocess(resize=self.input_resize or round(crop * 8 / 7), crop=crop)
+        return Preprocess(resize=self.input_resize or round(crop * 8 / 7), crop=crop, alpha=self.alpha)
 
 
 def read_recipe(path: Path, changes: dict[str, str] | None = None) -> Recipe:

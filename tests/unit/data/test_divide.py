@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -123,6 +124,18 @@ def test_the_index_gives_the_same_pictures_and_classes(tmp_path: Path, names: tu
         assert [(item.path, item.label) for item in again.items] == [(item.path, item.label) for item in data.items]
 
 
+def test_the_index_is_valid_utf8_and_names_pictures_of_any_name(tmp_path: Path) -> None:
+    """Line breaks, a lone carriage return, bytes that are no UTF-8, and a name that looks like the escape of one."""
+    tree(tmp_path, cat=1, dog=1)
+    for number, name in enumerate(("caf\udce9", "\\udce9", "a\nb", "c\rd", 'q"u,o', "=1")):
+        shutil.copy(tmp_path / "cat" / "000.png", tmp_path / ("cat", "dog")[number % 2] / f"{name}.png")
+    split = open_split(tmp_path, 0.3, 0)
+    (tmp_path / "index.csv").write_text(index_of(split.train, split.labels), "utf-8", newline="")
+    again = open_labelled(tmp_path / "index.csv", split.labels)
+    assert [(item.path, item.label) for item in again.items] == [(item.path, item.label) for item in split.train.items]
+    assert all(Path(item.path).is_file() for item in again.items)
+
+
 @pytest.mark.parametrize(
     ("classes", "said"),
     [
@@ -131,6 +144,7 @@ def test_the_index_gives_the_same_pictures_and_classes(tmp_path: Path, names: tu
         ({"cat": 1, "dog": 1}, "has one picture only: none is left to judge by"),
         ({}, "holds no class folders"),
         ({"cat": 3, "tab\tbed": 3}, "can't be a label"),
+        ({"cat": 3, "c\udce4t": 3}, "can't be a label"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_an_error_in_words(tmp_path: Path, classes: dict[str, int], said: str) -> None:

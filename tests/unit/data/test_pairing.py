@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from wideresnet.data.pairing import folder_of, pair_by_name
@@ -56,3 +58,12 @@ def test_a_missing_answer_shifts_no_other() -> None:
 
 def test_the_folder_of_a_path() -> None:
     assert [folder_of(path) for path in ("/v/n1/a.JPEG", "v\\n1\\a.JPEG", "a.JPEG")] == ["n1", "n1", ""]
+
+
+def test_accents_are_the_same_composed_and_decomposed_until_they_alone_tell_two_files_apart() -> None:
+    composed, decomposed = (unicodedata.normalize(form, "é/é.png") for form in ("NFC", "NFD"))
+    assert pair_by_name([composed], [decomposed]) == {composed: decomposed}
+    both = [composed, decomposed]
+    assert pair_by_name(both, both) == {composed: composed, decomposed: decomposed}
+    assert pair_by_name(["Cat.png"], ["cat.png"]) == {}
+    assert folder_of(decomposed) == "é"

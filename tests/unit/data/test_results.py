@@ -44,6 +44,12 @@ def test_however_the_file_was_saved(file: Path) -> None:
     assert dict(read(file, mixed).answers) == dict(plain)
 
 
+def test_in_utf16_as_a_shell_of_windows_redirects_it(file: Path) -> None:
+    plain = read(file, LINES).answers
+    file.write_bytes(LINES.replace("\n", "\r\n").encode("utf-16"))
+    assert dict(read_results(file).answers) == dict(plain)
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -163,3 +164,18 @@ def test_a_disk_too_small_for_both_parts_is_refused_before_anything_is_decoded(
         result(read_splits(root, large, large, threads=1, cache=tmp_path / "cache"))
     assert "another disk" in caught.value.hint
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_accents_are_composed_in_class_names_and_the_same_in_both_parts(tmp_path: Path) -> None:
+    """A training part from macOS, a validation part from Linux."""
+    decomposed = unicodedata.normalize("NFD", "é")
+    root = tree(tmp_path, f"train/{decomposed}/a.png", "train/f/a.png", "val/é/b.png", "val/f/b.png")
+    found = read(root)
+    assert found.labels == Labels(("f", "é"))
+    assert found.val_labels.tolist() == [0, 1]
+
+
+def test_two_class_folders_that_differ_in_accents_alone_are_refused(tmp_path: Path) -> None:
+    root = tree(tmp_path, f"train/{unicodedata.normalize('NFD', 'é')}/a.png", "train/é/a.png", "val/é/b.png")
+    with pytest.raises(DataError, match="two class folders are called 'é'"):
+        read(root)

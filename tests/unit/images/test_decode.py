@@ -57,9 +57,92 @@ def test_16_bit_grey_is_scaled_not_clipped():
         assert decode(encoded(Image.fromarray(grey), kind)).tolist() == expected
 
 
-def test_alpha_is_dropped_not_blended():
-    image = Image.new("RGBA", (2, 2), (10, 200, 30, 0))
-    assert (decode(encoded(image, "PNG")) == (10, 200, 30)).all()
+@pytest.mark.parametrize(
+    ("head", "body", "expected"),
+    [
+        (b"P5 3 1 65535\n", struct.pack(">3H", 0, 32768, 65535), [0, 128, 255]),
+        (b"P5 3 1 4095\n", struct.pack(">3H", 0, 2048, 4095), [0, 128, 255]),
+        (b"P2 3 1 65535\n", b"0 32768 65535", [0, 128, 255]),
+        (b"Pf 3 1 -1.0\n", struct.pack("<3f", 0, 0.5, 1), [0, 128, 255]),
+        (b"Pf 3 1 1.0\n", struct.pack(">3f", 0.2, 0, 1), [51, 0, 255]),
+        (b"P4 8 1\n", b"\xf0", [0] * 4 + [255] * 4),
+    ],
+)
+def test_portable_maps_of_every_depth(head, body, expected):
+    assert decode(head + body)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"P5 2 1 65535\n" + struct.pack(">2H", 3, 200), "16-bit values from 3 to 200"),
+        (b"P6 2 1 65535\n" + struct.pack(">6H", 0, 0, 0, 200, 50, 9), "16-bit colours"),
+        (b"Pf 2 1 -1.0\n" + struct.pack("<2f", 300, 2850), "float32 values from 300 to 2850"),
+        (b"Pf 2 1 -1.0\n" + struct.pack("<2f", 0, float("nan")), "1 are not finite"),
+    ],
+)
+def test_portable_maps_that_hold_no_brightness_say_what_they_hold(data, words):
+    with pytest.raises(ImageError, match=words) as caught:
+        decode(data)
+    assert caught.value.hint
+
+
+def test_jpeg_2000_of_more_bits_than_pillow_reads_rightly_is_refused():
+    """Grey of 16 bits is read; of colours Pillow makes white black, and five bands it calls malformed."""
+    grey = np.array([[0, 32768, 65535]], np.uint16)
+    assert decode(encoded(Image.fromarray(grey), "JPEG2000"))[0, :, 0].tolist() == [0, 128, 255]
+    data = bytearray(encoded(Image.new("RGB", (4, 4), "white"), "JPEG2000", no_jp2=True))
+    assert (decode(bytes(data)) == 255).all()
+    depth = data.index(b"\xff\x51") + 40
+    for place, value, words in ((depth, 15, r"16 bits \(bands: 3\)"), (depth - 1, 5, r"8 bits \(bands: 5\)")):
+        other = data.copy()
+        other[place] = value
+        with pytest.raises(ImageError, match=f"holds numbers of {words}") as caught:
+            decode(bytes(other))
+        assert "gdal_translate" in caught.value.hint
+
+
+def test_a_complete_file_of_another_kind_is_not_called_damaged():
+    """A JPEG of 12 bits."""
+    data = bytearray(encoded(Image.new("RGB", (8, 8)), "JPEG"))
+    data[data.index(b"\xff\xc0") + 4] = 12
+    with pytest.raises(ImageError, match="a JPEG image of a kind that is not read: cannot handle 12-bit") as caught:
+        decode(bytes(data))
+    assert caught.value.hint == "convert it first: magick IN OUT.png"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "AVIF", "JPEG2000"])
+def test_alpha_is_dropped_or_laid_on_white(kind):
+    """Dropped, the colours count as they are stored, also where nothing of them would be seen."""
+    image = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+    image.paste((10, 200, 30, 255), (0, 0, 8, 16))
+    image.paste((200, 40, 120, 128), (8, 0, 16, 8))
+    options = {"WEBP": {"lossless": True, "exact": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}
+    data = encoded(image, kind, **options.get(kind, {}))
+    close = 3 if kind == "AVIF" else 0
+    assert np.abs(decode(data)[2, [2, 13]].astype(int) - [(10, 200, 30), (200, 40, 120)]).max() <= close
+    assert decode(data)[13, 13].max() <= close
+    white = decode(data, alpha="white").astype(int)
+    half = [255 + (c - 255) * 128 // 255 for c in (200, 40, 120)]
+    assert np.abs(white[[2, 2, 13], [2, 13, 13]] - [(10, 200, 30), half, (255, 255, 255)]).max() <= close + 1
+
+
+@pytest.mark.parametrize(("mode", "kind", "transparency"), [
+    ("P", "PNG", 0), ("P", "GIF", 0), ("RGB", "PNG", (0, 0, 0)), ("L", "PNG", 0), ("LA", "PNG", None),
+])  # fmt: skip
+def test_every_other_form_of_transparency_counts(mode, kind, transparency):
+    """A colour of a palette, one of all colours, grey with alpha."""
+    image = Image.new("LA" if mode == "LA" else "L", (8, 8), (0, 0) if mode == "LA" else 0)
+    image.paste((255, 255) if mode == "LA" else 90, (0, 0, 4, 8))
+    data = encoded(image.convert(mode), kind, **({} if transparency is None else {"transparency": transparency}))
+    assert (decode(data)[:, 4:] == 0).all()
+    assert (decode(data, alpha="white")[:, 4:] == 255).all()
+    assert np.array_equal(decode(data)[:, :4], decode(data, alpha="white")[:, :4])
+
+
+def test_without_transparency_white_changes_nothing():
+    for name in ("tall.jpg", "rgb.png", "cmyk.jpg", "palette.png", "grey_16bit.png"):
+        assert np.array_equal(decode(FIXTURES / name), decode(FIXTURES / name, alpha="white"))
 
 
 def test_an_animation_gives_its_first_frame():
@@ -108,7 +191,18 @@ def test_damaged_exif_reads_as_upright_and_silently():
         (b"<?xml version='1.0'?>\n<!-- x --><svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
         (b"this is not a picture\n", "text"),
         (b"%PDF-1.7\n", "a PDF document"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC photograph"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\0", "a Canon camera's raw data"),
+        (b"II*\0\x10\0\0\0CR\2\0", "a Canon camera's raw data"),
+        (b"IIU\0\x18\0\0\0", "a Panasonic camera's raw data"),
+        (b"IIRO\x08\0\0\0", "an Olympus camera's raw data"),
+        (b"FUJIFILMCCD-RAW 0201", "a Fujifilm camera's raw data"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "a video"),
+        (b"\xff\xd8\xff\xf7\0\x0b", "a JPEG-LS image"),
+        (b"MM\0\x2b\0\x08\0\0", "a BigTIFF of big-endian numbers"),
+        (b"P7\nWIDTH 2\n", "a PAM image"),
+        (b"PF\n2 2\n-1.0\n" + bytes(48), "a PFM image of colours"),
+        (b"\x93NUMPY\1\0v\0", "a NumPy array"),
+        (bytes(128) + b"DICM", "a DICOM image"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (b"\0" * 100, "zero bytes"),
         (bytes(range(128, 256)) * 9, "data of an unknown kind"),

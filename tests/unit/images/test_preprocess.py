@@ -76,6 +76,7 @@ def test_a_large_picture_is_taken_to_within_a_level(width, height, spec, seed):
         ((1000, 225), (1137, 256)),
         ((1, 1), (256, 256)),
         ((2, 300), (256, 38400)),
+        ((65535, 1), (16_776_960, 256)),
     ],
 )
 def test_the_long_side_is_truncated(size, expected):
@@ -120,10 +121,58 @@ def test_views_and_read_only_arrays_are_fine():
     np.testing.assert_array_equal(preprocess(turned, spec), preprocess(turned.copy(), spec))
 
 
-def test_too_thin_a_picture_is_an_error_not_gigabytes():
-    for shape in ((65_535, 1, 3), (1, 65_535, 3)):
-        with pytest.raises(ImageError, match="too thin"):
-            preprocess(np.zeros(shape, np.uint8), Preprocess(256, 224))
+thin_specs = st.builds(
+    Preprocess,
+    resize=st.integers(1, 40),
+    crop=st.integers(1, 60),
+    interpolation=st.sampled_from(["bilinear", "bicubic"]),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(1, 12), st.integers(101, 250), st.booleans(), thin_specs, st.integers(0, 2**32 - 1))
+def test_a_thin_image_equals_a_plain_resize_and_crop(side, times, tall, spec, seed):
+    """Of a strip only the crop is computed, enlarged or shrunk, lying or standing: the same bytes."""
+    shape = (side * times, side, 3) if tall else (side, side * times, 3)
+    image = np.random.default_rng(seed).integers(0, 2, shape, np.uint8) * 255
+    np.testing.assert_array_equal(preprocess(image, spec), torchvisions(image, spec))
+
+
+@pytest.mark.parametrize("shape", [(1, 300, 3), (300, 1, 3), (2, 450, 3)])
+@pytest.mark.parametrize("spec", [Preprocess(256, 224), Preprocess(303, 288, "bicubic")])
+def test_a_thin_image_is_equal_at_the_sizes_of_networks(shape, spec):
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    np.testing.assert_array_equal(preprocess(image, spec), torchvisions(image, spec))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "opencv-bilinear"])
+@pytest.mark.parametrize("mode", ["shortest", "squash"])
+def test_the_longest_strips_take_no_gigabytes(interpolation, mode):
+    """1 x 65,535 pixels, of which the complete resize would be 13 GB: the crop shows the middle, and not one colour."""
+    strip = np.random.default_rng(0).integers(0, 256, (65_535, 1, 3), np.uint8)
+    spec = Preprocess(256, 224, interpolation, mode)
+    for image in (strip, strip.transpose(1, 0, 2)):
+        crop = preprocess(image, spec)
+        assert crop.shape == (224, 224, 3)
+        assert np.ptp(crop) > 10
+    if mode == "shortest":                         # half a source pixel in each direction, and one beside it
+        assert (np.ptp(preprocess(strip, spec), axis=1) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (np.zeros((4, 5, 3), np.float32), r"float32 \[4, 5, 3\]"),
+        (np.zeros((4, 5, 3), np.uint16), r"uint16 \[4, 5, 3\]"),
+        (np.zeros((4, 5, 4), np.uint8), r"uint8 \[4, 5, 4\]"),
+        (np.zeros((4, 5), np.uint8), r"uint8 \[4, 5\]"),
+        (np.zeros((3, 4, 5), np.uint8), r"uint8 \[3, 4, 5\]"),
+    ],
+)
+def test_an_array_of_something_else_is_named(array, found):
+    """Never a crop of four channels, nor a traceback."""
+    with pytest.raises(ImageError, match=f"the array is {found}, not RGB uint8"):
+        preprocess(array, Preprocess(8, 8))
 
 
 def test_an_empty_array_is_an_error():

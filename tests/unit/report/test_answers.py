@@ -69,8 +69,9 @@ def test_the_zoos_lines_count_from_zero_and_hold_no_failures() -> None:
         'käse, 1.png: Relay top-1 id: 5, prob: 0.25000000, class name: a "dog"',
         "b.png: Relay top-0 id: 0, prob: 1.00000000, class name: plane",
     ]
-    broken = Prediction("a\r\nb.png", (LabelScore(0, "plane", 1.0),))
-    assert written("zoo", [broken]) == "a  b.png: Relay top-0 id: 0, prob: 1.00000000, class name: plane\n"
+    broken = Prediction("a\r\nb.png", (LabelScore(0, "pla\nne", 1.0),))
+    line = "a\\u000d\\u000ab.png: Relay top-0 id: 0, prob: 1.00000000, class name: pla\\u000ane\n"
+    assert written("zoo", [broken]) == line
 
 
 def test_parquet_needs_a_file() -> None:

@@ -17,7 +17,7 @@ CIFAR = read_labels("cifar10")
 BLANKS = (EvalReport("a<1>.csv", "", None, 0, 0, 0), EvalReport("b.csv", "", None, 0, 0, 0))
 PROMISED = (
     "schema a b n difference interval95 p_value agreement only_a_right only_b_right classes flips only_in_a only_in_b"
-    " skipped"
+    " skipped warnings"
 )
 
 

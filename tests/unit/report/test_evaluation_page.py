@@ -57,6 +57,12 @@ def test_the_figures_come_with_their_interval_and_conditions() -> None:
     assert "masked" not in text
 
 
+def test_what_makes_the_figures_doubtful_stands_among_the_conditions() -> None:
+    text = shown(replace(REPORT, notes=("read as cp1252",), order="may be in another order"))
+    assert "warning read as cp1252 warning may be in another order" in text
+    assert "warning" not in shown(REPORT)
+
+
 def test_the_worst_class_and_the_worst_pair_come_first() -> None:
     text = shown(REPORT)
     assert re.search(r"most often taken for cat 10 60.0 % 31.3 to 83.2 100.0 % dog \(4\) ship 10 90.0 %", text), text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def test_files_are_called_after_picture_and_class_and_none_twice() -> None:
     assert insight.file_name("y/cat.jpg", "crane (n02012849)", taken) == "cat-crane_n02012849.png"
     assert insight.file_name("y/cat.jpg", "../a b/c", taken) == "cat-.._a_b_c.png"
     assert insight.file_name("y/猫.jpg", "虎斑猫", taken) == "猫-虎斑猫.png"
+
+
+def test_a_file_is_called_so_that_file_systems_take_it() -> None:
+    """Of a name of 255 bytes the beginning is kept, the class too."""
+    long = "é" * 125
+    name = insight.file_name(f"{long}.png", "虎斑猫" * 13, set())
+    assert name.startswith("éé")
+    assert name.endswith("猫.png")
+    assert len(os.fsencode(f".{name}.part")) <= 255
 
 
 def test_an_explanation_is_a_document() -> None:

@@ -290,7 +290,7 @@ def test_work_that_was_cut_short_by_someone_else_is_an_error(tmp_path: Path) -> 
 def test_a_folder_or_a_device_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "answers").mkdir()
     for file in (tmp_path / "answers", Path(os.devnull)):
-        with pytest.raises(ConfigError, match="it is there and no file"):
+        with pytest.raises(ConfigError, match=r"Is a directory|not a regular file"):
             run(file, "csv", PLAIN)
     assert [path.name for path in tmp_path.iterdir()] == ["answers"]
 

@@ -101,8 +101,9 @@ def test_pictures_are_inside_the_page_by_their_kind_and_absent_ones_leave_their_
 
 
 def test_file_names_that_are_no_text_are_shown_and_can_be_saved() -> None:
-    whole = page("t", [paragraph("caf\udce9.png")])
-    assert "caf\ufffd" in whole
+    whole = page("a\nb\x1b[31m", [paragraph("caf\udce9.png")])
+    assert "<p>caf\\udce9.png</p>" in whole
+    assert r"<title>a\nb\x1b[31m</title>" in whole
     whole.encode("utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,27 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, format: str) -> None:
     assert list(read_scores(written(tmp_path, format))) == ANSWERS
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl"])
-def test_names_that_are_no_utf8_come_back(tmp_path: Path, format: str) -> None:
-    answer = Scored("caf\udce9.png", 0, 1, 1, (0,), (1.0,))
-    with open_journal(tmp_path / f"s.{format}", format, {}, sheet=SCORES) as journal:
-        journal.add(answer)
-    assert list(read_scores(tmp_path / f"s.{format}")) == [answer]
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_table_that_a_spreadsheet_saved_again_is_read(tmp_path: Path, mark: str) -> None:
+    """With a byte order mark and its country's separator."""
+    with written(tmp_path, "csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    with (tmp_path / "again.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, delimiter=mark).writerows(rows)
+    assert list(read_scores(tmp_path / "again.csv")) == ANSWERS
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_names_of_any_bytes_come_back_from_a_file_of_valid_utf8(tmp_path: Path, format: str) -> None:
+    odd = ("caf\udce9.png", "caf\udce8.png", "\\udce9.png", "cr\r.png", "a\nb.png", "=1+1.png", "\x1b[31m.png")
+    answers = [Scored(name, 0, 1, 1, (0,), (1.0,)) for name in odd] + [Failure(odd[0], "caf\udce9", "")]
+    file = tmp_path / f"s.{format}"
+    with open_journal(file, format, {}, sheet=SCORES) as journal:
+        for answer in answers:
+            journal.add(answer)
+    assert list(read_scores(file)) == answers
+    if format != "parquet":
+        file.read_bytes().decode("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -254,3 +255,14 @@ def test_decoded_pictures_travel_in_their_shard() -> None:
     (shard,) = _cut([Item("cifar 0", pixels, 3)], 8)
     (item,) = open_shard(shard).items
     assert item.source is pixels
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_in_encodings_of_other_systems(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "list.txt").write_bytes("ä.png\r\nb.png\r\n".encode(encoding))
+    assert paths(list_pictures([str(tmp_path / "list.txt")], 3).shards) == ["ä.png", "b.png"]
+
+
+def test_a_list_of_names_that_are_no_utf8_keeps_their_bytes(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"\xe4.png\n")
+    assert paths(list_pictures([str(tmp_path / "list.txt")], 3).shards) == [os.fsdecode(b"\xe4.png")]

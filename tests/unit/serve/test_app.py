@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from fakes import FakeEngine
 from serving import NAME, png
+from tiffs import tiff
 from wideresnet.cli.main import app
 from wideresnet.serve.app import make_app
 from wideresnet.serve.door import OPEN
@@ -75,6 +76,22 @@ def test_when_no_picture_can_be_read_it_is_400(client) -> None:
     several = client.post("/v1/classify", files=[("a", ("1", b"none")), ("a", ("2", b""))])
     assert several.status_code == 400
     assert len(several.json()["results"]) == 2
+
+
+def test_an_image_of_other_numbers_is_400_with_what_it_holds(client) -> None:
+    """Heights in metres are no brightness: not black for every file, and not "damaged"."""
+    done = client.post("/v1/classify", content=tiff(np.full((8, 8, 1), 812.5, np.float32)))
+    assert done.status_code == 400
+    assert done.json()["detail"] == "the image holds float32 values from 812.5 to 812.5, outside 0..1"
+    assert "gdal_translate" in done.json()["hint"]
+
+
+def test_a_strip_is_answered(client) -> None:
+    """5000 pixels wide and one high, as torchvision crops it."""
+    file = io.BytesIO()
+    Image.new("RGB", (5000, 1), "white").save(file, "PNG")
+    done = client.post("/v1/classify?k=1", content=file.getvalue())
+    assert labels(done.json()["results"][0]) == [9]
 
 
 @pytest.mark.parametrize(

@@ -125,3 +125,17 @@ def test_deviation_is_a_share_of_the_spread() -> None:
     logits = np.array([[1, -1], [-1, 1]], np.float32)
     assert deviation(logits, logits + 0.5) == pytest.approx(0.5)
     assert deviation(10 * logits, 10 * logits + 5) == pytest.approx(0.5)
+
+
+def test_labels_in_another_order_are_no_accuracy_to_lose() -> None:
+    """By chance both are right alike, and any int8 would pass; with few pictures it is a warning on the report."""
+    engine = FakeEngine()
+    for count, refused in ((200, True), (9, False)):
+        items = [Item(str(k), engine.picture(k % 10), (k + 1) % 10) for k in range(count)]
+        judge = judging(labelled=True, items=items)
+        if refused:
+            with pytest.raises(DataError, match="labels of greys are in another order"):
+                compared(judge)
+        else:
+            assert "may be in another order" in compared(judge).warnings[0]
+    assert compared(judging(labelled=True)).warnings == compared(judging(labelled=False)).warnings == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,6 +134,13 @@ def test_the_function_takes_what_people_have(tmp_path: Path) -> None:
 )
 def test_a_class_is_found_by_id_name_or_index(name: str, index: int) -> None:
     assert find_class(name, IMAGENET) == index
+
+
+def test_a_name_may_be_written_with_accents_composed_or_not() -> None:
+    for form in ("NFC", "NFD"):
+        labels = Labels(("cat", unicodedata.normalize(form, "Äpfel, grün")))
+        names = [unicodedata.normalize(other, name) for other in ("NFC", "NFD") for name in ("Äpfel, grün", "GRÜN")]
+        assert [find_class(name, labels) for name in names] == [1] * 4
 
 
 def test_a_name_that_two_classes_have_must_be_said_by_index() -> None:

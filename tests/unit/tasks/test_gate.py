@@ -153,12 +153,6 @@ def test_too_few_to_share_is_an_error_that_says_how_many_are_needed(pool: int) -
         held_out([Item(str(k), b"") for k in range(pool)], 300)
 
 
-def test_an_index_calibrates_with_what_it_lists(tmp_path: Path) -> None:
-    filled(tmp_path, "a.png", "b.png")
-    (tmp_path / "index.csv").write_text("path,label\na.png,cat\nb.png,ship\n")
-    assert [item.label for item in calibration_pool(tmp_path / "index.csv", LABELS)] == [3, 8]
-
-
 def test_images_that_calibrate_and_judge_are_found_by_their_bytes(tmp_path: Path) -> None:
     """The same file, a copy under another name and the same pixels of an archive count; what is missing does not."""
     for name, colour in (("a.png", "red"), ("copy.png", "red"), ("other.png", "blue")):
@@ -185,3 +179,13 @@ def test_notes_say_what_is_not_as_asked() -> None:
     assert list(notes_on_images([Item("a", b"a"), Item("b", b"b")], [Item("c", b"b"), Item("d", b"d")])) == [
         "1 images calibrated and judged, so that the gate is optimistic"
     ]
+
+
+def test_tables_judge_and_calibrate(tmp_path: Path) -> None:
+    """A table was one unreadable calibration picture, and Tiny ImageNet's val was unlabelled."""
+    (filled(tmp_path, "a.png", "b.png") / "t.csv").write_text("path;label\na.png;cat\nb.png;ship\n")
+    assert [item.label for item in calibration_pool(tmp_path / "t.csv", LABELS)] == [3, 8]
+    assert [item.label for item in gate_pictures(tmp_path / "t.csv", LABELS)[1]] == [3, 8]
+    val = filled(tmp_path / "val", "images/val_0.JPEG", "images/val_1.JPEG")
+    (val / "val_annotations.txt").write_text("val_0.JPEG\tship\t0\t0\t1\t1\nval_1.JPEG\tcat\t0\t0\t1\t1\n")
+    assert [item.label for item in gate_pictures(val, LABELS)[1]] == [8, 3]

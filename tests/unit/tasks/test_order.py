@@ -17,7 +17,16 @@ from wideresnet.data.labels import read_labels
 from wideresnet.errors import DataError
 from wideresnet.records import BILLION, BINS, Bin, ClassCounts, Confusion, EvalReport, Item, Labels, most_frequent
 from wideresnet.tasks.evaluate import evaluate
-from wideresnet.tasks.order import DEVKIT, Order, known_orders, refuse_wrong_order, wrong_order
+from wideresnet.tasks.order import (
+    DEVKIT,
+    DOUBT,
+    Order,
+    images_needed,
+    known_orders,
+    refuse_wrong_order,
+    with_order_warning,
+    wrong_order,
+)
 
 Classes = NDArray[np.int64]
 IMAGENET = read_labels("imagenet")
@@ -172,7 +181,7 @@ def by_neighbours(rng: np.random.Generator, true: Classes, classes: int) -> Clas
 def test_a_network_that_is_only_bad_is_left_alone(answering: Answering, confidence: float) -> None:
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        classes, n = int(rng.choice([10, 20, 100, 1000])), int(rng.choice([100, 300, 1000, 3000]))
+        classes, n = int(rng.choice([10, 20, 100, 1000])), int(rng.choice([20, 48, 100, 1000, 3000]))
         true = rng.integers(0, classes, n)
         if seed % 3 == 0:                          # some classes only
             true = rng.integers(0, int(rng.integers(1, 30)), n) % classes
@@ -186,10 +195,126 @@ def test_one_picture_a_class_is_no_order_of_its_own() -> None:
         assert wrong_order(counted(order, np.arange(1000)), IMAGENET) is None
 
 
-@pytest.mark.parametrize(("classes", "n"), [(1000, 99), (4, 400)])
-def test_few_pictures_or_few_classes_say_nothing(classes: int, n: int) -> None:
+def warned(labels: Classes, answers: Classes, names: Labels, confidence: float = 0.8) -> str:
+    report = with_order_warning(counted(labels, answers, confidence), names)
+    assert report.warnings == ((report.order,) if report.order else ())
+    return report.order
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.6, 0.75, 0.9])
+@pytest.mark.parametrize("classes", [10, 100, 1000])
+def test_known_orders_are_found_from_the_number_of_images_on_that_is_named(classes: int, accuracy: float) -> None:
+    """For nine of ten samples at least."""
+    n, found = images_needed(accuracy, classes), 0
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        true = rng.integers(0, classes, n)
+        report = counted((true + 1) % classes, network(rng, true, classes, accuracy))
+        found += wrong_order(report, LABELS[classes]) is not None
+    assert found >= 45
+
+
+def test_48_images_of_ten_classes_in_a_known_order_are_refused() -> None:
+    """They gave 10.4 instead of 60.4 % without a word."""
+    true = evenly(10, 48)
+    answers = np.where(np.arange(48) < 29, true, (true + 1 + np.arange(48) % 7) % 10)
+    report = counted((true + 1) % 10, answers)
+    with pytest.raises(DataError, match="one too high"):
+        refuse_wrong_order(report, LABELS[10])
+
+
+def shuffling(rng: np.random.Generator, classes: int) -> Classes:
+    """An order that leaves no class in its place."""
+    circle, order = rng.permutation(classes), np.empty(classes, np.int64)
+    order[circle] = np.roll(circle, 1)
+    return order
+
+
+@pytest.mark.parametrize(("accuracy", "each"), [(0.5, 30), (0.6, 18), (0.75, 12), (0.9, 6)])
+def test_any_other_order_is_found_from_as_many_images_of_each_class_as_docs_evaluate_md_says(
+    accuracy: float, each: int
+) -> None:
+    found, true = 0, evenly(10, 10 * each)
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        report = counted(shuffling(rng, 10)[true], network(rng, true, 10, accuracy))
+        found += wrong_order(report, LABELS[10]) is not None
+    assert found >= 42
+
+
+def test_48_images_in_any_other_order_are_warned_of_with_what_it_takes_to_be_sure() -> None:
+    said = 0
+    for seed in range(20):
+        rng, true = np.random.default_rng(seed), evenly(10, 48)
+        report = counted(shuffling(rng, 10)[true], network(rng, true, 10, 0.65))
+        said += bool(with_order_warning(report, LABELS[10]).order)
+        refuse_wrong_order(report, LABELS[10])     # which is no proof yet
+    assert said >= 18
+
+
+@pytest.mark.parametrize(("classes", "n", "says"), [(4, 40, "one too high"), (2, 20, "in reverse"), (3, 30, "order")])
+def test_few_classes_are_a_warning_and_no_error(classes: int, n: int, says: str) -> None:
+    """Also two that are exchanged, the commonest of all."""
     labels = evenly(classes, n)
-    assert wrong_order(counted((labels + 1) % classes, labels), plain(classes)) is None
+    names = Labels(tuple("abcd"[:classes]))
+    report = counted(classes - 1 - labels if classes == 2 else (labels + 1) % classes, labels)
+    refuse_wrong_order(report, names)
+    words = with_order_warning(report, names).order
+    assert words.startswith("the labels of set may be in another order than the classes of net")
+    assert says in words or "another order explains 100.0 %" in words
+    assert f"0.00 % of {n} pictures although it is 80 % sure" in words
+    assert "to be sure takes about" in words
+
+
+def test_a_picture_of_each_class_is_too_few_to_tell_and_that_is_said() -> None:
+    order = shuffling(np.random.default_rng(0), 10)
+    words = warned(order, np.arange(10), LABELS[10], confidence=0.95)
+    assert "may be in another order" in words
+    assert "6 to 30 images of each of 10 classes or more" in words
+    assert "another order explains" not in words
+
+
+def test_what_is_proved_is_a_warning_where_nothing_is_refused() -> None:
+    true = evenly(10, 200)
+    words = warned((true + 1) % 10, true, LABELS[10])
+    assert words.startswith("the labels of set are in another order")
+    assert words.endswith("subtract 1 from every label")
+    assert "one too high" in warned((true + 1) % 10, true, Labels(())), "names are not needed for it"
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 10, 48, 300])
+def test_right_and_merely_weak_answers_are_not_warned_of(n: int) -> None:
+    false = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        true = rng.integers(0, 10, n)
+        assert warned(true, network(rng, true, 10, 0.9), LABELS[10], 0.9) == ""
+        false += bool(warned(true, rng.integers(0, 10, n), LABELS[10], 0.25))
+    assert false <= 2
+
+
+@pytest.mark.parametrize("answering", [random_answers, few_answers, alike_in_groups, weak, similar_pairs])
+def test_a_bad_network_is_seldom_taken_for_another_order(answering: Answering) -> None:
+    """Of those that are sure and wrong, which is the case to be warned of."""
+    false = 0
+    for seed in range(100):
+        rng, n = np.random.default_rng(seed), 48
+        true = rng.integers(0, 10, n)
+        false += wrong_order(counted(true, answering(rng, true, 10) % 10, 0.99), LABELS[10], DOUBT) is not None
+    assert false <= 3
+
+
+def test_nothing_is_said_of_no_picture() -> None:
+    report = EvalReport("net", "set", None, 0, 0, 0)
+    assert with_order_warning(report, LABELS[10]) is report
+    assert wrong_order(report, LABELS[10]) is None
+    unknown = replace(report, n=9, by_class={0: ClassCounts(9, 0, 0)})       # answers that a file does not tell
+    assert with_order_warning(unknown, Labels(())).order == ""
+
+
+def test_a_sum_of_reports_is_asked_again() -> None:
+    report = replace(counted(evenly(10, 20), evenly(10, 20)), order="may be", notes=("read as cp1252",))
+    assert (report + report).warnings == ("read as cp1252",)
 
 
 def test_a_network_that_is_not_sure_is_left_alone() -> None:
@@ -213,7 +338,12 @@ def test_a_few_pictures_in_the_wrong_class_are_no_order() -> None:
     assert wrong_order(counted(swapped, labels), LABELS[10]) is None
 
 
-# From pictures to the error
+# From pictures to the error and the warning
+
+
+def test_evaluate_puts_the_warning_into_its_report() -> None:
+    report = shuffled((np.arange(10) + 1) % 10)
+    assert "in another order" in report.warnings[0]
 
 
 def shuffled(order: Classes, n: int = 200) -> EvalReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -170,3 +171,21 @@ def test_models_of_other_classes_are_refused(one: Labels, other: Labels, match: 
 def test_other_words_for_the_same_classes_are_no_other_classes() -> None:
     refuse_other_classes(with_labels(Labels(("a", "b"), ("n1", "n2"))), with_labels(Labels(("A", "B"), ("n1", "n2"))))
     refuse_other_classes(with_labels(Labels(("cat", "dog"))), with_labels(Labels(("class 0", "class 1"))))
+
+
+def test_accents_composed_and_decomposed_are_one_path() -> None:
+    """As macOS and Linux write them; paths come out as they were. Two files that differ so stay two."""
+    composed, decomposed = (unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))
+    report = compared([scored(composed, 0, 0), scored(f"x{composed}", 0, 0)], [scored(decomposed, 0, 1)])
+    assert (report.n, report.flips[0].path, report.only_a) == (1, composed, (f"x{composed}",))
+    both = [scored(composed, 0, 0), scored(decomposed, 1, 1)]
+    assert compared(both, both[::-1]).n == 2
+    assert compared(both, [scored(decomposed, 1, 0)]).only_a == (composed,)
+
+
+def test_labels_in_another_order_are_warned_of_on_both_sides() -> None:
+    """Files say no names, and need none for that."""
+    answers = [scored(f"{k}.png", (k + 1) % 10, k % 10) for k in range(200)]
+    report = compared(answers, answers)
+    assert "one too high" in report.a.order
+    assert report.warnings == (report.a.order, report.b.order)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from wideresnet.errors import ConfigError, DataError, did_you_mean
 from wideresnet.records import Labels
+from wideresnet.report.escape import printable
 
 # The sources are in the README.md beside the files.
 KNOWN = ("imagenet", "cifar10", "cifar100", "svhn")
@@ -70,8 +71,8 @@ def format_labels(labels: Labels) -> str:
     Raises DataError for a name that would break the lines.
     """
     for field in (*labels.names, *labels.ids):
-        if not field.strip() or "\t" in field or len(field.splitlines()) > 1:
-            raise DataError(f"{field!r} can't be a label", hint="it may hold no tab or line break")
+        if not field.strip() or printable(field) != field:
+            raise DataError(f"{field!r} can't be a label", hint="it may hold no control character, and only UTF-8")
     if not labels.ids:
         return "".join(f"{name}\n" for name in labels.names)
     return "".join(f"{id_}\t{name}\n" for id_, name in zip(labels.ids, labels.names, strict=True))

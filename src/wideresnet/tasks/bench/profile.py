@@ -65,7 +65,7 @@ def profile_stages(classifier: Classifier, items: Sequence[Item], batch: int) ->
             with stage("read"):
                 data = path.read_bytes()
             with stage("decode"):
-                picture = open_picture(data, exif="transpose")
+                picture = open_picture(data, exif="transpose", alpha=spec.alpha)
             with stage("resize and crop"):
                 crops.append(preprocess_picture(picture, spec))
         with stage("stack"):

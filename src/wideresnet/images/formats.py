@@ -1,0 +1,98 @@
+"""Formats that Pillow does not read: HEIC and JPEG XL, through packages of the extra ``formats``."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from PIL import Image
+
+from wideresnet.errors import ImageError, MissingExtra, needs_extra
+from wideresnet.images.rgb import eight_bits
+
+# The file is one, or the first of its boxes that hold one is.
+_CODESTREAM = re.compile(rb"(?:\A|jxlc|jxlp.{4})\xff\x0a", re.DOTALL)
+# Width over height by the code for it, where no width is given.
+_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+
+
+def open_heic(file: io.BytesIO) -> Image.Image:
+    """The primary image of a HEIF file in 8 bits, not loaded yet; libheif turns it upright.
+
+    Raises ImageError without the package.
+    """
+    with _package("a HEIC image"):
+        from pillow_heif import HeifImageFile
+    image: Image.Image = HeifImageFile(file)       # the class alone: nothing is registered with Pillow
+    return image
+
+
+def open_jpeg_xl(file: io.BytesIO) -> Image.Image:
+    """The first frame of a JPEG XL file, decoded, in 8 bits; libjxl turns it upright. Raises ImageError."""
+    with _package("a JPEG XL image"):
+        from imagecodecs import jpegxl_decode
+    data = file.getvalue()
+    values = np.asarray(jpegxl_decode(data, index=0, numthreads=1))
+    if values.dtype == np.uint16:                  # integers as they are stored
+        depth = _Header(data).depth
+        if not depth:
+            raise ImageError("the JPEG XL image has more than 8 bits and a preview or animation", "save it as PNG")
+        values = values << (16 - depth)
+    elif values.dtype != np.uint8:
+        values = values.clip(0, 1)                 # the nominal range: compression overshoots it
+    return Image.fromarray(eight_bits(values))
+
+
+def jpeg_xl_size(data: bytes) -> tuple[int, int]:
+    """(width, height) of a JPEG XL file, from its first bytes."""
+    return _Header(data).size
+
+
+@contextmanager
+def _package(feature: str) -> Iterator[None]:
+    """As ``needs_extra``, as an ImageError: one file of many cannot be read."""
+    try:
+        with needs_extra(feature, "formats"):
+            yield
+    except MissingExtra as missing:
+        raise ImageError(missing.message, missing.hint) from missing
+
+
+class _Header:
+    """The size and depth that a JPEG XL codestream begins with (ISO/IEC 18181-1, annex D)."""
+
+    def __init__(self, data: bytes) -> None:
+        begin = _CODESTREAM.search(data)
+        self._bits = int.from_bytes(data[begin.end() :][:64] if begin else b"", "little")
+        self.size = self._size()
+        self.depth = 8 if self._take(1) else self._depth()     # bits a colour; 0: unknown
+
+    def _take(self, count: int) -> int:
+        value = self._bits & ((1 << count) - 1)
+        self._bits >>= count
+        return value
+
+    def _size(self) -> tuple[int, int]:
+        small = self._take(1)
+        height = self._side(small)
+        ratio = self._take(3)
+        across, down = _RATIOS[ratio - 1]
+        return height * across // down if ratio else self._side(small), height
+
+    def _side(self, small: int) -> int:
+        return 8 * (1 + self._take(5)) if small else 1 + self._take((9, 13, 18, 30)[self._take(2)])
+
+    def _depth(self) -> int:
+        if self._take(1):                          # there is more than bit depth and colours
+            self._take(3)                          # orientation
+            if self._take(1):
+                self._size()                       # intrinsic
+            if self._take(2):                      # a preview, an animation
+                return 0
+        if self._take(1):                          # floats
+            return 0
+        code = self._take(2)
+        return 1 + self._take(6) if code == 3 else (8, 10, 12)[code]

@@ -1,0 +1,76 @@
+"""Pixels of every type to RGB uint8, or a refusal that says what they are.
+
+    the file holds                                 becomes
+    8 bits or fewer, with or without a palette     Pillow's ``convert("RGB")``; a signed byte below 0 is refused
+    unsigned integers of 9 to 16 bits              the high byte; refused where they differ by less than 256 in all
+    other integers within 0..255                   the same numbers
+    floats within 0..1                             255 times as much, rounded
+    any other integers and floats, NaN             refused, with the range: heights, radiance, counts
+
+Nothing is stretched to the range of one file: the same number would mean another brightness in the next file.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wideresnet.errors import ImageError
+from wideresnet.records import Alpha
+
+_FILL = "fill what is missing first, and scale to 0..1"
+
+
+def to_rgb(image: Image.Image, alpha: Alpha = "drop") -> Image.Image:
+    """A loaded image of any mode -> mode RGB, by the table above. Raises ImageError.
+
+    Transparency is dropped (the colours count as they are stored), or with ``alpha`` "white" laid on white.
+    """
+    if image.mode[0] in "IF":                      # I: 16-bit numbers, as no reader but TIFF's gives more
+        numbers = np.asarray(image)
+        image = Image.fromarray(eight_bits(numbers if image.mode == "F" else numbers.astype(np.uint16)))
+    if image.mode == "La":                         # which Pillow converts to this alone
+        image = image.convert("LA")
+    if alpha == "white" and image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    image.info.pop("transparency", None)           # convert() would warn that it can't keep it
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Brightness in numbers of any type and shape -> uint8 of the same shape, by the table above. Raises ImageError."""
+    if values.dtype == np.uint8:
+        return values.astype(np.uint8, copy=False)
+    low, high = values.min().item(), values.max().item()       # NaN where any is
+    shown_low, shown_high = (f"{value:.6g}" if isinstance(value, float) else str(value) for value in (low, high))
+    if values.dtype == np.uint16:
+        if low == high or high - low >= 256:
+            return (values.view(np.uint16) >> 8).astype(np.uint8)
+        raise ImageError(
+            f"the image holds 16-bit values from {low} to {high}: in 8 bits nothing is left of them",
+            hint=conversion(low, high),
+        )
+    white = 1 if values.dtype.kind == "f" else 255
+    if 0 <= low <= high <= white:
+        return np.asarray(np.rint(values * 255) if white == 1 else values, np.uint8)
+    if lost := int(np.count_nonzero(~np.isfinite(values))):
+        raise ImageError(f"of the image's {values.size:,} {values.dtype} values {lost:,} are not finite", _FILL)
+    raise ImageError(
+        f"the image holds {values.dtype} values from {shown_low} to {shown_high}, outside 0..{white}",
+        hint=conversion(shown_low, shown_high),
+    )
+
+
+def check_steps(image: Image.Image) -> None:
+    """Raise ImageError for 16-bit colours of which 8 bits, the RGB ``image``, leave nothing."""
+    if np.ptp(np.asarray(image), axis=(0, 1)).max() <= 1:
+        raise ImageError("the image holds 16-bit colours: in 8 bits all of them are one", conversion("MIN", "MAX"))
+
+
+def conversion(low: object, high: object, bands: int = 1) -> str:
+    """The hint of a command that makes 8 bits of values from ``low`` to ``high``, and three bands of more."""
+    chosen = "-b 1 -b 2 -b 3 " if bands > 2 else ""
+    task = "choose three bands and scale all files alike" if bands > 3 else "scale all files alike"
+    return f"{task}: gdal_translate -of PNG -ot Byte -scale {low} {high} 0 255 {chosen}IN OUT.png"
