@@ -72,3 +72,14 @@ dataset: {{path: {images}, sampler: {{get_data_num: 50}}}}
     done = wrn("compile", "build.yaml", "--gate", "none", "-o", "out")
     assert "50 calibration images were asked for, 30 could be used" in done.err
     assert json.loads(Path("out/card.json").read_text())["quantised"]["samples"] == 30
+
+
+def test_where_the_official_set_cannot_be_had_images_of_ones_own_judge(wrn: Wrn, tiny: Path, images: Path) -> None:
+    """A network of CIFAR's classes, offline: said, and compiled with what was given."""
+    pytest.importorskip("nncf")
+    arguments = ("compile", "-m", tiny, "-o", "out", "--min-agreement", "0", "--format", "json")
+    done = wrn(*arguments, "--calibration", images)
+    assert done.code == 1, "one cannot be read"
+    assert "is not on this machine, and offline mode is on: images of --calibration judge instead" in done.err
+    assert done.json["gate"]["kind"] == "agreement"
+    assert wrn(*arguments).code == 2

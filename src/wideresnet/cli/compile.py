@@ -32,7 +32,7 @@ from wideresnet.cli.output import (
     say_skipped,
 )
 from wideresnet.cli.streams import print_lines, say
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, DownloadError
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
@@ -221,6 +221,7 @@ def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | No
         print_lines(text.of_compilation(done))
     list_notes(done.notes)
     say_skipped([done.skipped], *filter(None, (settings.calibration, settings.data)))
+    list_notes(done.notes)
     list_notes(done.gate.warnings if done.gate else (), "warning")
     list_failures(done.failures)
     raise typer.Exit(1 if done.failures or (done.gate and not done.gate.passed) else 0)
@@ -241,7 +242,10 @@ def _given(data: str) -> Path | None:
 
 
 def _images(calibration: str, data: str, bundle: Bundle) -> tuple[Path | None, Path | None]:
-    """Images to calibrate with and to judge by. "auto": those of the other, where it holds both sets, else CIFAR's."""
+    """Images to calibrate with and to judge by. "auto": those of the other, where it holds both sets, else CIFAR's.
+
+    Where CIFAR's cannot be had to judge by, none: some of those that calibrate do.
+    """
     from wideresnet.tasks.archive import archive_of
     from wideresnet.tasks.gate import holds_both_sets
 
@@ -250,5 +254,10 @@ def _images(calibration: str, data: str, bundle: Bundle) -> tuple[Path | None, P
     if other is None and None in given:
         with download_bar(bundle.card.labels_name) as show:
             instead = "name your own copy with --calibration FILE and --data FILE"
-            other = archive_of(bundle.card.labels_name, show, instead=instead)
+            try:
+                other = archive_of(bundle.card.labels_name, show, instead=instead)
+            except DownloadError as error:
+                if given[0] is None:
+                    raise
+                list_notes([f"{error.message}: images of --calibration judge instead"])
     return given[0] or other, given[1] or other

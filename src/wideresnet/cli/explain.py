@@ -84,9 +84,9 @@ def explain(
 
     if not (output or report or format is TextOrJson.json):
         raise ConfigError("nowhere to draw", hint="name a folder with -o, or a page with --report")
-    check_targets(report, folders=[output])
     refuse_idle(context, bool(classes), "beside --class", "k")
     refuse_idle(context, not (output or report), "without -o or --report", "signed")
+    check_targets(report, folders=[output])
     files = [Path(path) for path in paths]
     check_inputs(files)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels), resolution, alpha=alpha)

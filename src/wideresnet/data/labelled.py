@@ -42,7 +42,7 @@ class LabelledData:
         digest = hashlib.sha256()
         for item in (self.whole or self).items:
             digest.update(f"{Path(item.path).name}\t{item.label}\t".encode("utf-8", "surrogateescape"))
-            digest.update(_content(item))
+            digest.update(fingerprint(item))
         return digest.hexdigest()
 
     def part(self, shard: str) -> LabelledData:
@@ -59,7 +59,8 @@ class LabelledData:
         return replace(self, items=items, shard=f"{int(first)}/{int(count)}", whole=self)
 
 
-def _content(item: Item) -> bytes:
+def fingerprint(item: Item) -> bytes:
+    """What stands for the content of an image without reading it: its size; of arrays, the pixels themselves."""
     if isinstance(item.source, np.ndarray):
         return np.ascontiguousarray(item.source).tobytes()
     if isinstance(item.source, EncodedImage):

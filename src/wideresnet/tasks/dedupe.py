@@ -42,7 +42,7 @@ def answer_once(
 
     def fresh() -> Iterator[Item]:
         for item in items:
-            key, item = _with_hash(item)
+            key, item = with_hash(item)
             original = known.get(key)
             new = original is None or len(queue) >= waiting
             if original is None or new:
@@ -76,13 +76,15 @@ def remembered_for(k: int) -> int:
     return min(REMEMBERED, 5 * REMEMBERED // k)
 
 
-def _with_hash(item: Item) -> tuple[bytes, Item]:
+def with_hash(item: Item) -> tuple[bytes, Item]:
     """A hash of the file's bytes, and the item with the bytes, which are read once. Empty where there is no file."""
     try:
         if isinstance(item.source, EncodedImage):
             data = item.source.read(DEFAULT_LIMITS.bytes)
         elif isinstance(item.source, Path) and item.source.is_file():
             data = read_encoded(item.source)
+        elif isinstance(item.source, bytes):
+            data = item.source
         else:
             return b"", item
     except ImageError:

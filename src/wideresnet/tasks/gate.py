@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,32 +9,33 @@ from pathlib import Path
 from wideresnet.data.annotated import find_annotated
 from wideresnet.data.cifar import cifar_train, detect_cifar
 from wideresnet.data.folder import labelled_folder
+from wideresnet.data.labelled import fingerprint
 from wideresnet.data.layout import evaluation_folder, list_folder, training_folder
 from wideresnet.data.lookup import ClassLookup
 from wideresnet.data.open import open_labelled
 from wideresnet.data.sample import balanced_sample
 from wideresnet.data.shards import HELD_OUT, TRAIN, UnlabelledError, find_shards, labelled_shards
-from wideresnet.errors import ConfigError, DataError, ImageError
-from wideresnet.images.decode import DEFAULT_LIMITS, read_regular
+from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.files import describe_skipped, find_pictures
-from wideresnet.records import EncodedImage, Item, Labels, Skipped
+from wideresnet.records import Item, Labels, Skipped
 from wideresnet.tasks.classify import pictures
+from wideresnet.tasks.dedupe import with_hash
 
 LEAST, MOST = 100, 1000                            # pictures held out of the calibration
 NEEDED = 2                                         # images at least to take ranges from
 
 
 def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
-    """The images to calibrate with; of splits, CIFAR and shards, those to train on; of an index, what it lists.
+    """The pictures to calibrate with; of splits, CIFAR and shards, those to train on, where they are known.
 
-    Raises ConfigError without any, and DataError for a file that lists none.
+    Of an index, what it lists. Raises ConfigError without any, and DataError for a file that lists none.
     """
     if path is None:
         raise ConfigError("int8 needs calibration pictures", hint="give --calibration FOLDER, some hundred pictures")
     kind, passed = detect_cifar(path, len(labels.names)), list[Skipped]()
     if kind is not None:
         return cifar_train(path, kind).items
-    if path.is_file() and not find_shards(path):
+    if path.is_file() and path.suffix.lower() in INDEX_ENDINGS:
         return open_labelled(path, labels).items
     path = training_folder(path, labels).root
     try:
@@ -91,31 +91,9 @@ def notes_on_images(calibrating: Sequence[Item], judging: Sequence[Item]) -> Ite
 
 def count_shared(calibrating: Sequence[Item], judging: Sequence[Item]) -> int:
     """How many of ``judging`` are also among ``calibrating``, by their bytes; of other sizes nothing is read."""
-    sizes = {_size(item) for item in calibrating}
-    contents = {_content(item) for item in calibrating}
-    return sum(_size(item) in sizes and _content(item) in contents for item in judging)
-
-
-def _size(item: Item) -> int:
-    """Bytes of an image as it is stored; -1 where it is no file."""
-    if isinstance(item.source, Path):
-        return item.source.stat().st_size if item.source.is_file() else -1
-    return len(_data(item))
-
-
-def _content(item: Item) -> bytes:
-    """A hash of the encoded image or its pixels; nothing where it cannot be read, which is reported elsewhere."""
-    data = _data(item)
-    return hashlib.blake2b(data, digest_size=16).digest() if data else b""
-
-
-def _data(item: Item) -> bytes:
-    try:
-        if isinstance(item.source, EncodedImage):
-            return item.source.read(DEFAULT_LIMITS.bytes)
-        return read_regular(item.source) if isinstance(item.source, Path) else bytes(item.source)
-    except ImageError:
-        return b""
+    looks = {fingerprint(item) for item in calibrating}
+    contents = {with_hash(item)[0] for item in calibrating}
+    return sum(fingerprint(item) in looks and with_hash(item)[0] in contents for item in judging)
 
 
 def gate_pictures(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:

@@ -153,12 +153,6 @@ def test_too_few_to_share_is_an_error_that_says_how_many_are_needed(pool: int) -
         held_out([Item(str(k), b"") for k in range(pool)], 300)
 
 
-def test_an_index_calibrates_with_what_it_lists(tmp_path: Path) -> None:
-    filled(tmp_path, "a.png", "b.png")
-    (tmp_path / "index.csv").write_text("path,label\na.png,cat\nb.png,ship\n")
-    assert [item.label for item in calibration_pool(tmp_path / "index.csv", LABELS)] == [3, 8]
-
-
 def test_images_that_calibrate_and_judge_are_found_by_their_bytes(tmp_path: Path) -> None:
     """The same file, a copy under another name and the same pixels of an archive count; what is missing does not."""
     for name, colour in (("a.png", "red"), ("copy.png", "red"), ("other.png", "blue")):
