@@ -12,7 +12,7 @@ from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import fingerprint
 from wideresnet.data.layout import evaluation_folder, list_folder, training_folder
 from wideresnet.data.lookup import ClassLookup
-from wideresnet.data.open import open_labelled
+from wideresnet.data.open import INDEX_ENDINGS, open_labelled
 from wideresnet.data.sample import balanced_sample
 from wideresnet.data.shards import HELD_OUT, TRAIN, UnlabelledError, find_shards, labelled_shards
 from wideresnet.errors import ConfigError, DataError
