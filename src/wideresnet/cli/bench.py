@@ -119,7 +119,9 @@ def _check(context: typer.Context, settings: BenchSettings) -> None:
     fixed = "engine", "precision", "batch", "streams", "threads", "sync", "baselines", "profile", "fast_decode", "data"
     refuse_idle(context, not asked, "with --tune alone, which has a grid of its own", *fixed)
     single = not asked & {"engine", "end-to-end"}
-    refuse_idle(context, single, f"on {' and '.join(sorted(asked))}: one image at a time", "batch", "streams")
+    alone = f"on {' and '.join(sorted(asked))}: one image at a time"
+    refuse_idle(context, single and settings.batches != (1,), alone, "batch")
+    refuse_idle(context, single and settings.streams != (0,), alone, "streams")
     refuse_idle(context, "engine" not in asked, "without --what engine", "sync")
     refuse_idle(context, "end-to-end" not in asked, "without --what end-to-end", "fast_decode")
     refuse_idle(context, asked == {"startup"}, "on startup", "baselines")

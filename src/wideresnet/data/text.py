@@ -38,7 +38,8 @@ def read_text(file: Path, max_bytes: int = MAX_BYTES) -> Text:
     try:
         data = read_file(file, max_bytes + 1)
     except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise DataError(f"cannot read {file}: {reason}", hint="check the path of the file") from error
     if len(data) > max_bytes:
         raise DataError(f"{file} is no list or table: it is larger than {max_bytes / 2**20:.0f} MiB")
     return decode_text(data, str(file))

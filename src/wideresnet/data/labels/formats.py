@@ -57,7 +57,8 @@ def read_label_file(file: Path) -> LabelFile:
         entries, form = _parsed(text.content.strip())
         labels = _labels(entries)
     except DataError as error:
-        raise ConfigError(f"cannot read the labels {file}: {error.message}", error.hint or FORMS) from error
+        reason = error.message.removeprefix(f"cannot read {file}: ")
+        raise ConfigError(f"cannot read the labels {file}: {reason}", error.hint or FORMS) from error
     notes = (text.note, f"{file} was read as {form}" if form else "")
     return LabelFile(labels, tuple(filter(None, notes)))
 
