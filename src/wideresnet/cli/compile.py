@@ -220,6 +220,7 @@ def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | No
     else:
         print_lines(text.of_compilation(done))
     say_skipped([done.skipped], *filter(None, (settings.calibration, settings.data)))
+    list_notes(done.notes)
     list_notes(done.gate.warnings if done.gate else (), "warning")
     list_failures(done.failures)
     raise typer.Exit(1 if done.failures or (done.gate and not done.gate.passed) else 0)
