@@ -93,3 +93,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``"did you mean 'x'?"`` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+def check_choice(kind: str, value: object, known: Iterable[str]) -> None:
+    """Raise ConfigError unless ``value`` is one of ``known``."""
+    names = list(known)
+    if value not in names:
+        hint = did_you_mean(str(value), names) or f"known: {', '.join(names)}"
+        raise ConfigError(f"no {kind} called {value!r}", hint=hint)

@@ -107,9 +107,12 @@ def serve(
     """
     with needs_extra("wrn serve", "serve"):
         from wideresnet.serve.run import serve as run
-    from wideresnet.serve.settings import make_settings, read_token
+    from wideresnet.serve.settings import check_token, make_settings, read_token
 
-    token = read_token(token_file) if token_file else os.environ.get(f"{PREFIX}_TOKEN") or None
+    variable = os.environ.get(f"{PREFIX}_TOKEN")
+    token = None if variable is None else check_token(variable, f"{PREFIX}_TOKEN")
+    token = read_token(token_file) if token_file else token
+    _check_environment(context)
     others = {name: value for name, value in context.params.items() if name not in _NOT_SETTINGS}
     settings = make_settings({"models": model, "token": token, **others})
     if ray:
@@ -120,6 +123,14 @@ def serve(
     if (replicas, cpus) != ("1", 1):
         raise ConfigError("--replicas and --cpus are for a cluster", hint="--ray local makes one on this machine")
     raise typer.Exit(0 if run(settings, _say) else 1)
+
+
+def _check_environment(context: typer.Context) -> None:
+    """Refuse variables that look like an option and are none."""
+    known = [f"{PREFIX}_{parameter.name.upper()}" for parameter in context.command.params if parameter.name]
+    for name in os.environ:
+        if name.startswith(f"{PREFIX}_") and name not in (*known, f"{PREFIX}_TOKEN"):
+            raise ConfigError(f"{name} is no option of 'wrn serve'", hint=did_you_mean(name, known) or "unset it")
 
 
 def _say(line: str) -> None:

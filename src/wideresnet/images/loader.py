@@ -9,11 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.errors import ConfigError, ImageError
+from wideresnet.errors import ConfigError, ImageError, check_choice
 from wideresnet.images.decode import DEFAULT_LIMITS, Limits, open_picture, read_regular
 from wideresnet.images.preprocess import KEPT, preprocess, preprocess_large, preprocess_picture
 from wideresnet.pipes import read_file, special_kind
@@ -62,6 +63,7 @@ def read_crop(
     the tolerances of ``images/preprocess``, sooner still: JPEGs are decoded at a part of their size. Raises
     ImageError.
     """
+    check_choice("way to treat EXIF", exif, get_args(Exif))
     if isinstance(source, np.ndarray):
         return preprocess(source, spec)
     if isinstance(source, EncodedImage):

@@ -7,12 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, check_choice
 
 RGB = tuple[float, float, float]
 Interpolation = Literal["bilinear", "bicubic", "opencv-bilinear"]
@@ -45,6 +45,11 @@ class Preprocess:
     alpha: Alpha = "drop"
 
     def __post_init__(self) -> None:
+        for kind, value, known in (
+            ("interpolation", self.interpolation, Interpolation), ("resize mode", self.mode, ResizeMode),
+            ("alpha", self.alpha, Alpha),
+        ):  # fmt: skip
+            check_choice(kind, value, get_args(known))
         if min(self.resize, self.crop) < 1:
             raise ConfigError(f"resize and crop are at least 1 pixel, got {self.resize} and {self.crop}")
         if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:

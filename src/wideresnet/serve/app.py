@@ -172,6 +172,8 @@ async def explain(service: Service, request: Request, visit: Visit) -> Response:
     query = request.query_params
     model = service.model(query.get("model"), visit)
     labels, k = model.labels(query.get("lang", "en")), _k(query.get("k", "1"), MAX_MAPS)
+    if "class" in query and "k" in query:
+        raise Refused("parameters", "k has no effect beside class", "leave out k")
     wanted = Wanted(wanted_classes(query.getlist("class"), model.classifier.labels), k, labels)
     visit.enter()
     upload = await read_pictures(request, visit, service.settings, PARAMETERS[visit.route])

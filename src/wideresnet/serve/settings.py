@@ -78,6 +78,12 @@ def read_token(file: Path) -> str:
         token = read_text(file, "ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the token file {file}: {error}") from error
-    if not token:
-        raise ConfigError(f"the token file {file} is empty", hint="'openssl rand -hex 32' makes a token")
+    return check_token(token, f"the token file {file}")
+
+
+def check_token(token: str, where: str) -> str:
+    """``token``, found in ``where``. Raises ConfigError for one that no client could send."""
+    if not token or any(not mark.isprintable() or mark.isspace() for mark in token):
+        fault = "is empty" if not token else "holds more than one word"
+        raise ConfigError(f"{where} {fault}", hint="'openssl rand -hex 32' makes a token")
     return token

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wideresnet.bundle import with_alpha
 from wideresnet.classifier import Picture
 from wideresnet.engines.features import Features, open_features
-from wideresnet.errors import ImageError
+from wideresnet.errors import ImageError, check_choice
 from wideresnet.images.loader import load_batches, named_item
 from wideresnet.records import Alpha, Embedding, Exif, Failure, Item, Preprocess
 from wideresnet.tasks.load import DEFAULT_MODEL, ModelChoice, load_with_warnings
@@ -39,6 +39,7 @@ def embed(
     ``alpha``: see ``load``. Raises ImageError at the first that cannot be read, ConfigError for a layer that the
     network has not.
     """
+    check_choice("pool", pool, get_args(Pool))
     bundle = with_alpha(load_with_warnings(ModelChoice(str(model))), alpha)
     features, spec = open_features(bundle, layers, engine), bundle.card.preprocess
     found = refuse_failures(embeddings(features, spec, named_items(pictures), pool=pool, exif=exif))

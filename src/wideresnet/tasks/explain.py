@@ -66,7 +66,7 @@ def explain(
     model: str | Path = DEFAULT_MODEL,
     *,
     k: int = 1,
-    classes: Sequence[int | str] = (),
+    classes: Sequence[int | str] | int | str = (),
     engine: str = "openvino",
     exif: Exif = "transpose",
     alpha: Alpha | None = None,
@@ -76,6 +76,9 @@ def explain(
     A picture is a file, its bytes, or RGB uint8 [H, W, 3]. ``alpha``: see ``load``. Raises
     ImageError at the first that cannot be read.
     """
+    classes = [classes] if isinstance(classes, str | int) else classes
+    if classes and k != 1:
+        raise ConfigError("k has no effect beside classes", hint="leave out k")
     explainer = open_explainer(with_alpha(load_with_warnings(ModelChoice(str(model))), alpha), engine)
     indices = [find_class(str(each), explainer.labels) for each in classes]
     found = explanations(explainer, named_items(pictures), indices, k=k, exif=exif)

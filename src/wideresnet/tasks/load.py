@@ -73,7 +73,9 @@ class ModelChoice:
     @property
     def name(self) -> str:
         """The name or path of the model."""
-        return self.model or (DEFAULT_MODEL if self.weights is None else str(self.weights))
+        if self.model is not None:
+            return self.model
+        return DEFAULT_MODEL if self.weights is None else str(self.weights)
 
 
 def load(
@@ -123,6 +125,8 @@ def assumptions(name: str, assumed: Sequence[str]) -> str:
 def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle:
     """The bundle that ``choice`` names, made in memory where it is not one already. Raises WrnError."""
     name, path = choice.name, Path(choice.name)
+    if not name:
+        raise ConfigError("the name of the model is empty", hint="'wrn models' lists the names")
     if choice.model is None and choice.weights is not None and not path.exists():
         raise WeightsError(f"cannot read the weights file {name}: no such file", hint="check the path of the file")
     if folder := bundle_folder(name):
