@@ -178,3 +178,14 @@ def test_photographs_on_their_side_are_judged_upright_where_that_is_asked_for(
     assert lying[0] == "ignore"
     assert lying[1] != upright[1]
     assert "are for a network that runs" in wrn("evaluate", "--results", "result.txt", "--upright").err
+
+
+def test_a_whole_file_of_another_model_or_setting_is_not_taken_for_this_one(wrn: Wrn, tmp_path: Path) -> None:
+    """It gave the old scores under the new model's name."""
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / "val" / name).mkdir(parents=True)
+        Image.effect_noise((40, 40 + label), 90).convert("RGB").save(tmp_path / "val" / name / "a.png")
+    assert wrn("evaluate", "val", "-o", "scores.csv").code == 0
+    assert wrn("evaluate", "val", "-o", "scores.csv", "--resume").code == 0
+    done = wrn("evaluate", "val", "-o", "scores.csv", "--resume", "--resolution", "16")
+    assert (done.code, "of another model or other settings" in done.err) == (2, True)

@@ -131,3 +131,18 @@ print(report.evaluation.n)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("2\n", 0), done.stderr
+
+
+def test_images_that_are_learnt_from_and_test_are_counted(wrn: Wrn, tmp_path: Path) -> None:
+    """Also where a link makes them look like others."""
+    for name, colour in (("cat", "red"), ("dog", "blue")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for side in range(32, 36):
+            Image.new("RGB", (side, 32), colour).save(tmp_path / "pets" / name / f"{side}.png")
+    done = wrn("finetune", "--data", "pets", "--test", "pets", "-o", "run")
+    assert (done.code, "6 images are in train and in pets test, so that the figure" in done.err) == (0, True)
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both" / "train").symlink_to(tmp_path / "pets")
+    (tmp_path / "both" / "val").symlink_to(tmp_path / "pets")
+    done = wrn("finetune", "--data", "both", "-o", "other", "--format", "json")
+    assert "8 images are in train and in val, so that the figure on val is too good" in done.json["skipped"]["notes"]

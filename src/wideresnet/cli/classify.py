@@ -263,7 +263,7 @@ def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) 
         raise ConfigError("what came on stdin cannot be resumed", hint="name a file instead of -")
     if output.exists() and not part_of(output).exists():
         failed = any_failed(output, format)
-        say(f"{output} is whole; nothing is left to do", err=True)
+        say(f"{output} is whole; nothing is left to do, whatever model and images it was made from", err=True)
         raise typer.Exit(1 if failed else 0)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -57,6 +59,25 @@ class LabelledData:
         if not items:
             raise DataError(f"{self.name} has {len(self.items)} pictures: nothing is left for shard {shard}")
         return replace(self, items=items, shard=f"{int(first)}/{int(count)}", whole=self)
+
+
+def notes_on_shared(*sets: LabelledData) -> tuple[str, ...]:
+    """A sentence for each two of ``sets`` that share files, also by a link to a folder: such a figure is too good."""
+    real: dict[str, str] = {}
+    owners: dict[tuple[str, str], str] = {}
+    shared: Counter[tuple[str, str]] = Counter()
+    for data in sets:
+        for item in data.items:
+            folder, name = os.path.split(item.path)
+            if folder not in real:
+                real[folder] = os.path.realpath(folder)
+            owner = owners.setdefault((real[folder], name), data.name)
+            shared[owner, data.name] += owner != data.name
+    return tuple(
+        f"{count:,} images are in {one} and in {other}, so that the figure on {other} is too good"
+        for (one, other), count in shared.items()
+        if count
+    )
 
 
 def fingerprint(item: Item) -> bytes:

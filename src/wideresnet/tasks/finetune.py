@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from wideresnet.architectures import Architecture, get_architecture
 from wideresnet.bundle import Bundle, make_bundle, write_bundle
 from wideresnet.data.divide import index_of, open_split
-from wideresnet.data.labelled import LabelledData
+from wideresnet.data.labelled import LabelledData, notes_on_shared
 from wideresnet.data.open import open_labelled
 from wideresnet.data.shards import find_shards, labelled_shards
-from wideresnet.data.splits import Split, seen_with
+from wideresnet.data.splits import Split, seen_with, with_note
 from wideresnet.errors import ConfigError, TrainingError
 from wideresnet.records import (
     Doing,
@@ -132,6 +132,8 @@ def run_finetune(
         raise ConfigError(f"--share has no effect: {data} is divided already", hint="leave out --share")
     tested = (labelled_shards if find_shards(test) else open_labelled)(test, split.labels) if test else None
     tested = replace(tested, name=f"{split.name} test", exif=settings.exif) if tested else None
+    for note in notes_on_shared(split.train, split.val, *([tested] if tested else [])):
+        split = with_note(split, note)
     _keep(run, source, split, settings)
     architecture = get_architecture(source.card.architecture, len(split.labels.names))
     learn = _probe if settings.mode == "probe" else partial(_full, means=means)
