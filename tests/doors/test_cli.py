@@ -146,7 +146,8 @@ def test_resuming_a_whole_file_ends_as_its_run_did(wrn: Wrn, tiny: Path, photos:
     arguments = ("classify", photos, "-m", tiny, "--format", "jsonl", "-o", "out", "--resume")
     assert wrn(*arguments).code == 0
     done = wrn(*arguments)
-    assert (done.code, done.err) == (0, "out is whole; nothing is left to do, whatever model and images it was made from\n")
+    assert done.code == 0
+    assert done.err == "out is whole; nothing is left to do, whatever model and images it was made from\n"
     (photos / "broken.png").write_bytes(b"no picture")
     assert [wrn(*arguments[:-1]).code, wrn(*arguments).code] == [1, 1]
 

@@ -176,11 +176,65 @@ def test_python_callers_get_the_same(here: Path) -> None:
     assert wideresnet.load("bundle", labels="names.txt").labels.names[3] == "name 3"
 
 
-@pytest.mark.parametrize(("storage", "precision"), [("fp32", "fp32"), ("fp16", "fp16"), ("", "fp16")])
-def test_storage_takes_effect_on_a_bundle_too(wrn: Wrn, here: Path, storage: str, precision: str) -> None:
-    done = export(wrn, EMBEDDED, *(("--storage", storage) if storage else ()))
+@pytest.mark.parametrize(
+    ("model", "storage", "precision"),
+    [
+        (EMBEDDED, "fp32", "fp32"), (EMBEDDED, "fp16", "fp16"), (EMBEDDED, "", "fp16"),
+        ("file.pth", "fp16", "fp16"), ("file.onnx", "fp16", "fp16"), ("file.pth", "", "fp32"),
+    ],
+)  # fmt: skip
+def test_storage_takes_effect_on_every_model(
+    wrn: Wrn, here: Path, model: str, storage: str, precision: str
+) -> None:
+    done = export(wrn, model, *(("--storage", storage) if storage else ()))
     assert done.json["card"]["precision"] == precision
-    assert read_bundle(here / "out").card.precision == precision
+    bundle = read_bundle(here / "out")
+    assert bundle.card.precision == precision
+    if model != EMBEDDED:
+        assert (len(bundle.graph) < 0.6 * len(tiny_bundle().graph)) == (precision == "fp16")
+
+
+def test_float16_that_loses_the_weights_is_refused(wrn: Wrn, here: Path) -> None:
+    """Weights below float16's range became 0, and the answers others."""
+    tensors = tiny_tensors(TINY)
+    tensors["fc.weight"] = tensors["fc.weight"] * np.float32(1e-8)
+    tensors["bn.weight"], tensors["bn.bias"] = (tensors[f"bn.{key}"] * np.float32(1e8) for key in ("weight", "bias"))
+    save_tensors(here / "under.safetensors", tensors, {})
+    done = export(wrn, "under.safetensors", "--storage", "fp16")
+    assert (done.code, "is not the model it was made from" in done.err) == (2, True)
+
+
+def test_the_same_names_in_another_order_are_refused(wrn: Wrn, here: Path) -> None:
+    names = tiny_bundle().labels.names
+    Path("turned.txt").write_text("".join(f"{name}\n" for name in names[::-1]))
+    for model in ("bundle", EMBEDDED):
+        done = wrn("classify", "image.png", "-m", model, "--labels", "turned.txt")
+        assert (done.code, "in another order" in done.err) == (2, True)
+    done = wrn("classify", "image.png", "-m", "file.pth", "--labels", "turned.txt")
+    assert done.code == 0, "whose names were assumed"
+
+
+def test_weights_that_no_network_computes_with_are_refused(wrn: Wrn, here: Path) -> None:
+    """OpenVINO answered every image alike: integers without their scales, and numbers whose products overflow."""
+    tensors = tiny_tensors(TINY)
+    huge = {key: value * np.float32(1e30) if key.endswith("conv1.weight") else value for key, value in tensors.items()}
+    rounded = {key: (value * 50).astype(np.int8) if value.ndim == 4 else value for key, value in tensors.items()}
+    for broken, words in ((huge, "numbers above 1e15"), (rounded, "quantised without their scales")):
+        save_tensors(here / "broken.safetensors", broken, {})
+        done = wrn("classify", "image.png", "-m", "broken.safetensors")
+        assert (done.code, words in done.err) == (2, True)
+
+
+def test_the_moving_average_is_said(wrn: Wrn, here: Path) -> None:
+    tensors = {key: torch.from_numpy(np.array(value)) for key, value in tiny_tensors(TINY).items()}
+    torch.save({"model": tensors, "model_ema": tensors}, here / "both.pth")
+    done = wrn("classify", "image.png", "-m", "both.pth")
+    assert "weights: the moving average, model_ema of the checkpoint" in done.err
+
+
+def test_sizes_that_cannot_be_computed_are_refused(wrn: Wrn, here: Path) -> None:
+    done = wrn("classify", "image.png", "--resolution", "100000")
+    assert (done.code, "a crop has 1 to 4,096 pixels a side" in done.err) == (2, True)
 
 
 def test_classes_take_effect_on_an_architecture_and_are_refused_elsewhere(wrn: Wrn, here: Path) -> None:
@@ -200,7 +254,7 @@ def test_what_a_file_does_not_state_is_said_at_every_use(wrn: Wrn, here: Path, m
         (line,) = [line for line in err.splitlines() if line.startswith(f"assumed for {model}")]
         assert "preprocessing: resize 32, centre crop 32, mean 0.4914" in line
         assert "class names: those of cifar10" in line
-    assert wrn("classify", "image.png", "-m", "out").err.startswith("assumed for out, ")
+    assert wrn("classify", "image.png", "-m", "out").err.startswith("assumed for out: ")
     assert len(wrn("info", model, "--format", "json").json["assumed"]) == 2
     assert "class names" not in wrn("classify", "image.png", "-m", model, "--labels", "names.txt").err
     assert wrn("classify", "image.png", "-m", "bundle").err == ""

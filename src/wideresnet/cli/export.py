@@ -42,13 +42,14 @@ def export(
     Example: wrn export -m runs/mine/model.safetensors --storage fp16 -o mine/
     """
     from wideresnet.bundle import check_target, write_bundle
-    from wideresnet.tasks.compile import in_precision
+    from wideresnet.tasks.compile import in_precision, noise, verify
     from wideresnet.tasks.load import ModelChoice
 
     check_target(output)
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels, storage.value if storage else "fp32"))
+    bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
     if storage and bundle.card.precision != storage.value:
-        bundle = in_precision(bundle, storage.value)
+        reference, bundle = bundle, in_precision(bundle, storage.value)
+        verify(reference, bundle, noise(bundle.card.preprocess.crop))
     card = write_bundle(output, bundle)
     if format is TextOrJson.json:
         print_json({"bundle": str(output), "size_bytes": len(bundle.graph), "card": asdict(card)})

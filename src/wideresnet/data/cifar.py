@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.data.labelled import LabelledData
+from wideresnet.data.labels import read_labels
 from wideresnet.errors import DataError, WeightsError
 from wideresnet.records import Item
 from wideresnet.unpickle import load_pickle
@@ -38,6 +39,7 @@ class PythonFormat:
     archive: str
     meta: str                                      # a file that lies beside the others
     labels: str                                    # the key of the classes
+    names: str                                     # and, in ``meta``, of their names
     md5: Mapping[str, str]                         # as torchvision lists them
 
 
@@ -69,6 +71,7 @@ CIFAR10 = CifarFormat(
         archive="cifar-10-python.tar.gz",
         meta="batches.meta",
         labels="labels",
+        names="label_names",
         md5={
             "data_batch_1": "c99cafc152244af753f735de768cd75f",
             "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -100,6 +103,7 @@ CIFAR100 = CifarFormat(
         archive="cifar-100-python.tar.gz",
         meta="meta",
         labels="fine_labels",
+        names="fine_label_names",
         md5={"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
     ),
 )
@@ -197,6 +201,8 @@ def _read_parts(
             hint=f"expected {kind.archive} or the folder {kind.folder}, or the python version: {kind.python.archive} or"
             f" {kind.python.folder}",
         )
+    if found.is_dir():
+        _check_names(found / kind.python.meta, kind)
     wanted = {**{name: name for name in files}, **{_pickle_name(name): name for name in files}}
     parts: dict[str, Part] = {}
     official = True
@@ -211,6 +217,22 @@ def _read_parts(
             f"{found} lacks {', '.join(sorted(missing))}", hint=_again(kind)
         )
     return parts, official
+
+
+def _check_names(meta: Path, kind: CifarFormat) -> None:
+    """Raise DataError where the file of class names beside the python version names other classes."""
+    try:
+        value = load_pickle(io.BytesIO(meta.read_bytes()), arrays=True, limit=MAX_FILE_BYTES).value
+        fields = {key.decode() if isinstance(key, bytes) else key: names for key, names in value.items()}
+        names = [name.decode() if isinstance(name, bytes) else name for name in fields[kind.python.names]]
+    except (OSError, WeightsError, AttributeError, KeyError, TypeError, ValueError):
+        return                                     # none is there, or of another making: the images count
+    for index, (name, official) in enumerate(zip(names, read_labels(kind.name).names, strict=False)):
+        if str(name).replace("_", " ") != official.replace("_", " "):
+            raise DataError(
+                f"{meta} names other classes than {kind.name}: {index} is {name!r}, not {official!r}",
+                hint="make class folders of the images to use them",
+            )
 
 
 def _pickle_name(name: str) -> str:

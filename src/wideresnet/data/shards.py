@@ -115,7 +115,20 @@ def labelled_shards(path: Path, labels: Labels, splits: Sequence[str] = HELD_OUT
         raise DataError(several, hint="name the files of one of them, or put each into a folder and name one")
     name = f"{path.resolve().name} {split}".strip() if path.is_dir() else path.stem
     data = labelled_files(name, list(map(str, shards[split])), labels)
-    return replace(data, skipped=Skipped(notes=(f"{several}: {split} is read",))) if len(shards) > 1 else data
+    notes = [f"{several}: {split} is read"] if len(shards) > 1 else []
+    if path.is_dir() and split not in ("", *splits):
+        notes.append(f"{path} holds shards of the split {split} alone: {split} is read")
+    return replace(data, skipped=Skipped(notes=(*notes, *_absent(shards[split]))))
+
+
+def _absent(files: Sequence[Path]) -> Iterator[str]:
+    """A sentence where names such as ``00000-of-00002`` say that shards are missing, or are there twice."""
+    numbered = [match for file in files if (match := re.search(r"(\d+)-of-(\d+)", file.name))]
+    expected, present = max((int(match[2]) for match in numbered), default=0), {int(match[1]) for match in numbered}
+    if 0 < len(present) < expected:
+        yield f"{expected - len(present)} of {expected} shards are missing beside {files[0]}"
+    if len(present) < len(numbered):
+        yield f"{len(numbered)} files hold {len(present)} shards: some are there twice beside {files[0]}"
 
 
 def labelled_files(name: str, files: Sequence[str], labels: Labels, opener: Opener = open_file) -> LabelledData:

@@ -21,6 +21,7 @@ Exif = Literal["ignore", "transpose"]
 Alpha = Literal["drop", "white"]
 Answer = TypeVar("Answer")
 
+MOST_PIXELS = 4096                                 # a side of what a network is shown
 # Of RGB values in [0, 1]; the statistics every published ImageNet weight set here was trained with.
 IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
@@ -50,8 +51,11 @@ class Preprocess:
             ("alpha", self.alpha, Alpha),
         ):  # fmt: skip
             check_choice(kind, value, get_args(known))
-        if min(self.resize, self.crop) < 1:
-            raise ConfigError(f"resize and crop are at least 1 pixel, got {self.resize} and {self.crop}")
+        if not (1 <= self.crop <= MOST_PIXELS and 1 <= self.resize <= 4 * MOST_PIXELS):
+            raise ConfigError(
+                f"resize {self.resize} and crop {self.crop} pixels a side cannot be computed",
+                hint=f"a crop has 1 to {MOST_PIXELS:,} pixels a side, a resize four times as many at most",
+            )
         if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
             raise ConfigError(
                 f"a mean is finite and a standard deviation more than 0, got mean {self.mean} and std {self.std}",

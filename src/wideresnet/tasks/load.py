@@ -2,13 +2,13 @@
 
 Every option that says something of a model takes effect or is refused:
 
-    model                  weights        architecture   labels    storage
-    embedded or bundle     refused        compared       replaces  see ``wrn export``
-    weights file           refused        takes effect   replaces  takes effect
-    ONNX file              refused        takes effect   replaces  takes effect
-    published name         takes effect   compared       replaces  takes effect
-    architecture           is the model   compared       replaces  takes effect
-    none                   is the model   takes effect   replaces  takes effect
+    model                  weights        architecture   labels
+    embedded or bundle     refused        compared       replaces
+    weights file           refused        takes effect   replaces
+    ONNX file              refused        takes effect   replaces
+    published name         takes effect   compared       replaces
+    architecture           is the model   compared       replaces
+    none                   is the model   takes effect   replaces
 """
 
 from __future__ import annotations
@@ -60,14 +60,13 @@ class ModelChoice:
     ``model`` is a bundle, a weights file (``.onnx`` too), a name of the catalogue, or an embedded model; None means
     the file ``weights`` if there is one, else ``DEFAULT_MODEL``. ``weights`` is a file to take the tensors from
     instead of the published one. ``architecture`` is for weights files that do not show it, ``labels`` a file of
-    class names. ``storage`` is for what is not a bundle yet.
+    class names.
     """
 
     model: str | None = None
     weights: Path | None = None
     architecture: str | None = None
     labels: Path | None = None
-    storage: Literal["fp32", "fp16"] = "fp32"
     offline: bool = False
 
     @property
@@ -118,8 +117,8 @@ def load_with_warnings(choice: ModelChoice) -> Bundle:
 
 
 def assumptions(name: str, assumed: Sequence[str]) -> str:
-    """One line: what the weights file of the model ``name`` does not state, and what was taken instead."""
-    return f"assumed for {name}, which does not state it: {'; '.join(assumed)}"
+    """One line: what the files of the model ``name`` do not state, and what was taken instead."""
+    return f"assumed for {name}: {'; '.join(assumed)}"
 
 
 def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle:
@@ -192,9 +191,9 @@ def _from_published(choice: ModelChoice, progress: Progress | None) -> Bundle:
         from wideresnet.weights.store import fetch  # with the HTTP client; a model that is here starts sooner
 
         file = read_tensors(fetch(weights, offline=choice.offline, progress=progress))
-        return _from_catalogue(weights, file, weights.urls[0], choice.storage)
+        return _from_catalogue(weights, file, weights.urls[0])
     file = read_tensors(choice.weights)
-    bundle = _from_catalogue(weights, file, choice.weights.name, choice.storage)
+    bundle = _from_catalogue(weights, file, choice.weights.name)
     if file.sha256.startswith(weights.sha256_prefix):
         return bundle
     # It may be the hub's copy of the same tensors or anything else: the published figures are not its own.
@@ -221,7 +220,7 @@ def find_weights(name: str) -> Weights:
 
 
 def _from_catalogue(
-    weights: Weights, file: TensorFile, source: str, storage: Literal["fp32", "fp16"]
+    weights: Weights, file: TensorFile, source: str
 ) -> Bundle:
     architecture = get_architecture(weights.architecture)
     card = ModelCard(
@@ -229,7 +228,7 @@ def _from_catalogue(
         architecture=weights.architecture,
         classes=architecture.classes,
         preprocess=weights.preprocess,
-        precision=storage,
+        precision="fp32",
         licence=weights.licence,
         weights_source=source,
         weights_sha256=file.sha256,
@@ -237,7 +236,7 @@ def _from_catalogue(
         published=weights.published,
     )
     tensors = fit_tensors(file.tensors, architecture)
-    return make_bundle(architecture, tensors, card, read_labels(weights.labels), storage)
+    return make_bundle(architecture, tensors, card, read_labels(weights.labels))
 
 
 def _from_file(path: Path, choice: ModelChoice) -> Bundle:
@@ -246,15 +245,17 @@ def _from_file(path: Path, choice: ModelChoice) -> Bundle:
     for weights in CATALOGUE.values():
         if file.sha256.startswith(weights.sha256_prefix):
             _check_architecture(choice, weights.architecture)
-            return _from_catalogue(weights, file, str(path), choice.storage)
+            return _from_catalogue(weights, file, str(path))
     card = _card_inside(path, file.metadata)
     name = choice.architecture or (card.architecture if card else None)
     architecture = _architecture_of(file, name, path)
     if card is None:
         card = _card_for(path, architecture)
     labels = parse_labels(file.metadata[LABELS_KEY]) if LABELS_KEY in file.metadata else _usual_labels(card)
+    if "ema" in file.wrapper:
+        card = replace(card, assumed=(*card.assumed, f"weights: the moving average, {file.wrapper} of the checkpoint"))
     card = replace(card, weights_source=card.weights_source or path.name, weights_sha256=file.sha256)
-    return make_bundle(architecture, fit_tensors(file.tensors, architecture), card, labels, choice.storage)
+    return make_bundle(architecture, fit_tensors(file.tensors, architecture), card, labels)
 
 
 def _from_onnx(path: Path, choice: ModelChoice) -> Bundle:
@@ -273,7 +274,7 @@ def _from_onnx(path: Path, choice: ModelChoice) -> Bundle:
     card = replace(card, weights_source=path.name, weights_sha256=sha256_of(path))
     bundle = make_bundle(architecture, tensors, card, labels)
     check_same(path, bundle)
-    return bundle if choice.storage == "fp32" else make_bundle(architecture, tensors, card, labels, choice.storage)
+    return bundle
 
 
 def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:
@@ -351,6 +352,12 @@ def _with_labels(bundle: Bundle, file: Path) -> Bundle:
         raise ConfigError(
             f"{file} has {len(labels.names)} labels for {classes} classes",
             hint="give one class a line, in the order of the class index",
+        )
+    stated = () if any(each.startswith(ASSUMED_LABELS) for each in bundle.card.assumed) else bundle.labels.names
+    if labels.names != stated and sorted(labels.names) == sorted(stated):
+        raise ConfigError(
+            f"{file} has the class names of {bundle.card.name} in another order",
+            hint="write them in the order of the network's outputs, or leave out --labels",
         )
     assumed = [each for each in bundle.card.assumed if not each.startswith(ASSUMED_LABELS)]
     assumed += [f"{ASSUMED_LABELS} {note}" for note in given.notes]

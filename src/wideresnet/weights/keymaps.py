@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from wideresnet.weights.guess import guess_architecture
 from wideresnet.weights.schemes import rename
 
 COUNTER: Final = "num_batches_tracked"
+HUGE: Final = 1e15                                 # the product of a few is no float32 any more; OpenVINO hides that
 
 
 def fit_tensors(tensors: Mapping[str, NDArray[Any]], architecture: Architecture) -> dict[str, NDArray[Any]]:
@@ -32,13 +33,28 @@ def fit_tensors(tensors: Mapping[str, NDArray[Any]], architecture: Architecture)
             fitted[key] = np.asarray(named[key], np.float32)
     if len(fitted) < len(expected) or any(key not in expected for key in named):
         raise _mismatch(named, architecture)
-    _check_values(fitted)
+    _check_values(fitted, [key for key in expected if key in named and named[key].dtype.kind in "iub"])
     return fitted
 
 
-def _check_values(tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Raise WeightsError for NaN, infinity, and negative variances: a network answers all images alike with them."""
-    broken = [key for key, array in tensors.items() if not np.isfinite(array).all()]
+def _check_values(tensors: Mapping[str, NDArray[Any]], integers: Sequence[str]) -> None:
+    """Raise WeightsError for what no network computes with: it would answer all images alike.
+
+    That is integers, NaN, infinity, numbers whose products overflow, and negative variances.
+    """
+    quantised = [key for key in integers if not key.endswith(COUNTER)]
+    if quantised:
+        raise WeightsError(
+            f"{_listed('tensors of integers', quantised)} among these weights: they are quantised without their scales",
+            hint="give the weights before quantisation",
+        )
+    largest = {key: np.abs(array).max(initial=0) for key, array in tensors.items() if not key.endswith(COUNTER)}
+    huge = [key for key, value in largest.items() if HUGE < value < np.inf]
+    if huge:
+        raise WeightsError(
+            f"{_listed('tensors with numbers above 1e15', huge)} among these weights", hint="use an earlier checkpoint"
+        )
+    broken = [key for key, value in largest.items() if not np.isfinite(value)]
     if broken:
         raise WeightsError(
             f"{_listed('tensors with NaN or infinity', broken)} among these weights",

@@ -327,3 +327,17 @@ def test_a_file_of_endless_size_is_not_read(tmp_path, monkeypatch):
     for path in (archive, write_folder(tmp_path / "cifar-10-batches-py", files)):
         with pytest.raises(DataError, match="1,001 bytes, more than any file"):
             cifar10_test(path)
+
+
+def test_the_python_version_of_other_classes_is_refused(tmp_path: Path) -> None:
+    """Sets of one's own in CIFAR's format were evaluated as CIFAR."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    batch = {b"labels": [0], b"data": np.zeros((1, 3072), np.uint8)}
+    for name in (*CIFAR10.train, *CIFAR10.test):
+        (folder / name.removesuffix(".bin")).write_bytes(pickle.dumps(batch, 2))
+    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [b"oak", b"elm"]}, 2))
+    with pytest.raises(DataError, match="names other classes than cifar10: 0 is 'oak', not 'airplane'"):
+        cifar10_test(tmp_path)
+    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [b"airplane", b"automobile"]}, 2))
+    assert len(cifar10_test(tmp_path).items) == 1

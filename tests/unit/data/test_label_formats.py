@@ -231,3 +231,12 @@ def test_no_bytes_end_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, c
         return
     assert all(name.strip() and name.encode() and "\n" not in name for name in labels.names)
     assert len(labels.ids) in (0, len(labels.names))
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 2, 3, 4, 5, 6, 7, 8, 8], [*range(2, 12)], [*range(1, 10), 11]])
+def test_lines_whose_numbers_are_nearly_indices_are_refused(tmp_path: Path, numbers: list[int]) -> None:
+    """An index that contradicts its line became part of the name."""
+    file = tmp_path / "names.txt"
+    file.write_text("".join(f"{number} kind{k}\n" for k, number in enumerate(numbers)))
+    with pytest.raises(ConfigError, match="its indices are not 0 to 9, each once"):
+        read_label_file(file)

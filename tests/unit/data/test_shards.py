@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -108,14 +109,13 @@ def test_a_set_of_shards_is_evaluated(tmp_path: Path) -> None:
     ],
 )
 def test_the_held_out_split_is_evaluated_and_said(names: list[str], chosen: str, tmp_path: Path) -> None:
-    """Where there is but one split there is nothing to say."""
+    """So is a folder that holds the training split alone."""
     for name in names:
         hub(tmp_path / f"{name}.parquet", [0])
     data = labelled_shards(tmp_path, PAIR)
     assert data.name == f"{tmp_path.name} {chosen}"
     assert len(data.items) == 1
-    assert len(data.skipped.notes) == (len(names) > 1)
-    assert not data.notes or data.notes[0].endswith(f": {chosen} is read")
+    assert data.skipped.notes[0].endswith(f": {chosen} is read")
 
 
 def test_an_unclear_split_is_refused(tmp_path: Path) -> None:
@@ -191,3 +191,13 @@ def test_a_subset_of_the_classes_is_found_by_its_names(tmp_path: Path) -> None:
         labelled_shards(hub(tmp_path / "y.parquet", [0], ("n03888257", "something else")), IMAGENET)
     with pytest.raises(DataError, match="has the label"):
         labelled_shards(hub(tmp_path / "z.parquet", [2], names), IMAGENET)
+
+
+def test_shards_that_are_missing_or_twice_are_said(tmp_path: Path) -> None:
+    """An interrupted download looked like the complete set."""
+    hub(tmp_path / "validation-00000-of-00002.parquet", [0, 1])
+    (note,) = labelled_shards(tmp_path, CIFAR).skipped.notes
+    assert note.startswith("1 of 2 shards are missing beside ")
+    shutil.copy(tmp_path / "validation-00000-of-00002.parquet", tmp_path / "validation-00000-of-00002 (1).parquet")
+    notes = labelled_shards(tmp_path, CIFAR).skipped.notes
+    assert "2 files hold 1 shards: some are there twice" in notes[-1]

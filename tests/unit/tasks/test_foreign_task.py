@@ -54,13 +54,6 @@ def test_it_becomes_a_bundle_that_says_what_is_assumed(graph: onnx.ModelProto, t
     assert bundle.labels == tiny_bundle().labels
 
 
-def test_half_the_file_on_request(graph: onnx.ModelProto, tmp_path: Path) -> None:
-    onnx.save(graph, tmp_path / "theirs.onnx")
-    half = load_bundle(ModelChoice(str(tmp_path / "theirs.onnx"), storage="fp16"))
-    assert half.card.precision == "fp16"
-    assert len(half.graph) < 0.65 * len(load_bundle(ModelChoice(str(tmp_path / "theirs.onnx"))).graph)
-
-
 @pytest.mark.parametrize("what", ["softmax", "a changed stride", "doubled"])
 def test_what_computes_something_else_is_refused(graph: onnx.ModelProto, tmp_path: Path, what: str) -> None:
     model = copied(graph)

@@ -174,7 +174,9 @@ def _numbered(rows: Sequence[tuple[str, str]], mark: str, head: Sequence[str]) -
         return                                     # "1 star", "2 stars" and "class 0" are names
     yield [*(("", "") for _ in head), *rows], "lines with indices"
     numbers = list(map(int, indices))
-    if sure or (numbers[0] in (0, 1) and numbers == sorted({*numbers})):        # "7 up" is a name, "0 tench" is none
+    ordered = numbers[0] in (0, 1) and numbers == sorted({*numbers})     # "7 up" is a name, "0 tench" is none
+    close = len(numbers) > 5 and max(numbers) <= 2 * len(numbers) and len({*numbers}) > 0.8 * len(numbers)
+    if sure or ordered or close:
         _in_order(indices, [("", name) for name in names], "")
 
 
