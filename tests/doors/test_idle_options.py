@@ -116,3 +116,20 @@ def test_what_would_have_no_effect_is_refused(wrn: Wrn, tiny: Path, photos: Path
 )
 def test_what_has_an_effect_is_not_refused(wrn: Wrn, tiny: Path, photos: Path, command: str) -> None:
     assert wrn(*command.split(" ")).code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("WRN_SERVE_TOKEN", "", "WRN_SERVE_TOKEN is empty"),
+        ("WRN_SERVE_TOKEN", "two words", "WRN_SERVE_TOKEN holds more than one word"),
+        ("WRN_SERVE_PROT", "9000", "WRN_SERVE_PROT is no option of 'wrn serve'"),
+    ],
+)
+def test_a_variable_of_the_service_takes_effect_or_is_refused(
+    wrn: Wrn, monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    """An empty token opened the service to everybody."""
+    monkeypatch.setenv(name, value)
+    done = wrn("serve", "--port", "0")
+    assert (done.code, words in done.err) == (2, True)

@@ -13,6 +13,7 @@ from PIL import Image
 import wideresnet
 from fakes import tiny_bundle
 from wideresnet.bundle import write_bundle
+from wideresnet.errors import ConfigError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -103,3 +104,18 @@ def test_the_example_of_the_readme() -> None:
     classifier = wideresnet.load("wrn_16_4.cifar10")
     cat, car = classifier.classify([EXAMPLES / "cat.png", EXAMPLES / "car.jpg"], k=3)
     assert (cat.predictions[0].label, car.predictions[0].label) == ("cat", "automobile")
+
+
+def test_misspelt_values_are_refused() -> None:
+    """They were ignored without a word."""
+    image = np.zeros((40, 40, 3), np.uint8)
+    with pytest.raises(ConfigError, match="no alpha called 'White'"):
+        wideresnet.load(alpha="White")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="no way to treat EXIF called 'upright'"):
+        wideresnet.preprocess(image, "wrn_16_4.cifar10", exif="upright")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="no pool called 'max'"):
+        wideresnet.embed(image, pool="max")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="k has no effect beside classes"):
+        wideresnet.explain(image, k=2, classes=["cat"])
+    with pytest.raises(ConfigError, match="the name of the model is empty"):
+        wideresnet.load("")
