@@ -274,7 +274,7 @@ def _low_bytes(data: bytes, kind: str) -> NDArray[np.uint8] | None:
         if not re.fullmatch(r"RGB[AX]?;16[BLN]", rawmode):
             return None
         rawmode = rawmode[:-1] + _OTHER_ORDER[rawmode[-1]]
-        image.tile = [tile._replace(args=(rawmode, *others) if others else rawmode) for tile in image.tile]
+        image.tile = [tile._replace(args=(rawmode, *tile.args[1:]) if others else rawmode) for tile in image.tile]
         return np.asarray(image)                   # which loads it
 
 
