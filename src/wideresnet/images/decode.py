@@ -6,12 +6,14 @@ import io
 import logging
 import re
 import struct
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +34,8 @@ from wideresnet.errors import ImageError
 from wideresnet.images.exif import UPRIGHT, orientation, split_exif
 from wideresnet.images.formats import jpeg_xl_size, open_heic, open_jpeg_xl
 from wideresnet.images.npz import npz_picture
-from wideresnet.images.png import pixel_chunks
-from wideresnet.images.rgb import check_steps, conversion, to_rgb
+from wideresnet.images.png import pixel_chunks, significant_bits
+from wideresnet.images.rgb import check_steps, conversion, eight_bits, to_rgb
 from wideresnet.images.sniff import CONVERT, no_picture, picture_format
 from wideresnet.images.tiff import grey_in_8_bits, open_tiff
 from wideresnet.pipes import WAIT, read_file, special_kind
@@ -61,8 +63,25 @@ def _jpeg(file: io.BytesIO) -> Image.Image:
     return image
 
 
-def _jpeg_2000(file: io.BytesIO) -> Image.Image:
+def _png(file: io.BytesIO) -> Image.Image:
     data = file.getvalue()
+    image = PngImagePlugin.PngImageFile(io.BytesIO(pixel_chunks(data)))
+    image.info["bits"] = significant_bits(data) % 16
+    factor = {"L;2": 85, "L;4": 17}.get(str(image.tile[0].args) if image.tile else "")
+    if factor and "transparency" in image.info:    # the file's number, while Pillow spreads the pixels over 8 bits
+        image.info["transparency"] = (image.info["transparency"] & 255 // factor) * factor
+    return image
+
+
+def _ppm(file: io.BytesIO) -> Image.Image:
+    image = PpmImagePlugin.PpmImageFile(file)
+    args = image.tile[0].args
+    image.info["bits"] = 16 if isinstance(args, tuple) and 255 < args[-1] < 65535 else 0       # scaled by Pillow
+    return image
+
+
+def _jpeg_2000(file: io.BytesIO) -> Image.Image:
+    data, stated = file.getvalue(), 0
     size = data.find(b"\xff\x4f\xff\x51")          # size marker (ISO/IEC 15444-1, A.5.1): bands, and bits of the first
     if 0 <= size < len(data) - 42:
         bands, depth = int.from_bytes(data[size + 40 : size + 42], "big"), 1 + (data[size + 42] & 0x7F)
@@ -72,25 +91,30 @@ def _jpeg_2000(file: io.BytesIO) -> Image.Image:
                 f"the JPEG 2000 file holds numbers of {depth} bits (bands: {bands}), which is not read",
                 hint=conversion(0, 2**depth - 1, bands),
             )
-    return Jpeg2KImagePlugin.Jpeg2KImageFile(file)
+        stated = 16 * (depth < 16)                 # scaled by Pillow
+    image = Jpeg2KImagePlugin.Jpeg2KImageFile(file)
+    image.info["bits"] = stated
+    return image
 
 
 # The classes themselves, not Image.open: it would try thirty formats more (EPS starts Ghostscript),
 # and it warns of sizes that we allow.
 _READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "JPEG": _jpeg,
-    "PNG": PngImagePlugin.PngImageFile,
+    "PNG": _png,
     "GIF": GifImagePlugin.GifImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": open_tiff,
-    "PPM": PpmImagePlugin.PpmImageFile,
+    "PPM": _ppm,
     "JPEG 2000": _jpeg_2000,
     "AVIF": AvifImagePlugin.AvifImageFile,
     "HEIC": open_heic,
     "JPEG XL": open_jpeg_xl,
     "NPZ": npz_picture,
 }
+# Pillow's raw modes keep the high byte; those of the other byte order keep the low one.
+_OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 _TURNED = ("TIFF", "HEIC", "JPEG XL")                # upright by their readers, whatever is asked for
 # What Pillow says of files that are complete, and of a kind that it does not read.
 _UNREAD = re.compile(r"cannot handle|unsupported|not supported|not installed|not available|unable to determine", re.I)
@@ -195,8 +219,6 @@ def _open(data: bytes, kind: str, exif: Exif, alpha: Alpha, limits: Limits, shor
     block = b""
     if kind == "JPEG":
         data, block = split_exif(data)
-    elif kind == "PNG":
-        data = pixel_chunks(data)
     elif kind in _SIZES:                           # their readers allocate the canvas when they open
         _check_pixels(_SIZES[kind](data), limits)
     with _quietly(kind in ("TIFF", "GIF")):        # of bad tags and sizes
@@ -210,18 +232,50 @@ def _open(data: bytes, kind: str, exif: Exif, alpha: Alpha, limits: Limits, shor
     block = block or image.info.get("exif") or b""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         image = grey_in_8_bits(image)
+    if deep:
+        image = _deep_colours(image, data, kind, alpha)
     if exif == "transpose" and kind not in _TURNED and (turn := orientation(block)) != UPRIGHT:
         image = image.transpose(_TURNS[turn])
-    rgb = to_rgb(image, alpha)
-    if deep:
-        check_steps(rgb)
-    return rgb
+    return to_rgb(image, alpha)
 
 
 def _has_deep_colours(image: Image.Image) -> bool:
     """Whether the file has colours of 16 bits, of which Pillow is going to keep the high byte."""
     tiles = getattr(image, "tile", ()) if len(image.getbands()) > 1 else ()
     return any(";16" in str(args) or (name.startswith("ppm") and args[-1] > 255) for name, _, _, args in tiles)
+
+
+def _deep_colours(image: Image.Image, data: bytes, kind: str, alpha: Alpha) -> Image.Image:
+    """A loaded image of 16-bit colours, of which Pillow keeps the high byte -> by the table of ``images/rgb``.
+
+    All 16 bits count where the high byte may not say enough: a reader of the other byte order gives the low one.
+    """
+    high, bits = np.array(image), image.info.get("bits", 0)
+    key = image.info.get("transparency") if alpha == "white" else None
+    if (key is None and high[..., :3].max() >= 2 ** (bits or 12) / 256) or (low := _low_bytes(data, kind)) is None:
+        check_steps(high[..., :3], bits)
+        return image
+    values = high.astype(np.uint16) << 8 | low
+    high[..., :3] = eight_bits(values[..., :3], bits)
+    if image.mode == "RGBA":
+        high[..., 3] = eight_bits(values[..., 3], bits or 16)
+    image = Image.fromarray(high)
+    if key is not None:
+        image.putalpha(Image.fromarray((values != key).any(-1)).convert("L"))
+    return image
+
+
+def _low_bytes(data: bytes, kind: str) -> NDArray[np.uint8] | None:
+    """The low bytes of 16-bit colours; None where Pillow has no way to read them."""
+    with _quietly(kind == "TIFF"):
+        image: Any = _READERS[kind](io.BytesIO(data))
+        args = image.tile[0].args
+        rawmode, *others = (args,) if isinstance(args, str) else args
+        if not re.fullmatch(r"RGB[AX]?;16[BLN]", rawmode):
+            return None
+        rawmode = rawmode[:-1] + _OTHER_ORDER[rawmode[-1]]
+        image.tile = [tile._replace(args=(rawmode, *tile.args[1:]) if others else rawmode) for tile in image.tile]
+        return np.asarray(image)                   # which loads it
 
 
 def _draft(image: Image.Image, shortest: int) -> None:

@@ -15,6 +15,7 @@ from wideresnet.images.rgb import eight_bits
 
 # The file is one, or the first of its boxes that hold one is.
 _CODESTREAM = re.compile(rb"(?:\A|jxlc|jxlp.{4})\xff\x0a", re.DOTALL)
+_OVERSHOOT = 0.1                                   # of floats beyond 0..1 by lossy compression, which is cut off
 # Width over height by the code for it, where no width is given.
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
@@ -36,14 +37,17 @@ def open_jpeg_xl(file: io.BytesIO) -> Image.Image:
         from imagecodecs import jpegxl_decode
     data = file.getvalue()
     values = np.asarray(jpegxl_decode(data, index=0, numthreads=1))
-    if values.dtype == np.uint16:                  # integers as they are stored
-        depth = _Header(data).depth
-        if not depth:
-            raise ImageError("the JPEG XL image has more than 8 bits and a preview or animation", "save it as PNG")
-        values = values << (16 - depth)
-    elif values.dtype != np.uint8:
-        values = values.clip(0, 1)                 # the nominal range: compression overshoots it
-    return Image.fromarray(eight_bits(values))
+    depth = _Header(data).depth
+    if values.dtype.kind == "f":
+        nominal = values.clip(0, 1)
+        if np.abs(values - nominal).max() <= _OVERSHOOT:       # never true of NaN
+            values = nominal
+    elif not depth:
+        raise ImageError("the JPEG XL image has a preview, which is not read", "save it as PNG")
+    elif depth < 8:                                # integers as they are stored
+        white = 2**depth - 1
+        values = np.rint(np.minimum(values, white) * (255 / white)).astype(np.uint8)
+    return Image.fromarray(eight_bits(values, depth % 16))
 
 
 def jpeg_xl_size(data: bytes) -> tuple[int, int]:
@@ -90,8 +94,12 @@ class _Header:
             self._take(3)                          # orientation
             if self._take(1):
                 self._size()                       # intrinsic
-            if self._take(2):                      # a preview, an animation
+            if self._take(1):                      # a preview
                 return 0
+            if self._take(1):                      # an animation: ticks a second, as a fraction, loops, time codes
+                for widths in ((0, 0, 10, 30), (0, 0, 8, 10), (0, 3, 16, 32)):
+                    self._take(widths[self._take(2)])
+                self._take(1)
         if self._take(1):                          # floats
             return 0
         code = self._take(2)

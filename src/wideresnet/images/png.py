@@ -5,9 +5,12 @@ Layout: PNG specification (third edition), 5.3 and 11.2 to 11.3.
 
 from __future__ import annotations
 
+import re
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEPT = (b"tRNS", b"eXIf")                         # of the ancillary chunks, whose names begin in lower case
 _LOWER = 0x20
+_SIGNIFICANT = re.compile(rb"\0\0\0([\1-\4])sBIT([\1-\x10]{1,4})")
 
 
 def pixel_chunks(png: bytes) -> bytes:
@@ -26,3 +29,9 @@ def pixel_chunks(png: bytes) -> bytes:
             begin = end
         position = end
     return b"".join([SIGNATURE, *kept, png[begin:]]) if kept else png
+
+
+def significant_bits(png: bytes) -> int:
+    """The bits that the file states for its samples (chunk sBIT, before the pixels), the most of any band; 0: none."""
+    stated = _SIGNIFICANT.search(png[: png.find(b"IDAT")])
+    return max(stated[2][: stated[1][0]]) if stated else 0

@@ -3,6 +3,10 @@
     the file holds                                 becomes
     8 bits or fewer, with or without a palette     Pillow's ``convert("RGB")``; a signed byte below 0 is refused
     unsigned integers of 9 to 16 bits              the high byte; refused where they differ by less than 256 in all
+    the same in 16 bits, where the file states     the high byte of so many bits
+      fewer and no value exceeds them
+    the same in 16 bits, all below 4096, not       refused, with the range: 10 or 12 bits would be nearly black
+      all 0, where the file states nothing
     other integers within 0..255                   the same numbers
     floats within 0..1                             255 times as much, rounded
     any other integers and floats, NaN             refused, with the range: heights, radiance, counts
@@ -28,8 +32,11 @@ def to_rgb(image: Image.Image, alpha: Alpha = "drop") -> Image.Image:
     Transparency is dropped (the colours count as they are stored), or with ``alpha`` "white" laid on white.
     """
     if image.mode[0] in "IF":                      # I: 16-bit numbers, as no reader but TIFF's gives more
-        numbers = np.asarray(image)
-        image = Image.fromarray(eight_bits(numbers if image.mode == "F" else numbers.astype(np.uint16)))
+        numbers, info = np.asarray(image), image.info
+        numbers = numbers if image.mode == "F" else numbers.astype(np.uint16)
+        image = Image.fromarray(eight_bits(numbers, info.get("bits", 0)))
+        if "transparency" in info:
+            image.putalpha(Image.fromarray(numbers != info["transparency"]).convert("L"))
     if image.mode == "La":                         # which Pillow converts to this alone
         image = image.convert("LA")
     if alpha == "white" and image.has_transparency_data:
@@ -39,19 +46,23 @@ def to_rgb(image: Image.Image, alpha: Alpha = "drop") -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Brightness in numbers of any type and shape -> uint8 of the same shape, by the table above. Raises ImageError."""
+def eight_bits(values: NDArray[np.generic], bits: int = 0) -> NDArray[np.uint8]:
+    """Brightness in numbers of any type and shape -> uint8 of the same shape, by the table above. Raises ImageError.
+
+    ``bits``: how many of 16 the file states; 0: nothing is stated; 16: they are known to be scaled to all.
+    """
     if values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
     low, high = values.min().item(), values.max().item()       # NaN where any is
     shown_low, shown_high = (f"{value:.6g}" if isinstance(value, float) else str(value) for value in (low, high))
     if values.dtype == np.uint16:
-        if low == high or high - low >= 256:
-            return (values.view(np.uint16) >> 8).astype(np.uint8)
-        raise ImageError(
-            f"the image holds 16-bit values from {low} to {high}: in 8 bits nothing is left of them",
-            hint=conversion(low, high),
-        )
+        shift = 16 - bits if bits and high < 2**bits else 0
+        text = f"the image holds 16-bit values from {low} to {high}: in 8 bits"
+        if low != high and (high - low) << shift < 256:
+            raise ImageError(f"{text} nothing is left of them", conversion(low, high))
+        if not bits and 0 < high < 4096:
+            raise ImageError(f"{text} it would be nearly black", conversion(0, 2 ** high.bit_length() - 1))
+        return (values.view(np.uint16) << shift >> 8).astype(np.uint8)
     white = 1 if values.dtype.kind == "f" else 255
     if 0 <= low <= high <= white:
         return np.asarray(np.rint(values * 255) if white == 1 else values, np.uint8)
@@ -63,10 +74,13 @@ def eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     )
 
 
-def check_steps(image: Image.Image) -> None:
-    """Raise ImageError for 16-bit colours of which 8 bits, the RGB ``image``, leave nothing."""
-    if np.ptp(np.asarray(image), axis=(0, 1)).max() <= 1:
+def check_steps(high: NDArray[np.uint8], bits: int = 0) -> None:
+    """Raise ImageError for 16-bit colours of which 8 bits, ``high`` [H, W, bands], leave (nearly) nothing."""
+    if np.ptp(high, axis=(0, 1)).max() <= 1:
         raise ImageError("the image holds 16-bit colours: in 8 bits all of them are one", conversion("MIN", "MAX"))
+    if not bits and high.max() <= 16:              # which 4095 is rounded to
+        raise ImageError("the image holds 16-bit colours from 0 to about 4095: in 8 bits it would be nearly black",
+                         conversion(0, 4095))
 
 
 def conversion(low: object, high: object, bands: int = 1) -> str:

@@ -21,7 +21,7 @@ from wideresnet.images.sniff import DEVELOP
 # Tags: TIFF 6.0, and the DNG specification.
 SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 STRIP_OFFSETS, BANDS, STRIP_SIZES, PLANAR, COLOURS, TILE_OFFSETS, TILE_SIZES = 273, 277, 279, 284, 320, 324, 325
-SUB_FILES, SAMPLE_FORMAT, DNG_VERSION = 330, 339, 50706
+MAX_VALUE, SUB_FILES, SAMPLE_FORMAT, DNG_VERSION = 281, 330, 339, 50706
 WHITE_IS_ZERO, UNSIGNED, SIGNED, SEPARATE, REDUCED = 0, 1, 2, 2, 1
 _TYPES = {UNSIGNED: "uint", SIGNED: "int", 3: "float", 5: "complex integer ", 6: "complex"}
 _MARKED = {0: "white at zero", 1: "grey", 2: "RGB", 3: "palette", 4: "a mask", 5: "CMYK", 6: "YCbCr", 8: "CIELAB"}
@@ -50,6 +50,7 @@ def open_tiff(file: io.BytesIO) -> TiffImageFile:
         raise _refusal(tags)
     if image.mode in ("P", "PA") and max(tags[COLOURS]) < 256:     # 8-bit colours where 16 are due: libtiff's rule
         image.palette = ImagePalette.raw("RGB;L", bytes(tags[COLOURS]))
+    image.info["bits"] = _stated_bits(tags)
     exif = image.getexif()                         # as load() would, whose warnings nobody keeps quiet
     for key in TiffTags.TAGS_V2_GROUPS:
         if key in exif and not image.is_animated:
@@ -64,15 +65,24 @@ def grey_in_8_bits(image: TiffImageFile) -> Image.Image:
     tags, values = image.tag_v2, np.asarray(image)
     kind, bits = tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0], tags.get(BITS, (1,))[0]
     if image.mode.startswith("I;16"):
-        values = values.astype(np.uint16) << (16 - bits)
+        values = values.astype(np.uint16)
     elif image.mode == "I":
         values = values.view(np.uint32) if kind == UNSIGNED else values.astype(f"int{bits}")
     elif image.mode == "L" and kind == SIGNED:
         values = values.view(np.int8)
     elif image.mode != "F":
         return image
-    shown = eight_bits(values)
+    shown = eight_bits(values, image.info["bits"])
     return Image.fromarray(255 - shown if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else shown)
+
+
+def _stated_bits(tags: Tags) -> int:
+    """The bits of values that are stored in 16: by their number, or by a greatest value such as 4095; 0: unknown."""
+    highest = max(np.atleast_1d(tags.get(MAX_VALUE, 0)))
+    bits = int(tags.get(BITS, (1,))[0])
+    if bits == 16 and highest & (highest + 1) == 0:        # any other may be the maximum of this file alone
+        bits = int(highest).bit_length()
+    return bits % 16
 
 
 @cache
