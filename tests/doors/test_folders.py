@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -13,8 +14,12 @@ from PIL import Image
 
 import wideresnet
 from doors import Done, Wrn
+from runs import RECIPE
 from wideresnet import pipes
 from wideresnet.bundle import read_bundle
+from wideresnet.errors import ConfigError
+from wideresnet.tasks import compile as compilation
+from wideresnet.tasks.compile import CompileSettings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
 
@@ -183,6 +188,63 @@ def test_an_evaluation_says_which_split_it_took(wrn: Wrn, tiny: Path, tmp_path: 
     fill(tmp_path / "pets", "test/cat")
     done = wrn("evaluate", "pets", "-m", tiny)
     assert (done.code, "give pets/valid or pets/test" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("folders", "strays", "said"),
+    [
+        (("amazon/images/cat", "amazon/images/dog", "dslr/images/cat"), (), "is amazon/ a class"),
+        (("dataset/train/cat", "dataset/test/cat", "samples"), (), "is dataset/ a class"),
+        (("fold1/cat", "fold1/dog", "fold2/cat", "fold2/dog"), ("fold1", "fold2"), "is fold1/ a class"),
+        (("train/cat", "train/dog", "unlabeled"), ("train",), "beside unlabeled/"),
+        (("train", "test", "val"), (), "rename it if it is a class"),
+    ],
+)
+def test_no_split_and_no_domain_is_learnt_as_a_class(
+    wrn: Wrn, tiny: Path, tmp_path: Path, folders: tuple[str, ...], strays: tuple[str, ...], said: str
+) -> None:
+    fill(fill(tmp_path / "data", *folders), *strays, images=1)
+    done = wrn("finetune", "--from", tiny, "--data", "data", "-o", "run")
+    assert (done.code, said in done.err, Path("run").exists()) == (2, True, False), done.err
+
+
+def test_a_link_back_to_the_data_is_not_followed(wrn: Wrn, tiny: Path, tmp_path: Path) -> None:
+    (fill(tmp_path / "loop", *NAMES) / "cat" / "all").symlink_to(tmp_path / "loop", target_is_directory=True)
+    done = wrn("evaluate", "loop", "-m", tiny, "--any-order", "--format", "json")
+    assert (done.code, done.json["n"]) == (0, 6)
+    assert f"loop/cat/all leads back to {tmp_path.resolve()}/loop" in done.err
+
+
+def test_folds_are_not_evaluated_as_class_indices(wrn: Wrn, tiny: Path, tmp_path: Path) -> None:
+    fill(tmp_path / "folds", *(f"{fold}/{name}" for fold in range(3) for name in NAMES))
+    done = wrn("evaluate", "folds", "-m", tiny, "--any-order")
+    assert (done.code, "give folds/0" in done.err) == (2, True), done.err
+
+
+def test_training_says_what_lies_there_instead_of_splits(wrn: Wrn, tmp_path: Path) -> None:
+    fill(fill(tmp_path / "data", "zip/train/cat", "zip/val/cat"), ".", images=1)
+    Path("recipe.toml").write_text(RECIPE.format(epochs=2) + "sizes = [[0, 12], [1, 16]]\n")
+    done = wrn("train", "recipe.toml", "--data", "data", "-o", "run")
+    assert (done.code, "data holds no splits: zip/ beside 1 image\n" in done.err) == (2, True), done.err
+    assert "give data/zip" in done.err
+
+
+def test_compile_takes_both_splits_of_a_folder(
+    wrn: Wrn, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is downloaded to calibrate with; splits that are unclear are refused."""
+
+    def stop(_bundle: object, settings: CompileSettings, _folder: object) -> NoReturn:
+        raise ConfigError(f"calibration={settings.calibration} data={settings.data}")
+
+    monkeypatch.setattr(compilation, "compile_model", stop)
+    fill(tmp_path / "data", *(f"{split}/{name}" for split in ("train", "val") for name in NAMES))
+    for option in ("--data", "--calibration"):
+        done = wrn("compile", "-m", tiny, option, "data", "-o", "int8")
+        assert done.err == "error: calibration=data data=data\n"
+    fill(tmp_path / "data", "train_data/cat")
+    done = wrn("compile", "-m", tiny, "--calibration", "data", "-o", "int8")
+    assert (done.code, "train/ and train_data/ of data are all its train split" in done.err) == (2, True)
 
 
 def test_merged_reports_say_it_once(wrn: Wrn, pets: Path, tiny: Path) -> None:

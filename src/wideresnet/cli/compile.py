@@ -249,7 +249,7 @@ def _images(calibration: str, data: str, bundle: Bundle) -> tuple[Path | None, P
     from wideresnet.tasks.gate import holds_both_sets
 
     given = _given(calibration), _given(data)
-    other = next((path for path in given if path and holds_both_sets(path)), None)
+    other = next((path for path in given if path and holds_both_sets(path, bundle.labels)), None)
     if other is None and None in given:
         with download_bar(bundle.card.labels_name) as show:
             instead = "name your own copy with --calibration FILE and --data FILE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from wideresnet.data.labelled import LabelledData
@@ -17,7 +18,7 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
 
     A folder names its class by id (``n01440764``), by name where only one class has it, or by index
     (``17``). Not every class needs a folder. Raises DataError when there is no class folder or no
-    picture, when a folder fits no class, and when two folders fit one.
+    picture, when a folder fits no class or holds folders of other classes, and when two folders fit one.
     """
     content = list_folder(root)
     if not content.folders:
@@ -30,12 +31,14 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
             raise DataError(f"{classes[index]} and {folder} are folders of one class", hint="merge them")
         classes[index] = folder
     items: list[Item] = []
-    skipped, empty = content.with_images(), []
+    skipped, empty = content.with_images(f"the class folders of {root}"), []
     for index, folder in classes.items():
-        files, before = find_pictures([folder]), len(items)
-        items += [Item(path=str(path), source=path, label=index) for path in files]
+        files = find_pictures([folder])
+        paths = list(files)
+        _refuse_classes_inside(folder, paths, lookup)
+        items += [Item(path=str(path), source=path, label=index) for path in paths]
         skipped += files.skipped
-        if len(items) == before:
+        if not paths:
             empty.append(folder.name)
     if not items:
         raise DataError(
@@ -47,6 +50,19 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
 
 
 _EXPECTED = "expected one folder a class, named by class id, name or index: DATA/n01440764/picture.jpg"
+
+
+def _refuse_classes_inside(folder: Path, paths: Sequence[Path], lookup: ClassLookup) -> None:
+    """Raise DataError where most of the images lie in folders that are called like other classes."""
+    parents = [path.parent for path in paths]
+    if 2 * parents.count(folder) >= len(parents):
+        return
+    inner = {part for parent in {*parents} - {folder} for part in parent.relative_to(folder).parts}
+    # A number is a class where classes are called so: CLASS/1/x.jpg is no image of class 1.
+    classes = {name for name in inner if name in lookup.names or name in lookup.ids or not name.isdecimal()}
+    others = [name for name in sorted(classes) if lookup.find(name) not in (None, lookup.find(folder.name))]
+    if others:
+        raise DataError(f"{folder} holds folders of other classes: {listed(others)}", hint=f"give {folder}")
 
 
 def _index(folder: Path, lookup: ClassLookup) -> int:

@@ -6,12 +6,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations, islice
 from pathlib import Path
 
 from wideresnet.data.lookup import ClassLookup
 from wideresnet.data.text import nfc
 from wideresnet.errors import DataError
-from wideresnet.images.files import Folder, holds_images, read_folder
+from wideresnet.images.files import Folder, find_pictures, read_folder
 from wideresnet.records import Labels, Skipped
 
 EXPECTED = "expected ROOT/CLASS/picture.jpg, or ROOT/train/CLASS/picture.jpg and ROOT/val/CLASS/picture.jpg"
@@ -29,6 +30,7 @@ _ROLES = {
 }
 _ADDED = frozenset(("", "set", "data", "dataset", "image", "images", "img", "imgs", "split", "seg", "folder"))
 _CONTAINERS = frozenset(("images", "image", "imgs", "img", "jpg", "jpeg", "png", "photos", "pictures", "data"))
+STRAY = 10                                         # times as many images lie deeper where one beside them is a stray
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,12 @@ def find_layout(root: Path, is_class: Callable[[str], bool] | None = None) -> La
         # A class may be called "train": images lie in it, as in the classes beside it.
         named = next(iter(roles.values()), [])
         if any(_holds_folders(root / name) for name in named):
-            raise DataError(f"{root} holds {listed(named)}, a split by its name, beside {listed(others)}", hint=KNOWN)
+            hint = f"give {root / named[0]}, or move the others away; {KNOWN}"
+            raise DataError(f"{root} holds {listed(named)}, a split by its name, beside {listed(others)}", hint)
         return Layout(root, {})
     splits = {role: _innermost(root / name) for role, name in only_ones(roles, str(root)).items()}
     notes = (f"left out beside the splits of {root}: {listed(others)}",) if splits and others else ()
-    return Layout(root, splits, content.with_images() + Skipped(notes=notes))
+    return Layout(root, splits, content.with_images(f"the splits of {root}") + Skipped(notes=notes))
 
 
 def roles_of(names: Sequence[str]) -> dict[str, list[str]]:
@@ -91,7 +94,8 @@ def only_ones(roles: Mapping[str, Sequence[str]], where: str) -> dict[str, str]:
     """The one name of each role. Raises DataError where several folders are the same split."""
     for role, names in roles.items():
         if len(names) > 1:
-            raise DataError(f"{listed(names)} of {where} are all its {role} split", hint="move the others away")
+            hint = f"keep one, and move the others away; {KNOWN}"
+            raise DataError(f"{listed(names)} of {where} are all its {role} split", hint)
     return {role: names[0] for role, names in roles.items()}
 
 
@@ -107,13 +111,16 @@ def evaluation_folder(root: Path, labels: Labels) -> Layout:
 def training_folder(root: Path, labels: Labels) -> Layout:
     """The same to learn or calibrate from: in ``root``, or in its training split, else in another one.
 
-    ``root`` itself where its layout is unclear.
+    ``root`` itself where it is no folder. Raises DataError where its layout is unclear.
     """
-    try:
-        layout = find_layout(root, _knows(labels))
-    except DataError:
-        return Layout(root, {})
+    layout = find_layout(root, _knows(labels)) if root.is_dir() else Layout(root, {})
     return _take(layout, next((role for role in _ROLES if role in layout.splits), ""))
+
+
+def holds_splits(root: Path, labels: Labels) -> bool:
+    """Whether ``root`` has a training split and one to evaluate. Raises DataError where that is unclear."""
+    splits = find_layout(root, _knows(labels)).splits
+    return "train" in splits and len(splits) > 1
 
 
 def held_out(splits: Mapping[str, str], where: object) -> str:
@@ -134,26 +141,46 @@ def taken(splits: Mapping[str, object], role: str) -> Skipped:
 def class_folders(root: Path) -> list[str]:
     """The names of the class folders in ``root``, sorted.
 
-    Raises DataError where there are none, and where they hold nothing but folders, which may be the classes.
+    Raises DataError where there are none, and where folders in them may be the classes: those of all, the same two in
+    several, or those of a split.
     """
     names = list_folder(root).folders
     if not names:
-        hint = f"{EXPECTED}; {KNOWN}" if role_of(root.name) else EXPECTED
-        raise DataError(f"{root} holds no class folders", hint)
-    nested: dict[str, list[str]] = {}
-    for name in names:
-        if not holds_images(root / name):
-            ordinary = {name.lower(), *_CONTAINERS}    # CLASS/images/x.jpg is a class all the same
-            inner = [folder for folder in list_folder(root / name).folders if folder.lower() not in ordinary]
-            nested |= {name: inner} if inner else {}
-    shared = set.intersection(*map(set, nested.values())) if len(nested) > 1 else set()
-    if nested and (len(nested) == len(names) or len(shared) > 1):
-        name, inner = next(iter(nested.items()))
+        named = f"{root.name}/ is a split by its name: rename it if it is a class; {EXPECTED}; {KNOWN}"
+        raise DataError(f"{root} holds no class folders", named if role_of(root.name) else EXPECTED)
+    inner = {name: folders for name in names if (folders := _inner_folders(root / name))}
+    nested = [name for name in inner if _holds_folders(root / name, STRAY)]
+    if len(nested) < len(names):
+        nested = [name for name in _alike(root, inner) if _holds_folders(root / name)]
+    if nested:
         raise DataError(
-            f"{root} holds folders of folders: is {name}/ a class, or {name}/{inner[0]}/?",
-            hint=f"put the images of a class directly into its folder, or name the one to use; {KNOWN}",
+            f"{root} holds folders of folders: is {nested[0]}/ a class, or {inner[nested[0]][0].relative_to(root)}/?",
+            hint=f"put the images of a class directly into its folder, or give {root / nested[0]}; {KNOWN}",
         )
     return sorted(names, key=nfc)
+
+
+def _alike(root: Path, inner: Mapping[str, Sequence[Path]]) -> list[str]:
+    """The class folders in which there are splits, or two folders that are also in another one."""
+    names = {name: {folder.name for folder in folders} for name, folders in inner.items()}
+    several = [name for name in names if len(names[name]) > 1]
+    shared = {name for pair in combinations(several, 2) if len(names[pair[0]] & names[pair[1]]) > 1 for name in pair}
+    for name in inner.keys() - shared:
+        splits = [path for path in inner[name] if role_of(path.name)]
+        if len(roles_of(list(names[name]))) > 1 or any(map(_holds_folders, splits)):
+            shared.add(name)
+    return sorted(shared)
+
+
+def _inner_folders(path: Path) -> list[Path]:
+    """The folders of images in a class folder, through those that are called ``images`` or as the class is."""
+    ordinary, folders = {path.name.lower(), *_CONTAINERS}, list[Path]()
+    for inner in (path / name for name in list_folder(path).folders):
+        if inner.name.lower() in ordinary:
+            folders += _inner_folders(inner)
+        elif any(True for _ in find_pictures([inner])):
+            folders.append(inner)
+    return folders
 
 
 def list_folder(path: Path) -> Folder:
@@ -171,9 +198,12 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return f"{', '.join(shown)} and {more}" if shown else more
 
 
-def _holds_folders(path: Path) -> bool:
-    """Whether there are folders in it, and no images beside them."""
-    return not holds_images(path) and bool(list_folder(path).folders)
+def _holds_folders(path: Path, times: int = 2) -> bool:
+    """Whether there are folders in it, with more than ``times`` as many images as lie beside them."""
+    content = list_folder(path)
+    most = times * len(content.images)
+    deeper = (image for image in find_pictures([path]) if image.parent != path)
+    return bool(content.folders) and (not most or sum(1 for _ in islice(deeper, most + 1)) > most)
 
 
 def _is_around(path: Path) -> bool:

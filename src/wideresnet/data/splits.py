@@ -14,7 +14,7 @@ from wideresnet.data.decoded import Decoded, decode_into_memory, decode_onto_dis
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import LabelledData
 from wideresnet.data.labels import read_labels
-from wideresnet.data.layout import KNOWN, Layout, class_folders, find_layout, listed
+from wideresnet.data.layout import KNOWN, Layout, class_folders, find_layout, list_folder, listed, roles_of
 from wideresnet.data.text import nfc
 from wideresnet.errors import DataError
 from wideresnet.images.files import describe_skipped
@@ -84,6 +84,8 @@ def split_of(layout: Layout, root: Path) -> Split:
     """``find_split`` of a layout that is known."""
     splits = dict(layout.splits)
     role = "val" if "val" in splits else "test"
+    if not splits:
+        raise _no_splits(layout.root)
     for part in ("train", "val"):
         if part not in splits and (part == "train" or role not in splits):
             raise DataError(f"{root} has no folder {part!r}", hint=f"{_EXPECTED}; {KNOWN}")
@@ -103,6 +105,16 @@ def split_of(layout: Layout, root: Path) -> Split:
         notes.append(f"{splits[role]} has no folder for {listed(untested)}")
     val = replace(val, skipped=val.skipped + layout.skipped + Skipped(notes=tuple(notes)))
     return Split(root.absolute().name, labels, train, val, test=splits.get("test") if role == "val" else None)
+
+
+def _no_splits(root: Path) -> DataError:
+    """The error that a folder holds no splits: what it holds, and which folder in it does."""
+    content = list_folder(root)
+    around = [name for name in content.folders if "train" in roles_of(list_folder(root / name).folders)]
+    count = len(content.images)
+    held = [listed(content.folders), f"{count:,} image{'s' if count != 1 else ''}" if count else ""]
+    hint = f"give {root / around[0]}" if around else f"{_EXPECTED}; {KNOWN}"
+    return DataError(f"{root} holds no splits: {' beside '.join(filter(None, held))}", hint)
 
 
 def with_note(split: Split, note: str) -> Split:

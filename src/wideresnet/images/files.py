@@ -43,9 +43,11 @@ class Folder:
     folders: list[str]
     skipped: Skipped
 
-    def with_images(self) -> Skipped:
-        """What was passed over where the images are, too: they lie beside class folders or splits."""
-        return self.skipped + Skipped(dict(Counter(map(_ending, self.images))))
+    def with_images(self, beside: str) -> Skipped:
+        """What was passed over where the images are, too: they lie ``beside`` class folders or splits."""
+        count = len(self.images)
+        notes = (f"{count:,} {_plural('image', count)} beside {beside}",) if count else ()
+        return self.skipped + Skipped(notes=notes)
 
 
 class ImageFiles:
@@ -69,24 +71,24 @@ class ImageFiles:
 
     def _walk(self, root: Path) -> Iterator[Path]:
         seen: set[tuple[int, int]] = set()
-        levels = [self._entries(root, seen)]       # the folders we are in, the innermost last
+        levels = [self._entries(root, seen, root)]       # the folders we are in, the innermost last
         while levels:
             for path, is_folder in levels[-1]:
                 if is_folder:
-                    levels.append(self._entries(path, seen))
+                    levels.append(self._entries(path, seen, root))
                     break
                 yield path
             else:
                 levels.pop()
 
-    def _entries(self, path: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, bool]]:
+    def _entries(self, path: Path, seen: set[tuple[int, int]], root: Path) -> Iterator[tuple[Path, bool]]:
         """Images and subfolders by name, and which of the two each is; nothing if the folder was seen before."""
         try:
             identity = path.stat()
             if (identity.st_dev, identity.st_ino) in seen:
                 return
             seen.add((identity.st_dev, identity.st_ino))
-            folder = read_folder(path)
+            folder = read_folder(path, root)
         except OSError:
             yield path, False
             return
@@ -141,15 +143,20 @@ def no_images(where: str, skipped: Skipped) -> ConfigError:
     return ConfigError(f"no images in {where}", hint)
 
 
-def read_folder(path: Path) -> Folder:
-    """What lies directly in a folder, which may hold a million files. Raises OSError."""
-    images, folders = [], []
+def read_folder(path: Path, root: Path | None = None) -> Folder:
+    """What lies directly in a folder, which may hold a million files. Raises OSError.
+
+    Links to a folder that contains it, or ``root``, are in ``notes``: they would add what lies elsewhere.
+    """
+    images, folders, notes = [], [], list[str]()
     counts, hidden, system_folders = Counter[str](), 0, 0
     with os.scandir(path) as entries:              # knows what is a folder without a look at each file
         for entry in entries:
             is_folder = _is_folder(entry)
             if is_ignored(entry.name):
                 hidden, system_folders = hidden + (not is_folder), system_folders + is_folder
+            elif is_folder and entry.is_symlink() and _contains(target := Path(entry.path).resolve(), path, root):
+                notes.append(f"{entry.path} leads back to {target}")
             elif is_folder:
                 folders.append(entry.name)
             elif _is_image(entry):
@@ -157,16 +164,7 @@ def read_folder(path: Path) -> Folder:
             else:
                 ending = _ending(entry.name)
                 counts[ending if ending in counts or len(counts) < MOST_ENDINGS else "other"] += 1
-    return Folder(sorted(images), sorted(folders), Skipped(dict(counts), hidden, system_folders))
-
-
-def holds_images(path: Path) -> bool:
-    """Whether an image lies directly in a folder; soon known where one does. False where it cannot be listed."""
-    try:
-        with os.scandir(path) as entries:
-            return any(not is_ignored(entry.name) and not _is_folder(entry) and _is_image(entry) for entry in entries)
-    except OSError:
-        return False
+    return Folder(sorted(images), sorted(folders), Skipped(dict(counts), hidden, system_folders, tuple(notes)))
 
 
 def sift_names(names: Iterable[str]) -> tuple[list[str], Skipped]:
@@ -228,6 +226,10 @@ def _ending(name: str) -> str:
     ending = os.path.splitext(name)[1].lower()
     letters = ending[1:]
     return ending if letters.isascii() and letters.isalnum() and not letters.isdecimal() and len(letters) <= 12 else ""
+
+
+def _contains(folder: Path, *paths: Path | None) -> bool:
+    return any(path.resolve().is_relative_to(folder) for path in paths if path)
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:

@@ -10,7 +10,7 @@ from wideresnet.data.annotated import find_annotated
 from wideresnet.data.cifar import cifar_train, detect_cifar
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import fingerprint
-from wideresnet.data.layout import evaluation_folder, list_folder, training_folder
+from wideresnet.data.layout import evaluation_folder, holds_splits, list_folder, training_folder
 from wideresnet.data.lookup import ClassLookup
 from wideresnet.data.open import INDEX_ENDINGS, open_labelled
 from wideresnet.data.sample import balanced_sample
@@ -28,7 +28,7 @@ NEEDED = 2                                         # images at least to take ran
 def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
     """The pictures to calibrate with; of splits, CIFAR and shards, those to train on, where they are known.
 
-    Of an index, what it lists. Raises ConfigError without any, and DataError for a file that lists none.
+    Of an index, what it lists. Raises ConfigError without any, DataError for a file that lists none and unclear splits.
     """
     if path is None:
         raise ConfigError("int8 needs calibration pictures", hint="give --calibration FOLDER, some hundred pictures")
@@ -121,10 +121,12 @@ def gate_pictures(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
     return path.resolve().name, found
 
 
-def holds_both_sets(path: Path) -> bool:
+def holds_both_sets(path: Path, labels: Labels) -> bool:
     """Whether ``calibration_pool`` and ``gate_pictures`` find different images at ``path``, to train and to test."""
     shards = find_shards(path)
-    return detect_cifar(path) is not None or (TRAIN in shards and any(split in shards for split in HELD_OUT))
+    if shards or detect_cifar(path) is not None:
+        return not shards or (TRAIN in shards and any(split in shards for split in HELD_OUT))
+    return path.is_dir() and holds_splits(path, labels)
 
 
 def passed_over(calibration: Path | None, data: Path | None, labels: Labels) -> Skipped:

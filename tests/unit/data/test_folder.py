@@ -54,6 +54,36 @@ def test_pictures_in_deeper_folders_count_and_hidden_ones_do_not(tmp_path):
     assert [Path(item.path).name for item in labelled_folder(root, PETS).items] == ["b.png"]
 
 
+@pytest.mark.parametrize("stray", [(), ("0/x.png",)])
+def test_folders_around_class_folders_are_no_indices(tmp_path, stray):
+    """Folds 0, 1 and 2, each with folders of classes, also where an image lies beside them."""
+    root = tree(tmp_path, *(f"{fold}/{name}/{k}.png" for fold in range(3) for name in ("cat", "dog") for k in "ab"))
+    with pytest.raises(DataError, match="0 holds folders of other classes: dog/") as caught:
+        labelled_folder(tree(root, *stray), PETS)
+    assert caught.value.hint == f"give {root}/0"
+
+
+@pytest.mark.parametrize("path", ["cat/images/x.png", "cat/cat/x.png", "cat/n1/x.png", "cat/1/x.png", "0/cat/x.png"])
+def test_images_of_a_class_may_lie_in_folders_of_its_own(tmp_path, path):
+    """Numbers in them are no indices of other classes."""
+    assert [item.label for item in labelled_folder(tree(tmp_path, path, "dog/y.png"), PETS).items] == [0, 1]
+
+
+def test_images_beside_class_folders_are_counted_as_such(tmp_path):
+    skipped = labelled_folder(tree(tmp_path, "cat/x.png", "a.png", "b.png"), PETS).skipped
+    assert (skipped.by_ending, skipped.notes) == ({}, (f"2 images beside the class folders of {tmp_path}",))
+
+
+def test_a_link_to_the_data_adds_nothing_to_a_class(tmp_path):
+    """In a class folder, or beside those of the classes."""
+    tree(tmp_path, "cat/x.png", "dog/y.png")
+    for link in ("cat/all", "crane"):
+        (tmp_path / link).symlink_to(tmp_path, target_is_directory=True)
+    data = labelled_folder(tmp_path, PETS)
+    assert [item.label for item in data.items] == [0, 1]
+    assert set(data.skipped.notes) == {f"{tmp_path}/{link} leads back to {tmp_path}" for link in ("cat/all", "crane")}
+
+
 def test_a_folder_of_no_class_is_named_with_a_suggestion(tmp_path):
     with pytest.raises(DataError, match=r"n0144076 fits none of the 1000 classes") as caught:
         labelled_folder(tree(tmp_path, "n0144076/x.png"), IMAGENET)

@@ -120,6 +120,9 @@ def test_images_of_a_class_may_lie_deeper(tmp_path: Path, depth: str) -> None:
         (("Train/cat", "train/dog"), "Train/ and train/ of .* are all its train split"),
         (("train/cat", "train/dog", "training/cat", "val/cat"), "are all its train split"),
         (("train/cat", "train/dog", "bus"), "holds train/, a split by its name, beside bus/"),
+        (("amazon/images/cup", "amazon/images/pen", "dslr/images/cup", "webcam/images/cup"), "or amazon/images/cup/?"),
+        (("dataset/train/cat", "dataset/test/cat", "samples"), "is dataset/ a class, or dataset/test/?"),
+        (("dataset/train/cat", "dataset/train/dog", "samples"), "is dataset/ a class, or dataset/train/?"),
         (("train", "test"), "holds no class folders"),
         (("train", "test", "bus"), "holds no class folders"),
         (("val/cat", "val/dog"), "has no folder 'train'"),
@@ -132,6 +135,63 @@ def test_what_is_unclear_is_refused_with_the_names_that_are_known(
     with pytest.raises(DataError, match=said) as caught:
         open_split(tree(tmp_path, *folders), 0.2, 0)
     assert "train" in caught.value.hint or "move the others away" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("folders", "strays", "said"),
+    [
+        (("fold1/cat", "fold1/dog", "fold2/cat", "fold2/dog"), ("fold1", "fold2"), "is fold1/ a class, or fold1/cat/?"),
+        (("fold1/cat", "fold1/dog", "fold2/cat", "fold2/dog", "hen"), ("fold1",), "is fold1/ a class"),
+        (("a/cat", "a/dog", "a/cow", "a/hen", "b/ant", "b/bee", "b/fly", "b/bug"), ("a", "b"), "is a/ a class, or a/"),
+        (("dataset/train/cat", "dataset/test/cat", "samples"), ("dataset",), "is dataset/ a class"),
+        (("train/cat", "train/dog", "unlabeled"), ("train",), "holds train/, a split by its name, beside unlabeled/"),
+    ],
+)
+def test_a_stray_image_makes_no_class_of_what_is_around_class_folders(
+    tmp_path: Path, folders: tuple[str, ...], strays: tuple[str, ...], said: str
+) -> None:
+    tree(tree(tmp_path, *folders), *strays, images=1)
+    with pytest.raises(DataError, match=said) as caught:
+        open_split(tmp_path, 0.2, 0)
+    assert f"give {tmp_path}/{said.split('/')[0].split()[-1]}" in caught.value.hint
+    assert "splits are known by the names" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("cat", "cat/more", "dog", "dog/more"),
+        ("cat", "cat/in", "cat/out", "dog", "dog/in", "dog/out"),
+        ("cat", "cat/test", "dog"),
+        ("cat/images", "cat/masked", "dog"),
+        ("cat/a", "dog/b", "dog"),
+    ],
+)
+def test_classes_may_have_folders_of_their_own(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    """Where a third of the images lie directly in the class folder, or no other class has the same ones."""
+    split = open_split(tree(tmp_path, *folders), 0.2, 0)
+    assert (split.labels, len(split.train.items) + len(split.val.items)) == (PETS, 3 * len(folders))
+
+
+def test_folders_without_images_in_a_class_are_none_of_its_parts(tmp_path: Path) -> None:
+    tree(tmp_path, *(f"{name}/{part}" for name in PETS.names for part in ("masks", "boxes")), images=0)
+    assert open_split(tree(tmp_path, "cat/images", "dog/images"), 0.2, 0).labels == PETS
+
+
+def test_classes_called_as_splits_alone_are_told_why_they_are_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="train holds no class folders") as caught:
+        open_split(tree(tmp_path, "train", "test", "val"), 0.2, 0)
+    assert "train/ is a split by its name: rename it if it is a class" in caught.value.hint
+
+
+def test_where_no_split_is_what_is_there_is_said(tmp_path: Path) -> None:
+    """``wrn train`` divides nothing: a folder around the splits is named where an image or a folder lies beside it."""
+    pets(tmp_path / "a", "zip/train", "zip/val")
+    tree(tree(tmp_path, "b/train", "b/bus"), "a", images=2)
+    for name, said, hint in (("a", "zip/ beside 2 images", "/a/zip"), ("b", "bus/ and train/", "known by the names")):
+        with pytest.raises(DataError, match=f"{name} holds no splits: {said}") as caught:
+            find_split(tmp_path / name)
+        assert hint in caught.value.hint
 
 
 def test_an_evaluation_takes_the_only_split_that_was_not_learnt_from(tmp_path: Path) -> None:
@@ -182,8 +242,8 @@ def test_a_class_without_an_image_that_is_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "hen" / "a.DNG").touch()
     (tmp_path / "loose.png").touch()
     skipped = open_labelled(tmp_path, Labels(("cat", "dog", "hen"))).skipped
-    assert skipped.notes == (f"no image in hen/ of {tmp_path}",)
-    assert skipped.by_ending == {".png": 1, ".dng": 1}
+    assert skipped.notes == (f"1 image beside the class folders of {tmp_path}", f"no image in hen/ of {tmp_path}")
+    assert skipped.by_ending == {".dng": 1}
     with pytest.raises(DataError, match=r"the class 'hen' of .* has no picture") as caught:
         open_split(tmp_path, 0.2, 0)
     assert "1 .dng" in caught.value.hint

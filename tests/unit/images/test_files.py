@@ -11,7 +11,6 @@ from wideresnet.images import files
 from wideresnet.images.files import (
     describe_skipped,
     find_pictures,
-    holds_images,
     read_folder,
     refuse_empty,
     sift_names,
@@ -77,6 +76,22 @@ def test_links_in_a_circle_end(tmp_path):
     (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
     assert found(tmp_path) == ["a/x.png", "self.png"]
+
+
+def test_links_to_what_contains_the_folder_are_not_followed_but_said(tmp_path):
+    """Also by way of a folder elsewhere; links to other folders are."""
+    tree(tmp_path, "data/cat/x.png", "data/dog/y.png", "more/z.png")
+    for link, target in (("data/cat/all", "data"), ("data/cat/more", "more"), ("more/back", "data"), ("data/up", "")):
+        (tmp_path / link).symlink_to(tmp_path / target, target_is_directory=True)
+    assert found(tmp_path / "data" / "cat") == ["more/z.png", "x.png"]
+    assert skipped(tmp_path / "data" / "cat").notes == (
+        f"{tmp_path}/data/cat/all leads back to {tmp_path}/data",
+        f"{tmp_path}/data/cat/more/back leads back to {tmp_path}/data",
+    )
+    listing = read_folder(tmp_path / "data")
+    assert (listing.folders, listing.skipped.notes) == (
+        ["cat", "dog"], (f"{tmp_path}/data/up leads back to {tmp_path}",),
+    )  # fmt: skip
 
 
 def test_a_link_to_nowhere_is_yielded_to_be_reported(tmp_path):
@@ -156,7 +171,6 @@ def test_a_file_without_an_ending_is_taken_if_it_begins_as_an_image(tmp_path, na
     (tmp_path / "photo.txt").write_bytes(b"\xff\xd8\xff\xe0")
     assert found(tmp_path) == [name]
     assert skipped(tmp_path).by_ending == {"": 1, ".txt": 1}
-    assert holds_images(tmp_path)
 
 
 def test_a_pipe_called_like_an_image_is_yielded_and_another_is_not_opened(tmp_path):
@@ -194,7 +208,7 @@ def test_images_beside_class_folders_can_be_counted_too(tmp_path):
     tree(tmp_path, "cat/a.png", "loose.jpg", "x.txt")
     folder = read_folder(tmp_path)
     assert (folder.folders, folder.images) == (["cat"], ["loose.jpg"])
-    assert folder.with_images() == Skipped({".txt": 1, ".jpg": 1})
+    assert folder.with_images("the rest") == Skipped({".txt": 1}, notes=("1 image beside the rest",))
 
 
 @pytest.mark.parametrize(

@@ -76,9 +76,9 @@ def keys(path: Path, count: int) -> Path:
 def test_shards_calibrate_and_judge_with_their_own_splits(tmp_path: Path) -> None:
     """Those to train on calibrate, those held out judge: never the same."""
     keys(tmp_path / "train-0.tar", 4)
-    assert not holds_both_sets(tmp_path)
+    assert not holds_both_sets(tmp_path, LABELS)
     keys(tmp_path / "val-0.tar", 3)
-    assert holds_both_sets(tmp_path)
+    assert holds_both_sets(tmp_path, LABELS)
     assert [item.label for item in calibration_pool(tmp_path, LABELS)] == [0, 1, 2, 3]
     name, items = gate_pictures(tmp_path, LABELS)
     assert (name, [item.label for item in items]) == (f"{tmp_path.name} validation", [0, 1, 2])
@@ -94,8 +94,8 @@ def test_shards_without_labels_are_pictures_all_the_same(tmp_path: Path) -> None
 
 
 def test_cifar_holds_both_sets(tmp_path: Path) -> None:
-    assert holds_both_sets(tiny_cifar_archive(tmp_path / "cifar"))
-    assert not holds_both_sets(filled(tmp_path / "loose", "a.png"))
+    assert holds_both_sets(tiny_cifar_archive(tmp_path / "cifar"), LABELS)
+    assert not holds_both_sets(filled(tmp_path / "loose", "a.png"), LABELS)
 
 
 def test_of_splits_the_training_one_calibrates_and_the_other_judges(tmp_path: Path) -> None:
@@ -112,6 +112,22 @@ def test_of_splits_the_training_one_calibrates_and_the_other_judges(tmp_path: Pa
             f"took {root}/Train, left out {root}/valid/", f"took {root}/valid, left out {root}/Train/",
         )  # fmt: skip
     assert passed_over(None, tmp_path / "absent", LABELS).notes == ()
+
+
+def test_folders_of_splits_hold_both_sets(tmp_path: Path) -> None:
+    """As shards do: a training split, and one to judge by."""
+    root = filled(tmp_path / "pets", "train/cat/a.png", "train/dog/a.png")
+    assert not holds_both_sets(root, LABELS)
+    assert holds_both_sets(filled(root, "val/cat/a.png"), LABELS)
+    assert not holds_both_sets(tmp_path / "absent", LABELS)
+
+
+def test_unclear_splits_do_not_calibrate(tmp_path: Path) -> None:
+    root = filled(tmp_path, *(f"{split}/cat/a.png" for split in ("train", "train_data", "val")))
+    for find in (calibration_pool, holds_both_sets):
+        with pytest.raises(DataError, match="are all its train split") as caught:
+            find(root, LABELS)
+        assert "move the others away" in caught.value.hint
 
 
 def test_what_is_left_of_nothing_is_named(tmp_path: Path) -> None:
