@@ -107,7 +107,7 @@ def test_a_run_goes_on_with_the_same_pictures_only(wrn: Wrn, pets: Path) -> None
     [
         ([], "pets.toml trains on class folders of yours"),
         (["--data", "absent"], "has no folder 'absent'"),
-        (["--data", "pets/train"], "pets/train has no folder 'train'"),
+        (["--data", "pets/train"], "pets/train holds no splits"),
         (["--data", "pets", "--set", "stored=10"], "stored pictures of 10 pixels are smaller than sizes asks for"),
     ],
 )

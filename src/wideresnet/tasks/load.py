@@ -357,7 +357,7 @@ def _with_labels(bundle: Bundle, file: Path) -> Bundle:
     if labels.names != stated and sorted(labels.names) == sorted(stated):
         raise ConfigError(
             f"{file} has the class names of {bundle.card.name} in another order",
-            hint="write them in the order of the network's outputs, or leave out --labels",
+            hint="write them in the order of the network's outputs",
         )
     assumed = [each for each in bundle.card.assumed if not each.startswith(ASSUMED_LABELS)]
     assumed += [f"{ASSUMED_LABELS} {note}" for note in given.notes]

@@ -84,7 +84,7 @@ def test_folders_are_counted_and_not_decoded(tmp_path: Path) -> None:
         plan_training(recipe.model_copy(update={"batch_size": 64}), tmp_path)
     with pytest.raises(ConfigError, match="class folders"):
         plan_training(recipe)
-    with pytest.raises(DataError, match="has no folder 'train'"):
+    with pytest.raises(DataError, match="val holds no splits: a/ and b/"):
         plan_training(recipe, tmp_path / "val")
 
 
