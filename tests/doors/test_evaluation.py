@@ -64,6 +64,12 @@ def test_a_missing_shard_is_named(wrn: Wrn, tiny: Path, archive: Path, tmp_path:
     assert (done.code, done.err) == (1, "missing: 1/3, 3/3\n")
 
 
+def test_a_file_named_twice_is_counted_once_and_said(wrn: Wrn, tiny: Path, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "1.json").write_text(wrn("evaluate", archive, "-m", tiny, "--shard", "1/1", "--format", "json").out)
+    done = wrn("merge", "1.json", "1.json", "--format", "json")
+    assert (done.code, done.json["n"], done.err) == (0, 20, "note: 1.json is named 2 times and counted once\n")
+
+
 def test_what_does_not_add_up_is_refused(wrn: Wrn, tiny: Path, archive: Path, tmp_path: Path) -> None:
     for name, more in {"a": ["--shard", "1/2"], "b": ["--shard", "1/2"], "c": [], "d": ["--shard", "2/4"]}.items():
         (tmp_path / f"{name}.json").write_text(wrn("evaluate", archive, "-m", tiny, *more, "--format", "json").out)

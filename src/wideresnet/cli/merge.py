@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from wideresnet.cli.evaluate import Page, show
 from wideresnet.cli.options import Format, TextOrJson
-from wideresnet.cli.output import check_targets
+from wideresnet.cli.output import check_targets, list_notes
 from wideresnet.cli.streams import say
 
 
@@ -31,6 +32,7 @@ def merge(
     from wideresnet.tasks.order import with_order_warning
 
     check_targets(page)
+    list_notes(f"{path} is named {n} times and counted once" for path, n in Counter(reports).items() if n > 1)
     report = add_up({str(path): read_evaluation(path) for path in dict.fromkeys(reports)})
     labels = report.conditions.labels if report.conditions else Labels(())
     show(with_order_warning(report, labels), format, page, labels, {})
