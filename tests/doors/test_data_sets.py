@@ -60,9 +60,26 @@ def python_cifar(tmp_path: Path) -> Path:
 def test_the_images_in_a_tar_archive_are_classified(wrn: Wrn, tiny: Path, shards: Path) -> None:
     """Each under archive/name; of a folder of shards all."""
     done = wrn("classify", shards / "val-000000.tar", "-m", tiny, "--format", "json")
-    assert (done.code, done.err) == (0, "")
-    assert [row["path"] for row in done.json] == [str(shards / f"val-000000.tar/{n:06d}.png") for n in range(10)]
+    archive = shards / "val-000000.tar"
+    assert (done.code, done.err) == (0, f"passed over 10 files in {archive}: 10 .cls\n")
+    assert [row["path"] for row in done.json] == [f"{archive}/{n:06d}.png" for n in range(10)]
     assert len(wrn("classify", shards, "-m", tiny, "--format", "json").json) == 30
+
+
+def test_what_shards_hold_besides_images_is_counted(wrn: Wrn, tiny: Path, tmp_path: Path) -> None:
+    """In archives and beside them; labels that are read are no such files, images that are no class's are."""
+    files = [("1.png", grey_png(3)), ("1.cls", b"0"), ("1.mask.png", grey_png(3)), ("2.heix", b""), ("._1.png", b"")]
+    (tmp_path / "s").mkdir()
+    write_tar(tmp_path / "s" / "a.tar", [*files, ("@eaDir/1.png", grey_png(3))])
+    (tmp_path / "s" / "b.tar.gz").write_bytes(b"")
+    hidden = "1 hidden or system file; 1 hidden or system folder"
+    done = wrn("evaluate", "s", "-m", tiny, "--format", "json")
+    assert (done.code, done.json["n"]) == (0, 1)
+    assert done.err.endswith(f"passed over 3 files in s: 1 .gz, 1 .heix, 1 .png; {hidden}\n")
+    assert done.json["skipped"]["by_ending"] == {".png": 1, ".heix": 1, ".gz": 1}
+    done = wrn("classify", "s", "-m", tiny, "--format", "json")
+    assert [row["path"] for row in done.json] == ["s/a.tar/1.png", "s/a.tar/1.mask.png"]
+    assert done.err == f"passed over 3 files in s: 1 .cls, 1 .gz, 1 .heix; {hidden}\n"
 
 
 def rows_of(file: str) -> list[dict[str, str]]:

@@ -127,6 +127,7 @@ def classify(
     from wideresnet.data.labels import translated
     from wideresnet.data.shards import find_shards
     from wideresnet.engines import EngineOptions
+    from wideresnet.tasks.classify import collections
     from wideresnet.tasks.load import ModelChoice, open_classifier
     from wideresnet.tasks.tuning import BATCH, for_many
 
@@ -157,7 +158,7 @@ def classify(
         failed = _to_file(classifier, how, files, passed, file, format, resume)
     else:
         failed = _to_stdout(classifier, how, _items(files, passed), format)
-    say_skipped(passed, *filter(Path.is_dir, files))
+    say_skipped(passed, *collections(files))
     raise typer.Exit(1 if failed else 0)
 
 

@@ -219,7 +219,7 @@ def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | No
         print_json(document.of_compilation(done))
     else:
         print_lines(text.of_compilation(done))
-    say_skipped([done.skipped], *filter(None, (settings.calibration, settings.data)))
+    say_skipped([done.skipped], *filter(None, dict.fromkeys((settings.calibration, settings.data))))
     list_notes(done.notes)
     list_notes(done.gate.warnings if done.gate else (), "warning")
     list_failures(done.failures)

@@ -13,7 +13,7 @@ from wideresnet.data.labelled import LabelledData
 from wideresnet.data.labels import format_labels
 from wideresnet.data.layout import EXPECTED, class_folders, find_layout
 from wideresnet.data.open import refuse_other_format
-from wideresnet.data.shards import HELD_OUT, TRAIN, find_shards, labelled_items, read_rows
+from wideresnet.data.shards import HELD_OUT, TRAIN, beside_shards, find_shards, labelled_items, read_rows
 from wideresnet.data.splits import Split, class_labels, refuse_empty, split_of, with_note
 from wideresnet.data.tar import Row
 from wideresnet.errors import DataError
@@ -91,19 +91,21 @@ def _of_shards(root: Path, share: float, seed: int) -> Split:
         raise DataError(
             f"{root} holds shards of {', '.join(sorted(shards))}", hint="name them train-….tar and validation-….tar"
         )
-    rows, names = read_rows(list(map(str, shards[learnt] if len(shards) > 1 else next(iter(shards.values())))))
+    rows, names, skipped = read_rows(list(map(str, shards[learnt] if len(shards) > 1 else next(iter(shards.values())))))
     present = sorted({label for _, _, label in rows}, key=lambda label: (isinstance(label, str), label))
     labels = class_labels(list(names) or [str(label) for label in present])
 
-    def data(name: str, rows: Sequence[Row]) -> LabelledData:
+    skipped += beside_shards(root)
+
+    def data(name: str, rows: Sequence[Row], skipped: Skipped) -> LabelledData:
         named = rows if names else [(path, source, str(label)) for path, source, label in rows]
-        return LabelledData(name, labelled_items(str(root), named, labels), len(labels.names))
+        return LabelledData(name, labelled_items(str(root), named, labels), len(labels.names), skipped=skipped)
 
     name = root.absolute().stem if root.is_file() else root.absolute().name
     if len(shards) == 1:
-        return _divide(data(name, rows), labels, share, seed)
-    val, _ = read_rows(list(map(str, shards[held])))
-    return Split(name, labels, data("train", rows), data("val", val))
+        return _divide(data(name, rows, skipped), labels, share, seed)
+    val, _, more = read_rows(list(map(str, shards[held])))
+    return Split(name, labels, data("train", rows, skipped), data("val", val, more))
 
 
 def judging(items: Sequence[Item], share: float, seed: int) -> list[Item]:

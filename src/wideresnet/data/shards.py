@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -68,14 +68,14 @@ def find_shards(path: Path) -> Shards:
     return dict(shards)
 
 
-def shard_items(shards: Shards) -> Iterator[Item]:
+def shard_items(shards: Shards, passed: list[Skipped] | None = None) -> Iterator[Item]:
     """Every image of all shards, unlabelled; a shard that cannot be read is one failure among them.
 
-    Raises MissingExtra.
+    What tar archives hold besides is added to ``passed``. Raises MissingExtra.
     """
     files = sorted(str(file) for split in shards.values() for file in split)
     for file in files:
-        rows = parquet_rows(file, prefixed=len(files) > 1) if _is_parquet(file) else tar_images(file)
+        rows = parquet_rows(file, prefixed=len(files) > 1) if _is_parquet(file) else tar_images(file, passed=passed)
         empty = True
         try:
             for path, source, _ in rows:
@@ -118,7 +118,15 @@ def labelled_shards(path: Path, labels: Labels, splits: Sequence[str] = HELD_OUT
     notes = [f"{several}: {split} is read"] if len(shards) > 1 else []
     if path.is_dir() and split not in ("", *splits):
         notes.append(f"{path} holds shards of the split {split} alone: {split} is read")
-    return replace(data, skipped=Skipped(notes=(*notes, *_absent(shards[split]))))
+    return replace(data, skipped=data.skipped + beside_shards(path) + Skipped(notes=(*notes, *_absent(shards[split]))))
+
+
+def beside_shards(path: Path) -> Skipped:
+    """What a folder of shards holds besides them."""
+    files = find_pictures([path])
+    deque(files, maxlen=0)
+    skipped = files.skipped
+    return replace(skipped, by_ending={key: n for key, n in skipped.by_ending.items() if key not in ENDINGS})
 
 
 def _absent(files: Sequence[Path]) -> Iterator[str]:
@@ -133,22 +141,23 @@ def _absent(files: Sequence[Path]) -> Iterator[str]:
 
 def labelled_files(name: str, files: Sequence[str], labels: Labels, opener: Opener = open_file) -> LabelledData:
     """The labelled images of shards. Raises DataError for classes that are not those of ``labels``, and for none."""
-    rows, names = read_rows(files, opener)
+    rows, names, skipped = read_rows(files, opener)
     lookup = ClassLookup(labels)
     if 0 < len(names) < lookup.count and all(name in lookup.ids or name in lookup.names for name in names):
         named: dict[Label, str] = dict(enumerate(names))       # a subset of the network's classes, counted anew
         rows = [(path, source, named.get(label)) for path, source, label in rows]
     elif names:
         _check_names(files[0], names, labels)
-    return LabelledData(name, labelled_items(files[0], rows, labels), len(labels.names))
+    return LabelledData(name, labelled_items(files[0], rows, labels), len(labels.names), skipped=skipped)
 
 
-def read_rows(files: Sequence[str], opener: Opener = open_file) -> tuple[list[Row], tuple[str, ...]]:
+def read_rows(files: Sequence[str], opener: Opener = open_file) -> tuple[list[Row], tuple[str, ...], Skipped]:
     """Every image of ``files`` with its class and a path that no other has; the names of the classes, where one says.
 
-    Raises DataError, and UnlabelledError where the images of a file have no classes.
+    The third value is what tar archives hold besides. Raises DataError, and UnlabelledError where the images of a file
+    have no classes.
     """
-    rows, names = list[Row](), tuple[str, ...]()
+    rows, names, passed = list[Row](), tuple[str, ...](), list[Skipped]()
     for file in files:
         if _is_parquet(file):
             classes = open_parquet(file, opener).classes
@@ -157,7 +166,7 @@ def read_rows(files: Sequence[str], opener: Opener = open_file) -> tuple[list[Ro
             names = classes
             more = list(parquet_rows(file, opener, prefixed=len(files) > 1))
         else:
-            more = labelled_tar(file, opener)
+            more = labelled_tar(file, opener, passed)
         bare = [number for number, (_, _, label) in enumerate(more) if label in (None, SECRET)]
         if len(bare) == len(more):
             raise _unlabelled(file, more)
@@ -166,7 +175,7 @@ def read_rows(files: Sequence[str], opener: Opener = open_file) -> tuple[list[Ro
         if repeated := len(more) - len({path for path, _, _ in more}):
             raise DataError(f"{repeated:,} images in {file} have names that others have, too", hint="unpack it")
         rows += more
-    return rows, names
+    return rows, names, sum(passed, Skipped())
 
 
 def labelled_items(path: str, rows: Iterable[Row], labels: Labels) -> list[Item]:

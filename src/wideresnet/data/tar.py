@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from wideresnet.errors import DataError, ImageError
-from wideresnet.images.files import image_endings
-from wideresnet.records import EncodedImage
+from wideresnet.images.files import NameFilter, image_endings
+from wideresnet.records import EncodedImage, Skipped
 
 MAX_FILES = 10_000_000
 MAX_HEADER_BYTES = 2**20                           # of one header with its long names
@@ -75,7 +75,7 @@ class _BoundedReads:
 
 
 def tar_members(path: str, opener: Opener = open_file) -> Iterator[tuple[str, TarMember]]:
-    """Every file and link in an archive that is not hidden, by name, in its order. Raises DataError where it breaks."""
+    """Every file and link in an archive, by name, in its order. Raises DataError where it breaks."""
     last, count = -1, 0
     try:
         with opener(path) as file:
@@ -90,9 +90,9 @@ def tar_members(path: str, opener: Opener = open_file) -> Iterator[tuple[str, Ta
                     if member.offset <= last or beyond or count > MAX_FILES:
                         raise tarfile.ReadError(f"{member.name[:100]!r} lies beyond its end, or is one of too many")
                     last = member.offset
-                    name = PurePosixPath(member.name.lstrip("/"))
-                    if not member.isdir() and not any(part.startswith(".") for part in name.parts if part != ".."):
-                        yield str(name), TarMember(path, member.offset_data, member.size if plain else -1, opener)
+                    if not member.isdir():
+                        name = str(PurePosixPath(member.name.lstrip("/")))
+                        yield name, TarMember(path, member.offset_data, member.size if plain else -1, opener)
                 _check_end(file, archive.offset)
     except (tarfile.TarError, RecursionError, OSError, ValueError) as error:
         raise DataError(
@@ -108,21 +108,31 @@ def _check_end(file: BinaryIO, offset: int) -> None:
         raise tarfile.ReadError("its end mark is missing" if len(tail) < tarfile.BLOCKSIZE else "more follows its end")
 
 
-def tar_images(path: str, opener: Opener = open_file) -> Iterator[Row]:
-    """Every image in an archive, as ``path``/name, in its order; unlabelled. Raises DataError."""
+def tar_images(path: str, opener: Opener = open_file, passed: list[Skipped] | None = None) -> Iterator[Row]:
+    """Every image in an archive, as ``path``/name, in its order; unlabelled. Raises DataError.
+
+    What else the archive holds is added to ``passed`` at its end.
+    """
+    chosen = NameFilter()
     for name, member in tar_members(path, opener):
-        if PurePosixPath(name).suffix.lower() in image_endings():
+        if chosen.is_visible(name) and chosen.is_image(name):
             yield f"{path}/{name}", member, None
+    if passed is not None:
+        passed.append(chosen.skipped)
 
 
-def labelled_tar(path: str, opener: Opener = open_file) -> list[Row]:
+def labelled_tar(path: str, opener: Opener = open_file, passed: list[Skipped] | None = None) -> list[Row]:
     """Every image in an archive with its class; None for all where the archive does not say classes. Raises DataError.
 
-    Of a key with .cls or .json only the file counts that is called ``key.jpg``, not ``key.mask.png``.
+    Of a key with .cls or .json only the file counts that is called ``key.jpg``, not ``key.mask.png``. What is neither
+    such an image nor its class is added to ``passed``.
     """
     images: list[tuple[str, str, TarMember]] = []
     labels: dict[str, Label] = {}
+    chosen = NameFilter()
     for name, member in tar_members(path, opener):
+        if not chosen.is_visible(name):
+            continue
         folder, slash, base = name.rpartition("/")
         stem, dot, ending = base.partition(".")
         key, ending = f"{folder}{slash}{stem}", f"{dot}{ending.lower()}"
@@ -131,10 +141,15 @@ def labelled_tar(path: str, opener: Opener = open_file) -> list[Row]:
         elif ending == ".json" and member.size <= MAX_LABEL_BYTES:
             if (label := _json_label(f"{path}/{name}", _small(name, member))) is not None:
                 labels.setdefault(key, label)
-        elif PurePosixPath(base).suffix.lower() in image_endings():
+        elif chosen.is_image(name):
             images.append((key if ending in image_endings() else "", name, member))
     if labels:
+        for _, name, _ in (image for image in images if not image[0]):
+            chosen.reject(name)
         images = [image for image in images if image[0]]
+    if passed is not None:
+        passed.append(chosen.skipped)
+    if labels:
         bare = [name for key, name, _ in images if key not in labels]
         if bare:
             raise DataError(

@@ -167,24 +167,47 @@ def read_folder(path: Path, root: Path | None = None) -> Folder:
     return Folder(sorted(images), sorted(folders), Skipped(dict(counts), hidden, system_folders, tuple(notes)))
 
 
-def sift_names(names: Iterable[str]) -> tuple[list[str], Skipped]:
-    """The images among file names with ``/`` between their parts, as object stores list them, and what else is there.
+class NameFilter:
+    """Choice of the images among file names with ``/`` between their parts, as stores and archives list them.
 
-    Names alone decide: nothing is opened.
+    Names alone decide: nothing is opened. What is rejected is counted.
     """
-    images, counts, hidden, system_folders = [], Counter[str](), 0, set[str]()
-    for name in names:
+
+    def __init__(self) -> None:
+        self._counts, self._hidden, self._system_folders = Counter[str](), 0, set[str]()
+
+    @property
+    def skipped(self) -> Skipped:
+        """What was rejected so far."""
+        return Skipped(dict(self._counts), self._hidden, len(self._system_folders))
+
+    def is_visible(self, name: str) -> bool:
+        """Whether neither the file nor a folder around it is hidden or a system's."""
         *parents, file = PurePosixPath(name).parts
-        ignored = next((depth for depth, part in enumerate(parents, start=1) if is_ignored(part)), 0)
+        ignored = next((depth for depth, part in enumerate(parents, start=1) if part != ".." and is_ignored(part)), 0)
         if ignored:
-            system_folders.add("/".join(parents[:ignored]))
+            self._system_folders.add("/".join(parents[:ignored]))
         elif is_ignored(file):
-            hidden += 1
-        elif (ending := _ending(file)) in image_endings():
-            images.append(name)
-        else:
-            counts[ending if ending in counts or len(counts) < MOST_ENDINGS else "other"] += 1
-    return images, Skipped(dict(counts), hidden, len(system_folders))
+            self._hidden += 1
+        return not ignored and not is_ignored(file)
+
+    def is_image(self, name: str) -> bool:
+        """Whether its ending is that of an image."""
+        if _ending(name) in image_endings():
+            return True
+        self.reject(name)
+        return False
+
+    def reject(self, name: str) -> None:
+        """Count a file as passed over."""
+        ending = _ending(name)
+        self._counts[ending if ending in self._counts or len(self._counts) < MOST_ENDINGS else "other"] += 1
+
+
+def sift_names(names: Iterable[str]) -> tuple[list[str], Skipped]:
+    """The images among file names, and what else is there; see ``NameFilter``."""
+    chosen = NameFilter()
+    return [name for name in names if chosen.is_visible(name) and chosen.is_image(name)], chosen.skipped
 
 
 def describe_skipped(skipped: Skipped, where: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Skipped:
-    """What was passed over in folders. Records of different folders add up with ``+``.
+    """What was passed over in folders, stores and archives. Records of different ones add up with ``+``.
 
     ``by_ending`` counts files by their ending in lower case ("" for none); ``hidden`` files that are hidden or that
     systems keep (Thumbs.db); ``system_folders`` such folders. ``notes`` are sentences: which split was taken and which

@@ -70,7 +70,7 @@ def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> 
         raise ConfigError(f"--truth is for a folder of this machine, not for {place}")
     if _ending(place) in ENDINGS:
         data = labelled_files(place, [place], labels, open_stored)
-        return data, Listing(tuple(_cut(list(data.items), size, place)), data.sha256)
+        return data, Listing(tuple(_cut(list(data.items), size, place)), data.sha256, data.skipped)
     listing = list_pictures([place], size)
     lookup = ClassLookup(labels)
     if inner := _inner_folder(place, listing, lookup):
@@ -104,7 +104,8 @@ def _of_place(place: str, size: int, passed: list[Skipped]) -> Iterator[Shard]:
     elif not is_uri(place):
         yield from _cut(list(pictures([Path(place)], passed)), size)
     elif ending == ".tar":
-        yield from _cut([Item(path, source) for path, source, _ in tar_images(place, open_stored)], size, place)
+        rows = tar_images(place, open_stored, passed)
+        yield from _cut([Item(path, source) for path, source, _ in rows], size, place)
     elif ending in image_endings():
         root, name = split(place)
         yield from _cut([Item(place, b"")], size, root, [name])

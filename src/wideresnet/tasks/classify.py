@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from wideresnet.classifier import Classifier
-from wideresnet.data.shards import find_shards, shard_items
+from wideresnet.data.shards import beside_shards, find_shards, shard_items
 from wideresnet.images.files import find_pictures
 from wideresnet.images.loader import load_batches, named_item
 from wideresnet.records import Exif, Failure, Item, Prediction, Skipped
@@ -36,14 +36,21 @@ def classify(
         yield from batch.in_order(classifier.answer([item.path for item in batch.items], logits, k))
 
 
+def collections(paths: Iterable[Path]) -> list[Path]:
+    """Those of ``paths`` that hold images rather than are one: folders and shards."""
+    return [path for path in paths if path.is_dir() or find_shards(path)]
+
+
 def pictures(paths: Iterable[Path], passed: list[Skipped] | None = None) -> Iterator[Item]:
     """The pictures among files and folders (see ``find_pictures``), and in shards (``find_shards``), unlabelled.
 
-    A pipe that is named itself is read. What is passed over in a folder is added to ``passed`` once that is done.
+    A pipe that is named itself is read. What is passed over in a folder or shard is added to ``passed`` at its end.
     """
     for path in paths:
         if shards := find_shards(path):
-            yield from shard_items(shards)
+            yield from shard_items(shards, passed)
+            if passed is not None:
+                passed.append(beside_shards(path))
             continue
         files = find_pictures([path])
         for file in files:

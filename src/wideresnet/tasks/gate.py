@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from wideresnet.data.annotated import find_annotated
 from wideresnet.data.cifar import cifar_train, detect_cifar
 from wideresnet.data.folder import labelled_folder
 from wideresnet.data.labelled import fingerprint
-from wideresnet.data.layout import evaluation_folder, holds_splits, list_folder, training_folder
+from wideresnet.data.layout import Layout, evaluation_folder, holds_splits, list_folder, training_folder
 from wideresnet.data.lookup import ClassLookup
 from wideresnet.data.open import INDEX_ENDINGS, open_labelled
 from wideresnet.data.sample import balanced_sample
@@ -131,11 +131,29 @@ def holds_both_sets(path: Path, labels: Labels) -> bool:
 
 def passed_over(calibration: Path | None, data: Path | None, labels: Labels) -> Skipped:
     """What the two folders hold besides the pictures of ``calibration_pool`` and ``gate_pictures``, and which split."""
-    skipped = Skipped()
-    for path, folder_of in ((calibration, training_folder), (data, evaluation_folder)):
-        if path and path.is_dir() and detect_cifar(path) is None and not find_shards(path):
-            layout = folder_of(path, labels)
-            files = find_pictures([layout.root])
-            deque(files, maxlen=0)
-            skipped += layout.skipped + files.skipped
-    return skipped
+    pool = _passed_over(calibration, training_folder, (TRAIN, *HELD_OUT), labels) if calibration else Skipped()
+    judges = _passed_over(data, evaluation_folder, HELD_OUT, labels) if data else Skipped()
+    return pool if calibration == data and pool == judges else pool + judges    # the same images count once
+
+
+def _passed_over(
+    path: Path, folder_of: Callable[[Path, Labels], Layout], splits: Sequence[str], labels: Labels
+) -> Skipped:
+    if find_shards(path):
+        return _in_shards(path, splits, labels)
+    if not path.is_dir() or detect_cifar(path) is not None:
+        return Skipped()
+    layout = folder_of(path, labels)
+    files = find_pictures([layout.root])
+    deque(files, maxlen=0)
+    return layout.skipped + files.skipped
+
+
+def _in_shards(path: Path, splits: Sequence[str], labels: Labels) -> Skipped:
+    """What shards hold besides the images that are read as those of ``splits``, or all without classes."""
+    try:
+        return labelled_shards(path, labels, splits).skipped
+    except DataError:
+        passed = list[Skipped]()
+        deque(pictures([path], passed), maxlen=0)
+        return sum(passed, Skipped())

@@ -114,6 +114,7 @@ def test_images_in_a_tar_archive_are_cut_into_shards(scheme: str, tmp_path: Path
     """By path or URI; they travel as places in the archive, and the labels with them."""
     place = f"{scheme}{tar(tmp_path / 'x.tar', 5)}"
     data, labelled = list_labelled(place, LABELS, None, 2)
+    assert (list_pictures([place], 2).skipped, labelled.skipped) == (Skipped({".cls": 5}), Skipped())
     for listing in (list_pictures([place], 2), labelled):
         assert [len(shard) for shard in listing.shards] == [2, 2, 1]
         shards = [pickle.loads(pickle.dumps(shard)) for shard in listing.shards]

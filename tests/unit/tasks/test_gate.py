@@ -11,7 +11,7 @@ from PIL import Image
 
 from fakes import tiny_bundle, tiny_cifar_archive, write_tar
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import Item
+from wideresnet.records import Item, Skipped
 from wideresnet.tasks.gate import (
     LEAST,
     MOST,
@@ -91,6 +91,18 @@ def test_shards_without_labels_are_pictures_all_the_same(tmp_path: Path) -> None
     assert [item.label for item in gate_pictures(tmp_path / "x.tar", LABELS)[1]] == [None, None]
     with pytest.raises(DataError, match="has the label 10"):
         gate_pictures(keys(tmp_path / "y.tar", 11), LABELS)
+
+
+def test_what_shards_hold_besides_their_images_is_passed_over_once(tmp_path: Path) -> None:
+    """Of the same images; of a training and a validation split both. Without classes all other files count."""
+    files = [("1.png", b""), ("1.cls", b"0"), ("1.heix", b"")]
+    archive = write_tar(tmp_path / "x.tar", files)
+    assert passed_over(archive, archive, LABELS) == passed_over(None, archive, LABELS) == Skipped({".heix": 1})
+    for split in ("train", "val"):
+        write_tar(tmp_path / "s" / f"{split}-0.tar", files)
+    assert passed_over(tmp_path / "s", tmp_path / "s", LABELS).by_ending == {".heix": 2}
+    bare = write_tar(tmp_path / "y.tar", [("1.png", b""), ("1.txt", b"")])
+    assert passed_over(bare, None, LABELS) == Skipped({".txt": 1})
 
 
 def test_cifar_holds_both_sets(tmp_path: Path) -> None:
