@@ -127,7 +127,7 @@ def classify(
     from wideresnet.data.labels import translated
     from wideresnet.data.shards import find_shards
     from wideresnet.engines import EngineOptions
-    from wideresnet.tasks.classify import collections
+    from wideresnet.tasks.classify import folders_and_shards
     from wideresnet.tasks.load import ModelChoice, open_classifier
     from wideresnet.tasks.tuning import BATCH, for_many
 
@@ -158,7 +158,7 @@ def classify(
         failed = _to_file(classifier, how, files, passed, file, format, resume)
     else:
         failed = _to_stdout(classifier, how, _items(files, passed), format)
-    say_skipped(passed, *collections(files))
+    say_skipped(passed, *folders_and_shards(files))
     raise typer.Exit(1 if failed else 0)
 
 

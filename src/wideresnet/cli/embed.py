@@ -92,7 +92,7 @@ def embed(
     from wideresnet.data.shards import check_inputs
     from wideresnet.engines.features import open_features
     from wideresnet.records import EmbedReport, Skipped
-    from wideresnet.tasks.classify import collections, pictures
+    from wideresnet.tasks.classify import folders_and_shards, pictures
     from wideresnet.tasks.embed import embeddings, row_shapes
     from wideresnet.tasks.load import ModelChoice
     from wideresnet.tasks.tuning import for_many
@@ -119,7 +119,7 @@ def embed(
     found = embeddings(features, spec, items, pool=pooling, batch_size=batch_size or batch, exif=exif)
     count, failures = _write(file, shapes, dtype.value, found)
     info, skipped = features.engine.info, sum(passed, Skipped())
-    say_skipped([skipped], *collections(files))
+    say_skipped([skipped], *folders_and_shards(files))
     report = EmbedReport(
         output, bundle.card.name, info, count, shapes, dtype.value, failures, bundle.card.assumed, skipped
     )

@@ -78,7 +78,7 @@ def explain(
     from wideresnet.data.shards import check_inputs
     from wideresnet.engines import EngineOptions
     from wideresnet.report.names import class_names
-    from wideresnet.tasks.classify import collections, pictures
+    from wideresnet.tasks.classify import folders_and_shards, pictures
     from wideresnet.tasks.explain import explanations, find_class, open_explainer
     from wideresnet.tasks.load import ModelChoice
 
@@ -97,7 +97,7 @@ def explain(
     passed: list[Skipped] = []
     failed = _draw(explanations(explainer, pictures(files, passed), wanted, k=k, exif=exif), drawing, format)
     drawing.finish(bundle.card.name, explainer.features.engine.info)
-    say_skipped(passed, *collections(files))
+    say_skipped(passed, *folders_and_shards(files))
     raise typer.Exit(1 if failed else 0)
 
 

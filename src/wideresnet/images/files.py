@@ -162,8 +162,7 @@ def read_folder(path: Path, root: Path | None = None) -> Folder:
             elif _is_image(entry):
                 images.append(entry.name)
             else:
-                ending = _ending(entry.name)
-                counts[ending if ending in counts or len(counts) < MOST_ENDINGS else "other"] += 1
+                _count(counts, entry.name)
     return Folder(sorted(images), sorted(folders), Skipped(dict(counts), hidden, system_folders, tuple(notes)))
 
 
@@ -200,8 +199,7 @@ class NameFilter:
 
     def reject(self, name: str) -> None:
         """Count a file as passed over."""
-        ending = _ending(name)
-        self._counts[ending if ending in self._counts or len(self._counts) < MOST_ENDINGS else "other"] += 1
+        _count(self._counts, name)
 
 
 def sift_names(names: Iterable[str]) -> tuple[list[str], Skipped]:
@@ -242,6 +240,12 @@ def _advice(by_ending: Mapping[str, int]) -> str:
 
 def _plural(noun: str, count: int) -> str:
     return noun if count == 1 else f"{noun}s"
+
+
+def _count(counts: Counter[str], name: str) -> None:
+    """Count a file by its ending; endings beyond ``MOST_ENDINGS`` are counted together."""
+    ending = _ending(name)
+    counts[ending if ending in counts or len(counts) < MOST_ENDINGS else "other"] += 1
 
 
 def _ending(name: str) -> str:

@@ -36,8 +36,8 @@ def classify(
         yield from batch.in_order(classifier.answer([item.path for item in batch.items], logits, k))
 
 
-def collections(paths: Iterable[Path]) -> list[Path]:
-    """Those of ``paths`` that hold images rather than are one: folders and shards."""
+def folders_and_shards(paths: Iterable[Path]) -> list[Path]:
+    """The folders and shards among ``paths``: what holds images, and is none itself."""
     return [path for path in paths if path.is_dir() or find_shards(path)]
 
 
