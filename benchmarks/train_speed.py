@@ -29,9 +29,9 @@ import numpy as np
 import plain_cifar
 import torch
 
-from wideresnet.data.cifar import CifarArrays
+from wideresnet.datasets.cifar import CifarArrays
 from wideresnet.machine import available_cpus, machine_facts
-from wideresnet.tasks.bench.turns import take_turns
+from wideresnet.tasks.bench.interleave import take_turns
 from wideresnet.training.batches import CifarBatches
 from wideresnet.training.loop import prepare, take_step, update_average
 from wideresnet.training.recipe import Recipe, read_recipe

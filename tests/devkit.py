@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from mat5 import write_structs
-from wideresnet.data.labels import read_labels
+from wideresnet.datasets.labels import read_labels
 
 # The classes of pictures 1 to 6 by the sorted WordNet ids, as Caffe's val.txt begins.
 FIRST = {1: 65, 2: 970, 3: 230, 4: 809, 5: 516, 6: 57}

@@ -18,8 +18,8 @@ from PIL import Image
 
 from wideresnet.architectures import Architecture, get_architecture, wide_resnet, wrn, wrn_imagenet
 from wideresnet.bundle import Bundle, make_bundle
-from wideresnet.data.cifar import CIFAR10
-from wideresnet.data.labels import read_labels
+from wideresnet.datasets.cifar import CIFAR10
+from wideresnet.datasets.labels import read_labels
 from wideresnet.engines.base import check_batch
 from wideresnet.records import EngineInfo, ModelCard, Preprocess
 

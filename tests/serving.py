@@ -15,7 +15,7 @@ from wideresnet.bundle import Bundle
 from wideresnet.classifier import Classifier
 from wideresnet.engines import Engine
 from wideresnet.images.decode import Limits
-from wideresnet.serve.models import OpenModel
+from wideresnet.serve.worker import OpenModel
 
 NAME = "wrn_10_1.tiny"
 

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from wideresnet.bundle import Bundle, read_bundle, write_bundle
-from wideresnet.data.open import open_labelled
+from wideresnet.datasets.open import open_labelled
 from wideresnet.records import EvalReport, Measured
 from wideresnet.report import text
-from wideresnet.tasks.evaluate import evaluate
-from wideresnet.tasks.load import ModelChoice, embedded_folder, load_bundle, open_classifier
+from wideresnet.tasks.evaluate.evaluate import evaluate
+from wideresnet.tasks.load.load import ModelChoice, embedded_folder, load_bundle, open_classifier
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.tasks.buildfile import BuildFile
+from wideresnet.tasks.zoo.buildfile import BuildFile
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

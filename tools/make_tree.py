@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "wideresnet"
 PAGE = ROOT / "ARCHITECTURE.md"
 MARK = "<!-- tree -->"
-NAME_WIDTH, LINE_WIDTH = 23, 96
+NAME_WIDTH, LINE_WIDTH = 28, 92
 
 
 def main() -> None:
@@ -33,12 +33,16 @@ def page() -> str:
 
 def tree() -> str:
     """The package's modules, a line each."""
-    lines = [f"{PACKAGE.relative_to(ROOT).as_posix()}/"]
-    for path in sorted(modules(PACKAGE), key=lambda path: (layer_of(path), path.name)):
-        lines.append(line(path, "  "))
+    top = sorted(modules(PACKAGE), key=lambda path: (layer_of(path), path.name))
+    return "\n".join([f"{PACKAGE.relative_to(ROOT).as_posix()}/", *lines(top, "  ")])
+
+
+def lines(paths: list[Path], indent: str) -> Iterator[str]:
+    """Modules and, below each package, its own."""
+    for path in paths:
+        yield line(path, indent)
         if path.is_dir():
-            lines += [line(inner, "    ") for inner in sorted(modules(path))]
-    return "\n".join(lines)
+            yield from lines(sorted(modules(path)), indent + "  ")
 
 
 def modules(folder: Path) -> Iterator[Path]:

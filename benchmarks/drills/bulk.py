@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from ray.cluster_utils import Cluster
 
 from wideresnet.machine import machine_facts
-from wideresnet.report.save import save_text
+from wideresnet.output.atomic import save_text
 
 WRN = [sys.executable, "-m", "wideresnet"]
 SHARD = 32

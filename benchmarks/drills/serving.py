@@ -39,7 +39,7 @@ from nodes import Cluster, free_port, read, wait
 from PIL import Image
 
 from wideresnet.machine import machine_facts
-from wideresnet.report.save import save_text
+from wideresnet.output.atomic import save_text
 
 REPLICAS, CLIENTS, PICTURES = 2, 8, 40
 RETRIES, AGAIN = 6, {0, 429, 503}                  # wideresnet.Client's; 0 is no connection

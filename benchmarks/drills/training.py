@@ -34,7 +34,7 @@ from hosts import Host
 from PIL import Image
 
 from wideresnet.machine import machine_facts
-from wideresnet.report.save import save_text
+from wideresnet.output.atomic import save_text
 from wideresnet.training.recipe import read_recipe
 from wideresnet.weights.read import read_tensors
 

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from wideresnet.machine import machine_facts
-from wideresnet.report.save import save_text
-from wideresnet.tasks.load import ModelChoice, load_bundle
+from wideresnet.output.atomic import save_text
+from wideresnet.tasks.load.load import ModelChoice, load_bundle
 
 HERE = Path(__file__).parent
 CLIENTS = {1: 0.5, 8: 0.5, 64: 1.0}                # at once -> share of --seconds

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wideresnet.architectures import get_architecture
     from wideresnet.classifier import Classifier
+    from wideresnet.client import Client
     from wideresnet.errors import WrnError
     from wideresnet.models.create import create_model
-    from wideresnet.serve.client import Client
-    from wideresnet.tasks.embed import embed
-    from wideresnet.tasks.evaluate import evaluate
-    from wideresnet.tasks.explain import explain
-    from wideresnet.tasks.finetune import finetune
-    from wideresnet.tasks.load import load
-    from wideresnet.tasks.look import preprocess
+    from wideresnet.tasks.classify.embed import embed
+    from wideresnet.tasks.classify.explain import explain
+    from wideresnet.tasks.classify.preprocessing import preprocess
+    from wideresnet.tasks.evaluate.evaluate import evaluate
+    from wideresnet.tasks.finetune.finetune import finetune
+    from wideresnet.tasks.load.load import load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -47,16 +47,16 @@ __all__ = [
 
 _HOMES = {
     "Classifier": "wideresnet.classifier",
-    "Client": "wideresnet.serve.client",
+    "Client": "wideresnet.client",
     "WrnError": "wideresnet.errors",
     "create_model": "wideresnet.models.create",
-    "embed": "wideresnet.tasks.embed",
-    "evaluate": "wideresnet.tasks.evaluate",
-    "explain": "wideresnet.tasks.explain",
-    "finetune": "wideresnet.tasks.finetune",
+    "embed": "wideresnet.tasks.classify.embed",
+    "evaluate": "wideresnet.tasks.evaluate.evaluate",
+    "explain": "wideresnet.tasks.classify.explain",
+    "finetune": "wideresnet.tasks.finetune.finetune",
     "get_architecture": "wideresnet.architectures",
-    "load": "wideresnet.tasks.load",
-    "preprocess": "wideresnet.tasks.look",
+    "load": "wideresnet.tasks.load.load",
+    "preprocess": "wideresnet.tasks.classify.preprocessing",
 }
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wideresnet.engines import Engine
 from wideresnet.images.loader import read_named_crop
-from wideresnet.images.top_k import top_k
+from wideresnet.logits import top_k
 from wideresnet.records import Batch, Exif, Labels, ModelCard, Prediction
 
 Picture = str | Path | bytes | NDArray[np.uint8]

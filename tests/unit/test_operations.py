@@ -25,7 +25,7 @@ def tool(name: str) -> dict[str, Any]:
 
 def metrics() -> set[str]:
     """Every name of a fresh service's /metrics, also of what has no value yet."""
-    from wideresnet.serve.house import House
+    from wideresnet.serve.admission import House
     from wideresnet.serve.metrics import Metrics
 
     found = Metrics(House(1, 1))

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from wideresnet import pipes
-from wideresnet.data.imagenet import open_source
-from wideresnet.data.open import open_labelled
+from wideresnet.config import read_toml
+from wideresnet.datasets.imagenet import open_source
+from wideresnet.datasets.open import open_labelled
 from wideresnet.errors import ConfigError, DataError, WeightsError, WrnError
 from wideresnet.images.loader import load_batches, named_item
+from wideresnet.output.scores import read_scores
 from wideresnet.pipes import read_file, read_open, read_text, special_kind
 from wideresnet.records import Item, Labels, Preprocess
-from wideresnet.report.scores import read_scores
-from wideresnet.settings import read_toml
 from wideresnet.weights.read import read_tensors
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from wideresnet.bundle.bundle import Bundle
-from wideresnet.data.labels import KNOWN, read_labels
+from wideresnet.datasets.labels import KNOWN, read_labels
 from wideresnet.errors import BundleError
 from wideresnet.graph.facts import GraphFacts, check_finite, read_facts
 from wideresnet.graph.outputs import parse_graph

@@ -12,10 +12,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.bundle.bundle import Bundle
-from wideresnet.data.labels import format_labels, parse_labels
+from wideresnet.datasets.labels import format_labels, parse_labels
 from wideresnet.errors import BundleError, ConfigError, DataError
+from wideresnet.output.atomic import check_folder
 from wideresnet.records import ModelCard
-from wideresnet.report.save import check_folder
 
 GRAPH, CARD, LABELS = "model.onnx", "card.json", "labels.txt"
 _CARD = TypeAdapter(ModelCard)

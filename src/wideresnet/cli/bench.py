@@ -89,8 +89,8 @@ def bench(
 
     Example: wrn bench --what end-to-end --data photos/ --profile --format json
     """
+    from wideresnet.output.atomic import save_text
     from wideresnet.report import benchmark
-    from wideresnet.report.save import save_text
     from wideresnet.tasks.bench.options import BenchSettings
 
     settings = BenchSettings(
@@ -132,8 +132,8 @@ def _check(context: typer.Context, settings: BenchSettings) -> None:
 
 
 def _open(name: str, settings: BenchSettings, side: int, random_weights: bool) -> Bundle:
-    from wideresnet.tasks.load import ModelChoice
-    from wideresnet.tasks.random_weights import random_model
+    from wideresnet.tasks.bench.random_weights import random_model
+    from wideresnet.tasks.load.load import ModelChoice
 
     return random_model(name, side, settings.data) if random_weights else open_bundle(ModelChoice(name), side)
 

@@ -42,9 +42,9 @@ from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from wideresnet.classifier import Classifier
+    from wideresnet.output.resumable_writer import Journal
     from wideresnet.records import Exif, Failure, Item, Prediction, Skipped
-    from wideresnet.report.journal import Journal
-    from wideresnet.tasks.infer import InferMode as Mode
+    from wideresnet.tasks.classify.pipeline import InferMode as Mode
 
 STDIN = Path("-")
 
@@ -124,12 +124,12 @@ def classify(
 
     Example: wrn classify s3://bucket/photos -m wide_resnet50_2.tv_in1k --ray auto -o s3://bucket/answers
     """
-    from wideresnet.data.labels import translated
-    from wideresnet.data.shards import find_shards
+    from wideresnet.datasets.labels import translated
+    from wideresnet.datasets.shards import find_shards
     from wideresnet.engines import EngineOptions
-    from wideresnet.tasks.classify import folders_and_shards
-    from wideresnet.tasks.load import ModelChoice, open_classifier
-    from wideresnet.tasks.tuning import BATCH, for_many
+    from wideresnet.engines.throughput import BATCH, for_many
+    from wideresnet.tasks.classify.classify import folders_and_shards
+    from wideresnet.tasks.load.load import ModelChoice, open_classifier
 
     files, file = [Path(path) for path in paths], None if output is None else Path(output)
     check_options(context, ray)
@@ -147,7 +147,7 @@ def classify(
     exif: Exif = "ignore" if ignore_exif else "transpose"
     how = _How(k, batch_size or batch, exif, fast_decode, dedupe, infer_mode.value)
     if ray:
-        from wideresnet.scale.work import Classify
+        from wideresnet.cluster.operations import Classify
 
         work = Classify(engine, precision.value, how.batch_size, k, exif, fast_decode)
         cluster = Cluster(ray, workers, cpus, shard_size, output)
@@ -174,8 +174,8 @@ class _How:
     mode: Mode
 
     def answers(self, classifier: Classifier, items: Iterable[Item]) -> Iterator[Prediction | Failure]:
-        from wideresnet.tasks.classify import classify as answers_to
-        from wideresnet.tasks.dedupe import answer_once, remembered_for
+        from wideresnet.tasks.classify.classify import classify as answers_to
+        from wideresnet.tasks.classify.dedupe import answer_once, remembered_for
 
         def answer(some: Iterable[Item]) -> Iterator[Prediction | Failure]:
             return answers_to(
@@ -188,8 +188,8 @@ class _How:
 
 def _to_stdout(classifier: Classifier, how: _How, items: Iterable[Item], format: AnswerFormat) -> bool:
     """Write all answers; whether a picture failed."""
+    from wideresnet.output.answers import write_answers
     from wideresnet.records import Failure
-    from wideresnet.report.answers import write_answers
 
     failed = False
 
@@ -208,7 +208,7 @@ def _to_file(
     resume: bool,
 ) -> bool:  # fmt: skip
     """Write all answers that are not there yet; whether a picture failed, now or before."""
-    from wideresnet.report.journal import open_journal
+    from wideresnet.output.resumable_writer import open_journal
 
     card, info = classifier.card, classifier.engine.info
     run = {
@@ -238,7 +238,7 @@ def _saying_how_to_go_on(journal: Journal) -> Iterator[None]:
 
 def _refuse_early(paths: list[Path], output: Path | None, format: AnswerFormat, resume: bool) -> None:
     """What can be said before anything is opened, and before half a document stands on stdout."""
-    from wideresnet.data.shards import check_inputs
+    from wideresnet.datasets.shards import check_inputs
 
     if STDIN in paths and sys.stdin is None:
         raise ConfigError("cannot read standard input: it is closed", hint="name a file instead of -")
@@ -248,15 +248,15 @@ def _refuse_early(paths: list[Path], output: Path | None, format: AnswerFormat, 
     if output is None:
         check_output()
     else:
-        from wideresnet.report.journal import check_journal
+        from wideresnet.output.resumable_writer import check_journal
 
         check_journal(output)
 
 
 def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) -> None:
     """Where the file is there already and nothing is left to resume: say so, and exit as its run did."""
-    from wideresnet.report.journal import part_of
-    from wideresnet.report.written import any_failed
+    from wideresnet.output.finished import any_failed
+    from wideresnet.output.resumable_writer import part_of
 
     if output is None:
         raise ConfigError("--resume needs the file that was being written", hint="name it with -o")
@@ -270,7 +270,7 @@ def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) 
 
 def _items(paths: list[Path], passed: list[Skipped]) -> Iterator[Item]:
     from wideresnet.records import Item
-    from wideresnet.tasks.classify import pictures
+    from wideresnet.tasks.classify.classify import pictures
 
     for path in paths:
         if path == STDIN:

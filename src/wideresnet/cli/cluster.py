@@ -18,9 +18,9 @@ from wideresnet.errors import ConfigError, OutputError, needs_extra
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
+    from wideresnet.cluster.listing import Listing
+    from wideresnet.cluster.operations import Work
     from wideresnet.records import BulkReport
-    from wideresnet.scale.listing import Listing
-    from wideresnet.scale.work import Work
 
 Ray = Annotated[
     str,
@@ -57,8 +57,8 @@ def check_options(context: typer.Context, ray: str) -> None:
 def work_through(work: Work, bundle: Bundle, paths: list[str], cluster: Cluster, *, json: bool) -> NoReturn:
     """Answer all pictures at ``paths``, say what was done, and end."""
     with needs_extra("working on a cluster", "ray"):
+        from wideresnet.cluster.listing import list_pictures
         from wideresnet.report.bulk import document_of, of_bulk
-        from wideresnet.scale.listing import list_pictures
 
     report = spread(work, bundle, list_pictures(paths, cluster.size(work.batch_size)), cluster)
     if json:
@@ -72,10 +72,10 @@ def work_through(work: Work, bundle: Bundle, paths: list[str], cluster: Cluster,
 
 def spread(work: Work, bundle: Bundle, listing: Listing, cluster: Cluster) -> BulkReport:
     """The finished run, with a bar while it goes on."""
+    from wideresnet.cluster.bulk import run_bulk
+    from wideresnet.cluster.connect import connected, fitting
+    from wideresnet.cluster.worker import Job
     from wideresnet.records import BulkReport
-    from wideresnet.scale.bulk import run_bulk
-    from wideresnet.scale.cluster import connected, fitting
-    from wideresnet.scale.worker import Job
 
     if not cluster.output:
         raise ConfigError("--ray writes files", hint="name a folder that all nodes see, or a URI, with -o")

@@ -69,9 +69,9 @@ def compare(
 
     Example: wrn compare wrn_16_4.cifar10 wrn-int8/ --data cifar10 --max-drop 0.2
     """
+    from wideresnet.output.atomic import save_text
     from wideresnet.report import comparison
-    from wideresnet.report.save import save_text
-    from wideresnet.tasks.gallery import thumbnails_of
+    from wideresnet.tasks.classify.thumbnails import thumbnails_of
 
     check_targets(page)
     if _is_scores(a) != _is_scores(b):
@@ -112,9 +112,9 @@ def _is_scores(name: str) -> bool:
 
 
 def _files(a: Path, b: Path, data: Path | None, labels: str) -> _Found:
+    from wideresnet.output.scores import read_scores
     from wideresnet.records import EvalReport
-    from wideresnet.report.scores import read_scores
-    from wideresnet.tasks.paired import compare_answers
+    from wideresnet.tasks.evaluate.comparison import compare_answers
 
     if data is not None and not labels:
         raise ConfigError("--data needs the classes of the files", hint="give --labels, such as cifar10 or a file")
@@ -126,8 +126,8 @@ def _files(a: Path, b: Path, data: Path | None, labels: str) -> _Found:
 
 
 def _labels(name: str) -> Labels:
-    from wideresnet.data.labels import read_labels
-    from wideresnet.data.labels.formats import read_label_file
+    from wideresnet.datasets.labels import read_labels
+    from wideresnet.datasets.labels.formats import read_label_file
     from wideresnet.records import Labels
 
     if not Path(name).is_file():
@@ -140,11 +140,11 @@ def _labels(name: str) -> Labels:
 def _models(
     names: tuple[str, str], data: Path | None, how: tuple[str, Literal["f32", "bf16"], int], batch_size: int
 ) -> _Found:
-    from wideresnet.data.shards import refuse_missing_extra
-    from wideresnet.tasks.evaluate import blank_report
-    from wideresnet.tasks.load import ModelChoice, open_classifier
-    from wideresnet.tasks.paired import compare_answers, score_both
-    from wideresnet.tasks.tuning import for_many
+    from wideresnet.datasets.shards import refuse_missing_extra
+    from wideresnet.engines.throughput import for_many
+    from wideresnet.tasks.evaluate.comparison import compare_answers, score_both
+    from wideresnet.tasks.evaluate.evaluate import blank_report
+    from wideresnet.tasks.load.load import ModelChoice, open_classifier
 
     if data is None:
         raise ConfigError("two models are compared on labelled pictures", hint="name them with --data")

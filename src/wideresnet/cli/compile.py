@@ -37,8 +37,8 @@ from wideresnet.errors import ConfigError, DownloadError
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
     from wideresnet.records import Estimator, Preprocess
-    from wideresnet.tasks.compile import CompileSettings, GateKind
-    from wideresnet.tasks.load import ModelChoice
+    from wideresnet.tasks.load.load import ModelChoice
+    from wideresnet.tasks.quantize.compile import CompileSettings, GateKind
 
 
 class Ranges(StrEnum):
@@ -111,10 +111,10 @@ def compile(
 
     Example: wrn compile build.yaml --data val/
     """
-    from wideresnet.data.shards import refuse_missing_extra
+    from wideresnet.datasets.shards import refuse_missing_extra
     from wideresnet.records import QuantiseSettings
-    from wideresnet.tasks.compile import CompileSettings
-    from wideresnet.tasks.load import ModelChoice
+    from wideresnet.tasks.load.load import ModelChoice
+    from wideresnet.tasks.quantize.compile import CompileSettings
 
     limit = _limit(gate)
     check_targets(report)
@@ -163,7 +163,7 @@ class _Job:
 
 def _from_file(context: typer.Context, config: Path, options: _Job) -> _Job:
     """What the file says; an output named by option counts more, other options where the file says nothing."""
-    from wideresnet.tasks.buildfile import read_build_file
+    from wideresnet.tasks.zoo.buildfile import read_build_file
 
     file = read_build_file(config)
     said = {
@@ -188,7 +188,7 @@ def _from_file(context: typer.Context, config: Path, options: _Job) -> _Job:
 
 def _open(choice: ModelChoice, job: _Job, resolution: int) -> Bundle:
     from wideresnet.bundle import check_target
-    from wideresnet.tasks.compile import seen_as
+    from wideresnet.tasks.quantize.compile import seen_as
 
     if job.output is None:
         raise ConfigError("no folder to write", hint="name one with -o")
@@ -200,10 +200,10 @@ def _open(choice: ModelChoice, job: _Job, resolution: int) -> Bundle:
 
 
 def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | None, format: TextOrJson) -> None:
+    from wideresnet.output.atomic import save_text
     from wideresnet.records import CompileReport
     from wideresnet.report import compilation, document, text
-    from wideresnet.report.save import save_text
-    from wideresnet.tasks.compile import compile_model
+    from wideresnet.tasks.quantize.compile import compile_model
 
     assert job.output is not None
     with progress("") as bars:
@@ -245,8 +245,8 @@ def _images(calibration: str, data: str, bundle: Bundle) -> tuple[Path | None, P
 
     Where CIFAR's cannot be had to judge by, none: some of those that calibrate do.
     """
-    from wideresnet.tasks.archive import archive_of
-    from wideresnet.tasks.gate import holds_both_sets
+    from wideresnet.tasks.load.cifar_archive import archive_of
+    from wideresnet.tasks.quantize.calibration_data import holds_both_sets
 
     given = _given(calibration), _given(data)
     other = next((path for path in given if path and holds_both_sets(path, bundle.labels)), None)

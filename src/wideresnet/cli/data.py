@@ -44,9 +44,9 @@ def imagenet(
 
     Example: wrn data imagenet val/ val.txt -o val.csv --folders val-by-class/
     """
+    from wideresnet.datasets.imagenet_index import prepare_imagenet
     from wideresnet.records.prepared import PreparedData
     from wideresnet.report import prepared as report
-    from wideresnet.tasks.prepare import prepare_imagenet
 
     check_targets(output, folders=[extract, folders])
     with progress("pictures") as bars:

@@ -33,7 +33,7 @@ from wideresnet.cli.watch import watched
 
 if TYPE_CHECKING:
     from wideresnet.records import Embedding, EmbedReport, Exif, Failure
-    from wideresnet.tasks.embed import Pool
+    from wideresnet.tasks.classify.embed import Pool
 
 
 class Pooling(StrEnum):
@@ -89,13 +89,13 @@ def embed(
 
     Example: wrn embed parts/ -m wide_resnet50_2.tv_in1k --layer layer2,layer3 -o parts.npz
     """
-    from wideresnet.data.shards import check_inputs
+    from wideresnet.datasets.shards import check_inputs
     from wideresnet.engines.features import open_features
+    from wideresnet.engines.throughput import for_many
     from wideresnet.records import EmbedReport, Skipped
-    from wideresnet.tasks.classify import folders_and_shards, pictures
-    from wideresnet.tasks.embed import embeddings, row_shapes
-    from wideresnet.tasks.load import ModelChoice
-    from wideresnet.tasks.tuning import for_many
+    from wideresnet.tasks.classify.classify import folders_and_shards, pictures
+    from wideresnet.tasks.classify.embed import embeddings, row_shapes
+    from wideresnet.tasks.load.load import ModelChoice
 
     check_options(context, ray)
     layers, file = list(dict.fromkeys(layer.split(","))), Path(output)
@@ -107,7 +107,7 @@ def embed(
     options, batch = for_many(bundle, precision.value, threads)
     exif: Exif = "ignore" if ignore_exif else "transpose"
     if ray:
-        from wideresnet.scale.work import Embed
+        from wideresnet.cluster.operations import Embed
 
         work = Embed(engine, precision.value, batch_size or batch, tuple(layers), pooling, dtype.value, exif)
         cluster = Cluster(ray, workers, cpus, shard_size, output)
@@ -128,7 +128,7 @@ def embed(
 
 def _pooling(pool: Pooling, output: Path, layers: list[str], ray: str) -> Pool:
     """Whether maps are averaged. Raises ConfigError where the file cannot hold the layers."""
-    from wideresnet.report.arrays import kind_of
+    from wideresnet.output.features import kind_of
 
     if ray:
         return "none" if pool is Pooling.none else "mean"
@@ -140,8 +140,8 @@ def _write(
     output: Path, shapes: dict[str, tuple[int, ...]], dtype: str, found: Iterable[Embedding | Failure]
 ) -> tuple[int, tuple[Failure, ...]]:
     """The number of rows, and what failed."""
+    from wideresnet.output.features import open_rows
     from wideresnet.records import Failure
-    from wideresnet.report.arrays import open_rows
 
     failures = []
     with open_rows(output, shapes, dtype) as rows:

@@ -48,11 +48,11 @@ from wideresnet.errors import ConfigError, needs_extra
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
-    from wideresnet.data.labelled import LabelledData
+    from wideresnet.datasets.labelled import LabelledData
     from wideresnet.engines import EngineOptions
     from wideresnet.records import EvalReport, Exif, Failure, Item, Labels, Scored
-    from wideresnet.tasks.infer import InferMode as Mode
-    from wideresnet.tasks.load import ModelChoice
+    from wideresnet.tasks.classify.pipeline import InferMode as Mode
+    from wideresnet.tasks.load.load import ModelChoice
 
 RUNNING = (                                        # parameters that decide how a network runs
     "output", "resume", "transform", "alpha", "upright", "resolution", "engine", "precision", "threads", "batch_size",
@@ -131,10 +131,10 @@ def evaluate(
 
     Example: wrn evaluate --results result.txt -m wide_resnet50_2.tv_in1k
     """
-    from wideresnet.data.labels import translated
-    from wideresnet.data.shards import refuse_missing_extra
+    from wideresnet.datasets.labels import translated
+    from wideresnet.datasets.shards import refuse_missing_extra
     from wideresnet.engines import EngineOptions
-    from wideresnet.tasks.load import ModelChoice
+    from wideresnet.tasks.load.load import ModelChoice
 
     refuse_missing_extra([Path(data)] if data and not ray else [])
     choice, file = ModelChoice(model, weights, architecture, labels), None if output is None or ray else Path(output)
@@ -169,9 +169,9 @@ def show(
     from wideresnet.report import document, text
 
     if page:
+        from wideresnet.output.atomic import save_text
         from wideresnet.report.evaluation import draw_evaluation, shown_paths
-        from wideresnet.report.save import save_text
-        from wideresnet.tasks.gallery import thumbnails
+        from wideresnet.tasks.classify.thumbnails import thumbnails
 
         drawn = thumbnails(report, sources)
         save_text(page, draw_evaluation(report, labels, drawn))
@@ -211,10 +211,10 @@ class _How:
 
 
 def _of_network(bundle: Bundle, data: LabelledData, how: _How, output: Path | None, resume: bool) -> _Source:
-    from wideresnet.tasks.evaluate import blank_report, masked_classes, score
-    from wideresnet.tasks.load import open_classifier
-    from wideresnet.tasks.recorded import score_into
-    from wideresnet.tasks.tuning import for_many
+    from wideresnet.engines.throughput import for_many
+    from wideresnet.tasks.evaluate.evaluate import blank_report, masked_classes, score
+    from wideresnet.tasks.evaluate.resumable import score_into
+    from wideresnet.tasks.load.load import open_classifier
 
     data = replace(data, exif=how.exif)
     options, batch = for_many(bundle, how.options.precision, how.options.threads)
@@ -231,14 +231,14 @@ def _of_network(bundle: Bundle, data: LabelledData, how: _How, output: Path | No
 
 def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluster: Cluster) -> _Source:
     """The answers of a cluster, once all are there."""
-    from wideresnet.tasks.evaluate import masked_classes, report_of_none
-    from wideresnet.tasks.tuning import for_many
+    from wideresnet.engines.throughput import for_many
+    from wideresnet.tasks.evaluate.evaluate import masked_classes, report_of_none
 
     with needs_extra("working on a cluster", "ray"):
-        from wideresnet.scale.bulk import read_rows
-        from wideresnet.scale.listing import list_labelled
-        from wideresnet.scale.work import Evaluate
-    from wideresnet.report.scores import score_of
+        from wideresnet.cluster.bulk import read_rows
+        from wideresnet.cluster.listing import list_labelled
+        from wideresnet.cluster.operations import Evaluate
+    from wideresnet.output.scores import score_of
 
     _, batch = for_many(bundle, how.options.precision, how.options.threads)
     batch = how.batch_size or batch
@@ -259,11 +259,11 @@ def _of_others(
     choice: ModelChoice, data: str | None, truth: Path | None, results: Path | None, outputs: Path | None, shard: str
 ) -> _Source:
     """Answers that were made elsewhere: ``results`` or ``outputs``."""
-    from wideresnet.data.results import read_results
     from wideresnet.records import EvalReport
-    from wideresnet.tasks.describe import labels_of
-    from wideresnet.tasks.evaluate import masked_classes
-    from wideresnet.tasks.zoo import score_outputs, score_results
+    from wideresnet.tasks.evaluate.evaluate import masked_classes
+    from wideresnet.tasks.load.describe import labels_of
+    from wideresnet.tasks.zoo.outputs import score_outputs, score_results
+    from wideresnet.tasks.zoo.results import read_results
 
     labels, known, assumed = labels_of(choice)
     list_notes(assumed)
@@ -299,9 +299,9 @@ def _named(data: str | None) -> str:
 
 def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalReport:
     """The report, with a bar while it is made. An order of labels that cannot be right ends it early."""
-    from wideresnet.report.scores import read_scores
-    from wideresnet.tasks.order import refuse_wrong_order, with_order_warning
-    from wideresnet.tasks.tally import Tally, tally
+    from wideresnet.output.scores import read_scores
+    from wideresnet.tasks.evaluate.label_order import refuse_wrong_order, with_order_warning
+    from wideresnet.tasks.evaluate.metrics import Tally, tally
 
     counts = Tally(source.present)
     with progress("pictures") as bars, _saying_how_to_go_on(output):
@@ -319,8 +319,8 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
 
 def _check_scores(file: Path) -> None:
     """What can be said of the file before a network is opened."""
-    from wideresnet.report.journal import check_journal
-    from wideresnet.report.scores import format_of
+    from wideresnet.output.resumable_writer import check_journal
+    from wideresnet.output.scores import format_of
 
     format_of(file)
     check_journal(file)

@@ -75,12 +75,12 @@ def explain(
 
     Example: wrn explain street.jpg -m wide_resnet50_2.tv_in1k --class n02930766 --class 'sports car' -o maps/
     """
-    from wideresnet.data.shards import check_inputs
+    from wideresnet.datasets.shards import check_inputs
     from wideresnet.engines import EngineOptions
     from wideresnet.report.names import class_names
-    from wideresnet.tasks.classify import folders_and_shards, pictures
-    from wideresnet.tasks.explain import explanations, find_class, open_explainer
-    from wideresnet.tasks.load import ModelChoice
+    from wideresnet.tasks.classify.classify import folders_and_shards, pictures
+    from wideresnet.tasks.classify.explain import explanations, find_class, open_explainer
+    from wideresnet.tasks.load.load import ModelChoice
 
     if not (output or report or format is TextOrJson.json):
         raise ConfigError("nowhere to draw", hint="name a folder with -o, or a page with --report")
@@ -136,9 +136,9 @@ class _Drawing:
 
     def add(self, explanation: Explanation) -> list[Path]:
         """Draw one picture; the files written, one a class."""
+        from wideresnet.output.atomic import save_bytes
         from wideresnet.report import insight
-        from wideresnet.report.overlay import draw_evidence, encoded
-        from wideresnet.report.save import save_bytes
+        from wideresnet.report.html.overlay import draw_evidence, encoded
 
         drawn = [draw_evidence(explanation, each, signed=self.signed) for each in explanation.maps]
         files = []
@@ -154,8 +154,8 @@ class _Drawing:
 
     def finish(self, model: str, engine: EngineInfo) -> None:
         """Write the page, if one was asked for."""
+        from wideresnet.output.atomic import save_text
         from wideresnet.report import insight
-        from wideresnet.report.save import save_text
 
         if self.page:
             save_text(self.page, insight.html(model, engine, self.sections, self.count, self.signed))

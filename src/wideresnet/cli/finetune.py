@@ -25,8 +25,8 @@ from wideresnet.report.escape import printable
 
 if TYPE_CHECKING:
     from wideresnet.records import FinetuneReport, PathPoint, Pictures
-    from wideresnet.tasks.finetune import FinetuneSettings, Means
-    from wideresnet.tasks.load import ModelChoice
+    from wideresnet.tasks.finetune.finetune import FinetuneSettings, Means
+    from wideresnet.tasks.load.load import ModelChoice
     from wideresnet.training.loop import Epoch
 
 
@@ -89,8 +89,8 @@ def finetune(
 
     Example: wrn finetune --from wrn50/ --data pets/ --test new/ -o runs/pets --set flips=false
     """
-    from wideresnet.tasks.finetune import Means, read_settings
-    from wideresnet.tasks.load import ModelChoice
+    from wideresnet.tasks.finetune.finetune import Means, read_settings
+    from wideresnet.tasks.load.load import ModelChoice
 
     options = {
         "mode": mode.value if mode else None, "share": share / 100 if share is not None else None,
@@ -112,9 +112,9 @@ def _run(
     format: TextOrJson,
 ) -> FinetuneReport:  # fmt: skip
     """The finished run, with bars while it goes on."""
-    from wideresnet.data.shards import refuse_missing_extra
+    from wideresnet.datasets.shards import refuse_missing_extra
     from wideresnet.records import Doing, FinetuneReport
-    from wideresnet.tasks.finetune import run_finetune
+    from wideresnet.tasks.finetune.finetune import run_finetune
 
     refuse_missing_extra([data, *([test] if test else [])])
     bundle = open_bundle(choice)

@@ -23,7 +23,7 @@ def info(
     Example: wrn info WRN-28-10 --classes 100 --format json
     """
     from wideresnet.report import document, text
-    from wideresnet.tasks.describe import describe
+    from wideresnet.tasks.load.describe import describe
 
     found = describe(model, classes)
     if format is TextOrJson.json:

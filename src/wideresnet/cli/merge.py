@@ -27,9 +27,9 @@ def merge(
     """
     from wideresnet.records import Labels
     from wideresnet.report.document import read_evaluation
-    from wideresnet.tasks.merge import merge as add_up
-    from wideresnet.tasks.merge import missing
-    from wideresnet.tasks.order import with_order_warning
+    from wideresnet.tasks.evaluate.label_order import with_order_warning
+    from wideresnet.tasks.evaluate.merge import merge as add_up
+    from wideresnet.tasks.evaluate.merge import missing
 
     check_targets(page)
     list_notes(f"{path} is named {n} times and counted once" for path, n in Counter(reports).items() if n > 1)

@@ -14,7 +14,7 @@ from wideresnet.cli.streams import print_lines, say
 
 if TYPE_CHECKING:
     from wideresnet.records import Verification
-    from wideresnet.tasks.verify import VerifySettings
+    from wideresnet.tasks.evaluate.published import VerifySettings
 
 
 ONLY = "With --verify:"
@@ -57,10 +57,10 @@ def models(
     Example: wrn models --verify --data imagenet/val -m wide_resnet50_2.tv_in1k --limit 5000
     """
     from wideresnet.report import document, text
-    from wideresnet.tasks.describe import list_models
+    from wideresnet.tasks.load.describe import list_models
 
     if verify:
-        from wideresnet.tasks.verify import VerifySettings
+        from wideresnet.tasks.evaluate.published import VerifySettings
 
         chosen, share = tuple(model or ()), tolerance / 100
         pictures = locate(data) if data else None
@@ -78,8 +78,8 @@ def _verify(settings: VerifySettings, format: TextOrJson) -> None:
     """Print every verdict on stderr as it comes, for a run may take hours, and all of them at the end."""
     from wideresnet.records import Doing
     from wideresnet.report import text, verification
-    from wideresnet.tasks.verify import succeeded
-    from wideresnet.tasks.verify import verify as verdicts
+    from wideresnet.tasks.evaluate.published import succeeded
+    from wideresnet.tasks.evaluate.published import verify as verdicts
 
     rows: list[Verification] = []
     with progress("pictures") as bars:

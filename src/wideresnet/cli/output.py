@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from wideresnet.bundle import Bundle
-    from wideresnet.data.labelled import LabelledData
+    from wideresnet.datasets.labelled import LabelledData
     from wideresnet.records import Alpha, Failure, Labels, Skipped
-    from wideresnet.tasks.load import ModelChoice
+    from wideresnet.tasks.load.load import ModelChoice
 
 
 def print_json(document: Any) -> None:
@@ -28,7 +28,7 @@ def print_json(document: Any) -> None:
 
 def check_targets(*files: Path | None, folders: Iterable[Path | None] = ()) -> None:
     """Raise ConfigError where a file or folder cannot be written, before any work; None is none."""
-    from wideresnet.report.save import check_file, check_folder
+    from wideresnet.output.atomic import check_file, check_folder
 
     for file in filter(None, files):
         check_file(file)
@@ -107,7 +107,7 @@ def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 def locate(data: Path, instead: str = "") -> Path:
     """``data``, or the official CIFAR archive where it is the word "cifar10" or "cifar100"; see ``fetch_archive``."""
-    from wideresnet.tasks.archive import locate_data
+    from wideresnet.tasks.load.cifar_archive import locate_data
 
     with download_bar(str(data)) as show:
         return locate_data(data, show, instead=instead)
@@ -115,7 +115,7 @@ def locate(data: Path, instead: str = "") -> Path:
 
 def open_data(data: Path, labels: Labels, truth: Path | None = None) -> LabelledData:
     """The labelled images at ``data`` (see ``locate``)."""
-    from wideresnet.data.open import open_labelled
+    from wideresnet.datasets.open import open_labelled
 
     return open_labelled(locate(data), labels, ground_truth=truth)
 
@@ -129,7 +129,7 @@ def open_bundle(
     pictures as the model zoo does. ``alpha``: what becomes of transparent ones; None: as its card says.
     """
     from wideresnet.bundle import with_alpha
-    from wideresnet.tasks.load import assumptions, load_bundle
+    from wideresnet.tasks.load.load import assumptions, load_bundle
 
     with download_bar(choice.name) as show:
         bundle = load_bundle(choice, show)
@@ -138,11 +138,11 @@ def open_bundle(
     if bundle.card.assumed:
         say(assumptions(choice.name, bundle.card.assumed), err=True)
     if resolution:
-        from wideresnet.tasks.compile import float_bundle, seen_as
+        from wideresnet.tasks.quantize.compile import float_bundle, seen_as
 
         bundle = float_bundle(seen_as(bundle, bundle.card.preprocess.at(resolution)))
     if transform:
-        from wideresnet.tasks.zoo import zoo_transform
+        from wideresnet.tasks.zoo.outputs import zoo_transform
 
         bundle = zoo_transform(bundle)
     return with_alpha(bundle, alpha)

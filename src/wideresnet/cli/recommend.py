@@ -31,8 +31,8 @@ def recommend(
     Example: wrn recommend --latency 100 --accuracy 80 --bench speed.json
     """
     from wideresnet.report import text
-    from wideresnet.tasks.recommend import Wish, measure_peak
-    from wideresnet.tasks.recommend import recommend as choose
+    from wideresnet.tasks.bench.recommend import Wish, measure_peak
+    from wideresnet.tasks.bench.recommend import recommend as choose
 
     wish = Wish(latency, rate, None if accuracy is None else accuracy / 100)
     peak = measure_peak(threads)

@@ -116,7 +116,7 @@ def serve(
     others = {name: value for name, value in context.params.items() if name not in _NOT_SETTINGS}
     settings = make_settings({"models": model, "token": token, **others})
     if ray:
-        from wideresnet.scale.service import make_fleet, serve_on_ray
+        from wideresnet.cluster.ray_serve import make_fleet, serve_on_ray
 
         quieten()
         raise typer.Exit(0 if serve_on_ray(settings, make_fleet(ray, replicas, cpus), _say) else 1)

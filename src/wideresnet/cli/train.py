@@ -20,7 +20,7 @@ from wideresnet.errors import ConfigError, WrnError
 from wideresnet.report.escape import printable
 
 if TYPE_CHECKING:
-    from wideresnet.tasks.train import Epoch, Event, Group, Pictures
+    from wideresnet.tasks.train.train import Epoch, Event, Group, Pictures
     from wideresnet.training.recipe import Recipe
 
 
@@ -60,7 +60,7 @@ def train(
 
     Example: wrn train recipes/paper-imagenet.toml --data imagenet/ --cache /scratch/decoded
     """
-    from wideresnet.tasks.train import check_cache, join, read_recipe
+    from wideresnet.tasks.train.train import check_cache, join, read_recipe
 
     with join(device.value) as group, _one_voice(group):
         with group.agreed():
@@ -83,7 +83,7 @@ def _train(
     settings: Recipe, data: Path | None, run: Path, group: Group, cache: Path | None, tensorboard: bool,
     format: TextOrJson,
 ) -> None:  # fmt: skip
-    from wideresnet.tasks.train import run_training
+    from wideresnet.tasks.train.train import run_training
 
     with group.agreed():
         if group.first:
@@ -91,7 +91,7 @@ def _train(
         source = locate(data or Path(settings.data), instead="name your own copy with --data FILE")
         events = run_training(settings, source, run, group, cache)
         if tensorboard and group.first:
-            from wideresnet.tasks.tensorboard import with_curves
+            from wideresnet.tasks.train.tensorboard import with_curves
 
             events = with_curves(events, run / "tensorboard")
     if not group.first:
@@ -127,7 +127,7 @@ def _one_voice(group: Group) -> Iterator[None]:
 
 def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, format: TextOrJson) -> None:
     from wideresnet.report.plan import of_plan, plan_document
-    from wideresnet.tasks.plan import plan_training
+    from wideresnet.tasks.train.plan import plan_training
 
     plan = plan_training(settings, data, cached=cached, device=device)
     if format is TextOrJson.json:
@@ -139,7 +139,7 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
 
 def _follow(events: Iterator[Event], shown: bool) -> Pictures | None:
     """Show a run as it goes; what it learnt from."""
-    from wideresnet.tasks.train import Doing, Pictures, Step
+    from wideresnet.tasks.train.train import Doing, Pictures, Step
 
     pictures = None
     with progress("steps") as bars:
@@ -169,7 +169,7 @@ def pair(change: str) -> tuple[str, str]:
 
 
 def _line(event: Pictures | Epoch) -> str:
-    from wideresnet.tasks.train import Epoch
+    from wideresnet.tasks.train.train import Epoch
 
     if isinstance(event, Epoch):
         return epoch_line(event)

@@ -45,18 +45,7 @@ from wideresnet.records.evaluation import (
     most_frequent,
     surest,
 )
-from wideresnet.records.insight import (
-    Box,
-    ClassMap,
-    Embedding,
-    EmbedReport,
-    Explanation,
-)
-from wideresnet.records.models import (
-    ModelCard,
-    ModelInfo,
-)
-from wideresnet.records.pictures import (
+from wideresnet.records.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     RGB,
@@ -73,6 +62,17 @@ from wideresnet.records.pictures import (
     Preprocess,
     ResizeMode,
     Source,
+)
+from wideresnet.records.insight import (
+    Box,
+    ClassMap,
+    Embedding,
+    EmbedReport,
+    Explanation,
+)
+from wideresnet.records.models import (
+    ModelCard,
+    ModelInfo,
 )
 from wideresnet.records.progress import Doing
 from wideresnet.records.skipped import Skipped

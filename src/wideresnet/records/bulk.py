@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from wideresnet.records.accuracy import EngineInfo
-from wideresnet.records.pictures import Failure
+from wideresnet.records.images import Failure
 from wideresnet.records.skipped import Skipped
 
 

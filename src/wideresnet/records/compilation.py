@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wideresnet.records.accuracy import EngineInfo
-from wideresnet.records.pictures import Failure
+from wideresnet.records.images import Failure
 from wideresnet.records.skipped import Skipped
 
 Estimator = Literal["mean", "max", "percentile", "mse"]

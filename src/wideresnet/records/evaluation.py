@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from wideresnet.records.accuracy import EngineInfo, wilson_interval
-from wideresnet.records.pictures import Exif, Failure, Labels, Preprocess
+from wideresnet.records.images import Exif, Failure, Labels, Preprocess
 from wideresnet.records.skipped import Skipped
 
 BINS = 15                                          # of confidence, equally wide (Guo et al., arXiv 1706.04599)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.records.accuracy import EngineInfo
-from wideresnet.records.pictures import Failure, LabelScore
+from wideresnet.records.images import Failure, LabelScore
 from wideresnet.records.skipped import Skipped
 
 Box = tuple[int, int, int, int]                    # left, top, right, bottom; pixels, the last two exclusive

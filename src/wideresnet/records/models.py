@@ -7,7 +7,7 @@ from typing import Literal
 
 from wideresnet.records.accuracy import Measured, Published
 from wideresnet.records.compilation import GateReport, QuantiseSettings
-from wideresnet.records.pictures import Preprocess
+from wideresnet.records.images import Preprocess
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wideresnet.records.evaluation import EvalReport
-from wideresnet.records.pictures import Failure, Labels
+from wideresnet.records.images import Failure, Labels
 from wideresnet.records.skipped import Skipped
 
 FinetuneMode = Literal["probe", "full"]

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from wideresnet.records import BenchReport, BenchRow, Profile, Tuning
-from wideresnet.report.page import SERIES, bars, facts, lines, number, page, paragraph, section, table, words
+from wideresnet.report.html.page import SERIES, bars, facts, lines, number, page, paragraph, section, table, words
 from wideresnet.report.text import columns
 
 SLOWEST = 15                                       # layers that the page lists

@@ -9,8 +9,8 @@ from typing import Any
 from wideresnet.records import ComparisonReport, EvalReport, Flip, Labels
 from wideresnet.report.document import percent as points
 from wideresnet.report.evaluation import conditions, failures, percent
+from wideresnet.report.html.page import Shown, facts, gallery, page, paragraph, section, subsection, table, tiles
 from wideresnet.report.names import ClassName, class_names, picture_name
-from wideresnet.report.page import Shown, facts, gallery, page, paragraph, section, subsection, table, tiles
 from wideresnet.report.text import columns
 
 FLIPS = 20                                         # in the text; the document has all

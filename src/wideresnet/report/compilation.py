@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from wideresnet.records import CompileReport, Deviation, GateReport, LayerLoss, Trial
 from wideresnet.report.evaluation import failures
-from wideresnet.report.page import bars, facts, number, page, paragraph, section, table
+from wideresnet.report.html.page import bars, facts, number, page, paragraph, section, table
 from wideresnet.report.text import of_quantising, of_width
 
 ALONE = (

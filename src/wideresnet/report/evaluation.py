@@ -16,9 +16,8 @@ from wideresnet.records import (
     Labels,
     wilson_interval,
 )
-from wideresnet.report.charts import columns, counts
-from wideresnet.report.names import ClassName, class_names, picture_name
-from wideresnet.report.page import (
+from wideresnet.report.html.charts import columns, counts
+from wideresnet.report.html.page import (
     Shown,
     bars,
     beside,
@@ -33,6 +32,7 @@ from wideresnet.report.page import (
     tiles,
     words,
 )
+from wideresnet.report.names import ClassName, class_names, picture_name
 
 FEW = 30                                           # classes up to which each has a bar, a row and a place on the map
 WORST, BEST = 20, 5                                # of more classes, those in the table

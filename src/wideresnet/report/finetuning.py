@@ -10,7 +10,7 @@ from typing import Any
 from wideresnet.records import EvalReport, FinetuneReport, PathPoint
 from wideresnet.report import document
 from wideresnet.report.evaluation import evaluation_sections, failures, percent, share_tile
-from wideresnet.report.page import beside, facts, lines, page, paragraph, section, table, tiles
+from wideresnet.report.html.page import beside, facts, lines, page, paragraph, section, table, tiles
 
 PATH = (
     "A head was fitted with each strength of L2 to a part of the training pictures, and judged by the rest of them. The"

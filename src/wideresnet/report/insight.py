@@ -13,9 +13,9 @@ from PIL import Image
 
 from wideresnet.records import EmbedReport, EngineInfo, Explanation
 from wideresnet.report.escape import printable
+from wideresnet.report.html.overlay import draw_crop, encoded
+from wideresnet.report.html.page import Shown, facts, gallery, page, paragraph, section
 from wideresnet.report.names import ClassName, picture_name
-from wideresnet.report.overlay import draw_crop, encoded
-from wideresnet.report.page import Shown, facts, gallery, page, paragraph, section
 
 HOW = (
     "These networks average their last map over all places and put one linear layer on it. So a logit is the bias of"

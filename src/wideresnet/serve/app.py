@@ -22,21 +22,21 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan
 
 from wideresnet import __version__
-from wideresnet.images.top_k import top_k
+from wideresnet.logits import top_k
 from wideresnet.records import Labels
 from wideresnet.report.escape import json_text
 from wideresnet.serve import protocol
-from wideresnet.serve.body import hint_for, inflate, read_pictures, read_whole
-from wideresnet.serve.describe import openapi, page_of
-from wideresnet.serve.door import OPEN, Door
+from wideresnet.serve.admission import Visit
 from wideresnet.serve.explain import MAX_MAPS, Wanted, wanted_classes
-from wideresnet.serve.house import Visit
+from wideresnet.serve.http.errors import Refused, problem, refused
+from wideresnet.serve.http.middleware import OPEN, Door
+from wideresnet.serve.http.openapi import openapi, page_of
+from wideresnet.serve.http.request_body import hint_for, inflate, read_pictures, read_whole
+from wideresnet.serve.http.request_checks import PARAMETERS, check_query, no_route, wrong_method
+from wideresnet.serve.http.static_files import FILES, POLICY, read_file
 from wideresnet.serve.metrics import CONTENT_TYPE
-from wideresnet.serve.models import STAGES, OpenModel
-from wideresnet.serve.page import FILES, POLICY, read_file
-from wideresnet.serve.problems import Refused, problem, refused
-from wideresnet.serve.request_checks import PARAMETERS, check_query, no_route, wrong_method
 from wideresnet.serve.service import Service
+from wideresnet.serve.worker import STAGES, OpenModel
 
 Handler = Callable[[Service, Request, Visit], Awaitable[Response]]
 

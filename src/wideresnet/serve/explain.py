@@ -19,12 +19,12 @@ from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits, open_picture
 from wideresnet.images.preprocess import crop_range, preprocess_picture, resized_size
 from wideresnet.records import ClassMap, Explanation, Labels, Preprocess
-from wideresnet.report.overlay import draw_evidence, encoded
-from wideresnet.serve.house import Visit
-from wideresnet.serve.models import OpenModel, Outcome, served_bundle
-from wideresnet.serve.problems import Refused
+from wideresnet.report.html.overlay import draw_evidence, encoded
+from wideresnet.serve.admission import Visit
+from wideresnet.serve.http.errors import Refused
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.tasks.explain import Explainer, explain_crop, find_class, open_explainer
+from wideresnet.serve.worker import OpenModel, Outcome, served_bundle
+from wideresnet.tasks.classify.explain import Explainer, explain_crop, find_class, open_explainer
 
 MAX_MAPS = 10                                      # of one request
 

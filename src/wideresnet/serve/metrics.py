@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from wideresnet.serve.house import House, Visit
-from wideresnet.serve.models import OpenModel
+from wideresnet.serve.admission import House, Visit
+from wideresnet.serve.worker import OpenModel
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Seconds: from an int8 CIFAR network to a large one behind a long queue.

@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from wideresnet.images.top_k import top_k
+from wideresnet.logits import top_k
 from wideresnet.records import Labels, ModelCard
 from wideresnet.report.escape import json_text
-from wideresnet.serve.problems import Refused
+from wideresnet.serve.http.errors import Refused
 
 IMAGES, PICTURES, LOGITS = "images", "pictures", "logits"
 HEADER_LENGTH = "Inference-Header-Content-Length"

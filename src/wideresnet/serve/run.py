@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from wideresnet.errors import ConfigError, WrnError
 from wideresnet.serve.app import make_app
-from wideresnet.serve.connection import IDLE, Connection
+from wideresnet.serve.http.limits import IDLE, Connection
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 

@@ -14,12 +14,12 @@ from starlette.requests import Request
 
 from wideresnet.errors import OutputError, WrnError, did_you_mean
 from wideresnet.report.escape import json_text, printable
+from wideresnet.serve.admission import House, Visit
 from wideresnet.serve.explain import Explainers
-from wideresnet.serve.house import House, Visit
+from wideresnet.serve.http.errors import Refused
 from wideresnet.serve.metrics import Metrics
-from wideresnet.serve.models import OpenModel, Outcome, Source, open_models
-from wideresnet.serve.problems import Refused
 from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.worker import OpenModel, Outcome, Source, open_models
 
 Answer = TypeVar("Answer")
 

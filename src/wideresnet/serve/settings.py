@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from wideresnet.config import explain
 from wideresnet.errors import ConfigError
 from wideresnet.machine import available_cpus
 from wideresnet.pipes import read_text
 from wideresnet.records import Alpha
-from wideresnet.settings import explain
-from wideresnet.tasks.load import DEFAULT_MODEL
+from wideresnet.tasks.load.load import DEFAULT_MODEL
 
 MiB = 2**20
 

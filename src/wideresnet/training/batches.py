@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from wideresnet.data.cifar import CifarArrays
-from wideresnet.data.splits import FolderArrays
-from wideresnet.data.statistics import Statistics
+from wideresnet.datasets.cifar import CifarArrays
+from wideresnet.datasets.splits import FolderArrays
+from wideresnet.datasets.statistics import Statistics
 from wideresnet.records import Preprocess
 from wideresnet.training.augment import (
     crop_and_flip,

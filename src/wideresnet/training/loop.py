@@ -22,10 +22,10 @@ from wideresnet.models import create_model
 from wideresnet.training.batches import Batches
 from wideresnet.training.checkpoint import STOPPED, TrainingState, load_checkpoint, save_checkpoint
 from wideresnet.training.distributed import ALONE, Group, check_group, share_norms
+from wideresnet.training.layer_groups import freeze, rate_of, training_mode
 from wideresnet.training.memory import keep_memory
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.schedule import learning_rate
-from wideresnet.training.stages import freeze, rate_of, training_mode
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
-from wideresnet.data.statistics import STATISTICS, Statistics
+from wideresnet.config import explain, read_toml, toml_value
+from wideresnet.datasets.statistics import STATISTICS, Statistics
 from wideresnet.records import Alpha, Preprocess
-from wideresnet.settings import explain, read_toml, toml_value
 
 # Keys that do nothing for other data, and for another schedule, than these.
 _FOR_FOLDERS = (

@@ -33,7 +33,7 @@ class Weights:
     sha256_prefix: str                             # lower-case hex; publishers put it into the file name
     hub: str                                       # hub repository with a model.safetensors of the same set
     preprocess: Preprocess
-    labels: str                                    # name of a label list in data/labels
+    labels: str                                    # name of a label list in datasets/labels
     licence: str                                   # SPDX
     published: tuple[Published, ...]               # the publisher's own figure first
     note: str = ""

@@ -7,11 +7,11 @@ import re
 from dataclasses import replace
 from html import unescape
 
-from wideresnet.data.labels import read_labels
+from wideresnet.datasets.labels import read_labels
 from wideresnet.records import ComparisonReport, EvalReport, Failure, Labels, Scored
 from wideresnet.report import comparison
 from wideresnet.report.comparison import SHOWN, draw_comparison, shown_flips, shown_paths
-from wideresnet.tasks.paired import compare_answers
+from wideresnet.tasks.evaluate.comparison import compare_answers
 
 CIFAR = read_labels("cifar10")
 BLANKS = (EvalReport("a<1>.csv", "", None, 0, 0, 0), EvalReport("b.csv", "", None, 0, 0, 0))

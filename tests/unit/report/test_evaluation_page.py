@@ -9,10 +9,10 @@ from html import unescape
 
 import pytest
 
-from wideresnet.data.labels import read_labels
+from wideresnet.datasets.labels import read_labels
 from wideresnet.records import Conditions, EngineInfo, EvalReport, Failure, Labels, Masked, Preprocess, Scored
 from wideresnet.report.evaluation import MISTAKES, draw_evaluation, shown_paths, surest_mistakes
-from wideresnet.tasks.tally import tally
+from wideresnet.tasks.evaluate.metrics import tally
 
 CIFAR = read_labels("cifar10")
 JPEG = b"\xff\xd8\xff picture"

@@ -6,10 +6,10 @@ import re
 from dataclasses import replace
 from html import unescape
 
-from wideresnet.data.labels import read_labels
+from wideresnet.datasets.labels import read_labels
 from wideresnet.records import EngineInfo, EvalReport, Failure, FinetuneReport, PathPoint, Scored
 from wideresnet.report.finetuning import document_of, draw_finetuning, judged_by, of_finetuning
-from wideresnet.tasks.tally import tally
+from wideresnet.tasks.evaluate.metrics import tally
 
 ENGINE = EngineInfo("openvino", "2026.1", "CPU", "f32", 2)
 

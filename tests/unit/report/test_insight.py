@@ -11,8 +11,8 @@ import numpy as np
 
 from wideresnet.records import ClassMap, EmbedReport, EngineInfo, Explanation, Failure, Labels, LabelScore
 from wideresnet.report import insight
+from wideresnet.report.html.overlay import draw_evidence
 from wideresnet.report.names import class_names
-from wideresnet.report.overlay import draw_evidence
 
 ENGINE = EngineInfo("openvino", "2026.1", "CPU", "f32", 2)
 EVIDENCE = np.eye(8, dtype=np.float32)

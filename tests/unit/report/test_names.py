@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wideresnet.data.labels import read_labels
+from wideresnet.datasets.labels import read_labels
 from wideresnet.records import Labels
 from wideresnet.report.names import class_names, picture_name
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wideresnet.serve.house import House, Visit
-from wideresnet.serve.problems import Refused
+from wideresnet.serve.admission import House, Visit
+from wideresnet.serve.http.errors import Refused
 
 
 def test_a_visit_gives_back_its_bytes_when_its_handler_and_its_threads_are_done() -> None:

@@ -16,8 +16,8 @@ from serving import NAME, open_model, png
 from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.serve import protocol
 from wideresnet.serve.app import make_app
-from wideresnet.serve.body import Parts, inflate
-from wideresnet.serve.problems import Refused
+from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.request_body import Parts, inflate
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 

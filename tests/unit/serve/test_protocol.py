@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wideresnet.data.labels import read_labels
-from wideresnet.serve.problems import Refused
+from wideresnet.datasets.labels import read_labels
+from wideresnet.serve.http.errors import Refused
 from wideresnet.serve.protocol import HEADER_LENGTH, MAX_JSON, parse, render
 
 BATCH = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from fakes import FakeEngine
 from serving import NAME, GatedEngine, open_model, png
+from wideresnet.engines.throughput import BATCH
 from wideresnet.errors import ConfigError
 from wideresnet.serve.app import make_app
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.tasks.tuning import BATCH
 
 
 def run(service: Service, story: Callable[[httpx2.AsyncClient], Awaitable[None]]) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fakes import tiny_pictures
-from wideresnet.data.cifar import CifarArrays
-from wideresnet.data.splits import FolderArrays
+from wideresnet.datasets.cifar import CifarArrays
+from wideresnet.datasets.splits import FolderArrays
 from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, Labels, Preprocess
 from wideresnet.training.augment import normalise
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, balanced_order

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from fakes import tiny_pictures
-from wideresnet.data.cifar import CifarArrays
-from wideresnet.data.splits import FolderArrays
+from wideresnet.datasets.cifar import CifarArrays
+from wideresnet.datasets.splits import FolderArrays
 from wideresnet.errors import ConfigError, DataError, TrainingError, WrnError
 from wideresnet.records import Labels, Pictures
-from wideresnet.tasks.train import _refuse_different
+from wideresnet.tasks.train.train import _refuse_different
 from wideresnet.training import loop
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
 from wideresnet.training.checkpoint import FILE_NAME, STOPPED, fetch_newest, load_checkpoint

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from fakes import tiny_pictures
-from wideresnet.data.cifar import CifarArrays
-from wideresnet.data.splits import FolderArrays
+from wideresnet.datasets.cifar import CifarArrays
+from wideresnet.datasets.splits import FolderArrays
 from wideresnet.errors import TrainingError
 from wideresnet.records import Labels
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
 from wideresnet.training.checkpoint import STOPPED, load_checkpoint
 from wideresnet.training.distributed import ALONE, Group
+from wideresnet.training.layer_groups import training_mode
 from wideresnet.training.loop import Epoch, Step, accuracy, prepare, take_step, train, update_average
 from wideresnet.training.recipe import Recipe
-from wideresnet.training.stages import training_mode
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

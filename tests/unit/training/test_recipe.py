@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wideresnet.architectures import get_architecture
-from wideresnet.data.statistics import STATISTICS
+from wideresnet.datasets.statistics import STATISTICS
 from wideresnet.errors import ConfigError
 from wideresnet.records import IMAGENET_MEAN
 from wideresnet.training.recipe import read_recipe

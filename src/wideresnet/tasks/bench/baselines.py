@@ -14,21 +14,21 @@ from wideresnet.engines.openvino import executed
 from wideresnet.errors import needs_extra
 from wideresnet.machine import available_cpus
 from wideresnet.records import EngineInfo
+from wideresnet.tasks.bench.interleave import Work
 from wideresnet.tasks.bench.options import COMPILED, EAGER, PLAIN_SCRIPT, STOCK
-from wideresnet.tasks.bench.turns import Work
 
 
 def open_baseline(bundle: Bundle, name: str, options: EngineOptions) -> Engine:
     """One of torch's ways as an engine. Raises MissingExtra without torch, EngineError when it cannot compile."""
     with needs_extra(f"the baseline {name}", "train"):
-        from wideresnet.tasks.bench.torch_ways import TorchWay
+        from wideresnet.tasks.bench.torch_baselines import TorchWay
     return TorchWay(bundle, options, last=name != EAGER, compiled=name == COMPILED)
 
 
 def plain_script(bundle: Bundle, batch: int, threads: int, out: Path) -> tuple[EngineInfo, Work]:
     """The script people write; see ``torch_ways``. Raises MissingExtra without torch."""
     with needs_extra(f"the baseline {PLAIN_SCRIPT}", "train"):
-        from wideresnet.tasks.bench.torch_ways import plain_script as script
+        from wideresnet.tasks.bench.torch_baselines import plain_script as script
     return script(bundle, batch, threads, out)
 
 

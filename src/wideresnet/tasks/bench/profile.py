@@ -17,10 +17,10 @@ from wideresnet.classifier import Classifier
 from wideresnet.engines import EngineOptions
 from wideresnet.images.decode import open_picture
 from wideresnet.images.preprocess import preprocess_picture
-from wideresnet.images.top_k import top_k
+from wideresnet.logits import top_k
 from wideresnet.machine import available_cpus
+from wideresnet.output.answers import write_answers
 from wideresnet.records import Item, LayerTime, Prediction
-from wideresnet.report.answers import write_answers
 
 RUNS = 10
 

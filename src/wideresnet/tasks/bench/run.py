@@ -12,20 +12,20 @@ from tempfile import TemporaryDirectory
 
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle
+from wideresnet.engines.throughput import save_tuning
 from wideresnet.errors import ConfigError, EngineError
 from wideresnet.machine import available_cpus, machine_facts
 from wideresnet.records import BenchReport, BenchRow, Doing, EngineInfo, Peak, Profile, Tuning
-from wideresnet.tasks.bench.contestants import pixels
-from wideresnet.tasks.bench.lab import Lab
+from wideresnet.tasks.bench.candidates import pixels
+from wideresnet.tasks.bench.fixtures import Lab
+from wideresnet.tasks.bench.interleave import Summary, Turn, peak_share, summarise, take_turns
+from wideresnet.tasks.bench.memory_probe import Start, cold_start, memory_mb
 from wideresnet.tasks.bench.options import BenchSettings, Entry, options_of
 from wideresnet.tasks.bench.peak import open_gemms
-from wideresnet.tasks.bench.probe import Start, cold_start, memory_mb
 from wideresnet.tasks.bench.profile import profile_layers, profile_stages
-from wideresnet.tasks.bench.race import race, turn_of
+from wideresnet.tasks.bench.runner import race, turn_of
 from wideresnet.tasks.bench.tune import tune
-from wideresnet.tasks.bench.turns import Summary, Turn, peak_share, summarise, take_turns
-from wideresnet.tasks.load import open_classifier
-from wideresnet.tasks.tuning import save_tuning
+from wideresnet.tasks.load.load import open_classifier
 
 FEW = 50                                           # pictures for what needs only some
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from wideresnet.bundle import Bundle
 from wideresnet.machine import available_cpus
 from wideresnet.records import Doing, Tuning
-from wideresnet.tasks.bench.contestants import open_contestant
+from wideresnet.tasks.bench.candidates import open_contestant
 from wideresnet.tasks.bench.options import BenchSettings, entries
-from wideresnet.tasks.bench.race import race
+from wideresnet.tasks.bench.runner import race
 
 CLOSE = 0.97                                       # of the best speed is as good: noise is no reason
 

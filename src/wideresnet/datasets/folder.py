@@ -1,0 +1,83 @@
+"""Labelled pictures in folders, one folder a class (``ROOT/n01440764/x.JPEG``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.layout import list_folder, listed
+from wideresnet.datasets.lookup import ClassLookup
+from wideresnet.errors import DataError, did_you_mean
+from wideresnet.images.files import describe_skipped, find_pictures
+from wideresnet.records import Item, Labels, Skipped
+
+
+def labelled_folder(root: Path, labels: Labels) -> LabelledData:
+    """The pictures below ``root``, sorted, each with the class its first folder names.
+
+    A folder names its class by id (``n01440764``), by name where only one class has it, or by index
+    (``17``). Not every class needs a folder. Raises DataError when there is no class folder or no
+    picture, when a folder fits no class or holds folders of other classes, and when two folders fit one.
+    """
+    content = list_folder(root)
+    if not content.folders:
+        raise DataError(f"{root} holds no class folders", hint=_EXPECTED)
+    lookup = ClassLookup(labels, root)
+    classes: dict[int, Path] = {}
+    for folder in (root / name for name in content.folders):
+        index = _index(folder, lookup)
+        if index in classes:
+            raise DataError(f"{classes[index]} and {folder} are folders of one class", hint="merge them")
+        classes[index] = folder
+    items: list[Item] = []
+    skipped, empty = content.with_images(f"the class folders of {root}"), []
+    for index, folder in classes.items():
+        files = find_pictures([folder])
+        paths = list(files)
+        _refuse_classes_inside(folder, paths, lookup)
+        items += [Item(path=str(path), source=path, label=index) for path in paths]
+        skipped += files.skipped
+        if not paths:
+            empty.append(folder.name)
+    if not items:
+        raise DataError(
+            f"the class folders of {root} hold no pictures", hint=describe_skipped(skipped, str(root)) or _EXPECTED
+        )
+    notes = (f"no image in {listed(empty)} of {root}",) if empty else ()
+    skipped += Skipped(notes=notes)
+    return LabelledData(name=root.resolve().name, items=items, classes=len(labels.names), skipped=skipped)
+
+
+_EXPECTED = "expected one folder a class, named by class id, name or index: DATA/n01440764/picture.jpg"
+
+
+def _refuse_classes_inside(folder: Path, paths: Sequence[Path], lookup: ClassLookup) -> None:
+    """Raise DataError where most of the images lie in folders that are called like other classes."""
+    parents = [path.parent for path in paths]
+    if 2 * parents.count(folder) >= len(parents):
+        return
+    inner = {part for parent in {*parents} - {folder} for part in parent.relative_to(folder).parts}
+    # A number is a class where classes are called so: CLASS/1/x.jpg is no image of class 1.
+    classes = {name for name in inner if name in lookup.names or name in lookup.ids or not name.isdecimal()}
+    others = [name for name in sorted(classes) if lookup.find(name) not in (None, lookup.find(folder.name))]
+    if others:
+        raise DataError(f"{folder} holds folders of other classes: {listed(others)}", hint=f"give {folder}")
+
+
+def _index(folder: Path, lookup: ClassLookup) -> int:
+    """Raises DataError when the folder's name fits no class."""
+    found = lookup.find(folder.name)
+    if found is None:
+        raise DataError(
+            f"the folder {folder} fits none of the {lookup.count} classes", hint=_hint(folder, lookup)
+        )
+    return found
+
+
+def _hint(folder: Path, lookup: ClassLookup) -> str:
+    if folder.name in lookup.shared:
+        return f"several classes are called {folder.name!r}: name the folder by id or index"
+    if any(lookup.find(name) is not None for name in list_folder(folder).folders):
+        return f"its own folders do: give {folder}"
+    return did_you_mean(folder.name, [*lookup.ids, *lookup.names]) or _EXPECTED

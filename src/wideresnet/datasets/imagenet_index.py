@@ -1,0 +1,186 @@
+"""ImageNet's validation set, from whatever there is of it to one checked index (and class folders where asked for)."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from wideresnet.datasets.ground_truth import NUMBERED
+from wideresnet.datasets.imagenet import (
+    PER_CLASS,
+    PICTURES,
+    Source,
+    agreed,
+    all_labels,
+    check_counts,
+    find_val,
+    number_of,
+    open_source,
+    open_tar,
+)
+from wideresnet.datasets.labels import read_labels
+from wideresnet.errors import ConfigError, DataError
+from wideresnet.output.atomic import save_text
+from wideresnet.output.row_format import csv_line
+from wideresnet.records import Doing, Skipped
+from wideresnet.records.prepared import PreparedData
+from wideresnet.report.escape import cell_text
+
+Placed = Literal["linked", "copied", "there"]
+
+
+def prepare_imagenet(
+    paths: Sequence[Path], index: Path, *, extract: Path | None = None, folders: Path | None = None
+) -> Iterator[Doing | PreparedData]:
+    """Write ``index`` (CSV: ``path,index,wnid``) of ILSVRC2012's validation pictures among ``paths``; at last a record.
+
+    ``paths`` hold pictures and, if their folders do not say the classes, labels (see ``data.imagenet``); where
+    several sources say them, they must agree. ``extract`` is the folder that tar archives of pictures go to: what is
+    there already is kept, so that a run that was stopped goes on. ``folders`` gets class folders of hard links, of
+    copies where the file system allows none; no file is overwritten.
+
+    Raises ConfigError and DataError.
+    """
+    if index.resolve() in {path.resolve() for path in paths}:
+        raise ConfigError(f"{index} is one of the sources and would be overwritten", hint="name another file with -o")
+    sources = [open_source(path) for path in paths]
+    if extract and not any(source.archive for source in sources):
+        raise ConfigError("--extract has no effect: no source is an archive of images", hint="leave out --extract")
+    roots, extracted = yield from _folders(sources, extract)
+    yield Doing("looking for pictures", 0, 0)
+    passed: list[Skipped] = []
+    pictures, others = find_val(dict.fromkeys(roots), passed)
+    if not pictures:
+        raise DataError(f"no ILSVRC2012_val_*.JPEG in {', '.join(map(str, paths))}", hint=_NO_PICTURES)
+    found = all_labels(sources, pictures)
+    labels = agreed(found)
+    chosen = {number: path for number, path in pictures.items() if number in labels}
+    counts = check_counts({number: labels[number] for number in chosen})
+    save_text(index, index_text(chosen, labels, index.parent))
+    placed: list[Placed] = []
+    for place in place_in_folders(chosen, labels, folders) if folders else ():
+        placed.append(place)
+        yield Doing("making class folders", len(placed), len(chosen))
+    yield PreparedData(
+        name="ImageNet val",
+        index=str(index),
+        pictures=len(chosen),
+        official=PICTURES,
+        classes=len(counts),
+        full_classes=sum(count == PER_CLASS for count in counts.values()),
+        labels_from=tuple(found),
+        absent=tuple(NUMBERED.format(number) for number in range(1, PICTURES + 1) if number not in pictures),
+        left_out=(*others, *(str(path) for number, path in pictures.items() if number not in labels)),
+        extracted=extracted,
+        linked=placed.count("linked"),
+        copied=placed.count("copied"),
+        folders=str(folders) if folders else "",
+        skipped=passed[0],
+    )
+
+
+_NO_PICTURES = "name the folder of the pictures, or ILSVRC2012_img_val.tar with --extract DIR"
+
+
+def _folders(sources: Sequence[Source], extract: Path | None) -> Generator[Doing, None, tuple[list[Path], int]]:
+    """Where the pictures lie, once archives are extracted; and how many pictures that put there."""
+    roots = [source.path.resolve() for source in sources if source.pictures]
+    extracted = 0
+    for source in sources:
+        if source.archive:
+            target = _extract_to(source, extract)
+            roots.append(target.resolve())
+            for done, new in enumerate(extract_val(source.path, target), start=1):
+                extracted += new
+                yield Doing(f"extracting {source.path.name}", done, PICTURES)
+    return roots, extracted
+
+
+def index_text(pictures: Mapping[int, Path], labels: Mapping[int, int], folder: Path) -> str:
+    """The index of ``pictures`` by number, with paths relative to ``folder`` where the system knows such."""
+    wnids = read_labels("imagenet").ids
+    start = folder.resolve()
+    rows = (
+        (cell_text(_relative(path, start)), labels[number], wnids[labels[number]]) for number, path in pictures.items()
+    )
+    return "".join(map(csv_line, (("path", "index", "wnid"), *rows)))
+
+
+def extract_val(archive: Path, folder: Path) -> Iterator[bool]:
+    """Take the pictures of the set out of a tar archive; for each, whether it was not there before.
+
+    A name of the archive decides no more than a file's name, and its class folder where that is a WordNet id: nothing
+    is written elsewhere than in ``folder``. A file stands under its name only when it is whole. Raises DataError.
+    """
+    wnids = set(read_labels("imagenet").ids)
+    try:
+        with open_tar(archive) as members:
+            for member in members:
+                name = PurePosixPath(member.name)
+                if not (member.isfile() and number_of(name.name)):
+                    continue
+                parent = name.parent.name if name.parent.name in wnids else ""
+                target = folder / parent / name.name
+                new = not (target.is_file() and target.stat().st_size == member.size)
+                stream = members.extractfile(member)
+                if new and stream is not None:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    part = target.with_name(f".{target.name}.part")
+                    with part.open("wb") as file:
+                        shutil.copyfileobj(stream, file)
+                    part.replace(target)
+                yield new
+    except OSError as error:
+        hint = "what was extracted stays; the same command goes on there"
+        raise DataError(f"cannot extract {archive} to {folder}: {error.strerror or error}", hint) from error
+
+
+def place_in_folders(pictures: Mapping[int, Path], labels: Mapping[int, int], folder: Path) -> Iterator[Placed]:
+    """Each picture in ``folder``/WNID. Raises DataError for a file that is there and is another one."""
+    wnids = read_labels("imagenet").ids
+    for number, path in pictures.items():
+        target = folder / wnids[labels[number]] / path.name
+        try:
+            yield _place(path, target)
+        except OSError as error:
+            raise DataError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _place(source: Path, target: Path) -> Placed:
+    if os.path.lexists(target):
+        if not (target.exists() and (target.samefile(source) or filecmp.cmp(source, target, shallow=False))):
+            raise DataError(
+                f"{target} is there and is another file than {source}",
+                hint="nothing is overwritten; name an empty folder with --folders",
+            )
+        return "there"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), target)
+        return "linked"
+    except OSError:                                # another disk, or a file system without hard links
+        part = target.with_name(f".{target.name}.part")
+        shutil.copyfile(source, part)
+        part.replace(target)
+        return "copied"
+
+
+def _extract_to(source: Source, folder: Path | None) -> Path:
+    if folder is None:
+        size = source.path.stat().st_size / 1e9
+        raise ConfigError(
+            f"{source.path} is an archive, and nothing is extracted unasked",
+            hint=f"say where to with --extract DIR; it takes {size:.1f} GB there",
+        )
+    return folder
+
+
+def _relative(path: Path, start: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:                             # another drive
+        return str(path)

@@ -1,0 +1,224 @@
+"""Class names in the files that people have: lists, numbered lines, tables, JSON and printed Python values.
+
+The form is told from the whole file: numbers are indices only where they are 0 to C - 1 (or 1 to C), each once.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wideresnet.datasets.labels import format_labels, parse_labels, read_labels
+from wideresnet.datasets.text import nfc, read_text
+from wideresnet.errors import ConfigError, DataError
+from wideresnet.records import Labels
+
+FORMS = (
+    "known are one name a line; 'id<TAB>name', 'n01440764 name', 'index name' (also with a tab, comma, colon, …); CSV"
+    " with a line such as index,name; as JSON or printed by Python a list, {index: name}, {index: [id, name]} or"
+    " {name: index}; a config with id2label"
+)
+MAX_BYTES, MAX_LENGTH = 2**22, 1000                # of a file, characters of a line
+Entry = tuple[str, str]                            # id or "", name
+Parsed = tuple[list[Entry], str]                   # by index, and their form where telling it took a guess
+Rows = Sequence[Sequence[str]]
+
+_INNER = ("id2label", "label2id", "names", "class_names", "classes", "labels", "class_to_idx", "categories")
+_NAMES = ("name", "label", "class_name", "class", "words")
+_INDICES = ("index", "id", "class_id", "label")
+_INDEX, _MARK = r"(?P<index>[0-9]{1,9})", r"(?P<mark>\s*[,;:|=]\s*|[.)]\s+|\s+-\s+|\s+)"
+_NUMBERED = (re.compile(rf"[\"']?{_INDEX}[\"']?{_MARK}(?P<name>\S.*)"), re.compile(rf"(?P<name>.*?\S){_MARK}{_INDEX}"))
+_ID = re.compile(r"n[0-9]{8}")
+_WITH_ID = re.compile(r"(n[0-9]{8})[\s,;:|=]+(\S.*)")
+_QUOTED = re.compile(r"""(["'])(.*)\1,?""")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")       # and bytes that are no text
+_DEBRIS = re.compile(r"""["{].*|\[\s*["'\[{].*|.*([,{\[]|["']\s*[\]}]|["'],)|[\]}],?""")
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """The classes that a file names, by index, and what was assumed of its encoding and form."""
+
+    labels: Labels
+    notes: tuple[str, ...] = ()
+
+
+def read_label_file(file: Path) -> LabelFile:
+    """Read class names from a file of any of ``FORMS``. Raises ConfigError for others, and where it is not clear."""
+    try:
+        text = read_text(file, MAX_BYTES)
+        entries, form = _parsed(text.content.strip())
+        labels = _labels(entries)
+    except DataError as error:
+        reason = error.message.removeprefix(f"cannot read {file}: ")
+        raise ConfigError(f"cannot read the labels {file}: {reason}", error.hint or FORMS) from error
+    notes = (text.note, f"{file} was read as {form}" if form else "")
+    return LabelFile(labels, tuple(filter(None, notes)))
+
+
+def _parsed(text: str) -> Parsed:
+    body = re.sub(r"^\w+\s*=\s*(?=[\[{(])", "", text).rstrip(";")
+    if body[:1] + body[-1:] in ("[]", "{}", "()") and (value := _literal(body)) is not None:
+        return _of_value(value)
+    lines = [line.strip() for line in text.splitlines()]
+    if not lines or "" in lines:
+        raise DataError(f"line {lines.index('') + 1} of {len(lines)} is blank" if lines else "it is empty")
+    if len(lines) == 1 and len(cells := _cells(lines, ",")[0]) > 1:
+        return [("", cell) for cell in cells], "one line of names with commas between them"
+    if max(map(len, lines)) > MAX_LENGTH:
+        raise DataError(f"a line has more than {MAX_LENGTH} characters")
+    for rows, form in _tables(lines):
+        if parsed := _of_columns(rows, (), form) or _of_columns(rows[1:], rows[0], form):
+            return parsed
+    if any("\t" in line for line in lines):
+        labels = parse_labels("\n".join(lines))
+        return list(zip(labels.ids, labels.names, strict=True)), ""
+    return [("", line) for line in lines], ""
+
+
+def _literal(text: str) -> object:
+    """The value of JSON, or of a list, tuple or dictionary printed by Python; None for other text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        with warnings.catch_warnings(action="ignore"):       # of odd escapes in texts
+            return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _of_value(value: object) -> Parsed:
+    """A list of entries, or a mapping from indices or to them."""
+    if isinstance(value, Mapping):
+        inner = next((value[key] for key in _INNER if isinstance(value.get(key), Mapping | list | tuple)), None)
+        if inner is not None:
+            return _of_value(inner)
+        keys, values = list(value), list(value.values())
+        if all(isinstance(key, str) and isinstance(index, int) for key, index in value.items()):
+            keys, values = values, keys
+        if all(_ID.fullmatch(str(key)) for key in keys) and keys == sorted(keys):
+            return [(key, _entry(name)[1]) for key, name in value.items()], "names in the order of their ids"
+        return _in_order(keys, list(map(_entry, values)), "")
+    if not isinstance(value, list | tuple):
+        raise DataError("it holds neither a list nor a mapping")
+    entries, maps = list(map(_entry, value)), [item for item in value if isinstance(item, Mapping)]
+    indices = [max(_index(item.get(key)) for key in _INDICES) for item in maps]
+    return _in_order(indices, entries, "") if any(index >= 0 for index in indices) else (entries, "")
+
+
+def _entry(value: Any) -> Entry:
+    """``name``, ``[id, name]`` or ``{"id": …, "name": …}``."""
+    if isinstance(value, Mapping):
+        value = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), None)
+    if isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str):
+        return value[0], _entry(value[1])[1]
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise DataError(f"expected a name, found {str(value)[:40]!r}")
+    return "", str(value)                          # digits are classes too: [0, 1, 2]
+
+
+def _in_order(cells: Sequence[object], entries: Sequence[Entry], form: str) -> Parsed:
+    """Entries by their indices. Raises DataError where those are not 0 to C - 1 or 1 to C, each once."""
+    indices, count, first = list(map(_index, cells)), len(cells), _first(cells)
+    if first is None or len(entries) != count:
+        missing = next((index for index in range(count) if index not in indices), count)
+        raise DataError(f"its indices are not 0 to {count - 1}, each once: {missing} is missing")
+    if first and count == 1000:
+        raise DataError(
+            "its indices are 1 to 1000, which may be ImageNet's in the order of the development kit",
+            hint="write the names in the order of the network's outputs, one a line",
+        )
+    ordered = [entry for _, entry in sorted(zip(indices, entries, strict=True))]
+    return ordered, f"{form or 'names with indices'}, counted from 1" if first else form
+
+
+def _first(cells: Sequence[object]) -> int | None:
+    """The first index where these are 0 to C - 1 or 1 to C in any order."""
+    numbers = sorted(map(_index, cells))
+    return numbers[0] if numbers in (list(range(len(cells))), list(range(1, len(cells) + 1))) else None
+
+
+def _index(cell: object) -> int:
+    """A number as such or in digits; -1 for anything else."""
+    digits = str(cell) if isinstance(cell, str | int) else ""
+    return int(digits) if re.fullmatch("[0-9]{1,9}", digits) else -1
+
+
+def _tables(lines: Sequence[str]) -> Iterator[tuple[Rows, str]]:
+    """The lines cut into as many cells each, or into an index and a name; maybe with a line of heads."""
+    for mark, name in {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}.items():
+        rows = _cells(lines, mark)
+        if len(rows[0]) > 1 and len({len(row) for row in rows}) == 1:
+            yield rows, f"a table with {name} between its columns"
+    for pattern in _NUMBERED:
+        matches = [match for line in lines if (match := pattern.fullmatch(line))]
+        marks, head = {match["mark"].strip() for match in matches}, lines[: len(lines) - len(matches)]
+        if len(marks) == 1 and len(matches) > 1 and len(head) < 2 and not any(map(pattern.fullmatch, head)):
+            yield from _numbered([(match["index"], match["name"]) for match in matches], marks.pop(), head)
+
+
+def _numbered(rows: Sequence[tuple[str, str]], mark: str, head: Sequence[str]) -> Iterator[tuple[Rows, str]]:
+    """Rows of an index and a name, where the numbers are no part of the names. Raises DataError where they may be."""
+    indices, names = zip(*rows, strict=True)
+    sure = mark in tuple(",;:|=")
+    if (head and not (sure and mark in head[0])) or (not sure and len(set(names)) <= len(names) / 2):
+        return                                     # "1 star", "2 stars" and "class 0" are names
+    yield [*(("", "") for _ in head), *rows], "lines with indices"
+    numbers = list(map(int, indices))
+    ordered = numbers[0] in (0, 1) and numbers == sorted({*numbers})     # "7 up" is a name, "0 tench" is none
+    close = len(numbers) > 5 and max(numbers) <= 2 * len(numbers) and len({*numbers}) > 0.8 * len(numbers)
+    if sure or ordered or close:
+        _in_order(indices, [("", name) for name in names], "")
+
+
+def _cells(lines: Sequence[str], mark: str) -> Rows:
+    try:
+        return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=mark, skipinitialspace=True)]
+    except csv.Error:
+        return [[line] for line in lines]
+
+
+def _of_columns(rows: Rows, head: Sequence[str], form: str) -> Parsed | None:
+    """Columns of indices or WordNet ids and of names: the only other one, or the one whose head says so."""
+    columns = list(zip(*rows, strict=True))
+    indices = [number for number, cells in enumerate(columns) if _first(cells) is not None][:1]
+    ids = [number for number, cells in enumerate(columns) if all(map(_ID.fullmatch, cells))][:1]
+    if len(rows) < 2 or not indices + ids or any(_index(cell) >= 0 or _ID.fullmatch(cell) for cell in head):
+        return None
+    names = [number for number in range(len(columns)) if number not in indices + ids]
+    named = [number for number in names if head and head[number].casefold() in _NAMES]
+    if len(names) > 1 and len(named) != 1:
+        raise DataError(f"it has {len(columns)} columns, and it is not clear which holds the names: {list(rows[0])}")
+    chosen = columns[(named or names or ids)[0]]
+    entries = list(zip(columns[ids[0]] if ids else [""] * len(rows), chosen, strict=True))
+    return _in_order(columns[indices[0]], entries, form) if indices else (entries, form)
+
+
+def _labels(entries: Sequence[Entry]) -> Labels:
+    """Names without quotes, parted from WordNet ids where all have one. Raises DataError for what is no name."""
+    ids, names = [id_ for id_, _ in entries], [nfc(_unquoted(name.strip())) for _, name in entries]
+    if not any(ids) and all(parts := [_WITH_ID.fullmatch(name) for name in names]):
+        ids, names = [part[1] for part in parts if part], [_unquoted(part[2]) for part in parts if part]
+    if debris := [name for name in (*names, *ids) if _DEBRIS.fullmatch(name) or _CONTROL.search(name)]:
+        raise DataError(f"{debris[0][:60]!r} looks like a part of another form, not like a name")
+    if any(ids) and not all(ids):
+        raise DataError(f"{names[ids.index('')]!r} has no id, others have one")
+    if not any(ids) and all(map(_ID.fullmatch, names)):
+        imagenet = read_labels("imagenet")
+        by_id = dict(zip(imagenet.ids, imagenet.names, strict=True))
+        ids, names = names, [by_id.get(id_, id_) for id_ in names]
+    return parse_labels(format_labels(Labels(tuple(names), tuple(ids) if any(ids) else ())))
+
+
+def _unquoted(name: str) -> str:
+    match = _QUOTED.fullmatch(name)
+    return match[2] if match else name

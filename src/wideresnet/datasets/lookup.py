@@ -1,0 +1,72 @@
+"""What people call a class, to its index."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from wideresnet.datasets.labels import read_labels
+from wideresnet.datasets.text import nfc, read_text
+from wideresnet.records import Labels
+
+WNID = re.compile(r"n[0-9]{8}")
+WORDS = ("words.txt", "LOC_synset_mapping.txt")    # of Tiny ImageNet and of Kaggle's ImageNet
+_LEVELS = 3                                        # folders upwards in which they are looked for
+
+
+class ClassLookup:
+    """Finds classes by id (``n01440764``), by name where only one class has it, or by index (``17``, from 0).
+
+    Names are the same in composed and decomposed form. Where the labels have no ids, WordNet ids are known by their
+    names in ImageNet, or in the list of words that lies with the data, at or above the folder ``near``.
+    """
+
+    def __init__(self, labels: Labels, near: Path | None = None) -> None:
+        self.count, self._near = len(labels.names), near
+        self.ids = {nfc(id_): index for index, id_ in enumerate(labels.ids)}
+        names = list(map(nfc, labels.names))
+        self.names = _unique(names)
+        self.shared = {*names} - {*self.names}
+
+    def find(self, name: str) -> int | None:
+        """The index of the class called ``name``, or None."""
+        name = nfc(name)
+        if name in self.ids:
+            return self.ids[name]
+        if name in self.names:
+            return self.names[name]
+        if re.fullmatch("[0-9]{1,9}", name) and int(name) < self.count:
+            return int(name)
+        return self._by_words.get(name) if WNID.fullmatch(name) and not self.ids else None
+
+    @cached_property
+    def _by_words(self) -> dict[str, int]:
+        """WordNet ids of the classes, by all of their names or the first of them."""
+        imagenet = read_labels("imagenet")
+        words = {**dict(zip(imagenet.ids, imagenet.names, strict=True)), **_words(self._near)}
+        short = _unique([name.split(",")[0] for name in self.names])
+        indices = list(self.names.values())
+        by_id: dict[str, int] = {}
+        for id_, name in words.items():
+            position = short.get(nfc(name).split(",")[0])
+            index = self.names.get(nfc(name), None if position is None else indices[position])
+            if index is not None:
+                by_id[id_] = index
+        return by_id
+
+
+def _unique(names: Sequence[str]) -> dict[str, int]:
+    """The index of each name that is there once."""
+    times = Counter(names)
+    return {name: index for index, name in enumerate(names) if times[name] == 1}
+
+
+def _words(near: Path | None) -> dict[str, str]:
+    folders = [near, *near.absolute().parents][:_LEVELS] if near else []
+    files = [folder / name for folder in folders for name in WORDS if (folder / name).is_file()]
+    lines = read_text(files[0]).content.splitlines() if files else []
+    matches = (re.fullmatch(r"(n[0-9]{8})\s+(\S.*)", line.rstrip()) for line in lines)
+    return {match[1]: match[2] for match in matches if match}

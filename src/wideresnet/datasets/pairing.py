@@ -1,0 +1,60 @@
+"""Which answer belongs to which picture, by their paths and never by their order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+
+from wideresnet.datasets.text import nfc
+
+Key = tuple[str, ...]
+
+
+def pair_by_name(pictures: Collection[str], answers: Collection[str]) -> dict[str, str]:
+    """The answer to each picture that has one: ``val/n01/a.JPEG`` -> ``npz/n01/a.npz``.
+
+    Paths on both sides are compared from their ends: by the file's name without its ending; where several have it,
+    with the folder too, then with the one above, and so on; at last with the ending, and with accents as they are
+    written: composed and decomposed ones are the same till then. A pair is two paths that are alone with their end of
+    it, each on its side. What stays ambiguous has no partner.
+    """
+    pairs: dict[str, str] = {}
+    for parts_of in (without_ending, _parts, _raw_parts):
+        depth, more = 0, True
+        while more and len(pairs) < len(pictures):
+            depth += 1
+            taken = set(pairs.values())
+            ours, theirs = _by_end(pictures, parts_of, depth), _by_end(answers, parts_of, depth)
+            common = [key for key in ours if key in theirs]
+            more = any(len(key) == depth for key in common)
+            for picture, answer in ((ours[key], theirs[key]) for key in common):
+                if picture and answer and picture not in pairs and answer not in taken:
+                    pairs[picture] = answer
+    return pairs
+
+
+def folder_of(path: str) -> str:
+    """The name of the folder that a path's last part lies in; empty where the path names none."""
+    return _parts(path)[-2] if len(_parts(path)) > 1 else ""
+
+
+def _by_end(paths: Iterable[str], parts_of: Callable[[str], Key], depth: int) -> dict[Key, str]:
+    """Each end of ``depth`` parts, with the only path that has it, or an empty text where several have."""
+    ends = {path: parts_of(path)[-depth:] for path in paths}
+    times = Counter(ends.values())
+    return {end: path if times[end] == 1 else "" for path, end in ends.items()}
+
+
+def _raw_parts(path: str) -> Key:
+    return tuple(path.replace("\\", "/").split("/"))
+
+
+def _parts(path: str) -> Key:
+    return _raw_parts(nfc(path))
+
+
+def without_ending(path: str) -> Key:
+    """The parts of a path, accents composed, the last without what stands behind its last dot."""
+    *folders, name = _parts(path)
+    stem, dot, _ = name.rpartition(".")
+    return *folders, stem if dot and stem else name

@@ -1,0 +1,63 @@
+"""The setting in which a model is fastest on this machine, kept beside the weights of the cache.
+
+    CACHE/tuning/GRAPH-PRECISION-PIXELS-CPU-CPUS.json
+
+Another graph, CPU or number of CPUs is another file: what was tuned elsewhere is never used here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from wideresnet.bundle import Bundle
+from wideresnet.bundle.files import GRAPH
+from wideresnet.engines import EngineOptions
+from wideresnet.machine import available_cpus, cpu_name
+from wideresnet.output.atomic import save_text
+from wideresnet.records import Tuning
+from wideresnet.weights.cache import cache_folder
+
+# Untuned: with two streams, batches of 1 to 64 were equally fast on 32-pixel and 224-pixel networks.
+BATCH = 8
+
+
+def find_tuning(bundle: Bundle) -> Tuning | None:
+    """What ``wrn bench --tune`` found for this model on this machine; None when it never ran."""
+    try:
+        return Tuning(**json.loads(tuning_file(bundle).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):       # a file of another version is none
+        return None
+
+
+def for_many(bundle: Bundle, precision: Literal["f32", "bf16"], threads: int = 0) -> tuple[EngineOptions, int]:
+    """Engine options and batch for many pictures: as tuned on this machine, or several streams of small batches.
+
+    ``threads`` 0 leaves them open. What was tuned holds for float32 (and int8, which asks for float32).
+    """
+    tuned = find_tuning(bundle) if precision == "f32" and not threads else None
+    if tuned is None:
+        return EngineOptions(precision, threads, "throughput"), BATCH
+    return EngineOptions(precision, tuned.threads, "throughput", tuned.streams), tuned.batch
+
+
+def save_tuning(bundle: Bundle, tuning: Tuning) -> Path:
+    """Keep ``tuning`` for ``find_tuning``; the file. Raises ConfigError when it cannot be written."""
+    file = tuning_file(bundle)
+    save_text(file, json.dumps(asdict(tuning), indent=1) + "\n")
+    return file
+
+
+def tuning_file(bundle: Bundle) -> Path:
+    """Where the tuning of this model on this machine is kept; it may not exist."""
+    # A bundle read from disk was checked against this hash; hashing 275 MB again would be felt at each start.
+    card = bundle.card
+    graph = card.files.get(GRAPH) or hashlib.sha256(bundle.graph).hexdigest()
+    # What was made of a bundle in memory still has the hash of where it came from.
+    model = f"{graph[:16]}-{card.precision}-{card.preprocess.crop}"
+    cpu = re.sub(r"\W+", "-", cpu_name()).strip("-").lower()
+    return cache_folder() / "tuning" / f"{model}-{cpu}-{available_cpus()}.json"

@@ -1,0 +1,1 @@
+"""Files that grow, survive a kill and appear whole."""

@@ -1,0 +1,57 @@
+"""What a finished file of answers says about the run that wrote it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from wideresnet.errors import ConfigError, needs_extra
+from wideresnet.output.answers import COLUMNS
+from wideresnet.output.row_format import PARQUET
+
+
+def any_failed(file: Path, format: str) -> bool:
+    """Whether a picture failed, read in memory for one answer. The text table and the zoo's lines do not say: False.
+
+    Raises ConfigError where the file was not written in this format.
+    """
+    try:
+        return _FINDERS[format](file)
+    except (ValueError, KeyError) as error:        # also what pyarrow raises
+        raise ConfigError(
+            f"{file} is there and no {format} of answers", hint="without --resume it is replaced when all is answered"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def _in_json(file: Path) -> bool:
+    with file.open("rb") as lines:                 # an answer a line, in a list or not
+        texts = (line.decode("utf-8", "surrogateescape").strip(" ,\n") for line in lines)
+        return any("error" in json.loads(text) for text in texts if text not in ("", "[", "]"))
+
+
+def _in_csv(file: Path) -> bool:
+    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+        rows = csv.DictReader(lines)
+        if tuple(rows.fieldnames or ()) != tuple(COLUMNS):
+            raise ValueError("other columns")
+        return any(row["error"] for row in rows)
+
+
+def _in_parquet(file: Path) -> bool:
+    with needs_extra("reading Parquet", "parquet"):
+        import pyarrow.parquet as pq
+    with pq.ParquetFile(file) as parquet:
+        batches = parquet.iter_batches(columns=["error"])
+        return any(batch.column("error").null_count < batch.num_rows for batch in batches)
+
+
+def _nowhere(_file: Path) -> bool:
+    return False
+
+
+_FINDERS = {
+    "table": _nowhere, "zoo": _nowhere, "json": _in_json, "jsonl": _in_json, "csv": _in_csv, PARQUET: _in_parquet,
+}  # fmt: skip

@@ -1,0 +1,119 @@
+"""Scores of labelled pictures in a file: written a picture a row or line, and read again to the very same values."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from wideresnet.errors import DataError, needs_extra
+from wideresnet.output.row_format import PARQUET, Row, Sheet, TextFormat, csv_format, from_cells
+from wideresnet.pipes import special_kind
+from wideresnet.records import Failure, Scored
+from wideresnet.report.escape import json_text
+
+KEPT = 5                                           # classes of an answer that have columns
+COLUMNS = {
+    "path": str, "label": int, "rank": int, "masked_rank": int,
+    **{f"answer{place}": int for place in range(1, KEPT + 1)},
+    **{f"probability{place}": float for place in range(1, KEPT + 1)},
+    "seconds": float, "error": str, "hint": str,
+}  # fmt: skip
+
+
+def as_rows(answer: Scored | Failure) -> list[Row]:
+    """One row by ``COLUMNS``; absent cells are empty."""
+    if isinstance(answer, Failure):
+        return [asdict(answer)]
+    best = zip(_BEST, (answer.top, answer.probabilities), strict=True)
+    cells = {f"{name}{place}": value for name, values in best for place, value in enumerate(values, 1)}
+    first = {"path": answer.path, "label": answer.label, "rank": answer.rank, "masked_rank": answer.masked_rank}
+    return [{**first, **cells, "seconds": answer.seconds}]
+
+
+_BEST = ("answer", "probability")
+
+
+def as_json_line(answer: Scored | Failure, _number: int) -> str:
+    """One JSON object a line, with the fields of ``Scored`` or of ``Failure``."""
+    return json_text(asdict(answer)) + "\n"
+
+
+SCORES = Sheet({"csv": csv_format(COLUMNS, as_rows), "jsonl": TextFormat("", as_json_line, "")}, COLUMNS, as_rows)
+FORMATS = (*SCORES.formats, PARQUET)               # also the suffixes of the files
+
+
+def format_of(file: Path) -> str:
+    """How scores are written to a file of this name, by its suffix. Raises DataError for one that is not known."""
+    format = file.suffix.lower().removeprefix(".")
+    if format not in FORMATS:
+        raise DataError(
+            f"{file}: scores of pictures are kept as {', '.join(f'.{each}' for each in FORMATS)}",
+            hint="end the name in one of them",
+        )
+    return format
+
+
+def read_scores(file: Path) -> Iterator[Scored | Failure]:
+    """What 'wrn evaluate -o FILE' wrote, in its order. Raises DataError for a file that is something else."""
+    if kind := special_kind(file):
+        raise DataError(f"{file} is not a regular file: {kind}", hint="write the scores to a file first")
+    try:
+        for row in _READERS[format_of(file)](file):
+            yield score_of(row)
+    except (ValueError, KeyError, TypeError) as error:       # also what pyarrow raises
+        raise DataError(f"{file} holds no scores of pictures: {error}", hint="'wrn evaluate -o' writes them") from error
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def score_of(row: Mapping[str, Any]) -> Scored | Failure:
+    """A row of such a file. Raises ValueError, KeyError or TypeError for another one's."""
+    if row.get("error"):
+        return Failure(row["path"], row["error"], row.get("hint") or "")
+    top, probabilities = row.get("top"), row.get("probabilities")
+    if top is None:                                # columns, not lists
+        top, probabilities = (_known(row[f"{name}{n}"] for n in range(1, KEPT + 1)) for name in _BEST)
+    return Scored(
+        path=row["path"],
+        label=int(row["label"]),
+        rank=int(row["rank"]),
+        masked_rank=int(row["masked_rank"]),
+        top=tuple(map(int, top)),
+        probabilities=tuple(map(float, probabilities or ())),
+        seconds=float(row["seconds"]),
+    )
+
+
+def _known(cells: Iterable[Any]) -> list[Any]:
+    return [cell for cell in cells if cell not in ("", None)]
+
+
+def _csv_rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        head = lines.readline()
+        mark = next((mark for mark in ";\t" if mark in head), ",")        # as spreadsheets save it again
+        lines.seek(0)
+        rows = csv.DictReader(lines, delimiter=mark)
+        if tuple(rows.fieldnames or ()) != tuple(COLUMNS):
+            raise ValueError(f"its columns are {rows.fieldnames}, expected {list(COLUMNS)}")
+        yield from map(from_cells, rows)
+
+
+def _json_rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    with file.open(encoding="utf-8", errors="surrogateescape") as lines:
+        yield from map(json.loads, lines)
+
+
+def _parquet_rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    with needs_extra("reading Parquet", "parquet"):
+        import pyarrow.parquet as pq
+    with pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches():
+            yield from map(from_cells, batch.to_pylist())
+
+
+_READERS = {"csv": _csv_rows, "jsonl": _json_rows, PARQUET: _parquet_rows}

@@ -1,0 +1,1 @@
+"""HTML pages: layout, charts, curves, and overlays on images."""

@@ -1,0 +1,88 @@
+"""How much may be inside at once. All of it lives on the event loop, so that nothing here needs a lock."""
+
+from __future__ import annotations
+
+import time
+
+from wideresnet.serve.http.errors import Refused
+
+
+class House:
+    """Counts what is inside: requests, their bytes, and pictures that wait or are worked on."""
+
+    def __init__(self, pictures: int, held_bytes: int) -> None:
+        self.capacity, self.capacity_bytes = pictures, held_bytes
+        self.requests = self.pictures = self.bytes = 0
+        self.draining = False
+
+    def refuse_when_full(self, pictures: int = 1) -> None:
+        """Raises Refused unless so many pictures more fit inside."""
+        if self.pictures + pictures > self.capacity:
+            raise Refused(
+                "full", f"{self.pictures} pictures are inside and {self.capacity} fit", "come again in a second"
+            )
+
+
+class Visit:
+    """One request on its way through: what it holds, and what is told of it afterwards.
+
+    Its bytes are given back when its handler has left *and* no thread works on its pictures any more, so that the
+    limits hold also for requests that were given up.
+    """
+
+    def __init__(self, house: House, id: str) -> None:
+        self.id, self.began = id, time.perf_counter()
+        self.gone = False                          # nobody waits for the answer: threads skip what is left
+        self.route = self.model = self.kind = ""   # for metrics and log: kind says what went wrong
+        self.bytes_read = self.pictures = 0
+        self._house, self._inside, self._seated, self._held = house, False, 0, 0
+
+    @property
+    def seconds(self) -> float:
+        """Since it came."""
+        return time.perf_counter() - self.began
+
+    def enter(self) -> None:
+        """Before the body is read. Raises Refused when the service is full or about to end."""
+        if self._house.draining:
+            raise Refused("draining", "the service is about to end", "ask another instance")
+        self._house.refuse_when_full()
+        self._house.requests += 1
+        self._inside = True
+
+    def carry(self, count: int) -> None:
+        """So many bytes more were read. Raises Refused when all bodies together are too large."""
+        if self._house.bytes + count > self._house.capacity_bytes:
+            raise Refused("full", "too many bytes of other requests are inside", "come again in a second")
+        self._house.bytes += count
+        self._held += count
+        self.bytes_read += count
+
+    def refuse_when_full(self, pictures: int) -> None:
+        """Raises Refused unless so many pictures more fit inside."""
+        self._house.refuse_when_full(pictures)
+
+    def seat(self, pictures: int) -> None:
+        """So many pictures begin to wait."""
+        self._house.pictures += pictures
+        self.pictures += pictures
+        self._seated += pictures
+
+    def unseat(self, pictures: int) -> None:
+        """So many are done with."""
+        self._house.pictures -= pictures
+        self._seated -= pictures
+        self._settle()
+
+    def leave(self) -> None:
+        """The handler is done, well or not."""
+        self.gone = True
+        if self._inside:
+            self._inside = False
+            self._house.requests -= 1
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._inside and not self._seated:
+            self._house.bytes -= self._held
+            self._held = 0

@@ -1,0 +1,1 @@
+"""HTTP transport: middleware, limits, request bodies, errors, static files."""

@@ -1,0 +1,110 @@
+"""What a benchmark needs at hand: the models in every precision asked for, in memory and on disk, and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from wideresnet.bundle import Bundle, write_bundle
+from wideresnet.datasets.sample import balanced_sample
+from wideresnet.errors import BundleError, ConfigError, WrnError
+from wideresnet.images.files import no_images
+from wideresnet.images.loader import read_named_crop
+from wideresnet.pipes import special_kind
+from wideresnet.records import Item, Skipped
+from wideresnet.tasks.bench.candidates import Contestant, open_contestant
+from wideresnet.tasks.bench.options import Asked, BenchSettings, Entry, entries
+from wideresnet.tasks.classify.classify import pictures
+from wideresnet.tasks.quantize.compile import float_bundle, in_precision, noise
+
+CALIBRATION = 16                                   # pictures for an int8 graph that only has to be fast
+
+
+@dataclass
+class Lab:
+    """``skipped`` collects contestants that cannot take part, and why. Temporary files go to ``folder``."""
+
+    settings: BenchSettings
+    bundles: Sequence[Bundle]
+    folder: Path
+    skipped: dict[str, str] = field(default_factory=dict)
+    made: dict[tuple[str, Asked], Bundle] = field(default_factory=dict)
+    skipped_files: Skipped = field(default_factory=Skipped)
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """The pictures of ``--data``. Raises ConfigError when there are none in it, and for what is no file."""
+        if self.settings.data is None:
+            return []
+        passed: list[Skipped] = []
+        items = list(pictures([self.settings.data], passed))
+        if not items:
+            raise no_images(str(self.settings.data), passed[0])
+        for item in items:
+            if not isinstance(item.source, Path):
+                raise ConfigError(f"{item.path} is no image file", hint="--data takes a folder of image files")
+            if kind := special_kind(Path(item.path)):
+                raise ConfigError(f"{item.path} is not a regular file: {kind}", hint="move it away: files are measured")
+        self.skipped_files = sum(passed, Skipped())
+        return items
+
+    def paths(self, count: int) -> list[str]:
+        """The first pictures as file names, for another process."""
+        return [item.path for item in self.items[:count]]
+
+    def asked(self) -> list[Entry]:
+        """Every contestant there should be."""
+        return [e for b in self.bundles for e in entries(b.card.name, b.card.precision, self.settings)]
+
+    def open(self, asked: Sequence[Entry]) -> list[Contestant]:
+        """Those that can take part, ready to run; the others are in ``skipped``.
+
+        Raises the first one's WrnError when none can.
+        """
+        opened, first = [], None
+        for entry in asked:
+            try:
+                out = self.folder / "answers.jsonl"
+                opened.append(open_contestant(entry, self.model(entry), self.items, out))
+            except WrnError as error:
+                first = first or error
+                self.skipped[entry.name] = error.message
+        if first and not opened:
+            raise first
+        return opened
+
+    def model(self, entry: Entry) -> Bundle:
+        """The entry's model, in the precision it wants; made once. Raises WrnError when that cannot be."""
+        key = (entry.model, entry.precision)
+        if key not in self.made:
+            given = next(bundle for bundle in self.bundles if bundle.card.name == entry.model)
+            self.made[key] = self._in_precision(given, entry.precision)
+        return self.made[key]
+
+    def note(self, entry: Entry) -> str:
+        """What a reader must know of the entry's model."""
+        if self.model(entry) in self.bundles:
+            return ""
+        source = f"{min(CALIBRATION, len(self.items))} pictures" if self.items else "noise"
+        return f"quantised in memory with {source}; its accuracy is unknown"
+
+    def on_disk(self, entry: Entry) -> Path:
+        """The entry's model as a bundle that another process can read."""
+        folder = self.folder / f"{entry.model.replace('/', '_')}-{entry.precision}"
+        if not folder.exists():
+            write_bundle(folder, self.model(entry))
+        return folder
+
+    def _in_precision(self, given: Bundle, precision: Asked) -> Bundle:
+        stored = given.card.precision
+        if (stored == "int8") == (precision == "int8"):
+            return given
+        if stored == "int8":
+            raise BundleError(f"{given.card.name} is stored in int8 and cannot run in {precision}")
+        spec = given.card.preprocess
+        sample = balanced_sample(self.items, CALIBRATION)
+        crops = [read_named_crop(item, spec) for item in sample] or list(noise(spec.crop))
+        made = in_precision(float_bundle(given), "int8", crops, [item.path for item in sample])
+        return replace(made, card=replace(made.card, name=given.card.name))

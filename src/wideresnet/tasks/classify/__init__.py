@@ -1,0 +1,1 @@
+"""Classify, embed and explain images: the batch pipeline, deduplication, thumbnails."""

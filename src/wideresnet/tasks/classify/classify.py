@@ -1,0 +1,59 @@
+"""Pictures to answers, as a stream: memory for a few batches, whatever the number of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from wideresnet.classifier import Classifier
+from wideresnet.datasets.shards import beside_shards, find_shards, shard_items
+from wideresnet.images.files import find_pictures
+from wideresnet.images.loader import load_batches, named_item
+from wideresnet.records import Exif, Failure, Item, Prediction, Skipped
+from wideresnet.tasks.classify.pipeline import InferMode, infer
+
+
+def classify(
+    classifier: Classifier,
+    items: Iterable[Item],
+    *,
+    k: int = 5,
+    batch_size: int = 8,
+    exif: Exif = "transpose",
+    reduced: bool = False,
+    mode: InferMode = "async",
+) -> Iterator[Prediction | Failure]:
+    """One answer or one failure for each item, in the order of the items.
+
+    ``reduced``: see ``read_crop``; ``mode``: see ``infer``.
+    """
+    load = partial(
+        load_batches, spec=classifier.card.preprocess, batch_size=batch_size, threads=classifier.engine.info.threads,
+        exif=exif, reduced=reduced,
+    )  # fmt: skip
+    for batch, logits in infer(classifier, items, load, batch_size, mode):
+        yield from batch.in_order(classifier.answer([item.path for item in batch.items], logits, k))
+
+
+def folders_and_shards(paths: Iterable[Path]) -> list[Path]:
+    """The folders and shards among ``paths``: what holds images, and is none itself."""
+    return [path for path in paths if path.is_dir() or find_shards(path)]
+
+
+def pictures(paths: Iterable[Path], passed: list[Skipped] | None = None) -> Iterator[Item]:
+    """The pictures among files and folders (see ``find_pictures``), and in shards (``find_shards``), unlabelled.
+
+    A pipe that is named itself is read. What is passed over in a folder or shard is added to ``passed`` at its end.
+    """
+    for path in paths:
+        if shards := find_shards(path):
+            yield from shard_items(shards, passed)
+            if passed is not None:
+                passed.append(beside_shards(path))
+            continue
+        files = find_pictures([path])
+        for file in files:
+            yield named_item(file) if file == path else Item(str(file), file)
+        if passed is not None:
+            passed.append(files.skipped)

@@ -1,0 +1,178 @@
+"""Where a network looks: class activation maps (Zhou et al., arXiv 1512.04150), from the graph that also answers.
+
+Every network here averages its last map and puts one linear layer on it. The two can change places:
+
+    logit[k] = bias[k] + sum_c weight[k, c] · mean_xy map[c, y, x] = bias[k] + mean_xy sum_c weight[k, c] · map[c, y, x]
+
+The inner sum is the evidence for class k at (y, x). Nothing is approximated and no gradient is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import tee
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.architectures import get_architecture
+from wideresnet.bundle import Bundle, with_alpha
+from wideresnet.classifier import Picture
+from wideresnet.datasets.lookup import ClassLookup
+from wideresnet.datasets.text import nfc
+from wideresnet.engines import EngineOptions
+from wideresnet.engines.features import Features, open_features
+from wideresnet.errors import ConfigError, did_you_mean
+from wideresnet.images.loader import load_batches
+from wideresnet.logits import softmax, top_k
+from wideresnet.machine import available_cpus
+from wideresnet.records import (
+    Alpha,
+    Box,
+    ClassMap,
+    Exif,
+    Explanation,
+    Failure,
+    Item,
+    Labels,
+    LabelScore,
+    ModelCard,
+)
+from wideresnet.tasks.classify.embed import named_items, refuse_failures
+from wideresnet.tasks.load.load import DEFAULT_MODEL, ModelChoice, load_with_warnings
+
+MAP = "map"
+
+
+@dataclass(frozen=True, eq=False)
+class Explainer:
+    """A network whose engine also gives its last map, and the linear layer on it: ``weight`` [C, F], ``bias`` [C].
+
+    ``stride``: see ``Explanation``.
+    """
+
+    card: ModelCard
+    labels: Labels
+    features: Features
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    stride: int
+
+
+def explain(
+    pictures: Sequence[Picture] | Picture,
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    k: int = 1,
+    classes: Sequence[int | str] | int | str = (),
+    engine: str = "openvino",
+    exif: Exif = "transpose",
+    alpha: Alpha | None = None,
+) -> list[Explanation]:
+    """Where the evidence is for the ``k`` likeliest classes of each picture, or for ``classes`` (see ``find_class``).
+
+    A picture is a file, its bytes, or RGB uint8 [H, W, 3]. ``alpha``: see ``load``. Raises
+    ImageError at the first that cannot be read.
+    """
+    classes = [classes] if isinstance(classes, str | int) else classes
+    if classes and k != 1:
+        raise ConfigError("k has no effect beside classes", hint="leave out k")
+    explainer = open_explainer(with_alpha(load_with_warnings(ModelChoice(str(model))), alpha), engine)
+    indices = [find_class(str(each), explainer.labels) for each in classes]
+    found = explanations(explainer, named_items(pictures), indices, k=k, exif=exif)
+    return list(refuse_failures(found))
+
+
+def open_explainer(bundle: Bundle, engine: str = "openvino", options: EngineOptions | None = None) -> Explainer:
+    """A bundle of any precision, ready to be looked into. Raises what ``open_features`` does."""
+    from wideresnet.graph.outputs import parse_graph, read_classifier
+
+    card, features = bundle.card, open_features(bundle, [MAP], engine, options)
+    weight, bias = read_classifier(parse_graph(bundle.graph))
+    *_, last = get_architecture(card.architecture, card.classes).blocks()
+    return Explainer(card, bundle.labels, features, weight, bias, last.reduction)
+
+
+def explanations(
+    explainer: Explainer,
+    items: Iterable[Item],
+    classes: Sequence[int] = (),
+    *,
+    k: int = 1,
+    batch_size: int = 8,
+    exif: Exif = "transpose",
+) -> Iterator[Explanation | Failure]:
+    """An explanation or a failure for each item, in order: of ``classes``, or of the ``k`` likeliest ones."""
+    spec, threads = explainer.card.preprocess, available_cpus()
+    batches, ahead = tee(load_batches(items, spec, batch_size=batch_size, threads=threads, exif=exif))
+    for batch, outputs in zip(batches, explainer.features.stream(each.pixels for each in ahead), strict=True):
+        maps = _explained(explainer, outputs, classes, k)
+        seen = zip(batch.items, batch.pixels, maps, strict=True)
+        yield from batch.in_order([Explanation(item.path, crop, explainer.stride, each) for item, crop, each in seen])
+
+
+def explain_crop(
+    explainer: Explainer, crop: NDArray[np.uint8], classes: Sequence[int] = (), *, k: int = 1
+) -> Explanation:
+    """``explanations`` of one picture as ``preprocess`` made it, RGB uint8 [S, S, 3]; it has no path."""
+    (maps,) = _explained(explainer, explainer.features(crop[None]), classes, k)
+    return Explanation("", crop, explainer.stride, maps)
+
+
+def find_class(name: str, labels: Labels) -> int:
+    """The index of a class by its id, its name or index (see ``ClassLookup``), or by any name that a comma parts.
+
+    Raises ConfigError for what is no class here, and for a name that several have.
+    """
+    if (index := ClassLookup(labels).find(name)) is not None:
+        return index
+    wanted = nfc(name).strip().casefold()
+    names = [[part.strip().casefold() for part in nfc(full).split(",")] for full in labels.names]
+    found = [index for index, parts in enumerate(names) if wanted in parts]
+    if len(found) > 1:
+        listed = ", ".join(f"{index} ({labels.ids[index]})" if labels.ids else str(index) for index in found[:5])
+        raise ConfigError(f"{len(found)} classes are called {name!r}", hint=f"name one by its index: {listed}")
+    if not found:
+        hint = did_you_mean(wanted, [*labels.ids, *(part for parts in names for part in parts)])
+        raise ConfigError(f"no class called {name!r}", hint=hint or f"by index they are 0 to {len(names) - 1}")
+    return found[0]
+
+
+def _explained(
+    explainer: Explainer, outputs: Mapping[str, NDArray[np.float32]], classes: Sequence[int], k: int
+) -> list[tuple[ClassMap, ...]]:
+    """The maps of each picture of a batch."""
+    logits, features = outputs["logits"], outputs[MAP]
+    scores = _scores(explainer, logits, classes, k)
+    return [_maps(explainer, *each) for each in zip(logits, features, scores, strict=True)]
+
+
+def _scores(
+    explainer: Explainer, logits: NDArray[np.float32], classes: Sequence[int], k: int
+) -> list[tuple[LabelScore, ...]]:
+    likeliest = top_k(logits, explainer.labels, k)
+    if not classes:
+        return likeliest
+    names = explainer.labels.names
+    return [tuple(LabelScore(i, names[i], float(row[i])) for i in classes) for row in softmax(logits)]
+
+
+def _maps(
+    explainer: Explainer, logits: NDArray[np.float32], features: NDArray[np.float32], scores: Sequence[LabelScore]
+) -> tuple[ClassMap, ...]:
+    """Logits [C] and last map [F, h, w] of one picture -> the maps of the scored classes."""
+    evidence = np.tensordot(explainer.weight[[score.index for score in scores]], features, axes=1)
+    return tuple(
+        ClassMap(score, float(logits[score.index]), float(explainer.bias[score.index]), each, _peak(explainer, each))
+        for score, each in zip(scores, evidence, strict=True)
+    )
+
+
+def _peak(explainer: Explainer, evidence: NDArray[np.float32]) -> Box:
+    """The square of one stride around the pixel that the strongest place looks at, as far as it is in the crop."""
+    stride, side = explainer.stride, explainer.card.preprocess.crop
+    row, column = (int(place) * stride for place in np.unravel_index(evidence.argmax(), evidence.shape))
+    half = stride // 2
+    return max(0, column - half), max(0, row - half), min(side, column + half), min(side, row + half)

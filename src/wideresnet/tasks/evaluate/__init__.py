@@ -1,0 +1,1 @@
+"""Accuracy: metrics, comparison, label order, published figures, resumable runs."""

@@ -1,0 +1,131 @@
+"""Accuracy over labelled pictures, by exact counting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.bundle.files import GRAPH
+from wideresnet.classifier import Classifier
+from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.open import open_labelled
+from wideresnet.errors import DataError
+from wideresnet.images.loader import load_batches
+from wideresnet.logits import largest, refuse_infinite, softmax
+from wideresnet.machine import machine_facts
+from wideresnet.records import Conditions, EngineInfo, EvalReport, Failure, Item, Labels, ModelCard, Scored
+from wideresnet.tasks.classify.pipeline import InferMode, infer
+from wideresnet.tasks.evaluate.label_order import with_order_warning
+from wideresnet.tasks.evaluate.metrics import tally
+from wideresnet.tasks.load.cifar_archive import locate_data
+
+BATCH = 64
+KEPT = 5                                           # classes kept of each answer
+
+
+def evaluate(classifier: Classifier, data: LabelledData | Path | str, batch_size: int = BATCH) -> EvalReport:
+    """Top-1, top-5 and what else the counts tell, over ``data``: a labelled set, a folder of class folders, shards, a
+    CIFAR archive, or the word "cifar10" or "cifar100" for the official archive, downloaded once.
+
+    EXIF orientation is ignored, as in every published evaluation, unless ``data`` says otherwise. A picture that cannot
+    be read is a failure in the report and counts neither as right nor as answered. Raises DataError for data that is
+    not labelled, or is of other classes than the network.
+    """
+    if not isinstance(data, LabelledData):
+        data = open_labelled(locate_data(Path(data)), classifier.labels)
+    report = tally(score(classifier, data, batch_size), blank_report(classifier, data), masked_classes(data))
+    return with_order_warning(report, classifier.labels)
+
+
+def score(
+    classifier: Classifier, data: LabelledData, batch_size: int = BATCH, first: int = 0, mode: InferMode = "async"
+) -> Iterator[Scored | Failure]:
+    """One score or one failure for each picture from the ``first`` on, in order.
+
+    ``mode``: see ``infer``. Pictures share a batch with the same others wherever it begins, so that an evaluation that
+    is resumed gives the very figures of one that was not interrupted.
+    """
+    if data.classes != len(classifier.labels.names):
+        raise DataError(
+            f"{data.name} has {data.classes} classes, the network {len(classifier.labels.names)}",
+            hint="evaluate with a model of these classes",
+        )
+    again = first % batch_size                     # answered before, and needed to fill the batch
+    spec, threads = classifier.card.preprocess, classifier.engine.info.threads
+    load = partial(load_batches, spec=spec, batch_size=batch_size, threads=threads, exif=data.exif)
+    start = time.perf_counter()
+    for batch, logits in infer(classifier, data.items[first - again :], load, batch_size, mode):
+        now = time.perf_counter()
+        seconds = (now - start) / max(1, len(batch.items))
+        scores = score_logits(batch.items, logits, data.present, seconds)
+        yield from list(batch.in_order(scores))[again:]
+        again, start = 0, now
+
+
+def score_logits(
+    items: Sequence[Item], logits: NDArray[np.float32], present: Sequence[int], seconds: float = 0.0
+) -> list[Scored]:
+    """Logits [N, C] of N labelled items -> their scores. ``present``: the classes that the data holds, ascending.
+
+    Raises EngineError for logits that are not finite.
+    """
+    if not len(items):
+        return []
+    refuse_infinite(logits)
+    labels = np.array([item.label for item in items], np.int64)
+    best = largest(logits, KEPT)
+    shares = np.take_along_axis(softmax(logits), best, axis=1)
+    among = np.asarray(present)
+    masked = ranks(logits[:, among], np.searchsorted(among, labels))
+    rows = zip(items, ranks(logits, labels), masked, best.tolist(), shares.tolist(), strict=True)
+    return [
+        Scored(item.path, int(item.label or 0), int(rank), int(among_few), tuple(top), tuple(probabilities), seconds)
+        for item, rank, among_few, top, probabilities in rows
+    ]
+
+
+def ranks(values: NDArray[np.float32], chosen: NDArray[np.integer]) -> NDArray[np.int64]:
+    """[N, C] and column indices [N] -> the place of each chosen value in its row, from 1; ties by index."""
+    own = np.take_along_axis(values, chosen[:, None], axis=1)
+    before = (values > own).sum(axis=1)
+    earlier = np.arange(values.shape[1]) < chosen[:, None]
+    places: NDArray[np.int64] = 1 + before + ((values == own) & earlier).sum(axis=1)
+    return places
+
+
+def masked_classes(data: LabelledData) -> int:
+    """How many classes the data holds where it is a subset of the network's; else 0."""
+    return len(data.present) if len(data.present) < data.classes else 0
+
+
+def blank_report(classifier: Classifier, data: LabelledData) -> EvalReport:
+    """The report of no picture, with all that is known before the first."""
+    return report_of_none(classifier.card, classifier.labels, classifier.engine.info, data)
+
+
+def report_of_none(
+    card: ModelCard, labels: Labels, engine: EngineInfo, data: LabelledData, machine: Mapping[str, object] | None = None
+) -> EvalReport:
+    """``blank_report`` where the engine ran elsewhere, on ``machine``."""
+    conditions = Conditions(
+        weights_sha256=card.weights_sha256,
+        graph_sha256=card.files.get(GRAPH, ""),
+        stored=card.precision,
+        preprocess=card.preprocess,
+        exif=data.exif,
+        data_sha256=data.sha256,
+        pictures=len((data.whole or data).items),
+        labels=labels,
+        present=len(data.present),
+        shards=(data.shard,) if data.shard else (),
+        machine=machine_facts() if machine is None else machine,
+        assumed=card.assumed,
+    )
+    return EvalReport(
+        card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped, notes=data.notes
+    )

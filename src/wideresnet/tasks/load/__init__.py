@@ -1,0 +1,1 @@
+"""A model name or file to a bundle or a classifier."""

@@ -1,0 +1,61 @@
+"""Whether a graph written here computes what the foreign one did that its weights were read from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from wideresnet.bundle import Bundle
+from wideresnet.engines import open_engine
+from wideresnet.errors import BundleError, WeightsError
+from wideresnet.tasks.quantize.accuracy_gate import deviation
+
+FAR = 1e-3                                         # root mean square, of the logits' spread
+
+
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """A float graph, with the weights that lie in files beside it. Raises WeightsError, BundleError."""
+    try:
+        model = onnx.load(path)
+        images = model.graph.input[0].type.tensor_type
+    except Exception as error:                     # protobuf's and onnx's own, OSError, IndexError
+        raise WeightsError(f"cannot read {path} as ONNX: {error}", hint="export it again") from error
+    if model.producer_name == "wideresnet":
+        raise BundleError(f"{path} is the graph of a bundle without its card", hint="give the folder it was in")
+    if images.elem_type != onnx.TensorProto.FLOAT or len(images.shape.dim) != 4:
+        raise BundleError(f"{path} does not take float32 [N, 3, H, W]", hint="export the network without a transform")
+    return model
+
+
+def input_side(model: onnx.ModelProto) -> int:
+    """Pixels a side of what it takes; 0 where it does not say."""
+    return int(model.graph.input[0].type.tensor_type.shape.dim[3].dim_value)
+
+
+def check_same(path: Path, bundle: Bundle) -> None:
+    """Raise BundleError unless the graph at ``path`` has the logits of ``bundle``, on three pictures of noise."""
+    side, spec = bundle.card.preprocess.crop, bundle.card.preprocess
+    batch = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
+    normalised = ((batch / 255 - np.array(spec.mean)) / np.array(spec.std)).transpose(0, 3, 1, 2)
+    theirs = _run(path, normalised.astype(np.float32))
+    far = deviation(theirs, open_engine(bundle)(batch)) if theirs.shape == (3, bundle.card.classes) else np.inf
+    if not far <= FAR:
+        raise BundleError(
+            f"{path} has the layers of {bundle.card.architecture}, but computes something else: logits are {far:.2g} of"
+            " their spread away",
+            hint="export the network as it was trained: without softmax, transform or quantisation in the graph",
+        )
+
+
+def _run(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [N, 3, S, S] -> logits, a picture at a time: most exports have a fixed batch of 1."""
+    import openvino as ov
+
+    try:
+        compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return np.concatenate([compiled(picture[None])[0] for picture in images])
+    except (RuntimeError, ValueError) as error:
+        raise BundleError(f"{path} cannot be run: {str(error).strip().splitlines()[-1]}") from error

@@ -1,0 +1,366 @@
+"""From whatever names a model to a bundle, and to a classifier that runs it.
+
+Every option that says something of a model takes effect or is refused:
+
+    model                  weights        architecture   labels
+    embedded or bundle     refused        compared       replaces
+    weights file           refused        takes effect   replaces
+    ONNX file              refused        takes effect   replaces
+    published name         takes effect   compared       replaces
+    architecture           is the model   compared       replaces
+    none                   is the model   takes effect   replaces
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from wideresnet.architectures import Architecture, get_architecture, normalise_name
+from wideresnet.bundle import Bundle, is_bundle, make_bundle, read_bundle, with_alpha
+from wideresnet.bundle.files import CARD, GRAPH, read_shipped
+from wideresnet.classifier import Classifier
+from wideresnet.datasets.labels import KNOWN, parse_labels, read_labels
+from wideresnet.datasets.labels.formats import read_label_file
+from wideresnet.datasets.statistics import STATISTICS
+from wideresnet.engines import EngineOptions, open_engine
+from wideresnet.errors import BundleError, ConfigError, WeightsError, did_you_mean
+from wideresnet.records import Alpha, Labels, ModelCard, Preprocess
+from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights, resolve, unpublished_architecture
+from wideresnet.weights.guess import guess_architecture
+from wideresnet.weights.keymaps import fit_tensors
+from wideresnet.weights.read import TensorFile, read_tensors, sha256_of
+
+if TYPE_CHECKING:
+    from wideresnet.weights.download import Progress
+
+EMBEDDED = ("wrn_16_4.cifar10",)
+DEFAULT_MODEL = EMBEDDED[0]
+# In the metadata of a safetensors file written here: the card, and the labels as a bundle's labels.txt.
+CARD_KEY, LABELS_KEY = "wideresnet.card", "wideresnet.labels"
+ASSUMED_LABELS = "class names:"
+_CARD = TypeAdapter(ModelCard)
+
+
+class AssumptionWarning(UserWarning):
+    """Something that a weights file does not state was assumed."""
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model, and what its name or file does not say by itself.
+
+    ``model`` is a bundle, a weights file (``.onnx`` too), a name of the catalogue, or an embedded model; None means
+    the file ``weights`` if there is one, else ``DEFAULT_MODEL``. ``weights`` is a file to take the tensors from
+    instead of the published one. ``architecture`` is for weights files that do not show it, ``labels`` a file of
+    class names.
+    """
+
+    model: str | None = None
+    weights: Path | None = None
+    architecture: str | None = None
+    labels: Path | None = None
+    offline: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name or path of the model."""
+        if self.model is not None:
+            return self.model
+        return DEFAULT_MODEL if self.weights is None else str(self.weights)
+
+
+def load(
+    model: str | Path | None = None,
+    *,
+    engine: str = "openvino",
+    precision: Literal["f32", "bf16"] = "f32",
+    architecture: str | None = None,
+    weights: str | Path | None = None,
+    labels: str | Path | None = None,
+    threads: int = 0,
+    alpha: Alpha | None = None,
+) -> Classifier:
+    """Open a model: a bundle folder, a weights file, a catalogue name, or an embedded model (the default).
+
+    ``weights`` is a file to take a published model's tensors from, or alone the model itself; ``architecture`` is for
+    weights files that do not show it; ``labels`` is a file of class names. ``engine`` is openvino, onnxruntime or
+    pytorch; ``precision`` is that of the arithmetic; ``threads`` 0 means every CPU the process may use. ``alpha``
+    "white" lays transparent images on white, "drop" drops the transparency; None: as the card says. Downloads
+    published weights once. Warns (AssumptionWarning) of what a file does not state. Raises WrnError, also for an
+    argument that has no effect on the model.
+    """
+    names = [None if path is None else Path(path) for path in (weights, labels)]
+    choice = ModelChoice(None if model is None else str(model), names[0], architecture, names[1])
+    bundle = with_alpha(load_with_warnings(choice), alpha)
+    return open_classifier(bundle, engine, EngineOptions(precision, threads))
+
+
+def open_classifier(bundle: Bundle, engine: str = "openvino", options: EngineOptions | None = None) -> Classifier:
+    """A bundle with an engine under it."""
+    return Classifier(bundle.card, bundle.labels, open_engine(bundle, engine, options))
+
+
+def load_with_warnings(choice: ModelChoice) -> Bundle:
+    """``load_bundle`` for Python callers: what the card says was assumed is an AssumptionWarning."""
+    bundle = load_bundle(choice)
+    if bundle.card.assumed:
+        warnings.warn(assumptions(choice.name, bundle.card.assumed), AssumptionWarning, stacklevel=3)
+    return bundle
+
+
+def assumptions(name: str, assumed: Sequence[str]) -> str:
+    """One line: what the files of the model ``name`` do not state, and what was taken instead."""
+    return f"assumed for {name}: {'; '.join(assumed)}"
+
+
+def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle:
+    """The bundle that ``choice`` names, made in memory where it is not one already. Raises WrnError."""
+    name, path = choice.name, Path(choice.name)
+    if not name:
+        raise ConfigError("the name of the model is empty", hint="'wrn models' lists the names")
+    if choice.model is None and choice.weights is not None and not path.exists():
+        raise WeightsError(f"cannot read the weights file {name}: no such file", hint="check the path of the file")
+    if folder := bundle_folder(name):
+        _refuse_weights(choice, "is a bundle, which has weights of its own")
+        bundle = read_shipped(folder) if name in EMBEDDED else read_bundle(folder)
+        _check_architecture(choice, bundle.card.architecture)
+    elif path.is_file():
+        _refuse_weights(choice, "is a weights file itself")
+        bundle = _from_onnx(path, choice) if path.suffix == ".onnx" else _from_file(path, choice)
+    else:
+        _refuse_path(path)
+        bundle = _from_published(choice, progress)
+    return bundle if choice.labels is None else _with_labels(bundle, choice.labels)
+
+
+def bundle_folder(name: str) -> Path | None:
+    """The folder of the bundle that ``name`` is: an embedded model, a folder with a card, or a file in one."""
+    path = embedded_folder(name) if name in EMBEDDED else Path(name)
+    candidates = (path, path.parent) if path.name in (GRAPH, CARD) else (path,)
+    return next((folder for folder in candidates if is_bundle(folder)), None)
+
+
+def _refuse_weights(choice: ModelChoice, reason: str) -> None:
+    """Raise ConfigError where both a model with weights and other weights are given."""
+    if choice.model is not None and choice.weights is not None:
+        raise ConfigError(
+            f"--weights {choice.weights} has no effect on {choice.model}: it {reason}",
+            hint=f"leave out the model: --weights {choice.weights} alone is one, or leave out --weights",
+        )
+
+
+def _check_architecture(choice: ModelChoice, architecture: str) -> None:
+    """Raise ConfigError where another architecture is named than the model has."""
+    if choice.architecture is not None and get_architecture(choice.architecture).name != architecture:
+        raise ConfigError(
+            f"{choice.name} is {architecture}, not {choice.architecture}",
+            hint="leave out --architecture: it is for weights files that do not show theirs",
+        )
+
+
+def _refuse_path(path: Path) -> None:
+    """Raise ConfigError for what is a path, by its looks or on the disk, and no model."""
+    if is_bundle(path / "bundle"):
+        raise ConfigError(f"{path} is a run folder, not a bundle", hint=f"give {path / 'bundle'}")
+    if path.is_dir():
+        hint = "give a bundle (a folder with card.json), a weights file, or a name of 'wrn models'"
+        raise ConfigError(f"{path} is a folder without {CARD}: no bundle", hint=hint)
+    if path.exists():
+        raise ConfigError(f"{path} is no regular file", hint="copy it into a file first")
+    if path.suffix in (".safetensors", ".pth", ".pt", ".onnx") or len(path.parts) > 1:
+        hint = "check the path, or give a name of 'wrn models'"
+        raise ConfigError(f"no model at {path}: no such file or folder", hint=hint)
+
+
+def _from_published(choice: ModelChoice, progress: Progress | None) -> Bundle:
+    """A row of the catalogue, with its published tensors or those of the user's file."""
+    if choice.weights is not None and (architecture := unpublished_architecture(choice.name)):
+        _check_architecture(choice, architecture.name)
+        return _from_file(choice.weights, replace(choice, architecture=architecture.name))
+    weights = find_weights(choice.name)
+    _check_architecture(choice, weights.architecture)
+    if choice.weights is None:
+        from wideresnet.weights.store import fetch  # with the HTTP client; a model that is here starts sooner
+
+        file = read_tensors(fetch(weights, offline=choice.offline, progress=progress))
+        return _from_catalogue(weights, file, weights.urls[0])
+    file = read_tensors(choice.weights)
+    bundle = _from_catalogue(weights, file, choice.weights.name)
+    if file.sha256.startswith(weights.sha256_prefix):
+        return bundle
+    # It may be the hub's copy of the same tensors or anything else: the published figures are not its own.
+    notes = {"identity": f"{choice.weights.name} is not the published file of {weights.name} by its hash"}
+    assumed = (f"the preprocessing and class names of {weights.name}: by its hash {choice.weights} is another file",)
+    return replace(bundle, card=replace(bundle.card, published=(), notes=notes, assumed=assumed))
+
+
+def embedded_folder(name: str) -> Path:
+    """The folder of a model inside the package."""
+    return Path(str(resources.files("wideresnet"))) / "embedded" / name
+
+
+def find_weights(name: str) -> Weights:
+    """``weights.catalogue.resolve`` with the embedded models among the suggestions."""
+    try:
+        return resolve(name)
+    except ConfigError as error:
+        # Whoever wrote a tag looks for a tag.
+        known = [*EMBEDDED, *CATALOGUE] if "." in name else [*EMBEDDED, *CATALOGUE, *DEFAULTS]
+        close = did_you_mean(normalise_name(name), known)
+        hint = f"{close} 'wrn models' lists all".strip() if error.message.startswith("no weights") else error.hint
+        raise ConfigError(error.message.replace("no weights called", "no model called"), hint=hint) from error
+
+
+def _from_catalogue(
+    weights: Weights, file: TensorFile, source: str
+) -> Bundle:
+    architecture = get_architecture(weights.architecture)
+    card = ModelCard(
+        name=weights.name,
+        architecture=weights.architecture,
+        classes=architecture.classes,
+        preprocess=weights.preprocess,
+        precision="fp32",
+        licence=weights.licence,
+        weights_source=source,
+        weights_sha256=file.sha256,
+        labels_name=weights.labels,
+        published=weights.published,
+    )
+    tensors = fit_tensors(file.tensors, architecture)
+    return make_bundle(architecture, tensors, card, read_labels(weights.labels))
+
+
+def _from_file(path: Path, choice: ModelChoice) -> Bundle:
+    """A weights file: known by its hash, by the card it carries, or by its tensors and what the user says."""
+    file = read_tensors(path)
+    for weights in CATALOGUE.values():
+        if file.sha256.startswith(weights.sha256_prefix):
+            _check_architecture(choice, weights.architecture)
+            return _from_catalogue(weights, file, str(path))
+    card = _card_inside(path, file.metadata)
+    name = choice.architecture or (card.architecture if card else None)
+    architecture = _architecture_of(file, name, path)
+    if card is None:
+        card = _card_for(path, architecture)
+    labels = parse_labels(file.metadata[LABELS_KEY]) if LABELS_KEY in file.metadata else _usual_labels(card)
+    if "ema" in file.wrapper:
+        card = replace(card, assumed=(*card.assumed, f"weights: the moving average, {file.wrapper} of the checkpoint"))
+    card = replace(card, weights_source=card.weights_source or path.name, weights_sha256=file.sha256)
+    return make_bundle(architecture, fit_tensors(file.tensors, architecture), card, labels)
+
+
+def _from_onnx(path: Path, choice: ModelChoice) -> Bundle:
+    """The graph of a bundle, or of one of these networks as another tool wrote it: read, written anew, compared."""
+    from wideresnet.graph.foreign import read_foreign
+    from wideresnet.tasks.load.imported_onnx import check_same, input_side, read_onnx
+
+    model = read_onnx(path)
+    wanted = get_architecture(choice.architecture) if choice.architecture else None
+    try:
+        architecture, tensors = read_foreign(model, wanted)
+    except BundleError as error:
+        raise BundleError(f"{path} is {error.message}", error.hint) from error
+    card = _card_for(path, architecture, input_side(model))
+    labels = _usual_labels(card)
+    card = replace(card, weights_source=path.name, weights_sha256=sha256_of(path))
+    bundle = make_bundle(architecture, tensors, card, labels)
+    check_same(path, bundle)
+    return bundle
+
+
+def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:
+    if CARD_KEY not in metadata:
+        return None
+    try:
+        card = _CARD.validate_python(json.loads(metadata[CARD_KEY]))
+    except (ConfigError, ValidationError, json.JSONDecodeError) as error:
+        raise WeightsError(f"the card inside {path} cannot be read: {error}") from error
+    if "whitening" in card.notes:
+        raise WeightsError(
+            f"{path} was trained on whitened pictures, and graphs here only know a mean and a deviation a colour",
+            hint="its accuracy is in the log.jsonl of its run; train with whitening=none to use a network",
+        )
+    return card
+
+
+def _architecture_of(file: TensorFile, name: str | None, path: Path) -> Architecture:
+    guessed = guess_architecture(file.tensors)
+    if name is not None:
+        return get_architecture(name, guessed.classes if guessed else None)
+    if guessed is None:
+        raise WeightsError(
+            f"{path} holds no network of this family that its tensors' names and shapes would show",
+            hint="'wrn export --architecture NAME' shows what differs",
+        )
+    return guessed
+
+
+def _card_for(path: Path, architecture: Architecture, side: int = 0) -> ModelCard:
+    """The card of a foreign file, with what the file does not state in ``assumed``. ``side``: pixels; 0: as usual."""
+    names = {("cifar", 10): "cifar10", ("cifar", 100): "cifar100", ("imagenet", 1000): "imagenet"}
+    labels_name, spec = names.get((architecture.family, architecture.classes), ""), usual_preprocess(architecture)
+    return ModelCard(
+        name=path.stem,
+        architecture=architecture.name,
+        classes=architecture.classes,
+        preprocess=spec.at(side),
+        precision="fp32",
+        licence="unknown",
+        labels_name=labels_name,
+        assumed=(_assumed_preprocess(spec.at(side)), _assumed_labels(labels_name, architecture.classes)),
+    )
+
+
+def _assumed_preprocess(spec: Preprocess) -> str:
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
+    return f"preprocessing: resize {spec.resize}, centre crop {spec.crop}, mean {mean}, std {std}"
+
+
+def _assumed_labels(labels_name: str, classes: int) -> str:
+    names = f"those of {labels_name}" if labels_name else "none, so numbers"
+    return f"{ASSUMED_LABELS} {names} (for {classes} classes)"
+
+
+def usual_preprocess(architecture: Architecture) -> Preprocess:
+    """How networks of a family have usually been shown images: 32 px and CIFAR's statistics, or 256/224."""
+    if architecture.family == "cifar":
+        known = STATISTICS["cifar10"]
+        return Preprocess(resize=32, crop=32, mean=known.mean, std=known.std)
+    return Preprocess(resize=256, crop=224)
+
+
+def _usual_labels(card: ModelCard) -> Labels:
+    if card.labels_name:
+        return read_labels(card.labels_name)
+    return Labels(tuple(f"class {index}" for index in range(card.classes)))
+
+
+def _with_labels(bundle: Bundle, file: Path) -> Bundle:
+    """The same model with the class names of ``file``. Raises ConfigError for another number of them."""
+    given, classes = read_label_file(file), bundle.card.classes
+    labels = given.labels
+    if len(labels.names) != classes:
+        raise ConfigError(
+            f"{file} has {len(labels.names)} labels for {classes} classes",
+            hint="give one class a line, in the order of the class index",
+        )
+    stated = () if any(each.startswith(ASSUMED_LABELS) for each in bundle.card.assumed) else bundle.labels.names
+    if labels.names != stated and sorted(labels.names) == sorted(stated):
+        raise ConfigError(
+            f"{file} has the class names of {bundle.card.name} in another order",
+            hint="write them in the order of the network's outputs",
+        )
+    assumed = [each for each in bundle.card.assumed if not each.startswith(ASSUMED_LABELS)]
+    assumed += [f"{ASSUMED_LABELS} {note}" for note in given.notes]
+    lists = (name for name in KNOWN if (listed := read_labels(name)).names == labels.names or listed == labels)
+    card = replace(bundle.card, labels_name=next(lists, ""), assumed=tuple(assumed))
+    return replace(bundle, card=card, labels=labels)

@@ -1,0 +1,1 @@
+"""Lower precision: compilation, calibration data, accuracy gate, sensitivity, search."""

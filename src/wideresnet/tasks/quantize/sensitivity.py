@@ -1,0 +1,61 @@
+"""Which layers bear int8 badly: each quantised alone, all others in float32, on the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from wideresnet.architectures import get_architecture
+from wideresnet.bundle import Bundle
+from wideresnet.engines import open_engine
+from wideresnet.graph.quantise import only_quantised, quantised_layers
+from wideresnet.records import LayerLoss
+from wideresnet.tasks.quantize.accuracy_gate import deviation, divergence
+
+PICTURES = 64                                      # of the calibration's: those of the gate are for judging only
+BATCH = 16
+
+
+def layer_losses(
+    reference: Bundle, quantised: onnx.ModelProto, crops: Sequence[NDArray[np.uint8]], known: Sequence[LayerLoss] = ()
+) -> Iterator[LayerLoss]:
+    """The loss of everything that reads int8, in the order of the graph, as it is measured, but for the ``known``.
+
+    ``crops`` are RGB uint8 [S, S, 3]; the first 64 are used.
+    """
+    some = np.stack(crops[:PICTURES])
+    model = onnx.ModelProto.FromString(reference.graph)
+    done = {each.name for each in known}
+    layers = {name: op for name, op in quantised_layers(quantised, model).items() if name not in done}
+    if not layers:
+        return
+    logits = _logits(reference, some)
+    shares = mac_shares(reference)
+    shapes = {c.name: tuple(c.dims) for c in model.graph.initializer}
+    for name, op in layers.items():
+        alone = only_quantised(quantised, model, name)
+        found = _logits(replace(reference, graph=alone.SerializeToString()), some)
+        loss, relative = float(divergence(logits, found).mean()), deviation(logits, found)
+        yield LayerLoss(name, op, shapes.get(f"{name}.weight", ()), shares.get(name, 0.0), loss, relative, len(some))
+
+
+def ranked(layers: Sequence[LayerLoss]) -> list[LayerLoss]:
+    """The most sensitive first."""
+    return sorted(layers, key=lambda layer: -layer.mean_kl)
+
+
+def mac_shares(bundle: Bundle) -> dict[str, float]:
+    """Each layer's share of the network's multiply-accumulates."""
+    architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
+    counts = architecture.layer_macs(bundle.card.preprocess.crop)
+    total = sum(counts.values())
+    return {name: count / total for name, count in counts.items()}
+
+
+def _logits(bundle: Bundle, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    engine = open_engine(bundle)
+    return np.concatenate([engine(batch[k : k + BATCH]) for k in range(0, len(batch), BATCH)])

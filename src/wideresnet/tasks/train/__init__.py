@@ -1,0 +1,1 @@
+"""A training run: folder, plan, TensorBoard."""

@@ -1,0 +1,1 @@
+"""The model zoo's build files, result.txt and arrays."""

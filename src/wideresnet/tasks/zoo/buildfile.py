@@ -1,0 +1,207 @@
+"""Build files: what to compile, as YAML. The model zoo's own files for these networks are understood as they are.
+
+    name: wide_resnet50_2
+    frontend: {type: onnx, checkpoint: weights/wide_resnet50_2.pth, shape: {input: [1, 3, 224, 224]}, dtype: fp32}
+    graph: {extra_ops: {type: softmax}}
+    backend: {type: tvm_vacc, dtype: int8, quantize: {calibrate_mode: percentile, quantize_per_channel: true}}
+    dataset:
+      path: imagenet/calibration
+      sampler: {suffix: JPEG, get_data_num: 300}
+      process_ops: [{type: DecodeImage}, {type: Resize, size: 256}, {type: CenterCrop, crop_size: 224},
+                    {type: Normalize, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}, {type: ToTensor}]
+    workspace: {path: ./deploy_weights/}
+
+Keys that mean nothing on a CPU are known, so that a file need not be edited, and are reported as ignored. Keys
+that nobody knows are errors with a suggestion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wideresnet.config import explain
+from wideresnet.errors import ConfigError
+from wideresnet.pipes import read_text
+from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, RGB, Estimator, Interpolation, Preprocess
+
+Pixels = int | list[int]                           # a side, or [height, width]
+
+
+class Section(BaseModel):
+    """A part of a build file: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Frontend(Section):
+    """The weights: an ONNX, ``.pth`` or safetensors file of these networks, a bundle, or a name of 'wrn models'."""
+
+    checkpoint: str
+    type: str = "onnx"
+    shape: dict[str, list[int]] = {}
+    dtype: Literal["fp32"] = "fp32"
+
+
+class ExtraOps(Section):
+    """``softmax`` is understood: probabilities are made from logits after the graph."""
+
+    type: Literal["softmax"] | None = None
+
+
+class Graph(Section):
+    """What else belongs to the graph."""
+
+    extra_ops: ExtraOps = ExtraOps()
+
+
+class Quantize(Section):
+    """How ranges of activations are found; ``kl_divergence`` is not known here.
+
+    Only ``quantize_per_channel: true`` has a meaning: it is what is done.
+    """
+
+    calibrate_mode: Literal["percentile", "kl_divergence", "max", "mse"] | None = None
+    quantize_per_channel: Literal[True] = True
+    skip_matmul_layers: list[int] | None = None
+    calibrate_chunk_by: int | None = None
+    calibrate_range: float | None = None
+    weight_scale: str | None = None
+    overflow_adaptive: bool | int | None = None
+
+
+class Backend(Section):
+    """``dtype`` is the precision to compile to; the rest is about other hardware."""
+
+    dtype: Literal["fp32", "fp16", "int8"]
+    type: str = "onnx"
+    compile: dict[str, Any] | None = None
+    quantize: Quantize = Quantize()
+
+
+class Sampler(Section):
+    """How many of the calibration pictures to use. Every picture counts, whatever its ``suffix``."""
+
+    get_data_num: int = Field(default=300, ge=1)
+    suffix: str | None = None
+
+
+class ProcessOp(Section):
+    """One step of a transform."""
+
+    type: Literal["DecodeImage", "Resize", "CenterCrop", "CvtColor", "Normalize", "ToTensor"]
+    size: Pixels | None = None
+    crop_size: Pixels | None = None
+    interpolation: Interpolation = "bilinear"
+    mean: RGB | None = None
+    std: RGB | None = None
+    code: str | None = None
+
+
+class Dataset(Section):
+    """The calibration pictures, and how the network wants to see them."""
+
+    path: Path
+    type: str = "folder"
+    sampler: Sampler = Sampler()
+    process_ops: list[ProcessOp] = []
+
+
+class Workspace(Section):
+    """Where the bundle goes: ``path``/``name``-``dtype``."""
+
+    path: Path | None = None
+    work_dir: Path | None = None
+    save_log: bool | None = None
+    workers: int | None = None
+
+
+class BuildFile(Section):
+    """A whole build file."""
+
+    name: str
+    frontend: Frontend
+    backend: Backend
+    graph: Graph = Graph()
+    dataset: Dataset | None = None
+    workspace: Workspace = Workspace()
+
+    def preprocess(self) -> Preprocess | None:
+        """The transform that ``process_ops`` spells out, or None where there are none. Raises ConfigError."""
+        ops = {op.type: op for op in self.dataset.process_ops} if self.dataset else {}
+        if not ops:
+            return None
+        resize, crop, normalise = (ops.get(name) for name in ("Resize", "CenterCrop", "Normalize"))
+        if resize is None or resize.size is None:
+            raise ConfigError("process_ops has no Resize with a size", hint="for instance {type: Resize, size: 256}")
+        side = square(resize.size)
+        seen = square(crop.crop_size) if crop and crop.crop_size else side
+        for name, shape in self.frontend.shape.items():
+            if shape[-1] != seen:
+                raise ConfigError(
+                    f"frontend.shape says {name} is {shape}, process_ops make pictures of {seen} pixels a side",
+                    hint="one of the two is wrong",
+                )
+        return Preprocess(
+            resize=side,
+            crop=seen,
+            interpolation=resize.interpolation,
+            # Two numbers are both sides (the aspect ratio is lost), one is the shorter: torchvision's rule.
+            mode="squash" if isinstance(resize.size, list) and len(resize.size) == 2 else "shortest",
+            mean=normalise.mean if normalise and normalise.mean else IMAGENET_MEAN,
+            std=normalise.std if normalise and normalise.std else IMAGENET_STD,
+        )
+
+    def estimator(self) -> Estimator | None:
+        """How ranges of activations are found, where the file says so in a way that is known here."""
+        mode = self.backend.quantize.calibrate_mode
+        return None if mode == "kl_divergence" else mode
+
+    def target(self) -> Path:
+        """The folder of the bundle."""
+        root = self.workspace.path or self.workspace.work_dir or Path()
+        return root / f"{self.name}-{self.backend.dtype}"
+
+    def ignored(self) -> list[str]:
+        """The keys given that have no meaning here, in words."""
+        quantize = self.backend.quantize.model_dump(exclude_none=True, exclude_defaults=True)
+        if self.estimator():
+            quantize.pop("calibrate_mode")
+        found = [f"backend.quantize.{key}" for key in quantize]
+        found += [f"backend.compile.{key}" for key in self.backend.compile or {}]
+        found += [f"workspace.{key}" for key in ("save_log", "workers") if key in self.workspace.model_fields_set]
+        if self.dataset and self.dataset.sampler.suffix:
+            found.append("dataset.sampler.suffix")
+        return found
+
+
+def read_build_file(path: Path) -> BuildFile:
+    """A build file, checked. Raises ConfigError that names the key, for anything unknown, missing or impossible."""
+    try:
+        content = yaml.safe_load(read_text(path))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    try:
+        return BuildFile.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, path, _keys()) from error
+
+
+def square(size: Pixels) -> int:
+    """The side of [side, side], [side] or side. Raises ConfigError for a rectangle."""
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise ConfigError(f"only squares are understood, got {size}")
+    return sides.pop()
+
+
+def _keys() -> Iterator[str]:
+    """Every key of every section."""
+    for section in (BuildFile, Frontend, Graph, ExtraOps, Backend, Quantize, Dataset, Sampler, ProcessOp, Workspace):
+        yield from section.model_fields

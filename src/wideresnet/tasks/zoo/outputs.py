@@ -1,0 +1,158 @@
+"""What others answered, scored: the model zoo's ``result.txt``, and arrays of logits. And the zoo's transform."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.bundle import Bundle
+from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.lookup import ClassLookup
+from wideresnet.datasets.pairing import folder_of, pair_by_name
+from wideresnet.datasets.zoo_npz import NPZ
+from wideresnet.errors import DataError, ImageError
+from wideresnet.images.decode import read_regular
+from wideresnet.images.files import is_ignored
+from wideresnet.images.npz import read_array
+from wideresnet.records import Failure, Labels, Preprocess, Scored
+from wideresnet.tasks.evaluate.evaluate import KEPT, score_logits
+from wideresnet.tasks.quantize.compile import seen_as
+from wideresnet.tasks.zoo.results import Answer, Results
+
+OUTPUT = "output_0"                                # the zoo's name for what a network answered
+SUM_TOLERANCE = 0.01                               # of 1000 probabilities in float16
+# What the zoo's build files spell out; its README says otherwise (docs/from-the-zoo.md).
+ZOO = Preprocess(resize=256, crop=224, interpolation="opencv-bilinear", mode="squash")
+
+
+def zoo_transform(bundle: Bundle) -> Bundle:
+    """The same network, shown pictures as the zoo does: squashed, by OpenCV's bilinear resize. The graph stays.
+
+    256 and 224 pixels, or the same share of a picture for a network of another resolution.
+    """
+    spec = bundle.card.preprocess
+    return seen_as(bundle, replace(ZOO.at(spec.crop), mean=spec.mean, std=spec.std, alpha=spec.alpha))
+
+
+def score_results(results: Results, labels: Labels, data: LabelledData | None = None) -> Iterator[Scored | Failure]:
+    """One score or failure for each picture of ``data``, in its order, then a failure for each answer without one.
+
+    Classes count by their index, never by their name. Answers and pictures are paired by their paths (see
+    ``pair_by_name``); without ``data`` each picture of the file has the class that its folder names. Ranks are places
+    among the answers that stand there (``results.known`` of them at least), 0 where the right class is not one.
+    Raises DataError when nothing fits, and for answers of another network.
+    """
+    worst = max(index for answer in results.answers.values() for index, _ in answer)
+    if worst >= len(labels.names):
+        raise DataError(
+            f"{results.file} answers class {worst}, there are {len(labels.names)} (from 0)",
+            hint="name the network that answered, or one of the same classes, with -m",
+        )
+    lookup, probable = ClassLookup(labels), results.probable
+    if data is None:
+        yield from _by_folder(results, lookup, probable)
+        return
+    pairs = _pairs(data, results.answers, results.file)
+    for item in data.items:
+        path = pairs.get(item.path)
+        if path is None:
+            yield Failure(item.path, f"no answer in {results.file}")
+            continue
+        said = folder_of(path)
+        label = lookup.ids.get(said, lookup.names.get(said, item.label))
+        if label is None or label != item.label:
+            yield Failure(item.path, f"class {item.label} in the data, and called {path} in {results.file}")
+        else:
+            yield _scored(item.path, label, results.answers[path], probable)
+    yield from _left_over(data, results.answers, pairs)
+
+
+def score_outputs(folder: Path, data: LabelledData) -> Iterator[Scored | Failure]:
+    """One score or failure for each picture of ``data``, in its order, then a failure for each output without one.
+
+    ``folder`` holds an .npz file a picture, with the picture's name (see ``pair_by_name``) and in it ``output_0``:
+    logits [C] or [1, C] of any float type. Values that are not negative and sum to 1 are taken as probabilities.
+    Raises DataError when no file has the name of a picture.
+    """
+    names = (str(file.relative_to(folder)) for file in sorted(folder.rglob(f"*{NPZ}")))
+    outputs = {name: folder / name for name in names if not any(map(is_ignored, Path(name).parts))}
+    if not outputs:
+        raise DataError(f"{folder} holds no {NPZ} files", hint="expected one a picture, called as the picture is")
+    pairs = _pairs(data, outputs, folder)
+    for item in data.items:
+        if item.path not in pairs:
+            yield Failure(item.path, f"no answer in {folder}")
+            continue
+        file = outputs[pairs[item.path]]
+        try:
+            values = _values(read_array(io.BytesIO(read_regular(file)), OUTPUT), data.classes)
+        except ImageError as error:
+            yield Failure(item.path, f"{file}: {error.message}", error.hint)
+            continue
+        (scored,) = score_logits([item], values, data.present)
+        if values.min() >= 0 and abs(values.sum() - 1) <= SUM_TOLERANCE:
+            scored = replace(scored, probabilities=tuple(values[0, list(scored.top)].tolist()))
+        yield scored
+    yield from _left_over(data, outputs, pairs)
+
+
+def _by_folder(results: Results, lookup: ClassLookup, probable: bool) -> Iterator[Scored | Failure]:
+    found = {path: lookup.find(folder_of(path)) for path in results.answers}
+    if all(label is None for label in found.values()):
+        raise DataError(
+            f"no folder in {results.file} names one of the {lookup.count} classes, such as that of {next(iter(found))}",
+            hint="give the labelled pictures too",
+        )
+    for path, label in found.items():
+        if label is None:
+            yield Failure(path, "its folder names no class", hint="give the labelled pictures too")
+        else:
+            yield _scored(path, label, results.answers[path], probable)
+
+
+def _pairs(data: LabelledData, answers: Collection[str], where: Path) -> dict[str, str]:
+    """The answer of each picture of the whole data that has one. Raises DataError where none has."""
+    pictures = [item.path for item in (data.whole or data).items]
+    pairs = pair_by_name(pictures, answers)
+    if not pairs:
+        raise DataError(
+            f"no picture of {data.name} has one of the {len(answers):,} answers in {where}: those are called"
+            f" {next(iter(answers))}, the pictures {pictures[0]}",
+            hint="answers belong to pictures by their names; to go by the order alone would be a guess",
+        )
+    return pairs
+
+
+def _left_over(data: LabelledData, answers: Collection[str], pairs: Mapping[str, str]) -> Iterator[Failure]:
+    """The answers without a picture; for parts of the data, which add up, only with the first."""
+    if not data.shard or data.shard.startswith("1/"):
+        for answer in sorted(set(answers) - set(pairs.values())):
+            yield Failure(answer, f"no picture of {data.name} has its name")
+
+
+def _scored(path: str, label: int, answer: tuple[Answer, ...], probable: bool) -> Scored:
+    classes = [index for index, _ in answer]
+    return Scored(
+        path=path,
+        label=label,
+        rank=classes.index(label) + 1 if label in classes else 0,
+        masked_rank=0,
+        top=tuple(classes[:KEPT]),
+        probabilities=tuple(share for _, share in answer[:KEPT]) if probable else (),
+    )
+
+
+def _values(output: NDArray[np.generic], classes: int) -> NDArray[np.float32]:
+    """An output as [1, C]. Raises ImageError for something else, and for values that are no numbers."""
+    if not np.issubdtype(output.dtype, np.floating) or output.shape not in ((classes,), (1, classes)):
+        raise ImageError(f"{OUTPUT} is {output.dtype} {list(output.shape)}, expected floats [{classes}]")
+    with np.errstate(over="ignore"):
+        values: NDArray[np.float32] = output.reshape(1, classes).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ImageError(f"{OUTPUT} holds values that are not finite")
+    return values

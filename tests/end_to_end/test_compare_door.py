@@ -1,0 +1,108 @@
+"""``wrn compare``: files of scores or models; exit code 1 only for a loss that was ruled out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from doors import Wrn
+from fakes import FakeEngine, tiny_bundle
+from wideresnet.output.scores import as_json_line
+from wideresnet.records import Failure, Scored
+
+NAMES = tiny_bundle().labels.names
+
+
+def write(file: Path, scores: Iterable[Scored | Failure]) -> Path:
+    file.write_text("".join(as_json_line(each, 0) for each in scores))
+    return file
+
+
+def scored(path: str, label: int, answer: int) -> Scored:
+    rank = 1 if label == answer else 2
+    return Scored(path, label, rank, rank, (answer, label), (0.9, 0.1))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """A is right on all 1,000 pictures, B wrong on 7 of them."""
+    paths = [f"{k:04}.png" for k in range(1000)]
+    a = write(tmp_path / "a.jsonl", (scored(path, 3, 3) for path in paths))
+    b = write(tmp_path / "b.jsonl", (scored(path, 3, 5 if k < 7 else 3) for k, path in enumerate(reversed(paths))))
+    return a, b
+
+
+@pytest.fixture
+def greys(tmp_path: Path) -> Path:
+    """A picture of each class in its folder, and one that cannot be read."""
+    for label, name in enumerate(NAMES):
+        (tmp_path / "greys" / name).mkdir(parents=True)
+        Image.fromarray(FakeEngine().picture(label)).save(tmp_path / "greys" / name / "a.png")
+    (tmp_path / "greys" / NAMES[0] / "torn.png").write_bytes(b"no picture")
+    return tmp_path / "greys"
+
+
+def test_two_files_are_paired_by_path(wrn: Wrn, files: tuple[Path, Path]) -> None:
+    done = wrn("compare", *files, "--format", "json")
+    assert (done.code, done.err) == (0, "")
+    assert (done.json["n"], done.json["difference"], done.json["only_a_right"]) == (1000, -0.7, 7)
+    assert [flip["path"] for flip in done.json["flips"]] == [f"{k:04}.png" for k in range(993, 1000)]
+    text = wrn("compare", *files, "--labels", "cifar10").out
+    assert "difference -0.700 points" in text
+    assert "dog" in text
+    assert "class 5" in wrn("compare", *files).out
+
+
+@pytest.mark.parametrize(("allowed", "code"), [("0.7", 0), ("0.69", 1), ("0", 1), ("5", 0)])
+def test_a_loss_beyond_the_limit_is_exit_code_1(
+    wrn: Wrn, files: tuple[Path, Path], allowed: str, code: int
+) -> None:
+    done = wrn("compare", *files, "--max-drop", allowed)
+    assert done.code == code
+    assert done.err == (f"B is more than {allowed} points of top-1 below A\n" if code else "")
+    assert wrn("compare", *reversed(files), "--max-drop", allowed).code == 0, "a gain is no loss"
+
+
+def test_the_page_is_whole_and_has_the_pictures_of_the_data(wrn: Wrn, greys: Path, tmp_path: Path) -> None:
+    picture = f"{greys}/{NAMES[0]}/a.png"
+    a = write(tmp_path / "a.jsonl", [scored(picture, 0, 0)])
+    b = write(tmp_path / "b.jsonl", [scored(picture, 0, 1)])
+    assert wrn("compare", a, b, "--report", "out/page.html").code == 0
+    page = (tmp_path / "out" / "page.html").read_text("utf-8")
+    assert page.count("<img") == 1
+    assert page.endswith("</html>\n")
+    assert wrn("compare", a, b, "--data", greys, "--labels", "cifar10", "--report", "with.html").code == 0
+    assert (tmp_path / "with.html").read_text("utf-8").count("<img") == 1
+
+
+def test_two_models_are_evaluated_on_the_same_pictures(wrn: Wrn, tiny: Path, greys: Path, tmp_path: Path) -> None:
+    done = wrn("compare", tiny, tiny, "--data", greys, "--format", "json", "--report", "page.html")
+    assert (done.code, "torn.png: not a picture" in done.err) == (1, True)
+    assert (done.json["n"], done.json["agreement"], done.json["flips"]) == (10, 100.0, [])
+    assert done.json["a"]["model"] == str(tiny), "two of one name are told apart by where they are"
+    assert [Path(each["path"]).name for each in done.json["b"]["failures"]] == ["torn.png"]
+    assert "Conditions of A" in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_what_cannot_be_compared_is_refused(wrn: Wrn, files: tuple[Path, Path], tiny: Path, greys: Path) -> None:
+    a, b = files
+    refusals = {
+        "not the same kind of thing": (a, tiny),
+        "two models are compared on labelled pictures": (tiny, tiny),
+        "models know their labels": (tiny, tiny, "--data", greys, "--labels", "cifar10"),
+        "--data needs the classes of the files": (a, b, "--data", greys),
+        "no label list called 'cifar11'": (a, b, "--labels", "cifar11"),
+        "cannot read gone.csv": (a, "gone.csv"),
+    }
+    for words, arguments in refusals.items():
+        done = wrn("compare", *arguments)
+        assert (done.code, done.out) == (2, ""), words
+        assert words in done.err
+
+
+def test_labels_may_be_a_file(wrn: Wrn, files: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("".join(f"thing {k}\n" for k in range(10)))
+    assert "thing 5" in wrn("compare", *files, "--labels", "names.txt").out

@@ -1,0 +1,336 @@
+"""The page of the service in a real browser, as people use it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from browser import CHROMIUM, Browser, browsing
+from fakes import tiny_bundle
+from wideresnet.bundle import write_bundle
+from wideresnet.images.decode import decode
+from wideresnet.serve.app import make_app
+from wideresnet.serve.http.limits import Connection
+from wideresnet.serve.service import Service
+from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.worker import open_models
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium is installed")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CAT, DOG = EXAMPLES / "cat.png", EXAMPLES / "dog.jpg"
+QUIET = "[...document.querySelectorAll('.answer')].every(each => each.getAttribute('aria-busy') === 'false')"
+BEST = "[...document.querySelectorAll('.card')].map(each => each.querySelector('.label')?.textContent)"
+LAYER = "document.querySelector('.layer')"
+
+
+class Site:
+    """A service in this process. ``bodies`` holds what was sent to /v1/classify."""
+
+    def __init__(self, service: Service, port: int) -> None:
+        self.service, self.address = service, f"http://127.0.0.1:{port}/"
+        self.bodies: list[bytes] = []
+
+    def recording(self, app: ASGIApp) -> ASGIApp:
+        async def recorded(scope: Scope, receive: Receive, send: Send) -> None:
+            pieces = []
+
+            async def heard():
+                message = await receive()
+                if message["type"] == "http.request":
+                    pieces.append(message["body"])
+                return message
+
+            await app(scope, heard, send)
+            if scope.get("path") == "/v1/classify":
+                self.bodies.append(b"".join(pieces))
+
+        return recorded
+
+
+@contextmanager
+def serving(service: Service) -> Iterator[Site]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        site = Site(service, listener.getsockname()[1])
+        app = site.recording(make_app(service))
+        config = uvicorn.Config(app, http=Connection, ws="none", lifespan="off", log_config=None)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield site
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The model inside the package, whose answers make sense, and a second one."""
+    folder = tmp_path_factory.mktemp("page")
+    write_bundle(folder / "tiny", tiny_bundle())
+    settings = ServeSettings(models=("wrn_16_4.cifar10", f"tiny={folder / 'tiny'}"), threads=1, max_bytes=1_000_000)
+    service = Service(settings)
+    service.use(open_models(settings, lambda _: None))
+    with serving(service) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browsing(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(window: Browser, site: Site) -> Browser:
+    """The page, opened by someone who has never been there."""
+    window.look(1200)
+    window.open(site.address)
+    window.run("localStorage.clear(), sessionStorage.clear()")
+    visit(window, site.address)
+    return window
+
+
+def visit(browser: Browser, address: str) -> None:
+    browser.open(address)
+    browser.until("document.getElementById('model').options.length")
+    browser.asked.clear()
+    browser.errors.clear()
+
+
+def classify(browser: Browser, *files: Path) -> None:
+    browser.choose("#files", list(files))
+    browser.until(f"document.querySelectorAll('.card').length >= {len(files)} && {QUIET}")
+
+
+def test_pictures_are_answered_and_a_bad_one_is_told_at_its_place(browser: Browser, site: Site, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_text("hello")
+    site.bodies.clear()
+    classify(browser, CAT, bad, DOG)
+    assert browser.run(BEST) == ["cat", None, "dog"]
+    assert browser.run("document.querySelectorAll('.card')[0].querySelectorAll('.row').length") == 5
+    share = browser.run("document.querySelector('.share').textContent")
+    width = browser.run("getComputedStyle(document.querySelector('.bar'), '::before').width")
+    whole = browser.run("document.querySelector('.bar').clientWidth")
+    assert float(share.split()[0]) / 100 == pytest.approx(float(width.removesuffix("px")) / whole, abs=0.01)
+    told = browser.run("document.querySelectorAll('.card')[1].querySelector('.problem').innerText")
+    assert "not a picture but text" in told
+    assert "give a picture: JPEG" in told
+    assert "Try again" not in told
+    assert browser.run("document.getElementById('count').textContent") == "2 of 3 pictures answered, 1 failed"
+    assert set(site.bodies) == {CAT.read_bytes(), DOG.read_bytes(), b"hello"}
+    assert [each for each in browser.errors if "400" not in each] == []
+    assert all(each.startswith((site.address, f"blob:{site.address}")) for each in browser.asked), browser.asked
+
+
+def test_the_evidence_lies_over_the_photograph_where_the_crop_was(browser: Browser) -> None:
+    classify(browser, CAT)
+    browser.run("document.querySelector('input[value=evidence]').click()")
+    browser.until(f"!{LAYER}.hidden && {LAYER}.complete")
+    assert browser.run(f"{LAYER}.src").startswith("data:image/jpeg")
+    assert "cat" in browser.run("document.querySelector('figcaption').textContent")
+    box = "(r => [r.left, r.top, r.right, r.bottom])(document.querySelector('{}').getBoundingClientRect())"
+    photo, layer = (browser.run(box.format(each)) for each in (".photo", ".layer"))
+    height, width, _ = decode(CAT.read_bytes()).shape
+    assert width > height                          # so that the crop is as high as the photograph, in its middle
+    scale = (photo[3] - photo[1]) / height
+    assert layer[1::2] == pytest.approx(photo[1::2], abs=1)
+    assert layer[2] - layer[0] == pytest.approx(height * scale, abs=height * scale / 16)
+    assert layer[0] - photo[0] == pytest.approx(photo[2] - layer[2], abs=height * scale / 16)
+    browser.run("document.querySelectorAll('.row')[1].click()")
+    second = browser.run("document.querySelectorAll('.label')[1].textContent")
+    browser.until(f"document.querySelector('figcaption').textContent.includes('{second}')")
+    pressed = browser.run("[...document.querySelectorAll('.row')].map(each => each.getAttribute('aria-pressed'))")
+    assert pressed == ["false", "true", "false", "false", "false"]
+    browser.run("document.querySelector('input[value=crop]').click()")
+    browser.until(f"{LAYER}.src.startsWith('data:image/png')")
+    assert "32 × 32" in browser.run("document.querySelector('figcaption').textContent")
+    browser.run("document.querySelector('input[value=photo]').click()")
+    browser.until(f"{LAYER}.hidden")
+    assert not browser.errors
+
+
+def test_page_and_classes_change_their_language_and_it_is_remembered(browser: Browser, site: Site) -> None:
+    classify(browser, CAT, DOG)
+    browser.run("document.getElementById('language').click()")
+    browser.until(f"{BEST}.join() === '猫,狗'")
+    assert browser.run("document.documentElement.lang") == "zh-Hans"
+    assert browser.run("document.title") == "图里是什么？"
+    assert "lang=zh" in browser.run("document.querySelector('pre').textContent")
+    visit(browser, site.address)
+    assert browser.run("document.querySelector('h1').textContent") == "图里是什么？"
+    visit(browser, f"{site.address}?lang=en")
+    assert browser.run("document.querySelector('h1').textContent") == "What is in the picture?"
+
+
+def test_the_first_language_is_that_of_the_browser(browser: Browser, site: Site) -> None:
+    agent = browser.run("navigator.userAgent")
+    browser.call("Network.setUserAgentOverride", userAgent=agent, acceptLanguage="zh-CN")
+    try:
+        visit(browser, site.address)
+        assert browser.run("document.querySelector('h1').textContent") == "图里是什么？"
+    finally:
+        browser.call("Network.setUserAgentOverride", userAgent=agent, acceptLanguage="en-US")
+
+
+def test_another_model_answers_anew(browser: Browser) -> None:
+    classify(browser, CAT)
+    assert "wrn_16_4.cifar10" in browser.run("document.querySelector('.times').innerText")
+    browser.run("(s => { s.value = 'tiny'; s.dispatchEvent(new Event('change')) })(document.getElementById('model'))")
+    browser.until(f"{QUIET} && document.querySelector('.times').innerText.startsWith('tiny took')")
+    assert "model=tiny" in browser.run("document.querySelector('pre').textContent")
+    assert "wrn_10_1" in browser.run("document.getElementById('about').textContent")
+    for stage in ("receive", "decode", "wait", "compute"):
+        assert stage in browser.run("document.querySelector('.times').innerText")
+
+
+def test_pictures_can_be_pasted_and_dropped(browser: Browser) -> None:
+    data = base64.b64encode(CAT.read_bytes()).decode()
+    browser.run(f"""(() => {{
+        const bytes = Uint8Array.from(atob('{data}'), each => each.charCodeAt(0));
+        const transfer = name => {{
+            const made = new DataTransfer();
+            made.items.add(new File([bytes], name, {{ type: 'image/png' }}));
+            return made;
+        }};
+        const more = {{ bubbles: true, cancelable: true }};
+        document.body.dispatchEvent(new ClipboardEvent('paste', {{ clipboardData: transfer('pasted.png'), ...more }}));
+        document.body.dispatchEvent(new DragEvent('drop', {{ dataTransfer: transfer('dropped.png'), ...more }}));
+    }})()""")
+    browser.until(f"document.querySelectorAll('.card').length === 2 && {QUIET}")
+    names = browser.run("[...document.querySelectorAll('h3')].map(each => each.textContent)")
+    assert names == ["dropped.png", "pasted.png"]
+    assert browser.run(BEST) == ["cat", "cat"]
+
+
+def test_everything_is_reached_by_the_keyboard_and_read_aloud(browser: Browser) -> None:
+    classify(browser, CAT)
+    assert browser.run("document.getElementById('status').textContent").startswith("cat.png: cat, ")
+    assert browser.run("document.getElementById('status').getAttribute('role')") == "status"
+    seen = []
+    for _ in range(30):
+        browser.press("Tab")
+        if browser.run("document.activeElement === document.body"):      # once around
+            break
+        seen.append(browser.run("""(e => {
+            const shown = e.type === 'file' || e.type === 'radio' ? e.closest('label') : e;
+            const name = e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText;
+            return [e.id || e.className || e.value, name.trim(), getComputedStyle(shown).outlineStyle];
+        })(document.activeElement)"""))
+        if seen[-1][0] == "photo":
+            browser.press("ArrowRight")
+            browser.press("ArrowRight")
+            browser.until(f"!{LAYER}.hidden && document.querySelector('input[value=evidence]').checked")
+    names = [each[0] for each in seen]
+    for wanted in ("model", "language", "files", "clear", "remove quiet", "photo", "row"):
+        assert wanted in names, names
+    assert [each for each in seen if not each[1] or each[2] != "solid"] == []
+    assert browser.run("document.querySelectorAll('img:not([alt])').length") == 0
+
+
+def test_a_removed_picture_leaves_the_focus_at_its_neighbour(browser: Browser) -> None:
+    classify(browser, CAT, DOG)
+    browser.run("document.querySelector('.remove').click()")
+    assert browser.run("document.activeElement.getAttribute('aria-label')") == "Remove dog.jpg"
+    browser.run("document.activeElement.click()")
+    assert browser.run("document.activeElement.id") == "files"
+    assert browser.run("document.getElementById('results').hidden")
+
+
+def test_the_code_on_the_page_runs(browser: Browser, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "it's a \"cat\" $HOME.png"
+    shutil.copy(CAT, tmp_path / name)
+    classify(browser, tmp_path / name)
+    curl, python = browser.run("[...document.querySelectorAll('pre')].map(each => each.textContent)")
+    assert "'@it'\\''s a \"cat\" $HOME.png'" in curl
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        exec(python, {})
+    assert capsys.readouterr().out.splitlines()[0].endswith("  cat")
+    if shutil.which("curl"):
+        quiet = curl.replace("curl", "curl -s", 1)
+        done = subprocess.run(["sh", "-c", quiet], cwd=tmp_path, capture_output=True, check=True)
+        assert json.loads(done.stdout)["results"][0]["predictions"][0]["label"] == "cat"
+
+
+def test_a_busy_service_is_asked_again(browser: Browser, site: Site) -> None:
+    house = site.service.house
+    house.pictures += house.capacity
+    try:
+        browser.choose("#files", [CAT])
+        browser.until("document.querySelector('.state')?.textContent.startsWith('The service is busy')")
+    finally:
+        house.pictures -= house.capacity
+    browser.until(QUIET)
+    assert browser.run(BEST) == ["cat"]
+
+
+def test_a_picture_over_the_limit_is_told(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(CAT.read_bytes() + bytes(3_000_000))
+    browser.choose("#files", [tmp_path / "large.png"])
+    browser.until(f"document.querySelectorAll('.card').length && {QUIET}")
+    said = browser.run("document.querySelector('.problem').innerText")
+    # The service cuts the upload off; then the words of its answer may be lost on the way, but not its number.
+    assert "larger than the limit of 1,000,000 bytes" in said or "answered with 413" in said
+
+
+def test_a_service_that_is_gone_is_told_and_can_be_asked_again(browser: Browser, site: Site) -> None:
+    with serving(Service(site.service.settings)) as other:
+        other.service.use(site.service.models)
+        visit(browser, other.address)
+    browser.choose("#files", [CAT])
+    browser.until(f"document.querySelectorAll('.card').length && {QUIET}")
+    assert "The service does not answer" in browser.run("document.querySelector('.problem').innerText")
+    assert browser.run("document.querySelector('.again').checkVisibility()")
+
+
+def test_a_token_is_asked_for(browser: Browser, site: Site) -> None:
+    service = Service(site.service.settings.model_copy(update={"token": ServeSettings(token="sesame").token}))
+    service.use(site.service.models)
+    with serving(service) as other:
+        browser.open(other.address)
+        browser.until("document.getElementById('token').checkVisibility()")
+        for word in ("wrong", "sesame"):
+            browser.run(f"(t => {{ t.value = '{word}'; t.form.requestSubmit() }})(document.getElementById('token'))")
+            if word == "wrong":
+                browser.until("document.getElementById('status').textContent.includes('not the right one')")
+        browser.until("!document.getElementById('token').checkVisibility()")
+        classify(browser, CAT)
+        assert browser.run(BEST) == ["cat"]
+        assert "sesame" not in browser.run("document.body.innerText")
+        assert '-H "Authorization: Bearer $TOKEN"' in browser.run("document.querySelector('pre').textContent")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_nothing_is_wider_than_the_window(browser: Browser, tmp_path: Path, width: int, dark: bool) -> None:
+    browser.look(width, dark=dark, motion=False)
+    classify(browser, CAT)
+    browser.run("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    for _ in range(2):
+        browser.run("document.getElementById('language').click()")
+        browser.until(QUIET)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+        right = "Math.max(...[...document.querySelectorAll('body *')].map(each => each.getBoundingClientRect().right))"
+        assert browser.run(right) <= width
+    shot = tmp_path / "page.png"
+    browser.picture(shot)
+    ground = decode(shot.read_bytes())[2, 2]
+    assert (ground.mean() < 64) == dark
+    assert browser.run("document.getElementById('camera').checkVisibility()") == (width == 360)
+    assert browser.run("getComputedStyle(document.querySelector('.photo')).transitionDuration") == "0s"
+
+

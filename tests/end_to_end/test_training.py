@@ -1,0 +1,243 @@
+"""``wrn train`` on class folders: from photographs to a model that classify and evaluate take as it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from doors import Wrn
+from fakes import tiny_pictures
+from mat5 import write_arrays
+from wideresnet.bundle import read_bundle
+from wideresnet.datasets import decoded_cache as decoded
+from wideresnet.datasets.cifar import CifarArrays
+from wideresnet.datasets.svhn import read_svhn
+from wideresnet.tasks.train import train as task
+from wideresnet.weights.read import read_tensors
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+RECIPE = """
+architecture = "wrn_10_1"
+data = "folder"
+epochs = 4
+batch_size = 8
+learning_rate = 0.05
+stored = 20
+sizes = [[0, 16]]
+input_size = 18
+input_resize = 20
+"""
+# Of 32×32 pictures.
+SMALL = """
+architecture = "wrn_10_1"
+data = "{data}"
+epochs = 4
+batch_size = 16
+learning_rate = 0.05
+sizes = [[0, 8]]
+"""
+CLASSES = {"n01440764": "red", "n03126707": "blue"}                     # a tench, and the crane that is a machine
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """``pets``/train and /val: plain pictures of two classes, told apart by their colour."""
+    shades = np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 3)):
+        for name, colour in CLASSES.items():
+            (tmp_path / "pets" / part / name).mkdir(parents=True)
+            for number in range(count):
+                bright = int(shades.integers(120, 256))
+                rgb = (bright, 0, 0) if colour == "red" else (0, 0, bright)
+                Image.new("RGB", (30, 24), rgb).save(tmp_path / "pets" / part / name / f"{number:02}.png")
+    (tmp_path / "pets.toml").write_text(RECIPE)
+    return tmp_path / "pets"
+
+
+def test_from_photographs_to_answers(wrn: Wrn, pets: Path) -> None:
+    done = wrn("train", "pets.toml", "--data", pets, "--format", "json")
+    skipped = {"by_ending": {}, "hidden": 0, "system_folders": 0, "notes": []}
+    assert (done.code, done.err) == (0, "")
+    assert done.json == {"run": "runs/pets", "epochs": 4, "top1": 100.0, "failures": 0, "skipped": skipped}
+    again = wrn("train", "pets.toml", "--data", pets, "--format", "json")
+    assert again.json == done.json, "a finished run that is asked for again tells what it came to"
+    model = "runs/pets/model.safetensors"
+    report = wrn("evaluate", pets / "val", "-m", model, "--format", "json").json
+    assert (report["n"], report["top1"]) == (6, 100.0)
+    answer = wrn("classify", pets / "val/n03126707", "-m", model, "--format", "json").json[0]
+    assert "crane" in answer["predictions"][0]["label"]
+
+    assert wrn("export", "-m", model, "-o", "mine").code == 0
+    bundle = read_bundle(Path("mine"))
+    assert (bundle.card.name, bundle.card.classes, bundle.card.licence) == ("wrn_10_1.pets", 2, "unknown")
+    assert (bundle.card.preprocess.resize, bundle.card.preprocess.crop) == (20, 18)
+    assert bundle.labels.ids == tuple(CLASSES)
+    assert wrn("evaluate", pets / "val", "-m", "mine", "--format", "json").json["top1"] == 100.0
+
+
+def test_the_run_says_what_it_was_trained_on(wrn: Wrn, pets: Path) -> None:
+    (pets / "train/n01440764/broken.png").write_bytes(b"no picture")
+    done = wrn("train", "pets.toml", "--data", "pets")
+    assert done.code == 1, "a picture could not be read"
+    assert "broken.png: not a picture" in done.err
+    assert "pets: 24 pictures of 2 classes to train on, 6 to test" in done.err
+    kept = json.loads(Path("runs/pets/data.json").read_text())
+    assert (kept["name"], kept["train"], kept["test"], kept["labels"]["ids"]) == ("pets", 24, 6, list(CLASSES))
+    assert [Path(failure["path"]).name for failure in kept["failures"]] == ["broken.png"]
+
+
+def test_a_run_goes_on_with_the_same_pictures_only(wrn: Wrn, pets: Path) -> None:
+    assert wrn("train", "pets.toml", "--data", "pets").code == 0
+    assert wrn("train", "pets.toml", "--data", pets).code == 0, "the same by another path"
+    shutil.copy(pets / "val/n01440764/00.png", pets / "train/n01440764/more.png")
+    done = wrn("train", "pets.toml", "--data", "pets")
+    assert (done.code, "holds a run on other pictures; different: train" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "pets.toml trains on class folders of yours"),
+        (["--data", "absent"], "has no folder 'absent'"),
+        (["--data", "pets/train"], "pets/train holds no splits"),
+        (["--data", "pets", "--set", "stored=10"], "stored pictures of 10 pixels are smaller than sizes asks for"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_an_error_before_anything_is_written(
+    wrn: Wrn, pets: Path, arguments: list[str], said: str
+) -> None:
+    done = wrn("train", "pets.toml", *arguments)
+    assert (done.code, said in done.err) == (2, True)
+    assert not Path("runs").exists()
+
+
+def test_an_unknown_setting_is_refused_with_a_suggestion(wrn: Wrn, pets: Path) -> None:
+    done = wrn("train", "pets.toml", "--data", "pets", "--set", "epoch=3")
+    assert (done.code, done.out) == (2, "")
+    assert "no setting called 'epoch'" in done.err
+    assert "did you mean 'epochs'?" in done.err
+
+
+def test_a_dry_run_says_what_it_would_take_and_trains_nothing(wrn: Wrn, pets: Path) -> None:
+    done = wrn("train", "pets.toml", "--data", "pets", "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert "pets: 24 pictures of 2 classes, 6 to test" in done.out
+    assert "12 steps and 4 evaluations" in done.out
+    document = wrn("train", "pets.toml", "--data", "pets", "--dry-run", "--set", "epochs=5", "--format", "json").json
+    assert (document["steps"], document["evaluations"], document["architecture"]) == (15, 5, "wrn_10_1")
+    (phase,) = document["phases"]
+    assert (phase["first"], phase["last"], phase["side"], phase["rates"]) == (0, 4, 16, [0.05] * 3)
+    assert not Path("runs").exists()
+
+
+def test_pictures_kept_on_a_disk_train_the_same_network(
+    wrn: Wrn, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pets / "train/n01440764/broken.png").write_bytes(b"no picture")
+    command = "train", "pets.toml", "--data", "pets"
+    assert wrn(*command, "-o", "memory").code == 1
+    assert wrn(*command, "-o", "disk", "--cache", "kept").code == 1
+    monkeypatch.setattr(decoded, "load_batches", None)
+    done = wrn(*command, "-o", "again", "--cache", "kept")
+    assert (done.code, done.err.count("broken.png: not a picture")) == (1, 1)
+    assert "pets: 24 pictures of 2 classes to train on, 6 to test" in done.err
+    whole, *others = (read_tensors(Path(run) / "model.safetensors").tensors for run in ("memory", "disk", "again"))
+    assert all(np.array_equal(whole[key], other[key]) for other in others for key in whole)
+
+
+def test_a_dry_run_says_what_the_disk_would_hold(wrn: Wrn, pets: Path) -> None:
+    document = wrn("train", "pets.toml", "--data", "pets", "--dry-run", "--cache", "kept", "--format", "json").json
+    assert document["disk_mb"] * 2**20 == 3 * (24 * 20**2 + 6 * 18**2)
+    assert document["pictures_mb"] == 0
+    assert not Path("kept").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_what_has_no_files_to_decode_needs_no_cache(wrn: Wrn, pets: Path, more: list[str]) -> None:
+    Path("digits.toml").write_text(SMALL.format(data="svhn"))
+    done = wrn("train", "digits.toml", "--data", "pets", "--cache", "kept", *more)
+    assert (done.code, "a recipe with data = 'svhn' needs no --cache" in done.err) == (2, True)
+
+
+def test_a_dry_run_of_a_named_data_set_needs_no_data(wrn: Wrn, pets: Path) -> None:
+    Path("digits.toml").write_text(SMALL.format(data="svhn"))
+    document = wrn("train", "digits.toml", "--dry-run", "--set", "batch_size=100", "--format", "json").json
+    assert document["steps"] == 4 * 6043
+    done = wrn("train", "digits.toml")
+    assert (done.code, "digits.toml trains on SVHN's three .mat files" in done.err) == (2, True)
+    done = wrn("train", "pets.toml", "--dry-run")
+    assert (done.code, "class folders" in done.err) == (2, True)
+
+
+def test_digits_are_learnt_from_the_three_files(wrn: Wrn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(task.READERS, "svhn", partial(read_svhn, verify=False))
+    digits = np.array([10, 1] * 16)
+    pictures = np.where(digits[:, None, None, None] == 1, 255, 0) * np.ones((1, 32, 32, 3))
+    for name in ("train_32x32.mat", "extra_32x32.mat", "test_32x32.mat"):
+        arrays = {"X": pictures.astype(np.uint8).transpose(1, 2, 3, 0), "y": digits.astype(float)[:, None]}
+        (tmp_path / name).write_bytes(write_arrays(arrays))
+    Path("digits.toml").write_text(SMALL.format(data="svhn"))
+    done = wrn("train", "digits.toml", "--data", ".", "--format", "json")
+    assert (done.code, done.json["top1"]) == (0, 100.0)
+    assert wrn("export", "-m", "runs/digits/model.safetensors", "-o", "bundle").code == 0
+    card = read_bundle(Path("bundle")).card
+    assert (card.name, card.labels_name, card.preprocess.std) == ("wrn_10_1.svhn", "svhn", (1.0, 1.0, 1.0))
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save("black.png")
+    assert wrn("classify", "black.png", "-m", "bundle", "--format", "json").json[0]["predictions"][0]["label"] == "0"
+
+
+def test_a_network_of_whitened_pictures_is_measured_and_not_exported(
+    wrn: Wrn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, pictures = np.arange(32) % 2, tiny_pictures(32, 8)
+    monkeypatch.setitem(task.READERS, "cifar10", lambda path: CifarArrays(pictures, labels, pictures, labels))
+    Path("white.toml").write_text(SMALL.format(data="cifar10") + 'whitening = "zca"\n')
+    done = wrn("train", "white.toml", "--data", tmp_path)
+    assert (done.code, "bundle" in done.out) == (0, False)
+    assert len(Path("runs/white/log.jsonl").read_text().splitlines()) == 4
+    done = wrn("export", "-m", "runs/white/model.safetensors", "-o", "bundle")
+    assert (done.code, "was trained on whitened pictures" in done.err) == (2, True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_ends_a_run_in_words_and_leaves_it_resumable(wrn: Wrn, pets: Path) -> None:
+    assert wrn("train", "pets.toml", "--data", "pets", "-o", "whole", "--format", "json").code == 0
+    Path("run").mkdir()
+    Path("run/checkpoint.part").symlink_to("/dev/full")
+    done = wrn("train", "pets.toml", "--data", "pets", "-o", "run")
+    assert (done.code, "No space left on device" in done.err) == (2, True)
+    assert not Path("run/checkpoint.pt").exists()
+    assert wrn("train", "pets.toml", "--data", "pets", "-o", "run").code == 0
+    whole, cut = (read_tensors(Path(run) / "model.safetensors").tensors for run in ("whole", "run"))
+    assert all(np.array_equal(whole[key], cut[key]) for key in whole)
+
+
+def test_a_result_that_cannot_be_written_is_an_error_in_words(
+    wrn: Wrn, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(task, "save_tensors", full)
+    done = wrn("train", "pets.toml", "--data", "pets")
+    assert (done.code, "cannot write runs/pets/model.safetensors" in done.err) == (2, True)
+
+
+def test_tensorboard_is_an_option_and_the_log_is_not(
+    wrn: Wrn, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    done = wrn("train", "pets.toml", "--data", "pets", "--tensorboard")
+    assert (done.code, "pip install 'wideresnet[tensorboard]'" in done.err) == (2, True)
+    assert not Path("runs").exists()
+    assert wrn("train", "pets.toml", "--data", "pets").code == 0
+    lines = [json.loads(line) for line in Path("runs/pets/log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [0, 1, 2, 3]

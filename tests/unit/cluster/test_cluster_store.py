@@ -1,0 +1,127 @@
+"""Folders and object stores, and a patience for those that refuse."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wideresnet.cluster import store as module
+from wideresnet.cluster.store import Store, is_uri, join, patiently, split
+from wideresnet.errors import ConfigError, DataError
+
+pytest.importorskip("pyarrow", reason="needs the extra parquet")
+
+
+@pytest.fixture(params=["path", "uri"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "out") if request.param == "path" else f"file://{tmp_path}/out")
+
+
+def refusing(times: int, error: OSError) -> Callable[[], str]:
+    """Raises ``error`` so many times, then answers."""
+    left = [error] * times
+
+    def work() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    return work
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What was waited, in a time that only waiting moves."""
+    waited: list[float] = []
+    monkeypatch.setattr(module.time, "sleep", waited.append)
+    monkeypatch.setattr(module.time, "monotonic", lambda: sum(waited))
+    return waited
+
+
+def test_what_is_written_is_there_whole(store: Store) -> None:
+    store.write("a/b.bin", b"first")
+    store.write("a/b.bin", b"second")
+    assert store.has("a/b.bin")
+    assert store.read("a/b.bin") == b"second"
+    assert store.names() == ["a/b.bin"]            # and nothing beside it
+    store.remove("a/b.bin")
+    store.remove("a/b.bin")
+    assert not store.has("a/b.bin")
+
+
+def test_names_come_folder_by_folder_as_a_walk_gives_them(store: Store) -> None:
+    for name in ("b.jpg", "a/z.jpg", "a-b/c.jpg", "a/b/c.jpg"):
+        store.write(name, b"x")
+    assert store.names() == ["a/b/c.jpg", "a/z.jpg", "a-b/c.jpg", "b.jpg"]
+
+
+def test_a_folder_that_is_not_there_holds_nothing(store: Store) -> None:
+    assert store.names() == []
+    assert not store.has("x")
+    with pytest.raises(FileNotFoundError):
+        store.read("x")
+
+
+def test_a_full_local_disk_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        Store(str(tmp_path)).write("x", b"x")
+    assert pauses == []
+
+
+def test_a_store_that_refuses_is_asked_again_with_longer_pauses(pauses: list[float]) -> None:
+    assert patiently(refusing(4, OSError("AWS Error SLOW_DOWN"))) == "done"
+    assert pauses == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_patience_ends(pauses: list[float]) -> None:
+    with pytest.raises(OSError, match="SLOW_DOWN"):
+        patiently(refusing(100, OSError("AWS Error SLOW_DOWN")), patience=10)
+    assert sum(pauses) <= 10
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "gone"),
+        PermissionError(13, "not yours"),
+        OSError(errno.ENOSPC, "full"),
+        OSError("When getting: AWS Error ACCESS_DENIED during GetObject"),
+    ],
+)
+def test_what_waiting_does_not_help_is_raised_at_once(error: OSError, pauses: list[float]) -> None:
+    with pytest.raises(type(error)):
+        patiently(refusing(1, error))
+    assert pauses == []
+
+
+def test_an_uri_that_no_file_system_knows_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no store that can be opened: gopher"):
+        Store("gopher://a/b").names()
+
+
+def test_a_store_without_an_answer_is_an_error_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_work: object, _patience: float) -> None:
+        raise OSError("AWS Error NETWORK_CONNECTION")
+
+    monkeypatch.setattr(module, "patiently", refuse)
+    with pytest.raises(DataError, match=r"cannot list .* NETWORK_CONNECTION"):
+        Store(str(tmp_path)).names()
+
+
+def test_places_have_names_and_keep_their_query() -> None:
+    assert is_uri("s3://b/c")
+    assert not is_uri("a/b?c")
+    assert join("s3://b/c?scheme=http", "d/e.jpg") == "s3://b/c/d/e.jpg?scheme=http"
+    assert join("what?/", "e.jpg") == "what?/e.jpg"
+    assert split("s3://b/c/d.txt?scheme=http") == ("s3://b/c?scheme=http", "d.txt")
+    assert split("d.txt") == (".", "d.txt")
+    assert split("/d.txt") == ("/", "d.txt")

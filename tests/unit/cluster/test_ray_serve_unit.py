@@ -1,0 +1,120 @@
+"""The service on Ray Serve: what is decided before Ray is asked. Ray itself is not imported here."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from starlette.testclient import TestClient
+
+from fakes import FakeEngine, tiny_bundle
+from serving import NAME, open_model
+from wideresnet.classifier import Classifier
+from wideresnet.cluster.connect import LOCAL
+from wideresnet.cluster.ray_serve import Fleet, Signed, make_fleet, reason, replica_settings, serve_on_ray, with_port
+from wideresnet.errors import ConfigError, EngineError, MissingExtra
+from wideresnet.machine import available_cpus
+from wideresnet.serve.app import make_app
+from wideresnet.serve.service import Service
+from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.worker import prove
+
+ELSEWHERE = "10.0.0.1:6379"
+
+
+@pytest.mark.parametrize(("text", "least", "most"), [("1", 1, 1), ("3", 3, 3), ("1:4", 1, 4), ("2:2", 2, 2)])
+def test_replicas_are_a_number_or_a_range(text: str, least: int, most: int) -> None:
+    assert make_fleet(ELSEWHERE, text, 2) == Fleet(ELSEWHERE, least, most, 2)
+
+
+@pytest.mark.parametrize("text", ["", "0", "0:2", "3:2", "1:", ":2", "-1", "1:2:3", "two", "1.5", "٣"])
+def test_other_replicas_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="N or MIN:MAX") as caught:
+        make_fleet(ELSEWHERE, text, 1)
+    assert repr(text) in caught.value.message
+
+
+def test_a_cluster_of_this_machine_has_no_more_cpus_than_it() -> None:
+    most = available_cpus()
+    assert make_fleet(LOCAL, f"{most}:{9 * most}", 1).least == most
+    with pytest.raises(ConfigError, match=f"more than this machine's {most}"):
+        make_fleet(LOCAL, "2", most)
+    assert make_fleet(ELSEWHERE, "2", most).cpus == most
+
+
+def test_a_replica_takes_its_share_of_a_machine_and_not_all_of_it() -> None:
+    own = replica_settings(ServeSettings(), 8)
+    assert (own.threads, own.capacity) == (8, 128)
+    assert replica_settings(ServeSettings(), 1).capacity == 64
+    told = replica_settings(ServeSettings(threads=3, queue=5), 8)
+    assert (told.threads, told.capacity) == (3, 5)
+
+
+def test_models_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    own = replica_settings(ServeSettings(models=("mine", "a=mine", "b=wrn_16_4.cifar10")), 1)
+    assert own.models == (str(tmp_path / "mine"), f"a={tmp_path / 'mine'}", "b=wrn_16_4.cifar10")
+
+
+class BrokenEngine(FakeEngine):
+    """Answers what is no number."""
+
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return super().__call__(batch) * np.float32(np.nan)
+
+
+def test_health_is_an_answer_of_the_engine() -> None:
+    bundle = tiny_bundle()
+    engine = FakeEngine()
+    prove(Classifier(bundle.card, bundle.labels, engine))
+    assert engine.calls == [1]
+    with pytest.raises(EngineError):
+        prove(Classifier(bundle.card, bundle.labels, BrokenEngine()))
+    larger = replace(bundle.card, preprocess=replace(bundle.card.preprocess, crop=48))
+    with pytest.raises(EngineError, match="48"):       # an engine that cannot take what the model needs
+        prove(Classifier(larger, bundle.labels, FakeEngine()))
+
+
+def test_an_answer_says_which_replica_gave_it() -> None:
+    service = Service(ServeSettings())
+    service.use({NAME: open_model(tiny_bundle(), FakeEngine())})
+    with TestClient(Signed(make_app(service), "abc")) as client:
+        for path in ("/healthz", "/nothing"):
+            answer = client.get(path)
+            assert answer.headers["X-Replica"] == "abc"
+            assert "X-Request-ID" not in answer.headers       # the proxy's
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_why_replicas_do_not_start_is_found_in_rays_words() -> None:
+    words = """The deployment failed to start 3 times in a row. Error:
+    ray::ServeReplica:wideresnet.__init__()
+      File "models.py", line 1, in open_models
+    wideresnet.errors.BundleError: card.json: cannot be read: no such file
+    The above exception was the direct cause"""
+    assert reason(["", words]) == "card.json: cannot be read: no such file"
+    assert reason(["first", "other\nlast\n"]) == "last"
+    assert reason([""]) == "no reason was given"
+
+
+def test_the_port_is_known_before_ray_is_asked() -> None:
+    local = make_fleet(LOCAL, "1", 1)
+    assert with_port(ServeSettings(port=0), local).port > 0
+    with pytest.raises(ConfigError, match="same on all nodes"):
+        with_port(ServeSettings(port=0), make_fleet(ELSEWHERE, "1", 1))
+    with pytest.raises(ConfigError, match="cannot listen"):
+        with_port(ServeSettings(host="192.0.2.1"), local)      # an address of documentation: nobody's
+
+
+def test_without_ray_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match="wrn serve --ray needs ray") as caught:
+        serve_on_ray(ServeSettings(), make_fleet(LOCAL, "1", 1), lambda line: None)
+    assert caught.value.hint == "pip install 'wideresnet[ray]'"
+
+

@@ -1,0 +1,128 @@
+"""A worker's shards, without a cluster: each one a file that is there whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from doors import prepare
+from wideresnet.bundle import read_bundle
+from wideresnet.cluster import worker as module
+from wideresnet.cluster.listing import list_pictures
+from wideresnet.cluster.operations import Classify, Embed
+from wideresnet.cluster.shards import Shard
+from wideresnet.cluster.store import Store
+from wideresnet.cluster.worker import Job, ShardWorker, part_name, read_part
+from wideresnet.errors import DataError
+from wideresnet.records import Prediction, ShardDone
+from wideresnet.tasks.classify.classify import classify, pictures
+from wideresnet.tasks.load.load import open_classifier
+
+pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
+
+WORK = Classify("openvino", "f32", 4, k=3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bulk")
+    prepare(folder, 20)                            # one of them is no picture
+    return folder
+
+
+def worker_for(folder: Path, output: Path, work: Classify | Embed = WORK) -> ShardWorker:
+    bundle = read_bundle(folder / "tiny")
+    return ShardWorker(Job(work, str(output), 1), work.open(bundle, 1), "node-a")
+
+
+def shards_of(folder: Path, size: int = 8) -> tuple[Shard, ...]:
+    return list_pictures([str(folder / "photos")], size).shards
+
+
+def test_the_parts_hold_what_one_machine_answers(folder: Path, tmp_path: Path) -> None:
+    worker = worker_for(folder, tmp_path)
+    done = [worker.do(shard) for shard in shards_of(folder)]
+    assert [(each.pictures, each.failures, each.error) for each in done] == [(8, 0, ""), (8, 1, ""), (4, 0, "")]
+    rows = [row for n in range(3) for row in pq.read_table(tmp_path / part_name(n)).to_pylist()]
+    classifier = open_classifier(read_bundle(folder / "tiny"))
+    here = list(classify(classifier, pictures([folder / "photos"]), k=3, batch_size=4))
+    assert [row["path"] for row in rows if row["rank"] in (1, None)] == [each.path for each in here]
+    expected = [s.probability for each in here if isinstance(each, Prediction) for s in each.predictions]
+    assert [row["probability"] for row in rows if row["error"] is None] == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == [part_name(n) for n in range(3)]
+
+
+def test_a_part_says_what_it_is(folder: Path, tmp_path: Path) -> None:
+    shard = shards_of(folder)[1]
+    done = worker_for(folder, tmp_path).do(shard)
+    read, failures = read_part(Store(str(tmp_path)), part_name(1))
+    assert read == done
+    assert done.engine is not None
+    assert done.engine.threads == 1
+    assert [Path(each.path).name for each in failures] == ["00007.png"]
+
+
+def test_a_shard_that_is_written_is_not_answered_again(folder: Path, tmp_path: Path) -> None:
+    shard = shards_of(folder)[0]
+    first = worker_for(folder, tmp_path).do(shard)
+    before = (tmp_path / part_name(0)).stat().st_mtime_ns
+    again = worker_for(folder, tmp_path)
+    again.running = replace(again.running, answer=None)  # type: ignore[arg-type]
+    assert again.do(shard) == first
+    assert (tmp_path / part_name(0)).stat().st_mtime_ns == before
+
+
+def test_a_second_attempt_leaves_out_what_ends_its_process(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = shards_of(folder)[0]
+    whole = worker_for(folder, tmp_path / "whole").do(shard)
+    assert whole.attempt == 1
+    asked = []
+
+    def crashing(items: object, *_: object) -> set[int]:
+        asked.append(items)
+        return {2}
+
+    monkeypatch.setattr(module.poison, "crashing", crashing)
+    begun = tmp_path / "out" / f".{part_name(0)}.begun"
+    begun.parent.mkdir()
+    begun.write_text("1")                          # as a process that was killed leaves it
+    done = worker_for(folder, tmp_path / "out").do(shard)
+    assert (done.attempt, done.crashed, done.failures, len(asked)) == (2, 1, 1, 1)
+    assert not begun.exists()
+    rows = pq.read_table(tmp_path / "out" / part_name(0)).to_pylist()
+    others = pq.read_table(tmp_path / "whole" / part_name(0)).to_pylist()
+    lost = shard.items[2].path
+    assert [row["error"] for row in rows if row["path"] == lost] == [module.poison.ERROR]
+    assert [row for row in rows if row["path"] != lost] == [row for row in others if row["path"] != lost]
+
+
+def test_what_cannot_be_written_is_reported_not_raised(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    done = worker_for(folder, tmp_path / "out").do(shards_of(folder)[0])
+    assert done.pictures == 0
+    assert "out" in done.error
+    assert done.node == "node-a"
+
+
+def test_features_have_no_row_for_a_failure_and_name_it(folder: Path, tmp_path: Path) -> None:
+    work = Embed("openvino", "f32", 4, ("features",))
+    done = worker_for(folder, tmp_path, work).do(shards_of(folder)[1])
+    assert (done.pictures, done.failures) == (8, 1)
+    assert pq.read_table(tmp_path / part_name(1)).num_rows == 7
+    assert len(read_part(Store(str(tmp_path)), part_name(1))[1]) == 1
+
+
+def test_another_file_is_no_part(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    pq.write_table(pa.table({"a": [1]}), tmp_path / part_name(0))
+    with pytest.raises(DataError, match="is no part of a bulk run"):
+        read_part(Store(str(tmp_path)), part_name(0))
+
+
+def test_a_done_shard_survives_json() -> None:
+    assert ShardDone(3).engine is None

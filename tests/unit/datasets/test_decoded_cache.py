@@ -1,0 +1,337 @@
+"""Pictures decoded onto a disk: the same as in memory, once, whatever interrupts it, and never those of other files."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fakes import result, tiny_pictures, write_tar
+from wideresnet.datasets import decoded_cache as decoded
+from wideresnet.datasets.decoded_cache import (
+    Decoded,
+    Store,
+    decode_into_memory,
+    decode_onto_disk,
+    refuse_small_disk,
+    store_of,
+)
+from wideresnet.datasets.folder import labelled_folder
+from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.tar import tar_images
+from wideresnet.errors import ConfigError, DataError
+from wideresnet.machine import memory_mb
+from wideresnet.records import Batch, Doing, Item, Labels, Preprocess
+
+SPEC = Preprocess(resize=8, crop=8)
+COUNT = 30
+BROKEN = (3, 17)                                   # places
+
+
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoded, "BATCH", 4)
+    monkeypatch.setattr(decoded, "FLUSHED", 8)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> LabelledData:
+    """Thirty pictures of two classes, two of which are none."""
+    for number, pixels in enumerate(tiny_pictures(COUNT, 12)):
+        path = tmp_path / "pets" / "ab"[number // 15] / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number in BROKEN:
+            path.write_bytes(b"no picture")
+        else:
+            Image.fromarray(pixels).save(path)
+    return pets(tmp_path / "pets")
+
+
+def pets(folder: Path) -> LabelledData:
+    return labelled_folder(folder, Labels(("a", "b")))
+
+
+def store(data: LabelledData, cache: Path) -> Store:
+    return store_of(cache, "pets", data, SPEC)
+
+
+def assert_as_in_memory(found: Decoded, data: LabelledData) -> None:
+    held = result(decode_into_memory(data, SPEC, 1))
+    assert np.array_equal(found.images, held.images)
+    assert np.array_equal(found.labels, held.labels)
+    assert found.failures == held.failures
+    assert (found.images.dtype, found.labels.dtype) == (np.uint8, np.int64)
+
+
+def interrupted(store: Store, after: int) -> None:
+    """Decode until ``after`` batches are told of, and no further."""
+    work = decode_onto_disk(store, 1)
+    for _ in range(after):
+        next(work)
+    work.close()
+
+
+def refuse_to_decode(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise AssertionError("something is decoded")
+
+    monkeypatch.setattr(decoded, "load_batches", fail)
+
+
+def test_it_is_what_memory_would_hold(data: LabelledData, tmp_path: Path) -> None:
+    found = result(decode_onto_disk(store(data, tmp_path / "cache"), 2))
+    assert_as_in_memory(found, data)
+    assert found.labels.tolist() == [0] * 14 + [1] * 14
+    assert [failure.path for failure in found.failures] == [data.items[place].path for place in BROKEN]
+
+
+def test_other_programs_can_open_the_array(data: LabelledData, tmp_path: Path) -> None:
+    kept = store(data, tmp_path / "cache")
+    found = result(decode_onto_disk(kept, 1))
+    assert np.array_equal(np.load(kept.images), found.images)
+    index = json.loads(kept.index.read_text())
+    assert (index["pictures"], index["done"], index["preprocess"]["crop"]) == (30, 30, 8)
+
+
+def test_a_second_time_nothing_is_decoded_and_the_failures_are_told_again(
+    data: LabelledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = result(decode_onto_disk(store(data, tmp_path / "cache"), 1))
+    refuse_to_decode(monkeypatch)
+    again = result(decode_onto_disk(store(pets(tmp_path / "pets"), tmp_path / "cache"), 1))
+    assert np.array_equal(again.images, first.images)
+    assert again.failures == first.failures
+    assert len(again.failures) == 2
+
+
+def test_the_array_can_be_written_to_and_the_file_stays(data: LabelledData, tmp_path: Path) -> None:
+    kept = store(data, tmp_path / "cache")
+    found, before = result(decode_onto_disk(kept, 1)), kept.images.read_bytes()
+    assert found.images.flags.writeable, "torch warns about others"
+    found.images[:] = 0
+    assert kept.images.read_bytes() == before
+
+
+@pytest.mark.skipif(memory_mb() is None, reason="asks Linux how much memory there is")
+def test_an_array_larger_than_the_memory_can_be_opened(tmp_path: Path) -> None:
+    rows = 2 * (memory_mb() or 0) // 12            # of 12 MB
+    items = [Item("", tmp_path / "x.png", 0)] * rows
+    kept = Store(tmp_path, LabelledData("pets", items, 1), Preprocess(resize=2048, crop=2048))
+    kept.index.write_text(json.dumps({"done": rows, "failures": []}))
+    kept.images.write_bytes(kept.header(rows))
+    os.truncate(kept.images, kept.size(rows))      # a hole: it takes no room
+    found = result(decode_onto_disk(kept, 1))
+    found.images[-1, -1, -1] = 1
+    assert found.images.shape == (rows, 2048, 2048, 3)
+
+
+@pytest.mark.parametrize("after", range(1, 9))
+def test_what_was_interrupted_goes_on_and_comes_to_the_same(
+    data: LabelledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    kept, asked = store(data, tmp_path / "cache"), list[int]()
+    interrupted(kept, after)
+    whole = decoded.load_batches
+
+    def counting(items: list[Item], *arguments: Preprocess, **options: int) -> Iterator[Batch]:
+        asked.append(len(items))
+        return whole(items, *arguments, **options)
+
+    monkeypatch.setattr(decoded, "load_batches", counting)
+    found = result(decode_onto_disk(kept, 1))
+    flushed = min(8 * (after // 2), 24)            # the last batches are when nothing more is told
+    assert asked == [COUNT - flushed]
+    assert_as_in_memory(found, data)
+    assert np.array_equal(np.load(kept.images), found.images)
+
+
+def test_rows_after_the_last_flush_do_not_count(data: LabelledData, tmp_path: Path) -> None:
+    kept = store(data, tmp_path / "cache")
+    interrupted(kept, 2)
+    with kept.images.open("ab") as file:
+        file.write(b"half a row" * 1000)           # more than is still to come
+    assert_as_in_memory(result(decode_onto_disk(kept, 1)), data)
+    assert kept.images.stat().st_size == kept.size(28)
+
+
+@pytest.mark.parametrize("change", ["pixels", "time", "name", "more", "spec", "exif"])
+def test_other_pictures_are_kept_elsewhere(data: LabelledData, tmp_path: Path, change: str) -> None:
+    before, first, spec = store(data, tmp_path).folder, tmp_path / "pets/a/00.png", SPEC
+    if change == "pixels":
+        found = first.stat()
+        first.write_bytes(bytes(reversed(first.read_bytes())))
+        os.utime(first, ns=(found.st_atime_ns, found.st_mtime_ns))
+    elif change == "time":
+        os.utime(first, ns=(0, 0))
+    elif change == "name":
+        first.rename(first.with_name("001.png"))
+    elif change == "more":
+        shutil.copy(first, first.with_name("more.png"))
+    elif change == "spec":
+        spec = Preprocess(resize=9, crop=8)
+    now = replace(pets(tmp_path / "pets"), exif="transpose" if change == "exif" else "ignore")
+    assert store_of(tmp_path, "pets", now, spec).folder != before
+
+
+def test_the_same_pictures_are_known_wherever_they_lie(data: LabelledData, tmp_path: Path) -> None:
+    before = store(data, tmp_path).folder
+    (tmp_path / "pets").rename(tmp_path / "moved")
+    assert store(pets(tmp_path / "moved"), tmp_path).folder == before
+    other = Preprocess(resize=8, crop=8, mean=(0, 0, 0))
+    assert store_of(tmp_path, "pets", pets(tmp_path / "moved"), other).folder == before, "it is not in the pixels"
+
+
+def test_images_in_shards_are_kept_too(data: LabelledData, tmp_path: Path) -> None:
+    """Other bytes under the same names are kept elsewhere, whether their sizes tell or only they themselves."""
+    files = [(Path(item.path).name, item.source.read_bytes()) for item in data.items if isinstance(item.source, Path)]
+
+    def store_with(files: list[tuple[str, bytes]]) -> Store:
+        rows = tar_images(str(write_tar(tmp_path / "x.tar", files)))
+        items = [Item(path, source, item.label) for (path, source, _), item in zip(rows, data.items, strict=True)]
+        return store(LabelledData("x", [*items, Item("row of another file", items[0].source, 0)], 2), tmp_path)
+
+    folder = store_with(files).folder
+    assert store_with(files).folder == folder
+    assert_as_in_memory(result(decode_onto_disk(store_with(files), 1)), store_with(files).data)
+    name, first = files[0]
+    assert store_with([(name, first + b"x"), *files[1:]]).folder != folder
+    assert store_with([(name, first[:-1] + b"x"), *files[1:]]).folder != folder
+
+
+def test_a_picture_that_is_gone_is_a_failure(data: LabelledData, tmp_path: Path) -> None:
+    (tmp_path / "pets/b/20.png").unlink()
+    assert_as_in_memory(result(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)
+
+
+def test_nothing_that_can_be_read_is_an_error_every_time(tmp_path: Path) -> None:
+    (tmp_path / "pets/a").mkdir(parents=True)
+    (tmp_path / "pets/a/x.png").write_bytes(b"no picture")
+    for _ in range(2):
+        with pytest.raises(DataError, match="none of the 1 pictures of pets can be read"):
+            result(decode_onto_disk(store(pets(tmp_path / "pets"), tmp_path / "cache"), 1))
+
+
+def test_only_what_is_missing_needs_room(
+    data: LabelledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, free = store(data, tmp_path / "cache"), SimpleNamespace(free=4000)
+    monkeypatch.setattr(decoded.shutil, "disk_usage", lambda folder: free)
+    with pytest.raises(DataError, match="30 pictures take 0 MB more in"):
+        refuse_small_disk(tmp_path / "cache", [kept])              # 30 times 192 bytes
+    interrupted(kept, 3)
+    refuse_small_disk(tmp_path / "cache", [kept])
+    result(decode_onto_disk(kept, 1))
+    free.free = 0
+    refuse_small_disk(tmp_path / "cache", [kept])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_index_that_cannot_be_written_leaves_the_one_before(data: LabelledData, tmp_path: Path) -> None:
+    kept = store(data, tmp_path / "cache")
+    interrupted(kept, 4)
+    part = kept.index.with_name(".index.json.part")
+    part.symlink_to("/dev/full")
+    with pytest.raises(ConfigError, match="No space left on device"):
+        result(decode_onto_disk(kept, 1))
+    part.unlink()
+    assert_as_in_memory(result(decode_onto_disk(kept, 1)), data)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_says_what_helps(
+    data: LabelledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoded.os, "fsync", full)
+        with pytest.raises(DataError, match="cannot keep pictures in") as caught:
+            result(decode_onto_disk(store(data, tmp_path / "cache"), 1))
+    assert caught.value.hint.startswith("make room: the same command goes on")
+    assert_as_in_memory(result(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)
+
+
+def test_a_cache_that_is_no_folder_is_an_error_in_words(data: LabelledData, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(DataError, match="cannot keep pictures in") as caught:
+        refuse_small_disk(tmp_path / "cache", [store(data, tmp_path / "cache")])
+    assert "--cache" in caught.value.hint
+
+
+@pytest.mark.parametrize("damage", ["shorter", "gone", "index"])
+def test_what_is_damaged_is_not_trained_on(data: LabelledData, tmp_path: Path, damage: str) -> None:
+    kept = store(data, tmp_path / "cache")
+    result(decode_onto_disk(kept, 1))
+    if damage == "shorter":
+        os.truncate(kept.images, kept.size(28) - 1)
+    elif damage == "gone":
+        kept.images.unlink()
+    else:
+        kept.index.write_text('{"done": 30}')
+    with pytest.raises(DataError, match="is damaged") as caught:
+        result(decode_onto_disk(kept, 1))
+    assert "delete it" in caught.value.hint
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_while_another_decodes_one_waits_and_opens_what_it_made(
+    data: LabelledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoded.time, "sleep", lambda seconds: None)
+    kept = store(data, tmp_path / "cache")
+    first, second = decode_onto_disk(kept, 1), decode_onto_disk(kept, 1)
+    assert next(first) == Doing("reading pets", 4, 30)
+    for _ in range(3):
+        assert next(second) == Doing("waiting for another process that reads pets", 0, 0)
+    result(first)
+    refuse_to_decode(monkeypatch)
+    assert np.array_equal(result(second).images, np.load(kept.images))
+
+
+WORK = """
+import sys
+from pathlib import Path
+from wideresnet.datasets import decoded_cache as decoded
+from wideresnet.datasets.folder import labelled_folder
+from wideresnet.records import Labels, Preprocess
+decoded.BATCH, decoded.FLUSHED = 4, 8
+data = labelled_folder(Path("pets"), Labels(("a", "b")))
+for event in decoded.decode_onto_disk(decoded.store_of(Path("cache"), "pets", data, Preprocess(resize=8, crop=8)), 1):
+    print(event.what, event.done, flush=True)
+    if event.done == int(sys.argv[1]):
+        sys.stdin.readline()
+"""
+
+
+def begin(folder: Path, pause: int) -> subprocess.Popen[str]:
+    """A process that decodes, and waits for a line after so many pictures."""
+    return subprocess.Popen(
+        [sys.executable, "-c", WORK, str(pause)], cwd=folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_a_killed_process_keeps_nobody_waiting_and_what_it_made_counts(data: LabelledData, tmp_path: Path) -> None:
+    with begin(tmp_path, pause=12) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(3)][-1] == "reading pets 12\n"
+        work = decode_onto_disk(store(data, tmp_path / "cache"), 1)
+        assert next(work).what == "waiting for another process that reads pets"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    told = [event.done for event in work if event.done]
+    assert told == [12, 16, 20, 24, 28, 30], "eight were flushed"
+    assert_as_in_memory(result(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)

@@ -1,0 +1,83 @@
+"""Bodies: multipart read whatever way its bytes are cut, and compressed ones within their limit."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.request_body import Parts, inflate
+
+FILES = [("a.jpg", b"first"), ("二.png", b"\r\n--xy\r\n--x"), ("", b"")]
+
+
+def body(files: list[tuple[str, bytes]], boundary: bytes = b"xyz") -> bytes:
+    parts = [
+        b'--%s\r\nContent-Disposition: form-data; name="f"; filename="%s"\r\nContent-Type: image/png\r\n\r\n%s\r\n'
+        % (boundary, name.encode(), content)
+        for name, content in files
+    ]
+    return b"".join(parts) + b"--%s--\r\n" % boundary
+
+
+@given(st.lists(st.integers(0, 600), max_size=6).map(sorted))
+@settings(deadline=None)
+def test_files_are_the_same_however_the_body_is_cut(cuts: list[int]) -> None:
+    whole, parts = body(FILES), Parts(b"xyz", 3)
+    for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+        parts.write(whole[start:end])
+    assert parts.finish() == FILES
+
+
+def test_one_file_more_than_allowed_is_refused_before_it_is_read() -> None:
+    parts = Parts(b"xyz", 2)
+    with pytest.raises(Refused) as caught:
+        parts.write(body(FILES))
+    assert caught.value.kind == "large"
+
+
+@pytest.mark.parametrize("boundary", [b"", b"x" * 300])
+def test_a_boundary_must_be_one(boundary: bytes) -> None:
+    with pytest.raises(Refused):
+        Parts(boundary, 2)
+
+
+@given(st.binary(max_size=300), st.integers(0, 300), st.binary(max_size=20))
+@settings(max_examples=150, deadline=None)
+def test_damaged_bodies_are_read_or_refused(noise: bytes, place: int, inserted: bytes) -> None:
+    whole = body(FILES)
+    for damaged in (noise, b"--xyz\r\n" + noise, whole[:place] + inserted + whole[place:], whole[:place]):
+        parts = Parts(b"xyz", 8)
+        with suppress(Refused):
+            parts.write(damaged)
+            assert all(isinstance(name, str) for name, _ in parts.finish())
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_compressed_bodies_are_inflated_up_to_the_limit(encoding: str, compress: object) -> None:
+    assert inflate(compress(b"x" * 1000), encoding, 1000) == b"x" * 1000
+    bomb = compress(bytes(10**8))
+    with pytest.raises(Refused) as caught:
+        inflate(bomb, encoding, 1000)
+    assert caught.value.kind == "large"
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "kind"),
+    [
+        (b"none", "gzip", "request"),
+        (gzip.compress(b"whole")[:-9], "gzip", "request"),
+        (b"", "gzip", "request"),
+        (b"", "br", "type"),
+        (b"", "gzip, gzip", "type"),
+    ],
+)
+def test_what_cannot_be_inflated_is_refused(data: bytes, encoding: str, kind: str) -> None:
+    with pytest.raises(Refused) as caught:
+        inflate(data, encoding, 1000)
+    assert caught.value.kind == kind

@@ -1,0 +1,134 @@
+"""The head is the minimum of what it says it minimises, and its strength is chosen by what it did not learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from wideresnet.records import PathPoint
+from wideresnet.tasks.finetune.linear_head import FOLDS, MANY, Head, Samples, assign_folds, fit_head
+
+STRENGTHS = tuple(10.0**k for k in range(1, -5, -1))
+
+
+def samples(n: int = 60, classes: int = 3, views: int = 1, noise: float = 1.0) -> Samples:
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % classes
+    features = rng.standard_normal((classes, 8))[labels][:, None] + noise * rng.standard_normal((n, views, 8))
+    scales = np.array([1, 5, 0.5, 1, 30, 1, 1, 1])
+    return Samples((scales * features + 3).astype(np.float32), labels)
+
+
+def finished(fit: Generator[PathPoint, None, Head]) -> tuple[Head, list[PathPoint]]:
+    points = []
+    while True:
+        try:
+            points.append(next(fit))
+        except StopIteration as end:
+            return end.value, points
+
+
+def logits(head: Head, some: Samples) -> np.ndarray:
+    return some.features[:, 0] @ head.weight.T + head.bias
+
+
+def accuracy(head: Head, some: Samples) -> float:
+    return float((logits(head, some).argmax(1) == some.labels).mean())
+
+
+def test_the_head_is_what_autograd_finds_too() -> None:
+    """The folded head is the minimum of cross-entropy + l2/2 · |w|² in standardised features."""
+    some, l2 = samples(views=2), 0.03
+    head, path = finished(fit_head(some, 3, [l2], balanced=False))
+    assert path == []
+    x = torch.from_numpy(some.features.reshape(-1, 8)).double()
+    centre, spread = x.mean(0), x.std(0, correction=0)
+    both = torch.zeros(3, 9, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([both], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+    targets = torch.from_numpy(some.labels.repeat(2))
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        z = (x - centre) / spread
+        value = F.cross_entropy(z @ both[:, :8].T + both[:, 8], targets) + l2 / 2 * (both[:, :8] ** 2).sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    weight = both[:, :8].detach() / spread
+    np.testing.assert_allclose(head.weight, weight.numpy(), atol=2e-4 / spread.min().item())
+    expected = x @ weight.T + (both[:, 8].detach() - weight @ centre)
+    np.testing.assert_allclose(x.float().numpy() @ head.weight.T + head.bias, expected.numpy(), atol=5e-3)
+
+
+def test_the_strength_of_least_loss_on_held_out_pictures_is_taken_and_weaker_ones_are_not_tried_for_long() -> None:
+    some = samples(noise=3.0)
+    head, path = finished(fit_head(some, 3, STRENGTHS))
+    assert [point.l2 for point in path] == sorted((point.l2 for point in path), reverse=True)
+    assert {point.n for point in path} == {60}
+    best = min(path, key=lambda point: point.loss)
+    assert path.index(best) >= len(path) - 3
+    assert len(path) < len(STRENGTHS)
+    alone, _ = finished(fit_head(some, 3, [best.l2]))
+    np.testing.assert_allclose(head.weight, alone.weight, atol=1e-3)
+
+
+def test_it_tells_classes_apart_that_can_be_told_apart() -> None:
+    head, path = finished(fit_head(samples(15, noise=0.1), 3, STRENGTHS))
+    assert accuracy(head, samples(noise=0.1)) == 1.0
+    assert path[-1].correct == path[-1].n == 15
+
+
+def test_classes_count_the_same_however_few_pictures_they_have() -> None:
+    some = samples(400, 2, noise=4.0)
+    kept = np.flatnonzero((some.labels == 0) | (np.arange(400) % 40 == 1))
+    rare = Samples(some.features[kept], some.labels[kept])
+    answers = {
+        balanced: logits(finished(fit_head(rare, 2, [0.1], balanced=balanced))[0], some).argmax(1)
+        for balanced in (True, False)
+    }
+    assert answers[False].mean() < 0.2 < answers[True].mean()
+
+
+def test_a_feature_that_hardly_moved_does_not_decide_when_it_does() -> None:
+    some = samples()
+    dead = np.concatenate((some.features, np.zeros((60, 1, 2), np.float32)), 2)
+    dead[7, 0, 9] = 1e-4                           # of class 1
+    head, _ = finished(fit_head(Samples(dead, some.labels), 3, [0.01]))
+    assert np.isfinite(head.weight).all()
+    assert np.abs(head.weight[:, 8]).max() == 0.0
+    assert np.abs(head.weight[:, 9]).max() < 0.1
+
+
+def test_every_class_is_in_every_fold_as_often_and_a_lone_picture_is_always_learnt_from() -> None:
+    labels = np.array([0] * 20 + [1] * 7 + [2])
+    folds = assign_folds(labels, 0)
+    assert np.bincount(folds[labels == 0]).tolist() == [4] * FOLDS
+    assert set(np.bincount(folds[labels == 1], minlength=FOLDS).tolist()) == {1, 2}
+    assert folds[-1] == -1
+    assert not np.array_equal(folds, assign_folds(labels, 1))
+
+
+def test_of_many_pictures_one_fold_judges() -> None:
+    _, path = finished(fit_head(samples(MANY + 10, 2), 2, STRENGTHS[:2]))
+    assert {point.n for point in path} == {(MANY + 10) // FOLDS}
+
+
+@pytest.mark.parametrize("classes", [2, 60])
+def test_one_picture_a_class_leaves_nothing_to_choose_by(classes: int) -> None:
+    some = samples(classes, classes, noise=0.0)
+    head, path = finished(fit_head(some, classes, STRENGTHS))
+    assert path == []
+    assert accuracy(head, some) == 1.0
+
+
+def test_the_order_of_pictures_does_not_matter_beyond_folds() -> None:
+    some = samples()
+    turned = replace(some, features=some.features[::-1], labels=some.labels[::-1])
+    one, other = (finished(fit_head(each, 3, [0.1]))[0] for each in (some, turned))
+    np.testing.assert_allclose(one.weight, other.weight, atol=1e-3)

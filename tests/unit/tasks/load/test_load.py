@@ -1,0 +1,241 @@
+"""From whatever names a model to a bundle: folders, files, catalogue names, and clear words for the rest."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from fakes import tiny_bundle, tiny_tensors
+from wideresnet.architectures import get_architecture
+from wideresnet.bundle import Bundle, read_bundle, write_bundle
+from wideresnet.datasets.labels import format_labels, read_labels
+from wideresnet.errors import BundleError, ConfigError, DownloadError, MissingExtra, WeightsError
+from wideresnet.records import Labels, ModelCard, Preprocess
+from wideresnet.tasks.load import load as loading
+from wideresnet.tasks.load.load import (
+    CARD_KEY,
+    DEFAULT_MODEL,
+    LABELS_KEY,
+    AssumptionWarning,
+    ModelChoice,
+    embedded_folder,
+    load,
+    load_bundle,
+    open_classifier,
+)
+from wideresnet.weights.catalogue import CATALOGUE
+from wideresnet.weights.read import save_tensors
+
+TINY = get_architecture("wrn_10_1")
+
+
+def pictures(n: int = 3, side: int = 32) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
+
+
+def logits(bundle: Bundle) -> NDArray[np.float32]:
+    return open_classifier(bundle).logits(pictures())
+
+
+def save_pth(path: Path, tensors: dict[str, NDArray[np.generic]]) -> Path:
+    torch.save({"state_dict": {f"module.{k}": torch.from_numpy(np.array(v)) for k, v in tensors.items()}}, path)
+    return path
+
+
+# Bundles
+
+
+def test_a_bundle_folder_is_opened_as_it_is(tmp_path: Path) -> None:
+    card = write_bundle(tmp_path / "tiny", tiny_bundle())
+    classifier = load(tmp_path / "tiny")
+    assert classifier.card == card
+    assert classifier.engine.info.runtime == "openvino"
+    assert np.array_equal(classifier.logits(pictures()), logits(tiny_bundle()))
+
+
+def test_a_changed_bundle_is_refused(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "tiny", tiny_bundle())
+    (tmp_path / "tiny" / "labels.txt").write_text("cat\n" * 10)
+    with pytest.raises(BundleError):
+        load(tmp_path / "tiny")
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "pytorch"])
+def test_the_engine_asked_for_is_the_one_that_runs(tmp_path: Path, engine: str) -> None:
+    write_bundle(tmp_path / "tiny", tiny_bundle())
+    try:
+        classifier = load(tmp_path / "tiny", engine=engine, threads=1)
+    except MissingExtra as error:
+        pytest.skip(error.message)
+    assert (classifier.engine.info.runtime, classifier.engine.info.threads) == (engine, 1)
+
+
+def test_another_engine_is_an_error_with_a_suggestion(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "tiny", tiny_bundle())
+    with pytest.raises(ConfigError, match="no engine called 'openvno'") as caught:
+        load(tmp_path / "tiny", engine="openvno")
+    assert "openvino" in caught.value.hint
+
+
+def test_the_model_inside_the_package_is_the_default() -> None:
+    bundle = load_bundle(ModelChoice())
+    assert bundle.card.name == DEFAULT_MODEL
+    assert bundle.labels == read_labels("cifar10")
+    assert len(bundle.graph) <= 8_000_000
+    assert read_bundle(embedded_folder(DEFAULT_MODEL)).card == bundle.card, "it is not checked when opened, but here"
+
+
+# Weights files
+
+
+def test_a_file_of_ours_carries_its_card(tmp_path: Path) -> None:
+    card = replace(
+        tiny_bundle().card, name="wrn_10_1.mine", preprocess=Preprocess(resize=40, crop=32), notes={"seed": "7"}
+    )
+    path = tmp_path / "model.safetensors"
+    save_tensors(path, tiny_tensors(TINY), {CARD_KEY: TypeAdapter(ModelCard).dump_json(card).decode()})
+    bundle = load_bundle(ModelChoice(str(path)))
+    assert (bundle.card.name, bundle.card.preprocess, bundle.card.notes) == (card.name, card.preprocess, card.notes)
+    assert bundle.card.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert bundle.card.weights_source == "model.safetensors"
+
+
+def test_a_file_of_ours_carries_its_labels_too_and_the_users_own_go_before_them(tmp_path: Path) -> None:
+    path, own = tmp_path / "model.safetensors", tmp_path / "names.txt"
+    labels = Labels(tuple(f"kind {k}" for k in range(10)), tuple(f"n{k}" for k in range(10)))
+    card = replace(tiny_bundle().card, labels_name="")
+    metadata = {CARD_KEY: TypeAdapter(ModelCard).dump_json(card).decode(), LABELS_KEY: format_labels(labels)}
+    save_tensors(path, tiny_tensors(TINY), metadata)
+    assert load_bundle(ModelChoice(str(path))).labels == labels
+    own.write_text("".join(f"mine {k}\n" for k in range(10)))
+    assert load_bundle(ModelChoice(str(path), labels=own)).labels.names[3] == "mine 3"
+
+
+def test_a_card_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    for index, card in enumerate(("{", '{"name": 3}')):
+        path = tmp_path / f"{index}.safetensors"
+        save_tensors(path, tiny_tensors(TINY), {CARD_KEY: card})
+        with pytest.raises(WeightsError, match="card inside"):
+            load_bundle(ModelChoice(str(path)))
+
+
+def test_a_foreign_pth_file_is_known_by_its_tensors(tmp_path: Path) -> None:
+    path = save_pth(tmp_path / "theirs.pth", tiny_tensors(TINY))
+    bundle = load_bundle(ModelChoice(str(path)))
+    assert (bundle.card.name, bundle.card.architecture, bundle.card.licence) == ("theirs", "wrn_10_1", "unknown")
+    assert bundle.labels == read_labels("cifar10")
+    preprocessing, names = bundle.card.assumed
+    assert preprocessing.startswith("preprocessing: resize 32, centre crop 32, mean 0.4914")
+    assert names == "class names: those of cifar10 (for 10 classes)"
+    with pytest.warns(AssumptionWarning, match=r"theirs\.pth: preprocessing: .*; class names"):
+        classifier = load(path, engine="pytorch")
+    np.testing.assert_allclose(classifier.logits(pictures()), logits(bundle), atol=1e-4)
+
+
+def test_a_foreign_network_of_other_classes_gets_numbered_labels_or_the_users_own(tmp_path: Path) -> None:
+    path = save_pth(tmp_path / "three.pth", tiny_tensors(get_architecture("wrn_10_1", 3)))
+    assert load_bundle(ModelChoice(str(path))).labels.names == ("class 0", "class 1", "class 2")
+    names = tmp_path / "names.txt"
+    names.write_text("ant\nbee\nfly\n")
+    assert load_bundle(ModelChoice(str(path), labels=names)).labels.names == ("ant", "bee", "fly")
+    names.write_text("ant\nbee\n")
+    with pytest.raises(ConfigError, match="2 labels for 3 classes"):
+        load_bundle(ModelChoice(str(path), labels=names))
+    with pytest.raises(ConfigError, match="cannot read the labels"):
+        load_bundle(ModelChoice(str(path), labels=tmp_path / "absent.txt"))
+
+
+def test_naming_another_architecture_shows_the_difference(tmp_path: Path) -> None:
+    path = save_pth(tmp_path / "theirs.pth", tiny_tensors(TINY))
+    with pytest.raises(WeightsError, match="do not fit wrn_16_2") as caught:
+        load_bundle(ModelChoice(str(path), architecture="wrn_16_2"))
+    assert caught.value.hint == "they fit wrn_10_1"
+
+
+def test_tensors_of_no_network_here_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_tensors(path, {"weight": np.zeros((2, 2), np.float32)}, {})
+    with pytest.raises(WeightsError, match="no network of this family"):
+        load_bundle(ModelChoice(str(path)))
+
+
+# The catalogue
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that the catalogue says is the published one of a set: of our smallest network."""
+    path = save_pth(tmp_path / "copied.pth", tiny_tensors(TINY))
+    prefix = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    row = next(iter(CATALOGUE.values()))
+    tiny = replace(
+        row, name="wrn_10_1.test", architecture="wrn_10_1", sha256_prefix=prefix, labels="cifar10",
+        preprocess=Preprocess(resize=36, crop=32),
+    )  # fmt: skip
+    monkeypatch.setattr(loading, "CATALOGUE", {tiny.name: tiny})
+    monkeypatch.setattr(loading, "find_weights", lambda name: {tiny.name: tiny}[name])
+    return path
+
+
+def test_a_published_file_is_known_by_its_hash_whatever_it_is_called(published: Path) -> None:
+    card = load_bundle(ModelChoice(str(published))).card
+    assert (card.name, card.preprocess.resize) == ("wrn_10_1.test", 36)
+    assert Path(card.weights_source).name == "copied.pth"
+
+
+def test_a_name_with_a_file_of_ones_own_needs_no_connection(published: Path) -> None:
+    card = load_bundle(ModelChoice("wrn_10_1.test", weights=published)).card
+    assert (card.name, Path(card.weights_source).name) == ("wrn_10_1.test", "copied.pth")
+
+
+def test_a_name_takes_the_file_from_the_cache(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WRN_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DownloadError, match="offline mode is on"):
+        load_bundle(ModelChoice("wrn_10_1.test", offline=True))
+    row = loading.CATALOGUE["wrn_10_1.test"]
+    (tmp_path / "cache").mkdir()
+    published.rename(tmp_path / "cache" / row.file_name)
+    card = load_bundle(ModelChoice("wrn_10_1.test", offline=True)).card
+    assert card.weights_source == row.urls[0]
+    assert card.published == row.published
+
+
+# Names that are wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("wide_resnet50_2.tv3_in1k", "did you mean 'wide_resnet50_2.tv"),
+        ("wrn_16_4.cifar1", "did you mean 'wrn_16_4.cifar10'?"),
+        ("wide_resnet50", "did you mean 'wide_resnet50_2'?"),
+        ("something", "'wrn models' lists all"),
+    ],
+)
+def test_a_wrong_name_is_an_error_with_the_closest_right_one(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match="no model called") as caught:
+        load(name)
+    assert hint in caught.value.hint
+
+
+def test_an_architecture_without_weights_says_so() -> None:
+    with pytest.raises(ConfigError, match="wrn_28_10 is an architecture without published weights"):
+        load("WRN-28-10")
+
+
+@pytest.mark.parametrize("name", ["absent.safetensors", "runs/mine", "absent.pth"])
+def test_a_path_that_is_nothing_is_called_a_path(name: str) -> None:
+    with pytest.raises(ConfigError, match="no model at"):
+        load(name)
+
+
+def test_a_folder_without_a_card_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="without card"):
+        load(tmp_path)

@@ -1,0 +1,141 @@
+"""Paired comparison: exact counts, McNemar's exact p, and an interval that covers."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fakes import FakeEngine, tiny_bundle
+from wideresnet.classifier import Classifier
+from wideresnet.errors import DataError
+from wideresnet.records import GateReport, Item
+from wideresnet.tasks.quantize.accuracy_gate import Judge, PairedCounts, answers, compare, deviation
+
+
+def test_counts_are_those_of_a_slow_count() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 200, 10)).astype(np.float32)
+    second += 2 * first
+    labels = rng.integers(0, 10, 200)
+    counts = PairedCounts()
+    for part in (slice(0, 64), slice(64, 200)):
+        counts.add(first[part], second[part], labels[part])
+    hits = [(a.argmax() == label, b.argmax() == label) for a, b, label in zip(first, second, labels, strict=True)]
+    assert counts.n == 200
+    assert counts.top1_reference == sum(a for a, _ in hits)
+    assert counts.top1 == sum(b for _, b in hits)
+    assert counts.lost == sum(a and not b for a, b in hits)
+    assert counts.gained == sum(b and not a for a, b in hits)
+    assert counts.same == (first.argmax(1) == second.argmax(1)).sum()
+    top5 = [label in np.argsort(-row)[:5] for row, label in zip(first, labels, strict=True)]
+    assert counts.top5_reference == sum(top5)
+
+
+def test_equal_answers_have_no_divergence_and_other_answers_have() -> None:
+    logits = np.random.default_rng(1).normal(size=(20, 10)).astype(np.float32)
+    same, other = PairedCounts(), PairedCounts()
+    same.add(logits, logits + 5, np.zeros(20, np.int64))
+    other.add(logits, -logits, np.zeros(20, np.int64))
+    assert same.kl == pytest.approx(0, abs=1e-6)
+    assert other.kl > 1
+
+
+@dataclass
+class Shifted:
+    """Names the next class for pictures darker than ``grey``."""
+
+    engine: FakeEngine
+    grey: int
+    info = FakeEngine().info
+
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = self.engine(batch)
+        dark = batch.mean(axis=(1, 2, 3)) < self.grey
+        return np.where(dark[:, None], np.roll(logits, 1, axis=1), logits)
+
+
+def classifier(engine: Any) -> Classifier:
+    return Classifier(tiny_bundle().card, tiny_bundle().labels, engine)
+
+
+def judging(labelled: bool, **changes: Any) -> Judge:
+    """A picture of each class, half of which ``Shifted(grey=128)`` gets wrong."""
+    engine = FakeEngine()
+    items = [Item(str(k), engine.picture(k), k if labelled else None) for k in range(10)]
+    return replace(Judge(classifier(engine), "greys", items, 0.4, 0.6), **changes)
+
+
+def drained(events: Generator[Any, None, Any]) -> Any:
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            return end.value
+
+
+def compared(judge: Judge) -> GateReport:
+    report = drained(compare(judge, classifier(Shifted(FakeEngine(), 128))))
+    assert isinstance(report, GateReport)
+    return report
+
+
+def test_labelled_pictures_are_judged_by_what_is_lost() -> None:
+    report = compared(judging(labelled=True))
+    assert (report.kind, report.n, report.top1_reference, report.top1, report.drop) == ("accuracy", 10, 1.0, 0.5, 0.5)
+    assert (report.limit, report.passed, report.agreement) == (0.4, False, 0.5)
+    assert compared(judging(labelled=True, drop=0.5)).passed
+    assert compared(judging(labelled=True, drop=None)).passed
+
+
+def test_unlabelled_pictures_are_judged_by_agreement_alone() -> None:
+    report = compared(judging(labelled=False))
+    assert (report.kind, report.agreement, report.limit, report.passed) == ("agreement", 0.5, 0.6, False)
+    assert (report.top1_reference, report.top1, report.drop, report.interval95, report.p_value) == (None,) * 5
+    assert compared(judging(labelled=False, agreement=0.5)).passed
+
+
+def test_the_references_answers_can_be_known_beforehand() -> None:
+    judge = judging(labelled=True)
+    known = drained(answers(judge))
+    assert known.shape == (10, 10)
+    engine = FakeEngine()
+    again = compared(replace(judge, answers=known, reference=classifier(engine)))
+    assert again == compared(judge)
+    assert engine.calls == [], "it is not asked again"
+
+
+def test_answers_known_beforehand_stay_with_their_pictures_when_one_cannot_be_read() -> None:
+    judge = judging(labelled=True)
+    broken = replace(judge, items=[*judge.items[:3], Item("torn", b"no picture", 0), *judge.items[3:]])
+    report = compared(replace(broken, answers=drained(answers(broken))))
+    assert (report.n, report.failures, report.top1_reference) == (10, 1, 1.0)
+
+
+def test_a_gate_without_a_readable_picture_is_an_error() -> None:
+    with pytest.raises(DataError, match="no picture that could be read"):
+        compared(judging(labelled=True, items=[Item("torn", b"no picture", 0)]))
+
+
+def test_deviation_is_a_share_of_the_spread() -> None:
+    logits = np.array([[1, -1], [-1, 1]], np.float32)
+    assert deviation(logits, logits + 0.5) == pytest.approx(0.5)
+    assert deviation(10 * logits, 10 * logits + 5) == pytest.approx(0.5)
+
+
+def test_labels_in_another_order_are_no_accuracy_to_lose() -> None:
+    """By chance both are right alike, and any int8 would pass; with few pictures it is a warning on the report."""
+    engine = FakeEngine()
+    for count, refused in ((200, True), (9, False)):
+        items = [Item(str(k), engine.picture(k % 10), (k + 1) % 10) for k in range(count)]
+        judge = judging(labelled=True, items=items)
+        if refused:
+            with pytest.raises(DataError, match="labels of greys are in another order"):
+                compared(judge)
+        else:
+            assert "may be in another order" in compared(judge).warnings[0]
+    assert compared(judging(labelled=True)).warnings == compared(judging(labelled=False)).warnings == ()

@@ -1,0 +1,219 @@
+"""Which pictures calibrate and which judge: labelled where they can be, and never both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fakes import tiny_bundle, tiny_cifar_archive, write_tar
+from wideresnet.errors import ConfigError, DataError
+from wideresnet.records import Item, Skipped
+from wideresnet.tasks.quantize.calibration_data import (
+    LEAST,
+    MOST,
+    calibration_pool,
+    count_shared,
+    gate_pictures,
+    held_out,
+    holds_both_sets,
+    notes_on_counts,
+    notes_on_images,
+    passed_over,
+)
+
+LABELS = tiny_bundle().labels
+
+
+def filled(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(folder / name)
+    return folder
+
+
+def test_class_folders_are_labelled(tmp_path: Path) -> None:
+    name, items = gate_pictures(filled(tmp_path / "val", "cat/a.png", "ship/b.png"), LABELS)
+    assert (name, [item.label for item in items]) == ("val", [3, 8])
+
+
+def test_folders_that_name_no_class_and_loose_pictures_are_unlabelled(tmp_path: Path) -> None:
+    for index, names in enumerate((("a.png", "b.png"), ("holiday/a.png", "work/b.png"))):
+        name, items = gate_pictures(filled(tmp_path / str(index), *names), LABELS)
+        assert (name, [item.label for item in items]) == (str(index), [None, None])
+
+
+def test_one_misspelt_class_folder_is_no_reason_to_forget_the_labels(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="fits none of the 10 classes"):
+        gate_pictures(filled(tmp_path, "cat/a.png", "shipp/b.png"), LABELS)
+
+
+def test_a_folder_without_pictures_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no pictures"):
+        gate_pictures(tmp_path, LABELS)
+    with pytest.raises(DataError, match="no file or folder"):
+        gate_pictures(tmp_path / "absent", LABELS)
+
+
+def test_any_pictures_calibrate_but_some_there_must_be(tmp_path: Path) -> None:
+    assert len(calibration_pool(filled(tmp_path / "loose", "a.png", "b.png"), LABELS)) == 2
+    assert [i.label for i in calibration_pool(filled(tmp_path / "classes", "cat/a.png"), LABELS)] == [3]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="no calibration pictures in"):
+        calibration_pool(tmp_path / "empty", LABELS)
+    with pytest.raises(ConfigError, match="int8 needs calibration pictures"):
+        calibration_pool(None, LABELS)
+
+
+def keys(path: Path, count: int) -> Path:
+    pairs = [((f"{n}.png", b""), (f"{n}.cls", b"%d" % n)) for n in range(count)]
+    return write_tar(path, [file for pair in pairs for file in pair])
+
+
+def test_shards_calibrate_and_judge_with_their_own_splits(tmp_path: Path) -> None:
+    """Those to train on calibrate, those held out judge: never the same."""
+    keys(tmp_path / "train-0.tar", 4)
+    assert not holds_both_sets(tmp_path, LABELS)
+    keys(tmp_path / "val-0.tar", 3)
+    assert holds_both_sets(tmp_path, LABELS)
+    assert [item.label for item in calibration_pool(tmp_path, LABELS)] == [0, 1, 2, 3]
+    name, items = gate_pictures(tmp_path, LABELS)
+    assert (name, [item.label for item in items]) == (f"{tmp_path.name} validation", [0, 1, 2])
+
+
+def test_shards_without_labels_are_pictures_all_the_same(tmp_path: Path) -> None:
+    """A wrong label is an error."""
+    write_tar(tmp_path / "x.tar", [("a.png", b""), ("b.png", b"")])
+    assert [item.label for item in calibration_pool(tmp_path / "x.tar", LABELS)] == [None, None]
+    assert [item.label for item in gate_pictures(tmp_path / "x.tar", LABELS)[1]] == [None, None]
+    with pytest.raises(DataError, match="has the label 10"):
+        gate_pictures(keys(tmp_path / "y.tar", 11), LABELS)
+
+
+def test_what_shards_hold_besides_their_images_is_passed_over_once(tmp_path: Path) -> None:
+    """Of the same images; of a training and a validation split both. Without classes all other files count."""
+    files = [("1.png", b""), ("1.cls", b"0"), ("1.heix", b"")]
+    archive = write_tar(tmp_path / "x.tar", files)
+    assert passed_over(archive, archive, LABELS) == passed_over(None, archive, LABELS) == Skipped({".heix": 1})
+    for split in ("train", "val"):
+        write_tar(tmp_path / "s" / f"{split}-0.tar", files)
+    assert passed_over(tmp_path / "s", tmp_path / "s", LABELS).by_ending == {".heix": 2}
+    bare = write_tar(tmp_path / "y.tar", [("1.png", b""), ("1.txt", b"")])
+    assert passed_over(bare, None, LABELS) == Skipped({".txt": 1})
+
+
+def test_cifar_holds_both_sets(tmp_path: Path) -> None:
+    assert holds_both_sets(tiny_cifar_archive(tmp_path / "cifar"), LABELS)
+    assert not holds_both_sets(filled(tmp_path / "loose", "a.png"), LABELS)
+
+
+def test_of_splits_the_training_one_calibrates_and_the_other_judges(tmp_path: Path) -> None:
+    """Also where the class folders are none of the network's; what was taken is said."""
+    for name, known in (("pets", ("cat", "dog")), ("albums", ("home", "work"))):
+        root = filled(tmp_path / name, *(f"{split}/{each}/a.png" for split in ("Train", "valid") for each in known))
+        (root / "Train" / known[0] / "b.dng").touch()
+        assert {Path(item.path).parts[-3] for item in calibration_pool(root, LABELS)} == {"Train"}
+        data, items = gate_pictures(root, LABELS)
+        assert (data, {Path(item.path).parts[-3] for item in items}) == ("valid", {"valid"})
+        skipped = passed_over(root, root, LABELS)
+        assert skipped.by_ending == {".dng": 1}
+        assert skipped.notes == (
+            f"took {root}/Train, left out {root}/valid/", f"took {root}/valid, left out {root}/Train/",
+        )  # fmt: skip
+    assert passed_over(None, tmp_path / "absent", LABELS).notes == ()
+
+
+def test_folders_of_splits_hold_both_sets(tmp_path: Path) -> None:
+    """As shards do: a training split, and one to judge by."""
+    root = filled(tmp_path / "pets", "train/cat/a.png", "train/dog/a.png")
+    assert not holds_both_sets(root, LABELS)
+    assert holds_both_sets(filled(root, "val/cat/a.png"), LABELS)
+    assert not holds_both_sets(tmp_path / "absent", LABELS)
+
+
+def test_unclear_splits_do_not_calibrate(tmp_path: Path) -> None:
+    root = filled(tmp_path, *(f"{split}/cat/a.png" for split in ("train", "train_data", "val")))
+    for find in (calibration_pool, holds_both_sets):
+        with pytest.raises(DataError, match="are all its train split") as caught:
+            find(root, LABELS)
+        assert "move the others away" in caught.value.hint
+
+
+def test_what_is_left_of_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.dng").touch()
+    for find in (calibration_pool, gate_pictures):
+        with pytest.raises((ConfigError, DataError)) as caught:
+            find(tmp_path, LABELS)
+        assert "1 .dng" in caught.value.hint
+
+
+def test_held_out_are_what_calibration_can_spare() -> None:
+    pool = [Item(str(k), b"") for k in range(300 + MOST + 50)]
+    assert len(held_out(pool, 300)) == MOST
+    assert len(held_out(pool[: 300 + LEAST], 300)) == LEAST
+
+
+@pytest.mark.parametrize(
+    ("pool", "samples", "judging"),
+    [(200, 300, 66), (399, 300, 133), (300, 300, 100), (24, 12, 12), (3, 300, 1), (4, 3, 1)],
+)
+def test_calibration_and_gate_share_what_is_too_little_for_both(pool: int, samples: int, judging: int) -> None:
+    """A third of the images judges, or all that calibration can spare where that is more."""
+    assert len(held_out([Item(str(k), b"") for k in range(pool)], samples)) == judging
+
+
+def test_shared_images_are_apart_always_the_same_and_calibrate_each_class_alike() -> None:
+    """What judges calibrates nothing; a small class is not used up by the gate."""
+    pool = [Item(f"{label}-{k}", b"", label) for label, count in enumerate((60, 60, 3)) for k in range(count)]
+    held = held_out(pool, 300)
+    assert held == held_out(pool, 300)
+    assert len(held) == 41
+    rest = Counter(item.label for item in pool if item not in held)
+    assert (abs(rest[0] - rest[1]) <= 1, rest[2]) == (True, 3)
+
+
+@pytest.mark.parametrize("pool", [0, 1, 2])
+def test_too_few_to_share_is_an_error_that_says_how_many_are_needed(pool: int) -> None:
+    with pytest.raises(ConfigError, match=f"cannot share {pool} images, 3 are the fewest"):
+        held_out([Item(str(k), b"") for k in range(pool)], 300)
+
+
+def test_images_that_calibrate_and_judge_are_found_by_their_bytes(tmp_path: Path) -> None:
+    """The same file, a copy under another name and the same pixels of an archive count; what is missing does not."""
+    for name, colour in (("a.png", "red"), ("copy.png", "red"), ("other.png", "blue")):
+        Image.new("RGB", (4, 4), colour).save(tmp_path / name)
+    files = {name: Item(name, tmp_path / name) for name in ("a.png", "copy.png", "other.png", "gone.png")}
+    assert count_shared([files["a.png"]], list(files.values())) == 2
+    pixels = np.arange(2 * 12, dtype=np.uint8).reshape(2, 2, 2, 3)
+    assert count_shared([Item("a", pixels[0])], [Item("b", pixels[0].copy()), Item("c", pixels[1])]) == 1
+
+
+def test_notes_say_what_is_not_as_asked() -> None:
+    assert list(notes_on_counts(300, 134, 200, 66)) == [
+        "200 images are too few for 300 to calibrate and 100 to judge: 134 calibrate, 66 judge (two thirds, one third)"
+    ]
+    assert list(notes_on_counts(12, 12, 24, 12)) == [
+        "24 images are too few for 12 to calibrate and 100 to judge: 12 calibrate, 12 judge"
+    ]
+    assert list(notes_on_counts(300, 200, 200, 0)) == ["300 calibration images were asked for, 200 could be used"]
+    assert list(notes_on_counts(300, 300, 1000, 700)) == []
+    cats = [Item(str(k), bytes([k]), 3) for k in range(3)]
+    assert list(notes_on_images(cats, [])) == [
+        "all calibration images are of one class: ranges of activations are measured on that one"
+    ]
+    assert list(notes_on_images([Item("a", b"a"), Item("b", b"b")], [Item("c", b"b"), Item("d", b"d")])) == [
+        "1 images calibrated and judged, so that the gate is optimistic"
+    ]
+
+
+def test_tables_judge_and_calibrate(tmp_path: Path) -> None:
+    """A table was one unreadable calibration picture, and Tiny ImageNet's val was unlabelled."""
+    (filled(tmp_path, "a.png", "b.png") / "t.csv").write_text("path;label\na.png;cat\nb.png;ship\n")
+    assert [item.label for item in calibration_pool(tmp_path / "t.csv", LABELS)] == [3, 8]
+    assert [item.label for item in gate_pictures(tmp_path / "t.csv", LABELS)[1]] == [3, 8]
+    val = filled(tmp_path / "val", "images/val_0.JPEG", "images/val_1.JPEG")
+    (val / "val_annotations.txt").write_text("val_0.JPEG\tship\t0\t0\t1\t1\nval_1.JPEG\tcat\t0\t0\t1\t1\n")
+    assert [item.label for item in gate_pictures(val, LABELS)[1]] == [8, 3]

@@ -1,0 +1,54 @@
+"""Trained weights as a beginning: the same function, whatever is restated, and a head without an opinion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fakes import TINY, tiny_pictures, tiny_tensors
+from wideresnet.architectures import get_architecture
+from wideresnet.graph.fold import unfolded
+from wideresnet.models import create_model
+from wideresnet.training.augment import normalise
+from wideresnet.training.layer_groups import HEAD_SPREAD, restate_norms, stage_of, with_new_head
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_every_parameter_has_its_stage() -> None:
+    names = ("conv1.weight", "bn1.bias", "layer1.0.conv1.weight", "layer4.2.downsample.1.weight", "bn.bias", "fc.bias")
+    assert [stage_of(name) for name in names] == [0, 0, 1, 4, float("inf"), float("inf")]
+
+
+def test_a_new_head_is_small_and_everything_else_stays() -> None:
+    architecture = get_architecture("wrn_10_1", 3)
+    tensors = tiny_tensors(get_architecture("wrn_10_1", 10))
+    found = with_new_head(tensors, architecture, 0)
+    assert {key: value.shape for key, value in found.items()} == architecture.tensors()
+    assert all(found[key] is tensors[key] for key in found if not key.startswith("fc."))
+    assert 0.5 * HEAD_SPREAD < found["fc.weight"].std() < 2 * HEAD_SPREAD
+    assert not found["fc.bias"].any()
+    other = with_new_head(tensors, architecture, 1)
+    assert not np.array_equal(found["fc.weight"], other["fc.weight"])
+
+
+@pytest.mark.parametrize("name", ["wrn_10_1", "bottleneck"])
+def test_restated_norms_compute_the_same_and_have_the_statistics_of_what_they_see(name: str) -> None:
+    architecture = TINY[name]
+    tensors = dict(tiny_tensors(architecture))
+    rng = np.random.default_rng(0)
+    for key in list(tensors):                      # as they come out of a graph
+        if key.endswith("running_mean"):
+            norm, channels = key.removesuffix(".running_mean"), len(tensors[key])
+            tensors |= unfolded(rng.uniform(0.5, 1.5, channels), rng.standard_normal(channels), norm)
+    pictures = normalise(torch.from_numpy(tiny_pictures(12, 32)), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 32)
+    state = restate_norms(tensors, architecture, torch.split(pictures, 5))
+    before, after = create_model(architecture), create_model(architecture)
+    before.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in tensors.items()})
+    after.load_state_dict(state)
+    with torch.no_grad():
+        expected, found = before.eval()(pictures), after.eval()(pictures)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        # Batch statistics are now those that are kept: training goes on from the same function.
+        torch.testing.assert_close(after.train()(pictures), expected, rtol=0.05, atol=0.1)
