@@ -65,3 +65,16 @@ def largest(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
         best[:, rank] = left.argmax(axis=1)        # the first of equals
         left[rows, best[:, rank]] = -np.inf
     return best
+
+
+def divergence(reference: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Kullback-Leibler divergence of each answer from the reference's, nats: logits [N, C] -> [N]."""
+    p, q = softmax(reference), softmax(other)
+    tiny = np.finfo(np.float64).tiny
+    divergences: NDArray[np.float64] = (p * (np.log(np.maximum(p, tiny)) - np.log(np.maximum(q, tiny)))).sum(axis=1)
+    return divergences
+
+
+def deviation(reference: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Root mean square of the difference of logits [N, C] over the reference's standard deviation."""
+    return float(np.sqrt(np.mean((other - reference) ** 2)) / reference.std())

@@ -188,7 +188,7 @@ def _from_file(context: typer.Context, config: Path, options: _Job) -> _Job:
 
 def _open(choice: ModelChoice, job: _Job, resolution: int) -> Bundle:
     from wideresnet.bundle import check_target
-    from wideresnet.tasks.quantize.compile import seen_as
+    from wideresnet.bundle.derive import seen_as
 
     if job.output is None:
         raise ConfigError("no folder to write", hint="name one with -o")

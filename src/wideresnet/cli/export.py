@@ -42,8 +42,9 @@ def export(
     Example: wrn export -m runs/mine/model.safetensors --storage fp16 -o mine/
     """
     from wideresnet.bundle import check_target, write_bundle
+    from wideresnet.images.noise import noise
     from wideresnet.tasks.load.load import ModelChoice
-    from wideresnet.tasks.quantize.compile import in_precision, noise, verify
+    from wideresnet.tasks.quantize.compile import in_precision, verify
 
     check_target(output)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels))

@@ -138,7 +138,7 @@ def open_bundle(
     if bundle.card.assumed:
         say(assumptions(choice.name, bundle.card.assumed), err=True)
     if resolution:
-        from wideresnet.tasks.quantize.compile import float_bundle, seen_as
+        from wideresnet.bundle.derive import float_bundle, seen_as
 
         bundle = float_bundle(seen_as(bundle, bundle.card.preprocess.at(resolution)))
     if transform:

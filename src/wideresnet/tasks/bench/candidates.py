@@ -16,13 +16,13 @@ from wideresnet.classifier import Classifier
 from wideresnet.engines import ENGINES, Engine, open_engine
 from wideresnet.errors import ImageError
 from wideresnet.images.loader import read_named_crop
+from wideresnet.images.noise import noise
 from wideresnet.output.resumable_writer import open_journal
 from wideresnet.records import EngineInfo, Failure, Item
 from wideresnet.tasks.bench.baselines import open_baseline, plain_script, stock_loop
 from wideresnet.tasks.bench.interleave import Work
 from wideresnet.tasks.bench.options import PLAIN_SCRIPT, STOCK, Entry, options_of
 from wideresnet.tasks.classify.classify import classify
-from wideresnet.tasks.quantize.compile import noise
 
 
 @dataclass(frozen=True)

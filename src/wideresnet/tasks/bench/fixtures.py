@@ -8,16 +8,18 @@ from functools import cached_property
 from pathlib import Path
 
 from wideresnet.bundle import Bundle, write_bundle
+from wideresnet.bundle.derive import float_bundle
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import BundleError, ConfigError, WrnError
 from wideresnet.images.files import no_images
 from wideresnet.images.loader import read_named_crop
+from wideresnet.images.noise import noise
 from wideresnet.pipes import special_kind
 from wideresnet.records import Item, Skipped
 from wideresnet.tasks.bench.candidates import Contestant, open_contestant
 from wideresnet.tasks.bench.options import Asked, BenchSettings, Entry, entries
 from wideresnet.tasks.classify.classify import pictures
-from wideresnet.tasks.quantize.compile import float_bundle, in_precision, noise
+from wideresnet.tasks.quantize.compile import in_precision
 
 CALIBRATION = 16                                   # pictures for an int8 graph that only has to be fast
 

@@ -25,10 +25,10 @@ from wideresnet.graph import write_graph
 from wideresnet.graph.fold import EPSILON, unfolded
 from wideresnet.graph.write import INPUT
 from wideresnet.images.loader import read_named_crop
+from wideresnet.images.noise import noise
 from wideresnet.records import Labels, ModelCard, Preprocess
 from wideresnet.tasks.classify.classify import pictures
 from wideresnet.tasks.load.load import usual_preprocess
-from wideresnet.tasks.quantize.compile import noise
 
 Array = NDArray[np.float32]
 Tensors = dict[str, NDArray[np.generic]]

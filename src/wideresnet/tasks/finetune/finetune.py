@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from wideresnet.architectures import Architecture, get_architecture
 from wideresnet.bundle import Bundle, make_bundle, write_bundle
+from wideresnet.bundle.derive import float_bundle, read_weights, seen_as
 from wideresnet.config import as_toml
 from wideresnet.datasets.labelled import LabelledData, notes_on_shared
 from wideresnet.datasets.open import open_labelled
@@ -54,7 +55,6 @@ from wideresnet.tasks.evaluate.metrics import Tally
 from wideresnet.tasks.finetune.probe import run_probe
 from wideresnet.tasks.finetune.settings import FinetuneSettings, read_settings
 from wideresnet.tasks.load.load import ASSUMED_LABELS, DEFAULT_MODEL, ModelChoice, load_with_warnings, open_classifier
-from wideresnet.tasks.quantize.compile import float_bundle, read_weights, seen_as
 
 if TYPE_CHECKING:
     from wideresnet.training.loop import Epoch

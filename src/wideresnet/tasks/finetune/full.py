@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wideresnet.architectures import Architecture
 from wideresnet.bundle import Bundle
+from wideresnet.bundle.derive import read_weights
 from wideresnet.config import as_toml
 from wideresnet.datasets.splits import FolderArrays, Split, decode_split
 from wideresnet.errors import needs_extra
@@ -20,7 +21,6 @@ from wideresnet.machine import available_cpus
 from wideresnet.output.atomic import save_text
 from wideresnet.records import Doing, Failure, Pictures, Preprocess
 from wideresnet.tasks.finetune.settings import FinetuneSettings, usual_recipe
-from wideresnet.tasks.quantize.compile import read_weights
 from wideresnet.weights.read import read_tensors, save_tensors
 
 with needs_extra("fine-tuning the whole network", "train"):

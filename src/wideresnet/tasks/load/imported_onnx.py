@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wideresnet.bundle import Bundle
 from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, WeightsError
-from wideresnet.tasks.quantize.accuracy_gate import deviation
+from wideresnet.logits import deviation
 
 FAR = 1e-3                                         # root mean square, of the logits' spread
 

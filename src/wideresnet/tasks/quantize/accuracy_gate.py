@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wideresnet.classifier import Classifier
 from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
-from wideresnet.logits import largest, softmax
+from wideresnet.logits import divergence, largest
 from wideresnet.machine import available_cpus
 from wideresnet.records import Batch, Doing, EngineInfo, EvalReport, Failure, GateReport, Item, mcnemar, paired_interval
 from wideresnet.tasks.evaluate.evaluate import score_logits
@@ -153,16 +153,3 @@ def judged(report: GateReport, judge: Judge) -> GateReport:
         limit = judge.drop
         passed = limit is None or report.drop <= limit
     return replace(report, limit=limit, passed=passed)
-
-
-def divergence(reference: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Kullback-Leibler divergence of each answer from the reference's, nats: logits [N, C] -> [N]."""
-    p, q = softmax(reference), softmax(other)
-    tiny = np.finfo(np.float64).tiny
-    divergences: NDArray[np.float64] = (p * (np.log(np.maximum(p, tiny)) - np.log(np.maximum(q, tiny)))).sum(axis=1)
-    return divergences
-
-
-def deviation(reference: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Root mean square of the difference of logits [N, C] over the reference's standard deviation."""
-    return float(np.sqrt(np.mean((other - reference) ** 2)) / reference.std())

@@ -16,15 +16,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle, write_bundle
-from wideresnet.bundle.bundle import tool_versions
+from wideresnet.bundle.derive import read_weights, rewritten
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.engines import Engine, open_engine
 from wideresnet.errors import BundleError, ConfigError, DataError
-from wideresnet.graph import read_graph, write_graph
 from wideresnet.graph.quantise import DEFAULTS, keep_float, quantise
 from wideresnet.images.loader import load_batches
+from wideresnet.images.noise import noise
+from wideresnet.logits import deviation
 from wideresnet.machine import available_cpus
 from wideresnet.records import (
     CompileReport,
@@ -36,13 +36,12 @@ from wideresnet.records import (
     LayerLoss,
     Measured,
     ModelCard,
-    Preprocess,
     QuantiseSettings,
     Trial,
     by_path,
 )
 from wideresnet.tasks.load.load import open_classifier
-from wideresnet.tasks.quantize.accuracy_gate import BATCH, Judge, compare, deviation
+from wideresnet.tasks.quantize.accuracy_gate import BATCH, Judge, compare
 from wideresnet.tasks.quantize.calibration_data import (
     NEEDED,
     calibration_pool,
@@ -57,7 +56,6 @@ from wideresnet.tasks.quantize.sensitivity import layer_losses
 
 Stored = Literal["fp32", "fp16", "int8"]
 GateKind = Literal["accuracy", "agreement"]
-Tensors = Mapping[str, NDArray[np.generic]]
 # Root mean square of the difference over the logits' standard deviation. Far above what good graphs show
 # (see the tests), far below what a wrong one does: unrelated logits are 1.4 apart.
 LIMITS: dict[Stored, float] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.3}
@@ -291,32 +289,6 @@ def _card(made: Made, settings: CompileSettings) -> ModelCard:
     return replace(card, gate=gate, measured=measured(gate) if gate else (), notes=notes)
 
 
-def seen_as(bundle: Bundle, preprocess: Preprocess) -> Bundle:
-    """The same weights, to be shown pictures in another way. Published accuracies hold for the old one only."""
-    if preprocess == bundle.card.preprocess:
-        return bundle
-    return replace(bundle, card=replace(bundle.card, preprocess=preprocess, published=(), measured=()))
-
-
-def read_weights(bundle: Bundle) -> Tensors:
-    """The tensors of a bundle's graph. Raises BundleError for a quantised one."""
-    architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
-    return read_graph(onnx.ModelProto.FromString(bundle.graph), architecture)
-
-
-def rewritten(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16"]) -> Bundle:
-    """The same model with its graph written from ``tensors``, normalised as its card says."""
-    architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
-    graph = write_graph(architecture, tensors, bundle.card.preprocess, half=precision == "fp16")
-    card = replace(bundle.card, precision=precision, quantised=None, calibration=(), made_with=tool_versions())
-    return replace(bundle, graph=graph.SerializeToString(), card=card)
-
-
-def float_bundle(bundle: Bundle) -> Bundle:
-    """The same model with float32 weights in its graph. Raises BundleError for a quantised one."""
-    return rewritten(bundle, read_weights(bundle), "fp32")
-
-
 def in_precision(
     reference: Bundle, precision: Stored, crops: Sequence[NDArray[np.uint8]] = (), names: Sequence[str] = ()
 ) -> Bundle:
@@ -364,11 +336,6 @@ def verify(reference: Bundle, made: Bundle, batch: NDArray[np.uint8]) -> tuple[D
             hint="nothing was written" + "; give other images with --calibration" * (made.card.precision == "int8"),
         )
     return tuple(found)
-
-
-def noise(side: int) -> NDArray[np.uint8]:
-    """Eight pictures of noise, always the same: uint8 [8, side, side, 3]."""
-    return np.random.default_rng(0).integers(0, 256, (8, side, side, 3), np.uint8)
 
 
 def faster(reference: Engine, other: Engine, batch: NDArray[np.uint8]) -> float:

@@ -13,8 +13,8 @@ from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle
 from wideresnet.engines import open_engine
 from wideresnet.graph.quantise import only_quantised, quantised_layers
+from wideresnet.logits import deviation, divergence
 from wideresnet.records import LayerLoss
-from wideresnet.tasks.quantize.accuracy_gate import deviation, divergence
 
 PICTURES = 64                                      # of the calibration's: those of the gate are for judging only
 BATCH = 16

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle
+from wideresnet.bundle.derive import seen_as
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.pairing import folder_of, pair_by_name
@@ -21,7 +22,6 @@ from wideresnet.images.files import is_ignored
 from wideresnet.images.npz import read_array
 from wideresnet.records import Failure, Labels, Preprocess, Scored
 from wideresnet.tasks.evaluate.evaluate import KEPT, score_logits
-from wideresnet.tasks.quantize.compile import seen_as
 from wideresnet.tasks.zoo.results import Answer, Results
 
 OUTPUT = "output_0"                                # the zoo's name for what a network answered

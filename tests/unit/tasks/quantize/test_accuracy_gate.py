@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from fakes import FakeEngine, tiny_bundle
 from wideresnet.classifier import Classifier
 from wideresnet.errors import DataError
+from wideresnet.logits import deviation
 from wideresnet.records import GateReport, Item
-from wideresnet.tasks.quantize.accuracy_gate import Judge, PairedCounts, answers, compare, deviation
+from wideresnet.tasks.quantize.accuracy_gate import Judge, PairedCounts, answers, compare
 
 
 def test_counts_are_those_of_a_slow_count() -> None:

@@ -17,20 +17,14 @@ from PIL import Image
 from fakes import tiny_bundle
 from wideresnet.bundle import Bundle, read_bundle
 from wideresnet.bundle.bundle import tool_versions
+from wideresnet.bundle.derive import seen_as
 from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, ConfigError, DataError
+from wideresnet.images.noise import noise
 from wideresnet.records import CompileReport, Published, QuantiseSettings
 from wideresnet.tasks.quantize import calibration_data as gating
 from wideresnet.tasks.quantize.calibration_data import calibration_pool, held_out
-from wideresnet.tasks.quantize.compile import (
-    CompileSettings,
-    GateKind,
-    compile_model,
-    in_precision,
-    noise,
-    seen_as,
-    verify,
-)
+from wideresnet.tasks.quantize.compile import CompileSettings, GateKind, compile_model, in_precision, verify
 
 CLASSES = ("airplane", "cat", "ship")
 

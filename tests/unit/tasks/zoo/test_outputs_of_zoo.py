@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from fakes import FakeEngine, tiny_bundle
+from wideresnet.bundle.derive import seen_as
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.errors import DataError
 from wideresnet.records import IMAGENET_MEAN, Failure, Item, Labels, Preprocess, Scored
 from wideresnet.tasks.evaluate.evaluate import score_logits
-from wideresnet.tasks.quantize.compile import seen_as
 from wideresnet.tasks.zoo.outputs import score_outputs, score_results, zoo_transform
 from wideresnet.tasks.zoo.results import Results
 

@@ -1,0 +1,44 @@
+"""Bundles made from a bundle: another preprocessing, float32 weights, a graph built from other tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from wideresnet.architectures import get_architecture
+from wideresnet.bundle.bundle import Bundle, tool_versions
+from wideresnet.graph import read_graph, write_graph
+from wideresnet.records import Preprocess
+
+Tensors = Mapping[str, NDArray[np.generic]]
+
+
+def seen_as(bundle: Bundle, preprocess: Preprocess) -> Bundle:
+    """The same weights, to be shown pictures in another way. Published accuracies hold for the old one only."""
+    if preprocess == bundle.card.preprocess:
+        return bundle
+    return replace(bundle, card=replace(bundle.card, preprocess=preprocess, published=(), measured=()))
+
+
+def read_weights(bundle: Bundle) -> Tensors:
+    """The tensors of a bundle's graph. Raises BundleError for a quantised one."""
+    architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
+    return read_graph(onnx.ModelProto.FromString(bundle.graph), architecture)
+
+
+def rewritten(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16"]) -> Bundle:
+    """The same model with its graph written from ``tensors``, normalised as its card says."""
+    architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
+    graph = write_graph(architecture, tensors, bundle.card.preprocess, half=precision == "fp16")
+    card = replace(bundle.card, precision=precision, quantised=None, calibration=(), made_with=tool_versions())
+    return replace(bundle, graph=graph.SerializeToString(), card=card)
+
+
+def float_bundle(bundle: Bundle) -> Bundle:
+    """The same model with float32 weights in its graph. Raises BundleError for a quantised one."""
+    return rewritten(bundle, read_weights(bundle), "fp32")
