@@ -15,7 +15,7 @@ from wideresnet.bundle import Bundle
 from wideresnet.classifier import Classifier
 from wideresnet.engines import Engine
 from wideresnet.images.decode import Limits
-from wideresnet.serve.worker import OpenModel
+from wideresnet.serve.worker import ModelWorker
 
 NAME = "wrn_10_1.tiny"
 
@@ -36,9 +36,9 @@ class GatedEngine:
         return map(self, batches)
 
 
-def open_model(bundle: Bundle, engine: Engine) -> OpenModel:
+def open_model(bundle: Bundle, engine: Engine) -> ModelWorker:
     classifier = Classifier(bundle.card, bundle.labels, engine)
-    return OpenModel(NAME, classifier, threading.BoundedSemaphore(2), Limits(2**20, 2**20))
+    return ModelWorker(NAME, classifier, threading.BoundedSemaphore(2), Limits(2**20, 2**20))
 
 
 def png(label: int) -> bytes:

@@ -25,10 +25,10 @@ def tool(name: str) -> dict[str, Any]:
 
 def metrics() -> set[str]:
     """Every name of a fresh service's /metrics, also of what has no value yet."""
-    from wideresnet.serve.admission import House
+    from wideresnet.serve.admission import AdmissionController
     from wideresnet.serve.metrics import Metrics
 
-    found = Metrics(House(1, 1))
+    found = Metrics(AdmissionController(1, 1))
     names = set(re.findall(r"^# TYPE (\S+) ", found.page().decode(), re.MULTILINE))
     return names | {f"{name}_bucket" for name in names}
 

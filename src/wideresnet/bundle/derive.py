@@ -18,7 +18,7 @@ from wideresnet.records import Preprocess
 Tensors = Mapping[str, NDArray[np.generic]]
 
 
-def seen_as(bundle: Bundle, preprocess: Preprocess) -> Bundle:
+def with_preprocess(bundle: Bundle, preprocess: Preprocess) -> Bundle:
     """The same weights, to be shown pictures in another way. Published accuracies hold for the old one only."""
     if preprocess == bundle.card.preprocess:
         return bundle
@@ -31,7 +31,7 @@ def read_weights(bundle: Bundle) -> Tensors:
     return read_graph(onnx.ModelProto.FromString(bundle.graph), architecture)
 
 
-def rewritten(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16"]) -> Bundle:
+def rebuild(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16"]) -> Bundle:
     """The same model with its graph written from ``tensors``, normalised as its card says."""
     architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
     graph = write_graph(architecture, tensors, bundle.card.preprocess, half=precision == "fp16")
@@ -39,6 +39,6 @@ def rewritten(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16
     return replace(bundle, graph=graph.SerializeToString(), card=card)
 
 
-def float_bundle(bundle: Bundle) -> Bundle:
+def as_float32(bundle: Bundle) -> Bundle:
     """The same model with float32 weights in its graph. Raises BundleError for a quantised one."""
-    return rewritten(bundle, read_weights(bundle), "fp32")
+    return rebuild(bundle, read_weights(bundle), "fp32")

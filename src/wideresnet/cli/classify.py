@@ -127,7 +127,7 @@ def classify(
     from wideresnet.datasets.labels import translated
     from wideresnet.datasets.shards import find_shards
     from wideresnet.engines import EngineOptions
-    from wideresnet.engines.throughput import BATCH, for_many
+    from wideresnet.engines.throughput import BATCH, throughput_options
     from wideresnet.tasks.classify.classify import folders_and_shards
     from wideresnet.tasks.load.load import ModelChoice, open_classifier
 
@@ -143,7 +143,7 @@ def classify(
     bundle = replace(bundle, labels=translated(bundle.labels, lang.value, bundle.card.labels_name))
     options, batch = EngineOptions(precision.value, threads), BATCH
     if ray or len(files) > 1 or files[0].is_dir() or find_shards(files[0]):
-        options, batch = for_many(bundle, precision.value, threads)
+        options, batch = throughput_options(bundle, precision.value, threads)
     exif: Exif = "ignore" if ignore_exif else "transpose"
     how = _How(k, batch_size or batch, exif, fast_decode, dedupe, infer_mode.value)
     if ray:

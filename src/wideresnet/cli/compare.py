@@ -141,7 +141,7 @@ def _models(
     names: tuple[str, str], data: Path | None, how: tuple[str, Literal["f32", "bf16"], int], batch_size: int
 ) -> _Found:
     from wideresnet.datasets.shards import refuse_missing_extra
-    from wideresnet.engines.throughput import for_many
+    from wideresnet.engines.throughput import throughput_options
     from wideresnet.tasks.evaluate.comparison import compare_answers, score_both
     from wideresnet.tasks.evaluate.evaluate import blank_report
     from wideresnet.tasks.load.load import ModelChoice, open_classifier
@@ -152,7 +152,7 @@ def _models(
     engine, precision, threads = how
     bundles = [open_bundle(ModelChoice(name)) for name in names]
     pictures = open_data(data, bundles[0].labels)
-    options, batch = for_many(bundles[0], precision, threads)
+    options, batch = throughput_options(bundles[0], precision, threads)
     a, b = (open_classifier(bundle, engine, options) for bundle in bundles)
     scored = []
     with progress("pictures") as bars:

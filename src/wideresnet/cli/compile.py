@@ -188,7 +188,7 @@ def _from_file(context: typer.Context, config: Path, options: _Job) -> _Job:
 
 def _open(choice: ModelChoice, job: _Job, resolution: int) -> Bundle:
     from wideresnet.bundle import check_target
-    from wideresnet.bundle.derive import seen_as
+    from wideresnet.bundle.derive import with_preprocess
 
     if job.output is None:
         raise ConfigError("no folder to write", hint="name one with -o")
@@ -196,7 +196,7 @@ def _open(choice: ModelChoice, job: _Job, resolution: int) -> Bundle:
     bundle = open_bundle(choice)                   # its graph is written anew in any case: once is enough
     before = bundle.card.preprocess
     asked = replace(job.preprocess, alpha=before.alpha) if job.preprocess else before.at(resolution)
-    return seen_as(bundle, asked)
+    return with_preprocess(bundle, asked)
 
 
 def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | None, format: TextOrJson) -> None:

@@ -91,7 +91,7 @@ def embed(
     """
     from wideresnet.datasets.shards import check_inputs
     from wideresnet.engines.features import open_features
-    from wideresnet.engines.throughput import for_many
+    from wideresnet.engines.throughput import throughput_options
     from wideresnet.records import EmbedReport, Skipped
     from wideresnet.tasks.classify.classify import folders_and_shards, pictures
     from wideresnet.tasks.classify.embed import embeddings, row_shapes
@@ -104,7 +104,7 @@ def embed(
     check_inputs([] if ray else files)
     check_targets(None if ray else file)
     bundle = open_bundle(ModelChoice(model, weights, architecture), resolution, alpha=alpha)
-    options, batch = for_many(bundle, precision.value, threads)
+    options, batch = throughput_options(bundle, precision.value, threads)
     exif: Exif = "ignore" if ignore_exif else "transpose"
     if ray:
         from wideresnet.cluster.operations import Embed

@@ -188,7 +188,7 @@ def show(
 
 @dataclass(frozen=True)
 class _Source:
-    """Where answers come from, and what their report says besides the counts. ``present``: see ``Tally``."""
+    """Answers and what their report needs besides the counts. ``present``: see ``EvaluationAccumulator``."""
 
     answers: Iterable[Scored | Failure]
     blank: EvalReport
@@ -211,13 +211,13 @@ class _How:
 
 
 def _of_network(bundle: Bundle, data: LabelledData, how: _How, output: Path | None, resume: bool) -> _Source:
-    from wideresnet.engines.throughput import for_many
+    from wideresnet.engines.throughput import throughput_options
     from wideresnet.tasks.evaluate.evaluate import blank_report, masked_classes, score
     from wideresnet.tasks.evaluate.resumable import score_into
     from wideresnet.tasks.load.load import open_classifier
 
     data = replace(data, exif=how.exif)
-    options, batch = for_many(bundle, how.options.precision, how.options.threads)
+    options, batch = throughput_options(bundle, how.options.precision, how.options.threads)
     classifier, batch = open_classifier(bundle, how.engine, options), how.batch_size or batch
     if output:
         answers = score_into(output, classifier, data, batch, mode=how.mode, resume=resume)
@@ -231,7 +231,7 @@ def _of_network(bundle: Bundle, data: LabelledData, how: _How, output: Path | No
 
 def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluster: Cluster) -> _Source:
     """The answers of a cluster, once all are there."""
-    from wideresnet.engines.throughput import for_many
+    from wideresnet.engines.throughput import throughput_options
     from wideresnet.tasks.evaluate.evaluate import masked_classes, report_of_none
 
     with needs_extra("working on a cluster", "ray"):
@@ -240,7 +240,7 @@ def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluste
         from wideresnet.cluster.operations import Evaluate
     from wideresnet.output.scores import score_of
 
-    _, batch = for_many(bundle, how.options.precision, how.options.threads)
+    _, batch = throughput_options(bundle, how.options.precision, how.options.threads)
     batch = how.batch_size or batch
     pictures, listing = list_labelled(located(data), bundle.labels, truth, cluster.size(batch))
     pictures = replace(pictures, exif=how.exif)
@@ -301,9 +301,9 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
     """The report, with a bar while it is made. An order of labels that cannot be right ends it early."""
     from wideresnet.output.scores import read_scores
     from wideresnet.tasks.evaluate.label_order import refuse_wrong_order, with_order_warning
-    from wideresnet.tasks.evaluate.metrics import Tally, tally
+    from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, tally
 
-    counts = Tally(source.present)
+    counts = EvaluationAccumulator(source.present)
     with progress("pictures") as bars, _saying_how_to_go_on(output):
         task = bars.add_task("evaluating", total=source.pictures)
         for answer in source.answers:

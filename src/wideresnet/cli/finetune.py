@@ -113,7 +113,7 @@ def _run(
 ) -> FinetuneReport:  # fmt: skip
     """The finished run, with bars while it goes on."""
     from wideresnet.datasets.shards import refuse_missing_extra
-    from wideresnet.records import Doing, FinetuneReport
+    from wideresnet.records import FinetuneReport, Progress
     from wideresnet.tasks.finetune.finetune import run_finetune
 
     refuse_missing_extra([data, *([test] if test else [])])
@@ -124,7 +124,7 @@ def _run(
             for event in run_finetune(bundle, data, run, settings, test, means):
                 if isinstance(event, FinetuneReport):
                     return event
-                if isinstance(event, Doing):
+                if isinstance(event, Progress):
                     bars.update(task, description=event.what, completed=event.done, total=event.total or None)
                 elif format is TextOrJson.table:
                     bars.console.print(printable(_line(event)))

@@ -76,7 +76,7 @@ def models(
 
 def _verify(settings: VerifySettings, format: TextOrJson) -> None:
     """Print every verdict on stderr as it comes, for a run may take hours, and all of them at the end."""
-    from wideresnet.records import Doing
+    from wideresnet.records import Progress
     from wideresnet.report import text, verification
     from wideresnet.tasks.evaluate.published import succeeded
     from wideresnet.tasks.evaluate.published import verify as verdicts
@@ -85,7 +85,7 @@ def _verify(settings: VerifySettings, format: TextOrJson) -> None:
     with progress("pictures") as bars:
         task = bars.add_task("", total=None)
         for event in verdicts(settings):
-            if isinstance(event, Doing):
+            if isinstance(event, Progress):
                 bars.update(task, description=event.what, completed=event.done, total=event.total)
                 continue
             rows.append(event)

@@ -139,7 +139,7 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
 
 def _follow(events: Iterator[Event], shown: bool) -> Pictures | None:
     """Show a run as it goes; what it learnt from."""
-    from wideresnet.tasks.train.train import Doing, Pictures, Step
+    from wideresnet.tasks.train.train import Pictures, Progress, Step
 
     pictures = None
     with progress("steps") as bars:
@@ -148,7 +148,7 @@ def _follow(events: Iterator[Event], shown: bool) -> Pictures | None:
             if isinstance(event, Step):
                 bars.update(task, description="training", completed=event.step, total=event.steps)
                 continue
-            if isinstance(event, Doing):
+            if isinstance(event, Progress):
                 bars.update(task, description=event.what, completed=event.done, total=event.total or None)
                 continue
             if isinstance(event, Pictures):

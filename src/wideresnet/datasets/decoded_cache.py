@@ -36,7 +36,7 @@ from wideresnet.images.decode import DEFAULT_LIMITS, read_regular
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import memory_mb
 from wideresnet.output.atomic import save_text
-from wideresnet.records import Batch, Doing, EncodedImage, Failure, Preprocess
+from wideresnet.records import Batch, EncodedImage, Failure, Preprocess, Progress
 
 if sys.platform != "win32":
     import fcntl
@@ -97,7 +97,7 @@ class Store:
         return len(self.header(rows)) + rows * self.spec.crop**2 * 3
 
 
-def decode_into_memory(data: LabelledData, spec: Preprocess, threads: int) -> Generator[Doing, None, Decoded]:
+def decode_into_memory(data: LabelledData, spec: Preprocess, threads: int) -> Generator[Progress, None, Decoded]:
     """All of ``data``.
 
     Raises DataError when it is too large for the memory, and where nothing can be read.
@@ -160,7 +160,7 @@ def refuse_small_disk(cache: Path, stores: Sequence[Store]) -> None:
         )
 
 
-def decode_onto_disk(store: Store, threads: int) -> Generator[Doing, None, Decoded]:
+def decode_onto_disk(store: Store, threads: int) -> Generator[Progress, None, Decoded]:
     """All pictures of ``store``, mapped from its file. What is decoded already is not decoded again.
 
     Of several processes of a machine one decodes and the others wait for it (not on Windows). After a kill it goes on
@@ -173,14 +173,14 @@ def decode_onto_disk(store: Store, threads: int) -> Generator[Doing, None, Decod
             store.folder.mkdir(parents=True, exist_ok=True)
             with (store.folder / "lock").open("wb") as lock:
                 while not _locked(lock):
-                    yield Doing(f"waiting for another process that reads {store.data.name}", 0, 0)
+                    yield Progress(f"waiting for another process that reads {store.data.name}", 0, 0)
                     time.sleep(0.2)
                 yield from _decode_rest(store, threads)
             _, failed = _read_index(store)
         return _decoded(store.data, _mapped(store, len(store.data.items) - len(failed)), failed)
 
 
-def _decode_rest(store: Store, threads: int) -> Iterator[Doing]:
+def _decode_rest(store: Store, threads: int) -> Iterator[Progress]:
     done, found = _read_index(store)               # another process may have gone on with it while this one waited
     failed, kept = dict(found), done
     if done == len(store.data.items):
@@ -277,8 +277,8 @@ def _failed(batch: Batch, before: int) -> dict[int, Failure]:
     return {before + place: failure for place, failure in zip(batch.failed, batch.failures, strict=True)}
 
 
-def _doing(data: LabelledData, done: int) -> Doing:
-    return Doing(f"reading {data.name}", done, len(data.items))
+def _doing(data: LabelledData, done: int) -> Progress:
+    return Progress(f"reading {data.name}", done, len(data.items))
 
 
 def _decoded(data: LabelledData, images: NDArray[np.uint8], failed: Failed) -> Decoded:

@@ -26,7 +26,7 @@ from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.output.atomic import save_text
 from wideresnet.output.row_format import csv_line
-from wideresnet.records import Doing, Skipped
+from wideresnet.records import Progress, Skipped
 from wideresnet.records.prepared import PreparedData
 from wideresnet.report.escape import cell_text
 
@@ -35,7 +35,7 @@ Placed = Literal["linked", "copied", "there"]
 
 def prepare_imagenet(
     paths: Sequence[Path], index: Path, *, extract: Path | None = None, folders: Path | None = None
-) -> Iterator[Doing | PreparedData]:
+) -> Iterator[Progress | PreparedData]:
     """Write ``index`` (CSV: ``path,index,wnid``) of ILSVRC2012's validation pictures among ``paths``; at last a record.
 
     ``paths`` hold pictures and, if their folders do not say the classes, labels (see ``data.imagenet``); where
@@ -51,7 +51,7 @@ def prepare_imagenet(
     if extract and not any(source.archive for source in sources):
         raise ConfigError("--extract has no effect: no source is an archive of images", hint="leave out --extract")
     roots, extracted = yield from _folders(sources, extract)
-    yield Doing("looking for pictures", 0, 0)
+    yield Progress("looking for pictures", 0, 0)
     passed: list[Skipped] = []
     pictures, others = find_val(dict.fromkeys(roots), passed)
     if not pictures:
@@ -64,7 +64,7 @@ def prepare_imagenet(
     placed: list[Placed] = []
     for place in place_in_folders(chosen, labels, folders) if folders else ():
         placed.append(place)
-        yield Doing("making class folders", len(placed), len(chosen))
+        yield Progress("making class folders", len(placed), len(chosen))
     yield PreparedData(
         name="ImageNet val",
         index=str(index),
@@ -86,7 +86,7 @@ def prepare_imagenet(
 _NO_PICTURES = "name the folder of the pictures, or ILSVRC2012_img_val.tar with --extract DIR"
 
 
-def _folders(sources: Sequence[Source], extract: Path | None) -> Generator[Doing, None, tuple[list[Path], int]]:
+def _folders(sources: Sequence[Source], extract: Path | None) -> Generator[Progress, None, tuple[list[Path], int]]:
     """Where the pictures lie, once archives are extracted; and how many pictures that put there."""
     roots = [source.path.resolve() for source in sources if source.pictures]
     extracted = 0
@@ -96,7 +96,7 @@ def _folders(sources: Sequence[Source], extract: Path | None) -> Generator[Doing
             roots.append(target.resolve())
             for done, new in enumerate(extract_val(source.path, target), start=1):
                 extracted += new
-                yield Doing(f"extracting {source.path.name}", done, PICTURES)
+                yield Progress(f"extracting {source.path.name}", done, PICTURES)
     return roots, extracted
 
 

@@ -18,7 +18,7 @@ from wideresnet.datasets.layout import KNOWN, Layout, class_folders, find_layout
 from wideresnet.datasets.text import nfc
 from wideresnet.errors import DataError
 from wideresnet.images.files import describe_skipped
-from wideresnet.records import Doing, Exif, Failure, Labels, Preprocess, Skipped
+from wideresnet.records import Exif, Failure, Labels, Preprocess, Progress, Skipped
 
 _EXPECTED = "expected ROOT/train/CLASS/picture.jpg and ROOT/val/CLASS/picture.jpg, with the same classes in both"
 
@@ -60,7 +60,7 @@ class Split:
 
 def read_splits(
     root: Path, train: Preprocess, val: Preprocess, threads: int, cache: Path | None = None
-) -> Generator[Doing, None, FolderArrays]:
+) -> Generator[Progress, None, FolderArrays]:
     """Every picture of ``root``, those of each part through its own preprocess; EXIF orientation is ignored.
 
     Raises what ``find_split`` and ``decode_split`` do.
@@ -129,7 +129,7 @@ def seen_with(split: Split, exif: Exif) -> Split:
 
 def decode_split(
     split: Split, train: Preprocess, val: Preprocess, threads: int, cache: Path | None = None
-) -> Generator[Doing, None, FolderArrays]:
+) -> Generator[Progress, None, FolderArrays]:
     """Both parts, each through its own preprocess. Kept in memory, or in ``cache``.
 
     Raises DataError when they are too large for the memory or the disk, when they cannot be kept there, and for a class
@@ -155,7 +155,7 @@ def decode_split(
 
 def _from_disk(
     split: Split, train: Preprocess, val: Preprocess, threads: int, cache: Path
-) -> Generator[Doing, None, tuple[Decoded, Decoded]]:
+) -> Generator[Progress, None, tuple[Decoded, Decoded]]:
     learnt = store_of(cache, f"{split.name}-train", split.train, train)
     checked = store_of(cache, f"{split.name}-val", split.val, val)
     refuse_small_disk(cache, (learnt, checked))

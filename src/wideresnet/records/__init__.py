@@ -74,7 +74,7 @@ from wideresnet.records.models import (
     ModelCard,
     ModelInfo,
 )
-from wideresnet.records.progress import Doing
+from wideresnet.records.progress import Progress
 from wideresnet.records.skipped import Skipped
 from wideresnet.records.speed import (
     BenchReport,
@@ -120,7 +120,6 @@ __all__ = [
     "Conditions",
     "Confusion",
     "Deviation",
-    "Doing",
     "EmbedReport",
     "Embedding",
     "EncodedImage",
@@ -152,6 +151,7 @@ __all__ = [
     "Prediction",
     "Preprocess",
     "Profile",
+    "Progress",
     "Published",
     "QuantiseSettings",
     "ResizeMode",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Doing:
+class Progress:
     """So many done of a total; 0: nobody knows how many there are."""
 
     what: str

@@ -9,7 +9,7 @@ from wideresnet.report.evaluation import failures
 from wideresnet.report.html.page import bars, facts, number, page, paragraph, section, table
 from wideresnet.report.text import of_quantising, of_width
 
-ALONE = (
+SINGLE_PROCESS = (
     "What it costs to quantise one layer alone, all others in float32: the mean Kullback-Leibler divergence of the"
     " answers from fp32's, in millionths of a nat, and the root mean square by which the logits move over their"
     " spread. MACs: the layer's share of all multiply-accumulates."
@@ -95,7 +95,7 @@ def _layers(report: CompileReport) -> list[str]:
     ]  # fmt: skip
     heads = ("layer", "weight or operator", "MACs", "KL, µnat", "logits move", "kept in")
     return [
-        paragraph(f"{ALONE} Measured on {worst[0].n} calibration images."),
+        paragraph(f"{SINGLE_PROCESS} Measured on {worst[0].n} calibration images."),
         bars("Mean KL of each layer alone", [(each.name, 1e6 * each.mean_kl) for each in worst[:20]], "µnat"),
         table(heads, rows, right={2, 3, 4}),
     ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.errors import ApiError
 
 
-class House:
+class AdmissionController:
     """Counts what is inside: requests, their bytes, and pictures that wait or are worked on."""
 
     def __init__(self, pictures: int, held_bytes: int) -> None:
@@ -16,9 +16,9 @@ class House:
         self.draining = False
 
     def refuse_when_full(self, pictures: int = 1) -> None:
-        """Raises Refused unless so many pictures more fit inside."""
+        """Raises ApiError unless so many pictures more fit inside."""
         if self.pictures + pictures > self.capacity:
-            raise Refused(
+            raise ApiError(
                 "full", f"{self.pictures} pictures are inside and {self.capacity} fit", "come again in a second"
             )
 
@@ -30,7 +30,7 @@ class Visit:
     limits hold also for requests that were given up.
     """
 
-    def __init__(self, house: House, id: str) -> None:
+    def __init__(self, house: AdmissionController, id: str) -> None:
         self.id, self.began = id, time.perf_counter()
         self.gone = False                          # nobody waits for the answer: threads skip what is left
         self.route = self.model = self.kind = ""   # for metrics and log: kind says what went wrong
@@ -43,23 +43,23 @@ class Visit:
         return time.perf_counter() - self.began
 
     def enter(self) -> None:
-        """Before the body is read. Raises Refused when the service is full or about to end."""
+        """Before the body is read. Raises ApiError when the service is full or about to end."""
         if self._house.draining:
-            raise Refused("draining", "the service is about to end", "ask another instance")
+            raise ApiError("draining", "the service is about to end", "ask another instance")
         self._house.refuse_when_full()
         self._house.requests += 1
         self._inside = True
 
     def carry(self, count: int) -> None:
-        """So many bytes more were read. Raises Refused when all bodies together are too large."""
+        """So many bytes more were read. Raises ApiError when all bodies together are too large."""
         if self._house.bytes + count > self._house.capacity_bytes:
-            raise Refused("full", "too many bytes of other requests are inside", "come again in a second")
+            raise ApiError("full", "too many bytes of other requests are inside", "come again in a second")
         self._house.bytes += count
         self._held += count
         self.bytes_read += count
 
     def refuse_when_full(self, pictures: int) -> None:
-        """Raises Refused unless so many pictures more fit inside."""
+        """Raises ApiError unless so many pictures more fit inside."""
         self._house.refuse_when_full(pictures)
 
     def seat(self, pictures: int) -> None:

@@ -28,15 +28,15 @@ from wideresnet.report.escape import json_text
 from wideresnet.serve import protocol
 from wideresnet.serve.admission import Visit
 from wideresnet.serve.explain import MAX_MAPS, Wanted, wanted_classes
-from wideresnet.serve.http.errors import Refused, problem, refused
-from wideresnet.serve.http.middleware import OPEN, Door
+from wideresnet.serve.http.errors import ApiError, problem, refused
+from wideresnet.serve.http.middleware import OPEN, RequestMiddleware
 from wideresnet.serve.http.openapi import openapi, page_of
 from wideresnet.serve.http.request_body import hint_for, inflate, read_pictures, read_whole
 from wideresnet.serve.http.request_checks import PARAMETERS, check_query, no_route, wrong_method
 from wideresnet.serve.http.static_files import FILES, POLICY, read_file
 from wideresnet.serve.metrics import CONTENT_TYPE
 from wideresnet.serve.service import Service
-from wideresnet.serve.worker import STAGES, OpenModel
+from wideresnet.serve.worker import STAGES, ModelWorker
 
 Handler = Callable[[Service, Request, Visit], Awaitable[Response]]
 
@@ -71,7 +71,7 @@ def make_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> A
     routes = [Route(path, _served(service, path, handler), methods=[method]) for method, path, handler in table]
     starlette = Starlette(routes=routes, exception_handlers={HTTPException: _no_route}, lifespan=lifespan)
     starlette.router.redirect_slashes = False
-    app: ASGIApp = Door(starlette, service)
+    app: ASGIApp = RequestMiddleware(starlette, service)
     if service.settings.cors:
         app = CORSMiddleware(app, allow_origins=service.settings.cors, allow_methods=["*"], allow_headers=["*"])
     return app
@@ -142,7 +142,7 @@ async def classify(service: Service, request: Request, visit: Visit) -> Response
 
 def _k(text: str, most: int = MAX_K) -> int:
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= most:
-        raise Refused("parameters", f"k must be a whole number from 1 to {most}, got {text[:20]!r}", "?k=5")
+        raise ApiError("parameters", f"k must be a whole number from 1 to {most}, got {text[:20]!r}", "?k=5")
     return int(text)
 
 
@@ -159,12 +159,12 @@ def _predictions(logits: NDArray[np.float32], labels: Labels, k: int) -> list[di
     ]
 
 
-def _picture_error(error: Exception, data: bytes) -> Refused:
+def _picture_error(error: Exception, data: bytes) -> ApiError:
     """What is wrong with a picture; whatever else went wrong is raised, and the end of the whole request."""
     found = refused(error)
     if found.kind == "fault":
         raise error
-    return Refused(found.kind, found.message, hint_for(data) or found.hint)
+    return ApiError(found.kind, found.message, hint_for(data) or found.hint)
 
 
 async def explain(service: Service, request: Request, visit: Visit) -> Response:
@@ -173,14 +173,14 @@ async def explain(service: Service, request: Request, visit: Visit) -> Response:
     model = service.model(query.get("model"), visit)
     labels, k = model.labels(query.get("lang", "en")), _k(query.get("k", "1"), MAX_MAPS)
     if "class" in query and "k" in query:
-        raise Refused("parameters", "k has no effect beside class", "leave out k")
+        raise ApiError("parameters", "k has no effect beside class", "leave out k")
     wanted = Wanted(wanted_classes(query.getlist("class"), model.classifier.labels), k, labels)
     visit.enter()
     upload = await read_pictures(request, visit, service.settings, PARAMETERS[visit.route])
     (_, picture), *more = upload.files
     if more:
         words = f"one picture is explained at a time, got {1 + len(more)}"
-        raise Refused("parameters", words, "send a request for each")
+        raise ApiError("parameters", words, "send a request for each")
     read = visit.seconds
     visit.refuse_when_full(1)
     future = service.explainers.submit(model, picture, wanted, visit)
@@ -211,7 +211,7 @@ async def infer(service: Service, request: Request, visit: Visit) -> Response:
         if outcome.error is not None:
             data = asked.source[place] if isinstance(asked.source, list) else b""
             error = _picture_error(outcome.error, data)
-            raise Refused(error.kind, f"picture {place}: {error.message}", error.hint)
+            raise ApiError(error.kind, f"picture {place}: {error.message}", error.hint)
     logits = np.concatenate([outcome.answer for outcome in outcomes if outcome.answer is not None])
     encodings = request.headers.get("accept-encoding", "")
     body, headers = await asyncio.to_thread(_rendered, asked, model.name, logits, labels, encodings)
@@ -328,11 +328,12 @@ async def model_ready(service: Service, request: Request, visit: Visit) -> Respo
     return _json({"name": model.name, "ready": service.ready}, 200 if service.ready else 503)
 
 
-def _model_of_path(service: Service, request: Request, visit: Visit) -> OpenModel:
+def _model_of_path(service: Service, request: Request, visit: Visit) -> ModelWorker:
     model = service.model(request.path_params["model"], visit)
     version = request.path_params.get("version", protocol.VERSION)
     if version != protocol.VERSION:
-        raise Refused("model", f"{model.name} has no version {version[:20]!r}", f"ask for /versions/{protocol.VERSION}")
+        message = f"{model.name} has no version {version[:20]!r}"
+        raise ApiError("model", message, f"ask for /versions/{protocol.VERSION}")
     return model
 
 

@@ -21,9 +21,9 @@ from wideresnet.images.preprocess import crop_range, preprocess_picture, resized
 from wideresnet.records import ClassMap, Explanation, Labels, Preprocess
 from wideresnet.report.html.overlay import draw_evidence, encoded
 from wideresnet.serve.admission import Visit
-from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.serve.worker import OpenModel, Outcome, served_bundle
+from wideresnet.serve.worker import ModelWorker, Outcome, served_bundle
 from wideresnet.tasks.classify.explain import Explainer, explain_crop, find_class, open_explainer
 
 MAX_MAPS = 10                                      # of one request
@@ -48,10 +48,10 @@ class Explainers:
     def __init__(self, settings: ServeSettings) -> None:
         self._settings, self._limits = settings, Limits(settings.max_pixels, settings.max_bytes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
-        self._open: WeakKeyDictionary[OpenModel, Explainer] = WeakKeyDictionary()
+        self._open: WeakKeyDictionary[ModelWorker, Explainer] = WeakKeyDictionary()
 
     def submit(
-        self, model: OpenModel, data: bytes, wanted: Wanted, visit: Visit
+        self, model: ModelWorker, data: bytes, wanted: Wanted, visit: Visit
     ) -> asyncio.Future[Outcome[dict[str, Any]]]:
         """The answer for one encoded picture; it has its seat until the work has ended. The future never raises."""
         visit.seat(1)
@@ -63,7 +63,7 @@ class Explainers:
         future.add_done_callback(lambda _: visit.unseat(1))
         return asyncio.shield(future)              # who no longer waits cancels, and the work goes on
 
-    def _work(self, model: OpenModel, data: bytes, wanted: Wanted, visit: Visit) -> Outcome[dict[str, Any]]:
+    def _work(self, model: ModelWorker, data: bytes, wanted: Wanted, visit: Visit) -> Outcome[dict[str, Any]]:
         began = time.perf_counter()
         if visit.gone:
             return Outcome(None, TimeoutError(), {})
@@ -73,7 +73,7 @@ class Explainers:
             return Outcome(None, error if isinstance(error, Exception) else RuntimeError(repr(error)), {})
         return Outcome(answer, None, {"explain": time.perf_counter() - began})
 
-    def _explained(self, model: OpenModel, data: bytes, wanted: Wanted) -> dict[str, Any]:
+    def _explained(self, model: ModelWorker, data: bytes, wanted: Wanted) -> dict[str, Any]:
         spec = model.classifier.card.preprocess
         picture = open_picture(data, exif="transpose", alpha=spec.alpha, limits=self._limits)
         crop, box = preprocess_picture(picture, spec), crop_box(picture.size, spec)
@@ -81,7 +81,7 @@ class Explainers:
         classes = [_class(found, each, wanted.labels) for each in found.maps]
         return {"side": spec.crop, "box": box, "crop": _url(Image.fromarray(crop), "PNG"), "classes": classes}
 
-    def _explainer(self, model: OpenModel) -> Explainer:
+    def _explainer(self, model: ModelWorker) -> Explainer:
         if model not in self._open:
             bundle = served_bundle(model.source)
             if bundle.card.files[GRAPH] != model.identity["graph_sha256"]:
@@ -92,14 +92,14 @@ class Explainers:
 
 
 def wanted_classes(names: Sequence[str], labels: Labels) -> tuple[int, ...]:
-    """Indices of classes by index, id or name, each once. Raises Refused for an unknown one, and for too many."""
+    """Indices of classes by index, id or name, each once. Raises ApiError for an unknown one, and for too many."""
     if len(names) > MAX_MAPS:
         words = f"at most {MAX_MAPS} classes are explained at once, got {len(names)}"
-        raise Refused("parameters", words, "send several requests")
+        raise ApiError("parameters", words, "send several requests")
     try:
         return tuple(dict.fromkeys(find_class(name, labels) for name in names))
     except ConfigError as error:
-        raise Refused("parameters", error.message, error.hint) from error
+        raise ApiError("parameters", error.message, error.hint) from error
 
 
 def crop_box(size: tuple[int, int], spec: Preprocess) -> list[float]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from wideresnet.serve.admission import House, Visit
-from wideresnet.serve.worker import OpenModel
+from wideresnet.serve.admission import AdmissionController, Visit
+from wideresnet.serve.worker import ModelWorker
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Seconds: from an int8 CIFAR network to a large one behind a long queue.
@@ -17,7 +17,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 class Metrics:
     """One set of counters, for one service."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: AdmissionController) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "wrn_requests", "Requests answered.", ["route", "model", "status"], registry=registry
@@ -67,7 +67,7 @@ class Metrics:
         """The models were opened anew: "done" or "failed"."""
         self._reloads.labels(result).inc()
 
-    def opened(self, models: Iterable[OpenModel]) -> None:
+    def opened(self, models: Iterable[ModelWorker]) -> None:
         """These are the models now."""
         self._info.clear()
         for model in models:

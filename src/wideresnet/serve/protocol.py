@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from wideresnet.logits import top_k
 from wideresnet.records import Labels, ModelCard
 from wideresnet.report.escape import json_text
-from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.errors import ApiError
 
 IMAGES, PICTURES, LOGITS = "images", "pictures", "logits"
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -53,10 +53,10 @@ class _Part(BaseModel):
         return (self.parameters or {}).get(name, default)
 
     def ignored(self, *known: str) -> list[str]:
-        """Names of members and parameters, but those ``known``. Raises Refused for tensors in shared memory."""
+        """Names of members and parameters, but those ``known``. Raises ApiError for tensors in shared memory."""
         names = [*(self.model_extra or {}), *(name for name in self.parameters or {} if name not in known)]
         if any(name.startswith("shared_memory") for name in names):
-            raise Refused("parameters", "tensors in shared memory are not served", _BINARY)
+            raise ApiError("parameters", "tensors in shared memory are not served", _BINARY)
         return names
 
 
@@ -144,47 +144,47 @@ def model_config(name: str, card: ModelCard, runtime: str, most: int) -> dict[st
 
 
 def parse_index(body: bytes) -> bool:
-    """The body of ``POST /v2/repository/index``: whether to list only models that are ready. Raises Refused."""
+    """The body of ``POST /v2/repository/index``: whether to list only models that are ready. Raises ApiError."""
     try:
         return _Index.model_validate_json(body or b"{}").ready
     except ValidationError as error:
         words = "the body is no question for the index"
-        raise Refused("request", words, 'send {"ready": true}, or no body') from error
+        raise ApiError("request", words, 'send {"ready": true}, or no body') from error
 
 
 def parse(body: bytes, header_length: str | None, side: int, most: int) -> Asked:
-    """The body of ``…/infer`` for a network of ``side`` pixels. Raises Refused for what it cannot be."""
+    """The body of ``…/infer`` for a network of ``side`` pixels. Raises ApiError for what it cannot be."""
     length = len(body)
     if header_length is not None:
         if not (header_length.isascii() and header_length.isdigit()) or int(header_length[:12]) > len(body):
             words = f"{HEADER_LENGTH} is {header_length[:20]!r}, the body has {len(body)} bytes"
-            raise Refused("request", words, _BINARY)
+            raise ApiError("request", words, _BINARY)
         length = int(header_length)
     if length > MAX_JSON:
-        raise Refused("large", f"{length:,} bytes of JSON, at most {MAX_JSON:,}", f"send binary data: {_BINARY}")
+        raise ApiError("large", f"{length:,} bytes of JSON, at most {MAX_JSON:,}", f"send binary data: {_BINARY}")
     try:
         header = _Header.model_validate_json(body[:length])
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, fault["loc"]))
         words = f"no inference request: {where[:80] + ': ' if where else ''}{fault['msg']}"
-        raise Refused("request", words, f"send {_EXAMPLE}") from error
+        raise ApiError("request", words, f"send {_EXAMPLE}") from error
     tensors = _tensors(header, memoryview(body)[length:])
     if len(header.inputs) != 1:
         names = ", ".join(each.name for each in header.inputs)[:200]
-        raise Refused("parameters", f"the inputs are [{names}]", f"give one of {IMAGES} and {PICTURES}")
+        raise ApiError("parameters", f"the inputs are [{names}]", f"give one of {IMAGES} and {PICTURES}")
     given, data, said = header.inputs[0], tensors[0], _said(header)
     source = _pictures(given, data, most) if _meant(given, side) == PICTURES else _images(given, data, side, most)
     return Asked(header.id or "", source, *_wanted(header), said)
 
 
 def _meant(given: _Input, side: int) -> str:
-    """Which of the two inputs it is: by its name or, under another name, by its type. Raises Refused."""
+    """Which of the two inputs it is: by its name or, under another name, by its type. Raises ApiError."""
     name = {"UINT8": IMAGES, "BYTES": PICTURES}.get(given.datatype, "")
     shapes = {IMAGES: [[side, side, 3]], PICTURES: [[], [1]], "": []}
     contradicted = given.name in (IMAGES, PICTURES) and given.name != name
     if contradicted or not given.shape or given.shape[1:] not in shapes[name]:
-        raise Refused(
+        raise ApiError(
             "parameters",
             f"this network takes {IMAGES}, UINT8 [N, {side}, {side}, 3] (RGB from 0 to 255, not normalised), or"
             f" {PICTURES}, BYTES [N] (encoded); got {given.name[:40]!r}, {given.datatype[:20]} {given.shape}",
@@ -235,14 +235,14 @@ def _tensors(header: _Header, rest: memoryview) -> list[memoryview | None]:
             found.append(None)
             continue
         if each.data is not None:
-            raise Refused("request", f"{each.name[:40]!r} has both data and binary_data_size", "send one of them")
+            raise ApiError("request", f"{each.name[:40]!r} has both data and binary_data_size", "send one of them")
         if type(size) is not int or not 0 <= size <= len(rest):
             words = f"binary_data_size of {each.name[:40]!r} is {str(size)[:40]}, {len(rest)} bytes are left"
-            raise Refused("request", words, _BINARY)
+            raise ApiError("request", words, _BINARY)
         found.append(rest[:size])
         rest = rest[size:]
     if rest:
-        raise Refused("request", f"{len(rest)} bytes after the last tensor", _BINARY)
+        raise ApiError("request", f"{len(rest)} bytes after the last tensor", _BINARY)
     return found
 
 
@@ -257,7 +257,7 @@ def _images(given: _Input, data: memoryview | None, side: int, most: int) -> NDA
     shape = (count, side, side, 3)
     if values.size != math.prod(shape) or (values.ndim == 4 and values.shape != shape):
         found = list(values.shape) if values.ndim > 1 else values.size
-        raise Refused("request", f"values {found} for the shape {given.shape}", "send them as the shape says, or flat")
+        raise ApiError("request", f"values {found} for the shape {given.shape}", "send them as the shape says, or flat")
     return values.reshape(shape)
 
 
@@ -266,10 +266,10 @@ def _array(data: object) -> NDArray[np.uint8]:
     try:
         values = np.asarray(data)
     except ValueError as error:
-        raise Refused("request", "the data are no regular array", "send a flat list of numbers") from error
+        raise ApiError("request", "the data are no regular array", "send a flat list of numbers") from error
     if values.dtype.kind not in "iu" or values.size == 0 or values.min() < 0 or values.max() > 255:
         words = "the data are not all whole numbers from 0 to 255"
-        raise Refused("request", words, "send RGB as it is, without normalisation")
+        raise ApiError("request", words, "send RGB as it is, without normalisation")
     return values.astype(np.uint8)
 
 
@@ -283,15 +283,15 @@ def _pictures(given: _Input, data: memoryview | None, most: int) -> list[bytes]:
         _check_count(len(found), most)
     elif len(found) != count:
         words = f"{len(found)} pictures for the shape {given.shape}"
-        raise Refused("request", words, "give as many as the shape says, or the shape [-1]")
+        raise ApiError("request", words, "give as many as the shape says, or the shape [-1]")
     return found
 
 
 def _check_count(count: int, most: int) -> None:
     if count < 1:
-        raise Refused("parameters", f"a batch of {count} pictures", "send at least one")
+        raise ApiError("parameters", f"a batch of {count} pictures", "send at least one")
     if count > most:
-        raise Refused("large", f"{count} pictures in one request, at most {most}", "send several requests")
+        raise ApiError("large", f"{count} pictures in one request, at most {most}", "send several requests")
 
 
 def _words(data: object, most: int) -> Iterator[object]:
@@ -304,13 +304,13 @@ def _words(data: object, most: int) -> Iterator[object]:
 def _base64(word: object) -> bytes:
     """Base64 in any of its usual forms: standard or URL-safe, in lines or not, with padding or not, in a data: URL."""
     if not isinstance(word, str):
-        raise Refused("request", f"an element of {PICTURES} is no string", _BASE64)
+        raise ApiError("request", f"an element of {PICTURES} is no string", _BASE64)
     text = (word.startswith("data:") and word.partition("base64,")[2]) or word
     text = "".join(text.split()).rstrip("=").translate(_URL_SAFE)
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:
-        raise Refused("request", f"{PICTURES} in JSON are base64: {error}", _BASE64) from error
+        raise ApiError("request", f"{PICTURES} in JSON are base64: {error}", _BASE64) from error
 
 
 def _unpack(data: memoryview, most: int) -> list[bytes]:
@@ -319,7 +319,7 @@ def _unpack(data: memoryview, most: int) -> list[bytes]:
     while data and len(found) <= most:
         size = int.from_bytes(data[:4], "little")
         if len(data) < 4 + size:
-            raise Refused("request", f"element {len(found)} of {PICTURES} is cut short", _LENGTHS)
+            raise ApiError("request", f"element {len(found)} of {PICTURES} is cut short", _LENGTHS)
         found.append(bytes(data[4 : 4 + size]))
         data = data[4 + size :]
     return found
@@ -335,11 +335,11 @@ def _wanted(header: _Header) -> tuple[bool, int]:
     outputs = header.outputs or []
     if [each.name for each in outputs] not in ([], [LOGITS]):
         names = ", ".join(each.name for each in outputs)[:200]
-        raise Refused("parameters", f"the outputs are [{names}]", f"ask for {LOGITS}, or leave outputs out")
+        raise ApiError("parameters", f"the outputs are [{names}]", f"ask for {LOGITS}, or leave outputs out")
     binary, classes = header.parameter("binary_data_output", False), 0
     if outputs:
         binary, classes = outputs[0].parameter("binary_data", binary), outputs[0].parameter("classification", 0)
     if type(binary) is not bool or type(classes) is not int or classes < 0:
         words = f"binary_data is {str(binary)[:40]}, classification {str(classes)[:40]}"
-        raise Refused("parameters", words, "binary_data is true or false, classification a number of classes")
+        raise ApiError("parameters", words, "binary_data is true or false, classification a number of classes")
     return binary, classes

@@ -14,12 +14,12 @@ from starlette.requests import Request
 
 from wideresnet.errors import OutputError, WrnError, did_you_mean
 from wideresnet.report.escape import json_text, printable
-from wideresnet.serve.admission import House, Visit
+from wideresnet.serve.admission import AdmissionController, Visit
 from wideresnet.serve.explain import Explainers
-from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.metrics import Metrics
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.serve.worker import OpenModel, Outcome, Source, open_models
+from wideresnet.serve.worker import ModelWorker, Outcome, Source, open_models
 
 Answer = TypeVar("Answer")
 
@@ -29,9 +29,9 @@ class Service:
 
     def __init__(self, settings: ServeSettings, write: Callable[[str], object] = lambda _: None) -> None:
         self.settings, self._write = settings, write
-        self.house = House(settings.capacity, settings.held_bytes)
+        self.house = AdmissionController(settings.capacity, settings.held_bytes)
         self.metrics = Metrics(self.house)
-        self.models: dict[str, OpenModel] = {}     # the first is the default; empty while they are opened
+        self.models: dict[str, ModelWorker] = {}     # the first is the default; empty while they are opened
         self.explainers = Explainers(settings)
         self._loading = asyncio.Lock()
 
@@ -61,7 +61,7 @@ class Service:
         async with self._loading:
             self.use(await asyncio.to_thread(open_models, self.settings, self.say))
 
-    def use(self, models: dict[str, OpenModel]) -> None:
+    def use(self, models: dict[str, ModelWorker]) -> None:
         """From here on these are the models."""
         self.models = models
         self.metrics.opened(models.values())
@@ -82,20 +82,20 @@ class Service:
         if visit.model in self.models and visit.route.endswith(("/classify", "/infer")):
             self.models[visit.model].statistics.add("success" if status == 200 else "fail", visit.seconds)
 
-    def model(self, name: str | None, visit: Visit) -> OpenModel:
-        """The model of that name, or the default. Raises Refused where there is none."""
+    def model(self, name: str | None, visit: Visit) -> ModelWorker:
+        """The model of that name, or the default. Raises ApiError where there is none."""
         if not self.models:
-            raise Refused("loading", "the models are being opened", "GET /v2/health/ready says when they are")
+            raise ApiError("loading", "the models are being opened", "GET /v2/health/ready says when they are")
         name = next(iter(self.models)) if name is None else name
         if name not in self.models:
             hint = did_you_mean(name, self.models) or "GET /v1/models lists them"
-            raise Refused("model", f"no model called {name[:80]!r} is served here", hint)
+            raise ApiError("model", f"no model called {name[:80]!r} is served here", hint)
         visit.model = name
         return self.models[name]
 
     async def work(
         self,
-        model: OpenModel,
+        model: ModelWorker,
         sources: Sequence[Source],
         then: Callable[[NDArray[np.float32]], Answer],
         request: Request,
@@ -103,7 +103,7 @@ class Service:
     ) -> list[Outcome[Answer]]:
         """What became of each source, in their order.
 
-        Raises Refused when they do not all fit inside, and as ``outcomes``.
+        Raises ApiError when they do not all fit inside, and as ``outcomes``.
         """
         self.metrics.staged(model.name, [{"read": visit.seconds}])
         visit.refuse_when_full(sum(1 if isinstance(source, bytes) else len(source) for source in sources))
@@ -111,11 +111,11 @@ class Service:
         return await self.outcomes(futures, model, request)
 
     async def outcomes(
-        self, futures: Sequence[asyncio.Future[Outcome[Answer]]], model: OpenModel, request: Request
+        self, futures: Sequence[asyncio.Future[Outcome[Answer]]], model: ModelWorker, request: Request
     ) -> list[Outcome[Answer]]:
         """What became of work that was begun for a request.
 
-        Raises Refused at the deadline, and when the client leaves before it has its answer; what is not begun by
+        Raises ApiError at the deadline, and when the client leaves before it has its answer; what is not begun by
         then is skipped, since the visit says that it is gone.
         """
         seconds = self.settings.deadline
@@ -126,11 +126,11 @@ class Service:
                 outcomes = [await future for future in futures]
         except TimeoutError:
             words = f"no answer within {seconds:g} seconds"
-            raise Refused("deadline", words, "send fewer pictures, or come later") from None
+            raise ApiError("deadline", words, "send fewer pictures, or come later") from None
         except asyncio.CancelledError:
             if not left.done():                    # it is this task that shall end
                 raise
-            raise Refused("gone", "the client left before its answer was there") from None
+            raise ApiError("gone", "the client left before its answer was there") from None
         finally:
             left.cancel()
         self.metrics.staged(model.name, (outcome.seconds for outcome in outcomes))

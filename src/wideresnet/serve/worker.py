@@ -22,7 +22,7 @@ from wideresnet.bundle import Bundle, with_alpha
 from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labels import Language, translated
-from wideresnet.engines.throughput import BATCH, for_many
+from wideresnet.engines.throughput import BATCH, throughput_options
 from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits
 from wideresnet.images.loader import read_crop
@@ -30,7 +30,7 @@ from wideresnet.logits import refuse_infinite
 from wideresnet.machine import available_cpus
 from wideresnet.records import Labels
 from wideresnet.serve.admission import Visit
-from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.statistics import Statistics
 from wideresnet.tasks.load.load import ModelChoice, assumptions, load_bundle, open_classifier
@@ -86,7 +86,7 @@ class _Job(Generic[Answer]):
 _Decoded = tuple[_Job[Any], NDArray[np.uint8]]     # with its pictures, RGB uint8 [N, S, S, 3]
 
 
-class OpenModel:
+class ModelWorker:
     """One model and its threads: decode, wait for the engine's turn, infer.
 
     As many pictures are decoded at a time as there are CPUs (``hands``, shared by all models), and as many batches are
@@ -114,10 +114,10 @@ class OpenModel:
         self._labels = _translations(classifier)
 
     def labels(self, language: str) -> Labels:
-        """The names of the classes in a language. Raises Refused where there are none."""
+        """The names of the classes in a language. Raises ApiError where there are none."""
         if language not in self._labels:
             words = f"{self.name} has no labels in {language[:20]!r}"
-            raise Refused("parameters", words, " or ".join(f"?lang={each}" for each in self._labels))
+            raise ApiError("parameters", words, " or ".join(f"?lang={each}" for each in self._labels))
         return self._labels[language]
 
     @property
@@ -238,11 +238,11 @@ def _translations(classifier: Classifier) -> dict[str, Labels]:
     return found
 
 
-def open_models(settings: ServeSettings, say: Callable[[str], None]) -> dict[str, OpenModel]:
+def open_models(settings: ServeSettings, say: Callable[[str], None]) -> dict[str, ModelWorker]:
     """Every model of the settings under its name, opened and run once. Raises WrnError."""
     hands = threading.BoundedSemaphore(settings.threads or available_cpus())
     limits = Limits(settings.max_pixels, settings.max_bytes)
-    models: dict[str, OpenModel] = {}
+    models: dict[str, ModelWorker] = {}
     for choice in settings.models:
         began = time.perf_counter()
         alias, _, model = choice.rpartition("=")
@@ -252,7 +252,7 @@ def open_models(settings: ServeSettings, say: Callable[[str], None]) -> dict[str
             raise ConfigError(f"{name!r} cannot be a name in a URL", hint=f"give it another: -m NAME={model}")
         if name in models:
             raise ConfigError(f"two models are called {name}", hint=f"give one another name: -m NAME={model}")
-        models[name] = OpenModel(name, classifier, hands, limits, model, batch)
+        models[name] = ModelWorker(name, classifier, hands, limits, model, batch)
         say(f"{name} is open after {time.perf_counter() - began:.1f} s")
         if classifier.card.assumed:
             say(assumptions(name, classifier.card.assumed))
@@ -271,7 +271,7 @@ def served_bundle(source: str) -> Bundle:
 def _open(model: str, settings: ServeSettings) -> tuple[Classifier, int]:
     """The model, and how many pictures at once are best for many."""
     bundle = with_alpha(served_bundle(model), settings.alpha)
-    options, batch = for_many(bundle, settings.precision, settings.threads)
+    options, batch = throughput_options(bundle, settings.precision, settings.threads)
     if settings.streams:
         options = replace(options, streams=settings.streams)
     classifier = open_classifier(bundle, settings.engine, options)

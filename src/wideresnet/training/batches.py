@@ -26,7 +26,7 @@ from wideresnet.training.augment import (
     reflect_pad,
     standardise,
 )
-from wideresnet.training.distributed import ALONE, Group
+from wideresnet.training.distributed import SINGLE_PROCESS, Group
 from wideresnet.training.mix import cutmix, erase, jitter, mixup
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.trivial import trivial_augment
@@ -73,7 +73,7 @@ class CifarBatches:
 
     recipe: Recipe
     arrays: CifarArrays
-    group: Group = ALONE
+    group: Group = SINGLE_PROCESS
 
     @property
     def classes(self) -> int:
@@ -128,7 +128,7 @@ class FolderBatches:
     recipe: Recipe
     arrays: FolderArrays
     spec: Preprocess | None = None                 # of the finished network, where the recipe does not say
-    group: Group = ALONE
+    group: Group = SINGLE_PROCESS
 
     @property
     def classes(self) -> int:
@@ -167,7 +167,7 @@ class Draws:
     """
 
     def __init__(
-        self, recipe: Recipe, count: int, epoch: int, balance: Tensor | None = None, group: Group = ALONE
+        self, recipe: Recipe, count: int, epoch: int, balance: Tensor | None = None, group: Group = SINGLE_PROCESS
     ) -> None:
         """``balance``: the labels int64 [count] where classes are to come equally often."""
         self.recipe, self.epoch, self.group = recipe, epoch, group

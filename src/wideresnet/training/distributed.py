@@ -113,7 +113,7 @@ class Group:
         flat /= self.size
 
 
-ALONE = Group()
+SINGLE_PROCESS = Group()
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def with_new_head(
 
 
 @torch.no_grad()
-def restate_norms(
+def recalibrate_batch_norm(
     tensors: Mapping[str, NDArray[np.generic]], architecture: Architecture, batches: Iterable[Tensor]
 ) -> dict[str, Tensor]:
     """The same function, with the statistics of ``batches`` (normalised [B, 3, S, S]) in its batch norms.

@@ -21,7 +21,7 @@ from wideresnet.machine import available_cpus
 from wideresnet.models import create_model
 from wideresnet.training.batches import Batches
 from wideresnet.training.checkpoint import STOPPED, TrainingState, load_checkpoint, save_checkpoint
-from wideresnet.training.distributed import ALONE, Group, check_group, share_norms
+from wideresnet.training.distributed import SINGLE_PROCESS, Group, check_group, share_norms
 from wideresnet.training.layer_groups import freeze, rate_of, training_mode
 from wideresnet.training.memory import keep_memory
 from wideresnet.training.recipe import Recipe
@@ -57,7 +57,7 @@ class Trainer:
     model: nn.Module
     averaged: nn.Module
     optimiser: torch.optim.SGD
-    group: Group = ALONE
+    group: Group = SINGLE_PROCESS
     log: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -109,7 +109,7 @@ def train(
 
 
 def prepare(
-    recipe: Recipe, classes: int, run: Path, start: Mapping[str, Tensor] | None = None, group: Group = ALONE
+    recipe: Recipe, classes: int, run: Path, start: Mapping[str, Tensor] | None = None, group: Group = SINGLE_PROCESS
 ) -> tuple[Trainer, int]:
     """Model, average and optimiser, fresh, of ``start``, or from rank 0's checkpoint in ``run``; and the first epoch.
 

@@ -33,7 +33,7 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.tar import tar_images
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.machine import memory_mb
-from wideresnet.records import Batch, Doing, Item, Labels, Preprocess
+from wideresnet.records import Batch, Item, Labels, Preprocess, Progress
 
 SPEC = Preprocess(resize=8, crop=8)
 COUNT = 30
@@ -293,9 +293,9 @@ def test_while_another_decodes_one_waits_and_opens_what_it_made(
     monkeypatch.setattr(decoded.time, "sleep", lambda seconds: None)
     kept = store(data, tmp_path / "cache")
     first, second = decode_onto_disk(kept, 1), decode_onto_disk(kept, 1)
-    assert next(first) == Doing("reading pets", 4, 30)
+    assert next(first) == Progress("reading pets", 4, 30)
     for _ in range(3):
-        assert next(second) == Doing("waiting for another process that reads pets", 0, 0)
+        assert next(second) == Progress("waiting for another process that reads pets", 0, 0)
     result(first)
     refuse_to_decode(monkeypatch)
     assert np.array_equal(result(second).images, np.load(kept.images))

@@ -14,7 +14,7 @@ from wideresnet.datasets.imagenet_index import extract_val, prepare_imagenet
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.open import open_labelled
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import Doing
+from wideresnet.records import Progress
 from wideresnet.records.prepared import PreparedData
 
 VAL_TXT = "".join(f"{name(number)} {index}\n" for number, index in FIRST.items())
@@ -22,7 +22,7 @@ VAL_TXT = "".join(f"{name(number)} {index}\n" for number, index in FIRST.items()
 
 def prepare(*paths: Path, index: Path, extract: Path | None = None, folders: Path | None = None) -> PreparedData:
     *doing, last = prepare_imagenet(paths, index, extract=extract, folders=folders)
-    assert all(isinstance(each, Doing) for each in doing)
+    assert all(isinstance(each, Progress) for each in doing)
     assert isinstance(last, PreparedData)
     return last
 

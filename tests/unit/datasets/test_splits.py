@@ -17,7 +17,7 @@ from wideresnet.datasets import decoded_cache as decoded
 from wideresnet.datasets.splits import FolderArrays, class_labels, read_splits
 from wideresnet.errors import DataError
 from wideresnet.images.loader import read_crop
-from wideresnet.records import Doing, Labels, Preprocess
+from wideresnet.records import Labels, Preprocess, Progress
 
 TRAIN, VAL = Preprocess(resize=24, crop=24), Preprocess(resize=20, crop=16)
 
@@ -123,7 +123,7 @@ def test_more_than_the_memory_holds_is_refused_before_anything_is_decoded(
 def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
     root = tree(tmp_path, *(f"train/cat/{k:02}.png" for k in range(70)), "val/cat/a.png", "val/cat/b.png")
     (root / "train/cat/03.png").write_bytes(b"no picture")
-    told = [Doing("reading train", 64, 70), Doing("reading train", 70, 70), Doing("reading val", 2, 2)]
+    told = [Progress("reading train", 64, 70), Progress("reading train", 70, 70), Progress("reading val", 2, 2)]
     assert list(read_splits(root, TRAIN, VAL, threads=2)) == told
     assert list(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache")) == told
     assert list(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache")) == []

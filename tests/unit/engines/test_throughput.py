@@ -10,7 +10,7 @@ import pytest
 from fakes import tiny_bundle
 from wideresnet.engines import EngineOptions
 from wideresnet.engines import throughput as tuning
-from wideresnet.engines.throughput import BATCH, find_tuning, for_many, save_tuning, tuning_file
+from wideresnet.engines.throughput import BATCH, find_tuning, save_tuning, throughput_options, tuning_file
 from wideresnet.errors import ConfigError
 from wideresnet.records import Tuning
 
@@ -50,12 +50,12 @@ def test_a_file_that_cannot_be_read_is_none(text: str) -> None:
 
 def test_many_pictures_go_as_tuned_or_in_several_streams() -> None:
     bundle = tiny_bundle()
-    assert for_many(bundle, "f32") == (EngineOptions("f32", 0, "throughput"), BATCH)
+    assert throughput_options(bundle, "f32") == (EngineOptions("f32", 0, "throughput"), BATCH)
     save_tuning(bundle, TUNED)
-    assert for_many(bundle, "f32") == (EngineOptions("f32", 3, "throughput", 2), 4)
+    assert throughput_options(bundle, "f32") == (EngineOptions("f32", 3, "throughput", 2), 4)
     # The user's own wish, and another arithmetic, were not tuned.
-    assert for_many(bundle, "f32", threads=1) == (EngineOptions("f32", 1, "throughput"), BATCH)
-    assert for_many(bundle, "bf16") == (EngineOptions("bf16", 0, "throughput"), BATCH)
+    assert throughput_options(bundle, "f32", threads=1) == (EngineOptions("f32", 1, "throughput"), BATCH)
+    assert throughput_options(bundle, "bf16") == (EngineOptions("bf16", 0, "throughput"), BATCH)
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_with_its_name(cache: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from wideresnet.serve.admission import House, Visit
-from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.admission import AdmissionController, Visit
+from wideresnet.serve.http.errors import ApiError
 
 
 def test_a_visit_gives_back_its_bytes_when_its_handler_and_its_threads_are_done() -> None:
-    house = House(pictures=4, held_bytes=100)
+    house = AdmissionController(pictures=4, held_bytes=100)
     visit = Visit(house, "a")
     visit.enter()
     visit.carry(60)
@@ -24,26 +24,26 @@ def test_a_visit_gives_back_its_bytes_when_its_handler_and_its_threads_are_done(
 
 
 def test_a_full_house_lets_nobody_in() -> None:
-    house = House(pictures=2, held_bytes=100)
+    house = AdmissionController(pictures=2, held_bytes=100)
     first, second = Visit(house, "a"), Visit(house, "b")
     first.enter()
     second.enter()
     first.carry(80)
-    with pytest.raises(Refused, match="too many bytes"):
+    with pytest.raises(ApiError, match="too many bytes"):
         second.carry(21)
     first.seat(2)
-    with pytest.raises(Refused, match="2 pictures are inside and 2 fit"):
+    with pytest.raises(ApiError, match="2 pictures are inside and 2 fit"):
         Visit(house, "c").enter()
-    with pytest.raises(Refused):
+    with pytest.raises(ApiError):
         second.refuse_when_full(1)
     second.leave()
     assert (house.requests, house.bytes) == (1, 80)
 
 
 def test_nobody_enters_while_it_drains() -> None:
-    house = House(pictures=2, held_bytes=100)
+    house = AdmissionController(pictures=2, held_bytes=100)
     house.draining = True
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ApiError) as caught:
         Visit(house, "a").enter()
     assert caught.value.kind == "draining"
     assert house.requests == 0

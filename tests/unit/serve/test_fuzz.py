@@ -16,7 +16,7 @@ from serving import NAME, open_model, png
 from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.serve import protocol
 from wideresnet.serve.app import make_app
-from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_body import Parts, inflate
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
@@ -63,27 +63,27 @@ pieces = st.sampled_from(
 
 def inference(header: object, tail: bytes, length: str | None) -> None:
     body = json.dumps(header).encode()
-    with suppress(Refused):
+    with suppress(ApiError):
         asked = protocol.parse(body + tail, str(len(body)) if length == "" else length, SIDE, MOST)
         assert 1 <= len(asked.source) <= MOST
 
 
 def multipart(parts: list[bytes], cut: int) -> None:
     body, reader = b"".join(parts), Parts(b"xyz", MOST, ("k",))
-    with suppress(Refused):
+    with suppress(ApiError):
         reader.write(body[:cut])
         reader.write(body[cut:])
         assert 1 <= len(reader.finish()) <= MOST
 
 
 def compressed(body: bytes, encoding: str) -> None:
-    with suppress(Refused):
+    with suppress(ApiError):
         assert len(inflate(body, encoding, 100)) <= 100
 
 
 def index(body: bytes, document: object) -> None:
     for sent in (body, json.dumps(document).encode()):
-        with suppress(Refused):
+        with suppress(ApiError):
             assert type(protocol.parse_index(sent)) is bool
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wideresnet.datasets.labels import read_labels
-from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.protocol import HEADER_LENGTH, MAX_JSON, parse, render
 
 BATCH = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
@@ -102,7 +102,7 @@ def test_pictures_come_as_base64_or_with_their_lengths() -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_request_is_refused(document: object, kind: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ApiError) as caught:
         parsed(document)
     assert caught.value.kind == kind
     assert caught.value.hint
@@ -161,19 +161,19 @@ def test_what_is_ignored_is_listed() -> None:
 
 def test_tensors_in_shared_memory_are_refused_by_that_name() -> None:
     """Neither read as a request without data nor ignored."""
-    with pytest.raises(Refused, match="shared memory"):
+    with pytest.raises(ApiError, match="shared memory"):
         parsed(header(data=None, parameters={"shared_memory_region": "a", "shared_memory_byte_size": 96}))
 
 
 def test_data_must_not_come_twice() -> None:
     """A tensor in JSON and in binary is refused: one of them would have no effect."""
-    with pytest.raises(Refused, match="both data and binary_data_size"):
+    with pytest.raises(ApiError, match="both data and binary_data_size"):
         parsed(header(parameters={"binary_data_size": BATCH.nbytes}), BATCH.tobytes())
 
 
 def test_floats_are_refused_with_what_to_send() -> None:
     """The normalisation would have to be guessed."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ApiError) as caught:
         parsed(header(name="input", shape=[1, 3, 4, 4], datatype="FP32", data=[0.5] * 48))
     assert "UINT8 [N, 4, 4, 3] (RGB from 0 to 255, not normalised)" in caught.value.message
     assert '"datatype": "BYTES"' in caught.value.hint
@@ -193,19 +193,19 @@ def test_floats_are_refused_with_what_to_send() -> None:
     ],
 )
 def test_binary_data_must_fit_what_is_said_of_them(document: object, blob: bytes) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ApiError) as caught:
         parsed(document, blob)
     assert caught.value.kind == "request"
 
 
 @pytest.mark.parametrize("length", ["", "x", "-1", "²", "9" * 5000, "99"])
 def test_the_length_of_the_json_must_be_one(length: str) -> None:
-    with pytest.raises(Refused, match=HEADER_LENGTH):
+    with pytest.raises(ApiError, match=HEADER_LENGTH):
         parse(b"{}", length, 4, 8)
 
 
 def test_json_that_would_take_much_memory_is_not_read() -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ApiError) as caught:
         parse(b"[" * (MAX_JSON + 1), None, 4, 8)
     assert caught.value.kind == "large"
 
@@ -213,7 +213,7 @@ def test_json_that_would_take_much_memory_is_not_read() -> None:
 @given(st.binary(max_size=400), st.one_of(st.none(), st.integers(0, 500).map(str)))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_are_refused_with_words(body: bytes, length: str | None) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(ApiError):
         parse(body, length, 4, 8)
 
 
@@ -234,7 +234,7 @@ def test_a_request_with_anything_in_its_fields_is_read_or_refused(
         for some in (None, blob):
             try:
                 asked = parsed(document, some)
-            except Refused:
+            except ApiError:
                 continue
             assert len(asked.source) <= 8
 

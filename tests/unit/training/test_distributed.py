@@ -26,7 +26,15 @@ from wideresnet.tasks.train.train import _refuse_different
 from wideresnet.training import loop
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
 from wideresnet.training.checkpoint import FILE_NAME, STOPPED, fetch_newest, load_checkpoint
-from wideresnet.training.distributed import ALONE, Group, SharedNorm, check_group, find_device, join, share_norms
+from wideresnet.training.distributed import (
+    SINGLE_PROCESS,
+    Group,
+    SharedNorm,
+    check_group,
+    find_device,
+    join,
+    share_norms,
+)
 from wideresnet.training.loop import Epoch, Step, accuracy, prepare, train
 from wideresnet.training.recipe import Recipe
 
@@ -171,31 +179,31 @@ def test_a_rank_that_is_gone_is_an_error_in_words(both: Both) -> None:
 
 def test_alone_nothing_is_told_and_errors_stay_what_they_are() -> None:
     with join("cpu") as group:
-        assert group == ALONE
+        assert group == SINGLE_PROCESS
     numbers = torch.arange(3.0)
-    ALONE.average([numbers])
-    ALONE.copy_first([numbers])
+    SINGLE_PROCESS.average([numbers])
+    SINGLE_PROCESS.copy_first([numbers])
     assert numbers.tolist() == [0, 1, 2]
-    assert (ALONE.gather(5), ALONE.send(5), ALONE.from_first(lambda: 5)) == ([5], 5, 5)
+    assert (SINGLE_PROCESS.gather(5), SINGLE_PROCESS.send(5), SINGLE_PROCESS.from_first(lambda: 5)) == ([5], 5, 5)
     mine = DataError("mine")
-    with pytest.raises(DataError) as caught, ALONE.agreed():
+    with pytest.raises(DataError) as caught, SINGLE_PROCESS.agreed():
         raise mine
     assert caught.value is mine
 
 
 def test_cpus_are_divided_among_the_processes_of_a_machine() -> None:
     assert [Group(0, 8, 2).threads(cpus) for cpus in (1, 2, 5, 8)] == [1, 1, 2, 4]
-    assert ALONE.threads(8) == 8
+    assert SINGLE_PROCESS.threads(8) == 8
 
 
 def test_a_batch_that_does_not_divide_is_refused_and_so_are_other_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     check_group(Group(2, 4, 4), 128)
     with pytest.raises(ConfigError, match="a batch of 126 does not divide among 4 processes"):
         check_group(Group(2, 4, 4), 126)
-    check_group(ALONE, 7)
+    check_group(SINGLE_PROCESS, 7)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
     with pytest.raises(ConfigError, match="torchrun can start 'train' alone"):
-        check_group(ALONE, 128)
+        check_group(SINGLE_PROCESS, 128)
 
 
 # The pictures
@@ -215,7 +223,7 @@ def joined(make: Callable[[Group], Batches], ranks: int, epoch: int) -> list[tup
 @pytest.mark.parametrize("make", [cifar, folder])
 def test_all_ranks_together_see_exactly_what_one_process_sees(make: Callable[[Group], Batches], ranks: int) -> None:
     for epoch in range(2):
-        one = list(make(ALONE).training(epoch))
+        one = list(make(SINGLE_PROCESS).training(epoch))
         several = joined(make, ranks, epoch)
         assert len(one) == len(several) > 1
         for (pictures, targets), (same, names) in zip(one, several, strict=True):
@@ -225,7 +233,7 @@ def test_all_ranks_together_see_exactly_what_one_process_sees(make: Callable[[Gr
 
 def test_colours_and_dropout_are_drawn_by_each_rank_for_itself() -> None:
     recipe = FOLDER.model_copy(update={"jitter": 0.5, "crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0)})
-    arrays = folder(ALONE, recipe).arrays
+    arrays = folder(SINGLE_PROCESS, recipe).arrays
     grey = FolderArrays(arrays.name, arrays.labels, np.full_like(arrays.train_images, 100), *(
         arrays.train_labels, arrays.val_images, arrays.val_labels
     ))  # fmt: skip
@@ -242,7 +250,7 @@ def test_colours_and_dropout_are_drawn_by_each_rank_for_itself() -> None:
 
 @pytest.mark.parametrize("ranks", [2, 3, 5])
 def test_each_test_picture_is_one_ranks(ranks: int) -> None:
-    one = list(folder(ALONE).test())
+    one = list(folder(SINGLE_PROCESS).test())
     parts = [list(folder(Group(rank, ranks, ranks)).test()) for rank in range(ranks)]
     assert [len(part) for part in parts] == [len(one[rank::ranks]) for rank in range(ranks)]
     for index, (pictures, targets) in enumerate(one):
@@ -284,7 +292,7 @@ LAYOUTS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.chan
 @LAYOUTS
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_shared_norms_are_those_of_the_whole_batch(both: Both, layout: torch.memory_format, kind: torch.dtype) -> None:
-    expected = normalise(ALONE, layout, kind)
+    expected = normalise(SINGLE_PROCESS, layout, kind)
     found = both(partial(normalise, layout=layout, kind=kind))
     near = {"rtol": 1e-4, "atol": 2e-5} if kind == torch.float32 else {"rtol": 2e-2, "atol": 3e-2}
     for rank, (out, gradient, *rest) in enumerate(found):
@@ -325,7 +333,7 @@ def run(group: Group, make: Callable[[Group, Recipe], Batches], recipe: Recipe, 
 @pytest.mark.parametrize(("shared", "far"), [(True, 1e-4), (False, 2e-2)], ids=["shared norms", "norms of each rank"])
 def test_two_processes_have_the_losses_of_one(tmp_path: Path, both: Both, shared: bool, far: float) -> None:
     recipe = CIFAR.model_copy(update={"sync_norms": shared})
-    one = run(ALONE, cifar, recipe, tmp_path / "one")["losses"]
+    one = run(SINGLE_PROCESS, cifar, recipe, tmp_path / "one")["losses"]
     zero, other = both(partial(run, make=cifar, recipe=recipe, path=tmp_path / "two"))
     assert zero["losses"] == other["losses"], "the loss is that of the whole batch, on every rank"
     assert len(one) == 24
@@ -340,7 +348,7 @@ def test_counts_of_all_ranks_are_those_of_one_process_with_the_same_weights(tmp_
     assert (zero["files"], other["files"]) == ([FILE_NAME], []), "rank 0 alone writes"
     trainer, epoch = prepare(FOLDER, 3, tmp_path / "rank 0")
     assert epoch == 2
-    alone = accuracy(trainer, folder(ALONE))
+    alone = accuracy(trainer, folder(SINGLE_PROCESS))
     assert zero["top1"][-1] == alone
     assert (alone * 230) == pytest.approx(round(alone * 230)), "of 230 pictures, none of them twice"
 

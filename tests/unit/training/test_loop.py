@@ -15,7 +15,7 @@ from wideresnet.errors import TrainingError
 from wideresnet.records import Labels
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
 from wideresnet.training.checkpoint import STOPPED, load_checkpoint
-from wideresnet.training.distributed import ALONE, Group
+from wideresnet.training.distributed import SINGLE_PROCESS, Group
 from wideresnet.training.layer_groups import training_mode
 from wideresnet.training.loop import Epoch, Step, accuracy, prepare, take_step, train, update_average
 from wideresnet.training.recipe import Recipe
@@ -47,7 +47,7 @@ def pictures(n: int = 64) -> CifarArrays:
     return CifarArrays(images[:n], labels[:n], images[n:], labels[n:])
 
 
-def batches(recipe: Recipe, group: Group = ALONE) -> Batches:
+def batches(recipe: Recipe, group: Group = SINGLE_PROCESS) -> Batches:
     if recipe.data != "folder":
         return CifarBatches(recipe, pictures(), group)
     labels = np.arange(96) % 3

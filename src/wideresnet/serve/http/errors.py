@@ -34,7 +34,7 @@ _CUT_OFF = {"slow", "large"}
 _LATER = {"full": "1", "loading": "1", "draining": "5"}     # seconds
 
 
-class Refused(WrnError):
+class ApiError(WrnError):
     """A request that is not served; ``kind`` is one of ``KINDS``."""
 
     def __init__(self, kind: str, message: str, hint: str = "") -> None:
@@ -45,19 +45,19 @@ class Refused(WrnError):
         return type(self), (self.kind, self.message, self.hint)
 
 
-FAULT = Refused("fault", "the service failed at this request", "its log says more under the request's id")
+FAULT = ApiError("fault", "the service failed at this request", "its log says more under the request's id")
 
 
-def refused(error: Exception) -> Refused:
+def refused(error: Exception) -> ApiError:
     """Any exception as what the client is told: pictures are the client's, all that is unforeseen is ours."""
-    if isinstance(error, Refused):
+    if isinstance(error, ApiError):
         return error
     if isinstance(error, ImageError):
-        return Refused("picture", error.message, error.hint)
-    return Refused("fault", error.message, error.hint) if isinstance(error, WrnError) else FAULT
+        return ApiError("picture", error.message, error.hint)
+    return ApiError("fault", error.message, error.hint) if isinstance(error, WrnError) else FAULT
 
 
-def problem(error: Refused, path: str, more: Mapping[str, Any] | None = None) -> Response:
+def problem(error: ApiError, path: str, more: Mapping[str, Any] | None = None) -> Response:
     """The answer for ``error`` on the route ``path``; ``more`` are further members of the document."""
     status = KINDS[error.kind]
     headers = {"Connection": "close"} if error.kind in _CUT_OFF else {}

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wideresnet.serve.admission import Visit
-from wideresnet.serve.http.errors import Refused, problem
+from wideresnet.serve.http.errors import ApiError, problem
 from wideresnet.serve.http.request_checks import check_host
 from wideresnet.serve.http.static_files import FILES
 from wideresnet.serve.service import Service
@@ -29,7 +29,7 @@ KEEP_ALIVE = "wideresnet.keep_alive"               # among ASGI's extensions: HT
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class Door:
+class RequestMiddleware:
     """ASGI middleware around the whole application."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -62,7 +62,7 @@ class Door:
         app = self._app
         try:
             self._check(scope, headers)
-        except Refused as error:
+        except ApiError as error:
             visit.kind, app = error.kind, problem(error, scope["path"])
         try:
             await app(scope, receive, answer)
@@ -72,7 +72,7 @@ class Door:
                 self._service.log(_line(scope, visit, status))
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        """Raises Refused for a request that no route may see."""
+        """Raises ApiError for a request that no route may see."""
         check_host(scope)
         token = self._service.settings.token
         if token is None or scope["path"] in OPEN:
@@ -80,7 +80,7 @@ class Door:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         same = hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode())
         if not same or scheme.lower() != "bearer":
-            raise Refused("token", "this service asks for a token", "Authorization: Bearer TOKEN")
+            raise ApiError("token", "this service asks for a token", "Authorization: Bearer TOKEN")
 
 
 def _line(scope: Scope, visit: Visit, status: int) -> dict[str, object]:

@@ -13,7 +13,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from wideresnet.serve.admission import Visit
-from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.settings import ServeSettings
 
 Named = tuple[str, bytes]                          # a file's name and its bytes
@@ -33,7 +33,7 @@ _WINDOW = 32 + zlib.MAX_WBITS                      # zlib finds out itself wheth
 
 
 async def read_body(request: Request, visit: Visit, settings: ServeSettings, take: Callable[[bytes], object]) -> None:
-    """Hand the body to ``take`` piece by piece. Raises Refused when it is too large, too slow, or ends early."""
+    """Hand the body to ``take`` piece by piece. Raises ApiError when it is too large, too slow, or ends early."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > settings.max_bytes:
         raise too_large(settings.max_bytes)
@@ -46,9 +46,9 @@ async def read_body(request: Request, visit: Visit, settings: ServeSettings, tak
                 take(piece)
     except TimeoutError:
         words = f"the body was not there within {settings.upload_deadline:g} seconds"
-        raise Refused("slow", words, "send fewer or smaller pictures") from None
+        raise ApiError("slow", words, "send fewer or smaller pictures") from None
     except ClientDisconnect:
-        raise Refused("gone", "the client left before its body was whole") from None
+        raise ApiError("gone", "the client left before its body was whole") from None
 
 
 async def read_whole(request: Request, visit: Visit, settings: ServeSettings) -> bytes:
@@ -75,11 +75,11 @@ async def read_pictures(
 ) -> Upload:
     """The files of a multipart body, or the whole body as one file without a name.
 
-    Raises Refused for another type of body, for one without files or with too many, for a text field named as one of
+    Raises ApiError for another type of body, for one without files or with too many, for a text field named as one of
     the query ``parameters``, for an image that lost its line breaks, and as ``read_body``.
     """
     if request.headers.get("content-encoding", "identity") != "identity":
-        raise Refused("type", "a compressed body is taken on the v2 routes only", "send it without Content-Encoding")
+        raise ApiError("type", "a compressed body is taken on the v2 routes only", "send it without Content-Encoding")
     content_type = request.headers.get("content-type", "")
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
@@ -89,11 +89,11 @@ async def read_pictures(
     name = kind.decode("latin-1").lower()
     if name not in _RAW and not name.startswith("image/"):
         hint = _JSON if "json" in name else f"{_BINARY}, or curl -F file=@FILE"
-        raise Refused("type", f"no picture is of the type {name!r}", hint)
+        raise ApiError("type", f"no picture is of the type {name!r}", hint)
     data = await read_whole(request, visit, settings)
     if len(data) > _UNSTRIPPED and data.startswith(_JPEG) and _without_breaks(data):
         # Of a progressive JPEG libjpeg would make a picture all the same.
-        raise Refused("picture", "the JPEG came without its line breaks", _STRIPPED)
+        raise ApiError("picture", "the JPEG came without its line breaks", _STRIPPED)
     return Upload([("", data)])
 
 
@@ -124,7 +124,7 @@ class Parts:
         self._headers: dict[bytes, bytes] = {}     # of the present part
         self._name: str | None = None              # of the present file
         if not boundary:
-            raise Refused("request", "a multipart body needs a boundary in its Content-Type", _MULTIPART)
+            raise ApiError("request", "a multipart body needs a boundary in its Content-Type", _MULTIPART)
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -143,20 +143,20 @@ class Parts:
             raise _broken(error) from error
 
     def write(self, piece: bytes) -> None:
-        """The next bytes of the body. Raises Refused for what is no multipart body of files, or too many."""
+        """The next bytes of the body. Raises ApiError for what is no multipart body of files, or too many."""
         try:
             self._parser.write(piece)
         except FormParserError as error:
             raise _broken(error) from error
 
     def finish(self) -> list[Named]:
-        """All files. Raises Refused when the body stopped short, or held none."""
+        """All files. Raises ApiError when the body stopped short, or held none."""
         if not self._ended:
             words = "the multipart body is cut short: its closing boundary is missing"
-            raise Refused("request", words, _MULTIPART)
+            raise ApiError("request", words, _MULTIPART)
         if not self._files:
             fields = f", only the text fields {', '.join(self.ignored)[:200]}" if self.ignored else ""
-            raise Refused(
+            raise ApiError(
                 "parameters", f"the multipart body holds no file{fields}", "curl -F file=@FILE, with the @, sends one"
             )
         return self._files
@@ -174,15 +174,15 @@ class Parts:
         kind = self._headers.get(b"content-type", b"").lower()
         if b"filename" in options or kind.startswith((b"image/", b"application/octet-stream")):
             if len(self._files) == self._most:
-                raise Refused("large", f"more than {self._most} pictures in one request", "send several requests")
+                raise ApiError("large", f"more than {self._most} pictures in one request", "send several requests")
             self._name = options.get(b"filename", b"").decode("utf-8", "replace")
             return
         field = options.get(b"name", b"").decode("utf-8", "replace")[:80]
         if field in self._parameters:
             words = f"the form field {field!r} would have no effect"
-            raise Refused("parameters", words, f"parameters belong into the URL: ?{field}=VALUE")
+            raise ApiError("parameters", words, f"parameters belong into the URL: ?{field}=VALUE")
         if len(self.ignored) == MAX_FIELDS:
-            raise Refused("large", f"more than {MAX_FIELDS} text fields in one request", "curl -F file=@FILE alone")
+            raise ApiError("large", f"more than {MAX_FIELDS} text fields in one request", "curl -F file=@FILE alone")
         self.ignored.append(field)
 
     def _take(self, data: bytes, start: int, end: int) -> None:
@@ -198,27 +198,27 @@ class Parts:
 
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:
-    """A body as it was before ``Content-Encoding``. Raises Refused for what cannot be, or is larger than ``limit``."""
+    """A body as it was before ``Content-Encoding``. Raises ApiError for what cannot be, or is larger than ``limit``."""
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "deflate"):
-        raise Refused("type", f"no encoding called {encoding[:40]!r} is known", "send Content-Encoding: gzip, or none")
+        raise ApiError("type", f"no encoding called {encoding[:40]!r} is known", "send Content-Encoding: gzip, or none")
     machine = zlib.decompressobj(_WINDOW)
     try:
         result = machine.decompress(body, limit + 1)
     except zlib.error as error:
-        raise Refused("request", f"the {encoding} body is damaged: {error}", _UNCODED) from error
+        raise ApiError("request", f"the {encoding} body is damaged: {error}", _UNCODED) from error
     if len(result) > limit:
         raise too_large(limit)
     if not machine.eof:
-        raise Refused("request", f"the {encoding} body is cut short", _UNCODED)
+        raise ApiError("request", f"the {encoding} body is cut short", _UNCODED)
     return result
 
 
-def too_large(limit: int) -> Refused:
+def too_large(limit: int) -> ApiError:
     """More bytes than allowed."""
-    return Refused("large", f"the body is larger than the limit of {limit:,} bytes", "send fewer or smaller pictures")
+    return ApiError("large", f"the body is larger than the limit of {limit:,} bytes", "send fewer or smaller pictures")
 
 
-def _broken(error: Exception) -> Refused:
-    return Refused("request", f"the multipart body is damaged: {error}", _MULTIPART)
+def _broken(error: Exception) -> ApiError:
+    return ApiError("request", f"the multipart body is damaged: {error}", _MULTIPART)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
-from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.errors import ApiError
 
 # The query parameters of each route; all others take none. A page's own address may carry anything: a browser's
 # links do, and the page reads what it knows.
@@ -26,41 +26,41 @@ _TRITON_ONLY = {
 
 
 def check_host(scope: Scope) -> None:
-    """Raises Refused unless the request has exactly one valid Host (RFC 9112, 3.2); HTTP/1.0 may have none."""
+    """Raises ApiError unless the request has exactly one valid Host (RFC 9112, 3.2); HTTP/1.0 may have none."""
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     if len(hosts) > 1 or (not hosts and scope.get("http_version") == "1.1"):
         found = "no Host header" if not hosts else f"{len(hosts)} Host headers"
-        raise Refused("request", f"the request has {found}", "send one Host header: Host: NAME:PORT")
+        raise ApiError("request", f"the request has {found}", "send one Host header: Host: NAME:PORT")
     if hosts and not _HOST.fullmatch(hosts[0]):
-        raise Refused("request", f"invalid Host header: {hosts[0][:80]!r}", "send Host: NAME:PORT")
+        raise ApiError("request", f"invalid Host header: {hosts[0][:80]!r}", "send Host: NAME:PORT")
 
 
 def check_query(route: str, query: QueryParams) -> None:
-    """Raises Refused for a parameter that ``route`` does not take, and for one given twice that it takes once."""
+    """Raises ApiError for a parameter that ``route`` does not take, and for one given twice that it takes once."""
     parameters = PARAMETERS.get(route, ())
     for name in query:
         if name not in parameters:
             hint = f"it takes {', '.join(parameters)}: ?k=5" if parameters else "send it without a query"
-            raise Refused("parameters", f"{route} has no parameter {name[:80]!r}", hint)
+            raise ApiError("parameters", f"{route} has no parameter {name[:80]!r}", hint)
         if name not in _REPEATABLE and (count := len(query.getlist(name))) > 1:
-            raise Refused("parameters", f"the parameter {name!r} is given {count} times", f"give {name} once")
+            raise ApiError("parameters", f"the parameter {name!r} is given {count} times", f"give {name} once")
 
 
-def no_route(method: str, path: str) -> Refused:
+def no_route(method: str, path: str) -> ApiError:
     """The error for a path that is not served."""
     words = "there is nothing at this path"
     if path.startswith("/v2/"):
         for part, hint in _TRITON_ONLY.items():
             if part in path:
-                return Refused("route", f"this part of Triton's protocol is not served: {path[:80]!r}", hint)
+                return ApiError("route", f"this part of Triton's protocol is not served: {path[:80]!r}", hint)
         if method == "POST":
-            return Refused("route", words, "POST /v2/models/MODEL/infer takes images; GET /docs lists all routes")
+            return ApiError("route", words, "POST /v2/models/MODEL/infer takes images; GET /docs lists all routes")
     elif method in ("POST", "PUT"):
-        return Refused("route", words, f"{_UPLOAD}; GET /docs lists all routes")
-    return Refused("route", words, "GET /docs lists what there is")
+        return ApiError("route", words, f"{_UPLOAD}; GET /docs lists all routes")
+    return ApiError("route", words, "GET /docs lists what there is")
 
 
-def wrong_method(method: str, path: str, allowed: Sequence[str]) -> Refused:
+def wrong_method(method: str, path: str, allowed: Sequence[str]) -> ApiError:
     """The error for a method that ``path`` does not take."""
     hint = _UPLOAD if path == "/v1/classify" else f"send {' or '.join(allowed)}"
-    return Refused("method", f"{method} is not for this path", hint)
+    return ApiError("method", f"{method} is not for this path", hint)

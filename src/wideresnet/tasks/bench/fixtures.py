@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from wideresnet.bundle import Bundle, write_bundle
-from wideresnet.bundle.derive import float_bundle
+from wideresnet.bundle.derive import as_float32
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import BundleError, ConfigError, WrnError
 from wideresnet.images.files import no_images
@@ -108,5 +108,5 @@ class Lab:
         spec = given.card.preprocess
         sample = balanced_sample(self.items, CALIBRATION)
         crops = [read_named_crop(item, spec) for item in sample] or list(noise(spec.crop))
-        made = in_precision(float_bundle(given), "int8", crops, [item.path for item in sample])
+        made = in_precision(as_float32(given), "int8", crops, [item.path for item in sample])
         return replace(made, card=replace(made.card, name=given.card.name))

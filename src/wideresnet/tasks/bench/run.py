@@ -15,7 +15,7 @@ from wideresnet.bundle import Bundle
 from wideresnet.engines.throughput import save_tuning
 from wideresnet.errors import ConfigError, EngineError
 from wideresnet.machine import available_cpus, machine_facts
-from wideresnet.records import BenchReport, BenchRow, Doing, EngineInfo, Peak, Profile, Tuning
+from wideresnet.records import BenchReport, BenchRow, EngineInfo, Peak, Profile, Progress, Tuning
 from wideresnet.tasks.bench.candidates import pixels
 from wideresnet.tasks.bench.fixtures import Lab
 from wideresnet.tasks.bench.interleave import Summary, Turn, peak_share, summarise, take_turns
@@ -30,7 +30,7 @@ from wideresnet.tasks.load.load import open_classifier
 FEW = 50                                           # pictures for what needs only some
 
 
-def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Iterator[Doing | BenchReport]:
+def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Iterator[Progress | BenchReport]:
     """Measure ``bundles`` as ``settings`` says; yields progress, at last the report.
 
     What one contestant cannot do (a precision, an extra that is not installed) is in the report. Raises
@@ -57,14 +57,14 @@ def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Iterator[Doing 
         )
 
 
-def _race(lab: Lab, asked: Sequence[Entry]) -> Generator[Doing, None, tuple[Peak, list[BenchRow]]]:
+def _race(lab: Lab, asked: Sequence[Entry]) -> Generator[Progress, None, tuple[Peak, list[BenchRow]]]:
     """Everything that runs in this process, side by side; then the memory of each, in a process of its own."""
     contestants = lab.open(asked)
     gemms = open_gemms(max(threads or available_cpus() for threads in lab.settings.threads))
     results = yield from race(contestants, gemms, lab.settings)
     rows = []
     for index, (each, summary) in enumerate(zip(contestants, results.summaries, strict=True)):
-        yield Doing(f"memory of {each.entry.name}", index, len(contestants))
+        yield Progress(f"memory of {each.entry.name}", index, len(contestants))
         row = _row(lab, each.entry, each.info, summary, results.peak)
         try:
             rss = memory_mb(each.entry, lab.on_disk(each.entry), lab.paths(FEW))
@@ -74,29 +74,29 @@ def _race(lab: Lab, asked: Sequence[Entry]) -> Generator[Doing, None, tuple[Peak
     return results.peak, rows
 
 
-def _starts(lab: Lab, asked: Sequence[Entry]) -> Generator[Doing, None, list[BenchRow]]:
+def _starts(lab: Lab, asked: Sequence[Entry]) -> Generator[Progress, None, list[BenchRow]]:
     """Cold starts, without and (OpenVINO) with its folder of compiled models; they take turns too."""
     cache = lab.folder / "compiled"
     runs = [(entry, where) for entry in asked for where in (None, cache) if not where or entry.engine == "openvino"]
     players = [partial(cold_start, entry, lab.on_disk(entry), lab.paths(1), where) for entry, where in runs]
     for index, player in enumerate(players):       # fills the caches: of compiled models, and of the disk
-        yield Doing(f"first start of {runs[index][0].name}", index, len(players))
+        yield Progress(f"first start of {runs[index][0].name}", index, len(players))
         player()
     _, rounds = turn_of(lab.settings)
     brought: list[list[Start]] = [[] for _ in runs]
     for index, start in take_turns(players, rounds):
         brought[index].append(start)
-        yield Doing(runs[index][0].name, sum(map(len, brought)), rounds * len(runs))
+        yield Progress(runs[index][0].name, sum(map(len, brought)), rounds * len(runs))
     return [_start_row(lab, entry, where, starts) for (entry, where), starts in zip(runs, brought, strict=True)]
 
 
-def _profiles(lab: Lab, asked: Sequence[Entry]) -> Generator[Doing, None, list[Profile]]:
+def _profiles(lab: Lab, asked: Sequence[Entry]) -> Generator[Progress, None, list[Profile]]:
     """One of each model and precision that ran in OpenVINO."""
     found: dict[tuple[str, str], Profile] = {}
     for entry in asked:
         if entry.engine != "openvino" or (entry.model, entry.precision) in found or entry.name in lab.skipped:
             continue
-        yield Doing(f"profile of {entry.model} in {entry.precision}", len(found), len(asked))
+        yield Progress(f"profile of {entry.model} in {entry.precision}", len(found), len(asked))
         bundle, options = lab.model(entry), options_of(replace(entry, sync=True, streams=0))
         classifier = open_classifier(bundle, "openvino", options)
         found[entry.model, entry.precision] = Profile(

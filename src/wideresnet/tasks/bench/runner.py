@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from wideresnet.records import Doing, Peak, Precision
+from wideresnet.records import Peak, Precision, Progress
 from wideresnet.tasks.bench.candidates import Contestant
 from wideresnet.tasks.bench.interleave import Allowance, Summary, Turn, summarise, take_turn, take_turns
 from wideresnet.tasks.bench.options import BenchSettings
@@ -27,12 +27,12 @@ class Results:
 
 def race(
     contestants: Sequence[Contestant], gemms: Mapping[Precision, Callable[[], float]], settings: BenchSettings
-) -> Generator[Doing, None, Results]:
+) -> Generator[Progress, None, Results]:
     """Warm up, then a turn each in every round; yields progress, returns the results."""
     allowance, rounds = turn_of(settings)
     warm = Allowance(max(1.0, WARM_UP * allowance.count), WARM_UP * allowance.seconds)
     for index, each in enumerate(contestants):
-        yield Doing(f"warming up {each.entry.name}", index, len(contestants))
+        yield Progress(f"warming up {each.entry.name}", index, len(contestants))
         _turn(each, warm)
     players: list[Callable[[], Turn | float]] = [partial(_turn, each, allowance) for each in contestants]
     players += gemms.values()
@@ -40,7 +40,7 @@ def race(
     brought: list[list[Turn | float]] = [[] for _ in players]
     for index, result in take_turns(players, rounds, REST):
         brought[index].append(result)
-        yield Doing(names[index], sum(map(len, brought)), rounds * len(players))
+        yield Progress(names[index], sum(map(len, brought)), rounds * len(players))
     summaries = [summarise([t for t in turns if isinstance(t, Turn)]) for turns in brought[: len(contestants)]]
     best = [max(block for block in blocks if isinstance(block, float)) for blocks in brought[len(contestants) :]]
     found = dict(zip(gemms, best, strict=True))

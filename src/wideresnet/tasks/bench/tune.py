@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wideresnet.bundle import Bundle
 from wideresnet.machine import available_cpus
-from wideresnet.records import Doing, Tuning
+from wideresnet.records import Progress, Tuning
 from wideresnet.tasks.bench.candidates import open_contestant
 from wideresnet.tasks.bench.options import BenchSettings, entries
 from wideresnet.tasks.bench.runner import race
@@ -17,7 +17,7 @@ from wideresnet.tasks.bench.runner import race
 CLOSE = 0.97                                       # of the best speed is as good: noise is no reason
 
 
-def tune(bundle: Bundle, settings: BenchSettings, folder: Path) -> Generator[Doing, None, Tuning]:
+def tune(bundle: Bundle, settings: BenchSettings, folder: Path) -> Generator[Progress, None, Tuning]:
     """Yields progress, returns the fastest setting; of those about as fast, the smallest batch, streams, threads."""
     grid = entries(bundle.card.name, bundle.card.precision, _grid(settings))
     contestants = [open_contestant(entry, bundle, [], folder) for entry in grid]

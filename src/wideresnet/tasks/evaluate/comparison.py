@@ -17,7 +17,7 @@ from wideresnet.machine import available_cpus
 from wideresnet.records import ComparisonReport, EvalReport, Failure, Flip, Labels, Scored
 from wideresnet.tasks.evaluate.evaluate import BATCH, score, score_logits
 from wideresnet.tasks.evaluate.label_order import with_order_warning
-from wideresnet.tasks.evaluate.metrics import Tally
+from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator
 
 Answer = Scored | Failure
 Pair = tuple[Scored, Scored]
@@ -45,7 +45,7 @@ def compare_answers(
             hint="they are paired by path: evaluate both with the same words for the data, from the same folder",
         )
     classes = _masked_classes(ours, theirs)
-    counts = Tally(classes), Tally(classes)
+    counts = EvaluationAccumulator(classes), EvaluationAccumulator(classes)
     for pair in pairs:
         for tally, answer in zip(counts, pair, strict=True):
             tally.add(answer)

@@ -25,7 +25,7 @@ NONE = ClassCounts(0, 0, 0)
 
 
 @dataclass
-class Tally:
+class EvaluationAccumulator:
     """Counts so far. ``present`` is how many classes the data holds where that are not all of them, else 0."""
 
     present: int = 0
@@ -87,8 +87,8 @@ class Tally:
 
 
 def tally(answers: Iterable[Scored | Failure], blank: EvalReport, present: int = 0) -> EvalReport:
-    """All answers, counted; see ``Tally``."""
-    counts = Tally(present)
+    """All answers, counted; see ``EvaluationAccumulator``."""
+    counts = EvaluationAccumulator(present)
     for answer in answers:
         counts.add(answer)
     return counts.report(blank)

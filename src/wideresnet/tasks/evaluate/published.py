@@ -13,12 +13,12 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.sample import balanced_sample
-from wideresnet.engines.throughput import for_many
+from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import BundleError, DataError, DownloadError, WeightsError, WrnError
-from wideresnet.records import Allowed, Doing, EvalReport, Labels, ModelInfo, Target, Verification, wilson_interval
+from wideresnet.records import Allowed, EvalReport, Labels, ModelInfo, Progress, Target, Verification, wilson_interval
 from wideresnet.tasks.evaluate.evaluate import blank_report, masked_classes, score
 from wideresnet.tasks.evaluate.label_order import refuse_wrong_order, with_order_warning
-from wideresnet.tasks.evaluate.metrics import Tally
+from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator
 from wideresnet.tasks.load.cifar_archive import ARCHIVES
 from wideresnet.tasks.load.describe import describe
 from wideresnet.tasks.load.load import (
@@ -58,7 +58,7 @@ class VerifySettings:
     threads: int = 0
 
 
-def verify(settings: VerifySettings) -> Iterator[Doing | Verification]:
+def verify(settings: VerifySettings) -> Iterator[Progress | Verification]:
     """Every model's verdict as soon as it is known, with what is being done in between. Downloads nothing.
 
     Raises ConfigError for a name that is no model, and DataError where there are no data.
@@ -127,7 +127,7 @@ def _limited(data: LabelledData, limit: int) -> LabelledData:
     return replace(data, items=balanced_sample(data.items, limit), whole=data)
 
 
-def _verify(subject: _Subject, sets: _Sets, settings: VerifySettings) -> Iterator[Doing | Verification]:
+def _verify(subject: _Subject, sets: _Sets, settings: VerifySettings) -> Iterator[Progress | Verification]:
     info = subject.info
     if not subject.is_here(settings.weights):
         yield Verification(info, "absent", _how_to_get(subject, settings.weights or cache_folder()))
@@ -140,7 +140,7 @@ def _verify(subject: _Subject, sets: _Sets, settings: VerifySettings) -> Iterato
         return
     try:
         bundle = subject.load(settings.weights)
-        options, batch = for_many(bundle, settings.precision, settings.threads)
+        options, batch = throughput_options(bundle, settings.precision, settings.threads)
         report = yield from _evaluate(open_classifier(bundle, settings.engine, options), data, batch)
     except (DataError, DownloadError, BundleError, WeightsError) as error:
         yield Verification(info, "failed", _words(error), target)
@@ -148,14 +148,14 @@ def _verify(subject: _Subject, sets: _Sets, settings: VerifySettings) -> Iterato
     yield judge(info, target, report, settings.tolerance)
 
 
-def _evaluate(classifier: Classifier, data: LabelledData, batch: int) -> Generator[Doing, None, EvalReport]:
+def _evaluate(classifier: Classifier, data: LabelledData, batch: int) -> Generator[Progress, None, EvalReport]:
     """Raises DataError as soon as the labels show to be in a wrong order."""
-    blank, counts = blank_report(classifier, data), Tally(masked_classes(data))
+    blank, counts = blank_report(classifier, data), EvaluationAccumulator(masked_classes(data))
     for done, answer in enumerate(score(classifier, data, batch), start=1):
         counts.add(answer)
         if done == ORDER_AFTER:
             refuse_wrong_order(counts.report(blank), classifier.labels)
-        yield Doing(blank.model, done, len(data.items))
+        yield Progress(blank.model, done, len(data.items))
     report = counts.report(blank)
     refuse_wrong_order(report, classifier.labels)
     return with_order_warning(report, classifier.labels)

@@ -23,18 +23,17 @@ from numpy.typing import NDArray
 
 from wideresnet.architectures import Architecture, get_architecture
 from wideresnet.bundle import Bundle, make_bundle, write_bundle
-from wideresnet.bundle.derive import float_bundle, read_weights, seen_as
+from wideresnet.bundle.derive import as_float32, read_weights, with_preprocess
 from wideresnet.config import as_toml
 from wideresnet.datasets.labelled import LabelledData, notes_on_shared
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.shards import find_shards, labelled_shards
 from wideresnet.datasets.splits import Split, seen_with, with_note
 from wideresnet.datasets.train_val_split import index_of, open_split
-from wideresnet.engines.throughput import for_many
+from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import ConfigError, TrainingError
 from wideresnet.output.atomic import save_text
 from wideresnet.records import (
-    Doing,
     EvalReport,
     Failure,
     FinetuneReport,
@@ -42,6 +41,7 @@ from wideresnet.records import (
     ModelCard,
     PathPoint,
     Pictures,
+    Progress,
     Skipped,
     by_path,
     wilson_interval,
@@ -51,7 +51,7 @@ from wideresnet.report.finetuning import draw_finetuning, judged_by
 from wideresnet.tasks.classify.thumbnails import thumbnails
 from wideresnet.tasks.evaluate.evaluate import blank_report, masked_classes, score
 from wideresnet.tasks.evaluate.label_order import with_order_warning
-from wideresnet.tasks.evaluate.metrics import Tally
+from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator
 from wideresnet.tasks.finetune.probe import run_probe
 from wideresnet.tasks.finetune.settings import FinetuneSettings, read_settings
 from wideresnet.tasks.load.load import ASSUMED_LABELS, DEFAULT_MODEL, ModelChoice, load_with_warnings, open_classifier
@@ -115,7 +115,7 @@ def finetune(
 def run_finetune(
     source: Bundle, data: Path, run: Path, settings: FinetuneSettings, test: Path | None = None,
     means: Means | None = None,
-) -> Iterator[Doing | Pictures | PathPoint | Epoch | FinetuneReport]:  # fmt: skip
+) -> Iterator[Progress | Pictures | PathPoint | Epoch | FinetuneReport]:  # fmt: skip
     """Fine-tune ``source`` on ``data`` in folder ``run``, or go on with it; yields as work goes on, the report last.
 
     Raises ConfigError for an int8 source and a probe with a cache, DataError for pictures that are not as they should
@@ -169,12 +169,12 @@ def _prepared(source: Bundle, settings: FinetuneSettings) -> Bundle:
     spec = replace(spec, alpha=settings.alpha or spec.alpha)
     if spec == source.card.preprocess and source.card.precision == "fp32":
         return source
-    return float_bundle(seen_as(source, spec))
+    return as_float32(with_preprocess(source, spec))
 
 
 def _probe(
     source: Bundle, architecture: Architecture, split: Split, run: Path, settings: FinetuneSettings
-) -> Generator[Doing | Pictures | PathPoint, None, _Learnt]:
+) -> Generator[Progress | Pictures | PathPoint, None, _Learnt]:
     found = yield from run_probe(source, split, run, settings)
     head = {"fc.weight": found.head.weight, "fc.bias": found.head.bias}
     weights = read_weights(source)
@@ -184,21 +184,21 @@ def _probe(
 
 def _full(
     source: Bundle, architecture: Architecture, split: Split, run: Path, settings: FinetuneSettings, means: Means
-) -> Generator[Doing | Pictures | Epoch, None, _Learnt]:
+) -> Generator[Progress | Pictures | Epoch, None, _Learnt]:
     from wideresnet.tasks.finetune.full import run_full  # with torch; a probe needs none
 
     found = yield from run_full(source, architecture, split, run, settings, means.cache, means.device)
     return _Learnt(found.tensors, found.failures, found.chosen, log=found.log, recipe=found.recipe)
 
 
-def _judged(bundle: Bundle, data: LabelledData) -> Generator[Doing, None, EvalReport]:
+def _judged(bundle: Bundle, data: LabelledData) -> Generator[Progress, None, EvalReport]:
     """``evaluate``, with news of how far it is."""
-    options, batch = for_many(bundle, "f32")
+    options, batch = throughput_options(bundle, "f32")
     classifier = open_classifier(bundle, options=options)
-    counts = Tally(masked_classes(data))
+    counts = EvaluationAccumulator(masked_classes(data))
     for answer in score(classifier, data, batch):
         counts.add(answer)
-        yield Doing(f"evaluating {data.name}", counts.n + len(counts.failures), len(data.items))
+        yield Progress(f"evaluating {data.name}", counts.n + len(counts.failures), len(data.items))
     return with_order_warning(counts.report(blank_report(classifier, data)), bundle.labels)
 
 

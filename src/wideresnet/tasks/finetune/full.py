@@ -19,7 +19,7 @@ from wideresnet.datasets.splits import FolderArrays, Split, decode_split
 from wideresnet.errors import needs_extra
 from wideresnet.machine import available_cpus
 from wideresnet.output.atomic import save_text
-from wideresnet.records import Doing, Failure, Pictures, Preprocess
+from wideresnet.records import Failure, Pictures, Preprocess, Progress
 from wideresnet.tasks.finetune.settings import FinetuneSettings, usual_recipe
 from wideresnet.weights.read import read_tensors, save_tensors
 
@@ -30,7 +30,7 @@ with needs_extra("fine-tuning the whole network", "train"):
     from wideresnet.training.batches import FolderBatches
     from wideresnet.training.checkpoint import load_checkpoint
     from wideresnet.training.distributed import Group, check_group, find_device
-    from wideresnet.training.layer_groups import restate_norms, with_new_head
+    from wideresnet.training.layer_groups import recalibrate_batch_norm, with_new_head
     from wideresnet.training.loop import Epoch, Step, train
     from wideresnet.training.recipe import Recipe
 
@@ -58,14 +58,14 @@ def run_full(
     settings: FinetuneSettings,
     cache: Path | None = None,
     device: str = "cpu",
-) -> Generator[Doing | Pictures | Epoch, None, Tuned]:
+) -> Generator[Progress | Pictures | Epoch, None, Tuned]:
     """Train in folder ``run``, or go on there; decoded pictures are kept in ``cache``, if given, and else in memory.
 
     ``device`` is as of ``find_device``. Raises DataError, TrainingError, ConfigError.
     """
     spec, group = source.card.preprocess, Group(device=find_device(device))
     check_group(group, 1)
-    yield Doing("reading pictures", 0, 0)
+    yield Progress("reading pictures", 0, 0)
     recipe, arrays = yield from _decoded(settings, architecture, split, spec, cache)
     saved = load_checkpoint(run, recipe)
     text = as_toml(recipe.model_dump(mode="json"))
@@ -78,7 +78,7 @@ def run_full(
     if not enough(log, settings.patience):
         for event in train(recipe, batches, run, start):
             if isinstance(event, Step):
-                yield Doing("training", event.step, event.steps)
+                yield Progress("training", event.step, event.steps)
                 continue
             log.append(asdict(event))
             keep_best(run, recipe)
@@ -116,7 +116,7 @@ def enough(log: Log, patience: int) -> bool:
 
 def _decoded(
     settings: FinetuneSettings, architecture: Architecture, split: Split, spec: Preprocess, cache: Path | None
-) -> Generator[Doing, None, tuple[Recipe, FolderArrays]]:
+) -> Generator[Progress, None, tuple[Recipe, FolderArrays]]:
     side = usual_recipe(settings, architecture.name, spec, len(split.train.items)).stored
     stored = replace(spec, resize=side, crop=side)
     arrays = yield from decode_split(split, stored, spec, available_cpus(), cache)
@@ -128,7 +128,7 @@ def _start(source: Bundle, architecture: Architecture, batches: FolderBatches, r
     tensors = with_new_head(read_weights(source), architecture, recipe.seed)
     if recipe.norms == "frozen":
         return {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}
-    return restate_norms(tensors, architecture, _some_pictures(batches))
+    return recalibrate_batch_norm(tensors, architecture, _some_pictures(batches))
 
 
 def _some_pictures(batches: FolderBatches) -> Iterator[Tensor]:

@@ -16,12 +16,12 @@ from wideresnet.bundle import Bundle
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.splits import Split, refuse_empty
 from wideresnet.engines.features import Features, open_features
-from wideresnet.engines.throughput import for_many
+from wideresnet.engines.throughput import throughput_options
 from wideresnet.graph.outputs import FEATURES
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
 from wideresnet.output.atomic import save_bytes, save_text
-from wideresnet.records import Doing, Failure, PathPoint, Pictures, Preprocess
+from wideresnet.records import Failure, PathPoint, Pictures, Preprocess, Progress
 from wideresnet.tasks.finetune.linear_head import Head, Samples, fit_head
 from wideresnet.tasks.finetune.settings import FinetuneSettings
 
@@ -40,7 +40,7 @@ class Probed:
 
 def run_probe(
     source: Bundle, split: Split, run: Path, settings: FinetuneSettings
-) -> Generator[Doing | Pictures | PathPoint, None, Probed]:
+) -> Generator[Progress | Pictures | PathPoint, None, Probed]:
     """Embed and fit. Raises DataError for a class without a readable picture."""
     samples, failures = yield from embedded(source, split.train, run / "features", flips=settings.flips)
     refuse_empty(split, samples.labels.tolist())
@@ -70,14 +70,14 @@ def _chosen(path: list[PathPoint]) -> str:
 
 def embedded(
     source: Bundle, data: LabelledData, folder: Path, *, flips: bool
-) -> Generator[Doing, None, tuple[Samples, tuple[Failure, ...]]]:
+) -> Generator[Progress, None, tuple[Samples, tuple[Failure, ...]]]:
     """The features of every picture that can be read, and the others; with ``flips`` mirrored ones as a second view.
 
     Every ``CHUNK`` pictures are a file in ``folder``, named after everything that decides it, and computed once.
     """
     stamp = _stamp(source, data, flips)
     features: Features | None = None
-    options, batch = for_many(source, "f32", 0)
+    options, batch = throughput_options(source, "f32", 0)
     chunks = []
     for first in range(0, len(data.items), CHUNK):
         file = folder / f"{stamp}-{first:07}.npz"
@@ -88,7 +88,7 @@ def embedded(
             save_bytes(file, _as_npz(*rows))
         with np.load(file, allow_pickle=False) as arrays:
             chunks.append({name: arrays[name] for name in ("features", "labels", "failures")})
-        yield Doing("embedding", min(first + CHUNK, len(data.items)), len(data.items))
+        yield Progress("embedding", min(first + CHUNK, len(data.items)), len(data.items))
     whole = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
     failures = tuple(Failure(*map(str, row)) for row in whole["failures"])
     return Samples(whole["features"], whole["labels"]), failures

@@ -14,10 +14,20 @@ from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import divergence, largest
 from wideresnet.machine import available_cpus
-from wideresnet.records import Batch, Doing, EngineInfo, EvalReport, Failure, GateReport, Item, mcnemar, paired_interval
+from wideresnet.records import (
+    Batch,
+    EngineInfo,
+    EvalReport,
+    Failure,
+    GateReport,
+    Item,
+    Progress,
+    mcnemar,
+    paired_interval,
+)
 from wideresnet.tasks.evaluate.evaluate import score_logits
 from wideresnet.tasks.evaluate.label_order import refuse_wrong_order, with_order_warning
-from wideresnet.tasks.evaluate.metrics import Tally
+from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator
 
 BATCH = 64
 
@@ -54,7 +64,7 @@ class PairedCounts:
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class AccuracyGate:
     """What compiled models are held against: ``reference``'s answers to ``items``.
 
     All items are labelled, or none is counted as such: the kind of gate follows. ``drop`` is the top-1 that may be
@@ -84,23 +94,23 @@ class Judge:
             yield batch
 
 
-def answers(judge: Judge) -> Generator[Doing, None, NDArray[np.float32]]:
+def answers(judge: AccuracyGate) -> Generator[Progress, None, NDArray[np.float32]]:
     """The reference's logits [N, C] for all items that can be read."""
     found, done = [], 0
     for batch in judge.batches():
         found.append(judge.reference.logits(batch.pixels))
         done += len(batch.items) + len(batch.failures)
-        yield Doing("answers of fp32", done, len(judge.items))
+        yield Progress("answers of fp32", done, len(judge.items))
     return np.concatenate(found)
 
 
-def compare(judge: Judge, other: Classifier) -> Generator[Doing, None, GateReport]:
+def compare(judge: AccuracyGate, other: Classifier) -> Generator[Progress, None, GateReport]:
     """Both models over the same pictures in one pass.
 
     Raises DataError when no picture could be read, and where their labels are in another order than the classes: both
     models are then right by chance, and nothing can be lost.
     """
-    counts, tally = PairedCounts(), Tally()
+    counts, tally = PairedCounts(), EvaluationAccumulator()
     for batch in judge.batches():
         labels = np.array([-1 if item.label is None else item.label for item in batch.items], np.int64)
         counts.failures += len(batch.failures)
@@ -110,7 +120,7 @@ def compare(judge: Judge, other: Classifier) -> Generator[Doing, None, GateRepor
             counts.add(first, other.logits(batch.pixels), labels)
             for scored in score_logits(batch.items, first, range(first.shape[1])) if judge.kind == "accuracy" else ():
                 tally.add(scored)
-        yield Doing("comparing with fp32", counts.n + counts.failures, len(judge.items))
+        yield Progress("comparing with fp32", counts.n + counts.failures, len(judge.items))
     if not counts.n:
         raise DataError(f"{judge.data} holds no picture that could be read", hint="a gate needs pictures")
     scores = tally.report(EvalReport(judge.reference.card.name, judge.data, None, 0, 0, 0))
@@ -119,7 +129,7 @@ def compare(judge: Judge, other: Classifier) -> Generator[Doing, None, GateRepor
     return replace(report_of(counts, judge, other.engine.info), warnings=warnings)
 
 
-def report_of(counts: PairedCounts, judge: Judge, engine: EngineInfo) -> GateReport:
+def report_of(counts: PairedCounts, judge: AccuracyGate, engine: EngineInfo) -> GateReport:
     """The counts as shares, and what the gate says of them."""
     n, labelled = counts.n, judge.kind == "accuracy"
     drop = (counts.lost - counts.gained) / n
@@ -144,7 +154,7 @@ def report_of(counts: PairedCounts, judge: Judge, engine: EngineInfo) -> GateRep
     return judged(report, judge)
 
 
-def judged(report: GateReport, judge: Judge) -> GateReport:
+def judged(report: GateReport, judge: AccuracyGate) -> GateReport:
     """The same figures, held to the limits of ``judge``."""
     if report.drop is None:
         limit = judge.agreement

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle, write_bundle
-from wideresnet.bundle.derive import read_weights, rewritten
+from wideresnet.bundle.derive import read_weights, rebuild
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.engines import Engine, open_engine
 from wideresnet.errors import BundleError, ConfigError, DataError
@@ -29,19 +29,19 @@ from wideresnet.machine import available_cpus
 from wideresnet.records import (
     CompileReport,
     Deviation,
-    Doing,
     Failure,
     GateReport,
     Item,
     LayerLoss,
     Measured,
     ModelCard,
+    Progress,
     QuantiseSettings,
     Trial,
     by_path,
 )
 from wideresnet.tasks.load.load import open_classifier
-from wideresnet.tasks.quantize.accuracy_gate import BATCH, Judge, compare
+from wideresnet.tasks.quantize.accuracy_gate import BATCH, AccuracyGate, compare
 from wideresnet.tasks.quantize.calibration_data import (
     NEEDED,
     calibration_pool,
@@ -99,7 +99,7 @@ class Made:
     unread: Mapping[str, Failure] = field(default_factory=dict)
 
 
-def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Iterator[Doing | CompileReport]:
+def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Iterator[Progress | CompileReport]:
     """Write ``bundle`` in another precision as ``folder``; yields what it is doing, at last the report.
 
     A bundle that fails its gate is written all the same, with the failure on its card. A search that finds none
@@ -109,11 +109,11 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
     if settings.search is not None and (settings.precision != "int8" or settings.gate is None):
         raise ConfigError("a search looks for int8 that passes a gate", hint="leave out --search")
     tensors = read_weights(bundle)
-    reference = rewritten(bundle, tensors, "fp32")
+    reference = rebuild(bundle, tensors, "fp32")
     if settings.precision == "int8":
         made = yield from _int8(reference, settings, folder)
     else:
-        other, judge = rewritten(bundle, tensors, settings.precision), _judge(settings, reference, ())
+        other, judge = rebuild(bundle, tensors, settings.precision), _judge(settings, reference, ())
         trial = yield from _tested(reference, other, noise(bundle.card.preprocess.crop), judge)
         made = Made(other, trial, unread=judge.unread if judge else {})
     gate, card = made.trial.gate, _card(made, settings)
@@ -124,7 +124,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
     if settings.layers and made.maker:             # it takes long; by now the bundle is safe
         for loss in made.maker.losses(replace(made.trial.settings, kept=()), ()):
             layers.append(loss)
-            yield Doing("sensitivity of layers", len(layers), 0)
+            yield Progress("sensitivity of layers", len(layers), 0)
     yield CompileReport(
         bundle=str(folder),
         precision=settings.precision,
@@ -144,7 +144,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
     )
 
 
-def _int8(reference: Bundle, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
+def _int8(reference: Bundle, settings: CompileSettings, folder: Path) -> Generator[Progress, None, Made]:
     """Quantise once, or search."""
     pool, asked = calibration_pool(settings.calibration, reference.labels), settings.quantise.samples
     held = held_out(pool, asked) if settings.data is None and settings.gate is not None else []
@@ -170,7 +170,7 @@ def _int8(reference: Bundle, settings: CompileSettings, folder: Path) -> Generat
     return replace(made, notes=notes, unread=maker.unread | unread)
 
 
-def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Generator[Doing, None, Made]:
+def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Generator[Progress, None, Made]:
     """The best that a search finds."""
     assert settings.search is not None
     assert maker.judge is not None
@@ -194,12 +194,12 @@ class Int8Maker:
 
     reference: Bundle
     pool: Sequence[Item]
-    judge: Judge | None
+    judge: AccuracyGate | None
     unread: dict[str, Failure] = field(default_factory=dict)
     paced: bool = False
     last: tuple[QuantiseSettings, onnx.ModelProto] | None = None
 
-    def attempt(self, settings: QuantiseSettings) -> Generator[Doing, None, Trial]:
+    def attempt(self, settings: QuantiseSettings) -> Generator[Progress, None, Trial]:
         """See ``search.Maker``."""
         made, batch = self.bundle(settings), np.stack(self.sample(PACE)[1])
         trial = yield from _tested(self.reference, made, batch, self.judge)
@@ -248,15 +248,15 @@ class Int8Maker:
 
 
 def _tested(
-    reference: Bundle, made: Bundle, batch: NDArray[np.uint8], judge: Judge | None
-) -> Generator[Doing, None, Trial]:
+    reference: Bundle, made: Bundle, batch: NDArray[np.uint8], judge: AccuracyGate | None
+) -> Generator[Progress, None, Trial]:
     """Verify a bundle, and hold it to the gate where there is one."""
     verified = verify(reference, made, batch)
     gate = (yield from compare(judge, open_classifier(made))) if judge else None
     return Trial(made.card.quantised or DEFAULTS, gate, verified)
 
 
-def _judge(settings: CompileSettings, reference: Bundle, held: Sequence[Item]) -> Judge | None:
+def _judge(settings: CompileSettings, reference: Bundle, held: Sequence[Item]) -> AccuracyGate | None:
     """What the result is held against: the pictures of ``settings.data`` or ``held``; None without either."""
     if settings.data is not None:
         name, items = gate_pictures(settings.data, reference.labels)
@@ -266,7 +266,7 @@ def _judge(settings: CompileSettings, reference: Bundle, held: Sequence[Item]) -
     else:
         return None
     agreement = None if settings.gate is None else settings.agreement
-    judge = Judge(open_classifier(reference), name, items, settings.gate, agreement)
+    judge = AccuracyGate(open_classifier(reference), name, items, settings.gate, agreement)
     if settings.kind not in (None, judge.kind):
         have = "have no labels" if judge.kind == "agreement" else "have labels"
         hint = "give --gate where --data is labelled, --min-agreement where it is not"
@@ -294,7 +294,7 @@ def in_precision(
 ) -> Bundle:
     """``reference`` with its graph in ``precision``; int8 in the usual way, with the ranges of ``crops``."""
     if precision != "int8":
-        return rewritten(reference, read_weights(reference), precision)
+        return rebuild(reference, read_weights(reference), precision)
     settings = QuantiseSettings(samples=len(crops))
     graph = quantise(onnx.ModelProto.FromString(reference.graph), crops, settings)
     return _as_int8(reference, graph, names, settings)

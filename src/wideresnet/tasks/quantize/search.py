@@ -22,8 +22,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.errors import BundleError
 from wideresnet.output.atomic import save_text
-from wideresnet.records import Doing, LayerLoss, QuantiseSettings, Trial
-from wideresnet.tasks.quantize.accuracy_gate import Judge, answers, judged
+from wideresnet.records import LayerLoss, Progress, QuantiseSettings, Trial
+from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, answers, judged
 from wideresnet.tasks.quantize.sensitivity import ranked
 
 MORE = 3                                           # one trial takes so many times the calibration images, one a part
@@ -32,7 +32,7 @@ MORE = 3                                           # one trial takes so many tim
 class Maker(Protocol):
     """Who makes int8 models and measures them."""
 
-    def attempt(self, settings: QuantiseSettings) -> Generator[Doing, None, Trial]:
+    def attempt(self, settings: QuantiseSettings) -> Generator[Progress, None, Trial]:
         """Make one and hold it to the gate. Raises BundleError when it does not pass its verification."""
         ...
 
@@ -88,7 +88,7 @@ class Notebook:
             self.notes = replace(self.notes, layers=(*self.notes.layers, entry))
         self._save()
 
-    def answers(self, judge: Judge) -> Generator[Doing, None, NDArray[np.float32]]:
+    def answers(self, judge: AccuracyGate) -> Generator[Progress, None, NDArray[np.float32]]:
         """The reference's logits: computed once, then read."""
         file = self.folder / ANSWERS
         if not file.exists():
@@ -116,11 +116,11 @@ class Search:
 
     maker: Maker
     notebook: Notebook
-    judge: Judge
+    judge: AccuracyGate
     deadline: float
     trials: list[Trial] = field(default_factory=list)
 
-    def run(self, settings: Sequence[QuantiseSettings]) -> Generator[Doing, None, bool]:
+    def run(self, settings: Sequence[QuantiseSettings]) -> Generator[Progress, None, bool]:
         """Try until one passes and none that is faster is left, or nothing is left to try.
 
         False when the time is up before.
@@ -149,7 +149,7 @@ class Search:
         plain = [trial for trial in self.trials if trial.gate and not trial.settings.kept]
         return min(plain, key=lambda t: t.gate.mean_kl if t.gate else 0.0).settings if plain else QuantiseSettings()
 
-    def _attempt(self, settings: QuantiseSettings) -> Generator[Doing, None, Trial | None]:
+    def _attempt(self, settings: QuantiseSettings) -> Generator[Progress, None, Trial | None]:
         """One trial, out of the notebook or made now; None when the time is up."""
         known = next((each for each in self.notebook.notes.trials if each.settings == settings), None)
         if known is None:
@@ -167,7 +167,7 @@ class Search:
         self.trials.append(trial)
         return trial
 
-    def _named(self, events: Generator[Doing, None, Trial]) -> Generator[Doing, None, Trial]:
+    def _named(self, events: Generator[Progress, None, Trial]) -> Generator[Progress, None, Trial]:
         """The events of a trial with its number."""
         while True:
             try:
@@ -177,16 +177,16 @@ class Search:
                 return trial
             yield replace(event, what=f"trial {len(self.trials) + 1}")
 
-    def _ranked(self, base: QuantiseSettings) -> Generator[Doing, None, list[str]]:
+    def _ranked(self, base: QuantiseSettings) -> Generator[Progress, None, list[str]]:
         """The layers, most sensitive first; none when the time is up."""
         for loss in self.maker.losses(base, self.notebook.notes.layers):
             self.notebook.add(loss)
-            yield Doing("sensitivity of layers", len(self.notebook.notes.layers), 0)
+            yield Progress("sensitivity of layers", len(self.notebook.notes.layers), 0)
             if self._late():
                 return []
         return [layer.name for layer in ranked(self.notebook.notes.layers)]
 
-    def _fewest(self, base: QuantiseSettings, layers: Sequence[str]) -> Generator[Doing, None, bool]:
+    def _fewest(self, base: QuantiseSettings, layers: Sequence[str]) -> Generator[Progress, None, bool]:
         """Keep more and more layers in float32 until the gate passes, then as few as will do."""
         fails, passes, count = 0, len(layers) + 1, 1
         while passes - fails > 1:

@@ -25,7 +25,7 @@ from wideresnet.datasets.svhn import read_svhn
 from wideresnet.errors import ConfigError, TrainingError, needs_extra
 from wideresnet.machine import available_cpus
 from wideresnet.output.atomic import save_text
-from wideresnet.records import Doing, ModelCard, Pictures, Preprocess
+from wideresnet.records import ModelCard, Pictures, Preprocess, Progress
 from wideresnet.report.escape import json_text, printable
 from wideresnet.report.html.curves import draw_curves
 from wideresnet.tasks.load.load import CARD_KEY, LABELS_KEY
@@ -34,19 +34,19 @@ from wideresnet.weights.read import save_tensors
 with needs_extra("training", "train"):
     from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
     from wideresnet.training.checkpoint import fetch_newest, load_checkpoint
-    from wideresnet.training.distributed import ALONE, Group, check_group, join
+    from wideresnet.training.distributed import SINGLE_PROCESS, Group, check_group, join
     from wideresnet.training.loop import Epoch, Step, train
     from wideresnet.training.recipe import Recipe, read_recipe
 
-__all__ = ["Doing", "Epoch", "Group", "Pictures", "Step", "check_cache", "join", "read_recipe", "run_training"]
+__all__ = ["Epoch", "Group", "Pictures", "Progress", "Step", "check_cache", "join", "read_recipe", "run_training"]
 
 READERS = {"cifar10": read_cifar10, "cifar100": read_cifar100, "svhn": read_svhn}
 FILE_NAME = "model.safetensors"
-Event = Doing | Pictures | Step | Epoch
+Event = Progress | Pictures | Step | Epoch
 
 
 def run_training(
-    recipe: Recipe, data: Path, run: Path, group: Group = ALONE, cache: Path | None = None
+    recipe: Recipe, data: Path, run: Path, group: Group = SINGLE_PROCESS, cache: Path | None = None
 ) -> Iterator[Event]:
     """Train ``recipe`` on ``data`` in folder ``run``, or go on with it; yields as work goes on.
 
@@ -79,8 +79,8 @@ def check_cache(recipe: Recipe, cache: Path | None) -> None:
 
 
 def open_pictures(
-    recipe: Recipe, data: Path, group: Group = ALONE, cache: Path | None = None
-) -> Generator[Doing, None, tuple[Pictures, Batches]]:
+    recipe: Recipe, data: Path, group: Group = SINGLE_PROCESS, cache: Path | None = None
+) -> Generator[Progress, None, tuple[Pictures, Batches]]:
     """The data set that a recipe asks for, decoded; each rank has all of it. Raises DataError, ConfigError."""
     check_cache(recipe, cache)
     if recipe.data == "folder":

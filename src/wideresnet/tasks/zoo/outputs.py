@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle
-from wideresnet.bundle.derive import seen_as
+from wideresnet.bundle.derive import with_preprocess
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.pairing import folder_of, pair_by_name
@@ -36,7 +36,7 @@ def zoo_transform(bundle: Bundle) -> Bundle:
     256 and 224 pixels, or the same share of a picture for a network of another resolution.
     """
     spec = bundle.card.preprocess
-    return seen_as(bundle, replace(ZOO.at(spec.crop), mean=spec.mean, std=spec.std, alpha=spec.alpha))
+    return with_preprocess(bundle, replace(ZOO.at(spec.crop), mean=spec.mean, std=spec.std, alpha=spec.alpha))
 
 
 def score_results(results: Results, labels: Labels, data: LabelledData | None = None) -> Iterator[Scored | Failure]:

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from wideresnet.serve.admission import House, Visit
+from wideresnet.serve.admission import AdmissionController, Visit
 from wideresnet.serve.http import limits as module
 from wideresnet.serve.http.limits import APART, BREATH, LONGEST, PIECE, Connection, next_turn
 from wideresnet.serve.http.middleware import KEEP_ALIVE
@@ -64,7 +64,7 @@ def transport_after(kind: str, header: str = "Accept: */*") -> Mock:
     """The transport of a connection on which a request was answered, its body unread; ``kind``: why it was refused."""
 
     async def app(scope, _receive, send) -> None:
-        scope["visit"] = Visit(House(1, 1), "a")
+        scope["visit"] = Visit(AdmissionController(1, 1), "a")
         scope["visit"].kind = kind
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body"})

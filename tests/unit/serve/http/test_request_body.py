@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_body import Parts, inflate
 
 FILES = [("a.jpg", b"first"), ("二.png", b"\r\n--xy\r\n--x"), ("", b"")]
@@ -36,14 +36,14 @@ def test_files_are_the_same_however_the_body_is_cut(cuts: list[int]) -> None:
 
 def test_one_file_more_than_allowed_is_refused_before_it_is_read() -> None:
     parts = Parts(b"xyz", 2)
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ApiError) as caught:
         parts.write(body(FILES))
     assert caught.value.kind == "large"
 
 
 @pytest.mark.parametrize("boundary", [b"", b"x" * 300])
 def test_a_boundary_must_be_one(boundary: bytes) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(ApiError):
         Parts(boundary, 2)
 
 
@@ -53,7 +53,7 @@ def test_damaged_bodies_are_read_or_refused(noise: bytes, place: int, inserted: 
     whole = body(FILES)
     for damaged in (noise, b"--xyz\r\n" + noise, whole[:place] + inserted + whole[place:], whole[:place]):
         parts = Parts(b"xyz", 8)
-        with suppress(Refused):
+        with suppress(ApiError):
             parts.write(damaged)
             assert all(isinstance(name, str) for name, _ in parts.finish())
 
@@ -62,7 +62,7 @@ def test_damaged_bodies_are_read_or_refused(noise: bytes, place: int, inserted: 
 def test_compressed_bodies_are_inflated_up_to_the_limit(encoding: str, compress: object) -> None:
     assert inflate(compress(b"x" * 1000), encoding, 1000) == b"x" * 1000
     bomb = compress(bytes(10**8))
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ApiError) as caught:
         inflate(bomb, encoding, 1000)
     assert caught.value.kind == "large"
 
@@ -78,6 +78,6 @@ def test_compressed_bodies_are_inflated_up_to_the_limit(encoding: str, compress:
     ],
 )
 def test_what_cannot_be_inflated_is_refused(data: bytes, encoding: str, kind: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ApiError) as caught:
         inflate(data, encoding, 1000)
     assert caught.value.kind == kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wideresnet.serve.http.errors import Refused
+from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_checks import check_host
 
 
@@ -24,7 +24,7 @@ def test_a_host_of_the_grammar_passes(host: str) -> None:
 @pytest.mark.parametrize("host", ["a b", "a/b", "user@a", "a:b", "a:80:80", "[::1", "::1", "m\xfcnchen", "a\t", "<a>"])
 def test_what_is_no_host_is_refused(host: str) -> None:
     """Anything else is a 400 that shows what was sent."""
-    with pytest.raises(Refused, match="invalid Host header") as caught:
+    with pytest.raises(ApiError, match="invalid Host header") as caught:
         check_host(scope(host))
     assert caught.value.kind == "request"
     assert caught.value.hint
@@ -33,7 +33,7 @@ def test_what_is_no_host_is_refused(host: str) -> None:
 def test_one_host_is_needed_since_http_1_1() -> None:
     """None and two are refused; HTTP/1.0 and HTTP/2 may have none, but not two."""
     for wrong in (scope(), scope("a", "a"), scope("a", "b", version="1.0")):
-        with pytest.raises(Refused, match="Host header"):
+        with pytest.raises(ApiError, match="Host header"):
             check_host(wrong)
     check_host(scope(version="1.0"))
     check_host(scope(version="2"))

@@ -17,7 +17,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import Doing, EvalReport, Measured, Preprocess, Published, Target, Verification
+from wideresnet.records import EvalReport, Measured, Preprocess, Progress, Published, Target, Verification
 from wideresnet.tasks.evaluate import published as verifying
 from wideresnet.tasks.evaluate.published import VerifySettings, find_target, judge, succeeded, verify
 from wideresnet.tasks.load.describe import describe
@@ -190,7 +190,7 @@ def test_labels_in_a_wrong_order_fail_before_all_is_run(tmp_path: Path, monkeypa
     assert isinstance(found, Verification)
     assert found.verdict == "failed"
     assert "one too high" in found.note
-    assert events[-2] == Doing(NAME, 99, 120)
+    assert events[-2] == Progress(NAME, 99, 120)
 
 
 def test_a_bundle_is_held_to_what_was_measured_of_it(cache: Path, tmp_path: Path) -> None:

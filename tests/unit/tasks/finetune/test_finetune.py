@@ -20,7 +20,7 @@ from wideresnet.datasets.train_val_split import open_split
 from wideresnet.engines.features import open_features
 from wideresnet.errors import ConfigError, DataError, TrainingError
 from wideresnet.images.loader import read_crop
-from wideresnet.records import Doing, FinetuneReport, Item, PathPoint, Pictures
+from wideresnet.records import FinetuneReport, Item, PathPoint, Pictures, Progress
 from wideresnet.tasks.finetune import finetune as task
 from wideresnet.tasks.finetune import full as finetune_full
 from wideresnet.tasks.finetune import probe as finetune_probe
@@ -134,7 +134,7 @@ def test_an_interrupted_full_run_ends_with_the_same_bundle(pets: Path, tmp_path:
     assert len(whole.log) == 3
     for epochs in (0, 1):                          # in the middle of the first epoch, then of the second
         cut = run_finetune(tiny_bundle(), pets, tmp_path / "cut", FULL)
-        middle = Doing("training", 3 * epochs + 2, 9)
+        middle = Progress("training", 3 * epochs + 2, 9)
         assert next(event for event in cut if event == middle)
         cut.close()
     # A kill between the checkpoint and the copy of its weights.

@@ -15,7 +15,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.errors import DataError
 from wideresnet.logits import deviation
 from wideresnet.records import GateReport, Item
-from wideresnet.tasks.quantize.accuracy_gate import Judge, PairedCounts, answers, compare
+from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, PairedCounts, answers, compare
 
 
 def test_counts_are_those_of_a_slow_count() -> None:
@@ -64,11 +64,11 @@ def classifier(engine: Any) -> Classifier:
     return Classifier(tiny_bundle().card, tiny_bundle().labels, engine)
 
 
-def judging(labelled: bool, **changes: Any) -> Judge:
+def judging(labelled: bool, **changes: Any) -> AccuracyGate:
     """A picture of each class, half of which ``Shifted(grey=128)`` gets wrong."""
     engine = FakeEngine()
     items = [Item(str(k), engine.picture(k), k if labelled else None) for k in range(10)]
-    return replace(Judge(classifier(engine), "greys", items, 0.4, 0.6), **changes)
+    return replace(AccuracyGate(classifier(engine), "greys", items, 0.4, 0.6), **changes)
 
 
 def drained(events: Generator[Any, None, Any]) -> Any:
@@ -79,7 +79,7 @@ def drained(events: Generator[Any, None, Any]) -> Any:
             return end.value
 
 
-def compared(judge: Judge) -> GateReport:
+def compared(judge: AccuracyGate) -> GateReport:
     report = drained(compare(judge, classifier(Shifted(FakeEngine(), 128))))
     assert isinstance(report, GateReport)
     return report

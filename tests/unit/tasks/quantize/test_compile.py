@@ -17,7 +17,7 @@ from PIL import Image
 from fakes import tiny_bundle
 from wideresnet.bundle import Bundle, read_bundle
 from wideresnet.bundle.bundle import tool_versions
-from wideresnet.bundle.derive import seen_as
+from wideresnet.bundle.derive import with_preprocess
 from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, ConfigError, DataError
 from wideresnet.images.noise import noise
@@ -201,9 +201,9 @@ def test_published_figures_do_not_outlive_the_transform_they_were_measured_with(
     bundle = tiny_bundle()
     figures = (Published(0.9, 0.99, "somebody"),)
     bundle = replace(bundle, card=replace(bundle.card, published=figures))
-    assert seen_as(bundle, bundle.card.preprocess).card.published == figures
+    assert with_preprocess(bundle, bundle.card.preprocess).card.published == figures
     other = replace(bundle.card.preprocess, mode="shortest")
-    card = seen_as(bundle, other).card
+    card = with_preprocess(bundle, other).card
     assert (card.preprocess, card.published) == (other, ())
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from wideresnet.errors import BundleError
-from wideresnet.records import Doing, EngineInfo, GateReport, Item, LayerLoss, QuantiseSettings, Trial
+from wideresnet.records import EngineInfo, GateReport, Item, LayerLoss, Progress, QuantiseSettings, Trial
 from wideresnet.tasks.quantize import search as searching
-from wideresnet.tasks.quantize.accuracy_gate import Judge
+from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate
 from wideresnet.tasks.quantize.search import Notebook, Search, candidates, passed
 
 START = QuantiseSettings()
@@ -28,8 +28,8 @@ def gate(drop: float, kl: float = 0.01) -> GateReport:
     return GateReport("d", 100, 0, 0.9, 0.9 - drop, 1.0, 1.0, drop, (drop, drop), 1.0, 0.9, kl, None, True, ENGINE)
 
 
-def judge(limit: float) -> Judge:
-    return Judge(SimpleNamespace(), "d", [Item("a", b"", 0)], limit, 0.95)      # type: ignore[arg-type]
+def judge(limit: float) -> AccuracyGate:
+    return AccuracyGate(SimpleNamespace(), "d", [Item("a", b"", 0)], limit, 0.95)      # type: ignore[arg-type]
 
 
 @dataclass
@@ -41,8 +41,8 @@ class FakeMaker:
     measured: list[str] = field(default_factory=list)
     broken: QuantiseSettings | None = None
 
-    def attempt(self, settings: QuantiseSettings) -> Generator[Doing, None, Trial]:
-        yield Doing("x", 1, 1)
+    def attempt(self, settings: QuantiseSettings) -> Generator[Progress, None, Trial]:
+        yield Progress("x", 1, 1)
         self.tried.append(settings)
         if settings == self.broken:
             raise BundleError("not the model it was made from")
@@ -61,7 +61,7 @@ def searched(maker: FakeMaker, folder: Path, limit: float = 0.002, deadline: flo
     return search, drained(search.run(CANDIDATES))
 
 
-def drained(events: Generator[Doing, None, Any]) -> Any:
+def drained(events: Generator[Progress, None, Any]) -> Any:
     """What a generator returns in the end."""
     while True:
         try:
@@ -160,9 +160,9 @@ def test_notes_of_another_model_are_not_used(tmp_path: Path) -> None:
 def test_the_references_answers_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def compute(given: Judge) -> Generator[Doing, None, Any]:
+    def compute(given: AccuracyGate) -> Generator[Progress, None, Any]:
         calls.append(given)
-        yield Doing("x", 1, 1)
+        yield Progress("x", 1, 1)
         return np.ones((3, 2), np.float32)
 
     monkeypatch.setattr(searching, "answers", compute)

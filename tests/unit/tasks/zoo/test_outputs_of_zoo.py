@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fakes import FakeEngine, tiny_bundle
-from wideresnet.bundle.derive import seen_as
+from wideresnet.bundle.derive import with_preprocess
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.errors import DataError
 from wideresnet.records import IMAGENET_MEAN, Failure, Item, Labels, Preprocess, Scored
@@ -177,7 +177,7 @@ def test_numbered_outputs_are_refused_rather_than_counted_off(tmp_path: Path) ->
 
 
 def test_the_zoos_transform_changes_what_is_shown_and_nothing_else() -> None:
-    bundle = seen_as(tiny_bundle(), Preprocess(resize=232, crop=224, interpolation="bicubic"))
+    bundle = with_preprocess(tiny_bundle(), Preprocess(resize=232, crop=224, interpolation="bicubic"))
     shown = zoo_transform(bundle)
     assert shown.card.preprocess == Preprocess(256, 224, "opencv-bilinear", "squash", IMAGENET_MEAN)
     assert shown.graph is bundle.graph
@@ -186,5 +186,5 @@ def test_the_zoos_transform_changes_what_is_shown_and_nothing_else() -> None:
 
 def test_a_network_of_another_resolution_sees_the_same_share() -> None:
     spec = replace(tiny_bundle().card.preprocess, mean=(0.1, 0.2, 0.3))
-    shown = zoo_transform(seen_as(tiny_bundle(), spec)).card.preprocess
+    shown = zoo_transform(with_preprocess(tiny_bundle(), spec)).card.preprocess
     assert (shown.resize, shown.crop, shown.mode, shown.mean) == (37, FakeEngine().side, "squash", (0.1, 0.2, 0.3))
