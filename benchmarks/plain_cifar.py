@@ -2,10 +2,10 @@
 
     python benchmarks/plain_cifar.py --data cifar-10-batches-bin --layers 16 --widen-factor 2 --epochs 12
 
-float32, channels first, and Python for each picture: Pillow crops and flips it, it becomes a tensor and is normalised,
+float32, channels first, and Python for each image: Pillow crops and flips it, it becomes a tensor and is normalised,
 in the worker processes of a DataLoader. Cross-entropy, SGD with Nesterov momentum, one weight decay for everything, the
 rate times 0.2 after 30, 60 and 80 % of the epochs (the paper's 60, 120 and 160 of 200). torchvision is not needed: the
-four transforms below are what it does with a Pillow picture.
+four transforms below are what it does with a Pillow image.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ class RandomCrop:
     def __init__(self, size: int, padding: int) -> None:
         self.size, self.padding = size, padding
 
-    def __call__(self, picture: Image.Image) -> Image.Image:
-        picture = ImageOps.expand(picture, self.padding, 0)
-        left, top = (random.randint(0, side - self.size) for side in picture.size)
-        return picture.crop((left, top, left + self.size, top + self.size))
+    def __call__(self, image: Image.Image) -> Image.Image:
+        image = ImageOps.expand(image, self.padding, 0)
+        left, top = (random.randint(0, side - self.size) for side in image.size)
+        return image.crop((left, top, left + self.size, top + self.size))
 
 
 class RandomHorizontalFlip:
-    def __call__(self, picture: Image.Image) -> Image.Image:
-        return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < 0.5 else picture
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < 0.5 else image
 
 
 class ToTensor:
-    def __call__(self, picture: Image.Image) -> Tensor:
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div(255)
+    def __call__(self, image: Image.Image) -> Tensor:
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
 
 
 class Normalize:
@@ -70,7 +70,7 @@ TRAIN = Compose([RandomCrop(32, padding=4), RandomHorizontalFlip(), ToTensor(), 
 TEST = Compose([ToTensor(), Normalize(MEAN, STD)])
 
 
-class Pictures(Dataset):
+class ImageDataset(Dataset):
     """uint8 [N, 32, 32, 3] and their labels, one at a time."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Callable) -> None:
@@ -134,8 +134,8 @@ class WideResNet(nn.Module):
 
 
 def make_loader(images: np.ndarray, labels: np.ndarray, batch: int, workers: int, train: bool = True) -> DataLoader:
-    pictures = Pictures(images, labels, TRAIN if train else TEST)
-    return DataLoader(pictures, batch_size=batch, shuffle=train, num_workers=workers, drop_last=train)
+    dataset = ImageDataset(images, labels, TRAIN if train else TEST)
+    return DataLoader(dataset, batch_size=batch, shuffle=train, num_workers=workers, drop_last=train)
 
 
 def make_optimiser(model: nn.Module, rate: float) -> torch.optim.SGD:

@@ -2,14 +2,14 @@
 
     python benchmarks/train_speed.py recipes/wrn-16-2-cifar10-short.toml -o benchmarks/results/training/DAY.json
 
-Both train the network of the recipe on noise of 32×32 pixels (speed does not depend on what pictures show), loading
+Both train the network of the recipe on noise of 32×32 pixels (speed does not depend on what images show), loading
 and augmentation included, with every CPU, each in a process of its own: ours tells the C library to keep memory, of
 which the plain script shall have nothing. A round is one turn of each, another one first each time; the first steps of
 a turn do not count. Two ratios come out, and they are different claims:
 
 - ``ratio``: the same work, 32 pixels a side in both; ours over the plain script's, median over rounds;
-- ``ratio_recipe``: the pictures a second of our whole recipe, with the smaller sizes that it shows at first, over
-  those of the plain script, which has one size. A picture of ours is less work then.
+- ``ratio_recipe``: the images a second of our whole recipe, with the smaller sizes that it shows at first, over
+  those of the plain script, which has one size. An image of ours is less work then.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from wideresnet.training.batches import CifarBatches
 from wideresnet.training.loop import prepare, take_step, update_average
 from wideresnet.training.recipe import Recipe, read_recipe
 
-PICTURES = 10_000
+IMAGES = 10_000
 SIDE = 32                                          # pixels, of the plain script and of the ratio
 WARM_UP = 2                                        # steps of a turn that do not count
 
-Turn = Callable[[int], float]                      # steps that count -> their pictures a second
+Turn = Callable[[int], float]                      # steps that count -> their images a second
 
 
 def noise() -> CifarArrays:
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (PICTURES, SIDE, SIDE, 3), np.uint8)
-    labels = rng.integers(0, 10, PICTURES)
+    images = rng.integers(0, 256, (IMAGES, SIDE, SIDE, 3), np.uint8)
+    labels = rng.integers(0, 10, IMAGES)
     return CifarArrays(images, labels, images[:1], labels[:1])
 
 
@@ -113,7 +113,7 @@ def ours(recipe: Recipe, side: int) -> Turn:
 
 
 def timed(steps: int, batch: int, batches: Iterator, step: Callable[..., None]) -> float:
-    """Pictures a second of ``steps`` steps, loading included, after a warm-up."""
+    """Images a second of ``steps`` steps, loading included, after a warm-up."""
     for _ in range(WARM_UP):
         step(*next(batches))
     started = time.perf_counter()
@@ -150,7 +150,7 @@ def measure(path: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def play_rounds(turns: Sequence[Turn], args: argparse.Namespace) -> list[dict[int, float]]:
-    """Of each round, the pictures a second of each turn, by its place."""
+    """Of each round, the images a second of each turn, by its place."""
     rounds: list[dict[int, float]] = [{} for _ in range(args.rounds)]
     players = [lambda turn=turn: turn(args.steps) for turn in turns]
     for count, (index, rate) in enumerate(take_turns(players, args.rounds, rest=0.2)):

@@ -1,4 +1,4 @@
-"""Name every picture of a folder by a running ``wrn serve``, several at a time.
+"""Name every image of a folder by a running ``wrn serve``, several at a time.
 
     wrn serve &
     python examples/client.py examples --url http://127.0.0.1:8000
@@ -16,8 +16,8 @@ KINDS = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 def main() -> int:
-    """0 when every picture was named, else 1."""
-    parser = argparse.ArgumentParser(description="Name every picture of a folder by a running wrn serve.")
+    """0 when every image was named, else 1."""
+    parser = argparse.ArgumentParser(description="Name every image of a folder by a running wrn serve.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--token", default="", help="where the service asks for one")
@@ -25,18 +25,18 @@ def main() -> int:
     options = parser.parse_args()
     client = wideresnet.Client(options.url, options.token)
 
-    def name(picture: Path) -> tuple[bool, str]:
+    def name(image: Path) -> tuple[bool, str]:
         try:
-            (result,) = client.classify(picture, k=1)["results"]
+            (result,) = client.classify(image, k=1)["results"]
         except wideresnet.WrnError as error:       # of the service, or a file that cannot be read
-            return False, f"{picture}: {error}"
+            return False, f"{image}: {error}"
         (best,) = result["predictions"]
-        return True, f"{picture}: {best['label']} ({best['probability']:.1%})"
+        return True, f"{image}: {best['label']} ({best['probability']:.1%})"
 
-    pictures = [path for path in sorted(options.folder.iterdir()) if path.suffix.lower() in KINDS]
+    images = [path for path in sorted(options.folder.iterdir()) if path.suffix.lower() in KINDS]
     whole = True
     with ThreadPoolExecutor(options.at_once) as threads:
-        for named, line in threads.map(name, pictures):
+        for named, line in threads.map(name, images):
             print(line)
             whole = whole and named
     return 0 if whole else 1

@@ -105,7 +105,7 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **more)
         self.call("Input.dispatchKeyEvent", type="keyUp", **more)
 
-    def picture(self, file: Path) -> None:
+    def image(self, file: Path) -> None:
         """A PNG of the whole page."""
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
         file.write_bytes(base64.b64decode(shot["data"]))

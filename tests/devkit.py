@@ -1,4 +1,4 @@
-"""A small ILSVRC2012 for tests: true names and true classes of its first pictures, and the devkit's two files."""
+"""A small ILSVRC2012 for tests: true names and true classes of its first images, and the devkit's two files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from mat5 import write_structs
 from wideresnet.datasets.labels import read_labels
 
-# The classes of pictures 1 to 6 by the sorted WordNet ids, as Caffe's val.txt begins.
+# The classes of images 1 to 6 by the sorted WordNet ids, as Caffe's val.txt begins.
 FIRST = {1: 65, 2: 970, 3: 230, 4: 809, 5: 516, 6: 57}
 WNIDS = read_labels("imagenet").ids
 
@@ -65,7 +65,7 @@ def devkit_archive(folder: Path) -> Path:
 
 
 def flat(folder: Path, numbers: tuple[int, ...] = (1, 2, 3, 4, 5, 6)) -> Path:
-    """Pictures without labels; each holds its own name."""
+    """Images without labels; each holds its own name."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         (folder / name(number)).write_bytes(name(number).encode())

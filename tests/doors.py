@@ -36,20 +36,20 @@ class Done:
 
 # Arguments as on a command line; stdin=bytes.
 Wrn = Callable[..., Done]
-DISTINCT = 1000                                    # pictures; more are links to them
+DISTINCT = 1000                                    # images; more are links to them
 
 
-def prepare(folder: Path, pictures: int) -> None:
-    """A small model, and pictures of noise in two folders; every hundredth file is none."""
+def prepare(folder: Path, images: int) -> None:
+    """A small model, and images of noise in two folders; every hundredth file is none."""
     write_bundle(folder / "tiny", tiny_bundle())
     noise = np.random.default_rng(0)
-    for number in range(pictures):
+    for number in range(images):
         path = folder / "photos" / f"{number % 2}" / f"{number:05}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         if number >= DISTINCT:                     # made sooner, read as slowly
             os.link(folder / "photos" / f"{number % 2}" / f"{number % DISTINCT:05}.png", path)
         elif number % 100 == 7:
-            path.write_bytes(b"no picture")
+            path.write_bytes(b"no image")
         else:
             Image.fromarray(noise.integers(0, 256, (40, 40, 3), np.uint8)).save(path, compress_level=0)
 

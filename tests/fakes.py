@@ -39,10 +39,10 @@ TINY = {
 
 
 class FakeEngine:
-    """Votes for the class that ``FakeEngine.answer`` computes from a picture's mean value.
+    """Votes for the class that ``FakeEngine.answer`` computes from an image's mean value.
 
     The next best classes are the neighbours by index, so that top-5 is known too. ``calls`` holds the number
-    of pictures of each call. At most 256 classes: there are no more greys.
+    of images of each call. At most 256 classes: there are no more greys.
     """
 
     def __init__(self, classes: int = 10, side: int = 32) -> None:
@@ -53,19 +53,19 @@ class FakeEngine:
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         check_batch(batch, self.side)
         self.calls.append(len(batch))
-        votes = np.array([self.answer(picture) for picture in batch], np.int64).reshape(-1, 1)
+        votes = np.array([self.answer(image) for image in batch], np.int64).reshape(-1, 1)
         distance = np.abs(np.arange(self.classes) - votes)
         return (-distance).astype(np.float32)
 
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         return map(self, batches)
 
-    def answer(self, picture: NDArray[np.uint8]) -> int:
+    def answer(self, image: NDArray[np.uint8]) -> int:
         """Class 0 for black, the last for white, evenly between."""
-        return int(picture.mean() * self.classes / 256)
+        return int(image.mean() * self.classes / 256)
 
-    def picture(self, label: int) -> NDArray[np.uint8]:
-        """A grey picture for which the answer is ``label``: uint8 [side, side, 3]."""
+    def image(self, label: int) -> NDArray[np.uint8]:
+        """A grey image for which the answer is ``label``: uint8 [side, side, 3]."""
         grey = math.ceil((label + 0.5) * 256 / self.classes) - 1
         return np.full((self.side, self.side, 3), grey, np.uint8)
 
@@ -96,7 +96,7 @@ def _tensor(name: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
     return values.astype(np.float32)
 
 
-def tiny_pictures(count: int, side: int) -> NDArray[np.uint8]:
+def tiny_images(count: int, side: int) -> NDArray[np.uint8]:
     """Noise, the same everywhere: uint8 [count, side, side, 3], over the whole range."""
     rng = np.random.Generator(np.random.PCG64(side))
     return rng.integers(0, 256, (count, side, side, 3), np.uint8)
@@ -118,13 +118,13 @@ def tiny_bundle() -> Bundle:
 
 
 def tiny_cifar_archive(folder: Path, rows: int = 4) -> Path:
-    """``folder``/cifar-10-binary.tar.gz with ``rows`` pictures a file; read it with ``verify=False``.
+    """``folder``/cifar-10-binary.tar.gz with ``rows`` images a file; read it with ``verify=False``.
 
-    Row k of every file is a grey picture of class k % 10, for which ``FakeEngine`` gives the right answer.
+    Row k of every file is a grey image of class k % 10, for which ``FakeEngine`` gives the right answer.
     """
     engine = FakeEngine()
     labels = [k % 10 for k in range(rows)]
-    blob = b"".join(bytes([k]) + engine.picture(k).transpose(2, 0, 1).tobytes() for k in labels)
+    blob = b"".join(bytes([k]) + engine.image(k).transpose(2, 0, 1).tobytes() for k in labels)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / CIFAR10.archive
     with tarfile.open(path, "w:gz") as archive:
@@ -183,7 +183,7 @@ def write_hub(path: Path, columns: dict[str, object], names: Sequence[str] = (),
 def grey_png(label: int) -> bytes:
     """An encoded image for which ``FakeEngine`` gives ``label`` of ten classes."""
     out = io.BytesIO()
-    Image.fromarray(FakeEngine().picture(label)).save(out, "PNG")
+    Image.fromarray(FakeEngine().image(label)).save(out, "PNG")
     return out.getvalue()
 
 

@@ -30,7 +30,7 @@ stored = 20
 
 
 def noise_photos(folder: Path, val: int) -> None:
-    """Two classes of 16 pictures of noise to learn from, and ``val`` each to judge, in ``folder``/photos."""
+    """Two classes of 16 images of noise to learn from, and ``val`` each to judge, in ``folder``/photos."""
     noise = np.random.default_rng(0)
     for part, count in (("train", 16), ("val", val)):
         for name in ("cats", "dogs"):

@@ -1,4 +1,4 @@
-"""Stand-ins for tests of the service: an engine with a gate, pictures with known answers, a model over any engine."""
+"""Stand-ins for tests of the service: an engine with a gate, images with known answers, a model over any engine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def open_model(bundle: Bundle, engine: Engine) -> ModelWorker:
 
 
 def png(label: int) -> bytes:
-    """An encoded picture for which FakeEngine answers ``label``."""
+    """An encoded image for which FakeEngine answers ``label``."""
     file = io.BytesIO()
-    Image.fromarray(FakeEngine().picture(label)).save(file, "PNG")
+    Image.fromarray(FakeEngine().image(label)).save(file, "PNG")
     return file.getvalue()

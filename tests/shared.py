@@ -1,4 +1,4 @@
-"""What may lie beside the repository (oracles, pictures, data). Tests that use it skip without it."""
+"""What may lie beside the repository (oracles, images, data). Tests that use it skip without it."""
 
 from __future__ import annotations
 

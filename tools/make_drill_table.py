@@ -50,7 +50,7 @@ def of_bulk(facts: Facts) -> str:
         rates = (f"{n} {facts[f'{n}_workers']['steady']}" for n in (1, 2, 4))
         return f"images/s by workers: {', '.join(rates)}; without a cluster {facts['without_cluster']}"
     report = facts["report"] or {}
-    parts = [f"{facts['pictures']} pictures: lost {facts['lost']}, doubled {facts['doubled']}"]
+    parts = [f"{facts['pictures']} images: lost {facts['lost']}, doubled {facts['doubled']}"]
     parts.append("the others equal to one machine's" if facts.get("failed") else "all equal to one machine's")
     if not facts["equal_to_local"]:
         parts[-1] = "**not** equal to one machine's"

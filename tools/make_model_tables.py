@@ -25,7 +25,7 @@ MODELS_PAGE = """# All networks
 Written by `make docs` from `architectures.py` and `weights/catalogue.py`; `wrn models` prints the same.
 
 - **parameters** are what is trained: running statistics of batch norms are not among them.
-- **MACs** are the multiply-accumulates of convolutions and classifier for one picture. FLOPs = 2 × MACs.
+- **MACs** are the multiply-accumulates of convolutions and classifier for one image. FLOPs = 2 × MACs.
 - **thop** is what the tool of that name counts: MACs + 4 × the elements that pass a batch norm.
 
 ## Published weights
@@ -41,7 +41,7 @@ trainings; those tensors are not among the published weights above.
 
 {imagenet}
 
-## WRN-n-k for 32×32 pictures
+## WRN-n-k for 32×32 images
 
 Any `wrn_N_K` with N = 6·n + 4 works; these are the ones the paper names.
 

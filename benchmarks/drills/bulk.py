@@ -2,7 +2,7 @@
 
     python benchmarks/drills/bulk.py FOLDER [--drill NAME …] -o FILE.json
 
-FOLDER holds some hundreds of pictures. Every drill runs ``wrn classify FOLDER --ray …`` as anyone would, lets something
+FOLDER holds some hundreds of images. Every drill runs ``wrn classify FOLDER --ray …`` as anyone would, lets something
 go wrong in the middle, and compares the answers with those of a run without a cluster, row for row. Needs the extra
 ``ray``; the drill "store" needs moto[server], "disk" needs root and unshare, on Linux.
 """
@@ -50,7 +50,7 @@ Facts = dict[str, Any]
 class Place:
     """What a drill has to work with."""
 
-    pictures: Path
+    images: Path
     scratch: Path
     expected: list[dict[str, Any]]                 # the rows of a run without a cluster
 
@@ -72,9 +72,9 @@ Drills = dict[str, Callable[[Place], Facts]]
 
 
 def command(
-    pictures: Path | str, address: str, output: str | Path, verb: str = "classify", more: Sequence[str] = ()
+    images: Path | str, address: str, output: str | Path, verb: str = "classify", more: Sequence[str] = ()
 ) -> list[str]:
-    return [*WRN, verb, str(pictures), "--ray", address, "--cpus", "1", "--shard-size", str(SHARD),
+    return [*WRN, verb, str(images), "--ray", address, "--cpus", "1", "--shard-size", str(SHARD),
             "-o", str(output), "--format", "json", *more]  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def drill_node(place: Place) -> Facts:
     """A node is killed (SIGKILL) when a quarter of the shards is written."""
     output = place.scratch / "node"
     with cluster(3) as own:
-        run = start(command(place.pictures, own.address, output))
+        run = start(command(place.images, own.address, output))
         wait_for(lambda: len(parts(output)) * SHARD * 4 >= len(place.expected) / 5, run)
         before = len(parts(output))
         own.remove_node(sorted(own.worker_nodes, key=str)[0], allow_graceful=False)
@@ -136,13 +136,13 @@ def drill_driver(place: Place) -> Facts:
     """The command itself is killed (SIGKILL), and given again."""
     output = place.scratch / "driver"
     with cluster(2) as own:
-        run = start(command(place.pictures, own.address, output))
+        run = start(command(place.images, own.address, output))
         wait_for(lambda: len(parts(output)) >= 3, run)
         run.kill()
         run.communicate()
         time.sleep(2)
         kept = len(parts(output))
-        facts = finish(start(command(place.pictures, own.address, output)))
+        facts = finish(start(command(place.images, own.address, output)))
     return {**facts, "parts_kept": kept, **compare(rows(output), place)}
 
 
@@ -153,7 +153,7 @@ def drill_head(place: Place) -> Facts:
     try:
         for _ in range(2):
             own.add_node(num_cpus=1, object_store_memory=STORE)
-        run = start(command(place.pictures, own.address, output))
+        run = start(command(place.images, own.address, output))
         wait_for(lambda: len(parts(output)) >= 3, run)
         own.head_node.kill_gcs_server(check_alive=False)
         began = time.monotonic()
@@ -164,7 +164,7 @@ def drill_head(place: Place) -> Facts:
         own.shutdown()
     kept = len(parts(output))
     with cluster(2) as own:
-        facts = finish(start(command(place.pictures, own.address, output)))
+        facts = finish(start(command(place.images, own.address, output)))
     return {
         "first_exit_code": first["exit_code"], "first_stderr": first.get("stderr"), "seconds_until_it_ended": seconds,
         "parts_kept": kept, **facts, **compare(rows(output), place),
@@ -184,18 +184,18 @@ JpegImagePlugin.JpegImageFile.__init__ = begin_or_die
 
 
 def drill_poison(place: Place) -> Facts:
-    """One picture ends every process that decodes it: simulated by a decoder that aborts at its last bytes."""
-    pictures, site, output = place.scratch / "pictures", place.scratch / "site", place.scratch / "poison"
+    """One image ends every process that decodes it: simulated by a decoder that aborts at its last bytes."""
+    images, site, output = place.scratch / "pictures", place.scratch / "site", place.scratch / "poison"
     site.mkdir()
     (site / "sitecustomize.py").write_text(POISON)
-    shutil.copytree(place.pictures, pictures)
-    first = sorted(pictures.rglob("*.*"))[SHARD + 3]
+    shutil.copytree(place.images, images)
+    first = sorted(images.rglob("*.*"))[SHARD + 3]
     first.with_name("poison.jpg").write_bytes(first.read_bytes() + b"poison")
     os.environ["PYTHONPATH"] = str(site)           # of the nodes and what they start
     try:
         with cluster(2) as own:
             del os.environ["PYTHONPATH"]
-            facts = finish(start(command(pictures, own.address, output)))
+            facts = finish(start(command(images, own.address, output)))
     finally:
         os.environ.pop("PYTHONPATH", None)
     found = rows(output)
@@ -222,7 +222,7 @@ def drill_disk(place: Place) -> Facts:
         node = subprocess.Popen(["unshare", "-m", "sh", "-c", small], start_new_session=True, stdout=subprocess.DEVNULL)
         try:
             wait_for(lambda: sum(each["Alive"] for each in own.global_state.node_table()) == 3)
-            facts = finish(start(command(place.pictures, own.address, output)))
+            facts = finish(start(command(place.images, own.address, output)))
         finally:
             os.killpg(node.pid, signal.SIGTERM)
             node.wait()
@@ -265,7 +265,7 @@ class Refusing:
 
 
 def drill_store(place: Place) -> Facts:
-    """Pictures and answers are in an S3 store (moto) that refuses everything for 20 seconds amid the run."""
+    """Images and answers are in an S3 store (moto) that refuses everything for 20 seconds amid the run."""
     from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
 
     os.environ.update(KEYS)
@@ -281,7 +281,7 @@ def drill_store(place: Place) -> Facts:
         wait_for(lambda: not socket.socket().connect_ex(("127.0.0.1", port)))
         system, root = FileSystem.from_uri(uri("photos"))
         system.create_dir("drill")
-        copy_files(str(place.pictures), root, source_filesystem=LocalFileSystem(), destination_filesystem=system)
+        copy_files(str(place.images), root, source_filesystem=LocalFileSystem(), destination_filesystem=system)
         with cluster(2) as own:
             run = start(command(uri("photos"), own.address, uri("out")))
             system.create_dir("drill/out")
@@ -308,10 +308,10 @@ def stored_at(endpoint: str, folder: str) -> str:
 
 
 def unstored(output: Path, place: Place) -> list[dict[str, Any]]:
-    """The rows of pictures in the store, under the names that these have in the folder."""
+    """The rows of images in the store, under the names that these have in the folder."""
     found = rows(output)
     for row in found:
-        row["path"] = row["path"].replace("s3://drill/photos", str(place.pictures)).partition("?")[0]
+        row["path"] = row["path"].replace("s3://drill/photos", str(place.images)).partition("?")[0]
     return found
 
 
@@ -325,7 +325,7 @@ def drill_rates(place: Place) -> Facts:
     """No failure: images a second with 1, 2 and 4 workers of one CPU each, after the start of the last one."""
     began = time.monotonic()
     subprocess.run(
-        [*WRN, "classify", str(place.pictures), "-o", str(place.scratch / "again.csv"), "--format", "csv"],
+        [*WRN, "classify", str(place.images), "-o", str(place.scratch / "again.csv"), "--format", "csv"],
         stderr=subprocess.PIPE,
     )
     count = len({row["path"] for row in place.expected})
@@ -333,7 +333,7 @@ def drill_rates(place: Place) -> Facts:
     for workers in (1, 2, 4):
         output = place.scratch / f"rates-{workers}"
         with cluster(workers) as own:
-            done = finish(start(command(place.pictures, own.address, output)))
+            done = finish(start(command(place.images, own.address, output)))
         times = sorted(part.stat().st_mtime for part in parts(output))
         steady = (len(times) - workers) * SHARD / (times[-1] - times[workers - 1])
         facts[f"{workers}_workers"] = {
@@ -359,9 +359,9 @@ def main(drills: Drills, description: str | None) -> None:
         scratch = Path(folder)
         local = scratch / "local.parquet"
         subprocess.run(
-            [*WRN, "classify", str(options.pictures), "-o", str(local), "--format", "parquet"], stderr=subprocess.PIPE
+            [*WRN, "classify", str(options.images), "-o", str(local), "--format", "parquet"], stderr=subprocess.PIPE
         )
-        place = Place(options.pictures, scratch, pq.read_table(local).to_pylist())
+        place = Place(options.images, scratch, pq.read_table(local).to_pylist())
         for name in options.drill or drills:
             began = time.monotonic()
             facts = drills[name](place)

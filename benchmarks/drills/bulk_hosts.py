@@ -2,9 +2,9 @@
 
     python benchmarks/drills/bulk_hosts.py FOLDER [--drill NAME …] -o FILE.json
 
-FOLDER holds some hundreds of pictures. Hosts are network namespaces of this machine (hosts.py): root, on Linux. The
+FOLDER holds some hundreds of images. Hosts are network namespaces of this machine (hosts.py): root, on Linux. The
 head of the cluster is in the first, where the command is given too; the others have a worker each. "cut" and "lost"
-need moto[server]: pictures and answers are in an S3 store in the first host, so that whoever is cut off has neither.
+need moto[server]: images and answers are in an S3 store in the first host, so that whoever is cut off has neither.
 """
 
 from __future__ import annotations
@@ -70,22 +70,22 @@ def scene() -> Iterator[Scene]:
 def drill_evaluate(place: Place) -> Facts:
     """wrn evaluate, and nothing is disturbed."""
     labelled = place.scratch / "labelled"          # the folders' names are indices of classes
-    for index, folder in enumerate(sorted(each for each in place.pictures.iterdir() if each.is_dir())):
+    for index, folder in enumerate(sorted(each for each in place.images.iterdir() if each.is_dir())):
         shutil.copytree(folder, labelled / str(index))
     return undisturbed(place, "evaluate", labelled, ["--any-order"])
 
 
 def drill_embed(place: Place) -> Facts:
     """wrn embed, and nothing is disturbed."""
-    return undisturbed(place, "embed", place.pictures, [])
+    return undisturbed(place, "embed", place.images, [])
 
 
-def undisturbed(place: Place, verb: str, pictures: Path, more: list[str]) -> Facts:
+def undisturbed(place: Place, verb: str, images: Path, more: list[str]) -> Facts:
     """A command in peace, beside the same one without a cluster."""
     local, output = place.scratch / f"{verb}.parquet", place.scratch / verb
-    subprocess.run([*WRN, verb, str(pictures), "-o", str(local), *more], check=True, capture_output=True)
+    subprocess.run([*WRN, verb, str(images), "-o", str(local), *more], check=True, capture_output=True)
     with scene() as three:
-        facts = finish(three.start(*command(pictures, three.ray.address, output, verb, more)))
+        facts = finish(three.start(*command(images, three.ray.address, output, verb, more)))
     facts["report"] = {key: value for key, value in (facts["report"] or {}).items() if key not in LONG}
     found, wanted = timeless(rows(output)), timeless(pq.read_table(local).to_pylist())
     paths, expected = [row["path"] for row in found], {row["path"] for row in wanted}
@@ -98,7 +98,7 @@ def timeless(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def drill_cut(place: Place) -> Facts:
-    """The link of a host is cut for 20 seconds amid the run; pictures and answers are in a store of another host."""
+    """The link of a host is cut for 20 seconds amid the run; images and answers are in a store of another host."""
     return cut(place, BRIEFLY)
 
 
@@ -110,7 +110,7 @@ def drill_lost(place: Place) -> Facts:
 def cut(place: Place, seconds: float | None) -> Facts:
     """The last host's link is out for ``seconds``, or until the run has ended."""
     here = Path(tempfile.mkdtemp(dir=place.scratch))
-    with scene() as three, store(three.hosts[0], place.pictures) as endpoint:
+    with scene() as three, store(three.hosts[0], place.images) as endpoint:
         run = three.start(*command(stored_at(endpoint, "photos"), three.ray.address, stored_at(endpoint, "out")))
         wait_for(lambda: count(three.hosts[0], endpoint) >= 3, run)
         before, began = count(three.hosts[0], endpoint), time.monotonic()
@@ -132,8 +132,8 @@ def cut(place: Place, seconds: float | None) -> Facts:
 
 
 @contextmanager
-def store(host: Host, pictures: Path) -> Iterator[str]:
-    """An S3 store in ``host`` with the pictures; its endpoint."""
+def store(host: Host, images: Path) -> Iterator[str]:
+    """An S3 store in ``host`` with the images; its endpoint."""
     moto = subprocess.Popen(
         host.command([sys.executable, "-m", "moto.server", "-H", host.address, "-p", str(STORE_PORT)]),
         stderr=subprocess.DEVNULL,
@@ -141,7 +141,7 @@ def store(host: Host, pictures: Path) -> Iterator[str]:
     endpoint = f"{host.address}:{STORE_PORT}"
     try:
         wait_for(lambda: ask(host, endpoint, "/"))
-        copy(host, pictures.absolute().as_uri(), stored_at(endpoint, "photos"))
+        copy(host, images.absolute().as_uri(), stored_at(endpoint, "photos"))
         yield endpoint
     finally:
         moto.kill()

@@ -3,7 +3,7 @@
     python benchmarks/drills/serving.py -o FILE.json
 
 Every "node" is a ``ray start`` of its own on this machine (a head without CPUs, and two nodes with two each), and the
-load is one picture a request, from clients that try again as ``wideresnet.Client``
+load is one image a request, from clients that try again as ``wideresnet.Client``
 does. All proxies share one port, as they would stand behind one address. Killed means SIGKILL to every process of the
 node. Each answer is compared with that of ``wrn serve`` alone, all fields but the times.
 """
@@ -41,7 +41,7 @@ from PIL import Image
 from wideresnet.machine import machine_facts
 from wideresnet.output.atomic import save_text
 
-REPLICAS, CLIENTS, PICTURES = 2, 8, 40
+REPLICAS, CLIENTS, IMAGES = 2, 8, 40
 RETRIES, AGAIN = 6, {0, 429, 503}                  # wideresnet.Client's; 0 is no connection
 RECONNECT = 10                                     # requests
 PROXYS_OWN = 500                                   # without a document of ours: the replica was lost on the way
@@ -50,10 +50,10 @@ OPTIONS = ["--threads", "1", "--drain", "10"]      # of both services, so that e
 
 @dataclass
 class Load:
-    """Clients that ask one picture after another, and what became of it."""
+    """Clients that ask one image after another, and what became of it."""
 
     address: str
-    pictures: list[bytes]
+    images: list[bytes]
     expected: list[Any]
     host: Host | None = None                       # where the clients are; none: here
     pause: float = 0                               # seconds of a client between an answer and the next question
@@ -87,15 +87,15 @@ class Load:
         while not self._ended.is_set():
             if self.requests % RECONNECT == 0:     # so that every proxy gets its share
                 connection.close()
-            place = chance.randrange(len(self.pictures))
+            place = chance.randrange(len(self.images))
             began = time.monotonic()
-            status, replica, body = self._ask(connection, self.pictures[place])
+            status, replica, body = self._ask(connection, self.images[place])
             lost = status == PROXYS_OWN and b"urn:wideresnet:problem" not in body
             with self._lock:
                 self._count(place, status, body)
                 self.seen.append((began, time.monotonic(), replica if status == 200 else ""))
             if lost:
-                more, _, _ = self._ask(connection, self.pictures[place])
+                more, _, _ = self._ask(connection, self.images[place])
                 with self._lock:
                     self.asked_once_more[str(more)] += 1
             self._ended.wait(self.pause)
@@ -109,11 +109,11 @@ class Load:
         else:
             self.failed[f"{status} {body[:60].decode('utf-8', 'replace')}"] += 1
 
-    def _ask(self, connection: http.client.HTTPConnection, picture: bytes) -> tuple[int, str, bytes]:
-        """The last answer to a picture, after as many tries as ``wideresnet.Client`` makes."""
+    def _ask(self, connection: http.client.HTTPConnection, image: bytes) -> tuple[int, str, bytes]:
+        """The last answer to an image, after as many tries as ``wideresnet.Client`` makes."""
         for attempt in range(RETRIES + 1):
             try:
-                connection.request("POST", "/v1/classify", picture)
+                connection.request("POST", "/v1/classify", image)
                 answer = connection.getresponse()
                 found = answer.status, answer.headers.get("X-Replica", ""), answer.read()
                 asked = answer.headers.get("Retry-After", "")
@@ -219,15 +219,15 @@ def run(drill: Drill, stage: Stage, seconds: float) -> dict[str, Any]:
     head, clients = (stage.hosts[0], stage.hosts[-1]) if stage.hosts else (None, None)
     cluster = Cluster(folder, stage.storage, stage.hosts)
     try:
-        pictures = [noise(number) for number in range(PICTURES)]
+        images = [noise(number) for number in range(IMAGES)]
         with service(folder, OPTIONS, {}) as (port, _):
-            expected = [timeless(ask(port, picture)) for picture in pictures]
+            expected = [timeless(ask(port, image)) for image in images]
         cluster.start_head()
         for cpus in stage.cpus:
             cluster.start_node(cpus)
         fleet = ["--ray", cluster.address, "--replicas", stage.replicas, "--cpus", "1"]
         with service(folder, [*OPTIONS, *fleet], cluster.environment, head) as (port, process):
-            load = Load(f"{head.address if head else '127.0.0.1'}:{port}", pictures, expected, clients)
+            load = Load(f"{head.address if head else '127.0.0.1'}:{port}", images, expected, clients)
             with load.running():
                 facts = drill(load, cluster, seconds)
             facts["wrn_serve_lived_on"] = process.poll() is None
@@ -264,9 +264,9 @@ def service(
         process.wait()
 
 
-def ask(port: int, picture: bytes) -> bytes:
+def ask(port: int, image: bytes) -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("POST", "/v1/classify", picture)
+    connection.request("POST", "/v1/classify", image)
     answer = connection.getresponse()
     assert answer.status == 200
     body = answer.read()
@@ -281,7 +281,7 @@ def timeless(body: bytes) -> Any:
 
 
 def noise(seed: int) -> bytes:
-    """A picture that no other one's answer fits."""
+    """An image that no other one's answer fits."""
     file = io.BytesIO()
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     Image.fromarray(small).resize((320, 240), Image.Resampling.BICUBIC).save(file, "PNG")

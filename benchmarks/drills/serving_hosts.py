@@ -61,7 +61,7 @@ def cut(load: Load, cluster: Cluster, seconds: float, briefly: float | None) -> 
 
 
 def drill_scale(load: Load, cluster: Cluster, seconds: float) -> Facts:
-    """--replicas 1:2: eight clients ask without a pause, and later a picture every ten seconds each."""
+    """--replicas 1:2: eight clients ask without a pause, and later an image every ten seconds each."""
     began = time.monotonic()
     second = wait(lambda: sorted(load.replicas(began).values())[1:], STRENGTH)
     event = second[0] if second else time.monotonic()

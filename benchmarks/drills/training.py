@@ -4,7 +4,7 @@
 
 Every drill starts ``torchrun … -m wideresnet train`` as anyone would, kills (SIGKILL) something amid an epoch, and
 compares checkpoint and result with those of a run that was left in peace, bit for bit. Without --recipe it learns from
-pictures of noise, which takes seconds. A "node" is a torchrun of its own with a run folder of its own: nodes share no
+images of noise, which takes seconds. A "node" is a torchrun of its own with a run folder of its own: nodes share no
 disk; both need TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, without which torchrun does not tell a node that comes back where
 to find the others (pytorch 2.13). Linux only.
 """
@@ -113,7 +113,7 @@ class Node:
         code = self._process.wait(WAIT)
         seconds = round(time.monotonic() - self.started, 1)
         said = self._log.read_text()
-        begun = len(re.findall(r"pictures of \d+ classes to train on", said))
+        begun = len(re.findall(r"images of \d+ classes to train on", said))
         facts: Facts = {"exit_code": code, "seconds": seconds, "begun": begun}
         if code:
             facts["said"] = said.splitlines()[-20:]
@@ -273,7 +273,7 @@ def main(drills: Drills, description: str | None) -> None:
     """The command of a script of such drills."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--drill", action="append", choices=drills, help="repeatable [all]")
-    parser.add_argument("--recipe", type=Path, help="for real pictures; with --data")
+    parser.add_argument("--recipe", type=Path, help="for real images; with --data")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--set", dest="change", action="append", default=[], help="key=value over the recipe")
     parser.add_argument("-o", "--output", type=Path, required=True)

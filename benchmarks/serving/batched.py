@@ -24,7 +24,7 @@ class Torch(litserve.LitAPI):
         self.model, self.transform = model, transform
 
     def decode_request(self, request: Request) -> Any:
-        """A form with a picture -> float32 [3, S, S]"""
+        """A form with an image -> float32 [3, S, S]"""
         return self.transform(Image.open(request["file"].file).convert("RGB"))
 
     def predict(self, batch: Any) -> list[list[float]]:
@@ -47,7 +47,7 @@ class Ours(Torch):
         self.classifier = wideresnet.load(os.environ["MODEL"])
 
     def decode_request(self, request: Request) -> Any:
-        """A form with a picture -> uint8 [S, S, 3]"""
+        """A form with an image -> uint8 [S, S, 3]"""
         return self.classifier.preprocess(request["file"].file.read(), "transpose")
 
     def batch(self, inputs: Any) -> Any:

@@ -1,6 +1,6 @@
 """Measure ``wrn serve`` under load in one run, in turns with what people run without it.
 
-    python benchmarks/serving/measure.py -m MODEL --pictures FOLDER --others PYTHON -o FILE.json
+    python benchmarks/serving/measure.py -m MODEL --images FOLDER --others PYTHON -o FILE.json
 
 Needs wrk. PYTHON is an interpreter that has this package with torch, and fastapi, uvicorn[standard], python-multipart
 and litserve; without --others only the service and ``wrn bench`` are measured. All servers are up all the time, each in
@@ -69,33 +69,33 @@ class Server:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure wrn serve under load.")
     parser.add_argument("-m", "--model", required=True)
-    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--others", metavar="PYTHON")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a turn with 64 clients")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--requests", type=int, default=0, help="for the watch over memory")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    pictures = sorted(str(path) for path in options.pictures.iterdir())
+    images = sorted(str(path) for path in options.images.iterdir())
     document: dict[str, Any] = {
         "machine": machine_facts(),
         "conditions": {
-            "model": options.model, "pictures": len(pictures), "seconds": options.seconds, "rounds": options.rounds,
-            "bytes": round(sum(os.path.getsize(each) for each in pictures) / len(pictures)),
-            "load": "wrk, one thread, on the same CPUs; each picture as a form's file",
+            "model": options.model, "pictures": len(images), "seconds": options.seconds, "rounds": options.rounds,
+            "bytes": round(sum(os.path.getsize(each) for each in images) / len(images)),
+            "load": "wrk, one thread, on the same CPUs; each image as a form's file",
             "versions": versions(options.others),
         },
     }  # fmt: skip
     with ExitStack() as stack:
         servers = [stack.enter_context(serving(each, options.model)) for each in contestants(options)]
         for server in servers:
-            ready(server, pictures)
+            ready(server, images)
             server.signal(signal.SIGSTOP)
-        document["turns"] = list(turns(servers, pictures, options))
+        document["turns"] = list(turns(servers, images, options))
         servers[0].signal(signal.SIGCONT)
-        document["overload"] = [overload(servers[0], clients, pictures, options.seconds) for clients in OVERLOAD]
+        document["overload"] = [overload(servers[0], clients, images, options.seconds) for clients in OVERLOAD]
         if options.requests:
-            document["memory"] = memory(servers[0], pictures, options.requests)
+            document["memory"] = memory(servers[0], images, options.requests)
     document["machine"]["load1_after"] = os.getloadavg()[0]
     save_text(options.output, json.dumps(document, indent=1) + "\n")
 
@@ -144,11 +144,11 @@ def join_autogroup(pid: int) -> None:
         return
 
 
-def ready(server: Server, pictures: Sequence[str]) -> None:
+def ready(server: Server, images: Sequence[str]) -> None:
     """Wait until it answers, and let it answer some more: what it makes at first is not measured."""
     for _ in range(240):
         try:
-            if wrk(server, 8, 2.0, pictures)["images_per_s"]:      # not only refusals
+            if wrk(server, 8, 2.0, images)["images_per_s"]:      # not only refusals
                 server.settle()
                 return
         except subprocess.CalledProcessError:      # nobody listens yet
@@ -156,7 +156,7 @@ def ready(server: Server, pictures: Sequence[str]) -> None:
     raise SystemExit(f"{server.name} does not answer")
 
 
-def turns(servers: Sequence[Server], pictures: Sequence[str], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def turns(servers: Sequence[Server], images: Sequence[str], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Every contestant with every number of clients, in each round another one first."""
     for number in range(options.rounds):
         for server in servers[number % len(servers) :] + servers[: number % len(servers)]:
@@ -165,7 +165,7 @@ def turns(servers: Sequence[Server], pictures: Sequence[str], options: argparse.
             for clients, share in CLIENTS.items():
                 # Who works on all requests at once answers none for long: of each client some shall be counted.
                 least = min(LONGEST, 3 * clients / rate) if rate else 0
-                result = wrk(server, clients, max(share * options.seconds, least), pictures)
+                result = wrk(server, clients, max(share * options.seconds, least), images)
                 rate = result["images_per_s"]
                 server.settle()
                 yield told({"server": server.name, "round": number, "clients": clients, **result})
@@ -180,26 +180,26 @@ def told(row: dict[str, Any]) -> dict[str, Any]:
 
 def bench(options: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "wideresnet", "bench", "-m", options.model, "--what", "end-to-end"]
-    command += ["--data", str(options.pictures), "--seconds", str(options.seconds), "--rounds", "1"]
+    command += ["--data", str(options.images), "--seconds", str(options.seconds), "--rounds", "1"]
     done = subprocess.run([*command, "--format", "json"], stdout=subprocess.PIPE, check=True, text=True)
     (row,) = json.loads(done.stdout.splitlines()[-1])["rows"]
     return {name: row[name] for name in ("images_per_s", "precision", "batch", "streams", "threads")}
 
 
-def overload(server: Server, clients: int, pictures: Sequence[str], seconds: float) -> dict[str, Any]:
+def overload(server: Server, clients: int, images: Sequence[str], seconds: float) -> dict[str, Any]:
     """More clients than fit, all of them asking all the time."""
-    result = wrk(server, clients, seconds, pictures, "overload.lua")
+    result = wrk(server, clients, seconds, images, "overload.lua")
     server.settle()
     return told({"clients": clients, **result})
 
 
-def memory(server: Server, pictures: Sequence[str], requests: int) -> dict[str, Any]:
+def memory(server: Server, images: Sequence[str], requests: int) -> dict[str, Any]:
     """Resident memory, in MB, as so many requests more are answered: after a tenth, and at the end."""
     marks: dict[str, float] = {}
     before = answered(server)
     for share in (0.1, 1.0):
         while answered(server) < before + share * requests:
-            wrk(server, 16, 2.0, pictures)
+            wrk(server, 16, 2.0, images)
         server.settle()
         marks[str(round(answered(server)))] = round(gauge(server, "process_resident_memory_bytes") / 1e6, 1)
     return told(marks)
@@ -216,11 +216,11 @@ def gauge(server: Server, pattern: str) -> float:
 
 
 def wrk(
-    server: Server, clients: int, seconds: float, pictures: Sequence[str], script: str = "pictures.lua"
+    server: Server, clients: int, seconds: float, images: Sequence[str], script: str = "images.lua"
 ) -> dict[str, Any]:
     """What wrk's script says of ``clients`` that ask again as soon as they are answered."""
     command = ["wrk", "-t1", f"-c{clients}", f"-d{round(seconds)}s", "--timeout", "60s", "-s", str(HERE / script)]
-    done = subprocess.run([*command, server.url, "--", *pictures], capture_output=True, check=True, text=True)
+    done = subprocess.run([*command, server.url, "--", *images], capture_output=True, check=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if "requests" in found:
         found["images_per_s"] = round((found["requests"] - found["refused"]) / found["seconds"], 2)

@@ -2,7 +2,7 @@
 
 Two families:
 
-- ``cifar``: WRN-n-k of the paper for 32×32 pictures (pre-activation, block B(3,3), n = 6·N + 4);
+- ``cifar``: WRN-n-k of the paper for 32×32 images (pre-activation, block B(3,3), n = 6·N + 4);
 - ``imagenet``: post-activation networks in torchvision's naming: the bottleneck ``wide_resnet50_2`` and
   ``wide_resnet101_2`` with two smaller ones, and the paper's basic-block WRN-18-k and WRN-34-k (Table 7, stem 64
   wide).
@@ -29,8 +29,8 @@ BlockKind = Literal["preact", "basic", "bottleneck"]
 class Conv:
     """A convolution without bias, kernel × kernel, padding kernel // 2.
 
-    ``reduction`` is the total stride from the picture to this layer's output: its map has sides of
-    ceil(picture side / reduction) pixels.
+    ``reduction`` is the total stride from the image to this layer's output: its map has sides of
+    ceil(image side / reduction) pixels.
     """
 
     name: str
@@ -136,7 +136,7 @@ class Architecture:
         return sum(math.prod(shape) for key, shape in self.tensors().items() if not key.endswith(statistics))
 
     def macs(self, size: int | None = None) -> int:
-        """Multiply-accumulates of convolutions and classifier for one picture of ``size`` pixels a side."""
+        """Multiply-accumulates of convolutions and classifier for one image of ``size`` pixels a side."""
         return sum(self.layer_macs(size).values())
 
     def layer_macs(self, size: int | None = None) -> dict[str, int]:
@@ -184,7 +184,7 @@ def normalise_name(name: str) -> str:
 
 
 def wrn(depth: int, widen: int, classes: int = 10, dropout: float = 0.0) -> Architecture:
-    """WRN-depth-widen for 32×32 pictures (paper Table 1). ``wrn(28, 10)`` has 36,479,194 parameters.
+    """WRN-depth-widen for 32×32 images (paper Table 1). ``wrn(28, 10)`` has 36,479,194 parameters.
 
     Raises ConfigError unless depth = 6·n + 4 with n ≥ 1, and widen ≥ 1.
     """

@@ -15,35 +15,35 @@ from wideresnet.images.loader import read_named_crop
 from wideresnet.logits import top_k
 from wideresnet.records import Batch, Exif, Labels, ModelCard, Prediction
 
-Picture = str | Path | bytes | NDArray[np.uint8]
+ImageInput = str | Path | bytes | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A model that knows how it wants to see a picture and what its answers are called."""
+    """A model that knows how it wants to see an image and what its answers are called."""
 
     card: ModelCard
     labels: Labels
     engine: Engine
 
     def classify(
-        self, pictures: Sequence[Picture] | Picture, k: int = 5, exif: Exif = "transpose"
+        self, images: Sequence[ImageInput] | ImageInput, k: int = 5, exif: Exif = "transpose"
     ) -> list[Prediction]:
-        """The k likeliest classes of each picture, in the order given.
+        """The k likeliest classes of each image, in the order given.
 
-        A picture is a file, its bytes, or RGB uint8 [H, W, 3]. All go through the network in one batch; for
+        An image is a file, its bytes, or RGB uint8 [H, W, 3]. All go through the network in one batch; for
         folders use ``tasks.classify``, which takes memory for a few batches only. Photographs are turned
-        upright unless ``exif`` is "ignore". Raises ImageError at the first picture that cannot be read.
+        upright unless ``exif`` is "ignore". Raises ImageError at the first image that cannot be read.
         """
-        if isinstance(pictures, str | Path | bytes | np.ndarray):
-            pictures = [pictures]
-        crops = [self.preprocess(picture, exif) for picture in pictures]
-        names = [str(p) if isinstance(p, str | Path) else f"picture {i}" for i, p in enumerate(pictures)]
+        if isinstance(images, str | Path | bytes | np.ndarray):
+            images = [images]
+        crops = [self.preprocess(image, exif) for image in images]
+        names = [str(p) if isinstance(p, str | Path) else f"image {i}" for i, p in enumerate(images)]
         return self.answer(names, self.logits(np.stack(crops)), k) if crops else []
 
-    def preprocess(self, picture: Picture, exif: Exif = "ignore") -> NDArray[np.uint8]:
-        """What the network sees of one picture: RGB uint8 [S, S, 3]."""
-        return read_named_crop(picture, self.card.preprocess, exif=exif)
+    def preprocess(self, image: ImageInput, exif: Exif = "ignore") -> NDArray[np.uint8]:
+        """What the network sees of one image: RGB uint8 [S, S, 3]."""
+        return read_named_crop(image, self.card.preprocess, exif=exif)
 
     def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB uint8 [N, S, S, 3], as ``preprocess`` makes it -> float32 [N, C]."""

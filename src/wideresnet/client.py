@@ -47,22 +47,22 @@ class Client:
         self._timeout, self._retries = timeout, retries
         self._mine = threading.local()
 
-    def classify(self, *pictures: str | Path | bytes, k: int = 5, model: str = "", lang: str = "en") -> dict[str, Any]:
-        """The answer of ``POST /v1/classify`` for files or encoded pictures, all in one request.
+    def classify(self, *images: str | Path | bytes, k: int = 5, model: str = "", lang: str = "en") -> dict[str, Any]:
+        """The answer of ``POST /v1/classify`` for files or encoded images, all in one request.
 
         Raises ServiceError for a request that is refused, ImageError for a file that cannot be read.
         """
         query = urlencode({"k": k, "lang": lang, **({"model": model} if model else {})})
         boundary = uuid.uuid4().hex
-        parts = [_part(place, picture, boundary) for place, picture in enumerate(pictures)]
+        parts = [_part(place, image, boundary) for place, image in enumerate(images)]
         body = b"".join(parts) + f"--{boundary}--\r\n".encode()
         return self._ask("POST", f"/v1/classify?{query}", body, f"multipart/form-data; boundary={boundary}")
 
     async def classify_async(
-        self, *pictures: str | Path | bytes, k: int = 5, model: str = "", lang: str = "en"
+        self, *images: str | Path | bytes, k: int = 5, model: str = "", lang: str = "en"
     ) -> dict[str, Any]:
         """``classify`` without blocking the event loop."""
-        return await asyncio.to_thread(self.classify, *pictures, k=k, model=model, lang=lang)
+        return await asyncio.to_thread(self.classify, *images, k=k, model=model, lang=lang)
 
     def models(self) -> dict[str, Any]:
         """The answer of ``GET /v1/models``."""
@@ -98,12 +98,12 @@ class Client:
         return found
 
 
-def _part(place: int, picture: str | Path | bytes, boundary: str) -> bytes:
+def _part(place: int, image: str | Path | bytes, boundary: str) -> bytes:
     """One file of a multipart body."""
-    if isinstance(picture, bytes):
-        name, data = f"picture {place}", picture
+    if isinstance(image, bytes):
+        name, data = f"image {place}", image
     else:
-        name, data = str(picture), read_encoded(Path(picture))
+        name, data = str(image), read_encoded(Path(image))
     for mark in '"\r\n':                           # as browsers do
         name = name.replace(mark, quote(mark))
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'

@@ -2,7 +2,7 @@
 
     WrnError
     ├── ConfigError      a name, setting or argument is wrong
-    ├── ImageError       bytes that are no readable picture
+    ├── ImageError       bytes that are no readable image
     ├── DataError        labelled data that is not as it should be
     ├── WeightsError     a weights file that is missing, damaged, unsafe or of another network
     ├── DownloadError    a file that could not be fetched whole
@@ -41,7 +41,7 @@ class ConfigError(WrnError):
 
 
 class ImageError(WrnError):
-    """These bytes are no picture that can be read whole and safely."""
+    """These bytes are no image that can be read whole and safely."""
 
 
 class DataError(WrnError):

@@ -39,7 +39,7 @@ def refuse_infinite(logits: NDArray[np.float32]) -> None:
     if not np.isfinite(logits).all():
         rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
         raise EngineError(
-            f"logits are not finite for {len(rows)} of {len(logits)} pictures",
+            f"logits are not finite for {len(rows)} of {len(logits)} images",
             hint="the weights are damaged, or the precision overflows: try f32",
         )
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fakes import TINY, tiny_bundle, tiny_pictures, tiny_tensors
+from fakes import TINY, tiny_bundle, tiny_images, tiny_tensors
 from wideresnet.engines import ENGINES, EngineOptions, open_engine
 from wideresnet.errors import ConfigError, EngineError, MissingExtra
 from wideresnet.graph import write_graph
@@ -38,7 +38,7 @@ for thread in threads: thread.join()
 print(len(answers))
 """
 MODULES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "pytorch": "torch"}
-PICTURES = 7
+IMAGES = 7
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def graphs():
 
 @pytest.fixture(scope="module")
 def reference():
-    """Name -> float32 [7, 10]: eager torch, batch norms not folded, 7 pictures in one batch."""
+    """Name -> float32 [7, 10]: eager torch, batch norms not folded, 7 images in one batch."""
     from wideresnet.models import create_model
 
     answers = {}
@@ -77,7 +77,7 @@ def reference():
         model = create_model(architecture).eval()
         model.load_state_dict({k: torch.from_numpy(v) for k, v in tiny_tensors(architecture).items()})
         mean, std = torch.tensor(view(name).mean), torch.tensor(view(name).std)
-        x = (torch.from_numpy(pictures(name)).float() / 255 - mean) / std
+        x = (torch.from_numpy(images(name)).float() / 255 - mean) / std
         with torch.inference_mode():
             answers[name] = model(x.permute(0, 3, 1, 2)).numpy()
     return answers
@@ -87,8 +87,8 @@ def view(name: str) -> Preprocess:
     return Preprocess(resize=TINY[name].input_size, crop=TINY[name].input_size)
 
 
-def pictures(name: str) -> np.ndarray:
-    return tiny_pictures(PICTURES, TINY[name].input_size)
+def images(name: str) -> np.ndarray:
+    return tiny_images(IMAGES, TINY[name].input_size)
 
 
 def opened(engine: str, graph: bytes, name: str = "wrn_10_1", options: EngineOptions | None = None):
@@ -114,14 +114,14 @@ def opened(engine: str, graph: bytes, name: str = "wrn_10_1", options: EngineOpt
 def test_logits_agree_with_eager_torch_at_any_batch(engine, graphs, reference, name):
     run = opened(engine, graphs[name], name)
     for size in (7, 1, 0, 2):                      # one engine, changing batches, up and down
-        logits = run(pictures(name)[:size])
+        logits = run(images(name)[:size])
         assert (logits.dtype, logits.shape) == (np.float32, (size, TINY[name].classes))
         np.testing.assert_allclose(logits, reference[name][:size], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_float16_weights_are_read_by_every_engine(engine, graphs, reference, name):
-    logits = opened(engine, graphs[name, "half"], name)(pictures(name))
+    logits = opened(engine, graphs[name, "half"], name)(images(name))
     np.testing.assert_allclose(logits, reference[name], rtol=0, atol=1e-3)
 
 
@@ -129,14 +129,14 @@ def test_the_throughput_hint_gives_the_same_logits(engine, graphs, reference):
     """Also where a batch is smaller than the number of parts it could be split into."""
     run = opened(engine, graphs["basic"], "basic", EngineOptions(hint="throughput"))
     for size in (7, 1, 0):
-        np.testing.assert_allclose(run(pictures("basic")[:size]), reference["basic"][:size], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(run(images("basic")[:size]), reference["basic"][:size], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("hint", ["latency", "throughput"])
 def test_a_stream_gives_the_logits_of_each_batch_in_order(engine, graphs, hint):
     """More batches than can be in flight, of all sizes, each one's memory overwritten once it was answered."""
     run = opened(engine, graphs["wrn_10_1"], options=EngineOptions(hint=hint))
-    source = np.concatenate([pictures("wrn_10_1")] * 3)
+    source = np.concatenate([images("wrn_10_1")] * 3)
     sizes = [1, 2, 0, 3, 1, 1, 4, 2, 1, 5, 1]
     cuts = np.split(source, np.cumsum(sizes))[: len(sizes)]
     answers = list(run.stream(cut.copy() for cut in cuts))
@@ -148,12 +148,12 @@ def test_a_stream_gives_the_logits_of_each_batch_in_order(engine, graphs, hint):
 def test_many_threads_at_once_get_each_its_own_answer(engine, graphs, hint):
     """More threads than an engine keeps requests for, as a service has."""
     run = opened(engine, graphs["wrn_10_1"], options=EngineOptions(hint=hint))
-    batch = pictures("wrn_10_1")
+    batch = images("wrn_10_1")
     expected = run(batch)
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda n: run(batch[n % PICTURES :][:2]), range(200)))
+        answers = list(pool.map(lambda n: run(batch[n % IMAGES :][:2]), range(200)))
     for n, answer in enumerate(answers):
-        np.testing.assert_allclose(answer, expected[n % PICTURES :][:2], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(answer, expected[n % IMAGES :][:2], rtol=0, atol=1e-5)
 
 
 def test_threads_may_ask_first():
@@ -163,7 +163,7 @@ def test_threads_may_ask_first():
 
 def test_a_stream_can_be_left_and_the_engine_used_again(engine, graphs):
     run = opened(engine, graphs["wrn_10_1"], options=EngineOptions(hint="throughput"))
-    batch = pictures("wrn_10_1")
+    batch = images("wrn_10_1")
     stream = run.stream(batch[:1] for _ in range(1000))
     first = next(stream)
     stream.close() if hasattr(stream, "close") else None
@@ -173,13 +173,13 @@ def test_a_stream_can_be_left_and_the_engine_used_again(engine, graphs):
 def test_a_stream_refuses_what_a_call_refuses(engine, graphs):
     run = opened(engine, graphs["wrn_10_1"])
     with pytest.raises(EngineError, match="takes RGB uint8"):
-        list(run.stream([pictures("wrn_10_1").astype(np.float32)]))
+        list(run.stream([images("wrn_10_1").astype(np.float32)]))
 
 
 def test_an_answer_is_the_callers_own(engine, graphs):
     """A later call does not change what an earlier one gave, nor the batch that it was given."""
     run = opened(engine, graphs["wrn_10_1"])
-    batch = pictures("wrn_10_1")
+    batch = images("wrn_10_1")
     first = run(batch[:2])
     kept, given = first.copy(), batch.copy()
     run(batch[2:4])
@@ -189,7 +189,7 @@ def test_an_answer_is_the_callers_own(engine, graphs):
 
 def test_memory_order_does_not_matter(engine, graphs, reference):
     """Views, reversed and column-major arrays are as good as any."""
-    run, batch = opened(engine, graphs["wrn_10_1"]), pictures("wrn_10_1")
+    run, batch = opened(engine, graphs["wrn_10_1"]), images("wrn_10_1")
     for same in (np.asfortranarray(batch), batch[::-1].copy()[::-1], np.repeat(batch, 2, axis=0)[::2]):
         assert not same.flags.c_contiguous
         np.testing.assert_allclose(run(same), reference["wrn_10_1"], rtol=0, atol=1e-4)
@@ -197,7 +197,7 @@ def test_memory_order_does_not_matter(engine, graphs, reference):
 
 def test_a_batch_that_may_not_be_written_is_fine(engine, graphs, reference):
     """Arrays over files and bytes are read-only."""
-    batch = np.frombuffer(pictures("wrn_10_1").tobytes(), np.uint8).reshape(PICTURES, 32, 32, 3)
+    batch = np.frombuffer(images("wrn_10_1").tobytes(), np.uint8).reshape(IMAGES, 32, 32, 3)
     np.testing.assert_allclose(
         opened(engine, graphs["wrn_10_1"])(batch), reference["wrn_10_1"], rtol=0, atol=1e-4
     )
@@ -256,7 +256,7 @@ def test_the_reported_precision_is_the_one_that_ran(engine, graphs, reference):
             opened(engine, graphs["wrn_16_2"], "wrn_16_2", EngineOptions(precision="bf16"))
         return
     run = opened(engine, graphs["wrn_16_2"], "wrn_16_2", EngineOptions(precision="bf16"))
-    logits = run(pictures("wrn_16_2"))
+    logits = run(images("wrn_16_2"))
     difference = np.abs(logits - reference["wrn_16_2"]).max()
     assert logits.dtype == np.float32
     assert run.info.precision in ("bf16", "f32")
@@ -268,7 +268,7 @@ def test_the_reported_precision_is_the_one_that_ran(engine, graphs, reference):
 
 
 def test_a_bundle_opens_in_every_engine(engine, reference):
-    logits = open_engine(tiny_bundle(), engine)(pictures("wrn_10_1"))
+    logits = open_engine(tiny_bundle(), engine)(images("wrn_10_1"))
     np.testing.assert_allclose(logits, reference["wrn_10_1"], rtol=0, atol=1e-4)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from fakes import TINY, tiny_bundle, tiny_pictures, tiny_tensors
+from fakes import TINY, tiny_bundle, tiny_images, tiny_tensors
 from wideresnet.engines import ENGINES, EngineOptions
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import BundleError, ConfigError, EngineError
@@ -22,7 +22,7 @@ from wideresnet.records import Preprocess, QuantiseSettings
 
 torch = pytest.importorskip("torch")
 MODULES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "pytorch": "torch"}
-PICTURES = 5
+IMAGES = 5
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +54,8 @@ def names(name: str) -> list[str]:
     return [f"layer{stage + 1}" for stage in range(len(TINY[name].stages))] + ["map", "features"]
 
 
-def pictures(name: str) -> np.ndarray:
-    return tiny_pictures(PICTURES, TINY[name].input_size)
+def images(name: str) -> np.ndarray:
+    return tiny_images(IMAGES, TINY[name].input_size)
 
 
 def opened(engine: str, model: onnx.ModelProto, name: str, options: EngineOptions | None = None) -> Features:
@@ -83,7 +83,7 @@ def quantised(name: str) -> onnx.ModelProto:
     pytest.importorskip("nncf")
     from wideresnet.graph.quantise import quantise
 
-    return quantise(written(name), list(pictures(name)), QuantiseSettings(estimator="max"))
+    return quantise(written(name), list(images(name)), QuantiseSettings(estimator="max"))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def by_hooks(name: str) -> dict[str, np.ndarray]:
         getattr(model, layer).register_forward_hook(lambda _m, _i, out, layer=layer: found.update({layer: out}))
     model.fc.register_forward_pre_hook(lambda _m, inputs: found.update({"features": inputs[0]}))
     mean, std = torch.tensor(view(name).mean), torch.tensor(view(name).std)
-    x = (torch.from_numpy(pictures(name)).float() / 255 - mean) / std
+    x = (torch.from_numpy(images(name)).float() / 255 - mean) / std
     with torch.inference_mode():
         logits = model(x.permute(0, 3, 1, 2))
         last = found[names(name)[-3]]
@@ -120,19 +120,19 @@ def assert_close(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], 
 
 @pytest.mark.parametrize("name", TINY)
 def test_every_layer_is_what_torchs_module_gives(engine, reference, name):
-    assert_close(opened(engine, written(name), name)(pictures(name)), reference[name], 1e-4)
+    assert_close(opened(engine, written(name), name)(images(name)), reference[name], 1e-4)
 
 
 @pytest.mark.parametrize("name", ["wrn_16_2", "bottleneck"])
 def test_float16_weights_stay_near(engine, reference, name):
-    found = opened(engine, written(name, half=True), name)(pictures(name))
+    found = opened(engine, written(name, half=True), name)(images(name))
     assert_close(found, reference[name], 0.02)
 
 
 def test_a_stream_gives_each_batch_in_order_also_the_empty_ones(engine, reference):
-    """As it comes when all pictures of a batch could not be read; the networks with a max pool are the hard ones."""
+    """As it comes when all images of a batch could not be read; the networks with a max pool are the hard ones."""
     run = opened(engine, written("basic"), "basic", EngineOptions(hint="throughput"))
-    cuts = np.split(pictures("basic"), [0, 1, 1, 3])
+    cuts = np.split(images("basic"), [0, 1, 1, 3])
     answers = list(run.stream(cut.copy() for cut in cuts))
     assert [len(answer["map"]) for answer in answers] == [0, 1, 0, 2, 2]
     whole = {layer: np.concatenate([answer[layer] for answer in answers]) for layer in answers[0]}
@@ -142,9 +142,9 @@ def test_a_stream_gives_each_batch_in_order_also_the_empty_ones(engine, referenc
 def test_what_was_given_stays_as_it_was(engine):
     """A later batch does not overwrite it."""
     run = opened(engine, written("wrn_10_1"), "wrn_10_1")
-    first = run(pictures("wrn_10_1")[:2])
+    first = run(images("wrn_10_1")[:2])
     kept = {layer: values.copy() for layer, values in first.items()}
-    run(pictures("wrn_10_1")[2:4])
+    run(images("wrn_10_1")[2:4])
     for layer, values in kept.items():
         np.testing.assert_array_equal(first[layer], values)
 
@@ -155,7 +155,7 @@ def test_in_int8_the_features_still_make_the_logits(runtime, reference, name):
     int8 = quantised(name)
     run = opened(runtime, int8, name)
     assert run.engine.info.precision == "int8"
-    found = run(pictures(name))
+    found = run(images(name))
     weight, bias = read_classifier(int8)
     np.testing.assert_allclose(found["features"] @ weight.T + bias, found["logits"], rtol=0, atol=1e-5)
     for layer, values in reference[name].items():
@@ -171,18 +171,18 @@ def test_the_wrong_batch_is_refused_as_ever(engine):
 
 def test_a_bundle_opens_with_the_layers_asked_for(engine):
     run = open_features(tiny_bundle(), ["layer2", "features"], engine)
-    found = run(tiny_pictures(2, 32))
+    found = run(tiny_images(2, 32))
     assert {layer: values.shape for layer, values in found.items()} == {
         "logits": (2, 10), "layer2": (2, 32, 16, 16), "features": (2, 64),
     }  # fmt: skip
     assert run.engine.info.runtime == engine
-    np.testing.assert_array_equal(run.engine(tiny_pictures(2, 32)), found["logits"])
+    np.testing.assert_array_equal(run.engine(tiny_images(2, 32)), found["logits"])
 
 
 def test_hooks_do_not_stay(reference):
     """The engine pytorch answers as before once its features were taken."""
     run = opened("pytorch", written("wrn_10_1"), "wrn_10_1")
-    run(pictures("wrn_10_1"))
+    run(images("wrn_10_1"))
     assert not any(module._forward_hooks for module in run.engine._model.modules())
 
 

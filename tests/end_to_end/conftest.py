@@ -42,10 +42,10 @@ def tiny(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two pictures, one in a folder inside, and a file that is none."""
+    """Two images, one in a folder inside, and a file that is none."""
     folder = tmp_path / "photos"
     (folder / "inner").mkdir(parents=True)
     Image.new("RGB", (40, 30), "red").save(folder / "a.png")
     Image.new("RGB", (30, 40), "blue").save(folder / "inner" / "b.jpg")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder

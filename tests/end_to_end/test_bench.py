@@ -66,7 +66,7 @@ def test_every_measurement_has_its_rows_and_a_profile(folder: Path) -> None:
     kinds = [(row["what"], row["note"]) for row in found["rows"]]
     assert kinds == [
         ("engine", ""), ("end-to-end", ""), ("end-to-end", "fast decode"),
-        ("latency", "engine alone"), ("latency", "from a picture's bytes"),
+        ("latency", "engine alone"), ("latency", "from an image's bytes"),
     ]  # fmt: skip
     for row in found["rows"]:
         assert row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
@@ -90,7 +90,7 @@ def test_starts_and_baselines_take_part(folder: Path) -> None:
     assert {row["precision"] for row in rows} >= {"f32", "int8"}
 
 
-def test_end_to_end_needs_pictures(folder: Path) -> None:
+def test_end_to_end_needs_images(folder: Path) -> None:
     done = wrn(folder, "bench", "-m", "tiny", "--what", "end-to-end")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "picture files" in done.stderr
+    assert "image files" in done.stderr

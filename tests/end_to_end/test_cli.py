@@ -79,8 +79,8 @@ def test_classify_answers_for_folders_and_files(wrn: Wrn, tiny: Path, photos: Pa
         assert [set(p) for p in answer["predictions"]] == [{"index", "label", "probability"}] * 3
 
 
-def test_a_bad_picture_is_listed_and_the_exit_code_is_1(wrn: Wrn, tiny: Path, photos: Path) -> None:
-    (photos / "broken.png").write_bytes(b"no picture")
+def test_a_bad_image_is_listed_and_the_exit_code_is_1(wrn: Wrn, tiny: Path, photos: Path) -> None:
+    (photos / "broken.png").write_bytes(b"no image")
     done = wrn("classify", photos, "-m", tiny, "--format", "json")
     assert done.code == 1
     by_path = {Path(answer["path"]).name: answer for answer in done.json}
@@ -91,9 +91,9 @@ def test_a_bad_picture_is_listed_and_the_exit_code_is_1(wrn: Wrn, tiny: Path, ph
     assert (table.code, "broken" in table.out, "broken" in table.err) == (1, False, True)
 
 
-def test_a_dash_reads_a_picture_from_stdin(wrn: Wrn, tiny: Path, photos: Path) -> None:
-    picture = (photos / "a.png").read_bytes()
-    piped = wrn("classify", "-", "-m", tiny, "--format", "json", stdin=picture)
+def test_a_dash_reads_a_image_from_stdin(wrn: Wrn, tiny: Path, photos: Path) -> None:
+    image = (photos / "a.png").read_bytes()
+    piped = wrn("classify", "-", "-m", tiny, "--format", "json", stdin=image)
     named = wrn("classify", photos / "a.png", "-m", tiny, "--format", "json")
     assert piped.json[0]["path"] == "-"
     assert piped.json[0]["predictions"] == named.json[0]["predictions"]
@@ -148,7 +148,7 @@ def test_resuming_a_whole_file_ends_as_its_run_did(wrn: Wrn, tiny: Path, photos:
     done = wrn(*arguments)
     assert done.code == 0
     assert done.err == "out is whole; nothing is left to do, whatever model and images it was made from\n"
-    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "broken.png").write_bytes(b"no image")
     assert [wrn(*arguments[:-1]).code, wrn(*arguments).code] == [1, 1]
 
 
@@ -221,13 +221,13 @@ def test_evaluate_prints_the_documented_fields(wrn: Wrn, tiny: Path, tmp_path: P
     names = read_bundle(tiny).labels.names
     for label in (0, 9):
         (tmp_path / "val" / names[label]).mkdir(parents=True)
-        Image.fromarray(FakeEngine().picture(label)).save(tmp_path / "val" / names[label] / "a.png")
+        Image.fromarray(FakeEngine().image(label)).save(tmp_path / "val" / names[label] / "a.png")
     done = wrn("evaluate", "val", "-m", tiny, "--format", "json")
     assert (done.code, done.err, done.json["n"]) == (0, "", 2)
     promised = "top1 top5 n correct1 correct5 failures interval95 seconds engine precision"
     assert set(promised.split()) <= done.json.keys()
     assert (done.json["engine"], done.json["precision"]) == ("openvino", "f32")
-    (tmp_path / "val" / names[0] / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "val" / names[0] / "broken.png").write_bytes(b"no image")
     broken = wrn("evaluate", "val", "-m", tiny, "--format", "json")
     assert (broken.code, broken.json["n"], len(broken.json["failures"])) == (1, 2, 1)
     assert "broken.png" in broken.err
@@ -350,7 +350,7 @@ def test_compile_says_what_is_wrong(wrn: Wrn, tiny: Path, tmp_path: Path) -> Non
     wrong = {
         ("--gate", "little"): "--gate takes percentage points or none",
         ("--precision", "fp16", "--search"): "a search looks for int8 that passes a gate",
-        ("--calibration", str(tmp_path / "none"), "--data", str(tmp_path)): "no calibration pictures",
+        ("--calibration", str(tmp_path / "none"), "--data", str(tmp_path)): "no calibration images",
     }
     for options, message in wrong.items():
         done = wrn("compile", "-m", tiny, "-o", tmp_path / "x", *options)

@@ -28,7 +28,7 @@ def scored(path: str, label: int, answer: int) -> Scored:
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    """A is right on all 1,000 pictures, B wrong on 7 of them."""
+    """A is right on all 1,000 images, B wrong on 7 of them."""
     paths = [f"{k:04}.png" for k in range(1000)]
     a = write(tmp_path / "a.jsonl", (scored(path, 3, 3) for path in paths))
     b = write(tmp_path / "b.jsonl", (scored(path, 3, 5 if k < 7 else 3) for k, path in enumerate(reversed(paths))))
@@ -37,11 +37,11 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def greys(tmp_path: Path) -> Path:
-    """A picture of each class in its folder, and one that cannot be read."""
+    """An image of each class in its folder, and one that cannot be read."""
     for label, name in enumerate(NAMES):
         (tmp_path / "greys" / name).mkdir(parents=True)
-        Image.fromarray(FakeEngine().picture(label)).save(tmp_path / "greys" / name / "a.png")
-    (tmp_path / "greys" / NAMES[0] / "torn.png").write_bytes(b"no picture")
+        Image.fromarray(FakeEngine().image(label)).save(tmp_path / "greys" / name / "a.png")
+    (tmp_path / "greys" / NAMES[0] / "torn.png").write_bytes(b"no image")
     return tmp_path / "greys"
 
 
@@ -66,10 +66,10 @@ def test_a_loss_beyond_the_limit_is_exit_code_1(
     assert wrn("compare", *reversed(files), "--max-drop", allowed).code == 0, "a gain is no loss"
 
 
-def test_the_page_is_whole_and_has_the_pictures_of_the_data(wrn: Wrn, greys: Path, tmp_path: Path) -> None:
-    picture = f"{greys}/{NAMES[0]}/a.png"
-    a = write(tmp_path / "a.jsonl", [scored(picture, 0, 0)])
-    b = write(tmp_path / "b.jsonl", [scored(picture, 0, 1)])
+def test_the_page_is_whole_and_has_the_images_of_the_data(wrn: Wrn, greys: Path, tmp_path: Path) -> None:
+    image = f"{greys}/{NAMES[0]}/a.png"
+    a = write(tmp_path / "a.jsonl", [scored(image, 0, 0)])
+    b = write(tmp_path / "b.jsonl", [scored(image, 0, 1)])
     assert wrn("compare", a, b, "--report", "out/page.html").code == 0
     page = (tmp_path / "out" / "page.html").read_text("utf-8")
     assert page.count("<img") == 1
@@ -78,9 +78,9 @@ def test_the_page_is_whole_and_has_the_pictures_of_the_data(wrn: Wrn, greys: Pat
     assert (tmp_path / "with.html").read_text("utf-8").count("<img") == 1
 
 
-def test_two_models_are_evaluated_on_the_same_pictures(wrn: Wrn, tiny: Path, greys: Path, tmp_path: Path) -> None:
+def test_two_models_are_evaluated_on_the_same_images(wrn: Wrn, tiny: Path, greys: Path, tmp_path: Path) -> None:
     done = wrn("compare", tiny, tiny, "--data", greys, "--format", "json", "--report", "page.html")
-    assert (done.code, "torn.png: not a picture" in done.err) == (1, True)
+    assert (done.code, "torn.png: not an image" in done.err) == (1, True)
     assert (done.json["n"], done.json["agreement"], done.json["flips"]) == (10, 100.0, [])
     assert done.json["a"]["model"] == str(tiny), "two of one name are told apart by where they are"
     assert [Path(each["path"]).name for each in done.json["b"]["failures"]] == ["torn.png"]
@@ -91,7 +91,7 @@ def test_what_cannot_be_compared_is_refused(wrn: Wrn, files: tuple[Path, Path], 
     a, b = files
     refusals = {
         "not the same kind of thing": (a, tiny),
-        "two models are compared on labelled pictures": (tiny, tiny),
+        "two models are compared on labelled images": (tiny, tiny),
         "models know their labels": (tiny, tiny, "--data", greys, "--labels", "cifar10"),
         "--data needs the classes of the files": (a, b, "--data", greys),
         "no label list called 'cifar11'": (a, b, "--labels", "cifar11"),

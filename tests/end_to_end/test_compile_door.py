@@ -51,8 +51,8 @@ def test_few_images_are_shared_and_every_record_has_the_true_numbers(wrn: Wrn, o
     assert done.err.count(f"note: {note}") == 1
     assert "torn.png" in done.err
     shown = wrn(*arguments, "--report", "page.html")
-    assert f"{found['calibration']} calibration pictures" in shown.out
-    assert f"ranges by mse, {found['calibration']} pictures" in shown.out
+    assert f"{found['calibration']} calibration images" in shown.out
+    assert f"ranges by mse, {found['calibration']} images" in shown.out
     page = Path("page.html").read_text("utf-8")
     assert note in page
     assert "torn.png" in page

@@ -20,7 +20,7 @@ def test_the_official_archives_become_an_index(wrn: Wrn, tmp_path: Path) -> None
     val, devkit = val_archive(tmp_path), devkit_archive(tmp_path)
     done = wrn("data", "imagenet", val, devkit, "--extract", "val", "-o", "val.csv")
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("val.csv: 6 of the 50,000 pictures of ImageNet val, 6 classes, 0 of them complete\n")
+    assert done.out.startswith("val.csv: 6 of the 50,000 images of ImageNet val, 6 classes, 0 of them complete\n")
     assert Path("val.csv").read_text().splitlines()[:2] == [
         "path,index,wnid", f"val/{name(1)},{FIRST[1]},n01751748",
     ]  # fmt: skip
@@ -88,7 +88,7 @@ def test_a_run_in_one_language_is_not_gone_on_with_in_another(
 
 
 def test_evaluate_counts_what_an_index_lists(wrn: Wrn, tiny: Path, photos: Path) -> None:
-    """The same pictures as in class folders give the same counts; one that is not there is a failure."""
+    """The same images as in class folders give the same counts; one that is not there is a failure."""
     Path("lists").mkdir()
     Path("lists/val.csv").write_text("path,label\n../photos/a.png,cat\n../photos/inner/b.jpg,3\n")
     done = wrn("evaluate", "lists/val.csv", "-m", tiny, "--format", "json")

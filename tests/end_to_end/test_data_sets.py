@@ -116,8 +116,8 @@ def test_scores_of_rows_with_one_name_can_be_compared(wrn: Wrn, tiny: Path, parq
     file = parquet / "data" / "train-00000-of-00001.parquet"
     assert wrn("evaluate", file, "-m", tiny, "--any-order", "-o", "a.csv").code == 0
     assert [row["path"] for row in rows_of("a.csv")][:2] == [f"{file}#0/a.png", f"{file}#1/a.png"]
-    assert "20 pictures that both answered" in wrn("compare", "a.csv", "a.csv").out
-    assert "20 pictures that both answered" in wrn("compare", tiny, tiny, "--data", parquet).out
+    assert "20 images that both answered" in wrn("compare", "a.csv", "a.csv").out
+    assert "20 images that both answered" in wrn("compare", tiny, tiny, "--data", parquet).out
 
 
 @pytest.mark.parametrize("kind", ["shards", "parquet"])

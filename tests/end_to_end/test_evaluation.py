@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from doors import Wrn, prepare, start, stop_after
-from fakes import tiny_cifar_archive, tiny_pictures
+from fakes import tiny_cifar_archive, tiny_images
 from wideresnet.datasets import open as opening
 from wideresnet.output.scores import read_scores
 
@@ -43,7 +43,7 @@ def test_shards_merge_into_the_report_of_the_whole(wrn: Wrn, tiny: Path, archive
     assert merged.json["n"] == 20
     assert merged.json["shards"] == ["1/3", "2/3", "3/3"]
     assert counts(merged.json) == counts(whole)
-    assert "shards 1/3, 2/3, 3/3 of 20 pictures" in wrn("merge", "1.json", "2.json", "3.json").out
+    assert "shards 1/3, 2/3, 3/3 of 20 images" in wrn("merge", "1.json", "2.json", "3.json").out
 
 
 def test_a_merged_report_keeps_of_the_machines_what_is_the_same(
@@ -101,10 +101,10 @@ def test_the_scores_tell_the_same_as_the_report(wrn: Wrn, tiny: Path, archive: P
     assert again["counts"]["bins"] == done["counts"]["bins"]
 
 
-def test_resume_of_a_file_of_other_pictures_is_refused(wrn: Wrn, tiny: Path, archive: Path) -> None:
+def test_resume_of_a_file_of_other_images_is_refused(wrn: Wrn, tiny: Path, archive: Path) -> None:
     wrn("evaluate", archive, "-m", tiny, "-o", "s.csv", "--shard", "1/2")
     done = wrn("evaluate", archive, "-m", tiny, "-o", "s.csv", "--shard", "2/2", "--resume")
-    assert (done.code, "of other pictures than cifar10 test" in done.err) == (2, True)
+    assert (done.code, "of other images than cifar10 test" in done.err) == (2, True)
     assert "--resume needs the file" in wrn("evaluate", archive, "-m", tiny, "--resume").err
 
 
@@ -133,7 +133,7 @@ def test_labels_in_another_order_end_the_evaluation(wrn: Wrn, tiny: Path, archiv
     assert (done.code, "as if counted from 1" in done.err, done.out) == (2, True, "")
     kept = wrn("evaluate", "--results", "result.txt", "-m", tiny, "--any-order")
     assert (kept.code, "top-1  0.000 %" in kept.out) == (0, True)
-    assert "top-5  not known: the file has 1 answers a picture" in kept.out
+    assert "top-5  not known: the file has 1 answers an image" in kept.out
 
 
 def test_answers_of_others_are_scored_without_a_network(wrn: Wrn, tiny: Path) -> None:
@@ -165,7 +165,7 @@ def test_the_page_stands_alone(wrn: Wrn, tiny: Path, archive: Path) -> None:
 def test_photographs_on_their_side_are_judged_upright_where_that_is_asked_for(
     wrn: Wrn, tiny: Path, tmp_path: Path
 ) -> None:
-    exif, noise = Image.Exif(), tiny_pictures(6, 40)[:, :30]
+    exif, noise = Image.Exif(), tiny_images(6, 40)[:, :30]
     exif[0x0112] = 6                               # to be turned clockwise
     for number, rgb in enumerate(noise):
         for part in ("upright", "turned"):

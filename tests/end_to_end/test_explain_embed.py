@@ -17,7 +17,7 @@ from wideresnet.errors import EngineError
 # explain
 
 
-def test_explain_draws_a_picture_a_class(wrn: Wrn, tiny: Path, photos: Path) -> None:
+def test_explain_draws_a_image_a_class(wrn: Wrn, tiny: Path, photos: Path) -> None:
     done = wrn("explain", photos, "-m", tiny, "-k", "2", "-o", "maps", "--format", "json")
     assert (done.code, done.err) == (0, f"passed over 1 file in {photos}: 1 .txt\n")
     assert [each["path"] for each in done.json] == [f"{photos}/a.png", f"{photos}/inner/b.jpg"]
@@ -26,8 +26,8 @@ def test_explain_draws_a_picture_a_class(wrn: Wrn, tiny: Path, photos: Path) -> 
     for each in done.json:
         for shown in each["classes"]:
             assert {"index", "label", "probability", "logit", "bias", "peak", "file"} == shown.keys()
-            with Image.open(shown["file"]) as picture:
-                assert (picture.format, picture.size) == ("PNG", (256, 256))
+            with Image.open(shown["file"]) as image:
+                assert (image.format, image.size) == ("PNG", (256, 256))
 
 
 def test_explain_agrees_with_classify(wrn: Wrn, tiny: Path, photos: Path) -> None:
@@ -66,12 +66,12 @@ def test_explain_with_nowhere_to_draw_says_so(wrn: Wrn, tiny: Path, photos: Path
 
 
 def test_explain_lists_what_it_cannot_read_and_goes_on(wrn: Wrn, tiny: Path, photos: Path) -> None:
-    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "broken.png").write_bytes(b"no image")
     done = wrn("explain", photos, "-m", tiny, "-o", "maps", "--format", "json")
     assert done.code == 1
     assert [Path(each["path"]).name for each in done.json] == ["a.png", "broken.png", "b.jpg"]
     assert set(done.json[1]) == {"path", "error", "hint"}
-    assert "broken.png: not a picture" in done.err
+    assert "broken.png: not an image" in done.err
     assert len(list(Path("maps").iterdir())) == 2
     table = wrn("explain", photos, "-m", tiny, "-o", "maps")
     assert (table.code, len(table.out.splitlines())) == (1, 2)
@@ -81,14 +81,14 @@ def test_explain_lists_what_it_cannot_read_and_goes_on(wrn: Wrn, tiny: Path, pho
 
 
 @pytest.mark.parametrize("name", ["out.npy", "out.npz", "out.parquet"])
-def test_embed_writes_a_row_a_picture_that_could_be_read(wrn: Wrn, tiny: Path, photos: Path, name: str) -> None:
+def test_embed_writes_a_row_a_image_that_could_be_read(wrn: Wrn, tiny: Path, photos: Path, name: str) -> None:
     if name == "out.parquet":
         pytest.importorskip("pyarrow")
-    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "broken.png").write_bytes(b"no image")
     done = wrn("embed", photos, "-m", tiny, "-o", name, "--format", "json")
     assert (done.code, done.json["n"], done.json["layers"]) == (1, 2, {"features": [64]})
     assert [Path(each["path"]).name for each in done.json["failures"]] == ["broken.png"]
-    assert "broken.png: not a picture" in done.err
+    assert "broken.png: not an image" in done.err
     expected = wideresnet.embed([photos / "a.png", photos / "inner" / "b.jpg"], tiny)["features"]
     paths = [f"{photos}/a.png", f"{photos}/inner/b.jpg"]
     if name == "out.parquet":

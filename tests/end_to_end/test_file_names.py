@@ -25,7 +25,7 @@ NAMES = [
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two class folders, and in them a picture for each name."""
+    """Two class folders, and in them an image for each name."""
     for number, name in enumerate(NAMES):
         folder = tmp_path / "odd" / ("cat", "dog")[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def test_failures_and_errors_leave_the_terminal_alone(wrn: Wrn, tiny: Path, tmp_
     (tmp_path / "bad").mkdir()
     names = [name for name in NAMES if name != b"plain.png"]
     for name in names:
-        Path(os.fsdecode(os.fsencode(tmp_path / "bad") + b"/" + name)).write_bytes(b"no picture")
+        Path(os.fsdecode(os.fsencode(tmp_path / "bad") + b"/" + name)).write_bytes(b"no image")
     done = wrn("classify", tmp_path / "bad", "-m", tiny)
     assert done.code == 1
     assert is_calm(done.err)
@@ -160,8 +160,8 @@ def test_scores_are_paired_by_the_exact_names_across_formats(
 
 
 def test_what_one_command_wrote_another_reads(wrn: Wrn, tiny: Path, photos: Path, tmp_path: Path) -> None:
-    """Reports of shards are added up, the zoo's lines are paired with their pictures, rows of features are named."""
-    (photos / "cat" / os.fsdecode(b"broken\xff\n.png")).write_bytes(b"no picture")
+    """Reports of shards are added up, the zoo's lines are paired with their images, rows of features are named."""
+    (photos / "cat" / os.fsdecode(b"broken\xff\n.png")).write_bytes(b"no image")
     for shard in "12":
         done = wrn("evaluate", photos, "-m", tiny, "--shard", f"{shard}/2", "--format", "json")
         (tmp_path / f"{shard}.json").write_text(done.out, "utf-8")
@@ -188,7 +188,7 @@ def test_explanations_of_files_of_any_name_are_written(wrn: Wrn, tiny: Path, pho
 def test_a_data_set_whose_folder_is_no_utf8_can_be_learnt_from_and_measured(
     wrn: Wrn, tiny: Path, photos: Path, tmp_path: Path
 ) -> None:
-    """Its name is in the card, the report and the page; its index names every picture."""
+    """Its name is in the card, the report and the page; its index names every image."""
     data, run = tmp_path / os.fsdecode(b"d\xe9\x1b[31m"), tmp_path / os.fsdecode(b"r\xe9")
     shutil.move(photos, data)
     done = wrn("finetune", "--from", tiny, "--data", data, "-o", run)
@@ -204,4 +204,4 @@ def test_names_in_messages_are_no_markup(wrn: Wrn, tiny: Path, photos: Path, tmp
     shutil.move(photos, tmp_path / "[red] :cat:")
     done = wrn("finetune", "--from", tiny, "--data", tmp_path / "[red] :cat:", "-o", tmp_path / "run")
     assert done.code == 0
-    assert done.err.startswith("[red] :cat:: 19 pictures of 2 classes")
+    assert done.err.startswith("[red] :cat:: 19 images of 2 classes")

@@ -21,7 +21,7 @@ CLASSES = {"n01440764": "red", "n03126707": "blue"}                     # a tenc
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """Plain pictures of two classes, told apart by their colour; five of each."""
+    """Plain images of two classes, told apart by their colour; five of each."""
     for name, colour in CLASSES.items():
         (tmp_path / "pets" / name).mkdir(parents=True)
         for number in range(5):
@@ -31,7 +31,7 @@ def pets(tmp_path: Path) -> Path:
     return tmp_path / "pets"
 
 
-def test_from_five_pictures_a_class_to_answers(wrn: Wrn, pets: Path, tiny: Path) -> None:
+def test_from_five_images_a_class_to_answers(wrn: Wrn, pets: Path, tiny: Path) -> None:
     done = wrn("finetune", "--from", tiny, "--data", pets, "-o", "run", "--format", "json")
     assert (done.code, done.err) == (0, "")
     assert (done.json["mode"], done.json["train"], done.json["val"]) == ("probe", 8, 2)
@@ -53,7 +53,7 @@ def test_from_five_pictures_a_class_to_answers(wrn: Wrn, pets: Path, tiny: Path)
 def test_the_page_and_the_lines_say_what_was_chosen_by_what(wrn: Wrn, pets: Path, tiny: Path) -> None:
     done = wrn("finetune", "--from", tiny, "--data", pets, "-o", "run", "--test", pets)
     assert done.code == 0, done.err
-    assert "pets: 8 pictures of 2 classes to learn from, 2 to judge" in done.err
+    assert "pets: 8 images of 2 classes to learn from, 2 to judge" in done.err
     assert "held out" in done.err
     assert "top-1 100.00 % (95 %: 34.24 to 100.00, n = 2) on pets val" in done.out
     assert "on pets test" in done.out
@@ -86,11 +86,11 @@ def test_the_whole_network(wrn: Wrn, pets: Path, tiny: Path, monkeypatch: pytest
     assert (other.code, "different: epochs" in other.err) == (2, True)
 
 
-def test_a_picture_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: Wrn, pets: Path, tiny: Path) -> None:
-    (pets / "n01440764" / "broken.png").write_bytes(b"no picture")
+def test_a_image_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: Wrn, pets: Path, tiny: Path) -> None:
+    (pets / "n01440764" / "broken.png").write_bytes(b"no image")
     done = wrn("finetune", "--from", tiny, "--data", pets, "-o", "run")
     assert done.code == 1
-    assert done.err.count("broken.png: not a picture") == 1
+    assert done.err.count("broken.png: not an image") == 1
     with Path("run/train.csv").open() as train, Path("run/val.csv").open() as val:
         assert len([*csv.DictReader(train), *csv.DictReader(val)]) == 11
     done = wrn("finetune", "--from", tiny, "--data", pets, "-o", "run", "--format", "json")
@@ -107,7 +107,7 @@ def test_a_picture_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: 
         (["--data", "pets", "--set", "flip"], "--set takes key=value, got 'flip'"),
         (["--data", "pets", "--set", "flps=false"], "did you mean 'flips'"),
         (["--data", "split", "--share", "30"], "--share has no effect: split is divided already"),
-        (["--data", "pets", "--cache", "kept"], "a probe keeps features, and no pictures"),
+        (["--data", "pets", "--cache", "kept"], "a probe keeps features, and no images"),
         (["--data", "pets", "--from", "wrn_16_4.cifar"], "did you mean 'wrn_16_4.cifar10'"),
     ],
 )

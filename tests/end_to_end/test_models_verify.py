@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fakes import tiny_bundle, tiny_pictures
+from fakes import tiny_bundle, tiny_images
 from wideresnet.bundle import write_bundle
 from wideresnet.cli.main import run
 from wideresnet.records import Measured
@@ -39,11 +39,11 @@ def wrn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two pictures of noise in each class folder."""
-    for place, picture in enumerate(tiny_pictures(20, 32)):
+    """Two images of noise in each class folder."""
+    for place, image in enumerate(tiny_images(20, 32)):
         folder = tmp_path / "val" / str(place % 10)
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(folder / f"{place}.png")
+        Image.fromarray(image).save(folder / f"{place}.png")
     return tmp_path / "val"
 
 

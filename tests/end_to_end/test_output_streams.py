@@ -41,7 +41,7 @@ SAYING = ["classify absent", "nonsense", "info absent", "evaluate absent -m tiny
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model, pictures of which all can be read, class folders, and what other commands read."""
+    """A small model, images of which all can be read, class folders, and what other commands read."""
     folder = tmp_path_factory.mktemp("streams")
     prepare(folder, 6)
     for number in range(6):
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(folder / "photos" / f"{number % 2}" / f"{number:05}.png")
     (folder / "bad").mkdir()
-    (folder / "bad" / "x.png").write_text("no picture")
+    (folder / "bad" / "x.png").write_text("no image")
     return folder
 
 
@@ -95,7 +95,7 @@ def test_output_that_is_lost_is_never_exit_code_0(folder: Path, redirection: str
 @FULL
 @pytest.mark.parametrize(("redirection", "code"), [("2>/dev/full", 2), ("2>&-", 1), ("2>&1 | GONE", 141)])
 def test_messages_that_are_lost_count_like_output(folder: Path, redirection: str, code: int) -> None:
-    """Which pictures failed is on stderr: where it was to be read and is lost, the exit code says more than 1."""
+    """Which images failed is on stderr: where it was to be read and is lost, the exit code says more than 1."""
     check(folder, "classify bad -m tiny", redirection, code)
 
 
@@ -144,8 +144,8 @@ def test_a_service_goes_on_without_a_log_and_says_so_at_its_end(folder: Path, re
     line = f"exec {shlex.quote(sys.executable)} -m wideresnet serve -m tiny --port {port} --log json {redirection}"
     service = subprocess.Popen(["sh", "-c", line], cwd=folder, env={**os.environ, "WRN_OFFLINE": "1"})
     try:
-        picture = (folder / "photos" / "0" / "00000.png").read_bytes()
-        request = Request(f"http://127.0.0.1:{port}/v1/classify", picture, {"Content-Type": "image/png"})
+        image = (folder / "photos" / "0" / "00000.png").read_bytes()
+        request = Request(f"http://127.0.0.1:{port}/v1/classify", image, {"Content-Type": "image/png"})
         for _ in range(200):
             try:
                 with urlopen(request, timeout=5) as answer:
@@ -200,7 +200,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(
 def test_the_help_lists_the_exit_codes(wrn: Wrn) -> None:
     """As docs/output.md does."""
     shown = " ".join(wrn("--help").out.split())
-    for words in ("0 all well", "1 some pictures failed", "2 an error", "130 interrupted", "141 the reader"):
+    for words in ("0 all well", "1 some images failed", "2 an error", "130 interrupted", "141 the reader"):
         assert words in shown
 
 

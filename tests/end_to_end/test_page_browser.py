@@ -115,7 +115,7 @@ def classify(browser: Browser, *files: Path) -> None:
     browser.until(f"document.querySelectorAll('.card').length >= {len(files)} && {QUIET}")
 
 
-def test_pictures_are_answered_and_a_bad_one_is_told_at_its_place(browser: Browser, site: Site, tmp_path: Path) -> None:
+def test_images_are_answered_and_a_bad_one_is_told_at_its_place(browser: Browser, site: Site, tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_text("hello")
     site.bodies.clear()
@@ -127,10 +127,10 @@ def test_pictures_are_answered_and_a_bad_one_is_told_at_its_place(browser: Brows
     whole = browser.run("document.querySelector('.bar').clientWidth")
     assert float(share.split()[0]) / 100 == pytest.approx(float(width.removesuffix("px")) / whole, abs=0.01)
     told = browser.run("document.querySelectorAll('.card')[1].querySelector('.problem').innerText")
-    assert "not a picture but text" in told
-    assert "give a picture: JPEG" in told
+    assert "not an image but text" in told
+    assert "give an image: JPEG" in told
     assert "Try again" not in told
-    assert browser.run("document.getElementById('count').textContent") == "2 of 3 pictures answered, 1 failed"
+    assert browser.run("document.getElementById('count').textContent") == "2 of 3 images answered, 1 failed"
     assert set(site.bodies) == {CAT.read_bytes(), DOG.read_bytes(), b"hello"}
     assert [each for each in browser.errors if "400" not in each] == []
     assert all(each.startswith((site.address, f"blob:{site.address}")) for each in browser.asked), browser.asked
@@ -173,7 +173,7 @@ def test_page_and_classes_change_their_language_and_it_is_remembered(browser: Br
     visit(browser, site.address)
     assert browser.run("document.querySelector('h1').textContent") == "图里是什么？"
     visit(browser, f"{site.address}?lang=en")
-    assert browser.run("document.querySelector('h1').textContent") == "What is in the picture?"
+    assert browser.run("document.querySelector('h1').textContent") == "What is in the image?"
 
 
 def test_the_first_language_is_that_of_the_browser(browser: Browser, site: Site) -> None:
@@ -197,7 +197,7 @@ def test_another_model_answers_anew(browser: Browser) -> None:
         assert stage in browser.run("document.querySelector('.times').innerText")
 
 
-def test_pictures_can_be_pasted_and_dropped(browser: Browser) -> None:
+def test_images_can_be_pasted_and_dropped(browser: Browser) -> None:
     data = base64.b64encode(CAT.read_bytes()).decode()
     browser.run(f"""(() => {{
         const bytes = Uint8Array.from(atob('{data}'), each => each.charCodeAt(0));
@@ -241,7 +241,7 @@ def test_everything_is_reached_by_the_keyboard_and_read_aloud(browser: Browser) 
     assert browser.run("document.querySelectorAll('img:not([alt])').length") == 0
 
 
-def test_a_removed_picture_leaves_the_focus_at_its_neighbour(browser: Browser) -> None:
+def test_a_removed_image_leaves_the_focus_at_its_neighbour(browser: Browser) -> None:
     classify(browser, CAT, DOG)
     browser.run("document.querySelector('.remove').click()")
     assert browser.run("document.activeElement.getAttribute('aria-label')") == "Remove dog.jpg"
@@ -268,17 +268,17 @@ def test_the_code_on_the_page_runs(browser: Browser, tmp_path: Path, capsys: pyt
 
 def test_a_busy_service_is_asked_again(browser: Browser, site: Site) -> None:
     house = site.service.house
-    house.pictures += house.capacity
+    house.images += house.capacity
     try:
         browser.choose("#files", [CAT])
         browser.until("document.querySelector('.state')?.textContent.startsWith('The service is busy')")
     finally:
-        house.pictures -= house.capacity
+        house.images -= house.capacity
     browser.until(QUIET)
     assert browser.run(BEST) == ["cat"]
 
 
-def test_a_picture_over_the_limit_is_told(browser: Browser, tmp_path: Path) -> None:
+def test_a_image_over_the_limit_is_told(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(CAT.read_bytes() + bytes(3_000_000))
     browser.choose("#files", [tmp_path / "large.png"])
     browser.until(f"document.querySelectorAll('.card').length && {QUIET}")
@@ -327,7 +327,7 @@ def test_nothing_is_wider_than_the_window(browser: Browser, tmp_path: Path, widt
         right = "Math.max(...[...document.querySelectorAll('body *')].map(each => each.getBoundingClientRect().right))"
         assert browser.run(right) <= width
     shot = tmp_path / "page.png"
-    browser.picture(shot)
+    browser.image(shot)
     ground = decode(shot.read_bytes())[2, 2]
     assert (ground.mean() < 64) == dark
     assert browser.run("document.getElementById('camera').checkVisibility()") == (width == 360)

@@ -85,12 +85,12 @@ def test_a_saved_state_dict_is_a_model(tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "mine.pth")
     with pytest.warns(UserWarning, match="class names: none, so numbers"):
         classifier = wideresnet.load(tmp_path / "mine.pth")
-    picture = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
     spec = classifier.card.preprocess
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
     with torch.no_grad():
-        expected = network((torch.from_numpy(picture).permute(0, 3, 1, 2) / 255 - mean) / std).numpy()
-    np.testing.assert_allclose(classifier.logits(picture), expected, atol=1e-4)
+        expected = network((torch.from_numpy(image).permute(0, 3, 1, 2) / 255 - mean) / std).numpy()
+    np.testing.assert_allclose(classifier.logits(image), expected, atol=1e-4)
 
 
 def test_every_error_of_the_api_is_a_wrn_error(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ PATIENCE = 120                                     # seconds
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cluster")
-    prepare(folder, 120)                           # two of them are no pictures
+    prepare(folder, 120)                           # two of them are no images
     return folder
 
 
@@ -97,7 +97,7 @@ def test_a_node_that_is_killed_loses_nothing_and_doubles_nothing(
         time.sleep(0.02)
     cluster.kill_node()
     said, complaints = run.communicate(timeout=PATIENCE)
-    assert run.returncode == 1, complaints         # two are no pictures
+    assert run.returncode == 1, complaints         # two are no images
     assert json.loads(said)["pictures"] == 120
     assert wrn("classify", photos, "-m", tiny, "-o", str(tmp_path / "here.parquet"), "--format", "parquet").code == 1
     assert rows(out) == rows(tmp_path / "here.parquet")

@@ -41,7 +41,7 @@ def test_interrupted_killed_and_resumed_the_file_is_the_one_of_an_undisturbed_ru
     assert first < answers(tmp_path) < 4000
     last = start(tmp_path, *CLASSIFY, "csv", "-o", "out", "--resume")
     last.communicate()
-    assert last.returncode == 1                    # some pictures failed, if perhaps in the earlier part
+    assert last.returncode == 1                    # some images failed, if perhaps in the earlier part
     assert content(tmp_path / "out", "csv") == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "photos", "tiny", "whole"]
 

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakes import tiny_bundle, tiny_pictures, tiny_tensors
+from fakes import tiny_bundle, tiny_images, tiny_tensors
 from shared import SHARED, needs_shared
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import make_bundle, write_bundle
@@ -108,9 +108,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield found
 
 
-def picture(seed: int = 0) -> bytes:
+def image(seed: int = 0) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(tiny_pictures(seed + 1, 32)[seed]).save(file, "PNG")
+    Image.fromarray(tiny_images(seed + 1, 32)[seed]).save(file, "PNG")
     return file.getvalue()
 
 
@@ -123,7 +123,7 @@ def status(line: bytes) -> int:
     return int(line.split()[1])
 
 
-def test_every_kind_of_picture_is_answered(server: Server) -> None:
+def test_every_kind_of_image_is_answered(server: Server) -> None:
     for path in sorted(FIXTURES.iterdir()):
         code, body = server.ask("POST", "/v1/classify", path.read_bytes())
         assert code == 200, path.name
@@ -138,11 +138,11 @@ def test_every_bad_file_is_4xx_and_the_server_goes_on(server: Server) -> None:
         assert 400 <= code < 500, path.name
         assert json.loads(body)["hint"] or json.loads(body)["detail"]
     assert server.gauge("process_resident_memory_bytes") < before + 50 * 2**20
-    assert server.ask("POST", "/v1/classify", picture())[0] == 200
+    assert server.ask("POST", "/v1/classify", image())[0] == 200
 
 
 def test_clients_that_stop_in_the_middle_leave_nothing_behind(server: Server) -> None:
-    body = picture()
+    body = image()
     cuts = [b"", b"POST", head(len(body))[:40], head(len(body)), head(len(body)) + body[:50], head(len(body)) + body]
     for sent in cuts * 20:
         with server.connect() as client:
@@ -222,7 +222,7 @@ def test_a_head_is_answered_as_http_says(server: Server, lines: tuple[str, ...],
 
 def test_http_1_0_keeps_its_connection_when_it_asks(server: Server) -> None:
     """What ``ab -k`` needs: the answer says keep-alive, and the next request on the connection is answered."""
-    body = picture()
+    body = image()
     lines = "POST /v1/classify HTTP/1.0", "Connection: Keep-Alive", f"Content-Length: {len(body)}"
     with server.connect() as client:
         for _ in range(3):
@@ -241,7 +241,7 @@ def test_http_1_0_keeps_its_connection_when_it_asks(server: Server) -> None:
 @pytest.mark.skipif(shutil.which("ab") is None, reason="needs ab (apache2-utils)")
 def test_ab_keeps_its_connections(server: Server, tmp_path: Path) -> None:
     """ApacheBench itself counts every request as one on a kept connection."""
-    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "a.png").write_bytes(image())
     url = f"http://127.0.0.1:{server.port}/v1/classify"
     command = ["ab", "-l", "-k", "-n", "20", "-c", "2", "-p", str(tmp_path / "a.png"), "-T", "image/png", url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -270,7 +270,7 @@ def test_curl_itself(server: Server, options: tuple[str, ...], words: str) -> No
 
 
 def test_requests_on_one_connection_are_answered_one_after_the_other(server: Server) -> None:
-    body = picture()
+    body = image()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     for query, given, code in (("", body, 200), ("?k=0", body * 30, 422), ("", body, 200)):
         connection.request("POST", f"/v1/classify{query}", given)
@@ -290,7 +290,7 @@ def test_sighup_opens_the_model_anew_and_loses_no_request(tmp_path: Path) -> Non
 
         def ask() -> None:
             while not stop.is_set():
-                codes.append(server.ask("POST", "/v1/classify", picture())[0])
+                codes.append(server.ask("POST", "/v1/classify", image())[0])
 
         stop, before = threading.Event(), graph()
         asking = [threading.Thread(target=ask) for _ in range(3)]
@@ -312,7 +312,7 @@ def test_sighup_opens_the_model_anew_and_loses_no_request(tmp_path: Path) -> Non
 
 def test_sigterm_answers_what_is_inside_and_then_exits_with_0(tmp_path: Path) -> None:
     write_tiny(tmp_path)
-    body = picture()
+    body = image()
     with serving(tmp_path, "--threads", "1") as server, server.connect() as idle, server.connect() as client:
         client.sendall(head(len(body)) + body[:50])
         server.until(lambda: server.gauge("wrn_requests_in_flight") == 1)
@@ -337,12 +337,12 @@ def test_what_cannot_be_answered_in_time_is_exit_code_1(tmp_path: Path) -> None:
 
 def test_settings_come_from_flags_then_the_environment_then_the_file(tmp_path: Path) -> None:
     write_tiny(tmp_path)
-    lines = "cors: https://a.example", "queue: 5", "max_pictures: 4", "max_bytes: 1000", "threads: 1"
+    lines = "cors: https://a.example", "queue: 5", "max_images: 4", "max_bytes: 1000", "threads: 1"
     (tmp_path / "serve.yaml").write_text("\n".join(lines))
     options = ("--config", "serve.yaml", "--max-bytes", "3000")
-    with serving(tmp_path, *options, WRN_SERVE_MAX_PICTURES="3", WRN_SERVE_TOKEN="sesame") as server:
+    with serving(tmp_path, *options, WRN_SERVE_MAX_IMAGES="3", WRN_SERVE_TOKEN="sesame") as server:
         limits = json.loads(server.ask("GET", "/openapi.json")[1])["info"]["x-limits"]
-        assert (limits["pictures inside"], limits["pictures of a request"], limits["bytes of a body"]) == (5, 3, 3000)
+        assert (limits["images inside"], limits["images of a request"], limits["bytes of a body"]) == (5, 3, 3000)
         assert server.ask("GET", "/v1/models")[0] == 401
 
 
@@ -373,7 +373,7 @@ def test_what_cannot_begin_is_said_with_exit_code_2(
 
 def test_the_real_client_of_the_protocol(server: Server) -> None:
     triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
-    name, batch = "wrn_10_1.tiny", tiny_pictures(3, 32)
+    name, batch = "wrn_10_1.tiny", tiny_images(3, 32)
     client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
     assert [client.is_server_live(), client.is_server_ready(), client.is_model_ready(name, "1")] == [True] * 3
     assert client.get_model_metadata(name)["inputs"][0]["shape"] == [-1, 32, 32, 3]
@@ -393,7 +393,7 @@ def test_the_real_client_of_the_protocol(server: Server) -> None:
         for compression in (None, "gzip", "deflate"):
             np.testing.assert_allclose(infer(binary, compression), logits, atol=1e-5)
     encoded = triton.InferInput("pictures", [3], "BYTES")
-    encoded.set_data_from_numpy(np.array([picture(n) for n in range(3)], dtype=object))
+    encoded.set_data_from_numpy(np.array([image(n) for n in range(3)], dtype=object))
     np.testing.assert_allclose(client.infer(name, [encoded]).as_numpy("logits"), logits, atol=1e-5)
     words = client.infer(name, [encoded], outputs=[triton.InferRequestedOutput("logits", class_count=1)])
     best = [int(word.split(b":")[1]) for word in words.as_numpy("logits")[:, 0]]
@@ -413,7 +413,7 @@ def test_the_calls_of_tritons_client_that_are_not_inference(server: Server) -> N
     assert (config["name"], config["input"][0]["dims"], config["output"][0]["dims"]) == (name, [32, 32, 3], [10])
     assert client.get_model_repository_index() == [{"name": name, "version": "1", "state": "READY"}]
     given = triton.InferInput("images", [2, 32, 32, 3], "UINT8")
-    given.set_data_from_numpy(tiny_pictures(2, 32))
+    given.set_data_from_numpy(tiny_images(2, 32))
     (before,) = client.get_inference_statistics(name, "1")["model_stats"]
     assert client.async_infer(name, [given]).get_result().as_numpy("logits").shape == (2, 10)
     answer = client.infer(name, [given], priority=1, sequence_id=7, sequence_start=True, sequence_end=True)
@@ -453,7 +453,7 @@ def test_a_thousand_idle_connections_hinder_nobody(server: Server) -> None:
     for number, client in enumerate(idle):
         client.sendall((b"", b"POST /v1", head(1000), head(1000) + b"abc")[number % 4])
     for number in range(20):
-        assert server.ask("POST", "/v1/classify", picture(number % 3))[0] == 200
+        assert server.ask("POST", "/v1/classify", image(number % 3))[0] == 200
     for client in idle:
         client.close()
     server.until_empty()
@@ -464,7 +464,7 @@ def test_memory_stays_flat(server: Server) -> None:
     def ask(count: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         for number in range(count):
-            connection.request("POST", "/v1/classify", picture(number % 3) if number % 5 else b"none")
+            connection.request("POST", "/v1/classify", image(number % 3) if number % 5 else b"none")
             connection.getresponse().read()
         connection.close()
 
@@ -482,16 +482,16 @@ def test_the_client_of_the_package(server: Server) -> None:
     from wideresnet.client import Client, ServiceError
 
     client = Client(f"http://127.0.0.1:{server.port}")
-    answer = client.classify(FIXTURES / "rgb.png", picture(), k=2)
+    answer = client.classify(FIXTURES / "rgb.png", image(), k=2)
     assert [len(each["predictions"]) for each in answer["results"]] == [2, 2]
     assert client.models()["default"] == "wrn_10_1.tiny"
-    with pytest.raises(ServiceError, match="not a picture"):
+    with pytest.raises(ServiceError, match="not an image"):
         client.classify(b"none")
     client.close()
 
 
 def test_the_example_of_a_client_names_a_folder(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "a.png").write_bytes(image())
     (tmp_path / "b.jpg").write_bytes(b"none")
     program = Path(__file__).parents[2] / "examples" / "client.py"
     command = [sys.executable, str(program), str(tmp_path), "--url", f"http://127.0.0.1:{server.port}"]

@@ -20,7 +20,7 @@ NAMES = tiny_bundle().labels.names
 
 @pytest.fixture
 def greys(tmp_path: Path) -> Path:
-    """Ten pictures in a flat folder, and a table of them with semicolons in Windows-1252."""
+    """Ten images in a flat folder, and a table of them with semicolons in Windows-1252."""
     folder = tmp_path / "greys"
     folder.mkdir()
     for k in range(10):
@@ -73,12 +73,12 @@ def test_the_label_file_of_a_model_is_noted_too(wrn: Wrn, greys: Path, tmp_path:
 
 
 def results(count: int) -> None:
-    """``result.txt`` of a sure network whose pictures are labelled one too high."""
+    """``result.txt`` of a sure network whose images are labelled one too high."""
     lines = (f"v/{(k + 1) % 10}/{k}.png: Relay top-0 id: {k % 10}, prob: 0.9, class name: x\n" for k in range(count))
     Path("result.txt").write_text("".join(lines))
 
 
-def test_few_pictures_in_another_order_are_warned_of(wrn: Wrn, tiny: Path) -> None:
+def test_few_images_in_another_order_are_warned_of(wrn: Wrn, tiny: Path) -> None:
     """Where it takes more to be sure, which is said; enough are refused; --any-order leaves a warning of it."""
     results(7)
     few = wrn("evaluate", "--results", "result.txt", "-m", tiny, "--format", "json")
@@ -107,7 +107,7 @@ def test_a_merged_report_is_asked_again(wrn: Wrn, tiny: Path, tmp_path: Path) ->
         assert document["n"] == 15
     alone = wrn("merge", "1.json", "--format", "json")
     assert (alone.code, len(alone.json["warnings"])) == (0, 1)
-    assert "15 pictures" in alone.json["warnings"][0]
+    assert "15 images" in alone.json["warnings"][0]
     assert alone.err == f"warning: {alone.json['warnings'][0]}\n"
 
 

@@ -67,7 +67,7 @@ def test_two_processes_say_and_write_what_one_does(photos: Path) -> None:
     code, out, err = end(torchrun(photos, "-m", "wideresnet", *TRAIN, "run"))
     assert code == 0, err
     assert out == "run/model.safetensors: 'wrn export -m' makes a bundle of it\n"
-    assert err.count("photos: 32 pictures of 2 classes to train on, 6 to test") == 1
+    assert err.count("photos: 32 images of 2 classes to train on, 6 to test") == 1
     assert re.findall(r"^epoch +(\d)  loss [\d.]+  top-1 [\d.]+ %", err, re.MULTILINE) == ["1", "2", "3"]
     written = {path.name for path in (photos / "run").iterdir()}
     assert written == {"checkpoint.pt", "curves.html", "data.json", "log.jsonl", "model.safetensors", "recipe.toml"}
@@ -80,7 +80,7 @@ def test_two_processes_say_and_write_what_one_does(photos: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pictures_kept_on_a_disk_are_decoded_by_one_process_for_all(photos: Path) -> None:
+def test_images_kept_on_a_disk_are_decoded_by_one_process_for_all(photos: Path) -> None:
     assert end(torchrun(photos, "-m", "wideresnet", *TRAIN, "memory"))[0] == 0
     code, _, err = end(torchrun(photos, "-m", "wideresnet", *TRAIN, "disk", "--cache", "kept"))
     assert code == 0, err
@@ -95,7 +95,7 @@ def test_a_killed_worker_is_restarted_and_the_run_ends_as_if_undisturbed(photos:
     code, _, err = end(torchrun(photos, "--max-restarts", "1", "killed.py", *TRAIN, "cut"))
     assert code == 0, err
     assert (photos / "killed").exists()
-    assert err.count("photos: 32 pictures") == 2, "it was begun twice"
+    assert err.count("photos: 32 images") == 2, "it was begun twice"
     assert_the_same(photos / "whole", photos / "cut")
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from doors import Wrn
-from fakes import tiny_pictures
+from fakes import tiny_images
 from mat5 import write_arrays
 from wideresnet.bundle import read_bundle
 from wideresnet.datasets import decoded_cache as decoded
@@ -35,7 +35,7 @@ sizes = [[0, 16]]
 input_size = 18
 input_resize = 20
 """
-# Of 32×32 pictures.
+# Of 32×32 images.
 SMALL = """
 architecture = "wrn_10_1"
 data = "{data}"
@@ -49,7 +49,7 @@ CLASSES = {"n01440764": "red", "n03126707": "blue"}                     # a tenc
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """``pets``/train and /val: plain pictures of two classes, told apart by their colour."""
+    """``pets``/train and /val: plain images of two classes, told apart by their colour."""
     shades = np.random.default_rng(0)
     for part, count in (("train", 12), ("val", 3)):
         for name, colour in CLASSES.items():
@@ -84,22 +84,22 @@ def test_from_photographs_to_answers(wrn: Wrn, pets: Path) -> None:
 
 
 def test_the_run_says_what_it_was_trained_on(wrn: Wrn, pets: Path) -> None:
-    (pets / "train/n01440764/broken.png").write_bytes(b"no picture")
+    (pets / "train/n01440764/broken.png").write_bytes(b"no image")
     done = wrn("train", "pets.toml", "--data", "pets")
-    assert done.code == 1, "a picture could not be read"
-    assert "broken.png: not a picture" in done.err
-    assert "pets: 24 pictures of 2 classes to train on, 6 to test" in done.err
+    assert done.code == 1, "an image could not be read"
+    assert "broken.png: not an image" in done.err
+    assert "pets: 24 images of 2 classes to train on, 6 to test" in done.err
     kept = json.loads(Path("runs/pets/data.json").read_text())
     assert (kept["name"], kept["train"], kept["test"], kept["labels"]["ids"]) == ("pets", 24, 6, list(CLASSES))
     assert [Path(failure["path"]).name for failure in kept["failures"]] == ["broken.png"]
 
 
-def test_a_run_goes_on_with_the_same_pictures_only(wrn: Wrn, pets: Path) -> None:
+def test_a_run_goes_on_with_the_same_images_only(wrn: Wrn, pets: Path) -> None:
     assert wrn("train", "pets.toml", "--data", "pets").code == 0
     assert wrn("train", "pets.toml", "--data", pets).code == 0, "the same by another path"
     shutil.copy(pets / "val/n01440764/00.png", pets / "train/n01440764/more.png")
     done = wrn("train", "pets.toml", "--data", "pets")
-    assert (done.code, "holds a run on other pictures; different: train" in done.err) == (2, True)
+    assert (done.code, "holds a run on other images; different: train" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_run_goes_on_with_the_same_pictures_only(wrn: Wrn, pets: Path) -> None
         ([], "pets.toml trains on class folders of yours"),
         (["--data", "absent"], "has no folder 'absent'"),
         (["--data", "pets/train"], "pets/train holds no splits"),
-        (["--data", "pets", "--set", "stored=10"], "stored pictures of 10 pixels are smaller than sizes asks for"),
+        (["--data", "pets", "--set", "stored=10"], "stored images of 10 pixels are smaller than sizes asks for"),
     ],
 )
 def test_what_cannot_be_trained_on_is_an_error_before_anything_is_written(
@@ -129,7 +129,7 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(wrn: Wrn, pets: Path) -
 def test_a_dry_run_says_what_it_would_take_and_trains_nothing(wrn: Wrn, pets: Path) -> None:
     done = wrn("train", "pets.toml", "--data", "pets", "--dry-run")
     assert (done.code, done.err) == (0, "")
-    assert "pets: 24 pictures of 2 classes, 6 to test" in done.out
+    assert "pets: 24 images of 2 classes, 6 to test" in done.out
     assert "12 steps and 4 evaluations" in done.out
     document = wrn("train", "pets.toml", "--data", "pets", "--dry-run", "--set", "epochs=5", "--format", "json").json
     assert (document["steps"], document["evaluations"], document["architecture"]) == (15, 5, "wrn_10_1")
@@ -138,17 +138,17 @@ def test_a_dry_run_says_what_it_would_take_and_trains_nothing(wrn: Wrn, pets: Pa
     assert not Path("runs").exists()
 
 
-def test_pictures_kept_on_a_disk_train_the_same_network(
+def test_images_kept_on_a_disk_train_the_same_network(
     wrn: Wrn, pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (pets / "train/n01440764/broken.png").write_bytes(b"no picture")
+    (pets / "train/n01440764/broken.png").write_bytes(b"no image")
     command = "train", "pets.toml", "--data", "pets"
     assert wrn(*command, "-o", "memory").code == 1
     assert wrn(*command, "-o", "disk", "--cache", "kept").code == 1
     monkeypatch.setattr(decoded, "load_batches", None)
     done = wrn(*command, "-o", "again", "--cache", "kept")
-    assert (done.code, done.err.count("broken.png: not a picture")) == (1, 1)
-    assert "pets: 24 pictures of 2 classes to train on, 6 to test" in done.err
+    assert (done.code, done.err.count("broken.png: not an image")) == (1, 1)
+    assert "pets: 24 images of 2 classes to train on, 6 to test" in done.err
     whole, *others = (read_tensors(Path(run) / "model.safetensors").tensors for run in ("memory", "disk", "again"))
     assert all(np.array_equal(whole[key], other[key]) for other in others for key in whole)
 
@@ -180,9 +180,9 @@ def test_a_dry_run_of_a_named_data_set_needs_no_data(wrn: Wrn, pets: Path) -> No
 def test_digits_are_learnt_from_the_three_files(wrn: Wrn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(task.READERS, "svhn", partial(read_svhn, verify=False))
     digits = np.array([10, 1] * 16)
-    pictures = np.where(digits[:, None, None, None] == 1, 255, 0) * np.ones((1, 32, 32, 3))
+    images = np.where(digits[:, None, None, None] == 1, 255, 0) * np.ones((1, 32, 32, 3))
     for name in ("train_32x32.mat", "extra_32x32.mat", "test_32x32.mat"):
-        arrays = {"X": pictures.astype(np.uint8).transpose(1, 2, 3, 0), "y": digits.astype(float)[:, None]}
+        arrays = {"X": images.astype(np.uint8).transpose(1, 2, 3, 0), "y": digits.astype(float)[:, None]}
         (tmp_path / name).write_bytes(write_arrays(arrays))
     Path("digits.toml").write_text(SMALL.format(data="svhn"))
     done = wrn("train", "digits.toml", "--data", ".", "--format", "json")
@@ -194,17 +194,17 @@ def test_digits_are_learnt_from_the_three_files(wrn: Wrn, tmp_path: Path, monkey
     assert wrn("classify", "black.png", "-m", "bundle", "--format", "json").json[0]["predictions"][0]["label"] == "0"
 
 
-def test_a_network_of_whitened_pictures_is_measured_and_not_exported(
+def test_a_network_of_whitened_images_is_measured_and_not_exported(
     wrn: Wrn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    labels, pictures = np.arange(32) % 2, tiny_pictures(32, 8)
-    monkeypatch.setitem(task.READERS, "cifar10", lambda path: CifarArrays(pictures, labels, pictures, labels))
+    labels, images = np.arange(32) % 2, tiny_images(32, 8)
+    monkeypatch.setitem(task.READERS, "cifar10", lambda path: CifarArrays(images, labels, images, labels))
     Path("white.toml").write_text(SMALL.format(data="cifar10") + 'whitening = "zca"\n')
     done = wrn("train", "white.toml", "--data", tmp_path)
     assert (done.code, "bundle" in done.out) == (0, False)
     assert len(Path("runs/white/log.jsonl").read_text().splitlines()) == 4
     done = wrn("export", "-m", "runs/white/model.safetensors", "-o", "bundle")
-    assert (done.code, "was trained on whitened pictures" in done.err) == (2, True)
+    assert (done.code, "was trained on whitened images" in done.err) == (2, True)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

@@ -90,7 +90,7 @@ def test_killed_at_random_moments_until_it_is_done(photos: Path, seed: int) -> N
     dice, killed, code = random.Random(seed), 0, -signal.SIGKILL
     while code == -signal.SIGKILL:
         process = start(photos, "cut")
-        # After the pictures are read, and each time a little later: it ends, however slow this machine is.
+        # After the images are read, and each time a little later: it ends, however slow this machine is.
         while process.poll() is None and not (photos / "cut" / "data.json").exists():
             time.sleep(0.01)
         time.sleep(dice.uniform(0.5, 3) + killed / 10)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from doors import Wrn
-from fakes import tiny_pictures
+from fakes import tiny_images
 from wideresnet.bundle import read_bundle
 from wideresnet.images.preprocess import preprocess
 from wideresnet.tasks.load.load import open_classifier
@@ -20,11 +20,11 @@ from wideresnet.tasks.zoo.results import read_results
 @pytest.fixture
 def val(tmp_path: Path) -> Path:
     """*/*.JPEG of noise, one of them unreadable."""
-    for number, pixels in enumerate(tiny_pictures(4, 50)):
+    for number, pixels in enumerate(tiny_images(4, 50)):
         file = tmp_path / "val" / ("cat", "dog")[number % 2] / f"ILSVRC2012_val_{number:08}.JPEG"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[: 30 + number]).save(file, quality=95)
-    (tmp_path / "val" / "dog" / "ILSVRC2012_val_00000009.JPEG").write_bytes(b"no picture")
+    (tmp_path / "val" / "dog" / "ILSVRC2012_val_00000009.JPEG").write_bytes(b"no image")
     return tmp_path / "val"
 
 
@@ -63,10 +63,10 @@ def test_both_infer_modes_answer_the_same(wrn: Wrn, tiny: Path, val: Path) -> No
 
 
 def test_the_zoos_transform_is_shown_to_the_network(wrn: Wrn, tiny: Path, val: Path) -> None:
-    picture = sorted(val.glob("*/*.JPEG"))[0]
-    shown = wrn("classify", picture, "-m", tiny, "--transform", "zoo", "--ignore-exif", "--format", "json").json
+    image = sorted(val.glob("*/*.JPEG"))[0]
+    shown = wrn("classify", image, "-m", tiny, "--transform", "zoo", "--ignore-exif", "--format", "json").json
     bundle = zoo_transform(read_bundle(tiny))
-    crop = preprocess(np.asarray(Image.open(picture)), bundle.card.preprocess)
+    crop = preprocess(np.asarray(Image.open(image)), bundle.card.preprocess)
     logits = open_classifier(bundle).logits(crop[None])[0]
     assert [one["index"] for one in shown[0]["predictions"]] == np.argsort(-logits, kind="stable")[:5].tolist()
-    assert shown != wrn("classify", picture, "-m", tiny, "--ignore-exif", "--format", "json").json
+    assert shown != wrn("classify", image, "-m", tiny, "--ignore-exif", "--format", "json").json

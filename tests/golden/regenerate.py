@@ -1,9 +1,9 @@
-"""Make ``fixtures/`` (tiny awkward pictures), ``crops.npz`` and ``crops.json`` anew.
+"""Make ``fixtures/`` (tiny awkward images), ``crops.npz`` and ``crops.json`` anew.
 
     python tests/golden/regenerate.py
 
 Uses Pillow and NumPy alone, never this package: the crops are torchvision's ``Resize`` and ``CenterCrop``
-written down a second time. No picture is anyone's: they are drawn by ``drawing``.
+written down a second time. No image is anyone's: they are drawn by ``drawing``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRANSFORMS = {
     "squash": {"resize": 36, "crop": 32, "interpolation": "bilinear", "mode": "squash"},
     "tv_in1k": {"resize": 256, "crop": 224, "interpolation": "bilinear", "mode": "shortest"},
 }
-# These two only of a few pictures: the stored crops stay small.
+# These two only of a few images: the stored crops stay small.
 FEW = {"tv_in1k": ["progressive.jpg"], "upscale": ["rgb.png", "tall.jpg", "palette.png"]}
 
 
@@ -35,13 +35,13 @@ def main() -> None:
     save_fixtures()
     crops, sizes = {}, {}
     for path in sorted(FIXTURES.iterdir()):
-        picture = as_rgb(path)
-        sizes[path.name] = picture.size
+        image = as_rgb(path)
+        sizes[path.name] = image.size
         for name, transform in TRANSFORMS.items():
-            # Pillow 13 squashes tall pictures in another order of passes than Pillow 12 (one level off).
-            same_everywhere = transform["mode"] == "shortest" or picture.width >= picture.height
+            # Pillow 13 squashes tall images in another order of passes than Pillow 12 (one level off).
+            same_everywhere = transform["mode"] == "shortest" or image.width >= image.height
             if same_everywhere and path.name in FEW.get(name, [path.name]):
-                crops[f"{name}/{path.name}"] = crop(picture, **transform)
+                crops[f"{name}/{path.name}"] = crop(image, **transform)
     np.savez_compressed(HERE / "crops.npz", **crops)
     record = {
         "made_with": {
@@ -104,22 +104,22 @@ def grey_16bit() -> NDArray[np.uint16]:
 
 
 def as_rgb(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        if picture.mode == "I;16":
-            return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
-        return picture.convert("RGB")
+    with Image.open(path) as image:
+        if image.mode == "I;16":
+            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        return image.convert("RGB")
 
 
-def crop(picture: Image.Image, resize: int, crop: int, interpolation: str, mode: str) -> NDArray[np.uint8]:
+def crop(image: Image.Image, resize: int, crop: int, interpolation: str, mode: str) -> NDArray[np.uint8]:
     """torchvision.transforms.functional: resize, then center_crop, on a Pillow image."""
-    width, height = picture.size
+    width, height = image.size
     if mode == "squash":
         size = (resize, resize)
     elif width <= height:
         size = (resize, int(resize * height / width))
     else:
         size = (int(resize * width / height), resize)
-    resized = picture.resize(size, Image.Resampling[interpolation.upper()])
+    resized = image.resize(size, Image.Resampling[interpolation.upper()])
     left, top = round((size[0] - crop) / 2.0), round((size[1] - crop) / 2.0)
     return np.asarray(resized.crop((left, top, left + crop, top + crop)))
 

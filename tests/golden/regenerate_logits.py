@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fakes import TINY, tiny_pictures, tiny_tensors
+from fakes import TINY, tiny_images, tiny_tensors
 from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD
 
 Weights = dict[str, Tensor]
@@ -25,7 +25,7 @@ def main() -> None:
     logits = {}
     for name, architecture in TINY.items():
         w = {key: torch.from_numpy(np.array(value)).double() for key, value in tiny_tensors(architecture).items()}
-        x = torch.from_numpy(tiny_pictures(3, architecture.input_size)).double() / 255
+        x = torch.from_numpy(tiny_images(3, architecture.input_size)).double() / 255
         x = (x - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
         forward = cifar if architecture.family == "cifar" else imagenet
         logits[name] = forward(w, x.permute(0, 3, 1, 2)).float().numpy()

@@ -28,12 +28,12 @@ SIZES = [
 def main() -> None:
     resized = {}
     for old, new in SIZES:
-        pictures = [noise(*old)]
+        images = [noise(*old)]
         for optimised in (True, False):
             cv2.setUseOptimized(optimised)
-            pictures.append(cv2.resize(pictures[0], new, interpolation=cv2.INTER_LINEAR))
-        assert np.array_equal(pictures[1], pictures[2]), (old, new)
-        resized[name(old, new)] = pictures[1]
+            images.append(cv2.resize(images[0], new, interpolation=cv2.INTER_LINEAR))
+        assert np.array_equal(images[1], images[2]), (old, new)
+        resized[name(old, new)] = images[1]
     np.savez_compressed(HERE / "opencv.npz", **resized)
     record = {"made_with": {"opencv": cv2.__version__, "numpy": np.__version__}, "sizes": SIZES}
     (HERE / "opencv.json").write_text(json.dumps(record) + "\n", encoding="utf-8")

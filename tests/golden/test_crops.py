@@ -55,14 +55,14 @@ def test_every_fixture_has_the_stored_size():
 
 @needs_shared("oracle", "crops.npz")
 def test_crops_equal_torchvision():
-    """All of torchvision's own crops, five transforms of 27 pictures."""
+    """All of torchvision's own crops, five transforms of 27 images."""
     described = json.loads((SHARED / "oracle" / "crops.json").read_text(encoding="utf-8"))
     different = []
     with np.load(SHARED / "oracle" / "crops.npz") as oracle:
         for key in oracle.files:
-            transform, picture = key.split("/", 1)
+            transform, image = key.split("/", 1)
             ours = read_crop(
-                SHARED / "pictures" / "good" / picture, _spec(described["transforms"][transform])
+                SHARED / "pictures" / "good" / image, _spec(described["transforms"][transform])
             )
             if not np.array_equal(ours, oracle[key]):
                 different.append(key)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import TINY, tiny_pictures, tiny_tensors
+from fakes import TINY, tiny_images, tiny_tensors
 from shared import SHARED, needs_shared
 from wideresnet.architectures import get_architecture
 from wideresnet.engines import EngineOptions
@@ -26,7 +26,7 @@ def stored():
 def test_the_graph_gives_the_stored_logits(stored, name):
     """Against float64 with batch norms unfolded (``regenerate_logits.py``); seen: 1.5e-7."""
     architecture = TINY[name]
-    logits = graph_logits(architecture, tiny_pictures(3, architecture.input_size))
+    logits = graph_logits(architecture, tiny_images(3, architecture.input_size))
     np.testing.assert_allclose(logits, stored[name], rtol=0, atol=1e-5)
 
 
@@ -34,11 +34,11 @@ def test_the_graph_gives_the_stored_logits(stored, name):
 def test_the_module_gives_the_stored_logits(stored, name):
     pytest.importorskip("torch")
     architecture = TINY[name]
-    logits = module_logits(architecture, tiny_pictures(3, architecture.input_size))
+    logits = module_logits(architecture, tiny_images(3, architecture.input_size))
     np.testing.assert_allclose(logits, stored[name], rtol=0, atol=1e-5)
 
 
-def test_stored_logits_tell_pictures_and_classes_apart(stored):
+def test_stored_logits_tell_images_and_classes_apart(stored):
     """A golden value that would pass for anything proves nothing."""
     assert set(stored) == set(TINY)
     for logits in stored.values():

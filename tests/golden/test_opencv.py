@@ -42,7 +42,7 @@ def test_a_part_is_a_part_of_the_whole(resized, old, new):
 
 
 @pytest.mark.parametrize("size", [(97, 73), (61, 83)])
-def test_a_crop_is_the_middle_of_the_squashed_picture(resized, size, tmp_path):
+def test_a_crop_is_the_middle_of_the_squashed_image(resized, size, tmp_path):
     """From an array and from a file; Pillow's own resize gives another one."""
     spec = Preprocess(resize=36, crop=32, interpolation="opencv-bilinear", mode="squash")
     expected = resized["{}x{}-36x36".format(*size)][2:34, 2:34]
@@ -65,7 +65,7 @@ def test_the_aspect_ratio_can_be_kept_too(resized):
 
 
 def test_asked_to_decode_at_a_part_of_the_size_it_stays_exact(tmp_path):
-    """Without an antialiasing filter a reduced picture is quite another, so a JPEG is decoded whole."""
+    """Without an antialiasing filter a reduced image is quite another, so a JPEG is decoded whole."""
     y, x = np.mgrid[0:400, 0:600]
     pixels = np.stack([x % 256, y % 256, (x * y) % 256], axis=-1).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)

@@ -45,9 +45,9 @@ def test_of_several_settings_the_fastest_is_shown_with_its_conditions() -> None:
 
 
 def test_rows_that_differ_by_their_note_are_two() -> None:
-    rows = [row("a", 30.0, note="engine alone"), row("a", 20.0, note="from a picture's bytes; quantised in memory")]
+    rows = [row("a", 30.0, note="engine alone"), row("a", 20.0, note="from an image's bytes; quantised in memory")]
     assert [TOOL["line"](each)[0] for each in TOOL["best_rows"](rows)] == [
-        "engine, engine alone", "engine, from a picture's bytes",
+        "engine, engine alone", "engine, from an image's bytes",
     ]  # fmt: skip
 
 

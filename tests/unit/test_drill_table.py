@@ -21,10 +21,10 @@ def test_the_tables_are_what_the_newest_drills_found() -> None:
 
 def test_a_bulk_drill_says_what_is_lost_and_what_differs() -> None:
     assert TOOL["of_bulk"](BULK) == (
-        "10 pictures: lost 0, doubled 0; all equal to one machine's; 1 shard begun again; exit code 0"
+        "10 images: lost 0, doubled 0; all equal to one machine's; 1 shard begun again; exit code 0"
     )
     worse = {**BULK, "lost": 3, "equal_to_local": False, "exit_code": 2, "report": None}
-    assert TOOL["of_bulk"](worse) == "10 pictures: lost 3, doubled 0; **not** equal to one machine's; exit code 2"
+    assert TOOL["of_bulk"](worse) == "10 images: lost 3, doubled 0; **not** equal to one machine's; exit code 2"
 
 
 def test_a_bulk_drill_says_what_a_cut_link_did() -> None:

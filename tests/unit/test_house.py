@@ -122,8 +122,8 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
 
 def test_every_example_photograph_is_credited() -> None:
     rows = re.findall(r"^\| `(.+?)` \|(.*)\|$", read("examples/CREDITS.md"), re.MULTILINE)
-    pictures = {path.name for path in (ROOT / "examples").iterdir() if path.suffix not in (".md", ".py")}
-    assert {name for name, _ in rows} == pictures
+    images = {path.name for path in (ROOT / "examples").iterdir() if path.suffix not in (".md", ".py")}
+    assert {name for name, _ in rows} == images
     for _, rest in rows:
         assert "https://creativecommons.org/" in rest, rest
         assert re.search(r"<https://\S+>", rest), rest

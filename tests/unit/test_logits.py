@@ -37,7 +37,7 @@ def test_scores_are_plain_numbers():
     assert type(score.probability) is float
 
 
-def test_no_pictures_no_answers():
+def test_no_images_no_answers():
     assert top_k(np.zeros((0, 3), np.float32), ABC, 5) == []
 
 

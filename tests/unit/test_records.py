@@ -18,7 +18,7 @@ def report(n: int, correct1: int, correct5: int, *failures: Failure, seconds: fl
     return EvalReport("m", "d", ENGINE, n, correct1, correct5, failures, seconds)
 
 
-def test_reports_over_disjoint_pictures_add_up_exactly():
+def test_reports_over_disjoint_images_add_up_exactly():
     """Counts add, not shares: 1 of 1 and 0 of 3 is 1 of 4."""
     one, other = Failure("a", "broken"), Failure("b", "broken")
     total = report(1, 1, 1, one, seconds=1.5) + report(3, 0, 2, other, seconds=2.0)

@@ -46,8 +46,8 @@ def test_the_transforms(plain: dict[str, Any]) -> None:
     known = {cut.tobytes() for cut in cuts} | {cut[:, ::-1].tobytes() for cut in cuts}
     seen = set()
     for _ in range(30):
-        picture = plain["RandomHorizontalFlip"]()(plain["RandomCrop"](32, 4)(Image.fromarray(pixels)))
-        seen.add(np.asarray(picture).tobytes())
+        image = plain["RandomHorizontalFlip"]()(plain["RandomCrop"](32, 4)(Image.fromarray(pixels)))
+        seen.add(np.asarray(image).tobytes())
     assert seen <= known
     assert len(seen) > 10
 

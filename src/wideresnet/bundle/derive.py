@@ -19,7 +19,7 @@ Tensors = Mapping[str, NDArray[np.generic]]
 
 
 def with_preprocess(bundle: Bundle, preprocess: Preprocess) -> Bundle:
-    """The same weights, to be shown pictures in another way. Published accuracies hold for the old one only."""
+    """The same weights, to be shown images in another way. Published accuracies hold for the old one only."""
     if preprocess == bundle.card.preprocess:
         return bundle
     return replace(bundle, card=replace(bundle.card, preprocess=preprocess, published=(), measured=()))

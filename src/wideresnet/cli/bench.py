@@ -23,7 +23,7 @@ Models = Annotated[list[str] | None, typer.Option("--model", "-m", help="What to
 Measurements = Annotated[
     list[str] | None, typer.Option(help="engine, end-to-end, latency or startup; may be repeated.")
 ]
-Pictures = Annotated[Path | None, typer.Option(help="Picture files; without them, noise.")]
+Images = Annotated[Path | None, typer.Option(help="Image files; without them, noise.")]
 MadeUp = Annotated[
     bool, typer.Option("--random-weights", help="-m names an architecture; its weights are made up.")
 ]
@@ -31,11 +31,11 @@ Engines = Annotated[str, typer.Option(help="One or several: openvino,onnxruntime
 Precisions = Annotated[
     str, typer.Option(help="One or several: f32,bf16,int8. Empty: the one the model is stored in.")
 ]
-Batches = Annotated[str, typer.Option(help="Pictures at a time, one number or several: 1,8.")]
+Batches = Annotated[str, typer.Option(help="Images at a time, one number or several: 1,8.")]
 Streams = Annotated[str, typer.Option(help="Batches computed side by side; 0: the engine decides.")]
 ThreadCounts = Annotated[str, typer.Option(help="0: every CPU this process may use.")]
 Iterations = Annotated[
-    int, typer.Option(min=0, help="Batches (end to end: pictures) a contestant; 0: --seconds decides.")
+    int, typer.Option(min=0, help="Batches (end to end: images) a contestant; 0: --seconds decides.")
 ]
 Seconds = Annotated[float, typer.Option(help="How long each contestant is measured.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Turns each contestant takes.")]
@@ -61,7 +61,7 @@ def bench(
     context: typer.Context,
     model: Models = None,
     what: Measurements = None,
-    data: Pictures = None,
+    data: Images = None,
     random_weights: MadeUp = False,
     engine: Engines = "openvino",
     precision: Precisions = "",

@@ -81,10 +81,10 @@ class AnswerFormat(StrEnum):
 def classify(
     context: typer.Context,
     paths: Annotated[
-        list[str], typer.Argument(help="Pictures, folders (searched recursively), .parquet, .tar, or - for stdin.")
+        list[str], typer.Argument(help="Images, folders (searched recursively), .parquet, .tar, or - for stdin.")
     ],
     model: Model = None,
-    k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Classes a picture.")] = 5,
+    k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Classes an image.")] = 5,
     format: Annotated[AnswerFormat, typer.Option("--format", help="How to write answers.")] = AnswerFormat.table,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write here, not to stdout.")] = None,
     weights: Weights = None,
@@ -108,12 +108,12 @@ def classify(
     cpus: Cpus = 0,
     shard_size: ShardSize = SHARD,
 ) -> None:
-    """Name what is in pictures. Unreadable ones are listed on stderr, and the exit code is 1.
+    """Name what is in images. Unreadable ones are listed on stderr, and the exit code is 1.
 
     With -o the answers grow in FILE.part and become FILE when they are whole; a run that was interrupted, even
     killed, keeps what it answered, and --resume goes on.
 
-    With --ray a cluster does the work: pictures, folders, lists of files (.txt) and Parquet files of bytes, also by
+    With --ray a cluster does the work: images, folders, lists of files (.txt) and Parquet files of bytes, also by
     URI (s3://…); -o is a folder of Parquet files or a URI. The same command goes on with what is not done.
 
     Example: wrn classify examples/
@@ -164,7 +164,7 @@ def classify(
 
 @dataclass(frozen=True)
 class _How:
-    """What decides the answers besides the model and the pictures."""
+    """What decides the answers besides the model and the images."""
 
     k: int
     batch_size: int
@@ -187,7 +187,7 @@ class _How:
 
 
 def _to_stdout(classifier: Classifier, how: _How, items: Iterable[Item], format: AnswerFormat) -> bool:
-    """Write all answers; whether a picture failed."""
+    """Write all answers; whether an image failed."""
     from wideresnet.output.answers import write_answers
     from wideresnet.records import Failure
 
@@ -207,7 +207,7 @@ def _to_file(
     classifier: Classifier, how: _How, paths: list[Path], passed: list[Skipped], output: Path, format: AnswerFormat,
     resume: bool,
 ) -> bool:  # fmt: skip
-    """Write all answers that are not there yet; whether a picture failed, now or before."""
+    """Write all answers that are not there yet; whether an image failed, now or before."""
     from wideresnet.output.resumable_writer import open_journal
 
     card, info = classifier.card, classifier.engine.info
@@ -270,13 +270,13 @@ def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) 
 
 def _items(paths: list[Path], passed: list[Skipped]) -> Iterator[Item]:
     from wideresnet.records import Item
-    from wideresnet.tasks.classify.classify import pictures
+    from wideresnet.tasks.classify.classify import images
 
     for path in paths:
         if path == STDIN:
             yield Item("-", _read_stdin())
         else:
-            yield from pictures([path], passed)
+            yield from images([path], passed)
 
 
 def _read_stdin() -> bytes:

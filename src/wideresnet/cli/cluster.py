@@ -28,7 +28,7 @@ Ray = Annotated[
 ]
 WorkerCount = Annotated[int, typer.Option("--workers", min=0, help="With --ray: processes; 0: as many as fit.")]
 Cpus = Annotated[int, typer.Option("--cpus", min=0, help="With --ray: of each worker; 0: all of the smallest node.")]
-ShardSize = Annotated[int, typer.Option("--shard-size", min=1, help="With --ray: pictures in a file of the output.")]
+ShardSize = Annotated[int, typer.Option("--shard-size", min=1, help="With --ray: images in a file of the output.")]
 SHARD = 1024
 
 
@@ -43,7 +43,7 @@ class Cluster:
     output: str | None
 
     def size(self, batch: int) -> int:
-        """Pictures of a shard: whole batches, so that every picture has the neighbours it has without a cluster."""
+        """Images of a shard: whole batches, so that every image has the neighbours it has without a cluster."""
         return -(-self.shard // batch) * batch
 
 
@@ -55,12 +55,12 @@ def check_options(context: typer.Context, ray: str) -> None:
 
 
 def work_through(work: Work, bundle: Bundle, paths: list[str], cluster: Cluster, *, json: bool) -> NoReturn:
-    """Answer all pictures at ``paths``, say what was done, and end."""
+    """Answer all images at ``paths``, say what was done, and end."""
     with needs_extra("working on a cluster", "ray"):
-        from wideresnet.cluster.listing import list_pictures
+        from wideresnet.cluster.listing import list_images
         from wideresnet.report.bulk import document_of, of_bulk
 
-    report = spread(work, bundle, list_pictures(paths, cluster.size(work.batch_size)), cluster)
+    report = spread(work, bundle, list_images(paths, cluster.size(work.batch_size)), cluster)
     if json:
         print_json(document_of(report))
     else:
@@ -81,8 +81,8 @@ def spread(work: Work, bundle: Bundle, listing: Listing, cluster: Cluster) -> Bu
         raise ConfigError("--ray writes files", hint="name a folder that all nodes see, or a URI, with -o")
     quieten()
     # Ray tells of lost nodes on stdout, which is for answers.
-    with redirect_stdout(sys.stderr), connected(cluster.address, _lost), progress("pictures") as bars:
-        task = bars.add_task("starting workers", total=listing.pictures)
+    with redirect_stdout(sys.stderr), connected(cluster.address, _lost), progress("images") as bars:
+        task = bars.add_task("starting workers", total=listing.images)
         workers = fitting(cluster.workers, cluster.cpus)
         for event in run_bulk(Job(work, cluster.output, workers.cpus), bundle, listing, workers):
             if isinstance(event, BulkReport):

@@ -44,7 +44,7 @@ def compare(
     a: Annotated[str, typer.Argument(help=SIDE)],
     b: Annotated[str, typer.Argument(help="The other: the same kind of thing.")],
     data: Annotated[
-        Path | None, typer.Option(help="Models: what to evaluate both on. Files: where the page's pictures are.")
+        Path | None, typer.Option(help="Models: what to evaluate both on. Files: where the page's images are.")
     ] = None,
     labels: Annotated[
         str, typer.Option(help="Files: names of the classes, a file with one a line, or imagenet, cifar10, …")
@@ -52,18 +52,18 @@ def compare(
     engine: EngineName = Engine.openvino,
     precision: Precision = Arithmetic.f32,
     threads: Threads = 0,
-    batch_size: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: as tuned for A, or 8.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=0, help="Images at a time; 0: as tuned for A, or 8.")] = 0,
     max_drop: Annotated[
         float | None, typer.Option(help="Exit with 1 when B's top-1 is more percentage points below A's than this.")
     ] = None,
-    page: Annotated[Path | None, typer.Option("--report", help="Write a page with the pictures that flipped.")] = None,
+    page: Annotated[Path | None, typer.Option("--report", help="Write a page with the images that flipped.")] = None,
     format: Format = TextOrJson.table,
 ) -> None:
-    """Two models on the same labelled pictures, paired by path: what differs, and how sure that is.
+    """Two models on the same labelled images, paired by path: what differs, and how sure that is.
 
     Prints both accuracies, their difference with its interval and McNemar's exact test, the classes that changed most
-    and the pictures that only one got right. The exit code is 0 whatever the difference is, unless --max-drop is given;
-    1 also where pictures could not be read, which are listed on stderr.
+    and the images that only one got right. The exit code is 0 whatever the difference is, unless --max-drop is given;
+    1 also where images could not be read, which are listed on stderr.
 
     Example: wrn compare f32.parquet int8.parquet --labels imagenet --report flips.html
 
@@ -85,8 +85,8 @@ def compare(
     else:
         found = _models((a, b), data, (engine, precision.value, threads), batch_size)
     if page:
-        pictures = thumbnails_of(comparison.shown_paths(found.report), found.items, found.spec)
-        save_text(page, comparison.draw_comparison(found.report, found.labels, pictures))
+        images = thumbnails_of(comparison.shown_paths(found.report), found.items, found.spec)
+        save_text(page, comparison.draw_comparison(found.report, found.labels, images))
     if format is TextOrJson.json:
         print_json(comparison.document(found.report))
     else:
@@ -99,7 +99,7 @@ def compare(
 
 @dataclass(frozen=True)
 class _Found:
-    """A comparison, and what its page needs besides: names, and where the pictures are and how they were seen."""
+    """A comparison, and what its page needs besides: names, and where the images are and how they were seen."""
 
     report: ComparisonReport
     labels: Labels
@@ -147,29 +147,29 @@ def _models(
     from wideresnet.tasks.load.load import ModelChoice, open_classifier
 
     if data is None:
-        raise ConfigError("two models are compared on labelled pictures", hint="name them with --data")
+        raise ConfigError("two models are compared on labelled images", hint="name them with --data")
     refuse_missing_extra([data])
     engine, precision, threads = how
     bundles = [open_bundle(ModelChoice(name)) for name in names]
-    pictures = open_data(data, bundles[0].labels)
+    images = open_data(data, bundles[0].labels)
     options, batch = throughput_options(bundles[0], precision, threads)
     a, b = (open_classifier(bundle, engine, options) for bundle in bundles)
     scored = []
-    with progress("pictures") as bars:
-        task = bars.add_task("comparing", total=len(pictures.items))
-        for pair in score_both(a, b, pictures, batch_size or batch):
+    with progress("images") as bars:
+        task = bars.add_task("comparing", total=len(images.items))
+        for pair in score_both(a, b, images, batch_size or batch):
             scored.append(pair)
             bars.advance(task)
-    blanks = blank_report(a, pictures), blank_report(b, pictures)
+    blanks = blank_report(a, images), blank_report(b, images)
     if a.card.name == b.card.name:                 # the folders tell them apart
         blanks = replace(blanks[0], model=names[0]), replace(blanks[1], model=names[1])
     report = compare_answers([one for one, _ in scored], [other for _, other in scored], blanks, a.labels)
-    return _Found(report, a.labels, {item.path: item for item in pictures.items}, a.card.preprocess)
+    return _Found(report, a.labels, {item.path: item for item in images.items}, a.card.preprocess)
 
 
 def _drops(report: ComparisonReport, most: float | None) -> bool:
     """Whether B lost more than ``most`` points; said on stderr."""
-    # The rest is for rounding: 0.7 points of 1,000 are 7 pictures.
+    # The rest is for rounding: 0.7 points of 1,000 are 7 images.
     if most is None or report.lost - report.gained <= most / 100 * report.n + 1e-6:
         return False
     say(f"B is more than {most:g} points of top-1 below A", err=True)

@@ -51,19 +51,19 @@ class Ranges(StrEnum):
 
 
 Config = Annotated[
-    Path | None, typer.Argument(help="A build file (YAML): model, precision, pictures and output in one.")
+    Path | None, typer.Argument(help="A build file (YAML): model, precision, images and output in one.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The bundle to write.")]
 Precision = Annotated[Stored, typer.Option("--precision", help="int8 needs the extra 'compile'.")]
 Calibration = Annotated[
-    str, typer.Option(help="Pictures for int8: a folder, an archive; auto: those to train on of --data, or CIFAR's.")
+    str, typer.Option(help="Images for int8: a folder, an archive; auto: those to train on of --data, or CIFAR's.")
 ]
-Samples = Annotated[int, typer.Option(min=1, help="Calibration pictures, the same number of each class.")]
+Samples = Annotated[int, typer.Option(min=1, help="Calibration images, the same number of each class.")]
 EstimatorName = Annotated[
     Ranges, typer.Option(help="Ranges of activations: least squared error, extremes, their mean, quantiles.")
 ]
 Data = Annotated[
-    str, typer.Option(help="Pictures for the gate, labelled or not; auto: CIFAR's test set, or spare calibration ones.")
+    str, typer.Option(help="Images for the gate, labelled or not; auto: CIFAR's test set, or spare calibration ones.")
 ]
 Gate = Annotated[
     str, typer.Option(help="Top-1 that may be lost, in percentage points; none: no gate, and the card says so.")
@@ -157,7 +157,7 @@ class _Job:
 
     @property
     def int8(self) -> bool:
-        """Whether pictures are needed."""
+        """Whether images are needed."""
         return self.precision == "int8"
 
 

@@ -17,12 +17,12 @@ Sources = Annotated[
     list[Path],
     typer.Argument(
         metavar="SOURCE",
-        help="Pictures (ILSVRC2012_img_val.tar, a flat folder, class folders) and labels (the devkit's archive or"
+        help="Images (ILSVRC2012_img_val.tar, a flat folder, class folders) and labels (the devkit's archive or"
         " folder, val.txt, LOC_val_solution.csv, path,label as CSV).",
     ),
 ]
 Index = Annotated[Path, typer.Option("--output", "-o", help="The index to write: path,index,wnid as CSV.")]
-Extract = Annotated[Path | None, typer.Option("--extract", help="Extract archives of pictures here; resumed.")]
+Extract = Annotated[Path | None, typer.Option("--extract", help="Extract archives of images here; resumed.")]
 Folders = Annotated[
     Path | None, typer.Option("--folders", help="Make class folders here too, of hard links; nothing is overwritten.")
 ]
@@ -38,7 +38,7 @@ def imagenet(
 ) -> None:
     """Check ILSVRC2012's validation set and write an index that 'wrn evaluate' reads.
 
-    Pictures stay where they are. All sources of labels must agree. Exit code 1: some pictures were left out.
+    Images stay where they are. All sources of labels must agree. Exit code 1: some images were left out.
 
     Example: wrn data imagenet ILSVRC2012_img_val.tar ILSVRC2012_devkit_t12.tar.gz --extract val/ -o val.csv
 
@@ -49,7 +49,7 @@ def imagenet(
     from wideresnet.report import prepared as report
 
     check_targets(output, folders=[extract, folders])
-    with progress("pictures") as bars:
+    with progress("images") as bars:
         task = bars.add_task("", total=None)
         for event in prepare_imagenet(sources, output, extract=extract, folders=folders):
             if isinstance(event, PreparedData):

@@ -19,8 +19,8 @@ from wideresnet.cli.options import (
     EngineName,
     Format,
     IgnoreExif,
+    Images,
     Model,
-    Pictures,
     Precision,
     Resolution,
     TextOrJson,
@@ -58,7 +58,7 @@ Stored = Annotated[Number, typer.Option("--dtype", help="float16: half the size,
 
 def embed(
     context: typer.Context,
-    paths: Pictures,
+    paths: Images,
     output: Annotated[str, typer.Option("--output", "-o", help="The file: .npy, .npz, .parquet; with --ray a folder.")],
     model: Model = None,
     layer: Layers = "features",
@@ -79,10 +79,10 @@ def embed(
     shard_size: ShardSize = SHARD,
     format: Format = TextOrJson.table,
 ) -> None:
-    """Write what the network computes of pictures: a row a picture, in order.
+    """Write what the network computes of images: a row an image, in order.
 
     Beside .npy and .npz the paths are written, a line a row, as FILE.paths.txt; Parquet has them in a column.
-    Unreadable pictures have no row: they are listed on stderr, and the exit code is 1. With --ray a cluster does the
+    Unreadable images have no row: they are listed on stderr, and the exit code is 1. With --ray a cluster does the
     work, as for 'wrn classify'; maps are averaged then.
 
     Example: wrn embed photos/ -o features.npy
@@ -93,7 +93,7 @@ def embed(
     from wideresnet.engines.features import open_features
     from wideresnet.engines.throughput import throughput_options
     from wideresnet.records import EmbedReport, Skipped
-    from wideresnet.tasks.classify.classify import folders_and_shards, pictures
+    from wideresnet.tasks.classify.classify import folders_and_shards, images
     from wideresnet.tasks.classify.embed import embeddings, row_shapes
     from wideresnet.tasks.load.load import ModelChoice
 
@@ -115,7 +115,7 @@ def embed(
     features, spec = open_features(bundle, layers, engine, options), bundle.card.preprocess
     shapes = row_shapes(features, spec, pooling)
     passed: list[Skipped] = []
-    items = pictures(files, passed)
+    items = images(files, passed)
     found = embeddings(features, spec, items, pool=pooling, batch_size=batch_size or batch, exif=exif)
     count, failures = _write(file, shapes, dtype.value, found)
     info, skipped = features.engine.info, sum(passed, Skipped())

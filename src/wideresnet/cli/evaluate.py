@@ -58,22 +58,22 @@ RUNNING = (                                        # parameters that decide how 
     "output", "resume", "transform", "alpha", "upright", "resolution", "engine", "precision", "threads", "batch_size",
     "infer_mode", "ray",
 )  # fmt: skip
-EARLY = 1000                                       # pictures after which a wrong order of the labels is looked for
+EARLY = 1000                                       # images after which a wrong order of the labels is looked for
 
 Data = Annotated[
     str | None,
     typer.Argument(help="Class folders, an index (.csv, .txt), shards (.parquet, .tar), CIFAR or its name, SVHN."),
 ]
-Page = Annotated[Path | None, typer.Option("--report", help="Write a page with plots and pictures (HTML).")]
+Page = Annotated[Path | None, typer.Option("--report", help="Write a page with plots and images (HTML).")]
 Scores = Annotated[
-    str | None, typer.Option("--output", "-o", help="Write every picture's score here: .csv, .jsonl or .parquet.")
+    str | None, typer.Option("--output", "-o", help="Write every image's score here: .csv, .jsonl or .parquet.")
 ]
 Resume = Annotated[
     bool, typer.Option("--resume", help="With -o: go on where an interrupted run of the same command ended.")
 ]
-Shard = Annotated[str, typer.Option(help="i/n: every n-th picture from the i-th on; 'wrn merge' adds n reports up.")]
+Shard = Annotated[str, typer.Option(help="i/n: every n-th image from the i-th on; 'wrn merge' adds n reports up.")]
 Truth = Annotated[
-    Path | None, typer.Option("--truth", help="For a folder of pictures: the file that says the class of each.")
+    Path | None, typer.Option("--truth", help="For a folder of images: the file that says the class of each.")
 ]
 Results = Annotated[
     Path | None, typer.Option("--results", help="Score this result.txt of the model zoo, and run nothing.")
@@ -120,9 +120,9 @@ def evaluate(
     lang: Lang = Language.en,
     format: Format = TextOrJson.table,
 ) -> None:
-    """Top-1 and top-5 accuracy on labelled pictures, by exact counting.
+    """Top-1 and top-5 accuracy on labelled images, by exact counting.
 
-    Pictures that cannot be read are listed on stderr and counted apart; the exit code is then 1. With --ray a cluster
+    Images that cannot be read are listed on stderr and counted apart; the exit code is then 1. With --ray a cluster
     does the work: DATA may also be a URI of class folders, or of a shard; -o is a folder or a URI.
 
     Example: wrn evaluate imagenet.csv -m wide_resnet50_2.tv_in1k -o scores.parquet --resume --report tv.html
@@ -165,7 +165,7 @@ def evaluate(
 def show(
     report: EvalReport, format: TextOrJson, page: Path | None, labels: Labels, sources: Mapping[str, Item]
 ) -> None:
-    """Print a report, write its page, list its failures. ``sources``: the pictures by path, where they are known."""
+    """Print a report, write its page, list its failures. ``sources``: the images by path, where they are known."""
     from wideresnet.report import document, text
 
     if page:
@@ -194,14 +194,14 @@ class _Source:
     blank: EvalReport
     labels: Labels
     known: str                                     # name of the label list
-    pictures: int
+    images: int
     present: int
     items: Mapping[str, Item]
 
 
 @dataclass(frozen=True)
 class _How:
-    """How a network is run; 0 pictures a batch: as tuned."""
+    """How a network is run; 0 images a batch: as tuned."""
 
     engine: str
     options: EngineOptions
@@ -242,17 +242,17 @@ def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluste
 
     _, batch = throughput_options(bundle, how.options.precision, how.options.threads)
     batch = how.batch_size or batch
-    pictures, listing = list_labelled(located(data), bundle.labels, truth, cluster.size(batch))
-    pictures = replace(pictures, exif=how.exif)
-    work = Evaluate(how.engine, how.options.precision, batch, pictures.name, pictures.present, pictures.exif)
+    images, listing = list_labelled(located(data), bundle.labels, truth, cluster.size(batch))
+    images = replace(images, exif=how.exif)
+    work = Evaluate(how.engine, how.options.precision, batch, images.name, images.present, images.exif)
     report = spread(work, bundle, listing, cluster)
     ran = [f"{each.runtime} {each.version}, {each.precision}, {each.threads} threads" for each in report.engines]
     if len(ran) > 1:
         say(f"the nodes ran several engines, and the report names the first: {'; '.join(ran)}", err=True)
     machine = {"shards_of_host": report.shards_of_host, "engines": ran}
-    blank = report_of_none(bundle.card, bundle.labels, report.engines[0], pictures, machine)
-    answers, items = map(score_of, read_rows(report.output, listing)), {item.path: item for item in pictures.items}
-    return _Source(answers, blank, bundle.labels, bundle.card.labels_name, len(items), masked_classes(pictures), items)
+    blank = report_of_none(bundle.card, bundle.labels, report.engines[0], images, machine)
+    answers, items = map(score_of, read_rows(report.output, listing)), {item.path: item for item in images.items}
+    return _Source(answers, blank, bundle.labels, bundle.card.labels_name, len(items), masked_classes(images), items)
 
 
 def _of_others(
@@ -267,33 +267,33 @@ def _of_others(
 
     labels, known, assumed = labels_of(choice)
     list_notes(assumed)
-    pictures = _opened(data, labels, truth, shard) if data or outputs else None
-    name = pictures.name if pictures else str(results)
-    notes = pictures.notes if pictures else ()
+    images = _opened(data, labels, truth, shard) if data or outputs else None
+    name = images.name if images else str(results)
+    notes = images.notes if images else ()
     blank, answers = EvalReport(f"answers in {results or outputs}", name, None, 0, 0, 0, notes=notes), None
     if results:
         read = read_results(results)
         if read.doubled:
             say(f"{read.doubled} lines of {results} stand there twice and count once", err=True)
         blank = replace(blank, known=min(5, read.known, len(labels.names)))
-        answers = score_results(read, labels, pictures)
-    elif outputs and pictures:
-        answers = score_outputs(outputs, pictures)
-    blank = replace(blank, skipped=pictures.skipped) if pictures else blank
-    items = {item.path: item for item in pictures.items} if pictures else {}
-    count = len(items) if pictures else len(read.answers)
-    present = masked_classes(pictures) if pictures else 0
+        answers = score_results(read, labels, images)
+    elif outputs and images:
+        answers = score_outputs(outputs, images)
+    blank = replace(blank, skipped=images.skipped) if images else blank
+    items = {item.path: item for item in images.items} if images else {}
+    count = len(items) if images else len(read.answers)
+    present = masked_classes(images) if images else 0
     return _Source(answers or (), blank, labels, known, count, present, items)
 
 
 def _opened(data: str | None, labels: Labels, truth: Path | None, shard: str) -> LabelledData:
-    pictures = open_data(Path(_named(data)), labels, truth)
-    return pictures.part(shard) if shard else pictures
+    images = open_data(Path(_named(data)), labels, truth)
+    return images.part(shard) if shard else images
 
 
 def _named(data: str | None) -> str:
     if data is None:
-        raise ConfigError("no labelled pictures are named", hint="such as a folder with one folder a class")
+        raise ConfigError("no labelled images are named", hint="such as a folder with one folder a class")
     return data
 
 
@@ -304,8 +304,8 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
     from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, tally
 
     counts = EvaluationAccumulator(source.present)
-    with progress("pictures") as bars, _saying_how_to_go_on(output):
-        task = bars.add_task("evaluating", total=source.pictures)
+    with progress("images") as bars, _saying_how_to_go_on(output):
+        task = bars.add_task("evaluating", total=source.images)
         for answer in source.answers:
             counts.add(answer)
             bars.advance(task)

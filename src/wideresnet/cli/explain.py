@@ -18,9 +18,9 @@ from wideresnet.cli.options import (
     EngineName,
     Format,
     IgnoreExif,
+    Images,
     LabelsFile,
     Model,
-    Pictures,
     Precision,
     Resolution,
     TextOrJson,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from wideresnet.records import EngineInfo, Exif, Explanation, Failure, Skipped
     from wideresnet.report.names import ClassName
 
-SHOWN = 200                                        # pictures on a page: some 10 MB
+SHOWN = 200                                        # images on a page: some 10 MB
 
 
 Count = Annotated[int, typer.Option("-k", "--top-k", min=1, help="Explain so many of the likeliest classes.")]
@@ -44,12 +44,12 @@ Classes = Annotated[
     list[str] | None, typer.Option("--class", help="Explain this class instead: index, id or name; repeatable.")
 ]
 Folder = Annotated[Path | None, typer.Option("--output", "-o", help="A folder for NAME-CLASS.png each.")]
-Page = Annotated[Path | None, typer.Option("--report", help="Write a page (HTML) with all pictures.")]
+Page = Annotated[Path | None, typer.Option("--report", help="Write a page (HTML) with all images.")]
 
 
 def explain(
     context: typer.Context,
-    paths: Pictures,
+    paths: Images,
     model: Model = None,
     k: Count = 1,
     classes: Classes = None,
@@ -67,9 +67,9 @@ def explain(
     ignore_exif: IgnoreExif = False,
     format: Format = TextOrJson.table,
 ) -> None:
-    """Show where in pictures the network finds its answers: exact class activation maps, over the crop that it saw.
+    """Show where in images the network finds its answers: exact class activation maps, over the crop that it saw.
 
-    Unreadable pictures are listed on stderr, and the exit code is 1.
+    Unreadable images are listed on stderr, and the exit code is 1.
 
     Example: wrn explain examples/ -o maps/ --report maps.html
 
@@ -78,7 +78,7 @@ def explain(
     from wideresnet.datasets.shards import check_inputs
     from wideresnet.engines import EngineOptions
     from wideresnet.report.names import class_names
-    from wideresnet.tasks.classify.classify import folders_and_shards, pictures
+    from wideresnet.tasks.classify.classify import folders_and_shards, images
     from wideresnet.tasks.classify.explain import explanations, find_class, open_explainer
     from wideresnet.tasks.load.load import ModelChoice
 
@@ -95,14 +95,14 @@ def explain(
     drawing = _Drawing(output, report, class_names(bundle.labels), signed)
     exif: Exif = "ignore" if ignore_exif else "transpose"
     passed: list[Skipped] = []
-    failed = _draw(explanations(explainer, pictures(files, passed), wanted, k=k, exif=exif), drawing, format)
+    failed = _draw(explanations(explainer, images(files, passed), wanted, k=k, exif=exif), drawing, format)
     drawing.finish(bundle.card.name, explainer.features.engine.info)
     say_skipped(passed, *folders_and_shards(files))
     raise typer.Exit(1 if failed else 0)
 
 
 def _draw(found: Iterable[Explanation | Failure], drawing: _Drawing, format: TextOrJson) -> bool:
-    """Draw everything and say where; whether a picture failed."""
+    """Draw everything and say where; whether an image failed."""
     from wideresnet.records import Failure
     from wideresnet.report import document, insight
 
@@ -124,7 +124,7 @@ def _draw(found: Iterable[Explanation | Failure], drawing: _Drawing, format: Tex
 
 @dataclass
 class _Drawing:
-    """Where the pictures of explanations go: files of a folder, sections of a page."""
+    """Where the images of explanations go: files of a folder, sections of a page."""
 
     folder: Path | None
     page: Path | None
@@ -135,7 +135,7 @@ class _Drawing:
     sections: list[str] = field(default_factory=list)
 
     def add(self, explanation: Explanation) -> list[Path]:
-        """Draw one picture; the files written, one a class."""
+        """Draw one image; the files written, one a class."""
         from wideresnet.output.atomic import save_bytes
         from wideresnet.report import insight
         from wideresnet.report.html.overlay import draw_evidence, encoded
@@ -143,10 +143,10 @@ class _Drawing:
         drawn = [draw_evidence(explanation, each, signed=self.signed) for each in explanation.maps]
         files = []
         if self.folder:
-            for each, picture in zip(explanation.maps, drawn, strict=True):
+            for each, image in zip(explanation.maps, drawn, strict=True):
                 name = insight.file_name(explanation.path, self.name_of(each.score.index), self.taken)
                 files.append(self.folder / name)
-                save_bytes(files[-1], encoded(picture, "PNG"))
+                save_bytes(files[-1], encoded(image, "PNG"))
         if self.page and len(self.sections) < SHOWN:
             self.sections.append(insight.explained(explanation, drawn, self.name_of))
         self.count += 1

@@ -24,7 +24,7 @@ from wideresnet.cli.train import epoch_line, pair
 from wideresnet.report.escape import printable
 
 if TYPE_CHECKING:
-    from wideresnet.records import FinetuneReport, PathPoint, Pictures
+    from wideresnet.records import FinetuneReport, Images, PathPoint
     from wideresnet.tasks.finetune.finetune import FinetuneSettings, Means
     from wideresnet.tasks.load.load import ModelChoice
     from wideresnet.training.loop import Epoch
@@ -78,9 +78,9 @@ def finetune(
     architecture: ArchitectureName = None,
     format: Format = TextOrJson.table,
 ) -> None:
-    """Make a model for classes of your own, from a folder of pictures for each. It ends with a bundle and a report.
+    """Make a model for classes of your own, from a folder of images for each. It ends with a bundle and a report.
 
-    Interrupt it at any time; the same command goes on. Pictures that cannot be read are listed; the exit code is
+    Interrupt it at any time; the same command goes on. Images that cannot be read are listed; the exit code is
     then 1.
 
     Example: wrn finetune --from wide_resnet50_2.tv2_in1k --data pets/ -o runs/pets
@@ -120,7 +120,7 @@ def _run(
     bundle = open_bundle(choice)
     try:
         with progress("") as bars:
-            task = bars.add_task("reading pictures", total=None)
+            task = bars.add_task("reading images", total=None)
             for event in run_finetune(bundle, data, run, settings, test, means):
                 if isinstance(event, FinetuneReport):
                     return event
@@ -134,12 +134,12 @@ def _run(
     raise AssertionError("the report comes last")
 
 
-def _line(event: Pictures | PathPoint | Epoch) -> str:
-    from wideresnet.records import PathPoint, Pictures
+def _line(event: Images | PathPoint | Epoch) -> str:
+    from wideresnet.records import Images, PathPoint
 
-    if isinstance(event, Pictures):
+    if isinstance(event, Images):
         classes = len(event.labels.names)
-        return f"{event.name}: {event.train} pictures of {classes} classes to learn from, {event.test} to judge"
+        return f"{event.name}: {event.train} images of {classes} classes to learn from, {event.test} to judge"
     if not isinstance(event, PathPoint):
         return epoch_line(event)
     share = 100 * event.correct / event.n

@@ -60,7 +60,7 @@ def main(
 ) -> None:
     """Wide ResNets from weights to labels.
 
-    Exit codes: 0 all well, 1 some pictures failed, 2 an error, 130 interrupted (Ctrl-C), 141 the reader of the output
+    Exit codes: 0 all well, 1 some images failed, 2 an error, 130 interrupted (Ctrl-C), 141 the reader of the output
     ended.
     """
     if context.invoked_subcommand not in ("classify", "serve"):        # those may write to files or nothing

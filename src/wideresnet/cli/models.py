@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 ONLY = "With --verify:"
 Verify = Annotated[bool, typer.Option("--verify", help="Measure again what was published of the models here.")]
 Data = Annotated[
-    Path | None, typer.Option(help=f"{ONLY} labelled pictures, as for 'wrn evaluate'; else CIFAR, if in the cache.")
+    Path | None, typer.Option(help=f"{ONLY} labelled images, as for 'wrn evaluate'; else CIFAR, if in the cache.")
 ]
 Models = Annotated[
     list[str] | None, typer.Option("--model", "-m", help=f"{ONLY} these alone; names or bundle folders.")
 ]
 Folder = Annotated[Path | None, typer.Option(help=f"{ONLY} a folder with the publishers' files, for the cache.")]
-Limit = Annotated[int, typer.Option(min=0, help=f"{ONLY} so many pictures, evenly of all classes; 0: all.")]
+Limit = Annotated[int, typer.Option(min=0, help=f"{ONLY} so many images, evenly of all classes; 0: all.")]
 Tolerance = Annotated[float, typer.Option(min=0, help=f"{ONLY} points to be off by, where the whole set is run.")]
 
 
@@ -48,7 +48,7 @@ def models(
     Accuracies are percent; "by" says who printed them, or that they were measured here.
 
     With --verify, evaluate every model whose weights are here, and show measured beside published accuracy; nothing
-    is downloaded. Exit code 1: one is not as published, a picture could not be read, or nothing was verified.
+    is downloaded. Exit code 1: one is not as published, an image could not be read, or nothing was verified.
 
     Example: wrn models
 
@@ -63,8 +63,8 @@ def models(
         from wideresnet.tasks.evaluate.published import VerifySettings
 
         chosen, share = tuple(model or ()), tolerance / 100
-        pictures = locate(data) if data else None
-        _verify(VerifySettings(pictures, chosen, weights, limit, share, engine.value, precision.value, threads), format)
+        images = locate(data) if data else None
+        _verify(VerifySettings(images, chosen, weights, limit, share, engine.value, precision.value, threads), format)
     only = ("data", "model", "weights", "limit", "tolerance", "engine", "precision", "threads")
     refuse_idle(context, True, "without --verify", *only, hint="add --verify")
     infos = list_models()
@@ -82,7 +82,7 @@ def _verify(settings: VerifySettings, format: TextOrJson) -> None:
     from wideresnet.tasks.evaluate.published import verify as verdicts
 
     rows: list[Verification] = []
-    with progress("pictures") as bars:
+    with progress("images") as bars:
         task = bars.add_task("", total=None)
         for event in verdicts(settings):
             if isinstance(event, Progress):

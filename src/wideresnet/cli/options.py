@@ -62,7 +62,7 @@ class Device(StrEnum):
 
 
 class InferModeName(StrEnum):
-    """Whether pictures are read while the network works."""
+    """Whether images are read while the network works."""
 
     sync = "sync"
     asynchronous = "async"
@@ -96,7 +96,7 @@ Precision = Annotated[
     Arithmetic, typer.Option("--precision", help="Arithmetic of the convolutions; what ran is reported.")
 ]
 Resolution = Annotated[
-    int, typer.Option(min=0, help="Show it pictures of so many pixels a side; 0: as its card says.")
+    int, typer.Option(min=0, help="Show it images of so many pixels a side; 0: as its card says.")
 ]
 InferMode = Annotated[
     InferModeName,
@@ -110,10 +110,10 @@ Alpha = Annotated[
     Literal["drop", "white"] | None,
     typer.Option("--alpha", help="Transparent images: drop the alpha, or lay them on white; else as the card says."),
 ]
-Pictures = Annotated[
-    list[str], typer.Argument(help="Pictures, folders (searched recursively), and shards (.parquet, .tar).")
+Images = Annotated[
+    list[str], typer.Argument(help="Images, folders (searched recursively), and shards (.parquet, .tar).")
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=0, help="Pictures at a time; 0: as tuned, or 8.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=0, help="Images at a time; 0: as tuned, or 8.")]
 IgnoreExif = Annotated[bool, typer.Option("--ignore-exif", help="Do not turn photographs upright.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="0: every CPU this process may use.")]
 Format = Annotated[TextOrJson, typer.Option("--format", help="json: one document on stdout, nothing else there.")]
@@ -121,6 +121,6 @@ Where = Annotated[Device, typer.Option("--device", help="auto: a GPU (CUDA) wher
 Cache = Annotated[
     Path | None,
     typer.Option(
-        help="Keep the decoded pictures of class folders in this folder, not in memory; the next run begins with them."
+        help="Keep the decoded images of class folders in this folder, not in memory; the next run begins with them."
     ),
 ]

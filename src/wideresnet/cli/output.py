@@ -37,7 +37,7 @@ def check_targets(*files: Path | None, folders: Iterable[Path | None] = ()) -> N
 
 
 def list_failures(failures: Iterable[Failure]) -> None:
-    """Each picture that could not be read on stderr, once."""
+    """Each image that could not be read on stderr, once."""
     from wideresnet.report import text
 
     for failure in dict.fromkeys(failures):
@@ -126,7 +126,7 @@ def open_bundle(
     """The chosen model, downloaded if need be; says on stderr what a bare name became, and what was assumed.
 
     ``resolution``: to be shown crops of so many pixels; 0: as its card says. ``transform`` "zoo": to be shown
-    pictures as the model zoo does. ``alpha``: what becomes of transparent ones; None: as its card says.
+    images as the model zoo does. ``alpha``: what becomes of transparent ones; None: as its card says.
     """
     from wideresnet.bundle import with_alpha
     from wideresnet.tasks.load.load import assumptions, load_bundle

@@ -14,7 +14,7 @@ from wideresnet.cli.streams import print_lines
 
 
 def recommend(
-    latency: Annotated[float | None, typer.Option(min=0, help="At most, for one picture, in milliseconds.")] = None,
+    latency: Annotated[float | None, typer.Option(min=0, help="At most, for one image, in milliseconds.")] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="At least, images a second.")] = None,
     accuracy: Annotated[float | None, typer.Option(min=0, max=100, help="Top-1 at least, in percent.")] = None,
     bench: Annotated[Path | None, typer.Option(help="Speeds measured here: a file of 'wrn bench -o'.")] = None,

@@ -56,7 +56,7 @@ Config = Annotated[
     typer.Option(is_eager=True, callback=_read_file, help="A YAML file of these options (max_bytes: 1000000)."),
 ]
 Streams = Annotated[
-    int, typer.Option(min=0, help="Pictures computed side by side; 1 is soonest for one client, 0: as many as pay.")
+    int, typer.Option(min=0, help="Images computed side by side; 1 is soonest for one client, 0: as many as pay.")
 ]
 Ray = Annotated[
     str, typer.Option(help="Serve from a Ray cluster: HOST:PORT, auto (the one of this machine), or local (a new one).")
@@ -74,10 +74,10 @@ def serve(
     config: Config = None,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
-    queue: Annotated[int, typer.Option(min=0, help="Pictures inside at most; 0: 16 a CPU, at least 64.")] = 0,
+    queue: Annotated[int, typer.Option(min=0, help="Images inside at most; 0: 16 a CPU, at least 64.")] = 0,
     max_bytes: Annotated[int, typer.Option(min=1, help="Of one request's body.")] = 32 * 2**20,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Of one picture.")] = 2**26,
-    max_pictures: Annotated[int, typer.Option(min=1, help="Of one request.")] = 64,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Of one image.")] = 2**26,
+    max_images: Annotated[int, typer.Option(min=1, help="Of one request.")] = 64,
     deadline: Annotated[float, typer.Option(help="Seconds from the whole body to the answer.")] = 30.0,
     upload_deadline: Annotated[float, typer.Option(help="Seconds to send a body.")] = 30.0,
     drain: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM to the last answer.")] = 30.0,

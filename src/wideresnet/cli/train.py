@@ -20,7 +20,7 @@ from wideresnet.errors import ConfigError, WrnError
 from wideresnet.report.escape import printable
 
 if TYPE_CHECKING:
-    from wideresnet.tasks.train.train import Epoch, Event, Group, Pictures
+    from wideresnet.tasks.train.train import Epoch, Event, Group, Images
     from wideresnet.training.recipe import Recipe
 
 
@@ -98,19 +98,19 @@ def _train(
         deque(events, maxlen=0)
         return
     try:
-        pictures = _follow(events, format is TextOrJson.table)
+        images = _follow(events, format is TextOrJson.table)
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on from the last whole epoch in {run}", err=True)
         raise typer.Exit(130) from None
     if format is TextOrJson.json:
         last = json.loads((run / "log.jsonl").read_text("utf-8").splitlines()[-1])     # of a run finished before, too
         document = {"run": str(run), "epochs": last["epoch"] + 1, "top1": 100 * last["top1"]}
-        failures, skipped = (len(pictures.failures), asdict(pictures.skipped)) if pictures else (0, {})
+        failures, skipped = (len(images.failures), asdict(images.skipped)) if images else (0, {})
         print_json({**document, "failures": failures, "skipped": skipped})
     elif settings.whitening == "none":
         say(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
     # torchrun would take it for a crash, and start a finished run again.
-    if pictures and pictures.failures and group.size == 1:
+    if images and images.failures and group.size == 1:
         raise typer.Exit(1)
 
 
@@ -137,13 +137,13 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
     say_skipped([plan.skipped], plan.data)
 
 
-def _follow(events: Iterator[Event], shown: bool) -> Pictures | None:
+def _follow(events: Iterator[Event], shown: bool) -> Images | None:
     """Show a run as it goes; what it learnt from."""
-    from wideresnet.tasks.train.train import Pictures, Progress, Step
+    from wideresnet.tasks.train.train import Images, Progress, Step
 
-    pictures = None
+    images = None
     with progress("steps") as bars:
-        task = bars.add_task("reading pictures", total=None)
+        task = bars.add_task("reading images", total=None)
         for event in events:
             if isinstance(event, Step):
                 bars.update(task, description="training", completed=event.step, total=event.steps)
@@ -151,13 +151,13 @@ def _follow(events: Iterator[Event], shown: bool) -> Pictures | None:
             if isinstance(event, Progress):
                 bars.update(task, description=event.what, completed=event.done, total=event.total or None)
                 continue
-            if isinstance(event, Pictures):
+            if isinstance(event, Images):
                 list_failures(event.failures)
                 say_skipped([event.skipped], event.name)
-                pictures = event
+                images = event
             if shown:
                 bars.console.print(printable(_line(event)))
-    return pictures
+    return images
 
 
 def pair(change: str) -> tuple[str, str]:
@@ -168,13 +168,13 @@ def pair(change: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _line(event: Pictures | Epoch) -> str:
+def _line(event: Images | Epoch) -> str:
     from wideresnet.tasks.train.train import Epoch
 
     if isinstance(event, Epoch):
         return epoch_line(event)
     classes = len(event.labels.names)
-    return f"{event.name}: {event.train} pictures of {classes} classes to train on, {event.test} to test"
+    return f"{event.name}: {event.train} images of {classes} classes to train on, {event.test} to test"
 
 
 def epoch_line(epoch: Epoch) -> str:

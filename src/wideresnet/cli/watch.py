@@ -19,7 +19,7 @@ def watched(found: Iterable[Found | Failure], doing: str, done: int = 0) -> Iter
     from wideresnet.records import Failure
     from wideresnet.report import text
 
-    with progress("pictures") as bars:
+    with progress("images") as bars:
         task = bars.add_task(doing, total=None, completed=done)
         for each in found:
             bars.advance(task)

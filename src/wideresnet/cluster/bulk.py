@@ -1,4 +1,4 @@
-"""Many pictures on a Ray cluster: Ray Data hands shards to workers, and every shard becomes one file.
+"""Many images on a Ray cluster: Ray Data hands shards to workers, and every shard becomes one file.
 
     OUT/run.json              what decides the answers
     OUT/part-000000.parquet   the answers to shard 0, in order, and so on
@@ -73,7 +73,7 @@ def unfinished(store: Store, listing: Listing, run: Mapping[str, Any]) -> list[S
             if now.get(key) != before.get(key):
                 raise ConfigError(
                     f"{store.uri} is of another run: its {key} is {before.get(key)!r}, asked is {now.get(key)!r}",
-                    hint="go on with the same model, pictures and options, or name another output",
+                    hint="go on with the same model, images and options, or name another output",
                 )
     elif any(name.endswith(".parquet") for name in names):
         raise ConfigError(f"{store.uri} holds other files", hint="name an empty folder or a new one")
@@ -88,13 +88,13 @@ def identity(job: Job, bundle: Bundle, listing: Listing) -> dict[str, Any]:
     return {
         "work": type(job.work).__name__.lower(), **asdict(job.work),  # type: ignore[call-overload]
         "model": card.name, "graph": card.files.get(GRAPH, ""), "weights": card.weights_sha256,
-        "preprocess": asdict(card.preprocess), "pictures": listing.pictures, "source": listing.sha256,
+        "preprocess": asdict(card.preprocess), "pictures": listing.images, "source": listing.sha256,
         "shards": len(listing.shards),
     }  # fmt: skip
 
 
 def read_failures(output: str, shards: Sequence[Shard]) -> tuple[Counter[str], list[ShardDone], list[Failure]]:
-    """Of all parts: shards by host, what each says, and every picture that failed, in order. Raises DataError."""
+    """Of all parts: shards by host, what each says, and every image that failed, in order. Raises DataError."""
     store, hosts = Store(output), Counter[str]()
     every: list[ShardDone] = []
     failures: list[Failure] = []
@@ -102,7 +102,7 @@ def read_failures(output: str, shards: Sequence[Shard]) -> tuple[Counter[str], l
         done, failed = read_part(store, part_name(shard.number))
         if done.pictures != len(shard) or done.number != shard.number:
             raise DataError(
-                f"{part_name(shard.number)} holds {done.pictures} answers, its shard {len(shard)} pictures",
+                f"{part_name(shard.number)} holds {done.pictures} answers, its shard {len(shard)} images",
                 hint="remove it; the same command makes it anew",
             )
         hosts[done.host] += 1

@@ -1,4 +1,4 @@
-"""Pictures that end the process which decodes them, found out by processes that may end."""
+"""Images that end the process which decodes them, found out by processes that may end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wideresnet.images.loader import read_crop
 from wideresnet.records import Exif, Item, Preprocess
 
 Decode = Callable[..., object]                     # as ``read_crop``
-LONGEST = 120.0                                    # seconds for one picture; a decoder that hangs is ended too
+LONGEST = 120.0                                    # seconds for one image; a decoder that hangs is ended too
 ERROR = "the process that decoded it came to an end"
 HINT = "look at the file with another program; it may be made to crash decoders"
 

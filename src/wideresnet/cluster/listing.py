@@ -21,7 +21,7 @@ from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.files import image_endings, no_images, sift_names
 from wideresnet.pipes import special_kind
 from wideresnet.records import Item, Labels, Skipped
-from wideresnet.tasks.classify.classify import pictures
+from wideresnet.tasks.classify.classify import images
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Listing:
     skipped: Skipped = field(default_factory=Skipped)
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         """How many there are."""
         return sum(map(len, self.shards))
 
 
-def list_pictures(places: Sequence[str], size: int) -> Listing:
-    """The pictures at ``places`` in shards of ``size``. A place is, by path or URI:
+def list_images(places: Sequence[str], size: int) -> Listing:
+    """The images at ``places`` in shards of ``size``. A place is, by path or URI:
 
-    a picture or a folder (searched recursively), ``….txt`` (a path or URI a line), ``….parquet`` or ``….tar`` (see
+    an image or a folder (searched recursively), ``….txt`` (a path or URI a line), ``….parquet`` or ``….tar`` (see
     ``data.parquet``, ``data.tar``). Raises ConfigError and DataError.
     """
     shards: list[Shard] = []
@@ -58,7 +58,7 @@ def list_pictures(places: Sequence[str], size: int) -> Listing:
 
 
 def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> tuple[LabelledData, Listing]:
-    """The labelled pictures at ``place`` in shards of ``size``; those of a store have no sources in the first.
+    """The labelled images at ``place`` in shards of ``size``; those of a store have no sources in the first.
 
     ``place`` is whatever ``data.open`` takes; a URI of class folders; or of ``….parquet`` or ``….tar`` with labels.
     Raises DataError.
@@ -71,7 +71,7 @@ def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> 
     if _ending(place) in ENDINGS:
         data = labelled_files(place, [place], labels, open_stored)
         return data, Listing(tuple(_cut(list(data.items), size, place)), data.sha256, data.skipped)
-    listing = list_pictures([place], size)
+    listing = list_images([place], size)
     lookup = ClassLookup(labels)
     if inner := _inner_folder(place, listing, lookup):
         data, listing = list_labelled(join(place, inner), labels, None, size)
@@ -102,7 +102,7 @@ def _of_place(place: str, size: int, passed: list[Skipped]) -> Iterator[Shard]:
     elif ending == ".txt":
         yield from _listed(place, size)
     elif not is_uri(place):
-        yield from _cut(list(pictures([Path(place)], passed)), size)
+        yield from _cut(list(images([Path(place)], passed)), size)
     elif ending == ".tar":
         rows = tar_images(place, open_stored, passed)
         yield from _cut([Item(path, source) for path, source, _ in rows], size, place)

@@ -1,4 +1,4 @@
-"""What bulk work does with a shard's pictures: the same functions of ``tasks`` that one machine runs."""
+"""What bulk work does with a shard's images: the same functions of ``tasks`` that one machine runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Running:
 
 
 class Work(Protocol):
-    """One verb with its settings: what decides the answers besides the model and the pictures."""
+    """One verb with its settings: what decides the answers besides the model and the images."""
 
     @property
     def exif(self) -> Exif:
@@ -49,7 +49,7 @@ class Work(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Pictures at a time."""
+        """Images at a time."""
         ...
 
     def open(self, bundle: Bundle, threads: int) -> Running:

@@ -133,7 +133,7 @@ def application(settings: ServeSettings, fleet: Fleet) -> Application:
         serve.ingress()(Replica),
         name=NAME,
         ray_actor_options={"num_cpus": fleet.cpus},
-        # A request is a picture at least: a replica that says "full" itself was sent larger ones.
+        # A request is an image at least: a replica that says "full" itself was sent larger ones.
         max_ongoing_requests=own.capacity,
         # In each proxy; more are answered as the service itself would.
         max_queued_requests=own.capacity,

@@ -1,4 +1,4 @@
-"""What bulk work is cut into: consecutive pictures by file, or consecutive rows of a Parquet file."""
+"""What bulk work is cut into: consecutive images by file, or consecutive rows of a Parquet file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from wideresnet.errors import ImageError
 from wideresnet.images.decode import DEFAULT_LIMITS
 from wideresnet.records import EncodedImage, Item
 
-AHEAD = 32                                         # pictures of a store in memory before their turn
+AHEAD = 32                                         # images of a store in memory before their turn
 
 
 @dataclass(frozen=True)
 class Shard:
-    """So many pictures, in order. Four kinds:
+    """So many images, in order. Four kinds:
 
-    - local files, images in local files, or decoded pictures: ``items`` says all;
+    - local files, images in local files, or decoded images: ``items`` says all;
     - files of a store: ``keys`` are theirs below ``root``, a URI; the sources of ``items`` are empty;
     - images in ``root``, a file of a store: the sources of ``items`` say where;
     - ``count`` rows of the Parquet file ``root`` from row ``first`` on.
@@ -40,14 +40,14 @@ class Shard:
 
 @dataclass
 class Opened:
-    """A shard's pictures. ``gone`` are the places of those that are not there, known once they were read."""
+    """A shard's images. ``gone`` are the places of those that are not there, known once they were read."""
 
     items: Iterator[Item]
     gone: set[int] = field(default_factory=set)
 
 
 def open_shard(shard: Shard) -> Opened:
-    """Its pictures, in order, each read from its store when its turn is near. Raises DataError while they are read."""
+    """Its images, in order, each read from its store when its turn is near. Raises DataError while they are read."""
     if shard.count:
         return Opened(_rows(shard))
     if not shard.root:

@@ -51,7 +51,7 @@ class Worker:
 class ShardWorker:
     """Answers shards, each into a file of its own, so that none is lost or there twice whatever ends the process.
 
-    A file ``.begun`` beside it counts the attempts. Where an earlier one has begun and not ended, the pictures are
+    A file ``.begun`` beside it counts the attempts. Where an earlier one has begun and not ended, the images are
     decoded in other processes first: one of them may be what ended it.
     """
 
@@ -84,7 +84,7 @@ class ShardWorker:
         return done
 
     def _answers(self, shard: Shard, careful: bool) -> tuple[list[Answer], int]:
-        """One answer a picture, in order; and how many pictures end the process that decodes them."""
+        """One answer an image, in order; and how many images end the process that decodes them."""
         opened = open_shard(shard)
         crashing: set[int] = set()
         if careful:

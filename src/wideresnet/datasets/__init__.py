@@ -1,1 +1,1 @@
-"""Where labelled pictures come from: class folders and the CIFAR archives."""
+"""Where labelled images come from: class folders and the CIFAR archives."""

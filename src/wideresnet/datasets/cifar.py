@@ -120,7 +120,7 @@ class CifarArrays:
 
 
 def read_cifar10(path: Path, *, verify: bool = True) -> CifarArrays:
-    """50,000 training and 10,000 test pictures of ``cifar-10-binary.tar.gz`` or ``cifar-10-python.tar.gz``.
+    """50,000 training and 10,000 test images of ``cifar-10-binary.tar.gz`` or ``cifar-10-python.tar.gz``.
 
     ``path`` is the archive, its extracted folder, or a folder that holds either. ``verify`` demands
     the official content (MD5 or SHA-1) and of the binary version the official lengths, too: only a pickle says itself
@@ -135,7 +135,7 @@ def read_cifar100(path: Path, *, verify: bool = True) -> CifarArrays:
 
 
 def cifar10_test(path: Path, *, verify: bool = True) -> LabelledData:
-    """The 10,000 test pictures of CIFAR-10, already decoded, as ``test_batch/00017``."""
+    """The 10,000 test images of CIFAR-10, already decoded, as ``test_batch/00017``."""
     return cifar_test(path, CIFAR10, verify=verify)
 
 
@@ -166,7 +166,7 @@ def detect_cifar(path: Path, classes: int = CIFAR10.classes) -> CifarFormat | No
 def _labelled(
     path: Path, kind: CifarFormat, split: str, files: Mapping[str, int], verify: bool
 ) -> LabelledData:
-    """Every picture of ``files`` as an item called ``data_batch_1/00017``."""
+    """Every image of ``files`` as an item called ``data_batch_1/00017``."""
     parts, official = _read_parts(path, kind, files, verify)
     items = [
         Item(path=f"{name.removesuffix('.bin')}/{k:05d}", source=image, label=int(label))

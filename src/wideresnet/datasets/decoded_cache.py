@@ -1,7 +1,7 @@
-"""Labelled pictures as arrays, decoded into memory, or once onto a disk where the memory is too small for them.
+"""Labelled images as arrays, decoded into memory, or once onto a disk where the memory is too small for them.
 
-    CACHE/NAME-SIDE-HASH/images.npy    RGB uint8 [N, S, S, 3]: a row for each picture that could be read, in order
-    CACHE/NAME-SIDE-HASH/index.json    through which preprocess, how many pictures count, and which cannot be read
+    CACHE/NAME-SIDE-HASH/images.npy    RGB uint8 [N, S, S, 3]: a row for each image that could be read, in order
+    CACHE/NAME-SIDE-HASH/index.json    through which preprocess, how many images count, and which cannot be read
     CACHE/NAME-SIDE-HASH/lock          held by the process that decodes
 
 The hash is of what decides the pixels. Rows are written to the file and not through a memory map, by which a full disk
@@ -43,9 +43,9 @@ if sys.platform != "win32":
 
 FORMAT = 1                                         # another one makes other folders
 BATCH = 64
-FLUSHED = 1024                                     # about so many pictures are decoded again after a kill
+FLUSHED = 1024                                     # about so many images are decoded again after a kill
 SAMPLED = 16                                       # files whose bytes are in the hash
-Failed = Mapping[int, Failure]                     # by place among all pictures
+Failed = Mapping[int, Failure]                     # by place among all images
 
 _ROOM = "make room: the same command goes on with what is decoded already"
 _HINTS = {
@@ -66,7 +66,7 @@ class Decoded:
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """Where the pictures of ``data`` are kept, or will be, as ``spec`` shows them."""
+    """Where the images of ``data`` are kept, or will be, as ``spec`` shows them."""
 
     folder: Path
     data: LabelledData
@@ -83,7 +83,7 @@ class Store:
         return self.folder / "index.json"
 
     def shape(self, rows: int) -> tuple[int, int, int, int]:
-        """Of the array with so many pictures."""
+        """Of the array with so many images."""
         return rows, self.spec.crop, self.spec.crop, 3
 
     def header(self, rows: int) -> bytes:
@@ -93,7 +93,7 @@ class Store:
         return file.getvalue()
 
     def size(self, rows: int) -> int:
-        """Bytes of ``images`` with so many pictures."""
+        """Bytes of ``images`` with so many images."""
         return len(self.header(rows)) + rows * self.spec.crop**2 * 3
 
 
@@ -105,7 +105,7 @@ def decode_into_memory(data: LabelledData, spec: Preprocess, threads: int) -> Ge
     needed, there = len(data.items) * spec.crop**2 * 3 // 2**20, memory_mb()
     if there is not None and needed > there:
         raise DataError(
-            f"{len(data.items):,} pictures of {spec.crop} pixels take {needed:,} MB, this machine has {there:,}",
+            f"{len(data.items):,} images of {spec.crop} pixels take {needed:,} MB, this machine has {there:,}",
             hint="keep them on a disk with --cache DIR, or use fewer, or a smaller 'stored'",
         )
     images = np.empty((len(data.items), spec.crop, spec.crop, 3), np.uint8)
@@ -128,7 +128,7 @@ def store_of(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> St
     paths = [item.path for item in data.items]
     ends = min(paths), max(paths)
     start = len(os.path.commonpath(ends)) if len(set(map(os.path.isabs, ends))) == 1 else 0
-    # Names, sizes and times of other pictures may be the same, as those out of archives are: some bytes tell.
+    # Names, sizes and times of other images may be the same, as those out of archives are: some bytes tell.
     sampled = range(0, len(data.items), 1 + len(data.items) // SAMPLED)
     for place, item in enumerate(data.items):
         digest.update(f"{item.path[start:]}\t".encode("utf-8", "surrogateescape"))
@@ -136,7 +136,7 @@ def store_of(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> St
             if isinstance(item.source, EncodedImage):
                 stamp, read = item.source.fingerprint, partial(item.source.read, DEFAULT_LIMITS.bytes)
             else:
-                assert isinstance(item.source, Path), "pictures of folders are files"
+                assert isinstance(item.source, Path), "images of folders are files"
                 found = item.source.stat()
                 stamp, read = f"{found.st_size}\t{found.st_mtime_ns}", partial(read_regular, item.source)
             digest.update(f"{stamp}\n".encode())
@@ -155,13 +155,13 @@ def refuse_small_disk(cache: Path, stores: Sequence[Store]) -> None:
     if missing > free:
         count = sum(len(store.data.items) for store in stores)
         raise DataError(
-            f"{count:,} pictures take {missing // 2**20:,} MB more in {cache}, {free // 2**20:,} are free there",
-            hint="name a folder on another disk, or use fewer pictures, or a smaller 'stored'",
+            f"{count:,} images take {missing // 2**20:,} MB more in {cache}, {free // 2**20:,} are free there",
+            hint="name a folder on another disk, or use fewer images, or a smaller 'stored'",
         )
 
 
 def decode_onto_disk(store: Store, threads: int) -> Generator[Progress, None, Decoded]:
-    """All pictures of ``store``, mapped from its file. What is decoded already is not decoded again.
+    """All images of ``store``, mapped from its file. What is decoded already is not decoded again.
 
     Of several processes of a machine one decodes and the others wait for it (not on Windows). After a kill it goes on
     where the file was last flushed. Writing to the array changes no file. Raises DataError where the disk refuses,
@@ -205,7 +205,7 @@ def _decode_rest(store: Store, threads: int) -> Iterator[Progress]:
 
 
 def _keep(store: Store, file: IO[bytes], done: int, failed: Failed) -> None:
-    """Let ``done`` pictures count: their rows are on the disk before the index says so."""
+    """Let ``done`` images count: their rows are on the disk before the index says so."""
     file.flush()
     os.fsync(file.fileno())
     index = {
@@ -219,7 +219,7 @@ def _keep(store: Store, file: IO[bytes], done: int, failed: Failed) -> None:
 
 
 def _read_index(store: Store) -> tuple[int, Failed]:
-    """How many pictures count, and which of them failed. Raises DataError where the files are not as written."""
+    """How many images count, and which of them failed. Raises DataError where the files are not as written."""
     try:
         index = json.loads(store.index.read_text("utf-8"))
         done = int(index["done"])
@@ -237,7 +237,7 @@ def _read_index(store: Store) -> tuple[int, Failed]:
 
 
 def _damaged(store: Store) -> DataError:
-    return DataError(f"{store.folder} is damaged", hint="delete it: its pictures are decoded again")
+    return DataError(f"{store.folder} is damaged", hint="delete it: its images are decoded again")
 
 
 def _missing(store: Store) -> int:
@@ -273,7 +273,7 @@ def _mapped(store: Store, rows: int) -> NDArray[np.uint8]:
 
 
 def _failed(batch: Batch, before: int) -> dict[int, Failure]:
-    """The failures of a batch by place among all pictures, of which ``before`` came before it."""
+    """The failures of a batch by place among all images, of which ``before`` came before it."""
     return {before + place: failure for place, failure in zip(batch.failed, batch.failures, strict=True)}
 
 
@@ -285,7 +285,7 @@ def _decoded(data: LabelledData, images: NDArray[np.uint8], failed: Failed) -> D
     """Raises DataError where nothing is left."""
     failures = tuple(failed.values())
     if not len(images):
-        raise DataError(f"none of the {len(failures)} pictures of {data.name} can be read", hint=failures[0].error)
+        raise DataError(f"none of the {len(failures)} images of {data.name} can be read", hint=failures[0].error)
     labels = [item.label for place, item in enumerate(data.items) if place not in failed]
     return Decoded(images, np.array(labels, np.int64), failures)
 
@@ -296,4 +296,4 @@ def _in_words(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         hint = _HINTS.get(error.errno or 0, "name another folder with --cache")
-        raise DataError(f"cannot keep pictures in {folder}: {error.strerror or error}", hint) from error
+        raise DataError(f"cannot keep images in {folder}: {error.strerror or error}", hint) from error

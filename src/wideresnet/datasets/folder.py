@@ -1,4 +1,4 @@
-"""Labelled pictures in folders, one folder a class (``ROOT/n01440764/x.JPEG``)."""
+"""Labelled images in folders, one folder a class (``ROOT/n01440764/x.JPEG``)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.layout import list_folder, listed
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.errors import DataError, did_you_mean
-from wideresnet.images.files import describe_skipped, find_pictures
+from wideresnet.images.files import describe_skipped, find_images
 from wideresnet.records import Item, Labels, Skipped
 
 
 def labelled_folder(root: Path, labels: Labels) -> LabelledData:
-    """The pictures below ``root``, sorted, each with the class its first folder names.
+    """The images below ``root``, sorted, each with the class its first folder names.
 
     A folder names its class by id (``n01440764``), by name where only one class has it, or by index
     (``17``). Not every class needs a folder. Raises DataError when there is no class folder or no
-    picture, when a folder fits no class or holds folders of other classes, and when two folders fit one.
+    image, when a folder fits no class or holds folders of other classes, and when two folders fit one.
     """
     content = list_folder(root)
     if not content.folders:
@@ -33,7 +33,7 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
     items: list[Item] = []
     skipped, empty = content.with_images(f"the class folders of {root}"), []
     for index, folder in classes.items():
-        files = find_pictures([folder])
+        files = find_images([folder])
         paths = list(files)
         _refuse_classes_inside(folder, paths, lookup)
         items += [Item(path=str(path), source=path, label=index) for path in paths]
@@ -42,14 +42,14 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
             empty.append(folder.name)
     if not items:
         raise DataError(
-            f"the class folders of {root} hold no pictures", hint=describe_skipped(skipped, str(root)) or _EXPECTED
+            f"the class folders of {root} hold no images", hint=describe_skipped(skipped, str(root)) or _EXPECTED
         )
     notes = (f"no image in {listed(empty)} of {root}",) if empty else ()
     skipped += Skipped(notes=notes)
     return LabelledData(name=root.resolve().name, items=items, classes=len(labels.names), skipped=skipped)
 
 
-_EXPECTED = "expected one folder a class, named by class id, name or index: DATA/n01440764/picture.jpg"
+_EXPECTED = "expected one folder a class, named by class id, name or index: DATA/n01440764/image.jpg"
 
 
 def _refuse_classes_inside(folder: Path, paths: Sequence[Path], lookup: ClassLookup) -> None:

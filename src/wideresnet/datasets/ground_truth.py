@@ -1,4 +1,4 @@
-"""Ground truth that lies in a file: which class each picture is of, in the forms that are in use.
+"""Ground truth that lies in a file: which class each image is of, in the forms that are in use.
 
 - ``path,index,wnid``: the index that ``wrn data imagenet`` writes
 - ``ImageId,PredictionString``: Kaggle's ``LOC_val_solution.csv``
@@ -24,14 +24,14 @@ from wideresnet.datasets.pairing import pair_by_name, without_ending
 from wideresnet.datasets.tables import FORMS, Table, read_table
 from wideresnet.datasets.text import Text, nfc
 from wideresnet.errors import DataError
-from wideresnet.images.files import describe_skipped, find_pictures, image_endings
+from wideresnet.images.files import describe_skipped, find_images, image_endings
 from wideresnet.records import Item, Labels
 from wideresnet.report.escape import unescaped
 
 NUMBERED = "ILSVRC2012_val_{:08d}"
 NOT_IN_ORDER = (
     "the devkit's numbers 1 to 1000 are not in the order of the sorted WordNet ids, which networks use; only its"
-    " meta.mat says which class each is: 'wrn data imagenet PICTURES DEVKIT -o INDEX' writes an index that is right"
+    " meta.mat says which class each is: 'wrn data imagenet IMAGES DEVKIT -o INDEX' writes an index that is right"
 )
 _SHOWN = 3                                         # names in a message
 _LONGEST = 60                                      # characters of a cell in a message
@@ -39,7 +39,7 @@ _LONGEST = 60                                      # characters of a cell in a m
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """The class index of each picture a file lists, by the picture's path as the file writes it.
+    """The class index of each image a file lists, by the image's path as the file writes it.
 
     ``notes`` say what was assumed of the file.
     """
@@ -69,10 +69,10 @@ def read_ground_truth(file: Path, labels: Labels) -> GroundTruth:
 
 
 def labelled_index(file: Path, labels: Labels) -> LabelledData:
-    """The pictures that ``file`` lists, in its order; their paths are relative to its folder.
+    """The images that ``file`` lists, in its order; their paths are relative to its folder.
 
     Where none lies there, they are looked for by their names below that folder. Raises DataError for a file of no such
-    form, and when not one of the pictures is found.
+    form, and when not one of the images is found.
     """
     truth, notes = read_ground_truth(file, labels), []
     paths = {row: path for row in truth.rows if (path := _at(file.parent, row, truth.text))}
@@ -80,15 +80,15 @@ def labelled_index(file: Path, labels: Labels) -> LabelledData:
         # Where some are there, the others are not looked for anywhere else.
         parents = [os.path.abspath(path.parent) for path in paths.values()]
         below = Path(os.path.commonpath(parents)) if paths else file.parent
-        others = [os.path.relpath(path, file.parent) for path in find_pictures([below])]
+        others = [os.path.relpath(path, file.parent) for path in find_images([below])]
         matched = {row: name for name, row in match_rows(others, truth).items() if _agree(row, name, exact=bool(paths))}
-        notes = [] if paths else [f"the pictures of {file} were found by their names below {file.parent}"]
+        notes = [] if paths else [f"the images of {file} were found by their names below {file.parent}"]
         paths = {row: file.parent / name for row, name in matched.items()} | paths
     if not paths:
         first = next(iter(truth.rows), "")
         raise DataError(
-            f"none of the {len(truth.rows):,} pictures that {file} lists is there, such as {file.parent / first}",
-            hint="paths are relative to the file; if the pictures lie elsewhere, give their folder, and the file as"
+            f"none of the {len(truth.rows):,} images that {file} lists is there, such as {file.parent / first}",
+            hint="paths are relative to the file; if the images lie elsewhere, give their folder, and the file as"
             " its ground truth",
         )
     located = [(paths.get(row, file.parent / row), index) for row, index in truth.rows.items()]
@@ -100,57 +100,57 @@ def _at(folder: Path, row: str, text: Text) -> Path | None:
     return next((folder / name for name in (row, text.raw_name(row)) if os.path.exists(folder / name)), None)
 
 
-def _agree(row: str, picture: str, *, exact: bool) -> bool:
+def _agree(row: str, image: str, *, exact: bool) -> bool:
     """Whether two paths are the same but for their endings and accents; if not ``exact``, as far as both go."""
-    ours, theirs = (without_ending(_ended(path.replace("\\", "/").removeprefix("./"))) for path in (row, picture))
+    ours, theirs = (without_ending(_ended(path.replace("\\", "/").removeprefix("./"))) for path in (row, image))
     length = max(len(ours), len(theirs)) if exact else min(len(ours), len(theirs))
     return ours[-length:] == theirs[-length:]
 
 
 def _ended(name: str) -> str:
-    """With a dot behind a name that has no ending of a picture, so that none of its dots counts as one."""
+    """With a dot behind a name that has no ending of an image, so that none of its dots counts as one."""
     return name if os.path.splitext(name)[1].lower() in image_endings() else f"{name}."
 
 
 def labelled_by(root: Path, file: Path, labels: Labels) -> LabelledData:
-    """The pictures below ``root``, sorted, with the classes that the ground truth ``file`` gives them.
+    """The images below ``root``, sorted, with the classes that the ground truth ``file`` gives them.
 
-    Raises DataError for pictures without a row of their own (see ``match_rows``). Rows without a picture do not
+    Raises DataError for images without a row of their own (see ``match_rows``). Rows without an image do not
     matter; the data's name says how many there are.
     """
-    truth, files = read_ground_truth(file, labels), find_pictures([root])
-    pictures = list(map(str, files))
-    rows = match_rows(pictures, truth)
-    bare = [picture for picture in pictures if picture not in rows]
+    truth, files = read_ground_truth(file, labels), find_images([root])
+    images = list(map(str, files))
+    rows = match_rows(images, truth)
+    bare = [image for image in images if image not in rows]
     if bare or not rows:
-        passed = describe_skipped(files.skipped, str(root)) or "give the folder that holds the pictures"
+        passed = describe_skipped(files.skipped, str(root)) or "give the folder that holds the images"
         raise DataError(
-            f"{len(bare):,} of the {len(pictures):,} pictures in {root} have no class in {file}, or two{_some(bare)}",
-            hint=_remedy(root, rows) if pictures else passed,
+            f"{len(bare):,} of the {len(images):,} images in {root} have no class in {file}, or two{_some(bare)}",
+            hint=_remedy(root, rows) if images else passed,
         )
-    items = [Item(picture, Path(picture), truth.rows[rows[picture]]) for picture in pictures]
+    items = [Item(image, Path(image), truth.rows[rows[image]]) for image in images]
     name = root.resolve().name
     if len(items) < len(truth.rows):
-        name += f" ({len(items):,} of the {len(truth.rows):,} pictures in {file.name})"
+        name += f" ({len(items):,} of the {len(truth.rows):,} images in {file.name})"
     count = len(labels.names)
     return LabelledData(name=name, items=items, classes=count, skipped=files.skipped, notes=truth.notes)
 
 
 def _remedy(root: Path, rows: Collection[str]) -> str:
-    """What to do about pictures below ``root`` without a row. ``rows``: the pictures that have one."""
+    """What to do about images below ``root`` without a row. ``rows``: the images that have one."""
     common = os.path.commonpath(map(os.path.dirname, rows)) if rows else ""
     if rows and Path(common) != root:
         return f"give {common}, where those lie that have one"
-    return "write their rows, with the folders where names repeat, or give the folder of the pictures that it names"
+    return "write their rows, with the folders where names repeat, or give the folder of the images that it names"
 
 
-def match_rows(pictures: Collection[str], truth: GroundTruth) -> dict[str, str]:
-    """The row (a key of ``truth.rows``) of each picture that has one of its own, by their names: see ``pair_by_name``.
+def match_rows(images: Collection[str], truth: GroundTruth) -> dict[str, str]:
+    """The row (a key of ``truth.rows``) of each image that has one of its own, by their names: see ``pair_by_name``.
 
-    Rows may lack the ending of the picture's name.
+    Rows may lack the ending of the image's name.
     """
     rows = {_ended(name): row for row in truth.rows for name in (truth.text.raw_name(row), row)}
-    return {picture: rows[name] for picture, name in pair_by_name(pictures, rows).items()}
+    return {image: rows[name] for image, name in pair_by_name(images, rows).items()}
 
 
 def _class_of(text: str, lookup: ClassLookup) -> int | None:

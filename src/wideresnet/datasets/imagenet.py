@@ -1,6 +1,6 @@
-"""ILSVRC2012's validation set, in every form it lies about on disks: which picture is of which class.
+"""ILSVRC2012's validation set, in every form it lies about on disks: which image is of which class.
 
-Pictures are known by the number in their name (``ILSVRC2012_val_00000293.JPEG``), classes by their WordNet id.
+Images are known by the number in their name (``ILSVRC2012_val_00000293.JPEG``), classes by their WordNet id.
 The devkit has numbers of its own for classes, 1 to 1000, in another order than the sorted ids; only its
 ``meta.mat`` translates them, so that ground truth of such numbers is never read without it.
 """
@@ -22,11 +22,11 @@ from wideresnet.datasets.ground_truth import NOT_IN_ORDER, read_ground_truth
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.matlab import Value, read_structs
 from wideresnet.errors import DataError
-from wideresnet.images.files import find_pictures, refuse_missing
+from wideresnet.images.files import find_images, refuse_missing
 from wideresnet.pipes import special_kind
 from wideresnet.records import Skipped
 
-PICTURES = 50_000
+IMAGES = 50_000
 PER_CLASS = 50
 META = "meta.mat"
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -42,11 +42,11 @@ class Source:
     """What one path holds: at least one of the fields is filled."""
 
     path: Path
-    pictures: bool = False                         # a folder of them
+    images: bool = False                         # a folder of them
     archive: bool = False                          # a tar archive of them
     meta: bytes = b""                              # the devkit's meta.mat
     truth: str = ""                                # the devkit's class numbers, one a line
-    labels: Mapping[int, int] = field(default_factory=dict)   # picture number -> class index, by sorted wnid
+    labels: Mapping[int, int] = field(default_factory=dict)   # image number -> class index, by sorted wnid
 
 
 def open_source(path: Path) -> Source:
@@ -66,19 +66,19 @@ def open_source(path: Path) -> Source:
     numbered = ((number_of(name), index) for name, index in truth.rows.items())
     labels = {number: index for number, index in numbered if number}
     if not labels:
-        raise DataError(f"{path} names no picture like ILSVRC2012_val_00000001", hint=_EXPECTED)
+        raise DataError(f"{path} names no image like ILSVRC2012_val_00000001", hint=_EXPECTED)
     return Source(path, labels=labels)
 
 
 def number_of(name: str) -> int:
-    """1 to 50,000 of a picture's name or path, with or without ending; 0 for any other."""
+    """1 to 50,000 of an image's name or path, with or without ending; 0 for any other."""
     match = _NAME.fullmatch(PurePosixPath(name.replace("\\", "/")).stem)
     number = int(match[1]) if match else 0
-    return number if number <= PICTURES else 0
+    return number if number <= IMAGES else 0
 
 
 def wnid_of(path: PurePosixPath) -> str:
-    """The WordNet id that a picture's own name or its folder says, or an empty string."""
+    """The WordNet id that an image's own name or its folder says, or an empty string."""
     match = _NAME.fullmatch(path.stem)
     if match and match[2]:
         return match[2]
@@ -86,19 +86,19 @@ def wnid_of(path: PurePosixPath) -> str:
 
 
 def find_val(folders: Iterable[Path], passed: list[Skipped] | None = None) -> tuple[dict[int, Path], list[str]]:
-    """The pictures of the set below ``folders`` by number, and the paths of all other pictures there.
+    """The images of the set below ``folders`` by number, and the paths of all other images there.
 
     What is passed over is added to ``passed``.
-    Raises DataError for a picture that is there twice.
+    Raises DataError for an image that is there twice.
     """
     found: dict[int, Path] = {}
-    files, others = find_pictures(folders), []
+    files, others = find_images(folders), []
     for path in files:
         number = number_of(path.name)
         if not number:
             others.append(str(path))
         elif found.get(number, path) != path:
-            raise DataError(f"{found[number]} and {path} are the same picture of the set", hint="remove one of them")
+            raise DataError(f"{found[number]} and {path} are the same image of the set", hint="remove one of them")
         else:
             found[number] = path
     if passed is not None:
@@ -106,8 +106,8 @@ def find_val(folders: Iterable[Path], passed: list[Skipped] | None = None) -> tu
     return dict(sorted(found.items())), list(dict.fromkeys(others))
 
 
-def all_labels(sources: Iterable[Source], pictures: Mapping[int, Path]) -> dict[str, Mapping[int, int]]:
-    """Labels by the source that says them: picture number -> class index, by sorted wnid. Raises DataError."""
+def all_labels(sources: Iterable[Source], images: Mapping[int, Path]) -> dict[str, Mapping[int, int]]:
+    """Labels by the source that says them: image number -> class index, by sorted wnid. Raises DataError."""
     sources = list(sources)
     found = {str(source.path): source.labels for source in sources if source.labels}
     truths = [source for source in sources if source.truth]
@@ -116,16 +116,16 @@ def all_labels(sources: Iterable[Source], pictures: Mapping[int, Path]) -> dict[
         raise DataError(f"{truths[0].path} comes without {META}", hint=NOT_IN_ORDER)
     for source in truths:
         found[str(source.path)] = devkit_labels(source.truth, metas[0].meta)
-    if folders := folder_labels(pictures):
+    if folders := folder_labels(images):
         found["class folders"] = folders
     if not found:
-        what = f"{metas[0].path} holds {META} alone" if metas else "the pictures come without labels"
+        what = f"{metas[0].path} holds {META} alone" if metas else "the images come without labels"
         raise DataError(what, hint=_EXPECTED)
     return found
 
 
 def devkit_labels(truth: str, meta: bytes) -> dict[int, int]:
-    """The devkit's two files -> picture number -> class index. Raises DataError for others."""
+    """The devkit's two files -> image number -> class index. Raises DataError for others."""
     leaves = [row for row in read_structs(meta, "synsets") if _number(row, "num_children") == 0]
     wnids = {_number(row, "ILSVRC2012_ID"): str(row.get("WNID")) for row in leaves}
     indices = _indices()
@@ -139,11 +139,11 @@ def devkit_labels(truth: str, meta: bytes) -> dict[int, int]:
     return labels
 
 
-def folder_labels(pictures: Mapping[int, Path]) -> dict[int, int]:
+def folder_labels(images: Mapping[int, Path]) -> dict[int, int]:
     """What class folders and names with WordNet ids say. Raises DataError for an id of no class."""
     indices = _indices()
     labels = {}
-    for number, path in pictures.items():
+    for number, path in images.items():
         wnid = wnid_of(PurePosixPath(path))
         if wnid and wnid not in indices:
             raise DataError(f"{path} is labelled {wnid}, which is none of the 1000 classes")
@@ -161,7 +161,7 @@ def agreed(found: Mapping[str, Mapping[int, int]]) -> dict[int, int]:
         if differing:
             first = differing[0]
             raise DataError(
-                f"the labels disagree on {len(differing):,} pictures: ILSVRC2012_val_{first:08d} is class"
+                f"the labels disagree on {len(differing):,} images: ILSVRC2012_val_{first:08d} is class"
                 f" {labels[first]} by {name}, and {merged[first]} by what was read before",
                 hint="give only the source that is right",
             )
@@ -169,12 +169,12 @@ def agreed(found: Mapping[str, Mapping[int, int]]) -> dict[int, int]:
 
 
 def check_counts(labels: Mapping[int, int]) -> Counter[int]:
-    """Pictures of each class. Raises DataError where a class has more than the set has of any."""
+    """Images of each class. Raises DataError where a class has more than the set has of any."""
     counts = Counter(labels.values())
     index, most = max(counts.items(), key=lambda pair: pair[1], default=(0, 0))
     if most > PER_CLASS:
         raise DataError(
-            f"class {index} has {most} pictures, and the set has {PER_CLASS} of each class",
+            f"class {index} has {most} images, and the set has {PER_CLASS} of each class",
             hint="these labels are not those of ILSVRC2012's validation set",
         )
     return counts
@@ -192,7 +192,7 @@ def _number(row: dict[str, Value], field: str) -> int:
 
 
 def _check_order(name: str, labels: Mapping[int, int]) -> None:
-    """Raises DataError where pictures that everybody knows have another class."""
+    """Raises DataError where images that everybody knows have another class."""
     wrong = [number for number, index in KNOWN.items() if labels.get(number, index) != index]
     if wrong:
         first = wrong[0]
@@ -204,17 +204,17 @@ def _check_order(name: str, labels: Mapping[int, int]) -> None:
 
 
 def _open_folder(path: Path) -> Source:
-    """The devkit's folder, the one around it or its ``data``; else a folder of pictures."""
+    """The devkit's folder, the one around it or its ``data``; else a folder of images."""
     for data in (path, path / "data", *path.glob("*devkit*/data")):
         if (data / META).is_file():
             truth = data / TRUTH
             text = truth.read_text("ascii", "replace") if truth.is_file() else ""
             return Source(path, meta=(data / META).read_bytes(), truth=text)
-    return Source(path, pictures=True)
+    return Source(path, images=True)
 
 
 def _open_archive(path: Path) -> Source:
-    """Of pictures by its first file, else the devkit."""
+    """Of images by its first file, else the devkit."""
     devkit: dict[str, bytes] = {}
     with open_tar(path) as archive:
         for member in archive:
@@ -227,7 +227,7 @@ def _open_archive(path: Path) -> Source:
             if len(devkit) == 2:
                 break
     if not devkit:
-        raise DataError(f"{path} holds neither pictures of the set nor the devkit", hint=_EXPECTED)
+        raise DataError(f"{path} holds neither images of the set nor the devkit", hint=_EXPECTED)
     return Source(path, meta=devkit.get(META, b""), truth=devkit.get(TRUTH, b"").decode("ascii", "replace"))
 
 
@@ -245,5 +245,5 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
 _DEVKIT = "take it from the devkit of 2012, ILSVRC2012_devkit_t12.tar.gz"
 _EXPECTED = (
     "labels come from the devkit (ILSVRC2012_devkit_t12.tar.gz, or its folder), val.txt, LOC_val_solution.csv, a CSV"
-    " file path,label, or class folders by WordNet id; pictures from their folder or ILSVRC2012_img_val.tar"
+    " file path,label, or class folders by WordNet id; images from their folder or ILSVRC2012_img_val.tar"
 )

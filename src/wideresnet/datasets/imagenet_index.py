@@ -11,8 +11,8 @@ from typing import Literal
 
 from wideresnet.datasets.ground_truth import NUMBERED
 from wideresnet.datasets.imagenet import (
+    IMAGES,
     PER_CLASS,
-    PICTURES,
     Source,
     agreed,
     all_labels,
@@ -36,10 +36,10 @@ Placed = Literal["linked", "copied", "there"]
 def prepare_imagenet(
     paths: Sequence[Path], index: Path, *, extract: Path | None = None, folders: Path | None = None
 ) -> Iterator[Progress | PreparedData]:
-    """Write ``index`` (CSV: ``path,index,wnid``) of ILSVRC2012's validation pictures among ``paths``; at last a record.
+    """Write ``index`` (CSV: ``path,index,wnid``) of ILSVRC2012's validation images among ``paths``; at last a record.
 
-    ``paths`` hold pictures and, if their folders do not say the classes, labels (see ``data.imagenet``); where
-    several sources say them, they must agree. ``extract`` is the folder that tar archives of pictures go to: what is
+    ``paths`` hold images and, if their folders do not say the classes, labels (see ``data.imagenet``); where
+    several sources say them, they must agree. ``extract`` is the folder that tar archives of images go to: what is
     there already is kept, so that a run that was stopped goes on. ``folders`` gets class folders of hard links, of
     copies where the file system allows none; no file is overwritten.
 
@@ -51,14 +51,14 @@ def prepare_imagenet(
     if extract and not any(source.archive for source in sources):
         raise ConfigError("--extract has no effect: no source is an archive of images", hint="leave out --extract")
     roots, extracted = yield from _folders(sources, extract)
-    yield Progress("looking for pictures", 0, 0)
+    yield Progress("looking for images", 0, 0)
     passed: list[Skipped] = []
-    pictures, others = find_val(dict.fromkeys(roots), passed)
-    if not pictures:
-        raise DataError(f"no ILSVRC2012_val_*.JPEG in {', '.join(map(str, paths))}", hint=_NO_PICTURES)
-    found = all_labels(sources, pictures)
+    images, others = find_val(dict.fromkeys(roots), passed)
+    if not images:
+        raise DataError(f"no ILSVRC2012_val_*.JPEG in {', '.join(map(str, paths))}", hint=_NO_IMAGES)
+    found = all_labels(sources, images)
     labels = agreed(found)
-    chosen = {number: path for number, path in pictures.items() if number in labels}
+    chosen = {number: path for number, path in images.items() if number in labels}
     counts = check_counts({number: labels[number] for number in chosen})
     save_text(index, index_text(chosen, labels, index.parent))
     placed: list[Placed] = []
@@ -69,12 +69,12 @@ def prepare_imagenet(
         name="ImageNet val",
         index=str(index),
         pictures=len(chosen),
-        official=PICTURES,
+        official=IMAGES,
         classes=len(counts),
         full_classes=sum(count == PER_CLASS for count in counts.values()),
         labels_from=tuple(found),
-        absent=tuple(NUMBERED.format(number) for number in range(1, PICTURES + 1) if number not in pictures),
-        left_out=(*others, *(str(path) for number, path in pictures.items() if number not in labels)),
+        absent=tuple(NUMBERED.format(number) for number in range(1, IMAGES + 1) if number not in images),
+        left_out=(*others, *(str(path) for number, path in images.items() if number not in labels)),
         extracted=extracted,
         linked=placed.count("linked"),
         copied=placed.count("copied"),
@@ -83,12 +83,12 @@ def prepare_imagenet(
     )
 
 
-_NO_PICTURES = "name the folder of the pictures, or ILSVRC2012_img_val.tar with --extract DIR"
+_NO_IMAGES = "name the folder of the images, or ILSVRC2012_img_val.tar with --extract DIR"
 
 
 def _folders(sources: Sequence[Source], extract: Path | None) -> Generator[Progress, None, tuple[list[Path], int]]:
-    """Where the pictures lie, once archives are extracted; and how many pictures that put there."""
-    roots = [source.path.resolve() for source in sources if source.pictures]
+    """Where the images lie, once archives are extracted; and how many images that put there."""
+    roots = [source.path.resolve() for source in sources if source.images]
     extracted = 0
     for source in sources:
         if source.archive:
@@ -96,22 +96,22 @@ def _folders(sources: Sequence[Source], extract: Path | None) -> Generator[Progr
             roots.append(target.resolve())
             for done, new in enumerate(extract_val(source.path, target), start=1):
                 extracted += new
-                yield Progress(f"extracting {source.path.name}", done, PICTURES)
+                yield Progress(f"extracting {source.path.name}", done, IMAGES)
     return roots, extracted
 
 
-def index_text(pictures: Mapping[int, Path], labels: Mapping[int, int], folder: Path) -> str:
+def index_text(images: Mapping[int, Path], labels: Mapping[int, int], folder: Path) -> str:
     """The index of ``pictures`` by number, with paths relative to ``folder`` where the system knows such."""
     wnids = read_labels("imagenet").ids
     start = folder.resolve()
     rows = (
-        (cell_text(_relative(path, start)), labels[number], wnids[labels[number]]) for number, path in pictures.items()
+        (cell_text(_relative(path, start)), labels[number], wnids[labels[number]]) for number, path in images.items()
     )
     return "".join(map(csv_line, (("path", "index", "wnid"), *rows)))
 
 
 def extract_val(archive: Path, folder: Path) -> Iterator[bool]:
-    """Take the pictures of the set out of a tar archive; for each, whether it was not there before.
+    """Take the images of the set out of a tar archive; for each, whether it was not there before.
 
     A name of the archive decides no more than a file's name, and its class folder where that is a WordNet id: nothing
     is written elsewhere than in ``folder``. A file stands under its name only when it is whole. Raises DataError.
@@ -139,10 +139,10 @@ def extract_val(archive: Path, folder: Path) -> Iterator[bool]:
         raise DataError(f"cannot extract {archive} to {folder}: {error.strerror or error}", hint) from error
 
 
-def place_in_folders(pictures: Mapping[int, Path], labels: Mapping[int, int], folder: Path) -> Iterator[Placed]:
-    """Each picture in ``folder``/WNID. Raises DataError for a file that is there and is another one."""
+def place_in_folders(images: Mapping[int, Path], labels: Mapping[int, int], folder: Path) -> Iterator[Placed]:
+    """Each image in ``folder``/WNID. Raises DataError for a file that is there and is another one."""
     wnids = read_labels("imagenet").ids
-    for number, path in pictures.items():
+    for number, path in images.items():
         target = folder / wnids[labels[number]] / path.name
         try:
             yield _place(path, target)

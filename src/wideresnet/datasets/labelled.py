@@ -35,12 +35,12 @@ class LabelledData:
 
     @cached_property
     def present(self) -> tuple[int, ...]:
-        """The classes that the whole set holds pictures of, ascending."""
+        """The classes that the whole set holds images of, ascending."""
         return tuple(sorted({item.label for item in (self.whole or self).items if item.label is not None}))
 
     @cached_property
     def sha256(self) -> str:
-        """Of the whole set: every picture's name, label and size in order; of arrays their pixels too."""
+        """Of the whole set: every image's name, label and size in order; of arrays their pixels too."""
         digest = hashlib.sha256()
         for item in (self.whole or self).items:
             digest.update(f"{Path(item.path).name}\t{item.label}\t".encode("utf-8", "surrogateescape"))
@@ -48,7 +48,7 @@ class LabelledData:
         return digest.hexdigest()
 
     def part(self, shard: str) -> LabelledData:
-        """Every n-th picture from the i-th on, for ``shard`` = "i/n", i from 1: together they are the whole.
+        """Every n-th image from the i-th on, for ``shard`` = "i/n", i from 1: together they are the whole.
 
         Raises ConfigError for another text, and DataError where the part would be empty.
         """
@@ -57,7 +57,7 @@ class LabelledData:
             raise ConfigError(f"a shard is i/n with i from 1 to n, got {shard!r}", hint="the second of four is 2/4")
         items = self.items[int(first) - 1 :: int(count)]
         if not items:
-            raise DataError(f"{self.name} has {len(self.items)} pictures: nothing is left for shard {shard}")
+            raise DataError(f"{self.name} has {len(self.items)} images: nothing is left for shard {shard}")
         return replace(self, items=items, shard=f"{int(first)}/{int(count)}", whole=self)
 
 

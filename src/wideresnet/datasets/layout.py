@@ -12,10 +12,10 @@ from pathlib import Path
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.text import nfc
 from wideresnet.errors import DataError
-from wideresnet.images.files import Folder, find_pictures, read_folder
+from wideresnet.images.files import Folder, find_images, read_folder
 from wideresnet.records import Labels, Skipped
 
-EXPECTED = "expected ROOT/CLASS/picture.jpg, or ROOT/train/CLASS/picture.jpg and ROOT/val/CLASS/picture.jpg"
+EXPECTED = "expected ROOT/CLASS/image.jpg, or ROOT/train/CLASS/image.jpg and ROOT/val/CLASS/image.jpg"
 KNOWN = (
     "splits are known by the names train or training, val, valid, validation or dev, and test or testing, in any case"
     " and also with 'set', 'data' or 'images'"
@@ -178,7 +178,7 @@ def _inner_folders(path: Path) -> list[Path]:
     for inner in (path / name for name in list_folder(path).folders):
         if inner.name.lower() in ordinary:
             folders += _inner_folders(inner)
-        elif any(True for _ in find_pictures([inner])):
+        elif any(True for _ in find_images([inner])):
             folders.append(inner)
     return folders
 
@@ -202,7 +202,7 @@ def _holds_folders(path: Path, times: int = 2) -> bool:
     """Whether there are folders in it, with more than ``times`` as many images as lie beside them."""
     content = list_folder(path)
     most = times * len(content.images)
-    deeper = (image for image in find_pictures([path]) if image.parent != path)
+    deeper = (image for image in find_images([path]) if image.parent != path)
     return bool(content.folders) and (not most or sum(1 for _ in islice(deeper, most + 1)) > most)
 
 

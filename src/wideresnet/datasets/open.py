@@ -15,13 +15,13 @@ from wideresnet.datasets.shards import find_shards, labelled_shards
 from wideresnet.datasets.svhn import detect_svhn, svhn_test
 from wideresnet.datasets.zoo_npz import is_npz_data, labelled_npz
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.images.sniff import first_bytes, other_format, picture_format
+from wideresnet.images.sniff import first_bytes, image_format, other_format
 from wideresnet.pipes import special_kind
 from wideresnet.records import Labels
 
 _ACCEPTED = (
     "accepted are a folder with one folder a class, an index (path,index,wnid or path,label as CSV, or val.txt),"
-    " a folder of pictures with such a file as its ground truth, the model zoo's .npz or a list of them,"
+    " a folder of images with such a file as its ground truth, the model zoo's .npz or a list of them,"
     " CIFAR's archives (cifar-10-binary.tar.gz, cifar-10-python.tar.gz and those of CIFAR-100) or the folder extracted"
     " from one of them, SVHN's test_32x32.mat, a hub's Parquet (image, label), and tar shards (key.jpg, key.cls)"
 )
@@ -31,10 +31,10 @@ INDEX_ENDINGS = (".csv", ".tsv", ".txt")
 def open_labelled(
     path: Path, labels: Labels, *, ground_truth: Path | None = None, verify: bool = True
 ) -> LabelledData:
-    """The labelled pictures at ``path``: class folders, an index file, shards, or the test set of CIFAR or SVHN.
+    """The labelled images at ``path``: class folders, an index file, shards, or the test set of CIFAR or SVHN.
 
     Of a folder of splits it is the validation or test split (see ``data.layout``).
-    With ``ground_truth`` (see ``data.truth``) ``path`` is a folder of pictures whose classes that file says.
+    With ``ground_truth`` (see ``data.truth``) ``path`` is a folder of images whose classes that file says.
     ``labels`` are those of the network to evaluate. ``verify`` demands the official files.
     Raises DataError when there is no such data, or it is of other classes.
     """
@@ -44,7 +44,7 @@ def open_labelled(
         raise DataError(f"{path} is not a regular file: {kind_of_file}", hint="write it to a file first")
     if ground_truth is not None:
         if not path.is_dir():
-            raise ConfigError(f"{path} is no folder whose pictures {ground_truth} could name", hint=_ACCEPTED)
+            raise ConfigError(f"{path} is no folder whose images {ground_truth} could name", hint=_ACCEPTED)
         return labelled_by(path, ground_truth, labels)
     kind = detect_cifar(path, len(labels.names))
     if kind is not None:
@@ -77,7 +77,7 @@ def refuse_other_format(path: Path) -> None:
     inside = sorted(path.glob("*")) if path.is_dir() else [path]
     for file in inside[:100] if not any(each.is_dir() for each in inside) else ():
         head = first_bytes(file)
-        if picture_format(head) is None and (format := other_format(head)):
+        if image_format(head) is None and (format := other_format(head)):
             raise DataError(f"{file} is no labelled data but {format.what}", hint=format.hint)
 
 

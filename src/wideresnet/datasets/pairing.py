@@ -1,4 +1,4 @@
-"""Which answer belongs to which picture, by their paths and never by their order."""
+"""Which answer belongs to which image, by their paths and never by their order."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from wideresnet.datasets.text import nfc
 Key = tuple[str, ...]
 
 
-def pair_by_name(pictures: Collection[str], answers: Collection[str]) -> dict[str, str]:
-    """The answer to each picture that has one: ``val/n01/a.JPEG`` -> ``npz/n01/a.npz``.
+def pair_by_name(images: Collection[str], answers: Collection[str]) -> dict[str, str]:
+    """The answer to each image that has one: ``val/n01/a.JPEG`` -> ``npz/n01/a.npz``.
 
     Paths on both sides are compared from their ends: by the file's name without its ending; where several have it,
     with the folder too, then with the one above, and so on; at last with the ending, and with accents as they are
@@ -21,15 +21,15 @@ def pair_by_name(pictures: Collection[str], answers: Collection[str]) -> dict[st
     pairs: dict[str, str] = {}
     for parts_of in (without_ending, _parts, _raw_parts):
         depth, more = 0, True
-        while more and len(pairs) < len(pictures):
+        while more and len(pairs) < len(images):
             depth += 1
             taken = set(pairs.values())
-            ours, theirs = _by_end(pictures, parts_of, depth), _by_end(answers, parts_of, depth)
+            ours, theirs = _by_end(images, parts_of, depth), _by_end(answers, parts_of, depth)
             common = [key for key in ours if key in theirs]
             more = any(len(key) == depth for key in common)
-            for picture, answer in ((ours[key], theirs[key]) for key in common):
-                if picture and answer and picture not in pairs and answer not in taken:
-                    pairs[picture] = answer
+            for image, answer in ((ours[key], theirs[key]) for key in common):
+                if image and answer and image not in pairs and answer not in taken:
+                    pairs[image] = answer
     return pairs
 
 

@@ -98,7 +98,7 @@ def _images_in(file: Any, name: str) -> ParquetImages:
             label = next((label for label in LABELS if label in texts | numbers), "")
             return ParquetImages(name, file, source, path, label)
     raise DataError(
-        f"{name} has no column of pictures, but {', '.join(leaves)}",
+        f"{name} has no column of images, but {', '.join(leaves)}",
         hint="expected encoded images (JPEG, PNG, …) in a column 'bytes' or 'image', or in a struct 'image' of 'bytes'"
         " and 'path'; and their classes in a column 'label'",
     )

@@ -1,4 +1,4 @@
-"""A few pictures that stand for many: deterministic, the same number of each class."""
+"""A few images that stand for many: deterministic, the same number of each class."""
 
 from __future__ import annotations
 

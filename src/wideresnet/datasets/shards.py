@@ -13,7 +13,7 @@ from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.parquet import import_pyarrow, open_parquet, parquet_rows
 from wideresnet.datasets.tar import Label, Opener, Row, labelled_tar, open_file, tar_images
 from wideresnet.errors import DataError, ImageError
-from wideresnet.images.files import find_pictures, image_endings, refuse_empty, refuse_missing
+from wideresnet.images.files import find_images, image_endings, refuse_empty, refuse_missing
 from wideresnet.images.sniff import first_bytes
 from wideresnet.records import EncodedImage, Item, Labels, Skipped
 
@@ -57,7 +57,7 @@ def find_shards(path: Path) -> Shards:
         return {}
     if path.is_file():
         return {"": [path]} if path.suffix.lower() == ".tar" or _is_parquet(str(path)) or _is_tar(path) else {}
-    if not path.is_dir() or next(iter(find_pictures([path])), None) is not None:
+    if not path.is_dir() or next(iter(find_images([path])), None) is not None:
         return {}
     shards: defaultdict[str, list[Path]] = defaultdict(list)
     for file in sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS):
@@ -123,7 +123,7 @@ def labelled_shards(path: Path, labels: Labels, splits: Sequence[str] = HELD_OUT
 
 def beside_shards(path: Path) -> Skipped:
     """What a folder of shards holds besides them."""
-    files = find_pictures([path])
+    files = find_images([path])
     deque(files, maxlen=0)
     skipped = files.skipped
     return replace(skipped, by_ending={key: n for key, n in skipped.by_ending.items() if key not in ENDINGS})

@@ -1,4 +1,4 @@
-"""Pictures to train on: ``ROOT/train`` and ``ROOT/val``, each with one folder a class, decoded once."""
+"""Images to train on: ``ROOT/train`` and ``ROOT/val``, each with one folder a class, decoded once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wideresnet.errors import DataError
 from wideresnet.images.files import describe_skipped
 from wideresnet.records import Exif, Failure, Labels, Preprocess, Progress, Skipped
 
-_EXPECTED = "expected ROOT/train/CLASS/picture.jpg and ROOT/val/CLASS/picture.jpg, with the same classes in both"
+_EXPECTED = "expected ROOT/train/CLASS/image.jpg and ROOT/val/CLASS/image.jpg, with the same classes in both"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class FolderArrays:
     """Both parts, in memory or mapped from files. Images: RGB uint8 [N, S, S, 3], S of their own in each part.
 
     Labels: int64 [N].
-    ``failures`` are the pictures that could not be read: they are in neither part.
+    ``failures`` are the images that could not be read: they are in neither part.
     """
 
     name: str
@@ -43,7 +43,7 @@ class FolderArrays:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which pictures are learnt from and which judge what was learnt, not decoded yet; both know the same classes."""
+    """Which images are learnt from and which judge what was learnt, not decoded yet; both know the same classes."""
 
     name: str
     labels: Labels
@@ -61,7 +61,7 @@ class Split:
 def read_splits(
     root: Path, train: Preprocess, val: Preprocess, threads: int, cache: Path | None = None
 ) -> Generator[Progress, None, FolderArrays]:
-    """Every picture of ``root``, those of each part through its own preprocess; EXIF orientation is ignored.
+    """Every image of ``root``, those of each part through its own preprocess; EXIF orientation is ignored.
 
     Raises what ``find_split`` and ``decode_split`` do.
     """
@@ -72,7 +72,7 @@ def read_splits(
 
 
 def find_split(root: Path) -> Split:
-    """The pictures of ``root``'s splits (see ``data.layout``); the classes are the folder names in the training split.
+    """The images of ``root``'s splits (see ``data.layout``); the classes are the folder names in the training split.
 
     A test split is the validation set where there is no other, else ``Split.test``. Raises DataError when one is
     missing, and when the validation set has a class that is not learnt.
@@ -123,7 +123,7 @@ def with_note(split: Split, note: str) -> Split:
 
 
 def seen_with(split: Split, exif: Exif) -> Split:
-    """The same pictures, photographs turned upright or not."""
+    """The same images, photographs turned upright or not."""
     return replace(split, train=replace(split.train, exif=exif), val=replace(split.val, exif=exif))
 
 
@@ -133,7 +133,7 @@ def decode_split(
     """Both parts, each through its own preprocess. Kept in memory, or in ``cache``.
 
     Raises DataError when they are too large for the memory or the disk, when they cannot be kept there, and for a class
-    without a picture that can be read.
+    without an image that can be read.
     """
     if cache:
         learnt, checked = yield from _from_disk(split, train, val, threads, cache)
@@ -163,12 +163,12 @@ def _from_disk(
 
 
 def refuse_empty(split: Split, learnt: Iterable[int]) -> None:
-    """Raise DataError for a class that is not among ``learnt``, the classes of the pictures that could be read."""
+    """Raise DataError for a class that is not among ``learnt``, the classes of the images that could be read."""
     empty = sorted(set(range(len(split.labels.names))) - set(learnt))
     if empty:
         name = (split.labels.ids or split.labels.names)[empty[0]]
         raise DataError(
-            f"the class {name!r} of {split.name} has no picture to learn from that can be read",
+            f"the class {name!r} of {split.name} has no image to learn from that can be read",
             hint=describe_skipped(split.train.skipped, split.name),
         )
 

@@ -9,7 +9,7 @@ from wideresnet.records import RGB
 
 @dataclass(frozen=True)
 class Statistics:
-    """``mean`` and ``std`` of RGB values in [0, 1] over the training pictures."""
+    """``mean`` and ``std`` of RGB values in [0, 1] over the training images."""
 
     classes: int
     mean: RGB

@@ -1,6 +1,6 @@
 """SVHN's cropped digits (http://ufldl.stanford.edu/housenumbers, "Format 2") in their three MATLAB files.
 
-A file holds ``X``, uint8 [32, 32, 3, N] (row, column, colour, picture), and ``y`` [N, 1], the digit, where 10 is a 0.
+A file holds ``X``, uint8 [32, 32, 3, N] (row, column, colour, image), and ``y`` [N, 1], the digit, where 10 is a 0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wideresnet.errors import DataError
 from wideresnet.pipes import read_file
 from wideresnet.records import Item
 
-# File -> pictures. The paper trains on "train" and "extra" together.
+# File -> images. The paper trains on "train" and "extra" together.
 TRAIN = {"train_32x32.mat": 73_257, "extra_32x32.mat": 531_131}
 TEST = {"test_32x32.mat": 26_032}
 MOST_BYTES = 2**31                                 # extra_32x32.mat holds 1.6 GB
@@ -27,9 +27,9 @@ _EXPECTED = (
 
 
 def read_svhn(path: Path, *, verify: bool = True) -> CifarArrays:
-    """604,388 training and 26,032 test pictures from the folder ``path``; label k is the digit k. Raises DataError.
+    """604,388 training and 26,032 test images from the folder ``path``; label k is the digit k. Raises DataError.
 
-    ``verify`` demands the official numbers of pictures. Takes 5 GB of memory while it reads, 2 GB afterwards.
+    ``verify`` demands the official numbers of images. Takes 5 GB of memory while it reads, 2 GB afterwards.
     """
     train = [_read(path / name, count, verify) for name, count in TRAIN.items()]
     (test,) = (_read(path / name, count, verify) for name, count in TEST.items())
@@ -39,14 +39,14 @@ def read_svhn(path: Path, *, verify: bool = True) -> CifarArrays:
 
 
 def detect_svhn(path: Path) -> Path | None:
-    """The file of the test pictures, where ``path`` is it or the folder that holds it. Reads names only."""
+    """The file of the test images, where ``path`` is it or the folder that holds it. Reads names only."""
     (name,) = TEST
     file = path / name if path.is_dir() else path
     return file if file.name == name and file.is_file() else None
 
 
 def svhn_test(file: Path, *, verify: bool = True) -> LabelledData:
-    """The 26,032 test pictures, already decoded, as ``test_32x32/00017``. Raises DataError."""
+    """The 26,032 test images, already decoded, as ``test_32x32/00017``. Raises DataError."""
     (count,) = TEST.values()
     images, labels = _read(file, count, verify)
     items = [
@@ -73,9 +73,9 @@ def _read(path: Path, count: int, verify: bool) -> tuple[NDArray[np.uint8], NDAr
         )
     if verify and digits.size != count:
         raise DataError(
-            f"{path} holds {digits.size:,} pictures, the official file {count:,}", hint="fetch it again"
+            f"{path} holds {digits.size:,} images, the official file {count:,}", hint="fetch it again"
         )
     if not np.isin(digits, np.arange(1, 11)).all():
         raise DataError(f"{path} has labels outside 1 to 10", hint=_EXPECTED)
-    # MATLAB counts columns first: the picture is the slowest axis already, and only H, W and C change places.
+    # MATLAB counts columns first: the image is the slowest axis already, and only H, W and C change places.
     return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), digits.ravel().astype(np.int64) % 10

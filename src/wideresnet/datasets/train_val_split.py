@@ -1,4 +1,4 @@
-"""Class folders as a person has them -> pictures to learn from and pictures to judge by."""
+"""Class folders as a person has them -> images to learn from and images to judge by."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def open_split(root: Path, share: float, seed: int, test: Path | None = None) ->
 
     Shards likewise.
 
-    ``share`` of each class judges: at least one picture where a class has two or more, and never all of them. Which
-    ones, its name and the seed decide, so that a picture more or less moves no other. A test split is the validation
+    ``share`` of each class judges: at least one image where a class has two or more, and never all of them. Which
+    ones, its name and the seed decide, so that an image more or less moves no other. A test split is the validation
     set where there is no other, unless it is ``test``, which nothing is chosen by. Raises DataError for less than two
-    classes, a class without a picture, none to judge by, and a name that cannot be a label.
+    classes, a class without an image, none to judge by, and a name that cannot be a label.
     """
     if find_shards(root):
         split = _of_shards(root, share, seed)
@@ -42,7 +42,7 @@ def open_split(root: Path, share: float, seed: int, test: Path | None = None) ->
         raise DataError(f"{root} holds one class only, {split.labels.names[0]!r}", hint="two are needed to tell apart")
     refuse_empty(split, split.train.present)
     if not split.val.items:
-        raise DataError(f"every class of {root} has one picture only: none is left to judge by", hint=EXPECTED)
+        raise DataError(f"every class of {root} has one image only: none is left to judge by", hint=EXPECTED)
     return split
 
 

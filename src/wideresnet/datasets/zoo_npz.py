@@ -1,4 +1,4 @@
-"""Labelled pictures as the model zoo's ``image2npz`` leaves them: decoded, in .npz files, listed in a text file."""
+"""Labelled images as the model zoo's ``image2npz`` leaves them: decoded, in .npz files, listed in a text file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.errors import DataError
-from wideresnet.images.files import find_pictures, is_ignored
+from wideresnet.images.files import find_images, is_ignored
 from wideresnet.records import Item, Labels
 
 NPZ = ".npz"
 
 
 def is_npz_data(path: Path) -> bool:
-    """Whether ``path`` is a text file whose first line names an .npz file, or a folder with such and no pictures."""
+    """Whether ``path`` is a text file whose first line names an .npz file, or a folder with such and no images."""
     if path.is_dir():
-        return bool(_in_folders(path)) and not any(find_pictures([path]))
+        return bool(_in_folders(path)) and not any(find_images([path]))
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
             return path.suffix.lower() == ".txt" and lines.readline().rstrip().lower().endswith(NPZ)

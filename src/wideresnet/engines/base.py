@@ -15,7 +15,7 @@ from wideresnet.records import EngineInfo
 
 
 class Engine(Protocol):
-    """A compiled classifier. It knows arrays; it has never heard of pictures, labels or files."""
+    """A compiled classifier. It knows arrays; it has never heard of images, labels or files."""
 
     info: EngineInfo
 
@@ -63,5 +63,5 @@ def check_batch(batch: NDArray[np.uint8], side: int) -> None:
     if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != (side, side, 3):
         raise EngineError(
             f"this network takes RGB uint8 [N, {side}, {side}, 3], got {batch.dtype} {list(batch.shape)}",
-            hint="'wideresnet.preprocess' makes such pictures",
+            hint="'wideresnet.preprocess' makes such images",
         )

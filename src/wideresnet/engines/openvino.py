@@ -17,7 +17,7 @@ from wideresnet.records import EngineInfo, Precision
 # OpenVINO's names in an executed graph -> ours. u8 and i8 are both halves of one int8 convolution.
 _PRECISIONS: dict[str, Precision] = {"f32": "f32", "bf16": "bf16", "f16": "f16", "u8": "int8", "i8": "int8"}
 
-Running = tuple[ov.InferRequest, NDArray[np.uint8], int]      # with its pictures, and how many of them count
+Running = tuple[ov.InferRequest, NDArray[np.uint8], int]      # with its images, and how many of them count
 
 
 class OpenVinoEngine:
@@ -76,7 +76,7 @@ class OpenVinoEngine:
                 if len(running) == 2 * self._streams:
                     yield _finish(running, self._requests)
                 request = self._take_request()
-                # The request reads the caller's memory: both are kept until it is done. Of no picture OpenVINO
+                # The request reads the caller's memory: both are kept until it is done. Of no image OpenVINO
                 # makes no map, so that it gets one, of which nothing is handed out.
                 count, batch = len(batch), np.ascontiguousarray(batch) if len(batch) else self._black
                 request.start_async([batch], share_inputs=True)

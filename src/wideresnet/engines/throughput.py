@@ -37,7 +37,7 @@ def find_tuning(bundle: Bundle) -> Tuning | None:
 def throughput_options(
     bundle: Bundle, precision: Literal["f32", "bf16"], threads: int = 0
 ) -> tuple[EngineOptions, int]:
-    """Engine options and batch for many pictures: as tuned on this machine, or several streams of small batches.
+    """Engine options and batch for many images: as tuned on this machine, or several streams of small batches.
 
     ``threads`` 0 leaves them open. What was tuned holds for float32 (and int8, which asks for float32).
     """

@@ -3,7 +3,7 @@
 Weights get a scale a channel, activations one a tensor, written as QuantizeLinear and DequantizeLinear pairs
 (QDQ) that OpenVINO and ONNX Runtime both turn into int8 convolutions.
 
-NNCF's bias corrections are of little use for these networks. The fast one runs each layer on a constant picture,
+NNCF's bias corrections are of little use for these networks. The fast one runs each layer on a constant image,
 the mean of what it sees, so that it takes the zeros around small maps for an error of rounding; the exact one
 does not take graphs of this kind (3.4: KeyError). The mean error that rounding really leaves is tiny.
 """
@@ -38,22 +38,22 @@ MOVES = ("Transpose", "MaxPool", "Flatten")
 
 def quantise(
     model: onnx.ModelProto,
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     settings: QuantiseSettings = DEFAULTS,
 ) -> onnx.ModelProto:
     """The int8 graph of a float32 graph of ``write_graph``, with ranges from ``pictures``, uint8 [S, S, 3] each.
 
-    The same pictures give the same graph. Raises MissingExtra without nncf, ConfigError without pictures.
+    The same images give the same graph. Raises MissingExtra without nncf, ConfigError without images.
     """
-    if not pictures:
-        raise ConfigError("int8 needs pictures to take the ranges of activations from", hint="give --calibration")
+    if not images:
+        raise ConfigError("int8 needs images to take the ranges of activations from", hint="give --calibration")
     # NNCF decides when it is imported whether it reports its use over the network: it must not.
     os.environ["NNCF_CI"] = "1"
     with needs_extra("int8", "compile"):
         import nncf
     logging.getLogger("nncf").setLevel(logging.ERROR)
-    used = pictures[: settings.samples]
-    dataset = nncf.Dataset(list(used), lambda picture: {INPUT: picture[None]})
+    used = images[: settings.samples]
+    dataset = nncf.Dataset(list(used), lambda image: {INPUT: image[None]})
     # Its progress bars: stdout belongs to results, and a log has no use for them.
     with redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
         quantised: onnx.ModelProto = nncf.quantize(

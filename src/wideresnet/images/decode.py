@@ -33,10 +33,10 @@ from PIL import (
 from wideresnet.errors import ImageError
 from wideresnet.images.exif import UPRIGHT, orientation, split_exif
 from wideresnet.images.formats import jpeg_xl_size, open_heic, open_jpeg_xl
-from wideresnet.images.npz import npz_picture
+from wideresnet.images.npz import npz_image
 from wideresnet.images.png import pixel_chunks, significant_bits
 from wideresnet.images.rgb import check_steps, conversion, eight_bits, to_rgb
-from wideresnet.images.sniff import CONVERT, no_picture, picture_format
+from wideresnet.images.sniff import CONVERT, image_format, no_image
 from wideresnet.images.tiff import grey_in_8_bits, open_tiff
 from wideresnet.pipes import WAIT, read_file, special_kind
 from wideresnet.records import Alpha, Exif
@@ -111,7 +111,7 @@ _READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "AVIF": AvifImagePlugin.AvifImageFile,
     "HEIC": open_heic,
     "JPEG XL": open_jpeg_xl,
-    "NPZ": npz_picture,
+    "NPZ": npz_image,
 }
 # Pillow's raw modes keep the high byte; those of the other byte order keep the low one.
 _OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
@@ -143,10 +143,10 @@ def decode(
     for what can't be read, isn't an image, is damaged or cut short, exceeds ``limits``, or holds
     numbers that are no brightness.
     """
-    return np.asarray(open_picture(source, exif=exif, alpha=alpha, limits=limits))
+    return np.asarray(open_image(source, exif=exif, alpha=alpha, limits=limits))
 
 
-def open_picture(
+def open_image(
     source: bytes | Path,
     *,
     exif: Exif = "ignore",
@@ -163,10 +163,10 @@ def open_picture(
     data = source if isinstance(source, bytes) else read_encoded(source, limits)
     if len(data) > limits.bytes:
         raise _too_many_bytes(limits)
-    kind = picture_format(data)
+    kind = image_format(data)
     if kind is None:
-        found = no_picture(data)
-        raise ImageError(f"not a picture but {found.what}", hint=found.hint)
+        found = no_image(data)
+        raise ImageError(f"not an image but {found.what}", hint=found.hint)
     try:
         return _open(data, kind, exif, alpha, limits, shortest)
     except ImageError:
@@ -180,19 +180,19 @@ def open_picture(
         if _UNREAD.search(reason):
             raise ImageError(f"a {kind} image of a kind that is not read: {reason}", hint=CONVERT) from error
         raise ImageError(
-            f"damaged {kind} picture: {reason}",
+            f"damaged {kind} image: {reason}",
             hint=f"{len(data):,} bytes are there; the file may be cut short: fetch it again",
         ) from error
 
 
 def read_encoded(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """The bytes of a picture file or pipe. Raises ImageError for what cannot be read or exceeds ``limits``."""
+    """The bytes of an image file or pipe. Raises ImageError for what cannot be read or exceeds ``limits``."""
     try:
         if path.stat().st_size > limits.bytes:
             raise _too_many_bytes(limits)
         return read_file(path, limits.bytes + 1)   # a pipe has no size, and some devices no end
     except IsADirectoryError as error:
-        raise ImageError("not a picture but a folder") from error
+        raise ImageError("not an image but a folder") from error
     except FileNotFoundError as error:
         raise ImageError("no such file", hint="it was moved or deleted, or is a link to nowhere") from error
     except OSError as error:
@@ -211,7 +211,7 @@ def read_regular(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
 def _too_many_bytes(limits: Limits) -> ImageError:
     return ImageError(
-        f"the file is larger than the limit of {limits.bytes:,} bytes", hint="shrink the picture"
+        f"the file is larger than the limit of {limits.bytes:,} bytes", hint="shrink the image"
     )
 
 
@@ -291,8 +291,8 @@ def _check_pixels(size: tuple[int, int], limits: Limits) -> None:
     width, height = size
     if width * height > limits.pixels:
         raise ImageError(
-            f"the picture claims {width:,} x {height:,} pixels, more than the limit of {limits.pixels:,}",
-            hint="refused before decoding; shrink the picture if it is real",
+            f"the image claims {width:,} x {height:,} pixels, more than the limit of {limits.pixels:,}",
+            hint="refused before decoding; shrink the image if it is real",
         )
 
 

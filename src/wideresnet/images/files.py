@@ -11,11 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from wideresnet.errors import ConfigError
-from wideresnet.images.sniff import picture_format
+from wideresnet.images.sniff import image_format
 from wideresnet.records import Skipped
 
 # What images.decode reads, by the endings in use.
-PICTURE_ENDINGS = frozenset(
+IMAGE_ENDINGS = frozenset(
     f".{ending}"
     for kinds in ("jpg jpeg jpe jfif png apng gif webp bmp", "tif tiff ppm pgm pbm pnm pfm jp2 j2k avif")
     for ending in kinds.split()
@@ -51,7 +51,7 @@ class Folder:
 
 
 class ImageFiles:
-    """The files to read at ``paths``, found anew whenever it is iterated; see ``find_pictures``.
+    """The files to read at ``paths``, found anew whenever it is iterated; see ``find_images``.
 
     ``skipped`` is what was passed over so far.
     """
@@ -98,7 +98,7 @@ class ImageFiles:
             yield path / name, is_folder
 
 
-def find_pictures(paths: Iterable[Path]) -> ImageFiles:
+def find_images(paths: Iterable[Path]) -> ImageFiles:
     """Every file named in ``paths`` whatever its ending, and the images in every folder named.
 
     Folders are walked recursively in the order of ``sorted(paths)``, one folder at a time, however many files there
@@ -114,8 +114,8 @@ def find_pictures(paths: Iterable[Path]) -> ImageFiles:
 
 @cache
 def image_endings() -> frozenset[str]:
-    """``PICTURE_ENDINGS``, and the optional ones whose package is installed."""
-    return PICTURE_ENDINGS | {ending for ending, package in OPTIONAL_ENDINGS.items() if find_spec(package)}
+    """``IMAGE_ENDINGS``, and the optional ones whose package is installed."""
+    return IMAGE_ENDINGS | {ending for ending, package in OPTIONAL_ENDINGS.items() if find_spec(package)}
 
 
 def is_ignored(name: str) -> bool:
@@ -132,7 +132,7 @@ def refuse_missing(path: Path) -> None:
 def refuse_empty(paths: Iterable[Path]) -> None:
     """Raise ConfigError for a path that does not exist and for a folder without an image."""
     for path in paths:
-        files = find_pictures([path])
+        files = find_images([path])
         if next(iter(files), None) is None:
             raise no_images(str(path), files.skipped)
 
@@ -267,7 +267,7 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
         if not entry.is_file():
             return False
         with open(entry.path, "rb", buffering=0) as file:
-            kind = picture_format(file.read(64))
+            kind = image_format(file.read(64))
     except OSError:
         return False
     return kind is not None and kind not in UNCLEAR

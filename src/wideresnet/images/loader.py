@@ -1,4 +1,4 @@
-"""Many pictures to ordered batches, decoded in threads, in bounded memory."""
+"""Many images to ordered batches, decoded in threads, in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, ImageError, check_choice
-from wideresnet.images.decode import DEFAULT_LIMITS, Limits, open_picture, read_regular
-from wideresnet.images.preprocess import KEPT, preprocess, preprocess_large, preprocess_picture
+from wideresnet.images.decode import DEFAULT_LIMITS, Limits, open_image, read_regular
+from wideresnet.images.preprocess import KEPT, preprocess, preprocess_image, preprocess_large
 from wideresnet.pipes import read_file, special_kind
 from wideresnet.records import Batch, EncodedImage, Exif, Failure, Item, Preprocess, Source
 
@@ -59,7 +59,7 @@ def read_crop(
 ) -> NDArray[np.uint8]:
     """A file, encoded bytes, an image in a file or RGB uint8 [H, W, 3] -> what the network sees: RGB uint8 [S, S, 3].
 
-    The same as ``preprocess(decode(source), spec)``, sooner. With ``reduced`` large pictures are equal only within
+    The same as ``preprocess(decode(source), spec)``, sooner. With ``reduced`` large images are equal only within
     the tolerances of ``images/preprocess``, sooner still: JPEGs are decoded at a part of their size. Raises
     ImageError.
     """
@@ -68,11 +68,11 @@ def read_crop(
         return preprocess(source, spec)
     if isinstance(source, EncodedImage):
         source = source.read(limits.bytes)
-    antialiased = spec.interpolation != "opencv-bilinear"    # without, a reduced picture gives quite another crop
+    antialiased = spec.interpolation != "opencv-bilinear"    # without, a reduced image gives quite another crop
     shortest = math.ceil(KEPT * spec.resize) if reduced and antialiased else 0
-    picture = open_picture(source, exif=exif, alpha=spec.alpha, limits=limits, shortest=shortest)
-    large = shortest and min(picture.size) >= shortest
-    return preprocess_large(picture, spec) if large else preprocess_picture(picture, spec)
+    image = open_image(source, exif=exif, alpha=spec.alpha, limits=limits, shortest=shortest)
+    large = shortest and min(image.size) >= shortest
+    return preprocess_large(image, spec) if large else preprocess_image(image, spec)
 
 
 def read_item(
@@ -96,7 +96,7 @@ def named_item(path: Path) -> Item:
 def read_named_crop(
     source: str | Source | Item, spec: Preprocess, *, exif: Exif = "ignore"
 ) -> NDArray[np.uint8]:
-    """``read_crop`` for a caller with one picture: a str is a path, and an ImageError names it; see ``read_item``."""
+    """``read_crop`` for a caller with one image: a str is a path, and an ImageError names it; see ``read_item``."""
     try:
         if isinstance(source, Item):
             return read_item(source, spec, exif=exif)

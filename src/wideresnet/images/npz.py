@@ -13,7 +13,7 @@ from PIL import Image
 
 from wideresnet.errors import ImageError
 
-PIXELS = "input_0"                                 # the model zoo's name for the picture in such a file
+PIXELS = "input_0"                                 # the model zoo's name for the image in such a file
 MOST_BYTES = 2**29 + 2**10                         # of an array and its header: the most pixels that decode allows
 
 
@@ -21,8 +21,8 @@ MOST_BYTES = 2**29 + 2**10                         # of an array and its header:
 _DAMAGE = (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def npz_picture(file: BinaryIO) -> Image.Image:
-    """The picture in an .npz file: its array ``input_0``, RGB uint8 [3, H, W] or [1, 3, H, W], as ``image2npz`` writes.
+def npz_image(file: BinaryIO) -> Image.Image:
+    """The image in an .npz file: its array ``input_0``, RGB uint8 [3, H, W] or [1, 3, H, W], as ``image2npz`` writes.
 
     Raises ImageError for another file or array.
     """

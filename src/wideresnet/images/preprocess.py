@@ -1,4 +1,4 @@
-"""The one preprocess: what every network here sees of a picture, equal to torchvision's to the byte.
+"""The one preprocess: what every network here sees of an image, equal to torchvision's to the byte.
 
 torchvision's ``Resize`` and ``CenterCrop`` on Pillow images, with its two rounding rules, each a
 function of its own below (torchvision/transforms/functional.py: ``_compute_resized_output_size``,
@@ -32,48 +32,48 @@ def preprocess(image: NDArray[np.uint8], spec: Preprocess) -> NDArray[np.uint8]:
     Raises ImageError for an array that is empty or something else.
     """
     if 0 in image.shape:
-        raise ImageError("the picture has no pixels")
+        raise ImageError("the image has no pixels")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(
             f"the array is {image.dtype} {list(image.shape)}, not RGB uint8 [H, W, 3]",
             hint="give brightness in 0..255, and three colours as the last axis",
         )
-    return preprocess_picture(Image.fromarray(image), spec)
+    return preprocess_image(Image.fromarray(image), spec)
 
 
-def preprocess_picture(picture: Image.Image, spec: Preprocess) -> NDArray[np.uint8]:
+def preprocess_image(image: Image.Image, spec: Preprocess) -> NDArray[np.uint8]:
     """``preprocess`` of a Pillow image in mode RGB: for who has one, without the way through an array."""
-    width, height = picture.size
+    width, height = image.size
     new_width, new_height = resized_size(width, height, spec)
     columns, rows = crop_range(new_width, spec.crop), crop_range(new_height, spec.crop)
     if spec.interpolation == "opencv-bilinear":
-        return _pad(resize_part(np.asarray(picture), (new_width, new_height), columns, rows), spec.crop)
+        return _pad(resize_part(np.asarray(image), (new_width, new_height), columns, rows), spec.crop)
     if spec.mode == "shortest" and max(width, height) > THIN * min(width, height):
-        return _pad(_thin_crop(picture, (new_width, new_height), columns, rows, spec), spec.crop)
+        return _pad(_thin_crop(image, (new_width, new_height), columns, rows, spec), spec.crop)
     if width >= height:
         # Pillow resizes the width, rounds to 8 bits, then the height. Cutting columns in between changes
         # no pixel and saves a twentieth to a sixth of decoding and resizing an ImageNet photograph.
-        # Not for tall pictures: since Pillow 13 their height may come first.
-        picture = _resize(picture, (new_width, height), spec)
-        picture = picture.crop((columns.start, 0, columns.stop, height))
+        # Not for tall images: since Pillow 13 their height may come first.
+        image = _resize(image, (new_width, height), spec)
+        image = image.crop((columns.start, 0, columns.stop, height))
         columns = range(len(columns))
         new_width = len(columns)
-    picture = _resize(picture, (new_width, new_height), spec)
-    return _pad(np.array(picture.crop((columns.start, rows.start, columns.stop, rows.stop))), spec.crop)
+    image = _resize(image, (new_width, new_height), spec)
+    return _pad(np.array(image.crop((columns.start, rows.start, columns.stop, rows.stop))), spec.crop)
 
 
-def preprocess_large(picture: Image.Image, spec: Preprocess) -> NDArray[np.uint8]:
-    """``preprocess_picture`` to within one grey level, in two thirds of the time: only the crop is computed.
+def preprocess_large(image: Image.Image, spec: Preprocess) -> NDArray[np.uint8]:
+    """``preprocess_image`` to within one grey level, in two thirds of the time: only the crop is computed.
 
     Pillow takes its place in single precision, so that a value is rounded to its neighbour now and then. For
     photographs at least ``KEPT`` times as large as the resize; full contrast can be 12 levels off with bicubic.
     """
-    width, height = picture.size
+    width, height = image.size
     new_width, new_height = resized_size(width, height, spec)
     columns, rows = crop_range(new_width, spec.crop), crop_range(new_height, spec.crop)
     across, down = width / new_width, height / new_height
     box = (across * columns.start, down * rows.start, across * columns.stop, down * rows.stop)
-    crop = picture.resize((len(columns), len(rows)), _FILTERS[spec.interpolation], box)
+    crop = image.resize((len(columns), len(rows)), _FILTERS[spec.interpolation], box)
     return _pad(np.array(crop), spec.crop)
 
 
@@ -98,31 +98,31 @@ def crop_range(length: int, crop: int) -> range:
 
 
 def _thin_crop(
-    picture: Image.Image, size: tuple[int, int], columns: range, rows: range, spec: Preprocess
+    image: Image.Image, size: tuple[int, int], columns: range, rows: range, spec: Preprocess
 ) -> NDArray[np.uint8]:
-    """The given ``columns`` and ``rows`` of ``picture`` at ``size``, without the rest of its long side."""
-    (width, height), (new_width, new_height) = picture.size, size
+    """The given ``columns`` and ``rows`` of ``image`` at ``size``, without the rest of its long side."""
+    (width, height), (new_width, new_height) = image.size, size
     if width >= height:
         weights = Weights(width, new_width, columns, spec.interpolation)
-        part = np.asarray(picture.crop((weights.source.start, 0, weights.source.stop, height)))
+        part = np.asarray(image.crop((weights.source.start, 0, weights.source.stop, height)))
         part = weights.resize(part.swapaxes(0, 1)).swapaxes(0, 1)
         resized = _resize(Image.fromarray(np.ascontiguousarray(part)), (len(columns), new_height), spec)
         return np.asarray(resized)[rows.start : rows.stop].copy()
     weights = Weights(height, new_height, rows, spec.interpolation)
-    picture = picture.crop((0, weights.source.start, width, weights.source.stop))
+    image = image.crop((0, weights.source.start, width, weights.source.stop))
     if new_height < height and shrinks_height_first():
-        picture = Image.fromarray(weights.resize(np.asarray(picture)))
-        return np.asarray(_resize(picture, (new_width, len(rows)), spec))[:, columns.start : columns.stop].copy()
-    part = np.asarray(_resize(picture, (new_width, picture.height), spec))
+        image = Image.fromarray(weights.resize(np.asarray(image)))
+        return np.asarray(_resize(image, (new_width, len(rows)), spec))[:, columns.start : columns.stop].copy()
+    part = np.asarray(_resize(image, (new_width, image.height), spec))
     return weights.resize(part[:, columns.start : columns.stop])
 
 
-def _resize(picture: Image.Image, size: tuple[int, int], spec: Preprocess) -> Image.Image:
-    return picture if picture.size == size else picture.resize(size, _FILTERS[spec.interpolation])
+def _resize(image: Image.Image, size: tuple[int, int], spec: Preprocess) -> Image.Image:
+    return image if image.size == size else image.resize(size, _FILTERS[spec.interpolation])
 
 
 def _pad(image: NDArray[np.uint8], crop: int) -> NDArray[np.uint8]:
-    """Black around a picture that the resize left smaller than the crop; the odd pixel right and below."""
+    """Black around an image that the resize left smaller than the crop; the odd pixel right and below."""
     height, width = image.shape[:2]
     if (height, width) == (crop, crop):
         return image

@@ -1,4 +1,4 @@
-"""WRN-n-k for 32×32 pictures: the paper's Table 1."""
+"""WRN-n-k for 32×32 images: the paper's Table 1."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ COLUMNS = {"path": str, "rank": int, "index": int, "label": str, "probability": 
 
 
 def as_line(answer: Answer, _number: int) -> str:
-    """A line a picture; failures are not among them (the door lists them on stderr)."""
+    """A line an image; failures are not among them (the door lists them on stderr)."""
     return text.of_prediction(answer) + "\n" if isinstance(answer, Prediction) else ""
 
 
@@ -44,7 +44,7 @@ def as_json_line(answer: Answer, _number: int) -> str:
 
 
 def as_rows(answer: Answer) -> list[Row]:
-    """A row a class and picture, likeliest first; a failure is one row with ``error`` and ``hint``."""
+    """A row a class and image, likeliest first; a failure is one row with ``error`` and ``hint``."""
     if isinstance(answer, Failure):
         return [asdict(answer)]
     return [

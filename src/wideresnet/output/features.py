@@ -1,4 +1,4 @@
-"""Features as files that grow, for any number of pictures: .npy, .npz, or .parquet (extra ``parquet``).
+"""Features as files that grow, for any number of images: .npy, .npz, or .parquet (extra ``parquet``).
 
     out.npy             one layer: [N, C] or [N, C, H, W]; row by row in the order of out.npy.paths.txt
     out.npz             several layers, each an array under its name; the order of out.npz.paths.txt

@@ -12,7 +12,7 @@ from wideresnet.output.row_format import PARQUET
 
 
 def any_failed(file: Path, format: str) -> bool:
-    """Whether a picture failed, read in memory for one answer. The text table and the zoo's lines do not say: False.
+    """Whether an image failed, read in memory for one answer. The text table and the zoo's lines do not say: False.
 
     Raises ConfigError where the file was not written in this format.
     """

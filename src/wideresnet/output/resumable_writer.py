@@ -2,7 +2,7 @@
 
     answers.csv.part/
       data              the text so far; for Parquet 000000.parquet, 000001.parquet, ... instead
-      seen              16 bytes a picture: a hash of its path, in order
+      seen              16 bytes an image: a hash of its path, in order
       state.json        how much of these counts, and of which run they are
 
 ``state.json`` is replaced in one step after the others have reached the disk. Whatever lies beyond it was not
@@ -106,8 +106,8 @@ class Journal:
     def unanswered(self, items: Iterable[Item]) -> Iterator[Item]:
         """``items`` without those answered before this run was resumed.
 
-        In step with the paths seen, so that memory does not grow. Where the pictures are no longer the same ones,
-        by all paths seen from there on (about 0.2 GB a million); answers to pictures that have gone stay.
+        In step with the paths seen, so that memory does not grow. Where the images are no longer the same ones,
+        by all paths seen from there on (about 0.2 GB a million); answers to images that have gone stay.
         """
         if self.state.whole:
             return

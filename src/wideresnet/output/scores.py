@@ -1,4 +1,4 @@
-"""Scores of labelled pictures in a file: written a picture a row or line, and read again to the very same values."""
+"""Scores of labelled images in a file: written an image a row or line, and read again to the very same values."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def format_of(file: Path) -> str:
     format = file.suffix.lower().removeprefix(".")
     if format not in FORMATS:
         raise DataError(
-            f"{file}: scores of pictures are kept as {', '.join(f'.{each}' for each in FORMATS)}",
+            f"{file}: scores of images are kept as {', '.join(f'.{each}' for each in FORMATS)}",
             hint="end the name in one of them",
         )
     return format
@@ -65,7 +65,7 @@ def read_scores(file: Path) -> Iterator[Scored | Failure]:
         for row in _READERS[format_of(file)](file):
             yield score_of(row)
     except (ValueError, KeyError, TypeError) as error:       # also what pyarrow raises
-        raise DataError(f"{file} holds no scores of pictures: {error}", hint="'wrn evaluate -o' writes them") from error
+        raise DataError(f"{file} holds no scores of images: {error}", hint="'wrn evaluate -o' writes them") from error
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from error
 

@@ -88,8 +88,8 @@ from wideresnet.records.speed import (
 from wideresnet.records.training import (
     FinetuneMode,
     FinetuneReport,
+    Images,
     PathPoint,
-    Pictures,
 )
 from wideresnet.records.verification import (
     Allowed,
@@ -134,6 +134,7 @@ __all__ = [
     "FinetuneReport",
     "Flip",
     "GateReport",
+    "Images",
     "Interpolation",
     "Item",
     "LabelScore",
@@ -146,7 +147,6 @@ __all__ = [
     "ModelInfo",
     "PathPoint",
     "Peak",
-    "Pictures",
     "Precision",
     "Prediction",
     "Preprocess",

@@ -1,4 +1,4 @@
-"""What became of pictures that many processes worked through."""
+"""What became of images that many processes worked through."""
 
 from __future__ import annotations
 

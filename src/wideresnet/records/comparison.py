@@ -1,4 +1,4 @@
-"""Two sets of answers to the same pictures, and how sure their difference is."""
+"""Two sets of answers to the same images, and how sure their difference is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wideresnet.records.evaluation import EvalReport
 
 @dataclass(frozen=True)
 class Flip:
-    """A picture that only one of A and B got right."""
+    """An image that only one of A and B got right."""
 
     path: str
     label: int
@@ -27,7 +27,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class ClassChange:
-    """Pictures of one class, and how many of them A and B got right."""
+    """Images of one class, and how many of them A and B got right."""
 
     label: int
     n: int
@@ -35,21 +35,21 @@ class ClassChange:
 
     @property
     def difference(self) -> int:
-        """Pictures that B got right in excess of A."""
+        """Images that B got right in excess of A."""
         return self.correct[1] - self.correct[0]
 
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """A and B over the pictures that both answered (at least one), paired by path. Fractions of 1.
+    """A and B over the images that both answered (at least one), paired by path. Fractions of 1.
 
-    Of ``a`` and ``b``, ``failures`` are all that each failed at; pictures of which the other holds nothing at all are
+    Of ``a`` and ``b``, ``failures`` are all that each failed at; images of which the other holds nothing at all are
     ``only_a`` and ``only_b``.
     """
 
     a: EvalReport
     b: EvalReport
-    same: int                                      # pictures with the same likeliest class, right or wrong
+    same: int                                      # images with the same likeliest class, right or wrong
     flips: tuple[Flip, ...]                        # surest mistake first
     only_a: tuple[str, ...] = ()                   # paths, sorted
     only_b: tuple[str, ...] = ()
@@ -61,17 +61,17 @@ class ComparisonReport:
 
     @property
     def n(self) -> int:
-        """Pictures that both answered."""
+        """Images that both answered."""
         return self.a.n
 
     @property
     def lost(self) -> int:
-        """Pictures that only A got right."""
+        """Images that only A got right."""
         return sum(flip.right == "A" for flip in self.flips)
 
     @property
     def gained(self) -> int:
-        """Pictures that only B got right."""
+        """Images that only B got right."""
         return len(self.flips) - self.lost
 
     @property
@@ -91,7 +91,7 @@ class ComparisonReport:
 
     @property
     def agreement(self) -> float:
-        """Share of pictures with the same likeliest class."""
+        """Share of images with the same likeliest class."""
         return self.same / self.n
 
     @property

@@ -16,8 +16,8 @@ Estimator = Literal["mean", "max", "percentile", "mse"]
 class QuantiseSettings:
     """How a float32 graph becomes an int8 one.
 
-    ``estimator`` finds the range of an activation: the mean over pictures of each one's smallest and largest
-    value, those of all pictures (max), the mean of the 0.01 % quantiles, or the range with the least squared
+    ``estimator`` finds the range of an activation: the mean over images of each one's smallest and largest
+    value, those of all images (max), the mean of the 0.01 % quantiles, or the range with the least squared
     rounding error (mse). ``bias_correction`` "fast" is NNCF's. ``preset`` "mixed" lets the range of a signed
     activation lie around another point than zero. The layers in ``kept`` stay in float32.
     """
@@ -31,7 +31,7 @@ class QuantiseSettings:
 
 @dataclass(frozen=True)
 class GateReport:
-    """A compiled model against its float32 original, on the same pictures. Fractions of 1.
+    """A compiled model against its float32 original, on the same images. Fractions of 1.
 
     Of kind "accuracy", ``drop`` is top-1 lost (negative: gained), ``interval95`` its interval for paired shares,
     ``p_value`` McNemar's exact one, and ``limit`` the drop allowed. Without labels the kind is "agreement", which
@@ -49,7 +49,7 @@ class GateReport:
     drop: float | None
     interval95: tuple[float, float] | None
     p_value: float | None
-    agreement: float                               # share of pictures with the same likeliest class
+    agreement: float                               # share of images with the same likeliest class
     mean_kl: float
     limit: float | None
     passed: bool                                   # within the limit, or no limit
@@ -104,7 +104,7 @@ class CompileReport:
     size_bytes: int                                # of the graph
     size_bytes_reference: int                      # of the float32 graph
     verified: tuple[Deviation, ...]
-    calibration: int                               # pictures used
+    calibration: int                               # images used
     gate: GateReport | None
     quantised: QuantiseSettings | None = None
     layers: tuple[LayerLoss, ...] = ()

@@ -1,4 +1,4 @@
-"""How right a network was: per picture, and as counts that add up exactly."""
+"""How right a network was: per image, and as counts that add up exactly."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from wideresnet.records.skipped import Skipped
 
 BINS = 15                                          # of confidence, equally wide (Guo et al., arXiv 1706.04599)
 BILLION = 10**9
-EXAMPLES = 3                                       # pictures kept of each confused pair
+EXAMPLES = 3                                       # images kept of each confused pair
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One labelled picture and what was said of it.
+    """One labelled image and what was said of it.
 
     ``rank`` is the place of the right class among all, from 1; ``masked_rank`` among the classes that the data holds.
     0: it is not among the answers that are known, which files of others keep only some of.
@@ -34,7 +34,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Pictures of one class."""
+    """Images of one class."""
 
     n: int
     correct1: int
@@ -46,7 +46,7 @@ class ClassCounts:
 
 @dataclass(frozen=True, order=True)
 class Example:
-    """A picture that was taken for another class, and how sure the network was of that."""
+    """An image that was taken for another class, and how sure the network was of that."""
 
     probability: float
     path: str
@@ -54,7 +54,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Pictures of class ``label`` whose likeliest class was ``answer``; its surest ``EXAMPLES`` among them."""
+    """Images of class ``label`` whose likeliest class was ``answer``; its surest ``EXAMPLES`` among them."""
 
     label: int
     answer: int
@@ -67,7 +67,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Bin:
-    """Pictures with a likeliest class of similar probability. ``billionths`` is the sum of those probabilities.
+    """Images with a likeliest class of similar probability. ``billionths`` is the sum of those probabilities.
 
     Whole numbers add up to the same in any order, which floats do not.
     """
@@ -92,7 +92,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Masked:
-    """The same pictures when only the classes that the data holds may be answered."""
+    """The same images when only the classes that the data holds may be answered."""
 
     classes: int
     correct1: int
@@ -108,7 +108,7 @@ class Conditions:
     stored: str                                    # precision of the stored weights
     preprocess: Preprocess
     exif: Exif
-    data_sha256: str                               # of every picture's name, label and size, not of its content
+    data_sha256: str                               # of every image's name, label and size, not of its content
     pictures: int                                  # of the whole data set
     labels: Labels                                 # of the network
     present: int                                   # of those, the ones that the data set holds
@@ -119,7 +119,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class EvalReport:
-    """Counts of one evaluation. Reports over disjoint pictures add up exactly with ``+``.
+    """Counts of one evaluation. Reports over disjoint images add up exactly with ``+``.
 
     ``engine`` and ``conditions`` are None for answers that were read from a file.
     """
@@ -127,7 +127,7 @@ class EvalReport:
     model: str
     data: str
     engine: EngineInfo | None
-    n: int                                         # pictures answered; failures are not among them
+    n: int                                         # images answered; failures are not among them
     correct1: int
     correct5: int
     failures: tuple[Failure, ...] = ()             # by path
@@ -137,7 +137,7 @@ class EvalReport:
     confusions: tuple[Confusion, ...] = ()         # most frequent first
     bins: tuple[Bin, ...] = ()                     # BINS of them, or none where probabilities are not known
     conditions: Conditions | None = None
-    known: int = 5                                 # likeliest classes that are known of every picture, at most 5
+    known: int = 5                                 # likeliest classes that are known of every image, at most 5
     skipped: Skipped = field(default_factory=Skipped)        # in the folders of the whole data set
     notes: tuple[str, ...] = ()                    # what was assumed of the data
     order: str = ""                                # why the labels may be in another order than the network's classes
@@ -166,12 +166,12 @@ class EvalReport:
 
     @property
     def top1(self) -> float:
-        """Share of answered pictures whose likeliest class is right; nan when there are none."""
+        """Share of answered images whose likeliest class is right; nan when there are none."""
         return self.correct1 / self.n if self.n else math.nan
 
     @property
     def top5(self) -> float:
-        """Share of answered pictures whose five likeliest classes hold the right one; nan where not all are known."""
+        """Share of answered images whose five likeliest classes hold the right one; nan where not all are known."""
         return self.correct5 / self.n if self.n and self.known >= 5 else math.nan
 
     @property
@@ -186,7 +186,7 @@ class EvalReport:
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error: the mean gap between confidence and accuracy over ``bins``, by pictures.
+        """Expected calibration error: the mean gap between confidence and accuracy over ``bins``, by images.
 
         nan where nothing is known of the probabilities.
         """
@@ -201,7 +201,7 @@ def surest(examples: Iterable[Example]) -> tuple[Example, ...]:
 
 
 def most_frequent(confusions: Iterable[Confusion]) -> tuple[Confusion, ...]:
-    """Most pictures first, then by class."""
+    """Most images first, then by class."""
     return tuple(sorted(confusions, key=lambda each: (-each.n, each.label, each.answer)))
 
 

@@ -1,4 +1,4 @@
-"""Pictures on their way in, and answers on their way out."""
+"""Images on their way in, and answers on their way out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How one set of weights wants to see a picture.
+    """How one set of weights wants to see an image.
 
     Resize (with Pillow's antialiased filter, or as OpenCV does, which reads four pixels for each), then cut the
     centre square. ``mean`` and ``std`` are of RGB values in [0, 1] and live inside the graph; no caller ever
@@ -63,7 +63,7 @@ class Preprocess:
             )
 
     def at(self, side: int) -> Preprocess:
-        """The same share of a picture, shown at another resolution: ``side`` pixels (0: as it is)."""
+        """The same share of an image, shown at another resolution: ``side`` pixels (0: as it is)."""
         return replace(self, resize=round(self.resize * side / self.crop), crop=side) if side else self
 
 
@@ -93,7 +93,7 @@ Source = Path | bytes | NDArray[np.uint8] | EncodedImage
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One picture to look at, with its class index where that is known.
+    """One image to look at, with its class index where that is known.
 
     ``source`` is a file, encoded bytes, decoded RGB uint8 [H, W, 3], or an image inside a larger file; ``path`` names
     it in reports.
@@ -135,7 +135,7 @@ class LabelScore:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The k likeliest classes of one picture, likeliest first (ties: lower index first)."""
+    """The k likeliest classes of one image, likeliest first (ties: lower index first)."""
 
     path: str
     predictions: tuple[LabelScore, ...]
@@ -143,7 +143,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Failure:
-    """One picture that could not be read: the run goes on, the report says so."""
+    """One image that could not be read: the run goes on, the report says so."""
 
     path: str
     error: str

@@ -1,4 +1,4 @@
-"""What a network makes of a picture besides the answer: its evidence, and its features."""
+"""What a network makes of an image besides the answer: its evidence, and its features."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ClassMap:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """One picture with the maps of some classes.
+    """One image with the maps of some classes.
 
     ``crop`` is what the network saw: RGB uint8 [S, S, 3]. Place (row, column) of a map looks at the pixels around
     (``stride`` · row, ``stride`` · column) of it.
@@ -45,7 +45,7 @@ class Explanation:
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """The features of one picture: layer -> float32 [C], or [C, H, W] where positions are kept."""
+    """The features of one image: layer -> float32 [C], or [C, H, W] where positions are kept."""
 
     path: str
     values: dict[str, NDArray[np.float32]]

@@ -28,7 +28,7 @@ class ModelCard:
     made_with: dict[str, str] = field(default_factory=dict)   # tool -> version
     notes: dict[str, str] = field(default_factory=dict)       # free text: recipe, seed, time
     assumed: tuple[str, ...] = ()                  # "preprocessing: …": what the weights file does not state
-    calibration: tuple[str, ...] = ()              # pictures that set the ranges of an int8 graph
+    calibration: tuple[str, ...] = ()              # images that set the ranges of an int8 graph
     quantised: QuantiseSettings | None = None      # how an int8 graph was made
     gate: GateReport | None = None
     files: dict[str, str] = field(default_factory=dict)       # file name -> sha256
@@ -37,7 +37,7 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What can be told of a model without running it. Counts are for one picture of ``preprocess.crop``."""
+    """What can be told of a model without running it. Counts are for one image of ``preprocess.crop``."""
 
     name: str
     architecture: str

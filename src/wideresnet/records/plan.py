@@ -9,13 +9,13 @@ from wideresnet.records.skipped import Skipped
 
 @dataclass(frozen=True)
 class Phase:
-    """Consecutive epochs of one picture size and, of the paper's schedule, one rate. Epochs count from 0."""
+    """Consecutive epochs of one image size and, of the paper's schedule, one rate. Epochs count from 0."""
 
     first: int
     last: int                                      # the last epoch of it
     side: int                                      # pixels
     rates: tuple[float, float, float]              # of its first step, the highest, of its last step
-    macs: int                                      # of one picture, forwards
+    macs: int                                      # of one image, forwards
     step_seconds: float                            # median of the measured steps of this size, with their loading
     measured: int                                  # how many those were
 
@@ -35,14 +35,14 @@ class TrainingPlan:
     parameters: int
     precision: str                                 # of the convolutions, as asked for
     batch_size: int
-    train: int                                     # pictures
+    train: int                                     # images
     test: int
     steps_per_epoch: int
     phases: tuple[Phase, ...]
     evaluations: int
     evaluation_seconds: float                      # each
     peak_rss_mb: float                             # of the process, over the measured steps
-    pictures_mb: float                             # that a run holds besides: its pictures
+    pictures_mb: float                             # that a run holds besides: its images
     disk_mb: float = 0.0                           # of them on a disk instead
     skipped: Skipped = field(default_factory=Skipped)
 
@@ -53,7 +53,7 @@ class TrainingPlan:
 
     @property
     def seconds(self) -> float:
-        """Of the whole run: steps and evaluations; reading the pictures comes to it."""
+        """Of the whole run: steps and evaluations; reading the images comes to it."""
         training = sum(phase.epochs * phase.step_seconds for phase in self.phases) * self.steps_per_epoch
         return training + self.evaluations * self.evaluation_seconds
 

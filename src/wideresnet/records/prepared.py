@@ -14,17 +14,17 @@ class PreparedData:
     name: str                                      # "ImageNet val"
     index: str                                     # the file that was written
     pictures: int                                  # in the index
-    official: int                                  # pictures of the whole set
-    classes: int                                   # with at least one picture in the index
+    official: int                                  # images of the whole set
+    classes: int                                   # with at least one image in the index
     full_classes: int                              # with as many as in the whole set
     labels_from: tuple[str, ...]                   # every source that was read; they agree
-    absent: tuple[str, ...] = ()                   # names of the set that no picture has
-    left_out: tuple[str, ...] = ()                 # pictures that are not of the set, or that no source labels
+    absent: tuple[str, ...] = ()                   # names of the set that no image has
+    left_out: tuple[str, ...] = ()                 # images that are not of the set, or that no source labels
     extracted: int = 0                             # taken out of an archive in this run
     linked: int = 0                                # hard links made in class folders in this run
     copied: int = 0                                # copies made where no hard link can be
     folders: str = ""                              # the class folders, where they were asked for
-    skipped: Skipped = field(default_factory=Skipped)        # in the folders of pictures
+    skipped: Skipped = field(default_factory=Skipped)        # in the folders of images
 
     @property
     def whole(self) -> bool:

@@ -25,7 +25,7 @@ class Peak:
 class Choice:
     """One way to run published weights on a machine. ``top1`` is a fraction of 1, as published for float32.
 
-    For int8 the loss that the gate allows is taken off. ``latency_ms`` is of one picture, the network alone.
+    For int8 the loss that the gate allows is taken off. ``latency_ms`` is of one image, the network alone.
     """
 
     name: str
@@ -46,7 +46,7 @@ class BenchRow:
     """One contestant of a benchmark. ``precision`` is what was executed; nan: not measured.
 
     ``images_per_s`` is the median over turns and ``quartiles`` their spread; the percentiles are over ``n``
-    single waits, in milliseconds: for a batch, for a picture end to end, for a whole process at start-up.
+    single waits, in milliseconds: for a batch, for an image end to end, for a whole process at start-up.
     """
 
     model: str
@@ -80,13 +80,13 @@ class LayerTime:
 
 @dataclass(frozen=True)
 class Profile:
-    """Where the time of one model goes: by layer for one batch, by stage for one picture."""
+    """Where the time of one model goes: by layer for one batch, by stage for one image."""
 
     model: str
     precision: Precision
     batch: int
     layers: tuple[LayerTime, ...]
-    stages_ms: dict[str, float] = field(default_factory=dict)  # one decode thread; empty without pictures
+    stages_ms: dict[str, float] = field(default_factory=dict)  # one decode thread; empty without images
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ FinetuneMode = Literal["probe", "full"]
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What a run trains on: how many pictures of which classes, and which could not be read."""
+class Images:
+    """What a run trains on: how many images of which classes, and which could not be read."""
 
     name: str
     labels: Labels
@@ -27,7 +27,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class PathPoint:
-    """A strength of regularisation, and how a head that was fitted with it did on ``n`` held-out training pictures."""
+    """A strength of regularisation, and how a head that was fitted with it did on ``n`` held-out training images."""
 
     l2: float
     n: int
@@ -37,10 +37,10 @@ class PathPoint:
 
 @dataclass(frozen=True)
 class FinetuneReport:
-    """A finished run. ``evaluation`` is of the very bundle on val, ``test`` on pictures that nothing was chosen by.
+    """A finished run. ``evaluation`` is of the very bundle on val, ``test`` on images that nothing was chosen by.
 
     ``path`` is the probe's, ``log`` (an epoch each: epoch, loss, top1, seconds) the full mode's; ``chosen`` says in
-    words what was chosen by which pictures. ``seconds`` are of this call without the evaluation: a run that went on
+    words what was chosen by which images. ``seconds`` are of this call without the evaluation: a run that went on
     took longer.
     """
 

@@ -25,7 +25,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Allowed:
-    """From where to where a target may lie, by the rule that fits the number of pictures. Fractions of 1.
+    """From where to where a target may lie, by the rule that fits the number of images. Fractions of 1.
 
     "tolerance": so far from what was measured, where the whole set was run. "interval": Wilson's interval of what was
     measured, at ``level``, where only some of it was.

@@ -1,1 +1,1 @@
-"""Records to words and pictures; nothing is computed here, and only here fractions become percent."""
+"""Records to words and images; nothing is computed here, and only here fractions become percent."""

@@ -21,7 +21,7 @@ RIGHT = set(range(3, len(HEADS)))
 INT8 = "quantised"                                 # how the note on an int8 twin begins: said by its precision
 RULES = (
     "All contestants took turns in one run; only ratios within it mean anything. images/s: the median of turns."
-    " p50 to p99: waits for a batch, end to end for a picture from its file to its answer, at start-up for the whole"
+    " p50 to p99: waits for a batch, end to end for an image from its file to its answer, at start-up for the whole"
     " process. of peak: 2 x MACs x images/s over what a large matrix product in that precision reached in the same"
     " run. MB: the most memory of a fresh process that does only this."
 )
@@ -75,7 +75,7 @@ def _measured(rows: Sequence[BenchRow]) -> str:
     if what == "latency":
         fastest = sorted(rows, key=lambda row: row.p50_ms)[:SERIES]
         waits = {_name(row): [(50.0, row.p50_ms), (95.0, row.p95_ms), (99.0, row.p99_ms)] for row in fastest}
-        middle = bars("Wait for one picture, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
+        middle = bars("Wait for one image, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
         return section(heading, numbers, middle, lines("Percentiles of the fastest", waits, "percentile", "ms"))
     return section(
         heading,
@@ -95,7 +95,7 @@ def _profile_section(profile: Profile) -> str:
     how = f"Layers: one batch of {profile.batch}, {number(whole)} ms in all."
     return section(
         f"Profile: {profile.model}, {profile.precision}",
-        bars("Stages, for one picture in one decode thread", list(profile.stages_ms.items()), "ms"),
+        bars("Stages, for one image in one decode thread", list(profile.stages_ms.items()), "ms"),
         paragraph(how),
         bars("Kinds of layers", sorted(kinds.items(), key=lambda kind: -kind[1]), "ms"),
         table((f"slowest of {len(profile.layers)} layers", "kind", "executed by", "ms", "share"), rows, right={3, 4}),

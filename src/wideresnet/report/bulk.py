@@ -13,7 +13,7 @@ def of_bulk(report: BulkReport) -> str:
     there = f" ({report.kept} were there before)" if report.kept else ""
     ran = ", ".join(f"{each.runtime} {each.precision}, {each.threads} threads" for each in report.engines)
     lines = [
-        f"{report.output}: {report.pictures:,} pictures in {report.shards} shards{there} by {report.model}, {ran}",
+        f"{report.output}: {report.pictures:,} images in {report.shards} shards{there} by {report.model}, {ran}",
         "  shards by host: " + ", ".join(f"{host} {count}" for host, count in sorted(report.shards_of_host.items())),
     ]
     if not report.kept and report.seconds:
@@ -23,7 +23,7 @@ def of_bulk(report: BulkReport) -> str:
         lines.append(f"  shards that took more than one attempt: {report.again}")
     lines += [f"  left out: the node {node[:8]} of {reason}" for node, reason in report.avoided.items()]
     if report.failures:
-        lines.append(f"  pictures that failed: {len(report.failures)}")
+        lines.append(f"  images that failed: {len(report.failures)}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""A comparison of two sets of answers: as text, as a JSON document, and as a page with the pictures that flipped"""
+"""A comparison of two sets of answers: as text, as a JSON document, and as a page with the images that flipped"""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from wideresnet.records import ComparisonReport, EvalReport, Flip, Labels
 from wideresnet.report.document import percent as points
 from wideresnet.report.evaluation import conditions, failures, percent
 from wideresnet.report.html.page import Shown, facts, gallery, page, paragraph, section, subsection, table, tiles
-from wideresnet.report.names import ClassName, class_names, picture_name
+from wideresnet.report.names import ClassName, class_names, image_name
 from wideresnet.report.text import columns
 
 FLIPS = 20                                         # in the text; the document has all
 CHANGES = 20                                       # classes in the text and on the page
-SHOWN = 12                                         # pictures on the page of those that only one got right
+SHOWN = 12                                         # images on the page of those that only one got right
 LISTED = 200                                       # paths on the page, of each kind
 
-FLIP_HEADS = ("right", "picture", "is", "A says", "sure", "B says", "sure")
-CHANGE_HEADS = ("class", "pictures", "A right", "B right", "B − A")
+FLIP_HEADS = ("right", "image", "is", "A says", "sure", "B says", "sure")
+CHANGE_HEADS = ("class", "images", "A right", "B right", "B − A")
 PAIRED = (
-    "Paired by path over the pictures that both answered. The interval is Agresti and Min's for paired shares; p is"
-    " McNemar's exact one: how likely a split as uneven as this one, between pictures that only A and only B got"
+    "Paired by path over the images that both answered. The interval is Agresti and Min's for paired shares; p is"
+    " McNemar's exact one: how likely a split as uneven as this one, between images that only A and only B got"
     " right, would be if neither were better."
 )
 
@@ -50,7 +50,7 @@ def text(report: ComparisonReport, labels: Labels) -> str:
 def document(report: ComparisonReport) -> dict[str, Any]:
     """Field names are stable. Accuracies in percent, differences (B - A) in percentage points, classes by index.
 
-    ``flips`` are all pictures that only one got right, the surest mistake first; probabilities are null where a file
+    ``flips`` are all images that only one got right, the surest mistake first; probabilities are null where a file
     does not tell them.
     """
     return {
@@ -76,10 +76,10 @@ def document(report: ComparisonReport) -> dict[str, Any]:
     }
 
 
-def draw_comparison(report: ComparisonReport, labels: Labels, pictures: Mapping[str, bytes]) -> str:
+def draw_comparison(report: ComparisonReport, labels: Labels, images: Mapping[str, bytes]) -> str:
     """One page (HTML) that needs nothing else. ``pictures``: JPEG or PNG by path, of those in ``shown_paths``."""
     name = class_names(labels)
-    flips = [_flip(flip, picture_name(flip.path), name) for flip in report.flips[:LISTED]]
+    flips = [_flip(flip, image_name(flip.path), name) for flip in report.flips[:LISTED]]
     heads = ("", "A", "B", "B − A")
     return page(
         f"{report.a.model} and {report.b.model}",
@@ -89,8 +89,8 @@ def draw_comparison(report: ComparisonReport, labels: Labels, pictures: Mapping[
             section("", paragraph(PAIRED)),
             section("Classes that changed most", table(CHANGE_HEADS, _changes(report, name), {1, 2, 3, 4})),
             section(
-                "Pictures that only one got right",
-                *(_gallery(side, report, name, pictures) for side in ("A", "B")),
+                "Images that only one got right",
+                *(_gallery(side, report, name, images) for side in ("A", "B")),
                 subsection("All of them", table(FLIP_HEADS, flips, {4, 6}), _more(len(report.flips))),
             ),
             _missing("Only in A", report.only_a),
@@ -104,12 +104,12 @@ def draw_comparison(report: ComparisonReport, labels: Labels, pictures: Mapping[
 
 
 def shown_paths(report: ComparisonReport) -> list[str]:
-    """The pictures that the page shows."""
+    """The images that the page shows."""
     return [flip.path for side in ("A", "B") for flip in shown_flips(report, side)]
 
 
 def shown_flips(report: ComparisonReport, right: str) -> Sequence[Flip]:
-    """The pictures that only A, or only B, got right, as far as the page shows them: surest mistake first."""
+    """The images that only A, or only B, got right, as far as the page shows them: surest mistake first."""
     return [flip for flip in report.flips if flip.right == right][:SHOWN]
 
 
@@ -120,7 +120,7 @@ def _counts(report: ComparisonReport) -> str:
         "failed in B": len(b.failures),
     }  # fmt: skip
     left = ", ".join(f"{count:,} {what}" for what, count in rest.items() if count)
-    return f"{report.n:,} pictures that both answered" + (f"; besides them {left}" if left else "")
+    return f"{report.n:,} images that both answered" + (f"; besides them {left}" if left else "")
 
 
 def _measures(report: ComparisonReport) -> list[tuple[str, ...]]:
@@ -153,25 +153,25 @@ def _changes(report: ComparisonReport, name: ClassName) -> list[tuple[str, ...]]
     ]
 
 
-def _flip(flip: Flip, picture: str, name: ClassName) -> tuple[str, ...]:
+def _flip(flip: Flip, image: str, name: ClassName) -> tuple[str, ...]:
     """A row by ``FLIP_HEADS``."""
     (one, other), (sure, as_sure) = flip.answers, flip.probabilities
     says = [name(answer) if answer >= 0 else "–" for answer in (one, other)]
-    return (flip.right, picture, name(flip.label), says[0], percent(sure, 1), says[1], percent(as_sure, 1))
+    return (flip.right, image, name(flip.label), says[0], percent(sure, 1), says[1], percent(as_sure, 1))
 
 
-def _gallery(right: str, report: ComparisonReport, name: ClassName, pictures: Mapping[str, bytes]) -> str:
+def _gallery(right: str, report: ComparisonReport, name: ClassName, images: Mapping[str, bytes]) -> str:
     shown = []
     for flip in shown_flips(report, right):
-        _, picture, label, one, sure, other, as_sure = _flip(flip, picture_name(flip.path), name)
-        lines = (f"A: {one}, {sure}", f"B: {other}, {as_sure}", picture)
-        shown.append(Shown(pictures.get(flip.path), label, lines))
+        _, image, label, one, sure, other, as_sure = _flip(flip, image_name(flip.path), name)
+        lines = (f"A: {one}, {sure}", f"B: {other}, {as_sure}", image)
+        shown.append(Shown(images.get(flip.path), label, lines))
     count = report.lost if right == "A" else report.gained
     return subsection(f"Right in {right} only: {count:,}", gallery(shown))
 
 
 def _missing(heading: str, paths: Sequence[str]) -> str:
-    return section(heading, table(("picture",), [(path,) for path in paths[:LISTED]]), _more(len(paths)))
+    return section(heading, table(("image",), [(path,) for path in paths[:LISTED]]), _more(len(paths)))
 
 
 def _more(count: int) -> str:

@@ -34,7 +34,7 @@ def html(report: CompileReport) -> str:
 
 def _gate(gate: GateReport | None) -> str:
     if gate is None:
-        return section("Gate", paragraph("Not compared with fp32: no gate was asked for, or there were no pictures."))
+        return section("Gate", paragraph("Not compared with fp32: no gate was asked for, or there were no images."))
     if gate.limit is None:
         rows = [("verdict", "no gate was asked for")]
     else:
@@ -51,7 +51,7 @@ def _gate(gate: GateReport | None) -> str:
     rows += [
         ("same answer as fp32", _percent(gate.agreement)),
         ("mean KL", f"{number(gate.mean_kl)} nats"),
-        ("pictures", f"{gate.n:,} ({gate.data})" + (f", {gate.failures} unreadable" if gate.failures else "")),
+        ("images", f"{gate.n:,} ({gate.data})" + (f", {gate.failures} unreadable" if gate.failures else "")),
         ("engine", f"{gate.engine.runtime} {gate.engine.version}, {gate.engine.precision}"),
     ]
     warning = "" if gate.kind == "accuracy" else paragraph(
@@ -65,7 +65,7 @@ def _made(report: CompileReport) -> list[tuple[str, str]]:
     rows = [("size", f"{report.size_bytes / 1e6:.1f} MB, {100 * share:.0f} % of fp32's")]
     if report.quantised:
         rows.append(("quantised", of_quantising(report.quantised)))
-        rows.append(("calibration", f"{report.calibration} pictures; their list is on the bundle's card"))
+        rows.append(("calibration", f"{report.calibration} images; their list is on the bundle's card"))
     return rows
 
 
@@ -114,7 +114,7 @@ def _trials(report: CompileReport) -> list[str]:
         return []
     end = "" if report.finished else " The budget ended it; the same command goes on from here."
     words = (
-        "All judged by the same pictures, so that the best of many looks a little better than it is. Speed was"
+        "All judged by the same images, so that the best of many looks a little better than it is. Speed was"
         " measured beside fp32's on the spot."
     )
     labelled = any(trial.gate and trial.gate.kind == "accuracy" for trial in report.trials)

@@ -1,4 +1,4 @@
-"""An evaluation as a page: figures, classes, confusions, calibration, pictures of mistakes, conditions"""
+"""An evaluation as a page: figures, classes, confusions, calibration, images of mistakes, conditions"""
 
 from __future__ import annotations
 
@@ -32,51 +32,51 @@ from wideresnet.report.html.page import (
     tiles,
     words,
 )
-from wideresnet.report.names import ClassName, class_names, picture_name
+from wideresnet.report.names import ClassName, class_names, image_name
 
 FEW = 30                                           # classes up to which each has a bar, a row and a place on the map
 WORST, BEST = 20, 5                                # of more classes, those in the table
 PAIRS = 20                                         # confused pairs in the table
-MISTAKES = 24                                      # pictures in the first gallery
-SHOWN_PAIRS = 8                                    # confused pairs with pictures
+MISTAKES = 24                                      # images in the first gallery
+SHOWN_PAIRS = 8                                    # confused pairs with images
 LISTED = 100                                       # failures
 
 MASKED = (
-    "The pictures are of {present} of the network's classes. Unmasked, it may answer any class; masked, only those"
+    "The images are of {present} of the network's classes. Unmasked, it may answer any class; masked, only those"
     " {present}, which is an easier question. Say which of the two you quote."
 )
 CALIBRATION = (
     "Answers are put into {bins} bins by the probability of the likeliest class. A calibrated network is right as"
     " often as it is sure: it lies on the diagonal; below it, it is too sure. The expected calibration error (ECE) is"
-    " the mean distance, each bin counted by its pictures."
+    " the mean distance, each bin counted by its images."
 )
 
 
-def draw_evaluation(report: EvalReport, labels: Labels, pictures: Mapping[str, bytes]) -> str:
+def draw_evaluation(report: EvalReport, labels: Labels, images: Mapping[str, bytes]) -> str:
     """One page (HTML) that needs nothing else. ``pictures``: JPEG or PNG by path, of those in ``shown_paths``.
 
-    A picture that is not among them is left at its caption.
+    An image that is not among them is left at its caption.
     """
     head = section("", tiles(_figures(report)), paragraph(_summary(report)), _masked_words(report))
-    return page(f"{report.model} on {report.data}", [head, *evaluation_sections(report, labels, pictures)])
+    return page(f"{report.model} on {report.data}", [head, *evaluation_sections(report, labels, images)])
 
 
-def evaluation_sections(report: EvalReport, labels: Labels, pictures: Mapping[str, bytes]) -> list[str]:
+def evaluation_sections(report: EvalReport, labels: Labels, images: Mapping[str, bytes]) -> list[str]:
     """What the page shows below its first figures, for pages that show more than an evaluation."""
     name = class_names(labels)
     return [
         section("Classes", *_classes(report, name)),
         section("Confusions", *_confusions(report, name)),
         section("Calibration", *_calibration(report)),
-        section("The surest mistakes", *_mistakes(report, name, pictures)),
-        section("The most frequent confusions", *_pairs(report, name, pictures)),
+        section("The surest mistakes", *_mistakes(report, name, images)),
+        section("The most frequent confusions", *_pairs(report, name, images)),
         section("Failures", *failures(report.failures)),
         section("Conditions", facts(conditions(report))),
     ]
 
 
 def shown_paths(report: EvalReport) -> list[str]:
-    """The pictures that the page shows, each once."""
+    """The images that the page shows, each once."""
     surest = [example.path for _, example in surest_mistakes(report)]
     return list(dict.fromkeys([*surest, *(each.path for pair in shown_pairs(report) for each in pair.examples)]))
 
@@ -90,7 +90,7 @@ def surest_mistakes(report: EvalReport) -> list[tuple[Confusion, Example]]:
 
 
 def shown_pairs(report: EvalReport) -> Sequence[Confusion]:
-    """The confused pairs of which the page shows pictures."""
+    """The confused pairs of which the page shows images."""
     return report.confusions[:SHOWN_PAIRS]
 
 
@@ -100,10 +100,10 @@ def percent(share: float, digits: int = 3) -> str:
 
 
 def failures(failed: Sequence[Failure]) -> list[str]:
-    """The first of the pictures that could not be read, and how many more there are."""
+    """The first of the images that could not be read, and how many more there are."""
     rows = [(each.path, each.error) for each in failed[:LISTED]]
     more = len(failed) - len(rows)
-    return [table(("picture", "error"), rows), paragraph(f"… and {more:,} more.") if more else ""]
+    return [table(("image", "error"), rows), paragraph(f"… and {more:,} more.") if more else ""]
 
 
 def conditions(report: EvalReport) -> list[tuple[str, str]]:
@@ -129,9 +129,9 @@ def _conditions(of: Conditions) -> list[tuple[str, str]]:
     resize = "shorter side to" if spec.mode == "shortest" else "both sides to"
     mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
     return [
-        ("pictures", f"{of.pictures:,} in the whole data set"),
+        ("images", f"{of.pictures:,} in the whole data set"),
         ("shards", ", ".join(of.shards) or "none: the whole data set"),
-        ("classes", f"{of.present:,} of the network's {len(of.labels.names):,} have pictures"),
+        ("classes", f"{of.present:,} of the network's {len(of.labels.names):,} have images"),
         ("data hash", f"{of.data_sha256} (names, labels and sizes)"),
         ("weights", of.weights_sha256 or "not known"),
         ("graph", of.graph_sha256 or "not known"),
@@ -158,7 +158,7 @@ def _figures(report: EvalReport) -> list[tuple[str, str, str]]:
             share_tile(f"top-5{which}", report.masked.correct5, report.n),
         ]
     failed = f"{len(report.failures):,} could not be read" if report.failures else "none failed"
-    found.append(("pictures", f"{report.n:,}", failed))
+    found.append(("images", f"{report.n:,}", failed))
     if _sure(report):
         found.append(("calibration error", percent(report.calibration_error, 2), f"ECE, {len(report.bins)} bins"))
     return found
@@ -167,7 +167,7 @@ def _figures(report: EvalReport) -> list[tuple[str, str, str]]:
 def share_tile(name: str, correct: int, n: int) -> tuple[str, str, str]:
     """A tile for an accuracy with its interval."""
     if not n:
-        return name, "–", "no picture was answered"
+        return name, "–", "no image was answered"
     return name, percent(correct / n), f"95 %: {_interval(correct, n)}; {correct:,} right"
 
 
@@ -214,7 +214,7 @@ def _class_table(some: Sequence[tuple[int, ClassCounts]], report: EvalReport, na
         often = f"{name(worst.answer)} ({worst.n:,})" if worst else ""
         top1, top5 = percent(each.correct1 / each.n, 1), percent(each.correct5 / each.n, 1)
         rows.append((name(index), f"{each.n:,}", top1, _interval(each.correct1, each.n, 1), top5, often))
-    return table(("class", "pictures", "top-1", "95 % interval", "top-5", "most often taken for"), rows, {1, 2, 3, 4})
+    return table(("class", "images", "top-1", "95 % interval", "top-5", "most often taken for"), rows, {1, 2, 3, 4})
 
 
 def _confusions(report: EvalReport, name: ClassName) -> list[str]:
@@ -224,7 +224,7 @@ def _confusions(report: EvalReport, name: ClassName) -> list[str]:
         rows.append((name(pair.label), name(pair.answer), f"{pair.n:,}", percent(share, 1)))
     more = len(report.confusions) - len(rows)
     rest = paragraph(f"{more:,} other pairs of classes were confused, none more often.") if more > 0 else ""
-    return [_map(report, name), table(("is", "taken for", "pictures", "of its class"), rows, {2, 3}), rest]
+    return [_map(report, name), table(("is", "taken for", "images", "of its class"), rows, {2, 3}), rest]
 
 
 def _map(report: EvalReport, name: ClassName) -> str:
@@ -242,7 +242,7 @@ def _map(report: EvalReport, name: ClassName) -> str:
     if not any(row[-1] for row in rows):
         heads, rows = heads[:-1], [row[:-1] for row in rows]
     named = [(name(label), row) for label, row in zip(present, rows, strict=True)]
-    return counts("Answers to the pictures of each class", heads, named, "is ↓ taken for →")
+    return counts("Answers to the images of each class", heads, named, "is ↓ taken for →")
 
 
 def _calibration(report: EvalReport) -> list[str]:
@@ -257,10 +257,10 @@ def _calibration(report: EvalReport) -> list[str]:
         paragraph(CALIBRATION.format(bins=len(report.bins))),
         lines("Reliability", series, sure, "right, %"),
         beside(
-            columns("Right answers by how sure they were", right, (0, 100), (sure, "pictures"), colour=2),
-            columns("Wrong answers by how sure they were", wrong, (0, 100), (sure, "pictures"), colour=1),
+            columns("Right answers by how sure they were", right, (0, 100), (sure, "images"), colour=2),
+            columns("Wrong answers by how sure they were", wrong, (0, 100), (sure, "images"), colour=1),
         ),
-        table(("probability", "pictures", "mean", "right", "ECE's part"), _bins(report.bins), {1, 2, 3, 4}),
+        table(("probability", "images", "mean", "right", "ECE's part"), _bins(report.bins), {1, 2, 3, 4}),
     ]
 
 
@@ -276,34 +276,34 @@ def _bins(bins: Sequence[Bin]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _mistakes(report: EvalReport, name: ClassName, pictures: Mapping[str, bytes]) -> list[str]:
+def _mistakes(report: EvalReport, name: ClassName, images: Mapping[str, bytes]) -> list[str]:
     found = surest_mistakes(report)
     if not found:
         return []
     shown = [
         Shown(
-            pictures.get(example.path),
+            images.get(example.path),
             f"{name(pair.label)}, taken for {name(pair.answer)}",
-            (f"{percent(example.probability, 1)} sure", picture_name(example.path)),
+            (f"{percent(example.probability, 1)} sure", image_name(example.path)),
         )
         for pair, example in found
     ]
     return [paragraph("At most three of each pair of classes, as the network saw them."), gallery(shown)]
 
 
-def _pairs(report: EvalReport, name: ClassName, pictures: Mapping[str, bytes]) -> list[str]:
+def _pairs(report: EvalReport, name: ClassName, images: Mapping[str, bytes]) -> list[str]:
     return [
         subsection(
             f"{name(pair.label)}, taken for {name(pair.answer)}: {pair.n:,}",
-            gallery([_example(example, _sure(report), pictures) for example in pair.examples]),
+            gallery([_example(example, _sure(report), images) for example in pair.examples]),
         )
         for pair in shown_pairs(report)
     ]
 
 
-def _example(example: Example, sure: bool, pictures: Mapping[str, bytes]) -> Shown:
-    title = f"{percent(example.probability, 1)} sure" if sure else picture_name(example.path)
-    return Shown(pictures.get(example.path), title, (picture_name(example.path),) if sure else ())
+def _example(example: Example, sure: bool, images: Mapping[str, bytes]) -> Shown:
+    title = f"{percent(example.probability, 1)} sure" if sure else image_name(example.path)
+    return Shown(images.get(example.path), title, (image_name(example.path),) if sure else ())
 
 
 def _sure(report: EvalReport) -> bool:

@@ -13,18 +13,18 @@ from wideresnet.report.evaluation import evaluation_sections, failures, percent,
 from wideresnet.report.html.page import beside, facts, lines, page, paragraph, section, table, tiles
 
 PATH = (
-    "A head was fitted with each strength of L2 to a part of the training pictures, and judged by the rest of them. The"
+    "A head was fitted with each strength of L2 to a part of the training images, and judged by the rest of them. The"
     " strength with the least loss was taken."
 )
 MODES = {"probe": "a new classifier on the features of", "full": "the whole network, from the weights of"}
 
 
 def judged_by(report: FinetuneReport) -> EvalReport:
-    """The evaluation that the page shows: of test pictures where there are such."""
+    """The evaluation that the page shows: of test images where there are such."""
     return report.test or report.evaluation
 
 
-def draw_finetuning(report: FinetuneReport, pictures: Mapping[str, bytes]) -> str:
+def draw_finetuning(report: FinetuneReport, images: Mapping[str, bytes]) -> str:
     """One page (HTML). ``pictures``: JPEG or PNG by path, of those that ``judged_by`` shows."""
     judged = judged_by(report)
     shown = paragraph(f"Everything from here on is of {judged.data}, answered by the bundle as it was written.")
@@ -36,9 +36,9 @@ def draw_finetuning(report: FinetuneReport, pictures: Mapping[str, bytes]) -> st
             section("Regularisation", *_path(report.path)),
             section("Training", *_curves(report.log)),
             section("What it was made from", facts(list(report.notes.items()))),
-            section("Pictures that could not be read", *failures(unread)),
+            section("Images that could not be read", *failures(unread)),
             section("How it was judged", shown),
-            *evaluation_sections(judged, report.labels, pictures),
+            *evaluation_sections(judged, report.labels, images),
         ],
     )
 
@@ -49,7 +49,7 @@ def of_finetuning(report: FinetuneReport) -> str:
     return "\n".join(
         [
             f"{report.model}: {MODES[report.mode]} {report.source}, {len(report.labels.names)} classes,"
-            f" {report.train:,} pictures to learn from, {report.seconds:.0f} s",
+            f" {report.train:,} images to learn from, {report.seconds:.0f} s",
             *found,
             report.chosen,
             f"{report.bundle}: the model;  {report.run}/report.html: the report",
@@ -58,7 +58,7 @@ def of_finetuning(report: FinetuneReport) -> str:
 
 
 def document_of(report: FinetuneReport) -> dict[str, Any]:
-    """Accuracies and intervals in percent; ``test`` is null without test pictures."""
+    """Accuracies and intervals in percent; ``test`` is null without test images."""
     return {
         "schema": 1,
         "run": report.run,
@@ -89,7 +89,7 @@ def _figures(report: FinetuneReport) -> list[tuple[str, str, str]]:
     return [
         *found,
         ("classes", f"{len(report.labels.names):,}", ""),
-        ("pictures", f"{report.train + report.val:,}", f"{parts}; {unread}"),
+        ("images", f"{report.train + report.val:,}", f"{parts}; {unread}"),
         ("time", f"{report.seconds:,.0f} s", "of the last call, without the evaluation"),
     ]
 
@@ -107,9 +107,9 @@ def _path(path: Sequence[PathPoint]) -> list[str]:
     return [
         paragraph(PATH),
         beside(
-            lines("Loss on held-out pictures", {"loss": [(at, point.loss) for at, point in exponents]}, axis, "loss"),
+            lines("Loss on held-out images", {"loss": [(at, point.loss) for at, point in exponents]}, axis, "loss"),
             lines(
-                "Accuracy on held-out pictures",
+                "Accuracy on held-out images",
                 {"top-1": [(at, 100 * point.correct / point.n) for at, point in exponents]}, axis, "%",
             ),
         ),
@@ -133,7 +133,7 @@ def _curves(log: Sequence[Mapping[str, float]]) -> list[str]:
 
 def _accuracy(report: EvalReport) -> str:
     if not report.n:
-        return "unknown: no picture could be answered"
+        return "unknown: no image could be answered"
     low, high = report.interval95
     return f"{percent(report.top1, 2)} (95 %: {100 * low:.2f} to {100 * high:.2f}, n = {report.n:,})"
 

@@ -15,7 +15,7 @@ from wideresnet.records import EmbedReport, EngineInfo, Explanation
 from wideresnet.report.escape import printable
 from wideresnet.report.html.overlay import draw_crop, encoded
 from wideresnet.report.html.page import Shown, facts, gallery, page, paragraph, section
-from wideresnet.report.names import ClassName, picture_name
+from wideresnet.report.names import ClassName, image_name
 
 HOW = (
     "These networks average their last map over all places and put one linear layer on it. So a logit is the bias of"
@@ -32,7 +32,7 @@ SIGNED = " Blue speaks against the class."
 
 
 def file_name(path: str, label: str, taken: set[str]) -> str:
-    """NAME-CLASS.png for a picture and a class, and with a number where that is ``taken``; it is from now on."""
+    """NAME-CLASS.png for an image and a class, and with a number where that is ``taken``; it is from now on."""
     word = re.sub(r"[^\w.-]+", "_", label).strip("_")[:40]
     stem = os.fsencode(Path(path).stem)[: NAME_BYTES - len(os.fsencode(word))]
     base = f"{os.fsdecode(stem)}-{word}"
@@ -56,7 +56,7 @@ def of_explanation(explanation: Explanation, files: Sequence[Path]) -> dict[str,
 
 
 def text_of_explanation(explanation: Explanation, files: Sequence[Path]) -> str:
-    """A line a class: the picture, the class, and the file."""
+    """A line a class: the image, the class, and the file."""
     places = [f"  -> {printable(str(file))}" for file in files] or [""] * len(explanation.maps)
     return "\n".join(
         f"{printable(explanation.path):<24}  {printable(each.score.label)} {100 * each.score.probability:.1f} %{place}"
@@ -65,22 +65,22 @@ def text_of_explanation(explanation: Explanation, files: Sequence[Path]) -> str:
 
 
 def explained(explanation: Explanation, drawn: Sequence[Image.Image], name_of: ClassName) -> str:
-    """The section of one picture: the crop, and its evidence for each class as it was ``drawn``."""
+    """The section of one image: the crop, and its evidence for each class as it was ``drawn``."""
     side = len(explanation.crop)
     shown = [Shown(encoded(draw_crop(explanation), "JPEG"), "what it saw", (f"{side} × {side} pixels",))]
-    for each, picture in zip(explanation.maps, drawn, strict=True):
+    for each, image in zip(explanation.maps, drawn, strict=True):
         lines = [f"{100 * each.score.probability:.1f} %"]
         lines.append(f"{each.logit:.2f} = {each.bias:.2f} + {each.logit - each.bias:.2f}".replace("-", "−"))
         if each.evidence.max() <= 0:
             lines.append("nothing speaks for it")
-        shown.append(Shown(encoded(picture, "JPEG"), name_of(each.score.index), tuple(lines)))
-    return section(picture_name(explanation.path), gallery(shown))
+        shown.append(Shown(encoded(image, "JPEG"), name_of(each.score.index), tuple(lines)))
+    return section(image_name(explanation.path), gallery(shown))
 
 
 def html(model: str, engine: EngineInfo, sections: Sequence[str], total: int, signed: bool) -> str:
-    """The page of all explained pictures; ``sections`` may be the first of ``total``."""
+    """The page of all explained images; ``sections`` may be the first of ``total``."""
     how = f"{engine.runtime} {engine.version}, {engine.precision}"
-    pairs = [("model", model), ("engine", how), ("pictures", f"{total:,}")]
+    pairs = [("model", model), ("engine", how), ("images", f"{total:,}")]
     if len(sections) < total:
         pairs.append(("shown", f"the first {len(sections):,}"))
     words = paragraph(HOW) + paragraph(COLOURS + (SIGNED if signed else ""))

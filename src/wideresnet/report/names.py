@@ -1,4 +1,4 @@
-"""What classes and pictures are called where people read it."""
+"""What classes and images are called where people read it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def class_names(labels: Labels) -> ClassName:
     return lambda index: names[index] if 0 <= index < len(names) else f"class {index}"
 
 
-def picture_name(path: str) -> str:
+def image_name(path: str) -> str:
     """The file and its folder, which often is its class."""
     return "/".join(PurePath(path).parts[-2:])

@@ -17,7 +17,7 @@ def of_plan(plan: TrainingPlan) -> str:
     return "\n".join(
         [
             f"{plan.architecture}, {plan.parameters:,} parameters, {plan.precision}, batch {plan.batch_size}",
-            f"{plan.data}: {plan.train:,} pictures of {plan.classes} classes, {plan.test:,} to test",
+            f"{plan.data}: {plan.train:,} images of {plan.classes} classes, {plan.test:,} to test",
             "",
             columns(rows, {1, 3, 4, 5, 6}),
             "",
@@ -49,8 +49,8 @@ def duration(seconds: float) -> str:
 def _memory(plan: TrainingPlan) -> str:
     total = f"memory: about {plan.memory_mb:,.0f} MB"
     if plan.disk_mb:
-        return f"{total}; the decoded pictures take {plan.disk_mb:,.0f} MB of the disk instead"
-    return f"{total}, of which {plan.pictures_mb:,.0f} are the pictures"
+        return f"{total}; the decoded images take {plan.disk_mb:,.0f} MB of the disk instead"
+    return f"{total}, of which {plan.pictures_mb:,.0f} are the images"
 
 
 def _row(plan: TrainingPlan, phase: Phase) -> tuple[str, ...]:

@@ -14,12 +14,12 @@ SHOWN = 5                                          # names of each list
 def of_prepared(data: PreparedData) -> str:
     """A few lines for people."""
     lines = [
-        f"{data.index}: {data.pictures:,} of the {data.official:,} pictures of {data.name}, {data.classes:,} classes,"
+        f"{data.index}: {data.pictures:,} of the {data.official:,} images of {data.name}, {data.classes:,} classes,"
         f" {data.full_classes:,} of them complete",
         f"  labels from {' and '.join(data.labels_from)}",
     ]
     if data.extracted:
-        lines.append(f"  {data.extracted:,} pictures extracted")
+        lines.append(f"  {data.extracted:,} images extracted")
     if data.folders:
         lines.append(f"  {data.folders}: {data.linked:,} hard links, {data.copied:,} copies made")
     if data.absent:

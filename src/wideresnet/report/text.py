@@ -27,14 +27,14 @@ RULES = (
 
 
 def of_prediction(prediction: Prediction) -> str:
-    """One line a picture: its name and its classes, likeliest first."""
+    """One line an image: its name and its classes, likeliest first."""
     classes = (f"{printable(p.label)} {100 * p.probability:.1f} %" for p in prediction.predictions)
     # Answers are printed as they come, so that the widest name is not known yet.
     return f"{printable(prediction.path):<24}  {' · '.join(classes)}"
 
 
 def of_failure(failure: Failure) -> str:
-    """One picture that could not be read, in one line or two."""
+    """One image that could not be read, in one line or two."""
     path, error, hint = map(printable, (failure.path, failure.error, failure.hint))
     return f"{path}: {error}" + (f"\n  hint: {hint}" if hint else "")
 
@@ -47,7 +47,7 @@ def of_evaluation(report: EvalReport) -> str:
         _accuracy("top-1", report.correct1, n, report.interval95),
         _accuracy("top-5", report.correct5, n, report.interval95_top5)
         if report.known >= 5
-        else f"  top-5  not known: the file has {report.known} answers a picture",
+        else f"  top-5  not known: the file has {report.known} answers an image",
     ]
     if report.masked:
         among = f"among the {report.masked.classes} classes of the data only"
@@ -59,7 +59,7 @@ def of_evaluation(report: EvalReport) -> str:
     if any(each.n for each in report.bins):
         lines.append(f"  calibration error {100 * report.calibration_error:.2f} % over {len(report.bins)} bins")
     if conditions and conditions.shards:
-        lines.append(f"  shards {', '.join(conditions.shards)} of {conditions.pictures} pictures")
+        lines.append(f"  shards {', '.join(conditions.shards)} of {conditions.pictures} images")
     return "\n".join([*lines, _how(report)])
 
 
@@ -82,7 +82,7 @@ def of_compilation(report: CompileReport) -> str:
     share = report.size_bytes / report.size_bytes_reference
     lines = [
         f"{report.bundle}: {report.precision}, {report.size_bytes / 1e6:.1f} MB, {share:.0%} of fp32"
-        + (f", {report.calibration} calibration pictures" if report.calibration else "")
+        + (f", {report.calibration} calibration images" if report.calibration else "")
     ]
     for engine in dict.fromkeys(each.engine for each in report.verified):
         worst = max(each.relative for each in report.verified if each.engine == engine)
@@ -99,7 +99,7 @@ def of_quantising(settings: QuantiseSettings) -> str:
     kept = ", ".join(settings.kept[:4]) + (", …" if len(settings.kept) > 4 else "")
     parts = [
         f"ranges by {settings.estimator}",
-        f"{settings.samples} pictures",
+        f"{settings.samples} images",
         "fast bias correction" if settings.bias_correction == "fast" else "",
         "mixed preset" if settings.preset == "mixed" else "",
         f"{len(settings.kept)} {'layer' if len(settings.kept) == 1 else 'layers'} in fp32: {kept}" if kept else "",
@@ -110,12 +110,12 @@ def of_quantising(settings: QuantiseSettings) -> str:
 def of_gate(gate: GateReport | None) -> list[str]:
     """What the comparison with fp32 showed, and what the gate says."""
     if gate is None:
-        return ["  not compared with fp32: no gate was asked for, or there were no pictures for it"]
+        return ["  not compared with fp32: no gate was asked for, or there were no images for it"]
     verdict = "no gate" if gate.limit is None else f"gate {100 * gate.limit:g}: {'passed' if gate.passed else 'FAILED'}"
     more = f"mean KL {gate.mean_kl:.2g} nats, {gate.engine.runtime} {gate.engine.version} in {gate.engine.precision}"
     if gate.drop is None or gate.interval95 is None:
         return [
-            f"  same answer as fp32 for {100 * gate.agreement:.2f} % of {gate.n} pictures ({gate.data}); {verdict}",
+            f"  same answer as fp32 for {100 * gate.agreement:.2f} % of {gate.n} images ({gate.data}); {verdict}",
             "  this is agreement with fp32, not accuracy: without labels nobody knows which of the two is right",
             f"  {more}",
             *(f"  {line}" for line in of_width(gate)),
@@ -148,7 +148,7 @@ def _of_search(report: CompileReport) -> list[str]:
     if not report.trials:
         return []
     passed = sum(trial.gate is not None and trial.gate.passed for trial in report.trials)
-    lines = [f"  {len(report.trials)} ways of quantising tried on the same pictures, {passed} passed; this is the best"]
+    lines = [f"  {len(report.trials)} ways of quantising tried on the same images, {passed} passed; this is the best"]
     if not report.finished:
         lines.append("  the budget is used up: the same command goes on from here")
     elif not passed:

@@ -122,12 +122,12 @@ def _conditions(rows: Sequence[Verification]) -> list[str]:
     reports = [row.report for row in rows if row.report]
     lines = [f"{report.data}: {_of_data(report)}; {_of_engine(report)}" for report in reports]
     failures = sum(len(report.failures) for report in reports)
-    return [*dict.fromkeys(lines), *([f"{failures} pictures could not be read"] if failures else [])]
+    return [*dict.fromkeys(lines), *([f"{failures} images could not be read"] if failures else [])]
 
 
 def _of_data(report: EvalReport) -> str:
     known = report.conditions
-    return f"{known.pictures} pictures, hash {known.data_sha256[:12]}" if known else f"{report.n} pictures"
+    return f"{known.pictures} images, hash {known.data_sha256[:12]}" if known else f"{report.n} images"
 
 
 def _of_engine(report: EvalReport) -> str:

@@ -8,25 +8,25 @@ from wideresnet.serve.http.errors import ApiError
 
 
 class AdmissionController:
-    """Counts what is inside: requests, their bytes, and pictures that wait or are worked on."""
+    """Counts what is inside: requests, their bytes, and images that wait or are worked on."""
 
-    def __init__(self, pictures: int, held_bytes: int) -> None:
-        self.capacity, self.capacity_bytes = pictures, held_bytes
-        self.requests = self.pictures = self.bytes = 0
+    def __init__(self, images: int, held_bytes: int) -> None:
+        self.capacity, self.capacity_bytes = images, held_bytes
+        self.requests = self.images = self.bytes = 0
         self.draining = False
 
-    def refuse_when_full(self, pictures: int = 1) -> None:
-        """Raises ApiError unless so many pictures more fit inside."""
-        if self.pictures + pictures > self.capacity:
+    def refuse_when_full(self, images: int = 1) -> None:
+        """Raises ApiError unless so many images more fit inside."""
+        if self.images + images > self.capacity:
             raise ApiError(
-                "full", f"{self.pictures} pictures are inside and {self.capacity} fit", "come again in a second"
+                "full", f"{self.images} images are inside and {self.capacity} fit", "come again in a second"
             )
 
 
 class Visit:
     """One request on its way through: what it holds, and what is told of it afterwards.
 
-    Its bytes are given back when its handler has left *and* no thread works on its pictures any more, so that the
+    Its bytes are given back when its handler has left *and* no thread works on its images any more, so that the
     limits hold also for requests that were given up.
     """
 
@@ -34,7 +34,7 @@ class Visit:
         self.id, self.began = id, time.perf_counter()
         self.gone = False                          # nobody waits for the answer: threads skip what is left
         self.route = self.model = self.kind = ""   # for metrics and log: kind says what went wrong
-        self.bytes_read = self.pictures = 0
+        self.bytes_read = self.images = 0
         self._house, self._inside, self._seated, self._held = house, False, 0, 0
 
     @property
@@ -58,20 +58,20 @@ class Visit:
         self._held += count
         self.bytes_read += count
 
-    def refuse_when_full(self, pictures: int) -> None:
-        """Raises ApiError unless so many pictures more fit inside."""
-        self._house.refuse_when_full(pictures)
+    def refuse_when_full(self, images: int) -> None:
+        """Raises ApiError unless so many images more fit inside."""
+        self._house.refuse_when_full(images)
 
-    def seat(self, pictures: int) -> None:
-        """So many pictures begin to wait."""
-        self._house.pictures += pictures
-        self.pictures += pictures
-        self._seated += pictures
+    def seat(self, images: int) -> None:
+        """So many images begin to wait."""
+        self._house.images += images
+        self.images += images
+        self._seated += images
 
-    def unseat(self, pictures: int) -> None:
+    def unseat(self, images: int) -> None:
         """So many are done with."""
-        self._house.pictures -= pictures
-        self._seated -= pictures
+        self._house.images -= images
+        self._seated -= images
         self._settle()
 
     def leave(self) -> None:

@@ -31,7 +31,7 @@ from wideresnet.serve.explain import MAX_MAPS, Wanted, wanted_classes
 from wideresnet.serve.http.errors import ApiError, problem, refused
 from wideresnet.serve.http.middleware import OPEN, RequestMiddleware
 from wideresnet.serve.http.openapi import openapi, page_of
-from wideresnet.serve.http.request_body import hint_for, inflate, read_pictures, read_whole
+from wideresnet.serve.http.request_body import hint_for, inflate, read_images, read_whole
 from wideresnet.serve.http.request_checks import PARAMETERS, check_query, no_route, wrong_method
 from wideresnet.serve.http.static_files import FILES, POLICY, read_file
 from wideresnet.serve.metrics import CONTENT_TYPE
@@ -41,7 +41,7 @@ from wideresnet.serve.worker import STAGES, ModelWorker
 Handler = Callable[[Service, Request, Visit], Awaitable[Response]]
 
 MAX_K = 100
-MAX_BATCH = 8                                      # of a tensor's pictures: several streams share a larger one
+MAX_BATCH = 8                                      # of a tensor's images: several streams share a larger one
 _WORTH_COMPRESSING = 1024                          # bytes
 _log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ async def classify(service: Service, request: Request, visit: Visit) -> Response
     model = service.model(query.get("model"), visit)
     answer = partial(_predictions, labels=model.labels(query.get("lang", "en")), k=_k(query.get("k", "5")))
     visit.enter()
-    upload = await read_pictures(request, visit, service.settings, PARAMETERS[visit.route])
+    upload = await read_images(request, visit, service.settings, PARAMETERS[visit.route])
     read = visit.seconds
     outcomes = await service.work(model, [data for _, data in upload.files], answer, request, visit)
     results, failed = [], []
@@ -127,7 +127,7 @@ async def classify(service: Service, request: Request, visit: Visit) -> Response
         if outcome.error is None:
             results.append({"name": name, "predictions": outcome.answer})
             continue
-        error = _picture_error(outcome.error, data)
+        error = _image_error(outcome.error, data)
         failed.append(error)
         results.append({"name": name, "error": error.message, "hint": error.hint})
     if failed:
@@ -159,8 +159,8 @@ def _predictions(logits: NDArray[np.float32], labels: Labels, k: int) -> list[di
     ]
 
 
-def _picture_error(error: Exception, data: bytes) -> ApiError:
-    """What is wrong with a picture; whatever else went wrong is raised, and the end of the whole request."""
+def _image_error(error: Exception, data: bytes) -> ApiError:
+    """What is wrong with an image; whatever else went wrong is raised, and the end of the whole request."""
     found = refused(error)
     if found.kind == "fault":
         raise error
@@ -176,17 +176,17 @@ async def explain(service: Service, request: Request, visit: Visit) -> Response:
         raise ApiError("parameters", "k has no effect beside class", "leave out k")
     wanted = Wanted(wanted_classes(query.getlist("class"), model.classifier.labels), k, labels)
     visit.enter()
-    upload = await read_pictures(request, visit, service.settings, PARAMETERS[visit.route])
-    (_, picture), *more = upload.files
+    upload = await read_images(request, visit, service.settings, PARAMETERS[visit.route])
+    (_, image), *more = upload.files
     if more:
-        words = f"one picture is explained at a time, got {1 + len(more)}"
+        words = f"one image is explained at a time, got {1 + len(more)}"
         raise ApiError("parameters", words, "send a request for each")
     read = visit.seconds
     visit.refuse_when_full(1)
-    future = service.explainers.submit(model, picture, wanted, visit)
+    future = service.explainers.submit(model, image, wanted, visit)
     (outcome,) = await service.outcomes([future], model, request)
     if outcome.error is not None:
-        raise _picture_error(outcome.error, picture)
+        raise _image_error(outcome.error, image)
     times = {"read": read, **outcome.seconds, "total": visit.seconds}
     milliseconds = {stage: round(1000 * seconds, 3) for stage, seconds in times.items()}
     return _json(
@@ -204,14 +204,14 @@ async def infer(service: Service, request: Request, visit: Visit) -> Response:
         body = await asyncio.to_thread(inflate, body, encoding.lower(), settings.max_bytes)
         visit.carry(len(body))
     length = request.headers.get(protocol.HEADER_LENGTH)
-    asked = await asyncio.to_thread(protocol.parse, body, length, card.preprocess.crop, settings.most_pictures)
+    asked = await asyncio.to_thread(protocol.parse, body, length, card.preprocess.crop, settings.most_images)
     del body
     outcomes = await service.work(model, asked.parts(MAX_BATCH), lambda logits: logits, request, visit)
     for place, outcome in enumerate(outcomes):
         if outcome.error is not None:
             data = asked.source[place] if isinstance(asked.source, list) else b""
-            error = _picture_error(outcome.error, data)
-            raise ApiError(error.kind, f"picture {place}: {error.message}", error.hint)
+            error = _image_error(outcome.error, data)
+            raise ApiError(error.kind, f"image {place}: {error.message}", error.hint)
     logits = np.concatenate([outcome.answer for outcome in outcomes if outcome.answer is not None])
     encodings = request.headers.get("accept-encoding", "")
     body, headers = await asyncio.to_thread(_rendered, asked, model.name, logits, labels, encodings)
@@ -301,7 +301,7 @@ async def model_metadata(service: Service, request: Request, visit: Visit) -> Re
 
 async def model_config(service: Service, request: Request, visit: Visit) -> Response:
     """``GET /v2/models/M[/versions/V]/config``"""
-    model, most = _model_of_path(service, request, visit), service.settings.most_pictures
+    model, most = _model_of_path(service, request, visit), service.settings.most_images
     runtime = model.classifier.engine.info.runtime
     return _json(protocol.model_config(model.name, model.classifier.card, runtime, most))
 

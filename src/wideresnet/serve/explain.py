@@ -16,8 +16,8 @@ from PIL import Image
 from wideresnet.bundle.files import GRAPH
 from wideresnet.engines import EngineOptions
 from wideresnet.errors import ConfigError
-from wideresnet.images.decode import Limits, open_picture
-from wideresnet.images.preprocess import crop_range, preprocess_picture, resized_size
+from wideresnet.images.decode import Limits, open_image
+from wideresnet.images.preprocess import crop_range, preprocess_image, resized_size
 from wideresnet.records import ClassMap, Explanation, Labels, Preprocess
 from wideresnet.report.html.overlay import draw_evidence, encoded
 from wideresnet.serve.admission import Visit
@@ -42,7 +42,7 @@ class Explainers:
     """The models once more, each with an engine that also gives its last map.
 
     That is a second compiled network, so that a model's is opened when it is first asked for, and closed with the
-    model. One thread does it all, a picture after the other: who explains shall not slow down who classifies.
+    model. One thread does it all, an image after the other: who explains shall not slow down who classifies.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -53,7 +53,7 @@ class Explainers:
     def submit(
         self, model: ModelWorker, data: bytes, wanted: Wanted, visit: Visit
     ) -> asyncio.Future[Outcome[dict[str, Any]]]:
-        """The answer for one encoded picture; it has its seat until the work has ended. The future never raises."""
+        """The answer for one encoded image; it has its seat until the work has ended. The future never raises."""
         visit.seat(1)
         try:
             future = asyncio.get_running_loop().run_in_executor(self._thread, self._work, model, data, wanted, visit)
@@ -69,14 +69,14 @@ class Explainers:
             return Outcome(None, TimeoutError(), {})
         try:
             answer = self._explained(model, data, wanted)
-        except BaseException as error:             # whatever it is, it is the end of one picture only
+        except BaseException as error:             # whatever it is, it is the end of one image only
             return Outcome(None, error if isinstance(error, Exception) else RuntimeError(repr(error)), {})
         return Outcome(answer, None, {"explain": time.perf_counter() - began})
 
     def _explained(self, model: ModelWorker, data: bytes, wanted: Wanted) -> dict[str, Any]:
         spec = model.classifier.card.preprocess
-        picture = open_picture(data, exif="transpose", alpha=spec.alpha, limits=self._limits)
-        crop, box = preprocess_picture(picture, spec), crop_box(picture.size, spec)
+        image = open_image(data, exif="transpose", alpha=spec.alpha, limits=self._limits)
+        crop, box = preprocess_image(image, spec), crop_box(image.size, spec)
         found = explain_crop(self._explainer(model), crop, wanted.classes, k=wanted.k)
         classes = [_class(found, each, wanted.labels) for each in found.maps]
         return {"side": spec.crop, "box": box, "crop": _url(Image.fromarray(crop), "PNG"), "classes": classes}
@@ -103,7 +103,7 @@ def wanted_classes(names: Sequence[str], labels: Labels) -> tuple[int, ...]:
 
 
 def crop_box(size: tuple[int, int], spec: Preprocess) -> list[float]:
-    """Where the crop lies in a picture of (width, height): left, top, right, bottom as shares of its sides.
+    """Where the crop lies in an image of (width, height): left, top, right, bottom as shares of its sides.
 
     Below 0 and above 1 where the crop is padded.
     """
@@ -130,6 +130,6 @@ def _class(explanation: Explanation, found: ClassMap, labels: Labels) -> dict[st
     }
 
 
-def _url(picture: Image.Image, kind: Literal["PNG", "JPEG"]) -> str:
-    """The picture as a ``data:`` URL."""
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(encoded(picture, kind)).decode('ascii')}"
+def _url(image: Image.Image, kind: Literal["PNG", "JPEG"]) -> str:
+    """The image as a ``data:`` URL."""
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(encoded(image, kind)).decode('ascii')}"

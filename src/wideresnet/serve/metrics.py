@@ -27,10 +27,10 @@ class Metrics:
             registry=registry, buckets=_BUCKETS,
         )  # fmt: skip
         self._stages = Histogram(
-            "wrn_stage_seconds", "Of one picture (read: of one request).", ["stage", "model"],
+            "wrn_stage_seconds", "Of one image (read: of one request).", ["stage", "model"],
             registry=registry, buckets=_BUCKETS,
         )  # fmt: skip
-        self._pictures = Counter("wrn_pictures", "Pictures let in.", ["model"], registry=registry)
+        self._images = Counter("wrn_pictures", "Images let in.", ["model"], registry=registry)
         self._failures = Counter("wrn_failures", "Requests not served, by kind.", ["kind"], registry=registry)
         self._reloads = Counter("wrn_reloads", "Reloads of the models.", ["result"], registry=registry)
         self._info = Gauge(
@@ -38,8 +38,8 @@ class Metrics:
             ["model", "architecture", "stored", "engine", "executed", "graph_sha256"], registry=registry,
         )  # fmt: skip
         gauges = {
-            "wrn_queue_depth": ("Pictures inside, waiting and worked on.", lambda: house.pictures),
-            "wrn_queue_capacity": ("Pictures that fit inside.", lambda: house.capacity),
+            "wrn_queue_depth": ("Images inside, waiting and worked on.", lambda: house.images),
+            "wrn_queue_capacity": ("Images that fit inside.", lambda: house.capacity),
             "wrn_requests_in_flight": ("Requests inside.", lambda: house.requests),
             "wrn_body_bytes": ("Bytes of bodies inside.", lambda: house.bytes),
             "wrn_draining": ("1 while the service is about to end.", lambda: house.draining),
@@ -54,11 +54,11 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
         if visit.kind:
             self._failures.labels(visit.kind).inc()
-        if visit.pictures:
-            self._pictures.labels(visit.model).inc(visit.pictures)
+        if visit.images:
+            self._images.labels(visit.model).inc(visit.images)
 
     def staged(self, model: str, stages: Iterable[Mapping[str, float]]) -> None:
-        """The seconds of each stage, of each picture."""
+        """The seconds of each stage, of each image."""
         for seconds in stages:
             for stage, value in seconds.items():
                 self._stages.labels(stage, model).observe(value)

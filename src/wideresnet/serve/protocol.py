@@ -1,10 +1,10 @@
-"""The Open Inference Protocol, version 2, with its binary tensor extension: a body to pictures, logits to a body.
+"""The Open Inference Protocol, version 2, with its binary tensor extension: a body to images, logits to a body.
 
 https://github.com/kserve/open-inference-protocol, and Triton's extensions "binary_tensor_data", "classification",
 "model_configuration" and "statistics". Inputs, one of the two, also under a name of the client's own:
 
     images     UINT8 [N, S, S, 3]    RGB, as ``wideresnet.preprocess`` makes them
-    pictures   BYTES [N]             encoded pictures (in JSON: base64)
+    pictures   BYTES [N]             encoded images (in JSON: base64)
 
 N may be -1. What is ignored in a request stands in the answer's parameters.
 
@@ -30,7 +30,7 @@ from wideresnet.records import Labels, ModelCard
 from wideresnet.report.escape import json_text
 from wideresnet.serve.http.errors import ApiError
 
-IMAGES, PICTURES, LOGITS = "images", "pictures", "logits"
+PIXEL_INPUT, ENCODED_INPUT, LOGITS = "images", "pictures", "logits"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_JSON = 4 * 2**20                               # bytes; read, they can become 25 times as many
 VERSION = "1"                                      # a model has one; another graph under its name is a reload
@@ -100,7 +100,7 @@ class Asked:
     said: dict[str, str] = field(default_factory=dict)
 
     def parts(self, most: int) -> list[bytes] | list[NDArray[np.uint8]]:
-        """The pictures one by one, or the tensor in batches of ``most``."""
+        """The images one by one, or the tensor in batches of ``most``."""
         if isinstance(self.source, list):
             return self.source
         return [self.source[start : start + most] for start in range(0, len(self.source), most)]
@@ -120,8 +120,8 @@ def model_metadata(name: str, card: ModelCard, runtime: str) -> dict[str, Any]:
         "versions": [VERSION],
         "platform": f"onnx_{runtime}",
         "inputs": [
-            {"name": IMAGES, "datatype": "UINT8", "shape": [-1, side, side, 3]},
-            {"name": PICTURES, "datatype": "BYTES", "shape": [-1]},
+            {"name": PIXEL_INPUT, "datatype": "UINT8", "shape": [-1, side, side, 3]},
+            {"name": ENCODED_INPUT, "datatype": "BYTES", "shape": [-1]},
         ],
         "outputs": [{"name": LOGITS, "datatype": "FP32", "shape": [-1, card.classes]}],
     }
@@ -136,8 +136,8 @@ def model_config(name: str, card: ModelCard, runtime: str, most: int) -> dict[st
         "backend": runtime,
         "max_batch_size": most,
         "input": [
-            {"name": IMAGES, "data_type": "TYPE_UINT8", "dims": [side, side, 3], "optional": True},
-            {"name": PICTURES, "data_type": "TYPE_STRING", "dims": [1], "optional": True},
+            {"name": PIXEL_INPUT, "data_type": "TYPE_UINT8", "dims": [side, side, 3], "optional": True},
+            {"name": ENCODED_INPUT, "data_type": "TYPE_STRING", "dims": [1], "optional": True},
         ],
         "output": [{"name": LOGITS, "data_type": "TYPE_FP32", "dims": [card.classes]}],
     }
@@ -172,22 +172,23 @@ def parse(body: bytes, header_length: str | None, side: int, most: int) -> Asked
     tensors = _tensors(header, memoryview(body)[length:])
     if len(header.inputs) != 1:
         names = ", ".join(each.name for each in header.inputs)[:200]
-        raise ApiError("parameters", f"the inputs are [{names}]", f"give one of {IMAGES} and {PICTURES}")
+        raise ApiError("parameters", f"the inputs are [{names}]", f"give one of {PIXEL_INPUT} and {ENCODED_INPUT}")
     given, data, said = header.inputs[0], tensors[0], _said(header)
-    source = _pictures(given, data, most) if _meant(given, side) == PICTURES else _images(given, data, side, most)
+    encoded = _meant(given, side) == ENCODED_INPUT
+    source = _encoded_images(given, data, most) if encoded else _pixels(given, data, side, most)
     return Asked(header.id or "", source, *_wanted(header), said)
 
 
 def _meant(given: _Input, side: int) -> str:
     """Which of the two inputs it is: by its name or, under another name, by its type. Raises ApiError."""
-    name = {"UINT8": IMAGES, "BYTES": PICTURES}.get(given.datatype, "")
-    shapes = {IMAGES: [[side, side, 3]], PICTURES: [[], [1]], "": []}
-    contradicted = given.name in (IMAGES, PICTURES) and given.name != name
+    name = {"UINT8": PIXEL_INPUT, "BYTES": ENCODED_INPUT}.get(given.datatype, "")
+    shapes = {PIXEL_INPUT: [[side, side, 3]], ENCODED_INPUT: [[], [1]], "": []}
+    contradicted = given.name in (PIXEL_INPUT, ENCODED_INPUT) and given.name != name
     if contradicted or not given.shape or given.shape[1:] not in shapes[name]:
         raise ApiError(
             "parameters",
-            f"this network takes {IMAGES}, UINT8 [N, {side}, {side}, 3] (RGB from 0 to 255, not normalised), or"
-            f" {PICTURES}, BYTES [N] (encoded); got {given.name[:40]!r}, {given.datatype[:20]} {given.shape}",
+            f"this network takes {PIXEL_INPUT}, UINT8 [N, {side}, {side}, 3] (RGB from 0 to 255, not normalised), or"
+            f" {ENCODED_INPUT}, BYTES [N] (encoded); got {given.name[:40]!r}, {given.datatype[:20]} {given.shape}",
             f"send {_EXAMPLE}",
         )
     return name
@@ -200,8 +201,8 @@ def _said(header: _Header) -> dict[str, str]:
     for output in outputs:
         ignored += output.ignored("binary_data", "classification")
     said = {"ignored": ", ".join(ignored)[:500]} if ignored else {}
-    if given.name not in (IMAGES, PICTURES):
-        said["read_as"] = IMAGES if given.datatype == "UINT8" else PICTURES
+    if given.name not in (PIXEL_INPUT, ENCODED_INPUT):
+        said["read_as"] = PIXEL_INPUT if given.datatype == "UINT8" else ENCODED_INPUT
     return said
 
 
@@ -246,7 +247,7 @@ def _tensors(header: _Header, rest: memoryview) -> list[memoryview | None]:
     return found
 
 
-def _images(given: _Input, data: memoryview | None, side: int, most: int) -> NDArray[np.uint8]:
+def _pixels(given: _Input, data: memoryview | None, side: int, most: int) -> NDArray[np.uint8]:
     """uint8 [N, S, S, 3]"""
     count = given.shape[0]
     if count != -1:
@@ -273,8 +274,8 @@ def _array(data: object) -> NDArray[np.uint8]:
     return values.astype(np.uint8)
 
 
-def _pictures(given: _Input, data: memoryview | None, most: int) -> list[bytes]:
-    """Encoded pictures."""
+def _encoded_images(given: _Input, data: memoryview | None, most: int) -> list[bytes]:
+    """Encoded images."""
     count = given.shape[0]
     if count != -1:
         _check_count(count, most)
@@ -282,7 +283,7 @@ def _pictures(given: _Input, data: memoryview | None, most: int) -> list[bytes]:
     if count == -1:
         _check_count(len(found), most)
     elif len(found) != count:
-        words = f"{len(found)} pictures for the shape {given.shape}"
+        words = f"{len(found)} images for the shape {given.shape}"
         raise ApiError("request", words, "give as many as the shape says, or the shape [-1]")
     return found
 
@@ -291,7 +292,7 @@ def _check_count(count: int, most: int) -> None:
     if count < 1:
         raise ApiError("parameters", f"a batch of {count} pictures", "send at least one")
     if count > most:
-        raise ApiError("large", f"{count} pictures in one request, at most {most}", "send several requests")
+        raise ApiError("large", f"{count} images in one request, at most {most}", "send several requests")
 
 
 def _words(data: object, most: int) -> Iterator[object]:
@@ -304,13 +305,13 @@ def _words(data: object, most: int) -> Iterator[object]:
 def _base64(word: object) -> bytes:
     """Base64 in any of its usual forms: standard or URL-safe, in lines or not, with padding or not, in a data: URL."""
     if not isinstance(word, str):
-        raise ApiError("request", f"an element of {PICTURES} is no string", _BASE64)
+        raise ApiError("request", f"an element of {ENCODED_INPUT} is no string", _BASE64)
     text = (word.startswith("data:") and word.partition("base64,")[2]) or word
     text = "".join(text.split()).rstrip("=").translate(_URL_SAFE)
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:
-        raise ApiError("request", f"{PICTURES} in JSON are base64: {error}", _BASE64) from error
+        raise ApiError("request", f"{ENCODED_INPUT} in JSON are base64: {error}", _BASE64) from error
 
 
 def _unpack(data: memoryview, most: int) -> list[bytes]:
@@ -319,7 +320,7 @@ def _unpack(data: memoryview, most: int) -> list[bytes]:
     while data and len(found) <= most:
         size = int.from_bytes(data[:4], "little")
         if len(data) < 4 + size:
-            raise ApiError("request", f"element {len(found)} of {PICTURES} is cut short", _LENGTHS)
+            raise ApiError("request", f"element {len(found)} of {ENCODED_INPUT} is cut short", _LENGTHS)
         found.append(bytes(data[4 : 4 + size]))
         data = data[4 + size :]
     return found

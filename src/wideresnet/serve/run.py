@@ -106,7 +106,7 @@ class Process:
         self.service.say(f"ending: {house.requests} requests are inside")
         try:
             async with asyncio.timeout(settings.drain):
-                while house.requests or house.pictures:
+                while house.requests or house.images:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             self._whole, self._server.force_exit = False, True

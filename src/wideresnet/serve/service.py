@@ -126,7 +126,7 @@ class Service:
                 outcomes = [await future for future in futures]
         except TimeoutError:
             words = f"no answer within {seconds:g} seconds"
-            raise ApiError("deadline", words, "send fewer pictures, or come later") from None
+            raise ApiError("deadline", words, "send fewer images, or come later") from None
         except asyncio.CancelledError:
             if not left.done():                    # it is this task that shall end
                 raise

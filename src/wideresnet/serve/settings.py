@@ -31,10 +31,10 @@ class ServeSettings(BaseModel):
     alpha: Alpha | None = None                     # of transparent images; None: as each model's card says
     threads: int = Field(0, ge=0)
     streams: int = Field(0, ge=0)
-    queue: int = Field(0, ge=0)                    # pictures inside at most, waiting and worked on
+    queue: int = Field(0, ge=0)                    # images inside at most, waiting and worked on
     max_bytes: int = Field(32 * MiB, ge=1)         # of one request's body, also once inflated
-    max_pixels: int = Field(2**26, ge=1)           # of one picture
-    max_pictures: int = Field(64, ge=1)            # of one request
+    max_pixels: int = Field(2**26, ge=1)           # of one image
+    max_images: int = Field(64, ge=1)            # of one request
     deadline: float = Field(30.0, gt=0)            # from the whole body to the answer
     upload_deadline: float = Field(30.0, gt=0)     # from the head of a request to its whole body
     drain: float = Field(30.0, ge=0)               # from SIGTERM to the last answer
@@ -45,13 +45,13 @@ class ServeSettings(BaseModel):
 
     @cached_property                               # every request asks, and the CPUs are read from files of the system
     def capacity(self) -> int:
-        """Pictures inside at most; a request of ``max_pictures`` fits by default."""
+        """Images inside at most; a request of ``max_images`` fits by default."""
         return self.queue or usual_queue(available_cpus())
 
     @property
-    def most_pictures(self) -> int:
-        """Pictures of one request at most: more than fit inside never would."""
-        return min(self.max_pictures, self.capacity)
+    def most_images(self) -> int:
+        """Images of one request at most: more than fit inside never would."""
+        return min(self.max_images, self.capacity)
 
     @property
     def held_bytes(self) -> int:
@@ -60,7 +60,7 @@ class ServeSettings(BaseModel):
 
 
 def usual_queue(cpus: int) -> int:
-    """How many pictures may be inside where nobody says it."""
+    """How many images may be inside where nobody says it."""
     return max(64, 16 * cpus)
 
 

@@ -35,7 +35,7 @@ from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.statistics import Statistics
 from wideresnet.tasks.load.load import ModelChoice, assumptions, load_bundle, open_classifier
 
-Source = bytes | NDArray[np.uint8]                 # an encoded picture, or a batch as the network takes it
+Source = bytes | NDArray[np.uint8]                 # an encoded image, or a batch as the network takes it
 Answer = TypeVar("Answer")
 
 STAGES = ("decode", "wait", "infer")
@@ -56,7 +56,7 @@ class _Job(Generic[Answer]):
     """One source on its way through the threads; it has a seat for each of its ``pictures``."""
 
     source: Source
-    pictures: int
+    images: int
     visit: Visit
     then: Callable[[NDArray[np.float32]], Answer]
     future: asyncio.Future[Outcome[Answer]]
@@ -83,15 +83,15 @@ class _Job(Generic[Answer]):
         self.outcome = Outcome(None, known, self.seconds)
 
 
-_Decoded = tuple[_Job[Any], NDArray[np.uint8]]     # with its pictures, RGB uint8 [N, S, S, 3]
+_Decoded = tuple[_Job[Any], NDArray[np.uint8]]     # with its images, RGB uint8 [N, S, S, 3]
 
 
 class ModelWorker:
     """One model and its threads: decode, wait for the engine's turn, infer.
 
-    As many pictures are decoded at a time as there are CPUs (``hands``, shared by all models), and as many batches are
+    As many images are decoded at a time as there are CPUs (``hands``, shared by all models), and as many batches are
     with the engine as keep its streams busy. Nobody waits for a batch to fill: each turn takes its share of what is
-    decoded by then, one picture while the engine keeps up and ``batch`` at most, since many at once cost less each.
+    decoded by then, one image while the engine keeps up and ``batch`` at most, since many at once cost less each.
     Nothing closes an open model: once it was replaced and the last request let go of it, its threads end by themselves.
     """
 
@@ -130,7 +130,7 @@ class ModelWorker:
     ) -> asyncio.Future[Outcome[Answer]]:
         """``then`` of the logits [N, C] of ``source``, made in a thread; the future never raises.
 
-        The pictures have their seats until the work has ended, whoever still waits for it: the future may be cancelled.
+        The images have their seats until the work has ended, whoever still waits for it: the future may be cancelled.
         """
         count, loop = 1 if isinstance(source, bytes) else len(source), asyncio.get_running_loop()
         job = _Job(source, count, visit, then, loop.create_future(), time.perf_counter())
@@ -208,10 +208,10 @@ class ModelWorker:
                 loop.call_soon_threadsafe(self._settle, list(group))
 
     def _settle(self, jobs: list[_Job[Any]]) -> None:
-        if answered := [(job.pictures, job.seconds) for job in jobs if job.outcome and not job.outcome.error]:
+        if answered := [(job.images, job.seconds) for job in jobs if job.outcome and not job.outcome.error]:
             self.statistics.executed(answered)
         for job in jobs:
-            job.visit.unseat(job.pictures)
+            job.visit.unseat(job.images)
             if job.outcome is not None and not job.future.done():
                 job.future.set_result(job.outcome)
 
@@ -269,7 +269,7 @@ def served_bundle(source: str) -> Bundle:
 
 
 def _open(model: str, settings: ServeSettings) -> tuple[Classifier, int]:
-    """The model, and how many pictures at once are best for many."""
+    """The model, and how many images at once are best for many."""
     bundle = with_alpha(served_bundle(model), settings.alpha)
     options, batch = throughput_options(bundle, settings.precision, settings.threads)
     if settings.streams:
@@ -280,6 +280,6 @@ def _open(model: str, settings: ServeSettings) -> tuple[Classifier, int]:
 
 
 def prove(classifier: Classifier) -> None:
-    """One black picture through the engine. Raises what the engine raises, and for an answer that is no number."""
+    """One black image through the engine. Raises what the engine raises, and for an answer that is no number."""
     side = classifier.card.preprocess.crop
     refuse_infinite(classifier.logits(np.zeros((1, side, side, 3), np.uint8)))

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches as tensor arithmetic: no Python per picture."""
+"""Augmentation of whole batches as tensor arithmetic: no Python per image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reflect_pad(images: Tensor, padding: int) -> Tensor:
 
 
 def crop_and_flip(padded: Tensor, chosen: Tensor, corners: Tensor, flipped: Tensor, size: int) -> Tensor:
-    """Cut and mirror pictures ``chosen`` [B] of ``padded`` uint8 [N, H, W, C] in one gather.
+    """Cut and mirror images ``chosen`` [B] of ``padded`` uint8 [N, H, W, C] in one gather.
 
     ``corners`` [B, 2] holds the top and left of each cut, ``flipped`` bool [B] which ones are mirrored.
     Returns uint8 [B, size, size, C].
@@ -35,10 +35,10 @@ def crop_and_flip(padded: Tensor, chosen: Tensor, corners: Tensor, flipped: Tens
 
 
 def flips(mode: str, base: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
-    """Which of all N pictures are mirrored in ``epoch``: bool [N].
+    """Which of all N images are mirrored in ``epoch``: bool [N].
 
     "alternating" mirrors a fixed random half in even epochs and the other half in odd ones, so that two
-    epochs in a row never show a picture the same way round (Jordan, arXiv 2404.00498). ``base``: bool [N].
+    epochs in a row never show an image the same way round (Jordan, arXiv 2404.00498). ``base``: bool [N].
     """
     if mode == "alternating":
         return base ^ bool(epoch % 2)
@@ -50,10 +50,10 @@ def flips(mode: str, base: Tensor, epoch: int, generator: torch.Generator) -> Te
 def random_boxes(
     count: int, scale: tuple[float, float], ratio: tuple[float, float], generator: torch.Generator
 ) -> Tensor:
-    """Parts of square pictures as "random resized crop" draws them: float32 [count, 4].
+    """Parts of square images as "random resized crop" draws them: float32 [count, 4].
 
-    A row is top, left, height, width as fractions of the picture. The area is uniform in ``scale``, the logarithm
-    of width over height uniform in that of ``ratio``; a side that would not fit is cut to the picture's (torchvision
+    A row is top, left, height, width as fractions of the image. The area is uniform in ``scale``, the logarithm
+    of width over height uniform in that of ``ratio``; a side that would not fit is cut to the image's (torchvision
     draws again instead).
     """
     area, shape, down, right = torch.rand(4, count, generator=generator)
@@ -66,10 +66,10 @@ def random_boxes(
 
 
 def crop_and_resize(images: Tensor, boxes: Tensor, flipped: Tensor, size: int) -> Tensor:
-    """Cut ``boxes`` out of pictures and resize them, antialiased: uint8 [B, S, S, C] -> float32 [B, C, size, size].
+    """Cut ``boxes`` out of images and resize them, antialiased: uint8 [B, S, S, C] -> float32 [B, C, size, size].
 
     ``boxes`` is as from ``random_boxes``, ``flipped`` bool [B] says which results are mirrored. Rows and columns
-    are resized apart, each by one matrix a picture; the box of the whole picture gives ``F.interpolate``'s resize.
+    are resized apart, each by one matrix an image; the box of the whole image gives ``F.interpolate``'s resize.
     """
     rows = resize_matrix(boxes[:, 0], boxes[:, 2], images.shape[1], size)
     columns = resize_matrix(boxes[:, 1], boxes[:, 3], images.shape[2], size)
@@ -81,8 +81,8 @@ def crop_and_resize(images: Tensor, boxes: Tensor, flipped: Tensor, size: int) -
 def resize_matrix(start: Tensor, length: Tensor, source: int, size: int) -> Tensor:
     """Bilinear, antialiased weights along one axis: float32 [B, size, source], every row adds up to 1.
 
-    Row i makes value i of ``size`` from the ``source`` values of the picture, of which the part from ``start`` [B]
-    on, ``length`` [B] long (fractions), is resized. As in Pillow, the triangle widens where the picture shrinks.
+    Row i makes value i of ``size`` from the ``source`` values of the image, of which the part from ``start`` [B]
+    on, ``length`` [B] long (fractions), is resized. As in Pillow, the triangle widens where the image shrinks.
     """
     step = length[:, None, None] * source / size                        # source pixels a result pixel
     centres = start[:, None, None] * source + (torch.arange(size)[:, None] + 0.5) * step

@@ -51,19 +51,19 @@ class Batches(Protocol):
 
     @property
     def count(self) -> int:
-        """How many training pictures there are."""
+        """How many training images there are."""
         ...
 
     def training(self, epoch: int) -> Iterator[Batch]:
-        """One pass over the training pictures, augmented; the last incomplete batch is left out.
+        """One pass over the training images, augmented; the last incomplete batch is left out.
 
         A batch is this rank's rows of one of ``batch_size``. All ranks make the same draws, so that together they see
-        the pictures that one process would see.
+        the images that one process would see.
         """
         ...
 
     def test(self) -> Iterator[Batch]:
-        """Every test picture once, as the finished network will be shown it: whole batches, in turn to each rank."""
+        """Every test image once, as the finished network will be shown it: whole batches, in turn to each rank."""
         ...
 
 
@@ -95,8 +95,8 @@ class CifarBatches:
         return reflect_pad(self._whitened(self.arrays.train_images), self.recipe.crop_padding)
 
     def _whitened(self, images: NDArray[np.uint8]) -> Tensor:
-        pictures = torch.from_numpy(images)
-        return self._whitening(pictures) if self._whitening else pictures
+        batch = torch.from_numpy(images)
+        return self._whitening(batch) if self._whitening else batch
 
     def training(self, epoch: int) -> Iterator[Batch]:
         """See ``Batches``."""
@@ -107,8 +107,8 @@ class CifarBatches:
         flipped = draws.flips()
         side = self.arrays.train_images.shape[1]
         for chosen in draws.batches():
-            pictures = crop_and_flip(self._padded, chosen, corners[chosen], flipped[chosen], side)
-            yield normalise(pictures, statistics.mean, statistics.std, recipe.size_at(epoch)), labels[chosen]
+            batch = crop_and_flip(self._padded, chosen, corners[chosen], flipped[chosen], side)
+            yield normalise(batch, statistics.mean, statistics.std, recipe.size_at(epoch)), labels[chosen]
 
     def test(self) -> Iterator[Batch]:
         """See ``Batches``."""
@@ -119,10 +119,10 @@ class CifarBatches:
 
 @dataclass(frozen=True, eq=False)
 class FolderBatches:
-    """Class folders: a random part of each picture, resized and flipped; tested on what a bundle would see.
+    """Class folders: a random part of each image, resized and flipped; tested on what a bundle would see.
 
     Among several ranks, parts and flips are those of one process. Colours, boxes and mixing are drawn by each rank for
-    itself, and pictures mixed with others of the same rank.
+    itself, and images mixed with others of the same rank.
     """
 
     recipe: Recipe
@@ -148,10 +148,10 @@ class FolderBatches:
         boxes = random_boxes(self.count, recipe.crop_scale, recipe.crop_ratio, draws.generator)
         flipped = draws.flips()
         for chosen in draws.batches():
-            pictures = crop_and_resize(images[chosen], boxes[chosen], flipped[chosen], recipe.size_at(epoch))
-            pictures = standardise(coloured(pictures, recipe, draws.generator), spec.mean, spec.std)
-            pictures, targets = mixed(pictures, labels[chosen], self.classes, recipe, draws.generator)
-            yield pictures.contiguous(memory_format=torch.channels_last), targets
+            batch = crop_and_resize(images[chosen], boxes[chosen], flipped[chosen], recipe.size_at(epoch))
+            batch = standardise(coloured(batch, recipe, draws.generator), spec.mean, spec.std)
+            batch, targets = mixed(batch, labels[chosen], self.classes, recipe, draws.generator)
+            yield batch.contiguous(memory_format=torch.channels_last), targets
 
     def test(self) -> Iterator[Batch]:
         """See ``Batches``."""
@@ -181,7 +181,7 @@ class Draws:
             self.order = balanced_order(balance, self.generator)
 
     def flips(self) -> Tensor:
-        """Which of all pictures are mirrored: bool [N]."""
+        """Which of all images are mirrored: bool [N]."""
         return flips(self.recipe.flip, self.base, self.epoch, self.generator)
 
     def batches(self) -> Iterator[Tensor]:
@@ -200,7 +200,7 @@ class Draws:
 def balanced_order(labels: Tensor, generator: torch.Generator) -> Tensor:
     """As many indices as there are ``labels`` (int64 [N], each class at least once): each class as often as any other.
 
-    Pictures of a class take turns, so that classes of equal size come out as a plain permutation.
+    Images of a class take turns, so that classes of equal size come out as a plain permutation.
     """
     classes = int(labels.max()) + 1
     drawn = []
@@ -222,7 +222,7 @@ def coloured(planes: Tensor, recipe: Recipe, generator: torch.Generator) -> Tens
 def mixed(
     planes: Tensor, labels: Tensor, classes: int, recipe: Recipe, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Normalised pictures erased and mixed as the recipe asks; targets are float [B, C] where it mixes at all."""
+    """Normalised images erased and mixed as the recipe asks; targets are float [B, C] where it mixes at all."""
     if recipe.erasing:
         planes = erase(planes, recipe.erasing, generator)
     kinds = [(mix, alpha) for mix, alpha in ((mixup, recipe.mixup), (cutmix, recipe.cutmix)) if alpha]
@@ -237,7 +237,7 @@ def in_order(
 ) -> Iterator[Batch]:
     """All of ``images`` uint8 [N, S, S, 3] as they are, normalised, ``size`` at a time: this rank's of the batches.
 
-    They are the batches of one process, so that every picture gets the answer that it would get there.
+    They are the batches of one process, so that every image gets the answer that it would get there.
     """
     batches = zip(group.share(torch.split(images, size)), group.share(torch.split(labels, size)), strict=True)
     for some, targets in batches:

@@ -27,7 +27,7 @@ from wideresnet.errors import ConfigError, TrainingError, WrnError
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-PATIENCE = timedelta(minutes=30)                    # with ranks that are slower, as when they read pictures
+PATIENCE = timedelta(minutes=30)                    # with ranks that are slower, as when they read images
 T = TypeVar("T")
 Rows = TypeVar("Rows", Tensor, tuple[Tensor, ...])
 
@@ -165,7 +165,7 @@ def check_group(group: Group, batch_size: int) -> None:
     if batch_size % group.size:
         raise ConfigError(
             f"a batch of {batch_size} does not divide among {group.size} processes",
-            hint="batch_size counts the pictures of all of them together; choose a multiple",
+            hint="batch_size counts the images of all of them together; choose a multiple",
         )
     if _launched() and not dist.is_initialized():
         raise ConfigError("of all commands torchrun can start 'train' alone", hint="start this one without torchrun")

@@ -76,8 +76,8 @@ def recalibrate_batch_norm(
         seen[norm] += torch.stack((torch.ones(x.shape[1]) * x[:, 0].numel(), x.sum((0, 2, 3)), (x**2).sum((0, 2, 3))))
 
     hooks = [norm.register_forward_pre_hook(look) for norm in norms]
-    for pictures in batches:
-        model(pictures)
+    for images in batches:
+        model(images)
     for hook in hooks:
         hook.remove()
     for norm in norms:

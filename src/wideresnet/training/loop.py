@@ -70,14 +70,14 @@ def train(
 
     After every epoch the checkpoint is written; stop anywhere and call again with the same recipe, and the
     weights come out as if nothing had happened. In a group every rank calls this, and rank 0 reads and writes.
-    Raises TrainingError on a non-finite loss, and when there are fewer pictures than one batch takes; ConfigError
+    Raises TrainingError on a non-finite loss, and when there are fewer images than one batch takes; ConfigError
     where a batch does not divide among the ranks.
     """
     group = data.group
     check_group(group, recipe.batch_size)
     if data.count < recipe.batch_size:
         raise TrainingError(
-            f"{data.count} training pictures do not fill one batch of {recipe.batch_size}",
+            f"{data.count} training images do not fill one batch of {recipe.batch_size}",
             hint="choose a smaller batch_size",
         )
     trainer, first = prepare(recipe, data.classes, run, start, group)
@@ -85,10 +85,10 @@ def train(
     for epoch in range(first, recipe.epochs):
         started, losses = time.perf_counter(), []
         training_mode(trainer.model, recipe)
-        for index, (pictures, targets) in enumerate(data.training(epoch)):
+        for index, (images, targets) in enumerate(data.training(epoch)):
             step = epoch * steps + index
             rate = learning_rate(recipe, step, steps)
-            loss = take_step(trainer, pictures, targets, rate)
+            loss = take_step(trainer, images, targets, rate)
             if not math.isfinite(loss):
                 group.from_first(partial(save_checkpoint, run, state_of(trainer, epoch), STOPPED))
                 raise TrainingError(
@@ -163,14 +163,14 @@ def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(list(groups.values()), rate, momentum, nesterov=nesterov, foreach=True)
 
 
-def take_step(trainer: Trainer, pictures: Tensor, targets: Tensor, rate: float) -> float:
+def take_step(trainer: Trainer, images: Tensor, targets: Tensor, rate: float) -> float:
     """Forward, backward, update. Returns the mean loss of the batch; where that is no number, nothing is updated.
 
     Batch, loss and gradients are those of all ranks, of which ``pictures`` and ``targets`` are this one's rows.
     """
     for group in trainer.optimiser.param_groups:
         group["lr"] = rate * group.get("share", 1.0)    # checkpoints of older versions have none
-    logits, targets = answer(trainer, trainer.model, pictures, targets)
+    logits, targets = answer(trainer, trainer.model, images, targets)
     loss = F.cross_entropy(logits.float(), targets, label_smoothing=trainer.recipe.label_smoothing)
     mean = loss.detach().double()
     trainer.group.average([mean])
@@ -183,13 +183,13 @@ def take_step(trainer: Trainer, pictures: Tensor, targets: Tensor, rate: float) 
     return value
 
 
-def answer(trainer: Trainer, model: nn.Module, pictures: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def answer(trainer: Trainer, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Logits [B, C] of ``pictures`` in the recipe's precision, and ``targets``, both on the device."""
     device = trainer.group.device
-    pictures, targets = pictures.to(device), targets.to(device)
+    images, targets = images.to(device), targets.to(device)
     half = trainer.recipe.precision == "bf16"
     with torch.autocast(torch.device(device).type, torch.bfloat16) if half else nullcontext():
-        return model(pictures), targets
+        return model(images), targets
 
 
 @torch.no_grad()
@@ -205,11 +205,11 @@ def update_average(trainer: Trainer, step: int) -> None:
 
 @torch.no_grad()
 def accuracy(trainer: Trainer, data: Batches) -> float:
-    """Top-1 of the averaged weights on the test pictures of all ranks, as a fraction: counts add up exactly."""
+    """Top-1 of the averaged weights on the test images of all ranks, as a fraction: counts add up exactly."""
     trainer.averaged.eval()
     correct = seen = 0
-    for pictures, targets in data.test():
-        logits, targets = answer(trainer, trainer.averaged, pictures, targets)
+    for images, targets in data.test():
+        logits, targets = answer(trainer, trainer.averaged, images, targets)
         correct += int((logits.argmax(1) == targets).sum())
         seen += len(targets)
     correct, seen = map(sum, zip(*trainer.group.gather((correct, seen)), strict=True))

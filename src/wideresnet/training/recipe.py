@@ -22,7 +22,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class Recipe(BaseModel):
     """Two runs with equal recipes and code, on one machine, give the same weights.
 
-    Rates are per step of ``batch_size`` pictures; epochs count from 0.
+    Rates are per step of ``batch_size`` images; epochs count from 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +50,7 @@ class Recipe(BaseModel):
     milestones: tuple[int, ...] = ()
     decay: float = Field(0.2, gt=0, le=1)
 
-    # Pictures are cut, flipped and resized; ``sizes``: (from epoch, side in pixels) pairs.
+    # Images are cut, flipped and resized; ``sizes``: (from epoch, side in pixels) pairs.
     flip: Literal["random", "alternating", "none"] = "random"
     sizes: tuple[tuple[int, int], ...] = ((0, 32),)
     # CIFAR and SVHN: reflect-padded by so many pixels, a random 32×32 cut out. "zca": contrast-normalised and whitened
@@ -59,16 +59,16 @@ class Recipe(BaseModel):
     crop_padding: int = Field(4, ge=0, le=16)
     # Class folders: kept in memory as centre squares of ``stored`` pixels, of which a random part is cut out, its
     # area a share within ``crop_scale``, its width over height within ``crop_ratio``. The finished network sees the
-    # centre ``input_size`` of a picture whose shorter side is ``input_resize``; 0: the last size, and 8/7 of it.
+    # centre ``input_size`` of an image whose shorter side is ``input_resize``; 0: the last size, and 8/7 of it.
     stored: int = Field(160, ge=1, le=1024)
     alpha: Alpha = "drop"                          # of transparent images; "white": laid on white
     crop_scale: tuple[Share, Share] = (0.35, 1.0)
     crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
     balanced: bool = False                         # every class is shown equally often in an epoch
-    trivial: bool = False                          # TrivialAugment: one operation of random strength a picture
+    trivial: bool = False                          # TrivialAugment: one operation of random strength an image
     jitter: float = Field(0.0, ge=0, lt=1)         # brightness, contrast and saturation times 1 ± up to so much
-    erasing: float = Field(0.0, ge=0, le=1)        # share of pictures of which a box is blotted out
-    mixup: float = Field(0.0, ge=0)                # alpha of the shares in which pictures are blended; 0: none
+    erasing: float = Field(0.0, ge=0, le=1)        # share of images of which a box is blotted out
+    mixup: float = Field(0.0, ge=0)                # alpha of the shares in which images are blended; 0: none
     cutmix: float = Field(0.0, ge=0)               # alpha of the boxes in which they are exchanged; with both: in turn
     input_size: int = Field(0, ge=0)
     input_resize: int = Field(0, ge=0)
@@ -107,26 +107,26 @@ class Recipe(BaseModel):
         if any(0 < alpha < 0.01 for alpha in (self.mixup, self.cutmix)):
             raise ValueError("mixup and cutmix are 0 (none) or at least 0.01: with less nothing is mixed")
         if self.data == "folder" and self.whitening != "none":
-            raise ValueError("whitening is for 32×32 pictures, not for class folders")
+            raise ValueError("whitening is for 32×32 images, not for class folders")
         if self.data == "folder" and self.stored < max(side for _, side in self.sizes):
-            raise ValueError(f"stored pictures of {self.stored} pixels are smaller than sizes asks for")
+            raise ValueError(f"stored images of {self.stored} pixels are smaller than sizes asks for")
         if self.input_resize and self.input_resize < self.preprocess().crop:
             raise ValueError(f"input_resize {self.input_resize} leaves less than input_size")
         return self
 
     def size_at(self, epoch: int) -> int:
-        """Side in pixels of the pictures of one epoch."""
+        """Side in pixels of the images of one epoch."""
         return [side for start, side in self.sizes if start <= epoch][-1]
 
     def statistics(self) -> Statistics:
-        """Of a named data set: its classes, and what is taken out of its pictures. KeyError for class folders."""
+        """Of a named data set: its classes, and what is taken out of its images. KeyError for class folders."""
         known = STATISTICS[self.data]
         if self.whitening == "none":
             return known
         return Statistics(known.classes, (0.0,) * 3, (1 / 255,) * 3)    # whitened values pass as they are
 
     def preprocess(self) -> Preprocess:
-        """How the finished network wants to see a picture; not the whole truth where pictures are whitened."""
+        """How the finished network wants to see an image; not the whole truth where images are whitened."""
         if self.data != "folder":
             known = self.statistics()
             return Preprocess(resize=32, crop=32, mean=known.mean, std=known.std)

@@ -1,6 +1,6 @@
-"""TrivialAugment (Müller & Hutter, arXiv 2103.10158) on whole batches: one operation of random strength a picture.
+"""TrivialAugment (Müller & Hutter, arXiv 2103.10158) on whole batches: one operation of random strength an image.
 
-Its "wide" space without "equalize", which would need a histogram of each picture. Operations take float
+Its "wide" space without "equalize", which would need a histogram of each image. Operations take float
 [B, 3, H, W] in 0..255 and strengths [B, 1, 1, 1] in -1..1.
 """
 
@@ -21,7 +21,7 @@ TURN = math.radians(135)
 
 
 def trivial_augment(planes: Tensor, generator: torch.Generator) -> Tensor:
-    """Float [B, 3, H, W] in 0..255 -> the same, each picture changed by one of ``OPERATIONS``."""
+    """Float [B, 3, H, W] in 0..255 -> the same, each image changed by one of ``OPERATIONS``."""
     chosen = torch.randint(len(OPERATIONS), (len(planes),), generator=generator)
     strengths = 2 * torch.rand(len(planes), 1, 1, 1, generator=generator) - 1
     result = planes.clone()
@@ -91,7 +91,7 @@ def _rotate(planes: Tensor, strength: Tensor) -> Tensor:
 
 
 def _moved(planes: Tensor, strength: Tensor, matrix: Callable[[Tensor], list[list[Tensor | float]]]) -> Tensor:
-    """Pictures under an affine map of the square from -1 to 1, black where it looks outside."""
+    """Images under an affine map of the square from -1 to 1, black where it looks outside."""
     flat = strength.view(-1)
     rows = [torch.stack([torch.zeros_like(flat) + cell for cell in row], 1) for row in matrix(flat)]
     grid = F.affine_grid(torch.stack(rows, 1), list(planes.shape), align_corners=False)

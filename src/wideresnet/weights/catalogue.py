@@ -1,6 +1,6 @@
 """Every published set of weights for the family, as rows one can read.
 
-A set is its tensors *and* how it wants to see a picture, so the tag (the part after the dot) belongs to
+A set is its tensors *and* how it wants to see an image, so the tag (the part after the dot) belongs to
 the name everywhere. Names are timm's; ``NAME@SIZE`` is the same file seen at another size, because the
 published accuracy differs and a transform is never a flag here.
 
@@ -25,7 +25,7 @@ TIMM_RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/downl
 
 @dataclass(frozen=True)
 class Weights:
-    """One published set of weights: where it is, what proves it whole, and how it sees a picture."""
+    """One published set of weights: where it is, what proves it whole, and how it sees an image."""
 
     name: str                                      # "wide_resnet50_2.tv2_in1k", "…racm_in1k@288"
     architecture: str                              # a name of architectures.ARCHITECTURES

@@ -11,7 +11,7 @@ from doors import prepare
 from wideresnet.bundle import read_bundle
 from wideresnet.cluster.bulk import identity, read_failures, read_rows, unfinished
 from wideresnet.cluster.connect import node_is_not
-from wideresnet.cluster.listing import Listing, list_pictures
+from wideresnet.cluster.listing import Listing, list_images
 from wideresnet.cluster.operations import Classify
 from wideresnet.cluster.store import Store
 from wideresnet.cluster.worker import Job, ShardWorker, part_name
@@ -25,7 +25,7 @@ class Run:
 
     def __init__(self, folder: Path, output: Path, work: Classify) -> None:
         self.bundle = read_bundle(folder / "tiny")
-        self.listing: Listing = list_pictures([str(folder / "photos")], 8)
+        self.listing: Listing = list_images([str(folder / "photos")], 8)
         self.job = Job(work, str(output), 1)
         self.store = Store(str(output))
 
@@ -87,7 +87,7 @@ def test_a_part_of_another_size_is_refused(run: Run) -> None:
     for number in range(3):
         run.do(number)
     (Path(run.job.output) / part_name(2)).replace(Path(run.job.output) / part_name(0))
-    with pytest.raises(DataError, match="holds 4 answers, its shard 8 pictures"):
+    with pytest.raises(DataError, match="holds 4 answers, its shard 8 images"):
         read_failures(run.job.output, run.listing.shards)
 
 

@@ -1,4 +1,4 @@
-"""Pictures that end the process that decodes them."""
+"""Images that end the process that decodes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def decode(source: bytes, spec: Preprocess, *, exif: Exif) -> None:
     if source == b"hang":
         time.sleep(600)
     if source == b"bad":
-        raise ImageError("no picture")
+        raise ImageError("no image")
 
 
 def places(*sources: bytes) -> set[int]:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fakes import write_hub, write_tar
-from wideresnet.cluster.listing import list_labelled, list_pictures
+from wideresnet.cluster.listing import list_images, list_labelled
 from wideresnet.cluster.shards import open_shard
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import EncodedImage, Item, Labels, Skipped
@@ -25,12 +25,12 @@ LABELS = Labels(("cat", "dog"))
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two class folders with five pictures, and something else."""
+    """Two class folders with five images, and something else."""
     for number, name in enumerate(("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png", "dog/deep/3.png")):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(path)
-    (tmp_path / "photos" / "dog" / "notes.txt").write_text("no picture")
+    (tmp_path / "photos" / "dog" / "notes.txt").write_text("no image")
     (tmp_path / "photos" / "dog" / ".hidden.png").write_text("hidden")
     return tmp_path / "photos"
 
@@ -44,23 +44,23 @@ def parquet(file: Path, columns: dict[str, object], rows_a_group: int = 3) -> st
     return str(file)
 
 
-def test_a_folder_is_cut_into_consecutive_pictures(photos: Path) -> None:
-    listing = list_pictures([str(photos)], 2)
+def test_a_folder_is_cut_into_consecutive_images(photos: Path) -> None:
+    listing = list_images([str(photos)], 2)
     assert [len(shard) for shard in listing.shards] == [2, 2, 1]
     assert [shard.number for shard in listing.shards] == [0, 1, 2]
-    assert listing.pictures == 5
+    assert listing.images == 5
     assert paths(listing.shards) == [str(path) for path in sorted(photos.rglob("[123].png"))]
 
 
-def test_a_store_gives_the_same_pictures_in_the_same_order(photos: Path) -> None:
-    here, there = list_pictures([str(photos)], 2), list_pictures([f"file://{photos}"], 2)
+def test_a_store_gives_the_same_images_in_the_same_order(photos: Path) -> None:
+    here, there = list_images([str(photos)], 2), list_images([f"file://{photos}"], 2)
     assert [path.removeprefix("file://") for path in paths(there.shards)] == paths(here.shards)
     sources = [item.source for shard in there.shards for item in open_shard(shard).items]
     assert sources == [Path(path).read_bytes() for path in paths(here.shards)]
 
 
 def test_a_file_that_has_gone_from_a_store_is_named(photos: Path) -> None:
-    (shard,) = list_pictures([f"file://{photos}"], 8).shards
+    (shard,) = list_images([f"file://{photos}"], 8).shards
     (photos / "cat" / "2.png").unlink()
     opened = open_shard(shard)
     assert len(list(opened.items)) == 5
@@ -71,8 +71,8 @@ def test_a_list_names_paths_or_uris(photos: Path, tmp_path: Path) -> None:
     files = sorted(photos.rglob("[123].png"), reverse=True)
     (tmp_path / "list.txt").write_text("\n".join(map(str, files)) + "\n\n")
     (tmp_path / "uris.txt").write_text("\n".join(f"file://{path}" for path in files))
-    assert paths(list_pictures([str(tmp_path / "list.txt")], 3).shards) == list(map(str, files))
-    listing = list_pictures([str(tmp_path / "uris.txt")], 3)
+    assert paths(list_images([str(tmp_path / "list.txt")], 3).shards) == list(map(str, files))
+    listing = list_images([str(tmp_path / "uris.txt")], 3)
     assert [item.source for shard in listing.shards for item in open_shard(shard).items] == [
         path.read_bytes() for path in files
     ]
@@ -81,17 +81,17 @@ def test_a_list_names_paths_or_uris(photos: Path, tmp_path: Path) -> None:
 def test_a_list_of_several_places_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("s3://a/1.jpg\ns3://b/1.jpg\n")
     with pytest.raises(DataError, match="several places: s3://a/, s3://b/"):
-        list_pictures([str(tmp_path / "list.txt")], 3)
+        list_images([str(tmp_path / "list.txt")], 3)
 
 
 @pytest.mark.parametrize("columns", ["plain", "struct"])
-def test_rows_of_parquet_are_pictures(columns: str, tmp_path: Path) -> None:
+def test_rows_of_parquet_are_images(columns: str, tmp_path: Path) -> None:
     data = [bytes([number]) for number in range(8)]
     names = [f"{number}.jpg" for number in range(8)]
     table: dict[str, object] = {"bytes": data, "path": names}
     if columns == "struct":
         table = {"image": [{"bytes": one, "path": name} for one, name in zip(data, names, strict=True)]}
-    listing = list_pictures([parquet(tmp_path / "x.parquet", table)], 5)
+    listing = list_images([parquet(tmp_path / "x.parquet", table)], 5)
     assert [len(shard) for shard in listing.shards] == [5, 3]
     items = [item for shard in listing.shards for item in open_shard(shard).items]
     assert [item.source for item in items] == data
@@ -100,7 +100,7 @@ def test_rows_of_parquet_are_pictures(columns: str, tmp_path: Path) -> None:
 
 def test_rows_without_a_name_get_a_number(tmp_path: Path) -> None:
     file = parquet(tmp_path / "x.parquet", {"bytes": [b"a", None]})
-    (shard,) = list_pictures([file], 5).shards
+    (shard,) = list_images([file], 5).shards
     assert [(item.path, item.source) for item in open_shard(shard).items] == [(f"{file}#0", b"a"), (f"{file}#1", b"")]
 
 
@@ -114,8 +114,8 @@ def test_images_in_a_tar_archive_are_cut_into_shards(scheme: str, tmp_path: Path
     """By path or URI; they travel as places in the archive, and the labels with them."""
     place = f"{scheme}{tar(tmp_path / 'x.tar', 5)}"
     data, labelled = list_labelled(place, LABELS, None, 2)
-    assert (list_pictures([place], 2).skipped, labelled.skipped) == (Skipped({".cls": 5}), Skipped())
-    for listing in (list_pictures([place], 2), labelled):
+    assert (list_images([place], 2).skipped, labelled.skipped) == (Skipped({".cls": 5}), Skipped())
+    for listing in (list_images([place], 2), labelled):
         assert [len(shard) for shard in listing.shards] == [2, 2, 1]
         shards = [pickle.loads(pickle.dumps(shard)) for shard in listing.shards]
         items = [item for shard in shards for item in open_shard(shard).items]
@@ -144,30 +144,30 @@ def test_labels_of_a_store_come_from_the_same_columns(tmp_path: Path) -> None:
 def test_a_folder_of_shards_is_the_images_in_them(tmp_path: Path) -> None:
     parquet(tmp_path / "a.parquet", {"bytes": [b"a", b"b"]})
     tar(tmp_path / "b.tar", 1)
-    listing = list_pictures([str(tmp_path)], 8)
+    listing = list_images([str(tmp_path)], 8)
     assert [Path(path).name for path in paths(listing.shards)] == ["a.parquet#0", "a.parquet#1", "0.png"]
 
 
 def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no column of pictures, but name"):
-        list_pictures([parquet(tmp_path / "x.parquet", {"name": ["a"]})], 5)
+    with pytest.raises(DataError, match="no column of images, but name"):
+        list_images([parquet(tmp_path / "x.parquet", {"name": ["a"]})], 5)
     (tmp_path / "y.parquet").write_bytes(b"no such thing")
     with pytest.raises(DataError, match="is no Parquet file"):
-        list_pictures([str(tmp_path / "y.parquet")], 5)
+        list_images([str(tmp_path / "y.parquet")], 5)
     with pytest.raises(DataError, match="no file"):
-        list_pictures([str(tmp_path / "z.parquet")], 5)
+        list_images([str(tmp_path / "z.parquet")], 5)
 
 
-def test_no_pictures_are_an_error(tmp_path: Path) -> None:
+def test_no_images_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no images in"):
-        list_pictures([str(tmp_path)], 5)
+        list_images([str(tmp_path)], 5)
 
 
 def test_the_hash_tells_listings_apart(photos: Path) -> None:
-    first = list_pictures([str(photos)], 2).sha256
-    assert first == list_pictures([str(photos)], 2).sha256
+    first = list_images([str(photos)], 2).sha256
+    assert first == list_images([str(photos)], 2).sha256
     (photos / "cat" / "3.png").write_bytes(b"")
-    assert first != list_pictures([str(photos)], 2).sha256
+    assert first != list_images([str(photos)], 2).sha256
 
 
 def test_labels_come_from_folders_here_and_in_a_store(photos: Path) -> None:
@@ -190,9 +190,9 @@ def test_what_is_passed_over_is_counted_here_and_in_a_store(photos: Path, scheme
     for name in ("a.dng", "cat/._1.png", "cat/@eaDir/1.png/x.jpg", "__MACOSX/cat/1.png"):
         (photos / name).parent.mkdir(parents=True, exist_ok=True)
         (photos / name).touch()
-    listing = list_pictures([f"{scheme}{photos}"], 2)
+    listing = list_images([f"{scheme}{photos}"], 2)
     expected = Skipped({".dng": 1, ".txt": 1}, hidden=2, system_folders=2)
-    assert (listing.pictures, listing.skipped) == (5, expected)
+    assert (listing.images, listing.skipped) == (5, expected)
     data, listing = list_labelled(f"{scheme}{photos}", LABELS, None, 2)
     assert (len(data.items), data.skipped, listing.skipped) == (5, expected, expected)
 
@@ -202,7 +202,7 @@ def test_each_empty_place_is_an_error_that_names_what_is_there(photos: Path, tmp
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.dng").touch()
     with pytest.raises(ConfigError, match=r"no images in .*none") as caught:
-        list_pictures([f"{scheme}{photos}", f"{scheme}{tmp_path}/none"], 2)
+        list_images([f"{scheme}{photos}", f"{scheme}{tmp_path}/none"], 2)
     assert "1 .dng" in caught.value.hint
 
 
@@ -249,7 +249,7 @@ def test_labels_that_cannot_be_are_refused(columns: dict[str, object], words: st
         list_labelled(parquet(tmp_path / "x.parquet", columns), LABELS, None, 3)
 
 
-def test_decoded_pictures_travel_in_their_shard() -> None:
+def test_decoded_images_travel_in_their_shard() -> None:
     from wideresnet.cluster.listing import _cut
 
     pixels = np.zeros((2, 2, 3), np.uint8)
@@ -261,9 +261,9 @@ def test_decoded_pictures_travel_in_their_shard() -> None:
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_lists_in_encodings_of_other_systems(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "list.txt").write_bytes("ä.png\r\nb.png\r\n".encode(encoding))
-    assert paths(list_pictures([str(tmp_path / "list.txt")], 3).shards) == ["ä.png", "b.png"]
+    assert paths(list_images([str(tmp_path / "list.txt")], 3).shards) == ["ä.png", "b.png"]
 
 
 def test_a_list_of_names_that_are_no_utf8_keeps_their_bytes(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"\xe4.png\n")
-    assert paths(list_pictures([str(tmp_path / "list.txt")], 3).shards) == [os.fsdecode(b"\xe4.png")]
+    assert paths(list_images([str(tmp_path / "list.txt")], 3).shards) == [os.fsdecode(b"\xe4.png")]

@@ -10,14 +10,14 @@ import pytest
 from doors import prepare
 from wideresnet.bundle import read_bundle
 from wideresnet.cluster import worker as module
-from wideresnet.cluster.listing import list_pictures
+from wideresnet.cluster.listing import list_images
 from wideresnet.cluster.operations import Classify, Embed
 from wideresnet.cluster.shards import Shard
 from wideresnet.cluster.store import Store
 from wideresnet.cluster.worker import Job, ShardWorker, part_name, read_part
 from wideresnet.errors import DataError
 from wideresnet.records import Prediction, ShardDone
-from wideresnet.tasks.classify.classify import classify, pictures
+from wideresnet.tasks.classify.classify import classify, images
 from wideresnet.tasks.load.load import open_classifier
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
@@ -28,7 +28,7 @@ WORK = Classify("openvino", "f32", 4, k=3)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bulk")
-    prepare(folder, 20)                            # one of them is no picture
+    prepare(folder, 20)                            # one of them is no image
     return folder
 
 
@@ -38,7 +38,7 @@ def worker_for(folder: Path, output: Path, work: Classify | Embed = WORK) -> Sha
 
 
 def shards_of(folder: Path, size: int = 8) -> tuple[Shard, ...]:
-    return list_pictures([str(folder / "photos")], size).shards
+    return list_images([str(folder / "photos")], size).shards
 
 
 def test_the_parts_hold_what_one_machine_answers(folder: Path, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_the_parts_hold_what_one_machine_answers(folder: Path, tmp_path: Path) -
     assert [(each.pictures, each.failures, each.error) for each in done] == [(8, 0, ""), (8, 1, ""), (4, 0, "")]
     rows = [row for n in range(3) for row in pq.read_table(tmp_path / part_name(n)).to_pylist()]
     classifier = open_classifier(read_bundle(folder / "tiny"))
-    here = list(classify(classifier, pictures([folder / "photos"]), k=3, batch_size=4))
+    here = list(classify(classifier, images([folder / "photos"]), k=3, batch_size=4))
     assert [row["path"] for row in rows if row["rank"] in (1, None)] == [each.path for each in here]
     expected = [s.probability for each in here if isinstance(each, Prediction) for s in each.predictions]
     assert [row["probability"] for row in rows if row["error"] is None] == expected

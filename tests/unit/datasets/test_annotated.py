@@ -73,17 +73,17 @@ def test_kaggles_val_from_wherever_one_stands(kaggle: Path, part: str) -> None:
 
 
 def test_kaggles_root_with_its_table_says_which_folder_has_classes(kaggle: Path) -> None:
-    with pytest.raises(DataError, match="2 of the 8 pictures") as caught:
+    with pytest.raises(DataError, match="2 of the 8 images") as caught:
         open_labelled(kaggle, BY_ID, ground_truth=kaggle / "LOC_val_solution.csv")
     assert str(kaggle / "ILSVRC" / "Data" / "CLS-LOC" / "val") in caught.value.hint
 
 
 def test_class_folders_stay_class_folders_where_the_table_still_lies(tiny: Path) -> None:
-    """Many move the pictures of val into folders of classes, and leave the table."""
+    """Many move the images of val into folders of classes, and leave the table."""
     val = tiny / "val"
-    for k, picture in enumerate(sorted((val / "images").iterdir())):
+    for k, image in enumerate(sorted((val / "images").iterdir())):
         (val / IDS[k % 3]).mkdir(exist_ok=True)
-        picture.rename(val / IDS[k % 3] / picture.name)
+        image.rename(val / IDS[k % 3] / image.name)
     (val / "images").rmdir()
     assert find_annotated(val) is None
     assert [item.label for item in open_labelled(val, BY_ID).items] == [0, 0, 1, 1, 2, 2]

@@ -1,4 +1,4 @@
-"""Pictures decoded onto a disk: the same as in memory, once, whatever interrupts it, and never those of other files."""
+"""Images decoded onto a disk: the same as in memory, once, whatever interrupts it, and never those of other files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakes import result, tiny_pictures, write_tar
+from fakes import result, tiny_images, write_tar
 from wideresnet.datasets import decoded_cache as decoded
 from wideresnet.datasets.decoded_cache import (
     Decoded,
@@ -48,12 +48,12 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> LabelledData:
-    """Thirty pictures of two classes, two of which are none."""
-    for number, pixels in enumerate(tiny_pictures(COUNT, 12)):
+    """Thirty images of two classes, two of which are none."""
+    for number, pixels in enumerate(tiny_images(COUNT, 12)):
         path = tmp_path / "pets" / "ab"[number // 15] / f"{number:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         if number in BROKEN:
-            path.write_bytes(b"no picture")
+            path.write_bytes(b"no image")
         else:
             Image.fromarray(pixels).save(path)
     return pets(tmp_path / "pets")
@@ -167,7 +167,7 @@ def test_rows_after_the_last_flush_do_not_count(data: LabelledData, tmp_path: Pa
 
 
 @pytest.mark.parametrize("change", ["pixels", "time", "name", "more", "spec", "exif"])
-def test_other_pictures_are_kept_elsewhere(data: LabelledData, tmp_path: Path, change: str) -> None:
+def test_other_images_are_kept_elsewhere(data: LabelledData, tmp_path: Path, change: str) -> None:
     before, first, spec = store(data, tmp_path).folder, tmp_path / "pets/a/00.png", SPEC
     if change == "pixels":
         found = first.stat()
@@ -185,7 +185,7 @@ def test_other_pictures_are_kept_elsewhere(data: LabelledData, tmp_path: Path, c
     assert store_of(tmp_path, "pets", now, spec).folder != before
 
 
-def test_the_same_pictures_are_known_wherever_they_lie(data: LabelledData, tmp_path: Path) -> None:
+def test_the_same_images_are_known_wherever_they_lie(data: LabelledData, tmp_path: Path) -> None:
     before = store(data, tmp_path).folder
     (tmp_path / "pets").rename(tmp_path / "moved")
     assert store(pets(tmp_path / "moved"), tmp_path).folder == before
@@ -210,16 +210,16 @@ def test_images_in_shards_are_kept_too(data: LabelledData, tmp_path: Path) -> No
     assert store_with([(name, first[:-1] + b"x"), *files[1:]]).folder != folder
 
 
-def test_a_picture_that_is_gone_is_a_failure(data: LabelledData, tmp_path: Path) -> None:
+def test_a_image_that_is_gone_is_a_failure(data: LabelledData, tmp_path: Path) -> None:
     (tmp_path / "pets/b/20.png").unlink()
     assert_as_in_memory(result(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)
 
 
 def test_nothing_that_can_be_read_is_an_error_every_time(tmp_path: Path) -> None:
     (tmp_path / "pets/a").mkdir(parents=True)
-    (tmp_path / "pets/a/x.png").write_bytes(b"no picture")
+    (tmp_path / "pets/a/x.png").write_bytes(b"no image")
     for _ in range(2):
-        with pytest.raises(DataError, match="none of the 1 pictures of pets can be read"):
+        with pytest.raises(DataError, match="none of the 1 images of pets can be read"):
             result(decode_onto_disk(store(pets(tmp_path / "pets"), tmp_path / "cache"), 1))
 
 
@@ -228,7 +228,7 @@ def test_only_what_is_missing_needs_room(
 ) -> None:
     kept, free = store(data, tmp_path / "cache"), SimpleNamespace(free=4000)
     monkeypatch.setattr(decoded.shutil, "disk_usage", lambda folder: free)
-    with pytest.raises(DataError, match="30 pictures take 0 MB more in"):
+    with pytest.raises(DataError, match="30 images take 0 MB more in"):
         refuse_small_disk(tmp_path / "cache", [kept])              # 30 times 192 bytes
     interrupted(kept, 3)
     refuse_small_disk(tmp_path / "cache", [kept])
@@ -258,7 +258,7 @@ def test_a_full_disk_says_what_helps(
 
     with monkeypatch.context() as patch:
         patch.setattr(decoded.os, "fsync", full)
-        with pytest.raises(DataError, match="cannot keep pictures in") as caught:
+        with pytest.raises(DataError, match="cannot keep images in") as caught:
             result(decode_onto_disk(store(data, tmp_path / "cache"), 1))
     assert caught.value.hint.startswith("make room: the same command goes on")
     assert_as_in_memory(result(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)
@@ -266,7 +266,7 @@ def test_a_full_disk_says_what_helps(
 
 def test_a_cache_that_is_no_folder_is_an_error_in_words(data: LabelledData, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(DataError, match="cannot keep pictures in") as caught:
+    with pytest.raises(DataError, match="cannot keep images in") as caught:
         refuse_small_disk(tmp_path / "cache", [store(data, tmp_path / "cache")])
     assert "--cache" in caught.value.hint
 
@@ -317,7 +317,7 @@ for event in decoded.decode_onto_disk(decoded.store_of(Path("cache"), "pets", da
 
 
 def begin(folder: Path, pause: int) -> subprocess.Popen[str]:
-    """A process that decodes, and waits for a line after so many pictures."""
+    """A process that decodes, and waits for a line after so many images."""
     return subprocess.Popen(
         [sys.executable, "-c", WORK, str(pause)], cwd=folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

@@ -49,7 +49,7 @@ def test_digits_that_are_names_are_names(tmp_path):
     assert labelled_folder(tree(tmp_path, "6/x.png"), labels).items[0].label == 1
 
 
-def test_pictures_in_deeper_folders_count_and_hidden_ones_do_not(tmp_path):
+def test_images_in_deeper_folders_count_and_hidden_ones_do_not(tmp_path):
     root = tree(tmp_path, "cat/a/b.png", "cat/.c.png", ".cache/x.png", "README.txt")
     assert [Path(item.path).name for item in labelled_folder(root, PETS).items] == ["b.png"]
 
@@ -114,10 +114,10 @@ def test_one_folder_too_high_is_noticed(tmp_path):
     assert str(tmp_path / "val") in caught.value.hint
 
 
-def test_without_class_folders_or_pictures_there_is_nothing_to_score(tmp_path):
+def test_without_class_folders_or_images_there_is_nothing_to_score(tmp_path):
     with pytest.raises(DataError, match="no class folders"):
         labelled_folder(tree(tmp_path, "x.png"), PETS)
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         labelled_folder(tree(tmp_path, "cat/notes.txt"), PETS)
     with pytest.raises(DataError, match="cannot list"):
         labelled_folder(tmp_path / "missing", PETS)

@@ -24,7 +24,7 @@ def rows(tmp_path: Path, text: str, labels: Labels = PETS, name: str = "truth.cs
     return dict(read_ground_truth(tmp_path / name, labels).rows)
 
 
-def pictures(root: Path, *names: str) -> Path:
+def images(root: Path, *names: str) -> Path:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
@@ -72,7 +72,7 @@ def test_encodings_of_spreadsheets(tmp_path, encoding):
 
 
 def test_a_line_of_unknown_names_over_the_columns_is_said(tmp_path):
-    """It might be a row whose class is misspelt; one with the ending of a picture is."""
+    """It might be a row whose class is misspelt; one with the ending of an image is."""
     (tmp_path / "t.csv").write_text("id_code,diagnosis\na,0\nb,3\n")
     assert "'id_code, diagnosis', was taken for the names" in read_ground_truth(tmp_path / "t.csv", PETS).notes[0]
     with pytest.raises(DataError, match=r"line 1 .* says 'catt'"):
@@ -116,7 +116,7 @@ def test_ids_alone_are_in_the_order_of_the_sets_numbers(tmp_path):
 
 
 def test_numbers_alone_are_refused_and_the_reason_said(tmp_path):
-    """The devkit's ground truth, read as indices, would be wrong for nearly every picture."""
+    """The devkit's ground truth, read as indices, would be wrong for nearly every image."""
     with pytest.raises(DataError, match="numbers alone") as caught:
         rows(tmp_path, "490\n361\n171\n", IMAGENET, "ILSVRC2012_validation_ground_truth.txt")
     assert "not in the order of the sorted WordNet ids" in caught.value.hint
@@ -174,8 +174,8 @@ def test_bytes_that_are_no_text_are_an_error(tmp_path):
 # An index
 
 
-def test_an_index_names_its_pictures_relative_to_itself(tmp_path):
-    pictures(tmp_path / "val", "a.png", "b.png")
+def test_an_index_names_its_images_relative_to_itself(tmp_path):
+    images(tmp_path / "val", "a.png", "b.png")
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "val.csv").write_text("path,index,wnid\n../val/b.png,1,n2\n../val/a.png,0,n1\n")
     data = labelled_index(tmp_path / "lists" / "val.csv", PETS)
@@ -185,23 +185,23 @@ def test_an_index_names_its_pictures_relative_to_itself(tmp_path):
 
 
 def test_an_index_of_absolute_paths(tmp_path):
-    pictures(tmp_path, "a.png")
+    images(tmp_path, "a.png")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "val.csv").write_text(f"path,label\n{tmp_path}/a.png,0\n")
     assert labelled_index(tmp_path / "elsewhere" / "val.csv", PETS).items[0].source == tmp_path / "a.png"
 
 
-def test_an_index_away_from_its_pictures_is_noticed(tmp_path):
+def test_an_index_away_from_its_images_is_noticed(tmp_path):
     (tmp_path / "val.csv").write_text("a.png,0\nb.png,1\n")
-    with pytest.raises(DataError, match=r"none of the 2 pictures .* is there") as caught:
+    with pytest.raises(DataError, match=r"none of the 2 images .* is there") as caught:
         labelled_index(tmp_path / "val.csv", PETS)
     assert "relative to the file" in caught.value.hint
 
 
-def test_paths_of_other_systems_find_their_pictures(tmp_path):
+def test_paths_of_other_systems_find_their_images(tmp_path):
     """Backslashes, a dot before, no ending, accents as macOS writes them; what is missing stays a failure to come."""
     decomposed = unicodedata.normalize("NFD", "val/é.png")
-    pictures(tmp_path, "val/a.png", "val/b.JPEG", decomposed, "other/missing.png")
+    images(tmp_path, "val/a.png", "val/b.JPEG", decomposed, "other/missing.png")
     (tmp_path / "t.csv").write_text("path,label\nval\\a.png,0\n.\\val\\b,1\nval/é.png,2\nval/missing.png,3\n")
     data = labelled_index(tmp_path / "t.csv", PETS)
     paths = [Path(item.path).relative_to(tmp_path).as_posix() for item in data.items]
@@ -218,8 +218,8 @@ def test_paths_of_other_systems_find_their_pictures(tmp_path):
         (("a.png", "b.png"), "path,label\nD:\\photos\\a.png,0\nD:\\photos\\b.png,1\n"),
     ],
 )
-def test_pictures_are_found_by_their_names_below_the_table_and_that_is_said(tmp_path, files, text):
-    pictures(tmp_path, *files)
+def test_images_are_found_by_their_names_below_the_table_and_that_is_said(tmp_path, files, text):
+    images(tmp_path, *files)
     (tmp_path / "t.csv").write_text(text)
     data = labelled_index(tmp_path / "t.csv", PETS)
     assert [(Path(item.path).stem, item.label) for item in data.items] == [("a", 0), ("b", 1)]
@@ -227,10 +227,10 @@ def test_pictures_are_found_by_their_names_below_the_table_and_that_is_said(tmp_
     assert "found by their names below" in data.notes[-1]
 
 
-def test_a_picture_of_another_folder_is_not_taken_for_a_missing_one(tmp_path):
-    pictures(tmp_path, "train/a.png", "b.png")
+def test_a_image_of_another_folder_is_not_taken_for_a_missing_one(tmp_path):
+    images(tmp_path, "train/a.png", "b.png")
     (tmp_path / "t.csv").write_text("path,label\nval/a.png,0\n")
-    with pytest.raises(DataError, match="none of the 1 pictures"):
+    with pytest.raises(DataError, match="none of the 1 images"):
         labelled_index(tmp_path / "t.csv", PETS)
     (tmp_path / "t.csv").write_text("path,label\na.png,0\nb.png,1\n")
     assert [Path(item.path).is_file() for item in labelled_index(tmp_path / "t.csv", PETS).items] == [False, True]
@@ -239,7 +239,7 @@ def test_a_picture_of_another_folder_is_not_taken_for_a_missing_one(tmp_path):
 def test_names_in_bytes_that_are_no_utf8_find_their_files(tmp_path):
     """So does the index that a fine-tuning wrote of them."""
     name, folder = os.fsdecode(b"\xe4.png"), tmp_path / "数据"
-    pictures(folder, name)
+    images(folder, name)
     (folder / "t.csv").write_bytes(b"path,label\n\xe4.png,cat\nmissing.png,dog\n")
     item, missing = labelled_index(folder / "t.csv", PETS).items
     assert (item.source, missing.source) == (folder / name, folder / "missing.png")
@@ -267,8 +267,8 @@ def labelled(tmp_path: Path, text: str, labels: Labels = PETS) -> list[tuple[str
     return [(Path(item.path).relative_to(root).as_posix(), item.label) for item in data.items]
 
 
-def test_pictures_are_matched_by_name_with_or_without_ending(tmp_path):
-    pictures(tmp_path / "val", "a.png", "b.JPEG", "c.webp")
+def test_images_are_matched_by_name_with_or_without_ending(tmp_path):
+    images(tmp_path / "val", "a.png", "b.JPEG", "c.webp")
     assert labelled(tmp_path, "c.webp 2\nsomewhere/else/b 1\nD:\\data\\a.png 0\n") == [
         ("a.png", 0),
         ("b.JPEG", 1),
@@ -277,44 +277,44 @@ def test_pictures_are_matched_by_name_with_or_without_ending(tmp_path):
 
 
 def test_folders_decide_between_rows_of_the_same_name(tmp_path):
-    pictures(tmp_path / "val", "one/x.png", "two/x.png")
+    images(tmp_path / "val", "one/x.png", "two/x.png")
     assert labelled(tmp_path, "/data/val/one/x.png 0\n/data/val/two/x.png 1\n") == [("one/x.png", 0), ("two/x.png", 1)]
 
 
 @pytest.mark.parametrize(
     ("names", "text", "said"),
     [
-        (["one/x.png", "two/x.png"], "x.png 0\n", "2 of the 2 pictures in .* have no class in .*truth.txt, or two"),
-        (["x.png"], "a/x.png 0\nb/x.png 1\n", "1 of the 1 pictures .*, or two"),
-        (["x.png", "y.png", "z.png"], "x.png 0\n", "2 of the 3 pictures in .* have no class in .*y.png, .*z.png"),
-        ([], "x.png 0\n", "0 of the 0 pictures"),
+        (["one/x.png", "two/x.png"], "x.png 0\n", "2 of the 2 images in .* have no class in .*truth.txt, or two"),
+        (["x.png"], "a/x.png 0\nb/x.png 1\n", "1 of the 1 images .*, or two"),
+        (["x.png", "y.png", "z.png"], "x.png 0\n", "2 of the 3 images in .* have no class in .*y.png, .*z.png"),
+        ([], "x.png 0\n", "0 of the 0 images"),
     ],
 )
 def test_what_is_not_clear_is_an_error(tmp_path, names, text, said):
     (tmp_path / "val").mkdir()
-    pictures(tmp_path / "val", *names)
+    images(tmp_path / "val", *names)
     with pytest.raises(DataError, match=said):
         labelled(tmp_path, text)
 
 
-def test_accents_and_dots_in_names_do_not_part_a_picture_from_its_row(tmp_path):
+def test_accents_and_dots_in_names_do_not_part_a_image_from_its_row(tmp_path):
     decomposed = unicodedata.normalize("NFD", "é.png")
-    pictures(tmp_path / "val", "v1.5.jpg", decomposed)
+    images(tmp_path / "val", "v1.5.jpg", decomposed)
     assert labelled(tmp_path, "v1.5 0\né 1\n") == [(decomposed, 1), ("v1.5.jpg", 0)]
 
 
-def test_pictures_without_a_row_say_which_folder_has_some(tmp_path):
+def test_images_without_a_row_say_which_folder_has_some(tmp_path):
     """Kaggle's ImageNet keeps those of its test beside them."""
-    pictures(tmp_path / "val", "val/a.png", "val/b.png", "test/c.png")
+    images(tmp_path / "val", "val/a.png", "val/b.png", "test/c.png")
     (tmp_path / "truth.txt").write_text("a 0\nb 1\n")
-    with pytest.raises(DataError, match="1 of the 3 pictures") as caught:
+    with pytest.raises(DataError, match="1 of the 3 images") as caught:
         labelled_by(tmp_path / "val", tmp_path / "truth.txt", PETS)
     assert caught.value.hint == f"give {tmp_path / 'val' / 'val'}, where those lie that have one"
 
 
-def test_rows_without_a_picture_are_told_in_the_name(tmp_path):
-    pictures(tmp_path / "val", "x.png")
+def test_rows_without_a_image_are_told_in_the_name(tmp_path):
+    images(tmp_path / "val", "x.png")
     (tmp_path / "val.txt").write_text("x.png 0\ny.png 1\nz.png 1\n")
-    assert labelled_by(tmp_path / "val", tmp_path / "val.txt", PETS).name == "val (1 of the 3 pictures in val.txt)"
+    assert labelled_by(tmp_path / "val", tmp_path / "val.txt", PETS).name == "val (1 of the 3 images in val.txt)"
     (tmp_path / "val.txt").write_text("x.png 0\n")
     assert labelled_by(tmp_path / "val", tmp_path / "val.txt", PETS).name == "val"

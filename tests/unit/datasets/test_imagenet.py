@@ -36,7 +36,7 @@ from wideresnet.errors import ConfigError, DataError
         ("copy of ILSVRC2012_val_00000293.JPEG", 0),
     ],
 )
-def test_pictures_are_known_by_their_number(text, number):
+def test_images_are_known_by_their_number(text, number):
     assert number_of(text) == number
 
 
@@ -61,7 +61,7 @@ def test_the_devkit_opens_as_an_archive_and_as_a_folder_at_any_height(tmp_path):
     archive = devkit_archive(tmp_path)
     for path in (archive, folder, folder / "data", tmp_path / "in"):
         source = open_source(path)
-        assert (source.pictures, source.meta, source.truth) == (False, meta(), truth())
+        assert (source.images, source.meta, source.truth) == (False, meta(), truth())
 
 
 def test_the_devkits_files_may_come_one_by_one(tmp_path):
@@ -78,8 +78,8 @@ def test_ground_truth_without_meta_is_refused_and_the_reason_said(tmp_path):
     assert "not in the order of the sorted WordNet ids" in caught.value.hint
 
 
-def test_pictures_open_as_a_folder_and_as_an_archive(tmp_path):
-    assert open_source(flat(tmp_path / "val")).pictures
+def test_images_open_as_a_folder_and_as_an_archive(tmp_path):
+    assert open_source(flat(tmp_path / "val")).images
     assert open_source(val_archive(tmp_path)).archive
 
 
@@ -117,7 +117,7 @@ def test_an_archive_cut_short_is_an_error(tmp_path):
         open_source(tmp_path / "cut.tar.gz")
 
 
-def test_pictures_are_found_and_others_are_listed(tmp_path):
+def test_images_are_found_and_others_are_listed(tmp_path):
     root = flat(tmp_path / "val")
     (root / "holiday.jpg").touch()
     (root / "notes.txt").touch()
@@ -126,51 +126,51 @@ def test_pictures_are_found_and_others_are_listed(tmp_path):
     assert others == [str(root / "holiday.jpg")]
 
 
-def test_a_picture_that_is_there_twice_is_refused(tmp_path):
+def test_a_image_that_is_there_twice_is_refused(tmp_path):
     flat(tmp_path / "a", (1,))
     flat(tmp_path / "b", (1,))
-    with pytest.raises(DataError, match="the same picture"):
+    with pytest.raises(DataError, match="the same image"):
         find_val([tmp_path])
 
 
 def test_class_folders_and_names_say_the_class(tmp_path):
-    pictures, _ = find_val([by_class(tmp_path)])
-    assert all_labels([], pictures) == {"class folders": FIRST}
+    images, _ = find_val([by_class(tmp_path)])
+    assert all_labels([], images) == {"class folders": FIRST}
     assert wnid_of(PurePosixPath("val/ILSVRC2012_val_00000293_n01440764.JPEG")) == "n01440764"
     with pytest.raises(DataError, match="none of the 1000 classes"):
         all_labels([], {1: Path("n00000001") / name(1)})
 
 
 def test_without_labels_it_says_where_labels_come_from(tmp_path):
-    pictures, _ = find_val([flat(tmp_path)])
+    images, _ = find_val([flat(tmp_path)])
     with pytest.raises(DataError, match="without labels") as caught:
-        all_labels([], pictures)
+        all_labels([], images)
     assert "val.txt" in caught.value.hint
 
 
 def test_sources_that_disagree_are_refused():
     assert agreed({"val.txt": {7: 1, 8: 2}, "class folders": {8: 2, 9: 3}}) == {7: 1, 8: 2, 9: 3}
-    with pytest.raises(DataError, match="disagree on 2 pictures: ILSVRC2012_val_00000008 is class 5 by class folders"):
+    with pytest.raises(DataError, match="disagree on 2 images: ILSVRC2012_val_00000008 is class 5 by class folders"):
         agreed({"val.txt": {7: 1, 8: 2, 9: 3}, "class folders": {7: 1, 8: 5, 9: 6}})
 
 
 @pytest.mark.parametrize("shift", [1, -1, 500])
-def test_labels_in_another_order_are_found_out_by_known_pictures(shift):
+def test_labels_in_another_order_are_found_out_by_known_images(shift):
     with pytest.raises(DataError, match=r"not in the set's order: ILSVRC2012_val_00000001 is of class 65") as caught:
         agreed({"val.txt": {number: index + shift for number, index in FIRST.items()}})
     assert "count from 1" in caught.value.hint
 
 
-def test_more_pictures_of_a_class_than_the_set_has_are_refused():
+def test_more_images_of_a_class_than_the_set_has_are_refused():
     assert check_counts(dict.fromkeys(range(50), 3)) == {3: 50}
-    with pytest.raises(DataError, match="class 3 has 51 pictures"):
+    with pytest.raises(DataError, match="class 3 has 51 images"):
         check_counts(dict.fromkeys(range(51), 3))
 
 
 @needs_shared("data", "imagenette-224.tar")
 @pytest.mark.slow
-def test_known_pictures_are_those_of_imagenette():
-    """500 true pictures of the set, in the class folders of another project."""
+def test_known_images_are_those_of_imagenette():
+    """500 true images of the set, in the class folders of another project."""
     with imagenet.open_tar(Path(__file__).parents[3] / ".." / "shared" / "data" / "imagenette-224.tar") as archive:
         names = [PurePosixPath(member.name) for member in archive]
     found = {number_of(each.name): WNIDS.index(wnid_of(each)) for each in names if number_of(each.name)}

@@ -39,18 +39,18 @@ def val_txt(tmp_path: Path) -> Path:
 
 def test_every_source_gives_the_same_classes(tmp_path, val_txt):
     """The official archives, a flat folder with any kind of labels, and class folders."""
-    devkit, pictures = devkit_archive(tmp_path), flat(tmp_path / "val")
+    devkit, images = devkit_archive(tmp_path), flat(tmp_path / "val")
     kaggle = tmp_path / "LOC_val_solution.csv"
     kaggle.write_text(
         "ImageId,PredictionString\n" + "".join(f"{name(n)[:-5]},{WNIDS[i]} 1 2 3 4\n" for n, i in FIRST.items())
     )
     ways = [
         (val_archive(tmp_path), devkit),
-        (pictures, devkit),
-        (pictures, devkit_folder(tmp_path / "kit")),
-        (pictures, val_txt),
-        (pictures, kaggle),
-        (pictures, devkit, val_txt, kaggle),
+        (images, devkit),
+        (images, devkit_folder(tmp_path / "kit")),
+        (images, val_txt),
+        (images, kaggle),
+        (images, devkit, val_txt, kaggle),
         (by_class(tmp_path / "by-class"),),
         (by_class(tmp_path / "by-class"), devkit),
     ]
@@ -61,7 +61,7 @@ def test_every_source_gives_the_same_classes(tmp_path, val_txt):
         assert [(row["index"], row["wnid"]) for row in rows] == [(str(i), WNIDS[i]) for i in FIRST.values()]
         assert [Path(row["path"]).name for row in rows] == [name(n) for n in FIRST]
         assert all((tmp_path / row["path"]).read_text() == Path(row["path"]).name for row in rows)
-        assert (done.pictures, done.classes, done.whole, done.left_out) == (6, 6, False, ())
+        assert (done.images, done.classes, done.whole, done.left_out) == (6, 6, False, ())
         assert len(done.absent) == 49_994
 
 
@@ -110,7 +110,7 @@ def test_an_archive_writes_nowhere_but_in_the_folder(tmp_path):
 def test_class_folders_inside_an_archive_stay(tmp_path):
     files = {f"val/{WNIDS[index]}/{name(number)}": b"x" for number, index in FIRST.items()}
     done = prepare(tar(tmp_path / "val.tar", files), index=tmp_path / "val.csv", extract=tmp_path / "val")
-    assert (done.pictures, done.labels_from) == (6, ("class folders",))
+    assert (done.images, done.labels_from) == (6, ("class folders",))
     assert (tmp_path / "val" / WNIDS[65] / name(1)).is_file()
 
 
@@ -122,54 +122,54 @@ def test_an_archive_cut_short_keeps_what_came_whole(tmp_path, val_txt):
     whole_ones = {path.name for path in (tmp_path / "val").iterdir() if not path.name.startswith(".")}
     assert whole_ones == {name(1), name(2), name(3)}
     done = prepare(whole, val_txt, index=tmp_path / "val.csv", extract=tmp_path / "val")
-    assert (done.extracted, done.pictures) == (3, 6)
+    assert (done.extracted, done.images) == (3, 6)
 
 
 def test_class_folders_are_hard_links(tmp_path, val_txt):
-    pictures, out = flat(tmp_path / "val"), tmp_path / "by-class"
-    done = prepare(pictures, val_txt, index=tmp_path / "val.csv", folders=out)
+    images, out = flat(tmp_path / "val"), tmp_path / "by-class"
+    done = prepare(images, val_txt, index=tmp_path / "val.csv", folders=out)
     assert (done.linked, done.copied, done.folders) == (6, 0, str(out))
     for number, index in FIRST.items():
-        assert (out / WNIDS[index] / name(number)).samefile(pictures / name(number))
-    again = prepare(pictures, val_txt, index=tmp_path / "val.csv", folders=out)
+        assert (out / WNIDS[index] / name(number)).samefile(images / name(number))
+    again = prepare(images, val_txt, index=tmp_path / "val.csv", folders=out)
     assert (again.linked, again.copied) == (0, 0), "what is there stays"
 
 
-def test_where_no_link_can_be_made_pictures_are_copied_and_it_is_said(tmp_path, val_txt, monkeypatch):
+def test_where_no_link_can_be_made_images_are_copied_and_it_is_said(tmp_path, val_txt, monkeypatch):
     def refuse(*_all: object) -> None:
         raise OSError(errno.EXDEV, "another disk")
 
     monkeypatch.setattr(os, "link", refuse)
-    pictures, out = flat(tmp_path / "val"), tmp_path / "by-class"
-    done = prepare(pictures, val_txt, index=tmp_path / "val.csv", folders=out)
+    images, out = flat(tmp_path / "val"), tmp_path / "by-class"
+    done = prepare(images, val_txt, index=tmp_path / "val.csv", folders=out)
     assert (done.linked, done.copied) == (0, 6)
     assert (out / WNIDS[65] / name(1)).read_text() == name(1)
-    assert prepare(pictures, val_txt, index=tmp_path / "val.csv", folders=out).copied == 0
+    assert prepare(images, val_txt, index=tmp_path / "val.csv", folders=out).copied == 0
 
 
 def test_no_file_is_overwritten(tmp_path, val_txt):
     there = tmp_path / "by-class" / WNIDS[65] / name(1)
     there.parent.mkdir(parents=True)
-    there.write_text("another picture")
+    there.write_text("another image")
     with pytest.raises(DataError, match="is another file"):
         prepare(flat(tmp_path / "val"), val_txt, index=tmp_path / "val.csv", folders=tmp_path / "by-class")
-    assert there.read_text() == "another picture"
+    assert there.read_text() == "another image"
     with pytest.raises(ConfigError, match="would be overwritten"):
         prepare(tmp_path / "val", val_txt, index=val_txt)
     assert val_txt.read_text() == VAL_TXT
 
 
-def test_strangers_and_pictures_without_a_label_are_left_out_and_listed(tmp_path):
-    pictures = flat(tmp_path / "val", (1, 2, 3))
-    (pictures / "holiday.jpg").touch()
+def test_strangers_and_images_without_a_label_are_left_out_and_listed(tmp_path):
+    images = flat(tmp_path / "val", (1, 2, 3))
+    (images / "holiday.jpg").touch()
     (tmp_path / "val.txt").write_text("".join(VAL_TXT.splitlines(keepends=True)[:2]))
-    done = prepare(pictures, tmp_path / "val.txt", index=tmp_path / "val.csv")
-    assert done.pictures == len(table(tmp_path / "val.csv")) == 2
+    done = prepare(images, tmp_path / "val.txt", index=tmp_path / "val.csv")
+    assert done.images == len(table(tmp_path / "val.csv")) == 2
     assert [Path(each).name for each in done.left_out] == ["holiday.jpg", name(3)]
     assert name(4)[:-5] in done.absent
 
 
-def test_without_pictures_there_is_nothing_to_write(tmp_path, val_txt):
+def test_without_images_there_is_nothing_to_write(tmp_path, val_txt):
     (tmp_path / "empty").mkdir()
     for paths in ((tmp_path / "empty", val_txt), (val_txt,)):
         with pytest.raises(DataError, match="no ILSVRC2012_val"):

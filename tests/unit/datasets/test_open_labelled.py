@@ -31,14 +31,14 @@ def test_a_network_of_other_classes_is_refused(cifar_folder):
         open_labelled(cifar_folder, read_labels("imagenet"), verify=False)
 
 
-def test_class_folders_are_labelled_pictures(tmp_path):
+def test_class_folders_are_labelled_images(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "x.png").touch()
     assert open_labelled(tmp_path, CIFAR).items[0].label == 3
 
 
 @pytest.mark.parametrize("name", ["val.csv", "val.txt"])
-def test_an_index_is_labelled_pictures(tmp_path, name):
+def test_an_index_is_labelled_images(tmp_path, name):
     (tmp_path / "x.png").touch()
     (tmp_path / name).write_text("x.png,cat\n" if name == "val.csv" else "x.png 3\n")
     (item,) = open_labelled(tmp_path / name, CIFAR).items
@@ -54,7 +54,7 @@ def test_a_flat_folder_has_its_classes_from_its_ground_truth(tmp_path):
 
 def test_ground_truth_goes_with_a_folder(tmp_path):
     (tmp_path / "val.txt").write_text("x.png 3\n")
-    with pytest.raises(ConfigError, match="no folder whose pictures"):
+    with pytest.raises(ConfigError, match="no folder whose images"):
         open_labelled(tmp_path / "val.txt", CIFAR, ground_truth=tmp_path / "val.txt")
 
 

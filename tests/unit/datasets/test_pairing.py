@@ -1,4 +1,4 @@
-"""Answers find their pictures by name, and stay alone rather than go to a wrong one."""
+"""Answers find their images by name, and stay alone rather than go to a wrong one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from wideresnet.datasets.pairing import folder_of, pair_by_name
 
 
-def pairs(pictures: str, answers: str) -> list[tuple[str, str]]:
-    return sorted(pair_by_name(pictures.split(), answers.split()).items())
+def pairs(images: str, answers: str) -> list[tuple[str, str]]:
+    return sorted(pair_by_name(images.split(), answers.split()).items())
 
 
 @pytest.mark.parametrize(
-    ("pictures", "answers", "expected"),
+    ("images", "answers", "expected"),
     [
         ("val/n1/a.JPEG val/n2/b.JPEG", "val/n2/b.JPEG val/n1/a.JPEG", ["val/n1/a.JPEG", "val/n2/b.JPEG"]),
         ("val/a.JPEG val/b.JPEG", "/npz/n2/b.npz /npz/n1/a.npz", ["/npz/n1/a.npz", "/npz/n2/b.npz"]),
@@ -27,13 +27,13 @@ def pairs(pictures: str, answers: str) -> list[tuple[str, str]]:
     ],
 )
 def test_by_name_and_where_that_is_not_enough_by_folders_and_ending(
-    pictures: str, answers: str, expected: list[str]
+    images: str, answers: str, expected: list[str]
 ) -> None:
-    assert pairs(pictures, answers) == sorted(zip(pictures.split(), expected, strict=True))
+    assert pairs(images, answers) == sorted(zip(images.split(), expected, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("pictures", "answers", "expected"),
+    ("images", "answers", "expected"),
     [
         ("cat/1.png dog/1.png", "cat/1.npz", [("cat/1.png", "cat/1.npz")]),          # the dog has none
         ("cat/1.png", "cat/1.npz dog/1.npz", [("cat/1.png", "cat/1.npz")]),
@@ -44,16 +44,16 @@ def test_by_name_and_where_that_is_not_enough_by_folders_and_ending(
         ("a.png", "", []),
     ],
 )
-def test_what_is_not_clear_stays_alone(pictures: str, answers: str, expected: list[tuple[str, str]]) -> None:
-    assert pairs(pictures, answers) == expected
+def test_what_is_not_clear_stays_alone(images: str, answers: str, expected: list[tuple[str, str]]) -> None:
+    assert pairs(images, answers) == expected
 
 
 def test_a_missing_answer_shifts_no_other() -> None:
-    pictures = [f"val/{i:08}.JPEG" for i in range(100)]
+    images = [f"val/{i:08}.JPEG" for i in range(100)]
     answers = [f"out/{i:08}.npz" for i in range(100) if i != 40]
-    found = pair_by_name(pictures, answers)
+    found = pair_by_name(images, answers)
     assert len(found) == 99
-    assert all(picture[4:12] == answer[4:12] for picture, answer in found.items())
+    assert all(image[4:12] == answer[4:12] for image, answer in found.items())
 
 
 def test_the_folder_of_a_path() -> None:

@@ -1,4 +1,4 @@
-"""Pictures to train on: both parts decoded once, every unreadable one listed, the classes named."""
+"""Images to train on: both parts decoded once, every unreadable one listed, the classes named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRAIN, VAL = Preprocess(resize=24, crop=24), Preprocess(resize=20, crop=16)
 
 
 def tree(root: Path, *names: str) -> Path:
-    """Pictures of noise, larger than either preprocess keeps and not square."""
+    """Images of noise, larger than either preprocess keeps and not square."""
     rng = np.random.default_rng(0)
     for name in names:
         path = root / name
@@ -51,7 +51,7 @@ def test_what_cannot_be_read_is_listed_and_nothing_stands_in_for_it(tmp_path: Pa
     root = tree(tmp_path, *(f"train/cat/{k}.png" for k in range(70)), "val/cat/a.png")
     broken = [root / "train/cat/3.png", root / "train/cat/66.png", root / "val/cat/b.png"]
     for path in broken:
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     found = read(root)
     assert [failure.path for failure in found.failures] == [str(path) for path in broken]
     assert (found.train_images.shape, found.val_images.shape) == ((68, 24, 24, 3), (1, 16, 16, 3))
@@ -80,7 +80,7 @@ def test_a_missing_part_is_named(tmp_path: Path, part: str) -> None:
     other = "val" if part == "train" else "train"
     with pytest.raises(DataError, match=f"has no folder '{part}'") as caught:
         read(tree(tmp_path, f"{other}/cat/a.png"))
-    assert "train/CLASS/picture.jpg" in caught.value.hint
+    assert "train/CLASS/image.jpg" in caught.value.hint
 
 
 def test_no_such_folder_is_an_error_in_words(tmp_path: Path) -> None:
@@ -95,19 +95,19 @@ def test_a_class_that_is_only_tested_is_an_error(tmp_path: Path, name: str) -> N
         read(root)
 
 
-def test_a_class_without_a_picture_to_learn_from_is_an_error(tmp_path: Path) -> None:
+def test_a_class_without_a_image_to_learn_from_is_an_error(tmp_path: Path) -> None:
     root = tree(tmp_path, "train/cat/a.png", "train/dog/a.png", "val/cat/a.png")
-    (root / "train/dog/a.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"the class 'dog' of .* has no picture to learn from"):
+    (root / "train/dog/a.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"the class 'dog' of .* has no image to learn from"):
         read(root)
 
 
 def test_a_part_of_which_nothing_can_be_read_is_an_error(tmp_path: Path) -> None:
     root = tree(tmp_path, "train/cat/a.png", "val/cat/a.png")
-    (root / "val/cat/a.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match="none of the 1 pictures of val can be read") as caught:
+    (root / "val/cat/a.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="none of the 1 images of val can be read") as caught:
         read(root)
-    assert "not a picture" in caught.value.hint
+    assert "not an image" in caught.value.hint
 
 
 def test_more_than_the_memory_holds_is_refused_before_anything_is_decoded(
@@ -115,14 +115,14 @@ def test_more_than_the_memory_holds_is_refused_before_anything_is_decoded(
 ) -> None:
     root = tree(tmp_path, *(f"train/cat/{k}.png" for k in range(4)), "val/cat/a.png")
     monkeypatch.setattr(decoded, "memory_mb", lambda: 10)
-    with pytest.raises(DataError, match=r"4 pictures of 1000 pixels take 11 MB, this machine has 10") as caught:
+    with pytest.raises(DataError, match=r"4 images of 1000 pixels take 11 MB, this machine has 10") as caught:
         result(read_splits(root, Preprocess(resize=1000, crop=1000), VAL, threads=1))
     assert "--cache" in caught.value.hint
 
 
 def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
     root = tree(tmp_path, *(f"train/cat/{k:02}.png" for k in range(70)), "val/cat/a.png", "val/cat/b.png")
-    (root / "train/cat/03.png").write_bytes(b"no picture")
+    (root / "train/cat/03.png").write_bytes(b"no image")
     told = [Progress("reading train", 64, 70), Progress("reading train", 70, 70), Progress("reading val", 2, 2)]
     assert list(read_splits(root, TRAIN, VAL, threads=2)) == told
     assert list(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache")) == told
@@ -144,7 +144,7 @@ def test_a_pipe_is_a_failure_and_what_is_passed_over_is_kept(tmp_path: Path, cac
 
 def test_on_a_disk_it_is_the_same(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", "train/dog/b.png", "train/cat/x.png", "val/dog/y.png", "val/cat/z.png")
-    (root / "val/cat/z.png").write_bytes(b"no picture")
+    (root / "val/cat/z.png").write_bytes(b"no image")
     held, kept = read(root), result(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache"))
     assert (kept.name, kept.labels, kept.failures) == (held.name, held.labels, held.failures)
     for part in ("train_images", "train_labels", "val_images", "val_labels"):
@@ -160,7 +160,7 @@ def test_a_disk_too_small_for_both_parts_is_refused_before_anything_is_decoded(
     root, large = tree(tmp_path, "train/cat/a.png", "val/cat/a.png"), Preprocess(resize=1000, crop=1000)
     free = 4 * 10**6                               # for one of both
     monkeypatch.setattr(decoded.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
-    with pytest.raises(DataError, match=r"2 pictures take 5 MB more in .*cache, 3 are free there") as caught:
+    with pytest.raises(DataError, match=r"2 images take 5 MB more in .*cache, 3 are free there") as caught:
         result(read_splits(root, large, large, threads=1, cache=tmp_path / "cache"))
     assert "another disk" in caught.value.hint
     assert list((tmp_path / "cache").iterdir()) == []

@@ -19,7 +19,7 @@ from wideresnet.records import Item
 
 
 def tree(root: Path, **classes: int) -> Path:
-    """``root`` with so many pictures of each class."""
+    """``root`` with so many images of each class."""
     for name, count in classes.items():
         (root / name).mkdir(parents=True, exist_ok=True)
         for number in range(count):
@@ -47,7 +47,7 @@ def test_the_seed_and_the_names_decide_alone() -> None:
     assert {item.path for item in judging(items, 0.2, 1)} != chosen
     moved = [Item(item.path.replace("root", "elsewhere"), b"", 0) for item in items]
     assert {item.path.replace("elsewhere", "root") for item in judging(moved, 0.2, 0)} == chosen
-    # A picture more changes the choice by one at most.
+    # An image more changes the choice by one at most.
     more = {item.path for item in judging([*items, Item("root/cat/new", b"", 0)], 0.2, 0)}
     assert len(more - chosen) <= 1
 
@@ -114,7 +114,7 @@ def test_imagenets_ids_get_their_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("1", "10", "2"), ("a, b", 'c "d"', "e"), ("n01440764", "n02102040", "n03126707")])
-def test_the_index_gives_the_same_pictures_and_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_the_index_gives_the_same_images_and_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
     split = open_split(tree(tmp_path / "data", **dict.fromkeys(names, 3)), 0.3, 0)
     for data in (split.train, split.val):
         file = tmp_path / "run" / "some.csv"
@@ -124,7 +124,7 @@ def test_the_index_gives_the_same_pictures_and_classes(tmp_path: Path, names: tu
         assert [(item.path, item.label) for item in again.items] == [(item.path, item.label) for item in data.items]
 
 
-def test_the_index_is_valid_utf8_and_names_pictures_of_any_name(tmp_path: Path) -> None:
+def test_the_index_is_valid_utf8_and_names_images_of_any_name(tmp_path: Path) -> None:
     """Line breaks, a lone carriage return, bytes that are no UTF-8, and a name that looks like the escape of one."""
     tree(tmp_path, cat=1, dog=1)
     for number, name in enumerate(("caf\udce9", "\\udce9", "a\nb", "c\rd", 'q"u,o', "=1")):
@@ -140,8 +140,8 @@ def test_the_index_is_valid_utf8_and_names_pictures_of_any_name(tmp_path: Path) 
     ("classes", "said"),
     [
         ({"cat": 3}, "holds one class only, 'cat'"),
-        ({"cat": 3, "dog": 0}, "the class 'dog' of .* has no picture to learn from"),
-        ({"cat": 1, "dog": 1}, "has one picture only: none is left to judge by"),
+        ({"cat": 3, "dog": 0}, "the class 'dog' of .* has no image to learn from"),
+        ({"cat": 1, "dog": 1}, "has one image only: none is left to judge by"),
         ({}, "holds no class folders"),
         ({"cat": 3, "tab\tbed": 3}, "can't be a label"),
         ({"cat": 3, "c\udce4t": 3}, "can't be a label"),

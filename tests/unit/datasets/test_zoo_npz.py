@@ -1,4 +1,4 @@
-"""The zoo's decoded pictures as labelled data: class folders of .npz files, or a list of them."""
+"""The zoo's decoded images as labelled data: class folders of .npz files, or a list of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def root(tmp_path: Path) -> Path:
     for number, name in enumerate(("n4/b", "n2/c", "n2/a")):
         file = tmp_path / "npz" / f"{name}.npz"
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, input_0=FakeEngine().picture(number).transpose(2, 0, 1))
+        np.savez(file, input_0=FakeEngine().image(number).transpose(2, 0, 1))
     return tmp_path / "npz"
 
 
@@ -42,7 +42,7 @@ def test_class_folders_of_npz_files(root: Path) -> None:
         (str(root / "n4" / "b.npz"), 3),
     ]
     assert isinstance(data.items[0].source, Path)
-    assert np.array_equal(decode(data.items[0].source), FakeEngine().picture(2))
+    assert np.array_equal(decode(data.items[0].source), FakeEngine().image(2))
 
 
 def test_a_list_keeps_its_order_whatever_its_paths_hold(root: Path, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_other_data_is_not_taken_for_it(root: Path, tmp_path: Path) -> None:
     assert not is_npz_data(tmp_path / "absent.txt")
     assert not is_npz_data(tmp_path / "absent")
     (root / "n1").mkdir()
-    (root / "n1" / "a.png").touch()                # pictures with something beside them
+    (root / "n1" / "a.png").touch()                # images with something beside them
     assert not is_npz_data(root)
 
 

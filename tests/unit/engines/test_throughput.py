@@ -48,7 +48,7 @@ def test_a_file_that_cannot_be_read_is_none(text: str) -> None:
     assert find_tuning(tiny_bundle()) is None
 
 
-def test_many_pictures_go_as_tuned_or_in_several_streams() -> None:
+def test_many_images_go_as_tuned_or_in_several_streams() -> None:
     bundle = tiny_bundle()
     assert throughput_options(bundle, "f32") == (EngineOptions("f32", 0, "throughput"), BATCH)
     save_tuning(bundle, TUNED)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from fakes import TINY, tiny_pictures, tiny_tensors
+from fakes import TINY, tiny_images, tiny_tensors
 from wideresnet.architectures import Architecture, get_architecture
 from wideresnet.errors import BundleError
 from wideresnet.graph import write_graph
@@ -44,7 +44,7 @@ def logits(architecture: Architecture, tensors: dict[str, np.ndarray]) -> np.nda
     side = architecture.input_size
     graph = write_graph(architecture, tensors, Preprocess(side, side)).SerializeToString()
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    return session.run(None, {"images": tiny_pictures(3, side)})[0]
+    return session.run(None, {"images": tiny_images(3, side)})[0]
 
 
 @pytest.mark.parametrize("folded", [True, False], ids=["folded", "as they are"])

@@ -10,7 +10,7 @@ import openvino as ov
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from fakes import TINY, tiny_pictures, tiny_tensors
+from fakes import TINY, tiny_images, tiny_tensors
 from wideresnet.architectures import wide_resnet, wrn
 from wideresnet.errors import BundleError, WeightsError
 from wideresnet.graph import read_graph, write_graph
@@ -81,7 +81,7 @@ def test_the_graph_is_valid_and_its_shapes_follow(name):
     assert [d.dim_param or d.dim_value for d in features.type.tensor_type.shape.dim][1] == TINY[name].features
 
 
-def test_pictures_go_in_as_uint8_nhwc_and_logits_come_out():
+def test_images_go_in_as_uint8_nhwc_and_logits_come_out():
     model = tiny_graph("basic")
     (images,), (logits,) = model.graph.input, model.graph.output
     assert (images.name, images.type.tensor_type.elem_type) == ("images", TensorProto.UINT8)
@@ -95,15 +95,15 @@ def test_no_batch_norm_is_left():
         assert "BatchNormalization" not in {node.op_type for node in tiny_graph(name).graph.node}
 
 
-def test_a_picture_gets_the_same_logits_in_any_batch():
-    model, pictures = tiny_graph("wrn_10_1"), tiny_pictures(7, 32)
-    together = run(model, pictures)
-    one_by_one = np.concatenate([run(model, pictures[k : k + 1]) for k in (0, 3, 6)])
+def test_a_image_gets_the_same_logits_in_any_batch():
+    model, images = tiny_graph("wrn_10_1"), tiny_images(7, 32)
+    together = run(model, images)
+    one_by_one = np.concatenate([run(model, images[k : k + 1]) for k in (0, 3, 6)])
     np.testing.assert_allclose(one_by_one, together[[0, 3, 6]], rtol=0, atol=1e-6)
 
 
 def test_mean_and_std_are_inside():
-    """A picture of exactly the mean is zero after normalisation, whatever the std: only the std's factor goes."""
+    """An image of exactly the mean is zero after normalisation, whatever the std: only the std's factor goes."""
     architecture = TINY["wrn_10_1"]
     tensors = tiny_tensors(architecture)
     grey = np.full((1, 32, 32, 3), 51, np.uint8)   # 51 / 255 = 0.2
@@ -124,11 +124,11 @@ def test_equal_input_makes_equal_bytes():
 
 def test_half_halves_the_file_and_nearly_keeps_the_logits():
     architecture = wrn(10, 4)
-    tensors, pictures = tiny_tensors(architecture), tiny_pictures(4, 32)
+    tensors, images = tiny_tensors(architecture), tiny_images(4, 32)
     whole, half = (write_graph(architecture, tensors, view(), half=half) for half in (False, True))
     assert half.ByteSize() < 0.52 * whole.ByteSize()
     onnx.checker.check_model(half, full_check=True)
-    difference = np.abs(run(half, pictures) - run(whole, pictures)).max()
+    difference = np.abs(run(half, images) - run(whole, images)).max()
     assert 0 < difference < 0.01
 
 
@@ -146,12 +146,12 @@ def test_half_keeps_biases_and_scales_whole():
 @pytest.mark.parametrize("name", TINY)
 def test_what_is_read_back_computes_the_same(name, half):
     architecture = TINY[name]
-    model, pictures = tiny_graph(name, half=half), tiny_pictures(2, architecture.input_size)
+    model, images = tiny_graph(name, half=half), tiny_images(2, architecture.input_size)
     tensors = read_graph(model, architecture)
     assert {key: value.shape for key, value in tensors.items()} == architecture.tensors()
     assert list(tensors) == list(architecture.tensors())
     again = write_graph(architecture, tensors, view(architecture.input_size))
-    np.testing.assert_allclose(run(again, pictures), run(model, pictures), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(run(again, images), run(model, images), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

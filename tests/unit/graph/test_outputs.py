@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from fakes import TINY, tiny_pictures, tiny_tensors
+from fakes import TINY, tiny_images, tiny_tensors
 from wideresnet.errors import BundleError, ConfigError
 from wideresnet.graph import write_graph
 from wideresnet.graph.outputs import inner_outputs, read_classifier, with_outputs
@@ -23,7 +23,7 @@ def int8() -> onnx.ModelProto:
     pytest.importorskip("nncf")
     from wideresnet.graph.quantise import quantise
 
-    return quantise(graph("wrn_16_2"), list(tiny_pictures(2, 32)))
+    return quantise(graph("wrn_16_2"), list(tiny_images(2, 32)))
 
 
 def test_a_network_has_its_stages_its_last_map_and_its_features() -> None:

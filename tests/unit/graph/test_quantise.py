@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from fakes import TINY, tiny_pictures, tiny_tensors
+from fakes import TINY, tiny_images, tiny_tensors
 from wideresnet.graph import write_graph
 from wideresnet.graph.quantise import keep_float, only_quantised, quantise, quantised_layers
 from wideresnet.records import Preprocess, QuantiseSettings
@@ -22,7 +22,7 @@ def made(name: str, settings: QuantiseSettings = QuantiseSettings()) -> tuple[on
     architecture = TINY[name]
     side = architecture.input_size
     model = write_graph(architecture, tiny_tensors(architecture), Preprocess(side, side))
-    return model, quantise(model, list(tiny_pictures(8, side)), settings)
+    return model, quantise(model, list(tiny_images(8, side)), settings)
 
 
 @pytest.fixture(scope="module", params=["wrn_16_2", "bottleneck"])
@@ -37,7 +37,7 @@ def run(model: onnx.ModelProto) -> np.ndarray:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     side = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    return session.run(None, {"images": tiny_pictures(4, side)})[0]
+    return session.run(None, {"images": tiny_images(4, side)})[0]
 
 
 def far(model: onnx.ModelProto, other: onnx.ModelProto) -> float:
@@ -115,7 +115,7 @@ def test_each_setting_changes_the_graph(
     assert other.SerializeToString(deterministic=True) != usual[1].SerializeToString(deterministic=True)
 
 
-def test_equal_pictures_make_equal_graphs(usual: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+def test_equal_images_make_equal_graphs(usual: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
     _, again = made("wrn_10_1")
     assert again.SerializeToString(deterministic=True) == usual[1].SerializeToString(deterministic=True)
 

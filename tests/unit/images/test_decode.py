@@ -18,10 +18,10 @@ from PIL import Image, ImageFile, ImageOps
 
 from shared import SHARED, needs_shared
 from wideresnet.errors import ImageError
-from wideresnet.images.decode import Limits, decode, open_picture
+from wideresnet.images.decode import Limits, decode, open_image
 
 FIXTURES = Path(__file__).parents[2] / "golden" / "fixtures"
-PICTURES = SHARED / "pictures"
+IMAGES = SHARED / "pictures"
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -189,7 +189,7 @@ def test_damaged_exif_reads_as_upright_and_silently():
         (b"<html><body>404</body></html>", "an HTML page"),
         (b"\xef\xbb\xbf<!DOCTYPE html>\n<html>", "an HTML page"),
         (b"<?xml version='1.0'?>\n<!-- x --><svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
-        (b"this is not a picture\n", "text"),
+        (b"this is not an image\n", "text"),
         (b"%PDF-1.7\n", "a PDF document"),
         (b"\0\0\0\x18ftypcrx \0\0\0\0", "a Canon camera's raw data"),
         (b"II*\0\x10\0\0\0CR\2\0", "a Canon camera's raw data"),
@@ -208,7 +208,7 @@ def test_damaged_exif_reads_as_upright_and_silently():
         (bytes(range(128, 256)) * 9, "data of an unknown kind"),
     ],
 )
-def test_what_is_no_picture_is_named(data, words):
+def test_what_is_no_image_is_named(data, words):
     """The message says what the bytes are, the hint what to do."""
     with pytest.raises(ImageError, match=words) as caught:
         decode(data)
@@ -220,7 +220,7 @@ def test_what_is_no_picture_is_named(data, words):
 )
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.4])
 def test_a_file_cut_short_is_an_error(name, share):
-    """Never grey filler counted as a picture."""
+    """Never grey filler counted as an image."""
     data = (FIXTURES / name).read_bytes()
     with pytest.raises(ImageError):
         decode(data[: max(4, int(len(data) * share))])
@@ -243,7 +243,7 @@ def test_noise_behind_every_signature_is_an_error():
                 decode(signature + rng.bytes(size))
 
 
-def test_damaged_bytes_give_a_picture_or_an_image_error():
+def test_damaged_bytes_give_a_image_or_an_image_error():
     """Flipping bytes anywhere in any fixture raises nothing else and warns of nothing."""
     rng = np.random.default_rng(1)
     for path in sorted(FIXTURES.iterdir()):
@@ -264,7 +264,7 @@ def test_a_bomb_is_refused_by_its_header():
 
 def test_sizes_that_pillow_warns_of_are_decoded_in_silence():
     """Between Pillow's warning and its limit; the warning would be an error here, and not this one."""
-    with pytest.raises(ImageError, match="damaged PNG picture: image file is truncated"):
+    with pytest.raises(ImageError, match="damaged PNG image: image file is truncated"):
         decode(png_header(10_000, 10_000))
 
 
@@ -330,15 +330,15 @@ def test_pillows_and_pythons_state_stay_as_they_were():
     assert state() == before
 
 
-def test_the_picture_is_loaded_and_rgb():
-    picture = open_picture(FIXTURES / "palette.png")
-    assert (picture.mode, picture.size) == ("RGB", (97, 73))
+def test_the_image_is_loaded_and_rgb():
+    image = open_image(FIXTURES / "palette.png")
+    assert (image.mode, image.size) == ("RGB", (97, 73))
 
 
 @needs_shared("pictures", "good")
-def test_every_good_picture_reads_as_pillow_reads_it():
+def test_every_good_image_reads_as_pillow_reads_it():
     """Real files in every awkward encoding; 16-bit grey apart, which Pillow clips to white."""
-    for path in sorted((PICTURES / "good").iterdir()):
+    for path in sorted((IMAGES / "good").iterdir()):
         image = decode(path)
         if path.name == "grey_16bit.png":
             assert 50 < image.mean() < 200
@@ -349,17 +349,17 @@ def test_every_good_picture_reads_as_pillow_reads_it():
 
 @needs_shared("pictures", "good")
 def test_real_photographs_are_turned_upright():
-    upright = decode(PICTURES / "good" / "exif_orientation_3.jpg", exif="transpose")
+    upright = decode(IMAGES / "good" / "exif_orientation_3.jpg", exif="transpose")
     for turn in (6, 8):
-        other = decode(PICTURES / "good" / f"exif_orientation_{turn}.jpg", exif="transpose")
-        assert not np.array_equal(other, decode(PICTURES / "good" / f"exif_orientation_{turn}.jpg"))
+        other = decode(IMAGES / "good" / f"exif_orientation_{turn}.jpg", exif="transpose")
+        assert not np.array_equal(other, decode(IMAGES / "good" / f"exif_orientation_{turn}.jpg"))
         assert other.shape == upright.shape
 
 
 @needs_shared("pictures", "bad")
-def test_every_bad_picture_is_a_clear_error():
-    expected = json.loads((PICTURES / "expected.json").read_text(encoding="utf-8"))["expected"]
-    paths = sorted((PICTURES / "bad").iterdir())
+def test_every_bad_image_is_a_clear_error():
+    expected = json.loads((IMAGES / "expected.json").read_text(encoding="utf-8"))["expected"]
+    paths = sorted((IMAGES / "bad").iterdir())
     assert {f"bad/{path.name}" for path in paths} <= set(expected)
     for path in paths:
         with pytest.raises(ImageError) as caught:

@@ -10,7 +10,7 @@ from wideresnet.errors import ConfigError
 from wideresnet.images import files
 from wideresnet.images.files import (
     describe_skipped,
-    find_pictures,
+    find_images,
     read_folder,
     refuse_empty,
     sift_names,
@@ -26,10 +26,10 @@ def tree(root: Path, *names: str) -> None:
 
 
 def found(root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in find_pictures([root])]
+    return [path.relative_to(root).as_posix() for path in find_images([root])]
 
 
-def test_pictures_only_recursively_and_sorted(tmp_path):
+def test_images_only_recursively_and_sorted(tmp_path):
     tree(
         tmp_path,
         "b.JPG",
@@ -42,7 +42,7 @@ def test_pictures_only_recursively_and_sorted(tmp_path):
         "page.svg",
     )
     assert found(tmp_path) == ["a/deep/er/y.webp", "a/x.jpeg", "a.png", "b.JPG", "c/z.tiff"]
-    assert list(find_pictures([tmp_path])) == sorted(find_pictures([tmp_path]))
+    assert list(find_images([tmp_path])) == sorted(find_images([tmp_path]))
 
 
 def test_hidden_files_and_folders_are_skipped(tmp_path):
@@ -53,7 +53,7 @@ def test_hidden_files_and_folders_are_skipped(tmp_path):
 def test_a_file_that_is_named_counts_whatever_its_ending(tmp_path):
     tree(tmp_path, "random.bin", ".hidden.png")
     named = [tmp_path / "random.bin", tmp_path / ".hidden.png"]
-    assert list(find_pictures(named)) == named
+    assert list(find_images(named)) == named
 
 
 def test_a_hidden_folder_that_is_named_is_walked(tmp_path):
@@ -63,7 +63,7 @@ def test_a_hidden_folder_that_is_named_is_walked(tmp_path):
 
 def test_the_order_of_the_paths_is_kept(tmp_path):
     tree(tmp_path, "b/1.png", "a/2.png")
-    assert [path.name for path in find_pictures([tmp_path / "b", tmp_path / "a"])] == ["1.png", "2.png"]
+    assert [path.name for path in find_images([tmp_path / "b", tmp_path / "a"])] == ["1.png", "2.png"]
 
 
 def test_names_outside_ascii(tmp_path):
@@ -101,16 +101,16 @@ def test_a_link_to_nowhere_is_yielded_to_be_reported(tmp_path):
 
 def test_what_does_not_exist_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match=r"nothing\.jpg"):
-        list(find_pictures([tmp_path / "nothing.jpg"]))
+        list(find_images([tmp_path / "nothing.jpg"]))
 
 
 def test_folders_are_listed_when_their_turn_comes(tmp_path, monkeypatch):
-    """A folder at a time: the first picture is there before the last folder is looked at."""
+    """A folder at a time: the first image is there before the last folder is looked at."""
     tree(tmp_path, *(f"{k}/x.png" for k in range(9)))
     listed = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
-    list(itertools.islice(find_pictures([tmp_path]), 2))
+    list(itertools.islice(find_images([tmp_path]), 2))
     assert len(listed) == 3
 
 
@@ -119,7 +119,7 @@ def test_the_disk_is_not_asked_about_each_file(tmp_path, monkeypatch):
     asked = []
     stat = os.stat
     monkeypatch.setattr(os, "stat", lambda path, **how: asked.append(path) or stat(path, **how))
-    assert len(list(find_pictures([tmp_path]))) == 100
+    assert len(list(find_images([tmp_path]))) == 100
     assert len(asked) < 10
 
 
@@ -134,7 +134,7 @@ def test_a_folder_that_may_not_be_listed_is_yielded_itself(tmp_path):
 
 
 def skipped(*paths: Path) -> Skipped:
-    walk = find_pictures(paths)
+    walk = find_images(paths)
     for _ in walk:
         pass
     return walk.skipped
@@ -144,7 +144,7 @@ def test_what_is_passed_over_is_counted_by_ending(tmp_path):
     """Hidden and system names apart; however often a walk is repeated."""
     tree(tmp_path, "a.jpg", "b.DNG", "in/c.dng", "in/notes.txt", "d.of May", "e.0001", "README", ".DS_Store", "._a.jpg")
     tree(tmp_path, "Thumbs.db", "in/desktop.ini", "@eaDir/a.jpg/SYNO.jpg", "in/.thumbnails/x.png", "in/__MACOSX/y.png")
-    walk = find_pictures([tmp_path])
+    walk = find_images([tmp_path])
     assert [len(list(walk)), len(list(walk))] == [1, 1]
     assert walk.skipped == Skipped({"": 3, ".dng": 2, ".txt": 1}, hidden=4, system_folders=3)
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from wideresnet.errors import ImageError
-from wideresnet.images.decode import Limits, decode, open_picture
+from wideresnet.images.decode import Limits, decode, open_image
 from wideresnet.images.formats import jpeg_xl_size
-from wideresnet.images.sniff import picture_format
+from wideresnet.images.sniff import image_format
 
 RAMP = np.linspace(0, 255, 48)
 COLOURS = np.stack([np.tile(RAMP, (32, 1)), np.tile(RAMP[::-1], (32, 1)), np.full((32, 48), 90)], -1).astype(np.uint8)
@@ -47,7 +47,7 @@ def test_without_the_package_each_file_says_what_to_install(monkeypatch, data, k
 
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"])
 def test_heic_is_known_by_its_brand(brand):
-    assert picture_format(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic") == "HEIC"
+    assert image_format(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic") == "HEIC"
 
 
 def test_avif_under_the_general_brand_is_avif():
@@ -55,7 +55,7 @@ def test_avif_under_the_general_brand_is_avif():
     buffer = io.BytesIO()
     Image.fromarray(COLOURS).save(buffer, "AVIF")
     general = buffer.getvalue().replace(b"ftypavif", b"ftypmif1", 1)
-    assert picture_format(general) == "AVIF"
+    assert image_format(general) == "AVIF"
     assert np.array_equal(decode(general), decode(buffer.getvalue()))
 
 
@@ -121,14 +121,14 @@ def test_limits_hold_before_decoding_and_a_cut_is_damage(make):
 )
 def test_jpeg_xl_of_every_depth(pixels, options):
     data = jxl(pixels, **options)
-    assert picture_format(data) == "JPEG XL"
+    assert image_format(data) == "JPEG XL"
     assert np.array_equal(decode(data), COLOURS)
 
 
 def test_jpeg_xl_of_grey():
     grey = COLOURS[..., 0]
     assert np.array_equal(decode(jxl(grey)), np.repeat(grey[..., None], 3, 2))
-    assert open_picture(jxl(grey)).mode == "RGB"
+    assert open_image(jxl(grey)).mode == "RGB"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (64, 48), (256, 256), (17, 3000), (300, 200), (16, 9), (513, 700)])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from wideresnet.errors import ConfigError
-from wideresnet.images.decode import decode, open_picture
+from wideresnet.images.decode import decode, open_image
 from wideresnet.images.loader import load_batches, read_crop
 from wideresnet.images.preprocess import KEPT, MEAN_TOLERANCE, TOLERANCE, preprocess
 from wideresnet.records import Item, Preprocess
@@ -118,15 +118,15 @@ def test_an_error_in_the_callers_loop_ends_the_threads():
 
 
 def test_our_own_faults_are_not_failures():
-    """Only ImageError is a picture's fault."""
+    """Only ImageError is an image's fault."""
     with pytest.raises(AttributeError):
         list(load_batches([Item("x", "a string")], SPEC, batch_size=1, threads=2))  # type: ignore[arg-type]
 
 
 def test_photographs_are_turned_when_asked():
-    picture = Item("turned", FIXTURES / "orientation_6.jpg")
+    image = Item("turned", FIXTURES / "orientation_6.jpg")
     shots = [
-        next(load_batches([picture], SPEC, batch_size=1, threads=1, exif=exif)).pixels
+        next(load_batches([image], SPEC, batch_size=1, threads=1, exif=exif)).pixels
         for exif in ("ignore", "transpose")
     ]
     assert not np.array_equal(*shots)
@@ -166,11 +166,11 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 def large_jpeg(scale: int, spec: Preprocess, photograph: Path, turn: int = 1) -> bytes:
     """A photograph as the smallest JPEG that may be decoded at 1/scale, with an EXIF turn."""
     height = math.ceil(KEPT * spec.resize) * scale
-    picture = Image.open(photograph).convert("RGB").resize((height * 5 // 4 // scale * scale, height))
+    image = Image.open(photograph).convert("RGB").resize((height * 5 // 4 // scale * scale, height))
     exif = Image.Exif()
     exif[0x0112] = turn
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=90, exif=exif)
+    image.save(stream, "JPEG", quality=90, exif=exif)
     return stream.getvalue()
 
 
@@ -190,14 +190,14 @@ def test_a_twelve_megapixel_photograph_is_decoded_at_a_quarter():
     spec = Preprocess(256, 224)
     stream = io.BytesIO()
     Image.open(EXAMPLES / "dog.jpg").convert("RGB").resize((4032, 3024)).save(stream, "JPEG")
-    assert open_picture(stream.getvalue(), shortest=math.ceil(KEPT * spec.resize)).size == (1008, 756)
+    assert open_image(stream.getvalue(), shortest=math.ceil(KEPT * spec.resize)).size == (1008, 756)
 
 
 @pytest.mark.parametrize(("width", "height"), [(641, 640), (640, 641), (160, 159)])
 def test_sizes_that_do_not_divide_evenly_or_are_too_small_are_decoded_whole(width, height):
     stream = io.BytesIO()
     Image.new("RGB", (width, height)).save(stream, "JPEG")
-    assert open_picture(stream.getvalue(), shortest=80).size == (width, height)
+    assert open_image(stream.getvalue(), shortest=80).size == (width, height)
 
 
 def test_only_jpeg_is_reduced_and_only_when_asked(tmp_path):
@@ -210,7 +210,7 @@ def test_only_jpeg_is_reduced_and_only_when_asked(tmp_path):
     assert np.abs(read_crop(path, spec, reduced=True).astype(int) - read_crop(path, spec)).max() <= 1
 
 
-def test_small_pictures_are_exact_however_asked():
+def test_small_images_are_exact_however_asked():
     spec = Preprocess(32, 28)
     noise = np.random.default_rng(0).integers(0, 256, (math.ceil(KEPT * 32) - 1, 120, 3), np.uint8)
     stream = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Pictures and arrays in .npz files: plain numbers only, and a defined answer to every other file."""
+"""Images and arrays in .npz files: plain numbers only, and a defined answer to every other file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fakes import tiny_pictures
+from fakes import tiny_images
 from wideresnet.errors import ImageError
 from wideresnet.images import npz
 from wideresnet.images.decode import decode
 from wideresnet.images.npz import read_array
 
-PICTURE = tiny_pictures(1, 20)[0][:15]             # 20 wide, 15 high
+IMAGE = tiny_images(1, 20)[0][:15]             # 20 wide, 15 high
 
 
 def saved(**arrays: object) -> bytes:
@@ -26,37 +26,37 @@ def saved(**arrays: object) -> bytes:
 
 
 @pytest.mark.parametrize("lead", [(), (1,)])
-def test_the_zoos_picture_is_decoded_like_any_other(tmp_path: Path, lead: tuple[int, ...]) -> None:
+def test_the_zoos_image_is_decoded_like_any_other(tmp_path: Path, lead: tuple[int, ...]) -> None:
     """Planes of colour, with or without a batch of one; the ending of the name says nothing."""
-    planes = PICTURE.transpose(2, 0, 1).reshape(*lead, 3, 15, 20)
+    planes = IMAGE.transpose(2, 0, 1).reshape(*lead, 3, 15, 20)
     (tmp_path / "a.npz").write_bytes(saved(input_0=planes))
-    assert np.array_equal(decode(tmp_path / "a.npz"), PICTURE)
-    assert np.array_equal(decode(saved(other=np.zeros(3), input_0=planes)), PICTURE)
+    assert np.array_equal(decode(tmp_path / "a.npz"), IMAGE)
+    assert np.array_equal(decode(saved(other=np.zeros(3), input_0=planes)), IMAGE)
 
 
 def test_a_compressed_one_too() -> None:
     out = io.BytesIO()
-    np.savez_compressed(out, input_0=PICTURE.transpose(2, 0, 1))
-    assert np.array_equal(decode(out.getvalue()), PICTURE)
+    np.savez_compressed(out, input_0=IMAGE.transpose(2, 0, 1))
+    assert np.array_equal(decode(out.getvalue()), IMAGE)
 
 
 @pytest.mark.parametrize(
     ("array", "found"),
     [
-        (PICTURE, r"uint8 \[15, 20, 3\]"),
-        (PICTURE.transpose(2, 0, 1).astype(np.float32), r"float32 \[3, 15, 20\]"),
+        (IMAGE, r"uint8 \[15, 20, 3\]"),
+        (IMAGE.transpose(2, 0, 1).astype(np.float32), r"float32 \[3, 15, 20\]"),
         (np.zeros((2, 3, 4, 4), np.uint8), r"uint8 \[2, 3, 4, 4\]"),
         (np.zeros((3, 0, 4), np.uint8), r"uint8 \[3, 0, 4\]"),
     ],
 )
-def test_another_array_is_no_picture(array: NDArray[np.generic], found: str) -> None:
+def test_another_array_is_no_image(array: NDArray[np.generic], found: str) -> None:
     with pytest.raises(ImageError, match=f"input_0 is {found}, not RGB uint8"):
         decode(saved(input_0=array))
 
 
 def test_a_file_without_the_array_says_what_it_has() -> None:
     with pytest.raises(ImageError, match="no array input_0") as caught:
-        decode(saved(image=PICTURE, label=np.int64(3)))
+        decode(saved(image=IMAGE, label=np.int64(3)))
     assert caught.value.hint == "it has image, label"
 
 
@@ -75,7 +75,7 @@ def test_pickles_are_refused_without_being_read() -> None:
 @pytest.mark.parametrize("cut", [60, 200, 500, -1])
 def test_a_file_cut_short_is_damaged(cut: int) -> None:
     with pytest.raises(ImageError, match="damaged"):
-        decode(saved(input_0=PICTURE.transpose(2, 0, 1))[:cut])
+        decode(saved(input_0=IMAGE.transpose(2, 0, 1))[:cut])
 
 
 def test_an_array_of_wrong_length_is_damaged() -> None:
@@ -91,7 +91,7 @@ def test_an_array_of_wrong_length_is_damaged() -> None:
 def test_an_array_beyond_the_limit_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npz, "MOST_BYTES", 500)
     with pytest.raises(ImageError, match="more than the limit of 500"):
-        decode(saved(input_0=PICTURE.transpose(2, 0, 1)))
+        decode(saved(input_0=IMAGE.transpose(2, 0, 1)))
 
 
 def test_an_ordinary_archive_is_still_none() -> None:

@@ -21,15 +21,15 @@ specs = st.builds(
 
 def torchvisions(image: np.ndarray, spec: Preprocess) -> np.ndarray:
     """Resize as one call of Pillow, then torchvision's ``center_crop`` with its padding."""
-    picture = Image.fromarray(image)
-    width, height = picture.size
+    pil = Image.fromarray(image)
+    width, height = pil.size
     if spec.mode == "squash":
         size = (spec.resize, spec.resize)
     elif width <= height:
         size = (spec.resize, int(spec.resize * height / width))
     else:
         size = (int(spec.resize * width / height), spec.resize)
-    pixels = np.asarray(picture.resize(size, Image.Resampling[spec.interpolation.upper()]))
+    pixels = np.asarray(pil.resize(size, Image.Resampling[spec.interpolation.upper()]))
     crop = spec.crop
     missing_h, missing_w = max(0, crop - size[1]), max(0, crop - size[0])
     pixels = np.pad(
@@ -59,7 +59,7 @@ def test_equal_at_the_sizes_of_photographs(size, spec):
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(150, 250), st.integers(150, 250), specs, st.integers(0, 2**32 - 1))
-def test_a_large_picture_is_taken_to_within_a_level(width, height, spec, seed):
+def test_a_large_image_is_taken_to_within_a_level(width, height, spec, seed):
     """Sizes, padding and offsets are those of the exact crop: in noise a shift would be off by a hundred."""
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     crop = preprocess_large(Image.fromarray(image), spec)
@@ -104,7 +104,7 @@ def test_a_resize_below_the_crop_is_padded_black():
     assert result.sum() == 9 * 3 * 255
 
 
-def test_a_picture_of_the_right_size_comes_back_as_a_new_writeable_array():
+def test_a_image_of_the_right_size_comes_back_as_a_new_writeable_array():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     kept = image.copy()
     result = preprocess(image, Preprocess(8, 8))

@@ -1,4 +1,4 @@
-"""A finished file says whether a picture failed, in every format that holds failures."""
+"""A finished file says whether an image failed, in every format that holds failures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def written(file: Path, format: str, answers: list[Answer]) -> Path:
 
 
 @pytest.mark.parametrize("answers", [[], [GOOD], [GOOD, GOOD], [GOOD, BAD], [BAD, GOOD], [BAD]])
-def test_whether_a_picture_failed(tmp_path: Path, format: str, answers: list[Answer]) -> None:
+def test_whether_a_image_failed(tmp_path: Path, format: str, answers: list[Answer]) -> None:
     expected = BAD in answers and format not in ("table", "zoo")
     assert any_failed(written(tmp_path / "answers", format, answers), format) is expected
 

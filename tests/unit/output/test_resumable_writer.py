@@ -164,7 +164,7 @@ def test_a_piece_of_parquet_that_does_not_count_is_written_over(tmp_path: Path) 
         [*PLAIN[:2], "new.png", *PLAIN[2:]],
     ],
 )
-def test_with_other_pictures_each_one_is_answered_once(tmp_path: Path, later: list[str]) -> None:
+def test_with_other_images_each_one_is_answered_once(tmp_path: Path, later: list[str]) -> None:
     file = tmp_path / "answers"
     with pytest.raises(Killed):
         run(file, "jsonl", PLAIN, 5)
@@ -173,7 +173,7 @@ def test_with_other_pictures_each_one_is_answered_once(tmp_path: Path, later: li
     assert sorted(paths) == sorted({*PLAIN[:5], *later})
 
 
-def test_a_picture_named_twice_is_answered_twice_also_when_another_came_between(tmp_path: Path) -> None:
+def test_a_image_named_twice_is_answered_twice_also_when_another_came_between(tmp_path: Path) -> None:
     file = tmp_path / "answers"
     with pytest.raises(Killed):
         run(file, "jsonl", ["a", "b", "a", "b"], 3)
@@ -185,7 +185,7 @@ def test_a_picture_named_twice_is_answered_twice_also_when_another_came_between(
 # Every moment
 
 FEW = ["a.png", "03.png"]
-OURS = {"journal.py", "shards.py", "save.py"}
+OURS = {"resumable_writer.py", "parquet_parts.py", "atomic.py"}
 
 
 @contextmanager
@@ -264,7 +264,7 @@ def test_stopped_with_ctrl_c_before_any_line_nothing_is_lost_or_doubled(tmp_path
         line += 1
         left, file = line, tmp_path / f"{line}"
         try:
-            with before_each_line({"journal.py"}, stop):
+            with before_each_line({"resumable_writer.py"}, stop):
                 run(file, "json", FEW[:1], seconds=seconds)
         except KeyboardInterrupt:
             run(file, "json", FEW[:1], resume=True)

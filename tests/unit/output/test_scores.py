@@ -1,4 +1,4 @@
-"""Scores of pictures survive being written and read, to the last bit."""
+"""Scores of images survive being written and read, to the last bit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wideresnet.records import Failure, Scored
 ANSWERS = [
     Scored("a/1.png", 3, 1, 1, (3, 4, 0, 1, 2), (1 / 3, 0.1 + 0.2, 5e-324, 1e-17, 0.0), 0.1),
     Scored("a, \"b\": c\n.png", 999, 17, 0, (5, 998), (0.6, 0.4), 1 / 7),
-    Failure("broken.png", "no picture, \"none\"", "look at it"),
+    Failure("broken.png", "no image, \"none\"", "look at it"),
     Scored("ohne.png", 0, 0, 0, (1,), (), 0.0),
 ]
 

@@ -44,13 +44,13 @@ def words(report: ComparisonReport, labels: Labels = CIFAR) -> str:
 
 def test_the_text_holds_both_accuracies_their_difference_and_the_first_flips() -> None:
     shown = comparison.text(REPORT, CIFAR)
-    for part in ("A: a<1>.csv", "41 pictures that both answered; besides them 1 only in A, 1 failed in A, 1 failed",
+    for part in ("A: a<1>.csv", "41 images that both answered; besides them 1 only in A, 1 failed in A, 1 failed",
                  "top-1   97.561 %   26.829 %  -70.732", "top-5  100.000 %  100.000 %   +0.000",
                  "difference -70.732 points of top-1 (95 % interval -8", "McNemar's exact p = 3e-08",
                  "only A is right: 30, only B: 1", "… and 11 more; --format json lists all"):  # fmt: skip
         assert part in shown, shown
     rows = shown.splitlines()
-    assert "class  pictures  A right  B right  B − A" in rows
+    assert "class  images  A right  B right  B − A" in rows
     assert any(re.fullmatch(r"cat +40 +40 +10 +-30", row) for row in rows)
     assert any(re.fullmatch(r"A +val/cat/29.png +cat +cat +60.0 % +dog +79.0 %", row) for row in rows)
 
@@ -59,8 +59,8 @@ def test_two_of_the_same_have_no_flips() -> None:
     shown = comparison.text(SAME, CIFAR)
     assert "difference +0.000 points" in shown
     assert "p = 1)" in shown
-    assert "picture " not in shown
-    assert "Pictures that only one got right" not in words(SAME)
+    assert "image " not in shown
+    assert "Images that only one got right" not in words(SAME)
 
 
 def test_masked_accuracies_are_rows_of_their_own() -> None:
@@ -103,7 +103,7 @@ def test_the_page_shows_the_surest_of_each_side() -> None:
     assert page.count("<img") == 1
     shown = words(REPORT)
     for part in ("Right in A only: 30", "Right in B only: 1 ship A: airplane, 55.0 % B: ship, 80.0 % ship/0.png",
-                 "Only in A picture only.png", "Failed in A picture error torn.png <cut> short",
+                 "Only in A image only.png", "Failed in A image error torn.png <cut> short",
                  "Conditions of B"):  # fmt: skip
         assert part in shown, shown
 

@@ -55,7 +55,7 @@ def words(report: CompileReport) -> str:
 def test_the_text_of_an_accuracy_gate() -> None:
     shown = text.of_compilation(REPORT)
     for part in ("94.190 -> 94.130 %", "drop 0.060 points", "-0.080 to 0.200", "p = 0.47", "gate 0.2: passed",
-                 "99.44 %", "ranges by mse, 300 pictures", "within 0.05 of their spread"):  # fmt: skip
+                 "99.44 %", "ranges by mse, 300 images", "within 0.05 of their spread"):  # fmt: skip
         assert part in shown, shown
     assert "FAILED" in text.of_compilation(replace(REPORT, gate=FAILED))
     assert "no gate" in text.of_compilation(replace(REPORT, gate=replace(GATE, limit=None)))
@@ -77,7 +77,7 @@ def test_without_a_comparison_there_is_none() -> None:
 
 def test_a_search_says_how_it_ended() -> None:
     shown = text.of_compilation(SEARCHED)
-    assert "2 ways of quantising tried on the same pictures, 0 passed" in shown
+    assert "2 ways of quantising tried on the same images, 0 passed" in shown
     assert "the same command goes on from here" in shown
     assert "2 layers in fp32: conv1, <fc>" in shown
     assert "nothing is left to try" in text.of_compilation(replace(SEARCHED, finished=True))

@@ -18,7 +18,7 @@ from wideresnet.records import (
 from wideresnet.report import document
 
 ENGINE = EngineInfo("openvino", "2026.1", "CPU", "bf16", 2)
-REPORT = EvalReport("some.model", "test set", ENGINE, 200, 157, 190, (Failure("a.png", "no picture"),), 1.23456)
+REPORT = EvalReport("some.model", "test set", ENGINE, 200, 157, 190, (Failure("a.png", "no image"),), 1.23456)
 INFO = ModelInfo(
     name="some.model", architecture="wrn_10_1", parameters=77_850, macs=11_000_000, thop_macs=12_000_000,
     classes=10, preprocess=Preprocess(resize=40, crop=32), labels="cifar10", licence="Apache-2.0", where="here",
@@ -50,7 +50,7 @@ def test_an_evaluation_has_the_documented_fields() -> None:
     assert (found["engine"], found["precision"]) == ("openvino", "bf16")
     low, high = found["interval95"]
     assert 70 < low < 78.5 < high < 85
-    assert found["failures"] == [{"path": "a.png", "error": "no picture", "hint": ""}]
+    assert found["failures"] == [{"path": "a.png", "error": "no image", "hint": ""}]
     json.dumps(found, allow_nan=False)
 
 

@@ -15,7 +15,7 @@ from wideresnet.report.evaluation import MISTAKES, draw_evaluation, shown_paths,
 from wideresnet.tasks.evaluate.metrics import tally
 
 CIFAR = read_labels("cifar10")
-JPEG = b"\xff\xd8\xff picture"
+JPEG = b"\xff\xd8\xff image"
 ENGINE = EngineInfo("openvino", "2026.1", "CPU", "int8", 2)
 CONDITIONS = Conditions(
     "a1b2", "c3d4", "int8", Preprocess(resize=256, crop=224), "ignore", "e5f6", 100, CIFAR, 10, ("1/4", "3/4"),
@@ -29,7 +29,7 @@ def scored(path: str, label: int, answer: int, sure: float = 0.9) -> Scored:
     return Scored(path, label, rank, rank, (answer, label), (sure, 1 - sure), 0.1)
 
 
-# Of each class 10 pictures; cats (3) are taken for dogs (5) four times, ship 8 for plane 0 once.
+# Of each class 10 images; cats (3) are taken for dogs (5) four times, ship 8 for plane 0 once.
 SCORES = [
     *(scored(f"{label}/{k}.png", label, 5 if label == 3 and k < 4 else label) for label in range(10) for k in range(10))
 ]
@@ -92,7 +92,7 @@ def test_a_thousand_classes_are_a_curve_and_the_ends_of_the_table() -> None:
     text = words(page)
     assert "The 20 worst" in text
     assert "The 5 best" in text
-    assert "Answers to the pictures of each class" not in text
+    assert "Answers to the images of each class" not in text
     assert page.count("<tr>") < 100
     assert len(page) < 300_000
 
@@ -108,8 +108,8 @@ def test_the_surest_mistakes_come_first_and_no_more_than_fit() -> None:
     assert set(shown_paths(report)) >= {example.path for _, example in found}
 
 
-def test_pictures_are_inside_the_page_and_absent_ones_are_captions() -> None:
-    page = draw_evaluation(REPORT, CIFAR, {"8/0.png": JPEG, "3/3.png": b"\x89PNG picture"})
+def test_images_are_inside_the_page_and_absent_ones_are_captions() -> None:
+    page = draw_evaluation(REPORT, CIFAR, {"8/0.png": JPEG, "3/3.png": b"\x89PNG image"})
     assert "data:image/jpeg;base64,/9j/" in page
     assert "data:image/png;base64," in page
     assert page.count("<img") == 4, "each among the surest mistakes and among the pairs"
@@ -131,9 +131,9 @@ def test_without_probabilities_there_is_no_calibration(bins: str) -> None:
     assert "Answers were read from a file" in text
 
 
-def test_of_no_picture_there_is_a_page() -> None:
+def test_of_no_image_there_is_a_page() -> None:
     text = shown(replace(BLANK, failures=(Failure("a.png", "cut short"),)))
-    for part in ("no picture was answered", "1 could not be read", "a.png cut short"):
+    for part in ("no image was answered", "1 could not be read", "a.png cut short"):
         assert part in text, text
     assert "nan" not in text
 

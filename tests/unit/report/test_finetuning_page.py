@@ -1,4 +1,4 @@
-"""The page of a fine-tuning run: what was chosen by what, and the figures of pictures that chose nothing."""
+"""The page of a fine-tuning run: what was chosen by what, and the figures of images that chose nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROBE = FinetuneReport(
     run="run", bundle="run/bundle", model="wrn.pets", mode="probe", source="wrn.cifar10", data="pets",
     labels=read_labels("cifar10"), train=80, val=20, evaluation=evaluation("pets val", 18),
     path=(PathPoint(10, 80, 40, 1.5), PathPoint(1, 80, 60, 0.7), PathPoint(0.1, 80, 61, 0.9)),
-    notes={"source weights": "a1b2"}, chosen="L2 of 1 was chosen by 80 <training> pictures", seconds=3.2,
+    notes={"source weights": "a1b2"}, chosen="L2 of 1 was chosen by 80 <training> images", seconds=3.2,
 )  # fmt: skip
 FULL = replace(
     PROBE, mode="full", path=(), log=({"epoch": 0, "loss": 2.0, "top1": 0.5, "seconds": 60.0},
@@ -40,7 +40,7 @@ def shown(report: FinetuneReport) -> str:
 def test_a_probe_shows_its_path_and_which_strength_was_taken() -> None:
     text = shown(PROBE)
     for part in ("wrn.pets: a new classifier on the features of wrn.cifar10", "top-1 on pets val 90.000 %", "18 right",
-                 "L2 of 1 was chosen by 80 <training> pictures", "1 0.7000 75.00 % taken", "source weights a1b2",
+                 "L2 of 1 was chosen by 80 <training> images", "1 0.7000 75.00 % taken", "source weights a1b2",
                  "cat, taken for dog", "80 to learn from, 20 in val; all could be read"):  # fmt: skip
         assert part in text, text
     assert text.count("taken ") - text.count("taken for") >= 1
@@ -54,7 +54,7 @@ def test_the_whole_network_shows_its_curves() -> None:
     assert "Regularisation" not in text
 
 
-def test_pictures_that_chose_nothing_are_what_the_page_is_about() -> None:
+def test_images_that_chose_nothing_are_what_the_page_is_about() -> None:
     report = replace(PROBE, test=evaluation("new ones", 10))
     assert judged_by(PROBE).data == "pets val"
     assert judged_by(report).data == "new ones"
@@ -63,8 +63,8 @@ def test_pictures_that_chose_nothing_are_what_the_page_is_about() -> None:
     assert "Everything from here on is of new ones" in text
 
 
-def test_failures_of_training_pictures_are_listed_once() -> None:
-    bad = Failure("train/bad.png", "not a picture")
+def test_failures_of_training_images_are_listed_once() -> None:
+    bad = Failure("train/bad.png", "not an image")
     text = shown(replace(PROBE, failures=(bad,)))
     assert text.count("train/bad.png") == 1
     assert "1 could not be read" in text
@@ -75,7 +75,7 @@ def test_lines_and_document_hold_the_figures() -> None:
     assert "top-1 90.00 % (95 %: 69.90 to 97.21, n = 20) on pets val" in lines
     assert "run/bundle: the model" in lines
     nothing = replace(PROBE, evaluation=evaluation("pets val", 0, 0))
-    assert "unknown: no picture could be answered" in of_finetuning(nothing)
+    assert "unknown: no image could be answered" in of_finetuning(nothing)
     found = document_of(replace(PROBE, test=evaluation("new ones", 10)))
     assert (found["evaluation"]["top1"], found["test"]["top1"], found["classes"]) == (90.0, 50.0, 10)
     assert found["path"][1] == {"l2": 1, "n": 80, "correct": 60, "loss": 0.7, "top1": 75.0}

@@ -18,7 +18,7 @@ ENGINE = EngineInfo("openvino", "2026.1", "CPU", "f32", 2)
 EVIDENCE = np.eye(8, dtype=np.float32)
 CAT = ClassMap(LabelScore(0, "cat", 0.75), 1.125, 1.0, EVIDENCE, (0, 0, 2, 2))
 DOG = ClassMap(LabelScore(1, "<dog>", 0.25), -0.125, 0.0, -EVIDENCE, (0, 4, 2, 8))
-ONE = Explanation("pictures/<a>.png", np.zeros((32, 32, 3), np.uint8), 4, (CAT, DOG))
+ONE = Explanation("images/<a>.png", np.zeros((32, 32, 3), np.uint8), 4, (CAT, DOG))
 REPORT = EmbedReport("out.npz", "some.model", ENGINE, 7, {"layer2": (3, 2, 2)}, "float32", (Failure("b.png", "no"),))
 NAMES = class_names(Labels(("cat", "<dog>")))
 
@@ -27,7 +27,7 @@ def section() -> str:
     return insight.explained(ONE, [draw_evidence(ONE, each) for each in ONE.maps], NAMES)
 
 
-def test_files_are_called_after_picture_and_class_and_none_twice() -> None:
+def test_files_are_called_after_image_and_class_and_none_twice() -> None:
     taken: set[str] = set()
     assert insight.file_name("x/cat.png", "tabby", taken) == "cat-tabby.png"
     assert insight.file_name("y/cat.jpg", "tabby", taken) == "cat-tabby-2.png"
@@ -48,7 +48,7 @@ def test_a_file_is_called_so_that_file_systems_take_it() -> None:
 def test_an_explanation_is_a_document() -> None:
     found = insight.of_explanation(ONE, [Path("maps/a-cat.png"), Path("maps/a-dog.png")])
     assert json.loads(json.dumps(found)) == {
-        "path": "pictures/<a>.png",
+        "path": "images/<a>.png",
         "side": 32,
         "classes": [
             {"index": 0, "label": "cat", "probability": 0.75, "logit": 1.125, "bias": 1.0, "peak": [0, 0, 2, 2],
@@ -73,7 +73,7 @@ def test_a_page_shows_crop_and_maps_and_asks_nothing_of_the_outside() -> None:
     assert "1.12 = 1.00 + 0.12" in page
     assert "−0.12 = 0.00 + −0.12" in page
     assert page.count("nothing speaks for it") == 1
-    assert "pictures/&lt;a&gt;.png" in page
+    assert "images/&lt;a&gt;.png" in page
     assert "<dog>" not in page
     assert "Blue" not in page
     assert "the crop that the network saw" in page

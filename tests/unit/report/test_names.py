@@ -1,10 +1,10 @@
-"""Each class has a name of its own, and a picture the end of its path."""
+"""Each class has a name of its own, and an image the end of its path."""
 
 from __future__ import annotations
 
 from wideresnet.datasets.labels import read_labels
 from wideresnet.records import Labels
-from wideresnet.report.names import class_names, picture_name
+from wideresnet.report.names import class_names, image_name
 
 
 def test_of_synonyms_the_first_is_taken_and_no_two_classes_share_a_name() -> None:
@@ -21,6 +21,6 @@ def test_names_of_ones_own_stay_whole() -> None:
     assert name(-1) == "class -1"
 
 
-def test_a_picture_is_called_by_its_folder_and_file() -> None:
-    assert picture_name("/data/val/n01440764/a.JPEG") == "n01440764/a.JPEG"
-    assert picture_name("a.png") == "a.png"
+def test_a_image_is_called_by_its_folder_and_file() -> None:
+    assert image_name("/data/val/n01440764/a.JPEG") == "n01440764/a.JPEG"
+    assert image_name("a.png") == "a.png"

@@ -25,7 +25,7 @@ PLAN = TrainingPlan(
 def test_the_words() -> None:
     assert of_plan(PLAN).splitlines() == [
         "wrn_16_2, 691,674 parameters, bf16, batch 128",
-        "cifar10: 50,000 pictures of 10 classes, 10,000 to test",
+        "cifar10: 50,000 images of 10 classes, 10,000 to test",
         "",
         "epochs  pixels  rate                 steps   MACs  s a step  images/s",
         "1-7         20  0.0001 → 0.2 → 0.15  2,730   39 M     0.100     1,280",
@@ -33,13 +33,13 @@ def test_the_words() -> None:
         "20-20       32  0.004                  390  101 M     0.256       500",
         "",
         "7,800 steps and 4 evaluations of 6 s: about 27 min at the speed measured just now",
-        "memory: about 1,105 MB, of which 405 are the pictures",
+        "memory: about 1,105 MB, of which 405 are the images",
     ]
 
 
-def test_pictures_on_a_disk_are_no_memory() -> None:
+def test_images_on_a_disk_are_no_memory() -> None:
     *_, last = of_plan(replace(PLAN, pictures_mb=0, disk_mb=98_000)).splitlines()
-    assert last == "memory: about 700 MB; the decoded pictures take 98,000 MB of the disk instead"
+    assert last == "memory: about 700 MB; the decoded images take 98,000 MB of the disk instead"
 
 
 def test_the_document_holds_the_sums_too() -> None:

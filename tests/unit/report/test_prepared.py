@@ -11,7 +11,7 @@ WHOLE = PreparedData("ImageNet val", "val.csv", 50_000, 50_000, 1000, 1000, ("de
 
 def test_the_whole_set_is_told_in_two_lines():
     assert of_prepared(WHOLE) == (
-        "val.csv: 50,000 of the 50,000 pictures of ImageNet val, 1,000 classes, 1,000 of them complete\n"
+        "val.csv: 50,000 of the 50,000 images of ImageNet val, 1,000 classes, 1,000 of them complete\n"
         "  labels from devkit.tar.gz"
     )
 

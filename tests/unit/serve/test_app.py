@@ -32,7 +32,7 @@ def labels(result: dict) -> list[int]:
 # Classify
 
 
-def test_a_bare_picture_gets_its_classes_and_who_answered(client) -> None:
+def test_a_bare_image_gets_its_classes_and_who_answered(client) -> None:
     answer = client.post("/v1/classify?k=3", content=png(4)).json()
     assert labels(answer["results"][0]) == [4, 3, 5]
     assert answer["results"][0]["predictions"][0]["label"] == "deer"
@@ -53,7 +53,7 @@ def test_several_files_are_answered_in_their_order_and_an_unreadable_one_at_its_
     assert done.status_code == 200
     one, two, three = done.json()["results"]
     assert (labels(one)[0], labels(three)[0]) == (1, 7)
-    assert two == {"name": "二.png", "error": "not a picture but text", "hint": two["hint"]}
+    assert two == {"name": "二.png", "error": "not an image but text", "hint": two["hint"]}
     assert [one["name"], three["name"]] == ["one.png", "three.png"]
 
 
@@ -61,18 +61,18 @@ def test_a_photograph_is_turned_upright(client, monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(
         "wideresnet.serve.worker.read_crop",
-        lambda _data, _spec, *, exif, limits: seen.append(exif) or FakeEngine().picture(0),
+        lambda _data, _spec, *, exif, limits: seen.append(exif) or FakeEngine().image(0),
     )
     assert client.post("/v1/classify", content=png(1)).status_code == 200
     assert seen == ["transpose"]
 
 
-def test_when_no_picture_can_be_read_it_is_400(client) -> None:
+def test_when_no_image_can_be_read_it_is_400(client) -> None:
     done = client.post("/v1/classify", content=b"none")
     assert done.status_code == 400
     assert done.headers["content-type"] == "application/problem+json"
-    assert done.json()["detail"] == "not a picture but text"
-    assert done.json()["hint"].startswith("give a picture")
+    assert done.json()["detail"] == "not an image but text"
+    assert done.json()["hint"].startswith("give an image")
     several = client.post("/v1/classify", files=[("a", ("1", b"none")), ("a", ("2", b""))])
     assert several.status_code == 400
     assert len(several.json()["results"]) == 2
@@ -313,14 +313,14 @@ def test_every_hint_names_what_can_be_typed(client) -> None:
 
 
 def test_limits_on_bytes_files_and_pixels(make_service) -> None:
-    with TestClient(make_app(make_service(max_bytes=1000, max_pictures=2))) as client:
+    with TestClient(make_app(make_service(max_bytes=1000, max_images=2))) as client:
         announced = client.post("/v1/classify", content=bytes(1001))
         streamed = client.post("/v1/classify", content=iter([bytes(600)] * 9))
         assert (announced.status_code, streamed.status_code) == (413, 413)
         assert streamed.headers["connection"] == "close"
         three = client.post("/v1/classify", files=[("a", ("1", b"x"))] * 3)
         assert three.status_code == 413
-        assert "more than 2 pictures" in three.json()["detail"]
+        assert "more than 2 images" in three.json()["detail"]
         assert client.post("/v1/classify", content=png(1)).status_code == 200
 
 
@@ -355,11 +355,11 @@ def test_a_crash_in_a_worker_is_one_500_and_not_the_end(make_service, caplog, er
         assert "my-1" in caplog.text
         assert client.post(f"/v2/models/{NAME}/infer", json=images(1)).status_code == 500
         assert client.get("/healthz").status_code == 200
-        assert (service.house.pictures, service.house.requests, service.house.bytes) == (0, 0, 0)
+        assert (service.house.images, service.house.requests, service.house.bytes) == (0, 0, 0)
 
 
 def images(label: int, count: int = 1) -> dict:
-    data = [FakeEngine().picture(label).tolist()] * count
+    data = [FakeEngine().image(label).tolist()] * count
     return {"inputs": [{"name": "images", "shape": [count, 32, 32, 3], "datatype": "UINT8", "data": data}]}
 
 
@@ -387,11 +387,11 @@ def test_a_tensor_as_json_gets_its_logits(client) -> None:
     assert output["data"] == [-abs(float(index - 6)) for index in range(10)] * 11
 
 
-def test_an_unreadable_picture_fails_a_request_of_the_protocol(client) -> None:
+def test_an_unreadable_image_fails_a_request_of_the_protocol(client) -> None:
     wrong = {"inputs": [{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": ["bm9uZQ=="]}]}
     done = client.post(f"/v2/models/{NAME}/infer", json=wrong)
     assert done.status_code == 400
-    assert done.json()["error"].startswith("picture 0: not a picture but text (")
+    assert done.json()["error"].startswith("image 0: not an image but text (")
 
 
 def test_the_configuration_is_that_of_the_metadata(client) -> None:

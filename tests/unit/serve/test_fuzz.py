@@ -121,7 +121,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
 
 @given(st.data())
 @settings(max_examples=QUICK, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_damaged_picture_is_a_fault(fuzzed: TestClient, data: st.DataObject) -> None:
+def test_no_damaged_image_is_a_fault(fuzzed: TestClient, data: st.DataObject) -> None:
     whole = png(1)
     place = data.draw(st.integers(0, len(whole)))
     body = whole[:place] + data.draw(st.binary(max_size=8)) + whole[place + data.draw(st.integers(0, 8)) :]

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: bodies to pictures, logits to bodies, and every damaged body refused."""
+"""The Open Inference Protocol: bodies to images, logits to bodies, and every damaged body refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def header(**changes: Any) -> dict[str, Any]:
     return {"inputs": [images | changes]}
 
 
-def pictures(**changes: Any) -> dict[str, Any]:
+def encoded(**changes: Any) -> dict[str, Any]:
     return header(name="pictures", shape=[1], datatype="BYTES", data=[base64.b64encode(b"jpeg").decode()]) | changes
 
 
@@ -46,8 +46,8 @@ def test_a_tensor_comes_as_nested_or_flat_json_or_binary() -> None:
     assert [len(part) for part in raw.parts(1)] == [1, 1]
 
 
-def test_pictures_come_as_base64_or_with_their_lengths() -> None:
-    assert parsed(pictures()).source == [b"jpeg"]
+def test_images_come_as_base64_or_with_their_lengths() -> None:
+    assert parsed(encoded()).source == [b"jpeg"]
     blob = struct.pack("<I4sI", 4, b"jpeg", 0)
     asked = parsed(binary(len(blob), name="pictures", shape=[2, 1], datatype="BYTES"), blob)
     assert asked.source == [b"jpeg", b""]
@@ -87,15 +87,15 @@ def test_pictures_come_as_base64_or_with_their_lengths() -> None:
         (header(data=[True] * 96), "request"),
         (header(data=["1"] * 96), "request"),
         (header(data=[10**30] * 96), "request"),
-        (pictures(inputs=[{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": ["€"]}]), "request"),
-        (pictures(inputs=[{"name": "pictures", "shape": [2], "datatype": "BYTES", "data": ["bm9uZQ=="]}]), "request"),
-        (pictures(inputs=[{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": [7]}]), "request"),
-        (pictures(inputs=[{"name": "pictures", "shape": [1, 2], "datatype": "BYTES", "data": []}]), "parameters"),
-        (pictures(inputs=[{"name": "pictures", "shape": [2], "datatype": "BYTES", "data": "bm9uZQ=="}]), "request"),
-        (pictures(inputs=[{"name": "pictures", "shape": -1, "datatype": "BYTES", "data": []}]), "parameters"),
-        (pictures(inputs=[{"name": "a", "shape": [-1], "datatype": "BYTES", "data": ["bm9uZQ=="] * 9}]), "large"),
-        (pictures(inputs=[{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": [{"b64": ""}]}]), "request"),
-        (pictures(inputs=[{"name": "a", "shape": [1], "datatype": "bytes", "data": ["bm9uZQ=="]}]), "parameters"),
+        (encoded(inputs=[{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": ["€"]}]), "request"),
+        (encoded(inputs=[{"name": "pictures", "shape": [2], "datatype": "BYTES", "data": ["bm9uZQ=="]}]), "request"),
+        (encoded(inputs=[{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": [7]}]), "request"),
+        (encoded(inputs=[{"name": "pictures", "shape": [1, 2], "datatype": "BYTES", "data": []}]), "parameters"),
+        (encoded(inputs=[{"name": "pictures", "shape": [2], "datatype": "BYTES", "data": "bm9uZQ=="}]), "request"),
+        (encoded(inputs=[{"name": "pictures", "shape": -1, "datatype": "BYTES", "data": []}]), "parameters"),
+        (encoded(inputs=[{"name": "a", "shape": [-1], "datatype": "BYTES", "data": ["bm9uZQ=="] * 9}]), "large"),
+        (encoded(inputs=[{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": [{"b64": ""}]}]), "request"),
+        (encoded(inputs=[{"name": "a", "shape": [1], "datatype": "bytes", "data": ["bm9uZQ=="]}]), "parameters"),
         (header() | {"outputs": [{"name": "other"}]}, "parameters"),
         (header() | {"outputs": [{"name": "logits", "parameters": {"classification": "5"}}]}, "parameters"),
         (header() | {"parameters": {"binary_data_output": 1}}, "parameters"),
@@ -138,7 +138,7 @@ def test_an_input_under_a_name_of_ones_own_is_taken_by_its_datatype() -> None:
     asked = parsed(header(name="input-0", shape=[-1, 4, 4, 3]))
     np.testing.assert_array_equal(asked.source, BATCH)
     assert asked.said == {"read_as": "images"}
-    asked = parsed(pictures(inputs=[{"name": "312a4eb0", "shape": -1, "datatype": "BYTES", "data": WORD}]))
+    asked = parsed(encoded(inputs=[{"name": "312a4eb0", "shape": -1, "datatype": "BYTES", "data": WORD}]))
     assert asked.said == {"read_as": "pictures"}
     answer = json.loads(render(asked, "m", LOGITS, LABELS)[0])
     assert answer["parameters"] == {"read_as": "pictures"}

@@ -29,7 +29,7 @@ def run(service: Service, story: Callable[[httpx2.AsyncClient], Awaitable[None]]
         transport = httpx2.ASGITransport(make_app(service))
         async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
             await story(client)
-            await until(lambda: not service.house.pictures)
+            await until(lambda: not service.house.images)
         assert (service.house.requests, service.house.bytes) == (0, 0)
 
     asyncio.run(main())
@@ -47,7 +47,7 @@ def test_a_full_queue_answers_429_at_once_and_what_was_let_in_is_answered(make_s
 
     async def story(client: httpx2.AsyncClient) -> None:
         inside = [asyncio.create_task(client.post("/v1/classify", content=png(n))) for n in range(3)]
-        await until(lambda: service.house.pictures == 3)
+        await until(lambda: service.house.images == 3)
         for _ in range(20):
             late = await client.post("/v1/classify", content=png(5))
             assert (late.status_code, late.headers["retry-after"]) == (429, "1")
@@ -62,7 +62,7 @@ def test_a_full_queue_answers_429_at_once_and_what_was_let_in_is_answered(make_s
 
 def test_what_waits_is_answered_many_at_once_each_with_its_own_answer(make_service) -> None:
     engine = GatedEngine()
-    service = make_service(engine, queue=40, max_pictures=40)
+    service = make_service(engine, queue=40, max_images=40)
     labels = [number % 10 for number in range(40)]
 
     async def story(client: httpx2.AsyncClient) -> None:
@@ -101,19 +101,19 @@ def test_an_error_in_a_batch_is_the_end_of_one_request_only(make_service) -> Non
 
 
 def decoded(service: Service) -> int:
-    """Pictures that wait for the engine."""
+    """Images that wait for the engine."""
     return len(service.models[NAME]._decoded)
 
 
 def test_a_request_that_does_not_fit_as_a_whole_is_not_begun(make_service) -> None:
     engine = GatedEngine()
-    service = make_service(engine, queue=4, max_pictures=4)
+    service = make_service(engine, queue=4, max_images=4)
 
     async def story(client: httpx2.AsyncClient) -> None:
         inside = asyncio.create_task(client.post("/v1/classify", content=png(1)))
-        await until(lambda: service.house.pictures == 1)
+        await until(lambda: service.house.images == 1)
         late = await client.post("/v1/classify", files=[("f", (str(n), png(n))) for n in range(4)])
-        assert (late.status_code, service.house.pictures) == (429, 1)
+        assert (late.status_code, service.house.images) == (429, 1)
         engine.gate.set()
         assert (await inside).status_code == 200
 
@@ -122,13 +122,13 @@ def test_a_request_that_does_not_fit_as_a_whole_is_not_begun(make_service) -> No
 
 def test_at_the_deadline_it_is_504_and_what_was_not_begun_is_skipped(make_service) -> None:
     engine = GatedEngine()
-    service = make_service(engine, deadline=0.05, max_pictures=9)
+    service = make_service(engine, deadline=0.05, max_images=9)
 
     async def story(client: httpx2.AsyncClient) -> None:
         late = await client.post("/v1/classify", files=[("f", (str(n), png(n))) for n in range(9)])
         assert late.status_code == 504
         assert late.json()["type"] == "urn:wideresnet:problem:deadline"
-        assert service.house.pictures == 9         # the seats are held until no thread works on them
+        assert service.house.images == 9         # the seats are held until no thread works on them
         assert service.house.bytes > 0
         engine.gate.set()
 
@@ -163,7 +163,7 @@ def test_a_client_that_leaves_is_no_longer_worked_for(make_service) -> None:
     async def request(messages: list[dict[str, Any]]) -> None:
         async def receive() -> dict[str, Any]:
             if len(messages) == 1:                 # the last, the disconnect, comes when all is begun
-                await until(lambda: service.house.pictures == 1 or not messages[0].get("wait"))
+                await until(lambda: service.house.images == 1 or not messages[0].get("wait"))
             return messages.pop(0)
 
         async def send(message: Any) -> None:
@@ -192,7 +192,7 @@ def test_a_reload_loses_no_request_and_lets_go_of_the_old_model(bundle, make_ser
 
     async def story(client: httpx2.AsyncClient) -> None:
         inside = asyncio.create_task(client.post("/v1/classify", content=png(3)))
-        await until(lambda: service.house.pictures == 1)
+        await until(lambda: service.house.images == 1)
         await service.reload()
         assert (await client.post("/v1/classify", content=png(4))).status_code == 200
         assert not inside.done()

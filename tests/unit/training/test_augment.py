@@ -1,4 +1,4 @@
-"""Augmentation of batches is what a slow version does picture by picture."""
+"""Augmentation of batches is what a slow version does image by image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_padding_mirrors_as_numpy_does(padding: int) -> None:
     assert np.array_equal(reflect_pad(images, padding).numpy(), expected)
 
 
-def test_crop_and_flip_is_slicing_and_mirroring_each_picture() -> None:
+def test_crop_and_flip_is_slicing_and_mirroring_each_image() -> None:
     padded = some_images(8, 14, 14)
     chosen = torch.tensor([5, 0, 5, 7, 2])
     corners = torch.tensor([[0, 4], [4, 0], [2, 1], [3, 3], [1, 4]])
@@ -46,7 +46,7 @@ def test_crop_and_flip_is_slicing_and_mirroring_each_picture() -> None:
     assert torch.equal(found, torch.stack(slow))
 
 
-def test_alternating_flip_shows_every_picture_the_other_way_round_in_the_next_epoch() -> None:
+def test_alternating_flip_shows_every_image_the_other_way_round_in_the_next_epoch() -> None:
     base = torch.rand(100, generator=torch.Generator().manual_seed(0)) < 0.5
     generator = torch.Generator().manual_seed(0)
     first, second, third = (flips("alternating", base, epoch, generator) for epoch in range(3))
@@ -62,7 +62,7 @@ def test_random_flip_mirrors_about_half_and_none_mirrors_nothing() -> None:
     assert not flips("none", ~base, 1, generator).any()
 
 
-def test_normalised_pictures_have_the_statistics_taken_out() -> None:
+def test_normalised_images_have_the_statistics_taken_out() -> None:
     images = some_images(4, 8, 8)
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
     expected = (images.numpy() / 255 - mean) / std
@@ -98,7 +98,7 @@ NOT = torch.tensor([False])
 
 
 @pytest.mark.parametrize("size", [1, 7, 16, 20, 33])
-def test_the_crop_of_the_whole_picture_is_a_plain_antialiased_resize(size: int) -> None:
+def test_the_crop_of_the_whole_image_is_a_plain_antialiased_resize(size: int) -> None:
     images = some_images(3, 20, 20)
     found = crop_and_resize(images, boxes_of((0, 0, 1, 1)).expand(3, 4), NOT.expand(3), size)
     assert (found.shape, found.dtype) == ((3, 3, size, size), torch.float32)
@@ -128,7 +128,7 @@ def test_rows_and_columns_are_not_confused() -> None:
     assert below.max() == 0
 
 
-def test_flips_mirror_the_result_of_those_pictures_only() -> None:
+def test_flips_mirror_the_result_of_those_images_only() -> None:
     images, boxes = some_images(2, 20, 20), boxes_of((0.1, 0.3, 0.5, 0.6), (0, 0.2, 0.8, 0.7))
     plain = crop_and_resize(images, boxes, torch.tensor([False, False]), 12)
     mirrored = crop_and_resize(images, boxes, torch.tensor([True, False]), 12)
@@ -136,7 +136,7 @@ def test_flips_mirror_the_result_of_those_pictures_only() -> None:
     torch.testing.assert_close(mirrored[1], plain[1])
 
 
-def test_each_picture_of_a_batch_gets_its_own_box() -> None:
+def test_each_image_of_a_batch_gets_its_own_box() -> None:
     images, boxes = some_images(2, 20, 20), boxes_of((0.1, 0.3, 0.5, 0.6), (0, 0.2, 0.8, 0.7))
     both = crop_and_resize(images, boxes, NOT.expand(2), 12)
     for place in range(2):
@@ -151,7 +151,7 @@ def test_every_result_is_a_weighted_mean() -> None:
     torch.testing.assert_close(weights.sum(2), torch.ones(2, 9))
 
 
-def test_boxes_lie_in_the_picture_and_have_the_areas_and_shapes_asked_for() -> None:
+def test_boxes_lie_in_the_image_and_have_the_areas_and_shapes_asked_for() -> None:
     boxes = random_boxes(5000, (0.2, 0.5), (0.5, 2.0), torch.Generator().manual_seed(0))
     top, left, height, width = boxes.unbind(1)
     assert min(top.min(), left.min()) >= 0

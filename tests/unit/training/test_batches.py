@@ -1,4 +1,4 @@
-"""What the loop is fed: decided by (seed, epoch), every picture once, and tested on what a bundle sees."""
+"""What the loop is fed: decided by (seed, epoch), every image once, and tested on what a bundle sees."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fakes import tiny_pictures
+from fakes import tiny_images
 from wideresnet.datasets.cifar import CifarArrays
 from wideresnet.datasets.splits import FolderArrays
 from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, Labels, Preprocess
@@ -21,16 +21,16 @@ FOLDER = Recipe(
     architecture="wrn_10_1", data="folder", epochs=4, batch_size=8, learning_rate=0.1, stored=24,
     sizes=((0, 12), (2, 16)), input_size=20,
 )  # fmt: skip
-NUMBERS = np.arange(20)                            # each picture's label is its number
+NUMBERS = np.arange(20)                            # each image's label is its number
 
 
 def cifar(recipe: Recipe = CIFAR) -> CifarBatches:
-    return CifarBatches(recipe, CifarArrays(tiny_pictures(20, 32), NUMBERS, tiny_pictures(6, 32), NUMBERS[:6]))
+    return CifarBatches(recipe, CifarArrays(tiny_images(20, 32), NUMBERS, tiny_images(6, 32), NUMBERS[:6]))
 
 
 def folder(recipe: Recipe = FOLDER) -> FolderBatches:
     labels = Labels(tuple(f"class {number}" for number in NUMBERS))
-    train, val = tiny_pictures(20, recipe.stored), tiny_pictures(6, recipe.preprocess().crop)
+    train, val = tiny_images(20, recipe.stored), tiny_images(6, recipe.preprocess().crop)
     return FolderBatches(recipe, FolderArrays("mine", labels, train, NUMBERS, val, NUMBERS[:6]))
 
 
@@ -38,20 +38,20 @@ BOTH = pytest.mark.parametrize("make", [cifar, folder])
 
 
 def epoch_of(batches: Batches, epoch: int) -> tuple[Tensor, list[int]]:
-    """All pictures of an epoch, and their numbers."""
-    pictures, labels = zip(*batches.training(epoch), strict=True)
-    return torch.cat(pictures), torch.cat(labels).tolist()
+    """All images of an epoch, and their numbers."""
+    images, labels = zip(*batches.training(epoch), strict=True)
+    return torch.cat(images), torch.cat(labels).tolist()
 
 
 @BOTH
-def test_an_epoch_is_whole_batches_of_different_pictures(make) -> None:
+def test_an_epoch_is_whole_batches_of_different_images(make) -> None:
     assert make().count == 20
     some = list(make().training(0))
-    assert [len(labels) for _, labels in some] == [8, 8], "four pictures fill no batch"
+    assert [len(labels) for _, labels in some] == [8, 8], "four images fill no batch"
     assert len(set(epoch_of(make(), 0)[1])) == 16
-    for pictures, _ in some:
-        assert pictures.dtype == torch.float32
-        assert pictures.is_contiguous(memory_format=torch.channels_last)
+    for images, _ in some:
+        assert images.dtype == torch.float32
+        assert images.is_contiguous(memory_format=torch.channels_last)
 
 
 @BOTH
@@ -69,7 +69,7 @@ def test_only_seed_and_epoch_decide(make) -> None:
 
 
 @BOTH
-def test_pictures_have_the_size_of_their_epoch(make) -> None:
+def test_images_have_the_size_of_their_epoch(make) -> None:
     batches = make()
     for epoch in range(4):
         size = batches.recipe.size_at(epoch)
@@ -79,26 +79,26 @@ def test_pictures_have_the_size_of_their_epoch(make) -> None:
 def test_cifar_is_tested_at_32_pixels_and_folders_at_the_size_of_the_finished_network() -> None:
     assert (cifar().classes, folder().classes) == (10, 20)
     for batches, side in ((cifar(), 32), (folder(), 20)):
-        ((pictures, labels),) = batches.test()
-        assert (pictures.shape, labels.tolist()) == ((6, 3, side, side), [0, 1, 2, 3, 4, 5])
+        ((images, labels),) = batches.test()
+        assert (images.shape, labels.tolist()) == ((6, 3, side, side), [0, 1, 2, 3, 4, 5])
 
 
-def test_folders_are_tested_on_their_pictures_as_they_are() -> None:
-    ((pictures, _),) = folder().test()
-    expected = normalise(torch.from_numpy(tiny_pictures(6, 20)), IMAGENET_MEAN, IMAGENET_STD, 20)
-    assert torch.equal(pictures, expected)
+def test_folders_are_tested_on_their_images_as_they_are() -> None:
+    ((images, _),) = folder().test()
+    expected = normalise(torch.from_numpy(tiny_images(6, 20)), IMAGENET_MEAN, IMAGENET_STD, 20)
+    assert torch.equal(images, expected)
 
 
-def test_a_crop_of_everything_shows_each_picture_whole_and_every_other_time_mirrored() -> None:
+def test_a_crop_of_everything_shows_each_image_whole_and_every_other_time_mirrored() -> None:
     recipe = FOLDER.model_copy(
         update={"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "sizes": ((0, 24),), "flip": "alternating"}
     )
-    stored = normalise(torch.from_numpy(tiny_pictures(20, 24)), IMAGENET_MEAN, IMAGENET_STD, 24)
+    stored = normalise(torch.from_numpy(tiny_images(20, 24)), IMAGENET_MEAN, IMAGENET_STD, 24)
     mirrored: dict[int, set[bool]] = {}
     for epoch in range(2):
-        for picture, number in zip(*epoch_of(folder(recipe), epoch), strict=True):
-            plain = torch.allclose(picture, stored[number], atol=1e-4)
-            assert plain or torch.allclose(picture, stored[number].flip(-1), atol=1e-4)
+        for image, number in zip(*epoch_of(folder(recipe), epoch), strict=True):
+            plain = torch.allclose(image, stored[number], atol=1e-4)
+            assert plain or torch.allclose(image, stored[number].flip(-1), atol=1e-4)
             mirrored.setdefault(number, set()).add(plain)
     twice = [number for number in mirrored if all(number in epoch_of(folder(recipe), e)[1] for e in range(2))]
     assert twice
@@ -112,42 +112,42 @@ def test_crops_differ_from_epoch_to_epoch() -> None:
     assert not any(torch.equal(first[one.index(n)], second[two.index(n)]) for n in both)
 
 
-def test_balanced_order_shows_every_class_as_often_and_its_pictures_in_turn() -> None:
+def test_balanced_order_shows_every_class_as_often_and_its_images_in_turn() -> None:
     labels = torch.tensor([0] * 12 + [1] * 4 + [2])
     order = balanced_order(labels, torch.Generator().manual_seed(0))
     assert torch.bincount(labels[order]).tolist() == [5, 6, 6]
     assert len(set(order[labels[order] == 0].tolist())) == 5
     assert sorted(torch.bincount(order, minlength=17)[12:16].tolist()) == [1, 1, 2, 2]
     even = balanced_order(torch.arange(12) % 3, torch.Generator().manual_seed(0))
-    assert sorted(even.tolist()) == list(range(12)), "where classes are equal, each picture once"
+    assert sorted(even.tolist()) == list(range(12)), "where classes are equal, each image once"
     assert even.tolist() != list(range(12))
 
 
 def test_mixed_targets_are_shares_of_classes_and_plain_ones_stay_numbers() -> None:
     mixing = FOLDER.model_copy(update={"mixup": 0.4, "cutmix": 1.0, "erasing": 0.3, "jitter": 0.2, "trivial": True})
-    pictures, targets = next(folder(mixing).training(0))
-    assert (pictures.shape, targets.shape, targets.dtype) == ((8, 3, 12, 12), (8, 20), torch.float32)
+    images, targets = next(folder(mixing).training(0))
+    assert (images.shape, targets.shape, targets.dtype) == ((8, 3, 12, 12), (8, 20), torch.float32)
     torch.testing.assert_close(targets.sum(1), torch.ones(8))
-    assert pictures.is_contiguous(memory_format=torch.channels_last)
+    assert images.is_contiguous(memory_format=torch.channels_last)
     _, plain = next(folder(FOLDER.model_copy(update={"erasing": 0.3})).training(0))
     assert plain.dtype == torch.int64
 
 
-def test_the_weights_say_how_their_pictures_are_normalised() -> None:
+def test_the_weights_say_how_their_images_are_normalised() -> None:
     spec = Preprocess(resize=20, crop=20, mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.25))
     batches = FolderBatches(FOLDER, folder().arrays, spec)
-    ((pictures, _),) = batches.test()
-    expected = normalise(torch.from_numpy(tiny_pictures(6, 20)), spec.mean, spec.std, 20)
-    assert torch.equal(pictures, expected)
+    ((images, _),) = batches.test()
+    expected = normalise(torch.from_numpy(tiny_images(6, 20)), spec.mean, spec.std, 20)
+    assert torch.equal(images, expected)
     own, usual = (next(each.training(0))[0] for each in (batches, folder()))
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (spec.mean, spec.std))
     usual_mean, usual_std = (torch.tensor(each).view(3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
     torch.testing.assert_close(own * std + mean, usual * usual_std + usual_mean, atol=1e-5, rtol=0)
 
 
-def test_whitened_pictures_are_cut_and_tested_as_they_are() -> None:
+def test_whitened_images_are_cut_and_tested_as_they_are() -> None:
     recipe = CIFAR.model_copy(update={"whitening": "zca", "crop_padding": 0, "flip": "none", "sizes": ((0, 4),)})
-    arrays = CifarArrays(tiny_pictures(40, 4), np.arange(40) % 10, tiny_pictures(6, 4), NUMBERS[:6])
+    arrays = CifarArrays(tiny_images(40, 4), np.arange(40) % 10, tiny_images(6, 4), NUMBERS[:6])
     whitening = fit_whitening(torch.from_numpy(arrays.train_images))
     batches = CifarBatches(recipe, arrays)
     ((tested, _),) = batches.test()
@@ -155,4 +155,4 @@ def test_whitened_pictures_are_cut_and_tested_as_they_are() -> None:
     torch.testing.assert_close(tested, expected, atol=1e-4, rtol=1e-4)
     learnt = whitening(torch.from_numpy(arrays.train_images)).permute(0, 3, 1, 2)
     seen, _ = epoch_of(batches, 0)
-    assert all((learnt - picture).abs().flatten(1).max(1).values.min() < 1e-3 for picture in seen)
+    assert all((learnt - image).abs().flatten(1).max(1).values.min() < 1e-3 for image in seen)

@@ -1,4 +1,4 @@
-"""Several processes learn what one would: the same pictures, gradients of the whole batch, exact counts."""
+"""Several processes learn what one would: the same images, gradients of the whole batch, exact counts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fakes import tiny_pictures
+from fakes import tiny_images
 from wideresnet.datasets.cifar import CifarArrays
 from wideresnet.datasets.splits import FolderArrays
 from wideresnet.errors import ConfigError, DataError, TrainingError, WrnError
-from wideresnet.records import Labels, Pictures
+from wideresnet.records import Images, Labels
 from wideresnet.tasks.train.train import _refuse_different
 from wideresnet.training import loop
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 RANKS = 2
 CIFAR = Recipe(architecture="wrn_10_1", epochs=12, batch_size=32, learning_rate=0.01, sizes=((0, 8),))
-# 230 pictures are tested, 100 at a time: no multiple of anything.
+# 230 images are tested, 100 at a time: no multiple of anything.
 FOLDER = Recipe(
     architecture="wrn_10_1", data="folder", epochs=2, batch_size=16, learning_rate=0.05, stored=12, sizes=((0, 8),),
     ema=0.9,
@@ -57,7 +57,7 @@ def cifar(group: Group, recipe: Recipe = CIFAR) -> CifarBatches:
 
 def folder(group: Group, recipe: Recipe = FOLDER) -> FolderBatches:
     labels = np.arange(230) % 3
-    train, val = tiny_pictures(40, recipe.stored), tiny_pictures(230, recipe.preprocess().crop)
+    train, val = tiny_images(40, recipe.stored), tiny_images(230, recipe.preprocess().crop)
     arrays = FolderArrays("mine", Labels(("a", "b", "c")), train, labels[:40], val, labels)
     return FolderBatches(recipe, arrays, group=group)
 
@@ -143,7 +143,7 @@ def test_ranks_tell_each_other(both: Both) -> None:
 def second_fails(group: Group) -> None:
     with group.agreed():
         if group.rank == 1:
-            raise DataError("no pictures here", "bring some")
+            raise DataError("no images here", "bring some")
 
 
 def first_fails(group: Group) -> None:
@@ -161,7 +161,7 @@ def second_leaves(group: Group) -> None:
 
 def test_an_error_of_one_rank_ends_all(both: Both) -> None:
     for error in both(second_fails):
-        assert (type(error), error.message, error.hint) == (DataError, "no pictures here (on rank 1)", "bring some")
+        assert (type(error), error.message, error.hint) == (DataError, "no images here (on rank 1)", "bring some")
     for error in both(first_fails):
         assert (type(error), error.message, error.hint) == (TrainingError, "the disk is full", "make room")
 
@@ -206,7 +206,7 @@ def test_a_batch_that_does_not_divide_is_refused_and_so_are_other_commands(monke
         check_group(SINGLE_PROCESS, 128)
 
 
-# The pictures
+# The images
 
 
 def joined(make: Callable[[Group], Batches], ranks: int, epoch: int) -> list[tuple[Tensor, Tensor]]:
@@ -214,8 +214,8 @@ def joined(make: Callable[[Group], Batches], ranks: int, epoch: int) -> list[tup
     parts = [list(make(Group(rank, ranks, ranks)).training(epoch)) for rank in range(ranks)]
     whole = []
     for batch in zip(*parts, strict=True):
-        pictures, targets = (torch.stack(part, 1).flatten(0, 1) for part in zip(*batch, strict=True))
-        whole.append((pictures, targets))
+        images, targets = (torch.stack(part, 1).flatten(0, 1) for part in zip(*batch, strict=True))
+        whole.append((images, targets))
     return whole
 
 
@@ -226,9 +226,9 @@ def test_all_ranks_together_see_exactly_what_one_process_sees(make: Callable[[Gr
         one = list(make(SINGLE_PROCESS).training(epoch))
         several = joined(make, ranks, epoch)
         assert len(one) == len(several) > 1
-        for (pictures, targets), (same, names) in zip(one, several, strict=True):
+        for (images, targets), (same, names) in zip(one, several, strict=True):
             assert torch.equal(targets, names)
-            torch.testing.assert_close(pictures, same, rtol=1e-6, atol=1e-6)
+            torch.testing.assert_close(images, same, rtol=1e-6, atol=1e-6)
 
 
 def test_colours_and_dropout_are_drawn_by_each_rank_for_itself() -> None:
@@ -249,13 +249,13 @@ def test_colours_and_dropout_are_drawn_by_each_rank_for_itself() -> None:
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 5])
-def test_each_test_picture_is_one_ranks(ranks: int) -> None:
+def test_each_test_image_is_one_ranks(ranks: int) -> None:
     one = list(folder(SINGLE_PROCESS).test())
     parts = [list(folder(Group(rank, ranks, ranks)).test()) for rank in range(ranks)]
     assert [len(part) for part in parts] == [len(one[rank::ranks]) for rank in range(ranks)]
-    for index, (pictures, targets) in enumerate(one):
+    for index, (images, targets) in enumerate(one):
         same, names = parts[index % ranks][index // ranks]
-        assert torch.equal(pictures, same), "in the batch it has in one process, so that it gets the same answer"
+        assert torch.equal(images, same), "in the batch it has in one process, so that it gets the same answer"
         assert torch.equal(targets, names)
 
 
@@ -350,7 +350,7 @@ def test_counts_of_all_ranks_are_those_of_one_process_with_the_same_weights(tmp_
     assert epoch == 2
     alone = accuracy(trainer, folder(SINGLE_PROCESS))
     assert zero["top1"][-1] == alone
-    assert (alone * 230) == pytest.approx(round(alone * 230)), "of 230 pictures, none of them twice"
+    assert (alone * 230) == pytest.approx(round(alone * 230)), "of 230 images, none of them twice"
 
 
 def cut(group: Group, path: Path, epochs: int) -> None:
@@ -384,17 +384,17 @@ def fetch(group: Group, path: Path) -> None:
 
 
 def spoilt(group: Group, path: Path) -> None:
-    """Rank 1 alone has a picture that makes the third loss no number."""
+    """Rank 1 alone has an image that makes the third loss no number."""
     place = path / f"rank {group.rank}"
     place.mkdir()
     batches = cifar(group)
     training = batches.training
 
     def with_nan(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for pictures, labels in training(epoch):
+        for images, labels in training(epoch):
             if group.rank == 1 and epoch == 1:
-                pictures[0, 0, 0, 0] = float("nan")
-            yield pictures, labels
+                images[0, 0, 0, 0] = float("nan")
+            yield images, labels
 
     object.__setattr__(batches, "training", with_nan)
     list(train(CIFAR, batches, place))
@@ -409,14 +409,14 @@ def test_a_loss_that_is_no_number_on_one_rank_ends_all(tmp_path: Path, both: Bot
 
 
 def different(group: Group) -> None:
-    pictures = Pictures("mine", Labels(("a", "b")), 20 + group.rank, 6)
-    _refuse_different(FOLDER.model_copy(update={"seed": group.rank}), pictures, group)
+    images = Images("mine", Labels(("a", "b")), 20 + group.rank, 6)
+    _refuse_different(FOLDER.model_copy(update={"seed": group.rank}), images, group)
 
 
-def test_ranks_with_another_recipe_or_other_pictures_are_refused(both: Both) -> None:
+def test_ranks_with_another_recipe_or_other_images_are_refused(both: Both) -> None:
     for error in both(different):
         assert isinstance(error, TrainingError)
-        assert error.message == "ranks 0 and 1 have different recipes and numbers of pictures"
+        assert error.message == "ranks 0 and 1 have different recipes and numbers of images"
 
 
 def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fakes import TINY, tiny_pictures, tiny_tensors
+from fakes import TINY, tiny_images, tiny_tensors
 from wideresnet.architectures import get_architecture
 from wideresnet.graph.fold import unfolded
 from wideresnet.models import create_model
@@ -42,13 +42,13 @@ def test_restated_norms_compute_the_same_and_have_the_statistics_of_what_they_se
         if key.endswith("running_mean"):
             norm, channels = key.removesuffix(".running_mean"), len(tensors[key])
             tensors |= unfolded(rng.uniform(0.5, 1.5, channels), rng.standard_normal(channels), norm)
-    pictures = normalise(torch.from_numpy(tiny_pictures(12, 32)), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 32)
-    state = recalibrate_batch_norm(tensors, architecture, torch.split(pictures, 5))
+    images = normalise(torch.from_numpy(tiny_images(12, 32)), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 32)
+    state = recalibrate_batch_norm(tensors, architecture, torch.split(images, 5))
     before, after = create_model(architecture), create_model(architecture)
     before.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in tensors.items()})
     after.load_state_dict(state)
     with torch.no_grad():
-        expected, found = before.eval()(pictures), after.eval()(pictures)
+        expected, found = before.eval()(images), after.eval()(images)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
         # Batch statistics are now those that are kept: training goes on from the same function.
-        torch.testing.assert_close(after.train()(pictures), expected, rtol=0.05, atol=0.1)
+        torch.testing.assert_close(after.train()(images), expected, rtol=0.05, atol=0.1)

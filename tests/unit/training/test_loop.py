@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fakes import tiny_pictures
+from fakes import tiny_images
 from wideresnet.datasets.cifar import CifarArrays
 from wideresnet.datasets.splits import FolderArrays
 from wideresnet.errors import TrainingError
@@ -40,7 +40,7 @@ TUNED = FOLDER.model_copy(
 PLAIN = Recipe(architecture="wrn_10_1", epochs=1, batch_size=16, learning_rate=0.05, sizes=((0, 16),))
 
 
-def pictures(n: int = 64) -> CifarArrays:
+def cifar_arrays(n: int = 64) -> CifarArrays:
     rng = np.random.default_rng(3)
     images = rng.integers(0, 256, (n + 32, 32, 32, 3), dtype=np.uint8)
     labels = rng.integers(0, 10, n + 32)
@@ -49,9 +49,9 @@ def pictures(n: int = 64) -> CifarArrays:
 
 def batches(recipe: Recipe, group: Group = SINGLE_PROCESS) -> Batches:
     if recipe.data != "folder":
-        return CifarBatches(recipe, pictures(), group)
+        return CifarBatches(recipe, cifar_arrays(), group)
     labels = np.arange(96) % 3
-    train, val = tiny_pictures(64, recipe.stored), tiny_pictures(32, recipe.preprocess().crop)
+    train, val = tiny_images(64, recipe.stored), tiny_images(32, recipe.preprocess().crop)
     arrays = FolderArrays("mine", Labels(("a", "b", "c")), train, labels[:64], val, labels[64:])
     return FolderBatches(recipe, arrays, group=group)
 
@@ -106,7 +106,8 @@ def test_two_runs_are_equal_and_another_seed_is_not(tmp_path: Path) -> None:
 
 def test_events_count_steps_over_the_run_and_report_each_epoch(tmp_path: Path) -> None:
     recipe = PLAIN.model_copy(update={"epochs": 3, "evaluate_every": 2})
-    events = list(train(recipe, CifarBatches(recipe, pictures(40)), tmp_path))  # 40 pictures: the last 8 fill no batch
+    # Of 40 images the last 8 fill no batch.
+    events = list(train(recipe, CifarBatches(recipe, cifar_arrays(40)), tmp_path))
     steps = [e for e in events if isinstance(e, Step)]
     epochs = [e for e in events if isinstance(e, Epoch)]
     assert [(s.epoch, s.step, s.steps) for s in steps] == [(e, 2 * e + i, 6) for e in range(3) for i in (1, 2)]
@@ -155,9 +156,9 @@ def test_the_state_that_gave_such_a_loss_is_saved_and_not_spoilt_by_it(
     assert not torch.equal(kept.model["conv1.weight"], stopped["model"]["conv1.weight"]), "the step before counts"
 
 
-def test_fewer_pictures_than_a_batch_is_an_error_in_words(tmp_path: Path) -> None:
+def test_fewer_images_than_a_batch_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="batch"):
-        list(train(PLAIN, CifarBatches(PLAIN, pictures(8)), tmp_path))
+        list(train(PLAIN, CifarBatches(PLAIN, cifar_arrays(8)), tmp_path))
 
 
 @pytest.mark.parametrize("share", [1.0, 0.25])

@@ -1,4 +1,4 @@
-"""Colours, boxes and mixtures of whole batches are what a slow version does picture by picture."""
+"""Colours, boxes and mixtures of whole batches are what a slow version does image by image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def some_planes(count: int = 40) -> Tensor:
     return 255 * torch.rand(count, 3, 12, 16, generator=generator(1))
 
 
-TARGETS = F.one_hot(torch.arange(40), 40).float()  # each picture is its own class: who is in a mixture can be read off
+TARGETS = F.one_hot(torch.arange(40), 40).float()  # each image is its own class: who is in a mixture can be read off
 
 
 def test_contrast_and_saturation_move_pixels_away_from_grey() -> None:
@@ -33,25 +33,25 @@ def test_contrast_and_saturation_move_pixels_away_from_grey() -> None:
     torch.testing.assert_close(colourless[2] - planes[2], 0.5 * (planes[2] - grey(planes[2:])[0]))
 
 
-def test_jitter_stays_in_range_differs_from_picture_to_picture_and_is_nothing_at_0() -> None:
+def test_jitter_stays_in_range_differs_from_image_to_image_and_is_nothing_at_0() -> None:
     planes = some_planes(1).expand(20, -1, -1, -1)
     changed = jitter(planes, 0.4, generator())
     assert changed.min() >= 0
     assert changed.max() <= 255
-    assert len({round(float(picture.mean()), 3) for picture in changed}) == 20
+    assert len({round(float(image.mean()), 3) for image in changed}) == 20
     torch.testing.assert_close(jitter(planes, 0.0, generator()), planes)
 
 
-def test_erasing_blots_one_box_out_of_the_share_of_pictures() -> None:
+def test_erasing_blots_one_box_out_of_the_share_of_images() -> None:
     planes = some_planes(400)
     erased = erase(planes, 0.25, generator())
     gone = (erased == 0).all(1)
     hit = gone.flatten(1).any(1)
     assert 60 <= int(hit.sum()) <= 140
     torch.testing.assert_close(erased[~gone[:, None].expand_as(erased)], planes[~gone[:, None].expand_as(planes)])
-    for picture in gone[hit]:
-        rows, columns = picture.any(1), picture.any(0)
-        assert int(picture.sum()) == int(rows.sum() * columns.sum()), "a box"
+    for image in gone[hit]:
+        rows, columns = image.any(1), image.any(0)
+        assert int(image.sum()) == int(rows.sum() * columns.sum()), "a box"
 
 
 def test_boxes_hold_the_pixels_whose_middle_is_inside() -> None:
@@ -61,12 +61,12 @@ def test_boxes_hold_the_pixels_whose_middle_is_inside() -> None:
 
 
 @pytest.mark.parametrize("mix", [mixup, cutmix])
-def test_a_target_says_how_much_of_whom_is_in_the_picture(mix) -> None:
-    planes = torch.arange(40.0).view(-1, 1, 1, 1).expand(-1, 3, 32, 32)        # picture k is full of k
-    pictures, targets = mix(planes, TARGETS, 1.0, generator())
+def test_a_target_says_how_much_of_whom_is_in_the_image(mix) -> None:
+    planes = torch.arange(40.0).view(-1, 1, 1, 1).expand(-1, 3, 32, 32)        # image k is full of k
+    images, targets = mix(planes, TARGETS, 1.0, generator())
     torch.testing.assert_close(targets.sum(1), torch.ones(40))
     assert int((targets > 0).sum(1).max()) == 2
-    torch.testing.assert_close(pictures.mean((1, 2, 3)), targets @ torch.arange(40.0))
+    torch.testing.assert_close(images.mean((1, 2, 3)), targets @ torch.arange(40.0))
     assert len(set(targets.diagonal().tolist())) > 20, "shares of their own"
 
 
@@ -75,7 +75,7 @@ def test_cutmix_exchanges_a_box_and_mixup_everything() -> None:
     cut, _ = cutmix(planes, TARGETS, 1.0, generator())
     assert torch.equal(cut, cut.round()), "every pixel is of one of the two"
     blended, _ = mixup(planes, TARGETS, 1.0, generator())
-    assert all(len(picture.unique()) == 1 for picture in blended)
+    assert all(len(image.unique()) == 1 for image in blended)
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 5.0])

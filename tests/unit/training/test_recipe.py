@@ -62,8 +62,8 @@ def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> 
         ({"sizes": "[]"}, "sizes must start at epoch 0 and rise"),
         ({"crop_scale": "[0.5, 0.3]"}, "crop_scale must be a smaller and a larger number, got 0.5 and 0.3"),
         ({"crop_ratio": "[2, 1]"}, "crop_ratio must be a smaller and a larger number"),
-        ({"data": "folder", "whitening": "zca"}, "whitening is for 32×32 pictures"),
-        ({"data": "folder", "stored": "24"}, "stored pictures of 24 pixels are smaller than sizes asks for"),
+        ({"data": "folder", "whitening": "zca"}, "whitening is for 32×32 images"),
+        ({"data": "folder", "stored": "24"}, "stored images of 24 pixels are smaller than sizes asks for"),
         ({"data": "folder", "input_resize": "31"}, "input_resize 31 leaves less than input_size"),
     ],
 )
@@ -73,7 +73,7 @@ def test_settings_that_do_not_fit_together_are_explained(tmp_path: Path, change:
 
 
 @pytest.mark.parametrize(("key", "value"), [("crop_scale", "[0.0, 1.0]"), ("crop_scale", "[0.1, 1.1]")])
-def test_a_share_of_a_picture_is_above_0_and_at_most_1(tmp_path: Path, key: str, value: str) -> None:
+def test_a_share_of_a_image_is_above_0_and_at_most_1(tmp_path: Path, key: str, value: str) -> None:
     with pytest.raises(ConfigError, match=rf"recipe\.toml: {key}\.[01]: "):
         read_recipe(write(tmp_path, SMALLEST), {key: value})
 

@@ -16,7 +16,7 @@ def full(strength: float) -> Tensor:
     return torch.full((6, 1, 1, 1), strength)
 
 
-def test_every_picture_gets_one_operation_in_range_and_the_seed_decides() -> None:
+def test_every_image_gets_one_operation_in_range_and_the_seed_decides() -> None:
     planes = PLANES.repeat(20, 1, 1, 1)
     one, same, other = (trivial_augment(planes, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(one, same)
@@ -29,7 +29,7 @@ def test_every_picture_gets_one_operation_in_range_and_the_seed_decides() -> Non
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.__name__)
-def test_pictures_of_a_batch_do_not_touch_each_other(operation) -> None:
+def test_images_of_a_batch_do_not_touch_each_other(operation) -> None:
     strengths = torch.linspace(-1, 1, 6).view(6, 1, 1, 1)
     together = operation(PLANES, strengths)
     for place in range(6):

@@ -1,4 +1,4 @@
-"""Evidence drawn over the crop that a network saw, as a picture"""
+"""Evidence drawn over the crop that a network saw, as an image"""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ def draw_crop(explanation: Explanation) -> Image.Image:
 def draw_evidence(explanation: Explanation, shown: ClassMap, *, signed: bool = False) -> Image.Image:
     """The crop under the evidence for a class: none where it is clear, the strongest in light yellow.
 
-    Each map is scaled by its own peak, so that colours of two pictures do not compare. ``signed`` shows what speaks
+    Each map is scaled by its own peak, so that colours of two images do not compare. ``signed`` shows what speaks
     against the class, too, in blue; else only what speaks for it.
     """
-    picture = np.asarray(draw_crop(explanation), np.float64)
-    evidence = _spread(shown.evidence, explanation, len(picture))
+    image = np.asarray(draw_crop(explanation), np.float64)
+    evidence = _spread(shown.evidence, explanation, len(image))
     most = float(np.abs(shown.evidence).max() if signed else shown.evidence.max())
     share = (evidence / most).clip(-1 if signed else 0, 1) if most > 0 else np.zeros_like(evidence)
     colours = np.where(share[..., None] < 0, _coloured(-share, AGAINST), _coloured(share, INFERNO))
     opacity = OPACITY * np.abs(share[..., None]) ** 0.7
-    return Image.fromarray((picture * (1 - opacity) + colours * opacity).round().astype(np.uint8))
+    return Image.fromarray((image * (1 - opacity) + colours * opacity).round().astype(np.uint8))
 
 
-def encoded(picture: Image.Image, kind: Literal["PNG", "JPEG"]) -> bytes:
+def encoded(image: Image.Image, kind: Literal["PNG", "JPEG"]) -> bytes:
     """The bytes of a file; PNG is exact, JPEG a tenth of its size."""
     out = io.BytesIO()
-    picture.save(out, kind, quality=88, subsampling=0)        # which mean nothing to PNG
+    image.save(out, kind, quality=88, subsampling=0)        # which mean nothing to PNG
     return out.getvalue()
 
 

@@ -120,17 +120,17 @@ def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """A JPEG or PNG with its caption; None where the picture is not at hand, of which the caption is left."""
+    """A JPEG or PNG with its caption; None where the image is not at hand, of which the caption is left."""
 
-    picture: bytes | None
+    image: bytes | None
     title: str
     lines: tuple[str, ...] = ()
 
 
-def gallery(pictures: Sequence[Shown]) -> str:
-    """Pictures side by side, inside the page itself."""
-    cells = "".join(f"<li>{_shown(each)}</li>\n" for each in pictures)
-    return f'<ul class="gallery">\n{cells}</ul>\n' if pictures else ""
+def gallery(images: Sequence[Shown]) -> str:
+    """Images side by side, inside the page itself."""
+    cells = "".join(f"<li>{_shown(each)}</li>\n" for each in images)
+    return f'<ul class="gallery">\n{cells}</ul>\n' if images else ""
 
 
 def beside(*parts: str) -> str:
@@ -266,10 +266,10 @@ def _swatch(index: int) -> str:
 
 
 def _shown(shown: Shown) -> str:
-    picture = ""
-    if shown.picture is not None:
-        kind = "png" if shown.picture.startswith(b"\x89PNG") else "jpeg"
-        encoded = base64.b64encode(shown.picture).decode("ascii")
-        picture = f'<img src="data:image/{kind};base64,{encoded}" alt="{escape(shown.title)}" loading="lazy">'
+    image = ""
+    if shown.image is not None:
+        kind = "png" if shown.image.startswith(b"\x89PNG") else "jpeg"
+        encoded = base64.b64encode(shown.image).decode("ascii")
+        image = f'<img src="data:image/{kind};base64,{encoded}" alt="{escape(shown.title)}" loading="lazy">'
     lines = "".join(f"<span>{escape(line)}</span>" for line in shown.lines)
-    return f"{picture}<b>{escape(shown.title)}</b>{lines}"
+    return f"{image}<b>{escape(shown.title)}</b>{lines}"

@@ -49,7 +49,7 @@ FAULT = ApiError("fault", "the service failed at this request", "its log says mo
 
 
 def refused(error: Exception) -> ApiError:
-    """Any exception as what the client is told: pictures are the client's, all that is unforeseen is ours."""
+    """Any exception as what the client is told: images are the client's, all that is unforeseen is ours."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ImageError):

@@ -16,7 +16,7 @@ from wideresnet.serve.http.request_checks import check_host
 from wideresnet.serve.http.static_files import FILES
 from wideresnet.serve.service import Service
 
-# What a probe or a browser fetches before it can show a token; none of it tells of models or pictures.
+# What a probe or a browser fetches before it can show a token; none of it tells of models or images.
 OPEN = {"/healthz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json", *FILES}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
@@ -93,7 +93,7 @@ def _line(scope: Scope, visit: Visit, status: int) -> dict[str, object]:
         "model": visit.model,
         "status": status,
         "kind": visit.kind,
-        "pictures": visit.pictures,
+        "pictures": visit.images,
         "bytes": visit.bytes_read,
         "milliseconds": round(1000 * visit.seconds, 3),
     }

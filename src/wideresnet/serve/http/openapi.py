@@ -24,9 +24,9 @@ def openapi(settings: ServeSettings, models: tuple[str, ...]) -> dict[str, Any]:
     document["info"]["version"] = __version__
     document["info"]["x-limits"] = {
         "bytes of a body": settings.max_bytes,
-        "pixels of a picture": settings.max_pixels,
-        "pictures of a request": settings.most_pictures,
-        "pictures inside": settings.capacity,
+        "pixels of an image": settings.max_pixels,
+        "images of a request": settings.most_images,
+        "images inside": settings.capacity,
         "seconds to send a body": settings.upload_deadline,
         "seconds to answer it": settings.deadline,
     }

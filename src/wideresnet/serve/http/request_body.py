@@ -18,7 +18,7 @@ from wideresnet.serve.settings import ServeSettings
 
 Named = tuple[str, bytes]                          # a file's name and its bytes
 
-# What curl and browsers say of bytes that they were told nothing of, and what pictures are called.
+# What curl and browsers say of bytes that they were told nothing of, and what images are called.
 _RAW = ("", "application/octet-stream", "application/x-www-form-urlencoded")
 MAX_FIELDS = 100                                   # text fields of a multipart body
 _UNSTRIPPED = 2048                                 # bytes; a larger JPEG without any CR and LF is 1 in 10 million
@@ -46,7 +46,7 @@ async def read_body(request: Request, visit: Visit, settings: ServeSettings, tak
                 take(piece)
     except TimeoutError:
         words = f"the body was not there within {settings.upload_deadline:g} seconds"
-        raise ApiError("slow", words, "send fewer or smaller pictures") from None
+        raise ApiError("slow", words, "send fewer or smaller images") from None
     except ClientDisconnect:
         raise ApiError("gone", "the client left before its body was whole") from None
 
@@ -70,7 +70,7 @@ class Upload:
         return {"ignored_fields": list(self.ignored)} if self.ignored else {}
 
 
-async def read_pictures(
+async def read_images(
     request: Request, visit: Visit, settings: ServeSettings, parameters: Sequence[str] = ()
 ) -> Upload:
     """The files of a multipart body, or the whole body as one file without a name.
@@ -83,16 +83,16 @@ async def read_pictures(
     content_type = request.headers.get("content-type", "")
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
-        parts = Parts(options.get(b"boundary", b""), settings.most_pictures, parameters)
+        parts = Parts(options.get(b"boundary", b""), settings.most_images, parameters)
         await read_body(request, visit, settings, parts.write)
         return Upload(parts.finish(), parts.ignored)
     name = kind.decode("latin-1").lower()
     if name not in _RAW and not name.startswith("image/"):
         hint = _JSON if "json" in name else f"{_BINARY}, or curl -F file=@FILE"
-        raise ApiError("type", f"no picture is of the type {name!r}", hint)
+        raise ApiError("type", f"no image is of the type {name!r}", hint)
     data = await read_whole(request, visit, settings)
     if len(data) > _UNSTRIPPED and data.startswith(_JPEG) and _without_breaks(data):
-        # Of a progressive JPEG libjpeg would make a picture all the same.
+        # Of a progressive JPEG libjpeg would make an image all the same.
         raise ApiError("picture", "the JPEG came without its line breaks", _STRIPPED)
     return Upload([("", data)])
 
@@ -174,7 +174,7 @@ class Parts:
         kind = self._headers.get(b"content-type", b"").lower()
         if b"filename" in options or kind.startswith((b"image/", b"application/octet-stream")):
             if len(self._files) == self._most:
-                raise ApiError("large", f"more than {self._most} pictures in one request", "send several requests")
+                raise ApiError("large", f"more than {self._most} images in one request", "send several requests")
             self._name = options.get(b"filename", b"").decode("utf-8", "replace")
             return
         field = options.get(b"name", b"").decode("utf-8", "replace")[:80]
@@ -217,7 +217,7 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
 
 def too_large(limit: int) -> ApiError:
     """More bytes than allowed."""
-    return ApiError("large", f"the body is larger than the limit of {limit:,} bytes", "send fewer or smaller pictures")
+    return ApiError("large", f"the body is larger than the limit of {limit:,} bytes", "send fewer or smaller images")
 
 
 def _broken(error: Exception) -> ApiError:

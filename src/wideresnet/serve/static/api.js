@@ -46,7 +46,7 @@ export async function ask(path, { body, signal, busy = () => {} } = {}) {
 
 async function send(path, body, signal) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  // The kind of picture is in its bytes; what the system thinks of its name may be wrong.
+  // The kind of image is in its bytes; what the system thinks of its name may be wrong.
   if (body) headers["Content-Type"] = "application/octet-stream";
   try {
     return await fetch(path, { method: body ? "POST" : "GET", body, headers, signal, cache: "no-store" });

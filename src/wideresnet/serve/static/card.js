@@ -1,9 +1,9 @@
-// One picture with what is known of it.
+// One image with what is known of it.
 
 import { ask, hasToken } from "./api.js";
 import { copy, inCurl, inPython } from "./code.js";
 
-const TINY = 128;                                // pixels: a picture this small is shown enlarged, pixel by pixel
+const TINY = 128;                                // pixels: an image this small is shown enlarged, pixel by pixel
 const STAGES = ["read", "decode", "wait", "infer"];
 
 export class Card {
@@ -57,7 +57,7 @@ export class Card {
     return this.answer?.results[0].predictions ?? [];
   }
 
-  // A new question of the same picture; the old answer stays until the new one is there.
+  // A new question of the same image; the old answer stays until the new one is there.
   begin() {
     this.stop();
     this.controller = new AbortController();

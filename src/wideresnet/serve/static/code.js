@@ -12,8 +12,8 @@ export function inPython(address, name, withToken) {
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-picture = Path(${JSON.stringify(name)}).read_bytes()
-request = Request(${JSON.stringify(address)}, picture, {
+image = Path(${JSON.stringify(name)}).read_bytes()
+request = Request(${JSON.stringify(address)}, image, {
     "Content-Type": "application/octet-stream",${token}
 })
 answer = json.load(urlopen(request))

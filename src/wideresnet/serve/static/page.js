@@ -1,4 +1,4 @@
-// The page: pictures in, answers out. Nothing is fetched but from the service that it comes from.
+// The page: images in, answers out. Nothing is fetched but from the service that it comes from.
 
 import { ask, hasToken, Problem, remembered, setToken } from "./api.js";
 import { Card, percent, told } from "./card.js";
@@ -82,7 +82,7 @@ function describe() {
   byId("about").querySelector("dl").replaceChildren(...nodes);
 }
 
-// Pictures
+// Images
 
 function add(files) {
   const given = [...files];
@@ -146,7 +146,7 @@ function removed(card) {
   (next?.find(".remove") ?? byId("files")).focus();
 }
 
-// Every picture anew: with another model, or in another language.
+// Every image anew: with another model, or in another language.
 function askAgain() {
   queue.length = 0;
   for (const card of cards) card.begin();

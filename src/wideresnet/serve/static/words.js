@@ -1,22 +1,22 @@
 // The words of the page. Names of classes come from the service, in the same language.
 
 const EN = {
-  title: "What is in the picture?",
+  title: "What is in the image?",
   model: "Model",
   other: "中文",
   otherLanguage: "改用中文",
   askToken: "This service asks for a token",
   enter: "Enter",
   wrongToken: "This token is not the right one",
-  invitation: "Drop pictures here, paste them, or choose them.",
-  choose: "Choose pictures",
+  invitation: "Drop images here, paste them, or choose them.",
+  choose: "Choose images",
   camera: "Take a photo",
   promise: "They are sent as they are, and nothing of them is kept.",
   count: (all, answered, failed) =>
-    [`${answered} of ${all} ${all === 1 ? "picture" : "pictures"} answered`, failed && `${failed} failed`]
+    [`${answered} of ${all} ${all === 1 ? "image" : "images"} answered`, failed && `${failed} failed`]
       .filter(Boolean).join(", "),
   clear: "Remove all",
-  cleared: "All pictures are removed",
+  cleared: "All images are removed",
   remove: (name) => `Remove ${name}`,
   view: "What to show",
   photo: "Photo",
@@ -30,14 +30,14 @@ const EN = {
   evidenceFor: (label) => `What speaks for “${label}”: little in dark red, much in yellow.`,
   showEvidence: (label) => `${label}: show the evidence`,
   noPreview: "No preview",
-  pasted: (number) => `pasted picture ${number}`,
+  pasted: (number) => `pasted image ${number}`,
   answer: (name, label, share) => `${name}: ${label}, ${share}`,
   failed: (name, what) => `${name}: ${what}`,
   again: "Try again",
   offline: "The service does not answer",
   offlineHint: "Is it running? Then try again.",
   unreadable: "The browser cannot read this file",
-  unreadableHint: "Folders cannot be sent: choose the pictures in it.",
+  unreadableHint: "Folders cannot be sent: choose the images in it.",
   strange: (status) => `The service answered with ${status}`,
   opening: "The models are being opened …",
   took: (model, service, browser) => `${model} took ${service}; with the way there and back ${browser}.`,
@@ -52,7 +52,7 @@ const EN = {
     size: "sees", licence: "licence", accuracy: "accuracy", graph: "hash of the graph",
   },
   sees: (side) => `${side} × ${side} pixels`,
-  accuracy: (top1, data, n) => `${top1} of ${n} pictures right (${data})`,
+  accuracy: (top1, data, n) => `${top1} of ${n} images right (${data})`,
 };
 
 const ZH = {

@@ -64,7 +64,7 @@ def open_contestant(entry: Entry, bundle: Bundle, items: Sequence[Item], out: Pa
 
 
 def pixels(bundle: Bundle, items: Sequence[Item], count: int) -> NDArray[np.uint8]:
-    """A batch as the network sees it, of pictures where there are some, else of noise: uint8 [count, S, S, 3]."""
+    """A batch as the network sees it, of images where there are some, else of noise: uint8 [count, S, S, 3]."""
     spec = bundle.card.preprocess
     crops = [read_named_crop(item, spec) for item in items[:count]] or list(noise(spec.crop))
     return np.stack([crops[index % len(crops)] for index in range(count)])
@@ -94,8 +94,8 @@ def _to_file(classifier: Classifier, entry: Entry, out: Path) -> Work:
         with open_journal(out, "jsonl", {}) as journal:
             for answer in classify(classifier, items, batch_size=entry.batch, reduced=entry.reduced):
                 if isinstance(answer, Failure):
-                    # A refused picture costs next to nothing: its speed would be no speed.
-                    raise ImageError(f"{answer.path}: {answer.error}", hint="measure with pictures that can be read")
+                    # A refused image costs next to nothing: its speed would be no speed.
+                    raise ImageError(f"{answer.path}: {answer.error}", hint="measure with images that can be read")
                 done()
                 journal.add(answer)
 

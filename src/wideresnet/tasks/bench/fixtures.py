@@ -1,4 +1,4 @@
-"""What a benchmark needs at hand: the models in every precision asked for, in memory and on disk, and pictures."""
+"""What a benchmark needs at hand: the models in every precision asked for, in memory and on disk, and images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from wideresnet.pipes import special_kind
 from wideresnet.records import Item, Skipped
 from wideresnet.tasks.bench.candidates import Contestant, open_contestant
 from wideresnet.tasks.bench.options import Asked, BenchSettings, Entry, entries
-from wideresnet.tasks.classify.classify import pictures
+from wideresnet.tasks.classify.classify import images
 from wideresnet.tasks.quantize.compile import in_precision
 
-CALIBRATION = 16                                   # pictures for an int8 graph that only has to be fast
+CALIBRATION = 16                                   # images for an int8 graph that only has to be fast
 
 
 @dataclass
@@ -37,11 +37,11 @@ class Lab:
 
     @cached_property
     def items(self) -> list[Item]:
-        """The pictures of ``--data``. Raises ConfigError when there are none in it, and for what is no file."""
+        """The images of ``--data``. Raises ConfigError when there are none in it, and for what is no file."""
         if self.settings.data is None:
             return []
         passed: list[Skipped] = []
-        items = list(pictures([self.settings.data], passed))
+        items = list(images([self.settings.data], passed))
         if not items:
             raise no_images(str(self.settings.data), passed[0])
         for item in items:
@@ -53,7 +53,7 @@ class Lab:
         return items
 
     def paths(self, count: int) -> list[str]:
-        """The first pictures as file names, for another process."""
+        """The first images as file names, for another process."""
         return [item.path for item in self.items[:count]]
 
     def asked(self) -> list[Entry]:
@@ -89,7 +89,7 @@ class Lab:
         """What a reader must know of the entry's model."""
         if self.model(entry) in self.bundles:
             return ""
-        source = f"{min(CALIBRATION, len(self.items))} pictures" if self.items else "noise"
+        source = f"{min(CALIBRATION, len(self.items))} images" if self.items else "noise"
         return f"quantised in memory with {source}; its accuracy is unknown"
 
     def on_disk(self, entry: Entry) -> Path:

@@ -88,5 +88,5 @@ def summarise(turns: Sequence[Turn]) -> Summary:
 
 
 def peak_share(images_per_s: float, macs: int, peak: float | None) -> float:
-    """The share of ``peak`` (G operations a second) that ``macs`` a picture at this rate are; nan without one."""
+    """The share of ``peak`` (G operations a second) that ``macs`` an image at this rate are; nan without one."""
     return 2 * macs * images_per_s / (1e9 * peak) if peak else math.nan

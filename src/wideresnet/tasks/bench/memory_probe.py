@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 BATCHES = 6                                        # enough for every stream to be busy, and full once more
 
 
-def memory_mb(entry: Entry, bundle: Path, pictures: Sequence[str]) -> float:
+def memory_mb(entry: Entry, bundle: Path, images: Sequence[str]) -> float:
     """Peak memory of a process that opens one contestant and runs a few batches, in MiB. Raises EngineError."""
-    return float(_run({"entry": asdict(entry), "bundle": str(bundle), "pictures": pictures})["rss_mb"])
+    return float(_run({"entry": asdict(entry), "bundle": str(bundle), "images": images})["rss_mb"])
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Start:
     info: dict[str, Any]                           # fields of an EngineInfo; naming it would import numpy
 
 
-def cold_start(entry: Entry, bundle: Path, pictures: Sequence[str], cache: Path | None) -> Start:
-    """Start a process that answers one picture, with a folder for compiled models or without. Raises EngineError."""
-    job = {"entry": asdict(entry), "bundle": str(bundle), "pictures": pictures, "start": True}
+def cold_start(entry: Entry, bundle: Path, images: Sequence[str], cache: Path | None) -> Start:
+    """Start a process that answers one image, with a folder for compiled models or without. Raises EngineError."""
+    job = {"entry": asdict(entry), "bundle": str(bundle), "images": images, "start": True}
     result = _run({**job, "cache": str(cache) if cache else None})
     return Start(result["parts"], result["whole"], result["rss_mb"], result["info"])
 
@@ -69,7 +69,7 @@ def _main() -> None:
 
 
 def _start(job: dict[str, Any]) -> dict[str, Any]:
-    """The way of ``wrn classify PICTURE``, stage by stage."""
+    """The way of ``wrn classify IMAGE``, stage by stage."""
     times = [time.perf_counter()]
     from importlib import import_module
 
@@ -89,7 +89,7 @@ def _start(job: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
     side = bundle.card.preprocess.crop
-    classifier.classify([*job["pictures"], np.zeros((side, side, 3), np.uint8)][0])
+    classifier.classify([*job["images"], np.zeros((side, side, 3), np.uint8)][0])
     times.append(time.perf_counter())
     stages = zip(("import", "open", "first answer"), times, times[1:], strict=False)
     parts = {stage: 1e3 * (after - before) for stage, before, after in stages}
@@ -104,7 +104,7 @@ def _fill(job: dict[str, Any]) -> dict[str, Any]:
     from wideresnet.tasks.bench.options import Entry
 
     entry = Entry(**job["entry"])
-    items = [Item(path, Path(path)) for path in job["pictures"]]
+    items = [Item(path, Path(path)) for path in job["images"]]
     contestant = open_contestant(entry, read_bundle(Path(job["bundle"])), items, Path(sys.argv[2] + ".answers"))
     count = BATCHES * (entry.batch if entry.what == "end-to-end" else 1)
     take_turn(contestant.work, contestant.inputs(), contestant.size, Allowance(count), time.perf_counter)

@@ -37,7 +37,7 @@ BASELINES: dict[What, tuple[tuple[str, Asked], ...]] = {
 class Entry:
     """One contestant: what is measured, of which model, in which runtime, with which settings.
 
-    ``streams`` and ``threads`` 0 leave the choice to the engine. ``files``: from a picture file on, not pixels.
+    ``streams`` and ``threads`` 0 leave the choice to the engine. ``files``: from an image file on, not pixels.
     """
 
     model: str
@@ -62,7 +62,7 @@ class Entry:
 class BenchSettings:
     """What to measure. The tuples are crossed with each other; precisions empty: the one a model is stored in.
 
-    A turn lasts ``seconds / rounds``, or ``iterations / rounds`` batches (end to end: pictures) where
+    A turn lasts ``seconds / rounds``, or ``iterations / rounds`` batches (end to end: images) where
     ``iterations`` is not 0. ``reduced``: end to end also with large JPEGs decoded at a part of their size.
     Raises ConfigError for what does not exist.
     """
@@ -98,7 +98,7 @@ class BenchSettings:
         if self.rounds < 1 or not self.seconds > 0:
             raise ConfigError("rounds and seconds are more than 0")
         if "end-to-end" in self.what and self.data is None:
-            raise ConfigError("end-to-end is measured on picture files", hint="give a folder of them with --data")
+            raise ConfigError("end-to-end is measured on image files", hint="give a folder of them with --data")
 
 
 def entries(model: str, stored: Literal["fp32", "fp16", "int8"], settings: BenchSettings) -> list[Entry]:

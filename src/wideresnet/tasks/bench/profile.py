@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from wideresnet.bundle import Bundle
 from wideresnet.classifier import Classifier
 from wideresnet.engines import EngineOptions
-from wideresnet.images.decode import open_picture
-from wideresnet.images.preprocess import preprocess_picture
+from wideresnet.images.decode import open_image
+from wideresnet.images.preprocess import preprocess_image
 from wideresnet.logits import top_k
 from wideresnet.machine import available_cpus
 from wideresnet.output.answers import write_answers
@@ -48,7 +48,7 @@ def profile_layers(bundle: Bundle, options: EngineOptions, batch: NDArray[np.uin
 
 
 def profile_stages(classifier: Classifier, items: Sequence[Item], batch: int) -> dict[str, float]:
-    """Milliseconds a picture of each stage, one after the other in one thread (the engine uses its own)."""
+    """Milliseconds an image of each stage, one after the other in one thread (the engine uses its own)."""
     seconds: dict[str, float] = {}
     spec, out = classifier.card.preprocess, io.StringIO()
     paths = [item.source for item in items if isinstance(item.source, Path)]
@@ -65,9 +65,9 @@ def profile_stages(classifier: Classifier, items: Sequence[Item], batch: int) ->
             with stage("read"):
                 data = path.read_bytes()
             with stage("decode"):
-                picture = open_picture(data, exif="transpose", alpha=spec.alpha)
+                image = open_image(data, exif="transpose", alpha=spec.alpha)
             with stage("resize and crop"):
-                crops.append(preprocess_picture(picture, spec))
+                crops.append(preprocess_image(image, spec))
         with stage("stack"):
             pixels = np.stack(crops)
         with stage("engine"):

@@ -1,7 +1,7 @@
 """Random weights that behave like trained ones, for networks whose weights are not here: good to measure speed.
 
 Convolutions are He-initialised from a seed. The statistics of every batch norm are those of what really
-reaches it: the graph is walked node by node in numpy on a few pictures, and where a norm stands, mean and
+reaches it: the graph is walked node by node in numpy on a few images, and where a norm stands, mean and
 variance of each channel are measured and taken. So activations neither vanish nor explode at any depth.
 """
 
@@ -27,33 +27,33 @@ from wideresnet.graph.write import INPUT
 from wideresnet.images.loader import read_named_crop
 from wideresnet.images.noise import noise
 from wideresnet.records import Labels, ModelCard, Preprocess
-from wideresnet.tasks.classify.classify import pictures
+from wideresnet.tasks.classify.classify import images
 from wideresnet.tasks.load.load import usual_preprocess
 
 Array = NDArray[np.float32]
 Tensors = dict[str, NDArray[np.generic]]
 
-PICTURES = 4                                       # 196 values a channel even where maps are 7×7
+IMAGES = 4                                       # 196 values a channel even where maps are 7×7
 
 
 def random_model(name: str, side: int = 0, data: Path | None = None) -> Bundle:
-    """The architecture called ``name`` for pictures of ``side`` pixels (0: its own), measured on some of ``data``.
+    """The architecture called ``name`` for images of ``side`` pixels (0: its own), measured on some of ``data``.
 
-    Raises ConfigError for an unknown name, ImageError for pictures that cannot be read.
+    Raises ConfigError for an unknown name, ImageError for images that cannot be read.
     """
     architecture = get_architecture(name)
     preprocess = usual_preprocess(architecture).at(side)
-    items = islice(pictures([data]), PICTURES) if data else ()
-    crops = [read_named_crop(item, preprocess) for item in items] or list(noise(preprocess.crop)[:PICTURES])
+    items = islice(images([data]), IMAGES) if data else ()
+    crops = [read_named_crop(item, preprocess) for item in items] or list(noise(preprocess.crop)[:IMAGES])
     return random_bundle(architecture, preprocess, np.stack(crops))
 
 
 def random_bundle(
-    architecture: Architecture, preprocess: Preprocess, pictures: NDArray[np.uint8], seed: int = 0
+    architecture: Architecture, preprocess: Preprocess, images: NDArray[np.uint8], seed: int = 0
 ) -> Bundle:
     """A model that has learnt nothing. ``pictures``: uint8 [N, S, S, 3]; the same arguments give the same model."""
     tensors = random_tensors(architecture, seed)
-    tensors |= measured_norms(architecture, tensors, preprocess, pictures)
+    tensors |= measured_norms(architecture, tensors, preprocess, images)
     card = ModelCard(
         name=f"{architecture.name}.random",
         architecture=architecture.name,
@@ -61,7 +61,7 @@ def random_bundle(
         preprocess=preprocess,
         precision="fp32",
         licence="none: random numbers",
-        notes={"weights": f"random, seed {seed}; norms measured on {len(pictures)} pictures. It has learnt nothing"},
+        notes={"weights": f"random, seed {seed}; norms measured on {len(images)} images. It has learnt nothing"},
     )
     labels = Labels(tuple(f"class {index}" for index in range(architecture.classes)))
     return make_bundle(architecture, tensors, card, labels)
@@ -85,14 +85,14 @@ def random_tensors(architecture: Architecture, seed: int) -> Tensors:
 
 
 def measured_norms(
-    architecture: Architecture, tensors: Tensors, preprocess: Preprocess, pictures: NDArray[np.uint8]
+    architecture: Architecture, tensors: Tensors, preprocess: Preprocess, images: NDArray[np.uint8]
 ) -> Tensors:
     """Statistics for every norm, each measured behind the ones before it; scales in [0.5, 1.5], shifts around 0."""
     rng = np.random.default_rng(len(tensors))
     model = write_graph(architecture, tensors, preprocess)
     norms, found = _norm_at(architecture), Tensors()
     values: dict[str, NDArray[np.generic]] = {c.name: numpy_helper.to_array(c) for c in model.graph.initializer}
-    values[INPUT] = pictures
+    values[INPUT] = images
     last_use = {name: index for index, node in enumerate(model.graph.node) for name in node.input}
     for index, node in enumerate(model.graph.node):
         x = _RUN[node.op_type](_attributes(node), *(values[name] for name in node.input))

@@ -32,7 +32,7 @@ PRECISIONS: tuple[Literal["f32", "bf16", "int8"], ...] = ("f32", "bf16", "int8")
 class Wish:
     """What is asked for; None: not asked. ``accuracy`` is top-1, a fraction of 1."""
 
-    latency_ms: float | None = None                # of one picture, network alone
+    latency_ms: float | None = None                # of one image, network alone
     images_per_s: float | None = None
     accuracy: float | None = None
 

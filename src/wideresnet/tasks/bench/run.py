@@ -27,7 +27,7 @@ from wideresnet.tasks.bench.runner import race, turn_of
 from wideresnet.tasks.bench.tune import tune
 from wideresnet.tasks.load.load import open_classifier
 
-FEW = 50                                           # pictures for what needs only some
+FEW = 50                                           # images for what needs only some
 
 
 def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Iterator[Progress | BenchReport]:
@@ -114,7 +114,7 @@ def _row(lab: Lab, entry: Entry, info: EngineInfo, summary: Summary, peak: Peak)
     macs = get_architecture(card.architecture, card.classes).macs(card.preprocess.crop)
     limit = {"f32": peak.f32, "bf16": peak.bf16, "int8": peak.int8}.get(info.precision)
     ways = {
-        "latency": "from a picture's bytes" if entry.files else "engine alone",
+        "latency": "from an image's bytes" if entry.files else "engine alone",
         "engine": "one call after the other" if entry.sync else "",
         "end-to-end": "fast decode" if entry.reduced else "",
     }
@@ -163,7 +163,7 @@ def _conditions(lab: Lab) -> dict[str, object]:
     return {
         "rounds": rounds,
         "turn": length,
-        "data": f"{settings.data}, {len(lab.items)} pictures" if settings.data else "noise",
+        "data": f"{settings.data}, {len(lab.items)} images" if settings.data else "noise",
         "assumed": [f"{b.card.name}: {assumption}" for b in lab.bundles for assumption in b.card.assumed],
         "random_weights": ", ".join(b.card.name for b in lab.bundles if b.card.name.endswith(".random")),
     }

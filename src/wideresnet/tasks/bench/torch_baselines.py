@@ -18,7 +18,7 @@ from wideresnet.bundle import Bundle
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.pytorch import open_module
 from wideresnet.errors import EngineError
-from wideresnet.images.preprocess import preprocess_picture
+from wideresnet.images.preprocess import preprocess_image
 from wideresnet.machine import available_cpus
 from wideresnet.records import EngineInfo, Item, Precision, Preprocess
 from wideresnet.tasks.bench.interleave import Work
@@ -62,19 +62,19 @@ class TorchWay:
         return map(self, batches)
 
 
-class _Pictures(Dataset[tuple[torch.Tensor, str]]):
-    """Picture files as normalised tensors."""
+class _Images(Dataset[tuple[torch.Tensor, str]]):
+    """Image files as normalised tensors."""
 
     def __init__(self, spec: Preprocess) -> None:
         self.spec = spec
 
     def __getitem__(self, item: Item) -> tuple[torch.Tensor, str]:
-        crop = preprocess_picture(Image.open(item.path).convert("RGB"), self.spec)
+        crop = preprocess_image(Image.open(item.path).convert("RGB"), self.spec)
         return _normalised(torch.from_numpy(crop).permute(2, 0, 1), self.spec), item.path
 
 
 class _Turn:
-    """The pictures of the current turn, as a sampler, so that a turn can end at any time."""
+    """The images of the current turn, as a sampler, so that a turn can end at any time."""
 
     items: Iterator[Item] = iter(())
 
@@ -88,7 +88,7 @@ def plain_script(bundle: Bundle, batch: int, threads: int, out: Path) -> tuple[E
     threads = threads or available_cpus()
     # Spawned: a forked worker would have the state of OpenVINO's threads without the threads.
     loader = DataLoader(
-        _Pictures(bundle.card.preprocess), batch, sampler=turn, num_workers=available_cpus(),
+        _Images(bundle.card.preprocess), batch, sampler=turn, num_workers=available_cpus(),
         persistent_workers=True, multiprocessing_context="spawn",
     )  # fmt: skip
 

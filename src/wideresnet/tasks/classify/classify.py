@@ -1,4 +1,4 @@
-"""Pictures to answers, as a stream: memory for a few batches, whatever the number of pictures."""
+"""Images to answers, as a stream: memory for a few batches, whatever the number of images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.shards import beside_shards, find_shards, shard_items
-from wideresnet.images.files import find_pictures
+from wideresnet.images.files import find_images
 from wideresnet.images.loader import load_batches, named_item
 from wideresnet.records import Exif, Failure, Item, Prediction, Skipped
 from wideresnet.tasks.classify.pipeline import InferMode, infer
@@ -41,8 +41,8 @@ def folders_and_shards(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if path.is_dir() or find_shards(path)]
 
 
-def pictures(paths: Iterable[Path], passed: list[Skipped] | None = None) -> Iterator[Item]:
-    """The pictures among files and folders (see ``find_pictures``), and in shards (``find_shards``), unlabelled.
+def images(paths: Iterable[Path], passed: list[Skipped] | None = None) -> Iterator[Item]:
+    """The images among files and folders (see ``find_images``), and in shards (``find_shards``), unlabelled.
 
     A pipe that is named itself is read. What is passed over in a folder or shard is added to ``passed`` at its end.
     """
@@ -52,7 +52,7 @@ def pictures(paths: Iterable[Path], passed: list[Skipped] | None = None) -> Iter
             if passed is not None:
                 passed.append(beside_shards(path))
             continue
-        files = find_pictures([path])
+        files = find_images([path])
         for file in files:
             yield named_item(file) if file == path else Item(str(file), file)
         if passed is not None:

@@ -31,7 +31,7 @@ def answer_once(
     remembered: int = REMEMBERED,
     waiting: int = WAITING,
 ) -> Iterator[Answer]:
-    """``answer(items)``, with each picture that was answered before given its answer again, under its own path.
+    """``answer(items)``, with each image that was answered before given its answer again, under its own path.
 
     One answer an item, in order. ``answer`` gives one for each item it is handed, in order, and may pull ahead.
     Memory is bounded by ``remembered`` answers (0.1 GB for 100,000 of five classes) and ``waiting`` paths, so

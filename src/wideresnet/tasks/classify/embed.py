@@ -1,4 +1,4 @@
-"""Pictures to features, as a stream: memory for a few batches, whatever the number of pictures."""
+"""Images to features, as a stream: memory for a few batches, whatever the number of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.bundle import with_alpha
-from wideresnet.classifier import Picture
+from wideresnet.classifier import ImageInput
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ImageError, check_choice
 from wideresnet.images.loader import load_batches, named_item
@@ -23,7 +23,7 @@ Found = TypeVar("Found")
 
 
 def embed(
-    pictures: Sequence[Picture] | Picture,
+    images: Sequence[ImageInput] | ImageInput,
     model: str | Path = DEFAULT_MODEL,
     *,
     layers: Sequence[str] = ("features",),
@@ -32,17 +32,17 @@ def embed(
     exif: Exif = "transpose",
     alpha: Alpha | None = None,
 ) -> dict[str, NDArray[np.float32]]:
-    """What a network computes of pictures, by layer: float32 [N, C, H, W], or [N, C] of features and where pooled.
+    """What a network computes of images, by layer: float32 [N, C, H, W], or [N, C] of features and where pooled.
 
     ``layers`` are names of ``graph.outputs``: "features" (what the classifier reads), "map", "layer1", "layer2", …;
-    ``pool`` "mean" averages maps over their positions. A picture is a file, its bytes, or RGB uint8 [H, W, 3];
+    ``pool`` "mean" averages maps over their positions. An image is a file, its bytes, or RGB uint8 [H, W, 3];
     ``alpha``: see ``load``. Raises ImageError at the first that cannot be read, ConfigError for a layer that the
     network has not.
     """
     check_choice("pool", pool, get_args(Pool))
     bundle = with_alpha(load_with_warnings(ModelChoice(str(model))), alpha)
     features, spec = open_features(bundle, layers, engine), bundle.card.preprocess
-    found = refuse_failures(embeddings(features, spec, named_items(pictures), pool=pool, exif=exif))
+    found = refuse_failures(embeddings(features, spec, named_items(images), pool=pool, exif=exif))
     rows = [each.values for each in found]
     shapes = row_shapes(features, spec, pool)
     return {
@@ -72,18 +72,18 @@ def embeddings(
 
 
 def row_shapes(features: Features, spec: Preprocess, pool: Pool) -> dict[str, tuple[int, ...]]:
-    """Layer -> the shape of its features for one picture."""
+    """Layer -> the shape of its features for one image."""
     outputs = features(np.zeros((1, spec.crop, spec.crop, 3), np.uint8))
     return {name: _pooled(outputs[name], pool).shape[1:] for name in features.names}
 
 
-def named_items(pictures: Sequence[Picture] | Picture) -> list[Item]:
-    """Pictures of a caller's own as items: files by their path, the others by their number."""
-    if isinstance(pictures, str | Path | bytes | np.ndarray):
-        pictures = [pictures]
+def named_items(images: Sequence[ImageInput] | ImageInput) -> list[Item]:
+    """Images of a caller's own as items: files by their path, the others by their number."""
+    if isinstance(images, str | Path | bytes | np.ndarray):
+        images = [images]
     return [
-        named_item(Path(each)) if isinstance(each, str | Path) else Item(f"picture {index}", each)
-        for index, each in enumerate(pictures)
+        named_item(Path(each)) if isinstance(each, str | Path) else Item(f"image {index}", each)
+        for index, each in enumerate(images)
     ]
 
 

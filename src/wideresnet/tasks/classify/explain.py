@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle, with_alpha
-from wideresnet.classifier import Picture
+from wideresnet.classifier import ImageInput
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.text import nfc
 from wideresnet.engines import EngineOptions
@@ -62,7 +62,7 @@ class Explainer:
 
 
 def explain(
-    pictures: Sequence[Picture] | Picture,
+    images: Sequence[ImageInput] | ImageInput,
     model: str | Path = DEFAULT_MODEL,
     *,
     k: int = 1,
@@ -71,9 +71,9 @@ def explain(
     exif: Exif = "transpose",
     alpha: Alpha | None = None,
 ) -> list[Explanation]:
-    """Where the evidence is for the ``k`` likeliest classes of each picture, or for ``classes`` (see ``find_class``).
+    """Where the evidence is for the ``k`` likeliest classes of each image, or for ``classes`` (see ``find_class``).
 
-    A picture is a file, its bytes, or RGB uint8 [H, W, 3]. ``alpha``: see ``load``. Raises
+    An image is a file, its bytes, or RGB uint8 [H, W, 3]. ``alpha``: see ``load``. Raises
     ImageError at the first that cannot be read.
     """
     classes = [classes] if isinstance(classes, str | int) else classes
@@ -81,7 +81,7 @@ def explain(
         raise ConfigError("k has no effect beside classes", hint="leave out k")
     explainer = open_explainer(with_alpha(load_with_warnings(ModelChoice(str(model))), alpha), engine)
     indices = [find_class(str(each), explainer.labels) for each in classes]
-    found = explanations(explainer, named_items(pictures), indices, k=k, exif=exif)
+    found = explanations(explainer, named_items(images), indices, k=k, exif=exif)
     return list(refuse_failures(found))
 
 
@@ -116,7 +116,7 @@ def explanations(
 def explain_crop(
     explainer: Explainer, crop: NDArray[np.uint8], classes: Sequence[int] = (), *, k: int = 1
 ) -> Explanation:
-    """``explanations`` of one picture as ``preprocess`` made it, RGB uint8 [S, S, 3]; it has no path."""
+    """``explanations`` of one image as ``preprocess`` made it, RGB uint8 [S, S, 3]; it has no path."""
     (maps,) = _explained(explainer, explainer.features(crop[None]), classes, k)
     return Explanation("", crop, explainer.stride, maps)
 
@@ -143,7 +143,7 @@ def find_class(name: str, labels: Labels) -> int:
 def _explained(
     explainer: Explainer, outputs: Mapping[str, NDArray[np.float32]], classes: Sequence[int], k: int
 ) -> list[tuple[ClassMap, ...]]:
-    """The maps of each picture of a batch."""
+    """The maps of each image of a batch."""
     logits, features = outputs["logits"], outputs[MAP]
     scores = _scores(explainer, logits, classes, k)
     return [_maps(explainer, *each) for each in zip(logits, features, scores, strict=True)]
@@ -162,7 +162,7 @@ def _scores(
 def _maps(
     explainer: Explainer, logits: NDArray[np.float32], features: NDArray[np.float32], scores: Sequence[LabelScore]
 ) -> tuple[ClassMap, ...]:
-    """Logits [C] and last map [F, h, w] of one picture -> the maps of the scored classes."""
+    """Logits [C] and last map [F, h, w] of one image -> the maps of the scored classes."""
     evidence = np.tensordot(explainer.weight[[score.index for score in scores]], features, axes=1)
     return tuple(
         ClassMap(score, float(logits[score.index]), float(explainer.bias[score.index]), each, _peak(explainer, each))

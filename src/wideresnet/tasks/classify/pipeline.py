@@ -1,4 +1,4 @@
-"""Pictures through a network: with the next ones being read meanwhile, or one batch after another."""
+"""Images through a network: with the next ones being read meanwhile, or one batch after another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def infer(
     """Each batch that ``load`` makes of ``items`` with its logits, in order; the same ones in both modes.
 
     "async": batches are read while the engine works. "sync": one is read, answered and handed out before the next is
-    begun, so that an answer never waits for a later picture; slower.
+    begun, so that an answer never waits for a later image; slower.
     """
     return classifier.stream(load(items)) if mode == "async" else _in_turn(classifier, items, load, batch_size)
 

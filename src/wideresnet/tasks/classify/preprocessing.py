@@ -1,4 +1,4 @@
-"""What a network sees of a picture."""
+"""What a network sees of an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRANSFORMS = {"squash256": Preprocess(resize=256, crop=224, mode="squash")}
 
 
 def preprocess(
-    picture: str | Path | bytes,
+    image: str | Path | bytes,
     model: str,
     *,
     transform: str | None = None,
@@ -43,4 +43,4 @@ def preprocess(
     else:
         hint = did_you_mean(transform, TRANSFORMS) or f"known: {', '.join(TRANSFORMS)}"
         raise ConfigError(f"no transform called {transform!r}", hint=hint)
-    return read_named_crop(picture, replace(spec, alpha=alpha or spec.alpha), exif=exif)
+    return read_named_crop(image, replace(spec, alpha=alpha or spec.alpha), exif=exif)

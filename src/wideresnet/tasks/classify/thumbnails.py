@@ -1,4 +1,4 @@
-"""The pictures that a page shows, small: what the network saw of them."""
+"""The images that a page shows, small: what the network saw of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDE = 160                                         # pixels
 def thumbnails(
     report: EvalReport, sources: Mapping[str, Item] | None, spec: Preprocess | None = None, side: int = SIDE
 ) -> dict[str, bytes]:
-    """JPEGs by path of the pictures that the page of ``report`` shows; see ``thumbnails_of``.
+    """JPEGs by path of the images that the page of ``report`` shows; see ``thumbnails_of``.
 
     ``spec`` None: the transform that the report was made with, where it says.
     """
@@ -56,10 +56,10 @@ def thumbnails_of(
 
 def _jpeg(crop: NDArray[np.uint8], side: int) -> bytes:
     """RGB uint8 [S, S, 3] -> a JPEG: a tiny one with each pixel as a square, a large one reduced."""
-    picture = Image.fromarray(crop)
+    image = Image.fromarray(crop)
     if len(crop) > side:
-        picture = picture.resize((side, side), Image.Resampling.LANCZOS)
+        image = image.resize((side, side), Image.Resampling.LANCZOS)
     elif 2 * len(crop) <= side:
         times = side // len(crop)
-        picture = picture.resize((times * len(crop), times * len(crop)), Image.Resampling.NEAREST)
-    return encoded(picture, "JPEG")
+        image = image.resize((times * len(crop), times * len(crop)), Image.Resampling.NEAREST)
+    return encoded(image, "JPEG")

@@ -1,4 +1,4 @@
-"""Two sets of answers held against each other, paired by picture: from two files, or two models over one data set."""
+"""Two sets of answers held against each other, paired by image: from two files, or two models over one data set."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def compare_answers(
     """A's and B's answers in any order, paired by path. ``blanks`` say what is known of each besides.
 
     ``labels`` are the classes of both.
-    Accuracy among the classes of the data is given where both answered pictures of the same classes, and not of all.
-    Raises DataError where a path comes twice, where two labels of a picture differ, or where no picture is in both.
+    Accuracy among the classes of the data is given where both answered images of the same classes, and not of all.
+    Raises DataError where a path comes twice, where two labels of an image differ, or where no image is in both.
     """
     ours, theirs = _composed(_by_path(first, blanks[0].model), _by_path(second, blanks[1].model))
     pairs = list(_pairs(ours, theirs))
     if not pairs:
         raise DataError(
-            f"no picture is answered in both {blanks[0].model} and {blanks[1].model}",
+            f"no image is answered in both {blanks[0].model} and {blanks[1].model}",
             hint="they are paired by path: evaluate both with the same words for the data, from the same folder",
         )
     classes = _masked_classes(ours, theirs)
@@ -65,7 +65,7 @@ def compare_answers(
 def score_both(
     a: Classifier, b: Classifier, data: LabelledData, batch_size: int = BATCH
 ) -> Iterator[tuple[Answer, Answer]]:
-    """Both models' scores of each picture, in order; it is decoded once where both want to see the same of it.
+    """Both models' scores of each image, in order; it is decoded once where both want to see the same of it.
 
     Raises DataError for models of other classes than each other's.
     """
@@ -102,7 +102,7 @@ def _by_path(answers: Iterable[Answer], name: str) -> dict[str, Answer]:
     found: dict[str, Answer] = {}
     for answer in answers:
         if answer.path in found:
-            raise DataError(f"{name} holds two answers to {answer.path}", hint="every picture may be there once")
+            raise DataError(f"{name} holds two answers to {answer.path}", hint="every image may be there once")
         found[answer.path] = answer
     return found
 

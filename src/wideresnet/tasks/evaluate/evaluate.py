@@ -1,4 +1,4 @@
-"""Accuracy over labelled pictures, by exact counting."""
+"""Accuracy over labelled images, by exact counting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def evaluate(classifier: Classifier, data: LabelledData | Path | str, batch_size
     """Top-1, top-5 and what else the counts tell, over ``data``: a labelled set, a folder of class folders, shards, a
     CIFAR archive, or the word "cifar10" or "cifar100" for the official archive, downloaded once.
 
-    EXIF orientation is ignored, as in every published evaluation, unless ``data`` says otherwise. A picture that cannot
+    EXIF orientation is ignored, as in every published evaluation, unless ``data`` says otherwise. An image that cannot
     be read is a failure in the report and counts neither as right nor as answered. Raises DataError for data that is
     not labelled, or is of other classes than the network.
     """
@@ -45,9 +45,9 @@ def evaluate(classifier: Classifier, data: LabelledData | Path | str, batch_size
 def score(
     classifier: Classifier, data: LabelledData, batch_size: int = BATCH, first: int = 0, mode: InferMode = "async"
 ) -> Iterator[Scored | Failure]:
-    """One score or one failure for each picture from the ``first`` on, in order.
+    """One score or one failure for each image from the ``first`` on, in order.
 
-    ``mode``: see ``infer``. Pictures share a batch with the same others wherever it begins, so that an evaluation that
+    ``mode``: see ``infer``. Images share a batch with the same others wherever it begins, so that an evaluation that
     is resumed gives the very figures of one that was not interrupted.
     """
     if data.classes != len(classifier.labels.names):
@@ -104,7 +104,7 @@ def masked_classes(data: LabelledData) -> int:
 
 
 def blank_report(classifier: Classifier, data: LabelledData) -> EvalReport:
-    """The report of no picture, with all that is known before the first."""
+    """The report of no image, with all that is known before the first."""
     return report_of_none(classifier.card, classifier.labels, classifier.engine.info, data)
 
 

@@ -1,7 +1,7 @@
 """Whether the labels of a data set are in another order than the classes of the network.
 
 Such labels give an accuracy of chance from a network that is sure of its answers. Nothing crashes, so it has to be
-seen in the counts: the pictures of a class are answered alike, and every class in its own way, but not as labelled.
+seen in the counts: the images of a class are answered alike, and every class in its own way, but not as labelled.
 
 How many images that takes depends on the network (see ``images_needed``). Of ten classes, an order that is known by
 name shows from about 25 images on where the network is right for 90 %, from about 80 where it is right for half. Any
@@ -20,7 +20,7 @@ from wideresnet.errors import DataError
 from wideresnet.records import BILLION, EvalReport, Labels
 
 GAP = 0.2                                          # by which confidence exceeds the share of right answers
-SHARE = 0.4                                        # of the pictures that an order must explain
+SHARE = 0.4                                        # of the images that an order must explain
 CLASHES = 0.1                                      # of the classes may share their answer with another
 FIRST_IMAGENET = "n01440764"
 
@@ -32,7 +32,7 @@ DEVKIT = {
     469: "n01689811", 569: "n04371774", 741: "n07717410", 768: "n07693725", 829: "n03775546", 919: "n03347037",
 }  # fmt: skip
 
-Answers = Mapping[int, Mapping[int, int]]          # label -> answer -> pictures
+Answers = Mapping[int, Mapping[int, int]]          # label -> answer -> images
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class Order:
 
 @dataclass(frozen=True)
 class WrongOrder:
-    """What the counts show. ``undone`` is the share of pictures that the order explains, in [0, 1]."""
+    """What the counts show. ``undone`` is the share of images that the order explains, in [0, 1]."""
 
     cause: str
     hint: str
     undone: float
-    pictures: int                                  # that ``undone`` is a share of
+    images: int                                  # that ``undone`` is a share of
 
 
 def refuse_wrong_order(report: EvalReport, labels: Labels) -> None:
@@ -125,10 +125,10 @@ def _words(report: EvalReport, are: str, order: WrongOrder | None = None) -> str
     confidence, whose = _confidence(report), report.data or report.model
     cause = f": {order.cause}" if order else ""
     sure = "" if math.isnan(confidence) else f" although it is {100 * confidence:.0f} % sure of its answers"
-    undone = f"; another order explains {100 * order.undone:.1f} % of {order.pictures}" if order else ""
+    undone = f"; another order explains {100 * order.undone:.1f} % of {order.images}" if order else ""
     return (
         f"the labels of {whose} {are} in another order than the classes of {report.model}{cause}."
-        f" By them it is right for {100 * report.top1:.2f} % of {report.n} pictures{sure}{undone}"
+        f" By them it is right for {100 * report.top1:.2f} % of {report.n} images{sure}{undone}"
     )
 
 
@@ -184,7 +184,7 @@ def _possible(labels: Labels) -> Iterator[Order]:
         yield from _devkit(labels)
 
 
-_BY_LIST = "give each picture its class by id or by its place in the network's own list"
+_BY_LIST = "give each image its class by id or by its place in the network's own list"
 _DEVKIT = "they are ids of the ILSVRC2012 development kit, read as places in the list of sorted WordNet ids"
 _DEVKIT_HINT = "'wrn data imagenet' reads the kit and writes an index in the right order"
 
@@ -228,17 +228,17 @@ def _confidence(report: EvalReport) -> float:
 def _fit(order: Order, table: Answers, given: Counter[int], evidence: Evidence) -> WrongOrder | None:
     """What ``order`` explains, where that is far more than the labels do and than chance would."""
     rows = {label: table[label] for label in order.answers if label in table}
-    pictures = sum(sum(row.values()) for row in rows.values())
+    images = sum(sum(row.values()) for row in rows.values())
     hits = sum(row.get(order.answers[label], 0) for label, row in rows.items())
     right = sum(row.get(label, 0) for label, row in rows.items())
-    if not pictures or len(rows) < evidence.classes or hits < SHARE * pictures or hits < 2 * right:
+    if not images or len(rows) < evidence.classes or hits < SHARE * images or hits < 2 * right:
         return None
     # A network that gives few answers hits by chance more often than once in as many classes as there are.
     everything = given.total()
     expected = sum(sum(row.values()) * given[order.answers[label]] / everything for label, row in rows.items())
-    if _tail(hits, pictures, max(expected / pictures, 1 / len(given))) > evidence.luck:
+    if _tail(hits, images, max(expected / images, 1 / len(given))) > evidence.luck:
         return None
-    return WrongOrder(order.cause, order.hint, hits / pictures, pictures)
+    return WrongOrder(order.cause, order.hint, hits / images, images)
 
 
 def _tail(hits: float, n: int, chance: float) -> float:
@@ -251,27 +251,27 @@ def _tail(hits: float, n: int, chance: float) -> float:
 
 
 def _any_order(report: EvalReport, table: Answers, labels: Labels, evidence: Evidence) -> WrongOrder | None:
-    """Some order that gives every class an answer of its own, foretold for each picture by the others of its class."""
-    claims: list[tuple[int, int, int]] = []        # pictures, label, answer
+    """Some order that gives every class an answer of its own, foretold for each image by the others of its class."""
+    claims: list[tuple[int, int, int]] = []        # images, label, answer
     for label, row in table.items():
         first, second = (*Counter(row).most_common(2), (0, 0), (0, 0))[:2]
-        if first[1] > 1 and first[1] - second[1] >= evidence.margin:     # 2: without the picture itself it still is
+        if first[1] > 1 and first[1] - second[1] >= evidence.margin:     # 2: without the image itself it still is
             claims.append((first[1], label, first[0]))
-    # Of several classes that are answered alike, the one with most pictures keeps the answer.
+    # Of several classes that are answered alike, the one with most images keeps the answer.
     mapped = {answer: (count, label) for count, label, answer in sorted(claims)}
-    pictures = sum(sum(row.values()) for row in table.values())
+    images = sum(sum(row.values()) for row in table.values())
     hits = sum(count for count, _ in mapped.values())
     right = sum(row.get(label, 0) for label, row in table.items())
     clashes, few = len(claims) - len(mapped), max(2 * len(table), evidence.images)
-    if pictures < few or len(mapped) < evidence.mapped or clashes > CLASHES * len(claims):
+    if images < few or len(mapped) < evidence.mapped or clashes > CLASHES * len(claims):
         return None
-    if hits < SHARE * pictures or hits < 2 * right:
+    if hits < SHARE * images or hits < 2 * right:
         return None
     present = report.conditions.present if report.conditions else len(table)
     cause, hint = _guess(max(table), present, labels)
     shown = sorted(((label, answer) for answer, (_, label) in mapped.items() if label != answer))[:3]
     examples = ", ".join(f"{_name(labels, label)} is answered {_name(labels, answer)}" for label, answer in shown)
-    return WrongOrder(f"{cause} ({examples}, …)", hint, hits / pictures, pictures)
+    return WrongOrder(f"{cause} ({examples}, …)", hint, hits / images, images)
 
 
 def _guess(highest: int, present: int, labels: Labels) -> tuple[str, str]:

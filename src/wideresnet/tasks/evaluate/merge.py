@@ -24,7 +24,7 @@ def merge(reports: Mapping[str, EvalReport]) -> EvalReport:
             both = set(_shards(reports[name])) & set(_shards(reports[other]))
             if both or not _shards(reports[name]) or not _shards(reports[other]):
                 what = f"shard {', '.join(sorted(both))}" if both else "the whole data set"
-                raise DataError(f"{other} and {name} are both of {what}", hint="every picture may be counted once")
+                raise DataError(f"{other} and {name} are both of {what}", hint="every image may be counted once")
     return reduce(add, reports.values())
 
 
@@ -52,7 +52,7 @@ def _refuse_others(name: str, first: EvalReport, other_name: str, other: EvalRep
 
 _IDENTITY = (
     "model", "weights' sha256", "graph's sha256", "transform", "runtime", "precision", "data", "data's sha256",
-    "number of pictures", "number of shards",
+    "number of images", "number of shards",
 )  # fmt: skip
 
 

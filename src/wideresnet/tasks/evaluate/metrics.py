@@ -1,4 +1,4 @@
-"""Answers to labelled pictures, counted."""
+"""Answers to labelled images, counted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class EvaluationAccumulator:
     failures: list[Failure] = field(default_factory=list)
 
     def add(self, answer: Scored | Failure) -> None:
-        """One more picture."""
+        """One more image."""
         if isinstance(answer, Failure):
             self.failures.append(answer)
             return

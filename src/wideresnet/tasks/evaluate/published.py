@@ -33,10 +33,10 @@ from wideresnet.weights.cache import cache_folder
 from wideresnet.weights.catalogue import CATALOGUE, Weights
 from wideresnet.weights.store import fetch, is_cached
 
-TOLERANCE = 0.001                                  # decoders and arithmetic move a few pictures in 50,000
+TOLERANCE = 0.001                                  # decoders and arithmetic move a few images in 50,000
 LEVEL, Z = 0.999, 3.290526731491926                # of the interval: many figures are held to one at a time
-IMAGENET_VAL = 50_000                              # pictures that published figures are of
-ORDER_AFTER = 1000                                 # pictures, when labels in a wrong order are looked for
+IMAGENET_VAL = 50_000                              # images that published figures are of
+ORDER_AFTER = 1000                                 # images, when labels in a wrong order are looked for
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class VerifySettings:
     """What to verify, on which data, and how.
 
     ``data`` None: the CIFAR archives, as far as they are in the cache folder. ``models`` empty: all there are.
-    ``weights``: the folder that holds the publishers' files; None: the cache folder. ``limit``: so many pictures, of
+    ``weights``: the folder that holds the publishers' files; None: the cache folder. ``limit``: so many images, of
     every class the same; 0: all. ``tolerance`` is a fraction of 1.
     """
 
@@ -177,9 +177,9 @@ def find_target(info: ModelInfo, data: LabelledData) -> Target:
 
 
 def judge(info: ModelInfo, target: Target, report: EvalReport, tolerance: float) -> Verification:
-    """Whether ``report`` bears ``target`` out: both accuracies, by the rule for its number of pictures."""
+    """Whether ``report`` bears ``target`` out: both accuracies, by the rule for its number of images."""
     if not report.n:
-        return Verification(info, "failed", "none of the pictures could be read", target, report)
+        return Verification(info, "failed", "none of the images could be read", target, report)
     if report.n == target.pictures:
         around = [(share - tolerance, share + tolerance) for share in (report.top1, report.top5)]
         allowed = Allowed("tolerance", around[0], around[1], tolerance, LEVEL)

@@ -56,13 +56,13 @@ def _identity(classifier: Classifier, data: LabelledData, batch_size: int) -> di
 
 
 def _refuse_others(file: Path, data: LabelledData) -> None:
-    """Raises DataError where a whole file is of other pictures."""
+    """Raises DataError where a whole file is of other images."""
     for answer, item in zip_longest(read_scores(file), data.items):
         label = answer.label if isinstance(answer, Scored) else None
         if answer is None or item is None or answer.path != item.path or label not in (None, item.label):
             raise DataError(
-                f"{file} is whole, but of other pictures than {data.name}",
-                hint="without --resume it is replaced when all pictures are scored",
+                f"{file} is whole, but of other images than {data.name}",
+                hint="without --resume it is replaced when all images are scored",
             )
 
 
@@ -77,5 +77,5 @@ def _refuse_other_scores(file: Path, classifier: Classifier, data: LabelledData,
         if not same:
             raise DataError(
                 f"{file} is whole, but of another model or other settings: they answer {now.path} otherwise",
-                hint="without --resume it is replaced when all pictures are scored",
+                hint="without --resume it is replaced when all images are scored",
             )

@@ -1,8 +1,8 @@
 """A network for a person's own classes: from their class folders to a bundle, in a folder of its own.
 
-    RUN/bundle/          the result            RUN/train.csv, val.csv     the pictures: indices for 'wrn evaluate'
+    RUN/bundle/          the result            RUN/train.csv, val.csv     the images: indices for 'wrn evaluate'
     RUN/report.html      how it was judged     RUN/settings.toml          what was asked for
-    RUN/log.jsonl        epochs or strengths   RUN/run.json               from which weights, on which pictures
+    RUN/log.jsonl        epochs or strengths   RUN/run.json               from which weights, on which images
 
 The probe keeps features/ to go on from, the full mode checkpoint.pt, best.safetensors and recipe.toml.
 """
@@ -37,10 +37,10 @@ from wideresnet.records import (
     EvalReport,
     Failure,
     FinetuneReport,
+    Images,
     Measured,
     ModelCard,
     PathPoint,
-    Pictures,
     Progress,
     Skipped,
     by_path,
@@ -69,7 +69,7 @@ Tensors = Mapping[str, NDArray[np.generic]]
 class Means:
     """What a run of the full mode may use, whatever comes of it: a probe needs neither.
 
-    ``cache``: a folder that keeps the decoded pictures. ``device``: "cpu", "cuda", or "auto": a GPU if torch finds one.
+    ``cache``: a folder that keeps the decoded images. ``device``: "cpu", "cuda", or "auto": a GPU if torch finds one.
     """
 
     cache: Path | None = None
@@ -115,16 +115,16 @@ def finetune(
 def run_finetune(
     source: Bundle, data: Path, run: Path, settings: FinetuneSettings, test: Path | None = None,
     means: Means | None = None,
-) -> Iterator[Progress | Pictures | PathPoint | Epoch | FinetuneReport]:  # fmt: skip
+) -> Iterator[Progress | Images | PathPoint | Epoch | FinetuneReport]:  # fmt: skip
     """Fine-tune ``source`` on ``data`` in folder ``run``, or go on with it; yields as work goes on, the report last.
 
-    Raises ConfigError for an int8 source and a probe with a cache, DataError for pictures that are not as they should
+    Raises ConfigError for an int8 source and a probe with a cache, DataError for images that are not as they should
     be, TrainingError where ``run`` holds another run or the loss is no number. What is in ``run`` after an interruption
     is whole.
     """
     means = means or Means()
     if means.cache and settings.mode == "probe":
-        raise ConfigError("a probe keeps features, and no pictures", hint="--cache is for --mode full: leave it out")
+        raise ConfigError("a probe keeps features, and no images", hint="--cache is for --mode full: leave it out")
     started = time.perf_counter()
     source = _prepared(source, settings)
     split = seen_with(open_split(data, settings.share, settings.seed, test), settings.exif)
@@ -159,7 +159,7 @@ def run_finetune(
 
 
 def _prepared(source: Bundle, settings: FinetuneSettings) -> Bundle:
-    """The source in float32, to be shown pictures of the size asked for."""
+    """The source in float32, to be shown images of the size asked for."""
     if source.card.precision == "int8":
         raise ConfigError(
             f"{source.card.name} is int8: its weights are rounded, and cannot be trained on",
@@ -174,7 +174,7 @@ def _prepared(source: Bundle, settings: FinetuneSettings) -> Bundle:
 
 def _probe(
     source: Bundle, architecture: Architecture, split: Split, run: Path, settings: FinetuneSettings
-) -> Generator[Progress | Pictures | PathPoint, None, _Learnt]:
+) -> Generator[Progress | Images | PathPoint, None, _Learnt]:
     found = yield from run_probe(source, split, run, settings)
     head = {"fc.weight": found.head.weight, "fc.bias": found.head.bias}
     weights = read_weights(source)
@@ -184,7 +184,7 @@ def _probe(
 
 def _full(
     source: Bundle, architecture: Architecture, split: Split, run: Path, settings: FinetuneSettings, means: Means
-) -> Generator[Progress | Pictures | Epoch, None, _Learnt]:
+) -> Generator[Progress | Images | Epoch, None, _Learnt]:
     from wideresnet.tasks.finetune.full import run_full  # with torch; a probe needs none
 
     found = yield from run_full(source, architecture, split, run, settings, means.cache, means.device)

@@ -19,7 +19,7 @@ from wideresnet.datasets.splits import FolderArrays, Split, decode_split
 from wideresnet.errors import needs_extra
 from wideresnet.machine import available_cpus
 from wideresnet.output.atomic import save_text
-from wideresnet.records import Failure, Pictures, Preprocess, Progress
+from wideresnet.records import Failure, Images, Preprocess, Progress
 from wideresnet.tasks.finetune.settings import FinetuneSettings, usual_recipe
 from wideresnet.weights.read import read_tensors, save_tensors
 
@@ -58,19 +58,19 @@ def run_full(
     settings: FinetuneSettings,
     cache: Path | None = None,
     device: str = "cpu",
-) -> Generator[Progress | Pictures | Epoch, None, Tuned]:
-    """Train in folder ``run``, or go on there; decoded pictures are kept in ``cache``, if given, and else in memory.
+) -> Generator[Progress | Images | Epoch, None, Tuned]:
+    """Train in folder ``run``, or go on there; decoded images are kept in ``cache``, if given, and else in memory.
 
     ``device`` is as of ``find_device``. Raises DataError, TrainingError, ConfigError.
     """
     spec, group = source.card.preprocess, Group(device=find_device(device))
     check_group(group, 1)
-    yield Progress("reading pictures", 0, 0)
+    yield Progress("reading images", 0, 0)
     recipe, arrays = yield from _decoded(settings, architecture, split, spec, cache)
     saved = load_checkpoint(run, recipe)
     text = as_toml(recipe.model_dump(mode="json"))
     save_text(run / "recipe.toml", text)
-    yield Pictures(split.name, split.labels, len(arrays.train_labels), len(arrays.val_labels), arrays.failures)
+    yield Images(split.name, split.labels, len(arrays.train_labels), len(arrays.val_labels), arrays.failures)
     batches = FolderBatches(recipe, arrays, spec, group)
     log = list(saved.log) if saved else []
     keep_best(run, recipe)                         # a kill may have come between the checkpoint and this
@@ -128,11 +128,11 @@ def _start(source: Bundle, architecture: Architecture, batches: FolderBatches, r
     tensors = with_new_head(read_weights(source), architecture, recipe.seed)
     if recipe.norms == "frozen":
         return {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}
-    return recalibrate_batch_norm(tensors, architecture, _some_pictures(batches))
+    return recalibrate_batch_norm(tensors, architecture, _some_images(batches))
 
 
-def _some_pictures(batches: FolderBatches) -> Iterator[Tensor]:
-    return (pictures for pictures, _ in islice(batches.training(0), LOOKED_AT))
+def _some_images(batches: FolderBatches) -> Iterator[Tensor]:
+    return (images for images, _ in islice(batches.training(0), LOOKED_AT))
 
 
 def _write_log(run: Path, log: Log) -> None:
@@ -144,5 +144,5 @@ def _chosen(recipe: Recipe, log: Log) -> str:
     ended = f", and ended the run after {len(log)}" if len(log) < recipe.epochs else ""
     return (
         f"val chose epoch {best_epoch(log) + 1} of {recipe.epochs}{ended}: its accuracy is somewhat better than that of"
-        " pictures never used"
+        " images never used"
     )

@@ -14,14 +14,14 @@ from wideresnet.tasks.finetune.lbfgs import Vector, minimise
 Matrix = NDArray[np.float64]
 
 FOLDS = 5
-MANY = 2000                                        # pictures from which on one fold of them judges well enough
+MANY = 2000                                        # images from which on one fold of them judges well enough
 RISES = 2                                          # the loss may rise so often in a row before the path ends
 LEAST_SPREAD = 0.1                                 # of a feature, as a share of the median of those that move
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Features float32 [N, V, F], each picture in V views of which the first is plain, and labels int64 [N]."""
+    """Features float32 [N, V, F], each image in V views of which the first is plain, and labels int64 [N]."""
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -37,7 +37,7 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """Standardised features float64 [N, V, F], labels [N] and how much each picture counts [N], 1 on average."""
+    """Standardised features float64 [N, V, F], labels [N] and how much each image counts [N], 1 on average."""
 
     features: Matrix
     labels: NDArray[np.int64]
@@ -53,10 +53,10 @@ def fit_head(
 ) -> Generator[PathPoint, None, Head]:
     """The head with the least cross-entropy + l2/2 · |weight|² over standardised features; yields the path of ``l2``.
 
-    The strength is the one with the least cross-entropy on training pictures that were held out: in ``FOLDS`` turns,
+    The strength is the one with the least cross-entropy on training images that were held out: in ``FOLDS`` turns,
     or once where there are many. The path goes from strong to weak, each fit from where the one before ended, and
-    ends when weaker ones only do worse. One ``l2``, or no class of two pictures: nothing is chosen, the median is
-    taken. ``balanced``: each class counts as much as any other, however many pictures it has.
+    ends when weaker ones only do worse. One ``l2``, or no class of two images: nothing is chosen, the median is
+    taken. ``balanced``: each class counts as much as any other, however many images it has.
     """
     centre, spread = samples.features.mean((0, 1), np.float64), _spread(samples.features)
     standardised = (samples.features - centre) / spread
@@ -73,7 +73,7 @@ def fit_head(
 
 
 def assign_folds(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """The fold in which each picture is held out, int64 [N]: as many of each class in each, and -1 for one alone."""
+    """The fold in which each image is held out, int64 [N]: as many of each class in each, and -1 for one alone."""
     folds = np.full(len(labels), -1, np.int64)
     rng = np.random.default_rng(seed)
     for label in np.unique(labels):
@@ -86,7 +86,7 @@ def assign_folds(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 def _path(
     problem: _Problem, strengths: Sequence[float], folds: NDArray[np.int64]
 ) -> Generator[PathPoint, None, tuple[float, Vector]]:
-    """The strength of least loss on held-out pictures, and what one of the turns found with it."""
+    """The strength of least loss on held-out images, and what one of the turns found with it."""
     points: list[PathPoint] = []
     turns = [0] if len(folds) >= MANY else sorted(set(folds[folds >= 0].tolist()))
     parts = [(problem.some(folds != turn), problem.some(folds == turn)) for turn in turns]
@@ -105,7 +105,7 @@ def _path(
 
 
 def _judged(strength: float, turns: Sequence[tuple[_Problem, Vector]]) -> PathPoint:
-    """What each turn's fit answers to the pictures that it did not see."""
+    """What each turn's fit answers to the images that it did not see."""
     correct, loss, weight = 0, 0.0, 0.0
     for held, fit in turns:
         shares = _log_softmax(_logits(fit.reshape(held.classes, -1), held.features[:, 0]))

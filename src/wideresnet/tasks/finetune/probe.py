@@ -21,11 +21,11 @@ from wideresnet.graph.outputs import FEATURES
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
 from wideresnet.output.atomic import save_bytes, save_text
-from wideresnet.records import Failure, PathPoint, Pictures, Preprocess, Progress
+from wideresnet.records import Failure, Images, PathPoint, Preprocess, Progress
 from wideresnet.tasks.finetune.linear_head import Head, Samples, fit_head
 from wideresnet.tasks.finetune.settings import FinetuneSettings
 
-CHUNK = 256                                        # pictures a file; an interruption loses less than that
+CHUNK = 256                                        # images a file; an interruption loses less than that
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,17 +34,17 @@ class Probed:
 
     head: Head
     path: tuple[PathPoint, ...]
-    failures: tuple[Failure, ...]                  # of the training pictures
+    failures: tuple[Failure, ...]                  # of the training images
     chosen: str
 
 
 def run_probe(
     source: Bundle, split: Split, run: Path, settings: FinetuneSettings
-) -> Generator[Progress | Pictures | PathPoint, None, Probed]:
-    """Embed and fit. Raises DataError for a class without a readable picture."""
+) -> Generator[Progress | Images | PathPoint, None, Probed]:
+    """Embed and fit. Raises DataError for a class without a readable image."""
     samples, failures = yield from embedded(source, split.train, run / "features", flips=settings.flips)
     refuse_empty(split, samples.labels.tolist())
-    yield Pictures(split.name, split.labels, len(samples.labels), len(split.val.items), failures)
+    yield Images(split.name, split.labels, len(samples.labels), len(split.val.items), failures)
     path: list[PathPoint] = []
     fit = fit_head(samples, len(split.labels.names), settings.l2, settings.seed, balanced=settings.balanced)
     while True:
@@ -60,20 +60,20 @@ def run_probe(
 
 def _chosen(path: list[PathPoint]) -> str:
     if not path:
-        return "the strength of L2 was not chosen by any picture; val chose nothing"
+        return "the strength of L2 was not chosen by any image; val chose nothing"
     best = min(path, key=lambda point: point.loss)
     return (
-        f"L2 of {best.l2:g} was chosen by {best.n:,} training pictures that were held out in turn; val chose nothing,"
-        " so that its accuracy is that of pictures never used"
+        f"L2 of {best.l2:g} was chosen by {best.n:,} training images that were held out in turn; val chose nothing,"
+        " so that its accuracy is that of images never used"
     )
 
 
 def embedded(
     source: Bundle, data: LabelledData, folder: Path, *, flips: bool
 ) -> Generator[Progress, None, tuple[Samples, tuple[Failure, ...]]]:
-    """The features of every picture that can be read, and the others; with ``flips`` mirrored ones as a second view.
+    """The features of every image that can be read, and the others; with ``flips`` mirrored ones as a second view.
 
-    Every ``CHUNK`` pictures are a file in ``folder``, named after everything that decides it, and computed once.
+    Every ``CHUNK`` images are a file in ``folder``, named after everything that decides it, and computed once.
     """
     stamp = _stamp(source, data, flips)
     features: Features | None = None

@@ -15,7 +15,7 @@ from wideresnet.training.recipe import Recipe
 
 STRENGTHS = tuple(float(f"{10 ** (half / 2):.3g}") for half in range(2, -11, -1))
 BATCH = 32
-# What --mode full begins with, as keys of a recipe; the rest follows from the weights and the pictures.
+# What --mode full begins with, as keys of a recipe; the rest follows from the weights and the images.
 FULL: dict[str, Any] = {
     "epochs": 10, "learning_rate": 0.01, "schedule": "one-cycle", "warmup": 0.1, "momentum": 0.9,
     "weight_decay": 1e-4, "norm_weight_decay": 0.0, "label_smoothing": 0.1, "norms": "frozen", "stage_rate": 0.7,
@@ -25,7 +25,7 @@ GIVEN = ("architecture", "data", "seed", "balanced", "input_size", "input_resize
 
 
 class FinetuneSettings(BaseModel):
-    """Two runs with equal settings, weights, pictures and code, on one machine, give the same bundle."""
+    """Two runs with equal settings, weights, images and code, on one machine, give the same bundle."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class FinetuneSettings(BaseModel):
     exif: Exif = "transpose"                       # photographs upright, as classify and serve will show them
     alpha: Alpha | Literal[""] = ""                # of transparent images; "": as the source's card says
 
-    # probe: features of each picture as it is and, with ``flips``, mirrored; the best of several strengths of L2.
+    # probe: features of each image as it is and, with ``flips``, mirrored; the best of several strengths of L2.
     flips: bool = True
     l2: tuple[PositiveFloat, ...] = Field(STRENGTHS, min_length=1)
 
@@ -74,9 +74,9 @@ def read_settings(file: Path | None, changes: Mapping[str, Any]) -> FinetuneSett
 
 
 def usual_recipe(
-    settings: FinetuneSettings, architecture: str, spec: Preprocess, pictures: int, where: str = "settings"
+    settings: FinetuneSettings, architecture: str, spec: Preprocess, images: int, where: str = "settings"
 ) -> Recipe:
-    """The recipe of a full run on so many pictures, for weights that want to see them as ``spec`` says.
+    """The recipe of a full run on so many images, for weights that want to see them as ``spec`` says.
 
     Raises ConfigError, which names ``where`` the settings come from, also for a key that follows from the weights.
     """
@@ -88,7 +88,7 @@ def usual_recipe(
         "input_size": spec.crop, "input_resize": spec.resize, "alpha": spec.alpha,
     }  # fmt: skip
     usual = {
-        "batch_size": min(BATCH, pictures), "sizes": ((0, spec.crop),), "stored": max(1, round(spec.crop * 8 / 7)),
+        "batch_size": min(BATCH, images), "sizes": ((0, spec.crop),), "stored": max(1, round(spec.crop * 8 / 7)),
     }  # fmt: skip
     try:
         return Recipe.model_validate(FULL | usual | given | dict(settings.recipe))

@@ -36,7 +36,7 @@ def input_side(model: onnx.ModelProto) -> int:
 
 
 def check_same(path: Path, bundle: Bundle) -> None:
-    """Raise BundleError unless the graph at ``path`` has the logits of ``bundle``, on three pictures of noise."""
+    """Raise BundleError unless the graph at ``path`` has the logits of ``bundle``, on three images of noise."""
     side, spec = bundle.card.preprocess.crop, bundle.card.preprocess
     batch = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
     normalised = ((batch / 255 - np.array(spec.mean)) / np.array(spec.std)).transpose(0, 3, 1, 2)
@@ -51,11 +51,11 @@ def check_same(path: Path, bundle: Bundle) -> None:
 
 
 def _run(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [N, 3, S, S] -> logits, a picture at a time: most exports have a fixed batch of 1."""
+    """float32 [N, 3, S, S] -> logits, an image at a time: most exports have a fixed batch of 1."""
     import openvino as ov
 
     try:
         compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return np.concatenate([compiled(picture[None])[0] for picture in images])
+        return np.concatenate([compiled(image[None])[0] for image in images])
     except (RuntimeError, ValueError) as error:
         raise BundleError(f"{path} cannot be run: {str(error).strip().splitlines()[-1]}") from error

@@ -286,7 +286,7 @@ def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:
         raise WeightsError(f"the card inside {path} cannot be read: {error}") from error
     if "whitening" in card.notes:
         raise WeightsError(
-            f"{path} was trained on whitened pictures, and graphs here only know a mean and a deviation a colour",
+            f"{path} was trained on whitened images, and graphs here only know a mean and a deviation a colour",
             hint="its accuracy is in the log.jsonl of its run; train with whitening=none to use a network",
         )
     return card

@@ -1,4 +1,4 @@
-"""Two models on the same pictures: what one loses against the other, and how sure that is."""
+"""Two models on the same images: what one loses against the other, and how sure that is."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BATCH = 64
 
 @dataclass
 class PairedCounts:
-    """Counts over pictures that both models answered."""
+    """Counts over images that both models answered."""
 
     n: int = 0
     failures: int = 0
@@ -105,9 +105,9 @@ def answers(judge: AccuracyGate) -> Generator[Progress, None, NDArray[np.float32
 
 
 def compare(judge: AccuracyGate, other: Classifier) -> Generator[Progress, None, GateReport]:
-    """Both models over the same pictures in one pass.
+    """Both models over the same images in one pass.
 
-    Raises DataError when no picture could be read, and where their labels are in another order than the classes: both
+    Raises DataError when no image could be read, and where their labels are in another order than the classes: both
     models are then right by chance, and nothing can be lost.
     """
     counts, tally = PairedCounts(), EvaluationAccumulator()
@@ -122,7 +122,7 @@ def compare(judge: AccuracyGate, other: Classifier) -> Generator[Progress, None,
                 tally.add(scored)
         yield Progress("comparing with fp32", counts.n + counts.failures, len(judge.items))
     if not counts.n:
-        raise DataError(f"{judge.data} holds no picture that could be read", hint="a gate needs pictures")
+        raise DataError(f"{judge.data} holds no image that could be read", hint="a gate needs images")
     scores = tally.report(EvalReport(judge.reference.card.name, judge.data, None, 0, 0, 0))
     refuse_wrong_order(scores, judge.reference.labels)
     warnings = with_order_warning(scores, judge.reference.labels).warnings

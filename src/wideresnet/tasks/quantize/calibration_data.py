@@ -1,4 +1,4 @@
-"""Which pictures calibrate an int8 model, and which judge it."""
+"""Which images calibrate an int8 model, and which judge it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from wideresnet.datasets.open import INDEX_ENDINGS, open_labelled
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.datasets.shards import HELD_OUT, TRAIN, UnlabelledError, find_shards, labelled_shards
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.images.files import describe_skipped, find_pictures
+from wideresnet.images.files import describe_skipped, find_images
 from wideresnet.records import Item, Labels, Skipped
-from wideresnet.tasks.classify.classify import pictures
+from wideresnet.tasks.classify.classify import images
 from wideresnet.tasks.classify.dedupe import with_hash
 
-LEAST, MOST = 100, 1000                            # pictures held out of the calibration
+LEAST, MOST = 100, 1000                            # images held out of the calibration
 NEEDED = 2                                         # images at least to take ranges from
 
 
 def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
-    """The pictures to calibrate with; of splits, CIFAR and shards, those to train on, where they are known.
+    """The images to calibrate with; of splits, CIFAR and shards, those to train on, where they are known.
 
     Of an index, what it lists. Raises ConfigError without any, DataError for a file that lists none and unclear splits.
     """
     if path is None:
-        raise ConfigError("int8 needs calibration pictures", hint="give --calibration FOLDER, some hundred pictures")
+        raise ConfigError("int8 needs calibration images", hint="give --calibration FOLDER, some hundred images")
     kind, passed = detect_cifar(path, len(labels.names)), list[Skipped]()
     if kind is not None:
         return cifar_train(path, kind).items
@@ -43,10 +43,10 @@ def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
             return labelled_shards(path, labels, (TRAIN, *HELD_OUT)).items
         return labelled_folder(path, labels).items
     except DataError:
-        found = list(pictures([path], passed))     # no class folders: any pictures will do
+        found = list(images([path], passed))     # no class folders: any images will do
     if not found:
-        hint = describe_skipped(sum(passed, Skipped()), str(path)) or "give --calibration FOLDER, some hundred pictures"
-        raise ConfigError(f"no calibration pictures in {path}", hint)
+        hint = describe_skipped(sum(passed, Skipped()), str(path)) or "give --calibration FOLDER, some hundred images"
+        raise ConfigError(f"no calibration images in {path}", hint)
     return found
 
 
@@ -96,8 +96,8 @@ def count_shared(calibrating: Sequence[Item], judging: Sequence[Item]) -> int:
     return sum(fingerprint(item) in looks and with_hash(item)[0] in contents for item in judging)
 
 
-def gate_pictures(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
-    """The pictures at ``path`` and what they are called; labelled where they are CIFAR's, in class folders or shards.
+def gate_images(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
+    """The images at ``path`` and what they are called; labelled where they are CIFAR's, in class folders or shards.
 
     Of splits those of the validation or test split.
     Raises DataError when there are none, or when only some of the folders fit a class.
@@ -114,15 +114,15 @@ def gate_pictures(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
         except UnlabelledError:                    # they can still be compared
             pass
     passed: list[Skipped] = []
-    found = list(pictures([path], passed))
+    found = list(images([path], passed))
     if not found:
         hint = describe_skipped(sum(passed, Skipped()), str(path)) or "a gate needs some hundred"
-        raise DataError(f"{path} holds no pictures", hint)
+        raise DataError(f"{path} holds no images", hint)
     return path.resolve().name, found
 
 
 def holds_both_sets(path: Path, labels: Labels) -> bool:
-    """Whether ``calibration_pool`` and ``gate_pictures`` find different images at ``path``, to train and to test."""
+    """Whether ``calibration_pool`` and ``gate_images`` find different images at ``path``, to train and to test."""
     shards = find_shards(path)
     if shards or detect_cifar(path) is not None:
         return not shards or (TRAIN in shards and any(split in shards for split in HELD_OUT))
@@ -130,7 +130,7 @@ def holds_both_sets(path: Path, labels: Labels) -> bool:
 
 
 def passed_over(calibration: Path | None, data: Path | None, labels: Labels) -> Skipped:
-    """What the two folders hold besides the pictures of ``calibration_pool`` and ``gate_pictures``, and which split."""
+    """What the two folders hold besides the images of ``calibration_pool`` and ``gate_images``, and which split."""
     pool = _passed_over(calibration, training_folder, (TRAIN, *HELD_OUT), labels) if calibration else Skipped()
     judges = _passed_over(data, evaluation_folder, HELD_OUT, labels) if data else Skipped()
     return pool if calibration == data and pool == judges else pool + judges    # the same images count once
@@ -144,7 +144,7 @@ def _passed_over(
     if not path.is_dir() or detect_cifar(path) is not None:
         return Skipped()
     layout = folder_of(path, labels)
-    files = find_pictures([layout.root])
+    files = find_images([layout.root])
     deque(files, maxlen=0)
     return layout.skipped + files.skipped
 
@@ -155,5 +155,5 @@ def _in_shards(path: Path, splits: Sequence[str], labels: Labels) -> Skipped:
         return labelled_shards(path, labels, splits).skipped
     except DataError:
         passed = list[Skipped]()
-        deque(pictures([path], passed), maxlen=0)
+        deque(images([path], passed), maxlen=0)
         return sum(passed, Skipped())

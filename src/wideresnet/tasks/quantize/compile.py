@@ -45,7 +45,7 @@ from wideresnet.tasks.quantize.accuracy_gate import BATCH, AccuracyGate, compare
 from wideresnet.tasks.quantize.calibration_data import (
     NEEDED,
     calibration_pool,
-    gate_pictures,
+    gate_images,
     held_out,
     notes_on_counts,
     notes_on_images,
@@ -60,15 +60,15 @@ GateKind = Literal["accuracy", "agreement"]
 # (see the tests), far below what a wrong one does: unrelated logits are 1.4 apart.
 LIMITS: dict[Stored, float] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.3}
 BATCHES = (1, 2, 7)
-PACE, ROUNDS = 8, 7                                # pictures a batch, and batches, to measure speed with
+PACE, ROUNDS = 8, 7                                # images a batch, and batches, to measure speed with
 
 
 @dataclass(frozen=True)
 class CompileSettings:
-    """``calibration``: pictures for int8 (class folders, any folder, a CIFAR archive: its training pictures).
+    """``calibration``: images for int8 (class folders, any folder, a CIFAR archive: its training images).
 
-    ``data``: pictures for the gate. Labelled, ``gate`` holds: the top-1 that may be lost. Without labels, or
-    without ``data`` (then calibration pictures that calibrate nothing are taken), ``agreement`` holds: the share
+    ``data``: images for the gate. Labelled, ``gate`` holds: the top-1 that may be lost. Without labels, or
+    without ``data`` (then calibration images that calibrate nothing are taken), ``agreement`` holds: the share
     of same answers demanded. Both are fractions; ``gate`` None: no gate of either kind. ``kind``: the one that was
     asked for, so that images of the other are refused. ``search``: minutes to look for settings that pass.
     ``layers``: measure what quantising each layer costs.
@@ -186,7 +186,7 @@ def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Genera
 
 @dataclass
 class Int8Maker:
-    """Makes int8 bundles of ``reference`` with pictures out of ``pool``, and holds them to ``judge``.
+    """Makes int8 bundles of ``reference`` with images out of ``pool``, and holds them to ``judge``.
 
     ``unread`` gathers by path what could not be read. ``paced`` measures the bundles' speed, too. The last graph is
     kept, for those that differ in ``kept`` only.
@@ -234,7 +234,7 @@ class Int8Maker:
             self.pool = [item for item in self.pool if item.path not in failures]
 
     def key(self, start: QuantiseSettings) -> str:
-        """Stands for all that decides what a search finds: model, pictures, settings, tools."""
+        """Stands for all that decides what a search finds: model, images, settings, tools."""
         judging = [(item.path, item.label) for item in self.judge.items] if self.judge else []
         tools = [metadata.version(name) for name in ("nncf", "openvino", "wideresnet")]
         parts = repr((start, tools, judging, [item.path for item in self.pool]))
@@ -257,12 +257,12 @@ def _tested(
 
 
 def _judge(settings: CompileSettings, reference: Bundle, held: Sequence[Item]) -> AccuracyGate | None:
-    """What the result is held against: the pictures of ``settings.data`` or ``held``; None without either."""
+    """What the result is held against: the images of ``settings.data`` or ``held``; None without either."""
     if settings.data is not None:
-        name, items = gate_pictures(settings.data, reference.labels)
+        name, items = gate_images(settings.data, reference.labels)
     elif held:
         # The network may have been trained on them: accuracy would mean nothing there.
-        name, items = "calibration pictures that calibrated nothing", [replace(item, label=None) for item in held]
+        name, items = "calibration images that calibrated nothing", [replace(item, label=None) for item in held]
     else:
         return None
     agreement = None if settings.gate is None else settings.agreement
@@ -281,11 +281,11 @@ def _card(made: Made, settings: CompileSettings) -> ModelCard:
     if settings.gate is None:
         notes["gate"] = "none was asked for"
     elif gate is None:
-        notes["gate"] = "none: there were no pictures to compare with fp32 on"
+        notes["gate"] = "none: there were no images to compare with fp32 on"
     if made.notes:
         notes["calibration"] = "; ".join(made.notes)
     if made.trials:
-        notes["search"] = f"the best of {len(made.trials)} ways of quantising, judged by the same pictures"
+        notes["search"] = f"the best of {len(made.trials)} ways of quantising, judged by the same images"
     return replace(card, gate=gate, measured=measured(gate) if gate else (), notes=notes)
 
 
@@ -314,7 +314,7 @@ def _as_int8(reference: Bundle, graph: onnx.ModelProto, names: Sequence[str], se
 
 
 def verify(reference: Bundle, made: Bundle, batch: NDArray[np.uint8]) -> tuple[Deviation, ...]:
-    """Logits of ``made`` against ``reference`` in every installed runtime that takes ONNX, at 1, 2 and 7 pictures.
+    """Logits of ``made`` against ``reference`` in every installed runtime that takes ONNX, at 1, 2 and 7 images.
 
     Raises BundleError when one is further off than its precision explains.
     """

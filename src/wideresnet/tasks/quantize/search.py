@@ -41,11 +41,11 @@ class Maker(Protocol):
         ...
 
 
-def candidates(start: QuantiseSettings, pictures: int) -> list[QuantiseSettings]:
+def candidates(start: QuantiseSettings, images: int) -> list[QuantiseSettings]:
     """Settings with every layer int8, the likeliest first; ``pictures`` are there to calibrate with."""
     found = [start, *(replace(start, estimator=each) for each in ("mse", "max", "mean"))]
-    if pictures > start.samples:
-        found.append(replace(start, samples=min(pictures, MORE * start.samples)))
+    if images > start.samples:
+        found.append(replace(start, samples=min(images, MORE * start.samples)))
     found += [replace(start, preset="mixed"), replace(start, estimator="percentile")]
     found += [replace(start, estimator=each, bias_correction="fast") for each in ("mse", "mean")]
     found.append(replace(start, samples=max(1, start.samples // MORE)))
@@ -54,7 +54,7 @@ def candidates(start: QuantiseSettings, pictures: int) -> list[QuantiseSettings]
 
 @dataclass(frozen=True)
 class Notes:
-    """What a search has found so far. ``key`` stands for the model and the pictures it holds for."""
+    """What a search has found so far. ``key`` stands for the model and the images it holds for."""
 
     key: str
     trials: tuple[Trial, ...] = ()
@@ -140,7 +140,7 @@ class Search:
         if all(trial.gate is None for trial in self.trials):
             raise BundleError(
                 "no int8 graph that was tried is the model it was made from",
-                hint="nothing was written; give other or more calibration pictures, or a larger --budget",
+                hint="nothing was written; give other or more calibration images, or a larger --budget",
             )
         return min(self.trials, key=lambda t: (not passed(t), len(t.settings.kept) if passed(t) else 0, _distance(t)))
 

@@ -1,4 +1,4 @@
-"""Which layers bear int8 badly: each quantised alone, all others in float32, on the same pictures."""
+"""Which layers bear int8 badly: each quantised alone, all others in float32, on the same images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wideresnet.graph.quantise import only_quantised, quantised_layers
 from wideresnet.logits import deviation, divergence
 from wideresnet.records import LayerLoss
 
-PICTURES = 64                                      # of the calibration's: those of the gate are for judging only
+IMAGES = 64                                      # of the calibration's: those of the gate are for judging only
 BATCH = 16
 
 
@@ -27,7 +27,7 @@ def layer_losses(
 
     ``crops`` are RGB uint8 [S, S, 3]; the first 64 are used.
     """
-    some = np.stack(crops[:PICTURES])
+    some = np.stack(crops[:IMAGES])
     model = onnx.ModelProto.FromString(reference.graph)
     done = {each.name for each in known}
     layers = {name: op for name, op in quantised_layers(quantised, model).items() if name not in done}

@@ -1,4 +1,4 @@
-"""What a recipe would take on this machine: its schedule, and a few real steps on noise for each picture size."""
+"""What a recipe would take on this machine: its schedule, and a few real steps on noise for each image size."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ with needs_extra("training", "train"):
     from wideresnet.training.schedule import learning_rate
 
 STEPS = 5                                          # measured of each size, after one that is not
-TESTED = 100                                       # pictures of the measured evaluation
-# Training and test pictures of the sets that have a name.
+TESTED = 100                                       # images of the measured evaluation
+# Training and test images of the sets that have a name.
 COUNTS = {
     "cifar10": (sum(CIFAR10.train.values()), sum(CIFAR10.test.values())),
     "cifar100": (sum(CIFAR100.train.values()), sum(CIFAR100.test.values())),
@@ -56,7 +56,7 @@ def plan_training(
 ) -> TrainingPlan:
     """The plan of ``recipe``; ``data`` is needed for class folders alone, to count them.
 
-    ``cached``: their decoded pictures are to be kept on a disk. ``device``: where it would be trained, for torch.
+    ``cached``: their decoded images are to be kept on a disk. ``device``: where it would be trained, for torch.
     Each size is measured for about ``seconds``, by at least one step. Raises ConfigError without folders, DataError
     for others than they should be, and TrainingError where they do not fill a batch.
     """
@@ -64,7 +64,7 @@ def plan_training(
     steps = sources.train // recipe.batch_size
     if not steps:
         raise TrainingError(
-            f"{sources.train} training pictures do not fill one batch of {recipe.batch_size}",
+            f"{sources.train} training images do not fill one batch of {recipe.batch_size}",
             hint="choose a smaller batch_size",
         )
     trainer = _fresh(recipe, len(sources.labels.names), device)
@@ -72,7 +72,7 @@ def plan_training(
     sides = sorted({recipe.size_at(first) for first, _ in _spans(recipe)}, reverse=True)
     measured = {side: _time_steps(trainer, _noise(recipe, side, sources), seconds) for side in sides}
     architecture = get_architecture(recipe.architecture, len(sources.labels.names), recipe.dropout)
-    pictures_mb = _pictures_bytes(recipe, sources) / 2**20
+    pictures_mb = _images_bytes(recipe, sources) / 2**20
     return TrainingPlan(
         architecture=architecture.name,
         data=sources.name,
@@ -85,7 +85,7 @@ def plan_training(
         steps_per_epoch=steps,
         phases=tuple(_phases(recipe, architecture, steps, measured)),
         evaluations=-(-recipe.epochs // recipe.evaluate_every),
-        evaluation_seconds=_time_picture(trainer, _noise(recipe, sides[0], sources)) * sources.test,
+        evaluation_seconds=_time_image(trainer, _noise(recipe, sides[0], sources)) * sources.test,
         peak_rss_mb=peak_rss_mb(),
         pictures_mb=0.0 if cached else pictures_mb,
         disk_mb=pictures_mb if cached else 0.0,
@@ -166,18 +166,18 @@ def _time_steps(trainer: Trainer, batches: Batches, seconds: float) -> list[floa
     return found
 
 
-def _time_picture(trainer: Trainer, batches: Batches) -> float:
-    """Seconds a test picture."""
+def _time_image(trainer: Trainer, batches: Batches) -> float:
+    """Seconds a test image."""
     accuracy(trainer, batches)                     # makes buffers
     started = time.perf_counter()
     accuracy(trainer, batches)
     return (time.perf_counter() - started) / TESTED
 
 
-def _pictures_bytes(recipe: Recipe, sources: _Sources) -> int:
+def _images_bytes(recipe: Recipe, sources: _Sources) -> int:
     if recipe.data == "folder":
         return 3 * (sources.train * recipe.stored**2 + sources.test * recipe.preprocess().crop**2)
-    # Padded pictures lie beside the plain ones; whitened ones are float32.
+    # Padded images lie beside the plain ones; whitened ones are float32.
     padded = (SIDE + 2 * recipe.crop_padding) ** 2 if recipe.crop_padding else 0
     each = 4 if recipe.whitening == "zca" else 1
     return 3 * ((sources.train + sources.test) * SIDE**2 + each * sources.train * padded)

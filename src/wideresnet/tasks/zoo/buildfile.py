@@ -84,7 +84,7 @@ class Backend(Section):
 
 
 class Sampler(Section):
-    """How many of the calibration pictures to use. Every picture counts, whatever its ``suffix``."""
+    """How many of the calibration images to use. Every image counts, whatever its ``suffix``."""
 
     get_data_num: int = Field(default=300, ge=1)
     suffix: str | None = None
@@ -103,7 +103,7 @@ class ProcessOp(Section):
 
 
 class Dataset(Section):
-    """The calibration pictures, and how the network wants to see them."""
+    """The calibration images, and how the network wants to see them."""
 
     path: Path
     type: str = "folder"
@@ -143,7 +143,7 @@ class BuildFile(Section):
         for name, shape in self.frontend.shape.items():
             if shape[-1] != seen:
                 raise ConfigError(
-                    f"frontend.shape says {name} is {shape}, process_ops make pictures of {seen} pixels a side",
+                    f"frontend.shape says {name} is {shape}, process_ops make images of {seen} pixels a side",
                     hint="one of the two is wrong",
                 )
         return Preprocess(

@@ -31,19 +31,19 @@ ZOO = Preprocess(resize=256, crop=224, interpolation="opencv-bilinear", mode="sq
 
 
 def zoo_transform(bundle: Bundle) -> Bundle:
-    """The same network, shown pictures as the zoo does: squashed, by OpenCV's bilinear resize. The graph stays.
+    """The same network, shown images as the zoo does: squashed, by OpenCV's bilinear resize. The graph stays.
 
-    256 and 224 pixels, or the same share of a picture for a network of another resolution.
+    256 and 224 pixels, or the same share of an image for a network of another resolution.
     """
     spec = bundle.card.preprocess
     return with_preprocess(bundle, replace(ZOO.at(spec.crop), mean=spec.mean, std=spec.std, alpha=spec.alpha))
 
 
 def score_results(results: Results, labels: Labels, data: LabelledData | None = None) -> Iterator[Scored | Failure]:
-    """One score or failure for each picture of ``data``, in its order, then a failure for each answer without one.
+    """One score or failure for each image of ``data``, in its order, then a failure for each answer without one.
 
-    Classes count by their index, never by their name. Answers and pictures are paired by their paths (see
-    ``pair_by_name``); without ``data`` each picture of the file has the class that its folder names. Ranks are places
+    Classes count by their index, never by their name. Answers and images are paired by their paths (see
+    ``pair_by_name``); without ``data`` each image of the file has the class that its folder names. Ranks are places
     among the answers that stand there (``results.known`` of them at least), 0 where the right class is not one.
     Raises DataError when nothing fits, and for answers of another network.
     """
@@ -73,16 +73,16 @@ def score_results(results: Results, labels: Labels, data: LabelledData | None = 
 
 
 def score_outputs(folder: Path, data: LabelledData) -> Iterator[Scored | Failure]:
-    """One score or failure for each picture of ``data``, in its order, then a failure for each output without one.
+    """One score or failure for each image of ``data``, in its order, then a failure for each output without one.
 
-    ``folder`` holds an .npz file a picture, with the picture's name (see ``pair_by_name``) and in it ``output_0``:
+    ``folder`` holds an .npz file an image, with the image's name (see ``pair_by_name``) and in it ``output_0``:
     logits [C] or [1, C] of any float type. Values that are not negative and sum to 1 are taken as probabilities.
-    Raises DataError when no file has the name of a picture.
+    Raises DataError when no file has the name of an image.
     """
     names = (str(file.relative_to(folder)) for file in sorted(folder.rglob(f"*{NPZ}")))
     outputs = {name: folder / name for name in names if not any(map(is_ignored, Path(name).parts))}
     if not outputs:
-        raise DataError(f"{folder} holds no {NPZ} files", hint="expected one a picture, called as the picture is")
+        raise DataError(f"{folder} holds no {NPZ} files", hint="expected one an image, called as the image is")
     pairs = _pairs(data, outputs, folder)
     for item in data.items:
         if item.path not in pairs:
@@ -106,33 +106,33 @@ def _by_folder(results: Results, lookup: ClassLookup, probable: bool) -> Iterato
     if all(label is None for label in found.values()):
         raise DataError(
             f"no folder in {results.file} names one of the {lookup.count} classes, such as that of {next(iter(found))}",
-            hint="give the labelled pictures too",
+            hint="give the labelled images too",
         )
     for path, label in found.items():
         if label is None:
-            yield Failure(path, "its folder names no class", hint="give the labelled pictures too")
+            yield Failure(path, "its folder names no class", hint="give the labelled images too")
         else:
             yield _scored(path, label, results.answers[path], probable)
 
 
 def _pairs(data: LabelledData, answers: Collection[str], where: Path) -> dict[str, str]:
-    """The answer of each picture of the whole data that has one. Raises DataError where none has."""
-    pictures = [item.path for item in (data.whole or data).items]
-    pairs = pair_by_name(pictures, answers)
+    """The answer of each image of the whole data that has one. Raises DataError where none has."""
+    images = [item.path for item in (data.whole or data).items]
+    pairs = pair_by_name(images, answers)
     if not pairs:
         raise DataError(
-            f"no picture of {data.name} has one of the {len(answers):,} answers in {where}: those are called"
-            f" {next(iter(answers))}, the pictures {pictures[0]}",
-            hint="answers belong to pictures by their names; to go by the order alone would be a guess",
+            f"no image of {data.name} has one of the {len(answers):,} answers in {where}: those are called"
+            f" {next(iter(answers))}, the images {images[0]}",
+            hint="answers belong to images by their names; to go by the order alone would be a guess",
         )
     return pairs
 
 
 def _left_over(data: LabelledData, answers: Collection[str], pairs: Mapping[str, str]) -> Iterator[Failure]:
-    """The answers without a picture; for parts of the data, which add up, only with the first."""
+    """The answers without an image; for parts of the data, which add up, only with the first."""
     if not data.shard or data.shard.startswith("1/"):
         for answer in sorted(set(answers) - set(pairs.values())):
-            yield Failure(answer, f"no picture of {data.name} has its name")
+            yield Failure(answer, f"no image of {data.name} has its name")
 
 
 def _scored(path: str, label: int, answer: tuple[Answer, ...], probable: bool) -> Scored:

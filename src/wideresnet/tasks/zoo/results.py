@@ -1,4 +1,4 @@
-"""The model zoo's ``result.txt``: what a network answered, a line for each class of each picture.
+"""The model zoo's ``result.txt``: what a network answered, a line for each class of each image.
 
     val/n01440764/ILSVRC2012_val_00000293.JPEG: Relay top-0 id: 0, prob: 0.99121094, class name: tench, Tinca tinca
     val/n01440764/ILSVRC2012_val_00000293.JPEG: Relay top-1 id: 389, prob: 0.00312042, class name: barracouta, snoek
@@ -29,7 +29,7 @@ Answer = tuple[int, float]                         # a class index, and what sta
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """The classes of each picture by its path as it stands in ``file``, likeliest first."""
+    """The classes of each image by its path as it stands in ``file``, likeliest first."""
 
     file: Path
     answers: Mapping[str, tuple[Answer, ...]]
@@ -37,7 +37,7 @@ class Results:
 
     @property
     def known(self) -> int:
-        """How many classes are known of every picture: what of top-5 and the like can be told is up to this."""
+        """How many classes are known of every image: what of top-5 and the like can be told is up to this."""
         return min(map(len, self.answers.values()))
 
     @property
@@ -50,15 +50,15 @@ class Results:
 def read_results(file: Path) -> Results:
     """Read and check a whole file.
 
-    Any number of lines a picture, from top-0 or top-1 on; they need not stand together. A line that stands there
+    Any number of lines an image, from top-0 or top-1 on; they need not stand together. A line that stands there
     twice counts once, since the zoo's script appends to what an earlier run left: two equal runs are one. Raises
     DataError for an empty file, for a line of another form, and where lines are missing or contradict each other.
     """
-    pictures: dict[str, dict[int, Answer]] = {}
+    images: dict[str, dict[int, Answer]] = {}
     doubled = 0
     for number, line in _lines(file):
         path, rank, answer = _parsed(line, f"line {number} of {file}")
-        known = pictures.setdefault(path, {})
+        known = images.setdefault(path, {})
         if known.setdefault(rank, answer) != answer:
             raise DataError(
                 f"line {number} of {file} says of {path} that top-{rank} is {answer[0]} with {answer[1]:g}, an earlier"
@@ -66,10 +66,10 @@ def read_results(file: Path) -> Results:
                 hint="a second run was probably appended to the first: write the file anew",
             )
         doubled += known[rank] is not answer
-    if not pictures:
+    if not images:
         raise DataError(f"{file} holds no answers", hint=_EXPECTED)
-    first = min(min(ranks) for ranks in pictures.values())
-    answers = {path: _in_order(path, ranks, first, file) for path, ranks in pictures.items()}
+    first = min(min(ranks) for ranks in images.values())
+    answers = {path: _in_order(path, ranks, first, file) for path, ranks in images.items()}
     return Results(file, answers, doubled)
 
 

@@ -81,8 +81,8 @@ def test_the_strongest_place_is_the_lightest_and_each_map_has_its_own_scale() ->
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_the_bytes_are_a_file_of_that_kind(kind: str) -> None:
-    picture = draw_crop(explanation(np.zeros((8, 8))))
-    found = Image.open(io.BytesIO(encoded(picture, kind)))
+    image = draw_crop(explanation(np.zeros((8, 8))))
+    found = Image.open(io.BytesIO(encoded(image, kind)))
     assert (found.format, found.size) == (kind, (256, 256))
     if kind == "PNG":
-        np.testing.assert_array_equal(np.asarray(found), np.asarray(picture))
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(image))

@@ -91,7 +91,7 @@ def test_a_number_has_three_digits_that_count() -> None:
     assert shown == ["0", "0.0123", "4.57", "78.9", "1,234", "–"]
 
 
-def test_pictures_are_inside_the_page_by_their_kind_and_absent_ones_leave_their_caption() -> None:
+def test_images_are_inside_the_page_by_their_kind_and_absent_ones_leave_their_caption() -> None:
     shown = gallery([Shown(b"\xff\xd8 a", "jpeg"), Shown(b"\x89PNG b", "png", ("1", "2")), Shown(None, "gone")])
     assert re.findall(r"data:image/(\w+);base64,([\w+/=]+)\" alt=\"(\w+)\"", shown) == [
         ("jpeg", "/9ggYQ==", "jpeg"), ("png", "iVBORyBi", "png"),

@@ -71,7 +71,7 @@ def test_compressed_bodies_are_inflated_up_to_the_limit(encoding: str, compress:
     ("data", "encoding", "kind"),
     [
         (b"none", "gzip", "request"),
-        (gzip.compress(b"whole")[:-9], "gzip", "request"),
+        (gzip.compress(b"whole", mtime=0)[:-9], "gzip", "request"),
         (b"", "gzip", "request"),
         (b"", "br", "type"),
         (b"", "gzip, gzip", "type"),

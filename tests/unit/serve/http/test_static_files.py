@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from fakes import tiny_bundle, tiny_pictures
+from fakes import tiny_bundle, tiny_images
 from wideresnet.bundle import write_bundle
 from wideresnet.images.decode import decode
 from wideresnet.images.preprocess import preprocess
@@ -139,7 +139,7 @@ def explained(folder: Path) -> TestClient:
 
 
 def test_an_explanation_is_that_of_the_python_function(explained, folder) -> None:
-    data = png(tiny_pictures(1, 48)[0])
+    data = png(tiny_images(1, 48)[0])
     answer = explained.post("/v1/explain?class=3&class=cat&class=ship&lang=zh", content=data).json()
     (expected,) = explain(data, folder, classes=[3, 8])
     assert [each["index"] for each in answer["classes"]] == [3, 8]
@@ -157,7 +157,7 @@ def test_an_explanation_is_that_of_the_python_function(explained, folder) -> Non
 
 
 def test_the_likeliest_classes_are_those_of_classify(explained) -> None:
-    data = png(tiny_pictures(2, 32)[1])
+    data = png(tiny_images(2, 32)[1])
     best = explained.post("/v1/classify?k=2", content=data).json()["results"][0]["predictions"]
     shown = explained.post("/v1/explain?k=2", content=data).json()["classes"]
     assert [each["index"] for each in shown] == [each["index"] for each in best]
@@ -172,7 +172,7 @@ def test_the_likeliest_classes_are_those_of_classify(explained) -> None:
         ("?k=11", b"x", 422, "from 1 to 10"),
         ("?lang=fr", b"x", 422, "no labels in 'fr'"),
         ("?model=other", b"x", 404, "no model called 'other'"),
-        ("", b"text", 400, "not a picture but text"),
+        ("", b"text", 400, "not an image but text"),
         ("", png(np.zeros((101, 100, 3), np.uint8)), 400, "more than the limit"),
     ],
 )
@@ -182,19 +182,19 @@ def test_what_cannot_be_explained_is_said(explained, query, content, status, wor
     assert words in done.json()["detail"]
 
 
-def test_one_picture_at_a_time(explained) -> None:
+def test_one_image_at_a_time(explained) -> None:
     done = explained.post("/v1/explain", files=[("a", ("1", b"x"))] * 2)
-    assert (done.status_code, done.json()["detail"]) == (422, "one picture is explained at a time, got 2")
+    assert (done.status_code, done.json()["detail"]) == (422, "one image is explained at a time, got 2")
 
 
 def test_explaining_stands_in_the_same_queue(make_service) -> None:
     service = make_service(queue=1)
     with TestClient(make_app(service)) as client:
-        service.house.pictures = 1
+        service.house.images = 1
         assert client.post("/v1/explain", content=b"x").status_code == 429
-        service.house.pictures = 0
+        service.house.images = 0
         assert client.post("/v1/explain", content=b"text").status_code == 400
-    assert (service.house.requests, service.house.pictures, service.house.bytes) == (0, 0, 0)
+    assert (service.house.requests, service.house.images, service.house.bytes) == (0, 0, 0)
 
 
 def test_a_model_that_changed_on_disk_is_not_mixed_with_the_one_that_is_open(make_service, monkeypatch) -> None:
@@ -202,7 +202,7 @@ def test_a_model_that_changed_on_disk_is_not_mixed_with_the_one_that_is_open(mak
     card = replace(other.card, files={"model.onnx": "0" * 64})
     monkeypatch.setattr("wideresnet.serve.explain.served_bundle", lambda _: replace(other, card=card))
     with TestClient(make_app(make_service())) as client:
-        done = client.post("/v1/explain", content=png(tiny_pictures(1, 32)[0]))
+        done = client.post("/v1/explain", content=png(tiny_images(1, 32)[0]))
     assert done.status_code == 500
     assert "is another model on disk" in done.json()["detail"]
     assert "SIGHUP" in done.json()["hint"]
@@ -212,7 +212,7 @@ def test_a_model_is_opened_once_more_when_it_is_first_explained_and_let_go_with_
     settings = ServeSettings(models=(str(folder),), threads=1)
     service = Service(settings)
     service.use(open_models(settings, lambda _: None))
-    client, data = TestClient(make_app(service)), png(tiny_pictures(1, 32)[0])
+    client, data = TestClient(make_app(service)), png(tiny_images(1, 32)[0])
     assert len(service.explainers._open) == 0
     for _ in range(2):
         assert client.post("/v1/explain", content=data).status_code == 200

@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
     for label in range(3):
-        Image.fromarray(FakeEngine().picture(label)).save(folder / f"{label}.png")
+        Image.fromarray(FakeEngine().image(label)).save(folder / f"{label}.png")
     return folder
 
 
@@ -79,17 +79,17 @@ def test_an_int8_twin_is_made_once_and_its_rows_say_so(
     (entry,) = made.asked()
     assert made.model(entry) is made.model(entry)
     assert seen == [("int8", 3, 3)]
-    assert made.note(entry) == "quantised in memory with 3 pictures; its accuracy is unknown"
+    assert made.note(entry) == "quantised in memory with 3 images; its accuracy is unknown"
     assert read_bundle(made.on_disk(entry)).card.licence == "of the twin"
 
 
-def test_a_folder_without_pictures_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no picture")
+def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(ConfigError, match="no images in"):
         _ = lab(tmp_path, BenchSettings(data=tmp_path)).items
 
 
-def test_end_to_end_writes_the_answers_of_the_pictures_it_was_handed(photos: Path, tmp_path: Path) -> None:
+def test_end_to_end_writes_the_answers_of_the_images_it_was_handed(photos: Path, tmp_path: Path) -> None:
     items = [Item(str(path), path) for path in sorted(photos.iterdir())]
     contestant = open_contestant(E2E, tiny_bundle(), items, tmp_path / "out.jsonl")
     done: list[int] = []
@@ -99,8 +99,8 @@ def test_end_to_end_writes_the_answers_of_the_pictures_it_was_handed(photos: Pat
     assert len(done) == 5
 
 
-def test_a_picture_that_cannot_be_read_ends_the_run_since_refusing_is_quick(tmp_path: Path) -> None:
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+def test_a_image_that_cannot_be_read_ends_the_run_since_refusing_is_quick(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
     item = Item("bad.png", tmp_path / "bad.png")
     contestant = open_contestant(E2E, tiny_bundle(), [item], tmp_path / "out.jsonl")
     with pytest.raises(ImageError, match=r"bad\.png"):
@@ -120,7 +120,7 @@ def test_batches_go_through_the_engine_in_both_ways(
     assert (engine.calls, len(done), contestant.size) == ([3] * 4, 4, 3)
 
 
-def test_pixels_are_those_of_the_pictures_repeated_to_the_batch(photos: Path) -> None:
+def test_pixels_are_those_of_the_images_repeated_to_the_batch(photos: Path) -> None:
     items = [Item(str(path), path) for path in sorted(photos.iterdir())]
     batch = pixels(tiny_bundle(), items, 7)
     assert batch.shape == (7, 32, 32, 3)

@@ -24,7 +24,7 @@ def test_without_a_precision_it_is_the_stored_one(stored: Any, precision: str) -
     assert [entry.precision for entry in entries("m", stored, BenchSettings())] == [precision]
 
 
-def test_latency_is_of_one_picture_in_one_stream_and_also_from_a_file_where_there_are_files() -> None:
+def test_latency_is_of_one_image_in_one_stream_and_also_from_a_file_where_there_are_files() -> None:
     settings = BenchSettings(what=("latency",), batches=(8, 16), data=Path("photos"))
     found = entries("m", "fp32", settings)
     assert [(e.batch, e.sync, e.files) for e in found] == [(1, True, False), (1, True, True)]
@@ -49,7 +49,7 @@ def test_baselines_are_set_beside_each_measurement_and_int8_only_when_asked() ->
         ({"batches": (0,)}, "a batch is at least 1"),
         ({"threads": (-1,)}, "at least 0"),
         ({"seconds": 0.0}, "more than 0"),
-        ({"what": ("end-to-end",)}, "measured on picture files"),
+        ({"what": ("end-to-end",)}, "measured on image files"),
     ],
 )
 def test_what_does_not_exist_is_refused(settings: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Pictures to answers: in order, a failure for each bad one, and never more than a few batches ahead."""
+"""Images to answers: in order, a failure for each bad one, and never more than a few batches ahead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import ConfigError, ImageError
 from wideresnet.records import Failure, Item, ModelCard, Prediction, Preprocess
-from wideresnet.tasks.classify.classify import classify, pictures
+from wideresnet.tasks.classify.classify import classify, images
 
 LABELS = read_labels("cifar10")
 
@@ -31,10 +31,10 @@ def classifier(engine: FakeEngine) -> Classifier:
 
 
 def items(engine: FakeEngine, n: int, bad: tuple[int, ...] = ()) -> list[Item]:
-    return [Item(f"{i:03}", b"no picture" if i in bad else engine.picture(i % 10)) for i in range(n)]
+    return [Item(f"{i:03}", b"no image" if i in bad else engine.image(i % 10)) for i in range(n)]
 
 
-def test_answers_come_in_the_order_of_the_pictures(classifier: Classifier, engine: FakeEngine) -> None:
+def test_answers_come_in_the_order_of_the_images(classifier: Classifier, engine: FakeEngine) -> None:
     answers = list(classify(classifier, items(engine, 23), k=3, batch_size=5))
     assert [a.path for a in answers] == [f"{i:03}" for i in range(23)]
     for index, answer in enumerate(answers):
@@ -45,7 +45,7 @@ def test_answers_come_in_the_order_of_the_pictures(classifier: Classifier, engin
     assert engine.calls == [5, 5, 5, 5, 3]
 
 
-def test_one_bad_picture_is_one_failure_and_the_rest_goes_on(classifier: Classifier, engine: FakeEngine) -> None:
+def test_one_bad_image_is_one_failure_and_the_rest_goes_on(classifier: Classifier, engine: FakeEngine) -> None:
     answers = list(classify(classifier, items(engine, 8, bad=(0, 5)), batch_size=4))
     assert [a.path for a in answers] == [f"{i:03}" for i in range(8)]
     failures = [a for a in answers if isinstance(a, Failure)]
@@ -66,7 +66,7 @@ def test_an_endless_stream_is_answered_as_it_comes(classifier: Classifier, engin
         nonlocal pulled
         while True:
             pulled += 1
-            yield Item(str(pulled), engine.picture(pulled % 10))
+            yield Item(str(pulled), engine.image(pulled % 10))
 
     answers = classify(classifier, endless(), batch_size=4)
     assert [next(answers).path for _ in range(8)] == [str(i + 1) for i in range(8)]
@@ -78,29 +78,29 @@ def test_nothing_gives_nothing(classifier: Classifier) -> None:
     assert list(classify(classifier, [])) == []
 
 
-def test_pictures_of_folders_and_files_are_named_by_their_paths(tmp_path: Path) -> None:
+def test_images_of_folders_and_files_are_named_by_their_paths(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     for name in ("b.png", "inner/a.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
-    assert [item.path for item in pictures([tmp_path])] == [f"{tmp_path}/b.png", f"{tmp_path}/inner/a.png"]
+    (tmp_path / "notes.txt").write_text("no image")
+    assert [item.path for item in images([tmp_path])] == [f"{tmp_path}/b.png", f"{tmp_path}/inner/a.png"]
     with pytest.raises(ConfigError, match="no file or folder"):
-        list(pictures([tmp_path / "absent"]))
+        list(images([tmp_path / "absent"]))
 
 
 def test_photographs_are_turned_upright_unless_told_otherwise(
     classifier: Classifier, engine: FakeEngine, tmp_path: Path
 ) -> None:
     # White above black; orientation 6 says: turn by 90 degrees to see it right.
-    picture = np.zeros((32, 32, 3), np.uint8)
-    picture[:16] = 255
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:16] = 255
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(picture).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(image).save(tmp_path / "turned.png", exif=exif)
     upright = classifier.preprocess(tmp_path / "turned.png", "transpose")
     asis = classifier.preprocess(tmp_path / "turned.png", "ignore")
-    assert np.array_equal(asis, picture)
-    assert np.array_equal(upright, np.rot90(picture, -1))
+    assert np.array_equal(asis, image)
+    assert np.array_equal(upright, np.rot90(image, -1))
 
 
 # The classifier itself
@@ -110,14 +110,14 @@ def test_the_classifier_takes_files_bytes_and_arrays(
     classifier: Classifier, engine: FakeEngine, tmp_path: Path
 ) -> None:
     path = tmp_path / "seven.png"
-    Image.fromarray(engine.picture(7)).save(path)
-    answers = classifier.classify([path, str(path), path.read_bytes(), engine.picture(7)], k=1)
+    Image.fromarray(engine.image(7)).save(path)
+    answers = classifier.classify([path, str(path), path.read_bytes(), engine.image(7)], k=1)
     assert [a.predictions[0].index for a in answers] == [7] * 4
-    assert [a.path for a in answers] == [str(path), str(path), "picture 2", "picture 3"]
+    assert [a.path for a in answers] == [str(path), str(path), "image 2", "image 3"]
     assert classifier.classify(path)[0].predictions[0].index == 7
     assert classifier.classify([]) == []
 
 
-def test_the_classifier_raises_at_a_picture_it_cannot_read(classifier: Classifier) -> None:
+def test_the_classifier_raises_at_a_image_it_cannot_read(classifier: Classifier) -> None:
     with pytest.raises(ImageError):
-        classifier.classify(b"no picture")
+        classifier.classify(b"no image")

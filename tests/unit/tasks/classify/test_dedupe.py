@@ -79,7 +79,7 @@ def test_memory_is_bounded_and_forgotten_ones_are_asked_again(tmp_path: Path) ->
 
 
 def test_a_long_row_of_copies_is_not_held_back(tmp_path: Path) -> None:
-    """With nothing but copies behind one picture, answers come before the last file was read."""
+    """With nothing but copies behind one image, answers come before the last file was read."""
     network, read = Network(1), []
     items = (read.append(item.path) or item for item in files(tmp_path, ["a"] * 50))
     next(answers := answer_once(network, items, waiting=4))
@@ -96,10 +96,10 @@ def test_what_cannot_be_read_fails_each_for_itself(tmp_path: Path) -> None:
 
 def test_failures_are_copied_too(tmp_path: Path) -> None:
     def refuse(items: Iterator[Item]) -> Iterator[Answer]:
-        return (Failure(item.path, "no picture", "look at it") for item in items)
+        return (Failure(item.path, "no image", "look at it") for item in items)
 
     items = files(tmp_path, ["a", "a", "b", "a"])
-    assert list(answer_once(refuse, items)) == [Failure(item.path, "no picture", "look at it") for item in items]
+    assert list(answer_once(refuse, items)) == [Failure(item.path, "no image", "look at it") for item in items]
 
 
 def test_a_file_is_read_once_and_a_large_one_does_not_wait_in_memory(

@@ -1,4 +1,4 @@
-"""Features of pictures: in order, a failure for each bad one, and the same however they are cut into batches."""
+"""Features of images: in order, a failure for each bad one, and the same however they are cut into batches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import tiny_bundle, tiny_pictures
+from fakes import tiny_bundle, tiny_images
 from wideresnet.bundle import write_bundle
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ConfigError, ImageError
@@ -23,15 +23,15 @@ def features() -> Features:
 
 
 def items(count: int, bad: tuple[int, ...] = ()) -> list[Item]:
-    pictures = tiny_pictures(count, 32)
-    return [Item(f"{i:03}", b"no picture" if i in bad else pictures[i]) for i in range(count)]
+    images = tiny_images(count, 32)
+    return [Item(f"{i:03}", b"no image" if i in bad else images[i]) for i in range(count)]
 
 
-def test_rows_come_in_the_order_of_the_pictures_with_failures_between(features: Features) -> None:
+def test_rows_come_in_the_order_of_the_images_with_failures_between(features: Features) -> None:
     found = list(embeddings(features, SPEC, items(10, bad=(0, 1, 2, 6)), batch_size=3))
     assert [each.path for each in found] == [f"{i:03}" for i in range(10)]
     assert [i for i, each in enumerate(found) if isinstance(each, Failure)] == [0, 1, 2, 6]
-    expected = features(tiny_pictures(10, 32))
+    expected = features(tiny_images(10, 32))
     for place, each in enumerate(found):
         if isinstance(each, Embedding):
             for layer in ("layer2", "features"):
@@ -51,14 +51,14 @@ def test_pooling_is_the_mean_over_positions_and_leaves_features_alone(features: 
     assert row_shapes(features, SPEC, "mean") == {"layer2": (32,), "features": (64,)}
 
 
-def test_few_pictures_are_in_memory_at_a_time(features: Features) -> None:
+def test_few_images_are_in_memory_at_a_time(features: Features) -> None:
     pulled = 0
 
     def endless():
         nonlocal pulled
         while True:
             pulled += 1
-            yield Item(str(pulled), tiny_pictures(1, 32)[0])
+            yield Item(str(pulled), tiny_images(1, 32)[0])
 
     stream = embeddings(features, SPEC, endless(), batch_size=2)
     for _ in range(20):
@@ -69,13 +69,13 @@ def test_few_pictures_are_in_memory_at_a_time(features: Features) -> None:
 
 def test_the_function_gives_arrays_by_layer(tmp_path: Path) -> None:
     write_bundle(tmp_path / "tiny", tiny_bundle())
-    pictures = list(tiny_pictures(3, 32))
-    found = embed(pictures, tmp_path / "tiny", layers=["layer3", "features"])
+    images = list(tiny_images(3, 32))
+    found = embed(images, tmp_path / "tiny", layers=["layer3", "features"])
     assert {layer: (values.shape, values.dtype) for layer, values in found.items()} == {
         "layer3": ((3, 64, 8, 8), np.float32), "features": ((3, 64), np.float32),
     }  # fmt: skip
     assert embed([], tmp_path / "tiny")["features"].shape == (0, 64)
-    with pytest.raises(ImageError, match="picture 1: not a picture"):
-        embed([pictures[0], b"no picture"], tmp_path / "tiny")
+    with pytest.raises(ImageError, match="image 1: not an image"):
+        embed([images[0], b"no image"], tmp_path / "tiny")
     with pytest.raises(ConfigError, match="no layer called 'layer9'"):
-        embed(pictures, tmp_path / "tiny", layers=["layer9"])
+        embed(images, tmp_path / "tiny", layers=["layer9"])

@@ -11,7 +11,7 @@ import pytest
 from onnx.numpy_helper import to_array
 from PIL import Image
 
-from fakes import TINY, tiny_bundle, tiny_pictures, tiny_tensors
+from fakes import TINY, tiny_bundle, tiny_images, tiny_tensors
 from wideresnet.bundle import Bundle, make_bundle
 from wideresnet.datasets.labels import read_labels
 from wideresnet.engines import EngineOptions
@@ -32,8 +32,8 @@ def explainer() -> Explainer:
 
 
 def items(count: int, bad: tuple[int, ...] = ()) -> list[Item]:
-    pictures = tiny_pictures(count, 32)
-    return [Item(f"{i:03}", b"no picture" if i in bad else pictures[i]) for i in range(count)]
+    images = tiny_images(count, 32)
+    return [Item(f"{i:03}", b"no image" if i in bad else images[i]) for i in range(count)]
 
 
 def found(explainer: Explainer, *arguments: object, **more: object) -> list[Explanation]:
@@ -43,10 +43,10 @@ def found(explainer: Explainer, *arguments: object, **more: object) -> list[Expl
 
 
 def test_the_mean_of_the_evidence_and_the_bias_are_the_logit(explainer: Explainer) -> None:
-    """For every class of every picture; the logits are those of the plain engine."""
+    """For every class of every image; the logits are those of the plain engine."""
     from wideresnet.engines import open_engine
 
-    logits = open_engine(tiny_bundle())(tiny_pictures(5, 32))
+    logits = open_engine(tiny_bundle())(tiny_images(5, 32))
     for row, each in zip(logits, found(explainer, items(5), k=10), strict=True):
         assert sorted(shown.score.index for shown in each.maps) == list(range(10))
         for shown in each.maps:
@@ -61,7 +61,7 @@ def test_the_bottleneck_network_is_as_exact() -> None:
     engine = OpenVinoEngine(model.SerializeToString(), EngineOptions(threads=1))
     card = ModelCard("tiny", "wide_resnet50_2", 10, spec, "fp32", "Apache-2.0")
     made = Explainer(card, read_labels("cifar10"), Features(engine, ("map",)), *read_classifier(model), 32)
-    (each,) = found(made, [Item("a", tiny_pictures(1, 64)[0])], k=3)
+    (each,) = found(made, [Item("a", tiny_images(1, 64)[0])], k=3)
     for shown in each.maps:
         assert shown.evidence.mean() + shown.bias == pytest.approx(shown.logit, abs=1e-5)
 
@@ -70,7 +70,7 @@ def test_in_int8_only_the_rounding_of_the_mean_is_between() -> None:
     pytest.importorskip("nncf")
     from wideresnet.tasks.quantize.compile import in_precision
 
-    bundle = in_precision(tiny_bundle(), "int8", list(tiny_pictures(4, 32)))
+    bundle = in_precision(tiny_bundle(), "int8", list(tiny_images(4, 32)))
     made = open_explainer(bundle)
     assert made.features.engine.info.precision == "int8"
     constants = {each.name: each for each in parse_graph(bundle.graph).graph.initializer}
@@ -105,20 +105,20 @@ def test_the_peak_is_the_square_around_what_the_strongest_place_looks_at(explain
         assert (right - left, bottom - top) == (4 if column else 2, 4 if row else 2)
 
 
-def test_pictures_stay_in_order_and_bad_ones_are_failures(explainer: Explainer) -> None:
+def test_images_stay_in_order_and_bad_ones_are_failures(explainer: Explainer) -> None:
     answers = list(explanations(explainer, items(9, bad=(0, 1, 2, 7)), batch_size=3))
     assert [each.path for each in answers] == [f"{i:03}" for i in range(9)]
     assert [i for i, each in enumerate(answers) if isinstance(each, Failure)] == [0, 1, 2, 7]
-    pictures = tiny_pictures(9, 32)
+    images = tiny_images(9, 32)
     for place, each in enumerate(answers):
         if isinstance(each, Explanation):
-            np.testing.assert_array_equal(each.crop, pictures[place])
+            np.testing.assert_array_equal(each.crop, images[place])
 
 
 def test_the_function_takes_what_people_have(tmp_path: Path) -> None:
-    Image.fromarray(tiny_pictures(1, 32)[0]).save(tmp_path / "a.png")
-    (first, second) = explain([tmp_path / "a.png", tiny_pictures(1, 32)[0]], classes=["cat", 9])
-    assert (first.path, second.path) == (str(tmp_path / "a.png"), "picture 1")
+    Image.fromarray(tiny_images(1, 32)[0]).save(tmp_path / "a.png")
+    (first, second) = explain([tmp_path / "a.png", tiny_images(1, 32)[0]], classes=["cat", 9])
+    assert (first.path, second.path) == (str(tmp_path / "a.png"), "image 1")
     assert [shown.score.label for shown in first.maps] == ["cat", "truck"]
     np.testing.assert_allclose(first.maps[0].evidence, second.maps[0].evidence, atol=1e-5)
     with pytest.raises(ImageError, match=r"absent\.png"):

@@ -31,7 +31,7 @@ def classifier(engine: FakeEngine) -> Classifier:
 def items(engine: FakeEngine, pulled: list[int]) -> Iterator[Item]:
     for number in range(10):
         pulled.append(number)
-        yield Item(f"{number}", b"no picture" if number == 5 else engine.picture(number))
+        yield Item(f"{number}", b"no image" if number == 5 else engine.image(number))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 64])

@@ -1,4 +1,4 @@
-"""Small pictures for pages: what the network saw, and nothing of what cannot be read."""
+"""Small images for pages: what the network saw, and nothing of what cannot be read."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ ENGINE = FakeEngine()
 
 
 def decoded(jpeg: bytes) -> NDArray[np.uint8]:
-    picture = Image.open(io.BytesIO(jpeg))
-    assert picture.format == "JPEG"
-    return np.asarray(picture)
+    image = Image.open(io.BytesIO(jpeg))
+    assert image.format == "JPEG"
+    return np.asarray(image)
 
 
-def test_the_pictures_of_the_page_are_those_of_the_mistakes() -> None:
-    items = {f"{k}": Item(f"{k}", ENGINE.picture(k), k) for k in range(10)}
+def test_the_images_of_the_page_are_those_of_the_mistakes() -> None:
+    items = {f"{k}": Item(f"{k}", ENGINE.image(k), k) for k in range(10)}
     answers = [Scored(f"{k}", k, 2, 2, (0, k), (0.9, 0.1)) for k in range(8)]
     conditions = Conditions("", "", "fp32", Preprocess(32, 32), "ignore", "", 10, read_labels("cifar10"), 10)
     report = tally(answers, EvalReport("m", "d", None, 0, 0, 0, conditions=conditions))
     found = thumbnails(report, items)
     assert set(found) == set(shown_paths(report)) == {f"{k}" for k in range(8)}
     for path, jpeg in found.items():
-        assert abs(decoded(jpeg).mean() - ENGINE.picture(int(path)).mean()) < 3
+        assert abs(decoded(jpeg).mean() - ENGINE.image(int(path)).mean()) < 3
 
 
 def test_tiny_crops_keep_their_pixels_as_squares() -> None:
@@ -50,16 +50,16 @@ def test_tiny_crops_keep_their_pixels_as_squares() -> None:
 def test_files_are_shown_as_the_network_saw_them_or_by_their_middle(
     spec: Preprocess | None, side: int, tmp_path: Path
 ) -> None:
-    picture = np.zeros((100, 300, 3), np.uint8)
-    picture[:, 100:200] = (200, 100, 50)
-    Image.fromarray(picture).save(tmp_path / "a.png")
+    image = np.zeros((100, 300, 3), np.uint8)
+    image[:, 100:200] = (200, 100, 50)
+    Image.fromarray(image).save(tmp_path / "a.png")
     found = decoded(thumbnails_of([f"{tmp_path}/a.png"], None, spec)[f"{tmp_path}/a.png"])
     assert found.shape == (side, side, 3)
     assert np.abs(found.reshape(-1, 3).mean(axis=0) - (200, 100, 50)).max() < 6
 
 
 def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "torn.png").write_bytes(b"no picture")
+    (tmp_path / "torn.png").write_bytes(b"no image")
     Image.new("RGB", (40, 40)).save(tmp_path / "good.png")
     paths = [f"{tmp_path}/{name}" for name in ("torn.png", "gone.png", "good.png")]
     assert list(thumbnails_of(paths, {}, Preprocess(32, 32))) == [f"{tmp_path}/good.png"]

@@ -26,11 +26,11 @@ CLASSIFIER = Classifier(CARD, read_labels("cifar10"), ENGINE)
 
 
 def data(answers_and_labels: list[tuple[int, int]]) -> LabelledData:
-    items = [Item(f"{i}", ENGINE.picture(a), label) for i, (a, label) in enumerate(answers_and_labels)]
+    items = [Item(f"{i}", ENGINE.image(a), label) for i, (a, label) in enumerate(answers_and_labels)]
     return LabelledData("test set", items, 10)
 
 
-# The answer to a picture is known, and its neighbours by index follow: |answer - label| <= 2 is top-5 inside.
+# The answer to an image is known, and its neighbours by index follow: |answer - label| <= 2 is top-5 inside.
 MIXED = [(0, 0), (5, 5), (5, 6), (5, 3), (5, 9), (9, 9), (2, 8)]
 
 
@@ -49,7 +49,7 @@ def test_counts_do_not_depend_on_the_batch(batch_size: int) -> None:
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 7])
 def test_shards_add_up_to_the_whole_in_any_order(shards: int) -> None:
-    whole = replace(data(MIXED), items=[*data(MIXED).items, Item("broken", b"no picture", 0)])
+    whole = replace(data(MIXED), items=[*data(MIXED).items, Item("broken", b"no image", 0)])
     parts = [evaluate(CLASSIFIER, whole.part(f"{i}/{shards}")) for i in range(1, shards + 1)]
     once = counts(evaluate(CLASSIFIER, whole))
     for order in itertools.islice(itertools.permutations(parts), 6):
@@ -62,7 +62,7 @@ def test_whoever_goes_on_gets_the_scores_that_are_missing(first: int) -> None:
     assert [replace(each, seconds=0.0) for each in scores(3, first)] == everything[first:]
 
 
-def test_going_on_shows_pictures_in_the_batches_they_would_have_been_in() -> None:
+def test_going_on_shows_images_in_the_batches_they_would_have_been_in() -> None:
     ENGINE.calls.clear()
     list(score(CLASSIFIER, data(MIXED), 3, first=5))
     assert ENGINE.calls == [3, 1]
@@ -102,9 +102,9 @@ def counts(report: EvalReport) -> EvalReport:
     return replace(report, seconds=0.0, conditions=conditions)
 
 
-def test_a_picture_that_cannot_be_read_is_a_failure_and_not_counted() -> None:
+def test_a_image_that_cannot_be_read_is_a_failure_and_not_counted() -> None:
     good = data(MIXED)
-    broken = replace(good, items=[*good.items, Item("broken", b"no picture", 0)])
+    broken = replace(good, items=[*good.items, Item("broken", b"no image", 0)])
     report = evaluate(CLASSIFIER, broken, batch_size=3)
     assert (report.n, report.correct1, report.correct5) == (7, 3, 5)
     assert [f.path for f in report.failures] == ["broken"]
@@ -126,14 +126,14 @@ def test_class_folders_are_evaluated_by_their_names(tmp_path: Path) -> None:
     for label in (3, 7):
         folder = tmp_path / CLASSIFIER.labels.names[label]
         folder.mkdir()
-        Image.fromarray(ENGINE.picture(label)).save(folder / "right.png")
-        Image.fromarray(ENGINE.picture(0)).save(folder / "wrong.png")
+        Image.fromarray(ENGINE.image(label)).save(folder / "right.png")
+        Image.fromarray(ENGINE.image(0)).save(folder / "wrong.png")
     report = evaluate(CLASSIFIER, tmp_path)
     assert (report.n, report.correct1) == (4, 2)
     assert evaluate(CLASSIFIER, str(tmp_path)).n == 4
 
 
-def test_the_archive_of_cifar_is_evaluated_picture_by_picture(tmp_path: Path) -> None:
+def test_the_archive_of_cifar_is_evaluated_image_by_image(tmp_path: Path) -> None:
     report = evaluate(CLASSIFIER, cifar10_test(tiny_cifar_archive(tmp_path, rows=20), verify=False))
     assert (report.n, report.correct1, report.correct5) == (20, 20, 20)
     assert report.data == "cifar10 test"

@@ -92,7 +92,7 @@ def test_known_orders_are_named(classes: int, n: int, accuracy: float) -> None:
         assert found.undone == pytest.approx(accuracy, abs=0.4 if len(order.answers) < classes else 0.15)
 
 
-# From a few pictures of each class on, fewer the better the network is.
+# From a few images of each class on, fewer the better the network is.
 @pytest.mark.parametrize(
     ("classes", "n", "accuracy"),
     [(10, 1000, 0.5), (10, 300, 0.7), (10, 200, 0.95), (100, 1000, 0.5), (100, 300, 0.8),
@@ -108,7 +108,7 @@ def test_any_other_order_is_noticed(classes: int, n: int, accuracy: float) -> No
         assert wrong_order(report, LABELS[classes]) is not None, seed
 
 
-def test_the_order_of_the_development_kit_shows_after_a_thousand_pictures() -> None:
+def test_the_order_of_the_development_kit_shows_after_a_thousand_images() -> None:
     order = next(each for each in known_orders(IMAGENET) if "development kit" in each.cause)
     rng = np.random.default_rng(0)
     true = rng.integers(0, 1000, 1000)             # the validation set lies in no order
@@ -124,7 +124,7 @@ def test_the_known_places_of_the_development_kit_are_classes_of_imagenet() -> No
 
 
 def test_classes_in_the_order_of_folders_show_after_the_first_of_them() -> None:
-    true = np.repeat(np.arange(20), 50)            # the first thousand pictures of ImageNet in class folders
+    true = np.repeat(np.arange(20), 50)            # the first thousand images of ImageNet in class folders
     report = counted(true + 1, network(np.random.default_rng(0), true, 1000, 0.78))
     found = wrong_order(report, IMAGENET)
     assert found is not None
@@ -188,7 +188,7 @@ def test_a_network_that_is_only_bad_is_left_alone(answering: Answering, confiden
         assert wrong_order(counted(true, answering(rng, true, classes), confidence), LABELS[classes]) is None, seed
 
 
-def test_one_picture_a_class_is_no_order_of_its_own() -> None:
+def test_one_image_a_class_is_no_order_of_its_own() -> None:
     """Each class then has one answer without fail."""
     for seed in range(20):
         order = np.random.default_rng(seed).permutation(1000)
@@ -262,11 +262,11 @@ def test_few_classes_are_a_warning_and_no_error(classes: int, n: int, says: str)
     words = with_order_warning(report, names).order
     assert words.startswith("the labels of set may be in another order than the classes of net")
     assert says in words or "another order explains 100.0 %" in words
-    assert f"0.00 % of {n} pictures although it is 80 % sure" in words
+    assert f"0.00 % of {n} images although it is 80 % sure" in words
     assert "to be sure takes about" in words
 
 
-def test_a_picture_of_each_class_is_too_few_to_tell_and_that_is_said() -> None:
+def test_a_image_of_each_class_is_too_few_to_tell_and_that_is_said() -> None:
     order = shuffling(np.random.default_rng(0), 10)
     words = warned(order, np.arange(10), LABELS[10], confidence=0.95)
     assert "may be in another order" in words
@@ -304,7 +304,7 @@ def test_a_bad_network_is_seldom_taken_for_another_order(answering: Answering) -
     assert false <= 3
 
 
-def test_nothing_is_said_of_no_picture() -> None:
+def test_nothing_is_said_of_no_image() -> None:
     report = EvalReport("net", "set", None, 0, 0, 0)
     assert with_order_warning(report, LABELS[10]) is report
     assert wrong_order(report, LABELS[10]) is None
@@ -332,13 +332,13 @@ def test_a_list_that_is_sorted_cannot_be_out_of_alphabetical_order() -> None:
     assert not any("alphabetical" in order.cause for order in known_orders(Labels(("ant", "bee", "cat"))))
 
 
-def test_a_few_pictures_in_the_wrong_class_are_no_order() -> None:
+def test_a_few_images_in_the_wrong_class_are_no_order() -> None:
     labels = evenly(10, 1000)
     swapped = np.where(labels < 2, 1 - labels, labels)
     assert wrong_order(counted(swapped, labels), LABELS[10]) is None
 
 
-# From pictures to the error and the warning
+# From images to the error and the warning
 
 
 def test_evaluate_puts_the_warning_into_its_report() -> None:
@@ -349,7 +349,7 @@ def test_evaluate_puts_the_warning_into_its_report() -> None:
 def shuffled(order: Classes, n: int = 200) -> EvalReport:
     """The embedded network's data, labelled in another order, as an engine sees them that is always right."""
     engine, bundle = FakeEngine(), tiny_bundle()
-    items = [Item(f"{place}.png", engine.picture(place % 10), int(order[place % 10])) for place in range(n)]
+    items = [Item(f"{place}.png", engine.image(place % 10), int(order[place % 10])) for place in range(n)]
     return evaluate(Classifier(bundle.card, bundle.labels, engine), LabelledData("cifar10 test", items, 10))
 
 
@@ -357,7 +357,7 @@ def test_shuffled_labels_end_in_an_error_that_says_what_was_seen() -> None:
     order = np.array([3, 0, 6, 1, 9, 2, 4, 8, 7, 5])
     with pytest.raises(DataError, match="some other order of the classes") as caught:
         refuse_wrong_order(shuffled(order), read_labels("cifar10"))
-    assert "right for 0.00 % of 200 pictures although it is 51 % sure" in caught.value.message
+    assert "right for 0.00 % of 200 images although it is 51 % sure" in caught.value.message
     assert "another order explains 100.0 % of 200" in caught.value.message
     assert "'automobile' is answered 'cat'" in caught.value.message
     assert caught.value.hint

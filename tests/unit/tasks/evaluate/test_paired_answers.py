@@ -47,7 +47,7 @@ def test_answers_are_paired_by_path_and_not_by_order() -> None:
     assert compared(list(reversed(A)), B) == report
 
 
-def test_pictures_of_one_side_only_are_listed_and_not_counted() -> None:
+def test_images_of_one_side_only_are_listed_and_not_counted() -> None:
     report = compared([*A, scored("only", 1, 0), Failure("torn", "bad"), Failure("half", "bad")],
                       [*B[:-1], Failure("w", "bad"), Failure("torn", "bad"), scored("half", 1, 1)])  # fmt: skip
     assert (report.n, report.only_a, report.only_b) == (3, ("only",), ())
@@ -67,8 +67,8 @@ def test_labels_that_differ_are_refused() -> None:
 
 
 @pytest.mark.parametrize("other", [[], [scored("/data/w", 0, 0)], [Failure("w", "bad")]])
-def test_no_common_picture_is_refused(other: list[Scored | Failure]) -> None:
-    with pytest.raises(DataError, match=r"no picture is answered in both a\.csv and b\.csv"):
+def test_no_common_image_is_refused(other: list[Scored | Failure]) -> None:
+    with pytest.raises(DataError, match=r"no image is answered in both a\.csv and b\.csv"):
         compared(A, other)
 
 
@@ -95,7 +95,7 @@ def test_answers_without_probabilities_or_classes_are_compared_all_the_same() ->
 
 
 class Shifted(FakeEngine):
-    """Names the next class for dark pictures."""
+    """Names the next class for dark images."""
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         logits = super().__call__(batch)
@@ -107,8 +107,8 @@ def classifier(engine: FakeEngine, spec: Preprocess | None = None) -> Classifier
     return Classifier(replace(card, preprocess=spec or card.preprocess), tiny_bundle().labels, engine)
 
 
-ITEMS = [Item(f"{k}", FakeEngine().picture(k), k) for k in range(10)]
-DATA = LabelledData("greys", [*ITEMS[:3], Item("torn", b"no picture", 0), *ITEMS[3:]], 10)
+ITEMS = [Item(f"{k}", FakeEngine().image(k), k) for k in range(10)]
+DATA = LabelledData("greys", [*ITEMS[:3], Item("torn", b"no image", 0), *ITEMS[3:]], 10)
 
 
 @pytest.fixture
@@ -138,13 +138,13 @@ def test_one_pass_gives_both_models_the_scores_of_their_own_evaluation(batch_siz
     assert report.a.correct5 == evaluate(a, DATA).correct5
 
 
-def test_mean_and_deviation_are_no_other_way_to_see_a_picture(decoded: list[str]) -> None:
+def test_mean_and_deviation_are_no_other_way_to_see_a_image(decoded: list[str]) -> None:
     same = replace(tiny_bundle().card.preprocess, mean=(0.1, 0.2, 0.3))
     list(score_both(classifier(FakeEngine()), classifier(Shifted(), same), DATA))
     assert len(decoded) == len(DATA.items)
 
 
-def test_models_that_see_pictures_differently_get_them_each_their_way(decoded: list[str]) -> None:
+def test_models_that_see_images_differently_get_them_each_their_way(decoded: list[str]) -> None:
     smaller = Preprocess(resize=16, crop=16)
     pairs = list(score_both(classifier(FakeEngine()), classifier(Shifted(side=16), smaller), DATA, 4))
     assert len(decoded) == 2 * len(DATA.items)

@@ -63,13 +63,13 @@ def row(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Weights:
     return weights
 
 
-def pictures(folder: Path, wrong: int = 0, classes: Sequence[int] = range(10), of_each: int = 3) -> Path:
-    """Class folders with grey pictures; the first ``wrong`` of each class are of the class five further on."""
+def images(folder: Path, wrong: int = 0, classes: Sequence[int] = range(10), of_each: int = 3) -> Path:
+    """Class folders with grey images; the first ``wrong`` of each class are of the class five further on."""
     for label in classes:
         (folder / str(label)).mkdir(parents=True)
         for place in range(of_each):
             shown = (label + 5) % 10 if place < wrong else label
-            Image.fromarray(ENGINE.picture(shown)).save(folder / str(label) / f"{place}.png")
+            Image.fromarray(ENGINE.image(shown)).save(folder / str(label) / f"{place}.png")
     return folder
 
 
@@ -87,7 +87,7 @@ def report(correct1: int, correct5: int, n: int) -> EvalReport:
 
 @pytest.mark.usefixtures("row")
 def test_a_row_as_accurate_as_printed_passes(tmp_path: Path) -> None:
-    found = one(pictures(tmp_path / "val"))
+    found = one(images(tmp_path / "val"))
     assert (found.verdict, found.note) == ("passed", "")
     assert found.report is not None
     assert (found.report.n, found.report.correct1) == (30, 30)
@@ -99,7 +99,7 @@ def test_a_row_as_accurate_as_printed_passes(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("row")
 def test_a_row_that_is_worse_than_printed_fails(tmp_path: Path) -> None:
-    found = one(pictures(tmp_path / "val", wrong=2))
+    found = one(images(tmp_path / "val", wrong=2))
     assert found.verdict == "failed"
     assert found.report is not None
     assert found.report.top1 == pytest.approx(1 / 3)
@@ -108,7 +108,7 @@ def test_a_row_that_is_worse_than_printed_fails(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("row")
 def test_the_whole_set_is_held_to_the_tolerance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifying, "IMAGENET_VAL", 30)
-    data = pictures(tmp_path / "val")
+    data = images(tmp_path / "val")
     assert one(data).verdict == "failed"
     found = one(data, tolerance=0.1)
     assert found.verdict == "passed"
@@ -124,7 +124,7 @@ def test_the_tolerance_is_of_both_figures_and_includes_its_end() -> None:
         assert judge(info, target, report(right1 + more1, right5 + more5, 50_000), 0.001).verdict == verdict
 
 
-def test_one_picture_less_than_all_is_a_sample() -> None:
+def test_one_image_less_than_all_is_a_sample() -> None:
     target = Target(0.78, 0.94, "torchvision", 50_000)
     found = judge(describe("wide_resnet50_2.tv_in1k"), target, report(39_000, 47_000, 49_999), 0.0)
     assert found.allowed is not None
@@ -133,7 +133,7 @@ def test_one_picture_less_than_all_is_a_sample() -> None:
 
 @pytest.mark.usefixtures("row")
 def test_a_limit_takes_as_many_of_every_class(tmp_path: Path) -> None:
-    found = one(pictures(tmp_path / "val"), limit=20)
+    found = one(images(tmp_path / "val"), limit=20)
     assert found.report is not None
     assert {each.n for each in found.report.by_class.values()} == {2}
     assert found.report.conditions is not None
@@ -142,7 +142,7 @@ def test_a_limit_takes_as_many_of_every_class(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("row")
 def test_some_of_the_classes_are_no_place_for_the_published_figure(tmp_path: Path) -> None:
-    found = one(pictures(tmp_path / "val", classes=range(4)))
+    found = one(images(tmp_path / "val", classes=range(4)))
     assert found.verdict == "skipped"
     assert found.note == "val holds 4 of 10 classes; the published accuracy is over all"
 
@@ -158,21 +158,21 @@ def test_data_of_other_classes_are_left_out_with_the_reason(tmp_path: Path) -> N
 
 def test_what_is_not_here_says_how_to_get_it_and_is_not_fetched(row: Weights, cache: Path, tmp_path: Path) -> None:
     (cache / row.file_name).unlink()
-    found = one(pictures(tmp_path / "val"))
+    found = one(images(tmp_path / "val"))
     assert (found.verdict, found.report) == ("absent", None)
     assert found.note == f"put https://example.org/fake.safetensors into {cache}"
 
 
 def test_another_folder_may_hold_the_weights(row: Weights, cache: Path, tmp_path: Path) -> None:
     (cache / row.file_name).rename(tmp_path / row.file_name)
-    data = pictures(tmp_path / "val")
+    data = images(tmp_path / "val")
     assert one(data).verdict == "absent"
     assert one(data, weights=tmp_path).verdict == "passed"
 
 
 def test_a_damaged_file_fails(row: Weights, cache: Path, tmp_path: Path) -> None:
     (cache / row.file_name).write_bytes(b"nothing")
-    found = one(pictures(tmp_path / "val"))
+    found = one(images(tmp_path / "val"))
     assert found.verdict == "failed"
     assert "damaged" in found.note
 
@@ -180,7 +180,7 @@ def test_a_damaged_file_fails(row: Weights, cache: Path, tmp_path: Path) -> None
 @pytest.mark.usefixtures("row")
 def test_labels_in_a_wrong_order_fail_before_all_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifying, "ORDER_AFTER", 100)
-    data = pictures(tmp_path / "val", of_each=12)
+    data = images(tmp_path / "val", of_each=12)
     (data / "9").rename(data / "nine")
     for label in reversed(range(9)):
         (data / str(label)).rename(data / str(label + 1))
@@ -198,7 +198,7 @@ def test_a_bundle_is_held_to_what_was_measured_of_it(cache: Path, tmp_path: Path
     bundle = tiny_bundle()
     measured = (Measured("val", 30, 30, 30, "openvino 1", "f32"),)
     write_bundle(tmp_path / "tiny", replace(bundle, card=replace(bundle.card, measured=measured)))
-    settings = VerifySettings(pictures(tmp_path / "val"), (str(tmp_path / "tiny"),))
+    settings = VerifySettings(images(tmp_path / "val"), (str(tmp_path / "tiny"),))
     found = verdicts(settings)[bundle.card.name]
     assert (found.verdict, found.target) == ("passed", Target(1.0, 1.0, "measured before, openvino 1 in f32", 30))
     assert found.allowed is not None
@@ -227,13 +227,13 @@ def test_a_name_that_is_no_model_is_an_error() -> None:
 
 
 @pytest.mark.usefixtures("row")
-def test_pictures_that_cannot_be_read_are_no_success(tmp_path: Path) -> None:
-    data = pictures(tmp_path / "val")
-    (data / "3" / "0.png").write_bytes(b"no picture")
+def test_images_that_cannot_be_read_are_no_success(tmp_path: Path) -> None:
+    data = images(tmp_path / "val")
+    (data / "3" / "0.png").write_bytes(b"no image")
     found = one(data)
     assert found.verdict == "passed"
     assert not succeeded([found])
-    assert succeeded([one(pictures(tmp_path / "whole"))])
+    assert succeeded([one(images(tmp_path / "whole"))])
 
 
 def test_nothing_known_is_nothing_to_hold_it_to() -> None:

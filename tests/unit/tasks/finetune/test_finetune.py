@@ -20,7 +20,7 @@ from wideresnet.datasets.train_val_split import open_split
 from wideresnet.engines.features import open_features
 from wideresnet.errors import ConfigError, DataError, TrainingError
 from wideresnet.images.loader import read_crop
-from wideresnet.records import FinetuneReport, Item, PathPoint, Pictures, Progress
+from wideresnet.records import FinetuneReport, Images, Item, PathPoint, Progress
 from wideresnet.tasks.finetune import finetune as task
 from wideresnet.tasks.finetune import full as finetune_full
 from wideresnet.tasks.finetune import probe as finetune_probe
@@ -50,7 +50,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """Plain pictures of three classes, told apart by their colour; six of each."""
+    """Plain images of three classes, told apart by their colour; six of each."""
     shades = np.random.default_rng(0)
     for name, colour in COLOURS.items():
         (tmp_path / "pets" / name).mkdir(parents=True)
@@ -90,10 +90,10 @@ def test_the_bundle_computes_the_head_on_the_features_of_the_source(pets: Path, 
     )
 
 
-def test_features_of_plain_and_mirrored_pictures_are_those_of_the_graph(tmp_path: Path) -> None:
+def test_features_of_plain_and_mirrored_images_are_those_of_the_graph(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (7, 32, 32, 3), np.uint8)
-    items = [Item(str(number), picture, number % 2) for number, picture in enumerate(noise)]
-    items.insert(3, Item("bad", b"no picture", 0))
+    items = [Item(str(number), image, number % 2) for number, image in enumerate(noise)]
+    items.insert(3, Item("bad", b"no image", 0))
     data, source = LabelledData("noise", items, 2), tiny_bundle()
     samples, failures = result(embedded(source, data, tmp_path, flips=True))
     expected = open_features(source, ["features"])
@@ -122,7 +122,7 @@ def test_an_interrupted_probe_embeds_only_what_is_left(
 
     monkeypatch.setattr(finetune_probe, "_rows", watch)
     finish(pets, tmp_path / "cut")
-    assert seen == [4, 3], "of fifteen pictures, eight were done"
+    assert seen == [4, 3], "of fifteen images, eight were done"
     one, other = (read_bundle(tmp_path / name / "bundle") for name in ("whole", "cut"))
     assert one.graph == other.graph
     assert one.card == other.card
@@ -204,7 +204,7 @@ def test_an_int8_model_is_refused_with_a_way_out(pets: Path, tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_folder_is_of_one_mode_one_source_and_the_same_pictures(pets: Path, tmp_path: Path) -> None:
+def test_a_run_folder_is_of_one_mode_one_source_and_the_same_images(pets: Path, tmp_path: Path) -> None:
     finish(pets, tmp_path / "run")
     finish(pets, tmp_path / "run", FinetuneSettings(l2=(0.5,), flips=False))
     shutil.copy(pets / "red" / "0.png", pets / "red" / "7.png")
@@ -212,10 +212,10 @@ def test_a_run_folder_is_of_one_mode_one_source_and_the_same_pictures(pets: Path
         finish(pets, tmp_path / "run", FULL)
 
 
-def test_every_unreadable_picture_is_listed_once(pets: Path, tmp_path: Path) -> None:
+def test_every_unreadable_image_is_listed_once(pets: Path, tmp_path: Path) -> None:
     for name in ("red", "blue"):
         for number in range(3):                    # three of six, so that train and val both have some
-            (pets / name / f"{number}.png").write_bytes(b"no picture")
+            (pets / name / f"{number}.png").write_bytes(b"no image")
     for settings in (FinetuneSettings(share=0.5), FULL.model_copy(update={"share": 0.5})):
         report = finish(pets, tmp_path / settings.mode, settings)
         assert len(report.failures) == 6
@@ -227,8 +227,8 @@ def test_a_class_of_which_nothing_can_be_read_is_an_error(
     pets: Path, tmp_path: Path, settings: FinetuneSettings
 ) -> None:
     for path in (pets / "red").iterdir():
-        path.write_bytes(b"no picture")
-    with pytest.raises(DataError, match="the class 'red' of pets has no picture to learn from"):
+        path.write_bytes(b"no image")
+    with pytest.raises(DataError, match="the class 'red' of pets has no image to learn from"):
         finish(pets, tmp_path / "run", settings)
 
 
@@ -237,7 +237,7 @@ def test_the_card_says_where_it_comes_from_and_how_it_was_judged(pets: Path, tmp
     shutil.copytree(pets / "red", test / "red")
     events = list(run_finetune(tiny_bundle(), pets, tmp_path / "run", FinetuneSettings(), test))
     assert any(isinstance(event, PathPoint) for event in events)
-    assert [event.train for event in events if isinstance(event, Pictures)] == [15]
+    assert [event.train for event in events if isinstance(event, Images)] == [15]
     card = read_bundle(tmp_path / "run" / "bundle").card
     assert (card.name, card.classes, card.licence, card.labels_name) == ("wrn_10_1.pets", 3, "Apache-2.0", "")
     assert [(each.data, each.n, each.correct1, each.engine, each.precision) for each in card.measured] == [

@@ -49,7 +49,7 @@ def test_wrong_settings_are_named(changes: dict[str, str], said: str, hint: str)
     assert hint in caught.value.hint
 
 
-def test_the_usual_recipe_follows_from_weights_and_pictures() -> None:
+def test_the_usual_recipe_follows_from_weights_and_images() -> None:
     recipe = usual_recipe(FinetuneSettings(mode="full", seed=3), "wrn_10_1", SPEC, 20)
     assert (recipe.architecture, recipe.data, recipe.seed, recipe.balanced) == ("wrn_10_1", "folder", 3, True)
     assert (recipe.preprocess().crop, recipe.preprocess().resize, recipe.sizes) == (35, 40, ((0, 35),))

@@ -66,7 +66,7 @@ def test_the_head_is_what_autograd_finds_too() -> None:
     np.testing.assert_allclose(x.float().numpy() @ head.weight.T + head.bias, expected.numpy(), atol=5e-3)
 
 
-def test_the_strength_of_least_loss_on_held_out_pictures_is_taken_and_weaker_ones_are_not_tried_for_long() -> None:
+def test_the_strength_of_least_loss_on_held_out_images_is_taken_and_weaker_ones_are_not_tried_for_long() -> None:
     some = samples(noise=3.0)
     head, path = finished(fit_head(some, 3, STRENGTHS))
     assert [point.l2 for point in path] == sorted((point.l2 for point in path), reverse=True)
@@ -84,7 +84,7 @@ def test_it_tells_classes_apart_that_can_be_told_apart() -> None:
     assert path[-1].correct == path[-1].n == 15
 
 
-def test_classes_count_the_same_however_few_pictures_they_have() -> None:
+def test_classes_count_the_same_however_few_images_they_have() -> None:
     some = samples(400, 2, noise=4.0)
     kept = np.flatnonzero((some.labels == 0) | (np.arange(400) % 40 == 1))
     rare = Samples(some.features[kept], some.labels[kept])
@@ -105,7 +105,7 @@ def test_a_feature_that_hardly_moved_does_not_decide_when_it_does() -> None:
     assert np.abs(head.weight[:, 9]).max() < 0.1
 
 
-def test_every_class_is_in_every_fold_as_often_and_a_lone_picture_is_always_learnt_from() -> None:
+def test_every_class_is_in_every_fold_as_often_and_a_lone_image_is_always_learnt_from() -> None:
     labels = np.array([0] * 20 + [1] * 7 + [2])
     folds = assign_folds(labels, 0)
     assert np.bincount(folds[labels == 0]).tolist() == [4] * FOLDS
@@ -114,20 +114,20 @@ def test_every_class_is_in_every_fold_as_often_and_a_lone_picture_is_always_lear
     assert not np.array_equal(folds, assign_folds(labels, 1))
 
 
-def test_of_many_pictures_one_fold_judges() -> None:
+def test_of_many_images_one_fold_judges() -> None:
     _, path = finished(fit_head(samples(MANY + 10, 2), 2, STRENGTHS[:2]))
     assert {point.n for point in path} == {(MANY + 10) // FOLDS}
 
 
 @pytest.mark.parametrize("classes", [2, 60])
-def test_one_picture_a_class_leaves_nothing_to_choose_by(classes: int) -> None:
+def test_one_image_a_class_leaves_nothing_to_choose_by(classes: int) -> None:
     some = samples(classes, classes, noise=0.0)
     head, path = finished(fit_head(some, classes, STRENGTHS))
     assert path == []
     assert accuracy(head, some) == 1.0
 
 
-def test_the_order_of_pictures_does_not_matter_beyond_folds() -> None:
+def test_the_order_of_images_does_not_matter_beyond_folds() -> None:
     some = samples()
     turned = replace(some, features=some.features[::-1], labels=some.labels[::-1])
     one, other = (finished(fit_head(each, 3, [0.1]))[0] for each in (some, turned))

@@ -36,12 +36,12 @@ from wideresnet.weights.read import save_tensors
 TINY = get_architecture("wrn_10_1")
 
 
-def pictures(n: int = 3, side: int = 32) -> NDArray[np.uint8]:
+def images(n: int = 3, side: int = 32) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
 
 
 def logits(bundle: Bundle) -> NDArray[np.float32]:
-    return open_classifier(bundle).logits(pictures())
+    return open_classifier(bundle).logits(images())
 
 
 def save_pth(path: Path, tensors: dict[str, NDArray[np.generic]]) -> Path:
@@ -57,7 +57,7 @@ def test_a_bundle_folder_is_opened_as_it_is(tmp_path: Path) -> None:
     classifier = load(tmp_path / "tiny")
     assert classifier.card == card
     assert classifier.engine.info.runtime == "openvino"
-    assert np.array_equal(classifier.logits(pictures()), logits(tiny_bundle()))
+    assert np.array_equal(classifier.logits(images()), logits(tiny_bundle()))
 
 
 def test_a_changed_bundle_is_refused(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_foreign_pth_file_is_known_by_its_tensors(tmp_path: Path) -> None:
     assert names == "class names: those of cifar10 (for 10 classes)"
     with pytest.warns(AssumptionWarning, match=r"theirs\.pth: preprocessing: .*; class names"):
         classifier = load(path, engine="pytorch")
-    np.testing.assert_allclose(classifier.logits(pictures()), logits(bundle), atol=1e-4)
+    np.testing.assert_allclose(classifier.logits(images()), logits(bundle), atol=1e-4)
 
 
 def test_a_foreign_network_of_other_classes_gets_numbered_labels_or_the_users_own(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_equal_answers_have_no_divergence_and_other_answers_have() -> None:
 
 @dataclass
 class Shifted:
-    """Names the next class for pictures darker than ``grey``."""
+    """Names the next class for images darker than ``grey``."""
 
     engine: FakeEngine
     grey: int
@@ -65,9 +65,9 @@ def classifier(engine: Any) -> Classifier:
 
 
 def judging(labelled: bool, **changes: Any) -> AccuracyGate:
-    """A picture of each class, half of which ``Shifted(grey=128)`` gets wrong."""
+    """An image of each class, half of which ``Shifted(grey=128)`` gets wrong."""
     engine = FakeEngine()
-    items = [Item(str(k), engine.picture(k), k if labelled else None) for k in range(10)]
+    items = [Item(str(k), engine.image(k), k if labelled else None) for k in range(10)]
     return replace(AccuracyGate(classifier(engine), "greys", items, 0.4, 0.6), **changes)
 
 
@@ -85,7 +85,7 @@ def compared(judge: AccuracyGate) -> GateReport:
     return report
 
 
-def test_labelled_pictures_are_judged_by_what_is_lost() -> None:
+def test_labelled_images_are_judged_by_what_is_lost() -> None:
     report = compared(judging(labelled=True))
     assert (report.kind, report.n, report.top1_reference, report.top1, report.drop) == ("accuracy", 10, 1.0, 0.5, 0.5)
     assert (report.limit, report.passed, report.agreement) == (0.4, False, 0.5)
@@ -93,7 +93,7 @@ def test_labelled_pictures_are_judged_by_what_is_lost() -> None:
     assert compared(judging(labelled=True, drop=None)).passed
 
 
-def test_unlabelled_pictures_are_judged_by_agreement_alone() -> None:
+def test_unlabelled_images_are_judged_by_agreement_alone() -> None:
     report = compared(judging(labelled=False))
     assert (report.kind, report.agreement, report.limit, report.passed) == ("agreement", 0.5, 0.6, False)
     assert (report.top1_reference, report.top1, report.drop, report.interval95, report.p_value) == (None,) * 5
@@ -110,16 +110,16 @@ def test_the_references_answers_can_be_known_beforehand() -> None:
     assert engine.calls == [], "it is not asked again"
 
 
-def test_answers_known_beforehand_stay_with_their_pictures_when_one_cannot_be_read() -> None:
+def test_answers_known_beforehand_stay_with_their_images_when_one_cannot_be_read() -> None:
     judge = judging(labelled=True)
-    broken = replace(judge, items=[*judge.items[:3], Item("torn", b"no picture", 0), *judge.items[3:]])
+    broken = replace(judge, items=[*judge.items[:3], Item("torn", b"no image", 0), *judge.items[3:]])
     report = compared(replace(broken, answers=drained(answers(broken))))
     assert (report.n, report.failures, report.top1_reference) == (10, 1, 1.0)
 
 
-def test_a_gate_without_a_readable_picture_is_an_error() -> None:
-    with pytest.raises(DataError, match="no picture that could be read"):
-        compared(judging(labelled=True, items=[Item("torn", b"no picture", 0)]))
+def test_a_gate_without_a_readable_image_is_an_error() -> None:
+    with pytest.raises(DataError, match="no image that could be read"):
+        compared(judging(labelled=True, items=[Item("torn", b"no image", 0)]))
 
 
 def test_deviation_is_a_share_of_the_spread() -> None:
@@ -129,10 +129,10 @@ def test_deviation_is_a_share_of_the_spread() -> None:
 
 
 def test_labels_in_another_order_are_no_accuracy_to_lose() -> None:
-    """By chance both are right alike, and any int8 would pass; with few pictures it is a warning on the report."""
+    """By chance both are right alike, and any int8 would pass; with few images it is a warning on the report."""
     engine = FakeEngine()
     for count, refused in ((200, True), (9, False)):
-        items = [Item(str(k), engine.picture(k % 10), (k + 1) % 10) for k in range(count)]
+        items = [Item(str(k), engine.image(k % 10), (k + 1) % 10) for k in range(count)]
         judge = judging(labelled=True, items=items)
         if refused:
             with pytest.raises(DataError, match="labels of greys are in another order"):

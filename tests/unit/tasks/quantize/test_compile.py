@@ -31,13 +31,13 @@ CLASSES = ("airplane", "cat", "ship")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders with eight pictures each."""
+    """Class folders with eight images each."""
     root = tmp_path_factory.mktemp("pictures")
     pixels = noise(32)
     for label in CLASSES:
         (root / label).mkdir()
-        for index, picture in enumerate(pixels):
-            Image.fromarray(np.roll(picture, CLASSES.index(label), axis=1)).save(root / label / f"{index}.png")
+        for index, image in enumerate(pixels):
+            Image.fromarray(np.roll(image, CLASSES.index(label), axis=1)).save(root / label / f"{index}.png")
     return root
 
 
@@ -115,9 +115,9 @@ def test_a_graph_of_another_model_does_not_pass_the_verification() -> None:
 
 
 def test_what_is_missing_is_said_before_anything_is_done(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="int8 needs calibration pictures"):
+    with pytest.raises(ConfigError, match="int8 needs calibration images"):
         compiled(asked(folder, calibration=None), tmp_path / "x")
-    with pytest.raises(ConfigError, match="int8 needs pictures"):
+    with pytest.raises(ConfigError, match="int8 needs images"):
         in_precision(tiny_bundle(), "int8", [], [])
     for wrong in (asked(folder, gate=None, search=1.0), asked(folder, precision="fp16", search=1.0)):
         with pytest.raises(ConfigError, match="a search looks for int8 that passes a gate"):
@@ -131,21 +131,21 @@ def test_without_a_gate_the_card_says_so(folder: Path, tmp_path: Path) -> None:
     report = compiled(CompileSettings("fp16", data=folder, gate=None), tmp_path / "data")
     cards = [read_bundle(tmp_path / name).card for name in ("none", "nothing", "data")]
     assert [card.notes["gate"] for card in cards] == [
-        "none was asked for", "none: there were no pictures to compare with fp32 on", "none was asked for",
+        "none was asked for", "none: there were no images to compare with fp32 on", "none was asked for",
     ]  # fmt: skip
     assert report.gate is not None
     assert (report.gate.limit, report.gate.passed) == (None, True)
 
 
 def flat(folder: Path, target: Path) -> Path:
-    """The same pictures without class folders."""
+    """The same images without class folders."""
     target.mkdir()
     for path in folder.rglob("*.png"):
         shutil.copy(path, target / f"{path.parent.name}-{path.name}")
     return target
 
 
-def test_unlabelled_pictures_are_judged_by_agreement(folder: Path, tmp_path: Path) -> None:
+def test_unlabelled_images_are_judged_by_agreement(folder: Path, tmp_path: Path) -> None:
     data = flat(folder, tmp_path / "flat")
     for demanded, passes in ((0.0, True), (1.01, False)):
         report = compiled(CompileSettings("fp16", data=data, agreement=demanded), tmp_path / "half")
@@ -157,7 +157,7 @@ def test_unlabelled_pictures_are_judged_by_agreement(folder: Path, tmp_path: Pat
         assert (card.gate, card.measured) == (gate, ())
 
 
-def test_without_data_spare_calibration_pictures_judge(
+def test_without_data_spare_calibration_images_judge(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("nncf")
@@ -236,7 +236,7 @@ def test_what_cannot_be_read_is_a_failure_and_no_sample(folder: Path, tmp_path: 
     pytest.importorskip("nncf")
     data = flat(folder, tmp_path / "flat")
     for name in ("a-torn.png", "cat-3-torn.png", "z-torn.png"):
-        (data / name).write_bytes(b"no picture")
+        (data / name).write_bytes(b"no image")
     some = compiled(asked(data, gate=None), tmp_path / "x")
     assert (some.calibration, len(read_bundle(tmp_path / "x").card.calibration)) == (12, 12)
     every = compiled(asked(data, data=None, agreement=0.0, quantise=QuantiseSettings(300)), tmp_path / "y")
@@ -252,7 +252,7 @@ def test_trials_of_a_search_tell_the_images_that_were_used(folder: Path, tmp_pat
     """With 23 readable images none of the trials claims 300, and no two are the same."""
     pytest.importorskip("nncf")
     data = flat(folder, tmp_path / "flat")
-    (data / "cat-0.png").write_bytes(b"no picture")
+    (data / "cat-0.png").write_bytes(b"no image")
     settings = asked(data, data=data, search=1.0, agreement=0.0, quantise=QuantiseSettings(samples=300))
     report = compiled(settings, tmp_path / "x")
     assert {trial.settings.samples for trial in report.trials} == {23}
@@ -261,7 +261,7 @@ def test_trials_of_a_search_tell_the_images_that_were_used(folder: Path, tmp_pat
 
 def test_where_nothing_can_be_read_the_error_names_one_and_the_number_needed(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "torn.png").write_bytes(b"no picture")
+    (tmp_path / "bad" / "torn.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"0 of 1 calibration images can be read, 2 are the fewest; .*torn\.png"):
         compiled(CompileSettings("int8", tmp_path / "bad", gate=None), tmp_path / "x")
 

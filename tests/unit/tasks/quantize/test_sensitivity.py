@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from fakes import tiny_bundle, tiny_pictures
+from fakes import tiny_bundle, tiny_images
 from wideresnet.graph.quantise import quantise
 from wideresnet.tasks.quantize.sensitivity import layer_losses, mac_shares, ranked
 
@@ -18,17 +18,17 @@ pytest.importorskip("nncf")
 
 def test_a_layer_with_bad_scales_is_ranked_first_and_known_ones_are_not_measured_again() -> None:
     bundle = tiny_bundle()
-    pictures = list(tiny_pictures(8, 32))
-    int8 = quantise(onnx.ModelProto.FromString(bundle.graph), pictures)
+    images = list(tiny_images(8, 32))
+    int8 = quantise(onnx.ModelProto.FromString(bundle.graph), images)
     scale = next(c for c in int8.graph.initializer if c.name.startswith("scale_layer2.0.conv2.weight"))
     scale.CopyFrom(numpy_helper.from_array(3 * numpy_helper.to_array(scale), scale.name))
-    losses = list(layer_losses(bundle, int8, pictures))
+    losses = list(layer_losses(bundle, int8, images))
     assert [(each.name, each.operator) for each in losses][-1] == ("fc", "Gemm")
     assert ranked(losses)[0].name == "layer2.0.conv2"
     assert all(each.mean_kl > 0 and np.isfinite(each.relative) for each in losses)
-    left = list(layer_losses(bundle, int8, pictures, losses[:-2]))
+    left = list(layer_losses(bundle, int8, images, losses[:-2]))
     assert left == losses[-2:]
-    assert list(layer_losses(bundle, int8, pictures, losses)) == []
+    assert list(layer_losses(bundle, int8, images, losses)) == []
 
 
 def test_shares_of_the_work_add_up_at_any_resolution() -> None:

@@ -73,14 +73,14 @@ def test_folders_are_counted_and_not_decoded(tmp_path: Path) -> None:
         for name in ("a", "b"):
             (tmp_path / part / name).mkdir(parents=True)
             for number in range(count):
-                (tmp_path / part / name / f"{number}.png").write_bytes(b"no picture at all")
+                (tmp_path / part / name / f"{number}.png").write_bytes(b"no image at all")
     plan = plan_training(recipe, tmp_path, seconds=0)
     assert (plan.data, plan.train, plan.test, plan.classes) == (tmp_path.name, 18, 4, 2)
     assert plan.steps_per_epoch == 2
     assert plan.pictures_mb * 2**20 == 3 * (18 * 20**2 + 4 * 18**2)
     kept = plan_training(recipe, tmp_path, seconds=0, cached=True)
     assert (kept.pictures_mb, kept.disk_mb, plan.disk_mb) == (0, plan.pictures_mb, 0)
-    with pytest.raises(TrainingError, match="18 training pictures do not fill one batch of 64"):
+    with pytest.raises(TrainingError, match="18 training images do not fill one batch of 64"):
         plan_training(recipe.model_copy(update={"batch_size": 64}), tmp_path)
     with pytest.raises(ConfigError, match="class folders"):
         plan_training(recipe)

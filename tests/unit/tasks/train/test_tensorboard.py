@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from wideresnet.errors import MissingExtra
-from wideresnet.records import Labels, Pictures
+from wideresnet.records import Images, Labels
 from wideresnet.tasks.train import tensorboard
 from wideresnet.tasks.train.train import Epoch, Step
 
-PICTURES = Pictures("mine", Labels(("a", "b")), 8, 2)
+IMAGES = Images("mine", Labels(("a", "b")), 8, 2)
 
 
-def events(first: int, epochs: int) -> list[Pictures | Step | Epoch]:
-    found: list[Pictures | Step | Epoch] = [PICTURES]
+def events(first: int, epochs: int) -> list[Images | Step | Epoch]:
+    found: list[Images | Step | Epoch] = [IMAGES]
     for epoch in range(first, epochs):
         found += [Step(epoch, 2 * epoch + k, 2 * epochs, 1 / (epoch + k), 0.1) for k in (1, 2)]
         found.append(Epoch(epoch, 0.5, float("nan") if epoch % 2 == 0 else 0.75, 1.0))
@@ -64,7 +64,7 @@ def test_an_interruption_closes_the_file_and_a_finished_run_opens_none(tmp_path:
     next(running), next(running)
     running.close()
     assert [writer.closed for writer in made] == [True]
-    list(tensorboard._writing(iter([PICTURES]), tmp_path, FakeWriter))
+    list(tensorboard._writing(iter([IMAGES]), tmp_path, FakeWriter))
     assert len(made) == 1
 
 

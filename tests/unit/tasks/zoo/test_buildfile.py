@@ -119,7 +119,7 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, right: str, wrong: str, m
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ("[1, 3, 224, 224]", "[1, 3, 256, 256]", "pictures of 224 pixels"),
+        ("[1, 3, 224, 224]", "[1, 3, 256, 256]", "images of 224 pixels"),
         ("[256, 256]", "[256, 320]", "only squares"),
         ("          size: [256, 256]\n", "", "no Resize with a size"),
     ],

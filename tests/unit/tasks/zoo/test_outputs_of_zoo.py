@@ -1,4 +1,4 @@
-"""What others answered is scored by index and by name of the picture: nothing shifts, and what is missing is listed."""
+"""What others answered is scored by index and by name of the image: nothing shifts, and what is missing is listed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_without_data_the_folder_says_the_class() -> None:
 def test_without_data_a_shared_name_is_no_class() -> None:
     with pytest.raises(DataError, match=r"no folder in result\.txt names one of the 4 classes") as caught:
         list(score_results(results(crane_b=[3], spare_y=[3]), LABELS))
-    assert "labelled pictures" in caught.value.hint
+    assert "labelled images" in caught.value.hint
 
 
 def test_what_has_no_partner_is_listed_on_both_sides() -> None:
@@ -67,7 +67,7 @@ def test_what_has_no_partner_is_listed_on_both_sides() -> None:
     assert failures(found) == [
         ("val/b.JPEG", "no answer in result.txt"),
         ("val/c.JPEG", "no answer in result.txt"),
-        ("npz/n1/z.npz", "no picture of val has its name"),
+        ("npz/n1/z.npz", "no image of val has its name"),
     ]
 
 
@@ -83,8 +83,8 @@ def test_a_folder_that_contradicts_the_data_is_a_failure() -> None:
     assert failures(found) == [("val/a.JPEG", "class 2 in the data, and called npz/n1/a.npz in result.txt")]
 
 
-def test_results_of_other_pictures_are_refused() -> None:
-    with pytest.raises(DataError, match="no picture of val has one of the 1 answers"):
+def test_results_of_other_images_are_refused() -> None:
+    with pytest.raises(DataError, match="no image of val has one of the 1 answers"):
         list(score_results(results(n1_x=[0]), LABELS, DATA))
 
 
@@ -125,7 +125,7 @@ def test_a_missing_output_shifts_no_other(tmp_path: Path) -> None:
     assert found[1:3] == score_logits(DATA.items, LOGITS, DATA.present)[1:]
     assert failures(found) == [
         ("val/a.JPEG", f"no answer in {folder}"),
-        ("z.npz", "no picture of val has its name"),
+        ("z.npz", "no image of val has its name"),
     ]
 
 
@@ -151,7 +151,7 @@ def test_probabilities_stay_what_they_are(tmp_path: Path, dtype: type) -> None:
         (np.array([{}], object), "pickled objects"),
     ],
 )
-def test_what_is_no_output_is_a_failure_of_its_picture(
+def test_what_is_no_output_is_a_failure_of_its_image(
     tmp_path: Path, array: NDArray[np.generic], error: str
 ) -> None:
     folder = write(tmp_path / "out", np.float32)
@@ -166,7 +166,7 @@ def test_what_is_no_output_is_a_failure_of_its_picture(
 def test_numbered_outputs_are_refused_rather_than_counted_off(tmp_path: Path) -> None:
     for number in range(3):
         np.savez(tmp_path / f"output_{number}.npz", output_0=LOGITS[number])
-    with pytest.raises(DataError, match=r"those are called output_0\.npz, the pictures val/a\.JPEG") as caught:
+    with pytest.raises(DataError, match=r"those are called output_0\.npz, the images val/a\.JPEG") as caught:
         list(score_outputs(tmp_path, DATA))
     assert "guess" in caught.value.hint
     with pytest.raises(DataError, match=r"holds no \.npz files"):

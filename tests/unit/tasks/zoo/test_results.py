@@ -27,7 +27,7 @@ def read(file: Path, text: str) -> Results:
     return read_results(file)
 
 
-def test_each_picture_has_its_classes_in_order(file: Path) -> None:
+def test_each_image_has_its_classes_in_order(file: Path) -> None:
     results = read(file, LINES)
     assert results.answers == {
         "val/n1/a b.JPEG": ((7, 0.75), (2, 1e-05)),
