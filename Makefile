@@ -24,15 +24,16 @@ check: lint test ## what CI runs: lint, then the default tests
 
 # No "ruff format": the comments beside the fields of records and the rows of tables are aligned by hand,
 # and the formatter would undo that.
-lint: $(READY) ## ruff, mypy, import layers, spelling, size ceilings
+lint: $(READY) ## ruff, mypy, import layers, spelling, size and name ceilings
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md docs examples src tests tools benchmarks recipes
 	$(BIN)/python tools/check_size.py src/wideresnet
+	$(BIN)/python tools/check_names.py src/wideresnet
 
 test: $(READY) ## the default tests: no network, no weights
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test-all: $(READY) ## every test, also those that take minutes or need data beside the repository
 	$(BIN)/python -m pytest -m ''
