@@ -73,6 +73,7 @@ def test_it_trains_from_the_official_files(
     assert "top-1 100.00 %" in lines[-1]
 
 
+@pytest.mark.slow
 def test_both_side_by_side(tmp_path: Path) -> None:
     recipe = "architecture = 'wrn_10_1'\nepochs = 3\nbatch_size = 8\nlearning_rate = 0.1\nsizes = [[0, 8], [2, 16]]\n"
     (tmp_path / "short.toml").write_text(recipe)

@@ -16,7 +16,7 @@ from wideresnet.cluster.shards import Shard
 from wideresnet.cluster.store import Store
 from wideresnet.cluster.worker import Job, ShardWorker, part_name, read_part
 from wideresnet.errors import DataError
-from wideresnet.records import Prediction, ShardDone
+from wideresnet.records import Prediction
 from wideresnet.tasks.classify.classify import classify, images
 from wideresnet.tasks.load.load import open_classifier
 
@@ -122,7 +122,3 @@ def test_another_file_is_no_part(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / part_name(0))
     with pytest.raises(DataError, match="is no part of a bulk run"):
         read_part(Store(str(tmp_path)), part_name(0))
-
-
-def test_a_done_shard_survives_json() -> None:
-    assert ShardDone(3).engine is None

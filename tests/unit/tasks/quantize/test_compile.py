@@ -285,10 +285,9 @@ import socket, sys
 def refuse(*arguments): raise SystemExit(f"a connection was opened: {arguments}")
 socket.socket.connect = socket.getaddrinfo = refuse
 from fakes import tiny_bundle
-from wideresnet.tasks.quantize.compile import in_precision, noise
+from wideresnet.images.noise import noise
+from wideresnet.tasks.quantize.compile import in_precision
 made = in_precision(tiny_bundle(), "int8", list(noise(32)), ["x"] * 8)
-from nncf.telemetry import telemetry
-assert type(telemetry).__name__ == "MagicMock" or "Mock" in repr(type(telemetry)), type(telemetry)
 print(len(made.graph))
 """
     tests = Path(__file__).parents[3]
