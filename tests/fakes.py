@@ -7,7 +7,7 @@ import json
 import math
 import tarfile
 import zlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -185,13 +185,3 @@ def grey_png(label: int) -> bytes:
     out = io.BytesIO()
     Image.fromarray(FakeEngine().image(label)).save(out, "PNG")
     return out.getvalue()
-
-
-def result(work: Generator[object, None, T]) -> T:
-    """What work that tells how far it is comes to at its end."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            value: T = end.value
-            return value

@@ -9,14 +9,13 @@ import typer
 
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import MODEL, Format, TextOrJson
-from wideresnet.cli.output import check_targets, open_bundle, progress, say_skipped
+from wideresnet.cli.output import check_targets, open_bundle, run_with_bar, say_skipped
 from wideresnet.cli.streams import print_lines
 from wideresnet.errors import ConfigError
 from wideresnet.report.escape import json_text
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
-    from wideresnet.records import BenchReport
     from wideresnet.tasks.bench.options import Asked, BenchSettings, What
 
 Models = Annotated[list[str] | None, typer.Option("--model", "-m", help="What to measure; may be repeated.")]
@@ -92,6 +91,7 @@ def bench(
     from wideresnet.output.atomic import save_text
     from wideresnet.report import benchmark
     from wideresnet.tasks.bench.options import BenchSettings
+    from wideresnet.tasks.bench.run import bench as measure
 
     settings = BenchSettings(
         cast("tuple[What, ...]", tuple(what or ([] if tune else ["engine"]))), _words(engine),
@@ -102,7 +102,8 @@ def bench(
     _check(context, settings)
     side = _side(input_shape)
     check_targets(report, output)
-    measured = _run([_open(name, settings, side, random_weights) for name in model or [MODEL]], settings)
+    bundles = [_open(name, settings, side, random_weights) for name in model or [MODEL]]
+    measured = run_with_bar(measure(bundles, settings), "measuring", "steps")
     document = benchmark.document(measured)
     if report:
         save_text(report, benchmark.html(measured))
@@ -136,19 +137,6 @@ def _open(name: str, settings: BenchSettings, side: int, random_weights: bool) -
     from wideresnet.tasks.load.load import ModelChoice
 
     return random_model(name, side, settings.data) if random_weights else open_bundle(ModelChoice(name), side)
-
-
-def _run(bundles: list[Bundle], settings: BenchSettings) -> BenchReport:
-    from wideresnet.records import BenchReport
-    from wideresnet.tasks.bench.run import bench as measure
-
-    with progress("steps") as bars:
-        task = bars.add_task("measuring", total=None)
-        for event in measure(bundles, settings):
-            if isinstance(event, BenchReport):
-                return event
-            bars.update(task, description=event.what, completed=event.done, total=event.total)
-    raise AssertionError("a benchmark ends with its report")
 
 
 def _words(text: str) -> tuple[str, ...]:

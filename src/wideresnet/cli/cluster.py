@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from wideresnet.cli.checks import refuse_idle
-from wideresnet.cli.output import list_failures, locate, print_json, progress, say_skipped
+from wideresnet.cli.output import list_failures, locate, print_json, progress_bars, say_skipped, update_bar
 from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError, OutputError, needs_extra
 
@@ -75,20 +75,17 @@ def spread(work: Work, bundle: Bundle, listing: Listing, cluster: Cluster) -> Bu
     from wideresnet.cluster.bulk import run_bulk
     from wideresnet.cluster.connect import connected, fitting
     from wideresnet.cluster.worker import Job
-    from wideresnet.records import BulkReport
+    from wideresnet.records import follow
 
     if not cluster.output:
         raise ConfigError("--ray writes files", hint="name a folder that all nodes see, or a URI, with -o")
     quieten()
     # Ray tells of lost nodes on stdout, which is for answers.
-    with redirect_stdout(sys.stderr), connected(cluster.address, _lost), progress("images") as bars:
+    with redirect_stdout(sys.stderr), connected(cluster.address, _lost), progress_bars("images") as bars:
         task = bars.add_task("starting workers", total=listing.images)
         workers = fitting(cluster.workers, cluster.cpus)
-        for event in run_bulk(Job(work, cluster.output, workers.cpus), bundle, listing, workers):
-            if isinstance(event, BulkReport):
-                return event
-            bars.update(task, description="working", advance=event.pictures)
-    raise AssertionError("the report comes last")
+        job = Job(work, cluster.output, workers.cpus)
+        return follow(run_bulk(job, bundle, listing, workers), lambda event: update_bar(bars, task, event))
 
 
 def _lost() -> None:

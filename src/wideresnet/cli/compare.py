@@ -26,7 +26,7 @@ from wideresnet.cli.output import (
     open_bundle,
     open_data,
     print_json,
-    progress,
+    progress_bars,
     say_skipped,
 )
 from wideresnet.cli.streams import print_lines, say
@@ -155,7 +155,7 @@ def _models(
     options, batch = throughput_options(bundles[0], precision, threads)
     a, b = (open_classifier(bundle, engine, options) for bundle in bundles)
     scored = []
-    with progress("images") as bars:
+    with progress_bars("images") as bars:
         task = bars.add_task("comparing", total=len(images.items))
         for pair in score_both(a, b, images, batch_size or batch):
             scored.append(pair)

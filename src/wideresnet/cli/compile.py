@@ -28,7 +28,7 @@ from wideresnet.cli.output import (
     locate,
     open_bundle,
     print_json,
-    progress,
+    run_with_bar,
     say_skipped,
 )
 from wideresnet.cli.streams import print_lines, say
@@ -201,18 +201,11 @@ def _open(choice: ModelChoice, job: _Job, resolution: int) -> Bundle:
 
 def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | None, format: TextOrJson) -> None:
     from wideresnet.output.atomic import save_text
-    from wideresnet.records import CompileReport
     from wideresnet.report import compilation, document, text
     from wideresnet.tasks.quantize.compile import compile_model
 
     assert job.output is not None
-    with progress("") as bars:
-        task = bars.add_task("", total=None)
-        for event in compile_model(bundle, settings, job.output):
-            if isinstance(event, CompileReport):
-                done = event
-            else:
-                bars.update(task, description=event.what, completed=event.done, total=event.total or None)
+    done = run_with_bar(compile_model(bundle, settings, job.output))
     if report:
         save_text(report, compilation.html(done))
     if format is TextOrJson.json:

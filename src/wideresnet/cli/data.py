@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.options import Format, TextOrJson
-from wideresnet.cli.output import check_targets, print_json, progress, say_skipped
+from wideresnet.cli.output import check_targets, print_json, run_with_bar, say_skipped
 from wideresnet.cli.streams import print_lines
 
 data = typer.Typer(name="data", help="Make labelled data ready for evaluation, and check it.", no_args_is_help=True)
@@ -45,17 +45,10 @@ def imagenet(
     Example: wrn data imagenet val/ val.txt -o val.csv --folders val-by-class/
     """
     from wideresnet.datasets.imagenet_index import prepare_imagenet
-    from wideresnet.records.prepared import PreparedData
     from wideresnet.report import prepared as report
 
     check_targets(output, folders=[extract, folders])
-    with progress("images") as bars:
-        task = bars.add_task("", total=None)
-        for event in prepare_imagenet(sources, output, extract=extract, folders=folders):
-            if isinstance(event, PreparedData):
-                done = event
-            else:
-                bars.update(task, description=event.what, completed=event.done, total=event.total or None)
+    done = run_with_bar(prepare_imagenet(sources, output, extract=extract, folders=folders), unit="images")
     if format is TextOrJson.json:
         print_json(report.document(done))
     else:

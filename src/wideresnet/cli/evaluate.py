@@ -40,7 +40,7 @@ from wideresnet.cli.output import (
     open_bundle,
     open_data,
     print_json,
-    progress,
+    progress_bars,
     say_skipped,
 )
 from wideresnet.cli.streams import print_lines, say
@@ -304,7 +304,7 @@ def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalRepor
     from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, tally
 
     counts = EvaluationAccumulator(source.present)
-    with progress("images") as bars, _saying_how_to_go_on(output):
+    with progress_bars("images") as bars, _saying_how_to_go_on(output):
         task = bars.add_task("evaluating", total=source.images)
         for answer in source.answers:
             counts.add(answer)

@@ -16,8 +16,9 @@ from wideresnet.cli.output import (
     list_notes,
     open_bundle,
     print_json,
-    progress,
+    progress_bars,
     say_skipped,
+    update_bar,
 )
 from wideresnet.cli.streams import print_lines, say
 from wideresnet.cli.train import epoch_line, pair
@@ -113,25 +114,25 @@ def _run(
 ) -> FinetuneReport:  # fmt: skip
     """The finished run, with bars while it goes on."""
     from wideresnet.datasets.shards import refuse_missing_extra
-    from wideresnet.records import FinetuneReport, Progress
+    from wideresnet.records import Progress, follow
     from wideresnet.tasks.finetune.finetune import run_finetune
 
     refuse_missing_extra([data, *([test] if test else [])])
     bundle = open_bundle(choice)
     try:
-        with progress("") as bars:
+        with progress_bars("") as bars:
             task = bars.add_task("reading images", total=None)
-            for event in run_finetune(bundle, data, run, settings, test, means):
-                if isinstance(event, FinetuneReport):
-                    return event
+
+            def show(event: Progress | Images | PathPoint | Epoch) -> None:
                 if isinstance(event, Progress):
-                    bars.update(task, description=event.what, completed=event.done, total=event.total or None)
+                    update_bar(bars, task, event)
                 elif format is TextOrJson.table:
                     bars.console.print(printable(_line(event)))
+
+            return follow(run_finetune(bundle, data, run, settings, test, means), show)
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on with what is kept in {run}", err=True)
         raise typer.Exit(130) from None
-    raise AssertionError("the report comes last")
 
 
 def _line(event: Images | PathPoint | Epoch) -> str:

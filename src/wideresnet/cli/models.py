@@ -9,7 +9,7 @@ import typer
 
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import Arithmetic, Engine, EngineName, Format, Precision, TextOrJson, Threads
-from wideresnet.cli.output import list_notes, locate, print_json, progress, say_skipped
+from wideresnet.cli.output import list_notes, locate, print_json, progress_bars, say_skipped
 from wideresnet.cli.streams import print_lines, say
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _verify(settings: VerifySettings, format: TextOrJson) -> None:
     from wideresnet.tasks.evaluate.published import verify as verdicts
 
     rows: list[Verification] = []
-    with progress("images") as bars:
+    with progress_bars("images") as bars:
         task = bars.add_task("", total=None)
         for event in verdicts(settings):
             if isinstance(event, Progress):

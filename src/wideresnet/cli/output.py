@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -13,12 +13,15 @@ from wideresnet.cli.streams import print_lines, say
 from wideresnet.report.escape import json_text, printable
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
     from wideresnet.bundle import Bundle
     from wideresnet.datasets.labelled import LabelledData
-    from wideresnet.records import Alpha, Failure, Labels, Skipped
+    from wideresnet.records import Alpha, Failure, Labels, Progress, Skipped
     from wideresnet.tasks.load.load import ModelChoice
+
+Report = TypeVar("Report")
 
 
 def print_json(document: Any) -> None:
@@ -63,7 +66,7 @@ def list_notes(notes: Iterable[str], kind: str = "note") -> None:
 
 
 @contextmanager
-def progress(unit: str) -> Iterator[Progress]:
+def progress_bars(unit: str) -> Iterator[Bars]:
     """Bars on stderr with count, rate and time left; nothing at all where stderr is no terminal."""
     from rich.console import Console
     from rich.progress import (
@@ -75,7 +78,7 @@ def progress(unit: str) -> Iterator[Progress]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
-    from rich.progress import Progress as Bars
+    from rich.progress import Progress as RichProgress
     from rich.text import Text
 
     class Description(ProgressColumn):
@@ -88,14 +91,28 @@ def progress(unit: str) -> Iterator[Progress]:
         Description(), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
         TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         yield bars
+
+
+def run_with_bar(work: Generator[Progress, None, Report], description: str = "", unit: str = "") -> Report:
+    """Run ``work`` to its end with a bar on stderr, and return its report."""
+    from wideresnet.records import follow
+
+    with progress_bars(unit) as bars:
+        task = bars.add_task(description, total=None)
+        return follow(work, lambda event: update_bar(bars, task, event))
+
+
+def update_bar(bars: Bars, task: TaskID, event: Progress) -> None:
+    """Show ``event`` in the bar ``task``."""
+    bars.update(task, description=event.what, completed=event.done, total=event.total or None)
 
 
 @contextmanager
 def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
     """What a download reports bytes to; the bar shows only once something comes."""
-    with progress("MB") as bars:
+    with progress_bars("MB") as bars:
         task = bars.add_task(f"downloading {name}", total=None, visible=False)
 
         def show(done: int, total: int | None) -> None:

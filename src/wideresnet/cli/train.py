@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +14,15 @@ import typer
 
 from wideresnet.cli.checks import refuse_idle
 from wideresnet.cli.options import Alpha, Cache, Device, Format, TextOrJson, Where
-from wideresnet.cli.output import check_targets, list_failures, locate, print_json, progress, say_skipped
+from wideresnet.cli.output import (
+    check_targets,
+    list_failures,
+    locate,
+    print_json,
+    progress_bars,
+    say_skipped,
+    update_bar,
+)
 from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError, WrnError
 from wideresnet.report.escape import printable
@@ -105,12 +113,11 @@ def _train(
     if format is TextOrJson.json:
         last = json.loads((run / "log.jsonl").read_text("utf-8").splitlines()[-1])     # of a run finished before, too
         document = {"run": str(run), "epochs": last["epoch"] + 1, "top1": 100 * last["top1"]}
-        failures, skipped = (len(images.failures), asdict(images.skipped)) if images else (0, {})
-        print_json({**document, "failures": failures, "skipped": skipped})
+        print_json({**document, "failures": len(images.failures), "skipped": asdict(images.skipped)})
     elif settings.whitening == "none":
         say(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
     # torchrun would take it for a crash, and start a finished run again.
-    if images and images.failures and group.size == 1:
+    if images.failures and group.size == 1:
         raise typer.Exit(1)
 
 
@@ -137,27 +144,27 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
     say_skipped([plan.skipped], plan.data)
 
 
-def _follow(events: Iterator[Event], shown: bool) -> Images | None:
-    """Show a run as it goes; what it learnt from."""
+def _follow(events: Generator[Event, None, Images], lines: bool) -> Images:
+    """Run the training with a bar and (``lines``) a line an epoch; return the data set that it learnt from."""
+    from wideresnet.records import follow
     from wideresnet.tasks.train.train import Images, Progress, Step
 
-    images = None
-    with progress("steps") as bars:
+    with progress_bars("steps") as bars:
         task = bars.add_task("reading images", total=None)
-        for event in events:
+
+        def show(event: Event) -> None:
             if isinstance(event, Step):
-                bars.update(task, description="training", completed=event.step, total=event.steps)
-                continue
+                event = Progress("training", event.step, event.steps)
             if isinstance(event, Progress):
-                bars.update(task, description=event.what, completed=event.done, total=event.total or None)
-                continue
+                update_bar(bars, task, event)
+                return
             if isinstance(event, Images):
                 list_failures(event.failures)
                 say_skipped([event.skipped], event.name)
-                images = event
-            if shown:
+            if lines:
                 bars.console.print(printable(_line(event)))
-    return images
+
+        return follow(events, show)
 
 
 def pair(change: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from wideresnet.cli.output import progress
+from wideresnet.cli.output import progress_bars
 from wideresnet.cli.streams import print_lines
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def watched(found: Iterable[Found | Failure], doing: str, done: int = 0) -> Iter
     from wideresnet.records import Failure
     from wideresnet.report import text
 
-    with progress("images") as bars:
+    with progress_bars("images") as bars:
         task = bars.add_task(doing, total=None, completed=done)
         for each in found:
             bars.advance(task)

@@ -13,7 +13,7 @@ import json
 import pickle
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from wideresnet.cluster.store import Store
 from wideresnet.cluster.worker import Job, Worker, part_name, read_part
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.output.row_format import from_cells
-from wideresnet.records import BulkReport, Failure, ShardDone
+from wideresnet.records import BulkReport, Failure, Progress, ShardDone
 
 RUN = "run.json"
 ROUNDS = 3                                         # in which shards are tried that came to nothing before
@@ -40,27 +40,28 @@ class Rounds:
     errors: dict[int, ShardDone] = field(default_factory=dict)
 
 
-def run_bulk(job: Job, bundle: Bundle, listing: Listing, workers: Workers) -> Iterator[ShardDone | BulkReport]:
-    """Every shard as it is done, in any order; the report last.
+def run_bulk(job: Job, bundle: Bundle, listing: Listing, workers: Workers) -> Generator[Progress, None, BulkReport]:
+    """Answer the images of every shard that has no part yet, and return the report.
 
-    Shards whose parts are there already are not yielded. Raises ConfigError where the output is of another run,
+    Raises ConfigError where the output is of another run,
     DataError where shards remain that no node could answer.
     """
     started, store = time.perf_counter(), Store(job.output)
     left = unfinished(store, listing, identity(job, bundle, listing))
     kept = len(listing.shards) - len(left)
-    rounds = Rounds()
+    rounds, images = Rounds(), 0
     for _ in range(ROUNDS):
         if not left:
             break
         for done in _once(job, bundle, left, workers, rounds):
-            if not done.error:
-                yield done
             _note(done, rounds)
+            if not done.error:
+                images += done.pictures
+                yield Progress("working", images, listing.images)
         left = _missing(set(store.names()), left)
     if left:
         _refuse(left, rounds)
-    yield _report(job, bundle, listing, kept, rounds, time.perf_counter() - started)
+    return _report(job, bundle, listing, kept, rounds, time.perf_counter() - started)
 
 
 def unfinished(store: Store, listing: Listing, run: Mapping[str, Any]) -> list[Shard]:

@@ -35,8 +35,8 @@ Placed = Literal["linked", "copied", "there"]
 
 def prepare_imagenet(
     paths: Sequence[Path], index: Path, *, extract: Path | None = None, folders: Path | None = None
-) -> Iterator[Progress | PreparedData]:
-    """Write ``index`` (CSV: ``path,index,wnid``) of ILSVRC2012's validation images among ``paths``; at last a record.
+) -> Generator[Progress, None, PreparedData]:
+    """Write ``index`` (CSV: ``path,index,wnid``) of ILSVRC2012's validation images among ``paths``.
 
     ``paths`` hold images and, if their folders do not say the classes, labels (see ``data.imagenet``); where
     several sources say them, they must agree. ``extract`` is the folder that tar archives of images go to: what is
@@ -65,7 +65,7 @@ def prepare_imagenet(
     for place in place_in_folders(chosen, labels, folders) if folders else ():
         placed.append(place)
         yield Progress("making class folders", len(placed), len(chosen))
-    yield PreparedData(
+    return PreparedData(
         name="ImageNet val",
         index=str(index),
         pictures=len(chosen),

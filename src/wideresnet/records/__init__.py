@@ -74,7 +74,7 @@ from wideresnet.records.models import (
     ModelCard,
     ModelInfo,
 )
-from wideresnet.records.progress import Progress
+from wideresnet.records.progress import Progress, follow, map_events
 from wideresnet.records.skipped import Skipped
 from wideresnet.records.speed import (
     BenchReport,
@@ -164,6 +164,8 @@ __all__ = [
     "Tuning",
     "Verification",
     "by_path",
+    "follow",
+    "map_events",
     "mcnemar",
     "most_frequent",
     "paired_interval",

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakes import result, tiny_images, write_tar
+from fakes import tiny_images, write_tar
 from wideresnet.datasets import decoded_cache as decoded
 from wideresnet.datasets.decoded_cache import (
     Decoded,
@@ -33,7 +33,7 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.tar import tar_images
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.machine import memory_mb
-from wideresnet.records import Batch, Item, Labels, Preprocess, Progress
+from wideresnet.records import Batch, Item, Labels, Preprocess, Progress, follow
 
 SPEC = Preprocess(resize=8, crop=8)
 COUNT = 30
@@ -68,7 +68,7 @@ def store(data: LabelledData, cache: Path) -> Store:
 
 
 def assert_as_in_memory(found: Decoded, data: LabelledData) -> None:
-    held = result(decode_into_memory(data, SPEC, 1))
+    held = follow(decode_into_memory(data, SPEC, 1))
     assert np.array_equal(found.images, held.images)
     assert np.array_equal(found.labels, held.labels)
     assert found.failures == held.failures
@@ -91,7 +91,7 @@ def refuse_to_decode(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_what_memory_would_hold(data: LabelledData, tmp_path: Path) -> None:
-    found = result(decode_onto_disk(store(data, tmp_path / "cache"), 2))
+    found = follow(decode_onto_disk(store(data, tmp_path / "cache"), 2))
     assert_as_in_memory(found, data)
     assert found.labels.tolist() == [0] * 14 + [1] * 14
     assert [failure.path for failure in found.failures] == [data.items[place].path for place in BROKEN]
@@ -99,7 +99,7 @@ def test_it_is_what_memory_would_hold(data: LabelledData, tmp_path: Path) -> Non
 
 def test_other_programs_can_open_the_array(data: LabelledData, tmp_path: Path) -> None:
     kept = store(data, tmp_path / "cache")
-    found = result(decode_onto_disk(kept, 1))
+    found = follow(decode_onto_disk(kept, 1))
     assert np.array_equal(np.load(kept.images), found.images)
     index = json.loads(kept.index.read_text())
     assert (index["pictures"], index["done"], index["preprocess"]["crop"]) == (30, 30, 8)
@@ -108,9 +108,9 @@ def test_other_programs_can_open_the_array(data: LabelledData, tmp_path: Path) -
 def test_a_second_time_nothing_is_decoded_and_the_failures_are_told_again(
     data: LabelledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = result(decode_onto_disk(store(data, tmp_path / "cache"), 1))
+    first = follow(decode_onto_disk(store(data, tmp_path / "cache"), 1))
     refuse_to_decode(monkeypatch)
-    again = result(decode_onto_disk(store(pets(tmp_path / "pets"), tmp_path / "cache"), 1))
+    again = follow(decode_onto_disk(store(pets(tmp_path / "pets"), tmp_path / "cache"), 1))
     assert np.array_equal(again.images, first.images)
     assert again.failures == first.failures
     assert len(again.failures) == 2
@@ -118,7 +118,7 @@ def test_a_second_time_nothing_is_decoded_and_the_failures_are_told_again(
 
 def test_the_array_can_be_written_to_and_the_file_stays(data: LabelledData, tmp_path: Path) -> None:
     kept = store(data, tmp_path / "cache")
-    found, before = result(decode_onto_disk(kept, 1)), kept.images.read_bytes()
+    found, before = follow(decode_onto_disk(kept, 1)), kept.images.read_bytes()
     assert found.images.flags.writeable, "torch warns about others"
     found.images[:] = 0
     assert kept.images.read_bytes() == before
@@ -132,7 +132,7 @@ def test_an_array_larger_than_the_memory_can_be_opened(tmp_path: Path) -> None:
     kept.index.write_text(json.dumps({"done": rows, "failures": []}))
     kept.images.write_bytes(kept.header(rows))
     os.truncate(kept.images, kept.size(rows))      # a hole: it takes no room
-    found = result(decode_onto_disk(kept, 1))
+    found = follow(decode_onto_disk(kept, 1))
     found.images[-1, -1, -1] = 1
     assert found.images.shape == (rows, 2048, 2048, 3)
 
@@ -150,7 +150,7 @@ def test_what_was_interrupted_goes_on_and_comes_to_the_same(
         return whole(items, *arguments, **options)
 
     monkeypatch.setattr(decoded, "load_batches", counting)
-    found = result(decode_onto_disk(kept, 1))
+    found = follow(decode_onto_disk(kept, 1))
     flushed = min(8 * (after // 2), 24)            # the last batches are when nothing more is told
     assert asked == [COUNT - flushed]
     assert_as_in_memory(found, data)
@@ -162,7 +162,7 @@ def test_rows_after_the_last_flush_do_not_count(data: LabelledData, tmp_path: Pa
     interrupted(kept, 2)
     with kept.images.open("ab") as file:
         file.write(b"half a row" * 1000)           # more than is still to come
-    assert_as_in_memory(result(decode_onto_disk(kept, 1)), data)
+    assert_as_in_memory(follow(decode_onto_disk(kept, 1)), data)
     assert kept.images.stat().st_size == kept.size(28)
 
 
@@ -204,7 +204,7 @@ def test_images_in_shards_are_kept_too(data: LabelledData, tmp_path: Path) -> No
 
     folder = store_with(files).folder
     assert store_with(files).folder == folder
-    assert_as_in_memory(result(decode_onto_disk(store_with(files), 1)), store_with(files).data)
+    assert_as_in_memory(follow(decode_onto_disk(store_with(files), 1)), store_with(files).data)
     name, first = files[0]
     assert store_with([(name, first + b"x"), *files[1:]]).folder != folder
     assert store_with([(name, first[:-1] + b"x"), *files[1:]]).folder != folder
@@ -212,7 +212,7 @@ def test_images_in_shards_are_kept_too(data: LabelledData, tmp_path: Path) -> No
 
 def test_a_image_that_is_gone_is_a_failure(data: LabelledData, tmp_path: Path) -> None:
     (tmp_path / "pets/b/20.png").unlink()
-    assert_as_in_memory(result(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)
+    assert_as_in_memory(follow(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)
 
 
 def test_nothing_that_can_be_read_is_an_error_every_time(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_nothing_that_can_be_read_is_an_error_every_time(tmp_path: Path) -> None
     (tmp_path / "pets/a/x.png").write_bytes(b"no image")
     for _ in range(2):
         with pytest.raises(DataError, match="none of the 1 images of pets can be read"):
-            result(decode_onto_disk(store(pets(tmp_path / "pets"), tmp_path / "cache"), 1))
+            follow(decode_onto_disk(store(pets(tmp_path / "pets"), tmp_path / "cache"), 1))
 
 
 def test_only_what_is_missing_needs_room(
@@ -232,7 +232,7 @@ def test_only_what_is_missing_needs_room(
         refuse_small_disk(tmp_path / "cache", [kept])              # 30 times 192 bytes
     interrupted(kept, 3)
     refuse_small_disk(tmp_path / "cache", [kept])
-    result(decode_onto_disk(kept, 1))
+    follow(decode_onto_disk(kept, 1))
     free.free = 0
     refuse_small_disk(tmp_path / "cache", [kept])
 
@@ -244,9 +244,9 @@ def test_an_index_that_cannot_be_written_leaves_the_one_before(data: LabelledDat
     part = kept.index.with_name(".index.json.part")
     part.symlink_to("/dev/full")
     with pytest.raises(ConfigError, match="No space left on device"):
-        result(decode_onto_disk(kept, 1))
+        follow(decode_onto_disk(kept, 1))
     part.unlink()
-    assert_as_in_memory(result(decode_onto_disk(kept, 1)), data)
+    assert_as_in_memory(follow(decode_onto_disk(kept, 1)), data)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -259,9 +259,9 @@ def test_a_full_disk_says_what_helps(
     with monkeypatch.context() as patch:
         patch.setattr(decoded.os, "fsync", full)
         with pytest.raises(DataError, match="cannot keep images in") as caught:
-            result(decode_onto_disk(store(data, tmp_path / "cache"), 1))
+            follow(decode_onto_disk(store(data, tmp_path / "cache"), 1))
     assert caught.value.hint.startswith("make room: the same command goes on")
-    assert_as_in_memory(result(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)
+    assert_as_in_memory(follow(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)
 
 
 def test_a_cache_that_is_no_folder_is_an_error_in_words(data: LabelledData, tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_a_cache_that_is_no_folder_is_an_error_in_words(data: LabelledData, tmp_
 @pytest.mark.parametrize("damage", ["shorter", "gone", "index"])
 def test_what_is_damaged_is_not_trained_on(data: LabelledData, tmp_path: Path, damage: str) -> None:
     kept = store(data, tmp_path / "cache")
-    result(decode_onto_disk(kept, 1))
+    follow(decode_onto_disk(kept, 1))
     if damage == "shorter":
         os.truncate(kept.images, kept.size(28) - 1)
     elif damage == "gone":
@@ -282,7 +282,7 @@ def test_what_is_damaged_is_not_trained_on(data: LabelledData, tmp_path: Path, d
     else:
         kept.index.write_text('{"done": 30}')
     with pytest.raises(DataError, match="is damaged") as caught:
-        result(decode_onto_disk(kept, 1))
+        follow(decode_onto_disk(kept, 1))
     assert "delete it" in caught.value.hint
 
 
@@ -296,9 +296,9 @@ def test_while_another_decodes_one_waits_and_opens_what_it_made(
     assert next(first) == Progress("reading pets", 4, 30)
     for _ in range(3):
         assert next(second) == Progress("waiting for another process that reads pets", 0, 0)
-    result(first)
+    follow(first)
     refuse_to_decode(monkeypatch)
-    assert np.array_equal(result(second).images, np.load(kept.images))
+    assert np.array_equal(follow(second).images, np.load(kept.images))
 
 
 WORK = """
@@ -334,4 +334,4 @@ def test_a_killed_process_keeps_nobody_waiting_and_what_it_made_counts(data: Lab
         process.wait()
     told = [event.done for event in work if event.done]
     assert told == [12, 16, 20, 24, 28, 30], "eight were flushed"
-    assert_as_in_memory(result(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)
+    assert_as_in_memory(follow(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)

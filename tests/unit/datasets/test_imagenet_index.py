@@ -14,17 +14,14 @@ from wideresnet.datasets.imagenet_index import extract_val, prepare_imagenet
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.open import open_labelled
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import Progress
+from wideresnet.records import follow
 from wideresnet.records.prepared import PreparedData
 
 VAL_TXT = "".join(f"{name(number)} {index}\n" for number, index in FIRST.items())
 
 
 def prepare(*paths: Path, index: Path, extract: Path | None = None, folders: Path | None = None) -> PreparedData:
-    *doing, last = prepare_imagenet(paths, index, extract=extract, folders=folders)
-    assert all(isinstance(each, Progress) for each in doing)
-    assert isinstance(last, PreparedData)
-    return last
+    return follow(prepare_imagenet(paths, index, extract=extract, folders=folders))
 
 
 def table(index: Path) -> list[dict[str, str]]:

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakes import result
 from wideresnet.datasets import decoded_cache as decoded
 from wideresnet.datasets.splits import FolderArrays, class_labels, read_splits
 from wideresnet.errors import DataError
 from wideresnet.images.loader import read_crop
-from wideresnet.records import Labels, Preprocess, Progress
+from wideresnet.records import Labels, Preprocess, Progress, follow
 
 TRAIN, VAL = Preprocess(resize=24, crop=24), Preprocess(resize=20, crop=16)
 
@@ -33,7 +32,7 @@ def tree(root: Path, *names: str) -> Path:
 
 
 def read(root: Path) -> FolderArrays:
-    return result(read_splits(root, TRAIN, VAL, threads=2))
+    return follow(read_splits(root, TRAIN, VAL, threads=2))
 
 
 def test_both_parts_are_decoded_by_the_one_preprocess_in_sorted_order(tmp_path: Path) -> None:
@@ -116,7 +115,7 @@ def test_more_than_the_memory_holds_is_refused_before_anything_is_decoded(
     root = tree(tmp_path, *(f"train/cat/{k}.png" for k in range(4)), "val/cat/a.png")
     monkeypatch.setattr(decoded, "memory_mb", lambda: 10)
     with pytest.raises(DataError, match=r"4 images of 1000 pixels take 11 MB, this machine has 10") as caught:
-        result(read_splits(root, Preprocess(resize=1000, crop=1000), VAL, threads=1))
+        follow(read_splits(root, Preprocess(resize=1000, crop=1000), VAL, threads=1))
     assert "--cache" in caught.value.hint
 
 
@@ -136,7 +135,7 @@ def test_a_pipe_is_a_failure_and_what_is_passed_over_is_kept(tmp_path: Path, cac
     tree(root, "test/cat/a.png")
     (root / "Train/cat/a.dng").touch()
     os.mkfifo(root / "Train/cat/a.png")            # the first: its bytes would be in the hash of the cache
-    kept = result(read_splits(root, TRAIN, VAL, threads=1, cache=tmp_path / cache if cache else None))
+    kept = follow(read_splits(root, TRAIN, VAL, threads=1, cache=tmp_path / cache if cache else None))
     assert [failure.error for failure in kept.failures] == ["not a regular file: a named pipe"]
     assert (len(kept.train_labels), kept.skipped.by_ending) == (2, {".dng": 1})
     assert kept.skipped.notes == (f"left out {root}/test: 'wrn evaluate {root}/test' measures a model on it",)
@@ -145,7 +144,7 @@ def test_a_pipe_is_a_failure_and_what_is_passed_over_is_kept(tmp_path: Path, cac
 def test_on_a_disk_it_is_the_same(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", "train/dog/b.png", "train/cat/x.png", "val/dog/y.png", "val/cat/z.png")
     (root / "val/cat/z.png").write_bytes(b"no image")
-    held, kept = read(root), result(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache"))
+    held, kept = read(root), follow(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache"))
     assert (kept.name, kept.labels, kept.failures) == (held.name, held.labels, held.failures)
     for part in ("train_images", "train_labels", "val_images", "val_labels"):
         assert np.array_equal(getattr(kept, part), getattr(held, part))
@@ -161,7 +160,7 @@ def test_a_disk_too_small_for_both_parts_is_refused_before_anything_is_decoded(
     free = 4 * 10**6                               # for one of both
     monkeypatch.setattr(decoded.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     with pytest.raises(DataError, match=r"2 images take 5 MB more in .*cache, 3 are free there") as caught:
-        result(read_splits(root, large, large, threads=1, cache=tmp_path / "cache"))
+        follow(read_splits(root, large, large, threads=1, cache=tmp_path / "cache"))
     assert "another disk" in caught.value.hint
     assert list((tmp_path / "cache").iterdir()) == []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,8 +30,8 @@ from wideresnet.tasks.load.load import open_classifier
 FEW = 50                                           # images for what needs only some
 
 
-def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Iterator[Progress | BenchReport]:
-    """Measure ``bundles`` as ``settings`` says; yields progress, at last the report.
+def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Generator[Progress, None, BenchReport]:
+    """Measure ``bundles`` as ``settings`` says, and return the report.
 
     What one contestant cannot do (a precision, an extra that is not installed) is in the report. Raises
     WrnError when nothing at all can be measured.
@@ -52,7 +52,7 @@ def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Iterator[Progre
         for bundle in bundles if settings.tune else ():
             tuned.append((yield from tune(bundle, settings, lab.folder)))
             save_tuning(bundle, tuned[-1])
-        yield BenchReport(
+        return BenchReport(
             machine, _conditions(lab), peak, tuple(rows), tuple(profiles), tuple(tuned), lab.skipped, lab.skipped_files
         )
 

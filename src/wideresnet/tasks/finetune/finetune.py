@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ from wideresnet.records import (
     Progress,
     Skipped,
     by_path,
+    follow,
     wilson_interval,
 )
 from wideresnet.report.escape import json_text, printable
@@ -106,17 +107,14 @@ def finetune(
     """
     chosen = read_settings(None, {**(settings or {}), "mode": mode})
     source, judges = load_with_warnings(ModelChoice(str(model))), None if test is None else Path(test)
-    for event in run_finetune(source, Path(data), Path(run), chosen, judges, means):
-        if isinstance(event, FinetuneReport):
-            return event
-    raise AssertionError("the report comes last")
+    return follow(run_finetune(source, Path(data), Path(run), chosen, judges, means))
 
 
 def run_finetune(
     source: Bundle, data: Path, run: Path, settings: FinetuneSettings, test: Path | None = None,
     means: Means | None = None,
-) -> Iterator[Progress | Images | PathPoint | Epoch | FinetuneReport]:  # fmt: skip
-    """Fine-tune ``source`` on ``data`` in folder ``run``, or go on with it; yields as work goes on, the report last.
+) -> Generator[Progress | Images | PathPoint | Epoch, None, FinetuneReport]:  # fmt: skip
+    """Fine-tune ``source`` on ``data`` in folder ``run``, or go on with it, and return the report.
 
     Raises ConfigError for an int8 source and a probe with a cache, DataError for images that are not as they should
     be, TrainingError where ``run`` holds another run or the loss is no number. What is in ``run`` after an interruption
@@ -155,7 +153,7 @@ def run_finetune(
     )  # fmt: skip
     sources = {item.path: item for item in (tested or split.val).items}
     save_text(run / "report.html", draw_finetuning(report, thumbnails(judged_by(report), sources)))
-    yield report
+    return report
 
 
 def _prepared(source: Bundle, settings: FinetuneSettings) -> Bundle:

@@ -21,7 +21,7 @@ from wideresnet.graph.outputs import FEATURES
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
 from wideresnet.output.atomic import save_bytes, save_text
-from wideresnet.records import Failure, Images, PathPoint, Preprocess, Progress
+from wideresnet.records import Failure, Images, PathPoint, Preprocess, Progress, map_events
 from wideresnet.tasks.finetune.linear_head import Head, Samples, fit_head
 from wideresnet.tasks.finetune.settings import FinetuneSettings
 
@@ -47,13 +47,12 @@ def run_probe(
     yield Images(split.name, split.labels, len(samples.labels), len(split.val.items), failures)
     path: list[PathPoint] = []
     fit = fit_head(samples, len(split.labels.names), settings.l2, settings.seed, balanced=settings.balanced)
-    while True:
-        try:
-            path.append(next(fit))
-        except StopIteration as end:
-            head: Head = end.value
-            break
-        yield path[-1]
+
+    def keep(point: PathPoint) -> PathPoint:
+        path.append(point)
+        return point
+
+    head = yield from map_events(fit, keep)
     save_text(run / "log.jsonl", "".join(json.dumps(asdict(point)) + "\n" for point in path))
     return Probed(head, tuple(path), failures, _chosen(path))
 

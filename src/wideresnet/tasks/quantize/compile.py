@@ -99,8 +99,8 @@ class Made:
     unread: Mapping[str, Failure] = field(default_factory=dict)
 
 
-def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Iterator[Progress | CompileReport]:
-    """Write ``bundle`` in another precision as ``folder``; yields what it is doing, at last the report.
+def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Generator[Progress, None, CompileReport]:
+    """Write ``bundle`` in another precision as ``folder``, and return the report.
 
     A bundle that fails its gate is written all the same, with the failure on its card. A search that finds none
     that passes keeps its notes in ``folder``.search, and goes on from there when asked again. Raises BundleError
@@ -125,7 +125,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> It
         for loss in made.maker.losses(replace(made.trial.settings, kept=()), ()):
             layers.append(loss)
             yield Progress("sensitivity of layers", len(layers), 0)
-    yield CompileReport(
+    return CompileReport(
         bundle=str(folder),
         precision=settings.precision,
         size_bytes=len(made.bundle.graph),

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.errors import BundleError
 from wideresnet.output.atomic import save_text
-from wideresnet.records import LayerLoss, Progress, QuantiseSettings, Trial
+from wideresnet.records import LayerLoss, Progress, QuantiseSettings, Trial, map_events
 from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, answers, judged
 from wideresnet.tasks.quantize.sensitivity import ranked
 
@@ -155,9 +155,11 @@ class Search:
         if known is None:
             if self._late():
                 return None
-            start = time.monotonic()
+            start, number = time.monotonic(), len(self.trials) + 1
             try:
-                known = yield from self._named(self.maker.attempt(settings))
+                known = yield from map_events(
+                    self.maker.attempt(settings), lambda event: replace(event, what=f"trial {number}")
+                )
             except BundleError:
                 known = Trial(settings, None)
             known = replace(known, seconds=time.monotonic() - start)
@@ -166,16 +168,6 @@ class Search:
         trial = replace(known, gate=judged(known.gate, self.judge) if known.gate else None)
         self.trials.append(trial)
         return trial
-
-    def _named(self, events: Generator[Progress, None, Trial]) -> Generator[Progress, None, Trial]:
-        """The events of a trial with its number."""
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                trial: Trial = end.value
-                return trial
-            yield replace(event, what=f"trial {len(self.trials) + 1}")
 
     def _ranked(self, base: QuantiseSettings) -> Generator[Progress, None, list[str]]:
         """The layers, most sensitive first; none when the time is up."""

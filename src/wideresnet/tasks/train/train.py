@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -47,8 +47,8 @@ Event = Progress | Images | Step | Epoch
 
 def run_training(
     recipe: Recipe, data: Path, run: Path, group: Group = SINGLE_PROCESS, cache: Path | None = None
-) -> Iterator[Event]:
-    """Train ``recipe`` on ``data`` in folder ``run``, or go on with it; yields as work goes on.
+) -> Generator[Event, None, Images]:
+    """Train ``recipe`` on ``data`` in folder ``run``, or go on with it; return the data set that it learnt from.
 
     ``data`` is a CIFAR archive, SVHN's folder, or the folder that holds train/ and val/; the decoded images of such
     a folder are kept in ``cache`` instead of the memory, where it is given, for every run to come. Raises DataError,
@@ -68,6 +68,7 @@ def run_training(
             group.from_first(partial(_write_logs, recipe, images, run, log))
         yield event
     group.from_first(partial(_finish, recipe, images, run, log))
+    return images
 
 
 def check_cache(recipe: Recipe, cache: Path | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from wideresnet.datasets.train_val_split import open_split
 from wideresnet.engines.features import open_features
 from wideresnet.errors import ConfigError, DataError, TrainingError
 from wideresnet.images.loader import read_crop
-from wideresnet.records import FinetuneReport, Images, Item, PathPoint, Progress
+from wideresnet.records import FinetuneReport, Images, Item, PathPoint, Progress, follow
 from wideresnet.tasks.finetune import finetune as task
 from wideresnet.tasks.finetune import full as finetune_full
 from wideresnet.tasks.finetune import probe as finetune_probe
@@ -61,18 +61,7 @@ def pets(tmp_path: Path) -> Path:
 
 
 def finish(pets: Path, run: Path, settings: FinetuneSettings = FinetuneSettings()) -> FinetuneReport:  # noqa: B008
-    *_, report = run_finetune(tiny_bundle(), pets, run, settings)
-    assert isinstance(report, FinetuneReport)
-    return report
-
-
-def result(work: Generator[Any, None, Any]) -> Any:
-    """What ``work`` returns at its end."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value
+    return follow(run_finetune(tiny_bundle(), pets, run, settings))
 
 
 def test_the_bundle_computes_the_head_on_the_features_of_the_source(pets: Path, tmp_path: Path) -> None:
@@ -81,7 +70,7 @@ def test_the_bundle_computes_the_head_on_the_features_of_the_source(pets: Path, 
     assert report.evaluation.top1 == 1.0
     assert bundle.labels.names == ("blue", "green", "red")
     split = open_split(pets, 0.2, 0)
-    head = result(run_probe(tiny_bundle(), split, tmp_path / "other", FinetuneSettings())).head
+    head = follow(run_probe(tiny_bundle(), split, tmp_path / "other", FinetuneSettings())).head
     spec = tiny_bundle().card.preprocess
     crops = np.stack([read_crop(item.source, spec) for item in split.val.items])
     features = open_features(tiny_bundle(), ["features"])(crops)["features"]
@@ -95,12 +84,12 @@ def test_features_of_plain_and_mirrored_images_are_those_of_the_graph(tmp_path: 
     items = [Item(str(number), image, number % 2) for number, image in enumerate(noise)]
     items.insert(3, Item("bad", b"no image", 0))
     data, source = LabelledData("noise", items, 2), tiny_bundle()
-    samples, failures = result(embedded(source, data, tmp_path, flips=True))
+    samples, failures = follow(embedded(source, data, tmp_path, flips=True))
     expected = open_features(source, ["features"])
     np.testing.assert_allclose(samples.features[:, 0], expected(noise)["features"], atol=1e-5)
     np.testing.assert_allclose(samples.features[:, 1], expected(noise[:, :, ::-1])["features"], atol=1e-5)
     assert (samples.labels.tolist(), [each.path for each in failures]) == ([0, 1, 0, 1, 0, 1, 0], ["bad"])
-    plain, _ = result(embedded(source, data, tmp_path, flips=False))
+    plain, _ = follow(embedded(source, data, tmp_path, flips=False))
     assert plain.features.shape == (7, 1, 64)
 
 
@@ -153,11 +142,12 @@ def test_the_best_epoch_makes_the_bundle_and_the_run_ends_when_none_is_better(
     monkeypatch.setattr(loop, "accuracy", lambda *_: next(scores))
     kept: dict[int, bytes] = {}
     settings = FULL.model_copy(update={"patience": 2, "recipe": {**FULL.recipe, "epochs": 5}})
-    for event in run_finetune(tiny_bundle(), pets, tmp_path / "run", settings):
+
+    def keep(event: object) -> None:
         if isinstance(event, Epoch):
             kept[event.epoch] = (tmp_path / "run" / BEST).read_bytes()
-        if isinstance(event, FinetuneReport):
-            report = event
+
+    report = follow(run_finetune(tiny_bundle(), pets, tmp_path / "run", settings), keep)
     assert list(kept) == [0, 1, 2, 3]
     assert kept[0] != kept[1] == kept[2] == kept[3]
     assert "val chose epoch 2 of 5, and ended the run after 4" in report.chosen

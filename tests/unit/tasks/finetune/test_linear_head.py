@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wideresnet.records import PathPoint
+from wideresnet.records import PathPoint, follow
 from wideresnet.tasks.finetune.linear_head import FOLDS, MANY, Head, Samples, assign_folds, fit_head
 
 STRENGTHS = tuple(10.0**k for k in range(1, -5, -1))
@@ -25,12 +25,8 @@ def samples(n: int = 60, classes: int = 3, views: int = 1, noise: float = 1.0) -
 
 
 def finished(fit: Generator[PathPoint, None, Head]) -> tuple[Head, list[PathPoint]]:
-    points = []
-    while True:
-        try:
-            points.append(next(fit))
-        except StopIteration as end:
-            return end.value, points
+    points: list[PathPoint] = []
+    return follow(fit, points.append), points
 
 
 def logits(head: Head, some: Samples) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +13,7 @@ from fakes import FakeEngine, tiny_bundle
 from wideresnet.classifier import Classifier
 from wideresnet.errors import DataError
 from wideresnet.logits import deviation
-from wideresnet.records import GateReport, Item
+from wideresnet.records import GateReport, Item, follow
 from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, PairedCounts, answers, compare
 
 
@@ -71,16 +70,8 @@ def judging(labelled: bool, **changes: Any) -> AccuracyGate:
     return replace(AccuracyGate(classifier(engine), "greys", items, 0.4, 0.6), **changes)
 
 
-def drained(events: Generator[Any, None, Any]) -> Any:
-    while True:
-        try:
-            next(events)
-        except StopIteration as end:
-            return end.value
-
-
 def compared(judge: AccuracyGate) -> GateReport:
-    report = drained(compare(judge, classifier(Shifted(FakeEngine(), 128))))
+    report = follow(compare(judge, classifier(Shifted(FakeEngine(), 128))))
     assert isinstance(report, GateReport)
     return report
 
@@ -102,7 +93,7 @@ def test_unlabelled_images_are_judged_by_agreement_alone() -> None:
 
 def test_the_references_answers_can_be_known_beforehand() -> None:
     judge = judging(labelled=True)
-    known = drained(answers(judge))
+    known = follow(answers(judge))
     assert known.shape == (10, 10)
     engine = FakeEngine()
     again = compared(replace(judge, answers=known, reference=classifier(engine)))
@@ -113,7 +104,7 @@ def test_the_references_answers_can_be_known_beforehand() -> None:
 def test_answers_known_beforehand_stay_with_their_images_when_one_cannot_be_read() -> None:
     judge = judging(labelled=True)
     broken = replace(judge, items=[*judge.items[:3], Item("torn", b"no image", 0), *judge.items[3:]])
-    report = compared(replace(broken, answers=drained(answers(broken))))
+    report = compared(replace(broken, answers=follow(answers(broken))))
     assert (report.n, report.failures, report.top1_reference) == (10, 1, 1.0)
 
 

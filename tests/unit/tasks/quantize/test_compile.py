@@ -21,7 +21,7 @@ from wideresnet.bundle.derive import with_preprocess
 from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, ConfigError, DataError
 from wideresnet.images.noise import noise
-from wideresnet.records import CompileReport, Published, QuantiseSettings
+from wideresnet.records import CompileReport, Published, QuantiseSettings, follow
 from wideresnet.tasks.quantize import calibration_data as gating
 from wideresnet.tasks.quantize.calibration_data import calibration_pool, held_out
 from wideresnet.tasks.quantize.compile import CompileSettings, GateKind, compile_model, in_precision, verify
@@ -42,9 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compiled(settings: CompileSettings, target: Path, bundle: Bundle | None = None) -> CompileReport:
-    *_, report = compile_model(bundle or tiny_bundle(), settings, target)
-    assert isinstance(report, CompileReport)
-    return report
+    return follow(compile_model(bundle or tiny_bundle(), settings, target))
 
 
 def asked(folder: Path, **changes: Any) -> CompileSettings:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from wideresnet.errors import BundleError
-from wideresnet.records import EngineInfo, GateReport, Item, LayerLoss, Progress, QuantiseSettings, Trial
+from wideresnet.records import EngineInfo, GateReport, Item, LayerLoss, Progress, QuantiseSettings, Trial, follow
 from wideresnet.tasks.quantize import search as searching
 from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate
 from wideresnet.tasks.quantize.search import Notebook, Search, candidates, passed
@@ -58,16 +58,7 @@ class FakeMaker:
 
 def searched(maker: FakeMaker, folder: Path, limit: float = 0.002, deadline: float = FOREVER) -> tuple[Search, bool]:
     search = Search(maker, Notebook(folder, "key"), judge(limit), deadline)
-    return search, drained(search.run(CANDIDATES))
-
-
-def drained(events: Generator[Progress, None, Any]) -> Any:
-    """What a generator returns in the end."""
-    while True:
-        try:
-            next(events)
-        except StopIteration as end:
-            return end.value
+    return search, follow(search.run(CANDIDATES))
 
 
 def test_the_first_that_passes_ends_it(tmp_path: Path) -> None:
@@ -166,7 +157,7 @@ def test_the_references_answers_are_computed_once(tmp_path: Path, monkeypatch: p
         return np.ones((3, 2), np.float32)
 
     monkeypatch.setattr(searching, "answers", compute)
-    first, second = (drained(Notebook(tmp_path, "key").answers(judge(0.0))) for _ in range(2))
+    first, second = (follow(Notebook(tmp_path, "key").answers(judge(0.0))) for _ in range(2))
     assert first.shape == second.shape == (3, 2)
     assert len(calls) == 1
 
