@@ -1,12 +1,14 @@
-"""A model as one value: the graph, the labels, and the card that says who it is."""
+"""A model as one value: the graph, the labels and the card."""
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import metadata
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +17,43 @@ from wideresnet.architectures import Architecture
 from wideresnet.errors import ConfigError
 from wideresnet.records import Alpha, Labels, ModelCard
 
+if TYPE_CHECKING:
+    import onnx
+
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """One model, in memory. ``graph`` is ONNX: RGB uint8 [batch, S, S, 3] -> float32 logits [batch, C]."""
+    """One model, in memory. ``graph`` is serialised ONNX: RGB uint8 [N, S, S, 3] -> float32 logits [N, C].
+
+    Derived values are computed once. ``dataclasses.replace`` makes a bundle without them.
+    """
 
     card: ModelCard
     labels: Labels
     graph: bytes
 
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the graph, lower-case hex."""
+        return hashlib.sha256(self.graph).hexdigest()
+
+    @cached_property
+    def model(self) -> onnx.ModelProto:
+        """The parsed graph; read only, because it is shared. Raises EngineError if the bytes are not ONNX."""
+        from wideresnet.graph.outputs import parse_graph  # imports onnx, which running a model does not need
+
+        return parse_graph(self.graph)
+
+    def __reduce__(self) -> tuple[type[Bundle], tuple[ModelCard, Labels, bytes]]:
+        return Bundle, (self.card, self.labels, self.graph)     # derived values are not sent to other processes
+
+    def with_model(self, model: onnx.ModelProto, card: ModelCard | None = None) -> Bundle:
+        """Return a bundle with ``model`` as its graph, and ``card`` if given."""
+        return Bundle(card or self.card, self.labels, model.SerializeToString())
+
 
 def with_alpha(bundle: Bundle, alpha: Alpha | None) -> Bundle:
-    """The same model, with ``alpha`` on its card for transparent images; None: as the card says."""
+    """Return the bundle with ``alpha`` on its card for transparent images; None changes nothing."""
     if alpha is None:
         return bundle
     return replace(bundle, card=replace(bundle.card, preprocess=replace(bundle.card.preprocess, alpha=alpha)))
@@ -39,11 +66,11 @@ def make_bundle(
     labels: Labels,
     precision: Literal["fp32", "fp16"] = "fp32",
 ) -> Bundle:
-    """A bundle from tensors that fit ``architecture`` (see ``weights.keymaps``).
+    """Return a bundle made from tensors that fit ``architecture`` (see ``weights.keymaps``).
 
-    Raises ConfigError when the number of labels is not the number of classes.
+    Raises ConfigError if the number of labels is not the number of classes.
     """
-    from wideresnet.graph import write_graph  # with onnx; whoever only runs a bundle starts sooner
+    from wideresnet.graph import write_graph  # imports onnx, which running a model does not need
 
     if len(labels.names) != architecture.classes:
         raise ConfigError(
@@ -56,7 +83,7 @@ def make_bundle(
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of what decides the bytes of a bundle."""
+    """Return the versions that decide the bytes of a bundle."""
     return {
         "wideresnet": metadata.version("wideresnet"),
         "onnx": metadata.version("onnx"),

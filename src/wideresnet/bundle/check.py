@@ -9,7 +9,6 @@ from wideresnet.bundle.bundle import Bundle
 from wideresnet.datasets.labels import KNOWN, read_labels
 from wideresnet.errors import BundleError
 from wideresnet.graph.facts import GraphFacts, check_finite, read_facts
-from wideresnet.graph.outputs import parse_graph
 from wideresnet.records import RGB
 
 TOLERANCE = 1e-5                                   # relative; the graph holds float32
@@ -21,15 +20,14 @@ def check_bundle(bundle: Bundle, name: str) -> None:
     Compared are the architecture, input size, classes, normalisation, stored precision, and number of labels; for a
     list of ``data.labels.KNOWN`` the labels too. Constants that are NaN or infinite are refused.
     """
-    model = parse_graph(bundle.graph)
-    facts = read_facts(model)
+    facts = read_facts(bundle.model)
     contradictions = list(_contradictions(bundle, facts))
     if contradictions:
         raise BundleError(
             f"the card of {name} contradicts its graph: {'; '.join(contradictions)}",
             hint="undo the change of card.json, or write the bundle again with 'wrn export'",
         )
-    check_finite(model)
+    check_finite(bundle.model)
 
 
 def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:

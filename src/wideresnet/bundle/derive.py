@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from wideresnet.architectures import get_architecture
@@ -28,7 +27,7 @@ def with_preprocess(bundle: Bundle, preprocess: Preprocess) -> Bundle:
 def read_weights(bundle: Bundle) -> Tensors:
     """The tensors of a bundle's graph. Raises BundleError for a quantised one."""
     architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
-    return read_graph(onnx.ModelProto.FromString(bundle.graph), architecture)
+    return read_graph(bundle.model, architecture)
 
 
 def rebuild(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16"]) -> Bundle:
@@ -36,7 +35,7 @@ def rebuild(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16"]
     architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
     graph = write_graph(architecture, tensors, bundle.card.preprocess, half=precision == "fp16")
     card = replace(bundle.card, precision=precision, quantised=None, calibration=(), made_with=tool_versions())
-    return replace(bundle, graph=graph.SerializeToString(), card=card)
+    return bundle.with_model(graph, card)
 
 
 def as_float32(bundle: Bundle) -> Bundle:

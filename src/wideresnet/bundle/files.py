@@ -34,7 +34,7 @@ def write_bundle(folder: Path, bundle: Bundle) -> ModelCard:
     """
     check_target(folder)
     contents = {GRAPH: bundle.graph, LABELS: format_labels(bundle.labels).encode()}
-    card = replace(bundle.card, files={name: _sha256(data) for name, data in contents.items()})
+    card = replace(bundle.card, files={GRAPH: bundle.sha256, LABELS: _sha256(contents[LABELS])})
     contents[CARD] = _CARD.dump_json(card, indent=2) + b"\n"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -82,19 +82,25 @@ def read_shipped(folder: Path) -> Bundle:
         raise BundleError(f"{folder / CARD} is no card of a model: {_first_fault(error)}") from error
     except ConfigError as error:
         raise BundleError(f"{folder / CARD} is no card of a model: {error.message}", error.hint) from error
-    for name, data in contents.items():
-        if _sha256(data) != card.files.get(name):
-            raise BundleError(
-                f"{folder / name} is not the file that the bundle was written with",
-                hint="export the bundle again, or copy it again from where it came",
-            )
+    if not card.assumed and "assumed" in card.notes:        # where bundles of before November 2026 say it
+        card = replace(card, assumed=(card.notes["assumed"],))
+    _check_hash(folder / LABELS, _sha256(contents[LABELS]), card)
     try:
         labels = parse_labels(contents[LABELS].decode())
     except (UnicodeDecodeError, DataError) as error:
         raise BundleError(f"{folder / LABELS} is no list of labels: {error}") from error
-    if not card.assumed and "assumed" in card.notes:        # where bundles of before November 2026 say it
-        card = replace(card, assumed=(card.notes["assumed"],))
-    return Bundle(card, labels, contents[GRAPH])
+    bundle = Bundle(card, labels, contents[GRAPH])
+    _check_hash(folder / GRAPH, bundle.sha256, card)
+    return bundle
+
+
+def _check_hash(path: Path, sha256: str, card: ModelCard) -> None:
+    """Raise BundleError unless ``card`` states this hash for the file."""
+    if sha256 != card.files.get(path.name):
+        raise BundleError(
+            f"{path} is not the file that the bundle was written with",
+            hint="export the bundle again, or copy it again from where it came",
+        )
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,7 @@ def open_features(
 
     Raises what ``open_engine`` does, and ConfigError for a layer that this network has not.
     """
-    from wideresnet.graph.outputs import parse_graph, with_outputs  # with onnx; whoever wants logits starts sooner
+    from wideresnet.graph.outputs import with_outputs  # imports onnx, which logits alone do not need
 
-    model = with_outputs(parse_graph(bundle.graph), names)
-    opened = open_outputs(replace(bundle, graph=model.SerializeToString()), engine, options)
-    return Features(opened, tuple(names))
+    extended = bundle.with_model(with_outputs(bundle.model, names))
+    return Features(open_outputs(extended, engine, options), tuple(names))

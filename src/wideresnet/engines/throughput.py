@@ -7,7 +7,6 @@ Another graph, CPU or number of CPUs is another file: what was tuned elsewhere i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 from wideresnet.bundle import Bundle
-from wideresnet.bundle.files import GRAPH
 from wideresnet.engines import EngineOptions
 from wideresnet.machine import available_cpus, cpu_name
 from wideresnet.output.atomic import save_text
@@ -56,10 +54,6 @@ def save_tuning(bundle: Bundle, tuning: Tuning) -> Path:
 
 def tuning_file(bundle: Bundle) -> Path:
     """Where the tuning of this model on this machine is kept; it may not exist."""
-    # A bundle read from disk was checked against this hash; hashing 275 MB again would be felt at each start.
-    card = bundle.card
-    graph = card.files.get(GRAPH) or hashlib.sha256(bundle.graph).hexdigest()
-    # What was made of a bundle in memory still has the hash of where it came from.
-    model = f"{graph[:16]}-{card.precision}-{card.preprocess.crop}"
+    model = f"{bundle.sha256[:16]}-{bundle.card.precision}-{bundle.card.preprocess.crop}"
     cpu = re.sub(r"\W+", "-", cpu_name()).strip("-").lower()
     return cache_folder() / "tuning" / f"{model}-{cpu}-{available_cpus()}.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 import threading
 import time
@@ -264,7 +263,7 @@ def served_bundle(source: str) -> Bundle:
     bundle = load_bundle(ModelChoice(source))
     if GRAPH in bundle.card.files:
         return bundle
-    files = {GRAPH: hashlib.sha256(bundle.graph).hexdigest()}      # made in memory just now
+    files = {GRAPH: bundle.sha256}              # made in memory just now
     return replace(bundle, card=replace(bundle.card, files=files))
 
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from dataclasses import replace
 
@@ -169,3 +170,18 @@ def test_a_card_that_is_none_is_an_error(whole, tmp_path, text):
     (folder / "card.json").write_text(text, encoding="utf-8")
     with pytest.raises(BundleError, match="is no card of a model"):
         read_bundle(folder)
+
+
+def test_the_hash_and_the_parsed_graph_are_computed_once() -> None:
+    bundle = tiny_bundle()
+    assert bundle.sha256 == hashlib.sha256(bundle.graph).hexdigest()
+    assert bundle.model is bundle.model
+    other = bundle.with_model(bundle.model, replace(bundle.card, name="other"))
+    assert (other.card.name, other.graph, other.labels) == ("other", bundle.graph, bundle.labels)
+
+
+def test_derived_values_belong_to_one_graph_and_are_not_pickled() -> None:
+    bundle = tiny_bundle()
+    assert (bundle.sha256, bundle.model.graph.name) == (bundle.sha256, "wrn_10_1")
+    assert replace(bundle, graph=b"other").sha256 != bundle.sha256
+    assert set(vars(pickle.loads(pickle.dumps(bundle)))) == {"card", "labels", "graph"}

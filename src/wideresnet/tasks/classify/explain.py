@@ -87,10 +87,10 @@ def explain(
 
 def open_explainer(bundle: Bundle, engine: str = "openvino", options: EngineOptions | None = None) -> Explainer:
     """A bundle of any precision, ready to be looked into. Raises what ``open_features`` does."""
-    from wideresnet.graph.outputs import parse_graph, read_classifier
+    from wideresnet.graph.outputs import read_classifier
 
     card, features = bundle.card, open_features(bundle, [MAP], engine, options)
-    weight, bias = read_classifier(parse_graph(bundle.graph))
+    weight, bias = read_classifier(bundle.model)
     *_, last = get_architecture(card.architecture, card.classes).blocks()
     return Explainer(card, bundle.labels, features, weight, bias, last.reduction)
 

@@ -9,7 +9,6 @@ The probe keeps features/ to go on from, the full mode checkpoint.pt, best.safet
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Generator, Mapping
@@ -206,7 +205,7 @@ def _keep(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -
     now = {
         "mode": settings.mode,
         "source": source.card.name,
-        "graph": hashlib.sha256(source.graph).hexdigest(),
+        "graph": source.sha256,
         "classes": list(split.labels.ids or split.labels.names),
         "train": split.train.sha256,
         "val": split.val.sha256,
@@ -246,7 +245,7 @@ def _card(source: Bundle, split: Split, settings: FinetuneSettings, learnt: _Lea
         notes={
             "fine-tuned": f"{settings.mode}, from {before.name}",
             "source weights": before.weights_sha256 or "not known",
-            "source graph": hashlib.sha256(source.graph).hexdigest(),
+            "source graph": source.sha256,
             "split": f"made: {made}" if split.divided else "; ".join(("as it was found", *split.skipped.notes)),
             "train data hash": split.train.sha256,
             "val data hash": split.val.sha256,

@@ -94,7 +94,7 @@ def embedded(
 
 
 def _stamp(source: Bundle, data: LabelledData, flips: bool) -> str:
-    decides = [hashlib.sha256(source.graph).hexdigest(), asdict(source.card.preprocess), data.sha256, data.exif, flips]
+    decides = [source.sha256, asdict(source.card.preprocess), data.sha256, data.exif, flips]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 

@@ -214,7 +214,7 @@ class Int8Maker:
         """The reference in int8."""
         graph = self._graph(replace(settings, kept=()))
         if settings.kept:
-            graph = keep_float(graph, onnx.ModelProto.FromString(self.reference.graph), settings.kept)
+            graph = keep_float(graph, self.reference.model, settings.kept)
         names = [item.path for item in balanced_sample(self.pool, settings.samples)]
         return _as_int8(self.reference, graph, names, settings)
 
@@ -242,8 +242,7 @@ class Int8Maker:
 
     def _graph(self, settings: QuantiseSettings) -> onnx.ModelProto:
         if self.last is None or self.last[0] != settings:
-            model = onnx.ModelProto.FromString(self.reference.graph)
-            self.last = settings, quantise(model, self.sample(settings.samples)[1], settings)
+            self.last = settings, quantise(self.reference.model, self.sample(settings.samples)[1], settings)
         return self.last[1]
 
 
@@ -296,7 +295,7 @@ def in_precision(
     if precision != "int8":
         return rebuild(reference, read_weights(reference), precision)
     settings = QuantiseSettings(samples=len(crops))
-    graph = quantise(onnx.ModelProto.FromString(reference.graph), crops, settings)
+    graph = quantise(reference.model, crops, settings)
     return _as_int8(reference, graph, names, settings)
 
 
@@ -310,7 +309,7 @@ def _as_int8(reference: Bundle, graph: onnx.ModelProto, names: Sequence[str], se
         quantised=settings,
         made_with={**reference.card.made_with, "nncf": metadata.version("nncf")},
     )
-    return replace(reference, graph=graph.SerializeToString(), card=card)
+    return reference.with_model(graph, card)
 
 
 def verify(reference: Bundle, made: Bundle, batch: NDArray[np.uint8]) -> tuple[Deviation, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -27,8 +26,7 @@ def layer_losses(
 
     ``crops`` are RGB uint8 [S, S, 3]; the first 64 are used.
     """
-    some = np.stack(crops[:IMAGES])
-    model = onnx.ModelProto.FromString(reference.graph)
+    model, some = reference.model, np.stack(crops[:IMAGES])
     done = {each.name for each in known}
     layers = {name: op for name, op in quantised_layers(quantised, model).items() if name not in done}
     if not layers:
@@ -38,7 +36,7 @@ def layer_losses(
     shapes = {c.name: tuple(c.dims) for c in model.graph.initializer}
     for name, op in layers.items():
         alone = only_quantised(quantised, model, name)
-        found = _logits(replace(reference, graph=alone.SerializeToString()), some)
+        found = _logits(reference.with_model(alone), some)
         loss, relative = float(divergence(logits, found).mean()), deviation(logits, found)
         yield LayerLoss(name, op, shapes.get(f"{name}.weight", ()), shares.get(name, 0.0), loss, relative, len(some))
 
