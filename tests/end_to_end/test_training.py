@@ -211,7 +211,7 @@ def test_a_network_of_whitened_images_is_measured_and_not_exported(
 def test_a_full_disk_ends_a_run_in_words_and_leaves_it_resumable(wrn: Wrn, pets: Path) -> None:
     assert wrn("train", "pets.toml", "--data", "pets", "-o", "whole", "--format", "json").code == 0
     Path("run").mkdir()
-    Path("run/checkpoint.part").symlink_to("/dev/full")
+    Path("run/.checkpoint.pt.part").symlink_to("/dev/full")
     done = wrn("train", "pets.toml", "--data", "pets", "-o", "run")
     assert (done.code, "No space left on device" in done.err) == (2, True)
     assert not Path("run/checkpoint.pt").exists()

@@ -75,11 +75,11 @@ def test_interrupted_and_killed_in_the_middle_of_a_checkpoint_it_ends_as_if_undi
     assert "stopped; the same command goes on from the last whole epoch in cut" in said
     assert "Traceback" not in said
     assert end(start(photos, "cut", by=signal.SIGKILL, checkpoints=1, half=True))[0] == -signal.SIGKILL
-    assert (photos / "cut" / "checkpoint.part").stat().st_size == 5002, "the kill came in the middle"
+    assert (photos / "cut" / ".checkpoint.pt.part").stat().st_size == 5002, "the kill came in the middle"
     assert torch.load(photos / "cut" / "checkpoint.pt", weights_only=True)["epoch"] == 1
     assert wrn(*COMMAND, "cut").code == 0
     assert_the_same(photos / "whole", photos / "cut")
-    assert not list((photos / "cut").glob("*.part"))
+    assert not list((photos / "cut").glob(".*.part"))
 
 
 @pytest.mark.slow

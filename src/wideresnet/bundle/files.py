@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from wideresnet.bundle.bundle import Bundle
 from wideresnet.datasets.labels import format_labels, parse_labels
 from wideresnet.errors import BundleError, ConfigError, DataError
-from wideresnet.output.atomic import check_folder
+from wideresnet.output.atomic import atomic_folder, check_folder
 from wideresnet.records import ModelCard
 
 GRAPH, CARD, LABELS = "model.onnx", "card.json", "labels.txt"
@@ -37,15 +34,9 @@ def write_bundle(folder: Path, bundle: Bundle) -> ModelCard:
     card = replace(bundle.card, files={GRAPH: bundle.sha256, LABELS: _sha256(contents[LABELS])})
     contents[CARD] = _CARD.dump_json(card, indent=2) + b"\n"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            part.chmod(0o755)                      # mkdtemp makes folders that only their owner may enter
+        with atomic_folder(folder) as part:
             for name, data in contents.items():
-                _write_through(part / name, data)
-            _put_in_place(part, folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+                (part / name).write_bytes(data)
     except OSError as error:
         raise BundleError(f"cannot write the bundle {folder}: {error.strerror}") from error
     return card
@@ -106,27 +97,6 @@ def _check_hash(path: Path, sha256: str, card: ModelCard) -> None:
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
     return f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}"
-
-
-def _put_in_place(part: Path, folder: Path) -> None:
-    """Move the finished folder to its name; folders cannot be replaced in one step, so the old one steps aside."""
-    old = part.with_name(f"{part.name}.old")
-    if folder.exists():
-        os.replace(folder, old)
-    try:
-        os.replace(part, folder)
-    except OSError:
-        if old.exists():
-            os.replace(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _write_through(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sha256(data: bytes) -> str:

@@ -128,29 +128,30 @@ def embed(
 
 def _pooling(pool: Pooling, output: Path, layers: list[str], ray: str) -> Pool:
     """Whether maps are averaged. Raises ConfigError where the file cannot hold the layers."""
-    from wideresnet.output.features import kind_of
+    from wideresnet.output.features import features_suffix
 
     if ray:
         return "none" if pool is Pooling.none else "mean"
-    kind = kind_of(output, layers)
-    return "mean" if pool is Pooling.mean or (pool is Pooling.auto and kind == ".parquet") else "none"
+    suffix = features_suffix(output, layers)
+    return "mean" if pool is Pooling.mean or (pool is Pooling.auto and suffix == ".parquet") else "none"
 
 
 def _write(
     output: Path, shapes: dict[str, tuple[int, ...]], dtype: str, found: Iterable[Embedding | Failure]
 ) -> tuple[int, tuple[Failure, ...]]:
     """The number of rows, and what failed."""
-    from wideresnet.output.features import open_rows
+    from wideresnet.output.features import open_features
     from wideresnet.records import Failure
 
-    failures = []
-    with open_rows(output, shapes, dtype) as rows:
+    count, failures = 0, []
+    with open_features(output, shapes, dtype) as add:
         for each in watched(found, "embedding"):
             if isinstance(each, Failure):
                 failures.append(each)
             else:
-                rows.add(each)
-    return rows.count, tuple(failures)
+                add(each)
+                count += 1
+    return count, tuple(failures)
 
 
 def _show(report: EmbedReport, format: TextOrJson) -> NoReturn:

@@ -15,7 +15,7 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.features import open_features
 from wideresnet.output.answers import ANSWERS
-from wideresnet.output.features import features_schema, features_table, narrowed
+from wideresnet.output.features import cast_features, features_schema, features_table
 from wideresnet.output.parquet_parts import schema_of, table_of
 from wideresnet.output.row_format import Sheet
 from wideresnet.output.scores import SCORES
@@ -125,7 +125,7 @@ class Embed:
         dtype = np.dtype(self.dtype)
 
         def table(answers: Sequence[Answer]) -> Table:
-            rows = [narrowed(each, dtype) for each in answers if isinstance(each, Embedding)]
+            rows = [cast_features(each, dtype) for each in answers if isinstance(each, Embedding)]
             return features_table(rows, schema)
 
         return Running(features.engine.info, spec, answer, table)

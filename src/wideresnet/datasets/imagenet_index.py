@@ -24,7 +24,7 @@ from wideresnet.datasets.imagenet import (
 )
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.output.atomic import save_text
+from wideresnet.output.atomic import atomic_path, save_text
 from wideresnet.output.row_format import csv_line
 from wideresnet.records import Progress, Skipped
 from wideresnet.records.prepared import PreparedData
@@ -128,11 +128,8 @@ def extract_val(archive: Path, folder: Path) -> Iterator[bool]:
                 new = not (target.is_file() and target.stat().st_size == member.size)
                 stream = members.extractfile(member)
                 if new and stream is not None:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    part = target.with_name(f".{target.name}.part")
-                    with part.open("wb") as file:
+                    with atomic_path(target, fsync=False) as part, part.open("wb") as file:
                         shutil.copyfileobj(stream, file)
-                    part.replace(target)
                 yield new
     except OSError as error:
         hint = "what was extracted stays; the same command goes on there"
@@ -163,9 +160,8 @@ def _place(source: Path, target: Path) -> Placed:
         os.link(source.resolve(), target)
         return "linked"
     except OSError:                                # another disk, or a file system without hard links
-        part = target.with_name(f".{target.name}.part")
-        shutil.copyfile(source, part)
-        part.replace(target)
+        with atomic_path(target, fsync=False) as part:
+            shutil.copyfile(source, part)
         return "copied"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from wideresnet.errors import TrainingError
+from wideresnet.output.atomic import atomic_path
 from wideresnet.training.distributed import Group
 from wideresnet.training.recipe import Recipe
 
@@ -36,20 +36,15 @@ class TrainingState:
 
 
 def save_checkpoint(run: Path, state: TrainingState, name: str = FILE_NAME) -> None:
-    """Write ``state`` beside the old file, then put it in its place: a kill loses at most an epoch.
+    """Write ``state`` atomically: a kill loses at most an epoch.
 
-    Raises TrainingError when it cannot be written; the old file is whole then.
+    Raises TrainingError when it cannot be written; the old file stays valid then.
     """
     target = run / name
-    part = target.with_suffix(".part")
     try:
-        with part.open("wb") as file:
+        with atomic_path(target) as part, part.open("wb") as file:
             torch.save({f.name: getattr(state, f.name) for f in fields(state)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
     except (OSError, RuntimeError) as error:       # torch's writer turns a full disk into a RuntimeError
-        part.unlink(missing_ok=True)
         cause = error if isinstance(error, OSError) else error.__context__
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else error
         raise TrainingError(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import WeightsError
+from wideresnet.output.atomic import atomic_path
 from wideresnet.pipes import special_kind
 from wideresnet.weights.pth import read_pth, to_float32
 
@@ -67,18 +67,14 @@ def read_tensors(path: Path) -> TensorFile:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, whole or not at all."""
+    """Write a safetensors file atomically. Raises OSError."""
     from safetensors.numpy import save_file
 
     # asarray, unlike ascontiguousarray, leaves 0-d arrays 0-d.
     arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        save_file(arrays, temporary, dict(metadata))
-        temporary.chmod(0o644)                     # the library makes it readable for its owner only
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_path(path) as part:
+        save_file(arrays, part, dict(metadata))
+        part.chmod(0o644)                          # the library makes it readable for its owner only
 
 
 def sha256_of(path: Path) -> str:

@@ -15,9 +15,9 @@ import pytest
 
 from fakes import TINY, tiny_bundle, tiny_tensors
 from wideresnet.bundle import bundle as made
-from wideresnet.bundle import files
 from wideresnet.bundle.files import is_bundle, read_bundle, write_bundle
 from wideresnet.errors import BundleError, ConfigError
+from wideresnet.output import atomic
 from wideresnet.records import Labels, Measured, Published
 
 
@@ -100,15 +100,15 @@ def test_a_file_of_that_name_is_not_touched(bundle, tmp_path):
 
 def test_a_full_disk_leaves_the_old_bundle_and_nothing_else(bundle, tmp_path, monkeypatch):
     write_bundle(tmp_path / "b", bundle)
-    whole, calls = files._write_through, []
+    sync_file, calls = atomic.sync_file, []
 
-    def full(path, data):
+    def full(path):
         calls.append(path.name)
         if len(calls) == 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        whole(path, data)
+        sync_file(path)
 
-    monkeypatch.setattr(files, "_write_through", full)
+    monkeypatch.setattr(atomic, "sync_file", full)
     with pytest.raises(BundleError, match="No space left"):
         write_bundle(tmp_path / "b", replace(bundle, card=replace(bundle.card, name="newer")))
     assert len(calls) == 2
@@ -127,7 +127,7 @@ def test_a_move_that_fails_leaves_the_old_bundle(bundle, tmp_path, monkeypatch):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         move(source, target)
 
-    monkeypatch.setattr(files.os, "replace", refuse)
+    monkeypatch.setattr(atomic.os, "replace", refuse)
     with pytest.raises(BundleError, match="Permission denied"):
         write_bundle(tmp_path / "b", bundle)
     assert read_bundle(tmp_path / "b").card.name == bundle.card.name

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from wideresnet.errors import ConfigError
-from wideresnet.output.atomic import check_file, check_folder, save_text
+from wideresnet.output.atomic import atomic_folder, atomic_path, check_file, check_folder, save_text
 
 
 def test_a_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
@@ -45,3 +46,25 @@ def test_missing_folders_are_made_and_files_replaced(tmp_path: Path) -> None:
         check_file(tmp_path / "a" / "b" / "c.txt")
         save_text(tmp_path / "a" / "b" / "c.txt", text)
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "two"
+
+
+@pytest.mark.parametrize("fsync", [True, False])
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path, fsync: bool) -> None:
+    for error in (None, ZeroDivisionError):
+        with suppress(ZeroDivisionError), atomic_path(tmp_path / "a.txt", fsync=fsync) as part:
+            part.write_text("old" if error is None else "new")
+            assert part.parent == tmp_path
+            if error:
+                raise error
+        assert (tmp_path / "a.txt").read_text() == "old"
+        assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_replaces_an_older_one_with_all_its_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        with atomic_folder(tmp_path / "new" / "folder") as part:
+            (part / name).write_text(name)
+        assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == [name]
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "new" / "folder") as part:
+        raise ZeroDivisionError
+    assert [path.name for path in (tmp_path / "new").rglob("*")] == ["folder", "two"]

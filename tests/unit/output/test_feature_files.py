@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wideresnet.errors import ConfigError, MissingExtra
-from wideresnet.output.features import kind_of, open_rows
+from wideresnet.output.features import features_suffix, open_features
 from wideresnet.records import Embedding
 
 SHAPES = {"layer2": (3, 2, 2), "features": (4,)}
@@ -24,10 +24,9 @@ def rows(count: int, **shapes: tuple[int, ...]) -> list[Embedding]:
 
 
 def write(file: Path, embeddings: list[Embedding], shapes: dict[str, tuple[int, ...]], dtype: str = "float32") -> None:
-    with open_rows(file, shapes, dtype) as out:
-        for each in embeddings:
-            out.add(each)
-        assert out.count == len(embeddings)
+    with open_features(file, shapes, dtype) as add:
+        for embedding in embeddings:
+            add(embedding)
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000])
@@ -78,8 +77,8 @@ def test_whatever_goes_wrong_the_old_file_stays_and_nothing_else(tmp_path: Path,
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def interrupted() -> None:
-        with open_rows(tmp_path / name, shapes, "float32") as out:
-            out.add(rows(1, **shapes)[0])
+        with open_features(tmp_path / name, shapes, "float32") as add:
+            add(rows(1, **shapes)[0])
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -111,10 +110,10 @@ def test_every_path_is_one_line_whatever_its_bytes(tmp_path: Path) -> None:
 
 def test_what_a_file_cannot_hold_is_said_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds one array, not 2 layers") as caught:
-        kind_of(tmp_path / "out.npy", ["layer2", "layer3"])
+        features_suffix(tmp_path / "out.npy", ["layer2", "layer3"])
     assert caught.value.hint == "write out.npz"
-    with pytest.raises(ConfigError, match="no kind of file for features") as caught:
-        kind_of(tmp_path / "out.parqet", ["layer2"])
+    with pytest.raises(ConfigError, match="unknown format of features") as caught:
+        features_suffix(tmp_path / "out.parqet", ["layer2"])
     assert caught.value.hint == "did you mean '.parquet'?"
     with pytest.raises(ConfigError, match="not the maps"):
         write(tmp_path / "out.parquet", [], {"layer2": (3, 2, 2)})

@@ -109,7 +109,7 @@ def test_a_run_of_a_version_that_knew_fewer_settings_goes_on(tmp_path: Path) -> 
 @pytest.mark.parametrize("numbers", [10, 1_000_000])
 def test_a_full_disk_is_an_error_in_words_and_leaves_the_old_one(tmp_path: Path, numbers: int) -> None:
     save_checkpoint(tmp_path, state())
-    (tmp_path / "checkpoint.part").symlink_to("/dev/full")
+    (tmp_path / ".checkpoint.pt.part").symlink_to("/dev/full")
     larger = state(2)
     larger.model["fc.weight"] = torch.zeros(numbers)
     with pytest.raises(TrainingError, match=r"cannot write .*checkpoint\.pt: No space left on device") as caught:

@@ -8,7 +8,6 @@ until the gate passes, then fewer by bisection. Fewer layers in float32 are fast
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.errors import BundleError
-from wideresnet.output.atomic import save_text
+from wideresnet.output.atomic import atomic_path, save_text
 from wideresnet.records import LayerLoss, Progress, QuantiseSettings, Trial, map_events
 from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, answers, judged
 from wideresnet.tasks.quantize.sensitivity import ranked
@@ -93,9 +92,8 @@ class Notebook:
         file = self.folder / ANSWERS
         if not file.exists():
             found = yield from answers(judge)
-            with (self.folder / f"{ANSWERS}.part").open("wb") as part:
-                np.save(part, found)
-            os.replace(part.name, file)
+            with atomic_path(file) as part, part.open("wb") as stream:
+                np.save(stream, found)
         known: NDArray[np.float32] = np.load(file, allow_pickle=False)
         return known
 
