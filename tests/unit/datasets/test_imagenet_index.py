@@ -58,7 +58,7 @@ def test_every_source_gives_the_same_classes(tmp_path, val_txt):
         assert [(row["index"], row["wnid"]) for row in rows] == [(str(i), WNIDS[i]) for i in FIRST.values()]
         assert [Path(row["path"]).name for row in rows] == [name(n) for n in FIRST]
         assert all((tmp_path / row["path"]).read_text() == Path(row["path"]).name for row in rows)
-        assert (done.images, done.classes, done.whole, done.left_out) == (6, 6, False, ())
+        assert (done.pictures, done.classes, done.whole, done.left_out) == (6, 6, False, ())
         assert len(done.absent) == 49_994
 
 
@@ -107,7 +107,7 @@ def test_an_archive_writes_nowhere_but_in_the_folder(tmp_path):
 def test_class_folders_inside_an_archive_stay(tmp_path):
     files = {f"val/{WNIDS[index]}/{name(number)}": b"x" for number, index in FIRST.items()}
     done = prepare(tar(tmp_path / "val.tar", files), index=tmp_path / "val.csv", extract=tmp_path / "val")
-    assert (done.images, done.labels_from) == (6, ("class folders",))
+    assert (done.pictures, done.labels_from) == (6, ("class folders",))
     assert (tmp_path / "val" / WNIDS[65] / name(1)).is_file()
 
 
@@ -119,7 +119,7 @@ def test_an_archive_cut_short_keeps_what_came_whole(tmp_path, val_txt):
     whole_ones = {path.name for path in (tmp_path / "val").iterdir() if not path.name.startswith(".")}
     assert whole_ones == {name(1), name(2), name(3)}
     done = prepare(whole, val_txt, index=tmp_path / "val.csv", extract=tmp_path / "val")
-    assert (done.extracted, done.images) == (3, 6)
+    assert (done.extracted, done.pictures) == (3, 6)
 
 
 def test_class_folders_are_hard_links(tmp_path, val_txt):
@@ -161,7 +161,7 @@ def test_strangers_and_images_without_a_label_are_left_out_and_listed(tmp_path):
     (images / "holiday.jpg").touch()
     (tmp_path / "val.txt").write_text("".join(VAL_TXT.splitlines(keepends=True)[:2]))
     done = prepare(images, tmp_path / "val.txt", index=tmp_path / "val.csv")
-    assert done.images == len(table(tmp_path / "val.csv")) == 2
+    assert done.pictures == len(table(tmp_path / "val.csv")) == 2
     assert [Path(each).name for each in done.left_out] == ["holiday.jpg", name(3)]
     assert name(4)[:-5] in done.absent
 
