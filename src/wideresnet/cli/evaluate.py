@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from wideresnet.cli.options import (
     LabelsFile,
     Lang,
     Language,
-    Model,
+    Models,
     Precision,
     Resolution,
     TextOrJson,
@@ -37,12 +37,14 @@ from wideresnet.cli.output import (
     check_targets,
     list_failures,
     list_notes,
+    locate,
     open_bundle,
     open_data,
     print_json,
-    progress_bars,
+    run_with_bar,
     say_skipped,
 )
+from wideresnet.cli.published import Limit, Published, Tolerance, check_idle, verify
 from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError, needs_extra
 
@@ -50,15 +52,15 @@ if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
     from wideresnet.datasets.labelled import LabelledData
     from wideresnet.engines import EngineOptions
-    from wideresnet.records import EvalReport, Exif, Failure, Item, Labels, Scored
+    from wideresnet.records import EvalReport, Exif, Item, Labels
     from wideresnet.tasks.classify.pipeline import InferMode as Mode
+    from wideresnet.tasks.evaluate.evaluate import AnswerSource
     from wideresnet.tasks.load.load import ModelChoice
 
 RUNNING = (                                        # parameters that decide how a network runs
     "output", "resume", "transform", "alpha", "upright", "resolution", "engine", "precision", "threads", "batch_size",
     "infer_mode", "ray",
 )  # fmt: skip
-EARLY = 1000                                       # images after which a wrong order of the labels is looked for
 
 Data = Annotated[
     str | None,
@@ -92,7 +94,7 @@ AnyOrder = Annotated[
 def evaluate(
     context: typer.Context,
     data: Data = None,
-    model: Model = None,
+    model: Models = None,
     weights: Weights = None,
     architecture: ArchitectureName = None,
     labels: LabelsFile = None,
@@ -112,6 +114,9 @@ def evaluate(
     output: Scores = None,
     resume: Resume = False,
     any_order: AnyOrder = False,
+    published: Published = False,
+    limit: Limit = 0,
+    tolerance: Tolerance = 0.1,
     ray: Ray = "",
     workers: WorkerCount = 0,
     cpus: Cpus = 0,
@@ -125,19 +130,36 @@ def evaluate(
     Images that cannot be read are listed on stderr and counted apart; the exit code is then 1. With --ray a cluster
     does the work: DATA may also be a URI of class folders, or of a shard; -o is a folder or a URI.
 
+    With --published, measured accuracy is shown beside published accuracy; nothing is downloaded, and --weights is a
+    folder with the publishers' files. Exit code 1: a model differs, an image cannot be read, or no model is here.
+
     Example: wrn evaluate imagenet.csv -m wide_resnet50_2.tv_in1k -o scores.parquet --resume --report tv.html
 
     Example: wrn evaluate imagenet.csv -m wide_resnet50_2.tv_in1k --shard 1/4 --format json > part1.json
 
     Example: wrn evaluate --results result.txt -m wide_resnet50_2.tv_in1k
+
+    Example: wrn evaluate imagenet.csv --published --limit 5000
     """
     from wideresnet.datasets.labels import translated
     from wideresnet.datasets.shards import refuse_missing_extra
     from wideresnet.engines import EngineOptions
+    from wideresnet.tasks.evaluate.published import VerifySettings
     from wideresnet.tasks.load.load import ModelChoice
 
     refuse_missing_extra([Path(data)] if data and not ray else [])
-    choice, file = ModelChoice(model, weights, architecture, labels), None if output is None or ray else Path(output)
+    names = tuple(model or ())
+    check_idle(context, published)
+    if published:
+        images = locate(Path(data)) if data else None
+        settings = VerifySettings(
+            images, names, weights, limit, tolerance / 100, engine.value, precision.value, threads
+        )
+        raise typer.Exit(0 if verify(settings, format) else 1)
+    if len(names) > 1:
+        raise ConfigError("one model is evaluated at a time", hint="add --published to compare several with theirs")
+    choice = ModelChoice(names[0] if names else None, weights, architecture, labels)
+    file = None if output is None or ray else Path(output)
     check_targets(page)
     exif: Exif = "transpose" if upright else "ignore"
     how = _How(engine, EngineOptions(precision.value, threads), batch_size, infer_mode.value, exif)
@@ -157,8 +179,8 @@ def evaluate(
             _check_scores(file)
         bundle = open_bundle(choice, resolution, transform, alpha)
         source = _of_network(bundle, _opened(data, bundle.labels, truth, shard), how, file, resume)
-    report = _counted(source, file, any_order)
-    show(report, format, page, translated(source.labels, lang.value, source.known), source.items)
+    report = _counted(source.answers, any_order)
+    show(report, format, page, translated(source.answers.labels, lang.value, source.known), source.items)
     raise typer.Exit(1 if report.failures else 0)
 
 
@@ -188,14 +210,10 @@ def show(
 
 @dataclass(frozen=True)
 class _Source:
-    """Answers and what their report needs besides the counts. ``present``: see ``EvaluationAccumulator``."""
+    """Answers, the name of the list of their labels, and the images by path."""
 
-    answers: Iterable[Scored | Failure]
-    blank: EvalReport
-    labels: Labels
-    known: str                                     # name of the label list
-    images: int
-    present: int
+    answers: AnswerSource
+    known: str
     items: Mapping[str, Item]
 
 
@@ -212,7 +230,7 @@ class _How:
 
 def _of_network(bundle: Bundle, data: LabelledData, how: _How, output: Path | None, resume: bool) -> _Source:
     from wideresnet.engines.throughput import throughput_options
-    from wideresnet.tasks.evaluate.evaluate import blank_report, masked_classes, score
+    from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, masked_classes, score
     from wideresnet.tasks.evaluate.resumable import score_into
     from wideresnet.tasks.load.load import open_classifier
 
@@ -226,13 +244,14 @@ def _of_network(bundle: Bundle, data: LabelledData, how: _How, output: Path | No
     else:
         answers = score(classifier, data, batch, mode=how.mode)
     blank, items = blank_report(classifier, data), {item.path: item for item in data.items}
-    return _Source(answers, blank, bundle.labels, bundle.card.labels_name, len(items), masked_classes(data), items)
+    source = AnswerSource(answers, blank, bundle.labels, len(items), masked_classes(data), output)
+    return _Source(source, bundle.card.labels_name, items)
 
 
 def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluster: Cluster) -> _Source:
     """The answers of a cluster, once all are there."""
     from wideresnet.engines.throughput import throughput_options
-    from wideresnet.tasks.evaluate.evaluate import masked_classes, report_of_none
+    from wideresnet.tasks.evaluate.evaluate import AnswerSource, masked_classes, report_of_none
 
     with needs_extra("working on a cluster", "ray"):
         from wideresnet.cluster.bulk import read_rows
@@ -252,7 +271,8 @@ def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluste
     machine = {"shards_of_host": report.shards_of_host, "engines": ran}
     blank = report_of_none(bundle.card, bundle.labels, report.engines[0], images, machine)
     answers, items = map(score_of, read_rows(report.output, listing)), {item.path: item for item in images.items}
-    return _Source(answers, blank, bundle.labels, bundle.card.labels_name, len(items), masked_classes(images), items)
+    source = AnswerSource(answers, blank, bundle.labels, len(items), masked_classes(images))
+    return _Source(source, bundle.card.labels_name, items)
 
 
 def _of_others(
@@ -260,7 +280,7 @@ def _of_others(
 ) -> _Source:
     """Answers that were made elsewhere: ``results`` or ``outputs``."""
     from wideresnet.records import EvalReport
-    from wideresnet.tasks.evaluate.evaluate import masked_classes
+    from wideresnet.tasks.evaluate.evaluate import AnswerSource, masked_classes
     from wideresnet.tasks.load.describe import labels_of
     from wideresnet.tasks.zoo.outputs import score_outputs, score_results
     from wideresnet.tasks.zoo.results import read_results
@@ -283,7 +303,7 @@ def _of_others(
     items = {item.path: item for item in images.items} if images else {}
     count = len(items) if images else len(read.answers)
     present = masked_classes(images) if images else 0
-    return _Source(answers or (), blank, labels, known, count, present, items)
+    return _Source(AnswerSource(answers or (), blank, labels, count, present), known, items)
 
 
 def _opened(data: str | None, labels: Labels, truth: Path | None, shard: str) -> LabelledData:
@@ -297,24 +317,12 @@ def _named(data: str | None) -> str:
     return data
 
 
-def _counted(source: _Source, output: Path | None, any_order: bool) -> EvalReport:
+def _counted(source: AnswerSource, any_order: bool) -> EvalReport:
     """The report, with a bar while it is made. An order of labels that cannot be right ends it early."""
-    from wideresnet.output.scores import read_scores
-    from wideresnet.tasks.evaluate.label_order import refuse_wrong_order, with_order_warning
-    from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, tally
+    from wideresnet.tasks.evaluate.evaluate import count
 
-    counts = EvaluationAccumulator(source.present)
-    with progress_bars("images") as bars, _saying_how_to_go_on(output):
-        task = bars.add_task("evaluating", total=source.images)
-        for answer in source.answers:
-            counts.add(answer)
-            bars.advance(task)
-            if counts.n == EARLY and not any_order:
-                refuse_wrong_order(counts.report(source.blank), source.labels)
-    report = tally(read_scores(output), source.blank, source.present) if output else counts.report(source.blank)
-    if not any_order:
-        refuse_wrong_order(report, source.labels)
-    return with_order_warning(report, source.labels)
+    with _saying_how_to_go_on(source.file):
+        return run_with_bar(count(source, check_order=not any_order), "evaluating", "images")
 
 
 def _check_scores(file: Path) -> None:

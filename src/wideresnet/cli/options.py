@@ -82,6 +82,12 @@ Model = Annotated[
         "--model", "-m", help="A name of 'wrn models', a bundle folder, or a weights file.", show_default=MODEL
     ),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", "-m", help="A name of 'wrn models', a bundle folder, or a weights file.", show_default=MODEL
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option("--weights", help="Without -m: the model. With a published name: its tensors, not downloaded."),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,14 +19,42 @@ from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import largest, refuse_infinite, softmax
 from wideresnet.machine import machine_facts
-from wideresnet.records import Conditions, EngineInfo, EvalReport, Failure, Item, Labels, ModelCard, Scored
+from wideresnet.output.scores import read_scores
+from wideresnet.records import (
+    Conditions,
+    EngineInfo,
+    EvalReport,
+    Failure,
+    Item,
+    Labels,
+    ModelCard,
+    Progress,
+    Scored,
+)
 from wideresnet.tasks.classify.pipeline import InferMode, infer
-from wideresnet.tasks.evaluate.label_order import with_order_warning
-from wideresnet.tasks.evaluate.metrics import tally
+from wideresnet.tasks.evaluate.label_order import refuse_wrong_order, with_order_warning
+from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, tally
 from wideresnet.tasks.load.cifar_archive import locate_data
 
 BATCH = 64
 KEPT = 5                                           # classes kept of each answer
+CHECK_ORDER_AFTER = 1000                           # answers, when the label order is checked for the first time
+
+
+@dataclass(frozen=True)
+class AnswerSource:
+    """Answers to be counted, with the metadata of their report.
+
+    ``images`` is the number of images, ``present`` as for ``EvaluationAccumulator``. ``file`` is the complete record
+    of the answers once ``answers`` ends, where they are only those that an earlier run left to do.
+    """
+
+    answers: Iterable[Scored | Failure]
+    blank: EvalReport
+    labels: Labels
+    images: int
+    present: int = 0
+    file: Path | None = None
 
 
 def evaluate(classifier: Classifier, data: LabelledData | Path | str, batch_size: int = BATCH) -> EvalReport:
@@ -40,6 +69,24 @@ def evaluate(classifier: Classifier, data: LabelledData | Path | str, batch_size
         data = open_labelled(locate_data(Path(data)), classifier.labels)
     report = tally(score(classifier, data, batch_size), blank_report(classifier, data), masked_classes(data))
     return with_order_warning(report, classifier.labels)
+
+
+def count(source: AnswerSource, *, check_order: bool = True) -> Generator[Progress, None, EvalReport]:
+    """Count answers, reporting progress after each.
+
+    With ``check_order`` raises DataError as soon as the labels prove to be in another order than the classes.
+    """
+    counts, blank = EvaluationAccumulator(source.present), source.blank
+    for done, answer in enumerate(source.answers, start=1):
+        counts.add(answer)
+        if counts.n == CHECK_ORDER_AFTER and check_order:
+            refuse_wrong_order(counts.report(blank), source.labels)
+        yield Progress(blank.model, done, source.images)
+    file = source.file
+    report = tally(read_scores(file), blank, source.present) if file else counts.report(blank)
+    if check_order:
+        refuse_wrong_order(report, source.labels)
+    return with_order_warning(report, source.labels)
 
 
 def score(

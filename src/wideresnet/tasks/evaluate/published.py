@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from wideresnet.bundle import Bundle, is_bundle, read_bundle
-from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.open import open_labelled
@@ -16,9 +15,7 @@ from wideresnet.datasets.sample import balanced_sample
 from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import BundleError, DataError, DownloadError, WeightsError, WrnError
 from wideresnet.records import Allowed, EvalReport, Labels, ModelInfo, Progress, Target, Verification, wilson_interval
-from wideresnet.tasks.evaluate.evaluate import blank_report, masked_classes, score
-from wideresnet.tasks.evaluate.label_order import refuse_wrong_order, with_order_warning
-from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator
+from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, count, masked_classes, score
 from wideresnet.tasks.load.cifar_archive import ARCHIVES
 from wideresnet.tasks.load.describe import describe
 from wideresnet.tasks.load.load import (
@@ -36,7 +33,6 @@ from wideresnet.weights.store import fetch, is_cached
 TOLERANCE = 0.001                                  # decoders and arithmetic move a few images in 50,000
 LEVEL, Z = 0.999, 3.290526731491926                # of the interval: many figures are held to one at a time
 IMAGENET_VAL = 50_000                              # images that published figures are of
-ORDER_AFTER = 1000                                 # images, when labels in a wrong order are looked for
 
 
 @dataclass(frozen=True)
@@ -141,24 +137,14 @@ def _verify(subject: _Subject, sets: _Sets, settings: VerifySettings) -> Iterato
     try:
         bundle = subject.load(settings.weights)
         options, batch = throughput_options(bundle, settings.precision, settings.threads)
-        report = yield from _evaluate(open_classifier(bundle, settings.engine, options), data, batch)
+        classifier = open_classifier(bundle, settings.engine, options)
+        blank, answers = blank_report(classifier, data), score(classifier, data, batch)
+        source = AnswerSource(answers, blank, classifier.labels, len(data.items), masked_classes(data))
+        report = yield from count(source)
     except (DataError, DownloadError, BundleError, WeightsError) as error:
         yield Verification(info, "failed", _words(error), target)
         return
     yield judge(info, target, report, settings.tolerance)
-
-
-def _evaluate(classifier: Classifier, data: LabelledData, batch: int) -> Generator[Progress, None, EvalReport]:
-    """Raises DataError as soon as the labels show to be in a wrong order."""
-    blank, counts = blank_report(classifier, data), EvaluationAccumulator(masked_classes(data))
-    for done, answer in enumerate(score(classifier, data, batch), start=1):
-        counts.add(answer)
-        if done == ORDER_AFTER:
-            refuse_wrong_order(counts.report(blank), classifier.labels)
-        yield Progress(blank.model, done, len(data.items))
-    report = counts.report(blank)
-    refuse_wrong_order(report, classifier.labels)
-    return with_order_warning(report, classifier.labels)
 
 
 def find_target(info: ModelInfo, data: LabelledData) -> Target:

@@ -18,6 +18,7 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import EvalReport, Measured, Preprocess, Progress, Published, Target, Verification
+from wideresnet.tasks.evaluate import evaluate
 from wideresnet.tasks.evaluate import published as verifying
 from wideresnet.tasks.evaluate.published import VerifySettings, find_target, judge, succeeded, verify
 from wideresnet.tasks.load.describe import describe
@@ -179,7 +180,7 @@ def test_a_damaged_file_fails(row: Weights, cache: Path, tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("row")
 def test_labels_in_a_wrong_order_fail_before_all_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifying, "ORDER_AFTER", 100)
+    monkeypatch.setattr(evaluate, "CHECK_ORDER_AFTER", 100)
     data = images(tmp_path / "val", of_each=12)
     (data / "9").rename(data / "nine")
     for label in reversed(range(9)):

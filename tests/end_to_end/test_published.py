@@ -1,4 +1,4 @@
-"""``wrn models --verify``: measured beside published, one JSON document on stdout, exit codes."""
+"""``wrn evaluate --published``: measured beside published, one JSON document on stdout, exit codes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def bundle(tmp_path: Path, data: Path) -> Path:
 
 
 def test_a_model_as_accurate_as_its_card_says_passes(wrn: Run, bundle: Path, data: Path) -> None:
-    code, out, err = wrn("models", "--verify", "--data", data, "-m", bundle)
+    code, out, err = wrn("evaluate", data, "--published", "-m", bundle)
     assert code == 0
     assert out.splitlines()[1].startswith("passed  wrn_10_1.tiny")
     assert "f32" in out
@@ -66,7 +66,7 @@ def test_a_model_as_accurate_as_its_card_says_passes(wrn: Run, bundle: Path, dat
 
 
 def test_json_is_one_document_and_a_sample_is_said_to_be_one(wrn: Run, bundle: Path, data: Path) -> None:
-    code, out, _ = wrn("models", "--verify", "--data", data, "-m", bundle, "--limit", "10", "--format", "json")
+    code, out, _ = wrn("evaluate", data, "--published", "-m", bundle, "--limit", "10", "--format", "json")
     (row,) = json.loads(out)["models"]
     assert (row["measured"]["n"], row["allowed"]["rule"]) == (10, "interval")
     assert code == (0 if row["verdict"] == "passed" else 1)
@@ -76,20 +76,29 @@ def test_a_model_that_is_not_as_its_card_says_fails(wrn: Run, tmp_path: Path, da
     made = tiny_bundle()
     card = replace(made.card, measured=(Measured("val", 20, 20, 20, "openvino", "f32"),))
     write_bundle(tmp_path / "boast", replace(made, card=card))
-    code, out, _ = wrn("models", "--verify", "--data", data, "-m", tmp_path / "boast")
+    code, out, _ = wrn("evaluate", data, "--published", "-m", tmp_path / "boast")
     assert code == 1
     assert out.splitlines()[1].startswith("failed")
 
 
 def test_without_data_or_weights_everything_is_listed_and_nothing_verified(wrn: Run) -> None:
-    code, out, _ = wrn("models", "--verify")
+    code, out, _ = wrn("evaluate", "--published")
     assert code == 1
     assert out.startswith("nothing was verified")
     assert "not here  wide_resnet50_2.tv_in1k" in out
     assert "put https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth into" in out
 
 
-def test_options_of_verify_alone_are_refused(wrn: Run, data: Path) -> None:
-    code, _, err = wrn("models", "--data", data)
+def test_options_without_effect_are_refused(wrn: Run, data: Path) -> None:
+    code, _, err = wrn("evaluate", data, "--limit", "10")
     assert code == 2
-    assert "add --verify" in err
+    assert "add --published" in err
+    code, _, err = wrn("evaluate", data, "--published", "--upright")
+    assert code == 2
+    assert "--upright has no effect beside --published" in err
+
+
+def test_several_models_are_for_comparison_with_published_accuracy(wrn: Run, data: Path, bundle: Path) -> None:
+    code, _, err = wrn("evaluate", data, "-m", bundle, "-m", "wrn_16_4.cifar10")
+    assert code == 2
+    assert "add --published" in err

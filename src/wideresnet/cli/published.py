@@ -1,0 +1,67 @@
+"""``wrn evaluate --published``: measured beside published accuracy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wideresnet.cli.checks import refuse_idle
+from wideresnet.cli.options import TextOrJson
+from wideresnet.cli.output import list_notes, print_json, progress_bars, say_skipped, update_bar
+from wideresnet.cli.streams import print_lines, say
+
+if TYPE_CHECKING:
+    from wideresnet.records import Verification
+    from wideresnet.tasks.evaluate.published import VerifySettings
+
+Published = Annotated[
+    bool,
+    typer.Option("--published", help="Compare with published accuracy: every -m, or all models on this machine."),
+]
+Limit = Annotated[
+    int, typer.Option(min=0, help="With --published: number of images, the same of every class; 0: all.")
+]
+Tolerance = Annotated[
+    float, typer.Option(min=0, help="With --published: accepted difference in points, on the complete data set.")
+]
+OPTIONS = ("data", "model", "weights", "published", "limit", "tolerance", "engine", "precision", "threads", "format")
+
+
+def check_idle(context: typer.Context, published: bool) -> None:
+    """Raise ConfigError for an option that has no effect with, or without, --published."""
+    others = (str(parameter.name) for parameter in context.command.params if parameter.name not in OPTIONS)
+    refuse_idle(context, published, "beside --published", *others)
+    refuse_idle(context, not published, "without --published", "limit", "tolerance", hint="add --published")
+
+
+def verify(settings: VerifySettings, format: TextOrJson) -> bool:
+    """Compare every model with its published accuracy; return whether all agree and every image could be read.
+
+    Prints each verdict on stderr at once, since a run may take hours, and the table on stdout at the end.
+    """
+    from wideresnet.records import Progress
+    from wideresnet.report import text, verification
+    from wideresnet.tasks.evaluate import published
+
+    rows: list[Verification] = []
+    with progress_bars("images") as bars:
+        task = bars.add_task("", total=None)
+        for event in published.verify(settings):
+            if isinstance(event, Progress):
+                update_bar(bars, task, event)
+                continue
+            rows.append(event)
+            if event.verdict in ("passed", "failed"):
+                say(verification.line(event), err=True)
+                list_notes(event.report.warnings if event.report else (), "warning")
+    if format is TextOrJson.json:
+        print_json(verification.document(rows))
+    else:
+        print_lines(verification.text(rows))
+    reports = [row.report for row in rows if row.report]
+    for failure in dict.fromkeys(failure for report in reports for failure in report.failures):
+        print_lines(text.of_failure(failure), err=True)
+    for report in reports[:1]:                     # all are of the same data
+        say_skipped([report.skipped], report.data)
+    return published.succeeded(rows)
