@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.engines import Engine
-from wideresnet.images.loader import read_named_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.logits import top_k
 from wideresnet.records import Batch, Exif, Labels, ModelCard, Prediction
 
@@ -43,7 +43,7 @@ class Classifier:
 
     def preprocess(self, image: ImageInput, exif: Exif = "ignore") -> NDArray[np.uint8]:
         """What the network sees of one image: RGB uint8 [S, S, 3]."""
-        return read_named_crop(image, self.card.preprocess, exif=exif)
+        return load_crop(image, self.card.preprocess, exif=exif)
 
     def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """RGB uint8 [N, S, S, 3], as ``preprocess`` makes it -> float32 [N, C]."""

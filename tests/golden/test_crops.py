@@ -10,7 +10,7 @@ import pytest
 
 from shared import SHARED, needs_shared
 from wideresnet.images.decode import decode
-from wideresnet.images.loader import read_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.images.preprocess import preprocess
 from wideresnet.records import Preprocess
 
@@ -39,11 +39,11 @@ def test_every_fixture_gives_the_stored_crops(crops, name):
 
 @pytest.mark.parametrize("name", RECORD["pictures"])
 def test_the_short_way_equals_the_two_steps(name):
-    """``read_crop`` gives what ``preprocess`` of ``decode`` gives, whatever the file and the turn."""
+    """``load_crop`` gives what ``preprocess`` of ``decode`` gives, whatever the file and the turn."""
     spec = Preprocess(resize=36, crop=32)
     for exif in ("ignore", "transpose"):
         np.testing.assert_array_equal(
-            read_crop(FIXTURES / name, spec, exif=exif), preprocess(decode(FIXTURES / name, exif=exif), spec)
+            load_crop(FIXTURES / name, spec, exif=exif), preprocess(decode(FIXTURES / name, exif=exif), spec)
         )
 
 
@@ -61,7 +61,7 @@ def test_crops_equal_torchvision():
     with np.load(SHARED / "oracle" / "crops.npz") as oracle:
         for key in oracle.files:
             transform, image = key.split("/", 1)
-            ours = read_crop(
+            ours = load_crop(
                 SHARED / "pictures" / "good" / image, _spec(described["transforms"][transform])
             )
             if not np.array_equal(ours, oracle[key]):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wideresnet.images.loader import read_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.images.opencv_resize import resize_part
 from wideresnet.images.preprocess import crop_range, preprocess
 from wideresnet.records import Preprocess
@@ -48,7 +48,7 @@ def test_a_crop_is_the_middle_of_the_squashed_image(resized, size, tmp_path):
     expected = resized["{}x{}-36x36".format(*size)][2:34, 2:34]
     assert np.array_equal(preprocess(noise(*size), spec), expected)
     Image.fromarray(noise(*size)).save(tmp_path / "a.png")
-    assert np.array_equal(read_crop(tmp_path / "a.png", spec), expected)
+    assert np.array_equal(load_crop(tmp_path / "a.png", spec), expected)
     pillow = preprocess(noise(*size), Preprocess(resize=36, crop=32, mode="squash"))
     assert not np.array_equal(pillow, expected)
 
@@ -71,5 +71,5 @@ def test_asked_to_decode_at_a_part_of_the_size_it_stays_exact(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
     for interpolation, same in (("opencv-bilinear", True), ("bilinear", False)):
         spec = Preprocess(resize=36, crop=32, interpolation=interpolation, mode="squash")
-        whole, reduced = (read_crop(tmp_path / "a.jpg", spec, reduced=reduced) for reduced in (False, True))
+        whole, reduced = (load_crop(tmp_path / "a.jpg", spec, reduced=reduced) for reduced in (False, True))
         assert np.array_equal(whole, reduced) is same

@@ -10,16 +10,16 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from wideresnet.errors import ImageError
-from wideresnet.images.loader import read_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.records import Exif, Item, Preprocess
 
-Decode = Callable[..., object]                     # as ``read_crop``
+Decode = Callable[..., object]                     # as ``load_crop``
 LONGEST = 120.0                                    # seconds for one image; a decoder that hangs is ended too
 ERROR = "the process that decoded it came to an end"
 HINT = "look at the file with another program; it may be made to crash decoders"
 
 
-def crashing(items: Sequence[Item], spec: Preprocess, exif: Exif, decode: Decode = read_crop) -> set[int]:
+def crashing(items: Sequence[Item], spec: Preprocess, exif: Exif, decode: Decode = load_crop) -> set[int]:
     """The places of ``items`` whose decoding ends its process, or never ends. Every other one is decoded once."""
     places: set[int] = set()
     start = 0

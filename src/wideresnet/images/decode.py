@@ -152,12 +152,12 @@ def open_image(
     exif: Exif = "ignore",
     alpha: Alpha = "drop",
     limits: Limits = DEFAULT_LIMITS,
-    shortest: int = 0,
+    min_side: int = 0,
 ) -> Image.Image:
     """``decode``, but as a loaded Pillow image in mode RGB.
 
     For who resizes it next: the array alone takes as long as the decoding of a large photograph. With
-    ``shortest`` a JPEG is decoded at a half, a quarter or an eighth of its sides (libjpeg then skips most of the
+    ``min_side`` a JPEG is decoded at a half, a quarter or an eighth of its sides (libjpeg then skips most of the
     arithmetic) as long as they divide evenly and the shorter one keeps so many pixels; 0: always whole.
     """
     data = source if isinstance(source, bytes) else read_encoded(source, limits)
@@ -168,7 +168,7 @@ def open_image(
         found = no_image(data)
         raise ImageError(f"not an image but {found.what}", hint=found.hint)
     try:
-        return _open(data, kind, exif, alpha, limits, shortest)
+        return _open(data, kind, exif, alpha, limits, min_side)
     except ImageError:
         raise
     except Exception as error:
@@ -215,7 +215,7 @@ def _too_many_bytes(limits: Limits) -> ImageError:
     )
 
 
-def _open(data: bytes, kind: str, exif: Exif, alpha: Alpha, limits: Limits, shortest: int) -> Image.Image:
+def _open(data: bytes, kind: str, exif: Exif, alpha: Alpha, limits: Limits, min_side: int) -> Image.Image:
     block = b""
     if kind == "JPEG":
         data, block = split_exif(data)
@@ -224,8 +224,8 @@ def _open(data: bytes, kind: str, exif: Exif, alpha: Alpha, limits: Limits, shor
     with _quietly(kind in ("TIFF", "GIF")):        # of bad tags and sizes
         image = _READERS[kind](io.BytesIO(data))
     _check_pixels(image.size, limits)
-    if kind == "JPEG" and shortest:
-        _draft(image, shortest)
+    if kind == "JPEG" and min_side:
+        _draft(image, min_side)
     deep = _has_deep_colours(image)
     with _quietly(kind == "TIFF" and image.width * image.height > WARNED_PIXELS):
         image.load()
@@ -278,11 +278,11 @@ def _low_bytes(data: bytes, kind: str) -> NDArray[np.uint8] | None:
         return np.asarray(image)                   # which loads it
 
 
-def _draft(image: Image.Image, shortest: int) -> None:
+def _draft(image: Image.Image, min_side: int) -> None:
     """Have a JPEG decoded at a part of its size. An even division keeps aspect ratio and edges where they are."""
     width, height = image.size
     for scale in (8, 4, 2):
-        if min(width, height) >= scale * shortest and width % scale == height % scale == 0:
+        if min(width, height) >= scale * min_side and width % scale == height % scale == 0:
             image.draft(image.mode, (width // scale, height // scale))
             return
 

@@ -1,4 +1,4 @@
-"""Many images to ordered batches, decoded in threads, in bounded memory."""
+"""Ordered batches of many images, decoded in threads, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, ImageError, check_choice
 from wideresnet.images.decode import DEFAULT_LIMITS, Limits, open_image, read_regular
-from wideresnet.images.preprocess import KEPT, preprocess, preprocess_image, preprocess_large
+from wideresnet.images.preprocess import MIN_SCALE, preprocess
 from wideresnet.pipes import read_file, special_kind
 from wideresnet.records import Batch, EncodedImage, Exif, Failure, Item, Preprocess, Source
 
@@ -33,58 +33,50 @@ def load_batches(
     reduced: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[Batch]:
-    """Batches of ``batch_size`` consecutive items, in order; the last may be smaller.
+    """Yield batches of ``batch_size`` consecutive items, in order; the last may be smaller.
 
-    What can't be read is a Failure in its batch. ``items`` may be endless: it is pulled from the
-    calling thread, at most two batches ahead of the one that was last yielded. Closing the iterator
-    (or an error in the caller's loop) ends the threads. Decoding runs in ``threads`` threads beside
-    the caller; with 1 it runs in the calling thread. ``reduced``: see ``read_crop``.
+    An image that cannot be read is a Failure in its batch. ``items`` may be endless: it is iterated in the calling
+    thread, at most two batches ahead of the batch that was last yielded. Closing the iterator (or an error in the
+    caller's loop) ends the threads. Decoding runs in ``threads`` threads beside the caller; with 1 in the calling
+    thread. ``reduced``: see ``load_crop``.
 
     Raises ConfigError for a batch size or number of threads below 1.
     """
     if batch_size < 1 or threads < 1:
         raise ConfigError(f"batch size and threads must be at least 1, got {batch_size} and {threads}")
-    read = partial(_read, spec=spec, exif=exif, reduced=reduced, limits=limits)
+    read = partial(_crop_or_failure, spec=spec, exif=exif, reduced=reduced, limits=limits)
     outcomes = map(read, items) if threads == 1 else _in_threads(read, items, threads, 2 * batch_size)
     return _batches(outcomes, spec.crop, batch_size)
 
 
-def read_crop(
-    source: Source,
+def load_crop(
+    source: str | Source | Item,
     spec: Preprocess,
     *,
     exif: Exif = "ignore",
     reduced: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> NDArray[np.uint8]:
-    """A file, encoded bytes, an image in a file or RGB uint8 [H, W, 3] -> what the network sees: RGB uint8 [S, S, 3].
+    """Decode and preprocess one image: RGB uint8 [S, S, 3], S = spec.crop.
 
-    The same as ``preprocess(decode(source), spec)``, sooner. With ``reduced`` large images are equal only within
-    the tolerances of ``images/preprocess``, sooner still: JPEGs are decoded at a part of their size. Raises
-    ImageError.
+    ``source`` is a file (a str is a path), encoded bytes, RGB uint8 [H, W, 3], or an Item, of which only regular files
+    are opened. The result equals ``preprocess(decode(source), spec)`` and is computed faster. With ``reduced`` large
+    JPEGs are decoded at a fraction of their size, which is faster still, and equal within the tolerances of
+    ``images/preprocess``. Raises ImageError, which names the path of a file.
     """
-    check_choice("way to treat EXIF", exif, get_args(Exif))
-    if isinstance(source, np.ndarray):
-        return preprocess(source, spec)
-    if isinstance(source, EncodedImage):
-        source = source.read(limits.bytes)
-    antialiased = spec.interpolation != "opencv-bilinear"    # without, a reduced image gives quite another crop
-    shortest = math.ceil(KEPT * spec.resize) if reduced and antialiased else 0
-    image = open_image(source, exif=exif, alpha=spec.alpha, limits=limits, shortest=shortest)
-    large = shortest and min(image.size) >= shortest
-    return preprocess_large(image, spec) if large else preprocess_image(image, spec)
-
-
-def read_item(
-    item: Item, spec: Preprocess, *, exif: Exif = "ignore", reduced: bool = False, limits: Limits = DEFAULT_LIMITS
-) -> NDArray[np.uint8]:
-    """``read_crop`` of one of many images: of files only regular ones are opened. Raises ImageError."""
-    source = read_regular(item.source, limits) if isinstance(item.source, Path) else item.source
-    return read_crop(source, spec, exif=exif, reduced=reduced, limits=limits)
+    if isinstance(source, str):
+        source = Path(source)
+    path = source.path if isinstance(source, Item) else source if isinstance(source, Path) else None
+    try:
+        return _load_crop(source, spec, exif, reduced, limits)
+    except ImageError as error:
+        if path is None:
+            raise
+        raise ImageError(f"{path}: {error.message}", error.hint) from error
 
 
 def named_item(path: Path) -> Item:
-    """A file that a person named. A pipe is read at once; where no data come, reading the item says so."""
+    """Return the item of a file that the user named. A pipe is read at once; if that fails, reading the item does."""
     if special_kind(path):
         try:
             return Item(str(path), read_file(path, DEFAULT_LIMITS.bytes + 1))
@@ -93,24 +85,25 @@ def named_item(path: Path) -> Item:
     return Item(str(path), path)
 
 
-def read_named_crop(
-    source: str | Source | Item, spec: Preprocess, *, exif: Exif = "ignore"
+def _load_crop(
+    source: Source | Item, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits
 ) -> NDArray[np.uint8]:
-    """``read_crop`` for a caller with one image: a str is a path, and an ImageError names it; see ``read_item``."""
-    try:
-        if isinstance(source, Item):
-            return read_item(source, spec, exif=exif)
-        return read_crop(Path(source) if isinstance(source, str) else source, spec, exif=exif)
-    except ImageError as error:
-        if not isinstance(source, str | Path | Item):
-            raise
-        path = source.path if isinstance(source, Item) else source
-        raise ImageError(f"{path}: {error.message}", error.hint) from error
+    check_choice("way to treat EXIF", exif, get_args(Exif))
+    if isinstance(source, Item):
+        source = read_regular(source.source, limits) if isinstance(source.source, Path) else source.source
+    if isinstance(source, np.ndarray):
+        return preprocess(source, spec)
+    if isinstance(source, EncodedImage):
+        source = source.read(limits.bytes)
+    antialiased = spec.interpolation != "opencv-bilinear"    # without, a reduced image gives quite another crop
+    min_side = math.ceil(MIN_SCALE * spec.resize) if reduced and antialiased else 0
+    image = open_image(source, exif=exif, alpha=spec.alpha, limits=limits, min_side=min_side)
+    return preprocess(image, spec, reduced=bool(min_side) and min(image.size) >= min_side)
 
 
-def _read(item: Item, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> Outcome:
+def _crop_or_failure(item: Item, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> Outcome:
     try:
-        return item, read_item(item, spec, exif=exif, reduced=reduced, limits=limits)
+        return item, _load_crop(item, spec, exif, reduced, limits)
     except ImageError as error:
         return item, Failure(path=item.path, error=error.message, hint=error.hint)
 
@@ -118,7 +111,7 @@ def _read(item: Item, spec: Preprocess, exif: Exif, reduced: bool, limits: Limit
 def _in_threads(
     read: Callable[[Item], Outcome], items: Iterable[Item], threads: int, ahead: int
 ) -> Iterator[Outcome]:
-    """``map(read, items)`` with at most ``ahead`` items begun and not yet handed out."""
+    """Yield ``map(read, items)`` with at most ``ahead`` items begun and not yet yielded."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     running: deque[Future[Outcome]] = deque()
     try:
@@ -137,7 +130,7 @@ def _batches(outcomes: Iterator[Outcome], crop: int, batch_size: int) -> Iterato
         while group := list(islice(outcomes, batch_size)):
             yield _batch(group, crop)
     finally:
-        # A generator that waits in a list of ours is closed now, not when it is collected.
+        # Close a generator now and not when it is collected: its threads end.
         close = getattr(outcomes, "close", None)
         if close is not None:
             close()
@@ -145,7 +138,7 @@ def _batches(outcomes: Iterator[Outcome], crop: int, batch_size: int) -> Iterato
 
 def _batch(group: list[Outcome], crop: int) -> Batch:
     readable = [(item, pixels) for item, pixels in group if not isinstance(pixels, Failure)]
-    failed = {place: found for place, (_, found) in enumerate(group) if isinstance(found, Failure)}
+    failed = {index: outcome for index, (_, outcome) in enumerate(group) if isinstance(outcome, Failure)}
     return Batch(
         pixels=np.stack([pixels for _, pixels in readable])
         if readable

@@ -1,8 +1,7 @@
-"""The one preprocess: what every network here sees of an image, equal to torchvision's to the byte.
+"""The one preprocessing of all networks here: resize and centre crop, equal to torchvision's to the byte.
 
-torchvision's ``Resize`` and ``CenterCrop`` on Pillow images, with its two rounding rules, each a
-function of its own below (torchvision/transforms/functional.py: ``_compute_resized_output_size``,
-``center_crop``).
+torchvision's ``Resize`` and ``CenterCrop`` on Pillow images, with their two rounding rules, each in a function of its
+own below (torchvision/transforms/functional.py: ``_compute_resized_output_size``, ``center_crop``).
 """
 
 from __future__ import annotations
@@ -16,44 +15,43 @@ from wideresnet.images.opencv_resize import resize_part
 from wideresnet.images.pillow_resize import Weights, shrinks_height_first
 from wideresnet.records import Preprocess
 
-# An image of 1 x 65,535 pixels would become 256 x 16,776,960: of those so many times as long as wide, or the other
-# way round, only the crop is computed.
+# An image of 1 x 65,535 pixels would become 256 x 16,776,960. From this aspect ratio on only the crop is computed.
 THIN = 100
-# A JPEG may be decoded at a part of its size while its shorter side stays KEPT times the resize. For photographs
-# every value of the crop is then within TOLERANCE grey levels of the exact one, the mean difference within
+# A JPEG may be decoded at a fraction of its size while its shorter side stays MIN_SCALE times the resize. For
+# photographs every value of the crop is then within TOLERANCE grey levels of the exact one, the mean difference within
 # MEAN_TOLERANCE (docs/decisions/0011). Full-contrast patterns of single pixels can be 16 levels off in the mean.
-KEPT, TOLERANCE, MEAN_TOLERANCE = 2.5, 24, 2.0
+MIN_SCALE, TOLERANCE, MEAN_TOLERANCE = 2.5, 24, 2.0
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def preprocess(image: NDArray[np.uint8], spec: Preprocess) -> NDArray[np.uint8]:
-    """RGB uint8 [H, W, 3] in 0..255 -> RGB uint8 [S, S, 3], S = spec.crop: resized, centre cut out.
+def preprocess(
+    image: NDArray[np.uint8] | Image.Image, spec: Preprocess, *, reduced: bool = False
+) -> NDArray[np.uint8]:
+    """Resize an image and cut out its centre: RGB uint8 [S, S, 3] in 0..255, S = spec.crop.
 
-    Raises ImageError for an array that is empty or something else.
+    ``image`` is RGB uint8 [H, W, 3] in 0..255 or a Pillow image in mode RGB. ``reduced`` computes the crop alone, in
+    two thirds of the time and to within one grey level, for photographs at least ``MIN_SCALE`` times as large as the
+    resize; full contrast can be 12 levels off with bicubic. Raises ImageError for an array that is empty or not RGB.
     """
-    if 0 in image.shape:
-        raise ImageError("the image has no pixels")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ImageError(
-            f"the array is {image.dtype} {list(image.shape)}, not RGB uint8 [H, W, 3]",
-            hint="give brightness in 0..255, and three colours as the last axis",
-        )
-    return preprocess_image(Image.fromarray(image), spec)
-
-
-def preprocess_image(image: Image.Image, spec: Preprocess) -> NDArray[np.uint8]:
-    """``preprocess`` of a Pillow image in mode RGB: for who has one, without the way through an array."""
+    if isinstance(image, np.ndarray):
+        image = _as_pillow(image)
     width, height = image.size
     new_width, new_height = resized_size(width, height, spec)
     columns, rows = crop_range(new_width, spec.crop), crop_range(new_height, spec.crop)
+    if reduced:
+        # Pillow takes the box in single precision, so that a value is rounded to its neighbour now and then.
+        across, down = width / new_width, height / new_height
+        box = (across * columns.start, down * rows.start, across * columns.stop, down * rows.stop)
+        crop = image.resize((len(columns), len(rows)), _FILTERS[spec.interpolation], box)
+        return _pad(np.array(crop), spec.crop)
     if spec.interpolation == "opencv-bilinear":
         return _pad(resize_part(np.asarray(image), (new_width, new_height), columns, rows), spec.crop)
     if spec.mode == "shortest" and max(width, height) > THIN * min(width, height):
         return _pad(_thin_crop(image, (new_width, new_height), columns, rows, spec), spec.crop)
     if width >= height:
-        # Pillow resizes the width, rounds to 8 bits, then the height. Cutting columns in between changes
-        # no pixel and saves a twentieth to a sixth of decoding and resizing an ImageNet photograph.
-        # Not for tall images: since Pillow 13 their height may come first.
+        # Pillow resizes the width, rounds to 8 bits, then the height. Cutting columns in between changes no pixel and
+        # saves a twentieth to a sixth of decoding and resizing an ImageNet photograph. Tall images are excluded:
+        # since Pillow 13 their height may come first.
         image = _resize(image, (new_width, height), spec)
         image = image.crop((columns.start, 0, columns.stop, height))
         columns = range(len(columns))
@@ -62,23 +60,8 @@ def preprocess_image(image: Image.Image, spec: Preprocess) -> NDArray[np.uint8]:
     return _pad(np.array(image.crop((columns.start, rows.start, columns.stop, rows.stop))), spec.crop)
 
 
-def preprocess_large(image: Image.Image, spec: Preprocess) -> NDArray[np.uint8]:
-    """``preprocess_image`` to within one grey level, in two thirds of the time: only the crop is computed.
-
-    Pillow takes its place in single precision, so that a value is rounded to its neighbour now and then. For
-    photographs at least ``KEPT`` times as large as the resize; full contrast can be 12 levels off with bicubic.
-    """
-    width, height = image.size
-    new_width, new_height = resized_size(width, height, spec)
-    columns, rows = crop_range(new_width, spec.crop), crop_range(new_height, spec.crop)
-    across, down = width / new_width, height / new_height
-    box = (across * columns.start, down * rows.start, across * columns.stop, down * rows.stop)
-    crop = image.resize((len(columns), len(rows)), _FILTERS[spec.interpolation], box)
-    return _pad(np.array(crop), spec.crop)
-
-
 def resized_size(width: int, height: int, spec: Preprocess) -> tuple[int, int]:
-    """(width, height) after the resize, in pixels. The long side is truncated, not rounded."""
+    """Return (width, height) after the resize, in pixels. The long side is truncated, not rounded."""
     if spec.mode == "squash":
         return spec.resize, spec.resize
     short, long = min(width, height), max(width, height)
@@ -87,7 +70,7 @@ def resized_size(width: int, height: int, spec: Preprocess) -> tuple[int, int]:
 
 
 def crop_range(length: int, crop: int) -> range:
-    """Which of ``length`` columns (or rows) the centre crop keeps: all, when there are not more.
+    """Return the columns (or rows) of ``length`` that a centre crop keeps: all where ``length`` is not larger.
 
     The offset is rounded, halves to the even neighbour.
     """
@@ -97,10 +80,21 @@ def crop_range(length: int, crop: int) -> range:
     return range(start, start + crop)
 
 
+def _as_pillow(array: NDArray[np.uint8]) -> Image.Image:
+    if 0 in array.shape:
+        raise ImageError("the image has no pixels")
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ImageError(
+            f"the array is {array.dtype} {list(array.shape)}, not RGB uint8 [H, W, 3]",
+            hint="give brightness in 0..255, and three colours as the last axis",
+        )
+    return Image.fromarray(array)
+
+
 def _thin_crop(
     image: Image.Image, size: tuple[int, int], columns: range, rows: range, spec: Preprocess
 ) -> NDArray[np.uint8]:
-    """The given ``columns`` and ``rows`` of ``image`` at ``size``, without the rest of its long side."""
+    """Return ``columns`` and ``rows`` of ``image`` resized to ``size``, without the rest of its long side."""
     (width, height), (new_width, new_height) = image.size, size
     if width >= height:
         weights = Weights(width, new_width, columns, spec.interpolation)
@@ -122,7 +116,7 @@ def _resize(image: Image.Image, size: tuple[int, int], spec: Preprocess) -> Imag
 
 
 def _pad(image: NDArray[np.uint8], crop: int) -> NDArray[np.uint8]:
-    """Black around an image that the resize left smaller than the crop; the odd pixel right and below."""
+    """Pad an image smaller than the crop with black on all sides; the odd pixel goes right and below."""
     height, width = image.shape[:2]
     if (height, width) == (crop, crop):
         return image

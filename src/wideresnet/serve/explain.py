@@ -17,7 +17,7 @@ from wideresnet.bundle.files import GRAPH
 from wideresnet.engines import EngineOptions
 from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits, open_image
-from wideresnet.images.preprocess import crop_range, preprocess_image, resized_size
+from wideresnet.images.preprocess import crop_range, preprocess, resized_size
 from wideresnet.records import ClassMap, Explanation, Labels, Preprocess
 from wideresnet.report.html.overlay import draw_evidence, encoded
 from wideresnet.serve.admission import Visit
@@ -76,7 +76,7 @@ class Explainers:
     def _explained(self, model: ModelWorker, data: bytes, wanted: Wanted) -> dict[str, Any]:
         spec = model.classifier.card.preprocess
         image = open_image(data, exif="transpose", alpha=spec.alpha, limits=self._limits)
-        crop, box = preprocess_image(image, spec), crop_box(image.size, spec)
+        crop, box = preprocess(image, spec), crop_box(image.size, spec)
         found = explain_crop(self._explainer(model), crop, wanted.classes, k=wanted.k)
         classes = [_class(found, each, wanted.labels) for each in found.maps]
         return {"side": spec.crop, "box": box, "crop": _url(Image.fromarray(crop), "PNG"), "classes": classes}

@@ -24,7 +24,7 @@ from wideresnet.datasets.labels import Language, translated
 from wideresnet.engines.throughput import BATCH, throughput_options
 from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits
-from wideresnet.images.loader import read_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.logits import refuse_infinite
 from wideresnet.machine import available_cpus
 from wideresnet.records import Labels
@@ -198,7 +198,7 @@ class ModelWorker:
     def _read(self, source: Source) -> NDArray[np.uint8]:
         if not isinstance(source, bytes):
             return source
-        return read_crop(source, self.classifier.card.preprocess, exif="transpose", limits=self._limits)[None]
+        return load_crop(source, self.classifier.card.preprocess, exif="transpose", limits=self._limits)[None]
 
     def _hand_over(self, jobs: list[_Job[Any]]) -> None:
         """Give the outcomes to who waits for them; the event loop is woken once for all."""

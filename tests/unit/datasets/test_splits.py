@@ -15,7 +15,7 @@ from PIL import Image
 from wideresnet.datasets import decoded_cache as decoded
 from wideresnet.datasets.splits import FolderArrays, class_labels, read_splits
 from wideresnet.errors import DataError
-from wideresnet.images.loader import read_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.records import Labels, Preprocess, Progress, follow
 
 TRAIN, VAL = Preprocess(resize=24, crop=24), Preprocess(resize=20, crop=16)
@@ -41,9 +41,9 @@ def test_both_parts_are_decoded_by_the_one_preprocess_in_sorted_order(tmp_path: 
     assert (found.name, found.labels, found.failures) == ("pets", Labels(("cat", "dog")), ())
     assert (found.train_labels.tolist(), found.val_labels.tolist()) == ([0, 1, 1], [1])
     assert (found.train_labels.dtype, found.val_labels.dtype) == (np.int64, np.int64)
-    expected = [read_crop(root / "train" / name, TRAIN) for name in ("cat/x.png", "dog/a.png", "dog/b.png")]
+    expected = [load_crop(root / "train" / name, TRAIN) for name in ("cat/x.png", "dog/a.png", "dog/b.png")]
     assert np.array_equal(found.train_images, np.stack(expected))
-    assert np.array_equal(found.val_images, read_crop(root / "val/dog/y.png", VAL)[None])
+    assert np.array_equal(found.val_images, load_crop(root / "val/dog/y.png", VAL)[None])
 
 
 def test_what_cannot_be_read_is_listed_and_nothing_stands_in_for_it(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_what_cannot_be_read_is_listed_and_nothing_stands_in_for_it(tmp_path: Pa
     assert [failure.path for failure in found.failures] == [str(path) for path in broken]
     assert (found.train_images.shape, found.val_images.shape) == ((68, 24, 24, 3), (1, 16, 16, 3))
     names = sorted(path.name for path in (root / "train/cat").iterdir() if path not in broken)
-    assert np.array_equal(found.train_images[-1], read_crop(root / "train/cat" / names[-1], TRAIN))
+    assert np.array_equal(found.train_images[-1], load_crop(root / "train/cat" / names[-1], TRAIN))
 
 
 def test_imagenets_ids_get_their_names_and_others_keep_theirs() -> None:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from wideresnet.errors import ConfigError
 from wideresnet.images.decode import decode, open_image
-from wideresnet.images.loader import load_batches, read_crop
-from wideresnet.images.preprocess import KEPT, MEAN_TOLERANCE, TOLERANCE, preprocess
+from wideresnet.images.loader import load_batches, load_crop
+from wideresnet.images.preprocess import MEAN_TOLERANCE, MIN_SCALE, TOLERANCE, preprocess
 from wideresnet.records import Item, Preprocess
 
 FIXTURES = Path(__file__).parents[2] / "golden" / "fixtures"
@@ -165,7 +165,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 def large_jpeg(scale: int, spec: Preprocess, photograph: Path, turn: int = 1) -> bytes:
     """A photograph as the smallest JPEG that may be decoded at 1/scale, with an EXIF turn."""
-    height = math.ceil(KEPT * spec.resize) * scale
+    height = math.ceil(MIN_SCALE * spec.resize) * scale
     image = Image.open(photograph).convert("RGB").resize((height * 5 // 4 // scale * scale, height))
     exif = Image.Exif()
     exif[0x0112] = turn
@@ -180,8 +180,8 @@ def large_jpeg(scale: int, spec: Preprocess, photograph: Path, turn: int = 1) ->
 def test_reduced_decoding_stays_within_its_tolerance(scale, photograph, turn):
     spec = Preprocess(32, 28)
     data = large_jpeg(scale, spec, EXAMPLES / photograph, turn)
-    exact = read_crop(data, spec, exif="transpose").astype(int)
-    difference = np.abs(exact - read_crop(data, spec, exif="transpose", reduced=True))
+    exact = load_crop(data, spec, exif="transpose").astype(int)
+    difference = np.abs(exact - load_crop(data, spec, exif="transpose", reduced=True))
     assert 0 < difference.max() <= TOLERANCE       # 0 would mean that nothing was reduced
     assert difference.mean() <= MEAN_TOLERANCE
 
@@ -190,30 +190,30 @@ def test_a_twelve_megapixel_photograph_is_decoded_at_a_quarter():
     spec = Preprocess(256, 224)
     stream = io.BytesIO()
     Image.open(EXAMPLES / "dog.jpg").convert("RGB").resize((4032, 3024)).save(stream, "JPEG")
-    assert open_image(stream.getvalue(), shortest=math.ceil(KEPT * spec.resize)).size == (1008, 756)
+    assert open_image(stream.getvalue(), min_side=math.ceil(MIN_SCALE * spec.resize)).size == (1008, 756)
 
 
 @pytest.mark.parametrize(("width", "height"), [(641, 640), (640, 641), (160, 159)])
 def test_sizes_that_do_not_divide_evenly_or_are_too_small_are_decoded_whole(width, height):
     stream = io.BytesIO()
     Image.new("RGB", (width, height)).save(stream, "JPEG")
-    assert open_image(stream.getvalue(), shortest=80).size == (width, height)
+    assert open_image(stream.getvalue(), min_side=80).size == (width, height)
 
 
 def test_only_jpeg_is_reduced_and_only_when_asked(tmp_path):
     """Of another format the crop alone is taken sooner."""
     spec = Preprocess(32, 28)
     data = large_jpeg(8, spec, EXAMPLES / "dog.jpg")
-    np.testing.assert_array_equal(read_crop(data, spec), preprocess(decode(data), spec))
+    np.testing.assert_array_equal(load_crop(data, spec), preprocess(decode(data), spec))
     path = tmp_path / "large.png"
     Image.open(io.BytesIO(data)).save(path)
-    assert np.abs(read_crop(path, spec, reduced=True).astype(int) - read_crop(path, spec)).max() <= 1
+    assert np.abs(load_crop(path, spec, reduced=True).astype(int) - load_crop(path, spec)).max() <= 1
 
 
 def test_small_images_are_exact_however_asked():
     spec = Preprocess(32, 28)
-    noise = np.random.default_rng(0).integers(0, 256, (math.ceil(KEPT * 32) - 1, 120, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (math.ceil(MIN_SCALE * 32) - 1, 120, 3), np.uint8)
     stream = io.BytesIO()
     Image.fromarray(noise).save(stream, "JPEG")
-    crops = [read_crop(stream.getvalue(), spec, reduced=reduced) for reduced in (False, True)]
+    crops = [load_crop(stream.getvalue(), spec, reduced=reduced) for reduced in (False, True)]
     np.testing.assert_array_equal(*crops)

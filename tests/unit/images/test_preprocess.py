@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wideresnet.errors import ImageError
-from wideresnet.images.preprocess import crop_range, preprocess, preprocess_large, resized_size
+from wideresnet.images.preprocess import crop_range, preprocess, resized_size
 from wideresnet.records import Preprocess
 
 specs = st.builds(
@@ -62,7 +62,7 @@ def test_equal_at_the_sizes_of_photographs(size, spec):
 def test_a_large_image_is_taken_to_within_a_level(width, height, spec, seed):
     """Sizes, padding and offsets are those of the exact crop: in noise a shift would be off by a hundred."""
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    crop = preprocess_large(Image.fromarray(image), spec)
+    crop = preprocess(Image.fromarray(image), spec, reduced=True)
     assert crop.dtype == np.uint8
     assert np.abs(crop.astype(int) - preprocess(image, spec)).max() <= 1
 

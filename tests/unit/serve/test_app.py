@@ -60,7 +60,7 @@ def test_several_files_are_answered_in_their_order_and_an_unreadable_one_at_its_
 def test_a_photograph_is_turned_upright(client, monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(
-        "wideresnet.serve.worker.read_crop",
+        "wideresnet.serve.worker.load_crop",
         lambda _data, _spec, *, exif, limits: seen.append(exif) or FakeEngine().image(0),
     )
     assert client.post("/v1/classify", content=png(1)).status_code == 200

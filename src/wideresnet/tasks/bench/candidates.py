@@ -15,7 +15,7 @@ from wideresnet.bundle import Bundle
 from wideresnet.classifier import Classifier
 from wideresnet.engines import ENGINES, Engine, open_engine
 from wideresnet.errors import ImageError
-from wideresnet.images.loader import read_named_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
 from wideresnet.output.resumable_writer import open_journal
 from wideresnet.records import EngineInfo, Failure, Item
@@ -66,7 +66,7 @@ def open_contestant(entry: Entry, bundle: Bundle, items: Sequence[Item], out: Pa
 def pixels(bundle: Bundle, items: Sequence[Item], count: int) -> NDArray[np.uint8]:
     """A batch as the network sees it, of images where there are some, else of noise: uint8 [count, S, S, 3]."""
     spec = bundle.card.preprocess
-    crops = [read_named_crop(item, spec) for item in items[:count]] or list(noise(spec.crop))
+    crops = [load_crop(item, spec) for item in items[:count]] or list(noise(spec.crop))
     return np.stack([crops[index % len(crops)] for index in range(count)])
 
 

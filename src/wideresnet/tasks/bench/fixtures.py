@@ -12,7 +12,7 @@ from wideresnet.bundle.derive import as_float32
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import BundleError, ConfigError, WrnError
 from wideresnet.images.files import no_images
-from wideresnet.images.loader import read_named_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
 from wideresnet.pipes import special_kind
 from wideresnet.records import Item, Skipped
@@ -107,6 +107,6 @@ class Lab:
             raise BundleError(f"{given.card.name} is stored in int8 and cannot run in {precision}")
         spec = given.card.preprocess
         sample = balanced_sample(self.items, CALIBRATION)
-        crops = [read_named_crop(item, spec) for item in sample] or list(noise(spec.crop))
+        crops = [load_crop(item, spec) for item in sample] or list(noise(spec.crop))
         made = in_precision(as_float32(given), "int8", crops, [item.path for item in sample])
         return replace(made, card=replace(made.card, name=given.card.name))

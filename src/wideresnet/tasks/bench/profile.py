@@ -16,7 +16,7 @@ from wideresnet.bundle import Bundle
 from wideresnet.classifier import Classifier
 from wideresnet.engines import EngineOptions
 from wideresnet.images.decode import open_image
-from wideresnet.images.preprocess import preprocess_image
+from wideresnet.images.preprocess import preprocess
 from wideresnet.logits import top_k
 from wideresnet.machine import available_cpus
 from wideresnet.output.answers import write_answers
@@ -67,7 +67,7 @@ def profile_stages(classifier: Classifier, items: Sequence[Item], batch: int) ->
             with stage("decode"):
                 image = open_image(data, exif="transpose", alpha=spec.alpha)
             with stage("resize and crop"):
-                crops.append(preprocess_image(image, spec))
+                crops.append(preprocess(image, spec))
         with stage("stack"):
             pixels = np.stack(crops)
         with stage("engine"):

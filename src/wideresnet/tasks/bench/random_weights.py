@@ -24,7 +24,7 @@ from wideresnet.bundle import Bundle, make_bundle
 from wideresnet.graph import write_graph
 from wideresnet.graph.fold import EPSILON, unfolded
 from wideresnet.graph.write import INPUT
-from wideresnet.images.loader import read_named_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
 from wideresnet.records import Labels, ModelCard, Preprocess
 from wideresnet.tasks.classify.classify import images
@@ -44,7 +44,7 @@ def random_model(name: str, side: int = 0, data: Path | None = None) -> Bundle:
     architecture = get_architecture(name)
     preprocess = usual_preprocess(architecture).at(side)
     items = islice(images([data]), IMAGES) if data else ()
-    crops = [read_named_crop(item, preprocess) for item in items] or list(noise(preprocess.crop)[:IMAGES])
+    crops = [load_crop(item, preprocess) for item in items] or list(noise(preprocess.crop)[:IMAGES])
     return random_bundle(architecture, preprocess, np.stack(crops))
 
 

@@ -18,7 +18,7 @@ from wideresnet.bundle import Bundle
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.pytorch import open_module
 from wideresnet.errors import EngineError
-from wideresnet.images.preprocess import preprocess_image
+from wideresnet.images.preprocess import preprocess
 from wideresnet.machine import available_cpus
 from wideresnet.records import EngineInfo, Item, Precision, Preprocess
 from wideresnet.tasks.bench.interleave import Work
@@ -69,7 +69,7 @@ class _Images(Dataset[tuple[torch.Tensor, str]]):
         self.spec = spec
 
     def __getitem__(self, item: Item) -> tuple[torch.Tensor, str]:
-        crop = preprocess_image(Image.open(item.path).convert("RGB"), self.spec)
+        crop = preprocess(Image.open(item.path).convert("RGB"), self.spec)
         return _normalised(torch.from_numpy(crop).permute(2, 0, 1), self.spec), item.path
 
 

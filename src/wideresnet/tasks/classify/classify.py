@@ -26,7 +26,7 @@ def classify(
 ) -> Iterator[Prediction | Failure]:
     """One answer or one failure for each item, in the order of the items.
 
-    ``reduced``: see ``read_crop``; ``mode``: see ``infer``.
+    ``reduced``: see ``load_crop``; ``mode``: see ``infer``.
     """
     load = partial(
         load_batches, spec=classifier.card.preprocess, batch_size=batch_size, threads=classifier.engine.info.threads,

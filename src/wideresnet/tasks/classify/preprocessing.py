@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, did_you_mean
-from wideresnet.images.loader import read_named_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.records import Alpha, Exif, Preprocess
 from wideresnet.tasks.load.describe import describe
 from wideresnet.tasks.load.load import AssumptionWarning, assumptions
@@ -43,4 +43,4 @@ def preprocess(
     else:
         hint = did_you_mean(transform, TRANSFORMS) or f"known: {', '.join(TRANSFORMS)}"
         raise ConfigError(f"no transform called {transform!r}", hint=hint)
-    return read_named_crop(image, replace(spec, alpha=alpha or spec.alpha), exif=exif)
+    return load_crop(image, replace(spec, alpha=alpha or spec.alpha), exif=exif)

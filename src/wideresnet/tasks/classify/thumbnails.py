@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wideresnet.errors import ImageError
-from wideresnet.images.loader import read_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.records import EvalReport, Exif, Item, Preprocess
 from wideresnet.report.evaluation import shown_paths
 from wideresnet.report.html.overlay import encoded
@@ -48,7 +48,7 @@ def thumbnails_of(
     for path in paths:
         item = (sources or {}).get(path)
         try:
-            found[path] = _jpeg(read_crop(item.source if item else Path(path), seen, exif=exif), side)
+            found[path] = _jpeg(load_crop(item.source if item else Path(path), seen, exif=exif), side)
         except ImageError:
             continue
     return found

@@ -11,7 +11,7 @@ from PIL import Image
 from fakes import tiny_bundle
 from wideresnet.bundle import write_bundle
 from wideresnet.errors import ConfigError, ImageError
-from wideresnet.images.loader import read_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.tasks.classify.preprocessing import preprocess
 from wideresnet.weights.catalogue import CATALOGUE
 
@@ -29,7 +29,7 @@ def test_every_tag_sees_with_its_own_transform(image: Path, tag: str) -> None:
     spec = CATALOGUE[tag].preprocess
     crop = preprocess(image, tag)
     assert (crop.dtype, crop.shape) == (np.uint8, (spec.crop, spec.crop, 3))
-    assert np.array_equal(crop, read_crop(image, spec))
+    assert np.array_equal(crop, load_crop(image, spec))
 
 
 def test_paths_words_and_bytes_are_the_same_image(image: Path) -> None:

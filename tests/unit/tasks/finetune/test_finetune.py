@@ -19,7 +19,7 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.train_val_split import open_split
 from wideresnet.engines.features import open_features
 from wideresnet.errors import ConfigError, DataError, TrainingError
-from wideresnet.images.loader import read_crop
+from wideresnet.images.loader import load_crop
 from wideresnet.records import FinetuneReport, Images, Item, PathPoint, Progress, follow
 from wideresnet.tasks.finetune import finetune as task
 from wideresnet.tasks.finetune import full as finetune_full
@@ -72,7 +72,7 @@ def test_the_bundle_computes_the_head_on_the_features_of_the_source(pets: Path, 
     split = open_split(pets, 0.2, 0)
     head = follow(run_probe(tiny_bundle(), split, tmp_path / "other", FinetuneSettings())).head
     spec = tiny_bundle().card.preprocess
-    crops = np.stack([read_crop(item.source, spec) for item in split.val.items])
+    crops = np.stack([load_crop(item.source, spec) for item in split.val.items])
     features = open_features(tiny_bundle(), ["features"])(crops)["features"]
     np.testing.assert_allclose(
         open_classifier(bundle).logits(crops), features @ head.weight.T + head.bias, rtol=1e-3, atol=1e-3
