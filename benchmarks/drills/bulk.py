@@ -121,7 +121,7 @@ def compare(found: list[dict[str, Any]], place: Place) -> Facts:
 
 
 def drill_node(place: Place) -> Facts:
-    """A node is killed (SIGKILL) when a quarter of the shards is written."""
+    """One node is killed (SIGKILL) after a quarter of the shards."""
     output = place.scratch / "node"
     with cluster(3) as own:
         run = start(command(place.images, own.address, output))
@@ -133,7 +133,7 @@ def drill_node(place: Place) -> Facts:
 
 
 def drill_driver(place: Place) -> Facts:
-    """The command itself is killed (SIGKILL), and given again."""
+    """The command itself is killed (SIGKILL) and restarted."""
     output = place.scratch / "driver"
     with cluster(2) as own:
         run = start(command(place.images, own.address, output))
@@ -147,7 +147,7 @@ def drill_driver(place: Place) -> Facts:
 
 
 def drill_head(place: Place) -> Facts:
-    """The head node is killed (SIGKILL) amid the run; a new cluster is begun, and the command given again."""
+    """The head node is killed (SIGKILL) during the run; a new cluster is started and the command repeated."""
     output = place.scratch / "head"
     own = Cluster(initialize_head=True, head_node_args=HEAD)
     try:
@@ -184,7 +184,7 @@ JpegImagePlugin.JpegImageFile.__init__ = begin_or_die
 
 
 def drill_poison(place: Place) -> Facts:
-    """One image ends every process that decodes it: simulated by a decoder that aborts at its last bytes."""
+    """One image crashes every process that decodes it; simulated by a decoder that aborts on its last bytes."""
     images, site, output = place.scratch / "pictures", place.scratch / "site", place.scratch / "poison"
     site.mkdir()
     (site / "sitecustomize.py").write_text(POISON)
@@ -212,7 +212,7 @@ def drill_poison(place: Place) -> Facts:
 
 
 def drill_disk(place: Place) -> Facts:
-    """A node whose disk is full where it should write: simulated by a full tmpfs in a mount namespace of its own."""
+    """The output disk of one node is full; simulated by a full tmpfs in its own mount namespace."""
     output = place.scratch / "disk"
     output.mkdir()
     with cluster(1) as own:
@@ -265,7 +265,7 @@ class Refusing:
 
 
 def drill_store(place: Place) -> Facts:
-    """Images and answers are in an S3 store (moto) that refuses everything for 20 seconds amid the run."""
+    """Images and results are in an S3 store (moto) that rejects all requests for 20 seconds during the run."""
     from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
 
     os.environ.update(KEYS)
@@ -322,7 +322,7 @@ def stored(system: Any, folder: str) -> list[str]:
 
 
 def drill_rates(place: Place) -> Facts:
-    """No failure: images a second with 1, 2 and 4 workers of one CPU each, after the start of the last one."""
+    """No failure: images/s with 1, 2 and 4 workers of one CPU each, measured after the start of the last one."""
     began = time.monotonic()
     subprocess.run(
         [*WRN, "classify", str(place.images), "-o", str(place.scratch / "again.csv"), "--format", "csv"],

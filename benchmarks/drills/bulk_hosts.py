@@ -68,7 +68,7 @@ def scene() -> Iterator[Scene]:
 
 
 def drill_evaluate(place: Place) -> Facts:
-    """wrn evaluate, and nothing is disturbed."""
+    """wrn evaluate without a failure."""
     labelled = place.scratch / "labelled"          # the folders' names are indices of classes
     for index, folder in enumerate(sorted(each for each in place.images.iterdir() if each.is_dir())):
         shutil.copytree(folder, labelled / str(index))
@@ -76,7 +76,7 @@ def drill_evaluate(place: Place) -> Facts:
 
 
 def drill_embed(place: Place) -> Facts:
-    """wrn embed, and nothing is disturbed."""
+    """wrn embed without a failure."""
     return undisturbed(place, "embed", place.images, [])
 
 
@@ -98,12 +98,12 @@ def timeless(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def drill_cut(place: Place) -> Facts:
-    """The link of a host is cut for 20 seconds amid the run; images and answers are in a store of another host."""
+    """The network link of a host is cut for 20 seconds during the run; the store is on another host."""
     return cut(place, BRIEFLY)
 
 
 def drill_lost(place: Place) -> Facts:
-    """The link of a host is cut amid the run, and mended after its end."""
+    """The network link of a host is cut during the run and restored after its end."""
     return cut(place, None)
 
 

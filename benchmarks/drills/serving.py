@@ -157,7 +157,7 @@ class Load:
 
 
 def drill_node(load: Load, cluster: Cluster, seconds: float) -> dict[str, Any]:
-    """One of two nodes is killed; the other has room for the replicas of both."""
+    """One of two nodes is killed; the other one has CPUs for the replicas of both."""
     time.sleep(seconds)
     before = set(load.replicas(0))
     event = time.monotonic()
@@ -176,7 +176,7 @@ def drill_node(load: Load, cluster: Cluster, seconds: float) -> dict[str, Any]:
 
 
 def drill_head(load: Load, cluster: Cluster, seconds: float) -> dict[str, Any]:
-    """The head is killed and begun again with the same command; then a replica is, to see who replaces it."""
+    """The head is killed and restarted with the same command; then a replica is killed, which has to be replaced."""
     time.sleep(seconds)
     event = time.monotonic()
     killed = cluster.nodes.pop(0).kill()

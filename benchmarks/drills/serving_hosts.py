@@ -26,12 +26,12 @@ IDLE = 900                                         # seconds until a replica tha
 
 
 def drill_link(load: Load, cluster: Cluster, seconds: float) -> Facts:
-    """The link of one of two nodes is cut, and mended when the other has the replicas of both."""
+    """The network link of one of two nodes is cut, and restored when the other one runs the replicas of both."""
     return cut(load, cluster, seconds, None)
 
 
 def drill_brief(load: Load, cluster: Cluster, seconds: float) -> Facts:
-    """The link of one of two nodes is cut for ten seconds."""
+    """The network link of one of two nodes is cut for ten seconds."""
     return cut(load, cluster, seconds, BRIEFLY)
 
 
@@ -61,7 +61,7 @@ def cut(load: Load, cluster: Cluster, seconds: float, briefly: float | None) -> 
 
 
 def drill_scale(load: Load, cluster: Cluster, seconds: float) -> Facts:
-    """--replicas 1:2: eight clients ask without a pause, and later an image every ten seconds each."""
+    """--replicas 1:2: eight clients in a closed loop, later one request every ten seconds from each."""
     began = time.monotonic()
     second = wait(lambda: sorted(load.replicas(began).values())[1:], STRENGTH)
     event = second[0] if second else time.monotonic()

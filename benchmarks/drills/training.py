@@ -187,7 +187,7 @@ def compare(run: Path, undisturbed: Path) -> Facts:
 
 
 def drill_worker(place: Place, undisturbed: Path) -> Facts:
-    """The worker of rank 1 is killed; torchrun begins both again."""
+    """The worker of rank 1 is killed; torchrun restarts both."""
     run = place.scratch / "worker"
     node = one_node(place, run)
     facts = amid_an_epoch(run, node)
@@ -196,7 +196,7 @@ def drill_worker(place: Place, undisturbed: Path) -> Facts:
 
 
 def drill_writer(place: Place, undisturbed: Path) -> Facts:
-    """The worker of rank 0, which writes the checkpoints, is killed; torchrun begins both again."""
+    """The worker of rank 0, which writes the checkpoints, is killed; torchrun restarts both."""
     run = place.scratch / "writer"
     node = one_node(place, run)
     facts = amid_an_epoch(run, node)
@@ -205,7 +205,7 @@ def drill_writer(place: Place, undisturbed: Path) -> Facts:
 
 
 def drill_machine(place: Place, undisturbed: Path) -> Facts:
-    """torchrun and all workers are killed, as when a machine goes down; the same command is given again."""
+    """torchrun and all workers are killed, as in a machine failure; the same command is repeated."""
     run = place.scratch / "machine"
     node = one_node(place, run)
     facts = amid_an_epoch(run, node)
@@ -214,7 +214,7 @@ def drill_machine(place: Place, undisturbed: Path) -> Facts:
 
 
 def drill_node(place: Place, undisturbed: Path) -> Facts:
-    """Two nodes of one worker each, without a common disk; the one of rank 1 is killed and started anew."""
+    """Two nodes with one worker each and no shared disk; the node of rank 1 is killed and restarted."""
     port, runs = free_port(), two_runs(place, "node")
     endpoint = f"127.0.0.1:{port}"
     first = of_two_nodes(place, endpoint, runs[0], 0)

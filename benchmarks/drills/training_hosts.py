@@ -63,13 +63,13 @@ def training(place: Place, name: str) -> Iterator[Pair]:
 
 
 def drill_peace(place: Place, undisturbed: Path) -> Facts:
-    """Nothing is disturbed: two hosts instead of one."""
+    """No failure: two hosts instead of one."""
     with training(place, "peace") as pair:
         return pair.end(undisturbed)
 
 
 def drill_brief(place: Place, undisturbed: Path) -> Facts:
-    """The link of one host is cut for ten seconds amid an epoch."""
+    """The network link of one host is cut for ten seconds during an epoch."""
     with training(place, "brief") as pair:
         facts = amid_an_epoch(pair.runs[0], pair.nodes[0])
         pair.hosts[1].cut()
@@ -80,8 +80,8 @@ def drill_brief(place: Place, undisturbed: Path) -> Facts:
 
 
 def drill_cut(place: Place, undisturbed: Path) -> Facts:
-    """The link of one host is cut amid an epoch until both workers have ended, and mended; a torchrun that ends with an
-    error is given again.
+    """The network link of one host is cut during an epoch until both workers have exited; a torchrun that ended with
+    an error is repeated.
     """
     with training(place, "cut") as pair:
         facts = amid_an_epoch(pair.runs[0], pair.nodes[0])

@@ -1,4 +1,4 @@
-"""The tables of docs/scale.md are what the newest drills found, and they say when something went wrong."""
+"""The tables of docs/scale.md agree with the newest drills and show failures."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ def test_the_tables_are_what_the_newest_drills_found() -> None:
 
 def test_a_bulk_drill_says_what_is_lost_and_what_differs() -> None:
     assert TOOL["of_bulk"](BULK) == (
-        "10 images: lost 0, doubled 0; all equal to one machine's; 1 shard begun again; exit code 0"
+        "10 images: lost 0, duplicated 0; all results equal to one machine's; 1 shard retried; exit code 0"
     )
     worse = {**BULK, "lost": 3, "equal_to_local": False, "exit_code": 2, "report": None}
-    assert TOOL["of_bulk"](worse) == "10 images: lost 3, doubled 0; **not** equal to one machine's; exit code 2"
+    assert TOOL["of_bulk"](worse) == (
+        "10 images: lost 3, duplicated 0; results **not** equal to one machine's; exit code 2"
+    )
 
 
 def test_a_bulk_drill_says_what_a_cut_link_did() -> None:
     facts = {**BULK, "seconds_from_cut_to_end": 41.2, "node_lived_on": False}
-    assert TOOL["of_bulk"](facts).endswith("over 41 s after the cut; Ray ended the node; exit code 0")
+    assert TOOL["of_bulk"](facts).endswith("finished 41 s after the cut; Ray terminated the node; exit code 0")
 
 
 def test_a_training_drill_says_when_a_cut_link_was_noticed() -> None:
@@ -38,14 +40,16 @@ def test_a_training_drill_says_when_a_cut_link_was_noticed() -> None:
         "workers_ended_after_seconds": [90.3, None], "given_again": [1, 2],
     }  # fmt: skip
     assert TOOL["of_training"](facts) == (
-        "the same bits as undisturbed; 9 of 9 tensors equal; the workers ended 90 s and **never** after the cut;"
-        " the commands were given again 1 and 2 times; exit code 0 and 0"
+        "bit-identical to the undisturbed run; 9 of 9 tensors equal; the workers exited 90 s and **never** after"
+        " the cut; the commands were restarted 1 and 2 times; exit code 0 and 0"
     )
 
 
 def test_a_training_drill_says_whether_the_bits_are_the_same() -> None:
     facts = {"equal": False, "tensors": 9, "tensors_equal": 8, "exit_code": 1}
-    assert TOOL["of_training"](facts) == "**other** bits than undisturbed; 8 of 9 tensors equal; exit code 1"
+    assert TOOL["of_training"](facts) == (
+        "**not** bit-identical to the undisturbed run; 8 of 9 tensors equal; exit code 1"
+    )
 
 
 def test_a_serving_drill_says_what_clients_saw() -> None:
@@ -54,8 +58,8 @@ def test_a_serving_drill_says_what_clients_saw() -> None:
         "full_strength_after_seconds": 15.9, "longest_request_seconds": 2.2,
     }  # fmt: skip
     assert TOOL["of_serving"](facts) == (
-        "9 requests, 7 answered, 2 got 500 Internal Server Error; wrong answers: 0; at full strength after 16 s;"
+        "9 requests, 7 answered, 2 got 500 Internal Server Error; wrong answers: 0; all replicas available after 16 s;"
         " longest request 2 s"
     )
     more = {**facts, "replicas": [1, 2, 1], "node_lived_on": True}
-    assert TOOL["of_serving"](more).endswith("; replicas 1 → 2 → 1; the node lived on; longest request 2 s")
+    assert TOOL["of_serving"](more).endswith("; replicas 1 → 2 → 1; the node survived; longest request 2 s")
