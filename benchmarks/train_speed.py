@@ -34,6 +34,7 @@ from wideresnet.machine import available_cpus, machine_facts
 from wideresnet.tasks.bench.interleave import take_turns
 from wideresnet.training.batches import CifarBatches
 from wideresnet.training.loop import prepare, take_step, update_average
+from wideresnet.training.memory import keep_memory
 from wideresnet.training.recipe import Recipe, read_recipe
 
 IMAGES = 10_000
@@ -102,7 +103,8 @@ def plain(recipe: Recipe, workers: int) -> Turn:
 def ours(recipe: Recipe, side: int) -> Turn:
     fixed = recipe.model_copy(update={"sizes": ((0, side),)})
     data = CifarBatches(fixed, noise())
-    trainer, _ = prepare(fixed, 10, Path("no run"))
+    keep_memory()                                  # as 'wrn train' does
+    trainer = prepare(fixed, 10)
     trainer.model.train()
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> None:

@@ -18,8 +18,7 @@ from runs import RECIPE, assert_the_same, log, noise_photos
 
 pytest.importorskip("torch")
 
-OWN_RECIPE = RECIPE + """sync_norms = true
-sizes = [[0, 12], [1, 16]]
+OWN_RECIPE = RECIPE + """sizes = [[0, 12], [1, 16]]
 """
 # Rank 1 is killed once, as no handler can prevent, amid the second epoch. Its mark says that it was.
 KILLED = """
@@ -75,7 +74,7 @@ def test_two_processes_say_and_write_what_one_does(photos: Path) -> None:
     # What cannot be is an error in words, once.
     code, _, err = end(torchrun(photos, "-m", "wideresnet", *TRAIN, "other", "--set", "batch_size=9"))
     assert code == 1, "torchrun's own"
-    assert err.count("error: a batch of 9 does not divide among 2 processes") == 1
+    assert err.count("error: batch_size 9 is not a multiple of the 2 processes") == 1
     assert not (photos / "other").exists()
 
 

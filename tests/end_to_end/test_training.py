@@ -164,7 +164,7 @@ def test_a_dry_run_says_what_the_disk_would_hold(wrn: Wrn, pets: Path) -> None:
 def test_what_has_no_files_to_decode_needs_no_cache(wrn: Wrn, pets: Path, more: list[str]) -> None:
     Path("digits.toml").write_text(SMALL.format(data="svhn"))
     done = wrn("train", "digits.toml", "--data", "pets", "--cache", "kept", *more)
-    assert (done.code, "a recipe with data = 'svhn' needs no --cache" in done.err) == (2, True)
+    assert (done.code, "--cache has no effect with data = 'svhn'" in done.err) == (2, True)
 
 
 def test_a_dry_run_of_a_named_data_set_needs_no_data(wrn: Wrn, pets: Path) -> None:

@@ -116,7 +116,10 @@ def _run(
     from wideresnet.datasets.shards import refuse_missing_extra
     from wideresnet.records import Progress, follow
     from wideresnet.tasks.finetune.finetune import run_finetune
+    from wideresnet.training.memory import keep_memory
 
+    if settings.mode == "full":
+        keep_memory()
     refuse_missing_extra([data, *([test] if test else [])])
     bundle = open_bundle(choice)
     try:

@@ -71,7 +71,7 @@ def train(
     from wideresnet.tasks.train.train import check_cache, join, read_recipe
 
     with join(device.value) as group, _one_voice(group):
-        with group.agreed():
+        with group.raise_on_all_ranks():
             changes = dict(map(pair, change or [])) | ({"alpha": alpha} if alpha else {})
             settings = read_recipe(recipe, changes)
             if data is None and settings.data in YOURS and not dry_run:
@@ -83,7 +83,7 @@ def train(
             refuse_idle(context, named, f"with --dry-run: how many images {settings.data} has is known", "data")
         if not dry_run:
             _train(settings, data, output or Path("runs") / recipe.stem, group, cache, tensorboard, format)
-        elif group.first:
+        elif group.is_rank0:
             _print_plan(settings, data, cache is not None, group.device, format)
 
 
@@ -92,17 +92,19 @@ def _train(
     format: TextOrJson,
 ) -> None:  # fmt: skip
     from wideresnet.tasks.train.train import run_training
+    from wideresnet.training.memory import keep_memory
 
-    with group.agreed():
-        if group.first:
+    keep_memory()
+    with group.raise_on_all_ranks():
+        if group.is_rank0:
             check_targets(folders=[run])
         source = locate(data or Path(settings.data), instead="name your own copy with --data FILE")
         events = run_training(settings, source, run, group, cache)
-        if tensorboard and group.first:
+        if tensorboard and group.is_rank0:
             from wideresnet.tasks.train.tensorboard import with_curves
 
             events = with_curves(events, run / "tensorboard")
-    if not group.first:
+    if not group.is_rank0:
         deque(events, maxlen=0)
         return
     try:
@@ -127,7 +129,7 @@ def _one_voice(group: Group) -> Iterator[None]:
     try:
         yield
     except (WrnError, KeyboardInterrupt) as error:
-        if group.first:
+        if group.is_rank0:
             raise
         raise typer.Exit(2 if isinstance(error, WrnError) else 130) from None
 
@@ -135,7 +137,9 @@ def _one_voice(group: Group) -> Iterator[None]:
 def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, format: TextOrJson) -> None:
     from wideresnet.report.plan import of_plan, plan_document
     from wideresnet.tasks.train.plan import plan_training
+    from wideresnet.training.memory import keep_memory
 
+    keep_memory()
     plan = plan_training(settings, data, cached=cached, device=device)
     if format is TextOrJson.json:
         print_json(plan_document(plan))

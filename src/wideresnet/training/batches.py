@@ -40,11 +40,6 @@ class Batches(Protocol):
     """A data set as the loop sees it; of each batch only what the rank of this process learns from."""
 
     @property
-    def group(self) -> Group:
-        """The processes among which batches are divided."""
-        ...
-
-    @property
     def classes(self) -> int:
         """How many classes there are."""
         ...
@@ -186,10 +181,10 @@ class Draws:
 
     def batches(self) -> Iterator[Tensor]:
         """The indices of this rank's rows of every whole batch: int64 [B]."""
-        if not self.group.first:
+        if not self.group.is_rank0:
             self.generator.manual_seed(self._own_seed)
         size = self.recipe.batch_size
-        return map(self.group.share, torch.split(self.order[: len(self.order) // size * size], size))
+        return map(self.group.own_rows, torch.split(self.order[: len(self.order) // size * size], size))
 
     @property
     def _own_seed(self) -> int:
@@ -239,6 +234,6 @@ def in_order(
 
     They are the batches of one process, so that every image gets the answer that it would get there.
     """
-    batches = zip(group.share(torch.split(images, size)), group.share(torch.split(labels, size)), strict=True)
+    batches = zip(group.own_rows(torch.split(images, size)), group.own_rows(torch.split(labels, size)), strict=True)
     for some, targets in batches:
         yield normalise(some, look.mean, look.std, some.shape[1]), targets

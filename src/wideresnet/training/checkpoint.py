@@ -1,9 +1,10 @@
-"""What a run needs to go on as if it had never stopped, on disk and whole or not at all."""
+"""Checkpoints: the state of a run after an epoch, replaced atomically on disk."""
 
 from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,25 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from wideresnet.config import explain
 from wideresnet.errors import TrainingError
 from wideresnet.output.atomic import atomic_path
 from wideresnet.training.distributed import Group
 from wideresnet.training.recipe import Recipe
 
 FILE_NAME = "checkpoint.pt"
-STOPPED = "stopped.pt"                             # the state in which a run could not go on; nothing reads it back
+STOPPED = "stopped.pt"                             # the state before a non-finite loss, for inspection only
 
 
 @dataclass
 class TrainingState:
-    """Everything that changes while training, at the end of an epoch.
+    """Everything that changes during training, at the end of an epoch.
 
-    Random numbers are not part of it: each epoch seeds its own from (seed, epoch).
+    Random states are not part of it: each epoch seeds its generators from (seed, epoch).
     """
 
-    recipe: dict[str, Any]
-    epoch: int                                     # epochs finished
+    recipe: Recipe
+    epoch: int                                     # finished epochs
     model: dict[str, Tensor]
     averaged: dict[str, Tensor]                    # EMA weights and statistics; empty without EMA
     optimiser: dict[str, Any]
@@ -36,59 +38,62 @@ class TrainingState:
 
 
 def save_checkpoint(run: Path, state: TrainingState, name: str = FILE_NAME) -> None:
-    """Write ``state`` atomically: a kill loses at most an epoch.
+    """Write ``state`` atomically: a kill loses at most one epoch.
 
-    Raises TrainingError when it cannot be written; the old file stays valid then.
+    Raises TrainingError if it cannot be written; the previous checkpoint stays valid.
     """
     target = run / name
     try:
+        values = {item.name: getattr(state, item.name) for item in fields(state)}
+        values["recipe"] = state.recipe.model_dump(mode="json")
         with atomic_path(target) as part, part.open("wb") as file:
-            torch.save({f.name: getattr(state, f.name) for f in fields(state)}, file)
+            torch.save(values, file)
     except (OSError, RuntimeError) as error:       # torch's writer turns a full disk into a RuntimeError
         cause = error if isinstance(error, OSError) else error.__context__
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else error
         raise TrainingError(
             f"cannot write {target}: {reason}",
-            hint=f"the epochs before are whole in {run}; make room there, and the same command goes on",
+            hint=f"free some space and repeat the command: it resumes from the last checkpoint in {run}",
         ) from error
 
 
 def load_checkpoint(run: Path, recipe: Recipe) -> TrainingState | None:
-    """The state in the run folder, or None when there is none.
+    """Read the checkpoint in the folder ``run``; None if there is none.
 
-    Raises TrainingError when it is damaged or belongs to another recipe.
+    Settings that an older version did not write have their defaults. Raises TrainingError if the file is damaged or
+    belongs to another recipe, ConfigError if its recipe has a setting that this version does not know.
     """
     path = run / FILE_NAME
     if not path.exists():
         return None
     try:
-        state = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
-        # An older version knew fewer settings; it did what their defaults do.
-        before = Recipe.model_validate(state.recipe).model_dump(mode="json")
-    except (RuntimeError, pickle.UnpicklingError, TypeError, EOFError, ValidationError) as error:
-        raise TrainingError(f"{path} is damaged: {error}", hint="delete it to start anew") from error
-    changed = [key for key, value in recipe.model_dump(mode="json").items() if before[key] != value]
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        state = TrainingState(**values | {"recipe": Recipe.model_validate(values["recipe"])})
+    except ValidationError as error:
+        raise explain(error, path, Recipe.model_fields) from error
+    except (RuntimeError, pickle.UnpicklingError, TypeError, KeyError, EOFError) as error:
+        raise TrainingError(f"{path} is damaged: {error}", hint="delete it to start again") from error
+    changed = [key for key in Recipe.model_fields if getattr(state.recipe, key) != getattr(recipe, key)]
     if changed:
         raise TrainingError(
             f"{run} holds a run of another recipe; different: {', '.join(changed)}",
-            hint="use another run folder, or the recipe.toml saved in this one",
+            hint="use another run folder, or the recipe.toml in this one",
         )
     return state
 
 
-def fetch_newest(run: Path, recipe: Recipe, group: Group) -> None:
-    """See to it that rank 0 has the newest checkpoint that any rank finds in its ``run``.
+def load_newest_checkpoint(run: Path, recipe: Recipe, group: Group) -> TrainingState | None:
+    """Read the newest of all ranks' checkpoints and return it on every rank; rank 0 then has it in its ``run`` too.
 
-    Nodes need no common disk, and after a restart of torchrun another one than before may hold rank 0.
-    Raises what ``load_checkpoint`` and ``save_checkpoint`` do.
+    Nodes need no shared disk, and a restart of torchrun may move rank 0 to another node. Raises what
+    ``load_checkpoint`` and ``save_checkpoint`` raise.
     """
-    with group.agreed():
-        mine = load_checkpoint(run, recipe)
-    epochs = group.gather(mine.epoch if mine else 0)
+    with group.raise_on_all_ranks():
+        own = load_checkpoint(run, recipe)
+    epochs = group.gather(own.epoch if own else 0)
     newest = epochs.index(max(epochs))
+    state = group.broadcast(own, newest)
     if newest != 0:
-        state = group.send(mine, newest)
-        assert state is not None, "it has finished an epoch"
-        with group.agreed():
-            if group.first:
-                save_checkpoint(run, state)
+        assert state is not None, "its rank has finished an epoch"
+        group.broadcast_from_rank0(partial(save_checkpoint, run, state))
+    return state

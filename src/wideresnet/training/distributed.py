@@ -1,7 +1,13 @@
-"""Several processes, one run: torchrun starts them, gloo (or nccl, between GPUs) carries what they tell each other.
+"""Data-parallel training over several processes: torchrun starts them, gloo (or nccl between GPUs) connects them.
 
-Each rank learns from its rows of every batch; gradients are averaged, so that all ranks go on with the same weights.
-Rank 0 alone writes files and speaks. A run of one process is a group of one, which tells nobody anything.
+Design:
+- Each rank trains on its rows of every batch; gradients are averaged, so that all ranks hold the same weights. Rank 0
+  alone writes files and prints. A run of one process is a group of size 1 whose methods communicate nothing.
+- Every rank calls the collective methods in the same order. A rank that fails would leave the others waiting, so
+  errors of one rank are exchanged and raised on all (``raise_on_all_ranks``).
+- Tensors are averaged in one message, not with DistributedDataParallel: its buckets change after the first step and
+  with them the order of additions, and a resumed run would not end with the same bits (``_as_one_message``).
+- torchrun keeps its store over restarts; a new group must not read addresses of dead processes (``_fresh_store``).
 """
 
 from __future__ import annotations
@@ -18,95 +24,95 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch import distributed as dist
-from torch.nn import functional as F
 
 from wideresnet.errors import ConfigError, TrainingError, WrnError
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-PATIENCE = timedelta(minutes=30)                    # with ranks that are slower, as when they read images
+TIMEOUT = timedelta(minutes=30)                    # for slower ranks, such as those still reading images
 T = TypeVar("T")
-Rows = TypeVar("Rows", Tensor, tuple[Tensor, ...])
+BatchRows = TypeVar("BatchRows", Tensor, tuple[Tensor, ...])
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of a run as one of them, ``rank``, sees them.
+    """The processes of a run, as seen by the process of one ``rank``.
 
-    What takes part in every rank's talk must be called by every rank, in the same order. Raises TrainingError where
-    another rank cannot be reached any more.
+    Methods that communicate must be called by every rank, in the same order. They raise TrainingError when another
+    rank is unreachable.
     """
 
     rank: int = 0
     size: int = 1
-    local_size: int = 1                            # of them on this machine
-    device: str = "cpu"                            # where this rank computes, as torch names it
+    local_size: int = 1                            # processes on this machine
+    device: str = "cpu"                            # of this rank, as torch names it
 
     @property
-    def first(self) -> bool:
-        """Whether this is the rank that writes and speaks."""
+    def is_rank0(self) -> bool:
+        """Whether this is the rank that writes files and prints."""
         return self.rank == 0
 
-    def share(self, rows: Rows) -> Rows:
-        """Of the rows of a batch, or of several batches, those of this rank."""
+    def own_rows(self, rows: BatchRows) -> BatchRows:
+        """Return this rank's rows of a batch, or this rank's batches of several: every ``size``-th."""
         return rows[self.rank :: self.size]
 
     def threads(self, cpus: int) -> int:
-        """How many of this machine's ``cpus`` are for one rank; at least 1."""
+        """Return the number of threads for this rank on a machine of ``cpus``; at least 1."""
         return max(1, cpus // self.local_size)
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Put the mean over all ranks in place of each float tensor."""
+        """Replace each float tensor by its mean over all ranks."""
         if self.size > 1:
-            _as_one(list(tensors), self._mean)
+            _as_one_message(list(tensors), self._mean)
 
-    def copy_first(self, tensors: Iterable[Tensor]) -> None:
-        """Put what rank 0 has in place of each float tensor."""
+    def copy_from_rank0(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each float tensor by rank 0's."""
         if self.size > 1:
-            _as_one([each for each in tensors if each.is_floating_point()], lambda flat: dist.broadcast(flat, 0))
+            floats = [tensor for tensor in tensors if tensor.is_floating_point()]
+            _as_one_message(floats, lambda flat: dist.broadcast(flat, 0))
 
     def gather(self, value: T) -> list[T]:
-        """The values of all ranks, by rank."""
+        """Return the values of all ranks, by rank, on every rank."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        with _talking():
+        with _connection_errors():
             dist.all_gather_object(values, value)
         return values
 
-    def send(self, value: T, source: int = 0) -> T:
-        """The ``value`` of rank ``source``, on every rank."""
+    def broadcast(self, value: T, source: int = 0) -> T:
+        """Return the ``value`` of rank ``source`` on every rank."""
         if self.size == 1:
             return value
         values = [value]
-        with _talking():
+        with _connection_errors():
             dist.broadcast_object_list(values, source)
         return values[0]
 
-    def from_first(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives on rank 0, which alone does it, on every rank; its WrnError likewise."""
-        with self.agreed():
-            value: Any = work() if self.first else None
-        result: T = self.send(value)
+    def broadcast_from_rank0(self, function: Callable[[], T]) -> T:
+        """Call ``function`` on rank 0 only; return its result, or raise its WrnError, on every rank."""
+        with self.raise_on_all_ranks():
+            value: Any = function() if self.is_rank0 else None
+        result: T = self.broadcast(value)
         return result
 
     @contextmanager
-    def agreed(self) -> Iterator[None]:
-        """A WrnError of any rank inside is raised on every rank, so that none waits for one that has given up."""
-        error = None
+    def raise_on_all_ranks(self) -> Iterator[None]:
+        """Raise a WrnError from the body of any rank on every rank, so that no rank waits for one that failed."""
+        own_error = None
         try:
             yield
-        except WrnError as found:
+        except WrnError as error:
             if self.size == 1:
                 raise
-            error = found
-        for rank, other in enumerate(self.gather(error)):
-            if other is not None:
-                where = f" (on rank {rank})" if rank else ""
-                raise type(other)(f"{other.message}{where}", other.hint) from error
+            own_error = error
+        for rank, error_of_rank in enumerate(self.gather(own_error)):
+            if error_of_rank is not None:
+                suffix = f" (on rank {rank})" if rank else ""
+                raise type(error_of_rank)(f"{error_of_rank.message}{suffix}", error_of_rank.hint) from own_error
 
     def _mean(self, flat: Tensor) -> None:
         dist.all_reduce(flat)
@@ -118,178 +124,110 @@ SINGLE_PROCESS = Group()
 
 @contextmanager
 def join(device: str = "auto") -> Iterator[Group]:
-    """The group of this process: those that torchrun started with it, or itself alone. It is left at the end.
+    """Join the group that torchrun started, or make a group of this process alone; leave it at the end.
 
-    Each rank has a GPU of its own. Raises ConfigError where there is none for it.
+    Each rank gets its own GPU. Raises ConfigError where there is no GPU for a rank, TrainingError where the ranks do
+    not reach each other.
     """
-    if not _launched():
+    if not _started_by_torchrun():
         yield Group(device=find_device(device))
         return
-    # The first optimiser imports it. Imported while there is a group, it keeps the group, whose threads are then still
-    # there when Python ends, and now and then abort the process after a whole run.
+    # torch imports this with the first optimiser. Imported inside a group, it keeps a reference to the group, whose
+    # threads then outlive the run and sometimes abort the process at exit.
     import_module("torch._dynamo")
     from torch.distributed.rendezvous import rendezvous
 
-    # torchrun tells these in the environment, and torch has no function for them.
+    # torch has no function for these environment variables of torchrun.
     local_rank, local_size = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     device = find_device(device, local_rank)
     backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
-    with _talking():
-        store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-        dist.init_process_group(backend, store=_unused(store, rank, size), rank=rank, world_size=size, timeout=PATIENCE)
+    with _connection_errors():
+        store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+        store = _fresh_store(store, rank, size)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     try:
         yield Group(rank, size, local_size, device)
     finally:
         dist.destroy_process_group()
 
 
-def find_device(wanted: str, local_rank: int = 0) -> str:
-    """The device of the rank with that number on this machine: ``wanted`` is "cpu", "cuda", or "auto" for either.
+def find_device(choice: str, local_rank: int = 0) -> str:
+    """Return the torch device of the process ``local_rank`` of this machine.
 
-    Raises ConfigError where there is no GPU for it.
+    ``choice`` is "cpu", "cuda", or "auto" (a GPU if there is one). Raises ConfigError where there is no GPU for it.
     """
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "cpu" or (wanted == "auto" and not there):
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if choice == "cpu" or (choice == "auto" and not count):
         return "cpu"
-    if local_rank >= there:
+    if local_rank >= count:
         raise ConfigError(
-            f"process {local_rank + 1} of this machine has no GPU: torch finds {there}",
-            hint="--device cpu, fewer processes, or a build of torch with CUDA",
+            f"no GPU for process {local_rank + 1} of this machine: torch finds {count}",
+            hint="use --device cpu, fewer processes, or a build of torch with CUDA",
         )
     torch.cuda.set_device(local_rank)
     return f"cuda:{local_rank}"
 
 
 def check_group(group: Group, batch_size: int) -> None:
-    """Raises ConfigError where a batch does not divide, or where torchrun started what knows no group."""
+    """Raise ConfigError if ``group`` cannot divide a batch, or torchrun started a command that does not join it."""
     if batch_size % group.size:
         raise ConfigError(
-            f"a batch of {batch_size} does not divide among {group.size} processes",
-            hint="batch_size counts the images of all of them together; choose a multiple",
+            f"batch_size {batch_size} is not a multiple of the {group.size} processes",
+            hint="batch_size counts the images of all processes together; choose a multiple",
         )
-    if _launched() and not dist.is_initialized():
-        raise ConfigError("of all commands torchrun can start 'train' alone", hint="start this one without torchrun")
+    if _started_by_torchrun() and not dist.is_initialized():
+        raise ConfigError("torchrun supports only 'wrn train'", hint="start this command without torchrun")
 
 
-def _launched() -> bool:
+def _started_by_torchrun() -> bool:
     return dist.is_available() and dist.is_torchelastic_launched()
 
 
-def _unused(store: Store, rank: int, size: int) -> Store:
-    """A part of ``store`` in which no process that is gone has left its address.
+def _fresh_store(store: Store, rank: int, size: int) -> Store:
+    """Return a part of ``store`` that holds no address of a dead process.
 
-    torchrun keeps a store over restarts (pytorch#135712), and counts of restarts differ between nodes. Rank 0 draws a
-    name for the part; it answers the others under names of theirs, which nobody can have known before.
+    torchrun keeps a store over restarts (pytorch#135712), and nodes may count restarts differently. Rank 0 draws a
+    random prefix and sends it to each other rank under a key that the rank drew itself, so that no key of an earlier
+    start can be mistaken for one of this start.
     """
-    name = secrets.token_hex(8)
+    prefix = secrets.token_hex(8)
     if rank:
-        store.set(f"rank {rank}", name)
-        name = store.get(name).decode()
-        store.add(f"{name} known", 1)
+        store.set(f"rank {rank}", prefix)
+        prefix = store.get(prefix).decode()
+        store.add(f"{prefix} known", 1)
     else:
-        end = time.monotonic() + PATIENCE.total_seconds()
-        while store.add(f"{name} known", 0) < size - 1:
-            for asking in (f"rank {other}" for other in range(1, size)):
-                if store.check([asking]):
-                    store.set(store.get(asking).decode(), name)
+        end = time.monotonic() + TIMEOUT.total_seconds()
+        while store.add(f"{prefix} known", 0) < size - 1:
+            for request in (f"rank {number}" for number in range(1, size)):
+                if store.check([request]):
+                    store.set(store.get(request).decode(), prefix)
             if time.monotonic() > end:
-                raise RuntimeError("not all of them have begun")
+                raise RuntimeError("not all processes have started")
             time.sleep(0.01)
-    return dist.PrefixStore(name, store)  # type: ignore[attr-defined]
+    return dist.PrefixStore(prefix, store)  # type: ignore[attr-defined]
 
 
 @contextmanager
-def _talking() -> Iterator[None]:
-    """A broken connection in words: gloo knows only RuntimeErrors."""
+def _connection_errors() -> Iterator[None]:
+    """Turn the RuntimeError of a broken connection into a TrainingError."""
     try:
         yield
     except RuntimeError as error:
         reason = re.sub(r"\[/\S+\] ", "", str(error).splitlines()[0])          # without gloo's file and line
         raise TrainingError(
-            f"the processes of this run do not reach each other: {reason}",
-            hint="the same command goes on from the last whole epoch; torchrun --max-restarts does that by itself",
+            f"cannot reach the other processes of this run: {reason}",
+            hint="repeat the command to resume from the last epoch; torchrun --max-restarts does that by itself",
         ) from error
 
 
-def _as_one(tensors: Sequence[Tensor], talk: Callable[[Tensor], object]) -> None:
-    """Let ``talk`` change all tensors in one message.
+def _as_one_message(tensors: Sequence[Tensor], communicate: Callable[[Tensor], object]) -> None:
+    """Concatenate ``tensors``, let ``communicate`` change the result in place, and copy it back.
 
-    DistributedDataParallel cuts messages anew after its first step. The order in which three ranks or more are added
-    up depends on the cuts, and a run that was restarted would not end with the same bits.
+    DistributedDataParallel rebuilds its buckets after the first step. With three ranks or more the order of additions
+    depends on the buckets, and a restarted run would not end with the same bits.
     """
-    flat = torch.cat([each.reshape(-1) for each in tensors])
-    with _talking():
-        talk(flat)
-    parts = torch.split(flat, [each.numel() for each in tensors])
-    for each, part in zip(tensors, parts, strict=True):
-        each.copy_(part.view(each.shape))
-
-
-def share_norms(model: nn.Module, group: Group) -> None:
-    """Let the batch norms of ``model`` use the statistics of all ranks' rows; parameters and keys stay the same."""
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, nn.BatchNorm2d):
-                setattr(parent, name, SharedNorm(child, group))
-
-
-class SharedNorm(nn.BatchNorm2d):
-    """Batch norm over the rows of all ranks, each of which has as many; torch's SyncBatchNorm refuses CPUs."""
-
-    def __init__(self, norm: nn.BatchNorm2d, group: Group) -> None:
-        super().__init__(norm.num_features, norm.eps, norm.momentum)
-        self.load_state_dict(norm.state_dict())
-        self.group = group
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Float [B, C, H, W] of this rank -> the same, normalised over the batches of all ranks."""
-        if not self.training:
-            return super().forward(x)
-        mean, variance = self._statistics(x)
-        y: Tensor = _Normalise.apply(x, self.weight, self.bias, mean, variance, self)  # type: ignore[no-untyped-call]
-        return y
-
-    @torch.no_grad()
-    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of all ranks' values, float32 [C] each; the running ones follow them."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        variance, mean = (each.double() for each in torch.var_mean(x.float(), (0, 2, 3), correction=0))
-        moments = torch.stack((mean, variance + mean**2))
-        self.group.average([moments])
-        mean, variance = moments[0].float(), (moments[1] - moments[0] ** 2).float()
-        count = self.group.size * x[:, 0].numel()
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-        self.num_batches_tracked += 1
-        return mean, variance
-
-
-class _Normalise(torch.autograd.Function):
-    """(x - mean) / sqrt(variance + eps) * weight + bias, where mean and variance are those of all ranks' x."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, norm: SharedNorm
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight, mean, variance)
-        ctx.norm = norm
-        return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=norm.eps)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, variance = ctx.saved_tensors
-        norm: SharedNorm = ctx.norm
-        # As if the statistics were constants; then what the loss of all ranks owes to x by way of them.
-        of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, mean, variance, None, None, False, norm.eps, [True, True, True]
-        )
-        means = torch.stack((of_bias, of_weight)) / x[:, 0].numel()
-        norm.group.average([means])
-        shape = (1, -1, 1, 1)
-        inverse = (variance + norm.eps).rsqrt()
-        centred = (x - mean.view(shape)) * inverse.view(shape)
-        by_way = (means[0].view(shape) + centred * means[1].view(shape)) * (weight * inverse).view(shape)
-        return (of_x - by_way).to(x.dtype), of_weight, of_bias, None, None, None
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    with _connection_errors():
+        communicate(flat)
+    for tensor, values in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(values.view(tensor.shape))

@@ -1,4 +1,4 @@
-"""The training loop, on one page: SGD as the paper did it, on batches that never leave tensors."""
+"""The training loop, on one page: Nesterov SGD as in the paper, on batches of tensors."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ from wideresnet.errors import TrainingError
 from wideresnet.machine import available_cpus
 from wideresnet.models import create_model
 from wideresnet.training.batches import Batches
-from wideresnet.training.checkpoint import STOPPED, TrainingState, load_checkpoint, save_checkpoint
-from wideresnet.training.distributed import SINGLE_PROCESS, Group, check_group, share_norms
-from wideresnet.training.layer_groups import freeze, rate_of, training_mode
-from wideresnet.training.memory import keep_memory
+from wideresnet.training.checkpoint import STOPPED, TrainingState, save_checkpoint
+from wideresnet.training.distributed import SINGLE_PROCESS, Group, check_group
+from wideresnet.training.layer_groups import freeze, rate_factor, training_mode
 from wideresnet.training.recipe import Recipe
-from wideresnet.training.schedule import learning_rate
+from wideresnet.training.schedule import count_steps, learning_rate
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step done. ``step`` counts from 1 over the whole run; ``loss`` is the mean of the batch of all ranks."""
+    """A finished step. ``step`` counts from 1 over the whole run; ``loss`` is the mean over the batch of all ranks."""
 
     epoch: int
     step: int
@@ -41,7 +40,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch done and saved. ``top1`` (a fraction of the test set) is nan where it was not evaluated."""
+    """A finished epoch, its checkpoint written. ``top1`` (a fraction of the test set) is nan if not evaluated."""
 
     epoch: int
     loss: float
@@ -51,38 +50,38 @@ class Epoch:
 
 @dataclass
 class Trainer:
-    """The tensors of one run, on its group's device. ``averaged`` is the EMA copy, or the model itself without EMA."""
+    """The tensors of a run on its group's device. ``averaged`` is the EMA copy, or ``model`` itself without EMA."""
 
     recipe: Recipe
     model: nn.Module
     averaged: nn.Module
     optimiser: torch.optim.SGD
     group: Group = SINGLE_PROCESS
+    epoch: int = 0                                 # finished epochs
     log: list[dict[str, float]] = field(default_factory=list)
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return the state dict that is evaluated and published, on the CPU."""
+        return {key: value.cpu() for key, value in self.averaged.state_dict().items()}
 
-def train(
-    recipe: Recipe, data: Batches, run: Path, start: Mapping[str, Tensor] | None = None
-) -> Iterator[Step | Epoch]:
-    """Train in folder ``run``, going on from its checkpoint if there is one; yields as the work goes on.
+    def state(self) -> TrainingState:
+        """Return the content of a checkpoint."""
+        averaged = self.averaged.state_dict() if self.recipe.ema else {}
+        optimiser = self.optimiser.state_dict()
+        return TrainingState(self.recipe, self.epoch, self.model.state_dict(), averaged, optimiser, self.log)
 
-    ``start``: the state dict to begin with, instead of fresh weights.
 
-    After every epoch the checkpoint is written; stop anywhere and call again with the same recipe, and the
-    weights come out as if nothing had happened. In a group every rank calls this, and rank 0 reads and writes.
-    Raises TrainingError on a non-finite loss, and when there are fewer images than one batch takes; ConfigError
-    where a batch does not divide among the ranks.
+def train(trainer: Trainer, data: Batches, run: Path) -> Iterator[Step | Epoch]:
+    """Train to the recipe's last epoch, and write a checkpoint to the folder ``run`` after each epoch.
+
+    Stopped anywhere and continued with a trainer of the checkpoint, a run ends with the weights of an uninterrupted
+    one. Every rank of a group calls this; rank 0 writes. Raises TrainingError if a loss is not finite or the images
+    do not fill a batch, ConfigError if a batch does not divide among the ranks.
     """
-    group = data.group
+    recipe, group = trainer.recipe, trainer.group
     check_group(group, recipe.batch_size)
-    if data.count < recipe.batch_size:
-        raise TrainingError(
-            f"{data.count} training images do not fill one batch of {recipe.batch_size}",
-            hint="choose a smaller batch_size",
-        )
-    trainer, first = prepare(recipe, data.classes, run, start, group)
-    steps = data.count // recipe.batch_size
-    for epoch in range(first, recipe.epochs):
+    steps = count_steps(recipe, data.count)
+    for epoch in range(trainer.epoch, recipe.epochs):
         started, losses = time.perf_counter(), []
         training_mode(trainer.model, recipe)
         for index, (images, targets) in enumerate(data.training(epoch)):
@@ -90,73 +89,75 @@ def train(
             rate = learning_rate(recipe, step, steps)
             loss = take_step(trainer, images, targets, rate)
             if not math.isfinite(loss):
-                group.from_first(partial(save_checkpoint, run, state_of(trainer, epoch), STOPPED))
+                group.broadcast_from_rank0(partial(save_checkpoint, run, trainer.state(), STOPPED))
                 raise TrainingError(
                     f"the loss became {loss} at step {step + 1} (epoch {epoch})",
-                    hint=f"the last whole epoch is kept in {run}, and what gave that loss in {STOPPED} there;"
-                    " try a lower learning_rate",
+                    hint=f"try a lower learning_rate; {run} has the last checkpoint, and the state before this step in"
+                    f" {STOPPED}",
                 )
             update_average(trainer, step)
             losses.append(loss)
             yield Step(epoch, step + 1, recipe.epochs * steps, loss, rate)
-        group.copy_first([*trainer.model.state_dict().values(), *trainer.averaged.state_dict().values()])
-        wanted = (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs
-        top1 = accuracy(trainer, data) if wanted else math.nan
-        done = Epoch(epoch, sum(losses) / len(losses), top1, time.perf_counter() - started)
-        trainer.log.append(asdict(done))
-        group.from_first(partial(save_checkpoint, run, state_of(trainer, epoch + 1)))
-        yield done
+        group.copy_from_rank0([*trainer.model.state_dict().values(), *trainer.averaged.state_dict().values()])
+        is_evaluated = (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs
+        top1 = accuracy(trainer, data) if is_evaluated else math.nan
+        report = Epoch(epoch, sum(losses) / len(losses), top1, time.perf_counter() - started)
+        trainer.log.append(asdict(report))
+        trainer.epoch = epoch + 1
+        group.broadcast_from_rank0(partial(save_checkpoint, run, trainer.state()))
+        yield report
 
 
 def prepare(
-    recipe: Recipe, classes: int, run: Path, start: Mapping[str, Tensor] | None = None, group: Group = SINGLE_PROCESS
-) -> tuple[Trainer, int]:
-    """Model, average and optimiser, fresh, of ``start``, or from rank 0's checkpoint in ``run``; and the first epoch.
+    recipe: Recipe,
+    classes: int,
+    group: Group = SINGLE_PROCESS,
+    saved: TrainingState | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Trainer:
+    """Make the model, its average and the optimiser.
 
-    Fresh weights are drawn alike on every rank.
+    They continue from the checkpoint ``saved``, if given; else they start from the state dict ``weights``, or from
+    fresh weights, which are equal on every rank.
     """
-    keep_memory()
     torch.set_num_threads(group.threads(available_cpus()))
-    torch.backends.cudnn.allow_tf32 = False        # "f32" is 24 bits on GPUs, too, whose convolutions would take 11
+    torch.backends.cudnn.allow_tf32 = False        # "f32" means 24 bits on GPUs too; their convolutions default to 11
     torch.manual_seed(recipe.seed)
     architecture = get_architecture(recipe.architecture, classes, recipe.dropout)
     model = channels_last(create_model(architecture))
-    if start is not None:
-        model.load_state_dict(start)
-    if recipe.sync_norms and group.size > 1:
-        share_norms(model, group)
+    if weights is not None:
+        model.load_state_dict(weights)
     freeze(model, recipe)
     averaged = model = model.to(group.device)
     if recipe.ema:
         averaged = channels_last(create_model(architecture)).to(group.device)
         averaged.load_state_dict(model.state_dict())
     trainer = Trainer(recipe, model, averaged, make_optimiser(recipe, model), group)
-    saved = group.from_first(partial(load_checkpoint, run, recipe))
-    if saved is None:
-        return trainer, 0
-    model.load_state_dict(saved.model)
-    if recipe.ema:
-        averaged.load_state_dict(saved.averaged)
-    trainer.optimiser.load_state_dict(saved.optimiser)
-    trainer.log = saved.log
-    return trainer, saved.epoch
+    if saved is not None:
+        model.load_state_dict(saved.model)
+        if recipe.ema:
+            averaged.load_state_dict(saved.averaged)
+        trainer.optimiser.load_state_dict(saved.optimiser)
+        trainer.epoch, trainer.log = saved.epoch, saved.log
+    return trainer
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """Weights in the memory order in which convolutions on CPUs are fastest."""
+    """Store the weights channels-last, the fastest memory format for convolutions on CPUs."""
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:
-    """Nesterov SGD: vectors (batch norm and biases) have a weight decay of their own, stages and classifier a rate."""
+    """Make Nesterov SGD with the recipe's weight decay of matrices and vectors and rate of each stage and the head."""
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     stages = sum(name.startswith("layer") for name, _ in model.named_children())
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        share, matrix = rate_of(name, recipe, stages), parameter.ndim > 1
-        decay = recipe.weight_decay if matrix else recipe.norm_weight_decay
-        group = groups.setdefault((share, matrix), {"params": [], "weight_decay": decay, "share": share})
+        factor, is_matrix = rate_factor(name, recipe, stages), parameter.ndim > 1
+        decay = recipe.weight_decay if is_matrix else recipe.norm_weight_decay
+        # "share" is the factor's name in every checkpoint.
+        group = groups.setdefault((factor, is_matrix), {"params": [], "weight_decay": decay, "share": factor})
         group["params"].append(parameter)
     nesterov = recipe.momentum > 0
     rate, momentum = recipe.learning_rate, recipe.momentum
@@ -164,13 +165,13 @@ def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:
 
 
 def take_step(trainer: Trainer, images: Tensor, targets: Tensor, rate: float) -> float:
-    """Forward, backward, update. Returns the mean loss of the batch; where that is no number, nothing is updated.
+    """Compute loss and gradients of a batch and update the weights; return the mean loss over all ranks.
 
-    Batch, loss and gradients are those of all ranks, of which ``pictures`` and ``targets`` are this one's rows.
+    ``images`` and ``targets`` are this rank's rows of the batch. If the loss is not finite, nothing is updated.
     """
     for group in trainer.optimiser.param_groups:
-        group["lr"] = rate * group.get("share", 1.0)    # checkpoints of older versions have none
-    logits, targets = answer(trainer, trainer.model, images, targets)
+        group["lr"] = rate * group.get("share", 1.0)    # missing from checkpoints of older versions
+    logits, targets = forward(trainer, trainer.model, images, targets)
     loss = F.cross_entropy(logits.float(), targets, label_smoothing=trainer.recipe.label_smoothing)
     mean = loss.detach().double()
     trainer.group.average([mean])
@@ -178,23 +179,23 @@ def take_step(trainer: Trainer, images: Tensor, targets: Tensor, rate: float) ->
     if math.isfinite(value):
         trainer.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        trainer.group.average(each.grad for each in trainer.model.parameters() if each.grad is not None)
+        trainer.group.average(p.grad for p in trainer.model.parameters() if p.grad is not None)
         trainer.optimiser.step()
     return value
 
 
-def answer(trainer: Trainer, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits [B, C] of ``pictures`` in the recipe's precision, and ``targets``, both on the device."""
+def forward(trainer: Trainer, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Move a batch to the device; return its logits [B, C], computed in the recipe's precision, and its targets."""
     device = trainer.group.device
     images, targets = images.to(device), targets.to(device)
-    half = trainer.recipe.precision == "bf16"
-    with torch.autocast(torch.device(device).type, torch.bfloat16) if half else nullcontext():
+    is_bf16 = trainer.recipe.precision == "bf16"
+    with torch.autocast(torch.device(device).type, torch.bfloat16) if is_bf16 else nullcontext():
         return model(images), targets
 
 
 @torch.no_grad()
 def update_average(trainer: Trainer, step: int) -> None:
-    """Move the averaged weights and statistics towards the model's; faster at first, when they are far off."""
+    """Move the averaged weights and statistics towards the model's; faster in the first steps."""
     if trainer.averaged is trainer.model:
         return
     decay = min(trainer.recipe.ema, (1 + step) / (10 + step))
@@ -205,24 +206,12 @@ def update_average(trainer: Trainer, step: int) -> None:
 
 @torch.no_grad()
 def accuracy(trainer: Trainer, data: Batches) -> float:
-    """Top-1 of the averaged weights on the test images of all ranks, as a fraction: counts add up exactly."""
+    """Return the top-1 accuracy of the averaged weights on the test images of all ranks, as a fraction."""
     trainer.averaged.eval()
-    correct = seen = 0
+    correct = count = 0
     for images, targets in data.test():
-        logits, targets = answer(trainer, trainer.averaged, images, targets)
+        logits, targets = forward(trainer, trainer.averaged, images, targets)
         correct += int((logits.argmax(1) == targets).sum())
-        seen += len(targets)
-    correct, seen = map(sum, zip(*trainer.group.gather((correct, seen)), strict=True))
-    return correct / seen
-
-
-def state_of(trainer: Trainer, epoch: int) -> TrainingState:
-    """What goes into the checkpoint after ``epoch`` finished epochs."""
-    return TrainingState(
-        recipe=trainer.recipe.model_dump(mode="json"),
-        epoch=epoch,
-        model=trainer.model.state_dict(),
-        averaged=trainer.averaged.state_dict() if trainer.recipe.ema else {},
-        optimiser=trainer.optimiser.state_dict(),
-        log=trainer.log,
-    )
+        count += len(targets)
+    correct, count = map(sum, zip(*trainer.group.gather((correct, count)), strict=True))
+    return correct / count

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
-from wideresnet.config import explain, read_toml, toml_value
+from wideresnet.config import as_toml, explain, read_toml, toml_value
 from wideresnet.datasets.statistics import STATISTICS, Statistics
 from wideresnet.records import Alpha, Preprocess
 
@@ -78,11 +79,16 @@ class Recipe(BaseModel):
     frozen: int = Field(0, ge=0, le=5)
     stage_rate: Share = 1.0
     norms: Literal["train", "frozen"] = "train"
-    # Of several processes: whether batch norms use the statistics of the whole batch, or each of its own rows.
-    sync_norms: bool = False
-
     precision: Literal["bf16", "f32"] = "f32"      # of convolutions; weights and updates are f32
     evaluate_every: int = Field(1, ge=1)           # epochs; the last is always evaluated
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed_settings(cls, values: Any) -> Any:
+        """Run folders of older versions state ``sync_norms = false``, which is what happens without the setting."""
+        if isinstance(values, Mapping) and values.get("sync_norms") is False:
+            return {key: value for key, value in values.items() if key != "sync_norms"}
+        return values
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
@@ -113,6 +119,10 @@ class Recipe(BaseModel):
         if self.input_resize and self.input_resize < self.preprocess().crop:
             raise ValueError(f"input_resize {self.input_resize} leaves less than input_size")
         return self
+
+    def to_toml(self) -> str:
+        """Return all settings as TOML, as ``read_recipe`` reads them."""
+        return as_toml(self.model_dump(mode="json"))
 
     def size_at(self, epoch: int) -> int:
         """Side in pixels of the images of one epoch."""

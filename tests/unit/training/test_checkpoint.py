@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wideresnet.errors import TrainingError
+from wideresnet.errors import ConfigError, TrainingError
 from wideresnet.training.checkpoint import FILE_NAME, TrainingState, load_checkpoint, save_checkpoint
 from wideresnet.training.recipe import Recipe
 
@@ -20,7 +20,7 @@ RECIPE = Recipe(architecture="wrn_10_1", epochs=4, learning_rate=0.1, sizes=((0,
 
 def state(epoch: int = 1) -> TrainingState:
     return TrainingState(
-        recipe=RECIPE.model_dump(mode="json"),
+        recipe=RECIPE,
         epoch=epoch,
         model={"fc.weight": torch.full((2, 3), float(epoch))},
         averaged={},
@@ -29,17 +29,25 @@ def state(epoch: int = 1) -> TrainingState:
     )
 
 
-def loaded(run: Path, recipe: Recipe = RECIPE) -> TrainingState:
-    found = load_checkpoint(run, recipe)
-    assert found is not None
-    return found
+def load(run: Path, recipe: Recipe = RECIPE) -> TrainingState:
+    state = load_checkpoint(run, recipe)
+    assert state is not None
+    return state
+
+
+def change_recipe(run: Path, added: dict[str, object], removed: tuple[str, ...] = ()) -> None:
+    """Rewrite the checkpoint's recipe as another version of the package would have written it."""
+    values = torch.load(run / FILE_NAME, weights_only=True)
+    values["recipe"] = {key: value for key, value in values["recipe"].items() if key not in removed} | added
+    torch.save(values, run / FILE_NAME)
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state())
-    found = loaded(tmp_path)
-    assert torch.equal(found.model["fc.weight"], torch.ones(2, 3))
-    assert (found.epoch, found.optimiser, found.log[0]["loss"]) == (1, state().optimiser, 1.5)
+    loaded = load(tmp_path)
+    assert torch.equal(loaded.model["fc.weight"], torch.ones(2, 3))
+    assert (loaded.recipe, loaded.epoch, loaded.optimiser) == (RECIPE, 1, state().optimiser)
+    assert loaded.log[0]["loss"] == 1.5
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 
@@ -54,19 +62,21 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_old_one(tmp_path: Path) -> No
 import os, signal, sys, torch
 from pathlib import Path
 from wideresnet.training import checkpoint
+from wideresnet.training.recipe import Recipe
 def half(values, file):
     file.write(b"PK" + bytes(5000))
     file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 torch.save = half
-checkpoint.save_checkpoint(Path({str(tmp_path)!r}), checkpoint.TrainingState({{}}, 2, {{}}, {{}}, {{}}))
+recipe = Recipe(architecture="wrn_10_1", epochs=4, learning_rate=0.1)
+checkpoint.save_checkpoint(Path({str(tmp_path)!r}), checkpoint.TrainingState(recipe, 2, {{}}, {{}}, {{}}))
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 2, "the kill did not come in the middle"
-    assert loaded(tmp_path).epoch == 1
+    assert load(tmp_path).epoch == 1
     save_checkpoint(tmp_path, state(2))
-    assert loaded(tmp_path).epoch == 2
+    assert load(tmp_path).epoch == 2
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 
@@ -96,13 +106,19 @@ def test_another_recipe_is_refused_and_the_difference_named(tmp_path: Path) -> N
         load_checkpoint(tmp_path, other)
 
 
-def test_a_run_of_a_version_that_knew_fewer_settings_goes_on(tmp_path: Path) -> None:
-    older = state()
-    del older.recipe["crop_scale"], older.recipe["stored"]
-    save_checkpoint(tmp_path, older)
-    assert loaded(tmp_path).epoch == 1
+def test_a_checkpoint_of_an_older_version_resumes(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state())
+    change_recipe(tmp_path, {"sync_norms": False}, removed=("crop_scale", "stored"))
+    assert load(tmp_path).epoch == 1
     with pytest.raises(TrainingError, match="different: stored"):
         load_checkpoint(tmp_path, RECIPE.model_copy(update={"stored": 99}))
+
+
+def test_a_checkpoint_with_a_removed_setting_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state())
+    change_recipe(tmp_path, {"sync_norms": True})
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt: no setting called 'sync_norms'"):
+        load_checkpoint(tmp_path, RECIPE)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
@@ -114,6 +130,6 @@ def test_a_full_disk_is_an_error_in_words_and_leaves_the_old_one(tmp_path: Path,
     larger.model["fc.weight"] = torch.zeros(numbers)
     with pytest.raises(TrainingError, match=r"cannot write .*checkpoint\.pt: No space left on device") as caught:
         save_checkpoint(tmp_path, larger)
-    assert "the same command goes on" in caught.value.hint
+    assert "repeat the command" in caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
-    assert loaded(tmp_path).epoch == 1
+    assert load(tmp_path).epoch == 1

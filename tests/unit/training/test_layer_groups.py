@@ -11,7 +11,7 @@ from wideresnet.architectures import get_architecture
 from wideresnet.graph.fold import unfolded
 from wideresnet.models import create_model
 from wideresnet.training.augment import normalise
-from wideresnet.training.layer_groups import HEAD_SPREAD, recalibrate_batch_norm, stage_of, with_new_head
+from wideresnet.training.layer_groups import HEAD_STD, recalibrate_batch_norm, stage_of, with_new_head
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,7 +27,7 @@ def test_a_new_head_is_small_and_everything_else_stays() -> None:
     found = with_new_head(tensors, architecture, 0)
     assert {key: value.shape for key, value in found.items()} == architecture.tensors()
     assert all(found[key] is tensors[key] for key in found if not key.startswith("fc."))
-    assert 0.5 * HEAD_SPREAD < found["fc.weight"].std() < 2 * HEAD_SPREAD
+    assert 0.5 * HEAD_STD < found["fc.weight"].std() < 2 * HEAD_STD
     assert not found["fc.bias"].any()
     other = with_new_head(tensors, architecture, 1)
     assert not np.array_equal(found["fc.weight"], other["fc.weight"])

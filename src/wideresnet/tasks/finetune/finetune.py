@@ -184,8 +184,8 @@ def _full(
 ) -> Generator[Progress | Images | Epoch, None, _Learnt]:
     from wideresnet.tasks.finetune.full import run_full  # with torch; a probe needs none
 
-    found = yield from run_full(source, architecture, split, run, settings, means.cache, means.device)
-    return _Learnt(found.tensors, found.failures, found.chosen, log=found.log, recipe=found.recipe)
+    result = yield from run_full(source, architecture, split, run, settings, means.cache, means.device)
+    return _Learnt(result.tensors, result.failures, result.chosen, log=result.log, recipe=result.recipe.to_toml())
 
 
 def _judged(bundle: Bundle, data: LabelledData) -> Generator[Progress, None, EvalReport]:

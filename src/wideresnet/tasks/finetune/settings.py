@@ -67,13 +67,13 @@ def read_settings(file: Path | None, changes: Mapping[str, Any]) -> FinetuneSett
         if getattr(settings, key) != FinetuneSettings.model_fields[key].default:
             raise ConfigError(f"{where}: {key} has no effect in the mode {settings.mode}", hint=f"leave out {key}")
     if values:
-        usual_recipe(settings, "wrn_10_1", LARGE, BATCH, where)
+        make_recipe(settings, "wrn_10_1", LARGE, BATCH, where)
         if settings.mode == "probe":
             raise ConfigError(f"{where}: {', '.join(values)}: only the full mode has that", hint="say --mode full")
     return settings
 
 
-def usual_recipe(
+def make_recipe(
     settings: FinetuneSettings, architecture: str, spec: Preprocess, images: int, where: str = "settings"
 ) -> Recipe:
     """The recipe of a full run on so many images, for weights that want to see them as ``spec`` says.

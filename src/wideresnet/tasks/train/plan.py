@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from wideresnet.datasets.cifar import CIFAR10, CIFAR100, SIDE, CifarArrays
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.splits import FolderArrays, find_split
 from wideresnet.datasets.svhn import TEST, TRAIN
-from wideresnet.errors import ConfigError, TrainingError, needs_extra
+from wideresnet.errors import ConfigError, needs_extra
 from wideresnet.machine import peak_rss_mb
 from wideresnet.records import Labels, Skipped
 from wideresnet.records.plan import Phase, TrainingPlan
@@ -28,7 +27,7 @@ with needs_extra("training", "train"):
     from wideresnet.training.distributed import Group
     from wideresnet.training.loop import Trainer, accuracy, prepare, take_step, update_average
     from wideresnet.training.recipe import Recipe
-    from wideresnet.training.schedule import learning_rate
+    from wideresnet.training.schedule import count_steps, learning_rate
 
 STEPS = 5                                          # measured of each size, after one that is not
 TESTED = 100                                       # images of the measured evaluation
@@ -61,13 +60,8 @@ def plan_training(
     for others than they should be, and TrainingError where they do not fill a batch.
     """
     sources = _find(recipe, data)
-    steps = sources.train // recipe.batch_size
-    if not steps:
-        raise TrainingError(
-            f"{sources.train} training images do not fill one batch of {recipe.batch_size}",
-            hint="choose a smaller batch_size",
-        )
-    trainer = _fresh(recipe, len(sources.labels.names), device)
+    steps = count_steps(recipe, sources.train)
+    trainer = prepare(recipe, len(sources.labels.names), Group(device=device))
     # The largest first: what memory it takes is there when the others run.
     sides = sorted({recipe.size_at(first) for first, _ in _spans(recipe)}, reverse=True)
     measured = {side: _time_steps(trainer, _noise(recipe, side, sources), seconds) for side in sides}
@@ -91,11 +85,6 @@ def plan_training(
         disk_mb=pictures_mb if cached else 0.0,
         skipped=sources.skipped,
     )
-
-
-def _fresh(recipe: Recipe, classes: int, device: str) -> Trainer:
-    with TemporaryDirectory() as empty:
-        return prepare(recipe, classes, Path(empty), group=Group(device=device))[0]
 
 
 def _phases(

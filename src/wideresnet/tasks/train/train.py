@@ -1,14 +1,14 @@
-"""A training run in a folder of its own.
+"""A training run and its folder.
 
-    RUN/recipe.toml        what was asked for            RUN/checkpoint.pt       to go on from
-    RUN/log.jsonl          one line an epoch             RUN/model.safetensors   the result, card and labels inside
-    RUN/curves.html        loss and accuracy, drawn      RUN/data.json           classes, numbers, unreadable images
+    RUN/recipe.toml        the settings                  RUN/checkpoint.pt       the state to resume from
+    RUN/log.jsonl          one line per epoch            RUN/model.safetensors   the result with card and labels
+    RUN/curves.html        plots of loss and accuracy    RUN/data.json           classes, counts, unreadable images
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 
 from wideresnet.architectures import get_architecture
-from wideresnet.config import as_toml
 from wideresnet.datasets.cifar import read_cifar10, read_cifar100
 from wideresnet.datasets.labels import format_labels, read_labels
 from wideresnet.datasets.splits import read_splits
@@ -33,9 +32,9 @@ from wideresnet.weights.read import save_tensors
 
 with needs_extra("training", "train"):
     from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
-    from wideresnet.training.checkpoint import fetch_newest, load_checkpoint
+    from wideresnet.training.checkpoint import load_newest_checkpoint
     from wideresnet.training.distributed import SINGLE_PROCESS, Group, check_group, join
-    from wideresnet.training.loop import Epoch, Step, train
+    from wideresnet.training.loop import Epoch, Step, Trainer, prepare, train
     from wideresnet.training.recipe import Recipe, read_recipe
 
 __all__ = ["Epoch", "Group", "Images", "Progress", "Step", "check_cache", "join", "read_recipe", "run_training"]
@@ -48,45 +47,46 @@ Event = Progress | Images | Step | Epoch
 def run_training(
     recipe: Recipe, data: Path, run: Path, group: Group = SINGLE_PROCESS, cache: Path | None = None
 ) -> Generator[Event, None, Images]:
-    """Train ``recipe`` on ``data`` in folder ``run``, or go on with it; return the data set that it learnt from.
+    """Train ``recipe`` on ``data`` in the folder ``run``, or resume there; return the data set.
 
-    ``data`` is a CIFAR archive, SVHN's folder, or the folder that holds train/ and val/; the decoded images of such
-    a folder are kept in ``cache`` instead of the memory, where it is given, for every run to come. Raises DataError,
-    TrainingError, ConfigError; what is in ``run`` after an interruption is whole. In a group every rank calls this
-    with images of its own; only what rank 0 finds in ``run`` counts, and only rank 0 writes there.
+    ``data`` is a CIFAR archive, SVHN's folder, or a folder with train/ and val/. With ``cache`` the decoded images of
+    such a folder are stored on disk for all runs, not in memory. In a group every rank calls this and reads its own
+    images; only rank 0 writes. After an interruption every file in ``run`` is complete. Raises DataError,
+    TrainingError, ConfigError.
     """
-    with group.agreed():
+    with group.raise_on_all_ranks():
         check_group(group, recipe.batch_size)
         images, batches = yield from open_images(recipe, data, group, cache)
-    _refuse_different(recipe, images, group)
-    fetch_newest(run, recipe, group)
-    log = group.from_first(partial(_begin, recipe, images, run))
+    _check_ranks_agree(recipe, images, group)
+    saved = load_newest_checkpoint(run, recipe, group)                 # refuses a run of another recipe
+    group.broadcast_from_rank0(partial(_write_inputs, recipe, images, run))
     yield images
-    for event in train(recipe, batches, run):
+    trainer = prepare(recipe, batches.classes, group, saved)
+    del saved                                      # as large as the model and its average
+    for event in train(trainer, batches, run):
         if isinstance(event, Epoch):
-            log.append(asdict(event))
-            group.from_first(partial(_write_logs, recipe, images, run, log))
+            group.broadcast_from_rank0(partial(_write_logs, trainer, images, run))
         yield event
-    group.from_first(partial(_finish, recipe, images, run, log))
+    group.broadcast_from_rank0(partial(_write_results, trainer, images, run))
     return images
 
 
 def check_cache(recipe: Recipe, cache: Path | None) -> None:
-    """Raises ConfigError where there is nothing of ``recipe`` to keep in ``cache``."""
+    """Raise ConfigError if ``cache`` is given and ``recipe`` decodes no image files."""
     if cache and recipe.data != "folder":
         raise ConfigError(
-            f"a recipe with data = {recipe.data!r} needs no --cache", hint="it is for class folders; leave it out"
+            f"--cache has no effect with data = {recipe.data!r}", hint="it is for class folders; leave it out"
         )
 
 
 def open_images(
     recipe: Recipe, data: Path, group: Group = SINGLE_PROCESS, cache: Path | None = None
 ) -> Generator[Progress, None, tuple[Images, Batches]]:
-    """The data set that a recipe asks for, decoded; each rank has all of it. Raises DataError, ConfigError."""
+    """Decode the recipe's data set; each rank has all of it. Raises DataError, ConfigError."""
     check_cache(recipe, cache)
     if recipe.data == "folder":
         stored, cpus = Preprocess(recipe.stored, recipe.stored, alpha=recipe.alpha), available_cpus()
-        threads = cpus if cache else group.threads(cpus)               # one rank decodes what all of them open
+        threads = cpus if cache else group.threads(cpus)               # with a cache one rank decodes for all
         arrays = yield from read_splits(data, stored, recipe.preprocess(), threads, cache)
         counts = len(arrays.train_labels), len(arrays.val_labels)
         images = Images(arrays.name, arrays.labels, *counts, arrays.failures, arrays.skipped)
@@ -96,10 +96,9 @@ def open_images(
     return Images(recipe.data, read_labels(recipe.data), *counts), CifarBatches(recipe, cifar, group)
 
 
-def save_result(recipe: Recipe, images: Images, run: Path) -> Path:
-    """The weights of the last checkpoint (averaged, where the recipe averages) as safetensors with card and labels."""
-    state = load_checkpoint(run, recipe)
-    assert state is not None, "an epoch ends with its checkpoint"
+def save_result(trainer: Trainer, images: Images, run: Path) -> Path:
+    """Write the evaluated weights (averaged, if the recipe averages) as safetensors with card and labels."""
+    recipe = trainer.recipe
     architecture = get_architecture(recipe.architecture).name
     card = ModelCard(
         name=f"{architecture}.{printable(images.name)}",
@@ -110,16 +109,16 @@ def save_result(recipe: Recipe, images: Images, run: Path) -> Path:
         licence="Apache-2.0" if recipe.data.startswith("cifar") else "unknown",
         labels_name=recipe.data if recipe.data in READERS else "",
         notes={
-            "recipe": as_toml(recipe.model_dump(mode="json")),
-            "epochs": str(state.epoch),
-            "training_seconds": f"{sum(line['seconds'] for line in state.log):.0f}",
+            "recipe": recipe.to_toml(),
+            "epochs": str(trainer.epoch),
+            "training_seconds": f"{sum(line['seconds'] for line in trainer.log):.0f}",
             "seed": str(recipe.seed),
             "images": f"{images.train:,} to train on, {images.test:,} to test",
             **({"unreadable": f"{len(images.failures):,} images"} if images.failures else {}),
             **({"whitening": recipe.whitening} if recipe.whitening != "none" else {}),
         },
     )
-    tensors = {key: value.numpy() for key, value in (state.averaged or state.model).items()}
+    tensors = {key: value.numpy() for key, value in trainer.weights().items()}
     metadata = {
         CARD_KEY: TypeAdapter(ModelCard).dump_json(card).decode(),
         LABELS_KEY: format_labels(images.labels),
@@ -127,56 +126,50 @@ def save_result(recipe: Recipe, images: Images, run: Path) -> Path:
     try:
         save_tensors(run / FILE_NAME, tensors, metadata)
     except (OSError, SafetensorError) as error:
-        reason = "the same command tries again: the run itself is finished and whole"
-        raise TrainingError(f"cannot write {run / FILE_NAME}: {error}", hint=reason) from error
+        hint = "training is finished and saved: repeat the command to write the result"
+        raise TrainingError(f"cannot write {run / FILE_NAME}: {error}", hint=hint) from error
     return run / FILE_NAME
 
 
-def _refuse_different(recipe: Recipe, images: Images, group: Group) -> None:
-    """Raises TrainingError where ranks have another recipe or other images than rank 0."""
-    known = {"recipes": recipe, "classes": images.labels, "numbers of images": (images.train, images.test)}
-    for rank, other in enumerate(ranks := group.gather(known)):
-        changed = [what for what, value in other.items() if value != ranks[0][what]]
-        if changed:
+def _check_ranks_agree(recipe: Recipe, images: Images, group: Group) -> None:
+    """Raise TrainingError if a rank has another recipe or other images than rank 0."""
+    inputs = {"recipes": recipe, "classes": images.labels, "numbers of images": (images.train, images.test)}
+    for rank, inputs_of_rank in enumerate(by_rank := group.gather(inputs)):
+        differences = [name for name, value in inputs_of_rank.items() if value != by_rank[0][name]]
+        if differences:
             raise TrainingError(
-                f"ranks 0 and {rank} have different {' and '.join(changed)}",
-                hint="every node needs the same recipe and the same data",
+                f"ranks 0 and {rank} have different {' and '.join(differences)}",
+                hint="use the same recipe and the same data on every node",
             )
 
 
-def _begin(recipe: Recipe, images: Images, run: Path) -> list[dict[str, float]]:
-    """Write down what is trained on; the log of the epochs before."""
-    saved = load_checkpoint(run, recipe)           # another recipe's run is refused before anything is written
-    _keep_images(images, run)
-    save_text(run / "recipe.toml", as_toml(recipe.model_dump(mode="json")))
-    return saved.log if saved else []
-
-
-def _finish(recipe: Recipe, images: Images, run: Path, log: list[dict[str, float]]) -> None:
-    _write_logs(recipe, images, run, log)        # a finished run that is asked for again gets them too
-    save_result(recipe, images, run)
-
-
-def _keep_images(images: Images, run: Path) -> None:
-    """Write down what is trained on, or refuse to go on with something else."""
-    format_labels(images.labels)                 # what cannot be written at the end is refused now
-    path, now = run / "data.json", json.loads(json.dumps(asdict(images)))
+def _write_inputs(recipe: Recipe, images: Images, run: Path) -> None:
+    """Write data.json and recipe.toml. Raises TrainingError if ``run`` was trained on other images."""
+    format_labels(images.labels)                   # raises now, not after the training, if they cannot be written
+    path, current = run / "data.json", json.loads(json.dumps(asdict(images)))
     if path.exists():
-        before = json.loads(path.read_text("utf-8"))
-        changed = [key for key in ("labels", "train", "test") if before.get(key) != now[key]]
+        previous = json.loads(path.read_text("utf-8"))
+        changed = [key for key in ("labels", "train", "test") if previous.get(key) != current[key]]
         if changed:
             raise TrainingError(
                 f"{run} holds a run on other images; different: {', '.join(changed)}",
                 hint=f"use another run folder, or the images listed in {path}",
             )
-    save_text(path, json_text(now, indent=1) + "\n")
+    save_text(path, json_text(current, indent=1) + "\n")
+    save_text(run / "recipe.toml", recipe.to_toml())
 
 
-def _write_logs(recipe: Recipe, images: Images, run: Path, log: list[dict[str, float]]) -> None:
-    save_text(run / "log.jsonl", "".join(json.dumps(_without_nan(line)) + "\n" for line in log))
-    save_text(run / "curves.html", draw_curves(f"{recipe.architecture} on {images.name}", log))
+def _write_results(trainer: Trainer, images: Images, run: Path) -> None:
+    _write_logs(trainer, images, run)              # also for a run that was finished before
+    save_result(trainer, images, run)
 
 
-def _without_nan(line: dict[str, float]) -> dict[str, float]:
-    """JSON has no nan: what was not measured is left out."""
-    return {key: value for key, value in line.items() if value == value}
+def _write_logs(trainer: Trainer, images: Images, run: Path) -> None:
+    save_text(run / "log.jsonl", log_lines(trainer.log))
+    save_text(run / "curves.html", draw_curves(f"{trainer.recipe.architecture} on {images.name}", trainer.log))
+
+
+def log_lines(log: Sequence[Mapping[str, float]]) -> str:
+    """Format a log as JSON lines; values that were not measured (nan) are left out."""
+    lines = ({key: value for key, value in line.items() if value == value} for line in log)
+    return "".join(json.dumps(line) + "\n" for line in lines)

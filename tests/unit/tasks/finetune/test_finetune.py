@@ -25,7 +25,7 @@ from wideresnet.tasks.finetune import finetune as task
 from wideresnet.tasks.finetune import full as finetune_full
 from wideresnet.tasks.finetune import probe as finetune_probe
 from wideresnet.tasks.finetune.finetune import run_finetune
-from wideresnet.tasks.finetune.full import BEST, best_epoch, enough
+from wideresnet.tasks.finetune.full import BEST, best_epoch, is_patience_over
 from wideresnet.tasks.finetune.probe import embedded, run_probe
 from wideresnet.tasks.finetune.settings import FinetuneSettings
 from wideresnet.tasks.load.load import open_classifier
@@ -167,8 +167,8 @@ def test_the_best_epoch_makes_the_bundle_and_the_run_ends_when_none_is_better(
 def test_which_epoch_is_best_and_when_it_is_enough(top1: list[float], best: int, over: bool) -> None:
     log: list[Mapping[str, float]] = [{"epoch": epoch, "top1": value} for epoch, value in enumerate(top1)]
     assert best_epoch(log) == best
-    assert enough(log, 2) is over
-    assert enough(log, 0) is False
+    assert is_patience_over(log, 2) is over
+    assert is_patience_over(log, 0) is False
 
 
 def test_norms_of_a_bundle_can_be_trained_too(pets: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from wideresnet.config import as_toml
 from wideresnet.errors import ConfigError
 from wideresnet.records import Preprocess
-from wideresnet.tasks.finetune.settings import BATCH, FULL, FinetuneSettings, read_settings, usual_recipe
+from wideresnet.tasks.finetune.settings import BATCH, FULL, FinetuneSettings, make_recipe, read_settings
 
 SPEC = Preprocess(resize=40, crop=35, mode="squash")
 
@@ -49,12 +49,12 @@ def test_wrong_settings_are_named(changes: dict[str, str], said: str, hint: str)
     assert hint in caught.value.hint
 
 
-def test_the_usual_recipe_follows_from_weights_and_images() -> None:
-    recipe = usual_recipe(FinetuneSettings(mode="full", seed=3), "wrn_10_1", SPEC, 20)
+def test_the_make_recipe_follows_from_weights_and_images() -> None:
+    recipe = make_recipe(FinetuneSettings(mode="full", seed=3), "wrn_10_1", SPEC, 20)
     assert (recipe.architecture, recipe.data, recipe.seed, recipe.balanced) == ("wrn_10_1", "folder", 3, True)
     assert (recipe.preprocess().crop, recipe.preprocess().resize, recipe.sizes) == (35, 40, ((0, 35),))
     assert (recipe.batch_size, recipe.stored, recipe.epochs) == (20, 40, FULL["epochs"])
-    assert usual_recipe(FinetuneSettings(), "wrn_10_1", SPEC, 1000).batch_size == BATCH
+    assert make_recipe(FinetuneSettings(), "wrn_10_1", SPEC, 1000).batch_size == BATCH
     own = FinetuneSettings(mode="full", recipe={"epochs": 2, "sizes": ((0, 24),), "batch_size": 4})
-    found = usual_recipe(own, "wrn_10_1", SPEC, 20)
+    found = make_recipe(own, "wrn_10_1", SPEC, 20)
     assert (found.epochs, found.sizes, found.batch_size) == (2, ((0, 24),), 4)
