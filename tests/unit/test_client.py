@@ -1,4 +1,4 @@
-"""The client against a server that answers as it is told."""
+"""The client against a server with prepared responses."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ import pytest
 from wideresnet.client import Client, ServiceError
 from wideresnet.errors import ConfigError, ImageError
 
-Answers = list[tuple[int, dict[str, str], bytes]]
 
-
-class Told(ThreadingHTTPServer):
-    """``answers`` are given in their order; ``asked`` holds path, headers and body of each request."""
+class FakeServer(ThreadingHTTPServer):
+    """``responses`` are given in order; ``requests`` holds path, headers and body of each request."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        self.answers: Answers = []
-        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        self.responses: list[tuple[int, dict[str, str], bytes]] = []
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.barrier = threading.Barrier(1)        # requests that must be in progress before any is answered
         super().__init__(("127.0.0.1", 0), Handler)
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Told
+    server: FakeServer
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.asked.append((self.path, dict(self.headers), body))
-        status, headers, answer = self.server.answers.pop(0)
+        self.server.requests.append((self.path, dict(self.headers), body))
+        self.server.barrier.wait(10)
+        status, headers, response = self.server.responses.pop(0)
         if not status:
-            return                                 # hangs up
+            return                                 # closes the connection
         self.send_response(status)
-        for name, value in (headers | {"Content-Length": str(len(answer))}).items():
+        for name, value in (headers | {"Content-Length": str(len(response))}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(response)
 
     do_GET = do_POST
 
@@ -49,10 +49,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
-    server = Told()
-    server.pauses = []
-    monkeypatch.setattr("wideresnet.client.time.sleep", server.pauses.append)
+def server() -> Iterator[FakeServer]:
+    server = FakeServer()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -61,16 +59,24 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     server.server_close()
 
 
-def client(told: Told, **options: object) -> Client:
-    return Client(f"http://127.0.0.1:{told.server_port}", **options)
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the client would have slept."""
+    pauses: list[float] = []
+    monkeypatch.setattr("wideresnet.client.time.sleep", pauses.append)
+    return pauses
 
 
-def test_files_and_bytes_go_out_as_one_request(told: Told, tmp_path: Path) -> None:
+def client(server: FakeServer, **options: object) -> Client:
+    return Client(f"http://127.0.0.1:{server.server_port}", **options)
+
+
+def test_files_and_bytes_go_out_as_one_request(server: FakeServer, tmp_path: Path) -> None:
     file = tmp_path / 'a "二".png'
     file.write_bytes(b"of a file")
-    told.answers = [(200, {}, b'{"results": []}')]
-    assert client(told, token="sesame").classify(file, b"of bytes", b"", k=2, model="m", lang="zh") == {"results": []}
-    ((path, headers, body),) = told.asked
+    server.responses = [(200, {}, b'{"results": []}')]
+    assert client(server, token="sesame").classify(file, b"of bytes", b"", k=2, model="m", lang="zh") == {"results": []}
+    ((path, headers, body),) = server.requests
     assert path == "/v1/classify?k=2&lang=zh&model=m"
     assert headers["Authorization"] == "Bearer sesame"
     assert [part.partition(b"\r\n\r\n")[2].rstrip() for part in body.split(b"--" + body[2:34])[1:-1]] == [
@@ -79,46 +85,49 @@ def test_files_and_bytes_go_out_as_one_request(told: Told, tmp_path: Path) -> No
     assert b'filename="' + str(file).replace('"', "%22").encode() in body
 
 
-def test_what_is_only_for_now_is_tried_again_after_a_growing_pause(told: Told) -> None:
-    told.answers = [(429, {"Retry-After": "3"}, b"{}"), (0, {}, b""), (503, {}, b"{}"), (200, {}, b"{}")]
-    assert client(told).classify(b"x") == {}
-    assert told.pauses[0] == 3.0
-    assert 0.1 <= told.pauses[1] <= 0.2 <= told.pauses[2] <= 0.4
+def test_what_is_only_for_now_is_tried_again_after_a_growing_pause(server: FakeServer, pauses: list[float]) -> None:
+    server.responses = [(429, {"Retry-After": "3"}, b"{}"), (0, {}, b""), (503, {}, b"{}"), (200, {}, b"{}")]
+    assert client(server).classify(b"x") == {}
+    assert pauses[0] == 3.0
+    assert 0.1 <= pauses[1] <= 0.2 <= pauses[2] <= 0.4
 
 
-def test_in_the_end_it_gives_up(told: Told) -> None:
-    told.answers = [(429, {}, b'{"detail": "full", "hint": "wait"}')] * 3
+@pytest.mark.usefixtures("pauses")
+def test_in_the_end_it_gives_up(server: FakeServer) -> None:
+    server.responses = [(429, {}, b'{"detail": "full", "hint": "wait"}')] * 3
     with pytest.raises(ServiceError, match="429: full") as caught:
-        client(told, retries=2).classify(b"x")
-    assert (caught.value.status, caught.value.hint, len(told.asked)) == (429, "wait", 3)
+        client(server, retries=2).classify(b"x")
+    assert (caught.value.status, caught.value.hint, len(server.requests)) == (429, "wait", 3)
 
 
-def test_a_proxy_that_lost_a_replica_is_asked_again_a_fault_of_the_service_is_not(told: Told) -> None:
-    told.answers = [(500, {"Content-Type": "text/plain"}, b"Internal Server Error"), (200, {}, b"{}")]
-    assert client(told).models() == {}
-    told.answers = [(500, {"Content-Type": "application/problem+json"}, b"{}"), (200, {}, b"{}")]
+@pytest.mark.usefixtures("pauses")
+def test_a_proxy_that_lost_a_replica_is_asked_again_a_fault_of_the_service_is_not(server: FakeServer) -> None:
+    server.responses = [(500, {"Content-Type": "text/plain"}, b"Internal Server Error"), (200, {}, b"{}")]
+    assert client(server).models() == {}
+    server.responses = [(500, {"Content-Type": "application/problem+json"}, b"{}"), (200, {}, b"{}")]
     with pytest.raises(ServiceError, match="answers 500"):
-        client(told).models()
+        client(server).models()
 
 
-def test_what_is_refused_for_good_is_not_tried_again(told: Told) -> None:
-    told.answers = [(400, {}, b"<html>no JSON")]
+def test_what_is_refused_for_good_is_not_tried_again(server: FakeServer) -> None:
+    server.responses = [(400, {}, b"<html>no JSON")]
     with pytest.raises(ServiceError, match="no JSON"):
-        client(told).models()
-    assert len(told.asked) == 1
+        client(server).models()
+    assert len(server.requests) == 1
     with pytest.raises(ImageError):
-        client(told).classify("no such file")
+        client(server).classify("no such file")
 
 
-def test_without_blocking(told: Told) -> None:
-    told.answers = [(200, {}, b"{}")] * 5
-    one = client(told)
+def test_without_blocking(server: FakeServer) -> None:
+    """Five requests are in progress at the same time, on one event loop: the server answers none before."""
+    server.responses = [(200, {}, b"{}")] * 5
+    server.barrier = threading.Barrier(5)
+    shared = client(server, retries=0)
 
-    async def ask() -> None:
-        await asyncio.gather(*(one.classify_async(b"x") for _ in range(5)))
+    async def classify_five() -> list[dict[str, object]]:
+        return await asyncio.gather(*(shared.classify_async(b"x") for _ in range(5)))
 
-    asyncio.run(ask())
-    assert len(told.asked) == 5
+    assert asyncio.run(classify_five()) == [{}] * 5
 
 
 def test_an_address_must_be_one() -> None:
