@@ -19,9 +19,9 @@ from serving import NAME, open_model
 from wideresnet.bundle import read_bundle, with_alpha
 from wideresnet.errors import ConfigError
 from wideresnet.serve.app import make_app
+from wideresnet.serve.models import open_models
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings, make_settings
-from wideresnet.serve.worker import open_models
 from wideresnet.training.recipe import Recipe
 
 
@@ -128,7 +128,7 @@ def test_serve(tiny: Path) -> None:
     Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save(file, "PNG")
     for alpha, expected in ((None, 0), ("drop", 0), ("white", 9)):
         service = Service(ServeSettings())
-        service.use({NAME: open_model(with_alpha(tiny_bundle(), alpha), FakeEngine())})
+        service.set_models({NAME: open_model(with_alpha(tiny_bundle(), alpha), FakeEngine())})
         with TestClient(make_app(service)) as client:
             answer = client.post("/v1/classify?k=1", content=file.getvalue()).json()
             assert answer["results"][0]["predictions"][0]["index"] == expected

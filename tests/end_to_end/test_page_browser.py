@@ -21,10 +21,10 @@ from fakes import tiny_bundle
 from wideresnet.bundle import write_bundle
 from wideresnet.images.decode import decode
 from wideresnet.serve.app import make_app
-from wideresnet.serve.http.limits import Connection
+from wideresnet.serve.http.limits import LimitedConnection
+from wideresnet.serve.models import open_models
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.serve.worker import open_models
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium is installed")
 
@@ -64,7 +64,7 @@ def serving(service: Service) -> Iterator[Site]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         site = Site(service, listener.getsockname()[1])
         app = site.recording(make_app(service))
-        config = uvicorn.Config(app, http=Connection, ws="none", lifespan="off", log_config=None)
+        config = uvicorn.Config(app, http=LimitedConnection, ws="none", lifespan="off", log_config=None)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -82,7 +82,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     write_bundle(folder / "tiny", tiny_bundle())
     settings = ServeSettings(models=("wrn_16_4.cifar10", f"tiny={folder / 'tiny'}"), threads=1, max_bytes=1_000_000)
     service = Service(settings)
-    service.use(open_models(settings, lambda _: None))
+    service.set_models(open_models(settings, lambda _: None))
     with serving(service) as site:
         yield site
 
@@ -267,7 +267,7 @@ def test_the_code_on_the_page_runs(browser: Browser, tmp_path: Path, capsys: pyt
 
 
 def test_a_busy_service_is_asked_again(browser: Browser, site: Site) -> None:
-    house = site.service.house
+    house = site.service.admission
     house.images += house.capacity
     try:
         browser.choose("#files", [CAT])
@@ -289,7 +289,7 @@ def test_a_image_over_the_limit_is_told(browser: Browser, tmp_path: Path) -> Non
 
 def test_a_service_that_is_gone_is_told_and_can_be_asked_again(browser: Browser, site: Site) -> None:
     with serving(Service(site.service.settings)) as other:
-        other.service.use(site.service.models)
+        other.service.set_models(site.service.models)
         visit(browser, other.address)
     browser.choose("#files", [CAT])
     browser.until(f"document.querySelectorAll('.card').length && {QUIET}")
@@ -299,7 +299,7 @@ def test_a_service_that_is_gone_is_told_and_can_be_asked_again(browser: Browser,
 
 def test_a_token_is_asked_for(browser: Browser, site: Site) -> None:
     service = Service(site.service.settings.model_copy(update={"token": ServeSettings(token="sesame").token}))
-    service.use(site.service.models)
+    service.set_models(site.service.models)
     with serving(service) as other:
         browser.open(other.address)
         browser.until("document.getElementById('token').checkVisibility()")

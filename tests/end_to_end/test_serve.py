@@ -306,7 +306,7 @@ def test_sighup_opens_the_model_anew_and_loses_no_request(tmp_path: Path) -> Non
         for thread in asking:
             thread.join()
     assert set(codes) == {200}
-    assert "the models stay as they were" in server.log.read_text()
+    assert "the open models stay" in server.log.read_text()
     assert "Traceback" not in server.log.read_text()
 
 

@@ -28,8 +28,8 @@ def metrics() -> set[str]:
     from wideresnet.serve.admission import AdmissionController
     from wideresnet.serve.metrics import Metrics
 
-    found = Metrics(AdmissionController(1, 1))
-    names = set(re.findall(r"^# TYPE (\S+) ", found.page().decode(), re.MULTILINE))
+    page = Metrics(AdmissionController(1, 1)).render().decode()
+    names = set(re.findall(r"^# TYPE (\S+) ", page, re.MULTILINE))
     return names | {f"{name}_bucket" for name in names}
 
 

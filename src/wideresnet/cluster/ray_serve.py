@@ -23,10 +23,10 @@ from wideresnet.errors import ConfigError, EngineError, needs_extra
 from wideresnet.machine import available_cpus
 from wideresnet.serve.app import make_app
 from wideresnet.serve.http.limits import IDLE
-from wideresnet.serve.run import listen, quieten
+from wideresnet.serve.models import check_model, open_models
+from wideresnet.serve.run import open_socket, silence_parser_warnings
 from wideresnet.serve.service import Service
-from wideresnet.serve.settings import ServeSettings, usual_queue
-from wideresnet.serve.worker import open_models, prove
+from wideresnet.serve.settings import ServeSettings, default_queue
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -69,7 +69,7 @@ def replica_settings(settings: ServeSettings, cpus: int) -> ServeSettings:
     own = {
         "models": tuple(map(_absolute, settings.models)),
         "threads": settings.threads or cpus,
-        "queue": settings.queue or usual_queue(cpus),
+        "queue": settings.queue or default_queue(cpus),
     }
     return settings.model_copy(update=own)
 
@@ -85,10 +85,10 @@ class Replica:
     def __init__(self, settings: ServeSettings) -> None:
         from ray import serve
 
-        quieten()
+        silence_parser_warnings()
         self._id = serve.get_replica_context().replica_tag
         self._service = Service(settings, _write_log)
-        self._service.use(open_models(settings, self._service.say))
+        self._service.set_models(open_models(settings, self._service.log_message))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """What Ray Serve hands requests to."""
@@ -97,7 +97,7 @@ class Replica:
     async def check_health(self) -> None:
         """Raises whatever keeps a model from answering."""
         for model in self._service.models.values():
-            await asyncio.to_thread(prove, model.classifier)
+            await asyncio.to_thread(check_model, model.classifier)
 
 
 class Signed:
@@ -163,7 +163,7 @@ def serve_on_ray(settings: ServeSettings, fleet: Fleet, write: Callable[[str], o
     with needs_extra("wrn serve --ray", "ray"):
         from ray import serve
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    say = Service(settings, write).say
+    say = Service(settings, write).log_message
     settings = with_port(settings, fleet)
     with _connected(settings, fleet), _until_signal() as ended:
         if serve.status().proxies:
@@ -195,7 +195,7 @@ def with_port(settings: ServeSettings, fleet: Fleet) -> ServeSettings:
             raise ConfigError("the port must be the same on all nodes", hint="--port 8000")
         return settings
     # Ray's proxies would share a port with whoever shares it too: another cluster's.
-    with listen(settings) as listener:
+    with open_socket(settings) as listener:
         return settings.model_copy(update={"port": listener.getsockname()[1]})
 
 
@@ -204,7 +204,7 @@ def _connected(settings: ServeSettings, fleet: Fleet) -> Iterator[None]:
     """A connection to the cluster, or a cluster that ends with the block. Raises ConfigError."""
     import ray
 
-    connect(fleet.address, log=settings.log == "json", store=max(_LEAST_STORE, settings.held_bytes))
+    connect(fleet.address, log=settings.log == "json", store=max(_LEAST_STORE, settings.max_held_bytes))
     try:
         yield
     finally:

@@ -1,13 +1,15 @@
-"""The service: models behind HTTP (extra ``serve``).
+"""The HTTP service: models behind HTTP (extra ``serve``).
 
-    run        the process: socket, signals, reload, drain
-    app        the routes, thin: read, work, render
-    door       around every request: id, token, metrics, access log, security headers
-    request_checks   Host, query and path of a request, before its handler
-    body       bytes off the wire, within limits
-    protocol   the Open Inference Protocol: tensors in and out of a body
-    house      how much may be inside at once
-    models     an open model, and the threads that work for it
-    statistics   counts and times of one model
-    service    all of the above as one value
+    run          the process: socket, signals, reload, graceful shutdown
+    app          the routes: read the request, run the model, render the response
+    service      the state that requests share: settings, models, admission, metrics
+    admission    limits on concurrent requests, images and bytes
+    models       opens the models of the settings
+    worker       one model and its threads: decode, then infer in batches
+    explain      class activation maps
+    protocol     the Open Inference Protocol: request bodies to tensors, logits to response bodies
+    statistics   counts and times of one model, in Triton's form
+    metrics      counters for Prometheus
+    settings     the validated settings
+    http         the transport: middleware, connection limits, bodies, errors, OpenAPI, static files
 """

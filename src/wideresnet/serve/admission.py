@@ -1,4 +1,8 @@
-"""How much may be inside at once. All of it lives on the event loop, so that nothing here needs a lock."""
+"""Admission control: limits on concurrent requests, images and bytes.
+
+Everything here runs on the event loop, so nothing needs a lock. A handler holds one ``Permit``; each of its images is
+acquired before a thread works on it and released when that work has ended, whether or not a client still waits.
+"""
 
 from __future__ import annotations
 
@@ -6,83 +10,92 @@ import time
 
 from wideresnet.serve.http.errors import ApiError
 
+_RETRY = "retry after 1 s"
+
+
+class RequestContext:
+    """One request, from its head to its response: its id, what it asked for, and what metrics and log report."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.route = self.model = ""
+        self.error_kind = ""                       # a key of ``ERROR_STATUS``, or "" for success
+        self.cancelled = False                     # the handler has ended: threads skip work not yet begun
+        self.bytes_read = self.images = 0
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the request's head was received."""
+        return time.perf_counter() - self._started
+
 
 class AdmissionController:
-    """Counts what is inside: requests, their bytes, and images that wait or are worked on."""
+    """Counts concurrent requests, the bytes of their bodies, and their images, waiting or in work."""
 
     def __init__(self, images: int, held_bytes: int) -> None:
         self.capacity, self.capacity_bytes = images, held_bytes
         self.requests = self.images = self.bytes = 0
         self.draining = False
 
-    def refuse_when_full(self, images: int = 1) -> None:
-        """Raises ApiError unless so many images more fit inside."""
-        if self.images + images > self.capacity:
-            raise ApiError(
-                "full", f"{self.images} images are inside and {self.capacity} fit", "come again in a second"
-            )
+    def admit(self, context: RequestContext) -> Permit:
+        """Return a permit for a request. Raises ApiError when the server is shutting down or the queue is full."""
+        if self.draining:
+            raise ApiError("draining", "the server is shutting down", "retry on another instance")
+        self.check_images(1)
+        return Permit(self, context)
+
+    def check_images(self, count: int) -> None:
+        """Raise ApiError unless ``count`` more images fit into the queue."""
+        if self.images + count > self.capacity:
+            needed = f", {count} more do not fit" if count > 1 else ""
+            raise ApiError("full", f"the queue is full ({self.images} of {self.capacity} images{needed})", _RETRY)
 
 
-class Visit:
-    """One request on its way through: what it holds, and what is told of it afterwards.
+class Permit:
+    """A request's share of the limits; a context manager around its handler.
 
-    Its bytes are given back when its handler has left *and* no thread works on its images any more, so that the
-    limits hold also for requests that were given up.
+    Its bytes are returned when the handler has ended *and* no thread works on its images any more, so the limits
+    also cover requests that were cancelled.
     """
 
-    def __init__(self, house: AdmissionController, id: str) -> None:
-        self.id, self.began = id, time.perf_counter()
-        self.gone = False                          # nobody waits for the answer: threads skip what is left
-        self.route = self.model = self.kind = ""   # for metrics and log: kind says what went wrong
-        self.bytes_read = self.images = 0
-        self._house, self._inside, self._seated, self._held = house, False, 0, 0
+    def __init__(self, controller: AdmissionController, context: RequestContext) -> None:
+        self.context = context
+        self._controller, self._entered, self._images, self._bytes = controller, False, 0, 0
 
-    @property
-    def seconds(self) -> float:
-        """Since it came."""
-        return time.perf_counter() - self.began
+    def __enter__(self) -> Permit:
+        self._controller.requests += 1
+        self._entered = True
+        return self
 
-    def enter(self) -> None:
-        """Before the body is read. Raises ApiError when the service is full or about to end."""
-        if self._house.draining:
-            raise ApiError("draining", "the service is about to end", "ask another instance")
-        self._house.refuse_when_full()
-        self._house.requests += 1
-        self._inside = True
+    def __exit__(self, *exception: object) -> None:
+        self.context.cancelled = True
+        self._controller.requests -= 1
+        self._entered = False
+        self._return_bytes()
 
-    def carry(self, count: int) -> None:
-        """So many bytes more were read. Raises ApiError when all bodies together are too large."""
-        if self._house.bytes + count > self._house.capacity_bytes:
-            raise ApiError("full", "too many bytes of other requests are inside", "come again in a second")
-        self._house.bytes += count
-        self._held += count
-        self.bytes_read += count
+    def add_bytes(self, count: int) -> None:
+        """Count ``count`` more bytes of the body. Raises ApiError when all bodies together exceed the limit."""
+        if self._controller.bytes + count > self._controller.capacity_bytes:
+            raise ApiError("full", "the limit on bytes of concurrent requests is reached", _RETRY)
+        self._controller.bytes += count
+        self._bytes += count
+        self.context.bytes_read += count
 
-    def refuse_when_full(self, images: int) -> None:
-        """Raises ApiError unless so many images more fit inside."""
-        self._house.refuse_when_full(images)
+    def acquire(self, images: int) -> None:
+        """Put ``images`` more images into the queue. Raises ApiError when they do not fit."""
+        self._controller.check_images(images)
+        self._controller.images += images
+        self._images += images
+        self.context.images += images
 
-    def seat(self, images: int) -> None:
-        """So many images begin to wait."""
-        self._house.images += images
-        self.images += images
-        self._seated += images
+    def release(self, images: int) -> None:
+        """Take ``images`` images, whose work has ended, out of the queue."""
+        self._controller.images -= images
+        self._images -= images
+        self._return_bytes()
 
-    def unseat(self, images: int) -> None:
-        """So many are done with."""
-        self._house.images -= images
-        self._seated -= images
-        self._settle()
-
-    def leave(self) -> None:
-        """The handler is done, well or not."""
-        self.gone = True
-        if self._inside:
-            self._inside = False
-            self._house.requests -= 1
-        self._settle()
-
-    def _settle(self) -> None:
-        if not self._inside and not self._seated:
-            self._house.bytes -= self._held
-            self._held = 0
+    def _return_bytes(self) -> None:
+        if not self._entered and not self._images:
+            self._controller.bytes -= self._bytes
+            self._bytes = 0

@@ -1,4 +1,4 @@
-"""The routes, each thin: read the request, let threads work, render the answer."""
+"""The routes. Each reads its request, lets threads work, and renders the response."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -26,39 +26,39 @@ from wideresnet.logits import top_k
 from wideresnet.records import Labels
 from wideresnet.report.escape import json_text
 from wideresnet.serve import protocol
-from wideresnet.serve.admission import Visit
-from wideresnet.serve.explain import MAX_MAPS, Wanted, wanted_classes
-from wideresnet.serve.http.errors import ApiError, problem, refused
-from wideresnet.serve.http.middleware import OPEN, RequestMiddleware
-from wideresnet.serve.http.openapi import openapi, page_of
-from wideresnet.serve.http.request_body import hint_for, inflate, read_images, read_whole
-from wideresnet.serve.http.request_checks import PARAMETERS, check_query, no_route, wrong_method
-from wideresnet.serve.http.static_files import FILES, POLICY, read_file
+from wideresnet.serve.admission import Permit, RequestContext
+from wideresnet.serve.explain import MAX_MAPS, MapSelection, parse_classes
+from wideresnet.serve.http.errors import ApiError, as_api_error, problem_response
+from wideresnet.serve.http.middleware import PUBLIC_PATHS, RequestMiddleware
+from wideresnet.serve.http.openapi import openapi_document, render_docs
+from wideresnet.serve.http.request_body import inflate, read_body, read_images, upload_hint
+from wideresnet.serve.http.request_checks import PARAMETERS, check_query, method_error, route_error
+from wideresnet.serve.http.static_files import PAGE_POLICY, STATIC_FILES, read_static_file
 from wideresnet.serve.metrics import CONTENT_TYPE
 from wideresnet.serve.service import Service
-from wideresnet.serve.worker import STAGES, ModelWorker
+from wideresnet.serve.worker import ModelWorker, Outcome
 
-Handler = Callable[[Service, Request, Visit], Awaitable[Response]]
+Handler = Callable[[Service, Request, RequestContext], Awaitable[Response]]
 
 MAX_K = 100
-MAX_BATCH = 8                                      # of a tensor's images: several streams share a larger one
-_WORTH_COMPRESSING = 1024                          # bytes
+MAX_BATCH = 8                                      # images of a tensor per job, so that large ones use all streams
+_MIN_COMPRESSED = 1024                             # bytes; shorter responses are not compressed
 _log = logging.getLogger(__name__)
 
 
 def make_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> ASGIApp:
-    """The service as an ASGI application; whoever runs it loads the models."""
+    """Return the service as an ASGI application. The caller loads the models."""
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/healthz", health),
         ("GET", "/metrics", metrics),
-        ("GET", "/openapi.json", description),
-        ("GET", "/docs", page),
+        ("GET", "/openapi.json", openapi_json),
+        ("GET", "/docs", docs),
         ("GET", "/v1/models", models),
         ("POST", "/v1/classify", classify),
-        *(("GET", path, file) for path in FILES),
-        ("GET", "/v2", metadata),
-        ("GET", "/v2/health/live", live),
-        ("GET", "/v2/health/ready", all_ready),
+        *(("GET", path, static_file) for path in STATIC_FILES),
+        ("GET", "/v2", server_metadata),
+        ("GET", "/v2/health/live", server_live),
+        ("GET", "/v2/health/ready", server_ready),
         ("POST", "/v2/repository/index", repository_index),
         ("GET", "/v2/models/stats", statistics),
     ]
@@ -68,8 +68,8 @@ def make_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> A
         table += [("GET", model, model_metadata), ("GET", f"{model}/ready", model_ready)]
         table += [("GET", f"{model}/config", model_config), ("GET", f"{model}/stats", statistics)]
         table += [("POST", f"{model}/infer", infer)]
-    routes = [Route(path, _served(service, path, handler), methods=[method]) for method, path, handler in table]
-    starlette = Starlette(routes=routes, exception_handlers={HTTPException: _no_route}, lifespan=lifespan)
+    routes = [Route(path, _make_endpoint(service, path, handler), methods=[method]) for method, path, handler in table]
+    starlette = Starlette(routes=routes, exception_handlers={HTTPException: _handle_routing_error}, lifespan=lifespan)
     starlette.router.redirect_slashes = False
     app: ASGIApp = RequestMiddleware(starlette, service)
     if service.settings.cors:
@@ -77,259 +77,266 @@ def make_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> A
     return app
 
 
-def _served(service: Service, path: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """``handler`` with every exception made an answer, and what the request holds given back before that is sent."""
+def _make_endpoint(service: Service, path: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """Return a Starlette endpoint that checks the query, runs ``handler``, and turns exceptions into responses."""
 
     async def endpoint(request: Request) -> Response:
-        visit: Visit = request.scope["visit"]
-        visit.route = path
+        context: RequestContext = request.scope["context"]
+        context.route = path
         try:
-            if path not in OPEN:
+            if path not in PUBLIC_PATHS:
                 check_query(path, request.query_params)
-            return await handler(service, request, visit)
+            return await handler(service, request, context)
         except Exception as error:
-            found = refused(error)
-            visit.kind = found.kind
-            if found.kind == "fault":
-                _log.error("request %s failed", visit.id, exc_info=error)
-            return problem(found, request.url.path)
-        finally:
-            visit.leave()
+            api_error = as_api_error(error)
+            context.error_kind = api_error.kind
+            if api_error.kind == "fault":
+                _log.error("request %s failed", context.id, exc_info=error)
+            return problem_response(api_error, request.url.path)
 
     return endpoint
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
-    """Starlette's own: no such path, or not this method."""
+async def _handle_routing_error(request: Request, error: Exception) -> Response:
+    """Return the response where Starlette finds no route, or the route does not take the method."""
+    method, path = request.method, request.url.path
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = sorted((error.headers or {}).get("Allow", "").split(", "))
-        found = wrong_method(request.method, request.url.path, allowed)
-        answer = problem(found, request.url.path)
-        answer.headers["Allow"] = ", ".join(allowed)
+        api_error, headers = method_error(method, path, allowed), {"Allow": ", ".join(allowed)}
     else:
-        found = no_route(request.method, request.url.path)
-        answer = problem(found, request.url.path)
-    request.scope["visit"].kind = found.kind
-    return answer
+        api_error, headers = route_error(method, path), {}
+    request.scope["context"].error_kind = api_error.kind
+    response = problem_response(api_error, path)
+    response.headers.update(headers)
+    return response
 
 
-async def classify(service: Service, request: Request, visit: Visit) -> Response:
+async def classify(service: Service, request: Request, context: RequestContext) -> Response:
     """``POST /v1/classify``"""
     query = request.query_params
-    model = service.model(query.get("model"), visit)
-    answer = partial(_predictions, labels=model.labels(query.get("lang", "en")), k=_k(query.get("k", "5")))
-    visit.enter()
-    upload = await read_images(request, visit, service.settings, PARAMETERS[visit.route])
-    read = visit.seconds
-    outcomes = await service.work(model, [data for _, data in upload.files], answer, request, visit)
-    results, failed = [], []
+    model = service.find_model(query.get("model"), context)
+    labels, k = model.labels(query.get("lang", "en")), _parse_k(query.get("k", "5"), MAX_K)
+    with service.admission.admit(context) as permit:
+        upload = await read_images(request, permit, service.settings, PARAMETERS[context.route])
+        read_seconds = context.seconds
+        images = [data for _, data in upload.files]
+        outcomes = await service.infer(model, images, partial(_predictions, labels=labels, k=k), request, permit)
+    results, errors = [], []
     for (name, data), outcome in zip(upload.files, outcomes, strict=True):
         if outcome.error is None:
-            results.append({"name": name, "predictions": outcome.answer})
+            results.append({"name": name, "predictions": outcome.result})
             continue
         error = _image_error(outcome.error, data)
-        failed.append(error)
+        errors.append(error)
         results.append({"name": name, "error": error.message, "hint": error.hint})
-    if failed:
-        visit.kind = failed[0].kind
-    if len(failed) == len(outcomes):
-        return problem(failed[0], request.url.path, {"results": results} if len(results) > 1 else {})
-    stages = {stage: max(outcome.seconds[stage] for outcome in outcomes) for stage in STAGES}
-    times = {"read": read, **stages, "total": visit.seconds}
-    milliseconds = {stage: round(1000 * seconds, 3) for stage, seconds in times.items()}
-    return _json({"model": model.identity, "results": results, "milliseconds": milliseconds, **upload.document()})
+    if errors:
+        context.error_kind = errors[0].kind
+    if len(errors) == len(outcomes):
+        return problem_response(errors[0], request.url.path, {"results": results} if len(results) > 1 else {})
+    times = _milliseconds(context, read_seconds, outcomes)
+    return _json({"model": model.identity, "results": results, "milliseconds": times, **upload.response_members()})
 
 
-def _k(text: str, most: int = MAX_K) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= most:
-        raise ApiError("parameters", f"k must be a whole number from 1 to {most}, got {text[:20]!r}", "?k=5")
+def _parse_k(text: str, maximum: int) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= maximum:
+        raise ApiError("parameters", f"k must be an integer from 1 to {maximum}, got {text[:20]!r}", "?k=5")
     return int(text)
 
 
 def _predictions(logits: NDArray[np.float32], labels: Labels, k: int) -> list[dict[str, Any]]:
-    """float32 [1, C] -> the k likeliest classes, likeliest first; ``id`` where the labels have ids (WordNet's)."""
+    """float32 [1, C] -> the k likeliest classes, likeliest first; ``id`` where the labels have (WordNet) ids."""
     return [
         {
-            "index": each.index,
-            **({"id": labels.ids[each.index]} if labels.ids else {}),
-            "label": each.label,
-            "probability": each.probability,
+            "index": prediction.index,
+            **({"id": labels.ids[prediction.index]} if labels.ids else {}),
+            "label": prediction.label,
+            "probability": prediction.probability,
         }
-        for each in top_k(logits, labels, k)[0]
+        for prediction in top_k(logits, labels, k)[0]
     ]
 
 
 def _image_error(error: Exception, data: bytes) -> ApiError:
-    """What is wrong with an image; whatever else went wrong is raised, and the end of the whole request."""
-    found = refused(error)
-    if found.kind == "fault":
+    """Return the error of one image, with a hint about how it was sent. Raises ``error`` if it is not the image's."""
+    api_error = as_api_error(error)
+    if api_error.kind == "fault":
         raise error
-    return ApiError(found.kind, found.message, hint_for(data) or found.hint)
+    return ApiError(api_error.kind, api_error.message, upload_hint(data) or api_error.hint)
 
 
-async def explain(service: Service, request: Request, visit: Visit) -> Response:
+def _milliseconds(context: RequestContext, read_seconds: float, outcomes: Sequence[Outcome[Any]]) -> dict[str, float]:
+    """Return the times of a response; of several images the longest of each stage."""
+    stages = {stage: max(outcome.seconds[stage] for outcome in outcomes) for stage in outcomes[0].seconds}
+    times = {"read": read_seconds, **stages, "total": context.seconds}
+    return {stage: round(1000 * seconds, 3) for stage, seconds in times.items()}
+
+
+async def explain(service: Service, request: Request, context: RequestContext) -> Response:
     """``POST /v1/explain``"""
     query = request.query_params
-    model = service.model(query.get("model"), visit)
-    labels, k = model.labels(query.get("lang", "en")), _k(query.get("k", "1"), MAX_MAPS)
+    model = service.find_model(query.get("model"), context)
+    labels, k = model.labels(query.get("lang", "en")), _parse_k(query.get("k", "1"), MAX_MAPS)
     if "class" in query and "k" in query:
         raise ApiError("parameters", "k has no effect beside class", "leave out k")
-    wanted = Wanted(wanted_classes(query.getlist("class"), model.classifier.labels), k, labels)
-    visit.enter()
-    upload = await read_images(request, visit, service.settings, PARAMETERS[visit.route])
-    (_, image), *more = upload.files
-    if more:
-        words = f"one image is explained at a time, got {1 + len(more)}"
-        raise ApiError("parameters", words, "send a request for each")
-    read = visit.seconds
-    visit.refuse_when_full(1)
-    future = service.explainers.submit(model, image, wanted, visit)
-    (outcome,) = await service.outcomes([future], model, request)
+    selection = MapSelection(parse_classes(query.getlist("class"), model.classifier.labels), k, labels)
+    with service.admission.admit(context) as permit:
+        upload = await read_images(request, permit, service.settings, PARAMETERS[context.route])
+        if len(upload.files) > 1:
+            message = f"one image per request, got {len(upload.files)}"
+            raise ApiError("parameters", message, "send a request for each image")
+        read_seconds, ((_, image),) = context.seconds, upload.files
+        future = service.explanations.submit(model, image, selection, permit)
+        (outcome,) = await service.wait_for([future], model, request)
     if outcome.error is not None:
         raise _image_error(outcome.error, image)
-    times = {"read": read, **outcome.seconds, "total": visit.seconds}
-    milliseconds = {stage: round(1000 * seconds, 3) for stage, seconds in times.items()}
-    return _json(
-        {"model": model.identity, **(outcome.answer or {}), "milliseconds": milliseconds, **upload.document()}
-    )
+    times = _milliseconds(context, read_seconds, [outcome])
+    result = outcome.result or {}
+    return _json({"model": model.identity, **result, "milliseconds": times, **upload.response_members()})
 
 
-async def infer(service: Service, request: Request, visit: Visit) -> Response:
+async def infer(service: Service, request: Request, context: RequestContext) -> Response:
     """``POST /v2/models/M[/versions/V]/infer``"""
-    model, settings = _model_of_path(service, request, visit), service.settings
-    card, labels = model.classifier.card, model.classifier.labels
-    visit.enter()
-    body = await read_whole(request, visit, settings)
+    model = _find_model_of_path(service, request, context)
+    with service.admission.admit(context) as permit:
+        parsed = await _read_inference_request(service, model, request, permit)
+        jobs = parsed.split(MAX_BATCH)
+        outcomes = await service.infer(model, jobs, lambda logits: logits, request, permit)
+        for index, outcome in enumerate(outcomes):
+            if outcome.error is not None:
+                data = parsed.images[index] if isinstance(parsed.images, list) else b""
+                error = _image_error(outcome.error, data)
+                raise ApiError(error.kind, f"image {index}: {error.message}", error.hint)
+        logits = np.concatenate([outcome.result for outcome in outcomes if outcome.result is not None])
+        encodings = request.headers.get("accept-encoding", "")
+        body, headers = await asyncio.to_thread(_render_logits, parsed, model, logits, encodings)
+        return Response(body, headers=headers)
+
+
+async def _read_inference_request(
+    service: Service, model: ModelWorker, request: Request, permit: Permit
+) -> protocol.InferenceRequest:
+    settings, side = service.settings, model.classifier.card.preprocess.crop
+    body = await read_body(request, permit, settings)
     if encoding := request.headers.get("content-encoding"):
         body = await asyncio.to_thread(inflate, body, encoding.lower(), settings.max_bytes)
-        visit.carry(len(body))
+        permit.add_bytes(len(body))
     length = request.headers.get(protocol.HEADER_LENGTH)
-    asked = await asyncio.to_thread(protocol.parse, body, length, card.preprocess.crop, settings.most_images)
-    del body
-    outcomes = await service.work(model, asked.parts(MAX_BATCH), lambda logits: logits, request, visit)
-    for place, outcome in enumerate(outcomes):
-        if outcome.error is not None:
-            data = asked.source[place] if isinstance(asked.source, list) else b""
-            error = _image_error(outcome.error, data)
-            raise ApiError(error.kind, f"image {place}: {error.message}", error.hint)
-    logits = np.concatenate([outcome.answer for outcome in outcomes if outcome.answer is not None])
-    encodings = request.headers.get("accept-encoding", "")
-    body, headers = await asyncio.to_thread(_rendered, asked, model.name, logits, labels, encodings)
-    return Response(body, headers=headers)
+    return await asyncio.to_thread(protocol.parse_request, body, length, side, settings.images_per_request)
 
 
-def _rendered(
-    asked: protocol.Asked, name: str, logits: NDArray[np.float32], labels: Labels, encodings: str
+def _render_logits(
+    parsed: protocol.InferenceRequest, model: ModelWorker, logits: NDArray[np.float32], encodings: str
 ) -> tuple[bytes, dict[str, str]]:
-    """The body of the answer, compressed where the client asks for that and it is worth it; and its headers."""
-    body, headers = protocol.render(asked, name, logits, labels)
-    accepted = {each.partition(";")[0].strip().lower() for each in encodings.split(",")}
-    if len(body) < _WORTH_COMPRESSING or not accepted & {"gzip", "deflate"}:
+    """Return the response's body and headers, compressed where the client accepts that and it pays off."""
+    body, headers = protocol.render_response(parsed, model.name, logits, model.classifier.labels)
+    accepted = {encoding.partition(";")[0].strip().lower() for encoding in encodings.split(",")}
+    if len(body) < _MIN_COMPRESSED or not accepted & {"gzip", "deflate"}:
         return body, headers
     if "gzip" in accepted:
         return gzip.compress(body, 1), headers | {"Content-Encoding": "gzip"}
     return zlib.compress(body, 1), headers | {"Content-Encoding": "deflate"}
 
 
-async def models(service: Service, request: Request, visit: Visit) -> Response:
+async def models(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v1/models``"""
-    found = []
+    documents = []
     for model in service.models.values():
         card = model.classifier.card
-        more = {
+        details = {
             "classes": card.classes,
             "labels": card.labels_name or None,
             "languages": model.languages,
             "preprocess": asdict(card.preprocess),
             "licence": card.licence or None,
-            "published": [asdict(each) for each in card.published],
-            "measured": [asdict(each) for each in card.measured],
+            "published": [asdict(accuracy) for accuracy in card.published],
+            "measured": [asdict(accuracy) for accuracy in card.measured],
         }
-        found.append(model.identity | more)
+        documents.append(model.identity | details)
     default = next(iter(service.models), None)
-    return _json({"default": default, "explain": service.settings.explain, "models": found})
+    return _json({"default": default, "explain": service.settings.explain, "models": documents})
 
 
-async def file(service: Service, request: Request, visit: Visit) -> Response:
-    """``GET /``, and the files that the page consists of."""
-    body, kind = read_file(visit.route)
-    return Response(body, media_type=kind, headers={"Content-Security-Policy": POLICY})
+async def static_file(service: Service, request: Request, context: RequestContext) -> Response:
+    """``GET /`` and the files of the page"""
+    body, media_type = read_static_file(context.route)
+    return Response(body, media_type=media_type, headers={"Content-Security-Policy": PAGE_POLICY})
 
 
-async def health(service: Service, request: Request, visit: Visit) -> Response:
-    """``GET /healthz``: 200 as long as the process answers."""
+async def health(service: Service, request: Request, context: RequestContext) -> Response:
+    """``GET /healthz``: 200 as long as the process responds"""
     return _json({"status": "ok", "ready": service.ready})
 
 
-async def metrics(service: Service, request: Request, visit: Visit) -> Response:
+async def metrics(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /metrics``"""
-    return Response(service.metrics.page(), headers={"Content-Type": CONTENT_TYPE})
+    return Response(service.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
 
-async def description(service: Service, request: Request, visit: Visit) -> Response:
+async def openapi_json(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /openapi.json``"""
-    return _json(openapi(service.settings, tuple(service.models)))
+    return _json(openapi_document(service.settings, tuple(service.models)))
 
 
-async def page(service: Service, request: Request, visit: Visit) -> Response:
+async def docs(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /docs``"""
-    return HTMLResponse(page_of(openapi(service.settings, tuple(service.models))))
+    return HTMLResponse(render_docs(openapi_document(service.settings, tuple(service.models))))
 
 
-async def metadata(service: Service, request: Request, visit: Visit) -> Response:
+async def server_metadata(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2``"""
     return _json(protocol.server_metadata(__version__))
 
 
-async def live(service: Service, request: Request, visit: Visit) -> Response:
+async def server_live(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2/health/live``"""
     return _json({"live": True})
 
 
-async def all_ready(service: Service, request: Request, visit: Visit) -> Response:
+async def server_ready(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2/health/ready``"""
     return _json({"ready": service.ready}, 200 if service.ready else 503)
 
 
-async def model_metadata(service: Service, request: Request, visit: Visit) -> Response:
+async def model_metadata(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2/models/M[/versions/V]``"""
-    model = _model_of_path(service, request, visit)
-    return _json(
-        protocol.model_metadata(model.name, model.classifier.card, model.classifier.engine.info.runtime)
-    )
+    model = _find_model_of_path(service, request, context)
+    card, runtime = model.classifier.card, model.classifier.engine.info.runtime
+    return _json(protocol.model_metadata(model.name, card, runtime))
 
 
-async def model_config(service: Service, request: Request, visit: Visit) -> Response:
+async def model_config(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2/models/M[/versions/V]/config``"""
-    model, most = _model_of_path(service, request, visit), service.settings.most_images
-    runtime = model.classifier.engine.info.runtime
-    return _json(protocol.model_config(model.name, model.classifier.card, runtime, most))
+    model = _find_model_of_path(service, request, context)
+    card, runtime = model.classifier.card, model.classifier.engine.info.runtime
+    return _json(protocol.model_config(model.name, card, runtime, service.settings.images_per_request))
 
 
-async def statistics(service: Service, request: Request, visit: Visit) -> Response:
+async def statistics(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2/models[/M[/versions/V]]/stats``"""
-    one = "model" in request.path_params
-    models = [_model_of_path(service, request, visit)] if one else list(service.models.values())
-    found = [{"name": each.name, "version": protocol.VERSION, **each.statistics.document()} for each in models]
-    return _json({"model_stats": found})
+    selected = list(service.models.values())
+    if "model" in request.path_params:
+        selected = [_find_model_of_path(service, request, context)]
+    documents = [{"name": model.name, "version": protocol.VERSION, **model.statistics.to_json()} for model in selected]
+    return _json({"model_stats": documents})
 
 
-async def repository_index(service: Service, request: Request, visit: Visit) -> Response:
+async def repository_index(service: Service, request: Request, context: RequestContext) -> Response:
     """``POST /v2/repository/index``"""
-    ready = protocol.parse_index(await read_whole(request, visit, service.settings))
-    state = {"state": "READY"} if service.ready else {"state": "UNAVAILABLE", "reason": "the service is about to end"}
-    found = [{"name": name, "version": protocol.VERSION, **state} for name in service.models]
-    return _json(found if service.ready or not ready else [])
+    with Permit(service.admission, context) as permit:
+        only_ready = protocol.parse_index_request(await read_body(request, permit, service.settings))
+    state = {"state": "READY"} if service.ready else {"state": "UNAVAILABLE", "reason": "the server is shutting down"}
+    documents = [{"name": name, "version": protocol.VERSION, **state} for name in service.models]
+    return _json(documents if service.ready or not only_ready else [])
 
 
-async def model_ready(service: Service, request: Request, visit: Visit) -> Response:
+async def model_ready(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2/models/M[/versions/V]/ready``"""
-    model = _model_of_path(service, request, visit)
+    model = _find_model_of_path(service, request, context)
     return _json({"name": model.name, "ready": service.ready}, 200 if service.ready else 503)
 
 
-def _model_of_path(service: Service, request: Request, visit: Visit) -> ModelWorker:
-    model = service.model(request.path_params["model"], visit)
+def _find_model_of_path(service: Service, request: Request, context: RequestContext) -> ModelWorker:
+    model = service.find_model(request.path_params["model"], context)
     version = request.path_params.get("version", protocol.VERSION)
     if version != protocol.VERSION:
         message = f"{model.name} has no version {version[:20]!r}"

@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""Metrics in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from wideresnet.serve.admission import AdmissionController, Visit
+from wideresnet.serve.admission import AdmissionController, RequestContext
 from wideresnet.serve.worker import ModelWorker
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -15,68 +15,67 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class Metrics:
-    """One set of counters, for one service."""
+    """The counters of one service."""
 
-    def __init__(self, house: AdmissionController) -> None:
+    def __init__(self, admission: AdmissionController) -> None:
         self._registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "wrn_requests", "Requests answered.", ["route", "model", "status"], registry=registry
-        )
+        self._requests = Counter("wrn_requests", "Requests answered.", ["route", "model", "status"], registry=registry)
         self._seconds = Histogram(
-            "wrn_request_seconds", "From the head of a request to its answer.", ["route"],
+            "wrn_request_seconds", "Seconds from the head of a request to its response.", ["route"],
             registry=registry, buckets=_BUCKETS,
         )  # fmt: skip
         self._stages = Histogram(
-            "wrn_stage_seconds", "Of one image (read: of one request).", ["stage", "model"],
+            "wrn_stage_seconds", "Seconds of one image (stage read: of one request).", ["stage", "model"],
             registry=registry, buckets=_BUCKETS,
         )  # fmt: skip
-        self._images = Counter("wrn_pictures", "Images let in.", ["model"], registry=registry)
-        self._failures = Counter("wrn_failures", "Requests not served, by kind.", ["kind"], registry=registry)
+        self._images = Counter("wrn_pictures", "Images admitted.", ["model"], registry=registry)
+        self._failures = Counter("wrn_failures", "Failed requests, by kind of error.", ["kind"], registry=registry)
         self._reloads = Counter("wrn_reloads", "Reloads of the models.", ["result"], registry=registry)
         self._info = Gauge(
-            "wrn_model_info", "The models that are open.",
+            "wrn_model_info", "Open models.",
             ["model", "architecture", "stored", "engine", "executed", "graph_sha256"], registry=registry,
         )  # fmt: skip
         gauges = {
-            "wrn_queue_depth": ("Images inside, waiting and worked on.", lambda: house.images),
-            "wrn_queue_capacity": ("Images that fit inside.", lambda: house.capacity),
-            "wrn_requests_in_flight": ("Requests inside.", lambda: house.requests),
-            "wrn_body_bytes": ("Bytes of bodies inside.", lambda: house.bytes),
-            "wrn_draining": ("1 while the service is about to end.", lambda: house.draining),
+            "wrn_queue_depth": ("Images in the queue or in work.", lambda: admission.images),
+            "wrn_queue_capacity": ("Limit of wrn_queue_depth.", lambda: admission.capacity),
+            "wrn_requests_in_flight": ("Requests in progress.", lambda: admission.requests),
+            "wrn_body_bytes": ("Bytes of the bodies of requests in progress.", lambda: admission.bytes),
+            "wrn_draining": ("1 while the server is shutting down.", lambda: admission.draining),
         }
-        for name, (words, value) in gauges.items():
-            Gauge(name, words, registry=registry).set_function(value)
+        for name, (help_text, value) in gauges.items():
+            Gauge(name, help_text, registry=registry).set_function(value)
         ProcessCollector(registry=registry)
 
-    def answered(self, visit: Visit, route: str, status: int, seconds: float) -> None:
-        """One request is over."""
-        self._requests.labels(route, visit.model, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
-        if visit.kind:
-            self._failures.labels(visit.kind).inc()
-        if visit.images:
-            self._images.labels(visit.model).inc(visit.images)
+    def count_response(self, context: RequestContext, status: int) -> None:
+        """Count one response and its images."""
+        route = context.route or "other"
+        self._requests.labels(route, context.model, str(status)).inc()
+        self._seconds.labels(route).observe(context.seconds)
+        if context.error_kind:
+            self._failures.labels(context.error_kind).inc()
+        if context.images:
+            self._images.labels(context.model).inc(context.images)
 
-    def staged(self, model: str, stages: Iterable[Mapping[str, float]]) -> None:
-        """The seconds of each stage, of each image."""
-        for seconds in stages:
-            for stage, value in seconds.items():
-                self._stages.labels(stage, model).observe(value)
+    def observe_stages(self, model: str, stages: Iterable[Mapping[str, float]]) -> None:
+        """Record the seconds of each stage of each image."""
+        for image_stages in stages:
+            for stage, seconds in image_stages.items():
+                self._stages.labels(stage, model).observe(seconds)
 
-    def reloaded(self, result: str) -> None:
-        """The models were opened anew: "done" or "failed"."""
+    def count_reload(self, result: str) -> None:
+        """Count a reload of the models: "done" or "failed"."""
         self._reloads.labels(result).inc()
 
-    def opened(self, models: Iterable[ModelWorker]) -> None:
-        """These are the models now."""
+    def set_models(self, models: Iterable[ModelWorker]) -> None:
+        """Report ``models`` as the open ones."""
         self._info.clear()
         for model in models:
-            who, engine = model.identity, model.identity["engine"]
+            identity, engine = model.identity, model.identity["engine"]
             self._info.labels(
-                model.name, who["architecture"], who["precision"], engine["runtime"], engine["precision"],
-                who["graph_sha256"],
+                model.name, identity["architecture"], identity["precision"], engine["runtime"], engine["precision"],
+                identity["graph_sha256"],
             ).set(1)  # fmt: skip
 
-    def page(self) -> bytes:
-        """All of it in Prometheus' text format."""
+    def render(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""The process: one socket, the signals, and an end that loses no request."""
+"""The server process: socket, signals, reload and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from starlette.applications import Starlette
 
 from wideresnet.errors import ConfigError, WrnError
 from wideresnet.serve.app import make_app
-from wideresnet.serve.http.limits import IDLE, Connection
+from wideresnet.serve.http.limits import IDLE, LimitedConnection
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 
-FLUSH = 2                                          # seconds for what is written and not yet sent
+FLUSH_SECONDS = 2                                  # for responses that are written and not yet sent
 
 
 def serve(settings: ServeSettings, write: Callable[[str], object]) -> bool:
-    """Serve until SIGTERM or SIGINT; whether every request that was let in has been answered.
+    """Serve until SIGTERM or SIGINT; return whether every admitted request was answered.
 
-    ``write`` gets each line of the log. SIGHUP opens the models anew; a second SIGTERM or SIGINT ends at once. Raises
-    ConfigError when the address cannot be listened on, and WrnError when a model cannot be opened.
+    ``write`` gets each line of the log. SIGHUP reloads the models; a second SIGTERM or SIGINT ends at once. Raises
+    ConfigError when the address cannot be bound, and WrnError when a model cannot be opened.
     """
-    with listen(settings) as listener:
+    with open_socket(settings) as listener:
         host, port = listener.getsockname()[:2]
-        process = Process(Service(settings, write))
-        process.service.say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
-        _allow_many_files()
-        quieten()
+        process = ServerProcess(Service(settings, write))
+        process.service.log_message(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
+        _raise_file_limit()
+        silence_parser_warnings()
         return asyncio.run(process.run(listener))
 
 
-class Process:
-    """A service with a server around it."""
+class ServerProcess:
+    """A service and its uvicorn server."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
         config = uvicorn.Config(
             make_app(self.service, self._lifespan),
-            http=Connection,
+            http=LimitedConnection,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -53,32 +53,32 @@ class Process:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=round(IDLE),
-            timeout_graceful_shutdown=FLUSH,
+            timeout_graceful_shutdown=FLUSH_SECONDS,
         )
         self._server = uvicorn.Server(config)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: WrnError | None = None
-        self._whole = True
+        self._drained = True
 
     async def run(self, listener: socket.socket) -> bool:
         """See ``serve``."""
         await self._server.serve([listener])
         if self._failure is not None:
             raise self._failure
-        return self._whole
+        return self._drained
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        # Within uvicorn's own handlers, which would end the process by the signal, and before the port answers.
+        # Set here, these handlers replace uvicorn's, which would end the process by the signal.
         loop = asyncio.get_running_loop()
         with suppress(NotImplementedError):        # Windows
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._end)
-            loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self.service.reload()))
-        self._start(self._load())
+                loop.add_signal_handler(number, self._shut_down)
+            loop.add_signal_handler(signal.SIGHUP, lambda: self._start_task(self.service.reload()))
+        self._start_task(self._load())
         yield
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
+    def _start_task(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)                      # the loop itself only holds weak references
         task.add_done_callback(self._tasks.discard)
@@ -87,40 +87,40 @@ class Process:
         try:
             await self.service.load()
             gc.collect()
-            gc.freeze()                            # what is here by now stays: to look through it takes time each time
-            self.service.say("ready")
+            gc.freeze()                            # spares each collection the objects that stay until the end
+            self.service.log_message("ready")
         except WrnError as error:
             self._failure = error
             self._server.should_exit = True
 
-    def _end(self) -> None:
-        if self.service.house.draining:
-            self._whole, self._server.force_exit, self._server.should_exit = False, True, True
+    def _shut_down(self) -> None:
+        if self.service.admission.draining:
+            self._drained, self._server.force_exit, self._server.should_exit = False, True, True
             return
-        self.service.house.draining = True
-        self._start(self._drain())
+        self.service.admission.draining = True
+        self._start_task(self._drain())
 
     async def _drain(self) -> None:
-        """Wait for the last answer; the port stays open meanwhile, so that probes and late clients are told."""
-        house, settings = self.service.house, self.service.settings
-        self.service.say(f"ending: {house.requests} requests are inside")
+        """Wait for the last response; the port stays open, so that probes and late clients get a 503."""
+        admission, settings = self.service.admission, self.service.settings
+        self.service.log_message(f"shutting down: {admission.requests} requests in progress")
         try:
             async with asyncio.timeout(settings.drain):
-                while house.requests or house.images:
+                while admission.requests or admission.images:
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            self._whole, self._server.force_exit = False, True
-            self.service.say(f"{house.requests} requests were not answered within {settings.drain:g} seconds")
+            self._drained, self._server.force_exit = False, True
+            self.service.log_message(f"{admission.requests} requests not answered within {settings.drain:g} seconds")
         self._server.should_exit = True
 
 
-def listen(settings: ServeSettings) -> socket.socket:
-    """A socket that listens where the settings say. Raises ConfigError."""
+def open_socket(settings: ServeSettings) -> socket.socket:
+    """Return a socket that listens on the address of the settings. Raises ConfigError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-        # asyncio does so only for sockets that were made for IPPROTO_TCP by name; without it each answer, being
-        # written in two pieces, waits 40 ms for the client's delayed acknowledgement. Connections inherit it.
+        # Connections inherit TCP_NODELAY. asyncio only sets it for sockets created with IPPROTO_TCP; without it each
+        # response, which is written in two pieces, waits 40 ms for the client's delayed acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
@@ -129,16 +129,16 @@ def listen(settings: ServeSettings) -> socket.socket:
         ) from error
 
 
-def quieten() -> None:
-    """No warnings of damaged bodies in the log: they are for whoever sent them, who is told."""
-    logging.raiseExceptions = False                # a log that cannot be written ends no request
+def silence_parser_warnings() -> None:
+    """Keep warnings about damaged bodies out of the log: the client that sent one gets the error."""
+    logging.raiseExceptions = False                # an unwritable log must not fail requests
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
-def _allow_many_files() -> None:
-    """A connection is an open file, and the usual soft limit of 1,024 is soon reached."""
+def _raise_file_limit() -> None:
+    """Raise the limit on open files: every connection is one, and the usual soft limit is 1,024."""
     with suppress(ImportError, ValueError, OSError):
         import resource
 
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

@@ -1,4 +1,4 @@
-"""The service as one value: settings, models, the house and its metrics."""
+"""The state that all requests share: settings, models, admission, metrics and log."""
 
 from __future__ import annotations
 
@@ -14,129 +14,134 @@ from starlette.requests import Request
 
 from wideresnet.errors import OutputError, WrnError, did_you_mean
 from wideresnet.report.escape import json_text, printable
-from wideresnet.serve.admission import AdmissionController, Visit
-from wideresnet.serve.explain import Explainers
+from wideresnet.serve.admission import AdmissionController, Permit, RequestContext
+from wideresnet.serve.explain import ExplanationWorker
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.metrics import Metrics
+from wideresnet.serve.models import open_models
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.serve.worker import ModelWorker, Outcome, Source, open_models
+from wideresnet.serve.worker import ModelInput, ModelWorker, Outcome
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class Service:
-    """What every request shares. Only ``load`` leaves the event loop, for a thread."""
+    """State shared by all requests; used on the event loop alone. Only ``load`` uses a thread."""
 
     def __init__(self, settings: ServeSettings, write: Callable[[str], object] = lambda _: None) -> None:
         self.settings, self._write = settings, write
-        self.house = AdmissionController(settings.capacity, settings.held_bytes)
-        self.metrics = Metrics(self.house)
-        self.models: dict[str, ModelWorker] = {}     # the first is the default; empty while they are opened
-        self.explainers = Explainers(settings)
+        self.admission = AdmissionController(settings.capacity, settings.max_held_bytes)
+        self.metrics = Metrics(self.admission)
+        self.models: dict[str, ModelWorker] = {}     # the first is the default; empty until they are open
+        self.explanations = ExplanationWorker(settings)
         self._loading = asyncio.Lock()
 
     @property
     def ready(self) -> bool:
-        """Whether a request would be let in, if there is room."""
-        return bool(self.models) and not self.house.draining
+        """Whether requests are admitted, apart from the limits."""
+        return bool(self.models) and not self.admission.draining
 
-    def say(self, words: str) -> None:
-        """A line of the log for people, or for machines where the log is theirs."""
-        self.log({"message": words}) if self.settings.log == "json" else self._line(printable(words))
+    def log_message(self, message: str) -> None:
+        """Log a message as text, or as JSON where the settings say so."""
+        if self.settings.log == "json":
+            self.log_fields({"message": message})
+        else:
+            self._write_line(printable(message))
 
-    def log(self, fields: dict[str, object]) -> None:
-        """A line of the log as JSON, with the time."""
+    def log_fields(self, fields: dict[str, object]) -> None:
+        """Log one line of JSON, with the time."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._line(json_text({"time": time, **fields}))
+        self._write_line(json_text({"time": time, **fields}))
 
-    def _line(self, line: str) -> None:
-        with suppress(OSError, OutputError):       # nobody reads it any more
+    def _write_line(self, line: str) -> None:
+        with suppress(OSError, OutputError):       # nobody reads the log any more
             self._write(line)
 
     async def load(self) -> None:
-        """Open the models, or open them anew: requests that are inside keep the one they began with.
+        """Open the models, or open them again; requests in progress keep the model they began with.
 
-        Raises WrnError, and keeps what was open.
+        Raises WrnError; the open models then stay.
         """
         async with self._loading:
-            self.use(await asyncio.to_thread(open_models, self.settings, self.say))
+            self.set_models(await asyncio.to_thread(open_models, self.settings, self.log_message))
 
-    def use(self, models: dict[str, ModelWorker]) -> None:
-        """From here on these are the models."""
+    def set_models(self, models: dict[str, ModelWorker]) -> None:
+        """Serve ``models`` from now on."""
         self.models = models
-        self.metrics.opened(models.values())
+        self.metrics.set_models(models.values())
 
     async def reload(self) -> None:
-        """``load``, for who does not wait for it; a model that cannot be opened is said and changes nothing."""
+        """Open the models again; if one fails, log that and keep the open ones."""
         try:
             await self.load()
         except WrnError as error:
-            self.metrics.reloaded("failed")
-            self.say(f"the models stay as they were: {error.message} ({error.hint})")
+            self.metrics.count_reload("failed")
+            self.log_message(f"reload failed, the open models stay: {error.message} ({error.hint})")
         else:
-            self.metrics.reloaded("done")
+            self.metrics.count_reload("done")
 
-    def answered(self, visit: Visit, status: int) -> None:
-        """Count a request that has ended, in the metrics and in its model's statistics."""
-        self.metrics.answered(visit, visit.route or "other", status, visit.seconds)
-        if visit.model in self.models and visit.route.endswith(("/classify", "/infer")):
-            self.models[visit.model].statistics.add("success" if status == 200 else "fail", visit.seconds)
+    def count_response(self, context: RequestContext, status: int) -> None:
+        """Count a response in the metrics and in its model's statistics."""
+        self.metrics.count_response(context, status)
+        if context.model in self.models and context.route.endswith(("/classify", "/infer")):
+            statistics = self.models[context.model].statistics
+            statistics.add("success" if status == 200 else "fail", context.seconds)
 
-    def model(self, name: str | None, visit: Visit) -> ModelWorker:
-        """The model of that name, or the default. Raises ApiError where there is none."""
+    def find_model(self, name: str | None, context: RequestContext) -> ModelWorker:
+        """Return the model of a name, or the default for None. Raises ApiError where there is none."""
         if not self.models:
-            raise ApiError("loading", "the models are being opened", "GET /v2/health/ready says when they are")
+            raise ApiError("loading", "the models are still loading", "GET /v2/health/ready reports when they are open")
         name = next(iter(self.models)) if name is None else name
         if name not in self.models:
             hint = did_you_mean(name, self.models) or "GET /v1/models lists them"
-            raise ApiError("model", f"no model called {name[:80]!r} is served here", hint)
-        visit.model = name
+            raise ApiError("model", f"no model called {name[:80]!r}", hint)
+        context.model = name
         return self.models[name]
 
-    async def work(
+    async def infer(
         self,
         model: ModelWorker,
-        sources: Sequence[Source],
-        then: Callable[[NDArray[np.float32]], Answer],
+        inputs: Sequence[ModelInput],
+        postprocess: Callable[[NDArray[np.float32]], Result],
         request: Request,
-        visit: Visit,
-    ) -> list[Outcome[Answer]]:
-        """What became of each source, in their order.
+        permit: Permit,
+    ) -> list[Outcome[Result]]:
+        """Run the model on all inputs and return their outcomes in order.
 
-        Raises ApiError when they do not all fit inside, and as ``outcomes``.
+        Raises ApiError when they do not all fit into the queue, and as ``wait_for``.
         """
-        self.metrics.staged(model.name, [{"read": visit.seconds}])
-        visit.refuse_when_full(sum(1 if isinstance(source, bytes) else len(source) for source in sources))
-        futures = [model.submit(source, visit, then) for source in sources]
-        return await self.outcomes(futures, model, request)
+        self.metrics.observe_stages(model.name, [{"read": permit.context.seconds}])
+        self.admission.check_images(sum(1 if isinstance(item, bytes) else len(item) for item in inputs))
+        futures = [model.submit(item, permit, postprocess) for item in inputs]
+        return await self.wait_for(futures, model, request)
 
-    async def outcomes(
-        self, futures: Sequence[asyncio.Future[Outcome[Answer]]], model: ModelWorker, request: Request
-    ) -> list[Outcome[Answer]]:
-        """What became of work that was begun for a request.
+    async def wait_for(
+        self, futures: Sequence[asyncio.Future[Outcome[Result]]], model: ModelWorker, request: Request
+    ) -> list[Outcome[Result]]:
+        """Wait for submitted work and return its outcomes in order.
 
-        Raises ApiError at the deadline, and when the client leaves before it has its answer; what is not begun by
-        then is skipped, since the visit says that it is gone.
+        Raises ApiError at the deadline, and when the client disconnects. The handler ends then, which cancels its
+        context: work not yet begun is skipped.
         """
         seconds = self.settings.deadline
-        left = asyncio.ensure_future(_disconnected(request))
-        left.add_done_callback(lambda _: [future.cancel() for future in futures])
+        disconnected = asyncio.ensure_future(_wait_for_disconnect(request))
+        disconnected.add_done_callback(lambda _: [future.cancel() for future in futures])
         try:
             async with asyncio.timeout(seconds):
                 outcomes = [await future for future in futures]
         except TimeoutError:
-            words = f"no answer within {seconds:g} seconds"
-            raise ApiError("deadline", words, "send fewer images, or come later") from None
+            message = f"no result within {seconds:g} seconds"
+            raise ApiError("deadline", message, "send fewer images, or retry later") from None
         except asyncio.CancelledError:
-            if not left.done():                    # it is this task that shall end
+            if not disconnected.done():            # this task itself is cancelled
                 raise
-            raise ApiError("gone", "the client left before its answer was there") from None
+            raise ApiError("gone", "the client disconnected before its response") from None
         finally:
-            left.cancel()
-        self.metrics.staged(model.name, (outcome.seconds for outcome in outcomes))
+            disconnected.cancel()
+        self.metrics.observe_stages(model.name, (outcome.seconds for outcome in outcomes))
         return outcomes
 
 
-async def _disconnected(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

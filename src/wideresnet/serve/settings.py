@@ -1,4 +1,4 @@
-"""Everything that decides how the service behaves, in one frozen value made at the edge."""
+"""The settings of the service: one frozen value, validated once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MiB = 2**20
 
 
 class ServeSettings(BaseModel):
-    """What ``wrn serve`` is told; 0 leaves a number to the service. Times are in seconds."""
+    """The settings of ``wrn serve``; 0 chooses a number automatically. Times are in seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,41 +31,41 @@ class ServeSettings(BaseModel):
     alpha: Alpha | None = None                     # of transparent images; None: as each model's card says
     threads: int = Field(0, ge=0)
     streams: int = Field(0, ge=0)
-    queue: int = Field(0, ge=0)                    # images inside at most, waiting and worked on
-    max_bytes: int = Field(32 * MiB, ge=1)         # of one request's body, also once inflated
-    max_pixels: int = Field(2**26, ge=1)           # of one image
-    max_images: int = Field(64, ge=1)            # of one request
-    deadline: float = Field(30.0, gt=0)            # from the whole body to the answer
-    upload_deadline: float = Field(30.0, gt=0)     # from the head of a request to its whole body
-    drain: float = Field(30.0, ge=0)               # from SIGTERM to the last answer
+    queue: int = Field(0, ge=0)                    # images at most, waiting and in work
+    max_bytes: int = Field(32 * MiB, ge=1)         # per request body, also when decompressed
+    max_pixels: int = Field(2**26, ge=1)           # per image
+    max_images: int = Field(64, ge=1)              # per request
+    deadline: float = Field(30.0, gt=0)            # from the complete body to the response
+    upload_deadline: float = Field(30.0, gt=0)     # from the head of a request to its complete body
+    drain: float = Field(30.0, ge=0)               # from SIGTERM to the last response
     token: SecretStr | None = None
-    explain: bool = True                           # whether /v1/explain answers
+    explain: bool = True                           # whether /v1/explain is served
     cors: tuple[str, ...] = ()                     # origins
     log: Literal["json", "off"] = "off"
 
-    @cached_property                               # every request asks, and the CPUs are read from files of the system
+    @cached_property                               # read for every request; counting CPUs reads files
     def capacity(self) -> int:
-        """Images inside at most; a request of ``max_images`` fits by default."""
-        return self.queue or usual_queue(available_cpus())
+        """The limit on images in the queue and in work."""
+        return self.queue or default_queue(available_cpus())
 
     @property
-    def most_images(self) -> int:
-        """Images of one request at most: more than fit inside never would."""
+    def images_per_request(self) -> int:
+        """The limit on images of one request; more than ``capacity`` would never be admitted."""
         return min(self.max_images, self.capacity)
 
     @property
-    def held_bytes(self) -> int:
-        """Bytes of all bodies inside at most: eight of the largest."""
+    def max_held_bytes(self) -> int:
+        """The limit on bytes of all bodies held at a time: eight of the largest."""
         return 8 * self.max_bytes
 
 
-def usual_queue(cpus: int) -> int:
-    """How many images may be inside where nobody says it."""
+def default_queue(cpus: int) -> int:
+    """Return the default of ``queue``."""
     return max(64, 16 * cpus)
 
 
 def make_settings(values: dict[str, Any]) -> ServeSettings:
-    """Validated settings. Raises ConfigError for what is none."""
+    """Validate settings. Raises ConfigError."""
     try:
         return ServeSettings(**values)
     except ValidationError as error:
@@ -73,7 +73,7 @@ def make_settings(values: dict[str, Any]) -> ServeSettings:
 
 
 def read_token(file: Path) -> str:
-    """The bearer token in a file, without the white space around. Raises ConfigError when there is none."""
+    """Read a bearer token from a file, without surrounding white space. Raises ConfigError."""
     try:
         token = read_text(file, "ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -81,9 +81,9 @@ def read_token(file: Path) -> str:
     return check_token(token, f"the token file {file}")
 
 
-def check_token(token: str, where: str) -> str:
-    """``token``, found in ``where``. Raises ConfigError for one that no client could send."""
-    if not token or any(not mark.isprintable() or mark.isspace() for mark in token):
-        fault = "is empty" if not token else "holds more than one word"
-        raise ConfigError(f"{where} {fault}", hint="'openssl rand -hex 32' makes a token")
+def check_token(token: str, origin: str) -> str:
+    """Return ``token``. Raises ConfigError, naming ``origin``, for one that no client could send."""
+    if not token or any(not character.isprintable() or character.isspace() for character in token):
+        fault = "is empty" if not token else "contains white space or control characters"
+        raise ConfigError(f"{origin} {fault}", hint="'openssl rand -hex 32' makes a token")
     return token

@@ -19,9 +19,9 @@ from wideresnet.cluster.ray_serve import Fleet, Signed, make_fleet, reason, repl
 from wideresnet.errors import ConfigError, EngineError, MissingExtra
 from wideresnet.machine import available_cpus
 from wideresnet.serve.app import make_app
+from wideresnet.serve.models import check_model
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.serve.worker import prove
 
 ELSEWHERE = "10.0.0.1:6379"
 
@@ -71,18 +71,18 @@ class BrokenEngine(FakeEngine):
 def test_health_is_an_answer_of_the_engine() -> None:
     bundle = tiny_bundle()
     engine = FakeEngine()
-    prove(Classifier(bundle.card, bundle.labels, engine))
+    check_model(Classifier(bundle.card, bundle.labels, engine))
     assert engine.calls == [1]
     with pytest.raises(EngineError):
-        prove(Classifier(bundle.card, bundle.labels, BrokenEngine()))
+        check_model(Classifier(bundle.card, bundle.labels, BrokenEngine()))
     larger = replace(bundle.card, preprocess=replace(bundle.card.preprocess, crop=48))
     with pytest.raises(EngineError, match="48"):       # an engine that cannot take what the model needs
-        prove(Classifier(larger, bundle.labels, FakeEngine()))
+        check_model(Classifier(larger, bundle.labels, FakeEngine()))
 
 
 def test_an_answer_says_which_replica_gave_it() -> None:
     service = Service(ServeSettings())
-    service.use({NAME: open_model(tiny_bundle(), FakeEngine())})
+    service.set_models({NAME: open_model(tiny_bundle(), FakeEngine())})
     with TestClient(Signed(make_app(service), "abc")) as client:
         for path in ("/healthz", "/nothing"):
             answer = client.get(path)

@@ -27,7 +27,7 @@ def make_service(bundle: Bundle) -> Callable[..., Service]:
 
     def make(engine: Engine | None = None, **values: object) -> Service:
         service = Service(ServeSettings(**values))
-        service.use({NAME: open_model(bundle, engine or FakeEngine())})
+        service.set_models({NAME: open_model(bundle, engine or FakeEngine())})
         return service
 
     return make

@@ -1,49 +1,64 @@
-"""Admission: what is inside is counted, and given back whatever becomes of a request."""
+"""Admission: requests, images and bytes are counted, and returned however a request ends."""
 
 from __future__ import annotations
 
 import pytest
 
-from wideresnet.serve.admission import AdmissionController, Visit
+from wideresnet.serve.admission import AdmissionController, RequestContext
 from wideresnet.serve.http.errors import ApiError
 
 
-def test_a_visit_gives_back_its_bytes_when_its_handler_and_its_threads_are_done() -> None:
-    house = AdmissionController(images=4, held_bytes=100)
-    visit = Visit(house, "a")
-    visit.enter()
-    visit.carry(60)
-    visit.seat(2)
-    visit.unseat(1)
-    visit.leave()
-    assert (house.requests, house.images, house.bytes) == (0, 1, 60)
-    visit.unseat(1)
-    assert (house.requests, house.images, house.bytes) == (0, 0, 0)
-    visit.leave()
-    assert (house.requests, house.bytes) == (0, 0)
+def counts(controller: AdmissionController) -> tuple[int, int, int]:
+    return controller.requests, controller.images, controller.bytes
 
 
-def test_a_full_house_lets_nobody_in() -> None:
-    house = AdmissionController(images=2, held_bytes=100)
-    first, second = Visit(house, "a"), Visit(house, "b")
-    first.enter()
-    second.enter()
-    first.carry(80)
-    with pytest.raises(ApiError, match="too many bytes"):
-        second.carry(21)
-    first.seat(2)
-    with pytest.raises(ApiError, match="2 images are inside and 2 fit"):
-        Visit(house, "c").enter()
-    with pytest.raises(ApiError):
-        second.refuse_when_full(1)
-    second.leave()
-    assert (house.requests, house.bytes) == (1, 80)
+def test_bytes_are_returned_when_the_handler_and_all_threads_are_done() -> None:
+    controller = AdmissionController(images=4, held_bytes=100)
+    with controller.admit(RequestContext("a")) as permit:
+        permit.add_bytes(60)
+        permit.acquire(2)
+        permit.release(1)
+        assert counts(controller) == (1, 1, 60)
+        assert not permit.context.cancelled
+    assert counts(controller) == (0, 1, 60)
+    assert permit.context.cancelled
+    permit.release(1)
+    assert counts(controller) == (0, 0, 0)
 
 
-def test_nobody_enters_while_it_drains() -> None:
-    house = AdmissionController(images=2, held_bytes=100)
-    house.draining = True
+def test_everything_is_returned_when_a_handler_raises() -> None:
+    controller = AdmissionController(images=4, held_bytes=100)
+
+    def handle() -> None:
+        with controller.admit(RequestContext("a")) as permit:
+            permit.add_bytes(60)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        handle()
+    assert counts(controller) == (0, 0, 0)
+
+
+def test_a_full_queue_admits_no_request() -> None:
+    controller = AdmissionController(images=2, held_bytes=100)
+    with controller.admit(RequestContext("a")) as first:
+        with controller.admit(RequestContext("b")) as second:
+            first.add_bytes(80)
+            with pytest.raises(ApiError, match="limit on bytes"):
+                second.add_bytes(21)
+            first.acquire(2)
+            with pytest.raises(ApiError, match=r"the queue is full \(2 of 2 images\)"):
+                controller.admit(RequestContext("c"))
+            with pytest.raises(ApiError, match="the queue is full"):
+                second.acquire(1)
+        assert counts(controller) == (1, 2, 80)
+        first.release(2)
+
+
+def test_no_request_is_admitted_while_the_server_drains() -> None:
+    controller = AdmissionController(images=2, held_bytes=100)
+    controller.draining = True
     with pytest.raises(ApiError) as caught:
-        Visit(house, "a").enter()
+        controller.admit(RequestContext("a"))
     assert caught.value.kind == "draining"
-    assert house.requests == 0
+    assert controller.requests == 0

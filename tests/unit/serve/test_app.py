@@ -20,7 +20,7 @@ from serving import NAME, png
 from tiffs import tiff
 from wideresnet.cli.main import app
 from wideresnet.serve.app import make_app
-from wideresnet.serve.http.middleware import OPEN
+from wideresnet.serve.http.middleware import PUBLIC_PATHS
 
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=xyz"}
 
@@ -109,7 +109,7 @@ def test_a_strip_is_answered(client) -> None:
         ("", b"--abc\r\n", MULTIPART, 400, "damaged"),
         ("", b"--xyz\r\nContent-Disposition: form-data; name=a; filename=b\r\n\r\nx", MULTIPART, 400, "cut short"),
         ("", b"--xyz\r\nContent-Disposition: form-data; name=k\r\n\r\n5\r\n--xyz--\r\n", MULTIPART, 422, "'k'"),
-        ("", b"--xyz--\r\n", MULTIPART, 422, "holds no file"),
+        ("", b"--xyz--\r\n", MULTIPART, 422, "no file in the multipart body"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_served_is_said_with_its_status(client, query, content, headers, status, words) -> None:
@@ -223,8 +223,8 @@ def test_every_route_refuses_a_parameter_that_it_does_not_take(client) -> None:
     """``?topk=3`` never passes in silence; probes and files of the page, which read no query, take any."""
     for method, path in every_route(client):
         done = client.request(method, f"{path}?topk=3", content=png(1) if method == "POST" else None)
-        assert done.status_code == (200 if path in OPEN else 422), path
-        if path not in OPEN:
+        assert done.status_code == (200 if path in PUBLIC_PATHS else 422), path
+        if path not in PUBLIC_PATHS:
             assert "has no parameter 'topk'" in done.text
     assert "it takes k, model, lang" in client.post("/v1/classify?K=3", content=png(1)).json()["hint"]
 
@@ -328,8 +328,7 @@ def test_other_paths_and_methods(client) -> None:
     assert client.get("/etc/passwd").status_code == 404
     assert client.get("/v1/classify/").json()["type"] == "urn:wideresnet:problem:route"
     assert client.get("/v1/classify").status_code == 405
-    words = "there is nothing at this path (GET /docs lists what there is)"
-    assert client.get("/v2/nothing").json() == {"error": words}
+    assert client.get("/v2/nothing").json() == {"error": "no such path (GET /docs lists all routes)"}
 
 
 # Faults
@@ -355,7 +354,7 @@ def test_a_crash_in_a_worker_is_one_500_and_not_the_end(make_service, caplog, er
         assert "my-1" in caplog.text
         assert client.post(f"/v2/models/{NAME}/infer", json=images(1)).status_code == 500
         assert client.get("/healthz").status_code == 200
-        assert (service.house.images, service.house.requests, service.house.bytes) == (0, 0, 0)
+        assert (service.admission.images, service.admission.requests, service.admission.bytes) == (0, 0, 0)
 
 
 def images(label: int, count: int = 1) -> dict:
@@ -415,7 +414,7 @@ def test_the_repository_lists_the_models(make_service) -> None:
         assert client.post("/v2/repository/index", json={"ready": True}).json() == expected
         for body in (b"{", b"[]", b'{"other": true}', b'{"ready": 1}', b"[" * 9000):
             assert client.post("/v2/repository/index", content=body).status_code == 400
-        service.house.draining = True
+        service.admission.draining = True
         (model,) = client.post("/v2/repository/index").json()
         assert (model["state"], bool(model["reason"])) == ("UNAVAILABLE", True)
         assert client.post("/v2/repository/index", json={"ready": True}).json() == []
@@ -449,7 +448,7 @@ def test_statistics_count_what_was_answered(client) -> None:
 
 def test_before_the_models_are_open_it_lives_and_is_not_ready(make_service) -> None:
     service = make_service()
-    service.use({})
+    service.set_models({})
     with TestClient(make_app(service)) as client:
         assert client.get("/v2/health/live").status_code == 200
         assert client.get("/v2/health/ready").status_code == 503
@@ -459,7 +458,7 @@ def test_before_the_models_are_open_it_lives_and_is_not_ready(make_service) -> N
 
 def test_what_drains_lets_nobody_in(make_service) -> None:
     service = make_service()
-    service.house.draining = True
+    service.admission.draining = True
     with TestClient(make_app(service)) as client:
         assert client.get("/v2/health/ready").status_code == 503
         assert client.get(f"/v2/models/{NAME}/ready").status_code == 503
@@ -510,7 +509,7 @@ def test_the_access_log_has_a_line_for_each_request_and_no_token(make_service) -
     lines: list[str] = []
     service = make_service(log="json", token="sesame")
     service._write = lines.append
-    service.say("hello")
+    service.log_message("hello")
     with TestClient(make_app(service)) as client:
         client.post("/v1/classify", content=png(1), headers={"Authorization": "Bearer sesame", "X-Request-ID": "a"})
     words, line = map(json.loads, lines)

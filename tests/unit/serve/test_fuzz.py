@@ -17,7 +17,7 @@ from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.serve import protocol
 from wideresnet.serve.app import make_app
 from wideresnet.serve.http.errors import ApiError
-from wideresnet.serve.http.request_body import Parts, inflate
+from wideresnet.serve.http.request_body import MultipartReader, inflate
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 
@@ -64,12 +64,12 @@ pieces = st.sampled_from(
 def inference(header: object, tail: bytes, length: str | None) -> None:
     body = json.dumps(header).encode()
     with suppress(ApiError):
-        asked = protocol.parse(body + tail, str(len(body)) if length == "" else length, SIDE, MOST)
-        assert 1 <= len(asked.source) <= MOST
+        request = protocol.parse_request(body + tail, str(len(body)) if length == "" else length, SIDE, MOST)
+        assert 1 <= len(request.images) <= MOST
 
 
 def multipart(parts: list[bytes], cut: int) -> None:
-    body, reader = b"".join(parts), Parts(b"xyz", MOST, ("k",))
+    body, reader = b"".join(parts), MultipartReader(b"xyz", MOST, ("k",))
     with suppress(ApiError):
         reader.write(body[:cut])
         reader.write(body[cut:])
@@ -84,7 +84,7 @@ def compressed(body: bytes, encoding: str) -> None:
 def index(body: bytes, document: object) -> None:
     for sent in (body, json.dumps(document).encode()):
         with suppress(ApiError):
-            assert type(protocol.parse_index(sent)) is bool
+            assert type(protocol.parse_index_request(sent)) is bool
 
 
 CASES = {
@@ -115,7 +115,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
     write_bundle(folder, tiny_bundle())
     model = open_model(read_bundle(folder), FakeEngine())
     model.source = str(folder)
-    service.use({NAME: model})
+    service.set_models({NAME: model})
     return TestClient(make_app(service), raise_server_exceptions=False)
 
 

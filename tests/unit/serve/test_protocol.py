@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from wideresnet.datasets.labels import read_labels
 from wideresnet.serve.http.errors import ApiError
-from wideresnet.serve.protocol import HEADER_LENGTH, MAX_JSON, parse, render
+from wideresnet.serve.protocol import HEADER_LENGTH, MAX_JSON, parse_request, render_response
 
-BATCH = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+PIXELS = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
 
 
 def header(**changes: Any) -> dict[str, Any]:
-    images = {"name": "images", "shape": [2, 4, 4, 3], "datatype": "UINT8", "data": BATCH.tolist()}
+    images = {"name": "images", "shape": [2, 4, 4, 3], "datatype": "UINT8", "data": PIXELS.tolist()}
     return {"inputs": [images | changes]}
 
 
@@ -28,9 +28,9 @@ def encoded(**changes: Any) -> dict[str, Any]:
     return header(name="pictures", shape=[1], datatype="BYTES", data=[base64.b64encode(b"jpeg").decode()]) | changes
 
 
-def parsed(document: object, blob: bytes | None = None, most: int = 8) -> Any:
+def parsed(document: object, blob: bytes | None = None, max_images: int = 8) -> Any:
     body = json.dumps(document).encode()
-    return parse(body + (blob or b""), None if blob is None else str(len(body)), 4, most)
+    return parse_request(body + (blob or b""), None if blob is None else str(len(body)), 4, max_images)
 
 
 def binary(size: int, **changes: Any) -> dict[str, Any]:
@@ -38,19 +38,19 @@ def binary(size: int, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_tensor_comes_as_nested_or_flat_json_or_binary() -> None:
-    nested, flat = parsed(header()), parsed(header(data=BATCH.ravel().tolist()))
-    raw = parsed(binary(BATCH.nbytes), BATCH.tobytes())
-    for asked in (nested, flat, raw):
-        np.testing.assert_array_equal(asked.source, BATCH)
-        assert (asked.binary, asked.classes) == (False, 0)
-    assert [len(part) for part in raw.parts(1)] == [1, 1]
+    nested, flat = parsed(header()), parsed(header(data=PIXELS.ravel().tolist()))
+    raw = parsed(binary(PIXELS.nbytes), PIXELS.tobytes())
+    for request in (nested, flat, raw):
+        np.testing.assert_array_equal(request.images, PIXELS)
+        assert (request.binary, request.classes) == (False, 0)
+    assert [len(part) for part in raw.split(1)] == [1, 1]
 
 
 def test_images_come_as_base64_or_with_their_lengths() -> None:
-    assert parsed(encoded()).source == [b"jpeg"]
+    assert parsed(encoded()).images == [b"jpeg"]
     blob = struct.pack("<I4sI", 4, b"jpeg", 0)
-    asked = parsed(binary(len(blob), name="pictures", shape=[2, 1], datatype="BYTES"), blob)
-    assert asked.source == [b"jpeg", b""]
+    request = parsed(binary(len(blob), name="pictures", shape=[2, 1], datatype="BYTES"), blob)
+    assert request.images == [b"jpeg", b""]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_images_come_as_base64_or_with_their_lengths() -> None:
         (header(name="images", shape=[1], datatype="BYTES", data=["bm9uZQ=="]), "parameters"),
         (header(name="input", datatype="FP32"), "parameters"),
         (header(shape=[2, 3, 4, 4]), "parameters"),
-        (header(data=BATCH.transpose(0, 3, 1, 2).tolist()), "request"),
+        (header(data=PIXELS.transpose(0, 3, 1, 2).tolist()), "request"),
         (header(data=None, parameters={"shared_memory_region": "a"}), "parameters"),
         (header() | {"outputs": [{"name": "logits", "parameters": {"shared_memory_region": "a"}}]}, "parameters"),
         (header() | {"id": 7}, "request"),
@@ -128,34 +128,34 @@ WORD = base64.b64encode(bytes(range(250))).decode()
 )
 def test_encoded_images_come_in_every_usual_form(shape: object, data: object) -> None:
     """One string, a shape of -1, URL-safe or broken lines of base64, a data URL: the meaning is clear."""
-    asked = parsed({"inputs": [{"name": "pictures", "shape": shape, "datatype": "BYTES", "data": data}]})
-    assert asked.source == [bytes(range(250))]
-    assert asked.said == {}
+    request = parsed({"inputs": [{"name": "pictures", "shape": shape, "datatype": "BYTES", "data": data}]})
+    assert request.images == [bytes(range(250))]
+    assert request.notes == {}
 
 
 def test_an_input_under_a_name_of_ones_own_is_taken_by_its_datatype() -> None:
     """And the answer says what it was taken for."""
-    asked = parsed(header(name="input-0", shape=[-1, 4, 4, 3]))
-    np.testing.assert_array_equal(asked.source, BATCH)
-    assert asked.said == {"read_as": "images"}
-    asked = parsed(encoded(inputs=[{"name": "312a4eb0", "shape": -1, "datatype": "BYTES", "data": WORD}]))
-    assert asked.said == {"read_as": "pictures"}
-    answer = json.loads(render(asked, "m", LOGITS, LABELS)[0])
+    request = parsed(header(name="input-0", shape=[-1, 4, 4, 3]))
+    np.testing.assert_array_equal(request.images, PIXELS)
+    assert request.notes == {"read_as": "images"}
+    request = parsed(encoded(inputs=[{"name": "312a4eb0", "shape": -1, "datatype": "BYTES", "data": WORD}]))
+    assert request.notes == {"read_as": "pictures"}
+    answer = json.loads(render_response(request, "m", LOGITS, LABELS)[0])
     assert answer["parameters"] == {"read_as": "pictures"}
 
 
 def test_null_is_a_member_that_is_not_there() -> None:
     """Clients that write every optional member as null are answered."""
     document = header(parameters=None) | {"id": None, "parameters": None, "outputs": None}
-    asked = parsed(document)
-    assert (asked.id, asked.binary, asked.classes, asked.said) == ("", False, 0, {})
+    request = parsed(document)
+    assert (request.id, request.binary, request.classes, request.notes) == ("", False, 0, {})
 
 
 def test_what_is_ignored_is_listed() -> None:
     """Parameters and members that have no effect stand in the answer's parameters."""
     document = header(extra=1, parameters={"content_type": "np"})
     document |= {"parameters": {"priority": 1}, "outputs": [{"name": "logits", "parameters": {"fast": True}}]}
-    ignored = parsed(document | {"model_name": "m"}).said["ignored"]
+    ignored = parsed(document | {"model_name": "m"}).notes["ignored"]
     assert set(ignored.split(", ")) == {"model_name", "priority", "extra", "content_type", "fast"}
 
 
@@ -168,7 +168,7 @@ def test_tensors_in_shared_memory_are_refused_by_that_name() -> None:
 def test_data_must_not_come_twice() -> None:
     """A tensor in JSON and in binary is refused: one of them would have no effect."""
     with pytest.raises(ApiError, match="both data and binary_data_size"):
-        parsed(header(parameters={"binary_data_size": BATCH.nbytes}), BATCH.tobytes())
+        parsed(header(parameters={"binary_data_size": PIXELS.nbytes}), PIXELS.tobytes())
 
 
 def test_floats_are_refused_with_what_to_send() -> None:
@@ -182,10 +182,10 @@ def test_floats_are_refused_with_what_to_send() -> None:
 @pytest.mark.parametrize(
     ("document", "blob"),
     [
-        (binary(95), BATCH.tobytes()),
-        (binary(97), BATCH.tobytes()),
-        (binary(96), BATCH.tobytes() + b"1"),
-        (binary(-1), BATCH.tobytes()),
+        (binary(95), PIXELS.tobytes()),
+        (binary(97), PIXELS.tobytes()),
+        (binary(96), PIXELS.tobytes() + b"1"),
+        (binary(-1), PIXELS.tobytes()),
         (header(data=None, parameters={"binary_data_size": True}), b"\0"),
         (binary(3, name="pictures", shape=[1], datatype="BYTES"), b"\1\0\0"),
         (binary(8, name="pictures", shape=[1], datatype="BYTES"), struct.pack("<I", 9) + b"jpeg"),
@@ -201,12 +201,12 @@ def test_binary_data_must_fit_what_is_said_of_them(document: object, blob: bytes
 @pytest.mark.parametrize("length", ["", "x", "-1", "²", "9" * 5000, "99"])
 def test_the_length_of_the_json_must_be_one(length: str) -> None:
     with pytest.raises(ApiError, match=HEADER_LENGTH):
-        parse(b"{}", length, 4, 8)
+        parse_request(b"{}", length, 4, 8)
 
 
 def test_json_that_would_take_much_memory_is_not_read() -> None:
     with pytest.raises(ApiError) as caught:
-        parse(b"[" * (MAX_JSON + 1), None, 4, 8)
+        parse_request(b"[" * (MAX_JSON + 1), None, 4, 8)
     assert caught.value.kind == "large"
 
 
@@ -214,7 +214,7 @@ def test_json_that_would_take_much_memory_is_not_read() -> None:
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_are_refused_with_words(body: bytes, length: str | None) -> None:
     with pytest.raises(ApiError):
-        parse(body, length, 4, 8)
+        parse_request(body, length, 4, 8)
 
 
 JSON = st.recursive(
@@ -231,12 +231,12 @@ def test_a_request_with_anything_in_its_fields_is_read_or_refused(
     changes: dict[str, Any], outputs: Any, parameters: Any, blob: bytes
 ) -> None:
     for document in (header(**changes), header() | {"outputs": outputs}, header() | {"parameters": parameters}):
-        for some in (None, blob):
+        for binary_data in (None, blob):
             try:
-                asked = parsed(document, some)
+                request = parsed(document, binary_data)
             except ApiError:
                 continue
-            assert len(asked.source) <= 8
+            assert len(request.images) <= 8
 
 
 LOGITS = np.linspace(-3, 3, 20, dtype=np.float32).reshape(2, 10)
@@ -244,8 +244,8 @@ LABELS = read_labels("cifar10")
 
 
 def rendered(**output: Any) -> tuple[dict[str, Any], bytes]:
-    asked = parsed(header() | {"id": "a", "outputs": [{"name": "logits", "parameters": output}]})
-    body, headers = render(asked, "m", LOGITS, LABELS)
+    request = parsed(header() | {"id": "a", "outputs": [{"name": "logits", "parameters": output}]})
+    body, headers = render_response(request, "m", LOGITS, LABELS)
     length = int(headers.get(HEADER_LENGTH, len(body)))
     return json.loads(body[:length]), body[length:]
 

@@ -29,8 +29,8 @@ def run(service: Service, story: Callable[[httpx2.AsyncClient], Awaitable[None]]
         transport = httpx2.ASGITransport(make_app(service))
         async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
             await story(client)
-            await until(lambda: not service.house.images)
-        assert (service.house.requests, service.house.bytes) == (0, 0)
+            await until(lambda: not service.admission.images)
+        assert (service.admission.requests, service.admission.bytes) == (0, 0)
 
     asyncio.run(main())
 
@@ -47,7 +47,7 @@ def test_a_full_queue_answers_429_at_once_and_what_was_let_in_is_answered(make_s
 
     async def story(client: httpx2.AsyncClient) -> None:
         inside = [asyncio.create_task(client.post("/v1/classify", content=png(n))) for n in range(3)]
-        await until(lambda: service.house.images == 3)
+        await until(lambda: service.admission.images == 3)
         for _ in range(20):
             late = await client.post("/v1/classify", content=png(5))
             assert (late.status_code, late.headers["retry-after"]) == (429, "1")
@@ -111,9 +111,9 @@ def test_a_request_that_does_not_fit_as_a_whole_is_not_begun(make_service) -> No
 
     async def story(client: httpx2.AsyncClient) -> None:
         inside = asyncio.create_task(client.post("/v1/classify", content=png(1)))
-        await until(lambda: service.house.images == 1)
+        await until(lambda: service.admission.images == 1)
         late = await client.post("/v1/classify", files=[("f", (str(n), png(n))) for n in range(4)])
-        assert (late.status_code, service.house.images) == (429, 1)
+        assert (late.status_code, service.admission.images) == (429, 1)
         engine.gate.set()
         assert (await inside).status_code == 200
 
@@ -128,8 +128,8 @@ def test_at_the_deadline_it_is_504_and_what_was_not_begun_is_skipped(make_servic
         late = await client.post("/v1/classify", files=[("f", (str(n), png(n))) for n in range(9)])
         assert late.status_code == 504
         assert late.json()["type"] == "urn:wideresnet:problem:deadline"
-        assert service.house.images == 9         # the seats are held until no thread works on them
-        assert service.house.bytes > 0
+        assert service.admission.images == 9         # the seats are held until no thread works on them
+        assert service.admission.bytes > 0
         engine.gate.set()
 
     run(service, story)
@@ -163,7 +163,7 @@ def test_a_client_that_leaves_is_no_longer_worked_for(make_service) -> None:
     async def request(messages: list[dict[str, Any]]) -> None:
         async def receive() -> dict[str, Any]:
             if len(messages) == 1:                 # the last, the disconnect, comes when all is begun
-                await until(lambda: service.house.images == 1 or not messages[0].get("wait"))
+                await until(lambda: service.admission.images == 1 or not messages[0].get("wait"))
             return messages.pop(0)
 
         async def send(message: Any) -> None:
@@ -181,7 +181,7 @@ def test_a_client_that_leaves_is_no_longer_worked_for(make_service) -> None:
 
     run(service, story)
     assert [each["status"] for each in sent if each["type"] == "http.response.start"] == [499, 499]
-    assert b'wrn_failures_total{kind="gone"} 2.0' in service.metrics.page()
+    assert b'wrn_failures_total{kind="gone"} 2.0' in service.metrics.render()
 
 
 def test_a_reload_loses_no_request_and_lets_go_of_the_old_model(bundle, make_service, monkeypatch) -> None:
@@ -192,7 +192,7 @@ def test_a_reload_loses_no_request_and_lets_go_of_the_old_model(bundle, make_ser
 
     async def story(client: httpx2.AsyncClient) -> None:
         inside = asyncio.create_task(client.post("/v1/classify", content=png(3)))
-        await until(lambda: service.house.images == 1)
+        await until(lambda: service.admission.images == 1)
         await service.reload()
         assert (await client.post("/v1/classify", content=png(4))).status_code == 200
         assert not inside.done()
@@ -206,15 +206,15 @@ def test_a_reload_loses_no_request_and_lets_go_of_the_old_model(bundle, make_ser
 
 def test_a_reload_that_fails_keeps_what_was_open(make_service, monkeypatch) -> None:
     service = make_service()
-    said: list[str] = []
-    service._write = said.append
+    messages: list[str] = []
+    service._write = messages.append
 
     def fail(*_: object) -> None:
         raise ConfigError("no such model", "look again")
 
     monkeypatch.setattr("wideresnet.serve.service.open_models", fail)
     asyncio.run(service.reload())
-    assert said == ["the models stay as they were: no such model (look again)"]
+    assert messages == ["reload failed, the open models stay: no such model (look again)"]
     assert service.ready
     with pytest.raises(ConfigError):
         asyncio.run(service.load())
@@ -229,6 +229,6 @@ def test_models_are_opened_under_their_names_or_others(tmp_path, bundle) -> None
     asyncio.run(service.load())
     assert list(service.models) == [NAME, "other"]
     assert service.models["other"].identity["graph_sha256"] == service.models[NAME].identity["graph_sha256"] != ""
-    for models, words in ((choice, choice), "two models"), ((f"../x={choice}",), "cannot be a name"):
+    for models, words in ((choice, choice), "two models"), ((f"../x={choice}",), "not a valid name"):
         with pytest.raises(ConfigError, match=words):
             asyncio.run(Service(ServeSettings(models=models)).load())

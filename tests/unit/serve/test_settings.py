@@ -19,7 +19,7 @@ def test_unknown_and_impossible_settings_are_refused() -> None:
 
 def test_a_request_is_never_larger_than_the_house() -> None:
     settings = make_settings({"queue": 5})
-    assert (settings.capacity, settings.most_images) == (5, 5)
+    assert (settings.capacity, settings.images_per_request) == (5, 5)
     assert make_settings({}).capacity == max(64, 16 * available_cpus())
 
 

@@ -1,4 +1,4 @@
-"""Requests that are not served, and how HTTP is told (RFC 9457; the v2 routes have a form of their own)."""
+"""Errors of the API and their HTTP responses (RFC 9457; the v2 routes have a form of their own)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from starlette.responses import JSONResponse, Response
 
 from wideresnet.errors import ImageError, WrnError
 
-# What can go wrong -> HTTP's status. The names stand in metrics, logs and problem types.
-KINDS = {
+# Error kind, as metrics, logs and problem types name it -> HTTP status.
+ERROR_STATUS = {
     "picture": 400,
     "request": 400,
     "token": 401,
@@ -23,19 +23,18 @@ KINDS = {
     "type": 415,
     "parameters": 422,
     "full": 429,
-    "gone": 499,                                   # nginx's, for a client that did not wait; nobody reads it
+    "gone": 499,                                   # nginx's code for a client that disconnected; nobody reads it
     "fault": 500,
     "loading": 503,
     "draining": 503,
     "deadline": 504,
 }
-# The rest of the body is not read.
-_CUT_OFF = {"slow", "large"}
-_LATER = {"full": "1", "loading": "1", "draining": "5"}     # seconds
+_CLOSE_CONNECTION = {"slow", "large"}              # the rest of the body is not read
+_RETRY_AFTER = {"full": "1", "loading": "1", "draining": "5"}  # seconds
 
 
 class ApiError(WrnError):
-    """A request that is not served; ``kind`` is one of ``KINDS``."""
+    """A request that is refused or failed; ``kind`` is a key of ``ERROR_STATUS``."""
 
     def __init__(self, kind: str, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
@@ -45,35 +44,35 @@ class ApiError(WrnError):
         return type(self), (self.kind, self.message, self.hint)
 
 
-FAULT = ApiError("fault", "the service failed at this request", "its log says more under the request's id")
+_INTERNAL_ERROR = ApiError("fault", "internal server error", "search the server's log for the request's id")
 
 
-def refused(error: Exception) -> ApiError:
-    """Any exception as what the client is told: images are the client's, all that is unforeseen is ours."""
+def as_api_error(error: Exception) -> ApiError:
+    """Return ``error`` as an ApiError: images are the client's fault, everything unforeseen is the server's."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ImageError):
         return ApiError("picture", error.message, error.hint)
-    return ApiError("fault", error.message, error.hint) if isinstance(error, WrnError) else FAULT
+    return ApiError("fault", error.message, error.hint) if isinstance(error, WrnError) else _INTERNAL_ERROR
 
 
-def problem(error: ApiError, path: str, more: Mapping[str, Any] | None = None) -> Response:
-    """The answer for ``error`` on the route ``path``; ``more`` are further members of the document."""
-    status = KINDS[error.kind]
-    headers = {"Connection": "close"} if error.kind in _CUT_OFF else {}
-    if error.kind in _LATER:
-        headers["Retry-After"] = _LATER[error.kind]
+def problem_response(error: ApiError, path: str, members: Mapping[str, Any] | None = None) -> Response:
+    """Return the response for ``error`` on ``path``; ``members`` are added to the problem document."""
+    status = ERROR_STATUS[error.kind]
+    headers = {"Connection": "close"} if error.kind in _CLOSE_CONNECTION else {}
+    if error.kind in _RETRY_AFTER:
+        headers["Retry-After"] = _RETRY_AFTER[error.kind]
     if error.kind == "token":
         headers["WWW-Authenticate"] = "Bearer"
     if path == "/v2" or path.startswith("/v2/"):
-        words = f"{error.message} ({error.hint})" if error.hint else error.message
-        return JSONResponse({"error": words}, status, headers)
+        message = f"{error.message} ({error.hint})" if error.hint else error.message
+        return JSONResponse({"error": message}, status, headers)
     document = {
         "type": f"urn:wideresnet:problem:{error.kind}",
         "title": "Client Closed Request" if status == 499 else HTTPStatus(status).phrase,
         "status": status,
         "detail": error.message,
         "hint": error.hint,
-        **(more or {}),
+        **(members or {}),
     }
     return JSONResponse(document, status, headers, media_type="application/problem+json")

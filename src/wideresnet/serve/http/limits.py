@@ -1,4 +1,9 @@
-"""uvicorn's HTTP connection with the limits that it lacks: on the head of a request, and on slow ends of the line."""
+"""Limits of an HTTP connection that uvicorn lacks: the size and time of a request's head, and stalled clients.
+
+uvicorn only ends connections that are silent between two requests (``timeout_keep_alive``). A client that sends its
+head a byte at a time, or that does not read its answer, would hold a connection forever (slowloris). Everything else
+about a connection is uvicorn's. A client that ignores ``Retry-After`` is not slowed down: rate limits are the proxy's.
+"""
 
 from __future__ import annotations
 
@@ -10,52 +15,44 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from wideresnet.serve.http.middleware import KEEP_ALIVE
 
-MAX_HEAD = 64 * 2**10                              # bytes
-PIECE = 256 * 2**10                                # bytes of a body that the application is woken for
+MAX_HEAD = 64 * 2**10                              # bytes of the request line and headers
+BODY_CHUNK = 256 * 2**10                           # bytes of a body that are handed to the application at once
 IDLE, STALLED = 75.0, 30.0                         # seconds
-PROXIED = {b"x-forwarded-for", b"forwarded", b"via"}
 _UPGRADE = re.compile(rb"(?<=\n)upgrade(?=:)", re.IGNORECASE)
-# Seconds until a client that was sent away is listened to again: at least, at most, and from one such client to the
-# next, so that there are not more refusals the more clients there are.
-BREATH, LONGEST, APART = 0.25, 1.0, 0.005
 
 
-class Connection(HttpToolsProtocol):
-    """Closed when no whole head of a request comes for ``IDLE`` seconds, be the line silent or trickling, when a
-    head is larger than ``MAX_HEAD``, and when an answer is not taken for ``STALLED`` seconds.
+class LimitedConnection(HttpToolsProtocol):
+    """A connection that is closed when a limit is exceeded.
 
-    A client that comes again at once after a 429 waits a moment, its request in the network's buffers: to read and
-    refuse it all the time would take from those that were let in. Who heeds ``Retry-After`` never notices. A proxy's
-    connection is not kept waiting: what comes next on it is somebody else's.
+    The limits: ``IDLE`` seconds from one request to the end of the next one's head, ``MAX_HEAD`` bytes of head, and
+    ``STALLED`` seconds in which the client reads nothing of its answer.
     """
 
-    _turn = 0.0                                    # of whoever was sent away last, of all connections; the loop's time
-    _timer: asyncio.TimerHandle | None = None      # to the next whole head
-    _stall: asyncio.TimerHandle | None = None
-    _breath: asyncio.TimerHandle | None = None
-    _between, _head, _messages = True, 0, 0        # whether a head is next, its bytes so far, requests before it
+    _head_timer: asyncio.TimerHandle | None = None
+    _stall_timer: asyncio.TimerHandle | None = None
+    _in_head, _head_bytes, _requests = True, 0, 0  # of the current head; requests received completely
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio.Protocol."""
         super().connection_made(transport)
-        self._expect_head()
+        self._start_head_timer()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        before = self._messages
-        if self._between and _UPGRADE.search(data):
+        before = self._requests
+        if self._in_head and _UPGRADE.search(data):
             # No other protocol is spoken. The parser would take the body for one: Java's client offers h2c with it.
-            head, end, rest = data.partition(b"\r\n\r\n")
-            data = _UPGRADE.sub(b"ignored", head) + end + rest
+            head, end, body = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"ignored", head) + end + body
         super().data_received(data)
-        # Bytes in which a request ends are that request's.
-        self._head = self._head + len(data) if self._between and self._messages == before else 0
-        if self._head > MAX_HEAD:
+        # Bytes in which a request ends belong to that request, not to the next head.
+        self._head_bytes = self._head_bytes + len(data) if self._in_head and self._requests == before else 0
+        if self._head_bytes > MAX_HEAD:
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
-        for timer in (self._timer, self._stall, self._breath):
+        for timer in (self._head_timer, self._stall_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -63,54 +60,44 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """See asyncio.Protocol."""
         super().pause_writing()
-        self._stall = self.loop.call_later(STALLED, self.transport.abort)
+        self._stall_timer = self.loop.call_later(STALLED, self.transport.abort)
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
-        if self._stall is not None:
-            self._stall.cancel()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
         super().resume_writing()
 
     def on_headers_complete(self) -> None:
         """See httptools."""
-        self._between = False
-        if self._timer is not None:
-            self._timer.cancel()
+        self._in_head = False
+        if self._head_timer is not None:
+            self._head_timer.cancel()
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0" and self.parser.should_keep_alive():
             self.cycle.keep_alive = True           # "Connection: keep-alive", as 'ab -k' asks; uvicorn closes
             self.scope["extensions"] = {KEEP_ALIVE: {}}
 
     def on_body(self, body: bytes) -> None:
-        """See httptools. uvicorn would wake the application for each piece; that costs more than most bodies do."""
-        if self.cycle.response_complete:           # what is left of a body that nobody wanted
+        """See httptools. Waking the application for each piece, as uvicorn does, costs more than most bodies do."""
+        if self.cycle.response_complete:           # the rest of a body that the application did not read
             return
         self.cycle.body += body
-        if len(self.cycle.body) > PIECE:
+        if len(self.cycle.body) > BODY_CHUNK:
             self.flow.pause_reading()
             self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """See httptools."""
-        self._between, self._messages = True, self._messages + 1
+        self._in_head, self._requests = True, self._requests + 1
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Called when an answer is written."""
+        """See uvicorn's ``RequestResponseCycle``."""
         super().on_response_complete()
-        self._expect_head()
-        visit: Any = self.cycle.scope.get("visit")     # none yet where the next request came with this one
-        if visit is not None and visit.kind == "full" and PROXIED.isdisjoint(name for name, _ in self.headers):
-            Connection._turn = next_turn(self.loop.time(), Connection._turn)
-            self.flow.pause_reading()
-            self._breath = self.loop.call_at(Connection._turn, self.flow.resume_reading)
+        self._start_head_timer()
 
-    def _expect_head(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_later(IDLE, self.transport.abort)
-
-
-def next_turn(now: float, last: float) -> float:
-    """When a client that is sent away now is listened to again, if the one before it is at ``last``: seconds."""
-    return min(max(now + BREATH, last + APART), now + LONGEST)
+    def _start_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        self._head_timer = self.loop.call_later(IDLE, self.transport.abort)

@@ -1,4 +1,4 @@
-"""What happens around every request: its id, the token, headers, metrics, and a line in the access log."""
+"""The outermost middleware: request id, bearer token, security headers, metrics and access log."""
 
 from __future__ import annotations
 
@@ -10,90 +10,91 @@ from itertools import count
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wideresnet.serve.admission import Visit
-from wideresnet.serve.http.errors import ApiError, problem
+from wideresnet.serve.admission import RequestContext
+from wideresnet.serve.http.errors import ApiError, problem_response
 from wideresnet.serve.http.request_checks import check_host
-from wideresnet.serve.http.static_files import FILES
+from wideresnet.serve.http.static_files import STATIC_FILES
 from wideresnet.serve.service import Service
 
-# What a probe or a browser fetches before it can show a token; none of it tells of models or images.
-OPEN = {"/healthz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json", *FILES}
-HEADERS = {
+# Paths that need no token: probes, and files a browser fetches before the user can enter one.
+PUBLIC_PATHS = {"/healthz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json", *STATIC_FILES}
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-KEEP_ALIVE = "wideresnet.keep_alive"               # among ASGI's extensions: HTTP/1.0 whose connection stays open
-_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+KEEP_ALIVE = "wideresnet.keep_alive"               # ASGI extension: an HTTP/1.0 connection that stays open
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestMiddleware:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the whole application; ``scope["context"]`` is the RequestContext."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
-        # Random once: a system call for each request would give the interpreter to another thread each time.
+        # One random prefix per process: a system call per request would release the interpreter lock each time.
         self._ids = map(f"{uuid.uuid4().hex[:16]}{{:08x}}".format, count())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the lifespan."""
+        """Handle one request, or pass the lifespan on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        visit = scope["visit"] = Visit(self._service.house, given if _ID.fullmatch(given) else next(self._ids))
+        client_id = headers.get("x-request-id", "")
+        context = RequestContext(client_id if _REQUEST_ID.fullmatch(client_id) else next(self._ids))
+        scope["context"] = context
         status = 0
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                added = MutableHeaders(raw=message["headers"])
-                for name, value in HEADERS.items():
-                    added.setdefault(name, value)
-                added["X-Request-ID"] = visit.id
+                response_headers = MutableHeaders(raw=message["headers"])
+                for name, value in SECURITY_HEADERS.items():
+                    response_headers.setdefault(name, value)
+                response_headers["X-Request-ID"] = context.id
                 if KEEP_ALIVE in scope.get("extensions", {}):
-                    added.setdefault("Connection", "keep-alive")
+                    response_headers.setdefault("Connection", "keep-alive")
             await send(message)
 
         app = self._app
         try:
-            self._check(scope, headers)
+            self._authorize(scope, headers)
         except ApiError as error:
-            visit.kind, app = error.kind, problem(error, scope["path"])
+            context.error_kind, app = error.kind, problem_response(error, scope["path"])
         try:
-            await app(scope, receive, answer)
+            await app(scope, receive, send_with_headers)
         finally:
-            self._service.answered(visit, status)
+            self._service.count_response(context, status)
             if self._service.settings.log == "json":
-                self._service.log(_line(scope, visit, status))
+                self._service.log_fields(_access_log_fields(scope, context, status))
 
-    def _check(self, scope: Scope, headers: Headers) -> None:
-        """Raises ApiError for a request that no route may see."""
+    def _authorize(self, scope: Scope, headers: Headers) -> None:
+        """Raise ApiError for an invalid Host header, and for a missing or wrong token."""
         check_host(scope)
         token = self._service.settings.token
-        if token is None or scope["path"] in OPEN:
+        if token is None or scope["path"] in PUBLIC_PATHS:
             return
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        same = hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode())
-        if not same or scheme.lower() != "bearer":
-            raise ApiError("token", "this service asks for a token", "Authorization: Bearer TOKEN")
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        matches = hmac.compare_digest(credentials.strip().encode(), token.get_secret_value().encode())
+        if not matches or scheme.lower() != "bearer":
+            raise ApiError("token", "a bearer token is required", "send the header Authorization: Bearer TOKEN")
 
 
-def _line(scope: Scope, visit: Visit, status: int) -> dict[str, object]:
-    """One line of the access log. The query and headers stay out of it."""
+def _access_log_fields(scope: Scope, context: RequestContext, status: int) -> dict[str, object]:
+    """Return one line of the access log; queries and headers are left out, since they may hold secrets."""
     return {
-        "id": visit.id,
+        "id": context.id,
         "client": (scope.get("client") or ("",))[0],
         "method": scope["method"],
         "path": scope["path"],
-        "model": visit.model,
+        "model": context.model,
         "status": status,
-        "kind": visit.kind,
-        "pictures": visit.images,
-        "bytes": visit.bytes_read,
-        "milliseconds": round(1000 * visit.seconds, 3),
+        "kind": context.error_kind,
+        "pictures": context.images,
+        "bytes": context.bytes_read,
+        "milliseconds": round(1000 * context.seconds, 3),
     }

@@ -1,4 +1,4 @@
-"""What the service says of itself: an OpenAPI document, and the same as a page for people."""
+"""The OpenAPI document of the service, and its HTML page."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wideresnet.serve.settings import ServeSettings
 
 
 @lru_cache(maxsize=1)
-def openapi(settings: ServeSettings, models: tuple[str, ...]) -> dict[str, Any]:
-    """The document of this service, with its limits and the names of its models; OpenAPI 3.1.
+def openapi_document(settings: ServeSettings, models: tuple[str, ...]) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of a service, with its limits and the names of its models.
 
-    Where a token is asked for, the names are left out: the document itself is open to all.
+    With a token the names are left out, since the document itself is public.
     """
     text = resources.files(__package__).joinpath("openapi.yaml").read_text("utf-8")
     document = cast(dict[str, Any], yaml.safe_load(text))
@@ -25,7 +25,7 @@ def openapi(settings: ServeSettings, models: tuple[str, ...]) -> dict[str, Any]:
     document["info"]["x-limits"] = {
         "bytes of a body": settings.max_bytes,
         "pixels of an image": settings.max_pixels,
-        "images of a request": settings.most_images,
+        "images of a request": settings.images_per_request,
         "images inside": settings.capacity,
         "seconds to send a body": settings.upload_deadline,
         "seconds to answer it": settings.deadline,
@@ -39,8 +39,8 @@ def openapi(settings: ServeSettings, models: tuple[str, ...]) -> dict[str, Any]:
     return document
 
 
-def page_of(document: dict[str, Any]) -> str:
-    """The HTML page of an OpenAPI document made by ``openapi``."""
+def render_docs(document: dict[str, Any]) -> str:
+    """Return the HTML page of an ``openapi_document``."""
     info = document["info"]
     routes = [
         _route(path, method, operation, document["components"])
@@ -48,29 +48,29 @@ def page_of(document: dict[str, Any]) -> str:
         for method, operation in item.items()
     ]
     limits = [(name, f"{value:,}") for name, value in info["x-limits"].items()]
-    about = page.section("", *map(page.paragraph, info["description"].strip().split("\n\n")))
+    introduction = page.section("", *map(page.paragraph, info["description"].strip().split("\n\n")))
     return page.page(
-        f"{info['title']} {info['version']}", [about, page.section("Limits", page.facts(limits)), *routes]
+        f"{info['title']} {info['version']}", [introduction, page.section("Limits", page.facts(limits)), *routes]
     )
 
 
 def _route(path: str, method: str, operation: dict[str, Any], components: dict[str, Any]) -> str:
-    """One route as a section; what a reference leads to is shown in its place."""
+    """Return one route as an HTML section, with its references resolved."""
 
-    def whole(each: dict[str, Any]) -> dict[str, Any]:
-        if "$ref" not in each:
-            return each
-        _, _, kind, name = each["$ref"].split("/")
+    def resolve(node: dict[str, Any]) -> dict[str, Any]:
+        if "$ref" not in node:
+            return node
+        _, _, kind, name = node["$ref"].split("/")
         return cast(dict[str, Any], components[kind][name])
 
-    parameters = [whole(each) for each in operation.get("parameters", ())]
-    rows = [(each["name"], each["in"], each["description"]) for each in parameters]
-    rows += [("", "body", kind) for kind in operation.get("requestBody", {}).get("content", ())]
-    answers = [(status, whole(each)["description"]) for status, each in operation["responses"].items()]
+    parameters = map(resolve, operation.get("parameters", ()))
+    rows = [(parameter["name"], parameter["in"], parameter["description"]) for parameter in parameters]
+    rows += [("", "body", media_type) for media_type in operation.get("requestBody", {}).get("content", ())]
+    responses = [(status, resolve(node)["description"]) for status, node in operation["responses"].items()]
     return page.section(
         f"{method.upper()} {path}",
         page.paragraph(operation["summary"]),
         page.paragraph(operation["description"]) if "description" in operation else "",
-        page.table(("parameter", "in", "what"), rows),
-        page.table(("status", "answer"), answers),
+        page.table(("parameter", "in", "description"), rows),
+        page.table(("status", "response"), responses),
     )

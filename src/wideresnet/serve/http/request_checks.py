@@ -1,4 +1,4 @@
-"""Checks of a request before its handler runs: the Host, the query, and advice where no route matches."""
+"""Checks of a request before its handler runs: the Host header, the query, and errors where no route matches."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from starlette.types import Scope
 
 from wideresnet.serve.http.errors import ApiError
 
-# The query parameters of each route; all others take none. A page's own address may carry anything: a browser's
-# links do, and the page reads what it knows.
+# The query parameters of each route; other routes take none. Public pages are not checked: links in browsers add
+# parameters of their own.
 PARAMETERS = {"/v1/classify": ("k", "model", "lang"), "/v1/explain": ("class", "k", "model", "lang")}
 _REPEATABLE = {"class"}
 _HOST = re.compile(r"(\[[0-9A-Za-z.:%~_-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")     # RFC 3986, 3.2.2
 _UPLOAD = "POST /v1/classify takes an image: curl --data-binary @FILE URL"
 # Part of a path that Triton serves -> the alternative here.
 _TRITON_ONLY = {
-    "/repository/models/": "choose models with 'wrn serve -m MODEL'; SIGHUP opens them again",
+    "/repository/models/": "choose models with 'wrn serve -m MODEL'; SIGHUP reloads them",
     "sharedmemory": "send tensors in the body of POST /v2/models/MODEL/infer",
     "/trace/": "GET /metrics has the times of each stage",
     "/logging": "'wrn serve --log json' writes a line for each request",
@@ -26,17 +26,17 @@ _TRITON_ONLY = {
 
 
 def check_host(scope: Scope) -> None:
-    """Raises ApiError unless the request has exactly one valid Host (RFC 9112, 3.2); HTTP/1.0 may have none."""
+    """Raise ApiError unless the request has exactly one valid Host header (RFC 9112, 3.2); HTTP/1.0 may have none."""
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     if len(hosts) > 1 or (not hosts and scope.get("http_version") == "1.1"):
-        found = "no Host header" if not hosts else f"{len(hosts)} Host headers"
-        raise ApiError("request", f"the request has {found}", "send one Host header: Host: NAME:PORT")
+        number = f"{len(hosts)} Host headers" if hosts else "no Host header"
+        raise ApiError("request", f"the request has {number}", "send one Host header: Host: NAME:PORT")
     if hosts and not _HOST.fullmatch(hosts[0]):
         raise ApiError("request", f"invalid Host header: {hosts[0][:80]!r}", "send Host: NAME:PORT")
 
 
 def check_query(route: str, query: QueryParams) -> None:
-    """Raises ApiError for a parameter that ``route`` does not take, and for one given twice that it takes once."""
+    """Raise ApiError for a parameter that ``route`` does not take, and for a repeated one that it takes once."""
     parameters = PARAMETERS.get(route, ())
     for name in query:
         if name not in parameters:
@@ -46,21 +46,21 @@ def check_query(route: str, query: QueryParams) -> None:
             raise ApiError("parameters", f"the parameter {name!r} is given {count} times", f"give {name} once")
 
 
-def no_route(method: str, path: str) -> ApiError:
-    """The error for a path that is not served."""
-    words = "there is nothing at this path"
+def route_error(method: str, path: str) -> ApiError:
+    """Return the error for a path without a route."""
+    message = "no such path"
     if path.startswith("/v2/"):
         for part, hint in _TRITON_ONLY.items():
             if part in path:
                 return ApiError("route", f"this part of Triton's protocol is not served: {path[:80]!r}", hint)
         if method == "POST":
-            return ApiError("route", words, "POST /v2/models/MODEL/infer takes images; GET /docs lists all routes")
+            return ApiError("route", message, "POST /v2/models/MODEL/infer takes images; GET /docs lists all routes")
     elif method in ("POST", "PUT"):
-        return ApiError("route", words, f"{_UPLOAD}; GET /docs lists all routes")
-    return ApiError("route", words, "GET /docs lists what there is")
+        return ApiError("route", message, f"{_UPLOAD}; GET /docs lists all routes")
+    return ApiError("route", message, "GET /docs lists all routes")
 
 
-def wrong_method(method: str, path: str, allowed: Sequence[str]) -> ApiError:
-    """The error for a method that ``path`` does not take."""
+def method_error(method: str, path: str, allowed: Sequence[str]) -> ApiError:
+    """Return the error for a method that ``path`` does not take."""
     hint = _UPLOAD if path == "/v1/classify" else f"send {' or '.join(allowed)}"
-    return ApiError("method", f"{method} is not for this path", hint)
+    return ApiError("method", f"method {method} is not allowed here", hint)

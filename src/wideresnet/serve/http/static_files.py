@@ -1,12 +1,12 @@
-"""The page at ``/``: files of the package, as they are."""
+"""The web page at ``/``: files of the package, served unchanged."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from importlib import resources
 
-# path -> file and type. Nothing else is ever read, whatever a request's path holds.
-FILES = {
+# Path -> file and media type. No other file can be read, whatever path a request has.
+STATIC_FILES = {
     "/": ("index.html", "text/html"),
     "/static/page.css": ("page.css", "text/css"),
     "/static/page.js": ("page.js", "text/javascript"),
@@ -16,15 +16,15 @@ FILES = {
     "/static/words.js": ("words.js", "text/javascript"),
     "/static/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-# Nothing inline, nothing from elsewhere, nothing sent elsewhere; previews are blobs, drawn evidence is data.
-POLICY = (
+# Nothing inline and nothing from or to other origins; previews are blob: URLs, drawn evidence is data: URLs.
+PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
-@lru_cache(maxsize=len(FILES))
-def read_file(path: str) -> tuple[bytes, str]:
-    """The bytes at a path of ``FILES``, and their type."""
-    name, kind = FILES[path]
-    return resources.files("wideresnet.serve").joinpath("static", name).read_bytes(), kind
+@lru_cache(maxsize=len(STATIC_FILES))
+def read_static_file(path: str) -> tuple[bytes, str]:
+    """Return the bytes and the media type of a path of ``STATIC_FILES``."""
+    name, media_type = STATIC_FILES[path]
+    return resources.files("wideresnet.serve").joinpath("static", name).read_bytes(), media_type

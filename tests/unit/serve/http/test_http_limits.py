@@ -1,123 +1,162 @@
-"""A connection without a network: what the application is woken for, and when the client is not listened to."""
+"""Limits of a connection, over a real socket: head, stalled clients, body chunks, upgrades and keep-alive."""
 
 from __future__ import annotations
 
-import asyncio
-from unittest.mock import Mock
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import numpy as np
 import pytest
 import uvicorn
-from starlette.types import ASGIApp
-from uvicorn.server import ServerState
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from wideresnet.serve.admission import AdmissionController, Visit
-from wideresnet.serve.http import limits as module
-from wideresnet.serve.http.limits import APART, BREATH, LONGEST, PIECE, Connection, next_turn
+from wideresnet.serve.http import limits
+from wideresnet.serve.http.limits import BODY_CHUNK, MAX_HEAD, LimitedConnection
 from wideresnet.serve.http.middleware import KEEP_ALIVE
 
 
-@pytest.fixture(autouse=True)
-def _nobody_was_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Connection, "_turn", 0.0)
+@contextmanager
+def connected(app: ASGIApp) -> Iterator[socket.socket]:
+    """A client's socket, connected to a server of ``app``."""
+    config = uvicorn.Config(app, http=LimitedConnection, ws="none", lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            with socket.create_connection(listener.getsockname(), timeout=20) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join(20)
 
 
-async def told(app: ASGIApp, sent: list[bytes], header: str = "Accept: */*", version: str = "1.1") -> Mock:
-    """The transport of a connection to ``app``, after a request with a body that comes as ``sent``."""
-    transport = Mock(spec=asyncio.Transport)
-    transport.is_closing.return_value = False
-    transport.get_extra_info.return_value = None
-    state = ServerState()
-    connection = Connection(uvicorn.Config(app, lifespan="off", log_config=None, ws="none"), state, {})
-    connection.connection_made(transport)
-    length = sum(map(len, sent))
-    head = f"POST / HTTP/{version}\r\nHost: a\r\n{header}\r\nContent-Length: {length}\r\n\r\n"
-    connection.data_received(head.encode())
-    for piece in sent:
-        connection.data_received(piece)
-        for _ in range(5):                         # whoever was woken has run
-            await asyncio.sleep(0)
-    await asyncio.gather(*state.tasks)
-    await asyncio.sleep(0.01)
-    connection.connection_lost(None)
-    return transport
+class BodySizes:
+    """An app that records the sizes of the pieces of each body, and responds with 204."""
 
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.extensions: list[object] = []
 
-def pieces_of(sent: list[bytes], header: str = "Accept: */*") -> list[int]:
-    """The sizes in which the application gets a body that comes as ``sent``."""
-    sizes: list[int] = []
-
-    async def app(_scope, receive, send) -> None:
-        more = True
-        while more:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.extensions.append(scope.get("extensions", {}))
+        more_body = True
+        while more_body:
             message = await receive()
-            sizes.append(len(message["body"]))
-            more = message["more_body"]
+            self.sizes.append(len(message["body"]))
+            more_body = message["more_body"]
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    asyncio.run(told(app, sent, header))
-    return sizes
+
+def head(length: int, *headers: str, version: str = "1.1") -> bytes:
+    lines = (f"POST / HTTP/{version}", "Host: a", f"Content-Length: {length}", *headers)
+    return "\r\n".join((*lines, "", "")).encode()
 
 
-def transport_after(kind: str, header: str = "Accept: */*") -> Mock:
-    """The transport of a connection on which a request was answered, its body unread; ``kind``: why it was refused."""
+def response(client: socket.socket) -> http.client.HTTPResponse:
+    answer = http.client.HTTPResponse(client)
+    answer.begin()
+    answer.read()
+    return answer
 
-    async def app(scope, _receive, send) -> None:
-        scope["visit"] = Visit(AdmissionController(1, 1), "a")
-        scope["visit"].kind = kind
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body"})
 
-    return asyncio.run(told(app, [b"picture"], header))
+def is_closed(client: socket.socket) -> bool:
+    """Whether the server closes the connection, as against sending or waiting."""
+    try:
+        return client.recv(1) == b""
+    except ConnectionError:
+        return True
 
 
 def test_a_body_of_usual_size_wakes_the_application_once() -> None:
-    assert pieces_of([bytes(1000)] * 100) == [100_000]
+    app = BodySizes()
+    with connected(app) as client:
+        client.sendall(head(100_000))
+        for _ in range(100):
+            client.sendall(bytes(1000))
+        assert response(client).status == 204
+    assert app.sizes == [100_000]
 
 
-def test_a_large_body_is_handed_over_while_it_comes() -> None:
-    sizes = pieces_of([bytes(PIECE // 2)] * 7)
-    assert sum(sizes) == 7 * (PIECE // 2)
-    assert max(sizes) <= PIECE + PIECE // 2
-    assert len(sizes) > 1
+def test_a_large_body_arrives_in_chunks() -> None:
+    app, length = BodySizes(), 16 * BODY_CHUNK
+    with connected(app) as client:
+        client.sendall(head(length) + bytes(length))
+        assert response(client).status == 204
+    assert sum(app.sizes) == length
+    assert len(app.sizes) > 1
+    assert max(app.sizes) <= 2 * BODY_CHUNK        # one chunk, and what one more read of the socket brings
 
 
-def test_whoever_found_it_full_is_not_listened_to_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    transport = transport_after("full")
-    transport.write.assert_called()                # the answer itself does not wait
-    transport.pause_reading.assert_called_once()
-    transport.resume_reading.assert_not_called()
-    monkeypatch.setattr(module, "BREATH", 0.0)
-    monkeypatch.setattr(Connection, "_turn", 0.0)
-    transport_after("full").resume_reading.assert_called_once()
+def closes_while_sent(client: socket.socket, data: bytes) -> bool:
+    """Whether the server closes the connection within 20 seconds, in which ``data`` is sent again and again."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            client.sendall(data)
+        except ConnectionError:
+            return True
+        time.sleep(0.01)
+    return False
 
 
-def test_many_who_are_sent_away_at_once_come_again_one_after_the_other_within_a_second() -> None:
-    turns = [0.0]
-    for _ in range(400):
-        turns.append(next_turn(10.0, turns[-1]))
-    assert turns[1] == 10 + BREATH
-    assert np.diff(turns[1:101]) == pytest.approx(APART)
-    assert max(turns) == 10 + LONGEST
-    assert next_turn(20.0, turns[-1]) == 20 + BREATH
+def test_a_head_that_trickles_in_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that keep coming do not extend the time for a head."""
+    monkeypatch.setattr(limits, "IDLE", 0.2)
+    with connected(BodySizes()) as client:
+        assert closes_while_sent(client, b"P")
 
 
-@pytest.mark.parametrize("kind", ["", "picture", "draining"])
-def test_everybody_else_is(kind: str) -> None:
-    transport_after(kind).pause_reading.assert_not_called()
+def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "IDLE", 0.2)
+    with connected(BodySizes()) as client:
+        client.sendall(head(0))
+        assert response(client).status == 204
+        assert is_closed(client)
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For: 10.0.0.1", "forwarded: for=10.0.0.1", "VIA: 1.1 proxy"])
-def test_a_proxy_is_too(header: str) -> None:
-    transport_after("full", header).pause_reading.assert_not_called()
+def test_a_head_that_is_too_large_is_cut_off() -> None:
+    with connected(BodySizes()) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n")
+        assert closes_while_sent(client, b"A: " + b"a" * 2000 + b"\r\n")
+
+
+def test_bodies_do_not_count_as_head() -> None:
+    with connected(BodySizes()) as client:
+        for _ in range(3):
+            client.sendall(head(MAX_HEAD) + bytes(MAX_HEAD))
+            assert response(client).status == 204
+
+
+def test_a_client_that_does_not_read_its_response_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STALLED", 0.2)
+    disconnected = threading.Event()
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(2**26), "more_body": True})    # more than is buffered
+        assert (await receive())["type"] == "http.disconnect"
+        disconnected.set()
+
+    with connected(app) as client:
+        client.sendall(head(0))
+        assert disconnected.wait(20)
 
 
 @pytest.mark.parametrize("upgrade", ["Upgrade: h2c", "upgrade:websocket"])
 def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(upgrade: str) -> None:
     """Java's client offers h2c with each first request; the parser alone would take the body for that protocol."""
-    header = f"Connection: Upgrade, HTTP2-Settings\r\n{upgrade}\r\nHTTP2-Settings: AAMAAABk"
-    assert pieces_of([b"\r\nUpgrade: body\r\n\r\n"], header) == [19]
+    app, body = BodySizes(), b"\r\nUpgrade: body\r\n\r\n"
+    with connected(app) as client:
+        headers = ("Connection: Upgrade, HTTP2-Settings", upgrade, "HTTP2-Settings: AAMAAABk")
+        client.sendall(head(len(body), *headers) + body)
+        assert response(client).status == 204
+    assert app.sizes == [len(body)]
 
 
 @pytest.mark.parametrize(
@@ -131,15 +170,14 @@ def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(upgrade: str)
     ],
 )
 def test_a_connection_stays_open_as_its_client_asks(version: str, header: str, open_: bool) -> None:
-    """HTTP/1.0 keeps it when asked to, and the application is told, which says so in the answer."""
-    kept = []
-
-    async def app(scope, _receive, send) -> None:
-        kept.append(KEEP_ALIVE in scope.get("extensions", {}))
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body"})
-
-    transport = asyncio.run(told(app, [], header, version))
-    assert kept == [open_ and version == "1.0"]
-    written = b"".join(call.args[0] for call in transport.write.call_args_list)
-    assert (b"connection: close" in written) is not open_
+    """HTTP/1.0 keeps it when asked to; the application is informed, since it has to say so in the response."""
+    app = BodySizes()
+    with connected(app) as client:
+        client.sendall(head(0, header, version=version))
+        assert (response(client).headers["connection"] == "close") is not open_
+        if open_:
+            client.sendall(head(0, header, version=version))
+            assert response(client).status == 204
+        else:
+            assert is_closed(client)
+    assert app.extensions[0] == ({KEEP_ALIVE: {}} if open_ and version == "1.0" else {})

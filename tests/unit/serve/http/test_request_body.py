@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wideresnet.serve.http.errors import ApiError
-from wideresnet.serve.http.request_body import Parts, inflate
+from wideresnet.serve.http.request_body import MultipartReader, inflate
 
 FILES = [("a.jpg", b"first"), ("二.png", b"\r\n--xy\r\n--x"), ("", b"")]
 
@@ -28,14 +28,14 @@ def body(files: list[tuple[str, bytes]], boundary: bytes = b"xyz") -> bytes:
 @given(st.lists(st.integers(0, 600), max_size=6).map(sorted))
 @settings(deadline=None)
 def test_files_are_the_same_however_the_body_is_cut(cuts: list[int]) -> None:
-    whole, parts = body(FILES), Parts(b"xyz", 3)
+    whole, parts = body(FILES), MultipartReader(b"xyz", 3)
     for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
         parts.write(whole[start:end])
     assert parts.finish() == FILES
 
 
 def test_one_file_more_than_allowed_is_refused_before_it_is_read() -> None:
-    parts = Parts(b"xyz", 2)
+    parts = MultipartReader(b"xyz", 2)
     with pytest.raises(ApiError) as caught:
         parts.write(body(FILES))
     assert caught.value.kind == "large"
@@ -44,7 +44,7 @@ def test_one_file_more_than_allowed_is_refused_before_it_is_read() -> None:
 @pytest.mark.parametrize("boundary", [b"", b"x" * 300])
 def test_a_boundary_must_be_one(boundary: bytes) -> None:
     with pytest.raises(ApiError):
-        Parts(boundary, 2)
+        MultipartReader(boundary, 2)
 
 
 @given(st.binary(max_size=300), st.integers(0, 300), st.binary(max_size=20))
@@ -52,7 +52,7 @@ def test_a_boundary_must_be_one(boundary: bytes) -> None:
 def test_damaged_bodies_are_read_or_refused(noise: bytes, place: int, inserted: bytes) -> None:
     whole = body(FILES)
     for damaged in (noise, b"--xyz\r\n" + noise, whole[:place] + inserted + whole[place:], whole[:place]):
-        parts = Parts(b"xyz", 8)
+        parts = MultipartReader(b"xyz", 8)
         with suppress(ApiError):
             parts.write(damaged)
             assert all(isinstance(name, str) for name, _ in parts.finish())

@@ -25,10 +25,10 @@ from wideresnet.records import Preprocess
 from wideresnet.report.html import page as report
 from wideresnet.serve.app import make_app
 from wideresnet.serve.explain import crop_box
-from wideresnet.serve.http.static_files import FILES
+from wideresnet.serve.http.static_files import STATIC_FILES
+from wideresnet.serve.models import open_models
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.serve.worker import open_models
 from wideresnet.tasks.classify.explain import explain
 
 STATIC = resources.files("wideresnet.serve") / "static"
@@ -44,9 +44,9 @@ def png(pixels: np.ndarray) -> bytes:
 # The files
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", STATIC_FILES)
 def test_every_file_is_served_with_its_type_and_a_strict_policy(client, path) -> None:
-    name, kind = FILES[path]
+    name, kind = STATIC_FILES[path]
     done = client.get(path)
     assert done.status_code == 200
     assert done.content == (STATIC / name).read_bytes()
@@ -72,14 +72,14 @@ def test_the_files_come_with_the_package() -> None:
 
 
 def test_all_files_of_the_folder_are_served_and_no_other(client) -> None:
-    assert set(TEXTS) == {name for name, _ in FILES.values()}
+    assert set(TEXTS) == {name for name, _ in STATIC_FILES.values()}
     for path in ("/static/", "/static/../app.py", "/static/%2e%2e/app.py", "/static/openapi.yaml", "/index.html"):
         assert client.get(path).status_code == 404
 
 
 def test_the_page_needs_no_token_and_its_data_do(make_service) -> None:
     with TestClient(make_app(make_service(token="secret"))) as client:
-        assert {client.get(path).status_code for path in FILES} == {200}
+        assert {client.get(path).status_code for path in STATIC_FILES} == {200}
         assert client.get("/v1/models").status_code == 401
         assert client.post("/v1/explain", content=b"x").status_code == 401
 
@@ -94,7 +94,7 @@ def test_nothing_is_fetched_from_elsewhere_and_nothing_is_inline() -> None:
     scripts = "".join(text for name, text in TEXTS.items() if name.endswith(".js"))
     named = re.findall(r'(?:src|href)="([^"]+)"', html)
     named += [f"static/{each}" for each in re.findall(r'from "\./([^"]+)"', scripts)]
-    assert {f"/{each}" for each in named} <= {*FILES, "/docs", "/openapi.json"}
+    assert {f"/{each}" for each in named} <= {*STATIC_FILES, "/docs", "/openapi.json"}
 
 
 def test_every_word_of_the_page_is_there_in_both_languages() -> None:
@@ -134,7 +134,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def explained(folder: Path) -> TestClient:
     settings = ServeSettings(models=(f"tiny={folder}",), threads=1, max_pixels=10_000)
     service = Service(settings)
-    service.use(open_models(settings, lambda _: None))
+    service.set_models(open_models(settings, lambda _: None))
     return TestClient(make_app(service))
 
 
@@ -184,42 +184,42 @@ def test_what_cannot_be_explained_is_said(explained, query, content, status, wor
 
 def test_one_image_at_a_time(explained) -> None:
     done = explained.post("/v1/explain", files=[("a", ("1", b"x"))] * 2)
-    assert (done.status_code, done.json()["detail"]) == (422, "one image is explained at a time, got 2")
+    assert (done.status_code, done.json()["detail"]) == (422, "one image per request, got 2")
 
 
 def test_explaining_stands_in_the_same_queue(make_service) -> None:
     service = make_service(queue=1)
     with TestClient(make_app(service)) as client:
-        service.house.images = 1
+        service.admission.images = 1
         assert client.post("/v1/explain", content=b"x").status_code == 429
-        service.house.images = 0
+        service.admission.images = 0
         assert client.post("/v1/explain", content=b"text").status_code == 400
-    assert (service.house.requests, service.house.images, service.house.bytes) == (0, 0, 0)
+    assert (service.admission.requests, service.admission.images, service.admission.bytes) == (0, 0, 0)
 
 
 def test_a_model_that_changed_on_disk_is_not_mixed_with_the_one_that_is_open(make_service, monkeypatch) -> None:
     other = tiny_bundle()
     card = replace(other.card, files={"model.onnx": "0" * 64})
-    monkeypatch.setattr("wideresnet.serve.explain.served_bundle", lambda _: replace(other, card=card))
+    monkeypatch.setattr("wideresnet.serve.explain.load_served_bundle", lambda _: replace(other, card=card))
     with TestClient(make_app(make_service())) as client:
         done = client.post("/v1/explain", content=png(tiny_images(1, 32)[0]))
     assert done.status_code == 500
-    assert "is another model on disk" in done.json()["detail"]
+    assert "has changed on disk" in done.json()["detail"]
     assert "SIGHUP" in done.json()["hint"]
 
 
 def test_a_model_is_opened_once_more_when_it_is_first_explained_and_let_go_with_it(folder) -> None:
     settings = ServeSettings(models=(str(folder),), threads=1)
     service = Service(settings)
-    service.use(open_models(settings, lambda _: None))
+    service.set_models(open_models(settings, lambda _: None))
     client, data = TestClient(make_app(service)), png(tiny_images(1, 32)[0])
-    assert len(service.explainers._open) == 0
+    assert len(service.explanations._explainers) == 0
     for _ in range(2):
         assert client.post("/v1/explain", content=data).status_code == 200
-    assert len(service.explainers._open) == 1
-    service.use(open_models(settings, lambda _: None))
+    assert len(service.explanations._explainers) == 1
+    service.set_models(open_models(settings, lambda _: None))
     gc.collect()
-    assert len(service.explainers._open) == 0
+    assert len(service.explanations._explainers) == 0
     assert client.post("/v1/explain", content=data).status_code == 200
 
 

@@ -1,0 +1,72 @@
+"""Opening the models of the settings, and checking that they work."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from wideresnet.bundle import Bundle, with_alpha
+from wideresnet.bundle.files import GRAPH
+from wideresnet.classifier import Classifier
+from wideresnet.engines.throughput import throughput_options
+from wideresnet.errors import ConfigError
+from wideresnet.images.decode import Limits
+from wideresnet.logits import refuse_infinite
+from wideresnet.machine import available_cpus
+from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.worker import ModelWorker
+from wideresnet.tasks.load.load import ModelChoice, assumptions, load_bundle, open_classifier
+
+_URL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def open_models(settings: ServeSettings, log: Callable[[str], None]) -> dict[str, ModelWorker]:
+    """Open every model of the settings, run each once, and return them by name. Raises WrnError."""
+    decode_slots = threading.BoundedSemaphore(settings.threads or available_cpus())
+    limits = Limits(settings.max_pixels, settings.max_bytes)
+    models: dict[str, ModelWorker] = {}
+    for choice in settings.models:
+        started = time.perf_counter()
+        alias, _, model = choice.rpartition("=")
+        classifier, batch = _open_model(model, settings)
+        name = alias or classifier.card.name
+        if not _URL_NAME.fullmatch(name):
+            raise ConfigError(f"not a valid name in a URL: {name!r}", hint=f"choose another: -m NAME={model}")
+        if name in models:
+            raise ConfigError(f"two models have the name {name}", hint=f"name one differently: -m NAME={model}")
+        models[name] = ModelWorker(name, classifier, decode_slots, limits, model, batch)
+        log(f"opened {name} in {time.perf_counter() - started:.1f} s")
+        if classifier.card.assumed:
+            log(assumptions(name, classifier.card.assumed))
+    return models
+
+
+def load_served_bundle(source: str) -> Bundle:
+    """Load the bundle of a model, with the hash of its graph in its card. Raises WrnError."""
+    bundle = load_bundle(ModelChoice(source))
+    if GRAPH in bundle.card.files:
+        return bundle
+    files = {GRAPH: bundle.sha256}                 # this graph was built in memory
+    return replace(bundle, card=replace(bundle.card, files=files))
+
+
+def _open_model(model: str, settings: ServeSettings) -> tuple[Classifier, int]:
+    """Open a model; return it with its best batch size for throughput."""
+    bundle = with_alpha(load_served_bundle(model), settings.alpha)
+    options, batch = throughput_options(bundle, settings.precision, settings.threads)
+    if settings.streams:
+        options = replace(options, streams=settings.streams)
+    classifier = open_classifier(bundle, settings.engine, options)
+    check_model(classifier)                        # engines also finish their compilation at the first image
+    return classifier, batch
+
+
+def check_model(classifier: Classifier) -> None:
+    """Infer one black image. Raises the engine's errors, and EngineError for logits that are not finite."""
+    side = classifier.card.preprocess.crop
+    refuse_infinite(classifier.logits(np.zeros((1, side, side, 3), np.uint8)))
