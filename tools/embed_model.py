@@ -15,7 +15,8 @@ from wideresnet.datasets.open import open_labelled
 from wideresnet.records import EvalReport, Measured
 from wideresnet.report import text
 from wideresnet.tasks.evaluate.evaluate import evaluate
-from wideresnet.tasks.load.load import ModelChoice, embedded_folder, load_bundle, open_classifier
+from wideresnet.tasks.load.load import ModelChoice, load_bundle, open_classifier
+from wideresnet.tasks.load.resolve import embedded_folder
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from wideresnet.errors import ConfigError, did_you_mean
+from wideresnet.errors import ConfigError, UnknownNameError, did_you_mean
 
 Family = Literal["cifar", "imagenet"]
 BlockKind = Literal["preact", "basic", "bottleneck"]
@@ -165,7 +165,7 @@ def get_architecture(name: str, classes: int | None = None, dropout: float | Non
     architecture = ARCHITECTURES.get(key) or _parse_wrn(key)
     if architecture is None:
         hint = f"{did_you_mean(key, ARCHITECTURES)} 'wrn models' lists all, and any wrn_N_K works".strip()
-        raise ConfigError(f"no architecture called {name!r}", hint=hint)
+        raise UnknownNameError(f"no architecture called {name!r}", hint=hint)
     if dropout and architecture.block != "preact":
         raise ConfigError(
             f"{key} has no dropout: only the paper's WRN-n-k for 32×32 has a place for it",

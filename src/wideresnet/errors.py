@@ -40,6 +40,10 @@ class ConfigError(WrnError):
     """A name, setting or argument is wrong."""
 
 
+class UnknownNameError(ConfigError):
+    """Nothing has this name, which may still be a name of another kind."""
+
+
 class ImageError(WrnError):
     """These bytes are no image that can be read whole and safely."""
 

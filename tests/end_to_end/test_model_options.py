@@ -110,9 +110,7 @@ def here(wrn: Wrn, tmp_path: Path, exported: bytes, monkeypatch: pytest.MonkeyPa
     )  # fmt: skip
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / row.file_name).write_bytes(data)
-    monkeypatch.setattr(loading, "CATALOGUE", {PUBLISHED: row})
-    resolve = loading.resolve
-    monkeypatch.setattr(loading, "resolve", lambda name: row if name == PUBLISHED else resolve(name))
+    monkeypatch.setitem(CATALOGUE, PUBLISHED, row)
     Image.new("RGB", (32, 32), "red").save(tmp_path / "image.png")
     return tmp_path
 

@@ -40,21 +40,19 @@ def verify(settings: VerifySettings, format: TextOrJson) -> bool:
 
     Prints each verdict on stderr at once, since a run may take hours, and the table on stdout at the end.
     """
-    from wideresnet.records import Progress
+    from wideresnet.records import follow
     from wideresnet.report import text, verification
     from wideresnet.tasks.evaluate import published
 
     rows: list[Verification] = []
     with progress_bars("images") as bars:
         task = bars.add_task("", total=None)
-        for event in published.verify(settings):
-            if isinstance(event, Progress):
-                update_bar(bars, task, event)
-                continue
-            rows.append(event)
-            if event.verdict in ("passed", "failed"):
-                say(verification.line(event), err=True)
-                list_notes(event.report.warnings if event.report else (), "warning")
+        for work in published.verify(settings):
+            row = follow(work, lambda event: update_bar(bars, task, event))
+            rows.append(row)
+            if row.verdict in ("passed", "failed"):
+                say(verification.line(row), err=True)
+                list_notes(row.report.warnings if row.report else (), "warning")
     if format is TextOrJson.json:
         print_json(verification.document(rows))
     else:

@@ -13,7 +13,7 @@ from wideresnet.errors import ConfigError
 from wideresnet.machine import available_cpus
 from wideresnet.pipes import read_text
 from wideresnet.records import Alpha
-from wideresnet.tasks.load.load import DEFAULT_MODEL
+from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 MiB = 2**20
 

@@ -15,8 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from wideresnet.architectures import Architecture, get_architecture, normalise_name
-from wideresnet.errors import ConfigError, did_you_mean
+from wideresnet.architectures import normalise_name
 from wideresnet.records import Preprocess, Published
 
 TORCHVISION = "https://download.pytorch.org/models"
@@ -44,33 +43,10 @@ class Weights:
         return urlsplit(self.urls[0]).path.rpartition("/")[2]
 
 
-def resolve(name: str) -> Weights:
-    """The weights called ``name``; a bare architecture name becomes its default (see ``DEFAULTS``).
-
-    Callers show ``.name`` of the result, so that nobody has to guess what a bare name became.
-    Raises ConfigError for a name that is neither, saying which it resembles.
-    """
+def find_weights(name: str) -> Weights | None:
+    """Return the weights called ``name``, for a bare architecture name its default (``DEFAULTS``), or None."""
     key = normalise_name(name.removeprefix("timm/"))
-    if key in CATALOGUE:
-        return CATALOGUE[key]
-    if key in DEFAULTS:
-        return CATALOGUE[DEFAULTS[key]]
-    if architecture := unpublished_architecture(key):
-        raise ConfigError(
-            f"{architecture.name} is an architecture without published weights",
-            hint=f"train it, or name a weights file in its place; published are {', '.join(DEFAULTS)}",
-        )
-    hint = f"{did_you_mean(key, [*CATALOGUE, *DEFAULTS])} 'wrn models' lists all".strip()
-    raise ConfigError(f"no weights called {name!r}", hint=hint)
-
-
-def unpublished_architecture(name: str) -> Architecture | None:
-    """The network called ``name`` if it is known here and nobody published weights for it."""
-    try:
-        architecture = get_architecture(name)
-    except ConfigError:
-        return None
-    return None if architecture.name in DEFAULTS else architecture
+    return CATALOGUE.get(DEFAULTS.get(key, key))
 
 
 def percent(top1: float, top5: float, source: str) -> Published:

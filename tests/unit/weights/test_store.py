@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 
 from wideresnet.errors import DownloadError
-from wideresnet.weights.catalogue import resolve
+from wideresnet.weights.catalogue import CATALOGUE
 from wideresnet.weights.download import Patience
 from wideresnet.weights.store import cache_folder, fetch, fetch_from_hub, is_cached, mirrored
 
 BODY = b"tensors" * 5000
 SHA256 = hashlib.sha256(BODY).hexdigest()
 QUICK = Patience(attempts=2, pause_s=0.001, timeout_s=5)
-WEIGHTS = replace(resolve("wide_resnet50_2.tv_in1k"), sha256_prefix=SHA256[:8])
+WEIGHTS = replace(CATALOGUE["wide_resnet50_2.tv_in1k"], sha256_prefix=SHA256[:8])
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,8 @@ from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ImageError, check_choice
 from wideresnet.images.loader import load_batches, named_item
 from wideresnet.records import Alpha, Embedding, Exif, Failure, Item, Preprocess
-from wideresnet.tasks.load.load import DEFAULT_MODEL, ModelChoice, load_with_warnings
+from wideresnet.tasks.load.load import ModelChoice, load_with_warnings
+from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 Pool = Literal["none", "mean"]
 Found = TypeVar("Found")

@@ -41,7 +41,8 @@ from wideresnet.records import (
     ModelCard,
 )
 from wideresnet.tasks.classify.embed import named_items, refuse_failures
-from wideresnet.tasks.load.load import DEFAULT_MODEL, ModelChoice, load_with_warnings
+from wideresnet.tasks.load.load import ModelChoice, load_with_warnings
+from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 MAP = "map"
 

@@ -1,13 +1,14 @@
-"""Published accuracy, measured again: every model whose weights are here, on the data that are given."""
+"""Measured beside published accuracy, for the models that are on this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from wideresnet.bundle import Bundle, is_bundle, read_bundle
+from wideresnet.architectures import Architecture
+from wideresnet.bundle import Bundle
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.open import open_labelled
@@ -17,31 +18,25 @@ from wideresnet.errors import BundleError, DataError, DownloadError, WeightsErro
 from wideresnet.records import Allowed, EvalReport, Labels, ModelInfo, Progress, Target, Verification, wilson_interval
 from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, count, masked_classes, score
 from wideresnet.tasks.load.cifar_archive import ARCHIVES
-from wideresnet.tasks.load.describe import describe
-from wideresnet.tasks.load.load import (
-    EMBEDDED,
-    ModelChoice,
-    embedded_folder,
-    find_weights,
-    load_bundle,
-    open_classifier,
-)
+from wideresnet.tasks.load.describe import describe_card, describe_weights
+from wideresnet.tasks.load.load import ModelChoice, load_bundle, open_classifier
+from wideresnet.tasks.load.resolve import EMBEDDED, BundleFolder, WeightsFile, resolve_model, unpublished
 from wideresnet.weights.cache import cache_folder
 from wideresnet.weights.catalogue import CATALOGUE, Weights
 from wideresnet.weights.store import fetch, is_cached
 
-TOLERANCE = 0.001                                  # decoders and arithmetic move a few images in 50,000
-LEVEL, Z = 0.999, 3.290526731491926                # of the interval: many figures are held to one at a time
+TOLERANCE = 0.001                                  # image decoders and arithmetic change a few answers of 50,000
+LEVEL, Z = 0.999, 3.290526731491926                # of the interval: strict, since many figures are checked
 IMAGENET_VAL = 50_000                              # images that published figures are of
 
 
 @dataclass(frozen=True)
 class VerifySettings:
-    """What to verify, on which data, and how.
+    """The models to verify, the data, and the engine.
 
-    ``data`` None: the CIFAR archives, as far as they are in the cache folder. ``models`` empty: all there are.
-    ``weights``: the folder that holds the publishers' files; None: the cache folder. ``limit``: so many images, of
-    every class the same; 0: all. ``tolerance`` is a fraction of 1.
+    ``data`` None: the CIFAR archives that are in the cache folder. ``models`` empty: all on this machine.
+    ``weights``: the folder with the publishers' files; None: the cache folder. ``limit``: the number of images,
+    the same of every class; 0: all. ``tolerance`` is a fraction.
     """
 
     data: Path | None = None
@@ -54,145 +49,130 @@ class VerifySettings:
     threads: int = 0
 
 
-def verify(settings: VerifySettings) -> Iterator[Progress | Verification]:
-    """Every model's verdict as soon as it is known, with what is being done in between. Downloads nothing.
+def verify(settings: VerifySettings) -> Iterator[Generator[Progress, None, Verification]]:
+    """Yield the verification of each model, to be run to its end before the next. Downloads nothing.
 
-    Raises ConfigError for a name that is no model, and DataError where there are no data.
+    Raises ConfigError for a name that is not a model, DataError if there is no data, and BundleError or WeightsError
+    for a bundle or file that cannot be opened.
     """
     if settings.data is not None and not settings.data.exists():
-        raise DataError(f"no file or folder {str(settings.data)!r}")
-    sets = _Sets(settings)
-    for subject in [_subject(name) for name in settings.models or (*EMBEDDED, *CATALOGUE)]:
-        yield from _verify(subject, sets, settings)
+        raise DataError(f"no such file or directory: {str(settings.data)!r}", hint="check the path of the data")
+    data_sets = _DataSets(settings)
+    sources = {name: _resolve(name) for name in settings.models or (*EMBEDDED, *CATALOGUE)}
+    for name, source in sources.items():
+        yield _verify(name, source, data_sets)
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """A model, and where it is: a bundle's folder or a row of the catalogue."""
-
-    info: ModelInfo
-    source: Path | Weights
-
-    def is_here(self, folder: Path | None) -> bool:
-        return is_bundle(self.source) if isinstance(self.source, Path) else is_cached(self.source, folder)
-
-    def labels(self) -> Labels:
-        return read_bundle(self.source).labels if isinstance(self.source, Path) else read_labels(self.source.labels)
-
-    def load(self, folder: Path | None) -> Bundle:
-        if isinstance(self.source, Path):
-            return read_bundle(self.source)
-        return load_bundle(ModelChoice(self.source.name, weights=fetch(self.source, cache=folder, offline=True)))
+def succeeded(rows: Sequence[Verification]) -> bool:
+    """Return whether a model was verified, none differs from its target, and every image could be read."""
+    reports = [row.report for row in rows if row.report]
+    failed = any(row.verdict == "failed" for row in rows) or any(report.failures for report in reports)
+    return bool(reports) and not failed
 
 
-def _subject(name: str) -> _Subject:
-    folder = embedded_folder(name) if name in EMBEDDED else Path(name)
-    if is_bundle(folder):
-        return _Subject(describe(name), folder)
-    weights = find_weights(name)
-    return _Subject(describe(weights.name), weights)
+def _resolve(name: str) -> BundleFolder | WeightsFile | Weights:
+    source = resolve_model(name)
+    if isinstance(source, Architecture):
+        raise unpublished(source)
+    return source
 
 
 @dataclass
-class _Sets:
-    """The data as each label list reads them, opened once; or why it cannot."""
+class _DataSets:
+    """The data as read with each list of labels, opened once."""
 
     settings: VerifySettings
     opened: dict[Labels, LabelledData] = field(default_factory=dict)
 
-    def of(self, subject: _Subject) -> LabelledData:
-        """Raises DataError when the data are not for its classes."""
-        labels = subject.labels()
+    def open(self, labels: Labels, labels_name: str) -> LabelledData:
+        """Return the data for a model with ``labels``. Raises DataError if they do not fit, or if there is none."""
         if labels not in self.opened:
-            data = open_labelled(self._path(subject.info.labels), labels)
-            self.opened[labels] = _limited(data, self.settings.limit)
+            path, limit = self.settings.data or self._archive(labels_name), self.settings.limit
+            data = open_labelled(path, labels)
+            if 0 < limit < len(data.items):
+                data = replace(data, items=balanced_sample(data.items, limit), whole=data)
+            self.opened[labels] = data
         return self.opened[labels]
 
-    def _path(self, labels_name: str) -> Path:
-        if self.settings.data is not None:
-            return self.settings.data
+    def _archive(self, labels_name: str) -> Path:
         archive = cache_folder() / ARCHIVES[labels_name][0].archive if labels_name in ARCHIVES else None
         if archive is None or not archive.exists():
-            raise DataError("no data were given for it", hint="give --data")
+            raise DataError("no data were given for it", hint="give the labelled images")
         return archive
 
 
-def _limited(data: LabelledData, limit: int) -> LabelledData:
-    if not limit or limit >= len(data.items):
-        return data
-    return replace(data, items=balanced_sample(data.items, limit), whole=data)
-
-
-def _verify(subject: _Subject, sets: _Sets, settings: VerifySettings) -> Iterator[Progress | Verification]:
-    info = subject.info
-    if not subject.is_here(settings.weights):
-        yield Verification(info, "absent", _how_to_get(subject, settings.weights or cache_folder()))
-        return
+def _verify(
+    name: str, source: BundleFolder | WeightsFile | Weights, data_sets: _DataSets
+) -> Generator[Progress, None, Verification]:
+    settings, bundle = data_sets.settings, None
+    if isinstance(source, Weights):
+        info, labels = describe_weights(source), read_labels(source.labels)
+        if not is_cached(source, settings.weights):
+            return Verification(info, "absent", f"put {source.urls[0]} into {settings.weights or cache_folder()}")
+    else:
+        bundle = load_bundle(ModelChoice(name))
+        info, labels = describe_card(bundle.card), bundle.labels
     try:
-        data = sets.of(subject)
+        data = data_sets.open(labels, info.labels)
         target = find_target(info, data)
     except DataError as error:
-        yield Verification(info, "skipped", _words(error))
-        return
+        return Verification(info, "skipped", _note(error))
     try:
-        bundle = subject.load(settings.weights)
-        options, batch = throughput_options(bundle, settings.precision, settings.threads)
-        classifier = open_classifier(bundle, settings.engine, options)
-        blank, answers = blank_report(classifier, data), score(classifier, data, batch)
-        source = AnswerSource(answers, blank, classifier.labels, len(data.items), masked_classes(data))
-        report = yield from count(source)
+        if isinstance(source, Weights):
+            file = fetch(source, cache=settings.weights, offline=True)
+            bundle = load_bundle(ModelChoice(source.name, weights=file))
+        assert bundle is not None
+        report = yield from _evaluate(bundle, data, settings)
     except (DataError, DownloadError, BundleError, WeightsError) as error:
-        yield Verification(info, "failed", _words(error), target)
-        return
-    yield judge(info, target, report, settings.tolerance)
+        return Verification(info, "failed", _note(error), target)
+    return check_target(info, target, report, settings.tolerance)
+
+
+def _evaluate(
+    bundle: Bundle, data: LabelledData, settings: VerifySettings
+) -> Generator[Progress, None, EvalReport]:
+    options, batch_size = throughput_options(bundle, settings.precision, settings.threads)
+    classifier = open_classifier(bundle, settings.engine, options)
+    answers, blank = score(classifier, data, batch_size), blank_report(classifier, data)
+    return (yield from count(AnswerSource(answers, blank, bundle.labels, len(data.items), masked_classes(data))))
 
 
 def find_target(info: ModelInfo, data: LabelledData) -> Target:
-    """What is known of this model on these data. Raises DataError where nothing is."""
-    for each in info.measured:
-        if each.data == data.name:
-            how = f"measured before, {each.engine} in {each.precision}"
-            return Target(each.correct1 / each.n, each.correct5 / each.n, how, each.n)
+    """Return the measured or published accuracy of a model on ``data``. Raises DataError if there is none."""
+    for measured in info.measured:
+        if measured.data == data.name:
+            source = f"measured before, {measured.engine} in {measured.precision}"
+            return Target(measured.correct1 / measured.n, measured.correct5 / measured.n, source, measured.n)
     if not info.published:
         raise DataError(f"no accuracy of it on {data.name} is known")
     if len(data.present) < data.classes:
-        held = f"{len(data.present)} of {data.classes} classes"
-        raise DataError(f"{data.name} holds {held}; the published accuracy is over all")
-    first = info.published[0]
-    return Target(first.top1, first.top5, first.source, IMAGENET_VAL)
+        present = f"{len(data.present)} of {data.classes} classes"
+        raise DataError(f"{data.name} holds {present}; the published accuracy is over all")
+    published = info.published[0]
+    return Target(published.top1, published.top5, published.source, IMAGENET_VAL)
 
 
-def judge(info: ModelInfo, target: Target, report: EvalReport, tolerance: float) -> Verification:
-    """Whether ``report`` bears ``target`` out: both accuracies, by the rule for its number of images."""
+def check_target(info: ModelInfo, target: Target, report: EvalReport, tolerance: float) -> Verification:
+    """Compare both accuracies of ``report`` with ``target``.
+
+    On the complete data set they may differ by ``tolerance``; on a sample the target must be inside the interval.
+    """
     if not report.n:
         return Verification(info, "failed", "none of the images could be read", target, report)
     if report.n == target.pictures:
-        around = [(share - tolerance, share + tolerance) for share in (report.top1, report.top5)]
-        allowed = Allowed("tolerance", around[0], around[1], tolerance, LEVEL)
+        top1, top5 = ((measured - tolerance, measured + tolerance) for measured in (report.top1, report.top5))
+        allowed = Allowed("tolerance", top1, top5, tolerance, LEVEL)
     else:
         top1, top5 = (wilson_interval(correct, report.n, Z) for correct in (report.correct1, report.correct5))
         allowed = Allowed("interval", top1, top5, tolerance, LEVEL)
-    inside = _within(target.top1, allowed.top1) and _within(target.top5, allowed.top5)
-    return Verification(info, "passed" if inside else "failed", "", target, report, allowed)
+    passed = _within(target.top1, allowed.top1) and _within(target.top5, allowed.top5)
+    return Verification(info, "passed" if passed else "failed", "", target, report, allowed)
 
 
-def _within(share: float, limits: tuple[float, float]) -> bool:
-    # A tenth of a point is no binary fraction: a difference of exactly the tolerance must not fail by its last bit.
-    return limits[0] - 1e-9 <= share <= limits[1] + 1e-9
+def _within(value: float, limits: tuple[float, float]) -> bool:
+    # 0.001 is not a binary fraction: a difference of exactly the tolerance must not fail by its last bit.
+    return limits[0] - 1e-9 <= value <= limits[1] + 1e-9
 
 
-def _how_to_get(subject: _Subject, folder: Path) -> str:
-    if isinstance(subject.source, Path):           # an embedded model of a package without it
-        return "it is not in this installation"
-    return f"put {subject.source.urls[0]} into {folder}"
-
-
-def _words(error: WrnError) -> str:
+def _note(error: WrnError) -> str:
     return f"{error.message}; {error.hint}" if error.hint else error.message
-
-
-def succeeded(rows: Sequence[Verification]) -> bool:
-    """Whether something was verified, and nothing was found to be otherwise than printed or unreadable."""
-    reports = [row.report for row in rows if row.report]
-    failed = any(row.verdict == "failed" for row in rows) or any(report.failures for report in reports)
-    return bool(reports) and not failed

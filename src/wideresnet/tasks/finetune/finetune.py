@@ -54,7 +54,8 @@ from wideresnet.tasks.evaluate.label_order import with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator
 from wideresnet.tasks.finetune.probe import run_probe
 from wideresnet.tasks.finetune.settings import FinetuneSettings, read_settings
-from wideresnet.tasks.load.load import ASSUMED_LABELS, DEFAULT_MODEL, ModelChoice, load_with_warnings, open_classifier
+from wideresnet.tasks.load.load import ASSUMED_LABELS, ModelChoice, load_with_warnings, open_classifier
+from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from wideresnet.training.loop import Epoch

@@ -1,76 +1,68 @@
-"""What is known of a model without opening it: numbers, transform, licence, published accuracy."""
+"""Facts about a model that need no engine: size, preprocessing, licence, published accuracy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from wideresnet.architectures import ARCHITECTURES, Architecture, get_architecture
+from wideresnet.architectures import ARCHITECTURES, Architecture, get_architecture, normalise_name
 from wideresnet.bundle import is_bundle
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.labels.formats import read_label_file
 from wideresnet.errors import ConfigError
 from wideresnet.records import Labels, ModelCard, ModelInfo, Preprocess
-from wideresnet.tasks.load.load import (
-    ASSUMED_LABELS,
-    EMBEDDED,
-    ModelChoice,
-    bundle_folder,
-    embedded_folder,
-    find_weights,
-    load_bundle,
-    usual_preprocess,
-)
-from wideresnet.weights.catalogue import CATALOGUE, PAPER, Weights
+from wideresnet.tasks.load.load import ASSUMED_LABELS, ModelChoice, load_bundle, usual_preprocess
+from wideresnet.tasks.load.resolve import EMBEDDED, embedded_folder, resolve_model
+from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, PAPER, Weights
 from wideresnet.weights.store import is_cached
 
 
 def list_models() -> list[ModelInfo]:
-    """Embedded models, then published weights, then architectures to train."""
+    """Return embedded models, then published weights, then architectures to train."""
     embedded = [describe(name) for name in EMBEDDED if is_bundle(embedded_folder(name))]
-    published = [_of_weights(weights) for weights in CATALOGUE.values()]
-    return [*embedded, *published, *(_of_architecture(a) for a in ARCHITECTURES.values())]
+    published = [describe_weights(weights) for weights in CATALOGUE.values()]
+    return [*embedded, *published, *map(_describe_architecture, ARCHITECTURES.values())]
 
 
 def describe(name: str, classes: int | None = None) -> ModelInfo:
-    """A bundle, an embedded or published model, or an architecture. Raises ConfigError for anything else."""
-    if bundle_folder(name) or Path(name).is_file():
-        card = load_bundle(ModelChoice(name)).card
-        if classes not in (None, card.classes):
-            raise ConfigError(f"{name} has {card.classes} classes, not {classes}", hint="leave out --classes")
-        return _of_card(card)
-    try:
-        info = _of_weights(find_weights(name))
-        if classes not in (None, info.classes):
-            raise ConfigError(f"{info.name} has {info.classes} classes, not {classes}", hint="leave out --classes")
-        return info
-    except ConfigError as unknown:
-        try:
-            return _of_architecture(get_architecture(name, classes))
-        except ConfigError as error:
-            # A name that is shaped like WRN-n-k failed on its numbers: that is the better explanation.
-            raise error if "must be" in error.message else unknown from None
+    """Return the facts about a bundle, weights file, embedded or published model, or architecture.
+
+    ``classes`` is the number of classes to count an architecture with. Raises ConfigError for another number than a
+    model has, and for a name that stands for nothing.
+    """
+    source = resolve_model(name)
+    if isinstance(source, Architecture):
+        return _describe_architecture(get_architecture(name, classes))
+    if isinstance(source, Weights):
+        info = describe_weights(source)
+        if classes not in (None, info.classes) and normalise_name(name) in DEFAULTS:
+            return _describe_architecture(get_architecture(name, classes))     # which those weights do not fit
+    else:
+        info = describe_card(load_bundle(ModelChoice(name)).card)
+    if classes not in (None, info.classes):
+        raise ConfigError(f"{info.name} has {info.classes} classes, not {classes}", hint="leave out --classes")
+    return info
 
 
 def labels_of(choice: ModelChoice) -> tuple[Labels, str, Sequence[str]]:
-    """The classes of a model by index, the name of their list, and what was assumed; downloads nothing.
+    """Return the classes of a model by index, the name of their list, and the assumptions; downloads nothing.
 
     Raises WrnError.
     """
-    if choice.weights is None and not bundle_folder(choice.name) and not Path(choice.name).exists():
-        labels_name = find_weights(choice.name).labels
+    source = resolve_model(choice.name)
+    if choice.weights is None and isinstance(source, Weights):
         if choice.labels is None:
-            return read_labels(labels_name), labels_name, ()
-        given = read_label_file(choice.labels)
-        return given.labels, "", given.notes
+            return read_labels(source.labels), source.labels, ()
+        file = read_label_file(choice.labels)
+        return file.labels, "", file.notes
     bundle = load_bundle(choice)
     assumed = [assumption for assumption in bundle.card.assumed if assumption.startswith(ASSUMED_LABELS)]
     return bundle.labels, bundle.card.labels_name, assumed
 
 
-def _of_card(card: ModelCard) -> ModelInfo:
-    info = _of_architecture(get_architecture(card.architecture, card.classes), card.preprocess)
+def describe_card(card: ModelCard) -> ModelInfo:
+    """Return the facts on a model card."""
+    info = _describe_architecture(get_architecture(card.architecture, card.classes), card.preprocess)
     return replace(
         info,
         name=card.name,
@@ -84,9 +76,10 @@ def _of_card(card: ModelCard) -> ModelInfo:
     )
 
 
-def _of_weights(weights: Weights) -> ModelInfo:
+def describe_weights(weights: Weights) -> ModelInfo:
+    """Return the facts about published weights."""
     return replace(
-        _of_architecture(get_architecture(weights.architecture), weights.preprocess),
+        _describe_architecture(get_architecture(weights.architecture), weights.preprocess),
         name=weights.name,
         labels=weights.labels,
         licence=weights.licence,
@@ -96,7 +89,7 @@ def _of_weights(weights: Weights) -> ModelInfo:
     )
 
 
-def _of_architecture(architecture: Architecture, preprocess: Preprocess | None = None) -> ModelInfo:
+def _describe_architecture(architecture: Architecture, preprocess: Preprocess | None = None) -> ModelInfo:
     preprocess = preprocess or usual_preprocess(architecture)
     paper = PAPER.get(architecture.name)
     return ModelInfo(

@@ -1,11 +1,11 @@
-"""From whatever names a model to a bundle, and to a classifier that runs it.
+"""Bundles and classifiers by the name or file of a model.
 
-Every option that says something of a model takes effect or is refused:
+Every option that describes a model takes effect or is an error:
 
     model                  weights        architecture   labels
-    embedded or bundle     refused        compared       replaces
-    weights file           refused        takes effect   replaces
-    ONNX file              refused        takes effect   replaces
+    embedded or bundle     error          compared       replaces
+    weights file           error          takes effect   replaces
+    ONNX file              error          takes effect   replaces
     published name         takes effect   compared       replaces
     architecture           is the model   compared       replaces
     none                   is the model   takes effect   replaces
@@ -17,23 +17,23 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from wideresnet.architectures import Architecture, get_architecture, normalise_name
-from wideresnet.bundle import Bundle, is_bundle, make_bundle, read_bundle, with_alpha
-from wideresnet.bundle.files import CARD, GRAPH, read_shipped
+from wideresnet.architectures import Architecture, get_architecture
+from wideresnet.bundle import Bundle, make_bundle, read_bundle, with_alpha
+from wideresnet.bundle.files import read_shipped
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labels import KNOWN, parse_labels, read_labels
 from wideresnet.datasets.labels.formats import read_label_file
 from wideresnet.datasets.statistics import STATISTICS
 from wideresnet.engines import EngineOptions, open_engine
-from wideresnet.errors import BundleError, ConfigError, WeightsError, did_you_mean
+from wideresnet.errors import BundleError, ConfigError, WeightsError
 from wideresnet.records import Alpha, Labels, ModelCard, Preprocess
-from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights, resolve, unpublished_architecture
+from wideresnet.tasks.load.resolve import DEFAULT_MODEL, BundleFolder, WeightsFile, resolve_model, unpublished
+from wideresnet.weights.catalogue import CATALOGUE, Weights
 from wideresnet.weights.guess import guess_architecture
 from wideresnet.weights.keymaps import fit_tensors
 from wideresnet.weights.read import TensorFile, read_tensors, sha256_of
@@ -41,8 +41,6 @@ from wideresnet.weights.read import TensorFile, read_tensors, sha256_of
 if TYPE_CHECKING:
     from wideresnet.weights.download import Progress
 
-EMBEDDED = ("wrn_16_4.cifar10",)
-DEFAULT_MODEL = EMBEDDED[0]
 # In the metadata of a safetensors file written here: the card, and the labels as a bundle's labels.txt.
 CARD_KEY, LABELS_KEY = "wideresnet.card", "wideresnet.labels"
 ASSUMED_LABELS = "class names:"
@@ -122,33 +120,30 @@ def assumptions(name: str, assumed: Sequence[str]) -> str:
 
 
 def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle:
-    """The bundle that ``choice`` names, made in memory where it is not one already. Raises WrnError."""
-    name, path = choice.name, Path(choice.name)
-    if not name:
-        raise ConfigError("the name of the model is empty", hint="'wrn models' lists the names")
-    if choice.model is None and choice.weights is not None and not path.exists():
-        raise WeightsError(f"cannot read the weights file {name}: no such file", hint="check the path of the file")
-    if folder := bundle_folder(name):
-        _refuse_weights(choice, "is a bundle, which has weights of its own")
-        bundle = read_shipped(folder) if name in EMBEDDED else read_bundle(folder)
-        _check_architecture(choice, bundle.card.architecture)
-    elif path.is_file():
-        _refuse_weights(choice, "is a weights file itself")
-        bundle = _from_onnx(path, choice) if path.suffix == ".onnx" else _from_file(path, choice)
-    else:
-        _refuse_path(path)
-        bundle = _from_published(choice, progress)
+    """Return the bundle that ``choice`` names, built in memory where it is not one already. Raises WrnError."""
+    if choice.model is None and choice.weights is not None and not choice.weights.exists():
+        hint = "check the path of the file"
+        raise WeightsError(f"cannot read the weights file {choice.weights}: no such file or directory", hint)
+    source = resolve_model(choice.name)
+    match source:
+        case BundleFolder(folder, embedded):
+            _check_weights(choice, "is a bundle, which has weights of its own")
+            bundle = read_shipped(folder) if embedded else read_bundle(folder)
+            _check_architecture(choice, bundle.card.architecture)
+        case WeightsFile(file):
+            _check_weights(choice, "is a weights file itself")
+            bundle = _from_onnx(file, choice) if file.suffix == ".onnx" else _from_file(file, choice)
+        case Weights():
+            bundle = _from_published(source, choice, progress)
+        case Architecture():
+            if choice.weights is None:
+                raise unpublished(source)
+            _check_architecture(choice, source.name)
+            bundle = _from_file(choice.weights, replace(choice, architecture=source.name))
     return bundle if choice.labels is None else _with_labels(bundle, choice.labels)
 
 
-def bundle_folder(name: str) -> Path | None:
-    """The folder of the bundle that ``name`` is: an embedded model, a folder with a card, or a file in one."""
-    path = embedded_folder(name) if name in EMBEDDED else Path(name)
-    candidates = (path, path.parent) if path.name in (GRAPH, CARD) else (path,)
-    return next((folder for folder in candidates if is_bundle(folder)), None)
-
-
-def _refuse_weights(choice: ModelChoice, reason: str) -> None:
+def _check_weights(choice: ModelChoice, reason: str) -> None:
     """Raise ConfigError where both a model with weights and other weights are given."""
     if choice.model is not None and choice.weights is not None:
         raise ConfigError(
@@ -166,29 +161,11 @@ def _check_architecture(choice: ModelChoice, architecture: str) -> None:
         )
 
 
-def _refuse_path(path: Path) -> None:
-    """Raise ConfigError for what is a path, by its looks or on the disk, and no model."""
-    if is_bundle(path / "bundle"):
-        raise ConfigError(f"{path} is a run folder, not a bundle", hint=f"give {path / 'bundle'}")
-    if path.is_dir():
-        hint = "give a bundle (a folder with card.json), a weights file, or a name of 'wrn models'"
-        raise ConfigError(f"{path} is a folder without {CARD}: no bundle", hint=hint)
-    if path.exists():
-        raise ConfigError(f"{path} is no regular file", hint="copy it into a file first")
-    if path.suffix in (".safetensors", ".pth", ".pt", ".onnx") or len(path.parts) > 1:
-        hint = "check the path, or give a name of 'wrn models'"
-        raise ConfigError(f"no model at {path}: no such file or folder", hint=hint)
-
-
-def _from_published(choice: ModelChoice, progress: Progress | None) -> Bundle:
-    """A row of the catalogue, with its published tensors or those of the user's file."""
-    if choice.weights is not None and (architecture := unpublished_architecture(choice.name)):
-        _check_architecture(choice, architecture.name)
-        return _from_file(choice.weights, replace(choice, architecture=architecture.name))
-    weights = find_weights(choice.name)
+def _from_published(weights: Weights, choice: ModelChoice, progress: Progress | None) -> Bundle:
+    """Return the bundle of a catalogue entry, with its published tensors or those of the user's file."""
     _check_architecture(choice, weights.architecture)
     if choice.weights is None:
-        from wideresnet.weights.store import fetch  # with the HTTP client; a model that is here starts sooner
+        from wideresnet.weights.store import fetch  # with the HTTP client; a local model opens faster without
 
         file = read_tensors(fetch(weights, offline=choice.offline, progress=progress))
         return _from_catalogue(weights, file, weights.urls[0])
@@ -196,27 +173,10 @@ def _from_published(choice: ModelChoice, progress: Progress | None) -> Bundle:
     bundle = _from_catalogue(weights, file, choice.weights.name)
     if file.sha256.startswith(weights.sha256_prefix):
         return bundle
-    # It may be the hub's copy of the same tensors or anything else: the published figures are not its own.
+    # The file may be the hub's copy of the same tensors or anything else: the published figures are not its own.
     notes = {"identity": f"{choice.weights.name} is not the published file of {weights.name} by its hash"}
     assumed = (f"the preprocessing and class names of {weights.name}: by its hash {choice.weights} is another file",)
     return replace(bundle, card=replace(bundle.card, published=(), notes=notes, assumed=assumed))
-
-
-def embedded_folder(name: str) -> Path:
-    """The folder of a model inside the package."""
-    return Path(str(resources.files("wideresnet"))) / "embedded" / name
-
-
-def find_weights(name: str) -> Weights:
-    """``weights.catalogue.resolve`` with the embedded models among the suggestions."""
-    try:
-        return resolve(name)
-    except ConfigError as error:
-        # Whoever wrote a tag looks for a tag.
-        known = [*EMBEDDED, *CATALOGUE] if "." in name else [*EMBEDDED, *CATALOGUE, *DEFAULTS]
-        close = did_you_mean(normalise_name(name), known)
-        hint = f"{close} 'wrn models' lists all".strip() if error.message.startswith("no weights") else error.hint
-        raise ConfigError(error.message.replace("no weights called", "no model called"), hint=hint) from error
 
 
 def _from_catalogue(

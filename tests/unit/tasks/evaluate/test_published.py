@@ -17,10 +17,10 @@ from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import EvalReport, Measured, Preprocess, Progress, Published, Target, Verification
+from wideresnet.records import EvalReport, Measured, Preprocess, Progress, Published, Target, Verification, follow
 from wideresnet.tasks.evaluate import evaluate
 from wideresnet.tasks.evaluate import published as verifying
-from wideresnet.tasks.evaluate.published import VerifySettings, find_target, judge, succeeded, verify
+from wideresnet.tasks.evaluate.published import VerifySettings, check_target, find_target, succeeded, verify
 from wideresnet.tasks.load.describe import describe
 from wideresnet.weights.catalogue import CATALOGUE, Weights
 from wideresnet.weights.read import save_tensors
@@ -75,7 +75,7 @@ def images(folder: Path, wrong: int = 0, classes: Sequence[int] = range(10), of_
 
 
 def verdicts(settings: VerifySettings) -> dict[str, Verification]:
-    return {each.info.name: each for each in verify(settings) if isinstance(each, Verification)}
+    return {row.info.name: row for row in map(follow, verify(settings))}
 
 
 def one(data: Path | None, **settings: int | float | Path) -> Verification:
@@ -122,12 +122,12 @@ def test_the_tolerance_is_of_both_figures_and_includes_its_end() -> None:
     target = Target(0.78468, 0.94086, "torchvision", 50_000)
     right1, right5 = 39_234, 47_043
     for more1, more5, verdict in [(0, 0, "passed"), (50, -50, "passed"), (51, 0, "failed"), (0, -51, "failed")]:
-        assert judge(info, target, report(right1 + more1, right5 + more5, 50_000), 0.001).verdict == verdict
+        assert check_target(info, target, report(right1 + more1, right5 + more5, 50_000), 0.001).verdict == verdict
 
 
 def test_one_image_less_than_all_is_a_sample() -> None:
     target = Target(0.78, 0.94, "torchvision", 50_000)
-    found = judge(describe("wide_resnet50_2.tv_in1k"), target, report(39_000, 47_000, 49_999), 0.0)
+    found = check_target(describe("wide_resnet50_2.tv_in1k"), target, report(39_000, 47_000, 49_999), 0.0)
     assert found.allowed is not None
     assert (found.allowed.rule, found.verdict) == ("interval", "passed")
 
@@ -186,12 +186,12 @@ def test_labels_in_a_wrong_order_fail_before_all_is_run(tmp_path: Path, monkeypa
     for label in reversed(range(9)):
         (data / str(label)).rename(data / str(label + 1))
     (data / "nine").rename(data / "0")
-    events = list(verify(VerifySettings(data, (NAME,))))
-    found = events[-1]
-    assert isinstance(found, Verification)
-    assert found.verdict == "failed"
-    assert "one too high" in found.note
-    assert events[-2] == Progress(NAME, 99, 120)
+    (work,) = verify(VerifySettings(data, (NAME,)))
+    events: list[Progress] = []
+    row = follow(work, events.append)
+    assert row.verdict == "failed"
+    assert "one too high" in row.note
+    assert events[-1] == Progress(NAME, 99, 120)
 
 
 def test_a_bundle_is_held_to_what_was_measured_of_it(cache: Path, tmp_path: Path) -> None:
@@ -210,14 +210,14 @@ def test_every_model_is_named_when_none_is(cache: Path) -> None:
     assert cache.exists()
     found = verdicts(VerifySettings())
     assert list(found) == ["wrn_16_4.cifar10", *CATALOGUE]
-    assert found["wrn_16_4.cifar10"].note == "no data were given for it; give --data"
+    assert found["wrn_16_4.cifar10"].note == "no data were given for it; give the labelled images"
     assert {each.verdict for each in found.values()} == {"skipped", "absent"}
     assert not succeeded(list(found.values()))
 
 
 @pytest.mark.usefixtures("row")
 def test_data_that_are_nowhere_end_the_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no file or folder"):
+    with pytest.raises(DataError, match="no such file or directory"):
         list(verify(VerifySettings(tmp_path / "nowhere")))
 
 

@@ -11,7 +11,7 @@ from wideresnet.architectures import ARCHITECTURES
 from wideresnet.bundle import write_bundle
 from wideresnet.errors import ConfigError
 from wideresnet.tasks.load.describe import describe, list_models
-from wideresnet.tasks.load.load import DEFAULT_MODEL
+from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 from wideresnet.weights.catalogue import CATALOGUE
 
 

@@ -18,18 +18,16 @@ from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.datasets.labels import format_labels, read_labels
 from wideresnet.errors import BundleError, ConfigError, DownloadError, MissingExtra, WeightsError
 from wideresnet.records import Labels, ModelCard, Preprocess
-from wideresnet.tasks.load import load as loading
 from wideresnet.tasks.load.load import (
     CARD_KEY,
-    DEFAULT_MODEL,
     LABELS_KEY,
     AssumptionWarning,
     ModelChoice,
-    embedded_folder,
     load,
     load_bundle,
     open_classifier,
 )
+from wideresnet.tasks.load.resolve import DEFAULT_MODEL, embedded_folder
 from wideresnet.weights.catalogue import CATALOGUE
 from wideresnet.weights.read import save_tensors
 
@@ -179,8 +177,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         row, name="wrn_10_1.test", architecture="wrn_10_1", sha256_prefix=prefix, labels="cifar10",
         preprocess=Preprocess(resize=36, crop=32),
     )  # fmt: skip
-    monkeypatch.setattr(loading, "CATALOGUE", {tiny.name: tiny})
-    monkeypatch.setattr(loading, "find_weights", lambda name: {tiny.name: tiny}[name])
+    monkeypatch.setitem(CATALOGUE, tiny.name, tiny)
     return path
 
 
@@ -199,7 +196,7 @@ def test_a_name_takes_the_file_from_the_cache(published: Path, tmp_path: Path, m
     monkeypatch.setenv("WRN_CACHE", str(tmp_path / "cache"))
     with pytest.raises(DownloadError, match="offline mode is on"):
         load_bundle(ModelChoice("wrn_10_1.test", offline=True))
-    row = loading.CATALOGUE["wrn_10_1.test"]
+    row = CATALOGUE["wrn_10_1.test"]
     (tmp_path / "cache").mkdir()
     published.rename(tmp_path / "cache" / row.file_name)
     card = load_bundle(ModelChoice("wrn_10_1.test", offline=True)).card

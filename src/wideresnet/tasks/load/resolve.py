@@ -1,0 +1,86 @@
+"""Resolution of a model name to the bundle, file, published weights or architecture that it stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from wideresnet.architectures import Architecture, get_architecture, normalise_name
+from wideresnet.bundle import is_bundle
+from wideresnet.bundle.files import CARD, GRAPH
+from wideresnet.errors import ConfigError, UnknownNameError, did_you_mean
+from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights, find_weights
+
+EMBEDDED = ("wrn_16_4.cifar10",)
+DEFAULT_MODEL = EMBEDDED[0]
+
+
+@dataclass(frozen=True)
+class BundleFolder:
+    """The folder of a bundle; ``embedded``: inside the package."""
+
+    path: Path
+    embedded: bool = False
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights: safetensors, ``.pth`` or ONNX."""
+
+    path: Path
+
+
+ModelSource = BundleFolder | WeightsFile | Weights | Architecture
+
+
+def resolve_model(name: str) -> ModelSource:
+    """Return what ``name`` stands for; only the file system and the tables of names are read.
+
+    In this order: an embedded model, a bundle folder or a file in one, a weights file, published weights, an
+    architecture without published weights. Raises ConfigError for anything else; UnknownNameError, with the closest
+    name, where it is not a path.
+    """
+    if not name:
+        raise ConfigError("the name of the model is empty", hint="'wrn models' lists the names")
+    path = embedded_folder(name) if name in EMBEDDED else Path(name)
+    folders = (path, path.parent) if path.name in (GRAPH, CARD) else (path,)
+    for folder in filter(is_bundle, folders):
+        return BundleFolder(folder, name in EMBEDDED)
+    if path.is_file():
+        return WeightsFile(path)
+    _check_existing(path)
+    if weights := find_weights(name):
+        return weights
+    if path.suffix in (".safetensors", ".pth", ".pt", ".onnx") or len(path.parts) > 1:
+        hint = "check the path, or give a name of 'wrn models'"
+        raise ConfigError(f"no model at {path}: no such file or directory", hint)
+    try:
+        return get_architecture(name)
+    except UnknownNameError as error:
+        # A name with a tag is compared with names that have one.
+        names = [*EMBEDDED, *CATALOGUE] if "." in name else [*EMBEDDED, *CATALOGUE, *DEFAULTS]
+        hint = f"{did_you_mean(normalise_name(name), names)} 'wrn models' lists all".strip()
+        raise UnknownNameError(f"no model called {name!r}", hint) from error
+
+
+def embedded_folder(name: str) -> Path:
+    """Return the folder of a model inside the package."""
+    return Path(str(resources.files("wideresnet"))) / "embedded" / name
+
+
+def unpublished(architecture: Architecture) -> ConfigError:
+    """Return the error for an architecture where weights are needed."""
+    hint = f"train it, or name a weights file in its place; published are {', '.join(DEFAULTS)}"
+    return ConfigError(f"{architecture.name} is an architecture without published weights", hint)
+
+
+def _check_existing(path: Path) -> None:
+    """Raise ConfigError where something else than a model is at ``path``."""
+    if is_bundle(path / "bundle"):
+        raise ConfigError(f"{path} is a run folder, not a bundle", hint=f"give {path / 'bundle'}")
+    if path.is_dir():
+        hint = "give a bundle (a folder with card.json), a weights file, or a name of 'wrn models'"
+        raise ConfigError(f"{path} is not a bundle: a folder without {CARD}", hint)
+    if path.exists():
+        raise ConfigError(f"{path} is not a regular file", hint="copy it into a file first")
