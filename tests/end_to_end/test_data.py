@@ -40,7 +40,7 @@ def test_the_document_says_what_was_found(wrn: Wrn, tmp_path: Path) -> None:
 def test_errors_are_two_lines_and_exit_code_2(wrn: Wrn, tmp_path: Path) -> None:
     flat(tmp_path / "val")
     for arguments, said in {
-        ("absent",): "no file or folder 'absent'",
+        ("absent",): "no such file or directory: 'absent'",
         ("val",): "without labels",
         (str(val_archive(tmp_path)), "val"): "--extract DIR",
     }.items():

@@ -270,13 +270,15 @@ def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) 
 
 def _items(paths: list[Path], passed: list[Skipped]) -> Iterator[Item]:
     from wideresnet.records import Item
-    from wideresnet.tasks.classify.classify import images
+    from wideresnet.tasks.classify.classify import InputImages
 
     for path in paths:
         if path == STDIN:
             yield Item("-", _read_stdin())
         else:
-            yield from images([path], passed)
+            images = InputImages([path])
+            yield from images
+            passed.append(images.skipped)
 
 
 def _read_stdin() -> bytes:

@@ -140,7 +140,7 @@ def _labels(name: str) -> Labels:
 def _models(
     names: tuple[str, str], data: Path | None, how: tuple[str, Literal["f32", "bf16"], int], batch_size: int
 ) -> _Found:
-    from wideresnet.datasets.shards import refuse_missing_extra
+    from wideresnet.datasets.shards import check_parquet_extra
     from wideresnet.engines.throughput import throughput_options
     from wideresnet.tasks.evaluate.comparison import compare_answers, score_both
     from wideresnet.tasks.evaluate.evaluate import blank_report
@@ -148,7 +148,7 @@ def _models(
 
     if data is None:
         raise ConfigError("two models are compared on labelled images", hint="name them with --data")
-    refuse_missing_extra([data])
+    check_parquet_extra([data])
     engine, precision, threads = how
     bundles = [open_bundle(ModelChoice(name)) for name in names]
     images = open_data(data, bundles[0].labels)

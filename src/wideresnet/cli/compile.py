@@ -111,7 +111,7 @@ def compile(
 
     Example: wrn compile build.yaml --data val/
     """
-    from wideresnet.datasets.shards import refuse_missing_extra
+    from wideresnet.datasets.shards import check_parquet_extra
     from wideresnet.records import QuantiseSettings
     from wideresnet.tasks.load.load import ModelChoice
     from wideresnet.tasks.quantize.compile import CompileSettings
@@ -126,7 +126,7 @@ def compile(
     refuse_idle(context, limit is None, "with --gate none", "min_agreement")
     refuse_idle(context, not compares and limit is not None, "without --data to judge by", *kinds)
     wanted = [kind for name, kind in kinds.items() if given(context, name)]
-    refuse_missing_extra([Path(job.calibration), Path(data)])
+    check_parquet_extra([Path(job.calibration), Path(data)])
     bundle = _open(ModelChoice(job.model, weights, architecture, labels), job, resolution)
     images, judging = _images(job.calibration, data, bundle) if job.int8 else (None, _given(data))
     settings = CompileSettings(

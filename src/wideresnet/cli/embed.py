@@ -92,8 +92,8 @@ def embed(
     from wideresnet.datasets.shards import check_inputs
     from wideresnet.engines.features import open_features
     from wideresnet.engines.throughput import throughput_options
-    from wideresnet.records import EmbedReport, Skipped
-    from wideresnet.tasks.classify.classify import folders_and_shards, images
+    from wideresnet.records import EmbedReport
+    from wideresnet.tasks.classify.classify import InputImages, folders_and_shards
     from wideresnet.tasks.classify.embed import embeddings, row_shapes
     from wideresnet.tasks.load.load import ModelChoice
 
@@ -114,11 +114,10 @@ def embed(
         work_through(work, bundle, paths, cluster, json=format is TextOrJson.json)
     features, spec = open_features(bundle, layers, engine, options), bundle.card.preprocess
     shapes = row_shapes(features, spec, pooling)
-    passed: list[Skipped] = []
-    items = images(files, passed)
-    found = embeddings(features, spec, items, pool=pooling, batch_size=batch_size or batch, exif=exif)
+    images = InputImages(files)
+    found = embeddings(features, spec, images, pool=pooling, batch_size=batch_size or batch, exif=exif)
     count, failures = _write(file, shapes, dtype.value, found)
-    info, skipped = features.engine.info, sum(passed, Skipped())
+    info, skipped = features.engine.info, images.skipped
     say_skipped([skipped], *folders_and_shards(files))
     report = EmbedReport(
         output, bundle.card.name, info, count, shapes, dtype.value, failures, bundle.card.assumed, skipped

@@ -142,12 +142,12 @@ def evaluate(
     Example: wrn evaluate imagenet.csv --published --limit 5000
     """
     from wideresnet.datasets.labels import translated
-    from wideresnet.datasets.shards import refuse_missing_extra
+    from wideresnet.datasets.shards import check_parquet_extra
     from wideresnet.engines import EngineOptions
     from wideresnet.tasks.evaluate.published import VerifySettings
     from wideresnet.tasks.load.load import ModelChoice
 
-    refuse_missing_extra([Path(data)] if data and not ray else [])
+    check_parquet_extra([Path(data)] if data and not ray else [])
     names = tuple(model or ())
     check_idle(context, published)
     if published:
@@ -308,7 +308,7 @@ def _of_others(
 
 def _opened(data: str | None, labels: Labels, truth: Path | None, shard: str) -> LabelledData:
     images = open_data(Path(_named(data)), labels, truth)
-    return images.part(shard) if shard else images
+    return images.take_part(shard) if shard else images
 
 
 def _named(data: str | None) -> str:

@@ -33,7 +33,7 @@ from wideresnet.cli.watch import watched
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wideresnet.records import EngineInfo, Exif, Explanation, Failure, Skipped
+    from wideresnet.records import EngineInfo, Exif, Explanation, Failure
     from wideresnet.report.names import ClassName
 
 SHOWN = 200                                        # images on a page: some 10 MB
@@ -78,7 +78,7 @@ def explain(
     from wideresnet.datasets.shards import check_inputs
     from wideresnet.engines import EngineOptions
     from wideresnet.report.names import class_names
-    from wideresnet.tasks.classify.classify import folders_and_shards, images
+    from wideresnet.tasks.classify.classify import InputImages, folders_and_shards
     from wideresnet.tasks.classify.explain import explanations, find_class, open_explainer
     from wideresnet.tasks.load.load import ModelChoice
 
@@ -94,10 +94,10 @@ def explain(
     explainer = open_explainer(bundle, engine, EngineOptions(precision.value, threads))
     drawing = _Drawing(output, report, class_names(bundle.labels), signed)
     exif: Exif = "ignore" if ignore_exif else "transpose"
-    passed: list[Skipped] = []
-    failed = _draw(explanations(explainer, images(files, passed), wanted, k=k, exif=exif), drawing, format)
+    images = InputImages(files)
+    failed = _draw(explanations(explainer, images, wanted, k=k, exif=exif), drawing, format)
     drawing.finish(bundle.card.name, explainer.features.engine.info)
-    say_skipped(passed, *folders_and_shards(files))
+    say_skipped([images.skipped], *folders_and_shards(files))
     raise typer.Exit(1 if failed else 0)
 
 

@@ -113,14 +113,14 @@ def _run(
     format: TextOrJson,
 ) -> FinetuneReport:  # fmt: skip
     """The finished run, with bars while it goes on."""
-    from wideresnet.datasets.shards import refuse_missing_extra
+    from wideresnet.datasets.shards import check_parquet_extra
     from wideresnet.records import Progress, follow
     from wideresnet.tasks.finetune.finetune import run_finetune
     from wideresnet.training.memory import keep_memory
 
     if settings.mode == "full":
         keep_memory()
-    refuse_missing_extra([data, *([test] if test else [])])
+    check_parquet_extra([data, *([test] if test else [])])
     bundle = open_bundle(choice)
     try:
         with progress_bars("") as bars:

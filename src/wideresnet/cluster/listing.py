@@ -14,14 +14,14 @@ from wideresnet.datasets.layout import held_out, only_ones, roles_of
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.parquet import open_parquet
-from wideresnet.datasets.shards import ENDINGS, labelled_files
-from wideresnet.datasets.tar import tar_images
+from wideresnet.datasets.shards import SHARD_ENDINGS, labelled_shard_files
+from wideresnet.datasets.tar import TarImages
 from wideresnet.datasets.text import decode_text
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.images.files import image_endings, no_images, sift_names
+from wideresnet.images.files import image_endings, no_images_error, sift_names
 from wideresnet.pipes import special_kind
 from wideresnet.records import Item, Labels, Skipped
-from wideresnet.tasks.classify.classify import images
+from wideresnet.tasks.classify.classify import InputImages
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def list_images(places: Sequence[str], size: int) -> Listing:
             shards.append(replace(shard, number=len(shards)))
             digest.update(_identity(shard))
         if len(shards) == before:
-            raise no_images(place, sum(passed, Skipped()))
+            raise no_images_error(place, sum(passed, Skipped()))
         skipped = sum(passed, skipped)
     return Listing(tuple(shards), digest.hexdigest(), skipped)
 
@@ -68,8 +68,8 @@ def list_labelled(place: str, labels: Labels, truth: Path | None, size: int) -> 
         return data, Listing(tuple(_cut(list(data.items), size)), data.sha256, data.skipped)
     if truth is not None:
         raise ConfigError(f"--truth is for a folder of this machine, not for {place}")
-    if _ending(place) in ENDINGS:
-        data = labelled_files(place, [place], labels, open_stored)
+    if _ending(place) in SHARD_ENDINGS:
+        data = labelled_shard_files(place, [place], labels, open_stored)
         return data, Listing(tuple(_cut(list(data.items), size, place)), data.sha256, data.skipped)
     listing = list_images([place], size)
     lookup = ClassLookup(labels)
@@ -102,10 +102,13 @@ def _of_place(place: str, size: int, passed: list[Skipped]) -> Iterator[Shard]:
     elif ending == ".txt":
         yield from _listed(place, size)
     elif not is_uri(place):
-        yield from _cut(list(images([Path(place)], passed)), size)
+        images = InputImages([Path(place)])
+        yield from _cut(list(images), size)
+        passed.append(images.skipped)
     elif ending == ".tar":
-        rows = tar_images(place, open_stored, passed)
+        rows = TarImages(place, open_stored)
         yield from _cut([Item(path, source) for path, source, _ in rows], size, place)
+        passed.append(rows.skipped)
     elif ending in image_endings():
         root, name = split(place)
         yield from _cut([Item(place, b"")], size, root, [name])

@@ -96,7 +96,7 @@ class Evaluate:
         whole = LabelledData(self.name, [Item("", b"", label) for label in self.present], classes)
 
         def answer(items: Iterable[Item]) -> Iterator[Scored | Failure]:
-            some = LabelledData(self.name, list(items), classes, whole=whole, exif=self.exif)
+            some = LabelledData(self.name, list(items), classes, parent=whole, exif=self.exif)
             return score(classifier, some, self.batch_size)
 
         return Running(classifier.engine.info, bundle.card.preprocess, answer, partial(_sheet, SCORES))

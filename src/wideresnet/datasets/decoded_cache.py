@@ -56,7 +56,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
+class DecodedImages:
     """What could be read, images RGB uint8 [N, S, S, 3] and labels int64 [N], and what could not."""
 
     images: NDArray[np.uint8]
@@ -97,7 +97,7 @@ class Store:
         return len(self.header(rows)) + rows * self.spec.crop**2 * 3
 
 
-def decode_into_memory(data: LabelledData, spec: Preprocess, threads: int) -> Generator[Progress, None, Decoded]:
+def decode_into_memory(data: LabelledData, spec: Preprocess, threads: int) -> Generator[Progress, None, DecodedImages]:
     """All of ``data``.
 
     Raises DataError when it is too large for the memory, and where nothing can be read.
@@ -118,7 +118,7 @@ def decode_into_memory(data: LabelledData, spec: Preprocess, threads: int) -> Ge
     return _decoded(data, images[:rows], failed)
 
 
-def store_of(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> Store:
+def open_store(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> Store:
     """The store in ``cache`` of exactly these files, their sizes and times, and this preprocess.
 
     Where the files lie together does not matter, and neither do mean and deviation: they are not in the pixels.
@@ -147,7 +147,7 @@ def store_of(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> St
     return Store(cache / f"{name[:100]}-{spec.crop}-{digest.hexdigest()[:16]}", data, spec)
 
 
-def refuse_small_disk(cache: Path, stores: Sequence[Store]) -> None:
+def check_disk_space(cache: Path, stores: Sequence[Store]) -> None:
     """Raise DataError where the disk of ``cache`` has no room for what is not decoded yet of all ``stores``."""
     with _in_words(cache):
         cache.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def refuse_small_disk(cache: Path, stores: Sequence[Store]) -> None:
         )
 
 
-def decode_onto_disk(store: Store, threads: int) -> Generator[Progress, None, Decoded]:
+def decode_onto_disk(store: Store, threads: int) -> Generator[Progress, None, DecodedImages]:
     """All images of ``store``, mapped from its file. What is decoded already is not decoded again.
 
     Of several processes of a machine one decodes and the others wait for it (not on Windows). After a kill it goes on
@@ -281,13 +281,13 @@ def _doing(data: LabelledData, done: int) -> Progress:
     return Progress(f"reading {data.name}", done, len(data.items))
 
 
-def _decoded(data: LabelledData, images: NDArray[np.uint8], failed: Failed) -> Decoded:
+def _decoded(data: LabelledData, images: NDArray[np.uint8], failed: Failed) -> DecodedImages:
     """Raises DataError where nothing is left."""
     failures = tuple(failed.values())
     if not len(images):
         raise DataError(f"none of the {len(failures)} images of {data.name} can be read", hint=failures[0].error)
     labels = [item.label for place, item in enumerate(data.items) if place not in failed]
-    return Decoded(images, np.array(labels, np.int64), failures)
+    return DecodedImages(images, np.array(labels, np.int64), failures)
 
 
 @contextmanager

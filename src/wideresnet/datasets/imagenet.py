@@ -11,7 +11,7 @@ import re
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -22,7 +22,7 @@ from wideresnet.datasets.ground_truth import NOT_IN_ORDER, read_ground_truth
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.matlab import Value, read_structs
 from wideresnet.errors import DataError
-from wideresnet.images.files import find_images, refuse_missing
+from wideresnet.images.files import check_exists, find_images
 from wideresnet.pipes import special_kind
 from wideresnet.records import Skipped
 
@@ -51,7 +51,7 @@ class Source:
 
 def open_source(path: Path) -> Source:
     """What lies at ``path``. Raises ConfigError where nothing does, DataError for anything else than the above."""
-    refuse_missing(path)
+    check_exists(path)
     if kind := special_kind(path):
         raise DataError(f"{path} is not a regular file: {kind}", hint="write it to a file first")
     if path.is_dir():
@@ -85,25 +85,26 @@ def wnid_of(path: PurePosixPath) -> str:
     return path.parent.name if _WNID.fullmatch(path.parent.name) else ""
 
 
-def find_val(folders: Iterable[Path], passed: list[Skipped] | None = None) -> tuple[dict[int, Path], list[str]]:
-    """The images of the set below ``folders`` by number, and the paths of all other images there.
+@dataclass(frozen=True)
+class ValImages:
+    """The images of the validation set in some folders by number, ascending, and the other files there."""
 
-    What is passed over is added to ``passed``.
-    Raises DataError for an image that is there twice.
-    """
-    found: dict[int, Path] = {}
-    files, others = find_images(folders), []
+    by_number: Mapping[int, Path]
+    other_images: Sequence[str]
+    skipped: Skipped
+
+
+def find_val_images(folders: Iterable[Path]) -> ValImages:
+    """Find the images of the validation set below ``folders``. Raises DataError for an image that exists twice."""
+    by_number: dict[int, Path] = {}
+    files, other_images = find_images(folders), dict[str, None]()
     for path in files:
         number = number_of(path.name)
         if not number:
-            others.append(str(path))
-        elif found.get(number, path) != path:
-            raise DataError(f"{found[number]} and {path} are the same image of the set", hint="remove one of them")
-        else:
-            found[number] = path
-    if passed is not None:
-        passed.append(files.skipped)
-    return dict(sorted(found.items())), list(dict.fromkeys(others))
+            other_images[str(path)] = None
+        elif by_number.setdefault(number, path) != path:
+            raise DataError(f"{by_number[number]} and {path} are the same image of the set", hint="remove one of them")
+    return ValImages(dict(sorted(by_number.items())), list(other_images), files.skipped)
 
 
 def all_labels(sources: Iterable[Source], images: Mapping[int, Path]) -> dict[str, Mapping[int, int]]:

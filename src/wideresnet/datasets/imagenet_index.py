@@ -17,7 +17,7 @@ from wideresnet.datasets.imagenet import (
     agreed,
     all_labels,
     check_counts,
-    find_val,
+    find_val_images,
     number_of,
     open_source,
     open_tar,
@@ -26,7 +26,7 @@ from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.output.atomic import atomic_path, save_text
 from wideresnet.output.row_format import csv_line
-from wideresnet.records import Progress, Skipped
+from wideresnet.records import Progress
 from wideresnet.records.prepared import PreparedData
 from wideresnet.report.escape import cell_text
 
@@ -52,8 +52,8 @@ def prepare_imagenet(
         raise ConfigError("--extract has no effect: no source is an archive of images", hint="leave out --extract")
     roots, extracted = yield from _folders(sources, extract)
     yield Progress("looking for images", 0, 0)
-    passed: list[Skipped] = []
-    images, others = find_val(dict.fromkeys(roots), passed)
+    val_images = find_val_images(dict.fromkeys(roots))
+    images = val_images.by_number
     if not images:
         raise DataError(f"no ILSVRC2012_val_*.JPEG in {', '.join(map(str, paths))}", hint=_NO_IMAGES)
     found = all_labels(sources, images)
@@ -74,12 +74,12 @@ def prepare_imagenet(
         full_classes=sum(count == PER_CLASS for count in counts.values()),
         labels_from=tuple(found),
         absent=tuple(NUMBERED.format(number) for number in range(1, IMAGES + 1) if number not in images),
-        left_out=(*others, *(str(path) for number, path in images.items() if number not in labels)),
+        left_out=(*val_images.other_images, *(str(path) for number, path in images.items() if number not in labels)),
         extracted=extracted,
         linked=placed.count("linked"),
         copied=placed.count("copied"),
         folders=str(folders) if folders else "",
-        skipped=passed[0],
+        skipped=val_images.skipped,
     )
 
 

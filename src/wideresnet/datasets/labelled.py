@@ -1,4 +1,4 @@
-"""What an evaluation runs over."""
+"""Labelled images: a data set, or a part of one."""
 
 from __future__ import annotations
 
@@ -24,69 +24,77 @@ class LabelledData:
     name: str                                      # of the set, for reports: "cifar10 test"
     items: Sequence[Item]
     classes: int                                   # of the label list: a subset keeps its 1000
-    shard: str = ""                                # "2/4": which part of ``whole`` this is
-    whole: LabelledData | None = None
-    exif: Exif = "ignore"                          # whether its photographs are turned upright, as no published set is
-    skipped: Skipped = field(default_factory=Skipped)        # what lies beside the images of the whole set
-    notes: tuple[str, ...] = ()                    # what was assumed of the files it was read from
+    part: str = ""                                 # "2/4": the second of four parts of ``parent``
+    parent: LabelledData | None = None             # the full set that this was taken from
+    exif: Exif = "ignore"                          # photographs are turned upright only where the user says so
+    skipped: Skipped = field(default_factory=Skipped)        # files beside the images of the full set
+    notes: tuple[str, ...] = ()                    # assumptions about the files it was read from
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", printable(self.name))
 
+    @property
+    def full_set(self) -> LabelledData:
+        """The set that this is a part of, or this one."""
+        return self.parent or self
+
     @cached_property
     def present(self) -> tuple[int, ...]:
-        """The classes that the whole set holds images of, ascending."""
-        return tuple(sorted({item.label for item in (self.whole or self).items if item.label is not None}))
+        """The classes with images in the full set, ascending."""
+        return tuple(sorted({item.label for item in self.full_set.items if item.label is not None}))
 
     @cached_property
     def sha256(self) -> str:
-        """Of the whole set: every image's name, label and size in order; of arrays their pixels too."""
+        """The SHA-256 of the full set: name, label and size of each image in order, and the pixels of arrays."""
         digest = hashlib.sha256()
-        for item in (self.whole or self).items:
+        for item in self.full_set.items:
             digest.update(f"{Path(item.path).name}\t{item.label}\t".encode("utf-8", "surrogateescape"))
             digest.update(fingerprint(item))
         return digest.hexdigest()
 
-    def part(self, shard: str) -> LabelledData:
-        """Every n-th image from the i-th on, for ``shard`` = "i/n", i from 1: together they are the whole.
+    def take_part(self, part: str) -> LabelledData:
+        """Return every n-th image from the i-th on, for ``part`` = "i/n" with i from 1 to n.
 
-        Raises ConfigError for another text, and DataError where the part would be empty.
+        Raises ConfigError for another text, and DataError where the part is empty.
         """
-        first, sign, count = shard.partition("/")
+        first, sign, count = part.partition("/")
         if not (sign and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
-            raise ConfigError(f"a shard is i/n with i from 1 to n, got {shard!r}", hint="the second of four is 2/4")
+            raise ConfigError(f"a shard is i/n with i from 1 to n, got {part!r}", hint="the second of four is 2/4")
         items = self.items[int(first) - 1 :: int(count)]
         if not items:
-            raise DataError(f"{self.name} has {len(self.items)} images: nothing is left for shard {shard}")
-        return replace(self, items=items, shard=f"{int(first)}/{int(count)}", whole=self)
+            raise DataError(f"{self.name} has {len(self.items)} images: none of them is in shard {part}")
+        return replace(self, items=items, part=f"{int(first)}/{int(count)}", parent=self)
 
 
 def notes_on_shared(*sets: LabelledData) -> tuple[str, ...]:
-    """A sentence for each two of ``sets`` that share files, also by a link to a folder: such a figure is too good."""
-    real: dict[str, str] = {}
+    """Return a sentence for each two of ``sets`` that share files, also through a link to a folder.
+
+    Accuracy on a set that shares images with the training set is too high.
+    """
+    real_folders: dict[str, str] = {}
     owners: dict[tuple[str, str], str] = {}
     shared: Counter[tuple[str, str]] = Counter()
     for data in sets:
         for item in data.items:
             folder, name = os.path.split(item.path)
-            if folder not in real:
-                real[folder] = os.path.realpath(folder)
-            owner = owners.setdefault((real[folder], name), data.name)
+            if folder not in real_folders:
+                real_folders[folder] = os.path.realpath(folder)
+            owner = owners.setdefault((real_folders[folder], name), data.name)
             shared[owner, data.name] += owner != data.name
     return tuple(
-        f"{count:,} images are in {one} and in {other}, so that the figure on {other} is too good"
-        for (one, other), count in shared.items()
+        f"{count:,} images are in {first} and in {second}, so that the figure on {second} is too good"
+        for (first, second), count in shared.items()
         if count
     )
 
 
 def fingerprint(item: Item) -> bytes:
-    """What stands for the content of an image without reading it: its size; of arrays, the pixels themselves."""
+    """Return bytes that identify an image without reading it: its size; the pixels of an array."""
     if isinstance(item.source, np.ndarray):
         return np.ascontiguousarray(item.source).tobytes()
     if isinstance(item.source, EncodedImage):
         return item.source.fingerprint.encode()
     try:
         return str(item.source.stat().st_size if isinstance(item.source, Path) else len(item.source)).encode()
-    except OSError:                                # a failure of the evaluation, not of this
+    except OSError:                                # reported when the image is read
         return b"-"

@@ -1,4 +1,4 @@
-"""Labelled data at a path, in the forms that people keep it in."""
+"""Labelled images at a path, in any of the supported layouts and file formats."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wideresnet.datasets.annotated import labelled_annotated
-from wideresnet.datasets.cifar import CifarFormat, cifar_test, detect_cifar
+from wideresnet.datasets.cifar import cifar_test, detect_cifar
 from wideresnet.datasets.folder import labelled_folder
 from wideresnet.datasets.ground_truth import labelled_by, labelled_index
 from wideresnet.datasets.labelled import LabelledData
@@ -19,8 +19,8 @@ from wideresnet.images.sniff import first_bytes, image_format, other_format
 from wideresnet.pipes import special_kind
 from wideresnet.records import Labels
 
-_ACCEPTED = (
-    "accepted are a folder with one folder a class, an index (path,index,wnid or path,label as CSV, or val.txt),"
+_SUPPORTED = (
+    "supported are a folder with one folder a class, an index (path,index,wnid or path,label as CSV, or val.txt),"
     " a folder of images with such a file as its ground truth, the model zoo's .npz or a list of them,"
     " CIFAR's archives (cifar-10-binary.tar.gz, cifar-10-python.tar.gz and those of CIFAR-100) or the folder extracted"
     " from one of them, SVHN's test_32x32.mat, a hub's Parquet (image, label), and tar shards (key.jpg, key.cls)"
@@ -31,33 +31,34 @@ INDEX_ENDINGS = (".csv", ".tsv", ".txt")
 def open_labelled(
     path: Path, labels: Labels, *, ground_truth: Path | None = None, verify: bool = True
 ) -> LabelledData:
-    """The labelled images at ``path``: class folders, an index file, shards, or the test set of CIFAR or SVHN.
+    """Return the labelled images at ``path``: class folders, an index file, shards, or the test set of CIFAR or SVHN.
 
-    Of a folder of splits it is the validation or test split (see ``data.layout``).
-    With ``ground_truth`` (see ``data.truth``) ``path`` is a folder of images whose classes that file says.
-    ``labels`` are those of the network to evaluate. ``verify`` demands the official files.
-    Raises DataError when there is no such data, or it is of other classes.
+    Of a folder of splits the validation or test split is taken (see ``datasets.layout``). With ``ground_truth`` (see
+    ``datasets.ground_truth``) ``path`` is a folder of images, and that file lists their classes. ``labels`` are those
+    of the network to evaluate. ``verify`` requires the official files of CIFAR and SVHN. Raises DataError where
+    ``path`` holds no such data, or other classes, and ConfigError for a ground truth beside a file.
     """
     if not path.exists():
-        raise DataError(f"no file or folder {str(path)!r}", hint=_ACCEPTED)
+        raise DataError(f"no such file or directory: {str(path)!r}", hint=_SUPPORTED)
     if kind_of_file := special_kind(path):
         raise DataError(f"{path} is not a regular file: {kind_of_file}", hint="write it to a file first")
     if ground_truth is not None:
         if not path.is_dir():
-            raise ConfigError(f"{path} is no folder whose images {ground_truth} could name", hint=_ACCEPTED)
+            raise ConfigError(f"{path} is not a folder of images for {ground_truth}", hint=_SUPPORTED)
         return labelled_by(path, ground_truth, labels)
-    kind = detect_cifar(path, len(labels.names))
-    if kind is not None:
-        return _cifar(path, kind, labels, verify)
+    cifar = detect_cifar(path, len(labels.names))
+    if cifar is not None:
+        _check_classes(path, cifar.name, cifar.classes, labels)
+        return cifar_test(path, cifar, verify=verify)
     svhn = detect_svhn(path)
     if svhn is not None:
-        _refuse_classes(path, "svhn", 10, labels)
+        _check_classes(path, "svhn", 10, labels)
         return svhn_test(svhn, verify=verify)
     if is_npz_data(path):
         return labelled_npz(path, labels)
-    if find_shards(path):
-        return labelled_shards(path, labels)
-    refuse_other_format(path)
+    if shards := find_shards(path):
+        return labelled_shards(shards, labels)
+    check_format(path)
     if path.is_dir():
         if annotated := labelled_annotated(path, labels):
             return annotated
@@ -65,28 +66,25 @@ def open_labelled(
         data = labelled_annotated(layout.root, labels) or labelled_folder(layout.root, labels)
         return replace(data, skipped=layout.skipped + data.skipped)
     if path.suffix.lower() not in INDEX_ENDINGS:
-        raise DataError(f"the file {path} is no labelled data that is known here", hint=_ACCEPTED)
+        raise DataError(f"the file {path} is not labelled data of a supported format", hint=_SUPPORTED)
     try:
         return labelled_index(path, labels)
     except DataError as error:
-        raise DataError(f"{path} is no labelled data: {error.message}", error.hint) from error
+        raise DataError(f"{path} is not labelled data: {error.message}", error.hint) from error
 
 
-def refuse_other_format(path: Path) -> None:
-    """Raise DataError where a file, or one that lies in a folder without folders, has to be converted first."""
-    inside = sorted(path.glob("*")) if path.is_dir() else [path]
-    for file in inside[:100] if not any(each.is_dir() for each in inside) else ():
+def check_format(path: Path) -> None:
+    """Raise DataError where a file, or a file in a folder without folders, has to be converted first."""
+    entries = sorted(path.glob("*")) if path.is_dir() else [path]
+    if any(entry.is_dir() for entry in entries):
+        return
+    for file in entries[:100]:
         head = first_bytes(file)
         if image_format(head) is None and (format := other_format(head)):
-            raise DataError(f"{file} is no labelled data but {format.what}", hint=format.hint)
+            raise DataError(f"{file} is not labelled data but {format.what}", hint=format.hint)
 
 
-def _cifar(path: Path, kind: CifarFormat, labels: Labels, verify: bool) -> LabelledData:
-    _refuse_classes(path, kind.name, kind.classes, labels)
-    return cifar_test(path, kind, verify=verify)
-
-
-def _refuse_classes(path: Path, name: str, classes: int, labels: Labels) -> None:
+def _check_classes(path: Path, name: str, classes: int, labels: Labels) -> None:
     if classes != len(labels.names):
         raise DataError(
             f"{path} is {name} with {classes} classes, the network has {len(labels.names)}",

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Any
 
-from wideresnet.datasets.tar import Label, Opener, Row, open_file
+from wideresnet.datasets.tar import ImageRow, Opener, RawLabel, open_file
 from wideresnet.errors import DataError, ImageError, needs_extra
 from wideresnet.records import EncodedImage
 
@@ -59,7 +59,7 @@ class ParquetImages:
         names = self._table(range(len(self.starts) - 1), self.path).column(self.path)
         return bool(pc.count_distinct(names).as_py() < len(names) - names.null_count)
 
-    def rows(self, group: int) -> list[tuple[str, Label]]:
+    def rows(self, group: int) -> list[tuple[str, RawLabel]]:
         """Path and class of each row of a group. Rows without a path of their own are called ``file#row``.
 
         Raises DataError.
@@ -167,7 +167,7 @@ def _images_of(path: str, group: int, opener: Opener, stamp: Stamp) -> Any:
     return _opened(path, opener, stamp).images(group)
 
 
-def parquet_rows(path: str, opener: Opener = open_file, *, prefixed: bool = False) -> Iterator[Row]:
+def parquet_rows(path: str, opener: Opener = open_file, *, prefixed: bool = False) -> Iterator[ImageRow]:
     """Every image of a Parquet file with its class, in order; ``prefixed``: called ``path``/name.
 
     Raises DataError and MissingExtra.

@@ -1,34 +1,35 @@
-"""Data sets in shards: tar archives and Parquet files, one of them or a folder."""
+"""Data sets in shards, each a tar archive or Parquet file of images: one shard or a folder of them.
+
+Evaluation parts (``LabelledData.part``) and the shards of a cluster's job (``cluster/shards``) are other things.
+"""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.parquet import import_pyarrow, open_parquet, parquet_rows
-from wideresnet.datasets.tar import Label, Opener, Row, labelled_tar, open_file, tar_images
+from wideresnet.datasets.tar import ImageRow, Opener, RawLabel, TarImages, open_file, read_labelled_tar
 from wideresnet.errors import DataError, ImageError
-from wideresnet.images.files import find_images, image_endings, refuse_empty, refuse_missing
+from wideresnet.images.files import check_exists, check_has_images, find_images, image_endings
 from wideresnet.images.sniff import first_bytes
 from wideresnet.records import EncodedImage, Item, Labels, Skipped
 
-Shards = dict[str, list[Path]]                     # files by split, "" where their names say none
-
-ENDINGS = (".parquet", ".tar")
+SHARD_ENDINGS = (".parquet", ".tar")
 TRAIN, HELD_OUT = "train", ("validation", "test")
 # A word that stands alone: "train-00000", "imagenet_val07", but not "trainer".
 _SPLIT = re.compile(
     r"(?<![^\W_])(?:(?P<train>train(?:ing)?)|(?P<validation>val(?:id(?:ation)?)?|dev)|(?P<test>test(?:ing)?))(?![^\W\d_])",
     re.IGNORECASE,
 )
-SECRET = -1                                        # the label of hubs' test sets
+HIDDEN_LABEL = -1                                  # of the test sets on hubs
 _SYNONYMS = 50                                     # one name in so many may be another word for the same class
-_INSIDE = "archives inside an archive are not read: unpack it"
+_NESTED_HINT = "archives inside an archive are not read: unpack it"
 
 
 class UnlabelledError(DataError):
@@ -36,7 +37,7 @@ class UnlabelledError(DataError):
 
 
 class Unreadable(EncodedImage):
-    """An image of which nothing can be read, and the reason."""
+    """The image that stands for a shard that cannot be read; reading it raises the reason."""
 
     fingerprint = "-"
 
@@ -48,138 +49,175 @@ class Unreadable(EncodedImage):
         raise ImageError(self.error.message, self.error.hint)
 
 
-def find_shards(path: Path) -> Shards:
-    """Shards at ``path`` by split, sorted: a file, or the files below a folder without images; {} for anything else.
+@dataclass(frozen=True)
+class ShardFiles:
+    """The shards at ``path``, sorted, by split ("" where names do not state one). False where there are none.
 
-    The name of a file or of its folders says its split: ``train-00000-of-00014.parquet``, ``validation/0000.parquet``.
+    ``skipped`` counts the other files of a folder.
     """
-    if path.suffix.lower() in image_endings():
-        return {}
+
+    path: Path
+    splits: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    skipped: Skipped = field(default_factory=Skipped)
+
+    def __bool__(self) -> bool:
+        return bool(self.splits)
+
+    @property
+    def files(self) -> list[str]:
+        """The paths of all shards, sorted."""
+        return sorted(str(file) for files in self.splits.values() for file in files)
+
+
+class ShardImages:
+    """An iterable of the images in all shards, unlabelled; a shard that cannot be read is one failure among them.
+
+    ``skipped`` counts the other files in the archives that were iterated so far and, at the end, in their folder.
+    Raises MissingExtra.
+    """
+
+    def __init__(self, shards: ShardFiles) -> None:
+        self._shards, self.skipped = shards, Skipped()
+
+    def __iter__(self) -> Iterator[Item]:
+        self.skipped, files = Skipped(), self._shards.files
+        for file in files:
+            rows = parquet_rows(file, prefixed=len(files) > 1) if _is_parquet(file) else TarImages(file)
+            empty = True
+            try:
+                for path, source, _ in rows:
+                    yield Item(path, source)
+                    empty = False
+                if isinstance(rows, TarImages):
+                    self.skipped += rows.skipped
+                if empty:
+                    raise DataError("it holds no images", hint=_NESTED_HINT)
+            except DataError as error:
+                yield Item(file, Unreadable(error))
+        self.skipped += self._shards.skipped
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """The labelled images of shards, the names of their classes where the shards list them, and the other files."""
+
+    rows: Sequence[ImageRow]
+    class_names: tuple[str, ...]
+    skipped: Skipped
+
+
+def find_shards(path: Path) -> ShardFiles:
+    """Find the shards at ``path``: a shard file, or the shards below a folder that holds no images.
+
+    The name of a file or of its folders states its split: ``train-00000-of-00014.parquet``, ``validation/0.parquet``.
+    """
     if path.is_file():
-        return {"": [path]} if path.suffix.lower() == ".tar" or _is_parquet(str(path)) or _is_tar(path) else {}
-    if not path.is_dir() or next(iter(find_images([path])), None) is not None:
-        return {}
-    shards: defaultdict[str, list[Path]] = defaultdict(list)
-    for file in sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS):
-        inside = file.relative_to(path)
-        if file.is_file() and not any(part.startswith(".") for part in inside.parts):
-            word = _SPLIT.search(str(inside))
-            shards[(word.lastgroup or "") if word else ""].append(file)
-    return dict(shards)
-
-
-def shard_items(shards: Shards, passed: list[Skipped] | None = None) -> Iterator[Item]:
-    """Every image of all shards, unlabelled; a shard that cannot be read is one failure among them.
-
-    What tar archives hold besides is added to ``passed``. Raises MissingExtra.
-    """
-    files = sorted(str(file) for split in shards.values() for file in split)
+        ending = path.suffix.lower()
+        is_shard = ending not in image_endings() and (ending == ".tar" or _is_parquet(str(path)) or _is_tar(path))
+        return ShardFiles(path, {"": [path]} if is_shard else {})
+    if not path.is_dir():
+        return ShardFiles(path)
+    splits: defaultdict[str, list[Path]] = defaultdict(list)
+    files = find_images([path], SHARD_ENDINGS)
     for file in files:
-        rows = parquet_rows(file, prefixed=len(files) > 1) if _is_parquet(file) else tar_images(file, passed=passed)
-        empty = True
-        try:
-            for path, source, _ in rows:
-                yield Item(path, source)
-                empty = False
-            if empty:
-                raise DataError("it holds no images", hint=_INSIDE)
-        except DataError as error:
-            yield Item(file, Unreadable(error))
+        if file.suffix.lower() not in SHARD_ENDINGS:
+            return ShardFiles(path)                # a folder of images
+        if file.is_file():
+            match = _SPLIT.search(str(file.relative_to(path)))
+            splits[(match.lastgroup or "") if match else ""].append(file)
+    return ShardFiles(path, dict(splits), files.skipped)
 
 
 def check_inputs(paths: Iterable[Path]) -> None:
-    """Raise ConfigError for a path that does not exist or a folder without images, and as ``refuse_missing_extra``."""
+    """Raise ConfigError for a missing path or a folder without images, MissingExtra as ``check_parquet_extra``."""
     for path in paths:
-        refuse_missing(path)
-        refuse_missing_extra([path])
-        if not find_shards(path):
-            refuse_empty([path])
+        check_exists(path)
+        if not (shards := find_shards(path)):
+            check_has_images([path])
+        elif any(map(_is_parquet, shards.files)):
+            import_pyarrow()
 
 
-def refuse_missing_extra(paths: Iterable[Path]) -> None:
-    """Raise MissingExtra where one of ``paths`` is Parquet and cannot be read here."""
-    if any(_is_parquet(str(file)) for path in paths for files in find_shards(path).values() for file in files):
+def check_parquet_extra(paths: Iterable[Path]) -> None:
+    """Raise MissingExtra where one of ``paths`` is Parquet and pyarrow is not installed."""
+    if any(_is_parquet(file) for path in paths for file in find_shards(path).files):
         import_pyarrow()
 
 
-def labelled_shards(path: Path, labels: Labels, splits: Sequence[str] = HELD_OUT) -> LabelledData:
-    """The labelled images of one split: the first of ``splits`` that is there, or the only one there is.
+def labelled_shards(shards: ShardFiles, labels: Labels, splits: Sequence[str] = HELD_OUT) -> LabelledData:
+    """Return the labelled images of one split: the first of ``splits`` that exists, or the only split.
 
-    Raises DataError where it is not clear which split is meant, for classes that are not those of ``labels``, and for
-    images that have none.
+    Raises DataError where it is unclear which split is meant and where the classes are not those of ``labels``, and
+    UnlabelledError for images without classes.
     """
-    shards = find_shards(path)
-    split = next((split for split in splits if split in shards), min(shards))
-    several = f"{path} holds shards of several splits, {', '.join(name or 'no name' for name in shards)}"
-    if split not in splits and len(shards) > 1:
+    path = shards.path
+    split = next((split for split in splits if split in shards.splits), min(shards.splits))
+    several = f"{path} holds shards of several splits, {', '.join(name or 'no name' for name in shards.splits)}"
+    if split not in splits and len(shards.splits) > 1:
         raise DataError(several, hint="name the files of one of them, or put each into a folder and name one")
     name = f"{path.resolve().name} {split}".strip() if path.is_dir() else path.stem
-    data = labelled_files(name, list(map(str, shards[split])), labels)
-    notes = [f"{several}: {split} is read"] if len(shards) > 1 else []
+    data = labelled_shard_files(name, list(map(str, shards.splits[split])), labels)
+    notes = [f"{several}: {split} is read"] if len(shards.splits) > 1 else []
     if path.is_dir() and split not in ("", *splits):
         notes.append(f"{path} holds shards of the split {split} alone: {split} is read")
-    return replace(data, skipped=data.skipped + beside_shards(path) + Skipped(notes=(*notes, *_absent(shards[split]))))
+    notes += _notes_on_numbers(shards.splits[split])
+    return replace(data, skipped=data.skipped + shards.skipped + Skipped(notes=tuple(notes)))
 
 
-def beside_shards(path: Path) -> Skipped:
-    """What a folder of shards holds besides them."""
-    files = find_images([path])
-    deque(files, maxlen=0)
-    skipped = files.skipped
-    return replace(skipped, by_ending={key: n for key, n in skipped.by_ending.items() if key not in ENDINGS})
-
-
-def _absent(files: Sequence[Path]) -> Iterator[str]:
-    """A sentence where names such as ``00000-of-00002`` say that shards are missing, or are there twice."""
+def _notes_on_numbers(files: Sequence[Path]) -> Iterator[str]:
+    """Yield a sentence where names such as ``00000-of-00002`` show that shards are missing, or exist twice."""
     numbered = [match for file in files if (match := re.search(r"(\d+)-of-(\d+)", file.name))]
     expected, present = max((int(match[2]) for match in numbered), default=0), {int(match[1]) for match in numbered}
     if 0 < len(present) < expected:
         yield f"{expected - len(present)} of {expected} shards are missing beside {files[0]}"
     if len(present) < len(numbered):
-        yield f"{len(numbered)} files hold {len(present)} shards: some are there twice beside {files[0]}"
+        yield f"{len(numbered)} files hold {len(present)} shards: some exist twice beside {files[0]}"
 
 
-def labelled_files(name: str, files: Sequence[str], labels: Labels, opener: Opener = open_file) -> LabelledData:
-    """The labelled images of shards. Raises DataError for classes that are not those of ``labels``, and for none."""
-    rows, names, skipped = read_rows(files, opener)
-    lookup = ClassLookup(labels)
+def labelled_shard_files(name: str, files: Sequence[str], labels: Labels, opener: Opener = open_file) -> LabelledData:
+    """Return the labelled images of shards, by path or URI.
+
+    Raises DataError for classes that are not those of ``labels``, and UnlabelledError for images without classes.
+    """
+    shards = read_shards(files, opener)
+    rows, names, lookup = shards.rows, shards.class_names, ClassLookup(labels)
     if 0 < len(names) < lookup.count and all(name in lookup.ids or name in lookup.names for name in names):
-        named: dict[Label, str] = dict(enumerate(names))       # a subset of the network's classes, counted anew
-        rows = [(path, source, named.get(label)) for path, source, label in rows]
+        name_of: dict[RawLabel, str] = dict(enumerate(names))  # a subset of the network's classes, with own indices
+        rows = [(path, source, name_of.get(label)) for path, source, label in rows]
     elif names:
         _check_names(files[0], names, labels)
-    return LabelledData(name, labelled_items(files[0], rows, labels), len(labels.names), skipped=skipped)
+    return LabelledData(name, indexed_items(files[0], rows, labels), len(labels.names), skipped=shards.skipped)
 
 
-def read_rows(files: Sequence[str], opener: Opener = open_file) -> tuple[list[Row], tuple[str, ...], Skipped]:
-    """Every image of ``files`` with its class and a path that no other has; the names of the classes, where one says.
+def read_shards(files: Sequence[str], opener: Opener = open_file) -> ShardRows:
+    """Read the images of ``files`` with their classes, each with a unique path.
 
-    The third value is what tar archives hold besides. Raises DataError, and UnlabelledError where the images of a file
-    have no classes.
+    Raises DataError, and UnlabelledError where the images of a file have no classes.
     """
-    rows, names, passed = list[Row](), tuple[str, ...](), list[Skipped]()
+    rows, names, skipped = list[ImageRow](), tuple[str, ...](), Skipped()
     for file in files:
         if _is_parquet(file):
-            classes = open_parquet(file, opener).classes
-            if rows and classes != names:
+            class_names = open_parquet(file, opener).classes
+            if rows and class_names != names:
                 raise DataError(f"{file} lists other classes than {files[0]}", hint="name the shards of one data set")
-            names = classes
-            more = list(parquet_rows(file, opener, prefixed=len(files) > 1))
+            names = class_names
+            rows_of_file = list(parquet_rows(file, opener, prefixed=len(files) > 1))
         else:
-            more = labelled_tar(file, opener, passed)
-        bare = [number for number, (_, _, label) in enumerate(more) if label in (None, SECRET)]
-        if len(bare) == len(more):
-            raise _unlabelled(file, more)
-        if bare:
-            raise DataError(f"row {bare[0]} of {file} has no label", hint="every row needs one")
-        if repeated := len(more) - len({path for path, _, _ in more}):
+            rows_of_file, skipped_in_file = read_labelled_tar(file, opener)
+            skipped += skipped_in_file
+        unlabelled = [index for index, (_, _, label) in enumerate(rows_of_file) if label in (None, HIDDEN_LABEL)]
+        if len(unlabelled) == len(rows_of_file):
+            raise _unlabelled_error(file, rows_of_file)
+        if unlabelled:
+            raise DataError(f"row {unlabelled[0]} of {file} has no label", hint="every row needs one")
+        if repeated := len(rows_of_file) - len({path for path, _, _ in rows_of_file}):
             raise DataError(f"{repeated:,} images in {file} have names that others have, too", hint="unpack it")
-        rows += more
-    return rows, names, sum(passed, Skipped())
+        rows += rows_of_file
+    return ShardRows(rows, names, skipped)
 
 
-def labelled_items(path: str, rows: Iterable[Row], labels: Labels) -> list[Item]:
-    """Images with the index of their class. Raises DataError for a class that is none of ``labels``."""
+def indexed_items(path: str, rows: Iterable[ImageRow], labels: Labels) -> list[Item]:
+    """Return items labelled with class indices. Raises DataError for a class of ``path`` that is not in ``labels``."""
     lookup, items = ClassLookup(labels), []
     for name, source, label in rows:
         index = label if isinstance(label, int) else lookup.find(label or "")
@@ -192,19 +230,19 @@ def labelled_items(path: str, rows: Iterable[Row], labels: Labels) -> list[Item]
     return items
 
 
-def _unlabelled(file: str, rows: Sequence[Row]) -> UnlabelledError:
+def _unlabelled_error(file: str, rows: Sequence[ImageRow]) -> UnlabelledError:
     if not rows:
-        return UnlabelledError(f"{file} holds no images", hint=_INSIDE)
+        return UnlabelledError(f"{file} holds no images", hint=_NESTED_HINT)
     if _is_parquet(file):
         problem = "no column 'label'" if rows[0][2] is None else "-1 for every label"
-        hint = "it holds the index of each image's class; hubs' test sets often hide it"
+        hint = "it holds the index of each image's class; test sets on hubs often hide it"
         return UnlabelledError(f"{file} has {problem}", hint=hint)
     hint = "expected key.jpg and key.cls (or key.json with a label), or one folder a class: unpack it into such folders"
     roots = sorted({str(PurePosixPath(path.removeprefix(f"{file}/")).parent.parent) for path, _, _ in rows})
     if len(roots) > 1:
-        hint = f"their folders lie in {', '.join(roots[:3])}: unpack it, and give one of these"
+        hint = f"their folders are in {', '.join(roots[:3])}: unpack it, and give one of these"
     elif "ILSVRC2012_val_" in rows[0][0]:
-        hint = f"the devkit says them: wrn data imagenet {file} ILSVRC2012_devkit_t12.tar.gz --extract val/ -o val.csv"
+        hint = f"the devkit has them: wrn data imagenet {file} ILSVRC2012_devkit_t12.tar.gz --extract val/ -o val.csv"
     return UnlabelledError(f"the images in the tar archive {file} have no classes", hint)
 
 
@@ -215,8 +253,8 @@ def _check_names(path: str, names: Sequence[str], labels: Labels) -> None:
             f"{path} has {len(names)} classes, the network {len(labels.names)}",
             hint="evaluate a network of these classes, or make class folders of the images",
         )
-    ours = [{id_, *_words(name)} for id_, name in zip(labels.ids or labels.names, labels.names, strict=True)]
-    different = [index for index, name in enumerate(names) if ours[index].isdisjoint({name, *_words(name)})]
+    synonyms = [{id_, *_synonyms(name)} for id_, name in zip(labels.ids or labels.names, labels.names, strict=True)]
+    different = [index for index, name in enumerate(names) if synonyms[index].isdisjoint({name, *_synonyms(name)})]
     unnamed = labels.names == tuple(f"class {index}" for index in range(len(names)))
     if len(different) > len(names) // _SYNONYMS and not unnamed:
         first = different[0]
@@ -227,13 +265,13 @@ def _check_names(path: str, names: Sequence[str], labels: Labels) -> None:
         )
 
 
-def _words(name: str) -> set[str]:
-    """The words for a class in a name like "tench, Tinca tinca", in one spelling."""
+def _synonyms(name: str) -> set[str]:
+    """Return the words for a class in a name like "tench, Tinca tinca", in one spelling."""
     return {re.sub(r"[\W_]+", " ", word).strip().casefold() for word in name.split(",")}
 
 
 def _is_parquet(file: str) -> bool:
-    """By its name, be it a URI with a query, or its first bytes."""
+    """Decide by the name, which may be a URI with a query, or by the first bytes."""
     return file.partition("?")[0].lower().endswith(".parquet") or first_bytes(Path(file))[:4] == b"PAR1"
 
 

@@ -1,10 +1,10 @@
-"""Images in tar archives, read where they lie: nothing is extracted.
+"""Images in tar archives, read in place: nothing is extracted.
 
     000000.jpg, 000000.cls        WebDataset: the class of the files with the same name up to its first dot, a number
     000000.jpg, 000000.json       likewise, as {"label": 17}
     n01440764/x.JPEG              class folders
 
-An archive is indexed by its headers alone. They are a stranger's: sizes, counts and offsets are bounded, links are not
+An archive is indexed by its headers alone. They are not trusted: sizes, counts and offsets are bounded, links are not
 followed.
 """
 
@@ -25,19 +25,19 @@ MAX_FILES = 10_000_000
 MAX_HEADER_BYTES = 2**20                           # of one header with its long names
 MAX_LABEL_BYTES = 2**20                            # of a .cls or .json
 LABEL_KEYS = ("label", "cls", "class")             # of a .json
-Label = int | str | None                           # an index, a name or id, or not known
-Row = tuple[str, EncodedImage, Label]              # an image: path, where it lies, its class
-Opener = Callable[[str], Any]                      # path or URI -> a file to read parts of
+RawLabel = int | str | None                        # an index, a name or id, or unknown
+ImageRow = tuple[str, EncodedImage, RawLabel]      # path, source and class of an image
+Opener = Callable[[str], Any]                      # path or URI -> a seekable binary file
 
 
 def open_file(path: str) -> BinaryIO:
-    """Open a local file to read parts of it."""
+    """Open a local file; the ``Opener`` of paths."""
     return Path(path).open("rb")
 
 
 @dataclass(frozen=True)
 class TarMember(EncodedImage):
-    """``size`` bytes of the archive ``path`` from ``offset`` on; size -1: a link, or something else without bytes."""
+    """A file in the archive ``path``: ``size`` bytes from ``offset``. Size -1: a link or an entry without bytes."""
 
     path: str
     offset: int
@@ -46,7 +46,7 @@ class TarMember(EncodedImage):
 
     @property
     def fingerprint(self) -> str:
-        """Its size in bytes."""
+        """The size in bytes."""
         return str(self.size)
 
     def read(self, limit: int) -> bytes:
@@ -62,7 +62,7 @@ class TarMember(EncodedImage):
 
 
 class _BoundedReads:
-    """A file for ``tarfile`` that refuses what no header has need of: it reads nothing else here."""
+    """A file for ``tarfile`` that refuses reads larger than any header: contents are not read through it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read
@@ -75,7 +75,7 @@ class _BoundedReads:
 
 
 def tar_members(path: str, opener: Opener = open_file) -> Iterator[tuple[str, TarMember]]:
-    """Every file and link in an archive, by name, in its order. Raises DataError where it breaks."""
+    """Yield each file and link of an archive with its name, in order. Raises DataError where the archive is damaged."""
     last, count = -1, 0
     try:
         with opener(path) as file:
@@ -83,7 +83,7 @@ def tar_members(path: str, opener: Opener = open_file) -> Iterator[tuple[str, Ta
             file.seek(0)
             with tarfile.open(fileobj=_BoundedReads(file), mode="r:") as archive:  # type: ignore[call-overload]
                 while (member := archive.next()) is not None:
-                    archive.members = []           # or it would keep them all
+                    archive.members = []           # tarfile would keep all of them
                     count += 1
                     plain = member.isreg() and not member.issparse()
                     beyond = plain and not 0 <= member.size <= end - member.offset_data
@@ -108,68 +108,74 @@ def _check_end(file: BinaryIO, offset: int) -> None:
         raise tarfile.ReadError("its end mark is missing" if len(tail) < tarfile.BLOCKSIZE else "more follows its end")
 
 
-def tar_images(path: str, opener: Opener = open_file, passed: list[Skipped] | None = None) -> Iterator[Row]:
-    """Every image in an archive, as ``path``/name, in its order; unlabelled. Raises DataError.
+class TarImages:
+    """An iterable of the images in an archive, in order, as ``path``/name and unlabelled. Raises DataError.
 
-    What else the archive holds is added to ``passed`` at its end.
+    ``skipped`` counts the other files that this iteration has passed so far.
     """
-    chosen = NameFilter()
-    for name, member in tar_members(path, opener):
-        if chosen.is_visible(name) and chosen.is_image(name):
-            yield f"{path}/{name}", member, None
-    if passed is not None:
-        passed.append(chosen.skipped)
+
+    def __init__(self, path: str, opener: Opener = open_file) -> None:
+        self._path, self._opener, self._filter = path, opener, NameFilter()
+
+    def __iter__(self) -> Iterator[ImageRow]:
+        self._filter = NameFilter()
+        for name, member in tar_members(self._path, self._opener):
+            if self._filter.is_visible(name) and self._filter.is_image(name):
+                yield f"{self._path}/{name}", member, None
+
+    @property
+    def skipped(self) -> Skipped:
+        """The files that are not images."""
+        return self._filter.skipped
 
 
-def labelled_tar(path: str, opener: Opener = open_file, passed: list[Skipped] | None = None) -> list[Row]:
-    """Every image in an archive with its class; None for all where the archive does not say classes. Raises DataError.
+def read_labelled_tar(path: str, opener: Opener = open_file) -> tuple[list[ImageRow], Skipped]:
+    """Read the images in an archive with their classes, and count the other files. Raises DataError.
 
-    Of a key with .cls or .json only the file counts that is called ``key.jpg``, not ``key.mask.png``. What is neither
-    such an image nor its class is added to ``passed``.
+    All classes are None where the archive states none. Where a key has a .cls or .json, its image is ``key.jpg``;
+    others such as ``key.mask.png`` are skipped.
     """
     images: list[tuple[str, str, TarMember]] = []
-    labels: dict[str, Label] = {}
-    chosen = NameFilter()
+    labels: dict[str, RawLabel] = {}
+    name_filter = NameFilter()
     for name, member in tar_members(path, opener):
-        if not chosen.is_visible(name):
+        if not name_filter.is_visible(name):
             continue
         folder, slash, base = name.rpartition("/")
         stem, dot, ending = base.partition(".")
         key, ending = f"{folder}{slash}{stem}", f"{dot}{ending.lower()}"
         if ending == ".cls":
-            labels[key] = _number_or_text(_small(name, member).decode("utf-8", "replace").strip())
+            labels[key] = _number_or_text(_read_label_file(name, member).decode("utf-8", "replace").strip())
         elif ending == ".json" and member.size <= MAX_LABEL_BYTES:
-            if (label := _json_label(f"{path}/{name}", _small(name, member))) is not None:
+            if (label := _json_label(f"{path}/{name}", _read_label_file(name, member))) is not None:
                 labels.setdefault(key, label)
-        elif chosen.is_image(name):
+        elif name_filter.is_image(name):
             images.append((key if ending in image_endings() else "", name, member))
     if labels:
         for _, name, _ in (image for image in images if not image[0]):
-            chosen.reject(name)
+            name_filter.reject(name)
         images = [image for image in images if image[0]]
-    if passed is not None:
-        passed.append(chosen.skipped)
-    if labels:
-        bare = [name for key, name, _ in images if key not in labels]
-        if bare:
+        unlabelled = [name for key, name, _ in images if key not in labels]
+        if unlabelled:
             raise DataError(
-                f"{len(bare):,} of the {len(images):,} images in {path} have no .cls and no label in a .json, such as"
-                f" {bare[0]}"
+                f"{len(unlabelled):,} of the {len(images):,} images in {path} have no .cls and no label in a .json,"
+                f" such as {unlabelled[0]}"
             )
-        return [(f"{path}/{name}", member, labels[key]) for key, name, member in images]
+        return [(f"{path}/{name}", member, labels[key]) for key, name, member in images], name_filter.skipped
     folders = _class_folders([name for _, name, _ in images])
-    return [(f"{path}/{name}", member, folder) for (_, name, member), folder in zip(images, folders, strict=True)]
+    rows = [(f"{path}/{name}", member, folder) for (_, name, member), folder in zip(images, folders, strict=True)]
+    return list[ImageRow](rows), name_filter.skipped
 
 
 def _class_folders(names: list[str]) -> list[str | None]:
-    """The folder of each file, where all lie in folders of one folder."""
+    """Return the folder of each file, or None for all where the folders are not all in one folder."""
     parents = [PurePosixPath(name).parent for name in names]
     if len({parent.parent for parent in parents}) != 1 or not all(parent.name for parent in parents):
         return [None] * len(names)
     return [parent.name for parent in parents]
 
 
-def _small(name: str, member: TarMember) -> bytes:
+def _read_label_file(name: str, member: TarMember) -> bytes:
     if member.size > MAX_LABEL_BYTES:
         raise DataError(f"{name} in {member.path} has {member.size:,} bytes: too many for a label")
     try:
@@ -178,16 +184,16 @@ def _small(name: str, member: TarMember) -> bytes:
         raise DataError(f"{name} in {member.path} cannot be read: {error.message}", error.hint) from error
 
 
-def _number_or_text(text: str) -> Label:
+def _number_or_text(text: str) -> RawLabel:
     number = text.isascii() and text.removeprefix("-").isdecimal() and len(text) < 20
     return int(text) if number else text[:100] or None
 
 
-def _json_label(name: str, data: bytes) -> Label:
-    """The class that a .json says, or None."""
+def _json_label(name: str, data: bytes) -> RawLabel:
+    """Return the class that a .json states, or None."""
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} is no JSON: {error}") from error
+        raise DataError(f"{name} is not valid JSON: {error}") from error
     label = next((fields[key] for key in LABEL_KEYS if key in fields), None) if isinstance(fields, dict) else None
     return label if type(label) in (int, str) else None

@@ -1,4 +1,4 @@
-"""Class folders as a person has them -> images to learn from and images to judge by."""
+"""A training and a validation set from class folders or shards, divided by a hash where no split exists."""
 
 from __future__ import annotations
 
@@ -12,115 +12,111 @@ from wideresnet.datasets.folder import labelled_folder
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import format_labels
 from wideresnet.datasets.layout import EXPECTED, class_folders, find_layout
-from wideresnet.datasets.open import refuse_other_format
-from wideresnet.datasets.shards import HELD_OUT, TRAIN, beside_shards, find_shards, labelled_items, read_rows
-from wideresnet.datasets.splits import Split, class_labels, refuse_empty, split_of, with_note
-from wideresnet.datasets.tar import Row
+from wideresnet.datasets.open import check_format
+from wideresnet.datasets.shards import HELD_OUT, TRAIN, ShardFiles, find_shards, indexed_items, read_shards
+from wideresnet.datasets.splits import Split, check_classes_learnt, class_labels, split_of, with_note
+from wideresnet.datasets.tar import ImageRow
 from wideresnet.errors import DataError
 from wideresnet.output.row_format import csv_line
 from wideresnet.records import Item, Labels, Skipped
 from wideresnet.report.escape import cell_text
 
 
-def open_split(root: Path, share: float, seed: int, test: Path | None = None) -> Split:
-    """The splits of ``root`` (see ``data.layout``); else its class folders or its training split, divided.
+def open_split(root: Path, fraction: float, seed: int, test: Path | None = None) -> Split:
+    """Return the splits of class folders or shards (see ``datasets.layout``); without a validation set, divide them.
 
-    Shards likewise.
-
-    ``share`` of each class judges: at least one image where a class has two or more, and never all of them. Which
-    ones, its name and the seed decide, so that an image more or less moves no other. A test split is the validation
-    set where there is no other, unless it is ``test``, which nothing is chosen by. Raises DataError for less than two
-    classes, a class without an image, none to judge by, and a name that cannot be a label.
+    Dividing moves ``fraction`` of each class into the validation set: at least one image where a class has two or more,
+    and never all of them. The names of the images and the seed decide which, so that adding an image moves no other. A
+    test split is the validation set where there is no other, unless it is ``test``, which is for the final measurement
+    alone. Raises DataError for fewer than two classes, a class without an image, an empty validation set, and a name
+    that cannot be a label.
     """
-    if find_shards(root):
-        split = _of_shards(root, share, seed)
+    if shards := find_shards(root):
+        split = _split_of_shards(shards, fraction, seed)
     else:
-        refuse_other_format(root)
-        split = _of_folders(root, share, seed, test)
-    format_labels(split.labels)                    # what cannot be written at the end is refused now
+        check_format(root)
+        split = _split_of_folders(root, fraction, seed, test)
+    format_labels(split.labels)                    # names that cannot be written are refused before the training
     if len(split.labels.names) < 2:
-        raise DataError(f"{root} holds one class only, {split.labels.names[0]!r}", hint="two are needed to tell apart")
-    refuse_empty(split, split.train.present)
+        raise DataError(f"{root} holds one class only, {split.labels.names[0]!r}", hint="give at least two classes")
+    check_classes_learnt(split, split.train.present)
     if not split.val.items:
-        raise DataError(f"every class of {root} has one image only: none is left to judge by", hint=EXPECTED)
+        raise DataError(f"every class of {root} has one image only: the validation set is empty", hint=EXPECTED)
     return split
 
 
-def index_of(data: LabelledData, labels: Labels) -> str:
-    """``data`` as an index (CSV) with paths from the root, for whoever reads it again with these labels."""
+def to_index(data: LabelledData, labels: Labels) -> str:
+    """Return ``data`` as an index (CSV) with absolute paths and the ids or names of ``labels``."""
     names = labels.ids or labels.names             # an index could be another class's name
     rows = ((cell_text(str(Path(item.path).absolute())), names[item.label or 0]) for item in data.items)
     return "".join(map(csv_line, (("path", "label"), *rows)))
 
 
-def _of_folders(root: Path, share: float, seed: int, test: Path | None) -> Split:
+def _split_of_folders(root: Path, fraction: float, seed: int, test: Path | None) -> Split:
     layout = find_layout(root)
     reserved = test is not None and layout.splits.get("test", root).resolve().is_relative_to(test.resolve())
     roles = layout.splits.keys() - ({"test"} if reserved else set())
     if not layout.splits or roles == {"train"}:
-        split = _divided(layout.splits.get("train", layout.root), share, seed, layout.skipped)
-        return replace(split, name=root.absolute().name)
+        folder = layout.splits.get("train", layout.root)
+        labels = class_labels(class_folders(folder))
+        data = labelled_folder(folder, labels)
+        data = replace(data, name=root.absolute().name, skipped=layout.skipped + data.skipped)
+        return _divide(data, labels, fraction, seed)
     split = split_of(layout, root)
     if split.test and not reserved:
         return with_note(split, f"left out {split.test}: --test {split.test} measures the result on it")
     return split
 
 
-def _divided(root: Path, share: float, seed: int, skipped: Skipped) -> Split:
-    labels = class_labels(class_folders(root))
-    whole = labelled_folder(root, labels)
-    return _divide(replace(whole, skipped=skipped + whole.skipped), labels, share, seed)
+def _divide(data: LabelledData, labels: Labels, fraction: float, seed: int) -> Split:
+    validation = set(map(id, validation_items(data.items, fraction, seed)))
+    train = replace(data, name="train", items=[item for item in data.items if id(item) not in validation])
+    val = replace(data, name="val", items=[item for item in data.items if id(item) in validation], skipped=Skipped())
+    return Split(data.name, labels, train, val, divided=True)
 
 
-def _divide(whole: LabelledData, labels: Labels, share: float, seed: int) -> Split:
-    judges = set(map(id, judging(whole.items, share, seed)))
-    train = replace(whole, name="train", items=[item for item in whole.items if id(item) not in judges])
-    val = replace(whole, name="val", items=[item for item in whole.items if id(item) in judges], skipped=Skipped())
-    return Split(whole.name, labels, train, val, divided=True)
+def _split_of_shards(shards: ShardFiles, fraction: float, seed: int) -> Split:
+    """Return the splits that shards state in their names, or divide a single one. Raises DataError where it is unclear.
 
-
-def _of_shards(root: Path, share: float, seed: int) -> Split:
-    """The split that shards are named by, or those of one split, divided. Raises DataError where neither is clear.
-
-    The classes are those that the shards list, else the labels that are there: numbers in their order, then names.
+    The classes are those that the shards list, else all labels in them: numbers in their order, then names.
     """
-    shards = find_shards(root)
-    learnt = TRAIN if TRAIN in shards else ""
-    held = next((split for split in HELD_OUT if split in shards), "")
-    if len(shards) > 1 and (learnt not in shards or not held):
+    root, splits = shards.path, shards.splits
+    train_split = TRAIN if TRAIN in splits else ""
+    val_split = next((split for split in HELD_OUT if split in splits), "")
+    if len(splits) > 1 and (train_split not in splits or not val_split):
         raise DataError(
-            f"{root} holds shards of {', '.join(sorted(shards))}", hint="name them train-….tar and validation-….tar"
+            f"{root} holds shards of {', '.join(sorted(splits))}", hint="name them train-….tar and validation-….tar"
         )
-    rows, names, skipped = read_rows(list(map(str, shards[learnt] if len(shards) > 1 else next(iter(shards.values())))))
-    present = sorted({label for _, _, label in rows}, key=lambda label: (isinstance(label, str), label))
-    labels = class_labels(list(names) or [str(label) for label in present])
+    train = read_shards(list(map(str, splits[train_split] if len(splits) > 1 else next(iter(splits.values())))))
+    present = sorted({label for _, _, label in train.rows}, key=lambda label: (isinstance(label, str), label))
+    labels = class_labels(list(train.class_names) or [str(label) for label in present])
 
-    skipped += beside_shards(root)
-
-    def data(name: str, rows: Sequence[Row], skipped: Skipped) -> LabelledData:
-        named = rows if names else [(path, source, str(label)) for path, source, label in rows]
-        return LabelledData(name, labelled_items(str(root), named, labels), len(labels.names), skipped=skipped)
+    def labelled(name: str, rows: Sequence[ImageRow], skipped: Skipped) -> LabelledData:
+        if not train.class_names:                  # numbers are names here, not indices
+            rows = [(path, source, str(label)) for path, source, label in rows]
+        return LabelledData(name, indexed_items(str(root), rows, labels), len(labels.names), skipped=skipped)
 
     name = root.absolute().stem if root.is_file() else root.absolute().name
-    if len(shards) == 1:
-        return _divide(data(name, rows, skipped), labels, share, seed)
-    val, _, more = read_rows(list(map(str, shards[held])))
-    return Split(name, labels, data("train", rows, skipped), data("val", val, more))
+    skipped = train.skipped + shards.skipped
+    if len(splits) == 1:
+        return _divide(labelled(name, train.rows, skipped), labels, fraction, seed)
+    val = read_shards(list(map(str, splits[val_split])))
+    return Split(name, labels, labelled("train", train.rows, skipped), labelled("val", val.rows, val.skipped))
 
 
-def judging(items: Sequence[Item], share: float, seed: int) -> list[Item]:
-    """The ``share`` of ``items`` of each class that judges; see ``open_split``."""
+def validation_items(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:
+    """Return the ``fraction`` of ``items`` of each class for the validation set; see ``open_split``."""
     classes: defaultdict[int | None, list[Item]] = defaultdict(list)
     for item in items:
         classes[item.label].append(item)
     chosen: list[Item] = []
     for group in classes.values():
-        count = min(max(1, round(share * len(group))), len(group) - 1)
-        chosen += sorted(group, key=lambda item: _lot(item, seed))[:count]
+        count = min(max(1, round(fraction * len(group))), len(group) - 1)
+        chosen += sorted(group, key=lambda item: _split_hash(item, seed))[:count]
     return chosen
 
 
-def _lot(item: Item, seed: int) -> bytes:
+def _split_hash(item: Item, seed: int) -> bytes:
     path = Path(item.path)
-    named = f"{seed}/{path.parent.name}/{path.name}"
-    return hashlib.sha256(named.encode("utf-8", "surrogateescape")).digest()
+    text = f"{seed}/{path.parent.name}/{path.name}"
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

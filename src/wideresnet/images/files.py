@@ -1,10 +1,10 @@
-"""Which files of a folder are images, and what was passed over."""
+"""Images in folders: which files count as images, and a count of those that are skipped."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -14,16 +14,16 @@ from wideresnet.errors import ConfigError
 from wideresnet.images.sniff import image_format
 from wideresnet.records import Skipped
 
-# What images.decode reads, by the endings in use.
+# Of the formats that images.decode reads.
 IMAGE_ENDINGS = frozenset(
     f".{ending}"
     for kinds in ("jpg jpeg jpe jfif png apng gif webp bmp", "tif tiff ppm pgm pbm pnm pfm jp2 j2k avif")
     for ending in kinds.split()
 )
-# Endings of formats that packages of the extra "formats" read, and which package.
+# Of formats that the extra "formats" adds, with the package that reads each.
 OPTIONAL_ENDINGS = {".heic": "pillow_heif", ".heif": "pillow_heif", ".hif": "pillow_heif", ".jxl": "imagecodecs"}
 RAW_ENDINGS = frozenset((".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"))
-# What systems, network disks and tools leave in folders, in lower case; hidden names begin with a dot anyway.
+# Names that systems, network disks and tools leave in folders, in lower case; hidden names begin with a dot.
 SYSTEM_NAMES = frozenset(
     (
         "__macosx", "__pycache__", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot",
@@ -31,64 +31,65 @@ SYSTEM_NAMES = frozenset(
         "temporary items", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r",
     )
 )  # fmt: skip
-UNCLEAR = ("BMP", "PPM", "NPZ")                    # signatures so short or common that text may begin with them
-MOST_ENDINGS, SHOWN = 100, 8                       # counted apart; in a line
+AMBIGUOUS = ("BMP", "PPM", "NPZ")                  # signatures so short or common that text may begin with them
+MAX_ENDINGS = 100                                  # counted separately
+MAX_LISTED = 8                                     # endings in a message
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Names of the images and of the subfolders that lie directly in a folder, sorted, and what else does."""
+    """The names of the images and subfolders directly in a folder, sorted, and the files skipped there."""
 
     images: list[str]
     folders: list[str]
     skipped: Skipped
 
     def with_images(self, beside: str) -> Skipped:
-        """What was passed over where the images are, too: they lie ``beside`` class folders or splits."""
+        """Return the skipped files and the number of images, for images that are ``beside`` class folders or splits."""
         count = len(self.images)
         notes = (f"{count:,} {_plural('image', count)} beside {beside}",) if count else ()
         return self.skipped + Skipped(notes=notes)
 
 
 class ImageFiles:
-    """The files to read at ``paths``, found anew whenever it is iterated; see ``find_images``.
+    """An iterable of the files that ``find_images`` finds, searched anew by each iteration.
 
-    ``skipped`` is what was passed over so far.
+    ``skipped`` counts the files that this iteration has skipped so far.
     """
 
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self.paths = tuple(paths)
+    def __init__(self, paths: Iterable[Path], more_endings: Collection[str] = ()) -> None:
+        self.paths, self._more_endings = tuple(paths), more_endings
         self.skipped = Skipped()
 
     def __iter__(self) -> Iterator[Path]:
         self.skipped = Skipped()
         for path in self.paths:
-            refuse_missing(path)
+            check_exists(path)
             if path.is_dir():
                 yield from self._walk(path)
             else:
                 yield path
 
     def _walk(self, root: Path) -> Iterator[Path]:
-        seen: set[tuple[int, int]] = set()
-        levels = [self._entries(root, seen, root)]       # the folders we are in, the innermost last
+        visited: set[tuple[int, int]] = set()
+        levels = [self._entries(root, visited, root)]    # of the current folder and those around it, innermost last
         while levels:
             for path, is_folder in levels[-1]:
                 if is_folder:
-                    levels.append(self._entries(path, seen, root))
+                    levels.append(self._entries(path, visited, root))
                     break
                 yield path
             else:
                 levels.pop()
 
-    def _entries(self, path: Path, seen: set[tuple[int, int]], root: Path) -> Iterator[tuple[Path, bool]]:
-        """Images and subfolders by name, and which of the two each is; nothing if the folder was seen before."""
+    def _entries(self, path: Path, visited: set[tuple[int, int]], root: Path) -> Iterator[tuple[Path, bool]]:
+        """Yield images and subfolders by name, and whether each is a folder; nothing if ``path`` was visited before."""
         try:
             identity = path.stat()
-            if (identity.st_dev, identity.st_ino) in seen:
+            if (identity.st_dev, identity.st_ino) in visited:
                 return
-            seen.add((identity.st_dev, identity.st_ino))
-            folder = read_folder(path, root)
+            visited.add((identity.st_dev, identity.st_ino))
+            folder = read_folder(path, root, self._more_endings)
         except OSError:
             yield path, False
             return
@@ -98,59 +99,59 @@ class ImageFiles:
             yield path / name, is_folder
 
 
-def find_images(paths: Iterable[Path]) -> ImageFiles:
-    """Every file named in ``paths`` whatever its ending, and the images in every folder named.
+def find_images(paths: Iterable[Path], more_endings: Collection[str] = ()) -> ImageFiles:
+    """Return every file of ``paths`` whatever its ending, and the images in every folder of ``paths``.
 
-    Folders are walked recursively in the order of ``sorted(paths)``, one folder at a time, however many files there
-    are. In them ``image_endings`` count (in either case), and files without an ending that begin as an image does;
-    hidden and system names are passed over. Each real folder is visited once, so that links cannot go in circles. A
-    subfolder that may not be listed is yielded itself, to be reported as one failure among the images; so is a pipe
-    called like an image.
+    Folders are walked recursively in sorted order, with one folder in memory at a time. Images are files with one of
+    ``image_endings`` or ``more_endings`` (in either case), and files without an ending that begin with the signature of
+    an image. Hidden and system names are skipped. Each real folder is visited once, so that links cannot go in circles.
+    A subfolder that cannot be listed is yielded itself, to be reported as one failure among the images; so is a pipe
+    with the name of an image.
 
     Iterating raises ConfigError for a path that does not exist.
     """
-    return ImageFiles(paths)
+    return ImageFiles(paths, more_endings)
 
 
 @cache
 def image_endings() -> frozenset[str]:
-    """``IMAGE_ENDINGS``, and the optional ones whose package is installed."""
+    """Return ``IMAGE_ENDINGS`` and those of ``OPTIONAL_ENDINGS`` whose package is installed."""
     return IMAGE_ENDINGS | {ending for ending, package in OPTIONAL_ENDINGS.items() if find_spec(package)}
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a file or folder is hidden, or kept by a system beside a person's own."""
+    """Return whether the name of a file or folder is hidden or one of ``SYSTEM_NAMES``."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
-def refuse_missing(path: Path) -> None:
+def check_exists(path: Path) -> None:
     """Raise ConfigError for a path that does not exist."""
     if not path.exists():
-        raise ConfigError(f"no file or folder {str(path)!r}", hint="check the spelling and the folder")
+        raise ConfigError(f"no such file or directory: {str(path)!r}", hint="check the spelling and the folder")
 
 
-def refuse_empty(paths: Iterable[Path]) -> None:
-    """Raise ConfigError for a path that does not exist and for a folder without an image."""
+def check_has_images(paths: Iterable[Path]) -> None:
+    """Raise ConfigError for a path that does not exist, and for a folder without an image."""
     for path in paths:
         files = find_images([path])
         if next(iter(files), None) is None:
-            raise no_images(str(path), files.skipped)
+            raise no_images_error(str(path), files.skipped)
 
 
-def no_images(where: str, skipped: Skipped) -> ConfigError:
-    """The error that nothing is left to read in ``where``."""
+def no_images_error(where: str, skipped: Skipped) -> ConfigError:
+    """Return the error that ``where`` holds no images."""
     hint = describe_skipped(skipped, where) or "give a folder of .jpg, .png, …"
     return ConfigError(f"no images in {where}", hint)
 
 
-def read_folder(path: Path, root: Path | None = None) -> Folder:
-    """What lies directly in a folder, which may hold a million files. Raises OSError.
+def read_folder(path: Path, root: Path | None = None, more_endings: Collection[str] = ()) -> Folder:
+    """List a folder, which may hold a million files; ``more_endings`` count as images too. Raises OSError.
 
-    Links to a folder that contains it, or ``root``, are in ``notes``: they would add what lies elsewhere.
+    A link to a folder that contains ``path`` or ``root`` is not followed but noted.
     """
     images, folders, notes = [], [], list[str]()
     counts, hidden, system_folders = Counter[str](), 0, 0
-    with os.scandir(path) as entries:              # knows what is a folder without a look at each file
+    with os.scandir(path) as entries:              # states the kind of an entry without a call per file
         for entry in entries:
             is_folder = _is_folder(entry)
             if is_ignored(entry.name):
@@ -159,7 +160,7 @@ def read_folder(path: Path, root: Path | None = None) -> Folder:
                 notes.append(f"{entry.path} leads back to {target}")
             elif is_folder:
                 folders.append(entry.name)
-            elif _is_image(entry):
+            elif _is_image(entry, more_endings):
                 images.append(entry.name)
             else:
                 _count(counts, entry.name)
@@ -167,9 +168,9 @@ def read_folder(path: Path, root: Path | None = None) -> Folder:
 
 
 class NameFilter:
-    """Choice of the images among file names with ``/`` between their parts, as stores and archives list them.
+    """A filter for images among the names (with ``/``) that object stores and archives list; counts the others.
 
-    Names alone decide: nothing is opened. What is rejected is counted.
+    Names alone decide: nothing is opened.
     """
 
     def __init__(self) -> None:
@@ -177,7 +178,7 @@ class NameFilter:
 
     @property
     def skipped(self) -> Skipped:
-        """What was rejected so far."""
+        """The names rejected so far."""
         return Skipped(dict(self._counts), self._hidden, len(self._system_folders))
 
     def is_visible(self, name: str) -> bool:
@@ -191,44 +192,46 @@ class NameFilter:
         return not ignored and not is_ignored(file)
 
     def is_image(self, name: str) -> bool:
-        """Whether its ending is that of an image."""
+        """Return whether the name ends like an image, and count it if not."""
         if _ending(name) in image_endings():
             return True
         self.reject(name)
         return False
 
     def reject(self, name: str) -> None:
-        """Count a file as passed over."""
+        """Count a name as skipped."""
         _count(self._counts, name)
 
 
 def sift_names(names: Iterable[str]) -> tuple[list[str], Skipped]:
-    """The images among file names, and what else is there; see ``NameFilter``."""
-    chosen = NameFilter()
-    return [name for name in names if chosen.is_visible(name) and chosen.is_image(name)], chosen.skipped
+    """Return the images among file names, and the count of the others; see ``NameFilter``."""
+    name_filter = NameFilter()
+    return [name for name in names if name_filter.is_visible(name) and name_filter.is_image(name)], name_filter.skipped
 
 
 def describe_skipped(skipped: Skipped, where: str) -> str:
-    """One line: ``passed over 5 files in photos: 4 .heic, 1 without an ending; 2 hidden or system files``.
+    """Return ``passed over 5 files in photos: 4 .heic, 1 without an ending; 2 hidden or system files``.
 
-    Empty where nothing was passed over. It ends with what can be done about formats that are not read.
+    Empty where nothing was skipped. Advice on formats that are not read is at the end.
     """
     counts = sorted(skipped.by_ending.items(), key=lambda pair: (-pair[1], pair[0]))
-    total, rest = sum(skipped.by_ending.values()), sum(count for _, count in counts[SHOWN:])
-    words = [f"{count:,} {ending or 'without an ending'}" for ending, count in counts[:SHOWN]]
-    parts = [", ".join([*words, *([f"{rest:,} others"] if rest else [])])] if counts else []
+    total, unlisted = sum(skipped.by_ending.values()), sum(count for _, count in counts[MAX_LISTED:])
+    endings = [f"{count:,} {ending or 'without an ending'}" for ending, count in counts[:MAX_LISTED]]
+    if unlisted:
+        endings.append(f"{unlisted:,} others")
+    clauses = [", ".join(endings)] if endings else []
     for count, kind in ((skipped.hidden, "file"), (skipped.system_folders, "folder")):
         if count:
-            parts.append(f"{count:,} hidden or system {_plural(kind, count)}")
-    if not parts:
+            clauses.append(f"{count:,} hidden or system {_plural(kind, count)}")
+    if not clauses:
         return ""
     files = f"{total:,} {_plural('file', total)} " if total else ""
     shown = where if where.isprintable() else repr(where)
-    return f"passed over {files}in {shown}: {'; '.join(parts)}{_advice(skipped.by_ending)}"
+    return f"passed over {files}in {shown}: {'; '.join(clauses)}{_advice(skipped.by_ending)}"
 
 
 def _advice(by_ending: Mapping[str, int]) -> str:
-    """What can be done about files of formats that are not read."""
+    """Return how to have files of formats read that were skipped, in parentheses."""
     unread = sorted(by_ending.keys() - image_endings())
     optional = [ending for ending in unread if ending in OPTIONAL_ENDINGS]
     raw = [ending for ending in unread if ending in RAW_ENDINGS]
@@ -243,13 +246,13 @@ def _plural(noun: str, count: int) -> str:
 
 
 def _count(counts: Counter[str], name: str) -> None:
-    """Count a file by its ending; endings beyond ``MOST_ENDINGS`` are counted together."""
+    """Count a file by its ending; endings beyond ``MAX_ENDINGS`` are counted together."""
     ending = _ending(name)
-    counts[ending if ending in counts or len(counts) < MOST_ENDINGS else "other"] += 1
+    counts[ending if ending in counts or len(counts) < MAX_ENDINGS else "other"] += 1
 
 
 def _ending(name: str) -> str:
-    """In lower case and with the dot; empty for what is no ending: ``.0001``, ``. of May``."""
+    """Return the ending in lower case with the dot; empty where it is none: ``.0001``, ``. of May``."""
     ending = os.path.splitext(name)[1].lower()
     letters = ending[1:]
     return ending if letters.isascii() and letters.isalnum() and not letters.isdecimal() and len(letters) <= 12 else ""
@@ -259,10 +262,10 @@ def _contains(folder: Path, *paths: Path | None) -> bool:
     return any(path.resolve().is_relative_to(folder) for path in paths if path)
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    """By its ending; without one, by the signature that a regular file begins with."""
+def _is_image(entry: os.DirEntry[str], more_endings: Collection[str]) -> bool:
+    """Decide by the ending; without one, by the signature that a regular file begins with."""
     if ending := _ending(entry.name):
-        return ending in image_endings()
+        return ending in image_endings() or ending in more_endings
     try:
         if not entry.is_file():
             return False
@@ -270,7 +273,7 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
             kind = image_format(file.read(64))
     except OSError:
         return False
-    return kind is not None and kind not in UNCLEAR
+    return kind is not None and kind not in AMBIGUOUS
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -17,7 +17,7 @@ from wideresnet.cluster.store import Store
 from wideresnet.cluster.worker import Job, ShardWorker, part_name, read_part
 from wideresnet.errors import DataError
 from wideresnet.records import Prediction
-from wideresnet.tasks.classify.classify import classify, images
+from wideresnet.tasks.classify.classify import InputImages, classify
 from wideresnet.tasks.load.load import open_classifier
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
@@ -47,7 +47,7 @@ def test_the_parts_hold_what_one_machine_answers(folder: Path, tmp_path: Path) -
     assert [(each.pictures, each.failures, each.error) for each in done] == [(8, 0, ""), (8, 1, ""), (4, 0, "")]
     rows = [row for n in range(3) for row in pq.read_table(tmp_path / part_name(n)).to_pylist()]
     classifier = open_classifier(read_bundle(folder / "tiny"))
-    here = list(classify(classifier, images([folder / "photos"]), k=3, batch_size=4))
+    here = list(classify(classifier, InputImages([folder / "photos"]), k=3, batch_size=4))
     assert [row["path"] for row in rows if row["rank"] in (1, None)] == [each.path for each in here]
     expected = [s.probability for each in here if isinstance(each, Prediction) for s in each.predictions]
     assert [row["probability"] for row in rows if row["error"] is None] == expected

@@ -21,16 +21,16 @@ from PIL import Image
 from fakes import tiny_images, write_tar
 from wideresnet.datasets import decoded_cache as decoded
 from wideresnet.datasets.decoded_cache import (
-    Decoded,
+    DecodedImages,
     Store,
+    check_disk_space,
     decode_into_memory,
     decode_onto_disk,
-    refuse_small_disk,
-    store_of,
+    open_store,
 )
 from wideresnet.datasets.folder import labelled_folder
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.datasets.tar import tar_images
+from wideresnet.datasets.tar import TarImages
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.machine import memory_mb
 from wideresnet.records import Batch, Item, Labels, Preprocess, Progress, follow
@@ -64,10 +64,10 @@ def pets(folder: Path) -> LabelledData:
 
 
 def store(data: LabelledData, cache: Path) -> Store:
-    return store_of(cache, "pets", data, SPEC)
+    return open_store(cache, "pets", data, SPEC)
 
 
-def assert_as_in_memory(found: Decoded, data: LabelledData) -> None:
+def assert_as_in_memory(found: DecodedImages, data: LabelledData) -> None:
     held = follow(decode_into_memory(data, SPEC, 1))
     assert np.array_equal(found.images, held.images)
     assert np.array_equal(found.labels, held.labels)
@@ -182,7 +182,7 @@ def test_other_images_are_kept_elsewhere(data: LabelledData, tmp_path: Path, cha
     elif change == "spec":
         spec = Preprocess(resize=9, crop=8)
     now = replace(pets(tmp_path / "pets"), exif="transpose" if change == "exif" else "ignore")
-    assert store_of(tmp_path, "pets", now, spec).folder != before
+    assert open_store(tmp_path, "pets", now, spec).folder != before
 
 
 def test_the_same_images_are_known_wherever_they_lie(data: LabelledData, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_the_same_images_are_known_wherever_they_lie(data: LabelledData, tmp_pat
     (tmp_path / "pets").rename(tmp_path / "moved")
     assert store(pets(tmp_path / "moved"), tmp_path).folder == before
     other = Preprocess(resize=8, crop=8, mean=(0, 0, 0))
-    assert store_of(tmp_path, "pets", pets(tmp_path / "moved"), other).folder == before, "it is not in the pixels"
+    assert open_store(tmp_path, "pets", pets(tmp_path / "moved"), other).folder == before, "it is not in the pixels"
 
 
 def test_images_in_shards_are_kept_too(data: LabelledData, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_images_in_shards_are_kept_too(data: LabelledData, tmp_path: Path) -> No
     files = [(Path(item.path).name, item.source.read_bytes()) for item in data.items if isinstance(item.source, Path)]
 
     def store_with(files: list[tuple[str, bytes]]) -> Store:
-        rows = tar_images(str(write_tar(tmp_path / "x.tar", files)))
+        rows = TarImages(str(write_tar(tmp_path / "x.tar", files)))
         items = [Item(path, source, item.label) for (path, source, _), item in zip(rows, data.items, strict=True)]
         return store(LabelledData("x", [*items, Item("row of another file", items[0].source, 0)], 2), tmp_path)
 
@@ -229,12 +229,12 @@ def test_only_what_is_missing_needs_room(
     kept, free = store(data, tmp_path / "cache"), SimpleNamespace(free=4000)
     monkeypatch.setattr(decoded.shutil, "disk_usage", lambda folder: free)
     with pytest.raises(DataError, match="30 images take 0 MB more in"):
-        refuse_small_disk(tmp_path / "cache", [kept])              # 30 times 192 bytes
+        check_disk_space(tmp_path / "cache", [kept])              # 30 times 192 bytes
     interrupted(kept, 3)
-    refuse_small_disk(tmp_path / "cache", [kept])
+    check_disk_space(tmp_path / "cache", [kept])
     follow(decode_onto_disk(kept, 1))
     free.free = 0
-    refuse_small_disk(tmp_path / "cache", [kept])
+    check_disk_space(tmp_path / "cache", [kept])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
@@ -245,7 +245,7 @@ def test_an_index_that_cannot_be_written_leaves_the_one_before(data: LabelledDat
     part.symlink_to("/dev/full")
     with pytest.raises(ConfigError, match="No space left on device"):
         follow(decode_onto_disk(kept, 1))
-    part.unlink()
+    part.unlink(missing_ok=True)
     assert_as_in_memory(follow(decode_onto_disk(kept, 1)), data)
 
 
@@ -267,7 +267,7 @@ def test_a_full_disk_says_what_helps(
 def test_a_cache_that_is_no_folder_is_an_error_in_words(data: LabelledData, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(DataError, match="cannot keep images in") as caught:
-        refuse_small_disk(tmp_path / "cache", [store(data, tmp_path / "cache")])
+        check_disk_space(tmp_path / "cache", [store(data, tmp_path / "cache")])
     assert "--cache" in caught.value.hint
 
 
@@ -309,7 +309,7 @@ from wideresnet.datasets.folder import labelled_folder
 from wideresnet.records import Labels, Preprocess
 decoded.BATCH, decoded.FLUSHED = 4, 8
 data = labelled_folder(Path("pets"), Labels(("a", "b")))
-for event in decoded.decode_onto_disk(decoded.store_of(Path("cache"), "pets", data, Preprocess(resize=8, crop=8)), 1):
+for event in decoded.decode_onto_disk(decoded.open_store(Path("cache"), "pets", data, Preprocess(resize=8, crop=8)), 1):
     print(event.what, event.done, flush=True)
     if event.done == int(sys.argv[1]):
         sys.stdin.readline()

@@ -13,7 +13,7 @@ from wideresnet.datasets.imagenet import (
     all_labels,
     check_counts,
     devkit_labels,
-    find_val,
+    find_val_images,
     number_of,
     open_source,
     wnid_of,
@@ -106,7 +106,7 @@ def test_anything_else_is_refused_with_what_is_accepted(tmp_path):
         with pytest.raises(DataError) as caught:
             open_source(tmp_path / file)
         assert "ILSVRC2012_devkit_t12.tar.gz" in caught.value.hint
-    with pytest.raises(ConfigError, match="no file or folder"):
+    with pytest.raises(ConfigError, match="no such file or directory"):
         open_source(tmp_path / "absent")
 
 
@@ -121,20 +121,20 @@ def test_images_are_found_and_others_are_listed(tmp_path):
     root = flat(tmp_path / "val")
     (root / "holiday.jpg").touch()
     (root / "notes.txt").touch()
-    found, others = find_val([root, root])
-    assert list(found) == list(FIRST)
-    assert others == [str(root / "holiday.jpg")]
+    found = find_val_images([root, root])
+    assert list(found.by_number) == list(FIRST)
+    assert found.other_images == [str(root / "holiday.jpg")]
 
 
 def test_a_image_that_is_there_twice_is_refused(tmp_path):
     flat(tmp_path / "a", (1,))
     flat(tmp_path / "b", (1,))
     with pytest.raises(DataError, match="the same image"):
-        find_val([tmp_path])
+        find_val_images([tmp_path])
 
 
 def test_class_folders_and_names_say_the_class(tmp_path):
-    images, _ = find_val([by_class(tmp_path)])
+    images = find_val_images([by_class(tmp_path)]).by_number
     assert all_labels([], images) == {"class folders": FIRST}
     assert wnid_of(PurePosixPath("val/ILSVRC2012_val_00000293_n01440764.JPEG")) == "n01440764"
     with pytest.raises(DataError, match="none of the 1000 classes"):
@@ -142,7 +142,7 @@ def test_class_folders_and_names_say_the_class(tmp_path):
 
 
 def test_without_labels_it_says_where_labels_come_from(tmp_path):
-    images, _ = find_val([flat(tmp_path)])
+    images = find_val_images([flat(tmp_path)]).by_number
     with pytest.raises(DataError, match="without labels") as caught:
         all_labels([], images)
     assert "val.txt" in caught.value.hint

@@ -244,7 +244,7 @@ def test_a_class_without_an_image_that_is_read_is_named(tmp_path: Path) -> None:
     skipped = open_labelled(tmp_path, Labels(("cat", "dog", "hen"))).skipped
     assert skipped.notes == (f"1 image beside the class folders of {tmp_path}", f"no image in hen/ of {tmp_path}")
     assert skipped.by_ending == {".dng": 1}
-    with pytest.raises(DataError, match=r"the class 'hen' of .* has no image") as caught:
+    with pytest.raises(DataError, match=r"the class 'hen' of .* has no readable training image") as caught:
         open_split(tmp_path, 0.2, 0)
     assert "1 .dng" in caught.value.hint
 

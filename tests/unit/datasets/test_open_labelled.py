@@ -54,13 +54,13 @@ def test_a_flat_folder_has_its_classes_from_its_ground_truth(tmp_path):
 
 def test_ground_truth_goes_with_a_folder(tmp_path):
     (tmp_path / "val.txt").write_text("x.png 3\n")
-    with pytest.raises(ConfigError, match="no folder whose images"):
+    with pytest.raises(ConfigError, match="is not a folder of images"):
         open_labelled(tmp_path / "val.txt", CIFAR, ground_truth=tmp_path / "val.txt")
 
 
 def test_a_file_that_only_looks_like_an_index_is_an_error_with_its_reason(tmp_path):
     (tmp_path / "numbers.txt").write_text("490\n361\n")
-    with pytest.raises(DataError, match=r"numbers\.txt is no labelled data: .* numbers alone") as caught:
+    with pytest.raises(DataError, match=r"numbers\.txt is not labelled data: .* numbers alone") as caught:
         open_labelled(tmp_path / "numbers.txt", CIFAR)
     assert "meta.mat" in caught.value.hint
 

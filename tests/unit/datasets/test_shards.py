@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from fakes import grey_png, write_hub, write_tar
+from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.open import open_labelled
-from wideresnet.datasets.shards import UnlabelledError, find_shards, labelled_shards, shard_items
+from wideresnet.datasets.shards import ShardImages, UnlabelledError, find_shards, labelled_shards
 from wideresnet.errors import DataError, ImageError
 from wideresnet.records import EncodedImage, Labels
 
@@ -31,8 +32,12 @@ def keys(path: Path, classes: list[str], first: int = 0) -> Path:
     return write_tar(path, [file for pair in pairs for file in pair])
 
 
+def labelled(path: Path, labels: Labels) -> LabelledData:
+    return labelled_shards(find_shards(path), labels)
+
+
 def labels_of(path: Path, labels: Labels) -> list[int | None]:
-    return [item.label for item in labelled_shards(path, labels).items]
+    return [item.label for item in labelled(path, labels).items]
 
 
 @pytest.mark.parametrize(
@@ -48,22 +53,23 @@ def test_names_say_the_split(name: str, split: str, tmp_path: Path) -> None:
     """A word of the file's or a folder's name, in any case."""
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).touch()
-    assert find_shards(tmp_path) == {split: [tmp_path / name]}
-    assert find_shards(tmp_path / name) == ({"": [tmp_path / name]})
+    assert find_shards(tmp_path).splits == {split: [tmp_path / name]}
+    assert find_shards(tmp_path / name).splits == {"": [tmp_path / name]}
 
 
 def test_what_is_no_shard_is_none(tmp_path: Path) -> None:
     """A folder with images is a folder of images; hidden files do not count; content says more than a name."""
-    assert find_shards(tmp_path / "missing") == find_shards(tmp_path) == {}
+    assert not find_shards(tmp_path / "missing")
+    assert not find_shards(tmp_path)
     keys(tmp_path / ".cache" / "x.tar", ["1"])
     (tmp_path / "x.png").write_bytes(grey_png(0))
-    assert find_shards(tmp_path) == {}
+    assert not find_shards(tmp_path)
     keys(tmp_path / "y.tar", ["1"])
-    assert find_shards(tmp_path) == {}
+    assert not find_shards(tmp_path)
     (tmp_path / "x.png").unlink()
-    assert find_shards(tmp_path) == {"": [tmp_path / "y.tar"]}
+    assert find_shards(tmp_path).splits == {"": [tmp_path / "y.tar"]}
     (tmp_path / "y.tar").rename(tmp_path / "no-ending")
-    assert find_shards(tmp_path / "no-ending") == {"": [tmp_path / "no-ending"]}
+    assert find_shards(tmp_path / "no-ending").splits == {"": [tmp_path / "no-ending"]}
 
 
 def test_all_images_of_all_shards_are_given_in_order(tmp_path: Path) -> None:
@@ -75,7 +81,7 @@ def test_all_images_of_all_shards_are_given_in_order(tmp_path: Path) -> None:
     hub(tmp_path / "d.parquet", [0])
     (tmp_path / "e.parquet").write_text("none")
     write_tar(tmp_path / "f.tar", [("inner.tar", b"")])
-    items = list(shard_items(find_shards(tmp_path)))
+    items = list(ShardImages(find_shards(tmp_path)))
     expected = ["a.tar/0.png", "a.tar", "b.tar/0.png", "b.tar/1.png", "c.parquet/0.png", "d.parquet/0.png", "e.parquet"]
     assert [item.path for item in items] == [str(tmp_path / name) for name in (*expected, "f.tar")]
     for index, words in ((1, "no complete tar archive"), (6, "no Parquet file"), (7, "holds no images")):
@@ -112,7 +118,7 @@ def test_the_held_out_split_is_evaluated_and_said(names: list[str], chosen: str,
     """So is a folder that holds the training split alone."""
     for name in names:
         hub(tmp_path / f"{name}.parquet", [0])
-    data = labelled_shards(tmp_path, PAIR)
+    data = labelled(tmp_path, PAIR)
     assert data.name == f"{tmp_path.name} {chosen}"
     assert len(data.items) == 1
     assert data.skipped.notes[0].endswith(f": {chosen} is read")
@@ -122,7 +128,7 @@ def test_an_unclear_split_is_refused(tmp_path: Path) -> None:
     for name in ("train-0", "shard-0"):
         hub(tmp_path / f"{name}.parquet", [0])
     with pytest.raises(DataError, match="several splits, no name, train"):
-        labelled_shards(tmp_path, PAIR)
+        labelled(tmp_path, PAIR)
 
 
 def test_numbers_are_indices_and_text_is_a_name_or_an_id(tmp_path: Path) -> None:
@@ -137,7 +143,7 @@ def test_numbers_are_indices_and_text_is_a_name_or_an_id(tmp_path: Path) -> None
 @pytest.mark.parametrize("label", ["2", "-2", "bird", "1.5"])
 def test_a_class_that_is_none_is_refused(label: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"has the label {label}, the network 2 classes"):
-        labelled_shards(keys(tmp_path / "x.tar", ["0", label]), PAIR)
+        labelled(keys(tmp_path / "x.tar", ["0", label]), PAIR)
 
 
 def test_images_without_classes_say_what_is_missing(tmp_path: Path) -> None:
@@ -150,54 +156,54 @@ def test_images_without_classes_say_what_is_missing(tmp_path: Path) -> None:
         (hub(tmp_path / "5.parquet", [-1, -1]), "has -1 for every label", "test sets"),
     ):
         with pytest.raises(UnlabelledError, match=words) as caught:
-            labelled_shards(path, PAIR)
+            labelled(path, PAIR)
         assert hint in caught.value.hint
 
 
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 images in .* have names that others have"):
-        labelled_shards(write_tar(tmp_path / "x.tar", [("1.png", b""), ("1.png", b""), ("1.cls", b"0")]), PAIR)
+        labelled(write_tar(tmp_path / "x.tar", [("1.png", b""), ("1.png", b""), ("1.cls", b"0")]), PAIR)
 
 
 def test_shards_of_other_classes_are_not_one_set(tmp_path: Path) -> None:
     hub(tmp_path / "0.parquet", [0], ("cat", "dog"))
     hub(tmp_path / "1.parquet", [0], ("dog", "cat"))
     with pytest.raises(DataError, match=r"1\.parquet lists other classes than .*0\.parquet"):
-        labelled_shards(tmp_path, PAIR)
+        labelled(tmp_path, PAIR)
 
 
 def test_named_classes_must_be_the_networks_in_its_order(tmp_path: Path) -> None:
     """The first difference is named; case, underscores and further words for a class are none."""
     spelt = tuple(name.replace("_", " ").title() for name in CIFAR.names)
-    assert len(labelled_shards(hub(tmp_path / "same.parquet", [3], spelt), CIFAR).items) == 1
+    assert len(labelled(hub(tmp_path / "same.parquet", [3], spelt), CIFAR).items) == 1
     swapped = tuple({"cat": "dog", "dog": "cat"}.get(name, name) for name in CIFAR.names)
     with pytest.raises(DataError, match=r"another order: 3 is 'dog', in the network 'cat'"):
-        labelled_shards(hub(tmp_path / "swapped.parquet", [3], swapped), CIFAR)
+        labelled(hub(tmp_path / "swapped.parquet", [3], swapped), CIFAR)
     short = tuple(name.split(",")[0] for name in IMAGENET.names)
-    assert labelled_shards(hub(tmp_path / "short.parquet", [517], short), IMAGENET).items[0].label == 517
-    assert labelled_shards(hub(tmp_path / "ids.parquet", [517], IMAGENET.ids), IMAGENET).items[0].label == 517
+    assert labelled(hub(tmp_path / "short.parquet", [517], short), IMAGENET).items[0].label == 517
+    assert labelled(hub(tmp_path / "ids.parquet", [517], IMAGENET.ids), IMAGENET).items[0].label == 517
     with pytest.raises(DataError, match="another order: 0 is 'aardvark'"):
-        labelled_shards(hub(tmp_path / "sorted.parquet", [517], ("aardvark", *sorted(short)[1:])), IMAGENET)
+        labelled(hub(tmp_path / "sorted.parquet", [517], ("aardvark", *sorted(short)[1:])), IMAGENET)
     unnamed = Labels(tuple(f"class {index}" for index in range(10)))
-    assert len(labelled_shards(tmp_path / "same.parquet", unnamed).items) == 1
+    assert len(labelled(tmp_path / "same.parquet", unnamed).items) == 1
 
 
 def test_a_subset_of_the_classes_is_found_by_its_names(tmp_path: Path) -> None:
     """As Imagenette's ten: its numbers are not the network's."""
     names = ("n03888257", "n01440764")
-    data = labelled_shards(hub(tmp_path / "x.parquet", [0, 1, 1], names), IMAGENET)
+    data = labelled(hub(tmp_path / "x.parquet", [0, 1, 1], names), IMAGENET)
     assert [item.label for item in data.items] == [701, 0, 0]
     with pytest.raises(DataError, match="has 2 classes, the network 1000"):
-        labelled_shards(hub(tmp_path / "y.parquet", [0], ("n03888257", "something else")), IMAGENET)
+        labelled(hub(tmp_path / "y.parquet", [0], ("n03888257", "something else")), IMAGENET)
     with pytest.raises(DataError, match="has the label"):
-        labelled_shards(hub(tmp_path / "z.parquet", [2], names), IMAGENET)
+        labelled(hub(tmp_path / "z.parquet", [2], names), IMAGENET)
 
 
 def test_shards_that_are_missing_or_twice_are_said(tmp_path: Path) -> None:
     """An interrupted download looked like the complete set."""
     hub(tmp_path / "validation-00000-of-00002.parquet", [0, 1])
-    (note,) = labelled_shards(tmp_path, CIFAR).skipped.notes
+    (note,) = labelled(tmp_path, CIFAR).skipped.notes
     assert note.startswith("1 of 2 shards are missing beside ")
     shutil.copy(tmp_path / "validation-00000-of-00002.parquet", tmp_path / "validation-00000-of-00002 (1).parquet")
-    notes = labelled_shards(tmp_path, CIFAR).skipped.notes
-    assert "2 files hold 1 shards: some are there twice" in notes[-1]
+    notes = labelled(tmp_path, CIFAR).skipped.notes
+    assert "2 files hold 1 shards: some exist twice" in notes[-1]

@@ -97,7 +97,7 @@ def test_a_class_that_is_only_tested_is_an_error(tmp_path: Path, name: str) -> N
 def test_a_class_without_a_image_to_learn_from_is_an_error(tmp_path: Path) -> None:
     root = tree(tmp_path, "train/cat/a.png", "train/dog/a.png", "val/cat/a.png")
     (root / "train/dog/a.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"the class 'dog' of .* has no image to learn from"):
+    with pytest.raises(DataError, match=r"the class 'dog' of .* has no readable training image"):
         read(root)
 
 

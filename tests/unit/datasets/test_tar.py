@@ -11,13 +11,13 @@ import pytest
 
 from fakes import grey_png, write_tar
 from wideresnet.datasets import tar as module
-from wideresnet.datasets.tar import TarMember, labelled_tar, tar_images, tar_members
+from wideresnet.datasets.tar import TarImages, TarMember, read_labelled_tar, tar_members
 from wideresnet.errors import DataError, ImageError
 from wideresnet.records import EncodedImage
 
 
 def images(path: Path) -> dict[str, bytes]:
-    return {name: source.read(10**6) for name, source, _ in tar_images(str(path))}
+    return {name: source.read(10**6) for name, source, _ in TarImages(str(path))}
 
 
 def raw_header(name: str, size: bytes = b"00000000000\0", kind: bytes = b"0") -> bytes:
@@ -67,7 +67,7 @@ def test_links_and_devices_are_failures_and_are_not_followed(tmp_path: Path) -> 
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, "/etc/passwd"
             archive.addfile(member)
-    found = list(tar_images(str(tmp_path / "x.tar")))
+    found = list(TarImages(str(tmp_path / "x.tar")))
     assert len(found) == 3
     for _, source, _ in found:
         with pytest.raises(ImageError, match="not a file of the archive but a link"):
@@ -108,7 +108,7 @@ def test_the_number_of_files_is_bounded(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def labels(path: Path) -> dict[str, object]:
-    return {Path(name).name: label for name, _, label in labelled_tar(str(path))}
+    return {Path(name).name: label for name, _, label in read_labelled_tar(str(path))[0]}
 
 
 def test_classes_lie_beside_the_images(tmp_path: Path) -> None:
@@ -122,21 +122,21 @@ def test_classes_lie_beside_the_images(tmp_path: Path) -> None:
             ("3.webp", b""), ("3.seg.png", b""), ("3.json", b'{"text": "no label"}'), ("3.cls", b"-1"),
         ],
     )  # fmt: skip
-    found = [(name.removeprefix(f"{path}/"), label) for name, _, label in labelled_tar(str(path))]
+    found = [(name.removeprefix(f"{path}/"), label) for name, _, label in read_labelled_tar(str(path))[0]]
     assert found == [("a/1.jpg", 7), ("b/1.JPG", 3), ("2.png", "tench"), ("3.webp", -1)]
 
 
 def test_an_image_without_a_class_among_others_is_named(tmp_path: Path) -> None:
     write_tar(tmp_path / "x.tar", [("1.jpg", b""), ("1.cls", b"7"), ("2.jpg", b"")])
     with pytest.raises(DataError, match=r"1 of the 2 images .* have no \.cls .* such as 2\.jpg"):
-        labelled_tar(str(tmp_path / "x.tar"))
+        read_labelled_tar(str(tmp_path / "x.tar"))
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "\x00"])
 def test_a_json_that_is_none_is_an_error(tmp_path: Path, text: str) -> None:
     write_tar(tmp_path / "x.tar", [("1.jpg", b""), ("1.json", text.encode())])
-    with pytest.raises(DataError, match=r"1\.json is no JSON"):
-        labelled_tar(str(tmp_path / "x.tar"))
+    with pytest.raises(DataError, match=r"1\.json is not valid JSON"):
+        read_labelled_tar(str(tmp_path / "x.tar"))
 
 
 @pytest.mark.parametrize("text", ["[1]", "3", '{"label": true}', '{"label": [1]}', '{"label": 1.5}', "null"])
@@ -149,7 +149,7 @@ def test_a_label_of_endless_size_is_not_read(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(module, "MAX_LABEL_BYTES", 3)
     write_tar(tmp_path / "x.tar", [("1.jpg", b""), ("1.cls", b"1234")])
     with pytest.raises(DataError, match=r"1\.cls in .* has 4 bytes"):
-        labelled_tar(str(tmp_path / "x.tar"))
+        read_labelled_tar(str(tmp_path / "x.tar"))
 
 
 def test_class_folders_of_one_folder_are_classes(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from fakes import write_hub, write_tar
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.splits import Split
-from wideresnet.datasets.train_val_split import index_of, judging, open_split
+from wideresnet.datasets.train_val_split import open_split, to_index, validation_items
 from wideresnet.errors import DataError
 from wideresnet.records import Item
 
@@ -41,14 +41,14 @@ def test_each_class_gives_its_share_but_at_least_one_and_never_all(tmp_path: Pat
 
 def test_the_seed_and_the_names_decide_alone() -> None:
     items = [Item(f"root/cat/{number}", b"", 0) for number in range(50)]
-    chosen = {item.path for item in judging(items, 0.2, 0)}
+    chosen = {item.path for item in validation_items(items, 0.2, 0)}
     assert len(chosen) == 10
-    assert {item.path for item in judging(items[::-1], 0.2, 0)} == chosen
-    assert {item.path for item in judging(items, 0.2, 1)} != chosen
+    assert {item.path for item in validation_items(items[::-1], 0.2, 0)} == chosen
+    assert {item.path for item in validation_items(items, 0.2, 1)} != chosen
     moved = [Item(item.path.replace("root", "elsewhere"), b"", 0) for item in items]
-    assert {item.path.replace("elsewhere", "root") for item in judging(moved, 0.2, 0)} == chosen
+    assert {item.path.replace("elsewhere", "root") for item in validation_items(moved, 0.2, 0)} == chosen
     # An image more changes the choice by one at most.
-    more = {item.path for item in judging([*items, Item("root/cat/new", b"", 0)], 0.2, 0)}
+    more = {item.path for item in validation_items([*items, Item("root/cat/new", b"", 0)], 0.2, 0)}
     assert len(more - chosen) <= 1
 
 
@@ -119,7 +119,7 @@ def test_the_index_gives_the_same_images_and_classes(tmp_path: Path, names: tupl
     for data in (split.train, split.val):
         file = tmp_path / "run" / "some.csv"
         file.parent.mkdir(exist_ok=True)
-        file.write_text(index_of(data, split.labels))
+        file.write_text(to_index(data, split.labels))
         again = open_labelled(file, split.labels)
         assert [(item.path, item.label) for item in again.items] == [(item.path, item.label) for item in data.items]
 
@@ -130,7 +130,7 @@ def test_the_index_is_valid_utf8_and_names_images_of_any_name(tmp_path: Path) ->
     for number, name in enumerate(("caf\udce9", "\\udce9", "a\nb", "c\rd", 'q"u,o', "=1")):
         shutil.copy(tmp_path / "cat" / "000.png", tmp_path / ("cat", "dog")[number % 2] / f"{name}.png")
     split = open_split(tmp_path, 0.3, 0)
-    (tmp_path / "index.csv").write_text(index_of(split.train, split.labels), "utf-8", newline="")
+    (tmp_path / "index.csv").write_text(to_index(split.train, split.labels), "utf-8", newline="")
     again = open_labelled(tmp_path / "index.csv", split.labels)
     assert [(item.path, item.label) for item in again.items] == [(item.path, item.label) for item in split.train.items]
     assert all(Path(item.path).is_file() for item in again.items)
@@ -140,8 +140,8 @@ def test_the_index_is_valid_utf8_and_names_images_of_any_name(tmp_path: Path) ->
     ("classes", "said"),
     [
         ({"cat": 3}, "holds one class only, 'cat'"),
-        ({"cat": 3, "dog": 0}, "the class 'dog' of .* has no image to learn from"),
-        ({"cat": 1, "dog": 1}, "has one image only: none is left to judge by"),
+        ({"cat": 3, "dog": 0}, "the class 'dog' of .* has no readable training image"),
+        ({"cat": 1, "dog": 1}, "has one image only: the validation set is empty"),
         ({}, "holds no class folders"),
         ({"cat": 3, "tab\tbed": 3}, "can't be a label"),
         ({"cat": 3, "c\udce4t": 3}, "can't be a label"),

@@ -9,10 +9,10 @@ import pytest
 from wideresnet.errors import ConfigError
 from wideresnet.images import files
 from wideresnet.images.files import (
+    check_has_images,
     describe_skipped,
     find_images,
     read_folder,
-    refuse_empty,
     sift_names,
 )
 from wideresnet.records import Skipped
@@ -183,15 +183,15 @@ def test_a_pipe_called_like_an_image_is_yielded_and_another_is_not_opened(tmp_pa
 def test_a_folder_without_images_is_an_error_that_says_what_is_there(tmp_path):
     tree(tmp_path, "full/a.png", "full/x.txt", "none/a.CR2", "none/b.dng", "none/.c")
     (tmp_path / "empty").mkdir()
-    refuse_empty([tmp_path / "full", tmp_path / "full/x.txt"])
+    check_has_images([tmp_path / "full", tmp_path / "full/x.txt"])
     with pytest.raises(ConfigError, match=r"no images in .*empty") as caught:
-        refuse_empty([tmp_path / "full", tmp_path / "empty"])
+        check_has_images([tmp_path / "full", tmp_path / "empty"])
     assert caught.value.hint == "give a folder of .jpg, .png, …"
     with pytest.raises(ConfigError, match=r"no images in .*none") as caught:
-        refuse_empty([tmp_path / "none"])
+        check_has_images([tmp_path / "none"])
     assert "1 .cr2, 1 .dng; 1 hidden or system file" in caught.value.hint
-    with pytest.raises(ConfigError, match="no file or folder"):
-        refuse_empty([tmp_path / "absent"])
+    with pytest.raises(ConfigError, match="no such file or directory"):
+        check_has_images([tmp_path / "absent"])
 
 
 def test_names_of_a_store_are_sifted_as_a_walk_does(tmp_path):

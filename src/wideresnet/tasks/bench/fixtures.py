@@ -11,14 +11,14 @@ from wideresnet.bundle import Bundle, write_bundle
 from wideresnet.bundle.derive import as_float32
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import BundleError, ConfigError, WrnError
-from wideresnet.images.files import no_images
+from wideresnet.images.files import no_images_error
 from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
 from wideresnet.pipes import special_kind
 from wideresnet.records import Item, Skipped
 from wideresnet.tasks.bench.candidates import Contestant, open_contestant
 from wideresnet.tasks.bench.options import Asked, BenchSettings, Entry, entries
-from wideresnet.tasks.classify.classify import images
+from wideresnet.tasks.classify.classify import InputImages
 from wideresnet.tasks.quantize.compile import in_precision
 
 CALIBRATION = 16                                   # images for an int8 graph that only has to be fast
@@ -40,16 +40,16 @@ class Lab:
         """The images of ``--data``. Raises ConfigError when there are none in it, and for what is no file."""
         if self.settings.data is None:
             return []
-        passed: list[Skipped] = []
-        items = list(images([self.settings.data], passed))
+        images = InputImages([self.settings.data])
+        items = list(images)
         if not items:
-            raise no_images(str(self.settings.data), passed[0])
+            raise no_images_error(str(self.settings.data), images.skipped)
         for item in items:
             if not isinstance(item.source, Path):
                 raise ConfigError(f"{item.path} is no image file", hint="--data takes a folder of image files")
             if kind := special_kind(Path(item.path)):
                 raise ConfigError(f"{item.path} is not a regular file: {kind}", hint="move it away: files are measured")
-        self.skipped_files = sum(passed, Skipped())
+        self.skipped_files = images.skipped
         return items
 
     def paths(self, count: int) -> list[str]:

@@ -27,7 +27,7 @@ from wideresnet.graph.write import INPUT
 from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
 from wideresnet.records import Labels, ModelCard, Preprocess
-from wideresnet.tasks.classify.classify import images
+from wideresnet.tasks.classify.classify import InputImages
 from wideresnet.tasks.load.load import usual_preprocess
 
 Array = NDArray[np.float32]
@@ -43,7 +43,7 @@ def random_model(name: str, side: int = 0, data: Path | None = None) -> Bundle:
     """
     architecture = get_architecture(name)
     preprocess = usual_preprocess(architecture).at(side)
-    items = islice(images([data]), IMAGES) if data else ()
+    items = islice(InputImages([data]), IMAGES) if data else ()
     crops = [load_crop(item, preprocess) for item in items] or list(noise(preprocess.crop)[:IMAGES])
     return random_bundle(architecture, preprocess, np.stack(crops))
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from wideresnet.classifier import Classifier
-from wideresnet.datasets.shards import beside_shards, find_shards, shard_items
+from wideresnet.datasets.shards import ShardImages, find_shards
 from wideresnet.images.files import find_images
 from wideresnet.images.loader import load_batches, named_item
 from wideresnet.records import Exif, Failure, Item, Prediction, Skipped
@@ -41,19 +41,25 @@ def folders_and_shards(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if path.is_dir() or find_shards(path)]
 
 
-def images(paths: Iterable[Path], passed: list[Skipped] | None = None) -> Iterator[Item]:
-    """The images among files and folders (see ``find_images``), and in shards (``find_shards``), unlabelled.
+class InputImages:
+    """An iterable of the images in files, folders (see ``find_images``) and shards (``find_shards``), unlabelled.
 
-    A pipe that is named itself is read. What is passed over in a folder or shard is added to ``passed`` at its end.
+    ``skipped`` counts the files that were not read in the folders and shards iterated so far. A pipe that the user
+    names is read.
     """
-    for path in paths:
-        if shards := find_shards(path):
-            yield from shard_items(shards, passed)
-            if passed is not None:
-                passed.append(beside_shards(path))
-            continue
-        files = find_images([path])
-        for file in files:
-            yield named_item(file) if file == path else Item(str(file), file)
-        if passed is not None:
-            passed.append(files.skipped)
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths, self.skipped = tuple(paths), Skipped()
+
+    def __iter__(self) -> Iterator[Item]:
+        self.skipped = Skipped()
+        for path in self._paths:
+            if shards := find_shards(path):
+                items = ShardImages(shards)
+                yield from items
+                self.skipped += items.skipped
+                continue
+            files = find_images([path])
+            for file in files:
+                yield named_item(file) if file == path else Item(str(file), file)
+            self.skipped += files.skipped

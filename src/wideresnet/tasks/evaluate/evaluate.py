@@ -166,10 +166,10 @@ def report_of_none(
         preprocess=card.preprocess,
         exif=data.exif,
         data_sha256=data.sha256,
-        pictures=len((data.whole or data).items),
+        pictures=len(data.full_set.items),
         labels=labels,
         present=len(data.present),
-        shards=(data.shard,) if data.shard else (),
+        shards=(data.part,) if data.part else (),
         machine=machine_facts() if machine is None else machine,
         assumed=card.assumed,
     )

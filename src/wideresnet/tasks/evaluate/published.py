@@ -90,7 +90,7 @@ class _DataSets:
             path, limit = self.settings.data or self._archive(labels_name), self.settings.limit
             data = open_labelled(path, labels)
             if 0 < limit < len(data.items):
-                data = replace(data, items=balanced_sample(data.items, limit), whole=data)
+                data = replace(data, items=balanced_sample(data.items, limit), parent=data)
             self.opened[labels] = data
         return self.opened[labels]
 

@@ -51,7 +51,7 @@ def _identity(classifier: Classifier, data: LabelledData, batch_size: int) -> di
     return {
         "model": card.name, "graph": card.files, "weights": card.weights_sha256, "preprocess": asdict(card.preprocess),
         "engine": info.runtime, "precision": info.precision, "batch size": batch_size,
-        "data": data.sha256, "shard": data.shard, "exif": data.exif,
+        "data": data.sha256, "shard": data.part, "exif": data.exif,
     }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def _refuse_others(file: Path, data: LabelledData) -> None:
 
 def _refuse_other_scores(file: Path, classifier: Classifier, data: LabelledData, batch_size: int) -> None:
     """Raises DataError where the first scores of a whole file are not those of ``classifier``."""
-    part = replace(data, items=data.items[:batch_size], whole=data.whole or data)
+    part = replace(data, items=data.items[:batch_size], parent=data.full_set)
     for then, now in zip(read_scores(file), score(classifier, part, batch_size, mode="sync"), strict=False):
         if isinstance(then, Scored) and isinstance(now, Scored):
             same = then.top[0] == now.top[0] and abs(then.probabilities[0] - now.probabilities[0]) < SAME

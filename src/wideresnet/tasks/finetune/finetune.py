@@ -27,8 +27,8 @@ from wideresnet.config import as_toml
 from wideresnet.datasets.labelled import LabelledData, notes_on_shared
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.shards import find_shards, labelled_shards
-from wideresnet.datasets.splits import Split, seen_with, with_note
-from wideresnet.datasets.train_val_split import index_of, open_split
+from wideresnet.datasets.splits import Split, with_exif, with_note
+from wideresnet.datasets.train_val_split import open_split, to_index
 from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import ConfigError, TrainingError
 from wideresnet.output.atomic import save_text
@@ -125,10 +125,13 @@ def run_finetune(
         raise ConfigError("a probe keeps features, and no images", hint="--cache is for --mode full: leave it out")
     started = time.perf_counter()
     source = _prepared(source, settings)
-    split = seen_with(open_split(data, settings.share, settings.seed, test), settings.exif)
+    split = with_exif(open_split(data, settings.share, settings.seed, test), settings.exif)
     if not split.divided and settings.share != FinetuneSettings.model_fields["share"].default:
         raise ConfigError(f"--share has no effect: {data} is divided already", hint="leave out --share")
-    tested = (labelled_shards if find_shards(test) else open_labelled)(test, split.labels) if test else None
+    tested = None
+    if test:
+        shards = find_shards(test)
+        tested = labelled_shards(shards, split.labels) if shards else open_labelled(test, split.labels)
     tested = replace(tested, name=f"{split.name} test", exif=settings.exif) if tested else None
     for note in notes_on_shared(split.train, split.val, *([tested] if tested else [])):
         split = with_note(split, note)
@@ -222,7 +225,7 @@ def _keep(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -
             )
     save_text(path, json_text(now, indent=1) + "\n")
     for data, file in ((split.train, "train.csv"), (split.val, "val.csv")):
-        save_text(run / file, index_of(data, split.labels))
+        save_text(run / file, to_index(data, split.labels))
 
 
 def _as_toml(settings: FinetuneSettings) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.datasets.splits import Split, refuse_empty
+from wideresnet.datasets.splits import Split, check_classes_learnt
 from wideresnet.engines.features import Features, open_features
 from wideresnet.engines.throughput import throughput_options
 from wideresnet.graph.outputs import FEATURES
@@ -43,7 +43,7 @@ def run_probe(
 ) -> Generator[Progress | Images | PathPoint, None, Probed]:
     """Embed and fit. Raises DataError for a class without a readable image."""
     samples, failures = yield from embedded(source, split.train, run / "features", flips=settings.flips)
-    refuse_empty(split, samples.labels.tolist())
+    check_classes_learnt(split, samples.labels.tolist())
     yield Images(split.name, split.labels, len(samples.labels), len(split.val.items), failures)
     path: list[PathPoint] = []
     fit = fit_head(samples, len(split.labels.names), settings.l2, settings.seed, balanced=settings.balanced)

@@ -14,11 +14,19 @@ from wideresnet.datasets.layout import Layout, evaluation_folder, holds_splits, 
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.open import INDEX_ENDINGS, open_labelled
 from wideresnet.datasets.sample import balanced_sample
-from wideresnet.datasets.shards import HELD_OUT, TRAIN, UnlabelledError, find_shards, labelled_shards
+from wideresnet.datasets.shards import (
+    HELD_OUT,
+    TRAIN,
+    ShardFiles,
+    ShardImages,
+    UnlabelledError,
+    find_shards,
+    labelled_shards,
+)
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.files import describe_skipped, find_images
 from wideresnet.records import Item, Labels, Skipped
-from wideresnet.tasks.classify.classify import images
+from wideresnet.tasks.classify.classify import InputImages
 from wideresnet.tasks.classify.dedupe import with_hash
 
 LEAST, MOST = 100, 1000                            # images held out of the calibration
@@ -32,22 +40,23 @@ def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
     """
     if path is None:
         raise ConfigError("int8 needs calibration images", hint="give --calibration FOLDER, some hundred images")
-    kind, passed = detect_cifar(path, len(labels.names)), list[Skipped]()
+    kind = detect_cifar(path, len(labels.names))
     if kind is not None:
         return cifar_train(path, kind).items
     if path.is_file() and path.suffix.lower() in INDEX_ENDINGS:
         return open_labelled(path, labels).items
     path = training_folder(path, labels).root
     try:
-        if find_shards(path):
-            return labelled_shards(path, labels, (TRAIN, *HELD_OUT)).items
+        if shards := find_shards(path):
+            return labelled_shards(shards, labels, (TRAIN, *HELD_OUT)).items
         return labelled_folder(path, labels).items
     except DataError:
-        found = list(images([path], passed))     # no class folders: any images will do
-    if not found:
-        hint = describe_skipped(sum(passed, Skipped()), str(path)) or "give --calibration FOLDER, some hundred images"
+        images = InputImages([path])               # no class folders: any images will do
+        items = list(images)
+    if not items:
+        hint = describe_skipped(images.skipped, str(path)) or "give --calibration FOLDER, some hundred images"
         raise ConfigError(f"no calibration images in {path}", hint)
-    return found
+    return items
 
 
 def held_out(pool: Sequence[Item], samples: int) -> list[Item]:
@@ -113,19 +122,19 @@ def gate_images(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
             return data.name, data.items
         except UnlabelledError:                    # they can still be compared
             pass
-    passed: list[Skipped] = []
-    found = list(images([path], passed))
-    if not found:
-        hint = describe_skipped(sum(passed, Skipped()), str(path)) or "a gate needs some hundred"
+    images = InputImages([path])
+    items = list(images)
+    if not items:
+        hint = describe_skipped(images.skipped, str(path)) or "a gate needs some hundred"
         raise DataError(f"{path} holds no images", hint)
-    return path.resolve().name, found
+    return path.resolve().name, items
 
 
 def holds_both_sets(path: Path, labels: Labels) -> bool:
     """Whether ``calibration_pool`` and ``gate_images`` find different images at ``path``, to train and to test."""
     shards = find_shards(path)
     if shards or detect_cifar(path) is not None:
-        return not shards or (TRAIN in shards and any(split in shards for split in HELD_OUT))
+        return not shards or (TRAIN in shards.splits and any(split in shards.splits for split in HELD_OUT))
     return path.is_dir() and holds_splits(path, labels)
 
 
@@ -139,8 +148,8 @@ def passed_over(calibration: Path | None, data: Path | None, labels: Labels) -> 
 def _passed_over(
     path: Path, folder_of: Callable[[Path, Labels], Layout], splits: Sequence[str], labels: Labels
 ) -> Skipped:
-    if find_shards(path):
-        return _in_shards(path, splits, labels)
+    if shards := find_shards(path):
+        return _in_shards(shards, splits, labels)
     if not path.is_dir() or detect_cifar(path) is not None:
         return Skipped()
     layout = folder_of(path, labels)
@@ -149,11 +158,11 @@ def _passed_over(
     return layout.skipped + files.skipped
 
 
-def _in_shards(path: Path, splits: Sequence[str], labels: Labels) -> Skipped:
+def _in_shards(shards: ShardFiles, splits: Sequence[str], labels: Labels) -> Skipped:
     """What shards hold besides the images that are read as those of ``splits``, or all without classes."""
     try:
-        return labelled_shards(path, labels, splits).skipped
+        return labelled_shards(shards, labels, splits).skipped
     except DataError:
-        passed = list[Skipped]()
-        deque(images([path], passed), maxlen=0)
-        return sum(passed, Skipped())
+        images = ShardImages(shards)
+        deque(images, maxlen=0)
+        return images.skipped

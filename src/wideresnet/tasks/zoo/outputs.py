@@ -117,7 +117,7 @@ def _by_folder(results: Results, lookup: ClassLookup, probable: bool) -> Iterato
 
 def _pairs(data: LabelledData, answers: Collection[str], where: Path) -> dict[str, str]:
     """The answer of each image of the whole data that has one. Raises DataError where none has."""
-    images = [item.path for item in (data.whole or data).items]
+    images = [item.path for item in data.full_set.items]
     pairs = pair_by_name(images, answers)
     if not pairs:
         raise DataError(
@@ -130,7 +130,7 @@ def _pairs(data: LabelledData, answers: Collection[str], where: Path) -> dict[st
 
 def _left_over(data: LabelledData, answers: Collection[str], pairs: Mapping[str, str]) -> Iterator[Failure]:
     """The answers without an image; for parts of the data, which add up, only with the first."""
-    if not data.shard or data.shard.startswith("1/"):
+    if not data.part or data.part.startswith("1/"):
         for answer in sorted(set(answers) - set(pairs.values())):
             yield Failure(answer, f"no image of {data.name} has its name")
 

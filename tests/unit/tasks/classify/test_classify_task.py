@@ -14,7 +14,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import ConfigError, ImageError
 from wideresnet.records import Failure, Item, ModelCard, Prediction, Preprocess
-from wideresnet.tasks.classify.classify import classify, images
+from wideresnet.tasks.classify.classify import InputImages, classify
 
 LABELS = read_labels("cifar10")
 
@@ -83,9 +83,9 @@ def test_images_of_folders_and_files_are_named_by_their_paths(tmp_path: Path) ->
     for name in ("b.png", "inner/a.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no image")
-    assert [item.path for item in images([tmp_path])] == [f"{tmp_path}/b.png", f"{tmp_path}/inner/a.png"]
-    with pytest.raises(ConfigError, match="no file or folder"):
-        list(images([tmp_path / "absent"]))
+    assert [item.path for item in InputImages([tmp_path])] == [f"{tmp_path}/b.png", f"{tmp_path}/inner/a.png"]
+    with pytest.raises(ConfigError, match="no such file or directory"):
+        list(InputImages([tmp_path / "absent"]))
 
 
 def test_photographs_are_turned_upright_unless_told_otherwise(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fakes import write_tar
-from wideresnet.datasets.tar import tar_images
+from wideresnet.datasets.tar import TarImages
 from wideresnet.records import Failure, Item, LabelScore, Prediction
 from wideresnet.tasks.classify import dedupe
 from wideresnet.tasks.classify.dedupe import REMEMBERED, Answer, answer_once, remembered_for
@@ -58,7 +58,7 @@ def test_every_path_gets_the_answer_of_its_own_bytes_in_order(
 
 def test_images_in_shards_are_answered_once_too(tmp_path: Path) -> None:
     files = [(f"{number}.png", data) for number, data in enumerate((b"a", b"b", b"a", b"a"))]
-    rows = tar_images(str(write_tar(tmp_path / "x.tar", files)))
+    rows = TarImages(str(write_tar(tmp_path / "x.tar", files)))
     network = Network()
     answers = list(answer_once(network, [Item(path, source) for path, source, _ in rows]))
     assert network.asked == [b"a", b"b"]

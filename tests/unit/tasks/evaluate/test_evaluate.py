@@ -50,7 +50,7 @@ def test_counts_do_not_depend_on_the_batch(batch_size: int) -> None:
 @pytest.mark.parametrize("shards", [1, 2, 3, 7])
 def test_shards_add_up_to_the_whole_in_any_order(shards: int) -> None:
     whole = replace(data(MIXED), items=[*data(MIXED).items, Item("broken", b"no image", 0)])
-    parts = [evaluate(CLASSIFIER, whole.part(f"{i}/{shards}")) for i in range(1, shards + 1)]
+    parts = [evaluate(CLASSIFIER, whole.take_part(f"{i}/{shards}")) for i in range(1, shards + 1)]
     once = counts(evaluate(CLASSIFIER, whole))
     for order in itertools.islice(itertools.permutations(parts), 6):
         assert counts(sum(order[1:], order[0])) == once

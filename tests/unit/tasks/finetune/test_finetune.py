@@ -218,7 +218,7 @@ def test_a_class_of_which_nothing_can_be_read_is_an_error(
 ) -> None:
     for path in (pets / "red").iterdir():
         path.write_bytes(b"no image")
-    with pytest.raises(DataError, match="the class 'red' of pets has no image to learn from"):
+    with pytest.raises(DataError, match="the class 'red' of pets has no readable training image"):
         finish(pets, tmp_path / "run", settings)
 
 

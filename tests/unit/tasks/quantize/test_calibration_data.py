@@ -54,7 +54,7 @@ def test_one_misspelt_class_folder_is_no_reason_to_forget_the_labels(tmp_path: P
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no images"):
         gate_images(tmp_path, LABELS)
-    with pytest.raises(DataError, match="no file or folder"):
+    with pytest.raises(DataError, match="no such file or directory"):
         gate_images(tmp_path / "absent", LABELS)
 
 

@@ -74,7 +74,7 @@ def test_what_has_no_partner_is_listed_on_both_sides() -> None:
 def test_parts_of_the_data_add_up() -> None:
     everything = results(n3_a=[2], n4_b=[3], n1_z=[0])
     whole = list(score_results(everything, LABELS, DATA))
-    parts = [each for shard in ("1/2", "2/2") for each in score_results(everything, LABELS, DATA.part(shard))]
+    parts = [each for shard in ("1/2", "2/2") for each in score_results(everything, LABELS, DATA.take_part(shard))]
     assert sorted(parts, key=lambda each: each.path) == sorted(whole, key=lambda each: each.path)
 
 
