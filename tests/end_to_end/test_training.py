@@ -108,7 +108,7 @@ def test_a_run_goes_on_with_the_same_images_only(wrn: Wrn, pets: Path) -> None:
         ([], "pets.toml trains on class folders of yours"),
         (["--data", "absent"], "has no folder 'absent'"),
         (["--data", "pets/train"], "pets/train holds no splits"),
-        (["--data", "pets", "--set", "stored=10"], "stored images of 10 pixels are smaller than sizes asks for"),
+        (["--data", "pets", "--set", "stored=10"], "stored images of 10 pixels are smaller than the largest of sizes"),
     ],
 )
 def test_what_cannot_be_trained_on_is_an_error_before_anything_is_written(

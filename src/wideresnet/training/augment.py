@@ -1,4 +1,4 @@
-"""Augmentation of whole batches as tensor arithmetic: no Python per image."""
+"""Augmentation of whole batches as tensor arithmetic, without Python code per image."""
 
 from __future__ import annotations
 
@@ -9,36 +9,41 @@ from torch.nn import functional as F
 from wideresnet.records import RGB
 
 
+def to_planes(images: Tensor) -> Tensor:
+    """Convert images [N, H, W, C] to float32 planes [N, C, H, W]."""
+    return images.permute(0, 3, 1, 2).float()
+
+
 def reflect_pad(images: Tensor, padding: int) -> Tensor:
-    """uint8 [N, H, W, C] -> uint8 [N, H + 2p, W + 2p, C], mirrored at the border without repeating it."""
+    """Mirror images at their borders without repeating the edge: [N, H, W, C] -> [N, H + 2p, W + 2p, C]."""
     if not padding:
         return images
 
-    def mirrored(length: int) -> Tensor:
+    def sources(length: int) -> Tensor:
         position = torch.arange(-padding, length + padding).abs()
         return torch.minimum(position, 2 * (length - 1) - position)
 
     _, height, width, _ = images.shape
-    return images[:, mirrored(height)][:, :, mirrored(width)]
+    return images[:, sources(height)][:, :, sources(width)]
 
 
-def crop_and_flip(padded: Tensor, chosen: Tensor, corners: Tensor, flipped: Tensor, size: int) -> Tensor:
-    """Cut and mirror images ``chosen`` [B] of ``padded`` uint8 [N, H, W, C] in one gather.
+def crop_and_flip(padded: Tensor, rows: Tensor, corners: Tensor, flipped: Tensor, size: int) -> Tensor:
+    """Crop and mirror the images ``rows`` int64 [B] of ``padded`` [N, H, W, C] in one gather.
 
-    ``corners`` [B, 2] holds the top and left of each cut, ``flipped`` bool [B] which ones are mirrored.
-    Returns uint8 [B, size, size, C].
+    ``corners`` [B, 2] holds top and left of each crop, ``flipped`` bool [B] which are mirrored.
+    Returns [B, size, size, C] of the same dtype.
     """
-    along = torch.arange(size)
-    rows = corners[:, :1] + along                                       # [B, size]
-    columns = corners[:, 1:] + torch.where(flipped[:, None], along.flip(0), along)
-    return padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+    offsets = torch.arange(size)
+    lines = corners[:, :1] + offsets                                    # [B, size]
+    columns = corners[:, 1:] + torch.where(flipped[:, None], offsets.flip(0), offsets)
+    return padded[rows[:, None, None], lines[:, :, None], columns[:, None, :]]
 
 
-def flips(mode: str, base: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
-    """Which of all N images are mirrored in ``epoch``: bool [N].
+def choose_flips(mode: str, base: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
+    """Return which of all N images are mirrored in ``epoch``: bool [N].
 
-    "alternating" mirrors a fixed random half in even epochs and the other half in odd ones, so that two
-    epochs in a row never show an image the same way round (Jordan, arXiv 2404.00498). ``base``: bool [N].
+    "alternating" mirrors a fixed random half, ``base`` bool [N], in even epochs and the other half in odd ones, so
+    that two epochs in a row never show an image in the same orientation (Jordan, arXiv 2404.00498).
     """
     if mode == "alternating":
         return base ^ bool(epoch % 2)
@@ -50,11 +55,11 @@ def flips(mode: str, base: Tensor, epoch: int, generator: torch.Generator) -> Te
 def random_boxes(
     count: int, scale: tuple[float, float], ratio: tuple[float, float], generator: torch.Generator
 ) -> Tensor:
-    """Parts of square images as "random resized crop" draws them: float32 [count, 4].
+    """Draw the boxes of "random resized crop" of square images: float32 [count, 4].
 
-    A row is top, left, height, width as fractions of the image. The area is uniform in ``scale``, the logarithm
-    of width over height uniform in that of ``ratio``; a side that would not fit is cut to the image's (torchvision
-    draws again instead).
+    A row is top, left, height, width as fractions of the image. The area is uniform in ``scale``, the logarithm of
+    width over height uniform in that of ``ratio``; a side longer than the image is cut to it (torchvision draws
+    again instead).
     """
     area, shape, down, right = torch.rand(4, count, generator=generator)
     area = scale[0] + (scale[1] - scale[0]) * area
@@ -66,42 +71,38 @@ def random_boxes(
 
 
 def crop_and_resize(images: Tensor, boxes: Tensor, flipped: Tensor, size: int) -> Tensor:
-    """Cut ``boxes`` out of images and resize them, antialiased: uint8 [B, S, S, C] -> float32 [B, C, size, size].
+    """Crop images and resize the crops, antialiased: uint8 [B, S, S, C] -> float32 [B, C, size, size].
 
-    ``boxes`` is as from ``random_boxes``, ``flipped`` bool [B] says which results are mirrored. Rows and columns
-    are resized apart, each by one matrix an image; the box of the whole image gives ``F.interpolate``'s resize.
+    ``boxes`` is as from ``random_boxes``; ``flipped`` bool [B] says which results are mirrored. Lines and columns are
+    resized separately, by one matrix per image each; for the full image this is ``F.interpolate``.
     """
-    rows = resize_matrix(boxes[:, 0], boxes[:, 2], images.shape[1], size)
+    lines = resize_matrix(boxes[:, 0], boxes[:, 2], images.shape[1], size)
     columns = resize_matrix(boxes[:, 1], boxes[:, 3], images.shape[2], size)
     columns = torch.where(flipped[:, None, None], columns.flip(1), columns)
-    planes = images.permute(0, 3, 1, 2).float()
-    return rows[:, None] @ planes @ columns.transpose(1, 2)[:, None]
+    return lines[:, None] @ to_planes(images) @ columns.transpose(1, 2)[:, None]
 
 
 def resize_matrix(start: Tensor, length: Tensor, source: int, size: int) -> Tensor:
-    """Bilinear, antialiased weights along one axis: float32 [B, size, source], every row adds up to 1.
+    """Return bilinear, antialiased weights along one axis: float32 [B, size, source]; each row sums to 1.
 
-    Row i makes value i of ``size`` from the ``source`` values of the image, of which the part from ``start`` [B]
-    on, ``length`` [B] long (fractions), is resized. As in Pillow, the triangle widens where the image shrinks.
+    Row i computes value i of ``size`` from the ``source`` values of the image, resizing the interval that begins at
+    ``start`` [B] and is ``length`` [B] long (fractions). As in Pillow, the triangle widens when the image shrinks.
     """
-    step = length[:, None, None] * source / size                        # source pixels a result pixel
+    step = length[:, None, None] * source / size                        # source pixels per result pixel
     centres = start[:, None, None] * source + (torch.arange(size)[:, None] + 0.5) * step
     distance = (torch.arange(source) + 0.5 - centres).abs()
     weights = (1 - distance / step.clamp(min=1)).clamp(min=0)
     return weights / weights.sum(2, keepdim=True)
 
 
-def normalise(images: Tensor, mean: RGB, std: RGB, size: int) -> Tensor:
-    """uint8 [B, H, W, 3] -> float32 [B, 3, size, size] in channels-last memory.
-
-    ``mean`` and ``std`` are of values in [0, 1]; another ``size`` than H is an antialiased resize.
-    """
-    x = standardise(images.permute(0, 3, 1, 2).float(), mean, std)
+def normalise(planes: Tensor, mean: RGB, std: RGB, size: int) -> Tensor:
+    """Standardise and resize (antialiased): float [B, 3, H, W] in 0..255 -> channels-last [B, 3, size, size]."""
+    x = standardise(planes, mean, std)
     if size != x.shape[-1]:
         x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def standardise(planes: Tensor, mean: RGB, std: RGB) -> Tensor:
-    """Float [B, 3, H, W] in 0..255 -> the same with ``mean`` and ``std`` (of values in [0, 1]) taken out."""
+    """Subtract ``mean`` and divide by ``std`` (of values in [0, 1]): float [B, 3, H, W] in 0..255 -> the same shape."""
     return (planes - 255 * torch.tensor(mean).view(3, 1, 1)) / (255 * torch.tensor(std).view(3, 1, 1))

@@ -1,4 +1,4 @@
-"""What becomes of whole batches once they are cropped: colours, boxes blotted out, images mixed with each other."""
+"""Augmentation of cropped batches: colour jitter, random erasing, mixup and CutMix."""
 
 from __future__ import annotations
 
@@ -7,71 +7,74 @@ from torch import Tensor
 
 from wideresnet.training.augment import random_boxes
 
-GREY = (0.299, 0.587, 0.114)                       # ITU-R 601, as Pillow's
-ERASED, ERASED_RATIO = (0.02, 1 / 3), (0.3, 3.3)   # of Zhong et al., arXiv 1708.04896
+LUMA = (0.299, 0.587, 0.114)                       # ITU-R 601, as in Pillow
+ERASED_AREA, ERASED_RATIO = (0.02, 1 / 3), (0.3, 3.3)   # of Zhong et al., arXiv 1708.04896
 
 
 def jitter(planes: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Brightness, contrast and saturation times 1 ± up to ``strength``, an image: float [B, 3, H, W] in 0..255."""
+    """Multiply each image's brightness, contrast and saturation by 1 ± up to ``strength``.
+
+    Float [B, 3, H, W] in 0..255 -> the same.
+    """
     factors = 1 + strength * (2 * torch.rand(3, len(planes), 1, 1, 1, generator=generator) - 1)
-    return saturated(contrasted(planes * factors[0], factors[1]), factors[2]).clamp(0, 255)
+    return adjust_saturation(adjust_contrast(planes * factors[0], factors[1]), factors[2]).clamp(0, 255)
 
 
-def contrasted(planes: Tensor, factor: Tensor) -> Tensor:
-    """Distances from the image's mean grey times ``factor`` [B, 1, 1, 1]."""
+def adjust_contrast(planes: Tensor, factor: Tensor) -> Tensor:
+    """Multiply differences from each image's mean grey by ``factor`` [B, 1, 1, 1]."""
     return torch.lerp(grey(planes).mean((2, 3), keepdim=True), planes, factor)
 
 
-def saturated(planes: Tensor, factor: Tensor) -> Tensor:
-    """Distances from each pixel's own grey times ``factor`` [B, 1, 1, 1]."""
+def adjust_saturation(planes: Tensor, factor: Tensor) -> Tensor:
+    """Multiply differences from each pixel's grey by ``factor`` [B, 1, 1, 1]."""
     return torch.lerp(grey(planes).expand_as(planes), planes, factor.expand_as(planes))
 
 
 def grey(planes: Tensor) -> Tensor:
-    """Float [B, 3, H, W] -> [B, 1, H, W]."""
-    return (planes * torch.tensor(GREY).view(3, 1, 1)).sum(1, keepdim=True)
+    """Return the luma of float [B, 3, H, W]: [B, 1, H, W]."""
+    return (planes * torch.tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
 
 
-def erase(planes: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A random box of a ``share`` of all images at 0, which is the mean of normalised ones: float [B, 3, H, W]."""
-    boxes = random_boxes(len(planes), ERASED, ERASED_RATIO, generator)
-    hit = torch.rand(len(planes), generator=generator) < share
-    inside = hit[:, None, None] & inside_boxes(boxes, planes.shape[2], planes.shape[3])
+def erase(planes: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Set a random box of each image to 0, the mean of normalised pixels, with ``probability``: float [B, 3, H, W]."""
+    boxes = random_boxes(len(planes), ERASED_AREA, ERASED_RATIO, generator)
+    is_erased = torch.rand(len(planes), generator=generator) < probability
+    inside = is_erased[:, None, None] & inside_boxes(boxes, planes.shape[2], planes.shape[3])
     return planes.masked_fill(inside[:, None], 0.0)
 
 
 def inside_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Boxes as of ``random_boxes`` -> which pixels have their middle inside: bool [B, height, width]."""
-    down, across = ((torch.arange(length) + 0.5) / length for length in (height, width))
-    rows = (down >= boxes[:, :1]) & (down < boxes[:, :1] + boxes[:, 2:3])
-    columns = (across >= boxes[:, 1:2]) & (across < boxes[:, 1:2] + boxes[:, 3:])
+    """Return which pixel centres are inside each box of ``random_boxes``: bool [B, height, width]."""
+    y, x = ((torch.arange(length) + 0.5) / length for length in (height, width))
+    rows = (y >= boxes[:, :1]) & (y < boxes[:, :1] + boxes[:, 2:3])
+    columns = (x >= boxes[:, 1:2]) & (x < boxes[:, 1:2] + boxes[:, 3:])
     return rows[:, :, None] & columns[:, None, :]
 
 
 def mixup(planes: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Each image [B, 3, H, W] and its target [B, C] blended with another's, by a share from Beta(alpha, alpha).
+    """Blend images [B, 3, H, W] and targets [B, C] in random pairs (Zhang et al., arXiv 1710.09412).
 
-    (Zhang et al., arXiv 1710.09412; a share of its own for each image.)
+    The weight is drawn from Beta(alpha, alpha) for each image.
     """
-    share = beta(alpha, len(planes), generator)
+    weight = sample_beta(alpha, len(planes), generator)
     partner = torch.randperm(len(planes), generator=generator)
-    images = torch.lerp(planes[partner], planes, share.view(-1, 1, 1, 1))
-    return images, torch.lerp(targets[partner], targets, share.view(-1, 1))
+    images = torch.lerp(planes[partner], planes, weight.view(-1, 1, 1, 1))
+    return images, torch.lerp(targets[partner], targets, weight.view(-1, 1))
 
 
 def cutmix(planes: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A box of each image taken from another, and the targets blended by its area (Yun et al., arXiv 1905.04899)."""
-    side = (1 - beta(alpha, len(planes), generator)).sqrt()
+    """Replace a box of each image by another's and blend targets by its area (Yun et al., arXiv 1905.04899)."""
+    side = (1 - sample_beta(alpha, len(planes), generator)).sqrt()
     corner = torch.rand(len(planes), 2, generator=generator) * (1 - side[:, None])
     boxes = torch.cat((corner, side[:, None], side[:, None]), 1)
     partner = torch.randperm(len(planes), generator=generator)
     inside = inside_boxes(boxes, planes.shape[2], planes.shape[3])
-    share = inside.float().mean((1, 2))            # the area in whole pixels
+    area = inside.float().mean((1, 2))             # in pixels that were replaced
     images = torch.where(inside[:, None], planes[partner], planes)
-    return images, torch.lerp(targets, targets[partner], share.view(-1, 1))
+    return images, torch.lerp(targets, targets[partner], area.view(-1, 1))
 
 
-def beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` numbers of Beta(alpha, alpha), alpha at least 0.01; torch's own distribution takes no generator."""
+def sample_beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
+    """Draw ``count`` numbers from Beta(alpha, alpha), alpha >= 0.01; torch's distribution takes no generator."""
     gammas = torch._standard_gamma(torch.full((2, count), alpha, dtype=torch.float64), generator)
     return (gammas[0] / gammas.sum(0)).float()

@@ -1,61 +1,72 @@
-"""TrivialAugment (Müller & Hutter, arXiv 2103.10158) on whole batches: one operation of random strength an image.
+"""TrivialAugment (Müller & Hutter, arXiv 2103.10158) on batches: one operation of random strength per image.
 
-Its "wide" space without "equalize", which would need a histogram of each image. Operations take float
-[B, 3, H, W] in 0..255 and strengths [B, 1, 1, 1] in -1..1.
+The operations and ranges are the paper's "wide" space, as in torchvision's ``TrivialAugmentWide``, with nearest-pixel
+geometry. Operations take float planes [B, 3, H, W] in 0..255 and strengths [B, 1, 1, 1] in -1..1; where the paper has
+no sign, theirs is ignored. Results may leave the range: ``trivial_augment`` clamps them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wideresnet.training.mix import contrasted, saturated
+from wideresnet.training.mix import adjust_contrast, adjust_saturation
 
-MOST = 0.99                                        # of colours and shears
-FAR = 2 * 32 / 224                                 # of translations, in halves of the side
-TURN = math.radians(135)
+LEVELS = 31                                        # of strength, equally spaced from 0 to the strongest
+MAX_ENHANCEMENT = 0.99                             # factors are 1 ± this
+MAX_SHEAR = 0.99
+MAX_TRANSLATION = 32.0                             # pixels
+MAX_ROTATION = math.radians(135)
+MAX_LOST_BITS = 6
+
+Operation = Callable[[Tensor, Tensor], Tensor]
 
 
 def trivial_augment(planes: Tensor, generator: torch.Generator) -> Tensor:
-    """Float [B, 3, H, W] in 0..255 -> the same, each image changed by one of ``OPERATIONS``."""
-    chosen = torch.randint(len(OPERATIONS), (len(planes),), generator=generator)
-    strengths = 2 * torch.rand(len(planes), 1, 1, 1, generator=generator) - 1
+    """Apply a random operation of ``OPERATIONS`` to each image: float [B, 3, H, W] in 0..255 -> the same."""
+    count = len(planes)
+    choices = torch.randint(len(OPERATIONS), (count,), generator=generator)
+    levels = torch.randint(LEVELS, (count, 1, 1, 1), generator=generator)
+    signs = 2 * torch.randint(2, (count, 1, 1, 1), generator=generator) - 1
+    strengths = signs * levels / (LEVELS - 1)
     result = planes.clone()
-    for number, operation in enumerate(OPERATIONS):
-        rows = (chosen == number).nonzero()[:, 0]
+    for index, operation in enumerate(OPERATIONS.values()):
+        rows = (choices == index).nonzero()[:, 0]
         if len(rows):
             result[rows] = operation(planes[rows], strengths[rows]).clamp(0, 255)
     return result
 
 
-def _same(planes: Tensor, _strength: Tensor) -> Tensor:
+def _identity(planes: Tensor, _strength: Tensor) -> Tensor:
     return planes
 
 
 def _brightness(planes: Tensor, strength: Tensor) -> Tensor:
-    return planes * (1 + MOST * strength)
+    return planes * (1 + MAX_ENHANCEMENT * strength)
 
 
 def _contrast(planes: Tensor, strength: Tensor) -> Tensor:
-    return contrasted(planes, 1 + MOST * strength)
+    return adjust_contrast(planes, 1 + MAX_ENHANCEMENT * strength)
 
 
 def _colour(planes: Tensor, strength: Tensor) -> Tensor:
-    return saturated(planes, 1 + MOST * strength)
+    return adjust_saturation(planes, 1 + MAX_ENHANCEMENT * strength)
 
 
 def _sharpness(planes: Tensor, strength: Tensor) -> Tensor:
     kernel = torch.tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]]).div(13).expand(3, 1, 3, 3)
-    smooth = F.conv2d(F.pad(planes, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
-    return torch.lerp(smooth, planes, (1 + MOST * strength).expand_as(planes))
+    smooth = F.conv2d(planes, kernel, padding=1, groups=3)
+    smooth[:, :, [0, -1]] = planes[:, :, [0, -1]]                       # Pillow leaves the border as it is
+    smooth[:, :, :, [0, -1]] = planes[:, :, :, [0, -1]]
+    return torch.lerp(smooth, planes, (1 + MAX_ENHANCEMENT * strength).expand_as(planes))
 
 
 def _posterise(planes: Tensor, strength: Tensor) -> Tensor:
-    step = 2 ** (6 * strength.abs()).round()       # 8 bits down to 2
+    step = 2 ** (MAX_LOST_BITS * strength.abs()).round()
     return torch.floor(planes / step) * step
 
 
@@ -64,41 +75,82 @@ def _solarise(planes: Tensor, strength: Tensor) -> Tensor:
 
 
 def _autocontrast(planes: Tensor, _strength: Tensor) -> Tensor:
-    least, most = planes.amin((2, 3), keepdim=True), planes.amax((2, 3), keepdim=True)
-    return torch.where(most > least, (planes - least) * 255 / (most - least).clamp(min=1e-6), planes)
+    low, high = planes.amin((2, 3), keepdim=True), planes.amax((2, 3), keepdim=True)
+    return torch.where(high > low, (planes - low) * 255 / (high - low).clamp(min=1e-6), planes)
+
+
+def _equalise(planes: Tensor, _strength: Tensor) -> Tensor:
+    """Flatten the histogram of each channel, with Pillow's integer arithmetic."""
+    values = planes.round().long().flatten(2)                           # [B, 3, H · W]
+    histogram = torch.zeros(*values.shape[:2], 256, dtype=torch.long)
+    histogram.scatter_add_(2, values, torch.ones_like(values))
+    brightest = histogram.gather(2, values.amax(2, keepdim=True))
+    step = (values.shape[2] - brightest) // 255                         # 0: too few values, nothing to do
+    below = histogram.cumsum(2) - histogram
+    table = (below + step // 2).div(step.clamp(min=1), rounding_mode="floor").clamp(max=255)
+    equalised = table.gather(2, values).view_as(planes).to(planes.dtype)
+    return torch.where(step[..., None] > 0, equalised, planes)
 
 
 def _shear_x(planes: Tensor, strength: Tensor) -> Tensor:
-    return _moved(planes, strength, lambda s: [[1, MOST * s, 0], [0, 1, 0]])
+    return _transform(planes, MAX_SHEAR * strength, lambda shear: [[1, shear, 0], [0, 1, 0]])
 
 
 def _shear_y(planes: Tensor, strength: Tensor) -> Tensor:
-    return _moved(planes, strength, lambda s: [[1, 0, 0], [MOST * s, 1, 0]])
+    return _transform(planes, MAX_SHEAR * strength, lambda shear: [[1, 0, 0], [shear, 1, 0]])
 
 
 def _translate_x(planes: Tensor, strength: Tensor) -> Tensor:
-    return _moved(planes, strength, lambda s: [[1, 0, FAR * s], [0, 1, 0]])
+    return _transform(planes, MAX_TRANSLATION * strength, lambda pixels: [[1, 0, pixels], [0, 1, 0]])
 
 
 def _translate_y(planes: Tensor, strength: Tensor) -> Tensor:
-    return _moved(planes, strength, lambda s: [[1, 0, 0], [0, 1, FAR * s]])
+    return _transform(planes, MAX_TRANSLATION * strength, lambda pixels: [[1, 0, 0], [0, 1, pixels]])
 
 
 def _rotate(planes: Tensor, strength: Tensor) -> Tensor:
-    return _moved(
-        planes, TURN * strength, lambda angle: [[angle.cos(), -angle.sin(), 0], [angle.sin(), angle.cos(), 0]]
-    )
+    """Rotate about the centre, counter-clockwise for positive strengths."""
+    y, x = planes.shape[2] / 2, planes.shape[3] / 2
+
+    def matrix(angle: Tensor) -> list[list[Tensor | float]]:
+        cos, sin = angle.cos(), angle.sin()
+        return [[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y]]
+
+    return _transform(planes, MAX_ROTATION * strength, matrix)
 
 
-def _moved(planes: Tensor, strength: Tensor, matrix: Callable[[Tensor], list[list[Tensor | float]]]) -> Tensor:
-    """Images under an affine map of the square from -1 to 1, black where it looks outside."""
-    flat = strength.view(-1)
-    rows = [torch.stack([torch.zeros_like(flat) + cell for cell in row], 1) for row in matrix(flat)]
-    grid = F.affine_grid(torch.stack(rows, 1), list(planes.shape), align_corners=False)
-    return F.grid_sample(planes, grid, align_corners=False)
+def _transform(planes: Tensor, amount: Tensor, matrix: Callable[[Tensor], list[list[Tensor | float]]]) -> Tensor:
+    """Take each pixel from the nearest one under an affine map, black outside the image.
+
+    ``matrix``: amount [B] -> the 2 × 3 matrix from the coordinates (x, y, 1) of a result pixel's centre to those in
+    the image, both with the origin at the top left corner, as for ``PIL.Image.transform``.
+    """
+    height, width = planes.shape[2:]
+    zeros = torch.zeros(len(planes), dtype=torch.float64)
+    rows = [torch.stack([zeros + cell for cell in row], 1) for row in matrix(amount.view(-1).double())]
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    centres = torch.stack((x, y, torch.ones_like(x))).view(3, -1).double()
+    # The small number decides for points on the border of two pixels, which rounding else would.
+    columns, lines = (torch.stack(rows, 1) @ centres + 1e-6).floor().long().unbind(1)       # [B, H · W] each
+    inside = (columns >= 0) & (columns < width) & (lines >= 0) & (lines < height)
+    sources = lines.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    pixels = planes.flatten(2).gather(2, sources[:, None].expand(-1, planes.shape[1], -1))
+    return (pixels * inside[:, None]).view_as(planes)
 
 
-OPERATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-    _same, _brightness, _contrast, _colour, _sharpness, _posterise, _solarise, _autocontrast,
-    _shear_x, _shear_y, _translate_x, _translate_y, _rotate,
-)  # fmt: skip
+OPERATIONS: Mapping[str, Operation] = {
+    "identity": _identity,
+    "brightness": _brightness,
+    "contrast": _contrast,
+    "colour": _colour,
+    "sharpness": _sharpness,
+    "posterise": _posterise,
+    "solarise": _solarise,
+    "autocontrast": _autocontrast,
+    "equalise": _equalise,
+    "shear_x": _shear_x,
+    "shear_y": _shear_y,
+    "translate_x": _translate_x,
+    "translate_y": _translate_y,
+    "rotate": _rotate,
+}

@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wideresnet.training.augment import (
+    choose_flips,
     crop_and_flip,
     crop_and_resize,
-    flips,
     normalise,
     random_boxes,
     reflect_pad,
     resize_matrix,
     standardise,
+    to_planes,
 )
 
 
@@ -49,7 +50,7 @@ def test_crop_and_flip_is_slicing_and_mirroring_each_image() -> None:
 def test_alternating_flip_shows_every_image_the_other_way_round_in_the_next_epoch() -> None:
     base = torch.rand(100, generator=torch.Generator().manual_seed(0)) < 0.5
     generator = torch.Generator().manual_seed(0)
-    first, second, third = (flips("alternating", base, epoch, generator) for epoch in range(3))
+    first, second, third = (choose_flips("alternating", base, epoch, generator) for epoch in range(3))
     assert torch.equal(first, base)
     assert torch.equal(second, ~base)
     assert torch.equal(third, base)
@@ -58,15 +59,15 @@ def test_alternating_flip_shows_every_image_the_other_way_round_in_the_next_epoc
 def test_random_flip_mirrors_about_half_and_none_mirrors_nothing() -> None:
     base = torch.zeros(1000, dtype=torch.bool)
     generator = torch.Generator().manual_seed(0)
-    assert 400 < int(flips("random", base, 0, generator).sum()) < 600
-    assert not flips("none", ~base, 1, generator).any()
+    assert 400 < int(choose_flips("random", base, 0, generator).sum()) < 600
+    assert not choose_flips("none", ~base, 1, generator).any()
 
 
 def test_normalised_images_have_the_statistics_taken_out() -> None:
     images = some_images(4, 8, 8)
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
     expected = (images.numpy() / 255 - mean) / std
-    found = normalise(images, mean, std, 8)
+    found = normalise(to_planes(images), mean, std, 8)
     assert found.dtype == torch.float32
     assert found.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(found.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
@@ -74,7 +75,7 @@ def test_normalised_images_have_the_statistics_taken_out() -> None:
 
 def test_another_size_is_a_resize() -> None:
     plain = torch.full((2, 32, 32, 3), 51, dtype=torch.uint8)
-    found = normalise(plain, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 20)
+    found = normalise(to_planes(plain), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 20)
     assert found.shape == (2, 3, 20, 20)
     torch.testing.assert_close(found, torch.full_like(found, 0.2))
 

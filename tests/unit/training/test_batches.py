@@ -11,7 +11,7 @@ from fakes import tiny_images
 from wideresnet.datasets.cifar import CifarArrays
 from wideresnet.datasets.splits import FolderArrays
 from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, Labels, Preprocess
-from wideresnet.training.augment import normalise
+from wideresnet.training.augment import normalise, to_planes
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, balanced_order
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.whiten import fit_whitening
@@ -85,7 +85,7 @@ def test_cifar_is_tested_at_32_pixels_and_folders_at_the_size_of_the_finished_ne
 
 def test_folders_are_tested_on_their_images_as_they_are() -> None:
     ((images, _),) = folder().test()
-    expected = normalise(torch.from_numpy(tiny_images(6, 20)), IMAGENET_MEAN, IMAGENET_STD, 20)
+    expected = normalise(to_planes(torch.from_numpy(tiny_images(6, 20))), IMAGENET_MEAN, IMAGENET_STD, 20)
     assert torch.equal(images, expected)
 
 
@@ -93,7 +93,7 @@ def test_a_crop_of_everything_shows_each_image_whole_and_every_other_time_mirror
     recipe = FOLDER.model_copy(
         update={"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "sizes": ((0, 24),), "flip": "alternating"}
     )
-    stored = normalise(torch.from_numpy(tiny_images(20, 24)), IMAGENET_MEAN, IMAGENET_STD, 24)
+    stored = normalise(to_planes(torch.from_numpy(tiny_images(20, 24))), IMAGENET_MEAN, IMAGENET_STD, 24)
     mirrored: dict[int, set[bool]] = {}
     for epoch in range(2):
         for image, number in zip(*epoch_of(folder(recipe), epoch), strict=True):
@@ -137,7 +137,7 @@ def test_the_weights_say_how_their_images_are_normalised() -> None:
     spec = Preprocess(resize=20, crop=20, mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.25))
     batches = FolderBatches(FOLDER, folder().arrays, spec)
     ((images, _),) = batches.test()
-    expected = normalise(torch.from_numpy(tiny_images(6, 20)), spec.mean, spec.std, 20)
+    expected = normalise(to_planes(torch.from_numpy(tiny_images(6, 20))), spec.mean, spec.std, 20)
     assert torch.equal(images, expected)
     own, usual = (next(each.training(0))[0] for each in (batches, folder()))
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (spec.mean, spec.std))
@@ -156,3 +156,16 @@ def test_whitened_images_are_cut_and_tested_as_they_are() -> None:
     learnt = whitening(torch.from_numpy(arrays.train_images)).permute(0, 3, 1, 2)
     seen, _ = epoch_of(batches, 0)
     assert all((learnt - image).abs().flatten(1).max(1).values.min() < 1e-3 for image in seen)
+
+
+def test_small_images_are_augmented_too() -> None:
+    plain, changed = (
+        cifar(CIFAR.model_copy(update={"trivial": trivial, "crop_padding": 0, "flip": "none"}))
+        for trivial in (False, True)
+    )
+    (before, labels), (after, same_labels) = next(plain.training(0)), next(changed.training(0))
+    assert torch.equal(labels, same_labels)
+    assert before.shape == after.shape
+    is_changed = (before != after).flatten(1).any(1).float().mean()
+    assert 0.5 < is_changed < 1
+    assert torch.equal(after, next(changed.training(0))[0]), "seed and epoch decide"

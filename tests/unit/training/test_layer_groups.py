@@ -10,7 +10,7 @@ from fakes import TINY, tiny_images, tiny_tensors
 from wideresnet.architectures import get_architecture
 from wideresnet.graph.fold import unfolded
 from wideresnet.models import create_model
-from wideresnet.training.augment import normalise
+from wideresnet.training.augment import normalise, to_planes
 from wideresnet.training.layer_groups import HEAD_STD, recalibrate_batch_norm, stage_of, with_new_head
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,7 +42,7 @@ def test_restated_norms_compute_the_same_and_have_the_statistics_of_what_they_se
         if key.endswith("running_mean"):
             norm, channels = key.removesuffix(".running_mean"), len(tensors[key])
             tensors |= unfolded(rng.uniform(0.5, 1.5, channels), rng.standard_normal(channels), norm)
-    images = normalise(torch.from_numpy(tiny_images(12, 32)), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 32)
+    images = normalise(to_planes(torch.from_numpy(tiny_images(12, 32))), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 32)
     state = recalibrate_batch_norm(tensors, architecture, torch.split(images, 5))
     before, after = create_model(architecture), create_model(architecture)
     before.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in tensors.items()})

@@ -7,7 +7,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wideresnet.training.mix import beta, contrasted, cutmix, erase, grey, inside_boxes, jitter, mixup, saturated
+from wideresnet.training.mix import (
+    adjust_contrast,
+    adjust_saturation,
+    cutmix,
+    erase,
+    grey,
+    inside_boxes,
+    jitter,
+    mixup,
+    sample_beta,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -24,9 +34,9 @@ TARGETS = F.one_hot(torch.arange(40), 40).float()  # each image is its own class
 def test_contrast_and_saturation_move_pixels_away_from_grey() -> None:
     planes = some_planes(3)
     factor = torch.tensor([0.0, 1.0, 1.5]).view(-1, 1, 1, 1)
-    flat = contrasted(planes, factor)
+    flat = adjust_contrast(planes, factor)
     torch.testing.assert_close(flat[0], grey(planes[:1]).mean().expand(3, 12, 16))
-    colourless = saturated(planes, factor)
+    colourless = adjust_saturation(planes, factor)
     torch.testing.assert_close(colourless[0], grey(planes[:1])[0].expand(3, 12, 16))
     for changed in (flat, colourless):
         torch.testing.assert_close(changed[1], planes[1])
@@ -80,7 +90,7 @@ def test_cutmix_exchanges_a_box_and_mixup_everything() -> None:
 
 @pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 5.0])
 def test_shares_are_of_the_beta_distribution(alpha: float) -> None:
-    drawn = beta(alpha, 20_000, generator())
+    drawn = sample_beta(alpha, 20_000, generator())
     assert drawn.isfinite().all()
     assert drawn.mean().item() == pytest.approx(0.5, abs=0.015)
     assert drawn.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), abs=0.01)

@@ -63,8 +63,9 @@ def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> 
         ({"crop_scale": "[0.5, 0.3]"}, "crop_scale must be a smaller and a larger number, got 0.5 and 0.3"),
         ({"crop_ratio": "[2, 1]"}, "crop_ratio must be a smaller and a larger number"),
         ({"data": "folder", "whitening": "zca"}, "whitening is for 32×32 images"),
-        ({"data": "folder", "stored": "24"}, "stored images of 24 pixels are smaller than sizes asks for"),
-        ({"data": "folder", "input_resize": "31"}, "input_resize 31 leaves less than input_size"),
+        ({"whitening": "zca", "trivial": "true"}, "trivial is for images that are not whitened"),
+        ({"data": "folder", "stored": "24"}, "stored images of 24 pixels are smaller than the largest of sizes"),
+        ({"data": "folder", "input_resize": "31"}, "input_resize 31 is smaller than input_size"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_explained(tmp_path: Path, change: dict[str, str], reason: str) -> None:
@@ -73,7 +74,7 @@ def test_settings_that_do_not_fit_together_are_explained(tmp_path: Path, change:
 
 
 @pytest.mark.parametrize(("key", "value"), [("crop_scale", "[0.0, 1.0]"), ("crop_scale", "[0.1, 1.1]")])
-def test_a_share_of_a_image_is_above_0_and_at_most_1(tmp_path: Path, key: str, value: str) -> None:
+def test_a_fraction_of_an_image_is_above_0_and_at_most_1(tmp_path: Path, key: str, value: str) -> None:
     with pytest.raises(ConfigError, match=rf"recipe\.toml: {key}\.[01]: "):
         read_recipe(write(tmp_path, SMALLEST), {key: value})
 
@@ -88,6 +89,14 @@ def test_the_finished_network_sees_what_the_recipe_says(tmp_path: Path) -> None:
     assert read_recipe(path, folder | {"input_size": "140"}).preprocess().resize == 160
     chosen = read_recipe(path, folder | {"input_size": "128", "input_resize": "144"}).preprocess()
     assert (chosen.resize, chosen.crop) == (144, 128)
+
+
+def test_a_removed_setting_is_refused_and_its_old_default_read(tmp_path: Path) -> None:
+    """Run folders of older versions state it."""
+    path = write(tmp_path, SMALLEST)
+    assert read_recipe(path, {"sync_norms": "false"}) == read_recipe(path)
+    with pytest.raises(ConfigError, match="no setting called 'sync_norms'"):
+        read_recipe(path, {"sync_norms": "true"})
 
 
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:
@@ -113,7 +122,7 @@ def test_a_file_that_is_missing_or_no_toml_is_an_error_in_words(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"mixup": "0.001", "data": '"folder"', "stored": "40"}, "mixup and cutmix are 0 .none. or at least 0.01"),
+        ({"mixup": "0.001", "data": '"folder"', "stored": "40"}, "mixup and cutmix must be 0 .none. or at least 0.01"),
         ({"erasing": "0.2", "data": '"cifar10"'}, "erasing is for class folders, not for cifar10"),
     ],
 )
