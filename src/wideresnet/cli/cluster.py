@@ -19,7 +19,7 @@ from wideresnet.errors import ConfigError, OutputError, needs_extra
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
     from wideresnet.cluster.listing import Listing
-    from wideresnet.cluster.operations import Work
+    from wideresnet.cluster.operations import Operation
     from wideresnet.records import BulkReport
 
 Ray = Annotated[
@@ -54,13 +54,13 @@ def check_options(context: typer.Context, ray: str) -> None:
     refuse_idle(context, bool(ray), "with --ray", "threads", hint="a worker has as many as --cpus says")
 
 
-def work_through(work: Work, bundle: Bundle, paths: list[str], cluster: Cluster, *, json: bool) -> NoReturn:
+def work_through(operation: Operation, bundle: Bundle, paths: list[str], cluster: Cluster, *, json: bool) -> NoReturn:
     """Answer all images at ``paths``, say what was done, and end."""
     with needs_extra("working on a cluster", "ray"):
         from wideresnet.cluster.listing import list_images
         from wideresnet.report.bulk import document_of, of_bulk
 
-    report = spread(work, bundle, list_images(paths, cluster.size(work.batch_size)), cluster)
+    report = spread(operation, bundle, list_images(paths, cluster.size(operation.batch_size)), cluster)
     if json:
         print_json(document_of(report))
     else:
@@ -70,21 +70,21 @@ def work_through(work: Work, bundle: Bundle, paths: list[str], cluster: Cluster,
     raise typer.Exit(1 if report.failures else 0)
 
 
-def spread(work: Work, bundle: Bundle, listing: Listing, cluster: Cluster) -> BulkReport:
+def spread(operation: Operation, bundle: Bundle, listing: Listing, cluster: Cluster) -> BulkReport:
     """The finished run, with a bar while it goes on."""
     from wideresnet.cluster.bulk import run_bulk
-    from wideresnet.cluster.connect import connected, fitting
-    from wideresnet.cluster.worker import Job
+    from wideresnet.cluster.connect import plan_workers, ray_connection
+    from wideresnet.cluster.worker import BulkJob
     from wideresnet.records import follow
 
     if not cluster.output:
         raise ConfigError("--ray writes files", hint="name a folder that all nodes see, or a URI, with -o")
     quieten()
     # Ray tells of lost nodes on stdout, which is for answers.
-    with redirect_stdout(sys.stderr), connected(cluster.address, _lost), progress_bars("images") as bars:
+    with redirect_stdout(sys.stderr), ray_connection(cluster.address, _lost), progress_bars("images") as bars:
         task = bars.add_task("starting workers", total=listing.images)
-        workers = fitting(cluster.workers, cluster.cpus)
-        job = Job(work, cluster.output, workers.cpus)
+        workers = plan_workers(cluster.workers, cluster.cpus)
+        job = BulkJob(operation, cluster.output, workers.cpus)
         return follow(run_bulk(job, bundle, listing, workers), lambda event: update_bar(bars, task, event))
 
 

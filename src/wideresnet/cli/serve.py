@@ -116,10 +116,10 @@ def serve(
     others = {name: value for name, value in context.params.items() if name not in _NOT_SETTINGS}
     settings = make_settings({"models": model, "token": token, **others})
     if ray:
-        from wideresnet.cluster.ray_serve import make_fleet, serve_on_ray
+        from wideresnet.cluster.ray_serve import parse_replicas, serve_on_ray
 
         quieten()
-        raise typer.Exit(0 if serve_on_ray(settings, make_fleet(ray, replicas, cpus), _say) else 1)
+        raise typer.Exit(0 if serve_on_ray(settings, parse_replicas(ray, replicas, cpus), _say) else 1)
     if (replicas, cpus) != ("1", 1):
         raise ConfigError("--replicas and --cpus are for a cluster", hint="--ray local makes one on this machine")
     raise typer.Exit(0 if run(settings, _say) else 1)

@@ -1,1 +1,1 @@
-"""The same work on a cluster: bulk work on Ray Data, and the service on Ray Serve."""
+"""Bulk jobs on Ray Data, and the service on Ray Serve (extra ``ray``)."""

@@ -1,10 +1,11 @@
-"""Many images on a Ray cluster: Ray Data hands shards to workers, and every shard becomes one file.
+"""Bulk jobs on a Ray cluster: Ray Data passes shards to workers, and every shard becomes one file.
 
-    OUT/run.json              what decides the answers
-    OUT/part-000000.parquet   the answers to shard 0, in order, and so on
+    OUT/run.json              the identity of the run: everything that decides the results
+    OUT/part-000000.parquet   the results of shard 0, in order, and so on
 
-The files are the truth: a shard whose part is there is done, and a run that was interrupted in any way goes on with
-the others. Nothing is lost and nothing is there twice, whatever Ray does again.
+The files are the only state: a shard is done when its part exists, so an interrupted run resumes with the others, and
+no result is lost or duplicated when Ray retries work. Shards that failed are tried in up to ``MAX_ROUNDS`` rounds,
+each on nodes where none has failed before.
 """
 
 from __future__ import annotations
@@ -19,101 +20,105 @@ from typing import Any
 
 from wideresnet.bundle import Bundle
 from wideresnet.bundle.files import GRAPH
-from wideresnet.cluster.connect import Workers, node_is_not
+from wideresnet.cluster.connect import Workers, exclude_nodes
 from wideresnet.cluster.listing import Listing
 from wideresnet.cluster.shards import Shard
 from wideresnet.cluster.store import Store
-from wideresnet.cluster.worker import Job, Worker, part_name, read_part
+from wideresnet.cluster.worker import BulkJob, RayWorker, part_name, read_part
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.output.row_format import from_cells
 from wideresnet.records import BulkReport, Failure, Progress, ShardDone
 
-RUN = "run.json"
-ROUNDS = 3                                         # in which shards are tried that came to nothing before
+RUN_FILE = "run.json"
+MAX_ROUNDS = 3
 
 
 @dataclass
-class Rounds:
-    """What happened so far."""
+class ShardErrors:
+    """The errors of a run so far."""
 
-    avoided: dict[str, str] = field(default_factory=dict)      # node -> why no shard goes there any more
-    errors: dict[int, ShardDone] = field(default_factory=dict)
+    avoided: dict[str, str] = field(default_factory=dict)      # node -> why it gets no more shards
+    by_shard: dict[int, ShardDone] = field(default_factory=dict)
+
+    def add(self, done: ShardDone) -> None:
+        """Record a failed shard, and avoid its node."""
+        self.by_shard[done.number] = done
+        self.avoided.setdefault(done.node, f"{done.host}: {done.error}")
 
 
-def run_bulk(job: Job, bundle: Bundle, listing: Listing, workers: Workers) -> Generator[Progress, None, BulkReport]:
-    """Answer the images of every shard that has no part yet, and return the report.
+def run_bulk(job: BulkJob, bundle: Bundle, listing: Listing, workers: Workers) -> Generator[Progress, None, BulkReport]:
+    """Process every shard that has no part yet; yield progress and return the report.
 
-    Raises ConfigError where the output is of another run,
-    DataError where shards remain that no node could answer.
+    Raises ConfigError where the output belongs to another run, DataError where no node could process some shards.
     """
     started, store = time.perf_counter(), Store(job.output)
-    left = unfinished(store, listing, identity(job, bundle, listing))
-    kept = len(listing.shards) - len(left)
-    rounds, images = Rounds(), 0
-    for _ in range(ROUNDS):
-        if not left:
+    pending = find_pending(store, listing, run_identity(job, bundle, listing))
+    finished_before = len(listing.shards) - len(pending)
+    errors, images = ShardErrors(), 0
+    for _ in range(MAX_ROUNDS):
+        if not pending:
             break
-        for done in _once(job, bundle, left, workers, rounds):
-            _note(done, rounds)
-            if not done.error:
+        for done in _run_round(job, bundle, pending, workers, errors.avoided):
+            if done.error:
+                errors.add(done)
+            else:
                 images += done.pictures
                 yield Progress("working", images, listing.images)
-        left = _missing(set(store.names()), left)
-    if left:
-        _refuse(left, rounds)
-    return _report(job, bundle, listing, kept, rounds, time.perf_counter() - started)
+        pending = _without_parts(set(store.names()), pending)
+    if pending:
+        raise _unfinished(pending, errors)
+    return _report(job, bundle, listing, finished_before, errors, time.perf_counter() - started)
 
 
-def unfinished(store: Store, listing: Listing, run: Mapping[str, Any]) -> list[Shard]:
-    """The shards that have no part yet; ``run`` is written down, or held against what is there."""
+def find_pending(store: Store, listing: Listing, identity: Mapping[str, Any]) -> list[Shard]:
+    """Return the shards without a part; write the run's identity, or compare it. Raises ConfigError if it differs."""
     names = set(store.names())
-    now = json.loads(json.dumps(run))
-    if RUN in names:
-        before = json.loads(store.read(RUN))
-        for key in now | before:
-            if now.get(key) != before.get(key):
+    identity = json.loads(json.dumps(identity))
+    if RUN_FILE in names:
+        previous = json.loads(store.read(RUN_FILE))
+        for key in identity | previous:
+            if identity.get(key) != previous.get(key):
                 raise ConfigError(
-                    f"{store.uri} is of another run: its {key} is {before.get(key)!r}, asked is {now.get(key)!r}",
-                    hint="go on with the same model, images and options, or name another output",
+                    f"{store.uri} belongs to another run: {key} is {previous.get(key)!r} there,"
+                    f" {identity.get(key)!r} here",
+                    hint="use the same model, images and options, or name another output",
                 )
     elif any(name.endswith(".parquet") for name in names):
-        raise ConfigError(f"{store.uri} holds other files", hint="name an empty folder or a new one")
+        raise ConfigError(f"{store.uri} holds other files", hint="name an empty or a new folder")
     else:
-        store.write(RUN, (json.dumps(now, indent=1) + "\n").encode())
-    return _missing(names, listing.shards)
+        store.write(RUN_FILE, (json.dumps(identity, indent=1) + "\n").encode())
+    return _without_parts(names, listing.shards)
 
 
-def identity(job: Job, bundle: Bundle, listing: Listing) -> dict[str, Any]:
-    """What decides the answers and their files, as JSON values."""
-    card = bundle.card
+def run_identity(job: BulkJob, bundle: Bundle, listing: Listing) -> dict[str, Any]:
+    """Return everything that decides the results and their files, as JSON values."""
+    card, operation = bundle.card, job.operation
     return {
-        "work": type(job.work).__name__.lower(), **asdict(job.work),  # type: ignore[call-overload]
+        "work": type(operation).__name__.lower(), **asdict(operation),  # type: ignore[call-overload]
         "model": card.name, "graph": card.files.get(GRAPH, ""), "weights": card.weights_sha256,
         "preprocess": asdict(card.preprocess), "pictures": listing.images, "source": listing.sha256,
         "shards": len(listing.shards),
     }  # fmt: skip
 
 
-def read_failures(output: str, shards: Sequence[Shard]) -> tuple[Counter[str], list[ShardDone], list[Failure]]:
-    """Of all parts: shards by host, what each says, and every image that failed, in order. Raises DataError."""
-    store, hosts = Store(output), Counter[str]()
-    every: list[ShardDone] = []
-    failures: list[Failure] = []
+def read_results(output: str, shards: Sequence[Shard]) -> tuple[list[ShardDone], list[Failure]]:
+    """Read the metadata of all parts: their records, and the failed images, in order. Raises DataError."""
+    store, records, failures = Store(output), list[ShardDone](), list[Failure]()
     for shard in shards:
-        done, failed = read_part(store, part_name(shard.number))
+        part = part_name(shard.number)
+        done, shard_failures = read_part(store, part)
         if done.pictures != len(shard) or done.number != shard.number:
             raise DataError(
-                f"{part_name(shard.number)} holds {done.pictures} answers, its shard {len(shard)} images",
-                hint="remove it; the same command makes it anew",
+                f"{part} holds {done.pictures} results, its shard {len(shard)} images",
+                hint="remove it, then give the same command",
             )
-        hosts[done.host] += 1
-        every.append(done)
-        failures += failed
-    return hosts, every, failures
+        records.append(done)
+        failures += shard_failures
+    return records, failures
 
 
 def read_rows(output: str, listing: Listing) -> Iterator[dict[str, Any]]:
-    """Every row of every part, in order. Raises DataError."""
+    """Yield every row of every part, in order. Raises DataError."""
     import pyarrow.parquet as pq
 
     store = Store(output)
@@ -122,58 +127,54 @@ def read_rows(output: str, listing: Listing) -> Iterator[dict[str, Any]]:
             yield from map(from_cells, pq.read_table(file).to_pylist())
 
 
-def _once(job: Job, bundle: Bundle, shards: Sequence[Shard], workers: Workers, rounds: Rounds) -> Iterator[ShardDone]:
-    """Ray Data over ``shards``. What Ray itself gives up is not yielded: its part is missing then."""
+def _run_round(
+    job: BulkJob, bundle: Bundle, shards: Sequence[Shard], workers: Workers, avoided: Collection[str]
+) -> Iterator[ShardDone]:
+    """Yield the shards that Ray Data has processed; one that Ray gives up is missing, as is its part."""
     import ray
 
-    reference = [ray.put(bundle)]                  # in a list it arrives as a reference, and is fetched once a node
+    reference = [ray.put(bundle)]                  # in a list, it stays a reference and is fetched once per node
     rows = [{"shard": pickle.dumps(shard)} for shard in shards]
-    found = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        Worker,
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        RayWorker,
         batch_size=1,
         fn_constructor_args=(job, reference),
         concurrency=(1, max(1, min(workers.count, len(shards)))),
         num_cpus=workers.cpus,
-        label_selector=node_is_not(rounds.avoided),
+        label_selector=exclude_nodes(avoided),
     )
-    for row in found.iter_rows():
+    for row in dataset.iter_rows():
         yield pickle.loads(row["done"])
 
 
-def _note(done: ShardDone, rounds: Rounds) -> None:
-    if done.error:
-        rounds.errors[done.number] = done
-        rounds.avoided.setdefault(done.node, f"{done.host}: {done.error}")
-
-
-def _missing(names: Collection[str], shards: Sequence[Shard]) -> list[Shard]:
-    """Those of ``shards`` that have no part among the files of the output."""
+def _without_parts(names: Collection[str], shards: Sequence[Shard]) -> list[Shard]:
+    """Return those of ``shards`` whose part is not among the files ``names``."""
     return [shard for shard in shards if part_name(shard.number) not in names]
 
 
-def _refuse(left: Sequence[Shard], rounds: Rounds) -> None:
-    first = rounds.errors.get(left[0].number)
-    reason = f": {first.host}: {first.error}" if first else ": their parts are not where this process looks for them"
-    hint = (first.hint if first else "") or "every node must see the output under the same name"
-    raise DataError(f"{len(left)} shards could not be answered, the first is {left[0].number}{reason}", hint=hint)
+def _unfinished(pending: Sequence[Shard], errors: ShardErrors) -> DataError:
+    first = errors.by_shard.get(pending[0].number)
+    reason = f"{first.host}: {first.error}" if first else "this process does not see its part"
+    hint = (first.hint if first else "") or "give an output that all nodes see under the same name"
+    return DataError(f"{len(pending)} shards failed, the first is {pending[0].number}: {reason}", hint=hint)
 
 
 def _report(
-    job: Job, bundle: Bundle, listing: Listing, kept: int, rounds: Rounds, seconds: float
+    job: BulkJob, bundle: Bundle, listing: Listing, finished_before: int, errors: ShardErrors, seconds: float
 ) -> BulkReport:
-    hosts, every, failures = read_failures(job.output, listing.shards)
+    records, failures = read_results(job.output, listing.shards)
     return BulkReport(
         output=job.output,
         model=bundle.card.name,
-        pictures=sum(done.pictures for done in every),
-        shards=len(every),
-        kept=kept,
+        pictures=sum(done.pictures for done in records),
+        shards=len(records),
+        kept=finished_before,
         seconds=seconds,
-        engines=tuple(dict.fromkeys(done.engine for done in every if done.engine)),
+        engines=tuple(dict.fromkeys(done.engine for done in records if done.engine)),
         failures=tuple(failures),
-        shards_of_host=dict(hosts),
-        again=sum(done.attempt > 1 for done in every),
-        avoided=rounds.avoided,
+        shards_of_host=dict(Counter(done.host for done in records)),
+        again=sum(done.attempt > 1 for done in records),
+        avoided=errors.avoided,
         assumed=bundle.card.assumed,
         skipped=listing.skipped,
     )

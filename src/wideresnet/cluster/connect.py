@@ -1,4 +1,4 @@
-"""A Ray cluster to work on: found or begun, and how many workers fit on it."""
+"""Connecting to a Ray cluster or starting a local one, and counting the workers that fit on it."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from typing import Any
 from wideresnet.errors import ConfigError, needs_extra
 from wideresnet.machine import available_cpus
 
-LOCAL = "local"                                    # a cluster of this machine alone, which ends with the run
-NODE = "ray.io/node-id"                            # Ray's label of a node
-LOOK_EVERY, SILENT = 5.0, 6                        # seconds between two looks at the head; looks in vain
+LOCAL = "local"                                    # the address of a new cluster on this machine, ended with the run
+NODE_LABEL = "ray.io/node-id"
+CHECK_SECONDS, MAX_FAILED_CHECKS = 5.0, 6          # between checks of the head; consecutive failures until it is lost
 
 
 @dataclass(frozen=True)
 class Workers:
-    """At most ``count`` processes with a model each, with ``cpus`` each."""
+    """At most ``count`` worker processes, each with ``cpus`` CPUs."""
 
     count: int
     cpus: int
 
 
 @contextmanager
-def connected(address: str, lost: Callable[[], object]) -> Iterator[None]:
-    """Ray's cluster at ``address`` (host:port, "auto", or "local"). Raises ConfigError and MissingExtra.
+def ray_connection(address: str, on_head_lost: Callable[[], object]) -> Iterator[None]:
+    """Connect to the Ray cluster at ``address`` (host:port, "auto", or "local") within the block.
 
-    ``lost`` is called when the head has been silent for half a minute. After a whole one Ray ends this process without
-    a word, and nothing here could stop it.
+    ``on_head_lost`` is called when the head has been unreachable for half a minute: after a whole minute Ray ends this
+    process without a message, and nothing here could prevent it. Raises ConfigError and MissingExtra.
     """
     with needs_extra("working on a cluster", "ray"):
         import ray
         import ray.data
     connect(address)
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False           # the door has its own
+    context.enable_progress_bars = False           # the command shows its own
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ended = threading.Event()
     head = ray.get_runtime_context().gcs_address
-    threading.Thread(target=_watch, args=(head, ended, lost), daemon=True).start()
+    threading.Thread(target=_watch_head, args=(head, ended, on_head_lost), daemon=True).start()
     try:
         yield
     finally:
@@ -52,69 +52,69 @@ def connected(address: str, lost: Callable[[], object]) -> Iterator[None]:
 
 
 def connect(address: str, *, log: bool = False, store: int = 0) -> None:
-    """Be part of a cluster until ``ray.shutdown``. Raises ConfigError where there is none.
+    """Connect to a cluster, until ``ray.shutdown``. Raises ConfigError where there is none.
 
-    ``log``: show what the workers write. ``store``: bytes of shared memory that a cluster begun here has at least.
+    ``log``: show the workers' output. ``store``: minimum bytes of shared memory of a cluster started here.
     """
     import ray
 
-    refuse_silent(address)
-    own: dict[str, Any] = {}
-    if address == LOCAL:                           # no more CPUs than this process may use, and no page of Ray's
-        own = {"num_cpus": available_cpus(), "include_dashboard": False, "object_store_memory": store or None}
+    check_reachable(address)
+    options: dict[str, Any] = {}
+    if address == LOCAL:                           # limited to this process's CPUs, without Ray's dashboard
+        options = {"num_cpus": available_cpus(), "include_dashboard": False, "object_store_memory": store or None}
     try:
-        ray.init(address, log_to_driver=log, logging_level=logging.ERROR, **own)
-    except Exception as error:                     # Ray raises the bare class where a node begins too slowly
-        raise _none(address, (str(error).strip() or repr(error)).splitlines()[0]) from error
+        ray.init(address, log_to_driver=log, logging_level=logging.ERROR, **options)
+    except Exception as error:                     # Ray raises a bare Exception when a node starts too slowly
+        raise _no_cluster(address, (str(error).strip() or repr(error)).splitlines()[0]) from error
 
 
-def _watch(head: str, ended: threading.Event, lost: Callable[[], object]) -> None:
-    silent = 0
-    while silent < SILENT and not ended.wait(LOOK_EVERY):
+def _watch_head(head: str, ended: threading.Event, on_head_lost: Callable[[], object]) -> None:
+    failed_checks = 0
+    while failed_checks < MAX_FAILED_CHECKS and not ended.wait(CHECK_SECONDS):
         try:
-            refuse_silent(head)
-            silent = 0
+            check_reachable(head)
+            failed_checks = 0
         except ConfigError:
-            silent += 1
+            failed_checks += 1
     if not ended.is_set():
-        lost()
+        on_head_lost()
 
 
-def refuse_silent(address: str) -> None:
-    """Raise ConfigError where nothing listens at host:port; Ray itself would try for minutes."""
+def check_reachable(address: str) -> None:
+    """Raise ConfigError where nothing listens at host:port; Ray itself would retry for minutes."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or "//" in address:
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
-        raise _none(address, error) from error
+        raise _no_cluster(address, error) from error
 
 
-def _none(address: str, reason: object) -> ConfigError:
-    hint = "'ray start --head' begins one; 'local' needs none"
+def _no_cluster(address: str, reason: object) -> ConfigError:
+    hint = "start one with 'ray start --head', or use 'local'"
     return ConfigError(f"no Ray cluster at {address!r}: {reason}", hint)
 
 
-def fitting(count: int, cpus: int) -> Workers:
-    """``count`` workers (0: as many as fit) of ``cpus`` CPUs (0: all of the smallest node) on the cluster's nodes.
+def plan_workers(count: int, cpus: int) -> Workers:
+    """Return how many workers run: ``count`` (0: as many as fit) of ``cpus`` CPUs (0: all of the smallest node).
 
-    Raises ConfigError where no node has so many CPUs.
+    Raises ConfigError where no node has that many CPUs.
     """
     import ray
 
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    nodes = [each for each in nodes if each] or [0]
-    wanted = cpus or min(nodes)
-    most = sum(each // wanted for each in nodes) if wanted else 0
-    if not most:
+    nodes = [node_cpus for node_cpus in nodes if node_cpus] or [0]
+    worker_cpus = cpus or min(nodes)
+    fitting = sum(node_cpus // worker_cpus for node_cpus in nodes) if worker_cpus else 0
+    if not fitting:
         raise ConfigError(
-            f"no node of the cluster has {wanted or 1} CPUs to give: the largest has {max(nodes)}",
+            f"no node of the cluster has {worker_cpus or 1} CPUs: the largest has {max(nodes)}",
             hint="ask for fewer with --cpus",
         )
-    return Workers(min(count, most) if count else most, wanted)
+    return Workers(min(count, fitting) if count else fitting, worker_cpus)
 
 
-def node_is_not(avoided: Collection[str]) -> dict[str, str] | None:
-    """Ray's selector of all nodes but these."""
-    return {NODE: f"!in({','.join(avoided)})"} if avoided else None
+def exclude_nodes(node_ids: Collection[str]) -> dict[str, str] | None:
+    """Return Ray's label selector of all nodes except ``node_ids``."""
+    return {NODE_LABEL: f"!in({','.join(node_ids)})"} if node_ids else None

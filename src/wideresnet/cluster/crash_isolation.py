@@ -1,4 +1,4 @@
-"""Images that end the process which decodes them, found out by processes that may end."""
+"""Finding images that crash the decoder, by decoding them in child processes."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ from wideresnet.errors import ImageError
 from wideresnet.images.loader import load_crop
 from wideresnet.records import Exif, Item, Preprocess
 
-Decode = Callable[..., object]                     # as ``load_crop``
-LONGEST = 120.0                                    # seconds for one image; a decoder that hangs is ended too
-ERROR = "the process that decoded it came to an end"
-HINT = "look at the file with another program; it may be made to crash decoders"
+Decode = Callable[..., object]                     # a function like ``load_crop``
+TIMEOUT = 120.0                                    # seconds for one image; a decoder that hangs counts as crashed
+ERROR = "decoding crashed or hung"
+HINT = "check the file with another program; it may be crafted to crash decoders"
 
 
-def crashing(items: Sequence[Item], spec: Preprocess, exif: Exif, decode: Decode = load_crop) -> set[int]:
-    """The places of ``items`` whose decoding ends its process, or never ends. Every other one is decoded once."""
-    places: set[int] = set()
+def find_crashing_images(
+    items: Sequence[Item], spec: Preprocess, exif: Exif, decode: Decode = load_crop
+) -> set[int]:
+    """Return the indices of ``items`` whose decoding crashes or hangs. Every other item is decoded once."""
+    crashing: set[int] = set()
     start = 0
     while start < len(items):
-        start += _decoded(items[start:], partial(decode, spec=spec, exif=exif))
+        start += _count_decoded(items[start:], partial(decode, spec=spec, exif=exif))
         if start < len(items):
-            places.add(start)
+            crashing.add(start)
             start += 1
-    return places
+    return crashing
 
 
-def _decoded(items: Sequence[Item], decode: Callable[[Any], object]) -> int:
-    """How many of ``items`` a process of its own decodes, or refuses in order, before it ends."""
+def _count_decoded(items: Sequence[Item], decode: Callable[[Any], object]) -> int:
+    """Return how many of ``items`` a child process decodes, or rejects with ImageError, in order before it ends."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_decode_each, args=(items, decode, sender), daemon=True)
+    child = context.Process(target=_decode_all, args=(items, decode, sender), daemon=True)
     child.start()
     sender.close()
     count = 0
     with receiver, suppress(EOFError):
-        while receiver.poll(LONGEST):
+        while receiver.poll(TIMEOUT):
             receiver.recv()
             count += 1
     child.kill()
@@ -49,7 +51,7 @@ def _decoded(items: Sequence[Item], decode: Callable[[Any], object]) -> int:
     return count
 
 
-def _decode_each(items: Sequence[Item], decode: Callable[[Any], object], sender: Connection) -> None:
+def _decode_all(items: Sequence[Item], decode: Callable[[Any], object], sender: Connection) -> None:
     for item in items:
         with suppress(ImageError):
             decode(item.source)

@@ -1,4 +1,4 @@
-"""What bulk work does with a shard's images: the same functions of ``tasks`` that one machine runs."""
+"""The operations of a bulk job, on the functions of ``tasks`` that one machine runs."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ from wideresnet.tasks.classify.embed import Pool, embeddings, row_shapes
 from wideresnet.tasks.evaluate.evaluate import score
 from wideresnet.tasks.load.load import open_classifier
 
-Answer = Prediction | Scored | Embedding | Failure
-Table = Any                                        # pyarrow.Table
+ImageResult = Prediction | Scored | Embedding | Failure
+ArrowTable = Any                                   # pyarrow.Table, which is imported where it is needed
 
 
 @dataclass(frozen=True)
-class Running:
-    """A model that was opened once, ready for many shards."""
+class OpenOperation:
+    """An operation with its model opened, for any number of shards."""
 
     engine: EngineInfo
     spec: Preprocess
-    answer: Callable[[Iterable[Item]], Iterator[Answer]]     # one for each item, in order
-    table: Callable[[Sequence[Answer]], Table]
+    run: Callable[[Iterable[Item]], Iterator[ImageResult]]     # one result per item, in order
+    to_table: Callable[[Sequence[ImageResult]], ArrowTable]
 
 
-class Work(Protocol):
-    """One verb with its settings: what decides the answers besides the model and the images."""
+class Operation(Protocol):
+    """A command with its settings: what decides the results besides the model and the images."""
 
     @property
     def exif(self) -> Exif:
-        """How photographs are turned."""
+        """How EXIF orientation is treated."""
         ...
 
     @property
     def batch_size(self) -> int:
-        """Images at a time."""
+        """Images per batch."""
         ...
 
-    def open(self, bundle: Bundle, threads: int) -> Running:
-        """The model with an engine of so many threads. Raises WrnError."""
+    def open(self, bundle: Bundle, threads: int) -> OpenOperation:
+        """Open the model with an engine of ``threads`` threads. Raises WrnError."""
         ...
 
 
 @dataclass(frozen=True)
 class Classify:
-    """The work of ``wrn classify``."""
+    """The operation of ``wrn classify``."""
 
     engine: str
     precision: Literal["f32", "bf16"]
@@ -68,18 +68,18 @@ class Classify:
     exif: Exif = "transpose"
     reduced: bool = False
 
-    def open(self, bundle: Bundle, threads: int) -> Running:
-        """See ``Work``."""
-        classifier = _classifier(bundle, self.engine, self.precision, threads)
-        answer = partial(
+    def open(self, bundle: Bundle, threads: int) -> OpenOperation:
+        """See ``Operation``."""
+        classifier = _open_classifier(bundle, self.engine, self.precision, threads)
+        run = partial(
             classify, classifier, k=self.k, batch_size=self.batch_size, exif=self.exif, reduced=self.reduced
         )
-        return Running(classifier.engine.info, bundle.card.preprocess, answer, partial(_sheet, ANSWERS))
+        return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, partial(_to_table, ANSWERS))
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """The work of ``wrn evaluate``. ``present``: the classes that the whole data set holds, ascending."""
+    """The operation of ``wrn evaluate``. ``present``: the classes of the complete data set, ascending."""
 
     engine: str
     precision: Literal["f32", "bf16"]
@@ -88,23 +88,23 @@ class Evaluate:
     present: tuple[int, ...]
     exif: Exif = "ignore"
 
-    def open(self, bundle: Bundle, threads: int) -> Running:
-        """See ``Work``."""
-        classifier = _classifier(bundle, self.engine, self.precision, threads)
+    def open(self, bundle: Bundle, threads: int) -> OpenOperation:
+        """See ``Operation``."""
+        classifier = _open_classifier(bundle, self.engine, self.precision, threads)
         classes = len(bundle.labels.names)
-        # Of the whole only its classes count here: ranks among them do not depend on the shard.
-        whole = LabelledData(self.name, [Item("", b"", label) for label in self.present], classes)
+        # One item per class stands for the complete data set: ranks among its classes do not depend on the shard.
+        complete = LabelledData(self.name, [Item("", b"", label) for label in self.present], classes)
 
-        def answer(items: Iterable[Item]) -> Iterator[Scored | Failure]:
-            some = LabelledData(self.name, list(items), classes, parent=whole, exif=self.exif)
-            return score(classifier, some, self.batch_size)
+        def run(items: Iterable[Item]) -> Iterator[Scored | Failure]:
+            data = LabelledData(self.name, list(items), classes, parent=complete, exif=self.exif)
+            return score(classifier, data, self.batch_size)
 
-        return Running(classifier.engine.info, bundle.card.preprocess, answer, partial(_sheet, SCORES))
+        return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, partial(_to_table, SCORES))
 
 
 @dataclass(frozen=True)
 class Embed:
-    """The work of ``wrn embed``."""
+    """The operation of ``wrn embed``."""
 
     engine: str
     precision: Literal["f32", "bf16"]
@@ -114,26 +114,24 @@ class Embed:
     dtype: str = "float32"
     exif: Exif = "transpose"
 
-    def open(self, bundle: Bundle, threads: int) -> Running:
-        """See ``Work``."""
+    def open(self, bundle: Bundle, threads: int) -> OpenOperation:
+        """See ``Operation``."""
         options = EngineOptions(self.precision, threads, "throughput")
         features, spec = open_features(bundle, self.layers, self.engine, options), bundle.card.preprocess
-        answer = partial(
-            embeddings, features, spec, pool=self.pool, batch_size=self.batch_size, exif=self.exif
-        )
+        run = partial(embeddings, features, spec, pool=self.pool, batch_size=self.batch_size, exif=self.exif)
         schema = features_schema(row_shapes(features, spec, self.pool), self.dtype)
         dtype = np.dtype(self.dtype)
 
-        def table(answers: Sequence[Answer]) -> Table:
-            rows = [cast_features(each, dtype) for each in answers if isinstance(each, Embedding)]
+        def to_table(results: Sequence[ImageResult]) -> ArrowTable:
+            rows = [cast_features(result, dtype) for result in results if isinstance(result, Embedding)]
             return features_table(rows, schema)
 
-        return Running(features.engine.info, spec, answer, table)
+        return OpenOperation(features.engine.info, spec, run, to_table)
 
 
-def _classifier(bundle: Bundle, engine: str, precision: Literal["f32", "bf16"], threads: int) -> Classifier:
+def _open_classifier(bundle: Bundle, engine: str, precision: Literal["f32", "bf16"], threads: int) -> Classifier:
     return open_classifier(bundle, engine, EngineOptions(precision, threads, "throughput"))
 
 
-def _sheet(sheet: Sheet, answers: Sequence[Answer]) -> Table:
-    return table_of([row for answer in answers for row in sheet.rows(answer)], schema_of(sheet.columns))
+def _to_table(sheet: Sheet, results: Sequence[ImageResult]) -> ArrowTable:
+    return table_of([row for result in results for row in sheet.rows(result)], schema_of(sheet.columns))

@@ -1,4 +1,4 @@
-"""The service on Ray Serve: every replica is the application of ``wrn serve`` over models of its own."""
+"""The service on Ray Serve: every replica runs the application of ``wrn serve`` with its own models."""
 
 from __future__ import annotations
 
@@ -33,54 +33,52 @@ if TYPE_CHECKING:
 
 NAME = "wideresnet"                                # of the application and of its one deployment
 HEALTH_PERIOD, HEALTH_TIMEOUT = 5.0, 30.0          # seconds; Ray replaces a replica that fails three times in a row
-_GRACE = 30                                        # seconds that the cluster has for more than the last answers
-_ATTEMPTS = 3                                      # to start a replica, before the service is given up
-_LEAST_STORE = 100 * 10**6                         # bytes of shared memory, for bodies on their way
+_SHUTDOWN_SECONDS = 30                             # beyond ``drain``, for the cluster to report the end
+_START_ATTEMPTS = 3                                # per replica, before the service is given up
+_MIN_STORE = 100 * 10**6                           # bytes of shared memory, for bodies of requests
 
 
 @dataclass(frozen=True)
-class Fleet:
-    """Where the replicas run, how many there are, and how large each is."""
+class Replicas:
+    """The cluster that runs the replicas, their number and their size."""
 
     address: str                                   # LOCAL, "auto" or HOST:PORT of a Ray cluster
-    least: int                                     # replicas; more come with load, up to ``most``
-    most: int
-    cpus: int                                      # of each replica
+    minimum: int
+    maximum: int                                   # Ray Serve scales up to this number with the load
+    cpus: int                                      # per replica
 
 
-def make_fleet(address: str, replicas: str, cpus: int) -> Fleet:
-    """``replicas`` is N, or MIN:MAX. Raises ConfigError for what is neither, and for more than this machine has."""
-    found = re.fullmatch(r"(\d{1,6})(?::(\d{1,6}))?", replicas, re.ASCII)
-    least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
-    if not 1 <= least <= most:
-        raise ConfigError(f"replicas are N or MIN:MAX, from 1 on, got {replicas!r}", hint="--replicas 1:4")
-    if address == LOCAL and least * cpus > available_cpus():
+def parse_replicas(address: str, text: str, cpus: int) -> Replicas:
+    """Parse ``text``, N or MIN:MAX. Raises ConfigError, also for more CPUs than a local cluster has."""
+    match = re.fullmatch(r"(\d{1,6})(?::(\d{1,6}))?", text, re.ASCII)
+    minimum, maximum = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= minimum <= maximum:
+        raise ConfigError(f"replicas must be N or MIN:MAX, at least 1, got {text!r}", hint="--replicas 1:4")
+    if address == LOCAL and minimum * cpus > available_cpus():
         raise ConfigError(
-            f"{least} replicas of {cpus} CPUs are more than this machine's {available_cpus()}",
-            hint="fewer --replicas, or fewer --cpus for each",
+            f"{minimum} replicas of {cpus} CPUs need more than this machine's {available_cpus()}",
+            hint="use fewer --replicas or --cpus",
         )
-    return Fleet(address, least, most, cpus)
+    return Replicas(address, minimum, maximum, cpus)
 
 
 def replica_settings(settings: ServeSettings, cpus: int) -> ServeSettings:
-    """What one replica of ``cpus`` CPUs is told: what was left open is set by its share of the machine, not by all
-    of it, and a model's path no longer depends on the folder that one is in.
-    """
-    own = {
-        "models": tuple(map(_absolute, settings.models)),
+    """Return the settings of one replica: defaults for ``cpus`` CPUs, and absolute paths of models."""
+    changes = {
+        "models": tuple(map(_with_absolute_path, settings.models)),
         "threads": settings.threads or cpus,
         "queue": settings.queue or default_queue(cpus),
     }
-    return settings.model_copy(update=own)
+    return settings.model_copy(update=changes)
 
 
-def _absolute(choice: str) -> str:
+def _with_absolute_path(choice: str) -> str:
     alias, equals, model = choice.rpartition("=")
     return f"{alias}{equals}{Path(model).resolve()}" if Path(model).exists() else choice
 
 
 class Replica:
-    """The service in a process of Ray Serve's, which sends it requests, asks for its health and ends it when idle."""
+    """The service in a process of Ray Serve, which passes requests on, checks its health and scales it down."""
 
     def __init__(self, settings: ServeSettings) -> None:
         from ray import serve
@@ -91,120 +89,120 @@ class Replica:
         self._service.set_models(open_models(settings, self._service.log_message))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        """What Ray Serve hands requests to."""
-        return Signed(make_app(self._service), self._id)
+        """Return the application that Ray Serve passes requests to."""
+        return ReplicaHeaders(make_app(self._service), self._id)
 
     async def check_health(self) -> None:
-        """Raises whatever keeps a model from answering."""
+        """Infer one image with every model. Raises the error of a model that fails."""
         for model in self._service.models.values():
             await asyncio.to_thread(check_model, model.classifier)
 
 
-class Signed:
-    """ASGI middleware: every answer says which replica gave it. The request's id is added by the proxy already."""
+class ReplicaHeaders:
+    """ASGI middleware that adds ``X-Replica``, and removes ``X-Request-ID``, which the proxy adds."""
 
     def __init__(self, app: ASGIApp, replica: str) -> None:
         self._app, self._replica = app, replica
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the lifespan."""
+        """Handle one request, or the lifespan."""
 
-        async def answer(message: Message) -> None:
+        async def send_with_replica(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(raw=message["headers"])
                 headers["X-Replica"] = self._replica
                 del headers["X-Request-ID"]
             await send(message)
 
-        await self._app(scope, receive, answer)
+        await self._app(scope, receive, send_with_replica)
 
 
 def _write_log(line: str) -> None:
-    sys.stderr.write(f"{line}\n")                  # of the replica, which Ray keeps in a file
+    sys.stderr.write(f"{line}\n")                  # Ray keeps it in a file per replica
     sys.stderr.flush()
 
 
-def application(settings: ServeSettings, fleet: Fleet) -> Application:
-    """The service as Ray Serve takes it."""
+def application(settings: ServeSettings, replicas: Replicas) -> Application:
+    """Return the service as a Ray Serve application."""
     from ray import serve
 
-    own = replica_settings(settings, fleet.cpus)
+    settings = replica_settings(settings, replicas.cpus)
     deployment = serve.deployment(
         serve.ingress()(Replica),
         name=NAME,
-        ray_actor_options={"num_cpus": fleet.cpus},
-        # A request is an image at least: a replica that says "full" itself was sent larger ones.
-        max_ongoing_requests=own.capacity,
-        # In each proxy; more are answered as the service itself would.
-        max_queued_requests=own.capacity,
+        ray_actor_options={"num_cpus": replicas.cpus},
+        # A request has at least one image; those with more may exceed the replica's own limit, which then sends 429.
+        max_ongoing_requests=settings.capacity,
+        # Per proxy; further requests get the same response as the service's own.
+        max_queued_requests=settings.capacity,
         backpressure_config={"status_code": 429, "retry_after_s": 1},
-        graceful_shutdown_timeout_s=own.drain,
+        graceful_shutdown_timeout_s=settings.drain,
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=HEALTH_PERIOD,
         health_check_timeout_s=HEALTH_TIMEOUT,
-        max_constructor_retry_count=_ATTEMPTS,
+        max_constructor_retry_count=_START_ATTEMPTS,
     )
-    if fleet.least == fleet.most:
-        return deployment.options(num_replicas=fleet.least).bind(own)
+    if replicas.minimum == replicas.maximum:
+        return deployment.options(num_replicas=replicas.minimum).bind(settings)
     scaling = {
-        "min_replicas": fleet.least,
-        "max_replicas": fleet.most,
-        "target_ongoing_requests": 2 * fleet.cpus,     # one that is computed and one that waits, for each CPU
+        "min_replicas": replicas.minimum,
+        "max_replicas": replicas.maximum,
+        "target_ongoing_requests": 2 * replicas.cpus,      # per CPU one in work and one waiting
     }
-    return deployment.options(autoscaling_config=scaling).bind(own)
+    return deployment.options(autoscaling_config=scaling).bind(settings)
 
 
-def serve_on_ray(settings: ServeSettings, fleet: Fleet, write: Callable[[str], object]) -> bool:
-    """Serve until SIGTERM or SIGINT, and end after the last answer; whether the cluster said that all has ended.
+def serve_on_ray(settings: ServeSettings, replicas: Replicas, write: Callable[[str], object]) -> bool:
+    """Serve until SIGTERM or SIGINT, then drain; return whether the cluster confirms that all replicas have ended.
 
     A second signal ends at once. ``write`` gets each line of the log. Raises MissingExtra without Ray, ConfigError
-    when the address cannot be listened on or there is no such cluster, EngineError when the replicas do not start.
+    when the address cannot be bound or there is no such cluster, EngineError when the replicas do not start.
     """
     with needs_extra("wrn serve --ray", "ray"):
         from ray import serve
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    say = Service(settings, write).log_message
-    settings = with_port(settings, fleet)
-    with _connected(settings, fleet), _until_signal() as ended:
+    log = Service(settings, write).log_message
+    settings = resolve_port(settings, replicas)
+    with _ray_connection(settings, replicas), _shutdown_signal() as shutdown:
         if serve.status().proxies:
-            say("Ray Serve runs on this cluster already: its own address holds, not --host and --port")
-        timeout = settings.upload_deadline + 2 * settings.deadline     # the proxy's queue may take as long again
+            log("Ray Serve already runs on this cluster: it keeps its address, --host and --port have no effect")
+        timeout = settings.upload_deadline + 2 * settings.deadline     # the proxy's queue may take another deadline
         http = {"host": settings.host, "port": settings.port, "keep_alive_timeout_s": round(IDLE)}
         serve.start(
             "EveryNode", {**http, "request_timeout_s": timeout},
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )  # fmt: skip
-        say(f"listening on http://{settings.host}:{settings.port}, on every node with a replica")
-        target = serve.RunTarget(application(settings, fleet), name=NAME)
+        log(f"listening on http://{settings.host}:{settings.port}, on every node with a replica")
+        target = serve.RunTarget(application(settings, replicas), name=NAME)
         serve.run_many([target], wait_for_applications_running=False)
         try:
-            if _started(ended):
-                say("ready")
-                ended.wait()
+            if _wait_until_running(shutdown):
+                log("ready")
+                shutdown.wait()
         finally:
-            say("ending")
-            if not (whole := _deleted(settings.drain)):
-                say("the cluster does not say that the service has ended; its replicas may go on")
-    return whole
+            log("shutting down")
+            if not (ended := _delete_application(settings.drain)):
+                log("the cluster does not confirm the end of the service; its replicas may go on")
+    return ended
 
 
-def with_port(settings: ServeSettings, fleet: Fleet) -> ServeSettings:
-    """The settings with a port that is free, as far as this machine can tell. Raises ConfigError."""
-    if fleet.address != LOCAL:
+def resolve_port(settings: ServeSettings, replicas: Replicas) -> ServeSettings:
+    """Return the settings with a port that is free on this machine. Raises ConfigError."""
+    if replicas.address != LOCAL:
         if settings.port == 0:
             raise ConfigError("the port must be the same on all nodes", hint="--port 8000")
         return settings
-    # Ray's proxies would share a port with whoever shares it too: another cluster's.
+    # Ray's proxies set SO_REUSEPORT: they would share a port with another cluster without an error.
     with open_socket(settings) as listener:
         return settings.model_copy(update={"port": listener.getsockname()[1]})
 
 
 @contextmanager
-def _connected(settings: ServeSettings, fleet: Fleet) -> Iterator[None]:
-    """A connection to the cluster, or a cluster that ends with the block. Raises ConfigError."""
+def _ray_connection(settings: ServeSettings, replicas: Replicas) -> Iterator[None]:
+    """Connect to the cluster, or start a local one that ends with the block. Raises ConfigError."""
     import ray
 
-    connect(fleet.address, log=settings.log == "json", store=max(_LEAST_STORE, settings.max_held_bytes))
+    connect(replicas.address, log=settings.log == "json", store=max(_MIN_STORE, settings.max_held_bytes))
     try:
         yield
     finally:
@@ -212,58 +210,58 @@ def _connected(settings: ServeSettings, fleet: Fleet) -> Iterator[None]:
 
 
 @contextmanager
-def _until_signal() -> Iterator[threading.Event]:
+def _shutdown_signal() -> Iterator[threading.Event]:
     """An event that the first SIGTERM or SIGINT sets; the second raises KeyboardInterrupt."""
-    ended = threading.Event()
+    shutdown = threading.Event()
 
-    def end(number: int, frame: object) -> None:
-        if ended.is_set():
+    def handle(number: int, frame: object) -> None:
+        if shutdown.is_set():
             raise KeyboardInterrupt
-        ended.set()
+        shutdown.set()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield ended
+        yield shutdown
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _started(ended: threading.Event) -> bool:
-    """Whether the replicas are ready; False when ``ended`` is set first. Raises EngineError when they do not start."""
+def _wait_until_running(shutdown: threading.Event) -> bool:
+    """Return True when the replicas are ready, False when ``shutdown`` is set first. Raises EngineError."""
     from ray import serve
 
-    while not ended.wait(0.2):
-        found = serve.status().applications[NAME]
-        if found.status == "RUNNING":
+    while not shutdown.wait(0.2):
+        status = serve.status().applications[NAME]
+        if status.status == "RUNNING":
             return True
-        if found.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-            deployments = [each.message for each in found.deployments.values()]
-            raise EngineError(f"the replicas do not start: {reason([found.message, *deployments])}")
+        if status.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            deployments = [deployment.message for deployment in status.deployments.values()]
+            raise EngineError(f"the replicas do not start: {extract_reason([status.message, *deployments])}")
     return False
 
 
-def reason(messages: list[str]) -> str:
-    """The error within Ray's words about it: a line of a traceback that names the exception, or the last line."""
+def extract_reason(messages: list[str]) -> str:
+    """Return the error in Ray's messages: the traceback's line with a wideresnet error, or the last line."""
     lines = [line.strip() for message in messages for line in message.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"wideresnet\.errors\.\w+: ", line)]
     return errors[0].partition(": ")[2] if errors else (lines or ["no reason was given"])[-1]
 
 
-def _deleted(drain: float) -> bool:
-    """Whether the replicas ended, each after its last answer or ``drain`` seconds.
+def _delete_application(drain: float) -> bool:
+    """Delete the application; return whether its replicas ended, each after its last response or ``drain`` seconds.
 
-    In a thread: what is asked of a cluster whose head is gone may never return.
+    A thread waits, since calls to a cluster without a head may never return.
     """
-    asked = threading.Thread(target=_ask_to_delete, daemon=True)
-    asked.start()
-    asked.join(drain + _GRACE)
-    return not asked.is_alive()
+    deletion = threading.Thread(target=_delete_and_wait, daemon=True)
+    deletion.start()
+    deletion.join(drain + _SHUTDOWN_SECONDS)
+    return not deletion.is_alive()
 
 
-def _ask_to_delete() -> None:
+def _delete_and_wait() -> None:
     from ray import serve
 
-    serve.delete(NAME, _blocking=False)            # its own patience ends after 60 s
+    serve.delete(NAME, _blocking=False)            # a blocking call would give up after 60 s
     while NAME in serve.status().applications:
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""What bulk work is cut into: consecutive images by file, or consecutive rows of a Parquet file."""
+"""Shards, the work units of a bulk job: consecutive images, or consecutive rows of a Parquet file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from wideresnet.errors import ImageError
 from wideresnet.images.decode import DEFAULT_LIMITS
 from wideresnet.records import EncodedImage, Item
 
-AHEAD = 32                                         # images of a store in memory before their turn
+PREFETCH = 32                                      # images of a store that are read ahead
 
 
 @dataclass(frozen=True)
 class Shard:
-    """So many images, in order. Four kinds:
+    """Images in a fixed order, of one of four kinds:
 
-    - local files, images in local files, or decoded images: ``items`` says all;
-    - files of a store: ``keys`` are theirs below ``root``, a URI; the sources of ``items`` are empty;
-    - images in ``root``, a file of a store: the sources of ``items`` say where;
+    - local files, images in local files, or decoded images: ``items`` has their sources;
+    - files of a store: ``keys`` are their names below ``root``, a URI; the sources of ``items`` are empty;
+    - images in ``root``, a file of a store: ``items`` has their sources;
     - ``count`` rows of the Parquet file ``root`` from row ``first`` on.
     """
 
@@ -39,61 +39,61 @@ class Shard:
 
 
 @dataclass
-class Opened:
-    """A shard's images. ``gone`` are the places of those that are not there, known once they were read."""
+class OpenShard:
+    """A shard's images. ``missing``: indices of files that do not exist, complete once ``items`` is exhausted."""
 
     items: Iterator[Item]
-    gone: set[int] = field(default_factory=set)
+    missing: set[int] = field(default_factory=set)
 
 
-def open_shard(shard: Shard) -> Opened:
-    """Its images, in order, each read from its store when its turn is near. Raises DataError while they are read."""
+def open_shard(shard: Shard) -> OpenShard:
+    """Return a shard's images in order, those of a store with their bytes. Iterating raises DataError."""
     if shard.count:
-        return Opened(_rows(shard))
+        return OpenShard(_read_rows(shard))
     if not shard.root:
-        return Opened(iter(shard.items))
-    opened = Opened(iter(()))
-    opened.items = _fetched(shard, opened.gone)
+        return OpenShard(iter(shard.items))
+    opened = OpenShard(iter(()))
+    opened.items = _fetch_items(shard, opened.missing)
     return opened
 
 
-def _rows(shard: Shard) -> Iterator[Item]:
-    """The images of consecutive rows of a Parquet file, a group of rows at a time. Raises DataError."""
-    opened = open_parquet(shard.root, open_stored)
-    for group, (start, end) in enumerate(pairwise(opened.starts)):
+def _read_rows(shard: Shard) -> Iterator[Item]:
+    """Yield the images of consecutive rows of a Parquet file, read by row group. Raises DataError."""
+    parquet = open_parquet(shard.root, open_stored)
+    for group, (start, end) in enumerate(pairwise(parquet.starts)):
         low, high = max(shard.first, start), min(shard.first + shard.count, end)
         if low < high:
-            images, rows = opened.images(group), opened.rows(group)
+            images, rows = parquet.images(group), parquet.rows(group)
             for index in range(low - start, high - start):
                 yield Item(rows[index][0], images[index].as_py() or b"")
 
 
-def _fetched(shard: Shard, gone: set[int]) -> Iterator[Item]:
-    def fetch(place: int) -> Item:
-        item = shard.items[place]
+def _fetch_items(shard: Shard, missing: set[int]) -> Iterator[Item]:
+    def fetch(index: int) -> Item:
+        item = shard.items[index]
         try:
             if isinstance(item.source, EncodedImage):
                 return replace(item, source=item.source.read(DEFAULT_LIMITS.bytes))
-            return replace(item, source=Store(shard.root).read(shard.keys[place]))
+            return replace(item, source=Store(shard.root).read(shard.keys[index]))
         except ImageError:
-            return item                            # fails again where failures are reported
+            return item                            # decoding it raises the error again, where failures are reported
         except FileNotFoundError:
-            gone.add(place)
+            missing.add(index)
             return item
 
-    return _ahead(fetch, len(shard.items))
+    return _prefetch(fetch, len(shard.items))
 
 
-def _ahead(fetch: Callable[[int], Item], count: int) -> Iterator[Item]:
-    """``fetch`` of 0 … count - 1, in order, several at once."""
-    waiting: deque[Future[Item]] = deque()
-    pool = ThreadPoolExecutor(AHEAD // 2, thread_name_prefix="fetch")
+def _prefetch(fetch: Callable[[int], Item], count: int) -> Iterator[Item]:
+    """Yield ``fetch(0)`` to ``fetch(count - 1)`` in order, up to ``PREFETCH`` calls ahead, in threads."""
+    pending: deque[Future[Item]] = deque()
+    pool = ThreadPoolExecutor(PREFETCH // 2, thread_name_prefix="fetch")
     try:
-        for place in range(count):
-            waiting.append(pool.submit(fetch, place))
-            if len(waiting) == AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        for index in range(count):
+            pending.append(pool.submit(fetch, index))
+            if len(pending) == PREFETCH:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

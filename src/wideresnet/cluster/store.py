@@ -1,7 +1,7 @@
-"""Where bulk work reads and writes: a folder that all nodes see, or an object store, through pyarrow's file systems.
+"""Files of bulk jobs: in a folder that all nodes see, or in an object store, through pyarrow's file systems.
 
-A URI says which store, and in its query how: ``s3://bucket/folder?endpoint_override=host:9000&scheme=http``. Keys
-come from where the store's own tools look for them.
+The query of a URI has options: ``s3://bucket/folder?endpoint_override=host:9000&scheme=http``. Credentials come from
+where the store's own tools look for them.
 """
 
 from __future__ import annotations
@@ -18,147 +18,146 @@ from uuid import uuid4
 from wideresnet.errors import ConfigError, DataError, needs_extra
 from wideresnet.output.atomic import save_bytes
 
-Done = TypeVar("Done")
+Value = TypeVar("Value")
 
-PATIENCE = 300.0                                   # seconds for a store that refuses
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0             # seconds between two tries
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # of disks, which waiting does not help
-_WHOLE = ("s3", "gcs", "abfs")                     # show a file only when it is whole
-_FINAL = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE")
+RETRY_SECONDS = 300.0                              # after which a store's error is raised
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0             # seconds between attempts
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}   # not retried
+_ATOMIC = ("s3", "gcs", "abfs")                    # stores that show a file only when it is complete
+_PERMANENT = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE")
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder by path or URI. Names within it have ``/`` between their parts."""
+    """A folder by path or URI; the names of its files are relative, with ``/``."""
 
     uri: str
 
     @property
     def local(self) -> bool:
-        """Whether it is a folder of this machine's file system."""
+        """Whether the folder is given by path."""
         return not is_uri(self.uri)
 
-    def names(self, patience: float = PATIENCE) -> list[str]:
-        """Every file below it, sorted part by part; none where it is not there. Raises DataError."""
+    def names(self) -> list[str]:
+        """Return every file below the folder, in the order of a walk; none if it does not exist. Raises DataError."""
         from pyarrow.fs import FileSelector, FileType
 
-        system, root = _open(self.uri)
+        system, root = _file_system(self.uri)
         selector = FileSelector(root, allow_not_found=True, recursive=True)
-        found = self._try(lambda: system.get_file_info(selector), "list", patience)
-        files = (each.path[len(root) :].lstrip("/") for each in found if each.type == FileType.File)
+        entries = self._retry(lambda: system.get_file_info(selector), "list")
+        files = (entry.path[len(root) :].lstrip("/") for entry in entries if entry.type == FileType.File)
         return sorted(files, key=lambda name: name.split("/"))
 
     def has(self, name: str) -> bool:
-        """Whether a file is there. Raises DataError."""
+        """Return whether a file exists. Raises DataError."""
         from pyarrow.fs import FileType
 
-        system, root = _open(self.uri)
-        (info,) = self._try(lambda: system.get_file_info([f"{root}/{name}"]), f"look for {name} in")
+        system, root = _file_system(self.uri)
+        (info,) = self._retry(lambda: system.get_file_info([f"{root}/{name}"]), f"look for {name} in")
         return bool(info.type == FileType.File)
 
     def read(self, name: str) -> bytes:
-        """A file. Raises FileNotFoundError where there is none, and DataError."""
-        system, root = _open(self.uri)
+        """Read a file. Raises FileNotFoundError and DataError."""
+        system, root = _file_system(self.uri)
 
         def read() -> bytes:
             with system.open_input_file(f"{root}/{name}") as file:
                 return bytes(file.read())
 
-        return self._try(read, f"read {name} in")
+        return self._retry(read, f"read {name} in")
 
     def open(self, name: str) -> Any:
-        """A file to read parts of, as pyarrow does. Raises FileNotFoundError and DataError."""
-        system, root = _open(self.uri)
-        return self._try(lambda: system.open_input_file(f"{root}/{name}"), f"open {name} in")
+        """Open a file as pyarrow's NativeFile. Raises FileNotFoundError and DataError."""
+        system, root = _file_system(self.uri)
+        return self._retry(lambda: system.open_input_file(f"{root}/{name}"), f"open {name} in")
 
     def write(self, name: str, data: bytes) -> None:
-        """A file, whole or not at all. Raises DataError, and ConfigError for a local disk that is full."""
+        """Write a file completely or not at all. Raises DataError, and ConfigError for a full local disk."""
         if self.local:
             save_bytes(Path(self.uri) / name, data)
             return
-        system, root = _open(self.uri)
-        # Object stores show what is written only when it is whole; others get a name of its own first.
-        whole = f"{root}/{name}"
-        folder, _, last = whole.rpartition("/")
-        part = whole if system.type_name in _WHOLE else f"{folder}/.{last}.{uuid4().hex}.part"
+        system, root = _file_system(self.uri)
+        path = f"{root}/{name}"
+        folder, _, last = path.rpartition("/")
+        temporary = path if system.type_name in _ATOMIC else f"{folder}/.{last}.{uuid4().hex}.part"
 
         def write() -> None:
             system.create_dir(folder, recursive=True)
-            with system.open_output_stream(part) as file:
+            with system.open_output_stream(temporary) as file:
                 file.write(data)
-            if part != whole:
-                system.move(part, whole)
+            if temporary != path:
+                system.move(temporary, path)
 
-        self._try(write, f"write {name} to")
+        self._retry(write, f"write {name} to")
 
     def remove(self, name: str) -> None:
-        """Have no such file. Raises DataError."""
-        system, root = _open(self.uri)
+        """Remove a file, if it exists. Raises DataError."""
+        system, root = _file_system(self.uri)
 
         def remove() -> None:
             try:
                 system.delete_file(f"{root}/{name}")
-            except FileNotFoundError:              # gone already
+            except FileNotFoundError:
                 return
 
-        self._try(remove, f"remove {name} from")
+        self._retry(remove, f"remove {name} from")
 
-    def _try(self, work: Callable[[], Done], doing: str, patience: float = PATIENCE) -> Done:
+    def _retry(self, work: Callable[[], Value], action: str) -> Value:
         try:
-            return patiently(work, patience)
+            return retry(work)
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise DataError(f"cannot {doing} {self.uri}: {error}", hint="the same command goes on later") from error
+            raise DataError(f"cannot {action} {self.uri}: {error}", hint="give the same command later") from error
 
 
-def patiently(work: Callable[[], Done], patience: float = PATIENCE) -> Done:
-    """``work()``, again and again while a store refuses it, with pauses that double, for ``patience`` seconds.
+def retry(work: Callable[[], Value], seconds: float = RETRY_SECONDS) -> Value:
+    """Return ``work()``, called again after an OSError, with pauses that double, for ``seconds``.
 
-    Raises the last OSError then; at once where waiting does not help: nothing there, not allowed, a full disk.
+    Raises the last OSError; at once one that is permanent: a missing file, no permission, a full disk.
     """
-    pause, end = FIRST_PAUSE, time.monotonic() + patience
+    pause, end = FIRST_PAUSE, time.monotonic() + seconds
     while True:
         try:
             return work()
         except (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError):
             raise
         except OSError as error:
-            final = error.errno in _FULL or any(word in str(error) for word in _FINAL)
-            if final or time.monotonic() + pause > end:
+            permanent = error.errno in _DISK_ERRORS or any(name in str(error) for name in _PERMANENT)
+            if permanent or time.monotonic() + pause > end:
                 raise
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def is_uri(text: str) -> bool:
-    """Whether a place is named by URI, not by path."""
+    """Return whether ``text`` is a URI, not a path."""
     return "://" in text
 
 
-def open_stored(place: str) -> Any:
-    """A file by path or URI, to read parts of. Raises FileNotFoundError and DataError."""
-    root, name = split(place)
+def open_stored(location: str) -> Any:
+    """Open a file by path or URI as pyarrow's NativeFile. Raises FileNotFoundError and DataError."""
+    root, name = split_location(location)
     return Store(root).open(name)
 
 
-def join(root: str, name: str) -> str:
-    """The file ``name`` below ``root``, a path or URI; a query stays at the end."""
-    place, mark, query = root.partition("?") if is_uri(root) else (root, "", "")
-    return f"{place.rstrip('/')}/{name}{mark}{query}"
+def join_location(root: str, name: str) -> str:
+    """Return the location of ``name`` below ``root``, a path or URI; a query stays at the end."""
+    path, mark, query = root.partition("?") if is_uri(root) else (root, "", "")
+    return f"{path.rstrip('/')}/{name}{mark}{query}"
 
 
-def split(place: str) -> tuple[str, str]:
-    """The folder of a file by path or URI, and the file's name in it."""
-    path, mark, query = place.partition("?") if is_uri(place) else (place, "", "")
+def split_location(location: str) -> tuple[str, str]:
+    """Return the folder and the name of a file by path or URI."""
+    path, mark, query = location.partition("?") if is_uri(location) else (location, "", "")
     folder, _, name = path.rpartition("/")
     return f"{folder or ('/' if path.startswith('/') else '.')}{mark}{query}", name
 
 
 @lru_cache(maxsize=64)
-def _open(uri: str) -> tuple[Any, str]:
-    """pyarrow's file system, and the path within it. Raises ConfigError."""
-    with needs_extra("reading and writing where all nodes see it", "ray"):
+def _file_system(uri: str) -> tuple[Any, str]:
+    """Return pyarrow's file system, and the path within it. Raises ConfigError."""
+    with needs_extra("object stores", "ray"):
         from pyarrow import ArrowException
         from pyarrow.fs import FileSystem, LocalFileSystem
     if not is_uri(uri):
@@ -166,5 +165,5 @@ def _open(uri: str) -> tuple[Any, str]:
     try:
         system, path = FileSystem.from_uri(uri)
     except (ArrowException, OSError, ValueError) as error:
-        raise ConfigError(f"no store that can be opened: {uri}: {error}") from error
+        raise ConfigError(f"cannot open the store {uri}: {error}") from error
     return system, path.rstrip("/")

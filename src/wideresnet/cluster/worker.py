@@ -1,4 +1,10 @@
-"""The process on a node: it opens the model once, then answers shard after shard."""
+"""The workers of a bulk job: each opens the model once, then processes shards.
+
+Every shard becomes one Parquet part, written completely or not at all, so a process may end at any moment. A file
+``.begun`` beside the part counts attempts at a shard and is removed when the part is written. If there was an earlier
+attempt, an image may have crashed its process: the images are first decoded in child processes, and those that crash
+become failures. A shard whose part exists is not processed again; Ray retries shards of lost nodes.
+"""
 
 from __future__ import annotations
 
@@ -11,142 +17,139 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from wideresnet.bundle import Bundle
-from wideresnet.cluster import crash_isolation as poison
-from wideresnet.cluster.operations import Answer, Running, Work
-from wideresnet.cluster.shards import Opened, Shard, open_shard
+from wideresnet.cluster import crash_isolation
+from wideresnet.cluster.operations import ImageResult, OpenOperation, Operation
+from wideresnet.cluster.shards import OpenShard, Shard, open_shard
 from wideresnet.cluster.store import Store
 from wideresnet.errors import DataError, WrnError
 from wideresnet.records import EngineInfo, Failure, Item, ShardDone
 
-SHARD, FAILURES = b"wideresnet.shard", b"wideresnet.failures"      # a part's metadata: its ShardDone, and a list
-GONE = "it is not there any more"
+# Keys of a part's metadata: its ShardDone and its failures, as JSON.
+SHARD_KEY, FAILURES_KEY = b"wideresnet.shard", b"wideresnet.failures"
+MISSING = "no such file"
 
 
 @dataclass(frozen=True)
-class Job:
-    """What every worker of a run is told. ``threads`` are those of one worker."""
+class BulkJob:
+    """The settings of all workers of a run; ``threads`` per worker."""
 
-    work: Work
+    operation: Operation
     output: str
     threads: int
 
 
-class Worker:
-    """What Ray calls with shards. It holds a model, and is an actor."""
+class RayWorker:
+    """An actor that Ray Data calls with shards; it holds the model."""
 
-    def __init__(self, job: Job, bundle: Sequence[Any]) -> None:
-        """``bundle`` holds Ray's reference to it, so that it is sent to a node only once."""
+    def __init__(self, job: BulkJob, bundle: Sequence[Any]) -> None:
+        """``bundle`` contains Ray's reference, so that a node receives the bundle only once."""
         import ray
 
-        found: Bundle = ray.get(bundle[0])
+        loaded: Bundle = ray.get(bundle[0])
         node = ray.get_runtime_context().get_node_id()
-        self._shards = ShardWorker(job, job.work.open(found, job.threads), node)
+        self._worker = ShardWorker(job, job.operation.open(loaded, job.threads), node)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Pickled shards -> pickled ``ShardDone`` s."""
-        return {"done": [pickle.dumps(self._shards.do(pickle.loads(each))) for each in batch["shard"]]}
+        """Pickled shards -> pickled ShardDone records."""
+        return {"done": [pickle.dumps(self._worker.process(pickle.loads(shard))) for shard in batch["shard"]]}
 
 
 @dataclass
 class ShardWorker:
-    """Answers shards, each into a file of its own, so that none is lost or there twice whatever ends the process.
+    """Processes shards, each into one Parquet part; the module's docstring describes attempts."""
 
-    A file ``.begun`` beside it counts the attempts. Where an earlier one has begun and not ended, the images are
-    decoded in other processes first: one of them may be what ended it.
-    """
-
-    job: Job
-    running: Running
+    job: BulkJob
+    operation: OpenOperation
     node: str
 
-    def do(self, shard: Shard) -> ShardDone:
-        """Answer a shard, if no part holds it yet. What goes wrong with all of it is in ``error``."""
+    def process(self, shard: Shard) -> ShardDone:
+        """Process a shard, unless its part exists. An error that concerns all images is returned in ``error``."""
         store, part = Store(self.job.output), part_name(shard.number)
         begun = f".{part}.begun"
         start = time.perf_counter()
-        here = ShardDone(shard.number, node=self.node, host=socket.gethostname(), engine=self.running.engine)
+        pending = ShardDone(shard.number, node=self.node, host=socket.gethostname(), engine=self.operation.engine)
         try:
-            if store.has(part):                    # written, and then the node was lost
+            if store.has(part):                    # written before its node was lost
                 return replace(read_part(store, part)[0], node=self.node)
-            attempt = 1 + _attempts(store, begun)
+            attempt = 1 + _count_attempts(store, begun)
             store.write(begun, str(attempt).encode())
-            answers, crashed = self._answers(shard, careful=attempt > 1)
-            failures = sum(isinstance(each, Failure) for each in answers)
+            results, crashed = self._run(shard, isolate=attempt > 1)
+            failures = sum(isinstance(result, Failure) for result in results)
             done = replace(
-                here, pictures=len(answers), failures=failures, seconds=time.perf_counter() - start, attempt=attempt,
+                pending, pictures=len(results), failures=failures, seconds=time.perf_counter() - start, attempt=attempt,
                 crashed=crashed,
             )  # fmt: skip
-            store.write(part, _parquet(self.running, answers, done))
+            store.write(part, _serialize_part(self.operation, results, done))
             store.remove(begun)
         except (WrnError, OSError) as error:
             hint = error.hint if isinstance(error, WrnError) else ""
-            return replace(here, error=str(error), hint=hint, seconds=time.perf_counter() - start)
+            return replace(pending, error=str(error), hint=hint, seconds=time.perf_counter() - start)
         return done
 
-    def _answers(self, shard: Shard, careful: bool) -> tuple[list[Answer], int]:
-        """One answer an image, in order; and how many images end the process that decodes them."""
+    def _run(self, shard: Shard, isolate: bool) -> tuple[list[ImageResult], int]:
+        """Return one result per image, in order, and the number of images that crash the decoder."""
         opened = open_shard(shard)
         crashing: set[int] = set()
-        if careful:
-            items = list(opened.items)
-            crashing = poison.crashing(items, self.running.spec, self.job.work.exif)
-            opened.items = _without(items, crashing)
-        answers = list(self.running.answer(opened.items))
-        return list(_named(answers, opened, crashing)), len(crashing)
+        if isolate:
+            items, exif = list(opened.items), self.job.operation.exif
+            crashing = crash_isolation.find_crashing_images(items, self.operation.spec, exif)
+            opened.items = _without_sources(items, crashing)
+        results = list(self.operation.run(opened.items))
+        return list(_explain_failures(results, opened, crashing)), len(crashing)
 
 
 def part_name(number: int) -> str:
-    """The file of a shard."""
+    """Return the file name of a shard's part."""
     return f"part-{number:06}.parquet"
 
 
 def read_part(store: Store, part: str) -> tuple[ShardDone, tuple[Failure, ...]]:
-    """What a part says of itself. Raises DataError for a file of another kind, and what ``Store`` does."""
+    """Read a part's metadata. Raises DataError for another kind of file, and as ``Store`` does."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with store.open(part) as file:
-            kept = pq.read_metadata(file).metadata
-        values, failures = json.loads(kept[SHARD]), json.loads(kept[FAILURES])
+            metadata = pq.read_metadata(file).metadata
+        values, failures = json.loads(metadata[SHARD_KEY]), json.loads(metadata[FAILURES_KEY])
         done = ShardDone(**{**values, "engine": EngineInfo(**values["engine"])})
-        return done, tuple(Failure(**each) for each in failures)
+        return done, tuple(Failure(**failure) for failure in failures)
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{part} in {store.uri} is no part of a bulk run: {error}", hint="remove it; the same command makes it anew"
+            f"{part} in {store.uri} is not a part of a bulk run: {error}", hint="remove it, then give the same command"
         ) from error
 
 
-def _attempts(store: Store, begun: str) -> int:
+def _count_attempts(store: Store, begun: str) -> int:
     try:
         return int(store.read(begun) or b"1")
     except (FileNotFoundError, ValueError):
         return 0
 
 
-def _without(items: Sequence[Item], crashing: set[int]) -> Iterator[Item]:
-    """The same number of items, so that batches stay what they were; those that crash have nothing to decode."""
-    for place, item in enumerate(items):
-        yield replace(item, source=b"") if place in crashing else item
+def _without_sources(items: Sequence[Item], crashing: set[int]) -> Iterator[Item]:
+    """Yield all items, crashing ones without bytes: they fail harmlessly, and batches stay the same."""
+    for index, item in enumerate(items):
+        yield replace(item, source=b"") if index in crashing else item
 
 
-def _named(answers: Sequence[Answer], opened: Opened, crashing: set[int]) -> Iterator[Answer]:
-    for place, answer in enumerate(answers):
-        if place in crashing:
-            yield Failure(answer.path, poison.ERROR, poison.HINT)
-        elif place in opened.gone:
-            yield Failure(answer.path, GONE)
+def _explain_failures(results: Sequence[ImageResult], opened: OpenShard, crashing: set[int]) -> Iterator[ImageResult]:
+    for index, result in enumerate(results):
+        if index in crashing:
+            yield Failure(result.path, crash_isolation.ERROR, crash_isolation.HINT)
+        elif index in opened.missing:
+            yield Failure(result.path, MISSING)
         else:
-            yield answer
+            yield result
 
 
-def _parquet(running: Running, answers: Sequence[Answer], done: ShardDone) -> bytes:
+def _serialize_part(operation: OpenOperation, results: Sequence[ImageResult], done: ShardDone) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    failures = [asdict(each) for each in answers if isinstance(each, Failure)]
-    kept = {SHARD: json.dumps(asdict(done)), FAILURES: json.dumps(failures)}
-    table = running.table(answers).replace_schema_metadata(kept)
-    out = pa.BufferOutputStream()
-    pq.write_table(table, out)
-    return bytes(out.getvalue())
+    failures = [asdict(result) for result in results if isinstance(result, Failure)]
+    metadata = {SHARD_KEY: json.dumps(asdict(done)), FAILURES_KEY: json.dumps(failures)}
+    table = operation.to_table(results).replace_schema_metadata(metadata)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    return bytes(buffer.getvalue())

@@ -9,12 +9,12 @@ import pytest
 
 from doors import prepare
 from wideresnet.bundle import read_bundle
-from wideresnet.cluster.bulk import identity, read_failures, read_rows, unfinished
-from wideresnet.cluster.connect import node_is_not
+from wideresnet.cluster.bulk import find_pending, read_results, read_rows, run_identity
+from wideresnet.cluster.connect import exclude_nodes
 from wideresnet.cluster.listing import Listing, list_images
 from wideresnet.cluster.operations import Classify
 from wideresnet.cluster.store import Store
-from wideresnet.cluster.worker import Job, ShardWorker, part_name
+from wideresnet.cluster.worker import BulkJob, ShardWorker, part_name
 from wideresnet.errors import ConfigError, DataError
 
 pytest.importorskip("pyarrow", reason="needs the extra parquet")
@@ -23,19 +23,19 @@ pytest.importorskip("pyarrow", reason="needs the extra parquet")
 class Run:
     """A job in a folder, worked on by hand."""
 
-    def __init__(self, folder: Path, output: Path, work: Classify) -> None:
+    def __init__(self, folder: Path, output: Path, operation: Classify) -> None:
         self.bundle = read_bundle(folder / "tiny")
         self.listing: Listing = list_images([str(folder / "photos")], 8)
-        self.job = Job(work, str(output), 1)
+        self.job = BulkJob(operation, str(output), 1)
         self.store = Store(str(output))
 
-    def left(self) -> list[int]:
-        run = identity(self.job, self.bundle, self.listing)
-        return [shard.number for shard in unfinished(self.store, self.listing, run)]
+    def pending(self) -> list[int]:
+        run = run_identity(self.job, self.bundle, self.listing)
+        return [shard.number for shard in find_pending(self.store, self.listing, run)]
 
-    def do(self, number: int) -> None:
-        worker = ShardWorker(self.job, self.job.work.open(self.bundle, 1), "node")
-        assert not worker.do(self.listing.shards[number]).error
+    def process(self, number: int) -> None:
+        worker = ShardWorker(self.job, self.job.operation.open(self.bundle, 1), "node")
+        assert not worker.process(self.listing.shards[number]).error
 
 
 @pytest.fixture(scope="module")
@@ -51,33 +51,33 @@ def run(folder: Path, tmp_path: Path) -> Run:
 
 
 def test_only_what_has_no_part_is_left(run: Run) -> None:
-    assert run.left() == [0, 1, 2]
-    run.do(1)
-    assert run.left() == [0, 2]
+    assert run.pending() == [0, 1, 2]
+    run.process(1)
+    assert run.pending() == [0, 2]
 
 
 def test_another_runs_folder_is_refused_by_what_differs(run: Run, folder: Path) -> None:
-    run.left()
-    with pytest.raises(ConfigError, match="its k is 5, asked is 3"):
-        Run(folder, Path(run.store.uri), Classify("openvino", "f32", 4, k=3)).left()
+    run.pending()
+    with pytest.raises(ConfigError, match="k is 5 there, 3 here"):
+        Run(folder, Path(run.store.uri), Classify("openvino", "f32", 4, k=3)).pending()
     run.listing = replace(run.listing, sha256="other")
-    with pytest.raises(ConfigError, match="its source is"):
-        run.left()
+    with pytest.raises(ConfigError, match="source is"):
+        run.pending()
 
 
 def test_a_folder_with_other_parquet_files_is_refused(run: Run) -> None:
     Path(run.store.uri).mkdir()
     (Path(run.store.uri) / "mine.parquet").write_bytes(b"")
     with pytest.raises(ConfigError, match="holds other files"):
-        run.left()
+        run.pending()
 
 
 def test_the_parts_are_counted_and_read_in_order(run: Run) -> None:
     for number in (2, 0, 1):
-        run.do(number)
-    hosts, every, failures = read_failures(run.job.output, run.listing.shards)
-    assert sum(hosts.values()) == 3
-    assert sum(done.pictures for done in every) == 20
+        run.process(number)
+    records, failures = read_results(run.job.output, run.listing.shards)
+    assert [done.number for done in records] == [0, 1, 2]
+    assert sum(done.pictures for done in records) == 20
     assert [Path(each.path).name for each in failures] == ["00007.png"]
     first = [row["path"] for row in read_rows(run.job.output, run.listing) if row["rank"] in (1, None)]
     assert first == [item.path for shard in run.listing.shards for item in shard.items]
@@ -85,12 +85,12 @@ def test_the_parts_are_counted_and_read_in_order(run: Run) -> None:
 
 def test_a_part_of_another_size_is_refused(run: Run) -> None:
     for number in range(3):
-        run.do(number)
+        run.process(number)
     (Path(run.job.output) / part_name(2)).replace(Path(run.job.output) / part_name(0))
-    with pytest.raises(DataError, match="holds 4 answers, its shard 8 images"):
-        read_failures(run.job.output, run.listing.shards)
+    with pytest.raises(DataError, match="holds 4 results, its shard 8 images"):
+        read_results(run.job.output, run.listing.shards)
 
 
 def test_nodes_are_avoided_by_their_label() -> None:
-    assert node_is_not({}) is None
-    assert node_is_not(["a", "b"]) == {"ray.io/node-id": "!in(a,b)"}
+    assert exclude_nodes({}) is None
+    assert exclude_nodes(["a", "b"]) == {"ray.io/node-id": "!in(a,b)"}

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from wideresnet.cluster import crash_isolation as poison
+from wideresnet.cluster import crash_isolation
 from wideresnet.errors import ImageError
 from wideresnet.records import Exif, Item, Preprocess
 
@@ -24,20 +24,20 @@ def decode(source: bytes, spec: Preprocess, *, exif: Exif) -> None:
         raise ImageError("no image")
 
 
-def places(*sources: bytes) -> set[int]:
+def crashing_indices(*sources: bytes) -> set[int]:
     items = [Item(str(number), source) for number, source in enumerate(sources)]
-    return poison.crashing(items, SPEC, "ignore", decode)
+    return crash_isolation.find_crashing_images(items, SPEC, "ignore", decode)
 
 
 def test_those_that_crash_are_found_wherever_they_stand() -> None:
-    assert places(b"crash", b"good", b"crash", b"bad", b"crash") == {0, 2, 4}
+    assert crashing_indices(b"crash", b"good", b"crash", b"bad", b"crash") == {0, 2, 4}
 
 
 def test_unreadable_ones_are_none() -> None:
-    assert places(b"bad", b"good") == set()
-    assert places() == set()
+    assert crashing_indices(b"bad", b"good") == set()
+    assert crashing_indices() == set()
 
 
 def test_one_that_never_ends_is_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poison, "LONGEST", 8.0)    # the first answer waits for a Python to start
-    assert places(b"good", b"hang", b"good") == {1}
+    monkeypatch.setattr(crash_isolation, "TIMEOUT", 8.0)    # the first answer waits for a Python to start
+    assert crashing_indices(b"good", b"hang", b"good") == {1}

@@ -64,7 +64,7 @@ def test_a_file_that_has_gone_from_a_store_is_named(photos: Path) -> None:
     (photos / "cat" / "2.png").unlink()
     opened = open_shard(shard)
     assert len(list(opened.items)) == 5
-    assert opened.gone == {1}
+    assert opened.missing == {1}
 
 
 def test_a_list_names_paths_or_uris(photos: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_list_names_paths_or_uris(photos: Path, tmp_path: Path) -> None:
 
 def test_a_list_of_several_places_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("s3://a/1.jpg\ns3://b/1.jpg\n")
-    with pytest.raises(DataError, match="several places: s3://a/, s3://b/"):
+    with pytest.raises(DataError, match="several stores: s3://a/, s3://b/"):
         list_images([str(tmp_path / "list.txt")], 3)
 
 

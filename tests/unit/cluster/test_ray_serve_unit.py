@@ -15,7 +15,15 @@ from fakes import FakeEngine, tiny_bundle
 from serving import NAME, open_model
 from wideresnet.classifier import Classifier
 from wideresnet.cluster.connect import LOCAL
-from wideresnet.cluster.ray_serve import Fleet, Signed, make_fleet, reason, replica_settings, serve_on_ray, with_port
+from wideresnet.cluster.ray_serve import (
+    ReplicaHeaders,
+    Replicas,
+    extract_reason,
+    parse_replicas,
+    replica_settings,
+    resolve_port,
+    serve_on_ray,
+)
 from wideresnet.errors import ConfigError, EngineError, MissingExtra
 from wideresnet.machine import available_cpus
 from wideresnet.serve.app import make_app
@@ -26,32 +34,32 @@ from wideresnet.serve.settings import ServeSettings
 ELSEWHERE = "10.0.0.1:6379"
 
 
-@pytest.mark.parametrize(("text", "least", "most"), [("1", 1, 1), ("3", 3, 3), ("1:4", 1, 4), ("2:2", 2, 2)])
-def test_replicas_are_a_number_or_a_range(text: str, least: int, most: int) -> None:
-    assert make_fleet(ELSEWHERE, text, 2) == Fleet(ELSEWHERE, least, most, 2)
+@pytest.mark.parametrize(("text", "minimum", "maximum"), [("1", 1, 1), ("3", 3, 3), ("1:4", 1, 4), ("2:2", 2, 2)])
+def test_replicas_are_a_number_or_a_range(text: str, minimum: int, maximum: int) -> None:
+    assert parse_replicas(ELSEWHERE, text, 2) == Replicas(ELSEWHERE, minimum, maximum, 2)
 
 
 @pytest.mark.parametrize("text", ["", "0", "0:2", "3:2", "1:", ":2", "-1", "1:2:3", "two", "1.5", "٣"])
 def test_other_replicas_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="N or MIN:MAX") as caught:
-        make_fleet(ELSEWHERE, text, 1)
+        parse_replicas(ELSEWHERE, text, 1)
     assert repr(text) in caught.value.message
 
 
 def test_a_cluster_of_this_machine_has_no_more_cpus_than_it() -> None:
     most = available_cpus()
-    assert make_fleet(LOCAL, f"{most}:{9 * most}", 1).least == most
+    assert parse_replicas(LOCAL, f"{most}:{9 * most}", 1).minimum == most
     with pytest.raises(ConfigError, match=f"more than this machine's {most}"):
-        make_fleet(LOCAL, "2", most)
-    assert make_fleet(ELSEWHERE, "2", most).cpus == most
+        parse_replicas(LOCAL, "2", most)
+    assert parse_replicas(ELSEWHERE, "2", most).cpus == most
 
 
 def test_a_replica_takes_its_share_of_a_machine_and_not_all_of_it() -> None:
     own = replica_settings(ServeSettings(), 8)
     assert (own.threads, own.capacity) == (8, 128)
     assert replica_settings(ServeSettings(), 1).capacity == 64
-    told = replica_settings(ServeSettings(threads=3, queue=5), 8)
-    assert (told.threads, told.capacity) == (3, 5)
+    explicit = replica_settings(ServeSettings(threads=3, queue=5), 8)
+    assert (explicit.threads, explicit.capacity) == (3, 5)
 
 
 def test_models_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +91,7 @@ def test_health_is_an_answer_of_the_engine() -> None:
 def test_an_answer_says_which_replica_gave_it() -> None:
     service = Service(ServeSettings())
     service.set_models({NAME: open_model(tiny_bundle(), FakeEngine())})
-    with TestClient(Signed(make_app(service), "abc")) as client:
+    with TestClient(ReplicaHeaders(make_app(service), "abc")) as client:
         for path in ("/healthz", "/nothing"):
             answer = client.get(path)
             assert answer.headers["X-Replica"] == "abc"
@@ -97,24 +105,24 @@ def test_why_replicas_do_not_start_is_found_in_rays_words() -> None:
       File "models.py", line 1, in open_models
     wideresnet.errors.BundleError: card.json: cannot be read: no such file
     The above exception was the direct cause"""
-    assert reason(["", words]) == "card.json: cannot be read: no such file"
-    assert reason(["first", "other\nlast\n"]) == "last"
-    assert reason([""]) == "no reason was given"
+    assert extract_reason(["", words]) == "card.json: cannot be read: no such file"
+    assert extract_reason(["first", "other\nlast\n"]) == "last"
+    assert extract_reason([""]) == "no reason was given"
 
 
 def test_the_port_is_known_before_ray_is_asked() -> None:
-    local = make_fleet(LOCAL, "1", 1)
-    assert with_port(ServeSettings(port=0), local).port > 0
+    local = parse_replicas(LOCAL, "1", 1)
+    assert resolve_port(ServeSettings(port=0), local).port > 0
     with pytest.raises(ConfigError, match="same on all nodes"):
-        with_port(ServeSettings(port=0), make_fleet(ELSEWHERE, "1", 1))
+        resolve_port(ServeSettings(port=0), parse_replicas(ELSEWHERE, "1", 1))
     with pytest.raises(ConfigError, match="cannot listen"):
-        with_port(ServeSettings(host="192.0.2.1"), local)      # an address of documentation: nobody's
+        resolve_port(ServeSettings(host="192.0.2.1"), local)      # an address of documentation: nobody's
 
 
 def test_without_ray_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match="wrn serve --ray needs ray") as caught:
-        serve_on_ray(ServeSettings(), make_fleet(LOCAL, "1", 1), lambda line: None)
+        serve_on_ray(ServeSettings(), parse_replicas(LOCAL, "1", 1), lambda line: None)
     assert caught.value.hint == "pip install 'wideresnet[ray]'"
 
 

@@ -14,7 +14,7 @@ from wideresnet.cluster.listing import list_images
 from wideresnet.cluster.operations import Classify, Embed
 from wideresnet.cluster.shards import Shard
 from wideresnet.cluster.store import Store
-from wideresnet.cluster.worker import Job, ShardWorker, part_name, read_part
+from wideresnet.cluster.worker import BulkJob, ShardWorker, part_name, read_part
 from wideresnet.errors import DataError
 from wideresnet.records import Prediction
 from wideresnet.tasks.classify.classify import InputImages, classify
@@ -22,7 +22,7 @@ from wideresnet.tasks.load.load import open_classifier
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
 
-WORK = Classify("openvino", "f32", 4, k=3)
+OPERATION = Classify("openvino", "f32", 4, k=3)
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def worker_for(folder: Path, output: Path, work: Classify | Embed = WORK) -> ShardWorker:
+def worker_for(folder: Path, output: Path, operation: Classify | Embed = OPERATION) -> ShardWorker:
     bundle = read_bundle(folder / "tiny")
-    return ShardWorker(Job(work, str(output), 1), work.open(bundle, 1), "node-a")
+    return ShardWorker(BulkJob(operation, str(output), 1), operation.open(bundle, 1), "node-a")
 
 
 def shards_of(folder: Path, size: int = 8) -> tuple[Shard, ...]:
@@ -43,7 +43,7 @@ def shards_of(folder: Path, size: int = 8) -> tuple[Shard, ...]:
 
 def test_the_parts_hold_what_one_machine_answers(folder: Path, tmp_path: Path) -> None:
     worker = worker_for(folder, tmp_path)
-    done = [worker.do(shard) for shard in shards_of(folder)]
+    done = [worker.process(shard) for shard in shards_of(folder)]
     assert [(each.pictures, each.failures, each.error) for each in done] == [(8, 0, ""), (8, 1, ""), (4, 0, "")]
     rows = [row for n in range(3) for row in pq.read_table(tmp_path / part_name(n)).to_pylist()]
     classifier = open_classifier(read_bundle(folder / "tiny"))
@@ -56,7 +56,7 @@ def test_the_parts_hold_what_one_machine_answers(folder: Path, tmp_path: Path) -
 
 def test_a_part_says_what_it_is(folder: Path, tmp_path: Path) -> None:
     shard = shards_of(folder)[1]
-    done = worker_for(folder, tmp_path).do(shard)
+    done = worker_for(folder, tmp_path).process(shard)
     read, failures = read_part(Store(str(tmp_path)), part_name(1))
     assert read == done
     assert done.engine is not None
@@ -66,11 +66,11 @@ def test_a_part_says_what_it_is(folder: Path, tmp_path: Path) -> None:
 
 def test_a_shard_that_is_written_is_not_answered_again(folder: Path, tmp_path: Path) -> None:
     shard = shards_of(folder)[0]
-    first = worker_for(folder, tmp_path).do(shard)
+    first = worker_for(folder, tmp_path).process(shard)
     before = (tmp_path / part_name(0)).stat().st_mtime_ns
     again = worker_for(folder, tmp_path)
-    again.running = replace(again.running, answer=None)  # type: ignore[arg-type]
-    assert again.do(shard) == first
+    again.operation = replace(again.operation, run=None)  # type: ignore[arg-type]
+    assert again.process(shard) == first
     assert (tmp_path / part_name(0)).stat().st_mtime_ns == before
 
 
@@ -78,7 +78,7 @@ def test_a_second_attempt_leaves_out_what_ends_its_process(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard = shards_of(folder)[0]
-    whole = worker_for(folder, tmp_path / "whole").do(shard)
+    whole = worker_for(folder, tmp_path / "whole").process(shard)
     assert whole.attempt == 1
     asked = []
 
@@ -86,31 +86,31 @@ def test_a_second_attempt_leaves_out_what_ends_its_process(
         asked.append(items)
         return {2}
 
-    monkeypatch.setattr(module.poison, "crashing", crashing)
+    monkeypatch.setattr(module.crash_isolation, "find_crashing_images", crashing)
     begun = tmp_path / "out" / f".{part_name(0)}.begun"
     begun.parent.mkdir()
     begun.write_text("1")                          # as a process that was killed leaves it
-    done = worker_for(folder, tmp_path / "out").do(shard)
+    done = worker_for(folder, tmp_path / "out").process(shard)
     assert (done.attempt, done.crashed, done.failures, len(asked)) == (2, 1, 1, 1)
     assert not begun.exists()
     rows = pq.read_table(tmp_path / "out" / part_name(0)).to_pylist()
     others = pq.read_table(tmp_path / "whole" / part_name(0)).to_pylist()
     lost = shard.items[2].path
-    assert [row["error"] for row in rows if row["path"] == lost] == [module.poison.ERROR]
+    assert [row["error"] for row in rows if row["path"] == lost] == [module.crash_isolation.ERROR]
     assert [row for row in rows if row["path"] != lost] == [row for row in others if row["path"] != lost]
 
 
 def test_what_cannot_be_written_is_reported_not_raised(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file where the folder should be")
-    done = worker_for(folder, tmp_path / "out").do(shards_of(folder)[0])
+    done = worker_for(folder, tmp_path / "out").process(shards_of(folder)[0])
     assert done.pictures == 0
     assert "out" in done.error
     assert done.node == "node-a"
 
 
 def test_features_have_no_row_for_a_failure_and_name_it(folder: Path, tmp_path: Path) -> None:
-    work = Embed("openvino", "f32", 4, ("features",))
-    done = worker_for(folder, tmp_path, work).do(shards_of(folder)[1])
+    operation = Embed("openvino", "f32", 4, ("features",))
+    done = worker_for(folder, tmp_path, operation).process(shards_of(folder)[1])
     assert (done.pictures, done.failures) == (8, 1)
     assert pq.read_table(tmp_path / part_name(1)).num_rows == 7
     assert len(read_part(Store(str(tmp_path)), part_name(1))[1]) == 1
@@ -120,5 +120,5 @@ def test_another_file_is_no_part(tmp_path: Path) -> None:
     import pyarrow as pa
 
     pq.write_table(pa.table({"a": [1]}), tmp_path / part_name(0))
-    with pytest.raises(DataError, match="is no part of a bulk run"):
+    with pytest.raises(DataError, match="is not a part of a bulk run"):
         read_part(Store(str(tmp_path)), part_name(0))
