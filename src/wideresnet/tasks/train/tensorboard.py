@@ -1,8 +1,9 @@
-"""The curves of a run for TensorBoard (extra ``tensorboard``), beside the log that is always written."""
+"""Write the curves of a run for TensorBoard (extra ``tensorboard``)."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def with_curves(events: Generator[Event, None, Images], folder: Path) -> Generator[Event, None, Images]:
-    """``events`` as they come, each of them also written to ``folder``; the axis counts steps.
+    """Yield ``events`` and write steps and epochs to ``folder``; the axis counts steps.
 
-    A run that goes on hides what an interrupted epoch had written. Raises MissingExtra before anything is trained.
+    A resumed run hides the steps of an interrupted epoch. Raises MissingExtra at once, before anything is trained.
     """
     with needs_extra("writing for TensorBoard", "tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
 
-    return _writing(events, folder, SummaryWriter)
+    return _write_events(events, partial(SummaryWriter, folder))
 
 
-def _writing(
-    events: Generator[Event, None, Images], folder: Path, open_writer: type[SummaryWriter]
+def _write_events(
+    events: Generator[Event, None, Images], open_writer: Callable[..., SummaryWriter]
 ) -> Generator[Event, None, Images]:
     writer, step = None, 0
 
@@ -34,7 +35,7 @@ def _writing(
         nonlocal writer, step
         if isinstance(event, Step):
             step = event.step
-            writer = writer or open_writer(folder, purge_step=step)
+            writer = writer or open_writer(purge_step=step)
             writer.add_scalar("step/loss", event.loss, step)
             writer.add_scalar("step/learning rate", event.learning_rate, step)
         elif isinstance(event, Epoch) and writer:
