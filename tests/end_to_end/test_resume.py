@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,34 @@ def test_interrupted_killed_and_resumed_the_file_is_the_one_of_an_undisturbed_ru
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "photos", "tiny", "whole"]
 
 
+# "wrn", killed a moment after it has answered so many images: how fast the machine is changes nothing.
+KILLED = """
+import os, signal, sys, threading
+from wideresnet.cli.main import run
+from wideresnet.output.resumable_writer import Journal
+limit, delay, add, count = int(sys.argv.pop(1)), float(sys.argv.pop(1)), Journal.add, 0
+def counted_add(self, answer):
+    global count
+    add(self, answer)
+    count += 1
+    if count == limit:
+        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL))
+        timer.daemon = True
+        timer.start()
+Journal.add = counted_add
+run()
+"""
+
+
+def run_killed(folder: Path, limit: int, delay: float, *arguments: str) -> tuple[int, bytes]:
+    """Run a command that is killed ``delay`` seconds after ``limit`` answers; return exit code and stderr."""
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED, str(limit), str(delay), *arguments],
+        cwd=folder, capture_output=True, check=False, env={**os.environ, "WRN_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return result.returncode, result.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["csv", "jsonl", "json", "parquet"])
 @pytest.mark.parametrize("more", [(), ("--dedupe",)])
@@ -53,13 +84,13 @@ def test_killed_at_random_moments_until_it_is_done(tmp_path: Path, format: str, 
     if format == "parquet":
         pytest.importorskip("pyarrow")
     prepare(tmp_path, 3000)
-    expected, dice, killed = whole(tmp_path, format), random.Random(format), 0
+    expected, dice, kills = whole(tmp_path, format), random.Random(format), 0
     code = -signal.SIGKILL
     while code == -signal.SIGKILL:
-        # Each time a little later, so that it ends however long a start takes on this machine.
-        process = start(tmp_path, *CLASSIFY, format, "-o", "out", "--resume", *more)
-        code, said = stop_after(process, dice.uniform(0.3, 2) + killed / 10, tmp_path, beyond=-1)
-        killed += 1
-    assert killed > 1
-    assert code == 1, said
+        limit = dice.randint(50, 600) + 100 * kills    # later each time: some answers are in no checkpoint yet
+        command = *CLASSIFY, format, "-o", "out", "--resume", *more
+        code, stderr = run_killed(tmp_path, limit, dice.uniform(0, 0.02), *command)
+        kills += code == -signal.SIGKILL
+    assert kills > 0
+    assert code == 1, stderr
     assert content(tmp_path / "out", format) == expected

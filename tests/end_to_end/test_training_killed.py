@@ -1,13 +1,14 @@
-"""``wrn train`` interrupted and killed, also in the middle of a checkpoint: the weights of a run left in peace."""
+"""``wrn train`` interrupted and killed, also in the middle of a checkpoint: the weights of an undisturbed run."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,29 +20,55 @@ from runs import RECIPE, assert_the_same, noise_photos
 
 OWN_RECIPE = RECIPE + """sizes = [[0, 12], [2, 16]]
 """
-# One thread, as everywhere in the tests. A signal for itself when so many checkpoints are written, the last of them not
-# in its place yet; or with "half" when they are, and half of the next is written.
+# "wrn" with one thread, as everywhere in the tests, and a signal for itself at a moment that is counted, not timed.
 PROCESS = """
-import os, signal, sys, torch
+import json, os, sys, threading, torch
 from wideresnet.cli.main import run
 from wideresnet.training import loop
 loop.available_cpus = lambda: 1
-by, checkpoints, half = int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv.pop(1) == "half"
-written, whole = [], torch.save
-def save(values, file):
-    if half and len(written) == checkpoints:
+stop = json.loads(sys.argv.pop(1))
+checkpoints = steps = 0
+
+def save(values, file, whole=torch.save):
+    global checkpoints
+    if stop["half"] and checkpoints == stop["checkpoints"]:
         file.write(b"PK" + bytes(5000))
         file.flush()
-        os.kill(os.getpid(), by)
+        os.kill(os.getpid(), stop["signal"])
     whole(values, file)
-    written.append(file)
-    if not half and len(written) == checkpoints:
-        os.kill(os.getpid(), by)
-torch.save = save
+    checkpoints += 1
+    if not stop["half"] and checkpoints == stop["checkpoints"]:
+        os.kill(os.getpid(), stop["signal"])
+
+def take_step(*arguments, whole=loop.take_step):
+    global steps
+    steps += 1
+    if steps == stop["steps"]:
+        timer = threading.Timer(stop["delay"], os.kill, (os.getpid(), stop["signal"]))
+        timer.daemon = True
+        timer.start()
+    return whole(*arguments)
+
+torch.save, loop.take_step = save, take_step
 run()
 """
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When a process sends itself a signal: after ``checkpoints``, or ``delay`` seconds after ``steps`` began.
+
+    The last of the checkpoints is written and not renamed yet; with ``half``, half of the next one is written.
+    """
+
+    signal: int = signal.SIGKILL
+    checkpoints: int = -1
+    half: bool = False
+    steps: int = -1
+    delay: float = 0.0
+
+
 COMMAND = ("train", "recipe.toml", "--data", "photos", "-o")
-NEVER = 10**6
 
 
 @pytest.fixture
@@ -50,31 +77,25 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(
-    folder: Path, run: str, *, by: int = 0, checkpoints: int = NEVER, half: bool = False
-) -> subprocess.Popen[bytes]:
-    arguments = [str(by), str(checkpoints), "half" if half else "whole"]
-    return subprocess.Popen(
-        [sys.executable, "-c", PROCESS, *arguments, *COMMAND, run],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},
+def train(folder: Path, run: str, stop: Stop = Stop()) -> tuple[int, str]:
+    """Run the command; return exit code and stderr."""
+    result = subprocess.run(
+        [sys.executable, "-c", PROCESS, json.dumps(asdict(stop)), *COMMAND, run],
+        cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),      # a shell's "&" has it ignored
     )  # fmt: skip
-
-
-def end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    _, said = process.communicate()
-    return process.returncode, said.decode()
+    return result.returncode, result.stderr
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_interrupted_and_killed_in_the_middle_of_a_checkpoint_it_ends_as_if_undisturbed(wrn: Wrn, photos: Path) -> None:
     (photos / "recipe.toml").write_text(OWN_RECIPE.format(epochs=4))
     assert wrn(*COMMAND, "whole").code == 0
-    code, said = end(start(photos, "cut", by=signal.SIGINT, checkpoints=1))
+    code, stderr = train(photos, "cut", Stop(signal.SIGINT, checkpoints=1))
     assert code == 130
-    assert "stopped; the same command goes on from the last whole epoch in cut" in said
-    assert "Traceback" not in said
-    assert end(start(photos, "cut", by=signal.SIGKILL, checkpoints=1, half=True))[0] == -signal.SIGKILL
+    assert "stopped; the same command goes on from the last whole epoch in cut" in stderr
+    assert "Traceback" not in stderr
+    assert train(photos, "cut", Stop(checkpoints=1, half=True))[0] == -signal.SIGKILL
     assert (photos / "cut" / ".checkpoint.pt.part").stat().st_size == 5002, "the kill came in the middle"
     assert torch.load(photos / "cut" / "checkpoint.pt", weights_only=True)["epoch"] == 1
     assert wrn(*COMMAND, "cut").code == 0
@@ -85,18 +106,12 @@ def test_interrupted_and_killed_in_the_middle_of_a_checkpoint_it_ends_as_if_undi
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_random_moments_until_it_is_done(photos: Path, seed: int) -> None:
-    (photos / "recipe.toml").write_text(OWN_RECIPE.format(epochs=40))
-    assert end(start(photos, "whole"))[0] == 0
-    dice, killed, code = random.Random(seed), 0, -signal.SIGKILL
+    (photos / "recipe.toml").write_text(OWN_RECIPE.format(epochs=20))           # of 4 steps
+    assert train(photos, "whole")[0] == 0
+    dice, kills, code = random.Random(seed), 0, -signal.SIGKILL
     while code == -signal.SIGKILL:
-        process = start(photos, "cut")
-        # After the images are read, and each time a little later: it ends, however slow this machine is.
-        while process.poll() is None and not (photos / "cut" / "data.json").exists():
-            time.sleep(0.01)
-        time.sleep(dice.uniform(0.5, 3) + killed / 10)
-        process.send_signal(signal.SIGKILL)
-        code, said = end(process)
-        killed += 1
-    assert killed > 1
-    assert code == 0, said
+        code, stderr = train(photos, "cut", Stop(steps=dice.randint(2, 30), delay=dice.uniform(0, 0.05)))
+        kills += code == -signal.SIGKILL
+    assert kills > 0
+    assert code == 0, stderr
     assert_the_same(photos / "whole", photos / "cut")
