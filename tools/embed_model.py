@@ -13,7 +13,7 @@ from pathlib import Path
 from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.datasets.open import open_labelled
 from wideresnet.records import EvalReport, Measured
-from wideresnet.report import text
+from wideresnet.report import evaluation
 from wideresnet.tasks.evaluate.evaluate import evaluate
 from wideresnet.tasks.load.load import ModelChoice, load_bundle, open_classifier
 from wideresnet.tasks.load.resolve import embedded_folder
@@ -31,7 +31,7 @@ def main() -> None:
     bundle = read_bundle(folder)
     report = evaluate(open_classifier(bundle), open_labelled(arguments.data, bundle.labels))
     write_bundle(folder, with_measurement(bundle, report))
-    print(text.of_evaluation(report))
+    print(evaluation.to_text(report))
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.2f} MB")
 
 

@@ -21,10 +21,6 @@ def test_message_and_hint_survive_a_process_border(kind):
     assert copy.copy(error).hint == "mend it"
 
 
-def test_a_hint_may_be_missing():
-    assert WrnError("it broke").hint == ""
-
-
 def test_the_family_is_the_one_in_the_docstring():
     tree = [line.split()[1] for line in errors.__doc__.splitlines() if "──" in line]
     assert tree == [kind.__name__ for kind in FAMILY[1:]]

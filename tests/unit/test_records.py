@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wideresnet.records import EngineInfo, EvalReport, Failure, ModelInfo, Preprocess, wilson_interval
+from wideresnet.records import EngineInfo, EvalReport, Failure, wilson_interval
 
 ENGINE = EngineInfo("fake", "1", "CPU", "f32", 2)
 
@@ -47,13 +45,3 @@ def test_the_interval_holds_the_share_and_stays_within_0_and_1(n, data):
     assert 0 <= low <= k / n + 1e-12
     assert k / n - 1e-12 <= high <= 1
     assert low < high
-
-
-def test_flops_are_two_a_multiply_accumulate():
-    info = ModelInfo("m", "wrn_10_1", 1, 7, 9, 10, Preprocess(32, 32), "", "Apache-2.0", "here")
-    assert info.flops == 14
-
-
-def test_records_do_not_change():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        ENGINE.threads = 3

@@ -104,14 +104,14 @@ def bench(
     check_targets(report, output)
     bundles = [_open(name, settings, side, random_weights) for name in model or [MODEL]]
     measured = run_with_bar(measure(bundles, settings), "measuring", "steps")
-    document = benchmark.document(measured)
+    document = benchmark.to_json(measured)
     if report:
-        save_text(report, benchmark.html(measured))
+        save_text(report, benchmark.to_html(measured))
     if output:
         save_text(output, json_text(document, indent=1) + "\n")
     say_skipped([measured.skipped_files], data)
     # One line: scripts take the last one.
-    print_lines(json_text(document) if format is TextOrJson.json else benchmark.text(measured))
+    print_lines(json_text(document) if format is TextOrJson.json else benchmark.to_text(measured))
 
 
 def _check(context: typer.Context, settings: BenchSettings) -> None:

@@ -58,13 +58,13 @@ def work_through(operation: Operation, bundle: Bundle, paths: list[str], cluster
     """Answer all images at ``paths``, say what was done, and end."""
     with needs_extra("working on a cluster", "ray"):
         from wideresnet.cluster.listing import list_images
-        from wideresnet.report.bulk import document_of, of_bulk
+        from wideresnet.report import bulk
 
     report = spread(operation, bundle, list_images(paths, cluster.size(operation.batch_size)), cluster)
     if json:
-        print_json(document_of(report))
+        print_json(bulk.to_json(report))
     else:
-        print_lines(of_bulk(report))
+        print_lines(bulk.to_text(report))
     list_failures(report.failures)
     say_skipped([report.skipped], *paths)
     raise typer.Exit(1 if report.failures else 0)

@@ -86,11 +86,11 @@ def compare(
         found = _models((a, b), data, (engine, precision.value, threads), batch_size)
     if page:
         images = thumbnails_of(comparison.shown_paths(found.report), found.items, found.spec)
-        save_text(page, comparison.draw_comparison(found.report, found.labels, images))
+        save_text(page, comparison.to_html(found.report, found.labels, images))
     if format is TextOrJson.json:
-        print_json(comparison.document(found.report))
+        print_json(comparison.to_json(found.report))
     else:
-        print_lines(comparison.text(found.report, found.labels))
+        print_lines(comparison.to_text(found.report, found.labels))
     list_notes(found.report.warnings, "warning")
     list_failures([*found.report.a.failures, *found.report.b.failures])
     say_skipped([found.report.a.skipped], found.report.a.data)

@@ -201,17 +201,17 @@ def _open(choice: ModelChoice, job: _Job, resolution: int) -> Bundle:
 
 def _run(bundle: Bundle, settings: CompileSettings, job: _Job, report: Path | None, format: TextOrJson) -> None:
     from wideresnet.output.atomic import save_text
-    from wideresnet.report import compilation, document, text
+    from wideresnet.report import compilation
     from wideresnet.tasks.quantize.compile import compile_model
 
     assert job.output is not None
     done = run_with_bar(compile_model(bundle, settings, job.output))
     if report:
-        save_text(report, compilation.html(done))
+        save_text(report, compilation.to_html(done))
     if format is TextOrJson.json:
-        print_json(document.of_compilation(done))
+        print_json(compilation.to_json(done))
     else:
-        print_lines(text.of_compilation(done))
+        print_lines(compilation.to_text(done))
     say_skipped([done.skipped], *filter(None, dict.fromkeys((settings.calibration, settings.data))))
     list_notes(done.notes)
     list_notes(done.gate.warnings if done.gate else (), "warning")

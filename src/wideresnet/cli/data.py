@@ -50,8 +50,8 @@ def imagenet(
     check_targets(output, folders=[extract, folders])
     done = run_with_bar(prepare_imagenet(sources, output, extract=extract, folders=folders), unit="images")
     if format is TextOrJson.json:
-        print_json(report.document(done))
+        print_json(report.to_json(done))
     else:
-        print_lines(report.of_prepared(done))
+        print_lines(report.to_text(done))
     say_skipped([done.skipped], *sources)
     raise typer.Exit(1 if done.left_out else 0)

@@ -155,10 +155,10 @@ def _write(
 
 def _show(report: EmbedReport, format: TextOrJson) -> NoReturn:
     """Say what was written, and end."""
-    from wideresnet.report import insight
+    from wideresnet.report import embedding
 
     if format is TextOrJson.json:
-        print_json(insight.of_embedding(report))
+        print_json(embedding.to_json(report))
     else:
-        print_lines(insight.text_of_embedding(report))
+        print_lines(embedding.to_text(report))
     raise typer.Exit(1 if report.failures else 0)

@@ -188,21 +188,21 @@ def show(
     report: EvalReport, format: TextOrJson, page: Path | None, labels: Labels, sources: Mapping[str, Item]
 ) -> None:
     """Print a report, write its page, list its failures. ``sources``: the images by path, where they are known."""
-    from wideresnet.report import document, text
+    from wideresnet.report import evaluation
 
     if page:
         from wideresnet.output.atomic import save_text
-        from wideresnet.report.evaluation import draw_evaluation, shown_paths
+        from wideresnet.report.html.evaluation import shown_paths
         from wideresnet.tasks.classify.thumbnails import thumbnails
 
         drawn = thumbnails(report, sources)
-        save_text(page, draw_evaluation(report, labels, drawn))
+        save_text(page, evaluation.to_html(report, labels, drawn))
         if absent := set(shown_paths(report)) - set(drawn):
             say(f"{page} lacks {len(absent)} images, which cannot be read from here", err=True)
     if format is TextOrJson.json:
-        print_json(document.of_evaluation(report))
+        print_json(evaluation.to_json(report))
     else:
-        print_lines(text.of_evaluation(report))
+        print_lines(evaluation.to_text(report))
     list_notes(report.warnings, "warning")
     list_failures(report.failures)
     say_skipped([report.skipped], report.data)

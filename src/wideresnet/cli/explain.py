@@ -104,17 +104,17 @@ def explain(
 def _draw(found: Iterable[Explanation | Failure], drawing: _Drawing, format: TextOrJson) -> bool:
     """Draw everything and say where; whether an image failed."""
     from wideresnet.records import Failure
-    from wideresnet.report import document, insight
+    from wideresnet.report import answer, explanation
 
     documents, failed = [], False
     for each in watched(found, "explaining"):
         if isinstance(each, Failure):
-            failed, made = True, document.of_answer(each)
+            failed, made = True, answer.to_json(each)
         else:
             files = drawing.add(each)
-            made = insight.of_explanation(each, files)
+            made = explanation.to_json(each, files)
             if format is TextOrJson.table:
-                print_lines(insight.text_of_explanation(each, files))
+                print_lines(explanation.to_text(each, files))
         if format is TextOrJson.json:
             documents.append(made)
     if format is TextOrJson.json:
@@ -137,25 +137,25 @@ class _Drawing:
     def add(self, explanation: Explanation) -> list[Path]:
         """Draw one image; the files written, one a class."""
         from wideresnet.output.atomic import save_bytes
-        from wideresnet.report import insight
+        from wideresnet.report.explanation import file_name, image_section
         from wideresnet.report.html.overlay import draw_evidence, encoded
 
         drawn = [draw_evidence(explanation, each, signed=self.signed) for each in explanation.maps]
         files = []
         if self.folder:
             for each, image in zip(explanation.maps, drawn, strict=True):
-                name = insight.file_name(explanation.path, self.name_of(each.score.index), self.taken)
+                name = file_name(explanation.path, self.name_of(each.score.index), self.taken)
                 files.append(self.folder / name)
                 save_bytes(files[-1], encoded(image, "PNG"))
         if self.page and len(self.sections) < SHOWN:
-            self.sections.append(insight.explained(explanation, drawn, self.name_of))
+            self.sections.append(image_section(explanation, drawn, self.name_of))
         self.count += 1
         return files
 
     def finish(self, model: str, engine: EngineInfo) -> None:
         """Write the page, if one was asked for."""
         from wideresnet.output.atomic import save_text
-        from wideresnet.report import insight
+        from wideresnet.report.explanation import to_html
 
         if self.page:
-            save_text(self.page, insight.html(model, engine, self.sections, self.count, self.signed))
+            save_text(self.page, to_html(model, engine, self.sections, self.count, self.signed))

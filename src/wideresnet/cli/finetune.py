@@ -151,12 +151,12 @@ def _line(event: Images | PathPoint | Epoch) -> str:
 
 
 def _show(report: FinetuneReport, format: TextOrJson) -> None:
-    from wideresnet.report.finetuning import document_of, of_finetuning
+    from wideresnet.report import finetuning
 
     if format is TextOrJson.json:
-        print_json(document_of(report))
+        print_json(finetuning.to_json(report))
     else:
-        print_lines(of_finetuning(report))
+        print_lines(finetuning.to_text(report))
     list_notes((*report.evaluation.warnings, *(report.test.warnings if report.test else ())), "warning")
     list_failures(report.failures)
     say_skipped([report.skipped], report.data)

@@ -22,11 +22,11 @@ def info(
 
     Example: wrn info WRN-28-10 --classes 100 --format json
     """
-    from wideresnet.report import document, text
+    from wideresnet.report import models as report
     from wideresnet.tasks.load.describe import describe
 
     found = describe(model, classes)
     if format is TextOrJson.json:
-        print_json(document.of_model(found))
+        print_json(report.to_json(found))
     else:
-        print_lines(text.of_model(found))
+        print_lines(report.to_text(found))

@@ -26,7 +26,7 @@ def merge(
     Example: wrn merge part1.json part2.json part3.json part4.json
     """
     from wideresnet.records import Labels
-    from wideresnet.report.document import read_evaluation
+    from wideresnet.report.evaluation import read_evaluation
     from wideresnet.tasks.evaluate.label_order import with_order_warning
     from wideresnet.tasks.evaluate.merge import merge as add_up
     from wideresnet.tasks.evaluate.merge import missing

@@ -14,11 +14,11 @@ def models(format: Format = TextOrJson.table) -> None:
 
     Example: wrn models
     """
-    from wideresnet.report import document, text
+    from wideresnet.report import models as report
     from wideresnet.tasks.load.describe import list_models
 
     infos = list_models()
     if format is TextOrJson.json:
-        print_json([document.of_model(info) for info in infos])
+        print_json([report.to_json(info) for info in infos])
     else:
-        print_lines(text.of_models(infos))
+        print_lines(report.to_table(infos))

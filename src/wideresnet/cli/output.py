@@ -41,10 +41,10 @@ def check_targets(*files: Path | None, folders: Iterable[Path | None] = ()) -> N
 
 def list_failures(failures: Iterable[Failure]) -> None:
     """Each image that could not be read on stderr, once."""
-    from wideresnet.report import text
+    from wideresnet.report import answer
 
     for failure in dict.fromkeys(failures):
-        print_lines(text.of_failure(failure), err=True)
+        print_lines(answer.to_text(failure), err=True)
 
 
 def say_skipped(passed: Iterable[Skipped], *where: object) -> None:

@@ -41,7 +41,8 @@ def verify(settings: VerifySettings, format: TextOrJson) -> bool:
     Prints each verdict on stderr at once, since a run may take hours, and the table on stdout at the end.
     """
     from wideresnet.records import follow
-    from wideresnet.report import text, verification
+    from wideresnet.report import answer
+    from wideresnet.report.published import to_json, to_line, to_text
     from wideresnet.tasks.evaluate import published
 
     rows: list[Verification] = []
@@ -51,15 +52,15 @@ def verify(settings: VerifySettings, format: TextOrJson) -> bool:
             row = follow(work, lambda event: update_bar(bars, task, event))
             rows.append(row)
             if row.verdict in ("passed", "failed"):
-                say(verification.line(row), err=True)
+                say(to_line(row), err=True)
                 list_notes(row.report.warnings if row.report else (), "warning")
     if format is TextOrJson.json:
-        print_json(verification.document(rows))
+        print_json(to_json(rows))
     else:
-        print_lines(verification.text(rows))
+        print_lines(to_text(rows))
     reports = [row.report for row in rows if row.report]
     for failure in dict.fromkeys(failure for report in reports for failure in report.failures):
-        print_lines(text.of_failure(failure), err=True)
+        print_lines(answer.to_text(failure), err=True)
     for report in reports[:1]:                     # all are of the same data
         say_skipped([report.skipped], report.data)
     return published.succeeded(rows)

@@ -30,7 +30,7 @@ def recommend(
 
     Example: wrn recommend --latency 100 --accuracy 80 --bench speed.json
     """
-    from wideresnet.report import text
+    from wideresnet.report import recommendation
     from wideresnet.tasks.bench.recommend import Wish, measure_peak
     from wideresnet.tasks.bench.recommend import recommend as choose
 
@@ -40,5 +40,5 @@ def recommend(
     if format is TextOrJson.json:
         print_json({"peak": asdict(peak), "choices": [asdict(choice) for choice in choices]})
     else:
-        print_lines(text.of_choices(choices, peak))
+        print_lines(recommendation.to_text(choices, peak))
     raise typer.Exit(0 if any(choice.fits for choice in choices) else 1)

@@ -135,16 +135,16 @@ def _one_voice(group: Group) -> Iterator[None]:
 
 
 def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, format: TextOrJson) -> None:
-    from wideresnet.report.plan import of_plan, plan_document
+    from wideresnet.report import plan as plan_report
     from wideresnet.tasks.train.plan import plan_training
     from wideresnet.training.memory import keep_memory
 
     keep_memory()
     plan = plan_training(settings, data, cached=cached, device=device)
     if format is TextOrJson.json:
-        print_json(plan_document(plan))
+        print_json(plan_report.to_json(plan))
     else:
-        print_lines(of_plan(plan))
+        print_lines(plan_report.to_text(plan))
     say_skipped([plan.skipped], plan.data)
 
 

@@ -17,12 +17,12 @@ Found = TypeVar("Found")
 def watched(found: Iterable[Found | Failure], doing: str, done: int = 0) -> Iterator[Found | Failure]:
     """The same, counted on stderr from ``done`` on; failures are listed there."""
     from wideresnet.records import Failure
-    from wideresnet.report import text
+    from wideresnet.report import answer
 
     with progress_bars("images") as bars:
         task = bars.add_task(doing, total=None, completed=done)
         for each in found:
             bars.advance(task)
             if isinstance(each, Failure):
-                print_lines(text.of_failure(each), err=True)
+                print_lines(answer.to_text(each), err=True)
             yield each

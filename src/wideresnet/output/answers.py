@@ -9,7 +9,7 @@ from typing import TextIO
 from wideresnet.errors import ConfigError
 from wideresnet.output.row_format import PARQUET, Row, Sheet, TextFormat, csv_format
 from wideresnet.records import Failure, Prediction
-from wideresnet.report import document, text
+from wideresnet.report import answer as answer_report
 from wideresnet.report.escape import json_text, line_text
 
 Answer = Prediction | Failure
@@ -18,7 +18,7 @@ COLUMNS = {"path": str, "rank": int, "index": int, "label": str, "probability": 
 
 def as_line(answer: Answer, _number: int) -> str:
     """A line an image; failures are not among them (the door lists them on stderr)."""
-    return text.of_prediction(answer) + "\n" if isinstance(answer, Prediction) else ""
+    return answer_report.to_text(answer) + "\n" if isinstance(answer, Prediction) else ""
 
 
 def as_zoo_lines(answer: Answer, _number: int) -> str:
@@ -75,4 +75,4 @@ def write_answers(answers: Iterable[Answer], format: str, out: TextIO) -> None:
 
 
 def _json(answer: Answer) -> str:
-    return json_text(document.of_answer(answer))
+    return json_text(answer_report.to_json(answer))

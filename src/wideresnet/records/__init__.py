@@ -30,6 +30,10 @@ from wideresnet.records.compilation import (
     QuantiseSettings,
     Trial,
 )
+from wideresnet.records.embedding import (
+    Embedding,
+    EmbedReport,
+)
 from wideresnet.records.evaluation import (
     BILLION,
     BINS,
@@ -44,6 +48,11 @@ from wideresnet.records.evaluation import (
     by_path,
     most_frequent,
     surest,
+)
+from wideresnet.records.explanation import (
+    Box,
+    ClassMap,
+    Explanation,
 )
 from wideresnet.records.images import (
     IMAGENET_MEAN,
@@ -62,13 +71,6 @@ from wideresnet.records.images import (
     Preprocess,
     ResizeMode,
     Source,
-)
-from wideresnet.records.insight import (
-    Box,
-    ClassMap,
-    Embedding,
-    EmbedReport,
-    Explanation,
 )
 from wideresnet.records.models import (
     ModelCard,

@@ -175,6 +175,11 @@ class EvalReport:
         return self.correct5 / self.n if self.n and self.known >= 5 else math.nan
 
     @property
+    def calibrated(self) -> bool:
+        """Whether the probabilities of the answers are known."""
+        return any(bin_.n for bin_ in self.bins)
+
+    @property
     def interval95(self) -> tuple[float, float]:
         """Wilson's 95 % score interval of ``top1``."""
         return wilson_interval(self.correct1, self.n)

@@ -1,4 +1,4 @@
-"""A benchmark as a JSON document, as text, and as a page with plots"""
+"""A benchmark as text, JSON and a page with charts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from wideresnet.records import BenchReport, BenchRow, Profile, Tuning
-from wideresnet.report.html.page import SERIES, bars, facts, lines, number, page, paragraph, section, table, words
-from wideresnet.report.text import columns
+from wideresnet.report.formats import text_table
+from wideresnet.report.html.page import SERIES, bars, fact_rows, facts, lines, number, page, paragraph, section, table
 
 SLOWEST = 15                                       # layers that the page lists
 
@@ -18,87 +18,85 @@ HEADS = (
     "of peak", "MB", "n",
 )  # fmt: skip
 RIGHT = set(range(3, len(HEADS)))
-INT8 = "quantised"                                 # how the note on an int8 twin begins: said by its precision
+INT8 = "quantised"                                 # prefix of an int8 model's note, which repeats its precision
 RULES = (
-    "All contestants took turns in one run; only ratios within it mean anything. images/s: the median of turns."
+    "All candidates took turns in one run; only ratios within it mean anything. images/s: the median of turns."
     " p50 to p99: waits for a batch, end to end for an image from its file to its answer, at start-up for the whole"
     " process. of peak: 2 x MACs x images/s over what a large matrix product in that precision reached in the same"
     " run. MB: the most memory of a fresh process that does only this."
 )
 
 
-def document(report: BenchReport) -> dict[str, Any]:
-    """Field names are stable. What was not measured is null; ``peak`` is in G operations a second."""
-    whole: dict[str, Any] = _without_nan(asdict(report))
-    return {"schema": 1, **whole}
-
-
-def text(report: BenchReport) -> str:
-    """The table, a model at a time, with the machine's limit and what could not take part."""
-    parts = []
+def to_text(report: BenchReport) -> str:
+    """Return a table for each model, the machine's peak, and the candidates that were left out."""
+    blocks = []
     for model, rows in _by_model(report):
         cells = [_cells(row) for row in rows]
-        parts.append(f"{model}\n{columns([(*HEADS, 'note'), *cells], RIGHT)}")
-    parts.append(f"peak, G operations/s: {_peak(report)}" if report.rows else "")
-    parts += [f"tuned: {_tuned(each)}" for each in report.tuned]
-    parts += [f"left out: {name}: {why}" for name, why in report.skipped.items()]
-    return "\n".join(filter(None, parts))
+        blocks.append(f"{model}\n{text_table([(*HEADS, 'note'), *cells], RIGHT)}")
+    blocks.append(f"peak, G operations/s: {_peak(report)}" if report.rows else "")
+    blocks += [f"tuned: {_tuned(tuning)}" for tuning in report.tuned]
+    blocks += [f"left out: {name}: {reason}" for name, reason in report.skipped.items()]
+    return "\n".join(filter(None, blocks))
 
 
-def html(report: BenchReport) -> str:
-    """One page: tables and plots of each measurement, the profiles, the machine."""
-    machine = [(key.replace("_", " "), words(value)) for key, value in report.machine.items() if value]
-    asked = [(key.replace("_", " "), words(value)) for key, value in report.conditions.items() if value]
+def to_json(report: BenchReport) -> dict[str, Any]:
+    """Return JSON values with stable names. Values not measured are null; ``peak`` is in G operations a second."""
+    return {"schema": 1, **_without_nan(asdict(report))}
+
+
+def to_html(report: BenchReport) -> str:
+    """Return a page with tables and charts of each measurement, the profiles, and the machine."""
     return page(
         "Benchmark",
         [
             section("", paragraph(RULES)),
-            *(_measured(rows) for _, of_model in _by_model(report) for rows in _by_what(of_model)),
+            *(_measurement(rows) for _, model_rows in _by_model(report) for rows in _by_what(model_rows)),
             *map(_profile_section, report.profiles),
-            section("Tuned for this machine", *(paragraph(_tuned(each)) for each in report.tuned)),
+            section("Tuned for this machine", *(paragraph(_tuned(tuning)) for tuning in report.tuned)),
             section("Left out", facts(list(report.skipped.items()))),
-            section("Machine", facts([*machine, ("peak, G operations/s", _peak(report))])),
-            section("Asked for", facts(asked)),
+            section("Machine", facts([*fact_rows(report.machine), ("peak, G operations/s", _peak(report))])),
+            section("Asked for", facts(fact_rows(report.conditions))),
         ],
     )
 
 
-def _measured(rows: Sequence[BenchRow]) -> str:
-    """One kind of measurement of one model: its table and its plots."""
-    what, heading = rows[0].what, f"{rows[0].model}: {rows[0].what}"
-    numbers = table((*HEADS[1:], "note"), [_cells(row)[1:] for row in rows], {place - 1 for place in RIGHT})
-    if what == "startup":
-        parts = [(_name(row), *map(number, row.parts_ms.values()), number(row.p50_ms)) for row in rows]
+def _measurement(rows: Sequence[BenchRow]) -> str:
+    """Return the table and charts of one kind of measurement of one model."""
+    heading = f"{rows[0].model}: {rows[0].what}"
+    numbers = table((*HEADS[1:], "note"), [_cells(row)[1:] for row in rows], {index - 1 for index in RIGHT})
+    if rows[0].what == "startup":
+        steps = [(_name(row), *map(number, row.parts_ms.values()), number(row.p50_ms)) for row in rows]
         heads = ("", *rows[0].parts_ms, "whole process, ms")
-        whole = bars("Cold start to the first answer, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
-        return section(heading, numbers, table(heads, parts, set(range(1, len(heads)))), whole)
-    if what == "latency":
+        total = bars("Cold start to the first answer, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
+        return section(heading, numbers, table(heads, steps, set(range(1, len(heads)))), total)
+    if rows[0].what == "latency":
         fastest = sorted(rows, key=lambda row: row.p50_ms)[:SERIES]
         waits = {_name(row): [(50.0, row.p50_ms), (95.0, row.p95_ms), (99.0, row.p99_ms)] for row in fastest}
-        middle = bars("Wait for one image, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
-        return section(heading, numbers, middle, lines("Percentiles of the fastest", waits, "percentile", "ms"))
+        median = bars("Wait for one image, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
+        return section(heading, numbers, median, lines("Percentiles of the fastest", waits, "percentile", "ms"))
     return section(
         heading,
         numbers,
         bars("Speed", [(_name(row), row.images_per_s) for row in rows], "images/s"),
-        bars("Share of the peak of its precision", [(_name(row), 100 * row.peak_share) for row in rows], "%"),
+        bars("Fraction of the peak of its precision", [(_name(row), 100 * row.peak_share) for row in rows], "%"),
     )
 
 
 def _profile_section(profile: Profile) -> str:
-    whole = sum(layer.ms for layer in profile.layers)
+    total = sum(layer.ms for layer in profile.layers)
     slowest = sorted(profile.layers, key=lambda layer: -layer.ms)[:SLOWEST]
     kinds: dict[str, float] = {}
     for layer in profile.layers:
         kinds[layer.kind] = kinds.get(layer.kind, 0.0) + layer.ms
-    rows = [(each.name, each.kind, each.executed, number(each.ms), _percent(each.ms / whole)) for each in slowest]
-    how = f"Layers: one batch of {profile.batch}, {number(whole)} ms in all."
+    rows = [
+        (layer.name, layer.kind, layer.executed, number(layer.ms), _percent(layer.ms / total)) for layer in slowest
+    ]
     return section(
         f"Profile: {profile.model}, {profile.precision}",
         bars("Stages, for one image in one decode thread", list(profile.stages_ms.items()), "ms"),
-        paragraph(how),
+        paragraph(f"Layers: one batch of {profile.batch}, {number(total)} ms in all."),
         bars("Kinds of layers", sorted(kinds.items(), key=lambda kind: -kind[1]), "ms"),
-        table((f"slowest of {len(profile.layers)} layers", "kind", "executed by", "ms", "share"), rows, right={3, 4}),
+        table((f"slowest of {len(profile.layers)} layers", "kind", "executed by", "ms", "fraction"), rows, {3, 4}),
     )
 
 
@@ -121,7 +119,7 @@ def _cells(row: BenchRow) -> tuple[str, ...]:
 
 
 def _name(row: BenchRow) -> str:
-    """A row in few words, as plots label it."""
+    """Return the label of a row in charts."""
     first = row.note.partition(";")[0]
     batch = "" if row.what in ("latency", "startup") else f", batch {row.batch}"
     streams = f", {row.streams} streams" if row.streams > 1 else ""
@@ -129,8 +127,8 @@ def _name(row: BenchRow) -> str:
     return f"{row.engine} {row.precision}{batch}{streams}{note}"
 
 
-def _percent(share: float) -> str:
-    return "" if math.isnan(share) else f"{100 * share:.0f} %"
+def _percent(fraction: float) -> str:
+    return "" if math.isnan(fraction) else f"{100 * fraction:.0f} %"
 
 
 def _peak(report: BenchReport) -> str:
@@ -145,12 +143,12 @@ def _tuned(tuning: Tuning) -> str:
 
 
 def _without_nan(value: Any) -> Any:
-    """The same with None for nan, which JSON does not have."""
+    """Return a JSON value with None for nan, which JSON does not have."""
     match value:
         case dict():
-            return {key: _without_nan(each) for key, each in value.items()}
+            return {key: _without_nan(item) for key, item in value.items()}
         case list() | tuple():
-            return [_without_nan(each) for each in value]
+            return [_without_nan(item) for item in value]
         case float():
             return None if math.isnan(value) else value
     return value

@@ -1,4 +1,4 @@
-"""Bulk runs in words, and as JSON."""
+"""A bulk run as text and JSON."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from wideresnet.records import BulkReport
 
 
-def of_bulk(report: BulkReport) -> str:
-    """What was answered, where, how fast, and what got in the way."""
-    there = f" ({report.kept} were there before)" if report.kept else ""
-    ran = ", ".join(f"{each.runtime} {each.precision}, {each.threads} threads" for each in report.engines)
+def to_text(report: BulkReport) -> str:
+    """Return how many images were answered, where, how fast, and what went wrong."""
+    earlier = f" ({report.kept} were there before)" if report.kept else ""
+    engines = ", ".join(f"{engine.runtime} {engine.precision}, {engine.threads} threads" for engine in report.engines)
     lines = [
-        f"{report.output}: {report.pictures:,} images in {report.shards} shards{there} by {report.model}, {ran}",
+        f"{report.output}: {report.pictures:,} images in {report.shards} shards{earlier} by {report.model}, {engines}",
         "  shards by host: " + ", ".join(f"{host} {count}" for host, count in sorted(report.shards_of_host.items())),
     ]
     if not report.kept and report.seconds:
@@ -27,7 +27,6 @@ def of_bulk(report: BulkReport) -> str:
     return "\n".join(lines)
 
 
-def document_of(report: BulkReport) -> dict[str, Any]:
-    """The same as JSON values; how many failed instead of which."""
-    values = asdict(report)
-    return {**values, "failures": len(report.failures)}
+def to_json(report: BulkReport) -> dict[str, Any]:
+    """Return the record as JSON values, with the number of failures instead of the failures."""
+    return {**asdict(report), "failures": len(report.failures)}

@@ -1,30 +1,170 @@
-"""A compilation as a page: what the gate found, how it was quantised, and which layers bear it badly"""
+"""A compilation as text, JSON and a page: the gate, the quantisation, and the sensitivity of the layers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from wideresnet.records import CompileReport, Deviation, GateReport, LayerLoss, Trial
-from wideresnet.report.evaluation import failures
-from wideresnet.report.html.page import bars, facts, number, page, paragraph, section, table
-from wideresnet.report.text import of_quantising, of_width
-
-SINGLE_PROCESS = (
-    "What it costs to quantise one layer alone, all others in float32: the mean Kullback-Leibler divergence of the"
-    " answers from fp32's, in millionths of a nat, and the root mean square by which the logits move over their"
-    " spread. MACs: the layer's share of all multiply-accumulates."
+from wideresnet.records import (
+    CompileReport,
+    Deviation,
+    GateReport,
+    LayerLoss,
+    QuantiseSettings,
+    Trial,
+    wilson_interval,
 )
+from wideresnet.report.formats import engine_text, interval_text, json_percent, percent, pick
+from wideresnet.report.html.evaluation import failure_table
+from wideresnet.report.html.page import bars, facts, number, page, paragraph, section, table
+
+SENSITIVITY = (
+    "The cost of quantising one layer alone, all others in float32: the mean Kullback-Leibler divergence of the"
+    " answers from fp32's, in millionths of a nat, and the root mean square by which the logits move over their"
+    " spread. MACs: the layer's fraction of all multiply-accumulates."
+)
+AGREEMENT = "this is agreement with fp32, not accuracy: without labels nobody knows which of the two is right"
 
 
-def html(report: CompileReport) -> str:
-    """One page without a request: gate, sizes, deviations, calibration, layers, trials."""
+def to_text(report: CompileReport) -> str:
+    """Return what was written, its deviation from the original, and the gate's verdict."""
+    fraction = report.size_bytes / report.size_bytes_reference
+    lines = [
+        f"{report.bundle}: {report.precision}, {report.size_bytes / 1e6:.1f} MB, {fraction:.0%} of fp32"
+        + (f", {report.calibration} calibration images" if report.calibration else "")
+    ]
+    for engine in dict.fromkeys(deviation.engine for deviation in report.verified):
+        deviations = [deviation for deviation in report.verified if deviation.engine == engine]
+        worst = max(deviation.relative for deviation in deviations)
+        batches = _enumerated(sorted({deviation.batch for deviation in deviations}))
+        lines.append(f"  verified in {engine}: logits within {worst:.2g} of their spread at batch {batches}")
+    if report.quantised:
+        lines.append(f"  {_settings(report.quantised)}")
+    return "\n".join([*lines, *(f"  {line}" for line in (*_gate_lines(report.gate), *_search_lines(report)))])
+
+
+def _enumerated(numbers: Sequence[int]) -> str:
+    """Return ``1, 2 and 3``."""
+    return " and ".join(filter(None, (", ".join(map(str, numbers[:-1])), str(numbers[-1]))))
+
+
+def _gate_lines(gate: GateReport | None) -> list[str]:
+    if gate is None:
+        return ["not compared with fp32: no gate was asked for, or there were no images for it"]
+    verdict = "no gate" if gate.limit is None else f"gate {100 * gate.limit:g}: {'passed' if gate.passed else 'FAILED'}"
+    engine = gate.engine
+    divergence = f"mean KL {gate.mean_kl:.2g} nats, {engine.runtime} {engine.version} in {engine.precision}"
+    if gate.drop is None or gate.interval95 is None:
+        return [
+            f"same answer as fp32 for {100 * gate.agreement:.2f} % of {gate.n} images ({gate.data}); {verdict}",
+            AGREEMENT,
+            divergence,
+            *_too_few_images(gate),
+        ]
+    return [
+        f"top-1 {_points(gate.top1_reference)} -> {_points(gate.top1)} %,"
+        f" top-5 {_points(gate.top5_reference)} -> {_points(gate.top5)} % on {gate.data}, n = {gate.n}",
+        f"drop {100 * gate.drop:.3f} points (95 % interval {interval_text(gate.interval95, 3)},"
+        f" McNemar p = {gate.p_value:.2g}); {verdict}",
+        f"same answer for {100 * gate.agreement:.2f} %, {divergence}",
+        *_too_few_images(gate),
+    ]
+
+
+def _too_few_images(gate: GateReport) -> list[str]:
+    """Return one sentence if a gate was passed whose interval reaches beyond the limit."""
+    if gate.limit is None or not gate.passed:
+        return []
+    low, high = gate.interval95 or wilson_interval(round(gate.agreement * gate.n), gate.n)
+    if gate.drop is None and low < gate.limit:
+        return [f"{gate.n} images cannot tell for sure: the agreement's 95 % interval begins at {100 * low:.2f} %"]
+    if gate.drop is not None and high > gate.limit:
+        return [f"{gate.n} images cannot tell for sure: the drop's 95 % interval ends at {100 * high:.3f} points"]
+    return []
+
+
+def _search_lines(report: CompileReport) -> Iterable[str]:
+    if report.trials:
+        passed = sum(trial.gate is not None and trial.gate.passed for trial in report.trials)
+        yield f"{len(report.trials)} ways of quantising tried on the same images, {passed} passed; this is the best"
+        if not report.finished:
+            yield "the budget is used up: the same command goes on from here"
+        elif not passed:
+            yield "nothing is left to try"
+
+
+def _settings(settings: QuantiseSettings) -> str:
+    """Return one way of quantising, in a line."""
+    kept, layers = settings.kept, "layer" if len(settings.kept) == 1 else "layers"
+    names = ", ".join(kept[:4]) + (", …" if len(kept) > 4 else "")
+    items = [
+        f"ranges by {settings.estimator}",
+        f"{settings.samples} images",
+        "fast bias correction" if settings.bias_correction == "fast" else "",
+        "mixed preset" if settings.preset == "mixed" else "",
+        f"{len(kept)} {layers} in fp32: {names}" if kept else "",
+    ]
+    return ", ".join(filter(None, items))
+
+
+def to_json(report: CompileReport) -> dict[str, Any]:
+    """Return JSON values; ``gate`` is null without a comparison, ``layers`` and ``trials`` may be empty."""
+    return {
+        **pick(report, "bundle", "precision", "size_bytes"),
+        "size_bytes_fp32": report.size_bytes_reference,
+        **pick(report, "verified", "calibration"),
+        "gate": _gate_json(report.gate) if report.gate else None,
+        **pick(report, "quantised", "layers"),
+        "trials": [_trial_json(trial) for trial in report.trials],
+        **pick(report, "finished", "failures", "notes", "assumed", "skipped"),
+    }
+
+
+def _gate_json(gate: GateReport) -> dict[str, Any]:
+    """Return JSON values: accuracies in percent, ``drop``, its interval and ``limit`` in percentage points.
+
+    Without labels ``kind`` is "agreement": accuracies, drop and their tests are null, ``limit`` is the agreement
+    demanded.
+    """
+    return {
+        **pick(gate, "kind", "data", "n", "failures"),
+        "top1_reference": json_percent(gate.top1_reference),
+        "top1": json_percent(gate.top1),
+        "top5_reference": json_percent(gate.top5_reference),
+        "top5": json_percent(gate.top5),
+        "drop": json_percent(gate.drop),
+        "interval95": list(map(json_percent, gate.interval95)) if gate.interval95 else None,
+        "p_value": gate.p_value,
+        "agreement": json_percent(gate.agreement),
+        "mean_kl": gate.mean_kl,
+        "limit": json_percent(gate.limit),
+        "passed": gate.passed,
+        "engine": gate.engine.runtime,
+        "precision": gate.engine.precision,
+        "warnings": list(gate.warnings),
+    }
+
+
+def _trial_json(trial: Trial) -> dict[str, Any]:
+    """Return JSON values; ``gate`` is null if the graph failed its verification."""
+    return {
+        **asdict(trial.settings),
+        "gate": _gate_json(trial.gate) if trial.gate else None,
+        "speedup": trial.speedup,
+        "seconds": round(trial.seconds, 3),
+    }
+
+
+def to_html(report: CompileReport) -> str:
+    """Return one self-contained page: gate, sizes, deviations, calibration, layers, trials."""
     return page(
         f"{report.bundle}: {report.precision}",
         [
             _gate(report.gate),
-            section("What was made", facts(_made(report))),
+            section("What was made", facts(_size_and_settings(report))),
             section("Notes", *map(paragraph, report.notes)),
-            section("Images that could not be read", *failures(report.failures)),
+            section("Images that could not be read", *failure_table(report.failures)),
             section("Verified against fp32", _deviations(report.verified)),
             section("Sensitivity of layers", *_layers(report)),
             section("Search", *_trials(report)),
@@ -41,41 +181,38 @@ def _gate(gate: GateReport | None) -> str:
         kind = "points of top-1 may be lost" if gate.drop is not None else "% of answers must be fp32's"
         rows = [("verdict", "passed" if gate.passed else "FAILED"), ("limit", f"{100 * gate.limit:g} {kind}")]
     if gate.drop is not None and gate.interval95 is not None:
-        low, high = gate.interval95
         rows += [
-            ("top-1", f"{_percent(gate.top1_reference)} → {_percent(gate.top1)}"),
-            ("top-5", f"{_percent(gate.top5_reference)} → {_percent(gate.top5)}"),
-            ("drop", f"{100 * gate.drop:.3f} points, 95 % interval {100 * low:.3f} to {100 * high:.3f}"),
+            ("top-1", f"{percent(gate.top1_reference)} → {percent(gate.top1)}"),
+            ("top-5", f"{percent(gate.top5_reference)} → {percent(gate.top5)}"),
+            ("drop", f"{100 * gate.drop:.3f} points, 95 % interval {interval_text(gate.interval95, 3)}"),
             ("McNemar's exact p", f"{gate.p_value:.2g}"),
         ]
     rows += [
-        ("same answer as fp32", _percent(gate.agreement)),
+        ("same answer as fp32", percent(gate.agreement)),
         ("mean KL", f"{number(gate.mean_kl)} nats"),
         ("images", f"{gate.n:,} ({gate.data})" + (f", {gate.failures} unreadable" if gate.failures else "")),
-        ("engine", f"{gate.engine.runtime} {gate.engine.version}, {gate.engine.precision}"),
+        ("engine", engine_text(gate.engine)),
     ]
-    warning = "" if gate.kind == "accuracy" else paragraph(
-        "This is agreement with fp32, not accuracy: without labels nobody knows which of the two is right."
-    )
-    return section("Gate", facts(rows), warning, *map(paragraph, of_width(gate)))
+    warning = "" if gate.kind == "accuracy" else paragraph(f"{AGREEMENT[:1].upper()}{AGREEMENT[1:]}.")
+    return section("Gate", facts(rows), warning, *map(paragraph, _too_few_images(gate)))
 
 
-def _made(report: CompileReport) -> list[tuple[str, str]]:
-    share = report.size_bytes / report.size_bytes_reference
-    rows = [("size", f"{report.size_bytes / 1e6:.1f} MB, {100 * share:.0f} % of fp32's")]
+def _size_and_settings(report: CompileReport) -> list[tuple[str, str]]:
+    fraction = report.size_bytes / report.size_bytes_reference
+    rows = [("size", f"{report.size_bytes / 1e6:.1f} MB, {100 * fraction:.0f} % of fp32's")]
     if report.quantised:
-        rows.append(("quantised", of_quantising(report.quantised)))
+        rows.append(("quantised", _settings(report.quantised)))
         rows.append(("calibration", f"{report.calibration} images; their list is on the bundle's card"))
     return rows
 
 
 def _deviations(verified: Sequence[Deviation]) -> str:
-    """Engines down, batches across."""
-    sizes = list(dict.fromkeys(each.batch for each in verified))
-    found = {(each.engine, each.batch): each.relative for each in verified}
+    """Return a table of engines (rows) and batch sizes (columns)."""
+    sizes = list(dict.fromkeys(deviation.batch for deviation in verified))
+    relative = {(deviation.engine, deviation.batch): deviation.relative for deviation in verified}
     rows = [
-        (engine, *(number(found[engine, size]) for size in sizes))
-        for engine in dict.fromkeys(each.engine for each in verified)
+        (engine, *(number(relative[engine, size]) for size in sizes))
+        for engine in dict.fromkeys(deviation.engine for deviation in verified)
     ]
     heads = ("logits, off by", *(f"batch {size}" for size in sizes))
     return table(heads, rows, right=set(range(1, len(heads))))
@@ -95,14 +232,14 @@ def _layers(report: CompileReport) -> list[str]:
     ]  # fmt: skip
     heads = ("layer", "weight or operator", "MACs", "KL, µnat", "logits move", "kept in")
     return [
-        paragraph(f"{SINGLE_PROCESS} Measured on {worst[0].n} calibration images."),
-        bars("Mean KL of each layer alone", [(each.name, 1e6 * each.mean_kl) for each in worst[:20]], "µnat"),
+        paragraph(f"{SENSITIVITY} Measured on {worst[0].n} calibration images."),
+        bars("Mean KL of each layer alone", [(layer.name, 1e6 * layer.mean_kl) for layer in worst[:20]], "µnat"),
         table(heads, rows, right={2, 3, 4}),
     ]
 
 
 def _shape(layer: LayerLoss) -> str:
-    """3×3, 16 → 64"""
+    """Return ``3×3, 16 → 64``, or the operator of a layer without a weight."""
     if not layer.shape:
         return layer.operator
     c_out, c_in, *kernel = layer.shape
@@ -113,25 +250,25 @@ def _trials(report: CompileReport) -> list[str]:
     if not report.trials:
         return []
     end = "" if report.finished else " The budget ended it; the same command goes on from here."
-    words = (
-        "All judged by the same images, so that the best of many looks a little better than it is. Speed was"
+    note = (
+        "All were validated on the same images, so that the best of many looks a little better than it is. Speed was"
         " measured beside fp32's on the spot."
     )
     labelled = any(trial.gate and trial.gate.kind == "accuracy" for trial in report.trials)
     heads = ("", "gate", *["drop, points"] * labelled, "agreement", "KL, nats", "× fp32's speed", "settings")
-    rows = [_trial(place, trial, labelled) for place, trial in enumerate(report.trials, 1)]
-    return [paragraph(words + end), table(heads, rows, right={0, *range(2, len(heads) - 1)})]
+    rows = [_trial(index, trial, labelled) for index, trial in enumerate(report.trials, 1)]
+    return [paragraph(note + end), table(heads, rows, right={0, *range(2, len(heads) - 1)})]
 
 
-def _trial(place: int, trial: Trial, labelled: bool) -> tuple[str, ...]:
-    gate, settings = trial.gate, of_quantising(trial.settings)
+def _trial(index: int, trial: Trial, labelled: bool) -> tuple[str, ...]:
+    gate, settings = trial.gate, _settings(trial.settings)
     if gate is None:
-        return (str(place), "not the same model", *["–"] * (3 + labelled), settings)
+        return (str(index), "not the same model", *["–"] * (3 + labelled), settings)
     drop = [] if gate.drop is None else [f"{100 * gate.drop:.3f}"]
     speed = "–" if trial.speedup is None else number(trial.speedup)
     verdict = "passed" if gate.passed else "failed"
-    return (str(place), verdict, *drop, _percent(gate.agreement), number(gate.mean_kl), speed, settings)
+    return (str(index), verdict, *drop, percent(gate.agreement), number(gate.mean_kl), speed, settings)
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.3f} %"
+def _points(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{100 * fraction:.3f}"

@@ -1,4 +1,4 @@
-"""What classes and images are called where people read it."""
+"""Short names of classes and images for people."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ ClassName = Callable[[int], str]
 
 
 def class_names(labels: Labels) -> ClassName:
-    """From a class index to a name that only this class has; "class 7" where there is none.
+    """Return a function from a class index to its unique name, or "class 7" for an index without one.
 
     Of ImageNet's lists of synonyms, the first; of the two cranes, each with its WordNet id.
     """
     short = [name.partition(",")[0] for name in labels.names] if labels.ids else list(labels.names)
-    times = Counter(short)
+    counts = Counter(short)
     marks = labels.ids or [str(index) for index in range(len(short))]
-    names = [f"{name} ({mark})" if times[name] > 1 else name for name, mark in zip(short, marks, strict=True)]
+    names = [f"{name} ({mark})" if counts[name] > 1 else name for name, mark in zip(short, marks, strict=True)]
     return lambda index: names[index] if 0 <= index < len(names) else f"class {index}"
 
 
 def image_name(path: str) -> str:
-    """The file and its folder, which often is its class."""
+    """Return the name of the file with that of its folder, which often is its class."""
     return "/".join(PurePath(path).parts[-2:])

@@ -1,4 +1,4 @@
-"""The plan of a training run, in words and as a document."""
+"""The plan of a training run as text and JSON."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from wideresnet.records.plan import Phase, TrainingPlan
-from wideresnet.report.text import columns
+from wideresnet.report.formats import pick, text_table
 
 
-def of_plan(plan: TrainingPlan) -> str:
-    """Text: what is trained, the schedule phase by phase, and what it takes."""
+def to_text(plan: TrainingPlan) -> str:
+    """Return the model and data, the schedule phase by phase, and the time and memory it takes."""
     heads = ("epochs", "pixels", "rate", "steps", "MACs", "s a step", "images/s")
     rows = [heads, *(_row(plan, phase) for phase in plan.phases)]
     evaluations = f"{plan.evaluations} evaluations of {plan.evaluation_seconds:.0f} s"
@@ -19,7 +19,7 @@ def of_plan(plan: TrainingPlan) -> str:
             f"{plan.architecture}, {plan.parameters:,} parameters, {plan.precision}, batch {plan.batch_size}",
             f"{plan.data}: {plan.train:,} images of {plan.classes} classes, {plan.test:,} to test",
             "",
-            columns(rows, {1, 3, 4, 5, 6}),
+            text_table(rows, {1, 3, 4, 5, 6}),
             "",
             f"{plan.steps:,} steps and {evaluations}: about {duration(plan.seconds)} at the speed measured just now",
             _memory(plan),
@@ -27,19 +27,13 @@ def of_plan(plan: TrainingPlan) -> str:
     )
 
 
-def plan_document(plan: TrainingPlan) -> dict[str, Any]:
-    """The same as plain JSON; times in seconds, memory in MiB."""
-    return {
-        "schema": 1,
-        **asdict(plan),
-        "steps": plan.steps,
-        "seconds": plan.seconds,
-        "memory_mb": plan.memory_mb,
-    }
+def to_json(plan: TrainingPlan) -> dict[str, Any]:
+    """Return the record and its sums as JSON values; times in seconds, memory in MiB."""
+    return {"schema": 1, **asdict(plan), **pick(plan, "steps", "seconds", "memory_mb")}
 
 
 def duration(seconds: float) -> str:
-    """``50 s``, ``12 min``, ``3.5 h`` or ``9.1 days``."""
+    """Return ``50 s``, ``12 min``, ``3.5 h`` or ``9.1 days``."""
     for name, unit, digits in (("days", 86_400, 1), ("h", 3600, 1), ("min", 60, 0)):
         if seconds >= 1.5 * unit:
             return f"{seconds / unit:.{digits}f} {name}"
@@ -55,14 +49,10 @@ def _memory(plan: TrainingPlan) -> str:
 
 def _row(plan: TrainingPlan, phase: Phase) -> tuple[str, ...]:
     first, highest, last = phase.rates
-    ways = [first, highest, last] if highest > max(first, last) else [first, last]
-    rate = " → ".join(f"{each:.3g}" for each in ways) if first != last else f"{first:.3g}"
+    rates = (first, highest, last) if highest > max(first, last) else (first, last)
     return (
-        f"{phase.first + 1}-{phase.last + 1}",
-        f"{phase.side}",
-        rate,
-        f"{phase.epochs * plan.steps_per_epoch:,}",
-        f"{phase.macs / 1e6:,.0f} M",
-        f"{phase.step_seconds:.3f}",
+        f"{phase.first + 1}-{phase.last + 1}", f"{phase.side}",
+        " → ".join(f"{rate:.3g}" for rate in rates) if first != last else f"{first:.3g}",
+        f"{phase.epochs * plan.steps_per_epoch:,}", f"{phase.macs / 1e6:,.0f} M", f"{phase.step_seconds:.3f}",
         f"{plan.batch_size / phase.step_seconds:,.0f}",
-    )
+    )  # fmt: skip

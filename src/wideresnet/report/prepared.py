@@ -1,4 +1,4 @@
-"""What was prepared, in words and as a document."""
+"""A prepared data set as text and JSON."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from wideresnet.records.prepared import PreparedData
 SHOWN = 5                                          # names of each list
 
 
-def of_prepared(data: PreparedData) -> str:
-    """A few lines for people."""
+def to_text(data: PreparedData) -> str:
+    """Return what was prepared from what, and what is missing."""
     lines = [
         f"{data.index}: {data.pictures:,} of the {data.official:,} images of {data.name}, {data.classes:,} classes,"
         f" {data.full_classes:,} of them complete",
@@ -23,17 +23,17 @@ def of_prepared(data: PreparedData) -> str:
     if data.folders:
         lines.append(f"  {data.folders}: {data.linked:,} hard links, {data.copied:,} copies made")
     if data.absent:
-        lines.append(f"  a subset, whose accuracy is not that of the whole; absent: {_some(data.absent)}")
+        lines.append(f"  a subset, whose accuracy is not that of the whole; absent: {_first(data.absent)}")
     if data.left_out:
-        lines.append(f"  {len(data.left_out):,} left out, not of the set or without a label: {_some(data.left_out)}")
+        lines.append(f"  {len(data.left_out):,} left out, not of the set or without a label: {_first(data.left_out)}")
     return "\n".join(lines)
 
 
-def document(data: PreparedData) -> dict[str, Any]:
-    """The whole record."""
+def to_json(data: PreparedData) -> dict[str, Any]:
+    """Return the record as JSON values."""
     return {"schema": 1, **asdict(data), "whole": data.whole}
 
 
-def _some(names: Sequence[str]) -> str:
+def _first(names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

@@ -36,7 +36,7 @@ REPORT = BenchReport(
 
 
 def test_the_document_has_the_documented_names_and_no_nan() -> None:
-    found = json.loads(json.dumps(benchmark.document(REPORT), allow_nan=False))
+    found = json.loads(json.dumps(benchmark.to_json(REPORT), allow_nan=False))
     assert (found["schema"], found["peak"]) == (1, {"f32": 200.0, "bf16": None, "int8": 800.0})
     names = "what engine precision batch streams threads images_per_s p50_ms p95_ms p99_ms peak_share rss_mb n"
     assert set(names.split()) <= found["rows"][0].keys()
@@ -45,7 +45,7 @@ def test_the_document_has_the_documented_names_and_no_nan() -> None:
 
 
 def test_the_text_has_a_line_a_row_the_peak_and_what_was_left_out() -> None:
-    shown = benchmark.text(REPORT)
+    shown = benchmark.to_text(REPORT)
     (line,) = re.findall(r"^engine +torch-eager .*", shown, re.MULTILINE)
     assert line.split()[2:] == ["int8", "8", "2", "2", "7.40", "50.0", "60.0", "70.0", "18", "%", "512", "9"]
     assert "f32 200, int8 800" in shown
@@ -54,7 +54,7 @@ def test_the_text_has_a_line_a_row_the_peak_and_what_was_left_out() -> None:
 
 
 def test_the_page_shows_every_measurement_with_bars_as_long_as_its_figures() -> None:
-    page = benchmark.html(REPORT)
+    page = benchmark.to_html(REPORT)
     assert page.startswith("<!doctype html>")
     assert "<b>" not in page
     assert not re.search(r"https?://|<script", page)
@@ -69,5 +69,5 @@ def test_the_page_shows_every_measurement_with_bars_as_long_as_its_figures() -> 
 
 def test_a_report_of_nothing_is_a_page_and_a_text_too() -> None:
     empty = BenchReport({}, {}, Peak(), ())
-    assert "Benchmark" in benchmark.html(empty)
-    assert benchmark.text(empty) == ""
+    assert "Benchmark" in benchmark.to_html(empty)
+    assert benchmark.to_text(empty) == ""

@@ -10,7 +10,7 @@ from html import unescape
 from wideresnet.datasets.labels import read_labels
 from wideresnet.records import ComparisonReport, EvalReport, Failure, Labels, Scored
 from wideresnet.report import comparison
-from wideresnet.report.comparison import SHOWN, draw_comparison, shown_flips, shown_paths
+from wideresnet.report.comparison import SHOWN, shown_flips, shown_paths, to_html
 from wideresnet.tasks.evaluate.comparison import compare_answers
 
 CIFAR = read_labels("cifar10")
@@ -38,12 +38,12 @@ SAME = compare_answers(A, A, BLANKS)
 
 def words(report: ComparisonReport, labels: Labels = CIFAR) -> str:
     """The page without its tags."""
-    page = draw_comparison(report, labels, {})
+    page = to_html(report, labels, {})
     return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page.partition("<body>")[2])))
 
 
 def test_the_text_holds_both_accuracies_their_difference_and_the_first_flips() -> None:
-    shown = comparison.text(REPORT, CIFAR)
+    shown = comparison.to_text(REPORT, CIFAR)
     for part in ("A: a<1>.csv", "41 images that both answered; besides them 1 only in A, 1 failed in A, 1 failed",
                  "top-1   97.561 %   26.829 %  -70.732", "top-5  100.000 %  100.000 %   +0.000",
                  "difference -70.732 points of top-1 (95 % interval -8", "McNemar's exact p = 3e-08",
@@ -56,7 +56,7 @@ def test_the_text_holds_both_accuracies_their_difference_and_the_first_flips() -
 
 
 def test_two_of_the_same_have_no_flips() -> None:
-    shown = comparison.text(SAME, CIFAR)
+    shown = comparison.to_text(SAME, CIFAR)
     assert "difference +0.000 points" in shown
     assert "p = 1)" in shown
     assert "image " not in shown
@@ -66,13 +66,13 @@ def test_two_of_the_same_have_no_flips() -> None:
 def test_masked_accuracies_are_rows_of_their_own() -> None:
     ours = [scored("x", 1, 5, masked=1), scored("y", 2, 2)]
     report = compare_answers(ours, [scored("x", 1, 1), scored("y", 2, 2)], BLANKS)
-    for shown in (comparison.text(report, CIFAR), words(report)):
+    for shown in (comparison.to_text(report, CIFAR), words(report)):
         assert re.search(r"top-1, masked to 2 classes +100.000 % +100.000 % +\+0.000", shown), shown
-    assert comparison.document(report)["a"]["masked_correct1"] == 2
+    assert comparison.to_json(report)["a"]["masked_correct1"] == 2
 
 
 def test_the_document_has_the_documented_fields_and_every_flip() -> None:
-    found = comparison.document(REPORT)
+    found = comparison.to_json(REPORT)
     assert found.keys() == set(PROMISED.split())
     assert (found["n"], found["only_a_right"], found["only_b_right"]) == (41, 30, 1)
     assert (found["difference"], found["a"]["top1"], found["only_in_a"]) == (-70.732, 97.561, ["only.png"])
@@ -89,17 +89,17 @@ def test_the_document_has_the_documented_fields_and_every_flip() -> None:
 def test_what_is_not_known_is_null_and_a_dash() -> None:
     bare = [replace(each, top=(), probabilities=()) for each in A]
     report = compare_answers(bare, B, BLANKS)
-    ship = next(flip for flip in comparison.document(report)["flips"] if flip["right"] == "B")
+    ship = next(flip for flip in comparison.to_json(report)["flips"] if flip["right"] == "B")
     assert (ship["answer_a"], ship["probability_a"], ship["answer_b"]) == (None, None, 8)
-    json.dumps(comparison.document(report), allow_nan=False)
+    json.dumps(comparison.to_json(report), allow_nan=False)
     assert "A: –, –" in words(report)
-    assert "nan" not in comparison.text(report, CIFAR)
+    assert "nan" not in comparison.to_text(report, CIFAR)
 
 
 def test_the_page_shows_the_surest_of_each_side() -> None:
     assert [flip.path for flip in shown_flips(REPORT, "A")] == [f"val/cat/{k}.png" for k in range(29, 29 - SHOWN, -1)]
     assert shown_paths(REPORT) == [*(flip.path for flip in shown_flips(REPORT, "A")), "val/ship/0.png"]
-    page = draw_comparison(REPORT, CIFAR, {"val/ship/0.png": b"\xff\xd8"})
+    page = to_html(REPORT, CIFAR, {"val/ship/0.png": b"\xff\xd8"})
     assert page.count("<img") == 1
     shown = words(REPORT)
     for part in ("Right in A only: 30", "Right in B only: 1 ship A: airplane, 55.0 % B: ship, 80.0 % ship/0.png",
@@ -110,7 +110,7 @@ def test_the_page_shows_the_surest_of_each_side() -> None:
 
 def test_everything_is_escaped_and_nothing_is_asked_of_the_outside() -> None:
     nasty = Labels(tuple(f"<b>{index}" for index in range(10)))
-    page = draw_comparison(REPORT, nasty, {})
+    page = to_html(REPORT, nasty, {})
     assert "<b>3" not in page
     assert "<1>" not in page
     assert "<cut>" not in page

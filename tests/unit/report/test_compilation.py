@@ -17,7 +17,7 @@ from wideresnet.records import (
     QuantiseSettings,
     Trial,
 )
-from wideresnet.report import compilation, document, text
+from wideresnet.report import compilation
 
 ENGINE = EngineInfo("openvino", "2026.1", "CPU", "int8", 2)
 GATE = GateReport(
@@ -49,38 +49,38 @@ SEARCHED = replace(
 
 def words(report: CompileReport) -> str:
     """The page without its tags."""
-    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", compilation.html(report).partition("<body>")[2])))
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", compilation.to_html(report).partition("<body>")[2])))
 
 
 def test_the_text_of_an_accuracy_gate() -> None:
-    shown = text.of_compilation(REPORT)
+    shown = compilation.to_text(REPORT)
     for part in ("94.190 -> 94.130 %", "drop 0.060 points", "-0.080 to 0.200", "p = 0.47", "gate 0.2: passed",
                  "99.44 %", "ranges by mse, 300 images", "within 0.05 of their spread"):  # fmt: skip
         assert part in shown, shown
-    assert "FAILED" in text.of_compilation(replace(REPORT, gate=FAILED))
-    assert "no gate" in text.of_compilation(replace(REPORT, gate=replace(GATE, limit=None)))
+    assert "FAILED" in compilation.to_text(replace(REPORT, gate=FAILED))
+    assert "no gate" in compilation.to_text(replace(REPORT, gate=replace(GATE, limit=None)))
 
 
 def test_agreement_is_never_called_accuracy() -> None:
-    for shown in (text.of_compilation(replace(REPORT, gate=AGREEMENT)), words(replace(REPORT, gate=AGREEMENT))):
+    for shown in (compilation.to_text(replace(REPORT, gate=AGREEMENT)), words(replace(REPORT, gate=AGREEMENT))):
         assert "not accuracy" in shown
         assert "99.44" in shown
         assert "top-1" not in shown
         assert "McNemar" not in shown
-    assert "gate 95: passed" in text.of_compilation(replace(REPORT, gate=AGREEMENT))
+    assert "gate 95: passed" in compilation.to_text(replace(REPORT, gate=AGREEMENT))
 
 
 def test_without_a_comparison_there_is_none() -> None:
-    assert "not compared with fp32" in text.of_compilation(replace(REPORT, gate=None))
+    assert "not compared with fp32" in compilation.to_text(replace(REPORT, gate=None))
     assert "Not compared with fp32" in words(replace(REPORT, gate=None))
 
 
 def test_a_search_says_how_it_ended() -> None:
-    shown = text.of_compilation(SEARCHED)
+    shown = compilation.to_text(SEARCHED)
     assert "2 ways of quantising tried on the same images, 0 passed" in shown
     assert "the same command goes on from here" in shown
     assert "2 layers in fp32: conv1, <fc>" in shown
-    assert "nothing is left to try" in text.of_compilation(replace(SEARCHED, finished=True))
+    assert "nothing is left to try" in compilation.to_text(replace(SEARCHED, finished=True))
 
 
 def test_the_page_holds_the_gate_the_layers_and_the_trials() -> None:
@@ -92,20 +92,20 @@ def test_the_page_holds_the_gate_the_layers_and_the_trials() -> None:
 
 
 def test_the_most_sensitive_layer_stands_first_and_says_where_it_is_kept() -> None:
-    page = compilation.html(SEARCHED)
+    page = compilation.to_html(SEARCHED)
     rows = re.findall(r"<tr><td>([\w.]+)</td>.*?<td>(fp32|int8)</td></tr>", page)
     assert rows == [("layer1.0", "int8"), ("fc", "int8"), ("conv1", "fp32")]
 
 
 def test_names_are_escaped_and_nothing_is_asked_of_the_outside() -> None:
-    page = compilation.html(SEARCHED)
+    page = compilation.to_html(SEARCHED)
     assert "<fc>" not in page
     assert "<int8>" not in page
     assert not re.search(r"https?://|url\(|<script", page)
 
 
 def test_the_document_has_the_documented_fields() -> None:
-    found = document.of_compilation(SEARCHED)
+    found = compilation.to_json(SEARCHED)
     promised = "bundle precision size_bytes verified gate layers trials quantised finished"
     assert set(promised.split()) <= found.keys()
     promised = "kind top1_reference top1 drop interval95 p_value agreement n passed limit"
@@ -117,7 +117,7 @@ def test_the_document_has_the_documented_fields() -> None:
 
 
 def test_the_document_of_agreement_has_nulls_for_accuracy() -> None:
-    gate = document.of_compilation(replace(REPORT, gate=AGREEMENT))["gate"]
+    gate = compilation.to_json(replace(REPORT, gate=AGREEMENT))["gate"]
     assert gate["kind"] == "agreement"
     assert [gate[key] for key in ("top1_reference", "top1", "top5", "drop", "interval95", "p_value")] == [None] * 6
     assert (gate["agreement"], gate["limit"]) == (99.44, 95.0)
@@ -126,26 +126,26 @@ def test_the_document_of_agreement_has_nulls_for_accuracy() -> None:
 def test_the_batches_that_were_verified_are_the_ones_told() -> None:
     """With few images the batches are smaller than 1, 2 and 7."""
     few = (Deviation("openvino", 1, 0.02), Deviation("openvino", 2, 0.03), Deviation("openvino", 3, 0.03))
-    assert "at batch 1, 2 and 3" in text.of_compilation(replace(REPORT, verified=few))
-    assert "at batch 1\n" in text.of_compilation(replace(REPORT, verified=few[:1]))
+    assert "at batch 1, 2 and 3" in compilation.to_text(replace(REPORT, verified=few))
+    assert "at batch 1\n" in compilation.to_text(replace(REPORT, verified=few[:1]))
 
 
 def test_a_gate_that_so_few_images_cannot_fail_says_so() -> None:
     """The interval is told where it reaches beyond the limit, and where the gate was passed."""
     wide = replace(GATE, n=200, interval95=(-0.01, 0.0097))
-    for shown in (text.of_compilation(replace(REPORT, gate=wide)), words(replace(REPORT, gate=wide))):
+    for shown in (compilation.to_text(replace(REPORT, gate=wide)), words(replace(REPORT, gate=wide))):
         assert "200 images cannot tell for sure: the drop's 95 % interval ends at 0.970 points" in shown
-    assert "cannot tell" not in text.of_compilation(REPORT)
-    assert "cannot tell" not in text.of_compilation(replace(REPORT, gate=replace(wide, passed=False)))
+    assert "cannot tell" not in compilation.to_text(REPORT)
+    assert "cannot tell" not in compilation.to_text(replace(REPORT, gate=replace(wide, passed=False)))
     few = replace(AGREEMENT, n=66, agreement=1.0)
-    assert "interval begins at 94.50 %" in text.of_compilation(replace(REPORT, gate=few))
-    assert "cannot tell" not in text.of_compilation(replace(REPORT, gate=replace(AGREEMENT, n=1000)))
+    assert "interval begins at 94.50 %" in compilation.to_text(replace(REPORT, gate=few))
+    assert "cannot tell" not in compilation.to_text(replace(REPORT, gate=replace(AGREEMENT, n=1000)))
 
 
 def test_what_is_not_as_asked_and_what_could_not_be_read_is_in_page_and_document() -> None:
     report = replace(REPORT, notes=("300 were asked for",), failures=(Failure("a.png", "torn"),))
-    assert document.of_compilation(report)["notes"] == ["300 were asked for"]
-    assert document.of_compilation(report)["failures"] == [{"path": "a.png", "error": "torn", "hint": ""}]
+    assert compilation.to_json(report)["notes"] == ["300 were asked for"]
+    assert compilation.to_json(report)["failures"] == [{"path": "a.png", "error": "torn", "hint": ""}]
     assert "300 were asked for" in words(report)
     assert "a.png torn" in words(report)
     assert "could not be read" not in words(REPORT)

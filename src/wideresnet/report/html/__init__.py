@@ -1,1 +1,1 @@
-"""HTML pages: layout, charts, curves, and overlays on images."""
+"""HTML pages: layout, charts, sections of evaluations, and overlays on images."""

@@ -25,51 +25,47 @@ AGAINST = np.array([(0, 0, 4), (32, 80, 200), (120, 210, 255)])
 
 
 def draw_crop(explanation: Explanation) -> Image.Image:
-    """The crop, enlarged in whole pixels to ``SHOWN`` where it is smaller."""
-    times = _times(explanation)
+    """Return the crop, enlarged by a whole factor to at least ``SHOWN`` pixels a side."""
+    times = math.ceil(SHOWN / len(explanation.crop))
     return Image.fromarray(explanation.crop.repeat(times, axis=0).repeat(times, axis=1))
 
 
-def draw_evidence(explanation: Explanation, shown: ClassMap, *, signed: bool = False) -> Image.Image:
-    """The crop under the evidence for a class: none where it is clear, the strongest in light yellow.
+def draw_evidence(explanation: Explanation, class_map: ClassMap, *, signed: bool = False) -> Image.Image:
+    """Return the crop under the evidence for a class: clear without evidence, light yellow where it is strongest.
 
-    Each map is scaled by its own peak, so that colours of two images do not compare. ``signed`` shows what speaks
-    against the class, too, in blue; else only what speaks for it.
+    Each map is scaled by its own peak, so that colours of two images do not compare. ``signed`` also shows
+    evidence against the class, in blue.
     """
     image = np.asarray(draw_crop(explanation), np.float64)
-    evidence = _spread(shown.evidence, explanation, len(image))
-    most = float(np.abs(shown.evidence).max() if signed else shown.evidence.max())
-    share = (evidence / most).clip(-1 if signed else 0, 1) if most > 0 else np.zeros_like(evidence)
-    colours = np.where(share[..., None] < 0, _coloured(-share, AGAINST), _coloured(share, INFERNO))
-    opacity = OPACITY * np.abs(share[..., None]) ** 0.7
+    evidence = _upsample(class_map.evidence, explanation, len(image))
+    peak = float(np.abs(class_map.evidence).max() if signed else class_map.evidence.max())
+    strength = (evidence / peak).clip(-1 if signed else 0, 1) if peak > 0 else np.zeros_like(evidence)
+    colours = np.where(strength[..., None] < 0, _coloured(-strength, AGAINST), _coloured(strength, INFERNO))
+    opacity = OPACITY * np.abs(strength[..., None]) ** 0.7
     return Image.fromarray((image * (1 - opacity) + colours * opacity).round().astype(np.uint8))
 
 
 def encoded(image: Image.Image, kind: Literal["PNG", "JPEG"]) -> bytes:
-    """The bytes of a file; PNG is exact, JPEG a tenth of its size."""
+    """Return the bytes of an image file; PNG is exact, JPEG a tenth of its size."""
     out = io.BytesIO()
-    image.save(out, kind, quality=88, subsampling=0)        # which mean nothing to PNG
+    image.save(out, kind, quality=88, subsampling=0)        # PNG ignores both
     return out.getvalue()
 
 
-def _times(explanation: Explanation) -> int:
-    return math.ceil(SHOWN / len(explanation.crop))
+def _upsample(evidence: NDArray[np.float32], explanation: Explanation, side: int) -> NDArray[np.float64]:
+    """Resize float32 [h, w] to [side, side] bilinearly, with each position of the map at its pixel of the crop.
 
-
-def _spread(evidence: NDArray[np.float32], explanation: Explanation, side: int) -> NDArray[np.float64]:
-    """float32 [h, w] -> [side, side], bilinear, with each place at the pixel it looks at.
-
-    That is (stride · row, stride · column): every layer that halves a map keeps the even pixels. To stretch the map
-    over the crop, as is often done, would shift it by almost half a place to the right and down.
+    That is (stride · row, stride · column): every layer that halves a map keeps the even pixels. Stretching the map
+    over the crop, as is often done, would shift it by almost half a position to the right and down.
     """
     stride, crop = explanation.stride, len(explanation.crop)
     map_ = Image.fromarray(np.pad(evidence, ((0, 1), (0, 1)), "edge"))
-    first = (stride - 1) / (2 * stride)            # where the edge of the crop lies, in places
+    first = (stride - 1) / (2 * stride)            # the edge of the crop, in positions
     box = (first, first, first + crop / stride, first + crop / stride)
     return np.asarray(map_.resize((side, side), Image.Resampling.BILINEAR, box), np.float64)
 
 
-def _coloured(share: NDArray[np.float64], table: NDArray[np.int_]) -> NDArray[np.float64]:
-    """[H, W] in 0..1 -> RGB [H, W, 3] in 0..255, between the rows of ``table``."""
+def _coloured(strength: NDArray[np.float64], table: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Map [H, W] in 0..1 to RGB [H, W, 3] in 0..255 by interpolation between the rows of ``table``."""
     steps = np.linspace(0, 1, len(table))
-    return np.stack([np.interp(share, steps, channel) for channel in table.T], axis=-1)
+    return np.stack([np.interp(strength, steps, channel) for channel in table.T], axis=-1)

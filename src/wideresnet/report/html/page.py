@@ -1,7 +1,7 @@
 """The base of every HTML report: one page that opens anywhere, without a connection and without a script.
 
-The functions below make the parts of a page; each escapes what it is given, and ``section`` and ``page`` take
-only what the others made. Colours follow the reader's light or dark setting, wide tables scroll inside their
+The functions below return parts of a page. They escape their arguments; ``section`` and ``page`` take only such
+parts. Colours follow the reader's light or dark setting, wide tables scroll inside their
 own box, and a phone of 360 px shows everything.
 """
 
@@ -16,7 +16,7 @@ from html import escape as escape_html
 from wideresnet.report.escape import printable
 
 Point = tuple[float, float]
-Place = Callable[[Point], Point]                   # values of the two axes -> units of the drawing
+Projection = Callable[[Point], Point]              # values of the two axes -> units of the drawing
 
 WIDTH, HEIGHT = 640, 300                           # of a line chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 76, 28, 44, 56          # its margins
@@ -75,7 +75,7 @@ svg { display: block; width: 100%; max-width: 46rem; height: auto } svg text { f
 
 
 def page(title: str, sections: Sequence[str]) -> str:
-    """The whole HTML document."""
+    """Return the complete HTML document."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -85,12 +85,12 @@ def page(title: str, sections: Sequence[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text for an element or attribute, on one line and without control characters."""
+    """Return text for an element or attribute, on one line and without control characters."""
     return escape_html(printable(text))
 
 
 def section(heading: str, *parts: str) -> str:
-    """Parts under a heading; without any, nothing. An empty heading is none."""
+    """Return parts under a heading, or nothing if all are empty. An empty heading is left out."""
     if not any(parts):
         return ""
     head = f"<h2>{escape(heading)}</h2>\n" if heading else ""
@@ -98,17 +98,17 @@ def section(heading: str, *parts: str) -> str:
 
 
 def paragraph(text: str) -> str:
-    """Running text."""
+    """Return a paragraph of text."""
     return f"<p>{escape(text)}</p>\n"
 
 
 def subsection(heading: str, *parts: str) -> str:
-    """Parts under a smaller heading; without any, nothing."""
+    """Return parts under a smaller heading, or nothing if all are empty."""
     return f"<h3>{escape(heading)}</h3>\n{''.join(parts)}" if any(parts) else ""
 
 
 def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
-    """The figures that matter, large: a name, a value, and what belongs to it in small print (may be empty)."""
+    """Return the main figures in large print: a name, a value, and a note in small print (may be empty)."""
     if not figures:
         return ""
     cells = (
@@ -119,42 +119,42 @@ def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A JPEG or PNG with its caption; None where the image is not at hand, of which the caption is left."""
+class Figure:
+    """A JPEG or PNG with its caption; without the image, the caption alone."""
 
     image: bytes | None
     title: str
     lines: tuple[str, ...] = ()
 
 
-def gallery(images: Sequence[Shown]) -> str:
-    """Images side by side, inside the page itself."""
-    cells = "".join(f"<li>{_shown(each)}</li>\n" for each in images)
-    return f'<ul class="gallery">\n{cells}</ul>\n' if images else ""
+def gallery(figures: Sequence[Figure]) -> str:
+    """Return images side by side, embedded in the page."""
+    cells = "".join(f"<li>{_figure(figure)}</li>\n" for figure in figures)
+    return f'<ul class="gallery">\n{cells}</ul>\n' if figures else ""
 
 
 def beside(*parts: str) -> str:
-    """Figures next to each other where there is room."""
+    """Return figures next to each other where there is room."""
     return f'<div class="pair">\n{"".join(parts)}</div>\n' if any(parts) else ""
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
-    """Names and what they are."""
+    """Return names with their values."""
     lines = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>\n" for name, value in pairs)
     return f'<dl class="facts">\n{lines}</dl>\n' if pairs else ""
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """Rows of cells; the columns in ``right`` are set to the right. It scrolls where it is too wide."""
+    """Return rows of cells; the columns in ``right`` are aligned to the right. A wide table scrolls."""
     if not rows:
         return ""
 
     def cells(tag: str, row: Sequence[str]) -> str:
-        sides = [' class="right"' if place in right else "" for place in range(len(row))]
+        sides = [' class="right"' if index in right else "" for index in range(len(row))]
         return "".join(f"<{tag}{side}>{escape(cell)}</{tag}>" for side, cell in zip(sides, row, strict=True))
 
     body = "".join(f"<tr>{cells('td', row)}</tr>\n" for row in rows)
-    # Whoever has no mouse can only scroll what the keyboard reaches.
+    # Without a mouse only elements that the keyboard reaches can be scrolled.
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="table: {escape(", ".join(filter(None, heads)))}">'
         f"<table>\n<thead><tr>{cells('th', heads)}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n"
@@ -162,31 +162,31 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Collection
 
 
 def bars(title: str, rows: Sequence[tuple[str, float]], unit: str) -> str:
-    """Horizontal bars from zero with their values; a value that is nan or below zero has no bar."""
+    """Return horizontal bars from zero with their values; a value that is nan or below zero has no bar."""
     if not rows:
         return ""
     most = max((value for _, value in rows if value > 0), default=1.0)
-    drawn = []
+    items = []
     for name, value in rows:
         width = 70 * value / most if value > 0 else 0.0       # per cent; the rest is for the number
         bar = f'<i style="width:{width:.1f}%"></i>'
-        drawn.append(f"<dt>{escape(name)}</dt><dd>{bar}{number(value)} {escape(unit)}</dd>\n")
-    return f'<figure><figcaption>{escape(title)}</figcaption>\n<dl class="bars">\n{"".join(drawn)}</dl></figure>\n'
+        items.append(f"<dt>{escape(name)}</dt><dd>{bar}{number(value)} {escape(unit)}</dd>\n")
+    return f'<figure><figcaption>{escape(title)}</figcaption>\n<dl class="bars">\n{"".join(items)}</dl></figure>\n'
 
 
 def lines(title: str, series: Mapping[str, Sequence[Point]], x: str, y: str) -> str:
-    """Curves over two axes called ``x`` and ``y``, with a legend when there are several; nan is left out."""
-    known = {name: [point for point in points if all(map(math.isfinite, point))] for name, points in series.items()}
-    spots = [point for points in known.values() for point in points]
-    if not spots:
+    """Return curves over two axes called ``x`` and ``y``, with a legend if there are several; nan is left out."""
+    curves = {name: [point for point in points if all(map(math.isfinite, point))] for name, points in series.items()}
+    points = [point for curve in curves.values() for point in curve]
+    if not points:
         return ""
-    across, up = (ticks([point[axis] for point in spots]) for axis in (0, 1))
+    across, up = (ticks([point[axis] for point in points]) for axis in (0, 1))
 
-    def draw(place: Place) -> str:
-        return "".join(_curve(index, list(map(place, points))) for index, points in enumerate(known.values()))
+    def draw(project: Projection) -> str:
+        return "".join(_curve(index, list(map(project, curve))) for index, curve in enumerate(curves.values()))
 
-    legend = "".join(f"<li>{_swatch(index)}{escape(name)}</li>" for index, name in enumerate(known))
-    below = f'<ul class="legend">{legend}</ul>\n' if len(known) > 1 else ""
+    legend = "".join(f"<li>{_swatch(index)}{escape(name)}</li>" for index, name in enumerate(curves))
+    below = f'<ul class="legend">{legend}</ul>\n' if len(curves) > 1 else ""
     return chart(title, (across, up), (x, y), draw, below)
 
 
@@ -194,25 +194,25 @@ def chart(
     title: str,
     axes: tuple[Sequence[float], Sequence[float]],
     names: tuple[str, str],
-    draw: Callable[[Place], str],
+    draw: Callable[[Projection], str],
     below: str = "",
 ) -> str:
-    """A figure with two axes, by their ticks and names; ``draw`` makes the SVG within. ``below`` is HTML."""
+    """Return a figure with two axes, by their ticks and names; ``draw`` returns the SVG within. ``below`` is HTML."""
     across, up = axes
 
-    def place(point: Point) -> Point:
-        share_x, share_y = ((v - t[0]) / (t[-1] - t[0]) for v, t in zip(point, axes, strict=True))
-        return LEFT + share_x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - share_y * (HEIGHT - TOP - BOTTOM)
+    def project(point: Point) -> Point:
+        x, y = ((value - marks[0]) / (marks[-1] - marks[0]) for value, marks in zip(point, axes, strict=True))
+        return LEFT + x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - y * (HEIGHT - TOP - BOTTOM)
 
     return (
         f"<figure><figcaption>{escape(title)}</figcaption>\n"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f"{_axes(across, up, place, names)}{draw(place)}</svg>\n{below}</figure>\n"
+        f"{_axes(across, up, project, names)}{draw(project)}</svg>\n{below}</figure>\n"
     )
 
 
 def ticks(values: Sequence[float], about: int = 5) -> list[float]:
-    """Round numbers at even steps of 1, 2 or 5 times a power of ten that hold all ``values`` between them."""
+    """Return round numbers at even steps of 1, 2 or 5 times a power of ten that enclose all ``values``."""
     low, high = min(values), max(values)
     span = high - low or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / about))
@@ -223,37 +223,40 @@ def ticks(values: Sequence[float], about: int = 5) -> list[float]:
 
 
 def number(value: float) -> str:
-    """Three digits that count, thousands apart: 0.0123, 4.56, 78.9, 1,234; nan is a dash."""
+    """Return three significant digits with thousands separators: 0.0123, 4.56, 78.9, 1,234; nan is a dash."""
     if not math.isfinite(value):
         return "–"
     digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{digits}f}"
 
 
-def words(value: object) -> str:
-    """A fact of a machine: lists with commas, names with their values."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {each}" for key, each in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def fact_rows(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return names and values for ``facts``, of those values that are not empty; lists are joined by commas."""
+    rows = []
+    for name, value in values.items():
+        items = [f"{key} {item}" for key, item in value.items()] if isinstance(value, Mapping) else value
+        text = ", ".join(map(str, items)) if isinstance(items, list | tuple) else str(items)
+        if value:
+            rows.append((name.replace("_", " "), text))
+    return rows
 
 
-def _curve(index: int, spots: Sequence[Point]) -> str:
-    kind = f"s{index % SERIES}"
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
-    dots = "".join(f'<circle class="dot {kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in spots)
-    return f'<polyline class="line {kind}" points="{points}"/>{dots}'
+def _curve(index: int, points: Sequence[Point]) -> str:
+    style = f"s{index % SERIES}"
+    dots = "".join(f'<circle class="dot {style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
+    return f'<polyline class="line {style}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>{dots}'
 
 
-def _axes(across: Sequence[float], up: Sequence[float], place: Place, names: tuple[str, str]) -> str:
-    """Ticks with their values, lines across at those of the second axis, and the names of both."""
+def _axes(across: Sequence[float], up: Sequence[float], project: Projection, names: tuple[str, str]) -> str:
+    """Return ticks with their values, grid lines at those of the second axis, and the names of both."""
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = [f'<path class="axis" d="M{LEFT} {TOP}V{bottom}H{right}"/>']
     for value in up:
-        y = place((across[0], value))[1]
+        y = project((across[0], value))[1]
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 5:.1f}" text-anchor="end">{value:,g}</text>')
     for value in across:
-        x = place((value, up[0]))[0]
+        x = project((value, up[0]))[0]
         parts.append(f'<path class="axis" d="M{x:.1f} {bottom}v5"/>')
         parts.append(f'<text x="{x:.1f}" y="{bottom + 24}" text-anchor="middle">{value:,g}</text>')
     parts.append(f'<text x="{right}" y="{HEIGHT - 8}" text-anchor="end">{escape(names[0])}</text>')
@@ -265,11 +268,11 @@ def _swatch(index: int) -> str:
     return f'<svg viewBox="0 0 32 6" aria-hidden="true"><path class="line s{index % SERIES}" d="M0 3H32"/></svg>'
 
 
-def _shown(shown: Shown) -> str:
+def _figure(figure: Figure) -> str:
     image = ""
-    if shown.image is not None:
-        kind = "png" if shown.image.startswith(b"\x89PNG") else "jpeg"
-        encoded = base64.b64encode(shown.image).decode("ascii")
-        image = f'<img src="data:image/{kind};base64,{encoded}" alt="{escape(shown.title)}" loading="lazy">'
-    lines = "".join(f"<span>{escape(line)}</span>" for line in shown.lines)
-    return f"{image}<b>{escape(shown.title)}</b>{lines}"
+    if figure.image is not None:
+        kind = "png" if figure.image.startswith(b"\x89PNG") else "jpeg"
+        encoded = base64.b64encode(figure.image).decode("ascii")
+        image = f'<img src="data:image/{kind};base64,{encoded}" alt="{escape(figure.title)}" loading="lazy">'
+    lines = "".join(f"<span>{escape(line)}</span>" for line in figure.lines)
+    return f"{image}<b>{escape(figure.title)}</b>{lines}"

@@ -12,7 +12,7 @@ from PIL import Image
 from wideresnet.errors import ImageError
 from wideresnet.images.loader import load_crop
 from wideresnet.records import EvalReport, Exif, Item, Preprocess
-from wideresnet.report.evaluation import shown_paths
+from wideresnet.report.html.evaluation import shown_paths
 from wideresnet.report.html.overlay import encoded
 
 SIDE = 160                                         # pixels

@@ -47,7 +47,7 @@ from wideresnet.records import (
     wilson_interval,
 )
 from wideresnet.report.escape import json_text, printable
-from wideresnet.report.finetuning import draw_finetuning, judged_by
+from wideresnet.report.finetuning import shown_evaluation, to_html
 from wideresnet.tasks.classify.thumbnails import thumbnails
 from wideresnet.tasks.evaluate.evaluate import blank_report, masked_classes, score
 from wideresnet.tasks.evaluate.label_order import with_order_warning
@@ -155,7 +155,8 @@ def run_finetune(
         chosen=learnt.chosen, seconds=seconds, skipped=split.skipped + (tested.skipped if tested else Skipped()),
     )  # fmt: skip
     sources = {item.path: item for item in (tested or split.val).items}
-    save_text(run / "report.html", draw_finetuning(report, thumbnails(judged_by(report), sources)))
+    images = thumbnails(shown_evaluation(report), sources)
+    save_text(run / "report.html", to_html(report, images))
     return report
 
 

@@ -25,8 +25,8 @@ from wideresnet.errors import ConfigError, TrainingError, needs_extra
 from wideresnet.machine import available_cpus
 from wideresnet.output.atomic import save_text
 from wideresnet.records import Images, ModelCard, Preprocess, Progress
+from wideresnet.report import training as training_report
 from wideresnet.report.escape import json_text, printable
-from wideresnet.report.html.curves import draw_curves
 from wideresnet.tasks.load.load import CARD_KEY, LABELS_KEY
 from wideresnet.weights.read import save_tensors
 
@@ -166,7 +166,8 @@ def _write_results(trainer: Trainer, images: Images, run: Path) -> None:
 
 def _write_logs(trainer: Trainer, images: Images, run: Path) -> None:
     save_text(run / "log.jsonl", log_lines(trainer.log))
-    save_text(run / "curves.html", draw_curves(f"{trainer.recipe.architecture} on {images.name}", trainer.log))
+    title = f"{trainer.recipe.architecture} on {images.name}"
+    save_text(run / "curves.html", training_report.to_html(title, trainer.log))
 
 
 def log_lines(log: Sequence[Mapping[str, float]]) -> str:

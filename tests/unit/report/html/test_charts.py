@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from wideresnet.report.html.charts import DEEPEST, FAINTEST, columns, counts
+from wideresnet.report.html.charts import DEEPEST, FAINTEST, columns, heat_map
 
 NASTY = '<b onclick="x"> & co'
 
@@ -39,7 +39,7 @@ def test_columns_of_zeros_are_a_chart_and_no_columns_are_none() -> None:
 
 
 def test_a_heat_map_marks_what_is_right_and_leaves_zeros_empty() -> None:
-    shown = counts("t", ["a", "b", "other"], [("a", [90, 10, 0]), ("b", [1000, 3000, 0])], "rows are right")
+    shown = heat_map("t", ["a", "b", "other"], [("a", [90, 10, 0]), ("b", [1000, 3000, 0])], "rows are right")
     assert re.findall(r'class="(hit|miss)"[^>]*>([\d,]+)<', shown) == [
         ("hit", "90"), ("miss", "10"), ("miss", "1,000"), ("hit", "3,000"),
     ]  # fmt: skip
@@ -48,10 +48,10 @@ def test_a_heat_map_marks_what_is_right_and_leaves_zeros_empty() -> None:
     assert depths[0] > depths[1] > FAINTEST
     assert max(depths) <= DEEPEST
     assert 'tabindex="0"' in shown, "whoever has no mouse can scroll it"
-    assert counts("t", [], [], "") == ""
+    assert heat_map("t", [], [], "") == ""
 
 
 def test_words_are_escaped() -> None:
-    shown = columns(NASTY, [1], (0, 1), (NASTY, NASTY)) + counts(NASTY, [NASTY], [(NASTY, [1])], NASTY)
+    shown = columns(NASTY, [1], (0, 1), (NASTY, NASTY)) + heat_map(NASTY, [NASTY], [(NASTY, [1])], NASTY)
     assert "<b " not in shown
     assert 'onclick="' not in shown

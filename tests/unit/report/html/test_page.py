@@ -8,9 +8,10 @@ import re
 import pytest
 
 from wideresnet.report.html.page import (
-    Shown,
+    Figure,
     bars,
     beside,
+    fact_rows,
     facts,
     gallery,
     lines,
@@ -21,7 +22,6 @@ from wideresnet.report.html.page import (
     subsection,
     table,
     tiles,
-    words,
 )
 
 NASTY = '<b onclick="x"> & co'
@@ -35,7 +35,7 @@ def test_every_part_escapes_what_it_is_given() -> None:
         bars(NASTY, [(NASTY, 1.0)], NASTY),
         lines(NASTY, {NASTY: [(0, 1)], "b": [(1, 2)]}, NASTY, NASTY),
         tiles([(NASTY, NASTY, NASTY)]),
-        gallery([Shown(b"\xff\xd8", NASTY, (NASTY,))]),
+        gallery([Figure(b"\xff\xd8", NASTY, (NASTY,))]),
         subsection(NASTY, "x"),
     ]
     whole = page(NASTY, [section(NASTY, *parts)])
@@ -92,7 +92,7 @@ def test_a_number_has_three_digits_that_count() -> None:
 
 
 def test_images_are_inside_the_page_by_their_kind_and_absent_ones_leave_their_caption() -> None:
-    shown = gallery([Shown(b"\xff\xd8 a", "jpeg"), Shown(b"\x89PNG b", "png", ("1", "2")), Shown(None, "gone")])
+    shown = gallery([Figure(b"\xff\xd8 a", "jpeg"), Figure(b"\x89PNG b", "png", ("1", "2")), Figure(None, "gone")])
     assert re.findall(r"data:image/(\w+);base64,([\w+/=]+)\" alt=\"(\w+)\"", shown) == [
         ("jpeg", "/9ggYQ==", "jpeg"), ("png", "iVBORyBi", "png"),
     ]  # fmt: skip
@@ -107,6 +107,8 @@ def test_file_names_that_are_no_text_are_shown_and_can_be_saved() -> None:
     whole.encode("utf-8")
 
 
-def test_facts_of_a_machine_in_words() -> None:
-    shown = [words(value) for value in ({"numpy": "2.4", "torch": "2.13"}, ["avx2", "fma"], ("a",), 2, "x86")]
-    assert shown == ["numpy 2.4, torch 2.13", "avx2, fma", "a", "2", "x86"]
+def test_facts_of_a_machine_are_names_and_text_without_empty_values() -> None:
+    values = {"versions": {"numpy": "2.4", "torch": "2.13"}, "flags": ["avx2", "fma"], "a_b": ("a",), "n": 2, "load": 0}
+    assert fact_rows(values) == [
+        ("versions", "numpy 2.4, torch 2.13"), ("flags", "avx2, fma"), ("a b", "a"), ("n", "2"),
+    ]  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from wideresnet.architectures import get_architecture
 from wideresnet.errors import ConfigError
 from wideresnet.records import Peak
-from wideresnet.report.text import of_choices
+from wideresnet.report import recommendation
 from wideresnet.tasks.bench.recommend import SHARE, Wish, recommend
 from wideresnet.weights.catalogue import CATALOGUE
 
@@ -107,7 +107,7 @@ def test_a_latency_that_was_predicted_is_not_called_measured(tmp_path):
     for rows, found in (((rate,), ("measured", "predicted")), ((rate, wait), ("measured", "measured"))):
         choice = one(recommend(Wish(), PEAK, bench_file(tmp_path / "speed.json", *rows)), name, "f32")
         assert (choice.speed, choice.latency) == found
-        assert ("ms predicted" in of_choices([choice], PEAK)) == ("predicted" in found)
+        assert ("ms predicted" in recommendation.to_text([choice], PEAK)) == ("predicted" in found)
 
 
 def test_rows_of_another_number_of_threads_do_not_count(tmp_path):

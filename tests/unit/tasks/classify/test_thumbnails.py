@@ -13,7 +13,7 @@ from PIL import Image
 from fakes import FakeEngine
 from wideresnet.datasets.labels import read_labels
 from wideresnet.records import Conditions, EvalReport, Item, Preprocess, Scored
-from wideresnet.report.evaluation import shown_paths
+from wideresnet.report.html.evaluation import shown_paths
 from wideresnet.tasks.classify.thumbnails import thumbnails, thumbnails_of
 from wideresnet.tasks.evaluate.metrics import tally
 

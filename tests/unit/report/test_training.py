@@ -6,8 +6,8 @@ import math
 import re
 from html.parser import HTMLParser
 
-from wideresnet.report.html.curves import draw_curves
 from wideresnet.report.html.page import HEIGHT, WIDTH
+from wideresnet.report.training import to_html
 
 LOG = [
     {"epoch": epoch, "loss": 2.0 / (epoch + 1), "top1": 0.3 + 0.1 * epoch if epoch % 2 else math.nan, "seconds": 60}
@@ -45,7 +45,7 @@ def parsed(page: str) -> Structure:
 
 
 def test_the_page_is_whole_and_asks_nothing_of_the_outside() -> None:
-    page = draw_curves("a run", LOG)
+    page = to_html("a run", LOG)
     assert page.startswith("<!doctype html>")
     tags = parsed(page).seen
     assert tags.count("svg") == 2
@@ -54,7 +54,7 @@ def test_the_page_is_whole_and_asks_nothing_of_the_outside() -> None:
 
 
 def test_every_epoch_is_a_point_and_only_measured_ones_of_accuracy() -> None:
-    loss, top1 = re.findall(r'points="([^"]*)"', draw_curves("a run", LOG))
+    loss, top1 = re.findall(r'points="([^"]*)"', to_html("a run", LOG))
     assert (len(loss.split()), len(top1.split())) == (6, 3)
     for spot in [*loss.split(), *top1.split()]:
         x, y = map(float, spot.split(","))
@@ -65,15 +65,15 @@ def test_every_epoch_is_a_point_and_only_measured_ones_of_accuracy() -> None:
 
 
 def test_the_summary_says_how_long_and_how_good() -> None:
-    assert "6 epochs in 6 minutes, test accuracy 80.00 %." in draw_curves("a run", LOG)
+    assert "6 epochs in 6 minutes, test accuracy 80.00 %." in to_html("a run", LOG)
 
 
 def test_one_epoch_and_none_are_pages_too() -> None:
-    parsed(draw_curves("a run", LOG[:1]))
-    assert "<svg" not in draw_curves("a run", [])
+    parsed(to_html("a run", LOG[:1]))
+    assert "<svg" not in to_html("a run", [])
 
 
 def test_a_title_cannot_break_the_page() -> None:
-    page = draw_curves("<b> & co", LOG)
+    page = to_html("<b> & co", LOG)
     assert "<b>" not in page
     parsed(page)

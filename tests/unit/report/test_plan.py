@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from wideresnet.records.plan import Phase, TrainingPlan
-from wideresnet.report.plan import duration, of_plan, plan_document
+from wideresnet.report.plan import duration, to_json, to_text
 
 PLAN = TrainingPlan(
     architecture="wrn_16_2", data="cifar10", classes=10, parameters=691_674, precision="bf16", batch_size=128,
@@ -23,7 +23,7 @@ PLAN = TrainingPlan(
 
 
 def test_the_words() -> None:
-    assert of_plan(PLAN).splitlines() == [
+    assert to_text(PLAN).splitlines() == [
         "wrn_16_2, 691,674 parameters, bf16, batch 128",
         "cifar10: 50,000 images of 10 classes, 10,000 to test",
         "",
@@ -38,12 +38,12 @@ def test_the_words() -> None:
 
 
 def test_images_on_a_disk_are_no_memory() -> None:
-    *_, last = of_plan(replace(PLAN, pictures_mb=0, disk_mb=98_000)).splitlines()
+    *_, last = to_text(replace(PLAN, pictures_mb=0, disk_mb=98_000)).splitlines()
     assert last == "memory: about 700 MB; the decoded images take 98,000 MB of the disk instead"
 
 
 def test_the_document_holds_the_sums_too() -> None:
-    document = json.loads(json.dumps(plan_document(PLAN)))
+    document = json.loads(json.dumps(to_json(PLAN)))
     assert (document["schema"], document["steps"], document["memory_mb"]) == (1, 7800, 1105.0)
     assert document["seconds"] == pytest.approx(390 * (7 * 0.1 + 13 * 0.256) + 4 * 6.4)
     assert document["phases"][0]["rates"] == [0.0001, 0.2, 0.15]

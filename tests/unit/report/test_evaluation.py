@@ -1,7 +1,8 @@
-"""The page of an evaluation: the figures it must hold, for ten classes, a thousand, a subset, and for none at all."""
+"""An evaluation as text, JSON and a page: for ten classes, a thousand, a subset, and for none at all."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,16 +12,19 @@ import pytest
 
 from wideresnet.datasets.labels import read_labels
 from wideresnet.records import Conditions, EngineInfo, EvalReport, Failure, Labels, Masked, Preprocess, Scored
-from wideresnet.report.evaluation import MISTAKES, draw_evaluation, shown_paths, surest_mistakes
+from wideresnet.report.evaluation import to_html, to_json, to_text
+from wideresnet.report.html.evaluation import MISTAKES, shown_paths, surest_mistakes
 from wideresnet.tasks.evaluate.metrics import tally
 
 CIFAR = read_labels("cifar10")
 JPEG = b"\xff\xd8\xff image"
 ENGINE = EngineInfo("openvino", "2026.1", "CPU", "int8", 2)
+BF16 = EngineInfo("openvino", "2026.1", "CPU", "bf16", 2)
 CONDITIONS = Conditions(
     "a1b2", "c3d4", "int8", Preprocess(resize=256, crop=224), "ignore", "e5f6", 100, CIFAR, 10, ("1/4", "3/4"),
     {"cpu": "<Fast> CPU", "versions": {"numpy": "2.4"}, "flags": ["avx2"], "load1": None},
 )  # fmt: skip
+FEW = EvalReport("some.model", "test set", BF16, 200, 157, 190, (Failure("a.png", "no image"),), 1.23456)
 BLANK = EvalReport("model.tag", "some data", ENGINE, 0, 0, 0, conditions=CONDITIONS)
 
 
@@ -43,7 +47,7 @@ def words(page: str) -> str:
 
 
 def shown(report: EvalReport, labels: Labels = CIFAR) -> str:
-    return words(draw_evaluation(report, labels, {}))
+    return words(to_html(report, labels, {}))
 
 
 def test_the_figures_come_with_their_interval_and_conditions() -> None:
@@ -88,7 +92,7 @@ def test_a_thousand_classes_are_a_curve_and_the_ends_of_the_table() -> None:
     labels = read_labels("imagenet")
     places = ((label, k) for label in range(1000) for k in range(3))
     answers = (scored(f"{k}/{label}", label, label if (label + k) % 7 else 0) for label, k in places)
-    page = draw_evaluation(tally(answers, BLANK), labels, {})
+    page = to_html(tally(answers, BLANK), labels, {})
     text = words(page)
     assert "The 20 worst" in text
     assert "The 5 best" in text
@@ -109,7 +113,7 @@ def test_the_surest_mistakes_come_first_and_no_more_than_fit() -> None:
 
 
 def test_images_are_inside_the_page_and_absent_ones_are_captions() -> None:
-    page = draw_evaluation(REPORT, CIFAR, {"8/0.png": JPEG, "3/3.png": b"\x89PNG image"})
+    page = to_html(REPORT, CIFAR, {"8/0.png": JPEG, "3/3.png": b"\x89PNG image"})
     assert "data:image/jpeg;base64,/9j/" in page
     assert "data:image/png;base64," in page
     assert page.count("<img") == 4, "each among the surest mistakes and among the pairs"
@@ -149,7 +153,7 @@ def test_everything_is_escaped() -> None:
     nasty = '<b onclick="x">'
     labels = Labels(tuple(f"{nasty}{index}" for index in range(10)))
     report = tally([*SCORES, scored(nasty, 3, 5, 0.99)], replace(BLANK, model=nasty, data=nasty))
-    page = draw_evaluation(replace(report, failures=(Failure(nasty, nasty),)), labels, {nasty: JPEG})
+    page = to_html(replace(report, failures=(Failure(nasty, nasty),)), labels, {nasty: JPEG})
     assert "<b onclick" not in page
     assert 'onclick="' not in page
     assert 'alt="&lt;b onclick' in page
@@ -157,3 +161,33 @@ def test_everything_is_escaped() -> None:
 
 def test_a_class_that_the_labels_do_not_know_has_a_number() -> None:
     assert "class 9" in shown(REPORT, Labels(("a", "b")))
+
+
+def test_an_evaluation_states_its_conditions() -> None:
+    engine = EngineInfo("openvino", "2026.1", "CPU", "bf16", 2)
+    text = to_text(EvalReport("m", "d", engine, 200, 157, 190, (Failure("a", "b"),), 3.0))
+    for part in ("m on d", "78.500 %", "157 of 200", "95.000 %", "openvino 2026.1, bf16, 2 threads", "1 failures"):
+        assert part in text
+
+
+def test_an_evaluation_of_nothing_is_text_too() -> None:
+    engine = EngineInfo("openvino", "2026.1", "CPU", "f32", 2)
+    assert "0 of 0" in to_text(EvalReport("m", "d", engine, 0, 0, 0))
+
+
+def test_an_evaluation_has_the_documented_fields() -> None:
+    values = to_json(FEW)
+    promised = "top1 top5 n correct1 correct5 failures interval95 seconds engine precision"
+    assert set(promised.split()) <= values.keys()
+    assert (values["top1"], values["top5"], values["n"], values["correct1"]) == (78.5, 95.0, 200, 157)
+    assert (values["engine"], values["precision"]) == ("openvino", "bf16")
+    low, high = values["interval95"]
+    assert 70 < low < 78.5 < high < 85
+    assert values["failures"] == [{"path": "a.png", "error": "no image", "hint": ""}]
+    json.dumps(values, allow_nan=False)
+
+
+def test_an_evaluation_of_nothing_is_null_and_not_nan() -> None:
+    values = to_json(EvalReport("m", "d", ENGINE, 0, 0, 0))
+    assert (values["top1"], values["top5"]) == (None, None)
+    json.dumps(values, allow_nan=False)

@@ -8,7 +8,7 @@ from html import unescape
 
 from wideresnet.datasets.labels import read_labels
 from wideresnet.records import EngineInfo, EvalReport, Failure, FinetuneReport, PathPoint, Scored
-from wideresnet.report.finetuning import document_of, draw_finetuning, judged_by, of_finetuning
+from wideresnet.report.finetuning import shown_evaluation, to_html, to_json, to_text
 from wideresnet.tasks.evaluate.metrics import tally
 
 ENGINE = EngineInfo("openvino", "2026.1", "CPU", "f32", 2)
@@ -33,7 +33,7 @@ FULL = replace(
 
 
 def shown(report: FinetuneReport) -> str:
-    page = draw_finetuning(report, {})
+    page = to_html(report, {})
     return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page.partition("<body>")[2])))
 
 
@@ -56,8 +56,8 @@ def test_the_whole_network_shows_its_curves() -> None:
 
 def test_images_that_chose_nothing_are_what_the_page_is_about() -> None:
     report = replace(PROBE, test=evaluation("new ones", 10))
-    assert judged_by(PROBE).data == "pets val"
-    assert judged_by(report).data == "new ones"
+    assert shown_evaluation(PROBE).data == "pets val"
+    assert shown_evaluation(report).data == "new ones"
     text = shown(report)
     assert "top-1 on new ones 50.000 %" in text
     assert "Everything from here on is of new ones" in text
@@ -71,13 +71,13 @@ def test_failures_of_training_images_are_listed_once() -> None:
 
 
 def test_lines_and_document_hold_the_figures() -> None:
-    lines = of_finetuning(PROBE)
+    lines = to_text(PROBE)
     assert "top-1 90.00 % (95 %: 69.90 to 97.21, n = 20) on pets val" in lines
     assert "run/bundle: the model" in lines
     nothing = replace(PROBE, evaluation=evaluation("pets val", 0, 0))
-    assert "unknown: no image could be answered" in of_finetuning(nothing)
-    found = document_of(replace(PROBE, test=evaluation("new ones", 10)))
+    assert "unknown: no image could be answered" in to_text(nothing)
+    found = to_json(replace(PROBE, test=evaluation("new ones", 10)))
     assert (found["evaluation"]["top1"], found["test"]["top1"], found["classes"]) == (90.0, 50.0, 10)
     assert found["path"][1] == {"l2": 1, "n": 80, "correct": 60, "loss": 0.7, "top1": 75.0}
-    assert document_of(FULL)["epochs"] == 2
-    assert document_of(PROBE)["test"] is None
+    assert to_json(FULL)["epochs"] == 2
+    assert to_json(PROBE)["test"] is None

@@ -1,4 +1,4 @@
-"""Explanations and features in words, as JSON, and as a page."""
+"""Explanations and files of features as text and JSON, explanations as a page too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from wideresnet.records import ClassMap, EmbedReport, EngineInfo, Explanation, Failure, Labels, LabelScore
-from wideresnet.report import insight
+from wideresnet.report import embedding, explanation
 from wideresnet.report.html.overlay import draw_evidence
 from wideresnet.report.names import class_names
 
@@ -24,29 +24,29 @@ NAMES = class_names(Labels(("cat", "<dog>")))
 
 
 def section() -> str:
-    return insight.explained(ONE, [draw_evidence(ONE, each) for each in ONE.maps], NAMES)
+    return explanation.image_section(ONE, [draw_evidence(ONE, each) for each in ONE.maps], NAMES)
 
 
 def test_files_are_called_after_image_and_class_and_none_twice() -> None:
     taken: set[str] = set()
-    assert insight.file_name("x/cat.png", "tabby", taken) == "cat-tabby.png"
-    assert insight.file_name("y/cat.jpg", "tabby", taken) == "cat-tabby-2.png"
-    assert insight.file_name("y/cat.jpg", "crane (n02012849)", taken) == "cat-crane_n02012849.png"
-    assert insight.file_name("y/cat.jpg", "../a b/c", taken) == "cat-.._a_b_c.png"
-    assert insight.file_name("y/猫.jpg", "虎斑猫", taken) == "猫-虎斑猫.png"
+    assert explanation.file_name("x/cat.png", "tabby", taken) == "cat-tabby.png"
+    assert explanation.file_name("y/cat.jpg", "tabby", taken) == "cat-tabby-2.png"
+    assert explanation.file_name("y/cat.jpg", "crane (n02012849)", taken) == "cat-crane_n02012849.png"
+    assert explanation.file_name("y/cat.jpg", "../a b/c", taken) == "cat-.._a_b_c.png"
+    assert explanation.file_name("y/猫.jpg", "虎斑猫", taken) == "猫-虎斑猫.png"
 
 
 def test_a_file_is_called_so_that_file_systems_take_it() -> None:
     """Of a name of 255 bytes the beginning is kept, the class too."""
     long = "é" * 125
-    name = insight.file_name(f"{long}.png", "虎斑猫" * 13, set())
+    name = explanation.file_name(f"{long}.png", "虎斑猫" * 13, set())
     assert name.startswith("éé")
     assert name.endswith("猫.png")
     assert len(os.fsencode(f".{name}.part")) <= 255
 
 
 def test_an_explanation_is_a_document() -> None:
-    found = insight.of_explanation(ONE, [Path("maps/a-cat.png"), Path("maps/a-dog.png")])
+    found = explanation.to_json(ONE, [Path("maps/a-cat.png"), Path("maps/a-dog.png")])
     assert json.loads(json.dumps(found)) == {
         "path": "images/<a>.png",
         "side": 32,
@@ -57,18 +57,18 @@ def test_an_explanation_is_a_document() -> None:
              "file": "maps/a-dog.png"},
         ],
     }  # fmt: skip
-    assert "file" not in insight.of_explanation(ONE, [])["classes"][0]
+    assert "file" not in explanation.to_json(ONE, [])["classes"][0]
 
 
 def test_an_explanation_is_a_line_a_class() -> None:
-    lines = insight.text_of_explanation(ONE, [Path("maps/a-cat.png"), Path("maps/a-dog.png")]).splitlines()
+    lines = explanation.to_text(ONE, [Path("maps/a-cat.png"), Path("maps/a-dog.png")]).splitlines()
     assert [line.split()[1:] for line in lines] == [
         ["cat", "75.0", "%", "->", "maps/a-cat.png"], ["<dog>", "25.0", "%", "->", "maps/a-dog.png"],
     ]  # fmt: skip
 
 
 def test_a_page_shows_crop_and_maps_and_asks_nothing_of_the_outside() -> None:
-    page = insight.html("some.model", ENGINE, [section()], 1, False)
+    page = explanation.to_html("some.model", ENGINE, [section()], 1, False)
     assert len(re.findall(r'<img src="data:image/jpeg;base64,', page)) == 3
     assert "1.12 = 1.00 + 0.12" in page
     assert "−0.12 = 0.00 + −0.12" in page
@@ -81,17 +81,17 @@ def test_a_page_shows_crop_and_maps_and_asks_nothing_of_the_outside() -> None:
 
 
 def test_a_page_says_when_it_does_not_show_all_and_what_blue_is() -> None:
-    page = insight.html("some.model", ENGINE, [section()], 1234, True)
+    page = explanation.to_html("some.model", ENGINE, [section()], 1234, True)
     assert "1,234" in page
     assert "the first 1" in page
     assert "Blue speaks against the class" in page
 
 
 def test_a_file_of_features_is_a_document_and_two_lines() -> None:
-    found = insight.of_embedding(REPORT)
+    found = embedding.to_json(REPORT)
     assert (found["n"], found["layers"], found["precision"]) == (7, {"layer2": [3, 2, 2]}, "f32")
     assert found["failures"] == [{"path": "b.png", "error": "no", "hint": ""}]
     json.dumps(found)
-    assert insight.text_of_embedding(REPORT).splitlines() == [
+    assert embedding.to_text(REPORT).splitlines() == [
         "out.npz: layer2 [7, 3, 2, 2] float32", "  some.model with openvino 2026.1, f32; 1 failures",
     ]  # fmt: skip

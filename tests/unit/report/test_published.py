@@ -16,7 +16,7 @@ from wideresnet.records import (
     Target,
     Verification,
 )
-from wideresnet.report.verification import document, line, text
+from wideresnet.report.published import to_json, to_line, to_text
 
 INFO = ModelInfo(
     name="wide_resnet50_2.tv_in1k",
@@ -46,7 +46,7 @@ ABSENT = Verification(replace(INFO, name="wide_resnet101_2.tv_in1k"), "absent", 
 
 
 def test_the_table_shows_measured_beside_published_and_the_columns_of_the_zoo() -> None:
-    table = text([PASSED, ABSENT])
+    table = to_text([PASSED, ABSENT])
     row = table.splitlines()[1]
     for cell in ("passed", "78.480", "78.468", "+0.012", "94.080", "94.086", "-0.006", "50000", "± 0.1", "f32"):
         assert cell in row.split() or cell in row
@@ -59,34 +59,34 @@ def test_the_table_shows_measured_beside_published_and_the_columns_of_the_zoo() 
 
 def test_a_sample_says_by_which_rule_it_was_judged() -> None:
     allowed = Allowed("interval", (0.7, 0.8), (0.9, 0.95), 0.001, 0.999)
-    table = text([replace(PASSED, allowed=allowed)])
+    table = to_text([replace(PASSED, allowed=allowed)])
     assert "interval: not the whole set was run" in table
     assert "99.9 % interval (Wilson)" in table
     assert "±" not in table
 
 
 def test_nothing_verified_says_so() -> None:
-    assert text([ABSENT]).startswith("nothing was verified")
+    assert to_text([ABSENT]).startswith("nothing was verified")
 
 
 def test_a_line_as_it_comes() -> None:
-    assert line(PASSED) == (
+    assert to_line(PASSED) == (
         "passed  wide_resnet50_2.tv_in1k: top-1 78.480 for 78.468, top-5 94.080 for 94.086, n = 50000"
     )
-    assert line(ABSENT) == "not here  wide_resnet101_2.tv_in1k: put it into the cache"
+    assert to_line(ABSENT) == "not here  wide_resnet101_2.tv_in1k: put it into the cache"
 
 
 def test_a_failure_without_a_comparison_still_shows() -> None:
     broken = Verification(INFO, "failed", "the file is damaged")
     empty = replace(PASSED, verdict="failed", note="none could be read", allowed=None, report=replace(REPORT, n=0))
-    table = text([broken, empty])
+    table = to_text([broken, empty])
     assert "the file is damaged" in table
     assert "none could be read" in table
 
 
 def test_the_document_is_in_percent_and_without_nan() -> None:
     empty = replace(PASSED, verdict="failed", allowed=None, report=replace(REPORT, n=0, correct1=0, correct5=0))
-    found = json.loads(json.dumps(document([PASSED, ABSENT, empty]), allow_nan=False))
+    found = json.loads(json.dumps(to_json([PASSED, ABSENT, empty]), allow_nan=False))
     first, second, third = found["models"]
     assert first["points"] == {"top1": 0.012, "top5": -0.006}
     assert first["allowed"]["rule"] == "tolerance"

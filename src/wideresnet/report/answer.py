@@ -1,0 +1,24 @@
+"""The answer to one image, or why there is none, as text and JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from wideresnet.records import Failure, Prediction
+from wideresnet.report.escape import printable
+
+
+def to_text(answer: Prediction | Failure) -> str:
+    """Return the path with its classes, likeliest first, on one line; of a failure the error, with its hint."""
+    path = printable(answer.path)
+    if isinstance(answer, Failure):
+        return f"{path}: {printable(answer.error)}" + (f"\n  hint: {printable(answer.hint)}" if answer.hint else "")
+    classes = (f"{printable(score.label)} {100 * score.probability:.1f} %" for score in answer.predictions)
+    # Answers are printed as they come, so that the widest name is not known yet.
+    return f"{path:<24}  {' · '.join(classes)}"
+
+
+def to_json(answer: Prediction | Failure) -> dict[str, Any]:
+    """Return ``{path, predictions: [{index, label, probability}, …]}``, or ``{path, error, hint}``."""
+    return asdict(answer)

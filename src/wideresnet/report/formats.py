@@ -1,0 +1,55 @@
+"""Numbers, engines and tables in the form that all reports give them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from wideresnet.records import EngineInfo
+from wideresnet.report.escape import printable
+
+
+def percent(fraction: float | None, digits: int = 3) -> str:
+    """Return a fraction in percent; a dash for None and nan."""
+    return "–" if fraction is None or fraction != fraction else f"{100 * fraction:.{digits}f} %"
+
+
+def json_percent(fraction: float | None) -> float | None:
+    """Return a fraction in percent, to the thousandth; None for None and for nan, which JSON does not have."""
+    return round(100 * fraction, 3) if fraction is not None and fraction == fraction else None
+
+
+def interval_text(interval: tuple[float, float], digits: int = 2) -> str:
+    """Return an interval of fractions in percent, without the unit: ``88.82 to 97.85``."""
+    low, high = interval
+    return f"{100 * low:.{digits}f} to {100 * high:.{digits}f}"
+
+
+def engine_text(engine: EngineInfo) -> str:
+    """Return an engine's name and version, and the precision that it executes."""
+    return f"{engine.runtime} {engine.version}, {engine.precision}"
+
+
+def pick(record: Any, *names: str) -> dict[str, Any]:
+    """Return attributes of a record as JSON values, records in them as objects and tuples as lists."""
+    return {name: _plain(getattr(record, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return list(map(_plain, value))
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Return rows of cells padded to columns; those in ``right`` are aligned to the right."""
+    rows = [tuple(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,241 @@
+"""Sections of an evaluation for pages: classes, confusions, calibration, images of mistakes, failures, conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from wideresnet.records import (
+    BILLION,
+    Bin,
+    ClassCounts,
+    Conditions,
+    Confusion,
+    EvalReport,
+    Example,
+    Failure,
+    Labels,
+    wilson_interval,
+)
+from wideresnet.report.formats import interval_text, percent
+from wideresnet.report.html.charts import columns, heat_map
+from wideresnet.report.html.page import (
+    Figure,
+    bars,
+    beside,
+    fact_rows,
+    facts,
+    gallery,
+    lines,
+    paragraph,
+    section,
+    subsection,
+    table,
+)
+from wideresnet.report.names import ClassName, class_names, image_name
+
+FEW = 30                                           # classes up to which each has a bar, a row and a cell of the map
+WORST, BEST = 20, 5                                # of more classes, those in the table
+PAIRS = 20                                         # confused pairs in the table
+MISTAKES = 24                                      # images in the first gallery
+SHOWN_PAIRS = 8                                    # confused pairs with images
+LISTED = 100                                       # failures
+
+CALIBRATION = (
+    "Answers are put into {bins} bins by the probability of the likeliest class. A calibrated network is right as"
+    " often as it is sure: it lies on the diagonal; below it, it is too sure. The expected calibration error (ECE) is"
+    " the mean distance, each bin counted by its images."
+)
+
+
+def evaluation_sections(report: EvalReport, labels: Labels, images: Mapping[str, bytes]) -> list[str]:
+    """Return the sections below a page's first figures."""
+    name_of = class_names(labels)
+    return [
+        section("Classes", *_classes(report, name_of)),
+        section("Confusions", *_confusions(report, name_of)),
+        section("Calibration", *_calibration(report)),
+        section("The surest mistakes", *_mistakes(report, name_of, images)),
+        section("The most frequent confusions", *_pairs(report, name_of, images)),
+        section("Failures", *failure_table(report.failures)),
+        section("Conditions", facts(condition_rows(report))),
+    ]
+
+
+def shown_paths(report: EvalReport) -> list[str]:
+    """Return the paths of the images that the sections show, without duplicates."""
+    mistakes = [example for _, example in surest_mistakes(report)]
+    examples = [example for pair in shown_pairs(report) for example in pair.examples]
+    return list(dict.fromkeys(example.path for example in (*mistakes, *examples)))
+
+
+def surest_mistakes(report: EvalReport) -> list[tuple[Confusion, Example]]:
+    """Return the known wrong answers of highest probability; none if probabilities are not known."""
+    if not report.calibrated:
+        return []
+    mistakes = [(pair, example) for pair in report.confusions for example in pair.examples]
+    return sorted(mistakes, key=lambda mistake: (-mistake[1].probability, mistake[1].path))[:MISTAKES]
+
+
+def shown_pairs(report: EvalReport) -> Sequence[Confusion]:
+    """Return the confused pairs that are shown with images."""
+    return report.confusions[:SHOWN_PAIRS]
+
+
+def failure_table(failures: Sequence[Failure]) -> list[str]:
+    """Return a table of the first images that could not be read, and the number of the others."""
+    rows = [(failure.path, failure.error) for failure in failures[:LISTED]]
+    more = len(failures) - len(rows)
+    return [table(("image", "error"), rows), paragraph(f"… and {more:,} more.") if more else ""]
+
+
+def condition_rows(report: EvalReport) -> list[tuple[str, str]]:
+    """Return the conditions that the figures hold for, as names and values."""
+    rows = [("model", report.model), ("data", report.data), *(("warning", warning) for warning in report.warnings)]
+    if report.conditions:
+        rows += _conditions(report.conditions)
+    if report.engine:
+        engine = report.engine
+        rows += [
+            ("engine", f"{engine.runtime} {engine.version}, {engine.device}"),
+            ("precision executed", engine.precision),
+            ("threads", f"{engine.threads}" + (f", {engine.streams} streams" if engine.streams > 1 else "")),
+        ]
+    if report.seconds:
+        rows.append(("time", f"{report.seconds:.1f} s"))
+    return rows + fact_rows(report.conditions.machine if report.conditions else {})
+
+
+def _conditions(conditions: Conditions) -> list[tuple[str, str]]:
+    spec = conditions.preprocess
+    resize = "shorter side to" if spec.mode == "shortest" else "both sides to"
+    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
+    return [
+        ("images", f"{conditions.pictures:,} in the whole data set"),
+        ("shards", ", ".join(conditions.shards) or "none: the whole data set"),
+        ("classes", f"{conditions.present:,} of the network's {len(conditions.labels.names):,} have images"),
+        ("data hash", f"{conditions.data_sha256} (names, labels and sizes)"),
+        ("weights", conditions.weights_sha256 or "not known"),
+        ("graph", conditions.graph_sha256 or "not known"),
+        ("stored in", conditions.stored),
+        ("transform", f"{resize} {spec.resize} px ({spec.interpolation}), centre {spec.crop} px"),
+        ("normalised", f"mean {mean}, standard deviation {std}"),
+        ("transparency", "dropped" if spec.alpha == "drop" else "laid on white"),
+        ("EXIF orientation", "ignored" if conditions.exif == "ignore" else "applied"),
+        *(("assumed", assumption) for assumption in conditions.assumed),
+    ]
+
+
+def _classes(report: EvalReport, name_of: ClassName) -> list[str]:
+    """Return a bar and a row for each of few classes; of many a curve, and the rows of the worst and best."""
+    worst = sorted(report.by_class.items(), key=lambda entry: (entry[1].correct1 / entry[1].n, -entry[1].n, entry[0]))
+    accuracies = [(name_of(index), 100 * counts.correct1 / counts.n) for index, counts in worst]
+    if len(worst) <= FEW:
+        return [bars("Top-1, worst class first", accuracies, "%"), _class_table(worst, report, name_of)]
+    heights = [accuracy for _, accuracy in accuracies]
+    return [
+        columns("Top-1 of each class", heights, (0, len(heights)), ("classes, worst first", "top-1, %")),
+        subsection(f"The {WORST} worst", _class_table(worst[:WORST], report, name_of)),
+        subsection(f"The {BEST} best", _class_table(worst[: -BEST - 1 : -1], report, name_of)),
+    ]
+
+
+def _class_table(classes: Sequence[tuple[int, ClassCounts]], report: EvalReport, name_of: ClassName) -> str:
+    commonest = {pair.label: pair for pair in reversed(report.confusions)}       # they come most frequent first
+    rows = []
+    for index, counts in classes:
+        pair = commonest.get(index)
+        top1, top5 = (percent(correct / counts.n, 1) for correct in (counts.correct1, counts.correct5))
+        interval = interval_text(wilson_interval(counts.correct1, counts.n), 1)
+        mistaken = f"{name_of(pair.answer)} ({pair.n:,})" if pair else ""
+        rows.append((name_of(index), f"{counts.n:,}", top1, interval, top5, mistaken))
+    return table(("class", "images", "top-1", "95 % interval", "top-5", "most often taken for"), rows, {1, 2, 3, 4})
+
+
+def _confusions(report: EvalReport, name_of: ClassName) -> list[str]:
+    rows = [
+        (name_of(pair.label), name_of(pair.answer), f"{pair.n:,}", percent(pair.n / report.by_class[pair.label].n, 1))
+        for pair in report.confusions[:PAIRS]
+    ]
+    more = len(report.confusions) - len(rows)
+    note = paragraph(f"{more:,} other pairs of classes were confused, none more often.") if more > 0 else ""
+    heads = ("is", "taken for", "images", "of its class")
+    return [_confusion_matrix(report, name_of), table(heads, rows, {2, 3}), note]
+
+
+def _confusion_matrix(report: EvalReport, name_of: ClassName) -> str:
+    """Return all answers of few classes; answers outside of them are one column at the end."""
+    present = sorted(report.by_class)
+    if not report.confusions or not 2 <= len(present) <= FEW:
+        return ""
+    confused = {(pair.label, pair.answer): pair.n for pair in report.confusions}
+    rows = []
+    for label in present:
+        counts = report.by_class[label]
+        cells = [counts.correct1 if answer == label else confused.get((label, answer), 0) for answer in present]
+        rows.append([*cells, counts.n - sum(cells)])
+    heads = [*map(name_of, present), "other"]
+    if not any(row[-1] for row in rows):
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
+    named = [(name_of(label), row) for label, row in zip(present, rows, strict=True)]
+    return heat_map("Answers to the images of each class", heads, named, "is ↓ taken for →")
+
+
+def _calibration(report: EvalReport) -> list[str]:
+    if not report.calibrated:
+        return []
+    curve = [(100 * bin_.confidence, 100 * bin_.accuracy) for bin_ in report.bins if bin_.n]
+    series = {"this network": curve, "as often right as sure": [(0.0, 0.0), (100.0, 100.0)]}
+    axis = "probability of the answer, %"
+    right, wrong = [bin_.correct for bin_ in report.bins], [bin_.n - bin_.correct for bin_ in report.bins]
+    return [
+        paragraph(CALIBRATION.format(bins=len(report.bins))),
+        lines("Reliability", series, axis, "right, %"),
+        beside(
+            columns("Right answers by how sure they were", right, (0, 100), (axis, "images"), colour=2),
+            columns("Wrong answers by how sure they were", wrong, (0, 100), (axis, "images"), colour=1),
+        ),
+        table(("probability", "images", "mean", "right", "ECE's part"), _bin_rows(report.bins), {1, 2, 3, 4}),
+    ]
+
+
+def _bin_rows(bins: Sequence[Bin]) -> list[tuple[str, ...]]:
+    n = sum(bin_.n for bin_ in bins)
+    return [
+        (
+            f"{100 * index / len(bins):.0f} to {100 * (index + 1) / len(bins):.0f} %", f"{bin_.n:,}",
+            percent(bin_.confidence, 1), percent(bin_.accuracy, 1),
+            percent(abs(bin_.billionths / BILLION - bin_.correct) / n, 2),
+        )
+        for index, bin_ in enumerate(bins)
+        if bin_.n
+    ]  # fmt: skip
+
+
+def _mistakes(report: EvalReport, name_of: ClassName, images: Mapping[str, bytes]) -> list[str]:
+    figures = [
+        Figure(
+            images.get(example.path),
+            f"{name_of(pair.label)}, taken for {name_of(pair.answer)}",
+            (f"{percent(example.probability, 1)} sure", image_name(example.path)),
+        )
+        for pair, example in surest_mistakes(report)
+    ]
+    if not figures:
+        return []
+    return [paragraph("At most three of each pair of classes, as the network saw them."), gallery(figures)]
+
+
+def _pairs(report: EvalReport, name_of: ClassName, images: Mapping[str, bytes]) -> list[str]:
+    return [
+        subsection(
+            f"{name_of(pair.label)}, taken for {name_of(pair.answer)}: {pair.n:,}",
+            gallery([_figure(example, report.calibrated, images) for example in pair.examples]),
+        )
+        for pair in shown_pairs(report)
+    ]
+
+
+def _figure(example: Example, calibrated: bool, images: Mapping[str, bytes]) -> Figure:
+    name = image_name(example.path)
+    title, notes = (f"{percent(example.probability, 1)} sure", (name,)) if calibrated else (name, ())
+    return Figure(images.get(example.path), title, notes)

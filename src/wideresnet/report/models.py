@@ -1,0 +1,96 @@
+"""Models as a table, and one model as text and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from wideresnet.records import ModelInfo, Preprocess
+from wideresnet.report.formats import json_percent, pick, text_table
+
+RULES = (
+    "MACs: multiply-accumulates of convolutions and classifier. FLOPs: 2 x MACs.\n"
+    "thop: what the tool thop counts, MACs + 4 x the elements that pass a batch norm."
+)
+
+
+def to_table(infos: Iterable[ModelInfo]) -> str:
+    """Return one row of text a model."""
+    heads = ("name", "parameters", "MACs", "input", "top-1", "top-5", "by", "licence", "where")
+    return text_table([heads, *map(_row, infos)], right={1, 2, 3, 4, 5})
+
+
+def to_text(info: ModelInfo) -> str:
+    """Return all that is known of one model, a line each."""
+    rows = [
+        ("name", info.name),
+        ("architecture", info.architecture),
+        ("parameters", f"{info.parameters:,}"),
+        ("MACs", f"{_giga(info.macs)} at {info.preprocess.crop} px"),
+        ("thop", _giga(info.thop_macs)),
+        ("FLOPs", _giga(info.flops)),
+        ("input", f"RGB uint8 [N, {info.preprocess.crop}, {info.preprocess.crop}, 3]"),
+        ("preprocess", _transform(info.preprocess)),
+        ("labels", f"{info.labels or 'none'}, {info.classes} classes"),
+        ("licence", info.licence or "that of whoever trains it"),
+        ("where", info.where),
+    ]
+    for published in info.published:
+        accuracy = f"{100 * published.top1:.3f} / {100 * published.top5:.3f} %"
+        rows.append(("published", f"{accuracy}  ({published.source})"))
+    for measured in info.measured:
+        accuracy = f"{100 * measured.correct1 / measured.n:.2f} / {100 * measured.correct5 / measured.n:.2f} %"
+        conditions = f"{measured.data}, n = {measured.n}, {measured.engine}, {measured.precision}"
+        rows.append(("measured", f"{accuracy}  ({conditions})"))
+    rows += [(key, value) for key, value in info.notes.items() if "\n" not in value]
+    rows += [("assumed", assumption) for assumption in info.assumed]
+    return f"{text_table(rows)}\n\n{RULES}"
+
+
+def to_json(info: ModelInfo) -> dict[str, Any]:
+    """Return a model as JSON values; ``input`` is the batch the graph takes, published accuracies are in percent."""
+    side = info.preprocess.crop
+    return {
+        **pick(info, "name", "architecture", "parameters", "macs", "thop_macs", "flops", "classes"),
+        "input": {"dtype": "uint8", "layout": "NHWC", "colour": "RGB", "shape": ["N", side, side, 3]},
+        **pick(info, "preprocess"),
+        "labels": info.labels or None,
+        "licence": info.licence or None,
+        "where": info.where,
+        "published": [
+            {"top1": json_percent(row.top1), "top5": json_percent(row.top5), "source": row.source}
+            for row in info.published
+        ],
+        **pick(info, "measured", "notes", "assumed"),
+    }
+
+
+def _row(info: ModelInfo) -> tuple[str, ...]:
+    top1, top5, source = "", "", ""
+    if info.measured:
+        best = info.measured[0]
+        top1, top5 = f"{100 * best.correct1 / best.n:.3f}", f"{100 * best.correct5 / best.n:.3f}"
+        source = f"measured, {best.data}"
+    elif info.published:
+        first = info.published[0]
+        # The paper printed fewer digits than the libraries; more here would be invented.
+        digits = 2 if first.source.startswith("paper") else 3
+        top1, top5, source = f"{100 * first.top1:.{digits}f}", f"{100 * first.top5:.{digits}f}", first.source.split()[0]
+    return (
+        info.name, f"{info.parameters:,}", _giga(info.macs), str(info.preprocess.crop), top1, top5, source,
+        info.licence, info.where,
+    )  # fmt: skip
+
+
+def _giga(count: int) -> str:
+    return f"{count / 1e9:.3f} G"
+
+
+def _transform(spec: Preprocess) -> str:
+    resize = "shorter side to" if spec.mode == "shortest" else "squashed to"
+    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
+    alpha = ", transparency on white" if spec.alpha == "white" else ""
+    return (
+        f"{resize} {spec.resize}, {spec.interpolation}, centre {spec.crop}{alpha};"
+        f" mean {mean}, std {std} (in the graph)"
+    )

@@ -1,0 +1,34 @@
+"""Answers as text and JSON."""
+
+from __future__ import annotations
+
+from wideresnet.records import Failure, LabelScore, Prediction
+from wideresnet.report import answer
+
+CAT = Prediction("cat.png", (LabelScore(3, "cat", 0.75), LabelScore(5, "dog", 0.25)))
+
+
+def test_a_prediction_is_one_line_with_the_likeliest_class_first() -> None:
+    cat = Prediction("cat.png", (LabelScore(3, "cat", 0.987), LabelScore(5, "dog", 0.013)))
+    shown = answer.to_text(cat)
+    assert shown.split(maxsplit=1) == ["cat.png", "cat 98.7 % · dog 1.3 %"]
+
+
+def test_a_failure_has_its_hint_only_where_there_is_one() -> None:
+    assert answer.to_text(Failure("a.png", "cut short")) == "a.png: cut short"
+    assert answer.to_text(Failure("a.png", "cut short", "copy it")) == "a.png: cut short\n  hint: copy it"
+
+
+def test_the_json_of_a_prediction() -> None:
+    assert answer.to_json(CAT) == {
+        "path": "cat.png",
+        "predictions": (
+            {"index": 3, "label": "cat", "probability": 0.75},
+            {"index": 5, "label": "dog", "probability": 0.25},
+        ),
+    }
+
+
+def test_the_json_of_a_failure() -> None:
+    failure = Failure("cat.png", "cut short", "copy it again")
+    assert answer.to_json(failure) == {"path": "cat.png", "error": "cut short", "hint": "copy it again"}

@@ -1,0 +1,18 @@
+"""Numbers and tables in the form that all reports give them."""
+
+from __future__ import annotations
+
+import math
+
+from wideresnet.report.formats import json_percent, percent, text_table
+
+
+def test_columns_line_up() -> None:
+    lines = text_table([("name", "n"), ("a", "1000"), ("longer", "1")], right={1}).splitlines()
+    assert lines == ["name       n", "a       1000", "longer     1"]
+
+
+def test_percent_keeps_every_printed_digit() -> None:
+    assert [json_percent(fraction) for fraction in (0.78468, 1.0, 0.0, 0.9)] == [78.468, 100.0, 0.0, 90.0]
+    assert json_percent(math.nan) is None
+    assert (percent(0.78468), percent(0.5, 1), percent(math.nan), percent(None)) == ("78.468 %", "50.0 %", "–", "–")
