@@ -27,12 +27,12 @@ def write_structs(
 def write_arrays(arrays: Mapping[str, NDArray[np.generic]], *, order: str = "<", compressed: bool = True) -> bytes:
     """Numeric arrays of any shape, columns first, of the class and in the type that they have."""
     writer = _Writer(order, small=True)
-    found = b""
+    variables = b""
     for name, array in arrays.items():
         class_, kind = _NUMERIC[array.dtype.str[1:]]
         stored = array.astype(array.dtype.newbyteorder(order)).tobytes(order="F")
-        found += writer.variable(writer.head(class_, array.shape, name) + writer.element(kind, stored), compressed)
-    return _file(order, found)
+        variables += writer.variable(writer.head(class_, array.shape, name) + writer.element(kind, stored), compressed)
+    return _file(order, variables)
 
 
 _NUMERIC = {"u1": (9, 2), "i1": (8, 1), "i4": (12, 5), "f4": (7, 7), "f8": (6, 9)}    # dtype -> class, type
@@ -54,10 +54,10 @@ class _Writer:
         return struct.pack(f"{self.order}II", kind, len(content)) + content + padding
 
     def variable(self, body: bytes, compressed: bool) -> bytes:
-        whole = self.element(14, body)
+        element = self.element(14, body)
         if not compressed:
-            return whole
-        packed = zlib.compress(whole)
+            return element
+        packed = zlib.compress(element)
         return struct.pack(f"{self.order}II", 15, len(packed)) + packed
 
     def head(self, class_: int, dims: tuple[int, ...], name: str = "") -> bytes:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+import struct
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_it_reads_what_scipy_writes():
 
 def test_another_kind_of_file_is_refused():
     for data in (b"", b"hello", b"\x89HDF\r\n\x1a\n" + bytes(600)):
-        with pytest.raises(DataError, match="no MATLAB file of version 5"):
+        with pytest.raises(DataError, match="not a MATLAB file of version 5"):
             read_structs(data, "synsets")
 
 
@@ -73,8 +74,31 @@ def test_a_damaged_file_is_an_error_and_never_a_crash(compressed):
     assert refused > 100
 
 
+@pytest.mark.parametrize("kind", [0, 8, 25, 60, 200, 1000, 65535])
+def test_an_unknown_type_of_numbers_is_an_error(kind):
+    """SciPy 1.17 ends the process with a segmentation fault for these (docs/decisions/log.md)."""
+    data = bytearray(write_arrays({"X": np.arange(120, dtype=np.uint8)[None]}, compressed=False))
+    position = data.rindex(struct.pack("<II", 2, 120))
+    data[position : position + 4] = struct.pack("<I", kind)
+    with pytest.raises(DataError, match="damaged"):
+        read_arrays(bytes(data), ["X"])
+
+
+def test_deeply_nested_arrays_are_an_error():
+    """They overflow SciPy's stack."""
+    head = b"".join(struct.pack("<IIII", *words) for words in [(6, 8, 2, 0), (5, 8, 1, 1)]) + struct.pack("<II", 1, 0)
+    head += struct.pack("<II", 4 << 16 | 5, 8) + struct.pack("<II", 1, 8) + b"field\0\0\0"
+    arrays, size = [], 0
+    for _ in range(20_000):
+        arrays.append(struct.pack("<II", 14, size + len(head)) + head)
+        size += len(arrays[-1])
+    data = write_arrays({}) + b"".join(reversed(arrays))
+    with pytest.raises(DataError, match="damaged"):
+        read_structs(data, "")
+
+
 def test_a_part_that_would_fill_the_memory_is_not_unpacked(monkeypatch):
-    monkeypatch.setattr("wideresnet.datasets.matlab.MOST_BYTES", 100)
+    monkeypatch.setattr("wideresnet.datasets.matlab.MAX_BYTES", 100)
     with pytest.raises(DataError, match="cut short, or larger"):
         read_structs(write_structs("synsets", ROWS), "synsets")
 
@@ -123,5 +147,5 @@ def test_an_array_with_fewer_numbers_than_its_shape_says_is_damaged():
 def test_a_larger_array_is_read_where_that_is_allowed():
     data = write_arrays({"X": np.zeros(5000, np.uint8)})
     with pytest.raises(DataError, match="cut short, or larger"):
-        read_arrays(data, ["X"], most=1000)
-    assert read_arrays(data, ["X"], most=10_000)[0].size == 5000
+        read_arrays(data, ["X"], max_bytes=1000)
+    assert read_arrays(data, ["X"], max_bytes=10_000)[0].size == 5000
