@@ -1,11 +1,14 @@
-"""Labelled images as arrays, decoded into memory, or once onto a disk where the memory is too small for them.
+"""Labelled images decoded to arrays: into memory, or onto a disk once where the memory is too small for them.
 
-    CACHE/NAME-SIDE-HASH/images.npy    RGB uint8 [N, S, S, 3]: a row for each image that could be read, in order
-    CACHE/NAME-SIDE-HASH/index.json    through which preprocess, how many images count, and which cannot be read
+    CACHE/NAME-SIDE-HASH/images.npy    RGB uint8 [N, S, S, 3]: a row for each readable image, in order
+    CACHE/NAME-SIDE-HASH/index.json    the preprocessing, the number of images done, and the failures among them
     CACHE/NAME-SIDE-HASH/lock          held by the process that decodes
 
-The hash is of what decides the pixels. Rows are written to the file and not through a memory map, by which a full disk
-would kill the process (SIGBUS); the map is for reading.
+The hash covers everything that decides the pixels, so that a store is never stale: other images or another
+preprocessing have another folder. Only the rows that the index counts are valid. They are flushed before the index is
+replaced; after a kill the file is cut behind the last counted row and decoding continues there. Of several processes
+one holds the lock and decodes, the others wait. Rows are written to the file and not through a memory map, where a full
+disk would kill the process (SIGBUS); the map is for reading.
 """
 
 from __future__ import annotations
@@ -41,23 +44,23 @@ from wideresnet.records import Batch, EncodedImage, Failure, Preprocess, Progres
 if sys.platform != "win32":
     import fcntl
 
-FORMAT = 1                                         # another one makes other folders
-BATCH = 64
-FLUSHED = 1024                                     # about so many images are decoded again after a kill
-SAMPLED = 16                                       # files whose bytes are in the hash
-Failed = Mapping[int, Failure]                     # by place among all images
+FORMAT = 1                                         # of the files; part of the hash
+BATCH = 64                                         # images decoded at a time
+FLUSH_INTERVAL = 1024                              # images; about so many are decoded again after a kill
+SAMPLES = 16                                       # files whose bytes are in the hash
+FailuresByIndex = Mapping[int, Failure]            # index among all images
 
-_ROOM = "make room: the same command goes on with what is decoded already"
+_DISK_FULL = "make room and run the same command again: images that are decoded already are kept"
 _HINTS = {
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
+    errno.ENOSPC: _DISK_FULL,
+    errno.EDQUOT: _DISK_FULL,
     errno.ENOMEM: "with vm.overcommit_memory=2 Linux counts mapped files as memory; with 0 it does not",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedImages:
-    """What could be read, images RGB uint8 [N, S, S, 3] and labels int64 [N], and what could not."""
+    """The readable images, RGB uint8 [N, S, S, 3], their labels, int64 [N], and the failures."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -65,8 +68,8 @@ class DecodedImages:
 
 
 @dataclass(frozen=True, eq=False)
-class Store:
-    """Where the images of ``data`` are kept, or will be, as ``spec`` shows them."""
+class DecodedStore:
+    """The folder of the images of ``data`` after the preprocessing ``spec``, decoded or still to be decoded."""
 
     folder: Path
     data: LabelledData
@@ -79,79 +82,79 @@ class Store:
 
     @property
     def index(self) -> Path:
-        """The file that says what counts of them."""
+        """The file with the number of valid rows."""
         return self.folder / "index.json"
 
     def shape(self, rows: int) -> tuple[int, int, int, int]:
-        """Of the array with so many images."""
+        """Return the shape of the array of ``rows`` images."""
         return rows, self.spec.crop, self.spec.crop, 3
 
     def header(self, rows: int) -> bytes:
-        """What ``images`` begins with: as long for any number of rows, numpy leaves room in it."""
+        """Return the header of ``images``, padded by numpy to the same length for any number of rows."""
         file = io.BytesIO()
         npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": self.shape(rows)})
         return file.getvalue()
 
     def size(self, rows: int) -> int:
-        """Bytes of ``images`` with so many images."""
+        """Return the size of ``images`` in bytes with ``rows`` images."""
         return len(self.header(rows)) + rows * self.spec.crop**2 * 3
 
 
 def decode_into_memory(data: LabelledData, spec: Preprocess, threads: int) -> Generator[Progress, None, DecodedImages]:
-    """All of ``data``.
+    """Decode all of ``data``.
 
-    Raises DataError when it is too large for the memory, and where nothing can be read.
+    Raises DataError where it is too large for the memory, and where no image can be read.
     """
-    needed, there = len(data.items) * spec.crop**2 * 3 // 2**20, memory_mb()
-    if there is not None and needed > there:
+    needed, available = len(data.items) * spec.crop**2 * 3 // 2**20, memory_mb()
+    if available is not None and needed > available:
         raise DataError(
-            f"{len(data.items):,} images of {spec.crop} pixels take {needed:,} MB, this machine has {there:,}",
+            f"{len(data.items):,} images of {spec.crop} pixels take {needed:,} MB, this machine has {available:,}",
             hint="keep them on a disk with --cache DIR, or use fewer, or a smaller 'stored'",
         )
     images = np.empty((len(data.items), spec.crop, spec.crop, 3), np.uint8)
     rows, failed = 0, dict[int, Failure]()
     for batch in load_batches(data.items, spec, batch_size=BATCH, threads=threads, exif=data.exif):
-        failed |= _failed(batch, rows + len(failed))
+        failed |= _failures_of(batch, rows + len(failed))
         images[rows : rows + len(batch.items)] = batch.pixels
         rows += len(batch.items)
-        yield _doing(data, rows + len(failed))
-    return _decoded(data, images[:rows], failed)
+        yield _progress(data, rows + len(failed))
+    return _with_labels(data, images[:rows], failed)
 
 
-def open_store(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> Store:
-    """The store in ``cache`` of exactly these files, their sizes and times, and this preprocess.
+def open_store(cache: Path, name: str, data: LabelledData, spec: Preprocess) -> DecodedStore:
+    """Return the store in ``cache`` of exactly these files, their sizes and times, and this preprocessing.
 
-    Where the files lie together does not matter, and neither do mean and deviation: they are not in the pixels.
+    The folder around the files is not part of the hash, and neither are mean and deviation: they are not in the pixels.
     """
-    decisive = FORMAT, spec.resize, spec.crop, spec.interpolation, spec.mode, data.exif
-    digest = hashlib.sha256(repr(decisive if spec.alpha == "drop" else (*decisive, spec.alpha)).encode())
+    settings = FORMAT, spec.resize, spec.crop, spec.interpolation, spec.mode, data.exif
+    digest = hashlib.sha256(repr(settings if spec.alpha == "drop" else (*settings, spec.alpha)).encode())
     paths = [item.path for item in data.items]
     ends = min(paths), max(paths)
     start = len(os.path.commonpath(ends)) if len(set(map(os.path.isabs, ends))) == 1 else 0
-    # Names, sizes and times of other images may be the same, as those out of archives are: some bytes tell.
-    sampled = range(0, len(data.items), 1 + len(data.items) // SAMPLED)
-    for place, item in enumerate(data.items):
+    # Other images may have the same names, sizes and times, as those out of archives do: some bytes differ.
+    samples = range(0, len(data.items), 1 + len(data.items) // SAMPLES)
+    for index, item in enumerate(data.items):
         digest.update(f"{item.path[start:]}\t".encode("utf-8", "surrogateescape"))
         try:
             if isinstance(item.source, EncodedImage):
                 stamp, read = item.source.fingerprint, partial(item.source.read, DEFAULT_LIMITS.bytes)
             else:
                 assert isinstance(item.source, Path), "images of folders are files"
-                found = item.source.stat()
-                stamp, read = f"{found.st_size}\t{found.st_mtime_ns}", partial(read_regular, item.source)
+                status = item.source.stat()
+                stamp, read = f"{status.st_size}\t{status.st_mtime_ns}", partial(read_regular, item.source)
             digest.update(f"{stamp}\n".encode())
-            if place in sampled:
+            if index in samples:
                 digest.update(hashlib.sha256(read()).digest())
-        except (OSError, ImageError):              # a failure of the decoding, not of this
+        except (OSError, ImageError):              # reported by the decoding
             digest.update(b"-\n")
-    return Store(cache / f"{name[:100]}-{spec.crop}-{digest.hexdigest()[:16]}", data, spec)
+    return DecodedStore(cache / f"{name[:100]}-{spec.crop}-{digest.hexdigest()[:16]}", data, spec)
 
 
-def check_disk_space(cache: Path, stores: Sequence[Store]) -> None:
-    """Raise DataError where the disk of ``cache`` has no room for what is not decoded yet of all ``stores``."""
-    with _in_words(cache):
+def check_disk_space(cache: Path, stores: Sequence[DecodedStore]) -> None:
+    """Raise DataError where the disk of ``cache`` has no room for the images of ``stores`` not decoded yet."""
+    with _as_data_error(cache):
         cache.mkdir(parents=True, exist_ok=True)
-        free, missing = shutil.disk_usage(cache).free, sum(map(_missing, stores))
+        free, missing = shutil.disk_usage(cache).free, sum(map(_missing_bytes, stores))
     if missing > free:
         count = sum(len(store.data.items) for store in stores)
         raise DataError(
@@ -160,88 +163,88 @@ def check_disk_space(cache: Path, stores: Sequence[Store]) -> None:
         )
 
 
-def decode_onto_disk(store: Store, threads: int) -> Generator[Progress, None, DecodedImages]:
-    """All images of ``store``, mapped from its file. What is decoded already is not decoded again.
+def decode_onto_disk(store: DecodedStore, threads: int) -> Generator[Progress, None, DecodedImages]:
+    """Decode the images of ``store`` that are not decoded yet, and map all of them from its file.
 
-    Of several processes of a machine one decodes and the others wait for it (not on Windows). After a kill it goes on
-    where the file was last flushed. Writing to the array changes no file. Raises DataError where the disk refuses,
-    what is there is damaged, or nothing can be read; ConfigError where the index cannot be written.
+    Of several processes of a machine one decodes and the others wait for it (not on Windows). After a kill decoding
+    continues where the file was last flushed. Writing to the array changes no file. Raises DataError for a disk error,
+    a damaged store, and where no image can be read; ConfigError where the index cannot be written.
     """
-    with _in_words(store.folder):
+    with _as_data_error(store.folder):
         done, failed = _read_index(store)
         if done < len(store.data.items):
             store.folder.mkdir(parents=True, exist_ok=True)
             with (store.folder / "lock").open("wb") as lock:
-                while not _locked(lock):
+                while not _try_lock(lock):
                     yield Progress(f"waiting for another process that reads {store.data.name}", 0, 0)
                     time.sleep(0.2)
                 yield from _decode_rest(store, threads)
             _, failed = _read_index(store)
-        return _decoded(store.data, _mapped(store, len(store.data.items) - len(failed)), failed)
+        return _with_labels(store.data, _map_images(store, len(store.data.items) - len(failed)), failed)
 
 
-def _decode_rest(store: Store, threads: int) -> Iterator[Progress]:
-    done, found = _read_index(store)               # another process may have gone on with it while this one waited
-    failed, kept = dict(found), done
+def _decode_rest(store: DecodedStore, threads: int) -> Iterator[Progress]:
+    done, failures = _read_index(store)            # again: another process may have decoded while this one waited
+    failed, flushed = dict(failures), done
     if done == len(store.data.items):
         return
     store.images.touch()
     with store.images.open("r+b") as file:
         file.write(store.header(0))
         file.seek(store.size(done - len(failed)))
-        file.truncate()                            # what came after the last flush, of which nothing is known
-        left, exif = store.data.items[done:], store.data.exif
-        for batch in load_batches(left, store.spec, batch_size=BATCH, threads=threads, exif=exif):
+        file.truncate()                            # rows after the last flush may be incomplete
+        items, exif = store.data.items[done:], store.data.exif
+        for batch in load_batches(items, store.spec, batch_size=BATCH, threads=threads, exif=exif):
             file.write(batch.pixels.tobytes())
-            failed |= _failed(batch, done)
+            failed |= _failures_of(batch, done)
             done += len(batch.items) + len(batch.failures)
-            if done - kept >= FLUSHED and done < len(store.data.items):
-                _keep(store, file, done, failed)
-                kept = done
-            yield _doing(store.data, done)
+            if done - flushed >= FLUSH_INTERVAL and done < len(store.data.items):
+                _flush(store, file, done, failed)
+                flushed = done
+            yield _progress(store.data, done)
         file.seek(0)
         file.write(store.header(done - len(failed)))
-        _keep(store, file, done, failed)
+        _flush(store, file, done, failed)
 
 
-def _keep(store: Store, file: IO[bytes], done: int, failed: Failed) -> None:
-    """Let ``done`` images count: their rows are on the disk before the index says so."""
+def _flush(store: DecodedStore, file: IO[bytes], done: int, failed: FailuresByIndex) -> None:
+    """Write the rows of ``done`` images to the disk, then the index that counts them."""
     file.flush()
     os.fsync(file.fileno())
-    index = {
+    content = {
         "format": FORMAT,
         "preprocess": asdict(store.spec),
         "pictures": len(store.data.items),
         "done": done,
-        "failures": [{"place": place, **asdict(failure)} for place, failure in failed.items()],
+        "failures": [{"place": index, **asdict(failure)} for index, failure in failed.items()],
     }
-    save_text(store.index, json.dumps(index, indent=1) + "\n")
+    save_text(store.index, json.dumps(content, indent=1) + "\n")
 
 
-def _read_index(store: Store) -> tuple[int, Failed]:
-    """How many images count, and which of them failed. Raises DataError where the files are not as written."""
+def _read_index(store: DecodedStore) -> tuple[int, FailuresByIndex]:
+    """Return how many images are done, and which of them failed. Raises DataError for damaged files."""
     try:
-        index = json.loads(store.index.read_text("utf-8"))
-        done = int(index["done"])
+        content = json.loads(store.index.read_text("utf-8"))
+        done = int(content["done"])
         failed = {
-            int(each["place"]): Failure(store.data.items[each["place"]].path, each["error"], each["hint"])
-            for each in index["failures"]
+            int(entry["place"]): Failure(store.data.items[entry["place"]].path, entry["error"], entry["hint"])
+            for entry in content["failures"]
         }
     except FileNotFoundError:
         return 0, {}
     except (ValueError, LookupError, TypeError) as error:
-        raise _damaged(store) from error
+        raise _damaged_error(store) from error
     if not store.images.exists() or store.images.stat().st_size < store.size(done - len(failed)):
-        raise _damaged(store)
+        raise _damaged_error(store)
     return done, failed
 
 
-def _damaged(store: Store) -> DataError:
-    return DataError(f"{store.folder} is damaged", hint="delete it: its images are decoded again")
+def _damaged_error(store: DecodedStore) -> DataError:
+    return DataError(f"{store.folder} is damaged", hint="delete it; its images are decoded again")
 
 
-def _missing(store: Store) -> int:
-    """Bytes that are still to be written."""
+def _missing_bytes(store: DecodedStore) -> int:
+    """Return the number of bytes still to be written."""
     total = len(store.data.items)
     if _read_index(store)[0] == total:
         return 0
@@ -249,8 +252,8 @@ def _missing(store: Store) -> int:
     return max(0, store.size(total) - written)
 
 
-def _locked(file: IO[bytes]) -> bool:
-    """Whether this process holds the lock now, until ``file`` is closed or the process ends in any way."""
+def _try_lock(file: IO[bytes]) -> bool:
+    """Return whether this process got the lock. It holds it until ``file`` is closed or the process ends in any way."""
     if sys.platform != "win32":
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -259,41 +262,41 @@ def _locked(file: IO[bytes]) -> bool:
     return True
 
 
-def _mapped(store: Store, rows: int) -> NDArray[np.uint8]:
-    """The array of the file, without its being read. It can be written to, as torch wants it; the file stays."""
+def _map_images(store: DecodedStore, rows: int) -> NDArray[np.uint8]:
+    """Map the file as an array. It is writeable, which torch requires; writing does not change the file."""
     with store.images.open("rb") as file:
         if sys.platform == "linux":
-            # For numpy's own map of this kind (mode "c") Linux sets memory aside as if all pages were going to be
-            # written, and refuses files that are larger than its memory. Python 3.13 knows the flag by name.
+            # For numpy's own copy-on-write map (mode "c") Linux reserves memory for every page and refuses files that
+            # are larger than its memory. Python has a name for the flag from 3.13 on.
             flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0x4000)
-            whole = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+            mapping = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
         else:
-            whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    return np.ndarray(store.shape(rows), np.uint8, whole, len(store.header(rows)))
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    return np.ndarray(store.shape(rows), np.uint8, mapping, len(store.header(rows)))
 
 
-def _failed(batch: Batch, before: int) -> dict[int, Failure]:
-    """The failures of a batch by place among all images, of which ``before`` came before it."""
-    return {before + place: failure for place, failure in zip(batch.failed, batch.failures, strict=True)}
+def _failures_of(batch: Batch, start: int) -> dict[int, Failure]:
+    """Return the failures of a batch, whose first image has the index ``start``, by index among all images."""
+    return {start + index: failure for index, failure in zip(batch.failed, batch.failures, strict=True)}
 
 
-def _doing(data: LabelledData, done: int) -> Progress:
+def _progress(data: LabelledData, done: int) -> Progress:
     return Progress(f"reading {data.name}", done, len(data.items))
 
 
-def _decoded(data: LabelledData, images: NDArray[np.uint8], failed: Failed) -> DecodedImages:
-    """Raises DataError where nothing is left."""
+def _with_labels(data: LabelledData, images: NDArray[np.uint8], failed: FailuresByIndex) -> DecodedImages:
+    """Add the labels of the readable images. Raises DataError where there are none."""
     failures = tuple(failed.values())
     if not len(images):
         raise DataError(f"none of the {len(failures)} images of {data.name} can be read", hint=failures[0].error)
-    labels = [item.label for place, item in enumerate(data.items) if place not in failed]
+    labels = [item.label for index, item in enumerate(data.items) if index not in failed]
     return DecodedImages(images, np.array(labels, np.int64), failures)
 
 
 @contextmanager
-def _in_words(folder: Path) -> Iterator[None]:
+def _as_data_error(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         hint = _HINTS.get(error.errno or 0, "name another folder with --cache")
-        raise DataError(f"cannot keep images in {folder}: {error.strerror or error}", hint) from error
+        raise DataError(f"cannot store decoded images in {folder}: {error.strerror or error}", hint) from error

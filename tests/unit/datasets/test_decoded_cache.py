@@ -22,7 +22,7 @@ from fakes import tiny_images, write_tar
 from wideresnet.datasets import decoded_cache as decoded
 from wideresnet.datasets.decoded_cache import (
     DecodedImages,
-    Store,
+    DecodedStore,
     check_disk_space,
     decode_into_memory,
     decode_onto_disk,
@@ -37,13 +37,13 @@ from wideresnet.records import Batch, Item, Labels, Preprocess, Progress, follow
 
 SPEC = Preprocess(resize=8, crop=8)
 COUNT = 30
-BROKEN = (3, 17)                                   # places
+BROKEN = (3, 17)                                   # indices
 
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoded, "BATCH", 4)
-    monkeypatch.setattr(decoded, "FLUSHED", 8)
+    monkeypatch.setattr(decoded, "FLUSH_INTERVAL", 8)
 
 
 @pytest.fixture
@@ -63,19 +63,19 @@ def pets(folder: Path) -> LabelledData:
     return labelled_folder(folder, Labels(("a", "b")))
 
 
-def store(data: LabelledData, cache: Path) -> Store:
+def store(data: LabelledData, cache: Path) -> DecodedStore:
     return open_store(cache, "pets", data, SPEC)
 
 
-def assert_as_in_memory(found: DecodedImages, data: LabelledData) -> None:
-    held = follow(decode_into_memory(data, SPEC, 1))
-    assert np.array_equal(found.images, held.images)
-    assert np.array_equal(found.labels, held.labels)
-    assert found.failures == held.failures
-    assert (found.images.dtype, found.labels.dtype) == (np.uint8, np.int64)
+def assert_as_in_memory(result: DecodedImages, data: LabelledData) -> None:
+    expected = follow(decode_into_memory(data, SPEC, 1))
+    assert np.array_equal(result.images, expected.images)
+    assert np.array_equal(result.labels, expected.labels)
+    assert result.failures == expected.failures
+    assert (result.images.dtype, result.labels.dtype) == (np.uint8, np.int64)
 
 
-def interrupted(store: Store, after: int) -> None:
+def interrupted(store: DecodedStore, after: int) -> None:
     """Decode until ``after`` batches are told of, and no further."""
     work = decode_onto_disk(store, 1)
     for _ in range(after):
@@ -91,17 +91,17 @@ def refuse_to_decode(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_what_memory_would_hold(data: LabelledData, tmp_path: Path) -> None:
-    found = follow(decode_onto_disk(store(data, tmp_path / "cache"), 2))
-    assert_as_in_memory(found, data)
-    assert found.labels.tolist() == [0] * 14 + [1] * 14
-    assert [failure.path for failure in found.failures] == [data.items[place].path for place in BROKEN]
+    result = follow(decode_onto_disk(store(data, tmp_path / "cache"), 2))
+    assert_as_in_memory(result, data)
+    assert result.labels.tolist() == [0] * 14 + [1] * 14
+    assert [failure.path for failure in result.failures] == [data.items[index].path for index in BROKEN]
 
 
 def test_other_programs_can_open_the_array(data: LabelledData, tmp_path: Path) -> None:
-    kept = store(data, tmp_path / "cache")
-    found = follow(decode_onto_disk(kept, 1))
-    assert np.array_equal(np.load(kept.images), found.images)
-    index = json.loads(kept.index.read_text())
+    cached = store(data, tmp_path / "cache")
+    result = follow(decode_onto_disk(cached, 1))
+    assert np.array_equal(np.load(cached.images), result.images)
+    index = json.loads(cached.index.read_text())
     assert (index["pictures"], index["done"], index["preprocess"]["crop"]) == (30, 30, 8)
 
 
@@ -117,62 +117,62 @@ def test_a_second_time_nothing_is_decoded_and_the_failures_are_told_again(
 
 
 def test_the_array_can_be_written_to_and_the_file_stays(data: LabelledData, tmp_path: Path) -> None:
-    kept = store(data, tmp_path / "cache")
-    found, before = follow(decode_onto_disk(kept, 1)), kept.images.read_bytes()
-    assert found.images.flags.writeable, "torch warns about others"
-    found.images[:] = 0
-    assert kept.images.read_bytes() == before
+    cached = store(data, tmp_path / "cache")
+    result, before = follow(decode_onto_disk(cached, 1)), cached.images.read_bytes()
+    assert result.images.flags.writeable, "torch warns about others"
+    result.images[:] = 0
+    assert cached.images.read_bytes() == before
 
 
 @pytest.mark.skipif(memory_mb() is None, reason="asks Linux how much memory there is")
 def test_an_array_larger_than_the_memory_can_be_opened(tmp_path: Path) -> None:
     rows = 2 * (memory_mb() or 0) // 12            # of 12 MB
     items = [Item("", tmp_path / "x.png", 0)] * rows
-    kept = Store(tmp_path, LabelledData("pets", items, 1), Preprocess(resize=2048, crop=2048))
-    kept.index.write_text(json.dumps({"done": rows, "failures": []}))
-    kept.images.write_bytes(kept.header(rows))
-    os.truncate(kept.images, kept.size(rows))      # a hole: it takes no room
-    found = follow(decode_onto_disk(kept, 1))
-    found.images[-1, -1, -1] = 1
-    assert found.images.shape == (rows, 2048, 2048, 3)
+    cached = DecodedStore(tmp_path, LabelledData("pets", items, 1), Preprocess(resize=2048, crop=2048))
+    cached.index.write_text(json.dumps({"done": rows, "failures": []}))
+    cached.images.write_bytes(cached.header(rows))
+    os.truncate(cached.images, cached.size(rows))      # a hole: it takes no room
+    result = follow(decode_onto_disk(cached, 1))
+    result.images[-1, -1, -1] = 1
+    assert result.images.shape == (rows, 2048, 2048, 3)
 
 
 @pytest.mark.parametrize("after", range(1, 9))
 def test_what_was_interrupted_goes_on_and_comes_to_the_same(
     data: LabelledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    kept, asked = store(data, tmp_path / "cache"), list[int]()
-    interrupted(kept, after)
-    whole = decoded.load_batches
+    cached, counts = store(data, tmp_path / "cache"), list[int]()
+    interrupted(cached, after)
+    load = decoded.load_batches
 
     def counting(items: list[Item], *arguments: Preprocess, **options: int) -> Iterator[Batch]:
-        asked.append(len(items))
-        return whole(items, *arguments, **options)
+        counts.append(len(items))
+        return load(items, *arguments, **options)
 
     monkeypatch.setattr(decoded, "load_batches", counting)
-    found = follow(decode_onto_disk(kept, 1))
+    result = follow(decode_onto_disk(cached, 1))
     flushed = min(8 * (after // 2), 24)            # the last batches are when nothing more is told
-    assert asked == [COUNT - flushed]
-    assert_as_in_memory(found, data)
-    assert np.array_equal(np.load(kept.images), found.images)
+    assert counts == [COUNT - flushed]
+    assert_as_in_memory(result, data)
+    assert np.array_equal(np.load(cached.images), result.images)
 
 
 def test_rows_after_the_last_flush_do_not_count(data: LabelledData, tmp_path: Path) -> None:
-    kept = store(data, tmp_path / "cache")
-    interrupted(kept, 2)
-    with kept.images.open("ab") as file:
+    cached = store(data, tmp_path / "cache")
+    interrupted(cached, 2)
+    with cached.images.open("ab") as file:
         file.write(b"half a row" * 1000)           # more than is still to come
-    assert_as_in_memory(follow(decode_onto_disk(kept, 1)), data)
-    assert kept.images.stat().st_size == kept.size(28)
+    assert_as_in_memory(follow(decode_onto_disk(cached, 1)), data)
+    assert cached.images.stat().st_size == cached.size(28)
 
 
 @pytest.mark.parametrize("change", ["pixels", "time", "name", "more", "spec", "exif"])
 def test_other_images_are_kept_elsewhere(data: LabelledData, tmp_path: Path, change: str) -> None:
     before, first, spec = store(data, tmp_path).folder, tmp_path / "pets/a/00.png", SPEC
     if change == "pixels":
-        found = first.stat()
+        status = first.stat()
         first.write_bytes(bytes(reversed(first.read_bytes())))
-        os.utime(first, ns=(found.st_atime_ns, found.st_mtime_ns))
+        os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns))
     elif change == "time":
         os.utime(first, ns=(0, 0))
     elif change == "name":
@@ -189,15 +189,15 @@ def test_the_same_images_are_known_wherever_they_lie(data: LabelledData, tmp_pat
     before = store(data, tmp_path).folder
     (tmp_path / "pets").rename(tmp_path / "moved")
     assert store(pets(tmp_path / "moved"), tmp_path).folder == before
-    other = Preprocess(resize=8, crop=8, mean=(0, 0, 0))
-    assert open_store(tmp_path, "pets", pets(tmp_path / "moved"), other).folder == before, "it is not in the pixels"
+    normalised = Preprocess(resize=8, crop=8, mean=(0, 0, 0))
+    assert open_store(tmp_path, "pets", pets(tmp_path / "moved"), normalised).folder == before, "it is not in the pixels"
 
 
 def test_images_in_shards_are_kept_too(data: LabelledData, tmp_path: Path) -> None:
     """Other bytes under the same names are kept elsewhere, whether their sizes tell or only they themselves."""
     files = [(Path(item.path).name, item.source.read_bytes()) for item in data.items if isinstance(item.source, Path)]
 
-    def store_with(files: list[tuple[str, bytes]]) -> Store:
+    def store_with(files: list[tuple[str, bytes]]) -> DecodedStore:
         rows = TarImages(str(write_tar(tmp_path / "x.tar", files)))
         items = [Item(path, source, item.label) for (path, source, _), item in zip(rows, data.items, strict=True)]
         return store(LabelledData("x", [*items, Item("row of another file", items[0].source, 0)], 2), tmp_path)
@@ -226,27 +226,27 @@ def test_nothing_that_can_be_read_is_an_error_every_time(tmp_path: Path) -> None
 def test_only_what_is_missing_needs_room(
     data: LabelledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, free = store(data, tmp_path / "cache"), SimpleNamespace(free=4000)
+    cached, free = store(data, tmp_path / "cache"), SimpleNamespace(free=4000)
     monkeypatch.setattr(decoded.shutil, "disk_usage", lambda folder: free)
     with pytest.raises(DataError, match="30 images take 0 MB more in"):
-        check_disk_space(tmp_path / "cache", [kept])              # 30 times 192 bytes
-    interrupted(kept, 3)
-    check_disk_space(tmp_path / "cache", [kept])
-    follow(decode_onto_disk(kept, 1))
+        check_disk_space(tmp_path / "cache", [cached])              # 30 times 192 bytes
+    interrupted(cached, 3)
+    check_disk_space(tmp_path / "cache", [cached])
+    follow(decode_onto_disk(cached, 1))
     free.free = 0
-    check_disk_space(tmp_path / "cache", [kept])
+    check_disk_space(tmp_path / "cache", [cached])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_an_index_that_cannot_be_written_leaves_the_one_before(data: LabelledData, tmp_path: Path) -> None:
-    kept = store(data, tmp_path / "cache")
-    interrupted(kept, 4)
-    part = kept.index.with_name(".index.json.part")
+    cached = store(data, tmp_path / "cache")
+    interrupted(cached, 4)
+    part = cached.index.with_name(".index.json.part")
     part.symlink_to("/dev/full")
     with pytest.raises(ConfigError, match="No space left on device"):
-        follow(decode_onto_disk(kept, 1))
+        follow(decode_onto_disk(cached, 1))
     part.unlink(missing_ok=True)
-    assert_as_in_memory(follow(decode_onto_disk(kept, 1)), data)
+    assert_as_in_memory(follow(decode_onto_disk(cached, 1)), data)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -258,7 +258,7 @@ def test_a_full_disk_says_what_helps(
 
     with monkeypatch.context() as patch:
         patch.setattr(decoded.os, "fsync", full)
-        with pytest.raises(DataError, match="cannot keep images in") as caught:
+        with pytest.raises(DataError, match="cannot store decoded images in") as caught:
             follow(decode_onto_disk(store(data, tmp_path / "cache"), 1))
     assert caught.value.hint.startswith("make room: the same command goes on")
     assert_as_in_memory(follow(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)
@@ -266,23 +266,23 @@ def test_a_full_disk_says_what_helps(
 
 def test_a_cache_that_is_no_folder_is_an_error_in_words(data: LabelledData, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(DataError, match="cannot keep images in") as caught:
+    with pytest.raises(DataError, match="cannot store decoded images in") as caught:
         check_disk_space(tmp_path / "cache", [store(data, tmp_path / "cache")])
     assert "--cache" in caught.value.hint
 
 
 @pytest.mark.parametrize("damage", ["shorter", "gone", "index"])
 def test_what_is_damaged_is_not_trained_on(data: LabelledData, tmp_path: Path, damage: str) -> None:
-    kept = store(data, tmp_path / "cache")
-    follow(decode_onto_disk(kept, 1))
+    cached = store(data, tmp_path / "cache")
+    follow(decode_onto_disk(cached, 1))
     if damage == "shorter":
-        os.truncate(kept.images, kept.size(28) - 1)
+        os.truncate(cached.images, cached.size(28) - 1)
     elif damage == "gone":
-        kept.images.unlink()
+        cached.images.unlink()
     else:
-        kept.index.write_text('{"done": 30}')
+        cached.index.write_text('{"done": 30}')
     with pytest.raises(DataError, match="is damaged") as caught:
-        follow(decode_onto_disk(kept, 1))
+        follow(decode_onto_disk(cached, 1))
     assert "delete it" in caught.value.hint
 
 
@@ -291,14 +291,14 @@ def test_while_another_decodes_one_waits_and_opens_what_it_made(
     data: LabelledData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoded.time, "sleep", lambda seconds: None)
-    kept = store(data, tmp_path / "cache")
-    first, second = decode_onto_disk(kept, 1), decode_onto_disk(kept, 1)
+    cached = store(data, tmp_path / "cache")
+    first, second = decode_onto_disk(cached, 1), decode_onto_disk(cached, 1)
     assert next(first) == Progress("reading pets", 4, 30)
     for _ in range(3):
         assert next(second) == Progress("waiting for another process that reads pets", 0, 0)
     follow(first)
     refuse_to_decode(monkeypatch)
-    assert np.array_equal(follow(second).images, np.load(kept.images))
+    assert np.array_equal(follow(second).images, np.load(cached.images))
 
 
 WORK = """
@@ -307,7 +307,7 @@ from pathlib import Path
 from wideresnet.datasets import decoded_cache as decoded
 from wideresnet.datasets.folder import labelled_folder
 from wideresnet.records import Labels, Preprocess
-decoded.BATCH, decoded.FLUSHED = 4, 8
+decoded.BATCH, decoded.FLUSH_INTERVAL = 4, 8
 data = labelled_folder(Path("pets"), Labels(("a", "b")))
 for event in decoded.decode_onto_disk(decoded.open_store(Path("cache"), "pets", data, Preprocess(resize=8, crop=8)), 1):
     print(event.what, event.done, flush=True)
