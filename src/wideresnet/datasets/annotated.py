@@ -1,4 +1,4 @@
-"""Validation sets as Tiny ImageNet and Kaggle's ImageNet are unpacked: a flat folder, and its classes in a table."""
+"""Validation sets as Tiny ImageNet and Kaggle's ImageNet unpack: a flat folder of images and a table of classes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from wideresnet.images.files import image_endings
 from wideresnet.records import Labels
 
 TABLES = ("val_annotations.txt", "LOC_val_solution.csv")
-_PARTS = ("images", "", "val/images", "val", "ILSVRC/Data/CLS-LOC/val")
-_LEVELS = 5                                        # folders upwards in which a table is looked for
+_IMAGE_FOLDERS = ("images", "", "val/images", "val", "ILSVRC/Data/CLS-LOC/val")
+_LEVELS = 5                                        # folders upwards that are searched for a table
 
 
 def find_annotated(root: Path) -> tuple[Path, Path] | None:
-    """The folder of images in ``root``, and the table at or above it that says their classes; None for other data."""
-    folders = (root / part for part in _PARTS)
+    """Return the folder of images in ``root`` and the table of classes in or above it; None for other data."""
+    folders = (root / part for part in _IMAGE_FOLDERS)
     return next(((folder, table) for folder in folders if _is_flat(folder) for table in _tables(folder)), None)
 
 
 def labelled_annotated(root: Path, labels: Labels) -> LabelledData | None:
-    """The images that ``find_annotated`` finds, with their classes. Raises DataError where the two do not fit."""
+    """Return the images that ``find_annotated`` finds with their classes. Raises DataError where they differ."""
     annotated = find_annotated(root)
     if annotated is None:
         return None
@@ -34,7 +34,7 @@ def labelled_annotated(root: Path, labels: Labels) -> LabelledData | None:
 
 
 def _is_flat(folder: Path) -> bool:
-    """Whether images lie in the folder itself."""
+    """Return whether the folder directly holds images."""
     try:
         return folder.is_dir() and any(path.suffix.lower() in image_endings() for path in folder.iterdir())
     except OSError:
@@ -42,5 +42,5 @@ def _is_flat(folder: Path) -> bool:
 
 
 def _tables(folder: Path) -> Iterator[Path]:
-    for above in [folder, *folder.absolute().parents][:_LEVELS]:
-        yield from (above / name for name in TABLES if (above / name).is_file())
+    for parent in [folder, *folder.absolute().parents][:_LEVELS]:
+        yield from (parent / name for name in TABLES if (parent / name).is_file())

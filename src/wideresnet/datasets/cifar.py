@@ -1,8 +1,8 @@
-"""CIFAR-10 and CIFAR-100 as their authors ship them, straight from the archive.
+"""CIFAR-10 and CIFAR-100, read from the archives of their authors.
 
 A file of the binary version is rows of ``label byte(s), 1024 red, 1024 green, 1024 blue``; a row is a 32x32 image
-(https://www.cs.toronto.edu/~kriz/cifar.html). A file of the python version, which torchvision keeps, is a pickle of
-the same rows: it is read by ``unpickle``, which executes nothing, and turned into the other.
+(https://www.cs.toronto.edu/~kriz/cifar.html). A file of the python version, which torchvision uses, is a pickle of the
+same rows: it is read by ``unpickle``, which executes nothing, and converted to the binary version.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from wideresnet.unpickle.arrays import StoredArray
 SIDE = 32                                          # pixels
 PIXEL_BYTES = 3 * SIDE * SIDE
 MAX_FILE_BYTES = 400 * 2**20                       # of a file of either version; the largest pickle has 154 MB
-Part = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images and labels of a file
+FileArrays = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images and labels of a file
 
 
 @dataclass(frozen=True)
 class PythonFormat:
-    """What else the python version of a set is: its files are called as the binary ones, without ``.bin``."""
+    """The python version of a set. Its files have the names of the binary ones without ``.bin``."""
 
     folder: str
     archive: str
-    meta: str                                      # a file that lies beside the others
-    labels: str                                    # the key of the classes
-    names: str                                     # and, in ``meta``, of their names
+    meta: str                                      # a file beside the others
+    labels: str                                    # the key of the labels
+    names: str                                     # the key of the class names in ``meta``
     md5: Mapping[str, str]                         # as torchvision lists them
 
 
@@ -111,7 +111,7 @@ CIFAR100 = CifarFormat(
 
 @dataclass(frozen=True, eq=False)
 class CifarArrays:
-    """A whole set in memory. Images: RGB uint8 [N, 32, 32, 3]. Labels: int64 [N]."""
+    """A complete set in memory. Images: RGB uint8 [N, 32, 32, 3]. Labels: int64 [N]."""
 
     train_images: NDArray[np.uint8]
     train_labels: NDArray[np.int64]
@@ -120,39 +120,39 @@ class CifarArrays:
 
 
 def read_cifar10(path: Path, *, verify: bool = True) -> CifarArrays:
-    """50,000 training and 10,000 test images of ``cifar-10-binary.tar.gz`` or ``cifar-10-python.tar.gz``.
+    """Read 50,000 training and 10,000 test images of ``cifar-10-binary.tar.gz`` or ``cifar-10-python.tar.gz``.
 
-    ``path`` is the archive, its extracted folder, or a folder that holds either. ``verify`` demands
-    the official content (MD5 or SHA-1) and of the binary version the official lengths, too: only a pickle says itself
-    how many rows it has, so that one with fewer cannot be a file cut short. Raises DataError.
+    ``path`` is the archive, its extracted folder, or a folder that holds either. ``verify`` requires the official
+    content (MD5 or SHA-1), and of the binary version the official lengths too: a pickle states how many rows it has, so
+    that one with fewer rows is a subset and not a file cut short. Raises DataError.
     """
     return _read_arrays(path, CIFAR10, verify)
 
 
 def read_cifar100(path: Path, *, verify: bool = True) -> CifarArrays:
-    """Like ``read_cifar10``, for CIFAR-100 and its 100 fine classes; ``verify`` demands no content, only lengths."""
+    """Read CIFAR-100 with its 100 fine classes, like ``read_cifar10``; ``verify`` requires lengths, not content."""
     return _read_arrays(path, CIFAR100, verify)
 
 
 def cifar10_test(path: Path, *, verify: bool = True) -> LabelledData:
-    """The 10,000 test images of CIFAR-10, already decoded, as ``test_batch/00017``."""
+    """Return the 10,000 test images of CIFAR-10, decoded, with names such as ``test_batch/00017``."""
     return cifar_test(path, CIFAR10, verify=verify)
 
 
 def cifar_test(path: Path, kind: CifarFormat, *, verify: bool = True) -> LabelledData:
-    """The test set of either kind; reads no more of the archive than it needs. Raises DataError."""
+    """Return the test set of either data set, reading no more of the archive than necessary. Raises DataError."""
     return _labelled(path, kind, "test", kind.test, verify)
 
 
 def cifar_train(path: Path, kind: CifarFormat, *, verify: bool = True) -> LabelledData:
-    """The training set of either kind, like ``cifar_test``."""
+    """Return the training set of either data set, like ``cifar_test``."""
     return _labelled(path, kind, "train", kind.train, verify)
 
 
 def detect_cifar(path: Path, classes: int = CIFAR10.classes) -> CifarFormat | None:
-    """Which of the two sets lies at ``path`` (see ``read_cifar10``), or None. Reads names only.
+    """Return the data set at ``path`` (see ``read_cifar10``), or None. Reads names only.
 
-    Where both do, as in torchvision's root, it is the one of so many ``classes``.
+    Where both are there, as in torchvision's root, it is the one with ``classes`` classes.
     """
     for kind in sorted((CIFAR10, CIFAR100), key=lambda kind: kind.classes != classes):
         if path.is_dir():
@@ -166,12 +166,12 @@ def detect_cifar(path: Path, classes: int = CIFAR10.classes) -> CifarFormat | No
 def _labelled(
     path: Path, kind: CifarFormat, split: str, files: Mapping[str, int], verify: bool
 ) -> LabelledData:
-    """Every image of ``files`` as an item called ``data_batch_1/00017``."""
-    parts, official = _read_parts(path, kind, files, verify)
+    """Return every image of ``files`` as an item with a name such as ``data_batch_1/00017``."""
+    arrays, official = _read_files(path, kind, files, verify)
     items = [
         Item(path=f"{name.removesuffix('.bin')}/{k:05d}", source=image, label=int(label))
         for name in files
-        for k, (image, label) in enumerate(zip(*parts[name], strict=True))
+        for k, (image, label) in enumerate(zip(*arrays[name], strict=True))
     ]
     name = f"{kind.name} {split}"
     if verify and not official:
@@ -180,53 +180,53 @@ def _labelled(
 
 
 def _read_arrays(path: Path, kind: CifarFormat, verify: bool) -> CifarArrays:
-    parts, _ = _read_parts(path, kind, {**kind.train, **kind.test}, verify)
-    train_images, train_labels = _joined([parts[name] for name in kind.train])
-    test_images, test_labels = _joined([parts[name] for name in kind.test])
+    arrays, _ = _read_files(path, kind, {**kind.train, **kind.test}, verify)
+    train_images, train_labels = _concatenate([arrays[name] for name in kind.train])
+    test_images, test_labels = _concatenate([arrays[name] for name in kind.test])
     return CifarArrays(train_images, train_labels, test_images, test_labels)
 
 
-def _joined(parts: list[Part]) -> Part:
-    return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
+def _concatenate(arrays: list[FileArrays]) -> FileArrays:
+    return np.concatenate([images for images, _ in arrays]), np.concatenate([labels for _, labels in arrays])
 
 
-def _read_parts(
+def _read_files(
     path: Path, kind: CifarFormat, files: Mapping[str, int], verify: bool
-) -> tuple[dict[str, Part], bool]:
-    """Images and labels by file, and whether all files are the official ones, which only ``verify`` finds out."""
-    found = _locate(path, kind)
-    if found is None:
+) -> tuple[dict[str, FileArrays], bool]:
+    """Return images and labels by file, and whether all files are official (only checked with ``verify``)."""
+    location = _locate(path, kind)
+    if location is None:
         raise DataError(
             f"{path} holds no {kind.name}",
             hint=f"expected {kind.archive} or the folder {kind.folder}, or the python version: {kind.python.archive} or"
             f" {kind.python.folder}",
         )
-    if found.is_dir():
-        _check_names(found / kind.python.meta, kind)
-    wanted = {**{name: name for name in files}, **{_pickle_name(name): name for name in files}}
-    parts: dict[str, Part] = {}
+    if location.is_dir():
+        _check_names(location / kind.python.meta, kind)
+    # Names in either version -> the name in the binary version.
+    binary_names = {**{name: name for name in files}, **{_pickle_name(name): name for name in files}}
+    arrays: dict[str, FileArrays] = {}
     official = True
-    for name, blob in _files_of_folder(found, wanted) if found.is_dir() else _files_of_archive(found, wanted):
-        file = wanted[name]
-        rows = blob if name == file else _unpickled(name, blob, kind)
+    read_files = _files_of_folder if location.is_dir() else _files_of_archive
+    for name, content in read_files(location, binary_names):
+        file = binary_names[name]
+        rows = content if name == file else _unpickle_rows(name, content, kind)
         if verify:
-            official &= _check(name, blob, rows, kind, files[file])
-        parts[file] = _rows(name, rows, kind)
-    if missing := files.keys() - parts.keys():
-        raise DataError(
-            f"{found} lacks {', '.join(sorted(missing))}", hint=_again(kind)
-        )
-    return parts, official
+            official &= _check_official(name, content, rows, kind, files[file])
+        arrays[file] = _to_arrays(name, rows, kind)
+    if missing := files.keys() - arrays.keys():
+        raise DataError(f"{location} lacks {', '.join(sorted(missing))}", hint=_fetch_hint(kind))
+    return arrays, official
 
 
 def _check_names(meta: Path, kind: CifarFormat) -> None:
-    """Raise DataError where the file of class names beside the python version names other classes."""
+    """Raise DataError where the file of class names of the python version has other names."""
     try:
         value = load_pickle(io.BytesIO(meta.read_bytes()), arrays=True, limit=MAX_FILE_BYTES).value
         fields = {key.decode() if isinstance(key, bytes) else key: names for key, names in value.items()}
         names = [name.decode() if isinstance(name, bytes) else name for name in fields[kind.python.names]]
     except (OSError, WeightsError, AttributeError, KeyError, TypeError, ValueError):
-        return                                     # none is there, or of another making: the images count
+        return                                     # missing or of another tool: the images decide
     for index, (name, official) in enumerate(zip(names, read_labels(kind.name).names, strict=False)):
         if str(name).replace("_", " ") != official.replace("_", " "):
             raise DataError(
@@ -240,17 +240,17 @@ def _pickle_name(name: str) -> str:
 
 
 def _locate(path: Path, kind: CifarFormat) -> Path | None:
-    """The archive or the folder with the files: ``path`` itself or directly inside it; rather the binary version."""
+    """Return the archive or folder with the files, at ``path`` or directly in it; the binary version comes first."""
     if path.is_file():
         return path
     any_file = next(iter(kind.test))
     for folder in (path, path / kind.folder):
-        # "test.bin" alone is too common a name to say CIFAR-100.
+        # "test.bin" alone is too common a name to mean CIFAR-100.
         if (folder / any_file).is_file() and any((folder / name).is_file() for name in kind.train):
             return folder
     for folder in (path, path / kind.python.folder):
-        named = folder.name == kind.python.folder or (folder / kind.python.meta).is_file()
-        if named and (folder / _pickle_name(any_file)).is_file():
+        is_python = folder.name == kind.python.folder or (folder / kind.python.meta).is_file()
+        if is_python and (folder / _pickle_name(any_file)).is_file():
             return folder
     archives = (path / name for name in (kind.archive, kind.python.archive))
     return next((archive for archive in archives if archive.is_file()), None)
@@ -268,46 +268,46 @@ def _is_archive_of(path: Path, kind: CifarFormat) -> bool:
     return False
 
 
-def _files_of_folder(folder: Path, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    """Every file of ``wanted`` (name -> the file it stands for) that is there, of one version."""
-    left = set(wanted.values())
-    for name, file in wanted.items():
-        if file not in left or not (folder / name).is_file():
+def _files_of_folder(folder: Path, binary_names: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each file in ``folder``, of one version only."""
+    missing = set(binary_names.values())
+    for name, file in binary_names.items():
+        if file not in missing or not (folder / name).is_file():
             continue
         try:
-            yield name, _bounded(name, (folder / name).stat().st_size, (folder / name).read_bytes)
+            yield name, _read_bounded(name, (folder / name).stat().st_size, (folder / name).read_bytes)
         except OSError as error:
             raise DataError(f"cannot read {folder / name}: {error.strerror}") from error
-        left.discard(file)
+        missing.discard(file)
 
 
-def _files_of_archive(path: Path, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    """One pass without seeking back; ends as soon as all are found."""
-    left = set(wanted.values())
+def _files_of_archive(path: Path, binary_names: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each file in one pass that ends with the last of them."""
+    missing = set(binary_names.values())
     try:
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
                 name = Path(member.name).name
-                stream = archive.extractfile(member) if member.isfile() and wanted.get(name) in left else None
+                stream = archive.extractfile(member) if member.isfile() and binary_names.get(name) in missing else None
                 if stream is not None:
-                    yield name, _bounded(name, member.size, stream.read)
-                    left.discard(wanted[name])
-                    if not left:
+                    yield name, _read_bounded(name, member.size, stream.read)
+                    missing.discard(binary_names[name])
+                    if not missing:
                         return
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(
-            f"{path} is no readable tar archive: {error}", hint="it may be cut short; fetch it again"
+            f"{path} is not a valid tar archive: {error}", hint="it may be cut short; fetch it again"
         ) from error
 
 
-def _bounded(name: str, size: int, read: Callable[[], bytes]) -> bytes:
+def _read_bounded(name: str, size: int, read: Callable[[], bytes]) -> bytes:
     if size > MAX_FILE_BYTES:
         raise DataError(f"{name} has {size:,} bytes, more than any file of CIFAR", hint="fetch the archive again")
     return read()
 
 
-def _unpickled(name: str, data: bytes, kind: CifarFormat) -> bytes:
-    """A file of the python version -> the same rows as the binary version has them. Raises DataError."""
+def _unpickle_rows(name: str, data: bytes, kind: CifarFormat) -> bytes:
+    """Convert a file of the python version to the rows of the binary version. Raises DataError."""
     try:
         batch = load_pickle(io.BytesIO(data), arrays=True, limit=MAX_FILE_BYTES).value
         fields = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
@@ -318,51 +318,52 @@ def _unpickled(name: str, data: bytes, kind: CifarFormat) -> bytes:
         if not all(type(label) is int and 0 <= label < kind.classes for label in labels):
             raise ValueError(f"its labels are not numbers from 0 to {kind.classes - 1}")
     except WeightsError as error:
-        raise DataError(f"{name}: {error.message}", f"nothing of it was run; {_again(kind)}") from error
+        raise DataError(f"{name}: {error.message}", f"nothing in it was executed; {_fetch_hint(kind)}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{name} is no file of {kind.name}'s python version: {error}", hint=_again(kind)) from error
+        problem = f"{name} is not a file of {kind.name}'s python version: {error}"
+        raise DataError(problem, hint=_fetch_hint(kind)) from error
     columns = np.zeros((len(labels), kind.label_bytes), np.uint8)
     columns[:, -1] = labels
     return np.concatenate([columns, pixels], axis=1).tobytes()
 
 
-def _check(name: str, blob: bytes, rows: bytes, kind: CifarFormat, count: int) -> bool:
-    """Whether a file is an official one. Raises DataError where it claims to be and is not.
+def _check_official(name: str, content: bytes, rows: bytes, kind: CifarFormat, count: int) -> bool:
+    """Return whether a file is the official one. Raises DataError where a binary file is damaged.
 
-    ``rows`` are its rows as the binary version has them: of that, the file itself. Official are ``count`` rows.
+    ``rows`` are its ``content`` in the binary version. The official file has ``count`` rows.
     """
-    if hashlib.md5(blob, usedforsecurity=False).hexdigest() == kind.python.md5.get(name):
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() == kind.python.md5.get(name):
         return True
     length = count * (kind.label_bytes + PIXEL_BYTES)
     if len(rows) != length:
-        if rows is not blob:                       # a pickle that is complete: another set
+        if rows is not content:                    # a complete pickle: another set
             return False
         raise DataError(
-            f"{name} has {len(blob):,} bytes, the official file {length:,}",
-            hint=f"it is cut short or another set; {_again(kind)}",
+            f"{name} has {len(content):,} bytes, the official file {length:,}",
+            hint=f"it is cut short or another set; {_fetch_hint(kind)}",
         )
     expected = kind.sha1.get(f"{_pickle_name(name)}.bin", "")
-    if expected and (found := hashlib.sha1(rows, usedforsecurity=False).hexdigest()) != expected:
+    if expected and (sha1 := hashlib.sha1(rows, usedforsecurity=False).hexdigest()) != expected:
         raise DataError(
             f"{name} differs from the official file",
-            hint=f"its SHA-1 is {found}, expected {expected}; {_again(kind)}",
+            hint=f"its SHA-1 is {sha1}, expected {expected}; {_fetch_hint(kind)}",
         )
-    return rows is blob or bool(expected)
+    return rows is content or bool(expected)
 
 
-def _again(kind: CifarFormat) -> str:
+def _fetch_hint(kind: CifarFormat) -> str:
     return f"fetch {kind.archive} again"
 
 
-def _rows(name: str, blob: bytes, kind: CifarFormat) -> Part:
-    """Rows -> (RGB uint8 [N, 32, 32, 3], labels int64 [N])."""
+def _to_arrays(name: str, content: bytes, kind: CifarFormat) -> FileArrays:
+    """Convert rows to RGB uint8 [N, 32, 32, 3] and labels int64 [N]. Raises DataError."""
     width = kind.label_bytes + PIXEL_BYTES
-    if not blob or len(blob) % width:
+    if not content or len(content) % width:
         raise DataError(
-            f"{name} has {len(blob):,} bytes, which is no whole number of {width:,}-byte rows",
-            hint=f"it is cut short or no {kind.name} file; {_again(kind)}",
+            f"{name} has {len(content):,} bytes, which is not a multiple of {width:,}-byte rows",
+            hint=f"it is cut short or not a {kind.name} file; {_fetch_hint(kind)}",
         )
-    rows = np.frombuffer(blob, np.uint8).reshape(-1, width)
+    rows = np.frombuffer(content, np.uint8).reshape(-1, width)
     labels = rows[:, kind.label_bytes - 1].astype(np.int64)
     if labels.max() >= kind.classes:
         raise DataError(f"{name} has a label {labels.max()}, {kind.name} has {kind.classes} classes")

@@ -14,15 +14,15 @@ from wideresnet.records import Item, Labels, Skipped
 
 
 def labelled_folder(root: Path, labels: Labels) -> LabelledData:
-    """The images below ``root``, sorted, each with the class its first folder names.
+    """Return the images below ``root``, sorted, each with the class of its class folder.
 
-    A folder names its class by id (``n01440764``), by name where only one class has it, or by index
-    (``17``). Not every class needs a folder. Raises DataError when there is no class folder or no
-    image, when a folder fits no class or holds folders of other classes, and when two folders fit one.
+    The name of a class folder is the id (``n01440764``), the name where only one class has it, or the index (``17``) of
+    the class. Classes without a folder are allowed. Raises DataError where there is no class folder or no image, where
+    a folder fits no class or holds folders of other classes, and where two folders fit one class.
     """
     content = list_folder(root)
     if not content.folders:
-        raise DataError(f"{root} holds no class folders", hint=_EXPECTED)
+        raise DataError(f"{root} holds no class folders", hint=_CLASS_FOLDERS)
     lookup = ClassLookup(labels, root)
     classes: dict[int, Path] = {}
     for folder in (root / name for name in content.folders):
@@ -35,44 +35,44 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
     for index, folder in classes.items():
         files = find_images([folder])
         paths = list(files)
-        _refuse_classes_inside(folder, paths, lookup)
+        _check_no_classes_inside(folder, paths, lookup)
         items += [Item(path=str(path), source=path, label=index) for path in paths]
         skipped += files.skipped
         if not paths:
             empty.append(folder.name)
     if not items:
         raise DataError(
-            f"the class folders of {root} hold no images", hint=describe_skipped(skipped, str(root)) or _EXPECTED
+            f"the class folders of {root} hold no images", hint=describe_skipped(skipped, str(root)) or _CLASS_FOLDERS
         )
     notes = (f"no image in {listed(empty)} of {root}",) if empty else ()
     skipped += Skipped(notes=notes)
     return LabelledData(name=root.resolve().name, items=items, classes=len(labels.names), skipped=skipped)
 
 
-_EXPECTED = "expected one folder a class, named by class id, name or index: DATA/n01440764/image.jpg"
+_CLASS_FOLDERS = "expected one folder a class, named by class id, name or index: DATA/n01440764/image.jpg"
 
 
-def _refuse_classes_inside(folder: Path, paths: Sequence[Path], lookup: ClassLookup) -> None:
-    """Raise DataError where most of the images lie in folders that are called like other classes."""
+def _check_no_classes_inside(folder: Path, paths: Sequence[Path], lookup: ClassLookup) -> None:
+    """Raise DataError where most of the images are in folders that are named like other classes."""
     parents = [path.parent for path in paths]
     if 2 * parents.count(folder) >= len(parents):
         return
     inner = {part for parent in {*parents} - {folder} for part in parent.relative_to(folder).parts}
-    # A number is a class where classes are called so: CLASS/1/x.jpg is no image of class 1.
+    # A number means a class only where classes have such names: CLASS/1/x.jpg is not an image of class 1.
     classes = {name for name in inner if name in lookup.names or name in lookup.ids or not name.isdecimal()}
-    others = [name for name in sorted(classes) if lookup.find(name) not in (None, lookup.find(folder.name))]
-    if others:
-        raise DataError(f"{folder} holds folders of other classes: {listed(others)}", hint=f"give {folder}")
+    foreign = [name for name in sorted(classes) if lookup.find(name) not in (None, lookup.find(folder.name))]
+    if foreign:
+        raise DataError(f"{folder} holds folders of other classes: {listed(foreign)}", hint=f"give {folder}")
 
 
 def _index(folder: Path, lookup: ClassLookup) -> int:
-    """Raises DataError when the folder's name fits no class."""
-    found = lookup.find(folder.name)
-    if found is None:
+    """Return the index of the folder's class. Raises DataError where its name fits no class."""
+    index = lookup.find(folder.name)
+    if index is None:
         raise DataError(
             f"the folder {folder} fits none of the {lookup.count} classes", hint=_hint(folder, lookup)
         )
-    return found
+    return index
 
 
 def _hint(folder: Path, lookup: ClassLookup) -> str:
@@ -80,4 +80,4 @@ def _hint(folder: Path, lookup: ClassLookup) -> str:
         return f"several classes are called {folder.name!r}: name the folder by id or index"
     if any(lookup.find(name) is not None for name in list_folder(folder).folders):
         return f"its own folders do: give {folder}"
-    return did_you_mean(folder.name, [*lookup.ids, *lookup.names]) or _EXPECTED
+    return did_you_mean(folder.name, [*lookup.ids, *lookup.names]) or _CLASS_FOLDERS

@@ -1,4 +1,4 @@
-"""Where the splits and the class folders of a data set lie, by the names in use and by where images are."""
+"""The layout of a data set in folders: its splits and class folders, by common names and by where images are."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from wideresnet.images.files import Folder, find_images, read_folder
 from wideresnet.records import Labels, Skipped
 
 EXPECTED = "expected ROOT/CLASS/image.jpg, or ROOT/train/CLASS/image.jpg and ROOT/val/CLASS/image.jpg"
-KNOWN = (
-    "splits are known by the names train or training, val, valid, validation or dev, and test or testing, in any case"
+SPLIT_NAMES = (
+    "splits have the names train or training, val, valid, validation or dev, and test or testing, in any case"
     " and also with 'set', 'data' or 'images'"
 )
 _ROLES = {
@@ -30,14 +30,14 @@ _ROLES = {
 }
 _ADDED = frozenset(("", "set", "data", "dataset", "image", "images", "img", "imgs", "split", "seg", "folder"))
 _CONTAINERS = frozenset(("images", "image", "imgs", "img", "jpg", "jpeg", "png", "photos", "pictures", "data"))
-STRAY = 10                                         # times as many images lie deeper where one beside them is a stray
+STRAY_RATIO = 10                                   # images deeper down for one that is in the wrong folder
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder holds: the folders of splits by role ("train", "val", "test"), or class folders in ``root``.
+    """The folders of splits by role ("train", "val", "test"); where there are none, ``root`` holds class folders.
 
-    ``skipped`` is what lies beside the splits, and in folders around ``root``.
+    ``skipped`` counts files beside the splits, and in folders around ``root``.
     """
 
     root: Path
@@ -46,16 +46,16 @@ class Layout:
 
 
 def role_of(name: str) -> str:
-    """``"train"``, ``"val"`` or ``"test"`` for the name of a split, else an empty string."""
-    words = [word for word in re.split(r"[^a-z]+", name.lower()) if word not in _ADDED] or [name]
-    return next((role for role, names in _ROLES.items() if len(words) == 1 and words[0] in names), "")
+    """Return ``"train"``, ``"val"`` or ``"test"`` for the name of a split, else an empty string."""
+    tokens = [token for token in re.split(r"[^a-z]+", name.lower()) if token not in _ADDED] or [name]
+    return next((role for role, names in _ROLES.items() if len(tokens) == 1 and tokens[0] in names), "")
 
 
 def find_layout(root: Path, is_class: Callable[[str], bool] | None = None) -> Layout:
-    """The layout of ``root``, or of the only folder in it where no image lies beside that, as archives unpack.
+    """Return the layout of ``root``, or of the only folder in it if no image is beside it, as archives unpack.
 
-    Folders that ``is_class`` knows are classes, whatever their names. Raises DataError where two folders are the same
-    split, and where one may be a split or a class.
+    Folders for which ``is_class`` is true are classes even with the name of a split. Raises DataError where two folders
+    are the same split, and where a folder may be a split or a class.
     """
     if not root.is_dir():
         raise DataError(f"{root.parent} has no folder {root.name!r}", hint=EXPECTED)
@@ -63,26 +63,27 @@ def find_layout(root: Path, is_class: Callable[[str], bool] | None = None) -> La
     names = content.folders
     if is_class and all(map(is_class, names)):
         return Layout(root, {})
-    if len(names) == 1 and not content.images and _is_around(root / names[0]):
+    if len(names) == 1 and not content.images and _is_wrapper(root / names[0]):
         inner = find_layout(root / names[0], is_class)
         note = Skipped(notes=(f"went into {root / names[0]}, the only folder in {root}",))
         return replace(inner, skipped=content.skipped + note + inner.skipped)
     roles = roles_of(names)
-    others = [name for name in names if not role_of(name)]
-    if others and len(roles) <= 1:
-        # A class may be called "train": images lie in it, as in the classes beside it.
-        named = next(iter(roles.values()), [])
-        if any(_holds_folders(root / name) for name in named):
-            hint = f"give {root / named[0]}, or move the others away; {KNOWN}"
-            raise DataError(f"{root} holds {listed(named)}, a split by its name, beside {listed(others)}", hint)
+    not_splits = [name for name in names if not role_of(name)]
+    if not_splits and len(roles) <= 1:
+        # A class may be called "train": it holds images directly, as the classes beside it do.
+        split_names = next(iter(roles.values()), [])
+        if any(_holds_folders(root / name) for name in split_names):
+            hint = f"give {root / split_names[0]}, or move the others away; {SPLIT_NAMES}"
+            problem = f"{root} holds {listed(split_names)}, a split by its name, beside {listed(not_splits)}"
+            raise DataError(problem, hint)
         return Layout(root, {})
     splits = {role: _innermost(root / name) for role, name in only_ones(roles, str(root)).items()}
-    notes = (f"left out beside the splits of {root}: {listed(others)}",) if splits and others else ()
+    notes = (f"left out beside the splits of {root}: {listed(not_splits)}",) if splits and not_splits else ()
     return Layout(root, splits, content.with_images(f"the splits of {root}") + Skipped(notes=notes))
 
 
 def roles_of(names: Sequence[str]) -> dict[str, list[str]]:
-    """The names of splits among ``names``, by role."""
+    """Return the names of splits among ``names``, by role."""
     roles: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
         if role := role_of(name):
@@ -91,40 +92,40 @@ def roles_of(names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def only_ones(roles: Mapping[str, Sequence[str]], where: str) -> dict[str, str]:
-    """The one name of each role. Raises DataError where several folders are the same split."""
+    """Return the only name of each role. Raises DataError where several folders are the same split."""
     for role, names in roles.items():
         if len(names) > 1:
-            hint = f"keep one, and move the others away; {KNOWN}"
+            hint = f"keep one, and move the others away; {SPLIT_NAMES}"
             raise DataError(f"{listed(names)} of {where} are all its {role} split", hint)
     return {role: names[0] for role, names in roles.items()}
 
 
 def evaluation_folder(root: Path, labels: Labels) -> Layout:
-    """Where the class folders lie to measure accuracy on: in ``root``, or in its only split that is no training split.
+    """Return the layout of the class folders to measure accuracy on: ``root``, or its validation or test split.
 
     ``splits`` is empty in the result. Raises DataError where it is unclear which split is meant.
     """
-    layout = find_layout(root, _knows(labels))
-    return _take(layout, held_out({role: str(path) for role, path in layout.splits.items()}, root))
+    layout = find_layout(root, _is_class_of(labels))
+    return _take_split(layout, held_out({role: str(path) for role, path in layout.splits.items()}, root))
 
 
 def training_folder(root: Path, labels: Labels) -> Layout:
-    """The same to learn or calibrate from: in ``root``, or in its training split, else in another one.
+    """Return the layout of the class folders to train or calibrate with: ``root``, or its training or another split.
 
-    ``root`` itself where it is no folder. Raises DataError where its layout is unclear.
+    ``root`` itself where it is not a folder. Raises DataError where its layout is unclear.
     """
-    layout = find_layout(root, _knows(labels)) if root.is_dir() else Layout(root, {})
-    return _take(layout, next((role for role in _ROLES if role in layout.splits), ""))
+    layout = find_layout(root, _is_class_of(labels)) if root.is_dir() else Layout(root, {})
+    return _take_split(layout, next((role for role in _ROLES if role in layout.splits), ""))
 
 
 def holds_splits(root: Path, labels: Labels) -> bool:
-    """Whether ``root`` has a training split and one to evaluate. Raises DataError where that is unclear."""
-    splits = find_layout(root, _knows(labels)).splits
+    """Return whether ``root`` has a training split and another one. Raises DataError where that is unclear."""
+    splits = find_layout(root, _is_class_of(labels)).splits
     return "train" in splits and len(splits) > 1
 
 
 def held_out(splits: Mapping[str, str], where: object) -> str:
-    """The role of the split to evaluate; empty where there are no splits. Raises DataError where it is unclear."""
+    """Return the role of the split to evaluate, empty without splits. Raises DataError where it is unclear."""
     roles = [role for role in ("val", "test") if role in splits]
     if splits and len(roles) != 1:
         hint = " or ".join(splits[role] for role in roles or splits)
@@ -132,36 +133,36 @@ def held_out(splits: Mapping[str, str], where: object) -> str:
     return roles[0] if roles else ""
 
 
-def taken(splits: Mapping[str, object], role: str) -> Skipped:
-    """The note that one split was taken, and which others were not."""
-    others = [str(path) for other, path in splits.items() if other != role]
-    return Skipped(notes=(f"took {splits[role]}" + (f", left out {listed(others)}" if others else ""),))
+def note_on_split(splits: Mapping[str, object], role: str) -> Skipped:
+    """Return a note on the split that was taken and those that were left out."""
+    left_out = [str(path) for name, path in splits.items() if name != role]
+    return Skipped(notes=(f"took {splits[role]}" + (f", left out {listed(left_out)}" if left_out else ""),))
 
 
 def class_folders(root: Path) -> list[str]:
-    """The names of the class folders in ``root``, sorted.
+    """Return the names of the class folders in ``root``, sorted.
 
-    Raises DataError where there are none, and where folders in them may be the classes: those of all, the same two in
-    several, or those of a split.
+    Raises DataError where there are none, and where the folders in them may be the classes: those of all, the same two
+    in several, or those of a split.
     """
     names = list_folder(root).folders
     if not names:
-        named = f"{root.name}/ is a split by its name: rename it if it is a class; {EXPECTED}; {KNOWN}"
-        raise DataError(f"{root} holds no class folders", named if role_of(root.name) else EXPECTED)
+        split_hint = f"{root.name}/ is a split by its name: rename it if it is a class; {EXPECTED}; {SPLIT_NAMES}"
+        raise DataError(f"{root} holds no class folders", split_hint if role_of(root.name) else EXPECTED)
     inner = {name: folders for name in names if (folders := _inner_folders(root / name))}
-    nested = [name for name in inner if _holds_folders(root / name, STRAY)]
+    nested = [name for name in inner if _holds_folders(root / name, STRAY_RATIO)]
     if len(nested) < len(names):
-        nested = [name for name in _alike(root, inner) if _holds_folders(root / name)]
+        nested = [name for name in _with_shared_folders(root, inner) if _holds_folders(root / name)]
     if nested:
         raise DataError(
             f"{root} holds folders of folders: is {nested[0]}/ a class, or {inner[nested[0]][0].relative_to(root)}/?",
-            hint=f"put the images of a class directly into its folder, or give {root / nested[0]}; {KNOWN}",
+            hint=f"put the images of a class directly into its folder, or give {root / nested[0]}; {SPLIT_NAMES}",
         )
     return sorted(names, key=nfc)
 
 
-def _alike(root: Path, inner: Mapping[str, Sequence[Path]]) -> list[str]:
-    """The class folders in which there are splits, or two folders that are also in another one."""
+def _with_shared_folders(root: Path, inner: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Return the class folders that hold splits, or two folders with names that another class folder holds too."""
     names = {name: {folder.name for folder in folders} for name, folders in inner.items()}
     several = [name for name in names if len(names[name]) > 1]
     shared = {name for pair in combinations(several, 2) if len(names[pair[0]] & names[pair[1]]) > 1 for name in pair}
@@ -173,7 +174,7 @@ def _alike(root: Path, inner: Mapping[str, Sequence[Path]]) -> list[str]:
 
 
 def _inner_folders(path: Path) -> list[Path]:
-    """The folders of images in a class folder, through those that are called ``images`` or as the class is."""
+    """Return the folders of images in a class folder; those called ``images`` or like the class are looked into."""
     ordinary, folders = {path.name.lower(), *_CONTAINERS}, list[Path]()
     for inner in (path / name for name in list_folder(path).folders):
         if inner.name.lower() in ordinary:
@@ -184,44 +185,44 @@ def _inner_folders(path: Path) -> list[Path]:
 
 
 def list_folder(path: Path) -> Folder:
-    """``read_folder``. Raises DataError."""
+    """List a folder, as ``read_folder``. Raises DataError."""
     try:
         return read_folder(path)
     except OSError as error:
         raise DataError(f"cannot list {path}: {error.strerror}", hint=EXPECTED) from error
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """``train/, val/ and 3 more``."""
-    shown = [f"{name}/" for name in names[:most]]
-    more = f"{len(names) - most:,} more" if len(names) > most else shown.pop() if shown else ""
+def listed(names: Sequence[str], limit: int = 5) -> str:
+    """Return ``train/, val/ and 3 more``."""
+    shown = [f"{name}/" for name in names[:limit]]
+    more = f"{len(names) - limit:,} more" if len(names) > limit else shown.pop() if shown else ""
     return f"{', '.join(shown)} and {more}" if shown else more
 
 
 def _holds_folders(path: Path, times: int = 2) -> bool:
-    """Whether there are folders in it, with more than ``times`` as many images as lie beside them."""
+    """Return whether ``path`` holds folders, with more than ``times`` as many images as are beside them."""
     content = list_folder(path)
-    most = times * len(content.images)
+    limit = times * len(content.images)
     deeper = (image for image in find_images([path]) if image.parent != path)
-    return bool(content.folders) and (not most or sum(1 for _ in islice(deeper, most + 1)) > most)
+    return bool(content.folders) and (not limit or sum(1 for _ in islice(deeper, limit + 1)) > limit)
 
 
-def _is_around(path: Path) -> bool:
-    """Whether a folder that is the only one holds folders alone, and is no split itself."""
+def _is_wrapper(path: Path) -> bool:
+    """Return whether an only folder is a wrapper: it holds nothing but folders, and is not a split."""
     return _holds_folders(path) and (not role_of(path.name) or len(roles_of(list_folder(path).folders)) > 1)
 
 
 def _innermost(split: Path) -> Path:
-    """The folder, or the only one in it where that is named as the same split again."""
+    """Return the folder, or the only folder in it where that has the name of the same split again."""
     names = list_folder(split).folders
     return _innermost(split / names[0]) if len(names) == 1 and role_of(names[0]) == role_of(split.name) else split
 
 
-def _knows(labels: Labels) -> Callable[[str], bool]:
+def _is_class_of(labels: Labels) -> Callable[[str], bool]:
     lookup = ClassLookup(labels)
     return lambda name: lookup.find(name) is not None
 
 
-def _take(layout: Layout, role: str) -> Layout:
-    """The layout of one split; without a role, what it was."""
-    return Layout(layout.splits[role], {}, layout.skipped + taken(layout.splits, role)) if role else layout
+def _take_split(layout: Layout, role: str) -> Layout:
+    """Return the layout of one split; without a role, the same layout."""
+    return Layout(layout.splits[role], {}, layout.skipped + note_on_split(layout.splits, role)) if role else layout

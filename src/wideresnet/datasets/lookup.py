@@ -1,4 +1,4 @@
-"""What people call a class, to its index."""
+"""Class indices by id, name or number."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from wideresnet.datasets.text import nfc, read_text
 from wideresnet.records import Labels
 
 WNID = re.compile(r"n[0-9]{8}")
-WORDS = ("words.txt", "LOC_synset_mapping.txt")    # of Tiny ImageNet and of Kaggle's ImageNet
-_LEVELS = 3                                        # folders upwards in which they are looked for
+WORD_LISTS = ("words.txt", "LOC_synset_mapping.txt")         # of Tiny ImageNet and of Kaggle's ImageNet
+_LEVELS = 3                                        # folders upwards that are searched for them
 
 
 class ClassLookup:
-    """Finds classes by id (``n01440764``), by name where only one class has it, or by index (``17``, from 0).
+    """An index of classes by id (``n01440764``), by name where only one class has it, and by index (``17``, from 0).
 
-    Names are the same in composed and decomposed form. Where the labels have no ids, WordNet ids are known by their
-    names in ImageNet, or in the list of words that lies with the data, at or above the folder ``near``.
+    Composed and decomposed names are equal. Where the labels have no ids, WordNet ids are translated by their names in
+    ImageNet, or in the word list that comes with the data, in the folder ``near`` or above it.
     """
 
     def __init__(self, labels: Labels, near: Path | None = None) -> None:
@@ -32,7 +32,7 @@ class ClassLookup:
         self.shared = {*names} - {*self.names}
 
     def find(self, name: str) -> int | None:
-        """The index of the class called ``name``, or None."""
+        """Return the index of the class ``name``, or None."""
         name = nfc(name)
         if name in self.ids:
             return self.ids[name]
@@ -40,17 +40,17 @@ class ClassLookup:
             return self.names[name]
         if re.fullmatch("[0-9]{1,9}", name) and int(name) < self.count:
             return int(name)
-        return self._by_words.get(name) if WNID.fullmatch(name) and not self.ids else None
+        return self._by_wordnet_id.get(name) if WNID.fullmatch(name) and not self.ids else None
 
     @cached_property
-    def _by_words(self) -> dict[str, int]:
-        """WordNet ids of the classes, by all of their names or the first of them."""
+    def _by_wordnet_id(self) -> dict[str, int]:
+        """The classes by WordNet id, matched by all names of the id or by the first of them."""
         imagenet = read_labels("imagenet")
-        words = {**dict(zip(imagenet.ids, imagenet.names, strict=True)), **_words(self._near)}
+        names_of = {**dict(zip(imagenet.ids, imagenet.names, strict=True)), **_read_word_list(self._near)}
         short = _unique([name.split(",")[0] for name in self.names])
         indices = list(self.names.values())
         by_id: dict[str, int] = {}
-        for id_, name in words.items():
+        for id_, name in names_of.items():
             position = short.get(nfc(name).split(",")[0])
             index = self.names.get(nfc(name), None if position is None else indices[position])
             if index is not None:
@@ -59,14 +59,14 @@ class ClassLookup:
 
 
 def _unique(names: Sequence[str]) -> dict[str, int]:
-    """The index of each name that is there once."""
-    times = Counter(names)
-    return {name: index for index, name in enumerate(names) if times[name] == 1}
+    """Return the index of each name that occurs once."""
+    counts = Counter(names)
+    return {name: index for index, name in enumerate(names) if counts[name] == 1}
 
 
-def _words(near: Path | None) -> dict[str, str]:
+def _read_word_list(near: Path | None) -> dict[str, str]:
     folders = [near, *near.absolute().parents][:_LEVELS] if near else []
-    files = [folder / name for folder in folders for name in WORDS if (folder / name).is_file()]
+    files = [folder / name for folder in folders for name in WORD_LISTS if (folder / name).is_file()]
     lines = read_text(files[0]).content.splitlines() if files else []
     matches = (re.fullmatch(r"(n[0-9]{8})\s+(\S.*)", line.rstrip()) for line in lines)
     return {match[1]: match[2] for match in matches if match}

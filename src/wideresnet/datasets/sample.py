@@ -1,4 +1,4 @@
-"""A few images that stand for many: deterministic, the same number of each class."""
+"""A deterministic sample of images with the same number of each class."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from wideresnet.records import Item
 
 
 def balanced_sample(items: Sequence[Item], count: int) -> list[Item]:
-    """At most ``count`` of ``items``, evenly spaced within each class; the classes take turns in the result.
+    """Return at most ``count`` of ``items``, evenly spaced within each class, with the classes interleaved.
 
-    Unlabelled items are one class. The same items give the same sample. Where a class has too few, the others
-    make up for it.
+    Unlabelled items are one class. The same items give the same sample. Where a class has too few, the others make up
+    for it.
     """
     classes: defaultdict[int, list[Item]] = defaultdict(list)
     for item in items:
         classes[-1 if item.label is None else item.label].append(item)
     members = [classes[label] for label in sorted(classes)]
     chosen = [
-        [group[place * len(group) // quota] for place in range(quota)]
+        [group[index * len(group) // quota] for index in range(quota)]
         for group, quota in zip(members, _quotas([len(group) for group in members], count), strict=True)
     ]
     longest = max(map(len, chosen), default=0)
@@ -27,12 +27,12 @@ def balanced_sample(items: Sequence[Item], count: int) -> list[Item]:
 
 
 def _quotas(sizes: list[int], count: int) -> list[int]:
-    """How many of each class: one each in turn, until ``count`` are given out or none is left."""
+    """Return how many of each class: one of each in turn, until ``count`` are distributed or all are used."""
     quotas = [0] * len(sizes)
-    left = min(count, sum(sizes))
-    while left:
-        for place, size in enumerate(sizes):
-            if left and quotas[place] < size:
-                quotas[place] += 1
-                left -= 1
+    remaining = min(count, sum(sizes))
+    while remaining:
+        for index, size in enumerate(sizes):
+            if remaining and quotas[index] < size:
+                quotas[index] += 1
+                remaining -= 1
     return quotas

@@ -20,7 +20,7 @@ from wideresnet.datasets.decoded_cache import (
 from wideresnet.datasets.folder import labelled_folder
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
-from wideresnet.datasets.layout import KNOWN, Layout, class_folders, find_layout, list_folder, listed, roles_of
+from wideresnet.datasets.layout import SPLIT_NAMES, Layout, class_folders, find_layout, list_folder, listed, roles_of
 from wideresnet.datasets.text import nfc
 from wideresnet.errors import DataError
 from wideresnet.images.files import describe_skipped
@@ -94,7 +94,7 @@ def split_of(layout: Layout, root: Path) -> Split:
         raise _no_splits_error(layout.root)
     for name in ("train", "val"):
         if name not in splits and (name == "train" or role not in splits):
-            raise DataError(f"{root} has no folder {name!r}", hint=f"{_EXPECTED_SPLITS}; {KNOWN}")
+            raise DataError(f"{root} has no folder {name!r}", hint=f"{_EXPECTED_SPLITS}; {SPLIT_NAMES}")
     train_folders, val_folders = (class_folders(splits[name]) for name in ("train", role))
     unknown = sorted(name for name in val_folders if nfc(name) not in set(map(nfc, train_folders)))
     if unknown:
@@ -119,7 +119,7 @@ def _no_splits_error(root: Path) -> DataError:
     candidates = [name for name in content.folders if "train" in roles_of(list_folder(root / name).folders)]
     count = len(content.images)
     contents = [listed(content.folders), f"{count:,} image{'s' if count != 1 else ''}" if count else ""]
-    hint = f"give {root / candidates[0]}" if candidates else f"{_EXPECTED_SPLITS}; {KNOWN}"
+    hint = f"give {root / candidates[0]}" if candidates else f"{_EXPECTED_SPLITS}; {SPLIT_NAMES}"
     return DataError(f"{root} holds no splits: {' beside '.join(filter(None, contents))}", hint)
 
 

@@ -1,4 +1,4 @@
-"""Classes and pixel statistics of the data sets that networks are trained on here."""
+"""Numbers of classes and pixel statistics of the data sets of the recipes."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ _STD: RGB = (63.0 / 255, 62.1 / 255, 66.7 / 255)
 STATISTICS: dict[str, Statistics] = {
     "cifar10": Statistics(10, _MEAN, _STD),
     "cifar100": Statistics(100, _MEAN, _STD),
-    "svhn": Statistics(10, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),      # the paper divides by 255, and that is all
+    "svhn": Statistics(10, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),      # the paper divides by 255 only
 }

@@ -1,4 +1,4 @@
-"""Text files that other systems wrote: UTF-8, UTF-16 or Windows-1252, with or without a byte order mark."""
+"""Text files of other systems: UTF-8, UTF-16 or Windows-1252, with or without a byte order mark."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BO
 
 @dataclass(frozen=True)
 class Text:
-    """The content of a text file. ``note`` says what was assumed of its encoding; empty where nothing was."""
+    """The content of a text file. ``note`` states an assumption about its encoding; empty where there is none."""
 
     content: str
     encoding: str                                  # Python's name of it
     note: str = ""
 
     def raw_name(self, name: str) -> str:
-        """A file name in ``content`` as the operating system has it, if the bytes in the text are those of the name."""
+        """Return a file name in ``content`` as the operating system has it, if the bytes of both are the same."""
         return os.fsdecode(name.encode(ASSUMED, "surrogateescape")) if self.encoding == ASSUMED else name
 
 
 def read_text(file: Path, max_bytes: int = MAX_BYTES) -> Text:
     """Read ``file`` by its byte order mark, else as UTF-8, else as Windows-1252 with a note.
 
-    Bytes without a meaning there become lone surrogates, as in file names. Raises DataError for no such file, a larger
-    one, and one that is no text.
+    Bytes without a meaning there become lone surrogates, as in file names. Raises DataError for a missing file, for one
+    of more than ``max_bytes``, and for one that is not text.
     """
     try:
         data = read_file(file, max_bytes + 1)
@@ -41,30 +41,30 @@ def read_text(file: Path, max_bytes: int = MAX_BYTES) -> Text:
         reason = error.strerror or error
         raise DataError(f"cannot read {file}: {reason}", hint="check the path of the file") from error
     if len(data) > max_bytes:
-        raise DataError(f"{file} is no list or table: it is larger than {max_bytes / 2**20:.0f} MiB")
+        raise DataError(f"{file} is not a list or table: it is larger than {max_bytes / 2**20:.0f} MiB")
     return decode_text(data, str(file))
 
 
 def decode_text(data: bytes, name: str) -> Text:
-    """``read_text`` of the bytes of a file called ``name``."""
+    """Decode the bytes of a file called ``name``; see ``read_text``."""
     encoding = encoding_of(data)
     try:
         text = Text(data.decode(encoding), encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
-            raise DataError(f"{name} is no text in {encoding.upper()}, as its first bytes say: {error}") from error
+            raise DataError(f"{name} is not text in {encoding.upper()}, its byte order mark: {error}") from error
         note = f"{name} is not in UTF-8; Windows-1252 (cp1252) was assumed: save it as UTF-8 if names come out wrong"
         text = Text(data.decode(ASSUMED, "surrogateescape"), ASSUMED, note)
     if "\0" in text.content:
-        raise DataError(f"{name} is no text: it holds zero bytes", hint="give a text file in UTF-8 or UTF-16")
+        raise DataError(f"{name} is not text: it holds zero bytes", hint="give a text file in UTF-8 or UTF-16")
     return text
 
 
 def encoding_of(head: bytes) -> str:
-    """The encoding that the first bytes of a file say; UTF-8 where they say none."""
+    """Return the encoding of a byte order mark; UTF-8 where there is none."""
     return next((encoding for mark, encoding in _MARKS.items() if head.startswith(mark)), "utf-8")
 
 
 def nfc(text: str) -> str:
-    """Accented letters in their composed form: macOS decomposes them in file names."""
+    """Return the text with accented letters composed: macOS decomposes them in file names."""
     return unicodedata.normalize("NFC", text)

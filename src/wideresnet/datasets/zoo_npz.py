@@ -1,4 +1,4 @@
-"""Labelled images as the model zoo's ``image2npz`` leaves them: decoded, in .npz files, listed in a text file."""
+"""Labelled images as the model zoo's ``image2npz`` writes them: decoded, in .npz files, listed in a text file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NPZ = ".npz"
 
 
 def is_npz_data(path: Path) -> bool:
-    """Whether ``path`` is a text file whose first line names an .npz file, or a folder with such and no images."""
+    """Return whether ``path`` is a text file that begins with the name of an .npz file, or a folder of .npz files."""
     if path.is_dir():
         return bool(_in_folders(path)) and not any(find_images([path]))
     try:
@@ -25,23 +25,22 @@ def is_npz_data(path: Path) -> bool:
 
 
 def labelled_npz(path: Path, labels: Labels) -> LabelledData:
-    """The .npz files in the class folders of ``path``, sorted, or those that it lists, one a line, in its order.
+    """Return the .npz files in the class folders of ``path``, sorted, or those that the file ``path`` lists.
 
-    Each has the class that the folder it lies in names; relative lines count from the folder of the list. A file
-    that is not there is a failure of the evaluation. Raises DataError when a folder names no class, and when not one
-    of the files is there.
+    Each has the class that its folder names; relative lines count from the folder of the list. A missing file is a
+    failure of the evaluation. Raises DataError where a folder names no class, and where all files are missing.
     """
     files = _in_folders(path) if path.is_dir() else _listed(path)
     lookup = ClassLookup(labels)
     items = [Item(str(file), file, lookup.find(file.parent.name)) for file in files]
-    strange = next((item for item in items if item.label is None), None)
-    if strange:
+    unlabelled = next((item for item in items if item.label is None), None)
+    if unlabelled:
         raise DataError(
-            f"the folder of {strange.path} fits none of the {lookup.count} classes",
-            hint="each file lies in a folder called by the id, the name or the index of its class",
+            f"the folder of {unlabelled.path} fits none of the {lookup.count} classes",
+            hint="put each file into a folder named by the id, the name or the index of its class",
         )
     if not any(file.is_file() for file in files):
-        raise DataError(f"none of the {len(files):,} files that {path} lists is there, such as {files[0]}")
+        raise DataError(f"none of the {len(files):,} files that {path} lists exists, such as {files[0]}")
     return LabelledData(name=path.resolve().name if path.is_dir() else path.stem, items=items, classes=lookup.count)
 
 

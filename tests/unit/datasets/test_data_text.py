@@ -26,7 +26,7 @@ def test_windows_1252_is_said_and_keeps_the_bytes_of_names() -> None:
 
 @pytest.mark.parametrize("data", [b"a\0b", "ab".encode("utf-16-le"), b"\xff\xfea", b"\xef\xbb\xbf\xff\0"])
 def test_what_is_no_text_is_refused_by_name(data: bytes) -> None:
-    with pytest.raises(DataError, match=r"^x\.csv is no text"):
+    with pytest.raises(DataError, match=r"^x\.csv is not text"):
         decode_text(data, "x.csv")
 
 

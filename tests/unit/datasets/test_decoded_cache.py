@@ -189,8 +189,8 @@ def test_the_same_images_are_known_wherever_they_lie(data: LabelledData, tmp_pat
     before = store(data, tmp_path).folder
     (tmp_path / "pets").rename(tmp_path / "moved")
     assert store(pets(tmp_path / "moved"), tmp_path).folder == before
-    normalised = Preprocess(resize=8, crop=8, mean=(0, 0, 0))
-    assert open_store(tmp_path, "pets", pets(tmp_path / "moved"), normalised).folder == before, "it is not in the pixels"
+    spec = Preprocess(resize=8, crop=8, mean=(0, 0, 0))
+    assert open_store(tmp_path, "pets", pets(tmp_path / "moved"), spec).folder == before, "it is not in the pixels"
 
 
 def test_images_in_shards_are_kept_too(data: LabelledData, tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_full_disk_says_what_helps(
         patch.setattr(decoded.os, "fsync", full)
         with pytest.raises(DataError, match="cannot store decoded images in") as caught:
             follow(decode_onto_disk(store(data, tmp_path / "cache"), 1))
-    assert caught.value.hint.startswith("make room: the same command goes on")
+    assert caught.value.hint.startswith("make room and run the same command again")
     assert_as_in_memory(follow(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wideresnet.datasets.ground_truth import labelled_by, labelled_index, read_ground_truth
@@ -165,7 +165,7 @@ def test_imagenets_indices_from_one_may_be_devkit_numbers(tmp_path):
 
 
 def test_bytes_that_are_no_text_are_an_error(tmp_path):
-    for content, said in ((b"\xff\xfe\x00", "no text in UTF-16"), (b"\x89PNG\r\n\0", "holds zero bytes")):
+    for content, said in ((b"\xff\xfe\x00", "not text in UTF-16"), (b"\x89PNG\r\n\0", "holds zero bytes")):
         (tmp_path / "x.csv").write_bytes(content)
         with pytest.raises(DataError, match=said):
             read_ground_truth(tmp_path / "x.csv", PETS)
@@ -245,6 +245,7 @@ def test_names_in_bytes_that_are_no_utf8_find_their_files(tmp_path):
     assert (item.source, missing.source) == (folder / name, folder / "missing.png")
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.lists(st.sampled_from(
     [*"01 \t,;|\n\r\"'\0é.\\/", "path", "label", "a.png", "cat", "n1", "4.0", "\ufeff"]), max_size=25,
 ).map(lambda pieces: "".join(pieces).encode())))  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wideresnet.datasets.labels.formats import FORMS, read_label_file
@@ -220,6 +220,7 @@ def test_the_forms_are_named_in_the_hint(write: Write) -> None:
 PIECES = st.lists(st.sampled_from([*"012 \t,;:\n\r\"'[]{}é\x85\x0b\0-.", "cat", "n01440764", "index"]), max_size=25)
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=60), PIECES.map(lambda pieces: "".join(pieces).encode())))
 def test_no_bytes_end_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     """Whatever is read has as many ids as names, or none; no name is empty or holds what would break a line."""

@@ -154,7 +154,7 @@ def test_a_stray_image_makes_no_class_of_what_is_around_class_folders(
     with pytest.raises(DataError, match=said) as caught:
         open_split(tmp_path, 0.2, 0)
     assert f"give {tmp_path}/{said.split('/')[0].split()[-1]}" in caught.value.hint
-    assert "splits are known by the names" in caught.value.hint
+    assert "splits have the names" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_where_no_split_is_what_is_there_is_said(tmp_path: Path) -> None:
     """``wrn train`` divides nothing: a folder around the splits is named where an image or a folder lies beside it."""
     pets(tmp_path / "a", "zip/train", "zip/val")
     tree(tree(tmp_path, "b/train", "b/bus"), "a", images=2)
-    for name, said, hint in (("a", "zip/ beside 2 images", "/a/zip"), ("b", "bus/ and train/", "known by the names")):
-        with pytest.raises(DataError, match=f"{name} holds no splits: {said}") as caught:
+    for name, content, hint in (("a", "zip/ beside 2 images", "/a/zip"), ("b", "bus/ and train/", "splits have")):
+        with pytest.raises(DataError, match=f"{name} holds no splits: {content}") as caught:
             find_split(tmp_path / name)
         assert hint in caught.value.hint
 

@@ -72,7 +72,7 @@ def test_a_folder_of_no_class_is_named(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_list_of_another_machine_is_noticed(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none of the 2 files .* is there, such as /far/n1/a\.npz"):
+    with pytest.raises(DataError, match=r"none of the 2 files .* exists, such as /far/n1/a\.npz"):
         labelled_npz(listed(tmp_path / "npz.txt", "/far/n1/a.npz", "/far/n1/b.npz"), LABELS)
 
 
