@@ -29,7 +29,7 @@ from wideresnet.output.atomic import save_text
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
 
 HERE = Path(__file__).parent
-CLIENTS = {1: 0.5, 8: 0.5, 64: 1.0}                # at once -> share of --seconds
+CLIENTS = {1: 0.5, 8: 0.5, 64: 1.0}                # at a time -> fraction of --seconds
 OVERLOAD = (64, 128, 256)
 PORT = 8900
 LONGEST = 24                                       # seconds of a turn, for slow servers with many clients
@@ -37,7 +37,7 @@ LONGEST = 24                                       # seconds of a turn, for slow
 
 @dataclass
 class Server:
-    """One contestant: its processes, and where it answers."""
+    """A candidate: its processes and its address."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -81,13 +81,13 @@ def main() -> None:
         "machine": machine_facts(),
         "conditions": {
             "model": options.model, "pictures": len(images), "seconds": options.seconds, "rounds": options.rounds,
-            "bytes": round(sum(os.path.getsize(each) for each in images) / len(images)),
+            "bytes": round(sum(os.path.getsize(path) for path in images) / len(images)),
             "load": "wrk, one thread, on the same CPUs; each image as a form's file",
             "versions": versions(options.others),
         },
     }  # fmt: skip
     with ExitStack() as stack:
-        servers = [stack.enter_context(serving(each, options.model)) for each in contestants(options)]
+        servers = [stack.enter_context(serving(candidate, options.model)) for candidate in candidates(options)]
         for server in servers:
             ready(server, images)
             server.signal(signal.SIGSTOP)
@@ -100,23 +100,23 @@ def main() -> None:
     save_text(options.output, json.dumps(document, indent=1) + "\n")
 
 
-def contestants(options: argparse.Namespace) -> list[tuple[str, list[str], dict[str, str], str]]:
+def candidates(options: argparse.Namespace) -> list[tuple[str, list[str], dict[str, str], str]]:
     """Name, command, environment and path of each server; ours is the first."""
     command = [sys.executable, "-m", "wideresnet", "serve", "-m", options.model]
-    found = [("wrn serve", command, {"WRN_SERVE_PORT": str(PORT)}, "/v1/classify")]
+    commands = [("wrn serve", command, {"WRN_SERVE_PORT": str(PORT)}, "/v1/classify")]
     if options.others:
         eager, batched = ([options.others, str(HERE / name)] for name in ("eager.py", "batched.py"))
-        found += [
+        commands += [
             ("FastAPI, torch eager", eager, {"PORT": str(PORT + 1)}, "/predict"),
             ("LitServe, torch eager", batched, {"PORT": str(PORT + 2), "BACKEND": "torch"}, "/predict"),
             ("LitServe, wideresnet", batched, {"PORT": str(PORT + 3), "BACKEND": "wideresnet"}, "/predict"),
         ]
-    return found
+    return commands
 
 
 @contextmanager
-def serving(contestant: tuple[str, list[str], dict[str, str], str], model: str) -> Iterator[Server]:
-    name, command, own, path = contestant
+def serving(candidate: tuple[str, list[str], dict[str, str], str], model: str) -> Iterator[Server]:
+    name, command, own, path = candidate
     card = load_bundle(ModelChoice(model)).card
     network = {
         "MODEL": model, "ARCHITECTURE": card.architecture, "CLASSES": str(card.classes),
@@ -162,18 +162,18 @@ def turns(servers: Sequence[Server], images: Sequence[str], options: argparse.Na
         for server in servers[number % len(servers) :] + servers[: number % len(servers)]:
             server.signal(signal.SIGCONT)
             rate = 0.0
-            for clients, share in CLIENTS.items():
+            for clients, fraction in CLIENTS.items():
                 # Who works on all requests at once answers none for long: of each client some shall be counted.
                 least = min(LONGEST, 3 * clients / rate) if rate else 0
-                result = wrk(server, clients, max(share * options.seconds, least), images)
+                result = wrk(server, clients, max(fraction * options.seconds, least), images)
                 rate = result["images_per_s"]
                 server.settle()
-                yield told({"server": server.name, "round": number, "clients": clients, **result})
+                yield print_row({"server": server.name, "round": number, "clients": clients, **result})
             server.signal(signal.SIGSTOP)
-        yield told({"server": "wrn bench, end to end", "round": number, **bench(options)})
+        yield print_row({"server": "wrn bench, end to end", "round": number, **bench(options)})
 
 
-def told(row: dict[str, Any]) -> dict[str, Any]:
+def print_row(row: dict[str, Any]) -> dict[str, Any]:
     print(json.dumps(row), file=sys.stderr, flush=True)
     return row
 
@@ -190,19 +190,19 @@ def overload(server: Server, clients: int, images: Sequence[str], seconds: float
     """More clients than fit, all of them asking all the time."""
     result = wrk(server, clients, seconds, images, "overload.lua")
     server.settle()
-    return told({"clients": clients, **result})
+    return print_row({"clients": clients, **result})
 
 
 def memory(server: Server, images: Sequence[str], requests: int) -> dict[str, Any]:
     """Resident memory, in MB, as so many requests more are answered: after a tenth, and at the end."""
     marks: dict[str, float] = {}
     before = answered(server)
-    for share in (0.1, 1.0):
-        while answered(server) < before + share * requests:
+    for fraction in (0.1, 1.0):
+        while answered(server) < before + fraction * requests:
             wrk(server, 16, 2.0, images)
         server.settle()
         marks[str(round(answered(server)))] = round(gauge(server, "process_resident_memory_bytes") / 1e6, 1)
-    return told(marks)
+    return print_row(marks)
 
 
 def answered(server: Server) -> float:
@@ -211,8 +211,8 @@ def answered(server: Server) -> float:
 
 def gauge(server: Server, pattern: str) -> float:
     with urllib.request.urlopen(server.url.replace("/v1/classify", "/metrics")) as answer:
-        found = re.search(rf"^{pattern} (\S+)$", answer.read().decode(), re.MULTILINE)
-    return float(found[1]) if found else 0.0
+        match = re.search(rf"^{pattern} (\S+)$", answer.read().decode(), re.MULTILINE)
+    return float(match[1]) if match else 0.0
 
 
 def wrk(
@@ -221,20 +221,20 @@ def wrk(
     """What wrk's script says of ``clients`` that ask again as soon as they are answered."""
     command = ["wrk", "-t1", f"-c{clients}", f"-d{round(seconds)}s", "--timeout", "60s", "-s", str(HERE / script)]
     done = subprocess.run([*command, server.url, "--", *images], capture_output=True, check=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    if "requests" in found:
-        found["images_per_s"] = round((found["requests"] - found["refused"]) / found["seconds"], 2)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if "requests" in result:
+        result["images_per_s"] = round((result["requests"] - result["refused"]) / result["seconds"], 2)
+    return result
 
 
 def versions(python: str | None) -> dict[str, str]:
     """Of the load generator and the alternatives."""
-    found = {"wrk": subprocess.run(["wrk", "-v"], stdout=subprocess.PIPE, text=True).stdout.split()[1]}
+    result = {"wrk": subprocess.run(["wrk", "-v"], stdout=subprocess.PIPE, text=True).stdout.split()[1]}
     if python:
         names = ("fastapi", "litserve", "uvicorn", "uvloop", "torch")
         code = f"import importlib.metadata as m, json; print(json.dumps({{n: m.version(n) for n in {names}}}))"
-        found |= json.loads(subprocess.run([python, "-c", code], stdout=subprocess.PIPE, check=True, text=True).stdout)
-    return found
+        result |= json.loads(subprocess.run([python, "-c", code], stdout=subprocess.PIPE, check=True, text=True).stdout)
+    return result
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
--- For wrk, with more clients than fit: pictures.lua, but answers are told apart. Clients that are refused come again
--- at once, all the time. The milliseconds of those that are let in are the service's own, from the head of a request
--- to its answer.
+-- For wrk, with more clients than the queue takes: images.lua, with counts by status. Refused clients retry
+-- immediately. The milliseconds are the service's own, of accepted requests, from the head of a request
+-- to its response.
 
-dofile(debug.getinfo(1, "S").source:match("@(.*/)") .. "pictures.lua")
+dofile(debug.getinfo(1, "S").source:match("@(.*/)") .. "images.lua")
 
 local threads = {}
 codes, milliseconds = {}, {}                       -- of one thread of wrk
@@ -31,7 +31,7 @@ function done(summary, latency, _)
     end
   end
   table.sort(all)
-  local function quantile(share) return all[math.max(1, math.ceil(share * #all))] or 0 end
+  local function quantile(fraction) return all[math.max(1, math.ceil(fraction * #all))] or 0 end
   local parts = {}
   for code, count in pairs(counts) do
     table.insert(parts, string.format('"%s": %d', code, count))

@@ -122,18 +122,18 @@ def test_images_are_answered_and_a_bad_one_is_told_at_its_place(browser: Browser
     classify(browser, CAT, bad, DOG)
     assert browser.run(BEST) == ["cat", None, "dog"]
     assert browser.run("document.querySelectorAll('.card')[0].querySelectorAll('.row').length") == 5
-    share = browser.run("document.querySelector('.share').textContent")
-    width = browser.run("getComputedStyle(document.querySelector('.bar'), '::before').width")
-    whole = browser.run("document.querySelector('.bar').clientWidth")
-    assert float(share.split()[0]) / 100 == pytest.approx(float(width.removesuffix("px")) / whole, abs=0.01)
-    told = browser.run("document.querySelectorAll('.card')[1].querySelector('.problem').innerText")
-    assert "not an image but text" in told
-    assert "give an image: JPEG" in told
-    assert "Try again" not in told
+    percentage = browser.run("document.querySelector('.share').textContent")
+    filled = browser.run("getComputedStyle(document.querySelector('.bar'), '::before').width")
+    width = browser.run("document.querySelector('.bar').clientWidth")
+    assert float(percentage.split()[0]) / 100 == pytest.approx(float(filled.removesuffix("px")) / width, abs=0.01)
+    problem = browser.run("document.querySelectorAll('.card')[1].querySelector('.problem').innerText")
+    assert "not an image but text" in problem
+    assert "give an image: JPEG" in problem
+    assert "Try again" not in problem
     assert browser.run("document.getElementById('count').textContent") == "2 of 3 images answered, 1 failed"
     assert set(site.bodies) == {CAT.read_bytes(), DOG.read_bytes(), b"hello"}
-    assert [each for each in browser.errors if "400" not in each] == []
-    assert all(each.startswith((site.address, f"blob:{site.address}")) for each in browser.asked), browser.asked
+    assert [error for error in browser.errors if "400" not in error] == []
+    assert all(url.startswith((site.address, f"blob:{site.address}")) for url in browser.asked), browser.asked
 
 
 def test_the_evidence_lies_over_the_photograph_where_the_crop_was(browser: Browser) -> None:
@@ -143,7 +143,7 @@ def test_the_evidence_lies_over_the_photograph_where_the_crop_was(browser: Brows
     assert browser.run(f"{LAYER}.src").startswith("data:image/jpeg")
     assert "cat" in browser.run("document.querySelector('figcaption').textContent")
     box = "(r => [r.left, r.top, r.right, r.bottom])(document.querySelector('{}').getBoundingClientRect())"
-    photo, layer = (browser.run(box.format(each)) for each in (".photo", ".layer"))
+    photo, layer = (browser.run(box.format(selector)) for selector in (".photo", ".layer"))
     height, width, _ = decode(CAT.read_bytes()).shape
     assert width > height                          # so that the crop is as high as the photograph, in its middle
     scale = (photo[3] - photo[1]) / height
@@ -220,24 +220,24 @@ def test_everything_is_reached_by_the_keyboard_and_read_aloud(browser: Browser) 
     classify(browser, CAT)
     assert browser.run("document.getElementById('status').textContent").startswith("cat.png: cat, ")
     assert browser.run("document.getElementById('status').getAttribute('role')") == "status"
-    seen = []
+    controls = []
     for _ in range(30):
         browser.press("Tab")
         if browser.run("document.activeElement === document.body"):      # once around
             break
-        seen.append(browser.run("""(e => {
+        controls.append(browser.run("""(e => {
             const shown = e.type === 'file' || e.type === 'radio' ? e.closest('label') : e;
             const name = e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText;
             return [e.id || e.className || e.value, name.trim(), getComputedStyle(shown).outlineStyle];
         })(document.activeElement)"""))
-        if seen[-1][0] == "photo":
+        if controls[-1][0] == "photo":
             browser.press("ArrowRight")
             browser.press("ArrowRight")
             browser.until(f"!{LAYER}.hidden && document.querySelector('input[value=evidence]').checked")
-    names = [each[0] for each in seen]
-    for wanted in ("model", "language", "files", "clear", "remove quiet", "photo", "row"):
-        assert wanted in names, names
-    assert [each for each in seen if not each[1] or each[2] != "solid"] == []
+    names = [control[0] for control in controls]
+    for name in ("model", "language", "files", "clear", "remove quiet", "photo", "row"):
+        assert name in names, names
+    assert [control for control in controls if not control[1] or control[2] != "solid"] == []
     assert browser.run("document.querySelectorAll('img:not([alt])').length") == 0
 
 
@@ -282,15 +282,15 @@ def test_a_image_over_the_limit_is_told(browser: Browser, tmp_path: Path) -> Non
     (tmp_path / "large.png").write_bytes(CAT.read_bytes() + bytes(3_000_000))
     browser.choose("#files", [tmp_path / "large.png"])
     browser.until(f"document.querySelectorAll('.card').length && {QUIET}")
-    said = browser.run("document.querySelector('.problem').innerText")
+    problem = browser.run("document.querySelector('.problem').innerText")
     # The service cuts the upload off; then the words of its answer may be lost on the way, but not its number.
-    assert "larger than the limit of 1,000,000 bytes" in said or "answered with 413" in said
+    assert "larger than the limit of 1,000,000 bytes" in problem or "answered with 413" in problem
 
 
 def test_a_service_that_is_gone_is_told_and_can_be_asked_again(browser: Browser, site: Site) -> None:
-    with serving(Service(site.service.settings)) as other:
-        other.service.set_models(site.service.models)
-        visit(browser, other.address)
+    with serving(Service(site.service.settings)) as second:
+        second.service.set_models(site.service.models)
+        visit(browser, second.address)
     browser.choose("#files", [CAT])
     browser.until(f"document.querySelectorAll('.card').length && {QUIET}")
     assert "The service does not answer" in browser.run("document.querySelector('.problem').innerText")
@@ -300,8 +300,8 @@ def test_a_service_that_is_gone_is_told_and_can_be_asked_again(browser: Browser,
 def test_a_token_is_asked_for(browser: Browser, site: Site) -> None:
     service = Service(site.service.settings.model_copy(update={"token": ServeSettings(token="sesame").token}))
     service.set_models(site.service.models)
-    with serving(service) as other:
-        browser.open(other.address)
+    with serving(service) as second:
+        browser.open(second.address)
         browser.until("document.getElementById('token').checkVisibility()")
         for word in ("wrong", "sesame"):
             browser.run(f"(t => {{ t.value = '{word}'; t.form.requestSubmit() }})(document.getElementById('token'))")

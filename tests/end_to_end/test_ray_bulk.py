@@ -47,8 +47,8 @@ def rows(file: Path) -> list[dict[str, Any]]:
     return [row for part in parts for row in pq.read_table(part).to_pylist()]
 
 
-def without_seconds(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
+def without_seconds(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in results]
 
 
 @on_a_cluster
@@ -75,10 +75,10 @@ def test_evaluation_on_a_cluster_is_that_of_one_machine(
 def test_features_on_a_cluster_are_those_of_one_machine(
     wrn: Wrn, folder: Path, tmp_path: Path, cluster: RayCluster
 ) -> None:
-    photos, tiny, how = str(folder / "photos"), str(folder / "tiny"), ("--layer", "features,layer2")
-    assert wrn("embed", photos, "-m", tiny, *how, "-o", str(tmp_path / "here.parquet")).code == 1
+    photos, tiny, layers = str(folder / "photos"), str(folder / "tiny"), ("--layer", "features,layer2")
+    assert wrn("embed", photos, "-m", tiny, *layers, "-o", str(tmp_path / "here.parquet")).code == 1
     there = on_cluster(
-        tmp_path, "embed", photos, "-m", tiny, *how, "-o", str(tmp_path / "there"), "--ray", cluster.address
+        tmp_path, "embed", photos, "-m", tiny, *layers, "-o", str(tmp_path / "there"), "--ray", cluster.address
     )
     assert there.code == 1, there.err
     assert there.json["failures"] == 2
@@ -96,9 +96,9 @@ def test_a_node_that_is_killed_loses_nothing_and_doubles_nothing(
     while len(list(out.glob("part-*"))) < 2 and run.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     cluster.kill_node()
-    said, complaints = run.communicate(timeout=PATIENCE)
-    assert run.returncode == 1, complaints         # two are no images
-    assert json.loads(said)["pictures"] == 120
+    output, errors = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 1, errors         # two are no images
+    assert json.loads(output)["pictures"] == 120
     assert wrn("classify", photos, "-m", tiny, "-o", str(tmp_path / "here.parquet"), "--format", "parquet").code == 1
     assert rows(out) == rows(tmp_path / "here.parquet")
     again = on_cluster(tmp_path, *arguments)
@@ -113,14 +113,14 @@ def test_a_cluster_that_is_not_there_is_said_in_a_line(folder: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "message"),
     [
         ((), "--ray writes files"),
         (("-o", "out", "--format", "csv"), "--ray writes Parquet"),
         (("-o", "out", "--dedupe"), "--ray writes Parquet"),
     ],
 )
-def test_what_a_cluster_cannot_do_is_refused_first(wrn: Wrn, folder: Path, more: tuple[str, ...], words: str) -> None:
+def test_what_a_cluster_cannot_do_is_refused_first(wrn: Wrn, folder: Path, more: tuple[str, ...], message: str) -> None:
     done = wrn("classify", str(folder / "photos"), "-m", str(folder / "tiny"), "--ray", "local", *more)
     assert done.code == 2
-    assert words in done.err
+    assert message in done.err

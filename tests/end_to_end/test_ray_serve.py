@@ -55,12 +55,12 @@ class Server:
 
     def answers(self) -> list[object]:
         """What it says of each example, without the times."""
-        found = []
+        documents = []
         for path in EXAMPLES:
             status, _, body = self.ask("POST", "/v1/classify", path.read_bytes())
             assert status == 200, path.name
-            found.append({name: value for name, value in json.loads(body).items() if name != "milliseconds"})
-        return found
+            documents.append({name: value for name, value in json.loads(body).items() if name != "milliseconds"})
+        return documents
 
 
 @contextmanager
@@ -74,9 +74,9 @@ def serving(folder: Path, *options: str) -> Iterator[Server]:
     try:
         until(lambda: process.poll() is not None or re.search("^ready$", log.read_text(), re.MULTILINE))
         assert process.poll() is None, log.read_text()
-        found = re.search(r"listening on http://127.0.0.1:(\d+)", log.read_text())
-        assert found
-        server.port = int(found[1])
+        match = re.search(r"listening on http://127.0.0.1:(\d+)", log.read_text())
+        assert match
+        server.port = int(match[1])
         yield server
     finally:
         process.send_signal(signal.SIGTERM)
@@ -96,8 +96,8 @@ def until(true: Callable[[], object]) -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     options = ("--ray", "local", "--replicas", "2", "--cpus", "1", "--max-bytes", str(LIMIT))
-    with serving(tmp_path_factory.mktemp("ray"), *options) as found:
-        yield found
+    with serving(tmp_path_factory.mktemp("ray"), *options) as server:
+        yield server
 
 
 def test_options_of_a_cluster_are_refused_without_one(wrn: Wrn) -> None:
@@ -127,8 +127,8 @@ def test_replicas_answer_as_the_service_alone_does_to_the_bit(server: Server, tm
     with serving(tmp_path) as alone:
         expected = alone.answers()
     assert server.answers() == expected
-    seen = {server.ask("POST", "/v1/classify", EXAMPLES[0].read_bytes())[1]["x-replica"] for _ in range(50)}
-    assert len(seen) == 2
+    replicas = {server.ask("POST", "/v1/classify", EXAMPLES[0].read_bytes())[1]["x-replica"] for _ in range(50)}
+    assert len(replicas) == 2
 
 
 @needs_ray
@@ -166,19 +166,19 @@ def test_what_the_service_promises_holds_behind_the_proxy(server: Server) -> Non
 @pytest.mark.slow
 def test_overload_is_answered_with_429_by_the_service_or_the_proxy(tmp_path: Path) -> None:
     with serving(tmp_path, "--ray", "local", "--queue", "1") as server:
-        found: list[tuple[int, str]] = []
+        responses: list[tuple[int, str]] = []
 
         def ask() -> None:
             for _ in range(10):
                 status, headers, _ = server.ask("POST", "/v1/classify", EXAMPLES[0].read_bytes())
-                found.append((status, headers.get("retry-after", "")))
+                responses.append((status, headers.get("retry-after", "")))
 
         threads = [threading.Thread(target=ask) for _ in range(16)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert set(found) == {(200, ""), (429, "1")}
+        assert set(responses) == {(200, ""), (429, "1")}
 
 
 @needs_ray
@@ -203,7 +203,7 @@ def test_sigterm_answers_what_is_inside_and_leaves_no_process(tmp_path: Path) ->
             thread.join()
     assert set(codes) <= {200, 404}                # the proxy's for a service that is gone
     assert len(children) > 3
-    until(lambda: not any(Path(f"/proc/{each}").exists() for each in children))
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
 
 
 @needs_ray
@@ -223,7 +223,7 @@ def descendants(process: int) -> set[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-    found = {process}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {process}
+    family = {process}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    return family - {process}

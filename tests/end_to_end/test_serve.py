@@ -59,9 +59,9 @@ class Server:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     def gauge(self, name: str) -> float:
-        found = re.search(rf"^{name} (\S+)$", self.ask("GET", "/metrics")[1].decode(), re.MULTILINE)
-        assert found, name
-        return float(found[1])
+        match = re.search(rf"^{name} (\S+)$", self.ask("GET", "/metrics")[1].decode(), re.MULTILINE)
+        assert match, name
+        return float(match[1])
 
     def until(self, true: Callable[[], bool]) -> None:
         end = time.monotonic() + 30
@@ -104,8 +104,8 @@ def write_tiny(folder: Path, seed: int = 0) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("serve")
     write_tiny(folder)
-    with serving(folder, "--max-bytes", str(LIMIT), "--threads", "1") as found:
-        yield found
+    with serving(folder, "--max-bytes", str(LIMIT), "--threads", "1") as server:
+        yield server
 
 
 def image(seed: int = 0) -> bytes:
@@ -251,7 +251,7 @@ def test_ab_keeps_its_connections(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "output"),
     [
         (("-d", "@rgb.png"), "--data-binary"),
         (("-H", "Content-Type: image/png", "-d", "@rgb.png"), "--data-binary"),
@@ -262,18 +262,18 @@ def test_ab_keeps_its_connections(server: Server, tmp_path: Path) -> None:
         (("--data-binary", "@rgb.png"), '"predictions"'),
     ],
 )
-def test_curl_itself(server: Server, options: tuple[str, ...], words: str) -> None:
+def test_curl_itself(server: Server, options: tuple[str, ...], output: str) -> None:
     """Each usual way to send a file is answered, or told of the one that works."""
     command = ["curl", "-s", *options, f"http://127.0.0.1:{server.port}/v1/classify"]
     done = subprocess.run(command, cwd=FIXTURES, capture_output=True, text=True, timeout=60)
-    assert words in done.stdout
+    assert output in done.stdout
 
 
 def test_requests_on_one_connection_are_answered_one_after_the_other(server: Server) -> None:
     body = image()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-    for query, given, code in (("", body, 200), ("?k=0", body * 30, 422), ("", body, 200)):
-        connection.request("POST", f"/v1/classify{query}", given)
+    for query, content, code in (("", body, 200), ("?k=0", body * 30, 422), ("", body, 200)):
+        connection.request("POST", f"/v1/classify{query}", content)
         answer = connection.getresponse()
         answer.read()
         assert answer.status == code
@@ -347,7 +347,7 @@ def test_settings_come_from_flags_then_the_environment_then_the_file(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         (("-m", "no_such_model"), "no model called 'no_such_model'"),
         (("--config", "none.yaml"), "cannot read none.yaml"),
@@ -360,7 +360,7 @@ def test_what_cannot_begin_is_said_with_exit_code_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     options: tuple[str, ...],
-    words: str,
+    message: str,
 ) -> None:
     (tmp_path / "wrong.yaml").write_text("prot: 1\n")
     monkeypatch.chdir(tmp_path)
@@ -368,7 +368,7 @@ def test_what_cannot_begin_is_said_with_exit_code_2(
     with pytest.raises(SystemExit) as stopped:
         run()
     assert stopped.value.code == 2
-    assert f"error: {words}" in capsys.readouterr().err
+    assert f"error: {message}" in capsys.readouterr().err
 
 
 def test_the_real_client_of_the_protocol(server: Server) -> None:
@@ -379,11 +379,11 @@ def test_the_real_client_of_the_protocol(server: Server) -> None:
     assert client.get_model_metadata(name)["inputs"][0]["shape"] == [-1, 32, 32, 3]
 
     def infer(binary: bool, compression: str | None) -> Any:
-        given = triton.InferInput("images", list(batch.shape), "UINT8")
-        given.set_data_from_numpy(batch, binary_data=binary)
-        wanted = [triton.InferRequestedOutput("logits", binary_data=binary)]
+        tensor = triton.InferInput("images", list(batch.shape), "UINT8")
+        tensor.set_data_from_numpy(batch, binary_data=binary)
+        outputs = [triton.InferRequestedOutput("logits", binary_data=binary)]
         return client.infer(
-            name, [given], outputs=wanted, request_id="7",
+            name, [tensor], outputs=outputs, request_id="7",
             request_compression_algorithm=compression, response_compression_algorithm=compression,
         ).as_numpy("logits")  # fmt: skip
 
@@ -395,8 +395,8 @@ def test_the_real_client_of_the_protocol(server: Server) -> None:
     encoded = triton.InferInput("pictures", [3], "BYTES")
     encoded.set_data_from_numpy(np.array([image(n) for n in range(3)], dtype=object))
     np.testing.assert_allclose(client.infer(name, [encoded]).as_numpy("logits"), logits, atol=1e-5)
-    words = client.infer(name, [encoded], outputs=[triton.InferRequestedOutput("logits", class_count=1)])
-    best = [int(word.split(b":")[1]) for word in words.as_numpy("logits")[:, 0]]
+    classes = client.infer(name, [encoded], outputs=[triton.InferRequestedOutput("logits", class_count=1)])
+    best = [int(word.split(b":")[1]) for word in classes.as_numpy("logits")[:, 0]]
     assert best == logits.argmax(axis=1).tolist()
     with pytest.raises(Exception, match="no model called 'other'"):
         client.infer("other", [encoded])
@@ -412,25 +412,25 @@ def test_the_calls_of_tritons_client_that_are_not_inference(server: Server) -> N
     config = client.get_model_config(name)
     assert (config["name"], config["input"][0]["dims"], config["output"][0]["dims"]) == (name, [32, 32, 3], [10])
     assert client.get_model_repository_index() == [{"name": name, "version": "1", "state": "READY"}]
-    given = triton.InferInput("images", [2, 32, 32, 3], "UINT8")
-    given.set_data_from_numpy(tiny_images(2, 32))
+    tensor = triton.InferInput("images", [2, 32, 32, 3], "UINT8")
+    tensor.set_data_from_numpy(tiny_images(2, 32))
     (before,) = client.get_inference_statistics(name, "1")["model_stats"]
-    assert client.async_infer(name, [given]).get_result().as_numpy("logits").shape == (2, 10)
-    answer = client.infer(name, [given], priority=1, sequence_id=7, sequence_start=True, sequence_end=True)
+    assert client.async_infer(name, [tensor]).get_result().as_numpy("logits").shape == (2, 10)
+    answer = client.infer(name, [tensor], priority=1, sequence_id=7, sequence_start=True, sequence_end=True)
     ignored = answer.get_response()["parameters"]["ignored"]
     assert set(ignored.split(", ")) == {"priority", "sequence_id", "sequence_start", "sequence_end"}
 
     def grown() -> bool:
         (after,) = client.get_inference_statistics()["model_stats"]
-        success = [each["inference_stats"]["success"]["count"] for each in (before, after)]
+        success = [statistics["inference_stats"]["success"]["count"] for statistics in (before, after)]
         return after["inference_count"] == before["inference_count"] + 4 and success[1] == success[0] + 2
 
     server.until(grown)
     output = triton.InferRequestedOutput("logits")
     output.set_shared_memory("region", 80)
-    for refused, words in (
-        (lambda: client.infer(name, [given], outputs=[output]), "shared memory"),
-        (lambda: client.infer(name, [given], query_params={"a": 1}), "has no parameter 'a'"),
+    for refused, message in (
+        (lambda: client.infer(name, [tensor], outputs=[output]), "shared memory"),
+        (lambda: client.infer(name, [tensor], query_params={"a": 1}), "has no parameter 'a'"),
         (lambda: client.get_model_config("other"), "no model called 'other'"),
         (lambda: client.get_model_config(name, "2"), "has no version '2'"),
         (lambda: client.load_model(name), "wrn serve -m MODEL"),
@@ -442,7 +442,7 @@ def test_the_calls_of_tritons_client_that_are_not_inference(server: Server) -> N
         (lambda: client.register_system_shared_memory("a", "/a", 10), "in the body"),
         (lambda: client.get_cuda_shared_memory_status("a"), "in the body"),
     ):
-        with pytest.raises(Exception, match=words):
+        with pytest.raises(Exception, match=message):
             refused()
     client.close()
 
@@ -483,7 +483,7 @@ def test_the_client_of_the_package(server: Server) -> None:
 
     client = Client(f"http://127.0.0.1:{server.port}")
     answer = client.classify(FIXTURES / "rgb.png", image(), k=2)
-    assert [len(each["predictions"]) for each in answer["results"]] == [2, 2]
+    assert [len(result["predictions"]) for result in answer["results"]] == [2, 2]
     assert client.models()["default"] == "wrn_10_1.tiny"
     with pytest.raises(ServiceError, match="not an image"):
         client.classify(b"none")

@@ -78,7 +78,7 @@ def test_the_parts_are_counted_and_read_in_order(run: Run) -> None:
     records, failures = read_results(run.job.output, run.listing.shards)
     assert [done.number for done in records] == [0, 1, 2]
     assert sum(done.pictures for done in records) == 20
-    assert [Path(each.path).name for each in failures] == ["00007.png"]
+    assert [Path(failure.path).name for failure in failures] == ["00007.png"]
     first = [row["path"] for row in read_rows(run.job.output, run.listing) if row["rank"] in (1, None)]
     assert first == [item.path for shard in run.listing.shards for item in shard.items]
 

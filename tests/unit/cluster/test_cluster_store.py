@@ -22,11 +22,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 def refusing(times: int, error: OSError) -> Callable[[], str]:
     """Raises ``error`` so many times, then answers."""
-    left = [error] * times
+    errors = [error] * times
 
     def work() -> str:
-        if left:
-            raise left.pop()
+        if errors:
+            raise errors.pop()
         return "done"
 
     return work

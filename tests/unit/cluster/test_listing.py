@@ -90,7 +90,7 @@ def test_rows_of_parquet_are_images(columns: str, tmp_path: Path) -> None:
     names = [f"{number}.jpg" for number in range(8)]
     table: dict[str, object] = {"bytes": data, "path": names}
     if columns == "struct":
-        table = {"image": [{"bytes": one, "path": name} for one, name in zip(data, names, strict=True)]}
+        table = {"image": [{"bytes": image, "path": name} for image, name in zip(data, names, strict=True)]}
     listing = list_images([parquet(tmp_path / "x.parquet", table)], 5)
     assert [len(shard) for shard in listing.shards] == [5, 3]
     items = [item for shard in listing.shards for item in open_shard(shard).items]
@@ -106,20 +106,20 @@ def test_rows_without_a_name_get_a_number(tmp_path: Path) -> None:
 
 def tar(file: Path, count: int) -> Path:
     pairs = [((f"{n}.png", bytes([n])), (f"{n}.cls", b"%d" % (n % 2))) for n in range(count)]
-    return write_tar(file, [each for pair in pairs for each in pair])
+    return write_tar(file, [member for pair in pairs for member in pair])
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_images_in_a_tar_archive_are_cut_into_shards(scheme: str, tmp_path: Path) -> None:
     """By path or URI; they travel as places in the archive, and the labels with them."""
-    place = f"{scheme}{tar(tmp_path / 'x.tar', 5)}"
-    data, labelled = list_labelled(place, LABELS, None, 2)
-    assert (list_images([place], 2).skipped, labelled.skipped) == (Skipped({".cls": 5}), Skipped())
-    for listing in (list_images([place], 2), labelled):
+    location = f"{scheme}{tar(tmp_path / 'x.tar', 5)}"
+    data, labelled = list_labelled(location, LABELS, None, 2)
+    assert (list_images([location], 2).skipped, labelled.skipped) == (Skipped({".cls": 5}), Skipped())
+    for listing in (list_images([location], 2), labelled):
         assert [len(shard) for shard in listing.shards] == [2, 2, 1]
         shards = [pickle.loads(pickle.dumps(shard)) for shard in listing.shards]
         items = [item for shard in shards for item in open_shard(shard).items]
-        assert [item.path for item in items] == [f"{place}/{n}.png" for n in range(5)]
+        assert [item.path for item in items] == [f"{location}/{n}.png" for n in range(5)]
         assert [as_bytes(item.source) for item in items] == [bytes([n]) for n in range(5)]
     assert [item.label for item in items] == [item.label for item in data.items] == [0, 1, 0, 1, 0]
 
@@ -136,9 +136,9 @@ def test_labels_of_a_store_come_from_the_same_columns(tmp_path: Path) -> None:
     assert [(item.label, item.source) for item in items] == [(1, b"a"), (0, b"a")]
     names = [f"file://{file}#{n}/a" for n in (0, 1)]
     assert [item.path for item in items] == [item.path for item in data.items] == names
-    other = write_hub(tmp_path / "y.parquet", {"bytes": [b"a"], "label": [0]}, ("dog", "cat"))
+    file = write_hub(tmp_path / "y.parquet", {"bytes": [b"a"], "label": [0]}, ("dog", "cat"))
     with pytest.raises(DataError, match="in another order: 0 is 'dog'"):
-        list_labelled(f"file://{other}", LABELS, None, 3)
+        list_labelled(f"file://{file}", LABELS, None, 3)
 
 
 def test_a_folder_of_shards_is_the_images_in_them(tmp_path: Path) -> None:
@@ -175,8 +175,8 @@ def test_labels_come_from_folders_here_and_in_a_store(photos: Path) -> None:
     there, remote = list_labelled(f"file://{photos}", LABELS, None, 2)
     labels = [0, 0, 1, 1, 1]
     assert [item.label for item in data.items] == [item.label for item in there.items] == labels
-    for each in (listing, remote):
-        assert [item.label for shard in each.shards for item in open_shard(shard).items] == labels
+    for listed in (listing, remote):
+        assert [item.label for shard in listed.shards for item in open_shard(shard).items] == labels
     assert data.present == there.present == (0, 1)
 
 
@@ -237,15 +237,15 @@ def test_labels_come_from_a_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "words"),
+    ("columns", "message"),
     [
         ({"bytes": [b"a"]}, "no column 'label'"),
         ({"bytes": [b"a", b"b"], "label": [1, None]}, "row 1 of .* has no label"),
         ({"bytes": [b"a"], "label": [2]}, "has the label 2, the network 2 classes"),
     ],
 )
-def test_labels_that_cannot_be_are_refused(columns: dict[str, object], words: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=words):
+def test_labels_that_cannot_be_are_refused(columns: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
         list_labelled(parquet(tmp_path / "x.parquet", columns), LABELS, None, 3)
 
 

@@ -100,12 +100,12 @@ def test_an_answer_says_which_replica_gave_it() -> None:
 
 
 def test_why_replicas_do_not_start_is_found_in_rays_words() -> None:
-    words = """The deployment failed to start 3 times in a row. Error:
+    message = """The deployment failed to start 3 times in a row. Error:
     ray::ServeReplica:wideresnet.__init__()
       File "models.py", line 1, in open_models
     wideresnet.errors.BundleError: card.json: cannot be read: no such file
     The above exception was the direct cause"""
-    assert extract_reason(["", words]) == "card.json: cannot be read: no such file"
+    assert extract_reason(["", message]) == "card.json: cannot be read: no such file"
     assert extract_reason(["first", "other\nlast\n"]) == "last"
     assert extract_reason([""]) == "no reason was given"
 

@@ -44,12 +44,12 @@ def shards_of(folder: Path, size: int = 8) -> tuple[Shard, ...]:
 def test_the_parts_hold_what_one_machine_answers(folder: Path, tmp_path: Path) -> None:
     worker = worker_for(folder, tmp_path)
     done = [worker.process(shard) for shard in shards_of(folder)]
-    assert [(each.pictures, each.failures, each.error) for each in done] == [(8, 0, ""), (8, 1, ""), (4, 0, "")]
+    assert [(shard.pictures, shard.failures, shard.error) for shard in done] == [(8, 0, ""), (8, 1, ""), (4, 0, "")]
     rows = [row for n in range(3) for row in pq.read_table(tmp_path / part_name(n)).to_pylist()]
     classifier = open_classifier(read_bundle(folder / "tiny"))
     here = list(classify(classifier, InputImages([folder / "photos"]), k=3, batch_size=4))
-    assert [row["path"] for row in rows if row["rank"] in (1, None)] == [each.path for each in here]
-    expected = [s.probability for each in here if isinstance(each, Prediction) for s in each.predictions]
+    assert [row["path"] for row in rows if row["rank"] in (1, None)] == [result.path for result in here]
+    expected = [s.probability for result in here if isinstance(result, Prediction) for s in result.predictions]
     assert [row["probability"] for row in rows if row["error"] is None] == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == [part_name(n) for n in range(3)]
 
@@ -61,7 +61,7 @@ def test_a_part_says_what_it_is(folder: Path, tmp_path: Path) -> None:
     assert read == done
     assert done.engine is not None
     assert done.engine.threads == 1
-    assert [Path(each.path).name for each in failures] == ["00007.png"]
+    assert [Path(failure.path).name for failure in failures] == ["00007.png"]
 
 
 def test_a_shard_that_is_written_is_not_answered_again(folder: Path, tmp_path: Path) -> None:
@@ -78,12 +78,12 @@ def test_a_second_attempt_leaves_out_what_ends_its_process(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard = shards_of(folder)[0]
-    whole = worker_for(folder, tmp_path / "whole").process(shard)
-    assert whole.attempt == 1
-    asked = []
+    undisturbed = worker_for(folder, tmp_path / "whole").process(shard)
+    assert undisturbed.attempt == 1
+    calls = []
 
     def crashing(items: object, *_: object) -> set[int]:
-        asked.append(items)
+        calls.append(items)
         return {2}
 
     monkeypatch.setattr(module.crash_isolation, "find_crashing_images", crashing)
@@ -91,7 +91,7 @@ def test_a_second_attempt_leaves_out_what_ends_its_process(
     begun.parent.mkdir()
     begun.write_text("1")                          # as a process that was killed leaves it
     done = worker_for(folder, tmp_path / "out").process(shard)
-    assert (done.attempt, done.crashed, done.failures, len(asked)) == (2, 1, 1, 1)
+    assert (done.attempt, done.crashed, done.failures, len(calls)) == (2, 1, 1, 1)
     assert not begun.exists()
     rows = pq.read_table(tmp_path / "out" / part_name(0)).to_pylist()
     others = pq.read_table(tmp_path / "whole" / part_name(0)).to_pylist()

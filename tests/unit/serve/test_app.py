@@ -26,7 +26,7 @@ MULTIPART = {"Content-Type": "multipart/form-data; boundary=xyz"}
 
 
 def labels(result: dict) -> list[int]:
-    return [each["index"] for each in result["predictions"]]
+    return [prediction["index"] for prediction in result["predictions"]]
 
 
 # Classify
@@ -51,20 +51,20 @@ def test_several_files_are_answered_in_their_order_and_an_unreadable_one_at_its_
     files = [("a", ("one.png", png(1))), ("a", ("二.png", b"none")), ("b", ("three.png", png(7)))]
     done = client.post("/v1/classify", files=files)
     assert done.status_code == 200
-    one, two, three = done.json()["results"]
-    assert (labels(one)[0], labels(three)[0]) == (1, 7)
-    assert two == {"name": "二.png", "error": "not an image but text", "hint": two["hint"]}
-    assert [one["name"], three["name"]] == ["one.png", "three.png"]
+    first, second, third = done.json()["results"]
+    assert (labels(first)[0], labels(third)[0]) == (1, 7)
+    assert second == {"name": "二.png", "error": "not an image but text", "hint": second["hint"]}
+    assert [first["name"], third["name"]] == ["one.png", "three.png"]
 
 
 def test_a_photograph_is_turned_upright(client, monkeypatch) -> None:
-    seen = []
+    orientations = []
     monkeypatch.setattr(
         "wideresnet.serve.worker.load_crop",
-        lambda _data, _spec, *, exif, limits: seen.append(exif) or FakeEngine().image(0),
+        lambda _data, _spec, *, exif, limits: orientations.append(exif) or FakeEngine().image(0),
     )
     assert client.post("/v1/classify", content=png(1)).status_code == 200
-    assert seen == ["transpose"]
+    assert orientations == ["transpose"]
 
 
 def test_when_no_image_can_be_read_it_is_400(client) -> None:
@@ -95,7 +95,7 @@ def test_a_strip_is_answered(client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "content", "headers", "status", "words"),
+    ("query", "content", "headers", "status", "detail"),
     [
         ("?k=0", b"x", {}, 422, "k must be"),
         ("?k=101", b"x", {}, 422, "k must be"),
@@ -112,10 +112,10 @@ def test_a_strip_is_answered(client) -> None:
         ("", b"--xyz--\r\n", MULTIPART, 422, "no file in the multipart body"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_served_is_said_with_its_status(client, query, content, headers, status, words) -> None:
+def test_what_cannot_be_served_is_said_with_its_status(client, query, content, headers, status, detail) -> None:
     done = client.post(f"/v1/classify{query}", content=content, headers=headers)
     assert done.status_code == status
-    assert words in done.json()["detail"]
+    assert detail in done.json()["detail"]
     assert done.json()["status"] == status
 
 
@@ -160,7 +160,7 @@ BASE64 = base64.b64encode(png(1))
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "status", "words"),
+    ("body", "kind", "status", "hint"),
     [
         (BASE64, "", 400, "base64 -d"),
         (b'"' + BASE64 + b'"', "", 400, "base64 -d"),
@@ -174,11 +174,11 @@ BASE64 = base64.b64encode(png(1))
         (png(1), "multipart/mixed; boundary=a", 415, "curl -F file=@FILE"),
     ],
 )
-def test_other_ways_to_send_an_image_are_refused_with_the_one_that_works(client, body, kind, status, words) -> None:
+def test_other_ways_to_send_an_image_are_refused_with_the_one_that_works(client, body, kind, status, hint) -> None:
     """Base64, JSON and forms get a 4xx whose hint says what to send."""
     done = client.post("/v1/classify", content=body, headers={"Content-Type": kind} if kind else {})
     assert done.status_code == status
-    assert words in done.json()["hint"]
+    assert hint in done.json()["hint"]
 
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/v1/explain"])
@@ -212,11 +212,11 @@ def test_a_form_without_the_at_sign_is_told_of_it(client) -> None:
 
 def every_route(client) -> list[tuple[str, str]]:
     """The method and the path of each route, with a model's name and version in it."""
-    found = []
+    routes = []
     for route in client.app._app.routes:
         path = route.path.replace("{model}", NAME).replace("{version}", "1")
-        found.append((min(route.methods - {"HEAD"}), path))
-    return found
+        routes.append((min(route.methods - {"HEAD"}), path))
+    return routes
 
 
 def test_every_route_refuses_a_parameter_that_it_does_not_take(client) -> None:
@@ -241,10 +241,10 @@ def test_every_route_says_which_methods_it_takes(client) -> None:
     """A 405 carries Allow, and HEAD works wherever GET does."""
     for method, path in every_route(client):
         allowed = "GET, HEAD" if method == "GET" else "POST"
-        others = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - set(allowed.split(", "))
-        for other in others:
-            done = client.request(other, path)
-            assert (done.status_code, done.headers["allow"]) == (405, allowed), (other, path)
+        refused = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - set(allowed.split(", "))
+        for method_ in refused:
+            done = client.request(method_, path)
+            assert (done.status_code, done.headers["allow"]) == (405, allowed), (method_, path)
         if method == "GET":
             head, get = client.head(path), client.get(path)
             assert (head.status_code, head.content) == (get.status_code, b"")
@@ -275,9 +275,9 @@ def test_a_path_of_another_server_leads_to_the_one_here(client, method, path, hi
 def test_every_hint_names_what_can_be_typed(client) -> None:
     """No 4xx of this page is without a hint; routes and options in it exist."""
     routes = {(method, path.replace(NAME, "MODEL")) for method, path in every_route(client)}
-    options = {option for each in get_command(app).commands["serve"].params for option in each.opts}
+    options = {option for parameter in get_command(app).commands["serve"].params for option in parameter.opts}
     infer = f"/v2/models/{NAME}/infer"
-    asked = [
+    requests = [
         *(("POST", f"/v1/classify{query}", b"x", {}) for query in ("?k=0", "?lang=fr", "?model=a", "?a=1", "?k=1&k=1")),
         *(("POST", "/v1/explain" + query, b"x", {}) for query in ("?class=a", "?k=11", "?class=1" + "&class=1" * 10)),
         *(("POST", "/v1/classify", body, {}) for body in (b"", b"text", b"{}", BASE64, damaged_by_curl(png(1)))),
@@ -296,7 +296,7 @@ def test_every_hint_names_what_can_be_typed(client) -> None:
         ("GET", "/v2/logging", None, {}),
         ("POST", "/v2/repository/models/a/load", None, {}),
     ]
-    for method, path, body, headers in asked:
+    for method, path, body, headers in requests:
         done = client.request(method, path, content=body, headers=headers)
         assert 400 <= done.status_code < 500, path
         document = done.json()
@@ -398,8 +398,8 @@ def test_the_configuration_is_that_of_the_metadata(client) -> None:
     for path in (f"/v2/models/{NAME}", f"/v2/models/{NAME}/versions/1"):
         about, config = client.get(path).json(), client.get(f"{path}/config").json()
         assert config["max_batch_size"] == 64
-        for key, given in (("inputs", config["input"]), ("outputs", config["output"])):
-            assert [each["name"] for each in given] == [each["name"] for each in about[key]]
+        for key, tensors in (("inputs", config["input"]), ("outputs", config["output"])):
+            assert [tensor["name"] for tensor in tensors] == [tensor["name"] for tensor in about[key]]
         assert config["input"][0]["dims"] == about["inputs"][0]["shape"][1:] == [32, 32, 3]
         assert config["output"][0] == {"name": "logits", "data_type": "TYPE_FP32", "dims": [10]}
     assert client.get("/v2/models/other/config").status_code == 404
@@ -428,18 +428,18 @@ def test_statistics_count_what_was_answered(client) -> None:
     client.post(f"/v2/models/{NAME}/infer", json=images(1, count=11))
     client.post(f"/v2/models/{NAME}/infer", json={})
     for path in ("/v2/models/stats", f"/v2/models/{NAME}/stats", f"/v2/models/{NAME}/versions/1/stats"):
-        (found,) = client.get(path).json()["model_stats"]
-        assert (found["name"], found["version"], found["inference_count"]) == (NAME, "1", 13)
-        assert 3 <= found["execution_count"] <= 4
-        counts = {name: each["count"] for name, each in found["inference_stats"].items()}
+        (document,) = client.get(path).json()["model_stats"]
+        assert (document["name"], document["version"], document["inference_count"]) == (NAME, "1", 13)
+        assert 3 <= document["execution_count"] <= 4
+        counts = {name: stage["count"] for name, stage in document["inference_stats"].items()}
         assert counts == {
             "success": 3, "fail": 2, "queue": 4, "compute_input": 4, "compute_infer": 4, "compute_output": 0,
             "cache_hit": 0, "cache_miss": 0,
         }  # fmt: skip
-        times = {name: each["ns"] for name, each in found["inference_stats"].items()}
+        times = {name: stage["ns"] for name, stage in document["inference_stats"].items()}
         assert times["success"] > times["compute_infer"] > 0
         assert times["compute_output"] == 0
-        assert abs(found["last_inference"] / 1000 - time.time()) < 60
+        assert abs(document["last_inference"] / 1000 - time.time()) < 60
     assert client.get("/v2/models/other/stats").status_code == 404
 
 
@@ -471,9 +471,9 @@ def guarded(make_service) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.mark.parametrize("given", [None, "Bearer wrong", "Basic sesame", "Bearer", "sesame", "Bearer sésame"])
-def test_without_the_token_only_probes_and_documents_are_open(guarded, given) -> None:
-    headers = {} if given is None else {"Authorization": given.encode()}
+@pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Basic sesame", "Bearer", "sesame", "Bearer sésame"])
+def test_without_the_token_only_probes_and_documents_are_open(guarded, authorization) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization.encode()}
     for path in ("/v1/models", "/v2", "/metrics", "/v1/nothing"):
         done = guarded.get(path, headers=headers)
         assert (done.status_code, done.headers["www-authenticate"]) == (401, "Bearer")
@@ -512,8 +512,8 @@ def test_the_access_log_has_a_line_for_each_request_and_no_token(make_service) -
     service.log_message("hello")
     with TestClient(make_app(service)) as client:
         client.post("/v1/classify", content=png(1), headers={"Authorization": "Bearer sesame", "X-Request-ID": "a"})
-    words, line = map(json.loads, lines)
-    assert words["message"] == "hello"
+    message, line = map(json.loads, lines)
+    assert message["message"] == "hello"
     assert (line["id"], line["status"], line["pictures"], line["bytes"]) == ("a", 200, 1, len(png(1)))
     assert "sesame" not in lines[1]
 

@@ -31,8 +31,8 @@ json_values = st.recursive(
     max_leaves=12,
 )
 numbers = st.integers(-1, 5) | st.integers() | st.just(SIDE)
-words = st.sampled_from(["aGVsbG8=", "data:image/png;base64,aGVsbG8", "data:,a", "a", "_-", "\u0661"])
-words |= st.text(max_size=8)
+texts = st.sampled_from(["aGVsbG8=", "data:image/png;base64,aGVsbG8", "data:,a", "a", "_-", "\u0661"])
+texts |= st.text(max_size=8)
 tensors = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["images", "pictures", "x"]),
@@ -40,7 +40,7 @@ tensors = st.fixed_dictionaries(
         "datatype": st.sampled_from(["UINT8", "BYTES", "FP32"]),
     },
     optional={
-        "data": json_values | st.lists(st.integers(0, 255), max_size=20) | st.lists(words, max_size=3) | words,
+        "data": json_values | st.lists(st.integers(0, 255), max_size=20) | st.lists(texts, max_size=3) | texts,
         "parameters": st.none() | st.dictionaries(st.just("binary_data_size"), numbers | json_values, max_size=1),
         "other": json_values,
     },
@@ -122,9 +122,9 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
 @given(st.data())
 @settings(max_examples=QUICK, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_damaged_image_is_a_fault(fuzzed: TestClient, data: st.DataObject) -> None:
-    whole = png(1)
-    place = data.draw(st.integers(0, len(whole)))
-    body = whole[:place] + data.draw(st.binary(max_size=8)) + whole[place + data.draw(st.integers(0, 8)) :]
+    image = png(1)
+    index = data.draw(st.integers(0, len(image)))
+    body = image[:index] + data.draw(st.binary(max_size=8)) + image[index + data.draw(st.integers(0, 8)) :]
     assert fuzzed.post("/v1/classify", content=body).status_code in (200, 400)
 
 
@@ -135,8 +135,8 @@ def test_no_request_of_the_openapi_document_is_a_fault(fuzzed: TestClient) -> No
     requests = pytest.importorskip("requests", reason="needs schemathesis")
     schema = schemathesis.openapi.from_dict(fuzzed.get("/openapi.json").json())
     tried = 0
-    for found in schema.get_all_operations():
-        operation = found.ok()
+    for result in schema.get_all_operations():
+        operation = result.ok()
 
         def ask(case: Any) -> None:
             nonlocal tried

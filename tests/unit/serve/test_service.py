@@ -54,7 +54,7 @@ def test_a_full_queue_answers_429_at_once_and_what_was_let_in_is_answered(make_s
         assert (await client.get("/healthz")).status_code == 200
         engine.gate.set()
         answers = await asyncio.gather(*inside)
-        assert [each.json()["results"][0]["predictions"][0]["index"] for each in answers] == [0, 1, 2]
+        assert [answer.json()["results"][0]["predictions"][0]["index"] for answer in answers] == [0, 1, 2]
         assert (await client.post("/v1/classify", content=png(5))).status_code == 200
 
     run(service, story)
@@ -71,7 +71,7 @@ def test_what_waits_is_answered_many_at_once_each_with_its_own_answer(make_servi
         await until(lambda: decoded(service) >= 36)            # the others are with the engine: it has two turns
         engine.gate.set()
         results = (await inside).json()["results"]
-        assert [each["predictions"][0]["index"] for each in results] == labels
+        assert [result["predictions"][0]["index"] for result in results] == labels
 
     run(service, story)
     sizes = engine._engine.calls
@@ -93,7 +93,7 @@ def test_an_error_in_a_batch_is_the_end_of_one_request_only(make_service) -> Non
         inside = [asyncio.create_task(client.post("/v1/classify", content=png(n % 10))) for n in range(20)]
         await until(lambda: decoded(service) >= 16)
         engine.gate.set()
-        codes = [(await each).status_code for each in inside]
+        codes = [(await task).status_code for task in inside]
         assert codes == [500 if n % 10 == 7 else 200 for n in range(20)]
 
     run(service, story)
@@ -180,7 +180,7 @@ def test_a_client_that_leaves_is_no_longer_worked_for(make_service) -> None:
         engine.gate.set()
 
     run(service, story)
-    assert [each["status"] for each in sent if each["type"] == "http.response.start"] == [499, 499]
+    assert [message["status"] for message in sent if message["type"] == "http.response.start"] == [499, 499]
     assert b'wrn_failures_total{kind="gone"} 2.0' in service.metrics.render()
 
 
@@ -229,6 +229,6 @@ def test_models_are_opened_under_their_names_or_others(tmp_path, bundle) -> None
     asyncio.run(service.load())
     assert list(service.models) == [NAME, "other"]
     assert service.models["other"].identity["graph_sha256"] == service.models[NAME].identity["graph_sha256"] != ""
-    for models, words in ((choice, choice), "two models"), ((f"../x={choice}",), "not a valid name"):
-        with pytest.raises(ConfigError, match=words):
+    for models, message in ((choice, choice), "two models"), ((f"../x={choice}",), "not a valid name"):
+        with pytest.raises(ConfigError, match=message):
             asyncio.run(Service(ServeSettings(models=models)).load())

@@ -28,9 +28,9 @@ def body(files: list[tuple[str, bytes]], boundary: bytes = b"xyz") -> bytes:
 @given(st.lists(st.integers(0, 600), max_size=6).map(sorted))
 @settings(deadline=None)
 def test_files_are_the_same_however_the_body_is_cut(cuts: list[int]) -> None:
-    whole, parts = body(FILES), MultipartReader(b"xyz", 3)
-    for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
-        parts.write(whole[start:end])
+    complete, parts = body(FILES), MultipartReader(b"xyz", 3)
+    for start, end in zip([0, *cuts], [*cuts, len(complete)], strict=True):
+        parts.write(complete[start:end])
     assert parts.finish() == FILES
 
 
@@ -49,9 +49,9 @@ def test_a_boundary_must_be_one(boundary: bytes) -> None:
 
 @given(st.binary(max_size=300), st.integers(0, 300), st.binary(max_size=20))
 @settings(max_examples=150, deadline=None)
-def test_damaged_bodies_are_read_or_refused(noise: bytes, place: int, inserted: bytes) -> None:
-    whole = body(FILES)
-    for damaged in (noise, b"--xyz\r\n" + noise, whole[:place] + inserted + whole[place:], whole[:place]):
+def test_damaged_bodies_are_read_or_refused(noise: bytes, index: int, inserted: bytes) -> None:
+    complete = body(FILES)
+    for damaged in (noise, b"--xyz\r\n" + noise, complete[:index] + inserted + complete[index:], complete[:index]):
         parts = MultipartReader(b"xyz", 8)
         with suppress(ApiError):
             parts.write(damaged)

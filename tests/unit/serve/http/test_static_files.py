@@ -32,7 +32,7 @@ from wideresnet.serve.settings import ServeSettings
 from wideresnet.tasks.classify.explain import explain
 
 STATIC = resources.files("wideresnet.serve") / "static"
-TEXTS = {each.name: each.read_text("utf-8") for each in STATIC.iterdir()}
+TEXTS = {file.name: file.read_text("utf-8") for file in STATIC.iterdir()}
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -52,11 +52,11 @@ def test_every_file_is_served_with_its_type_and_a_strict_policy(client, path) ->
     assert done.content == (STATIC / name).read_bytes()
     assert done.headers["content-type"].startswith(kind)
     assert done.headers["x-content-type-options"] == "nosniff"
-    policy = dict(each.strip().split(" ", 1) for each in done.headers["content-security-policy"].split(";"))
+    policy = dict(directive.strip().split(" ", 1) for directive in done.headers["content-security-policy"].split(";"))
     assert policy.pop("img-src") == "'self' blob: data:"
-    own = {each for each in policy if policy[each] == "'self'"}
+    own = {name for name in policy if policy[name] == "'self'"}
     assert own == {"script-src", "style-src", "connect-src"}
-    assert {policy[each] for each in policy if each not in own} == {"'none'"}
+    assert {policy[name] for name in policy if name not in own} == {"'none'"}
     assert {"default-src", "frame-ancestors", "base-uri", "form-action"} <= set(policy)
 
 
@@ -93,8 +93,8 @@ def test_nothing_is_fetched_from_elsewhere_and_nothing_is_inline() -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", "".join(TEXTS.values()))
     scripts = "".join(text for name, text in TEXTS.items() if name.endswith(".js"))
     named = re.findall(r'(?:src|href)="([^"]+)"', html)
-    named += [f"static/{each}" for each in re.findall(r'from "\./([^"]+)"', scripts)]
-    assert {f"/{each}" for each in named} <= {*STATIC_FILES, "/docs", "/openapi.json"}
+    named += [f"static/{name}" for name in re.findall(r'from "\./([^"]+)"', scripts)]
+    assert {f"/{name}" for name in named} <= {*STATIC_FILES, "/docs", "/openapi.json"}
 
 
 def test_every_word_of_the_page_is_there_in_both_languages() -> None:
@@ -142,12 +142,12 @@ def test_an_explanation_is_that_of_the_python_function(explained, folder) -> Non
     data = png(tiny_images(1, 48)[0])
     answer = explained.post("/v1/explain?class=3&class=cat&class=ship&lang=zh", content=data).json()
     (expected,) = explain(data, folder, classes=[3, 8])
-    assert [each["index"] for each in answer["classes"]] == [3, 8]
-    assert [each["label"] for each in answer["classes"]] == ["猫", "船"]
-    for got, wanted in zip(answer["classes"], expected.maps, strict=True):
-        assert got["logit"] == pytest.approx(wanted.logit, abs=1e-4)
-        assert got["probability"] == pytest.approx(wanted.score.probability, abs=1e-4)
-        assert got["peak"] == list(wanted.peak)
+    assert [document["index"] for document in answer["classes"]] == [3, 8]
+    assert [document["label"] for document in answer["classes"]] == ["猫", "船"]
+    for got, class_map in zip(answer["classes"], expected.maps, strict=True):
+        assert got["logit"] == pytest.approx(class_map.logit, abs=1e-4)
+        assert got["probability"] == pytest.approx(class_map.score.probability, abs=1e-4)
+        assert got["peak"] == list(class_map.peak)
         overlay = base64.b64decode(got["overlay"].removeprefix("data:image/jpeg;base64,"))
         assert decode(overlay).shape == (256, 256, 3)
     crop = base64.b64decode(answer["crop"].removeprefix("data:image/png;base64,"))
@@ -160,11 +160,11 @@ def test_the_likeliest_classes_are_those_of_classify(explained) -> None:
     data = png(tiny_images(2, 32)[1])
     best = explained.post("/v1/classify?k=2", content=data).json()["results"][0]["predictions"]
     shown = explained.post("/v1/explain?k=2", content=data).json()["classes"]
-    assert [each["index"] for each in shown] == [each["index"] for each in best]
+    assert [prediction["index"] for prediction in shown] == [prediction["index"] for prediction in best]
 
 
 @pytest.mark.parametrize(
-    ("query", "content", "status", "words"),
+    ("query", "content", "status", "detail"),
     [
         ("?class=dgo", b"x", 422, "no class called 'dgo'"),
         ("?class=10", b"x", 422, "no class called '10'"),
@@ -176,10 +176,10 @@ def test_the_likeliest_classes_are_those_of_classify(explained) -> None:
         ("", png(np.zeros((101, 100, 3), np.uint8)), 400, "more than the limit"),
     ],
 )
-def test_what_cannot_be_explained_is_said(explained, query, content, status, words) -> None:
+def test_what_cannot_be_explained_is_said(explained, query, content, status, detail) -> None:
     done = explained.post(f"/v1/explain{query}", content=content)
     assert done.status_code == status
-    assert words in done.json()["detail"]
+    assert detail in done.json()["detail"]
 
 
 def test_one_image_at_a_time(explained) -> None:
@@ -198,9 +198,9 @@ def test_explaining_stands_in_the_same_queue(make_service) -> None:
 
 
 def test_a_model_that_changed_on_disk_is_not_mixed_with_the_one_that_is_open(make_service, monkeypatch) -> None:
-    other = tiny_bundle()
-    card = replace(other.card, files={"model.onnx": "0" * 64})
-    monkeypatch.setattr("wideresnet.serve.explain.load_served_bundle", lambda _: replace(other, card=card))
+    bundle = tiny_bundle()
+    card = replace(bundle.card, files={"model.onnx": "0" * 64})
+    monkeypatch.setattr("wideresnet.serve.explain.load_served_bundle", lambda _: replace(bundle, card=card))
     with TestClient(make_app(make_service())) as client:
         done = client.post("/v1/explain", content=png(tiny_images(1, 32)[0]))
     assert done.status_code == 500

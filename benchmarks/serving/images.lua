@@ -1,8 +1,8 @@
--- For wrk: post one picture after the other, each as the field "file" of a form, and say in JSON what came of it.
+-- For wrk: post one image after the other, each as the field "file" of a form, and print the results as JSON.
 --
---     wrk -t1 -c64 -d10s --latency -s pictures.lua URL -- a.jpg b.jpg …
+--     wrk -t1 -c64 -d10s --latency -s images.lua URL -- a.jpg b.jpg …
 
-local requests, place = {}, 0
+local requests, index = {}, 0
 local boundary = "8d7f2a61c3"
 
 function init(arguments)
@@ -17,8 +17,8 @@ function init(arguments)
 end
 
 function request()
-  place = place % #requests + 1
-  return requests[place]
+  index = index % #requests + 1
+  return requests[index]
 end
 
 function done(summary, latency, _)
