@@ -1,15 +1,18 @@
-"""Wide ResNets from weights to labels: exact, measured, on ordinary CPUs.
+"""Wide ResNets from weights to labels, on CPUs.
 
-    classifier = wideresnet.load()                       # or a tag, a bundle, a weights file
-    wideresnet.evaluate(classifier, "val/")              # -> EvalReport
-    wideresnet.explain("cat.jpg", k=2)                   # -> class activation maps
-    wideresnet.embed(["cat.jpg", "dog.jpg"], layers=["layer2", "layer3"])       # -> float32 arrays by layer
-    wideresnet.finetune("pets/", "runs/pets")            # class folders -> a bundle of one's own, runs/pets/bundle
-    wideresnet.preprocess("cat.jpg", "wide_resnet50_2.tv_in1k")
-    wideresnet.create_model("wrn_28_10", num_classes=100, dropout=0.3)      # extra "train"
-    wideresnet.Client("http://127.0.0.1:8000").classify("cat.jpg")          # asks a running ``wrn serve``
+    classifier = wideresnet.load()                           # or a catalogue name, a bundle, a weights file
+    classifier.classify(["cat.jpg", "dog.jpg"], k=3)         # -> list of Prediction
+    classifier.logits("cat.jpg")                             # -> float32 [1, C]
+    classifier.embed("cat.jpg", layers=["layer2"])           # -> {"layer2": float32 [1, C, H, W]}
+    classifier.explain("cat.jpg", k=2)                       # -> class activation maps
+    classifier.evaluate("val/")                              # -> EvalReport
+    wideresnet.embed("cat.jpg", "wide_resnet50_2")           # functions take a classifier or the name of a model
+    wideresnet.preprocess("cat.jpg", "wide_resnet50_2.tv_in1k")             # -> uint8 [224, 224, 3]
+    wideresnet.finetune("pets/", "runs/pets")                # class folders -> the bundle runs/pets/bundle
+    wideresnet.create_model("wrn_28_10", num_classes=100, dropout=0.3)      # torch.nn.Module; extra "train"
+    wideresnet.Client("http://127.0.0.1:8000").classify("cat.jpg")          # a client of ``wrn serve``
 
-Importing this imports no runtime: every name below is fetched when it is first used.
+Importing the package imports no runtime: every name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ __all__ = [
     "preprocess",
 ]
 
-_HOMES = {
+_MODULES = {
     "Classifier": "wideresnet.classifier",
     "Client": "wideresnet.client",
     "WrnError": "wideresnet.errors",
@@ -61,11 +64,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'wideresnet' has no attribute {name!r}")
     if name == "create_model":
         from wideresnet.errors import needs_extra
 
         with needs_extra("create_model", "train"):
-            return getattr(import_module(_HOMES[name]), name)
-    return getattr(import_module(_HOMES[name]), name)
+            return getattr(import_module(_MODULES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

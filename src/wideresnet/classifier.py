@@ -1,56 +1,116 @@
-"""The whole flow on one screen: decode ∘ preprocess ∘ engine ∘ top_k."""
+"""A model ready to run: decode ∘ preprocess ∘ engine ∘ top_k on one screen."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.engines import Engine
-from wideresnet.images.loader import load_crop
+from wideresnet.bundle import Bundle
+from wideresnet.engines import Engine, EngineOptions
+from wideresnet.engines.base import check_batch
+from wideresnet.engines.features import Features, open_features
+from wideresnet.errors import ConfigError, ImageError
+from wideresnet.images.inputs import ImageInput, ImageInputs, input_items
+from wideresnet.images.loader import load_batches, load_crop
 from wideresnet.logits import top_k
-from wideresnet.records import Batch, Exif, Labels, ModelCard, Prediction
+from wideresnet.records import Batch, Exif, Item, Labels, ModelCard, Prediction, Preprocess
 
-ImageInput = str | Path | bytes | NDArray[np.uint8]
+if TYPE_CHECKING:
+    from wideresnet.datasets.labelled import LabelledData
+    from wideresnet.records import EvalReport, Explanation
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Classifier:
-    """A model that knows how it wants to see an image and what its answers are called."""
+    """A model with its preprocessing, labels and engine; ``wideresnet.load`` opens one.
+
+    Every method takes one image or any iterable of images. An image is a path, the bytes of an image file, a NumPy
+    array (RGB uint8 [H, W, 3]) or a Pillow image, and is preprocessed as the model requires. An array
+    uint8 [N, S, S, 3] is a batch of crops as ``preprocess`` returns them, and is not preprocessed again.
+
+    ``bundle`` is the model as it was loaded; ``embed`` and ``explain`` read its graph.
+    """
 
     card: ModelCard
     labels: Labels
     engine: Engine
+    bundle: Bundle | None = None
+    options: EngineOptions = field(default_factory=EngineOptions)
+    _features: dict[tuple[str, ...], Features] = field(default_factory=dict, init=False)
+
+    def __repr__(self) -> str:
+        info, side = self.engine.info, self.card.preprocess.crop
+        return (
+            f"<Classifier {self.card.name}: RGB {side}x{side} -> {len(self.labels.names)} classes,"
+            f" {info.runtime} {info.version}, {info.precision}, {info.threads} threads>"
+        )
 
     def classify(
-        self, images: Sequence[ImageInput] | ImageInput, k: int = 5, exif: Exif = "transpose"
+        self, images: ImageInputs, k: int = 5, exif: Exif = "transpose", *, batch_size: int = 8
     ) -> list[Prediction]:
-        """The k likeliest classes of each image, in the order given.
+        """Return the k most probable classes of each image, in order.
 
-        An image is a file, its bytes, or RGB uint8 [H, W, 3]. All go through the network in one batch; for
-        folders use ``tasks.classify``, which takes memory for a few batches only. Photographs are turned
-        upright unless ``exif`` is "ignore". Raises ImageError at the first image that cannot be read.
+        EXIF orientation is applied unless ``exif`` is "ignore". For folders use ``tasks.classify``, which keeps only a
+        few batches in memory. Raises ImageError at the first image that cannot be read.
         """
-        if isinstance(images, str | Path | bytes | np.ndarray):
-            images = [images]
-        crops = [self.preprocess(image, exif) for image in images]
-        names = [str(p) if isinstance(p, str | Path) else f"image {i}" for i, p in enumerate(images)]
-        return self.answer(names, self.logits(np.stack(crops)), k) if crops else []
+        batches = self._batches(images, exif, batch_size)
+        return [
+            prediction
+            for batch, logits in self.stream(batches)
+            for prediction in self.answer([item.path for item in batch.items], logits, k)
+        ]
+
+    def logits(self, images: ImageInputs, exif: Exif = "transpose", *, batch_size: int = 8) -> NDArray[np.float32]:
+        """Return the logits of N images: float32 [N, C]. See ``classify``; crops [N, S, S, 3] run as one batch."""
+        if isinstance(images, np.ndarray) and images.ndim == 4:
+            return self.engine(images)
+        rows = [logits for _, logits in self.stream(self._batches(images, exif, batch_size))]
+        return np.concatenate(rows) if rows else np.empty((0, len(self.labels.names)), np.float32)
+
+    def embed(
+        self,
+        images: ImageInputs,
+        *,
+        layers: Sequence[str] = ("features",),
+        pool: Literal["none", "mean"] = "none",
+        exif: Exif = "transpose",
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return intermediate features by layer: float32 [N, C, H, W] or [N, C]; see ``wideresnet.embed``."""
+        import wideresnet  # the public functions are in layers above this one (docs/decisions/0019)
+
+        return wideresnet.embed(images, self, layers=layers, pool=pool, exif=exif)
+
+    def explain(
+        self,
+        images: ImageInputs,
+        *,
+        k: int = 1,
+        classes: Sequence[int | str] | int | str = (),
+        exif: Exif = "transpose",
+    ) -> list[Explanation]:
+        """Return the class activation maps of each image, float32 [h, w] per class; see ``wideresnet.explain``."""
+        import wideresnet
+
+        return wideresnet.explain(images, self, k=k, classes=classes, exif=exif)
+
+    def evaluate(self, data: LabelledData | Path | str, batch_size: int = 64) -> EvalReport:
+        """Return top-1 and top-5 accuracy over labelled images; see ``wideresnet.evaluate``."""
+        import wideresnet
+
+        return wideresnet.evaluate(self, data, batch_size)
 
     def preprocess(self, image: ImageInput, exif: Exif = "ignore") -> NDArray[np.uint8]:
-        """What the network sees of one image: RGB uint8 [S, S, 3]."""
-        return load_crop(image, self.card.preprocess, exif=exif)
-
-    def logits(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """RGB uint8 [N, S, S, 3], as ``preprocess`` makes it -> float32 [N, C]."""
-        return self.engine(batch)
+        """Return the crop of one image that the network is given: RGB uint8 [S, S, 3]."""
+        return input_crop(image, self.card.preprocess, exif)
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, NDArray[np.float32]]]:
-        """Each batch with its logits, in order; the next ones are made while the engine works."""
+        """Yield each batch with its logits [N, C], in order; the next batches are read while the engine works."""
         waiting: deque[Batch] = deque()
 
         def pixels() -> Iterator[NDArray[np.uint8]]:
@@ -62,6 +122,44 @@ class Classifier:
             yield waiting.popleft(), logits
 
     def answer(self, names: Sequence[str], logits: NDArray[np.float32], k: int) -> list[Prediction]:
-        """Logits [N, C] with a name each -> N predictions."""
+        """Return the predictions for N images from their names and logits [N, C]."""
         answers = top_k(logits, self.labels, k)
         return [Prediction(name, answer) for name, answer in zip(names, answers, strict=True)]
+
+    def features(self, layers: Sequence[str]) -> Features:
+        """Return this model opened with further outputs, once per combination of ``layers``.
+
+        Raises ConfigError for an unknown layer, and for a classifier that was not opened by ``wideresnet.load``.
+        """
+        key = tuple(layers)
+        if key not in self._features:
+            if self.bundle is None:
+                raise ConfigError("this classifier has no graph to read layers from", hint="open it with 'load'")
+            self._features[key] = open_features(self.bundle, key, self.engine.info.runtime, self.options)
+        return self._features[key]
+
+    def _batches(self, images: ImageInputs, exif: Exif, batch_size: int) -> Iterator[Batch]:
+        items, spec = crop_items(images, self.card.preprocess, exif)
+        threads = self.engine.info.threads
+        return map(check_readable, load_batches(items, spec, batch_size=batch_size, threads=threads, exif=exif))
+
+
+def input_crop(image: ImageInput, spec: Preprocess, exif: Exif = "ignore") -> NDArray[np.uint8]:
+    """Preprocess one image: RGB uint8 [S, S, 3]. Raises ImageError."""
+    (item,) = input_items([image], exif, spec.alpha)
+    return load_crop(image if isinstance(image, str | Path) else item.source, spec, exif=exif)
+
+
+def crop_items(images: ImageInputs, spec: Preprocess, exif: Exif) -> tuple[Iterator[Item], Preprocess]:
+    """Return images as items, with the preprocessing that they need: of crops uint8 [N, S, S, 3] none."""
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        check_batch(images, spec.crop)
+        spec = replace(spec, resize=spec.crop, mode="squash")   # the identity for crops of this size
+    return input_items(images, exif, spec.alpha), spec
+
+
+def check_readable(batch: Batch) -> Batch:
+    """Return the batch. Raises ImageError if one of its images could not be read."""
+    for failure in batch.failures:
+        raise ImageError(f"{failure.path}: {failure.error}", failure.hint)
+    return batch

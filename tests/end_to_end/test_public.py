@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 import wideresnet
 from fakes import tiny_bundle
 from wideresnet.bundle import write_bundle
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, EngineError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -119,3 +121,81 @@ def test_misspelt_values_are_refused() -> None:
         wideresnet.explain(image, k=2, classes=["cat"])
     with pytest.raises(ConfigError, match="the name of the model is empty"):
         wideresnet.load("")
+
+
+# One object for a model
+
+
+def test_every_kind_of_image_gives_the_same_answer() -> None:
+    classifier = wideresnet.load()
+    path = EXAMPLES / "cat.png"
+    pil = Image.open(path)
+    pixels, crop = np.asarray(pil.convert("RGB")), classifier.preprocess(path)
+    expected = classifier.classify(str(path))[0].predictions
+    several = [path, str(path), path.read_bytes(), pil, pixels]
+    for images in (*several, several, (image for image in several), np.stack([crop, crop])):
+        answers = classifier.classify(images)
+        assert [answer.predictions for answer in answers] == [expected] * len(answers)
+    names = [answer.path for answer in classifier.classify(several)]
+    assert names == [str(path), str(path), "image 2", "image 3", "image 4"]
+    assert np.array_equal(wideresnet.preprocess(pil, classifier), crop)
+
+
+def test_methods_and_functions_agree(tiny: Path) -> None:
+    classifier, image = wideresnet.load(tiny), EXAMPLES / "cat.png"
+    maps = classifier.embed([image, image], layers=["layer2"])["layer2"]
+    assert maps.shape[0] == 2
+    assert np.array_equal(maps[:1], wideresnet.embed(image, tiny, layers=["layer2"])["layer2"])
+    assert np.array_equal(maps[:1], wideresnet.embed(image, classifier, layers=["layer2"])["layer2"])
+    (explanation,), (of_name,) = classifier.explain(image, k=2), wideresnet.explain(image, tiny, k=2)
+    assert [each.score for each in explanation.maps] == [each.score for each in of_name.maps]
+    assert np.array_equal(explanation.maps[0].evidence, of_name.maps[0].evidence)
+
+
+def test_evaluate_takes_a_classifier_or_a_name(tiny: Path, tmp_path: Path) -> None:
+    classifier = wideresnet.load(tiny)
+    (tmp_path / "val" / classifier.labels.names[4]).mkdir(parents=True)
+    Image.new("RGB", (32, 32), "green").save(tmp_path / "val" / classifier.labels.names[4] / "a.png")
+    reports = [classifier.evaluate(tmp_path / "val"), wideresnet.evaluate(tiny, tmp_path / "val")]
+    assert [(report.n, report.correct5) for report in reports] == [(1, reports[0].correct5)] * 2
+
+
+def test_crops_are_not_preprocessed_again() -> None:
+    """Preprocessing a crop again would cut its border off."""
+    classifier = wideresnet.load()
+    crops = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    spec = replace(classifier.card.preprocess, resize=40)
+    cutting = replace(classifier, card=replace(classifier.card, preprocess=spec))
+    assert np.array_equal(cutting.logits(crops), classifier.logits(crops))
+    assert cutting.classify(crops) == classifier.classify(crops)
+    with pytest.raises(EngineError, match=r"takes RGB uint8 \[N, 32, 32, 3\], got uint8 \[2, 9, 9, 3\]"):
+        classifier.embed(np.zeros((2, 9, 9, 3), np.uint8))
+
+
+def test_wrong_arguments_are_config_errors(tiny: Path) -> None:
+    classifier, image = wideresnet.load(tiny), EXAMPLES / "cat.png"
+    for method in (classifier.classify, classifier.logits):
+        with pytest.raises(ConfigError, match="batch size and threads must be at least 1"):
+            method(image, batch_size=0)
+    with pytest.raises(ConfigError, match="batch size must be at least 1, got 0"):
+        classifier.evaluate(tiny, batch_size=0)
+    with pytest.raises(ConfigError, match="data must be a path or a labelled data set, got int"):
+        classifier.evaluate(5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="image 1 is not an image: NoneType"):
+        classifier.classify([image, None])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match="the argument is not an image: int"):
+        wideresnet.embed(5, classifier)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="engine has no effect on an open classifier"):
+        wideresnet.explain(image, classifier, engine="pytorch")
+    with pytest.raises(ConfigError, match="wrn_99"):
+        wideresnet.evaluate("wrn_99", tiny)
+    by_hand = wideresnet.Classifier(classifier.card, classifier.labels, classifier.engine)
+    with pytest.raises(ConfigError, match="this classifier has no graph"):
+        by_hand.embed(image)
+
+
+def test_the_representation_is_one_line(tiny: Path) -> None:
+    text = repr(wideresnet.load(tiny, threads=1))
+    assert re.fullmatch(
+        r"<Classifier wrn_10_1\.tiny: RGB 32x32 -> 10 classes, openvino [\d.]+, f32, 1 threads>", text
+    )

@@ -118,7 +118,7 @@ _OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "
 _TURNED = ("TIFF", "HEIC", "JPEG XL")                # upright by their readers, whatever is asked for
 # What Pillow says of files that are complete, and of a kind that it does not read.
 _UNREAD = re.compile(r"cannot handle|unsupported|not supported|not installed|not available|unable to determine", re.I)
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -235,7 +235,7 @@ def _open(data: bytes, kind: str, exif: Exif, alpha: Alpha, limits: Limits, min_
     if deep:
         image = _deep_colours(image, data, kind, alpha)
     if exif == "transpose" and kind not in _TURNED and (turn := orientation(block)) != UPRIGHT:
-        image = image.transpose(_TURNS[turn])
+        image = image.transpose(TURNS[turn])
     return to_rgb(image, alpha)
 
 

@@ -10,41 +10,41 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.bundle import with_alpha
-from wideresnet.classifier import ImageInput
+from wideresnet.bundle import Bundle, with_alpha
+from wideresnet.classifier import Classifier, crop_items
 from wideresnet.engines.features import Features, open_features
-from wideresnet.errors import ImageError, check_choice
-from wideresnet.images.loader import load_batches, named_item
+from wideresnet.errors import ConfigError, ImageError, check_choice
+from wideresnet.images.inputs import ImageInputs
+from wideresnet.images.loader import load_batches
 from wideresnet.records import Alpha, Embedding, Exif, Failure, Item, Preprocess
-from wideresnet.tasks.load.load import ModelChoice, load_with_warnings
+from wideresnet.tasks.load.load import bundle_of
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 Pool = Literal["none", "mean"]
-Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 
 
 def embed(
-    images: Sequence[ImageInput] | ImageInput,
-    model: str | Path = DEFAULT_MODEL,
+    images: ImageInputs,
+    model: Classifier | str | Path = DEFAULT_MODEL,
     *,
     layers: Sequence[str] = ("features",),
     pool: Pool = "none",
-    engine: str = "openvino",
+    engine: str | None = None,
     exif: Exif = "transpose",
     alpha: Alpha | None = None,
 ) -> dict[str, NDArray[np.float32]]:
-    """What a network computes of images, by layer: float32 [N, C, H, W], or [N, C] of features and where pooled.
+    """Return intermediate features of N images by layer: float32 [N, C, H, W], or [N, C] for "features" and pooled.
 
-    ``layers`` are names of ``graph.outputs``: "features" (what the classifier reads), "map", "layer1", "layer2", …;
-    ``pool`` "mean" averages maps over their positions. An image is a file, its bytes, or RGB uint8 [H, W, 3];
-    ``alpha``: see ``load``. Raises ImageError at the first that cannot be read, ConfigError for a layer that the
-    network has not.
+    ``layers`` are "features" (the input of the linear layer), "map" (the last feature map), "layer1", "layer2", …;
+    ``pool`` "mean" averages maps over their positions. ``images`` and crops: see ``Classifier``. ``model`` is an open
+    classifier or a name as for ``load``; ``engine`` (default openvino) and ``alpha``, see ``load``, are for a name.
+    Raises ImageError at the first image that cannot be read, ConfigError for a layer that the network does not have.
     """
     check_choice("pool", pool, get_args(Pool))
-    bundle = with_alpha(load_with_warnings(ModelChoice(str(model))), alpha)
-    features, spec = open_features(bundle, layers, engine), bundle.card.preprocess
-    found = refuse_failures(embeddings(features, spec, named_items(images), pool=pool, exif=exif))
-    rows = [each.values for each in found]
+    bundle, features = open_layers(model, bundle_of(model), layers, engine, alpha)
+    items, spec = crop_items(images, bundle.card.preprocess, exif)
+    rows = [answer.values for answer in raise_failures(embeddings(features, spec, items, pool=pool, exif=exif))]
     shapes = row_shapes(features, spec, pool)
     return {
         name: np.stack([row[name] for row in rows]) if rows else np.empty((0, *shape), np.float32)
@@ -78,22 +78,25 @@ def row_shapes(features: Features, spec: Preprocess, pool: Pool) -> dict[str, tu
     return {name: _pooled(outputs[name], pool).shape[1:] for name in features.names}
 
 
-def named_items(images: Sequence[ImageInput] | ImageInput) -> list[Item]:
-    """Images of a caller's own as items: files by their path, the others by their number."""
-    if isinstance(images, str | Path | bytes | np.ndarray):
-        images = [images]
-    return [
-        named_item(Path(each)) if isinstance(each, str | Path) else Item(f"image {index}", each)
-        for index, each in enumerate(images)
-    ]
+def open_layers(
+    model: Classifier | str | Path, bundle: Bundle, layers: Sequence[str], engine: str | None, alpha: Alpha | None
+) -> tuple[Bundle, Features]:
+    """Return the ``bundle`` of a model with ``layers`` open; raise ConfigError for options of an open classifier."""
+    if not isinstance(model, Classifier):
+        bundle = with_alpha(bundle, alpha)
+        return bundle, open_features(bundle, layers, engine or "openvino")
+    for name, value in (("engine", engine), ("alpha", alpha)):
+        if value is not None:
+            raise ConfigError(f"{name} has no effect on an open classifier", hint=f"use load(…, {name}={value!r})")
+    return bundle, model.features(layers)
 
 
-def refuse_failures(found: Iterable[Found | Failure]) -> Iterator[Found]:
-    """The same without failures: raises ImageError at the first."""
-    for each in found:
-        if isinstance(each, Failure):
-            raise ImageError(f"{each.path}: {each.error}", each.hint)
-        yield each
+def raise_failures(answers: Iterable[Answer | Failure]) -> Iterator[Answer]:
+    """Yield the answers. Raises ImageError at the first failure."""
+    for answer in answers:
+        if isinstance(answer, Failure):
+            raise ImageError(f"{answer.path}: {answer.error}", answer.hint)
+        yield answer
 
 
 def _pooled(values: NDArray[np.float32], pool: Pool) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ The inner sum is the evidence for class k at (y, x). Nothing is approximated and
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
 
@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.architectures import get_architecture
-from wideresnet.bundle import Bundle, with_alpha
-from wideresnet.classifier import ImageInput
+from wideresnet.bundle import Bundle
+from wideresnet.classifier import Classifier, crop_items
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.text import nfc
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ConfigError, did_you_mean
+from wideresnet.images.inputs import ImageInputs
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import softmax, top_k
 from wideresnet.machine import available_cpus
@@ -40,8 +41,8 @@ from wideresnet.records import (
     LabelScore,
     ModelCard,
 )
-from wideresnet.tasks.classify.embed import named_items, refuse_failures
-from wideresnet.tasks.load.load import ModelChoice, load_with_warnings
+from wideresnet.tasks.classify.embed import open_layers, raise_failures
+from wideresnet.tasks.load.load import bundle_of
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 MAP = "map"
@@ -63,35 +64,42 @@ class Explainer:
 
 
 def explain(
-    images: Sequence[ImageInput] | ImageInput,
-    model: str | Path = DEFAULT_MODEL,
+    images: ImageInputs,
+    model: Classifier | str | Path = DEFAULT_MODEL,
     *,
     k: int = 1,
     classes: Sequence[int | str] | int | str = (),
-    engine: str = "openvino",
+    engine: str | None = None,
     exif: Exif = "transpose",
     alpha: Alpha | None = None,
 ) -> list[Explanation]:
-    """Where the evidence is for the ``k`` likeliest classes of each image, or for ``classes`` (see ``find_class``).
+    """Return the class activation maps of each image, for its ``k`` most probable classes or for ``classes``.
 
-    An image is a file, its bytes, or RGB uint8 [H, W, 3]. ``alpha``: see ``load``. Raises
-    ImageError at the first that cannot be read.
+    A map is float32 [h, w], the evidence for a class at each position; classes are given as in ``find_class``.
+    ``images`` and crops: see ``Classifier``. ``model`` is an open classifier or a name as for ``load``; ``engine``
+    (default openvino) and ``alpha``, see ``load``, are for a name. Raises ImageError at the first image that cannot be
+    read.
     """
     classes = [classes] if isinstance(classes, str | int) else classes
     if classes and k != 1:
         raise ConfigError("k has no effect beside classes", hint="leave out k")
-    explainer = open_explainer(with_alpha(load_with_warnings(ModelChoice(str(model))), alpha), engine)
-    indices = [find_class(str(each), explainer.labels) for each in classes]
-    found = explanations(explainer, named_items(images), indices, k=k, exif=exif)
-    return list(refuse_failures(found))
+    explainer = make_explainer(*open_layers(model, bundle_of(model), [MAP], engine, alpha))
+    indices = [find_class(str(name), explainer.labels) for name in classes]
+    items, spec = crop_items(images, explainer.card.preprocess, exif)
+    explainer = replace(explainer, card=replace(explainer.card, preprocess=spec))
+    return list(raise_failures(explanations(explainer, items, indices, k=k, exif=exif)))
 
 
 def open_explainer(bundle: Bundle, engine: str = "openvino", options: EngineOptions | None = None) -> Explainer:
-    """A bundle of any precision, ready to be looked into. Raises what ``open_features`` does."""
+    """Open a bundle of any precision. Raises what ``open_features`` does."""
+    return make_explainer(bundle, open_features(bundle, [MAP], engine, options))
+
+
+def make_explainer(bundle: Bundle, features: Features) -> Explainer:
+    """Return the explainer of a bundle that is open with its last map, ``features`` of [MAP]."""
     from wideresnet.graph.outputs import read_classifier
 
-    card, features = bundle.card, open_features(bundle, [MAP], engine, options)
-    weight, bias = read_classifier(bundle.model)
+    card, (weight, bias) = bundle.card, read_classifier(bundle.model)
     *_, last = get_architecture(card.architecture, card.classes).blocks()
     return Explainer(card, bundle.labels, features, weight, bias, last.reduction)
 

@@ -1,4 +1,4 @@
-"""What a network sees of an image."""
+"""The preprocessing of one image, by model name or named transform."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wideresnet.classifier import Classifier, input_crop
 from wideresnet.errors import ConfigError, did_you_mean
-from wideresnet.images.loader import load_crop
+from wideresnet.images.inputs import ImageInput
 from wideresnet.records import Alpha, Exif, Preprocess
 from wideresnet.tasks.load.describe import describe
 from wideresnet.tasks.load.load import AssumptionWarning, assumptions
@@ -20,27 +21,30 @@ TRANSFORMS = {"squash256": Preprocess(resize=256, crop=224, mode="squash")}
 
 
 def preprocess(
-    image: str | Path | bytes,
-    model: str,
+    image: ImageInput,
+    model: Classifier | str | Path,
     *,
     transform: str | None = None,
     exif: Exif = "ignore",
     alpha: Alpha | None = None,
 ) -> NDArray[np.uint8]:
-    """The crop that ``model`` (a tag, a bundle, an architecture) gets to see: RGB uint8 [S, S, 3] in 0..255.
+    """Return the crop of one image that ``model`` is given: RGB uint8 [S, S, 3] in 0..255.
 
-    ``transform`` names one of ``TRANSFORMS`` to use instead of the model's own. EXIF orientation is ignored
-    unless asked for, as in published evaluations. ``alpha`` "white" lays transparent images on white, "drop" drops
-    the transparency; None: as the model's card says. Raises ImageError or ConfigError.
+    ``image`` is a path, the bytes of an image file, RGB uint8 [H, W, 3] or a Pillow image; ``model`` an open
+    classifier, a name as for ``load``, or an architecture. ``transform`` names one of ``TRANSFORMS`` to use instead.
+    EXIF orientation is ignored by default, as in published evaluations. ``alpha`` "white" composites transparent
+    images onto white, "drop" drops the transparency; None: as the model's card states. Raises ImageError, ConfigError.
     """
-    if transform is None:
-        info = describe(model)
+    if transform is None and isinstance(model, Classifier):
+        spec = model.card.preprocess
+    elif transform is None:
+        info = describe(str(model))
         spec = info.preprocess
         if info.assumed:
-            warnings.warn(assumptions(model, info.assumed), AssumptionWarning, stacklevel=2)
+            warnings.warn(assumptions(str(model), info.assumed), AssumptionWarning, stacklevel=2)
     elif transform in TRANSFORMS:
         spec = TRANSFORMS[transform]
     else:
         hint = did_you_mean(transform, TRANSFORMS) or f"known: {', '.join(TRANSFORMS)}"
         raise ConfigError(f"no transform called {transform!r}", hint=hint)
-    return load_crop(image, replace(spec, alpha=alpha or spec.alpha), exif=exif)
+    return input_crop(image, replace(spec, alpha=alpha or spec.alpha), exif)

@@ -15,7 +15,7 @@ from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.open import open_labelled
-from wideresnet.errors import DataError
+from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import largest, refuse_infinite, softmax
 from wideresnet.machine import machine_facts
@@ -35,6 +35,7 @@ from wideresnet.tasks.classify.pipeline import InferMode, infer
 from wideresnet.tasks.evaluate.label_order import refuse_wrong_order, with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, tally
 from wideresnet.tasks.load.cifar_archive import locate_data
+from wideresnet.tasks.load.load import load
 
 BATCH = 64
 KEPT = 5                                           # classes kept of each answer
@@ -57,14 +58,22 @@ class AnswerSource:
     file: Path | None = None
 
 
-def evaluate(classifier: Classifier, data: LabelledData | Path | str, batch_size: int = BATCH) -> EvalReport:
-    """Top-1, top-5 and what else the counts tell, over ``data``: a labelled set, a folder of class folders, shards, a
-    CIFAR archive, or the word "cifar10" or "cifar100" for the official archive, downloaded once.
+def evaluate(
+    model: Classifier | str | Path, data: LabelledData | Path | str, batch_size: int = BATCH
+) -> EvalReport:
+    """Return top-1 and top-5 accuracy and the other counts of ``model`` over ``data``.
 
-    EXIF orientation is ignored, as in every published evaluation, unless ``data`` says otherwise. An image that cannot
-    be read is a failure in the report and counts neither as right nor as answered. Raises DataError for data that is
-    not labelled, or is of other classes than the network.
+    ``model`` is an open classifier or a name as for ``load``. ``data`` is a folder of class folders, shards, a CIFAR
+    archive, "cifar10" or "cifar100" (the official archive, downloaded once), or an open data set. EXIF orientation is
+    ignored, as in published evaluations, unless ``data`` states otherwise. An image that cannot be read is a failure
+    in the report and not counted. Raises DataError for data without labels or with other classes than the network,
+    ConfigError for a batch size below 1.
     """
+    if batch_size < 1:
+        raise ConfigError(f"batch size must be at least 1, got {batch_size}")
+    classifier = model if isinstance(model, Classifier) else load(model)
+    if not isinstance(data, LabelledData | Path | str):
+        raise ConfigError(f"data must be a path or a labelled data set, got {type(data).__name__}")
     if not isinstance(data, LabelledData):
         data = open_labelled(locate_data(Path(data)), classifier.labels)
     report = tally(score(classifier, data, batch_size), blank_report(classifier, data), masked_classes(data))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from wideresnet.architectures import Architecture, get_architecture
 from wideresnet.bundle import Bundle, make_bundle, write_bundle
 from wideresnet.bundle.derive import as_float32, read_weights, with_preprocess
+from wideresnet.classifier import Classifier
 from wideresnet.config import as_toml
 from wideresnet.datasets.labelled import LabelledData, notes_on_shared
 from wideresnet.datasets.open import open_labelled
@@ -54,7 +55,7 @@ from wideresnet.tasks.evaluate.label_order import with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator
 from wideresnet.tasks.finetune.probe import run_probe
 from wideresnet.tasks.finetune.settings import FinetuneSettings, read_settings
-from wideresnet.tasks.load.load import ASSUMED_LABELS, ModelChoice, load_with_warnings, open_classifier
+from wideresnet.tasks.load.load import ASSUMED_LABELS, bundle_of, open_classifier
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class _Learnt:
 def finetune(
     data: Path | str,
     run: Path | str,
-    model: Path | str = DEFAULT_MODEL,
+    model: Classifier | Path | str = DEFAULT_MODEL,
     *,
     mode: Literal["probe", "full"] = "probe",
     test: Path | str | None = None,
@@ -106,8 +107,8 @@ def finetune(
     class folders that nothing is chosen by. ``means``: what a full run may use. Raises WrnError.
     """
     chosen = read_settings(None, {**(settings or {}), "mode": mode})
-    source, judges = load_with_warnings(ModelChoice(str(model))), None if test is None else Path(test)
-    return follow(run_finetune(source, Path(data), Path(run), chosen, judges, means))
+    judges = None if test is None else Path(test)
+    return follow(run_finetune(bundle_of(model), Path(data), Path(run), chosen, judges, means))
 
 
 def run_finetune(

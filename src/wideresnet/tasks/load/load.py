@@ -98,7 +98,9 @@ def load(
     names = [None if path is None else Path(path) for path in (weights, labels)]
     choice = ModelChoice(None if model is None else str(model), names[0], architecture, names[1])
     bundle = with_alpha(load_with_warnings(choice), alpha)
-    return open_classifier(bundle, engine, EngineOptions(precision, threads))
+    options = EngineOptions(precision, threads)
+    # A copy of the bundle: without the parsed graph, which takes as much memory as the graph again.
+    return replace(open_classifier(bundle, engine, options), bundle=replace(bundle), options=options)
 
 
 def open_classifier(bundle: Bundle, engine: str = "openvino", options: EngineOptions | None = None) -> Classifier:
@@ -106,11 +108,23 @@ def open_classifier(bundle: Bundle, engine: str = "openvino", options: EngineOpt
     return Classifier(bundle.card, bundle.labels, open_engine(bundle, engine, options))
 
 
-def load_with_warnings(choice: ModelChoice) -> Bundle:
+def bundle_of(model: Classifier | str | Path) -> Bundle:
+    """Return the bundle of an open classifier, or of a name as for ``load``, for a caller that is a public function.
+
+    Raises WrnError, also for a classifier that was not opened by ``load``.
+    """
+    if not isinstance(model, Classifier):
+        return load_with_warnings(ModelChoice(str(model)), stacklevel=4)
+    if model.bundle is None:
+        raise ConfigError("this classifier has no graph", hint="open it with 'wideresnet.load'")
+    return model.bundle
+
+
+def load_with_warnings(choice: ModelChoice, stacklevel: int = 3) -> Bundle:
     """``load_bundle`` for Python callers: what the card says was assumed is an AssumptionWarning."""
     bundle = load_bundle(choice)
     if bundle.card.assumed:
-        warnings.warn(assumptions(choice.name, bundle.card.assumed), AssumptionWarning, stacklevel=3)
+        warnings.warn(assumptions(choice.name, bundle.card.assumed), AssumptionWarning, stacklevel=stacklevel)
     return bundle
 
 
