@@ -122,7 +122,7 @@ def test_images_are_answered_and_a_bad_one_is_told_at_its_place(browser: Browser
     classify(browser, CAT, bad, DOG)
     assert browser.run(BEST) == ["cat", None, "dog"]
     assert browser.run("document.querySelectorAll('.card')[0].querySelectorAll('.row').length") == 5
-    percentage = browser.run("document.querySelector('.share').textContent")
+    percentage = browser.run("document.querySelector('.probability').textContent")
     filled = browser.run("getComputedStyle(document.querySelector('.bar'), '::before').width")
     width = browser.run("document.querySelector('.bar').clientWidth")
     assert float(percentage.split()[0]) / 100 == pytest.approx(float(filled.removesuffix("px")) / width, abs=0.01)
@@ -267,13 +267,13 @@ def test_the_code_on_the_page_runs(browser: Browser, tmp_path: Path, capsys: pyt
 
 
 def test_a_busy_service_is_asked_again(browser: Browser, site: Site) -> None:
-    house = site.service.admission
-    house.images += house.capacity
+    admission = site.service.admission
+    admission.images += admission.capacity
     try:
         browser.choose("#files", [CAT])
         browser.until("document.querySelector('.state')?.textContent.startsWith('The service is busy')")
     finally:
-        house.images -= house.capacity
+        admission.images -= admission.capacity
     browser.until(QUIET)
     assert browser.run(BEST) == ["cat"]
 
@@ -284,7 +284,7 @@ def test_a_image_over_the_limit_is_told(browser: Browser, tmp_path: Path) -> Non
     browser.until(f"document.querySelectorAll('.card').length && {QUIET}")
     problem = browser.run("document.querySelector('.problem').innerText")
     # The service cuts the upload off; then the words of its answer may be lost on the way, but not its number.
-    assert "larger than the limit of 1,000,000 bytes" in problem or "answered with 413" in problem
+    assert "larger than the limit of 1,000,000 bytes" in problem or "responded with 413" in problem
 
 
 def test_a_service_that_is_gone_is_told_and_can_be_asked_again(browser: Browser, site: Site) -> None:
@@ -293,7 +293,7 @@ def test_a_service_that_is_gone_is_told_and_can_be_asked_again(browser: Browser,
         visit(browser, second.address)
     browser.choose("#files", [CAT])
     browser.until(f"document.querySelectorAll('.card').length && {QUIET}")
-    assert "The service does not answer" in browser.run("document.querySelector('.problem').innerText")
+    assert "The service does not respond" in browser.run("document.querySelector('.problem').innerText")
     assert browser.run("document.querySelector('.again').checkVisibility()")
 
 
@@ -306,7 +306,7 @@ def test_a_token_is_asked_for(browser: Browser, site: Site) -> None:
         for word in ("wrong", "sesame"):
             browser.run(f"(t => {{ t.value = '{word}'; t.form.requestSubmit() }})(document.getElementById('token'))")
             if word == "wrong":
-                browser.until("document.getElementById('status').textContent.includes('not the right one')")
+                browser.until("document.getElementById('status').textContent.includes('Wrong token')")
         browser.until("!document.getElementById('token').checkVisibility()")
         classify(browser, CAT)
         assert browser.run(BEST) == ["cat"]

@@ -19,9 +19,7 @@ ERROR = "decoding crashed or hung"
 HINT = "check the file with another program; it may be crafted to crash decoders"
 
 
-def find_crashing_images(
-    items: Sequence[Item], spec: Preprocess, exif: Exif, decode: Decode = load_crop
-) -> set[int]:
+def find_crashing_images(items: Sequence[Item], spec: Preprocess, exif: Exif, decode: Decode = load_crop) -> set[int]:
     """Return the indices of ``items`` whose decoding crashes or hangs. Every other item is decoded once."""
     crashing: set[int] = set()
     start = 0

@@ -196,11 +196,16 @@ async def explain(service: Service, request: Request, context: RequestContext) -
 
 async def infer(service: Service, request: Request, context: RequestContext) -> Response:
     """``POST /v2/models/M[/versions/V]/infer``"""
-    model = _find_model_of_path(service, request, context)
+    model, settings = _find_model_of_path(service, request, context), service.settings
     with service.admission.admit(context) as permit:
-        parsed = await _read_inference_request(service, model, request, permit)
-        jobs = parsed.split(MAX_BATCH)
-        outcomes = await service.infer(model, jobs, lambda logits: logits, request, permit)
+        body = await read_body(request, permit, settings)
+        if encoding := request.headers.get("content-encoding"):
+            body = await asyncio.to_thread(inflate, body, encoding.lower(), settings.max_bytes)
+            permit.add_bytes(len(body))
+        length, side = request.headers.get(protocol.HEADER_LENGTH), model.classifier.card.preprocess.crop
+        parsed = await asyncio.to_thread(protocol.parse_request, body, length, side, settings.images_per_request)
+        del body
+        outcomes = await service.infer(model, parsed.split(MAX_BATCH), lambda logits: logits, request, permit)
         for index, outcome in enumerate(outcomes):
             if outcome.error is not None:
                 data = parsed.images[index] if isinstance(parsed.images, list) else b""
@@ -210,18 +215,6 @@ async def infer(service: Service, request: Request, context: RequestContext) -> 
         encodings = request.headers.get("accept-encoding", "")
         body, headers = await asyncio.to_thread(_render_logits, parsed, model, logits, encodings)
         return Response(body, headers=headers)
-
-
-async def _read_inference_request(
-    service: Service, model: ModelWorker, request: Request, permit: Permit
-) -> protocol.InferenceRequest:
-    settings, side = service.settings, model.classifier.card.preprocess.crop
-    body = await read_body(request, permit, settings)
-    if encoding := request.headers.get("content-encoding"):
-        body = await asyncio.to_thread(inflate, body, encoding.lower(), settings.max_bytes)
-        permit.add_bytes(len(body))
-    length = request.headers.get(protocol.HEADER_LENGTH)
-    return await asyncio.to_thread(protocol.parse_request, body, length, side, settings.images_per_request)
 
 
 def _render_logits(

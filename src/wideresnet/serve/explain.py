@@ -13,7 +13,6 @@ from weakref import WeakKeyDictionary
 
 from PIL import Image
 
-from wideresnet.bundle.files import GRAPH
 from wideresnet.engines import EngineOptions
 from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits, open_image
@@ -22,10 +21,10 @@ from wideresnet.records import ClassMap, Explanation, Labels, Preprocess
 from wideresnet.report.html.overlay import draw_evidence, encoded
 from wideresnet.serve.admission import Permit
 from wideresnet.serve.http.errors import ApiError
-from wideresnet.serve.models import load_served_bundle
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.worker import ModelWorker, Outcome
 from wideresnet.tasks.classify.explain import Explainer, explain_crop, find_class, open_explainer
+from wideresnet.tasks.load.load import ModelChoice, load_bundle
 
 MAX_MAPS = 10                                      # per request
 
@@ -88,8 +87,8 @@ class ExplanationWorker:
 
     def _find_explainer(self, model: ModelWorker) -> Explainer:
         if model not in self._explainers:
-            bundle = load_served_bundle(model.source)
-            if bundle.card.files[GRAPH] != model.identity["graph_sha256"]:
+            bundle = load_bundle(ModelChoice(model.source))
+            if bundle.sha256 != model.identity["graph_sha256"]:
                 raise ConfigError(f"{model.name} has changed on disk", hint="send SIGHUP to reload the models")
             options = EngineOptions(self._settings.precision, self._settings.threads)
             self._explainers[model] = open_explainer(bundle, self._settings.engine, options)

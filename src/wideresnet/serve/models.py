@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wideresnet.bundle import Bundle, with_alpha
+from wideresnet.bundle import with_alpha
 from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.engines.throughput import throughput_options
@@ -46,18 +46,11 @@ def open_models(settings: ServeSettings, log: Callable[[str], None]) -> dict[str
     return models
 
 
-def load_served_bundle(source: str) -> Bundle:
-    """Load the bundle of a model, with the hash of its graph in its card. Raises WrnError."""
-    bundle = load_bundle(ModelChoice(source))
-    if GRAPH in bundle.card.files:
-        return bundle
-    files = {GRAPH: bundle.sha256}                 # this graph was built in memory
-    return replace(bundle, card=replace(bundle.card, files=files))
-
-
 def _open_model(model: str, settings: ServeSettings) -> tuple[Classifier, int]:
     """Open a model; return it with its best batch size for throughput."""
-    bundle = with_alpha(load_served_bundle(model), settings.alpha)
+    bundle = with_alpha(load_bundle(ModelChoice(model)), settings.alpha)
+    # The card of a bundle that was built in memory has no hash yet.
+    bundle = replace(bundle, card=replace(bundle.card, files=bundle.card.files | {GRAPH: bundle.sha256}))
     options, batch = throughput_options(bundle, settings.precision, settings.threads)
     if settings.streams:
         options = replace(options, streams=settings.streams)

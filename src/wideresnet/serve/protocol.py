@@ -341,10 +341,7 @@ def render_response(
     else:
         output["data"] = elements if request.classes else logits.ravel().tolist()
     response: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": [output]}
-    if request.id:
-        response["id"] = request.id
-    if request.notes:
-        response["parameters"] = request.notes
+    response |= ({"id": request.id} if request.id else {}) | ({"parameters": request.notes} if request.notes else {})
     header = json_text(response).encode()
     if not request.binary:
         return header, {"Content-Type": "application/json"}

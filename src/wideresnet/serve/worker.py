@@ -108,7 +108,7 @@ class ModelWorker:
         source: str = "",
         batch: int = BATCH,
     ) -> None:
-        self.name, self.classifier, self.source = name, classifier, source     # ``source``: for ``load_served_bundle``
+        self.name, self.classifier, self.source = name, classifier, source   # ``source``: from the settings
         self._decode_slots, self._limits, self._batch = decode_slots, limits, batch
         self._inference_threads = 2 * classifier.engine.info.streams
         self._decode_pool = ThreadPoolExecutor(classifier.engine.info.threads, thread_name_prefix=f"{name} decode")

@@ -1,28 +1,28 @@
-// Asking the service, which says when it is busy and what is wrong.
+// Requests to the service, with retries and errors.
 
-const LATER = new Set([429, 503]);               // worth another try
+const RETRY_STATUS = new Set([429, 503]);               // retried
 const TRIES = 6;
-const LONGEST = 15;                              // seconds between two
+const MAX_PAUSE = 15;                              // seconds between two tries
 
 export class Problem extends Error {
-  // What is wrong, and what to do about it: words of the service, or `key`, one of WORDS, for those of the page.
-  // `again` says whether the same question may get another answer.
-  constructor(what, hint, { key = "", value = "", again = true } = {}) {
-    super(what);
+  // An error and a hint: texts of the service, or `key`, a key of WORDS, for texts of the page.
+  // `again`: whether a retry may succeed.
+  constructor(message, hint, { key = "", value = "", again = true } = {}) {
+    super(message);
     Object.assign(this, { hint, key, value, again });
   }
 }
 
 let token = remembered(() => sessionStorage.getItem("token")) ?? "";
 
-export function setToken(given) {
-  token = given;
-  remembered(() => sessionStorage.setItem("token", given));
+export function setToken(value) {
+  token = value;
+  remembered(() => sessionStorage.setItem("token", value));
 }
 
 export const hasToken = () => token !== "";
 
-// Storage may be forbidden; then the page forgets.
+// Storage may be forbidden; then nothing is remembered.
 export function remembered(act) {
   try {
     return act();
@@ -31,13 +31,14 @@ export function remembered(act) {
   }
 }
 
-// The JSON that answers. `busy` is told of each pause in seconds, null when it is over. Throws Problem, or AbortError.
+// Return the response's JSON. `busy` is called with the seconds of each pause, and with null after it. Throws Problem,
+// or AbortError.
 export async function ask(path, { body, signal, busy = () => {} } = {}) {
-  for (let left = TRIES; ; left -= 1) {
+  for (let tries = TRIES; ; tries -= 1) {
     const response = await send(path, body, signal);
     if (response.ok) return response.json();
-    if (!LATER.has(response.status) || left === 1) throw await problem(response);
-    const seconds = Math.min(LONGEST, Math.max(1, Number(response.headers.get("Retry-After")) || 1));
+    if (!RETRY_STATUS.has(response.status) || tries === 1) throw await problem(response);
+    const seconds = Math.min(MAX_PAUSE, Math.max(1, Number(response.headers.get("Retry-After")) || 1));
     busy(seconds);
     await pause(seconds * (1 + Math.random() / 2), signal);
     busy(null);
@@ -46,7 +47,7 @@ export async function ask(path, { body, signal, busy = () => {} } = {}) {
 
 async function send(path, body, signal) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  // The kind of image is in its bytes; what the system thinks of its name may be wrong.
+  // The service detects the image type from the bytes; the type that the system guesses from the name may be wrong.
   if (body) headers["Content-Type"] = "application/octet-stream";
   try {
     return await fetch(path, { method: body ? "POST" : "GET", body, headers, signal, cache: "no-store" });
@@ -66,15 +67,15 @@ async function readable(body) {
 }
 
 async function problem(response) {
-  let told = null;
+  let content = null;
   try {
-    told = await response.json();
+    content = await response.json();
   } catch {
-    // A proxy in front answers with a page of its own.
+    // Not JSON: an error page of a proxy.
   }
   if (response.status === 401) return new Problem("", "", { key: "wrongToken" });
-  if (!told?.detail) return new Problem("", "", { key: "strange", value: response.status });
-  return new Problem(told.detail, told.hint ?? "", { again: response.status >= 429 });
+  if (!content?.detail) return new Problem("", "", { key: "strange", value: response.status });
+  return new Problem(content.detail, content.hint ?? "", { again: response.status >= 429 });
 }
 
 function pause(seconds, signal) {

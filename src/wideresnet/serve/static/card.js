@@ -1,4 +1,4 @@
-// One image with what is known of it.
+// The card of one image: its photo, its predictions and its evidence.
 
 import { ask, hasToken } from "./api.js";
 import { copy, inCurl, inPython } from "./code.js";
@@ -7,7 +7,7 @@ const TINY = 128;                                // pixels: an image this small 
 const STAGES = ["read", "decode", "wait", "infer"];
 
 export class Card {
-  // `page` gives words(), query(), address(), explains(), labelled(), and is told of a removal by removed(card).
+  // `page` gives words(), query(), address(), explains(), labelled(), and removed(card), called when the card is removed.
   constructor(page, file, name) {
     Object.assign(this, { page, file, name, answer: null, problem: null, maps: new Map(), chosen: 0 });
     this.url = URL.createObjectURL(file);
@@ -111,7 +111,7 @@ export class Card {
     this.find(".request").hidden = !this.answer;
     this.find(".times").hidden = !this.answer;
     this.find(".views").hidden = !this.answer || !this.page.explains();
-    this.find(".classes").replaceChildren(...this.predictions.map((each) => this.bar(each)));
+    this.find(".classes").replaceChildren(...this.predictions.map((prediction) => this.bar(prediction)));
     if (!this.answer) this.view = "photo";
     this.translate();
     this.show(this.view, this.chosen);
@@ -128,8 +128,8 @@ export class Card {
       row.addEventListener("click", () => this.show("evidence", prediction.index));
     }
     const line = part("span", "bar", "");
-    line.style.setProperty("--share", prediction.probability);
-    row.append(part("span", "label", prediction.label), part("span", "share", percent(prediction.probability)), line);
+    line.style.setProperty("--probability", prediction.probability);
+    row.append(part("span", "label", prediction.label), part("span", "probability", percent(prediction.probability)), line);
     item.append(row);
     return item;
   }
@@ -149,8 +149,8 @@ export class Card {
   }
 
   translateProblem(words) {
-    const [what, hint] = told(this.problem, words);
-    this.find(".what").textContent = what;
+    const [message, hint] = problemText(this.problem, words);
+    this.find(".what").textContent = message;
     this.find(".hint").textContent = hint;
     this.find(".problem").lang = this.problem.key ? document.documentElement.lang : "en";    // the service speaks English
     this.find(".again").hidden = !this.problem.again;
@@ -160,12 +160,12 @@ export class Card {
     const spent = this.answer.milliseconds;
     const text = words.took(this.answer.model.name, duration(spent.total), duration(this.milliseconds));
     this.find(".times p").textContent = text;
-    const line = STAGES.map((stage, place) => {
-      const node = part("span", `s${place}`, "");
+    const line = STAGES.map((stage, index) => {
+      const node = part("span", `s${index}`, "");
       node.style.setProperty("flex-grow", spent[stage]);
       return node;
     });
-    const names = STAGES.map((stage, place) => part("li", `s${place}`, `${words.stages[stage]} ${duration(spent[stage])}`));
+    const names = STAGES.map((stage, index) => part("li", `s${index}`, `${words.stages[stage]} ${duration(spent[stage])}`));
     this.find(".line").replaceChildren(...line);
     this.find(".stages").replaceChildren(...names);
   }
@@ -199,9 +199,9 @@ export class Card {
       this.find(".frame").classList.remove("under");
       return;
     }
-    const found = await this.explanation(index);
-    if (!found || this.view !== view || this.chosen !== index) return;     // another was chosen meanwhile
-    this.lay(found, view);
+    const explanation = await this.explanation(index);
+    if (!explanation || this.view !== view || this.chosen !== index) return;     // another was chosen meanwhile
+    this.lay(explanation, view);
   }
 
   async explanation(index) {
@@ -210,27 +210,27 @@ export class Card {
     caption.textContent = words.drawing;
     try {
       const busy = (seconds) => { caption.textContent = seconds ? words.busy(Math.round(seconds)) : words.drawing; };
-      const found = await ask(this.page.explainQuery(index), { body: this.file, signal: this.controller.signal, busy });
-      this.maps.set(index, found);
-      return found;
+      const explanation = await ask(this.page.explainQuery(index), { body: this.file, signal: this.controller.signal, busy });
+      this.maps.set(index, explanation);
+      return explanation;
     } catch (problem) {
-      if (problem.name !== "AbortError") caption.textContent = told(problem, this.page.words()).join(". ");
+      if (problem.name !== "AbortError") caption.textContent = problemText(problem, this.page.words()).join(". ");
       return null;
     }
   }
 
-  lay(found, view) {
+  lay(explanation, view) {
     const layer = this.find(".layer"), frame = this.find(".frame"), words = this.page.words();
-    const [left, top, right, bottom] = this.find(".photo").hidden ? [0, 0, 1, 1] : found.box;
+    const [left, top, right, bottom] = this.find(".photo").hidden ? [0, 0, 1, 1] : explanation.box;
     const box = { left, top, width: right - left, height: bottom - top };
-    for (const [side, share] of Object.entries(box)) layer.style.setProperty(side, `${100 * share}%`);
-    layer.classList.toggle("pixels", found.side <= TINY);
-    layer.src = view === "crop" ? found.crop : found.classes[0].overlay;
+    for (const [side, fraction] of Object.entries(box)) layer.style.setProperty(side, `${100 * fraction}%`);
+    layer.classList.toggle("pixels", explanation.side <= TINY);
+    layer.src = view === "crop" ? explanation.crop : explanation.classes[0].overlay;
     layer.hidden = false;
     frame.classList.add("under");
     frame.classList.toggle("alone", this.find(".photo").hidden);
-    const label = this.predictions.find((each) => each.index === found.classes[0].index)?.label ?? "";
-    this.find("figcaption").textContent = view === "crop" ? words.sawWhat(found.side) : words.evidenceFor(label);
+    const label = this.predictions.find((prediction) => prediction.index === explanation.classes[0].index)?.label ?? "";
+    this.find("figcaption").textContent = view === "crop" ? words.inputCaption(explanation.side) : words.evidenceFor(label);
     layer.alt = this.find("figcaption").textContent;
   }
 }
@@ -242,14 +242,14 @@ function part(tag, name, text) {
   return node;
 }
 
-// What is wrong and what to do, in words.
-export function told(problem, words) {
-  if (!problem.key) return [problem.message, problem.hint].filter((each) => each !== undefined);
-  const what = words[problem.key];
-  return [typeof what === "function" ? what(problem.value) : what, words[`${problem.key}Hint`] ?? ""];
+// The message and the hint of a problem.
+export function problemText(problem, words) {
+  if (!problem.key) return [problem.message, problem.hint].filter((text) => text !== undefined);
+  const message = words[problem.key];
+  return [typeof message === "function" ? message(problem.value) : message, words[`${problem.key}Hint`] ?? ""];
 }
 
-export const percent = (share) => `${(100 * share).toFixed(share >= 0.9995 || share < 0.0005 ? 2 : 1)} %`;
+export const percent = (fraction) => `${(100 * fraction).toFixed(fraction >= 0.9995 || fraction < 0.0005 ? 2 : 1)} %`;
 
 function duration(milliseconds) {
   if (milliseconds >= 10_000) return `${(milliseconds / 1000).toFixed(0)} s`;

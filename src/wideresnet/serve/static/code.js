@@ -17,8 +17,8 @@ request = Request(${JSON.stringify(address)}, image, {
     "Content-Type": "application/octet-stream",${token}
 })
 answer = json.load(urlopen(request))
-for each in answer["results"][0]["predictions"]:
-    print(f"{each['probability']:.4f}  {each['label']}")`;
+for prediction in answer["results"][0]["predictions"]:
+    print(f"{prediction['probability']:.4f}  {prediction['label']}")`;
 }
 
 const shell = (word) => `'${word.replaceAll("'", "'\\''")}'`;

@@ -1,12 +1,12 @@
 // The page: images in, answers out. Nothing is fetched but from the service that it comes from.
 
 import { ask, hasToken, Problem, remembered, setToken } from "./api.js";
-import { Card, percent, told } from "./card.js";
+import { Card, percent, problemText } from "./card.js";
 import { WORDS } from "./words.js";
 
-const SIDE_BY_SIDE = 4;                          // requests; more would only wait in the service
+const SIDE_BY_SIDE = 4;                          // concurrent requests; more would only wait in the service
 const K = 5;
-const SOON = 1000;                               // milliseconds, until models that are being opened are asked for again
+const SOON = 1000;                               // milliseconds, between requests for models that are loading
 
 const byId = (id) => document.getElementById(id);
 const cards = [];
@@ -28,12 +28,12 @@ const page = {
 };
 
 function firstLanguage() {
-  const asked = new URLSearchParams(location.search).get("lang") ?? remembered(() => localStorage.getItem("language"));
-  if (asked in WORDS) return asked;
+  const requested = new URLSearchParams(location.search).get("lang") ?? remembered(() => localStorage.getItem("language"));
+  if (requested in WORDS) return requested;
   return navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
 }
 
-const chosen = () => models.find((each) => each.name === byId("model").value);
+const chosen = () => models.find((model) => model.name === byId("model").value);
 const model = () => (models.length > 1 ? { model: byId("model").value } : {});
 // Labels of a user's own have no translation.
 const labels = () => (language !== "en" && chosen()?.languages.includes(language) ? { lang: language } : {});
@@ -42,19 +42,19 @@ const labels = () => (language !== "en" && chosen()?.languages.includes(language
 
 async function loadModels() {
   try {
-    const found = await ask("v1/models");
-    byId("door").hidden = true;
-    if (!found.models.length) throw new Problem("", "", { key: "opening" });
-    models = found.models;
-    explains = found.explain;
-    byId("model").replaceChildren(...models.map(({ name }) => new Option(name, name, name === found.default)));
+    const listing = await ask("v1/models");
+    byId("token-form").hidden = true;
+    if (!listing.models.length) throw new Problem("", "", { key: "opening" });
+    models = listing.models;
+    explains = listing.explain;
+    byId("model").replaceChildren(...models.map(({ name }) => new Option(name, name, name === listing.default)));
     byId("model").disabled = models.length < 2;
     describe();
     pump();
   } catch (problem) {
-    byId("door").hidden = problem.key !== "wrongToken";
+    byId("token-form").hidden = problem.key !== "wrongToken";
     if (problem.key !== "wrongToken") setTimeout(loadModels, SOON);
-    if (problem.key !== "wrongToken" || hasToken()) page.announce(told(problem, page.words()).join(" "));
+    if (problem.key !== "wrongToken" || hasToken()) page.announce(problemText(problem, page.words()).join(" "));
   }
 }
 
@@ -69,7 +69,7 @@ function describe() {
     [facts.engine, `${engine.runtime} ${engine.version}, ${engine.precision}`],
     [facts.classes, shown.classes.toLocaleString(language)],
     [facts.size, words.sees(shown.preprocess.crop)],
-    ...measured.map((each) => [facts.accuracy, words.accuracy(percent(each.correct1 / each.n), each.data, each.n.toLocaleString(language))]),
+    ...measured.map((accuracy) => [facts.accuracy, words.accuracy(percent(accuracy.correct1 / accuracy.n), accuracy.data, accuracy.n.toLocaleString(language))]),
     [facts.licence, shown.licence],
     [facts.graph, shown.graph_sha256.slice(0, 16)],
   ];
@@ -85,17 +85,17 @@ function describe() {
 // Images
 
 function add(files) {
-  const given = [...files];
-  if (!given.length) return;
-  const added = given.map((file) => new Card(page, file, file.name || page.words().pasted(++pasted)));
+  const images = [...files];
+  if (!images.length) return;
+  const added = images.map((file) => new Card(page, file, file.name || page.words().pasted(++pasted)));
   cards.unshift(...added);
   byId("cards").prepend(...added.map((card) => card.node));
   for (const card of added) card.begin();
   enqueue(added);
 }
 
-function enqueue(some) {
-  queue.push(...some);
+function enqueue(added) {
+  queue.push(...added);
   count();
   pump();
 }
@@ -125,7 +125,7 @@ async function answer(card) {
 
 function spoken(card) {
   const words = page.words(), [best] = card.predictions;
-  if (!best) return words.failed(card.name, told(card.problem, words).join(". "));
+  if (!best) return words.failed(card.name, problemText(card.problem, words).join(". "));
   return words.answer(card.name, best.label, percent(best.probability));
 }
 
@@ -138,11 +138,11 @@ function count() {
 }
 
 function removed(card) {
-  const place = cards.indexOf(card);
-  cards.splice(place, 1);
+  const index = cards.indexOf(card);
+  cards.splice(index, 1);
   card.forget();
   count();
-  const next = cards[Math.min(place, cards.length - 1)];
+  const next = cards[Math.min(index, cards.length - 1)];
   (next?.find(".remove") ?? byId("files")).focus();
 }
 
@@ -206,7 +206,7 @@ function listen() {
     page.announce(page.words().cleared);
     byId("files").focus();
   });
-  byId("door").addEventListener("submit", (event) => {
+  byId("token-form").addEventListener("submit", (event) => {
     event.preventDefault();
     setToken(byId("token").value);
     loadModels();
