@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from wideresnet.bundle.bundle import Bundle
-from wideresnet.datasets.labels import KNOWN, read_labels
+from wideresnet.datasets.labels import LABEL_LISTS, read_labels
 from wideresnet.errors import BundleError
 from wideresnet.graph.facts import GraphFacts, check_finite, read_facts
 from wideresnet.records import RGB
@@ -18,7 +18,7 @@ def check_bundle(bundle: Bundle, name: str) -> None:
     """Raise BundleError where the graph of the bundle ``name`` is not what its card and labels state.
 
     Compared are the architecture, input size, classes, normalisation, stored precision, and number of labels; for a
-    list of ``data.labels.KNOWN`` the labels too. Constants that are NaN or infinite are refused.
+    list of ``datasets.labels.LABEL_LISTS`` the labels too. Constants that are NaN or infinite are refused.
     """
     facts = read_facts(bundle.model)
     contradictions = list(_contradictions(bundle, facts))
@@ -46,7 +46,7 @@ def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
     for field, on_card, in_graph in (("mean", spec.mean, facts.mean), ("std", spec.std, facts.std)):
         if not _close(on_card, in_graph):
             yield f"{field} is {_words(on_card)} on the card, {_words(in_graph)} in the graph"
-    if card.labels_name in KNOWN:
+    if card.labels_name in LABEL_LISTS:
         listed = read_labels(card.labels_name)
         if (labels.ids or labels.names) != (listed.ids or listed.names):
             yield f"labels.txt is not the list {card.labels_name!r} that the card names"

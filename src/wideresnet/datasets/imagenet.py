@@ -1,8 +1,8 @@
-"""ILSVRC2012's validation set, in every form it lies about on disks: which image is of which class.
+"""ILSVRC2012's validation set: its images and their classes, from any of the forms it is distributed in.
 
-Images are known by the number in their name (``ILSVRC2012_val_00000293.JPEG``), classes by their WordNet id.
-The devkit has numbers of its own for classes, 1 to 1000, in another order than the sorted ids; only its
-``meta.mat`` translates them, so that ground truth of such numbers is never read without it.
+Images are identified by the number in their name (``ILSVRC2012_val_00000293.JPEG``), classes by their WordNet id. The
+devkit numbers the classes 1 to 1000 in another order than that of the sorted ids; only its ``meta.mat`` translates
+these numbers, so that ground truth in them is never read without it.
 """
 
 from __future__ import annotations
@@ -30,19 +30,21 @@ IMAGES = 50_000
 PER_CLASS = 50
 META = "meta.mat"
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
-# Numbers whose class is public knowledge, from all over the set: other labels for them are of another order.
-KNOWN = {1: 65, 2: 970, 3: 230, 293: 0, 537: 491, 665: 217, 732: 571, 1440: 701, 2314: 574, 3351: 497, 9111: 0}
+# Images from all over the set with their published classes: labels in another order differ from these.
+REFERENCE_LABELS = {
+    1: 65, 2: 970, 3: 230, 293: 0, 537: 491, 665: 217, 732: 571, 1440: 701, 2314: 574, 3351: 497, 9111: 0,
+}  # fmt: skip
 _NAME = re.compile(r"ILSVRC2012_val_(\d{8})(?:_(n\d{8}))?")
 _WNID = re.compile(r"n\d{8}")
-_MOST_BYTES = 64 * 2**20                           # of a file of the devkit
+_MAX_BYTES = 64 * 2**20                           # of a file of the devkit
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What one path holds: at least one of the fields is filled."""
+    """The content of one path: at least one of the fields is set."""
 
     path: Path
-    images: bool = False                         # a folder of them
+    images: bool = False                           # a folder of them
     archive: bool = False                          # a tar archive of them
     meta: bytes = b""                              # the devkit's meta.mat
     truth: str = ""                                # the devkit's class numbers, one a line
@@ -50,7 +52,7 @@ class Source:
 
 
 def open_source(path: Path) -> Source:
-    """What lies at ``path``. Raises ConfigError where nothing does, DataError for anything else than the above."""
+    """Read the source ``path``. Raises ConfigError for a missing path, DataError for any other file."""
     check_exists(path)
     if kind := special_kind(path):
         raise DataError(f"{path} is not a regular file: {kind}", hint="write it to a file first")
@@ -66,19 +68,19 @@ def open_source(path: Path) -> Source:
     numbered = ((number_of(name), index) for name, index in truth.rows.items())
     labels = {number: index for number, index in numbered if number}
     if not labels:
-        raise DataError(f"{path} names no image like ILSVRC2012_val_00000001", hint=_EXPECTED)
+        raise DataError(f"{path} lists no image such as ILSVRC2012_val_00000001", hint=_EXPECTED_SOURCES)
     return Source(path, labels=labels)
 
 
 def number_of(name: str) -> int:
-    """1 to 50,000 of an image's name or path, with or without ending; 0 for any other."""
+    """Return the number, 1 to 50,000, in the name or path of an image with or without ending; 0 for any other."""
     match = _NAME.fullmatch(PurePosixPath(name.replace("\\", "/")).stem)
     number = int(match[1]) if match else 0
     return number if number <= IMAGES else 0
 
 
 def wnid_of(path: PurePosixPath) -> str:
-    """The WordNet id that an image's own name or its folder says, or an empty string."""
+    """Return the WordNet id in the name of an image or of its folder, or an empty string."""
     match = _NAME.fullmatch(path.stem)
     if match and match[2]:
         return match[2]
@@ -108,25 +110,25 @@ def find_val_images(folders: Iterable[Path]) -> ValImages:
 
 
 def all_labels(sources: Iterable[Source], images: Mapping[int, Path]) -> dict[str, Mapping[int, int]]:
-    """Labels by the source that says them: image number -> class index, by sorted wnid. Raises DataError."""
+    """Return labels (image number -> class index, by sorted wnid) by their source. Raises DataError."""
     sources = list(sources)
-    found = {str(source.path): source.labels for source in sources if source.labels}
+    labels = {str(source.path): source.labels for source in sources if source.labels}
     truths = [source for source in sources if source.truth]
     metas = [source for source in sources if source.meta]
     if truths and not metas:
         raise DataError(f"{truths[0].path} comes without {META}", hint=NOT_IN_ORDER)
     for source in truths:
-        found[str(source.path)] = devkit_labels(source.truth, metas[0].meta)
+        labels[str(source.path)] = devkit_labels(source.truth, metas[0].meta)
     if folders := folder_labels(images):
-        found["class folders"] = folders
-    if not found:
-        what = f"{metas[0].path} holds {META} alone" if metas else "the images come without labels"
-        raise DataError(what, hint=_EXPECTED)
-    return found
+        labels["class folders"] = folders
+    if not labels:
+        problem = f"{metas[0].path} holds {META} only" if metas else "the images come without labels"
+        raise DataError(problem, hint=_EXPECTED_SOURCES)
+    return labels
 
 
 def devkit_labels(truth: str, meta: bytes) -> dict[int, int]:
-    """The devkit's two files -> image number -> class index. Raises DataError for others."""
+    """Return class indices by image number from the devkit's two files. Raises DataError for other files."""
     leaves = [row for row in read_structs(meta, "synsets") if _number(row, "num_children") == 0]
     wnids = {_number(row, "ILSVRC2012_ID"): str(row.get("WNID")) for row in leaves}
     indices = _indices()
@@ -141,7 +143,7 @@ def devkit_labels(truth: str, meta: bytes) -> dict[int, int]:
 
 
 def folder_labels(images: Mapping[int, Path]) -> dict[int, int]:
-    """What class folders and names with WordNet ids say. Raises DataError for an id of no class."""
+    """Return labels from class folders and from names with WordNet ids. Raises DataError for an id of no class."""
     indices = _indices()
     labels = {}
     for number, path in images.items():
@@ -153,29 +155,29 @@ def folder_labels(images: Mapping[int, Path]) -> dict[int, int]:
     return labels
 
 
-def agreed(found: Mapping[str, Mapping[int, int]]) -> dict[int, int]:
-    """All sources as one. Raises DataError where two differ, or one is in another order than the set's."""
+def merge_labels(labels_by_source: Mapping[str, Mapping[int, int]]) -> dict[int, int]:
+    """Merge the labels of all sources. Raises DataError where two differ, or one is in another order than the set's."""
     merged: dict[int, int] = {}
-    for name, labels in found.items():
+    for name, labels in labels_by_source.items():
         _check_order(name, labels)
         differing = [number for number, index in labels.items() if merged.setdefault(number, index) != index]
         if differing:
             first = differing[0]
             raise DataError(
                 f"the labels disagree on {len(differing):,} images: ILSVRC2012_val_{first:08d} is class"
-                f" {labels[first]} by {name}, and {merged[first]} by what was read before",
+                f" {labels[first]} in {name}, and {merged[first]} in the sources before",
                 hint="give only the source that is right",
             )
     return merged
 
 
 def check_counts(labels: Mapping[int, int]) -> Counter[int]:
-    """Images of each class. Raises DataError where a class has more than the set has of any."""
+    """Count the images of each class. Raises DataError where a class has more than ``PER_CLASS``."""
     counts = Counter(labels.values())
-    index, most = max(counts.items(), key=lambda pair: pair[1], default=(0, 0))
-    if most > PER_CLASS:
+    index, count = max(counts.items(), key=lambda pair: pair[1], default=(0, 0))
+    if count > PER_CLASS:
         raise DataError(
-            f"class {index} has {most} images, and the set has {PER_CLASS} of each class",
+            f"class {index} has {count} images, and the set has {PER_CLASS} of each class",
             hint="these labels are not those of ILSVRC2012's validation set",
         )
     return counts
@@ -193,19 +195,19 @@ def _number(row: dict[str, Value], field: str) -> int:
 
 
 def _check_order(name: str, labels: Mapping[int, int]) -> None:
-    """Raises DataError where images that everybody knows have another class."""
-    wrong = [number for number, index in KNOWN.items() if labels.get(number, index) != index]
+    """Raise DataError where an image of ``REFERENCE_LABELS`` has another class."""
+    wrong = [number for number, index in REFERENCE_LABELS.items() if labels.get(number, index) != index]
     if wrong:
         first = wrong[0]
         raise DataError(
-            f"{name} is not in the set's order: ILSVRC2012_val_{first:08d} is of class {KNOWN[first]} by the sorted"
-            f" WordNet ids, here it is {labels[first]}",
+            f"{name} is not in the set's order: ILSVRC2012_val_{first:08d} is of class {REFERENCE_LABELS[first]} by the"
+            f" sorted WordNet ids, here it is {labels[first]}",
             hint=f"two causes are common: indices that count from 1, and devkit numbers: {NOT_IN_ORDER}",
         )
 
 
 def _open_folder(path: Path) -> Source:
-    """The devkit's folder, the one around it or its ``data``; else a folder of images."""
+    """Read the devkit's folder, the folder around it or its ``data``; any other is a folder of images."""
     for data in (path, path / "data", *path.glob("*devkit*/data")):
         if (data / META).is_file():
             truth = data / TRUTH
@@ -215,7 +217,7 @@ def _open_folder(path: Path) -> Source:
 
 
 def _open_archive(path: Path) -> Source:
-    """Of images by its first file, else the devkit."""
+    """Return an archive of images where one is in it, else the devkit's two files."""
     devkit: dict[str, bytes] = {}
     with open_tar(path) as archive:
         for member in archive:
@@ -223,28 +225,28 @@ def _open_archive(path: Path) -> Source:
             if member.isfile() and number_of(name.name):
                 return Source(path, archive=True)
             stream = archive.extractfile(member) if member.isfile() and name.name in (META, TRUTH) else None
-            if stream is not None and member.size <= _MOST_BYTES:
+            if stream is not None and member.size <= _MAX_BYTES:
                 devkit[name.name] = stream.read()
             if len(devkit) == 2:
                 break
     if not devkit:
-        raise DataError(f"{path} holds neither images of the set nor the devkit", hint=_EXPECTED)
+        raise DataError(f"{path} holds neither images of the set nor the devkit", hint=_EXPECTED_SOURCES)
     return Source(path, meta=devkit.get(META, b""), truth=devkit.get(TRUTH, b"").decode("ascii", "replace"))
 
 
 @contextmanager
 def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """An archive to read; what breaks it, also later, is a DataError."""
+    """Open a tar archive. Raises DataError for a damaged one, also while it is read."""
     try:
         with tarfile.open(path, "r:*") as archive:
             yield archive
     except (tarfile.TarError, EOFError, zlib.error) as error:
         hint = "it may be cut short; fetch it again"
-        raise DataError(f"{path} is no whole tar archive: {error}", hint) from error
+        raise DataError(f"{path} is not a valid tar archive: {error}", hint) from error
 
 
 _DEVKIT = "take it from the devkit of 2012, ILSVRC2012_devkit_t12.tar.gz"
-_EXPECTED = (
+_EXPECTED_SOURCES = (
     "labels come from the devkit (ILSVRC2012_devkit_t12.tar.gz, or its folder), val.txt, LOC_val_solution.csv, a CSV"
     " file path,label, or class folders by WordNet id; images from their folder or ILSVRC2012_img_val.tar"
 )

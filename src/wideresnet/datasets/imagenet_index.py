@@ -1,4 +1,4 @@
-"""ImageNet's validation set, from whatever there is of it to one checked index (and class folders where asked for)."""
+"""A checked index of ImageNet's validation set (and class folders on request) from any of its sources."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wideresnet.datasets.imagenet import (
     IMAGES,
     PER_CLASS,
     Source,
-    agreed,
     all_labels,
     check_counts,
     find_val_images,
+    merge_labels,
     number_of,
     open_source,
     open_tar,
@@ -30,7 +30,7 @@ from wideresnet.records import Progress
 from wideresnet.records.prepared import PreparedData
 from wideresnet.report.escape import cell_text
 
-Placed = Literal["linked", "copied", "there"]
+Placement = Literal["linked", "copied", "present"]
 
 
 def prepare_imagenet(
@@ -38,33 +38,31 @@ def prepare_imagenet(
 ) -> Generator[Progress, None, PreparedData]:
     """Write ``index`` (CSV: ``path,index,wnid``) of ILSVRC2012's validation images among ``paths``.
 
-    ``paths`` hold images and, if their folders do not say the classes, labels (see ``data.imagenet``); where
-    several sources say them, they must agree. ``extract`` is the folder that tar archives of images go to: what is
-    there already is kept, so that a run that was stopped goes on. ``folders`` gets class folders of hard links, of
-    copies where the file system allows none; no file is overwritten.
-
-    Raises ConfigError and DataError.
+    ``paths`` hold images and, if these are not in class folders, labels (see ``datasets.imagenet``); several sources of
+    labels must agree. ``extract`` is the folder for the images in tar archives: images that are there are kept, so that
+    a stopped run continues. ``folders`` gets class folders of hard links, or of copies where the file system has no
+    hard links; no file is overwritten. Raises ConfigError and DataError.
     """
     if index.resolve() in {path.resolve() for path in paths}:
         raise ConfigError(f"{index} is one of the sources and would be overwritten", hint="name another file with -o")
     sources = [open_source(path) for path in paths]
     if extract and not any(source.archive for source in sources):
         raise ConfigError("--extract has no effect: no source is an archive of images", hint="leave out --extract")
-    roots, extracted = yield from _folders(sources, extract)
+    roots, extracted = yield from _image_folders(sources, extract)
     yield Progress("looking for images", 0, 0)
     val_images = find_val_images(dict.fromkeys(roots))
     images = val_images.by_number
     if not images:
         raise DataError(f"no ILSVRC2012_val_*.JPEG in {', '.join(map(str, paths))}", hint=_NO_IMAGES)
-    found = all_labels(sources, images)
-    labels = agreed(found)
+    labels_by_source = all_labels(sources, images)
+    labels = merge_labels(labels_by_source)
     chosen = {number: path for number, path in images.items() if number in labels}
     counts = check_counts({number: labels[number] for number in chosen})
     save_text(index, index_text(chosen, labels, index.parent))
-    placed: list[Placed] = []
-    for place in place_in_folders(chosen, labels, folders) if folders else ():
-        placed.append(place)
-        yield Progress("making class folders", len(placed), len(chosen))
+    placements: list[Placement] = []
+    for placement in place_in_folders(chosen, labels, folders) if folders else ():
+        placements.append(placement)
+        yield Progress("making class folders", len(placements), len(chosen))
     return PreparedData(
         name="ImageNet val",
         index=str(index),
@@ -72,12 +70,12 @@ def prepare_imagenet(
         official=IMAGES,
         classes=len(counts),
         full_classes=sum(count == PER_CLASS for count in counts.values()),
-        labels_from=tuple(found),
+        labels_from=tuple(labels_by_source),
         absent=tuple(NUMBERED.format(number) for number in range(1, IMAGES + 1) if number not in images),
         left_out=(*val_images.other_images, *(str(path) for number, path in images.items() if number not in labels)),
         extracted=extracted,
-        linked=placed.count("linked"),
-        copied=placed.count("copied"),
+        linked=placements.count("linked"),
+        copied=placements.count("copied"),
         folders=str(folders) if folders else "",
         skipped=val_images.skipped,
     )
@@ -86,22 +84,28 @@ def prepare_imagenet(
 _NO_IMAGES = "name the folder of the images, or ILSVRC2012_img_val.tar with --extract DIR"
 
 
-def _folders(sources: Sequence[Source], extract: Path | None) -> Generator[Progress, None, tuple[list[Path], int]]:
-    """Where the images lie, once archives are extracted; and how many images that put there."""
+def _image_folders(
+    sources: Sequence[Source], extract: Path | None
+) -> Generator[Progress, None, tuple[list[Path], int]]:
+    """Extract archives; return the folders of the images and the number of images extracted."""
     roots = [source.path.resolve() for source in sources if source.images]
     extracted = 0
     for source in sources:
         if source.archive:
-            target = _extract_to(source, extract)
-            roots.append(target.resolve())
-            for done, new in enumerate(extract_val(source.path, target), start=1):
+            if extract is None:
+                raise ConfigError(
+                    f"{source.path} is an archive, and nothing is extracted without --extract",
+                    hint=f"add --extract DIR; the images take {source.path.stat().st_size / 1e9:.1f} GB there",
+                )
+            roots.append(extract.resolve())
+            for done, new in enumerate(extract_val(source.path, extract), start=1):
                 extracted += new
                 yield Progress(f"extracting {source.path.name}", done, IMAGES)
     return roots, extracted
 
 
 def index_text(images: Mapping[int, Path], labels: Mapping[int, int], folder: Path) -> str:
-    """The index of ``pictures`` by number, with paths relative to ``folder`` where the system knows such."""
+    """Return the index of ``images`` as CSV, with paths relative to ``folder`` where the system has such."""
     wnids = read_labels("imagenet").ids
     start = folder.resolve()
     rows = (
@@ -111,10 +115,10 @@ def index_text(images: Mapping[int, Path], labels: Mapping[int, int], folder: Pa
 
 
 def extract_val(archive: Path, folder: Path) -> Iterator[bool]:
-    """Take the images of the set out of a tar archive; for each, whether it was not there before.
+    """Extract the images of the set from a tar archive; yield for each whether it is new.
 
-    A name of the archive decides no more than a file's name, and its class folder where that is a WordNet id: nothing
-    is written elsewhere than in ``folder``. A file stands under its name only when it is whole. Raises DataError.
+    Names in the archive decide only the name of a file, and its class folder if that is a WordNet id: nothing is
+    written outside ``folder``. A file has its name only when it is complete. Raises DataError.
     """
     wnids = set(read_labels("imagenet").ids)
     try:
@@ -132,29 +136,29 @@ def extract_val(archive: Path, folder: Path) -> Iterator[bool]:
                         shutil.copyfileobj(stream, file)
                 yield new
     except OSError as error:
-        hint = "what was extracted stays; the same command goes on there"
+        hint = "run the same command again to continue: extracted images are kept"
         raise DataError(f"cannot extract {archive} to {folder}: {error.strerror or error}", hint) from error
 
 
-def place_in_folders(images: Mapping[int, Path], labels: Mapping[int, int], folder: Path) -> Iterator[Placed]:
-    """Each image in ``folder``/WNID. Raises DataError for a file that is there and is another one."""
+def place_in_folders(images: Mapping[int, Path], labels: Mapping[int, int], folder: Path) -> Iterator[Placement]:
+    """Place each image in ``folder``/WNID. Raises DataError for an existing file with another content."""
     wnids = read_labels("imagenet").ids
     for number, path in images.items():
         target = folder / wnids[labels[number]] / path.name
         try:
-            yield _place(path, target)
+            yield _link_or_copy(path, target)
         except OSError as error:
             raise DataError(f"cannot write {target}: {error.strerror or error}") from error
 
 
-def _place(source: Path, target: Path) -> Placed:
+def _link_or_copy(source: Path, target: Path) -> Placement:
     if os.path.lexists(target):
         if not (target.exists() and (target.samefile(source) or filecmp.cmp(source, target, shallow=False))):
             raise DataError(
-                f"{target} is there and is another file than {source}",
+                f"{target} exists and differs from {source}",
                 hint="nothing is overwritten; name an empty folder with --folders",
             )
-        return "there"
+        return "present"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source.resolve(), target)
@@ -163,16 +167,6 @@ def _place(source: Path, target: Path) -> Placed:
         with atomic_path(target, fsync=False) as part:
             shutil.copyfile(source, part)
         return "copied"
-
-
-def _extract_to(source: Source, folder: Path | None) -> Path:
-    if folder is None:
-        size = source.path.stat().st_size / 1e9
-        raise ConfigError(
-            f"{source.path} is an archive, and nothing is extracted unasked",
-            hint=f"say where to with --extract DIR; it takes {size:.1f} GB there",
-        )
-    return folder
 
 
 def _relative(path: Path, start: Path) -> str:

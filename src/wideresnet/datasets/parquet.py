@@ -1,6 +1,6 @@
-"""Parquet files of images as hubs keep them: a row an image, its bytes in a column, its class in another.
+"""Parquet files of images as on hubs: one row an image, its bytes in a column, its class in another.
 
-Read a group of rows at a time, so that memory does not grow with the number of rows.
+They are read one row group at a time, so that memory does not grow with the number of rows.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from wideresnet.records import EncodedImage
 IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp")
 PATHS = ("path", "file_name", "filename", "__key__")
 LABELS = ("label", "fine_label", "cls", "labels", "class", "target")
-GROUPS = 2                                         # of rows, whose images are kept in memory
-Stamp = tuple[int, int] | None                     # size and time of a local file
+CACHED_GROUPS = 2                                  # row groups whose images are in memory
+Stamp = tuple[int, int] | None                     # size and modification time of a local file
 _lock = threading.Lock()
 
 
@@ -38,7 +38,7 @@ class ParquetImages:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes by index, where the file's schema says them."""
+        """The names of the classes by index, where the file's schema lists them."""
         try:
             features = json.loads(self.file.schema_arrow.metadata[b"huggingface"])["info"]["features"]
             return tuple(map(str, features[self.label]["names"]))
@@ -47,23 +47,20 @@ class ParquetImages:
 
     @cached_property
     def starts(self) -> list[int]:
-        """The first row of each group of rows, and the number of all rows."""
+        """The first row of each row group, and the number of all rows."""
         groups = range(self.file.num_row_groups)
         return list(accumulate((self.file.metadata.row_group(group).num_rows for group in groups), initial=0))
 
     @cached_property
     def _repeated(self) -> bool:
-        """Whether rows have the same path, which then does not tell them apart."""
+        """Whether two rows have the same path, so that paths do not identify rows."""
         import pyarrow.compute as pc
 
         names = self._table(range(len(self.starts) - 1), self.path).column(self.path)
         return bool(pc.count_distinct(names).as_py() < len(names) - names.null_count)
 
     def rows(self, group: int) -> list[tuple[str, RawLabel]]:
-        """Path and class of each row of a group. Rows without a path of their own are called ``file#row``.
-
-        Raises DataError.
-        """
+        """Return path and class of each row of a group; ``file#row`` without a unique path. Raises DataError."""
         first, end = self.starts[group : group + 2]
         table = self._table([group], self.path, self.label)
         paths = table.column(self.path).to_pylist() if self.path else [None] * (end - first)
@@ -71,7 +68,7 @@ class ParquetImages:
         return [(self._name(first + row, path), labels[row]) for row, path in enumerate(paths)]
 
     def images(self, group: int) -> Any:
-        """The encoded images of a group: a pyarrow array. Raises DataError."""
+        """Return the encoded images of a group as a pyarrow array. Raises DataError."""
         return self._table([group], self.source).column(self.source)
 
     def _name(self, row: int, path: str | None) -> str:
@@ -82,11 +79,11 @@ class ParquetImages:
     def _table(self, groups: Sequence[int], *columns: str) -> Any:
         try:
             return self.file.read_row_groups(list(groups), columns=list(filter(None, columns))).flatten()
-        except (OSError, ValueError, RuntimeError) as error:           # pyarrow's are of these
+        except (OSError, ValueError, RuntimeError) as error:           # base classes of pyarrow's errors
             raise DataError(f"{self.name} is damaged: {error}", hint="fetch it again") from error
 
 
-def _images_in(file: Any, name: str) -> ParquetImages:
+def _find_columns(file: Any, name: str) -> ParquetImages:
     leaves = {column.path: column for column in (file.schema.column(index) for index in range(len(file.schema)))}
     texts = {path for path, leaf in leaves.items() if leaf.logical_type.type == "STRING"}
     binary = {path for path, leaf in leaves.items() if leaf.physical_type == "BYTE_ARRAY"} - texts
@@ -98,7 +95,7 @@ def _images_in(file: Any, name: str) -> ParquetImages:
             label = next((label for label in LABELS if label in texts | numbers), "")
             return ParquetImages(name, file, source, path, label)
     raise DataError(
-        f"{name} has no column of images, but {', '.join(leaves)}",
+        f"{name} has no column of images; its columns are {', '.join(leaves)}",
         hint="expected encoded images (JPEG, PNG, …) in a column 'bytes' or 'image', or in a struct 'image' of 'bytes'"
         " and 'path'; and their classes in a column 'label'",
     )
@@ -106,7 +103,7 @@ def _images_in(file: Any, name: str) -> ParquetImages:
 
 @dataclass(frozen=True)
 class ParquetRow(EncodedImage):
-    """An image of a Parquet file: row ``index`` of its group of rows."""
+    """An image of a Parquet file: row ``index`` of its row group."""
 
     path: str
     group: int
@@ -115,14 +112,14 @@ class ParquetRow(EncodedImage):
 
     @property
     def fingerprint(self) -> str:
-        """The size of its group of rows, in bytes."""
+        """The size of the row group, in bytes."""
         return str(open_parquet(self.path, self.opener).file.metadata.row_group(self.group).total_byte_size)
 
     def read(self, limit: int) -> bytes:
         """See ``EncodedImage``."""
         try:
-            with _lock:                            # one thread reads a group, the others wait for it
-                images = _images_of(self.path, self.group, self.opener, _stamp(self.path, self.opener))
+            with _lock:                            # one thread reads a row group, the others wait for it
+                images = _read_group(self.path, self.group, self.opener, _stamp(self.path, self.opener))
             return images[self.index].as_py() or b""
         except (DataError, LookupError) as error:
             raise ImageError(f"cannot be read: {error}") from error
@@ -138,11 +135,11 @@ def import_pyarrow() -> tuple[Any, Any]:
 
 def open_parquet(path: str, opener: Opener = open_file) -> ParquetImages:
     """Open a Parquet file of images and find its columns. Raises DataError for any other file, and MissingExtra."""
-    return _opened(path, opener, _stamp(path, opener))
+    return _open_cached(path, opener, _stamp(path, opener))
 
 
 def _stamp(path: str, opener: Opener) -> Stamp:
-    """Tells a local file from another one that took its place."""
+    """Return a value that changes when a local file is replaced."""
     try:
         status = os.stat(path)
         return (status.st_size, status.st_mtime_ns) if opener is open_file else None
@@ -151,24 +148,24 @@ def _stamp(path: str, opener: Opener) -> Stamp:
 
 
 @lru_cache(maxsize=4)
-def _opened(path: str, opener: Opener, _: Stamp) -> ParquetImages:
+def _open_cached(path: str, opener: Opener, _: Stamp) -> ParquetImages:
     pa, pq = import_pyarrow()
     try:
-        # Python's file would have to be closed; pyarrow's own closes when it is forgotten.
-        return _images_in(pq.ParquetFile(path if opener is open_file else opener(path)), path)
+        # A Python file would have to be closed; pyarrow's own is closed when it is collected.
+        return _find_columns(pq.ParquetFile(path if opener is open_file else opener(path)), path)
     except FileNotFoundError as error:
-        raise DataError(f"no file {path}", hint="check the spelling and the folder") from error
+        raise DataError(f"no such file or directory: {path!r}", hint="check the spelling and the folder") from error
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is no Parquet file: {error}") from error
+        raise DataError(f"{path} is not a Parquet file: {error}") from error
 
 
-@lru_cache(maxsize=GROUPS)
-def _images_of(path: str, group: int, opener: Opener, stamp: Stamp) -> Any:
-    return _opened(path, opener, stamp).images(group)
+@lru_cache(maxsize=CACHED_GROUPS)
+def _read_group(path: str, group: int, opener: Opener, stamp: Stamp) -> Any:
+    return _open_cached(path, opener, stamp).images(group)
 
 
 def parquet_rows(path: str, opener: Opener = open_file, *, prefixed: bool = False) -> Iterator[ImageRow]:
-    """Every image of a Parquet file with its class, in order; ``prefixed``: called ``path``/name.
+    """Yield each image of a Parquet file with its class, in order; ``prefixed``: as ``path``/name.
 
     Raises DataError and MissingExtra.
     """

@@ -1,4 +1,4 @@
-"""Tables of images and classes as spreadsheets, competitions and libraries write them: separators and columns."""
+"""Tables of images and classes from spreadsheets, competitions and libraries: their separators and columns."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 from wideresnet.datasets.text import Text, read_text
 from wideresnet.errors import DataError
 
-FORMS = (
+FORMATS = (
     "known are CSV with a line such as path,label, filename,class or id,label, with commas, semicolons, tabs or bars;"
     " Caffe's 'name.JPEG 65'; Kaggle's LOC_val_solution.csv; Tiny ImageNet's val_annotations.txt; the index that"
     " 'wrn data imagenet' writes; one WordNet id a line"
 )
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", "": "blanks"}
-Row = tuple[int, list[str]]                        # line number, cells
+TableRow = tuple[int, list[str]]                   # line number, cells
 
-# Heads in lower case without marks between their words, the surest first.
+# Column names in lower case without punctuation, the most specific first.
 _PATHS = tuple(
     f"{image}{noun}" for noun in ("path", "filename", "file", "name", "", "id") for image in ("", "image", "img")
 )  # "path", "imagepath", …, "id"
@@ -30,25 +30,25 @@ _CLASSES = (
     "categoryid", "classindex", "classidx", "labelidx", "labels", "classes", "predictionstring",
 )  # fmt: skip
 _IDS, _INDEX = ("wnid", "synset"), ("index",)      # beside a class, an index is the number of the row
-_LOOKED_AT = 100                                   # lines, to tell the separator
+_SAMPLE = 100                                      # lines that decide the separator
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The rows of a file. ``path`` and ``label`` are the numbers of the columns with images and their classes."""
+    """The rows of a file. ``path`` and ``label`` are the indices of the columns with images and their classes."""
 
     file: Path
     text: Text
     separator: str
-    rows: Sequence[Row]
-    head: Sequence[str] = ()                       # the names over the columns, where there are any
+    rows: Sequence[TableRow]
+    head: Sequence[str] = ()                       # the names of the columns, where there are any
     path: int = 0
     label: int = 1
     notes: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
-        """Columns of the first row."""
+        """The number of columns of the first row."""
         return len(self.head or self.rows[0][1])
 
     def __str__(self) -> str:
@@ -58,28 +58,28 @@ class Table:
 
 
 def read_table(file: Path, is_class: Callable[[str], bool], has_ids: bool) -> Table:
-    """Read a table and tell its columns. ``is_class`` knows the classes, ``has_ids`` says whether those have ids.
+    """Read a table and find its columns. ``is_class`` recognises classes, ``has_ids``: classes have ids.
 
-    Raises DataError for a file that is no table, and where the columns cannot be told, with what was found.
+    Raises DataError for a file that is not a table, and where it is unclear which columns hold images and classes.
     """
     text = read_text(file)
-    content = re.sub(r"\Asep=.\r?\n", "", text.content)    # a spreadsheet's own way to tell the separator
+    content = re.sub(r"\Asep=.\r?\n", "", text.content)    # a line with which spreadsheets state the separator
     separator = _separator(content)
     rows = list(_rows(file, content, separator))
     if not rows:
-        raise DataError(f"{file} is empty and has no names of images", hint=FORMS)
-    if not _word(rows[0][1][0]).removeprefix("unnamed0") and len(rows[0][1]) > 2:
+        raise DataError(f"{file} is empty and lists no images", hint=FORMATS)
+    if not _normalise(rows[0][1][0]).removeprefix("unnamed0") and len(rows[0][1]) > 2:
         rows = [(line, cells[1:]) for line, cells in rows]   # the index of a data frame
     table = Table(file, text, separator, rows, notes=(text.note,) if text.note else ())
-    headed = _by_head(table, is_class, has_ids) or _by_content(table, is_class)
-    if headed is None:
-        raise DataError(f"{table}, and it is not clear which hold the image and the class", hint=FORMS)
-    return headed
+    result = _by_head(table, is_class, has_ids) or _by_content(table, is_class)
+    if result is None:
+        raise DataError(f"{table}, and it is unclear which hold the image and the class", hint=FORMATS)
+    return result
 
 
 def _by_head(table: Table, is_class: Callable[[str], bool], has_ids: bool) -> Table | None:
-    """Columns by the names over them. Of several for the class, one that holds its name counts before indices."""
-    head = list(map(_word, table.rows[0][1]))
+    """Find the columns by their names. Of several for the class, one with class names comes before one with indices."""
+    head = list(map(_normalise, table.rows[0][1]))
     paths = [head.index(name) for name in _PATHS if name in head][:1]
     groups = (_IDS, _CLASSES, _INDEX) if has_ids else (_CLASSES, _INDEX, _IDS)
     columns = {name: head.index(name) for name in head if head.index(name) not in paths}
@@ -92,25 +92,25 @@ def _by_head(table: Table, is_class: Callable[[str], bool], has_ids: bool) -> Ta
 
 
 def _by_content(table: Table, is_class: Callable[[str], bool]) -> Table | None:
-    """An image and its class, perhaps under names that mean nothing here; Tiny ImageNet's boxes; one column."""
-    first, *others = (cells for _, cells in table.rows)
-    second = others[0] if others else first
+    """Accept two columns, with or without unknown column names, Tiny ImageNet's boxes, and one column."""
+    first = table.rows[0][1]
+    second = table.rows[1][1] if len(table.rows) > 1 else first
     if len(first) == len(second) == 2 and is_class(second[1]) and not is_class(first[1]) and not Path(first[0]).suffix:
-        note = f"the first line of {table.file}, {', '.join(first)!r}, was taken for the names of its columns"
+        note = f"the first line of {table.file}, {', '.join(first)!r}, was taken for column names"
         return replace(table, rows=table.rows[1:], head=first, notes=(*table.notes, note))
     boxes = len(first) == 6 and all(cell.isdecimal() for cell in first[2:])
     return table if boxes or len(first) < 3 else None
 
 
-def _word(head: str) -> str:
+def _normalise(head: str) -> str:
     return re.sub(r"[\W_]", "", head).casefold()
 
 
 def _separator(text: str) -> str:
-    """The mark between columns: the one that gives known names, else as many cells in every line, else any."""
-    lines = list(islice((line for line in text.splitlines() if line.strip()), _LOOKED_AT))
+    """Return the separator that gives known column names, else equally long rows, else any that occurs."""
+    lines = list(islice((line for line in text.splitlines() if line.strip()), _SAMPLE))
     rows = {mark: _cells(lines, mark) for mark in SEPARATORS if mark and lines and mark in lines[0]}
-    named = [mark for mark, cells in rows.items() if {*_PATHS} & {*map(_word, cells[0])} and len(cells[0]) > 1]
+    named = [mark for mark, cells in rows.items() if {*_PATHS} & {*map(_normalise, cells[0])} and len(cells[0]) > 1]
     even = [mark for mark, cells in rows.items() if len({len(row) for row in cells}) == 1]
     return next(iter([*named, *even, *rows]), "")
 
@@ -122,8 +122,8 @@ def _cells(lines: Sequence[str], mark: str) -> list[list[str]]:
         return [lines[0].split(mark), []]
 
 
-def _rows(file: Path, text: str, separator: str) -> Iterator[Row]:
-    """Line numbers and cells; empty lines are left out."""
+def _rows(file: Path, text: str, separator: str) -> Iterator[TableRow]:
+    """Yield line numbers and cells, without empty lines."""
     lines = io.StringIO(text, newline="")
     reader = csv.reader(lines, delimiter=separator or ",", skipinitialspace=True, strict=True)
     try:
@@ -132,4 +132,4 @@ def _rows(file: Path, text: str, separator: str) -> Iterator[Row]:
                 yield reader.line_num if separator else number, [cell.strip() for cell in cells]
     except csv.Error as error:
         where = f"line {reader.line_num} of {file}, read with {SEPARATORS[separator]} between columns"
-        raise DataError(f"{where}, is no row of a table: {error}", hint=FORMS) from error
+        raise DataError(f"{where}, is not a row of a table: {error}", hint=FORMATS) from error

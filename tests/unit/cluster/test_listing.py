@@ -152,7 +152,7 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column of images, but name"):
         list_images([parquet(tmp_path / "x.parquet", {"name": ["a"]})], 5)
     (tmp_path / "y.parquet").write_bytes(b"no such thing")
-    with pytest.raises(DataError, match="is no Parquet file"):
+    with pytest.raises(DataError, match="is not a Parquet file"):
         list_images([str(tmp_path / "y.parquet")], 5)
     with pytest.raises(DataError, match="no file"):
         list_images([str(tmp_path / "z.parquet")], 5)

@@ -74,8 +74,8 @@ def test_encodings_of_spreadsheets(tmp_path, encoding):
 def test_a_line_of_unknown_names_over_the_columns_is_said(tmp_path):
     """It might be a row whose class is misspelt; one with the ending of an image is."""
     (tmp_path / "t.csv").write_text("id_code,diagnosis\na,0\nb,3\n")
-    assert "'id_code, diagnosis', was taken for the names" in read_ground_truth(tmp_path / "t.csv", PETS).notes[0]
-    with pytest.raises(DataError, match=r"line 1 .* says 'catt'"):
+    assert "'id_code, diagnosis', was taken for column names" in read_ground_truth(tmp_path / "t.csv", PETS).notes[0]
+    with pytest.raises(DataError, match=r"line 1 .* has the class 'catt'"):
         rows(tmp_path, "a.png,catt\nb.png,dog\n")
 
 
@@ -94,7 +94,7 @@ def test_wordnet_ids_are_known_where_the_network_has_names_alone(tmp_path):
     (tmp_path / "words.txt").write_text("n99999999\trocket launcher, bazooka\n")
     (tmp_path / "val").mkdir()
     assert rows(tmp_path / "val", "a.png,n99999999\n", labels) == {"a.png": 2}
-    with pytest.raises(DataError, match="says 'n02084071'"):
+    with pytest.raises(DataError, match="has the class 'n02084071'"):
         rows(tmp_path, "a.png,n02084071\n", labels)
 
 
@@ -117,7 +117,7 @@ def test_ids_alone_are_in_the_order_of_the_sets_numbers(tmp_path):
 
 def test_numbers_alone_are_refused_and_the_reason_said(tmp_path):
     """The devkit's ground truth, read as indices, would be wrong for nearly every image."""
-    with pytest.raises(DataError, match="numbers alone") as caught:
+    with pytest.raises(DataError, match="numbers only") as caught:
         rows(tmp_path, "490\n361\n171\n", IMAGENET, "ILSVRC2012_validation_ground_truth.txt")
     assert "not in the order of the sorted WordNet ids" in caught.value.hint
     assert "wrn data imagenet" in caught.value.hint
@@ -126,21 +126,21 @@ def test_numbers_alone_are_refused_and_the_reason_said(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a.png,0\nb.png,fish\n", "line 2 .* says 'fish', which is none of the 4 classes"),
-        ("a.png,-1\n", "says '-1'"),
-        ("a.png,crane\n", "says 'crane'"),
-        ("a.png,4\n", "says '4'"),
+        ("a.png,0\nb.png,fish\n", "line 2 .* has the class 'fish', which is none of the 4 classes"),
+        ("a.png,-1\n", "has the class '-1'"),
+        ("a.png,crane\n", "has the class 'crane'"),
+        ("a.png,4\n", "has the class '4'"),
         ("a.png,0\na.png,1\n", "two classes, 0 and 1"),
         ("a.png,0\nb.png\n", "line 2 .* has 1 columns"),
-        ("a,b,c\n1,2,3\n", r"UTF-8, has 3 columns with commas between them, \['a', 'b', 'c'\], and it is not clear"),
+        ("a,b,c\n1,2,3\n", r"UTF-8, has 3 columns with commas between them, \['a', 'b', 'c'\], and it is unclear"),
         ("path;label;x\na.png;0;1\nb.png\n", r"line 3 .* has 1 columns: .* 3 columns with semicolons"),
         ("path,label\na.png,0\nb.png,\n", "line 3 .* gives 'b.png' no class"),
-        ("path,label\n\"a.png,0\nb.png,1\n", "line 3 .* is no row of a table: unexpected end of data"),
+        ("path,label\n\"a.png,0\nb.png,1\n", "line 3 .* is not a row of a table: unexpected end of data"),
         (f"path,label\n{'x' * 200_000},0\n", "field larger than field limit"),
-        (f"path,label\na.png,{'9' * 5000}\n", "says '9{60}…'"),
+        (f"path,label\na.png,{'9' * 5000}\n", "has the class '9{60}…'"),
         ("ImageId,PredictionString\na,n1 1 2 3 4 n2 1 2 3 4\n", "none of the 4 classes"),
-        ("hello\n", "no ground truth"),
-        ("", "no names"),
+        ("hello\n", "not ground truth"),
+        ("", "lists no images"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path, text, said):
@@ -193,7 +193,7 @@ def test_an_index_of_absolute_paths(tmp_path):
 
 def test_an_index_away_from_its_images_is_noticed(tmp_path):
     (tmp_path / "val.csv").write_text("a.png,0\nb.png,1\n")
-    with pytest.raises(DataError, match=r"none of the 2 images .* is there") as caught:
+    with pytest.raises(DataError, match=r"none of the 2 images .* exists") as caught:
         labelled_index(tmp_path / "val.csv", PETS)
     assert "relative to the file" in caught.value.hint
 
@@ -310,7 +310,7 @@ def test_images_without_a_row_say_which_folder_has_some(tmp_path):
     (tmp_path / "truth.txt").write_text("a 0\nb 1\n")
     with pytest.raises(DataError, match="1 of the 3 images") as caught:
         labelled_by(tmp_path / "val", tmp_path / "truth.txt", PETS)
-    assert caught.value.hint == f"give {tmp_path / 'val' / 'val'}, where those lie that have one"
+    assert caught.value.hint == f"give {tmp_path / 'val' / 'val'}, which holds those that have one"
 
 
 def test_rows_without_a_image_are_told_in_the_name(tmp_path):

@@ -8,12 +8,12 @@ from devkit import FIRST, WNIDS, by_class, devkit_archive, devkit_folder, flat, 
 from shared import needs_shared
 from wideresnet.datasets import imagenet
 from wideresnet.datasets.imagenet import (
-    KNOWN,
-    agreed,
+    REFERENCE_LABELS,
     all_labels,
     check_counts,
     devkit_labels,
     find_val_images,
+    merge_labels,
     number_of,
     open_source,
     wnid_of,
@@ -149,15 +149,15 @@ def test_without_labels_it_says_where_labels_come_from(tmp_path):
 
 
 def test_sources_that_disagree_are_refused():
-    assert agreed({"val.txt": {7: 1, 8: 2}, "class folders": {8: 2, 9: 3}}) == {7: 1, 8: 2, 9: 3}
-    with pytest.raises(DataError, match="disagree on 2 images: ILSVRC2012_val_00000008 is class 5 by class folders"):
-        agreed({"val.txt": {7: 1, 8: 2, 9: 3}, "class folders": {7: 1, 8: 5, 9: 6}})
+    assert merge_labels({"val.txt": {7: 1, 8: 2}, "class folders": {8: 2, 9: 3}}) == {7: 1, 8: 2, 9: 3}
+    with pytest.raises(DataError, match="disagree on 2 images: ILSVRC2012_val_00000008 is class 5 in class folders"):
+        merge_labels({"val.txt": {7: 1, 8: 2, 9: 3}, "class folders": {7: 1, 8: 5, 9: 6}})
 
 
 @pytest.mark.parametrize("shift", [1, -1, 500])
 def test_labels_in_another_order_are_found_out_by_known_images(shift):
     with pytest.raises(DataError, match=r"not in the set's order: ILSVRC2012_val_00000001 is of class 65") as caught:
-        agreed({"val.txt": {number: index + shift for number, index in FIRST.items()}})
+        merge_labels({"val.txt": {number: index + shift for number, index in FIRST.items()}})
     assert "count from 1" in caught.value.hint
 
 
@@ -175,5 +175,5 @@ def test_known_images_are_those_of_imagenette():
         names = [PurePosixPath(member.name) for member in archive]
     found = {number_of(each.name): WNIDS.index(wnid_of(each)) for each in names if number_of(each.name)}
     assert len(found) == 500
-    assert agreed({"Imagenette": found}) == found
-    assert len(KNOWN.keys() & found.keys()) >= 8
+    assert merge_labels({"Imagenette": found}) == found
+    assert len(REFERENCE_LABELS.keys() & found.keys()) >= 8

@@ -72,7 +72,7 @@ def test_the_index_is_what_evaluation_opens(tmp_path, val_txt):
 
 
 def test_nothing_is_extracted_unasked(tmp_path, val_txt):
-    with pytest.raises(ConfigError, match="nothing is extracted unasked") as caught:
+    with pytest.raises(ConfigError, match="nothing is extracted without --extract") as caught:
         prepare(val_archive(tmp_path), val_txt, index=tmp_path / "val.csv")
     assert "--extract" in caught.value.hint
     assert not (tmp_path / "val.csv").exists()
@@ -114,7 +114,7 @@ def test_class_folders_inside_an_archive_stay(tmp_path):
 def test_an_archive_cut_short_keeps_what_came_whole(tmp_path, val_txt):
     whole = val_archive(tmp_path)
     (tmp_path / "cut.tar").write_bytes(whole.read_bytes()[: 3 * 1024 + 520])
-    with pytest.raises(DataError, match=r"cut\.tar is no whole tar archive"):
+    with pytest.raises(DataError, match=r"cut\.tar is not a valid tar archive"):
         prepare(tmp_path / "cut.tar", val_txt, index=tmp_path / "val.csv", extract=tmp_path / "val")
     whole_ones = {path.name for path in (tmp_path / "val").iterdir() if not path.name.startswith(".")}
     assert whole_ones == {name(1), name(2), name(3)}
@@ -148,7 +148,7 @@ def test_no_file_is_overwritten(tmp_path, val_txt):
     there = tmp_path / "by-class" / WNIDS[65] / name(1)
     there.parent.mkdir(parents=True)
     there.write_text("another image")
-    with pytest.raises(DataError, match="is another file"):
+    with pytest.raises(DataError, match="exists and differs from"):
         prepare(flat(tmp_path / "val"), val_txt, index=tmp_path / "val.csv", folders=tmp_path / "by-class")
     assert there.read_text() == "another image"
     with pytest.raises(ConfigError, match="would be overwritten"):

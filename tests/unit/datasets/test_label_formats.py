@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wideresnet.datasets.labels.formats import FORMS, read_label_file
+from wideresnet.datasets.labels.formats import FORMATS, read_label_file
 from wideresnet.errors import ConfigError
 from wideresnet.records import Labels
 
@@ -153,7 +153,7 @@ def test_a_guess_is_said_and_a_plain_list_is_none(write: Write) -> None:
         ("{0: 'a',\n1: 'b',\n", "part of another form"),
         ("item {\n  id: 1\n  name: 'a'\n}\n", "part of another form"),
         ('{"a": 1}\n{"b": 2}\n', "part of another form"),
-        ("a,x,0\nb,y,1\n", "not clear which holds the names"),
+        ("a,x,0\nb,y,1\n", "unclear which holds the names"),
         ("n1\tcat\ndog\n", "line 2 of the label list"),
         ("n1\tcat\nn1\tdog\n", "an id occurs twice"),
         ('["a\\tb", "c"]', "part of another form"),
@@ -214,7 +214,7 @@ def test_deep_and_odd_values_are_refused_without_a_traceback(write: Write, text:
 def test_the_forms_are_named_in_the_hint(write: Write) -> None:
     with pytest.raises(ConfigError) as caught:
         read_label_file(write("item {\n}\n"))
-    assert caught.value.hint == FORMS
+    assert caught.value.hint == FORMATS
 
 
 PIECES = st.lists(st.sampled_from([*"012 \t,;:\n\r\"'[]{}é\x85\x0b\0-.", "cat", "n01440764", "index"]), max_size=25)

@@ -5,7 +5,7 @@ from importlib import resources
 
 import pytest
 
-from wideresnet.datasets.labels import KNOWN, format_labels, parse_labels, read_labels, translated
+from wideresnet.datasets.labels import LABEL_LISTS, format_labels, parse_labels, read_labels, translated
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import Labels
 
@@ -20,7 +20,7 @@ def test_the_lists_that_come_along(name, classes):
 
 
 def test_every_list_in_the_package_is_known():
-    assert {name for name in KNOWN if read_labels(name)} == set(KNOWN)
+    assert {name for name in LABEL_LISTS if read_labels(name)} == set(LABEL_LISTS)
 
 
 def test_imagenet_is_in_the_order_of_the_sorted_ids():
@@ -73,7 +73,7 @@ def test_names_that_would_break_the_lines_are_not_written(name):
 # Other languages
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", LABEL_LISTS)
 def test_every_list_has_its_chinese_names(name):
     """One for each class, no two the same: the cranes differ in Chinese. Ids stay, English is what it was."""
     labels = read_labels(name)

@@ -60,7 +60,7 @@ def test_ground_truth_goes_with_a_folder(tmp_path):
 
 def test_a_file_that_only_looks_like_an_index_is_an_error_with_its_reason(tmp_path):
     (tmp_path / "numbers.txt").write_text("490\n361\n")
-    with pytest.raises(DataError, match=r"numbers\.txt is not labelled data: .* numbers alone") as caught:
+    with pytest.raises(DataError, match=r"numbers\.txt is not labelled data: .* numbers only") as caught:
         open_labelled(tmp_path / "numbers.txt", CIFAR)
     assert "meta.mat" in caught.value.hint
 

@@ -22,8 +22,8 @@ STRUCT = [{"bytes": data, "path": name} for data, name in zip(DATA, NAMES, stric
 
 @pytest.fixture(autouse=True)
 def _nothing_kept() -> None:
-    module._opened.cache_clear()
-    module._images_of.cache_clear()
+    module._open_cached.cache_clear()
+    module._read_group.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_memory_holds_two_groups_of_rows_whatever_their_number(tmp_path: Path, m
     assert read == []
     assert [source.read(99) for _, source, _ in rows] == DATA
     assert read == [0, 1, 2]
-    assert module._images_of.cache_info().currsize == 2
+    assert module._read_group.cache_info().currsize == 2
 
 
 def test_a_row_is_read_by_other_processes_too(tmp_path: Path) -> None:
@@ -114,14 +114,14 @@ def test_what_is_damaged_is_one_failure(tmp_path: Path) -> None:
     data[4:60] = b"\xff" * 56
     file.write_bytes(data)
     for broken in (row, ParquetRow(str(file), 0, 99), ParquetRow(str(tmp_path / "y.parquet"), 0, 0)):
-        module._opened.cache_clear()
+        module._open_cached.cache_clear()
         with pytest.raises(ImageError, match="cannot be read"):
             broken.read(99)
 
 
 def test_another_file_is_no_parquet(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"PAR1 no such thing")
-    with pytest.raises(DataError, match="is no Parquet file"):
+    with pytest.raises(DataError, match="is not a Parquet file"):
         open_parquet(str(tmp_path / "x.parquet"))
     with pytest.raises(DataError, match="no file"):
         open_parquet(str(tmp_path / "y.parquet"))

@@ -84,7 +84,7 @@ def test_all_images_of_all_shards_are_given_in_order(tmp_path: Path) -> None:
     items = list(ShardImages(find_shards(tmp_path)))
     expected = ["a.tar/0.png", "a.tar", "b.tar/0.png", "b.tar/1.png", "c.parquet/0.png", "d.parquet/0.png", "e.parquet"]
     assert [item.path for item in items] == [str(tmp_path / name) for name in (*expected, "f.tar")]
-    for index, words in ((1, "no complete tar archive"), (6, "no Parquet file"), (7, "holds no images")):
+    for index, words in ((1, "no complete tar archive"), (6, "not a Parquet file"), (7, "holds no images")):
         source = items[index].source
         assert isinstance(source, EncodedImage)
         with pytest.raises(ImageError, match=words):

@@ -1,4 +1,4 @@
-"""Class names by index: those that come with the package, and the ``labels.txt`` of a bundle.
+"""Class names by index: the label lists of the package, and the ``labels.txt`` of a bundle.
 
 One class a line, in the order of the index: ``name``, or ``id<TAB>name``.
 """
@@ -13,41 +13,41 @@ from wideresnet.records import Labels
 from wideresnet.report.escape import printable
 
 # The sources are in the README.md beside the files.
-KNOWN = ("imagenet", "cifar10", "cifar100", "svhn")
+LABEL_LISTS = ("imagenet", "cifar10", "cifar100", "svhn")
 Language = Literal["en", "zh"]                     # "en": the names as they are
 
 
 def read_labels(name: str) -> Labels:
-    """One of the label lists of ``KNOWN``. Raises ConfigError for another name."""
-    if name not in KNOWN:
+    """Read one of ``LABEL_LISTS``. Raises ConfigError for another name."""
+    if name not in LABEL_LISTS:
         raise ConfigError(
             f"no label list called {name!r}",
-            hint=did_you_mean(name, KNOWN) or f"there are {', '.join(KNOWN)}",
+            hint=did_you_mean(name, LABEL_LISTS) or f"there are {', '.join(LABEL_LISTS)}",
         )
     return _read(name)
 
 
-def translated(labels: Labels, language: Language, known: str) -> Labels:
-    """The same classes with their names in ``language``; ids and indices stay.
+def translated(labels: Labels, language: Language, list_name: str) -> Labels:
+    """Return labels with their names in ``language``; ids and indices stay.
 
-    ``known`` says which list of ``KNOWN`` the labels are (``ModelCard.labels_name``). Raises ConfigError where they
-    are none of them, or another list than that.
+    ``list_name`` is the list of ``LABEL_LISTS`` that they are (``ModelCard.labels_name``). Raises ConfigError where
+    they are not that list.
     """
     if language == "en":
         return labels
-    original = read_labels(known) if known in KNOWN else None
+    original = read_labels(list_name) if list_name in LABEL_LISTS else None
     if original is None or (labels.ids or labels.names) != (original.ids or original.names):
         raise ConfigError(
-            f"there are no names in {language!r} for {known or 'these'} labels of {len(labels.names)} classes",
-            hint=f"there are for those of {', '.join(KNOWN)}; for others write a file, a name a line, and give it"
+            f"there are no names in {language!r} for {list_name or 'these'} labels of {len(labels.names)} classes",
+            hint=f"they exist for {', '.join(LABEL_LISTS)}; for others write a file with a name a line, and give it"
             " with --labels",
         )
-    names = _read(f"{known}.{language}").names
+    names = _read(f"{list_name}.{language}").names
     return Labels(names=names, ids=labels.ids)
 
 
 def parse_labels(text: str) -> Labels:
-    """The text of a label file -> Labels. Raises DataError for what isn't one."""
+    """Parse the text of a label file. Raises DataError for another text."""
     lines = text.removeprefix("\ufeff").splitlines()
     if not lines:
         raise DataError("the label list is empty")
@@ -66,13 +66,13 @@ def parse_labels(text: str) -> Labels:
 
 
 def format_labels(labels: Labels) -> str:
-    """Labels -> the text of a label file; ``parse_labels`` gives the same back.
+    """Return labels as the text of a label file, which ``parse_labels`` reads.
 
     Raises DataError for a name that would break the lines.
     """
     for field in (*labels.names, *labels.ids):
         if not field.strip() or printable(field) != field:
-            raise DataError(f"{field!r} can't be a label", hint="it may hold no control character, and only UTF-8")
+            raise DataError(f"{field!r} can't be a label", hint="use UTF-8 without control characters")
     if not labels.ids:
         return "".join(f"{name}\n" for name in labels.names)
     return "".join(f"{id_}\t{name}\n" for id_, name in zip(labels.ids, labels.names, strict=True))

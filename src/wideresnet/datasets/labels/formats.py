@@ -1,6 +1,6 @@
-"""Class names in the files that people have: lists, numbered lines, tables, JSON and printed Python values.
+"""Class names in files of many formats: lists, numbered lines, tables, JSON and printed Python values.
 
-The form is told from the whole file: numbers are indices only where they are 0 to C - 1 (or 1 to C), each once.
+The complete file decides the format: numbers are indices only where they are 0 to C - 1 (or 1 to C), each once.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from wideresnet.datasets.text import nfc, read_text
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import Labels
 
-FORMS = (
+FORMATS = (
     "known are one name a line; 'id<TAB>name', 'n01440764 name', 'index name' (also with a tab, comma, colon, …); CSV"
     " with a line such as index,name; as JSON or printed by Python a list, {index: name}, {index: [id, name]} or"
     " {name: index}; a config with id2label"
 )
 MAX_BYTES, MAX_LENGTH = 2**22, 1000                # of a file, characters of a line
 Entry = tuple[str, str]                            # id or "", name
-Parsed = tuple[list[Entry], str]                   # by index, and their form where telling it took a guess
-Rows = Sequence[Sequence[str]]
+Parsed = tuple[list[Entry], str]                   # by index, and their format where that was a guess
+Cells = Sequence[Sequence[str]]                    # of rows
 
 _INNER = ("id2label", "label2id", "names", "class_names", "classes", "labels", "class_to_idx", "categories")
 _NAMES = ("name", "label", "class_name", "class", "words")
@@ -39,31 +39,31 @@ _ID = re.compile(r"n[0-9]{8}")
 _WITH_ID = re.compile(r"(n[0-9]{8})[\s,;:|=]+(\S.*)")
 _QUOTED = re.compile(r"""(["'])(.*)\1,?""")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")       # and bytes that are no text
-_DEBRIS = re.compile(r"""["{].*|\[\s*["'\[{].*|.*([,{\[]|["']\s*[\]}]|["'],)|[\]}],?""")
+_SYNTAX = re.compile(r"""["{].*|\[\s*["'\[{].*|.*([,{\[]|["']\s*[\]}]|["'],)|[\]}],?""")
 
 
 @dataclass(frozen=True)
 class LabelFile:
-    """The classes that a file names, by index, and what was assumed of its encoding and form."""
+    """The classes of a file by index, and assumptions about its encoding and format."""
 
     labels: Labels
     notes: tuple[str, ...] = ()
 
 
 def read_label_file(file: Path) -> LabelFile:
-    """Read class names from a file of any of ``FORMS``. Raises ConfigError for others, and where it is not clear."""
+    """Read class names from a file in one of ``FORMATS``. Raises ConfigError for others and for ambiguous files."""
     try:
         text = read_text(file, MAX_BYTES)
-        entries, form = _parsed(text.content.strip())
+        entries, form = _parse(text.content.strip())
         labels = _labels(entries)
     except DataError as error:
         reason = error.message.removeprefix(f"cannot read {file}: ")
-        raise ConfigError(f"cannot read the labels {file}: {reason}", error.hint or FORMS) from error
+        raise ConfigError(f"cannot read the labels {file}: {reason}", error.hint or FORMATS) from error
     notes = (text.note, f"{file} was read as {form}" if form else "")
     return LabelFile(labels, tuple(filter(None, notes)))
 
 
-def _parsed(text: str) -> Parsed:
+def _parse(text: str) -> Parsed:
     body = re.sub(r"^\w+\s*=\s*(?=[\[{(])", "", text).rstrip(";")
     if body[:1] + body[-1:] in ("[]", "{}", "()") and (value := _literal(body)) is not None:
         return _of_value(value)
@@ -84,20 +84,20 @@ def _parsed(text: str) -> Parsed:
 
 
 def _literal(text: str) -> object:
-    """The value of JSON, or of a list, tuple or dictionary printed by Python; None for other text."""
+    """Return the value of JSON, or of a list, tuple or dictionary printed by Python; None for other text."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
     try:
-        with warnings.catch_warnings(action="ignore"):       # of odd escapes in texts
+        with warnings.catch_warnings(action="ignore"):       # of invalid escapes in texts
             return ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
 
 
 def _of_value(value: object) -> Parsed:
-    """A list of entries, or a mapping from indices or to them."""
+    """Parse a list of entries, or a mapping from or to indices."""
     if isinstance(value, Mapping):
         inner = next((value[key] for key in _INNER if isinstance(value.get(key), Mapping | list | tuple)), None)
         if inner is not None:
@@ -116,7 +116,7 @@ def _of_value(value: object) -> Parsed:
 
 
 def _entry(value: Any) -> Entry:
-    """``name``, ``[id, name]`` or ``{"id": …, "name": …}``."""
+    """Parse ``name``, ``[id, name]`` or ``{"id": …, "name": …}``."""
     if isinstance(value, Mapping):
         value = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), None)
     if isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str):
@@ -127,7 +127,7 @@ def _entry(value: Any) -> Entry:
 
 
 def _in_order(cells: Sequence[object], entries: Sequence[Entry], form: str) -> Parsed:
-    """Entries by their indices. Raises DataError where those are not 0 to C - 1 or 1 to C, each once."""
+    """Sort entries by their indices. Raises DataError where those are not 0 to C - 1 or 1 to C, each once."""
     indices, count, first = list(map(_index, cells)), len(cells), _first(cells)
     if first is None or len(entries) != count:
         missing = next((index for index in range(count) if index not in indices), count)
@@ -142,19 +142,19 @@ def _in_order(cells: Sequence[object], entries: Sequence[Entry], form: str) -> P
 
 
 def _first(cells: Sequence[object]) -> int | None:
-    """The first index where these are 0 to C - 1 or 1 to C in any order."""
+    """Return the first index where the cells are 0 to C - 1 or 1 to C in any order, else None."""
     numbers = sorted(map(_index, cells))
     return numbers[0] if numbers in (list(range(len(cells))), list(range(1, len(cells) + 1))) else None
 
 
 def _index(cell: object) -> int:
-    """A number as such or in digits; -1 for anything else."""
+    """Return an integer, or digits as one; -1 for anything else."""
     digits = str(cell) if isinstance(cell, str | int) else ""
     return int(digits) if re.fullmatch("[0-9]{1,9}", digits) else -1
 
 
-def _tables(lines: Sequence[str]) -> Iterator[tuple[Rows, str]]:
-    """The lines cut into as many cells each, or into an index and a name; maybe with a line of heads."""
+def _tables(lines: Sequence[str]) -> Iterator[tuple[Cells, str]]:
+    """Yield the lines as rows of equally many cells, or of an index and a name, perhaps below column names."""
     for mark, name in {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}.items():
         rows = _cells(lines, mark)
         if len(rows[0]) > 1 and len({len(row) for row in rows}) == 1:
@@ -166,8 +166,8 @@ def _tables(lines: Sequence[str]) -> Iterator[tuple[Rows, str]]:
             yield from _numbered([(match["index"], match["name"]) for match in matches], marks.pop(), head)
 
 
-def _numbered(rows: Sequence[tuple[str, str]], mark: str, head: Sequence[str]) -> Iterator[tuple[Rows, str]]:
-    """Rows of an index and a name, where the numbers are no part of the names. Raises DataError where they may be."""
+def _numbered(rows: Sequence[tuple[str, str]], mark: str, head: Sequence[str]) -> Iterator[tuple[Cells, str]]:
+    """Yield rows of an index and a name. Raises DataError where the numbers may be part of the names."""
     indices, names = zip(*rows, strict=True)
     sure = mark in tuple(",;:|=")
     if (head and not (sure and mark in head[0])) or (not sure and len(set(names)) <= len(names) / 2):
@@ -180,15 +180,15 @@ def _numbered(rows: Sequence[tuple[str, str]], mark: str, head: Sequence[str]) -
         _in_order(indices, [("", name) for name in names], "")
 
 
-def _cells(lines: Sequence[str], mark: str) -> Rows:
+def _cells(lines: Sequence[str], mark: str) -> Cells:
     try:
         return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=mark, skipinitialspace=True)]
     except csv.Error:
         return [[line] for line in lines]
 
 
-def _of_columns(rows: Rows, head: Sequence[str], form: str) -> Parsed | None:
-    """Columns of indices or WordNet ids and of names: the only other one, or the one whose head says so."""
+def _of_columns(rows: Cells, head: Sequence[str], form: str) -> Parsed | None:
+    """Parse columns of indices or WordNet ids and one of names: the only other one, or the one with such a head."""
     columns = list(zip(*rows, strict=True))
     indices = [number for number, cells in enumerate(columns) if _first(cells) is not None][:1]
     ids = [number for number, cells in enumerate(columns) if all(map(_ID.fullmatch, cells))][:1]
@@ -197,19 +197,19 @@ def _of_columns(rows: Rows, head: Sequence[str], form: str) -> Parsed | None:
     names = [number for number in range(len(columns)) if number not in indices + ids]
     named = [number for number in names if head and head[number].casefold() in _NAMES]
     if len(names) > 1 and len(named) != 1:
-        raise DataError(f"it has {len(columns)} columns, and it is not clear which holds the names: {list(rows[0])}")
+        raise DataError(f"it has {len(columns)} columns, and it is unclear which holds the names: {list(rows[0])}")
     chosen = columns[(named or names or ids)[0]]
     entries = list(zip(columns[ids[0]] if ids else [""] * len(rows), chosen, strict=True))
     return _in_order(columns[indices[0]], entries, form) if indices else (entries, form)
 
 
 def _labels(entries: Sequence[Entry]) -> Labels:
-    """Names without quotes, parted from WordNet ids where all have one. Raises DataError for what is no name."""
+    """Strip quotes and split off WordNet ids where all names have one. Raises DataError for invalid names."""
     ids, names = [id_ for id_, _ in entries], [nfc(_unquoted(name.strip())) for _, name in entries]
-    if not any(ids) and all(parts := [_WITH_ID.fullmatch(name) for name in names]):
-        ids, names = [part[1] for part in parts if part], [_unquoted(part[2]) for part in parts if part]
-    if debris := [name for name in (*names, *ids) if _DEBRIS.fullmatch(name) or _CONTROL.search(name)]:
-        raise DataError(f"{debris[0][:60]!r} looks like a part of another form, not like a name")
+    if not any(ids) and all(matches := [_WITH_ID.fullmatch(name) for name in names]):
+        ids, names = [match[1] for match in matches if match], [_unquoted(match[2]) for match in matches if match]
+    if invalid := [name for name in (*names, *ids) if _SYNTAX.fullmatch(name) or _CONTROL.search(name)]:
+        raise DataError(f"{invalid[0][:60]!r} looks like a part of another format, not like a name")
     if any(ids) and not all(ids):
         raise DataError(f"{names[ids.index('')]!r} has no id, others have one")
     if not any(ids) and all(map(_ID.fullmatch, names)):

@@ -26,7 +26,7 @@ from wideresnet.architectures import Architecture, get_architecture
 from wideresnet.bundle import Bundle, make_bundle, read_bundle, with_alpha
 from wideresnet.bundle.files import read_shipped
 from wideresnet.classifier import Classifier
-from wideresnet.datasets.labels import KNOWN, parse_labels, read_labels
+from wideresnet.datasets.labels import LABEL_LISTS, parse_labels, read_labels
 from wideresnet.datasets.labels.formats import read_label_file
 from wideresnet.datasets.statistics import STATISTICS
 from wideresnet.engines import EngineOptions, open_engine
@@ -335,6 +335,6 @@ def _with_labels(bundle: Bundle, file: Path) -> Bundle:
         )
     assumed = [each for each in bundle.card.assumed if not each.startswith(ASSUMED_LABELS)]
     assumed += [f"{ASSUMED_LABELS} {note}" for note in given.notes]
-    lists = (name for name in KNOWN if (listed := read_labels(name)).names == labels.names or listed == labels)
+    lists = (name for name in LABEL_LISTS if (listed := read_labels(name)).names == labels.names or listed == labels)
     card = replace(bundle.card, labels_name=next(lists, ""), assumed=tuple(assumed))
     return replace(bundle, card=card, labels=labels)
