@@ -154,7 +154,7 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "y.parquet").write_bytes(b"no such thing")
     with pytest.raises(DataError, match="is not a Parquet file"):
         list_images([str(tmp_path / "y.parquet")], 5)
-    with pytest.raises(DataError, match="no file"):
+    with pytest.raises(DataError, match="no such file or directory"):
         list_images([str(tmp_path / "z.parquet")], 5)
 
 
