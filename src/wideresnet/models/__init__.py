@@ -1,4 +1,4 @@
-"""The networks as torch modules: the training and reference side of the project (extra ``train``)."""
+"""The networks as torch modules, for training and as reference of the exported graphs (extra ``train``)."""
 
 from wideresnet.models.create import create_model
 

@@ -1,7 +1,7 @@
 """The four residual blocks of the paper's Figure 1 (arXiv 1605.07146).
 
-    (a) Basic        3×3 ─ 3×3                    post-activation here, as in torchvision's ResNets
-    (b) Bottleneck   1×1 ─ 3×3 ─ 1×1              likewise; "wide" when its 3×3 is
+    (a) Basic        3×3 ─ 3×3                    post-activation, as in torchvision's ResNets
+    (b) Bottleneck   1×1 ─ 3×3 ─ 1×1              post-activation; its 3×3 is the wide one
     (c) BasicWide    3×3 ─ 3×3, k times wider     pre-activation, the CIFAR networks
     (d) wide_dropout 3×3 ─ dropout ─ 3×3          (c) with dropout between the convolutions
 
@@ -70,7 +70,7 @@ class BasicWide(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Float [N, c_in, H, W] -> [N, c_out, H / stride, W / stride]."""
         activated = relu(self.bn1(x))
-        # A block that widens projects the activated input; the others pass x through untouched.
+        # A block that changes width projects the activated input; the others add x unchanged.
         shortcut: Tensor = x if self.shortcut is None else self.shortcut(activated)
         y = relu(self.bn2(self.conv1(activated)))
         z: Tensor = self.conv2(self.dropout(y))
@@ -78,29 +78,29 @@ class BasicWide(nn.Module):
 
 
 def wide_dropout(shape: Block, probability: float) -> BasicWide:
-    """Figure 1 (d): (c) with dropout after the second ReLU. It adds no parameter and rests in eval mode."""
+    """Make Figure 1 (d): (c) with dropout after the second ReLU; it has no parameter, and no effect in eval mode."""
     block = BasicWide(shape)
     block.dropout = nn.Dropout(probability)
     return block
 
 
 def relu(x: Tensor) -> Tensor:
-    """In the place of ``x``: the gradients of the batch norms and sums that gave it do not ask for it again."""
+    """Apply ReLU in place; safe because neither batch norm nor addition needs its output in backward."""
     return F.relu(x, inplace=True)
 
 
 def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
-    """3×3 convolution, padding 1, no bias (a batch norm follows or leads)."""
+    """Make a 3×3 convolution with padding 1, without bias (a batch norm follows or precedes it)."""
     return nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
 
 
 def conv1x1(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
-    """1×1 convolution without bias."""
+    """Make a 1×1 convolution without bias."""
     return nn.Conv2d(c_in, c_out, 1, stride, bias=False)
 
 
 def downsample(shape: Block) -> nn.Sequential | None:
-    """1×1 and BN where a block changes width or size, else nothing."""
+    """Make a 1×1 convolution and BN if a block changes width or resolution, else None."""
     if not shape.project:
         return None
     return nn.Sequential(conv1x1(shape.c_in, shape.c_out, shape.stride), nn.BatchNorm2d(shape.c_out))

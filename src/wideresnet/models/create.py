@@ -1,4 +1,4 @@
-"""From a name to a module with fresh weights."""
+"""Create a network by name, with fresh weights."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from wideresnet.models.imagenet import ImageNetWideResNet
 
 
 def create_model(name: str | Architecture, num_classes: int | None = None, dropout: float | None = None) -> nn.Module:
-    """A torch module of the named architecture with fresh weights, in training mode.
+    """Create a torch module of the named architecture with fresh weights, in training mode.
 
-    Its state dict has the keys and order of torchvision's and timm's (the ImageNet networks). ``dropout``
-    is for the paper's WRN-n-k only. Raises ConfigError for an unknown name or impossible numbers.
+    The state dicts of ImageNet networks have torchvision's and timm's keys in the same order. ``dropout`` is for
+    WRN-n-k only. Raises ConfigError for an unknown name or impossible numbers.
     """
     architecture = get_architecture(name, num_classes, dropout) if isinstance(name, str) else name
     model = CifarWideResNet(architecture) if architecture.family == "cifar" else ImageNetWideResNet(architecture)
@@ -22,7 +22,7 @@ def create_model(name: str | Architecture, num_classes: int | None = None, dropo
 
 
 def initialise(model: nn.Module) -> None:
-    """He's normal initialisation by fan-out for convolutions (the author's MSRinit); BN 1 and 0; bias 0."""
+    """Initialise convolutions by He's normal by fan-out (the author's MSRinit), BN to 1 and 0, biases to 0."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -14,10 +14,10 @@ class ImageNetWideResNet(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        make = {"basic": Basic, "bottleneck": Bottleneck}[architecture.block]
+        block = {"basic": Basic, "bottleneck": Bottleneck}[architecture.block]
         stages: dict[str, list[nn.Module]] = {"layer1": [], "layer2": [], "layer3": [], "layer4": []}
         for shape in architecture.blocks():
-            stages[shape.name.partition(".")[0]].append(make(shape))
+            stages[shape.name.partition(".")[0]].append(block(shape))
         self.conv1 = nn.Conv2d(3, architecture.stem, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(architecture.stem)
         self.layer1 = nn.Sequential(*stages["layer1"])

@@ -1,4 +1,4 @@
-"""What a recipe would take on this machine: its schedule, and a few real steps on noise for each image size."""
+"""Estimate the time and memory of a recipe on this machine from a few real steps on noise per image size."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ with needs_extra("training", "train"):
     from wideresnet.training.recipe import Recipe
     from wideresnet.training.schedule import count_steps, learning_rate
 
-STEPS = 5                                          # measured of each size, after one that is not
-TESTED = 100                                       # images of the measured evaluation
-# Training and test images of the sets that have a name.
+MEASURED_STEPS = 5                                 # at most, of each size, after a warm-up step
+TEST_IMAGES = 100                                  # of the measured evaluation
+# Training and test images of the named data sets.
 COUNTS = {
     "cifar10": (sum(CIFAR10.train.values()), sum(CIFAR10.test.values())),
     "cifar100": (sum(CIFAR100.train.values()), sum(CIFAR100.test.values())),
@@ -40,8 +40,8 @@ COUNTS = {
 
 
 @dataclass(frozen=True)
-class _Sources:
-    """What would be trained on: nothing of it is decoded."""
+class _DataSet:
+    """The names and numbers of a data set; its images are not decoded."""
 
     name: str
     labels: Labels
@@ -53,44 +53,44 @@ class _Sources:
 def plan_training(
     recipe: Recipe, data: Path | None = None, seconds: float = 10.0, *, cached: bool = False, device: str = "cpu"
 ) -> TrainingPlan:
-    """The plan of ``recipe``; ``data`` is needed for class folders alone, to count them.
+    """Measure and return the plan of ``recipe``; only class folders need ``data``, to count their images.
 
-    ``cached``: their decoded images are to be kept on a disk. ``device``: where it would be trained, for torch.
-    Each size is measured for about ``seconds``, by at least one step. Raises ConfigError without folders, DataError
-    for others than they should be, and TrainingError where they do not fill a batch.
+    ``cached``: their decoded images are to be stored on disk. ``device``: a torch device. Each image size is measured
+    for about ``seconds``, at least one step. Raises ConfigError without class folders, DataError for unusable ones,
+    and TrainingError if they do not fill a batch.
     """
-    sources = _find(recipe, data)
-    steps = count_steps(recipe, sources.train)
-    trainer = prepare(recipe, len(sources.labels.names), Group(device=device))
-    # The largest first: what memory it takes is there when the others run.
-    sides = sorted({recipe.size_at(first) for first, _ in _spans(recipe)}, reverse=True)
-    measured = {side: _time_steps(trainer, _noise(recipe, side, sources), seconds) for side in sides}
-    architecture = get_architecture(recipe.architecture, len(sources.labels.names), recipe.dropout)
-    pictures_mb = _images_bytes(recipe, sources) / 2**20
+    data_set = _count_images(recipe, data)
+    steps = count_steps(recipe, data_set.train)
+    trainer = prepare(recipe, len(data_set.labels.names), Group(device=device))
+    # The largest first: its memory is reused by the others.
+    sides = sorted({recipe.size_at(first) for first, _ in _epoch_ranges(recipe)}, reverse=True)
+    measured = {side: _time_steps(trainer, _noise_batches(recipe, side, data_set), seconds) for side in sides}
+    architecture = get_architecture(recipe.architecture, len(data_set.labels.names), recipe.dropout)
+    pictures_mb = _decoded_bytes(recipe, data_set) / 2**20
     return TrainingPlan(
         architecture=architecture.name,
-        data=sources.name,
+        data=data_set.name,
         classes=architecture.classes,
         parameters=architecture.parameters(),
         precision=recipe.precision,
         batch_size=recipe.batch_size,
-        train=sources.train,
-        test=sources.test,
+        train=data_set.train,
+        test=data_set.test,
         steps_per_epoch=steps,
         phases=tuple(_phases(recipe, architecture, steps, measured)),
         evaluations=-(-recipe.epochs // recipe.evaluate_every),
-        evaluation_seconds=_time_image(trainer, _noise(recipe, sides[0], sources)) * sources.test,
+        evaluation_seconds=_time_test_image(trainer, _noise_batches(recipe, sides[0], data_set)) * data_set.test,
         peak_rss_mb=peak_rss_mb(),
         pictures_mb=0.0 if cached else pictures_mb,
         disk_mb=pictures_mb if cached else 0.0,
-        skipped=sources.skipped,
+        skipped=data_set.skipped,
     )
 
 
 def _phases(
     recipe: Recipe, architecture: Architecture, steps: int, measured: Mapping[int, list[float]]
 ) -> Iterator[Phase]:
-    for first, last in _spans(recipe):
+    for first, last in _epoch_ranges(recipe):
         side = recipe.size_at(first)
         rates = [learning_rate(recipe, step, steps) for step in range(first * steps, (last + 1) * steps)]
         yield Phase(
@@ -104,17 +104,17 @@ def _phases(
         )
 
 
-def _find(recipe: Recipe, data: Path | None) -> _Sources:
+def _count_images(recipe: Recipe, data: Path | None) -> _DataSet:
     if recipe.data != "folder":
-        return _Sources(recipe.data, read_labels(recipe.data), *COUNTS[recipe.data])
+        return _DataSet(recipe.data, read_labels(recipe.data), *COUNTS[recipe.data])
     if data is None:
-        raise ConfigError("the recipe trains on class folders of yours", hint="name the folder with --data FOLDER")
+        raise ConfigError("the recipe needs class folders", hint="name the folder with --data FOLDER")
     split = find_split(data)
-    return _Sources(split.name, split.labels, len(split.train.items), len(split.val.items), split.skipped)
+    return _DataSet(split.name, split.labels, len(split.train.items), len(split.val.items), split.skipped)
 
 
-def _spans(recipe: Recipe) -> list[tuple[int, int]]:
-    """First and last epoch of every phase."""
+def _epoch_ranges(recipe: Recipe) -> list[tuple[int, int]]:
+    """Return first and last epoch of each phase of constant image size (and rate, with milestones)."""
     starts = {start for start, _ in recipe.sizes}
     if recipe.schedule == "steps":
         starts |= set(recipe.milestones)
@@ -122,51 +122,51 @@ def _spans(recipe: Recipe) -> list[tuple[int, int]]:
     return [(first, after - 1) for first, after in pairwise(borders)]
 
 
-def _noise(recipe: Recipe, side: int, sources: _Sources) -> Batches:
-    """As many batches as are measured, of the size of ``side``; what they show costs nothing and changes no time."""
+def _noise_batches(recipe: Recipe, side: int, data_set: _DataSet) -> Batches:
+    """Return batches of noise of one image size, as many as are measured: images do not change the time of a step."""
     fixed = recipe.model_copy(update={"sizes": ((0, side),), "whitening": "none"})
-    count = (STEPS + 1) * recipe.batch_size
-    labels = np.arange(max(count, TESTED)) % len(sources.labels.names)
+    count = (MEASURED_STEPS + 1) * recipe.batch_size
+    labels = np.arange(max(count, TEST_IMAGES)) % len(data_set.labels.names)
     if recipe.data != "folder":
-        train, test = _pixels(count, SIDE), _pixels(TESTED, SIDE)
-        return CifarBatches(fixed, CifarArrays(train, labels[:count], test, labels[:TESTED]))
-    train, test = _pixels(count, recipe.stored), _pixels(TESTED, recipe.preprocess().crop)
-    arrays = FolderArrays(sources.name, sources.labels, train, labels[:count], test, labels[:TESTED])
+        train, test = _noise_images(count, SIDE), _noise_images(TEST_IMAGES, SIDE)
+        return CifarBatches(fixed, CifarArrays(train, labels[:count], test, labels[:TEST_IMAGES]))
+    train, test = _noise_images(count, recipe.stored), _noise_images(TEST_IMAGES, recipe.preprocess().crop)
+    arrays = FolderArrays(data_set.name, data_set.labels, train, labels[:count], test, labels[:TEST_IMAGES])
     return FolderBatches(fixed, arrays, recipe.preprocess())
 
 
-def _pixels(count: int, side: int) -> NDArray[np.uint8]:
+def _noise_images(count: int, side: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
 
 
 def _time_steps(trainer: Trainer, batches: Batches, seconds: float) -> list[float]:
-    """Seconds of each step, its loading included; the first one, which also makes buffers, is left out."""
+    """Return the seconds of each step, loading included, without the warm-up step that allocates buffers."""
     trainer.model.train()
-    source, found = batches.training(0), list[float]()
+    source, durations = batches.training(0), list[float]()
     begun = time.perf_counter()
-    for number in range(STEPS + 1):
+    for number in range(MEASURED_STEPS + 1):
         started = time.perf_counter()
         take_step(trainer, *next(source), 0.0)
         update_average(trainer, number)
         if number:
-            found.append(time.perf_counter() - started)
+            durations.append(time.perf_counter() - started)
             if time.perf_counter() - begun > seconds:
                 break
-    return found
+    return durations
 
 
-def _time_image(trainer: Trainer, batches: Batches) -> float:
-    """Seconds a test image."""
-    accuracy(trainer, batches)                     # makes buffers
+def _time_test_image(trainer: Trainer, batches: Batches) -> float:
+    """Return the seconds per test image."""
+    accuracy(trainer, batches)                     # allocates buffers
     started = time.perf_counter()
     accuracy(trainer, batches)
-    return (time.perf_counter() - started) / TESTED
+    return (time.perf_counter() - started) / TEST_IMAGES
 
 
-def _images_bytes(recipe: Recipe, sources: _Sources) -> int:
+def _decoded_bytes(recipe: Recipe, data_set: _DataSet) -> int:
     if recipe.data == "folder":
-        return 3 * (sources.train * recipe.stored**2 + sources.test * recipe.preprocess().crop**2)
-    # Padded images lie beside the plain ones; whitened ones are float32.
+        return 3 * (data_set.train * recipe.stored**2 + data_set.test * recipe.preprocess().crop**2)
+    # The original images, and padded copies of the training images; whitened values are float32.
     padded = (SIDE + 2 * recipe.crop_padding) ** 2 if recipe.crop_padding else 0
-    each = 4 if recipe.whitening == "zca" else 1
-    return 3 * ((sources.train + sources.test) * SIDE**2 + each * sources.train * padded)
+    value_bytes = 4 if recipe.whitening == "zca" else 1
+    return 3 * ((data_set.train + data_set.test) * SIDE**2 + value_bytes * data_set.train * padded)

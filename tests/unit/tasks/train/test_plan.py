@@ -48,7 +48,7 @@ def test_a_cycle_rises_and_falls_within_its_phases() -> None:
 
 def test_times_and_memory_add_up() -> None:
     plan = plan_training(RECIPE)
-    assert all(phase.step_seconds > 0 and 1 <= phase.measured <= task.STEPS for phase in plan.phases)
+    assert all(phase.step_seconds > 0 and 1 <= phase.measured <= task.MEASURED_STEPS for phase in plan.phases)
     training = sum(phase.epochs * phase.step_seconds for phase in plan.phases) * 6250
     assert plan.seconds == pytest.approx(training + 3 * plan.evaluation_seconds)
     assert plan.memory_mb == plan.peak_rss_mb + plan.pictures_mb
