@@ -107,7 +107,7 @@ def test_a_image_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: Wr
         (["--data", "pets", "--set", "flip"], "--set takes key=value, got 'flip'"),
         (["--data", "pets", "--set", "flps=false"], "did you mean 'flips'"),
         (["--data", "split", "--share", "30"], "--share has no effect: split is divided already"),
-        (["--data", "pets", "--cache", "kept"], "a probe keeps features, and no images"),
+        (["--data", "pets", "--cache", "kept"], "--cache has no effect on a probe"),
         (["--data", "pets", "--from", "wrn_16_4.cifar"], "did you mean 'wrn_16_4.cifar10'"),
     ],
 )

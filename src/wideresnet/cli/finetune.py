@@ -26,7 +26,7 @@ from wideresnet.report.escape import printable
 
 if TYPE_CHECKING:
     from wideresnet.records import FinetuneReport, Images, PathPoint
-    from wideresnet.tasks.finetune.finetune import FinetuneSettings, Means
+    from wideresnet.tasks.finetune.finetune import ComputeOptions, FinetuneSettings
     from wideresnet.tasks.load.load import ModelChoice
     from wideresnet.training.loop import Epoch
 
@@ -90,7 +90,7 @@ def finetune(
 
     Example: wrn finetune --from wrn50/ --data pets/ --test new/ -o runs/pets --set flips=false
     """
-    from wideresnet.tasks.finetune.finetune import Means, read_settings
+    from wideresnet.tasks.finetune.finetune import ComputeOptions, read_settings
     from wideresnet.tasks.load.load import ModelChoice
 
     options = {
@@ -102,14 +102,14 @@ def finetune(
     check_targets(folders=[output])
     idle = settings.mode == "probe" and device is Device.cuda
     refuse_idle(context, idle, "on a probe, which the engine and numpy fit on the CPU", "device")
-    choice, means = ModelChoice(source, weights, architecture), Means(cache, device.value)
-    report = _run(choice, data, output, settings, test, means, format)
+    choice, compute = ModelChoice(source, weights, architecture), ComputeOptions(cache, device.value)
+    report = _run(choice, data, output, settings, test, compute, format)
     _show(report, format)
     raise typer.Exit(1 if report.failures else 0)
 
 
 def _run(
-    choice: ModelChoice, data: Path, run: Path, settings: FinetuneSettings, test: Path | None, means: Means,
+    choice: ModelChoice, data: Path, run: Path, settings: FinetuneSettings, test: Path | None, compute: ComputeOptions,
     format: TextOrJson,
 ) -> FinetuneReport:  # fmt: skip
     """The finished run, with bars while it goes on."""
@@ -132,7 +132,7 @@ def _run(
                 elif format is TextOrJson.table:
                     bars.console.print(printable(_line(event)))
 
-            return follow(run_finetune(bundle, data, run, settings, test, means), show)
+            return follow(run_finetune(bundle, data, run, settings, test, compute), show)
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on with what is kept in {run}", err=True)
         raise typer.Exit(130) from None

@@ -1,10 +1,10 @@
-"""A network for a person's own classes: from their class folders to a bundle, in a folder of its own.
+"""Fine-tuning: from class folders to a bundle for their classes, in a run folder.
 
-    RUN/bundle/          the result            RUN/train.csv, val.csv     the images: indices for 'wrn evaluate'
-    RUN/report.html      how it was judged     RUN/settings.toml          what was asked for
-    RUN/log.jsonl        epochs or strengths   RUN/run.json               from which weights, on which images
+    RUN/bundle/          the result            RUN/train.csv, val.csv     the split, as indices for 'wrn evaluate'
+    RUN/report.html      the evaluation        RUN/settings.toml          the settings
+    RUN/log.jsonl        epochs or strengths   RUN/run.json               the identity: source weights and images
 
-The probe keeps features/ to go on from, the full mode checkpoint.pt, best.safetensors and recipe.toml.
+To resume, the probe keeps features/, the full mode checkpoint.pt, best.safetensors and recipe.toml.
 """
 
 from __future__ import annotations
@@ -12,17 +12,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from wideresnet.architectures import Architecture, get_architecture
+from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle, make_bundle, write_bundle
-from wideresnet.bundle.derive import as_float32, read_weights, with_preprocess
+from wideresnet.bundle.derive import as_float32, with_preprocess
 from wideresnet.classifier import Classifier
 from wideresnet.config import as_toml
 from wideresnet.datasets.labelled import LabelledData, notes_on_shared
@@ -35,7 +31,6 @@ from wideresnet.errors import ConfigError, TrainingError
 from wideresnet.output.atomic import save_text
 from wideresnet.records import (
     EvalReport,
-    Failure,
     FinetuneReport,
     Images,
     Measured,
@@ -54,41 +49,17 @@ from wideresnet.tasks.evaluate.evaluate import blank_report, masked_classes, sco
 from wideresnet.tasks.evaluate.label_order import with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator
 from wideresnet.tasks.finetune.probe import run_probe
-from wideresnet.tasks.finetune.settings import FinetuneSettings, read_settings
+from wideresnet.tasks.finetune.result import FinetuneResult
+from wideresnet.tasks.finetune.settings import ComputeOptions, FinetuneSettings, read_settings
 from wideresnet.tasks.load.load import ASSUMED_LABELS, bundle_of, open_classifier
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from wideresnet.training.loop import Epoch
 
-__all__ = ["FinetuneSettings", "Means", "finetune", "read_settings", "run_finetune"]
+__all__ = ["ComputeOptions", "FinetuneSettings", "finetune", "read_settings", "run_finetune"]
 
 BUNDLE = "bundle"
-Tensors = Mapping[str, NDArray[np.generic]]
-
-
-@dataclass(frozen=True)
-class Means:
-    """What a run of the full mode may use, whatever comes of it: a probe needs neither.
-
-    ``cache``: a folder that keeps the decoded images. ``device``: "cpu", "cuda", or "auto": a GPU if torch finds one.
-    """
-
-    cache: Path | None = None
-    device: str = "auto"
-
-
-@dataclass(frozen=True, eq=False)
-class _Learnt:
-    """What either mode comes to."""
-
-    tensors: Tensors
-    failures: tuple[Failure, ...]
-    chosen: str
-    path: tuple[PathPoint, ...] = ()
-    log: tuple[Mapping[str, float], ...] = ()
-    recipe: str = ""
-
 
 def finetune(
     data: Path | str,
@@ -98,74 +69,83 @@ def finetune(
     mode: Literal["probe", "full"] = "probe",
     test: Path | str | None = None,
     settings: Mapping[str, Any] | None = None,
-    means: Means | None = None,
+    compute: ComputeOptions | None = None,
 ) -> FinetuneReport:
     """Fine-tune ``model`` on the class folders in ``data``; the bundle is ``run``/bundle.
 
-    ``data`` holds a folder a class, splits with them (see ``data.layout``), or shards. "probe" fits a new classifier to
-    features, "full" trains the whole network (extra ``train``). ``settings``: keys as in a settings file. ``test``:
-    class folders that nothing is chosen by. ``means``: what a full run may use. Raises WrnError.
+    ``data`` contains one folder per class, splits of such folders, or shards. "probe" fits a new classifier to
+    features, "full" trains the whole network (extra ``train``). ``settings`` has the keys of a settings file; ``test``
+    are class folders for a final evaluation, which select nothing; ``compute`` is for the full mode. Raises WrnError.
     """
-    chosen = read_settings(None, {**(settings or {}), "mode": mode})
-    judges = None if test is None else Path(test)
-    return follow(run_finetune(bundle_of(model), Path(data), Path(run), chosen, judges, means))
+    checked = read_settings(None, {**(settings or {}), "mode": mode})
+    test_folder = None if test is None else Path(test)
+    return follow(run_finetune(bundle_of(model), Path(data), Path(run), checked, test_folder, compute))
 
 
 def run_finetune(
     source: Bundle, data: Path, run: Path, settings: FinetuneSettings, test: Path | None = None,
-    means: Means | None = None,
+    compute: ComputeOptions | None = None,
 ) -> Generator[Progress | Images | PathPoint | Epoch, None, FinetuneReport]:  # fmt: skip
-    """Fine-tune ``source`` on ``data`` in folder ``run``, or go on with it, and return the report.
+    """Fine-tune ``source`` on ``data`` in the folder ``run``, or resume there, and return the report.
 
-    Raises ConfigError for an int8 source and a probe with a cache, DataError for images that are not as they should
-    be, TrainingError where ``run`` holds another run or the loss is no number. What is in ``run`` after an interruption
-    is whole.
+    After an interruption every file in ``run`` is complete. Raises ConfigError for an int8 source and a probe with a
+    cache, DataError for unusable images, TrainingError if ``run`` holds another run or a loss is not finite.
     """
-    means = means or Means()
-    if means.cache and settings.mode == "probe":
-        raise ConfigError("a probe keeps features, and no images", hint="--cache is for --mode full: leave it out")
+    compute = compute or ComputeOptions()
+    if compute.cache and settings.mode == "probe":
+        raise ConfigError("--cache has no effect on a probe: it stores features, not images", hint="leave it out")
     started = time.perf_counter()
-    source = _prepared(source, settings)
-    split = with_exif(open_split(data, settings.share, settings.seed, test), settings.exif)
-    if not split.divided and settings.share != FinetuneSettings.model_fields["share"].default:
-        raise ConfigError(f"--share has no effect: {data} is divided already", hint="leave out --share")
-    tested = None
-    if test:
-        shards = find_shards(test)
-        tested = labelled_shards(shards, split.labels) if shards else open_labelled(test, split.labels)
-    tested = replace(tested, name=f"{split.name} test", exif=settings.exif) if tested else None
-    for note in notes_on_shared(split.train, split.val, *([tested] if tested else [])):
-        split = with_note(split, note)
-    _keep(run, source, split, settings)
+    source = _as_trainable(source, settings)
+    split, test_set = _open_data(data, settings, test)
+    _write_inputs(run, source, split, settings)
     architecture = get_architecture(source.card.architecture, len(split.labels.names))
-    learn = _probe if settings.mode == "probe" else partial(_full, means=means)
-    learnt = yield from learn(source, architecture, split, run, settings)
+    if settings.mode == "probe":
+        result = yield from run_probe(source, architecture, split, run, settings)
+    else:
+        from wideresnet.tasks.finetune.full import run_full  # imports torch, which a probe does not need
+
+        result = yield from run_full(source, architecture, split, run, settings, compute)
     save_text(run / "settings.toml", _as_toml(settings))
     seconds = time.perf_counter() - started
-    card = _card(source, split, settings, learnt)
-    bundle = make_bundle(architecture, learnt.tensors, card, split.labels)
-    val = yield from _judged(bundle, replace(split.val, name=f"{split.name} val"))
-    judged = (yield from _judged(bundle, tested)) if tested else None
-    train = len({item.path for item in split.train.items} - {each.path for each in learnt.failures})
-    write_bundle(run / BUNDLE, replace(bundle, card=_with_figures(bundle.card, train, val, judged)))
-    failed = {each.path: each for report in (learnt, val, judged) if report for each in report.failures}
+    card = _make_card(source, split, settings, result)
+    bundle = make_bundle(architecture, result.tensors, card, split.labels)
+    val = yield from _evaluate(bundle, replace(split.val, name=f"{split.name} val"))
+    test_report = (yield from _evaluate(bundle, test_set)) if test_set else None
+    train = len({item.path for item in split.train.items} - {failure.path for failure in result.failures})
+    write_bundle(run / BUNDLE, replace(bundle, card=_with_accuracy(bundle.card, train, val, test_report)))
+    parts = [part for part in (result, val, test_report) if part]
+    failures = {failure.path: failure for part in parts for failure in part.failures}
     report = FinetuneReport(
         run=str(run), bundle=str(run / BUNDLE), model=card.name, mode=settings.mode, source=source.card.name,
         data=split.name, labels=split.labels, train=train, val=val.n, evaluation=val,
-        test=judged, failures=by_path(failed.values()), path=learnt.path, log=learnt.log, notes=card.notes,
-        chosen=learnt.chosen, seconds=seconds, skipped=split.skipped + (tested.skipped if tested else Skipped()),
+        test=test_report, failures=by_path(failures.values()), path=result.path, log=result.log, notes=card.notes,
+        chosen=result.chosen, seconds=seconds, skipped=split.skipped + (test_set.skipped if test_set else Skipped()),
     )  # fmt: skip
-    sources = {item.path: item for item in (tested or split.val).items}
-    images = thumbnails(shown_evaluation(report), sources)
-    save_text(run / "report.html", to_html(report, images))
+    sources = {item.path: item for item in (test_set or split.val).items}
+    save_text(run / "report.html", to_html(report, thumbnails(shown_evaluation(report), sources)))
     return report
 
 
-def _prepared(source: Bundle, settings: FinetuneSettings) -> Bundle:
-    """The source in float32, to be shown images of the size asked for."""
+def _open_data(data: Path, settings: FinetuneSettings, test: Path | None) -> tuple[Split, LabelledData | None]:
+    """Open training and validation set, and the test set if there is one."""
+    split = with_exif(open_split(data, settings.share, settings.seed, test), settings.exif)
+    if not split.divided and settings.share != FinetuneSettings.model_fields["share"].default:
+        raise ConfigError(f"--share has no effect: {data} is divided already", hint="leave out --share")
+    test_set = None
+    if test:
+        shards = find_shards(test)
+        test_set = labelled_shards(shards, split.labels) if shards else open_labelled(test, split.labels)
+        test_set = replace(test_set, name=f"{split.name} test", exif=settings.exif)
+    for note in notes_on_shared(split.train, split.val, *([test_set] if test_set else [])):
+        split = with_note(split, note)
+    return split, test_set
+
+
+def _as_trainable(source: Bundle, settings: FinetuneSettings) -> Bundle:
+    """Return the source in float32, with the preprocessing that the settings change."""
     if source.card.precision == "int8":
         raise ConfigError(
-            f"{source.card.name} is int8: its weights are rounded, and cannot be trained on",
+            f"cannot train {source.card.name}: its weights are int8",
             hint="fine-tune the model that it was compiled from, then compile the result",
         )
     spec = source.card.preprocess.at(settings.resolution)
@@ -175,27 +155,7 @@ def _prepared(source: Bundle, settings: FinetuneSettings) -> Bundle:
     return as_float32(with_preprocess(source, spec))
 
 
-def _probe(
-    source: Bundle, architecture: Architecture, split: Split, run: Path, settings: FinetuneSettings
-) -> Generator[Progress | Images | PathPoint, None, _Learnt]:
-    found = yield from run_probe(source, split, run, settings)
-    head = {"fc.weight": found.head.weight, "fc.bias": found.head.bias}
-    weights = read_weights(source)
-    tensors = {key: head.get(key, weights[key]) for key in architecture.tensors()}
-    return _Learnt(tensors, found.failures, found.chosen, path=found.path)
-
-
-def _full(
-    source: Bundle, architecture: Architecture, split: Split, run: Path, settings: FinetuneSettings, means: Means
-) -> Generator[Progress | Images | Epoch, None, _Learnt]:
-    from wideresnet.tasks.finetune.full import run_full  # with torch; a probe needs none
-
-    result = yield from run_full(source, architecture, split, run, settings, means.cache, means.device)
-    return _Learnt(result.tensors, result.failures, result.chosen, log=result.log, recipe=result.recipe.to_toml())
-
-
-def _judged(bundle: Bundle, data: LabelledData) -> Generator[Progress, None, EvalReport]:
-    """``evaluate``, with news of how far it is."""
+def _evaluate(bundle: Bundle, data: LabelledData) -> Generator[Progress, None, EvalReport]:
     options, batch = throughput_options(bundle, "f32")
     classifier = open_classifier(bundle, options=options)
     counts = EvaluationAccumulator(masked_classes(data))
@@ -205,10 +165,10 @@ def _judged(bundle: Bundle, data: LabelledData) -> Generator[Progress, None, Eva
     return with_order_warning(counts.report(blank_report(classifier, data)), bundle.labels)
 
 
-def _keep(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -> None:
-    """Write down what is learnt from what, or refuse to go on with something else."""
+def _write_inputs(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -> None:
+    """Write run.json and the split. Raises TrainingError if ``run`` belongs to other weights, images or mode."""
     path = run / "run.json"
-    now = {
+    current = {
         "mode": settings.mode,
         "source": source.card.name,
         "graph": source.sha256,
@@ -219,13 +179,13 @@ def _keep(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -
         "alpha": source.card.preprocess.alpha,
     }
     if path.exists():
-        before = {"alpha": "drop"} | json.loads(path.read_text("utf-8"))   # which older runs do not say
-        changed = [key for key, value in now.items() if before.get(key) != value]
+        previous = {"alpha": "drop"} | json.loads(path.read_text("utf-8"))  # older versions did not write it
+        changed = [key for key, value in current.items() if previous.get(key) != value]
         if changed:
             raise TrainingError(
                 f"{run} holds another run; different: {', '.join(changed)}", hint="name another folder with -o"
             )
-    save_text(path, json_text(now, indent=1) + "\n")
+    save_text(path, json_text(current, indent=1) + "\n")
     for data, file in ((split.train, "train.csv"), (split.val, "val.csv")):
         save_text(run / file, to_index(data, split.labels))
 
@@ -235,40 +195,40 @@ def _as_toml(settings: FinetuneSettings) -> str:
     return as_toml(values.pop("recipe") | values)
 
 
-def _card(source: Bundle, split: Split, settings: FinetuneSettings, learnt: _Learnt) -> ModelCard:
-    before, val = source.card, len(split.val.items)
-    of_all = val / (val + len(split.train.items))
-    made = f"{settings.share:g} of each class, seed {settings.seed}; it came to {of_all:.3f} of all"
+def _make_card(source: Bundle, split: Split, settings: FinetuneSettings, result: FinetuneResult) -> ModelCard:
+    card, val = source.card, len(split.val.items)
+    fraction = val / (val + len(split.train.items))
+    division = f"made: {settings.share:g} of each class, seed {settings.seed}; it came to {fraction:.3f} of all"
     return ModelCard(
-        name=f"{before.architecture}.{printable(split.name)}",
-        architecture=before.architecture,
+        name=f"{card.architecture}.{printable(split.name)}",
+        architecture=card.architecture,
         classes=len(split.labels.names),
-        preprocess=before.preprocess,
+        preprocess=card.preprocess,
         precision="fp32",
-        licence=before.licence,
-        weights_source=f"fine-tuned from {before.name}",
-        assumed=tuple(each for each in before.assumed if not each.startswith(ASSUMED_LABELS)),
+        licence=card.licence,
+        weights_source=f"fine-tuned from {card.name}",
+        assumed=tuple(assumption for assumption in card.assumed if not assumption.startswith(ASSUMED_LABELS)),
         notes={
-            "fine-tuned": f"{settings.mode}, from {before.name}",
-            "source weights": before.weights_sha256 or "not known",
+            "fine-tuned": f"{settings.mode}, from {card.name}",
+            "source weights": card.weights_sha256 or "not known",
             "source graph": source.sha256,
-            "split": f"made: {made}" if split.divided else "; ".join(("as it was found", *split.skipped.notes)),
+            "split": division if split.divided else "; ".join(("as it was found", *split.skipped.notes)),
             "train data hash": split.train.sha256,
             "val data hash": split.val.sha256,
-            "chosen": learnt.chosen,
+            "chosen": result.chosen,
             "settings": _as_toml(settings),
-            **({"recipe": learnt.recipe} if learnt.recipe else {}),
+            **({"recipe": result.recipe} if result.recipe else {}),
         },
     )
 
 
-def _with_figures(card: ModelCard, train: int, val: EvalReport, test: EvalReport | None) -> ModelCard:
-    """The card with what could be read, and how right the network was on it."""
+def _with_accuracy(card: ModelCard, train: int, val: EvalReport, test: EvalReport | None) -> ModelCard:
+    """Add the numbers of readable images and the measured accuracies to ``card``."""
     measured, notes = [], {**card.notes, "pictures": f"{train:,} to learn from, {val.n:,} in val"}
-    for each in (val, test):
-        if each and each.n and each.engine:
-            low, high = wilson_interval(each.correct1, each.n)
-            notes[f"top-1 on {each.data}"] = f"{each.top1:.4f} (95 %: {low:.4f} to {high:.4f}), n = {each.n:,}"
-            counts = each.n, each.correct1, each.correct5
-            measured.append(Measured(each.data, *counts, each.engine.runtime, each.engine.precision))
+    for report in (val, test):
+        if report and report.n and report.engine:
+            low, high = wilson_interval(report.correct1, report.n)
+            notes[f"top-1 on {report.data}"] = f"{report.top1:.4f} (95 %: {low:.4f} to {high:.4f}), n = {report.n:,}"
+            counts = report.n, report.correct1, report.correct5
+            measured.append(Measured(report.data, *counts, report.engine.runtime, report.engine.precision))
     return replace(card, measured=tuple(measured), notes=notes)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wideresnet.architectures import Architecture
 from wideresnet.bundle import Bundle
@@ -17,8 +16,9 @@ from wideresnet.datasets.splits import FolderArrays, Split, decode_split
 from wideresnet.errors import needs_extra
 from wideresnet.machine import available_cpus
 from wideresnet.output.atomic import save_text
-from wideresnet.records import Failure, Images, Preprocess, Progress
-from wideresnet.tasks.finetune.settings import FinetuneSettings, make_recipe
+from wideresnet.records import Images, Preprocess, Progress
+from wideresnet.tasks.finetune.result import FinetuneResult
+from wideresnet.tasks.finetune.settings import ComputeOptions, FinetuneSettings, make_recipe
 from wideresnet.weights.read import read_tensors, save_tensors
 
 with needs_extra("fine-tuning the whole network", "train"):
@@ -38,35 +38,18 @@ BEST = "best.safetensors"
 CALIBRATION_BATCHES = 10                           # for the statistics of batch norms
 
 
-@dataclass(frozen=True, eq=False)
-class FullResult:
-    """The weights of the best epoch and the run that led to them."""
-
-    tensors: Mapping[str, NDArray[np.generic]]
-    log: tuple[Mapping[str, float], ...]
-    failures: tuple[Failure, ...]                  # of both splits
-    chosen: str                                    # how the epoch was chosen, in words
-    recipe: Recipe
-
-
 def run_full(
-    source: Bundle,
-    architecture: Architecture,
-    split: Split,
-    run: Path,
-    settings: FinetuneSettings,
-    cache: Path | None = None,
-    device: str = "cpu",
-) -> Generator[Progress | Images | Epoch, None, FullResult]:
-    """Train the whole network in the folder ``run``, or resume there.
+    source: Bundle, architecture: Architecture, split: Split, run: Path, settings: FinetuneSettings,
+    compute: ComputeOptions,
+) -> Generator[Progress | Images | Epoch, None, FinetuneResult]:  # fmt: skip
+    """Train the whole network in the folder ``run``, or resume there; return the weights of the best epoch.
 
-    Decoded images are kept in the folder ``cache`` if given, else in memory; ``device`` is as for ``find_device``.
     Raises DataError, TrainingError, ConfigError.
     """
-    spec, group = source.card.preprocess, Group(device=find_device(device))
+    spec, group = source.card.preprocess, Group(device=find_device(compute.device))
     check_group(group, 1)
     yield Progress("reading images", 0, 0)
-    recipe, arrays = yield from _decode(settings, architecture, split, spec, cache)
+    recipe, arrays = yield from _decode(settings, architecture, split, spec, compute.cache)
     saved = load_checkpoint(run, recipe)
     save_text(run / "recipe.toml", recipe.to_toml())
     yield Images(split.name, split.labels, len(arrays.train_labels), len(arrays.val_labels), arrays.failures)
@@ -86,8 +69,9 @@ def run_full(
             if is_patience_over(trainer.log, settings.patience):
                 break
     save_text(run / "log.jsonl", log_lines(trainer.log))
-    chosen = _describe_choice(recipe, trainer.log)
-    return FullResult(read_tensors(run / BEST).tensors, tuple(trainer.log), arrays.failures, chosen, recipe)
+    tensors, log = read_tensors(run / BEST).tensors, tuple(trainer.log)
+    chosen = _describe_choice(recipe, log)
+    return FinetuneResult(tensors, arrays.failures, chosen, log=log, recipe=recipe.to_toml())
 
 
 def keep_best(run: Path, trainer: Trainer) -> None:

@@ -1,4 +1,4 @@
-"""L-BFGS for smooth convex functions of a few ten thousand numbers, in float64 NumPy."""
+"""L-BFGS for smooth convex functions of some ten thousand variables, in float64 NumPy."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 Function = Callable[[Vector], tuple[float, Vector]]
 
-MEMORY = 10                                        # pairs of steps and changes of the gradient kept
-ENOUGH = 1e-4                                      # Armijo's share of the decrease that the slope promises
+MEMORY = 10                                        # pairs of steps and gradient changes
+ARMIJO = 1e-4                                      # required fraction of the decrease that the slope predicts
+MAX_HALVINGS = 30
 
 
 def minimise(function: Function, start: Vector, tolerance: float = 1e-5, steps: int = 500) -> Vector:
-    """Where ``function`` (value and gradient of a vector) is least, from ``start`` on (Nocedal, 1980).
+    """Minimise ``function`` (value and gradient of a vector) from ``start`` on (Nocedal, 1980).
 
-    Ends when no part of the gradient is larger than ``tolerance``, after ``steps``, or when no step helps any more.
+    Ends when no component of the gradient exceeds ``tolerance``, after ``steps``, or when no step decreases the value.
     """
     x = start
     value, gradient = function(x)
@@ -29,44 +30,34 @@ def minimise(function: Function, start: Vector, tolerance: float = 1e-5, steps: 
             break
         direction = -_times_inverse_hessian(gradient, pairs)
         slope = float(gradient @ direction)
-        # Without a memory the gradient says the direction, but not how far to go.
+        # Without pairs the gradient gives the direction, but not the length of the step.
         rate = 1.0 if pairs else min(1.0, 1.0 / math.sqrt(-slope))
-        found = _line_search(function, x, direction, (value, slope, rate))
-        if found is None:
+        for _ in range(MAX_HALVINGS):
+            step = rate * direction
+            new_value, new_gradient = function(x + step)
+            if new_value <= value + ARMIJO * rate * slope:
+                break
+            rate /= 2
+        else:
             break
-        step, value, changed = found
-        change = changed - gradient
-        if step @ change > 1e-12 * (step @ step):  # else rounding is all that it knows of the curvature
+        change = new_gradient - gradient
+        if step @ change > 1e-12 * (step @ step):  # else the curvature is only rounding
             pairs.append((step, change))
-        x, gradient = x + step, changed
+        x, value, gradient = x + step, new_value, new_gradient
     return x
 
 
-def _line_search(
-    function: Function, x: Vector, direction: Vector, at: tuple[float, float, float]
-) -> tuple[Vector, float, Vector] | None:
-    """The first halved step that decreases enough, with the value and gradient there; ``at``: value, slope, rate."""
-    value, slope, rate = at
-    for _ in range(30):
-        step = rate * direction
-        new, gradient = function(x + step)
-        if new <= value + ENOUGH * rate * slope:
-            return step, new, gradient
-        rate /= 2
-    return None
-
-
 def _times_inverse_hessian(gradient: Vector, pairs: deque[tuple[Vector, Vector]]) -> Vector:
-    """The two loops of L-BFGS: about the inverse of the Hessian, times ``gradient``."""
+    """Return the approximate inverse Hessian times ``gradient``, by L-BFGS's two loops."""
     q = gradient.copy()
-    shares = []
+    alphas = []
     for step, change in reversed(pairs):
-        share = float(step @ q) / float(step @ change)
-        shares.append(share)
-        q -= share * change
+        alpha = float(step @ q) / float(step @ change)
+        alphas.append(alpha)
+        q -= alpha * change
     if pairs:
         step, change = pairs[-1]
         q *= float(step @ change) / float(change @ change)
-    for (step, change), share in zip(pairs, reversed(shares), strict=True):
-        q += (share - float(change @ q) / float(step @ change)) * step
+    for (step, change), alpha in zip(pairs, reversed(alphas), strict=True):
+        q += (alpha - float(change @ q) / float(step @ change)) * step
     return q

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from fakes import tiny_bundle
+from wideresnet.architectures import get_architecture
 from wideresnet.bundle import read_bundle
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.train_val_split import open_split
@@ -26,7 +27,7 @@ from wideresnet.tasks.finetune import full as finetune_full
 from wideresnet.tasks.finetune import probe as finetune_probe
 from wideresnet.tasks.finetune.finetune import run_finetune
 from wideresnet.tasks.finetune.full import BEST, best_epoch, is_patience_over
-from wideresnet.tasks.finetune.probe import embedded, run_probe
+from wideresnet.tasks.finetune.probe import embed_split, run_probe
 from wideresnet.tasks.finetune.settings import FinetuneSettings
 from wideresnet.tasks.load.load import open_classifier
 from wideresnet.training import loop
@@ -70,13 +71,13 @@ def test_the_bundle_computes_the_head_on_the_features_of_the_source(pets: Path, 
     assert report.evaluation.top1 == 1.0
     assert bundle.labels.names == ("blue", "green", "red")
     split = open_split(pets, 0.2, 0)
-    head = follow(run_probe(tiny_bundle(), split, tmp_path / "other", FinetuneSettings())).head
+    architecture = get_architecture("wrn_10_1", 3)
+    tensors = follow(run_probe(tiny_bundle(), architecture, split, tmp_path / "other", FinetuneSettings())).tensors
     spec = tiny_bundle().card.preprocess
     crops = np.stack([load_crop(item.source, spec) for item in split.val.items])
     features = open_features(tiny_bundle(), ["features"])(crops)["features"]
-    np.testing.assert_allclose(
-        open_classifier(bundle).logits(crops), features @ head.weight.T + head.bias, rtol=1e-3, atol=1e-3
-    )
+    expected = features @ tensors["fc.weight"].T + tensors["fc.bias"]
+    np.testing.assert_allclose(open_classifier(bundle).logits(crops), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_features_of_plain_and_mirrored_images_are_those_of_the_graph(tmp_path: Path) -> None:
@@ -84,12 +85,12 @@ def test_features_of_plain_and_mirrored_images_are_those_of_the_graph(tmp_path: 
     items = [Item(str(number), image, number % 2) for number, image in enumerate(noise)]
     items.insert(3, Item("bad", b"no image", 0))
     data, source = LabelledData("noise", items, 2), tiny_bundle()
-    samples, failures = follow(embedded(source, data, tmp_path, flips=True))
+    samples, failures = follow(embed_split(source, data, tmp_path, flips=True))
     expected = open_features(source, ["features"])
     np.testing.assert_allclose(samples.features[:, 0], expected(noise)["features"], atol=1e-5)
     np.testing.assert_allclose(samples.features[:, 1], expected(noise[:, :, ::-1])["features"], atol=1e-5)
     assert (samples.labels.tolist(), [each.path for each in failures]) == ([0, 1, 0, 1, 0, 1, 0], ["bad"])
-    plain, _ = follow(embedded(source, data, tmp_path, flips=False))
+    plain, _ = follow(embed_split(source, data, tmp_path, flips=False))
     assert plain.features.shape == (7, 1, 64)
 
 
@@ -102,16 +103,16 @@ def test_an_interrupted_probe_embeds_only_what_is_left(
     next(cut), next(cut)
     cut.close()
     assert len(list((tmp_path / "cut" / "features").iterdir())) == 2
-    seen: list[int] = []
-    rows = finetune_probe._rows
+    embedded: list[int] = []
+    embed_chunk = finetune_probe._embed_chunk
 
-    def watch(*arguments: Any) -> finetune_probe.Rows:
-        seen.append(len(arguments[1].items))
-        return rows(*arguments)
+    def watch(*arguments: Any) -> bytes:
+        embedded.append(len(arguments[1].items))
+        return embed_chunk(*arguments)
 
-    monkeypatch.setattr(finetune_probe, "_rows", watch)
+    monkeypatch.setattr(finetune_probe, "_embed_chunk", watch)
     finish(pets, tmp_path / "cut")
-    assert seen == [4, 3], "of fifteen images, eight were done"
+    assert embedded == [4, 3], "of fifteen images, eight were done"
     one, other = (read_bundle(tmp_path / name / "bundle") for name in ("whole", "cut"))
     assert one.graph == other.graph
     assert one.card == other.card
@@ -188,7 +189,7 @@ def test_another_resolution_is_that_of_the_bundle(pets: Path, tmp_path: Path) ->
 def test_an_int8_model_is_refused_with_a_way_out(pets: Path, tmp_path: Path) -> None:
     source = tiny_bundle()
     int8 = replace(source, card=replace(source.card, precision="int8"))
-    with pytest.raises(ConfigError, match="is int8") as caught:
+    with pytest.raises(ConfigError, match="its weights are int8") as caught:
         list(run_finetune(int8, pets, tmp_path / "run", FinetuneSettings()))
     assert "compiled from" in caught.value.hint
     assert not (tmp_path / "run").exists()

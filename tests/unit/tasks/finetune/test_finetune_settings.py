@@ -9,7 +9,7 @@ import pytest
 from wideresnet.config import as_toml
 from wideresnet.errors import ConfigError
 from wideresnet.records import Preprocess
-from wideresnet.tasks.finetune.settings import BATCH, FULL, FinetuneSettings, make_recipe, read_settings
+from wideresnet.tasks.finetune.settings import BATCH_SIZE, FULL_DEFAULTS, FinetuneSettings, make_recipe, read_settings
 
 SPEC = Preprocess(resize=40, crop=35, mode="squash")
 
@@ -37,7 +37,7 @@ def test_what_was_asked_for_reads_as_itself(tmp_path: Path) -> None:
         ({"mode": "some"}, "mode: Input should be 'probe' or 'full', got 'some'", ""),
         ({"mode": "full", "frozen": "9"}, "frozen: Input should be less than or equal to 5, got 9", ""),
         ({"mode": "full", "architecture": "wrn_16_4"}, "architecture follows from the weights", "leave it out"),
-        ({"epochs": "3"}, "epochs: only the full mode has that", "--mode full"),
+        ({"epochs": "3"}, "epochs: only for the full mode", "--mode full"),
         ({"share": "0"}, "share: Input should be greater than 0", ""),
         ({"l2": "[]"}, "l2: Tuple should have at least 1 item", ""),
     ],
@@ -53,8 +53,8 @@ def test_the_make_recipe_follows_from_weights_and_images() -> None:
     recipe = make_recipe(FinetuneSettings(mode="full", seed=3), "wrn_10_1", SPEC, 20)
     assert (recipe.architecture, recipe.data, recipe.seed, recipe.balanced) == ("wrn_10_1", "folder", 3, True)
     assert (recipe.preprocess().crop, recipe.preprocess().resize, recipe.sizes) == (35, 40, ((0, 35),))
-    assert (recipe.batch_size, recipe.stored, recipe.epochs) == (20, 40, FULL["epochs"])
-    assert make_recipe(FinetuneSettings(), "wrn_10_1", SPEC, 1000).batch_size == BATCH
+    assert (recipe.batch_size, recipe.stored, recipe.epochs) == (20, 40, FULL_DEFAULTS["epochs"])
+    assert make_recipe(FinetuneSettings(), "wrn_10_1", SPEC, 1000).batch_size == BATCH_SIZE
     own = FinetuneSettings(mode="full", recipe={"epochs": 2, "sizes": ((0, 24),), "batch_size": 4})
     found = make_recipe(own, "wrn_10_1", SPEC, 20)
     assert (found.epochs, found.sizes, found.batch_size) == (2, ((0, 24),), 4)

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from wideresnet.records import PathPoint, follow
-from wideresnet.tasks.finetune.linear_head import FOLDS, MANY, Head, Samples, assign_folds, fit_head
+from wideresnet.tasks.finetune.linear_head import FOLDS, SINGLE_FOLD_IMAGES, Head, Samples, assign_folds, fit_head
 
 STRENGTHS = tuple(10.0**k for k in range(1, -5, -1))
 
@@ -111,8 +111,8 @@ def test_every_class_is_in_every_fold_as_often_and_a_lone_image_is_always_learnt
 
 
 def test_of_many_images_one_fold_judges() -> None:
-    _, path = finished(fit_head(samples(MANY + 10, 2), 2, STRENGTHS[:2]))
-    assert {point.n for point in path} == {(MANY + 10) // FOLDS}
+    _, path = finished(fit_head(samples(SINGLE_FOLD_IMAGES + 10, 2), 2, STRENGTHS[:2]))
+    assert {point.n for point in path} == {(SINGLE_FOLD_IMAGES + 10) // FOLDS}
 
 
 @pytest.mark.parametrize("classes", [2, 60])
