@@ -1,10 +1,10 @@
-"""Hold the product to its size: ``python tools/check_size.py src/wideresnet``.
+"""Check the size limits of the package: ``python tools/check_size.py src/wideresnet``.
 
-Ceilings (docs/decisions/0008): 5,000 lines of code in all (comments, docstrings and blanks are free), 400
-lines a file, 50 lines and 7 parameters a function (self and cls not counted; in ``cli`` the parameters and the
-docstring are the command's options and help, and free), no ``**kwargs`` but for ones whose name begins with an
-underscore: ignored, where another library decides the signature.
-Prints each breach as ``path:line: what`` and exits 1; otherwise prints one line of totals.
+Limits (docs/decisions/0008): MAX_TOTAL lines of code in all (comments, docstrings and blank lines are not counted),
+400 lines per file, 50 lines and 7 parameters per function (self and cls not counted; in ``cli`` parameters and
+docstring are the options and the help of a command, and not limited), no ``**kwargs`` except with a leading
+underscore, for ignored arguments where another library defines the signature.
+Prints each violation as ``path:line: message`` and exits 1; otherwise prints one line of totals.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ MAX_TOTAL = 20600
 MAX_FILE = 400
 MAX_FUNCTION = 50
 MAX_PARAMETERS = 7
-MORE_PARAMETERS = {"load": 9}                    # the package's front door: a model's options
+MORE_PARAMETERS = {"load": 9}                    # wideresnet.load has the options of a model
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def main() -> int:
-    """0 when everything under the given folder keeps to the ceilings, else 1."""
-    parser = argparse.ArgumentParser(description="Hold a folder of Python files to its size ceilings.")
+    """Return 0 if the folder is within the limits, else 1."""
+    parser = argparse.ArgumentParser(description="Check the size limits of a folder of Python files.")
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     sources = {path: path.read_text("utf-8") for path in sorted(folder.rglob("*.py"))}
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def file_breaches(path: Path, source: str) -> Iterator[str]:
-    """Each breach of one file, in the order of its lines."""
+    """Yield the violations in one file, in the order of its lines."""
     if (lines := line_count(source)) > MAX_FILE:
         yield f"{path}:{lines}: {lines} lines, at most {MAX_FILE} a file"
     for function in functions(source):
@@ -53,52 +53,52 @@ def file_breaches(path: Path, source: str) -> Iterator[str]:
         length = body_length(function) if path.parent.name == "cli" else function_length(function)
         if length > MAX_FUNCTION:
             yield f"{where} is {length} lines long, at most {MAX_FUNCTION}"
-        most = MORE_PARAMETERS.get(function.name, MAX_PARAMETERS)
-        if path.parent.name != "cli" and (count := parameter_count(function)) > most:
-            yield f"{where} takes {count} parameters, at most {most}"
-        rest = function.args.kwarg
-        if rest and not rest.arg.startswith("_"):
-            yield f"{where} takes **{rest.arg}: name the parameters"
+        limit = MORE_PARAMETERS.get(function.name, MAX_PARAMETERS)
+        if path.parent.name != "cli" and (count := parameter_count(function)) > limit:
+            yield f"{where} takes {count} parameters, at most {limit}"
+        keywords = function.args.kwarg
+        if keywords and not keywords.arg.startswith("_"):
+            yield f"{where} takes **{keywords.arg}: name the parameters"
 
 
 def summary(total: int, sources: list[str]) -> str:
-    """The one line of totals."""
+    """Return the line of totals."""
     lengths = [function_length(function) for source in sources for function in functions(source)]
     middle = f", median function {median(lengths):g} lines, longest {max(lengths)}" if lengths else ""
     return f"{total} of {MAX_TOTAL} lines of code in {len(sources)} files{middle}"
 
 
 def functions(source: str) -> list[Function]:
-    """Every function and method, in the order of their lines."""
-    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, Function)]
-    return sorted(found, key=lambda function: function.lineno)
+    """Return all functions and methods in the order of their lines."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, Function)]
+    return sorted(nodes, key=lambda function: function.lineno)
 
 
 def function_length(function: Function) -> int:
-    """Lines from ``def`` to the last of the body."""
+    """Return the number of lines from ``def`` to the end of the body."""
     return (function.end_lineno or function.lineno) - function.lineno + 1
 
 
 def body_length(function: Function) -> int:
-    """Lines of the body, without signature and docstring."""
+    """Return the number of lines of the body, without signature and docstring."""
     first, *rest = function.body
     start = rest[0] if rest and ast.get_docstring(function) else first
     return (function.end_lineno or start.lineno) - start.lineno + 1
 
 
 def parameter_count(function: Function) -> int:
-    """Named parameters and ``*args``; a leading self or cls doesn't count."""
+    """Return the number of named parameters and ``*args``, without a leading self or cls."""
     arguments = function.args
-    names = [each.arg for each in (*arguments.posonlyargs, *arguments.args)]
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
     bound = names[:1] in (["self"], ["cls"])
     return len(names) - bound + len(arguments.kwonlyargs) + (arguments.vararg is not None)
 
 
 def code_lines(source: str) -> int:
-    """Lines that hold code: not blank, not only a comment, not of a docstring."""
-    quiet = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    """Return the number of lines with code: not blank, not only a comment, not a docstring."""
+    no_code = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    code = {line for t in tokens if t.type not in quiet for line in range(t.start[0], t.end[0] + 1)}
+    code = {line for t in tokens if t.type not in no_code for line in range(t.start[0], t.end[0] + 1)}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | Function) and ast.get_docstring(node, clean=False) is not None:
             docstring = node.body[0]
@@ -107,7 +107,7 @@ def code_lines(source: str) -> int:
 
 
 def line_count(source: str) -> int:
-    """Lines of a file, of whatever kind."""
+    """Return the number of all lines of a file."""
     return len(source.splitlines())
 
 

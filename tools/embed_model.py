@@ -1,7 +1,7 @@
 """Put a trained network into the package: ``python tools/embed_model.py RUN DATA``.
 
-Exports RUN/model.safetensors with float16 weights, evaluates the very bundle that is shipped on the test set in
-DATA, and writes what it measured into the bundle's card.
+Exports RUN/model.safetensors with float16 weights, evaluates this bundle on the test set in DATA, and records the
+accuracy on its card.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from wideresnet.report import evaluation
 from wideresnet.tasks.evaluate.evaluate import evaluate
 from wideresnet.tasks.load.load import ModelChoice, load_bundle, open_classifier
 from wideresnet.tasks.load.resolve import embedded_folder
+from wideresnet.tasks.quantize.compile import in_precision
 
 
 def main() -> None:
-    """Write the bundle, measure it, write it again with the measurement in its card."""
+    """Write the bundle, evaluate it, and write it again with the accuracy on its card."""
     parser = argparse.ArgumentParser(description="Put a trained network into the package.")
     parser.add_argument("run", type=Path, help="run folder of 'wrn train'")
     parser.add_argument("data", type=Path, help="cifar-10-binary.tar.gz")
     arguments = parser.parse_args()
-    made = load_bundle(ModelChoice(str(arguments.run / "model.safetensors"), storage="fp16"))
-    folder = embedded_folder(made.card.name)
-    write_bundle(folder, made)
+    trained = load_bundle(ModelChoice(str(arguments.run / "model.safetensors")))
+    folder = embedded_folder(trained.card.name)
+    write_bundle(folder, in_precision(trained, "fp16"))
     bundle = read_bundle(folder)
     report = evaluate(open_classifier(bundle), open_labelled(arguments.data, bundle.labels))
     write_bundle(folder, with_measurement(bundle, report))
@@ -36,8 +37,9 @@ def main() -> None:
 
 
 def with_measurement(bundle: Bundle, report: EvalReport) -> Bundle:
-    """The bundle with one more line on its card."""
+    """Return the bundle with the measured accuracy on its card."""
     engine = report.engine
+    assert engine is not None                      # evaluated here, not read from a file of results
     measured = Measured(
         data=report.data,
         n=report.n,

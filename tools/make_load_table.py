@@ -52,7 +52,7 @@ def tables(document: dict[str, Any], file: str) -> list[str]:
 
 def load_rows(turns: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     """Return a row per server and number of clients: the mean over its rounds, for p99 the maximum."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, clients in dict.fromkeys((turn["server"], turn.get("clients")) for turn in turns):
         own = [turn for turn in turns if (turn["server"], turn.get("clients")) == (name, clients)]
         rate = f"{fmean(turn['images_per_s'] for turn in own):.1f}"

@@ -1,5 +1,5 @@
-"""Write the JSON Schemas of the YAML files that people write: docs/buildfile.schema.json for ``wrn compile``, and
-docs/serve.schema.json for ``wrn serve --config``.
+"""Write the JSON Schemas of YAML files: docs/buildfile.schema.json for ``wrn compile``, docs/serve.schema.json for
+``wrn serve --config``.
 
 ``python tools/make_schema.py`` writes; a test compares.
 """
@@ -16,18 +16,18 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def main() -> None:
-    """Write both anew."""
+    """Write both schemas."""
     (DOCS / "buildfile.schema.json").write_text(page(), "utf-8")
     (DOCS / "serve.schema.json").write_text(serve_page(), "utf-8")
 
 
 def page() -> str:
-    """The schema of a build file, for editors and checkers."""
+    """Return the schema of a build file, for editors and validators."""
     return json.dumps(BuildFile.model_json_schema(), indent=2) + "\n"
 
 
 def serve_page() -> str:
-    """The schema of the settings, with the names of the options: a list may be one word, the token is in a file."""
+    """Return the schema of the settings under the names of the options: lists may be strings, the token is a file."""
     schema = ServeSettings.model_json_schema()
     options = schema["properties"]
     options["model"] = options.pop("models")
@@ -37,8 +37,8 @@ def serve_page() -> str:
     options["replicas"] = {"type": ["string", "integer"], "title": "Replicas", "default": "1"}
     options["cpus"] = {"type": "integer", "title": "Cpus", "minimum": 1, "default": 1}
     for name in ("model", "cors"):
-        one = {"title": options[name].pop("title"), "default": options[name].pop("default")}
-        options[name] = {**one, "anyOf": [{"type": "string"}, options[name]]}
+        head = {"title": options[name].pop("title"), "default": options[name].pop("default")}
+        options[name] = {**head, "anyOf": [{"type": "string"}, options[name]]}
     return json.dumps(schema, indent=2) + "\n"
 
 
