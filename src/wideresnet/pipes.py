@@ -1,4 +1,4 @@
-"""Files that may be pipes or devices, read without waiting for ever."""
+"""Reading of files that may be pipes or devices, without waiting forever."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-WAIT = 30.0                                        # seconds without data after which a pipe is given up
+WAIT = 30.0                                        # seconds without data before a pipe is abandoned
 CHUNK = 2**20                                      # bytes read at a time
 _KINDS = {
     stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -18,24 +18,24 @@ _KINDS = {
 
 
 def special_kind(path: Path) -> str:
-    """``"a named pipe"``, ``"a socket"`` or ``"a device"``; empty for files, folders and what cannot be looked at."""
+    """Return ``"a named pipe"``, ``"a socket"`` or ``"a device"``; empty for others and where access fails."""
     try:
         return _KINDS.get(stat.S_IFMT(path.stat().st_mode), "")
-    except (OSError, ValueError):                  # reported by whoever opens it
+    except (OSError, ValueError):                  # reported when the file is opened
         return ""
 
 
 def read_file(path: Path, limit: int = -1) -> bytes:
-    """The bytes of a file; of a pipe or device at most ``limit`` (-1: all).
+    """Read the bytes of a file; of a pipe or device at most ``limit`` (-1: all).
 
-    Raises OSError; TimeoutError, which is one, where a pipe gives nothing for ``WAIT`` seconds.
+    Raises OSError, also as TimeoutError where a pipe gives no data for ``WAIT`` seconds.
     """
-    with io.FileIO(path, opener=_open_at_once) as file:
+    with io.FileIO(path, opener=_open_nonblocking) as file:
         return read_open(file, limit)
 
 
 def read_open(file: BinaryIO | io.FileIO, limit: int = -1) -> bytes:
-    """``read_file`` of a file that is open, such as stdin."""
+    """Read an open file, such as stdin, like ``read_file``."""
     try:
         descriptor = file.fileno()
         regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
@@ -46,7 +46,7 @@ def read_open(file: BinaryIO | io.FileIO, limit: int = -1) -> bytes:
     poller, data = select.poll(), bytearray()
     poller.register(descriptor, select.POLLIN)
     while limit < 0 or len(data) < limit:
-        # read() takes a pipe that has had no writer yet for one at its end; poll() does not.
+        # read() reports the end of a pipe that has had no writer yet; poll() waits for one.
         if not poller.poll(1000 * WAIT):
             raise TimeoutError(errno.ETIMEDOUT, f"no data came within {WAIT:g} s")
         chunk = os.read(descriptor, CHUNK if limit < 0 else min(CHUNK, limit - len(data)))
@@ -57,10 +57,10 @@ def read_open(file: BinaryIO | io.FileIO, limit: int = -1) -> bytes:
 
 
 def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """``Path.read_text`` through ``read_file``. Raises OSError and UnicodeDecodeError."""
+    """Read text through ``read_file``. Raises OSError and UnicodeDecodeError."""
     return io.TextIOWrapper(io.BytesIO(read_file(path)), encoding, errors).read()
 
 
-def _open_at_once(name: str, flags: int) -> int:
-    """Without O_NONBLOCK the opening of a named pipe itself waits for a writer."""
+def _open_nonblocking(name: str, flags: int) -> int:
+    """Open with O_NONBLOCK: without it opening a named pipe waits for a writer."""
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))

@@ -81,7 +81,7 @@ def check_format(path: Path) -> None:
     for file in entries[:100]:
         head = first_bytes(file)
         if image_format(head) is None and (format := other_format(head)):
-            raise DataError(f"{file} is not labelled data but {format.what}", hint=format.hint)
+            raise DataError(f"{file} is not labelled data but {format.name}", hint=format.hint)
 
 
 def _check_classes(path: Path, name: str, classes: int, labels: Labels) -> None:

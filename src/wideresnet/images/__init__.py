@@ -1,1 +1,1 @@
-"""Everything left of the waist: files to RGB uint8 batches; and ``top_k``, logits to answers."""
+"""Image files and bytes to RGB uint8 pixels, crops and batches."""

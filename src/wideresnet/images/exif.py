@@ -1,7 +1,7 @@
-"""The one thing we want of EXIF: which way up a photograph is.
+"""The orientation of a photograph in its EXIF block.
 
-Pillow's own reader warns about every damaged block (``Corrupt EXIF data``), also when it only wanted
-the resolution. Warnings can't be silenced for one thread, so the block never reaches Pillow.
+Pillow's reader warns about every damaged block (``Corrupt EXIF data``), even if it needs the resolution only. Warnings
+cannot be silenced for one thread, so that the block is removed before Pillow sees the file.
 Layout: CIPA DC-008 (Exif 2.32), sections 4.5 and 4.6.
 """
 
@@ -16,7 +16,7 @@ _APP1, _START_OF_SCAN = 0xE1, 0xDA
 
 
 def orientation(exif: bytes) -> int:
-    """The orientation 1 .. 8 stated by an EXIF block; 1, upright, when it is absent or garbage."""
+    """Return the orientation 1 .. 8 in an EXIF block; 1, upright, where it is missing or invalid."""
     block = exif.removeprefix(_SIGNATURE)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None:
@@ -34,20 +34,20 @@ def orientation(exif: bytes) -> int:
 
 
 def split_exif(jpeg: bytes) -> tuple[bytes, bytes]:
-    """A JPEG file -> (the file without its EXIF segments, the first EXIF block or b"").
+    """Return a JPEG file without its EXIF segments, and its first EXIF block or b"".
 
-    No pixel depends on EXIF. Anything that isn't laid out as it should be is left as it is.
+    Pixels do not depend on EXIF. Invalid segments are left in place.
     """
     exif = b""
-    kept = []
+    pieces = []
     begin = position = 2                           # behind the start-of-image marker
     while position + 4 <= len(jpeg) and jpeg[position] == 0xFF and jpeg[position + 1] != _START_OF_SCAN:
         end = position + 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
         if jpeg[position + 1] == _APP1 and jpeg.startswith(_SIGNATURE, position + 4):
             exif = exif or jpeg[position + 4 : end]
-            kept.append(jpeg[begin:position])
+            pieces.append(jpeg[begin:position])
             begin = end
         position = end
-    if not kept:
+    if not pieces:
         return jpeg, b""
-    return b"".join([jpeg[:2], *kept, jpeg[begin:]]), exif
+    return b"".join([jpeg[:2], *pieces, jpeg[begin:]]), exif

@@ -1,4 +1,4 @@
-"""Formats that Pillow does not read: HEIC and JPEG XL, through packages of the extra ``formats``."""
+"""HEIC and JPEG XL, which Pillow does not read, through packages of the extra ``formats``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from PIL import Image
 from wideresnet.errors import ImageError, MissingExtra, needs_extra
 from wideresnet.images.rgb import eight_bits
 
-# The file is one, or the first of its boxes that hold one is.
+# At the beginning of the file, or of the first box that holds one.
 _CODESTREAM = re.compile(rb"(?:\A|jxlc|jxlp.{4})\xff\x0a", re.DOTALL)
-_OVERSHOOT = 0.1                                   # of floats beyond 0..1 by lossy compression, which is cut off
-# Width over height by the code for it, where no width is given.
+_OVERSHOOT = 0.1                                   # of floats beyond 0..1 by lossy compression; clipped
+# Aspect ratios by their code, where no width is stored.
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
 def open_heic(file: io.BytesIO) -> Image.Image:
-    """The primary image of a HEIF file in 8 bits, not loaded yet; libheif turns it upright.
+    """Open the primary image of a HEIF file in 8 bits, not loaded yet; libheif turns it upright.
 
     Raises ImageError without the package.
     """
@@ -32,7 +32,7 @@ def open_heic(file: io.BytesIO) -> Image.Image:
 
 
 def open_jpeg_xl(file: io.BytesIO) -> Image.Image:
-    """The first frame of a JPEG XL file, decoded, in 8 bits; libjxl turns it upright. Raises ImageError."""
+    """Decode the first frame of a JPEG XL file in 8 bits; libjxl turns it upright. Raises ImageError."""
     with _package("a JPEG XL image"):
         from imagecodecs import jpegxl_decode
     data = file.getvalue()
@@ -43,21 +43,21 @@ def open_jpeg_xl(file: io.BytesIO) -> Image.Image:
         if np.abs(values - nominal).max() <= _OVERSHOOT:       # never true of NaN
             values = nominal
     elif not depth:
-        raise ImageError("the JPEG XL image has a preview, which is not read", "save it as PNG")
-    elif depth < 8:                                # integers as they are stored
+        raise ImageError("the JPEG XL image has a preview, which is not supported", "save it as PNG")
+    elif depth < 8:                                # integers in the stored range
         white = 2**depth - 1
         values = np.rint(np.minimum(values, white) * (255 / white)).astype(np.uint8)
     return Image.fromarray(eight_bits(values, depth % 16))
 
 
 def jpeg_xl_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a JPEG XL file, from its first bytes."""
+    """Return (width, height) of a JPEG XL file, from its first bytes."""
     return _Header(data).size
 
 
 @contextmanager
 def _package(feature: str) -> Iterator[None]:
-    """As ``needs_extra``, as an ImageError: one file of many cannot be read."""
+    """Raise an ImageError where ``needs_extra`` raises MissingExtra: one file of many cannot be read."""
     try:
         with needs_extra(feature, "formats"):
             yield
@@ -90,13 +90,13 @@ class _Header:
         return 8 * (1 + self._take(5)) if small else 1 + self._take((9, 13, 18, 30)[self._take(2)])
 
     def _depth(self) -> int:
-        if self._take(1):                          # there is more than bit depth and colours
+        if self._take(1):                          # more fields than bit depth and colours
             self._take(3)                          # orientation
             if self._take(1):
                 self._size()                       # intrinsic
             if self._take(1):                      # a preview
                 return 0
-            if self._take(1):                      # an animation: ticks a second, as a fraction, loops, time codes
+            if self._take(1):                      # an animation: ticks per second (a fraction), loops, time codes
                 for widths in ((0, 0, 10, 30), (0, 0, 8, 10), (0, 3, 16, 32)):
                     self._take(widths[self._take(2)])
                 self._take(1)

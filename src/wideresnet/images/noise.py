@@ -7,5 +7,5 @@ from numpy.typing import NDArray
 
 
 def noise(side: int) -> NDArray[np.uint8]:
-    """Eight images of noise, always the same: uint8 [8, side, side, 3]."""
+    """Return eight images of noise, always the same: uint8 [8, side, side, 3]."""
     return np.random.default_rng(0).integers(0, 256, (8, side, side, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Arrays out of NumPy's .npz files, without ever reading a pickle: pixels among them, and what networks answered."""
+"""Arrays in NumPy's .npz files, read without unpickling: images, and logits of the model zoo."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from PIL import Image
 from wideresnet.errors import ImageError
 
 PIXELS = "input_0"                                 # the model zoo's name for the image in such a file
-MOST_BYTES = 2**29 + 2**10                         # of an array and its header: the most pixels that decode allows
+MAX_BYTES = 2**29 + 2**10                          # of an array and its header: the most pixels that decode allows
 
 
-# What zipfile and numpy meet in foreign bytes; RuntimeError: encrypted.
+# Raised by zipfile and numpy for damaged files; RuntimeError: encrypted.
 _DAMAGE = (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def npz_image(file: BinaryIO) -> Image.Image:
-    """The image in an .npz file: its array ``input_0``, RGB uint8 [3, H, W] or [1, 3, H, W], as ``image2npz`` writes.
+    """Read the image in an .npz file of ``image2npz``: its array ``input_0``, RGB uint8 [3, H, W] or [1, 3, H, W].
 
     Raises ImageError for another file or array.
     """
@@ -32,31 +32,31 @@ def npz_image(file: BinaryIO) -> Image.Image:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or len(pixels) != 3 or 0 in pixels.shape:
         raise ImageError(
             f"{PIXELS} is {pixels.dtype} {list(pixels.shape)}, not RGB uint8 [3, H, W]",
-            hint="it has to hold the pixels as they were decoded, not normalised ones",
+            hint="store the decoded pixels, not normalised ones",
         )
     return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
 def read_array(file: Path | BinaryIO, name: str) -> NDArray[np.generic]:
-    """The array ``name`` of an .npz file. Raises ImageError for a file that is none, or has none of that name.
+    """Read the array ``name`` of an .npz file. Raises ImageError for another file, and where there is no such array.
 
-    Objects are refused: they would be pickles, and reading a pickle runs what it says.
+    Object arrays are refused: they are pickles, and unpickling executes code.
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            member = next((each for each in archive.infolist() if each.filename == f"{name}.npy"), None)
+            member = next((info for info in archive.infolist() if info.filename == f"{name}.npy"), None)
             if member is None:
-                found = ", ".join(each.filename.removesuffix(".npy") for each in archive.infolist()[:9])
-                raise ImageError(f"the .npz file has no array {name}", hint=f"it has {found or 'nothing'}")
-            if member.file_size > MOST_BYTES:
-                raise ImageError(f"{name} has {member.file_size:,} bytes, more than the limit of {MOST_BYTES:,}")
+                names = ", ".join(info.filename.removesuffix(".npy") for info in archive.infolist()[:9])
+                raise ImageError(f"the .npz file has no array {name}", hint=f"it has {names or 'nothing'}")
+            if member.file_size > MAX_BYTES:
+                raise ImageError(f"{name} has {member.file_size:,} bytes, more than the limit of {MAX_BYTES:,}")
             with archive.open(member) as stream:
                 array: NDArray[np.generic] = np.lib.format.read_array(stream, allow_pickle=False)
                 return array
     except _DAMAGE as error:
         if "allow_pickle" in str(error):
             raise ImageError(
-                f"{name} holds pickled objects, which could run anything when read", hint="save it as plain numbers"
+                f"{name} holds pickled objects, which could execute code when read", hint="save it as plain numbers"
             ) from error
         raise ImageError(f"damaged .npz file: {str(error).rstrip('. ')}", hint="write it again") from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Pixels of every type to RGB uint8, or a refusal that says what they are.
+"""Conversion of pixels of every type to RGB uint8, or an error that states their type and range.
 
     the file holds                                 becomes
     8 bits or fewer, with or without a palette     Pillow's ``convert("RGB")``; a signed byte below 0 is refused
@@ -11,7 +11,7 @@
     floats within 0..1                             255 times as much, rounded
     any other integers and floats, NaN             refused, with the range: heights, radiance, counts
 
-Nothing is stretched to the range of one file: the same number would mean another brightness in the next file.
+Nothing is scaled to the range of one file: the same number would mean another brightness in the next file.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from PIL import Image
 from wideresnet.errors import ImageError
 from wideresnet.records import Alpha
 
-_FILL = "fill what is missing first, and scale to 0..1"
+_FILL = "fill missing values first, and scale to 0..1"
 
 
 def to_rgb(image: Image.Image, alpha: Alpha = "drop") -> Image.Image:
-    """A loaded image of any mode -> mode RGB, by the table above. Raises ImageError.
+    """Convert a loaded image of any mode to mode RGB, by the table above. Raises ImageError.
 
     Transparency is dropped (the colours count as they are stored), or with ``alpha`` "white" laid on white.
     """
-    if image.mode[0] in "IF":                      # I: 16-bit numbers, as no reader but TIFF's gives more
+    if image.mode[0] in "IF":                      # I: 16-bit numbers; only TIFF's reader gives more
         numbers, info = np.asarray(image), image.info
         numbers = numbers if image.mode == "F" else numbers.astype(np.uint16)
         image = Image.fromarray(eight_bits(numbers, info.get("bits", 0)))
         if "transparency" in info:
             image.putalpha(Image.fromarray(numbers != info["transparency"]).convert("L"))
-    if image.mode == "La":                         # which Pillow converts to this alone
+    if image.mode == "La":                         # Pillow converts it to LA only
         image = image.convert("LA")
     if alpha == "white" and image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    image.info.pop("transparency", None)           # convert() would warn that it can't keep it
+    image.info.pop("transparency", None)           # convert() would warn that it drops it
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def eight_bits(values: NDArray[np.generic], bits: int = 0) -> NDArray[np.uint8]:
-    """Brightness in numbers of any type and shape -> uint8 of the same shape, by the table above. Raises ImageError.
+    """Convert brightness in numbers of any type and shape to uint8, by the table above. Raises ImageError.
 
-    ``bits``: how many of 16 the file states; 0: nothing is stated; 16: they are known to be scaled to all.
+    ``bits``: how many of 16 the file states; 0: nothing is stated; 16: values are scaled to all of them.
     """
     if values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
@@ -66,8 +66,8 @@ def eight_bits(values: NDArray[np.generic], bits: int = 0) -> NDArray[np.uint8]:
     white = 1 if values.dtype.kind == "f" else 255
     if 0 <= low <= high <= white:
         return np.asarray(np.rint(values * 255) if white == 1 else values, np.uint8)
-    if lost := int(np.count_nonzero(~np.isfinite(values))):
-        raise ImageError(f"of the image's {values.size:,} {values.dtype} values {lost:,} are not finite", _FILL)
+    if invalid := int(np.count_nonzero(~np.isfinite(values))):
+        raise ImageError(f"of the image's {values.size:,} {values.dtype} values {invalid:,} are not finite", _FILL)
     raise ImageError(
         f"the image holds {values.dtype} values from {shown_low} to {shown_high}, outside 0..{white}",
         hint=conversion(shown_low, shown_high),
@@ -75,16 +75,16 @@ def eight_bits(values: NDArray[np.generic], bits: int = 0) -> NDArray[np.uint8]:
 
 
 def check_steps(high: NDArray[np.uint8], bits: int = 0) -> None:
-    """Raise ImageError for 16-bit colours of which 8 bits, ``high`` [H, W, bands], leave (nearly) nothing."""
+    """Raise ImageError for 16-bit colours whose high bytes ``high`` [H, W, bands] are nearly constant or black."""
     if np.ptp(high, axis=(0, 1)).max() <= 1:
         raise ImageError("the image holds 16-bit colours: in 8 bits all of them are one", conversion("MIN", "MAX"))
-    if not bits and high.max() <= 16:              # which 4095 is rounded to
+    if not bits and high.max() <= 16:              # the high byte of 4095, rounded
         raise ImageError("the image holds 16-bit colours from 0 to about 4095: in 8 bits it would be nearly black",
                          conversion(0, 4095))
 
 
 def conversion(low: object, high: object, bands: int = 1) -> str:
-    """The hint of a command that makes 8 bits of values from ``low`` to ``high``, and three bands of more."""
+    """Return the hint of a command that converts ``low`` .. ``high`` to 8 bits, and more bands to three."""
     chosen = "-b 1 -b 2 -b 3 " if bands > 2 else ""
     task = "choose three bands and scale all files alike" if bands > 3 else "scale all files alike"
     return f"{task}: gdal_translate -of PNG -ot Byte -scale {low} {high} 0 255 {chosen}IN OUT.png"

@@ -1,4 +1,4 @@
-"""What bytes are, by their first few: which reader they need, or what they are instead of an image."""
+"""File formats by their signatures: the image formats that are read, and others for error messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-# Signatures of the formats' own specifications; these are the formats that we read.
+# The formats that are read, with the signatures in their specifications.
 _IMAGES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("JPEG", re.compile(rb"\xff\xd8\xff(?!\xf7|\xe8\0 SPIFF)")),
     ("PNG", re.compile(rb"\x89PNG\r\n\x1a\n")),
@@ -26,9 +26,9 @@ READABLE = ", ".join(name for name, _ in _IMAGES)
 
 @dataclass(frozen=True)
 class NotAnImage:
-    """What some bytes are instead of an image, and what to do about it."""
+    """A format of bytes that are not an image, with an article, and how to get an image from it."""
 
-    what: str
+    name: str
     hint: str
 
 
@@ -36,7 +36,7 @@ _EXPORT = "export its images into class folders, into tar shards (key.jpg, key.c
 DEVELOP = "develop it first, for instance: darktable-cli IN OUT.jpg"
 CONVERT = "convert it first: magick IN OUT.png"
 _SCALE = "save it in 8 bits first, scaled with one range for all files"
-_AGAIN = "it was probably cut short in a copy or download: fetch it again"
+_FETCH_AGAIN = "it was probably cut short in a copy or download: fetch it again"
 _OTHERS: tuple[tuple[re.Pattern[bytes], NotAnImage], ...] = (
     (re.compile(rb"%PDF-"), NotAnImage("a PDF document", "save its page as PNG first")),
     (re.compile(rb"PK\x03\x04"), NotAnImage("a ZIP archive", "unpack it first")),
@@ -74,7 +74,7 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], NotAnImage], ...] = (
 
 
 def first_bytes(file: Path) -> bytes:
-    """The first 512 bytes of a regular file; none of anything else, and where it cannot be read."""
+    """Return the first 512 bytes of a regular file; b"" for anything else, and where it cannot be read."""
     if not file.is_file():
         return b""
     try:
@@ -85,27 +85,27 @@ def first_bytes(file: Path) -> bytes:
 
 
 def image_format(data: bytes) -> str | None:
-    """The name of the image format of these bytes, or None when it is none that we read."""
+    """Return the name of the image format of ``data``, or None where it is not one that is read."""
     return next((name for name, signature in _IMAGES if signature.match(data)), None)
 
 
 def no_image(data: bytes) -> NotAnImage:
-    """What bytes without an image's signature are, for an error's words."""
+    """Identify bytes without the signature of an image, for an error message."""
     if not data:
-        return NotAnImage("an empty file", _AGAIN)
+        return NotAnImage("an empty file", _FETCH_AGAIN)
     head = data[:4096].removeprefix(b"\xef\xbb\xbf")
-    if (known := _markup(head) or other_format(head)) is not None:
-        return known
+    if (format := _markup(head) or other_format(head)) is not None:
+        return format
     if not any(data[:4096]):
-        return NotAnImage("nothing but zero bytes", _AGAIN)
+        return NotAnImage("nothing but zero bytes", _FETCH_AGAIN)
     if _is_text(head):
         return NotAnImage("text", f"give an image: {READABLE}")
     return NotAnImage("data of an unknown kind", f"give an image: {READABLE}")
 
 
 def other_format(data: bytes) -> NotAnImage | None:
-    """What bytes with the signature of a format that is none of images are, or None."""
-    return next((found for signature, found in _OTHERS if signature.match(data)), None)
+    """Identify bytes with the signature of another format, or return None."""
+    return next((format for signature, format in _OTHERS if signature.match(data)), None)
 
 
 def _markup(head: bytes) -> NotAnImage | None:

@@ -1,4 +1,4 @@
-"""TIFF files: Pillow's reader, with words for what it does not read, and the tags that it passes over."""
+"""TIFF files with Pillow's reader, with messages for kinds that it does not support and tags that it ignores."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Tags = Mapping[int, Any]
 
 
 def open_tiff(file: io.BytesIO) -> TiffImageFile:
-    """The first image of a TIFF, not loaded yet.
+    """Open the first image of a TIFF, not loaded yet.
 
-    Raises ImageError for a complete file that Pillow cannot read or would read wrongly, with what it holds, and
-    whatever Pillow raises for a damaged one.
+    Raises ImageError for a complete file that Pillow cannot read or would read wrongly, with its content, and Pillow's
+    own errors for a damaged one.
     """
     _silence_libtiff()
     try:
@@ -41,17 +41,17 @@ def open_tiff(file: io.BytesIO) -> TiffImageFile:
     except Exception:
         tags = _read_tags(file)
         if _is_complete(tags, len(file.getbuffer())):
-            raise _refusal(tags) from None
+            raise _unsupported_error(tags) from None
         raise
     tags = image.tag_v2
-    # Each band by itself: without compression Pillow takes 16 bits for 8.
-    apart = tags.get(PLANAR) == SEPARATE and tags.get(BANDS, 1) > 1 and max(tags.get(BITS, (1,))) > 8
-    if _is_raw(tags) or (apart and tags.get(COMPRESSION, 1) == 1):
-        raise _refusal(tags)
-    if image.mode in ("P", "PA") and max(tags[COLOURS]) < 256:     # 8-bit colours where 16 are due: libtiff's rule
+    # Planar bands: without compression Pillow reads 16 bits as 8.
+    planar = tags.get(PLANAR) == SEPARATE and tags.get(BANDS, 1) > 1 and max(tags.get(BITS, (1,))) > 8
+    if _is_raw(tags) or (planar and tags.get(COMPRESSION, 1) == 1):
+        raise _unsupported_error(tags)
+    if image.mode in ("P", "PA") and max(tags[COLOURS]) < 256:     # 8-bit colours instead of 16: libtiff's rule
         image.palette = ImagePalette.raw("RGB;L", bytes(tags[COLOURS]))
     image.info["bits"] = _stated_bits(tags)
-    exif = image.getexif()                         # as load() would, whose warnings nobody keeps quiet
+    exif = image.getexif()                         # as load() would, whose warnings are not suppressed
     for key in TiffTags.TAGS_V2_GROUPS:
         if key in exif and not image.is_animated:
             exif.get_ifd(key)
@@ -59,7 +59,7 @@ def open_tiff(file: io.BytesIO) -> TiffImageFile:
 
 
 def grey_in_8_bits(image: TiffImageFile) -> Image.Image:
-    """A loaded TIFF -> the same, or mode L where it is one band of other numbers than bytes. Raises ImageError."""
+    """Convert a loaded TIFF to mode L where it is one band of numbers other than bytes. Raises ImageError."""
     if image.mode != "L" and image.mode[0] not in "IF":
         return image
     tags, values = image.tag_v2, np.asarray(image)
@@ -77,17 +77,17 @@ def grey_in_8_bits(image: TiffImageFile) -> Image.Image:
 
 
 def _stated_bits(tags: Tags) -> int:
-    """The bits of values that are stored in 16: by their number, or by a greatest value such as 4095; 0: unknown."""
+    """Return the bits of values that are stored in 16: their number, or from a maximum such as 4095; 0: unknown."""
     highest = max(np.atleast_1d(tags.get(MAX_VALUE, 0)))
     bits = int(tags.get(BITS, (1,))[0])
-    if bits == 16 and highest & (highest + 1) == 0:        # any other may be the maximum of this file alone
+    if bits == 16 and highest & (highest + 1) == 0:        # another may be the maximum of this file only
         bits = int(highest).bit_length()
     return bits % 16
 
 
 @cache
 def _silence_libtiff() -> None:
-    """Turn off libtiff's messages to the process's stderr, as Pillow does with its warnings. (Not on Windows.)"""
+    """Turn off libtiff's messages on stderr, as Pillow does with its warnings. (Not on Windows.)"""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
@@ -102,20 +102,20 @@ def _read_tags(file: io.BytesIO) -> ImageFileDirectory_v2:
 
 
 def _is_complete(tags: Tags, size: int) -> bool:
-    """Whether the tags say what is in the file of ``size`` bytes, and all of it is there."""
+    """Return whether the tags are valid and the file of ``size`` bytes holds all that they point to."""
     offsets = tags.get(STRIP_OFFSETS) or tags.get(TILE_OFFSETS) or (size,)
     sizes = tags.get(STRIP_SIZES) or tags.get(TILE_SIZES) or (1,)
-    sound = all(isinstance(tags.get(key), int) for key in (WIDTH, HEIGHT)) and max(tags.get(BITS, (1,))) <= 64
-    return sound and all(offset + count <= size for offset, count in zip(offsets, sizes, strict=False))
+    valid = all(isinstance(tags.get(key), int) for key in (WIDTH, HEIGHT)) and max(tags.get(BITS, (1,))) <= 64
+    return valid and all(offset + count <= size for offset, count in zip(offsets, sizes, strict=False))
 
 
 def _is_raw(tags: Tags) -> bool:
-    """Whether the image is the preview in a camera's raw file (DNG, NEF, ARW, PEF), or its sensor's values."""
+    """Return whether the image is the preview in a camera's raw file (DNG, NEF, ARW, PEF), or sensor values."""
     preview = SUB_FILES in tags and tags.get(SUBFILE_TYPE, 0) & REDUCED
     return DNG_VERSION in tags or bool(preview) or tags.get(PHOTOMETRIC) in _SENSOR
 
 
-def _refusal(tags: Tags) -> ImageError:
+def _unsupported_error(tags: Tags) -> ImageError:
     if _is_raw(tags):
         return ImageError("not an image but a camera's raw data", DEVELOP)
     bands, bits, kinds = tags.get(BANDS, 1), tags.get(BITS, (1,)), tags.get(SAMPLE_FORMAT, (UNSIGNED,))
@@ -128,6 +128,6 @@ def _refusal(tags: Tags) -> ImageError:
         text += f", compressed by method {method}"
     low, high = (0, 255) if list(types) == ["uint8"] else ("MIN", "MAX")
     return ImageError(
-        f"the TIFF holds {text} ({tags[WIDTH]:,} x {tags[HEIGHT]:,} pixels), which is not read",
+        f"the TIFF holds {text} ({tags[WIDTH]:,} x {tags[HEIGHT]:,} pixels), which is not supported",
         hint=conversion(low, high, bands),
     )

@@ -106,7 +106,7 @@ def test_a_complete_file_of_another_kind_is_not_called_damaged():
     """A JPEG of 12 bits."""
     data = bytearray(encoded(Image.new("RGB", (8, 8)), "JPEG"))
     data[data.index(b"\xff\xc0") + 4] = 12
-    with pytest.raises(ImageError, match="a JPEG image of a kind that is not read: cannot handle 12-bit") as caught:
+    with pytest.raises(ImageError, match="a JPEG image of an unsupported kind: cannot handle 12-bit") as caught:
         decode(bytes(data))
     assert caught.value.hint == "convert it first: magick IN OUT.png"
 

@@ -68,7 +68,7 @@ class Bomb:
 
 
 def test_pickles_are_refused_without_being_read() -> None:
-    with pytest.raises(ImageError, match="pickled objects, which could run anything"):
+    with pytest.raises(ImageError, match="pickled objects, which could execute code"):
         decode(saved(input_0=np.array([Bomb()], object)))
 
 
@@ -89,7 +89,7 @@ def test_an_array_of_wrong_length_is_damaged() -> None:
 
 
 def test_an_array_beyond_the_limit_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(npz, "MOST_BYTES", 500)
+    monkeypatch.setattr(npz, "MAX_BYTES", 500)
     with pytest.raises(ImageError, match="more than the limit of 500"):
         decode(saved(input_0=IMAGE.transpose(2, 0, 1)))
 
