@@ -166,8 +166,8 @@ def test_only_the_same_command_is_gone_on_with(
     assert "what was answered is in out.part: --resume goes on" in stopped.err
     assert "an unfinished run is in out.part" in wrn("classify", "photos", "-m", tiny, "-o", "out").err
     for other, said in {
-        ("photos", "-m", str(tiny), "-k", "2"): "its k is 5, asked is 2",
-        ("photos/inner", "-m", str(tiny)): "its folders is ['photos'], asked is ['photos/inner']",
+        ("photos", "-m", str(tiny), "-k", "2"): "its k is 5, this run's is 2",
+        ("photos/inner", "-m", str(tiny)): "its folders is ['photos'], this run's is ['photos/inner']",
         ("photos", "-m", "wrn_16_4.cifar10"): "its model is 'wrn_10_1.tiny'",
         ("photos", "-m", str(tiny), "--format", "csv"): "its format is 'table'",
         ("photos", "-", "-m", str(tiny)): "stdin cannot be resumed",

@@ -117,12 +117,12 @@ def test_a_run_goes_on_after_files_of_any_name(
     wrn(*command, tmp_path / "whole")
     part = tmp_path / "a.part"
     shutil.move(photos / "dog", tmp_path / "dog")
-    from wideresnet.output.resumable_writer import Journal
+    from wideresnet.output.resumable_writer import ResumableWriter
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Journal, "finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(ResumableWriter, "finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
         assert wrn(*command, tmp_path / "a").code == 130
-    assert part.is_dir()
+    assert part.is_file()
     shutil.move(tmp_path / "dog", photos / "dog")
     assert wrn(*command, tmp_path / "a", "--resume").code == 0
     assert sorted((tmp_path / "a").read_bytes().splitlines()) == sorted((tmp_path / "whole").read_bytes().splitlines())

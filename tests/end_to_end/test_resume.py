@@ -53,8 +53,8 @@ def test_interrupted_killed_and_resumed_the_file_is_the_one_of_an_undisturbed_ru
 KILLED = """
 import os, signal, sys, threading
 from wideresnet.cli.main import run
-from wideresnet.output.resumable_writer import Journal
-limit, delay, add, count = int(sys.argv.pop(1)), float(sys.argv.pop(1)), Journal.add, 0
+from wideresnet.output.resumable_writer import ResumableWriter
+limit, delay, add, count = int(sys.argv.pop(1)), float(sys.argv.pop(1)), ResumableWriter.add, 0
 def counted_add(self, answer):
     global count
     add(self, answer)
@@ -63,7 +63,7 @@ def counted_add(self, answer):
         timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL))
         timer.daemon = True
         timer.start()
-Journal.add = counted_add
+ResumableWriter.add = counted_add
 run()
 """
 

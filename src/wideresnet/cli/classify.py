@@ -42,7 +42,7 @@ from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from wideresnet.classifier import Classifier
-    from wideresnet.output.resumable_writer import Journal
+    from wideresnet.output.resumable_writer import ResumableWriter
     from wideresnet.records import Exif, Failure, Item, Prediction, Skipped
     from wideresnet.tasks.classify.pipeline import InferMode as Mode
 
@@ -208,7 +208,7 @@ def _to_file(
     resume: bool,
 ) -> bool:  # fmt: skip
     """Write all answers that are not there yet; whether an image failed, now or before."""
-    from wideresnet.output.resumable_writer import open_journal
+    from wideresnet.output.resumable_writer import open_resumable
 
     card, info = classifier.card, classifier.engine.info
     run = {
@@ -216,23 +216,23 @@ def _to_file(
         "engine": info.runtime, "precision": info.precision, "k": how.k, "exif": how.exif, "fast decode": how.reduced,
         "labels": f"{crc32(repr(classifier.labels).encode()):08x}", "folders": [str(p) for p in paths if p.is_dir()],
     }  # fmt: skip
-    with open_journal(output, format, run, resume=resume) as journal, _saying_how_to_go_on(journal):
-        answers = how.answers(classifier, journal.unanswered(_items(paths, passed)))
-        for answer in watched(answers, "classifying", journal.state.answers):
-            journal.add(answer)
-    return journal.state.failures > 0
+    with open_resumable(output, format, run, resume=resume) as writer, _saying_how_to_go_on(writer):
+        answers = how.answers(classifier, writer.unanswered(_items(paths, passed)))
+        for answer in watched(answers, "classifying", writer.records):
+            writer.add(answer)
+    return writer.failures > 0
 
 
 @contextmanager
-def _saying_how_to_go_on(journal: Journal) -> Iterator[None]:
+def _saying_how_to_go_on(writer: ResumableWriter) -> Iterator[None]:
     """One line on stderr when something ends the run early, be it Ctrl-C."""
     try:
         yield
     except OSError:                                # becomes an error that says it
         raise
     except BaseException:
-        if journal.state.answers:
-            say(f"stopped; what was answered is in {journal.folder}: --resume goes on", err=True)
+        if writer.records:
+            say(f"stopped; what was answered is in {writer.path}: --resume goes on", err=True)
         raise
 
 
@@ -248,9 +248,9 @@ def _refuse_early(paths: list[Path], output: Path | None, format: AnswerFormat, 
     if output is None:
         check_output()
     else:
-        from wideresnet.output.resumable_writer import check_journal
+        from wideresnet.output.resumable_writer import check_target
 
-        check_journal(output)
+        check_target(output)
 
 
 def _end_if_whole(output: Path | None, format: AnswerFormat, paths: list[Path]) -> None:

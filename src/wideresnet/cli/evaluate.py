@@ -327,11 +327,11 @@ def _counted(source: AnswerSource, any_order: bool) -> EvalReport:
 
 def _check_scores(file: Path) -> None:
     """What can be said of the file before a network is opened."""
-    from wideresnet.output.resumable_writer import check_journal
+    from wideresnet.output.resumable_writer import check_target
     from wideresnet.output.scores import format_of
 
     format_of(file)
-    check_journal(file)
+    check_target(file)
 
 
 @contextmanager

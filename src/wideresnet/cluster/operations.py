@@ -14,11 +14,11 @@ from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.features import open_features
-from wideresnet.output.answers import ANSWERS
+from wideresnet.output.answers import ANSWER_LAYOUT
 from wideresnet.output.features import cast_features, features_schema, features_table
-from wideresnet.output.parquet_parts import schema_of, table_of
-from wideresnet.output.row_format import Sheet
-from wideresnet.output.scores import SCORES
+from wideresnet.output.parquet import arrow_schema, arrow_table
+from wideresnet.output.row_format import RecordLayout
+from wideresnet.output.scores import SCORE_LAYOUT
 from wideresnet.records import Embedding, EngineInfo, Exif, Failure, Item, Prediction, Preprocess, Scored
 from wideresnet.tasks.classify.classify import classify
 from wideresnet.tasks.classify.embed import Pool, embeddings, row_shapes
@@ -74,7 +74,7 @@ class Classify:
         run = partial(
             classify, classifier, k=self.k, batch_size=self.batch_size, exif=self.exif, reduced=self.reduced
         )
-        return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, partial(_to_table, ANSWERS))
+        return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, partial(_to_table, ANSWER_LAYOUT))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Evaluate:
             data = LabelledData(self.name, list(items), classes, parent=complete, exif=self.exif)
             return score(classifier, data, self.batch_size)
 
-        return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, partial(_to_table, SCORES))
+        return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, partial(_to_table, SCORE_LAYOUT))
 
 
 @dataclass(frozen=True)
@@ -133,5 +133,5 @@ def _open_classifier(bundle: Bundle, engine: str, precision: Literal["f32", "bf1
     return open_classifier(bundle, engine, EngineOptions(precision, threads, "throughput"))
 
 
-def _to_table(sheet: Sheet, results: Sequence[ImageResult]) -> ArrowTable:
-    return table_of([row for result in results for row in sheet.rows(result)], schema_of(sheet.columns))
+def _to_table(layout: RecordLayout, results: Sequence[ImageResult]) -> ArrowTable:
+    return arrow_table((row for result in results for row in layout.to_rows(result)), arrow_schema(layout.columns))

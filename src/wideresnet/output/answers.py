@@ -1,28 +1,27 @@
-"""Answers in words: JSON, JSON lines, CSV, or text; and as the rows of a table. One at a time, as they come."""
+"""The formats of answers: text, JSON, JSON lines, CSV, and rows of a table, one answer at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import TextIO
+from typing import Any, TextIO
 
 from wideresnet.errors import ConfigError
-from wideresnet.output.row_format import PARQUET, Row, Sheet, TextFormat, csv_format
-from wideresnet.records import Failure, Prediction
+from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format
+from wideresnet.records import Failure, LabelScore, Prediction
 from wideresnet.report import answer as answer_report
 from wideresnet.report.escape import json_text, line_text
 
-Answer = Prediction | Failure
 COLUMNS = {"path": str, "rank": int, "index": int, "label": str, "probability": float, "error": str, "hint": str}
 
 
-def as_line(answer: Answer, _number: int) -> str:
-    """A line an image; failures are not among them (the door lists them on stderr)."""
+def as_line(answer: Prediction | Failure, _number: int) -> str:
+    """Return a line an image; nothing for failures, which the command lists on stderr."""
     return answer_report.to_text(answer) + "\n" if isinstance(answer, Prediction) else ""
 
 
-def as_zoo_lines(answer: Answer, _number: int) -> str:
-    """The model zoo's ``result.txt``: a line a class, counted from 0. Failures are not among them."""
+def as_zoo_lines(answer: Prediction | Failure, _number: int) -> str:
+    """Return lines of the model zoo's ``result.txt``, one a class, counted from 0; nothing for failures."""
     if isinstance(answer, Failure):
         return ""
     path = line_text(answer.path)
@@ -33,24 +32,31 @@ def as_zoo_lines(answer: Answer, _number: int) -> str:
     )
 
 
-def as_element(answer: Answer, number: int) -> str:
-    """One element of a JSON list, on a line of its own."""
+def as_element(answer: Prediction | Failure, number: int) -> str:
+    """Return one element of a JSON list, on a line of its own."""
     return (",\n " if number else "\n ") + _json(answer)
 
 
-def as_json_line(answer: Answer, _number: int) -> str:
-    """One JSON object a line."""
+def as_json_line(answer: Prediction | Failure, _number: int) -> str:
+    """Return one JSON object on a line."""
     return _json(answer) + "\n"
 
 
-def as_rows(answer: Answer) -> list[Row]:
-    """A row a class and image, likeliest first; a failure is one row with ``error`` and ``hint``."""
+def as_rows(answer: Prediction | Failure) -> list[Row]:
+    """Return a row a class, likeliest first; for a failure one row with ``error`` and ``hint``."""
     if isinstance(answer, Failure):
         return [asdict(answer)]
     return [
         {"path": answer.path, "rank": rank, **asdict(score)}
         for rank, score in enumerate(answer.predictions, start=1)
     ]
+
+
+def from_json(values: Mapping[str, Any]) -> Prediction | Failure:
+    """Return the answer of ``as_json_line``, parsed."""
+    if "error" in values:
+        return Failure(**values)
+    return Prediction(values["path"], tuple(LabelScore(**score) for score in values["predictions"]))
 
 
 TEXT_FORMATS = {
@@ -60,19 +66,15 @@ TEXT_FORMATS = {
     "csv": csv_format(COLUMNS, as_rows),
     "zoo": TextFormat("", as_zoo_lines, ""),
 }
-ANSWERS = Sheet(TEXT_FORMATS, COLUMNS, as_rows)
+ANSWER_LAYOUT = RecordLayout(TEXT_FORMATS, COLUMNS, as_rows, from_json)
 
 
-def write_answers(answers: Iterable[Answer], format: str, out: TextIO) -> None:
-    """All answers to a stream, each before the next one is asked for. Raises ConfigError for Parquet."""
+def write_answers(answers: Iterable[Prediction | Failure], format: str, out: TextIO) -> None:
+    """Write all answers to a stream, each before the next one is requested. Raises ConfigError for Parquet."""
     if format == PARQUET:
         raise ConfigError("Parquet cannot be written to a terminal or pipe", hint="name a file with -o")
-    written = TEXT_FORMATS[format]
-    out.write(written.head)
-    for number, answer in enumerate(answers):
-        out.write(written.one(answer, number))
-    out.write(written.tail)
+    TEXT_FORMATS[format].write(answers, out)
 
 
-def _json(answer: Answer) -> str:
+def _json(answer: Prediction | Failure) -> str:
     return json_text(answer_report.to_json(answer))

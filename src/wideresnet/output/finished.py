@@ -1,4 +1,4 @@
-"""What a finished file of answers says about the run that wrote it."""
+"""The failures in a finished file of answers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from wideresnet.output.row_format import PARQUET
 
 
 def any_failed(file: Path, format: str) -> bool:
-    """Whether an image failed, read in memory for one answer. The text table and the zoo's lines do not say: False.
+    """Return whether an image failed, one answer in memory at a time; False for text and the zoo's lines.
 
-    Raises ConfigError where the file was not written in this format.
+    Raises ConfigError if the file was not written in this format.
     """
     try:
         return _FINDERS[format](file)
     except (ValueError, KeyError) as error:        # also what pyarrow raises
         raise ConfigError(
-            f"{file} is there and no {format} of answers", hint="without --resume it is replaced when all is answered"
+            f"{file} exists and is not a {format} file of answers", hint="without --resume it is replaced at the end"
         ) from error
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror or error}") from error
@@ -48,10 +48,7 @@ def _in_parquet(file: Path) -> bool:
         return any(batch.column("error").null_count < batch.num_rows for batch in batches)
 
 
-def _nowhere(_file: Path) -> bool:
-    return False
-
-
 _FINDERS = {
-    "table": _nowhere, "zoo": _nowhere, "json": _in_json, "jsonl": _in_json, "csv": _in_csv, PARQUET: _in_parquet,
+    "table": lambda _: False, "zoo": lambda _: False, "json": _in_json, "jsonl": _in_json, "csv": _in_csv,
+    PARQUET: _in_parquet,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""How one kind of record is written to a file that grows: as text, or as the rows of a table."""
+"""The formats of one kind of record: as text, as rows of a table, and back from JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from wideresnet.report.escape import cell_text, unescaped
 
@@ -16,34 +16,46 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class TextFormat:
-    """``head``, then each record by its number (from 0), then ``tail``: the text of a whole file."""
+    """A text file: ``head``, then the text of each record by its number (from 0), then ``tail``."""
 
     head: str
-    one: Callable[[Any, int], str]
+    record_text: Callable[[Any, int], str]
     tail: str
+
+    def write(self, records: Iterable[Any], out: TextIO) -> None:
+        """Write all records, each before the next one is requested."""
+        out.write(self.head)
+        for number, record in enumerate(records):
+            out.write(self.record_text(record, number))
+        out.write(self.tail)
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """The text formats by name, the columns of CSV and Parquet with their types, and a record's rows in them."""
+class RecordLayout:
+    """The formats of one kind of record.
 
-    formats: Mapping[str, TextFormat]
+    ``columns`` are those of CSV and Parquet, ``to_rows`` gives a record's rows by them. ``from_json`` is the inverse
+    of ``dataclasses.asdict`` and JSON.
+    """
+
+    text_formats: Mapping[str, TextFormat]
     columns: Mapping[str, type[str] | type[int] | type[float]]
-    rows: Callable[[Any], list[Row]]
+    to_rows: Callable[[Any], list[Row]]
+    from_json: Callable[[Mapping[str, Any]], Any]
 
 
-def csv_format(columns: Iterable[str], rows: Callable[[Any], list[Row]]) -> TextFormat:
-    """A header, then the rows of each record; absent cells are empty."""
+def csv_format(columns: Iterable[str], to_rows: Callable[[Any], list[Row]]) -> TextFormat:
+    """Return a format with a header, then the rows of each record; absent cells are empty."""
     names = tuple(columns)
 
-    def one(record: Any, _number: int) -> str:
-        return "".join(csv_line(to_cells(row).get(name) for name in names) for row in rows(record))
+    def record_text(record: Any, _number: int) -> str:
+        return "".join(csv_line(to_cells(row).get(name) for name in names) for row in to_rows(record))
 
-    return TextFormat(",".join(names) + "\n", one, "")
+    return TextFormat(",".join(names) + "\n", record_text, "")
 
 
 def csv_line(cells: Iterable[object]) -> str:
-    """One row. Cells with a line break of any kind are quoted, also with a lone carriage return."""
+    """Return one row. Cells with a line break of any kind are quoted, also with a lone carriage return."""
     line = io.StringIO()
     # Before Python 3.13 only the line breaks of the terminator itself are quoted.
     csv.writer(line, lineterminator="\r\n").writerow(cells)
@@ -51,10 +63,10 @@ def csv_line(cells: Iterable[object]) -> str:
 
 
 def to_cells(row: Row) -> Row:
-    """A row with its text as valid UTF-8; ``from_cells`` is the way back."""
+    """Return a row with its text as valid UTF-8; ``from_cells`` is the inverse."""
     return {name: cell_text(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
 
 
 def from_cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of CSV or Parquet as ``to_cells`` was given it."""
+    """Return a row of CSV or Parquet as it was before ``to_cells``."""
     return {name: unescaped(cell) if isinstance(cell, str) else cell for name, cell in row.items()}

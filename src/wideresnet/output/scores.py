@@ -1,4 +1,4 @@
-"""Scores of labelled images in a file: written an image a row or line, and read again to the very same values."""
+"""The formats of scores of labelled images, one image a row or line, and their readers."""
 
 from __future__ import annotations
 
@@ -10,55 +10,55 @@ from pathlib import Path
 from typing import Any
 
 from wideresnet.errors import DataError, needs_extra
-from wideresnet.output.row_format import PARQUET, Row, Sheet, TextFormat, csv_format, from_cells
+from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format, from_cells
 from wideresnet.pipes import special_kind
 from wideresnet.records import Failure, Scored
 from wideresnet.report.escape import json_text
 
-KEPT = 5                                           # classes of an answer that have columns
+TOP = 5                                            # classes of an answer that have columns
 COLUMNS = {
     "path": str, "label": int, "rank": int, "masked_rank": int,
-    **{f"answer{place}": int for place in range(1, KEPT + 1)},
-    **{f"probability{place}": float for place in range(1, KEPT + 1)},
+    **{f"answer{rank}": int for rank in range(1, TOP + 1)},
+    **{f"probability{rank}": float for rank in range(1, TOP + 1)},
     "seconds": float, "error": str, "hint": str,
 }  # fmt: skip
 
 
 def as_rows(answer: Scored | Failure) -> list[Row]:
-    """One row by ``COLUMNS``; absent cells are empty."""
+    """Return one row by ``COLUMNS``; absent cells are empty."""
     if isinstance(answer, Failure):
         return [asdict(answer)]
-    best = zip(_BEST, (answer.top, answer.probabilities), strict=True)
-    cells = {f"{name}{place}": value for name, values in best for place, value in enumerate(values, 1)}
+    lists = zip(_LISTS, (answer.top, answer.probabilities), strict=True)
+    cells = {f"{name}{rank}": value for name, values in lists for rank, value in enumerate(values, 1)}
     first = {"path": answer.path, "label": answer.label, "rank": answer.rank, "masked_rank": answer.masked_rank}
     return [{**first, **cells, "seconds": answer.seconds}]
 
 
-_BEST = ("answer", "probability")
+_LISTS = ("answer", "probability")
 
 
 def as_json_line(answer: Scored | Failure, _number: int) -> str:
-    """One JSON object a line, with the fields of ``Scored`` or of ``Failure``."""
+    """Return one JSON object on a line, with the fields of ``Scored`` or of ``Failure``."""
     return json_text(asdict(answer)) + "\n"
 
 
-SCORES = Sheet({"csv": csv_format(COLUMNS, as_rows), "jsonl": TextFormat("", as_json_line, "")}, COLUMNS, as_rows)
-FORMATS = (*SCORES.formats, PARQUET)               # also the suffixes of the files
+TEXT_FORMATS = {"csv": csv_format(COLUMNS, as_rows), "jsonl": TextFormat("", as_json_line, "")}
+FORMATS = (*TEXT_FORMATS, PARQUET)                 # also the suffixes of the files
 
 
 def format_of(file: Path) -> str:
-    """How scores are written to a file of this name, by its suffix. Raises DataError for one that is not known."""
+    """Return the format of a file of scores by its suffix. Raises DataError for an unknown one."""
     format = file.suffix.lower().removeprefix(".")
     if format not in FORMATS:
         raise DataError(
-            f"{file}: scores of images are kept as {', '.join(f'.{each}' for each in FORMATS)}",
+            f"{file}: scores of images are kept as {', '.join(f'.{name}' for name in FORMATS)}",
             hint="end the name in one of them",
         )
     return format
 
 
 def read_scores(file: Path) -> Iterator[Scored | Failure]:
-    """What 'wrn evaluate -o FILE' wrote, in its order. Raises DataError for a file that is something else."""
+    """Yield the scores that 'wrn evaluate -o FILE' wrote, in order. Raises DataError for any other file."""
     if kind := special_kind(file):
         raise DataError(f"{file} is not a regular file: {kind}", hint="write the scores to a file first")
     try:
@@ -71,12 +71,12 @@ def read_scores(file: Path) -> Iterator[Scored | Failure]:
 
 
 def score_of(row: Mapping[str, Any]) -> Scored | Failure:
-    """A row of such a file. Raises ValueError, KeyError or TypeError for another one's."""
+    """Return the score in a row of such a file. Raises ValueError, KeyError or TypeError for any other row."""
     if row.get("error"):
         return Failure(row["path"], row["error"], row.get("hint") or "")
     top, probabilities = row.get("top"), row.get("probabilities")
     if top is None:                                # columns, not lists
-        top, probabilities = (_known(row[f"{name}{n}"] for n in range(1, KEPT + 1)) for name in _BEST)
+        top, probabilities = (_present(row[f"{name}{rank}"] for rank in range(1, TOP + 1)) for name in _LISTS)
     return Scored(
         path=row["path"],
         label=int(row["label"]),
@@ -88,14 +88,17 @@ def score_of(row: Mapping[str, Any]) -> Scored | Failure:
     )
 
 
-def _known(cells: Iterable[Any]) -> list[Any]:
+def _present(cells: Iterable[Any]) -> list[Any]:
     return [cell for cell in cells if cell not in ("", None)]
+
+
+SCORE_LAYOUT = RecordLayout(TEXT_FORMATS, COLUMNS, as_rows, score_of)
 
 
 def _csv_rows(file: Path) -> Iterator[Mapping[str, Any]]:
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
         head = lines.readline()
-        mark = next((mark for mark in ";\t" if mark in head), ",")        # as spreadsheets save it again
+        mark = next((mark for mark in ";\t" if mark in head), ",")        # as spreadsheets save it
         lines.seek(0)
         rows = csv.DictReader(lines, delimiter=mark)
         if tuple(rows.fieldnames or ()) != tuple(COLUMNS):

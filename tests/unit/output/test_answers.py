@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from wideresnet.errors import ConfigError
-from wideresnet.output.answers import COLUMNS, Answer, write_answers
+from wideresnet.output.answers import COLUMNS, write_answers
 from wideresnet.records import Failure, LabelScore, Prediction
 
-ANSWERS: list[Answer] = [
+ANSWERS: list[Prediction | Failure] = [
     Prediction("käse, 1.png", (LabelScore(3, "cat", 0.75), LabelScore(5, 'a "dog"', 0.25))),
     Failure("bad.png", "cut short", "copy it again"),
     Prediction("b.png", (LabelScore(0, "plane", 1.0),)),
@@ -31,7 +31,7 @@ DOCUMENTS = [
 ]
 
 
-def written(format: str, answers: list[Answer]) -> str:
+def written(format: str, answers: list[Prediction | Failure]) -> str:
     out = io.StringIO()
     write_answers(answers, format, out)
     return out.getvalue()
@@ -85,7 +85,7 @@ def test_an_answer_is_written_before_the_next_is_asked_for(format: str) -> None:
     out = io.StringIO()
     seen: list[bool] = []
 
-    def answers() -> Iterator[Answer]:
+    def answers() -> Iterator[Prediction | Failure]:
         yield ANSWERS[0]
         seen.append("cat" in out.getvalue())
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from wideresnet.errors import ConfigError
-from wideresnet.output.answers import TEXT_FORMATS, Answer
+from wideresnet.output.answers import TEXT_FORMATS
 from wideresnet.output.finished import any_failed
-from wideresnet.output.resumable_writer import open_journal
+from wideresnet.output.resumable_writer import open_resumable
 from wideresnet.records import Failure, LabelScore, Prediction
 
 GOOD = Prediction('error, "error".png', (LabelScore(3, "error\nlabel", 0.75), LabelScore(5, "dog", 0.25)))
@@ -23,15 +23,15 @@ def format(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def written(file: Path, format: str, answers: list[Answer]) -> Path:
-    with open_journal(file, format, {}) as journal:
+def written(file: Path, format: str, answers: list[Prediction | Failure]) -> Path:
+    with open_resumable(file, format, {}) as writer:
         for answer in answers:
-            journal.add(answer)
+            writer.add(answer)
     return file
 
 
 @pytest.mark.parametrize("answers", [[], [GOOD], [GOOD, GOOD], [GOOD, BAD], [BAD, GOOD], [BAD]])
-def test_whether_a_image_failed(tmp_path: Path, format: str, answers: list[Answer]) -> None:
+def test_whether_a_image_failed(tmp_path: Path, format: str, answers: list[Prediction | Failure]) -> None:
     expected = BAD in answers and format not in ("table", "zoo")
     assert any_failed(written(tmp_path / "answers", format, answers), format) is expected
 
@@ -40,6 +40,6 @@ def test_another_format_is_an_error_in_words(tmp_path: Path, format: str) -> Non
     if format in ("table", "zoo"):
         return
     (tmp_path / "answers").write_text("something else\n")
-    with pytest.raises(ConfigError, match="is there and no") as caught:
+    with pytest.raises(ConfigError, match="exists and is not a") as caught:
         any_failed(tmp_path / "answers", format)
     assert "--resume" in caught.value.hint

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from wideresnet.errors import DataError
-from wideresnet.output.resumable_writer import open_journal
-from wideresnet.output.scores import FORMATS, SCORES, read_scores
+from wideresnet.output.resumable_writer import open_resumable
+from wideresnet.output.scores import FORMATS, SCORE_LAYOUT, read_scores
 from wideresnet.records import Failure, Scored
 
 ANSWERS = [
@@ -22,9 +22,9 @@ ANSWERS = [
 
 def written(tmp_path: Path, format: str) -> Path:
     file = tmp_path / f"scores.{format}"
-    with open_journal(file, format, {}, sheet=SCORES) as journal:
+    with open_resumable(file, format, {}, layout=SCORE_LAYOUT) as writer:
         for answer in ANSWERS:
-            journal.add(answer)
+            writer.add(answer)
     return file
 
 
@@ -48,9 +48,9 @@ def test_names_of_any_bytes_come_back_from_a_file_of_valid_utf8(tmp_path: Path, 
     odd = ("caf\udce9.png", "caf\udce8.png", "\\udce9.png", "cr\r.png", "a\nb.png", "=1+1.png", "\x1b[31m.png")
     answers = [Scored(name, 0, 1, 1, (0,), (1.0,)) for name in odd] + [Failure(odd[0], "caf\udce9", "")]
     file = tmp_path / f"s.{format}"
-    with open_journal(file, format, {}, sheet=SCORES) as journal:
+    with open_resumable(file, format, {}, layout=SCORE_LAYOUT) as writer:
         for answer in answers:
-            journal.add(answer)
+            writer.add(answer)
     assert list(read_scores(file)) == answers
     if format != "parquet":
         file.read_bytes().decode("utf-8")

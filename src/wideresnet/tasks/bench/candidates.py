@@ -17,7 +17,7 @@ from wideresnet.engines import ENGINES, Engine, open_engine
 from wideresnet.errors import ImageError
 from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
-from wideresnet.output.resumable_writer import open_journal
+from wideresnet.output.resumable_writer import open_resumable
 from wideresnet.records import EngineInfo, Failure, Item
 from wideresnet.tasks.bench.baselines import open_baseline, plain_script, stock_loop
 from wideresnet.tasks.bench.interleave import Work
@@ -91,12 +91,12 @@ def _to_file(classifier: Classifier, entry: Entry, out: Path) -> Work:
     """What ``wrn classify -o FILE`` does."""
 
     def work(items: Iterator[Item], done: Callable[[], None]) -> None:
-        with open_journal(out, "jsonl", {}) as journal:
+        with open_resumable(out, "jsonl", {}) as writer:
             for answer in classify(classifier, items, batch_size=entry.batch, reduced=entry.reduced):
                 if isinstance(answer, Failure):
                     # A refused image costs next to nothing: its speed would be no speed.
                     raise ImageError(f"{answer.path}: {answer.error}", hint="measure with images that can be read")
                 done()
-                journal.add(answer)
+                writer.add(answer)
 
     return work

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from wideresnet.errors import ImageError
 from wideresnet.images.decode import DEFAULT_LIMITS, read_encoded
-from wideresnet.output.answers import Answer
-from wideresnet.records import EncodedImage, Item
+from wideresnet.records import EncodedImage, Failure, Item, Prediction
 
 REMEMBERED = 100_000                               # answers; the ones used longest ago are forgotten
 WAITING = 10_000                                   # copies in a row before one is answered anew
@@ -22,15 +21,15 @@ HELD = 2**22                                       # bytes of a file that may wa
 class _Original:
     """The first of some copies, answered or yet to be."""
 
-    answer: Answer | None = None
+    answer: Prediction | Failure | None = None
 
 
 def answer_once(
-    answer: Callable[[Iterator[Item]], Iterator[Answer]],
+    answer: Callable[[Iterator[Item]], Iterator[Prediction | Failure]],
     items: Iterable[Item],
     remembered: int = REMEMBERED,
     waiting: int = WAITING,
-) -> Iterator[Answer]:
+) -> Iterator[Prediction | Failure]:
     """``answer(items)``, with each image that was answered before given its answer again, under its own path.
 
     One answer an item, in order. ``answer`` gives one for each item it is handed, in order, and may pull ahead.
@@ -56,7 +55,7 @@ def answer_once(
             if new:
                 yield item
 
-    def copies() -> Iterator[Answer]:
+    def copies() -> Iterator[Prediction | Failure]:
         """Answers to the copies at the head of the queue: what they are copies of was answered before."""
         while queue and (found := queue[0][1].answer) is not None:
             path, _ = queue.popleft()

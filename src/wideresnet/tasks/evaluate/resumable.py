@@ -10,8 +10,8 @@ from pathlib import Path
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.errors import DataError
-from wideresnet.output.resumable_writer import open_journal, part_of
-from wideresnet.output.scores import SCORES, format_of, read_scores
+from wideresnet.output.resumable_writer import open_resumable, part_of
+from wideresnet.output.scores import SCORE_LAYOUT, format_of, read_scores
 from wideresnet.records import Failure, Scored
 from wideresnet.tasks.classify.pipeline import InferMode
 from wideresnet.tasks.evaluate.evaluate import score
@@ -39,9 +39,10 @@ def score_into(
         _refuse_others(file, data)
         _refuse_other_scores(file, classifier, data, batch_size)
         return
-    with open_journal(file, format, _identity(classifier, data, batch_size), resume=resume, sheet=SCORES) as journal:
-        for answer in score(classifier, data, batch_size, first=journal.state.answers, mode=mode):
-            journal.add(answer)
+    run = _identity(classifier, data, batch_size)
+    with open_resumable(file, format, run, resume=resume, layout=SCORE_LAYOUT) as writer:
+        for answer in score(classifier, data, batch_size, first=writer.records, mode=mode):
+            writer.add(answer)
             yield answer
 
 

@@ -13,7 +13,7 @@ from fakes import write_tar
 from wideresnet.datasets.tar import TarImages
 from wideresnet.records import Failure, Item, LabelScore, Prediction
 from wideresnet.tasks.classify import dedupe
-from wideresnet.tasks.classify.dedupe import REMEMBERED, Answer, answer_once, remembered_for
+from wideresnet.tasks.classify.dedupe import REMEMBERED, answer_once, remembered_for
 
 
 class Network:
@@ -23,7 +23,7 @@ class Network:
         self.ahead = ahead
         self.asked: list[bytes] = []
 
-    def __call__(self, items: Iterator[Item]) -> Iterator[Answer]:
+    def __call__(self, items: Iterator[Item]) -> Iterator[Prediction | Failure]:
         while group := list(islice(items, self.ahead)):
             for item in group:
                 if isinstance(item.source, Path):
@@ -95,7 +95,7 @@ def test_what_cannot_be_read_fails_each_for_itself(tmp_path: Path) -> None:
 
 
 def test_failures_are_copied_too(tmp_path: Path) -> None:
-    def refuse(items: Iterator[Item]) -> Iterator[Answer]:
+    def refuse(items: Iterator[Item]) -> Iterator[Prediction | Failure]:
         return (Failure(item.path, "no image", "look at it") for item in items)
 
     items = files(tmp_path, ["a", "a", "b", "a"])
@@ -108,7 +108,7 @@ def test_a_file_is_read_once_and_a_large_one_does_not_wait_in_memory(
     monkeypatch.setattr(dedupe, "HELD", 3)
     items, handed = files(tmp_path, ["abc", "abcd"]), []
 
-    def keep(items: Iterator[Item]) -> Iterator[Answer]:
+    def keep(items: Iterator[Item]) -> Iterator[Prediction | Failure]:
         for item in items:
             handed.append(item.source)
             yield Failure(item.path, "")
