@@ -24,13 +24,13 @@ BEGIN = 300                                        # seconds for a node to begin
 
 @dataclass
 class RayCluster:
-    """Its address, and a way to hurt it."""
+    """A running cluster, whose nodes can be killed."""
 
     process: subprocess.Popen[str]
     address: str
 
     def kill_node(self) -> None:
-        """SIGKILL for a node and all that it runs; returns when that is done."""
+        """Send SIGKILL to a node and its processes, and wait until they have ended."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("kill\n")
@@ -40,7 +40,7 @@ class RayCluster:
 
 @contextmanager
 def ray_cluster(nodes: int) -> Iterator[RayCluster]:
-    """A head without CPUs, and ``nodes`` nodes of one each."""
+    """A head without CPUs, and ``nodes`` nodes with one CPU each."""
     # Ray waits 30 seconds for a node to begin, which is short where others are at work.
     patient = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": str(BEGIN)}
     pipe, quiet = subprocess.PIPE, {**os.environ, **patient}
@@ -58,7 +58,7 @@ def ray_cluster(nodes: int) -> Iterator[RayCluster]:
 
 
 def main(nodes: int) -> None:
-    """See above."""
+    """Run the cluster until stdin ends."""
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
@@ -66,16 +66,16 @@ def main(nodes: int) -> None:
     try:
         added = [cluster.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(nodes)]
         cluster.wait_for_nodes()
-        tell(cluster.address)
+        write_line(cluster.address)
         for _ in sys.stdin:
             cluster.remove_node(added.pop(), allow_graceful=False)
-            tell("killed")
+            write_line("killed")
     finally:
         cluster.shutdown()
 
 
-def tell(line: str) -> None:
-    """A line for the process that holds the other end."""
+def write_line(line: str) -> None:
+    """Write a line to the parent process."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Stand-ins for tests of the service: an engine with a gate, images with known answers, a model over any engine."""
+"""Test doubles for the service: an engine with a gate, images with known classes, a model over any engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAME = "wrn_10_1.tiny"
 
 
 class GatedEngine:
-    """A FakeEngine that answers once its gate is open; ``begun`` counts what has come to it."""
+    """A FakeEngine that waits until its gate is open; ``begun`` counts the calls."""
 
     def __init__(self) -> None:
         self._engine, self.info = FakeEngine(), FakeEngine().info
@@ -42,7 +42,7 @@ def open_model(bundle: Bundle, engine: Engine) -> ModelWorker:
 
 
 def png(label: int) -> bytes:
-    """An encoded image for which FakeEngine answers ``label``."""
+    """Return an encoded image that FakeEngine classifies as ``label``."""
     file = io.BytesIO()
     Image.fromarray(FakeEngine().image(label)).save(file, "PNG")
     return file.getvalue()

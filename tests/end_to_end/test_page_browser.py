@@ -36,7 +36,7 @@ LAYER = "document.querySelector('.layer')"
 
 
 class Site:
-    """A service in this process. ``bodies`` holds what was sent to /v1/classify."""
+    """A service in this process. ``bodies``: the request bodies of /v1/classify."""
 
     def __init__(self, service: Service, port: int) -> None:
         self.service, self.address = service, f"http://127.0.0.1:{port}/"
@@ -77,7 +77,7 @@ def serving(service: Service) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The model inside the package, whose answers make sense, and a second one."""
+    """A service with the model inside the package, and a second one."""
     folder = tmp_path_factory.mktemp("page")
     write_bundle(folder / "tiny", tiny_bundle())
     settings = ServeSettings(models=("wrn_16_4.cifar10", f"tiny={folder / 'tiny'}"), threads=1, max_bytes=1_000_000)
@@ -95,7 +95,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(window: Browser, site: Site) -> Browser:
-    """The page, opened by someone who has never been there."""
+    """The page at a first visit."""
     window.look(1200)
     window.open(site.address)
     window.run("localStorage.clear(), sessionStorage.clear()")
@@ -115,7 +115,7 @@ def classify(browser: Browser, *files: Path) -> None:
     browser.until(f"document.querySelectorAll('.card').length >= {len(files)} && {QUIET}")
 
 
-def test_images_are_answered_and_a_bad_one_is_told_at_its_place(browser: Browser, site: Site, tmp_path: Path) -> None:
+def test_images_are_answered_and_a_bad_one_shows_its_error(browser: Browser, site: Site, tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_text("hello")
     site.bodies.clear()
@@ -186,7 +186,7 @@ def test_the_first_language_is_that_of_the_browser(browser: Browser, site: Site)
         browser.call("Network.setUserAgentOverride", userAgent=agent, acceptLanguage="en-US")
 
 
-def test_another_model_answers_anew(browser: Browser) -> None:
+def test_another_model_answers_again(browser: Browser) -> None:
     classify(browser, CAT)
     assert "wrn_16_4.cifar10" in browser.run("document.querySelector('.times').innerText")
     browser.run("(s => { s.value = 'tiny'; s.dispatchEvent(new Event('change')) })(document.getElementById('model'))")
@@ -266,7 +266,7 @@ def test_the_code_on_the_page_runs(browser: Browser, tmp_path: Path, capsys: pyt
         assert json.loads(done.stdout)["results"][0]["predictions"][0]["label"] == "cat"
 
 
-def test_a_busy_service_is_asked_again(browser: Browser, site: Site) -> None:
+def test_a_busy_service_is_retried(browser: Browser, site: Site) -> None:
     admission = site.service.admission
     admission.images += admission.capacity
     try:
@@ -278,7 +278,7 @@ def test_a_busy_service_is_asked_again(browser: Browser, site: Site) -> None:
     assert browser.run(BEST) == ["cat"]
 
 
-def test_a_image_over_the_limit_is_told(browser: Browser, tmp_path: Path) -> None:
+def test_an_image_over_the_limit_shows_an_error(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(CAT.read_bytes() + bytes(3_000_000))
     browser.choose("#files", [tmp_path / "large.png"])
     browser.until(f"document.querySelectorAll('.card').length && {QUIET}")
@@ -287,7 +287,7 @@ def test_a_image_over_the_limit_is_told(browser: Browser, tmp_path: Path) -> Non
     assert "larger than the limit of 1,000,000 bytes" in problem or "responded with 413" in problem
 
 
-def test_a_service_that_is_gone_is_told_and_can_be_asked_again(browser: Browser, site: Site) -> None:
+def test_an_unreachable_service_shows_an_error_and_can_be_retried(browser: Browser, site: Site) -> None:
     with serving(Service(site.service.settings)) as second:
         second.service.set_models(site.service.models)
         visit(browser, second.address)

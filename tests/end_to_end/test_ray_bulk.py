@@ -1,4 +1,4 @@
-"""Bulk work on a real Ray cluster of several node processes: the answers of one machine, whatever is killed."""
+"""Bulk jobs on a real Ray cluster of several node processes: the results of one machine, even if a node is killed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cluster() -> Iterator[RayCluster]:
 
 
 def on_cluster(folder: Path, *arguments: str) -> Done:
-    """The command in a process of its own: Ray's warnings would be errors here."""
+    """Run the command in a child process: in this one, Ray's warnings would be errors."""
     run = start(folder, *arguments, "--shard-size", SHARD, "--cpus", "1", "--format", "json")
     out, err = run.communicate(timeout=PATIENCE)
     return Done(run.returncode, out.decode(), err.decode())
@@ -86,7 +86,7 @@ def test_features_on_a_cluster_are_those_of_one_machine(
 
 
 @on_a_cluster
-def test_a_node_that_is_killed_loses_nothing_and_doubles_nothing(
+def test_a_killed_node_loses_and_duplicates_nothing(
     wrn: Wrn, folder: Path, tmp_path: Path, cluster: RayCluster
 ) -> None:
     photos, tiny, out = str(folder / "photos"), str(folder / "tiny"), tmp_path / "there"
@@ -105,7 +105,7 @@ def test_a_node_that_is_killed_loses_nothing_and_doubles_nothing(
     assert again.json["kept"] == again.json["shards"] == 15
 
 
-def test_a_cluster_that_is_not_there_is_said_in_a_line(folder: Path, tmp_path: Path) -> None:
+def test_a_missing_cluster_is_one_error_line(folder: Path, tmp_path: Path) -> None:
     done = on_cluster(tmp_path, "classify", str(folder / "photos"), "--ray", "127.0.0.1:1", "-o", "out")
     assert done.code == 2
     assert "no Ray cluster at '127.0.0.1:1'" in done.err
@@ -120,7 +120,7 @@ def test_a_cluster_that_is_not_there_is_said_in_a_line(folder: Path, tmp_path: P
         (("-o", "out", "--dedupe"), "--ray writes Parquet"),
     ],
 )
-def test_what_a_cluster_cannot_do_is_refused_first(wrn: Wrn, folder: Path, more: tuple[str, ...], message: str) -> None:
+def test_unsupported_options_are_refused_first(wrn: Wrn, folder: Path, more: tuple[str, ...], message: str) -> None:
     done = wrn("classify", str(folder / "photos"), "-m", str(folder / "tiny"), "--ray", "local", *more)
     assert done.code == 2
     assert message in done.err

@@ -1,4 +1,4 @@
-"""``wrn serve --ray``: the same service in replicas, behind a proxy of Ray Serve's that changes some of its manners."""
+"""``wrn serve --ray``: the service in replicas behind the proxy of Ray Serve, and its differences."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 @dataclass
 class Server:
-    """A process, its port, and what it says on stderr."""
+    """A server process, its port, and its log (stderr)."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -54,7 +54,7 @@ class Server:
             connection.close()
 
     def answers(self) -> list[object]:
-        """What it says of each example, without the times."""
+        """Return the response to each example, without times."""
         documents = []
         for path in EXAMPLES:
             status, _, body = self.ask("POST", "/v1/classify", path.read_bytes())
@@ -123,7 +123,7 @@ def test_without_ray_one_sentence_says_what_to_install(wrn: Wrn, monkeypatch: py
 
 @needs_ray
 @pytest.mark.slow
-def test_replicas_answer_as_the_service_alone_does_to_the_bit(server: Server, tmp_path: Path) -> None:
+def test_replicas_answer_exactly_as_a_single_service(server: Server, tmp_path: Path) -> None:
     with serving(tmp_path) as alone:
         expected = alone.answers()
     assert server.answers() == expected
@@ -133,7 +133,7 @@ def test_replicas_answer_as_the_service_alone_does_to_the_bit(server: Server, tm
 
 @needs_ray
 @pytest.mark.slow
-def test_what_the_service_promises_holds_behind_the_proxy(server: Server) -> None:
+def test_limits_and_errors_hold_behind_the_proxy(server: Server) -> None:
     assert server.ask("POST", "/v1/classify", b"a", {})[0] == 401
     assert server.ask("GET", "/metrics", headers={})[0] == 401
     assert server.ask("GET", "/v2/health/ready", headers={})[0] == 200
@@ -183,7 +183,7 @@ def test_overload_is_answered_with_429_by_the_service_or_the_proxy(tmp_path: Pat
 
 @needs_ray
 @pytest.mark.slow
-def test_sigterm_answers_what_is_inside_and_leaves_no_process(tmp_path: Path) -> None:
+def test_sigterm_answers_open_requests_and_leaves_no_process(tmp_path: Path) -> None:
     codes: list[int] = []
 
     def ask() -> None:
@@ -208,7 +208,7 @@ def test_sigterm_answers_what_is_inside_and_leaves_no_process(tmp_path: Path) ->
 
 @needs_ray
 @pytest.mark.slow
-def test_a_model_that_cannot_be_opened_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_opened_is_one_error_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "wideresnet", "serve", "--ray", "local", "--port", "0", "-m", "no_such_model"]
     variables = {**os.environ, "WRN_OFFLINE": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=180)
@@ -218,7 +218,7 @@ def test_a_model_that_cannot_be_opened_is_said_in_one_sentence(tmp_path: Path) -
 
 
 def descendants(process: int) -> set[int]:
-    """The processes that began with this one, by Linux's table of parents."""
+    """Return the ids of all descendants of a process."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

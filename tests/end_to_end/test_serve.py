@@ -1,4 +1,4 @@
-"""``wrn serve`` as its clients see it: a process behind a socket, with what networks and people do to it."""
+"""``wrn serve`` as a process behind a socket, with faults of clients and networks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LIMIT = 200_000                                    # of a body, for the server t
 
 @dataclass
 class Server:
-    """A process, its port, and what it says on stderr."""
+    """A server process, its port, and its log (stderr)."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -141,7 +141,7 @@ def test_every_bad_file_is_4xx_and_the_server_goes_on(server: Server) -> None:
     assert server.ask("POST", "/v1/classify", image())[0] == 200
 
 
-def test_clients_that_stop_in_the_middle_leave_nothing_behind(server: Server) -> None:
+def test_aborted_requests_leave_nothing_behind(server: Server) -> None:
     body = image()
     cuts = [b"", b"POST", head(len(body))[:40], head(len(body)), head(len(body)) + body[:50], head(len(body)) + body]
     for sent in cuts * 20:
@@ -172,20 +172,20 @@ def test_a_body_without_an_end_is_cut_off_while_it_is_read(server: Server) -> No
     server.until_empty()
 
 
-def test_an_announced_body_that_is_too_large_is_refused_before_it_comes(server: Server) -> None:
+def test_a_body_announced_as_too_large_is_refused_before_it_is_read(server: Server) -> None:
     with server.connect() as client:
         client.sendall(head(LIMIT + 1, "Expect: 100-continue"))
         assert status(client.recv(4096)) == 413
 
 
-def test_no_head_of_a_request_may_be_endless(server: Server) -> None:
+def test_an_endless_head_is_cut_off(server: Server) -> None:
     with server.connect() as client:
         client.sendall(b"GET /healthz HTTP/1.1\r\n")
         with pytest.raises(ConnectionError):
             client.sendall(10_000 * (b"X-A: " + b"a" * 10_000 + b"\r\n"))
 
 
-def test_what_is_no_http_is_400(server: Server) -> None:
+def test_other_protocols_are_400(server: Server) -> None:
     with server.connect() as client:
         client.sendall(b"\x16\x03\x01 hello\r\n\r\n")
         assert status(client.recv(4096)) == 400
@@ -212,7 +212,7 @@ def test_what_is_no_http_is_400(server: Server) -> None:
     ],
 )
 def test_a_head_is_answered_as_http_says(server: Server, lines: tuple[str, ...], code: int) -> None:
-    """Host, lengths, methods and paths that HTTP forbids are 4xx; a 405 says what the path takes."""
+    """Host, lengths, methods and paths that HTTP forbids are 4xx; a 405 lists the methods."""
     with server.connect() as client:
         client.sendall("\r\n".join((*lines, "", "")).encode())
         answer = client.recv(4096)
@@ -221,7 +221,7 @@ def test_a_head_is_answered_as_http_says(server: Server, lines: tuple[str, ...],
 
 
 def test_http_1_0_keeps_its_connection_when_it_asks(server: Server) -> None:
-    """What ``ab -k`` needs: the answer says keep-alive, and the next request on the connection is answered."""
+    """As ``ab -k`` needs: the response says keep-alive, and the next request on the connection is answered."""
     body = image()
     lines = "POST /v1/classify HTTP/1.0", "Connection: Keep-Alive", f"Content-Length: {len(body)}"
     with server.connect() as client:
@@ -262,8 +262,8 @@ def test_ab_keeps_its_connections(server: Server, tmp_path: Path) -> None:
         (("--data-binary", "@rgb.png"), '"predictions"'),
     ],
 )
-def test_curl_itself(server: Server, options: tuple[str, ...], output: str) -> None:
-    """Each usual way to send a file is answered, or told of the one that works."""
+def test_curl_is_answered_or_gets_a_hint(server: Server, options: tuple[str, ...], output: str) -> None:
+    """Each usual way to send a file is answered, or gets a hint."""
     command = ["curl", "-s", *options, f"http://127.0.0.1:{server.port}/v1/classify"]
     done = subprocess.run(command, cwd=FIXTURES, capture_output=True, text=True, timeout=60)
     assert output in done.stdout
@@ -280,7 +280,7 @@ def test_requests_on_one_connection_are_answered_one_after_the_other(server: Ser
     connection.close()
 
 
-def test_sighup_opens_the_model_anew_and_loses_no_request(tmp_path: Path) -> None:
+def test_sighup_reloads_the_model_and_loses_no_request(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     codes: list[int] = []
     with serving(tmp_path, "--threads", "1") as server:
@@ -310,7 +310,7 @@ def test_sighup_opens_the_model_anew_and_loses_no_request(tmp_path: Path) -> Non
     assert "Traceback" not in server.log.read_text()
 
 
-def test_sigterm_answers_what_is_inside_and_then_exits_with_0(tmp_path: Path) -> None:
+def test_sigterm_answers_open_requests_and_exits_with_0(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     body = image()
     with serving(tmp_path, "--threads", "1") as server, server.connect() as idle, server.connect() as client:
@@ -326,7 +326,7 @@ def test_sigterm_answers_what_is_inside_and_then_exits_with_0(tmp_path: Path) ->
         assert idle.recv(1) == b""
 
 
-def test_what_cannot_be_answered_in_time_is_exit_code_1(tmp_path: Path) -> None:
+def test_unanswered_requests_at_the_end_are_exit_code_1(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     with serving(tmp_path, "--threads", "1", "--drain", "0.1") as server, server.connect() as client:
         client.sendall(head(100) + b"half")
@@ -355,7 +355,7 @@ def test_settings_come_from_flags_then_the_environment_then_the_file(tmp_path: P
         (("--host", "192.0.2.1"), "cannot listen on 192.0.2.1:"),
     ],
 )
-def test_what_cannot_begin_is_said_with_exit_code_2(
+def test_invalid_settings_are_exit_code_2(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -371,7 +371,7 @@ def test_what_cannot_begin_is_said_with_exit_code_2(
     assert f"error: {message}" in capsys.readouterr().err
 
 
-def test_the_real_client_of_the_protocol(server: Server) -> None:
+def test_tritons_client_infers(server: Server) -> None:
     triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
     name, batch = "wrn_10_1.tiny", tiny_images(3, 32)
     client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
@@ -403,8 +403,8 @@ def test_the_real_client_of_the_protocol(server: Server) -> None:
     client.close()
 
 
-def test_the_calls_of_tritons_client_that_are_not_inference(server: Server) -> None:
-    """Configuration, index and statistics answer; what is not served says what there is instead."""
+def test_other_calls_of_tritons_client(server: Server) -> None:
+    """Configuration, index and statistics are served; other calls get a hint."""
     triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
     name = "wrn_10_1.tiny"
     client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
@@ -448,7 +448,7 @@ def test_the_calls_of_tritons_client_that_are_not_inference(server: Server) -> N
 
 
 @pytest.mark.slow
-def test_a_thousand_idle_connections_hinder_nobody(server: Server) -> None:
+def test_a_thousand_idle_connections_block_no_other_client(server: Server) -> None:
     idle = [server.connect() for _ in range(1000)]
     for number, client in enumerate(idle):
         client.sendall((b"", b"POST /v1", head(1000), head(1000) + b"abc")[number % 4])
@@ -490,7 +490,7 @@ def test_the_client_of_the_package(server: Server) -> None:
     client.close()
 
 
-def test_the_example_of_a_client_names_a_folder(server: Server, tmp_path: Path) -> None:
+def test_the_example_client_classifies_a_folder(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(image())
     (tmp_path / "b.jpg").write_bytes(b"none")
     program = Path(__file__).parents[2] / "examples" / "client.py"

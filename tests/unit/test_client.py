@@ -85,7 +85,7 @@ def test_files_and_bytes_go_out_as_one_request(server: FakeServer, tmp_path: Pat
     assert b'filename="' + str(file).replace('"', "%22").encode() in body
 
 
-def test_what_is_only_for_now_is_tried_again_after_a_growing_pause(server: FakeServer, pauses: list[float]) -> None:
+def test_temporary_errors_are_retried_after_a_growing_pause(server: FakeServer, pauses: list[float]) -> None:
     server.responses = [(429, {"Retry-After": "3"}, b"{}"), (0, {}, b""), (503, {}, b"{}"), (200, {}, b"{}")]
     assert client(server).classify(b"x") == {}
     assert pauses[0] == 3.0
@@ -93,7 +93,7 @@ def test_what_is_only_for_now_is_tried_again_after_a_growing_pause(server: FakeS
 
 
 @pytest.mark.usefixtures("pauses")
-def test_in_the_end_it_gives_up(server: FakeServer) -> None:
+def test_it_gives_up_after_all_retries(server: FakeServer) -> None:
     server.responses = [(429, {}, b'{"detail": "full", "hint": "wait"}')] * 3
     with pytest.raises(ServiceError, match="429: full") as caught:
         client(server, retries=2).classify(b"x")
@@ -101,7 +101,7 @@ def test_in_the_end_it_gives_up(server: FakeServer) -> None:
 
 
 @pytest.mark.usefixtures("pauses")
-def test_a_proxy_that_lost_a_replica_is_asked_again_a_fault_of_the_service_is_not(server: FakeServer) -> None:
+def test_a_proxys_500_is_retried_but_not_the_services(server: FakeServer) -> None:
     server.responses = [(500, {"Content-Type": "text/plain"}, b"Internal Server Error"), (200, {}, b"{}")]
     assert client(server).models() == {}
     server.responses = [(500, {"Content-Type": "application/problem+json"}, b"{}"), (200, {}, b"{}")]
@@ -109,7 +109,7 @@ def test_a_proxy_that_lost_a_replica_is_asked_again_a_fault_of_the_service_is_no
         client(server).models()
 
 
-def test_what_is_refused_for_good_is_not_tried_again(server: FakeServer) -> None:
+def test_permanent_errors_are_not_retried(server: FakeServer) -> None:
     server.responses = [(400, {}, b"<html>no JSON")]
     with pytest.raises(ServiceError, match="no JSON"):
         client(server).models()
@@ -118,7 +118,7 @@ def test_what_is_refused_for_good_is_not_tried_again(server: FakeServer) -> None
         client(server).classify("no such file")
 
 
-def test_without_blocking(server: FakeServer) -> None:
+def test_classify_async_does_not_block(server: FakeServer) -> None:
     """Five requests are in progress at the same time, on one event loop: the server answers none before."""
     server.responses = [(200, {}, b"{}")] * 5
     server.barrier = threading.Barrier(5)
@@ -130,6 +130,6 @@ def test_without_blocking(server: FakeServer) -> None:
     assert asyncio.run(classify_five()) == [{}] * 5
 
 
-def test_an_address_must_be_one() -> None:
+def test_an_invalid_url_is_refused() -> None:
     with pytest.raises(ConfigError):
         Client("localhost:8000")

@@ -1,4 +1,4 @@
-"""What is left of a bulk run, and what its parts say."""
+"""Pending shards of a bulk run, and the records of its parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytest.importorskip("pyarrow", reason="needs the extra parquet")
 
 
 class Run:
-    """A job in a folder, worked on by hand."""
+    """A job in a folder, whose shards a test processes one by one."""
 
     def __init__(self, folder: Path, output: Path, operation: Classify) -> None:
         self.bundle = read_bundle(folder / "tiny")
@@ -50,13 +50,13 @@ def run(folder: Path, tmp_path: Path) -> Run:
     return Run(folder, tmp_path / "out", Classify("openvino", "f32", 4))
 
 
-def test_only_what_has_no_part_is_left(run: Run) -> None:
+def test_shards_without_a_part_are_pending(run: Run) -> None:
     assert run.pending() == [0, 1, 2]
     run.process(1)
     assert run.pending() == [0, 2]
 
 
-def test_another_runs_folder_is_refused_by_what_differs(run: Run, folder: Path) -> None:
+def test_the_folder_of_another_run_is_refused_with_the_difference(run: Run, folder: Path) -> None:
     run.pending()
     with pytest.raises(ConfigError, match="k is 5 there, 3 here"):
         Run(folder, Path(run.store.uri), Classify("openvino", "f32", 4, k=3)).pending()

@@ -1,4 +1,4 @@
-"""Folders and object stores, and a patience for those that refuse."""
+"""Folders and object stores, and retries of their errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 def refusing(times: int, error: OSError) -> Callable[[], str]:
-    """Raises ``error`` so many times, then answers."""
+    """Return a function that raises ``error`` ``times`` times, then returns "done"."""
     errors = [error] * times
 
     def work() -> str:
@@ -34,14 +34,14 @@ def refusing(times: int, error: OSError) -> Callable[[], str]:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What was waited, in a time that only waiting moves."""
+    """The seconds that were slept, with a clock that only sleeping advances."""
     waited: list[float] = []
     monkeypatch.setattr(module.time, "sleep", waited.append)
     monkeypatch.setattr(module.time, "monotonic", lambda: sum(waited))
     return waited
 
 
-def test_what_is_written_is_there_whole(store: Store) -> None:
+def test_written_files_are_complete(store: Store) -> None:
     store.write("a/b.bin", b"first")
     store.write("a/b.bin", b"second")
     assert store.has("a/b.bin")
@@ -58,14 +58,14 @@ def test_names_come_folder_by_folder_as_a_walk_gives_them(store: Store) -> None:
     assert store.names() == ["a/b/c.jpg", "a/z.jpg", "a-b/c.jpg", "b.jpg"]
 
 
-def test_a_folder_that_is_not_there_holds_nothing(store: Store) -> None:
+def test_a_missing_folder_is_empty(store: Store) -> None:
     assert store.names() == []
     assert not store.has("x")
     with pytest.raises(FileNotFoundError):
         store.read("x")
 
 
-def test_a_full_local_disk_is_said_at_once(
+def test_a_full_local_disk_is_an_error_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
     def full(*_: object) -> None:
@@ -77,12 +77,12 @@ def test_a_full_local_disk_is_said_at_once(
     assert pauses == []
 
 
-def test_a_store_that_refuses_is_asked_again_with_longer_pauses(pauses: list[float]) -> None:
+def test_a_failing_store_is_retried_with_longer_pauses(pauses: list[float]) -> None:
     assert retry(refusing(4, OSError("AWS Error SLOW_DOWN"))) == "done"
     assert pauses == [0.5, 1.0, 2.0, 4.0]
 
 
-def test_patience_ends(pauses: list[float]) -> None:
+def test_retries_end(pauses: list[float]) -> None:
     with pytest.raises(OSError, match="SLOW_DOWN"):
         retry(refusing(100, OSError("AWS Error SLOW_DOWN")), seconds=10)
     assert sum(pauses) <= 10
@@ -97,7 +97,7 @@ def test_patience_ends(pauses: list[float]) -> None:
         OSError("When getting: AWS Error ACCESS_DENIED during GetObject"),
     ],
 )
-def test_what_waiting_does_not_help_is_raised_at_once(error: OSError, pauses: list[float]) -> None:
+def test_permanent_errors_are_raised_at_once(error: OSError, pauses: list[float]) -> None:
     with pytest.raises(type(error)):
         retry(refusing(1, error))
     assert pauses == []
@@ -108,7 +108,7 @@ def test_an_uri_that_no_file_system_knows_is_refused() -> None:
         Store("gopher://a/b").names()
 
 
-def test_a_store_without_an_answer_is_an_error_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_store_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_work: object) -> None:
         raise OSError("AWS Error NETWORK_CONNECTION")
 
@@ -117,7 +117,7 @@ def test_a_store_without_an_answer_is_an_error_in_words(tmp_path: Path, monkeypa
         Store(str(tmp_path)).names()
 
 
-def test_places_have_names_and_keep_their_query() -> None:
+def test_locations_keep_their_query() -> None:
     assert is_uri("s3://b/c")
     assert not is_uri("a/b?c")
     assert join_location("s3://b/c?scheme=http", "d/e.jpg") == "s3://b/c/d/e.jpg?scheme=http"

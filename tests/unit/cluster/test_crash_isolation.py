@@ -1,4 +1,4 @@
-"""Images that end the process that decodes them."""
+"""Finding images that crash the decoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPEC = Preprocess(resize=8, crop=8)
 
 
 def decode(source: bytes, spec: Preprocess, *, exif: Exif) -> None:
-    """Runs in a process of its own."""
+    """Crash, hang or fail as ``source`` says; runs in a child process."""
     if source == b"crash":
         os.abort()
     if source == b"hang":
@@ -29,15 +29,15 @@ def crashing_indices(*sources: bytes) -> set[int]:
     return crash_isolation.find_crashing_images(items, SPEC, "ignore", decode)
 
 
-def test_those_that_crash_are_found_wherever_they_stand() -> None:
+def test_crashing_images_are_found_at_any_index() -> None:
     assert crashing_indices(b"crash", b"good", b"crash", b"bad", b"crash") == {0, 2, 4}
 
 
-def test_unreadable_ones_are_none() -> None:
+def test_unreadable_images_do_not_count_as_crashing() -> None:
     assert crashing_indices(b"bad", b"good") == set()
     assert crashing_indices() == set()
 
 
-def test_one_that_never_ends_is_found_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_image_counts_as_crashing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crash_isolation, "TIMEOUT", 8.0)    # the first answer waits for a Python to start
     assert crashing_indices(b"good", b"hang", b"good") == {1}

@@ -1,4 +1,4 @@
-"""What bulk work reads, cut into shards."""
+"""Inputs of bulk jobs, cut into shards."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_store_gives_the_same_images_in_the_same_order(photos: Path) -> None:
     assert sources == [Path(path).read_bytes() for path in paths(here.shards)]
 
 
-def test_a_file_that_has_gone_from_a_store_is_named(photos: Path) -> None:
+def test_a_file_missing_from_a_store_is_reported(photos: Path) -> None:
     (shard,) = list_images([f"file://{photos}"], 8).shards
     (photos / "cat" / "2.png").unlink()
     opened = open_shard(shard)
@@ -78,7 +78,7 @@ def test_a_list_names_paths_or_uris(photos: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_a_list_of_several_places_is_refused(tmp_path: Path) -> None:
+def test_a_list_of_several_stores_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("s3://a/1.jpg\ns3://b/1.jpg\n")
     with pytest.raises(DataError, match="several stores: s3://a/, s3://b/"):
         list_images([str(tmp_path / "list.txt")], 3)
@@ -111,7 +111,7 @@ def tar(file: Path, count: int) -> Path:
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_images_in_a_tar_archive_are_cut_into_shards(scheme: str, tmp_path: Path) -> None:
-    """By path or URI; they travel as places in the archive, and the labels with them."""
+    """By path or URI; shards have offsets into the archive, and the labels."""
     location = f"{scheme}{tar(tmp_path / 'x.tar', 5)}"
     data, labelled = list_labelled(location, LABELS, None, 2)
     assert (list_images([location], 2).skipped, labelled.skipped) == (Skipped({".cls": 5}), Skipped())
@@ -129,7 +129,7 @@ def as_bytes(source: object) -> object:
 
 
 def test_labels_of_a_store_come_from_the_same_columns(tmp_path: Path) -> None:
-    """Names in the schema are held against the network's there, too; text is a name."""
+    """Names in the schema are compared with the network's; a text label is a name."""
     file = write_hub(tmp_path / "x.parquet", {"image": [{"bytes": b"a", "path": "a"}] * 2, "label": ["dog", "cat"]})
     data, listing = list_labelled(f"file://{file}", LABELS, None, 3)
     items = [item for shard in listing.shards for item in open_shard(shard).items]
@@ -186,7 +186,7 @@ def test_a_folder_of_a_store_that_is_no_class_is_refused(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_what_is_passed_over_is_counted_here_and_in_a_store(photos: Path, scheme: str) -> None:
+def test_skipped_files_are_counted_here_and_in_a_store(photos: Path, scheme: str) -> None:
     for name in ("a.dng", "cat/._1.png", "cat/@eaDir/1.png/x.jpg", "__MACOSX/cat/1.png"):
         (photos / name).parent.mkdir(parents=True, exist_ok=True)
         (photos / name).touch()
@@ -198,7 +198,7 @@ def test_what_is_passed_over_is_counted_here_and_in_a_store(photos: Path, scheme
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_each_empty_place_is_an_error_that_names_what_is_there(photos: Path, tmp_path: Path, scheme: str) -> None:
+def test_each_empty_folder_is_an_error_that_lists_its_files(photos: Path, tmp_path: Path, scheme: str) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "a.dng").touch()
     with pytest.raises(ConfigError, match=r"no images in .*none") as caught:
@@ -208,7 +208,7 @@ def test_each_empty_place_is_an_error_that_names_what_is_there(photos: Path, tmp
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
 @pytest.mark.parametrize("around", ["", "zip/"])
-def test_of_splits_the_one_that_was_not_learnt_from_is_listed(photos: Path, scheme: str, around: str) -> None:
+def test_the_held_out_split_is_listed(photos: Path, scheme: str, around: str) -> None:
     root = photos.parent / "data"
     for split in ("Train", "valid"):
         shutil.copytree(photos, root / around / split)
@@ -244,7 +244,7 @@ def test_labels_come_from_a_column(tmp_path: Path) -> None:
         ({"bytes": [b"a"], "label": [2]}, "has the label 2, the network 2 classes"),
     ],
 )
-def test_labels_that_cannot_be_are_refused(columns: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_invalid_labels_are_refused(columns: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         list_labelled(parquet(tmp_path / "x.parquet", columns), LABELS, None, 3)
 

@@ -1,4 +1,4 @@
-"""The service on Ray Serve: what is decided before Ray is asked. Ray itself is not imported here."""
+"""The service on Ray Serve: everything before Ray is called. Ray itself is not imported here."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_cluster_of_this_machine_has_no_more_cpus_than_it() -> None:
     assert parse_replicas(ELSEWHERE, "2", most).cpus == most
 
 
-def test_a_replica_takes_its_share_of_a_machine_and_not_all_of_it() -> None:
+def test_defaults_of_a_replica_follow_its_cpus() -> None:
     own = replica_settings(ServeSettings(), 8)
     assert (own.threads, own.capacity) == (8, 128)
     assert replica_settings(ServeSettings(), 1).capacity == 64
@@ -70,13 +70,13 @@ def test_models_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 class BrokenEngine(FakeEngine):
-    """Answers what is no number."""
+    """An engine whose logits are NaN."""
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         return super().__call__(batch) * np.float32(np.nan)
 
 
-def test_health_is_an_answer_of_the_engine() -> None:
+def test_the_health_check_infers_an_image() -> None:
     bundle = tiny_bundle()
     engine = FakeEngine()
     check_model(Classifier(bundle.card, bundle.labels, engine))
@@ -88,7 +88,7 @@ def test_health_is_an_answer_of_the_engine() -> None:
         check_model(Classifier(larger, bundle.labels, FakeEngine()))
 
 
-def test_an_answer_says_which_replica_gave_it() -> None:
+def test_responses_name_their_replica() -> None:
     service = Service(ServeSettings())
     service.set_models({NAME: open_model(tiny_bundle(), FakeEngine())})
     with TestClient(ReplicaHeaders(make_app(service), "abc")) as client:
@@ -99,7 +99,7 @@ def test_an_answer_says_which_replica_gave_it() -> None:
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_why_replicas_do_not_start_is_found_in_rays_words() -> None:
+def test_the_reason_is_extracted_from_rays_messages() -> None:
     message = """The deployment failed to start 3 times in a row. Error:
     ray::ServeReplica:wideresnet.__init__()
       File "models.py", line 1, in open_models

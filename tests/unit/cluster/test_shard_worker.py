@@ -1,4 +1,4 @@
-"""A worker's shards, without a cluster: each one a file that is there whole or not at all."""
+"""A worker's shards, without a cluster: every part is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_parts_hold_what_one_machine_answers(folder: Path, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == [part_name(n) for n in range(3)]
 
 
-def test_a_part_says_what_it_is(folder: Path, tmp_path: Path) -> None:
+def test_a_part_has_its_record_and_failures(folder: Path, tmp_path: Path) -> None:
     shard = shards_of(folder)[1]
     done = worker_for(folder, tmp_path).process(shard)
     read, failures = read_part(Store(str(tmp_path)), part_name(1))
@@ -64,7 +64,7 @@ def test_a_part_says_what_it_is(folder: Path, tmp_path: Path) -> None:
     assert [Path(failure.path).name for failure in failures] == ["00007.png"]
 
 
-def test_a_shard_that_is_written_is_not_answered_again(folder: Path, tmp_path: Path) -> None:
+def test_a_finished_shard_is_not_processed_again(folder: Path, tmp_path: Path) -> None:
     shard = shards_of(folder)[0]
     first = worker_for(folder, tmp_path).process(shard)
     before = (tmp_path / part_name(0)).stat().st_mtime_ns
@@ -74,7 +74,7 @@ def test_a_shard_that_is_written_is_not_answered_again(folder: Path, tmp_path: P
     assert (tmp_path / part_name(0)).stat().st_mtime_ns == before
 
 
-def test_a_second_attempt_leaves_out_what_ends_its_process(
+def test_a_second_attempt_isolates_crashing_images(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard = shards_of(folder)[0]
@@ -100,7 +100,7 @@ def test_a_second_attempt_leaves_out_what_ends_its_process(
     assert [row for row in rows if row["path"] != lost] == [row for row in others if row["path"] != lost]
 
 
-def test_what_cannot_be_written_is_reported_not_raised(folder: Path, tmp_path: Path) -> None:
+def test_an_unwritable_output_is_reported_not_raised(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file where the folder should be")
     done = worker_for(folder, tmp_path / "out").process(shards_of(folder)[0])
     assert done.pictures == 0
@@ -108,7 +108,7 @@ def test_what_cannot_be_written_is_reported_not_raised(folder: Path, tmp_path: P
     assert done.node == "node-a"
 
 
-def test_features_have_no_row_for_a_failure_and_name_it(folder: Path, tmp_path: Path) -> None:
+def test_features_have_no_row_for_a_failure(folder: Path, tmp_path: Path) -> None:
     operation = Embed("openvino", "f32", 4, ("features",))
     done = worker_for(folder, tmp_path, operation).process(shards_of(folder)[1])
     assert (done.pictures, done.failures) == (8, 1)
@@ -116,7 +116,7 @@ def test_features_have_no_row_for_a_failure_and_name_it(folder: Path, tmp_path: 
     assert len(read_part(Store(str(tmp_path)), part_name(1))[1]) == 1
 
 
-def test_another_file_is_no_part(tmp_path: Path) -> None:
+def test_another_parquet_file_is_not_a_part(tmp_path: Path) -> None:
     import pyarrow as pa
 
     pq.write_table(pa.table({"a": [1]}), tmp_path / part_name(0))

@@ -23,7 +23,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture
 def make_service(bundle: Bundle) -> Callable[..., Service]:
-    """A ready service with the settings given, over ``engine`` or a FakeEngine."""
+    """A ready service with settings ``values``, over ``engine`` or a FakeEngine."""
 
     def make(engine: Engine | None = None, **values: object) -> Service:
         service = Service(ServeSettings(**values))

@@ -1,4 +1,4 @@
-"""The routes over a fake engine: answers, and what is said of requests that get none."""
+"""The routes over a fake engine: responses, and errors of invalid requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def labels(result: dict) -> list[int]:
 # Classify
 
 
-def test_a_bare_image_gets_its_classes_and_who_answered(client) -> None:
+def test_a_bare_image_gets_classes_and_the_models_identity(client) -> None:
     answer = client.post("/v1/classify?k=3", content=png(4)).json()
     assert labels(answer["results"][0]) == [4, 3, 5]
     assert answer["results"][0]["predictions"][0]["label"] == "deer"
@@ -47,7 +47,7 @@ def test_labels_are_translated_where_there_is_a_translation(client) -> None:
     assert answer["results"][0]["predictions"][0]["label"] == "猫"
 
 
-def test_several_files_are_answered_in_their_order_and_an_unreadable_one_at_its_place(client) -> None:
+def test_several_files_are_answered_in_order_with_the_error_of_an_unreadable_one(client) -> None:
     files = [("a", ("one.png", png(1))), ("a", ("二.png", b"none")), ("b", ("three.png", png(7)))]
     done = client.post("/v1/classify", files=files)
     assert done.status_code == 200
@@ -57,7 +57,7 @@ def test_several_files_are_answered_in_their_order_and_an_unreadable_one_at_its_
     assert [first["name"], third["name"]] == ["one.png", "three.png"]
 
 
-def test_a_photograph_is_turned_upright(client, monkeypatch) -> None:
+def test_exif_orientation_is_applied(client, monkeypatch) -> None:
     orientations = []
     monkeypatch.setattr(
         "wideresnet.serve.worker.load_crop",
@@ -78,15 +78,15 @@ def test_when_no_image_can_be_read_it_is_400(client) -> None:
     assert len(several.json()["results"]) == 2
 
 
-def test_an_image_of_other_numbers_is_400_with_what_it_holds(client) -> None:
-    """Heights in metres are no brightness: not black for every file, and not "damaged"."""
+def test_an_image_of_metres_is_400_with_its_range(client) -> None:
+    """Heights in metres are no brightness: the error states their range, not "damaged"."""
     done = client.post("/v1/classify", content=tiff(np.full((8, 8, 1), 812.5, np.float32)))
     assert done.status_code == 400
     assert done.json()["detail"] == "the image holds float32 values from 812.5 to 812.5, outside 0..1"
     assert "gdal_translate" in done.json()["hint"]
 
 
-def test_a_strip_is_answered(client) -> None:
+def test_a_very_wide_image_is_answered(client) -> None:
     """5000 pixels wide and one high, as torchvision crops it."""
     file = io.BytesIO()
     Image.new("RGB", (5000, 1), "white").save(file, "PNG")
@@ -112,7 +112,7 @@ def test_a_strip_is_answered(client) -> None:
         ("", b"--xyz--\r\n", MULTIPART, 422, "no file in the multipart body"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_served_is_said_with_its_status(client, query, content, headers, status, detail) -> None:
+def test_invalid_requests_get_their_status_and_message(client, query, content, headers, status, detail) -> None:
     done = client.post(f"/v1/classify{query}", content=content, headers=headers)
     assert done.status_code == status
     assert detail in done.json()["detail"]
@@ -123,7 +123,7 @@ def test_what_cannot_be_served_is_said_with_its_status(client, query, content, h
 
 
 def damaged_by_curl(data: bytes) -> bytes:
-    """What ``curl -d @FILE`` makes of a file."""
+    """Return a file as ``curl -d @FILE`` sends it."""
     return data.translate(None, b"\r\n\0")
 
 
@@ -141,14 +141,14 @@ def jpeg(**options: object) -> bytes:
     ids=["PNG", "JPEG", "progressive JPEG with its zero bytes"],
 )
 def test_a_file_that_curl_d_stripped_is_refused_and_the_hint_names_data_binary(client, kind, data) -> None:
-    """An image without its line breaks is never answered, whatever the decoder makes of it."""
+    """An image without its line breaks is refused, even if the decoder accepts it."""
     done = client.post("/v1/classify", content=data, headers={"Content-Type": kind} if kind else {})
     assert done.status_code == 400
     assert "curl -d" in done.json()["hint"]
     assert "--data-binary" in done.json()["hint"]
 
 
-def test_what_data_binary_sends_is_answered_though_curl_calls_it_a_form(client) -> None:
+def test_data_binary_is_answered_though_curl_sends_a_forms_content_type(client) -> None:
     """``curl --data-binary`` sends the same Content-Type as ``curl -d``, and its images are read."""
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     assert client.post("/v1/classify", content=png(4), headers=headers).status_code == 200
@@ -174,7 +174,7 @@ BASE64 = base64.b64encode(png(1))
         (png(1), "multipart/mixed; boundary=a", 415, "curl -F file=@FILE"),
     ],
 )
-def test_other_ways_to_send_an_image_are_refused_with_the_one_that_works(client, body, kind, status, hint) -> None:
+def test_other_ways_to_send_an_image_get_a_hint(client, body, kind, status, hint) -> None:
     """Base64, JSON and forms get a 4xx whose hint says what to send."""
     done = client.post("/v1/classify", content=body, headers={"Content-Type": kind} if kind else {})
     assert done.status_code == status
@@ -191,14 +191,14 @@ def test_a_text_field_named_as_a_parameter_is_refused(client, path) -> None:
 
 
 def test_other_text_fields_are_ignored_and_listed(client) -> None:
-    """A caption beside the file does not hinder the answer, which says that it was ignored."""
+    """A caption beside the file has no effect, and the response says so."""
     answer = client.post("/v1/classify", files=[("file", ("a.png", png(6)))], data={"caption": "a cat", "id": "7"})
     assert labels(answer.json()["results"][0])[0] == 6
     assert sorted(answer.json()["ignored_fields"]) == ["caption", "id"]
     assert "ignored_fields" not in client.post("/v1/classify", content=png(6)).json()
 
 
-def test_a_form_without_the_at_sign_is_told_of_it(client) -> None:
+def test_a_form_without_the_at_sign_gets_a_hint(client) -> None:
     """``curl -F file=cat.jpg`` sends a name instead of a file."""
     body = b'--xyz\r\nContent-Disposition: form-data; name="file"\r\n\r\ncat.jpg\r\n--xyz--\r\n'
     done = client.post("/v1/classify", content=body, headers=MULTIPART)
@@ -219,8 +219,8 @@ def every_route(client) -> list[tuple[str, str]]:
     return routes
 
 
-def test_every_route_refuses_a_parameter_that_it_does_not_take(client) -> None:
-    """``?topk=3`` never passes in silence; probes and files of the page, which read no query, take any."""
+def test_every_route_refuses_unknown_parameters(client) -> None:
+    """``?topk=3`` is an error; only probes and files of the page ignore queries."""
     for method, path in every_route(client):
         done = client.request(method, f"{path}?topk=3", content=png(1) if method == "POST" else None)
         assert done.status_code == (200 if path in PUBLIC_PATHS else 422), path
@@ -231,13 +231,13 @@ def test_every_route_refuses_a_parameter_that_it_does_not_take(client) -> None:
 
 @pytest.mark.parametrize("query", ["k=1&k=2", "k=1&k=1", "lang=en&lang=zh", f"model={NAME}&model={NAME}"])
 def test_a_parameter_given_twice_is_refused(client, query) -> None:
-    """Neither of two values counts in silence; only a class may be repeated."""
+    """Repeated parameters are errors; only a class may be repeated."""
     done = client.post(f"/v1/classify?{query}", content=png(1))
     assert done.status_code == 422
     assert "is given 2 times" in done.json()["detail"]
 
 
-def test_every_route_says_which_methods_it_takes(client) -> None:
+def test_every_route_lists_its_methods(client) -> None:
     """A 405 carries Allow, and HEAD works wherever GET does."""
     for method, path in every_route(client):
         allowed = "GET, HEAD" if method == "GET" else "POST"
@@ -265,15 +265,15 @@ def test_every_route_says_which_methods_it_takes(client) -> None:
         ("GET", "/nothing", "GET /docs"),
     ],
 )
-def test_a_path_of_another_server_leads_to_the_one_here(client, method, path, hint) -> None:
-    """Clients of other servers get a 404 that says where to go."""
+def test_a_path_of_another_server_gets_a_hint(client, method, path, hint) -> None:
+    """Clients of other servers get a 404 with the route to use."""
     done = client.request(method, path)
     assert done.status_code == 404
     assert hint in done.text
 
 
 def test_every_hint_names_what_can_be_typed(client) -> None:
-    """No 4xx of this page is without a hint; routes and options in it exist."""
+    """Every 4xx has a hint, and its routes and options exist."""
     routes = {(method, path.replace(NAME, "MODEL")) for method, path in every_route(client)}
     options = {option for parameter in get_command(app).commands["serve"].params for option in parameter.opts}
     infer = f"/v2/models/{NAME}/infer"
@@ -345,7 +345,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("error", [ValueError("secret"), MemoryError(), SystemExit(3)])
-def test_a_crash_in_a_worker_is_one_500_and_not_the_end(make_service, caplog, error) -> None:
+def test_a_crash_in_a_worker_fails_one_request_only(make_service, caplog, error) -> None:
     service = make_service(Broken(error))
     with TestClient(make_app(service)) as client:
         done = client.post("/v1/classify", content=png(1), headers={"X-Request-ID": "my-1"})
@@ -393,7 +393,7 @@ def test_an_unreadable_image_fails_a_request_of_the_protocol(client) -> None:
     assert done.json()["error"].startswith("image 0: not an image but text (")
 
 
-def test_the_configuration_is_that_of_the_metadata(client) -> None:
+def test_the_configuration_matches_the_metadata(client) -> None:
     """Triton's form of it has the same names, types and sizes, without the batch."""
     for path in (f"/v2/models/{NAME}", f"/v2/models/{NAME}/versions/1"):
         about, config = client.get(path).json(), client.get(f"{path}/config").json()
@@ -406,7 +406,7 @@ def test_the_configuration_is_that_of_the_metadata(client) -> None:
 
 
 def test_the_repository_lists_the_models(make_service) -> None:
-    """Each with its state; with ``ready`` only those that answer; anything else in the body is refused."""
+    """Each with its state; ``ready`` lists ready models only; any other body is refused."""
     service = make_service()
     with TestClient(make_app(service)) as client:
         expected = [{"name": NAME, "version": "1", "state": "READY"}]
@@ -420,8 +420,8 @@ def test_the_repository_lists_the_models(make_service) -> None:
         assert client.post("/v2/repository/index", json={"ready": True}).json() == []
 
 
-def test_statistics_count_what_was_answered(client) -> None:
-    """Images, runs of the engine, requests and times of one model; what is not measured is 0."""
+def test_statistics_count_requests_and_images(client) -> None:
+    """Images, runs of the engine, requests and times of one model; unmeasured values are 0."""
     client.post("/v1/classify", content=png(1))
     client.post("/v1/classify", files=[("a", ("1", png(1))), ("a", ("2", b"none"))])
     client.post("/v1/classify", content=b"none")
@@ -446,7 +446,7 @@ def test_statistics_count_what_was_answered(client) -> None:
 # Around
 
 
-def test_before_the_models_are_open_it_lives_and_is_not_ready(make_service) -> None:
+def test_before_the_models_are_open_it_is_live_but_not_ready(make_service) -> None:
     service = make_service()
     service.set_models({})
     with TestClient(make_app(service)) as client:
@@ -456,7 +456,7 @@ def test_before_the_models_are_open_it_lives_and_is_not_ready(make_service) -> N
         assert (done.status_code, done.headers["retry-after"]) == (503, "1")
 
 
-def test_what_drains_lets_nobody_in(make_service) -> None:
+def test_a_draining_service_admits_no_request(make_service) -> None:
     service = make_service()
     service.admission.draining = True
     with TestClient(make_app(service)) as client:
@@ -482,7 +482,7 @@ def test_without_the_token_only_probes_and_documents_are_open(guarded, authoriza
         assert guarded.get(path, headers=headers).status_code == 200
 
 
-def test_with_the_token_all_is_open(guarded) -> None:
+def test_with_the_token_all_routes_are_open(guarded) -> None:
     assert guarded.get("/v1/models", headers={"Authorization": "Bearer sesame"}).status_code == 200
     assert "sesame" not in guarded.get("/openapi.json").text
     assert NAME not in guarded.get("/openapi.json").text
@@ -495,7 +495,7 @@ def test_other_origins_are_refused_unless_named(client, make_service) -> None:
         assert open_.options("/v1/classify", headers=asks).headers["access-control-allow-origin"] == asks["Origin"]
 
 
-def test_every_answer_has_an_id_and_the_headers_of_a_careful_page(client) -> None:
+def test_every_response_has_an_id_and_security_headers(client) -> None:
     for path in ("/docs", "/v1/nothing"):
         headers = client.get(path, headers={"X-Request-ID": "abc-1"}).headers
         assert headers["x-request-id"] == "abc-1"
@@ -539,7 +539,7 @@ def test_the_models_are_listed(client) -> None:
     assert listed["models"][0]["preprocess"]["crop"] == 32
 
 
-def test_the_openapi_document_and_its_page_know_every_route(client) -> None:
+def test_the_openapi_document_and_its_page_list_every_route(client) -> None:
     document = client.get("/openapi.json").json()
     served = {route.path for route in client.app._app.routes if "/versions/" not in route.path}
     pages = {path for path in served if path in ("/", "/docs", "/openapi.json") or path.startswith("/static/")}

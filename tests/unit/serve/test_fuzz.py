@@ -1,4 +1,4 @@
-"""Bytes and requests that nobody would send: all are answered, none with a fault. More of them under ``slow``."""
+"""Generated bodies and requests: every one is answered, none with a 500. More of them under ``slow``."""
 
 from __future__ import annotations
 

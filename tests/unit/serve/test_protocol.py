@@ -101,7 +101,7 @@ def test_images_come_as_base64_or_with_their_lengths() -> None:
         (header() | {"parameters": {"binary_data_output": 1}}, "parameters"),
     ],
 )  # fmt: skip
-def test_what_is_no_request_is_refused(document: object, kind: str) -> None:
+def test_invalid_requests_are_refused(document: object, kind: str) -> None:
     with pytest.raises(ApiError) as caught:
         parsed(document)
     assert caught.value.kind == kind
@@ -127,14 +127,14 @@ WORD = base64.b64encode(bytes(range(250))).decode()
     ],
 )
 def test_encoded_images_come_in_every_usual_form(shape: object, data: object) -> None:
-    """One string, a shape of -1, URL-safe or broken lines of base64, a data URL: the meaning is clear."""
+    """One string, a shape of -1, URL-safe or broken lines of base64, a data URL are accepted."""
     request = parsed({"inputs": [{"name": "pictures", "shape": shape, "datatype": "BYTES", "data": data}]})
     assert request.images == [bytes(range(250))]
     assert request.notes == {}
 
 
-def test_an_input_under_a_name_of_ones_own_is_taken_by_its_datatype() -> None:
-    """And the answer says what it was taken for."""
+def test_an_input_under_another_name_is_resolved_by_its_datatype() -> None:
+    """And the response says which input it was read as."""
     request = parsed(header(name="input-0", shape=[-1, 4, 4, 3]))
     np.testing.assert_array_equal(request.images, PIXELS)
     assert request.notes == {"read_as": "images"}
@@ -144,15 +144,15 @@ def test_an_input_under_a_name_of_ones_own_is_taken_by_its_datatype() -> None:
     assert answer["parameters"] == {"read_as": "pictures"}
 
 
-def test_null_is_a_member_that_is_not_there() -> None:
+def test_null_counts_as_missing() -> None:
     """Clients that write every optional member as null are answered."""
     document = header(parameters=None) | {"id": None, "parameters": None, "outputs": None}
     request = parsed(document)
     assert (request.id, request.binary, request.classes, request.notes) == ("", False, 0, {})
 
 
-def test_what_is_ignored_is_listed() -> None:
-    """Parameters and members that have no effect stand in the answer's parameters."""
+def test_ignored_members_are_listed() -> None:
+    """Parameters and members that have no effect are in the response's parameters."""
     document = header(extra=1, parameters={"content_type": "np"})
     document |= {"parameters": {"priority": 1}, "outputs": [{"name": "logits", "parameters": {"fast": True}}]}
     ignored = parsed(document | {"model_name": "m"}).notes["ignored"]
@@ -165,13 +165,13 @@ def test_tensors_in_shared_memory_are_refused_by_that_name() -> None:
         parsed(header(data=None, parameters={"shared_memory_region": "a", "shared_memory_byte_size": 96}))
 
 
-def test_data_must_not_come_twice() -> None:
+def test_data_in_json_and_binary_are_refused() -> None:
     """A tensor in JSON and in binary is refused: one of them would have no effect."""
     with pytest.raises(ApiError, match="both data and binary_data_size"):
         parsed(header(parameters={"binary_data_size": PIXELS.nbytes}), PIXELS.tobytes())
 
 
-def test_floats_are_refused_with_what_to_send() -> None:
+def test_floats_are_refused_with_a_hint() -> None:
     """The normalisation would have to be guessed."""
     with pytest.raises(ApiError) as caught:
         parsed(header(name="input", shape=[1, 3, 4, 4], datatype="FP32", data=[0.5] * 48))
@@ -192,14 +192,14 @@ def test_floats_are_refused_with_what_to_send() -> None:
         (binary(8, name="pictures", shape=[1], datatype="BYTES"), bytes(8)),
     ],
 )
-def test_binary_data_must_fit_what_is_said_of_them(document: object, blob: bytes) -> None:
+def test_binary_data_must_have_the_announced_size(document: object, blob: bytes) -> None:
     with pytest.raises(ApiError) as caught:
         parsed(document, blob)
     assert caught.value.kind == "request"
 
 
 @pytest.mark.parametrize("length", ["", "x", "-1", "²", "9" * 5000, "99"])
-def test_the_length_of_the_json_must_be_one(length: str) -> None:
+def test_the_length_of_the_json_must_be_valid(length: str) -> None:
     with pytest.raises(ApiError, match=HEADER_LENGTH):
         parse_request(b"{}", length, 4, 8)
 
@@ -212,7 +212,7 @@ def test_json_that_would_take_much_memory_is_not_read() -> None:
 
 @given(st.binary(max_size=400), st.one_of(st.none(), st.integers(0, 500).map(str)))
 @settings(max_examples=300, deadline=None)
-def test_any_bytes_are_refused_with_words(body: bytes, length: str | None) -> None:
+def test_random_bytes_are_refused(body: bytes, length: str | None) -> None:
     with pytest.raises(ApiError):
         parse_request(body, length, 4, 8)
 
@@ -259,7 +259,7 @@ def test_logits_go_out_as_json_or_binary() -> None:
     np.testing.assert_array_equal(np.frombuffer(rest, "<f4").reshape(2, 10), LOGITS)
 
 
-def test_classes_go_out_as_words() -> None:
+def test_classes_go_out_as_strings() -> None:
     answer, _ = rendered(classification=2)
     output = answer["outputs"][0]
     assert (output["datatype"], output["shape"]) == ("BYTES", [2, 2])

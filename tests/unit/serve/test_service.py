@@ -1,4 +1,4 @@
-"""Many requests at once over an engine with a gate: overload, deadlines, clients that leave, and a reload."""
+"""Concurrent requests over an engine with a gate: overload, deadlines, disconnects and a reload."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wideresnet.serve.settings import ServeSettings
 
 
 def run(service: Service, story: Callable[[httpx2.AsyncClient], Awaitable[None]]) -> None:
-    """``story`` with a client of ``service``, on one event loop; afterwards nothing is left inside."""
+    """Run ``story`` with a client of ``service`` on one event loop, and check that all limits are returned."""
 
     async def main() -> None:
         transport = httpx2.ASGITransport(make_app(service))
@@ -41,7 +41,7 @@ async def until(true: Callable[[], Any]) -> None:
             await asyncio.sleep(0.005)
 
 
-def test_a_full_queue_answers_429_at_once_and_what_was_let_in_is_answered(make_service) -> None:
+def test_a_full_queue_answers_429_at_once_and_admitted_requests_are_answered(make_service) -> None:
     engine = GatedEngine()
     service = make_service(engine, queue=3)
 
@@ -60,7 +60,7 @@ def test_a_full_queue_answers_429_at_once_and_what_was_let_in_is_answered(make_s
     run(service, story)
 
 
-def test_what_waits_is_answered_many_at_once_each_with_its_own_answer(make_service) -> None:
+def test_waiting_images_are_inferred_in_batches(make_service) -> None:
     engine = GatedEngine()
     service = make_service(engine, queue=40, max_images=40)
     labels = [number % 10 for number in range(40)]
@@ -78,7 +78,7 @@ def test_what_waits_is_answered_many_at_once_each_with_its_own_answer(make_servi
     assert (max(sizes), sum(sizes)) == (BATCH, 40)
 
 
-def test_an_error_in_a_batch_is_the_end_of_one_request_only(make_service) -> None:
+def test_an_error_in_a_batch_fails_one_request_only(make_service) -> None:
     class Picky(GatedEngine):
         def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
             logits = super().__call__(batch)
@@ -101,11 +101,11 @@ def test_an_error_in_a_batch_is_the_end_of_one_request_only(make_service) -> Non
 
 
 def decoded(service: Service) -> int:
-    """Images that wait for the engine."""
+    """Return the number of images that wait for the engine."""
     return len(service.models[NAME]._decoded)
 
 
-def test_a_request_that_does_not_fit_as_a_whole_is_not_begun(make_service) -> None:
+def test_a_request_that_does_not_fit_completely_is_refused(make_service) -> None:
     engine = GatedEngine()
     service = make_service(engine, queue=4, max_images=4)
 
@@ -120,7 +120,7 @@ def test_a_request_that_does_not_fit_as_a_whole_is_not_begun(make_service) -> No
     run(service, story)
 
 
-def test_at_the_deadline_it_is_504_and_what_was_not_begun_is_skipped(make_service) -> None:
+def test_at_the_deadline_it_is_504_and_the_remaining_work_is_skipped(make_service) -> None:
     engine = GatedEngine()
     service = make_service(engine, deadline=0.05, max_images=9)
 
@@ -153,8 +153,8 @@ def test_a_slow_upload_is_408(make_service) -> None:
     run(service, story)
 
 
-def test_a_client_that_leaves_is_no_longer_worked_for(make_service) -> None:
-    """Driven without a client library, since those do not leave."""
+def test_work_for_a_disconnected_client_is_skipped(make_service) -> None:
+    """Without a client library, since those cannot disconnect early."""
     engine = GatedEngine()
     service = make_service(engine)
     app = make_app(service)
@@ -184,7 +184,7 @@ def test_a_client_that_leaves_is_no_longer_worked_for(make_service) -> None:
     assert b'wrn_failures_total{kind="gone"} 2.0' in service.metrics.render()
 
 
-def test_a_reload_loses_no_request_and_lets_go_of_the_old_model(bundle, make_service, monkeypatch) -> None:
+def test_a_reload_loses_no_request_and_frees_the_old_model(bundle, make_service, monkeypatch) -> None:
     old = GatedEngine()
     service = make_service(old)
     gone = weakref.ref(service.models[NAME])
@@ -204,7 +204,7 @@ def test_a_reload_loses_no_request_and_lets_go_of_the_old_model(bundle, make_ser
     assert gone() is None
 
 
-def test_a_reload_that_fails_keeps_what_was_open(make_service, monkeypatch) -> None:
+def test_a_failed_reload_keeps_the_open_models(make_service, monkeypatch) -> None:
     service = make_service()
     messages: list[str] = []
     service._write = messages.append
@@ -220,7 +220,7 @@ def test_a_reload_that_fails_keeps_what_was_open(make_service, monkeypatch) -> N
         asyncio.run(service.load())
 
 
-def test_models_are_opened_under_their_names_or_others(tmp_path, bundle) -> None:
+def test_models_are_opened_under_their_names_or_aliases(tmp_path, bundle) -> None:
     from wideresnet.bundle import write_bundle
 
     write_bundle(tmp_path / "tiny", bundle)

@@ -1,4 +1,4 @@
-"""Settings are checked once, at the edge."""
+"""Settings are validated once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_unknown_and_impossible_settings_are_refused() -> None:
         make_settings({"deadline": 0})
 
 
-def test_a_request_is_never_larger_than_the_house() -> None:
+def test_a_request_is_never_larger_than_the_queue() -> None:
     settings = make_settings({"queue": 5})
     assert (settings.capacity, settings.images_per_request) == (5, 5)
     assert make_settings({}).capacity == max(64, 16 * available_cpus())

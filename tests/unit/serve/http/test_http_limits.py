@@ -65,7 +65,7 @@ def response(client: socket.socket) -> http.client.HTTPResponse:
 
 
 def is_closed(client: socket.socket) -> bool:
-    """Whether the server closes the connection, as against sending or waiting."""
+    """Whether the server closes the connection, instead of sending or waiting."""
     try:
         return client.recv(1) == b""
     except ConnectionError:
@@ -170,7 +170,7 @@ def test_an_offer_of_another_protocol_is_ignored_and_the_body_read(upgrade: str)
     ],
 )
 def test_a_connection_stays_open_as_its_client_asks(version: str, header: str, open_: bool) -> None:
-    """HTTP/1.0 keeps it when asked to; the application is informed, since it has to say so in the response."""
+    """HTTP/1.0 keeps it when asked to; the application is informed, since it sends the Connection header."""
     app = BodySizes()
     with connected(app) as client:
         client.sendall(head(0, header, version=version))

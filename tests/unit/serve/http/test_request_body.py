@@ -1,4 +1,4 @@
-"""Bodies: multipart read whatever way its bytes are cut, and compressed ones within their limit."""
+"""Request bodies: multipart read in pieces of any size, and compressed bodies within their limit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_one_file_more_than_allowed_is_refused_before_it_is_read() -> None:
 
 
 @pytest.mark.parametrize("boundary", [b"", b"x" * 300])
-def test_a_boundary_must_be_one(boundary: bytes) -> None:
+def test_invalid_boundaries_are_refused(boundary: bytes) -> None:
     with pytest.raises(ApiError):
         MultipartReader(boundary, 2)
 
@@ -77,7 +77,7 @@ def test_compressed_bodies_are_inflated_up_to_the_limit(encoding: str, compress:
         (b"", "gzip, gzip", "type"),
     ],
 )
-def test_what_cannot_be_inflated_is_refused(data: bytes, encoding: str, kind: str) -> None:
+def test_invalid_compressed_bodies_are_refused(data: bytes, encoding: str, kind: str) -> None:
     with pytest.raises(ApiError) as caught:
         inflate(data, encoding, 1000)
     assert caught.value.kind == kind

@@ -1,4 +1,4 @@
-"""Checks before a handler runs, on scopes made by hand."""
+"""Checks of requests before their handlers run."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def scope(*hosts: str, version: str = "1.1") -> dict[str, object]:
     "host",
     ["a", "a:80", "a:", "", "127.0.0.1:8000", "[::1]:8000", "[fe80::1%25eth0]", "my_host.example", "a%2Db"],
 )
-def test_a_host_of_the_grammar_passes(host: str) -> None:
-    """Names, addresses and ports as RFC 3986 writes them are taken as they are."""
+def test_valid_hosts_pass(host: str) -> None:
+    """Names, addresses and ports of RFC 3986 are accepted."""
     check_host(scope(host))
 
 
 @pytest.mark.parametrize("host", ["a b", "a/b", "user@a", "a:b", "a:80:80", "[::1", "::1", "m\xfcnchen", "a\t", "<a>"])
-def test_what_is_no_host_is_refused(host: str) -> None:
-    """Anything else is a 400 that shows what was sent."""
+def test_invalid_hosts_are_refused(host: str) -> None:
+    """Anything else is a 400 with the invalid value."""
     with pytest.raises(ApiError, match="invalid Host header") as caught:
         check_host(scope(host))
     assert caught.value.kind == "request"
     assert caught.value.hint
 
 
-def test_one_host_is_needed_since_http_1_1() -> None:
+def test_http_1_1_needs_exactly_one_host() -> None:
     """None and two are refused; HTTP/1.0 and HTTP/2 may have none, but not two."""
     for wrong in (scope(), scope("a", "a"), scope("a", "b", version="1.0")):
         with pytest.raises(ApiError, match="Host header"):

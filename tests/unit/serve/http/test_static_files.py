@@ -1,4 +1,4 @@
-"""The page's files as they are served, and /v1/explain."""
+"""The static files of the page, and /v1/explain."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_file_is_served_with_its_type_and_a_strict_policy(client, path) ->
 
 
 def test_the_files_come_with_the_package() -> None:
-    """hatch packs the folder whole, but for what git ignores."""
+    """hatch packs the folder, except files that git ignores."""
     root = Path(__file__).parents[4]
     wheel = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel == {"packages": ["src/wideresnet"]}
@@ -97,7 +97,7 @@ def test_nothing_is_fetched_from_elsewhere_and_nothing_is_inline() -> None:
     assert {f"/{name}" for name in named} <= {*STATIC_FILES, "/docs", "/openapi.json"}
 
 
-def test_every_word_of_the_page_is_there_in_both_languages() -> None:
+def test_every_text_of_the_page_is_in_both_languages() -> None:
     english, chinese = re.split(r"const ZH", TEXTS["words.js"])
 
     def keys(text: str) -> list[str]:
@@ -112,7 +112,7 @@ def test_every_word_of_the_page_is_there_in_both_languages() -> None:
     assert used <= set(keys(english))
 
 
-def test_page_and_reports_are_one_family() -> None:
+def test_page_and_reports_have_the_same_colours() -> None:
     def colours(text: str) -> list[tuple[str, str]]:
         return re.findall(r"--(ink|soft|rule|paper|band|c\d): (#\w+)", text)
 
@@ -138,7 +138,7 @@ def explained(folder: Path) -> TestClient:
     return TestClient(make_app(service))
 
 
-def test_an_explanation_is_that_of_the_python_function(explained, folder) -> None:
+def test_an_explanation_equals_the_python_functions(explained, folder) -> None:
     data = png(tiny_images(1, 48)[0])
     answer = explained.post("/v1/explain?class=3&class=cat&class=ship&lang=zh", content=data).json()
     (expected,) = explain(data, folder, classes=[3, 8])
@@ -156,7 +156,7 @@ def test_an_explanation_is_that_of_the_python_function(explained, folder) -> Non
     assert set(answer["milliseconds"]) == {"read", "explain", "total"}
 
 
-def test_the_likeliest_classes_are_those_of_classify(explained) -> None:
+def test_the_likeliest_classes_equal_those_of_classify(explained) -> None:
     data = png(tiny_images(2, 32)[1])
     best = explained.post("/v1/classify?k=2", content=data).json()["results"][0]["predictions"]
     shown = explained.post("/v1/explain?k=2", content=data).json()["classes"]
@@ -176,18 +176,18 @@ def test_the_likeliest_classes_are_those_of_classify(explained) -> None:
         ("", png(np.zeros((101, 100, 3), np.uint8)), 400, "more than the limit"),
     ],
 )
-def test_what_cannot_be_explained_is_said(explained, query, content, status, detail) -> None:
+def test_invalid_explain_requests_get_their_status_and_message(explained, query, content, status, detail) -> None:
     done = explained.post(f"/v1/explain{query}", content=content)
     assert done.status_code == status
     assert detail in done.json()["detail"]
 
 
-def test_one_image_at_a_time(explained) -> None:
+def test_explain_takes_one_image_per_request(explained) -> None:
     done = explained.post("/v1/explain", files=[("a", ("1", b"x"))] * 2)
     assert (done.status_code, done.json()["detail"]) == (422, "one image per request, got 2")
 
 
-def test_explaining_stands_in_the_same_queue(make_service) -> None:
+def test_explanations_share_the_queue(make_service) -> None:
     service = make_service(queue=1)
     with TestClient(make_app(service)) as client:
         service.admission.images = 1
@@ -197,7 +197,7 @@ def test_explaining_stands_in_the_same_queue(make_service) -> None:
     assert (service.admission.requests, service.admission.images, service.admission.bytes) == (0, 0, 0)
 
 
-def test_a_model_that_changed_on_disk_is_not_mixed_with_the_one_that_is_open(make_service, monkeypatch) -> None:
+def test_a_model_that_changed_on_disk_is_not_explained(make_service, monkeypatch) -> None:
     monkeypatch.setattr("wideresnet.serve.explain.load_bundle", lambda _: replace(tiny_bundle(), graph=b"changed"))
     with TestClient(make_app(make_service())) as client:
         done = client.post("/v1/explain", content=png(tiny_images(1, 32)[0]))
@@ -206,7 +206,7 @@ def test_a_model_that_changed_on_disk_is_not_mixed_with_the_one_that_is_open(mak
     assert "SIGHUP" in done.json()["hint"]
 
 
-def test_a_model_is_opened_once_more_when_it_is_first_explained_and_let_go_with_it(folder) -> None:
+def test_an_explainer_is_opened_on_demand_and_freed_with_its_model(folder) -> None:
     settings = ServeSettings(models=(str(folder),), threads=1)
     service = Service(settings)
     service.set_models(open_models(settings, lambda _: None))
@@ -238,7 +238,7 @@ def test_explaining_can_be_switched_off(make_service) -> None:
     ],
 )
 def test_the_box_is_where_the_crop_was_taken(size: tuple[int, int], spec: Preprocess) -> None:
-    """Pixels that tell where they are come out of the crop's middle and corners as the box says."""
+    """Pixels that encode their position appear in the crop where the box says."""
     width, height = size
     across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     crop = preprocess(np.stack([across, down, 255 + 0 * down], axis=-1).round().astype(np.uint8), spec)
