@@ -1,4 +1,5 @@
-# One target per task. .ci/run and the pre-commit hook call the same targets. It needs python3 (3.11 or newer) with venv, and make.
+# One target per task. .ci/run and the pre-commit hook call the same targets. It needs make and
+# Python 3.11 or newer with venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
