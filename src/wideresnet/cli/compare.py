@@ -170,7 +170,7 @@ def _models(
 def _drops(report: ComparisonReport, most: float | None) -> bool:
     """Whether B lost more than ``most`` points; said on stderr."""
     # The rest is for rounding: 0.7 points of 1,000 are 7 images.
-    if most is None or report.lost - report.gained <= most / 100 * report.n + 1e-6:
+    if most is None or report.only_a_correct - report.only_b_correct <= most / 100 * report.n + 1e-6:
         return False
     say(f"B is more than {most:g} points of top-1 below A", err=True)
     return True

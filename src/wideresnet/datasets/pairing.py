@@ -1,4 +1,4 @@
-"""Which answer belongs to which image, by their paths and never by their order."""
+"""Pairs of images and answers, by their paths and never by their order."""
 
 from __future__ import annotations
 
@@ -31,6 +31,21 @@ def pair_by_name(images: Collection[str], answers: Collection[str]) -> dict[str,
                 if image and answer and image not in pairs and answer not in taken:
                     pairs[image] = answer
     return pairs
+
+
+def pair_by_path(paths: Collection[str], others: Collection[str]) -> dict[str, str]:
+    """Return the equal path among ``others`` for each of ``paths`` that has one.
+
+    Composed and decomposed accents are equal, unless they alone tell two paths of one side apart.
+    """
+    composed = (times for side in (paths, others) for times in Counter(map(nfc, side)).items())
+    doubled = {path for path, count in composed if count > 1}
+
+    def key(path: str) -> str:
+        return path if nfc(path) in doubled else nfc(path)
+
+    by_key = {key(path): path for path in others}
+    return {path: by_key[key(path)] for path in paths if key(path) in by_key}
 
 
 def folder_of(path: str) -> str:

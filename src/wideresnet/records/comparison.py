@@ -49,7 +49,7 @@ class ComparisonReport:
 
     a: EvalReport
     b: EvalReport
-    same: int                                      # images with the same likeliest class, right or wrong
+    agreements: int                                # images with the same likeliest class, right or wrong
     flips: tuple[Flip, ...]                        # surest mistake first
     only_a: tuple[str, ...] = ()                   # paths, sorted
     only_b: tuple[str, ...] = ()
@@ -65,60 +65,60 @@ class ComparisonReport:
         return self.a.n
 
     @property
-    def lost(self) -> int:
-        """Images that only A got right."""
+    def only_a_correct(self) -> int:
+        """Images that only A answered correctly."""
         return sum(flip.right == "A" for flip in self.flips)
 
     @property
-    def gained(self) -> int:
-        """Images that only B got right."""
-        return len(self.flips) - self.lost
+    def only_b_correct(self) -> int:
+        """Images that only B answered correctly."""
+        return len(self.flips) - self.only_a_correct
 
     @property
     def difference(self) -> float:
         """Top-1 of B less that of A: positive where B is better."""
-        return (self.gained - self.lost) / self.n
+        return (self.only_b_correct - self.only_a_correct) / self.n
 
     @property
     def interval95(self) -> tuple[float, float]:
         """95 % interval of ``difference`` for paired shares."""
-        return paired_interval(self.gained, self.lost, self.n)
+        return paired_interval(self.only_b_correct, self.only_a_correct, self.n)
 
     @property
     def p_value(self) -> float:
         """McNemar's exact one."""
-        return mcnemar(self.lost, self.gained)
+        return mcnemar(self.only_a_correct, self.only_b_correct)
 
     @property
     def agreement(self) -> float:
         """Share of images with the same likeliest class."""
-        return self.same / self.n
+        return self.agreements / self.n
 
     @property
     def changes(self) -> tuple[ClassChange, ...]:
         """The classes that one of the two gets right more often, most changed first."""
-        each = (
+        changes = (
             ClassChange(label, counts.n, (counts.correct1, self.b.by_class[label].correct1))
             for label, counts in self.a.by_class.items()
         )
-        changed = (change for change in each if change.difference)
+        changed = (change for change in changes if change.difference)
         return tuple(sorted(changed, key=lambda change: (-abs(change.difference), change.label)))
 
 
-def paired_interval(lost: int, gained: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """95 % interval of (lost - gained) / n for paired shares: Wald's after adding 1/2 to each of the four cells.
+def paired_interval(only_a: int, only_b: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """95 % interval of (only_a - only_b) / n for paired shares: Wald's after adding 1/2 to each of the four cells.
 
     Agresti and Min, Statistics in Medicine 24 (2005), 729.
     """
-    a, b, total = lost + 0.5, gained + 0.5, n + 2
+    a, b, total = only_a + 0.5, only_b + 0.5, n + 2
     centre = (a - b) / total
     half = z * math.sqrt(a + b - (a - b) ** 2 / total) / total
     return centre - half, centre + half
 
 
-def mcnemar(lost: int, gained: int) -> float:
+def mcnemar(only_a: int, only_b: int) -> float:
     """Two-sided exact p of McNemar's test: how odd the split is if either model were as good as the other."""
-    flips, fewer = lost + gained, min(lost, gained)
+    flips, fewer = only_a + only_b, min(only_a, only_b)
     ways = tail = 1                                # of choosing 0 of the flips
     for k in range(1, fewer + 1):
         ways = ways * (flips - k + 1) // k         # math.comb(flips, k), from the one before: thousands in a moment

@@ -37,7 +37,8 @@ def to_text(report: ComparisonReport, labels: Labels) -> str:
         text_table([("", "A", "B", "B − A"), *_measures(report)], right={1, 2, 3}),
         f"difference {_signed(report.difference)} points of top-1 (95 % interval {low:+.3f} to {high:+.3f},"
         f" McNemar's exact p = {report.p_value:.2g})",
-        f"same answer for {percent(report.agreement, 2)}; only A is right: {report.lost:,}, only B: {report.gained:,}",
+        f"same answer for {percent(report.agreement, 2)}; only A is right: {report.only_a_correct:,}, only B:"
+        f" {report.only_b_correct:,}",
         "\n" + text_table([CHANGE_HEADS, *changes], right={1, 2, 3, 4}) if changes else "",
         "\n" + text_table([FLIP_HEADS, *flips], right={4, 6}) if flips else "",
         f"… and {more:,} more; --format json lists all" if more else "",
@@ -60,8 +61,8 @@ def to_json(report: ComparisonReport) -> dict[str, Any]:
         "interval95": list(map(json_percent, report.interval95)),
         "p_value": report.p_value,
         "agreement": json_percent(report.agreement),
-        "only_a_right": report.lost,
-        "only_b_right": report.gained,
+        "only_a_right": report.only_a_correct,
+        "only_b_right": report.only_b_correct,
         "classes": [
             {"label": change.label, "n": change.n, "correct_a": change.correct[0], "correct_b": change.correct[1]}
             for change in report.changes
@@ -140,7 +141,10 @@ def _tiles(report: ComparisonReport) -> list[tuple[str, str, str]]:
         ("top-1 of A", percent(report.a.top1), f"{report.a.correct1:,} of {report.n:,}"),
         ("top-1 of B", percent(report.b.top1), f"{report.b.correct1:,} of {report.n:,}"),
         ("B − A, points", _signed(report.difference), f"95 %: {low:+.2f} to {high:+.2f}; p = {report.p_value:.2g}"),
-        ("same answer", percent(report.agreement, 2), f"only A right {report.lost:,}, only B {report.gained:,}"),
+        (
+            "same answer", percent(report.agreement, 2),
+            f"only A right {report.only_a_correct:,}, only B {report.only_b_correct:,}",
+        ),
     ]
 
 
@@ -164,7 +168,7 @@ def _gallery(right: str, report: ComparisonReport, name_of: ClassName, images: M
         _, image, label, answer_a, percent_a, answer_b, percent_b = _flip(flip, image_name(flip.path), name_of)
         lines = (f"A: {answer_a}, {percent_a}", f"B: {answer_b}, {percent_b}", image)
         figures.append(Figure(images.get(flip.path), label, lines))
-    count = report.lost if right == "A" else report.gained
+    count = report.only_a_correct if right == "A" else report.only_b_correct
     return subsection(f"Right in {right} only: {count:,}", gallery(figures))
 
 

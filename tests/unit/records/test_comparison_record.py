@@ -42,15 +42,15 @@ def flip(path: str, right: str, sure: tuple[float, float] = (0.6, 0.9)) -> Flip:
 
 def test_a_difference_is_positive_where_b_is_better() -> None:
     flips = (flip("a", "B"), flip("b", "B"), flip("c", "A"))
-    report = ComparisonReport(side({0: 5, 1: 5}), side({0: 7, 1: 4}), same=12, flips=flips)
-    assert (report.n, report.lost, report.gained, report.difference) == (20, 1, 2, 0.05)
+    report = ComparisonReport(side({0: 5, 1: 5}), side({0: 7, 1: 4}), agreements=12, flips=flips)
+    assert (report.n, report.only_a_correct, report.only_b_correct, report.difference) == (20, 1, 2, 0.05)
     low, high = report.interval95
     assert low < 0.05 < high
     assert (report.p_value, report.agreement) == (1.0, 0.6)
 
 
 def test_changed_classes_come_most_changed_first_and_others_not_at_all() -> None:
-    report = ComparisonReport(side({0: 5, 1: 5, 2: 9, 7: 3}), side({0: 6, 1: 2, 2: 9, 7: 6}), same=0, flips=())
+    report = ComparisonReport(side({0: 5, 1: 5, 2: 9, 7: 3}), side({0: 6, 1: 2, 2: 9, 7: 6}), agreements=0, flips=())
     assert report.changes == (ClassChange(1, 10, (5, 2)), ClassChange(7, 10, (3, 6)), ClassChange(0, 10, (5, 6)))
     assert [change.difference for change in report.changes] == [-3, 3, 1]
 

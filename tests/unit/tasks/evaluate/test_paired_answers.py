@@ -17,7 +17,7 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.errors import DataError
 from wideresnet.images import loader
 from wideresnet.records import ComparisonReport, EvalReport, Failure, Flip, Item, Labels, Masked, Preprocess, Scored
-from wideresnet.tasks.evaluate.comparison import compare_answers, refuse_other_classes, score_both
+from wideresnet.tasks.evaluate.comparison import check_same_classes, compare_answers, score_both
 from wideresnet.tasks.evaluate.evaluate import evaluate, score
 
 BLANKS = (EvalReport("a.csv", "", None, 0, 0, 0), EvalReport("b.csv", "", None, 0, 0, 0))
@@ -38,7 +38,7 @@ def compared(a: Sequence[Scored | Failure], b: Sequence[Scored | Failure]) -> Co
 
 def test_answers_are_paired_by_path_and_not_by_order() -> None:
     report = compared(A, B)
-    assert (report.n, report.same, report.lost, report.gained) == (4, 1, 1, 1)
+    assert (report.n, report.agreements, report.only_a_correct, report.only_b_correct) == (4, 1, 1, 1)
     assert (report.a.model, report.a.correct1, report.b.model, report.b.correct1) == ("a.csv", 2, "b.csv", 2)
     assert report.flips == (
         Flip("x", 1, "A", (1, 0), (0.6, 0.95)),        # B was surer of its mistake than A of its own
@@ -85,7 +85,7 @@ def test_masked_accuracy_is_known_where_both_know_it_of_the_same_classes() -> No
 def test_answers_without_probabilities_or_classes_are_compared_all_the_same() -> None:
     bare = [replace(each, top=(), probabilities=()) for each in A]
     report = compared(bare, B)
-    assert (report.n, report.lost, report.gained, report.same) == (4, 1, 1, 1)
+    assert (report.n, report.only_a_correct, report.only_b_correct, report.agreements) == (4, 1, 1, 1)
     assert report.flips[0].answers == (1, 0)
     assert report.flips[1].answers == (-1, 2)
     assert math.isnan(report.flips[1].mistake)
@@ -134,7 +134,7 @@ def test_one_pass_gives_both_models_the_scores_of_their_own_evaluation(batch_siz
         alone = [each if isinstance(each, Failure) else replace(each, seconds=0.0) for each in score(model, DATA)]
         assert [pair[place] for pair in pairs] == alone
     report = compare_answers([one for one, _ in pairs], [other for _, other in pairs], BLANKS)
-    assert (report.n, report.lost, report.gained, report.agreement) == (10, 5, 0, 0.5)
+    assert (report.n, report.only_a_correct, report.only_b_correct, report.agreement) == (10, 5, 0, 0.5)
     assert report.a.correct5 == evaluate(a, DATA).correct5
 
 
@@ -165,12 +165,12 @@ def with_labels(labels: Labels) -> Classifier:
 )
 def test_models_of_other_classes_are_refused(one: Labels, other: Labels, match: str) -> None:
     with pytest.raises(DataError, match=match):
-        refuse_other_classes(with_labels(one), with_labels(other))
+        check_same_classes(with_labels(one), with_labels(other))
 
 
 def test_other_words_for_the_same_classes_are_no_other_classes() -> None:
-    refuse_other_classes(with_labels(Labels(("a", "b"), ("n1", "n2"))), with_labels(Labels(("A", "B"), ("n1", "n2"))))
-    refuse_other_classes(with_labels(Labels(("cat", "dog"))), with_labels(Labels(("class 0", "class 1"))))
+    check_same_classes(with_labels(Labels(("a", "b"), ("n1", "n2"))), with_labels(Labels(("A", "B"), ("n1", "n2"))))
+    check_same_classes(with_labels(Labels(("cat", "dog"))), with_labels(Labels(("class 0", "class 1"))))
 
 
 def test_accents_composed_and_decomposed_are_one_path() -> None:
