@@ -114,15 +114,15 @@ DATA = LabelledData("greys", [*ITEMS[:3], Item("torn", b"no image", 0), *ITEMS[3
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths of items that were decoded, in order."""
-    seen: list[str] = []
-    read = loader._read
+    paths: list[str] = []
+    read = loader._crop_or_failure
 
-    def watched(item: Item, **how: object) -> loader.Outcome:
-        seen.append(item.path)
-        return read(item, **how)  # type: ignore[arg-type]
+    def watched(item: Item, **options: object) -> loader.Outcome:
+        paths.append(item.path)
+        return read(item, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loader, "_read", watched)
-    return seen
+    monkeypatch.setattr(loader, "_crop_or_failure", watched)
+    return paths
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
