@@ -342,14 +342,14 @@ def test_compile_over_the_gate_ends_with_one(wrn: Wrn, tiny: Path, tmp_path: Pat
     assert wrn(*arguments).code == 0
     done = wrn(*arguments, "--gate", "none", "--format", "json")
     assert (done.code, done.json["gate"]["limit"]) == (0, None)
-    assert read_bundle(tmp_path / "half").card.notes["gate"] == "none was asked for"
+    assert read_bundle(tmp_path / "half").card.notes["gate"] == "none was requested"
 
 
 def test_compile_says_what_is_wrong(wrn: Wrn, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     wrong = {
         ("--gate", "little"): "--gate takes percentage points or none",
-        ("--precision", "fp16", "--search"): "a search looks for int8 that passes a gate",
+        ("--precision", "fp16", "--search"): "--search needs int8 and a gate",
         ("--calibration", str(tmp_path / "none"), "--data", str(tmp_path)): "no calibration images",
     }
     for options, message in wrong.items():

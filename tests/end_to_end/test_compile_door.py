@@ -70,7 +70,7 @@ backend: {{dtype: int8}}
 dataset: {{path: {images}, sampler: {{get_data_num: 50}}}}
 """)
     done = wrn("compile", "build.yaml", "--gate", "none", "-o", "out")
-    assert "50 calibration images were asked for, 30 could be used" in done.err
+    assert "50 calibration images were requested, 30 could be used" in done.err
     assert json.loads(Path("out/card.json").read_text())["quantised"]["samples"] == 30
 
 

@@ -64,7 +64,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("compile build.yaml --calibration photos", "--calibration has no effect beside build.yaml"),
         ("compile build.yaml --estimator mse", "--estimator has no effect beside build.yaml"),
         ("compile build.yaml --resolution 64", "--resolution has no effect beside build.yaml"),
-        ("compile -m tiny -o x --precision fp16 --data photos --gate 0.5", "a gate of accuracy is asked for"),
+        ("compile -m tiny -o x --precision fp16 --data photos --gate 0.5", "a gate of accuracy is requested"),
         # Benchmarks.
         ("bench --what latency --batch 8", "--batch has no effect on latency: one image at a time"),
         ("bench --what startup --streams 2", "--streams has no effect on startup"),

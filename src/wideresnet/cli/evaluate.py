@@ -251,7 +251,7 @@ def _of_network(bundle: Bundle, data: LabelledData, how: _How, output: Path | No
 def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluster: Cluster) -> _Source:
     """The answers of a cluster, once all are there."""
     from wideresnet.engines.throughput import throughput_options
-    from wideresnet.tasks.evaluate.evaluate import AnswerSource, masked_classes, report_of_none
+    from wideresnet.tasks.evaluate.evaluate import AnswerSource, empty_report, masked_classes
 
     with needs_extra("working on a cluster", "ray"):
         from wideresnet.cluster.bulk import read_rows
@@ -269,7 +269,7 @@ def _of_cluster(bundle: Bundle, data: str, truth: Path | None, how: _How, cluste
     if len(ran) > 1:
         say(f"the nodes ran several engines, and the report names the first: {'; '.join(ran)}", err=True)
     machine = {"shards_of_host": report.shards_of_host, "engines": ran}
-    blank = report_of_none(bundle.card, bundle.labels, report.engines[0], images, machine)
+    blank = empty_report(bundle.card, bundle.labels, report.engines[0], images, machine)
     answers, items = map(score_of, read_rows(report.output, listing)), {item.path: item for item in images.items}
     source = AnswerSource(answers, blank, bundle.labels, len(items), masked_classes(images))
     return _Source(source, bundle.card.labels_name, items)

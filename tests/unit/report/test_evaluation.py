@@ -14,7 +14,7 @@ from wideresnet.datasets.labels import read_labels
 from wideresnet.records import Conditions, EngineInfo, EvalReport, Failure, Labels, Masked, Preprocess, Scored
 from wideresnet.report.evaluation import to_html, to_json, to_text
 from wideresnet.report.html.evaluation import MISTAKES, shown_paths, surest_mistakes
-from wideresnet.tasks.evaluate.metrics import tally
+from wideresnet.tasks.evaluate.metrics import accumulate
 
 CIFAR = read_labels("cifar10")
 JPEG = b"\xff\xd8\xff image"
@@ -38,7 +38,7 @@ SCORES = [
     *(scored(f"{label}/{k}.png", label, 5 if label == 3 and k < 4 else label) for label in range(10) for k in range(10))
 ]
 SCORES[80] = scored("8/0.png", 8, 0, sure=0.97)
-REPORT = tally(SCORES, BLANK)
+REPORT = accumulate(SCORES, BLANK)
 
 
 def words(page: str) -> str:
@@ -84,7 +84,7 @@ def test_a_subset_of_classes_names_both_accuracies() -> None:
 
 def test_answers_outside_the_classes_of_the_data_are_a_column_of_the_map() -> None:
     labels = read_labels("imagenet")
-    text = shown(tally([scored("a", 0, 0), scored("b", 1, 1), scored("c", 1, 700)], BLANK), labels)
+    text = shown(accumulate([scored("a", 0, 0), scored("b", 1, 1), scored("c", 1, 700)], BLANK), labels)
     assert "is ↓ taken for → tench goldfish other tench 1 goldfish 1 1" in text
 
 
@@ -92,7 +92,7 @@ def test_a_thousand_classes_are_a_curve_and_the_ends_of_the_table() -> None:
     labels = read_labels("imagenet")
     places = ((label, k) for label in range(1000) for k in range(3))
     answers = (scored(f"{k}/{label}", label, label if (label + k) % 7 else 0) for label, k in places)
-    page = to_html(tally(answers, BLANK), labels, {})
+    page = to_html(accumulate(answers, BLANK), labels, {})
     text = words(page)
     assert "The 20 worst" in text
     assert "The 5 best" in text
@@ -104,7 +104,7 @@ def test_a_thousand_classes_are_a_curve_and_the_ends_of_the_table() -> None:
 def test_the_surest_mistakes_come_first_and_no_more_than_fit() -> None:
     pairs = [(label, answer) for label in range(10) for answer in range(10) if label != answer]
     wrong = [scored(f"{a}-{b}.png", a, b, sure=0.5 + a / 20 + b / 200) for a, b in pairs]
-    report = tally(wrong, BLANK)
+    report = accumulate(wrong, BLANK)
     found = surest_mistakes(report)
     assert len(found) == MISTAKES
     assert found[0][1].path == "9-8.png"
@@ -127,7 +127,7 @@ def without_probabilities(answers: Iterable[Scored]) -> list[Scored]:
 
 @pytest.mark.parametrize("bins", ["empty", "none"])
 def test_without_probabilities_there_is_no_calibration(bins: str) -> None:
-    report = tally(without_probabilities(SCORES), replace(BLANK, engine=None, conditions=None))
+    report = accumulate(without_probabilities(SCORES), replace(BLANK, engine=None, conditions=None))
     text = shown(report if bins == "empty" else replace(report, bins=()))
     for part in ("alibration", "surest mistakes", "sure", "nan"):
         assert part not in text.replace("measure", ""), text
@@ -152,7 +152,7 @@ def test_of_many_failures_a_hundred_are_listed() -> None:
 def test_everything_is_escaped() -> None:
     nasty = '<b onclick="x">'
     labels = Labels(tuple(f"{nasty}{index}" for index in range(10)))
-    report = tally([*SCORES, scored(nasty, 3, 5, 0.99)], replace(BLANK, model=nasty, data=nasty))
+    report = accumulate([*SCORES, scored(nasty, 3, 5, 0.99)], replace(BLANK, model=nasty, data=nasty))
     page = to_html(replace(report, failures=(Failure(nasty, nasty),)), labels, {nasty: JPEG})
     assert "<b onclick" not in page
     assert 'onclick="' not in page

@@ -9,7 +9,7 @@ from html import unescape
 from wideresnet.datasets.labels import read_labels
 from wideresnet.records import EngineInfo, EvalReport, Failure, FinetuneReport, PathPoint, Scored
 from wideresnet.report.finetuning import shown_evaluation, to_html, to_json, to_text
-from wideresnet.tasks.evaluate.metrics import tally
+from wideresnet.tasks.evaluate.metrics import accumulate
 
 ENGINE = EngineInfo("openvino", "2026.1", "CPU", "f32", 2)
 
@@ -17,7 +17,7 @@ ENGINE = EngineInfo("openvino", "2026.1", "CPU", "f32", 2)
 def evaluation(data: str, right: int, n: int = 20) -> EvalReport:
     places = [(1, 1, (3, 5)) if k < right else (2, 2, (5, 3)) for k in range(n)]
     scores = [Scored(f"{data}/{k}.png", 3, *place, (0.9, 0.1)) for k, place in enumerate(places)]
-    return tally(scores, EvalReport("wrn.pets", data, ENGINE, 0, 0, 0))
+    return accumulate(scores, EvalReport("wrn.pets", data, ENGINE, 0, 0, 0))
 
 
 PROBE = FinetuneReport(

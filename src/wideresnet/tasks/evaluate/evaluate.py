@@ -1,4 +1,4 @@
-"""Accuracy over labelled images, by exact counting."""
+"""Accuracy over labelled images: scores of each image, exact counts, and the report."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from wideresnet.records import (
     Scored,
 )
 from wideresnet.tasks.classify.pipeline import InferMode, infer
-from wideresnet.tasks.evaluate.label_order import refuse_wrong_order, with_order_warning
-from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, tally
+from wideresnet.tasks.evaluate.label_order import check_label_order, with_order_warning
+from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, accumulate
 from wideresnet.tasks.load.cifar_archive import locate_data
 from wideresnet.tasks.load.load import load
 
 BATCH = 64
-KEPT = 5                                           # classes kept of each answer
+TOP = 5                                            # classes stored for each image
 CHECK_ORDER_AFTER = 1000                           # answers, when the label order is checked for the first time
 
 
@@ -76,7 +76,7 @@ def evaluate(
         raise ConfigError(f"data must be a path or a labelled data set, got {type(data).__name__}")
     if not isinstance(data, LabelledData):
         data = open_labelled(locate_data(Path(data)), classifier.labels)
-    report = tally(score(classifier, data, batch_size), blank_report(classifier, data), masked_classes(data))
+    report = accumulate(score(classifier, data, batch_size), blank_report(classifier, data), masked_classes(data))
     return with_order_warning(report, classifier.labels)
 
 
@@ -89,85 +89,88 @@ def count(source: AnswerSource, *, check_order: bool = True) -> Generator[Progre
     for done, answer in enumerate(source.answers, start=1):
         counts.add(answer)
         if counts.n == CHECK_ORDER_AFTER and check_order:
-            refuse_wrong_order(counts.report(blank), source.labels)
+            check_label_order(counts.report(blank), source.labels)
         yield Progress(blank.model, done, source.images)
     file = source.file
-    report = tally(read_scores(file), blank, source.present) if file else counts.report(blank)
+    report = accumulate(read_scores(file), blank, source.present) if file else counts.report(blank)
     if check_order:
-        refuse_wrong_order(report, source.labels)
+        check_label_order(report, source.labels)
     return with_order_warning(report, source.labels)
 
 
 def score(
     classifier: Classifier, data: LabelledData, batch_size: int = BATCH, first: int = 0, mode: InferMode = "async"
 ) -> Iterator[Scored | Failure]:
-    """One score or one failure for each image from the ``first`` on, in order.
+    """Yield one score or failure for each image from index ``first`` on, in order.
 
-    ``mode``: see ``infer``. Images share a batch with the same others wherever it begins, so that an evaluation that
-    is resumed gives the very figures of one that was not interrupted.
+    ``mode``: see ``infer``. Batches have the same images for every ``first``, so that a resumed evaluation gives the
+    same figures as an uninterrupted one. Raises DataError if the data has another number of classes.
     """
     if data.classes != len(classifier.labels.names):
         raise DataError(
             f"{data.name} has {data.classes} classes, the network {len(classifier.labels.names)}",
             hint="evaluate with a model of these classes",
         )
-    again = first % batch_size                     # answered before, and needed to fill the batch
+    repeated = first % batch_size                  # scored before, and needed to fill the batch
     spec, threads = classifier.card.preprocess, classifier.engine.info.threads
     load = partial(load_batches, spec=spec, batch_size=batch_size, threads=threads, exif=data.exif)
     start = time.perf_counter()
-    for batch, logits in infer(classifier, data.items[first - again :], load, batch_size, mode):
+    for batch, logits in infer(classifier, data.items[first - repeated :], load, batch_size, mode):
         now = time.perf_counter()
         seconds = (now - start) / max(1, len(batch.items))
         scores = score_logits(batch.items, logits, data.present, seconds)
-        yield from list(batch.in_order(scores))[again:]
-        again, start = 0, now
+        yield from list(batch.in_order(scores))[repeated:]
+        repeated, start = 0, now
 
 
 def score_logits(
     items: Sequence[Item], logits: NDArray[np.float32], present: Sequence[int], seconds: float = 0.0
 ) -> list[Scored]:
-    """Logits [N, C] of N labelled items -> their scores. ``present``: the classes that the data holds, ascending.
+    """Return the scores of N labelled items from their logits [N, C].
 
-    Raises EngineError for logits that are not finite.
+    ``present``: the class indices in the data, ascending. Raises EngineError for logits that are not finite.
     """
     if not len(items):
         return []
     refuse_infinite(logits)
     labels = np.array([item.label for item in items], np.int64)
-    best = largest(logits, KEPT)
-    shares = np.take_along_axis(softmax(logits), best, axis=1)
-    among = np.asarray(present)
-    masked = ranks(logits[:, among], np.searchsorted(among, labels))
-    rows = zip(items, ranks(logits, labels), masked, best.tolist(), shares.tolist(), strict=True)
+    best = largest(logits, TOP)
+    probabilities = np.take_along_axis(softmax(logits), best, axis=1)
+    classes = np.asarray(present)
+    masked_ranks = ranks(logits[:, classes], np.searchsorted(classes, labels))
+    rows = zip(items, ranks(logits, labels), masked_ranks, best.tolist(), probabilities.tolist(), strict=True)
     return [
-        Scored(item.path, int(item.label or 0), int(rank), int(among_few), tuple(top), tuple(probabilities), seconds)
-        for item, rank, among_few, top, probabilities in rows
+        Scored(item.path, int(item.label or 0), int(rank), int(masked_rank), tuple(top), tuple(values), seconds)
+        for item, rank, masked_rank, top, values in rows
     ]
 
 
-def ranks(values: NDArray[np.float32], chosen: NDArray[np.integer]) -> NDArray[np.int64]:
-    """[N, C] and column indices [N] -> the place of each chosen value in its row, from 1; ties by index."""
-    own = np.take_along_axis(values, chosen[:, None], axis=1)
-    before = (values > own).sum(axis=1)
-    earlier = np.arange(values.shape[1]) < chosen[:, None]
-    places: NDArray[np.int64] = 1 + before + ((values == own) & earlier).sum(axis=1)
-    return places
+def ranks(values: NDArray[np.float32], columns: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the rank, from 1, of the value in column ``columns[i]`` of each row i; ties go to the lower index.
+
+    ``values``: [N, C], ``columns``: [N].
+    """
+    own = np.take_along_axis(values, columns[:, None], axis=1)
+    larger = (values > own).sum(axis=1)
+    earlier = np.arange(values.shape[1]) < columns[:, None]
+    result: NDArray[np.int64] = 1 + larger + ((values == own) & earlier).sum(axis=1)
+    return result
 
 
 def masked_classes(data: LabelledData) -> int:
-    """How many classes the data holds where it is a subset of the network's; else 0."""
+    """Return the number of classes in the data if they are a subset of the network's, else 0."""
     return len(data.present) if len(data.present) < data.classes else 0
 
 
 def blank_report(classifier: Classifier, data: LabelledData) -> EvalReport:
-    """The report of no image, with all that is known before the first."""
-    return report_of_none(classifier.card, classifier.labels, classifier.engine.info, data)
+    """Return an empty report with the metadata of the run."""
+    return empty_report(classifier.card, classifier.labels, classifier.engine.info, data)
 
 
-def report_of_none(
+def empty_report(
     card: ModelCard, labels: Labels, engine: EngineInfo, data: LabelledData, machine: Mapping[str, object] | None = None
 ) -> EvalReport:
-    """``blank_report`` where the engine ran elsewhere, on ``machine``."""
+    """Return an empty report; ``machine`` describes another machine than this one."""
     conditions = Conditions(
         weights_sha256=card.weights_sha256,
         graph_sha256=card.files.get(GRAPH, ""),

@@ -1,9 +1,10 @@
-"""Evaluations of parts of a data set -> that of the whole."""
+"""Merging of the evaluations of a data set's shards."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from itertools import combinations
 from operator import add
 
 from wideresnet.errors import DataError
@@ -11,41 +12,41 @@ from wideresnet.records import Conditions, EvalReport
 
 
 def merge(reports: Mapping[str, EvalReport]) -> EvalReport:
-    """The sum of reports by the names of their files, each over another shard of one data set.
+    """Return the sum of reports, by file name, each over another shard of one data set.
 
-    Shards may be missing: see ``missing``. Raises DataError when two do not belong together: another model,
-    transform, runtime, precision or data set, or the same shard twice.
+    Shards may be missing: see ``missing``. Raises DataError if two reports do not belong together: another model,
+    preprocessing, runtime, precision or data set, or the same shard twice.
     """
     names = list(reports)
     for name in names[1:]:
-        _refuse_others(names[0], reports[names[0]], name, reports[name])
-    for place, name in enumerate(names):
-        for other in names[:place]:
-            both = set(_shards(reports[name])) & set(_shards(reports[other]))
-            if both or not _shards(reports[name]) or not _shards(reports[other]):
-                what = f"shard {', '.join(sorted(both))}" if both else "the whole data set"
-                raise DataError(f"{other} and {name} are both of {what}", hint="every image may be counted once")
+        _check_identity(names[0], reports[names[0]], name, reports[name])
+    for first, second in combinations(names, 2):
+        shards_a, shards_b = _shards(reports[first]), _shards(reports[second])
+        common = set(shards_a) & set(shards_b)
+        if common or not shards_a or not shards_b:
+            counted = f"shard {', '.join(sorted(common))}" if common else "the complete data set"
+            raise DataError(f"{first} and {second} are both of {counted}", hint="give each image in one file only")
     return reduce(add, reports.values())
 
 
 def missing(report: EvalReport) -> Sequence[str]:
-    """The shards that the report lacks of the whole data set."""
-    have = _shards(report)
-    if not have:
+    """Return the shards of the data set that are not in the report."""
+    shards = _shards(report)
+    if not shards:
         return ()
-    count = int(have[0].split("/")[1])
-    return [shard for shard in (f"{i}/{count}" for i in range(1, count + 1)) if shard not in have]
+    count = int(shards[0].split("/")[1])
+    return [shard for shard in (f"{i}/{count}" for i in range(1, count + 1)) if shard not in shards]
 
 
 def _shards(report: EvalReport) -> tuple[str, ...]:
     return report.conditions.shards if report.conditions else ()
 
 
-def _refuse_others(name: str, first: EvalReport, other_name: str, other: EvalReport) -> None:
-    for what, one, two in zip(_IDENTITY, _identity(first), _identity(other), strict=True):
-        if one != two:
+def _check_identity(name_a: str, a: EvalReport, name_b: str, b: EvalReport) -> None:
+    for key, value_a, value_b in zip(_IDENTITY, _identity(a), _identity(b), strict=True):
+        if value_a != value_b:
             raise DataError(
-                f"{name} and {other_name} do not add up: the {what} is {one!r} in one and {two!r} in the other",
+                f"{name_a} and {name_b} do not add up: the {key} is {value_a!r} in one and {value_b!r} in the other",
                 hint="merge shards of one evaluation: the same model, data and precision",
             )
 
@@ -57,7 +58,7 @@ _IDENTITY = (
 
 
 def _identity(report: EvalReport) -> tuple[object, ...]:
-    """What must be the same in all parts, by ``_IDENTITY``."""
+    """Return the values that must be equal in all reports, in the order of ``_IDENTITY``."""
     conditions, engine = report.conditions, report.engine
     ran = (engine.runtime, engine.precision) if engine else (None, None)
     if conditions is None:

@@ -1,4 +1,4 @@
-"""An evaluation that keeps every score in a file, and goes on after any interruption."""
+"""Evaluation that writes every score to a file and resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wideresnet.records import Failure, Scored
 from wideresnet.tasks.classify.pipeline import InferMode
 from wideresnet.tasks.evaluate.evaluate import score
 
-SAME = 1e-3                                        # of a probability: what another CPU may change
+TOLERANCE = 1e-3                                   # of a probability: differences between CPUs
 
 
 def score_into(
@@ -28,16 +28,16 @@ def score_into(
     mode: InferMode = "async",
     resume: bool = False,
 ) -> Iterator[Scored | Failure]:
-    """Scores as they are made and written; ``file`` (.csv, .jsonl, .parquet) is whole when they end.
+    """Yield scores while they are written; ``file`` (.csv, .jsonl, .parquet) is complete when they end.
 
-    With ``resume`` only those that an interrupted run of the same model and data left; none where it was whole, of
-    which the first images are scored again, to see that it is of this model. The file is then the same as if nothing
-    had happened, but for the seconds. Raises DataError and ConfigError.
+    With ``resume`` only the images that an interrupted run of the same model and data has not scored; the file is then
+    equal to that of an uninterrupted run, except for the seconds. If the file is already complete, nothing is yielded,
+    but its first images are scored again to check that it is of this model. Raises DataError and ConfigError.
     """
     format = format_of(file)
     if resume and file.exists() and not part_of(file).exists():
-        _refuse_others(file, data)
-        _refuse_other_scores(file, classifier, data, batch_size)
+        _check_images(file, data)
+        _check_scores(file, classifier, data, batch_size)
         return
     run = _identity(classifier, data, batch_size)
     with open_resumable(file, format, run, resume=resume, layout=SCORE_LAYOUT) as writer:
@@ -47,7 +47,7 @@ def score_into(
 
 
 def _identity(classifier: Classifier, data: LabelledData, batch_size: int) -> dict[str, object]:
-    """What decides the scores, to the last bit."""
+    """Return everything that the scores depend on."""
     card, info = classifier.card, classifier.engine.info
     return {
         "model": card.name, "graph": card.files, "weights": card.weights_sha256, "preprocess": asdict(card.preprocess),
@@ -56,27 +56,28 @@ def _identity(classifier: Classifier, data: LabelledData, batch_size: int) -> di
     }  # fmt: skip
 
 
-def _refuse_others(file: Path, data: LabelledData) -> None:
-    """Raises DataError where a whole file is of other images."""
+def _check_images(file: Path, data: LabelledData) -> None:
+    """Raise DataError if a complete file is of other images."""
     for answer, item in zip_longest(read_scores(file), data.items):
         label = answer.label if isinstance(answer, Scored) else None
         if answer is None or item is None or answer.path != item.path or label not in (None, item.label):
             raise DataError(
-                f"{file} is whole, but of other images than {data.name}",
-                hint="without --resume it is replaced when all images are scored",
+                f"{file} is complete, but of other images than {data.name}",
+                hint="leave out --resume to replace it",
             )
 
 
-def _refuse_other_scores(file: Path, classifier: Classifier, data: LabelledData, batch_size: int) -> None:
-    """Raises DataError where the first scores of a whole file are not those of ``classifier``."""
+def _check_scores(file: Path, classifier: Classifier, data: LabelledData, batch_size: int) -> None:
+    """Raise DataError if the first scores of a complete file are not those of ``classifier``."""
     part = replace(data, items=data.items[:batch_size], parent=data.full_set)
-    for then, now in zip(read_scores(file), score(classifier, part, batch_size, mode="sync"), strict=False):
-        if isinstance(then, Scored) and isinstance(now, Scored):
-            same = then.top[0] == now.top[0] and abs(then.probabilities[0] - now.probabilities[0]) < SAME
+    for stored, score_now in zip(read_scores(file), score(classifier, part, batch_size, mode="sync"), strict=False):
+        if isinstance(stored, Scored) and isinstance(score_now, Scored):
+            difference = abs(stored.probabilities[0] - score_now.probabilities[0])
+            equal = stored.top[0] == score_now.top[0] and difference < TOLERANCE
         else:
-            same = type(then) is type(now)
-        if not same:
+            equal = type(stored) is type(score_now)
+        if not equal:
             raise DataError(
-                f"{file} is whole, but of another model or other settings: they answer {now.path} otherwise",
-                hint="without --resume it is replaced when all images are scored",
+                f"{file} is complete, but of another model or other settings: the scores of {score_now.path} differ",
+                hint="leave out --resume to replace it",
             )

@@ -1,4 +1,4 @@
-"""Which images calibrate an int8 model, and which judge it."""
+"""Images for the calibration of an int8 model, and for its accuracy gate."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from wideresnet.records import Item, Labels, Skipped
 from wideresnet.tasks.classify.classify import InputImages
 from wideresnet.tasks.classify.dedupe import with_hash
 
-LEAST, MOST = 100, 1000                            # images held out of the calibration
-NEEDED = 2                                         # images at least to take ranges from
+MIN_GATE_IMAGES, MAX_GATE_IMAGES = 100, 1000       # held out of the calibration images
+MIN_CALIBRATION_IMAGES = 2
 
 
 def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
-    """The images to calibrate with; of splits, CIFAR and shards, those to train on, where they are known.
+    """Return the images to calibrate with: of splits, CIFAR and shards the training split, of an index all.
 
-    Of an index, what it lists. Raises ConfigError without any, DataError for a file that lists none and unclear splits.
+    Raises ConfigError if there are none, DataError for a file that lists none and for ambiguous splits.
     """
     if path is None:
         raise ConfigError("int8 needs calibration images", hint="give --calibration FOLDER, some hundred images")
@@ -51,7 +51,7 @@ def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
             return labelled_shards(shards, labels, (TRAIN, *HELD_OUT)).items
         return labelled_folder(path, labels).items
     except DataError:
-        images = InputImages([path])               # no class folders: any images will do
+        images = InputImages([path])               # no class folders: labels are not needed
         items = list(images)
     if not items:
         hint = describe_skipped(images.skipped, str(path)) or "give --calibration FOLDER, some hundred images"
@@ -59,68 +59,68 @@ def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
     return items
 
 
-def held_out(pool: Sequence[Item], samples: int) -> list[Item]:
-    """Calibration images to judge by: the spare ones where ``samples`` leave ``LEAST``, else a third of all.
+def hold_out(pool: Sequence[Item], samples: int) -> list[Item]:
+    """Return the calibration images to use for the gate: those beyond ``samples`` if there are enough, else a third.
 
-    The other two thirds are sampled of each class alike. Raises ConfigError where there are too few to divide.
+    The other two thirds are a sample balanced over the classes. Raises ConfigError if there are too few to divide.
     """
     spare = len(pool) - samples
-    if spare >= LEAST:
-        return balanced_sample(pool, min(spare, MOST))
-    judging = max(spare, len(pool) // 3)
-    if len(pool) - judging < NEEDED or not judging:
+    if spare >= MIN_GATE_IMAGES:
+        return balanced_sample(pool, min(spare, MAX_GATE_IMAGES))
+    count = max(spare, len(pool) // 3)
+    if len(pool) - count < MIN_CALIBRATION_IMAGES or not count:
         raise ConfigError(
-            f"calibration and gate cannot share {len(pool)} images, {NEEDED + 1} are the fewest",
+            f"calibration and gate cannot share {len(pool)} images, {MIN_CALIBRATION_IMAGES + 1} are the fewest",
             hint="give more with --calibration (some hundred), others with --data, or --gate none to go without",
         )
-    calibrating = set(map(id, balanced_sample(pool, len(pool) - judging)))
-    return [item for item in pool if id(item) not in calibrating]
+    calibration = set(map(id, balanced_sample(pool, len(pool) - count)))
+    return [item for item in pool if id(item) not in calibration]
 
 
-def notes_on_counts(asked: int, used: int, pool: int, judged: int) -> Iterator[str]:
-    """What became of fewer calibration images than were asked for, or than leave enough to judge.
+def notes_on_counts(requested: int, used: int, pool: int, held_out: int) -> Iterator[str]:
+    """Yield a note if there were too few calibration images.
 
-    Of ``pool`` images ``used`` calibrated where ``asked`` were to, and ``judged`` (0 with others) judged.
+    Of ``pool`` images, ``used`` of the ``requested`` calibrated, and ``held_out`` were for the gate (0: it had others).
     """
-    if judged and pool - asked < LEAST:
-        parts = " (two thirds, one third)" if pool - asked <= pool // 3 else ""
-        few = f"{pool} images are too few for {asked} to calibrate and {LEAST} to judge"
-        yield f"{few}: {used} calibrate, {judged} judge{parts}"
-    elif used < asked:
-        yield f"{asked} calibration images were asked for, {used} could be used"
+    if held_out and pool - requested < MIN_GATE_IMAGES:
+        fractions = " (two thirds, one third)" if pool - requested <= pool // 3 else ""
+        few = f"{pool} images are too few for calibration with {requested} and a gate with {MIN_GATE_IMAGES}"
+        yield f"{few}: {used} calibrate, {held_out} are for the gate{fractions}"
+    elif used < requested:
+        yield f"{requested} calibration images were requested, {used} could be used"
 
 
-def notes_on_images(calibrating: Sequence[Item], judging: Sequence[Item]) -> Iterator[str]:
-    """What the images that calibrate, and those that judge, let a gate miss."""
-    if len({item.label for item in calibrating}) == 1 and calibrating[0].label is not None:
+def notes_on_images(calibration: Sequence[Item], gate: Sequence[Item]) -> Iterator[str]:
+    """Yield notes on calibration and gate images that make the gate less reliable."""
+    if len({item.label for item in calibration}) == 1 and calibration[0].label is not None:
         yield "all calibration images are of one class: ranges of activations are measured on that one"
-    if count := count_shared(calibrating, judging):
-        yield f"{count} images calibrated and judged, so that the gate is optimistic"
+    if count := count_shared(calibration, gate):
+        yield f"{count} images are in both calibration and gate, so that the gate is optimistic"
 
 
-def count_shared(calibrating: Sequence[Item], judging: Sequence[Item]) -> int:
-    """How many of ``judging`` are also among ``calibrating``, by their bytes; of other sizes nothing is read."""
-    looks = {fingerprint(item) for item in calibrating}
-    contents = {with_hash(item)[0] for item in calibrating}
-    return sum(fingerprint(item) in looks and with_hash(item)[0] in contents for item in judging)
+def count_shared(calibration: Sequence[Item], gate: Sequence[Item]) -> int:
+    """Return the number of gate images that also calibrate, by content; only files of equal size are read."""
+    fingerprints = {fingerprint(item) for item in calibration}
+    hashes = {with_hash(item)[0] for item in calibration}
+    return sum(fingerprint(item) in fingerprints and with_hash(item)[0] in hashes for item in gate)
 
 
 def gate_images(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
-    """The images at ``path`` and what they are called; labelled where they are CIFAR's, in class folders or shards.
+    """Return the name and images of the data at ``path``; of splits the validation or test split.
 
-    Of splits those of the validation or test split.
-    Raises DataError when there are none, or when only some of the folders fit a class.
+    They are labelled if they are CIFAR's, in class folders, or in shards with labels. Raises DataError if there are
+    none, or if only some of the folders fit a class.
     """
     lookup = ClassLookup(labels, path)
-    loose = False
+    unlabelled = False
     if path.is_dir() and not (detect_cifar(path) or find_shards(path) or find_annotated(path)):
         path = evaluation_folder(path, labels).root
-        loose = all(lookup.find(name) is None for name in list_folder(path).folders)
-    if not loose:
+        unlabelled = all(lookup.find(name) is None for name in list_folder(path).folders)
+    if not unlabelled:
         try:
             data = open_labelled(path, labels)
             return data.name, data.items
-        except UnlabelledError:                    # they can still be compared
+        except UnlabelledError:                    # the gate is then one of agreement
             pass
     images = InputImages([path])
     items = list(images)
@@ -131,21 +131,21 @@ def gate_images(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
 
 
 def holds_both_sets(path: Path, labels: Labels) -> bool:
-    """Whether ``calibration_pool`` and ``gate_images`` find different images at ``path``, to train and to test."""
+    """Return whether ``path`` has a training split for calibration and a held-out split for the gate."""
     shards = find_shards(path)
     if shards or detect_cifar(path) is not None:
         return not shards or (TRAIN in shards.splits and any(split in shards.splits for split in HELD_OUT))
     return path.is_dir() and holds_splits(path, labels)
 
 
-def passed_over(calibration: Path | None, data: Path | None, labels: Labels) -> Skipped:
-    """What the two folders hold besides the images of ``calibration_pool`` and ``gate_images``, and which split."""
-    pool = _passed_over(calibration, training_folder, (TRAIN, *HELD_OUT), labels) if calibration else Skipped()
-    judges = _passed_over(data, evaluation_folder, HELD_OUT, labels) if data else Skipped()
-    return pool if calibration == data and pool == judges else pool + judges    # the same images count once
+def count_skipped(calibration: Path | None, data: Path | None, labels: Labels) -> Skipped:
+    """Return the skipped files beside the images of ``calibration_pool`` and ``gate_images``, and the splits."""
+    pool = _skipped(calibration, training_folder, (TRAIN, *HELD_OUT), labels) if calibration else Skipped()
+    gate = _skipped(data, evaluation_folder, HELD_OUT, labels) if data else Skipped()
+    return pool if calibration == data and pool == gate else pool + gate        # the same files count once
 
 
-def _passed_over(
+def _skipped(
     path: Path, folder_of: Callable[[Path, Labels], Layout], splits: Sequence[str], labels: Labels
 ) -> Skipped:
     if shards := find_shards(path):
@@ -159,7 +159,7 @@ def _passed_over(
 
 
 def _in_shards(shards: ShardFiles, splits: Sequence[str], labels: Labels) -> Skipped:
-    """What shards hold besides the images that are read as those of ``splits``, or all without classes."""
+    """Return the skipped entries of shards, read as labelled images of ``splits`` or, without labels, as images."""
     try:
         return labelled_shards(shards, labels, splits).skipped
     except DataError:

@@ -1,4 +1,4 @@
-"""A model in another precision: made, verified against its float32 graph, and held to a gate."""
+"""Compilation to another precision, verified against the float32 graph and subject to an accuracy gate."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ from wideresnet.records import (
     by_path,
 )
 from wideresnet.tasks.load.load import open_classifier
-from wideresnet.tasks.quantize.accuracy_gate import BATCH, AccuracyGate, compare
+from wideresnet.tasks.quantize.accuracy_gate import BATCH, AccuracyGate, run_gate
 from wideresnet.tasks.quantize.calibration_data import (
-    NEEDED,
+    MIN_CALIBRATION_IMAGES,
     calibration_pool,
+    count_skipped,
     gate_images,
-    held_out,
+    hold_out,
     notes_on_counts,
     notes_on_images,
-    passed_over,
 )
-from wideresnet.tasks.quantize.search import MORE, Notebook, Search, candidates
+from wideresnet.tasks.quantize.search import SAMPLES_FACTOR, Search, SearchState, candidates, passed
 from wideresnet.tasks.quantize.sensitivity import layer_losses
 
 Stored = Literal["fp32", "fp16", "int8"]
@@ -60,18 +60,18 @@ GateKind = Literal["accuracy", "agreement"]
 # (see the tests), far below what a wrong one does: unrelated logits are 1.4 apart.
 LIMITS: dict[Stored, float] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.3}
 BATCHES = (1, 2, 7)
-PACE, ROUNDS = 8, 7                                # images a batch, and batches, to measure speed with
+SPEED_BATCH, SPEED_ROUNDS = 8, 7                   # images a batch, and batches, for the speed of a trial
 
 
 @dataclass(frozen=True)
 class CompileSettings:
-    """``calibration``: images for int8 (class folders, any folder, a CIFAR archive: its training images).
+    """The precision, images and limits of a compilation.
 
-    ``data``: images for the gate. Labelled, ``gate`` holds: the top-1 that may be lost. Without labels, or
-    without ``data`` (then calibration images that calibrate nothing are taken), ``agreement`` holds: the share
-    of same answers demanded. Both are fractions; ``gate`` None: no gate of either kind. ``kind``: the one that was
-    asked for, so that images of the other are refused. ``search``: minutes to look for settings that pass.
-    ``layers``: measure what quantising each layer costs.
+    ``calibration``: images for int8 (class folders, any folder, a CIFAR archive: its training images). ``data``:
+    images for the gate. With labels the limit is ``gate``: the largest accepted loss of top-1. Without labels, or
+    without ``data`` (held-out calibration images are used then), it is ``agreement``: the smallest accepted fraction
+    of equal answers. ``gate`` None: no gate of either kind. ``kind``: the kind requested; images of the other kind
+    are an error. ``search``: minutes to search for settings that pass. ``layers``: measure each layer's loss.
     """
 
     precision: Stored
@@ -86,132 +86,138 @@ class CompileSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
-    """A bundle that passed its verification, and what was found on the way."""
+class CompiledModel:
+    """A verified bundle, with the trial that produced it and those before."""
 
     bundle: Bundle
     trial: Trial
-    maker: Int8Maker | None = None                 # of an int8 one
+    quantizer: Quantizer | None = None             # int8 only
     trials: tuple[Trial, ...] = ()
     finished: bool = True
-    notebook: Notebook | None = None               # of the search that it came from
-    notes: tuple[str, ...] = ()                    # what is not as asked
+    search: SearchState | None = None
+    notes: tuple[str, ...] = ()                    # deviations from the settings
     unread: Mapping[str, Failure] = field(default_factory=dict)
 
 
 def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Generator[Progress, None, CompileReport]:
     """Write ``bundle`` in another precision as ``folder``, and return the report.
 
-    A bundle that fails its gate is written all the same, with the failure on its card. A search that finds none
-    that passes keeps its notes in ``folder``.search, and goes on from there when asked again. Raises BundleError
-    when the new graph's logits are not those of the float32 graph, ConfigError or DataError for what is missing.
+    A bundle that fails its gate is written too, with the failure on its card. A search without a passing model keeps
+    its state in ``folder``.search, and the next call resumes it. Raises BundleError if the logits deviate too far
+    from float32, ConfigError or DataError for missing or unusable images.
     """
     if settings.search is not None and (settings.precision != "int8" or settings.gate is None):
-        raise ConfigError("a search looks for int8 that passes a gate", hint="leave out --search")
+        raise ConfigError("--search needs int8 and a gate", hint="leave out --search")
     tensors = read_weights(bundle)
     reference = rebuild(bundle, tensors, "fp32")
     if settings.precision == "int8":
-        made = yield from _int8(reference, settings, folder)
+        model = yield from _quantize(reference, settings, folder)
     else:
-        other, judge = rebuild(bundle, tensors, settings.precision), _judge(settings, reference, ())
-        trial = yield from _tested(reference, other, noise(bundle.card.preprocess.crop), judge)
-        made = Made(other, trial, unread=judge.unread if judge else {})
-    gate, card = made.trial.gate, _card(made, settings)
-    write_bundle(folder, replace(made.bundle, card=card))
-    if made.notebook and gate and gate.passed:
-        made.notebook.remove()
+        rebuilt, gate = rebuild(bundle, tensors, settings.precision), _open_gate(settings, reference, ())
+        trial = yield from _run_trial(reference, rebuilt, noise(bundle.card.preprocess.crop), gate)
+        model = CompiledModel(rebuilt, trial, unread=gate.unread if gate else {})
+    card = _card(model, settings)
+    write_bundle(folder, replace(model.bundle, card=card))
+    if model.search and passed(model.trial):
+        model.search.remove()
     layers: list[LayerLoss] = []
-    if settings.layers and made.maker:             # it takes long; by now the bundle is safe
-        for loss in made.maker.losses(replace(made.trial.settings, kept=()), ()):
+    if settings.layers and model.quantizer:        # slow, hence after the bundle is written
+        for loss in model.quantizer.losses(replace(model.trial.settings, kept=()), ()):
             layers.append(loss)
             yield Progress("sensitivity of layers", len(layers), 0)
     return CompileReport(
         bundle=str(folder),
         precision=settings.precision,
-        size_bytes=len(made.bundle.graph),
+        size_bytes=len(model.bundle.graph),
         size_bytes_reference=len(reference.graph),
-        verified=made.trial.verified,
+        verified=model.trial.verified,
         calibration=len(card.calibration),
-        gate=gate,
+        gate=model.trial.gate,
         quantised=card.quantised,
         layers=tuple(layers),
-        trials=made.trials,
-        finished=made.finished,
-        failures=by_path(made.unread.values()),
-        notes=made.notes,
+        trials=model.trials,
+        finished=model.finished,
+        failures=by_path(model.unread.values()),
+        notes=model.notes,
         assumed=card.assumed,
-        skipped=passed_over(settings.calibration, settings.data, reference.labels),
+        skipped=count_skipped(settings.calibration, settings.data, reference.labels),
     )
 
 
-def _int8(reference: Bundle, settings: CompileSettings, folder: Path) -> Generator[Progress, None, Made]:
+def _quantize(
+    reference: Bundle, settings: CompileSettings, folder: Path
+) -> Generator[Progress, None, CompiledModel]:
     """Quantise once, or search."""
-    pool, asked = calibration_pool(settings.calibration, reference.labels), settings.quantise.samples
-    held = held_out(pool, asked) if settings.data is None and settings.gate is not None else []
-    spare, judge = set(map(id, held)), _judge(settings, reference, held)
-    maker = Int8Maker(reference, [item for item in pool if id(item) not in spare], judge)
-    # What cannot be read leaves the pool: from here on every number of images is one of images that are used.
-    maker.sample(asked if settings.search is None else MORE * asked)
-    used = min(asked, len(maker.pool))
-    if used < NEEDED:
-        first = next((f"; {each.path}: {each.error}" for each in maker.unread.values()), "")
-        few = f"{used} of {len(pool) - len(held)} calibration images can be read, {NEEDED} are the fewest"
+    pool, requested = calibration_pool(settings.calibration, reference.labels), settings.quantise.samples
+    held_out = hold_out(pool, requested) if settings.data is None and settings.gate is not None else []
+    gate, held_out_ids = _open_gate(settings, reference, held_out), set(map(id, held_out))
+    quantizer = Quantizer(reference, [item for item in pool if id(item) not in held_out_ids], gate)
+    # Unreadable images leave the pool first, so that all numbers below are of images that are used.
+    quantizer.sample(requested if settings.search is None else SAMPLES_FACTOR * requested)
+    used = min(requested, len(quantizer.pool))
+    if used < MIN_CALIBRATION_IMAGES:
+        first = next((f"; {failure.path}: {failure.error}" for failure in quantizer.unread.values()), "")
+        available = len(pool) - len(held_out)
+        few = f"{used} of {available} calibration images can be read, {MIN_CALIBRATION_IMAGES} are the fewest"
         raise DataError(few + first, hint="give --calibration FOLDER, some hundred images")
     settings = replace(settings, quantise=replace(settings.quantise, samples=used))
     if settings.search is not None:
-        made = yield from _search(maker, settings, folder.resolve())
+        model = yield from _search(quantizer, settings, folder.resolve())
     else:
-        trial = yield from maker.attempt(settings.quantise)
-        made = Made(maker.bundle(trial.settings), trial, maker)
-    chosen = balanced_sample(maker.pool, made.trial.settings.samples)
-    judged = made.trial.gate.n if held and made.trial.gate else 0
-    items, unread = (judge.items, judge.unread) if judge else ((), {})
-    notes = *notes_on_counts(asked, used, len(pool), judged), *notes_on_images(chosen, items)
-    return replace(made, notes=notes, unread=maker.unread | unread)
+        trial = yield from quantizer.attempt(settings.quantise)
+        model = CompiledModel(quantizer.bundle(trial.settings), trial, quantizer)
+    calibration = balanced_sample(quantizer.pool, model.trial.settings.samples)
+    in_gate = model.trial.gate.n if held_out and model.trial.gate else 0
+    items, unread = (gate.items, gate.unread) if gate else ((), {})
+    notes = *notes_on_counts(requested, used, len(pool), in_gate), *notes_on_images(calibration, items)
+    return replace(model, notes=notes, unread=quantizer.unread | unread)
 
 
-def _search(maker: Int8Maker, settings: CompileSettings, folder: Path) -> Generator[Progress, None, Made]:
-    """The best that a search finds."""
+def _search(quantizer: Quantizer, settings: CompileSettings, folder: Path) -> Generator[Progress, None, CompiledModel]:
+    """Return the best model of a search."""
     assert settings.search is not None
-    assert maker.judge is not None
+    assert quantizer.gate is not None
     deadline = time.monotonic() + 60 * settings.search
-    notebook = Notebook(folder.with_name(f"{folder.name}.search"), maker.key(settings.quantise))
-    maker.judge = replace(maker.judge, answers=(yield from notebook.answers(maker.judge)))
-    maker.paced = True
-    search = Search(maker, notebook, maker.judge, deadline)
-    finished = yield from search.run(candidates(settings.quantise, len(maker.pool)))
+    state = SearchState(folder.with_name(f"{folder.name}.search"), quantizer.key(settings.quantise))
+    logits = yield from state.reference_logits(quantizer.gate)
+    quantizer.gate = replace(quantizer.gate, reference_logits=logits)
+    quantizer.measure_speed = True
+    search = Search(quantizer, state, quantizer.gate, deadline)
+    finished = yield from search.run(candidates(settings.quantise, len(quantizer.pool)))
     best = search.best()
-    return Made(maker.bundle(best.settings), best, maker, tuple(search.trials), finished, notebook)
+    return CompiledModel(quantizer.bundle(best.settings), best, quantizer, tuple(search.trials), finished, state)
 
 
 @dataclass
-class Int8Maker:
-    """Makes int8 bundles of ``reference`` with images out of ``pool``, and holds them to ``judge``.
+class Quantizer:
+    """Builds int8 bundles of ``reference`` with calibration images of ``pool``, and runs ``gate`` on them.
 
-    ``unread`` gathers by path what could not be read. ``paced`` measures the bundles' speed, too. The last graph is
-    kept, for those that differ in ``kept`` only.
+    ``unread`` collects failures by path. ``measure_speed``: trials measure the speed-up, too. ``last`` caches the last
+    graph, since settings that differ only in ``kept`` share it.
     """
 
     reference: Bundle
     pool: Sequence[Item]
-    judge: AccuracyGate | None
+    gate: AccuracyGate | None
     unread: dict[str, Failure] = field(default_factory=dict)
-    paced: bool = False
+    measure_speed: bool = False
     last: tuple[QuantiseSettings, onnx.ModelProto] | None = None
 
     def attempt(self, settings: QuantiseSettings) -> Generator[Progress, None, Trial]:
-        """See ``search.Maker``."""
-        made, batch = self.bundle(settings), np.stack(self.sample(PACE)[1])
-        trial = yield from _tested(self.reference, made, batch, self.judge)
-        speedup = faster(open_engine(self.reference), open_engine(made), batch) if self.paced else None
+        """See ``search.TrialRunner``."""
+        bundle, batch = self.bundle(settings), np.stack(self.sample(SPEED_BATCH)[1])
+        trial = yield from _run_trial(self.reference, bundle, batch, self.gate)
+        speedup = None
+        if self.measure_speed:
+            speedup = compare_speed(open_engine(self.reference), open_engine(bundle), batch)
         return replace(trial, settings=settings, speedup=speedup)
 
-    def losses(self, settings: QuantiseSettings, known: Sequence[LayerLoss]) -> Iterator[LayerLoss]:
-        """See ``search.Maker``."""
-        return layer_losses(self.reference, self._graph(settings), self.sample(settings.samples)[1], known)
+    def losses(self, settings: QuantiseSettings, measured: Sequence[LayerLoss]) -> Iterator[LayerLoss]:
+        """See ``search.TrialRunner``."""
+        return layer_losses(self.reference, self._graph(settings), self.sample(settings.samples)[1], measured)
 
     def bundle(self, settings: QuantiseSettings) -> Bundle:
-        """The reference in int8."""
+        """Return the reference in int8."""
         graph = self._graph(replace(settings, kept=()))
         if settings.kept:
             graph = keep_float(graph, self.reference.model, settings.kept)
@@ -219,26 +225,26 @@ class Int8Maker:
         return _as_int8(self.reference, graph, names, settings)
 
     def sample(self, count: int) -> tuple[list[Item], list[NDArray[np.uint8]]]:
-        """At most ``count`` images that can be read, balanced, and their crops, uint8 [S, S, 3].
+        """Return at most ``count`` readable images, balanced over the classes, and their crops, uint8 [S, S, 3].
 
-        One that cannot leaves the pool, and another takes its turn.
+        Unreadable images are removed from the pool and replaced by others.
         """
         spec = self.reference.card.preprocess
         while True:
-            chosen = balanced_sample(self.pool, count)
-            batches = list(load_batches(chosen, spec, batch_size=BATCH, threads=available_cpus()))
-            failures = {each.path: each for batch in batches for each in batch.failures}
+            items = balanced_sample(self.pool, count)
+            batches = list(load_batches(items, spec, batch_size=BATCH, threads=available_cpus()))
+            failures = {failure.path: failure for batch in batches for failure in batch.failures}
             if not failures:
-                return chosen, [crop for batch in batches for crop in batch.pixels]
+                return items, [crop for batch in batches for crop in batch.pixels]
             self.unread.update(failures)
             self.pool = [item for item in self.pool if item.path not in failures]
 
     def key(self, start: QuantiseSettings) -> str:
-        """Stands for all that decides what a search finds: model, images, settings, tools."""
-        judging = [(item.path, item.label) for item in self.judge.items] if self.judge else []
+        """Return a hash of everything that determines the result of a search: model, images, settings, tools."""
+        gate_items = [(item.path, item.label) for item in self.gate.items] if self.gate else []
         tools = [metadata.version(name) for name in ("nncf", "openvino", "wideresnet")]
-        parts = repr((start, tools, judging, [item.path for item in self.pool]))
-        return hashlib.sha256(self.reference.graph + parts.encode()).hexdigest()
+        inputs = repr((start, tools, gate_items, [item.path for item in self.pool]))
+        return hashlib.sha256(self.reference.graph + inputs.encode()).hexdigest()
 
     def _graph(self, settings: QuantiseSettings) -> onnx.ModelProto:
         if self.last is None or self.last[0] != settings:
@@ -246,52 +252,52 @@ class Int8Maker:
         return self.last[1]
 
 
-def _tested(
-    reference: Bundle, made: Bundle, batch: NDArray[np.uint8], judge: AccuracyGate | None
+def _run_trial(
+    reference: Bundle, compiled: Bundle, batch: NDArray[np.uint8], gate: AccuracyGate | None
 ) -> Generator[Progress, None, Trial]:
-    """Verify a bundle, and hold it to the gate where there is one."""
-    verified = verify(reference, made, batch)
-    gate = (yield from compare(judge, open_classifier(made))) if judge else None
-    return Trial(made.card.quantised or DEFAULTS, gate, verified)
+    """Verify a bundle and run the gate, if there is one."""
+    verified = verify(reference, compiled, batch)
+    report = (yield from run_gate(gate, open_classifier(compiled))) if gate else None
+    return Trial(compiled.card.quantised or DEFAULTS, report, verified)
 
 
-def _judge(settings: CompileSettings, reference: Bundle, held: Sequence[Item]) -> AccuracyGate | None:
-    """What the result is held against: the images of ``settings.data`` or ``held``; None without either."""
+def _open_gate(settings: CompileSettings, reference: Bundle, held_out: Sequence[Item]) -> AccuracyGate | None:
+    """Return the gate over the images of ``settings.data`` or ``held_out``; None without either."""
     if settings.data is not None:
         name, items = gate_images(settings.data, reference.labels)
-    elif held:
-        # The network may have been trained on them: accuracy would mean nothing there.
-        name, items = "calibration images that calibrated nothing", [replace(item, label=None) for item in held]
+    elif held_out:
+        # The network may have been trained on them, so that their accuracy would mean nothing.
+        name, items = "held-out calibration images", [replace(item, label=None) for item in held_out]
     else:
         return None
     agreement = None if settings.gate is None else settings.agreement
-    judge = AccuracyGate(open_classifier(reference), name, items, settings.gate, agreement)
-    if settings.kind not in (None, judge.kind):
-        have = "have no labels" if judge.kind == "agreement" else "have labels"
+    gate = AccuracyGate(open_classifier(reference), name, items, settings.gate, agreement)
+    if settings.kind not in (None, gate.kind):
+        have = "have no labels" if gate.kind == "agreement" else "have labels"
         hint = "give --gate where --data is labelled, --min-agreement where it is not"
-        raise ConfigError(f"a gate of {settings.kind} is asked for, and the images that judge {have}", hint)
-    return judge
+        raise ConfigError(f"a gate of {settings.kind} is requested, but the images of the gate {have}", hint)
+    return gate
 
 
-def _card(made: Made, settings: CompileSettings) -> ModelCard:
-    """The card of what was made, with what the gate found, or that there was none."""
-    gate, card = made.trial.gate, made.bundle.card
+def _card(model: CompiledModel, settings: CompileSettings) -> ModelCard:
+    """Return the model's card with the report of the gate, or a note that there was none."""
+    gate, card = model.trial.gate, model.bundle.card
     notes = {key: value for key, value in card.notes.items() if key not in ("gate", "search")}
     if settings.gate is None:
-        notes["gate"] = "none was asked for"
+        notes["gate"] = "none was requested"
     elif gate is None:
-        notes["gate"] = "none: there were no images to compare with fp32 on"
-    if made.notes:
-        notes["calibration"] = "; ".join(made.notes)
-    if made.trials:
-        notes["search"] = f"the best of {len(made.trials)} ways of quantising, judged by the same images"
+        notes["gate"] = "none: there were no images for a comparison with fp32"
+    if model.notes:
+        notes["calibration"] = "; ".join(model.notes)
+    if model.trials:
+        notes["search"] = f"the best of {len(model.trials)} settings, compared on the same images"
     return replace(card, gate=gate, measured=measured(gate) if gate else (), notes=notes)
 
 
 def in_precision(
     reference: Bundle, precision: Stored, crops: Sequence[NDArray[np.uint8]] = (), names: Sequence[str] = ()
 ) -> Bundle:
-    """``reference`` with its graph in ``precision``; int8 in the usual way, with the ranges of ``crops``."""
+    """Return ``reference`` in ``precision``; int8 with default settings, calibrated with ``crops``."""
     if precision != "int8":
         return rebuild(reference, read_weights(reference), precision)
     settings = QuantiseSettings(samples=len(crops))
@@ -300,7 +306,7 @@ def in_precision(
 
 
 def _as_int8(reference: Bundle, graph: onnx.ModelProto, names: Sequence[str], settings: QuantiseSettings) -> Bundle:
-    """A quantised graph as a bundle whose card says how it was made."""
+    """Return the bundle of a quantised graph, with its settings on the card."""
     card = replace(
         reference.card,
         name=f"{reference.card.name.removesuffix('-int8')}-int8",
@@ -312,46 +318,47 @@ def _as_int8(reference: Bundle, graph: onnx.ModelProto, names: Sequence[str], se
     return reference.with_model(graph, card)
 
 
-def verify(reference: Bundle, made: Bundle, batch: NDArray[np.uint8]) -> tuple[Deviation, ...]:
-    """Logits of ``made`` against ``reference`` in every installed runtime that takes ONNX, at 1, 2 and 7 images.
+def verify(reference: Bundle, compiled: Bundle, batch: NDArray[np.uint8]) -> tuple[Deviation, ...]:
+    """Compare logits with the reference in every installed ONNX runtime, at batches of 1, 2 and 7 images.
 
-    Raises BundleError when one is further off than its precision explains.
+    Raises BundleError if a deviation is larger than the precision explains.
     """
     logits = open_engine(reference)(batch)
-    found = []
+    deviations = []
     for name in ("openvino", "onnxruntime"):
         if importlib.util.find_spec(name) is None:
             continue
-        engine = open_engine(made, name)
+        engine = open_engine(compiled, name)
         for size in BATCHES:
-            some = batch[:size]
-            found.append(Deviation(name, len(some), deviation(logits[: len(some)], engine(some))))
-    worst = max(found, key=lambda each: each.relative)
-    limit = LIMITS[made.card.precision]
+            images = batch[:size]
+            relative = deviation(logits[: len(images)], engine(images))
+            deviations.append(Deviation(name, len(images), relative))
+    worst = max(deviations, key=lambda item: item.relative)
+    limit = LIMITS[compiled.card.precision]
     if not worst.relative <= limit:
         raise BundleError(
-            f"the {made.card.precision} graph is not the model it was made from: in {worst.engine} its logits are"
-            f" {worst.relative:.3g} of their spread away, more than {limit:g}",
-            hint="nothing was written" + "; give other images with --calibration" * (made.card.precision == "int8"),
+            f"the {compiled.card.precision} graph does not compute the model: in {worst.engine} its logits differ by"
+            f" {worst.relative:.3g} (relative RMS error), more than {limit:g}",
+            hint="nothing was written" + "; give other images with --calibration" * (compiled.card.precision == "int8"),
         )
-    return tuple(found)
+    return tuple(deviations)
 
 
-def faster(reference: Engine, other: Engine, batch: NDArray[np.uint8]) -> float:
-    """How many times as fast as ``reference`` the other is: medians of batches that take turns."""
-    spent: tuple[list[float], list[float]] = ([], [])
-    for _ in range(1 + ROUNDS):                    # the first is to warm up
-        for engine, seconds in zip((reference, other), spent, strict=True):
+def compare_speed(reference: Engine, candidate: Engine, batch: NDArray[np.uint8]) -> float:
+    """Return the speed-up of ``candidate``: the ratio of median times, measured alternately."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(1 + SPEED_ROUNDS):              # the first round is the warm-up
+        for engine, seconds in zip((reference, candidate), times, strict=True):
             start = time.perf_counter()
             engine(batch)
             seconds.append(time.perf_counter() - start)
-    return statistics.median(spent[0][1:]) / statistics.median(spent[1][1:])
+    return statistics.median(times[0][1:]) / statistics.median(times[1][1:])
 
 
 def measured(gate: GateReport) -> tuple[Measured, ...]:
-    """What the gate saw of the compiled model's accuracy, as a line on its card; none without labels."""
+    """Return the compiled model's accuracy in the gate, as measured accuracy of its card; none without labels."""
     if gate.top1 is None or gate.top5 is None:
         return ()
     engine = f"{gate.engine.runtime} {gate.engine.version}"
-    hits = round(gate.top1 * gate.n), round(gate.top5 * gate.n)
-    return (Measured(gate.data, gate.n, *hits, engine, gate.engine.precision),)
+    correct1, correct5 = round(gate.top1 * gate.n), round(gate.top5 * gate.n)
+    return (Measured(gate.data, gate.n, correct1, correct5, engine, gate.engine.precision),)

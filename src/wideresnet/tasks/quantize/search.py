@@ -1,8 +1,13 @@
-"""Looking for int8 settings that pass the gate: the fastest that do, within a budget, and resumable.
+"""Search for int8 settings that pass the accuracy gate, within a time budget, and resumable.
 
-First come settings that leave every layer int8: they are equally fast, so that the first to pass is kept. If none
-passes, the layers are ranked by what each alone costs, and the most sensitive of them stay in float32: 1, 2, 4, …
-until the gate passes, then fewer by bisection. Fewer layers in float32 are faster.
+1. Settings with every layer in int8 are tried in turn. They are equally fast, so the first that passes is taken.
+2. If none passes, the layers are ranked by the loss that quantising each of them alone causes, starting from the
+   settings closest to float32. The most sensitive layers stay in float32: 1, 2, 4, ... until the gate passes.
+3. Bisection then finds the smallest number of float32 layers that passes. Fewer float32 layers are faster.
+
+Every trial and every layer's loss is written to ``notes.json`` as soon as it is known. A killed search repeats at
+most the step it was in; trials are looked up by their settings, and the gate's limit is applied again, so that a
+search with another limit reuses them too.
 """
 
 from __future__ import annotations
@@ -22,38 +27,38 @@ from pydantic import TypeAdapter, ValidationError
 from wideresnet.errors import BundleError
 from wideresnet.output.atomic import atomic_path, save_text
 from wideresnet.records import LayerLoss, Progress, QuantiseSettings, Trial, map_events
-from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, answers, judged
-from wideresnet.tasks.quantize.sensitivity import ranked
+from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, apply_limit, compute_reference_logits
+from wideresnet.tasks.quantize.sensitivity import rank_by_loss
 
-MORE = 3                                           # one trial takes so many times the calibration images, one a part
+SAMPLES_FACTOR = 3                                 # trials with more, or fewer, calibration images
 
 
-class Maker(Protocol):
-    """Who makes int8 models and measures them."""
+class TrialRunner(Protocol):
+    """Builds int8 models and measures them."""
 
     def attempt(self, settings: QuantiseSettings) -> Generator[Progress, None, Trial]:
-        """Make one and hold it to the gate. Raises BundleError when it does not pass its verification."""
+        """Build a model and run the gate. Raises BundleError if its logits deviate too far from float32."""
         ...
 
-    def losses(self, settings: QuantiseSettings, known: Sequence[LayerLoss]) -> Iterator[LayerLoss]:
-        """What quantising each layer alone costs, but for those that are known."""
+    def losses(self, settings: QuantiseSettings, measured: Sequence[LayerLoss]) -> Iterator[LayerLoss]:
+        """Yield the loss of quantising each layer alone, except the ``measured``."""
         ...
 
 
 def candidates(start: QuantiseSettings, images: int) -> list[QuantiseSettings]:
-    """Settings with every layer int8, the likeliest first; ``pictures`` are there to calibrate with."""
-    found = [start, *(replace(start, estimator=each) for each in ("mse", "max", "mean"))]
+    """Return settings with every layer in int8, most promising first, for ``images`` calibration images."""
+    settings = [start, *(replace(start, estimator=estimator) for estimator in ("mse", "max", "mean"))]
     if images > start.samples:
-        found.append(replace(start, samples=min(images, MORE * start.samples)))
-    found += [replace(start, preset="mixed"), replace(start, estimator="percentile")]
-    found += [replace(start, estimator=each, bias_correction="fast") for each in ("mse", "mean")]
-    found.append(replace(start, samples=max(1, start.samples // MORE)))
-    return list(dict.fromkeys(found))
+        settings.append(replace(start, samples=min(images, SAMPLES_FACTOR * start.samples)))
+    settings += [replace(start, preset="mixed"), replace(start, estimator="percentile")]
+    settings += [replace(start, estimator=estimator, bias_correction="fast") for estimator in ("mse", "mean")]
+    settings.append(replace(start, samples=max(1, start.samples // SAMPLES_FACTOR)))
+    return list(dict.fromkeys(settings))
 
 
 @dataclass(frozen=True)
 class Notes:
-    """What a search has found so far. ``key`` stands for the model and the images it holds for."""
+    """The trials and layer losses of a search. ``key`` identifies its model, images and tools."""
 
     key: str
     trials: tuple[Trial, ...] = ()
@@ -61,45 +66,46 @@ class Notes:
 
 
 _NOTES = TypeAdapter(Notes)
-NOTES, ANSWERS = "notes.json", "reference.npy"
+NOTES, REFERENCE_LOGITS = "notes.json", "reference.npy"
 
 
-class Notebook:
-    """Notes in a folder, written whole after every step: whenever the search is killed, it goes on from there."""
+class SearchState:
+    """The notes of a search in a folder, replaced atomically after every step."""
 
     def __init__(self, folder: Path, key: str) -> None:
+        """Read the notes in ``folder``; notes of another ``key``, or damaged ones, are discarded."""
         self.folder, self.notes = folder, Notes(key)
         try:
-            found = _NOTES.validate_json((folder / NOTES).read_bytes())
+            notes = _NOTES.validate_json((folder / NOTES).read_bytes())
         except (OSError, ValidationError):
-            found = None
-        if found and found.key == key:
-            self.notes = found
+            notes = None
+        if notes and notes.key == key:
+            self.notes = notes
         else:
-            (folder / ANSWERS).unlink(missing_ok=True)
+            (folder / REFERENCE_LOGITS).unlink(missing_ok=True)
             self._save()
 
     def add(self, entry: Trial | LayerLoss) -> None:
-        """Keep one more finding."""
+        """Append an entry and save."""
         if isinstance(entry, Trial):
             self.notes = replace(self.notes, trials=(*self.notes.trials, entry))
         else:
             self.notes = replace(self.notes, layers=(*self.notes.layers, entry))
         self._save()
 
-    def answers(self, judge: AccuracyGate) -> Generator[Progress, None, NDArray[np.float32]]:
-        """The reference's logits: computed once, then read."""
-        file = self.folder / ANSWERS
+    def reference_logits(self, gate: AccuracyGate) -> Generator[Progress, None, NDArray[np.float32]]:
+        """Return the reference's logits, computed by the first call and read by later ones."""
+        file = self.folder / REFERENCE_LOGITS
         if not file.exists():
-            found = yield from answers(judge)
+            computed = yield from compute_reference_logits(gate)
             with atomic_path(file) as part, part.open("wb") as stream:
-                np.save(stream, found)
-        known: NDArray[np.float32] = np.load(file, allow_pickle=False)
-        return known
+                np.save(stream, computed)
+        logits: NDArray[np.float32] = np.load(file, allow_pickle=False)
+        return logits
 
     def remove(self) -> None:
-        """Take the notes away; whatever else is in the folder stays."""
-        for name in (NOTES, ANSWERS):
+        """Remove the files of the search; other files in the folder stay."""
+        for name in (NOTES, REFERENCE_LOGITS):
             (self.folder / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
@@ -110,74 +116,71 @@ class Notebook:
 
 @dataclass
 class Search:
-    """One search; ``deadline`` is a time of ``time.monotonic``. A step that was begun is finished."""
+    """A search; ``deadline`` is a time of ``time.monotonic``. A step that has begun is finished."""
 
-    maker: Maker
-    notebook: Notebook
-    judge: AccuracyGate
+    runner: TrialRunner
+    state: SearchState
+    gate: AccuracyGate
     deadline: float
     trials: list[Trial] = field(default_factory=list)
 
     def run(self, settings: Sequence[QuantiseSettings]) -> Generator[Progress, None, bool]:
-        """Try until one passes and none that is faster is left, or nothing is left to try.
-
-        False when the time is up before.
-        """
-        for each in settings:
-            trial = yield from self._attempt(each)
+        """Search until the fastest passing settings are found or all have been tried; False at the deadline."""
+        for candidate in settings:
+            trial = yield from self._attempt(candidate)
             if trial is None:
                 return False
             if passed(trial):
                 return True
         base = self.base()
-        layers = yield from self._ranked(base)
-        return bool(layers) and (yield from self._fewest(base, layers))
+        layers = yield from self._ranked_layers(base)
+        return bool(layers) and (yield from self._fewest_float_layers(base, layers))
 
     def best(self) -> Trial:
-        """The fastest that passes, or the nearest to it. Raises BundleError when no graph was sound."""
+        """Return the fastest trial that passes, else the closest to float32. Raises BundleError if none is valid."""
         if all(trial.gate is None for trial in self.trials):
             raise BundleError(
-                "no int8 graph that was tried is the model it was made from",
+                "the logits of every int8 graph deviate too far from float32",
                 hint="nothing was written; give other or more calibration images, or a larger --budget",
             )
         return min(self.trials, key=lambda t: (not passed(t), len(t.settings.kept) if passed(t) else 0, _distance(t)))
 
     def base(self) -> QuantiseSettings:
-        """The settings nearest to the original that keep no layer in float32."""
-        plain = [trial for trial in self.trials if trial.gate and not trial.settings.kept]
-        return min(plain, key=lambda t: t.gate.mean_kl if t.gate else 0.0).settings if plain else QuantiseSettings()
+        """Return the settings closest to float32 among those with every layer in int8."""
+        trials = [trial for trial in self.trials if trial.gate and not trial.settings.kept]
+        return min(trials, key=lambda t: t.gate.mean_kl if t.gate else 0.0).settings if trials else QuantiseSettings()
 
     def _attempt(self, settings: QuantiseSettings) -> Generator[Progress, None, Trial | None]:
-        """One trial, out of the notebook or made now; None when the time is up."""
-        known = next((each for each in self.notebook.notes.trials if each.settings == settings), None)
-        if known is None:
-            if self._late():
+        """Return a trial, from the notes or run now; None at the deadline."""
+        trial = next((noted for noted in self.state.notes.trials if noted.settings == settings), None)
+        if trial is None:
+            if self._is_late():
                 return None
             start, number = time.monotonic(), len(self.trials) + 1
             try:
-                known = yield from map_events(
-                    self.maker.attempt(settings), lambda event: replace(event, what=f"trial {number}")
+                trial = yield from map_events(
+                    self.runner.attempt(settings), lambda event: replace(event, what=f"trial {number}")
                 )
             except BundleError:
-                known = Trial(settings, None)
-            known = replace(known, seconds=time.monotonic() - start)
-            self.notebook.add(known)
-        # The limit may be another than when it was tried.
-        trial = replace(known, gate=judged(known.gate, self.judge) if known.gate else None)
+                trial = Trial(settings, None)
+            trial = replace(trial, seconds=time.monotonic() - start)
+            self.state.add(trial)
+        # The notes may be of a search with another limit.
+        trial = replace(trial, gate=apply_limit(trial.gate, self.gate) if trial.gate else None)
         self.trials.append(trial)
         return trial
 
-    def _ranked(self, base: QuantiseSettings) -> Generator[Progress, None, list[str]]:
-        """The layers, most sensitive first; none when the time is up."""
-        for loss in self.maker.losses(base, self.notebook.notes.layers):
-            self.notebook.add(loss)
-            yield Progress("sensitivity of layers", len(self.notebook.notes.layers), 0)
-            if self._late():
+    def _ranked_layers(self, base: QuantiseSettings) -> Generator[Progress, None, list[str]]:
+        """Return the names of the layers, most sensitive first; none at the deadline."""
+        for loss in self.runner.losses(base, self.state.notes.layers):
+            self.state.add(loss)
+            yield Progress("sensitivity of layers", len(self.state.notes.layers), 0)
+            if self._is_late():
                 return []
-        return [layer.name for layer in ranked(self.notebook.notes.layers)]
+        return [layer.name for layer in rank_by_loss(self.state.notes.layers)]
 
-    def _fewest(self, base: QuantiseSettings, layers: Sequence[str]) -> Generator[Progress, None, bool]:
-        """Keep more and more layers in float32 until the gate passes, then as few as will do."""
+    def _fewest_float_layers(self, base: QuantiseSettings, layers: Sequence[str]) -> Generator[Progress, None, bool]:
+        """Double the number of float32 layers until the gate passes, then bisect; False at the deadline."""
         fails, passes, count = 0, len(layers) + 1, 1
         while passes - fails > 1:
             trial = yield from self._attempt(replace(base, kept=tuple(layers[:count])))
@@ -187,19 +190,19 @@ class Search:
             count = min(2 * count, len(layers)) if passes > len(layers) else (fails + passes) // 2
         return True
 
-    def _late(self) -> bool:
-        # One trial there must be, or there would be nothing to write.
+    def _is_late(self) -> bool:
+        # There must be one trial, otherwise there would be nothing to write.
         return bool(self.trials) and time.monotonic() >= self.deadline
 
 
 def passed(trial: Trial) -> bool:
-    """Whether its graph was sound and within the gate."""
+    """Return whether the graph was valid and passed the gate."""
     return trial.gate is not None and trial.gate.passed
 
 
 def _distance(trial: Trial) -> float:
-    """How far off the original, by what the gate looks at."""
-    gate = trial.gate
-    if gate is None:
+    """Return the loss against float32 by the measure of the gate."""
+    report = trial.gate
+    if report is None:
         return math.inf
-    return 1 - gate.agreement if gate.drop is None else gate.drop
+    return 1 - report.agreement if report.drop is None else report.drop

@@ -1,4 +1,4 @@
-"""Which layers bear int8 badly: each quantised alone, all others in float32, on the same images."""
+"""Sensitivity of layers to int8: each layer quantised alone, all others in float32, on the same images."""
 
 from __future__ import annotations
 
@@ -15,39 +15,43 @@ from wideresnet.graph.quantise import only_quantised, quantised_layers
 from wideresnet.logits import deviation, divergence
 from wideresnet.records import LayerLoss
 
-IMAGES = 64                                      # of the calibration's: those of the gate are for judging only
+IMAGES = 64                                        # of the calibration: those of the gate are for the gate only
 BATCH = 16
 
 
 def layer_losses(
-    reference: Bundle, quantised: onnx.ModelProto, crops: Sequence[NDArray[np.uint8]], known: Sequence[LayerLoss] = ()
+    reference: Bundle,
+    quantised: onnx.ModelProto,
+    crops: Sequence[NDArray[np.uint8]],
+    measured: Sequence[LayerLoss] = (),
 ) -> Iterator[LayerLoss]:
-    """The loss of everything that reads int8, in the order of the graph, as it is measured, but for the ``known``.
+    """Yield the loss of each quantised layer, in the order of the graph, except those ``measured`` before.
 
     ``crops`` are RGB uint8 [S, S, 3]; the first 64 are used.
     """
-    model, some = reference.model, np.stack(crops[:IMAGES])
-    done = {each.name for each in known}
+    model, batch = reference.model, np.stack(crops[:IMAGES])
+    done = {loss.name for loss in measured}
     layers = {name: op for name, op in quantised_layers(quantised, model).items() if name not in done}
     if not layers:
         return
-    logits = _logits(reference, some)
-    shares = mac_shares(reference)
+    logits = _logits(reference, batch)
+    macs = mac_fractions(reference)
     shapes = {c.name: tuple(c.dims) for c in model.graph.initializer}
     for name, op in layers.items():
         alone = only_quantised(quantised, model, name)
-        found = _logits(reference.with_model(alone), some)
-        loss, relative = float(divergence(logits, found).mean()), deviation(logits, found)
-        yield LayerLoss(name, op, shapes.get(f"{name}.weight", ()), shares.get(name, 0.0), loss, relative, len(some))
+        quantised_logits = _logits(reference.with_model(alone), batch)
+        loss = float(divergence(logits, quantised_logits).mean())
+        relative = deviation(logits, quantised_logits)
+        yield LayerLoss(name, op, shapes.get(f"{name}.weight", ()), macs.get(name, 0.0), loss, relative, len(batch))
 
 
-def ranked(layers: Sequence[LayerLoss]) -> list[LayerLoss]:
-    """The most sensitive first."""
+def rank_by_loss(layers: Sequence[LayerLoss]) -> list[LayerLoss]:
+    """Return the layers, the most sensitive first."""
     return sorted(layers, key=lambda layer: -layer.mean_kl)
 
 
-def mac_shares(bundle: Bundle) -> dict[str, float]:
-    """Each layer's share of the network's multiply-accumulates."""
+def mac_fractions(bundle: Bundle) -> dict[str, float]:
+    """Return each layer's fraction of the network's multiply-accumulates."""
     architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
     counts = architecture.layer_macs(bundle.card.preprocess.crop)
     total = sum(counts.values())

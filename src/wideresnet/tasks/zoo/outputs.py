@@ -21,7 +21,7 @@ from wideresnet.images.decode import read_regular
 from wideresnet.images.files import is_ignored
 from wideresnet.images.npz import read_array
 from wideresnet.records import Failure, Labels, Preprocess, Scored
-from wideresnet.tasks.evaluate.evaluate import KEPT, score_logits
+from wideresnet.tasks.evaluate.evaluate import TOP, score_logits
 from wideresnet.tasks.zoo.results import Answer, Results
 
 OUTPUT = "output_0"                                # the zoo's name for what a network answered
@@ -142,8 +142,8 @@ def _scored(path: str, label: int, answer: tuple[Answer, ...], probable: bool) -
         label=label,
         rank=classes.index(label) + 1 if label in classes else 0,
         masked_rank=0,
-        top=tuple(classes[:KEPT]),
-        probabilities=tuple(share for _, share in answer[:KEPT]) if probable else (),
+        top=tuple(classes[:TOP]),
+        probabilities=tuple(share for _, share in answer[:TOP]) if probable else (),
     )
 
 

@@ -15,7 +15,7 @@ from wideresnet.datasets.labels import read_labels
 from wideresnet.records import Conditions, EvalReport, Item, Preprocess, Scored
 from wideresnet.report.html.evaluation import shown_paths
 from wideresnet.tasks.classify.thumbnails import thumbnails, thumbnails_of
-from wideresnet.tasks.evaluate.metrics import tally
+from wideresnet.tasks.evaluate.metrics import accumulate
 
 ENGINE = FakeEngine()
 
@@ -30,7 +30,7 @@ def test_the_images_of_the_page_are_those_of_the_mistakes() -> None:
     items = {f"{k}": Item(f"{k}", ENGINE.image(k), k) for k in range(10)}
     answers = [Scored(f"{k}", k, 2, 2, (0, k), (0.9, 0.1)) for k in range(8)]
     conditions = Conditions("", "", "fp32", Preprocess(32, 32), "ignore", "", 10, read_labels("cifar10"), 10)
-    report = tally(answers, EvalReport("m", "d", None, 0, 0, 0, conditions=conditions))
+    report = accumulate(answers, EvalReport("m", "d", None, 0, 0, 0, conditions=conditions))
     found = thumbnails(report, items)
     assert set(found) == set(shown_paths(report)) == {f"{k}" for k in range(8)}
     for path, jpeg in found.items():

@@ -21,9 +21,9 @@ from wideresnet.tasks.evaluate.label_order import (
     DEVKIT,
     DOUBT,
     Order,
+    check_label_order,
     images_needed,
     known_orders,
-    refuse_wrong_order,
     with_order_warning,
     wrong_order,
 )
@@ -89,7 +89,7 @@ def test_known_orders_are_named(classes: int, n: int, accuracy: float) -> None:
         # With few classes two orders may be one and the same.
         same = {each.cause for each in known_orders(labels) if each.answers == order.answers}
         assert found.cause in same
-        assert found.undone == pytest.approx(accuracy, abs=0.4 if len(order.answers) < classes else 0.15)
+        assert found.explained == pytest.approx(accuracy, abs=0.4 if len(order.answers) < classes else 0.15)
 
 
 # From a few images of each class on, fewer the better the network is.
@@ -220,7 +220,7 @@ def test_48_images_of_ten_classes_in_a_known_order_are_refused() -> None:
     answers = np.where(np.arange(48) < 29, true, (true + 1 + np.arange(48) % 7) % 10)
     report = counted((true + 1) % 10, answers)
     with pytest.raises(DataError, match="one too high"):
-        refuse_wrong_order(report, LABELS[10])
+        check_label_order(report, LABELS[10])
 
 
 def shuffling(rng: np.random.Generator, classes: int) -> Classes:
@@ -248,7 +248,7 @@ def test_48_images_in_any_other_order_are_warned_of_with_what_it_takes_to_be_sur
         rng, true = np.random.default_rng(seed), evenly(10, 48)
         report = counted(shuffling(rng, 10)[true], network(rng, true, 10, 0.65))
         said += bool(with_order_warning(report, LABELS[10]).order)
-        refuse_wrong_order(report, LABELS[10])     # which is no proof yet
+        check_label_order(report, LABELS[10])     # which is no proof yet
     assert said >= 18
 
 
@@ -258,7 +258,7 @@ def test_few_classes_are_a_warning_and_no_error(classes: int, n: int, says: str)
     labels = evenly(classes, n)
     names = Labels(tuple("abcd"[:classes]))
     report = counted(classes - 1 - labels if classes == 2 else (labels + 1) % classes, labels)
-    refuse_wrong_order(report, names)
+    check_label_order(report, names)
     words = with_order_warning(report, names).order
     assert words.startswith("the labels of set may be in another order than the classes of net")
     assert says in words or "another order explains 100.0 %" in words
@@ -356,7 +356,7 @@ def shuffled(order: Classes, n: int = 200) -> EvalReport:
 def test_shuffled_labels_end_in_an_error_that_says_what_was_seen() -> None:
     order = np.array([3, 0, 6, 1, 9, 2, 4, 8, 7, 5])
     with pytest.raises(DataError, match="some other order of the classes") as caught:
-        refuse_wrong_order(shuffled(order), read_labels("cifar10"))
+        check_label_order(shuffled(order), read_labels("cifar10"))
     assert "right for 0.00 % of 200 images although it is 51 % sure" in caught.value.message
     assert "another order explains 100.0 % of 200" in caught.value.message
     assert "'automobile' is answered 'cat'" in caught.value.message
@@ -365,9 +365,9 @@ def test_shuffled_labels_end_in_an_error_that_says_what_was_seen() -> None:
 
 def test_a_known_order_ends_in_an_error_that_says_what_to_do() -> None:
     with pytest.raises(DataError, match="one too high") as caught:
-        refuse_wrong_order(shuffled((np.arange(10) + 1) % 10), read_labels("cifar10"))
+        check_label_order(shuffled((np.arange(10) + 1) % 10), read_labels("cifar10"))
     assert caught.value.hint == "subtract 1 from every label"
 
 
 def test_right_labels_pass() -> None:
-    refuse_wrong_order(shuffled(np.arange(10)), read_labels("cifar10"))
+    check_label_order(shuffled(np.arange(10)), read_labels("cifar10"))

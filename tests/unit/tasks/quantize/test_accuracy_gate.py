@@ -14,7 +14,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.errors import DataError
 from wideresnet.logits import deviation
 from wideresnet.records import GateReport, Item, follow
-from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, PairedCounts, answers, compare
+from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, PairedCounts, compute_reference_logits, run_gate
 
 
 def test_counts_are_those_of_a_slow_count() -> None:
@@ -29,9 +29,9 @@ def test_counts_are_those_of_a_slow_count() -> None:
     assert counts.n == 200
     assert counts.top1_reference == sum(a for a, _ in hits)
     assert counts.top1 == sum(b for _, b in hits)
-    assert counts.lost == sum(a and not b for a, b in hits)
-    assert counts.gained == sum(b and not a for a, b in hits)
-    assert counts.same == (first.argmax(1) == second.argmax(1)).sum()
+    assert counts.only_reference_correct == sum(a and not b for a, b in hits)
+    assert counts.only_candidate_correct == sum(b and not a for a, b in hits)
+    assert counts.agreements == (first.argmax(1) == second.argmax(1)).sum()
     top5 = [label in np.argsort(-row)[:5] for row, label in zip(first, labels, strict=True)]
     assert counts.top5_reference == sum(top5)
 
@@ -63,54 +63,54 @@ def classifier(engine: Any) -> Classifier:
     return Classifier(tiny_bundle().card, tiny_bundle().labels, engine)
 
 
-def judging(labelled: bool, **changes: Any) -> AccuracyGate:
+def gate_of(labelled: bool, **changes: Any) -> AccuracyGate:
     """An image of each class, half of which ``Shifted(grey=128)`` gets wrong."""
     engine = FakeEngine()
     items = [Item(str(k), engine.image(k), k if labelled else None) for k in range(10)]
     return replace(AccuracyGate(classifier(engine), "greys", items, 0.4, 0.6), **changes)
 
 
-def compared(judge: AccuracyGate) -> GateReport:
-    report = follow(compare(judge, classifier(Shifted(FakeEngine(), 128))))
+def compared(gate: AccuracyGate) -> GateReport:
+    report = follow(run_gate(gate, classifier(Shifted(FakeEngine(), 128))))
     assert isinstance(report, GateReport)
     return report
 
 
 def test_labelled_images_are_judged_by_what_is_lost() -> None:
-    report = compared(judging(labelled=True))
+    report = compared(gate_of(labelled=True))
     assert (report.kind, report.n, report.top1_reference, report.top1, report.drop) == ("accuracy", 10, 1.0, 0.5, 0.5)
     assert (report.limit, report.passed, report.agreement) == (0.4, False, 0.5)
-    assert compared(judging(labelled=True, drop=0.5)).passed
-    assert compared(judging(labelled=True, drop=None)).passed
+    assert compared(gate_of(labelled=True, drop=0.5)).passed
+    assert compared(gate_of(labelled=True, drop=None)).passed
 
 
 def test_unlabelled_images_are_judged_by_agreement_alone() -> None:
-    report = compared(judging(labelled=False))
+    report = compared(gate_of(labelled=False))
     assert (report.kind, report.agreement, report.limit, report.passed) == ("agreement", 0.5, 0.6, False)
     assert (report.top1_reference, report.top1, report.drop, report.interval95, report.p_value) == (None,) * 5
-    assert compared(judging(labelled=False, agreement=0.5)).passed
+    assert compared(gate_of(labelled=False, agreement=0.5)).passed
 
 
 def test_the_references_answers_can_be_known_beforehand() -> None:
-    judge = judging(labelled=True)
-    known = follow(answers(judge))
-    assert known.shape == (10, 10)
+    gate = gate_of(labelled=True)
+    logits = follow(compute_reference_logits(gate))
+    assert logits.shape == (10, 10)
     engine = FakeEngine()
-    again = compared(replace(judge, answers=known, reference=classifier(engine)))
-    assert again == compared(judge)
+    again = compared(replace(gate, reference_logits=logits, reference=classifier(engine)))
+    assert again == compared(gate)
     assert engine.calls == [], "it is not asked again"
 
 
 def test_answers_known_beforehand_stay_with_their_images_when_one_cannot_be_read() -> None:
-    judge = judging(labelled=True)
-    broken = replace(judge, items=[*judge.items[:3], Item("torn", b"no image", 0), *judge.items[3:]])
-    report = compared(replace(broken, answers=follow(answers(broken))))
+    gate = gate_of(labelled=True)
+    broken = replace(gate, items=[*gate.items[:3], Item("torn", b"no image", 0), *gate.items[3:]])
+    report = compared(replace(broken, reference_logits=follow(compute_reference_logits(broken))))
     assert (report.n, report.failures, report.top1_reference) == (10, 1, 1.0)
 
 
 def test_a_gate_without_a_readable_image_is_an_error() -> None:
     with pytest.raises(DataError, match="no image that could be read"):
-        compared(judging(labelled=True, items=[Item("torn", b"no image", 0)]))
+        compared(gate_of(labelled=True, items=[Item("torn", b"no image", 0)]))
 
 
 def test_deviation_is_a_share_of_the_spread() -> None:
@@ -124,10 +124,10 @@ def test_labels_in_another_order_are_no_accuracy_to_lose() -> None:
     engine = FakeEngine()
     for count, refused in ((200, True), (9, False)):
         items = [Item(str(k), engine.image(k % 10), (k + 1) % 10) for k in range(count)]
-        judge = judging(labelled=True, items=items)
+        gate = gate_of(labelled=True, items=items)
         if refused:
             with pytest.raises(DataError, match="labels of greys are in another order"):
-                compared(judge)
+                compared(gate)
         else:
-            assert "may be in another order" in compared(judge).warnings[0]
-    assert compared(judging(labelled=True)).warnings == compared(judging(labelled=False)).warnings == ()
+            assert "may be in another order" in compared(gate).warnings[0]
+    assert compared(gate_of(labelled=True)).warnings == compared(gate_of(labelled=False)).warnings == ()

@@ -13,16 +13,16 @@ from fakes import tiny_bundle, tiny_cifar_archive, write_tar
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import Item, Skipped
 from wideresnet.tasks.quantize.calibration_data import (
-    LEAST,
-    MOST,
+    MAX_GATE_IMAGES,
+    MIN_GATE_IMAGES,
     calibration_pool,
     count_shared,
+    count_skipped,
     gate_images,
-    held_out,
+    hold_out,
     holds_both_sets,
     notes_on_counts,
     notes_on_images,
-    passed_over,
 )
 
 LABELS = tiny_bundle().labels
@@ -93,16 +93,16 @@ def test_shards_without_labels_are_images_all_the_same(tmp_path: Path) -> None:
         gate_images(keys(tmp_path / "y.tar", 11), LABELS)
 
 
-def test_what_shards_hold_besides_their_images_is_passed_over_once(tmp_path: Path) -> None:
+def test_what_shards_hold_besides_their_images_is_count_skipped_once(tmp_path: Path) -> None:
     """Of the same images; of a training and a validation split both. Without classes all other files count."""
     files = [("1.png", b""), ("1.cls", b"0"), ("1.heix", b"")]
     archive = write_tar(tmp_path / "x.tar", files)
-    assert passed_over(archive, archive, LABELS) == passed_over(None, archive, LABELS) == Skipped({".heix": 1})
+    assert count_skipped(archive, archive, LABELS) == count_skipped(None, archive, LABELS) == Skipped({".heix": 1})
     for split in ("train", "val"):
         write_tar(tmp_path / "s" / f"{split}-0.tar", files)
-    assert passed_over(tmp_path / "s", tmp_path / "s", LABELS).by_ending == {".heix": 2}
+    assert count_skipped(tmp_path / "s", tmp_path / "s", LABELS).by_ending == {".heix": 2}
     bare = write_tar(tmp_path / "y.tar", [("1.png", b""), ("1.txt", b"")])
-    assert passed_over(bare, None, LABELS) == Skipped({".txt": 1})
+    assert count_skipped(bare, None, LABELS) == Skipped({".txt": 1})
 
 
 def test_cifar_holds_both_sets(tmp_path: Path) -> None:
@@ -118,12 +118,12 @@ def test_of_splits_the_training_one_calibrates_and_the_other_judges(tmp_path: Pa
         assert {Path(item.path).parts[-3] for item in calibration_pool(root, LABELS)} == {"Train"}
         data, items = gate_images(root, LABELS)
         assert (data, {Path(item.path).parts[-3] for item in items}) == ("valid", {"valid"})
-        skipped = passed_over(root, root, LABELS)
+        skipped = count_skipped(root, root, LABELS)
         assert skipped.by_ending == {".dng": 1}
         assert skipped.notes == (
             f"took {root}/Train, left out {root}/valid/", f"took {root}/valid, left out {root}/Train/",
         )  # fmt: skip
-    assert passed_over(None, tmp_path / "absent", LABELS).notes == ()
+    assert count_skipped(None, tmp_path / "absent", LABELS).notes == ()
 
 
 def test_folders_of_splits_hold_both_sets(tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ def test_what_is_left_of_nothing_is_named(tmp_path: Path) -> None:
 
 
 def test_held_out_are_what_calibration_can_spare() -> None:
-    pool = [Item(str(k), b"") for k in range(300 + MOST + 50)]
-    assert len(held_out(pool, 300)) == MOST
-    assert len(held_out(pool[: 300 + LEAST], 300)) == LEAST
+    pool = [Item(str(k), b"") for k in range(300 + MAX_GATE_IMAGES + 50)]
+    assert len(hold_out(pool, 300)) == MAX_GATE_IMAGES
+    assert len(hold_out(pool[: 300 + MIN_GATE_IMAGES], 300)) == MIN_GATE_IMAGES
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,14 @@ def test_held_out_are_what_calibration_can_spare() -> None:
 )
 def test_calibration_and_gate_share_what_is_too_little_for_both(pool: int, samples: int, judging: int) -> None:
     """A third of the images judges, or all that calibration can spare where that is more."""
-    assert len(held_out([Item(str(k), b"") for k in range(pool)], samples)) == judging
+    assert len(hold_out([Item(str(k), b"") for k in range(pool)], samples)) == judging
 
 
 def test_shared_images_are_apart_always_the_same_and_calibrate_each_class_alike() -> None:
     """What judges calibrates nothing; a small class is not used up by the gate."""
     pool = [Item(f"{label}-{k}", b"", label) for label, count in enumerate((60, 60, 3)) for k in range(count)]
-    held = held_out(pool, 300)
-    assert held == held_out(pool, 300)
+    held = hold_out(pool, 300)
+    assert held == hold_out(pool, 300)
     assert len(held) == 41
     rest = Counter(item.label for item in pool if item not in held)
     assert (abs(rest[0] - rest[1]) <= 1, rest[2]) == (True, 3)
@@ -178,7 +178,7 @@ def test_shared_images_are_apart_always_the_same_and_calibrate_each_class_alike(
 @pytest.mark.parametrize("pool", [0, 1, 2])
 def test_too_few_to_share_is_an_error_that_says_how_many_are_needed(pool: int) -> None:
     with pytest.raises(ConfigError, match=f"cannot share {pool} images, 3 are the fewest"):
-        held_out([Item(str(k), b"") for k in range(pool)], 300)
+        hold_out([Item(str(k), b"") for k in range(pool)], 300)
 
 
 def test_images_that_calibrate_and_judge_are_found_by_their_bytes(tmp_path: Path) -> None:
@@ -193,19 +193,20 @@ def test_images_that_calibrate_and_judge_are_found_by_their_bytes(tmp_path: Path
 
 def test_notes_say_what_is_not_as_asked() -> None:
     assert list(notes_on_counts(300, 134, 200, 66)) == [
-        "200 images are too few for 300 to calibrate and 100 to judge: 134 calibrate, 66 judge (two thirds, one third)"
+        "200 images are too few for calibration with 300 and a gate with 100:"
+        " 134 calibrate, 66 are for the gate (two thirds, one third)"
     ]
     assert list(notes_on_counts(12, 12, 24, 12)) == [
-        "24 images are too few for 12 to calibrate and 100 to judge: 12 calibrate, 12 judge"
+        "24 images are too few for calibration with 12 and a gate with 100: 12 calibrate, 12 are for the gate"
     ]
-    assert list(notes_on_counts(300, 200, 200, 0)) == ["300 calibration images were asked for, 200 could be used"]
+    assert list(notes_on_counts(300, 200, 200, 0)) == ["300 calibration images were requested, 200 could be used"]
     assert list(notes_on_counts(300, 300, 1000, 700)) == []
     cats = [Item(str(k), bytes([k]), 3) for k in range(3)]
     assert list(notes_on_images(cats, [])) == [
         "all calibration images are of one class: ranges of activations are measured on that one"
     ]
     assert list(notes_on_images([Item("a", b"a"), Item("b", b"b")], [Item("c", b"b"), Item("d", b"d")])) == [
-        "1 images calibrated and judged, so that the gate is optimistic"
+        "1 images are in both calibration and gate, so that the gate is optimistic"
     ]
 
 

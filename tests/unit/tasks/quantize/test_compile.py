@@ -23,7 +23,7 @@ from wideresnet.errors import BundleError, ConfigError, DataError
 from wideresnet.images.noise import noise
 from wideresnet.records import CompileReport, Published, QuantiseSettings, follow
 from wideresnet.tasks.quantize import calibration_data as gating
-from wideresnet.tasks.quantize.calibration_data import calibration_pool, held_out
+from wideresnet.tasks.quantize.calibration_data import calibration_pool, hold_out
 from wideresnet.tasks.quantize.compile import CompileSettings, GateKind, compile_model, in_precision, verify
 
 CLASSES = ("airplane", "cat", "ship")
@@ -108,7 +108,7 @@ def test_a_graph_of_another_model_does_not_pass_the_verification() -> None:
     model = onnx.ModelProto.FromString(bundle.graph)
     weight = next(c for c in model.graph.initializer if c.name == "layer3.0.conv1.weight")
     weight.raw_data = np.ascontiguousarray(onnx.numpy_helper.to_array(weight)[::-1]).tobytes()
-    with pytest.raises(BundleError, match="not the model it was made from"):
+    with pytest.raises(BundleError, match="does not compute the model"):
         verify(bundle, replace(bundle, graph=model.SerializeToString()), noise(32))
 
 
@@ -118,7 +118,7 @@ def test_what_is_missing_is_said_before_anything_is_done(folder: Path, tmp_path:
     with pytest.raises(ConfigError, match="int8 needs images"):
         in_precision(tiny_bundle(), "int8", [], [])
     for wrong in (asked(folder, gate=None, search=1.0), asked(folder, precision="fp16", search=1.0)):
-        with pytest.raises(ConfigError, match="a search looks for int8 that passes a gate"):
+        with pytest.raises(ConfigError, match="--search needs int8 and a gate"):
             compiled(wrong, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
@@ -129,7 +129,7 @@ def test_without_a_gate_the_card_says_so(folder: Path, tmp_path: Path) -> None:
     report = compiled(CompileSettings("fp16", data=folder, gate=None), tmp_path / "data")
     cards = [read_bundle(tmp_path / name).card for name in ("none", "nothing", "data")]
     assert [card.notes["gate"] for card in cards] == [
-        "none was asked for", "none: there were no images to compare with fp32 on", "none was asked for",
+        "none was requested", "none: there were no images for a comparison with fp32", "none was requested",
     ]  # fmt: skip
     assert report.gate is not None
     assert (report.gate.limit, report.gate.passed) == (None, True)
@@ -159,12 +159,12 @@ def test_without_data_spare_calibration_images_judge(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("nncf")
-    monkeypatch.setattr(gating, "LEAST", 10)
+    monkeypatch.setattr(gating, "MIN_GATE_IMAGES", 10)
     report = compiled(asked(folder, data=None, agreement=0.0), tmp_path / "x")
     assert report.gate is not None
     assert (report.gate.kind, report.gate.n, report.calibration) == ("agreement", 12, 12)
     calibration = read_bundle(tmp_path / "x").card.calibration
-    judging = [item.path for item in held_out(calibration_pool(folder, tiny_bundle().labels), 12)]
+    judging = [item.path for item in hold_out(calibration_pool(folder, tiny_bundle().labels), 12)]
     assert set(calibration) | set(judging) == {str(path) for path in folder.rglob("*.png")}
     assert not set(calibration) & set(judging)
 
@@ -175,7 +175,7 @@ def test_a_search_ends_with_the_first_that_passes_and_leaves_no_notes(folder: Pa
     assert (len(report.trials), report.finished) == (1, True)
     assert report.trials[0].speedup
     assert [path.name for path in tmp_path.iterdir()] == ["found"]
-    assert "the best of 1 ways" in read_bundle(tmp_path / "found").card.notes["search"]
+    assert "the best of 1 settings" in read_bundle(tmp_path / "found").card.notes["search"]
 
 
 def test_a_search_at_the_end_of_its_time_writes_the_best_and_keeps_its_notes(folder: Path, tmp_path: Path) -> None:
@@ -215,7 +215,8 @@ def test_fewer_images_than_asked_for_are_shared_and_the_card_says_what_was_used(
     assert (report.calibration, len(card.calibration), report.gate.n) == (16, 16, 8)
     assert card.quantised == report.quantised == QuantiseSettings(samples=16)
     assert report.notes == (
-        "24 images are too few for 300 to calibrate and 100 to judge: 16 calibrate, 8 judge (two thirds, one third)",
+        "24 images are too few for calibration with 300 and a gate with 100:"
+        " 16 calibrate, 8 are for the gate (two thirds, one third)",
     )
     assert card.notes["calibration"] == report.notes[0]
     again = compiled(asked(folder, data=None, agreement=0.0, quantise=few), tmp_path / "again")
@@ -225,7 +226,7 @@ def test_fewer_images_than_asked_for_are_shared_and_the_card_says_what_was_used(
 
 def test_images_that_calibrate_and_judge_are_counted_on_the_card(int8: tuple[CompileReport, Path]) -> None:
     report, target = int8
-    assert report.notes == ("12 images calibrated and judged, so that the gate is optimistic",)
+    assert report.notes == ("12 images are in both calibration and gate, so that the gate is optimistic",)
     assert read_bundle(target).card.notes["calibration"] == report.notes[0]
 
 
@@ -269,7 +270,7 @@ def test_a_limit_that_the_images_cannot_be_held_to_is_refused(
     folder: Path, tmp_path: Path, kind: GateKind, labelled: bool
 ) -> None:
     data = folder if labelled else flat(folder, tmp_path / "flat")
-    with pytest.raises(ConfigError, match=f"a gate of {kind} is asked for"):
+    with pytest.raises(ConfigError, match=f"a gate of {kind} is requested"):
         compiled(CompileSettings("fp16", data=data, kind=kind), tmp_path / "x")
     other = "agreement" if kind == "accuracy" else "accuracy"
     assert compiled(CompileSettings("fp16", data=data, kind=other, gate=1.0, agreement=0.0), tmp_path / "x").gate

@@ -15,7 +15,7 @@ from wideresnet.errors import BundleError
 from wideresnet.records import EngineInfo, GateReport, Item, LayerLoss, Progress, QuantiseSettings, Trial, follow
 from wideresnet.tasks.quantize import search as searching
 from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate
-from wideresnet.tasks.quantize.search import Notebook, Search, candidates, passed
+from wideresnet.tasks.quantize.search import Search, SearchState, candidates, passed
 
 START = QuantiseSettings()
 CANDIDATES = candidates(START, 10_000)
@@ -28,7 +28,7 @@ def gate(drop: float, kl: float = 0.01) -> GateReport:
     return GateReport("d", 100, 0, 0.9, 0.9 - drop, 1.0, 1.0, drop, (drop, drop), 1.0, 0.9, kl, None, True, ENGINE)
 
 
-def judge(limit: float) -> AccuracyGate:
+def gate_of(limit: float) -> AccuracyGate:
     return AccuracyGate(SimpleNamespace(), "d", [Item("a", b"", 0)], limit, 0.95)      # type: ignore[arg-type]
 
 
@@ -45,19 +45,19 @@ class FakeMaker:
         yield Progress("x", 1, 1)
         self.tried.append(settings)
         if settings == self.broken:
-            raise BundleError("not the model it was made from")
+            raise BundleError("does not compute the model")
         kl = 0.001 if settings.estimator == "max" else 0.01
         return Trial(settings, gate(self.drop(settings), kl))
 
-    def losses(self, settings: QuantiseSettings, known: Sequence[LayerLoss]) -> Iterator[LayerLoss]:
+    def losses(self, settings: QuantiseSettings, measured: Sequence[LayerLoss]) -> Iterator[LayerLoss]:
         for place, name in enumerate(LAYERS):
-            if name not in {each.name for each in known}:
+            if name not in {loss.name for loss in measured}:
                 self.measured.append(name)
                 yield LayerLoss(name, "Conv", (1, 1, 1, 1), 0.1, mean_kl=place, relative=0.0)
 
 
 def searched(maker: FakeMaker, folder: Path, limit: float = 0.002, deadline: float = FOREVER) -> tuple[Search, bool]:
-    search = Search(maker, Notebook(folder, "key"), judge(limit), deadline)
+    search = Search(maker, SearchState(folder, "key"), gate_of(limit), deadline)
     return search, follow(search.run(CANDIDATES))
 
 
@@ -98,7 +98,7 @@ def test_a_graph_that_is_not_sound_is_a_trial_that_failed(tmp_path: Path) -> Non
 
 def test_when_no_graph_is_sound_there_is_no_best(tmp_path: Path) -> None:
     search, _ = searched(FakeMaker(lambda s: 0.0, broken=START), tmp_path, deadline=0)
-    with pytest.raises(BundleError, match="no int8 graph"):
+    with pytest.raises(BundleError, match="every int8 graph"):
         search.best()
 
 
@@ -109,7 +109,7 @@ def test_killed_anywhere_it_goes_on_and_does_nothing_twice(tmp_path: Path, steps
 
     whole, _ = searched(FakeMaker(drop), tmp_path / "whole")
     first = FakeMaker(drop)
-    run = Search(first, Notebook(tmp_path / "cut", "key"), judge(0.002), FOREVER).run(CANDIDATES)
+    run = Search(first, SearchState(tmp_path / "cut", "key"), gate_of(0.002), FOREVER).run(CANDIDATES)
     for _ in range(steps):
         next(run)
     run.close()
@@ -117,7 +117,7 @@ def test_killed_anywhere_it_goes_on_and_does_nothing_twice(tmp_path: Path, steps
     again, finished = searched(second, tmp_path / "cut")
     assert finished
     assert [t.settings for t in again.trials] == [t.settings for t in whole.trials]
-    noted = [each.settings for each in Notebook(tmp_path / "cut", "key").notes.trials]
+    noted = [each.settings for each in SearchState(tmp_path / "cut", "key").notes.trials]
     assert len(noted) == len(set(noted))
     # What was noted before the end is not made again; the step it died in may be.
     assert len(first.tried + second.tried) <= len(noted) + 1
@@ -142,22 +142,22 @@ def test_another_limit_judges_old_trials_anew(tmp_path: Path) -> None:
 
 def test_notes_of_another_model_are_not_used(tmp_path: Path) -> None:
     searched(FakeMaker(lambda s: 0.0), tmp_path)
-    assert len(Notebook(tmp_path, "key").notes.trials) == 1
-    assert Notebook(tmp_path, "other").notes.trials == ()
+    assert len(SearchState(tmp_path, "key").notes.trials) == 1
+    assert SearchState(tmp_path, "other").notes.trials == ()
     (tmp_path / "notes.json").write_text("{torn")
-    assert Notebook(tmp_path, "key").notes.trials == ()
+    assert SearchState(tmp_path, "key").notes.trials == ()
 
 
 def test_the_references_answers_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def compute(given: AccuracyGate) -> Generator[Progress, None, Any]:
-        calls.append(given)
+    def compute(gate: AccuracyGate) -> Generator[Progress, None, Any]:
+        calls.append(gate)
         yield Progress("x", 1, 1)
         return np.ones((3, 2), np.float32)
 
-    monkeypatch.setattr(searching, "answers", compute)
-    first, second = (follow(Notebook(tmp_path, "key").answers(judge(0.0))) for _ in range(2))
+    monkeypatch.setattr(searching, "compute_reference_logits", compute)
+    first, second = (follow(SearchState(tmp_path, "key").reference_logits(gate_of(0.0))) for _ in range(2))
     assert first.shape == second.shape == (3, 2)
     assert len(calls) == 1
 
@@ -166,7 +166,7 @@ def test_taking_the_notes_away_leaves_what_is_not_of_the_search(tmp_path: Path) 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.jpg").write_bytes(b"x")
     for folder in ("mine", "own"):
-        Notebook(tmp_path / folder, "key").remove()
+        SearchState(tmp_path / folder, "key").remove()
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "photo.jpg"]
 
 
