@@ -47,7 +47,7 @@ docs: $(READY) ## regenerate docs/cli.md, the schemas, the tables, the tree
 	$(BIN)/python tools/make_schema.py
 
 bench: $(READY) ## measure the bundled model on this machine: one JSON document
-	$(BIN)/wrn bench --what engine --what latency --what end-to-end --data examples --baselines --format json
+	$(BIN)/wrn bench --what engine --what latency --what end-to-end --data examples --format json
 
 clean: ## remove .venv and the output of tools; keep runs/
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

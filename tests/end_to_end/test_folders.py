@@ -143,7 +143,7 @@ def test_a_pipe_in_a_folder_is_one_failure_among_the_answers(
 
 
 def test_a_benchmark_refuses_a_pipe(wrn: Wrn, with_pipe: Path, tiny: Path) -> None:
-    done = wrn("bench", "-m", tiny, "--data", "pets", "--what", "end-to-end", "--baselines")
+    done = wrn("bench", "-m", tiny, "--data", "pets", "--what", "end-to-end")
     assert (done.code, "pipe.jpg is not a regular file: a named pipe" in done.err) == (2, True)
 
 

@@ -16,52 +16,49 @@ from wideresnet.report.escape import json_text
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
-    from wideresnet.tasks.bench.options import Asked, BenchSettings, What
+    from wideresnet.tasks.bench.options import BenchPrecision, BenchSettings, Measurement
 
-Models = Annotated[list[str] | None, typer.Option("--model", "-m", help="What to measure; may be repeated.")]
+Models = Annotated[list[str] | None, typer.Option("--model", "-m", help="Model to measure; may be repeated.")]
 Measurements = Annotated[
-    list[str] | None, typer.Option(help="engine, end-to-end, latency or startup; may be repeated.")
+    list[str] | None, typer.Option("--what", help="engine, end-to-end, latency or startup; may be repeated.")
 ]
-Images = Annotated[Path | None, typer.Option(help="Image files; without them, noise.")]
-MadeUp = Annotated[
-    bool, typer.Option("--random-weights", help="-m names an architecture; its weights are made up.")
+Images = Annotated[Path | None, typer.Option(help="Folder of image files; without it, noise.")]
+RandomWeights = Annotated[
+    bool, typer.Option("--random-weights", help="-m is an architecture, measured with random weights.")
 ]
 Engines = Annotated[str, typer.Option(help="One or several: openvino,onnxruntime,pytorch.")]
 Precisions = Annotated[
-    str, typer.Option(help="One or several: f32,bf16,int8. Empty: the one the model is stored in.")
+    str, typer.Option(help="One or several: f32,bf16,int8. Empty: the precision that the model is stored in.")
 ]
-Batches = Annotated[str, typer.Option(help="Images at a time, one number or several: 1,8.")]
-Streams = Annotated[str, typer.Option(help="Batches computed side by side; 0: the engine decides.")]
-ThreadCounts = Annotated[str, typer.Option(help="0: every CPU this process may use.")]
+Batches = Annotated[str, typer.Option(help="Images per batch, one number or several: 1,8.")]
+Streams = Annotated[str, typer.Option(help="Batches computed in parallel; 0: the engine decides.")]
+ThreadCounts = Annotated[str, typer.Option(help="CPU threads; 0: all CPUs that the process may use.")]
 Iterations = Annotated[
-    int, typer.Option(min=0, help="Batches (end to end: images) a contestant; 0: --seconds decides.")
+    int, typer.Option(min=0, help="Batches (end to end: images) per candidate; 0: --seconds applies.")
 ]
-Seconds = Annotated[float, typer.Option(help="How long each contestant is measured.")]
-Rounds = Annotated[int, typer.Option(min=1, help="Turns each contestant takes.")]
-Shape = Annotated[str, typer.Option("--input-shape", "--resolution", help="Another one: 3,176,176 or 176.")]
+Seconds = Annotated[float, typer.Option(help="Seconds of measurement per candidate.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Turns per candidate.")]
+Shape = Annotated[str, typer.Option("--input-shape", "--resolution", help="Another input size: 3,176,176 or 176.")]
 Sync = Annotated[
-    bool, typer.Option("--sync/--async", help="engine: one batch after the other, or several in flight.")
+    bool, typer.Option("--sync/--async", help="engine: one batch after another, or several in flight.")
 ]
-Baselines = Annotated[
-    bool, typer.Option("--baselines", help="Beside us: torch's ways, ONNX Runtime, OpenVINO's own loop, a script.")
-]
-WithProfile = Annotated[bool, typer.Option("--profile", help="Where the time goes, by layer and by stage.")]
+WithProfile = Annotated[bool, typer.Option("--profile", help="Report the time of each layer and stage.")]
 Tune = Annotated[
-    bool, typer.Option("--tune", help="Find threads, streams and batch for this machine, and keep them.")
+    bool, typer.Option("--tune", help="Find and store the fastest threads, streams and batch for this machine.")
 ]
 FastDecode = Annotated[
-    bool, typer.Option("--fast-decode", help="end-to-end: also with large JPEGs decoded at a part of their size.")
+    bool, typer.Option("--fast-decode", help="end-to-end: also with large JPEGs decoded at a fraction of their size.")
 ]
-Page = Annotated[Path | None, typer.Option(help="Write a page with plots (HTML).")]
+Page = Annotated[Path | None, typer.Option(help="Write an HTML page with plots.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON document.")]
 
 
 def bench(
     context: typer.Context,
     model: Models = None,
-    what: Measurements = None,
+    measurements: Measurements = None,
     data: Images = None,
-    random_weights: MadeUp = False,
+    random_weights: RandomWeights = False,
     engine: Engines = "openvino",
     precision: Precisions = "",
     batch: Batches = "8",
@@ -72,7 +69,6 @@ def bench(
     rounds: Rounds = 5,
     input_shape: Shape = "",
     sync: Sync = False,
-    baselines: Baselines = False,
     fast_decode: FastDecode = False,
     profile: WithProfile = False,
     tune: Tune = False,
@@ -80,11 +76,11 @@ def bench(
     report: Page = None,
     output: Output = None,
 ) -> None:
-    """Measure speed side by side in one run: engines, precisions, baselines, the machine's own limit.
+    """Measure speed: engines and precisions in turns in one run, beside the peak of the machine.
 
     Example: wrn bench --what engine --what latency --engine openvino,onnxruntime
 
-    Example: wrn bench -m wide_resnet50_2 --random-weights --precision f32,bf16,int8 --baselines --report speed.html
+    Example: wrn bench -m wide_resnet50_2 --random-weights --precision f32,bf16,int8 --report speed.html
 
     Example: wrn bench --what end-to-end --data photos/ --profile --format json
     """
@@ -94,42 +90,40 @@ def bench(
     from wideresnet.tasks.bench.run import bench as measure
 
     settings = BenchSettings(
-        cast("tuple[What, ...]", tuple(what or ([] if tune else ["engine"]))), _words(engine),
-        cast("tuple[Asked, ...]", _words(precision)), _numbers("--batch", batch), _numbers("--streams", streams),
-        _numbers("--threads", threads), sync, rounds, seconds, iterations, data, baselines, profile, tune,
-        fast_decode,
+        cast("tuple[Measurement, ...]", tuple(measurements or ([] if tune else ["engine"]))), _split(engine),
+        cast("tuple[BenchPrecision, ...]", _split(precision)), _numbers("--batch", batch),
+        _numbers("--streams", streams), _numbers("--threads", threads), sync, rounds, seconds, iterations, data,
+        profile, tune, fast_decode,
     )  # fmt: skip
     _check(context, settings)
     side = _side(input_shape)
     check_targets(report, output)
     bundles = [_open(name, settings, side, random_weights) for name in model or [MODEL]]
-    measured = run_with_bar(measure(bundles, settings), "measuring", "steps")
-    document = benchmark.to_json(measured)
+    result = run_with_bar(measure(bundles, settings), "measuring", "steps")
+    document = benchmark.to_json(result)
     if report:
-        save_text(report, benchmark.to_html(measured))
+        save_text(report, benchmark.to_html(result))
     if output:
         save_text(output, json_text(document, indent=1) + "\n")
-    say_skipped([measured.skipped_files], data)
-    # One line: scripts take the last one.
-    print_lines(json_text(document) if format is TextOrJson.json else benchmark.to_text(measured))
+    say_skipped([result.skipped_files], data)
+    # The document is one line, so that scripts can read the last line.
+    print_lines(json_text(document) if format is TextOrJson.json else benchmark.to_text(result))
 
 
 def _check(context: typer.Context, settings: BenchSettings) -> None:
-    """Refuse what none of the measurements asked for takes."""
-    asked, own = set(settings.what), "openvino" in settings.engines
-    fixed = "engine", "precision", "batch", "streams", "threads", "sync", "baselines", "profile", "fast_decode", "data"
-    refuse_idle(context, not asked, "with --tune alone, which has a grid of its own", *fixed)
-    single = not asked & {"engine", "end-to-end"}
-    alone = f"on {' and '.join(sorted(asked))}: one image at a time"
-    refuse_idle(context, single and settings.batches != (1,), alone, "batch")
-    refuse_idle(context, single and settings.streams != (0,), alone, "streams")
-    refuse_idle(context, "engine" not in asked, "without --what engine", "sync")
-    refuse_idle(context, "end-to-end" not in asked, "without --what end-to-end", "fast_decode")
-    refuse_idle(context, asked == {"startup"}, "on startup", "baselines")
-    refuse_idle(context, asked == {"startup"} and not settings.tune, "on startup, once a round", "seconds")
+    """Raise ConfigError for options that apply to none of the measurements."""
+    selected, openvino = set(settings.measurements), "openvino" in settings.engines
+    fixed = "engine", "precision", "batch", "streams", "threads", "sync", "profile", "fast_decode", "data"
+    refuse_idle(context, not selected, "with --tune alone, which has a grid of its own", *fixed)
+    single = not selected & {"engine", "end-to-end"}
+    reason = f"on {' and '.join(sorted(selected))}: one image at a time"
+    refuse_idle(context, single and settings.batches != (1,), reason, "batch")
+    refuse_idle(context, single and settings.streams != (0,), reason, "streams")
+    refuse_idle(context, "engine" not in selected, "without --what engine", "sync")
+    refuse_idle(context, "end-to-end" not in selected, "without --what end-to-end", "fast_decode")
+    refuse_idle(context, selected == {"startup"} and not settings.tune, "on startup, once a round", "seconds")
     refuse_idle(context, settings.iterations > 0, "beside --iterations", "seconds")
-    refuse_idle(context, not own, "without the engine openvino", "profile")
-    refuse_idle(context, not (own or settings.baselines), "without the engine openvino", "streams")
+    refuse_idle(context, not openvino, "without the engine openvino", "profile", "streams")
 
 
 def _open(name: str, settings: BenchSettings, side: int, random_weights: bool) -> Bundle:
@@ -139,19 +133,19 @@ def _open(name: str, settings: BenchSettings, side: int, random_weights: bool) -
     return random_model(name, side, settings.data) if random_weights else open_bundle(ModelChoice(name), side)
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
-    words = _words(text)
-    if not words or not all(word.isdecimal() for word in words):
+    numbers = _split(text)
+    if not numbers or not all(number.isdecimal() for number in numbers):
         raise ConfigError(f"{option} takes whole numbers with commas between, got {text!r}")
-    return tuple(map(int, words))
+    return tuple(map(int, numbers))
 
 
 def _side(shape: str) -> int:
-    """``3,224,224``, ``[3,224,224]`` or ``224`` -> 224; nothing -> 0."""
+    """Return the side of ``3,224,224``, ``[3,224,224]`` or ``224``; 0 for an empty text."""
     if not shape:
         return 0
     numbers = _numbers("--input-shape", shape.strip("[]"))

@@ -1,1 +1,1 @@
-"""Benchmarks: contestants that take turns in one run, the machine's own limit beside them"""
+"""Benchmarks: candidates measured in turns in one run, beside the peak of the machine."""

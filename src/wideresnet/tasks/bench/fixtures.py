@@ -1,4 +1,4 @@
-"""What a benchmark needs at hand: the models in every precision asked for, in memory and on disk, and images."""
+"""Fixtures of a benchmark: models in every requested precision, in memory and on disk, and images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
 from wideresnet.pipes import special_kind
 from wideresnet.records import Item, Skipped
-from wideresnet.tasks.bench.candidates import Contestant, open_contestant
-from wideresnet.tasks.bench.options import Asked, BenchSettings, Entry, entries
+from wideresnet.tasks.bench.candidates import Candidate, open_candidate
+from wideresnet.tasks.bench.options import BenchPrecision, BenchSettings, Entry, entries
 from wideresnet.tasks.classify.classify import InputImages
 from wideresnet.tasks.quantize.compile import in_precision
 
@@ -25,19 +25,22 @@ CALIBRATION = 16                                   # images for an int8 graph th
 
 
 @dataclass
-class Lab:
-    """``skipped`` collects contestants that cannot take part, and why. Temporary files go to ``folder``."""
+class Fixtures:
+    """Models and images of one run. ``skipped`` maps candidates that cannot run to the reason.
+
+    Temporary files are in ``folder``; ``models`` are by name and precision.
+    """
 
     settings: BenchSettings
     bundles: Sequence[Bundle]
     folder: Path
     skipped: dict[str, str] = field(default_factory=dict)
-    made: dict[tuple[str, Asked], Bundle] = field(default_factory=dict)
+    models: dict[tuple[str, BenchPrecision], Bundle] = field(default_factory=dict)
     skipped_files: Skipped = field(default_factory=Skipped)
 
     @cached_property
     def items(self) -> list[Item]:
-        """The images of ``--data``. Raises ConfigError when there are none in it, and for what is no file."""
+        """The images of ``--data``. Raises ConfigError if there are none, and for images that are not files."""
         if self.settings.data is None:
             return []
         images = InputImages([self.settings.data])
@@ -46,30 +49,31 @@ class Lab:
             raise no_images_error(str(self.settings.data), images.skipped)
         for item in items:
             if not isinstance(item.source, Path):
-                raise ConfigError(f"{item.path} is no image file", hint="--data takes a folder of image files")
+                raise ConfigError(f"{item.path} is not an image file", hint="--data takes a folder of image files")
             if kind := special_kind(Path(item.path)):
-                raise ConfigError(f"{item.path} is not a regular file: {kind}", hint="move it away: files are measured")
+                raise ConfigError(f"{item.path} is not a regular file: {kind}", hint="remove it from the folder")
         self.skipped_files = images.skipped
         return items
 
     def paths(self, count: int) -> list[str]:
-        """The first images as file names, for another process."""
+        """Return the paths of the first ``count`` images, for another process."""
         return [item.path for item in self.items[:count]]
 
-    def asked(self) -> list[Entry]:
-        """Every contestant there should be."""
-        return [e for b in self.bundles for e in entries(b.card.name, b.card.precision, self.settings)]
+    def entries(self) -> list[Entry]:
+        """Return every candidate that the settings select."""
+        cards = [bundle.card for bundle in self.bundles]
+        return [entry for card in cards for entry in entries(card.name, card.precision, self.settings)]
 
-    def open(self, asked: Sequence[Entry]) -> list[Contestant]:
-        """Those that can take part, ready to run; the others are in ``skipped``.
+    def open(self, selected: Sequence[Entry]) -> list[Candidate]:
+        """Open the candidates that can run; the others are added to ``skipped``.
 
-        Raises the first one's WrnError when none can.
+        Raises the first WrnError if none can.
         """
         opened, first = [], None
-        for entry in asked:
+        for entry in selected:
             try:
                 out = self.folder / "answers.jsonl"
-                opened.append(open_contestant(entry, self.model(entry), self.items, out))
+                opened.append(open_candidate(entry, self.model(entry), self.items, out))
             except WrnError as error:
                 first = first or error
                 self.skipped[entry.name] = error.message
@@ -78,35 +82,35 @@ class Lab:
         return opened
 
     def model(self, entry: Entry) -> Bundle:
-        """The entry's model, in the precision it wants; made once. Raises WrnError when that cannot be."""
+        """Return the entry's model in its precision, made once. Raises WrnError if it cannot be made."""
         key = (entry.model, entry.precision)
-        if key not in self.made:
-            given = next(bundle for bundle in self.bundles if bundle.card.name == entry.model)
-            self.made[key] = self._in_precision(given, entry.precision)
-        return self.made[key]
+        if key not in self.models:
+            stored = next(bundle for bundle in self.bundles if bundle.card.name == entry.model)
+            self.models[key] = self._in_precision(stored, entry.precision)
+        return self.models[key]
 
     def note(self, entry: Entry) -> str:
-        """What a reader must know of the entry's model."""
+        """Return the note on the entry's model for the report."""
         if self.model(entry) in self.bundles:
             return ""
         source = f"{min(CALIBRATION, len(self.items))} images" if self.items else "noise"
         return f"quantised in memory with {source}; its accuracy is unknown"
 
     def on_disk(self, entry: Entry) -> Path:
-        """The entry's model as a bundle that another process can read."""
+        """Return the entry's model as a bundle folder, for another process."""
         folder = self.folder / f"{entry.model.replace('/', '_')}-{entry.precision}"
         if not folder.exists():
             write_bundle(folder, self.model(entry))
         return folder
 
-    def _in_precision(self, given: Bundle, precision: Asked) -> Bundle:
-        stored = given.card.precision
+    def _in_precision(self, bundle: Bundle, precision: BenchPrecision) -> Bundle:
+        stored = bundle.card.precision
         if (stored == "int8") == (precision == "int8"):
-            return given
+            return bundle
         if stored == "int8":
-            raise BundleError(f"{given.card.name} is stored in int8 and cannot run in {precision}")
-        spec = given.card.preprocess
+            raise BundleError(f"{bundle.card.name} is stored in int8 and cannot run in {precision}")
+        spec = bundle.card.preprocess
         sample = balanced_sample(self.items, CALIBRATION)
         crops = [load_crop(item, spec) for item in sample] or list(noise(spec.crop))
-        made = in_precision(as_float32(given), "int8", crops, [item.path for item in sample])
-        return replace(made, card=replace(made.card, name=given.card.name))
+        quantised = in_precision(as_float32(bundle), "int8", crops, [item.path for item in sample])
+        return replace(quantised, card=replace(quantised.card, name=bundle.card.name))

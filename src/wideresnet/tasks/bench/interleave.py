@@ -1,4 +1,4 @@
-"""Turns and their arithmetic: contestants measured side by side, so that a busy machine slows them alike."""
+"""Interleaved measurement: candidates take turns, so that a busy machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 Clock = Callable[[], float]
-# Works off inputs, as many at a time as it likes, and calls back when each is done.
+# Consumes inputs, several at a time if it likes, and calls back when one is done.
 Work = Callable[[Iterator[Any], Callable[[], None]], None]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """How long a turn lasts: ``count`` inputs or ``seconds``, whichever is over first, but one input at least."""
+    """Length of a turn: ``count`` inputs or ``seconds``, whichever ends first, but at least one input."""
 
     count: float = math.inf
     seconds: float = math.inf
@@ -27,7 +27,7 @@ class Allowance:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one turn brought. ``waits`` are the seconds from handing in an input to its being done."""
+    """Result of one turn. ``waits`` are the seconds from pulling an input to its completion."""
 
     images: int
     seconds: float
@@ -36,7 +36,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Summary:
-    """Several turns: images a second (median and quartiles over turns), percentiles of single waits."""
+    """Several turns: images per second (median and quartiles over turns), percentiles of the waits."""
 
     images_per_s: float
     quartiles: tuple[float, float]
@@ -46,29 +46,29 @@ class Summary:
     n: int
 
 
-def take_turns(players: Sequence[Callable[[], T]], rounds: int, rest: float = 0.0) -> Iterator[tuple[int, T]]:
-    """Every player once a round, beginning with another one each time; yields its index and what it brought.
+def take_turns(calls: Sequence[Callable[[], T]], rounds: int, pause: float = 0.0) -> Iterator[tuple[int, T]]:
+    """Make every call once per round, starting with the next one in each; yield its index and result.
 
-    ``rest`` seconds pass between turns: threads of the one before may still spin.
+    ``pause``: seconds between turns, because threads of the previous one may still spin.
     """
-    for turn in range(rounds):
-        for place in range(len(players)):
-            index = (turn + place) % len(players)
-            time.sleep(rest)
-            yield index, players[index]()
+    for first in range(rounds):
+        for offset in range(len(calls)):
+            index = (first + offset) % len(calls)
+            time.sleep(pause)
+            yield index, calls[index]()
 
 
 def take_turn(work: Work, inputs: Iterable[Any], size: int, allowance: Allowance, clock: Clock) -> Turn:
-    """Let ``work`` run over ``inputs``, ``size`` images each, until the allowance is used up."""
+    """Run ``work`` over ``inputs`` of ``size`` images each until the allowance is used up."""
     begun: deque[float] = deque()
     waits: list[float] = []
 
     def source() -> Iterator[Any]:
-        for number, each in enumerate(inputs):
-            if number and (number >= allowance.count or clock() - started >= allowance.seconds):
+        for index, value in enumerate(inputs):
+            if index and (index >= allowance.count or clock() - started >= allowance.seconds):
                 return
             begun.append(clock())
-            yield each
+            yield value
 
     def done() -> None:
         waits.append(clock() - begun.popleft())
@@ -79,7 +79,7 @@ def take_turn(work: Work, inputs: Iterable[Any], size: int, allowance: Allowance
 
 
 def summarise(turns: Sequence[Turn]) -> Summary:
-    """One summary of all turns of a contestant."""
+    """Summarise all turns of a candidate."""
     rates = [turn.images / turn.seconds for turn in turns]
     waits = [1e3 * wait for turn in turns for wait in turn.waits]
     low, middle, high = np.percentile(rates, [25, 50, 75])
@@ -87,6 +87,6 @@ def summarise(turns: Sequence[Turn]) -> Summary:
     return Summary(float(middle), (float(low), float(high)), float(p50), float(p95), float(p99), len(waits))
 
 
-def peak_share(images_per_s: float, macs: int, peak: float | None) -> float:
-    """The share of ``peak`` (G operations a second) that ``macs`` an image at this rate are; nan without one."""
+def peak_fraction(images_per_s: float, macs: int, peak: float | None) -> float:
+    """Return the fraction of ``peak`` (G operations/s) at this rate with ``macs`` per image; NaN without a peak."""
     return 2 * macs * images_per_s / (1e9 * peak) if peak else math.nan

@@ -1,8 +1,8 @@
-"""What only a fresh process shows: how long a cold start takes, and how much memory one contestant needs.
+"""Measurements in a fresh process: the time of a cold start, and the memory of one candidate.
 
     python -m wideresnet.tasks.bench.memory_probe JOB RESULT
 
-reads a job and writes a result, both JSON. Nothing heavy is imported before the clock runs.
+reads a job and writes a result, both JSON. No runtime is imported before the clock starts.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from wideresnet.machine import peak_rss_mb
 if TYPE_CHECKING:
     from wideresnet.tasks.bench.options import Entry
 
-BATCHES = 6                                        # enough for every stream to be busy, and full once more
+BATCHES = 6                                        # enough to fill every stream twice
 
 
 def memory_mb(entry: Entry, bundle: Path, images: Sequence[str]) -> float:
-    """Peak memory of a process that opens one contestant and runs a few batches, in MiB. Raises EngineError."""
+    """Return the peak memory of a process that runs a few batches of one candidate, MiB. Raises EngineError."""
     return float(_run({"entry": asdict(entry), "bundle": str(bundle), "images": images})["rss_mb"])
 
 
 @dataclass(frozen=True)
 class Start:
-    """One cold start: milliseconds of its parts, and of the whole process as its caller sees it."""
+    """One cold start: milliseconds of its stages, and of the process from start to exit."""
 
-    parts_ms: dict[str, float]
-    whole_ms: float
+    stages_ms: dict[str, float]
+    total_ms: float
     rss_mb: float
     info: dict[str, Any]                           # fields of an EngineInfo; naming it would import numpy
 
 
 def cold_start(entry: Entry, bundle: Path, images: Sequence[str], cache: Path | None) -> Start:
-    """Start a process that answers one image, with a folder for compiled models or without. Raises EngineError."""
+    """Start a process that classifies one image; ``cache``: folder for compiled models. Raises EngineError."""
     job = {"entry": asdict(entry), "bundle": str(bundle), "images": images, "start": True}
     result = _run({**job, "cache": str(cache) if cache else None})
-    return Start(result["parts"], result["whole"], result["rss_mb"], result["info"])
+    return Start(result["stages"], result["total"], result["rss_mb"], result["info"])
 
 
 def _run(job: dict[str, Any]) -> dict[str, Any]:
@@ -55,11 +55,11 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
         started = time.perf_counter()
         command = [sys.executable, "-m", __spec__.name, *map(str, files)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        whole = 1e3 * (time.perf_counter() - started)
+        total = 1e3 * (time.perf_counter() - started)
         if done.returncode:
-            last = (done.stderr.strip() or "it said nothing").splitlines()[-1]
+            last = (done.stderr.strip() or "no error message").splitlines()[-1]
             raise EngineError(f"a fresh process with {job['entry']['engine']} failed: {last}")
-        return {**json.loads(files[1].read_text("utf-8")), "whole": whole}
+        return {**json.loads(files[1].read_text("utf-8")), "total": total}
 
 
 def _main() -> None:
@@ -69,7 +69,7 @@ def _main() -> None:
 
 
 def _start(job: dict[str, Any]) -> dict[str, Any]:
-    """The way of ``wrn classify IMAGE``, stage by stage."""
+    """Do what ``wrn classify IMAGE`` does, stage by stage."""
     times = [time.perf_counter()]
     from importlib import import_module
 
@@ -92,22 +92,22 @@ def _start(job: dict[str, Any]) -> dict[str, Any]:
     classifier.classify([*job["images"], np.zeros((side, side, 3), np.uint8)][0])
     times.append(time.perf_counter())
     stages = zip(("import", "open", "first answer"), times, times[1:], strict=False)
-    parts = {stage: 1e3 * (after - before) for stage, before, after in stages}
-    return {"parts": parts, "info": asdict(classifier.engine.info)}
+    stages_ms = {stage: 1e3 * (after - before) for stage, before, after in stages}
+    return {"stages": stages_ms, "info": asdict(classifier.engine.info)}
 
 
 def _fill(job: dict[str, Any]) -> dict[str, Any]:
     from wideresnet.bundle import read_bundle
     from wideresnet.records import Item
-    from wideresnet.tasks.bench.candidates import open_contestant
+    from wideresnet.tasks.bench.candidates import open_candidate
     from wideresnet.tasks.bench.interleave import Allowance, take_turn
     from wideresnet.tasks.bench.options import Entry
 
     entry = Entry(**job["entry"])
     items = [Item(path, Path(path)) for path in job["images"]]
-    contestant = open_contestant(entry, read_bundle(Path(job["bundle"])), items, Path(sys.argv[2] + ".answers"))
-    count = BATCHES * (entry.batch if entry.what == "end-to-end" else 1)
-    take_turn(contestant.work, contestant.inputs(), contestant.size, Allowance(count), time.perf_counter)
+    candidate = open_candidate(entry, read_bundle(Path(job["bundle"])), items, Path(sys.argv[2] + ".answers"))
+    count = BATCHES * (entry.batch if entry.measurement == "end-to-end" else 1)
+    take_turn(candidate.work, candidate.inputs(), candidate.size, Allowance(count), time.perf_counter)
     return {}
 
 

@@ -1,7 +1,7 @@
-"""The machine's own limit: a large matrix product in each precision, through the same runtime.
+"""The peak of the machine: a large matrix product in each precision, in the same runtime.
 
-Every thread has a product of its own. Threads that share one wait for the slowest, and beside anything else that
-runs, the limit would look lower than it is.
+Every thread computes a product of its own. Threads that share one wait for the slowest, and on a busy machine the peak
+would be underestimated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SECONDS = 0.25                                     # a block: longer than the bu
 
 
 def open_gemms(threads: int) -> dict[Precision, Callable[[], float]]:
-    """For each precision that this CPU executes, a call that measures one block, in G operations a second."""
+    """Return, by precision that this CPU executes, a function that measures one block in G operations/s."""
     gemms: dict[Precision, Callable[[], float]] = {}
     for precision in ("f32", "bf16", "int8"):
         settings = {
@@ -37,7 +37,7 @@ def open_gemms(threads: int) -> dict[Precision, Callable[[], float]]:
 
 
 def _product(*, int8: bool) -> ov.Model:
-    """uint8 [ROWS, SIDE] times constant weights, the way a quantised graph says it, or in floats."""
+    """Return uint8 [ROWS, SIDE] times constant weights, quantised as in an int8 graph, or in floats."""
     values = np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32)
     x = ops.parameter([ROWS, SIDE], np.uint8)
     left, right = ops.convert(x, "f32"), ops.constant(values)

@@ -1,4 +1,4 @@
-"""Where the time goes: by layer inside the engine, by stage on the way from a file to an answer."""
+"""Profiles: time per layer inside the engine, and per stage from a file to its prediction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RUNS = 10
 
 
 def profile_layers(bundle: Bundle, options: EngineOptions, batch: NDArray[np.uint8]) -> tuple[LayerTime, ...]:
-    """Each layer that OpenVINO executes, for one uint8 batch [N, S, S, 3] with all threads, in its order."""
+    """Return the layers that OpenVINO executes for one uint8 batch [N, S, S, 3] with all threads, in its order."""
     settings = {
         "INFERENCE_PRECISION_HINT": options.precision,
         "INFERENCE_NUM_THREADS": options.threads or available_cpus(),
@@ -48,7 +48,7 @@ def profile_layers(bundle: Bundle, options: EngineOptions, batch: NDArray[np.uin
 
 
 def profile_stages(classifier: Classifier, items: Sequence[Item], batch: int) -> dict[str, float]:
-    """Milliseconds an image of each stage, one after the other in one thread (the engine uses its own)."""
+    """Return milliseconds per image by stage; stages run one after another (the engine uses its own threads)."""
     seconds: dict[str, float] = {}
     spec, out = classifier.card.preprocess, io.StringIO()
     paths = [item.source for item in items if isinstance(item.source, Path)]

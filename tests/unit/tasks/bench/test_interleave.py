@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wideresnet.records import Tuning
-from wideresnet.tasks.bench.interleave import Allowance, Turn, peak_share, summarise, take_turn, take_turns
+from wideresnet.tasks.bench.interleave import Allowance, Turn, peak_fraction, summarise, take_turn, take_turns
 from wideresnet.tasks.bench.options import BenchSettings
 from wideresnet.tasks.bench.runner import turn_of
 from wideresnet.tasks.bench.tune import fastest
@@ -77,8 +77,8 @@ def test_a_summary_is_the_median_over_turns_and_percentiles_over_waits() -> None
 
 
 def test_the_share_of_the_peak_counts_two_operations_a_multiply_accumulate() -> None:
-    assert peak_share(10.0, macs=5 * 10**9, peak=200.0) == pytest.approx(0.5)
-    assert math.isnan(peak_share(10.0, 1, None))
+    assert peak_fraction(10.0, macs=5 * 10**9, peak=200.0) == pytest.approx(0.5)
+    assert math.isnan(peak_fraction(10.0, 1, None))
 
 
 def test_iterations_are_shared_among_the_rounds_and_seconds_too() -> None:
