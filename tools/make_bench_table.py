@@ -36,7 +36,7 @@ class Page(NamedTuple):
 
 
 ENGLISH = ("measured", "runtime", "precision", "batch", "images/s", "p50, ms", "of peak")
-CHINESE = ("测量项", "运行时", "精度", "批大小", "图像/秒", "p50（毫秒）", "占峰值比例")
+CHINESE = ("测量项", "运行时", "精度", "批大小", "图片/秒", "p50（毫秒）", "占峰值比例")
 CONDITIONS = "{model} on {cpu}, {cpus} CPUs, OpenVINO {openvino}, {day}; all in one run: [{file}]({link})."
 PAGES = {
     "README.md": Page(ENGLISH, CONDITIONS),
