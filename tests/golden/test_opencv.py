@@ -60,8 +60,8 @@ def test_the_aspect_ratio_can_be_kept_too(resized):
     assert crop.shape == (40, 40, 3)
     assert not crop[:2].any()
     assert crop[2:38].any()
-    whole = resize_part(noise(97, 73), (int(36 * 97 / 73), 36), range(47), range(36))
-    assert np.array_equal(crop[2:38], whole[:, crop_range(47, 40).start : crop_range(47, 40).stop])
+    full = resize_part(noise(97, 73), (int(36 * 97 / 73), 36), range(47), range(36))
+    assert np.array_equal(crop[2:38], full[:, crop_range(47, 40).start : crop_range(47, 40).stop])
 
 
 def test_asked_to_decode_at_a_part_of_the_size_it_stays_exact(tmp_path):
@@ -71,5 +71,5 @@ def test_asked_to_decode_at_a_part_of_the_size_it_stays_exact(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
     for interpolation, same in (("opencv-bilinear", True), ("bilinear", False)):
         spec = Preprocess(resize=36, crop=32, interpolation=interpolation, mode="squash")
-        whole, reduced = (load_crop(tmp_path / "a.jpg", spec, reduced=reduced) for reduced in (False, True))
-        assert np.array_equal(whole, reduced) is same
+        full, reduced = (load_crop(tmp_path / "a.jpg", spec, reduced=reduced) for reduced in (False, True))
+        assert np.array_equal(full, reduced) is same

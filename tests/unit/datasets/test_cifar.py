@@ -62,9 +62,9 @@ def test_archive_folder_and_what_holds_them_read_the_same(kind, tmp_path):
     archive = write_archive(tmp_path / "here" / kind.archive, kind.folder, files)
     folder = write_folder(tmp_path / kind.folder, files)
     sets = [read(path, verify=False) for path in (archive, archive.parent, folder, folder.parent)]
-    for other in sets[1:]:
-        np.testing.assert_array_equal(sets[0].train_images, other.train_images)
-        np.testing.assert_array_equal(sets[0].test_labels, other.test_labels)
+    for images in sets[1:]:
+        np.testing.assert_array_equal(sets[0].train_images, images.train_images)
+        np.testing.assert_array_equal(sets[0].test_labels, images.test_labels)
     assert sets[0].train_images.shape == (4 * len(kind.train), 32, 32, 3)
     assert sets[0].train_images.dtype == np.uint8
     assert sets[0].train_images.flags.c_contiguous
@@ -80,8 +80,8 @@ def test_planes_become_pixels_and_the_fine_label_counts(kind, tmp_path):
     row = next(iter(files[name] for name in kind.test))[: kind.label_bytes + 3072]
     for channel in range(3):
         for y, x in ((0, 0), (3, 31), (31, 5)):
-            place = kind.label_bytes + 1024 * channel + 32 * y + x
-            assert arrays.test_images[0, y, x, channel] == row[place]
+            index = kind.label_bytes + 1024 * channel + 32 * y + x
+            assert arrays.test_images[0, y, x, channel] == row[index]
     assert arrays.test_labels.tolist() == [0, 1, 2, 3]
 
 
@@ -229,18 +229,18 @@ def test_the_python_version_is_the_same_set(writer, kind, tmp_path):
     expected = read(binary, verify=False)
     for path in (folder, root, archive):
         assert detect_cifar(path) is kind
-        found = read(path, verify=False)
-        np.testing.assert_array_equal(found.train_images, expected.train_images)
-        np.testing.assert_array_equal(found.train_labels, expected.train_labels)
-        np.testing.assert_array_equal(found.test_images, expected.test_images)
+        data = read(path, verify=False)
+        np.testing.assert_array_equal(data.train_images, expected.train_images)
+        np.testing.assert_array_equal(data.train_labels, expected.train_labels)
+        np.testing.assert_array_equal(data.test_images, expected.test_images)
         assert cifar_test(path, kind, verify=False).sha256 == cifar_test(binary, kind, verify=False).sha256
 
 
 @BOTH
 def test_an_archive_of_either_version_lies_in_a_root(kind, tmp_path):
     """The name of the archive is enough; where both sets lie, the number of classes decides."""
-    for each in (CIFAR10, CIFAR100):
-        (tmp_path / each.python.archive).touch()
+    for kind in (CIFAR10, CIFAR100):
+        (tmp_path / kind.python.archive).touch()
     assert detect_cifar(tmp_path, kind.classes) is kind
 
 

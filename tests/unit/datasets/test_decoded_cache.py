@@ -210,7 +210,7 @@ def test_images_in_shards_are_kept_too(data: LabelledData, tmp_path: Path) -> No
     assert store_with([(name, first[:-1] + b"x"), *files[1:]]).folder != folder
 
 
-def test_a_image_that_is_gone_is_a_failure(data: LabelledData, tmp_path: Path) -> None:
+def test_an_image_that_is_gone_is_a_failure(data: LabelledData, tmp_path: Path) -> None:
     (tmp_path / "pets/b/20.png").unlink()
     assert_as_in_memory(follow(decode_onto_disk(store(data, tmp_path / "cache"), 1)), data)
 

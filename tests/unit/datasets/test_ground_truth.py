@@ -124,7 +124,7 @@ def test_numbers_alone_are_refused_and_the_reason_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a.png,0\nb.png,fish\n", "line 2 .* has the class 'fish', which is none of the 4 classes"),
         ("a.png,-1\n", "has the class '-1'"),
@@ -143,8 +143,8 @@ def test_numbers_alone_are_refused_and_the_reason_said(tmp_path):
         ("", "lists no images"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(tmp_path, text, said):
-    with pytest.raises(DataError, match=said):
+def test_what_is_wrong_is_said_with_its_line(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
         rows(tmp_path, text)
 
 
@@ -165,9 +165,9 @@ def test_imagenets_indices_from_one_may_be_devkit_numbers(tmp_path):
 
 
 def test_bytes_that_are_no_text_are_an_error(tmp_path):
-    for content, said in ((b"\xff\xfe\x00", "not text in UTF-16"), (b"\x89PNG\r\n\0", "holds zero bytes")):
+    for content, message in ((b"\xff\xfe\x00", "not text in UTF-16"), (b"\x89PNG\r\n\0", "holds zero bytes")):
         (tmp_path / "x.csv").write_bytes(content)
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             read_ground_truth(tmp_path / "x.csv", PETS)
 
 
@@ -227,7 +227,7 @@ def test_images_are_found_by_their_names_below_the_table_and_that_is_said(tmp_pa
     assert "found by their names below" in data.notes[-1]
 
 
-def test_a_image_of_another_folder_is_not_taken_for_a_missing_one(tmp_path):
+def test_an_image_of_another_folder_is_not_taken_for_a_missing_one(tmp_path):
     images(tmp_path, "train/a.png", "b.png")
     (tmp_path / "t.csv").write_text("path,label\nval/a.png,0\n")
     with pytest.raises(DataError, match="none of the 1 images"):
@@ -283,7 +283,7 @@ def test_folders_decide_between_rows_of_the_same_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "text", "said"),
+    ("names", "text", "message"),
     [
         (["one/x.png", "two/x.png"], "x.png 0\n", "2 of the 2 images in .* have no class in .*truth.txt, or two"),
         (["x.png"], "a/x.png 0\nb/x.png 1\n", "1 of the 1 images .*, or two"),
@@ -291,14 +291,14 @@ def test_folders_decide_between_rows_of_the_same_name(tmp_path):
         ([], "x.png 0\n", "0 of the 0 images"),
     ],
 )
-def test_what_is_not_clear_is_an_error(tmp_path, names, text, said):
+def test_what_is_not_clear_is_an_error(tmp_path, names, text, message):
     (tmp_path / "val").mkdir()
     images(tmp_path / "val", *names)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         labelled(tmp_path, text)
 
 
-def test_accents_and_dots_in_names_do_not_part_a_image_from_its_row(tmp_path):
+def test_accents_and_dots_in_names_do_not_part_an_image_from_its_row(tmp_path):
     decomposed = unicodedata.normalize("NFD", "é.png")
     images(tmp_path / "val", "v1.5.jpg", decomposed)
     assert labelled(tmp_path, "v1.5 0\né 1\n") == [(decomposed, 1), ("v1.5.jpg", 0)]
@@ -313,7 +313,7 @@ def test_images_without_a_row_say_which_folder_has_some(tmp_path):
     assert caught.value.hint == f"give {tmp_path / 'val' / 'val'}, which holds those that have one"
 
 
-def test_rows_without_a_image_are_told_in_the_name(tmp_path):
+def test_rows_without_an_image_are_told_in_the_name(tmp_path):
     images(tmp_path / "val", "x.png")
     (tmp_path / "val.txt").write_text("x.png 0\ny.png 1\nz.png 1\n")
     assert labelled_by(tmp_path / "val", tmp_path / "val.txt", PETS).name == "val (1 of the 3 images in val.txt)"

@@ -111,8 +111,8 @@ def test_anything_else_is_refused_with_what_is_accepted(tmp_path):
 
 
 def test_an_archive_cut_short_is_an_error(tmp_path):
-    whole = devkit_archive(tmp_path)
-    (tmp_path / "cut.tar.gz").write_bytes(whole.read_bytes()[:1500])
+    archive = devkit_archive(tmp_path)
+    (tmp_path / "cut.tar.gz").write_bytes(archive.read_bytes()[:1500])
     with pytest.raises(DataError, match="cut"):
         open_source(tmp_path / "cut.tar.gz")
 
@@ -121,12 +121,12 @@ def test_images_are_found_and_others_are_listed(tmp_path):
     root = flat(tmp_path / "val")
     (root / "holiday.jpg").touch()
     (root / "notes.txt").touch()
-    found = find_val_images([root, root])
-    assert list(found.by_number) == list(FIRST)
-    assert found.other_images == [str(root / "holiday.jpg")]
+    result = find_val_images([root, root])
+    assert list(result.by_number) == list(FIRST)
+    assert result.other_images == [str(root / "holiday.jpg")]
 
 
-def test_a_image_that_is_there_twice_is_refused(tmp_path):
+def test_an_image_that_is_there_twice_is_refused(tmp_path):
     flat(tmp_path / "a", (1,))
     flat(tmp_path / "b", (1,))
     with pytest.raises(DataError, match="the same image"):
@@ -173,7 +173,7 @@ def test_known_images_are_those_of_imagenette():
     """500 true images of the set, in the class folders of another project."""
     with imagenet.open_tar(Path(__file__).parents[3] / ".." / "shared" / "data" / "imagenette-224.tar") as archive:
         names = [PurePosixPath(member.name) for member in archive]
-    found = {number_of(each.name): WNIDS.index(wnid_of(each)) for each in names if number_of(each.name)}
-    assert len(found) == 500
-    assert merge_labels({"Imagenette": found}) == found
-    assert len(REFERENCE_LABELS.keys() & found.keys()) >= 8
+    result = {number_of(path.name): WNIDS.index(wnid_of(path)) for path in names if number_of(path.name)}
+    assert len(result) == 500
+    assert merge_labels({"Imagenette": result}) == result
+    assert len(REFERENCE_LABELS.keys() & result.keys()) >= 8

@@ -81,11 +81,11 @@ def test_nothing_is_extracted_unasked(tmp_path, val_txt):
 def test_an_extraction_that_was_stopped_goes_on(tmp_path, val_txt):
     archive, target = val_archive(tmp_path), tmp_path / "val"
     assert prepare(archive, val_txt, index=tmp_path / "val.csv", extract=target).extracted == 6
-    kept = (target / name(1)).stat().st_mtime_ns
+    modified = (target / name(1)).stat().st_mtime_ns
     (target / name(2)).unlink()
     (target / name(3)).write_bytes(b"cut")
     assert prepare(archive, val_txt, index=tmp_path / "val.csv", extract=target).extracted == 2
-    assert (target / name(1)).stat().st_mtime_ns == kept
+    assert (target / name(1)).stat().st_mtime_ns == modified
     assert (target / name(3)).read_text() == name(3)
 
 
@@ -112,13 +112,13 @@ def test_class_folders_inside_an_archive_stay(tmp_path):
 
 
 def test_an_archive_cut_short_keeps_what_came_whole(tmp_path, val_txt):
-    whole = val_archive(tmp_path)
-    (tmp_path / "cut.tar").write_bytes(whole.read_bytes()[: 3 * 1024 + 520])
+    archive = val_archive(tmp_path)
+    (tmp_path / "cut.tar").write_bytes(archive.read_bytes()[: 3 * 1024 + 520])
     with pytest.raises(DataError, match=r"cut\.tar is not a valid tar archive"):
         prepare(tmp_path / "cut.tar", val_txt, index=tmp_path / "val.csv", extract=tmp_path / "val")
     whole_ones = {path.name for path in (tmp_path / "val").iterdir() if not path.name.startswith(".")}
     assert whole_ones == {name(1), name(2), name(3)}
-    done = prepare(whole, val_txt, index=tmp_path / "val.csv", extract=tmp_path / "val")
+    done = prepare(archive, val_txt, index=tmp_path / "val.csv", extract=tmp_path / "val")
     assert (done.extracted, done.pictures) == (3, 6)
 
 
@@ -162,7 +162,7 @@ def test_strangers_and_images_without_a_label_are_left_out_and_listed(tmp_path):
     (tmp_path / "val.txt").write_text("".join(VAL_TXT.splitlines(keepends=True)[:2]))
     done = prepare(images, tmp_path / "val.txt", index=tmp_path / "val.csv")
     assert done.pictures == len(table(tmp_path / "val.csv")) == 2
-    assert [Path(each).name for each in done.left_out] == ["holiday.jpg", name(3)]
+    assert [Path(path).name for path in done.left_out] == ["holiday.jpg", name(3)]
     assert name(4)[:-5] in done.absent
 
 

@@ -99,8 +99,8 @@ def test_ids_come_out_as_ids(write: Write, text: str) -> None:
 
 def test_ids_alone_get_imagenets_names_where_it_has_some(write: Write) -> None:
     """So does Tiny ImageNet's wnids.txt, some of whose classes are not among the thousand."""
-    found = read_label_file(write("n01443537\nn99999999\n")).labels
-    assert found == Labels(("goldfish, Carassius auratus", "n99999999"), ("n01443537", "n99999999"))
+    labels = read_label_file(write("n01443537\nn99999999\n")).labels
+    assert labels == Labels(("goldfish, Carassius auratus", "n99999999"), ("n01443537", "n99999999"))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_guess_is_said_and_a_plain_list_is_none(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
@@ -163,9 +163,9 @@ def test_a_guess_is_said_and_a_plain_list_is_none(write: Write) -> None:
         (b"\x80\x00\x01PK", "zero bytes"),
     ],
 )
-def test_other_files_are_refused_with_the_forms_that_are_known(write: Write, text: str | bytes, said: str) -> None:
+def test_other_files_are_refused_with_the_forms_that_are_known(write: Write, text: str | bytes, message: str) -> None:
     file = write(text)
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         read_label_file(file)
     assert str(file) in caught.value.message
     assert caught.value.hint

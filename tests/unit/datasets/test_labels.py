@@ -80,7 +80,7 @@ def test_every_list_has_its_chinese_names(name):
     chinese = translated(labels, "zh", name)
     assert chinese.ids == labels.ids
     assert len(chinese.names) == len(set(chinese.names)) == len(labels.names)
-    assert not any("," in each or each != each.strip() for each in chinese.names)
+    assert not any("," in name or name != name.strip() for name in chinese.names)
     assert translated(labels, "en", name) is labels
 
 
@@ -111,7 +111,7 @@ def test_chinese_names_stand_where_the_english_ones_do():
 
 
 @pytest.mark.parametrize(
-    ("labels", "known"),
+    ("labels", "list_name"),
     [
         (Labels(("cat", "dog")), ""),
         (Labels(("cat", "dog")), "cifar10"),
@@ -119,9 +119,9 @@ def test_chinese_names_stand_where_the_english_ones_do():
         (Labels(("a",) * 1000, read_labels("imagenet").ids[::-1]), "imagenet"),
     ],
 )
-def test_labels_of_ones_own_have_no_translation(labels, known):
+def test_labels_of_ones_own_have_no_translation(labels, list_name):
     """Nor has a list that another name was given to."""
-    assert translated(labels, "en", known) is labels
+    assert translated(labels, "en", list_name) is labels
     with pytest.raises(ConfigError, match="no names in 'zh'") as caught:
-        translated(labels, "zh", known)
+        translated(labels, "zh", list_name)
     assert "--labels" in caught.value.hint

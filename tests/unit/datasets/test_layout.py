@@ -92,11 +92,11 @@ def test_a_test_split_that_nothing_is_to_be_chosen_by_is_no_validation_set(tmp_p
     assert not open_split(tmp_path, 0.2, 0, tmp_path / "elsewhere").divided
 
 
-@pytest.mark.parametrize("others", [("bus", "car"), ("bus",), ("validated", "car")])
-def test_a_class_may_have_the_name_of_a_split(tmp_path: Path, others: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("classes", [("bus", "car"), ("bus",), ("validated", "car")])
+def test_a_class_may_have_the_name_of_a_split(tmp_path: Path, classes: tuple[str, ...]) -> None:
     for name in ("train", "test"):
-        root = tree(tmp_path / name, name, *others)
-        assert set(open_split(root, 0.2, 0).labels.names) == {name, *others}
+        root = tree(tmp_path / name, name, *classes)
+        assert set(open_split(root, 0.2, 0).labels.names) == {name, *classes}
 
 
 @pytest.mark.parametrize("depth", ["cat/a/b", "cat/images", "cat/cat"])
@@ -110,7 +110,7 @@ def test_images_of_a_class_may_lie_deeper(tmp_path: Path, depth: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folders", "said"),
+    ("folders", "message"),
     [
         (("a/cat", "a/dog", "b/cat", "b/dog"), "is a/ a class, or a/cat/?"),
         (("a/cat", "a/dog", "b/cat", "b/dog", "hen"), "is a/ a class, or a/cat/?"),
@@ -130,15 +130,15 @@ def test_images_of_a_class_may_lie_deeper(tmp_path: Path, depth: str) -> None:
     ],
 )
 def test_what_is_unclear_is_refused_with_the_names_that_are_known(
-    tmp_path: Path, folders: tuple[str, ...], said: str
+    tmp_path: Path, folders: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         open_split(tree(tmp_path, *folders), 0.2, 0)
     assert "train" in caught.value.hint or "move the others away" in caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("folders", "strays", "said"),
+    ("folders", "strays", "message"),
     [
         (("fold1/cat", "fold1/dog", "fold2/cat", "fold2/dog"), ("fold1", "fold2"), "is fold1/ a class, or fold1/cat/?"),
         (("fold1/cat", "fold1/dog", "fold2/cat", "fold2/dog", "hen"), ("fold1",), "is fold1/ a class"),
@@ -148,12 +148,12 @@ def test_what_is_unclear_is_refused_with_the_names_that_are_known(
     ],
 )
 def test_a_stray_image_makes_no_class_of_what_is_around_class_folders(
-    tmp_path: Path, folders: tuple[str, ...], strays: tuple[str, ...], said: str
+    tmp_path: Path, folders: tuple[str, ...], strays: tuple[str, ...], message: str
 ) -> None:
     tree(tree(tmp_path, *folders), *strays, images=1)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         open_split(tmp_path, 0.2, 0)
-    assert f"give {tmp_path}/{said.split('/')[0].split()[-1]}" in caught.value.hint
+    assert f"give {tmp_path}/{message.split('/')[0].split()[-1]}" in caught.value.hint
     assert "splits have the names" in caught.value.hint
 
 

@@ -19,7 +19,7 @@ def test_by_id_then_by_name_then_by_index() -> None:
 def test_accents_composed_and_decomposed_are_the_same() -> None:
     for form in ("NFC", "NFD"):
         lookup = ClassLookup(Labels(tuple(unicodedata.normalize(form, name) for name in ("é", "ñ"))))
-        assert [lookup.find(unicodedata.normalize(other, "ñ")) for other in ("NFC", "NFD")] == [1, 1]
+        assert [lookup.find(unicodedata.normalize(form, "ñ")) for form in ("NFC", "NFD")] == [1, 1]
 
 
 def test_two_classes_that_differ_in_accents_alone_are_shared() -> None:

@@ -22,12 +22,12 @@ ROWS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("small", [True, False])
 def test_texts_and_numbers_come_back_whatever_the_form(order, compressed, small):
-    found = read_structs(write_structs("synsets", ROWS, order=order, compressed=compressed, small=small), "synsets")
-    assert [(row["ID"][0], row["WNID"], row["words"], row["children"][0]) for row in found] == [
+    rows = read_structs(write_structs("synsets", ROWS, order=order, compressed=compressed, small=small), "synsets")
+    assert [(row["ID"][0], row["WNID"], row["words"], row["children"][0]) for row in rows] == [
         (1, "n00000001", "tench, 丁鲷", 0.0),
         (1000, "n00000002", "", 2.5),
     ]
-    assert found[0]["cell"] is None
+    assert rows[0]["cell"] is None
 
 
 def test_it_reads_what_scipy_writes():
@@ -57,14 +57,14 @@ def test_an_array_that_is_not_there_is_named_with_those_that_are():
 
 @pytest.mark.parametrize("compressed", [True, False])
 def test_a_damaged_file_is_an_error_and_never_a_crash(compressed):
-    whole = write_structs("synsets", ROWS, compressed=compressed)
-    for end in range(HEADER_BYTES + 1, len(whole), 7):
+    data = write_structs("synsets", ROWS, compressed=compressed)
+    for end in range(HEADER_BYTES + 1, len(data), 7):
         with pytest.raises(DataError):
-            read_structs(whole[:end], "synsets")
+            read_structs(data[:end], "synsets")
     dice = random.Random(0)
     refused = 0
     for _ in range(400):
-        damaged = bytearray(whole)
+        damaged = bytearray(data)
         for _ in range(3):
             damaged[dice.randrange(HEADER_BYTES, len(damaged))] = dice.randrange(256)
         try:
@@ -86,7 +86,7 @@ def test_an_unknown_type_of_numbers_is_an_error(kind):
 
 def test_deeply_nested_arrays_are_an_error():
     """They overflow SciPy's stack."""
-    head = b"".join(struct.pack("<IIII", *words) for words in [(6, 8, 2, 0), (5, 8, 1, 1)]) + struct.pack("<II", 1, 0)
+    head = b"".join(struct.pack("<IIII", *fields) for fields in [(6, 8, 2, 0), (5, 8, 1, 1)]) + struct.pack("<II", 1, 0)
     head += struct.pack("<II", 4 << 16 | 5, 8) + struct.pack("<II", 1, 8) + b"field\0\0\0"
     arrays, size = [], 0
     for _ in range(20_000):

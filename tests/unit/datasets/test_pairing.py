@@ -51,9 +51,9 @@ def test_what_is_not_clear_stays_alone(images: str, answers: str, expected: list
 def test_a_missing_answer_shifts_no_other() -> None:
     images = [f"val/{i:08}.JPEG" for i in range(100)]
     answers = [f"out/{i:08}.npz" for i in range(100) if i != 40]
-    found = pair_by_name(images, answers)
-    assert len(found) == 99
-    assert all(image[4:12] == answer[4:12] for image, answer in found.items())
+    pairs = pair_by_name(images, answers)
+    assert len(pairs) == 99
+    assert all(image[4:12] == answer[4:12] for image, answer in pairs.items())
 
 
 def test_the_folder_of_a_path() -> None:

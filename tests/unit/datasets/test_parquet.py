@@ -41,8 +41,8 @@ def test_the_columns_of_hubs_are_known(columns: dict[str, Any], tmp_path: Path) 
     """Structs of bytes and path, or plain bytes; classes under the names in use."""
     file = write_hub(tmp_path / "x.parquet", {name: pa.array(column) for name, column in columns.items()})
     rows = list(parquet_rows(str(file)))
-    found = [(name, source.read(99), label) for name, source, label in rows]
-    assert found == list(zip(NAMES, DATA, range(8), strict=True))
+    images = [(name, source.read(99), label) for name, source, label in rows]
+    assert images == list(zip(NAMES, DATA, range(8), strict=True))
 
 
 def test_text_is_no_image_and_a_list_no_label(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_a_sample_is_spread_over_its_class_and_has_no_image_twice() -> None:
 
 
 def test_the_same_items_give_the_same_sample_and_all_of_them_when_there_are_few() -> None:
-    some = items(*[3, None] * 9)
-    assert balanced_sample(some, 5) == balanced_sample(some, 5)
-    assert sorted(item.path for item in balanced_sample(some, 99)) == [item.path for item in some]
+    sample = items(*[3, None] * 9)
+    assert balanced_sample(sample, 5) == balanced_sample(sample, 5)
+    assert sorted(item.path for item in balanced_sample(sample, 99)) == [item.path for item in sample]
     assert balanced_sample([], 5) == []

@@ -84,10 +84,10 @@ def test_all_images_of_all_shards_are_given_in_order(tmp_path: Path) -> None:
     items = list(ShardImages(find_shards(tmp_path)))
     expected = ["a.tar/0.png", "a.tar", "b.tar/0.png", "b.tar/1.png", "c.parquet/0.png", "d.parquet/0.png", "e.parquet"]
     assert [item.path for item in items] == [str(tmp_path / name) for name in (*expected, "f.tar")]
-    for index, words in ((1, "no complete tar archive"), (6, "not a Parquet file"), (7, "holds no images")):
+    for index, message in ((1, "no complete tar archive"), (6, "not a Parquet file"), (7, "holds no images")):
         source = items[index].source
         assert isinstance(source, EncodedImage)
-        with pytest.raises(ImageError, match=words):
+        with pytest.raises(ImageError, match=message):
             source.read(9)
 
 
@@ -148,14 +148,14 @@ def test_a_class_that_is_none_is_refused(label: str, tmp_path: Path) -> None:
 
 def test_images_without_classes_say_what_is_missing(tmp_path: Path) -> None:
     """And what to type: for ImageNet's archive the command that reads it."""
-    for path, words, hint in (
+    for path, message, hint in (
         (write_tar(tmp_path / "1.tar", [("a.png", b"")]), "1.tar have no classes", "key.jpg and key.cls"),
         (write_tar(tmp_path / "2.tar", [("ILSVRC2012_val_00000001.JPEG", b"")]), "no classes", "wrn data imagenet"),
         (write_tar(tmp_path / "3.tar", [("v/a/1.png", b""), ("t/a/1.png", b"")]), "no classes", "in t, v: unpack it"),
         (write_tar(tmp_path / "4.tar", [("x.txt", b"")]), "holds no images", "unpack it"),
         (hub(tmp_path / "5.parquet", [-1, -1]), "has -1 for every label", "test sets"),
     ):
-        with pytest.raises(UnlabelledError, match=words) as caught:
+        with pytest.raises(UnlabelledError, match=message) as caught:
             labelled(path, PAIR)
         assert hint in caught.value.hint
 

@@ -37,13 +37,13 @@ def read(root: Path) -> FolderArrays:
 
 def test_both_parts_are_decoded_by_the_one_preprocess_in_sorted_order(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", "train/dog/b.png", "train/dog/a.png", "train/cat/x.png", "val/dog/y.png")
-    found = read(root)
-    assert (found.name, found.labels, found.failures) == ("pets", Labels(("cat", "dog")), ())
-    assert (found.train_labels.tolist(), found.val_labels.tolist()) == ([0, 1, 1], [1])
-    assert (found.train_labels.dtype, found.val_labels.dtype) == (np.int64, np.int64)
+    arrays = read(root)
+    assert (arrays.name, arrays.labels, arrays.failures) == ("pets", Labels(("cat", "dog")), ())
+    assert (arrays.train_labels.tolist(), arrays.val_labels.tolist()) == ([0, 1, 1], [1])
+    assert (arrays.train_labels.dtype, arrays.val_labels.dtype) == (np.int64, np.int64)
     expected = [load_crop(root / "train" / name, TRAIN) for name in ("cat/x.png", "dog/a.png", "dog/b.png")]
-    assert np.array_equal(found.train_images, np.stack(expected))
-    assert np.array_equal(found.val_images, load_crop(root / "val/dog/y.png", VAL)[None])
+    assert np.array_equal(arrays.train_images, np.stack(expected))
+    assert np.array_equal(arrays.val_images, load_crop(root / "val/dog/y.png", VAL)[None])
 
 
 def test_what_cannot_be_read_is_listed_and_nothing_stands_in_for_it(tmp_path: Path) -> None:
@@ -51,34 +51,34 @@ def test_what_cannot_be_read_is_listed_and_nothing_stands_in_for_it(tmp_path: Pa
     broken = [root / "train/cat/3.png", root / "train/cat/66.png", root / "val/cat/b.png"]
     for path in broken:
         path.write_bytes(b"no image")
-    found = read(root)
-    assert [failure.path for failure in found.failures] == [str(path) for path in broken]
-    assert (found.train_images.shape, found.val_images.shape) == ((68, 24, 24, 3), (1, 16, 16, 3))
+    arrays = read(root)
+    assert [failure.path for failure in arrays.failures] == [str(path) for path in broken]
+    assert (arrays.train_images.shape, arrays.val_images.shape) == ((68, 24, 24, 3), (1, 16, 16, 3))
     names = sorted(path.name for path in (root / "train/cat").iterdir() if path not in broken)
-    assert np.array_equal(found.train_images[-1], load_crop(root / "train/cat" / names[-1], TRAIN))
+    assert np.array_equal(arrays.train_images[-1], load_crop(root / "train/cat" / names[-1], TRAIN))
 
 
 def test_imagenets_ids_get_their_names_and_others_keep_theirs() -> None:
-    found = class_labels(["n01440764", "n02012849", "n03126707"])
-    assert found.ids == ("n01440764", "n02012849", "n03126707")
-    assert found.names[0].startswith("tench")
-    assert "crane" in found.names[1]
-    assert "crane" in found.names[2]
+    labels = class_labels(["n01440764", "n02012849", "n03126707"])
+    assert labels.ids == ("n01440764", "n02012849", "n03126707")
+    assert labels.names[0].startswith("tench")
+    assert "crane" in labels.names[1]
+    assert "crane" in labels.names[2]
     assert class_labels(["n01440764", "my cat"]) == Labels(("n01440764", "my cat"))
 
 
 def test_folders_called_by_numbers_are_the_classes_of_their_names(tmp_path: Path) -> None:
     root = tree(tmp_path, "train/10/a.png", "train/2/a.png", "train/1/a.png", "val/2/a.png")
-    found = read(root)
-    assert found.labels.names == ("1", "10", "2")
-    assert found.val_labels.tolist() == [2]
+    arrays = read(root)
+    assert arrays.labels.names == ("1", "10", "2")
+    assert arrays.val_labels.tolist() == [2]
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_a_missing_part_is_named(tmp_path: Path, part: str) -> None:
-    other = "val" if part == "train" else "train"
+    missing = "val" if part == "train" else "train"
     with pytest.raises(DataError, match=f"has no folder '{part}'") as caught:
-        read(tree(tmp_path, f"{other}/cat/a.png"))
+        read(tree(tmp_path, f"{missing}/cat/a.png"))
     assert "train/CLASS/image.jpg" in caught.value.hint
 
 
@@ -94,7 +94,7 @@ def test_a_class_that_is_only_tested_is_an_error(tmp_path: Path, name: str) -> N
         read(root)
 
 
-def test_a_class_without_a_image_to_learn_from_is_an_error(tmp_path: Path) -> None:
+def test_a_class_without_an_image_to_learn_from_is_an_error(tmp_path: Path) -> None:
     root = tree(tmp_path, "train/cat/a.png", "train/dog/a.png", "val/cat/a.png")
     (root / "train/dog/a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"the class 'dog' of .* has no readable training image"):
@@ -135,19 +135,19 @@ def test_a_pipe_is_a_failure_and_what_is_passed_over_is_kept(tmp_path: Path, cac
     tree(root, "test/cat/a.png")
     (root / "Train/cat/a.dng").touch()
     os.mkfifo(root / "Train/cat/a.png")            # the first: its bytes would be in the hash of the cache
-    kept = follow(read_splits(root, TRAIN, VAL, threads=1, cache=tmp_path / cache if cache else None))
-    assert [failure.error for failure in kept.failures] == ["not a regular file: a named pipe"]
-    assert (len(kept.train_labels), kept.skipped.by_ending) == (2, {".dng": 1})
-    assert kept.skipped.notes == (f"left out {root}/test: 'wrn evaluate {root}/test' measures a model on it",)
+    cached = follow(read_splits(root, TRAIN, VAL, threads=1, cache=tmp_path / cache if cache else None))
+    assert [failure.error for failure in cached.failures] == ["not a regular file: a named pipe"]
+    assert (len(cached.train_labels), cached.skipped.by_ending) == (2, {".dng": 1})
+    assert cached.skipped.notes == (f"left out {root}/test: 'wrn evaluate {root}/test' measures a model on it",)
 
 
 def test_on_a_disk_it_is_the_same(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", "train/dog/b.png", "train/cat/x.png", "val/dog/y.png", "val/cat/z.png")
     (root / "val/cat/z.png").write_bytes(b"no image")
-    held, kept = read(root), follow(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache"))
-    assert (kept.name, kept.labels, kept.failures) == (held.name, held.labels, held.failures)
+    in_memory, cached = read(root), follow(read_splits(root, TRAIN, VAL, threads=2, cache=tmp_path / "cache"))
+    assert (cached.name, cached.labels, cached.failures) == (in_memory.name, in_memory.labels, in_memory.failures)
     for part in ("train_images", "train_labels", "val_images", "val_labels"):
-        assert np.array_equal(getattr(kept, part), getattr(held, part))
+        assert np.array_equal(getattr(cached, part), getattr(in_memory, part))
     assert sorted(folder.name.rpartition("-")[0] for folder in (tmp_path / "cache").iterdir()) == [
         "pets-train-24", "pets-val-16",
     ]  # fmt: skip
@@ -169,9 +169,9 @@ def test_accents_are_composed_in_class_names_and_the_same_in_both_parts(tmp_path
     """A training part from macOS, a validation part from Linux."""
     decomposed = unicodedata.normalize("NFD", "é")
     root = tree(tmp_path, f"train/{decomposed}/a.png", "train/f/a.png", "val/é/b.png", "val/f/b.png")
-    found = read(root)
-    assert found.labels == Labels(("f", "é"))
-    assert found.val_labels.tolist() == [0, 1]
+    arrays = read(root)
+    assert arrays.labels == Labels(("f", "é"))
+    assert arrays.val_labels.tolist() == [0, 1]
 
 
 def test_two_class_folders_that_differ_in_accents_alone_are_refused(tmp_path: Path) -> None:

@@ -34,13 +34,13 @@ def svhn(tmp_path: Path) -> Path:
 
 
 def test_train_and_extra_are_learnt_from_and_label_k_is_the_digit_k(svhn: Path) -> None:
-    found = read_svhn(svhn, verify=False)
-    np.testing.assert_array_equal(found.train_images, IMAGES[:10])
-    np.testing.assert_array_equal(found.test_images, IMAGES[10:])
-    assert found.train_labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-    assert found.test_labels.tolist() == [0, 1]
-    assert (found.train_images.dtype, found.train_labels.dtype) == (np.uint8, np.int64)
-    assert found.train_images.flags.c_contiguous
+    arrays = read_svhn(svhn, verify=False)
+    np.testing.assert_array_equal(arrays.train_images, IMAGES[:10])
+    np.testing.assert_array_equal(arrays.test_images, IMAGES[10:])
+    assert arrays.train_labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert arrays.test_labels.tolist() == [0, 1]
+    assert (arrays.train_images.dtype, arrays.train_labels.dtype) == (np.uint8, np.int64)
+    assert arrays.train_images.flags.c_contiguous
 
 
 def test_the_official_numbers_are_demanded(svhn: Path) -> None:
@@ -74,14 +74,14 @@ def test_other_contents_are_refused(svhn: Path) -> None:
             read_svhn(svhn, verify=False)
 
 
-@pytest.mark.parametrize("place", ["", "test_32x32.mat"])
-def test_the_test_images_alone_are_labelled_data(svhn: Path, place: str) -> None:
+@pytest.mark.parametrize("name", ["", "test_32x32.mat"])
+def test_the_test_images_alone_are_labelled_data(svhn: Path, name: str) -> None:
     (svhn / "extra_32x32.mat").unlink()            # 1.3 GB that evaluating does not need
-    data = open_labelled(svhn / place, read_labels("svhn"), verify=False)
+    data = open_labelled(svhn / name, read_labels("svhn"), verify=False)
     assert (data.name, data.classes, [item.label for item in data.items]) == ("svhn test", 10, [0, 1])
     np.testing.assert_array_equal(data.items[1].source, IMAGES[11])
     assert data.items[1].path == "test_32x32/00001"
     with pytest.raises(DataError, match="svhn with 10 classes, the network has 1000"):
         open_labelled(svhn, read_labels("imagenet"), verify=False)
     with pytest.raises(DataError, match="holds 2 images, the official file 26,032"):
-        open_labelled(svhn / place, read_labels("svhn"))
+        open_labelled(svhn / name, read_labels("svhn"))

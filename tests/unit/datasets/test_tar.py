@@ -67,9 +67,9 @@ def test_links_and_devices_are_failures_and_are_not_followed(tmp_path: Path) -> 
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, "/etc/passwd"
             archive.addfile(member)
-    found = list(TarImages(str(tmp_path / "x.tar")))
-    assert len(found) == 3
-    for _, source, _ in found:
+    rows = list(TarImages(str(tmp_path / "x.tar")))
+    assert len(rows) == 3
+    for _, source, _ in rows:
         with pytest.raises(ImageError, match="not a file of the archive but a link"):
             source.read(9)
 
@@ -122,8 +122,8 @@ def test_classes_lie_beside_the_images(tmp_path: Path) -> None:
             ("3.webp", b""), ("3.seg.png", b""), ("3.json", b'{"text": "no label"}'), ("3.cls", b"-1"),
         ],
     )  # fmt: skip
-    found = [(name.removeprefix(f"{path}/"), label) for name, _, label in read_labelled_tar(str(path))[0]]
-    assert found == [("a/1.jpg", 7), ("b/1.JPG", 3), ("2.png", "tench"), ("3.webp", -1)]
+    rows = [(name.removeprefix(f"{path}/"), label) for name, _, label in read_labelled_tar(str(path))[0]]
+    assert rows == [("a/1.jpg", 7), ("b/1.JPG", 3), ("2.png", "tench"), ("3.webp", -1)]
 
 
 def test_an_image_without_a_class_among_others_is_named(tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ def test_a_label_of_endless_size_is_not_read(tmp_path: Path, monkeypatch: pytest
 
 def test_class_folders_of_one_folder_are_classes(tmp_path: Path) -> None:
     """Of several folders they may be those of a training and a validation set: they say nothing then."""
-    one = write_tar(tmp_path / "1.tar", [("./val/cat/1.my.png", grey_png(3)), ("./val/dog/2.png", b"")])
-    assert labels(one) == {"1.my.png": "cat", "2.png": "dog"}
+    single = write_tar(tmp_path / "1.tar", [("./val/cat/1.my.png", grey_png(3)), ("./val/dog/2.png", b"")])
+    assert labels(single) == {"1.my.png": "cat", "2.png": "dog"}
     two = write_tar(tmp_path / "2.tar", [("val/cat/1.png", b""), ("train/cat/2.png", b"")])
     flat = write_tar(tmp_path / "3.tar", [("1.png", b""), ("cat/2.png", b"")])
     assert labels(two) == labels(flat) == {"1.png": None, "2.png": None}

@@ -137,7 +137,7 @@ def test_the_index_is_valid_utf8_and_names_images_of_any_name(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("classes", "said"),
+    ("classes", "message"),
     [
         ({"cat": 3}, "holds one class only, 'cat'"),
         ({"cat": 3, "dog": 0}, "the class 'dog' of .* has no readable training image"),
@@ -147,8 +147,8 @@ def test_the_index_is_valid_utf8_and_names_images_of_any_name(tmp_path: Path) ->
         ({"cat": 3, "c\udce4t": 3}, "can't be a label"),
     ],
 )
-def test_what_cannot_be_learnt_from_is_an_error_in_words(tmp_path: Path, classes: dict[str, int], said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_what_cannot_be_learnt_from_is_an_error_in_words(tmp_path: Path, classes: dict[str, int], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         open_split(tree(tmp_path, **classes), 0.2, 0)
 
 

@@ -51,8 +51,8 @@ def test_a_list_keeps_its_order_whatever_its_paths_hold(root: Path, tmp_path: Pa
     file = listed(tmp_path / "a list: odd" / "npz.txt", *lines)
     assert is_npz_data(file)
     data = labelled_npz(file, LABELS)
-    found = [(Path(item.path).name, item.label) for item in data.items]
-    assert found == [("b.npz", 3), ("a.npz", 1), ("gone 1.npz", 0)]
+    labels = [(Path(item.path).name, item.label) for item in data.items]
+    assert labels == [("b.npz", 3), ("a.npz", 1), ("gone 1.npz", 0)]
     assert (data.name, data.items[1].path) == ("npz", str(root / "n2" / "a.npz"))
 
 

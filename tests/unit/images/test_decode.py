@@ -73,7 +73,7 @@ def test_portable_maps_of_every_depth(head, body, expected):
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         (b"P5 2 1 65535\n" + struct.pack(">2H", 3, 200), "16-bit values from 3 to 200"),
         (b"P6 2 1 65535\n" + struct.pack(">6H", 0, 0, 0, 200, 50, 9), "16-bit colours"),
@@ -81,8 +81,8 @@ def test_portable_maps_of_every_depth(head, body, expected):
         (b"Pf 2 1 -1.0\n" + struct.pack("<2f", 0, float("nan")), "1 are not finite"),
     ],
 )
-def test_portable_maps_that_hold_no_brightness_say_what_they_hold(data, words):
-    with pytest.raises(ImageError, match=words) as caught:
+def test_portable_maps_that_hold_no_brightness_say_what_they_hold(data, message):
+    with pytest.raises(ImageError, match=message) as caught:
         decode(data)
     assert caught.value.hint
 
@@ -94,11 +94,11 @@ def test_jpeg_2000_of_more_bits_than_pillow_reads_rightly_is_refused():
     data = bytearray(encoded(Image.new("RGB", (4, 4), "white"), "JPEG2000", no_jp2=True))
     assert (decode(bytes(data)) == 255).all()
     depth = data.index(b"\xff\x51") + 40
-    for place, value, words in ((depth, 15, r"16 bits \(bands: 3\)"), (depth - 1, 5, r"8 bits \(bands: 5\)")):
-        other = data.copy()
-        other[place] = value
-        with pytest.raises(ImageError, match=f"holds numbers of {words}") as caught:
-            decode(bytes(other))
+    for position, value, message in ((depth, 15, r"16 bits \(bands: 3\)"), (depth - 1, 5, r"8 bits \(bands: 5\)")):
+        changed = data.copy()
+        changed[position] = value
+        with pytest.raises(ImageError, match=f"holds numbers of {message}") as caught:
+            decode(bytes(changed))
         assert "gdal_translate" in caught.value.hint
 
 
@@ -183,7 +183,7 @@ def test_damaged_exif_reads_as_upright_and_silently():
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         (b"", "an empty file"),
         (b"<html><body>404</body></html>", "an HTML page"),
@@ -208,9 +208,9 @@ def test_damaged_exif_reads_as_upright_and_silently():
         (bytes(range(128, 256)) * 9, "data of an unknown kind"),
     ],
 )
-def test_what_is_no_image_is_named(data, words):
+def test_what_is_no_image_is_named(data, message):
     """The message says what the bytes are, the hint what to do."""
-    with pytest.raises(ImageError, match=words) as caught:
+    with pytest.raises(ImageError, match=message) as caught:
         decode(data)
     assert caught.value.hint
 
@@ -218,12 +218,12 @@ def test_what_is_no_image_is_named(data, words):
 @pytest.mark.parametrize(
     "name", ["rgb.png", "tall.jpg", "still.webp", "animated.gif", "bitmap.bmp", "lzw.tif"]
 )
-@pytest.mark.parametrize("share", [0.02, 0.2, 0.4])
-def test_a_file_cut_short_is_an_error(name, share):
+@pytest.mark.parametrize("fraction", [0.02, 0.2, 0.4])
+def test_a_file_cut_short_is_an_error(name, fraction):
     """Never grey filler counted as an image."""
     data = (FIXTURES / name).read_bytes()
     with pytest.raises(ImageError):
-        decode(data[: max(4, int(len(data) * share))])
+        decode(data[: max(4, int(len(data) * fraction))])
 
 
 def test_noise_behind_every_signature_is_an_error():
@@ -360,9 +360,9 @@ def test_every_good_image_reads_as_pillow_reads_it():
 def test_real_photographs_are_turned_upright():
     upright = decode(IMAGES / "good" / "exif_orientation_3.jpg", exif="transpose")
     for turn in (6, 8):
-        other = decode(IMAGES / "good" / f"exif_orientation_{turn}.jpg", exif="transpose")
-        assert not np.array_equal(other, decode(IMAGES / "good" / f"exif_orientation_{turn}.jpg"))
-        assert other.shape == upright.shape
+        changed = decode(IMAGES / "good" / f"exif_orientation_{turn}.jpg", exif="transpose")
+        assert not np.array_equal(changed, decode(IMAGES / "good" / f"exif_orientation_{turn}.jpg"))
+        assert changed.shape == upright.shape
 
 
 @needs_shared("pictures", "bad")

@@ -62,6 +62,6 @@ def test_only_the_exif_segments_are_taken_out():
 
 def test_without_exif_the_bytes_are_the_same_object():
     jpeg = b"\xff\xd8" + segment(0xE0, b"JFIF") + segment(0xDA, b"")
-    rest, exif = split_exif(jpeg)
-    assert rest is jpeg
+    stripped, exif = split_exif(jpeg)
+    assert stripped is jpeg
     assert exif == b""

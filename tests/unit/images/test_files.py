@@ -25,7 +25,7 @@ def tree(root: Path, *names: str) -> None:
         path.touch()
 
 
-def found(root: Path) -> list[str]:
+def paths_below(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in find_images([root])]
 
 
@@ -41,13 +41,13 @@ def test_images_only_recursively_and_sorted(tmp_path):
         "raw.bin",
         "page.svg",
     )
-    assert found(tmp_path) == ["a/deep/er/y.webp", "a/x.jpeg", "a.png", "b.JPG", "c/z.tiff"]
+    assert paths_below(tmp_path) == ["a/deep/er/y.webp", "a/x.jpeg", "a.png", "b.JPG", "c/z.tiff"]
     assert list(find_images([tmp_path])) == sorted(find_images([tmp_path]))
 
 
 def test_hidden_files_and_folders_are_skipped(tmp_path):
     tree(tmp_path, ".hidden.png", ".git/x.png", "._mac.jpg", "seen.png")
-    assert found(tmp_path) == ["seen.png"]
+    assert paths_below(tmp_path) == ["seen.png"]
 
 
 def test_a_file_that_is_named_counts_whatever_its_ending(tmp_path):
@@ -58,7 +58,7 @@ def test_a_file_that_is_named_counts_whatever_its_ending(tmp_path):
 
 def test_a_hidden_folder_that_is_named_is_walked(tmp_path):
     tree(tmp_path, ".cache/x.png")
-    assert found(tmp_path / ".cache") == ["x.png"]
+    assert paths_below(tmp_path / ".cache") == ["x.png"]
 
 
 def test_the_order_of_the_paths_is_kept(tmp_path):
@@ -68,14 +68,14 @@ def test_the_order_of_the_paths_is_kept(tmp_path):
 
 def test_names_outside_ascii(tmp_path):
     tree(tmp_path, "naïve name – ü 猫.jpg")
-    assert found(tmp_path) == ["naïve name – ü 猫.jpg"]
+    assert paths_below(tmp_path) == ["naïve name – ü 猫.jpg"]
 
 
 def test_links_in_a_circle_end(tmp_path):
     tree(tmp_path, "a/x.png")
     (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
-    assert found(tmp_path) == ["a/x.png", "self.png"]
+    assert paths_below(tmp_path) == ["a/x.png", "self.png"]
 
 
 def test_links_to_what_contains_the_folder_are_not_followed_but_said(tmp_path):
@@ -83,7 +83,7 @@ def test_links_to_what_contains_the_folder_are_not_followed_but_said(tmp_path):
     tree(tmp_path, "data/cat/x.png", "data/dog/y.png", "more/z.png")
     for link, target in (("data/cat/all", "data"), ("data/cat/more", "more"), ("more/back", "data"), ("data/up", "")):
         (tmp_path / link).symlink_to(tmp_path / target, target_is_directory=True)
-    assert found(tmp_path / "data" / "cat") == ["more/z.png", "x.png"]
+    assert paths_below(tmp_path / "data" / "cat") == ["more/z.png", "x.png"]
     assert skipped(tmp_path / "data" / "cat").notes == (
         f"{tmp_path}/data/cat/all leads back to {tmp_path}/data",
         f"{tmp_path}/data/cat/more/back leads back to {tmp_path}/data",
@@ -96,7 +96,7 @@ def test_links_to_what_contains_the_folder_are_not_followed_but_said(tmp_path):
 
 def test_a_link_to_nowhere_is_yielded_to_be_reported(tmp_path):
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing")
-    assert found(tmp_path) == ["gone.jpg"]
+    assert paths_below(tmp_path) == ["gone.jpg"]
 
 
 def test_what_does_not_exist_is_an_error(tmp_path):
@@ -116,11 +116,11 @@ def test_folders_are_listed_when_their_turn_comes(tmp_path, monkeypatch):
 
 def test_the_disk_is_not_asked_about_each_file(tmp_path, monkeypatch):
     tree(tmp_path, *(f"{k}/{i}.png" for k in range(2) for i in range(50)))
-    asked = []
+    paths = []
     stat = os.stat
-    monkeypatch.setattr(os, "stat", lambda path, **how: asked.append(path) or stat(path, **how))
+    monkeypatch.setattr(os, "stat", lambda path, **options: paths.append(path) or stat(path, **options))
     assert len(list(find_images([tmp_path]))) == 100
-    assert len(asked) < 10
+    assert len(paths) < 10
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may list everything")
@@ -128,7 +128,7 @@ def test_a_folder_that_may_not_be_listed_is_yielded_itself(tmp_path):
     tree(tmp_path, "a/x.png", "b/y.png")
     (tmp_path / "a").chmod(0)
     try:
-        assert found(tmp_path) == ["a", "b/y.png"]
+        assert paths_below(tmp_path) == ["a", "b/y.png"]
     finally:
         (tmp_path / "a").chmod(0o755)
 
@@ -169,14 +169,14 @@ def test_a_file_without_an_ending_is_taken_if_it_begins_as_an_image(tmp_path, na
     (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0")
     (tmp_path / "BMW list").write_bytes(b"BM and others")
     (tmp_path / "photo.txt").write_bytes(b"\xff\xd8\xff\xe0")
-    assert found(tmp_path) == [name]
+    assert paths_below(tmp_path) == [name]
     assert skipped(tmp_path).by_ending == {"": 1, ".txt": 1}
 
 
 def test_a_pipe_called_like_an_image_is_yielded_and_another_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     os.mkfifo(tmp_path / "pipe")
-    assert found(tmp_path) == ["pipe.jpg"]
+    assert paths_below(tmp_path) == ["pipe.jpg"]
     assert skipped(tmp_path).by_ending == {"": 1}
 
 
@@ -199,9 +199,9 @@ def test_names_of_a_store_are_sifted_as_a_walk_does(tmp_path):
     names = ["a.JPG", "cat/b.png", "cat/._b.png", "cat/Thumbs.db", "cat/@eaDir/b.png/x.jpg", "cat/@eaDir/c.png/x.jpg"]
     names += ["__MACOSX/cat/b.png", ".git/x", "cat/c.dng", "cat/README", ".hidden.png"]
     tree(tmp_path, *names)
-    images, others = sift_names(sorted(names))
-    assert sorted(images) == sorted(found(tmp_path)) == ["a.JPG", "cat/b.png"]
-    assert others == skipped(tmp_path) == Skipped({"": 1, ".dng": 1}, hidden=3, system_folders=3)
+    images, sifted = sift_names(sorted(names))
+    assert sorted(images) == sorted(paths_below(tmp_path)) == ["a.JPG", "cat/b.png"]
+    assert sifted == skipped(tmp_path) == Skipped({"": 1, ".dng": 1}, hidden=3, system_folders=3)
 
 
 def test_images_beside_class_folders_can_be_counted_too(tmp_path):

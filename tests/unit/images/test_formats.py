@@ -99,9 +99,9 @@ def test_limits_hold_before_decoding_and_a_cut_is_damage(make):
     data = make()
     with pytest.raises(ImageError, match="claims 48 x 32 pixels"):
         decode(data, limits=Limits(pixels=48 * 32 - 1))
-    for share in (0.1, 0.5, 0.9):
+    for fraction in (0.1, 0.5, 0.9):
         with pytest.raises(ImageError, match="damaged"):
-            decode(data[: int(share * len(data))])
+            decode(data[: int(fraction * len(data))])
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,9 @@ def test_an_endless_list_is_pulled_no_more_than_two_batches_ahead(threads):
     pulled = itertools.count()
     items = (Item(str(k), flat(k)) for k in iter(lambda: next(pulled), None))
     batches = load_batches(items, SPEC, batch_size=4, threads=threads)
-    for seen in range(1, 6):
+    for count in range(1, 6):
         next(batches)
-        assert int(repr(pulled)[6:-1]) <= 4 * (seen + 2)
+        assert int(repr(pulled)[6:-1]) <= 4 * (count + 2)
     batches.close()
     assert decoders() == []
 
@@ -151,11 +151,11 @@ def test_threads_give_the_same_as_one(tmp_path):
         path = tmp_path / f"{k}.jpg"
         Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8)).save(path)
         items.append(Item(path.name, path))
-    one, many = (
+    single, many = (
         np.concatenate([batch.pixels for batch in load_batches(items, SPEC, batch_size=7, threads=threads)])
         for threads in (1, 4)
     )
-    np.testing.assert_array_equal(one, many)
+    np.testing.assert_array_equal(single, many)
 
 
 # Reduced decoding

@@ -41,7 +41,7 @@ def test_a_compressed_one_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("array", "found"),
+    ("array", "message"),
     [
         (IMAGE, r"uint8 \[15, 20, 3\]"),
         (IMAGE.transpose(2, 0, 1).astype(np.float32), r"float32 \[3, 15, 20\]"),
@@ -49,8 +49,8 @@ def test_a_compressed_one_too() -> None:
         (np.zeros((3, 0, 4), np.uint8), r"uint8 \[3, 0, 4\]"),
     ],
 )
-def test_another_array_is_no_image(array: NDArray[np.generic], found: str) -> None:
-    with pytest.raises(ImageError, match=f"input_0 is {found}, not RGB uint8"):
+def test_another_array_is_no_image(array: NDArray[np.generic], message: str) -> None:
+    with pytest.raises(ImageError, match=f"input_0 is {message}, not RGB uint8"):
         decode(saved(input_0=array))
 
 

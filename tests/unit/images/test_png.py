@@ -30,8 +30,8 @@ def png(pixels: np.ndarray, before: bytes = b"", after: bytes = b"") -> bytes:
     size = pixels.dtype.itemsize
     rows = b"".join(b"\0" + row.astype(f">u{size}").tobytes() for row in pixels)
     head = struct.pack(">IIBBBBB", width, height, 8 * size, _COLOUR_TYPES[bands], 0, 0, 0)
-    parts = [chunk(b"IHDR", head), before, chunk(b"IDAT", zlib.compress(rows)), after, chunk(b"IEND")]
-    return SIGNATURE + b"".join(parts)
+    chunks = [chunk(b"IHDR", head), before, chunk(b"IDAT", zlib.compress(rows)), after, chunk(b"IEND")]
+    return SIGNATURE + b"".join(chunks)
 
 
 @pytest.mark.parametrize(

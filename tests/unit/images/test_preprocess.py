@@ -104,13 +104,13 @@ def test_a_resize_below_the_crop_is_padded_black():
     assert result.sum() == 9 * 3 * 255
 
 
-def test_a_image_of_the_right_size_comes_back_as_a_new_writeable_array():
+def test_an_image_of_the_right_size_comes_back_as_a_new_writeable_array():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    kept = image.copy()
+    copy = image.copy()
     result = preprocess(image, Preprocess(8, 8))
     np.testing.assert_array_equal(result, image)
     result[:] = 0
-    np.testing.assert_array_equal(image, kept)
+    np.testing.assert_array_equal(image, copy)
 
 
 def test_views_and_read_only_arrays_are_fine():
@@ -160,7 +160,7 @@ def test_the_longest_strips_take_no_gigabytes(interpolation, mode):
 
 
 @pytest.mark.parametrize(
-    ("array", "found"),
+    ("array", "message"),
     [
         (np.zeros((4, 5, 3), np.float32), r"float32 \[4, 5, 3\]"),
         (np.zeros((4, 5, 3), np.uint16), r"uint16 \[4, 5, 3\]"),
@@ -169,9 +169,9 @@ def test_the_longest_strips_take_no_gigabytes(interpolation, mode):
         (np.zeros((3, 4, 5), np.uint8), r"uint8 \[3, 4, 5\]"),
     ],
 )
-def test_an_array_of_something_else_is_named(array, found):
+def test_an_array_of_something_else_is_named(array, message):
     """Never a crop of four channels, nor a traceback."""
-    with pytest.raises(ImageError, match=f"the array is {found}, not RGB uint8"):
+    with pytest.raises(ImageError, match=f"the array is {message}, not RGB uint8"):
         preprocess(array, Preprocess(8, 8))
 
 

@@ -79,7 +79,7 @@ def test_brightness_by_type_and_range(values: NDArray[np.generic], expected: lis
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "message"),
     [
         (np.array([300.0, 2850.5], np.float32), "float32 values from 300 to 2850.5, outside 0..1"),
         (np.array([-0.01, 1.0], np.float32), "float32 values from -0.01 to 1, outside 0..1"),
@@ -95,13 +95,13 @@ def test_brightness_by_type_and_range(values: NDArray[np.generic], expected: lis
         (np.array([30000, 30100], np.uint16), "16-bit values from 30000 to 30100"),
     ],
 )
-def test_other_numbers_are_refused_with_their_range(values: NDArray[np.generic], words: str) -> None:
+def test_other_numbers_are_refused_with_their_range(values: NDArray[np.generic], message: str) -> None:
     """The hint is a command with that range."""
-    with pytest.raises(ImageError, match=words) as caught:
+    with pytest.raises(ImageError, match=message) as caught:
         eight_bits(values)
-    found = re.search(r"from (\S+) to ([-\d.]*\d)", words)
-    assert found is not None
-    assert f"-scale {found[1]} {found[2]} 0 255" in caught.value.hint
+    match = re.search(r"from (\S+) to ([-\d.]*\d)", message)
+    assert match is not None
+    assert f"-scale {match[1]} {match[2]} 0 255" in caught.value.hint
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -77,7 +77,7 @@ def test_few_bits_are_spread_over_8(bits):
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "message"),
     [
         (tiff(bands(2)), "2 bands of uint16 marked as grey (40 x 40 pixels)"),
         (tiff(bands(3)), "3 bands of uint16 marked as grey"),
@@ -93,11 +93,11 @@ def test_few_bits_are_spread_over_8(bits):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_not_read_is_described(data, words):
+def test_what_is_not_read_is_described(data, message):
     """Of a complete file never "damaged", and not read wrongly: its bands, their type, and a command."""
     with pytest.raises(ImageError) as caught:
         decode(data)
-    assert words in caught.value.message
+    assert message in caught.value.message
     assert "damaged" not in caught.value.message
     assert "gdal_translate" in caught.value.hint
 
@@ -148,8 +148,8 @@ def damaged_tiffs(folder: Path) -> list[Path]:
         image.save(buffer, "TIFF", compression=compression)
         data = bytearray(buffer.getvalue())
         (offset,) = struct.unpack_from("<I", data, 4)
-        place = 8 if offset > 5000 else len(data) - 6000
-        data[place + 100 : place + 3000] = bytes(reversed(data[place + 100 : place + 3000]))
+        position = 8 if offset > 5000 else len(data) - 6000
+        data[position + 100 : position + 3000] = bytes(reversed(data[position + 100 : position + 3000]))
         files[compression] = bytes(data)
     tags = bytearray(tiff(COLOURS, RGB, tags={34665: (4, [60_000]), 305: (1, list(b"a long enough text"))}))
     at = tags.index(struct.pack("<HH", 305, 1))
