@@ -1,4 +1,4 @@
-"""The CIFAR archives: a path of the user's, or the official file downloaded once."""
+"""CIFAR archives: the user's path, or the official file, downloaded once."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ARCHIVES: dict[str, tuple[CifarFormat, str]] = {
 
 
 def fetch_archive(name: str, progress: Progress | None = None, *, instead: str) -> Path:
-    """The archive of "cifar10" or "cifar100" in the cache folder, downloaded (170 MB) if it is not there.
+    """Return the archive of "cifar10" or "cifar100" in the cache folder, downloaded (170 MB) if it is missing.
 
-    Raises DownloadError when it is not there and cannot be had; ``instead`` is how one's own copy is named.
+    Raises DownloadError if it cannot be downloaded; ``instead`` tells the user how to give an own copy.
     """
     kind, sha256 = ARCHIVES[name]
     target = cache_folder() / kind.archive
@@ -36,11 +36,11 @@ def fetch_archive(name: str, progress: Progress | None = None, *, instead: str) 
 
 
 def archive_of(labels_name: str, progress: Progress | None = None, *, instead: str) -> Path | None:
-    """The archive a network with these labels was trained on, or None where it is no CIFAR; see ``fetch_archive``."""
+    """Return the CIFAR archive of a list of labels, or None for other labels; see ``fetch_archive``."""
     return fetch_archive(labels_name, progress, instead=instead) if labels_name in ARCHIVES else None
 
 
 def locate_data(data: Path, progress: Progress | None = None, *, instead: str = "") -> Path:
-    """``data`` as it is, or the archive where it is the word "cifar10" or "cifar100" and no such path exists."""
+    """Return ``data``, or the archive if it is "cifar10" or "cifar100" and no such path exists."""
     instead = instead or f"give the path of your own copy in place of the word {data}"
     return data if data.exists() else archive_of(str(data), progress, instead=instead) or data

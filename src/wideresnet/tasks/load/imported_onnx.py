@@ -1,4 +1,4 @@
-"""Whether a graph written here computes what the foreign one did that its weights were read from."""
+"""Check that our ONNX graph computes the same logits as the imported one its weights come from."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, WeightsError
 from wideresnet.logits import deviation
 
-FAR = 1e-3                                         # root mean square, of the logits' spread
+MAX_DEVIATION = 1e-3                               # root mean square difference over the logits' deviation
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """A float graph, with the weights that lie in files beside it. Raises WeightsError, BundleError."""
+    """Read a float graph, with weights in external files. Raises WeightsError, BundleError."""
     try:
         model = onnx.load(path)
         images = model.graph.input[0].type.tensor_type
@@ -31,27 +31,28 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 
 
 def input_side(model: onnx.ModelProto) -> int:
-    """Pixels a side of what it takes; 0 where it does not say."""
+    """Return the side of the input in pixels; 0 if it is not fixed."""
     return int(model.graph.input[0].type.tensor_type.shape.dim[3].dim_value)
 
 
 def check_same(path: Path, bundle: Bundle) -> None:
-    """Raise BundleError unless the graph at ``path`` has the logits of ``bundle``, on three images of noise."""
+    """Raise BundleError if the logits of ``path`` and ``bundle`` differ, on three images of noise."""
     side, spec = bundle.card.preprocess.crop, bundle.card.preprocess
     batch = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
     normalised = ((batch / 255 - np.array(spec.mean)) / np.array(spec.std)).transpose(0, 3, 1, 2)
-    theirs = _run(path, normalised.astype(np.float32))
-    far = deviation(theirs, open_engine(bundle)(batch)) if theirs.shape == (3, bundle.card.classes) else np.inf
-    if not far <= FAR:
+    logits = _run(path, normalised.astype(np.float32))
+    same_shape = logits.shape == (3, bundle.card.classes)
+    relative = deviation(logits, open_engine(bundle)(batch)) if same_shape else np.inf
+    if not relative <= MAX_DEVIATION:
         raise BundleError(
-            f"{path} has the layers of {bundle.card.architecture}, but computes something else: logits are {far:.2g} of"
-            " their spread away",
+            f"{path} has the layers of {bundle.card.architecture}, but computes something else: logits differ by"
+            f" {relative:.2g} (relative RMS error)",
             hint="export the network as it was trained: without softmax, transform or quantisation in the graph",
         )
 
 
 def _run(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [N, 3, S, S] -> logits, an image at a time: most exports have a fixed batch of 1."""
+    """Return the logits of float32 [N, 3, S, S], one image at a time: most exports have a fixed batch of 1."""
     import openvino as ov
 
     try:

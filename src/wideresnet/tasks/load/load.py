@@ -48,12 +48,12 @@ _CARD = TypeAdapter(ModelCard)
 
 
 class AssumptionWarning(UserWarning):
-    """Something that a weights file does not state was assumed."""
+    """A fact that a weights file does not state was assumed."""
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which model, and what its name or file does not say by itself.
+    """The model to load, and facts that its name or file does not state.
 
     ``model`` is a bundle, a weights file (``.onnx`` too), a name of the catalogue, or an embedded model; None means
     the file ``weights`` if there is one, else ``DEFAULT_MODEL``. ``weights`` is a file to take the tensors from
@@ -104,7 +104,7 @@ def load(
 
 
 def open_classifier(bundle: Bundle, engine: str = "openvino", options: EngineOptions | None = None) -> Classifier:
-    """A bundle with an engine under it."""
+    """Open ``bundle`` in an engine."""
     return Classifier(bundle.card, bundle.labels, open_engine(bundle, engine, options))
 
 
@@ -121,7 +121,7 @@ def bundle_of(model: Classifier | str | Path) -> Bundle:
 
 
 def load_with_warnings(choice: ModelChoice, stacklevel: int = 3) -> Bundle:
-    """``load_bundle`` for Python callers: what the card says was assumed is an AssumptionWarning."""
+    """``load_bundle`` for Python callers: assumptions on the card become an AssumptionWarning."""
     bundle = load_bundle(choice)
     if bundle.card.assumed:
         warnings.warn(assumptions(choice.name, bundle.card.assumed), AssumptionWarning, stacklevel=stacklevel)
@@ -129,7 +129,7 @@ def load_with_warnings(choice: ModelChoice, stacklevel: int = 3) -> Bundle:
 
 
 def assumptions(name: str, assumed: Sequence[str]) -> str:
-    """One line: what the files of the model ``name`` do not state, and what was taken instead."""
+    """Return one line with the assumptions about a model that its files do not state."""
     return f"assumed for {name}: {'; '.join(assumed)}"
 
 
@@ -158,7 +158,7 @@ def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle
 
 
 def _check_weights(choice: ModelChoice, reason: str) -> None:
-    """Raise ConfigError where both a model with weights and other weights are given."""
+    """Raise ConfigError if --weights is given beside a model that has weights."""
     if choice.model is not None and choice.weights is not None:
         raise ConfigError(
             f"--weights {choice.weights} has no effect on {choice.model}: it {reason}",
@@ -167,7 +167,7 @@ def _check_weights(choice: ModelChoice, reason: str) -> None:
 
 
 def _check_architecture(choice: ModelChoice, architecture: str) -> None:
-    """Raise ConfigError where another architecture is named than the model has."""
+    """Raise ConfigError if --architecture differs from the model's."""
     if choice.architecture is not None and get_architecture(choice.architecture).name != architecture:
         raise ConfigError(
             f"{choice.name} is {architecture}, not {choice.architecture}",
@@ -193,9 +193,7 @@ def _from_published(weights: Weights, choice: ModelChoice, progress: Progress | 
     return replace(bundle, card=replace(bundle.card, published=(), notes=notes, assumed=assumed))
 
 
-def _from_catalogue(
-    weights: Weights, file: TensorFile, source: str
-) -> Bundle:
+def _from_catalogue(weights: Weights, file: TensorFile, source: str) -> Bundle:
     architecture = get_architecture(weights.architecture)
     card = ModelCard(
         name=weights.name,
@@ -214,7 +212,7 @@ def _from_catalogue(
 
 
 def _from_file(path: Path, choice: ModelChoice) -> Bundle:
-    """A weights file: known by its hash, by the card it carries, or by its tensors and what the user says."""
+    """Return the bundle of a weights file, identified by its hash, its card, or its tensors and the options."""
     file = read_tensors(path)
     for weights in CATALOGUE.values():
         if file.sha256.startswith(weights.sha256_prefix):
@@ -233,14 +231,14 @@ def _from_file(path: Path, choice: ModelChoice) -> Bundle:
 
 
 def _from_onnx(path: Path, choice: ModelChoice) -> Bundle:
-    """The graph of a bundle, or of one of these networks as another tool wrote it: read, written anew, compared."""
+    """Return the bundle of an ONNX file of another tool: its weights in our graph, with the same logits."""
     from wideresnet.graph.foreign import read_foreign
     from wideresnet.tasks.load.imported_onnx import check_same, input_side, read_onnx
 
     model = read_onnx(path)
-    wanted = get_architecture(choice.architecture) if choice.architecture else None
+    expected = get_architecture(choice.architecture) if choice.architecture else None
     try:
-        architecture, tensors = read_foreign(model, wanted)
+        architecture, tensors = read_foreign(model, expected)
     except BundleError as error:
         raise BundleError(f"{path} is {error.message}", error.hint) from error
     card = _card_for(path, architecture, input_side(model))
@@ -260,7 +258,7 @@ def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:
         raise WeightsError(f"the card inside {path} cannot be read: {error}") from error
     if "whitening" in card.notes:
         raise WeightsError(
-            f"{path} was trained on whitened images, and graphs here only know a mean and a deviation a colour",
+            f"{path} was trained on whitened images, which model graphs do not support",
             hint="its accuracy is in the log.jsonl of its run; train with whitening=none to use a network",
         )
     return card
@@ -272,14 +270,17 @@ def _architecture_of(file: TensorFile, name: str | None, path: Path) -> Architec
         return get_architecture(name, guessed.classes if guessed else None)
     if guessed is None:
         raise WeightsError(
-            f"{path} holds no network of this family that its tensors' names and shapes would show",
+            f"cannot determine the architecture from the tensor names and shapes in {path}",
             hint="'wrn export --architecture NAME' shows what differs",
         )
     return guessed
 
 
 def _card_for(path: Path, architecture: Architecture, side: int = 0) -> ModelCard:
-    """The card of a foreign file, with what the file does not state in ``assumed``. ``side``: pixels; 0: as usual."""
+    """Return the card of a file without one; ``assumed`` lists what the file does not state.
+
+    ``side``: input pixels; 0: as usual for the architecture.
+    """
     names = {("cifar", 10): "cifar10", ("cifar", 100): "cifar100", ("imagenet", 1000): "imagenet"}
     labels_name, spec = names.get((architecture.family, architecture.classes), ""), usual_preprocess(architecture)
     return ModelCard(
@@ -305,10 +306,10 @@ def _assumed_labels(labels_name: str, classes: int) -> str:
 
 
 def usual_preprocess(architecture: Architecture) -> Preprocess:
-    """How networks of a family have usually been shown images: 32 px and CIFAR's statistics, or 256/224."""
+    """Return the usual preprocessing of a family: 32 px with CIFAR-10's statistics, or 256/224 px."""
     if architecture.family == "cifar":
-        known = STATISTICS["cifar10"]
-        return Preprocess(resize=32, crop=32, mean=known.mean, std=known.std)
+        cifar = STATISTICS["cifar10"]
+        return Preprocess(resize=32, crop=32, mean=cifar.mean, std=cifar.std)
     return Preprocess(resize=256, crop=224)
 
 
@@ -319,22 +320,23 @@ def _usual_labels(card: ModelCard) -> Labels:
 
 
 def _with_labels(bundle: Bundle, file: Path) -> Bundle:
-    """The same model with the class names of ``file``. Raises ConfigError for another number of them."""
-    given, classes = read_label_file(file), bundle.card.classes
-    labels = given.labels
+    """Return the bundle with the class names of ``file``. Raises ConfigError for another number of them."""
+    label_file, classes = read_label_file(file), bundle.card.classes
+    labels = label_file.labels
     if len(labels.names) != classes:
         raise ConfigError(
             f"{file} has {len(labels.names)} labels for {classes} classes",
             hint="give one class a line, in the order of the class index",
         )
-    stated = () if any(each.startswith(ASSUMED_LABELS) for each in bundle.card.assumed) else bundle.labels.names
+    labels_assumed = any(assumption.startswith(ASSUMED_LABELS) for assumption in bundle.card.assumed)
+    stated = () if labels_assumed else bundle.labels.names
     if labels.names != stated and sorted(labels.names) == sorted(stated):
         raise ConfigError(
             f"{file} has the class names of {bundle.card.name} in another order",
             hint="write them in the order of the network's outputs",
         )
-    assumed = [each for each in bundle.card.assumed if not each.startswith(ASSUMED_LABELS)]
-    assumed += [f"{ASSUMED_LABELS} {note}" for note in given.notes]
+    assumed = [assumption for assumption in bundle.card.assumed if not assumption.startswith(ASSUMED_LABELS)]
+    assumed += [f"{ASSUMED_LABELS} {note}" for note in label_file.notes]
     lists = (name for name in LABEL_LISTS if (listed := read_labels(name)).names == labels.names or listed == labels)
     card = replace(bundle.card, labels_name=next(lists, ""), assumed=tuple(assumed))
     return replace(bundle, card=card, labels=labels)

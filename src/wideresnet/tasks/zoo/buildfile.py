@@ -1,4 +1,4 @@
-"""Build files: what to compile, as YAML. The model zoo's own files for these networks are understood as they are.
+"""Build files: a compilation described in YAML. The model zoo's own files for these networks are accepted as they are.
 
     name: wide_resnet50_2
     frontend: {type: onnx, checkpoint: weights/wide_resnet50_2.pth, shape: {input: [1, 3, 224, 224]}, dtype: fp32}
@@ -11,8 +11,8 @@
                     {type: Normalize, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}, {type: ToTensor}]
     workspace: {path: ./deploy_weights/}
 
-Keys that mean nothing on a CPU are known, so that a file need not be edited, and are reported as ignored. Keys
-that nobody knows are errors with a suggestion.
+Keys without a meaning on a CPU are accepted and reported as ignored, so that files need no editing. Unknown keys are
+errors with a suggestion.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ class ExtraOps(Section):
 
 
 class Graph(Section):
-    """What else belongs to the graph."""
+    """Additions to the graph."""
 
     extra_ops: ExtraOps = ExtraOps()
 
 
 class Quantize(Section):
-    """How ranges of activations are found; ``kl_divergence`` is not known here.
+    """The estimator of activation ranges; ``kl_divergence`` is not supported and is ignored.
 
-    Only ``quantize_per_channel: true`` has a meaning: it is what is done.
+    Quantisation is always per channel, so that only ``quantize_per_channel: true`` is accepted.
     """
 
     calibrate_mode: Literal["percentile", "kl_divergence", "max", "mse"] | None = None
@@ -84,7 +84,7 @@ class Backend(Section):
 
 
 class Sampler(Section):
-    """How many of the calibration images to use. Every image counts, whatever its ``suffix``."""
+    """The number of calibration images. ``suffix`` is ignored: every image format is read."""
 
     get_data_num: int = Field(default=300, ge=1)
     suffix: str | None = None
@@ -103,7 +103,7 @@ class ProcessOp(Section):
 
 
 class Dataset(Section):
-    """The calibration images, and how the network wants to see them."""
+    """The calibration images and the preprocessing."""
 
     path: Path
     type: str = "folder"
@@ -112,7 +112,7 @@ class Dataset(Section):
 
 
 class Workspace(Section):
-    """Where the bundle goes: ``path``/``name``-``dtype``."""
+    """The folder of the bundle: ``path``/``name``-``dtype``."""
 
     path: Path | None = None
     work_dir: Path | None = None
@@ -121,7 +121,7 @@ class Workspace(Section):
 
 
 class BuildFile(Section):
-    """A whole build file."""
+    """A complete build file."""
 
     name: str
     frontend: Frontend
@@ -131,7 +131,7 @@ class BuildFile(Section):
     workspace: Workspace = Workspace()
 
     def preprocess(self) -> Preprocess | None:
-        """The transform that ``process_ops`` spells out, or None where there are none. Raises ConfigError."""
+        """Return the preprocessing in ``process_ops``, or None if there is none. Raises ConfigError."""
         ops = {op.type: op for op in self.dataset.process_ops} if self.dataset else {}
         if not ops:
             return None
@@ -139,16 +139,16 @@ class BuildFile(Section):
         if resize is None or resize.size is None:
             raise ConfigError("process_ops has no Resize with a size", hint="for instance {type: Resize, size: 256}")
         side = square(resize.size)
-        seen = square(crop.crop_size) if crop and crop.crop_size else side
+        crop_side = square(crop.crop_size) if crop and crop.crop_size else side
         for name, shape in self.frontend.shape.items():
-            if shape[-1] != seen:
+            if shape[-1] != crop_side:
                 raise ConfigError(
-                    f"frontend.shape says {name} is {shape}, process_ops make images of {seen} pixels a side",
+                    f"frontend.shape says {name} is {shape}, process_ops make images of {crop_side} pixels a side",
                     hint="one of the two is wrong",
                 )
         return Preprocess(
             resize=side,
-            crop=seen,
+            crop=crop_side,
             interpolation=resize.interpolation,
             # Two numbers are both sides (the aspect ratio is lost), one is the shorter: torchvision's rule.
             mode="squash" if isinstance(resize.size, list) and len(resize.size) == 2 else "shortest",
@@ -157,30 +157,30 @@ class BuildFile(Section):
         )
 
     def estimator(self) -> Estimator | None:
-        """How ranges of activations are found, where the file says so in a way that is known here."""
+        """Return the estimator of activation ranges, or None if the file has none that is supported."""
         mode = self.backend.quantize.calibrate_mode
         return None if mode == "kl_divergence" else mode
 
     def target(self) -> Path:
-        """The folder of the bundle."""
+        """Return the folder of the bundle."""
         root = self.workspace.path or self.workspace.work_dir or Path()
         return root / f"{self.name}-{self.backend.dtype}"
 
     def ignored(self) -> list[str]:
-        """The keys given that have no meaning here, in words."""
+        """Return the keys in the file that are ignored."""
         quantize = self.backend.quantize.model_dump(exclude_none=True, exclude_defaults=True)
         if self.estimator():
             quantize.pop("calibrate_mode")
-        found = [f"backend.quantize.{key}" for key in quantize]
-        found += [f"backend.compile.{key}" for key in self.backend.compile or {}]
-        found += [f"workspace.{key}" for key in ("save_log", "workers") if key in self.workspace.model_fields_set]
+        keys = [f"backend.quantize.{key}" for key in quantize]
+        keys += [f"backend.compile.{key}" for key in self.backend.compile or {}]
+        keys += [f"workspace.{key}" for key in ("save_log", "workers") if key in self.workspace.model_fields_set]
         if self.dataset and self.dataset.sampler.suffix:
-            found.append("dataset.sampler.suffix")
-        return found
+            keys.append("dataset.sampler.suffix")
+        return keys
 
 
 def read_build_file(path: Path) -> BuildFile:
-    """A build file, checked. Raises ConfigError that names the key, for anything unknown, missing or impossible."""
+    """Read and check a build file. Raises ConfigError with the key for unknown, missing and invalid values."""
     try:
         content = yaml.safe_load(read_text(path))
     except OSError as error:
@@ -194,7 +194,7 @@ def read_build_file(path: Path) -> BuildFile:
 
 
 def square(size: Pixels) -> int:
-    """The side of [side, side], [side] or side. Raises ConfigError for a rectangle."""
+    """Return the side of [side, side], [side] or side. Raises ConfigError for a rectangle."""
     sides = {size} if isinstance(size, int) else set(size)
     if len(sides) != 1:
         raise ConfigError(f"only squares are understood, got {size}")
@@ -202,6 +202,6 @@ def square(size: Pixels) -> int:
 
 
 def _keys() -> Iterator[str]:
-    """Every key of every section."""
+    """Yield every key of every section."""
     for section in (BuildFile, Frontend, Graph, ExtraOps, Backend, Quantize, Dataset, Sampler, ProcessOp, Workspace):
         yield from section.model_fields

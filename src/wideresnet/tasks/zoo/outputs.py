@@ -1,4 +1,4 @@
-"""What others answered, scored: the model zoo's ``result.txt``, and arrays of logits. And the zoo's transform."""
+"""Scores of the model zoo's outputs (``result.txt`` and arrays of logits), and the zoo's preprocessing."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from wideresnet.records import Failure, Labels, Preprocess, Scored
 from wideresnet.tasks.evaluate.evaluate import TOP, score_logits
 from wideresnet.tasks.zoo.results import Answer, Results
 
-OUTPUT = "output_0"                                # the zoo's name for what a network answered
+OUTPUT = "output_0"                                # the zoo's name for the logits
 SUM_TOLERANCE = 0.01                               # of 1000 probabilities in float16
-# What the zoo's build files spell out; its README says otherwise (docs/from-the-zoo.md).
+# The preprocessing in the zoo's build files; its README states another (docs/from-the-zoo.md).
 ZOO = Preprocess(resize=256, crop=224, interpolation="opencv-bilinear", mode="squash")
 
 
 def zoo_transform(bundle: Bundle) -> Bundle:
-    """The same network, shown images as the zoo does: squashed, by OpenCV's bilinear resize. The graph stays.
+    """Return the bundle with the zoo's preprocessing: squashed, by OpenCV's bilinear resize. The graph stays.
 
-    256 and 224 pixels, or the same share of an image for a network of another resolution.
+    256 and 224 pixels, or the same ratio for a network of another resolution.
     """
     spec = bundle.card.preprocess
     return with_preprocess(bundle, replace(ZOO.at(spec.crop), mean=spec.mean, std=spec.std, alpha=spec.alpha))
 
 
 def score_results(results: Results, labels: Labels, data: LabelledData | None = None) -> Iterator[Scored | Failure]:
-    """One score or failure for each image of ``data``, in its order, then a failure for each answer without one.
+    """Yield one score or failure for each image of ``data``, in order, then a failure for each unmatched answer.
 
-    Classes count by their index, never by their name. Answers and images are paired by their paths (see
-    ``pair_by_name``); without ``data`` each image of the file has the class that its folder names. Ranks are places
-    among the answers that stand there (``results.known`` of them at least), 0 where the right class is not one.
-    Raises DataError when nothing fits, and for answers of another network.
+    Classes are compared by index, never by name. Answers and images are paired by path (see ``pair_by_name``); without
+    ``data`` the class of an image is that of its folder. Ranks are among the answers in the file (at least
+    ``results.known``), 0 if the correct class is not one of them. Raises DataError if no answer fits, and for answers
+    of another network.
     """
     worst = max(index for answer in results.answers.values() for index, _ in answer)
     if worst >= len(labels.names):
@@ -63,8 +63,8 @@ def score_results(results: Results, labels: Labels, data: LabelledData | None = 
         if path is None:
             yield Failure(item.path, f"no answer in {results.file}")
             continue
-        said = folder_of(path)
-        label = lookup.ids.get(said, lookup.names.get(said, item.label))
+        folder = folder_of(path)
+        label = lookup.ids.get(folder, lookup.names.get(folder, item.label))
         if label is None or label != item.label:
             yield Failure(item.path, f"class {item.label} in the data, and called {path} in {results.file}")
         else:
@@ -73,11 +73,11 @@ def score_results(results: Results, labels: Labels, data: LabelledData | None = 
 
 
 def score_outputs(folder: Path, data: LabelledData) -> Iterator[Scored | Failure]:
-    """One score or failure for each image of ``data``, in its order, then a failure for each output without one.
+    """Yield one score or failure for each image of ``data``, in order, then a failure for each unmatched output.
 
-    ``folder`` holds an .npz file an image, with the image's name (see ``pair_by_name``) and in it ``output_0``:
-    logits [C] or [1, C] of any float type. Values that are not negative and sum to 1 are taken as probabilities.
-    Raises DataError when no file has the name of an image.
+    ``folder`` has one .npz file per image, named like it (see ``pair_by_name``), with ``output_0``: logits [C] or
+    [1, C] of any float type. Values that are not negative and sum to 1 are taken as probabilities. Raises DataError if
+    no file has the name of an image.
     """
     names = (str(file.relative_to(folder)) for file in sorted(folder.rglob(f"*{NPZ}")))
     outputs = {name: folder / name for name in names if not any(map(is_ignored, Path(name).parts))}
@@ -102,13 +102,14 @@ def score_outputs(folder: Path, data: LabelledData) -> Iterator[Scored | Failure
 
 
 def _by_folder(results: Results, lookup: ClassLookup, probable: bool) -> Iterator[Scored | Failure]:
-    found = {path: lookup.find(folder_of(path)) for path in results.answers}
-    if all(label is None for label in found.values()):
+    labels = {path: lookup.find(folder_of(path)) for path in results.answers}
+    if all(label is None for label in labels.values()):
         raise DataError(
-            f"no folder in {results.file} names one of the {lookup.count} classes, such as that of {next(iter(found))}",
+            f"no folder in {results.file} names one of the {lookup.count} classes, such as that of"
+            f" {next(iter(labels))}",
             hint="give the labelled images too",
         )
-    for path, label in found.items():
+    for path, label in labels.items():
         if label is None:
             yield Failure(path, "its folder names no class", hint="give the labelled images too")
         else:
@@ -129,7 +130,7 @@ def _pairs(data: LabelledData, answers: Collection[str], where: Path) -> dict[st
 
 
 def _left_over(data: LabelledData, answers: Collection[str], pairs: Mapping[str, str]) -> Iterator[Failure]:
-    """The answers without an image; for parts of the data, which add up, only with the first."""
+    """Yield a failure for each answer without an image; of shards, which add up, only with the first."""
     if not data.part or data.part.startswith("1/"):
         for answer in sorted(set(answers) - set(pairs.values())):
             yield Failure(answer, f"no image of {data.name} has its name")
@@ -143,12 +144,12 @@ def _scored(path: str, label: int, answer: tuple[Answer, ...], probable: bool) -
         rank=classes.index(label) + 1 if label in classes else 0,
         masked_rank=0,
         top=tuple(classes[:TOP]),
-        probabilities=tuple(share for _, share in answer[:TOP]) if probable else (),
+        probabilities=tuple(probability for _, probability in answer[:TOP]) if probable else (),
     )
 
 
 def _values(output: NDArray[np.generic], classes: int) -> NDArray[np.float32]:
-    """An output as [1, C]. Raises ImageError for something else, and for values that are no numbers."""
+    """Return an output as float32 [1, C]. Raises ImageError for another shape or type, and for non-finite values."""
     if not np.issubdtype(output.dtype, np.floating) or output.shape not in ((classes,), (1, classes)):
         raise ImageError(f"{OUTPUT} is {output.dtype} {list(output.shape)}, expected floats [{classes}]")
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""The model zoo's ``result.txt``: what a network answered, a line for each class of each image.
+"""Reader of the model zoo's ``result.txt``: one line for each of the likeliest classes of each image.
 
     val/n01440764/ILSVRC2012_val_00000293.JPEG: Relay top-0 id: 0, prob: 0.99121094, class name: tench, Tinca tinca
     val/n01440764/ILSVRC2012_val_00000293.JPEG: Relay top-1 id: 389, prob: 0.00312042, class name: barracouta, snoek
@@ -18,57 +18,57 @@ from wideresnet.errors import DataError
 from wideresnet.pipes import read_file
 from wideresnet.report.escape import unescaped
 
-# Paths and names may hold anything, also what stands between them: the last place where all of it fits counts.
+# Paths and names may contain the separators: the last position where the complete form fits counts.
 _LINE = re.compile(
-    r"(?P<path>.+): Relay top-(?P<rank>\d+) id: (?P<index>\d+), prob: (?P<share>[^\s,]+), class name: .*"
+    r"(?P<path>.+): Relay top-(?P<rank>\d+) id: (?P<index>\d+), prob: (?P<probability>[^\s,]+), class name: .*"
 )
-_EXPECTED = "expected 'PATH: Relay top-0 id: 281, prob: 0.51, class name: tabby, tabby cat'"
+_LINE_FORMAT = "expected 'PATH: Relay top-0 id: 281, prob: 0.51, class name: tabby, tabby cat'"
 _ROUNDING = 1e-6                                   # of a sum of probabilities with 8 digits each
-Answer = tuple[int, float]                         # a class index, and what stands there as its probability
+Answer = tuple[int, float]                         # class index and the value of ``prob``
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """The classes of each image by its path as it stands in ``file``, likeliest first."""
+    """The classes of each image by its path in ``file``, likeliest first."""
 
     file: Path
     answers: Mapping[str, tuple[Answer, ...]]
-    doubled: int                                   # lines that stood there before, word for word
+    doubled: int                                   # repeated lines
 
     @property
     def known(self) -> int:
-        """How many classes are known of every image: what of top-5 and the like can be told is up to this."""
+        """Number of classes known of every image: the largest k for which top-k accuracy can be computed."""
         return min(map(len, self.answers.values()))
 
     @property
     def probable(self) -> bool:
-        """Whether what stands there as probabilities can be some: networks without a softmax leave logits there."""
-        shares = [[share for _, share in answer] for answer in self.answers.values()]
-        return all(min(each) >= 0 and math.fsum(each) <= 1 + _ROUNDING for each in shares)
+        """Whether the values can be probabilities: networks without a softmax write logits."""
+        values = [[value for _, value in answer] for answer in self.answers.values()]
+        return all(min(row) >= 0 and math.fsum(row) <= 1 + _ROUNDING for row in values)
 
 
 def read_results(file: Path) -> Results:
-    """Read and check a whole file.
+    """Read and check a file.
 
-    Any number of lines an image, from top-0 or top-1 on; they need not stand together. A line that stands there
-    twice counts once, since the zoo's script appends to what an earlier run left: two equal runs are one. Raises
-    DataError for an empty file, for a line of another form, and where lines are missing or contradict each other.
+    An image has any number of lines, from top-0 or top-1 on, not necessarily adjacent. Repeated lines count once,
+    since the zoo's script appends to the file of an earlier run. Raises DataError for an empty file, for a line in
+    another format, and if lines are missing or contradict each other.
     """
     images: dict[str, dict[int, Answer]] = {}
     doubled = 0
     for number, line in _lines(file):
         path, rank, answer = _parsed(line, f"line {number} of {file}")
-        known = images.setdefault(path, {})
-        if known.setdefault(rank, answer) != answer:
+        ranks = images.setdefault(path, {})
+        if ranks.setdefault(rank, answer) != answer:
             raise DataError(
                 f"line {number} of {file} says of {path} that top-{rank} is {answer[0]} with {answer[1]:g}, an earlier"
-                f" line that it is {known[rank][0]} with {known[rank][1]:g}",
+                f" line that it is {ranks[rank][0]} with {ranks[rank][1]:g}",
                 hint="a second run was probably appended to the first: write the file anew",
             )
-        doubled += known[rank] is not answer
+        doubled += ranks[rank] is not answer
     if not images:
-        raise DataError(f"{file} holds no answers", hint=_EXPECTED)
-    first = min(min(ranks) for ranks in images.values())
+        raise DataError(f"{file} holds no answers", hint=_LINE_FORMAT)
+    first = min(map(min, images.values()))
     answers = {path: _in_order(path, ranks, first, file) for path, ranks in images.items()}
     return Results(file, answers, doubled)
 
@@ -87,12 +87,12 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _parsed(line: str, where: str) -> tuple[str, int, Answer]:
-    found = _LINE.fullmatch(line)
-    share = _number(found["share"]) if found else math.nan
-    if found is None or not math.isfinite(share):
+    match = _LINE.fullmatch(line)
+    probability = _number(match["probability"]) if match else math.nan
+    if match is None or not math.isfinite(probability):
         shown = line if len(line) <= 200 else f"{line[:200]}…"
-        raise DataError(f"{where} is no answer: {shown!r}", hint=_EXPECTED)
-    return unescaped(found["path"]), int(found["rank"]), (int(found["index"]), share)
+        raise DataError(f"{where} is no answer: {shown!r}", hint=_LINE_FORMAT)
+    return unescaped(match["path"]), int(match["rank"]), (int(match["index"]), probability)
 
 
 def _number(text: str) -> float:
@@ -103,11 +103,11 @@ def _number(text: str) -> float:
 
 
 def _in_order(path: str, ranks: Mapping[int, Answer], first: int, file: Path) -> tuple[Answer, ...]:
-    """Likeliest first. Raises DataError where one is missing or a class has two places."""
+    """Return the answers, likeliest first. Raises DataError if one is missing or a class has two ranks."""
     if first > 1 or sorted(ranks) != list(range(first, first + len(ranks))):
         missing = min(set(range(min(first, 1), max(ranks) + 1)) - set(ranks))
-        raise DataError(f"{file} has no line top-{missing} of {path}", hint="the file is not whole: write it anew")
+        raise DataError(f"{file} has no line top-{missing} of {path}", hint="the file is incomplete: write it again")
     answers = tuple(ranks[rank] for rank in sorted(ranks))
     if len({index for index, _ in answers}) < len(answers):
-        raise DataError(f"{file} gives one class two places for {path}", hint="write the file anew")
+        raise DataError(f"{file} gives one class two ranks for {path}", hint="write the file anew")
     return answers

@@ -125,7 +125,7 @@ def test_a_lost_line_is_missed(file: Path) -> None:
 
 
 def test_one_class_has_one_place(file: Path) -> None:
-    with pytest.raises(DataError, match="one class two places"):
+    with pytest.raises(DataError, match="one class two ranks"):
         read(file, LINES.replace("id: 2, prob: 1e-05", "id: 7, prob: 1e-05"))
 
 
