@@ -36,7 +36,7 @@ from wideresnet.serve.http.request_checks import PARAMETERS, check_query, method
 from wideresnet.serve.http.static_files import PAGE_POLICY, STATIC_FILES, read_static_file
 from wideresnet.serve.metrics import CONTENT_TYPE
 from wideresnet.serve.service import Service
-from wideresnet.serve.worker import ModelWorker, Outcome
+from wideresnet.serve.worker import ModelWorker, Outcome, describe_class
 
 Handler = Callable[[Service, Request, RequestContext], Awaitable[Response]]
 
@@ -144,16 +144,8 @@ def _parse_k(text: str, maximum: int) -> int:
 
 
 def _predictions(logits: NDArray[np.float32], labels: Labels, k: int) -> list[dict[str, Any]]:
-    """float32 [1, C] -> the k likeliest classes, likeliest first; ``id`` where the labels have (WordNet) ids."""
-    return [
-        {
-            "index": prediction.index,
-            **({"id": labels.ids[prediction.index]} if labels.ids else {}),
-            "label": prediction.label,
-            "probability": prediction.probability,
-        }
-        for prediction in top_k(logits, labels, k)[0]
-    ]
+    """float32 [1, C] -> the k likeliest classes, likeliest first."""
+    return [describe_class(score, labels) for score in top_k(logits, labels, k)[0]]
 
 
 def _image_error(error: Exception, data: bytes) -> ApiError:

@@ -22,7 +22,7 @@ from wideresnet.report.html.overlay import draw_evidence, encoded
 from wideresnet.serve.admission import Permit
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.serve.worker import ModelWorker, Outcome
+from wideresnet.serve.worker import ModelWorker, Outcome, describe_class
 from wideresnet.tasks.classify.explain import Explainer, explain_crop, find_class, open_explainer
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
 
@@ -124,12 +124,8 @@ def crop_box(size: tuple[int, int], spec: Preprocess) -> list[float]:
 
 
 def _class_document(explanation: Explanation, class_map: ClassMap, labels: Labels) -> dict[str, Any]:
-    index = class_map.score.index
     return {
-        "index": index,
-        **({"id": labels.ids[index]} if labels.ids else {}),
-        "label": labels.names[index],
-        "probability": class_map.score.probability,
+        **describe_class(class_map.score, labels),
         "logit": class_map.logit,
         "bias": class_map.bias,
         "peak": list(class_map.peak),

@@ -38,7 +38,7 @@ from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits
 from wideresnet.images.loader import load_crop
 from wideresnet.logits import refuse_infinite
-from wideresnet.records import Labels
+from wideresnet.records import Labels, LabelScore
 from wideresnet.serve.admission import Permit
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.statistics import InferenceStatistics
@@ -233,6 +233,13 @@ def describe_model(name: str, classifier: Classifier) -> dict[str, Any]:
         "weights_sha256": card.weights_sha256,
         "assumed": list(card.assumed),
     }
+
+
+def describe_class(score: LabelScore, labels: Labels) -> dict[str, Any]:
+    """Return the members that describe a class in responses; ``id`` where the labels have (WordNet) ids."""
+    class_id = {"id": labels.ids[score.index]} if labels.ids else {}
+    members = {"label": labels.names[score.index], "probability": score.probability}
+    return {"index": score.index, **class_id, **members}
 
 
 def _labels_by_language(classifier: Classifier) -> dict[str, Labels]:
