@@ -1,19 +1,19 @@
-"""One family of errors. Each says what is wrong, what was found, and (the hint) what to do.
+"""All errors of the package. Each states what failed and what was found; its hint says what to do.
 
     WrnError
     ├── ConfigError      a name, setting or argument is wrong
-    ├── ImageError       bytes that are no readable image
-    ├── DataError        labelled data that is not as it should be
+    ├── ImageError       bytes that are not a readable image
+    ├── DataError        labelled data that is missing, incomplete or inconsistent
     ├── WeightsError     a weights file that is missing, damaged, unsafe or of another network
-    ├── DownloadError    a file that could not be fetched whole
+    ├── DownloadError    a file that could not be fetched completely
     ├── BundleError      a model bundle that is incomplete or was changed
     ├── EngineError      a runtime that cannot open or run a graph
     ├── TrainingError    a run that cannot go on (non-finite loss, another run's checkpoint)
     ├── OutputError      standard output or error that cannot be written
     └── MissingExtra     a feature whose optional dependency is not installed
 
-Only ``WrnError`` is caught, at the doors (command line: exit code 2; HTTP: 4xx). Anything else is a
-fault of ours and keeps its traceback.
+Only ``WrnError`` is caught, by the command line (exit code 2) and the HTTP service (4xx). Anything else is a bug and
+keeps its traceback.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from contextlib import contextmanager
 
 
 class WrnError(Exception):
-    """What is wrong, in one sentence, and in ``hint`` what to do about it (may be empty)."""
+    """An error with its ``message``, one sentence, and its ``hint``, an imperative (may be empty)."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -45,11 +45,11 @@ class UnknownNameError(ConfigError):
 
 
 class ImageError(WrnError):
-    """These bytes are no image that can be read whole and safely."""
+    """The bytes are not an image that can be read completely and safely."""
 
 
 class DataError(WrnError):
-    """A labelled data set is not as it should be."""
+    """A labelled data set is missing, incomplete or inconsistent."""
 
 
 class WeightsError(WrnError):
@@ -57,7 +57,7 @@ class WeightsError(WrnError):
 
 
 class DownloadError(WrnError):
-    """A file could not be fetched whole, or is not the file it should be."""
+    """A file could not be fetched completely, or is not the expected one."""
 
 
 class BundleError(WrnError):
@@ -82,7 +82,7 @@ class MissingExtra(WrnError):
 
 @contextmanager
 def needs_extra(feature: str, extra: str) -> Iterator[None]:
-    """Turn an ImportError inside the block into one sentence with the install line."""
+    """Raise MissingExtra with the install command if an import in the block fails."""
     try:
         yield
     except ImportError as error:
@@ -93,15 +93,15 @@ def needs_extra(feature: str, extra: str) -> Iterator[None]:
         ) from error
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``"did you mean 'x'?"`` for the closest known name, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else ""
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return ``"did you mean 'x'?"`` for the closest of ``choices``, or an empty string."""
+    matches = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return f"did you mean {matches[0]!r}?" if matches else ""
 
 
-def check_choice(kind: str, value: object, known: Iterable[str]) -> None:
-    """Raise ConfigError unless ``value`` is one of ``known``."""
-    names = list(known)
+def check_choice(kind: str, value: object, choices: Iterable[str]) -> None:
+    """Raise ConfigError unless ``value`` is one of ``choices``."""
+    names = list(choices)
     if value not in names:
         hint = did_you_mean(str(value), names) or f"known: {', '.join(names)}"
         raise ConfigError(f"no {kind} called {value!r}", hint=hint)

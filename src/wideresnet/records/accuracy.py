@@ -1,4 +1,4 @@
-"""What ran, and how right it was."""
+"""Engines and accuracies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Precision = Literal["f32", "bf16", "f16", "int8"]
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What actually ran: runtime and version, device, the precision executed, threads."""
+    """The runtime that ran: its version, device, executed precision, and threads."""
 
     runtime: str
     version: str
@@ -23,16 +23,16 @@ class EngineInfo:
 
 @dataclass(frozen=True)
 class Published:
-    """An accuracy that somebody else measured and printed. Fractions of 1."""
+    """A published accuracy. Fractions of 1."""
 
     top1: float
     top5: float
-    source: str                                    # who printed it, and where
+    source: str                                    # publisher and place of publication
 
 
 @dataclass(frozen=True)
 class Measured:
-    """An accuracy that we measured on a bundle. ``data`` names the set, n its size."""
+    """An accuracy measured on a bundle. ``data`` names the set, n its size."""
 
     data: str
     n: int
@@ -43,7 +43,7 @@ class Measured:
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Wilson's score interval for a share (E. B. Wilson, 1927); z = 1.96 gives 95 %."""
+    """Return Wilson's score interval of a proportion (E. B. Wilson, 1927); z = 1.96 gives 95 %."""
     if n == 0:
         return (0.0, 1.0)
     p = successes / n

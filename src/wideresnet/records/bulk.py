@@ -1,4 +1,4 @@
-"""What became of images that many processes worked through."""
+"""Results of bulk runs on a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two sets of answers to the same images, and how sure their difference is."""
+"""Two sets of answers to the same images, and the significance of their difference."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Flip:
     path: str
     label: int
     right: Literal["A", "B"]
-    answers: tuple[int, int]                       # the likeliest class of A and of B; -1 where it is not known
-    probabilities: tuple[float, float]             # of ``answers``; nan where they are not known
+    answers: tuple[int, int]                       # the likeliest class of A and of B; -1: not known
+    probabilities: tuple[float, float]             # of ``answers``; nan: not known
 
     @property
     def mistake(self) -> float:
@@ -43,7 +43,7 @@ class ClassChange:
 class ComparisonReport:
     """A and B over the images that both answered (at least one), paired by path. Fractions of 1.
 
-    Of ``a`` and ``b``, ``failures`` are all that each failed at; images of which the other holds nothing at all are
+    The ``failures`` of ``a`` and ``b`` are complete; images that the other side does not hold at all are in
     ``only_a`` and ``only_b``.
     """
 
@@ -56,7 +56,7 @@ class ComparisonReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Those of either side."""
+        """The warnings of both sides."""
         return tuple(dict.fromkeys((*self.a.warnings, *self.b.warnings)))
 
     @property
@@ -76,27 +76,27 @@ class ComparisonReport:
 
     @property
     def difference(self) -> float:
-        """Top-1 of B less that of A: positive where B is better."""
+        """Top-1 of B less that of A: positive if B is better."""
         return (self.only_b_correct - self.only_a_correct) / self.n
 
     @property
     def interval95(self) -> tuple[float, float]:
-        """95 % interval of ``difference`` for paired shares."""
+        """95 % interval of ``difference`` for paired proportions."""
         return paired_interval(self.only_b_correct, self.only_a_correct, self.n)
 
     @property
     def p_value(self) -> float:
-        """McNemar's exact one."""
+        """McNemar's exact p."""
         return mcnemar(self.only_a_correct, self.only_b_correct)
 
     @property
     def agreement(self) -> float:
-        """Share of images with the same likeliest class."""
+        """Fraction of images with the same likeliest class."""
         return self.agreements / self.n
 
     @property
     def changes(self) -> tuple[ClassChange, ...]:
-        """The classes that one of the two gets right more often, most changed first."""
+        """The classes with different numbers of right answers, most changed first."""
         changes = (
             ClassChange(label, counts.n, (counts.correct1, self.b.by_class[label].correct1))
             for label, counts in self.a.by_class.items()
@@ -106,7 +106,7 @@ class ComparisonReport:
 
 
 def paired_interval(only_a: int, only_b: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """95 % interval of (only_a - only_b) / n for paired shares: Wald's after adding 1/2 to each of the four cells.
+    """Return the 95 % interval of (only_a - only_b) / n for paired proportions: Wald's, 1/2 added to the four cells.
 
     Agresti and Min, Statistics in Medicine 24 (2005), 729.
     """
@@ -121,6 +121,6 @@ def mcnemar(only_a: int, only_b: int) -> float:
     flips, fewer = only_a + only_b, min(only_a, only_b)
     ways = tail = 1                                # of choosing 0 of the flips
     for k in range(1, fewer + 1):
-        ways = ways * (flips - k + 1) // k         # math.comb(flips, k), from the one before: thousands in a moment
+        ways = ways * (flips - k + 1) // k         # math.comb(flips, k), from the one before
         tail += ways
     return min(1.0, float(2 * tail / 2**flips))

@@ -1,4 +1,4 @@
-"""A model made in another precision, and how that was judged."""
+"""A model compiled to another precision, and its comparison with the original."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class GateReport:
     drop: float | None
     interval95: tuple[float, float] | None
     p_value: float | None
-    agreement: float                               # share of images with the same likeliest class
+    agreement: float                               # fraction of images with the same likeliest class
     mean_kl: float
     limit: float | None
     passed: bool                                   # within the limit, or no limit
@@ -69,12 +69,12 @@ class Deviation:
 
 @dataclass(frozen=True)
 class LayerLoss:
-    """What it costs to quantise one layer alone, its weight and what it reads, all others in float32."""
+    """The cost of quantising one layer alone, its weight and its input, all others in float32."""
 
     name: str
     operator: str                                  # ONNX's: Conv, Gemm, Add, …
     shape: tuple[int, ...]                         # of its weight: [c_out, c_in, k, k] or [classes, features]; or ()
-    macs: float                                    # its share of the network's
+    macs: float                                    # fraction of the network's
     mean_kl: float                                 # of the answers, nats
     relative: float                                # of the logits, as in ``Deviation``
     n: int = 0                                     # images it was measured on; 0: notes of an older version
@@ -93,7 +93,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class CompileReport:
-    """What ``compile`` made. ``verified`` holds one deviation an engine and batch size, all within limits.
+    """The result of ``wrn compile``. ``verified`` holds one deviation an engine and batch size, all within limits.
 
     ``layers`` and ``trials`` are empty where neither was asked for; ``finished`` is False when a search ran out
     of time and would go on. ``failures`` are of calibration and gate; ``notes`` say where these are not as asked.

@@ -1,4 +1,4 @@
-"""How right a network was: per image, and as counts that add up exactly."""
+"""Results of evaluations: a score for each image, and counts that add up exactly."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ EXAMPLES = 3                                       # images kept of each confuse
 
 @dataclass(frozen=True)
 class Scored:
-    """One labelled image and what was said of it.
+    """One labelled image with the network's answer.
 
-    ``rank`` is the place of the right class among all, from 1; ``masked_rank`` among the classes that the data holds.
-    0: it is not among the answers that are known, which files of others keep only some of.
+    ``rank`` is the rank of the right class among all, from 1; ``masked_rank`` among the classes in the data. 0: the
+    right class is not among the known answers, as in files of other programs that hold only the likeliest.
     """
 
     path: str
@@ -29,7 +29,7 @@ class Scored:
     masked_rank: int
     top: tuple[int, ...]                           # the likeliest classes, likeliest first
     probabilities: tuple[float, ...]               # of ``top``, softmax over all classes, in [0, 1]
-    seconds: float = 0.0                           # its share of the time that its batch took
+    seconds: float = 0.0                           # the time of its batch divided by the images
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ClassCounts:
 
 @dataclass(frozen=True, order=True)
 class Example:
-    """An image that was taken for another class, and how sure the network was of that."""
+    """A misclassified image with the probability of the wrong answer."""
 
     probability: float
     path: str
@@ -86,13 +86,13 @@ class Bin:
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers; nan when empty."""
+        """Fraction of right answers; nan when empty."""
         return self.correct / self.n if self.n else math.nan
 
 
 @dataclass(frozen=True)
 class Masked:
-    """The same images when only the classes that the data holds may be answered."""
+    """Counts of the same images if only the classes in the data are allowed as answers."""
 
     classes: int
     correct1: int
@@ -101,7 +101,7 @@ class Masked:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What an accuracy holds for, besides model, data and engine."""
+    """The conditions of an accuracy besides model, data and engine."""
 
     weights_sha256: str
     graph_sha256: str
@@ -109,11 +109,11 @@ class Conditions:
     preprocess: Preprocess
     exif: Exif
     data_sha256: str                               # of every image's name, label and size, not of its content
-    pictures: int                                  # of the whole data set
+    pictures: int                                  # of the complete data set
     labels: Labels                                 # of the network
-    present: int                                   # of those, the ones that the data set holds
-    shards: tuple[str, ...] = ()                   # "1/4": which parts of the data set these are; empty: all
-    machine: Mapping[str, object] = field(default_factory=dict)    # of sums: what is the same of all
+    present: int                                   # number of these classes in the data set
+    shards: tuple[str, ...] = ()                   # "1/4": shards of the data set that were evaluated; empty: all
+    machine: Mapping[str, object] = field(default_factory=dict)    # of sums: the values common to all
     assumed: tuple[str, ...] = ()                  # of the model, as on its card
 
 
@@ -161,17 +161,17 @@ class EvalReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is to be known besides the figures."""
+        """Sentences that qualify the figures."""
         return (*self.notes, self.order) if self.order else self.notes
 
     @property
     def top1(self) -> float:
-        """Share of answered images whose likeliest class is right; nan when there are none."""
+        """Fraction of answered images whose likeliest class is right; nan without images."""
         return self.correct1 / self.n if self.n else math.nan
 
     @property
     def top5(self) -> float:
-        """Share of answered images whose five likeliest classes hold the right one; nan where not all are known."""
+        """Fraction of answered images whose five likeliest classes hold the right one; nan if fewer are known."""
         return self.correct5 / self.n if self.n and self.known >= 5 else math.nan
 
     @property
@@ -186,60 +186,57 @@ class EvalReport:
 
     @property
     def interval95_top5(self) -> tuple[float, float]:
-        """The same of ``top5``."""
+        """Wilson's 95 % score interval of ``top5``."""
         return wilson_interval(self.correct5, self.n if self.known >= 5 else 0)
 
     @property
     def calibration_error(self) -> float:
         """Expected calibration error: the mean gap between confidence and accuracy over ``bins``, by images.
 
-        nan where nothing is known of the probabilities.
+        nan if probabilities are not known.
         """
-        n = sum(each.n for each in self.bins)
-        gaps = (abs(each.billionths / BILLION - each.correct) for each in self.bins)
+        n = sum(bin_.n for bin_ in self.bins)
+        gaps = (abs(bin_.billionths / BILLION - bin_.correct) for bin_ in self.bins)
         return math.fsum(gaps) / n if n else math.nan
 
 
 def surest(examples: Iterable[Example]) -> tuple[Example, ...]:
-    """The ``EXAMPLES`` of highest probability."""
+    """Return the ``EXAMPLES`` of highest probability."""
     return tuple(sorted(examples, reverse=True)[:EXAMPLES])
 
 
 def most_frequent(confusions: Iterable[Confusion]) -> tuple[Confusion, ...]:
-    """Most images first, then by class."""
-    return tuple(sorted(confusions, key=lambda each: (-each.n, each.label, each.answer)))
+    """Return confused pairs sorted by number of images, then by class."""
+    return tuple(sorted(confusions, key=lambda pair: (-pair.n, pair.label, pair.answer)))
 
 
 def by_path(failures: Iterable[Failure]) -> tuple[Failure, ...]:
-    """In an order that does not depend on how the work was divided."""
-    return tuple(sorted(failures, key=lambda each: each.path))
+    """Return failures in an order that does not depend on how the work was divided."""
+    return tuple(sorted(failures, key=lambda failure: failure.path))
 
 
-def _add_masked(one: Masked | None, other: Masked | None) -> Masked | None:
-    if one is None or other is None:
+def _add_masked(a: Masked | None, b: Masked | None) -> Masked | None:
+    if a is None or b is None:
         return None
-    return Masked(one.classes, one.correct1 + other.correct1, one.correct5 + other.correct5)
+    return Masked(a.classes, a.correct1 + b.correct1, a.correct5 + b.correct5)
 
 
-def _add_classes(one: Mapping[int, ClassCounts], other: Mapping[int, ClassCounts]) -> dict[int, ClassCounts]:
-    none = ClassCounts(0, 0, 0)
-    return {index: one.get(index, none) + other.get(index, none) for index in sorted({*one, *other})}
+def _add_classes(a: Mapping[int, ClassCounts], b: Mapping[int, ClassCounts]) -> dict[int, ClassCounts]:
+    zero = ClassCounts(0, 0, 0)
+    return {index: a.get(index, zero) + b.get(index, zero) for index in sorted({*a, *b})}
 
 
 def _add_confusions(confusions: Iterable[Confusion]) -> Iterator[Confusion]:
     sums: dict[tuple[int, int], Confusion] = {}
-    for each in confusions:
-        pair = each.label, each.answer
-        sums[pair] = sums[pair] + each if pair in sums else each
+    for confusion in confusions:
+        pair = confusion.label, confusion.answer
+        sums[pair] = sums[pair] + confusion if pair in sums else confusion
     yield from sums.values()
 
 
-def _add_conditions(one: Conditions | None, other: Conditions | None) -> Conditions | None:
-    if one is None or other is None:
-        return one
-    machine = {key: value for key, value in one.machine.items() if other.machine.get(key) == value}
-    return replace(one, shards=tuple(sorted({*one.shards, *other.shards}, key=_place)), machine=machine)
-
-
-def _place(shard: str) -> int:
-    return int(shard.split("/")[0])
+def _add_conditions(a: Conditions | None, b: Conditions | None) -> Conditions | None:
+    if a is None or b is None:
+        return a
+    machine = {key: value for key, value in a.machine.items() if b.machine.get(key) == value}
+    shards = sorted({*a.shards, *b.shards}, key=lambda shard: int(shard.split("/")[0]))
+    return replace(a, shards=tuple(shards), machine=machine)

@@ -1,4 +1,4 @@
-"""Images on their way in, and answers on their way out."""
+"""Images, their preprocessing, and the answers to them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Interpolation = Literal["bilinear", "bicubic", "opencv-bilinear"]
 ResizeMode = Literal["shortest", "squash"]
 Exif = Literal["ignore", "transpose"]
 Alpha = Literal["drop", "white"]
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-MOST_PIXELS = 4096                                 # a side of what a network is shown
+MOST_PIXELS = 4096                                 # a side of a network's input
 # Of RGB values in [0, 1]; the statistics every published ImageNet weight set here was trained with.
 IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
@@ -29,7 +29,7 @@ IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How one set of weights wants to see an image.
+    """The preprocessing that one set of weights expects.
 
     Resize (with Pillow's antialiased filter, or as OpenCV does, which reads four pixels for each), then cut the
     centre square. ``mean`` and ``std`` are of RGB values in [0, 1] and live inside the graph; no caller ever
@@ -46,11 +46,11 @@ class Preprocess:
     alpha: Alpha = "drop"
 
     def __post_init__(self) -> None:
-        for kind, value, known in (
+        for kind, value, choices in (
             ("interpolation", self.interpolation, Interpolation), ("resize mode", self.mode, ResizeMode),
             ("alpha", self.alpha, Alpha),
         ):  # fmt: skip
-            check_choice(kind, value, get_args(known))
+            check_choice(kind, value, get_args(choices))
         if not (1 <= self.crop <= MOST_PIXELS and 1 <= self.resize <= 4 * MOST_PIXELS):
             raise ConfigError(
                 f"resize {self.resize} and crop {self.crop} pixels a side cannot be computed",
@@ -63,7 +63,7 @@ class Preprocess:
             )
 
     def at(self, side: int) -> Preprocess:
-        """The same share of an image, shown at another resolution: ``side`` pixels (0: as it is)."""
+        """Return the same fraction of an image at another resolution: ``side`` pixels (0: unchanged)."""
         return replace(self, resize=round(self.resize * side / self.crop), crop=side) if side else self
 
 
@@ -72,7 +72,7 @@ class Labels:
     """The classes of a network by index. Names may repeat (ImageNet has two cranes); ids never do."""
 
     names: tuple[str, ...]
-    ids: tuple[str, ...] = ()                      # WordNet ids for ImageNet; empty where there are none
+    ids: tuple[str, ...] = ()                      # WordNet ids for ImageNet; empty without ids
 
 
 class EncodedImage(ABC):
@@ -93,7 +93,7 @@ Source = Path | bytes | NDArray[np.uint8] | EncodedImage
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One image to look at, with its class index where that is known.
+    """One image, with its class index if known.
 
     ``source`` is a file, encoded bytes, decoded RGB uint8 [H, W, 3], or an image inside a larger file; ``path`` names
     it in reports.
@@ -109,7 +109,7 @@ class Batch:
     """Consecutive items of a run, in order: the readable ones as pixels, the others as failures.
 
     ``pixels`` is RGB uint8 [N, S, S, 3]; ``items`` are its N items. N may be 0 when all failed. ``failed``
-    holds the places of ``failures`` among all.
+    holds the indices of ``failures`` among all.
     """
 
     pixels: NDArray[np.uint8]
@@ -117,11 +117,11 @@ class Batch:
     failures: tuple[Failure, ...] = ()
     failed: tuple[int, ...] = ()
 
-    def in_order(self, answers: Sequence[Answer]) -> Iterator[Answer | Failure]:
-        """The N ``answers`` with the failures back at their places."""
-        good, bad = iter(answers), dict(zip(self.failed, self.failures, strict=True))
-        for place in range(len(answers) + len(bad)):
-            yield bad[place] if place in bad else next(good)
+    def in_order(self, results: Sequence[Result]) -> Iterator[Result | Failure]:
+        """Yield the N ``results`` with the failures at their indices among them."""
+        remaining, failures = iter(results), dict(zip(self.failed, self.failures, strict=True))
+        for index in range(len(results) + len(failures)):
+            yield failures[index] if index in failures else next(remaining)
 
 
 @dataclass(frozen=True)

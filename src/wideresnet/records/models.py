@@ -1,4 +1,4 @@
-"""Who a model is."""
+"""Descriptions of models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wideresnet.records.images import Preprocess
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Who a model is: everything a bundle knows of itself besides the graph and the labels."""
+    """The description of a model: all of a bundle besides the graph and the labels."""
 
     name: str                                      # "wide_resnet50_2.tv_in1k", "wrn_16_4.cifar10"
     architecture: str                              # a name of architectures.ARCHITECTURES
@@ -37,16 +37,16 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What can be told of a model without running it. Counts are for one image of ``preprocess.crop``."""
+    """The description of a model that was not run. Counts are for one image of ``preprocess.crop``."""
 
     name: str
     architecture: str
     parameters: int
     macs: int                                      # of convolutions and classifier
-    thop_macs: int                                 # what the tool thop counts; see Architecture.thop_macs
+    thop_macs: int                                 # as the tool thop counts; see Architecture.thop_macs
     classes: int
     preprocess: Preprocess
-    labels: str                                    # name of the label list; empty where there is none
+    labels: str                                    # name of the label list; empty without one
     licence: str
     where: Literal["here", "to download", "to train"]
     published: tuple[Published, ...] = ()

@@ -1,4 +1,4 @@
-"""What a training run would take, before it is begun."""
+"""The schedule, time and memory of a training run, estimated before it starts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Phase:
     rates: tuple[float, float, float]              # of its first step, the highest, of its last step
     macs: int                                      # of one image, forwards
     step_seconds: float                            # median of the measured steps of this size, with their loading
-    measured: int                                  # how many those were
+    measured: int                                  # number of these steps
 
     @property
     def epochs(self) -> int:
-        """How many."""
+        """Number of epochs."""
         return self.last - self.first + 1
 
 
@@ -33,7 +33,7 @@ class TrainingPlan:
     data: str
     classes: int
     parameters: int
-    precision: str                                 # of the convolutions, as asked for
+    precision: str                                 # requested, of the convolutions
     batch_size: int
     train: int                                     # images
     test: int
@@ -42,22 +42,22 @@ class TrainingPlan:
     evaluations: int
     evaluation_seconds: float                      # each
     peak_rss_mb: float                             # of the process, over the measured steps
-    pictures_mb: float                             # that a run holds besides: its images
-    disk_mb: float = 0.0                           # of them on a disk instead
+    pictures_mb: float                             # of the images that a run holds in memory
+    disk_mb: float = 0.0                           # of the images if they are on a disk instead
     skipped: Skipped = field(default_factory=Skipped)
 
     @property
     def steps(self) -> int:
-        """Of the whole run."""
+        """Steps of the complete run."""
         return self.steps_per_epoch * sum(phase.epochs for phase in self.phases)
 
     @property
     def seconds(self) -> float:
-        """Of the whole run: steps and evaluations; reading the images comes to it."""
+        """Seconds of all steps and evaluations, without reading the images first."""
         training = sum(phase.epochs * phase.step_seconds for phase in self.phases) * self.steps_per_epoch
         return training + self.evaluations * self.evaluation_seconds
 
     @property
     def memory_mb(self) -> float:
-        """The most memory of the whole run."""
+        """Peak memory of the run."""
         return self.peak_rss_mb + self.pictures_mb

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Skipped:
-    """What was passed over in folders, stores and archives. Records of different ones add up with ``+``.
+    """Files that were skipped in folders, stores and archives. Records add up with ``+``.
 
     ``by_ending`` counts files by their ending in lower case ("" for none); ``hidden`` files that are hidden or that
-    systems keep (Thumbs.db); ``system_folders`` such folders. ``notes`` are sentences: which split was taken and which
-    left out, which class has no image.
+    systems create (Thumbs.db); ``system_folders`` such folders. ``notes`` are sentences on splits that were used or
+    left out, and on classes without images.
     """
 
     by_ending: Mapping[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""How fast a model is, and where the time goes."""
+"""Speeds of models, and their breakdown by layer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from wideresnet.records.skipped import Skipped
 
 @dataclass(frozen=True)
 class Peak:
-    """What the machine itself can do: G operations a second of a large matrix product, 2 a multiply-accumulate.
+    """The machine's peak: G operations a second of a large matrix product, 2 a multiply-accumulate.
 
-    None where the CPU does not execute that precision.
+    None if the CPU does not execute that precision.
     """
 
     f32: float | None = None
@@ -35,15 +35,15 @@ class Choice:
     images_per_s: float
     latency_ms: float
     speed: Literal["measured", "predicted"]
-    source: str                                    # who printed the accuracy
+    source: str                                    # publisher of the accuracy
     best: bool = False                             # no other is as accurate and as fast
-    fits: bool = False                             # it meets what was asked
-    latency: Literal["measured", "predicted"] = "predicted"    # where ``latency_ms`` is from; ``speed``: the rate
+    fits: bool = False                             # it meets the requirements
+    latency: Literal["measured", "predicted"] = "predicted"    # origin of ``latency_ms``; ``speed`` is that of the rate
 
 
 @dataclass(frozen=True)
 class BenchRow:
-    """One contestant of a benchmark. ``precision`` is what was executed; nan: not measured.
+    """One measurement of a benchmark. ``precision`` is what was executed; nan: not measured.
 
     ``images_per_s`` is the median over turns and ``quartiles`` their spread; the percentiles are over ``n``
     single waits, in milliseconds: for a batch, for an image end to end, for a whole process at start-up.
@@ -73,14 +73,14 @@ class LayerTime:
     """One layer as the runtime executed it; fused ones go by the name of the first. Mean of several runs."""
 
     name: str
-    kind: str                                      # what it is: Convolution, Pooling, …
-    executed: str                                  # by which kernel: brgconv_avx512_amx_1x1_I8, …
+    kind: str                                      # Convolution, Pooling, …
+    executed: str                                  # the kernel: brgconv_avx512_amx_1x1_I8, …
     ms: float
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Where the time of one model goes: by layer for one batch, by stage for one image."""
+    """The time of one model by layer for one batch, and by stage for one image."""
 
     model: str
     precision: Precision
@@ -111,5 +111,5 @@ class BenchReport:
     rows: tuple[BenchRow, ...]
     profiles: tuple[Profile, ...] = ()
     tuned: tuple[Tuning, ...] = ()
-    skipped: dict[str, str] = field(default_factory=dict)     # contestant -> why it could not take part
+    skipped: dict[str, str] = field(default_factory=dict)     # candidate -> why it could not take part
     skipped_files: Skipped = field(default_factory=Skipped)

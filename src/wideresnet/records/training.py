@@ -1,4 +1,4 @@
-"""What a training run learns from, and what became of one on a person's own classes."""
+"""The images of a training run, and the result of fine-tuning."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ FinetuneMode = Literal["probe", "full"]
 
 @dataclass(frozen=True)
 class Images:
-    """What a run trains on: how many images of which classes, and which could not be read."""
+    """The images of a run: their number, classes, and those that could not be read."""
 
     name: str
     labels: Labels
     train: int
-    test: int                                      # that judge the epochs
+    test: int                                      # evaluated after each epoch
     failures: tuple[Failure, ...] = ()
     skipped: Skipped = field(default_factory=Skipped)
 
 
 @dataclass(frozen=True)
 class PathPoint:
-    """A strength of regularisation, and how a head that was fitted with it did on ``n`` held-out training images."""
+    """A strength of regularisation, and the result of its head on ``n`` held-out training images."""
 
     l2: float
     n: int
@@ -37,11 +37,11 @@ class PathPoint:
 
 @dataclass(frozen=True)
 class FinetuneReport:
-    """A finished run. ``evaluation`` is of the very bundle on val, ``test`` on images that nothing was chosen by.
+    """A finished run. ``evaluation`` is of the written bundle on val, ``test`` on images that took no part in choices.
 
-    ``path`` is the probe's, ``log`` (an epoch each: epoch, loss, top1, seconds) the full mode's; ``chosen`` says in
-    words what was chosen by which images. ``seconds`` are of this call without the evaluation: a run that went on
-    took longer.
+    ``path`` is the probe's, ``log`` (an epoch each: epoch, loss, top1, seconds) the full mode's; ``chosen`` is
+    a sentence on how the model was selected. ``seconds`` are of this call without the evaluation, not of earlier
+    calls of a resumed run.
     """
 
     run: str
