@@ -9,7 +9,6 @@ from typing import Any
 
 from wideresnet.records import EvalReport, FinetuneReport, PathPoint
 from wideresnet.report import evaluation
-from wideresnet.report.evaluation import accuracy_tile
 from wideresnet.report.formats import interval_text, json_percent, percent, pick
 from wideresnet.report.html.evaluation import evaluation_sections, failure_table
 from wideresnet.report.html.page import beside, facts, lines, page, paragraph, section, table, tiles
@@ -81,7 +80,7 @@ def _tiles(report: FinetuneReport) -> list[tuple[str, str, str]]:
     unread = f"{len(report.failures):,} could not be read" if report.failures else "all could be read"
     images = f"{report.train:,} to learn from, {report.val:,} in val; {unread}"
     return [
-        *(accuracy_tile(f"top-1 on {result.data}", result.correct1, result.n) for result in evaluations),
+        *(evaluation.accuracy_tile(f"top-1 on {result.data}", result.correct1, result.n) for result in evaluations),
         ("classes", f"{len(report.labels.names):,}", ""),
         ("images", f"{report.train + report.val:,}", images),
         ("time", f"{report.seconds:,.0f} s", "of the last call, without the evaluation"),

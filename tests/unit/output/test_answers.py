@@ -83,11 +83,11 @@ def test_parquet_needs_a_file() -> None:
 @pytest.mark.parametrize("format", ["json", "jsonl", "csv", "table", "zoo"])
 def test_an_answer_is_written_before_the_next_is_asked_for(format: str) -> None:
     out = io.StringIO()
-    seen: list[bool] = []
+    written_early: list[bool] = []
 
     def answers() -> Iterator[Prediction | Failure]:
         yield ANSWERS[0]
-        seen.append("cat" in out.getvalue())
+        written_early.append("cat" in out.getvalue())
 
     write_answers(answers(), format, out)
-    assert seen == [True]
+    assert written_early == [True]

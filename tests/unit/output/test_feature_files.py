@@ -31,25 +31,26 @@ def write(file: Path, embeddings: list[Embedding], shapes: dict[str, tuple[int, 
 
 @pytest.mark.parametrize("count", [0, 1, 1000])
 def test_an_npy_file_holds_all_rows_in_order(tmp_path: Path, count: int) -> None:
-    some = rows(count, layer2=(3, 2, 2))
-    write(tmp_path / "new" / "out.npy", some, {"layer2": (3, 2, 2)})
-    found = np.load(tmp_path / "new" / "out.npy", mmap_mode="r")
-    assert (found.dtype, found.shape) == (np.float32, (count, 3, 2, 2))
-    for row, each in zip(found, some, strict=True):
-        np.testing.assert_array_equal(row, each.values["layer2"])
-    assert (tmp_path / "new" / "out.npy.paths.txt").read_text().splitlines() == [each.path for each in some]
+    embeddings = rows(count, layer2=(3, 2, 2))
+    write(tmp_path / "new" / "out.npy", embeddings, {"layer2": (3, 2, 2)})
+    array = np.load(tmp_path / "new" / "out.npy", mmap_mode="r")
+    assert (array.dtype, array.shape) == (np.float32, (count, 3, 2, 2))
+    for row, embedding in zip(array, embeddings, strict=True):
+        np.testing.assert_array_equal(row, embedding.values["layer2"])
+    paths = (tmp_path / "new" / "out.npy.paths.txt").read_text().splitlines()
+    assert paths == [embedding.path for embedding in embeddings]
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"out.npy", "out.npy.paths.txt"}
 
 
 @pytest.mark.parametrize("count", [0, 5])
 def test_an_npz_file_holds_each_layer_under_its_name(tmp_path: Path, count: int) -> None:
-    some = rows(count, **SHAPES)
-    write(tmp_path / "out.npz", some, SHAPES)
-    with np.load(tmp_path / "out.npz") as found:
-        assert {name: found[name].shape for name in found.files} == {"layer2": (count, 3, 2, 2), "features": (count, 4)}
-        for place, each in enumerate(some):
+    embeddings = rows(count, **SHAPES)
+    write(tmp_path / "out.npz", embeddings, SHAPES)
+    with np.load(tmp_path / "out.npz") as array:
+        assert {name: array[name].shape for name in array.files} == {"layer2": (count, 3, 2, 2), "features": (count, 4)}
+        for index, embedding in enumerate(embeddings):
             for name in SHAPES:
-                np.testing.assert_array_equal(found[name][place], each.values[name])
+                np.testing.assert_array_equal(array[name][index], embedding.values[name])
     assert {path.name for path in tmp_path.iterdir()} == {"out.npz", "out.npz.paths.txt"}
 
 
@@ -57,14 +58,15 @@ def test_an_npz_file_holds_each_layer_under_its_name(tmp_path: Path, count: int)
 @pytest.mark.parametrize("count", [0, 5, 1030])
 def test_a_parquet_file_has_a_column_a_layer(tmp_path: Path, count: int, dtype: str) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
-    some = rows(count, layer2=(3,), features=(4,))
-    write(tmp_path / "out.parquet", some, {"layer2": (3,), "features": (4,)}, dtype)
+    embeddings = rows(count, layer2=(3,), features=(4,))
+    write(tmp_path / "out.parquet", embeddings, {"layer2": (3,), "features": (4,)}, dtype)
     table = pq.read_table(tmp_path / "out.parquet")
     assert table.column_names == ["path", "layer2", "features"]
-    assert table["path"].to_pylist() == [each.path for each in some]
+    assert table["path"].to_pylist() == [embedding.path for embedding in embeddings]
     for name, width in {"layer2": 3, "features": 4}.items():
-        found = np.array(table[name].to_pylist(), dtype).reshape(-1, width)
-        np.testing.assert_array_equal(found, np.array([each.values[name] for each in some], dtype).reshape(-1, width))
+        array = np.array(table[name].to_pylist(), dtype).reshape(-1, width)
+        expected = np.array([embedding.values[name] for embedding in embeddings], dtype)
+        np.testing.assert_array_equal(array, expected.reshape(-1, width))
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
 
 
@@ -87,11 +89,11 @@ def test_whatever_goes_wrong_the_old_file_stays_and_nothing_else(tmp_path: Path,
 
 
 def test_half_the_size_and_never_infinite(tmp_path: Path) -> None:
-    some = rows(3, features=(4,))
-    write(tmp_path / "out.npy", some, {"features": (4,)}, "float16")
-    found = np.load(tmp_path / "out.npy")
-    assert found.dtype == np.float16
-    np.testing.assert_allclose(found, [each.values["features"] for each in some], rtol=1e-3)
+    embeddings = rows(3, features=(4,))
+    write(tmp_path / "out.npy", embeddings, {"features": (4,)}, "float16")
+    array = np.load(tmp_path / "out.npy")
+    assert array.dtype == np.float16
+    np.testing.assert_allclose(array, [embedding.values["features"] for embedding in embeddings], rtol=1e-3)
     large = Embedding("a.png", {"features": np.full(4, 1e5, np.float32)})
     with pytest.raises(ConfigError, match="too large for float16") as caught:
         write(tmp_path / "large.npy", [large], {"features": (4,)}, "float16")

@@ -240,17 +240,17 @@ def test_killed_before_any_line_the_old_file_or_the_new_is_there_and_the_run_can
 @pytest.mark.parametrize("seconds", [pytest.param(0, marks=pytest.mark.slow), 100])
 def test_stopped_with_ctrl_c_before_any_line_nothing_is_lost_or_doubled(tmp_path: Path, seconds: float) -> None:
     run(tmp_path / "whole", "json", FEW[:1])
-    left = line = 1
+    remaining = line = 1
 
     def stop() -> None:
-        nonlocal left
-        left -= 1
-        if not left:
+        nonlocal remaining
+        remaining -= 1
+        if not remaining:
             raise KeyboardInterrupt
 
-    while left <= 0 or line == 1:                  # until a run ends before the line it is to be stopped at
+    while remaining <= 0 or line == 1:                  # until a run ends before the line it is to be stopped at
         line += 1
-        left, file = line, tmp_path / f"{line}"
+        remaining, file = line, tmp_path / f"{line}"
         try:
             with before_each_line({"resumable_writer.py"}, stop):
                 run(file, "json", FEW[:1], seconds=seconds)

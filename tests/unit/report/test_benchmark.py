@@ -36,12 +36,12 @@ REPORT = BenchReport(
 
 
 def test_the_document_has_the_documented_names_and_no_nan() -> None:
-    found = json.loads(json.dumps(benchmark.to_json(REPORT), allow_nan=False))
-    assert (found["schema"], found["peak"]) == (1, {"f32": 200.0, "bf16": None, "int8": 800.0})
+    values = json.loads(json.dumps(benchmark.to_json(REPORT), allow_nan=False))
+    assert (values["schema"], values["peak"]) == (1, {"f32": 200.0, "bf16": None, "int8": 800.0})
     names = "what engine precision batch streams threads images_per_s p50_ms p95_ms p99_ms peak_share rss_mb n"
-    assert set(names.split()) <= found["rows"][0].keys()
-    assert found["rows"][0]["peak_share"] == 0.925
-    assert found["rows"][3]["images_per_s"] is None
+    assert set(names.split()) <= values["rows"][0].keys()
+    assert values["rows"][0]["peak_share"] == 0.925
+    assert values["rows"][3]["images_per_s"] is None
 
 
 def test_the_text_has_a_line_a_row_the_peak_and_what_was_left_out() -> None:

@@ -72,22 +72,22 @@ def test_masked_accuracies_are_rows_of_their_own() -> None:
 
 
 def test_the_document_has_the_documented_fields_and_every_flip() -> None:
-    found = comparison.to_json(REPORT)
-    assert found.keys() == set(PROMISED.split())
-    assert (found["n"], found["only_a_right"], found["only_b_right"]) == (41, 30, 1)
-    assert (found["difference"], found["a"]["top1"], found["only_in_a"]) == (-70.732, 97.561, ["only.png"])
-    assert found["classes"][0] == {"label": 3, "n": 40, "correct_a": 40, "correct_b": 10}
-    assert len(found["flips"]) == 31
-    assert found["flips"][0] == {
+    values = comparison.to_json(REPORT)
+    assert values.keys() == set(PROMISED.split())
+    assert (values["n"], values["only_a_right"], values["only_b_right"]) == (41, 30, 1)
+    assert (values["difference"], values["a"]["top1"], values["only_in_a"]) == (-70.732, 97.561, ["only.png"])
+    assert values["classes"][0] == {"label": 3, "n": 40, "correct_a": 40, "correct_b": 10}
+    assert len(values["flips"]) == 31
+    assert values["flips"][0] == {
         "path": "val/cat/29.png", "label": 3, "right": "A", "answer_a": 3, "probability_a": 0.6, "answer_b": 5,
         "probability_b": 0.79,
     }  # fmt: skip
-    assert [each["path"] for each in found["b"]["failures"]] == ["torn.png"]
-    json.dumps(found, allow_nan=False)
+    assert [failure["path"] for failure in values["b"]["failures"]] == ["torn.png"]
+    json.dumps(values, allow_nan=False)
 
 
 def test_what_is_not_known_is_null_and_a_dash() -> None:
-    bare = [replace(each, top=(), probabilities=()) for each in A]
+    bare = [replace(answer, top=(), probabilities=()) for answer in A]
     report = compare_answers(bare, B, BLANKS)
     ship = next(flip for flip in comparison.to_json(report)["flips"] if flip["right"] == "B")
     assert (ship["answer_a"], ship["probability_a"], ship["answer_b"]) == (None, None, 8)

@@ -105,15 +105,15 @@ def test_names_are_escaped_and_nothing_is_asked_of_the_outside() -> None:
 
 
 def test_the_document_has_the_documented_fields() -> None:
-    found = compilation.to_json(SEARCHED)
+    values = compilation.to_json(SEARCHED)
     promised = "bundle precision size_bytes verified gate layers trials quantised finished"
-    assert set(promised.split()) <= found.keys()
+    assert set(promised.split()) <= values.keys()
     promised = "kind top1_reference top1 drop interval95 p_value agreement n passed limit"
-    assert set(promised.split()) <= found["gate"].keys()
-    assert (found["gate"]["drop"], found["gate"]["limit"], found["gate"]["passed"]) == (1.0, 0.2, False)
-    assert found["trials"][1]["gate"] is None
-    assert found["layers"][0]["name"] == "conv1"
-    json.dumps(found, allow_nan=False)
+    assert set(promised.split()) <= values["gate"].keys()
+    assert (values["gate"]["drop"], values["gate"]["limit"], values["gate"]["passed"]) == (1.0, 0.2, False)
+    assert values["trials"][1]["gate"] is None
+    assert values["layers"][0]["name"] == "conv1"
+    json.dumps(values, allow_nan=False)
 
 
 def test_the_document_of_agreement_has_nulls_for_accuracy() -> None:

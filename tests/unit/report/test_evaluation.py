@@ -105,11 +105,11 @@ def test_the_surest_mistakes_come_first_and_no_more_than_fit() -> None:
     pairs = [(label, answer) for label in range(10) for answer in range(10) if label != answer]
     wrong = [scored(f"{a}-{b}.png", a, b, sure=0.5 + a / 20 + b / 200) for a, b in pairs]
     report = accumulate(wrong, BLANK)
-    found = surest_mistakes(report)
-    assert len(found) == MISTAKES
-    assert found[0][1].path == "9-8.png"
+    mistakes = surest_mistakes(report)
+    assert len(mistakes) == MISTAKES
+    assert mistakes[0][1].path == "9-8.png"
     assert len(set(shown_paths(report))) == len(shown_paths(report))
-    assert set(shown_paths(report)) >= {example.path for _, example in found}
+    assert set(shown_paths(report)) >= {example.path for _, example in mistakes}
 
 
 def test_images_are_inside_the_page_and_absent_ones_are_captions() -> None:
@@ -122,7 +122,7 @@ def test_images_are_inside_the_page_and_absent_ones_are_captions() -> None:
 
 
 def without_probabilities(answers: Iterable[Scored]) -> list[Scored]:
-    return [replace(each, probabilities=(), masked_rank=0) for each in answers]
+    return [replace(answer, probabilities=(), masked_rank=0) for answer in answers]
 
 
 @pytest.mark.parametrize("bins", ["empty", "none"])

@@ -24,7 +24,7 @@ NAMES = class_names(Labels(("cat", "<dog>")))
 
 
 def section() -> str:
-    return explanation.image_section(ONE, [draw_evidence(ONE, each) for each in ONE.maps], NAMES)
+    return explanation.image_section(ONE, [draw_evidence(ONE, class_map) for class_map in ONE.maps], NAMES)
 
 
 def test_files_are_called_after_image_and_class_and_none_twice() -> None:
@@ -46,8 +46,8 @@ def test_a_file_is_called_so_that_file_systems_take_it() -> None:
 
 
 def test_an_explanation_is_a_document() -> None:
-    found = explanation.to_json(ONE, [Path("maps/a-cat.png"), Path("maps/a-dog.png")])
-    assert json.loads(json.dumps(found)) == {
+    values = explanation.to_json(ONE, [Path("maps/a-cat.png"), Path("maps/a-dog.png")])
+    assert json.loads(json.dumps(values)) == {
         "path": "images/<a>.png",
         "side": 32,
         "classes": [
@@ -88,10 +88,10 @@ def test_a_page_says_when_it_does_not_show_all_and_what_blue_is() -> None:
 
 
 def test_a_file_of_features_is_a_document_and_two_lines() -> None:
-    found = embedding.to_json(REPORT)
-    assert (found["n"], found["layers"], found["precision"]) == (7, {"layer2": [3, 2, 2]}, "f32")
-    assert found["failures"] == [{"path": "b.png", "error": "no", "hint": ""}]
-    json.dumps(found)
+    values = embedding.to_json(REPORT)
+    assert (values["n"], values["layers"], values["precision"]) == (7, {"layer2": [3, 2, 2]}, "f32")
+    assert values["failures"] == [{"path": "b.png", "error": "no", "hint": ""}]
+    json.dumps(values)
     assert embedding.to_text(REPORT).splitlines() == [
         "out.npz: layer2 [7, 3, 2, 2] float32", "  some.model with openvino 2026.1, f32; 1 failures",
     ]  # fmt: skip

@@ -15,8 +15,8 @@ ENGINE = EngineInfo("openvino", "2026.1", "CPU", "f32", 2)
 
 
 def evaluation(data: str, right: int, n: int = 20) -> EvalReport:
-    places = [(1, 1, (3, 5)) if k < right else (2, 2, (5, 3)) for k in range(n)]
-    scores = [Scored(f"{data}/{k}.png", 3, *place, (0.9, 0.1)) for k, place in enumerate(places)]
+    ranks = [(1, 1, (3, 5)) if k < right else (2, 2, (5, 3)) for k in range(n)]
+    scores = [Scored(f"{data}/{k}.png", 3, *rank, (0.9, 0.1)) for k, rank in enumerate(ranks)]
     return accumulate(scores, EvalReport("wrn.pets", data, ENGINE, 0, 0, 0))
 
 
@@ -76,8 +76,8 @@ def test_lines_and_document_hold_the_figures() -> None:
     assert "run/bundle: the model" in lines
     nothing = replace(PROBE, evaluation=evaluation("pets val", 0, 0))
     assert "unknown: no image could be answered" in to_text(nothing)
-    found = to_json(replace(PROBE, test=evaluation("new ones", 10)))
-    assert (found["evaluation"]["top1"], found["test"]["top1"], found["classes"]) == (90.0, 50.0, 10)
-    assert found["path"][1] == {"l2": 1, "n": 80, "correct": 60, "loss": 0.7, "top1": 75.0}
+    values = to_json(replace(PROBE, test=evaluation("new ones", 10)))
+    assert (values["evaluation"]["top1"], values["test"]["top1"], values["classes"]) == (90.0, 50.0, 10)
+    assert values["path"][1] == {"l2": 1, "n": 80, "correct": 60, "loss": 0.7, "top1": 75.0}
     assert to_json(FULL)["epochs"] == 2
     assert to_json(PROBE)["test"] is None

@@ -28,6 +28,6 @@ def test_copies_are_told():
 
 
 def test_the_document_is_plain_json_and_whole():
-    found = json.loads(json.dumps(to_json(WHOLE)))
-    assert (found["schema"], found["whole"], found["pictures"]) == (1, True, 50_000)
+    values = json.loads(json.dumps(to_json(WHOLE)))
+    assert (values["schema"], values["whole"], values["pictures"]) == (1, True, 50_000)
     assert to_json(replace(WHOLE, left_out=("a.jpg",)))["whole"] is False

@@ -86,8 +86,8 @@ def test_a_failure_without_a_comparison_still_shows() -> None:
 
 def test_the_document_is_in_percent_and_without_nan() -> None:
     empty = replace(PASSED, verdict="failed", allowed=None, report=replace(REPORT, n=0, correct1=0, correct5=0))
-    found = json.loads(json.dumps(to_json([PASSED, ABSENT, empty]), allow_nan=False))
-    first, second, third = found["models"]
+    values = json.loads(json.dumps(to_json([PASSED, ABSENT, empty]), allow_nan=False))
+    first, second, third = values["models"]
     assert first["points"] == {"top1": 0.012, "top5": -0.006}
     assert first["allowed"]["rule"] == "tolerance"
     assert first["allowed"]["tolerance"] == 0.1

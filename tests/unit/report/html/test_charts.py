@@ -13,8 +13,8 @@ NASTY = '<b onclick="x"> & co'
 
 
 def heights(shown: str) -> list[float]:
-    found = re.findall(r"M[\d.]+ ([\d.]+)V([\d.]+)H[\d.]+V[\d.]+Z", shown)
-    return [float(bottom) - float(top) for bottom, top in found]
+    paths = re.findall(r"M[\d.]+ ([\d.]+)V([\d.]+)H[\d.]+V[\d.]+Z", shown)
+    return [float(bottom) - float(top) for bottom, top in paths]
 
 
 def test_columns_are_as_high_as_their_values() -> None:

@@ -20,8 +20,8 @@ def explanation(evidence: np.ndarray, side: int = 32, stride: int = 4) -> Explan
 
 def drawn(evidence: np.ndarray, *, signed: bool = False, side: int = 32, stride: int = 4) -> np.ndarray:
     """uint8 [T, T, 3]."""
-    each = explanation(evidence, side, stride)
-    return np.asarray(draw_evidence(each, each.maps[0], signed=signed))
+    record = explanation(evidence, side, stride)
+    return np.asarray(draw_evidence(record, record.maps[0], signed=signed))
 
 
 def spot(row: int, column: int, value: float = 1.0, places: int = 8) -> np.ndarray:

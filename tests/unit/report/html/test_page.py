@@ -38,17 +38,17 @@ def test_every_part_escapes_what_it_is_given() -> None:
         gallery([Figure(b"\xff\xd8", NASTY, (NASTY,))]),
         subsection(NASTY, "x"),
     ]
-    whole = page(NASTY, [section(NASTY, *parts)])
-    assert "<b " not in whole
-    assert 'onclick="' not in whole
+    document = page(NASTY, [section(NASTY, *parts)])
+    assert "<b " not in document
+    assert 'onclick="' not in document
     assert all("&lt;b onclick=&quot;x&quot;&gt; &amp; co" in part for part in [*parts, section(NASTY, "x")])
 
 
 def test_a_page_follows_light_and_dark_and_asks_nothing_of_the_outside() -> None:
-    whole = page("t", [section("h", paragraph("p"))])
-    assert "color-scheme: light dark" in whole
-    assert "prefers-color-scheme: dark" in whole
-    assert not re.search(r"https?://|url\(|@import|<script", whole)
+    document = page("t", [section("h", paragraph("p"))])
+    assert "color-scheme: light dark" in document
+    assert "prefers-color-scheme: dark" in document
+    assert not re.search(r"https?://|url\(|@import|<script", document)
 
 
 def test_parts_without_content_leave_nothing_behind() -> None:
@@ -101,10 +101,10 @@ def test_images_are_inside_the_page_by_their_kind_and_absent_ones_leave_their_ca
 
 
 def test_file_names_that_are_no_text_are_shown_and_can_be_saved() -> None:
-    whole = page("a\nb\x1b[31m", [paragraph("caf\udce9.png")])
-    assert "<p>caf\\udce9.png</p>" in whole
-    assert r"<title>a\nb\x1b[31m</title>" in whole
-    whole.encode("utf-8")
+    document = page("a\nb\x1b[31m", [paragraph("caf\udce9.png")])
+    assert "<p>caf\\udce9.png</p>" in document
+    assert r"<title>a\nb\x1b[31m</title>" in document
+    document.encode("utf-8")
 
 
 def test_facts_of_a_machine_are_names_and_text_without_empty_values() -> None:
