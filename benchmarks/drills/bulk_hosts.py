@@ -72,7 +72,7 @@ def drill_evaluate(place: Place) -> Facts:
     labelled = place.scratch / "labelled"          # the folders' names are indices of classes
     for index, folder in enumerate(sorted(each for each in place.images.iterdir() if each.is_dir())):
         shutil.copytree(folder, labelled / str(index))
-    return undisturbed(place, "evaluate", labelled, ["--any-order"])
+    return undisturbed(place, "evaluate", labelled, ["--skip-order-check"])
 
 
 def drill_embed(place: Place) -> Facts:

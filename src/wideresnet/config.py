@@ -1,4 +1,4 @@
-"""Settings files: TOML in and out, and what pydantic found wrong with one, in our words."""
+"""Settings files: TOML in and out, and pydantic's validation errors as ConfigError."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from wideresnet.errors import ConfigError, did_you_mean
 from wideresnet.pipes import read_text
 
 
-def explain(error: ValidationError, file: object, known: Iterable[str]) -> ConfigError:
-    """One ConfigError for the first fault; an unknown key comes first, since it often explains a missing one.
+def config_error(error: ValidationError, file: object, keys: Iterable[str]) -> ConfigError:
+    """Return one ConfigError for the first error; an unknown key comes first, since it often explains a missing one.
 
-    ``known`` are all keys there are, for the suggestion.
+    ``keys`` are all valid keys, for the suggestion.
     """
-    faults = error.errors(include_url=False)
-    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return ConfigError(f"{file}: no setting called {key!r}", hint=did_you_mean(str(fault["loc"][-1]), known))
-    found = "" if fault["type"] in ("missing", "value_error") else f", got {fault['input']!r}"
-    return ConfigError(f"{file}: {key + ': ' if key else ''}{fault['msg']}{found}")
+    errors = error.errors(include_url=False)
+    first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return ConfigError(f"{file}: no setting called {key!r}", hint=did_you_mean(str(first["loc"][-1]), keys))
+    value = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
+    return ConfigError(f"{file}: {key + ': ' if key else ''}{first['msg']}{value}")
 
 
-def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The keys of a TOML file; ``what`` it is, for the message. Raises ConfigError."""
+def read_toml(path: Path, kind: str) -> dict[str, Any]:
+    """Read a TOML file; ``kind`` names it in the message ("recipe"). Raises ConfigError."""
     try:
         return tomllib.loads(read_text(path))
     except OSError as error:
-        raise ConfigError(f"cannot read the {what} {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot read the {kind} {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
 def toml_value(text: str) -> Any:
-    """``0.1``, ``true`` and ``[1, 2]`` as TOML reads them; anything else is a string."""
+    """Parse ``0.1``, ``true`` and ``[1, 2]`` as TOML; anything else is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -47,5 +47,5 @@ def toml_value(text: str) -> Any:
 
 
 def as_toml(values: Mapping[str, Any]) -> str:
-    """Keys and values as TOML; JSON's strings, numbers and lists of them are TOML's too."""
+    """Format keys and values as TOML; JSON's strings, numbers and lists of them are valid TOML."""
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from doors import Done, Wrn
+from commands import Done, Wrn
 from fakes import tiny_bundle
 from wideresnet.bundle import write_bundle
 from wideresnet.cli.main import run

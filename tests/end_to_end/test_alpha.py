@@ -13,7 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import wideresnet
-from doors import Wrn
+from commands import Wrn
 from fakes import FakeEngine, tiny_bundle
 from serving import NAME, open_model
 from wideresnet.bundle import read_bundle, with_alpha

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import wideresnet
-from doors import Wrn
+from commands import Wrn
 from fakes import FakeEngine, tiny_cifar_archive
 from wideresnet.bundle import read_bundle
 from wideresnet.datasets import open as opening
@@ -147,7 +147,7 @@ def test_resuming_a_whole_file_ends_as_its_run_did(wrn: Wrn, tiny: Path, photos:
     assert wrn(*arguments).code == 0
     done = wrn(*arguments)
     assert done.code == 0
-    assert done.err == "out is whole; nothing is left to do, whatever model and images it was made from\n"
+    assert done.err == "out is complete: nothing is left to do, whatever model and images it was made from\n"
     (photos / "broken.png").write_bytes(b"no image")
     assert [wrn(*arguments[:-1]).code, wrn(*arguments).code] == [1, 1]
 
@@ -163,14 +163,14 @@ def test_only_the_same_command_is_gone_on_with(
         patch.setattr("wideresnet.tasks.classify.classify.classify", stopping)
         stopped = wrn("classify", "photos", "-m", tiny, "-o", "out")
     assert stopped.code == 2
-    assert "what was answered is in out.part: --resume goes on" in stopped.err
+    assert "the answers so far are in out.part: --resume continues" in stopped.err
     assert "an unfinished run is in out.part" in wrn("classify", "photos", "-m", tiny, "-o", "out").err
     for other, said in {
         ("photos", "-m", str(tiny), "-k", "2"): "its k is 5, this run's is 2",
         ("photos/inner", "-m", str(tiny)): "its folders is ['photos'], this run's is ['photos/inner']",
         ("photos", "-m", "wrn_16_4.cifar10"): "its model is 'wrn_10_1.tiny'",
         ("photos", "-m", str(tiny), "--format", "csv"): "its format is 'table'",
-        ("photos", "-", "-m", str(tiny)): "stdin cannot be resumed",
+        ("photos", "-", "-m", str(tiny)): "standard input cannot be resumed",
     }.items():
         done = wrn("classify", *other, "-o", "out", "--resume")
         assert (done.code, said in done.err) == (2, True), done.err

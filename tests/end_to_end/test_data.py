@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from commands import Wrn
 from devkit import FIRST, devkit_archive, flat, name, val_archive
-from doors import Wrn
 from fakes import tiny_bundle
 from wideresnet.bundle import write_bundle
 from wideresnet.errors import EngineError

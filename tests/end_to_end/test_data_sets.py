@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from doors import Wrn
+from commands import Wrn
 from fakes import grey_png, write_hub, write_tar
 from wideresnet.bundle import read_bundle
 from wideresnet.datasets.labels import read_labels
@@ -102,11 +102,11 @@ def test_the_held_out_split_is_evaluated_and_that_is_said(
 ) -> None:
     """On stderr and in the document; the file itself needs no words."""
     folder: Path = request.getfixturevalue(kind)
-    done = wrn("evaluate", folder, "-m", tiny, "--any-order", "--format", "json")
+    done = wrn("evaluate", folder, "-m", tiny, "--skip-order-check", "--format", "json")
     assert (done.code, done.json["data"], done.json["failures"]) == (0, f"{folder.name} validation", [])
     assert done.err == f"{folder} holds shards of several splits, train, validation: validation is read\n"
     file = next(file for file in folder.rglob("val*") if file.is_file())
-    alone = wrn("evaluate", file, "-m", tiny, "--any-order", "--format", "json")
+    alone = wrn("evaluate", file, "-m", tiny, "--skip-order-check", "--format", "json")
     assert (alone.code, alone.err, alone.json["n"]) == (0, "", done.json["n"])
     assert alone.json["top1"] == done.json["top1"]
 
@@ -114,7 +114,7 @@ def test_the_held_out_split_is_evaluated_and_that_is_said(
 def test_scores_of_rows_with_one_name_can_be_compared(wrn: Wrn, tiny: Path, parquet: Path) -> None:
     """Every row has a path of its own."""
     file = parquet / "data" / "train-00000-of-00001.parquet"
-    assert wrn("evaluate", file, "-m", tiny, "--any-order", "-o", "a.csv").code == 0
+    assert wrn("evaluate", file, "-m", tiny, "--skip-order-check", "-o", "a.csv").code == 0
     assert [row["path"] for row in rows_of("a.csv")][:2] == [f"{file}#0/a.png", f"{file}#1/a.png"]
     assert "20 images that both answered" in wrn("compare", "a.csv", "a.csv").out
     assert "20 images that both answered" in wrn("compare", tiny, tiny, "--data", parquet).out
@@ -156,7 +156,7 @@ def test_compile_without_a_connection_says_what_to_type(wrn: Wrn, tiny: Path, ph
 
 def test_the_python_version_of_cifar_is_evaluated(wrn: Wrn, tiny: Path, python_cifar: Path) -> None:
     """And said not to be the official set where it is not."""
-    done = wrn("evaluate", python_cifar.parent, "-m", tiny, "--any-order", "--format", "json")
+    done = wrn("evaluate", python_cifar.parent, "-m", tiny, "--skip-order-check", "--format", "json")
     assert (done.code, done.json["n"]) == (0, 30)
     assert done.json["data"] == "cifar10 test (30 images of files that are not the official ones)"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from doors import Wrn, prepare, start, stop_after
+from commands import Wrn, prepare, start, stop_after
 from fakes import tiny_cifar_archive, tiny_images
 from wideresnet.datasets import open as opening
 from wideresnet.output.scores import read_scores
@@ -113,7 +113,7 @@ def test_interrupted_killed_and_resumed_it_is_the_report_of_an_undisturbed_run(t
     command = ("evaluate", "photos", "-m", "tiny", "--batch-size", "7", "--format", "json", "-o")
     undisturbed, _ = start(tmp_path, *command, "whole.csv").communicate()
     code, said = stop_after(start(tmp_path, *command, "out.csv"), 0, tmp_path, by=signal.SIGINT, file="out.csv")
-    assert (code, b"are kept beside out.csv: --resume goes on" in said) == (130, True)
+    assert (code, b"are kept beside out.csv: --resume continues" in said) == (130, True)
     stop_after(start(tmp_path, *command, "out.csv", "--resume"), 0.05, tmp_path, file="out.csv")
     resumed, _ = start(tmp_path, *command, "out.csv", "--resume").communicate()
     assert counts(json.loads(resumed)) == counts(json.loads(undisturbed))
@@ -131,7 +131,7 @@ def test_labels_in_another_order_end_the_evaluation(wrn: Wrn, tiny: Path, archiv
     Path("result.txt").write_text("".join(lines))
     done = wrn("evaluate", "--results", "result.txt", "-m", tiny)
     assert (done.code, "as if counted from 1" in done.err, done.out) == (2, True, "")
-    kept = wrn("evaluate", "--results", "result.txt", "-m", tiny, "--any-order")
+    kept = wrn("evaluate", "--results", "result.txt", "-m", tiny, "--skip-order-check")
     assert (kept.code, "top-1  0.000 %" in kept.out) == (0, True)
     assert "top-5  not known: the file has 1 answers an image" in kept.out
 
@@ -146,7 +146,7 @@ def test_answers_of_others_are_scored_without_a_network(wrn: Wrn, tiny: Path) ->
     found = wrn("evaluate", "--results", "result.txt", "-m", tiny, "--format", "json").json
     assert (found["n"], found["correct1"], found["correct5"], found["engine"]) == (3, 1, 1, None)
     refused = wrn("evaluate", "--results", "result.txt", "-m", tiny, "-o", "scores.csv")
-    assert (refused.code, "are for a network that runs" in refused.err) == (2, True)
+    assert (refused.code, "with --results or --outputs: no model is run" in refused.err) == (2, True)
 
 
 def test_both_ways_of_running_give_the_same_scores(wrn: Wrn, tiny: Path, archive: Path) -> None:
@@ -179,11 +179,12 @@ def test_photographs_on_their_side_are_judged_upright_where_that_is_asked_for(
         return done.json["counts"]["conditions"]["exif"], scores
 
     upright = judged("upright")
-    assert judged("turned", "--upright") == ("transpose", upright[1])
+    assert judged("turned", "--apply-exif") == ("transpose", upright[1])
     lying = judged("turned")
     assert lying[0] == "ignore"
     assert lying[1] != upright[1]
-    assert "are for a network that runs" in wrn("evaluate", "--results", "result.txt", "--upright").err
+    err = wrn("evaluate", "--results", "result.txt", "--apply-exif").err
+    assert "with --results or --outputs: no model is run" in err
 
 
 def test_a_whole_file_of_another_model_or_setting_is_not_taken_for_this_one(wrn: Wrn, tmp_path: Path) -> None:

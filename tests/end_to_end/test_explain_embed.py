@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import wideresnet
-from doors import Wrn
+from commands import Wrn
 from wideresnet.bundle import read_bundle
 from wideresnet.errors import EngineError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from doors import Wrn
+from commands import Wrn
 
 NAMES = [
     b"plain.png", b"caf\xe9.png", b"caf\xe8.png", b"line\nbreak.png", b"lone\rreturn.png", b"red\x1b[31m.png",
@@ -126,7 +126,7 @@ def test_a_run_goes_on_after_files_of_any_name(
     shutil.move(tmp_path / "dog", photos / "dog")
     assert wrn(*command, tmp_path / "a", "--resume").code == 0
     assert sorted((tmp_path / "a").read_bytes().splitlines()) == sorted((tmp_path / "whole").read_bytes().splitlines())
-    assert "is whole" in wrn(*command, tmp_path / "a", "--resume").err
+    assert "is complete" in wrn(*command, tmp_path / "a", "--resume").err
 
 
 def test_the_same_bytes_under_any_names_are_answered_once_for_all(wrn: Wrn, tiny: Path, photos: Path) -> None:

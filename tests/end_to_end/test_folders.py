@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import wideresnet
-from doors import Done, Wrn
+from commands import Done, Wrn
 from runs import RECIPE
 from wideresnet import pipes
 from wideresnet.bundle import read_bundle
@@ -62,7 +62,7 @@ def listed(answers: Done) -> list[str]:
     [
         ("embed", "pets", "-o", "features.npy"),
         ("finetune", "--from", "tiny", "--data", "pets", "-o", "run"),
-        ("evaluate", "pets", "-m", "tiny", "--any-order"),
+        ("evaluate", "pets", "-m", "tiny", "--skip-order-check"),
         ("compile", "-m", "tiny", "--precision", "fp16", "--data", "pets", "-o", "half"),
     ],
 )
@@ -95,7 +95,7 @@ def test_a_resumed_file_is_the_same_and_says_what_was_passed_over(wrn: Wrn, pets
         ("embed", "cats", "none", "-o", "out.npy"),
         ("explain", "none", "--report", "out.html"),
         ("evaluate", "none"),
-        ("evaluate", "none", "--truth", "truth.csv"),
+        ("evaluate", "none", "--labels-file", "truth.csv"),
         ("finetune", "--data", "none", "-o", "out"),
         ("compile", "--calibration", "none", "--data", "cats", "-o", "out"),
         ("compile", "--precision", "fp16", "--data", "none", "-o", "out"),
@@ -129,8 +129,8 @@ def with_pipe(pets: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("classify", "pets", "--dedupe"),
         ("embed", "pets", "-o", "features.npy"),
         ("explain", "pets", "--report", "page.html"),
-        ("evaluate", "pets", "--any-order"),
-        ("evaluate", "pets", "--any-order", "-o", "scores.csv", "--report", "page.html"),
+        ("evaluate", "pets", "--skip-order-check"),
+        ("evaluate", "pets", "--skip-order-check", "-o", "scores.csv", "--report", "page.html"),
         ("finetune", "--data", "pets", "-o", "run"),
     ],
 )
@@ -157,7 +157,7 @@ def test_a_pipe_that_is_named_and_stdin_are_given_up_without_data(
     for option in ("--labels", "--weights"):
         done = wrn("classify", pets / "cat/0.png", "-m", "wide_resnet50_2.tv_in1k", option, "pipe")
         assert done.code == 2, done.err
-    done = wrn("evaluate", pets, "--truth", "pipe", "-m", tiny)
+    done = wrn("evaluate", pets, "--labels-file", "pipe", "-m", tiny)
     assert (done.code, "no data came within 0.05 s" in done.err) == (2, True)
 
 
@@ -210,14 +210,14 @@ def test_no_split_and_no_domain_is_learnt_as_a_class(
 
 def test_a_link_back_to_the_data_is_not_followed(wrn: Wrn, tiny: Path, tmp_path: Path) -> None:
     (fill(tmp_path / "loop", *NAMES) / "cat" / "all").symlink_to(tmp_path / "loop", target_is_directory=True)
-    done = wrn("evaluate", "loop", "-m", tiny, "--any-order", "--format", "json")
+    done = wrn("evaluate", "loop", "-m", tiny, "--skip-order-check", "--format", "json")
     assert (done.code, done.json["n"]) == (0, 6)
     assert f"loop/cat/all leads back to {tmp_path.resolve()}/loop" in done.err
 
 
 def test_folds_are_not_evaluated_as_class_indices(wrn: Wrn, tiny: Path, tmp_path: Path) -> None:
     fill(tmp_path / "folds", *(f"{fold}/{name}" for fold in range(3) for name in NAMES))
-    done = wrn("evaluate", "folds", "-m", tiny, "--any-order")
+    done = wrn("evaluate", "folds", "-m", tiny, "--skip-order-check")
     assert (done.code, "give folds/0" in done.err) == (2, True), done.err
 
 
@@ -249,7 +249,7 @@ def test_compile_takes_both_splits_of_a_folder(
 
 def test_merged_reports_say_it_once(wrn: Wrn, pets: Path, tiny: Path) -> None:
     for part in (1, 2):
-        done = wrn("evaluate", "pets", "-m", tiny, "--any-order", "--shard", f"{part}/2", "--format", "json")
+        done = wrn("evaluate", "pets", "-m", tiny, "--skip-order-check", "--shard", f"{part}/2", "--format", "json")
         Path(f"{part}.json").write_text(done.out)
     merged = wrn("merge", "1.json", "2.json", "--format", "json")
     assert json.loads(merged.out)["skipped"] == COUNTS

@@ -23,7 +23,14 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 _MODEL = ("classify", "evaluate", "explain", "embed", "export", "compile", "finetune")     # that take --weights
 _CLUSTER = ("classify", "evaluate", "embed")
 SHOWN_BY: dict[str, tuple[str, ...]] = {
+    "cli/answers": ("classify",),
     "cli/cluster": _CLUSTER,
+    "cli/compile_job": ("compile",),
+    "cli/evaluation": ("evaluate",),
+    "cli/evaluate_options": ("evaluate",),
+    "cli/published": ("evaluate",),
+    "cli/training": ("train", "finetune"),
+    "tasks/classify/resumable": ("classify",),
     "datasets/decoded_cache": ("train", "finetune"),
     "datasets/train_val_split": ("finetune",),
     "datasets/labels/__init__": ("classify", "evaluate"),
@@ -48,7 +55,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/evaluate/resumable": ("evaluate",),
     "tasks/quantize/search": ("compile",),
     "tasks/train/train": ("train",),
-    "tasks/evaluate/published": ("models",),
+    "tasks/evaluate/published": ("evaluate",),
     "training/distributed": ("train", "finetune"),
     "tasks/finetune/settings": ("finetune",),
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from doors import Wrn
+from commands import Wrn
 
 RECIPE = """
 architecture = "wrn_10_1"
@@ -38,10 +38,10 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         # Where nothing runs.
         ("evaluate --results r.txt --outputs o", "--outputs has no effect beside --results"),
         ("evaluate --results r.txt --shard 1/2", "--shard has no effect without DATA"),
-        ("evaluate --results r.txt --truth t.txt", "--truth has no effect without DATA"),
-        ("evaluate --results r.txt --engine onnxruntime", "--engine has no effect on answers of others"),
-        ("evaluate photos --outputs o --batch-size 8", "--batch-size has no effect on answers"),
-        ("evaluate photos --outputs o --ray local", "--ray has no effect on answers"),
+        ("evaluate --results r.txt --labels-file t.txt", "--labels-file has no effect without DATA"),
+        ("evaluate --results r.txt --engine onnxruntime", "--engine has no effect with --results or --outputs"),
+        ("evaluate photos --outputs o --batch-size 8", "--batch-size has no effect with --results or --outputs"),
+        ("evaluate photos --outputs o --ray local", "--ray has no effect with --results or --outputs"),
         ("compare a.csv b.csv --threads 2", "--threads has no effect on files of scores"),
         ("compare a.csv b.csv --batch-size 2", "--batch-size has no effect on files of scores"),
         ("compare a.csv b.csv --data photos --labels cifar10", "--data has no effect on files of scores without --rep"),
@@ -59,7 +59,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("compile -o x --precision fp16 --gate 0.5", "--gate has no effect without --data"),
         ("compile -o x --precision fp16 --min-agreement 90", "--min-agreement has no effect without --data"),
         ("compile -o x --gate none --min-agreement 90", "--min-agreement has no effect with --gate none"),
-        ("compile build.yaml --precision fp16", "--precision has no effect beside build.yaml, which says it"),
+        ("compile build.yaml --precision fp16", "--precision has no effect beside build.yaml, which sets it"),
         ("compile build.yaml --model tiny --samples 9", "--model, --samples have no effect beside build.yaml"),
         ("compile build.yaml --calibration photos", "--calibration has no effect beside build.yaml"),
         ("compile build.yaml --estimator mse", "--estimator has no effect beside build.yaml"),

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import wideresnet
-from doors import Done, Wrn
+from commands import Done, Wrn
 from fakes import tiny_bundle, tiny_tensors
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import read_bundle, write_bundle

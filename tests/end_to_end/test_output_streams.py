@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from doors import Done, Wrn, prepare
+from commands import Done, Wrn, prepare
 from wideresnet.cli.main import run
 
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

@@ -93,9 +93,9 @@ def test_options_without_effect_are_refused(wrn: Run, data: Path) -> None:
     code, _, err = wrn("evaluate", data, "--limit", "10")
     assert code == 2
     assert "add --published" in err
-    code, _, err = wrn("evaluate", data, "--published", "--upright")
+    code, _, err = wrn("evaluate", data, "--published", "--apply-exif")
     assert code == 2
-    assert "--upright has no effect beside --published" in err
+    assert "--apply-exif has no effect beside --published" in err
 
 
 def test_several_models_are_for_comparison_with_published_accuracy(wrn: Run, data: Path, bundle: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from doors import Done, Wrn, prepare, start
+from commands import Done, Wrn, prepare, start
 from ray_cluster import RayCluster, needs_ray, ray_cluster
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
@@ -56,9 +56,10 @@ def test_evaluation_on_a_cluster_is_that_of_one_machine(
     wrn: Wrn, folder: Path, tmp_path: Path, cluster: RayCluster
 ) -> None:
     photos, tiny = str(folder / "photos"), str(folder / "tiny")
-    here = wrn("evaluate", photos, "-m", tiny, "--format", "json", "-o", str(tmp_path / "here.parquet"), "--any-order")
+    scores, any_order = str(tmp_path / "here.parquet"), "--skip-order-check"
+    here = wrn("evaluate", photos, "-m", tiny, "--format", "json", "-o", scores, any_order)
     there = on_cluster(
-        tmp_path, "evaluate", f"file://{photos}", "-m", tiny, "-o", f"file://{tmp_path}/there", "--any-order", "--ray",
+        tmp_path, "evaluate", f"file://{photos}", "-m", tiny, "-o", f"file://{tmp_path}/there", any_order, "--ray",
         cluster.address,
     )  # fmt: skip
     assert (here.code, there.code) == (1, 1), there.err

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from doors import Wrn
+from commands import Wrn
 from wideresnet.machine import available_cpus
 
 for package in ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from doors import answers, prepare, start, stop_after
+from commands import answers, prepare, start, stop_after
 
 CLASSIFY = ("classify", "photos", "-m", "tiny", "-k", "3", "--format")
 
@@ -35,7 +35,7 @@ def test_interrupted_killed_and_resumed_the_file_is_the_one_of_an_undisturbed_ru
     expected = whole(tmp_path, "csv")
     code, said = stop_after(start(tmp_path, *CLASSIFY, "csv", "-o", "out"), 0, tmp_path, by=signal.SIGINT)
     assert code == 130
-    assert b"stopped; what was answered is in out.part: --resume goes on" in said
+    assert b"stopped; the answers so far are in out.part: --resume continues" in said
     assert b"Traceback" not in said
     first = answers(tmp_path)
     assert 0 < first < 4000

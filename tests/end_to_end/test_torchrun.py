@@ -66,7 +66,7 @@ def test_two_processes_say_and_write_what_one_does(photos: Path) -> None:
     code, out, err = end(torchrun(photos, "-m", "wideresnet", *TRAIN, "run"))
     assert code == 0, err
     assert out == "run/model.safetensors: 'wrn export -m' makes a bundle of it\n"
-    assert err.count("photos: 32 images of 2 classes to train on, 6 to test") == 1
+    assert err.count("photos: 32 images of 2 classes for training, 6 for validation") == 1
     assert re.findall(r"^epoch +(\d)  loss [\d.]+  top-1 [\d.]+ %", err, re.MULTILINE) == ["1", "2", "3"]
     written = {path.name for path in (photos / "run").iterdir()}
     assert written == {"checkpoint.pt", "curves.html", "data.json", "log.jsonl", "model.safetensors", "recipe.toml"}
@@ -111,7 +111,8 @@ def test_torchrun_interrupted_ends_all_and_the_same_command_goes_on(photos: Path
     process.send_signal(by)                        # a terminal tells it alone, too: workers have sessions of their own
     code, _, err = end(process)
     assert code != 0
-    assert err.count("stopped; the same command goes on from the last whole epoch in run") == (by == signal.SIGINT)
+    line = "stopped; the same command continues after the last complete epoch in run"
+    assert err.count(line) == (by == signal.SIGINT)
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
     done = torch.load(photos / "run" / "checkpoint.pt", weights_only=True)["epoch"]
     assert 0 < done < 200

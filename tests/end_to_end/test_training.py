@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from doors import Wrn
+from commands import Wrn
 from fakes import tiny_images
 from mat5 import write_arrays
 from wideresnet.bundle import read_bundle
@@ -88,7 +88,7 @@ def test_the_run_says_what_it_was_trained_on(wrn: Wrn, pets: Path) -> None:
     done = wrn("train", "pets.toml", "--data", "pets")
     assert done.code == 1, "an image could not be read"
     assert "broken.png: not an image" in done.err
-    assert "pets: 24 images of 2 classes to train on, 6 to test" in done.err
+    assert "pets: 24 images of 2 classes for training, 6 for validation" in done.err
     kept = json.loads(Path("runs/pets/data.json").read_text())
     assert (kept["name"], kept["train"], kept["test"], kept["labels"]["ids"]) == ("pets", 24, 6, list(CLASSES))
     assert [Path(failure["path"]).name for failure in kept["failures"]] == ["broken.png"]
@@ -148,7 +148,7 @@ def test_images_kept_on_a_disk_train_the_same_network(
     monkeypatch.setattr(decoded, "load_batches", None)
     done = wrn(*command, "-o", "again", "--cache", "kept")
     assert (done.code, done.err.count("broken.png: not an image")) == (1, 1)
-    assert "pets: 24 images of 2 classes to train on, 6 to test" in done.err
+    assert "pets: 24 images of 2 classes for training, 6 for validation" in done.err
     whole, *others = (read_tensors(Path(run) / "model.safetensors").tensors for run in ("memory", "disk", "again"))
     assert all(np.array_equal(whole[key], other[key]) for other in others for key in whole)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from doors import Wrn
+from commands import Wrn
 from runs import RECIPE, assert_the_same, noise_photos
 
 OWN_RECIPE = RECIPE + """sizes = [[0, 12], [2, 16]]
@@ -93,7 +93,7 @@ def test_interrupted_and_killed_in_the_middle_of_a_checkpoint_it_ends_as_if_undi
     assert wrn(*COMMAND, "whole").code == 0
     code, stderr = train(photos, "cut", Stop(signal.SIGINT, checkpoints=1))
     assert code == 130
-    assert "stopped; the same command goes on from the last whole epoch in cut" in stderr
+    assert "stopped; the same command continues after the last complete epoch in cut" in stderr
     assert "Traceback" not in stderr
     assert train(photos, "cut", Stop(checkpoints=1, half=True))[0] == -signal.SIGKILL
     assert (photos / "cut" / ".checkpoint.pt.part").stat().st_size == 5002, "the kill came in the middle"

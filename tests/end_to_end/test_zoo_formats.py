@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from doors import Wrn
+from commands import Wrn
 from fakes import tiny_images
 from wideresnet.bundle import read_bundle
 from wideresnet.images.preprocess import preprocess

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from wideresnet.cli.checks import refuse_idle
-from wideresnet.cli.options import MODEL, Format, TextOrJson
+from wideresnet.cli.checks import check_unused
+from wideresnet.cli.options import MODEL, Format
 from wideresnet.cli.output import check_targets, open_bundle, run_with_bar, say_skipped
 from wideresnet.cli.streams import print_lines
 from wideresnet.errors import ConfigError
@@ -72,7 +72,7 @@ def bench(
     fast_decode: FastDecode = False,
     profile: WithProfile = False,
     tune: Tune = False,
-    format: Format = TextOrJson.table,
+    format: Format = "table",
     report: Page = None,
     output: Output = None,
 ) -> None:
@@ -107,23 +107,23 @@ def bench(
         save_text(output, json_text(document, indent=1) + "\n")
     say_skipped([result.skipped_files], data)
     # The document is one line, so that scripts can read the last line.
-    print_lines(json_text(document) if format is TextOrJson.json else benchmark.to_text(result))
+    print_lines(json_text(document) if format == "json" else benchmark.to_text(result))
 
 
 def _check(context: typer.Context, settings: BenchSettings) -> None:
     """Raise ConfigError for options that apply to none of the measurements."""
     selected, openvino = set(settings.measurements), "openvino" in settings.engines
     fixed = "engine", "precision", "batch", "streams", "threads", "sync", "profile", "fast_decode", "data"
-    refuse_idle(context, not selected, "with --tune alone, which has a grid of its own", *fixed)
+    check_unused(context, not selected, "with --tune alone, which has a grid of its own", *fixed)
     single = not selected & {"engine", "end-to-end"}
     reason = f"on {' and '.join(sorted(selected))}: one image at a time"
-    refuse_idle(context, single and settings.batches != (1,), reason, "batch")
-    refuse_idle(context, single and settings.streams != (0,), reason, "streams")
-    refuse_idle(context, "engine" not in selected, "without --what engine", "sync")
-    refuse_idle(context, "end-to-end" not in selected, "without --what end-to-end", "fast_decode")
-    refuse_idle(context, selected == {"startup"} and not settings.tune, "on startup, once a round", "seconds")
-    refuse_idle(context, settings.iterations > 0, "beside --iterations", "seconds")
-    refuse_idle(context, not openvino, "without the engine openvino", "profile", "streams")
+    check_unused(context, single and settings.batches != (1,), reason, "batch")
+    check_unused(context, single and settings.streams != (0,), reason, "streams")
+    check_unused(context, "engine" not in selected, "without --what engine", "sync")
+    check_unused(context, "end-to-end" not in selected, "without --what end-to-end", "fast_decode")
+    check_unused(context, selected == {"startup"} and not settings.tune, "on startup, once a round", "seconds")
+    check_unused(context, settings.iterations > 0, "beside --iterations", "seconds")
+    check_unused(context, not openvino, "without the engine openvino", "profile", "streams")
 
 
 def _open(name: str, settings: BenchSettings, side: int, random_weights: bool) -> Bundle:

@@ -1,4 +1,4 @@
-"""Options that would have no effect are refused: whoever gives one expects that it does."""
+"""Checks for options that would have no effect: they are refused, since whoever gives one expects an effect."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import typer
 from wideresnet.errors import ConfigError
 
 
-def given(context: typer.Context, name: str) -> bool:
-    """Whether the parameter ``name`` of the command was given, be it with its default's value."""
+def is_set(context: typer.Context, name: str) -> bool:
+    """Return whether the parameter ``name`` was given on the command line, even with its default's value."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
 
 
-def refuse_idle(context: typer.Context, idle: bool, reason: str, *names: str, hint: str = "") -> None:
-    """Raise ConfigError where ``idle`` holds and parameters ``names`` were given: ``reason`` says why for nothing."""
+def check_unused(context: typer.Context, unused: bool, reason: str, *names: str, hint: str = "") -> None:
+    """Raise ConfigError if one of the parameters ``names`` was given but is ``unused`` for ``reason``."""
     options = [
-        max(each.opts, key=len) for each in context.command.params if each.name in names and given(context, each.name)
+        max(parameter.opts, key=len)
+        for parameter in context.command.params
+        if parameter.name in names and is_set(context, parameter.name)
     ]
-    if idle and options:
+    if unused and options:
         verb = "has" if len(options) == 1 else "have"
         listed = ", ".join(options)
         raise ConfigError(f"{listed} {verb} no effect {reason}", hint=hint or f"leave out {listed}")

@@ -1,17 +1,18 @@
-"""What the commands share that can work on a Ray cluster."""
+"""Work on a Ray cluster, for the commands that take ``ClusterOptions``."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from wideresnet.cli.checks import refuse_idle
+from wideresnet.cli.checks import check_unused
+from wideresnet.cli.options import ClusterOptions
 from wideresnet.cli.output import list_failures, locate, print_json, progress_bars, say_skipped, update_bar
 from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError, OutputError, needs_extra
@@ -20,48 +21,29 @@ if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
     from wideresnet.cluster.listing import Listing
     from wideresnet.cluster.operations import Operation
-    from wideresnet.records import BulkReport
-
-Ray = Annotated[
-    str,
-    typer.Option("--ray", help="Work on a Ray cluster: HOST:PORT, auto (this machine's), or local (a new one)."),
-]
-WorkerCount = Annotated[int, typer.Option("--workers", min=0, help="With --ray: processes; 0: as many as fit.")]
-Cpus = Annotated[int, typer.Option("--cpus", min=0, help="With --ray: of each worker; 0: all of the smallest node.")]
-ShardSize = Annotated[int, typer.Option("--shard-size", min=1, help="With --ray: images in a file of the output.")]
-SHARD = 1024
+    from wideresnet.records import BulkReport, InferenceSettings
+    from wideresnet.tasks.evaluate.evaluate import AnswerSource
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """Where to work, in pieces of what size, and where to write: a folder or a URI."""
-
-    address: str
-    workers: int
-    cpus: int
-    shard: int
-    output: str | None
-
-    def size(self, batch: int) -> int:
-        """Images of a shard: whole batches, so that every image has the neighbours it has without a cluster."""
-        return -(-self.shard // batch) * batch
+def check_cluster_options(context: typer.Context, cluster: ClusterOptions) -> None:
+    """Raise ConfigError for options of a cluster without one, and for those that a cluster decides itself."""
+    ray = bool(cluster.ray)
+    check_unused(context, not ray, "without --ray", "workers", "cpus", "shard_size")
+    check_unused(context, ray, "as --ray writes Parquet, a file a shard", "dedupe", "infer_mode", "shard")
+    check_unused(context, ray, "with --ray", "threads", hint="a worker has as many as --cpus says")
 
 
-def check_options(context: typer.Context, ray: str) -> None:
-    """Refuse what only a cluster takes without one, and beside one what it decides."""
-    refuse_idle(context, not ray, "without --ray", "workers", "cpus", "shard_size")
-    refuse_idle(context, bool(ray), "as --ray writes Parquet, a file a shard", "dedupe", "infer_mode", "shard")
-    refuse_idle(context, bool(ray), "with --ray", "threads", hint="a worker has as many as --cpus says")
-
-
-def work_through(operation: Operation, bundle: Bundle, paths: list[str], cluster: Cluster, *, json: bool) -> NoReturn:
-    """Answer all images at ``paths``, say what was done, and end."""
+def run_on_images(
+    operation: Operation, bundle: Bundle, paths: list[str], cluster: ClusterOptions, output: str | None, format: str
+) -> NoReturn:
+    """Answer all images at ``paths``, print a report, and exit."""
     with needs_extra("working on a cluster", "ray"):
         from wideresnet.cluster.listing import list_images
         from wideresnet.report import bulk
 
-    report = spread(operation, bundle, list_images(paths, cluster.size(operation.batch_size)), cluster)
-    if json:
+    listing = list_images(paths, cluster.round_up(operation.settings.batch_size))
+    report = run_job(operation, bundle, listing, cluster, output)
+    if format == "json":
         print_json(bulk.to_json(report))
     else:
         print_lines(bulk.to_text(report))
@@ -70,38 +52,63 @@ def work_through(operation: Operation, bundle: Bundle, paths: list[str], cluster
     raise typer.Exit(1 if report.failures else 0)
 
 
-def spread(operation: Operation, bundle: Bundle, listing: Listing, cluster: Cluster) -> BulkReport:
-    """The finished run, with a bar while it goes on."""
+def evaluate_on_cluster(
+    bundle: Bundle, data: str, labels_file: Path | None, settings: InferenceSettings, cluster: ClusterOptions,
+    output: str | None,
+) -> AnswerSource:  # fmt: skip
+    """Return the scores of a cluster for the labelled images at ``data``, once all are written."""
+    with needs_extra("working on a cluster", "ray"):
+        from wideresnet.cluster.bulk import read_rows
+        from wideresnet.cluster.listing import list_labelled
+        from wideresnet.cluster.operations import Evaluate
+    from wideresnet.output.scores import score_of
+    from wideresnet.tasks.evaluate.evaluate import AnswerSource, empty_report, masked_classes
+
+    shard_size = cluster.round_up(settings.batch_size)
+    where = data if "://" in data else str(locate(Path(data)))
+    images, listing = list_labelled(where, bundle.labels, labels_file, shard_size)
+    images = replace(images, exif=settings.exif)
+    report = run_job(Evaluate(settings, images.name, images.present), bundle, listing, cluster, output)
+    engines = [f"{ran.runtime} {ran.version}, {ran.precision}, {ran.threads} threads" for ran in report.engines]
+    if len(engines) > 1:
+        say(f"the nodes ran several engines, and the report names the first: {'; '.join(engines)}", err=True)
+    machine = {"shards_of_host": report.shards_of_host, "engines": engines}
+    blank = empty_report(bundle.card, bundle.labels, report.engines[0], images, machine)
+    answers, items = map(score_of, read_rows(report.output, listing)), {item.path: item for item in images.items}
+    return AnswerSource(
+        answers, blank, bundle.labels, len(items), masked_classes(images), None, bundle.card.labels_name, items
+    )
+
+
+def run_job(
+    operation: Operation, bundle: Bundle, listing: Listing, cluster: ClusterOptions, output: str | None
+) -> BulkReport:
+    """Run ``operation`` on the images of ``listing`` with a bar, and return the report."""
     from wideresnet.cluster.bulk import run_bulk
     from wideresnet.cluster.connect import plan_workers, ray_connection
     from wideresnet.cluster.worker import BulkJob
     from wideresnet.records import follow
 
-    if not cluster.output:
+    if not output:
         raise ConfigError("--ray writes files", hint="name a folder that all nodes see, or a URI, with -o")
     quieten()
-    # Ray tells of lost nodes on stdout, which is for answers.
-    with redirect_stdout(sys.stderr), ray_connection(cluster.address, _lost), progress_bars("images") as bars:
+    # Ray reports lost nodes on stdout, which is for answers.
+    with redirect_stdout(sys.stderr), ray_connection(cluster.ray, _exit_without_head), progress_bars("images") as bars:
         task = bars.add_task("starting workers", total=listing.images)
         workers = plan_workers(cluster.workers, cluster.cpus)
-        job = BulkJob(operation, cluster.output, workers.cpus)
+        job = BulkJob(operation, output, workers.cpus)
         return follow(run_bulk(job, bundle, listing, workers), lambda event: update_bar(bars, task, event))
 
 
-def _lost() -> None:
-    """Say that the cluster's head is gone, and end: Ray would do the second without the first."""
+def _exit_without_head() -> None:
+    """Report that the cluster's head is gone, and exit: Ray itself would exit without a word."""
     with suppress(OutputError):
         say("error: the head of the cluster is gone", err=True)
         say("  hint:  what is written stays; the same command does the rest on another cluster", err=True)
     os._exit(2)
 
 
-def located(data: str) -> str:
-    """``data``, or the official CIFAR archive where it is the word "cifar10" or "cifar100"."""
-    return data if "://" in data else str(locate(Path(data)))
-
-
 def quieten() -> None:
-    """Have Ray send nothing about its use, and write its own affairs only to its logs."""
+    """Turn off Ray's usage statistics, and its own messages outside its logs."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from wideresnet.cli.options import Format, TextOrJson
+from wideresnet.cli.options import Format
 from wideresnet.cli.output import check_targets, print_json, run_with_bar, say_skipped
 from wideresnet.cli.streams import print_lines
 
-data = typer.Typer(name="data", help="Make labelled data ready for evaluation, and check it.", no_args_is_help=True)
+data = typer.Typer(name="data", help="Prepare and check labelled data for evaluation.", no_args_is_help=True)
 
 Sources = Annotated[
     list[Path],
@@ -22,9 +22,11 @@ Sources = Annotated[
     ),
 ]
 Index = Annotated[Path, typer.Option("--output", "-o", help="The index to write: path,index,wnid as CSV.")]
-Extract = Annotated[Path | None, typer.Option("--extract", help="Extract archives of images here; resumed.")]
+Extract = Annotated[
+    Path | None, typer.Option("--extract", help="Extract archives of images here; an interrupted run continues.")
+]
 Folders = Annotated[
-    Path | None, typer.Option("--folders", help="Make class folders here too, of hard links; nothing is overwritten.")
+    Path | None, typer.Option("--folders", help="Also create class folders of hard links here; nothing is overwritten.")
 ]
 
 
@@ -34,11 +36,11 @@ def imagenet(
     output: Index,
     extract: Extract = None,
     folders: Folders = None,
-    format: Format = TextOrJson.table,
+    format: Format = "table",
 ) -> None:
-    """Check ILSVRC2012's validation set and write an index that 'wrn evaluate' reads.
+    """Check ILSVRC2012's validation set and write an index for 'wrn evaluate'.
 
-    Images stay where they are. All sources of labels must agree. Exit code 1: some images were left out.
+    Images are not moved. All sources of labels must agree. Exit code 1: some images were left out.
 
     Example: wrn data imagenet ILSVRC2012_img_val.tar ILSVRC2012_devkit_t12.tar.gz --extract val/ -o val.csv
 
@@ -49,7 +51,7 @@ def imagenet(
 
     check_targets(output, folders=[extract, folders])
     done = run_with_bar(prepare_imagenet(sources, output, extract=extract, folders=folders), unit="images")
-    if format is TextOrJson.json:
+    if format == "json":
         print_json(report.to_json(done))
     else:
         print_lines(report.to_text(done))

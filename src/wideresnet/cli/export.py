@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from wideresnet.cli.options import (
     ArchitectureName,
+    ClassNames,
     Format,
-    LabelsFile,
     Model,
-    Storage,
-    TextOrJson,
     Weights,
 )
 from wideresnet.cli.output import open_bundle, print_json
 from wideresnet.cli.streams import say
 
 Stored = Annotated[
-    Storage | None,
-    typer.Option("--storage", help="fp16: weights half the size. [as a bundle is stored; weights files: fp32]"),
+    Literal["fp32", "fp16"] | None,
+    typer.Option("--storage", help="fp16: half the size. [bundle: as it is stored; weights file: fp32]"),
 ]
 
 
@@ -31,9 +29,9 @@ def export(
     model: Model = None,
     weights: Weights = None,
     architecture: ArchitectureName = None,
-    labels: LabelsFile = None,
+    labels: ClassNames = None,
     storage: Stored = None,
-    format: Format = TextOrJson.table,
+    format: Format = "table",
 ) -> None:
     """Write a model as a bundle: model.onnx, card.json, labels.txt. Any ONNX runtime runs the graph.
 
@@ -48,11 +46,11 @@ def export(
 
     check_target(output)
     bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
-    if storage and bundle.card.precision != storage.value:
-        reference, bundle = bundle, in_precision(bundle, storage.value)
+    if storage and bundle.card.precision != storage:
+        reference, bundle = bundle, in_precision(bundle, storage)
         verify(reference, bundle, noise(bundle.card.preprocess.crop))
     card = write_bundle(output, bundle)
-    if format is TextOrJson.json:
+    if format == "json":
         print_json({"bundle": str(output), "size_bytes": len(bundle.graph), "card": asdict(card)})
     else:
         say(f"{output}: {card.name}, {card.precision}, {len(bundle.graph) / 1e6:.1f} MB")

@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from wideresnet.cli.options import Format, TextOrJson
+from wideresnet.cli.options import Format
 from wideresnet.cli.output import print_json
 from wideresnet.cli.streams import print_lines
 
 
 def info(
     model: Annotated[str, typer.Argument(help="A name of 'wrn models', any WRN-N-K, or a bundle folder.")],
-    classes: Annotated[int | None, typer.Option(min=1, help="Of an architecture, instead of its usual.")] = None,
-    format: Format = TextOrJson.table,
+    classes: Annotated[int | None, typer.Option(min=1, help="The number of classes of an architecture.")] = None,
+    format: Format = "table",
 ) -> None:
     """Show a model's parameters, MACs, transform, labels, licence and accuracy.
 
@@ -25,8 +25,8 @@ def info(
     from wideresnet.report import models as report
     from wideresnet.tasks.load.describe import describe
 
-    found = describe(model, classes)
-    if format is TextOrJson.json:
-        print_json(report.to_json(found))
+    model_info = describe(model, classes)
+    if format == "json":
+        print_json(report.to_json(model_info))
     else:
-        print_lines(report.to_text(found))
+        print_lines(report.to_text(model_info))

@@ -1,4 +1,4 @@
-"""The command ``wrn`` and the one place where errors become words and exit codes."""
+"""The command ``wrn``, and the one place where errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ app.command(context_settings={"auto_envvar_prefix": PREFIX})(serve)
 app.add_typer(data)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(version: bool) -> None:
+    if version:
         from wideresnet import __version__
 
         typer.echo(__version__)
@@ -60,15 +60,15 @@ def main(
 ) -> None:
     """Wide ResNets from weights to labels.
 
-    Exit codes: 0 all well, 1 some images failed, 2 an error, 130 interrupted (Ctrl-C), 141 the reader of the output
+    Exit codes: 0 success, 1 some images failed, 2 error, 130 interrupted (Ctrl-C), 141 the reader of the output has
     ended.
     """
-    if context.invoked_subcommand not in ("classify", "serve"):        # those may write to files or nothing
+    if context.invoked_subcommand not in ("classify", "serve"):        # which may write to files or nothing
         check_output()
 
 
 def run() -> None:
-    """Entry point. A WrnError is two lines on stderr and exit code 2; other exceptions are faults of ours."""
+    """Run the command line. A WrnError is two lines on stderr and exit code 2; other exceptions are bugs."""
     open_streams()
     try:
         _run_app()
@@ -79,11 +79,11 @@ def run() -> None:
 
 
 def _run_app() -> None:
-    """``app()``, and all it printed on its way."""
+    """Run ``app()`` and flush its output."""
     try:
         app()
     except SystemExit as stop:
-        # typer makes a silent exit code 1 of it, also where it is the pipe to a process of ours.
+        # typer turns it into a silent exit code 1, even for a pipe to a child process.
         if isinstance(stop.__context__, BrokenPipeError):
             raise stop.__context__ from None
         sys.stdout.flush()
@@ -92,13 +92,13 @@ def _run_app() -> None:
 
 
 def _exit_code(error: WrnError) -> int:
-    """The exit code of ``error``, which is said where there is somebody to read it."""
+    """Print ``error`` if somebody can read it; return its exit code."""
     try:
         if not isinstance(error, ReaderGone):
             say(f"error: {error.message}", err=True)
             if error.hint:
                 say(f"hint:  {error.hint}", err=True)
             return 2
-    except OutputError as unsaid:
-        error = unsaid
+    except OutputError as output_error:
+        error = output_error
     return PIPE if isinstance(error, ReaderGone) else 2

@@ -8,20 +8,20 @@ from typing import Annotated
 
 import typer
 
-from wideresnet.cli.evaluate import Page, show
-from wideresnet.cli.options import Format, TextOrJson
+from wideresnet.cli.evaluation import show_report
+from wideresnet.cli.options import Format, Page
 from wideresnet.cli.output import check_targets, list_notes
 from wideresnet.cli.streams import say
 
 
 def merge(
-    reports: Annotated[list[Path], typer.Argument(help="What 'wrn evaluate --shard i/n --format json' printed.")],
-    format: Format = TextOrJson.table,
+    reports: Annotated[list[Path], typer.Argument(help="The output of 'wrn evaluate --shard i/n --format json'.")],
+    format: Format = "table",
     page: Page = None,
 ) -> None:
-    """Add evaluations of the shards of a data set up to that of the whole, exactly.
+    """Merge the evaluations of the shards of a data set, exactly.
 
-    Shards that are missing are named on stderr, and the exit code is 1.
+    Missing shards are named on stderr, and the exit code is 1.
 
     Example: wrn merge part1.json part2.json part3.json part4.json
     """
@@ -35,8 +35,8 @@ def merge(
     list_notes(f"{path} is named {n} times and counted once" for path, n in Counter(reports).items() if n > 1)
     report = add_up({str(path): read_evaluation(path) for path in dict.fromkeys(reports)})
     labels = report.conditions.labels if report.conditions else Labels(())
-    show(with_order_warning(report, labels), format, page, labels, {})
-    left = missing(report)
-    if left:
-        say(f"missing: {', '.join(left)}", err=True)
-    raise typer.Exit(1 if left or report.failures else 0)
+    show_report(with_order_warning(report, labels), format, page, labels, {})
+    shards = missing(report)
+    if shards:
+        say(f"missing: {', '.join(shards)}", err=True)
+    raise typer.Exit(1 if shards or report.failures else 0)

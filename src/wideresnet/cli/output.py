@@ -1,4 +1,4 @@
-"""What doors share: JSON on stdout, progress on stderr, a model opened from options."""
+"""Output of the commands: JSON on stdout, progress and notes on stderr; models and data opened with a bar."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Report = TypeVar("Report")
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     typer.echo(json_text(document, indent=1))
 
 
 def check_targets(*files: Path | None, folders: Iterable[Path | None] = ()) -> None:
-    """Raise ConfigError where a file or folder cannot be written, before any work; None is none."""
+    """Raise ConfigError if a file or folder cannot be written, before any work; None is ignored."""
     from wideresnet.output.atomic import check_file, check_folder
 
     for file in filter(None, files):
@@ -40,21 +40,21 @@ def check_targets(*files: Path | None, folders: Iterable[Path | None] = ()) -> N
 
 
 def list_failures(failures: Iterable[Failure]) -> None:
-    """Each image that could not be read on stderr, once."""
+    """List the images that could not be read on stderr, each once."""
     from wideresnet.report import answer
 
     for failure in dict.fromkeys(failures):
         print_lines(answer.to_text(failure), err=True)
 
 
-def say_skipped(passed: Iterable[Skipped], *where: object) -> None:
-    """What was passed over in ``where``, on stderr: a line for each note, and one for all files."""
+def say_skipped(skips: Iterable[Skipped], *sources: object) -> None:
+    """Report the skipped files of ``sources`` on stderr: one line per note, and one for all files."""
     from wideresnet.images.files import describe_skipped
     from wideresnet.records import Skipped
 
-    skipped = sum(passed, Skipped())
-    shown = ", ".join(map(str, where)) if len(where) <= 3 else f"{len(where)} places"
-    for line in (*skipped.notes, describe_skipped(skipped, shown)):
+    skipped = sum(skips, Skipped())
+    names = ", ".join(map(str, sources)) if len(sources) <= 3 else f"{len(sources)} places"
+    for line in (*skipped.notes, describe_skipped(skipped, names)):
         if line:
             say(line, err=True)
 
@@ -67,7 +67,7 @@ def list_notes(notes: Iterable[str], kind: str = "note") -> None:
 
 @contextmanager
 def progress_bars(unit: str) -> Iterator[Bars]:
-    """Bars on stderr with count, rate and time left; nothing at all where stderr is no terminal."""
+    """Yield progress bars on stderr with count and time left; nothing is shown if stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -85,7 +85,7 @@ def progress_bars(unit: str) -> Iterator[Bars]:
         def render(self, task: Task) -> Text:
             return Text(printable(task.description))
 
-    # Names are text, not rich's markup; a line stays one, however narrow the terminal is.
+    # Names are text, not rich's markup; lines are not wrapped in a narrow terminal.
     console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
     columns = (
         Description(), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
@@ -111,7 +111,7 @@ def update_bar(bars: Bars, task: TaskID, event: Progress) -> None:
 
 @contextmanager
 def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """What a download reports bytes to; the bar shows only once something comes."""
+    """Yield a function that shows the bytes of a download; the bar appears with the first bytes."""
     with progress_bars("MB") as bars:
         task = bars.add_task(f"downloading {name}", total=None, visible=False)
 
@@ -123,27 +123,27 @@ def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 def locate(data: Path, instead: str = "") -> Path:
-    """``data``, or the official CIFAR archive where it is the word "cifar10" or "cifar100"; see ``fetch_archive``."""
+    """Return ``data``, or the official CIFAR archive for "cifar10" or "cifar100"; see ``fetch_archive``."""
     from wideresnet.tasks.load.cifar_archive import locate_data
 
     with download_bar(str(data)) as show:
         return locate_data(data, show, instead=instead)
 
 
-def open_data(data: Path, labels: Labels, truth: Path | None = None) -> LabelledData:
-    """The labelled images at ``data`` (see ``locate``)."""
+def open_data(data: Path, labels: Labels, labels_file: Path | None = None) -> LabelledData:
+    """Open the labelled images at ``data`` (see ``locate``)."""
     from wideresnet.datasets.open import open_labelled
 
-    return open_labelled(locate(data), labels, ground_truth=truth)
+    return open_labelled(locate(data), labels, ground_truth=labels_file)
 
 
 def open_bundle(
     choice: ModelChoice, resolution: int = 0, transform: str | None = None, alpha: Alpha | None = None
 ) -> Bundle:
-    """The chosen model, downloaded if need be; says on stderr what a bare name became, and what was assumed.
+    """Load a model, downloaded if need be; report on stderr the full name of a bare one, and assumptions.
 
-    ``resolution``: to be shown crops of so many pixels; 0: as its card says. ``transform`` "zoo": to be shown
-    images as the model zoo does. ``alpha``: what becomes of transparent ones; None: as its card says.
+    ``resolution`` is the input size in pixels; 0: as on its card. ``transform`` "zoo" is the model zoo's
+    preprocessing. ``alpha`` is the treatment of transparent images; None: as on its card.
     """
     from wideresnet.bundle import with_alpha
     from wideresnet.tasks.load.load import assumptions, load_bundle

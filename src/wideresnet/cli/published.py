@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wideresnet.cli.checks import refuse_idle
+from wideresnet.cli.checks import check_unused
 from wideresnet.cli.options import TextOrJson
 from wideresnet.cli.output import list_notes, print_json, progress_bars, say_skipped, update_bar
 from wideresnet.cli.streams import print_lines, say
@@ -28,11 +29,20 @@ Tolerance = Annotated[
 OPTIONS = ("data", "model", "weights", "published", "limit", "tolerance", "engine", "precision", "threads", "format")
 
 
+@dataclass(frozen=True)
+class PublishedOptions:
+    """A comparison with published accuracy."""
+
+    published: Published = False
+    limit: Limit = 0
+    tolerance: Tolerance = 0.1
+
+
 def check_idle(context: typer.Context, published: bool) -> None:
     """Raise ConfigError for an option that has no effect with, or without, --published."""
     others = (str(parameter.name) for parameter in context.command.params if parameter.name not in OPTIONS)
-    refuse_idle(context, published, "beside --published", *others)
-    refuse_idle(context, not published, "without --published", "limit", "tolerance", hint="add --published")
+    check_unused(context, published, "beside --published", *others)
+    check_unused(context, not published, "without --published", "limit", "tolerance", hint="add --published")
 
 
 def verify(settings: VerifySettings, format: TextOrJson) -> bool:
@@ -54,7 +64,7 @@ def verify(settings: VerifySettings, format: TextOrJson) -> bool:
             if row.verdict in ("passed", "failed"):
                 say(to_line(row), err=True)
                 list_notes(row.report.warnings if row.report else (), "warning")
-    if format is TextOrJson.json:
+    if format == "json":
         print_json(to_json(rows))
     else:
         print_lines(to_text(rows))

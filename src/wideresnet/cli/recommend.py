@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wideresnet.cli.options import Format, TextOrJson, Threads
+from wideresnet.cli.options import Format, Threads
 from wideresnet.cli.output import print_json
 from wideresnet.cli.streams import print_lines
 
@@ -19,7 +19,7 @@ def recommend(
     accuracy: Annotated[float | None, typer.Option(min=0, max=100, help="Top-1 at least, in percent.")] = None,
     bench: Annotated[Path | None, typer.Option(help="Speeds measured here: a file of 'wrn bench -o'.")] = None,
     threads: Threads = 0,
-    format: Format = TextOrJson.table,
+    format: Format = "table",
 ) -> None:
     """Which published weights, resolution and precision this machine should run.
 
@@ -37,7 +37,7 @@ def recommend(
     wish = Wish(latency, rate, None if accuracy is None else accuracy / 100)
     peak = measure_peak(threads)
     choices = choose(wish, peak, bench, threads)
-    if format is TextOrJson.json:
+    if format == "json":
         print_json({"peak": asdict(peak), "choices": [asdict(choice) for choice in choices]})
     else:
         print_lines(recommendation.to_text(choices, peak))

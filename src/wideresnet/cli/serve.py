@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from wideresnet.cli.cluster import quieten
-from wideresnet.cli.options import MODEL, Alpha, Arithmetic, Engine, EngineName, Precision, Threads
+from wideresnet.cli.options import MODEL, Alpha, EngineName, Precision, Threads
 from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 from wideresnet.pipes import read_text
@@ -19,52 +18,49 @@ PREFIX = "WRN_SERVE"                               # of the environment variable
 _NOT_SETTINGS = {"model", "config", "token_file", "ray", "replicas", "cpus"}     # of the service
 
 
-class Log(StrEnum):
-    """What is written for each request."""
-
-    json = "json"
-    off = "off"
+Log = Literal["json", "off"]
 
 
 def _read_file(context: typer.Context, file: Path | None) -> Path | None:
-    """Take the defaults of all options from a YAML file; an unknown key is refused."""
+    """Take the defaults of all options from a YAML file. Raise ConfigError for an unknown key."""
     if file is None:
         return None
     import yaml
 
     try:
-        given = yaml.safe_load(read_text(file)) or {}
+        settings = yaml.safe_load(read_text(file)) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read {file}: {error}") from error
-    if not isinstance(given, dict):
-        raise ConfigError(f"{file} holds no settings", hint="a line is for instance 'port: 9000'")
-    options = {each.name or "": each for each in context.command.params}
-    for key, value in given.items():
+    if not isinstance(settings, dict):
+        raise ConfigError(f"no settings in {file}", hint="write a line such as 'port: 9000'")
+    options = {parameter.name or "": parameter for parameter in context.command.params}
+    for key, value in settings.items():
         if key not in options:
             raise ConfigError(f"{file}: no setting called {key!r}", hint=did_you_mean(str(key), options))
         if options[key].multiple and not isinstance(value, list):
-            given[key] = [value]
-    context.default_map = given
+            settings[key] = [value]
+    context.default_map = settings
     return file
 
 
 Models = Annotated[
-    list[str], typer.Option("--model", "-m", help="As for the other commands, or NAME=MODEL; may be repeated.")
+    list[str], typer.Option("--model", "-m", help="A model as for the other commands, or NAME=MODEL; repeatable.")
 ]
 Config = Annotated[
     Path | None,
     typer.Option(is_eager=True, callback=_read_file, help="A YAML file of these options (max_bytes: 1000000)."),
 ]
 Streams = Annotated[
-    int, typer.Option(min=0, help="Images computed side by side; 1 is soonest for one client, 0: as many as pay.")
+    int,
+    typer.Option(min=0, help="Batches computed in parallel; 1: lowest latency for one client, 0: highest throughput."),
 ]
 Ray = Annotated[
-    str, typer.Option(help="Serve from a Ray cluster: HOST:PORT, auto (the one of this machine), or local (a new one).")
+    str, typer.Option(help="Serve on the Ray cluster at HOST:PORT, auto (this machine's) or local (a new one).")
 ]
-Replicas = Annotated[str, typer.Option(help="With --ray: N copies of the service, or MIN:MAX as the load asks for.")]
-Cpus = Annotated[int, typer.Option(min=1, help="With --ray: of each replica.")]
+Replicas = Annotated[str, typer.Option(help="With --ray: N replicas, or MIN:MAX to scale with the load.")]
+Cpus = Annotated[int, typer.Option(min=1, help="With --ray: CPUs a replica.")]
 Explain = Annotated[
-    bool, typer.Option("--explain/--no-explain", help="Answer /v1/explain; a model's first one opens it once more.")
+    bool, typer.Option("--explain/--no-explain", help="Serve /v1/explain; its first request reopens the model.")
 ]
 
 
@@ -72,34 +68,34 @@ def serve(
     context: typer.Context,
     model: Models = [MODEL],  # noqa: B006
     config: Config = None,
-    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
-    queue: Annotated[int, typer.Option(min=0, help="Images inside at most; 0: 16 a CPU, at least 64.")] = 0,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Of one request's body.")] = 32 * 2**20,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Of one image.")] = 2**26,
-    max_images: Annotated[int, typer.Option(min=1, help="Of one request.")] = 64,
-    deadline: Annotated[float, typer.Option(help="Seconds from the whole body to the answer.")] = 30.0,
-    upload_deadline: Annotated[float, typer.Option(help="Seconds to send a body.")] = 30.0,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0: all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0: any free one.")] = 8000,
+    queue: Annotated[int, typer.Option(min=0, help="Images in the server at most; 0: 16 a CPU, at least 64.")] = 0,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request body at most.")] = 32 * 2**20,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of an image at most.")] = 2**26,
+    max_images: Annotated[int, typer.Option(min=1, help="Images of a request at most.")] = 64,
+    deadline: Annotated[float, typer.Option(help="Seconds from the complete body to the answer.")] = 30.0,
+    upload_deadline: Annotated[float, typer.Option(help="Seconds for the upload of a body.")] = 30.0,
     drain: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM to the last answer.")] = 30.0,
-    token_file: Annotated[Path | None, typer.Option(help="Ask for the bearer token in this file.")] = None,
-    cors: Annotated[list[str], typer.Option(help="An origin whose pages may ask; may be repeated.")] = [],  # noqa: B006
+    token_file: Annotated[Path | None, typer.Option(help="Require the bearer token in this file.")] = None,
+    cors: Annotated[list[str], typer.Option(help="An origin whose pages may send requests; repeatable.")] = [],  # noqa: B006
     explain: Explain = True,
     alpha: Alpha = None,
-    engine: EngineName = Engine.openvino,
-    precision: Precision = Arithmetic.f32,
+    engine: EngineName = "openvino",
+    precision: Precision = "f32",
     threads: Threads = 0,
     streams: Streams = 0,
-    log: Annotated[Log, typer.Option(help="json: a line on stderr for each request.")] = Log.off,
+    log: Annotated[Log, typer.Option(help="json: one line per request on stderr.")] = "off",
     ray: Ray = "",
     replicas: Replicas = "1",
     cpus: Cpus = 1,
 ) -> None:
     """Serve models over HTTP: a page at /, /v1/classify, the Open Inference Protocol under /v2, /metrics, /docs.
 
-    Each option is also an environment variable (WRN_SERVE_PORT=9000) and a key of the --config file; a flag counts
-    before the environment, and that before the file. WRN_SERVE_TOKEN may hold the bearer token. SIGHUP opens the
-    models anew, SIGTERM ends after the last answer. Exit code 1: some requests were left unanswered. With --ray the
-    same service runs in replicas behind Ray Serve's proxy: docs/scale.md says what is different there.
+    Each option is also an environment variable (WRN_SERVE_PORT=9000) and a key of the --config file; options take
+    precedence over the environment, and the environment over the file. WRN_SERVE_TOKEN may hold the bearer token.
+    SIGHUP reloads the models, SIGTERM exits after the last answer. Exit code 1: some requests were left unanswered.
+    With --ray the service runs in replicas behind Ray Serve's proxy: docs/scale.md lists the differences.
 
     Example: wrn serve
 
@@ -113,8 +109,8 @@ def serve(
     token = None if variable is None else check_token(variable, f"{PREFIX}_TOKEN")
     token = read_token(token_file) if token_file else token
     _check_environment(context)
-    others = {name: value for name, value in context.params.items() if name not in _NOT_SETTINGS}
-    settings = make_settings({"models": model, "token": token, **others})
+    options = {name: value for name, value in context.params.items() if name not in _NOT_SETTINGS}
+    settings = make_settings({"models": model, "token": token, **options})
     if ray:
         from wideresnet.cluster.ray_serve import parse_replicas, serve_on_ray
 
@@ -126,11 +122,11 @@ def serve(
 
 
 def _check_environment(context: typer.Context) -> None:
-    """Refuse variables that look like an option and are none."""
-    known = [f"{PREFIX}_{parameter.name.upper()}" for parameter in context.command.params if parameter.name]
+    """Raise ConfigError for an environment variable that looks like an option and is none."""
+    variables = [f"{PREFIX}_{parameter.name.upper()}" for parameter in context.command.params if parameter.name]
     for name in os.environ:
-        if name.startswith(f"{PREFIX}_") and name not in (*known, f"{PREFIX}_TOKEN"):
-            raise ConfigError(f"{name} is no option of 'wrn serve'", hint=did_you_mean(name, known) or "unset it")
+        if name.startswith(f"{PREFIX}_") and name not in (*variables, f"{PREFIX}_TOKEN"):
+            raise ConfigError(f"{name} is no option of 'wrn serve'", hint=did_you_mean(name, variables) or "unset it")
 
 
 def _say(line: str) -> None:

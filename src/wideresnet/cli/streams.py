@@ -1,8 +1,7 @@
-"""Standard streams as a shell leaves them (closed, on a full disk, a pipe without a reader), and lines for people.
+"""Standard streams as a shell leaves them (closed, on a full disk, a pipe without a reader), and lines of text.
 
-A write that fails raises OutputError, not OSError, so that nothing on the way takes it for another file's error. A
-descriptor that was closed is opened on the null device, so that no file of ours takes its number and gets what others
-print.
+A failed write raises OutputError, not OSError, so that nothing mistakes it for an error of another file. A closed
+descriptor is opened on the null device, so that no file of ours gets its number and the output of others.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ import json
 import pickle
 import time
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from wideresnet.bundle import Bundle
@@ -27,7 +27,7 @@ from wideresnet.cluster.store import Store
 from wideresnet.cluster.worker import BulkJob, RayWorker, part_name, read_part
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.output.row_format import from_cells
-from wideresnet.records import BulkReport, Failure, Progress, ShardDone
+from wideresnet.records import BulkReport, Failure, Progress, RunIdentity, ShardDone
 
 RUN_FILE = "run.json"
 MAX_ROUNDS = 3
@@ -70,35 +70,28 @@ def run_bulk(job: BulkJob, bundle: Bundle, listing: Listing, workers: Workers) -
     return _report(job, bundle, listing, finished_before, errors, time.perf_counter() - started)
 
 
-def find_pending(store: Store, listing: Listing, identity: Mapping[str, Any]) -> list[Shard]:
+def find_pending(store: Store, listing: Listing, identity: RunIdentity) -> list[Shard]:
     """Return the shards without a part; write the run's identity, or compare it. Raises ConfigError if it differs."""
     names = set(store.names())
-    identity = json.loads(json.dumps(identity))
     if RUN_FILE in names:
         previous = json.loads(store.read(RUN_FILE))
-        for key in identity | previous:
-            if identity.get(key) != previous.get(key):
-                raise ConfigError(
-                    f"{store.uri} belongs to another run: {key} is {previous.get(key)!r} there,"
-                    f" {identity.get(key)!r} here",
-                    hint="use the same model, images and options, or name another output",
-                )
+        for change in identity.differences(previous):
+            raise ConfigError(
+                f"{store.uri} belongs to another run: {change.key} is {change.earlier!r} there, {change.now!r} here",
+                hint="use the same model, images and options, or name another output",
+            )
     elif any(name.endswith(".parquet") for name in names):
         raise ConfigError(f"{store.uri} holds other files", hint="name an empty or a new folder")
     else:
-        store.write(RUN_FILE, (json.dumps(identity, indent=1) + "\n").encode())
+        store.write(RUN_FILE, (json.dumps(identity.as_json(), indent=1) + "\n").encode())
     return _without_parts(names, listing.shards)
 
 
-def run_identity(job: BulkJob, bundle: Bundle, listing: Listing) -> dict[str, Any]:
-    """Return everything that decides the results and their files, as JSON values."""
-    card, operation = bundle.card, job.operation
-    return {
-        "work": type(operation).__name__.lower(), **asdict(operation),  # type: ignore[call-overload]
-        "model": card.name, "graph": card.files.get(GRAPH, ""), "weights": card.weights_sha256,
-        "preprocess": asdict(card.preprocess), "pictures": listing.images, "source": listing.sha256,
-        "shards": len(listing.shards),
-    }  # fmt: skip
+def run_identity(job: BulkJob, bundle: Bundle, listing: Listing) -> RunIdentity:
+    """Return everything that decides the results and their files."""
+    source = {"pictures": listing.images, "source": listing.sha256, "shards": len(listing.shards)}
+    settings = {"work": type(job.operation).__name__.lower(), **job.operation.identity(), **source}
+    return RunIdentity.of_model(bundle.card, settings, bundle.card.files.get(GRAPH, ""))
 
 
 def read_results(output: str, shards: Sequence[Shard]) -> tuple[list[ShardDone], list[Failure]]:

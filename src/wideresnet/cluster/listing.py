@@ -21,7 +21,7 @@ from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.files import image_endings, no_images_error, sift_names
 from wideresnet.pipes import special_kind
 from wideresnet.records import Item, Labels, Skipped
-from wideresnet.tasks.classify.classify import InputImages
+from wideresnet.tasks.classify.sources import InputImages
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def list_labelled(location: str, labels: Labels, truth: Path | None, size: int) 
         data = open_labelled(Path(location), labels, ground_truth=truth)
         return data, Listing(tuple(_cut(list(data.items), size)), data.sha256, data.skipped)
     if truth is not None:
-        raise ConfigError(f"--truth needs a local folder, got {location}")
+        raise ConfigError(f"--labels-file needs a local folder, got {location}")
     if _suffix(location) in SHARD_ENDINGS:
         data = labelled_shard_files(location, [location], labels, open_stored)
         return data, Listing(tuple(_cut(list(data.items), size, location)), data.sha256, data.skipped)

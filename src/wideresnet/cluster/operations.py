@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from wideresnet.output.features import cast_features, features_schema, features_
 from wideresnet.output.parquet import arrow_schema, arrow_table
 from wideresnet.output.row_format import RecordLayout
 from wideresnet.output.scores import SCORE_LAYOUT
-from wideresnet.records import Embedding, EngineInfo, Exif, Failure, Item, Prediction, Preprocess, Scored
+from wideresnet.records import Embedding, EngineInfo, Failure, InferenceSettings, Item, Prediction, Preprocess, Scored
 from wideresnet.tasks.classify.classify import classify
 from wideresnet.tasks.classify.embed import Pool, embeddings, row_shapes
 from wideresnet.tasks.evaluate.evaluate import score
@@ -43,13 +43,12 @@ class Operation(Protocol):
     """A command with its settings: what decides the results besides the model and the images."""
 
     @property
-    def exif(self) -> Exif:
-        """How EXIF orientation is treated."""
+    def settings(self) -> InferenceSettings:
+        """The settings of inference; a worker has its own number of threads."""
         ...
 
-    @property
-    def batch_size(self) -> int:
-        """Images per batch."""
+    def identity(self) -> dict[str, object]:
+        """Return everything that decides the results besides the model and the images."""
         ...
 
     def open(self, bundle: Bundle, threads: int) -> OpenOperation:
@@ -61,19 +60,17 @@ class Operation(Protocol):
 class Classify:
     """The operation of ``wrn classify``."""
 
-    engine: str
-    precision: Literal["f32", "bf16"]
-    batch_size: int
+    settings: InferenceSettings
     k: int = 5
-    exif: Exif = "transpose"
-    reduced: bool = False
+
+    def identity(self) -> dict[str, object]:
+        """See ``Operation``."""
+        return {**_identity(self.settings), "reduced": self.settings.reduced, "k": self.k}
 
     def open(self, bundle: Bundle, threads: int) -> OpenOperation:
         """See ``Operation``."""
-        classifier = _open_classifier(bundle, self.engine, self.precision, threads)
-        run = partial(
-            classify, classifier, k=self.k, batch_size=self.batch_size, exif=self.exif, reduced=self.reduced
-        )
+        classifier = _open_classifier(bundle, self.settings, threads)
+        run = partial(classify, classifier, settings=self.settings, k=self.k)
         return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, partial(_to_table, ANSWER_LAYOUT))
 
 
@@ -81,23 +78,24 @@ class Classify:
 class Evaluate:
     """The operation of ``wrn evaluate``. ``present``: the classes of the complete data set, ascending."""
 
-    engine: str
-    precision: Literal["f32", "bf16"]
-    batch_size: int
+    settings: InferenceSettings
     name: str                                      # of the data set
     present: tuple[int, ...]
-    exif: Exif = "ignore"
+
+    def identity(self) -> dict[str, object]:
+        """See ``Operation``."""
+        return {**_identity(self.settings), "name": self.name, "present": self.present}
 
     def open(self, bundle: Bundle, threads: int) -> OpenOperation:
         """See ``Operation``."""
-        classifier = _open_classifier(bundle, self.engine, self.precision, threads)
+        classifier = _open_classifier(bundle, self.settings, threads)
         classes = len(bundle.labels.names)
         # One item per class stands for the complete data set: ranks among its classes do not depend on the shard.
         complete = LabelledData(self.name, [Item("", b"", label) for label in self.present], classes)
 
         def run(items: Iterable[Item]) -> Iterator[Scored | Failure]:
-            data = LabelledData(self.name, list(items), classes, parent=complete, exif=self.exif)
-            return score(classifier, data, self.batch_size)
+            data = LabelledData(self.name, list(items), classes, parent=complete, exif=self.settings.exif)
+            return score(classifier, data, self.settings.batch_size)
 
         return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, partial(_to_table, SCORE_LAYOUT))
 
@@ -106,19 +104,20 @@ class Evaluate:
 class Embed:
     """The operation of ``wrn embed``."""
 
-    engine: str
-    precision: Literal["f32", "bf16"]
-    batch_size: int
+    settings: InferenceSettings
     layers: tuple[str, ...]
     pool: Pool = "mean"
     dtype: str = "float32"
-    exif: Exif = "transpose"
+
+    def identity(self) -> dict[str, object]:
+        """See ``Operation``."""
+        return {**_identity(self.settings), "layers": self.layers, "pool": self.pool, "dtype": self.dtype}
 
     def open(self, bundle: Bundle, threads: int) -> OpenOperation:
         """See ``Operation``."""
-        options = EngineOptions(self.precision, threads, "throughput")
-        features, spec = open_features(bundle, self.layers, self.engine, options), bundle.card.preprocess
-        run = partial(embeddings, features, spec, pool=self.pool, batch_size=self.batch_size, exif=self.exif)
+        options = EngineOptions(self.settings.precision, threads, "throughput")
+        features, spec = open_features(bundle, self.layers, self.settings.engine, options), bundle.card.preprocess
+        run = partial(embeddings, features, spec, settings=self.settings, pool=self.pool)
         schema = features_schema(row_shapes(features, spec, self.pool), self.dtype)
         dtype = np.dtype(self.dtype)
 
@@ -129,8 +128,13 @@ class Embed:
         return OpenOperation(features.engine.info, spec, run, to_table)
 
 
-def _open_classifier(bundle: Bundle, engine: str, precision: Literal["f32", "bf16"], threads: int) -> Classifier:
-    return open_classifier(bundle, engine, EngineOptions(precision, threads, "throughput"))
+def _open_classifier(bundle: Bundle, settings: InferenceSettings, threads: int) -> Classifier:
+    return open_classifier(bundle, settings.engine, EngineOptions(settings.precision, threads, "throughput"))
+
+
+def _identity(settings: InferenceSettings) -> dict[str, object]:
+    """Return the settings that decide the results of every operation."""
+    return {key: getattr(settings, key) for key in ("engine", "precision", "batch_size", "exif")}
 
 
 def _to_table(layout: RecordLayout, results: Sequence[ImageResult]) -> ArrowTable:

@@ -91,7 +91,7 @@ class ShardWorker:
         opened = open_shard(shard)
         crashing: set[int] = set()
         if isolate:
-            items, exif = list(opened.items), self.job.operation.exif
+            items, exif = list(opened.items), self.job.operation.settings.exif
             crashing = crash_isolation.find_crashing_images(items, self.operation.spec, exif)
             opened.items = _without_sources(items, crashing)
         results = list(self.operation.run(opened.items))

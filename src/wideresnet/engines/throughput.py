@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from wideresnet.bundle import Bundle
 from wideresnet.engines import EngineOptions
 from wideresnet.machine import available_cpus, cpu_name
 from wideresnet.output.atomic import save_text
-from wideresnet.records import Tuning
+from wideresnet.records import InferenceSettings, Tuning
 from wideresnet.weights.cache import cache_folder
 
 # Untuned: with two streams, batches of 1 to 64 were equally fast on 32-pixel and 224-pixel networks.
@@ -43,6 +43,16 @@ def throughput_options(
     if tuned is None:
         return EngineOptions(precision, threads, "throughput"), BATCH
     return EngineOptions(precision, tuned.threads, "throughput", tuned.streams), tuned.batch
+
+
+def tune_settings(
+    bundle: Bundle, settings: InferenceSettings, *, many: bool = True
+) -> tuple[EngineOptions, InferenceSettings]:
+    """Return engine options for ``many`` images or for one, and ``settings`` with the batch size that fits them."""
+    options, batch = EngineOptions(settings.precision, settings.threads), BATCH
+    if many:
+        options, batch = throughput_options(bundle, settings.precision, settings.threads)
+    return options, replace(settings, batch_size=settings.batch_size or batch)
 
 
 def save_tuning(bundle: Bundle, tuning: Tuning) -> Path:

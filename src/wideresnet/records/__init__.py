@@ -54,6 +54,7 @@ from wideresnet.records.explanation import (
     ClassMap,
     Explanation,
 )
+from wideresnet.records.identity import Difference, RunIdentity
 from wideresnet.records.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -72,6 +73,7 @@ from wideresnet.records.images import (
     ResizeMode,
     Source,
 )
+from wideresnet.records.inference import DEFAULT_INFERENCE, InferenceSettings, InferMode
 from wideresnet.records.models import (
     ModelCard,
     ModelInfo,
@@ -102,6 +104,7 @@ from wideresnet.records.verification import (
 __all__ = [
     "BILLION",
     "BINS",
+    "DEFAULT_INFERENCE",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "RGB",
@@ -122,6 +125,7 @@ __all__ = [
     "Conditions",
     "Confusion",
     "Deviation",
+    "Difference",
     "EmbedReport",
     "Embedding",
     "EncodedImage",
@@ -137,6 +141,8 @@ __all__ = [
     "Flip",
     "GateReport",
     "Images",
+    "InferMode",
+    "InferenceSettings",
     "Interpolation",
     "Item",
     "LabelScore",
@@ -157,6 +163,7 @@ __all__ = [
     "Published",
     "QuantiseSettings",
     "ResizeMode",
+    "RunIdentity",
     "Scored",
     "ShardDone",
     "Skipped",

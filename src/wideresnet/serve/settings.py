@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from wideresnet.config import explain
+from wideresnet.config import config_error
 from wideresnet.errors import ConfigError
 from wideresnet.machine import available_cpus
 from wideresnet.pipes import read_text
@@ -69,7 +69,7 @@ def make_settings(values: dict[str, Any]) -> ServeSettings:
     try:
         return ServeSettings(**values)
     except ValidationError as error:
-        raise explain(error, "wrn serve", ServeSettings.model_fields) from error
+        raise config_error(error, "wrn serve", ServeSettings.model_fields) from error
 
 
 def read_token(file: Path) -> str:

@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from wideresnet.config import explain
+from wideresnet.config import config_error
 from wideresnet.errors import TrainingError
 from wideresnet.output.atomic import atomic_path
 from wideresnet.training.distributed import Group
@@ -70,7 +70,7 @@ def load_checkpoint(run: Path, recipe: Recipe) -> TrainingState | None:
         values = torch.load(path, map_location="cpu", weights_only=True)
         state = TrainingState(**values | {"recipe": Recipe.model_validate(values["recipe"])})
     except ValidationError as error:
-        raise explain(error, path, Recipe.model_fields) from error
+        raise config_error(error, path, Recipe.model_fields) from error
     except (RuntimeError, pickle.UnpicklingError, TypeError, KeyError, EOFError) as error:
         raise TrainingError(f"{path} is damaged: {error}", hint="delete it to start again") from error
     changed = [key for key in Recipe.model_fields if getattr(state.recipe, key) != getattr(recipe, key)]

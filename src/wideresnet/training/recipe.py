@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
-from wideresnet.config import as_toml, explain, read_toml, toml_value
+from wideresnet.config import as_toml, config_error, read_toml, toml_value
 from wideresnet.datasets.statistics import STATISTICS, Statistics
 from wideresnet.records import Alpha, Preprocess
 
@@ -154,4 +154,4 @@ def read_recipe(path: Path, changes: dict[str, str] | None = None) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise explain(error, path, Recipe.model_fields) from error
+        raise config_error(error, path, Recipe.model_fields) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from doors import prepare
+from commands import prepare
 from wideresnet.bundle import read_bundle
 from wideresnet.cluster.bulk import find_pending, read_results, read_rows, run_identity
 from wideresnet.cluster.connect import exclude_nodes
@@ -16,6 +16,7 @@ from wideresnet.cluster.operations import Classify
 from wideresnet.cluster.store import Store
 from wideresnet.cluster.worker import BulkJob, ShardWorker, part_name
 from wideresnet.errors import ConfigError, DataError
+from wideresnet.records import InferenceSettings
 
 pytest.importorskip("pyarrow", reason="needs the extra parquet")
 
@@ -47,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(folder: Path, tmp_path: Path) -> Run:
-    return Run(folder, tmp_path / "out", Classify("openvino", "f32", 4))
+    return Run(folder, tmp_path / "out", Classify(InferenceSettings(batch_size=4)))
 
 
 def test_shards_without_a_part_are_pending(run: Run) -> None:
@@ -59,7 +60,7 @@ def test_shards_without_a_part_are_pending(run: Run) -> None:
 def test_the_folder_of_another_run_is_refused_with_the_difference(run: Run, folder: Path) -> None:
     run.pending()
     with pytest.raises(ConfigError, match="k is 5 there, 3 here"):
-        Run(folder, Path(run.store.uri), Classify("openvino", "f32", 4, k=3)).pending()
+        Run(folder, Path(run.store.uri), Classify(InferenceSettings(batch_size=4), k=3)).pending()
     run.listing = replace(run.listing, sha256="other")
     with pytest.raises(ConfigError, match="source is"):
         run.pending()

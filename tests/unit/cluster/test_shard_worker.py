@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from doors import prepare
+from commands import prepare
 from wideresnet.bundle import read_bundle
 from wideresnet.cluster import worker as module
 from wideresnet.cluster.listing import list_images
@@ -16,13 +16,14 @@ from wideresnet.cluster.shards import Shard
 from wideresnet.cluster.store import Store
 from wideresnet.cluster.worker import BulkJob, ShardWorker, part_name, read_part
 from wideresnet.errors import DataError
-from wideresnet.records import Prediction
-from wideresnet.tasks.classify.classify import InputImages, classify
+from wideresnet.records import InferenceSettings, Prediction
+from wideresnet.tasks.classify.classify import classify
+from wideresnet.tasks.classify.sources import InputImages
 from wideresnet.tasks.load.load import open_classifier
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
 
-OPERATION = Classify("openvino", "f32", 4, k=3)
+OPERATION = Classify(InferenceSettings(batch_size=4), k=3)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_the_parts_hold_what_one_machine_answers(folder: Path, tmp_path: Path) -
     assert [(shard.pictures, shard.failures, shard.error) for shard in done] == [(8, 0, ""), (8, 1, ""), (4, 0, "")]
     rows = [row for n in range(3) for row in pq.read_table(tmp_path / part_name(n)).to_pylist()]
     classifier = open_classifier(read_bundle(folder / "tiny"))
-    here = list(classify(classifier, InputImages([folder / "photos"]), k=3, batch_size=4))
+    here = list(classify(classifier, InputImages([folder / "photos"]), InferenceSettings(batch_size=4), k=3))
     assert [row["path"] for row in rows if row["rank"] in (1, None)] == [result.path for result in here]
     expected = [s.probability for result in here if isinstance(result, Prediction) for s in result.predictions]
     assert [row["probability"] for row in rows if row["error"] is None] == expected
@@ -109,7 +110,7 @@ def test_an_unwritable_output_is_reported_not_raised(folder: Path, tmp_path: Pat
 
 
 def test_features_have_no_row_for_a_failure(folder: Path, tmp_path: Path) -> None:
-    operation = Embed("openvino", "f32", 4, ("features",))
+    operation = Embed(InferenceSettings(batch_size=4), ("features",))
     done = worker_for(folder, tmp_path, operation).process(shards_of(folder)[1])
     assert (done.pictures, done.failures) == (8, 1)
     assert pq.read_table(tmp_path / part_name(1)).num_rows == 7

@@ -18,7 +18,7 @@ from wideresnet.errors import ImageError
 from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
 from wideresnet.output.resumable_writer import open_resumable
-from wideresnet.records import EngineInfo, Failure, Item
+from wideresnet.records import EngineInfo, Failure, InferenceSettings, Item
 from wideresnet.tasks.bench.interleave import Work
 from wideresnet.tasks.bench.options import Entry, options_of
 from wideresnet.tasks.classify.classify import classify
@@ -85,7 +85,7 @@ def _write_answers(classifier: Classifier, entry: Entry, out: Path) -> Work:
 
     def work(items: Iterator[Item], done: Callable[[], None]) -> None:
         with open_resumable(out, "jsonl", {}) as writer:
-            for answer in classify(classifier, items, batch_size=entry.batch, reduced=entry.reduced):
+            for answer in classify(classifier, items, InferenceSettings(batch_size=entry.batch, reduced=entry.reduced)):
                 if isinstance(answer, Failure):
                     # A rejected image takes no time and would distort the speed.
                     raise ImageError(f"{answer.path}: {answer.error}", hint="use images that can be read")

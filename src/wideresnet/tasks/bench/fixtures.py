@@ -18,7 +18,7 @@ from wideresnet.pipes import special_kind
 from wideresnet.records import Item, Skipped
 from wideresnet.tasks.bench.candidates import Candidate, open_candidate
 from wideresnet.tasks.bench.options import BenchPrecision, BenchSettings, Entry, entries
-from wideresnet.tasks.classify.classify import InputImages
+from wideresnet.tasks.classify.sources import InputImages
 from wideresnet.tasks.quantize.compile import in_precision
 
 CALIBRATION = 16                                   # images for an int8 graph that only has to be fast

@@ -25,7 +25,7 @@ from wideresnet.graph.write import INPUT
 from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
 from wideresnet.records import Labels, ModelCard, Preprocess
-from wideresnet.tasks.classify.classify import InputImages
+from wideresnet.tasks.classify.sources import InputImages
 from wideresnet.tasks.load.load import usual_preprocess
 
 Tensors = dict[str, NDArray[np.generic]]

@@ -1,4 +1,4 @@
-"""Files with the same bytes are answered once."""
+"""Deduplication: files with the same bytes are classified once."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from wideresnet.errors import ImageError
 from wideresnet.images.decode import DEFAULT_LIMITS, read_encoded
 from wideresnet.records import EncodedImage, Failure, Item, Prediction
 
-REMEMBERED = 100_000                               # answers; the ones used longest ago are forgotten
-WAITING = 10_000                                   # copies in a row before one is answered anew
-HELD = 2**22                                       # bytes of a file that may wait in memory; larger ones are read again
+MAX_ANSWERS = 100_000                              # remembered; the least recently used are dropped
+MAX_COPIES = 10_000                                # in a row before one is classified again
+MAX_BYTES = 2**22                                  # of a file that may wait in memory; larger ones are read again
 
 
 @dataclass
 class _Original:
-    """The first of some copies, answered or yet to be."""
+    """The first of several copies; ``answer`` is None until it is classified."""
 
     answer: Prediction | Failure | None = None
 
@@ -27,56 +27,56 @@ class _Original:
 def answer_once(
     answer: Callable[[Iterator[Item]], Iterator[Prediction | Failure]],
     items: Iterable[Item],
-    remembered: int = REMEMBERED,
-    waiting: int = WAITING,
+    remembered: int = MAX_ANSWERS,
+    waiting: int = MAX_COPIES,
 ) -> Iterator[Prediction | Failure]:
-    """``answer(items)``, with each image that was answered before given its answer again, under its own path.
+    """Yield ``answer(items)``, where copies of an earlier image get its answer under their own path.
 
-    One answer an item, in order. ``answer`` gives one for each item it is handed, in order, and may pull ahead.
+    One answer per item, in order. ``answer`` yields one for each of its items, in order, and may read ahead.
     Memory is bounded by ``remembered`` answers (0.1 GB for 100,000 of five classes) and ``waiting`` paths, so
-    far-off copies may be answered anew.
+    distant copies may be classified again.
     """
-    known: OrderedDict[bytes, _Original] = OrderedDict()
-    queue: deque[tuple[str, _Original]] = deque()  # what was pulled and has not got its answer
+    originals: OrderedDict[bytes, _Original] = OrderedDict()
+    queue: deque[tuple[str, _Original]] = deque()  # items that were read and have no answer yet
 
     def fresh() -> Iterator[Item]:
         for item in items:
             key, item = with_hash(item)
-            original = known.get(key)
+            original = originals.get(key)
             new = original is None or len(queue) >= waiting
             if original is None or new:
                 original = _Original()
             queue.append((item.path, original))
             if key:
-                known[key] = original
-                known.move_to_end(key)
-                if len(known) > remembered:        # a copy in the queue still holds what it waits for
-                    known.popitem(last=False)
+                originals[key] = original
+                originals.move_to_end(key)
+                if len(originals) > remembered:        # a copy in the queue still holds its original
+                    originals.popitem(last=False)
             if new:
                 yield item
 
     def copies() -> Iterator[Prediction | Failure]:
-        """Answers to the copies at the head of the queue: what they are copies of was answered before."""
-        while queue and (found := queue[0][1].answer) is not None:
+        """Yield the answers of the copies at the head of the queue whose originals are classified."""
+        while queue and (known_answer := queue[0][1].answer) is not None:
             path, _ = queue.popleft()
-            yield replace(found, path=path)
+            yield replace(known_answer, path=path)
 
-    for found in answer(fresh()):
+    for new_answer in answer(fresh()):
         yield from copies()
         _, original = queue.popleft()
-        original.answer = found
-        yield found
+        original.answer = new_answer
+        yield new_answer
         yield from copies()
     yield from copies()
 
 
 def remembered_for(k: int) -> int:
-    """As many answers of ``k`` classes as take the memory of ``REMEMBERED`` with five, and no more than these."""
-    return min(REMEMBERED, 5 * REMEMBERED // k)
+    """Return the number of answers of ``k`` classes that need the memory of ``MAX_ANSWERS`` with five, or fewer."""
+    return min(MAX_ANSWERS, 5 * MAX_ANSWERS // k)
 
 
 def with_hash(item: Item) -> tuple[bytes, Item]:
-    """A hash of the file's bytes, and the item with the bytes, which are read once. Empty where there is no file."""
+    """Return a hash of the file's bytes, and the item with these bytes, read once. No file: an empty hash."""
     try:
         if isinstance(item.source, EncodedImage):
             data = item.source.read(DEFAULT_LIMITS.bytes)
@@ -88,4 +88,4 @@ def with_hash(item: Item) -> tuple[bytes, Item]:
             return b"", item
     except ImageError:
         return b"", item                           # fails again where failures are reported
-    return hashlib.blake2b(data, digest_size=16).digest(), item if len(data) > HELD else replace(item, source=data)
+    return hashlib.blake2b(data, digest_size=16).digest(), item if len(data) > MAX_BYTES else replace(item, source=data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import tee
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -16,7 +17,7 @@ from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ConfigError, ImageError, check_choice
 from wideresnet.images.inputs import ImageInputs
 from wideresnet.images.loader import load_batches
-from wideresnet.records import Alpha, Embedding, Exif, Failure, Item, Preprocess
+from wideresnet.records import DEFAULT_INFERENCE, Alpha, Embedding, Exif, Failure, InferenceSettings, Item, Preprocess
 from wideresnet.tasks.load.load import bundle_of
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
@@ -44,7 +45,8 @@ def embed(
     check_choice("pool", pool, get_args(Pool))
     bundle, features = open_layers(model, bundle_of(model), layers, engine, alpha)
     items, spec = crop_items(images, bundle.card.preprocess, exif)
-    rows = [answer.values for answer in raise_failures(embeddings(features, spec, items, pool=pool, exif=exif))]
+    settings = InferenceSettings(exif=exif)
+    rows = [answer.values for answer in raise_failures(embeddings(features, spec, items, settings, pool=pool))]
     shapes = row_shapes(features, spec, pool)
     return {
         name: np.stack([row[name] for row in rows]) if rows else np.empty((0, *shape), np.float32)
@@ -56,17 +58,16 @@ def embeddings(
     features: Features,
     spec: Preprocess,
     items: Iterable[Item],
+    settings: InferenceSettings = DEFAULT_INFERENCE,
     *,
     pool: Pool = "none",
-    batch_size: int = 8,
-    exif: Exif = "transpose",
 ) -> Iterator[Embedding | Failure]:
-    """The features or a failure of each item, in the order of the items."""
-    threads = features.engine.info.threads
-    batches, ahead = tee(load_batches(items, spec, batch_size=batch_size, threads=threads, exif=exif))
-    for batch, outputs in zip(batches, features.stream(each.pixels for each in ahead), strict=True):
+    """Yield the features or a failure of each item, in the order of the items."""
+    load = partial(load_batches, batch_size=settings.batch_size, threads=features.engine.info.threads)
+    batches, ahead = tee(load(items, spec, exif=settings.exif))
+    for batch, outputs in zip(batches, features.stream(batch.pixels for batch in ahead), strict=True):
         values = {name: _pooled(outputs[name], pool) for name in features.names}
-        rows = ({name: value[place] for name, value in values.items()} for place in range(len(batch.items)))
+        rows = ({name: value[index] for name, value in values.items()} for index in range(len(batch.items)))
         yield from batch.in_order(
             [Embedding(item.path, row) for item, row in zip(batch.items, rows, strict=True)]
         )

@@ -30,12 +30,14 @@ from wideresnet.images.loader import load_batches
 from wideresnet.logits import softmax, top_k
 from wideresnet.machine import available_cpus
 from wideresnet.records import (
+    DEFAULT_INFERENCE,
     Alpha,
     Box,
     ClassMap,
     Exif,
     Explanation,
     Failure,
+    InferenceSettings,
     Item,
     Labels,
     LabelScore,
@@ -87,7 +89,7 @@ def explain(
     indices = [find_class(str(name), explainer.labels) for name in classes]
     items, spec = crop_items(images, explainer.card.preprocess, exif)
     explainer = replace(explainer, card=replace(explainer.card, preprocess=spec))
-    return list(raise_failures(explanations(explainer, items, indices, k=k, exif=exif)))
+    return list(raise_failures(explanations(explainer, items, InferenceSettings(exif=exif), classes=indices, k=k)))
 
 
 def open_explainer(bundle: Bundle, engine: str = "openvino", options: EngineOptions | None = None) -> Explainer:
@@ -107,55 +109,54 @@ def make_explainer(bundle: Bundle, features: Features) -> Explainer:
 def explanations(
     explainer: Explainer,
     items: Iterable[Item],
-    classes: Sequence[int] = (),
+    settings: InferenceSettings = DEFAULT_INFERENCE,
     *,
+    classes: Sequence[int] = (),
     k: int = 1,
-    batch_size: int = 8,
-    exif: Exif = "transpose",
 ) -> Iterator[Explanation | Failure]:
-    """An explanation or a failure for each item, in order: of ``classes``, or of the ``k`` likeliest ones."""
+    """Yield an explanation or a failure of each item, in order: of ``classes``, or of the ``k`` most probable ones."""
     spec, threads = explainer.card.preprocess, available_cpus()
-    batches, ahead = tee(load_batches(items, spec, batch_size=batch_size, threads=threads, exif=exif))
-    for batch, outputs in zip(batches, explainer.features.stream(each.pixels for each in ahead), strict=True):
+    batches, ahead = tee(load_batches(items, spec, batch_size=settings.batch_size, threads=threads, exif=settings.exif))
+    for batch, outputs in zip(batches, explainer.features.stream(batch.pixels for batch in ahead), strict=True):
         maps = _explained(explainer, outputs, classes, k)
-        seen = zip(batch.items, batch.pixels, maps, strict=True)
-        yield from batch.in_order([Explanation(item.path, crop, explainer.stride, each) for item, crop, each in seen])
+        rows, stride = zip(batch.items, batch.pixels, maps, strict=True), explainer.stride
+        yield from batch.in_order([Explanation(item.path, crop, stride, evidence) for item, crop, evidence in rows])
 
 
 def explain_crop(
     explainer: Explainer, crop: NDArray[np.uint8], classes: Sequence[int] = (), *, k: int = 1
 ) -> Explanation:
-    """``explanations`` of one image as ``preprocess`` made it, RGB uint8 [S, S, 3]; it has no path."""
+    """Explain one preprocessed image, RGB uint8 [S, S, 3]; the explanation has no path."""
     (maps,) = _explained(explainer, explainer.features(crop[None]), classes, k)
     return Explanation("", crop, explainer.stride, maps)
 
 
 def find_class(name: str, labels: Labels) -> int:
-    """The index of a class by its id, its name or index (see ``ClassLookup``), or by any name that a comma parts.
+    """Return the index of a class by its id, name, index (see ``ClassLookup``), or one of its comma-separated names.
 
-    Raises ConfigError for what is no class here, and for a name that several have.
+    Raises ConfigError for an unknown class, and for a name that several classes have.
     """
     if (index := ClassLookup(labels).find(name)) is not None:
         return index
-    wanted = nfc(name).strip().casefold()
+    key = nfc(name).strip().casefold()
     names = [[part.strip().casefold() for part in nfc(full).split(",")] for full in labels.names]
-    found = [index for index, parts in enumerate(names) if wanted in parts]
-    if len(found) > 1:
-        listed = ", ".join(f"{index} ({labels.ids[index]})" if labels.ids else str(index) for index in found[:5])
-        raise ConfigError(f"{len(found)} classes are called {name!r}", hint=f"name one by its index: {listed}")
-    if not found:
-        hint = did_you_mean(wanted, [*labels.ids, *(part for parts in names for part in parts)])
+    matches = [index for index, synonyms in enumerate(names) if key in synonyms]
+    if len(matches) > 1:
+        listed = ", ".join(f"{index} ({labels.ids[index]})" if labels.ids else str(index) for index in matches[:5])
+        raise ConfigError(f"{len(matches)} classes are called {name!r}", hint=f"name one by its index: {listed}")
+    if not matches:
+        hint = did_you_mean(key, [*labels.ids, *(synonym for synonyms in names for synonym in synonyms)])
         raise ConfigError(f"no class called {name!r}", hint=hint or f"by index they are 0 to {len(names) - 1}")
-    return found[0]
+    return matches[0]
 
 
 def _explained(
     explainer: Explainer, outputs: Mapping[str, NDArray[np.float32]], classes: Sequence[int], k: int
 ) -> list[tuple[ClassMap, ...]]:
-    """The maps of each image of a batch."""
+    """Return the maps of every image of a batch."""
     logits, features = outputs["logits"], outputs[MAP]
     scores = _scores(explainer, logits, classes, k)
-    return [_maps(explainer, *each) for each in zip(logits, features, scores, strict=True)]
+    return [_maps(explainer, *row) for row in zip(logits, features, scores, strict=True)]
 
 
 def _scores(
@@ -171,17 +172,19 @@ def _scores(
 def _maps(
     explainer: Explainer, logits: NDArray[np.float32], features: NDArray[np.float32], scores: Sequence[LabelScore]
 ) -> tuple[ClassMap, ...]:
-    """Logits [C] and last map [F, h, w] of one image -> the maps of the scored classes."""
-    evidence = np.tensordot(explainer.weight[[score.index for score in scores]], features, axes=1)
+    """Return the maps of the scored classes from logits [C] and last map [F, h, w] of one image."""
+    maps = np.tensordot(explainer.weight[[score.index for score in scores]], features, axes=1)
     return tuple(
-        ClassMap(score, float(logits[score.index]), float(explainer.bias[score.index]), each, _peak(explainer, each))
-        for score, each in zip(scores, evidence, strict=True)
+        ClassMap(
+            score, float(logits[score.index]), float(explainer.bias[score.index]), evidence, _peak(explainer, evidence)
+        )
+        for score, evidence in zip(scores, maps, strict=True)
     )
 
 
 def _peak(explainer: Explainer, evidence: NDArray[np.float32]) -> Box:
-    """The square of one stride around the pixel that the strongest place looks at, as far as it is in the crop."""
+    """Return the square of one stride around the pixel with the strongest evidence, clipped to the crop."""
     stride, side = explainer.stride, explainer.card.preprocess.crop
-    row, column = (int(place) * stride for place in np.unravel_index(evidence.argmax(), evidence.shape))
+    row, column = (int(index) * stride for index in np.unravel_index(evidence.argmax(), evidence.shape))
     half = stride // 2
     return max(0, column - half), max(0, row - half), min(side, column + half), min(side, row + half)

@@ -1,18 +1,16 @@
-"""Images through a network: with the next ones being read meanwhile, or one batch after another."""
+"""The batch pipeline: read images ahead while the network works, or one batch after another."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.classifier import Classifier
-from wideresnet.records import Batch, Item
+from wideresnet.records import Batch, InferMode, Item
 
-InferMode = Literal["sync", "async"]
 Answered = tuple[Batch, NDArray[np.float32]]
 
 
@@ -23,18 +21,18 @@ def infer(
     batch_size: int,
     mode: InferMode = "async",
 ) -> Iterator[Answered]:
-    """Each batch that ``load`` makes of ``items`` with its logits, in order; the same ones in both modes.
+    """Yield each batch that ``load`` makes of ``items`` with its logits [N, C], in order; the same in both modes.
 
-    "async": batches are read while the engine works. "sync": one is read, answered and handed out before the next is
-    begun, so that an answer never waits for a later image; slower.
+    "async": batches are read while the engine works. "sync": each batch is read, classified and yielded before the
+    next one, so that no result waits for a later image; slower.
     """
-    return classifier.stream(load(items)) if mode == "async" else _in_turn(classifier, items, load, batch_size)
+    return classifier.stream(load(items)) if mode == "async" else _sequential(classifier, items, load, batch_size)
 
 
-def _in_turn(
+def _sequential(
     classifier: Classifier, items: Iterable[Item], load: Callable[[Iterable[Item]], Iterator[Batch]], batch_size: int
 ) -> Iterator[Answered]:
-    left = iter(items)
-    while group := list(islice(left, batch_size)):
+    remaining = iter(items)
+    while group := list(islice(remaining, batch_size)):
         for batch in load(group):
             yield batch, classifier.logits(batch.pixels)

@@ -1,4 +1,4 @@
-"""The images that a page shows, small: what the network saw of them."""
+"""Thumbnails of images on a page, as the network gets them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SIDE = 160                                         # pixels
 def thumbnails(
     report: EvalReport, sources: Mapping[str, Item] | None, spec: Preprocess | None = None, side: int = SIDE
 ) -> dict[str, bytes]:
-    """JPEGs by path of the images that the page of ``report`` shows; see ``thumbnails_of``.
+    """Return JPEGs by path of the images on the page of ``report``; see ``thumbnails_of``.
 
-    ``spec`` None: the transform that the report was made with, where it says.
+    ``spec`` None: the preprocessing of the report, if it is known.
     """
-    made = report.conditions
-    if spec is None and made:
-        spec = made.preprocess
-    return thumbnails_of(shown_paths(report), sources, spec, side, made.exif if made else "ignore")
+    conditions = report.conditions
+    if spec is None and conditions:
+        spec = conditions.preprocess
+    return thumbnails_of(shown_paths(report), sources, spec, side, conditions.exif if conditions else "ignore")
 
 
 def thumbnails_of(
@@ -38,20 +38,20 @@ def thumbnails_of(
     side: int = SIDE,
     exif: Exif = "ignore",
 ) -> dict[str, bytes]:
-    """JPEGs of about ``side`` pixels a side by path, of what a network with transform ``spec`` sees.
+    """Return JPEGs of about ``side`` pixels a side by path, of the crops that ``spec`` makes.
 
-    A path that ``sources`` does not hold is a file. ``spec`` None: the largest square in the middle. What cannot be
-    read (any more) is left out.
+    A path that is not in ``sources`` is a file. ``spec`` None: the largest square in the middle. Unreadable images are
+    left out.
     """
-    found: dict[str, bytes] = {}
-    seen = spec or Preprocess(resize=side, crop=side)
+    jpegs: dict[str, bytes] = {}
+    spec = spec or Preprocess(resize=side, crop=side)
     for path in paths:
         item = (sources or {}).get(path)
         try:
-            found[path] = _jpeg(load_crop(item.source if item else Path(path), seen, exif=exif), side)
+            jpegs[path] = _jpeg(load_crop(item.source if item else Path(path), spec, exif=exif), side)
         except ImageError:
             continue
-    return found
+    return jpegs
 
 
 def _jpeg(crop: NDArray[np.uint8], side: int) -> bytes:

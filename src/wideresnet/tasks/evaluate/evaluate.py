@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +25,14 @@ from wideresnet.records import (
     EngineInfo,
     EvalReport,
     Failure,
+    InferMode,
     Item,
     Labels,
     ModelCard,
     Progress,
     Scored,
 )
-from wideresnet.tasks.classify.pipeline import InferMode, infer
+from wideresnet.tasks.classify.pipeline import infer
 from wideresnet.tasks.evaluate.label_order import check_label_order, with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, accumulate
 from wideresnet.tasks.load.cifar_archive import locate_data
@@ -47,7 +48,8 @@ class AnswerSource:
     """Answers to be counted, with the metadata of their report.
 
     ``images`` is the number of images, ``present`` as for ``EvaluationAccumulator``. ``file`` is the complete record
-    of the answers once ``answers`` ends, where they are only those that an earlier run left to do.
+    of the answers once ``answers`` ends, where they are only those that an earlier run left to do. ``labels_name``
+    names the list of the labels, ``items`` are the images by path, as far as they are known.
     """
 
     answers: Iterable[Scored | Failure]
@@ -56,6 +58,8 @@ class AnswerSource:
     images: int
     present: int = 0
     file: Path | None = None
+    labels_name: str = ""
+    items: Mapping[str, Item] = field(default_factory=dict)
 
 
 def evaluate(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import reduce
 from itertools import combinations
 from operator import add
 
 from wideresnet.errors import DataError
-from wideresnet.records import Conditions, EvalReport
+from wideresnet.records import Conditions, EvalReport, RunIdentity
 
 
 def merge(reports: Mapping[str, EvalReport]) -> EvalReport:
@@ -43,30 +44,27 @@ def _shards(report: EvalReport) -> tuple[str, ...]:
 
 
 def _check_identity(name_a: str, a: EvalReport, name_b: str, b: EvalReport) -> None:
-    for key, value_a, value_b in zip(_IDENTITY, _identity(a), _identity(b), strict=True):
-        if value_a != value_b:
-            raise DataError(
-                f"{name_a} and {name_b} do not add up: the {key} is {value_a!r} in one and {value_b!r} in the other",
-                hint="merge shards of one evaluation: the same model, data and precision",
-            )
+    for change in _identity(b).differences(_identity(a).as_json()):
+        raise DataError(
+            f"{name_a} and {name_b} do not add up: the {change.key} is {change.earlier!r} in one"
+            f" and {change.now!r} in the other",
+            hint="merge shards of one evaluation: the same model, data and precision",
+        )
 
 
-_IDENTITY = (
-    "model", "weights' sha256", "graph's sha256", "transform", "runtime", "precision", "data", "data's sha256",
-    "number of images", "number of shards",
-)  # fmt: skip
-
-
-def _identity(report: EvalReport) -> tuple[object, ...]:
-    """Return the values that must be equal in all reports, in the order of ``_IDENTITY``."""
+def _identity(report: EvalReport) -> RunIdentity:
+    """Return the values that must be the same in all parts."""
     conditions, engine = report.conditions, report.engine
-    ran = (engine.runtime, engine.precision) if engine else (None, None)
-    if conditions is None:
-        return (report.model, None, None, None, *ran, report.data, None, None, None)
-    return (
-        report.model, conditions.weights_sha256, conditions.graph_sha256, conditions.preprocess, *ran,
-        report.data, conditions.data_sha256, conditions.pictures, _count(conditions),
-    )  # fmt: skip
+    values: dict[str, object] = {"model": report.model, "data": report.data}
+    if engine:
+        values |= {"runtime": engine.runtime, "precision": engine.precision}
+    if conditions:
+        values |= {
+            "weights' sha256": conditions.weights_sha256, "graph's sha256": conditions.graph_sha256,
+            "transform": asdict(conditions.preprocess), "data's sha256": conditions.data_sha256,
+            "number of images": conditions.pictures, "number of shards": _count(conditions),
+        }  # fmt: skip
+    return RunIdentity(values)
 
 
 def _count(conditions: Conditions) -> str:

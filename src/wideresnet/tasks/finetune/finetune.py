@@ -37,6 +37,7 @@ from wideresnet.records import (
     ModelCard,
     PathPoint,
     Progress,
+    RunIdentity,
     Skipped,
     by_path,
     follow,
@@ -168,7 +169,7 @@ def _evaluate(bundle: Bundle, data: LabelledData) -> Generator[Progress, None, E
 def _write_inputs(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -> None:
     """Write run.json and the split. Raises TrainingError if ``run`` belongs to other weights, images or mode."""
     path = run / "run.json"
-    current = {
+    identity = RunIdentity({
         "mode": settings.mode,
         "source": source.card.name,
         "graph": source.sha256,
@@ -177,15 +178,13 @@ def _write_inputs(run: Path, source: Bundle, split: Split, settings: FinetuneSet
         "val": split.val.sha256,
         "exif": split.val.exif,
         "alpha": source.card.preprocess.alpha,
-    }
+    })  # fmt: skip
     if path.exists():
         previous = {"alpha": "drop"} | json.loads(path.read_text("utf-8"))  # older versions did not write it
-        changed = [key for key, value in current.items() if previous.get(key) != value]
-        if changed:
-            raise TrainingError(
-                f"{run} holds another run; different: {', '.join(changed)}", hint="name another folder with -o"
-            )
-    save_text(path, json_text(current, indent=1) + "\n")
+        if changes := identity.differences(previous):
+            names = ", ".join(change.key for change in changes)
+            raise TrainingError(f"{run} holds another run; different: {names}", hint="name another folder with -o")
+    save_text(path, json_text(identity.as_json(), indent=1) + "\n")
     for data, file in ((split.train, "train.csv"), (split.val, "val.csv")):
         save_text(run / file, to_index(data, split.labels))
 

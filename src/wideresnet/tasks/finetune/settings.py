@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
-from wideresnet.config import explain, read_toml, toml_value
+from wideresnet.config import config_error, read_toml, toml_value
 from wideresnet.errors import ConfigError
 from wideresnet.records import Alpha, Exif, FinetuneMode, Preprocess
 from wideresnet.training.recipe import Recipe
@@ -77,7 +77,7 @@ def read_settings(file: Path | None, changes: Mapping[str, Any]) -> FinetuneSett
     try:
         settings = FinetuneSettings.model_validate(own | {"recipe": values})
     except ValidationError as error:
-        raise explain(error, origin, _ALL_KEYS) from error
+        raise config_error(error, origin, _ALL_KEYS) from error
     for key in ("patience",) if settings.mode == "probe" else ("flips", "l2"):
         if getattr(settings, key) != FinetuneSettings.model_fields[key].default:
             raise ConfigError(f"{origin}: {key} has no effect in the mode {settings.mode}", hint=f"leave out {key}")
@@ -108,4 +108,4 @@ def make_recipe(
     try:
         return Recipe.model_validate(defaults | derived | dict(settings.recipe))
     except ValidationError as error:
-        raise explain(error, origin, _ALL_KEYS) from error
+        raise config_error(error, origin, _ALL_KEYS) from error

@@ -26,8 +26,8 @@ from wideresnet.datasets.shards import (
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.files import describe_skipped, find_images
 from wideresnet.records import Item, Labels, Skipped
-from wideresnet.tasks.classify.classify import InputImages
 from wideresnet.tasks.classify.dedupe import with_hash
+from wideresnet.tasks.classify.sources import InputImages
 
 MIN_GATE_IMAGES, MAX_GATE_IMAGES = 100, 1000       # held out of the calibration images
 MIN_CALIBRATION_IMAGES = 2

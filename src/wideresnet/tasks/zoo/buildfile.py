@@ -24,7 +24,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from wideresnet.config import explain
+from wideresnet.config import config_error
 from wideresnet.errors import ConfigError
 from wideresnet.pipes import read_text
 from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, RGB, Estimator, Interpolation, Preprocess
@@ -190,7 +190,7 @@ def read_build_file(path: Path) -> BuildFile:
     try:
         return BuildFile.model_validate(content)
     except ValidationError as error:
-        raise explain(error, path, _keys()) from error
+        raise config_error(error, path, _keys()) from error
 
 
 def square(size: Pixels) -> int:

@@ -13,8 +13,9 @@ from fakes import FakeEngine
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import ConfigError, ImageError
-from wideresnet.records import Failure, Item, ModelCard, Prediction, Preprocess
-from wideresnet.tasks.classify.classify import InputImages, classify
+from wideresnet.records import Failure, InferenceSettings, Item, ModelCard, Prediction, Preprocess
+from wideresnet.tasks.classify.classify import classify
+from wideresnet.tasks.classify.sources import InputImages
 
 LABELS = read_labels("cifar10")
 
@@ -35,7 +36,7 @@ def items(engine: FakeEngine, n: int, bad: tuple[int, ...] = ()) -> list[Item]:
 
 
 def test_answers_come_in_the_order_of_the_images(classifier: Classifier, engine: FakeEngine) -> None:
-    answers = list(classify(classifier, items(engine, 23), k=3, batch_size=5))
+    answers = list(classify(classifier, items(engine, 23), InferenceSettings(batch_size=5), k=3))
     assert [a.path for a in answers] == [f"{i:03}" for i in range(23)]
     for index, answer in enumerate(answers):
         assert isinstance(answer, Prediction)
@@ -46,7 +47,7 @@ def test_answers_come_in_the_order_of_the_images(classifier: Classifier, engine:
 
 
 def test_one_bad_image_is_one_failure_and_the_rest_goes_on(classifier: Classifier, engine: FakeEngine) -> None:
-    answers = list(classify(classifier, items(engine, 8, bad=(0, 5)), batch_size=4))
+    answers = list(classify(classifier, items(engine, 8, bad=(0, 5)), InferenceSettings(batch_size=4)))
     assert [a.path for a in answers] == [f"{i:03}" for i in range(8)]
     failures = [a for a in answers if isinstance(a, Failure)]
     assert [f.path for f in failures] == ["000", "005"]
@@ -54,7 +55,7 @@ def test_one_bad_image_is_one_failure_and_the_rest_goes_on(classifier: Classifie
 
 
 def test_a_batch_of_failures_never_reaches_the_engine(classifier: Classifier, engine: FakeEngine) -> None:
-    answers = list(classify(classifier, items(engine, 4, bad=(0, 1, 2, 3)), batch_size=4))
+    answers = list(classify(classifier, items(engine, 4, bad=(0, 1, 2, 3)), InferenceSettings(batch_size=4)))
     assert all(isinstance(a, Failure) for a in answers)
     assert sum(engine.calls) == 0
 
@@ -68,7 +69,7 @@ def test_an_endless_stream_is_answered_as_it_comes(classifier: Classifier, engin
             pulled += 1
             yield Item(str(pulled), engine.image(pulled % 10))
 
-    answers = classify(classifier, endless(), batch_size=4)
+    answers = classify(classifier, endless(), InferenceSettings(batch_size=4))
     assert [next(answers).path for _ in range(8)] == [str(i + 1) for i in range(8)]
     assert pulled <= 8 + 2 * 4
     answers.close()  # type: ignore[attr-defined]

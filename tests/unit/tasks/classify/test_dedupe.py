@@ -13,7 +13,7 @@ from fakes import write_tar
 from wideresnet.datasets.tar import TarImages
 from wideresnet.records import Failure, Item, LabelScore, Prediction
 from wideresnet.tasks.classify import dedupe
-from wideresnet.tasks.classify.dedupe import REMEMBERED, answer_once, remembered_for
+from wideresnet.tasks.classify.dedupe import MAX_ANSWERS, answer_once, remembered_for
 
 
 class Network:
@@ -105,7 +105,7 @@ def test_failures_are_copied_too(tmp_path: Path) -> None:
 def test_a_file_is_read_once_and_a_large_one_does_not_wait_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dedupe, "HELD", 3)
+    monkeypatch.setattr(dedupe, "MAX_BYTES", 3)
     items, handed = files(tmp_path, ["abc", "abcd"]), []
 
     def keep(items: Iterator[Item]) -> Iterator[Prediction | Failure]:
@@ -118,4 +118,5 @@ def test_a_file_is_read_once_and_a_large_one_does_not_wait_in_memory(
 
 
 def test_what_is_remembered_takes_no_more_memory_with_more_classes() -> None:
-    assert [remembered_for(k) for k in (1, 5, 10, 1000)] == [REMEMBERED, REMEMBERED, REMEMBERED // 2, REMEMBERED // 200]
+    most = MAX_ANSWERS
+    assert [remembered_for(k) for k in (1, 5, 10, 1000)] == [most, most, most // 2, most // 200]

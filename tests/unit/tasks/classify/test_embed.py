@@ -11,7 +11,7 @@ from fakes import tiny_bundle, tiny_images
 from wideresnet.bundle import write_bundle
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ConfigError, ImageError
-from wideresnet.records import Embedding, Failure, Item
+from wideresnet.records import Embedding, Failure, InferenceSettings, Item
 from wideresnet.tasks.classify.embed import embed, embeddings, row_shapes
 
 SPEC = tiny_bundle().card.preprocess
@@ -28,7 +28,7 @@ def items(count: int, bad: tuple[int, ...] = ()) -> list[Item]:
 
 
 def test_rows_come_in_the_order_of_the_images_with_failures_between(features: Features) -> None:
-    found = list(embeddings(features, SPEC, items(10, bad=(0, 1, 2, 6)), batch_size=3))
+    found = list(embeddings(features, SPEC, items(10, bad=(0, 1, 2, 6)), InferenceSettings(batch_size=3)))
     assert [each.path for each in found] == [f"{i:03}" for i in range(10)]
     assert [i for i, each in enumerate(found) if isinstance(each, Failure)] == [0, 1, 2, 6]
     expected = features(tiny_images(10, 32))
@@ -60,7 +60,7 @@ def test_few_images_are_in_memory_at_a_time(features: Features) -> None:
             pulled += 1
             yield Item(str(pulled), tiny_images(1, 32)[0])
 
-    stream = embeddings(features, SPEC, endless(), batch_size=2)
+    stream = embeddings(features, SPEC, endless(), InferenceSettings(batch_size=2))
     for _ in range(20):
         next(stream)
     stream.close()

@@ -20,7 +20,7 @@ from wideresnet.engines.openvino import OpenVinoEngine
 from wideresnet.errors import ConfigError, ImageError
 from wideresnet.graph.outputs import parse_graph, read_classifier, with_outputs
 from wideresnet.graph.write import write_graph
-from wideresnet.records import Explanation, Failure, Item, Labels, ModelCard, Preprocess
+from wideresnet.records import Explanation, Failure, InferenceSettings, Item, Labels, ModelCard, Preprocess
 from wideresnet.tasks.classify.explain import Explainer, explain, explanations, find_class, open_explainer
 
 IMAGENET = read_labels("imagenet")
@@ -88,7 +88,7 @@ def test_the_likeliest_classes_come_first_unless_others_are_named(explainer: Exp
         shares = [shown.score.probability for shown in each.maps]
         assert shares == sorted(shares, reverse=True)
         assert len(shares) == 3
-    for each, other in zip(found(explainer, items(2), [7, 2]), found(explainer, items(2), k=10), strict=True):
+    for each, other in zip(found(explainer, items(2), classes=[7, 2]), found(explainer, items(2), k=10), strict=True):
         assert [(shown.score.index, shown.score.label) for shown in each.maps] == [(7, "horse"), (2, "bird")]
         by_index = {shown.score.index: shown.score.probability for shown in other.maps}
         for shown in each.maps:
@@ -106,7 +106,7 @@ def test_the_peak_is_the_square_around_what_the_strongest_place_looks_at(explain
 
 
 def test_images_stay_in_order_and_bad_ones_are_failures(explainer: Explainer) -> None:
-    answers = list(explanations(explainer, items(9, bad=(0, 1, 2, 7)), batch_size=3))
+    answers = list(explanations(explainer, items(9, bad=(0, 1, 2, 7)), InferenceSettings(batch_size=3)))
     assert [each.path for each in answers] == [f"{i:03}" for i in range(9)]
     assert [i for i, each in enumerate(answers) if isinstance(each, Failure)] == [0, 1, 2, 7]
     images = tiny_images(9, 32)

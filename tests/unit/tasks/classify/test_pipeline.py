@@ -11,9 +11,9 @@ from fakes import FakeEngine
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labels import read_labels
 from wideresnet.images.loader import load_batches
-from wideresnet.records import Item, ModelCard, Preprocess
+from wideresnet.records import InferenceSettings, InferMode, Item, ModelCard, Preprocess
 from wideresnet.tasks.classify.classify import classify
-from wideresnet.tasks.classify.pipeline import InferMode, infer
+from wideresnet.tasks.classify.pipeline import infer
 
 SPEC = Preprocess(resize=32, crop=32)
 
@@ -40,7 +40,7 @@ def test_both_modes_answer_the_same_in_the_same_batches(
 ) -> None:
     found, calls = [], []
     for mode in ("sync", "async"):
-        found.append(list(classify(classifier, items(engine, []), batch_size=batch_size, mode=mode)))
+        found.append(list(classify(classifier, items(engine, []), InferenceSettings(batch_size=batch_size, mode=mode))))
         calls.append([count for count in engine.calls if count])
         engine.calls.clear()
     assert found[0] == found[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from doors import Wrn
+from commands import Wrn
 from fakes import FakeEngine, tiny_bundle
 from wideresnet.output.scores import as_json_line
 from wideresnet.records import Failure, Scored
@@ -90,7 +90,7 @@ def test_two_models_are_evaluated_on_the_same_images(wrn: Wrn, tiny: Path, greys
 def test_what_cannot_be_compared_is_refused(wrn: Wrn, files: tuple[Path, Path], tiny: Path, greys: Path) -> None:
     a, b = files
     refusals = {
-        "not the same kind of thing": (a, tiny),
+        "cannot compare a file of scores with a model": (a, tiny),
         "two models are compared on labelled images": (tiny, tiny),
         "models know their labels": (tiny, tiny, "--data", greys, "--labels", "cifar10"),
         "--data needs the classes of the files": (a, b, "--data", greys),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from doors import Wrn
+from commands import Wrn
 from wideresnet.bundle import read_bundle
 from wideresnet.training import loop
 
@@ -53,7 +53,7 @@ def test_from_five_images_a_class_to_answers(wrn: Wrn, pets: Path, tiny: Path) -
 def test_the_page_and_the_lines_say_what_was_chosen_by_what(wrn: Wrn, pets: Path, tiny: Path) -> None:
     done = wrn("finetune", "--from", tiny, "--data", pets, "-o", "run", "--test", pets)
     assert done.code == 0, done.err
-    assert "pets: 8 images of 2 classes to learn from, 2 to judge" in done.err
+    assert "pets: 8 images of 2 classes for training, 2 for validation" in done.err
     assert "held out" in done.err
     assert "top-1 100.00 % (95 %: 34.24 to 100.00, n = 2) on pets val" in done.out
     assert "on pets test" in done.out

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from doors import Wrn
+from commands import Wrn
 from fakes import tiny_bundle
 from wideresnet.bundle import write_bundle
 
@@ -80,6 +80,6 @@ def test_where_the_official_set_cannot_be_had_images_of_ones_own_judge(wrn: Wrn,
     arguments = ("compile", "-m", tiny, "-o", "out", "--min-agreement", "0", "--format", "json")
     done = wrn(*arguments, "--calibration", images)
     assert done.code == 1, "one cannot be read"
-    assert "is not on this machine, and offline mode is on: images of --calibration judge instead" in done.err
+    assert "is not on this machine, and offline mode is on: the gate uses images of --calibration instead" in done.err
     assert done.json["gate"]["kind"] == "agreement"
     assert wrn(*arguments).code == 2

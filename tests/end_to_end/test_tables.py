@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from doors import Wrn
+from commands import Wrn
 from fakes import tiny_bundle, tiny_tensors
 from wideresnet.architectures import get_architecture
 from wideresnet.output.scores import as_json_line
@@ -31,7 +31,7 @@ def greys(tmp_path: Path) -> Path:
 
 
 def test_a_spreadsheets_table_is_data_and_ground_truth(wrn: Wrn, tiny: Path, greys: Path) -> None:
-    for command in ((greys / "table.csv",), (greys, "--truth", greys / "table.csv")):
+    for command in ((greys / "table.csv",), (greys, "--labels-file", greys / "table.csv")):
         done = wrn("evaluate", *command, "-m", tiny, "--format", "json")
         assert (done.code, done.json["n"]) == (0, 10)
         assert next(line for line in done.err.splitlines() if "Windows-1252" in line).startswith("warning: ")
@@ -41,7 +41,7 @@ def test_a_spreadsheets_table_is_data_and_ground_truth(wrn: Wrn, tiny: Path, gre
 
 def test_a_table_that_cannot_be_read_says_what_was_found(wrn: Wrn, tiny: Path, greys: Path) -> None:
     (greys / "t.csv").write_text("a;b;c\n1;2;3\n")
-    done = wrn("evaluate", greys, "--truth", greys / "t.csv", "-m", tiny)
+    done = wrn("evaluate", greys, "--labels-file", greys / "t.csv", "-m", tiny)
     assert done.code == 2
     assert "t.csv, read as UTF-8, has 3 columns with semicolons between them, ['a', 'b', 'c']" in done.err
     assert "known are CSV with a line such as path,label" in done.err
@@ -79,7 +79,7 @@ def results(count: int) -> None:
 
 
 def test_few_images_in_another_order_are_warned_of(wrn: Wrn, tiny: Path) -> None:
-    """Where it takes more to be sure, which is said; enough are refused; --any-order leaves a warning of it."""
+    """Where it takes more to be sure, which is said; enough are refused; --skip-order-check leaves a warning of it."""
     results(7)
     few = wrn("evaluate", "--results", "result.txt", "-m", tiny, "--format", "json")
     assert (few.code, few.json["n"]) == (0, 7)
@@ -89,7 +89,7 @@ def test_few_images_in_another_order_are_warned_of(wrn: Wrn, tiny: Path) -> None
     assert few.err == f"warning: {warning}\n"
     results(48)
     assert wrn("evaluate", "--results", "result.txt", "-m", tiny).code == 2
-    kept = wrn("evaluate", "--results", "result.txt", "-m", tiny, "--any-order")
+    kept = wrn("evaluate", "--results", "result.txt", "-m", tiny, "--skip-order-check")
     assert (kept.code, "are in another order" in kept.err) == (0, True)
 
 
@@ -100,7 +100,7 @@ def test_a_merged_report_is_asked_again(wrn: Wrn, tiny: Path, tmp_path: Path) ->
         Image.new("RGB", (8, 8)).save(tmp_path / "val" / str((k + 1) % 10) / f"{k}.png")
     results(30)
     for part in (1, 2):
-        command = ("evaluate", "val", "--results", "result.txt", "-m", tiny, "--any-order", "--format", "json")
+        command = ("evaluate", "val", "--results", "result.txt", "-m", tiny, "--skip-order-check", "--format", "json")
         document = wrn(*command, "--shard", f"{part}/2").json
         document["counts"]["conditions"] = None
         (tmp_path / f"{part}.json").write_text(json.dumps(document))

@@ -1,4 +1,4 @@
-"""Commands in processes of their own, and what they leave behind: for tests of the command line."""
+"""Helpers that run commands in processes of their own, for tests of the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wideresnet.bundle import write_bundle
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left behind."""
+    """The exit code and output of a finished command."""
 
     code: int
     out: str

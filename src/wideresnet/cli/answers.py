@@ -1,0 +1,66 @@
+"""Answers as they come: counted by a bar, written to a file or stdout, failures on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from wideresnet.cli.output import progress_bars
+from wideresnet.cli.streams import print_lines, say
+
+if TYPE_CHECKING:
+    from wideresnet.records import Failure, Item, Prediction, RunIdentity
+
+    AnswerFunction = Callable[[Iterable[Item]], Iterator[Prediction | Failure]]
+
+Result = TypeVar("Result")
+
+
+def watched(results: Iterable[Result | Failure], activity: str, done: int = 0) -> Iterator[Result | Failure]:
+    """Yield ``results`` while a bar counts them from ``done`` on; list failures on stderr."""
+    from wideresnet.records import Failure
+    from wideresnet.report import answer
+
+    with progress_bars("images") as bars:
+        task = bars.add_task(activity, total=None, completed=done)
+        for result in results:
+            bars.advance(task)
+            if isinstance(result, Failure):
+                print_lines(answer.to_text(result), err=True)
+            yield result
+
+
+def write_stdout(answers: Iterable[Prediction | Failure], format: str) -> bool:
+    """Write all answers to stdout; return whether an image failed."""
+    from wideresnet.output.answers import write_answers
+    from wideresnet.records import Failure
+
+    failures = 0
+
+    def count() -> Iterator[Prediction | Failure]:
+        nonlocal failures
+        for answer in watched(answers, "classifying"):
+            failures += isinstance(answer, Failure)
+            yield answer
+
+    write_answers(count(), format, sys.stdout)
+    return failures > 0
+
+
+def write_file(
+    classify: AnswerFunction, items: Iterable[Item], file: Path, format: str, run: RunIdentity, resume: bool
+) -> bool:
+    """Write all answers that ``file`` lacks; return whether an image failed, now or in an interrupted run."""
+    from wideresnet.output.resumable_writer import open_resumable
+
+    with open_resumable(file, format, run.as_json(), resume=resume) as writer:
+        try:
+            for prediction in watched(classify(writer.unanswered(items)), "classifying", writer.records):
+                writer.add(prediction)
+        except BaseException as error:             # an OSError becomes an error that says it
+            if writer.records and not isinstance(error, OSError):
+                say(f"stopped; the answers so far are in {writer.path}: --resume continues", err=True)
+            raise
+    return writer.failures > 0

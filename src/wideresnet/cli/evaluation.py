@@ -1,0 +1,54 @@
+"""Output of an evaluation, for ``wrn evaluate`` and ``wrn merge``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wideresnet.cli.options import TextOrJson
+from wideresnet.cli.output import list_failures, list_notes, print_json, run_with_bar, say_skipped
+from wideresnet.cli.streams import print_lines, say
+
+if TYPE_CHECKING:
+    from wideresnet.records import EvalReport, Item, Labels
+    from wideresnet.tasks.evaluate.evaluate import AnswerSource
+
+
+def count_with_bar(source: AnswerSource, *, check_order: bool) -> EvalReport:
+    """Count the answers of ``source`` with a bar; say how to continue if Ctrl-C ends a run that is written to a file.
+
+    With ``check_order`` raise DataError if the labels cannot be in the order of the classes.
+    """
+    from wideresnet.tasks.evaluate.evaluate import count
+
+    try:
+        return run_with_bar(count(source, check_order=check_order), "evaluating", "images")
+    except KeyboardInterrupt:
+        if source.file:
+            say(f"stopped; the scores so far are kept beside {source.file}: --resume continues", err=True)
+        raise
+
+
+def show_report(
+    report: EvalReport, format: TextOrJson, page: Path | None, labels: Labels, items: Mapping[str, Item]
+) -> None:
+    """Print a report, write its page, list its failures. ``items``: the images by path, as far as they are known."""
+    from wideresnet.report import evaluation
+
+    if page:
+        from wideresnet.output.atomic import save_text
+        from wideresnet.report.html.evaluation import shown_paths
+        from wideresnet.tasks.classify.thumbnails import thumbnails
+
+        drawn = thumbnails(report, items)
+        save_text(page, evaluation.to_html(report, labels, drawn))
+        if absent := set(shown_paths(report)) - set(drawn):
+            say(f"{page} lacks {len(absent)} images, which cannot be read from here", err=True)
+    if format == "json":
+        print_json(evaluation.to_json(report))
+    else:
+        print_lines(evaluation.to_text(report))
+    list_notes(report.warnings, "warning")
+    list_failures(report.failures)
+    say_skipped([report.skipped], report.data)

@@ -1,0 +1,61 @@
+"""Options and output that ``wrn train`` and ``wrn finetune`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, TypeVar
+
+from wideresnet.cli.output import progress_bars, update_bar
+from wideresnet.errors import ConfigError
+from wideresnet.report.escape import printable
+
+if TYPE_CHECKING:
+    from wideresnet.records import Images, PathPoint, Progress
+    from wideresnet.training.loop import Epoch, Step
+
+    Event = Progress | Images | PathPoint | Step | Epoch
+
+Work = TypeVar("Work", bound="Event")
+Report = TypeVar("Report")
+
+
+def follow_run(work: Generator[Work, None, Report], *, lines: bool, unit: str = "") -> Report:
+    """Run a training to its end with a bar and, if ``lines``, one line per event; return its report."""
+    from wideresnet.records import Progress, follow
+
+    with progress_bars(unit) as bars:
+        task = bars.add_task("reading images", total=None)
+
+        def show(event: Work) -> None:
+            if isinstance(event, Progress):
+                update_bar(bars, task, event)
+            elif lines:
+                bars.console.print(printable(_line(event)))
+
+        return follow(work, show)
+
+
+def parse_changes(changes: list[str] | None) -> dict[str, str]:
+    """Parse the ``key=value`` of every ``--set``. Raises ConfigError."""
+    pairs = {}
+    for change in changes or []:
+        key, sign, value = change.partition("=")
+        if not sign:
+            raise ConfigError(f"--set takes key=value, got {change!r}")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _line(event: Event) -> str:
+    """Return one line on the data set, a strength of L2, or an epoch."""
+    from wideresnet.records import Images, PathPoint
+
+    if isinstance(event, Images):
+        classes = len(event.labels.names)
+        return f"{event.name}: {event.train} images of {classes} classes for training, {event.test} for validation"
+    if isinstance(event, PathPoint):
+        top1 = 100 * event.correct / event.n
+        return f"L2 {event.l2:<8g} loss {event.loss:.4f}  top-1 {top1:.2f} % of {event.n} held out"
+    epoch: Epoch = event  # type: ignore[assignment]
+    accuracy = "" if epoch.top1 != epoch.top1 else f"  top-1 {100 * epoch.top1:.2f} %"
+    return f"epoch {epoch.epoch + 1:3d}  loss {epoch.loss:.4f}{accuracy}  {epoch.seconds:.0f} s"

@@ -1,0 +1,30 @@
+"""Settings of inference: everything besides model and images that commands, jobs on a cluster and runs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wideresnet.records.images import Exif
+
+InferMode = Literal["sync", "async"]
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """The way in which a model is run on many images.
+
+    ``threads`` 0: all CPUs. ``batch_size`` 0: as tuned for this machine (see ``engines.throughput``). ``reduced``:
+    decode large JPEGs at a fraction of their size. ``mode``: see ``tasks.classify.pipeline``.
+    """
+
+    engine: str = "openvino"
+    precision: Literal["f32", "bf16"] = "f32"
+    threads: int = 0
+    batch_size: int = 8
+    exif: Exif = "transpose"
+    reduced: bool = False
+    mode: InferMode = "async"
+
+
+DEFAULT_INFERENCE = InferenceSettings()

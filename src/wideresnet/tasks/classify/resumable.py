@@ -1,0 +1,36 @@
+"""Classification into a file that is resumed after an interruption (see ``output.resumable_writer``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from zlib import crc32
+
+from wideresnet.classifier import Classifier
+from wideresnet.errors import ConfigError
+from wideresnet.output.finished import any_failed
+from wideresnet.output.resumable_writer import part_of
+from wideresnet.records import InferenceSettings, RunIdentity
+from wideresnet.tasks.classify.sources import STDIN
+
+
+def run_identity(classifier: Classifier, settings: InferenceSettings, k: int, paths: Iterable[Path]) -> RunIdentity:
+    """Return everything that decides the answers to the images at ``paths``; more files may be added to a run."""
+    info = classifier.engine.info
+    return RunIdentity.of_model(classifier.card, {
+        "engine": info.runtime, "precision": info.precision, "k": k, "exif": settings.exif,
+        "fast decode": settings.reduced, "labels": f"{crc32(repr(classifier.labels).encode()):08x}",
+        "folders": [str(path) for path in paths if path.is_dir()],
+    })  # fmt: skip
+
+
+def finished_with_failures(file: Path | None, format: str, paths: Sequence[Path]) -> bool | None:
+    """Return whether an image failed in the run that completed ``file``; None if ``file`` is not complete.
+
+    Raises ConfigError for a run that cannot be resumed.
+    """
+    if file is None:
+        raise ConfigError("--resume needs the file that was being written", hint="name it with -o")
+    if STDIN in paths:
+        raise ConfigError("standard input cannot be resumed", hint="name a file instead of -")
+    return any_failed(file, format) if file.exists() and not part_of(file).exists() else None

@@ -1,0 +1,65 @@
+"""Images of a command line as items: files, folders, shards and standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from wideresnet.datasets.shards import ShardImages, check_inputs, find_shards
+from wideresnet.errors import ConfigError
+from wideresnet.images.decode import DEFAULT_LIMITS
+from wideresnet.images.files import find_images
+from wideresnet.images.loader import named_item
+from wideresnet.pipes import read_open
+from wideresnet.records import Item, Skipped
+
+STDIN = Path("-")
+
+
+def check_sources(paths: Iterable[Path]) -> None:
+    """Raise ConfigError for a path that is missing or cannot be read, before any work."""
+    paths = list(paths)
+    if STDIN in paths and sys.stdin is None:
+        raise ConfigError("cannot read standard input: it is closed", hint="name a file instead of -")
+    check_inputs(path for path in paths if path != STDIN)
+
+
+class InputImages:
+    """An iterable of the images in files, folders (see ``find_images``) and shards (``find_shards``), unlabelled.
+
+    ``skipped`` counts the files that were not read in the folders and shards iterated so far. A pipe that the user
+    names is read; with ``stdin`` the path "-" is standard input.
+    """
+
+    def __init__(self, paths: Iterable[Path], *, stdin: bool = False) -> None:
+        self._paths, self._stdin, self.skipped = tuple(paths), stdin, Skipped()
+
+    def __iter__(self) -> Iterator[Item]:
+        self.skipped = Skipped()
+        for path in self._paths:
+            if self._stdin and path == STDIN:
+                yield Item("-", _read_stdin())
+                continue
+            if shards := find_shards(path):
+                items = ShardImages(shards)
+                yield from items
+                self.skipped += items.skipped
+                continue
+            files = find_images([path])
+            for file in files:
+                yield named_item(file) if file == path else Item(str(file), file)
+            self.skipped += files.skipped
+
+
+def containers(paths: Iterable[Path]) -> list[Path]:
+    """Return the folders and shards among ``paths``: what holds images and is none itself."""
+    return [path for path in paths if path.is_dir() or find_shards(path)]
+
+
+def _read_stdin() -> bytes:
+    try:
+        return read_open(sys.stdin.buffer, DEFAULT_LIMITS.bytes + 1)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"cannot read standard input: {reason}", hint="name a file instead of -") from error
