@@ -1,4 +1,4 @@
-"""Logits to answers."""
+"""Softmax, top-k and deviations of logits."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 from wideresnet.errors import ConfigError, EngineError
 from wideresnet.records import Labels, LabelScore
 
-# Up to here k passes of argmax beat one stable sort (64 x 1000, k = 5: 0.4 ms against 3 ms).
-FEW = 16
+# Up to this k, k passes of argmax are faster than one stable sort (64 x 1000, k = 5: 0.4 ms against 3 ms).
+ARGMAX_LIMIT = 16
 
 
 def top_k(logits: NDArray[np.float32], labels: Labels, k: int) -> list[tuple[LabelScore, ...]]:
-    """float32 [N, C] -> for each row its min(k, C) likeliest classes, likeliest first.
+    """Return the min(k, C) most probable classes of each row of float32 [N, C], most probable first.
 
-    Equal logits: the lower index first. Raises EngineError when the logits are not finite or not
-    of as many classes as there are labels; ConfigError when k < 1.
+    Ties: the lower index first. Raises EngineError if the logits are not finite or C is not the number of labels;
+    ConfigError if k < 1.
     """
     if k < 1:
         raise ConfigError(f"k must be at least 1, got {k}")
@@ -25,7 +25,7 @@ def top_k(logits: NDArray[np.float32], labels: Labels, k: int) -> list[tuple[Lab
             f"logits of shape {list(logits.shape)} do not fit {len(labels.names)} labels",
             hint="the labels belong to another network",
         )
-    refuse_infinite(logits)
+    check_logits(logits)
     best = largest(logits, k)
     probabilities = np.take_along_axis(softmax(logits), best, axis=1)
     return [
@@ -34,8 +34,8 @@ def top_k(logits: NDArray[np.float32], labels: Labels, k: int) -> list[tuple[Lab
     ]
 
 
-def refuse_infinite(logits: NDArray[np.float32]) -> None:
-    """Raises EngineError for logits [N, C] that are nan or infinite."""
+def check_logits(logits: NDArray[np.float32]) -> None:
+    """Raise EngineError if logits [N, C] are NaN or infinite."""
     if not np.isfinite(logits).all():
         rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
         raise EngineError(
@@ -45,36 +45,36 @@ def refuse_infinite(logits: NDArray[np.float32]) -> None:
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """[N, C] -> probabilities in [0, 1], rows sum to 1; no logit is too large for it."""
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=1, keepdims=True)
-    np.exp(wide, out=wide)
-    wide /= wide.sum(axis=1, keepdims=True)
-    return wide
+    """Return probabilities [N, C] in [0, 1] whose rows sum to 1, without overflow for large logits."""
+    values = logits.astype(np.float64)
+    values -= values.max(axis=1, keepdims=True)
+    np.exp(values, out=values)
+    values /= values.sum(axis=1, keepdims=True)
+    return values
 
 
 def largest(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
-    """[N, C], finite -> indices [N, min(k, C)] of the largest, largest first, ties by index."""
+    """Return the indices [N, min(k, C)] of the largest finite values [N, C], largest first, ties by index."""
     k = min(k, values.shape[1])
-    if k > FEW:
+    if k > ARGMAX_LIMIT:
         return np.argsort(-values, axis=1, kind="stable")[:, :k]
-    left = values.copy()
-    rows = np.arange(len(left))
-    best = np.empty((len(left), k), np.intp)
+    remaining = values.copy()
+    rows = np.arange(len(remaining))
+    best = np.empty((len(remaining), k), np.intp)
     for rank in range(k):
-        best[:, rank] = left.argmax(axis=1)        # the first of equals
-        left[rows, best[:, rank]] = -np.inf
+        best[:, rank] = remaining.argmax(axis=1)        # the first of equals
+        remaining[rows, best[:, rank]] = -np.inf
     return best
 
 
-def divergence(reference: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Kullback-Leibler divergence of each answer from the reference's, nats: logits [N, C] -> [N]."""
-    p, q = softmax(reference), softmax(other)
+def divergence(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the Kullback-Leibler divergence of each row from the reference's, in nats: [N, C] -> [N]."""
+    p, q = softmax(reference), softmax(logits)
     tiny = np.finfo(np.float64).tiny
     divergences: NDArray[np.float64] = (p * (np.log(np.maximum(p, tiny)) - np.log(np.maximum(q, tiny)))).sum(axis=1)
     return divergences
 
 
-def deviation(reference: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Root mean square of the difference of logits [N, C] over the reference's standard deviation."""
-    return float(np.sqrt(np.mean((other - reference) ** 2)) / reference.std())
+def deviation(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
+    """Return the RMS difference of logits [N, C], relative to the reference's standard deviation."""
+    return float(np.sqrt(np.mean((logits - reference) ** 2)) / reference.std())

@@ -1,4 +1,4 @@
-"""What this process really has of the machine. ``os.cpu_count()`` counts what the host has."""
+"""CPU and memory limits of this process (affinity and cgroups); ``os.cpu_count()`` reports the host's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-# What decides how fast a convolution is, by Linux's names.
+# CPU flags that decide the speed of convolutions, by Linux's names.
 FLAGS = (
     "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
     "asimd", "bf16", "i8mm", "sve",
@@ -54,8 +54,8 @@ def cpu_name() -> str:
 def cpu_flags() -> list[str]:
     """Which of ``FLAGS`` this CPU has; empty where nothing tells."""
     cpuinfo = Path("/proc/cpuinfo")
-    found = (_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split()
-    return [flag for flag in FLAGS if flag in found]
+    flags = (_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split()
+    return [flag for flag in FLAGS if flag in flags]
 
 
 def memory_mb() -> int | None:

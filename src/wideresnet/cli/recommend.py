@@ -14,29 +14,29 @@ from wideresnet.cli.streams import print_lines
 
 
 def recommend(
-    latency: Annotated[float | None, typer.Option(min=0, help="At most, for one image, in milliseconds.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0, help="At least, images a second.")] = None,
-    accuracy: Annotated[float | None, typer.Option(min=0, max=100, help="Top-1 at least, in percent.")] = None,
-    bench: Annotated[Path | None, typer.Option(help="Speeds measured here: a file of 'wrn bench -o'.")] = None,
+    latency: Annotated[float | None, typer.Option(min=0, help="Maximum milliseconds for one image.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="Minimum images per second.")] = None,
+    accuracy: Annotated[float | None, typer.Option(min=0, max=100, help="Minimum top-1, percent.")] = None,
+    bench: Annotated[Path | None, typer.Option(help="Speeds of this machine: a file of 'wrn bench -o'.")] = None,
     threads: Threads = 0,
     format: Format = "table",
 ) -> None:
-    """Which published weights, resolution and precision this machine should run.
+    """Recommend published weights, input size and precision for this machine.
 
     Accuracy is as published; speed is predicted from a short measurement of the machine's peak, or measured
-    (--bench). Exit code 1: nothing meets what was asked.
+    (--bench). Exit code 1: no model meets the requirements.
 
     Example: wrn recommend --rate 20
 
     Example: wrn recommend --latency 100 --accuracy 80 --bench speed.json
     """
     from wideresnet.report import recommendation
-    from wideresnet.tasks.bench.recommend import Wish, measure_peak
+    from wideresnet.tasks.bench.recommend import Requirements, measure_peak
     from wideresnet.tasks.bench.recommend import recommend as choose
 
-    wish = Wish(latency, rate, None if accuracy is None else accuracy / 100)
+    requirements = Requirements(latency, rate, None if accuracy is None else accuracy / 100)
     peak = measure_peak(threads)
-    choices = choose(wish, peak, bench, threads)
+    choices = choose(requirements, peak, bench, threads)
     if format == "json":
         print_json({"peak": asdict(peak), "choices": [asdict(choice) for choice in choices]})
     else:

@@ -1,4 +1,4 @@
-"""What an engine is, and how one is asked for."""
+"""The interface of engines and their options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wideresnet.records import EngineInfo
 
 
 class Engine(Protocol):
-    """A compiled classifier. It knows arrays; it has never heard of images, labels or files."""
+    """A compiled network: arrays to arrays, without image files or labels."""
 
     info: EngineInfo
 
@@ -27,28 +27,29 @@ class Engine(Protocol):
         ...
 
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """The logits of each batch, in order; the next batches are pulled while earlier ones are computed.
+        """Yield the logits of each batch, in order; the next batches are pulled while earlier ones are computed.
 
-        For throughput: whoever makes the batches works beside the network. At most a few are in flight.
+        For throughput: batches are prepared in parallel with the network. At most a few are in flight.
         """
         ...
 
 
 class OutputsEngine(Engine, Protocol):
-    """An engine that hands out every output of its graph (``graph.outputs`` adds some); the first are the logits."""
+    """An engine that returns every output of its graph (``graph.outputs`` adds some); the first are the logits."""
 
     def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
-        """For each batch, as in ``stream``: every output of the graph in its order, each float32 [N, …]."""
+        """Yield, per batch as in ``stream``, every output of the graph in its order, float32 [N, …]."""
         ...
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """``precision`` is the arithmetic of convolutions asked for; what ran is in ``EngineInfo``.
+    """Options of an engine.
 
-    ``threads`` 0 means all CPUs the process may use. ``hint`` "latency" gives one batch all threads,
-    "throughput" lets several run side by side, each in a stream; ``streams`` 0 leaves their number to the
-    runtime. ``cache`` is a folder for the compiled network, where the runtime keeps such a thing.
+    ``precision`` is the requested arithmetic of convolutions; ``EngineInfo`` has the executed one. ``threads`` 0 means
+    all CPUs that the process may use. ``hint`` "latency" gives one batch all threads, "throughput" runs several in
+    parallel, each in a stream; ``streams`` 0 leaves their number to the runtime. ``cache`` is a folder for compiled
+    networks, if the runtime supports it.
     """
 
     precision: Literal["f32", "bf16"] = "f32"

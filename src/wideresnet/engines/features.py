@@ -1,4 +1,4 @@
-"""What a network computes on its way to the logits, in any engine and in the same pass."""
+"""Intermediate features of a network beside its logits, in any engine and in the same pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wideresnet.engines.open import open_outputs
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """An engine that gives more than logits. ``names`` are those of ``graph.outputs``."""
+    """An engine with further outputs, ``names`` as in ``graph.outputs``."""
 
     engine: OutputsEngine
     names: tuple[str, ...]
@@ -25,7 +25,7 @@ class Features:
         return next(self.stream([batch]))
 
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[dict[str, NDArray[np.float32]]]:
-        """The same for each batch, in order; the next ones are pulled while earlier ones are computed."""
+        """Yield the same for each batch, in order; the next ones are pulled while earlier ones are computed."""
         for outputs in self.engine.outputs(batches):
             yield dict(zip(("logits", *self.names), outputs, strict=True))
 
@@ -33,9 +33,9 @@ class Features:
 def open_features(
     bundle: Bundle, names: Sequence[str], engine: str = "openvino", options: EngineOptions | None = None
 ) -> Features:
-    """The bundle's own graph with further outputs, in the runtime called ``engine``.
+    """Open the bundle's graph with further outputs in the runtime ``engine``.
 
-    Raises what ``open_engine`` does, and ConfigError for a layer that this network has not.
+    Raises the errors of ``open_engine``, and ConfigError for a layer that the network does not have.
     """
     from wideresnet.graph.outputs import with_outputs  # imports onnx, which logits alone do not need
 

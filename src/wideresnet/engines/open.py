@@ -1,4 +1,4 @@
-"""Open a graph with the engine asked for; the heavy imports live here, behind their extras."""
+"""Open a graph in a runtime; the runtimes are imported here, behind their extras."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PRECISIONS = ("f32", "bf16")
 
 
 def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions | None = None) -> Engine:
-    """The bundle's graph in the runtime called ``name`` (one of ``ENGINES``).
+    """Open the bundle's graph in the runtime ``name``, one of ``ENGINES``.
 
     Raises ConfigError for another name, precision or impossible threads, MissingExtra when the runtime is not
     installed, and EngineError when it cannot run the graph or the precision.
@@ -21,7 +21,7 @@ def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions |
 
 
 def open_outputs(bundle: Bundle, name: str = "openvino", options: EngineOptions | None = None) -> OutputsEngine:
-    """``open_engine``, for whoever has added outputs to the graph."""
+    """Open a graph with further outputs; see ``open_engine``."""
     options = options or EngineOptions()
     if options.precision not in PRECISIONS:
         raise ConfigError(

@@ -17,13 +17,13 @@ from wideresnet.records import EngineInfo, Precision
 # OpenVINO's names in an executed graph -> ours. u8 and i8 are both halves of one int8 convolution.
 _PRECISIONS: dict[str, Precision] = {"f32": "f32", "bf16": "bf16", "f16": "f16", "u8": "int8", "i8": "int8"}
 
-Running = tuple[ov.InferRequest, NDArray[np.uint8], int]      # with its images, and how many of them count
+Running = tuple[ov.InferRequest, NDArray[np.uint8], int]      # request, its images, and their number
 
 
 class OpenVinoEngine:
-    """A graph compiled for this CPU, with its precision set and read back, never left to the default.
+    """A graph compiled for this CPU, with its precision set explicitly and read back.
 
-    Left alone, OpenVINO computes in bfloat16 on every CPU that has it.
+    By default OpenVINO computes in bfloat16 on every CPU that supports it.
     """
 
     def __init__(self, graph: bytes, options: EngineOptions) -> None:
@@ -45,11 +45,11 @@ class OpenVinoEngine:
             raise EngineError(f"OpenVINO cannot open the graph: {_last_line(error)}") from error
         self._side = int(model.inputs[0].partial_shape[1].get_length())
         self._black = np.zeros((1, self._side, self._side, 3), np.uint8)
-        # The binding's first tensor makes tables. Two threads that make theirs at once wait for each other forever:
-        # one for the interpreter, the other for the tables.
+        # The first tensor of the binding initialises tables. Two threads that do so at once deadlock: one waits for the
+        # interpreter lock, the other for the tables.
         ov.Tensor(self._black)
         self._streams = int(self._compiled.get_property("NUM_STREAMS"))
-        # As many again wait their turn, so that no stream stands still while a batch is being made.
+        # Twice as many requests as streams, so that no stream is idle while a batch is prepared.
         self._requests = [self._compiled.create_infer_request() for _ in range(2 * self._streams)]
         version, precision = ov.__version__.partition("-")[0], executed(self._compiled)
         threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))    # it takes no more than there are CPUs
@@ -76,8 +76,8 @@ class OpenVinoEngine:
                 if len(running) == 2 * self._streams:
                     yield _finish(running, self._requests)
                 request = self._take_request()
-                # The request reads the caller's memory: both are kept until it is done. Of no image OpenVINO
-                # makes no map, so that it gets one, of which nothing is handed out.
+                # The request reads the caller's memory, so both are referenced until it is done. OpenVINO cannot run
+                # an empty batch: it gets one black image, and nothing of the result is returned.
                 count, batch = len(batch), np.ascontiguousarray(batch) if len(batch) else self._black
                 request.start_async([batch], share_inputs=True)
                 running.append((request, batch, count))
@@ -89,7 +89,7 @@ class OpenVinoEngine:
                 self._requests.append(request)
 
     def _take_request(self) -> ov.InferRequest:
-        """A request that nobody uses. Callers in many threads share them; a list's pop and append are atomic."""
+        """Return an idle request. Threads share them; pop and append of a list are atomic."""
         try:
             return self._requests.pop()
         except IndexError:
@@ -97,7 +97,7 @@ class OpenVinoEngine:
 
 
 def _finish(running: deque[Running], free: list[ov.InferRequest]) -> list[NDArray[np.float32]]:
-    """Wait for the oldest request, take its answers out of its memory, and put it where it is used again."""
+    """Wait for the oldest request, copy its outputs, and return it to the idle ones."""
     request, _, count = running[0]
     request.wait()
     outputs = [tensor.data[:count].copy() for tensor in request.output_tensors]
@@ -107,13 +107,13 @@ def _finish(running: deque[Running], free: list[ov.InferRequest]) -> list[NDArra
 
 
 def executed(compiled: ov.CompiledModel, kind: str = "Convolution") -> Precision:
-    """The precision in which most layers of a kind run, read from the executed graph; f32 when there are none."""
-    found: Counter[str] = Counter()
+    """Return the precision of most layers of a kind in the executed graph; f32 if there are none."""
+    precisions: Counter[str] = Counter()
     for node in compiled.get_runtime_model().get_ops():
         info = node.get_rt_info()
         if "layerType" in info and info["layerType"].astype(str) == kind:
-            found[info["runtimePrecision"].astype(str)] += 1
-    return _PRECISIONS[found.most_common(1)[0][0]] if found else "f32"
+            precisions[info["runtimePrecision"].astype(str)] += 1
+    return _PRECISIONS[precisions.most_common(1)[0][0]] if precisions else "f32"
 
 
 def _last_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Eager torch (extra ``train``): the reference the other engines are held against."""
+"""Eager torch (extra ``train``), the reference of the other engines."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class PyTorchEngine:
     def __init__(
         self, graph: bytes, options: EngineOptions, architecture: Architecture, preprocess: Preprocess
     ) -> None:
-        # The module is the architecture's; of the graph count its weights, and what it gives besides the logits.
+        # The module is built from the architecture; the graph provides the weights and the names of further outputs.
         model = parse_graph(graph)
-        self._model, self._names = _module(model, architecture), [each.name for each in model.graph.output][1:]
+        self._model, self._names = _module(model, architecture), [output.name for output in model.graph.output][1:]
         self._mean, self._std = (
             torch.tensor(values).view(3, 1, 1) for values in (preprocess.mean, preprocess.std)
         )
@@ -40,7 +40,7 @@ class PyTorchEngine:
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Engine``."""
         check_batch(batch, self._side)
-        # torch shares the memory and warns of what it may not write, though nothing here writes.
+        # torch shares the memory and would warn about read-only arrays, although nothing writes to it.
         pixels = torch.from_numpy(np.require(batch, requirements=("C", "W")))
         x = pixels.permute(0, 3, 1, 2).float() / 255
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
@@ -53,11 +53,11 @@ class PyTorchEngine:
 
     def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
         """See ``OutputsEngine``; by forward hooks, one after the other."""
-        seen: dict[str, torch.Tensor] = {}
-        hooks = [_watch(self._model, name, seen) for name in self._names]
+        outputs: dict[str, torch.Tensor] = {}
+        hooks = [_capture(self._model, name, outputs) for name in self._names]
         try:
             for batch in batches:
-                yield [self(batch), *(seen[name].float().numpy() for name in self._names)]
+                yield [self(batch), *(outputs[name].float().numpy() for name in self._names)]
         finally:
             for hook in hooks:
                 hook.remove()
@@ -78,15 +78,15 @@ def _module(model: onnx.ModelProto, architecture: Architecture) -> torch.nn.Modu
     return module
 
 
-def _watch(module: torch.nn.Module, name: str, seen: dict[str, torch.Tensor]) -> RemovableHandle:
-    """Have ``module`` leave the output ``name`` of ``graph.outputs`` in ``seen`` each time it runs."""
+def _capture(module: torch.nn.Module, name: str, outputs: dict[str, torch.Tensor]) -> RemovableHandle:
+    """Register a hook that stores the output ``name`` of ``graph.outputs`` in ``outputs`` on each run."""
 
-    def keep(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def store(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         if name == FEATURES:
             output = inputs[0]
-        seen[name] = output.relu() if name == MAP and preact else output
+        outputs[name] = output.relu() if name == MAP and preact else output
 
     children = dict(module.named_children())
     preact = "bn" in children                      # whose ReLU is no module
     last = "bn" if preact else "layer4"
-    return children[{FEATURES: "fc", MAP: last}.get(name, name)].register_forward_hook(keep)
+    return children[{FEATURES: "fc", MAP: last}.get(name, name)].register_forward_hook(store)

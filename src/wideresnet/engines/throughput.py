@@ -1,8 +1,8 @@
-"""The setting in which a model is fastest on this machine, kept beside the weights of the cache.
+"""The fastest engine settings of a model on this machine, stored in the cache folder.
 
     CACHE/tuning/GRAPH-PRECISION-PIXELS-CPU-CPUS.json
 
-Another graph, CPU or number of CPUs is another file: what was tuned elsewhere is never used here.
+Another graph, CPU or number of CPUs has another file, so that settings of another machine are never used.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ BATCH = 8
 
 
 def find_tuning(bundle: Bundle) -> Tuning | None:
-    """What ``wrn bench --tune`` found for this model on this machine; None when it never ran."""
+    """Return the result of ``wrn bench --tune`` for this model and machine; None if there is none."""
     try:
         return Tuning(**json.loads(tuning_file(bundle).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):       # a file of another version is none
+    except (OSError, ValueError, TypeError):       # or a file of another version
         return None
 
 
 def throughput_options(
     bundle: Bundle, precision: Literal["f32", "bf16"], threads: int = 0
 ) -> tuple[EngineOptions, int]:
-    """Engine options and batch for many images: as tuned on this machine, or several streams of small batches.
+    """Return engine options and batch size for many images: the tuned ones, or several streams of small batches.
 
-    ``threads`` 0 leaves them open. What was tuned holds for float32 (and int8, which asks for float32).
+    ``threads`` 0 leaves their number to the tuning. Tunings are for float32 (and int8, which requests float32).
     """
     tuned = find_tuning(bundle) if precision == "f32" and not threads else None
     if tuned is None:
@@ -56,14 +56,14 @@ def tune_settings(
 
 
 def save_tuning(bundle: Bundle, tuning: Tuning) -> Path:
-    """Keep ``tuning`` for ``find_tuning``; the file. Raises ConfigError when it cannot be written."""
+    """Store ``tuning`` for ``find_tuning`` and return the file. Raises ConfigError if it cannot be written."""
     file = tuning_file(bundle)
     save_text(file, json.dumps(asdict(tuning), indent=1) + "\n")
     return file
 
 
 def tuning_file(bundle: Bundle) -> Path:
-    """Where the tuning of this model on this machine is kept; it may not exist."""
+    """Return the tuning file of this model on this machine; it may not exist."""
     model = f"{bundle.sha256[:16]}-{bundle.card.precision}-{bundle.card.preprocess.crop}"
     cpu = re.sub(r"\W+", "-", cpu_name()).strip("-").lower()
     return cache_folder() / "tuning" / f"{model}-{cpu}-{available_cpus()}.json"

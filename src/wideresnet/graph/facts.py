@@ -1,4 +1,4 @@
-"""What a graph of ``write_graph`` states of itself: input size, classes, normalisation, stored precision."""
+"""Facts stated by a graph of ``write_graph``: input size, classes, normalisation, stored precision."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class GraphFacts:
 
 
 def read_facts(model: onnx.ModelProto) -> GraphFacts:
-    """Read the facts from the constants, types and nodes of a graph. Raises BundleError for a graph of another make."""
+    """Read the facts from the constants, types and nodes. Raises BundleError for a graph of another tool."""
     graph, constants = model.graph, {constant.name: constant for constant in model.graph.initializer}
     try:
         mean, factor = (numpy_helper.to_array(constants[name]) for name in ("input.mean", "input.factor"))
@@ -51,7 +51,7 @@ def read_facts(model: onnx.ModelProto) -> GraphFacts:
 
 
 def check_finite(model: onnx.ModelProto) -> None:
-    """Raise BundleError if a constant of the graph holds NaN or infinity: some runtimes would answer all the same."""
+    """Raise BundleError if a constant holds NaN or infinity, which some runtimes do not report."""
     for constant in model.graph.initializer:
         if constant.data_type in _FLOATS and not np.isfinite(numpy_helper.to_array(constant)).all():
             raise BundleError(f"{constant.name} in the graph holds NaN or infinity", hint=_EXPORT)

@@ -1,10 +1,10 @@
-"""What a graph computes on its way to the logits, as further outputs; and the classifier that reads the features.
+"""Intermediate values of a graph as further outputs, and the linear layer that reads the features.
 
     layer1 … layer4     float32 [N, C, H, W]  the last block of each stage, as the torch module ``layerN`` gives it
-    map                 float32 [N, F, h, w]  what is averaged over its positions: the last one
+    map                 float32 [N, F, h, w]  the last feature map, the input of the average pooling
     features            float32 [N, F]        that mean, which the classifier reads
 
-In an int8 graph ``map`` and ``features`` are what the layers after them read: rounded to int8 and back.
+In an int8 graph ``map`` and ``features`` are the inputs of the next layers: rounded to int8 and back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BLOCK = re.compile(r"(layer\d+)\.\d+")
 
 
 def parse_graph(graph: bytes) -> onnx.ModelProto:
-    """The bytes of a graph, to be looked into. Raises EngineError for what is none."""
+    """Parse a serialised graph. Raises EngineError if it is not ONNX."""
     try:
         model: onnx.ModelProto = onnx.ModelProto.FromString(graph)
     except Exception as error:                     # protobuf's DecodeError; protobuf comes without types
@@ -33,7 +33,7 @@ def parse_graph(graph: bytes) -> onnx.ModelProto:
 
 
 def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """``model`` with further outputs called ``names``, in this order after the logits.
+    """Return a copy of ``model`` with further outputs ``names``, in this order after the logits.
 
     Raises ConfigError for a name that this network has not, BundleError for a graph of another make.
     """
@@ -55,16 +55,16 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
 
 def inner_outputs(model: onnx.ModelProto) -> dict[str, str]:
     """What ``with_outputs`` knows in this graph -> the tensor that holds it. Raises BundleError."""
-    found = {}
+    outputs = {}
     for node in model.graph.node:
         if stage := _BLOCK.fullmatch(node.name):
-            found[stage[1]] = node.output[0]       # a later block of the stage takes the place of an earlier one
+            outputs[stage[1]] = node.output[0]     # the last block of the stage is kept
         elif node.op_type == "GlobalAveragePool":
-            found[MAP] = node.input[0]
-    found[FEATURES] = _classifier(model).input[0]
-    if MAP not in found:
-        raise BundleError("this graph averages no map", hint=_EXPORT)
-    return found
+            outputs[MAP] = node.input[0]
+    outputs[FEATURES] = _classifier(model).input[0]
+    if MAP not in outputs:
+        raise BundleError("the graph has no global average pooling layer", hint=_EXPORT)
+    return outputs
 
 
 def read_classifier(model: onnx.ModelProto) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -72,34 +72,34 @@ def read_classifier(model: onnx.ModelProto) -> tuple[NDArray[np.float32], NDArra
 
     As the graph uses them, so that int8 weights are what they stand for. Raises BundleError where there is none.
     """
-    constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
-    made = {node.output[0]: node for node in model.graph.node}
+    constants = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
+    producers = {node.output[0]: node for node in model.graph.node}
     _, weight, bias = _classifier(model).input
-    return _value(weight, constants, made), _value(bias, constants, made)
+    return _value(weight, constants, producers), _value(bias, constants, producers)
 
 
 _EXPORT = "'wrn export' writes graphs that can be looked into"
 
 
 def _classifier(model: onnx.ModelProto) -> onnx.NodeProto:
-    found: list[onnx.NodeProto] = [node for node in model.graph.node if node.op_type == "Gemm"]
-    if not found:
+    layers: list[onnx.NodeProto] = [node for node in model.graph.node if node.op_type == "Gemm"]
+    if not layers:
         raise BundleError("this graph has no linear layer at its end", hint=_EXPORT)
-    return found[-1]
+    return layers[-1]
 
 
 def _value(
-    name: str, constants: Mapping[str, NDArray[np.generic]], made: Mapping[str, onnx.NodeProto]
+    name: str, constants: Mapping[str, NDArray[np.generic]], producers: Mapping[str, onnx.NodeProto]
 ) -> NDArray[np.float32]:
     """A constant, stored as it is, as float16, or as int8 with its scale."""
     if name in constants:
         return constants[name].astype(np.float32)
-    node = made[name]
-    value, *quantised = (_value(each, constants, made) for each in node.input)
+    node = producers[name]
+    value, *quantised = (_value(tensor, constants, producers) for tensor in node.input)
     if node.op_type != "DequantizeLinear":         # a cast
         return value
-    axis = next((each.i for each in node.attribute if each.name == "axis"), 1)
+    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
     shape = np.ones(value.ndim, np.int64)
     shape[axis] = -1
-    scale, zero = (each.reshape(shape) if each.size > 1 else each for each in quantised)
+    scale, zero = (array.reshape(shape) if array.size > 1 else array for array in quantised)
     return (value - zero) * scale

@@ -1,4 +1,4 @@
-"""Float graph -> int8 graph by NNCF's post-training quantisation (extra ``compile``), and part of the way back.
+"""Quantise a float graph to int8 with NNCF (extra ``compile``), and undo it for single layers.
 
 Weights get a scale a channel, activations one a tensor, written as QuantizeLinear and DequantizeLinear pairs
 (QDQ) that OpenVINO and ONNX Runtime both turn into int8 convolutions.
@@ -32,7 +32,7 @@ ESTIMATORS: dict[Estimator, str] = {
 }  # fmt: skip
 DEFAULTS = QuantiseSettings()
 WEIGHED = ("Conv", "Gemm")
-# They move values about: quantising before them is quantising after them.
+# They only move values: quantising before them equals quantising after them.
 MOVES = ("Transpose", "MaxPool", "Flatten")
 
 
@@ -41,20 +41,20 @@ def quantise(
     images: Sequence[NDArray[np.uint8]],
     settings: QuantiseSettings = DEFAULTS,
 ) -> onnx.ModelProto:
-    """The int8 graph of a float32 graph of ``write_graph``, with ranges from ``pictures``, uint8 [S, S, 3] each.
+    """Return the int8 graph of a float32 graph of ``write_graph``, with ranges from ``images``, uint8 [S, S, 3] each.
 
     The same images give the same graph. Raises MissingExtra without nncf, ConfigError without images.
     """
     if not images:
         raise ConfigError("int8 needs images to take the ranges of activations from", hint="give --calibration")
-    # NNCF decides when it is imported whether it reports its use over the network: it must not.
+    # NNCF decides on import whether it reports its use over the network, which is disabled here.
     os.environ["NNCF_CI"] = "1"
     with needs_extra("int8", "compile"):
         import nncf
     logging.getLogger("nncf").setLevel(logging.ERROR)
     used = images[: settings.samples]
     dataset = nncf.Dataset(list(used), lambda image: {INPUT: image[None]})
-    # Its progress bars: stdout belongs to results, and a log has no use for them.
+    # NNCF prints progress bars: stdout is for results, and logs do not need them.
     with redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
         quantised: onnx.ModelProto = nncf.quantize(
             model,
@@ -70,7 +70,7 @@ def quantise(
 
 
 def quantised_layers(quantised: onnx.ModelProto, reference: onnx.ModelProto) -> dict[str, str]:
-    """What reads int8, in the order of the graph: convolutions, the classifier, sums, norms, the mean -> operator.
+    """Return the layers with int8 inputs and their operators, in the order of the graph.
 
     Layers with a weight go by its state-dict name, the others by the name of their node.
     """
@@ -88,19 +88,19 @@ def quantised_layers(quantised: onnx.ModelProto, reference: onnx.ModelProto) -> 
 
 
 def keep_float(quantised: onnx.ModelProto, reference: onnx.ModelProto, layers: Iterable[str]) -> onnx.ModelProto:
-    """``quantised`` with these layers as in ``reference``: their weights and what they read in float32."""
+    """Return ``quantised`` with these layers in float32, weights and inputs, as in ``reference``."""
     names = _layers(reference)
     return _unquantised(quantised, reference, {names[layer] for layer in layers})
 
 
 def only_quantised(quantised: onnx.ModelProto, reference: onnx.ModelProto, layer: str) -> onnx.ModelProto:
-    """``reference`` with this one layer as in ``quantised``: its weights and what it reads."""
+    """Return ``reference`` with this layer quantised, weight and input, as in ``quantised``."""
     others = {node.name for node in reference.graph.node if node.op_type not in MOVES}
     return _unquantised(quantised, reference, others - {_layers(reference)[layer]})
 
 
 def _layers(reference: onnx.ModelProto) -> dict[str, str]:
-    """Layers -> the names of their nodes."""
+    """Return node names by layer."""
     return {
         node.input[1].removesuffix(".weight") if node.op_type in WEIGHED else node.name: node.name
         for node in reference.graph.node
@@ -110,46 +110,49 @@ def _layers(reference: onnx.ModelProto) -> dict[str, str]:
 def _unquantised(
     quantised: onnx.ModelProto, reference: onnx.ModelProto, names: Collection[str]
 ) -> onnx.ModelProto:
-    """``quantised`` with the nodes ``names`` as in ``reference``, and without what nothing reads any more."""
+    """Return ``quantised`` with the nodes ``names`` as in ``reference``, without unused nodes and constants."""
     result = onnx.ModelProto()
     result.CopyFrom(quantised)
     original = {node.name: node for node in reference.graph.node}
-    made = {output: node for node in quantised.graph.node for output in node.output}
+    producers = {output: node for node in quantised.graph.node for output in node.output}
     nodes: list[onnx.NodeProto] = []
     for node in quantised.graph.node:
         if node.name in names:
             node = _copy(original[node.name])
-            node.input[:] = [_in_float(tensor, original, made, nodes) for tensor in node.input]
+            node.input[:] = [_in_float(tensor, original, producers, nodes) for tensor in node.input]
         nodes.append(node)
     floats = {c.name: c for c in reference.graph.initializer}
     constants = {c.name: c for c in quantised.graph.initializer} | {
         name: floats[name] for key in names for name in original[key].input if name in floats
     }
     needed = {output.name for output in quantised.graph.output}
-    kept = []
+    needed_nodes = []
     for node in reversed(nodes):
         if needed.intersection(node.output):
-            kept.append(node)
+            needed_nodes.append(node)
             needed.update(node.input)
     del result.graph.node[:], result.graph.initializer[:], result.graph.value_info[:]
-    result.graph.node.extend(reversed(kept))
+    result.graph.node.extend(reversed(needed_nodes))
     result.graph.initializer.extend(constants[name] for name in constants if name in needed)
     return result
 
 
 def _in_float(
-    tensor: str, original: Mapping[str, onnx.NodeProto], made: Mapping[str, onnx.NodeProto], nodes: list[onnx.NodeProto]
+    tensor: str,
+    original: Mapping[str, onnx.NodeProto],
+    producers: Mapping[str, onnx.NodeProto],
+    nodes: list[onnx.NodeProto],
 ) -> str:
-    """``tensor`` of the float graph in the quantised one; where only its quantised twin is there, it is added."""
-    node = made.get(tensor)
+    """Return the name of a float tensor in the quantised graph; add it if only a quantised copy exists."""
+    node = producers.get(tensor)
     if node is None or node.op_type not in MOVES:
         return tensor
     twin = _copy(original[node.name])
-    twin.input[0] = _in_float(twin.input[0], original, made, nodes)
+    twin.input[0] = _in_float(twin.input[0], original, producers, nodes)
     if twin.input[0] == node.input[0]:
         return tensor
     twin.name = twin.output[0] = f"{tensor}.float"
-    if all(each.name != twin.name for each in nodes):
+    if all(node.name != twin.name for node in nodes):
         nodes.append(twin)
     return f"{tensor}.float"
 
@@ -161,7 +164,7 @@ def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
 
 
 def _advanced(settings: QuantiseSettings) -> Any:
-    """NNCF's own form of the settings."""
+    """Return the settings as NNCF's parameters."""
     from nncf import AdvancedQuantizationParameters
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 

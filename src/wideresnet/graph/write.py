@@ -31,7 +31,7 @@ INPUT, FEATURES, OUTPUT = "images", "features", "logits"
 def write_graph(
     architecture: Architecture, tensors: Tensors, preprocess: Preprocess, *, half: bool = False
 ) -> onnx.ModelProto:
-    """The network as ONNX: RGB uint8 [batch, S, S, 3] -> float32 logits [batch, classes], S = preprocess.crop.
+    """Return the network as ONNX: RGB uint8 [batch, S, S, 3] -> float32 logits [batch, classes], S = preprocess.crop.
 
     ``tensors`` has exactly the keys of ``architecture.tensors()``. ``half`` stores the weights of
     convolutions and classifier as float16 (half the file); the arithmetic stays float32.
@@ -53,7 +53,7 @@ def write_graph(
 
 @dataclass
 class _Graph:
-    """Nodes and constants as they are written; every method returns the name of its output."""
+    """Nodes and constants of the graph so far; every method returns the name of its output."""
 
     tensors: Tensors
     half: bool
@@ -61,19 +61,19 @@ class _Graph:
     constants: list[onnx.TensorProto] = field(default_factory=list)
 
     def add(self, op: str, inputs: list[str], output: str, attributes: Mapping[str, Any] | None = None) -> str:
-        """One node with one output, both called ``output``."""
+        """Add a node with one output, both called ``output``."""
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **(attributes or {})))
         return output
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        """A constant as it is. Raises WeightsError for NaN and infinity, which some runtimes answer all the same."""
+        """Add a constant. Raises WeightsError for NaN and infinity, which some runtimes do not report."""
         if not np.isfinite(value).all():
             raise WeightsError(f"{name} is NaN or infinite in the graph", hint="the weights are too large or damaged")
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
     def weight(self, name: str, value: NDArray[np.generic]) -> str:
-        """A float32 weight, kept as float16 where the graph is ``half``; runtimes undo the cast when they open it."""
+        """Add a float32 weight, stored as float16 if the graph is ``half``; runtimes undo the cast when opening it."""
         if not self.half:
             return self.constant(name, value.astype(np.float32))
         if np.abs(value).max() > HALF_MAX:
@@ -82,7 +82,7 @@ class _Graph:
         return self.add("Cast", [stored], name, {"to": TensorProto.FLOAT})
 
     def conv(self, x: str, name: str, stride: int, norm: str | None = None) -> str:
-        """Convolution ``name``, with the batch norm that follows it folded in where there is one."""
+        """Add convolution ``name``, with the batch norm ``norm`` folded in if given."""
         if norm is None:
             weight, inputs = self.tensors[f"{name}.weight"], []
         else:
@@ -94,7 +94,7 @@ class _Graph:
         return self.add("Conv", [x, self.weight(f"{name}.weight", weight), *inputs], name, attributes)
 
     def norm(self, x: str, name: str) -> str:
-        """A batch norm that nothing can absorb: it follows a sum, not a convolution."""
+        """Add a batch norm that cannot be folded, because it follows a sum and not a convolution."""
         scale, shift = (v.astype(np.float32)[:, None, None] for v in scale_and_shift(self.tensors, name))
         scaled = self.add("Mul", [x, self.constant(f"{name}.scale", scale)], f"{name}.scaled")
         return self.add("Add", [scaled, self.constant(f"{name}.shift", shift)], name)

@@ -16,7 +16,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits
-from wideresnet.logits import refuse_infinite
+from wideresnet.logits import check_logits
 from wideresnet.machine import available_cpus
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.worker import ModelWorker
@@ -62,4 +62,4 @@ def _open_model(model: str, settings: ServeSettings) -> tuple[Classifier, int]:
 def check_model(classifier: Classifier) -> None:
     """Infer one black image. Raises the engine's errors, and EngineError for logits that are not finite."""
     side = classifier.card.preprocess.crop
-    refuse_infinite(classifier.logits(np.zeros((1, side, side, 3), np.uint8)))
+    check_logits(classifier.logits(np.zeros((1, side, side, 3), np.uint8)))

@@ -37,7 +37,7 @@ from wideresnet.engines.throughput import BATCH
 from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits
 from wideresnet.images.loader import load_crop
-from wideresnet.logits import refuse_infinite
+from wideresnet.logits import check_logits
 from wideresnet.records import Labels, LabelScore
 from wideresnet.serve.admission import Permit
 from wideresnet.serve.http.errors import ApiError
@@ -79,7 +79,7 @@ class _Job(Generic[Result]):
     def finish(self, logits: NDArray[np.float32]) -> None:
         """Set the outcome from the job's logits [N, C]."""
         try:
-            refuse_infinite(logits)
+            check_logits(logits)
             self.outcome = Outcome(self.postprocess(logits), None, self.seconds)
         except BaseException as error:
             self.fail(error)

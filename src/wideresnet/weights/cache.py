@@ -1,4 +1,4 @@
-"""The folder for what need not be fetched or measured twice. Apart from ``store``, which brings downloads.
+"""The cache folder of downloads and tunings. Separate from ``store``, which imports the downloader.
 
     WRN_CACHE=DIR      where it is (else $XDG_CACHE_HOME/wideresnet, else ~/.cache/wideresnet)
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where downloaded weights and tunings are kept; it may not exist yet."""
+    """Return the folder of downloaded weights and tunings; it may not exist yet."""
     if own := os.environ.get("WRN_CACHE"):
         return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")

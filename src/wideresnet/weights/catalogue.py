@@ -1,8 +1,8 @@
-"""Every published set of weights for the family, as rows one can read.
+"""Every published set of weights of the family, one row each.
 
-A set is its tensors *and* how it wants to see an image, so the tag (the part after the dot) belongs to
-the name everywhere. Names are timm's; ``NAME@SIZE`` is the same file seen at another size, because the
-published accuracy differs and a transform is never a flag here.
+A set is its tensors *and* its preprocessing, so the tag (the part after the dot) is part of the name everywhere. Names
+are timm's; ``NAME@SIZE`` is the same file at another input size, because its published accuracy differs and a transform
+is never a flag here.
 
 Sources: torchvision's ``Wide_ResNet*_Weights`` (URL, transform, accuracy), timm's configurations and
 ``results-imagenet.csv`` (URL, hub name, transform, licence, accuracy), the VastModelZOO wide_resnet
@@ -24,7 +24,7 @@ TIMM_RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/downl
 
 @dataclass(frozen=True)
 class Weights:
-    """One published set of weights: where it is, what proves it whole, and how it sees an image."""
+    """One published set of weights: its URLs, hash, preprocessing, licence and accuracy."""
 
     name: str                                      # "wide_resnet50_2.tv2_in1k", "…racm_in1k@288"
     architecture: str                              # a name of architectures.ARCHITECTURES
@@ -148,7 +148,7 @@ _101_TV2 = Weights(
 
 
 def _at(weights: Weights, preprocess: Preprocess, top1: float, top5: float) -> Weights:
-    """The same file seen at another size, with timm's accuracy (percent) there."""
+    """Return the same file at another input size, with timm's accuracy (percent) there."""
     return replace(
         weights,
         name=f"{weights.name}@{preprocess.crop}",

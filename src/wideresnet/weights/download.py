@@ -1,4 +1,4 @@
-"""One file by HTTP(S): resumed where it was cut, retried, checked by hash, put in place in one step.
+"""Download one file by HTTP(S): resumed, retried, verified by hash, renamed when complete.
 
 Standard library only, so that proxies and certificates follow the system's settings.
 """
@@ -37,7 +37,7 @@ PASSING: Final = frozenset((408, 425, 429))
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to go on. ``attempts`` count in a row without a new byte; the pause doubles each time."""
+    """Limits of retrying. ``attempts`` count consecutive failures without a new byte; the pause doubles each time."""
 
     attempts: int = 5
     pause_s: float = 0.5
@@ -115,10 +115,10 @@ def _attempt(url: str, part: Path, progress: Progress | None, timeout_s: float) 
         error.close()
         if error.code != 416 or not start:
             raise
-        # Nothing lies after what we have: either it is whole, or it is junk. The hash tells.
+        # The server has no further bytes: the file is complete or damaged, which the hash decides.
         if _total(error.headers.get("Content-Range", "")) != start:
             part.unlink()
-            raise http.client.HTTPException("what was there did not fit; starting anew") from error
+            raise http.client.HTTPException("the partial file does not fit; starting again") from error
 
 
 def _save(
@@ -141,13 +141,13 @@ def _save(
 
 
 def _check(part: Path, url: str, sha256_prefix: str) -> None:
-    """Delete ``part`` and raise DownloadError if its hash is not what it should be."""
+    """Delete ``part`` and raise DownloadError if it has the wrong hash."""
     with part.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(sha256_prefix):
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if not sha256.startswith(sha256_prefix):
         part.unlink()
         raise DownloadError(
-            f"{url} is not the file it should be: its SHA-256 is {found}, expected {sha256_prefix}"
+            f"{url} has the wrong hash: SHA-256 is {sha256}, expected {sha256_prefix}"
             f"{'…' if len(sha256_prefix) < 64 else ''}",
             hint="it was deleted; try again, and if it stays so, the server's copy or a proxy is to blame",
         )

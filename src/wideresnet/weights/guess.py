@@ -14,7 +14,7 @@ from wideresnet.weights.schemes import rename
 
 
 def guess_architecture(tensors: Mapping[str, NDArray[Any]]) -> Architecture | None:
-    """The architecture whose tensors these are, with its number of classes; None if no one fits.
+    """Return the architecture that the tensors fit, with its number of classes; None if none fits.
 
     Foreign key names are known (``schemes``). Every key and shape must fit, but for ``num_batches_tracked``,
     and for the classifier: for a file without one the architecture has its usual number of classes.
@@ -24,10 +24,10 @@ def guess_architecture(tensors: Mapping[str, NDArray[Any]]) -> Architecture | No
     classes = shapes["fc.weight"][0] if len(shapes.get("fc.weight", ())) == 2 else None
     for candidate in _candidates(shapes, classes):
         expected = candidate.tensors().items()
-        wanted = {key: shape for key, shape in expected if not key.endswith("num_batches_tracked")}
+        required = {key: shape for key, shape in expected if not key.endswith("num_batches_tracked")}
         if classes is None:
-            wanted = {key: shape for key, shape in wanted.items() if not key.startswith("fc.")}
-        if wanted == shapes:
+            required = {key: shape for key, shape in required.items() if not key.startswith("fc.")}
+        if required == shapes:
             return candidate
     return None
 
@@ -37,7 +37,7 @@ def _candidates(shapes: Mapping[str, tuple[int, ...]], classes: int | None) -> l
     if classes == 0:
         return []
     if any(key.startswith("layer4.") for key in shapes):
-        names = [name for name, known in ARCHITECTURES.items() if known.family == "imagenet"]
+        names = [name for name, architecture in ARCHITECTURES.items() if architecture.family == "imagenet"]
     else:
         blocks = {match[1] for key in shapes if (match := re.match(r"layer1\.(\d+)\.", key))}
         first = shapes.get("layer1.0.conv1.weight", (0,))

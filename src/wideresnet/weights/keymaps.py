@@ -38,7 +38,7 @@ def fit_tensors(tensors: Mapping[str, NDArray[Any]], architecture: Architecture)
 
 
 def _check_values(tensors: Mapping[str, NDArray[Any]], integers: Sequence[str]) -> None:
-    """Raise WeightsError for what no network computes with: it would answer all images alike.
+    """Raise WeightsError for tensors that no trained network has, with which all predictions would be equal.
 
     That is integers, NaN, infinity, numbers whose products overflow, and negative variances.
     """
@@ -68,7 +68,7 @@ def _check_values(tensors: Mapping[str, NDArray[Any]], integers: Sequence[str]) 
 
 
 def _mismatch(named: Mapping[str, NDArray[Any]], architecture: Architecture) -> WeightsError:
-    """What differs between a file and an architecture, and what most likely helps."""
+    """Return the differences between a file and an architecture, and the likely remedy."""
     expected = architecture.tensors()
     missing = [key for key in expected if key not in named and not key.endswith(COUNTER)]
     unexpected = [key for key in named if key not in expected]
@@ -89,11 +89,11 @@ def _mismatch(named: Mapping[str, NDArray[Any]], architecture: Architecture) -> 
     )
 
 
-def _listed(what: str, items: list[str], show: int = 3) -> str:
+def _listed(noun: str, items: list[str], show: int = 3) -> str:
     """``"412 missing (a, b, c, …)"``, or "" if there are none."""
     if not items:
         return ""
-    return f"{len(items)} {what} ({', '.join(items[:show])}{', …' if len(items) > show else ''})"
+    return f"{len(items)} {noun} ({', '.join(items[:show])}{', …' if len(items) > show else ''})"
 
 
 def _likely_fix(named: Mapping[str, NDArray[Any]], architecture: Architecture) -> str:

@@ -1,4 +1,4 @@
-"""Reads what ``torch.save`` writes, without torch and without running anything in the file.
+"""Read files of ``torch.save`` without torch and without running anything in the file.
 
 Two formats, told apart by content:
 
@@ -158,11 +158,11 @@ def find_state_dict(root: Any) -> tuple[dict[str, StoredTensor], str]:
     if not isinstance(root, dict):
         kind = _KINDS.get(type(root), "an object")
         raise WeightsError(f"it holds {kind}, not a state dict", hint="save model.state_dict() instead")
-    found = _search(root, depth=3)
-    if found is None:
+    match = _search(root, depth=3)
+    if match is None:
         keys = ", ".join(repr(key)[:40] for key in list(root)[:5]) or "nothing"
         raise WeightsError(f"it has no state dict; it holds {keys}", hint="save model.state_dict() instead")
-    return found
+    return match
 
 
 def _search(root: dict[Any, Any], depth: int) -> tuple[dict[str, StoredTensor], str] | None:
@@ -171,9 +171,9 @@ def _search(root: dict[Any, Any], depth: int) -> tuple[dict[str, StoredTensor], 
         if isinstance(inner, dict):
             # szagoruyko's older files keep the running statistics apart.
             stats = root.get("stats") if name == "params" else None
-            found = _search({**inner, **stats} if isinstance(stats, dict) else inner, depth - 1)
-            if found:
-                return found[0], f"{name}.{found[1]}" if found[1] else name
+            match = _search({**inner, **stats} if isinstance(stats, dict) else inner, depth - 1)
+            if match:
+                return match[0], f"{name}.{match[1]}" if match[1] else name
     state = {key: v for key, v in root.items() if isinstance(key, str) and isinstance(v, StoredTensor)}
     return (state, "") if state else None
 

@@ -45,7 +45,7 @@ class TensorFile:
 
 
 def read_tensors(path: Path) -> TensorFile:
-    """Read a weights file whole. Raises WeightsError if it is none, is damaged, or is unsafe to read.
+    """Read a weights file. Raises WeightsError if it is not one, is damaged, or is unsafe to read.
 
     Of a checkpoint with several copies, a moving average is taken before the plain weights
     (``pth.WRAPPERS`` has the order); ``TensorFile.wrapper`` says which it was.
@@ -84,7 +84,7 @@ def sha256_of(path: Path) -> str:
 
 
 def sniff(path: Path) -> str:
-    """``"safetensors"`` or ``"pth"``, by content. Raises WeightsError that says what else it looks like."""
+    """Return ``"safetensors"`` or ``"pth"``, by content. Raises WeightsError with the format it looks like."""
     with path.open("rb") as file:
         head = file.read(512)
         size = file.seek(0, os.SEEK_END)
@@ -111,7 +111,7 @@ def _look(head: bytes) -> str:
 
 
 def strip_prefixes(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Take ``PREFIXES`` off, in any order and number, as long as every key carries the same one."""
+    """Remove ``PREFIXES``, in any order and number, as long as every key has the same one."""
     # The counter of torch.optim.swa_utils.AveragedModel stands beside its "module." keys.
     tensors = {key: array for key, array in tensors.items() if key != "n_averaged"}
     while prefix := next((p for p in PREFIXES if tensors and all(k.startswith(p) for k in tensors)), ""):

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def rename(tensors: Mapping[str, T]) -> dict[str, T]:
-    """The same values under our names; names that belong to no known scheme stay as they are."""
+    """Return the values under our names; names of no known scheme are unchanged."""
     for scheme, mark in MARKS.items():
         if any(mark.match(key) for key in tensors):
             return {scheme(key): array for key, array in tensors.items()}

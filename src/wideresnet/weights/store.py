@@ -40,7 +40,7 @@ def fetch(
     cannot be had.
     """
     folder = cache or cache_folder()
-    target, hub_copy = _places(weights, folder)
+    target, hub_copy = _paths(weights, folder)
     if target.exists() and sha256_of(target).startswith(weights.sha256_prefix):
         return target
     if hub_copy.exists():
@@ -58,7 +58,7 @@ def fetch(
 
 def is_cached(weights: Weights, cache: Path | None = None) -> bool:
     """Whether ``fetch`` will find a file without a connection (its hash is not checked here)."""
-    return any(place.exists() for place in _places(weights, cache or cache_folder()))
+    return any(path.exists() for path in _paths(weights, cache or cache_folder()))
 
 
 def fetch_from_hub(
@@ -70,7 +70,7 @@ def fetch_from_hub(
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    target = _places(weights, folder)[1]
+    target = _paths(weights, folder)[1]
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(target.name + ".lock")):
         if target.exists():
@@ -91,11 +91,11 @@ def fetch_from_hub(
                 f"cannot download {weights.hub} from the hub: {reason}",
                 hint=f"try again, or name a file in place of {weights.name}",
             ) from error
-        found = sha256_of(path)
-        if found != stated:
+        sha256 = sha256_of(path)
+        if sha256 != stated:
             path.unlink()
             raise DownloadError(
-                f"{weights.hub} is not the file it should be: its SHA-256 is {found}, expected {stated}",
+                f"{weights.hub} has the wrong hash: SHA-256 is {sha256}, expected {stated}",
                 hint="it was deleted; try again",
             )
         # Only now does it get the name under which it is trusted.
@@ -103,7 +103,7 @@ def fetch_from_hub(
     return target
 
 
-def _places(weights: Weights, folder: Path) -> tuple[Path, Path]:
+def _paths(weights: Weights, folder: Path) -> tuple[Path, Path]:
     """Where the publisher's file and the hub's file of a set lie in the cache."""
     return folder / weights.file_name, folder / f"{weights.hub.rpartition('/')[2]}.safetensors"
 

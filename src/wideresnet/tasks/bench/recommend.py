@@ -1,8 +1,7 @@
-"""Which published weights to run on this machine: accuracy against speed, over tags, resolutions and precisions.
+"""Recommend published weights for this machine: accuracy and speed by name, input size and precision.
 
-Accuracy is what the publishers printed. Speed is measured where a benchmark of that very model is at hand;
-otherwise it is predicted: multiply-accumulates against the machine's peak, times the share of the peak that
-such a network reaches.
+Accuracy is as published. Speed is measured if there is a benchmark of the model; otherwise it is predicted from
+multiply-accumulates, the peak of the machine, and the fraction of the peak that such a network reaches.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ from wideresnet.records import Choice, Peak
 from wideresnet.tasks.bench.peak import open_gemms
 from wideresnet.weights.catalogue import CATALOGUE, Weights
 
-# Of the peak, where no benchmark says better: below what was measured of wide_resnet50_2 (benchmarks/results).
-SHARE = 0.9
+# Fraction of the peak without a benchmark: below that of wide_resnet50_2 (benchmarks/results).
+PEAK_FRACTION = 0.9
 # Top-1 that an int8 model may have lost, as the gate of 'wrn compile' allows by default.
 INT8_LOSS = 0.002
 PRECISIONS: tuple[Literal["f32", "bf16", "int8"], ...] = ("f32", "bf16", "int8")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is asked for; None: not asked. ``accuracy`` is top-1, a fraction of 1."""
+class Requirements:
+    """Required speed and accuracy; None: no requirement. ``accuracy`` is top-1, a fraction."""
 
     latency_ms: float | None = None                # of one image, network alone
     images_per_s: float | None = None
     accuracy: float | None = None
 
     def is_met(self, choice: Choice) -> bool:
-        """Whether ``choice`` fulfils all that is asked."""
+        """Return whether ``choice`` meets all requirements."""
         return (
             (self.latency_ms is None or choice.latency_ms <= self.latency_ms)
             and (self.images_per_s is None or choice.images_per_s >= self.images_per_s)
@@ -46,26 +45,28 @@ class Wish:
 
 
 def measure_peak(threads: int = 0) -> Peak:
-    """This machine's G operations a second in each precision: the best of three short blocks."""
+    """Measure the machine's G operations/s in each precision: the best of three short blocks."""
     gemms = open_gemms(threads or available_cpus())
     return Peak(**{precision: max(run() for _ in range(3)) for precision, run in gemms.items()})
 
 
-def recommend(wish: Wish, peak: Peak, benchmark: Path | None = None, threads: int = 0) -> list[Choice]:
-    """Every published set of weights in every precision of this machine, most accurate first, marked.
+def recommend(requirements: Requirements, peak: Peak, benchmark: Path | None = None, threads: int = 0) -> list[Choice]:
+    """Return every published set of weights in every precision of this machine, most accurate first.
 
-    ``best``: nothing else is both as accurate and as fast; ``fits``: it meets ``wish``. ``benchmark`` is a
-    document of ``wrn bench -o``, of which rows of other ``threads`` (0: any) do not count. Raises ConfigError when
-    that cannot be read, or is of another CPU.
+    ``best``: no other is both as accurate and as fast; ``fits``: it meets the requirements. ``benchmark`` is a document
+    of ``wrn bench -o``, of which only rows with ``threads`` (0: any) count. Raises ConfigError if it cannot be read or
+    is of another CPU.
     """
     rows = [row for row in read_rows(benchmark) if threads in (0, row.get("threads"))] if benchmark else []
-    found = [choice for weights in CATALOGUE.values() for choice in _choices(weights, peak, rows)]
-    marked = [replace(each, best=_is_best(each, found), fits=wish.is_met(each)) for each in found]
-    return sorted(marked, key=lambda each: (-each.top1, -each.images_per_s))
+    choices = [choice for weights in CATALOGUE.values() for choice in _choices(weights, peak, rows)]
+    marked = [
+        replace(choice, best=_is_best(choice, choices), fits=requirements.is_met(choice)) for choice in choices
+    ]
+    return sorted(marked, key=lambda choice: (-choice.top1, -choice.images_per_s))
 
 
 def read_rows(benchmark: Path) -> list[dict[str, Any]]:
-    """The rows of a document of ``wrn bench``. Raises ConfigError."""
+    """Read the rows of a document of ``wrn bench``. Raises ConfigError."""
     try:
         document: dict[str, Any] = json.loads(read_text(benchmark))
         rows = [row for row in document["rows"] if row["engine"] == "openvino" and row["what"] in ("engine", "latency")]
@@ -73,7 +74,8 @@ def read_rows(benchmark: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise ConfigError(f"cannot read {benchmark}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{benchmark} is no document of 'wrn bench'", hint="write one with 'wrn bench -o'") from error
+        hint = "write one with 'wrn bench -o'"
+        raise ConfigError(f"{benchmark} is not a document of 'wrn bench'", hint) from error
     if cpu != cpu_name():
         hint = "measure on this machine with 'wrn bench -o'"
         raise ConfigError(f"{benchmark} was measured on {cpu}, this is {cpu_name()}", hint)
@@ -89,7 +91,7 @@ def _choices(weights: Weights, peak: Peak, rows: Sequence[dict[str, Any]]) -> It
             continue
         mine = [row for row in rows if row["precision"] == precision and row["model"].startswith(weights.architecture)]
         exact = [row for row in mine if row["model"].removesuffix("-int8") == weights.name]
-        rates = {what: _rate(what, exact, mine, 1e9 * limit / (2 * macs)) for what in ("engine", "latency")}
+        rates = {kind: _rate(kind, exact, mine, 1e9 * limit / (2 * macs)) for kind in ("engine", "latency")}
         yield Choice(
             name=weights.name,
             pixels=weights.preprocess.crop,
@@ -104,21 +106,21 @@ def _choices(weights: Weights, peak: Peak, rows: Sequence[dict[str, Any]]) -> It
 
 
 def _rate(
-    what: str, exact: Sequence[dict[str, Any]], similar: Sequence[dict[str, Any]], limit: float
+    measurement: str, exact: Sequence[dict[str, Any]], similar: Sequence[dict[str, Any]], limit: float
 ) -> tuple[float, Literal["measured", "predicted"]]:
-    """Images a second: the model's own, or ``limit`` times the share of the peak that its kind reached."""
-    own = [row["images_per_s"] for row in exact if row["what"] == what]
+    """Return images/s: the model's own, or ``limit`` times the fraction of the peak of similar models."""
+    own = [row["images_per_s"] for row in exact if row["what"] == measurement]
     if own:
         return max(own), "measured"
-    shares = [row["peak_share"] for row in similar if row["what"] == what and row["peak_share"]]
-    return limit * (max(shares) if shares else SHARE), "predicted"
+    fractions = [row["peak_share"] for row in similar if row["what"] == measurement and row["peak_share"]]
+    return limit * (max(fractions) if fractions else PEAK_FRACTION), "predicted"
 
 
-def _is_best(choice: Choice, among: Sequence[Choice]) -> bool:
-    """Pareto: no other is at least as good in both and better in one."""
+def _is_best(choice: Choice, choices: Sequence[Choice]) -> bool:
+    """Return whether ``choice`` is Pareto optimal in accuracy and speed."""
     return not any(
-        other.top1 >= choice.top1
-        and other.images_per_s >= choice.images_per_s
-        and (other.top1, other.images_per_s) != (choice.top1, choice.images_per_s)
-        for other in among
+        rival.top1 >= choice.top1
+        and rival.images_per_s >= choice.images_per_s
+        and (rival.top1, rival.images_per_s) != (choice.top1, choice.images_per_s)
+        for rival in choices
     )

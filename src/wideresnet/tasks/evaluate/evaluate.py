@@ -17,7 +17,7 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.open import open_labelled
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.loader import load_batches
-from wideresnet.logits import largest, refuse_infinite, softmax
+from wideresnet.logits import check_logits, largest, softmax
 from wideresnet.machine import machine_facts
 from wideresnet.output.scores import read_scores
 from wideresnet.records import (
@@ -136,7 +136,7 @@ def score_logits(
     """
     if not len(items):
         return []
-    refuse_infinite(logits)
+    check_logits(logits)
     labels = np.array([item.label for item in items], np.int64)
     best = largest(logits, TOP)
     probabilities = np.take_along_axis(softmax(logits), best, axis=1)
