@@ -1,20 +1,20 @@
-"""Freed memory that stays with the process: a step asks for the same sizes as the one before."""
+"""Keep freed memory in the process: each training step allocates the sizes of the previous one."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
-# Of <malloc.h>; what is larger than the highest threshold that glibc takes is always given back.
+# From <malloc.h>. glibc accepts no higher threshold: larger blocks always return to the system.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 HIGHEST_THRESHOLD = 32 << 20
 
 
 def keep_memory() -> bool:
-    """Let the C library keep what is freed, for blocks of up to 32 MiB; whether it can.
+    """Let glibc keep freed blocks of up to 32 MiB, for the whole process; return whether it does.
 
-    By default glibc gives blocks of some MiB back to the system, which clears every page anew for the next step: some
-    8 % of the time of a small network. The process stays as large as it ever was. Other C libraries are left alone.
+    By default glibc returns such blocks to the system, which zeroes their pages again for the next step: some 8 % of
+    the time of a small network. The process keeps its peak size. Other C libraries are not changed.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if set_option is None:

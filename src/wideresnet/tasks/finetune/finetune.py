@@ -62,6 +62,7 @@ __all__ = ["ComputeOptions", "FinetuneSettings", "finetune", "read_settings", "r
 
 BUNDLE = "bundle"
 
+
 def finetune(
     data: Path | str,
     run: Path | str,
