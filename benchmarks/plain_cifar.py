@@ -160,7 +160,7 @@ def accuracy(model: nn.Module, loader: DataLoader) -> float:
 
 
 def rate_at(epoch: int, epochs: int, rate: float) -> float:
-    return rate * 0.2 ** sum(epoch >= round(share * epochs) for share in (0.3, 0.6, 0.8))
+    return rate * 0.2 ** sum(epoch >= round(fraction * epochs) for fraction in (0.3, 0.6, 0.8))
 
 
 def read(folder: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -134,9 +134,9 @@ def measure(path: Path, args: argparse.Namespace) -> dict[str, Any]:
         turns = [stack.enter_context(process(plain, recipe, args.workers))]
         turns += [stack.enter_context(process(ours, recipe, side)) for side in sides]
         rounds = play_rounds(turns, args)
-    by_side = {side: [found[1 + place] for found in rounds] for place, side in enumerate(sides)}
-    theirs = [found[0] for found in rounds]
-    whole = [
+    by_side = {side: [rates[1 + index] for rates in rounds] for index, side in enumerate(sides)}
+    plain_rates = [rates[0] for rates in rounds]
+    recipe_rates = [
         recipe.epochs / sum(count / by_side[side][turn] for side, count in epochs.items())
         for turn in range(args.rounds)
     ]
@@ -145,14 +145,16 @@ def measure(path: Path, args: argparse.Namespace) -> dict[str, Any]:
         "network": recipe.architecture,
         "batch_size": recipe.batch_size,
         "precision": recipe.precision,
-        "images_per_s": {"plain": spread(theirs), "ours": {side: spread(rates) for side, rates in by_side.items()}},
-        "ratio": spread([mine / other for mine, other in zip(by_side[SIDE], theirs, strict=True)]),
-        "ratio_recipe": spread([mine / other for mine, other in zip(whole, theirs, strict=True)]),
+        "images_per_s": {
+            "plain": spread(plain_rates), "ours": {side: spread(rates) for side, rates in by_side.items()},
+        },
+        "ratio": spread([rate / plain_rate for rate, plain_rate in zip(by_side[SIDE], plain_rates, strict=True)]),
+        "ratio_recipe": spread([rate / plain_rate for rate, plain_rate in zip(recipe_rates, plain_rates, strict=True)]),
     }
 
 
 def play_rounds(turns: Sequence[Turn], args: argparse.Namespace) -> list[dict[int, float]]:
-    """Of each round, the images a second of each turn, by its place."""
+    """Of each round, the images a second of each turn, by its index."""
     rounds: list[dict[int, float]] = [{} for _ in range(args.rounds)]
     players = [lambda turn=turn: turn(args.steps) for turn in turns]
     for count, (index, rate) in enumerate(take_turns(players, args.rounds, rest=0.2)):

@@ -1,4 +1,4 @@
-"""Training runs that tests start, stop and compare: what they learn from, and all that they leave behind."""
+"""Training runs for tests that stop and resume them: images, a recipe, and the comparison of two results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from wideresnet.weights.read import read_tensors
 
-# Everything that could remember something from epoch to epoch is switched on.
+# With every setting that has a state between epochs.
 RECIPE = """
 architecture = "wrn_10_1"
 data = "folder"
@@ -30,7 +30,7 @@ stored = 20
 
 
 def noise_photos(folder: Path, val: int) -> None:
-    """Two classes of 16 images of noise to learn from, and ``val`` each to judge, in ``folder``/photos."""
+    """Write two classes of noise to ``folder``/photos: 16 training and ``val`` validation images each."""
     noise = np.random.default_rng(0)
     for part, count in (("train", 16), ("val", val)):
         for name in ("cats", "dogs"):
@@ -41,7 +41,7 @@ def noise_photos(folder: Path, val: int) -> None:
 
 
 def state(run: Path) -> dict[str, torch.Tensor]:
-    """Weights, averages and momentum of the checkpoint, and the averaged weights of the result."""
+    """Return weights, averages and momentum of the checkpoint, and the weights of the result."""
     saved = torch.load(run / "checkpoint.pt", weights_only=True)
     momentum = {f"momentum {k}": v["momentum_buffer"] for k, v in saved["optimiser"]["state"].items()}
     averaged = {f"averaged {k}": v for k, v in saved["averaged"].items()}
@@ -50,14 +50,14 @@ def state(run: Path) -> dict[str, torch.Tensor]:
 
 
 def log(run: Path) -> list[tuple[object, ...]]:
-    """Epoch, loss and accuracy of each line."""
+    """Return epoch, loss and accuracy of each line of the log."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [(line["epoch"], line["loss"], line.get("top1")) for line in lines]
 
 
-def assert_the_same(one: Path, other: Path) -> None:
-    """Weights and log, to the bit."""
-    first, second = state(one), state(other)
+def assert_the_same(first_run: Path, second_run: Path) -> None:
+    """Assert that weights and logs are equal to the bit."""
+    first, second = state(first_run), state(second_run)
     assert first.keys() == second.keys()
     assert [key for key in first if not torch.equal(first[key], second[key])] == []
-    assert log(one) == log(other)
+    assert log(first_run) == log(second_run)

@@ -47,8 +47,8 @@ Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a drill has to work with."""
+class Setup:
+    """The inputs of a drill."""
 
     images: Path
     scratch: Path
@@ -68,7 +68,7 @@ def cluster(nodes: int, cpus: int = 1) -> Iterator[Cluster]:
         own.shutdown()
 
 
-Drills = dict[str, Callable[[Place], Facts]]
+Drills = dict[str, Callable[[Setup], Facts]]
 
 
 def command(
@@ -111,49 +111,49 @@ def rows(output: Path) -> list[dict[str, Any]]:
     return [row for part in parts(output) for row in pq.read_table(part).to_pylist()]
 
 
-def compare(found: list[dict[str, Any]], place: Place) -> Facts:
+def compare(found: list[dict[str, Any]], setup: Setup) -> Facts:
     """Whether nothing is lost, nothing doubled, and everything equal."""
-    paths, wanted = [row["path"] for row in found if row["rank"] in (1, None)], {row["path"] for row in place.expected}
+    paths, wanted = [row["path"] for row in found if row["rank"] in (1, None)], {row["path"] for row in setup.expected}
     return {
         "pictures": len(paths), "lost": len(wanted - set(paths)), "doubled": len(paths) - len(set(paths)),
-        "equal_to_local": found == place.expected,
+        "equal_to_local": found == setup.expected,
     }  # fmt: skip
 
 
-def drill_node(place: Place) -> Facts:
+def drill_node(setup: Setup) -> Facts:
     """One node is killed (SIGKILL) after a quarter of the shards."""
-    output = place.scratch / "node"
+    output = setup.scratch / "node"
     with cluster(3) as own:
-        run = start(command(place.images, own.address, output))
-        wait_for(lambda: len(parts(output)) * SHARD * 4 >= len(place.expected) / 5, run)
+        run = start(command(setup.images, own.address, output))
+        wait_for(lambda: len(parts(output)) * SHARD * 4 >= len(setup.expected) / 5, run)
         before = len(parts(output))
         own.remove_node(sorted(own.worker_nodes, key=str)[0], allow_graceful=False)
         facts = finish(run)
-    return {**facts, "parts_before": before, **compare(rows(output), place)}
+    return {**facts, "parts_before": before, **compare(rows(output), setup)}
 
 
-def drill_driver(place: Place) -> Facts:
+def drill_driver(setup: Setup) -> Facts:
     """The command itself is killed (SIGKILL) and restarted."""
-    output = place.scratch / "driver"
+    output = setup.scratch / "driver"
     with cluster(2) as own:
-        run = start(command(place.images, own.address, output))
+        run = start(command(setup.images, own.address, output))
         wait_for(lambda: len(parts(output)) >= 3, run)
         run.kill()
         run.communicate()
         time.sleep(2)
         kept = len(parts(output))
-        facts = finish(start(command(place.images, own.address, output)))
-    return {**facts, "parts_kept": kept, **compare(rows(output), place)}
+        facts = finish(start(command(setup.images, own.address, output)))
+    return {**facts, "parts_kept": kept, **compare(rows(output), setup)}
 
 
-def drill_head(place: Place) -> Facts:
+def drill_head(setup: Setup) -> Facts:
     """The head node is killed (SIGKILL) during the run; a new cluster is started and the command repeated."""
-    output = place.scratch / "head"
+    output = setup.scratch / "head"
     own = Cluster(initialize_head=True, head_node_args=HEAD)
     try:
         for _ in range(2):
             own.add_node(num_cpus=1, object_store_memory=STORE)
-        run = start(command(place.images, own.address, output))
+        run = start(command(setup.images, own.address, output))
         wait_for(lambda: len(parts(output)) >= 3, run)
         own.head_node.kill_gcs_server(check_alive=False)
         began = time.monotonic()
@@ -164,10 +164,10 @@ def drill_head(place: Place) -> Facts:
         own.shutdown()
     kept = len(parts(output))
     with cluster(2) as own:
-        facts = finish(start(command(place.images, own.address, output)))
+        facts = finish(start(command(setup.images, own.address, output)))
     return {
         "first_exit_code": first["exit_code"], "first_stderr": first.get("stderr"), "seconds_until_it_ended": seconds,
-        "parts_kept": kept, **facts, **compare(rows(output), place),
+        "parts_kept": kept, **facts, **compare(rows(output), setup),
     }  # fmt: skip
 
 
@@ -183,12 +183,12 @@ JpegImagePlugin.JpegImageFile.__init__ = begin_or_die
 '''
 
 
-def drill_poison(place: Place) -> Facts:
+def drill_poison(setup: Setup) -> Facts:
     """One image crashes every process that decodes it; simulated by a decoder that aborts on its last bytes."""
-    images, site, output = place.scratch / "pictures", place.scratch / "site", place.scratch / "poison"
+    images, site, output = setup.scratch / "pictures", setup.scratch / "site", setup.scratch / "poison"
     site.mkdir()
     (site / "sitecustomize.py").write_text(POISON)
-    shutil.copytree(place.images, images)
+    shutil.copytree(setup.images, images)
     first = sorted(images.rglob("*.*"))[SHARD + 3]
     first.with_name("poison.jpg").write_bytes(first.read_bytes() + b"poison")
     os.environ["PYTHONPATH"] = str(site)           # of the nodes and what they start
@@ -201,7 +201,7 @@ def drill_poison(place: Place) -> Facts:
     found = rows(output)
     failed = [row for row in found if row["error"]]
     others = [{**row, "path": Path(row["path"]).name} for row in found if not row["error"]]
-    wanted = [{**row, "path": Path(row["path"]).name} for row in place.expected if not row["error"]]
+    wanted = [{**row, "path": Path(row["path"]).name} for row in setup.expected if not row["error"]]
     return {
         **facts, "failed": [(Path(row["path"]).name, row["error"]) for row in failed],
         "pictures": len({row["path"] for row in found}),
@@ -211,9 +211,9 @@ def drill_poison(place: Place) -> Facts:
     }  # fmt: skip
 
 
-def drill_disk(place: Place) -> Facts:
+def drill_disk(setup: Setup) -> Facts:
     """The output disk of one node is full; simulated by a full tmpfs in its own mount namespace."""
-    output = place.scratch / "disk"
+    output = setup.scratch / "disk"
     output.mkdir()
     with cluster(1) as own:
         ray = [str(Path(sys.executable).with_name("ray")), "start", f"--address={own.address}", "--num-cpus=1",
@@ -222,11 +222,11 @@ def drill_disk(place: Place) -> Facts:
         node = subprocess.Popen(["unshare", "-m", "sh", "-c", small], start_new_session=True, stdout=subprocess.DEVNULL)
         try:
             wait_for(lambda: sum(each["Alive"] for each in own.global_state.node_table()) == 3)
-            facts = finish(start(command(place.images, own.address, output)))
+            facts = finish(start(command(setup.images, own.address, output)))
         finally:
             os.killpg(node.pid, signal.SIGTERM)
             node.wait()
-    return {**facts, **compare(rows(output), place)}
+    return {**facts, **compare(rows(output), setup)}
 
 
 class Refusing:
@@ -264,7 +264,7 @@ class Refusing:
             each.close()
 
 
-def drill_store(place: Place) -> Facts:
+def drill_store(setup: Setup) -> Facts:
     """Images and results are in an S3 store (moto) that rejects all requests for 20 seconds during the run."""
     from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
 
@@ -281,7 +281,7 @@ def drill_store(place: Place) -> Facts:
         wait_for(lambda: not socket.socket().connect_ex(("127.0.0.1", port)))
         system, root = FileSystem.from_uri(uri("photos"))
         system.create_dir("drill")
-        copy_files(str(place.images), root, source_filesystem=LocalFileSystem(), destination_filesystem=system)
+        copy_files(str(setup.images), root, source_filesystem=LocalFileSystem(), destination_filesystem=system)
         with cluster(2) as own:
             run = start(command(uri("photos"), own.address, uri("out")))
             system.create_dir("drill/out")
@@ -291,14 +291,14 @@ def drill_store(place: Place) -> Facts:
             time.sleep(20)
             proxy.refusing.clear()
             facts = finish(run)
-        here = place.scratch / "store"
+        here = setup.scratch / "store"
         here.mkdir()
         copy_files("drill/out", str(here), source_filesystem=system, destination_filesystem=LocalFileSystem())
     finally:
         moto.kill()
         for key in KEYS:
             del os.environ[key]
-    return {**facts, "parts_before": before, "requests_refused": proxy.refused, **compare(unstored(here, place), place)}
+    return {**facts, "parts_before": before, "requests_refused": proxy.refused, **compare(unstored(here, setup), setup)}
 
 
 def stored_at(endpoint: str, folder: str) -> str:
@@ -307,11 +307,11 @@ def stored_at(endpoint: str, folder: str) -> str:
     return f"s3://drill/{folder}?{how}"
 
 
-def unstored(output: Path, place: Place) -> list[dict[str, Any]]:
+def unstored(output: Path, setup: Setup) -> list[dict[str, Any]]:
     """The rows of images in the store, under the names that these have in the folder."""
     found = rows(output)
     for row in found:
-        row["path"] = row["path"].replace("s3://drill/photos", str(place.images)).partition("?")[0]
+        row["path"] = row["path"].replace("s3://drill/photos", str(setup.images)).partition("?")[0]
     return found
 
 
@@ -321,19 +321,19 @@ def stored(system: Any, folder: str) -> list[str]:
     return [each.path for each in system.get_file_info(FileSelector(folder)) if "part-" in each.base_name]
 
 
-def drill_rates(place: Place) -> Facts:
+def drill_rates(setup: Setup) -> Facts:
     """No failure: images/s with 1, 2 and 4 workers of one CPU each, measured after the start of the last one."""
     began = time.monotonic()
     subprocess.run(
-        [*WRN, "classify", str(place.images), "-o", str(place.scratch / "again.csv"), "--format", "csv"],
+        [*WRN, "classify", str(setup.images), "-o", str(setup.scratch / "again.csv"), "--format", "csv"],
         stderr=subprocess.PIPE,
     )
-    count = len({row["path"] for row in place.expected})
+    count = len({row["path"] for row in setup.expected})
     facts: Facts = {"pictures": count, "without_cluster": round(count / (time.monotonic() - began), 1)}
     for workers in (1, 2, 4):
-        output = place.scratch / f"rates-{workers}"
+        output = setup.scratch / f"rates-{workers}"
         with cluster(workers) as own:
-            done = finish(start(command(place.images, own.address, output)))
+            done = finish(start(command(setup.images, own.address, output)))
         times = sorted(part.stat().st_mtime for part in parts(output))
         steady = (len(times) - workers) * SHARD / (times[-1] - times[workers - 1])
         facts[f"{workers}_workers"] = {
@@ -361,10 +361,10 @@ def main(drills: Drills, description: str | None) -> None:
         subprocess.run(
             [*WRN, "classify", str(options.images), "-o", str(local), "--format", "parquet"], stderr=subprocess.PIPE
         )
-        place = Place(options.images, scratch, pq.read_table(local).to_pylist())
+        setup = Setup(options.images, scratch, pq.read_table(local).to_pylist())
         for name in options.drill or drills:
             began = time.monotonic()
-            facts = drills[name](place)
+            facts = drills[name](setup)
             facts["seconds"] = round(time.monotonic() - began, 1)
             document["drills"][name] = {"what": " ".join((drills[name].__doc__ or "").split()), **facts}
             print(name, json.dumps(facts), file=sys.stderr, flush=True)

@@ -24,7 +24,7 @@ from typing import Any
 
 import bulk
 import pyarrow.parquet as pq
-from bulk import KEYS, WRN, Drills, Facts, Place, command, compare, finish, rows, start, stored_at, unstored, wait_for
+from bulk import KEYS, WRN, Drills, Facts, Setup, command, compare, finish, rows, start, stored_at, unstored, wait_for
 from hosts import Host, hosts
 from nodes import Cluster
 
@@ -67,22 +67,22 @@ def scene() -> Iterator[Scene]:
             ray.stop()
 
 
-def drill_evaluate(place: Place) -> Facts:
+def drill_evaluate(setup: Setup) -> Facts:
     """wrn evaluate without a failure."""
-    labelled = place.scratch / "labelled"          # the folders' names are indices of classes
-    for index, folder in enumerate(sorted(each for each in place.images.iterdir() if each.is_dir())):
+    labelled = setup.scratch / "labelled"          # the folders' names are indices of classes
+    for index, folder in enumerate(sorted(each for each in setup.images.iterdir() if each.is_dir())):
         shutil.copytree(folder, labelled / str(index))
-    return undisturbed(place, "evaluate", labelled, ["--skip-order-check"])
+    return undisturbed(setup, "evaluate", labelled, ["--skip-order-check"])
 
 
-def drill_embed(place: Place) -> Facts:
+def drill_embed(setup: Setup) -> Facts:
     """wrn embed without a failure."""
-    return undisturbed(place, "embed", place.images, [])
+    return undisturbed(setup, "embed", setup.images, [])
 
 
-def undisturbed(place: Place, verb: str, images: Path, more: list[str]) -> Facts:
+def undisturbed(setup: Setup, verb: str, images: Path, more: list[str]) -> Facts:
     """A command in peace, beside the same one without a cluster."""
-    local, output = place.scratch / f"{verb}.parquet", place.scratch / verb
+    local, output = setup.scratch / f"{verb}.parquet", setup.scratch / verb
     subprocess.run([*WRN, verb, str(images), "-o", str(local), *more], check=True, capture_output=True)
     with scene() as three:
         facts = finish(three.start(*command(images, three.ray.address, output, verb, more)))
@@ -97,20 +97,20 @@ def timeless(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
 
 
-def drill_cut(place: Place) -> Facts:
+def drill_cut(setup: Setup) -> Facts:
     """The network link of a host is cut for 20 seconds during the run; the store is on another host."""
-    return cut(place, BRIEFLY)
+    return cut(setup, BRIEFLY)
 
 
-def drill_lost(place: Place) -> Facts:
+def drill_lost(setup: Setup) -> Facts:
     """The network link of a host is cut during the run and restored after its end."""
-    return cut(place, None)
+    return cut(setup, None)
 
 
-def cut(place: Place, seconds: float | None) -> Facts:
+def cut(setup: Setup, seconds: float | None) -> Facts:
     """The last host's link is out for ``seconds``, or until the run has ended."""
-    here = Path(tempfile.mkdtemp(dir=place.scratch))
-    with scene() as three, store(three.hosts[0], place.images) as endpoint:
+    here = Path(tempfile.mkdtemp(dir=setup.scratch))
+    with scene() as three, store(three.hosts[0], setup.images) as endpoint:
         run = three.start(*command(stored_at(endpoint, "photos"), three.ray.address, stored_at(endpoint, "out")))
         wait_for(lambda: count(three.hosts[0], endpoint) >= 3, run)
         before, began = count(three.hosts[0], endpoint), time.monotonic()
@@ -128,7 +128,7 @@ def cut(place: Place, seconds: float | None) -> Facts:
         copy(three.hosts[0], stored_at(endpoint, "out"), here.as_uri())
         lived = three.ray.nodes[-1].running()
     return {**facts, "parts_before": before, "parts_while_cut": while_cut, "seconds_from_cut_to_end": after,
-            "node_lived_on": lived, **compare(unstored(here, place), place)}  # fmt: skip
+            "node_lived_on": lived, **compare(unstored(here, setup), setup)}  # fmt: skip
 
 
 @contextmanager

@@ -62,8 +62,8 @@ Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a drill has to work with: ``recipe`` and ``data`` as on the command line."""
+class Setup:
+    """The inputs of a drill; ``recipe`` and ``data`` are those of the command line."""
 
     scratch: Path
     recipe: Path
@@ -74,7 +74,7 @@ class Place:
         return ["-m", "wideresnet", "train", str(self.recipe), "--data", str(self.data), "-o", str(run), *self.changes]
 
 
-Drills = dict[str, Callable[[Place, Path], Facts]]
+Drills = dict[str, Callable[[Setup, Path], Facts]]
 
 
 class Node:
@@ -93,8 +93,9 @@ class Node:
     def workers(self) -> list[int]:
         """Process ids, by rank; none once it has ended."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        found = map(int, children.read_text().split() if self.running() else ())
-        return sorted((each for each in found if rank_of(each) is not None), key=lambda each: rank_of(each) or 0)
+        processes = map(int, children.read_text().split() if self.running() else ())
+        by_rank = {rank_of(process): process for process in processes}
+        return [by_rank[rank] for rank in sorted(rank for rank in by_rank if rank is not None)]
 
     def kill(self) -> None:
         """torchrun first, so that it does not end its workers in its own way."""
@@ -112,39 +113,39 @@ class Node:
         """How it ended, how often its workers began, and in how many seconds."""
         code = self._process.wait(WAIT)
         seconds = round(time.monotonic() - self.started, 1)
-        said = self._log.read_text()
-        begun = len(re.findall(r"images of \d+ classes to train on", said))
+        log = self._log.read_text()
+        begun = len(re.findall(r"images of \d+ classes for training", log))
         facts: Facts = {"exit_code": code, "seconds": seconds, "begun": begun}
         if code:
-            facts["said"] = said.splitlines()[-20:]
+            facts["said"] = log.splitlines()[-20:]
         return facts
 
 
 def rank_of(process: int) -> int | None:
     with suppress(OSError):
-        for each in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
-            if each.startswith(b"RANK="):
-                return int(each.removeprefix(b"RANK="))
+        for variable in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
+            if variable.startswith(b"RANK="):
+                return int(variable.removeprefix(b"RANK="))
     return None
 
 
-def one_node(place: Place, run: Path) -> Node:
+def one_node(setup: Setup, run: Path) -> Node:
     options = ["--standalone", "--nproc-per-node", "2", "--max-restarts", str(RESTARTS)]
-    return Node([*options, *place.train(run)], run.with_suffix(".log"), CPUS)
+    return Node([*options, *setup.train(run)], run.with_suffix(".log"), CPUS)
 
 
-def of_two_nodes(place: Place, endpoint: str, run: Path, number: int, host: Host | None = None) -> Node:
+def of_two_nodes(setup: Setup, endpoint: str, run: Path, number: int, host: Host | None = None) -> Node:
     """One of them, with half of the CPUs: workers have as many threads as in ``one_node``, which decides last bits."""
     options = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", str(RESTARTS), "--rdzv-id", "drill",
                "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint]  # fmt: skip
     half = len(CPUS) // 2
     own = CPUS[number * half :][:half] or CPUS
-    return Node([*options, *place.train(run)], run.with_suffix(".log"), own, host)
+    return Node([*options, *setup.train(run)], run.with_suffix(".log"), own, host)
 
 
-def two_runs(place: Place, name: str) -> list[Path]:
+def two_runs(setup: Setup, name: str) -> list[Path]:
     """The run folders of two nodes that share no disk."""
-    runs = [place.scratch / f"{name}{number}" / "run" for number in range(2)]
+    runs = [setup.scratch / f"{name}{number}" / "run" for number in range(2)]
     for run in runs:
         run.parent.mkdir()
     return runs
@@ -179,54 +180,54 @@ def compare(run: Path, undisturbed: Path) -> Facts:
     """Whether everything is equal to the last bit, times apart."""
     if not (run / "model.safetensors").exists():
         return {"equal": False}
-    found, expected = state_of(run), state_of(undisturbed)
-    same = [key for key in expected if key in found and torch.equal(found[key], expected[key])]
-    logs = [[(line["epoch"], line["loss"], line.get("top1")) for line in log_of(each)] for each in (run, undisturbed)]
+    state, expected = state_of(run), state_of(undisturbed)
+    same = [key for key in expected if key in state and torch.equal(state[key], expected[key])]
+    logs = [[(line["epoch"], line["loss"], line.get("top1")) for line in log_of(path)] for path in (run, undisturbed)]
     return {"tensors": len(expected), "tensors_equal": len(same), "logs_equal": logs[0] == logs[1],
-            "equal": len(same) == len(expected) == len(found) and logs[0] == logs[1]}  # fmt: skip
+            "equal": len(same) == len(expected) == len(state) and logs[0] == logs[1]}  # fmt: skip
 
 
-def drill_worker(place: Place, undisturbed: Path) -> Facts:
+def drill_worker(setup: Setup, undisturbed: Path) -> Facts:
     """The worker of rank 1 is killed; torchrun restarts both."""
-    run = place.scratch / "worker"
-    node = one_node(place, run)
+    run = setup.scratch / "worker"
+    node = one_node(setup, run)
     facts = amid_an_epoch(run, node)
     os.kill(node.workers()[1], signal.SIGKILL)
     return {**facts, **node.end(), **compare(run, undisturbed)}
 
 
-def drill_writer(place: Place, undisturbed: Path) -> Facts:
+def drill_writer(setup: Setup, undisturbed: Path) -> Facts:
     """The worker of rank 0, which writes the checkpoints, is killed; torchrun restarts both."""
-    run = place.scratch / "writer"
-    node = one_node(place, run)
+    run = setup.scratch / "writer"
+    node = one_node(setup, run)
     facts = amid_an_epoch(run, node)
     os.kill(node.workers()[0], signal.SIGKILL)
     return {**facts, **node.end(), **compare(run, undisturbed)}
 
 
-def drill_machine(place: Place, undisturbed: Path) -> Facts:
+def drill_machine(setup: Setup, undisturbed: Path) -> Facts:
     """torchrun and all workers are killed, as in a machine failure; the same command is repeated."""
-    run = place.scratch / "machine"
-    node = one_node(place, run)
+    run = setup.scratch / "machine"
+    node = one_node(setup, run)
     facts = amid_an_epoch(run, node)
     node.kill()
-    return {**facts, **one_node(place, run).end(), **compare(run, undisturbed)}
+    return {**facts, **one_node(setup, run).end(), **compare(run, undisturbed)}
 
 
-def drill_node(place: Place, undisturbed: Path) -> Facts:
+def drill_node(setup: Setup, undisturbed: Path) -> Facts:
     """Two nodes with one worker each and no shared disk; the node of rank 1 is killed and restarted."""
-    port, runs = free_port(), two_runs(place, "node")
+    port, runs = free_port(), two_runs(setup, "node")
     endpoint = f"127.0.0.1:{port}"
-    first = of_two_nodes(place, endpoint, runs[0], 0)
+    first = of_two_nodes(setup, endpoint, runs[0], 0)
     while not listening(port):                     # the first one there keeps the meeting point
         time.sleep(0.1)
-    second = of_two_nodes(place, endpoint, runs[1], 1)
+    second = of_two_nodes(setup, endpoint, runs[1], 1)
     while not any(log_of(run) for run in runs):
         time.sleep(0.02)
     writer = next(run for run in runs if log_of(run))
     facts = amid_an_epoch(writer, first)
     second.kill()
-    again = of_two_nodes(place, endpoint, runs[1], 1)
+    again = of_two_nodes(setup, endpoint, runs[1], 1)
     ends = [first.end(), again.end()]
     newest = max(runs, key=lambda run: len(log_of(run)))
     return {**facts, "writer": writer.parent.name, "writer_at_the_end": newest.parent.name, "nodes": ends,
@@ -260,13 +261,13 @@ def write_noise(folder: Path) -> None:
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / part / name / f"{number:03}.png")
 
 
-def begin(args: argparse.Namespace, scratch: Path) -> Place:
+def begin(args: argparse.Namespace, scratch: Path) -> Setup:
     changes = [part for change in args.change for part in ("--set", change)]
     if args.recipe:
-        return Place(scratch, args.recipe.absolute(), args.data.absolute(), changes)
+        return Setup(scratch, args.recipe.absolute(), args.data.absolute(), changes)
     (scratch / "recipe.toml").write_text(RECIPE)
     write_noise(scratch / "noise")
-    return Place(scratch, scratch / "recipe.toml", scratch / "noise", changes)
+    return Setup(scratch, scratch / "recipe.toml", scratch / "noise", changes)
 
 
 def main(drills: Drills, description: str | None) -> None:
@@ -281,19 +282,19 @@ def main(drills: Drills, description: str | None) -> None:
     if (args.recipe is None) != (args.data is None):
         parser.error("--recipe and --data go together")
     with tempfile.TemporaryDirectory() as folder:
-        place = begin(args, Path(folder))
-        recipe = read_recipe(place.recipe, dict(each.split("=", 1) for each in args.change))
-        undisturbed = place.scratch / "undisturbed"
+        setup = begin(args, Path(folder))
+        recipe = read_recipe(setup.recipe, dict(change.split("=", 1) for change in args.change))
+        undisturbed = setup.scratch / "undisturbed"
         document: Facts = {
             "schema": 1,
             "recipe": recipe.model_dump(mode="json"),
             "machine": machine_facts(),
-            "undisturbed": one_node(place, undisturbed).end(),
+            "undisturbed": one_node(setup, undisturbed).end(),
             "drills": {},
         }
         for name in args.drill or drills:
-            what = " ".join((drills[name].__doc__ or "").split())
-            document["drills"][name] = {"what": what, **drills[name](place, undisturbed)}
+            description = " ".join((drills[name].__doc__ or "").split())
+            document["drills"][name] = {"what": description, **drills[name](setup, undisturbed)}
             print(name, json.dumps(document["drills"][name]), flush=True)
             save_text(args.output, json.dumps(document, indent=1) + "\n")
     if not all(facts["equal"] for facts in document["drills"].values()):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hosts import Host, hosts
-from training import Drills, Facts, Node, Place, amid_an_epoch, compare, log_of, main, of_two_nodes, two_runs
+from training import Drills, Facts, Node, Setup, amid_an_epoch, compare, log_of, main, of_two_nodes, two_runs
 
 PORT = 29500
 PATIENCE = 2100                                    # seconds until somebody must have noticed
@@ -27,7 +27,7 @@ PAUSE, STARTS = 5, 10                              # seconds before a command is
 class Pair:
     """Two hosts that train together; the first has the meeting point, and rank 0."""
 
-    place: Place
+    setup: Setup
     hosts: list[Host]
     runs: list[Path]
     nodes: list[Node]
@@ -35,7 +35,7 @@ class Pair:
     def begin(self, number: int) -> Node:
         """The command of a node."""
         endpoint = f"{self.hosts[0].name}:{PORT}"
-        return of_two_nodes(self.place, endpoint, self.runs[number], number, self.hosts[number])
+        return of_two_nodes(self.setup, endpoint, self.runs[number], number, self.hosts[number])
 
     def end(self, undisturbed: Path) -> Facts:
         """How both ended, and whether all is equal."""
@@ -54,23 +54,23 @@ class Pair:
 
 
 @contextmanager
-def training(place: Place, name: str) -> Iterator[Pair]:
+def training(setup: Setup, name: str) -> Iterator[Pair]:
     """A pair that has begun."""
     with hosts(2) as both:
-        pair = Pair(place, both, two_runs(place, name), [])
+        pair = Pair(setup, both, two_runs(setup, name), [])
         pair.nodes = [pair.begin(0), pair.begin(1)]
         yield pair
 
 
-def drill_peace(place: Place, undisturbed: Path) -> Facts:
+def drill_peace(setup: Setup, undisturbed: Path) -> Facts:
     """No failure: two hosts instead of one."""
-    with training(place, "peace") as pair:
+    with training(setup, "peace") as pair:
         return pair.end(undisturbed)
 
 
-def drill_brief(place: Place, undisturbed: Path) -> Facts:
+def drill_brief(setup: Setup, undisturbed: Path) -> Facts:
     """The network link of one host is cut for ten seconds during an epoch."""
-    with training(place, "brief") as pair:
+    with training(setup, "brief") as pair:
         facts = amid_an_epoch(pair.runs[0], pair.nodes[0])
         pair.hosts[1].cut()
         time.sleep(BRIEFLY)
@@ -79,11 +79,11 @@ def drill_brief(place: Place, undisturbed: Path) -> Facts:
         return {**facts, "epochs_finished_while_cut": finished, **pair.end(undisturbed)}
 
 
-def drill_cut(place: Place, undisturbed: Path) -> Facts:
+def drill_cut(setup: Setup, undisturbed: Path) -> Facts:
     """The network link of one host is cut during an epoch until both workers have exited; a torchrun that ended with
     an error is repeated.
     """
-    with training(place, "cut") as pair:
+    with training(setup, "cut") as pair:
         facts = amid_an_epoch(pair.runs[0], pair.nodes[0])
         workers = [node.workers() for node in pair.nodes]
         began = time.monotonic()

@@ -59,8 +59,8 @@ def test_the_page_and_the_lines_say_what_was_chosen_by_what(wrn: Wrn, pets: Path
     assert "on pets test" in done.out
     assert "val chose nothing" in done.out
     page = Path("run/report.html").read_text()
-    for said in ("Regularisation", "source weights", "answered by the bundle as it was written", "Conditions"):
-        assert said in page
+    for phrase in ("Regularisation", "source weights", "answered by the bundle as it was written", "Conditions"):
+        assert phrase in page
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -82,8 +82,8 @@ def test_the_whole_network(wrn: Wrn, pets: Path, tiny: Path, monkeypatch: pytest
     assert wrn(*arguments, "-o", "disk", "--cache", "kept").code == 0
     assert read_bundle(Path("disk/bundle")).graph == first.graph
     assert {folder.name.rpartition("-")[0] for folder in Path("kept").iterdir()} == {"pets-train-37", "pets-val-32"}
-    other = wrn(*arguments[:-1], "epochs=1")
-    assert (other.code, "different: epochs" in other.err) == (2, True)
+    resumed = wrn(*arguments[:-1], "epochs=1")
+    assert (resumed.code, "different: epochs" in resumed.err) == (2, True)
 
 
 def test_a_image_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: Wrn, pets: Path, tiny: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_image_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: Wr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "reason"),
     [
         (["--data", "absent"], "has no folder 'absent'"),
         (["--data", "pets/n01440764"], "holds no class folders"),
@@ -112,12 +112,12 @@ def test_a_image_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: Wr
     ],
 )
 def test_what_cannot_be_done_is_an_error_before_anything_is_written(
-    wrn: Wrn, pets: Path, arguments: list[str], said: str
+    wrn: Wrn, pets: Path, arguments: list[str], reason: str
 ) -> None:
     for part in ("train", "val"):
         shutil.copytree(pets, f"split/{part}")
     done = wrn("finetune", "-o", "run", *arguments)
-    assert (done.code, said in done.err) == (2, True), done.err
+    assert (done.code, reason in done.err) == (2, True), done.err
     assert not Path("run").exists()
 
 

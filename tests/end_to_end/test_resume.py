@@ -16,7 +16,7 @@ from commands import answers, prepare, start, stop_after
 CLASSIFY = ("classify", "photos", "-m", "tiny", "-k", "3", "--format")
 
 
-def whole(folder: Path, format: str) -> object:
+def undisturbed_file(folder: Path, format: str) -> object:
     """The file of a run that nobody disturbed."""
     start(folder, *CLASSIFY, format, "-o", "whole").communicate()
     return content(folder / "whole", format)
@@ -32,11 +32,11 @@ def content(file: Path, format: str) -> object:
 
 def test_interrupted_killed_and_resumed_the_file_is_the_one_of_an_undisturbed_run(tmp_path: Path) -> None:
     prepare(tmp_path, 4000)                        # so many that no signal comes too late
-    expected = whole(tmp_path, "csv")
-    code, said = stop_after(start(tmp_path, *CLASSIFY, "csv", "-o", "out"), 0, tmp_path, by=signal.SIGINT)
+    expected = undisturbed_file(tmp_path, "csv")
+    code, stderr = stop_after(start(tmp_path, *CLASSIFY, "csv", "-o", "out"), 0, tmp_path, by=signal.SIGINT)
     assert code == 130
-    assert b"stopped; the answers so far are in out.part: --resume continues" in said
-    assert b"Traceback" not in said
+    assert b"stopped; the answers so far are in out.part: --resume continues" in stderr
+    assert b"Traceback" not in stderr
     first = answers(tmp_path)
     assert 0 < first < 4000
     again = start(tmp_path, *CLASSIFY, "csv", "-o", "out", "--resume")
@@ -84,7 +84,7 @@ def test_killed_at_random_moments_until_it_is_done(tmp_path: Path, format: str, 
     if format == "parquet":
         pytest.importorskip("pyarrow")
     prepare(tmp_path, 3000)
-    expected, dice, kills = whole(tmp_path, format), random.Random(format), 0
+    expected, dice, kills = undisturbed_file(tmp_path, format), random.Random(format), 0
     code = -signal.SIGKILL
     while code == -signal.SIGKILL:
         limit = dice.randint(50, 600) + 100 * kills    # later each time: some answers are in no checkpoint yet

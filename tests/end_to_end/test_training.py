@@ -89,9 +89,10 @@ def test_the_run_says_what_it_was_trained_on(wrn: Wrn, pets: Path) -> None:
     assert done.code == 1, "an image could not be read"
     assert "broken.png: not an image" in done.err
     assert "pets: 24 images of 2 classes for training, 6 for validation" in done.err
-    kept = json.loads(Path("runs/pets/data.json").read_text())
-    assert (kept["name"], kept["train"], kept["test"], kept["labels"]["ids"]) == ("pets", 24, 6, list(CLASSES))
-    assert [Path(failure["path"]).name for failure in kept["failures"]] == ["broken.png"]
+    inputs = json.loads(Path("runs/pets/data.json").read_text())
+    assert (inputs["name"], inputs["train"], inputs["test"]) == ("pets", 24, 6)
+    assert inputs["labels"]["ids"] == list(CLASSES)
+    assert [Path(failure["path"]).name for failure in inputs["failures"]] == ["broken.png"]
 
 
 def test_a_run_goes_on_with_the_same_images_only(wrn: Wrn, pets: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_run_goes_on_with_the_same_images_only(wrn: Wrn, pets: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "reason"),
     [
         ([], "pets.toml trains on class folders of yours"),
         (["--data", "absent"], "has no folder 'absent'"),
@@ -112,10 +113,10 @@ def test_a_run_goes_on_with_the_same_images_only(wrn: Wrn, pets: Path) -> None:
     ],
 )
 def test_what_cannot_be_trained_on_is_an_error_before_anything_is_written(
-    wrn: Wrn, pets: Path, arguments: list[str], said: str
+    wrn: Wrn, pets: Path, arguments: list[str], reason: str
 ) -> None:
     done = wrn("train", "pets.toml", *arguments)
-    assert (done.code, said in done.err) == (2, True)
+    assert (done.code, reason in done.err) == (2, True)
     assert not Path("runs").exists()
 
 
@@ -149,8 +150,8 @@ def test_images_kept_on_a_disk_train_the_same_network(
     done = wrn(*command, "-o", "again", "--cache", "kept")
     assert (done.code, done.err.count("broken.png: not an image")) == (1, 1)
     assert "pets: 24 images of 2 classes for training, 6 for validation" in done.err
-    whole, *others = (read_tensors(Path(run) / "model.safetensors").tensors for run in ("memory", "disk", "again"))
-    assert all(np.array_equal(whole[key], other[key]) for other in others for key in whole)
+    memory, *repeated = (read_tensors(Path(run) / "model.safetensors").tensors for run in ("memory", "disk", "again"))
+    assert all(np.array_equal(memory[key], resumed[key]) for resumed in repeated for key in memory)
 
 
 def test_a_dry_run_says_what_the_disk_would_hold(wrn: Wrn, pets: Path) -> None:
@@ -216,8 +217,8 @@ def test_a_full_disk_ends_a_run_in_words_and_leaves_it_resumable(wrn: Wrn, pets:
     assert (done.code, "No space left on device" in done.err) == (2, True)
     assert not Path("run/checkpoint.pt").exists()
     assert wrn("train", "pets.toml", "--data", "pets", "-o", "run").code == 0
-    whole, cut = (read_tensors(Path(run) / "model.safetensors").tensors for run in ("whole", "run"))
-    assert all(np.array_equal(whole[key], cut[key]) for key in whole)
+    undisturbed, cut = (read_tensors(Path(run) / "model.safetensors").tensors for run in ("whole", "run"))
+    assert all(np.array_equal(undisturbed[key], cut[key]) for key in undisturbed)
 
 
 def test_a_result_that_cannot_be_written_is_an_error_in_words(

@@ -39,12 +39,12 @@ def test_crop_and_flip_is_slicing_and_mirroring_each_image() -> None:
     corners = torch.tensor([[0, 4], [4, 0], [2, 1], [3, 3], [1, 4]])
     flipped = torch.tensor([True, False, False, True, True])
     slow = []
-    for index, (top, left), mirrored in zip(chosen, corners, flipped, strict=True):
-        cut = padded[index, top : top + 10, left : left + 10]
+    for index, (top, left_side), mirrored in zip(chosen, corners, flipped, strict=True):
+        cut = padded[index, top : top + 10, left_side : left_side + 10]
         slow.append(cut.flip(1) if mirrored else cut)
-    found = crop_and_flip(padded, chosen, corners, flipped, size=10)
-    assert found.dtype == torch.uint8
-    assert torch.equal(found, torch.stack(slow))
+    result = crop_and_flip(padded, chosen, corners, flipped, size=10)
+    assert result.dtype == torch.uint8
+    assert torch.equal(result, torch.stack(slow))
 
 
 def test_alternating_flip_shows_every_image_the_other_way_round_in_the_next_epoch() -> None:
@@ -67,17 +67,17 @@ def test_normalised_images_have_the_statistics_taken_out() -> None:
     images = some_images(4, 8, 8)
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
     expected = (images.numpy() / 255 - mean) / std
-    found = normalise(to_planes(images), mean, std, 8)
-    assert found.dtype == torch.float32
-    assert found.is_contiguous(memory_format=torch.channels_last)
-    np.testing.assert_allclose(found.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
+    result = normalise(to_planes(images), mean, std, 8)
+    assert result.dtype == torch.float32
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(result.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
 
 
 def test_another_size_is_a_resize() -> None:
     plain = torch.full((2, 32, 32, 3), 51, dtype=torch.uint8)
-    found = normalise(to_planes(plain), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 20)
-    assert found.shape == (2, 3, 20, 20)
-    torch.testing.assert_close(found, torch.full_like(found, 0.2))
+    result = normalise(to_planes(plain), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 20)
+    assert result.shape == (2, 3, 20, 20)
+    torch.testing.assert_close(result, torch.full_like(result, 0.2))
 
 
 # Random resized crops
@@ -101,23 +101,23 @@ NOT = torch.tensor([False])
 @pytest.mark.parametrize("size", [1, 7, 16, 20, 33])
 def test_the_crop_of_the_whole_image_is_a_plain_antialiased_resize(size: int) -> None:
     images = some_images(3, 20, 20)
-    found = crop_and_resize(images, boxes_of((0, 0, 1, 1)).expand(3, 4), NOT.expand(3), size)
-    assert (found.shape, found.dtype) == ((3, 3, size, size), torch.float32)
-    torch.testing.assert_close(found, resized(images, size), atol=1e-3, rtol=0)
+    result = crop_and_resize(images, boxes_of((0, 0, 1, 1)).expand(3, 4), NOT.expand(3), size)
+    assert (result.shape, result.dtype) == ((3, 3, size, size), torch.float32)
+    torch.testing.assert_close(result, resized(images, size), atol=1e-3, rtol=0)
 
 
 def test_a_crop_at_its_own_size_is_a_slice() -> None:
     images = some_images(1, 20, 20)
-    found = crop_and_resize(images, boxes_of((0.25, 0.5, 0.4, 0.4)), NOT, 8)
-    torch.testing.assert_close(found, planes(images)[:, :, 5:13, 10:18], atol=1e-3, rtol=0)
+    result = crop_and_resize(images, boxes_of((0.25, 0.5, 0.4, 0.4)), NOT, 8)
+    torch.testing.assert_close(result, planes(images)[:, :, 5:13, 10:18], atol=1e-3, rtol=0)
 
 
 def test_a_part_that_is_resized_looks_beyond_its_edges_only_where_the_filter_reaches() -> None:
     images = some_images(1, 40, 40)
     box = boxes_of((0.2, 0.3, 0.5, 0.5))                # pixels 8 to 28 and 12 to 32
-    found = crop_and_resize(images, box, NOT, 10)
+    result = crop_and_resize(images, box, NOT, 10)
     alone = resized(images[:, 8:28, 12:32], 10)
-    torch.testing.assert_close(found[:, :, 1:-1, 1:-1], alone[:, :, 1:-1, 1:-1], atol=1e-3, rtol=0)
+    torch.testing.assert_close(result[:, :, 1:-1, 1:-1], alone[:, :, 1:-1, 1:-1], atol=1e-3, rtol=0)
 
 
 def test_rows_and_columns_are_not_confused() -> None:
@@ -140,9 +140,9 @@ def test_flips_mirror_the_result_of_those_images_only() -> None:
 def test_each_image_of_a_batch_gets_its_own_box() -> None:
     images, boxes = some_images(2, 20, 20), boxes_of((0.1, 0.3, 0.5, 0.6), (0, 0.2, 0.8, 0.7))
     both = crop_and_resize(images, boxes, NOT.expand(2), 12)
-    for place in range(2):
-        alone = crop_and_resize(images[place : place + 1], boxes[place : place + 1], NOT, 12)
-        torch.testing.assert_close(both[place : place + 1], alone)
+    for index in range(2):
+        alone = crop_and_resize(images[index : index + 1], boxes[index : index + 1], NOT, 12)
+        torch.testing.assert_close(both[index : index + 1], alone)
 
 
 def test_every_result_is_a_weighted_mean() -> None:
@@ -154,9 +154,9 @@ def test_every_result_is_a_weighted_mean() -> None:
 
 def test_boxes_lie_in_the_image_and_have_the_areas_and_shapes_asked_for() -> None:
     boxes = random_boxes(5000, (0.2, 0.5), (0.5, 2.0), torch.Generator().manual_seed(0))
-    top, left, height, width = boxes.unbind(1)
-    assert min(top.min(), left.min()) >= 0
-    assert max((top + height).max(), (left + width).max()) <= 1 + 1e-6
+    top, left_side, height, width = boxes.unbind(1)
+    assert min(top.min(), left_side.min()) >= 0
+    assert max((top + height).max(), (left_side + width).max()) <= 1 + 1e-6
     area, ratio = height * width, width / height
     assert 0.2 - 1e-6 <= area.min() < 0.21
     assert 0.49 < area.max() <= 0.5 + 1e-6
@@ -170,11 +170,11 @@ def test_a_box_that_would_not_fit_is_cut_and_the_same_seed_draws_the_same() -> N
     first, again = (random_boxes(500, (1.0, 1.0), (0.5, 2.0), torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, again)
     assert torch.equal(first[:, 2:].max(1).values, torch.ones(500))
-    whole = random_boxes(10, (1.0, 1.0), (1.0, 1.0), torch.Generator().manual_seed(3))
-    torch.testing.assert_close(whole, boxes_of((0, 0, 1, 1)).expand(10, 4))
+    full = random_boxes(10, (1.0, 1.0), (1.0, 1.0), torch.Generator().manual_seed(3))
+    torch.testing.assert_close(full, boxes_of((0, 0, 1, 1)).expand(10, 4))
 
 
 def test_standardised_values_have_the_statistics_taken_out() -> None:
-    found = standardise(torch.full((1, 3, 2, 2), 51.0), (0.2, 0.1, 0.3), (0.5, 0.1, 0.2))
+    result = standardise(torch.full((1, 3, 2, 2), 51.0), (0.2, 0.1, 0.3), (0.5, 0.1, 0.2))
     expected = torch.tensor([0.0, 1.0, -0.5]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(result, expected, atol=1e-6, rtol=0)

@@ -46,10 +46,10 @@ def epoch_of(batches: Batches, epoch: int) -> tuple[Tensor, list[int]]:
 @BOTH
 def test_an_epoch_is_whole_batches_of_different_images(make) -> None:
     assert make().count == 20
-    some = list(make().training(0))
-    assert [len(labels) for _, labels in some] == [8, 8], "four images fill no batch"
+    batches = list(make().training(0))
+    assert [len(labels) for _, labels in batches] == [8, 8], "four images fill no batch"
     assert len(set(epoch_of(make(), 0)[1])) == 16
-    for images, _ in some:
+    for images, _ in batches:
         assert images.dtype == torch.float32
         assert images.is_contiguous(memory_format=torch.channels_last)
 
@@ -107,9 +107,9 @@ def test_a_crop_of_everything_shows_each_image_whole_and_every_other_time_mirror
 
 def test_crops_differ_from_epoch_to_epoch() -> None:
     recipe = FOLDER.model_copy(update={"flip": "none", "sizes": ((0, 12),)})
-    (first, one), (second, two) = (epoch_of(folder(recipe), epoch) for epoch in range(2))
-    both = sorted(set(one) & set(two))
-    assert not any(torch.equal(first[one.index(n)], second[two.index(n)]) for n in both)
+    (first, first_numbers), (second, second_numbers) = (epoch_of(folder(recipe), epoch) for epoch in range(2))
+    both = sorted(set(first_numbers) & set(second_numbers))
+    assert not any(torch.equal(first[first_numbers.index(n)], second[second_numbers.index(n)]) for n in both)
 
 
 def test_balanced_order_shows_every_class_as_often_and_its_images_in_turn() -> None:
@@ -139,9 +139,9 @@ def test_the_weights_say_how_their_images_are_normalised() -> None:
     ((images, _),) = batches.test()
     expected = normalise(to_planes(torch.from_numpy(tiny_images(6, 20))), spec.mean, spec.std, 20)
     assert torch.equal(images, expected)
-    own, usual = (next(each.training(0))[0] for each in (batches, folder()))
-    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (spec.mean, spec.std))
-    usual_mean, usual_std = (torch.tensor(each).view(3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+    own, usual = (next(batches_of.training(0))[0] for batches_of in (batches, folder()))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
+    usual_mean, usual_std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     torch.testing.assert_close(own * std + mean, usual * usual_std + usual_mean, atol=1e-5, rtol=0)
 
 
@@ -154,8 +154,8 @@ def test_whitened_images_are_cut_and_tested_as_they_are() -> None:
     expected = whitening(torch.from_numpy(arrays.test_images)).permute(0, 3, 1, 2)
     torch.testing.assert_close(tested, expected, atol=1e-4, rtol=1e-4)
     learnt = whitening(torch.from_numpy(arrays.train_images)).permute(0, 3, 1, 2)
-    seen, _ = epoch_of(batches, 0)
-    assert all((learnt - image).abs().flatten(1).max(1).values.min() < 1e-3 for image in seen)
+    shown, _ = epoch_of(batches, 0)
+    assert all((learnt - image).abs().flatten(1).max(1).values.min() < 1e-3 for image in shown)
 
 
 def test_small_images_are_augmented_too() -> None:

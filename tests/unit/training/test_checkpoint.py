@@ -101,9 +101,9 @@ def test_a_file_of_another_kind_is_an_error(tmp_path: Path) -> None:
 
 def test_another_recipe_is_refused_and_the_difference_named(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state())
-    other = RECIPE.model_copy(update={"learning_rate": 0.2, "seed": 5})
+    changed = RECIPE.model_copy(update={"learning_rate": 0.2, "seed": 5})
     with pytest.raises(TrainingError, match=r"another recipe; different: seed, learning_rate"):
-        load_checkpoint(tmp_path, other)
+        load_checkpoint(tmp_path, changed)
 
 
 def test_a_checkpoint_of_an_older_version_resumes(tmp_path: Path) -> None:

@@ -58,28 +58,28 @@ def folder(group: Group, recipe: Recipe = FOLDER) -> FolderBatches:
 
 
 @dataclass(frozen=True)
-class Place:
+class Endpoint:
     """Where a process of the pair is, as torchrun would tell it."""
 
     rank: int
     port: int
 
 
-def at(place: Place, body: Callable[[Group], Any]) -> Any:
+def at(endpoint: Endpoint, body: Callable[[Group], Any]) -> Any:
     """What ``body`` gives in one of the processes, or its WrnError."""
-    told = {"RANK": place.rank, "WORLD_SIZE": RANKS, "LOCAL_WORLD_SIZE": RANKS, "MASTER_PORT": place.port}
-    os.environ |= {key: str(value) for key, value in told.items()}
+    environment = {"RANK": endpoint.rank, "WORLD_SIZE": RANKS, "LOCAL_WORLD_SIZE": RANKS, "MASTER_PORT": endpoint.port}
+    os.environ |= {key: str(value) for key, value in environment.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test"}
     loop.available_cpus = lambda: 1
     try:
         with join("cpu") as group:
-            found = body(group)
+            result = body(group)
     except WrnError as error:
         return error
     # Threads of a group that was not let go of can abort the process at its end.
     names = [file.read_text() for file in Path("/proc/self/task").glob("*/comm")]
     assert not any("gloo" in name for name in names), names
-    return found
+    return result
 
 
 Both = Callable[[Callable[[Group], Any]], list[Any]]
@@ -95,7 +95,7 @@ def both() -> Iterator[Both]:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
             # None can take both: each waits inside for the other.
-            return list(pool.map(partial(at, body=body), [Place(rank, port) for rank in range(RANKS)]))
+            return list(pool.map(partial(at, body=body), [Endpoint(rank, port) for rank in range(RANKS)]))
 
         yield call
 
@@ -119,17 +119,17 @@ def talk(group: Group) -> dict[str, Any]:
 
 
 def test_ranks_tell_each_other(both: Both) -> None:
-    zero, one = both(talk)
-    assert (zero["group"], one["group"]) == (Group(0, 2, 2), Group(1, 2, 2))
+    rank0, rank1 = both(talk)
+    assert (rank0["group"], rank1["group"]) == (Group(0, 2, 2), Group(1, 2, 2))
     plain = torch.arange(8.0).view(1, 2, 2, 2)
-    for each in (zero, one):
-        assert torch.equal(each["means"][0], plain + 0.5)
-        assert each["means"][1].item() == 0.5
-        assert torch.equal(each["copied"][0], plain)
-        assert each["gathered"] == ["rank 0", "rank 1"]
-        assert each["sent"] == 1
-        assert each["first"] == zero["pid"] != one["pid"]
-    assert [each["copied"][1].item() for each in (zero, one)] == [0, 1], "what counts steps is no float"
+    for rank in (rank0, rank1):
+        assert torch.equal(rank["means"][0], plain + 0.5)
+        assert rank["means"][1].item() == 0.5
+        assert torch.equal(rank["copied"][0], plain)
+        assert rank["gathered"] == ["rank 0", "rank 1"]
+        assert rank["sent"] == 1
+        assert rank["first"] == rank0["pid"] != rank1["pid"]
+    assert [rank["copied"][1].item() for rank in (rank0, rank1)] == [0, 1], "what counts steps is no float"
 
 
 def second_fails(group: Group) -> None:
@@ -205,21 +205,21 @@ def test_a_batch_that_does_not_divide_is_refused_and_so_are_other_commands(monke
 def joined(make: Callable[[Group], Batches], ranks: int, epoch: int) -> list[tuple[Tensor, Tensor]]:
     """The batches of several ranks put together again."""
     parts = [list(make(Group(rank, ranks, ranks)).training(epoch)) for rank in range(ranks)]
-    whole = []
+    batches = []
     for batch in zip(*parts, strict=True):
         images, targets = (torch.stack(part, 1).flatten(0, 1) for part in zip(*batch, strict=True))
-        whole.append((images, targets))
-    return whole
+        batches.append((images, targets))
+    return batches
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
 @pytest.mark.parametrize("make", [cifar, folder])
 def test_all_ranks_together_see_exactly_what_one_process_sees(make: Callable[[Group], Batches], ranks: int) -> None:
     for epoch in range(2):
-        one = list(make(SINGLE_PROCESS).training(epoch))
+        alone = list(make(SINGLE_PROCESS).training(epoch))
         several = joined(make, ranks, epoch)
-        assert len(one) == len(several) > 1
-        for (images, targets), (same, names) in zip(one, several, strict=True):
+        assert len(alone) == len(several) > 1
+        for (images, targets), (same, names) in zip(alone, several, strict=True):
             assert torch.equal(targets, names)
             torch.testing.assert_close(images, same, rtol=1e-6, atol=1e-6)
 
@@ -230,23 +230,23 @@ def test_colours_and_dropout_are_drawn_by_each_rank_for_itself() -> None:
     grey = FolderArrays(arrays.name, arrays.labels, np.full_like(arrays.train_images, 100), *(
         arrays.train_labels, arrays.val_images, arrays.val_labels
     ))  # fmt: skip
-    found, dropped = [], []
+    coloured, dropped = [], []
     for rank in range(2):
         batches = FolderBatches(recipe, grey, group=Group(rank, 2, 2)).training(0)
-        found.append(next(batches)[0])
+        coloured.append(next(batches)[0])
         dropped.append(torch.rand(4))
         again = next(FolderBatches(recipe, grey, group=Group(rank, 2, 2)).training(0))[0]
-        assert torch.equal(found[-1], again), "and only seed, epoch and rank decide"
-    assert not torch.equal(*found)
+        assert torch.equal(coloured[-1], again), "and only seed, epoch and rank decide"
+    assert not torch.equal(*coloured)
     assert not torch.equal(*dropped)
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 5])
 def test_each_test_image_is_one_ranks(ranks: int) -> None:
-    one = list(folder(SINGLE_PROCESS).test())
+    alone = list(folder(SINGLE_PROCESS).test())
     parts = [list(folder(Group(rank, ranks, ranks)).test()) for rank in range(ranks)]
-    assert [len(part) for part in parts] == [len(one[rank::ranks]) for rank in range(ranks)]
-    for index, (images, targets) in enumerate(one):
+    assert [len(part) for part in parts] == [len(alone[rank::ranks]) for rank in range(ranks)]
+    for index, (images, targets) in enumerate(alone):
         same, names = parts[index % ranks][index // ranks]
         assert torch.equal(images, same), "in the batch it has in one process, so that it gets the same answer"
         assert torch.equal(targets, names)
@@ -273,21 +273,21 @@ def run(group: Group, make: Callable[[Group, Recipe], Batches], recipe: Recipe, 
 
 
 def test_two_processes_have_the_losses_of_one_up_to_their_batch_norms(tmp_path: Path, both: Both) -> None:
-    one = run(SINGLE_PROCESS, cifar, CIFAR, tmp_path / "one")["losses"]
+    alone = run(SINGLE_PROCESS, cifar, CIFAR, tmp_path / "one")["losses"]
     rank0, rank1 = both(partial(run, make=cifar, recipe=CIFAR, path=tmp_path / "two"))
     assert rank0["losses"] == rank1["losses"], "the loss is that of the whole batch, on every rank"
-    assert len(one) == 24
-    np.testing.assert_allclose(rank0["losses"], one, rtol=2e-2)
+    assert len(alone) == 24
+    np.testing.assert_allclose(rank0["losses"], alone, rtol=2e-2)
 
 
 def test_counts_of_all_ranks_are_those_of_one_process_with_the_same_weights(tmp_path: Path, both: Both) -> None:
-    zero, other = both(partial(run, make=folder, recipe=FOLDER, path=tmp_path))
-    assert zero["top1"] == other["top1"]
-    assert (zero["files"], other["files"]) == ([FILE_NAME], []), "rank 0 alone writes"
+    rank0, rank1 = both(partial(run, make=folder, recipe=FOLDER, path=tmp_path))
+    assert rank0["top1"] == rank1["top1"]
+    assert (rank0["files"], rank1["files"]) == ([FILE_NAME], []), "rank 0 alone writes"
     trainer = prepare(FOLDER, 3, saved=load_checkpoint(tmp_path / "rank 0", FOLDER))
     assert trainer.epoch == 2
     alone = accuracy(trainer, folder(SINGLE_PROCESS))
-    assert zero["top1"][-1] == alone
+    assert rank0["top1"][-1] == alone
     assert (alone * 230) == pytest.approx(round(alone * 230)), "of 230 images, none of them twice"
 
 
@@ -307,11 +307,11 @@ def test_a_run_goes_on_from_the_newest_checkpoint_and_ends_with_the_same_bits(tm
     (tmp_path / "cut/was 0").rename(tmp_path / "cut/rank 1")
     rest, _ = both(partial(run, make=folder, recipe=FOLDER, path=tmp_path / "cut"))
     assert len(rest["losses"]) == 2, "one epoch of two was left"
-    whole, ended = (load_checkpoint(tmp_path / name / "rank 0", FOLDER) for name in ("whole", "cut"))
-    assert whole is not None
-    assert ended is not None
-    assert all(torch.equal(value, ended.model[key]) for key, value in whole.model.items())
-    assert all(torch.equal(value, ended.averaged[key]) for key, value in whole.averaged.items())
+    undisturbed, resumed = (load_checkpoint(tmp_path / name / "rank 0", FOLDER) for name in ("whole", "cut"))
+    assert undisturbed is not None
+    assert resumed is not None
+    assert all(torch.equal(value, resumed.model[key]) for key, value in undisturbed.model.items())
+    assert all(torch.equal(value, resumed.averaged[key]) for key, value in undisturbed.averaged.items())
 
 
 def spoilt(group: Group, path: Path) -> None:
@@ -353,7 +353,7 @@ def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert [find_device(wanted, 1) for wanted in ("auto", "cuda", "cpu")] == ["cuda:1", "cuda:1", "cpu"]
+    assert [find_device(choice, 1) for choice in ("auto", "cuda", "cpu")] == ["cuda:1", "cuda:1", "cpu"]
     assert chosen == [1, 1]
     with pytest.raises(ConfigError, match=r"no GPU for process 3 of this machine: torch finds 2"):
         find_device("auto", 2)
@@ -361,6 +361,6 @@ def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.Monk
 
 def test_without_a_gpu_only_who_insists_on_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert [find_device(wanted, 5) for wanted in ("auto", "cpu")] == ["cpu", "cpu"]
+    assert [find_device(choice, 5) for choice in ("auto", "cpu")] == ["cpu", "cpu"]
     with pytest.raises(ConfigError, match="no GPU for process 1 of this machine: torch finds 0"):
         find_device("cuda")

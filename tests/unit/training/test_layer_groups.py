@@ -24,13 +24,13 @@ def test_every_parameter_has_its_stage() -> None:
 def test_a_new_head_is_small_and_everything_else_stays() -> None:
     architecture = get_architecture("wrn_10_1", 3)
     tensors = tiny_tensors(get_architecture("wrn_10_1", 10))
-    found = with_new_head(tensors, architecture, 0)
-    assert {key: value.shape for key, value in found.items()} == architecture.tensors()
-    assert all(found[key] is tensors[key] for key in found if not key.startswith("fc."))
-    assert 0.5 * HEAD_STD < found["fc.weight"].std() < 2 * HEAD_STD
-    assert not found["fc.bias"].any()
-    other = with_new_head(tensors, architecture, 1)
-    assert not np.array_equal(found["fc.weight"], other["fc.weight"])
+    tensors_of_head = with_new_head(tensors, architecture, 0)
+    assert {key: value.shape for key, value in tensors_of_head.items()} == architecture.tensors()
+    assert all(tensors_of_head[key] is tensors[key] for key in tensors_of_head if not key.startswith("fc."))
+    assert 0.5 * HEAD_STD < tensors_of_head["fc.weight"].std() < 2 * HEAD_STD
+    assert not tensors_of_head["fc.bias"].any()
+    of_another_seed = with_new_head(tensors, architecture, 1)
+    assert not np.array_equal(tensors_of_head["fc.weight"], of_another_seed["fc.weight"])
 
 
 @pytest.mark.parametrize("name", ["wrn_10_1", "bottleneck"])
@@ -48,7 +48,7 @@ def test_restated_norms_compute_the_same_and_have_the_statistics_of_what_they_se
     before.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in tensors.items()})
     after.load_state_dict(state)
     with torch.no_grad():
-        expected, found = before.eval()(images), after.eval()(images)
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        expected, recalibrated = before.eval()(images), after.eval()(images)
+        torch.testing.assert_close(recalibrated, expected, rtol=1e-3, atol=1e-3)
         # Batch statistics are now those that are kept: training goes on from the same function.
         torch.testing.assert_close(after.train()(images), expected, rtol=0.05, atol=0.1)

@@ -73,15 +73,15 @@ def weights(run: Path, recipe: Recipe) -> dict[str, torch.Tensor]:
     return {**state.model, **{f"averaged {k}": v for k, v in state.averaged.items()}, **momentum}
 
 
-def assert_identical(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+def assert_identical(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, FOLDER, TUNED], ids=["cifar", "folder", "fine-tuned"])
 def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, recipe: Recipe) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    events = list(resume(recipe, whole))
+    undisturbed, cut = tmp_path / "whole", tmp_path / "cut"
+    events = list(resume(recipe, undisturbed))
     assert len(events) == 3 * (4 + 1)
     # Once in the middle of the second epoch, once in the middle of the third.
     for expected_epoch in (1, 2):
@@ -92,7 +92,7 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_pa
         torch.rand(7)  # whatever else happened to the global generator
     rest = list(resume(recipe, cut))
     assert [e.epoch for e in rest if isinstance(e, Epoch)] == [2]
-    assert_identical(weights(whole, recipe), weights(cut, recipe))
+    assert_identical(weights(undisturbed, recipe), weights(cut, recipe))
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
@@ -156,10 +156,10 @@ def test_the_state_that_gave_such_a_loss_is_saved_and_not_spoilt_by_it(
     stopped = torch.load(tmp_path / STOPPED, weights_only=True)
     assert stopped["epoch"] == 1, "epochs finished"
     assert all(value.isfinite().all() for part in ("model", "averaged") for value in stopped[part].values())
-    kept = load_checkpoint(tmp_path, RECIPE)
-    assert kept is not None
-    assert kept.epoch == 1
-    assert not torch.equal(kept.model["conv1.weight"], stopped["model"]["conv1.weight"]), "the step before counts"
+    checkpoint = load_checkpoint(tmp_path, RECIPE)
+    assert checkpoint is not None
+    assert checkpoint.epoch == 1
+    assert not torch.equal(checkpoint.model["conv1.weight"], stopped["model"]["conv1.weight"]), "the step before counts"
 
 
 def test_fewer_images_than_a_batch_is_an_error_in_words(tmp_path: Path) -> None:
@@ -167,11 +167,11 @@ def test_fewer_images_than_a_batch_is_an_error_in_words(tmp_path: Path) -> None:
         list(resume(PLAIN, tmp_path, CifarBatches(PLAIN, cifar_arrays(8))))
 
 
-@pytest.mark.parametrize("share", [1.0, 0.25])
-def test_the_classifier_learns_at_its_share_of_the_rate(share: float) -> None:
+@pytest.mark.parametrize("factor", [1.0, 0.25])
+def test_the_classifier_learns_at_its_share_of_the_rate(factor: float) -> None:
     recipe = PLAIN.model_copy(update={"momentum": 0.0, "weight_decay": 0.0, "norm_weight_decay": 0.0})
     changed = []
-    for head_rate in (1.0, share):
+    for head_rate in (1.0, factor):
         trainer = prepare(recipe.model_copy(update={"head_rate": head_rate}), 10)
         before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
         take_step(trainer, *next(batches(recipe).training(0)), rate=0.1)
@@ -179,7 +179,7 @@ def test_the_classifier_learns_at_its_share_of_the_rate(share: float) -> None:
     plain, slowed = changed
     for key in ("fc.weight", "fc.bias"):
         assert plain[key].abs().max() > 0
-        torch.testing.assert_close(slowed[key], share * plain[key])
+        torch.testing.assert_close(slowed[key], factor * plain[key])
     torch.testing.assert_close(slowed["conv1.weight"], plain["conv1.weight"])
 
 
@@ -195,9 +195,9 @@ def changed(recipe: Recipe) -> dict[str, torch.Tensor]:
 
 def test_stages_learn_at_their_share_of_the_rate() -> None:
     plain, slowed = changed(PLAIN), changed(PLAIN.model_copy(update={"stage_rate": 0.5}))
-    shares = {"conv1.weight": 0.125, "layer1.0.conv1.weight": 0.25, "layer2.0.bn1.bias": 0.5}
-    for key, share in {**shares, "layer3.0.conv2.weight": 1, "bn.weight": 1, "fc.weight": 1}.items():
-        torch.testing.assert_close(slowed[key], share * plain[key])
+    factors = {"conv1.weight": 0.125, "layer1.0.conv1.weight": 0.25, "layer2.0.bn1.bias": 0.5}
+    for key, factor in {**factors, "layer3.0.conv2.weight": 1, "bn.weight": 1, "fc.weight": 1}.items():
+        torch.testing.assert_close(slowed[key], factor * plain[key])
 
 
 def test_frozen_stages_keep_weights_and_statistics_and_frozen_norms_their_statistics() -> None:

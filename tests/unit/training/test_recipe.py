@@ -120,16 +120,16 @@ def test_a_file_that_is_missing_or_no_toml_is_an_error_in_words(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "reason"),
     [
         ({"mixup": "0.001", "data": '"folder"', "stored": "40"}, "mixup and cutmix must be 0 .none. or at least 0.01"),
         ({"erasing": "0.2", "data": '"cifar10"'}, "erasing is for class folders, not for cifar10"),
     ],
 )
-def test_augmentation_that_would_do_nothing_is_refused(tmp_path: Path, changes: dict[str, str], said: str) -> None:
+def test_augmentation_that_would_do_nothing_is_refused(tmp_path: Path, changes: dict[str, str], reason: str) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text('architecture = "wrn_10_1"\nepochs = 1\nlearning_rate = 0.1\n')
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=reason):
         read_recipe(file, changes)
 
 
@@ -150,5 +150,5 @@ def test_the_recipes_of_the_paper_say_what_it_says() -> None:
     assert [learning_rate(svhn, epoch, 1) for epoch in (0, 79, 80, 120)] == pytest.approx([0.01, 0.01, 0.001, 0.0001])
     assert (cifar.batch_size, cifar.weight_decay, cifar.norm_weight_decay, cifar.momentum) == (128, 5e-4, 5e-4, 0.9)
     assert (svhn.dropout, svhn.flip, svhn.crop_padding, svhn.architecture) == (0.4, "none", 0, "wrn_16_8")
-    seen = imagenet.preprocess()
-    assert (imagenet.architecture, seen.resize, seen.crop) == ("wide_resnet50_2", 256, 224)
+    shown = imagenet.preprocess()
+    assert (imagenet.architecture, shown.resize, shown.crop) == ("wide_resnet50_2", 256, 224)

@@ -100,9 +100,9 @@ def test_images_of_a_batch_are_independent(name: str) -> None:
 
 def test_every_image_gets_one_operation_in_range_and_the_seed_decides() -> None:
     planes = planes_of(photographs()[:1]).repeat(600, 1, 1, 1)
-    first, same, other = (trivial_augment(planes, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, same, different = (trivial_augment(planes, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, same)
-    assert not torch.equal(first, other)
+    assert not torch.equal(first, different)
     assert first.shape == planes.shape
     assert (first.min(), first.max()) == (0, 255)
     # Each of 14 operations is as likely as any other; the identity, strength 0 and mild solarising change nothing.

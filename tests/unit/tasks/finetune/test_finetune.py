@@ -89,7 +89,7 @@ def test_features_of_plain_and_mirrored_images_are_those_of_the_graph(tmp_path: 
     expected = open_features(source, ["features"])
     np.testing.assert_allclose(samples.features[:, 0], expected(noise)["features"], atol=1e-5)
     np.testing.assert_allclose(samples.features[:, 1], expected(noise[:, :, ::-1])["features"], atol=1e-5)
-    assert (samples.labels.tolist(), [each.path for each in failures]) == ([0, 1, 0, 1, 0, 1, 0], ["bad"])
+    assert (samples.labels.tolist(), [item.path for item in failures]) == ([0, 1, 0, 1, 0, 1, 0], ["bad"])
     plain, _ = follow(embed_split(source, data, tmp_path, flips=False))
     assert plain.features.shape == (7, 1, 64)
 
@@ -98,7 +98,7 @@ def test_an_interrupted_probe_embeds_only_what_is_left(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(finetune_probe, "CHUNK", 4)
-    whole = finish(pets, tmp_path / "whole")
+    undisturbed = finish(pets, tmp_path / "whole")
     cut = run_finetune(tiny_bundle(), pets, tmp_path / "cut", FinetuneSettings())
     next(cut), next(cut)
     cut.close()
@@ -113,15 +113,15 @@ def test_an_interrupted_probe_embeds_only_what_is_left(
     monkeypatch.setattr(finetune_probe, "_embed_chunk", watch)
     finish(pets, tmp_path / "cut")
     assert embedded == [4, 3], "of fifteen images, eight were done"
-    one, other = (read_bundle(tmp_path / name / "bundle") for name in ("whole", "cut"))
-    assert one.graph == other.graph
-    assert one.card == other.card
-    assert whole.path
+    first, second = (read_bundle(tmp_path / name / "bundle") for name in ("whole", "cut"))
+    assert first.graph == second.graph
+    assert first.card == second.card
+    assert undisturbed.path
 
 
 def test_an_interrupted_full_run_ends_with_the_same_bundle(pets: Path, tmp_path: Path) -> None:
-    whole = finish(pets, tmp_path / "whole", FULL)
-    assert len(whole.log) == 3
+    undisturbed = finish(pets, tmp_path / "whole", FULL)
+    assert len(undisturbed.log) == 3
     for epochs in (0, 1):                          # in the middle of the first epoch, then of the second
         cut = run_finetune(tiny_bundle(), pets, tmp_path / "cut", FULL)
         middle = Progress("training", 3 * epochs + 2, 9)
@@ -130,10 +130,10 @@ def test_an_interrupted_full_run_ends_with_the_same_bundle(pets: Path, tmp_path:
     # A kill between the checkpoint and the copy of its weights.
     (tmp_path / "cut" / BEST).unlink()
     finish(pets, tmp_path / "cut", FULL)
-    one, other = (read_bundle(tmp_path / name / "bundle") for name in ("whole", "cut"))
-    assert one.graph == other.graph
+    first, second = (read_bundle(tmp_path / name / "bundle") for name in ("whole", "cut"))
+    assert first.graph == second.graph
     again = finish(pets, tmp_path / "cut", FULL)
-    assert read_bundle(Path(again.bundle)).graph == one.graph
+    assert read_bundle(Path(again.bundle)).graph == first.graph
 
 
 def test_the_best_epoch_makes_the_bundle_and_the_run_ends_when_none_is_better(
@@ -141,16 +141,16 @@ def test_the_best_epoch_makes_the_bundle_and_the_run_ends_when_none_is_better(
 ) -> None:
     scores = iter([0.5, 0.75, 0.25, 0.25, 0.9])
     monkeypatch.setattr(loop, "accuracy", lambda *_: next(scores))
-    kept: dict[int, bytes] = {}
+    best_files: dict[int, bytes] = {}
     settings = FULL.model_copy(update={"patience": 2, "recipe": {**FULL.recipe, "epochs": 5}})
 
     def keep(event: object) -> None:
         if isinstance(event, Epoch):
-            kept[event.epoch] = (tmp_path / "run" / BEST).read_bytes()
+            best_files[event.epoch] = (tmp_path / "run" / BEST).read_bytes()
 
     report = follow(run_finetune(tiny_bundle(), pets, tmp_path / "run", settings), keep)
-    assert list(kept) == [0, 1, 2, 3]
-    assert kept[0] != kept[1] == kept[2] == kept[3]
+    assert list(best_files) == [0, 1, 2, 3]
+    assert best_files[0] != best_files[1] == best_files[2] == best_files[3]
     assert "val chose epoch 2 of 5, and ended the run after 4" in report.chosen
 
 
@@ -210,7 +210,7 @@ def test_every_unreadable_image_is_listed_once(pets: Path, tmp_path: Path) -> No
     for settings in (FinetuneSettings(share=0.5), FULL.model_copy(update={"share": 0.5})):
         report = finish(pets, tmp_path / settings.mode, settings)
         assert len(report.failures) == 6
-        assert len({each.path for each in report.failures}) == 6
+        assert len({item.path for item in report.failures}) == 6
 
 
 @pytest.mark.parametrize("settings", [FinetuneSettings(), FULL])
@@ -231,7 +231,7 @@ def test_the_card_says_where_it_comes_from_and_how_it_was_judged(pets: Path, tmp
     assert [event.train for event in events if isinstance(event, Images)] == [15]
     card = read_bundle(tmp_path / "run" / "bundle").card
     assert (card.name, card.classes, card.licence, card.labels_name) == ("wrn_10_1.pets", 3, "Apache-2.0", "")
-    assert [(each.data, each.n, each.correct1, each.engine, each.precision) for each in card.measured] == [
+    assert [(item.data, item.n, item.correct1, item.engine, item.precision) for item in card.measured] == [
         ("pets val", 3, 3, "openvino", "f32"), ("pets test", 6, 6, "openvino", "f32"),
     ]  # fmt: skip
     assert card.notes["split"] == "made: 0.2 of each class, seed 0; it came to 0.167 of all"

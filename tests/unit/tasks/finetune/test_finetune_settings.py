@@ -17,8 +17,8 @@ SPEC = Preprocess(resize=40, crop=35, mode="squash")
 def test_options_count_more_than_the_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('mode = "full"\nshare = 0.3\nepochs = 7\nsizes = [[0, 64]]\n')
-    found = read_settings(file, {"epochs": "9", "seed": 4})
-    assert found == FinetuneSettings(mode="full", share=0.3, seed=4, recipe={"epochs": 9, "sizes": [[0, 64]]})
+    settings = read_settings(file, {"epochs": "9", "seed": 4})
+    assert settings == FinetuneSettings(mode="full", share=0.3, seed=4, recipe={"epochs": 9, "sizes": [[0, 64]]})
     assert read_settings(None, {}) == FinetuneSettings()
 
 
@@ -30,7 +30,7 @@ def test_what_was_asked_for_reads_as_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "hint"),
+    ("changes", "reason", "hint"),
     [
         ({"epoks": "3"}, "no setting called 'epoks'", "did you mean 'epochs'?"),
         ({"patiens": "3"}, "no setting called 'patiens'", "did you mean 'patience'?"),
@@ -42,19 +42,19 @@ def test_what_was_asked_for_reads_as_itself(tmp_path: Path) -> None:
         ({"l2": "[]"}, "l2: Tuple should have at least 1 item", ""),
     ],
 )
-def test_wrong_settings_are_named(changes: dict[str, str], said: str, hint: str) -> None:
+def test_wrong_settings_are_named(changes: dict[str, str], reason: str, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_settings(None, changes)
-    assert said in caught.value.message
+    assert reason in caught.value.message
     assert hint in caught.value.hint
 
 
-def test_the_make_recipe_follows_from_weights_and_images() -> None:
+def test_the_recipe_follows_from_weights_and_images() -> None:
     recipe = make_recipe(FinetuneSettings(mode="full", seed=3), "wrn_10_1", SPEC, 20)
     assert (recipe.architecture, recipe.data, recipe.seed, recipe.balanced) == ("wrn_10_1", "folder", 3, True)
     assert (recipe.preprocess().crop, recipe.preprocess().resize, recipe.sizes) == (35, 40, ((0, 35),))
     assert (recipe.batch_size, recipe.stored, recipe.epochs) == (20, 40, FULL_DEFAULTS["epochs"])
     assert make_recipe(FinetuneSettings(), "wrn_10_1", SPEC, 1000).batch_size == BATCH_SIZE
     own = FinetuneSettings(mode="full", recipe={"epochs": 2, "sizes": ((0, 24),), "batch_size": 4})
-    found = make_recipe(own, "wrn_10_1", SPEC, 20)
-    assert (found.epochs, found.sizes, found.batch_size) == (2, ((0, 24),), 4)
+    changed = make_recipe(own, "wrn_10_1", SPEC, 20)
+    assert (changed.epochs, changed.sizes, changed.batch_size) == (2, ((0, 24),), 4)

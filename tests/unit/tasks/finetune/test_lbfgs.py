@@ -13,8 +13,8 @@ def test_a_quadratic_of_very_unequal_curvatures() -> None:
     def bowl(x: Vector) -> tuple[float, Vector]:
         return float(curvature @ (x - centre) ** 2) / 2, curvature * (x - centre)
 
-    found = minimise(bowl, np.zeros(30), tolerance=1e-9)
-    np.testing.assert_allclose(found, centre, atol=1e-6)
+    minimum = minimise(bowl, np.zeros(30), tolerance=1e-9)
+    np.testing.assert_allclose(minimum, centre, atol=1e-6)
 
 
 def test_it_begins_at_the_start_and_keeps_to_its_steps() -> None:

@@ -29,48 +29,49 @@ def finished(fit: Generator[PathPoint, None, Head]) -> tuple[Head, list[PathPoin
     return follow(fit, points.append), points
 
 
-def logits(head: Head, some: Samples) -> np.ndarray:
-    return some.features[:, 0] @ head.weight.T + head.bias
+def logits(head: Head, data: Samples) -> np.ndarray:
+    return data.features[:, 0] @ head.weight.T + head.bias
 
 
-def accuracy(head: Head, some: Samples) -> float:
-    return float((logits(head, some).argmax(1) == some.labels).mean())
+def accuracy(head: Head, data: Samples) -> float:
+    return float((logits(head, data).argmax(1) == data.labels).mean())
 
 
 def test_the_head_is_what_autograd_finds_too() -> None:
     """The folded head is the minimum of cross-entropy + l2/2 · |w|² in standardised features."""
-    some, l2 = samples(views=2), 0.03
-    head, path = finished(fit_head(some, 3, [l2], balanced=False))
+    data, l2 = samples(views=2), 0.03
+    head, path = finished(fit_head(data, 3, [l2], balanced=False))
     assert path == []
-    x = torch.from_numpy(some.features.reshape(-1, 8)).double()
+    x = torch.from_numpy(data.features.reshape(-1, 8)).double()
     centre, spread = x.mean(0), x.std(0, correction=0)
-    both = torch.zeros(3, 9, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([both], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
-    targets = torch.from_numpy(some.labels.repeat(2))
+    parameters = torch.zeros(3, 9, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([parameters], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+    targets = torch.from_numpy(data.labels.repeat(2))
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
         z = (x - centre) / spread
-        value = F.cross_entropy(z @ both[:, :8].T + both[:, 8], targets) + l2 / 2 * (both[:, :8] ** 2).sum()
+        value = F.cross_entropy(z @ parameters[:, :8].T + parameters[:, 8], targets)
+        value = value + l2 / 2 * (parameters[:, :8] ** 2).sum()
         value.backward()
         return value
 
     optimiser.step(loss)
-    weight = both[:, :8].detach() / spread
+    weight = parameters[:, :8].detach() / spread
     np.testing.assert_allclose(head.weight, weight.numpy(), atol=2e-4 / spread.min().item())
-    expected = x @ weight.T + (both[:, 8].detach() - weight @ centre)
+    expected = x @ weight.T + (parameters[:, 8].detach() - weight @ centre)
     np.testing.assert_allclose(x.float().numpy() @ head.weight.T + head.bias, expected.numpy(), atol=5e-3)
 
 
 def test_the_strength_of_least_loss_on_held_out_images_is_taken_and_weaker_ones_are_not_tried_for_long() -> None:
-    some = samples(noise=3.0)
-    head, path = finished(fit_head(some, 3, STRENGTHS))
+    data = samples(noise=3.0)
+    head, path = finished(fit_head(data, 3, STRENGTHS))
     assert [point.l2 for point in path] == sorted((point.l2 for point in path), reverse=True)
     assert {point.n for point in path} == {60}
     best = min(path, key=lambda point: point.loss)
     assert path.index(best) >= len(path) - 3
     assert len(path) < len(STRENGTHS)
-    alone, _ = finished(fit_head(some, 3, [best.l2]))
+    alone, _ = finished(fit_head(data, 3, [best.l2]))
     np.testing.assert_allclose(head.weight, alone.weight, atol=1e-3)
 
 
@@ -81,21 +82,21 @@ def test_it_tells_classes_apart_that_can_be_told_apart() -> None:
 
 
 def test_classes_count_the_same_however_few_images_they_have() -> None:
-    some = samples(400, 2, noise=4.0)
-    kept = np.flatnonzero((some.labels == 0) | (np.arange(400) % 40 == 1))
-    rare = Samples(some.features[kept], some.labels[kept])
+    data = samples(400, 2, noise=4.0)
+    rows = np.flatnonzero((data.labels == 0) | (np.arange(400) % 40 == 1))
+    rare = Samples(data.features[rows], data.labels[rows])
     answers = {
-        balanced: logits(finished(fit_head(rare, 2, [0.1], balanced=balanced))[0], some).argmax(1)
+        balanced: logits(finished(fit_head(rare, 2, [0.1], balanced=balanced))[0], data).argmax(1)
         for balanced in (True, False)
     }
     assert answers[False].mean() < 0.2 < answers[True].mean()
 
 
 def test_a_feature_that_hardly_moved_does_not_decide_when_it_does() -> None:
-    some = samples()
-    dead = np.concatenate((some.features, np.zeros((60, 1, 2), np.float32)), 2)
+    data = samples()
+    dead = np.concatenate((data.features, np.zeros((60, 1, 2), np.float32)), 2)
     dead[7, 0, 9] = 1e-4                           # of class 1
-    head, _ = finished(fit_head(Samples(dead, some.labels), 3, [0.01]))
+    head, _ = finished(fit_head(Samples(dead, data.labels), 3, [0.01]))
     assert np.isfinite(head.weight).all()
     assert np.abs(head.weight[:, 8]).max() == 0.0
     assert np.abs(head.weight[:, 9]).max() < 0.1
@@ -117,14 +118,14 @@ def test_of_many_images_one_fold_judges() -> None:
 
 @pytest.mark.parametrize("classes", [2, 60])
 def test_one_image_a_class_leaves_nothing_to_choose_by(classes: int) -> None:
-    some = samples(classes, classes, noise=0.0)
-    head, path = finished(fit_head(some, classes, STRENGTHS))
+    data = samples(classes, classes, noise=0.0)
+    head, path = finished(fit_head(data, classes, STRENGTHS))
     assert path == []
-    assert accuracy(head, some) == 1.0
+    assert accuracy(head, data) == 1.0
 
 
 def test_the_order_of_images_does_not_matter_beyond_folds() -> None:
-    some = samples()
-    turned = replace(some, features=some.features[::-1], labels=some.labels[::-1])
-    one, other = (finished(fit_head(each, 3, [0.1]))[0] for each in (some, turned))
-    np.testing.assert_allclose(one.weight, other.weight, atol=1e-3)
+    data = samples()
+    turned = replace(data, features=data.features[::-1], labels=data.labels[::-1])
+    first, second = (finished(fit_head(ordered, 3, [0.1]))[0] for ordered in (data, turned))
+    np.testing.assert_allclose(first.weight, second.weight, atol=1e-3)

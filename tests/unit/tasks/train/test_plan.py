@@ -23,8 +23,8 @@ RECIPE = Recipe(
 def test_the_schedule_changes_where_a_size_or_a_rate_does() -> None:
     plan = plan_training(RECIPE)
     assert (plan.train, plan.test, plan.classes, plan.steps_per_epoch) == (50_000, 10_000, 10, 6250)
-    found = [(phase.first, phase.last, phase.side, phase.rates[0]) for phase in plan.phases]
-    assert found == [
+    phases = [(phase.first, phase.last, phase.side, phase.rates[0]) for phase in plan.phases]
+    assert phases == [
         (0, 3, 16, pytest.approx(0.5)), (4, 5, 16, pytest.approx(0.05)),
         (6, 7, 32, pytest.approx(0.05)), (8, 9, 32, pytest.approx(0.005)),
     ]  # fmt: skip
@@ -78,8 +78,8 @@ def test_folders_are_counted_and_not_decoded(tmp_path: Path) -> None:
     assert (plan.data, plan.train, plan.test, plan.classes) == (tmp_path.name, 18, 4, 2)
     assert plan.steps_per_epoch == 2
     assert plan.pictures_mb * 2**20 == 3 * (18 * 20**2 + 4 * 18**2)
-    kept = plan_training(recipe, tmp_path, seconds=0, cached=True)
-    assert (kept.pictures_mb, kept.disk_mb, plan.disk_mb) == (0, plan.pictures_mb, 0)
+    on_disk = plan_training(recipe, tmp_path, seconds=0, cached=True)
+    assert (on_disk.pictures_mb, on_disk.disk_mb, plan.disk_mb) == (0, plan.pictures_mb, 0)
     with pytest.raises(TrainingError, match="18 training images do not fill one batch of 64"):
         plan_training(recipe.model_copy(update={"batch_size": 64}), tmp_path)
     with pytest.raises(ConfigError, match="class folders"):
