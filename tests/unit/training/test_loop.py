@@ -252,5 +252,5 @@ for recipe in (cases.RECIPE, cases.FOLDER, cases.TUNED):
 def test_everything_is_computed_on_the_device() -> None:
     tests = Path(__file__).parents[2]
     command = [sys.executable, "-c", ON_META, str(tests), str(Path(__file__).parent)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr
