@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,9 +28,6 @@ from wideresnet.cli.options import (
 from wideresnet.cli.output import say_skipped
 from wideresnet.cli.streams import check_output, say
 
-if TYPE_CHECKING:
-    from wideresnet.cli.answers import AnswerFunction
-
 AnswerFormat = Literal["table", "json", "jsonl", "csv", "zoo", "parquet"]
 Sources = Annotated[
     list[str], typer.Argument(help="Images, folders (searched recursively), .parquet, .tar, or - for stdin.")
@@ -39,14 +36,11 @@ FastDecode = Annotated[
     bool, typer.Option("--fast-decode", help="Decode large JPEGs at a fraction of their size: faster, not exact.")
 ]
 Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="With -o: continue an interrupted run of the same command; if FILE is complete,"
-                 " only exit as its run did."),
-]  # fmt: skip
+    bool, typer.Option("--resume", help="With -o: continue an interrupted run; if it is complete, exit as it did.")
+]
 Dedupe = Annotated[
-    bool,
-    typer.Option("--dedupe", help="Classify files with the same bytes once; the last 100,000 are remembered, fewer"
-                 " above -k 5."),
+    bool, typer.Option("--dedupe", help="Classify files with the same bytes once; the last 100,000 are remembered,"
+                       " fewer above -k 5."),
 ]  # fmt: skip
 
 
@@ -91,26 +85,30 @@ def classify(
     from wideresnet.engines.throughput import tune_settings
     from wideresnet.tasks.classify.classify import classify as predictions
     from wideresnet.tasks.classify.dedupe import answer_once, remembered_for
-    from wideresnet.tasks.classify.resumable import run_identity
+    from wideresnet.tasks.classify.resumable import check_run, run_identity
     from wideresnet.tasks.classify.sources import InputImages, containers
     from wideresnet.tasks.load.load import open_classifier
 
     files, file = [Path(path) for path in paths], None if output is None else Path(output)
-    _check(context, files, file, format, resume, cluster)
+    check_cluster_options(context, cluster)
+    if not cluster.ray and (failed := check_run(files, file, format, resume=resume)) is not None:
+        say(f"{file} is complete: nothing is left to do, whatever model and images it was made from", err=True)
+        raise typer.Exit(1 if failed else 0)
+    if not (cluster.ray or file):
+        check_output()
     bundle = options.open(model, labels, transform)
     squares = bundle.card.preprocess.interpolation == "opencv-bilinear"    # whose crops a reduced image changes
     check_unused(context, squares, "on a transform by OpenCV's bilinear resize", "fast_decode")
     bundle = replace(bundle, labels=translated(bundle.labels, lang, bundle.card.labels_name))
     settings = runtime.settings(batch_size, "ignore" if ignore_exif else "transpose", infer_mode)
     settings = replace(settings, reduced=fast_decode)
-    many = bool(cluster.ray or len(files) > 1 or containers(files))
-    engine, settings = tune_settings(bundle, settings, many=many)
+    engine, settings = tune_settings(bundle, settings, many=bool(cluster.ray or len(files) > 1 or containers(files)))
     if cluster.ray:
         from wideresnet.cluster.operations import Classify
 
         run_on_images(Classify(settings, k), bundle, paths, cluster, output, format)
     classifier = open_classifier(bundle, settings.engine, engine)
-    answer: AnswerFunction = partial(predictions, classifier, settings=settings, k=k)
+    answer = partial(predictions, classifier, settings=settings, k=k)
     if dedupe:
         answer = partial(answer_once, answer, remembered=remembered_for(k))
     items = InputImages(files, stdin=True)
@@ -120,26 +118,3 @@ def classify(
         failed = write_stdout(answer(items), format)
     say_skipped([items.skipped], *containers(files))
     raise typer.Exit(1 if failed else 0)
-
-
-def _check(
-    context: typer.Context, paths: list[Path], file: Path | None, format: str, resume: bool, cluster: ClusterOptions
-) -> None:
-    """Raise for wrong options before any work; exit at once if there is nothing left to resume."""
-    from wideresnet.output.resumable_writer import check_target
-    from wideresnet.tasks.classify.resumable import finished_with_failures
-    from wideresnet.tasks.classify.sources import check_sources
-
-    check_cluster_options(context, cluster)
-    rows = bool(cluster.ray) and format not in ("table", "json")
-    check_unused(context, rows, "as --ray writes Parquet, a file a shard", "format")
-    if cluster.ray:
-        return
-    check_sources(paths)
-    if resume and (failed := finished_with_failures(file, format, paths)) is not None:
-        say(f"{file} is complete: nothing is left to do, whatever model and images it was made from", err=True)
-        raise typer.Exit(1 if failed else 0)
-    if file is None:
-        check_output()
-    else:
-        check_target(file)

@@ -9,9 +9,9 @@ from zlib import crc32
 from wideresnet.classifier import Classifier
 from wideresnet.errors import ConfigError
 from wideresnet.output.finished import any_failed
-from wideresnet.output.resumable_writer import part_of
+from wideresnet.output.resumable_writer import check_target, part_of
 from wideresnet.records import InferenceSettings, RunIdentity
-from wideresnet.tasks.classify.sources import STDIN
+from wideresnet.tasks.classify.sources import STDIN, check_sources
 
 
 def run_identity(classifier: Classifier, settings: InferenceSettings, k: int, paths: Iterable[Path]) -> RunIdentity:
@@ -24,13 +24,20 @@ def run_identity(classifier: Classifier, settings: InferenceSettings, k: int, pa
     })  # fmt: skip
 
 
-def finished_with_failures(file: Path | None, format: str, paths: Sequence[Path]) -> bool | None:
-    """Return whether an image failed in the run that completed ``file``; None if ``file`` is not complete.
+def check_run(paths: Sequence[Path], file: Path | None, format: str, *, resume: bool) -> bool | None:
+    """Check the images at ``paths`` and the output ``file`` before any work; no ``file`` is standard output.
 
-    Raises ConfigError for a run that cannot be resumed.
+    If there is nothing left to ``resume``, as ``file`` is complete, return whether an image failed in its run; else
+    None. Raises ConfigError for a path or a file that cannot be used, and for a run that cannot be resumed.
     """
-    if file is None:
-        raise ConfigError("--resume needs the file that was being written", hint="name it with -o")
-    if STDIN in paths:
-        raise ConfigError("standard input cannot be resumed", hint="name a file instead of -")
-    return any_failed(file, format) if file.exists() and not part_of(file).exists() else None
+    check_sources(paths)
+    if resume:
+        if file is None:
+            raise ConfigError("--resume needs the file that was being written", hint="name it with -o")
+        if STDIN in paths:
+            raise ConfigError("standard input cannot be resumed", hint="name a file instead of -")
+        if file.exists() and not part_of(file).exists():
+            return any_failed(file, format)
+    if file:
+        check_target(file)
+    return None
