@@ -1,4 +1,4 @@
-"""Every network of the family, written from numbers; parameters and MACs by arithmetic, without torch.
+"""Architectures of the family as lists of layers; parameters and MACs follow by arithmetic, without torch.
 
 Two families:
 
@@ -64,7 +64,7 @@ Layer = Conv | Norm | Linear
 
 @dataclass(frozen=True)
 class Block:
-    """One residual block: its place, its widths, and whether its shortcut is a 1×1 projection."""
+    """One residual block: its position, its widths, and whether its shortcut is a 1×1 projection."""
 
     name: str
     c_in: int
@@ -77,10 +77,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Architecture:
-    """One network; ``get_architecture`` and the functions below make them.
+    """One network, made by ``get_architecture`` or the functions below.
 
     ``dropout`` is the probability between the two convolutions of a pre-activation block; it adds no
-    parameter and is idle outside training. ``input_size`` is the side the network was designed for, pixels.
+    parameter and does nothing outside training. ``input_size`` is the side the network was designed for, pixels.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Architecture:
 
     @property
     def features(self) -> int:
-        """Channels that enter the classifier."""
+        """Number of channels that enter the classifier."""
         return self.out << (len(self.stages) - 1)      # widths double from stage to stage
 
     def blocks(self) -> Iterator[Block]:
@@ -114,7 +114,7 @@ class Architecture:
                 c_in = c_out
 
     def layers(self) -> Iterator[Layer]:
-        """Every layer that holds tensors, in state-dict order."""
+        """Return all layers that hold tensors, in state-dict order."""
         if self.family == "cifar":
             yield Conv("conv1", 3, self.stem, 3, 1, 1)
         else:
@@ -131,31 +131,31 @@ class Architecture:
         return {key: shape for layer in self.layers() for key, shape in _layer_tensors(layer).items()}
 
     def parameters(self) -> int:
-        """How many numbers are trained: all but the running statistics."""
+        """Number of trained parameters; the running statistics are not among them."""
         statistics = ("running_mean", "running_var", "num_batches_tracked")
         return sum(math.prod(shape) for key, shape in self.tensors().items() if not key.endswith(statistics))
 
     def macs(self, size: int | None = None) -> int:
-        """Multiply-accumulates of convolutions and classifier for one image of ``size`` pixels a side."""
+        """Return the multiply-accumulates of convolutions and classifier for an image of ``size`` × ``size`` pixels."""
         return sum(self.layer_macs(size).values())
 
     def layer_macs(self, size: int | None = None) -> dict[str, int]:
-        """The same for each convolution and the classifier, by name."""
+        """Return the multiply-accumulates of each convolution and the classifier, by name."""
         layers = (layer for layer in self.layers() if not isinstance(layer, Norm))
         return {layer.name: _layer_macs(layer, size or self.input_size) for layer in layers}
 
     def thop_macs(self, size: int | None = None) -> int:
-        """What the tool thop counts: ``macs`` + 4 × elements that pass a batch norm (the zoo's table)."""
+        """Return the count of the tool thop: ``macs`` + 4 × elements that pass a batch norm (the zoo's table)."""
         size = size or self.input_size
         norms = (layer for layer in self.layers() if isinstance(layer, Norm))
         return self.macs(size) + 4 * sum(n.channels * math.ceil(size / n.reduction) ** 2 for n in norms)
 
 
 def get_architecture(name: str, classes: int | None = None, dropout: float | None = None) -> Architecture:
-    """The architecture called ``name``, with another number of classes or dropout if given.
+    """Return the architecture called ``name``, with another number of classes or dropout if given.
 
     Knows every key of ``ARCHITECTURES``, and any ``wrn_N_K`` with N = 6·n + 4 (also written ``WRN-N-K``).
-    Raises ConfigError for a name, depth, class count or dropout that cannot be.
+    Raises ConfigError for an unknown name and for an impossible depth, class count or dropout.
     """
     if classes is not None and classes < 1:
         raise ConfigError(f"a classifier needs at least one class, got {classes}")
@@ -179,12 +179,12 @@ def get_architecture(name: str, classes: int | None = None, dropout: float | Non
 
 
 def normalise_name(name: str) -> str:
-    """``WRN-28-10`` and ``wrn-28-10`` are ``wrn_28_10``."""
+    """Return ``wrn_28_10`` for ``WRN-28-10`` and ``wrn-28-10``."""
     return name.strip().lower().replace("-", "_")
 
 
 def wrn(depth: int, widen: int, classes: int = 10, dropout: float = 0.0) -> Architecture:
-    """WRN-depth-widen for 32×32 images (paper Table 1). ``wrn(28, 10)`` has 36,479,194 parameters.
+    """Return WRN-depth-widen for 32×32 images (paper Table 1). ``wrn(28, 10)`` has 36,479,194 parameters.
 
     Raises ConfigError unless depth = 6·n + 4 with n ≥ 1, and widen ≥ 1.
     """
@@ -204,9 +204,9 @@ def wrn(depth: int, widen: int, classes: int = 10, dropout: float = 0.0) -> Arch
 
 
 def wide_resnet(depth: Literal[14, 26, 50, 101], widen: int = 2) -> Architecture:
-    """Bottleneck network whose inner 3×3 is ``widen`` times ResNet's: ``wide_resnet50_2`` has 68,883,240.
+    """Return a bottleneck network whose inner 3×3 is ``widen`` times ResNet's: ``wide_resnet50_2`` has 68,883,240.
 
-    14 and 26 are no published networks but the same with one and two blocks a stage, to train on small machines.
+    Depths 14 and 26 (one and two blocks a stage) are not published; they can be trained on small machines.
     """
     stages = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}[depth]
     return Architecture(
@@ -216,7 +216,7 @@ def wide_resnet(depth: Literal[14, 26, 50, 101], widen: int = 2) -> Architecture
 
 
 def wrn_imagenet(depth: Literal[18, 34], widen: float) -> Architecture:
-    """Basic-block ImageNet network of the paper's Table 7: every stage ``widen`` times wider, the stem 64."""
+    """Return a basic-block ImageNet network (paper Table 7): every stage ``widen`` times wider, a stem of 64."""
     stages = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}[depth]
     width = round(64 * widen)
     return Architecture(

@@ -22,7 +22,7 @@ PACKAGES = ("wideresnet", "openvino", "onnxruntime", "torch", "numpy", "pillow",
 def available_cpus(
     *, cgroup_root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
 ) -> int:
-    """CPUs this process may keep busy: its affinity, and the quota of its control groups. At least 1.
+    """Return the number of CPUs this process may use, at least 1: its affinity and its control groups' quota.
 
     A fractional quota is rounded up, as the JVM and Go do: 1.5 CPUs are only used up by 2 threads.
     The arguments exist for tests.
@@ -32,7 +32,7 @@ def available_cpus(
 
 
 def machine_facts() -> dict[str, object]:
-    """What a measured figure depends on besides the code: CPU, memory, system, versions, load, and when."""
+    """Return the conditions of a measurement: CPU, memory, system, versions, load, date."""
     return {
         "cpu": cpu_name(),
         "cpus": available_cpus(),
@@ -47,25 +47,25 @@ def machine_facts() -> dict[str, object]:
 
 
 def cpu_name() -> str:
-    """The CPU's own name where Linux tells it, else the kind of machine."""
+    """Return the CPU's name as Linux states it, else the kind of machine."""
     return _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
 
 
 def cpu_flags() -> list[str]:
-    """Which of ``FLAGS`` this CPU has; empty where nothing tells."""
+    """Return those of ``FLAGS`` that this CPU has; empty where the system does not state them."""
     cpuinfo = Path("/proc/cpuinfo")
     flags = (_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split()
     return [flag for flag in FLAGS if flag in flags]
 
 
 def memory_mb() -> int | None:
-    """Memory of the machine in MiB (a container's limit is not looked at); None where Linux does not tell."""
+    """Return the machine's memory in MiB (not a container's limit); None where the system does not state it."""
     kilobytes = _field(Path("/proc/meminfo"), "MemTotal").removesuffix(" kB")
     return int(kilobytes) // 1024 if kilobytes else None
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process ever held, in MiB; nan where nothing tells."""
+    """Return the peak resident memory of this process in MiB; nan where the system does not state it."""
     # getrusage would do everywhere, but on Linux it begins with what the parent process held.
     kilobytes = _field(Path("/proc/self/status"), "VmHWM").removesuffix(" kB")
     if kilobytes:
@@ -85,7 +85,7 @@ def _version(package: str) -> str:
 
 
 def _field(file: Path, name: str) -> str:
-    """The first value of ``name : value`` in one of Linux's tables; empty when there is none."""
+    """Return the first value of ``name : value`` in one of Linux's tables, or ""."""
     for line in _read(file).splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:

@@ -1,4 +1,4 @@
-"""Whether the card and the labels of a bundle describe its graph."""
+"""Comparison of a bundle's card and labels with its graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOLERANCE = 1e-5                                   # relative; the graph holds f
 
 
 def check_bundle(bundle: Bundle, name: str) -> None:
-    """Raise BundleError where the graph of the bundle ``name`` is not what its card and labels state.
+    """Raise BundleError if the graph of the bundle ``name`` differs from its card or labels.
 
     Compared are the architecture, input size, classes, normalisation, stored precision, and number of labels; for a
     list of ``datasets.labels.LABEL_LISTS`` the labels too. Constants that are NaN or infinite are refused.

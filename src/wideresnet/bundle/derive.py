@@ -18,20 +18,20 @@ Tensors = Mapping[str, NDArray[np.generic]]
 
 
 def with_preprocess(bundle: Bundle, preprocess: Preprocess) -> Bundle:
-    """The same weights, to be shown images in another way. Published accuracies hold for the old one only."""
+    """Return the bundle with another preprocessing, without the accuracies that hold for the old one."""
     if preprocess == bundle.card.preprocess:
         return bundle
     return replace(bundle, card=replace(bundle.card, preprocess=preprocess, published=(), measured=()))
 
 
 def read_weights(bundle: Bundle) -> Tensors:
-    """The tensors of a bundle's graph. Raises BundleError for a quantised one."""
+    """Return the tensors of a bundle's graph. Raises BundleError for a quantised one."""
     architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
     return read_graph(bundle.model, architecture)
 
 
 def rebuild(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16"]) -> Bundle:
-    """The same model with its graph written from ``tensors``, normalised as its card says."""
+    """Return the model with a graph written from ``tensors``, normalised as its card states."""
     architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
     graph = write_graph(architecture, tensors, bundle.card.preprocess, half=precision == "fp16")
     card = replace(bundle.card, precision=precision, quantised=None, calibration=(), made_with=tool_versions())
@@ -39,5 +39,5 @@ def rebuild(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16"]
 
 
 def as_float32(bundle: Bundle) -> Bundle:
-    """The same model with float32 weights in its graph. Raises BundleError for a quantised one."""
+    """Return the model with float32 weights in its graph. Raises BundleError for a quantised one."""
     return rebuild(bundle, read_weights(bundle), "fp32")

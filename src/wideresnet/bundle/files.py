@@ -1,4 +1,4 @@
-"""Bundles on disk: written whole or not at all, and checked against their card when opened."""
+"""Bundles on disk: written completely or not at all, and checked against their card when opened."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CARD = TypeAdapter(ModelCard)
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether ``path`` is a folder with a card in it."""
+    """Return True if ``path`` is a folder with a card."""
     return (path / CARD).is_file()
 
 
@@ -27,7 +27,7 @@ def write_bundle(folder: Path, bundle: Bundle) -> ModelCard:
     """Write ``bundle`` as ``folder``, in one move; an older bundle there is replaced.
 
     Returns the card as written, with the hashes of the files. Raises BundleError when ``folder`` is
-    something else than a bundle or an empty folder, and when the disk refuses.
+    neither a bundle nor an empty folder, and when writing fails.
     """
     check_target(folder)
     contents = {GRAPH: bundle.graph, LABELS: format_labels(bundle.labels).encode()}
@@ -63,7 +63,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def read_shipped(folder: Path) -> Bundle:
-    """``read_bundle`` without a look into the graph: for the models inside the package, which tests have checked."""
+    """Open a bundle without checking its graph: for the models inside the package, which tests check."""
     try:
         card = _CARD.validate_json((folder / CARD).read_bytes())
         contents = {name: (folder / name).read_bytes() for name in (GRAPH, LABELS)}

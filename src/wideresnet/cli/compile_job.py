@@ -33,7 +33,7 @@ class CompileJob:
 
     @property
     def int8(self) -> bool:
-        """Whether calibration images are needed."""
+        """True if calibration images are needed."""
         return self.precision == "int8"
 
 

@@ -35,7 +35,7 @@ class Store:
 
     @property
     def local(self) -> bool:
-        """Whether the folder is given by path."""
+        """True if the folder is given by path."""
         return not is_uri(self.uri)
 
     def names(self) -> list[str]:

@@ -53,7 +53,7 @@ class ParquetImages:
 
     @cached_property
     def _repeated(self) -> bool:
-        """Whether two rows have the same path, so that paths do not identify rows."""
+        """Return True if two rows have the same path, so that paths do not identify rows."""
         import pyarrow.compute as pc
 
         names = self._table(range(len(self.starts) - 1), self.path).column(self.path)

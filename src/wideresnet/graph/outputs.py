@@ -54,7 +54,7 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
 
 
 def inner_outputs(model: onnx.ModelProto) -> dict[str, str]:
-    """What ``with_outputs`` knows in this graph -> the tensor that holds it. Raises BundleError."""
+    """Return the outputs that ``with_outputs`` can add to this graph: name -> tensor. Raises BundleError."""
     outputs = {}
     for node in model.graph.node:
         if stage := _BLOCK.fullmatch(node.name):

@@ -182,7 +182,7 @@ class NameFilter:
         return Skipped(dict(self._counts), self._hidden, len(self._system_folders))
 
     def is_visible(self, name: str) -> bool:
-        """Whether neither the file nor a folder around it is hidden or a system's."""
+        """Return True unless the file or a folder around it is hidden or belongs to a system."""
         *parents, file = PurePosixPath(name).parts
         ignored = next((depth for depth, part in enumerate(parents, start=1) if part != ".." and is_ignored(part)), 0)
         if ignored:

@@ -14,7 +14,7 @@ Estimator = Literal["mean", "max", "percentile", "mse"]
 
 @dataclass(frozen=True)
 class QuantiseSettings:
-    """How a float32 graph becomes an int8 one.
+    """Settings of the quantisation of a float32 graph to int8.
 
     ``estimator`` finds the range of an activation: the mean over images of each one's smallest and largest
     value, those of all images (max), the mean of the 0.01 % quantiles, or the range with the least squared
@@ -60,7 +60,7 @@ class GateReport:
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far one engine's logits are from the float32 graph's: root mean square over the logits' spread."""
+    """Relative difference of one engine's logits from the float32 graph's: RMS over the logits' standard deviation."""
 
     engine: str
     batch: int

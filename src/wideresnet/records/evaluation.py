@@ -176,7 +176,7 @@ class EvalReport:
 
     @property
     def calibrated(self) -> bool:
-        """Whether the probabilities of the answers are known."""
+        """True if the probabilities of the answers are known."""
         return any(bin_.n for bin_ in self.bins)
 
     @property

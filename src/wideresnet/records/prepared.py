@@ -28,5 +28,5 @@ class PreparedData:
 
     @property
     def whole(self) -> bool:
-        """Whether this is the complete set and nothing else."""
+        """True if this is exactly the complete set."""
         return self.pictures == self.official and not self.left_out

@@ -1,4 +1,4 @@
-"""Whether a model is as accurate as was printed of it."""
+"""Comparison of a model's measured accuracy with the published one."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether requests are admitted, apart from the limits."""
+        """True if requests are admitted, apart from the limits."""
         return bool(self.models) and not self.admission.draining
 
     def log_message(self, message: str) -> None:

@@ -52,7 +52,7 @@ class Group:
 
     @property
     def is_rank0(self) -> bool:
-        """Whether this is the rank that writes files and prints."""
+        """True for the rank that writes files and prints."""
         return self.rank == 0
 
     def own_rows(self, rows: BatchRows) -> BatchRows:

@@ -1,10 +1,10 @@
-"""A pickle machine that cannot call anything.
+"""A pickle decoder that cannot call anything.
 
-``pickletools`` (standard library) only decodes opcodes; the stack machine below knows the few that
-checkpoints and arrays use. A global becomes a value of ours: a ``StorageType``, one of the pure functions listed in
-``BUILDERS`` (and for data sets in ``ARRAY_BUILDERS``), or an ``Opaque`` for names that often lie beside the weights
-(``argparse.Namespace``, NumPy scalars). Every other one is refused, by name. Python's own
-``pickle`` is never imported: nothing in a file can run, import, or touch an object of this process.
+``pickletools`` (standard library) only decodes opcodes; the stack machine below implements the few that checkpoints and
+arrays use. A global becomes a value of this package: a ``StorageType``, one of the pure functions listed in
+``BUILDERS`` (and for data sets in ``ARRAY_BUILDERS``), or an ``Opaque`` for names that are often saved with weights
+(``argparse.Namespace``, NumPy scalars). Any other global is an error that names it. Python's own ``pickle`` is never
+imported: nothing in a file can run, import, or touch an object of this process.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MAX_PICKLE_BYTES: Final = 64 << 20                 # of one pickle without its t
 
 @dataclass(frozen=True)
 class StorageType:
-    """``torch.FloatStorage`` and its kin: which numbers a storage holds, by torch's name for them."""
+    """The type of a storage's numbers, by torch's name (``torch.FloatStorage`` and its like)."""
 
     dtype: str                                     # "float32", "bfloat16", …
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of ``numel`` numbers in the file, ``start`` numbers after the beginning of record ``key``."""
+    """A sequence of ``numel`` numbers in the file, ``start`` numbers after the beginning of record ``key``."""
 
     key: str
     dtype: str
@@ -50,20 +50,20 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Opaque:
-    """Something beside the weights that nobody needs to look into."""
+    """A value beside the weights whose content is not needed."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Builder:
-    """A global of torch or NumPy for which one of the pure functions below stands in."""
+    """A global of torch or NumPy that one of the pure functions below replaces."""
 
     build: Callable[..., Any]
 
 
 class Unpickled(NamedTuple):
-    """What a pickle held, and every storage it refers to: key -> dtype."""
+    """The content of a pickle, and the storages it refers to: key -> dtype."""
 
     value: Any
     storages: dict[str, str]
@@ -105,7 +105,7 @@ class _Machine:
         self.storages: dict[str, str] = {}
 
     def step(self, name: str, argument: Any) -> None:
-        """Do one opcode, by its name in ``pickletools.opcodes``."""
+        """Execute one opcode, by its name in ``pickletools.opcodes``."""
         match name:
             case _ if name in PUSH_ARGUMENT:
                 self.stack.append(argument)
@@ -147,7 +147,7 @@ class _Machine:
                 self.step_object(name, argument)
 
     def step_object(self, name: str, argument: Any) -> None:
-        """The opcodes by which Python would import and call things. Here they make records."""
+        """Execute an opcode by which Python would import and call; here it makes records."""
         match name:
             case "GLOBAL":
                 module, _, attribute = argument.partition(" ")
@@ -179,12 +179,12 @@ class _Machine:
             raise WeightsError("the pickled part of this file grows too large")
 
     def since_mark(self) -> list[Any]:
-        """What was pushed since the last mark; the stack below that mark is the stack again."""
+        """Remove and return the values pushed since the last mark."""
         items, self.stack = self.stack, self.below.pop()
         return items
 
     def pop(self, count: int) -> list[Any]:
-        """The ``count`` topmost values, the deepest first, taken off."""
+        """Remove and return the ``count`` topmost values, the deepest first."""
         if len(self.stack) < count:
             raise IndexError("more taken from the stack than there is")
         items = self.stack[-count:]
@@ -192,7 +192,7 @@ class _Machine:
         return items
 
     def pop_onto(self, count: int) -> tuple[Any, list[Any]]:
-        """The value below the ``count`` topmost, which stays, and those, taken off."""
+        """Remove the ``count`` topmost values; return the value below them, which stays, and them."""
         items = self.pop(count)
         return self.stack[-1], items
 
@@ -215,7 +215,7 @@ def set_items_of(target: Any, items: list[Any]) -> None:
 
 
 def plain_key(key: Any) -> Any:
-    """``key`` if it is text, bytes or a number: hashing a deeply nested tuple would overflow C's stack."""
+    """Return ``key`` if it is text, bytes or a number: hashing a deeply nested tuple would overflow C's stack."""
     if not isinstance(key, (str, bytes, int, float, type(None))):
         raise TypeError("a dict key that is neither text nor number")
     return key
@@ -232,7 +232,7 @@ def set_state(target: Any, state: Any) -> None:
 def known_global(
     module: Any, name: Any, builders: Mapping[str, Callable[..., Any]]
 ) -> StorageType | Builder | Opaque:
-    """What stands for ``module.name`` here. Raises WeightsError for everything not listed."""
+    """Return the replacement of ``module.name``. Raises WeightsError for a global that is not listed."""
     if not isinstance(module, str) or not isinstance(name, str):
         raise TypeError("a global whose name is no text")
     dotted = f"{module}.{name}"
@@ -249,7 +249,7 @@ def known_global(
 
 
 def apply(function: Any, arguments: Any) -> Any:
-    """One of our builders applied; an opaque stays opaque, whatever it is called with."""
+    """Apply a builder; an opaque value stays opaque, whatever its arguments."""
     if not isinstance(arguments, tuple):
         raise TypeError("arguments that are no tuple")
     if isinstance(function, Opaque):
@@ -276,7 +276,7 @@ def storage_of(reference: Any) -> Storage:
 
 
 def natural(value: Any) -> int:
-    """``value`` if it is an integer from 0 to 2**62."""
+    """Return ``value`` if it is an integer from 0 to 2**62."""
     if type(value) is not int or not 0 <= value <= 1 << 62:
         raise ValueError("a size or offset that cannot be")
     return value

@@ -19,7 +19,7 @@ class ArrayType:
     order: str = "|"
 
     def set_state(self, _version: Any, order: Any, *_rest: Any) -> None:
-        """Take what the pickle's BUILD says: the byte order."""
+        """Apply the pickle's BUILD: the byte order."""
         self.order = order
 
 
@@ -30,7 +30,7 @@ class StoredArray:
     values: NDArray[np.generic]
 
     def set_state(self, _version: Any, shape: Any, kind: Any, fortran: Any, numbers: Any) -> None:
-        """Take what the pickle's BUILD says. Python 2 wrote the numbers as text."""
+        """Apply the pickle's BUILD. Python 2 wrote the numbers as text."""
         if isinstance(numbers, str):
             numbers = numbers.encode("latin-1")
         self.values = _from_buffer(numbers, kind, shape, "F" if fortran else "C").values
@@ -56,7 +56,7 @@ def _array_type(code: Any, *_flags: Any) -> ArrayType:
 
 
 def _encoded(text: Any = "", encoding: Any = "latin1") -> bytes:
-    """``_codecs.encode`` and ``bytes``, as which protocol 2 of Python 3 writes bytes."""
+    """``_codecs.encode`` and ``bytes``: how protocol 2 of Python 3 writes bytes."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise TypeError("bytes made of something that is no text in Latin-1")
     return text.encode("latin-1")

@@ -55,7 +55,7 @@ def percent(top1: float, top5: float, source: str) -> Published:
 
 
 def enum(architecture: str, version: str) -> str:
-    """How torchvision calls a set, as a source."""
+    """Return torchvision's name of a set, as a source."""
     return f"torchvision {architecture}_Weights.IMAGENET1K_{version}"
 
 

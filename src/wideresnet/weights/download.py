@@ -58,8 +58,8 @@ def download(
 ) -> Path:
     """Fetch ``url`` to ``target``, whose SHA-256 must begin with ``sha256_prefix`` (lower-case hex).
 
-    What has come so far lies in ``TARGET.part``: a cut connection, or a later call, goes on from there. ``instead``
-    says in a hint how a copy from elsewhere is named.
+    Received bytes are kept in ``TARGET.part``; after a cut connection, and in a later call, the download continues from
+    them. ``instead`` is a hint: the name for a copy from elsewhere.
     A lock file makes a second process wait and then find the file. Raises DownloadError if the server
     refuses, nothing more comes, the disk is full, or the hash is wrong (the file is deleted then).
     """
@@ -79,7 +79,7 @@ def download(
 
 
 def _fetch_whole(url: str, part: Path, progress: Progress | None, patience: Patience, instead: str) -> None:
-    """Attempt after attempt until the server has nothing more to send."""
+    """Repeat attempts until the file is complete."""
     failures = 0
     while True:
         before = _size(part)
@@ -98,7 +98,7 @@ def _fetch_whole(url: str, part: Path, progress: Progress | None, patience: Pati
 
 
 def _attempt(url: str, part: Path, progress: Progress | None, timeout_s: float) -> None:
-    """One request that appends to ``part``; returns when the file is complete, raises if it was cut."""
+    """Send one request and append to ``part``; return when the file is complete, raise if it was cut."""
     start = _size(part)
     # Without identity, a server may compress, and the range would count other bytes.
     headers = {"User-Agent": "wideresnet", "Accept-Encoding": "identity"}
@@ -169,7 +169,7 @@ def _range_start(response: http.client.HTTPResponse) -> int | None:
 
 
 def _total(content_range: str) -> int | None:
-    """The 9 of ``bytes */9``."""
+    """Return the 9 of ``bytes */9``."""
     match = re.search(r"/(\d+)$", content_range)
     return int(match[1]) if match else None
 

@@ -33,7 +33,7 @@ def guess_architecture(tensors: Mapping[str, NDArray[Any]]) -> Architecture | No
 
 
 def _candidates(shapes: Mapping[str, tuple[int, ...]], classes: int | None) -> list[Architecture]:
-    """What these could be: the WRN-n-k that depth and width suggest, or any of the ImageNet networks."""
+    """Return the possible architectures: the WRN-n-k that depth and width suggest, or the ImageNet networks."""
     if classes == 0:
         return []
     if any(key.startswith("layer4.") for key in shapes):

@@ -50,7 +50,7 @@ DAMAGED: Final = "fetch or copy it again; a whole file opens with torch.load(...
 
 @dataclass(frozen=True)
 class _Checkpoint:
-    """A decoded file: its structure, and how to get at the numbers of a storage by key."""
+    """A decoded file: its structure, and a reader of a storage's numbers by key."""
 
     root: Any
     numbers: Callable[[str], bytes]
@@ -58,9 +58,9 @@ class _Checkpoint:
 
 
 def read_pth(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
-    """The tensors of a checkpoint by name, in its order, and the wrapper they lay in ("" if none).
+    """Read the tensors of a checkpoint by name, in its order, and the name of their wrapper ("" if none).
 
-    Floating tensors come out as float32, integers as they are. Raises WeightsError.
+    Floating tensors become float32, integers stay. Raises WeightsError.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -87,7 +87,7 @@ def _open_zip(archive: zipfile.ZipFile, file_bytes: int) -> _Checkpoint:
     budget = [file_bytes]                          # entries may overlap in a hostile archive
 
     def stored(name: str) -> bytes:
-        """An entry's bytes, its CRC checked. torch stores; compressed entries could be bombs."""
+        """Read an entry and check its CRC. torch does not compress; compressed entries could be bombs."""
         try:
             entry = archive.getinfo(prefix + name)
         except KeyError:
@@ -127,7 +127,7 @@ def _open_legacy(data: mmap.mmap) -> _Checkpoint:
 
 
 def _tensors(checkpoint: _Checkpoint, file_bytes: int) -> tuple[dict[str, NDArray[Any]], str]:
-    """Arrays of the state dict in ``checkpoint``; each storage is read once, however many share it."""
+    """Return the arrays of the state dict in ``checkpoint``; a storage is read once, however many tensors share it."""
     state, wrapper = find_state_dict(checkpoint.root)
     total = sum(math.prod(t.shape) * _itemsize(t.storage.dtype) for t in state.values())
     if total > MAX_EXPANSION * file_bytes:
@@ -150,10 +150,10 @@ _KINDS: Final[dict[type, str]] = {
 
 
 def find_state_dict(root: Any) -> tuple[dict[str, StoredTensor], str]:
-    """The state dict in a checkpoint and the dotted name of the wrapper it lay in ("" if none).
+    """Return the state dict of a checkpoint and the dotted name of its wrapper ("" if none).
 
-    Looks into ``WRAPPERS`` in order, then at the top; what is no tensor (epoch, arguments) is left out.
-    Raises WeightsError, saying what is there instead, if there is none.
+    Looks into ``WRAPPERS`` in order, then at the top; values that are no tensors (epoch, arguments) are left out.
+    Raises WeightsError, which lists the keys, if there is none.
     """
     if not isinstance(root, dict):
         kind = _KINDS.get(type(root), "an object")
@@ -179,7 +179,7 @@ def _search(root: dict[Any, Any], depth: int) -> tuple[dict[str, StoredTensor], 
 
 
 def _array(name: str, tensor: StoredTensor, numbers: bytes, byteorder: ByteOrder) -> NDArray[Any]:
-    """A copy of the numbers ``tensor`` points at, as C-contiguous float32 or integers."""
+    """Copy the numbers of ``tensor`` as C-contiguous float32 or integers."""
     storage, itemsize = tensor.storage, _itemsize(tensor.storage.dtype)
     within = slice(storage.start * itemsize, (storage.start + storage.numel) * itemsize)
     last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
@@ -196,7 +196,7 @@ def _array(name: str, tensor: StoredTensor, numbers: bytes, byteorder: ByteOrder
 
 
 def to_float32(raw: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Numbers of ``dtype`` (bfloat16 as its 16 bits in unsigned integers) -> float32; integers unchanged.
+    """Convert numbers of ``dtype`` (bfloat16 as its 16 bits in unsigned integers) to float32; integers stay.
 
     Always a C-contiguous copy in the byte order of this machine.
     """

@@ -36,7 +36,7 @@ SAFETENSORS_DTYPES: Final = {
 
 @dataclass(frozen=True, eq=False)
 class TensorFile:
-    """What a weights file holds. ``tensors`` keeps the file's order; floating ones are float32."""
+    """The content of a weights file. ``tensors`` keeps the file's order; floating ones are float32."""
 
     tensors: dict[str, NDArray[Any]]
     sha256: str                                    # of the whole file, lower-case hex
@@ -96,7 +96,7 @@ def sniff(path: Path) -> str:
 
 
 def _look(head: bytes) -> str:
-    """What the first bytes of a file that is no weights file look like."""
+    """Describe the first bytes of a file that is not a weights file."""
     if not head:
         return "it is empty"
     if head.startswith(b"version https://git-lfs"):

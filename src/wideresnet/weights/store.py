@@ -1,10 +1,10 @@
-"""The file of a set of weights on this disk: from the cache, or downloaded once.
+"""Files of published weights: from the cache, or downloaded once.
 
     WRN_OFFLINE=1      never open a connection
     WRN_MIRROR=URL     take the publishers' files from here instead: replaces scheme and host of their URLs
 
 These, ``WRN_CACHE`` (see ``cache``), and ``HF_ENDPOINT`` for the hub (huggingface_hub reads it), are the only
-environment variables that ``weights`` knows.
+environment variables that ``weights`` reads.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def fetch(
     progress: Progress | None = None,
     patience: Patience = PATIENT,
 ) -> Path:
-    """The file of ``weights``: the publisher's if it can be had, else the hub's of the same set.
+    """Return the file of ``weights``: the publisher's if available, else the hub's of the same set.
 
     A cached file of the publisher is checked against its hash before use, so one put there by hand is as
-    good as one downloaded; a damaged one is fetched again. Raises DownloadError if it is not here and
-    cannot be had.
+    good as one downloaded; a damaged one is fetched again. Raises DownloadError if it is neither
+    cached nor available.
     """
     folder = cache or cache_folder()
     target, hub_copy = _paths(weights, folder)
@@ -57,14 +57,14 @@ def fetch(
 
 
 def is_cached(weights: Weights, cache: Path | None = None) -> bool:
-    """Whether ``fetch`` will find a file without a connection (its hash is not checked here)."""
+    """Return True if ``fetch`` needs no connection (the hash is not checked here)."""
     return any(path.exists() for path in _paths(weights, cache or cache_folder()))
 
 
 def fetch_from_hub(
     weights: Weights, folder: Path, progress: Progress | None = None, endpoint: str | None = None
 ) -> Path:
-    """``model.safetensors`` of the hub repository, checked against the SHA-256 that the hub states for it.
+    """Fetch ``model.safetensors`` of the hub repository and check it against the SHA-256 that the hub states.
 
     Raises DownloadError. ``endpoint`` is another hub's address; by default HF_ENDPOINT or the hub itself.
     """
@@ -104,14 +104,14 @@ def fetch_from_hub(
 
 
 def _paths(weights: Weights, folder: Path) -> tuple[Path, Path]:
-    """Where the publisher's file and the hub's file of a set lie in the cache."""
+    """Return the cache paths of the publisher's and the hub's file of a set."""
     return folder / weights.file_name, folder / f"{weights.hub.rpartition('/')[2]}.safetensors"
 
 
 def _first_that_works(
     weights: Weights, folder: Path, progress: Progress | None, patience: Patience
 ) -> Path:
-    """Every URL in turn, then the hub. The first error is raised: it is about the preferred source."""
+    """Try the URLs in order, then the hub. Raises the first error, which is about the preferred source."""
     first: DownloadError | None = None
     for url in weights.urls:
         try:
@@ -129,18 +129,18 @@ def _first_that_works(
 
 
 def mirrored(url: str) -> str:
-    """``url``, or with WRN_MIRROR set the same path below the mirror."""
+    """Return ``url``, or with WRN_MIRROR set the same path below the mirror."""
     mirror = os.environ.get("WRN_MIRROR")
     return mirror.rstrip("/") + urlsplit(url).path if mirror else url
 
 
 def offline_mode() -> bool:
-    """Whether WRN_OFFLINE forbids connections."""
+    """Return True if WRN_OFFLINE forbids connections."""
     return os.environ.get("WRN_OFFLINE", "").lower() not in ("", "0", "false", "no")
 
 
 def _bar_for(progress: Progress | None) -> type[Any]:
-    """A stand-in for tqdm's class that reports to ``progress`` and draws nothing."""
+    """Return a class in the place of tqdm's that reports to ``progress`` and draws nothing."""
 
     class Bar:
         # huggingface_hub passes tqdm's own options (desc, unit, …), which mean nothing here.

@@ -42,7 +42,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """What to measure: the product of the tuples. No ``precisions``: the one that a model is stored in.
+    """Settings of a benchmark: the product of the tuples. No ``precisions``: the one that a model is stored in.
 
     A turn lasts ``seconds / rounds``, or ``iterations / rounds`` batches (end to end: images) if ``iterations`` is not
     0. ``reduced``: end to end also with large JPEGs decoded at a fraction of their size. Raises ConfigError for

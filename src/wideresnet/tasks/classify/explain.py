@@ -1,4 +1,4 @@
-"""Where a network looks: class activation maps (Zhou et al., arXiv 1512.04150), from the graph that also answers.
+"""Class activation maps (Zhou et al., arXiv 1512.04150), computed by the graph that also classifies.
 
 Every network here averages its last map and puts one linear layer on it. The two can change places:
 

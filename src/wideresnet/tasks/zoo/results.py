@@ -42,7 +42,7 @@ class Results:
 
     @property
     def probable(self) -> bool:
-        """Whether the values can be probabilities: networks without a softmax write logits."""
+        """Return True if the values can be probabilities: networks without a softmax write logits."""
         values = [[value for _, value in answer] for answer in self.answers.values()]
         return all(min(row) >= 0 and math.fsum(row) <= 1 + _ROUNDING for row in values)
 
