@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from wideresnet.errors import DataError
@@ -32,7 +32,14 @@ DEVKIT = {
     469: "n01689811", 569: "n04371774", 741: "n07717410", 768: "n07693725", 829: "n03775546", 919: "n03347037",
 }  # fmt: skip
 
-Answers = Mapping[int, Mapping[int, int]]          # label -> answer -> images
+_BY_LIST = "give each image its class by id or by its place in the network's own list"
+_BY_TEXT = "numbered folders were read in the order of text (0, 1, 10, 11, …, 2, 20, …)"
+_BY_NAME = "they count the classes in the alphabetical order of their names"
+_AS_NUMBERS = "read the folders' names as numbers; 'wrn evaluate' does"
+_DEVKIT = "ids of the ILSVRC2012 development kit, read as places in the list of sorted WordNet ids"
+_DEVKIT_HINT = "'wrn data imagenet' reads the kit and writes an index in the right order"
+
+Table = Mapping[int, Counter[int]]                 # label -> answer -> images
 
 
 @dataclass(frozen=True)
@@ -52,27 +59,21 @@ DOUBT = Evidence(chance=1e-3, classes=2, mapped=3, margin=1, images=0)
 
 @dataclass(frozen=True)
 class Order:
-    """A known order of labels: for each label the answer that a correct network would give."""
+    """An order of labels: for each label the answer that a correct network would give.
+
+    ``explained`` is the fraction of the ``images`` with these labels that got that answer.
+    """
 
     cause: str
     hint: str
     answers: Mapping[int, int]
-
-
-@dataclass(frozen=True)
-class WrongOrder:
-    """The order that explains the answers. ``explained`` is the fraction of the ``images`` that it explains."""
-
-    cause: str
-    hint: str
-    explained: float
-    images: int
+    explained: float = 0.0
+    images: int = 0
 
 
 def check_label_order(report: EvalReport, labels: Labels) -> None:
     """Raise DataError, with the likely cause, if the labels are in another order than the network's classes."""
-    order = wrong_order(report, labels)
-    if order is not None:
+    if order := wrong_order(report, labels):
         raise DataError(_message(report, "are", order), hint=order.hint)
 
 
@@ -81,32 +82,35 @@ def with_order_warning(report: EvalReport, labels: Labels) -> EvalReport:
 
     ``labels`` are the network's classes; empty if they are not known.
     """
-    table = _answers(report)
+    table = _table(report)
     if not labels.names:
         highest = max((index for label, row in table.items() for index in (label, *row)), default=0)
         labels = Labels(tuple(map(str, range(highest + 1))))
     if order := wrong_order(report, labels):
-        warning = f"{_message(report, 'are', order)}; {order.hint}"
-    elif order := wrong_order(report, labels, DOUBT):
-        warning = f"{_message(report, 'may be', order)}; {order.hint}; {_power(report, table)}"
-    elif _unlikely(report, table):
-        warning = f"{_message(report, 'may be')}; {_power(report, table)}"
-    else:
+        return replace(report, order=f"{_message(report, 'are', order)}; {order.hint}")
+    order = wrong_order(report, labels, DOUBT)
+    if not order and not _is_suspicious(report, len(table)):
         return report
-    return replace(report, order=warning)
+    confidence = _confidence(report)
+    needed = images_needed(0.5 if math.isnan(confidence) else confidence, len(table))
+    power = (
+        f"to be sure takes about {needed} images of {PROOF.classes} classes or more for an order that is known by name,"
+        f" and 6 to 30 images of each of {PROOF.mapped} classes or more for any other"
+    )
+    hint = f"{order.hint}; " if order else ""
+    return replace(report, order=f"{_message(report, 'may be', order)}; {hint}{power}")
 
 
-def wrong_order(report: EvalReport, labels: Labels, evidence: Evidence = PROOF) -> WrongOrder | None:
+def wrong_order(report: EvalReport, labels: Labels, evidence: Evidence = PROOF) -> Order | None:
     """Return the order that explains the answers better than the labels do, or None. Takes milliseconds."""
-    table = _answers(report)
     # Not "less than GAP", which is false for the nan of answers without probabilities.
     if not report.n or _confidence(report) - report.top1 < GAP:
         return None
-    answers = Counter[int]()
+    table, answers = _table(report), Counter[int]()
     for row in table.values():
         answers.update(row)
-    fits = [fit for order in known_orders(labels) if (fit := _fit(order, table, answers, evidence))]
-    return max(fits, key=lambda fit: fit.explained) if fits else _any_order(report, table, labels, evidence)
+    fits = [fit for order in known_orders(labels) if (fit := _fit_known(order, table, answers, evidence))]
+    return max(fits, key=lambda fit: fit.explained) if fits else _fit_any(report, table, labels, evidence)
 
 
 def images_needed(accuracy: float, classes: int) -> int:
@@ -116,36 +120,6 @@ def images_needed(accuracy: float, classes: int) -> int:
     """
     enough = (n for n in range(5, 9999) if _tail(accuracy * n, n, 1 / min(classes, n)) <= PROOF.chance**2)
     return next(enough, 9999)
-
-
-def _message(report: EvalReport, are: str, order: WrongOrder | None = None) -> str:
-    confidence, whose = _confidence(report), report.data or report.model
-    cause = f": {order.cause}" if order else ""
-    sure = "" if math.isnan(confidence) else f" although it is {100 * confidence:.0f} % sure of its answers"
-    explained = f"; another order explains {100 * order.explained:.1f} % of {order.images}" if order else ""
-    return (
-        f"the labels of {whose} {are} in another order than the classes of {report.model}{cause}."
-        f" By them it is right for {100 * report.top1:.2f} % of {report.n} images{sure}{explained}"
-    )
-
-
-def _power(report: EvalReport, table: Answers) -> str:
-    """Return a sentence with the number of images needed to be sure."""
-    confidence = _confidence(report)
-    needed = images_needed(0.5 if math.isnan(confidence) else confidence, len(table))
-    return (
-        f"to be sure takes about {needed} images of {PROOF.classes} classes or more for an order that is known by name,"
-        f" and 6 to 30 images of each of {PROOF.mapped} classes or more for any other"
-    )
-
-
-def _unlikely(report: EvalReport, table: Answers) -> bool:
-    """Return whether the accuracy is too low for the confidence, with too few images to detect an order."""
-    n, confidence = report.n, _confidence(report)
-    if len(table) < 3 or n >= 5 * max(len(table), PROOF.mapped) or not confidence - report.top1 >= GAP:
-        return False
-    by_chance = report.correct1 <= n / len(table) + math.sqrt(n / len(table))
-    return by_chance and _tail(n - report.correct1, n, max(1 - confidence, 0.001)) <= DOUBT.chance
 
 
 def known_orders(labels: Labels) -> Iterator[Order]:
@@ -158,60 +132,46 @@ def known_orders(labels: Labels) -> Iterator[Order]:
 def _orders(labels: Labels) -> Iterator[Order]:
     count = len(labels.names)
     indices = range(count)
-    yield Order(
-        "they are one too high, as if counted from 1 or by a list that begins with a background class",
-        "subtract 1 from every label",
-        {label: (label - 1) % count for label in indices},
-    )
-    yield Order(
-        "they are one too low, as if 1 had been subtracted from labels that count from 0",
-        "add 1 to every label",
-        {label: (label + 1) % count for label in indices},
-    )
+    too_high = "they are one too high, as if counted from 1 or by a list that begins with a background class"
+    too_low = "they are one too low, as if 1 had been subtracted from labels that count from 0"
+    yield Order(too_high, "subtract 1 from every label", {label: (label - 1) % count for label in indices})
+    yield Order(too_low, "add 1 to every label", {label: (label + 1) % count for label in indices})
     yield Order("they are in reverse", "reverse the list of classes", {label: count - 1 - label for label in indices})
-    by_text = "numbered folders were read in the order of text (0, 1, 10, 11, …, 2, 20, …)"
-    hint = "read the folders' names as numbers; 'wrn evaluate' does"
-    for first in (0, 1):
-        yield from _sorted([str(index + first) for index in indices], by_text, hint)
-    for names in (labels.names, [name.casefold() for name in labels.names]):
-        yield from _sorted(names, "they count the classes in the alphabetical order of their names", _BY_LIST)
-    if labels.ids:
-        yield from _sorted(labels.ids, "they count the classes in the order of their sorted ids", _BY_LIST)
+    for cause, hint, keys in (
+        (_BY_TEXT, _AS_NUMBERS, [str(index) for index in indices]),
+        (_BY_TEXT, _AS_NUMBERS, [str(index + 1) for index in indices]),
+        (_BY_NAME, _BY_LIST, labels.names),
+        (_BY_NAME, _BY_LIST, [name.casefold() for name in labels.names]),
+        ("they count the classes in the order of their sorted ids", _BY_LIST, labels.ids),
+    ):
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        yield Order(cause, hint, dict(enumerate(order)))
+        cause = f"the network's classes are not in the order of its list: {cause}"
+        yield Order(cause, hint, {answer: label for label, answer in enumerate(order)})
     if _is_imagenet(labels):
-        yield from _devkit(labels)
+        for first in (1, 0):                       # the kit counts from 1, which some subtract
+            answers = {number - first: labels.ids.index(id_) for number, id_ in DEVKIT.items() if id_ in labels.ids}
+            yield Order(f"they are {_DEVKIT}", _DEVKIT_HINT, answers)
 
 
-_BY_LIST = "give each image its class by id or by its place in the network's own list"
-_DEVKIT = "they are ids of the ILSVRC2012 development kit, read as places in the list of sorted WordNet ids"
-_DEVKIT_HINT = "'wrn data imagenet' reads the kit and writes an index in the right order"
-
-
-def _sorted(keys: Sequence[str], cause: str, hint: str) -> Iterator[Order]:
-    """Yield the orders in which the labels, or the network's outputs, are indices into the sorted ``keys``."""
-    order = sorted(range(len(keys)), key=lambda index: keys[index])
-    yield Order(cause, hint, dict(enumerate(order)))
-    yield Order(f"the network's classes are not in the order of its list: {cause}", hint, _inverse(order))
-
-
-def _inverse(order: Sequence[int]) -> dict[int, int]:
-    return {answer: label for label, answer in enumerate(order)}
-
-
-def _devkit(labels: Labels) -> Iterator[Order]:
-    index_of = {id_: index for index, id_ in enumerate(labels.ids)}
-    indices = {number: index_of[id_] for number, id_ in DEVKIT.items() if id_ in index_of}
-    for first in (1, 0):                           # the kit counts from 1, which some subtract
-        yield Order(_DEVKIT, _DEVKIT_HINT, {number - first: index for number, index in indices.items()})
+def _message(report: EvalReport, are: str, order: Order | None) -> str:
+    confidence, whose = _confidence(report), report.data or report.model
+    cause = f": {order.cause}" if order else ""
+    sure = "" if math.isnan(confidence) else f" although it is {100 * confidence:.0f} % sure of its answers"
+    explained = f"; another order explains {100 * order.explained:.1f} % of {order.images}" if order else ""
+    return (
+        f"the labels of {whose} {are} in another order than the classes of {report.model}{cause}."
+        f" By them it is right for {100 * report.top1:.2f} % of {report.n} images{sure}{explained}"
+    )
 
 
 def _is_imagenet(labels: Labels) -> bool:
     return len(labels.ids) == 1000 and labels.ids[0] == FIRST_IMAGENET
 
 
-def _answers(report: EvalReport) -> Answers:
+def _table(report: EvalReport) -> Table:
     """Return the number of images by label and answer."""
-    correct = {label: counts.correct1 for label, counts in report.by_class.items()}
-    table = {label: Counter({label: n} if n else {}) for label, n in correct.items()}
+    table = {label: Counter({label: n.correct1} if n.correct1 else {}) for label, n in report.by_class.items()}
     for pair in report.confusions:
         table[pair.label][pair.answer] += pair.n
     return table
@@ -223,20 +183,13 @@ def _confidence(report: EvalReport) -> float:
     return sum(b.billionths for b in report.bins) / BILLION / n if n else math.nan
 
 
-def _fit(order: Order, table: Answers, answers: Counter[int], evidence: Evidence) -> WrongOrder | None:
-    """Return the fit of ``order`` if it explains far more than the labels do, and than chance would."""
-    rows = {label: table[label] for label in order.answers if label in table}
-    images = sum(sum(row.values()) for row in rows.values())
-    hits = sum(row.get(order.answers[label], 0) for label, row in rows.items())
-    correct = sum(row.get(label, 0) for label, row in rows.items())
-    if not images or len(rows) < evidence.classes or hits < MIN_EXPLAINED * images or hits < 2 * correct:
-        return None
-    # A network that uses few of the classes hits by chance more often than once in the number of classes.
-    total = answers.total()
-    expected = sum(sum(row.values()) * answers[order.answers[label]] / total for label, row in rows.items())
-    if _tail(hits, images, max(expected / images, 1 / len(answers))) > evidence.chance:
-        return None
-    return WrongOrder(order.cause, order.hint, hits / images, images)
+def _is_suspicious(report: EvalReport, classes: int) -> bool:
+    """Return whether the accuracy is too low for the confidence, with too few images to detect an order."""
+    n, confidence = report.n, _confidence(report)
+    if classes < 3 or n >= 5 * max(classes, PROOF.mapped) or not confidence - report.top1 >= GAP:
+        return False
+    by_chance = report.correct1 <= n / classes + math.sqrt(n / classes)
+    return by_chance and _tail(n - report.correct1, n, max(1 - confidence, 0.001)) <= DOUBT.chance
 
 
 def _tail(hits: float, n: int, chance: float) -> float:
@@ -248,38 +201,49 @@ def _tail(hits: float, n: int, chance: float) -> float:
     return math.exp(-n * (rate * math.log(rate / chance) + misses))
 
 
-def _any_order(report: EvalReport, table: Answers, labels: Labels, evidence: Evidence) -> WrongOrder | None:
+def _fit_known(order: Order, table: Table, answers: Counter[int], evidence: Evidence) -> Order | None:
+    """Return ``order`` with its fit if it explains far more than chance would; see ``_fit``."""
+    rows = {label: table[label] for label in order.answers if label in table}
+    fit = _fit(order, rows)
+    if len(rows) < evidence.classes or not fit:
+        return None
+    # A network that uses few of the classes hits by chance more often than once in the number of classes.
+    expected = sum(row.total() * answers[order.answers[label]] for label, row in rows.items()) / answers.total()
+    chance = max(expected / fit.images, 1 / len(answers))
+    return fit if _tail(fit.explained * fit.images, fit.images, chance) <= evidence.chance else None
+
+
+def _fit(order: Order, rows: Table) -> Order | None:
+    """Return ``order`` with its fit if it explains far more than the labels do."""
+    images = sum(row.total() for row in rows.values())
+    hits = sum(rows[label][answer] for label, answer in order.answers.items() if label in rows)
+    correct = sum(row[label] for label, row in rows.items())
+    fits = images and hits >= max(MIN_EXPLAINED * images, 2 * correct)
+    return replace(order, explained=hits / images, images=images) if fits else None
+
+
+def _fit_any(report: EvalReport, table: Table, labels: Labels, evidence: Evidence) -> Order | None:
     """Return an order in which every class has an answer of its own: the most frequent one of its images."""
     claims: list[tuple[int, int, int]] = []        # images, label, answer
     for label, row in table.items():
-        first, second = (*Counter(row).most_common(2), (0, 0), (0, 0))[:2]
-        if first[1] > 1 and first[1] - second[1] >= evidence.margin:     # 1 may be chance
-            claims.append((first[1], label, first[0]))
+        (answer, n), (_, second) = (*row.most_common(2), (0, 0), (0, 0))[:2]
+        if n > 1 and n - second >= evidence.margin:                      # 1 may be chance
+            claims.append((n, label, answer))
     # Of several classes with the same answer, the one with most images keeps it.
-    mapped = {answer: (count, label) for count, label, answer in sorted(claims)}
-    images = sum(sum(row.values()) for row in table.values())
-    hits = sum(count for count, _ in mapped.values())
-    correct = sum(row.get(label, 0) for label, row in table.items())
-    clashes, few = len(claims) - len(mapped), max(2 * len(table), evidence.images)
-    if images < few or len(mapped) < evidence.mapped or clashes > MAX_CLASHES * len(claims):
-        return None
-    if hits < MIN_EXPLAINED * images or hits < 2 * correct:
+    label_of = {answer: label for _, label, answer in sorted(claims)}
+    answers = {label: answer for answer, label in label_of.items()}
+    clashes, few = len(claims) - len(answers), max(2 * len(table), evidence.images)
+    if len(answers) < evidence.mapped or clashes > MAX_CLASHES * len(claims):
         return None
     present = report.conditions.present if report.conditions else len(table)
-    cause, hint = _guess(max(table), present, labels)
-    shown = sorted(((label, answer) for answer, (_, label) in mapped.items() if label != answer))[:3]
-    examples = ", ".join(f"{_name(labels, label)} is answered {_name(labels, answer)}" for label, answer in shown)
-    return WrongOrder(f"{cause} ({examples}, …)", hint, hits / images, images)
-
-
-def _guess(highest: int, present: int, labels: Labels) -> tuple[str, str]:
-    """Return the likely cause of an order that is not a known one, and a hint. ``present``: classes in the data."""
-    if highest < present < len(labels.names):
-        return "they seem to count the classes of the data from 0, not those of the network", _BY_LIST
-    if _is_imagenet(labels):
-        return f"likely {_DEVKIT.removeprefix('they are ')}", _DEVKIT_HINT
-    return "some other order of the classes", _BY_LIST
-
-
-def _name(labels: Labels, index: int) -> str:
-    return repr(labels.names[index].split(",")[0])
+    if max(table) < present < len(labels.names):
+        cause, hint = "they seem to count the classes of the data from 0, not those of the network", _BY_LIST
+    elif _is_imagenet(labels):
+        cause, hint = f"likely {_DEVKIT}", _DEVKIT_HINT
+    else:
+        cause, hint = "some other order of the classes", _BY_LIST
+    shown = sorted((label, answer) for label, answer in answers.items() if label != answer)[:3]
+    names = [[repr(labels.names[index].split(",")[0]) for index in pair] for pair in shown]
+    examples = ", ".join(f"{name} is answered {answer}" for name, answer in names)
+    fit = _fit(Order(f"{cause} ({examples}, …)", hint, answers), table)
+    return fit if fit and fit.images >= few else None
