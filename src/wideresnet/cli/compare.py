@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wideresnet.cli.checks import check_unused
-from wideresnet.cli.options import (
-    EngineName,
-    Format,
-    Precision,
-    Threads,
-)
+from wideresnet.cli.options import EngineName, Format, Precision, Threads
 from wideresnet.cli.output import (
     check_targets,
     list_failures,
@@ -23,14 +16,15 @@ from wideresnet.cli.output import (
     open_bundle,
     open_data,
     print_json,
-    progress_bars,
+    run_with_bar,
     say_skipped,
 )
 from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wideresnet.records import ComparisonReport, InferenceSettings, Item, Labels, Preprocess
+    from wideresnet.records import InferenceSettings
+    from wideresnet.tasks.evaluate.comparison import Comparison
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 SIDE = "A file of 'wrn evaluate -o' (.csv, .jsonl, .parquet), or a model."
@@ -74,104 +68,57 @@ def compare(
     from wideresnet.tasks.classify.thumbnails import thumbnails_of
 
     check_targets(page)
-    if _is_scores(a) != _is_scores(b):
+    is_file, b_is_file = (name.lower().endswith(SUFFIXES) for name in (a, b))
+    if is_file != b_is_file:
         message = f"cannot compare a file of scores with a model: {a} and {b}"
         raise ConfigError(message, hint="name two files of scores, or two models")
-    check_unused(context, _is_scores(a), "on files of scores", "engine", "precision", "threads", "batch_size")
-    check_unused(context, _is_scores(a) and bool(labels) and not page, "on files of scores without --report", "data")
-    if _is_scores(a):
-        result = _files(Path(a), Path(b), data, labels)
+    check_unused(context, is_file, "on files of scores", "engine", "precision", "threads", "batch_size")
+    check_unused(context, is_file and bool(labels) and not page, "on files of scores without --report", "data")
+    if is_file:
+        result = _compare_files(Path(a), Path(b), data, labels)
     elif labels:
         raise ConfigError("models know their labels", hint="--labels is for files of scores")
     else:
-        result = _models((a, b), data, InferenceSettings(engine, precision, threads, batch_size))
+        result = _compare_models(a, b, data, InferenceSettings(engine, precision, threads, batch_size))
+    report = result.report
     if page:
-        images = thumbnails_of(comparison.shown_paths(result.report), result.items, result.spec)
-        save_text(page, comparison.to_html(result.report, result.labels, images))
+        images = thumbnails_of(comparison.shown_paths(report), result.items, result.spec)
+        save_text(page, comparison.to_html(report, result.labels, images))
     if format == "json":
-        print_json(comparison.to_json(result.report))
+        print_json(comparison.to_json(report))
     else:
-        print_lines(comparison.to_text(result.report, result.labels))
-    list_notes(result.report.warnings, "warning")
-    failures = [*result.report.a.failures, *result.report.b.failures]
+        print_lines(comparison.to_text(report, result.labels))
+    list_notes(report.warnings, "warning")
+    failures = [*report.a.failures, *report.b.failures]
     list_failures(failures)
-    say_skipped([result.report.a.skipped], result.report.a.data)
-    raise typer.Exit(1 if _drops(result.report, max_drop) or failures else 0)
+    say_skipped([report.a.skipped], report.a.data)
+    dropped = max_drop is not None and report.drops_more_than(max_drop)
+    if dropped:
+        say(f"B is more than {max_drop:g} points of top-1 below A", err=True)
+    raise typer.Exit(1 if dropped or failures else 0)
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    """A comparison with what its page needs: class names, images by path, and their preprocessing."""
-
-    report: ComparisonReport
-    labels: Labels
-    items: Mapping[str, Item]
-    spec: Preprocess | None
-
-
-def _is_scores(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
-
-
-def _files(a: Path, b: Path, data: Path | None, labels: str) -> _Comparison:
-    from wideresnet.output.scores import read_scores
-    from wideresnet.records import EvalReport
-    from wideresnet.tasks.evaluate.comparison import compare_answers
+def _compare_files(a: Path, b: Path, data: Path | None, labels: str) -> Comparison:
+    from wideresnet.datasets.labels.formats import read_list_or_file
+    from wideresnet.tasks.evaluate.comparison import Comparison, compare_files
 
     if data is not None and not labels:
         raise ConfigError("--data needs the classes of the files", hint="give --labels, such as cifar10 or a file")
-    names = _labels(labels)
-    blanks = (EvalReport(str(a), "", None, 0, 0, 0), EvalReport(str(b), "", None, 0, 0, 0))
-    report = compare_answers(read_scores(a), read_scores(b), blanks, names)
-    items = open_data(data, names).items if data else ()
-    return _Comparison(report, names, {item.path: item for item in items}, None)
+    classes = read_list_or_file(labels)
+    list_notes(classes.notes)
+    report = compare_files(a, b, classes.labels)
+    items = open_data(data, classes.labels).items if data else ()
+    return Comparison(report, classes.labels, {item.path: item for item in items})
 
 
-def _labels(name: str) -> Labels:
-    from wideresnet.datasets.labels import read_labels
-    from wideresnet.datasets.labels.formats import read_label_file
-    from wideresnet.records import Labels
-
-    if not Path(name).is_file():
-        return read_labels(name) if name else Labels(())
-    file = read_label_file(Path(name))
-    list_notes(file.notes)
-    return file.labels
-
-
-def _models(
-    names: tuple[str, str], data: Path | None, settings: InferenceSettings
-) -> _Comparison:
+def _compare_models(a: str, b: str, data: Path | None, settings: InferenceSettings) -> Comparison:
     from wideresnet.datasets.shards import check_parquet_extra
-    from wideresnet.engines.throughput import tune_settings
-    from wideresnet.tasks.evaluate.comparison import compare_answers, score_both
-    from wideresnet.tasks.evaluate.evaluate import blank_report
-    from wideresnet.tasks.load.load import ModelChoice, open_classifier
+    from wideresnet.tasks.evaluate.comparison import compare_models
+    from wideresnet.tasks.load.load import ModelChoice
 
     if data is None:
         raise ConfigError("two models are compared on labelled images", hint="name them with --data")
     check_parquet_extra([data])
-    bundles = [open_bundle(ModelChoice(name)) for name in names]
+    bundles = open_bundle(ModelChoice(a)), open_bundle(ModelChoice(b))
     images = open_data(data, bundles[0].labels)
-    options, settings = tune_settings(bundles[0], settings)
-    a, b = (open_classifier(bundle, settings.engine, options) for bundle in bundles)
-    scored = []
-    with progress_bars("images") as bars:
-        task = bars.add_task("comparing", total=len(images.items))
-        for pair in score_both(a, b, images, settings.batch_size):
-            scored.append(pair)
-            bars.advance(task)
-    blanks = blank_report(a, images), blank_report(b, images)
-    if a.card.name == b.card.name:                 # the folders tell them apart
-        blanks = replace(blanks[0], model=names[0]), replace(blanks[1], model=names[1])
-    report = compare_answers([first for first, _ in scored], [second for _, second in scored], blanks, a.labels)
-    return _Comparison(report, a.labels, {item.path: item for item in images.items}, a.card.preprocess)
-
-
-def _drops(report: ComparisonReport, most: float | None) -> bool:
-    """Return whether B lost more than ``most`` points, and report it on stderr."""
-    # The small term is for rounding: 0.7 points of 1,000 are 7 images.
-    if most is None or report.only_a_correct - report.only_b_correct <= most / 100 * report.n + 1e-6:
-        return False
-    say(f"B is more than {most:g} points of top-1 below A", err=True)
-    return True
+    return run_with_bar(compare_models((a, b), bundles, images, settings), "comparing", "images")

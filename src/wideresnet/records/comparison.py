@@ -79,6 +79,11 @@ class ComparisonReport:
         """Top-1 of B less that of A: positive if B is better."""
         return (self.only_b_correct - self.only_a_correct) / self.n
 
+    def drops_more_than(self, points: float) -> bool:
+        """Return whether B's top-1 is more than ``points`` percentage points below A's."""
+        # The small term is for rounding: 0.7 points of 1,000 are 7 images.
+        return self.only_a_correct - self.only_b_correct > points / 100 * self.n + 1e-6
+
     @property
     def interval95(self) -> tuple[float, float]:
         """95 % interval of ``difference`` for paired proportions."""

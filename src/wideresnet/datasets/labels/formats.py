@@ -63,6 +63,13 @@ def read_label_file(file: Path) -> LabelFile:
     return LabelFile(labels, tuple(filter(None, notes)))
 
 
+def read_list_or_file(name: str) -> LabelFile:
+    """Read the file or the list of ``LABEL_LISTS`` called ``name``; "" has no classes. Raises ConfigError."""
+    if Path(name).is_file():
+        return read_label_file(Path(name))
+    return LabelFile(read_labels(name) if name else Labels(()))
+
+
 def _parse(text: str) -> Parsed:
     body = re.sub(r"^\w+\s*=\s*(?=[\[{(])", "", text).rstrip(";")
     if body[:1] + body[-1:] in ("[]", "{}", "()") and (value := _literal(body)) is not None:

@@ -3,24 +3,77 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import tee
+from pathlib import Path
 
+from wideresnet.bundle import Bundle
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.pairing import pair_by_path
+from wideresnet.engines.throughput import tune_settings
 from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
-from wideresnet.records import ComparisonReport, EvalReport, Failure, Flip, Labels, Scored
-from wideresnet.tasks.evaluate.evaluate import BATCH, score, score_logits
+from wideresnet.output.scores import read_scores
+from wideresnet.records import (
+    ComparisonReport,
+    EvalReport,
+    Failure,
+    Flip,
+    InferenceSettings,
+    Item,
+    Labels,
+    Preprocess,
+    Progress,
+    Scored,
+)
+from wideresnet.tasks.evaluate.evaluate import BATCH, blank_report, score, score_logits
 from wideresnet.tasks.evaluate.label_order import with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator
+from wideresnet.tasks.load.load import open_classifier
 
 Outcome = Scored | Failure
 NO_LABELS = Labels(())                             # for files of scores without a list of class names
 UNKNOWN_CLASS = -1                                 # where a file does not contain the likeliest class
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison with the inputs of its page: class names, images by path, and their preprocessing."""
+
+    report: ComparisonReport
+    labels: Labels
+    items: Mapping[str, Item]
+    spec: Preprocess | None = None
+
+
+def compare_files(a: Path, b: Path, labels: Labels = NO_LABELS) -> ComparisonReport:
+    """Compare two files of scores; see ``compare_answers``."""
+    blanks = EvalReport(str(a), "", None, 0, 0, 0), EvalReport(str(b), "", None, 0, 0, 0)
+    return compare_answers(read_scores(a), read_scores(b), blanks, labels)
+
+
+def compare_models(
+    names: tuple[str, str], bundles: Sequence[Bundle], data: LabelledData, settings: InferenceSettings
+) -> Generator[Progress, None, Comparison]:
+    """Score both models on ``data``, reporting progress after each image, and compare the scores.
+
+    ``names`` replace those of the cards if these are equal. Raises DataError for models with different classes.
+    """
+    options, settings = tune_settings(bundles[0], settings)
+    a, b = (open_classifier(bundle, settings.engine, options) for bundle in bundles)
+    outcomes_a, outcomes_b = [], []
+    for done, (outcome_a, outcome_b) in enumerate(score_both(a, b, data, settings.batch_size), start=1):
+        outcomes_a.append(outcome_a)
+        outcomes_b.append(outcome_b)
+        yield Progress("comparing", done, len(data.items))
+    blanks = blank_report(a, data), blank_report(b, data)
+    if a.card.name == b.card.name:                 # the folders tell them apart
+        blanks = replace(blanks[0], model=names[0]), replace(blanks[1], model=names[1])
+    report = compare_answers(outcomes_a, outcomes_b, blanks, a.labels)
+    return Comparison(report, a.labels, {item.path: item for item in data.items}, a.card.preprocess)
 
 
 def compare_answers(
