@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from wideresnet.cli.output import progress_bars
+from wideresnet.cli.progress import progress_bars
 from wideresnet.cli.streams import print_lines, say
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.options import MODEL, Format
-from wideresnet.cli.output import check_targets, open_bundle, run_with_bar, say_skipped
+from wideresnet.cli.output import check_targets, open_bundle, say_skipped
+from wideresnet.cli.progress import run_with_bar
 from wideresnet.cli.streams import print_lines
 from wideresnet.errors import ConfigError
 from wideresnet.report.escape import json_text

@@ -9,16 +9,8 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.options import EngineName, Format, Precision, Threads
-from wideresnet.cli.output import (
-    check_targets,
-    list_failures,
-    list_notes,
-    open_bundle,
-    open_data,
-    print_json,
-    run_with_bar,
-    say_skipped,
-)
+from wideresnet.cli.output import check_targets, list_notes, list_problems, open_bundle, open_data, print_json
+from wideresnet.cli.progress import run_with_bar
 from wideresnet.cli.streams import print_lines, say
 from wideresnet.errors import ConfigError
 
@@ -88,10 +80,8 @@ def compare(
         print_json(comparison.to_json(report))
     else:
         print_lines(comparison.to_text(report, result.labels))
-    list_notes(report.warnings, "warning")
     failures = [*report.a.failures, *report.b.failures]
-    list_failures(failures)
-    say_skipped([report.a.skipped], report.a.data)
+    list_problems(report.warnings, failures, report.a.skipped, report.a.data)
     dropped = max_drop is not None and report.drops_more_than(max_drop)
     if dropped:
         say(f"B is more than {max_drop:g} points of top-1 below A", err=True)

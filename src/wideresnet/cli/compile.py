@@ -25,14 +25,8 @@ from wideresnet.cli.options import (
     TextOrJson,
     Weights,
 )
-from wideresnet.cli.output import (
-    check_targets,
-    list_failures,
-    list_notes,
-    print_json,
-    run_with_bar,
-    say_skipped,
-)
+from wideresnet.cli.output import check_targets, list_failures, list_notes, print_json, say_skipped
+from wideresnet.cli.progress import run_with_bar
 from wideresnet.cli.streams import print_lines
 
 if TYPE_CHECKING:

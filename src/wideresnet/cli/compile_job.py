@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 from wideresnet.cli.checks import check_unused
-from wideresnet.cli.output import download_bar, list_notes, locate, open_bundle
+from wideresnet.cli.output import list_notes, locate, open_bundle
+from wideresnet.cli.progress import download_bar
 from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError, DownloadError
 

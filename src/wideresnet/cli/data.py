@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.options import Format
-from wideresnet.cli.output import check_targets, print_json, run_with_bar, say_skipped
+from wideresnet.cli.output import check_targets, print_json, say_skipped
+from wideresnet.cli.progress import run_with_bar
 from wideresnet.cli.streams import print_lines
 
 data = typer.Typer(name="data", help="Prepare and check labelled data for evaluation.", no_args_is_help=True)

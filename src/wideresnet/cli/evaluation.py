@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wideresnet.cli.options import TextOrJson
-from wideresnet.cli.output import list_failures, list_notes, print_json, run_with_bar, say_skipped
+from wideresnet.cli.output import list_problems, print_json
+from wideresnet.cli.progress import run_with_bar
 from wideresnet.cli.streams import print_lines, say
 
 if TYPE_CHECKING:
@@ -49,6 +50,4 @@ def show_report(
         print_json(evaluation.to_json(report))
     else:
         print_lines(evaluation.to_text(report))
-    list_notes(report.warnings, "warning")
-    list_failures(report.failures)
-    say_skipped([report.skipped], report.data)
+    list_problems(report.warnings, report.failures, report.skipped, report.data)

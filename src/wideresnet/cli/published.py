@@ -9,7 +9,8 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.options import TextOrJson
-from wideresnet.cli.output import list_notes, print_json, progress_bars, say_skipped, update_bar
+from wideresnet.cli.output import list_notes, print_json, say_skipped
+from wideresnet.cli.progress import progress_bars, update_bar
 from wideresnet.cli.streams import print_lines, say
 
 if TYPE_CHECKING:

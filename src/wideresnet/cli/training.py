@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, TypeVar
 
-from wideresnet.cli.output import progress_bars, update_bar
+from wideresnet.cli.progress import progress_bars, update_bar
 from wideresnet.errors import ConfigError
 from wideresnet.report.escape import printable
 
