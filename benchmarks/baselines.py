@@ -37,6 +37,7 @@ from wideresnet.engines import EngineOptions
 from wideresnet.engines.openvino import executed
 from wideresnet.engines.pytorch import open_module
 from wideresnet.errors import EngineError, WrnError
+from wideresnet.graph.outputs import parse_graph
 from wideresnet.images.preprocess import preprocess
 from wideresnet.machine import available_cpus, machine_facts
 from wideresnet.records import BenchReport, EngineInfo, Item, Precision, Preprocess, follow
@@ -270,7 +271,7 @@ def plain_script(bundle: Bundle, batch: int, out: Path) -> tuple[EngineInfo, Wor
 
 
 def _module(bundle: Bundle) -> torch.nn.Module:
-    return open_module(bundle.graph, get_architecture(bundle.card.architecture, bundle.card.classes))
+    return open_module(parse_graph(bundle.graph), get_architecture(bundle.card.architecture, bundle.card.classes))
 
 
 def _normalised(x: torch.Tensor, spec: Preprocess) -> torch.Tensor:

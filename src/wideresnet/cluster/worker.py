@@ -22,7 +22,7 @@ from wideresnet.cluster.operations import ImageResult, OpenOperation, Operation
 from wideresnet.cluster.shards import OpenShard, Shard, open_shard
 from wideresnet.cluster.store import Store
 from wideresnet.errors import DataError, WrnError
-from wideresnet.records import EngineInfo, Failure, Item, ShardDone
+from wideresnet.records import EngineInfo, Failure, ShardDone
 
 # Keys of a part's metadata: its ShardDone and its failures, as JSON.
 SHARD_KEY, FAILURES_KEY = b"wideresnet.shard", b"wideresnet.failures"
@@ -93,7 +93,8 @@ class ShardWorker:
         if isolate:
             items, exif = list(opened.items), self.job.operation.settings.exif
             crashing = crash_isolation.find_crashing_images(items, self.operation.spec, exif)
-            opened.items = _without_sources(items, crashing)
+            # Without bytes, crashing images fail harmlessly, and batches stay the same.
+            opened.items = (replace(item, source=b"") if n in crashing else item for n, item in enumerate(items))
         results = list(self.operation.run(opened.items))
         return list(_explain_failures(results, opened, crashing)), len(crashing)
 
@@ -125,12 +126,6 @@ def _count_attempts(store: Store, begun: str) -> int:
         return int(store.read(begun) or b"1")
     except (FileNotFoundError, ValueError):
         return 0
-
-
-def _without_sources(items: Sequence[Item], crashing: set[int]) -> Iterator[Item]:
-    """Yield all items, crashing ones without bytes: they fail harmlessly, and batches stay the same."""
-    for index, item in enumerate(items):
-        yield replace(item, source=b"") if index in crashing else item
 
 
 def _explain_failures(results: Sequence[ImageResult], opened: OpenShard, crashing: set[int]) -> Iterator[ImageResult]:

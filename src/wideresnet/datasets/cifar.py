@@ -134,13 +134,11 @@ def read_cifar100(path: Path, *, verify: bool = True) -> CifarArrays:
     return _read_arrays(path, CIFAR100, verify)
 
 
-def cifar10_test(path: Path, *, verify: bool = True) -> LabelledData:
-    """Return the 10,000 test images of CIFAR-10, decoded, with names such as ``test_batch/00017``."""
-    return cifar_test(path, CIFAR10, verify=verify)
-
-
 def cifar_test(path: Path, kind: CifarFormat, *, verify: bool = True) -> LabelledData:
-    """Return the test set of either data set, reading no more of the archive than necessary. Raises DataError."""
+    """Return the test images of either data set, decoded, with names such as ``test_batch/00017``. Raises DataError.
+
+    No more of the archive is read than necessary.
+    """
     return _labelled(path, kind, "test", kind.test, verify)
 
 

@@ -27,7 +27,7 @@ class PyTorchEngine:
     ) -> None:
         # The module is built from the architecture; the graph provides the weights and the names of further outputs.
         model = parse_graph(graph)
-        self._model, self._names = _module(model, architecture), [output.name for output in model.graph.output][1:]
+        self._model, self._names = open_module(model, architecture), [output.name for output in model.graph.output][1:]
         self._mean, self._std = (
             torch.tensor(values).view(3, 1, 1) for values in (preprocess.mean, preprocess.std)
         )
@@ -63,15 +63,11 @@ class PyTorchEngine:
                 hook.remove()
 
 
-def open_module(graph: bytes, architecture: Architecture) -> torch.nn.Module:
-    """The module of ``architecture`` in eval mode, with the weights of a float graph.
+def open_module(model: onnx.ModelProto, architecture: Architecture) -> torch.nn.Module:
+    """Return the module of ``architecture`` in eval mode, with the weights of a float graph.
 
-    Raises EngineError for what is no graph, BundleError for a graph of something else.
+    Raises BundleError for a graph of another architecture.
     """
-    return _module(parse_graph(graph), architecture)
-
-
-def _module(model: onnx.ModelProto, architecture: Architecture) -> torch.nn.Module:
     module = create_model(architecture).eval()
     tensors = read_graph(model, architecture)
     module.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in tensors.items()})

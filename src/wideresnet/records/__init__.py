@@ -54,7 +54,7 @@ from wideresnet.records.explanation import (
     ClassMap,
     Explanation,
 )
-from wideresnet.records.identity import Difference, RunIdentity
+from wideresnet.records.identity import RunIdentity
 from wideresnet.records.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -70,7 +70,6 @@ from wideresnet.records.images import (
     LabelScore,
     Prediction,
     Preprocess,
-    ResizeMode,
     Source,
 )
 from wideresnet.records.inference import DEFAULT_INFERENCE, InferenceSettings, InferMode
@@ -125,7 +124,6 @@ __all__ = [
     "Conditions",
     "Confusion",
     "Deviation",
-    "Difference",
     "EmbedReport",
     "Embedding",
     "EncodedImage",
@@ -162,7 +160,6 @@ __all__ = [
     "Progress",
     "Published",
     "QuantiseSettings",
-    "ResizeMode",
     "RunIdentity",
     "Scored",
     "ShardDone",

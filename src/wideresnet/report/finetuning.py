@@ -56,10 +56,11 @@ def to_html(report: FinetuneReport, images: Mapping[str, bytes]) -> str:
     shown = shown_evaluation(report)
     note = paragraph(f"Everything from here on is of {shown.data}, answered by the bundle as it was written.")
     unread = [failure for failure in report.failures if failure not in shown.failures]
+    chosen = report.chosen[:1].upper() + report.chosen[1:]
     return page(
         f"{report.model}: {MODES[report.mode]} {report.source}",
         [
-            section("", tiles(_tiles(report)), paragraph(f"{_first_upper(report.chosen)}. Intervals are Wilson's.")),
+            section("", tiles(_tiles(report)), paragraph(f"{chosen}. Intervals are Wilson's.")),
             section("Regularisation", *_path(report.path)),
             section("Training", *_curves(report.log)),
             section("What it was made from", facts(list(report.notes.items()))),
@@ -120,7 +121,3 @@ def _accuracy(report: EvalReport) -> str:
     if not report.n:
         return "unknown: no image could be answered"
     return f"{percent(report.top1, 2)} (95 %: {interval_text(report.interval95)}, n = {report.n:,})"
-
-
-def _first_upper(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -41,22 +41,6 @@ def trivial_augment(planes: Tensor, generator: torch.Generator) -> Tensor:
     return result
 
 
-def _identity(planes: Tensor, _strength: Tensor) -> Tensor:
-    return planes
-
-
-def _brightness(planes: Tensor, strength: Tensor) -> Tensor:
-    return planes * (1 + MAX_ENHANCEMENT * strength)
-
-
-def _contrast(planes: Tensor, strength: Tensor) -> Tensor:
-    return adjust_contrast(planes, 1 + MAX_ENHANCEMENT * strength)
-
-
-def _colour(planes: Tensor, strength: Tensor) -> Tensor:
-    return adjust_saturation(planes, 1 + MAX_ENHANCEMENT * strength)
-
-
 def _sharpness(planes: Tensor, strength: Tensor) -> Tensor:
     kernel = torch.tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]]).div(13).expand(3, 1, 3, 3)
     smooth = F.conv2d(planes, kernel, padding=1, groups=3)
@@ -68,10 +52,6 @@ def _sharpness(planes: Tensor, strength: Tensor) -> Tensor:
 def _posterise(planes: Tensor, strength: Tensor) -> Tensor:
     step = 2 ** (MAX_LOST_BITS * strength.abs()).round()
     return torch.floor(planes / step) * step
-
-
-def _solarise(planes: Tensor, strength: Tensor) -> Tensor:
-    return torch.where(planes >= 255 * (1 - strength.abs()), 255 - planes, planes)
 
 
 def _autocontrast(planes: Tensor, _strength: Tensor) -> Tensor:
@@ -90,22 +70,6 @@ def _equalise(planes: Tensor, _strength: Tensor) -> Tensor:
     table = (below + step // 2).div(step.clamp(min=1), rounding_mode="floor").clamp(max=255)
     equalised = table.gather(2, values).view_as(planes).to(planes.dtype)
     return torch.where(step[..., None] > 0, equalised, planes)
-
-
-def _shear_x(planes: Tensor, strength: Tensor) -> Tensor:
-    return _transform(planes, MAX_SHEAR * strength, lambda shear: [[1, shear, 0], [0, 1, 0]])
-
-
-def _shear_y(planes: Tensor, strength: Tensor) -> Tensor:
-    return _transform(planes, MAX_SHEAR * strength, lambda shear: [[1, 0, 0], [shear, 1, 0]])
-
-
-def _translate_x(planes: Tensor, strength: Tensor) -> Tensor:
-    return _transform(planes, MAX_TRANSLATION * strength, lambda pixels: [[1, 0, pixels], [0, 1, 0]])
-
-
-def _translate_y(planes: Tensor, strength: Tensor) -> Tensor:
-    return _transform(planes, MAX_TRANSLATION * strength, lambda pixels: [[1, 0, 0], [0, 1, pixels]])
 
 
 def _rotate(planes: Tensor, strength: Tensor) -> Tensor:
@@ -138,19 +102,23 @@ def _transform(planes: Tensor, amount: Tensor, matrix: Callable[[Tensor], list[l
     return (pixels * inside[:, None]).view_as(planes)
 
 
+def _affine(maximum: float, matrix: Callable[[Tensor], list[list[Tensor | float]]]) -> Operation:
+    return lambda planes, strength: _transform(planes, maximum * strength, matrix)
+
+
 OPERATIONS: Mapping[str, Operation] = {
-    "identity": _identity,
-    "brightness": _brightness,
-    "contrast": _contrast,
-    "colour": _colour,
+    "identity": lambda planes, _: planes,
+    "brightness": lambda planes, strength: planes * (1 + MAX_ENHANCEMENT * strength),
+    "contrast": lambda planes, strength: adjust_contrast(planes, 1 + MAX_ENHANCEMENT * strength),
+    "colour": lambda planes, strength: adjust_saturation(planes, 1 + MAX_ENHANCEMENT * strength),
     "sharpness": _sharpness,
     "posterise": _posterise,
-    "solarise": _solarise,
+    "solarise": lambda planes, strength: torch.where(planes >= 255 * (1 - strength.abs()), 255 - planes, planes),
     "autocontrast": _autocontrast,
     "equalise": _equalise,
-    "shear_x": _shear_x,
-    "shear_y": _shear_y,
-    "translate_x": _translate_x,
-    "translate_y": _translate_y,
+    "shear_x": _affine(MAX_SHEAR, lambda shear: [[1, shear, 0], [0, 1, 0]]),
+    "shear_y": _affine(MAX_SHEAR, lambda shear: [[1, 0, 0], [shear, 1, 0]]),
+    "translate_x": _affine(MAX_TRANSLATION, lambda pixels: [[1, 0, pixels], [0, 1, 0]]),
+    "translate_y": _affine(MAX_TRANSLATION, lambda pixels: [[1, 0, 0], [0, 1, pixels]]),
     "rotate": _rotate,
 }

@@ -71,14 +71,29 @@ ZOO = "VastModelZOO wide_resnet table"
 
 TV2_NOTE = "torchvision's newer recipe: trained longer and at 176 px, with less confident answers than tv"
 
-_50_TV = Weights(
-    name="wide_resnet50_2.tv_in1k",
-    architecture="wide_resnet50_2",
-    urls=(f"{TORCHVISION}/wide_resnet50_2-95faca4d.pth",),
-    sha256_prefix="95faca4d",
-    hub="timm/wide_resnet50_2.tv_in1k",
+
+def _imagenet(
+    name: str, url: str, preprocess: Preprocess, licence: str, published: tuple[Published, ...], note: str
+) -> Weights:
+    """Return a set for ImageNet that timm publishes, too: the URL ends in the hash and ".pth"."""
+    return Weights(
+        name=name,
+        architecture=name.partition(".")[0],
+        urls=(url,),
+        sha256_prefix=url.removesuffix(".pth").rpartition("-")[2],
+        hub=f"timm/{name}",
+        preprocess=preprocess,
+        labels="imagenet",
+        licence=licence,
+        published=published,
+        note=note,
+    )
+
+
+_50_TV = _imagenet(
+    "wide_resnet50_2.tv_in1k",
+    url=f"{TORCHVISION}/wide_resnet50_2-95faca4d.pth",
     preprocess=TV,
-    labels="imagenet",
     licence="BSD-3-Clause",
     published=(
         percent(78.468, 94.086, enum("Wide_ResNet50_2", "V1")),
@@ -87,14 +102,10 @@ _50_TV = Weights(
     ),
     note="stored as float16; the set that PatchCore and its kin were published with",
 )
-_50_TV2 = Weights(
-    name="wide_resnet50_2.tv2_in1k",
-    architecture="wide_resnet50_2",
-    urls=(f"{TORCHVISION}/wide_resnet50_2-9ba9bcbe.pth",),
-    sha256_prefix="9ba9bcbe",
-    hub="timm/wide_resnet50_2.tv2_in1k",
+_50_TV2 = _imagenet(
+    "wide_resnet50_2.tv2_in1k",
+    url=f"{TORCHVISION}/wide_resnet50_2-9ba9bcbe.pth",
     preprocess=TV2,
-    labels="imagenet",
     licence="BSD-3-Clause",
     published=(
         percent(81.602, 95.758, enum("Wide_ResNet50_2", "V2")),
@@ -102,26 +113,18 @@ _50_TV2 = Weights(
     ),
     note=TV2_NOTE,
 )
-_50_RACM = Weights(
-    name="wide_resnet50_2.racm_in1k",
-    architecture="wide_resnet50_2",
-    urls=(f"{TIMM_RELEASE}/wide_resnet50_racm-8234f177.pth",),
-    sha256_prefix="8234f177",
-    hub="timm/wide_resnet50_2.racm_in1k",
+_50_RACM = _imagenet(
+    "wide_resnet50_2.racm_in1k",
+    url=f"{TIMM_RELEASE}/wide_resnet50_racm-8234f177.pth",
     preprocess=RACM,
-    labels="imagenet",
     licence="Apache-2.0",
     published=(percent(81.466, 95.544, TIMM_CSV), percent(81.452, 95.530, f"{ZOO}, timm 0.6.5")),
     note="timm's own training; bicubic",
 )
-_101_TV = Weights(
-    name="wide_resnet101_2.tv_in1k",
-    architecture="wide_resnet101_2",
-    urls=(f"{TORCHVISION}/wide_resnet101_2-32ee1156.pth",),
-    sha256_prefix="32ee1156",
-    hub="timm/wide_resnet101_2.tv_in1k",
+_101_TV = _imagenet(
+    "wide_resnet101_2.tv_in1k",
+    url=f"{TORCHVISION}/wide_resnet101_2-32ee1156.pth",
     preprocess=TV,
-    labels="imagenet",
     licence="BSD-3-Clause",
     published=(
         percent(78.848, 94.284, enum("Wide_ResNet101_2", "V1")),
@@ -130,14 +133,10 @@ _101_TV = Weights(
     ),
     note="stored as float16",
 )
-_101_TV2 = Weights(
-    name="wide_resnet101_2.tv2_in1k",
-    architecture="wide_resnet101_2",
-    urls=(f"{TORCHVISION}/wide_resnet101_2-d733dc28.pth",),
-    sha256_prefix="d733dc28",
-    hub="timm/wide_resnet101_2.tv2_in1k",
+_101_TV2 = _imagenet(
+    "wide_resnet101_2.tv2_in1k",
+    url=f"{TORCHVISION}/wide_resnet101_2-d733dc28.pth",
     preprocess=TV2,
-    labels="imagenet",
     licence="BSD-3-Clause",
     published=(
         percent(82.510, 96.020, enum("Wide_ResNet101_2", "V2")),

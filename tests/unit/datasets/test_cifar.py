@@ -17,7 +17,6 @@ from wideresnet.datasets.cifar import (
     CIFAR10,
     CIFAR100,
     CifarFormat,
-    cifar10_test,
     cifar_test,
     detect_cifar,
     read_cifar10,
@@ -97,7 +96,7 @@ def test_training_files_keep_their_order_whatever_the_archives(tmp_path):
 
 def test_the_test_set_is_items_with_their_number(tmp_path):
     folder = write_folder(tmp_path / CIFAR10.folder, made_up(CIFAR10))
-    data = cifar10_test(folder, verify=False)
+    data = cifar_test(folder, CIFAR10, verify=False)
     assert (data.name, data.classes, len(data.items)) == ("cifar10 test", 10, 4)
     assert [item.path for item in data.items][-1] == "test_batch/00003"
     assert data.items[3].label == 3
@@ -107,7 +106,7 @@ def test_the_test_set_is_items_with_their_number(tmp_path):
 def test_the_test_set_needs_no_training_files(tmp_path):
     files = {"test_batch.bin": made_up(CIFAR10)["test_batch.bin"]}
     assert (
-        len(cifar10_test(write_archive(tmp_path / "t.tar", CIFAR10.folder, files), verify=False).items) == 4
+        len(cifar_test(write_archive(tmp_path / "t.tar", CIFAR10.folder, files), CIFAR10, verify=False).items) == 4
     )
 
 
@@ -247,7 +246,7 @@ def test_an_archive_of_either_version_lies_in_a_root(kind, tmp_path):
 def test_a_python_version_with_fewer_rows_is_read_and_said_to_be_another_set(tmp_path):
     """A pickle that ends with its STOP cannot be a file cut short."""
     pickles = {name: python2(name, rows_of(made_up(CIFAR10)["test_batch.bin"], CIFAR10), CIFAR10) for name in PICKLES}
-    data = cifar10_test(write_folder(tmp_path / "cifar-10-batches-py", pickles))
+    data = cifar_test(write_folder(tmp_path / "cifar-10-batches-py", pickles), CIFAR10)
     assert data.name == "cifar10 test (4 images of files that are not the official ones)"
     assert read_cifar10(tmp_path).train_labels.tolist() == [0, 1, 2, 3] * 5
 
@@ -292,7 +291,7 @@ def test_a_malicious_pickle_runs_nothing(tmp_path):
         folder.mkdir(exist_ok=True)
         (folder / "test_batch").write_bytes(pickle.dumps(value, 2))
         with pytest.raises(DataError, match=rf"test_batch: refused.*'{os.name}\.system'") as caught:
-            cifar10_test(folder)
+            cifar_test(folder, CIFAR10)
         assert "nothing in it was executed" in caught.value.hint
     assert not marker.exists()
 
@@ -316,7 +315,7 @@ def test_a_malicious_pickle_runs_nothing(tmp_path):
 def test_a_pickle_of_something_else_is_an_error(batch, tmp_path):
     folder = write_folder(tmp_path / "cifar-10-batches-py", {"test_batch": pickle.dumps(batch, 4)})
     with pytest.raises(DataError, match="test_batch"):
-        cifar10_test(folder)
+        cifar_test(folder, CIFAR10)
 
 
 def test_a_file_of_endless_size_is_not_read(tmp_path, monkeypatch):
@@ -326,7 +325,7 @@ def test_a_file_of_endless_size_is_not_read(tmp_path, monkeypatch):
     archive = write_archive(tmp_path / "a.tgz", "cifar-10-batches-py", files)
     for path in (archive, write_folder(tmp_path / "cifar-10-batches-py", files)):
         with pytest.raises(DataError, match="1,001 bytes, more than any file"):
-            cifar10_test(path)
+            cifar_test(path, CIFAR10)
 
 
 def test_the_python_version_of_other_classes_is_refused(tmp_path: Path) -> None:
@@ -338,6 +337,6 @@ def test_the_python_version_of_other_classes_is_refused(tmp_path: Path) -> None:
         (folder / name.removesuffix(".bin")).write_bytes(pickle.dumps(batch, 2))
     (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [b"oak", b"elm"]}, 2))
     with pytest.raises(DataError, match="names other classes than cifar10: 0 is 'oak', not 'airplane'"):
-        cifar10_test(tmp_path)
+        cifar_test(tmp_path, CIFAR10)
     (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [b"airplane", b"automobile"]}, 2))
-    assert len(cifar10_test(tmp_path).items) == 1
+    assert len(cifar_test(tmp_path, CIFAR10).items) == 1

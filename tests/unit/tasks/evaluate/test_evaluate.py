@@ -13,7 +13,7 @@ from PIL import Image
 
 from fakes import FakeEngine, tiny_cifar_archive
 from wideresnet.classifier import Classifier
-from wideresnet.datasets.cifar import cifar10_test
+from wideresnet.datasets.cifar import CIFAR10, cifar_test
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import DataError, EngineError
@@ -134,7 +134,7 @@ def test_class_folders_are_evaluated_by_their_names(tmp_path: Path) -> None:
 
 
 def test_the_archive_of_cifar_is_evaluated_image_by_image(tmp_path: Path) -> None:
-    report = evaluate(CLASSIFIER, cifar10_test(tiny_cifar_archive(tmp_path, rows=20), verify=False))
+    report = evaluate(CLASSIFIER, cifar_test(tiny_cifar_archive(tmp_path, rows=20), CIFAR10, verify=False))
     assert (report.n, report.correct1, report.correct5) == (20, 20, 20)
     assert report.data == "cifar10 test"
     assert report.seconds > 0
