@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,30 +16,18 @@ from wideresnet.errors import ConfigError, DownloadError
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
-    from wideresnet.records import Estimator, Preprocess
+    from wideresnet.cli.compile_options import BundleOptions
+    from wideresnet.records import Preprocess
     from wideresnet.tasks.load.load import ModelChoice
 
 
-@dataclass(frozen=True)
-class CompileJob:
-    """The settings that options and a build file share."""
+def read_build_job(context: typer.Context, options: BundleOptions) -> tuple[BundleOptions, Preprocess | None]:
+    """Return the settings and the preprocessing of the build file, if there is one.
 
-    model: str | None
-    precision: Literal["fp32", "fp16", "int8"]
-    calibration: str
-    samples: int
-    output: Path | None
-    estimator: Estimator
-    preprocess: Preprocess | None = None
-
-    @property
-    def int8(self) -> bool:
-        """True if calibration images are needed."""
-        return self.precision == "int8"
-
-
-def read_build_job(context: typer.Context, config: Path, options: CompileJob) -> CompileJob:
-    """Return the settings of the file; --output takes precedence, other options fill what the file leaves out."""
+    --output takes precedence over the file; other options fill in settings that it lacks.
+    """
+    if (config := options.config) is None:
+        return options, None
     from wideresnet.tasks.zoo.buildfile import read_build_file
 
     file = read_build_file(config)
@@ -56,36 +44,25 @@ def read_build_job(context: typer.Context, config: Path, options: CompileJob) ->
         precision=file.backend.dtype,
         output=options.output or file.target(),
         estimator=file.estimator() or options.estimator,
-        preprocess=file.preprocess(),
     )
-    if file.dataset is None:
-        return job
-    return replace(job, calibration=str(file.dataset.path), samples=file.dataset.sampler.get_data_num)
+    if file.dataset:
+        job = replace(job, calibration=str(file.dataset.path), samples=file.dataset.sampler.get_data_num)
+    return job, file.preprocess()
 
 
-def open_float_bundle(choice: ModelChoice, job: CompileJob, resolution: int) -> Bundle:
-    """Load the model with the preprocessing of the job; check the target folder."""
+def open_float_bundle(
+    choice: ModelChoice, output: Path | None, preprocess: Preprocess | None, resolution: int
+) -> Bundle:
+    """Load the model with ``preprocess``; None: its own, at ``resolution``. Check the target folder ``output``."""
     from wideresnet.bundle import check_target
     from wideresnet.bundle.derive import with_preprocess
 
-    if job.output is None:
+    if output is None:
         raise ConfigError("no folder to write", hint="name one with -o")
-    check_target(job.output)
+    check_target(output)
     bundle = open_bundle(choice)                   # without --resolution: the graph is rewritten only once
     spec = bundle.card.preprocess
-    return with_preprocess(
-        bundle, replace(job.preprocess, alpha=spec.alpha) if job.preprocess else spec.at(resolution)
-    )
-
-
-def parse_gate(gate: str) -> float | None:
-    """Return percentage points as a fraction: "0.2" is 0.002; "none" is None."""
-    if gate == "none":
-        return None
-    try:
-        return float(gate) / 100
-    except ValueError:
-        raise ConfigError(f"--gate takes percentage points or none, got {gate!r}") from None
+    return with_preprocess(bundle, replace(preprocess, alpha=spec.alpha) if preprocess else spec.at(resolution))
 
 
 def locate_images(data: str) -> Path | None:
