@@ -24,8 +24,10 @@ _MODEL = ("classify", "evaluate", "explain", "embed", "export", "compile", "fine
 _CLUSTER = ("classify", "evaluate", "embed")
 SHOWN_BY: dict[str, tuple[str, ...]] = {
     "cli/answers": ("classify",),
+    "cli/bench_options": ("bench",),
     "cli/cluster": _CLUSTER,
     "cli/compile_job": ("compile",),
+    "cli/compile_options": ("compile",),
     "cli/evaluation": ("evaluate",),
     "cli/evaluate_options": ("evaluate",),
     "cli/published": ("evaluate",),

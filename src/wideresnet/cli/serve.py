@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,27 +13,18 @@ from wideresnet.cli.cluster import quieten
 from wideresnet.cli.options import MODEL, Alpha, EngineName, Precision, Threads
 from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
-from wideresnet.pipes import read_text
 
 PREFIX = "WRN_SERVE"                               # of the environment variables: WRN_SERVE_PORT=9000
 _NOT_SETTINGS = {"model", "config", "token_file", "ray", "replicas", "cpus"}     # of the service
 
 
-Log = Literal["json", "off"]
-
-
-def _read_file(context: typer.Context, file: Path | None) -> Path | None:
+def _read(context: typer.Context, file: Path | None) -> Path | None:
     """Take the defaults of all options from a YAML file. Raise ConfigError for an unknown key."""
     if file is None:
         return None
-    import yaml
+    from wideresnet.serve.settings import read_file
 
-    try:
-        settings = yaml.safe_load(read_text(file)) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {file}: {error}") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(f"no settings in {file}", hint="write a line such as 'port: 9000'")
+    settings = read_file(file)
     options = {parameter.name or "": parameter for parameter in context.command.params}
     for key, value in settings.items():
         if key not in options:
@@ -47,12 +39,10 @@ Models = Annotated[
     list[str], typer.Option("--model", "-m", help="A model as for the other commands, or NAME=MODEL; repeatable.")
 ]
 Config = Annotated[
-    Path | None,
-    typer.Option(is_eager=True, callback=_read_file, help="A YAML file of these options (max_bytes: 1000000)."),
+    Path | None, typer.Option(is_eager=True, callback=_read, help="A YAML file of these options (max_bytes: 1000000).")
 ]
 Streams = Annotated[
-    int,
-    typer.Option(min=0, help="Batches computed in parallel; 1: lowest latency for one client, 0: highest throughput."),
+    int, typer.Option(min=0, help="Batches computed in parallel; 1: least latency for one client, 0: most throughput.")
 ]
 Ray = Annotated[
     str, typer.Option(help="Serve on the Ray cluster at HOST:PORT, auto (this machine's) or local (a new one).")
@@ -85,7 +75,7 @@ def serve(
     precision: Precision = "f32",
     threads: Threads = 0,
     streams: Streams = 0,
-    log: Annotated[Log, typer.Option(help="json: one line per request on stderr.")] = "off",
+    log: Annotated[Literal["json", "off"], typer.Option(help="json: one line per request on stderr.")] = "off",
     ray: Ray = "",
     replicas: Replicas = "1",
     cpus: Cpus = 1,
@@ -110,15 +100,16 @@ def serve(
     token = read_token(token_file) if token_file else token
     _check_environment(context)
     options = {name: value for name, value in context.params.items() if name not in _NOT_SETTINGS}
+    write = partial(say, err=True)
     settings = make_settings({"models": model, "token": token, **options})
     if ray:
         from wideresnet.cluster.ray_serve import parse_replicas, serve_on_ray
 
         quieten()
-        raise typer.Exit(0 if serve_on_ray(settings, parse_replicas(ray, replicas, cpus), _say) else 1)
+        raise typer.Exit(0 if serve_on_ray(settings, parse_replicas(ray, replicas, cpus), write) else 1)
     if (replicas, cpus) != ("1", 1):
         raise ConfigError("--replicas and --cpus are for a cluster", hint="--ray local makes one on this machine")
-    raise typer.Exit(0 if run(settings, _say) else 1)
+    raise typer.Exit(0 if run(settings, write) else 1)
 
 
 def _check_environment(context: typer.Context) -> None:
@@ -127,7 +118,3 @@ def _check_environment(context: typer.Context) -> None:
     for name in os.environ:
         if name.startswith(f"{PREFIX}_") and name not in (*variables, f"{PREFIX}_TOKEN"):
             raise ConfigError(f"{name} is no option of 'wrn serve'", hint=did_you_mean(name, variables) or "unset it")
-
-
-def _say(line: str) -> None:
-    say(line, err=True)

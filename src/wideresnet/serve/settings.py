@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from wideresnet.config import config_error
@@ -70,6 +71,17 @@ def make_settings(values: dict[str, Any]) -> ServeSettings:
         return ServeSettings(**values)
     except ValidationError as error:
         raise config_error(error, "wrn serve", ServeSettings.model_fields) from error
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """Read options from a YAML file; values are not checked. Raises ConfigError."""
+    try:
+        options = yaml.safe_load(read_text(file)) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {file}: {error}") from error
+    if not isinstance(options, dict):
+        raise ConfigError(f"no settings in {file}", hint="write a line such as 'port: 9000'")
+    return options
 
 
 def read_token(file: Path) -> str:
