@@ -9,26 +9,14 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.options import MODEL, Alpha, ArchitectureName, Cache, Format, TextOrJson, Weights, Where
-from wideresnet.cli.output import (
-    check_targets,
-    list_failures,
-    list_notes,
-    open_bundle,
-    print_json,
-    say_skipped,
-)
+from wideresnet.cli.output import check_targets, list_failures, list_notes, open_bundle, print_json, say_skipped
 from wideresnet.cli.streams import print_lines, say
 from wideresnet.cli.training import follow_run, parse_changes
 
 if TYPE_CHECKING:
     from wideresnet.records import FinetuneReport
-    from wideresnet.tasks.finetune.finetune import ComputeOptions, FinetuneSettings
-    from wideresnet.tasks.load.load import ModelChoice
-
 
 Mode = Literal["probe", "full"]
-
-
 Data = Annotated[
     Path, typer.Option(help="Class folders, splits of them (train/, val/, test/), or shards (.parquet, .tar).")
 ]
@@ -82,8 +70,10 @@ def finetune(
 
     Example: wrn finetune --from wrn50/ --data pets/ --test new/ -o runs/pets --set flips=false
     """
-    from wideresnet.tasks.finetune.finetune import ComputeOptions, read_settings
+    from wideresnet.datasets.shards import check_parquet_extra
+    from wideresnet.tasks.finetune.finetune import ComputeOptions, read_settings, run_finetune
     from wideresnet.tasks.load.load import ModelChoice
+    from wideresnet.training.memory import keep_memory
 
     options = {
         "mode": mode, "share": share / 100 if share is not None else None,
@@ -94,30 +84,18 @@ def finetune(
     check_targets(folders=[output])
     unused = settings.mode == "probe" and device == "cuda"
     check_unused(context, unused, "on a probe, which is fitted on the CPU", "device")
-    choice, compute = ModelChoice(source, weights, architecture), ComputeOptions(cache, device)
-    report = _run(choice, data, output, settings, test, compute, format)
-    _show(report, format)
-    raise typer.Exit(1 if report.failures else 0)
-
-
-def _run(
-    choice: ModelChoice, data: Path, run: Path, settings: FinetuneSettings, test: Path | None, compute: ComputeOptions,
-    format: TextOrJson,
-) -> FinetuneReport:  # fmt: skip
-    """Run the fine-tuning with a bar and return its report."""
-    from wideresnet.datasets.shards import check_parquet_extra
-    from wideresnet.tasks.finetune.finetune import run_finetune
-    from wideresnet.training.memory import keep_memory
-
     if settings.mode == "full":
         keep_memory()
     check_parquet_extra([data, *([test] if test else [])])
-    bundle = open_bundle(choice)
+    bundle = open_bundle(ModelChoice(source, weights, architecture))
+    work = run_finetune(bundle, data, output, settings, test, ComputeOptions(cache, device))
     try:
-        return follow_run(run_finetune(bundle, data, run, settings, test, compute), lines=format == "table")
+        report = follow_run(work, lines=format == "table")
     except KeyboardInterrupt:
-        say(f"stopped; the same command continues with what is kept in {run}", err=True)
+        say(f"stopped; the same command continues with what is kept in {output}", err=True)
         raise typer.Exit(130) from None
+    _show(report, format)
+    raise typer.Exit(1 if report.failures else 0)
 
 
 def _show(report: FinetuneReport, format: TextOrJson) -> None:
