@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -25,7 +24,6 @@ from wideresnet.cli.output import check_targets, print_json, say_skipped
 from wideresnet.cli.streams import print_lines
 
 if TYPE_CHECKING:
-    from wideresnet.records import Embedding, Failure
     from wideresnet.tasks.classify.embed import Pool
 
 Output = Annotated[str, typer.Option("--output", "-o", help="The file (.npy, .npz, .parquet); with --ray a folder.")]
@@ -68,6 +66,7 @@ def embed(
     from wideresnet.datasets.shards import check_inputs
     from wideresnet.engines.features import open_features
     from wideresnet.engines.throughput import tune_settings
+    from wideresnet.output.features import write_features
     from wideresnet.records import EmbedReport
     from wideresnet.report import embedding
     from wideresnet.tasks.classify.embed import embeddings, row_shapes
@@ -88,7 +87,7 @@ def embed(
     features, spec = open_features(bundle, layers, settings.engine, engine), bundle.card.preprocess
     shapes, images = row_shapes(features, spec, pooling), InputImages(files)
     rows = embeddings(features, spec, images, settings, pool=pooling)
-    count, failures = _write(file, shapes, dtype, rows)
+    count, failures = write_features(file, shapes, dtype, watched(rows, "embedding"))
     say_skipped([images.skipped], *containers(files))
     report = EmbedReport(
         output, bundle.card.name, features.engine.info, count, shapes, dtype, failures, bundle.card.assumed,
@@ -107,21 +106,3 @@ def _pooling(pool: str, file: Path | None, layers: list[str]) -> Pool:
 
     averaged = file is None or features_suffix(file, layers) == ".parquet"
     return "mean" if pool == "mean" or (pool == "auto" and averaged) else "none"
-
-
-def _write(
-    file: Path, shapes: dict[str, tuple[int, ...]], dtype: str, rows: Iterable[Embedding | Failure]
-) -> tuple[int, tuple[Failure, ...]]:
-    """Write all rows; return their number and the failures."""
-    from wideresnet.output.features import open_features
-    from wideresnet.records import Failure
-
-    count, failures = 0, []
-    with open_features(file, shapes, dtype) as add:
-        for row in watched(rows, "embedding"):
-            if isinstance(row, Failure):
-                failures.append(row)
-            else:
-                add(row)
-                count += 1
-    return count, tuple(failures)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 from wideresnet.output.atomic import atomic_path, check_file
-from wideresnet.records import Embedding
+from wideresnet.records import Embedding, Failure
 from wideresnet.report.escape import cell_text, line_text
 
 SUFFIXES = (".npy", ".npz", ".parquet")
@@ -39,6 +39,21 @@ def features_suffix(file: Path, layers: Sequence[str]) -> str:
             f"a .npy file holds one array, not {len(layers)} layers", hint=f"write {file.with_suffix('.npz').name}"
         )
     return file.suffix
+
+
+def write_features(
+    file: Path, shapes: Mapping[str, Shape], dtype: str, rows: Iterable[Embedding | Failure]
+) -> tuple[int, tuple[Failure, ...]]:
+    """Write all rows to ``file`` (see ``open_features``); return their number and the failures."""
+    count, failures = 0, []
+    with open_features(file, shapes, dtype) as add:
+        for row in rows:
+            if isinstance(row, Failure):
+                failures.append(row)
+            else:
+                add(row)
+                count += 1
+    return count, tuple(failures)
 
 
 @contextmanager
