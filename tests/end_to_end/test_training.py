@@ -106,7 +106,7 @@ def test_a_run_goes_on_with_the_same_images_only(wrn: Wrn, pets: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ([], "pets.toml trains on class folders of yours"),
+        ([], "pets.toml trains on your own class folders"),
         (["--data", "absent"], "has no folder 'absent'"),
         (["--data", "pets/train"], "pets/train holds no splits"),
         (["--data", "pets", "--set", "stored=10"], "stored images of 10 pixels are smaller than the largest of sizes"),

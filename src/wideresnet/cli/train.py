@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,24 +9,16 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.options import Alpha, Cache, Format, TextOrJson, Where
-from wideresnet.cli.output import (
-    check_targets,
-    list_failures,
-    locate,
-    print_json,
-    say_skipped,
-)
+from wideresnet.cli.output import check_targets, locate, print_json, say_skipped
 from wideresnet.cli.streams import print_lines, say
-from wideresnet.cli.training import follow_run, parse_changes
-from wideresnet.errors import ConfigError, WrnError
+from wideresnet.cli.training import errors_of_rank0, follow_run, list_problems_of_data, parse_changes
+from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wideresnet.tasks.train.train import Event, Group
+    from wideresnet.tasks.train.train import Group
     from wideresnet.training.recipe import Recipe
 
-
-# Data sets that are not downloaded.
-YOURS = {"folder": "your own class folders", "svhn": "SVHN's three .mat files"}
+YOURS = {"folder": "your own class folders", "svhn": "SVHN's three .mat files"}    # data that is not downloaded
 
 Data = Annotated[
     Path | None, typer.Option(help="A folder with train/ and val/, or the archive of CIFAR (downloaded) or SVHN.")
@@ -70,11 +57,11 @@ def train(
     Example: wrn train recipes/paper-imagenet.toml --data imagenet/ --cache /scratch/decoded
     """
     from wideresnet.tasks.train.train import check_cache, join, read_recipe
+    from wideresnet.training.memory import keep_memory
 
-    with join(device) as group, _errors_of_rank0(group):
+    with join(device) as group, errors_of_rank0(group):
         with group.raise_on_all_ranks():
-            changes = parse_changes(change) | ({"alpha": alpha} if alpha else {})
-            settings = read_recipe(recipe, changes)
+            settings = read_recipe(recipe, parse_changes(change) | ({"alpha": alpha} if alpha else {}))
             if data is None and settings.data in YOURS and not dry_run:
                 message = f"{recipe} trains on {YOURS[settings.data]}"
                 raise ConfigError(message, hint="name the folder with --data FOLDER")
@@ -82,6 +69,7 @@ def train(
             check_unused(context, dry_run, "with --dry-run, which writes nothing", "output", "tensorboard")
             named = dry_run and settings.data != "folder"
             check_unused(context, named, f"with --dry-run: how many images {settings.data} has is known", "data")
+        keep_memory()
         if not dry_run:
             _train(settings, data, output or Path("runs") / recipe.stem, group, cache, tensorboard, format)
         elif group.is_rank0:
@@ -92,14 +80,12 @@ def _train(
     settings: Recipe, data: Path | None, run: Path, group: Group, cache: Path | None, tensorboard: bool,
     format: TextOrJson,
 ) -> None:  # fmt: skip
-    from wideresnet.records import map_events
+    from wideresnet.records import follow, map_events
+    from wideresnet.report import training as training_report
     from wideresnet.tasks.train.train import run_training
-    from wideresnet.training.memory import keep_memory
 
-    keep_memory()
     with group.raise_on_all_ranks():
-        if group.is_rank0:
-            check_targets(folders=[run])
+        check_targets(folders=[run] if group.is_rank0 else ())
         source = locate(data or Path(settings.data), instead="name your own copy with --data FILE")
         events = run_training(settings, source, run, group, cache)
         if tensorboard and group.is_rank0:
@@ -107,54 +93,28 @@ def _train(
 
             events = with_curves(events, run / "tensorboard")
     if not group.is_rank0:
-        deque(events, maxlen=0)
+        follow(events)
         return
     try:
-        images = follow_run(map_events(events, _report_data), lines=format == "table", unit="steps")
+        images = follow_run(map_events(events, list_problems_of_data), lines=format == "table", unit="steps")
     except KeyboardInterrupt:
         say(f"stopped; the same command continues after the last complete epoch in {run}", err=True)
         raise typer.Exit(130) from None
     if format == "json":
-        last = json.loads((run / "log.jsonl").read_text("utf-8").splitlines()[-1])     # of a run finished before, too
-        document = {"run": str(run), "epochs": last["epoch"] + 1, "top1": 100 * last["top1"]}
-        print_json({**document, "failures": len(images.failures), "skipped": asdict(images.skipped)})
+        print_json(training_report.to_json(str(run), (run / "log.jsonl").read_text("utf-8"), images))
     elif settings.whitening == "none":
         say(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
-    # torchrun would take it for a crash, and start a finished run again.
-    if images.failures and group.size == 1:
+    if images.failures and group.size == 1:        # torchrun would start a finished run again
         raise typer.Exit(1)
-
-
-@contextmanager
-def _errors_of_rank0(group: Group) -> Iterator[None]:
-    """Let rank 0 report errors; the other processes exit silently with the same code."""
-    try:
-        yield
-    except (WrnError, KeyboardInterrupt) as error:
-        if group.is_rank0:
-            raise
-        raise typer.Exit(2 if isinstance(error, WrnError) else 130) from None
 
 
 def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, format: TextOrJson) -> None:
     from wideresnet.report import plan as plan_report
     from wideresnet.tasks.train.plan import plan_training
-    from wideresnet.training.memory import keep_memory
 
-    keep_memory()
     plan = plan_training(settings, data, cached=cached, device=device)
     if format == "json":
         print_json(plan_report.to_json(plan))
     else:
         print_lines(plan_report.to_text(plan))
     say_skipped([plan.skipped], plan.data)
-
-
-def _report_data(event: Event) -> Event:
-    """List the unreadable and skipped files of the data set at once; show steps as progress."""
-    from wideresnet.tasks.train.train import Images, Progress, Step
-
-    if isinstance(event, Images):
-        list_failures(event.failures)
-        say_skipped([event.skipped], event.name)
-    return Progress("training", event.step, event.steps) if isinstance(event, Step) else event

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+import typer
+
+from wideresnet.cli.output import list_problems
 from wideresnet.cli.progress import progress_bars, update_bar
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, WrnError
 from wideresnet.report.escape import printable
 
 if TYPE_CHECKING:
     from wideresnet.records import Images, PathPoint, Progress
+    from wideresnet.training.distributed import Group
     from wideresnet.training.loop import Epoch, Step
 
-    Event = Progress | Images | PathPoint | Step | Epoch
+    RunEvent = Progress | Images | Step | Epoch
+    Event = RunEvent | PathPoint
 
 Work = TypeVar("Work", bound="Event")
 Report = TypeVar("Report")
@@ -44,6 +50,27 @@ def parse_changes(changes: list[str] | None) -> dict[str, str]:
             raise ConfigError(f"--set takes key=value, got {change!r}")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+@contextmanager
+def errors_of_rank0(group: Group) -> Iterator[None]:
+    """Let rank 0 report errors; the other processes exit silently with the same code."""
+    try:
+        yield
+    except (WrnError, KeyboardInterrupt) as error:
+        if group.is_rank0:
+            raise
+        raise typer.Exit(2 if isinstance(error, WrnError) else 130) from None
+
+
+def list_problems_of_data(event: RunEvent) -> RunEvent:
+    """List the unreadable and skipped files of the data set at once; show steps as progress."""
+    from wideresnet.records import Images, Progress
+    from wideresnet.training.loop import Step
+
+    if isinstance(event, Images):
+        list_problems((), event.failures, event.skipped, event.name)
+    return Progress("training", event.step, event.steps) if isinstance(event, Step) else event
 
 
 def _line(event: Event) -> str:

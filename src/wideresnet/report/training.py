@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
+from wideresnet.records import Images
 from wideresnet.report.html.page import lines, page, paragraph, section
 
 Log = Sequence[Mapping[str, float]]                # of each epoch: epoch, loss, top1 (nan: not measured), seconds
+
+
+def to_json(run: str, log: str, images: Images) -> dict[str, Any]:
+    """Return the JSON document of the run in the folder ``run``; ``log`` is the text of its log.jsonl."""
+    last = json.loads(log.splitlines()[-1])
+    document = {"run": run, "epochs": last["epoch"] + 1, "top1": 100 * last["top1"]}
+    return {**document, "failures": len(images.failures), "skipped": asdict(images.skipped)}
 
 
 def to_html(title: str, log: Log) -> str:
