@@ -31,7 +31,6 @@ def load_batches(
     threads: int,
     exif: Exif = "ignore",
     reduced: bool = False,
-    limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[Batch]:
     """Yield batches of ``batch_size`` consecutive items, in order; the last may be smaller.
 
@@ -44,7 +43,7 @@ def load_batches(
     """
     if batch_size < 1 or threads < 1:
         raise ConfigError(f"batch size and threads must be at least 1, got {batch_size} and {threads}")
-    read = partial(_crop_or_failure, spec=spec, exif=exif, reduced=reduced, limits=limits)
+    read = partial(_crop_or_failure, spec=spec, exif=exif, reduced=reduced)
     outcomes = map(read, items) if threads == 1 else _in_threads(read, items, threads, 2 * batch_size)
     return _batches(outcomes, spec.crop, batch_size)
 
@@ -101,9 +100,9 @@ def _load_crop(
     return preprocess(image, spec, reduced=bool(min_side) and min(image.size) >= min_side)
 
 
-def _crop_or_failure(item: Item, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> Outcome:
+def _crop_or_failure(item: Item, spec: Preprocess, exif: Exif, reduced: bool) -> Outcome:
     try:
-        return item, _load_crop(item, spec, exif, reduced, limits)
+        return item, _load_crop(item, spec, exif, reduced, DEFAULT_LIMITS)
     except ImageError as error:
         return item, Failure(path=item.path, error=error.message, hint=error.hint)
 

@@ -47,7 +47,6 @@ from wideresnet.records.evaluation import (
     Scored,
     by_path,
     most_frequent,
-    surest,
 )
 from wideresnet.records.explanation import (
     Box,
@@ -175,6 +174,5 @@ __all__ = [
     "mcnemar",
     "most_frequent",
     "paired_interval",
-    "surest",
     "wilson_interval",
 ]

@@ -62,7 +62,8 @@ class Confusion:
     examples: tuple[Example, ...] = ()
 
     def __add__(self, other: Confusion) -> Confusion:
-        return replace(self, n=self.n + other.n, examples=surest([*self.examples, *other.examples]))
+        examples = sorted((*self.examples, *other.examples), reverse=True)
+        return replace(self, n=self.n + other.n, examples=tuple(examples[:EXAMPLES]))
 
 
 @dataclass(frozen=True)
@@ -198,11 +199,6 @@ class EvalReport:
         n = sum(bin_.n for bin_ in self.bins)
         gaps = (abs(bin_.billionths / BILLION - bin_.correct) for bin_ in self.bins)
         return math.fsum(gaps) / n if n else math.nan
-
-
-def surest(examples: Iterable[Example]) -> tuple[Example, ...]:
-    """Return the ``EXAMPLES`` of highest probability."""
-    return tuple(sorted(examples, reverse=True)[:EXAMPLES])
 
 
 def most_frequent(confusions: Iterable[Confusion]) -> tuple[Confusion, ...]:

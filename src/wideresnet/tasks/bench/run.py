@@ -131,14 +131,9 @@ def make_row(fixtures: Fixtures, entry: Entry, info: EngineInfo, summary: Summar
         batch=entry.batch,
         streams=info.streams,
         threads=info.threads,
-        images_per_s=summary.images_per_s,
-        quartiles=summary.quartiles,
-        p50_ms=summary.p50_ms,
-        p95_ms=summary.p95_ms,
-        p99_ms=summary.p99_ms,
+        **vars(summary),
         peak_share=peak_fraction(summary.images_per_s, macs, limit),
         rss_mb=math.nan,
-        n=summary.n,
         note=_joined(notes.get(entry.measurement, ""), fixtures.note(entry)),
     )
 

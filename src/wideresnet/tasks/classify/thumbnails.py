@@ -18,48 +18,39 @@ from wideresnet.report.html.overlay import encoded
 SIDE = 160                                         # pixels
 
 
-def thumbnails(
-    report: EvalReport, sources: Mapping[str, Item] | None, spec: Preprocess | None = None, side: int = SIDE
-) -> dict[str, bytes]:
-    """Return JPEGs by path of the images on the page of ``report``; see ``thumbnails_of``.
-
-    ``spec`` None: the preprocessing of the report, if it is known.
-    """
+def thumbnails(report: EvalReport, sources: Mapping[str, Item] | None) -> dict[str, bytes]:
+    """Return JPEGs by path of the images on the page of ``report``, preprocessed as in it; see ``thumbnails_of``."""
     conditions = report.conditions
-    if spec is None and conditions:
-        spec = conditions.preprocess
-    return thumbnails_of(shown_paths(report), sources, spec, side, conditions.exif if conditions else "ignore")
+    if not conditions:
+        return thumbnails_of(shown_paths(report), sources, None)
+    return thumbnails_of(shown_paths(report), sources, conditions.preprocess, conditions.exif)
 
 
 def thumbnails_of(
-    paths: Iterable[str],
-    sources: Mapping[str, Item] | None,
-    spec: Preprocess | None,
-    side: int = SIDE,
-    exif: Exif = "ignore",
+    paths: Iterable[str], sources: Mapping[str, Item] | None, spec: Preprocess | None, exif: Exif = "ignore"
 ) -> dict[str, bytes]:
-    """Return JPEGs of about ``side`` pixels a side by path, of the crops that ``spec`` makes.
+    """Return JPEGs of about ``SIDE`` pixels a side by path, of the crops that ``spec`` makes.
 
     A path that is not in ``sources`` is a file. ``spec`` None: the largest square in the middle. Unreadable images are
     left out.
     """
     jpegs: dict[str, bytes] = {}
-    spec = spec or Preprocess(resize=side, crop=side)
+    spec = spec or Preprocess(resize=SIDE, crop=SIDE)
     for path in paths:
         item = (sources or {}).get(path)
         try:
-            jpegs[path] = _jpeg(load_crop(item.source if item else Path(path), spec, exif=exif), side)
+            jpegs[path] = _jpeg(load_crop(item.source if item else Path(path), spec, exif=exif))
         except ImageError:
             continue
     return jpegs
 
 
-def _jpeg(crop: NDArray[np.uint8], side: int) -> bytes:
+def _jpeg(crop: NDArray[np.uint8]) -> bytes:
     """RGB uint8 [S, S, 3] -> a JPEG: a tiny one with each pixel as a square, a large one reduced."""
     image = Image.fromarray(crop)
-    if len(crop) > side:
-        image = image.resize((side, side), Image.Resampling.LANCZOS)
-    elif 2 * len(crop) <= side:
-        times = side // len(crop)
+    if len(crop) > SIDE:
+        image = image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    elif 2 * len(crop) <= SIDE:
+        times = SIDE // len(crop)
         image = image.resize((times * len(crop), times * len(crop)), Image.Resampling.NEAREST)
     return encoded(image, "JPEG")

@@ -18,9 +18,7 @@ from wideresnet.records import (
     Scored,
     by_path,
     most_frequent,
-    surest,
 )
-from wideresnet.records.evaluation import EXAMPLES
 
 NO_IMAGES = ClassCounts(0, 0, 0)
 
@@ -82,14 +80,8 @@ class EvaluationAccumulator:
     def _confuse(self, answer: Scored) -> None:
         pair = answer.label, answer.top[0]
         example = Example(answer.probabilities[0] if answer.probabilities else 0.0, answer.path)
-        confusion = self.confusions.get(pair)
-        if confusion is None:
-            self.confusions[pair] = Confusion(*pair, 1, (example,))
-            return
-        examples = confusion.examples
-        if len(examples) < EXAMPLES or example > examples[-1]:
-            examples = surest([*examples, example])
-        self.confusions[pair] = replace(confusion, n=confusion.n + 1, examples=examples)
+        confusion = Confusion(*pair, 1, (example,))
+        self.confusions[pair] = self.confusions[pair] + confusion if pair in self.confusions else confusion
 
 
 def accumulate(answers: Iterable[Scored | Failure], blank: EvalReport, present: int = 0) -> EvalReport:
