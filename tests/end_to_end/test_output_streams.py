@@ -200,7 +200,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(
 def test_the_help_lists_the_exit_codes(wrn: Wrn) -> None:
     """As docs/output.md does."""
     shown = " ".join(wrn("--help").out.split())
-    for words in ("0 all well", "1 some images failed", "2 an error", "130 interrupted", "141 the reader"):
+    for words in ("0 success", "1 some images failed", "2 error", "130 interrupted", "141 the reader"):
         assert words in shown
 
 

@@ -22,8 +22,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from wideresnet.errors import ConfigError
 from wideresnet.output.answers import ANSWER_LAYOUT
 from wideresnet.output.atomic import atomic_path, check_file
@@ -149,6 +147,8 @@ def open_resumable(
     ``run`` is the identity of the run, as JSON values. ``file`` appears when the block ends; an exception leaves the
     working file. Raises ConfigError if there is an unfinished run, or another one, and when the disk refuses.
     """
+    from filelock import FileLock, Timeout  # only when a file is written: it takes time to import
+
     check_target(file)
     if format == PARQUET:
         arrow_schema(layout.columns)               # raises MissingExtra now and not after the work

@@ -149,7 +149,7 @@ def test_a_folder_of_shards_is_the_images_in_them(tmp_path: Path) -> None:
 
 
 def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no column of images, but name"):
+    with pytest.raises(DataError, match="no column of images; its columns are name"):
         list_images([parquet(tmp_path / "x.parquet", {"name": ["a"]})], 5)
     (tmp_path / "y.parquet").write_bytes(b"no such thing")
     with pytest.raises(DataError, match="is not a Parquet file"):
