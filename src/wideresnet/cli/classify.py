@@ -12,19 +12,8 @@ import typer
 from wideresnet.cli.answers import write_file, write_stdout
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.cluster import check_cluster_options, run_on_images
-from wideresnet.cli.groups import with_groups
-from wideresnet.cli.options import (
-    BatchSize,
-    ClassNames,
-    ClusterOptions,
-    IgnoreExif,
-    InferMode,
-    Lang,
-    Model,
-    ModelOptions,
-    RuntimeOptions,
-    Transform,
-)
+from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
+from wideresnet.cli.options import BatchSize, ClassNames, IgnoreExif, InferMode, Lang, Model, Transform
 from wideresnet.cli.output import say_skipped
 from wideresnet.cli.streams import check_output, say
 

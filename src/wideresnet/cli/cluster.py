@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from wideresnet.cli.checks import check_unused
-from wideresnet.cli.options import ClusterOptions
+from wideresnet.cli.groups import ClusterOptions
 from wideresnet.cli.output import list_failures, locate, print_json, say_skipped
 from wideresnet.cli.progress import progress_bars, update_bar
 from wideresnet.cli.streams import print_lines, say

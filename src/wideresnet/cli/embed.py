@@ -9,17 +9,8 @@ import typer
 
 from wideresnet.cli.answers import watched
 from wideresnet.cli.cluster import check_cluster_options, run_on_images
-from wideresnet.cli.groups import with_groups
-from wideresnet.cli.options import (
-    BatchSize,
-    ClusterOptions,
-    Format,
-    IgnoreExif,
-    Images,
-    Model,
-    ModelOptions,
-    RuntimeOptions,
-)
+from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
+from wideresnet.cli.options import BatchSize, Format, IgnoreExif, Images, Model
 from wideresnet.cli.output import check_targets, print_json, say_skipped
 from wideresnet.cli.streams import print_lines
 

@@ -9,18 +9,8 @@ import typer
 from wideresnet.cli.cluster import evaluate_on_cluster
 from wideresnet.cli.evaluate_options import ApplyExif, DataOptions, OutputOptions, SkipOrderCheck, check_options
 from wideresnet.cli.evaluation import count_with_bar, show_report
-from wideresnet.cli.groups import with_groups
-from wideresnet.cli.options import (
-    BatchSize,
-    ClassNames,
-    ClusterOptions,
-    InferMode,
-    Lang,
-    ModelOptions,
-    Models,
-    RuntimeOptions,
-    Transform,
-)
+from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
+from wideresnet.cli.options import BatchSize, ClassNames, InferMode, Lang, Models, Transform
 from wideresnet.cli.output import check_targets, locate
 from wideresnet.cli.published import PublishedOptions, check_idle, verify
 from wideresnet.errors import ConfigError

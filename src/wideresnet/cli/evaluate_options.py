@@ -10,7 +10,8 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.cluster import check_cluster_options
-from wideresnet.cli.options import ClusterOptions, Format, Page
+from wideresnet.cli.groups import ClusterOptions
+from wideresnet.cli.options import Format, Page
 from wideresnet.cli.output import list_notes, open_data
 from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError

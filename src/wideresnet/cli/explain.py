@@ -10,8 +10,8 @@ import typer
 
 from wideresnet.cli.answers import watched
 from wideresnet.cli.checks import check_unused
-from wideresnet.cli.groups import with_groups
-from wideresnet.cli.options import ClassNames, Format, IgnoreExif, Images, Model, ModelOptions, RuntimeOptions
+from wideresnet.cli.groups import ModelOptions, RuntimeOptions, with_groups
+from wideresnet.cli.options import ClassNames, Format, IgnoreExif, Images, Model
 from wideresnet.cli.output import check_targets, print_json, say_skipped
 from wideresnet.cli.streams import print_lines
 from wideresnet.errors import ConfigError
