@@ -42,7 +42,7 @@ class OpenVinoEngine:
             model = core.read_model(graph)
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot open the graph: {_last_line(error)}") from error
+            raise EngineError(f"OpenVINO cannot open the graph: {str(error).strip().splitlines()[-1]}") from error
         self._side = int(model.inputs[0].partial_shape[1].get_length())
         self._black = np.zeros((1, self._side, self._side, 3), np.uint8)
         # The first tensor of the binding initialises tables. Two threads that do so at once deadlock: one waits for the
@@ -114,7 +114,3 @@ def executed(compiled: ov.CompiledModel, kind: str = "Convolution") -> Precision
         if "layerType" in info and info["layerType"].astype(str) == kind:
             precisions[info["runtimePrecision"].astype(str)] += 1
     return _PRECISIONS[precisions.most_common(1)[0][0]] if precisions else "f32"
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from wideresnet.records import BenchReport, BenchRow, Profile, Tuning
 from wideresnet.report.formats import text_table
@@ -30,9 +30,9 @@ RULES = (
 def to_text(report: BenchReport) -> str:
     """Return a table for each model, the machine's peak, and the candidates that were left out."""
     blocks = []
-    for model, rows in _by_model(report):
+    for rows in _grouped(report.rows, "model"):
         cells = [_cells(row) for row in rows]
-        blocks.append(f"{model}\n{text_table([(*HEADS, 'note'), *cells], RIGHT)}")
+        blocks.append(f"{rows[0].model}\n{text_table([(*HEADS, 'note'), *cells], RIGHT)}")
     blocks.append(f"peak, G operations/s: {_peak(report)}" if report.rows else "")
     blocks += [f"tuned: {_tuned(tuning)}" for tuning in report.tuned]
     blocks += [f"left out: {name}: {reason}" for name, reason in report.skipped.items()]
@@ -50,7 +50,7 @@ def to_html(report: BenchReport) -> str:
         "Benchmark",
         [
             section("", paragraph(RULES)),
-            *(_measurement(rows) for _, model_rows in _by_model(report) for rows in _by_what(model_rows)),
+            *(_measurement(rows) for of_model in _grouped(report.rows, "model") for rows in _grouped(of_model, "what")),
             *map(_profile_section, report.profiles),
             section("Tuned for this machine", *(paragraph(_tuned(tuning)) for tuning in report.tuned)),
             section("Left out", facts(list(report.skipped.items()))),
@@ -100,13 +100,9 @@ def _profile_section(profile: Profile) -> str:
     )
 
 
-def _by_model(report: BenchReport) -> list[tuple[str, list[BenchRow]]]:
-    names = dict.fromkeys(row.model for row in report.rows)
-    return [(name, [row for row in report.rows if row.model == name]) for name in names]
-
-
-def _by_what(rows: Sequence[BenchRow]) -> list[list[BenchRow]]:
-    return [[row for row in rows if row.what == what] for what in dict.fromkeys(row.what for row in rows)]
+def _grouped(rows: Sequence[BenchRow], field: Literal["model", "what"]) -> list[list[BenchRow]]:
+    values = dict.fromkeys(getattr(row, field) for row in rows)
+    return [[row for row in rows if getattr(row, field) == value] for value in values]
 
 
 def _cells(row: BenchRow) -> tuple[str, ...]:

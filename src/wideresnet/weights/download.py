@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Final
 from urllib.error import HTTPError, URLError
@@ -108,7 +109,7 @@ def _attempt(url: str, part: Path, progress: Progress | None, timeout_s: float) 
         with urlopen(Request(url, headers=headers), timeout=timeout_s) as response:
             if urlsplit(url).scheme == "https" and urlsplit(response.url).scheme != "https":
                 raise DownloadError(f"{url} was redirected to {response.url}, which is not encrypted")
-            if response.status != 206 or _range_start(response) != start:
+            if response.status != 206 or _number_in(response.headers, r"^bytes (\d+)-") != start:
                 start = 0                          # the server ignored the range and sends it all again
             _save(response, part, start, progress)
     except HTTPError as error:
@@ -116,7 +117,7 @@ def _attempt(url: str, part: Path, progress: Progress | None, timeout_s: float) 
         if error.code != 416 or not start:
             raise
         # The server has no further bytes: the file is complete or damaged, which the hash decides.
-        if _total(error.headers.get("Content-Range", "")) != start:
+        if _number_in(error.headers, r"/(\d+)$") != start:
             part.unlink()
             raise http.client.HTTPException("the partial file does not fit; starting again") from error
 
@@ -163,14 +164,9 @@ def _reason(error: Exception) -> str:
     return str(error.reason if isinstance(error, URLError) else error)
 
 
-def _range_start(response: http.client.HTTPResponse) -> int | None:
-    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return int(match[1]) if match else None
-
-
-def _total(content_range: str) -> int | None:
-    """Return the 9 of ``bytes */9``."""
-    match = re.search(r"/(\d+)$", content_range)
+def _number_in(headers: Message, pattern: str) -> int | None:
+    """Return the number that ``pattern`` finds in the range, ``bytes 5-8/9`` or ``bytes */9``."""
+    match = re.search(pattern, headers.get("Content-Range", ""))
     return int(match[1]) if match else None
 
 

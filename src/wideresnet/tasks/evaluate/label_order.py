@@ -123,10 +123,8 @@ def images_needed(accuracy: float, classes: int) -> int:
 
 
 def known_orders(labels: Labels) -> Iterator[Order]:
-    """Yield every known order that differs from that of ``labels``."""
-    for order in _orders(labels):
-        if any(label != answer for label, answer in order.answers.items()):
-            yield order
+    """Return every known order that differs from that of ``labels``."""
+    return (order for order in _orders(labels) if any(label != answer for label, answer in order.answers.items()))
 
 
 def _orders(labels: Labels) -> Iterator[Order]:
