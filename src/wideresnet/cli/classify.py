@@ -13,7 +13,18 @@ from wideresnet.cli.answers import write_file, write_stdout
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.cluster import check_cluster_options, run_on_images
 from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
-from wideresnet.cli.options import BatchSize, ClassNames, IgnoreExif, InferMode, Lang, Model, Transform
+from wideresnet.cli.options import (
+    BatchSize,
+    ClassNames,
+    Dedupe,
+    FastDecode,
+    IgnoreExif,
+    InferMode,
+    Lang,
+    Model,
+    Resume,
+    Transform,
+)  # fmt: skip
 from wideresnet.cli.output import say_skipped
 from wideresnet.cli.streams import check_output, say
 
@@ -21,16 +32,6 @@ AnswerFormat = Literal["table", "json", "jsonl", "csv", "zoo", "parquet"]
 Sources = Annotated[
     list[str], typer.Argument(help="Images, folders (searched recursively), .parquet, .tar, or - for stdin.")
 ]
-FastDecode = Annotated[
-    bool, typer.Option("--fast-decode", help="Decode large JPEGs at a fraction of their size: faster, not exact.")
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="With -o: continue an interrupted run; if it is complete, exit as it did.")
-]
-Dedupe = Annotated[
-    bool, typer.Option("--dedupe", help="Classify files with the same bytes once; the last 100,000 are remembered,"
-                       " fewer above -k 5."),
-]  # fmt: skip
 
 
 @with_groups
@@ -74,21 +75,18 @@ def classify(
     from wideresnet.engines.throughput import tune_settings
     from wideresnet.tasks.classify.classify import classify as predictions
     from wideresnet.tasks.classify.dedupe import answer_once, remembered_for
-    from wideresnet.tasks.classify.resumable import check_run, run_identity
+    from wideresnet.tasks.classify.resumable import run_identity
     from wideresnet.tasks.classify.sources import InputImages, containers
     from wideresnet.tasks.load.load import open_classifier
 
     files, file = [Path(path) for path in paths], None if output is None else Path(output)
     check_cluster_options(context, cluster)
-    if not cluster.ray and (failed := check_run(files, file, format, resume=resume)) is not None:
-        say(f"{file} is complete: nothing is left to do, whatever model and images it was made from", err=True)
-        raise typer.Exit(1 if failed else 0)
-    if not (cluster.ray or file):
-        check_output()
+    if not cluster.ray:
+        _check_local_run(files, file, format, resume)
     bundle = options.open(model, labels, transform)
+    bundle = replace(bundle, labels=translated(bundle.labels, lang, bundle.card.labels_name))
     squares = bundle.card.preprocess.interpolation == "opencv-bilinear"    # whose crops a reduced image changes
     check_unused(context, squares, "on a transform by OpenCV's bilinear resize", "fast_decode")
-    bundle = replace(bundle, labels=translated(bundle.labels, lang, bundle.card.labels_name))
     settings = runtime.settings(batch_size, "ignore" if ignore_exif else "transpose", infer_mode)
     settings = replace(settings, reduced=fast_decode)
     engine, settings = tune_settings(bundle, settings, many=bool(cluster.ray or len(files) > 1 or containers(files)))
@@ -107,3 +105,14 @@ def classify(
         failed = write_stdout(answer(items), format)
     say_skipped([items.skipped], *containers(files))
     raise typer.Exit(1 if failed else 0)
+
+
+def _check_local_run(files: list[Path], file: Path | None, format: AnswerFormat, resume: bool) -> None:
+    """Raise for wrong arguments before any work; exit at once if there is nothing left to resume."""
+    from wideresnet.tasks.classify.resumable import check_run
+
+    if (failed := check_run(files, file, format, resume=resume)) is not None:
+        say(f"{file} is complete: nothing is left to do, whatever model and images it was made from", err=True)
+        raise typer.Exit(1 if failed else 0)
+    if not file:
+        check_output()

@@ -60,10 +60,7 @@ def compare(
     from wideresnet.tasks.classify.thumbnails import thumbnails_of
 
     check_targets(page)
-    is_file, b_is_file = (name.lower().endswith(SUFFIXES) for name in (a, b))
-    if is_file != b_is_file:
-        message = f"cannot compare a file of scores with a model: {a} and {b}"
-        raise ConfigError(message, hint="name two files of scores, or two models")
+    is_file = _are_files(a, b)
     check_unused(context, is_file, "on files of scores", "engine", "precision", "threads", "batch_size")
     check_unused(context, is_file and bool(labels) and not page, "on files of scores without --report", "data")
     if is_file:
@@ -86,6 +83,15 @@ def compare(
     if dropped:
         say(f"B is more than {max_drop:g} points of top-1 below A", err=True)
     raise typer.Exit(1 if dropped or failures else 0)
+
+
+def _are_files(a: str, b: str) -> bool:
+    """Return True for two files of scores. Raises ConfigError for a file and a model."""
+    is_file, b_is_file = (name.lower().endswith(SUFFIXES) for name in (a, b))
+    if is_file != b_is_file:
+        message = f"cannot compare a file of scores with a model: {a} and {b}"
+        raise ConfigError(message, hint="name two files of scores, or two models")
+    return is_file
 
 
 def _compare_files(a: Path, b: Path, data: Path | None, labels: str) -> Comparison:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,6 +15,9 @@ from wideresnet.cli.options import BatchSize, ClassNames, InferMode, Lang, Model
 from wideresnet.cli.output import check_targets, locate
 from wideresnet.cli.published import PublishedOptions, check_idle, verify
 from wideresnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wideresnet.tasks.evaluate.published import VerifySettings
 
 
 @with_groups
@@ -53,18 +57,13 @@ def evaluate(
     from wideresnet.datasets.labels import translated
     from wideresnet.datasets.shards import check_parquet_extra
     from wideresnet.engines.throughput import tune_settings
-    from wideresnet.tasks.evaluate.published import VerifySettings
-    from wideresnet.tasks.evaluate.resumable import check_scores, source_of_model
+    from wideresnet.tasks.evaluate.resumable import source_of_model
 
     ray, names = cluster.ray, tuple(model or ())
     check_parquet_extra([Path(source.data)] if source.data and not ray else [])
     check_idle(context, published.published)
     if published.published:
-        data = locate(Path(source.data)) if source.data else None
-        settings = VerifySettings(
-            data, names, options.weights, published.limit, published.tolerance / 100, runtime.engine,
-            runtime.precision, runtime.threads,
-        )  # fmt: skip
+        settings = _published_settings(source, names, options, runtime, published)
         raise typer.Exit(0 if verify(settings, target.format) else 1)
     if len(names) > 1:
         raise ConfigError("one model is evaluated at a time", hint="add --published to compare several with theirs")
@@ -79,12 +78,22 @@ def evaluate(
         _, inference = tune_settings(bundle, inference)
         answers = evaluate_on_cluster(bundle, source.name, source.labels_file, inference, cluster, target.output)
     else:
-        file = Path(target.output) if target.output else None
-        if file and not (target.resume and file.exists()):
-            check_scores(file)
+        file = target.scores_file()
         bundle = options.open(name, labels, transform)
         answers = source_of_model(bundle, source.open(bundle.labels), inference, file, resume=target.resume)
     report = count_with_bar(answers, check_order=not skip_order_check)
     shown = translated(answers.labels, lang, answers.labels_name)
     show_report(report, target.format, target.page, shown, answers.items)
     raise typer.Exit(1 if report.failures else 0)
+
+
+def _published_settings(
+    source: DataOptions, models: tuple[str, ...], options: ModelOptions, runtime: RuntimeOptions,
+    published: PublishedOptions,
+) -> VerifySettings:  # fmt: skip
+    from wideresnet.tasks.evaluate.published import VerifySettings
+
+    return VerifySettings(
+        locate(Path(source.data)) if source.data else None, models, options.weights, published.limit,
+        published.tolerance / 100, runtime.engine, runtime.precision, runtime.threads,
+    )  # fmt: skip

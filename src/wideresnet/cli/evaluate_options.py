@@ -97,6 +97,15 @@ class OutputOptions:
     page: Page = None
     format: Format = "table"
 
+    def scores_file(self) -> Path | None:
+        """Return the file of scores, if asked for. Raises ConfigError if it cannot be written."""
+        from wideresnet.tasks.evaluate.resumable import check_scores
+
+        file = Path(self.output) if self.output else None
+        if file and not (self.resume and file.exists()):
+            check_scores(file)
+        return file
+
 
 def check_options(context: typer.Context, source: DataOptions, target: OutputOptions, cluster: ClusterOptions) -> None:
     """Raise ConfigError for an option that has no effect beside the others."""

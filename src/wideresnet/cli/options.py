@@ -61,3 +61,13 @@ Cache = Annotated[
     Path | None,
     typer.Option(help="Keep the decoded images of class folders in this folder, for later runs, and not in memory."),
 ]
+FastDecode = Annotated[
+    bool, typer.Option("--fast-decode", help="Decode large JPEGs at a fraction of their size: faster, not exact.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="With -o: continue an interrupted run; if it is complete, exit as it did.")
+]
+Dedupe = Annotated[
+    bool, typer.Option("--dedupe", help="Classify files with the same bytes once; the last 100,000 are remembered,"
+                       " fewer above -k 5."),
+]  # fmt: skip
