@@ -31,7 +31,7 @@ ApplyExif = Annotated[
 ]
 SkipOrderCheck = Annotated[
     bool,
-    typer.Option("--skip-order-check", help="Report even if the labels seem to be in another order than the classes."),
+    typer.Option("--skip-order-check", "--any-order", help="Report even if the labels seem to be in another order."),
 ]
 
 
@@ -44,7 +44,7 @@ class DataOptions:
         typer.Argument(help="Class folders, an index (.csv, .txt), shards (.parquet, .tar), CIFAR or its name, SVHN."),
     ] = None
     labels_file: Annotated[
-        Path | None, typer.Option("--labels-file", help="The file with the class of each image, for a flat folder.")
+        Path | None, typer.Option("--labels-file", "--truth", help="The class of each image of a flat folder.")
     ] = None
     results: Annotated[
         Path | None, typer.Option("--results", help="Score this result.txt of the model zoo; no model is run.")
