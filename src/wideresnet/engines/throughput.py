@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from wideresnet.bundle import Bundle
+from wideresnet.bundle.files import GRAPH
 from wideresnet.engines import EngineOptions
 from wideresnet.machine import available_cpus, cpu_name
 from wideresnet.output.atomic import save_text
@@ -63,7 +64,13 @@ def save_tuning(bundle: Bundle, tuning: Tuning) -> Path:
 
 
 def tuning_file(bundle: Bundle) -> Path:
-    """Return the tuning file of this model on this machine; it may not exist."""
-    model = f"{bundle.sha256[:16]}-{bundle.card.precision}-{bundle.card.preprocess.crop}"
+    """Return the tuning file of this model on this machine; it may not exist.
+
+    A model derived in memory is found by the hash of the bundle that it was made from, its precision and its pixels.
+    """
+    card = bundle.card
+    # ``read_bundle`` checked the card's hash; hashing a graph of 275 MB again would delay each start.
+    graph = card.files.get(GRAPH) or bundle.sha256
+    model = f"{graph[:16]}-{card.precision}-{card.preprocess.crop}"
     cpu = re.sub(r"\W+", "-", cpu_name()).strip("-").lower()
     return cache_folder() / "tuning" / f"{model}-{cpu}-{available_cpus()}.json"
