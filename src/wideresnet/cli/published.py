@@ -9,7 +9,7 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.options import TextOrJson
-from wideresnet.cli.output import list_notes, print_json, say_skipped
+from wideresnet.cli.output import list_failures, list_notes, print_json, say_skipped
 from wideresnet.cli.progress import progress_bars, update_bar
 from wideresnet.cli.streams import print_lines, say
 
@@ -52,7 +52,6 @@ def verify(settings: VerifySettings, format: TextOrJson) -> bool:
     Prints each verdict on stderr at once, since a run may take hours, and the table on stdout at the end.
     """
     from wideresnet.records import follow
-    from wideresnet.report import answer
     from wideresnet.report.published import to_json, to_line, to_text
     from wideresnet.tasks.evaluate import published
 
@@ -70,8 +69,7 @@ def verify(settings: VerifySettings, format: TextOrJson) -> bool:
     else:
         print_lines(to_text(rows))
     reports = [row.report for row in rows if row.report]
-    for failure in dict.fromkeys(failure for report in reports for failure in report.failures):
-        print_lines(answer.to_text(failure), err=True)
+    list_failures(failure for report in reports for failure in report.failures)
     for report in reports[:1]:                     # all are of the same data
         say_skipped([report.skipped], report.data)
     return published.succeeded(rows)

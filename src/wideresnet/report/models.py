@@ -8,10 +8,8 @@ from typing import Any
 from wideresnet.records import ModelInfo, Preprocess
 from wideresnet.report.formats import json_percent, pick, text_table
 
-RULES = (
-    "MACs: multiply-accumulates of convolutions and classifier. FLOPs: 2 x MACs.\n"
-    "thop: what the tool thop counts, MACs + 4 x the elements that pass a batch norm."
-)
+THOP = "thop: what the tool thop counts, MACs + 4 x the elements that pass a batch norm."
+RULES = f"MACs: multiply-accumulates of convolutions and classifier. FLOPs: 2 x MACs.\n{THOP}"
 
 
 def to_table(infos: Iterable[ModelInfo]) -> str:

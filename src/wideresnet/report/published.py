@@ -9,13 +9,13 @@ from typing import Any
 from wideresnet.records import EvalReport, Published, Target, Verification
 from wideresnet.report import evaluation
 from wideresnet.report.formats import engine_text, json_percent, text_table
+from wideresnet.report.models import THOP
 
 HEADS = (
     "", "model", "top-1", "published", "points", "top-5", "published", "points", "n", "allowed", "precision",
     "parameters", "thop", "published by",
 )  # fmt: skip
 RIGHT = {2, 3, 4, 5, 6, 7, 8, 11, 12}
-THOP = "thop: what the tool thop counts, MACs + 4 x the elements that pass a batch norm."
 
 
 def to_text(rows: Sequence[Verification]) -> str:
