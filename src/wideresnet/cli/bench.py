@@ -31,7 +31,7 @@ def bench(
     report: Page = None,
     output: Output = None,
 ) -> None:
-    """Measure speed: engines and precisions in turns in one run, beside the peak of the machine.
+    """Measure the speed of engines and precisions, interleaved in one run, and the machine's peak.
 
     Example: wrn bench --what engine --what latency --engine openvino,onnxruntime
 

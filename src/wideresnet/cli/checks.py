@@ -1,4 +1,4 @@
-"""Checks for options that would have no effect: they are refused, since whoever gives one expects an effect."""
+"""Checks for options that would have no effect: they are refused, because the user expects an effect."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def count_with_bar(source: AnswerSource, *, check_order: bool) -> EvalReport:
 def show_report(
     report: EvalReport, format: TextOrJson, page: Path | None, labels: Labels, items: Mapping[str, Item]
 ) -> None:
-    """Print a report, write its page, list its failures. ``items``: the images by path, as far as they are known."""
+    """Print a report, write its page, list its failures. ``items``: the available images by path."""
     from wideresnet.report import evaluation
 
     if page:
