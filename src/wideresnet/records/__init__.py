@@ -3,24 +3,9 @@
 Fractions are fractions (0.785) here; only ``report`` turns them into percent.
 """
 
-from wideresnet.records.accuracy import (
-    EngineInfo,
-    Measured,
-    Precision,
-    Published,
-    wilson_interval,
-)
-from wideresnet.records.bulk import (
-    BulkReport,
-    ShardDone,
-)
-from wideresnet.records.comparison import (
-    ClassChange,
-    ComparisonReport,
-    Flip,
-    mcnemar,
-    paired_interval,
-)
+from wideresnet.records.accuracy import EngineInfo, Measured, Precision, Published, wilson_interval
+from wideresnet.records.bulk import BulkReport, ShardDone
+from wideresnet.records.comparison import ClassChange, ComparisonReport, Flip, mcnemar, paired_interval
 from wideresnet.records.compilation import (
     CompileReport,
     Deviation,
@@ -30,10 +15,7 @@ from wideresnet.records.compilation import (
     QuantiseSettings,
     Trial,
 )
-from wideresnet.records.embedding import (
-    Embedding,
-    EmbedReport,
-)
+from wideresnet.records.embedding import Embedding, EmbedReport
 from wideresnet.records.evaluation import (
     BILLION,
     BINS,
@@ -48,11 +30,7 @@ from wideresnet.records.evaluation import (
     by_path,
     most_frequent,
 )
-from wideresnet.records.explanation import (
-    Box,
-    ClassMap,
-    Explanation,
-)
+from wideresnet.records.explanation import Box, ClassMap, Explanation
 from wideresnet.records.identity import RunIdentity
 from wideresnet.records.images import (
     IMAGENET_MEAN,
@@ -72,107 +50,9 @@ from wideresnet.records.images import (
     Source,
 )
 from wideresnet.records.inference import DEFAULT_INFERENCE, InferenceSettings, InferMode
-from wideresnet.records.models import (
-    ModelCard,
-    ModelInfo,
-)
+from wideresnet.records.models import ModelCard, ModelInfo
 from wideresnet.records.progress import Progress, follow, map_events
 from wideresnet.records.skipped import Skipped
-from wideresnet.records.speed import (
-    BenchReport,
-    BenchRow,
-    Choice,
-    LayerTime,
-    Peak,
-    Profile,
-    Tuning,
-)
-from wideresnet.records.training import (
-    FinetuneMode,
-    FinetuneReport,
-    Images,
-    PathPoint,
-)
-from wideresnet.records.verification import (
-    Allowed,
-    Target,
-    Verification,
-)
-
-__all__ = [
-    "BILLION",
-    "BINS",
-    "DEFAULT_INFERENCE",
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "RGB",
-    "Allowed",
-    "Alpha",
-    "Batch",
-    "BenchReport",
-    "BenchRow",
-    "Bin",
-    "Box",
-    "BulkReport",
-    "Choice",
-    "ClassChange",
-    "ClassCounts",
-    "ClassMap",
-    "ComparisonReport",
-    "CompileReport",
-    "Conditions",
-    "Confusion",
-    "Deviation",
-    "EmbedReport",
-    "Embedding",
-    "EncodedImage",
-    "EngineInfo",
-    "Estimator",
-    "EvalReport",
-    "Example",
-    "Exif",
-    "Explanation",
-    "Failure",
-    "FinetuneMode",
-    "FinetuneReport",
-    "Flip",
-    "GateReport",
-    "Images",
-    "InferMode",
-    "InferenceSettings",
-    "Interpolation",
-    "Item",
-    "LabelScore",
-    "Labels",
-    "LayerLoss",
-    "LayerTime",
-    "Masked",
-    "Measured",
-    "ModelCard",
-    "ModelInfo",
-    "PathPoint",
-    "Peak",
-    "Precision",
-    "Prediction",
-    "Preprocess",
-    "Profile",
-    "Progress",
-    "Published",
-    "QuantiseSettings",
-    "RunIdentity",
-    "Scored",
-    "ShardDone",
-    "Skipped",
-    "Source",
-    "Target",
-    "Trial",
-    "Tuning",
-    "Verification",
-    "by_path",
-    "follow",
-    "map_events",
-    "mcnemar",
-    "most_frequent",
-    "paired_interval",
-    "wilson_interval",
-]
+from wideresnet.records.speed import BenchReport, BenchRow, Choice, LayerTime, Peak, Profile, Tuning
+from wideresnet.records.training import FinetuneMode, FinetuneReport, Images, PathPoint
+from wideresnet.records.verification import Allowed, Target, Verification
