@@ -93,6 +93,15 @@ def needs_extra(feature: str, extra: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def os_errors_as(kind: type[WrnError], problem: str, hint: str = "") -> Iterator[None]:
+    """Raise an OSError in the block as ``kind``: ``problem``, then the system's reason."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{problem}: {error.strerror or error}", hint) from error
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return ``"did you mean 'x'?"`` for the closest of ``choices``, or an empty string."""
     matches = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)

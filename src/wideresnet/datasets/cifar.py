@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
-from wideresnet.errors import DataError, WeightsError
+from wideresnet.errors import DataError, WeightsError, os_errors_as
 from wideresnet.records import Item
 from wideresnet.unpickle import load_pickle
 from wideresnet.unpickle.arrays import StoredArray
@@ -272,10 +272,8 @@ def _files_of_folder(folder: Path, binary_names: Mapping[str, str]) -> Iterator[
     for name, file in binary_names.items():
         if file not in missing or not (folder / name).is_file():
             continue
-        try:
+        with os_errors_as(DataError, f"cannot read {folder / name}"):
             yield name, _read_bounded(name, (folder / name).stat().st_size, (folder / name).read_bytes)
-        except OSError as error:
-            raise DataError(f"cannot read {folder / name}: {error.strerror}") from error
         missing.discard(file)
 
 

@@ -23,7 +23,7 @@ from wideresnet.datasets.imagenet import (
     open_tar,
 )
 from wideresnet.datasets.labels import read_labels
-from wideresnet.errors import ConfigError, DataError
+from wideresnet.errors import ConfigError, DataError, os_errors_as
 from wideresnet.output.atomic import atomic_path, save_text
 from wideresnet.output.row_format import csv_line
 from wideresnet.records import Progress
@@ -121,23 +121,20 @@ def extract_val(archive: Path, folder: Path) -> Iterator[bool]:
     written outside ``folder``. A file has its name only when it is complete. Raises DataError.
     """
     wnids = set(read_labels("imagenet").ids)
-    try:
-        with open_tar(archive) as members:
-            for member in members:
-                name = PurePosixPath(member.name)
-                if not (member.isfile() and number_of(name.name)):
-                    continue
-                parent = name.parent.name if name.parent.name in wnids else ""
-                target = folder / parent / name.name
-                new = not (target.is_file() and target.stat().st_size == member.size)
-                stream = members.extractfile(member)
-                if new and stream is not None:
-                    with atomic_path(target, fsync=False) as part, part.open("wb") as file:
-                        shutil.copyfileobj(stream, file)
-                yield new
-    except OSError as error:
-        hint = "run the same command again to continue: extracted images are kept"
-        raise DataError(f"cannot extract {archive} to {folder}: {error.strerror or error}", hint) from error
+    hint = "run the same command again to continue: extracted images are kept"
+    with os_errors_as(DataError, f"cannot extract {archive} to {folder}", hint), open_tar(archive) as members:
+        for member in members:
+            name = PurePosixPath(member.name)
+            if not (member.isfile() and number_of(name.name)):
+                continue
+            parent = name.parent.name if name.parent.name in wnids else ""
+            target = folder / parent / name.name
+            new = not (target.is_file() and target.stat().st_size == member.size)
+            stream = members.extractfile(member)
+            if new and stream is not None:
+                with atomic_path(target, fsync=False) as part, part.open("wb") as file:
+                    shutil.copyfileobj(stream, file)
+            yield new
 
 
 def place_in_folders(images: Mapping[int, Path], labels: Mapping[int, int], folder: Path) -> Iterator[Placement]:
@@ -145,10 +142,8 @@ def place_in_folders(images: Mapping[int, Path], labels: Mapping[int, int], fold
     wnids = read_labels("imagenet").ids
     for number, path in images.items():
         target = folder / wnids[labels[number]] / path.name
-        try:
+        with os_errors_as(DataError, f"cannot write {target}"):
             yield _link_or_copy(path, target)
-        except OSError as error:
-            raise DataError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 def _link_or_copy(source: Path, target: Path) -> Placement:

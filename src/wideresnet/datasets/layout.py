@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.text import nfc
-from wideresnet.errors import DataError
+from wideresnet.errors import DataError, os_errors_as
 from wideresnet.images.files import Folder, find_images, read_folder
 from wideresnet.records import Labels, Skipped
 
@@ -186,10 +186,8 @@ def _inner_folders(path: Path) -> list[Path]:
 
 def list_folder(path: Path) -> Folder:
     """List a folder, as ``read_folder``. Raises DataError."""
-    try:
+    with os_errors_as(DataError, f"cannot list {path}", EXPECTED):
         return read_folder(path)
-    except OSError as error:
-        raise DataError(f"cannot list {path}: {error.strerror}", hint=EXPECTED) from error
 
 
 def listed(names: Sequence[str], limit: int = 5) -> str:

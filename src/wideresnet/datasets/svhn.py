@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wideresnet.datasets.cifar import SIDE, CifarArrays
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.matlab import read_arrays
-from wideresnet.errors import DataError
+from wideresnet.errors import DataError, os_errors_as
 from wideresnet.pipes import read_file
 from wideresnet.records import Item
 
@@ -58,10 +58,8 @@ def svhn_test(file: Path, *, verify: bool = True) -> LabelledData:
 
 def _read_mat(path: Path, count: int, verify: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read the images of one file, RGB uint8 [N, 32, 32, 3], and their labels, int64 [N]."""
-    try:
+    with os_errors_as(DataError, f"cannot read {path}", _EXPECTED_FILES):
         data = read_file(path)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", hint=_EXPECTED_FILES) from error
     try:
         images, digits = read_arrays(data, ("X", "y"), MAX_BYTES)
     except DataError as error:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from wideresnet.errors import DataError, ImageError
+from wideresnet.errors import DataError, ImageError, os_errors_as
 from wideresnet.images.files import NameFilter, image_endings
 from wideresnet.records import EncodedImage, Skipped
 
@@ -53,12 +53,9 @@ class TarMember(EncodedImage):
         """See ``EncodedImage``."""
         if self.size < 0:
             raise ImageError("not a file of the archive but a link in it", hint="links are not followed: unpack it")
-        try:
-            with self.opener(self.path) as file:
-                file.seek(self.offset)
-                return bytes(file.read(min(self.size, limit + 1)))
-        except OSError as error:
-            raise ImageError(f"cannot be read: {error.strerror or error}") from error
+        with os_errors_as(ImageError, "cannot be read"), self.opener(self.path) as file:
+            file.seek(self.offset)
+            return bytes(file.read(min(self.size, limit + 1)))
 
 
 class _BoundedReads:

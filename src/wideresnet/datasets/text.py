@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from wideresnet.errors import DataError
+from wideresnet.errors import DataError, os_errors_as
 from wideresnet.pipes import read_file
 
 MAX_BYTES = 2**30
@@ -35,11 +35,8 @@ def read_text(file: Path, max_bytes: int = MAX_BYTES) -> Text:
     Bytes without a meaning there become lone surrogates, as in file names. Raises DataError for a missing file, for one
     of more than ``max_bytes``, and for one that is not text.
     """
-    try:
+    with os_errors_as(DataError, f"cannot read {file}", "check the path of the file"):
         data = read_file(file, max_bytes + 1)
-    except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"cannot read {file}: {reason}", hint="check the path of the file") from error
     if len(data) > max_bytes:
         raise DataError(f"{file} is not a list or table: it is larger than {max_bytes / 2**20:.0f} MiB")
     return decode_text(data, str(file))

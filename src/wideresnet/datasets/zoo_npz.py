@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.lookup import ClassLookup
-from wideresnet.errors import DataError
+from wideresnet.errors import DataError, os_errors_as
 from wideresnet.images.files import find_images, is_ignored
 from wideresnet.records import Item, Labels
 
@@ -50,8 +50,6 @@ def _in_folders(path: Path) -> list[Path]:
 
 
 def _listed(file: Path) -> list[Path]:
-    try:
-        with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            return [file.parent / line.strip() for line in lines if line.strip()]
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+    with os_errors_as(DataError, f"cannot read {file}"):
+        text = file.read_text("utf-8-sig", "surrogateescape")
+    return [file.parent / line.strip() for line in text.split("\n") if line.strip()]

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, os_errors_as
 
 
 @contextmanager
@@ -81,11 +81,8 @@ def save_text(path: Path, text: str) -> None:
 def save_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` atomically; missing folders are created. Raises ConfigError if ``path`` cannot be written."""
     check_file(path)
-    try:
-        with atomic_path(path) as part:
-            part.write_bytes(data)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+    with os_errors_as(ConfigError, f"cannot write {path}"), atomic_path(path) as part:
+        part.write_bytes(data)
 
 
 def check_file(file: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from wideresnet.errors import ConfigError, did_you_mean, needs_extra
+from wideresnet.errors import ConfigError, did_you_mean, needs_extra, os_errors_as
 from wideresnet.output.atomic import atomic_path, check_file
 from wideresnet.records import Embedding, Failure
 from wideresnet.report.escape import cell_text, line_text
@@ -66,11 +66,9 @@ def open_features(file: Path, shapes: Mapping[str, Shape], dtype: str) -> Iterat
     """
     suffix = features_suffix(file, list(shapes))
     check_file(file)
-    try:
-        with (_open_parquet if suffix == ".parquet" else _open_arrays)(file, shapes, dtype) as add:
-            yield add
-    except OSError as error:
-        raise ConfigError(f"cannot write {file}: {error.strerror or error}") from error
+    opened = (_open_parquet if suffix == ".parquet" else _open_arrays)(file, shapes, dtype)
+    with os_errors_as(ConfigError, f"cannot write {file}"), opened as add:
+        yield add
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import csv
 import json
 from pathlib import Path
 
-from wideresnet.errors import ConfigError, needs_extra
+from wideresnet.errors import ConfigError, needs_extra, os_errors_as
 from wideresnet.output.answers import COLUMNS
 from wideresnet.output.row_format import PARQUET
 
@@ -17,13 +17,12 @@ def any_failed(file: Path, format: str) -> bool:
     Raises ConfigError if the file was not written in this format.
     """
     try:
-        return _FINDERS[format](file)
+        with os_errors_as(ConfigError, f"cannot read {file}"):
+            return _FINDERS[format](file)
     except (ValueError, KeyError) as error:        # also what pyarrow raises
         raise ConfigError(
             f"{file} exists and is not a {format} file of answers", hint="without --resume it is replaced at the end"
         ) from error
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror or error}") from error
 
 
 def _in_json(file: Path) -> bool:

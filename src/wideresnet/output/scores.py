@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wideresnet.errors import DataError, needs_extra
+from wideresnet.errors import DataError, needs_extra, os_errors_as
 from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format, from_cells
 from wideresnet.pipes import special_kind
 from wideresnet.records import Failure, Scored
@@ -62,12 +62,11 @@ def read_scores(file: Path) -> Iterator[Scored | Failure]:
     if kind := special_kind(file):
         raise DataError(f"{file} is not a regular file: {kind}", hint="write the scores to a file first")
     try:
-        for row in _READERS[format_of(file)](file):
-            yield score_of(row)
+        with os_errors_as(DataError, f"cannot read {file}"):
+            for row in _READERS[format_of(file)](file):
+                yield score_of(row)
     except (ValueError, KeyError, TypeError) as error:       # also what pyarrow raises
         raise DataError(f"{file} holds no scores of images: {error}", hint="'wrn evaluate -o' writes them") from error
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
 
 
 def score_of(row: Mapping[str, Any]) -> Scored | Failure:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wideresnet.errors import DataError
+from wideresnet.errors import DataError, os_errors_as
 from wideresnet.pipes import read_text
 from wideresnet.records import EvalReport, Labels, Masked, wilson_interval
 from wideresnet.report.formats import engine_text, interval_text, json_percent, percent, pick
@@ -97,9 +97,8 @@ def _masked_json(masked: Masked, n: int) -> dict[str, Any]:
 def read_evaluation(path: Path) -> EvalReport:
     """Return the record in a file that ``to_json`` filled. Raises DataError for another file."""
     try:
-        return _record_adapter().validate_python(json.loads(read_text(path, errors="replace"))["counts"])
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        with os_errors_as(DataError, f"cannot read {path}"):
+            return _record_adapter().validate_python(json.loads(read_text(path, errors="replace"))["counts"])
     except (ValueError, KeyError, TypeError) as error:       # pydantic's is a ValueError
         raise DataError(
             f"{path} holds no evaluation", hint="'wrn evaluate --format json' and 'wrn merge --format json' print one"

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 import uvicorn
 from starlette.applications import Starlette
 
-from wideresnet.errors import ConfigError, WrnError
+from wideresnet.errors import ConfigError, WrnError, os_errors_as
 from wideresnet.serve.app import make_app
 from wideresnet.serve.http.limits import IDLE, LimitedConnection
 from wideresnet.serve.service import Service
@@ -117,16 +117,12 @@ class ServerProcess:
 def open_socket(settings: ServeSettings) -> socket.socket:
     """Return a socket that listens on the address of the settings. Raises ConfigError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
+    with os_errors_as(ConfigError, f"cannot listen on {settings.host}:{settings.port}", "--port 0 takes any free port"):
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
         # Connections inherit TCP_NODELAY. asyncio only sets it for sockets created with IPPROTO_TCP; without it each
         # response, which is written in two pieces, waits 40 ms for the client's delayed acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}", hint="--port 0 takes any free port"
-        ) from error
 
 
 def silence_parser_warnings() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from wideresnet.config import config_error
+from wideresnet.config import validated
 from wideresnet.errors import ConfigError
 from wideresnet.machine import available_cpus
 from wideresnet.pipes import read_text
@@ -67,10 +67,7 @@ def default_queue(cpus: int) -> int:
 
 def make_settings(values: dict[str, Any]) -> ServeSettings:
     """Validate settings. Raises ConfigError."""
-    try:
-        return ServeSettings(**values)
-    except ValidationError as error:
-        raise config_error(error, "wrn serve", ServeSettings.model_fields) from error
+    return validated(ServeSettings, values, "wrn serve")
 
 
 def read_file(file: Path) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from wideresnet.config import config_error
+from wideresnet.config import validated
 from wideresnet.errors import TrainingError
 from wideresnet.output.atomic import atomic_path
 from wideresnet.training.distributed import Group
@@ -68,9 +67,7 @@ def load_checkpoint(run: Path, recipe: Recipe) -> TrainingState | None:
         return None
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-        state = TrainingState(**values | {"recipe": Recipe.model_validate(values["recipe"])})
-    except ValidationError as error:
-        raise config_error(error, path, Recipe.model_fields) from error
+        state = TrainingState(**values | {"recipe": validated(Recipe, values["recipe"], path)})
     except (RuntimeError, pickle.UnpicklingError, TypeError, KeyError, EOFError) as error:
         raise TrainingError(f"{path} is damaged: {error}", hint="delete it to start again") from error
     changed = [key for key in Recipe.model_fields if getattr(state.recipe, key) != getattr(recipe, key)]

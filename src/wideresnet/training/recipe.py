@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
-from wideresnet.config import as_toml, config_error, read_toml, toml_value
+from wideresnet.config import as_toml, read_toml, toml_value, validated
 from wideresnet.datasets.statistics import STATISTICS, Statistics
 from wideresnet.records import Alpha, Preprocess
 
@@ -151,7 +151,4 @@ def read_recipe(path: Path, changes: dict[str, str] | None = None) -> Recipe:
     Raises ConfigError, naming the setting, if one is unknown, missing or out of range.
     """
     values = read_toml(path, "recipe") | {key: toml_value(text) for key, text in (changes or {}).items()}
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise config_error(error, path, Recipe.model_fields) from error
+    return validated(Recipe, values, path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wideresnet.architectures import get_architecture
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, os_errors_as
 from wideresnet.machine import available_cpus, cpu_name
 from wideresnet.pipes import read_text
 from wideresnet.records import Choice, Peak
@@ -68,11 +68,10 @@ def recommend(requirements: Requirements, peak: Peak, benchmark: Path | None = N
 def read_rows(benchmark: Path) -> list[dict[str, Any]]:
     """Read the rows of a document of ``wrn bench``. Raises ConfigError."""
     try:
-        document: dict[str, Any] = json.loads(read_text(benchmark))
+        with os_errors_as(ConfigError, f"cannot read {benchmark}"):
+            document: dict[str, Any] = json.loads(read_text(benchmark))
         rows = [row for row in document["rows"] if row["engine"] == "openvino" and row["what"] in ("engine", "latency")]
         cpu = document.get("machine", {}).get("cpu", cpu_name())
-    except OSError as error:
-        raise ConfigError(f"cannot read {benchmark}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         hint = "write one with 'wrn bench -o'"
         raise ConfigError(f"{benchmark} is not a document of 'wrn bench'", hint) from error

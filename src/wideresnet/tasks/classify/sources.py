@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from wideresnet.datasets.shards import ShardImages, check_inputs, find_shards
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, os_errors_as
 from wideresnet.images.decode import DEFAULT_LIMITS
 from wideresnet.images.files import find_images
 from wideresnet.images.loader import named_item
@@ -58,8 +58,5 @@ def containers(paths: Iterable[Path]) -> list[Path]:
 
 
 def _read_stdin() -> bytes:
-    try:
+    with os_errors_as(ConfigError, "cannot read standard input", "name a file instead of -"):
         return read_open(sys.stdin.buffer, DEFAULT_LIMITS.bytes + 1)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(f"cannot read standard input: {reason}", hint="name a file instead of -") from error

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-from wideresnet.config import config_error, read_toml, toml_value
+from wideresnet.config import read_toml, toml_value, validated
 from wideresnet.errors import ConfigError
 from wideresnet.records import Alpha, Exif, FinetuneMode, Preprocess
 from wideresnet.training.recipe import Recipe
@@ -74,10 +74,7 @@ def read_settings(file: Path | None, changes: Mapping[str, Any]) -> FinetuneSett
     values |= {key: toml_value(value) if isinstance(value, str) else value for key, value in changes.items()}
     own = {key: values.pop(key) for key in list(values) if key in FinetuneSettings.model_fields and key != "recipe"}
     origin = str(file or "settings")
-    try:
-        settings = FinetuneSettings.model_validate(own | {"recipe": values})
-    except ValidationError as error:
-        raise config_error(error, origin, _ALL_KEYS) from error
+    settings = validated(FinetuneSettings, own | {"recipe": values}, origin, _ALL_KEYS)
     for key in ("patience",) if settings.mode == "probe" else ("flips", "l2"):
         if getattr(settings, key) != FinetuneSettings.model_fields[key].default:
             raise ConfigError(f"{origin}: {key} has no effect in the mode {settings.mode}", hint=f"leave out {key}")
@@ -105,7 +102,4 @@ def make_recipe(
     defaults = FULL_DEFAULTS | {
         "batch_size": min(BATCH_SIZE, images), "sizes": ((0, spec.crop),), "stored": max(1, round(spec.crop * 8 / 7)),
     }  # fmt: skip
-    try:
-        return Recipe.model_validate(defaults | derived | dict(settings.recipe))
-    except ValidationError as error:
-        raise config_error(error, origin, _ALL_KEYS) from error
+    return validated(Recipe, defaults | derived | dict(settings.recipe), origin, _ALL_KEYS)

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from wideresnet.config import config_error
-from wideresnet.errors import ConfigError
+from wideresnet.config import validated
+from wideresnet.errors import ConfigError, os_errors_as
 from wideresnet.pipes import read_text
 from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, RGB, Estimator, Interpolation, Preprocess
 
@@ -182,15 +182,11 @@ class BuildFile(Section):
 def read_build_file(path: Path) -> BuildFile:
     """Read and check a build file. Raises ConfigError with the key for unknown, missing and invalid values."""
     try:
-        content = yaml.safe_load(read_text(path))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        with os_errors_as(ConfigError, f"cannot read {path}"):
+            content = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    try:
-        return BuildFile.model_validate(content)
-    except ValidationError as error:
-        raise config_error(error, path, _keys()) from error
+    return validated(BuildFile, content, path, _keys())
 
 
 def square(size: Pixels) -> int:

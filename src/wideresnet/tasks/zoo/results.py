@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wideresnet.datasets.text import encoding_of
-from wideresnet.errors import DataError
+from wideresnet.errors import DataError, os_errors_as
 from wideresnet.pipes import read_file
 from wideresnet.report.escape import unescaped
 
@@ -75,15 +75,13 @@ def read_results(file: Path) -> Results:
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """Line numbers and lines, without blank ones. File names may hold bytes that are no UTF-8; shells write UTF-16."""
-    try:
+    with os_errors_as(DataError, f"cannot read {file}"):
         data = read_file(file)
-        encoding = encoding_of(data[:3])
-        text = data.decode(encoding, "replace" if encoding == "utf-16" else "surrogateescape")
-        for number, line in enumerate(io.StringIO(text), start=1):
-            if line.strip():
-                yield number, line.rstrip("\n")
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+    encoding = encoding_of(data[:3])
+    text = data.decode(encoding, "replace" if encoding == "utf-16" else "surrogateescape")
+    for number, line in enumerate(io.StringIO(text), start=1):
+        if line.strip():
+            yield number, line.rstrip("\n")
 
 
 def _parsed(line: str, where: str) -> tuple[str, int, Answer]:
