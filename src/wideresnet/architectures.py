@@ -9,70 +9,28 @@ Two families:
 
 A network is a list of convolutions, batch norms and one linear layer. ``Architecture.layers()`` lists them
 in state-dict order; counts, key names, the ONNX graph and the checks on weights files follow from that list.
+
+Public code has networks of the same names that compute something else: another activation, shortcut or padding. These
+are fields of ``Architecture`` too, its variant. The defaults are the paper's and torchvision's networks.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 from wideresnet.errors import ConfigError, UnknownNameError, did_you_mean
+from wideresnet.layers import BLOCK_LAYERS, Block, BlockKind, Conv, Layer, Linear, Norm, Padding
 
 Family = Literal["cifar", "imagenet"]
-BlockKind = Literal["preact", "basic", "bottleneck"]
-
-
-@dataclass(frozen=True)
-class Conv:
-    """A convolution without bias, kernel × kernel, padding kernel // 2.
-
-    ``reduction`` is the total stride from the image to this layer's output: its map has sides of
-    ceil(image side / reduction) pixels.
-    """
-
-    name: str
-    c_in: int
-    c_out: int
-    kernel: int
-    stride: int
-    reduction: int
-
-
-@dataclass(frozen=True)
-class Norm:
-    """A batch normalisation over ``channels``; ``reduction`` as in ``Conv``."""
-
-    name: str
-    channels: int
-    reduction: int
-
-
-@dataclass(frozen=True)
-class Linear:
-    """The classifier: [N, c_in] -> [N, c_out], with bias."""
-
-    name: str
-    c_in: int
-    c_out: int
-
-
-Layer = Conv | Norm | Linear
-
-
-@dataclass(frozen=True)
-class Block:
-    """One residual block: its position, its widths, and whether its shortcut is a 1×1 projection."""
-
-    name: str
-    c_in: int
-    inner: int
-    c_out: int
-    stride: int
-    reduction: int                                 # of its output
-    project: bool
+Activation = Literal["relu", "leaky_relu", "silu"]
+Shortcut = Literal["activated", "raw", "always", "skip_norm"]
+Pool = Literal["avg", "max", "avgmax"]
+Variant = dict[str, str | float | bool]            # values of VARIANT_FIELDS
+LEAKY_SLOPE = 0.1                                  # of leaky_relu
 
 
 @dataclass(frozen=True)
@@ -81,6 +39,16 @@ class Architecture:
 
     ``dropout`` is the probability between the two convolutions of a pre-activation block; it adds no
     parameter and does nothing outside training. ``input_size`` is the side the network was designed for, pixels.
+    The fields after it are the variant, see ``with_variant``.
+
+    ``block`` "postact": conv1-bn1-activation-conv2, plus the shortcut of the raw input, bn2, activation; a norm after
+    the stem and none before the pooling. ``shortcut`` of pre-activation blocks:
+
+    - "activated": a 1×1 shortcut reads the activated input; identity shortcuts add the raw input;
+    - "raw": the 1×1 shortcut reads the raw input too;
+    - "always": identity shortcuts add the activated input too;
+    - "skip_norm": as "activated" in stage 1; in the first block of later stages conv1 and the shortcut read the raw
+      input, and bn1 is idle.
     """
 
     name: str
@@ -95,6 +63,15 @@ class Architecture:
     classes: int
     input_size: int
     dropout: float = 0.0
+    activation: Activation = "relu"
+    bn_eps: float = 1e-5
+    final_bn_eps: float | None = None              # of the last norm of a CIFAR network; None: bn_eps
+    shortcut: Shortcut = "activated"
+    stride_on: Literal["conv1", "conv2"] = "conv1"            # the 3×3 of a CIFAR block that carries the stride
+    padding: Padding = "symmetric"                 # "same": a 3×3 at stride 2 pads as TensorFlow does
+    pool: Pool = "avg"                             # before the classifier; "avgmax": (avg + max) / 2
+    conv_bias: bool = False                        # all convolutions have one (CIFAR networks)
+    project_first: bool = False                    # the first block of stage 1 projects at equal widths too
 
     @property
     def features(self) -> int:
@@ -103,32 +80,46 @@ class Architecture:
 
     def blocks(self) -> Iterator[Block]:
         """The residual blocks in order; widths double from stage to stage while the side halves."""
-        c_in, reduction = self.stem, 1 if self.family == "cifar" else 4
+        c_in, reduction, preact = self.stem, 1 if self.family == "cifar" else 4, self.block == "preact"
         for stage, count in enumerate(self.stages):
             for index in range(count):
                 stride = 2 if index == 0 and stage > 0 else 1
                 reduction *= stride
                 inner, c_out = self.inner * 2**stage, self.out * 2**stage
-                project = c_in != c_out or stride != 1
-                yield Block(f"layer{stage + 1}.{index}", c_in, inner, c_out, stride, reduction, project)
+                project = c_in != c_out or stride != 1 or (self.project_first and stage == index == 0)
+                conv1 = preact and not (self.shortcut == "skip_norm" and stage > 0 and project)
+                shortcut = preact and (self.shortcut == "always" or (project and conv1 and self.shortcut != "raw"))
+                name = f"layer{stage + 1}.{index}"
+                yield Block(name, c_in, inner, c_out, stride, reduction, project, conv1, shortcut)
                 c_in = c_out
 
     def layers(self) -> Iterator[Layer]:
         """Return all layers that hold tensors, in state-dict order."""
-        if self.family == "cifar":
-            yield Conv("conv1", 3, self.stem, 3, 1, 1)
-        else:
-            yield Conv("conv1", 3, self.stem, 7, 2, 2)
-            yield Norm("bn1", self.stem, 2)
+        last = self.bn_eps if self.final_bn_eps is None else self.final_bn_eps
+        for layer in self._plain_layers():
+            match layer:
+                case Conv():
+                    yield replace(layer, bias=self.conv_bias, padding=self.padding)
+                case Norm():
+                    yield replace(layer, epsilon=last if layer.name == "bn" else self.bn_eps)
+                case Linear():
+                    yield layer
+
+    def _plain_layers(self) -> Iterator[Layer]:
+        """Return the layers with the defaults of bias, padding and epsilon."""
+        kernel, stride = (3, 1) if self.family == "cifar" else (7, 2)
+        yield Conv("conv1", 3, self.stem, kernel, stride, stride)
+        if self.block != "preact":
+            yield Norm("bn1", self.stem, stride, "conv1")
         for block in self.blocks():
-            yield from BLOCK_LAYERS[self.block](block)
-        if self.family == "cifar":
+            yield from BLOCK_LAYERS[self.block](block, block.stride if self.stride_on == "conv1" else 1)
+        if self.block == "preact":
             yield Norm("bn", self.features, 4)
         yield Linear("fc", self.features, self.classes)
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """State-dict key -> shape, in torchvision's order; ``num_batches_tracked`` has shape ()."""
-        return {key: shape for layer in self.layers() for key, shape in _layer_tensors(layer).items()}
+        return {key: shape for layer in self.layers() for key, shape in layer.tensors().items()}
 
     def parameters(self) -> int:
         """Number of trained parameters; the running statistics are not among them."""
@@ -142,13 +133,20 @@ class Architecture:
     def layer_macs(self, size: int | None = None) -> dict[str, int]:
         """Return the multiply-accumulates of each convolution and the classifier, by name."""
         layers = (layer for layer in self.layers() if not isinstance(layer, Norm))
-        return {layer.name: _layer_macs(layer, size or self.input_size) for layer in layers}
+        return {layer.name: layer.macs(size or self.input_size) for layer in layers}
 
     def thop_macs(self, size: int | None = None) -> int:
         """Return the count of the tool thop: ``macs`` + 4 × elements that pass a batch norm (the zoo's table)."""
         size = size or self.input_size
-        norms = (layer for layer in self.layers() if isinstance(layer, Norm))
+        norms = (layer for layer in self.layers() if isinstance(layer, Norm) and not layer.idle)
         return self.macs(size) + 4 * sum(n.channels * math.ceil(size / n.reduction) ** 2 for n in norms)
+
+    def variant(self) -> Variant:
+        """Return the variant: the fields that differ from the defaults, by name."""
+        defaults = {field.name: field.default for field in fields(self)}
+        defaults["block"] = self.block if self.family == "imagenet" else "preact"
+        values = {name: getattr(self, name) for name in VARIANT_FIELDS}
+        return {name: value for name, value in values.items() if value != defaults[name]}
 
 
 def get_architecture(name: str, classes: int | None = None, dropout: float | None = None) -> Architecture:
@@ -176,6 +174,29 @@ def get_architecture(name: str, classes: int | None = None, dropout: float | Non
         classes=architecture.classes if classes is None else classes,
         dropout=architecture.dropout if dropout is None else dropout,
     )
+
+
+def with_variant(architecture: Architecture, variant: Mapping[str, object]) -> Architecture:
+    """Return the architecture with the fields of ``variant`` changed; see ``Architecture``.
+
+    Raises ConfigError for an unknown field, a value that it cannot have, and a field without effect on this network.
+    """
+    imagenet, postact = architecture.family == "imagenet", "postact" in (architecture.block, variant.get("block"))
+    idle = ("shortcut", "final_bn_eps") if postact else ()
+    effective = [name for name in (_IMAGENET_FIELDS if imagenet else VARIANT_FIELDS) if name not in idle]
+    for name, value in variant.items():
+        if name not in effective:
+            fault = f"{name} has no effect on" if name in VARIANT_FIELDS else f"no variant field {name!r} of"
+            raise ConfigError(f"{fault} {architecture.name}", hint=f"set any of {', '.join(effective)}")
+        if choices := VARIANT_FIELDS[name]:
+            valid = value in choices and isinstance(value, type(choices[0]))
+        else:
+            valid = isinstance(value, float) and 0 < value <= 0.1
+        if not valid:
+            listed = f"one of {', '.join(map(str, choices))}" if choices else "a number above 0, at most 0.1"
+            raise ConfigError(f"{name} cannot be {value!r}", hint=f"set {name} to {listed}")
+    values: dict[str, Any] = dict(variant)
+    return replace(architecture, **values)
 
 
 def normalise_name(name: str) -> str:
@@ -225,76 +246,25 @@ def wrn_imagenet(depth: Literal[18, 34], widen: float) -> Architecture:
     )  # fmt: skip
 
 
-def _preact_layers(block: Block) -> Iterator[Layer]:
-    """BN, 3×3, BN, 3×3 (paper Figure 1c and d); the 1×1 shortcut, where there is one, has no BN."""
-    name, before = block.name, block.reduction // block.stride
-    yield Norm(f"{name}.bn1", block.c_in, before)
-    yield Conv(f"{name}.conv1", block.c_in, block.inner, 3, block.stride, block.reduction)
-    yield Norm(f"{name}.bn2", block.inner, block.reduction)
-    yield Conv(f"{name}.conv2", block.inner, block.c_out, 3, 1, block.reduction)
-    if block.project:
-        yield Conv(f"{name}.shortcut", block.c_in, block.c_out, 1, block.stride, block.reduction)
-
-
-def _basic_layers(block: Block) -> Iterator[Layer]:
-    """3×3, BN, 3×3, BN; shortcut 1×1 and BN (torchvision's BasicBlock)."""
-    name, reduction = block.name, block.reduction
-    yield Conv(f"{name}.conv1", block.c_in, block.inner, 3, block.stride, reduction)
-    yield Norm(f"{name}.bn1", block.inner, reduction)
-    yield Conv(f"{name}.conv2", block.inner, block.c_out, 3, 1, reduction)
-    yield Norm(f"{name}.bn2", block.c_out, reduction)
-    yield from _downsample(block)
-
-
-def _bottleneck_layers(block: Block) -> Iterator[Layer]:
-    """1×1, 3×3 that carries the stride, 1×1, each with BN (torchvision's Bottleneck, "v1.5")."""
-    name, before, after = block.name, block.reduction // block.stride, block.reduction
-    yield Conv(f"{name}.conv1", block.c_in, block.inner, 1, 1, before)
-    yield Norm(f"{name}.bn1", block.inner, before)
-    yield Conv(f"{name}.conv2", block.inner, block.inner, 3, block.stride, after)
-    yield Norm(f"{name}.bn2", block.inner, after)
-    yield Conv(f"{name}.conv3", block.inner, block.c_out, 1, 1, after)
-    yield Norm(f"{name}.bn3", block.c_out, after)
-    yield from _downsample(block)
-
-
-def _downsample(block: Block) -> Iterator[Layer]:
-    if block.project:
-        yield Conv(f"{block.name}.downsample.0", block.c_in, block.c_out, 1, block.stride, block.reduction)
-        yield Norm(f"{block.name}.downsample.1", block.c_out, block.reduction)
-
-
-BLOCK_LAYERS: dict[BlockKind, Callable[[Block], Iterator[Layer]]] = {
-    "preact": _preact_layers,
-    "basic": _basic_layers,
-    "bottleneck": _bottleneck_layers,
-}
-
-
-def _layer_tensors(layer: Layer) -> dict[str, tuple[int, ...]]:
-    match layer:
-        case Conv():
-            return {f"{layer.name}.weight": (layer.c_out, layer.c_in, layer.kernel, layer.kernel)}
-        case Norm():
-            vectors = ("weight", "bias", "running_mean", "running_var")
-            shapes: dict[str, tuple[int, ...]] = {f"{layer.name}.{v}": (layer.channels,) for v in vectors}
-            return {**shapes, f"{layer.name}.num_batches_tracked": ()}
-        case Linear():
-            return {f"{layer.name}.weight": (layer.c_out, layer.c_in), f"{layer.name}.bias": (layer.c_out,)}
-
-
-def _layer_macs(layer: Conv | Linear, size: int) -> int:
-    match layer:
-        case Conv():
-            return layer.c_in * layer.c_out * layer.kernel**2 * math.ceil(size / layer.reduction) ** 2
-        case Linear():
-            return layer.c_in * layer.c_out
-
-
 def _parse_wrn(key: str) -> Architecture | None:
     match = re.fullmatch(r"wrn_(\d+)_(\d+)", key)
     return wrn(int(match[1]), int(match[2])) if match else None
 
+
+# Fields of a variant and their values; an empty tuple: a number in (0, 0.1].
+VARIANT_FIELDS: dict[str, tuple[str | bool, ...]] = {
+    "block": ("preact", "postact"),
+    "activation": get_args(Activation),
+    "bn_eps": (),
+    "final_bn_eps": (),
+    "shortcut": get_args(Shortcut),
+    "stride_on": ("conv1", "conv2"),
+    "padding": get_args(Padding),
+    "pool": get_args(Pool),
+    "conv_bias": (False, True),
+    "project_first": (False, True),
+}
+_IMAGENET_FIELDS = ("activation", "bn_eps", "pool")
 
 _PAPER_CIFAR = (
     (16, 1), (16, 2), (16, 4), (16, 8), (16, 10), (22, 8), (22, 10), (28, 2), (28, 10), (28, 12),

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from shared import SHARED, needs_shared
-from wideresnet.architectures import ARCHITECTURES, Conv, Norm, get_architecture, wide_resnet, wrn, wrn_imagenet
+from wideresnet.architectures import ARCHITECTURES, get_architecture, wide_resnet, with_variant, wrn, wrn_imagenet
 from wideresnet.errors import ConfigError
+from wideresnet.layers import Conv, Norm
 from wideresnet.weights.guess import guess_architecture
 
 # depth, widen, parameters for 10 classes, for 100
@@ -178,6 +179,83 @@ def test_dropout_adds_no_tensor():
 def test_only_the_middle_convolution_of_a_bottleneck_carries_the_stride():
     layers = {layer.name: layer for layer in wide_resnet(50).layers() if isinstance(layer, Conv)}
     assert [layers[f"layer2.0.conv{k}"].stride for k in (1, 2, 3)] == [1, 2, 1]
+
+
+# Variants
+
+VARIANTS = [
+    {"activation": "silu"},
+    {"bn_eps": 1e-3, "final_bn_eps": 1e-4},
+    {"shortcut": "skip_norm"},
+    {"stride_on": "conv2", "conv_bias": True},
+    {"padding": "same", "pool": "avgmax"},
+    {"block": "postact", "project_first": True},
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_a_variant_is_stated_by_what_differs(variant):
+    architecture = with_variant(wrn(10, 1), variant)
+    assert architecture.variant() == variant
+    assert with_variant(wrn(10, 1), architecture.variant()) == architecture
+
+
+def test_named_networks_have_no_variant():
+    assert all(architecture.variant() == {} for architecture in ARCHITECTURES.values())
+    assert with_variant(wide_resnet(50), {"activation": "relu"}) == wide_resnet(50)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "message", "hint"),
+    [
+        ("wrn_10_1", {"colour": "red"}, "no variant field 'colour' of wrn_10_1", "set any of block, activation"),
+        ("wrn_10_1", {"activation": "gelu"}, "activation cannot be 'gelu'", "one of relu, leaky_relu, silu"),
+        ("wrn_10_1", {"conv_bias": 1}, "conv_bias cannot be 1", "one of False, True"),
+        ("wrn_10_1", {"block": "basic"}, "block cannot be 'basic'", "one of preact, postact"),
+        ("wrn_10_1", {"bn_eps": 0.0}, r"bn_eps cannot be 0\.0", "a number above 0, at most 0.1"),
+        ("wrn_10_1", {"bn_eps": float("nan")}, "bn_eps cannot be nan", "a number above 0, at most 0.1"),
+        ("wrn_10_1", {"bn_eps": "1e-3"}, "bn_eps cannot be '1e-3'", "a number above 0, at most 0.1"),
+        ("wrn_10_1", {"block": "postact", "shortcut": "raw"}, "shortcut has no effect", "stride_on, padding"),
+        ("wide_resnet50_2", {"padding": "same"}, "padding has no effect on wide_res", "activation, bn_eps, pool"),
+        ("wide_resnet50_2", {"block": "postact"}, "block has no effect", "activation, bn_eps, pool"),
+    ],
+)
+def test_a_variant_that_a_network_cannot_have_is_an_error(name, variant, message, hint):
+    with pytest.raises(ConfigError, match=message) as caught:
+        with_variant(get_architecture(name), variant)
+    assert hint in caught.value.hint
+
+
+def test_biases_and_projections_are_counted():
+    plain, biased = wrn(10, 1), with_variant(wrn(10, 1), {"conv_bias": True})
+    convs = [layer for layer in plain.layers() if isinstance(layer, Conv)]
+    assert biased.parameters() - plain.parameters() == sum(conv.c_out for conv in convs)
+    assert list(biased.tensors())[:2] == ["conv1.weight", "conv1.bias"]
+    projected = with_variant(plain, {"project_first": True})
+    assert projected.tensors().keys() - plain.tensors().keys() == {"layer1.0.shortcut.weight"}
+
+
+def test_a_post_activation_network_has_a_norm_after_the_stem_and_none_before_the_pooling():
+    tensors = with_variant(wrn(10, 2), {"block": "postact"}).tensors()
+    assert list(tensors)[1] == "bn1.weight"
+    assert "bn.weight" not in tensors
+    assert tensors["layer1.0.bn1.weight"] == (32,)            # as wide as what conv1 gives
+
+
+def test_a_skipped_norm_keeps_its_tensors():
+    architecture = with_variant(wrn(10, 2), {"shortcut": "skip_norm"})
+    assert architecture.tensors() == wrn(10, 2).tensors()
+    idle = [layer.name for layer in architecture.layers() if isinstance(layer, Norm) and layer.idle]
+    assert idle == ["layer2.0.bn1", "layer3.0.bn1"]
+
+
+@pytest.mark.parametrize(("side", "pads"), [(32, (0, 1)), (15, (1, 1))])
+def test_same_padding_is_tensorflows(side, pads):
+    architecture = with_variant(wrn(10, 1), {"padding": "same"})
+    convs = {layer.name: layer for layer in architecture.layers() if isinstance(layer, Conv)}
+    assert convs["layer2.0.conv1"].pads(side) == pads
+    assert convs["layer2.0.conv2"].pads(side) == (1, 1)
+    assert convs["layer2.0.shortcut"].pads(side) == (0, 0)
 
 
 # Against the torch modules

@@ -16,9 +16,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from wideresnet.architectures import ARCHITECTURES, Architecture, Conv, Norm, wrn
+from wideresnet.architectures import ARCHITECTURES, Architecture, wrn
 from wideresnet.errors import BundleError
 from wideresnet.graph.fold import EPSILON, affine, unfolded
+from wideresnet.layers import Conv, Norm
 
 Array = NDArray[Any]
 

@@ -7,9 +7,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from wideresnet.architectures import Architecture, Conv, Norm
+from wideresnet.architectures import Architecture
 from wideresnet.errors import BundleError
 from wideresnet.graph.fold import unfolded
+from wideresnet.layers import Conv, Norm
 
 
 def read_graph(model: onnx.ModelProto, architecture: Architecture) -> dict[str, NDArray[np.generic]]:

@@ -17,9 +17,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from wideresnet.architectures import Architecture, Block
+from wideresnet.architectures import Architecture
 from wideresnet.errors import WeightsError
 from wideresnet.graph.fold import Tensors, conv_with_norm, scale_and_shift
+from wideresnet.layers import Block
 from wideresnet.records import Preprocess
 
 OPSET = 17                                         # read by every OpenVINO and ONNX Runtime since 2022

@@ -13,7 +13,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wideresnet.architectures import Block
+from wideresnet.layers import Block
 
 
 class Basic(nn.Module):

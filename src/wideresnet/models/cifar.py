@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from wideresnet.architectures import Architecture, Block
+from wideresnet.architectures import Architecture
+from wideresnet.layers import Block
 from wideresnet.models.blocks import BasicWide, conv3x3, relu, wide_dropout
 
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from wideresnet.architectures import Architecture, Conv, Norm, get_architecture
+from wideresnet.architectures import Architecture, get_architecture
 from wideresnet.bundle import Bundle, make_bundle
 from wideresnet.graph import write_graph
 from wideresnet.graph.fold import EPSILON, unfolded
 from wideresnet.graph.write import INPUT
 from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
+from wideresnet.layers import Conv, Norm
 from wideresnet.records import Labels, ModelCard, Preprocess
 from wideresnet.tasks.classify.sources import InputImages
 from wideresnet.tasks.load.load import usual_preprocess
