@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from wideresnet.cli.answers import write_file, write_stdout
-from wideresnet.cli.checks import check_unused
+from wideresnet.cli.classify_options import AnswerFormat, AnswerOptions, ReadOptions
 from wideresnet.cli.cluster import check_cluster_options, run_on_images
 from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
-from wideresnet.cli.options import (
-    BatchSize,
-    ClassNames,
-    Dedupe,
-    FastDecode,
-    IgnoreExif,
-    InferMode,
-    Lang,
-    Model,
-    Resume,
-    Transform,
-)  # fmt: skip
+from wideresnet.cli.options import Model, Resume, Transform
 from wideresnet.cli.output import say_skipped
 from wideresnet.cli.streams import check_output, say
 
-AnswerFormat = Literal["table", "json", "jsonl", "csv", "zoo", "parquet"]
 Sources = Annotated[
     list[str], typer.Argument(help="Images, folders (searched recursively), .parquet, .tar, or - for stdin.")
 ]
@@ -41,18 +28,11 @@ def classify(
     options: ModelOptions,
     runtime: RuntimeOptions,
     cluster: ClusterOptions,
+    *,
     model: Model = None,
-    k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Classes per image.")] = 5,
-    format: Annotated[AnswerFormat, typer.Option("--format", help="The format of the answers.")] = "table",
-    output: Annotated[str | None, typer.Option("--output", "-o", help="Write to this file instead of stdout.")] = None,
-    labels: ClassNames = None,
-    lang: Lang = "en",
+    answers: AnswerOptions,
     transform: Transform = None,
-    batch_size: BatchSize = 0,
-    ignore_exif: IgnoreExif = False,
-    fast_decode: FastDecode = False,
-    infer_mode: InferMode = "async",
-    dedupe: Dedupe = False,
+    reading: ReadOptions,
     resume: Resume = False,
 ) -> None:
     """Classify images. Unreadable images are listed on stderr, and the exit code is 1.
@@ -71,7 +51,6 @@ def classify(
 
     Example: wrn classify s3://bucket/photos -m wide_resnet50_2.tv_in1k --ray auto -o s3://bucket/answers
     """
-    from wideresnet.datasets.labels import translated
     from wideresnet.engines.throughput import tune_settings
     from wideresnet.tasks.classify.classify import classify as predictions
     from wideresnet.tasks.classify.dedupe import answer_once, remembered_for
@@ -79,28 +58,26 @@ def classify(
     from wideresnet.tasks.classify.sources import InputImages, containers
     from wideresnet.tasks.load.load import open_classifier
 
-    files, file = [Path(path) for path in paths], None if output is None else Path(output)
+    files, file, format = [Path(path) for path in paths], answers.file, answers.format
     check_cluster_options(context, cluster)
     if not cluster.ray:
         _check_local_run(files, file, format, resume)
-    bundle = options.open(model, labels, transform)
-    bundle = replace(bundle, labels=translated(bundle.labels, lang, bundle.card.labels_name))
-    squares = bundle.card.preprocess.interpolation == "opencv-bilinear"    # whose crops a reduced image changes
-    check_unused(context, squares, "on a transform by OpenCV's bilinear resize", "fast_decode")
-    settings = runtime.settings(batch_size, "ignore" if ignore_exif else "transpose", infer_mode)
-    settings = replace(settings, reduced=fast_decode)
-    engine, settings = tune_settings(bundle, settings, many=bool(cluster.ray or len(files) > 1 or containers(files)))
+    bundle = answers.open(options, model, transform)
+    reading.check(context, bundle.card.preprocess)
+    many = bool(cluster.ray or len(files) > 1 or containers(files))
+    engine, settings = tune_settings(bundle, reading.settings(runtime), many=many)
     if cluster.ray:
         from wideresnet.cluster.operations import Classify
 
-        run_on_images(Classify(settings, k), bundle, paths, cluster, output, format)
+        run_on_images(Classify(settings, answers.k), bundle, paths, cluster, answers.output, format)
     classifier = open_classifier(bundle, settings.engine, engine)
-    answer = partial(predictions, classifier, settings=settings, k=k)
-    if dedupe:
-        answer = partial(answer_once, answer, remembered=remembered_for(k))
+    answer = partial(predictions, classifier, settings=settings, k=answers.k)
+    if reading.dedupe:
+        answer = partial(answer_once, answer, remembered=remembered_for(answers.k))
     items = InputImages(files, stdin=True)
     if file:
-        failed = write_file(answer, items, file, format, run_identity(classifier, settings, k, files), resume)
+        identity = run_identity(classifier, settings, answers.k, files)
+        failed = write_file(answer, items, file, format, identity, resume)
     else:
         failed = write_stdout(answer(items), format)
     say_skipped([items.skipped], *containers(files))

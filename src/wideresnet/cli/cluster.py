@@ -13,9 +13,9 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.groups import ClusterOptions
-from wideresnet.cli.output import list_failures, locate, print_json, say_skipped
+from wideresnet.cli.output import list_failures, locate, print_record, say_skipped
 from wideresnet.cli.progress import progress_bars, update_bar
-from wideresnet.cli.streams import print_lines, say
+from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError, OutputError, needs_extra
 
 if TYPE_CHECKING:
@@ -46,10 +46,7 @@ def run_on_images(
 
     listing = list_images(paths, cluster.round_up(operation.settings.batch_size))
     report = run_job(operation, bundle, listing, cluster, output)
-    if format == "json":
-        print_json(bulk.to_json(report))
-    else:
-        print_lines(bulk.to_text(report))
+    print_record(report, bulk.to_json, bulk.to_text, format)
     list_failures(report.failures)
     say_skipped([report.skipped], *paths)
     raise typer.Exit(1 if report.failures else 0)
@@ -64,9 +61,11 @@ def evaluate_on_cluster(
         from wideresnet.cluster.bulk import read_rows
         from wideresnet.cluster.listing import list_labelled
         from wideresnet.cluster.operations import Evaluate
+    from wideresnet.engines.throughput import tune_settings
     from wideresnet.output.scores import score_of
     from wideresnet.tasks.evaluate.evaluate import AnswerSource, empty_report, masked_classes
 
+    _, settings = tune_settings(bundle, settings)
     shard_size = cluster.round_up(settings.batch_size)
     where = data if "://" in data else str(locate(Path(data)))
     images, listing = list_labelled(where, bundle.labels, labels_file, shard_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +10,9 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.options import EngineName, Format, Precision, Threads
-from wideresnet.cli.output import check_targets, list_notes, list_problems, open_bundle, open_data, print_json
+from wideresnet.cli.output import check_targets, list_notes, list_problems, open_bundle, open_data, print_record
 from wideresnet.cli.progress import run_with_bar
-from wideresnet.cli.streams import print_lines, say
+from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -73,10 +74,7 @@ def compare(
     if page:
         images = thumbnails_of(comparison.shown_paths(report), result.items, result.spec)
         save_text(page, comparison.to_html(report, result.labels, images))
-    if format == "json":
-        print_json(comparison.to_json(report))
-    else:
-        print_lines(comparison.to_text(report, result.labels))
+    print_record(report, comparison.to_json, partial(comparison.to_text, labels=result.labels), format)
     failures = [*report.a.failures, *report.b.failures]
     list_problems(report.warnings, failures, report.a.skipped, report.a.data)
     dropped = max_drop is not None and report.drops_more_than(max_drop)

@@ -12,9 +12,8 @@ from wideresnet.cli.compile_job import find_images, locate_images, open_float_bu
 from wideresnet.cli.compile_options import BundleOptions, GateOptions
 from wideresnet.cli.groups import with_groups
 from wideresnet.cli.options import ArchitectureName, ClassNames, Format, Resolution, TextOrJson, Weights
-from wideresnet.cli.output import check_targets, list_failures, list_notes, print_json, say_skipped
+from wideresnet.cli.output import check_targets, list_failures, list_notes, print_record, say_skipped
 from wideresnet.cli.progress import run_with_bar
-from wideresnet.cli.streams import print_lines
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
@@ -88,10 +87,7 @@ def _run(bundle: Bundle, settings: CompileSettings, output: Path, report: Path |
     done = run_with_bar(compile_model(bundle, settings, output))
     if report:
         save_text(report, compilation.to_html(done))
-    if format == "json":
-        print_json(compilation.to_json(done))
-    else:
-        print_lines(compilation.to_text(done))
+    print_record(done, compilation.to_json, compilation.to_text, format)
     say_skipped([done.skipped], *filter(None, dict.fromkeys((settings.calibration, settings.data))))
     list_notes(done.notes)
     list_notes(done.gate.warnings if done.gate else (), "warning")

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.options import Format
-from wideresnet.cli.output import check_targets, print_json, say_skipped
+from wideresnet.cli.output import check_targets, print_record, say_skipped
 from wideresnet.cli.progress import run_with_bar
-from wideresnet.cli.streams import print_lines
 
 data = typer.Typer(name="data", help="Prepare and check labelled data for evaluation.", no_args_is_help=True)
 
@@ -52,9 +51,6 @@ def imagenet(
 
     check_targets(output, folders=[extract, folders])
     done = run_with_bar(prepare_imagenet(sources, output, extract=extract, folders=folders), unit="images")
-    if format == "json":
-        print_json(report.to_json(done))
-    else:
-        print_lines(report.to_text(done))
+    print_record(done, report.to_json, report.to_text, format)
     say_skipped([done.skipped], *sources)
     raise typer.Exit(1 if done.left_out else 0)

@@ -11,8 +11,7 @@ from wideresnet.cli.answers import watched
 from wideresnet.cli.cluster import check_cluster_options, run_on_images
 from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
 from wideresnet.cli.options import BatchSize, Format, IgnoreExif, Images, Model
-from wideresnet.cli.output import check_targets, print_json, say_skipped
-from wideresnet.cli.streams import print_lines
+from wideresnet.cli.output import check_targets, print_record, say_skipped
 
 if TYPE_CHECKING:
     from wideresnet.tasks.classify.embed import Pool
@@ -84,10 +83,7 @@ def embed(
         output, bundle.card.name, features.engine.info, count, shapes, dtype, failures, bundle.card.assumed,
         images.skipped,
     )  # fmt: skip
-    if format == "json":
-        print_json(embedding.to_json(report))
-    else:
-        print_lines(embedding.to_text(report))
+    print_record(report, embedding.to_json, embedding.to_text, format)
     raise typer.Exit(1 if failures else 0)
 
 

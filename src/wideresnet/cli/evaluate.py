@@ -56,7 +56,6 @@ def evaluate(
     """
     from wideresnet.datasets.labels import translated
     from wideresnet.datasets.shards import check_parquet_extra
-    from wideresnet.engines.throughput import tune_settings
     from wideresnet.tasks.evaluate.resumable import source_of_model
 
     ray, names = cluster.ray, tuple(model or ())
@@ -65,9 +64,7 @@ def evaluate(
     if published.published:
         settings = _published_settings(source, names, options, runtime, published)
         raise typer.Exit(0 if verify(settings, target.format) else 1)
-    if len(names) > 1:
-        raise ConfigError("one model is evaluated at a time", hint="add --published to compare several with theirs")
-    name = names[0] if names else None
+    name = _only_name(names)
     check_targets(target.page)
     check_options(context, source, target, cluster)
     inference = runtime.settings(batch_size, "transpose" if apply_exif else "ignore", infer_mode)
@@ -75,7 +72,6 @@ def evaluate(
         answers = source.answers(options.choice(name, labels))
     elif ray:
         bundle = options.open(name, labels, transform)
-        _, inference = tune_settings(bundle, inference)
         answers = evaluate_on_cluster(bundle, source.name, source.labels_file, inference, cluster, target.output)
     else:
         file = target.scores_file()
@@ -85,6 +81,12 @@ def evaluate(
     shown = translated(answers.labels, lang, answers.labels_name)
     show_report(report, target.format, target.page, shown, answers.items)
     raise typer.Exit(1 if report.failures else 0)
+
+
+def _only_name(names: tuple[str, ...]) -> str | None:
+    if len(names) > 1:
+        raise ConfigError("one model is evaluated at a time", hint="add --published to compare several with theirs")
+    return names[0] if names else None
 
 
 def _published_settings(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wideresnet.cli.options import TextOrJson
-from wideresnet.cli.output import list_problems, print_json
+from wideresnet.cli.output import list_problems, print_record
 from wideresnet.cli.progress import run_with_bar
-from wideresnet.cli.streams import print_lines, say
+from wideresnet.cli.streams import say
 
 if TYPE_CHECKING:
     from wideresnet.records import EvalReport, Item, Labels
@@ -46,8 +46,5 @@ def show_report(
         save_text(page, evaluation.to_html(report, labels, drawn))
         if absent := set(shown_paths(report)) - set(drawn):
             say(f"{page} lacks {len(absent)} images, which cannot be read from here", err=True)
-    if format == "json":
-        print_json(evaluation.to_json(report))
-    else:
-        print_lines(evaluation.to_text(report))
+    print_record(report, evaluation.to_json, evaluation.to_text, format)
     list_problems(report.warnings, report.failures, report.skipped, report.data)

@@ -9,8 +9,7 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.options import MODEL, Alpha, ArchitectureName, Cache, Format, TextOrJson, Weights, Where
-from wideresnet.cli.output import check_targets, list_failures, list_notes, open_bundle, print_json, say_skipped
-from wideresnet.cli.streams import print_lines, say
+from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record
 from wideresnet.cli.training import follow_run, parse_changes
 
 if TYPE_CHECKING:
@@ -89,11 +88,8 @@ def finetune(
     check_parquet_extra([data, *([test] if test else [])])
     bundle = open_bundle(ModelChoice(source, weights, architecture))
     work = run_finetune(bundle, data, output, settings, test, ComputeOptions(cache, device))
-    try:
-        report = follow_run(work, lines=format == "table")
-    except KeyboardInterrupt:
-        say(f"stopped; the same command continues with what is kept in {output}", err=True)
-        raise typer.Exit(130) from None
+    stopped = f"the same command continues with what is kept in {output}"
+    report = follow_run(work, stopped, lines=format == "table")
     _show(report, format)
     raise typer.Exit(1 if report.failures else 0)
 
@@ -101,10 +97,6 @@ def finetune(
 def _show(report: FinetuneReport, format: TextOrJson) -> None:
     from wideresnet.report import finetuning
 
-    if format == "json":
-        print_json(finetuning.to_json(report))
-    else:
-        print_lines(finetuning.to_text(report))
-    list_notes((*report.evaluation.warnings, *(report.test.warnings if report.test else ())), "warning")
-    list_failures(report.failures)
-    say_skipped([report.skipped], report.data)
+    print_record(report, finetuning.to_json, finetuning.to_text, format)
+    warnings = (*report.evaluation.warnings, *(report.test.warnings if report.test else ()))
+    list_problems(warnings, report.failures, report.skipped, report.data)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -18,10 +18,22 @@ if TYPE_CHECKING:
     from wideresnet.records import Alpha, Failure, Labels, Skipped
     from wideresnet.tasks.load.load import ModelChoice
 
+Record = TypeVar("Record")
+
 
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout."""
     typer.echo(json_text(document, indent=1))
+
+
+def print_record(
+    record: Record, to_json: Callable[[Record], Any], to_text: Callable[[Record], str], format: str
+) -> None:
+    """Print a record on stdout, as ``to_json`` or ``to_text`` renders it."""
+    if format == "json":
+        print_json(to_json(record))
+    else:
+        print_lines(to_text(record))
 
 
 def check_targets(*files: Path | None, folders: Iterable[Path | None] = ()) -> None:

@@ -9,9 +9,9 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.options import TextOrJson
-from wideresnet.cli.output import list_failures, list_notes, print_json, say_skipped
+from wideresnet.cli.output import list_failures, list_notes, print_record, say_skipped
 from wideresnet.cli.progress import progress_bars, update_bar
-from wideresnet.cli.streams import print_lines, say
+from wideresnet.cli.streams import say
 
 if TYPE_CHECKING:
     from wideresnet.records import Verification
@@ -64,10 +64,7 @@ def verify(settings: VerifySettings, format: TextOrJson) -> bool:
             if row.verdict in ("passed", "failed"):
                 say(to_line(row), err=True)
                 list_notes(row.report.warnings if row.report else (), "warning")
-    if format == "json":
-        print_json(to_json(rows))
-    else:
-        print_lines(to_text(rows))
+    print_record(rows, to_json, to_text, format)
     reports = [row.report for row in rows if row.report]
     list_failures(failure for report in reports for failure in report.failures)
     for report in reports[:1]:                     # all are of the same data

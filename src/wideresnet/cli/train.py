@@ -9,8 +9,8 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.options import Alpha, Cache, Format, TextOrJson, Where
-from wideresnet.cli.output import check_targets, locate, print_json, say_skipped
-from wideresnet.cli.streams import print_lines, say
+from wideresnet.cli.output import check_targets, locate, print_json, print_record, say_skipped
+from wideresnet.cli.streams import say
 from wideresnet.cli.training import errors_of_rank0, follow_run, list_problems_of_data, parse_changes
 from wideresnet.errors import ConfigError
 
@@ -95,11 +95,9 @@ def _train(
     if not group.is_rank0:
         follow(events)
         return
-    try:
-        images = follow_run(map_events(events, list_problems_of_data), lines=format == "table", unit="steps")
-    except KeyboardInterrupt:
-        say(f"stopped; the same command continues after the last complete epoch in {run}", err=True)
-        raise typer.Exit(130) from None
+    events = map_events(events, list_problems_of_data)
+    stopped = f"the same command continues after the last complete epoch in {run}"
+    images = follow_run(events, stopped, lines=format == "table", unit="steps")
     if format == "json":
         print_json(training_report.to_json(str(run), (run / "log.jsonl").read_text("utf-8"), images))
     elif settings.whitening == "none":
@@ -113,8 +111,5 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
     from wideresnet.tasks.train.plan import plan_training
 
     plan = plan_training(settings, data, cached=cached, device=device)
-    if format == "json":
-        print_json(plan_report.to_json(plan))
-    else:
-        print_lines(plan_report.to_text(plan))
+    print_record(plan, plan_report.to_json, plan_report.to_text, format)
     say_skipped([plan.skipped], plan.data)

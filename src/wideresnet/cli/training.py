@@ -10,6 +10,7 @@ import typer
 
 from wideresnet.cli.output import list_problems
 from wideresnet.cli.progress import progress_bars, update_bar
+from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError, WrnError
 from wideresnet.report.escape import printable
 
@@ -25,20 +26,26 @@ Work = TypeVar("Work", bound="Event")
 Report = TypeVar("Report")
 
 
-def follow_run(work: Generator[Work, None, Report], *, lines: bool, unit: str = "") -> Report:
-    """Run a training to its end with a bar and, if ``lines``, one line per event; return its report."""
+def follow_run(work: Generator[Work, None, Report], stopped: str, *, lines: bool, unit: str = "") -> Report:
+    """Run a training to its end with a bar and, if ``lines``, one line per event; return its report.
+
+    Ctrl-C reports ``stopped``, how to continue, and exits with code 130.
+    """
     from wideresnet.records import Progress, follow
 
-    with progress_bars(unit) as bars:
-        task = bars.add_task("reading images", total=None)
+    def show(event: Work) -> None:
+        if isinstance(event, Progress):
+            update_bar(bars, task, event)
+        elif lines:
+            bars.console.print(printable(_line(event)))
 
-        def show(event: Work) -> None:
-            if isinstance(event, Progress):
-                update_bar(bars, task, event)
-            elif lines:
-                bars.console.print(printable(_line(event)))
-
-        return follow(work, show)
+    try:
+        with progress_bars(unit) as bars:
+            task = bars.add_task("reading images", total=None)
+            return follow(work, show)
+    except KeyboardInterrupt:
+        say(f"stopped; {stopped}", err=True)
+        raise typer.Exit(130) from None
 
 
 def parse_changes(changes: list[str] | None) -> dict[str, str]:

@@ -1,0 +1,63 @@
+"""Groups of options of ``wrn classify``: its answers, and the reading of its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from wideresnet.cli.checks import check_unused
+from wideresnet.cli.groups import ModelOptions, RuntimeOptions
+from wideresnet.cli.options import BatchSize, ClassNames, Dedupe, FastDecode, IgnoreExif, InferMode, Lang
+
+if TYPE_CHECKING:
+    from wideresnet.bundle import Bundle
+    from wideresnet.records import InferenceSettings, Preprocess
+
+AnswerFormat = Literal["table", "json", "jsonl", "csv", "zoo", "parquet"]
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """The answers: their classes, format and file."""
+
+    k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Classes per image.")] = 5
+    format: Annotated[AnswerFormat, typer.Option("--format", help="The format of the answers.")] = "table"
+    output: Annotated[str | None, typer.Option("--output", "-o", help="Write to this file instead of stdout.")] = None
+    labels: ClassNames = None
+    lang: Lang = "en"
+
+    @property
+    def file(self) -> Path | None:
+        """The output as a local file."""
+        return None if self.output is None else Path(self.output)
+
+    def open(self, options: ModelOptions, model: str | None, transform: str | None) -> Bundle:
+        """Load the model called ``model`` with class names in the language ``lang``."""
+        from wideresnet.datasets.labels import translated
+
+        bundle = options.open(model, self.labels, transform)
+        return replace(bundle, labels=translated(bundle.labels, self.lang, bundle.card.labels_name))
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """The way in which images are read and divided into batches."""
+
+    batch_size: BatchSize = 0
+    ignore_exif: IgnoreExif = False
+    fast_decode: FastDecode = False
+    infer_mode: InferMode = "async"
+    dedupe: Dedupe = False
+
+    def check(self, context: typer.Context, spec: Preprocess) -> None:
+        """Raise ConfigError for --fast-decode with a preprocessing whose crops it changes."""
+        squares = spec.interpolation == "opencv-bilinear"
+        check_unused(context, squares, "on a transform by OpenCV's bilinear resize", "fast_decode")
+
+    def settings(self, runtime: RuntimeOptions) -> InferenceSettings:
+        """Return the settings of inference with the engine of ``runtime``."""
+        settings = runtime.settings(self.batch_size, "ignore" if self.ignore_exif else "transpose", self.infer_mode)
+        return replace(settings, reduced=self.fast_decode)
