@@ -15,17 +15,22 @@ from __future__ import annotations
 import io
 import math
 import mmap
+import struct
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import WeightsError
 from wideresnet.unpickle import MAX_PICKLE_BYTES, StoredTensor, load_pickle
+from wideresnet.weights.raw import file_named, raw_dtype, to_float32
 
 ByteOrder = Literal["<", ">"]
 
@@ -42,19 +47,29 @@ WRAPPERS: Final = (
 # Views may share numbers (tied weights) or repeat them (stride 0), so a small file could claim to be huge.
 MAX_EXPANSION: Final = 8
 
-# What zipfile and NumPy raise on a file that is cut, changed, encrypted or nonsense.
-DAMAGE: Final = (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OverflowError, MemoryError)
-
-DAMAGED: Final = "fetch or copy it again; a whole file opens with torch.load(..., weights_only=True)"
+DAMAGED: Final = "fetch or copy it again; a complete file opens with torch.load(..., weights_only=True)"
+SAVE_AGAIN: Final = "save it again with torch.save(model.state_dict(), 'weights.pth')"
 
 
 @dataclass(frozen=True)
-class _Checkpoint:
-    """A decoded file: its structure, and a reader of a storage's numbers by key."""
+class Checkpoint:
+    """An open file: its structure, and a reader of a storage's numbers by key."""
 
     root: Any
-    numbers: Callable[[str], bytes]
+    numbers: Callable[[str], memoryview]
     byteorder: ByteOrder                           # of those numbers
+    file_bytes: int
+
+
+@contextmanager
+def open_pth(path: Path) -> Iterator[Checkpoint]:
+    """Open a file of ``torch.save`` of any age and decode its structure. Raises WeightsError and OSError."""
+    with path.open("rb") as file:
+        with file_named(path.name):
+            # Not closed here: an exception may hold views of it for longer.
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            checkpoint = _open_zip(file, data) if data[:4] == b"PK\x03\x04" else _open_legacy(data)
+        yield checkpoint
 
 
 def read_pth(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
@@ -62,49 +77,52 @@ def read_pth(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
 
     Floating tensors become float32, integers stay. Raises WeightsError.
     """
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if data[:4] == b"PK\x03\x04":
-                with zipfile.ZipFile(file) as archive:
-                    return _tensors(_open_zip(archive, len(data)), len(data))
-            return _tensors(_open_legacy(data), len(data))
-    except DAMAGE as error:
-        raise WeightsError(f"{path.name} is damaged: {error}", hint=DAMAGED) from error
-    except WeightsError as error:
-        raise WeightsError(f"{path.name}: {error.message}", hint=error.hint) from error
+    with open_pth(path) as checkpoint, file_named(path.name):
+        state, wrapper = find_state_dict(checkpoint.root)
+        check_expansion(state.values(), checkpoint)
+        return {name: read_tensor(name, tensor, checkpoint) for name, tensor in state.items()}, wrapper
 
 
-def _open_zip(archive: zipfile.ZipFile, file_bytes: int) -> _Checkpoint:
-    names = archive.namelist()
-    structures = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
-    if any(name.endswith("constants.pkl") for name in names):
+def _open_zip(file: BinaryIO, data: mmap.mmap) -> Checkpoint:
+    with zipfile.ZipFile(file) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+    structures = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
+    if any(name.endswith("constants.pkl") for name in entries):
         raise WeightsError(
             "this is a TorchScript program, not a weights file", hint="save model.state_dict() instead"
         )
     if len(structures) != 1:
         raise WeightsError("this zip archive is no file of torch.save", hint="it has no data.pkl")
     prefix = structures[0].removesuffix("data.pkl")
-    budget = [file_bytes]                          # entries may overlap in a hostile archive
+    budget = [len(data)]                           # entries may overlap in a hostile archive
 
-    def stored(name: str) -> bytes:
-        """Read an entry and check its CRC. torch does not compress; compressed entries could be bombs."""
-        try:
-            entry = archive.getinfo(prefix + name)
-        except KeyError:
-            raise WeightsError(f"the archive lacks {name}", hint=DAMAGED) from None
+    @cache
+    def stored(name: str) -> memoryview:
+        """Return the bytes of an entry, CRC checked. torch does not compress: what is compressed may be a bomb."""
+        entry = entries.get(prefix + name)
+        if entry is None:
+            raise WeightsError(f"the archive lacks {name}", hint=DAMAGED)
         budget[0] -= entry.file_size
         if entry.compress_type != zipfile.ZIP_STORED or budget[0] < 0:
-            raise WeightsError("refused: an entry of the archive is compressed, or larger than the archive")
-        return archive.read(entry)
+            raise WeightsError(
+                "refused: an entry of the archive is compressed, or larger than the archive", hint=SAVE_AGAIN
+            )
+        name_bytes, extra_bytes = struct.unpack_from("<HH", data, entry.header_offset + 26)
+        start = entry.header_offset + 30 + name_bytes + extra_bytes
+        content = memoryview(data)[start : start + entry.file_size]
+        # Zero stands where torch.serialization.set_crc32_options(False) left it out.
+        if len(content) < entry.file_size or entry.CRC not in (0, zlib.crc32(content)):
+            raise WeightsError(f"the checksum of {name} is wrong", hint=DAMAGED)
+        return content
 
-    if archive.getinfo(structures[0]).file_size > MAX_PICKLE_BYTES:
-        raise WeightsError("the pickled part of this file is too large to be a state dict")
+    if entries[structures[0]].file_size > MAX_PICKLE_BYTES:
+        raise WeightsError("the pickled part of this file is too large to be a state dict", hint=SAVE_AGAIN)
     root = load_pickle(io.BytesIO(stored("data.pkl"))).value
-    big = prefix + "byteorder" in names and stored("byteorder") == b"big"
-    return _Checkpoint(root, lambda key: stored(f"data/{key}"), ">" if big else "<")
+    big = prefix + "byteorder" in entries and bytes(stored("byteorder")) == b"big"
+    return Checkpoint(root, lambda key: stored(f"data/{key}"), ">" if big else "<", len(data))
 
 
-def _open_legacy(data: mmap.mmap) -> _Checkpoint:
+def _open_legacy(data: mmap.mmap) -> Checkpoint:
     if load_pickle(data).value != MAGIC_NUMBER:
         raise WeightsError("this pickle was not written by torch.save", hint="only state dicts are read")
     protocol, system = load_pickle(data).value, load_pickle(data).value
@@ -114,33 +132,23 @@ def _open_legacy(data: mmap.mmap) -> _Checkpoint:
     keys = load_pickle(data).value
     if not isinstance(keys, list) or not all(key in storages for key in keys if isinstance(key, str)):
         raise WeightsError("the list of storages does not fit the structure", hint=DAMAGED)
-    places: dict[str, slice] = {}
+    contents: dict[str, slice] = {}
     position = data.tell()
     for key in keys:
         numel = int.from_bytes(data[position : position + 8], "little", signed=True)
-        end = position + 8 + numel * _itemsize(storages[key])
+        end = position + 8 + numel * raw_dtype(storages[key]).itemsize
         if numel < 0 or end > len(data):
             raise WeightsError("the file ends before its last tensor does", hint=DAMAGED)
-        places[key] = slice(position + 8, end)
+        contents[key] = slice(position + 8, end)
         position = end
-    return _Checkpoint(root, lambda key: data[places[key]], "<")
+    return Checkpoint(root, lambda key: memoryview(data)[contents[key]], "<", len(data))
 
 
-def _tensors(checkpoint: _Checkpoint, file_bytes: int) -> tuple[dict[str, NDArray[Any]], str]:
-    """Return the arrays of the state dict in ``checkpoint``; a storage is read once, however many tensors share it."""
-    state, wrapper = find_state_dict(checkpoint.root)
-    total = sum(math.prod(t.shape) * _itemsize(t.storage.dtype) for t in state.values())
-    if total > MAX_EXPANSION * file_bytes:
-        raise WeightsError("refused: the tensors are said to be far larger than the file")
-    sharing: dict[str, list[str]] = {}
-    for name, tensor in state.items():
-        sharing.setdefault(tensor.storage.key, []).append(name)
-    arrays: dict[str, NDArray[Any]] = {}
-    for key, names in sharing.items():
-        numbers = checkpoint.numbers(key)
-        for name in names:
-            arrays[name] = _array(name, state[name], numbers, checkpoint.byteorder)
-    return {name: arrays[name] for name in state}, wrapper
+def check_expansion(tensors: Iterable[StoredTensor], checkpoint: Checkpoint) -> None:
+    """Raise WeightsError where the tensors are said to have far more numbers than the file."""
+    total = sum(math.prod(t.shape) * raw_dtype(t.storage.dtype).itemsize for t in set(tensors))
+    if total > MAX_EXPANSION * checkpoint.file_bytes:
+        raise WeightsError("refused: the tensors are said to be far larger than the file", hint=SAVE_AGAIN)
 
 
 _KINDS: Final[dict[type, str]] = {
@@ -178,41 +186,18 @@ def _search(root: dict[Any, Any], depth: int) -> tuple[dict[str, StoredTensor], 
     return (state, "") if state else None
 
 
-def _array(name: str, tensor: StoredTensor, numbers: bytes, byteorder: ByteOrder) -> NDArray[Any]:
-    """Copy the numbers of ``tensor`` as C-contiguous float32 or integers."""
-    storage, itemsize = tensor.storage, _itemsize(tensor.storage.dtype)
-    within = slice(storage.start * itemsize, (storage.start + storage.numel) * itemsize)
+def read_tensor(name: str, tensor: StoredTensor, checkpoint: Checkpoint) -> NDArray[Any]:
+    """Copy the numbers of ``tensor`` as C-contiguous float32 or integers. Raises WeightsError."""
+    storage, raw = tensor.storage, raw_dtype(tensor.storage.dtype).newbyteorder(checkpoint.byteorder)
+    numbers = checkpoint.numbers(storage.key)
     last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
     empty = 0 in tensor.shape
-    if within.stop > len(numbers) or not (empty or last < storage.numel):
+    if (storage.start + storage.numel) * raw.itemsize > len(numbers) or not (empty or last < storage.numel):
         raise WeightsError(f"tensor {name!r} reaches beyond its storage", hint=DAMAGED)
     if empty:
-        return to_float32(np.empty(tensor.shape, _raw_dtype(storage.dtype)), storage.dtype)
-    base = np.frombuffer(numbers[within], _raw_dtype(storage.dtype).newbyteorder(byteorder))
+        return to_float32(np.empty(tensor.shape, raw), storage.dtype)
+    base = np.frombuffer(numbers, raw, storage.numel, storage.start * raw.itemsize)
     # A stride along a side of 1 means nothing and may be any number.
-    steps = [step * itemsize if n > 1 else 0 for n, step in zip(tensor.shape, tensor.strides, strict=True)]
+    steps = [step * raw.itemsize if n > 1 else 0 for n, step in zip(tensor.shape, tensor.strides, strict=True)]
     view = np.lib.stride_tricks.as_strided(base[tensor.offset :], tensor.shape, steps, writeable=False)
     return to_float32(view, storage.dtype)
-
-
-def to_float32(raw: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Convert numbers of ``dtype`` (bfloat16 as its 16 bits in unsigned integers) to float32; integers stay.
-
-    Always a C-contiguous copy in the byte order of this machine.
-    """
-    if dtype == "bfloat16":
-        return (raw.astype(np.uint32) << 16).view(np.float32)
-    if dtype.startswith("float"):
-        with np.errstate(over="ignore"):
-            return raw.astype(np.float32, order="C")
-    return raw.astype(raw.dtype.newbyteorder("="), order="C")
-
-
-def _raw_dtype(dtype: str) -> np.dtype[Any]:
-    return np.dtype(np.uint16 if dtype == "bfloat16" else dtype)
-
-
-def _itemsize(dtype: str) -> int:
-    return _raw_dtype(dtype).itemsize
-
-

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,17 +23,59 @@ from numpy.typing import NDArray
 from wideresnet.errors import WeightsError
 from wideresnet.output.atomic import atomic_path
 from wideresnet.pipes import special_kind
-from wideresnet.weights.pth import read_pth, to_float32
+from wideresnet.weights.flatten import Fact, flatten
+from wideresnet.weights.pth import check_expansion, open_pth, read_pth, read_tensor
+from wideresnet.weights.raw import DAMAGED, file_named, raw_dtype, to_float32
 
 # Put before every key by DataParallel and DDP, torch.compile, and wrappers that hold a model.
 PREFIXES: Final = ("module.", "_orig_mod.", "model.", "backbone.")
-
-DAMAGED: Final = "fetch or copy it again"
 
 SAFETENSORS_DTYPES: Final = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
+
+
+@dataclass(eq=False)
+class WeightsReader:
+    """An open weights file: what is in it, and a function that reads its tensors one at a time.
+
+    Names are dotted paths in the order of the file: "state_dict.module.conv1.weight",
+    "optimizer.state.0.momentum_buffer". ``read(name)`` gives C-contiguous float32 (from float16, bfloat16, float64)
+    or integers; it raises WeightsError, and serves until ``open_weights`` ends.
+    """
+
+    files: Sequence[Path]
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]                         # as stored: "float16", "bfloat16", "int64", …
+    read: Callable[[str], NDArray[Any]]
+    facts: dict[str, Fact] = field(default_factory=dict)      # numbers and texts beside the tensors, see ``flatten``
+    metadata: dict[str, str] = field(default_factory=dict)    # of a safetensors header
+    ordered: bool = False                          # names are in the order in which the network registered them
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file, lower-case hex; of shards that of their hashes in hex, joined, in the order of names."""
+        hashes = [sha256_of(file) for file in self.files]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+@contextmanager
+def open_weights(path: Path) -> Iterator[WeightsReader]:
+    """Open a weights file of any kind. Nothing in it is executed, and no tensor is read yet.
+
+    Raises WeightsError if it is not one, is damaged, or is unsafe to read.
+    """
+    if special := special_kind(path):
+        raise WeightsError(f"{path} is not a regular file: {special}", hint="write the weights to a file first")
+    with ExitStack() as opened:
+        try:
+            open_kind = _open_safetensors if sniff(path) == "safetensors" else _open_pickled
+            reader = opened.enter_context(open_kind(path))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise WeightsError(f"cannot read {path}: {reason}", hint="check the path of the file") from error
+        yield reader
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,20 +94,12 @@ def read_tensors(path: Path) -> TensorFile:
     Of a checkpoint with several copies, a moving average is taken before the plain weights
     (``pth.WRAPPERS`` has the order); ``TensorFile.wrapper`` says which it was.
     """
-    if special := special_kind(path):
-        raise WeightsError(f"{path} is not a regular file: {special}", hint="write the weights to a file first")
-    try:
-        kind = sniff(path)
-        if kind == "safetensors":
-            tensors, metadata = _read_safetensors(path)
-            wrapper = ""
-        else:
+    with open_weights(path) as reader:
+        if reader.ordered:
             tensors, wrapper = read_pth(path)
-            metadata = {}
-        return TensorFile(strip_prefixes(tensors), sha256_of(path), metadata, wrapper)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise WeightsError(f"cannot read {path}: {reason}", hint="check the path of the file") from error
+        else:
+            tensors, wrapper = {name: reader.read(name) for name in reader.shapes}, ""
+        return TensorFile(strip_prefixes(tensors), reader.sha256, reader.metadata, wrapper)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
@@ -119,8 +155,21 @@ def strip_prefixes(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Tensors and metadata. The library checks the header (sizes, overlaps, holes); NumPy reads the bytes."""
+@contextmanager
+def _open_pickled(path: Path) -> Iterator[WeightsReader]:
+    with open_pth(path) as checkpoint:
+        with file_named(path.name):
+            tensors, facts = flatten(checkpoint.root)
+            check_expansion(tensors.values(), checkpoint)
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        dtypes = {name: tensor.storage.dtype for name, tensor in tensors.items()}
+        read = file_named(path.name)(lambda name: read_tensor(name, tensors[name], checkpoint))
+        yield WeightsReader([path], shapes, dtypes, read, facts, ordered=True)
+
+
+@contextmanager
+def _open_safetensors(path: Path) -> Iterator[WeightsReader]:
+    """The library checks the header (sizes, overlaps, holes); NumPy reads the bytes."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -131,17 +180,21 @@ def _read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, st
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
-    metadata = header.pop("__metadata__", {})
-    tensors = {}
-    for name, entry in header.items():
-        dtype = SAFETENSORS_DTYPES.get(entry["dtype"])
-        if dtype is None:
-            raise WeightsError(
-                f"tensor {name!r} in {path.name} is stored as {entry['dtype']}, which is not read here",
-                hint="convert it to float32, float16 or bfloat16",
-            )
-        raw = np.dtype(np.uint16 if dtype == "bfloat16" else dtype).newbyteorder("<")
-        begin, end = entry["data_offsets"]
-        flat = np.fromfile(path, raw, (end - begin) // raw.itemsize, offset=8 + length + begin)
-        tensors[name] = to_float32(flat.reshape(entry["shape"]), dtype)
-    return tensors, metadata
+        metadata = header.pop("__metadata__", {})
+        shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+        dtypes = {name: SAFETENSORS_DTYPES.get(entry["dtype"], entry["dtype"]) for name, entry in header.items()}
+
+        @file_named(path.name)
+        def read(name: str) -> NDArray[Any]:
+            if header[name]["dtype"] not in SAFETENSORS_DTYPES:
+                raise WeightsError(
+                    f"tensor {name!r} is stored as {dtypes[name]}, which is not read here",
+                    hint="convert it to float32, float16 or bfloat16",
+                )
+            begin, end = header[name]["data_offsets"]
+            raw = raw_dtype(dtypes[name]).newbyteorder("<")
+            file.seek(8 + length + begin)
+            numbers = np.fromfile(file, raw, (end - begin) // raw.itemsize)
+            return to_float32(numbers.reshape(shapes[name]), dtypes[name])
+
+        yield WeightsReader([path], shapes, dtypes, read, metadata=metadata)

@@ -11,7 +11,7 @@ import pytest
 
 from wideresnet.errors import WeightsError
 from wideresnet.weights.pth import read_pth
-from wideresnet.weights.read import read_tensors
+from wideresnet.weights.read import open_weights, read_tensors, sha256_of
 
 torch = pytest.importorskip("torch", reason="torch.save writes the files")
 both_formats = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -98,6 +98,43 @@ def test_a_whole_training_checkpoint_gives_its_weights(tmp_path):
     arrays, wrapper = read_pth(save(tmp_path / "w.pth", checkpoint))
     assert wrapper == "model"
     assert list(arrays) == ["weight", "bias"]
+
+
+@both_formats
+def test_every_tensor_of_a_checkpoint_has_a_dotted_name_and_the_rest_are_facts(tmp_path, zipped):
+    conv = torch.ones(2, 3)
+    checkpoint = {
+        "epoch": 3, "note": "x" * 300, "ema_state_dict": None, "losses": [0.5] * 100,
+        "state_dict": {"module.conv1.weight": conv.half(), "module.fc.bias": torch.zeros(2)},
+        "optimizer": {"state": {0: {"momentum_buffer": conv}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
+    }  # fmt: skip
+    with open_weights(save(tmp_path / "w.ckpt", checkpoint, zipped)) as reader:
+        assert reader.shapes == {
+            "state_dict.module.conv1.weight": (2, 3), "state_dict.module.fc.bias": (2,),
+            "optimizer.state.0.momentum_buffer": (2, 3),
+        }  # fmt: skip
+        assert list(reader.dtypes.values()) == ["float16", "float32", "float32"]
+        assert reader.read("state_dict.module.conv1.weight").dtype == np.float32
+        assert reader.ordered
+        assert reader.sha256 == sha256_of(tmp_path / "w.ckpt")
+        losses = {f"losses.{index}": 0.5 for index in range(32)}
+        assert reader.facts == losses | {
+            "epoch": 3, "note": "x" * 200, "ema_state_dict": None, "optimizer.param_groups.0.lr": 0.1,
+            "optimizer.param_groups.0.params.0": 0,
+        }  # fmt: skip
+
+
+def test_a_file_written_without_checksums_reads(tmp_path):
+    """As torch writes with set_crc32_options(False)."""
+    path = save(tmp_path / "w.pth", {"w": torch.arange(3.0)})
+    data = bytearray(path.read_bytes())
+    for entry in zipfile.ZipFile(path).infolist():
+        checksum = entry.CRC.to_bytes(4, "little")
+        for _ in range(data.count(checksum)):
+            at = data.index(checksum)
+            data[at : at + 4] = bytes(4)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_pth(path)[0]["w"], [0, 1, 2])
 
 
 ONE, TWO = {"w": torch.ones(1)}, {"w": torch.ones(1) * 2}
