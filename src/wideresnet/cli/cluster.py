@@ -63,7 +63,7 @@ def evaluate_on_cluster(
         from wideresnet.cluster.operations import Evaluate
     from wideresnet.engines.throughput import tune_settings
     from wideresnet.output.scores import score_of
-    from wideresnet.tasks.evaluate.evaluate import AnswerSource, empty_report, masked_classes
+    from wideresnet.tasks.evaluate.evaluate import empty_report, source_of_data
 
     _, settings = tune_settings(bundle, settings)
     shard_size = cluster.round_up(settings.batch_size)
@@ -76,10 +76,8 @@ def evaluate_on_cluster(
         say(f"the nodes ran several engines, and the report names the first: {'; '.join(engines)}", err=True)
     machine = {"shards_of_host": report.shards_of_host, "engines": engines}
     blank = empty_report(bundle.card, bundle.labels, report.engines[0], images, machine)
-    answers, items = map(score_of, read_rows(report.output, listing)), {item.path: item for item in images.items}
-    return AnswerSource(
-        answers, blank, bundle.labels, len(items), masked_classes(images), None, bundle.card.labels_name, items
-    )
+    answers = map(score_of, read_rows(report.output, listing))
+    return source_of_data(answers, blank, bundle.labels, images, bundle.card.labels_name)
 
 
 def run_job(

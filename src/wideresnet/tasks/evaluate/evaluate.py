@@ -62,6 +62,15 @@ class AnswerSource:
     items: Mapping[str, Item] = field(default_factory=dict)
 
 
+def source_of_data(
+    answers: Iterable[Scored | Failure], blank: EvalReport, labels: Labels, data: LabelledData, labels_name: str,
+    file: Path | None = None,
+) -> AnswerSource:  # fmt: skip
+    """Return the source of the answers to all images of ``data``; the arguments are those of ``AnswerSource``."""
+    items = {item.path: item for item in data.items}
+    return AnswerSource(answers, blank, labels, len(items), masked_classes(data), file, labels_name, items)
+
+
 def evaluate(
     model: Classifier | str | Path, data: LabelledData | Path | str, batch_size: int = BATCH
 ) -> EvalReport:

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Literal
 
 from wideresnet.architectures import Architecture
-from wideresnet.bundle import Bundle
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.sample import balanced_sample
-from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import BundleError, DataError, DownloadError, WeightsError, WrnError
 from wideresnet.records import Allowed, EvalReport, Labels, ModelInfo, Progress, Target, Verification, wilson_interval
-from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, count, masked_classes, score
+from wideresnet.records.inference import InferenceSettings
+from wideresnet.tasks.evaluate.evaluate import count
+from wideresnet.tasks.evaluate.resumable import source_of_model
 from wideresnet.tasks.load.cifar_archive import ARCHIVES
 from wideresnet.tasks.load.describe import describe_card, describe_weights
-from wideresnet.tasks.load.load import ModelChoice, load_bundle, open_classifier
+from wideresnet.tasks.load.load import ModelChoice, load_bundle
 from wideresnet.tasks.load.resolve import EMBEDDED, BundleFolder, WeightsFile, resolve_model, unpublished
 from wideresnet.weights.cache import cache_folder
 from wideresnet.weights.catalogue import CATALOGUE, Weights
@@ -122,19 +122,11 @@ def _verify(
             file = fetch(source, cache=settings.weights, offline=True)
             bundle = load_bundle(ModelChoice(source.name, weights=file))
         assert bundle is not None
-        report = yield from _evaluate(bundle, data, settings)
+        inference = InferenceSettings(settings.engine, settings.precision, settings.threads, 0, data.exif)
+        report = yield from count(source_of_model(bundle, data, inference))
     except (DataError, DownloadError, BundleError, WeightsError) as error:
         return Verification(info, "failed", _note(error), target)
     return check_target(info, target, report, settings.tolerance)
-
-
-def _evaluate(
-    bundle: Bundle, data: LabelledData, settings: VerifySettings
-) -> Generator[Progress, None, EvalReport]:
-    options, batch_size = throughput_options(bundle, settings.precision, settings.threads)
-    classifier = open_classifier(bundle, settings.engine, options)
-    answers, blank = score(classifier, data, batch_size), blank_report(classifier, data)
-    return (yield from count(AnswerSource(answers, blank, bundle.labels, len(data.items), masked_classes(data))))
 
 
 def find_target(info: ModelInfo, data: LabelledData) -> Target:

@@ -15,10 +15,10 @@ from wideresnet.errors import ConfigError, DataError
 from wideresnet.output.resumable_writer import check_target, open_resumable, part_of
 from wideresnet.output.scores import SCORE_LAYOUT, format_of, read_scores
 from wideresnet.records import Failure, InferenceSettings, RunIdentity, Scored
-from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, masked_classes, score
+from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, score, source_of_data
 from wideresnet.tasks.load.load import open_classifier
 
-SAME = 1e-3                                        # of a probability: what another CPU may change
+SAME = 1e-3                                        # of a probability: the difference that another CPU may make
 
 
 def score_into(
@@ -29,16 +29,16 @@ def score_into(
     *,
     resume: bool = False,
 ) -> Iterator[Scored | Failure]:
-    """Scores as they are made and written; ``file`` (.csv, .jsonl, .parquet) is whole when they end.
+    """Yield each score once it is written; ``file`` (.csv, .jsonl, .parquet) is complete when they end.
 
-    With ``resume`` only those that an interrupted run of the same model and data left; none where it was whole, of
-    which the first images are scored again, to see that it is of this model. The file is then the same as if nothing
-    had happened, but for the seconds. Raises DataError and ConfigError.
+    With ``resume`` only the scores that an interrupted run of the same model and data lacks. Where the file is
+    complete there are none; its first images are scored again, to check that it is of this model. Apart from the
+    seconds the file is that of an uninterrupted run. Raises DataError and ConfigError.
     """
     format, batch_size = format_of(file), settings.batch_size
     if resume and file.exists() and not part_of(file).exists():
-        _refuse_others(file, data)
-        _refuse_other_scores(file, classifier, data, batch_size)
+        _check_images(file, data)
+        _check_scores(file, classifier, data, batch_size)
         return
     run = _identity(classifier, data, batch_size).as_json()
     with open_resumable(file, format, run, resume=resume, layout=SCORE_LAYOUT) as writer:
@@ -48,20 +48,21 @@ def score_into(
 
 
 def source_of_model(
-    bundle: Bundle, data: LabelledData, settings: InferenceSettings, file: Path | None, *, resume: bool = False
+    bundle: Bundle, data: LabelledData, settings: InferenceSettings, file: Path | None = None, *, resume: bool = False
 ) -> AnswerSource:
     """Open the model and return its scores for ``data``; they are written to ``file``, if given."""
     options, settings = tune_settings(bundle, settings)
-    classifier, data = open_classifier(bundle, settings.engine, options), replace(data, exif=settings.exif)
+    classifier = open_classifier(bundle, settings.engine, options)
+    if data.exif != settings.exif:                 # a copy would compute its hash again
+        data = replace(data, exif=settings.exif)
     if file:
         scores = score_into(file, classifier, data, settings, resume=resume)
     elif resume:
         raise ConfigError("--resume needs the file that was being written", hint="name it with -o")
     else:
         scores = score(classifier, data, settings.batch_size, mode=settings.mode)
-    items, present = {item.path: item for item in data.items}, masked_classes(data)
-    blank, name = blank_report(classifier, data), bundle.card.labels_name
-    return AnswerSource(scores, blank, bundle.labels, len(items), present, file, name, items)
+    blank = blank_report(classifier, data)
+    return source_of_data(scores, blank, bundle.labels, data, bundle.card.labels_name, file)
 
 
 def check_scores(file: Path) -> None:
@@ -78,19 +79,19 @@ def _identity(classifier: Classifier, data: LabelledData, batch_size: int) -> Ru
     return RunIdentity.of_model(classifier.card, engine | images)
 
 
-def _refuse_others(file: Path, data: LabelledData) -> None:
-    """Raises DataError where a whole file is of other images."""
+def _check_images(file: Path, data: LabelledData) -> None:
+    """Raise DataError if a complete file is of other images."""
     for answer, item in zip_longest(read_scores(file), data.items):
         label = answer.label if isinstance(answer, Scored) else None
         if answer is None or item is None or answer.path != item.path or label not in (None, item.label):
             raise DataError(
-                f"{file} is whole, but of other images than {data.name}",
+                f"{file} is complete, but of other images than {data.name}",
                 hint="without --resume it is replaced when all images are scored",
             )
 
 
-def _refuse_other_scores(file: Path, classifier: Classifier, data: LabelledData, batch_size: int) -> None:
-    """Raises DataError where the first scores of a whole file are not those of ``classifier``."""
+def _check_scores(file: Path, classifier: Classifier, data: LabelledData, batch_size: int) -> None:
+    """Raise DataError if the first scores of a complete file are not those of ``classifier``."""
     part = replace(data, items=data.items[:batch_size], parent=data.parent or data)
     for then, now in zip(read_scores(file), score(classifier, part, batch_size, mode="sync"), strict=False):
         if isinstance(then, Scored) and isinstance(now, Scored):
@@ -99,6 +100,6 @@ def _refuse_other_scores(file: Path, classifier: Classifier, data: LabelledData,
             same = type(then) is type(now)
         if not same:
             raise DataError(
-                f"{file} is whole, but of another model or other settings: they answer {now.path} otherwise",
+                f"{file} is complete, but of another model or other settings: they answer {now.path} otherwise",
                 hint="without --resume it is replaced when all images are scored",
             )

@@ -26,13 +26,13 @@ from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.shards import find_shards, labelled_shards
 from wideresnet.datasets.splits import Split, with_exif, with_note
 from wideresnet.datasets.train_val_split import open_split, to_index
-from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import ConfigError, TrainingError
 from wideresnet.output.atomic import save_text
 from wideresnet.records import (
     EvalReport,
     FinetuneReport,
     Images,
+    InferenceSettings,
     Measured,
     ModelCard,
     PathPoint,
@@ -41,18 +41,18 @@ from wideresnet.records import (
     Skipped,
     by_path,
     follow,
+    map_events,
     wilson_interval,
 )
 from wideresnet.report.escape import json_text, printable
 from wideresnet.report.finetuning import shown_evaluation, to_html
 from wideresnet.tasks.classify.thumbnails import thumbnails
-from wideresnet.tasks.evaluate.evaluate import blank_report, masked_classes, score
-from wideresnet.tasks.evaluate.label_order import with_order_warning
-from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator
+from wideresnet.tasks.evaluate.evaluate import count
+from wideresnet.tasks.evaluate.resumable import source_of_model
 from wideresnet.tasks.finetune.probe import run_probe
 from wideresnet.tasks.finetune.result import FinetuneResult
 from wideresnet.tasks.finetune.settings import ComputeOptions, FinetuneSettings, read_settings
-from wideresnet.tasks.load.load import ASSUMED_LABELS, bundle_of, open_classifier
+from wideresnet.tasks.load.load import ASSUMED_LABELS, bundle_of
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -158,13 +158,9 @@ def _as_trainable(source: Bundle, settings: FinetuneSettings) -> Bundle:
 
 
 def _evaluate(bundle: Bundle, data: LabelledData) -> Generator[Progress, None, EvalReport]:
-    options, batch = throughput_options(bundle, "f32")
-    classifier = open_classifier(bundle, options=options)
-    counts = EvaluationAccumulator(masked_classes(data))
-    for answer in score(classifier, data, batch):
-        counts.add(answer)
-        yield Progress(f"evaluating {data.name}", counts.n + len(counts.failures), len(data.items))
-    return with_order_warning(counts.report(blank_report(classifier, data)), bundle.labels)
+    source = source_of_model(bundle, data, InferenceSettings(batch_size=0, exif=data.exif))
+    work = count(source, check_order=False)
+    return (yield from map_events(work, lambda event: replace(event, what=f"evaluating {data.name}")))
 
 
 def _write_inputs(run: Path, source: Bundle, split: Split, settings: FinetuneSettings) -> None:

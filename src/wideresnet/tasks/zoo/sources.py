@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.records import EvalReport, Labels
-from wideresnet.tasks.evaluate.evaluate import AnswerSource, masked_classes
+from wideresnet.tasks.evaluate.evaluate import AnswerSource, source_of_data
 from wideresnet.tasks.zoo.outputs import score_outputs, score_results
 from wideresnet.tasks.zoo.results import read_results
 
@@ -26,16 +26,13 @@ def source_of_results(
     if data is None:
         source = AnswerSource(scores, blank, labels, len(results.answers), labels_name=labels_name)
     else:
-        items = {item.path: item for item in data.items}
-        source = AnswerSource(scores, blank, labels, len(items), masked_classes(data), None, labels_name, items)
+        source = source_of_data(scores, blank, labels, data, labels_name)
     return source, results.doubled
 
 
 def source_of_outputs(folder: Path, labels: Labels, labels_name: str, data: LabelledData) -> AnswerSource:
     """Return the scores of the arrays in ``folder``."""
-    items, blank = {item.path: item for item in data.items}, _blank(folder, data.name, data)
-    scores = score_outputs(folder, data)
-    return AnswerSource(scores, blank, labels, len(items), masked_classes(data), None, labels_name, items)
+    return source_of_data(score_outputs(folder, data), _blank(folder, data.name, data), labels, data, labels_name)
 
 
 def _blank(answers: Path, name: str, data: LabelledData | None) -> EvalReport:
