@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wideresnet.records import ComparisonReport, EvalReport, Flip, Labels
-from wideresnet.report.formats import json_percent, percent, pick, text_table
+from wideresnet.report.formats import percent, pick, pick_engine, pick_percent, text_table
 from wideresnet.report.html.evaluation import condition_rows, failure_table
 from wideresnet.report.html.page import Figure, facts, gallery, page, paragraph, section, subsection, table, tiles
 from wideresnet.report.names import ClassName, class_names, image_name
@@ -57,10 +57,9 @@ def to_json(report: ComparisonReport) -> dict[str, Any]:
         "a": _side_json(report.a),
         "b": _side_json(report.b),
         "n": report.n,
-        "difference": json_percent(report.difference),
-        "interval95": list(map(json_percent, report.interval95)),
-        "p_value": report.p_value,
-        "agreement": json_percent(report.agreement),
+        **pick_percent(report, "difference", "interval95"),
+        **pick(report, "p_value"),
+        **pick_percent(report, "agreement"),
         "only_a_right": report.only_a_correct,
         "only_b_right": report.only_b_correct,
         "classes": [
@@ -181,19 +180,16 @@ def _more(count: int) -> str:
 
 
 def _side_json(report: EvalReport) -> dict[str, Any]:
-    engine, masked = report.engine, report.masked
+    masked = report.masked
     return {
         "model": report.model,
         "data": report.data or None,
-        "top1": json_percent(report.top1),
-        "top5": json_percent(report.top5),
+        **pick_percent(report, "top1", "top5"),
         **pick(report, "correct1", "correct5"),
-        "masked_correct1": masked.correct1 if masked else None,
-        "masked_correct5": masked.correct5 if masked else None,
+        "masked_correct1": masked and masked.correct1,
+        "masked_correct5": masked and masked.correct5,
         "failures": [pick(failure, "path", "error") for failure in report.failures],
-        "engine": engine.runtime if engine else None,
-        "engine_version": engine.version if engine else None,
-        "precision": engine.precision if engine else None,
+        **pick_engine(report.engine),
     }
 
 

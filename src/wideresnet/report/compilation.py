@@ -15,7 +15,7 @@ from wideresnet.records import (
     Trial,
     wilson_interval,
 )
-from wideresnet.report.formats import engine_text, interval_text, json_percent, percent, pick
+from wideresnet.report.formats import engine_text, interval_text, percent, pick, pick_percent
 from wideresnet.report.html.evaluation import failure_table
 from wideresnet.report.html.page import bars, facts, number, page, paragraph, section, table
 
@@ -129,20 +129,15 @@ def _gate_json(gate: GateReport) -> dict[str, Any]:
     """
     return {
         **pick(gate, "kind", "data", "n", "failures"),
-        "top1_reference": json_percent(gate.top1_reference),
-        "top1": json_percent(gate.top1),
-        "top5_reference": json_percent(gate.top5_reference),
-        "top5": json_percent(gate.top5),
-        "drop": json_percent(gate.drop),
-        "interval95": list(map(json_percent, gate.interval95)) if gate.interval95 else None,
-        "p_value": gate.p_value,
-        "agreement": json_percent(gate.agreement),
-        "mean_kl": gate.mean_kl,
-        "limit": json_percent(gate.limit),
-        "passed": gate.passed,
+        **pick_percent(gate, "top1_reference", "top1", "top5_reference", "top5", "drop", "interval95"),
+        **pick(gate, "p_value"),
+        **pick_percent(gate, "agreement"),
+        **pick(gate, "mean_kl"),
+        **pick_percent(gate, "limit"),
+        **pick(gate, "passed"),
         "engine": gate.engine.runtime,
         "precision": gate.engine.precision,
-        "warnings": list(gate.warnings),
+        **pick(gate, "warnings"),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wideresnet.records import EmbedReport
-from wideresnet.report.formats import engine_text, pick
+from wideresnet.report.formats import engine_text, pick, pick_engine
 
 
 def to_text(report: EmbedReport) -> str:
@@ -23,8 +23,6 @@ def to_json(report: EmbedReport) -> dict[str, Any]:
         **pick(report, "file", "model", "n"),
         "layers": {name: list(shape) for name, shape in report.shapes.items()},
         **pick(report, "dtype", "failures", "skipped"),
-        "engine": report.engine.runtime,
-        "engine_version": report.engine.version,
-        "precision": report.engine.precision,
+        **pick_engine(report.engine),
         **pick(report, "assumed"),
     }

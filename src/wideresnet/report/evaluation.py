@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wideresnet.errors import DataError, os_errors_as
 from wideresnet.pipes import read_text
 from wideresnet.records import EvalReport, Labels, Masked, wilson_interval
-from wideresnet.report.formats import engine_text, interval_text, json_percent, percent, pick
+from wideresnet.report.formats import engine_text, interval_text, json_percent, percent, pick, pick_engine, pick_percent
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -59,24 +59,19 @@ def to_json(report: EvalReport) -> dict[str, Any]:
     ``masked`` is null unless the data holds a subset of the network's classes. ``counts`` is the complete record,
     which ``read_evaluation`` reads.
     """
-    engine, conditions = report.engine, report.conditions
+    conditions = report.conditions
     return {
         "schema": 1,
         **pick(report, "model", "data"),
-        "top1": json_percent(report.top1),
-        "top5": json_percent(report.top5),
+        **pick_percent(report, "top1", "top5"),
         **pick(report, "n", "correct1"),
         "correct5": report.correct5 if report.known >= 5 else None,
         **pick(report, "failures"),
-        "interval95": list(map(json_percent, report.interval95)),
-        "interval95_top5": list(map(json_percent, report.interval95_top5)),
+        **pick_percent(report, "interval95", "interval95_top5"),
         "masked": _masked_json(report.masked, report.n) if report.masked else None,
-        "calibration_error": json_percent(report.calibration_error),
+        **pick_percent(report, "calibration_error"),
         "seconds": round(report.seconds, 3),
-        "engine": engine.runtime if engine else None,
-        "engine_version": engine.version if engine else None,
-        "threads": engine.threads if engine else None,
-        "precision": engine.precision if engine else None,
+        **pick_engine(report.engine, threads=True),
         "shards": list(conditions.shards) if conditions else [],
         "assumed": list(conditions.assumed) if conditions else [],
         **pick(report, "skipped", "warnings"),

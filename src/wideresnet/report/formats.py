@@ -36,6 +36,22 @@ def pick(record: Any, *names: str) -> dict[str, Any]:
     return {name: _plain(getattr(record, name)) for name in names}
 
 
+def pick_percent(record: Any, *names: str) -> dict[str, Any]:
+    """Return attributes of a record in percent (see ``json_percent``): fractions, or intervals of them as lists."""
+    values = {name: getattr(record, name) for name in names}
+    return {name: list(map(json_percent, v)) if isinstance(v, tuple) else json_percent(v) for name, v in values.items()}
+
+
+def pick_engine(engine: EngineInfo | None, *, threads: bool = False) -> dict[str, Any]:
+    """Return an engine as the JSON values of a report, all null without one."""
+    return {
+        "engine": engine and engine.runtime,
+        "engine_version": engine and engine.version,
+        **({"threads": engine and engine.threads} if threads else {}),
+        "precision": engine and engine.precision,
+    }
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return list(map(_plain, value))

@@ -8,7 +8,7 @@ from typing import Any
 
 from wideresnet.records import EvalReport, Published, Target, Verification
 from wideresnet.report import evaluation
-from wideresnet.report.formats import engine_text, json_percent, text_table
+from wideresnet.report.formats import engine_text, json_percent, pick, pick_percent, text_table
 from wideresnet.report.models import THOP
 
 HEADS = (
@@ -52,23 +52,15 @@ def to_line(row: Verification) -> str:
 def _row_json(row: Verification) -> dict[str, Any]:
     allowed, difference = row.allowed, row.difference
     return {
-        "name": row.info.name,
-        "verdict": row.verdict,
-        "note": row.note,
-        "parameters": row.info.parameters,
-        "thop_macs": row.info.thop_macs,
+        **pick(row.info, "name"),
+        **pick(row, "verdict", "note"),
+        **pick(row.info, "parameters", "thop_macs"),
         "target": _figures_json(row.target) if row.target else None,
         "points": {"top1": json_percent(difference[0]), "top5": json_percent(difference[1])} if difference else None,
-        "allowed": {
-            "rule": allowed.rule,
-            "tolerance": json_percent(allowed.tolerance),
-            "level": json_percent(allowed.level),
-            "top1": list(map(json_percent, allowed.top1)),
-            "top5": list(map(json_percent, allowed.top5)),
-        } if allowed else None,
+        "allowed": allowed and pick(allowed, "rule") | pick_percent(allowed, "tolerance", "level", "top1", "top5"),
         "published": list(map(_figures_json, row.info.published)),
         "measured": _measured_json(row.report) if row.report else None,
-    }  # fmt: skip
+    }
 
 
 def _measured_json(report: EvalReport) -> dict[str, Any]:
@@ -81,7 +73,7 @@ def _measured_json(report: EvalReport) -> dict[str, Any]:
 
 
 def _figures_json(figures: Target | Published) -> dict[str, Any]:
-    return {**asdict(figures), "top1": json_percent(figures.top1), "top5": json_percent(figures.top5)}
+    return asdict(figures) | pick_percent(figures, "top1", "top5")
 
 
 def _verdict(row: Verification) -> str:
