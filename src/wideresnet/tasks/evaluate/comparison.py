@@ -31,7 +31,7 @@ from wideresnet.records import (
 )
 from wideresnet.tasks.evaluate.evaluate import BATCH, blank_report, score, score_logits
 from wideresnet.tasks.evaluate.label_order import with_order_warning
-from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator
+from wideresnet.tasks.evaluate.metrics import accumulate
 from wideresnet.tasks.load.load import open_classifier
 
 Outcome = Scored | Failure
@@ -96,21 +96,26 @@ def compare_answers(
             f"no image is answered in both {blanks[0].model} and {blanks[1].model}",
             hint="images are paired by path: evaluate both with the same path of the data, from the same folder",
         )
-    present = _masked_classes(a, b)
-    counts_a, counts_b = EvaluationAccumulator(present), EvaluationAccumulator(present)
-    for counts, outcomes, scores in ((counts_a, a, [x for x, _ in pairs]), (counts_b, b, [y for _, y in pairs])):
-        for scored in scores:
-            counts.add(scored)
-        counts.failures.extend(outcome for outcome in outcomes.values() if isinstance(outcome, Failure))
-    flips = (_flip(x, y) for x, y in pairs if (x.rank == 1) != (y.rank == 1))
-    return ComparisonReport(
-        a=with_order_warning(counts_a.report(blanks[0]), labels),
-        b=with_order_warning(counts_b.report(blanks[1]), labels),
-        agreements=sum(_likeliest(x) == _likeliest(y) != UNKNOWN_CLASS for x, y in pairs),
-        flips=tuple(sorted(flips, key=_most_confident_mistake_first)),
+    report = compare_pairs(pairs, blanks, _masked_classes(a, b), (_failures(a), _failures(b)))
+    return replace(
+        report,
+        a=with_order_warning(report.a, labels),
+        b=with_order_warning(report.b, labels),
         only_a=tuple(sorted(a.keys() - paths.keys())),
         only_b=tuple(sorted(b.keys() - set(paths.values()))),
     )
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[Scored, Scored]], blanks: tuple[EvalReport, EvalReport], present: int = 0,
+    failures: tuple[Sequence[Failure], Sequence[Failure]] = ((), ()),
+) -> ComparisonReport:  # fmt: skip
+    """Compare the scores of the same images by A and B, at least one; ``present`` as for ``EvaluationAccumulator``."""
+    a = accumulate([*(x for x, _ in pairs), *failures[0]], blanks[0], present)
+    b = accumulate([*(y for _, y in pairs), *failures[1]], blanks[1], present)
+    flips = (_flip(x, y) for x, y in pairs if (x.rank == 1) != (y.rank == 1))
+    agreements = sum(_likeliest(x) == _likeliest(y) != UNKNOWN_CLASS for x, y in pairs)
+    return ComparisonReport(a, b, agreements, tuple(sorted(flips, key=_most_confident_mistake_first)))
 
 
 def score_both(
@@ -156,6 +161,10 @@ def _by_path(outcomes: Iterable[Outcome], name: str) -> dict[str, Outcome]:
             raise DataError(f"{name} holds two answers to {outcome.path}", hint="remove one of the two")
         by_path[outcome.path] = outcome
     return by_path
+
+
+def _failures(outcomes: Mapping[str, Outcome]) -> list[Failure]:
+    return [outcome for outcome in outcomes.values() if isinstance(outcome, Failure)]
 
 
 def _scored_pairs(

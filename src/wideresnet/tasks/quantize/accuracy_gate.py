@@ -12,54 +12,15 @@ from numpy.typing import NDArray
 from wideresnet.classifier import Classifier
 from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
-from wideresnet.logits import divergence, largest
+from wideresnet.logits import divergence
 from wideresnet.machine import available_cpus
-from wideresnet.records import (
-    Batch,
-    EngineInfo,
-    EvalReport,
-    Failure,
-    GateReport,
-    Item,
-    Progress,
-    mcnemar,
-    paired_interval,
-)
+from wideresnet.records import Batch, EngineInfo, EvalReport, Failure, GateReport, Item, Progress, Scored
+from wideresnet.records.comparison import ComparisonReport, paired_interval
+from wideresnet.tasks.evaluate.comparison import compare_pairs
 from wideresnet.tasks.evaluate.evaluate import score_logits
 from wideresnet.tasks.evaluate.label_order import check_label_order, with_order_warning
-from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator
 
 BATCH = 64
-
-
-@dataclass
-class PairedCounts:
-    """Counts over images that both models answered."""
-
-    n: int = 0
-    failures: int = 0
-    top1_reference: int = 0
-    top1: int = 0
-    top5_reference: int = 0
-    top5: int = 0
-    only_reference_correct: int = 0
-    only_candidate_correct: int = 0
-    agreements: int = 0                            # same likeliest class, correct or not
-    kl: float = 0.0                                # sum of the divergences, nats
-
-    def add(self, reference: NDArray[np.float32], candidate: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        """Add a batch: logits [N, C] of both models, class indices [N] (-1: unknown)."""
-        top_reference, top_candidate = largest(reference, 5), largest(candidate, 5)
-        correct_reference, correct_candidate = top_reference[:, 0] == labels, top_candidate[:, 0] == labels
-        self.n += len(labels)
-        self.top1_reference += int(correct_reference.sum())
-        self.top1 += int(correct_candidate.sum())
-        self.top5_reference += int((top_reference == labels[:, None]).sum())
-        self.top5 += int((top_candidate == labels[:, None]).sum())
-        self.only_reference_correct += int((correct_reference & ~correct_candidate).sum())
-        self.only_candidate_correct += int((~correct_reference & correct_candidate).sum())
-        self.agreements += int((top_reference[:, 0] == top_candidate[:, 0]).sum())
-        self.kl += float(divergence(reference, candidate).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,50 +69,43 @@ def run_gate(gate: AccuracyGate, candidate: Classifier) -> Generator[Progress, N
     Raises DataError if no image could be read, and if the labels are in another order than the classes: both models
     are then correct by chance only, so that no loss could show.
     """
-    counts, evaluation = PairedCounts(), EvaluationAccumulator()
+    pairs, kl, failures = list[tuple[Scored, Scored]](), 0.0, 0
     for batch in gate.batches():
-        labels = np.array([-1 if item.label is None else item.label for item in batch.items], np.int64)
-        counts.failures += len(batch.failures)
-        if len(labels):
-            if gate.reference_logits is None:
-                reference = gate.reference.logits(batch.pixels)
-            else:
-                reference = gate.reference_logits[counts.n : counts.n + len(labels)]
-            counts.add(reference, candidate.logits(batch.pixels), labels)
-            if gate.kind == "accuracy":
-                for scored in score_logits(batch.items, reference, range(reference.shape[1])):
-                    evaluation.add(scored)
-        yield Progress("comparing with fp32", counts.n + counts.failures, len(gate.items))
-    if not counts.n:
+        failures += len(batch.failures)
+        if batch.items:
+            saved, end = gate.reference_logits, len(pairs) + len(batch.items)
+            reference = gate.reference.logits(batch.pixels) if saved is None else saved[len(pairs) : end]
+            logits = candidate.logits(batch.pixels)
+            items = [replace(item, label=item.label or 0) for item in batch.items]    # without labels no class counts
+            scores = (score_logits(items, values, range(values.shape[1])) for values in (reference, logits))
+            pairs += zip(*scores, strict=True)
+            kl += float(divergence(reference, logits).sum())
+        yield Progress("comparing with fp32", len(pairs) + failures, len(gate.items))
+    if not pairs:
         raise DataError(f"{gate.data} holds no image that could be read", hint="a gate needs images")
-    accuracy = evaluation.report(EvalReport(gate.reference.card.name, gate.data, None, 0, 0, 0))
-    check_label_order(accuracy, gate.reference.labels)
-    warnings = with_order_warning(accuracy, gate.reference.labels).warnings
-    return replace(gate_report(counts, gate, candidate.engine.info), warnings=warnings)
+    blank = EvalReport(gate.reference.card.name, gate.data, None, 0, 0, 0)
+    comparison = compare_pairs(pairs, (blank, blank))
+    return gate_report(comparison, gate, candidate.engine.info, failures, kl / len(pairs))
 
 
-def gate_report(counts: PairedCounts, gate: AccuracyGate, engine: EngineInfo) -> GateReport:
-    """Return the counts as fractions, with the verdict of the gate."""
-    n, labelled = counts.n, gate.kind == "accuracy"
-    lost, gained = counts.only_reference_correct, counts.only_candidate_correct
+def gate_report(
+    comparison: ComparisonReport, gate: AccuracyGate, engine: EngineInfo, failures: int, mean_kl: float
+) -> GateReport:
+    """Return a comparison of the reference (A) with a model (B), with the verdict of the gate. Raises DataError."""
     report = GateReport(
-        data=gate.data,
-        n=n,
-        failures=counts.failures,
-        top1_reference=counts.top1_reference / n if labelled else None,
-        top1=counts.top1 / n if labelled else None,
-        top5_reference=counts.top5_reference / n if labelled else None,
-        top5=counts.top5 / n if labelled else None,
-        drop=(lost - gained) / n if labelled else None,
-        interval95=paired_interval(lost, gained, n) if labelled else None,
-        p_value=mcnemar(lost, gained) if labelled else None,
-        agreement=counts.agreements / n,
-        mean_kl=counts.kl / n,
-        limit=None,
-        passed=True,
-        engine=engine,
-        kind=gate.kind,
-    )
+        data=gate.data, n=comparison.n, failures=failures, top1_reference=None, top1=None, top5_reference=None,
+        top5=None, drop=None, interval95=None, p_value=None, agreement=comparison.agreement, mean_kl=mean_kl,
+        limit=None, passed=True, engine=engine, kind=gate.kind,
+    )  # fmt: skip
+    if gate.kind == "accuracy":
+        a, b, n = comparison.a, comparison.b, comparison.n
+        check_label_order(a, gate.reference.labels)
+        lost, gained = comparison.only_a_correct, comparison.only_b_correct
+        report = replace(
+            report, top1_reference=a.top1, top1=b.top1, top5_reference=a.top5, top5=b.top5, drop=(lost - gained) / n,
+            interval95=paired_interval(lost, gained, n), p_value=comparison.p_value,
+            warnings=with_order_warning(a, gate.reference.labels).warnings,
+        )  # fmt: skip
     return apply_limit(report, gate)
 
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from fakes import FakeEngine, tiny_bundle
 from wideresnet.classifier import Classifier
 from wideresnet.errors import DataError
-from wideresnet.logits import deviation
-from wideresnet.records import GateReport, Item, follow
-from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, PairedCounts, compute_reference_logits, run_gate
+from wideresnet.logits import deviation, divergence
+from wideresnet.records import EvalReport, GateReport, Item, follow
+from wideresnet.tasks.evaluate.comparison import compare_pairs
+from wideresnet.tasks.evaluate.evaluate import score_logits
+from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, compute_reference_logits, run_gate
 
 
 def test_counts_are_those_of_a_slow_count() -> None:
@@ -22,27 +24,24 @@ def test_counts_are_those_of_a_slow_count() -> None:
     first, second = rng.normal(size=(2, 200, 10)).astype(np.float32)
     second += 2 * first
     labels = rng.integers(0, 10, 200)
-    counts = PairedCounts()
-    for part in (slice(0, 64), slice(64, 200)):
-        counts.add(first[part], second[part], labels[part])
+    items, blank = [Item(str(k), b"", int(label)) for k, label in enumerate(labels)], EvalReport("", "", None, 0, 0, 0)
+    scores = (score_logits(items, logits, range(10)) for logits in (first, second))
+    counts = compare_pairs(list(zip(*scores, strict=True)), (blank, blank))
     hits = [(a.argmax() == label, b.argmax() == label) for a, b, label in zip(first, second, labels, strict=True)]
     assert counts.n == 200
-    assert counts.top1_reference == sum(a for a, _ in hits)
-    assert counts.top1 == sum(b for _, b in hits)
-    assert counts.only_reference_correct == sum(a and not b for a, b in hits)
-    assert counts.only_candidate_correct == sum(b and not a for a, b in hits)
+    assert counts.a.correct1 == sum(a for a, _ in hits)
+    assert counts.b.correct1 == sum(b for _, b in hits)
+    assert counts.only_a_correct == sum(a and not b for a, b in hits)
+    assert counts.only_b_correct == sum(b and not a for a, b in hits)
     assert counts.agreements == (first.argmax(1) == second.argmax(1)).sum()
     top5 = [label in np.argsort(-row)[:5] for row, label in zip(first, labels, strict=True)]
-    assert counts.top5_reference == sum(top5)
+    assert counts.a.correct5 == sum(top5)
 
 
 def test_equal_answers_have_no_divergence_and_other_answers_have() -> None:
     logits = np.random.default_rng(1).normal(size=(20, 10)).astype(np.float32)
-    same, other = PairedCounts(), PairedCounts()
-    same.add(logits, logits + 5, np.zeros(20, np.int64))
-    other.add(logits, -logits, np.zeros(20, np.int64))
-    assert same.kl == pytest.approx(0, abs=1e-6)
-    assert other.kl > 1
+    assert divergence(logits, logits + 5).sum() == pytest.approx(0, abs=1e-6)
+    assert divergence(logits, -logits).sum() > 1
 
 
 @dataclass
