@@ -78,11 +78,7 @@ def _capture(module: torch.nn.Module, name: str, outputs: dict[str, torch.Tensor
     """Register a hook that stores the output ``name`` of ``graph.outputs`` in ``outputs`` on each run."""
 
     def store(_module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        if name == FEATURES:
-            output = inputs[0]
-        outputs[name] = output.relu() if name == MAP and preact else output
+        outputs[name] = inputs[0] if name in readers else output
 
-    children = dict(module.named_children())
-    preact = "bn" in children                      # whose ReLU is no module
-    last = "bn" if preact else "layer4"
-    return children[{FEATURES: "fc", MAP: last}.get(name, name)].register_forward_hook(store)
+    readers = {MAP: "pool", FEATURES: "fc"}        # the layers that read these
+    return module.get_submodule(readers.get(name, name)).register_forward_hook(store)

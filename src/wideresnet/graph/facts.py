@@ -8,10 +8,13 @@ from typing import Literal
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
+from pydantic import TypeAdapter, ValidationError
 
+from wideresnet.architectures import Variant
 from wideresnet.errors import BundleError
 from wideresnet.records import RGB
 
+VARIANT = "wideresnet.variant"                     # key of the metadata; JSON
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
@@ -25,6 +28,7 @@ class GraphFacts:
     mean: RGB
     std: RGB
     precision: Literal["fp32", "fp16", "int8"]     # of the stored weights
+    variant: Variant                               # see architectures.with_variant
 
 
 def read_facts(model: onnx.ModelProto) -> GraphFacts:
@@ -47,7 +51,17 @@ def read_facts(model: onnx.ModelProto) -> GraphFacts:
         mean=_rgb(mean.ravel() / 255),
         std=_rgb(1 / (255 * factor.ravel())),
         precision="int8" if quantised else "fp16" if half else "fp32",
+        variant=read_variant(model),
     )
+
+
+def read_variant(model: onnx.ModelProto) -> Variant:
+    """Return the variant that the graph states, empty for a default one. Raises BundleError."""
+    stated = next((item.value for item in model.metadata_props if item.key == VARIANT), "{}")
+    try:
+        return TypeAdapter(Variant).validate_json(stated)
+    except ValidationError as error:
+        raise BundleError(f"the graph's {VARIANT} is damaged: {stated[:80]!r}", hint=_EXPORT) from error
 
 
 def check_finite(model: onnx.ModelProto) -> None:

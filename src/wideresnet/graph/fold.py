@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from wideresnet.layers import NORM_VECTORS, Norm
+
 Tensors = Mapping[str, NDArray[np.generic]]
 EPSILON = 1e-5                                     # torch's BatchNorm2d default, used by every published set
 
 
-def scale_and_shift(tensors: Tensors, norm: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return scale and shift of batch norm ``norm``, y = scale · x + shift; both float64 [C]."""
-    return affine([tensors[f"{norm}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")])
+def scale_and_shift(tensors: Tensors, norm: Norm) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return scale and shift of a batch norm, y = scale · x + shift; both float64 [C]."""
+    return affine([tensors[f"{norm.name}.{part}"] for part in NORM_VECTORS], norm.epsilon)
 
 
 def affine(
@@ -25,18 +27,23 @@ def affine(
     return scale, bias - mean * scale
 
 
-def conv_with_norm(tensors: Tensors, conv: str, norm: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fold ``norm`` into ``conv``: return weight [c_out, c_in, k, k] and bias [c_out], float64."""
+def conv_with_norm(tensors: Tensors, norm: Norm) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fold ``norm`` into its convolution: return weight [c_out, c_in, k, k] and bias [c_out], float64."""
     scale, shift = scale_and_shift(tensors, norm)
-    return tensors[f"{conv}.weight"].astype(np.float64) * scale[:, None, None, None], shift
+    if f"{norm.conv}.bias" in tensors:
+        shift = shift + scale * tensors[f"{norm.conv}.bias"].astype(np.float64)
+    return tensors[f"{norm.conv}.weight"].astype(np.float64) * scale[:, None, None, None], shift
 
 
-def unfolded(scale: NDArray[np.floating], shift: NDArray[np.floating], norm: str) -> dict[str, NDArray[np.generic]]:
-    """Return the state-dict entries of a batch norm that computes scale · x + shift: mean 0, variance 1 - epsilon."""
+def unfolded(scale: NDArray[np.floating], shift: NDArray[np.floating], norm: Norm) -> dict[str, NDArray[np.generic]]:
+    """Return the state-dict entries of a batch norm that computes scale · x + shift.
+
+    The mean is 0, and the variance 1 - epsilon, or 1 of an idle norm.
+    """
     return {
-        f"{norm}.weight": scale.astype(np.float32),
-        f"{norm}.bias": shift.astype(np.float32),
-        f"{norm}.running_mean": np.zeros(len(scale), np.float32),
-        f"{norm}.running_var": np.full(len(scale), 1 - EPSILON, np.float32),
-        f"{norm}.num_batches_tracked": np.array(0, np.int64),
+        f"{norm.name}.weight": scale.astype(np.float32),
+        f"{norm.name}.bias": shift.astype(np.float32),
+        f"{norm.name}.running_mean": np.zeros(len(scale), np.float32),
+        f"{norm.name}.running_var": np.full(len(scale), 1 - (0 if norm.idle else norm.epsilon), np.float32),
+        f"{norm.name}.num_batches_tracked": np.array(0, np.int64),
     }

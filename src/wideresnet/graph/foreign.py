@@ -123,7 +123,7 @@ def _tensors(parts: _Parts, architecture: Architecture) -> dict[str, Array]:
             affine = last.affine if last and last.affine else norms.pop(0) if norms else None
             if affine is None or len(affine[1]) != layer.channels:
                 raise _Mismatch(f"no batch norm of {layer.channels} channels is where {layer.name} should be")
-            tensors |= unfolded(*affine, layer.name)
+            tensors |= unfolded(*affine, layer)
             last = None
             continue
         if last and last.affine:

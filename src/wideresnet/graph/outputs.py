@@ -1,8 +1,8 @@
 """Intermediate values of a graph as further outputs, and the linear layer that reads the features.
 
     layer1 … layer4     float32 [N, C, H, W]  the last block of each stage, as the torch module ``layerN`` gives it
-    map                 float32 [N, F, h, w]  the last feature map, the input of the average pooling
-    features            float32 [N, F]        that mean, which the classifier reads
+    map                 float32 [N, F, h, w]  the last feature map, the input of the global pooling
+    features            float32 [N, F]        the pooled map, which the classifier reads
 
 In an int8 graph ``map`` and ``features`` are the inputs of the next layers: rounded to int8 and back.
 """
@@ -59,11 +59,11 @@ def inner_outputs(model: onnx.ModelProto) -> dict[str, str]:
     for node in model.graph.node:
         if stage := _BLOCK.fullmatch(node.name):
             outputs[stage[1]] = node.output[0]     # the last block of the stage is kept
-        elif node.op_type == "GlobalAveragePool":
+        elif node.op_type in ("GlobalAveragePool", "GlobalMaxPool"):
             outputs[MAP] = node.input[0]
     outputs[FEATURES] = _classifier(model).input[0]
     if MAP not in outputs:
-        raise BundleError("the graph has no global average pooling layer", hint=_EXPORT)
+        raise BundleError("the graph has no global pooling layer", hint=_EXPORT)
     return outputs
 
 

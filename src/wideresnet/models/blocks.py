@@ -1,106 +1,136 @@
-"""The four residual blocks of the paper's Figure 1 (arXiv 1605.07146).
+"""The residual blocks of the paper's Figure 1 (arXiv 1605.07146), and one of the same layers in another order.
 
     (a) Basic        3×3 ─ 3×3                    post-activation, as in torchvision's ResNets
     (b) Bottleneck   1×1 ─ 3×3 ─ 1×1              post-activation; its 3×3 is the wide one
     (c) BasicWide    3×3 ─ 3×3, k times wider     pre-activation, the CIFAR networks
-    (d) wide_dropout 3×3 ─ dropout ─ 3×3          (c) with dropout between the convolutions
+    (d)              3×3 ─ dropout ─ 3×3          (c) with a ``dropout`` above 0 between the convolutions
+    PostActivation   3×3 ─ 3×3, k times wider     the variant "postact" of (c)
 
-Every block: float [N, c_in, H, W] -> [N, c_out, ceil(H / stride), ceil(W / stride)].
+Every block: float [N, c_in, H, W] -> [N, c_out, ceil(H / stride), ceil(W / stride)]. ``layers`` are its layers by
+their names in the block, ``activation`` is ReLU in the paper.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wideresnet.layers import Block
+from wideresnet.architectures import LEAKY_SLOPE
+from wideresnet.layers import Block, Conv, Layer, Linear, Norm
+
+Modules = Mapping[str, nn.Module]
+Function = Callable[[Tensor], Tensor]
+# In place where backward needs only the output; neither batch norm nor addition needs its own.
+ACTIVATIONS: dict[str, Function] = {
+    "relu": partial(F.relu, inplace=True),
+    "leaky_relu": partial(F.leaky_relu, negative_slope=LEAKY_SLOPE, inplace=True),
+    "silu": F.silu,
+}
 
 
 class Basic(nn.Module):
-    """Figure 1 (a): conv-BN-ReLU-conv-BN, plus a shortcut, then ReLU."""
+    """Figure 1 (a): conv-BN-activation-conv-BN, plus a shortcut, then activation."""
 
-    def __init__(self, shape: Block) -> None:
+    def __init__(self, _shape: Block, layers: Modules, activation: Function) -> None:
         super().__init__()
-        self.conv1 = conv3x3(shape.c_in, shape.inner, shape.stride)
-        self.bn1 = nn.BatchNorm2d(shape.inner)
-        self.conv2 = conv3x3(shape.inner, shape.c_out)
-        self.bn2 = nn.BatchNorm2d(shape.c_out)
-        self.downsample = downsample(shape)
+        self.activation = activation
+        self.conv1, self.bn1, self.conv2, self.bn2 = (layers[name] for name in ("conv1", "bn1", "conv2", "bn2"))
+        self.downsample = downsample(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Float [N, c_in, H, W] -> [N, c_out, H / stride, W / stride]."""
-        y = relu(self.bn1(self.conv1(x)))
+        y = self.activation(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return relu(y + (x if self.downsample is None else self.downsample(x)))
+        return self.activation(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class Bottleneck(nn.Module):
     """Figure 1 (b): 1×1 down, 3×3, 1×1 up, each with BN; the 3×3 carries the stride (torchvision's v1.5)."""
 
-    def __init__(self, shape: Block) -> None:
+    def __init__(self, _shape: Block, layers: Modules, activation: Function) -> None:
         super().__init__()
-        self.conv1 = conv1x1(shape.c_in, shape.inner)
-        self.bn1 = nn.BatchNorm2d(shape.inner)
-        self.conv2 = conv3x3(shape.inner, shape.inner, shape.stride)
-        self.bn2 = nn.BatchNorm2d(shape.inner)
-        self.conv3 = conv1x1(shape.inner, shape.c_out)
-        self.bn3 = nn.BatchNorm2d(shape.c_out)
-        self.downsample = downsample(shape)
+        self.activation = activation
+        self.conv1, self.bn1 = layers["conv1"], layers["bn1"]
+        self.conv2, self.bn2 = layers["conv2"], layers["bn2"]
+        self.conv3, self.bn3 = layers["conv3"], layers["bn3"]
+        self.downsample = downsample(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Float [N, c_in, H, W] -> [N, c_out, H / stride, W / stride]."""
-        y = relu(self.bn1(self.conv1(x)))
-        y = relu(self.bn2(self.conv2(y)))
+        y = self.activation(self.bn1(self.conv1(x)))
+        y = self.activation(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        return relu(y + (x if self.downsample is None else self.downsample(x)))
+        return self.activation(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class BasicWide(nn.Module):
-    """Figure 1 (c): BN-ReLU-conv twice, plus a shortcut; nothing after the sum."""
+    """Figure 1 (c): BN-activation-conv twice, plus a shortcut; nothing after the sum."""
 
-    def __init__(self, shape: Block) -> None:
+    def __init__(self, shape: Block, layers: Modules, activation: Function, dropout: float) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(shape.c_in)
-        self.conv1 = conv3x3(shape.c_in, shape.inner, shape.stride)
-        self.bn2 = nn.BatchNorm2d(shape.inner)
-        self.dropout: nn.Module = nn.Identity()
-        self.conv2 = conv3x3(shape.inner, shape.c_out)
-        self.shortcut = conv1x1(shape.c_in, shape.c_out, shape.stride) if shape.project else None
+        self.shape, self.activation = shape, activation
+        self.bn1, self.conv1, self.bn2 = layers["bn1"], layers["conv1"], layers["bn2"]
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.conv2, self.shortcut = layers["conv2"], layers.get("shortcut")
 
     def forward(self, x: Tensor) -> Tensor:
         """Float [N, c_in, H, W] -> [N, c_out, H / stride, W / stride]."""
-        activated = relu(self.bn1(x))
-        # A block that changes width projects the activated input; the others add x unchanged.
-        shortcut: Tensor = x if self.shortcut is None else self.shortcut(activated)
-        y = relu(self.bn2(self.conv1(activated)))
+        activated = self.activation(self.bn1(x)) if self.shape.activated_input else x
+        # In the paper's block the 1×1 shortcut reads the activated input, and the identity is of the raw one.
+        shortcut = activated if self.shape.activated_shortcut else x
+        shortcut = shortcut if self.shortcut is None else self.shortcut(shortcut)
+        y = self.activation(self.bn2(self.conv1(activated)))
         z: Tensor = self.conv2(self.dropout(y))
         return shortcut + z
 
 
-def wide_dropout(shape: Block, probability: float) -> BasicWide:
-    """Make Figure 1 (d): (c) with dropout after the second ReLU; it has no parameter, and no effect in eval mode."""
-    block = BasicWide(shape)
-    block.dropout = nn.Dropout(probability)
-    return block
+class PostActivation(nn.Module):
+    """conv-BN-activation-conv, plus a shortcut, then BN and activation."""
+
+    def __init__(self, _shape: Block, layers: Modules, activation: Function, dropout: float) -> None:
+        super().__init__()
+        self.activation = activation
+        self.conv1, self.bn1 = layers["conv1"], layers["bn1"]
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.conv2, self.bn2, self.shortcut = layers["conv2"], layers["bn2"], layers.get("shortcut")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, c_in, H, W] -> [N, c_out, H / stride, W / stride]."""
+        y = self.conv2(self.dropout(self.activation(self.bn1(self.conv1(x)))))
+        return self.activation(self.bn2(y + (x if self.shortcut is None else self.shortcut(x))))
 
 
-def relu(x: Tensor) -> Tensor:
-    """Apply ReLU in place; safe because neither batch norm nor addition needs its output in backward."""
-    return F.relu(x, inplace=True)
+class SameConv(nn.Conv2d):
+    """A convolution with the padding of ``layer``, which depends on the side of the map."""
+
+    def __init__(self, layer: Conv) -> None:
+        super().__init__(layer.c_in, layer.c_out, layer.kernel, layer.stride, bias=layer.bias)
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, c_in, H, W] -> [N, c_out, ceil(H / stride), ceil(W / stride)]."""
+        return super().forward(F.pad(x, (*self.layer.pads(x.shape[3]), *self.layer.pads(x.shape[2]))))
 
 
-def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
-    """Make a 3×3 convolution with padding 1, without bias (a batch norm follows or precedes it)."""
-    return nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
+def make_layer(layer: Layer) -> nn.Module:
+    """Make the torch module of a layer, with torch's initial values."""
+    match layer:
+        case Conv(padding="same"):
+            return SameConv(layer)
+        case Conv():
+            padding = layer.kernel // 2
+            return nn.Conv2d(layer.c_in, layer.c_out, layer.kernel, layer.stride, padding, bias=layer.bias)
+        case Norm():
+            return nn.BatchNorm2d(layer.channels, layer.epsilon)
+        case Linear():
+            return nn.Linear(layer.c_in, layer.c_out)
 
 
-def conv1x1(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
-    """Make a 1×1 convolution without bias."""
-    return nn.Conv2d(c_in, c_out, 1, stride, bias=False)
-
-
-def downsample(shape: Block) -> nn.Sequential | None:
-    """Make a 1×1 convolution and BN if a block changes width or resolution, else None."""
-    if not shape.project:
+def downsample(layers: Modules) -> nn.Sequential | None:
+    """Join the 1×1 convolution and BN of the shortcut; None if the shortcut is the identity."""
+    if "downsample.0" not in layers:
         return None
-    return nn.Sequential(conv1x1(shape.c_in, shape.c_out, shape.stride), nn.BatchNorm2d(shape.c_out))
+    return nn.Sequential(layers["downsample.0"], layers["downsample.1"])

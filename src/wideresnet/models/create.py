@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from wideresnet.architectures import Architecture, get_architecture
-from wideresnet.models.cifar import CifarWideResNet
-from wideresnet.models.imagenet import ImageNetWideResNet
+from wideresnet.models.network import WideResNet
 
 
 def create_model(name: str | Architecture, num_classes: int | None = None, dropout: float | None = None) -> nn.Module:
@@ -15,8 +14,7 @@ def create_model(name: str | Architecture, num_classes: int | None = None, dropo
     The state dicts of ImageNet networks have torchvision's and timm's keys in the same order. ``dropout`` is for
     WRN-n-k only. Raises ConfigError for an unknown name or impossible numbers.
     """
-    architecture = get_architecture(name, num_classes, dropout) if isinstance(name, str) else name
-    model = CifarWideResNet(architecture) if architecture.family == "cifar" else ImageNetWideResNet(architecture)
+    model = WideResNet(get_architecture(name, num_classes, dropout) if isinstance(name, str) else name)
     initialise(model)
     return model
 
@@ -26,5 +24,5 @@ def initialise(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -82,6 +82,8 @@ def recalibrate_batch_norm(
     for hook in hooks:
         hook.remove()
     for norm in norms:
+        if not sums[norm].any():
+            continue                               # idle
         count, total, squares = sums[norm]
         _set_statistics(norm, total / count, (squares / count - (total / count) ** 2).clamp(min=0))
     return dict(model.state_dict())

@@ -15,6 +15,7 @@ from wideresnet.architectures import wide_resnet, wrn
 from wideresnet.errors import BundleError, WeightsError
 from wideresnet.graph import read_graph, write_graph
 from wideresnet.graph.fold import EPSILON, conv_with_norm, scale_and_shift, unfolded
+from wideresnet.layers import Norm
 from wideresnet.records import Preprocess
 
 
@@ -50,12 +51,13 @@ def test_folding_is_done_in_float64():
         "bn.running_var": np.array([1.0], np.float32),
         "conv.weight": np.full((1, 2, 1, 1), 0.1, np.float32),
     }
-    scale, shift = scale_and_shift(tensors, "bn")
+    norm = Norm("bn", 1, 1, "conv")
+    scale, shift = scale_and_shift(tensors, norm)
     exact_scale = 3.0 / np.sqrt(1.0 + EPSILON)
     assert scale.dtype == shift.dtype == np.float64
     assert scale == pytest.approx(exact_scale, rel=1e-15)
     assert shift == pytest.approx(30_000.0 - float(np.float32(10_000.1)) * exact_scale, rel=1e-12)
-    weight, bias = conv_with_norm(tensors, "conv", "bn")
+    weight, bias = conv_with_norm(tensors, norm)
     assert weight.dtype == np.float64
     np.testing.assert_allclose(weight, float(np.float32(0.1)) * exact_scale, rtol=1e-15)
     assert bias == shift
@@ -63,7 +65,8 @@ def test_folding_is_done_in_float64():
 
 def test_an_unfolded_norm_folds_to_the_same_scale_and_shift():
     scale, shift = np.array([0.5, -2.0, 0.0]), np.array([1.0, 0.0, -3.0])
-    again = scale_and_shift(unfolded(scale, shift, "bn"), "bn")
+    norm = Norm("bn", 3, 1, epsilon=1e-3)
+    again = scale_and_shift(unfolded(scale, shift, norm), norm)
     np.testing.assert_allclose(again[0], scale, rtol=1e-7)
     np.testing.assert_array_equal(again[1], shift)
 

@@ -9,6 +9,7 @@ import torch
 from fakes import TINY, tiny_images, tiny_tensors
 from wideresnet.architectures import get_architecture
 from wideresnet.graph.fold import unfolded
+from wideresnet.layers import Norm
 from wideresnet.models import create_model
 from wideresnet.training.augment import normalise, to_planes
 from wideresnet.training.layer_groups import HEAD_STD, recalibrate_batch_norm, stage_of, with_new_head
@@ -38,9 +39,9 @@ def test_restated_norms_compute_the_same_and_have_the_statistics_of_what_they_se
     architecture = TINY[name]
     tensors = dict(tiny_tensors(architecture))
     rng = np.random.default_rng(0)
-    for key in list(tensors):                      # as they come out of a graph
-        if key.endswith("running_mean"):
-            norm, channels = key.removesuffix(".running_mean"), len(tensors[key])
+    for norm in architecture.layers():             # as they come out of a graph
+        if isinstance(norm, Norm):
+            channels = norm.channels
             tensors |= unfolded(rng.uniform(0.5, 1.5, channels), rng.standard_normal(channels), norm)
     images = normalise(to_planes(torch.from_numpy(tiny_images(12, 32))), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 32)
     state = recalibrate_batch_norm(tensors, architecture, torch.split(images, 5))

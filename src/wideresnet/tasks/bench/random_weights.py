@@ -20,7 +20,7 @@ from onnx.reference import ReferenceEvaluator
 from wideresnet.architectures import Architecture, get_architecture
 from wideresnet.bundle import Bundle, make_bundle
 from wideresnet.graph import write_graph
-from wideresnet.graph.fold import EPSILON, unfolded
+from wideresnet.graph.fold import unfolded
 from wideresnet.graph.write import INPUT
 from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
@@ -71,13 +71,13 @@ def random_tensors(architecture: Architecture, seed: int) -> Tensors:
     tensors: Tensors = {}
     for layer in architecture.layers():
         if isinstance(layer, Norm):
-            tensors |= unfolded(np.ones(layer.channels), np.zeros(layer.channels), layer.name)
+            tensors |= unfolded(np.ones(layer.channels), np.zeros(layer.channels), layer)
             continue
         kernel = (layer.kernel, layer.kernel) if isinstance(layer, Conv) else ()
         shape = (layer.c_out, layer.c_in, *kernel)
         scale = math.sqrt((2 if kernel else 1) / math.prod(shape[1:]))
         tensors[f"{layer.name}.weight"] = rng.standard_normal(shape, np.float32) * np.float32(scale)
-        if not kernel:
+        if f"{layer.name}.bias" in layer.tensors():
             tensors[f"{layer.name}.bias"] = np.zeros(layer.c_out, np.float32)
     return tensors
 
@@ -88,7 +88,8 @@ def measured_norms(
     """Return tensors for every norm: statistics behind the norms before it, scales in [0.5, 1.5], shifts around 0."""
     rng = np.random.default_rng(len(tensors))
     model = write_graph(architecture, tensors, preprocess)
-    norms, measured = _norms_by_node(architecture), Tensors()
+    layers, measured = architecture.layers(), Tensors()
+    norms = {layer.conv or layer.name: layer for layer in layers if isinstance(layer, Norm)}    # by node
     values: dict[str, NDArray[np.generic]] = {c.name: numpy_helper.to_array(c) for c in model.graph.initializer}
     values[INPUT] = images
     last_use = {name: index for index, node in enumerate(model.graph.node) for name in node.input}
@@ -100,24 +101,11 @@ def measured_norms(
             weight = rng.uniform(0.5, 1.5, len(mean)).astype(np.float32)
             bias = (0.1 * rng.standard_normal(len(mean))).astype(np.float32)
             statistics = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": variance}
-            measured |= {f"{norm}.{key}": value for key, value in statistics.items()}
-            factor = weight / np.sqrt(variance + np.float32(EPSILON))
+            measured |= {f"{norm.name}.{key}": value for key, value in statistics.items()}
+            factor = weight / np.sqrt(variance + np.float32(norm.epsilon))
             x = (x - mean[:, None, None]) * factor[:, None, None] + bias[:, None, None]
         values[node.output[0]] = x
         for name in node.input:                    # activations of large networks are large
             if last_use[name] == index:
                 values.pop(name, None)
     return measured
-
-
-def _norms_by_node(architecture: Architecture) -> dict[str, str]:
-    """Return norms by the node whose output they normalise: the convolution before, or the norm's own node."""
-    norms, before = {}, None
-    preact = architecture.block == "preact"
-    for layer in architecture.layers():
-        if isinstance(layer, Norm):
-            # In a pre-activation block only bn2 follows a convolution; the others follow a sum.
-            alone = preact and not layer.name.endswith(".bn2")
-            norms[layer.name if alone or before is None else before] = layer.name
-        before = layer.name
-    return norms
