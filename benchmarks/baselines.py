@@ -31,8 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from wideresnet.architectures import get_architecture
-from wideresnet.bundle import Bundle
+from wideresnet.bundle import Bundle, network_of
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.openvino import executed
 from wideresnet.engines.pytorch import open_module
@@ -271,7 +270,7 @@ def plain_script(bundle: Bundle, batch: int, out: Path) -> tuple[EngineInfo, Wor
 
 
 def _module(bundle: Bundle) -> torch.nn.Module:
-    return open_module(parse_graph(bundle.graph), get_architecture(bundle.card.architecture, bundle.card.classes))
+    return open_module(parse_graph(bundle.graph), network_of(bundle.card))
 
 
 def _normalised(x: torch.Tensor, spec: Preprocess) -> torch.Tensor:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.architectures import Architecture
+from wideresnet.architectures import Architecture, get_architecture, with_variant
 from wideresnet.errors import ConfigError
 from wideresnet.records import Alpha, Labels, ModelCard
 
@@ -52,6 +52,11 @@ class Bundle:
         return Bundle(card or self.card, self.labels, model.SerializeToString())
 
 
+def network_of(card: ModelCard) -> Architecture:
+    """Return the architecture that a card states, with its classes and variant. Raises ConfigError."""
+    return with_variant(get_architecture(card.architecture, card.classes), card.variant)
+
+
 def with_alpha(bundle: Bundle, alpha: Alpha | None) -> Bundle:
     """Return the bundle with ``alpha`` on its card for transparent images; None changes nothing."""
     if alpha is None:
@@ -78,7 +83,8 @@ def make_bundle(
             hint="the label file must name every class once",
         )
     graph = write_graph(architecture, tensors, card.preprocess, half=precision == "fp16")
-    card = replace(card, classes=architecture.classes, precision=precision, made_with=tool_versions())
+    stated = replace(card, classes=architecture.classes, variant=architecture.variant(), precision=precision)
+    card = replace(stated, made_with=tool_versions())
     return Bundle(card, labels, graph.SerializeToString())
 
 

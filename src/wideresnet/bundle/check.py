@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from wideresnet.architectures import Variant
 from wideresnet.bundle.bundle import Bundle
 from wideresnet.datasets.labels import LABEL_LISTS, read_labels
 from wideresnet.errors import BundleError
@@ -17,8 +18,9 @@ TOLERANCE = 1e-5                                   # relative; the graph holds f
 def check_bundle(bundle: Bundle, name: str) -> None:
     """Raise BundleError if the graph of the bundle ``name`` differs from its card or labels.
 
-    Compared are the architecture, input size, classes, normalisation, stored precision, and number of labels; for a
-    list of ``datasets.labels.LABEL_LISTS`` the labels too. Constants that are NaN or infinite are refused.
+    Compared are the architecture and its variant, input size, classes, normalisation, stored precision, and number of
+    labels; for a list of ``datasets.labels.LABEL_LISTS`` the labels too. Constants that are NaN or infinite are
+    refused.
     """
     facts = read_facts(bundle.model)
     contradictions = list(_contradictions(bundle, facts))
@@ -35,6 +37,7 @@ def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
     spec = card.preprocess
     stated = {
         "architecture": (card.architecture, facts.architecture),
+        "variant": (_variant(card.variant), _variant(facts.variant)),
         "precision": (card.precision, facts.precision),
         "crop": (spec.crop, facts.side),
         "classes": (card.classes, facts.classes),
@@ -54,6 +57,10 @@ def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
 
 def _close(a: RGB, b: RGB) -> bool:
     return all(math.isclose(x, y, rel_tol=TOLERANCE, abs_tol=TOLERANCE) for x, y in zip(a, b, strict=True))
+
+
+def _variant(variant: Variant) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(variant.items())) or "none"
 
 
 def _words(values: RGB) -> str:

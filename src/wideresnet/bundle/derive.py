@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.architectures import get_architecture
-from wideresnet.bundle.bundle import Bundle, tool_versions
+from wideresnet.bundle.bundle import Bundle, network_of, tool_versions
 from wideresnet.graph import read_graph, write_graph
 from wideresnet.records import Preprocess
 
@@ -26,14 +25,12 @@ def with_preprocess(bundle: Bundle, preprocess: Preprocess) -> Bundle:
 
 def read_weights(bundle: Bundle) -> Tensors:
     """Return the tensors of a bundle's graph. Raises BundleError for a quantised one."""
-    architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
-    return read_graph(bundle.model, architecture)
+    return read_graph(bundle.model, network_of(bundle.card))
 
 
 def rebuild(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16"]) -> Bundle:
     """Return the model with a graph written from ``tensors``, normalised as its card states."""
-    architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
-    graph = write_graph(architecture, tensors, bundle.card.preprocess, half=precision == "fp16")
+    graph = write_graph(network_of(bundle.card), tensors, bundle.card.preprocess, half=precision == "fp16")
     card = replace(bundle.card, precision=precision, quantised=None, calibration=(), made_with=tool_versions())
     return bundle.with_model(graph, card)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from wideresnet.architectures import get_architecture
-from wideresnet.bundle import Bundle
+from wideresnet.bundle import Bundle, network_of
 from wideresnet.engines.base import Engine, EngineOptions, OutputsEngine
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 
@@ -40,7 +39,6 @@ def open_outputs(bundle: Bundle, name: str = "openvino", options: EngineOptions 
     if name == "pytorch":
         with needs_extra("the engine pytorch", "train"):
             from wideresnet.engines.pytorch import PyTorchEngine
-        architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
-        return PyTorchEngine(bundle.graph, options, architecture, bundle.card.preprocess)
+        return PyTorchEngine(bundle.graph, options, network_of(bundle.card), bundle.card.preprocess)
     hint = did_you_mean(name, ENGINES) or f"known: {', '.join(ENGINES)}"
     raise ConfigError(f"no engine called {name!r}", hint=hint)

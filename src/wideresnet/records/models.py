@@ -31,6 +31,7 @@ class ModelCard:
     calibration: tuple[str, ...] = ()              # images that set the ranges of an int8 graph
     quantised: QuantiseSettings | None = None      # how an int8 graph was made
     gate: GateReport | None = None
+    variant: dict[str, str | float | bool] = field(default_factory=dict)      # see architectures.with_variant
     files: dict[str, str] = field(default_factory=dict)       # file name -> sha256
     schema: int = 1
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wideresnet.architectures import get_architecture
+from wideresnet.architectures import Variant, get_architecture, with_variant
 from wideresnet.errors import TrainingError
 from wideresnet.machine import available_cpus
 from wideresnet.models import create_model
@@ -114,8 +114,9 @@ def prepare(
     group: Group = SINGLE_PROCESS,
     saved: TrainingState | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    variant: Variant | None = None,
 ) -> Trainer:
-    """Make the model, its average and the optimiser.
+    """Make the model, its average and the optimiser; ``variant``: see ``with_variant``.
 
     They continue from the checkpoint ``saved``, if given; else they start from the state dict ``weights``, or from
     fresh weights, which are equal on every rank.
@@ -123,7 +124,7 @@ def prepare(
     torch.set_num_threads(group.threads(available_cpus()))
     torch.backends.cudnn.allow_tf32 = False        # "f32" means 24 bits on GPUs too; their convolutions default to 11
     torch.manual_seed(recipe.seed)
-    architecture = get_architecture(recipe.architecture, classes, recipe.dropout)
+    architecture = with_variant(get_architecture(recipe.architecture, classes, recipe.dropout), variant or {})
     model = channels_last(create_model(architecture))
     if weights is not None:
         model.load_state_dict(weights)

@@ -10,8 +10,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from wideresnet.architectures import get_architecture
-from wideresnet.bundle import Bundle
+from wideresnet.bundle import Bundle, network_of
 from wideresnet.engines.throughput import save_tuning
 from wideresnet.errors import ConfigError, EngineError
 from wideresnet.machine import available_cpus, machine_facts
@@ -116,7 +115,7 @@ def _profiles(fixtures: Fixtures, selected: Sequence[Entry]) -> Generator[Progre
 def make_row(fixtures: Fixtures, entry: Entry, info: EngineInfo, summary: Summary, peak: Peak) -> BenchRow:
     """Return the report's row of one candidate; memory is not measured yet (NaN)."""
     card = fixtures.model(entry).card
-    macs = get_architecture(card.architecture, card.classes).macs(card.preprocess.crop)
+    macs = network_of(card).macs(card.preprocess.crop)
     limit = {"f32": peak.f32, "bf16": peak.bf16, "int8": peak.int8}.get(info.precision)
     notes = {
         "latency": "from an image's bytes" if entry.files else "engine alone",

@@ -1,6 +1,6 @@
 """Class activation maps (Zhou et al., arXiv 1512.04150), computed by the graph that also classifies.
 
-Every network here averages its last map and puts one linear layer on it. The two can change places:
+The networks here average their last map and put one linear layer on it. The two can change places:
 
     logit[k] = bias[k] + sum_c weight[k, c] · mean_xy map[c, y, x] = bias[k] + mean_xy sum_c weight[k, c] · map[c, y, x]
 
@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.architectures import get_architecture
-from wideresnet.bundle import Bundle
+from wideresnet.bundle import Bundle, network_of
 from wideresnet.classifier import Classifier, crop_items
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.text import nfc
@@ -98,11 +97,20 @@ def open_explainer(bundle: Bundle, engine: str = "openvino", options: EngineOpti
 
 
 def make_explainer(bundle: Bundle, features: Features) -> Explainer:
-    """Return the explainer of a bundle that is open with its last map, ``features`` of [MAP]."""
+    """Return the explainer of a bundle that is open with its last map, ``features`` of [MAP].
+
+    Raises ConfigError for a network that pools by the maximum.
+    """
     from wideresnet.graph.outputs import read_classifier
 
     card, (weight, bias) = bundle.card, read_classifier(bundle.model)
-    *_, last = get_architecture(card.architecture, card.classes).blocks()
+    network = network_of(card)
+    if network.pool != "avg":
+        raise ConfigError(
+            f"{card.name} has no class activation maps: its pooling is {network.pool}, not a mean",
+            hint="explain a model with pool avg",
+        )
+    *_, last = network.blocks()
     return Explainer(card, bundle.labels, features, weight, bias, last.reduction)
 
 

@@ -16,8 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wideresnet.architectures import get_architecture
-from wideresnet.bundle import Bundle, make_bundle, write_bundle
+from wideresnet.bundle import Bundle, make_bundle, network_of, write_bundle
 from wideresnet.bundle.derive import as_float32, with_preprocess
 from wideresnet.classifier import Classifier
 from wideresnet.config import as_toml
@@ -100,7 +99,7 @@ def run_finetune(
     source = _as_trainable(source, settings)
     split, test_set = _open_data(data, settings, test)
     _write_inputs(run, source, split, settings)
-    architecture = get_architecture(source.card.architecture, len(split.labels.names))
+    architecture = replace(network_of(source.card), classes=len(split.labels.names))
     if settings.mode == "probe":
         result = yield from run_probe(source, architecture, split, run, settings)
     else:

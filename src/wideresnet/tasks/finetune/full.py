@@ -55,7 +55,7 @@ def run_full(
     yield Images(split.name, split.labels, len(arrays.train_labels), len(arrays.val_labels), arrays.failures)
     batches = FolderBatches(recipe, arrays, spec, group)
     weights = None if saved else _initial_weights(source, architecture, batches, recipe)
-    trainer = prepare(recipe, batches.classes, group, saved, weights)
+    trainer = prepare(recipe, batches.classes, group, saved, weights, architecture.variant())
     del saved, weights                             # each as large as the model
     keep_best(run, trainer)                        # the run may have been killed between checkpoint and copy
     if not is_patience_over(trainer.log, settings.patience):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from wideresnet.architectures import ARCHITECTURES, Architecture, get_architecture, normalise_name
-from wideresnet.bundle import is_bundle
+from wideresnet.bundle import is_bundle, network_of
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.labels.formats import read_label_file
 from wideresnet.errors import ConfigError
@@ -62,7 +62,7 @@ def labels_of(choice: ModelChoice) -> tuple[Labels, str, Sequence[str]]:
 
 def describe_card(card: ModelCard) -> ModelInfo:
     """Return the facts on a model card."""
-    info = _describe_architecture(get_architecture(card.architecture, card.classes), card.preprocess)
+    info = _describe_architecture(network_of(card), card.preprocess)
     return replace(
         info,
         name=card.name,

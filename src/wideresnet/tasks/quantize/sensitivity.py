@@ -8,8 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from wideresnet.architectures import get_architecture
-from wideresnet.bundle import Bundle
+from wideresnet.bundle import Bundle, network_of
 from wideresnet.engines import open_engine
 from wideresnet.graph.quantise import only_quantised, quantised_layers
 from wideresnet.logits import deviation, divergence
@@ -52,8 +51,7 @@ def rank_by_loss(layers: Sequence[LayerLoss]) -> list[LayerLoss]:
 
 def mac_fractions(bundle: Bundle) -> dict[str, float]:
     """Return each layer's fraction of the network's multiply-accumulates."""
-    architecture = get_architecture(bundle.card.architecture, bundle.card.classes)
-    counts = architecture.layer_macs(bundle.card.preprocess.crop)
+    counts = network_of(bundle.card).layer_macs(bundle.card.preprocess.crop)
     total = sum(counts.values())
     return {name: count / total for name, count in counts.items()}
 
