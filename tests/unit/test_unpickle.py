@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import code
+import enum
+import functools
 import io
 import os
 import pickle
+import runpy
 import struct
+import subprocess
+import sys
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +21,8 @@ import pytest
 
 from fakes import python2_batch
 from wideresnet.errors import WeightsError
-from wideresnet.unpickle import Opaque, load_pickle
+from wideresnet.unpickle import load_pickle
+from wideresnet.unpickle.values import Opaque
 from wideresnet.weights.pth import MAGIC_NUMBER, PROTOCOL_VERSION
 from wideresnet.weights.read import read_tensors
 
@@ -54,12 +61,18 @@ def test_a_malicious_file_runs_nothing_and_the_refusal_names_the_call(tmp_path, 
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("function", [eval, exec, getattr, __import__, open, os.remove, pickle.loads])
-def test_no_callable_of_python_is_let_in(tmp_path, function):
+CALLABLES = [
+    eval, exec, __import__, open, breakpoint, os.remove, pickle.loads, subprocess.run, runpy.run_path, code.interact,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("function", CALLABLES)
+def test_no_callable_that_only_malicious_files_use_is_let_in(tmp_path, function, protocol):
     marker = tmp_path / "marker"
     marker.touch()
     with pytest.raises(WeightsError, match="refused"):
-        load_pickle(io.BytesIO(pickle.dumps(Evil(function, str(marker)), 2)))
+        load_pickle(io.BytesIO(pickle.dumps(Evil(function, str(marker)), protocol)))
     assert marker.exists()
 
 
@@ -125,11 +138,158 @@ def test_plain_values_come_through_every_protocol():
             assert load_pickle(io.BytesIO(pickled)).value["a"] == value["a"]
 
 
-def test_what_lies_beside_the_weights_stays_a_name():
+def load(value: object, protocol: int = 2) -> object:
+    return load_pickle(io.BytesIO(pickle.dumps(value, protocol))).value
+
+
+def opaque(value: object) -> tuple[str, list[object]]:
+    """The name and the parts of an opaque value, however deep."""
+    assert isinstance(value, Opaque)
+    return value.name, [tuple(map(plain, part)) if isinstance(part, tuple) else plain(part) for part in value.parts]
+
+
+def plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return opaque(value) if isinstance(value, Opaque) else value
+
+
+class Settings(dict):
+    """As Lightning's AttributeDict, EasyDict and addict's Dict."""
+
+
+class Lines(list):
+    """A list of a training package."""
+
+
+class Mode(enum.Enum):
+    TEST = 3
+
+
+class Slotted:
+    __slots__ = ("rate",)
+
+
+class Made:
+    """Pickled by NEWOBJ_EX."""
+
+    def __getnewargs_ex__(self):
+        return (1,), {"rate": 0.1}
+
+    def __new__(cls, *_positional, rate=0.0):
+        return super().__new__(cls)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_values_of_any_class_keep_their_name_and_what_is_in_them(protocol):
     from argparse import Namespace
 
-    read = load_pickle(io.BytesIO(pickle.dumps({"args": Namespace(lr=0.1), "seen": {1, 2}}, 2))).value
-    assert read == {"args": Opaque("argparse.Namespace"), "seen": Opaque("__builtin__.set")}
+    slotted, settings, lines = Slotted(), Settings(lr=0.1), Lines([1, 2])
+    slotted.rate = 0.5
+    settings.note = "set"
+    assert opaque(load(Namespace(lr=0.1), protocol)) == ("argparse.Namespace", [{"lr": 0.1}])
+    assert opaque(load(settings, protocol)) == (f"{__name__}.Settings", [{"lr": 0.1}, {"note": "set"}])
+    assert opaque(load(lines, protocol)) == (f"{__name__}.Lines", [[1, 2]])
+    assert opaque(load(slotted, protocol)) == (f"{__name__}.Slotted", [(None, {"rate": 0.5})])
+    assert opaque(load(Mode.TEST, protocol)) == (f"{__name__}.Mode", [(3,)])
+    assert opaque(load(Settings, protocol)) == (f"{__name__}.Settings", [])
+    assert opaque(load(Path("/x"), protocol))[1] == [("/", "x")]
+    name, (arguments, state) = opaque(load(functools.partial(Settings, eps=0.001), protocol))
+    assert (name, arguments) == ("functools.partial", ((f"{__name__}.Settings", []),))
+    assert state[1:3] == ((), {"eps": 0.001})
+
+
+def test_keyword_arguments_of_a_constructor_are_kept():
+    assert opaque(load(Made(), 4)) == (f"{__name__}.Made", [(1,), {"rate": 0.1}])
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_containers_of_the_standard_library_are_dicts_and_lists(protocol):
+    counted = defaultdict(list)
+    counted["a"].append(1)
+    value = {"set": {1}, "frozen": frozenset({2}), "default": counted, "counter": Counter("aab"), 5: OrderedDict(x=1)}
+    assert load(value, protocol) == {
+        "set": [1], "frozen": [2], "default": {"a": [1]}, "counter": {"a": 2, "b": 1}, 5: {"x": 1},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_numpy_scalars_are_numbers_and_what_is_no_plain_number_stays_opaque(protocol):
+    assert load([np.float64(0.5), np.int64(3), np.bool_(True)], protocol) == [0.5, 3, True]
+    opaque(load(np.dtype("U5"), protocol))
+    assert load(np.array(["oak"]), protocol).values.size == 0
+    assert load(np.array([{}], object), protocol).values.size == 0
+    np.testing.assert_array_equal(load(np.arange(3), protocol).values, [0, 1, 2])
+
+
+def test_keys_that_are_classes_enums_or_tuples_are_texts():
+    keys = {Settings: 1, Mode.TEST: 2, (1, "a"): 3}
+    assert load(keys) == {f"{__name__}.Settings": 1, f"{__name__}.Mode.3": 2, (1, "a"): 3}
+
+
+ABSENT = b"cabsent.package\nTrainer\n"
+LET_THROUGH = {
+    "a class with a call of an unknown function": (b"cabsent.package\nmake\n(S'x'\ntR", "absent.package.make"),
+    "an attribute of a class": (b"c__builtin__\ngetattr\n(" + ABSENT + b"S'step'\ntR", "absent.package.Trainer.step"),
+    "an attribute of anything": (b"c__builtin__\ngetattr\n(S'x'\nS'upper'\ntR", "builtins.getattr"),
+    "a call of an attribute": (
+        b"c__builtin__\ngetattr\n(" + ABSENT + b"S'step'\ntR(tR", "absent.package.Trainer.step",
+    ),
+    "INST": (b"(S'x'\niabsent.package\nTrainer\n", "absent.package.Trainer"),
+    "OBJ": (b"(" + ABSENT + b"S'x'\no", "absent.package.Trainer"),
+    "an object of protocol 1": (
+        b"ccopy_reg\n_reconstructor\n(" + ABSENT + b"c__builtin__\nobject\nNtR}b", "absent.package.Trainer",
+    ),
+    "a module with its source": (
+        b"(S'module'\n" + ABSENT + b"S'a.py'\nS'import absent'\ntQ)\x81", "absent.package.Trainer",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LET_THROUGH)
+def test_what_is_let_through_is_a_name_and_imports_nothing(case):
+    pickled, name = LET_THROUGH[case]
+    before = set(sys.modules)
+    assert opaque(load_pickle(io.BytesIO(pickled + b".")).value)[0] == name
+    assert set(sys.modules) == before
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        functools.partial(os.system, "id"), {os.system: 1}, Evil(getattr, os, "system"), Evil(Settings, os.system),
+        Evil(functools.partial, eval, "1"),
+    ],
+)  # fmt: skip
+def test_a_dangerous_name_is_refused_wherever_it_stands(value):
+    try:
+        pickled = pickle.dumps(value, 2)
+    except TypeError:                              # a module is not pickled
+        pickled = b"c__builtin__\ngetattr\n(cos\npath\nS'system'\ntR."
+    with pytest.raises(WeightsError, match="refused"):
+        load_pickle(io.BytesIO(pickled))
+
+
+LONG = b"X" + struct.pack("<I", 100_000) + b"x" * 100_000 + b"q\1"
+MANY = b"](" + b"K\1" * 10_000 + b"eq\1"
+BOMBS = {
+    "a global with a long name": LONG + b"h\1\x93" + STOP,
+    "objects without end": b"cabsent\nName\nq\1](" + b"h\1)R" * 20_000 + b"e" + STOP,
+    "sets that multiply": MANY + b"](" + b"c__builtin__\nset\nh\1\x85R" * 100 + b"e" + STOP,
+    "opcodes without end": b"N0" * 100_000 + b"N" + STOP,
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_pickle_that_makes_too_much_of_little_is_refused(bomb, monkeypatch):
+    monkeypatch.setattr("wideresnet.unpickle.MAX_OPCODES", 150_000)
+    with pytest.raises(WeightsError):
+        load_pickle(io.BytesIO(BOMBS[bomb]), limit=1 << 20)
+
+
+def test_names_do_not_grow():
+    pickled = b"cabsent\nName\nq\2" + LONG + (b"c__builtin__\ngetattr\n(h\2h\1tRq\2") * 10 + STOP
+    assert len(load_pickle(io.BytesIO(pickled)).value.name) <= 500
 
 
 def test_pickle_itself_is_never_imported():

@@ -29,6 +29,16 @@ class StoredArray:
 
     values: NDArray[np.generic]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.values.shape
+
+    @property
+    def dtype(self) -> str:
+        """NumPy's name of its numbers: "float32", "int64", …"""
+        return self.values.dtype.name
+
     def set_state(self, _version: Any, shape: Any, kind: Any, fortran: Any, numbers: Any) -> None:
         """Apply the pickle's BUILD. Python 2 wrote the numbers as text."""
         if isinstance(numbers, str):
@@ -55,6 +65,11 @@ def _array_type(code: Any, *_flags: Any) -> ArrayType:
     return ArrayType(code)
 
 
+def _scalar(kind: Any, numbers: Any = b"") -> Any:
+    """``numpy._core.multiarray.scalar``: a number of Python. Python 2 wrote its bytes as text."""
+    return _from_buffer(numbers.encode("latin-1") if isinstance(numbers, str) else numbers, kind, ()).values.item()
+
+
 def _encoded(text: Any = "", encoding: Any = "latin1") -> bytes:
     """``_codecs.encode`` and ``bytes``: how protocol 2 of Python 3 writes bytes."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
@@ -69,6 +84,8 @@ ARRAY_BUILDERS: Final[dict[str, Callable[..., Any]]] = {
     "numpy.dtype": _array_type,
     "numpy.core.multiarray._reconstruct": _empty,
     "numpy._core.multiarray._reconstruct": _empty,
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy._core.multiarray.scalar": _scalar,
     "numpy.core.numeric._frombuffer": _from_buffer,
     "numpy._core.numeric._frombuffer": _from_buffer,
 }

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final
 
 from wideresnet.errors import WeightsError
-from wideresnet.unpickle import Opaque, StoredTensor
+from wideresnet.unpickle import SAVE_AGAIN
+from wideresnet.unpickle.arrays import StoredArray
+from wideresnet.unpickle.values import Opaque, StoredTensor
 
+Tensor = StoredTensor | StoredArray
 Fact = str | int | float | bool | None
 
 MAX_NAMES: Final = 1 << 28                         # characters of all paths: hostile files share and nest without end
@@ -16,18 +20,17 @@ MAX_FACTS: Final = 10_000
 MAX_LISTED: Final = 32                             # numbers and texts of one list that become facts
 MAX_TEXT: Final = 200
 
-SAVE_AGAIN: Final = "save it again with torch.save(model.state_dict(), 'weights.pth')"
 
 
-def flatten(root: Any) -> tuple[dict[str, StoredTensor], dict[str, Fact]]:
+def flatten(root: Any) -> tuple[dict[str, Tensor], dict[str, Fact]]:
     """Return every tensor below ``root`` and the plain values beside them, by dotted path, in the order of the file.
 
     Keys of dicts, indices of lists and tuples, and attributes of objects join with "."; the name of an object's class
-    is the fact ``PATH.__class__`` (``PATH`` alone where nothing lies inside). A pickled module has the names of its
+    is the fact ``PATH.__class__``, that of a class or function ``PATH``. A pickled module has the tensors of its
     state dict. Facts are cut: 10,000 in all, 32 of a list, 200 characters of a text. Raises WeightsError for nesting
     or sharing beyond all measure, and where two tensors get one name.
     """
-    tensors: dict[str, StoredTensor] = {}
+    tensors: dict[str, Tensor] = {}
     facts: dict[str, Fact] = {}
     budget = MAX_NAMES
     open_containers = {0: iter([("", root)])}      # by id, the innermost last: one inside itself is not entered again
@@ -38,7 +41,7 @@ def flatten(root: Any) -> tuple[dict[str, StoredTensor], dict[str, Fact]]:
             del open_containers[container]
             continue
         budget -= len(path) + 1
-        if isinstance(value, StoredTensor):
+        if isinstance(value, Tensor):
             if path in tensors:
                 raise WeightsError(f"it holds two tensors called {path[:MAX_TEXT]!r}", hint=SAVE_AGAIN)
             tensors[path] = value
@@ -46,7 +49,6 @@ def flatten(root: Any) -> tuple[dict[str, StoredTensor], dict[str, Fact]]:
             if len(facts) < MAX_FACTS and not (isinstance(value, int) and value.bit_length() > 64):
                 facts[path] = value[:MAX_TEXT] if isinstance(value, str) else value
         elif isinstance(value, dict | list | tuple | Opaque) and id(value) not in open_containers:
-            budget -= len(value) if not isinstance(value, Opaque) else 0
             open_containers[id(value)] = _children(value, f"{path}." if path else "")
         if budget < 0 or len(open_containers) > MAX_DEPTH:
             raise WeightsError("refused: what it holds is nested without end", hint=SAVE_AGAIN)
@@ -54,13 +56,51 @@ def flatten(root: Any) -> tuple[dict[str, StoredTensor], dict[str, Fact]]:
 
 
 def _children(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield what lies directly inside a dict, list, tuple or object, with its path."""
+    """Yield what lies directly inside a dict, list, tuple or opaque value, with its path."""
     if isinstance(value, dict):
         for key, child in value.items():
             yield f"{prefix}{key.decode('latin-1') if isinstance(key, bytes) else key}", child
-    elif isinstance(value, list | tuple):
+    elif not isinstance(value, Opaque):
         for index, child in enumerate(value):
-            if index < MAX_LISTED or not isinstance(child, Fact):
-                yield f"{prefix}{index}", child
-    else:
+            # What is cut is still counted, under a type that flatten does not collect.
+            yield f"{prefix}{index}", child if index < MAX_LISTED or not isinstance(child, Fact) else ...
+    elif not value.parts:
         yield prefix.removesuffix("."), value.name
+    else:
+        yield f"{prefix}__class__", value.name
+        states = [part for part in _flat_parts(value) if isinstance(part, dict)]
+        module = next((state for state in states if _is_module(state)), None)
+        if module:
+            yield from _module_children(module, prefix)
+        else:
+            rest = [part for part in _flat_parts(value) if not isinstance(part, dict)]
+            yield from chain(_children(rest, prefix), *(_children(state, prefix) for state in states))
+
+
+def _flat_parts(value: Opaque) -> Iterator[Any]:
+    """Yield the arguments, elements, items and states of an opaque value; a dict among them has its attributes."""
+    for part in value.parts:
+        yield from part if isinstance(part, tuple | list) else (part,)
+
+
+def _is_module(state: dict[Any, Any]) -> bool:
+    return isinstance(state.get("_parameters"), dict) and isinstance(state.get("_modules"), dict)
+
+
+def _module_children(state: dict[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield the plain attributes of a pickled ``torch.nn.Module``, then what is in its state dict."""
+    for name, value in state.items():
+        elements = value if isinstance(value, tuple | list) else (value,)
+        if not str(name).startswith("_") and all(_is_plain(element) for element in elements):
+            yield f"{prefix}{name}", value
+    passing = state.get("_non_persistent_buffers_set")
+    for group in ("_parameters", "_buffers", "_modules"):
+        members = state.get(group)
+        for name, child in members.items() if isinstance(members, dict) else ():
+            persistent = group != "_buffers" or not isinstance(passing, list) or name not in passing
+            if child is not None and persistent:
+                yield f"{prefix}{name}", child
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, Fact) or (isinstance(value, Opaque) and not value.parts)

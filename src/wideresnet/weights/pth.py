@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import WeightsError
-from wideresnet.unpickle import MAX_PICKLE_BYTES, StoredTensor, load_pickle
+from wideresnet.unpickle import MAX_PICKLE_BYTES, SAVE_AGAIN, load_pickle
+from wideresnet.unpickle.values import StoredTensor
 from wideresnet.weights.raw import file_named, raw_dtype, to_float32
 
 ByteOrder = Literal["<", ">"]
@@ -37,18 +38,10 @@ ByteOrder = Literal["<", ">"]
 MAGIC_NUMBER: Final = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION: Final = 1001
 
-# Where training scripts put the weights in a checkpoint, best first. The moving average comes before the
-# weights it averages: who keeps one evaluates with it (timm's and torchvision's scripts do).
-WRAPPERS: Final = (
-    "ema", "model_ema", "state_dict_ema", "ema_state_dict", "state_dict", "model_state_dict", "model",
-    "net", "network", "module", "weights", "params",
-)  # fmt: skip
-
 # Views may share numbers (tied weights) or repeat them (stride 0), so a small file could claim to be huge.
 MAX_EXPANSION: Final = 8
 
 DAMAGED: Final = "fetch or copy it again; a complete file opens with torch.load(..., weights_only=True)"
-SAVE_AGAIN: Final = "save it again with torch.save(model.state_dict(), 'weights.pth')"
 
 
 @dataclass(frozen=True)
@@ -72,17 +65,6 @@ def open_pth(path: Path) -> Iterator[Checkpoint]:
         yield checkpoint
 
 
-def read_pth(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
-    """Read the tensors of a checkpoint by name, in its order, and the name of their wrapper ("" if none).
-
-    Floating tensors become float32, integers stay. Raises WeightsError.
-    """
-    with open_pth(path) as checkpoint, file_named(path.name):
-        state, wrapper = find_state_dict(checkpoint.root)
-        check_expansion(state.values(), checkpoint)
-        return {name: read_tensor(name, tensor, checkpoint) for name, tensor in state.items()}, wrapper
-
-
 def _open_zip(file: BinaryIO, data: mmap.mmap) -> Checkpoint:
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
@@ -92,7 +74,7 @@ def _open_zip(file: BinaryIO, data: mmap.mmap) -> Checkpoint:
             "this is a TorchScript program, not a weights file", hint="save model.state_dict() instead"
         )
     if len(structures) != 1:
-        raise WeightsError("this zip archive is no file of torch.save", hint="it has no data.pkl")
+        raise WeightsError("this zip archive is no file of torch.save", hint="unzip it and give the file inside")
     prefix = structures[0].removesuffix("data.pkl")
     budget = [len(data)]                           # entries may overlap in a hostile archive
 
@@ -149,41 +131,6 @@ def check_expansion(tensors: Iterable[StoredTensor], checkpoint: Checkpoint) -> 
     total = sum(math.prod(t.shape) * raw_dtype(t.storage.dtype).itemsize for t in set(tensors))
     if total > MAX_EXPANSION * checkpoint.file_bytes:
         raise WeightsError("refused: the tensors are said to be far larger than the file", hint=SAVE_AGAIN)
-
-
-_KINDS: Final[dict[type, str]] = {
-    StoredTensor: "one tensor", list: "a list", tuple: "a tuple", str: "text", int: "a number", float: "a number",
-    type(None): "nothing",
-}  # fmt: skip
-
-
-def find_state_dict(root: Any) -> tuple[dict[str, StoredTensor], str]:
-    """Return the state dict of a checkpoint and the dotted name of its wrapper ("" if none).
-
-    Looks into ``WRAPPERS`` in order, then at the top; values that are no tensors (epoch, arguments) are left out.
-    Raises WeightsError, which lists the keys, if there is none.
-    """
-    if not isinstance(root, dict):
-        kind = _KINDS.get(type(root), "an object")
-        raise WeightsError(f"it holds {kind}, not a state dict", hint="save model.state_dict() instead")
-    match = _search(root, depth=3)
-    if match is None:
-        keys = ", ".join(repr(key)[:40] for key in list(root)[:5]) or "nothing"
-        raise WeightsError(f"it has no state dict; it holds {keys}", hint="save model.state_dict() instead")
-    return match
-
-
-def _search(root: dict[Any, Any], depth: int) -> tuple[dict[str, StoredTensor], str] | None:
-    for name in WRAPPERS if depth else ():
-        inner = root.get(name)
-        if isinstance(inner, dict):
-            # szagoruyko's older files keep the running statistics apart.
-            stats = root.get("stats") if name == "params" else None
-            match = _search({**inner, **stats} if isinstance(stats, dict) else inner, depth - 1)
-            if match:
-                return match[0], f"{name}.{match[1]}" if match[1] else name
-    state = {key: v for key, v in root.items() if isinstance(key, str) and isinstance(v, StoredTensor)}
-    return (state, "") if state else None
 
 
 def read_tensor(name: str, tensor: StoredTensor, checkpoint: Checkpoint) -> NDArray[Any]:

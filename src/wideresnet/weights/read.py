@@ -23,12 +23,22 @@ from numpy.typing import NDArray
 from wideresnet.errors import WeightsError
 from wideresnet.output.atomic import atomic_path
 from wideresnet.pipes import special_kind
+from wideresnet.unpickle import SAVE_AGAIN
+from wideresnet.unpickle.arrays import StoredArray
+from wideresnet.unpickle.values import StoredTensor
 from wideresnet.weights.flatten import Fact, flatten
-from wideresnet.weights.pth import check_expansion, open_pth, read_pth, read_tensor
+from wideresnet.weights.pth import check_expansion, open_pth, read_tensor
 from wideresnet.weights.raw import DAMAGED, file_named, raw_dtype, to_float32
 
 # Put before every key by DataParallel and DDP, torch.compile, and wrappers that hold a model.
 PREFIXES: Final = ("module.", "_orig_mod.", "model.", "backbone.")
+
+# Where training scripts put the weights in a checkpoint, best first. The moving average comes before the
+# weights it averages: who keeps one evaluates with it (timm's and torchvision's scripts do).
+WRAPPERS: Final = (
+    "ema", "model_ema", "state_dict_ema", "ema_state_dict", "state_dict", "model_state_dict", "model",
+    "net", "network", "module", "weights", "params",
+)  # fmt: skip
 
 SAFETENSORS_DTYPES: Final = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
@@ -92,14 +102,17 @@ def read_tensors(path: Path) -> TensorFile:
     """Read a weights file. Raises WeightsError if it is not one, is damaged, or is unsafe to read.
 
     Of a checkpoint with several copies, a moving average is taken before the plain weights
-    (``pth.WRAPPERS`` has the order); ``TensorFile.wrapper`` says which it was.
+    (``WRAPPERS`` has the order); ``TensorFile.wrapper`` says which it was.
     """
     with open_weights(path) as reader:
-        if reader.ordered:
-            tensors, wrapper = read_pth(path)
-        else:
-            tensors, wrapper = {name: reader.read(name) for name in reader.shapes}, ""
-        return TensorFile(strip_prefixes(tensors), reader.sha256, reader.metadata, wrapper)
+        names, wrapper = {name: name for name in reader.shapes}, []
+        while match := next((key for key in WRAPPERS if any(name.startswith(f"{key}.") for name in names)), ""):
+            # szagoruyko's older files keep the running statistics apart.
+            inside = (f"{match}.", "stats.") if match == "params" else (f"{match}.",)
+            names = {name.partition(".")[2]: full for name, full in names.items() if name.startswith(inside)}
+            wrapper.append(match)
+        tensors = {name: reader.read(full) for name, full in names.items()}
+        return TensorFile(strip_prefixes(tensors), reader.sha256, reader.metadata, ".".join(wrapper))
 
 
 def save_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
@@ -160,10 +173,20 @@ def _open_pickled(path: Path) -> Iterator[WeightsReader]:
     with open_pth(path) as checkpoint:
         with file_named(path.name):
             tensors, facts = flatten(checkpoint.root)
-            check_expansion(tensors.values(), checkpoint)
+            if not tensors or "" in tensors:
+                content = "one tensor" if tensors else ", ".join(map(repr, list(facts)[:5])) or "nothing"
+                raise WeightsError(f"it holds {content}, no state dict", hint=SAVE_AGAIN)
+            check_expansion((t for t in tensors.values() if isinstance(t, StoredTensor)), checkpoint)
+
+        @file_named(path.name)
+        def read(name: str) -> NDArray[Any]:
+            tensor = tensors[name]
+            if isinstance(tensor, StoredArray):
+                return to_float32(tensor.values, tensor.dtype)
+            return read_tensor(name, tensor, checkpoint)
+
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
-        dtypes = {name: tensor.storage.dtype for name, tensor in tensors.items()}
-        read = file_named(path.name)(lambda name: read_tensor(name, tensors[name], checkpoint))
+        dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
         yield WeightsReader([path], shapes, dtypes, read, facts, ordered=True)
 
 

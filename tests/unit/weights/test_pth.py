@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared import SHARED, needs_shared
 from wideresnet.errors import WeightsError
-from wideresnet.weights.pth import read_pth
+from wideresnet.weights.flatten import flatten
 from wideresnet.weights.read import open_weights, read_tensors, sha256_of
 
 torch = pytest.importorskip("torch", reason="torch.save writes the files")
@@ -20,6 +21,11 @@ both_formats = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "leg
 def save(path: Path, value: object, zipped: bool = True) -> Path:
     torch.save(value, path, _use_new_zipfile_serialization=zipped)
     return path
+
+
+def read_pth(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    file = read_tensors(path)
+    return file.tensors, file.wrapper
 
 
 @both_formats
@@ -186,11 +192,100 @@ def test_a_big_endian_archive_reads(tmp_path):
     np.testing.assert_array_equal(arrays["h"], [0, 1, 2])
 
 
+class Block(torch.nn.Module):
+    """A network of a training repository, pickled as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(3, 4, 3, stride=2, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(4, eps=0.001)
+        self.act = torch.nn.LeakyReLU(0.1)
+        self.absent = None
+        self.scale = torch.nn.Parameter(torch.ones(1))
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("cache", torch.zeros(3), persistent=False)
+        self.register_parameter("offset", None)
+
+
 @both_formats
-def test_a_whole_pickled_model_is_refused_with_the_way_out(tmp_path, zipped):
-    with pytest.raises(WeightsError) as caught:
-        read_pth(save(tmp_path / "w.pth", torch.nn.Linear(2, 2), zipped))
-    assert "state_dict()" in caught.value.hint
+def test_a_pickled_model_has_the_tensors_of_its_state_dict_and_facts(tmp_path, zipped):
+    model = torch.nn.DataParallel(Block())
+    model.module.bn1.running_mean += 5
+    with open_weights(save(tmp_path / "w.pth", {"net": model, "epoch": 3}, zipped)) as reader:
+        assert list(reader.shapes) == [f"net.{name}" for name in model.state_dict()]
+        np.testing.assert_array_equal(reader.read("net.module.bn1.running_mean"), [5, 5, 5, 5])
+        facts = {
+            "epoch": 3, "net.__class__": "torch.nn.parallel.data_parallel.DataParallel",
+            "net.module.__class__": f"{__name__}.Block", "net.module.bn1.eps": 0.001,
+            "net.module.act.__class__": "torch.nn.modules.activation.LeakyReLU",
+            "net.module.act.negative_slope": 0.1, "net.module.conv1.stride.0": 2, "net.module.absent": None,
+        }  # fmt: skip
+        assert facts.items() <= reader.facts.items()
+        assert not any("hook" in name for name in reader.facts)
+
+
+class Settings(dict):
+    """As Lightning's AttributeDict."""
+
+
+def test_tensors_and_facts_in_objects_are_found(tmp_path):
+    """As trainers save themselves: attributes of objects, dict subclasses, arrays, optimizers, arguments."""
+    from argparse import Namespace
+    from functools import partial
+
+    module = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.SGD(module.parameters(), 0.1, momentum=0.9)
+    module(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(pow, 0.5))
+    checkpoint = {
+        "trainer": Namespace(ema=Settings(weight=torch.ones(2)), epoch=3), "numpy": {"bias": np.ones(2)},
+        "optimizer": optimizer, "schedule": schedule.state_dict(), "loss": torch.nn.CrossEntropyLoss(),
+        "best": np.float32(0.5), "act": torch.nn.functional.relu, "names": np.array(["oak"]), Settings: {"a": 1},
+        "block": partial(torch.nn.BatchNorm2d, eps=0.01),
+    }  # fmt: skip
+    with open_weights(save(tmp_path / "w.ckpt", checkpoint)) as reader:
+        np.testing.assert_array_equal(reader.read("trainer.ema.weight"), [1, 1])
+        np.testing.assert_array_equal(reader.read("numpy.bias"), [1, 1])
+        assert reader.read("numpy.bias").dtype == np.float32
+        assert reader.dtypes["numpy.bias"] == "float64"
+        assert sum(name.endswith("momentum_buffer") for name in reader.shapes) == 2
+        facts = {
+            "trainer.__class__": "argparse.Namespace", "trainer.epoch": 3, "best": 0.5,
+            "trainer.ema.__class__": f"{__name__}.Settings", "act": "torch.nn.functional.relu",
+            f"{__name__}.Settings.a": 1, "block.eps": 0.01, "loss.reduction": "mean",
+        }  # fmt: skip
+        assert facts.items() <= reader.facts.items()
+
+
+def test_nesting_and_sharing_without_end_are_refused(monkeypatch):
+    monkeypatch.setattr("wideresnet.weights.flatten.MAX_NAMES", 100_000)
+    nested: object = 1
+    shared: object = 1
+    for _ in range(100_000):
+        nested, shared = [nested], [shared, shared]
+    for value in (nested, shared):
+        with pytest.raises(WeightsError, match="without end"):
+            flatten(value)
+
+
+def test_a_value_inside_itself_is_entered_once():
+    loop: dict[str, object] = {"epoch": 3}
+    loop["again"] = [loop]
+    assert flatten(loop) == ({}, {"epoch": 3})
+
+
+def test_two_tensors_of_one_name_are_refused(tmp_path):
+    value = {"a": {"b": torch.ones(1)}, "a.b": torch.zeros(1)}
+    with pytest.raises(WeightsError, match=r"two tensors called 'a\.b'"), open_weights(save(tmp_path / "w.pth", value)):
+        pass
+
+
+@needs_shared("oracle", "wild")
+def test_the_files_of_public_repositories_give_all_their_tensors():
+    for folder in sorted((SHARED / "oracle" / "wild").glob("*/expected.json")):
+        with open_weights(folder.with_name("weights.pth")) as reader:
+            assert all(reader.read(name).shape == shape for name, shape in reader.shapes.items()), folder.parent.name
 
 
 def test_a_torchscript_program_is_refused_as_one(tmp_path):
@@ -201,7 +296,7 @@ def test_a_torchscript_program_is_refused_as_one(tmp_path):
         read_pth(tmp_path / "w.pt")
 
 
-@pytest.mark.parametrize("value", [torch.ones(2), [torch.ones(2)], {"epoch": 3}, 5])
+@pytest.mark.parametrize("value", [torch.ones(2), [], {"epoch": 3}, 5])
 def test_a_file_without_a_state_dict_says_what_it_holds(tmp_path, value):
     with pytest.raises(WeightsError, match=r"it holds|no state dict"):
         read_pth(save(tmp_path / "w.pth", value))

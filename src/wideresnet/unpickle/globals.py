@@ -1,0 +1,159 @@
+"""The globals of pickles: pure functions for those that make tensors and containers, opaque names for the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from wideresnet.errors import WeightsError
+from wideresnet.unpickle.arrays import ARRAY_BUILDERS
+from wideresnet.unpickle.values import Builder, Opaque, Storage, StorageType, StoredTensor
+
+
+def known_global(module: Any, name: Any) -> StorageType | Builder | Opaque:
+    """Return the replacement of ``module.name``. Raises WeightsError for what only a malicious file would call."""
+    if not isinstance(module, str) or not isinstance(name, str) or len(module) + len(name) > MAX_NAME:
+        raise TypeError("a global whose name is no text, or too long")
+    dotted = f"{module}.{name}"
+    # A name may have dots since protocol 4: ("torch", "os.system").
+    if REFUSED.fullmatch(dotted) or ("." in name and REFUSED.fullmatch(name)):
+        raise WeightsError(
+            f"refused: this file wants to use {dotted[:100]!r}, which is neither weights nor plain data",
+            hint="nothing of it was run; delete the file, and take safetensors where its maker offers them",
+        )
+    if module in ("torch", "torch.cuda", "torch.storage") and name in STORAGE_DTYPES:
+        return StorageType(STORAGE_DTYPES[name])
+    return Builder(dotted, BUILDERS[dotted]) if dotted in BUILDERS else Opaque(dotted)
+
+
+def apply(function: Any, arguments: Any) -> Any:
+    """Apply a builder; of an opaque value keep the arguments."""
+    if not isinstance(arguments, tuple):
+        raise TypeError("arguments that are no tuple")
+    if isinstance(function, Opaque):
+        return Opaque(function.name, [arguments] if arguments else [])
+    if not isinstance(function, Builder):
+        raise TypeError("a call of something that is no function")
+    return function.build(*arguments)
+
+
+def plain_key(key: Any) -> Any:
+    """Return a key of a dict: text, bytes, numbers and flat tuples of them; the name of an opaque value or tensor.
+
+    Hashing a deeply nested tuple would overflow C's stack.
+    """
+    if isinstance(key, Opaque):                    # a class, or an enum's member with its value
+        arguments = key.parts[0] if key.parts and isinstance(key.parts[0], tuple) else ()
+        return ".".join([key.name, *(str(part)[:MAX_NAME] for part in arguments[:3] if isinstance(part, PLAIN))])
+    if isinstance(key, StoredTensor):              # of a pickled optimizer's state
+        return f"{key.storage.key}:{key.offset}"
+    if not isinstance(key, PLAIN) and not (isinstance(key, tuple) and all(isinstance(part, PLAIN) for part in key)):
+        raise TypeError("a dict key that is neither text nor number")
+    return key
+
+
+def natural(value: Any) -> int:
+    """Return ``value`` if it is an integer from 0 to 2**62."""
+    if type(value) is not int or not 0 <= value <= 1 << 62:
+        raise ValueError("a size or offset that cannot be")
+    return value
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_flags: Any) -> StoredTensor:
+    """``torch._utils._rebuild_tensor(_v2)``; requires_grad, hooks and metadata don't matter here."""
+    if not isinstance(storage, Storage) or len(shape) != len(strides) or len(shape) > 32:
+        raise TypeError("a tensor without storage, or with fewer strides than sides")
+    return StoredTensor(storage, natural(offset), tuple(map(natural, shape)), tuple(map(natural, strides)))
+
+
+def _first(value: Any, *_flags: Any) -> Any:
+    """``torch._utils._rebuild_parameter``, the Variable of torch 0.3, …: the value inside."""
+    return value
+
+
+def _subclass(function: Any, _type: Any, arguments: Any, _state: Any) -> Any:
+    """``torch._tensor._rebuild_from_type_v2``: a tensor that had attributes, without them."""
+    return apply(function, arguments)
+
+
+def _dict(items: Any = ()) -> dict[Any, Any]:
+    """``collections.OrderedDict``; Python 2 wrote its items as a list of pairs. ``collections.Counter``."""
+    return {plain_key(key): value for key, value in (items.items() if isinstance(items, dict) else items)}
+
+
+def _default_dict(*_factory: Any) -> dict[Any, Any]:
+    """``collections.defaultdict``; the items follow."""
+    return {}
+
+
+def _object(kind: Any, _base: Any, content: Any) -> Opaque:
+    """``copyreg._reconstructor``: an object of a class, by protocols 0 and 1."""
+    if not isinstance(kind, Opaque):
+        raise TypeError("an object whose class is none")
+    return Opaque(kind.name, [content])
+
+
+def _attribute(owner: Any, name: Any, *_default: Any) -> Opaque:
+    """``getattr``: the name of a bound method or of an enum's member."""
+    if not isinstance(owner, Opaque) or not isinstance(name, str):
+        return Opaque("builtins.getattr", [(owner, name)])
+    return Opaque(f"{owner.name}.{name[:MAX_NAME]}"[:MAX_NAME])
+
+
+def _list(items: Any = ()) -> list[Any]:
+    """Return a set as a list."""
+    if not isinstance(items, list | tuple):
+        raise TypeError("a set made of something that is no list")
+    return list(items)
+
+
+def _size(sides: Any = ()) -> tuple[Any, ...]:
+    """``torch.Size``"""
+    return tuple(_list(sides))
+
+
+BUILDERS: Final[dict[str, Callable[..., Any]]] = {
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": _first,
+    "torch._utils._rebuild_parameter_with_state": _first,
+    "torch._utils._rebuild_xla_tensor": _first,                   # of arrays
+    "torch._utils._rebuild_device_tensor_from_numpy": _first,
+    "torch.autograd.variable.Variable": _first,
+    "torch.nn.parameter.Parameter": _first,
+    "torch._tensor._rebuild_from_type_v2": _subclass,
+    "collections.OrderedDict": _dict,
+    "collections.Counter": _dict,
+    "collections.defaultdict": _default_dict,
+    "torch.Size": _size,
+    **{f"{module}.{name}": _list for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
+    **{f"{module}.getattr": _attribute for module in ("builtins", "__builtin__")},
+    **{f"{module}._reconstructor": _object for module in ("copyreg", "copy_reg")},
+    **ARRAY_BUILDERS,
+}
+
+STORAGE_DTYPES: Final = {
+    f"{name}Storage": dtype
+    for name, dtype in {
+        "Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Long": "int64",
+        "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool", "Untyped": "uint8",
+        "ComplexFloat": "complex64", "ComplexDouble": "complex128", "QInt8": "int8", "QUInt8": "uint8",
+        "QInt32": "int32",
+    }.items()
+}  # fmt: skip
+
+PLAIN: Final = (str, bytes, int, float, type(None))
+
+MAX_NAME: Final = 500                              # characters
+
+# No training saves these. They would do no harm, as nothing is called; but the reader should know of such a file.
+REFUSED: Final = re.compile(
+    r"(os|posix|nt|posixpath|ntpath|subprocess|sys|shutil|socket|socketserver|importlib|imp|pkgutil|runpy|ctypes|cffi"
+    r"|pty|codeop|webbrowser|urllib|urllib2|urllib3|requests|httplib|httpx|aiohttp|ftplib|smtplib|telnetlib"
+    r"|c?[Pp]ickle|_pickle|marshal|pip|pdb|bdb|timeit|torch\.hub|torch\.utils\.cpp_extension)\..*"
+    r"|(builtins|__builtin__|io|_io)\.(eval|exec|execfile|compile|open|open_code|file|__import__|breakpoint|input"
+    r"|raw_input|exit|quit|globals|locals|vars|setattr|delattr|apply|reload|help)"
+    r"|code\.(interact|Interactive\w*)|commands\.\w+|torch\.load|numpy\.load",    # commands: subprocess in Python 2
+    re.DOTALL,
+)
