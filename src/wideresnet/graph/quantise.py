@@ -33,7 +33,7 @@ ESTIMATORS: dict[Estimator, str] = {
 DEFAULTS = QuantiseSettings()
 WEIGHED = ("Conv", "Gemm")
 # They only move values: quantising before them equals quantising after them.
-MOVES = ("Transpose", "MaxPool", "Flatten")
+MOVES = ("Transpose", "MaxPool", "GlobalMaxPool", "Flatten")
 
 
 def quantise(

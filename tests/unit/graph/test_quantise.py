@@ -9,7 +9,9 @@ import onnx
 import pytest
 
 from fakes import TINY, tiny_images, tiny_tensors
+from wideresnet.architectures import Architecture, with_variant
 from wideresnet.graph import write_graph
+from wideresnet.graph.facts import read_variant
 from wideresnet.graph.quantise import keep_float, only_quantised, quantise, quantised_layers
 from wideresnet.records import Preprocess, QuantiseSettings
 
@@ -17,9 +19,11 @@ pytest.importorskip("nncf")
 ort = pytest.importorskip("onnxruntime")
 
 
-def made(name: str, settings: QuantiseSettings = QuantiseSettings()) -> tuple[onnx.ModelProto, onnx.ModelProto]:  # noqa: B008
+def made(
+    network: str | Architecture, settings: QuantiseSettings = QuantiseSettings()  # noqa: B008
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """A float graph and its int8 twin."""
-    architecture = TINY[name]
+    architecture = TINY[network] if isinstance(network, str) else network
     side = architecture.input_size
     model = write_graph(architecture, tiny_tensors(architecture), Preprocess(side, side))
     return model, quantise(model, list(tiny_images(8, side)), settings)
@@ -118,6 +122,28 @@ def test_each_setting_changes_the_graph(
 def test_equal_images_make_equal_graphs(usual: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
     _, again = made("wrn_10_1")
     assert again.SerializeToString(deterministic=True) == usual[1].SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"activation": "silu", "padding": "same"},
+        {"activation": "leaky_relu", "shortcut": "skip_norm", "conv_bias": True},
+        {"shortcut": "always", "pool": "max"},
+        {"block": "postact", "stride_on": "conv2", "conv_bias": True, "pool": "avgmax"},
+    ],
+    ids=str,
+)
+def test_variants_are_quantised_and_taken_back(variant: dict[str, str | bool]) -> None:
+    architecture = with_variant(TINY["wrn_10_1"], variant)
+    model, int8 = made(architecture)
+    layers = quantised_layers(int8, model)
+    assert sum(operator in ("Conv", "Gemm") for operator in layers.values()) == len(architecture.layer_macs())
+    assert 0 < far(model, int8) < 0.5
+    assert far(model, keep_float(int8, model, layers)) == 0
+    for layer, operator in layers.items():
+        assert quantised_layers(only_quantised(int8, model, layer), model) == {layer: operator}
+    assert read_variant(int8) == variant
 
 
 def test_bias_correction_ends_with_the_layer_it_was_for() -> None:
