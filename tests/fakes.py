@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wideresnet.architectures import Architecture, get_architecture, wide_resnet, wrn, wrn_imagenet
+from wideresnet.architectures import Architecture, wide_resnet, with_variant, wrn, wrn_imagenet
 from wideresnet.bundle import Bundle, make_bundle
 from wideresnet.datasets.cifar import CIFAR10
 from wideresnet.datasets.labels import read_labels
@@ -36,6 +36,17 @@ TINY = {
         wide_resnet(50), stages=(2, 1, 1, 1), stem=16, inner=8, out=16, classes=10, input_size=64
     ),
 }
+# Two variants of the CIFAR networks with most of the fields.
+VARIANTS = {
+    "skip_norm": with_variant(
+        wrn(10, 1), {"shortcut": "skip_norm", "activation": "leaky_relu", "bn_eps": 1e-3, "conv_bias": True}
+    ),
+    "postact": with_variant(
+        wrn(10, 2),
+        {"block": "postact", "activation": "silu", "stride_on": "conv2", "padding": "same", "pool": "avgmax"},
+    ),
+}
+NETWORKS = {**TINY, **VARIANTS}
 
 
 class FakeEngine:
@@ -102,12 +113,11 @@ def tiny_images(count: int, side: int) -> NDArray[np.uint8]:
     return rng.integers(0, 256, (count, side, side, 3), np.uint8)
 
 
-def tiny_bundle() -> Bundle:
+def tiny_bundle(architecture: Architecture = TINY["wrn_10_1"]) -> Bundle:
     """A whole model of 78 thousand numbers: wrn_10_1 with CIFAR-10's labels, 32 pixels; it has learnt nothing."""
-    architecture = get_architecture("wrn_10_1")
     card = ModelCard(
-        name="wrn_10_1.tiny",
-        architecture="wrn_10_1",
+        name=f"{architecture.name}.tiny",
+        architecture=architecture.name,
         classes=10,
         preprocess=Preprocess(resize=32, crop=32, mode="squash"),
         precision="fp32",

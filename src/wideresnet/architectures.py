@@ -199,6 +199,11 @@ def with_variant(architecture: Architecture, variant: Mapping[str, object]) -> A
     return replace(architecture, **values)
 
 
+def describe_variant(variant: Variant) -> str:
+    """Return a variant in words, as ``activation silu, padding same``; "none" for a default network."""
+    return ", ".join(f"{name} {value}" for name, value in sorted(variant.items())) or "none"
+
+
 def normalise_name(name: str) -> str:
     """Return ``wrn_28_10`` for ``WRN-28-10`` and ``wrn-28-10``."""
     return name.strip().lower().replace("-", "_")

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fakes import TINY, tiny_bundle, tiny_images, tiny_tensors
+from fakes import NETWORKS, tiny_bundle, tiny_images, tiny_tensors
 from wideresnet.engines import ENGINES, EngineOptions, open_engine
 from wideresnet.errors import ConfigError, EngineError, MissingExtra
 from wideresnet.graph import write_graph
@@ -60,7 +60,7 @@ def engine(request):
 def graphs():
     """Name -> bytes of the graph, and of the one with float16 weights under ``(name, "half")``."""
     made = {}
-    for name, architecture in TINY.items():
+    for name, architecture in NETWORKS.items():
         for half in (False, True):
             model = write_graph(architecture, tiny_tensors(architecture), view(name), half=half)
             made[(name, "half") if half else name] = model.SerializeToString()
@@ -73,7 +73,7 @@ def reference():
     from wideresnet.models import create_model
 
     answers = {}
-    for name, architecture in TINY.items():
+    for name, architecture in NETWORKS.items():
         model = create_model(architecture).eval()
         model.load_state_dict({k: torch.from_numpy(v) for k, v in tiny_tensors(architecture).items()})
         mean, std = torch.tensor(view(name).mean), torch.tensor(view(name).std)
@@ -84,11 +84,11 @@ def reference():
 
 
 def view(name: str) -> Preprocess:
-    return Preprocess(resize=TINY[name].input_size, crop=TINY[name].input_size)
+    return Preprocess(resize=NETWORKS[name].input_size, crop=NETWORKS[name].input_size)
 
 
 def images(name: str) -> np.ndarray:
-    return tiny_images(IMAGES, TINY[name].input_size)
+    return tiny_images(IMAGES, NETWORKS[name].input_size)
 
 
 def opened(engine: str, graph: bytes, name: str = "wrn_10_1", options: EngineOptions | None = None):
@@ -104,22 +104,22 @@ def opened(engine: str, graph: bytes, name: str = "wrn_10_1", options: EngineOpt
         return OnnxRuntimeEngine(graph, options)
     from wideresnet.engines.pytorch import PyTorchEngine
 
-    return PyTorchEngine(graph, options, TINY[name], view(name))
+    return PyTorchEngine(graph, options, NETWORKS[name], view(name))
 
 
 # Logits
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_logits_agree_with_eager_torch_at_any_batch(engine, graphs, reference, name):
     run = opened(engine, graphs[name], name)
     for size in (7, 1, 0, 2):                      # one engine, changing batches, up and down
         logits = run(images(name)[:size])
-        assert (logits.dtype, logits.shape) == (np.float32, (size, TINY[name].classes))
+        assert (logits.dtype, logits.shape) == (np.float32, (size, NETWORKS[name].classes))
         np.testing.assert_allclose(logits, reference[name][:size], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_float16_weights_are_read_by_every_engine(engine, graphs, reference, name):
     logits = opened(engine, graphs[name, "half"], name)(images(name))
     np.testing.assert_allclose(logits, reference[name], rtol=0, atol=1e-3)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from fakes import TINY, tiny_bundle, tiny_images, tiny_tensors
+from fakes import NETWORKS, VARIANTS, tiny_bundle, tiny_images, tiny_tensors
 from wideresnet.engines import ENGINES, EngineOptions
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import BundleError, ConfigError, EngineError
@@ -47,15 +47,15 @@ def runtime(request):
 
 
 def view(name: str) -> Preprocess:
-    return Preprocess(resize=TINY[name].input_size, crop=TINY[name].input_size)
+    return Preprocess(resize=NETWORKS[name].input_size, crop=NETWORKS[name].input_size)
 
 
 def names(name: str) -> list[str]:
-    return [f"layer{stage + 1}" for stage in range(len(TINY[name].stages))] + ["map", "features"]
+    return [f"layer{stage + 1}" for stage in range(len(NETWORKS[name].stages))] + ["map", "features"]
 
 
 def images(name: str) -> np.ndarray:
-    return tiny_images(IMAGES, TINY[name].input_size)
+    return tiny_images(IMAGES, NETWORKS[name].input_size)
 
 
 def opened(engine: str, model: onnx.ModelProto, name: str, options: EngineOptions | None = None) -> Features:
@@ -71,11 +71,11 @@ def opened(engine: str, model: onnx.ModelProto, name: str, options: EngineOption
         return Features(OnnxRuntimeEngine(graph, options), tuple(names(name)))
     from wideresnet.engines.pytorch import PyTorchEngine
 
-    return Features(PyTorchEngine(graph, options, TINY[name], view(name)), tuple(names(name)))
+    return Features(PyTorchEngine(graph, options, NETWORKS[name], view(name)), tuple(names(name)))
 
 
 def written(name: str, half: bool = False) -> onnx.ModelProto:
-    return write_graph(TINY[name], tiny_tensors(TINY[name]), view(name), half=half)
+    return write_graph(NETWORKS[name], tiny_tensors(NETWORKS[name]), view(name), half=half)
 
 
 @cache
@@ -89,24 +89,23 @@ def quantised(name: str) -> onnx.ModelProto:
 @pytest.fixture(scope="module")
 def reference():
     """Name -> layer -> what the modules give, batch norms not folded, by forward hooks."""
-    return {name: by_hooks(name) for name in TINY}
+    return {name: by_hooks(name) for name in NETWORKS}
 
 
 def by_hooks(name: str) -> dict[str, np.ndarray]:
     from wideresnet.models import create_model
 
     found: dict[str, torch.Tensor] = {}
-    model = create_model(TINY[name]).eval()
-    model.load_state_dict({k: torch.from_numpy(v) for k, v in tiny_tensors(TINY[name]).items()})
+    model = create_model(NETWORKS[name]).eval()
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in tiny_tensors(NETWORKS[name]).items()})
     for layer in names(name)[:-2]:
         getattr(model, layer).register_forward_hook(lambda _m, _i, out, layer=layer: found.update({layer: out}))
-    model.fc.register_forward_pre_hook(lambda _m, inputs: found.update({"features": inputs[0]}))
+    for layer, reader in (("map", model.pool), ("features", model.fc)):
+        reader.register_forward_pre_hook(lambda _m, inputs, layer=layer: found.update({layer: inputs[0]}))
     mean, std = torch.tensor(view(name).mean), torch.tensor(view(name).std)
     x = (torch.from_numpy(images(name)).float() / 255 - mean) / std
     with torch.inference_mode():
         logits = model(x.permute(0, 3, 1, 2))
-        last = found[names(name)[-3]]
-        found["map"] = torch.relu(model.bn(last)) if TINY[name].family == "cifar" else last
     return {"logits": logits.numpy(), **{layer: each.numpy() for layer, each in found.items()}}
 
 
@@ -118,7 +117,7 @@ def assert_close(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], 
         np.testing.assert_allclose(found[layer], values, rtol=0, atol=within * values.std(), err_msg=layer)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_is_what_torchs_module_gives(engine, reference, name):
     assert_close(opened(engine, written(name), name)(images(name)), reference[name], 1e-4)
 
@@ -149,7 +148,7 @@ def test_what_was_given_stays_as_it_was(engine):
         np.testing.assert_array_equal(first[layer], values)
 
 
-@pytest.mark.parametrize("name", ["wrn_10_1", "bottleneck"])
+@pytest.mark.parametrize("name", ["wrn_10_1", "bottleneck", *VARIANTS])
 def test_in_int8_the_features_still_make_the_logits(runtime, reference, name):
     """And the maps are those of float32, as far as 8 bits go."""
     int8 = quantised(name)

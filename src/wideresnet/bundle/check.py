@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from wideresnet.architectures import Variant
+from wideresnet.architectures import describe_variant
 from wideresnet.bundle.bundle import Bundle
 from wideresnet.datasets.labels import LABEL_LISTS, read_labels
 from wideresnet.errors import BundleError
@@ -37,7 +37,7 @@ def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
     spec = card.preprocess
     stated = {
         "architecture": (card.architecture, facts.architecture),
-        "variant": (_variant(card.variant), _variant(facts.variant)),
+        "variant": (describe_variant(card.variant), describe_variant(facts.variant)),
         "precision": (card.precision, facts.precision),
         "crop": (spec.crop, facts.side),
         "classes": (card.classes, facts.classes),
@@ -57,10 +57,6 @@ def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
 
 def _close(a: RGB, b: RGB) -> bool:
     return all(math.isclose(x, y, rel_tol=TOLERANCE, abs_tol=TOLERANCE) for x, y in zip(a, b, strict=True))
-
-
-def _variant(variant: Variant) -> str:
-    return ", ".join(f"{name} {value}" for name, value in sorted(variant.items())) or "none"
 
 
 def _words(values: RGB) -> str:

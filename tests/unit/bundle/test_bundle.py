@@ -13,9 +13,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fakes import TINY, tiny_bundle, tiny_tensors
+from fakes import TINY, VARIANTS, tiny_bundle, tiny_images, tiny_tensors
 from wideresnet.bundle import bundle as made
+from wideresnet.bundle import network_of
+from wideresnet.bundle.derive import as_float32
 from wideresnet.bundle.files import is_bundle, read_bundle, write_bundle
+from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, ConfigError
 from wideresnet.output import atomic
 from wideresnet.records import Labels, Measured, Published
@@ -132,6 +135,47 @@ def test_a_move_that_fails_leaves_the_old_bundle(bundle, tmp_path, monkeypatch):
         write_bundle(tmp_path / "b", bundle)
     assert read_bundle(tmp_path / "b").card.name == bundle.card.name
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+# Variants
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_is_on_the_card_and_survives_every_rewriting(name, tmp_path):
+    architecture = VARIANTS[name]
+    bundle = tiny_bundle(architecture)
+    assert bundle.card.variant == architecture.variant()
+    write_bundle(tmp_path / "b", bundle)
+    again = read_bundle(tmp_path / "b")
+    assert again.card.variant == architecture.variant()
+    assert network_of(again.card) == architecture
+    for engine in ("openvino", "pytorch"):
+        logits = [open_engine(each, engine)(tiny_images(2, 32)) for each in (again, as_float32(again))]
+        np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=1e-5)
+
+
+def test_cards_of_default_networks_state_no_variant(bundle, tmp_path):
+    write_bundle(tmp_path / "b", bundle)
+    path = tmp_path / "b" / "card.json"
+    card = json.loads(path.read_text("utf-8"))
+    assert card.pop("variant") == {}
+    path.write_text(json.dumps(card), "utf-8")         # as older versions wrote it
+    assert network_of(read_bundle(tmp_path / "b").card) == TINY["wrn_10_1"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ({}, "variant is none on the card, activation leaky_relu, bn_eps 0.001, conv_bias True, shortcut skip_norm in"),
+        ({"activation": "gelu"}, "variant is activation gelu on the card"),
+    ],
+)
+def test_a_card_of_another_variant_is_refused(tmp_path, variant, words):
+    bundle = tiny_bundle(VARIANTS["skip_norm"])
+    write_bundle(tmp_path / "b", replace(bundle, card=replace(bundle.card, variant=variant)))
+    with pytest.raises(BundleError, match=words) as caught:
+        read_bundle(tmp_path / "b")
+    assert "wrn export" in caught.value.hint
 
 
 # Damage

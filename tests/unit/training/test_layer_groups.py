@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fakes import TINY, tiny_images, tiny_tensors
+from fakes import NETWORKS, tiny_images, tiny_tensors
 from wideresnet.architectures import get_architecture
 from wideresnet.graph.fold import unfolded
 from wideresnet.layers import Norm
@@ -34,9 +34,9 @@ def test_a_new_head_is_small_and_everything_else_stays() -> None:
     assert not np.array_equal(tensors_of_head["fc.weight"], of_another_seed["fc.weight"])
 
 
-@pytest.mark.parametrize("name", ["wrn_10_1", "bottleneck"])
+@pytest.mark.parametrize("name", ["wrn_10_1", "bottleneck", "skip_norm", "postact"])
 def test_restated_norms_compute_the_same_and_have_the_statistics_of_what_they_see(name: str) -> None:
-    architecture = TINY[name]
+    architecture = NETWORKS[name]
     tensors = dict(tiny_tensors(architecture))
     rng = np.random.default_rng(0)
     for norm in architecture.layers():             # as they come out of a graph

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from wideresnet.architectures import ARCHITECTURES, Architecture, get_architecture, normalise_name
+from wideresnet.architectures import ARCHITECTURES, Architecture, describe_variant, get_architecture, normalise_name
 from wideresnet.bundle import is_bundle, network_of
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.labels.formats import read_label_file
@@ -71,7 +71,7 @@ def describe_card(card: ModelCard) -> ModelInfo:
         where="here",
         published=card.published,
         measured=card.measured,
-        notes=card.notes,
+        notes=card.notes | ({"variant": describe_variant(card.variant)} if card.variant else {}),
         assumed=card.assumed,
     )
 

@@ -7,7 +7,7 @@ import onnx
 import openvino as ov
 import pytest
 
-from fakes import TINY, tiny_images
+from fakes import TINY, VARIANTS, tiny_images
 from wideresnet.architectures import wrn
 from wideresnet.engines import open_engine
 from wideresnet.engines.base import EngineOptions
@@ -17,7 +17,7 @@ from wideresnet.records import Preprocess
 from wideresnet.tasks.bench.random_weights import measured_norms, random_bundle, random_model, random_tensors
 
 # Not TINY's wrn_16_2: the same blocks at half the width are as good and soon done.
-NETWORKS = {**{name: TINY[name] for name in ("wrn_10_1", "basic", "bottleneck")}, "wrn_16_1": wrn(16, 1)}
+NETWORKS = {**{name: TINY[name] for name in ("wrn_10_1", "basic", "bottleneck")}, "wrn_16_1": wrn(16, 1), **VARIANTS}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -11,7 +11,7 @@ import pytest
 from onnx.numpy_helper import to_array
 from PIL import Image
 
-from fakes import TINY, tiny_bundle, tiny_images, tiny_tensors
+from fakes import TINY, VARIANTS, tiny_bundle, tiny_images, tiny_tensors
 from wideresnet.bundle import Bundle, make_bundle
 from wideresnet.datasets.labels import read_labels
 from wideresnet.engines import EngineOptions
@@ -53,6 +53,12 @@ def test_the_mean_of_the_evidence_and_the_bias_are_the_logit(explainer: Explaine
             assert shown.evidence.shape == (8, 8)
             assert shown.logit == pytest.approx(row[shown.score.index], abs=1e-5)
             assert shown.evidence.sum() / 64 + shown.bias == pytest.approx(shown.logit, abs=1e-5)
+
+
+def test_a_network_that_does_not_pool_by_the_mean_has_no_maps() -> None:
+    with pytest.raises(ConfigError, match="has no class activation maps: its pooling is avgmax") as caught:
+        open_explainer(tiny_bundle(VARIANTS["postact"]))
+    assert caught.value.hint == "explain a model with pool avg"
 
 
 def test_the_bottleneck_network_is_as_exact() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakes import tiny_bundle
+from fakes import VARIANTS, tiny_bundle
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import read_bundle
 from wideresnet.datasets.labelled import LabelledData
@@ -134,6 +134,18 @@ def test_an_interrupted_full_run_ends_with_the_same_bundle(pets: Path, tmp_path:
     assert first.graph == second.graph
     again = finish(pets, tmp_path / "cut", FULL)
     assert read_bundle(Path(again.bundle)).graph == first.graph
+
+
+@pytest.mark.parametrize("settings", [FinetuneSettings(), FULL], ids=lambda settings: settings.mode)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_stays_itself_with_other_classes(
+    pets: Path, tmp_path: Path, name: str, settings: FinetuneSettings
+) -> None:
+    report = follow(run_finetune(tiny_bundle(VARIANTS[name]), pets, tmp_path / "run", settings))
+    bundle = read_bundle(tmp_path / "run" / "bundle")
+    assert bundle.card.variant == VARIANTS[name].variant()
+    assert bundle.card.classes == 3
+    assert report.evaluation.top1 > 0.5
 
 
 def test_the_best_epoch_makes_the_bundle_and_the_run_ends_when_none_is_better(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import tiny_bundle
+from fakes import TINY, VARIANTS, tiny_bundle
 from wideresnet.architectures import ARCHITECTURES
 from wideresnet.bundle import write_bundle
 from wideresnet.errors import ConfigError
@@ -54,6 +54,14 @@ def test_a_bundle_tells_what_its_card_says(tmp_path: Path) -> None:
     card = write_bundle(tmp_path / "tiny", tiny_bundle())
     info = describe(str(tmp_path / "tiny"))
     assert (info.name, info.where, info.preprocess) == (card.name, "here", card.preprocess)
+
+
+def test_a_variant_is_told(tmp_path: Path) -> None:
+    """Also its biases are counted."""
+    write_bundle(tmp_path / "varied", tiny_bundle(VARIANTS["skip_norm"]))
+    info = describe(str(tmp_path / "varied"))
+    assert info.notes["variant"] == "activation leaky_relu, bn_eps 0.001, conv_bias True, shortcut skip_norm"
+    assert info.parameters == VARIANTS["skip_norm"].parameters() > TINY["wrn_10_1"].parameters()
 
 
 @pytest.mark.parametrize(("name", "reason"), [("wrn_15_2", "must be"), ("nothing_here", "no model called")])
