@@ -203,6 +203,7 @@ def test_a_network_of_whitened_images_is_measured_and_not_exported(
     Path("white.toml").write_text(SMALL.format(data="cifar10") + 'whitening = "zca"\n')
     done = wrn("train", "white.toml", "--data", tmp_path)
     assert (done.code, "bundle" in done.out) == (0, False)
+    assert "cifar10: 32 images of 10 classes for training, 32 for testing" in done.err
     assert len(Path("runs/white/log.jsonl").read_text().splitlines()) == 4
     done = wrn("export", "-m", "runs/white/model.safetensors", "-o", "bundle")
     assert (done.code, "was trained on whitened images" in done.err) == (2, True)

@@ -97,7 +97,8 @@ def _train(
         return
     events = map_events(events, list_problems_of_data)
     stopped = f"the same command continues after the last complete epoch in {run}"
-    images = follow_run(events, stopped, lines=format == "table", unit="steps")
+    purpose = "validation" if settings.data == "folder" else "testing"         # the official test set decides nothing
+    images = follow_run(events, stopped, lines=format == "table", unit="steps", purpose=purpose)
     if format == "json":
         print_json(training_report.to_json(str(run), (run / "log.jsonl").read_text("utf-8"), images))
     elif settings.whitening == "none":

@@ -26,10 +26,13 @@ Work = TypeVar("Work", bound="Event")
 Report = TypeVar("Report")
 
 
-def follow_run(work: Generator[Work, None, Report], stopped: str, *, lines: bool, unit: str = "") -> Report:
+def follow_run(
+    work: Generator[Work, None, Report], stopped: str, *, lines: bool, unit: str = "", purpose: str = "validation"
+) -> Report:
     """Run a training to its end with a bar and, if ``lines``, one line per event; return its report.
 
-    Ctrl-C reports ``stopped``, how to continue, and exits with code 130.
+    ``purpose`` is that of the images that are not trained on. Ctrl-C reports ``stopped``, how to continue, and exits
+    with code 130.
     """
     from wideresnet.records import Progress, follow
 
@@ -37,7 +40,7 @@ def follow_run(work: Generator[Work, None, Report], stopped: str, *, lines: bool
         if isinstance(event, Progress):
             update_bar(bars, task, event)
         elif lines:
-            bars.console.print(printable(_line(event)))
+            bars.console.print(printable(_line(event, purpose)))
 
     try:
         with progress_bars(unit) as bars:
@@ -80,13 +83,13 @@ def list_problems_of_data(event: RunEvent) -> RunEvent:
     return Progress("training", event.step, event.steps) if isinstance(event, Step) else event
 
 
-def _line(event: Event) -> str:
+def _line(event: Event, purpose: str) -> str:
     """Return one line on the data set, a strength of L2, or an epoch."""
     from wideresnet.records import Images, PathPoint
 
     if isinstance(event, Images):
         classes = len(event.labels.names)
-        return f"{event.name}: {event.train} images of {classes} classes for training, {event.test} for validation"
+        return f"{event.name}: {event.train} images of {classes} classes for training, {event.test} for {purpose}"
     if isinstance(event, PathPoint):
         top1 = 100 * event.correct / event.n
         return f"L2 {event.l2:<8g} loss {event.loss:.4f}  top-1 {top1:.2f} % of {event.n} held out"
