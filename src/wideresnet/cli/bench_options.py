@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 class BenchOptions:
     """The models, and the settings of their candidates."""
 
-    model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model to measure; may be repeated.")
-    ] = None
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model to measure; may be repeated.")] = None
     measurements: Annotated[
         list[str] | None, typer.Option("--what", help="engine, end-to-end, latency or startup; may be repeated.")
     ] = None

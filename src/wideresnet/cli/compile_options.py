@@ -28,9 +28,7 @@ class BundleOptions:
         str,
         typer.Option(help="Images for int8: a folder or an archive; auto: the training split of --data, or CIFAR's."),
     ] = "auto"
-    samples: Annotated[
-        int, typer.Option(min=1, help="The number of calibration images, the same of each class.")
-    ] = 300
+    samples: Annotated[int, typer.Option(min=1, help="The number of calibration images, the same of each class.")] = 300
     estimator: Annotated[
         Literal["mse", "max", "mean", "percentile"],
         typer.Option(help="Ranges of activations: least squared error, extremes, their mean, quantiles."),

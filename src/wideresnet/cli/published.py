@@ -21,9 +21,7 @@ Published = Annotated[
     bool,
     typer.Option("--published", help="Compare with published accuracy: every -m, or all models on this machine."),
 ]
-Limit = Annotated[
-    int, typer.Option(min=0, help="With --published: number of images, the same of every class; 0: all.")
-]
+Limit = Annotated[int, typer.Option(min=0, help="With --published: number of images, the same of every class; 0: all.")]
 Tolerance = Annotated[
     float, typer.Option(min=0, help="With --published: accepted difference in points, on the complete data set.")
 ]

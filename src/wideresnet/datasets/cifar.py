@@ -161,9 +161,7 @@ def detect_cifar(path: Path, classes: int = CIFAR10.classes) -> CifarFormat | No
     return None
 
 
-def _labelled(
-    path: Path, kind: CifarFormat, split: str, files: Mapping[str, int], verify: bool
-) -> LabelledData:
+def _labelled(path: Path, kind: CifarFormat, split: str, files: Mapping[str, int], verify: bool) -> LabelledData:
     """Return every image of ``files`` as an item with a name such as ``data_batch_1/00017``."""
     arrays, official = _read_files(path, kind, files, verify)
     items = [

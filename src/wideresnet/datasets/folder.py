@@ -69,9 +69,7 @@ def _index(folder: Path, lookup: ClassLookup) -> int:
     """Return the index of the folder's class. Raises DataError where its name fits no class."""
     index = lookup.find(folder.name)
     if index is None:
-        raise DataError(
-            f"the folder {folder} fits none of the {lookup.count} classes", hint=_hint(folder, lookup)
-        )
+        raise DataError(f"the folder {folder} fits none of the {lookup.count} classes", hint=_hint(folder, lookup))
     return index
 
 

@@ -28,9 +28,7 @@ _SUPPORTED = (
 INDEX_ENDINGS = (".csv", ".tsv", ".txt")
 
 
-def open_labelled(
-    path: Path, labels: Labels, *, ground_truth: Path | None = None, verify: bool = True
-) -> LabelledData:
+def open_labelled(path: Path, labels: Labels, *, ground_truth: Path | None = None, verify: bool = True) -> LabelledData:
     """Return the labelled images at ``path``: class folders, an index file, shards, or the test set of CIFAR or SVHN.
 
     Of a folder of splits the validation or test split is taken (see ``datasets.layout``). With ``ground_truth`` (see

@@ -70,9 +70,7 @@ def _read_mat(path: Path, count: int, verify: bool) -> tuple[NDArray[np.uint8], 
             hint=f"expected uint8 [{SIDE}, {SIDE}, 3, N] and N labels: the cropped digits, not the full numbers",
         )
     if verify and digits.size != count:
-        raise DataError(
-            f"{path} holds {digits.size:,} images, the official file {count:,}", hint="fetch it again"
-        )
+        raise DataError(f"{path} holds {digits.size:,} images, the official file {count:,}", hint="fetch it again")
     if not np.isin(digits, np.arange(1, 11)).all():
         raise DataError(f"{path} has labels outside 1 to 10", hint=_EXPECTED_FILES)
     # MATLAB stores columns first: the image is the slowest axis already, and only H, W and C are transposed.

@@ -88,9 +88,7 @@ def _profile_section(profile: Profile) -> str:
     kinds: dict[str, float] = {}
     for layer in profile.layers:
         kinds[layer.kind] = kinds.get(layer.kind, 0.0) + layer.ms
-    rows = [
-        (layer.name, layer.kind, layer.executed, number(layer.ms), _percent(layer.ms / total)) for layer in slowest
-    ]
+    rows = [(layer.name, layer.kind, layer.executed, number(layer.ms), _percent(layer.ms / total)) for layer in slowest]
     return section(
         f"Profile: {profile.model}, {profile.precision}",
         bars("Stages, for one image in one decode thread", list(profile.stages_ms.items()), "ms"),

@@ -6,15 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from wideresnet.records import (
-    CompileReport,
-    Deviation,
-    GateReport,
-    LayerLoss,
-    QuantiseSettings,
-    Trial,
-    wilson_interval,
-)
+from wideresnet.records import CompileReport, Deviation, GateReport, LayerLoss, QuantiseSettings, Trial, wilson_interval
 from wideresnet.report.formats import engine_text, interval_text, percent, pick, pick_percent
 from wideresnet.report.html.evaluation import failure_table
 from wideresnet.report.html.page import bars, facts, number, page, paragraph, section, table

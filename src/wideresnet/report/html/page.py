@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape as escape_html
+from importlib import resources
 
 from wideresnet.report.escape import printable
 
@@ -22,64 +23,14 @@ WIDTH, HEIGHT = 640, 300                           # of a line chart, in its own
 LEFT, RIGHT, TOP, BOTTOM = 76, 28, 44, 56          # its margins
 SERIES = 6                                         # colours and dashes there are; then they begin again
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --rule: #d1d9e0; --paper: #fff; --band: #f6f8fa;
-  --c0: #1f6fd0; --c1: #c4540c; --c2: #0a7f5a; --c3: #9a3fa8; --c4: #8a6700; --c5: #5c6670 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa5b1; --rule: #3d444d; --paper: #0f1318;
-  --band: #181d24; --c0: #6cb0ff; --c1: #ff9a5a; --c2: #4fcf9f; --c3: #d99be6; --c4: #e3c04a; --c5: #aab4be } }
-* { box-sizing: border-box }
-body { max-width: 60rem; margin: 0 auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; color: var(--ink);
-  background: var(--paper); overflow-wrap: anywhere }
-h1 { font-size: 1.6rem; line-height: 1.25 } h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem }
-figure { margin: 1.2rem 0 } figcaption { font-weight: 600; margin-bottom: .4rem }
-.scroll { overflow-x: auto; margin: 1rem 0 }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; overflow-wrap: normal }
-th, td { padding: .25rem .5rem; text-align: left; border-bottom: 1px solid var(--rule); white-space: nowrap }
-th { color: var(--soft); font-weight: 600 } tbody tr:nth-child(even) { background: var(--band) }
-.right { text-align: right }
-h3 { font-size: 1rem; margin: 1.4rem 0 .4rem }
-.tiles { grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .6rem }
-.tiles > div { background: var(--band); border: 1px solid var(--rule); border-radius: .4rem; padding: .5rem .6rem }
-.tiles dd { margin: 0; font-size: 1.4rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap }
-.tiles dd + dd { font-size: .85rem; font-weight: 400; color: var(--soft); white-space: normal }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1rem; list-style: none;
-  margin: 1rem 0; padding: 0; font-size: .85rem; line-height: 1.35 }
-.gallery img { display: block; width: 100%; max-width: 16rem; height: auto; margin-bottom: .3rem }
-.gallery b, .gallery span { display: block } .gallery span { color: var(--soft) }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 0 1.5rem }
-.pair svg text { font-size: 20px }
-.heat td { text-align: right; border: 0; padding: .2rem .4rem } .heat th { color: var(--ink); border: 0 }
-.heat th[scope=row] { position: sticky; left: 0; background: var(--paper) }
-.heat thead :is(td, th) { text-align: left; vertical-align: bottom } .heat thead td { white-space: normal }
-.heat thead span { writing-mode: vertical-rl; max-height: 9rem; overflow: hidden; text-overflow: ellipsis }
-.heat tbody tr:nth-child(even) { background: none } .hit { --c: var(--c0) } .miss { --c: var(--c1) }
-.hit, .miss { background: color-mix(in srgb, var(--c) var(--deep), var(--paper)); print-color-adjust: exact }
-dl { display: grid; gap: .2rem 1rem; margin: 1rem 0 } dt { color: var(--soft) } dd { margin: 0 }
-.facts { grid-template-columns: minmax(6rem, max-content) 1fr }
-.bars { grid-template-columns: minmax(6rem, max-content) 1fr; font-variant-numeric: tabular-nums }
-.bars dd { display: flex; align-items: center; gap: .5rem; white-space: nowrap }
-.bars i { flex: none; height: .9rem; background: var(--c0); print-color-adjust: exact }
-svg { display: block; width: 100%; max-width: 46rem; height: auto } svg text { font-size: 14px; fill: var(--ink) }
-.axis, .grid { fill: none; stroke: var(--soft) } .grid { stroke: var(--rule) }
-.line { fill: none; stroke-width: 2.5 }
-.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; margin: .3rem 0; padding: 0 }
-.legend svg { display: inline-block; width: 2rem; height: .6rem; margin-right: .4rem; vertical-align: middle }
-.s0 { --c: var(--c0) } .s1 { --c: var(--c1); stroke-dasharray: 9 4 } .s2 { --c: var(--c2); stroke-dasharray: 3 3 }
-.s3 { --c: var(--c3); stroke-dasharray: 12 3 3 3 } .s4 { --c: var(--c4); stroke-dasharray: 6 6 }
-.s5 { --c: var(--c5); stroke-dasharray: 1 4 } .line { stroke: var(--c) } .dot { fill: var(--c) }
-@media (max-width: 34rem) { svg text { font-size: 21px } .facts, .bars { grid-template-columns: 1fr; gap: 0 }
-  dd { margin-bottom: .5rem } }
-@media print { body { max-width: none } .scroll { overflow: visible } th, td { white-space: normal }
-  figure, tr { break-inside: avoid } h2 { break-after: avoid } }
-"""
-
 
 def page(title: str, sections: Sequence[str]) -> str:
     """Return the complete HTML document."""
+    style = resources.files(__package__).joinpath("page.css").read_text("utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
         f"<body>\n<h1>{escape(title)}</h1>\n{''.join(sections)}</body>\n</html>\n"
     )
 

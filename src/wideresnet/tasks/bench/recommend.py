@@ -59,9 +59,7 @@ def recommend(requirements: Requirements, peak: Peak, benchmark: Path | None = N
     """
     rows = [row for row in read_rows(benchmark) if threads in (0, row.get("threads"))] if benchmark else []
     choices = [choice for weights in CATALOGUE.values() for choice in _choices(weights, peak, rows)]
-    marked = [
-        replace(choice, best=_is_best(choice, choices), fits=requirements.is_met(choice)) for choice in choices
-    ]
+    marked = [replace(choice, best=_is_best(choice, choices), fits=requirements.is_met(choice)) for choice in choices]
     return sorted(marked, key=lambda choice: (-choice.top1, -choice.images_per_s))
 
 

@@ -57,9 +57,7 @@ def bench(bundles: Sequence[Bundle], settings: BenchSettings) -> Generator[Progr
         )  # fmt: skip
 
 
-def _measure(
-    fixtures: Fixtures, selected: Sequence[Entry]
-) -> Generator[Progress, None, tuple[Peak, list[BenchRow]]]:
+def _measure(fixtures: Fixtures, selected: Sequence[Entry]) -> Generator[Progress, None, tuple[Peak, list[BenchRow]]]:
     """Measure speed in this process, interleaved; then the memory of each candidate in a process of its own."""
     candidates = fixtures.open(selected)
     gemms = open_gemms(max(threads or available_cpus() for threads in fixtures.settings.threads))

@@ -68,9 +68,7 @@ def embeddings(
     for batch, outputs in zip(batches, features.stream(batch.pixels for batch in ahead), strict=True):
         values = {name: _pooled(outputs[name], pool) for name in features.names}
         rows = ({name: value[index] for name, value in values.items()} for index in range(len(batch.items)))
-        yield from batch.in_order(
-            [Embedding(item.path, row) for item, row in zip(batch.items, rows, strict=True)]
-        )
+        yield from batch.in_order([Embedding(item.path, row) for item, row in zip(batch.items, rows, strict=True)])
 
 
 def row_shapes(features: Features, spec: Preprocess, pool: Pool) -> dict[str, tuple[int, ...]]:

@@ -71,9 +71,7 @@ def source_of_data(
     return AnswerSource(answers, blank, labels, len(items), masked_classes(data), file, labels_name, items)
 
 
-def evaluate(
-    model: Classifier | str | Path, data: LabelledData | Path | str, batch_size: int = BATCH
-) -> EvalReport:
+def evaluate(model: Classifier | str | Path, data: LabelledData | Path | str, batch_size: int = BATCH) -> EvalReport:
     """Return top-1 and top-5 accuracy and the other counts of ``model`` over ``data``.
 
     ``model`` is an open classifier or a name as for ``load``. ``data`` is a folder of class folders, shards, a CIFAR

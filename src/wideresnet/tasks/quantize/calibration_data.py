@@ -145,9 +145,7 @@ def count_skipped(calibration: Path | None, data: Path | None, labels: Labels) -
     return pool if calibration == data and pool == gate else pool + gate        # the same files count once
 
 
-def _skipped(
-    path: Path, folder_of: Callable[[Path, Labels], Layout], splits: Sequence[str], labels: Labels
-) -> Skipped:
+def _skipped(path: Path, folder_of: Callable[[Path, Labels], Layout], splits: Sequence[str], labels: Labels) -> Skipped:
     if shards := find_shards(path):
         return _in_shards(shards, splits, labels)
     if not path.is_dir() or detect_cifar(path) is not None:

@@ -144,9 +144,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Ge
     )
 
 
-def _quantize(
-    reference: Bundle, settings: CompileSettings, folder: Path
-) -> Generator[Progress, None, CompiledModel]:
+def _quantize(reference: Bundle, settings: CompileSettings, folder: Path) -> Generator[Progress, None, CompiledModel]:
     """Quantise once, or search."""
     pool, requested = calibration_pool(settings.calibration, reference.labels), settings.quantise.samples
     held_out = hold_out(pool, requested) if settings.data is None and settings.gate is not None else []

@@ -119,10 +119,7 @@ def save_result(trainer: Trainer, images: Images, run: Path) -> Path:
         },
     )
     tensors = {key: value.numpy() for key, value in trainer.weights().items()}
-    metadata = {
-        CARD_KEY: TypeAdapter(ModelCard).dump_json(card).decode(),
-        LABELS_KEY: format_labels(images.labels),
-    }
+    metadata = {CARD_KEY: TypeAdapter(ModelCard).dump_json(card).decode(), LABELS_KEY: format_labels(images.labels)}
     try:
         save_tensors(run / FILE_NAME, tensors, metadata)
     except (OSError, SafetensorError) as error:

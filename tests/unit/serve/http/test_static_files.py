@@ -117,7 +117,7 @@ def test_page_and_reports_have_the_same_colours() -> None:
         return re.findall(r"--(ink|soft|rule|paper|band|c\d): (#\w+)", text)
 
     assert len(colours(TEXTS["page.css"])) == 22
-    assert colours(TEXTS["page.css"]) == colours(report._STYLE)
+    assert colours(TEXTS["page.css"]) == colours(Path(report.__file__).with_name("page.css").read_text("utf-8"))
 
 
 # Explanations
