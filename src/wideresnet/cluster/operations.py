@@ -45,15 +45,12 @@ class Operation(Protocol):
     @property
     def settings(self) -> InferenceSettings:
         """The settings of inference; a worker has its own number of threads."""
-        ...
 
     def identity(self) -> dict[str, object]:
         """Return everything that decides the results besides the model and the images."""
-        ...
 
     def open(self, bundle: Bundle, threads: int) -> OpenOperation:
         """Open the model with an engine of ``threads`` threads. Raises WrnError."""
-        ...
 
 
 @dataclass(frozen=True)

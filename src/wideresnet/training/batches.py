@@ -43,23 +43,19 @@ class Batches(Protocol):
     @property
     def classes(self) -> int:
         """The number of classes."""
-        ...
 
     @property
     def count(self) -> int:
         """The number of training images."""
-        ...
 
     def training(self, epoch: int) -> Iterator[Batch]:
         """Yield this rank's rows of every batch of an epoch, augmented; an incomplete last batch is left out.
 
         All ranks draw the same random numbers, so that together they read the images that one process would.
         """
-        ...
 
     def test(self) -> Iterator[Batch]:
         """Yield the test images once, preprocessed as for the finished network; ranks take turns at the batches."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

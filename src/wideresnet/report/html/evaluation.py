@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from wideresnet.records import (
-    BILLION,
-    Bin,
-    ClassCounts,
-    Conditions,
-    Confusion,
-    EvalReport,
-    Example,
-    Failure,
-    Labels,
-    wilson_interval,
-)
+from wideresnet.records.accuracy import wilson_interval
+from wideresnet.records.evaluation import BILLION, Bin, ClassCounts, Conditions, Confusion, EvalReport, Example
+from wideresnet.records.images import Failure, Labels
 from wideresnet.report.formats import interval_text, percent
 from wideresnet.report.html.charts import columns, heat_map
 from wideresnet.report.html.page import (

@@ -20,18 +20,12 @@ from wideresnet.images.loader import load_batches
 from wideresnet.logits import check_logits, largest, softmax
 from wideresnet.machine import machine_facts
 from wideresnet.output.scores import read_scores
-from wideresnet.records import (
-    Conditions,
-    EngineInfo,
-    EvalReport,
-    Failure,
-    InferMode,
-    Item,
-    Labels,
-    ModelCard,
-    Progress,
-    Scored,
-)
+from wideresnet.records.accuracy import EngineInfo
+from wideresnet.records.evaluation import Conditions, EvalReport, Scored
+from wideresnet.records.images import Failure, Item, Labels
+from wideresnet.records.inference import InferMode
+from wideresnet.records.models import ModelCard
+from wideresnet.records.progress import Progress
 from wideresnet.tasks.classify.pipeline import infer
 from wideresnet.tasks.evaluate.label_order import check_label_order, with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, accumulate

@@ -26,20 +26,12 @@ from wideresnet.images.loader import load_batches
 from wideresnet.images.noise import noise
 from wideresnet.logits import deviation
 from wideresnet.machine import available_cpus
-from wideresnet.records import (
-    CompileReport,
-    Deviation,
-    Failure,
-    GateReport,
-    Item,
-    LayerLoss,
-    Measured,
-    ModelCard,
-    Progress,
-    QuantiseSettings,
-    Trial,
-    by_path,
-)
+from wideresnet.records.accuracy import Measured
+from wideresnet.records.compilation import CompileReport, Deviation, GateReport, LayerLoss, QuantiseSettings, Trial
+from wideresnet.records.evaluation import by_path
+from wideresnet.records.images import Failure, Item
+from wideresnet.records.models import ModelCard
+from wideresnet.records.progress import Progress
 from wideresnet.tasks.load.load import open_classifier
 from wideresnet.tasks.quantize.accuracy_gate import BATCH, AccuracyGate, run_gate
 from wideresnet.tasks.quantize.calibration_data import (

@@ -38,11 +38,9 @@ class TrialRunner(Protocol):
 
     def attempt(self, settings: QuantiseSettings) -> Generator[Progress, None, Trial]:
         """Build a model and run the gate. Raises BundleError if its logits deviate too far from float32."""
-        ...
 
     def losses(self, settings: QuantiseSettings, measured: Sequence[LayerLoss]) -> Iterator[LayerLoss]:
         """Yield the loss of quantising each layer alone, except the ``measured``."""
-        ...
 
 
 def candidates(start: QuantiseSettings, images: int) -> list[QuantiseSettings]:
