@@ -29,8 +29,9 @@ Run = Annotated[Path, typer.Option("--output", "-o", help="Run folder; the model
 ModeOption = Annotated[
     Mode | None, typer.Option(help="probe [default]: only a new linear layer, in seconds; full: the complete network.")
 ]
-Share = Annotated[
-    float | None, typer.Option(help="Percent of each class for validation, if there is no val/ [20].", min=0, max=100)
+Percent = Annotated[
+    float | None,
+    typer.Option("--share", help="Percent of each class for validation, if there is no val/ [20].", min=0, max=100),
 ]
 Side = Annotated[
     int | None, typer.Option("--resolution", min=0, help="The input size in pixels a side [that of the source].")
@@ -46,7 +47,7 @@ def finetune(
     output: Run,
     source: Source = None,
     mode: ModeOption = None,
-    share: Share = None,
+    percent: Percent = None,
     resolution: Side = None,
     alpha: Alpha = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The seed of the split and of the training [0].")] = None,
@@ -75,7 +76,7 @@ def finetune(
     from wideresnet.training.memory import keep_memory
 
     options = {
-        "mode": mode, "share": share / 100 if share is not None else None,
+        "mode": mode, "share": percent / 100 if percent is not None else None,
         "resolution": resolution, "seed": seed, "alpha": alpha,
     }  # fmt: skip
     changes: dict[str, Any] = dict(parse_changes(change))

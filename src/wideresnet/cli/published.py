@@ -39,8 +39,8 @@ class PublishedOptions:
 
 def check_idle(context: typer.Context, published: bool) -> None:
     """Raise ConfigError for an option that has no effect with, or without, --published."""
-    others = (str(parameter.name) for parameter in context.command.params if parameter.name not in OPTIONS)
-    check_unused(context, published, "beside --published", *others)
+    names = (str(parameter.name) for parameter in context.command.params if parameter.name not in OPTIONS)
+    check_unused(context, published, "beside --published", *names)
     check_unused(context, not published, "without --published", "limit", "tolerance", hint="add --published")
 
 

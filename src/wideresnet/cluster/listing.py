@@ -57,16 +57,16 @@ def list_images(locations: Sequence[str], size: int) -> Listing:
     return Listing(tuple(shards), digest.hexdigest(), skipped)
 
 
-def list_labelled(location: str, labels: Labels, truth: Path | None, size: int) -> tuple[LabelledData, Listing]:
+def list_labelled(location: str, labels: Labels, labels_file: Path | None, size: int) -> tuple[LabelledData, Listing]:
     """Return the labelled images at ``location`` as one data set, and in shards of ``size``.
 
     ``location`` is a path that ``datasets.open`` takes, or the URI of class folders, ``….parquet`` or ``….tar``. The
     items of a URI of class folders have no sources in the data set. Raises ConfigError and DataError.
     """
     if not is_uri(location):
-        data = open_labelled(Path(location), labels, ground_truth=truth)
+        data = open_labelled(Path(location), labels, ground_truth=labels_file)
         return data, Listing(tuple(_cut(list(data.items), size)), data.sha256, data.skipped)
-    if truth is not None:
+    if labels_file is not None:
         raise ConfigError(f"--labels-file needs a local folder, got {location}")
     if _suffix(location) in SHARD_ENDINGS:
         data = labelled_shard_files(location, [location], labels, open_stored)

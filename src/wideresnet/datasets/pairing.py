@@ -33,18 +33,18 @@ def pair_by_name(images: Collection[str], answers: Collection[str]) -> dict[str,
     return pairs
 
 
-def pair_by_path(paths: Collection[str], others: Collection[str]) -> dict[str, str]:
-    """Return the equal path among ``others`` for each of ``paths`` that has one.
+def pair_by_path(paths: Collection[str], candidates: Collection[str]) -> dict[str, str]:
+    """Return the equal path among ``candidates`` for each of ``paths`` that has one.
 
     Composed and decomposed accents are equal, unless they alone tell two paths of one side apart.
     """
-    composed = (times for side in (paths, others) for times in Counter(map(nfc, side)).items())
+    composed = (times for side in (paths, candidates) for times in Counter(map(nfc, side)).items())
     doubled = {path for path, count in composed if count > 1}
 
     def key(path: str) -> str:
         return path if nfc(path) in doubled else nfc(path)
 
-    by_key = {key(path): path for path in others}
+    by_key = {key(path): path for path in candidates}
     return {path: by_key[key(path)] for path in paths if key(path) in by_key}
 
 

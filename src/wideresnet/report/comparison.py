@@ -117,8 +117,8 @@ def _counts(report: ComparisonReport) -> str:
         "only in A": len(report.only_a), "only in B": len(report.only_b), "failed in A": len(a.failures),
         "failed in B": len(b.failures),
     }  # fmt: skip
-    others = ", ".join(f"{count:,} {kind}" for kind, count in unpaired.items() if count)
-    return f"{report.n:,} images that both answered" + (f"; besides them {others}" if others else "")
+    remainder = ", ".join(f"{count:,} {kind}" for kind, count in unpaired.items() if count)
+    return f"{report.n:,} images that both answered" + (f"; besides them {remainder}" if remainder else "")
 
 
 def _measures(report: ComparisonReport) -> list[tuple[str, ...]]:

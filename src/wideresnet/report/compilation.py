@@ -88,14 +88,14 @@ def _search_lines(report: CompileReport) -> Iterable[str]:
 
 def _settings(settings: QuantiseSettings) -> str:
     """Return one way of quantising, in a line."""
-    kept, layers = settings.kept, "layer" if len(settings.kept) == 1 else "layers"
-    names = ", ".join(kept[:4]) + (", …" if len(kept) > 4 else "")
+    count, noun = len(settings.kept), "layer" if len(settings.kept) == 1 else "layers"
+    names = ", ".join(settings.kept[:4]) + (", …" if count > 4 else "")
     items = [
         f"ranges by {settings.estimator}",
         f"{settings.samples} images",
         "fast bias correction" if settings.bias_correction == "fast" else "",
         "mixed preset" if settings.preset == "mixed" else "",
-        f"{len(kept)} {layers} in fp32: {names}" if kept else "",
+        f"{count} {noun} in fp32: {names}" if count else "",
     ]
     return ", ".join(filter(None, items))
 
@@ -208,12 +208,12 @@ def _deviations(verified: Sequence[Deviation]) -> str:
 def _layers(report: CompileReport) -> list[str]:
     if not report.layers:
         return []
-    kept = set(report.quantised.kept if report.quantised else ())
+    float_layers = set(report.quantised.kept if report.quantised else ())
     worst = sorted(report.layers, key=lambda layer: -layer.mean_kl)
     rows = [
         (
             layer.name, _shape(layer), f"{100 * layer.macs:.2f} %", number(1e6 * layer.mean_kl),
-            f"{100 * layer.relative:.3f} %", "fp32" if layer.name in kept else "int8",
+            f"{100 * layer.relative:.3f} %", "fp32" if layer.name in float_layers else "int8",
         )
         for layer in worst
     ]  # fmt: skip

@@ -119,8 +119,8 @@ def crop_box(size: tuple[int, int], spec: Preprocess) -> list[float]:
         pixels = crop_range(length, spec.crop)
         start = pixels.start - (spec.crop - len(pixels)) // 2
         spans.append((start / length, (start + spec.crop) / length))
-    (left, right), (top, bottom) = spans
-    return [left, top, right, bottom]
+    horizontal, vertical = spans
+    return [horizontal[0], vertical[0], horizontal[1], vertical[1]]
 
 
 def _class_document(explanation: Explanation, class_map: ClassMap, labels: Labels) -> dict[str, Any]:

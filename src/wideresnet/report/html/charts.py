@@ -27,9 +27,9 @@ def columns(
     def draw(project: Projection) -> str:
         parts = []
         for index, height in enumerate(heights):
-            left, top = project((first + index * width + gap, height))
-            right, bottom = project((first + (index + 1) * width - gap, 0.0))
-            parts.append(f"M{left:.1f} {bottom:.1f}V{top:.1f}H{right:.1f}V{bottom:.1f}Z")
+            start, top = project((first + index * width + gap, height))
+            end, bottom = project((first + (index + 1) * width - gap, 0.0))
+            parts.append(f"M{start:.1f} {bottom:.1f}V{top:.1f}H{end:.1f}V{bottom:.1f}Z")
         return f'<path class="dot s{colour % SERIES}" d="{"".join(parts)}"/>'
 
     return chart(title, (ticks(span), ticks([0.0, max(*heights, 0.0) or 1.0])), names, draw)

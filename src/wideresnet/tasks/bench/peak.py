@@ -40,10 +40,10 @@ def _product(*, int8: bool) -> ov.Model:
     """Return uint8 [ROWS, SIDE] times constant weights, quantised as in an int8 graph, or in floats."""
     values = np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32)
     x = ops.parameter([ROWS, SIDE], np.uint8)
-    left, right = ops.convert(x, "f32"), ops.constant(values)
+    floats, weights = ops.convert(x, "f32"), ops.constant(values)
     if int8:
-        left, right = _quantised(left, 0, 255, 256), _quantised(right, -1.27, 1.27, 255)
-    product = ops.matmul(left, right, False, True)
+        floats, weights = _quantised(floats, 0, 255, 256), _quantised(weights, -1.27, 1.27, 255)
+    product = ops.matmul(floats, weights, False, True)
     return ov.Model([_quantised(product, 0, 255, 256) if int8 else product], [x], "gemm")
 
 
