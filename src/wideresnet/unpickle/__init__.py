@@ -155,13 +155,18 @@ class _Machine:
             raise TypeError("attributes for something that has none")
 
     def refer(self, reference: Any) -> None:
-        """BINPERSID: a storage; of models pickled before torch 1.6 also the class of a module, with its source."""
+        """BINPERSID: ``("storage", type, key, location, numel[, view])``; a view is (key, start, numel).
+
+        ``("module", class, file, source)``, in models pickled before torch 1.6: the class.
+        """
         if isinstance(reference, tuple) and reference[:1] == ("module",) and isinstance(reference[1], Opaque):
-            self.push(reference[1])
-        else:
-            storage = storage_of(reference)
-            self.storages[storage.key] = storage.dtype
-            self.push(storage)
+            return self.push(reference[1])
+        _, kind, key, _, numel, *view = reference
+        if not isinstance(kind, StorageType) or not isinstance(key, str):
+            raise TypeError("a storage without type or name")
+        _, start, numel = view[0] if view and view[0] is not None else ("", 0, numel)
+        self.storages[key] = kind.dtype
+        return self.push(Storage(key, kind.dtype, natural(numel), natural(start)))
 
     def spend(self, result: Any) -> None:
         """Count the bytes of a copy: a short pickle may ask for the same large one again and again."""
@@ -176,17 +181,6 @@ class _Machine:
                 self.budget -= ITEM_BYTES + len(result.name)
         if self.budget < 0:
             raise WeightsError("the pickled part of this file grows too large", hint=SAVE_AGAIN)
-
-
-def storage_of(reference: Any) -> Storage:
-    """``("storage", type, key, location, numel[, view])`` -> Storage. A view is (key, start, numel)."""
-    _, kind, key, _, numel, *view = reference
-    if not isinstance(kind, StorageType) or not isinstance(key, str):
-        raise TypeError("a storage without type or name")
-    start = 0
-    if view and view[0] is not None:
-        _, start, numel = view[0]
-    return Storage(key, kind.dtype, natural(numel), natural(start))
 
 
 # The values of these are their arguments; strings of Python 2 are read as Latin-1.

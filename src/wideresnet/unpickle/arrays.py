@@ -29,16 +29,6 @@ class StoredArray:
 
     values: NDArray[np.generic]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        return self.values.shape
-
-    @property
-    def dtype(self) -> str:
-        """NumPy's name of its numbers: "float32", "int64", …"""
-        return self.values.dtype.name
-
     def set_state(self, _version: Any, shape: Any, kind: Any, fortran: Any, numbers: Any) -> None:
         """Apply the pickle's BUILD. Python 2 wrote the numbers as text."""
         if isinstance(numbers, str):

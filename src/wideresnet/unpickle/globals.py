@@ -78,39 +78,16 @@ def _subclass(function: Any, _type: Any, arguments: Any, _state: Any) -> Any:
 
 
 def _dict(items: Any = ()) -> dict[Any, Any]:
-    """``collections.OrderedDict``; Python 2 wrote its items as a list of pairs. ``collections.Counter``."""
-    return {plain_key(key): value for key, value in (items.items() if isinstance(items, dict) else items)}
-
-
-def _default_dict(*_factory: Any) -> dict[Any, Any]:
-    """``collections.defaultdict``; the items follow."""
-    return {}
-
-
-def _object(kind: Any, _base: Any, content: Any) -> Opaque:
-    """``copyreg._reconstructor``: an object of a class, by protocols 0 and 1."""
-    if not isinstance(kind, Opaque):
-        raise TypeError("an object whose class is none")
-    return Opaque(kind.name, [content])
-
-
-def _attribute(owner: Any, name: Any, *_default: Any) -> Opaque:
-    """``getattr``: the name of a bound method or of an enum's member."""
-    if not isinstance(owner, Opaque) or not isinstance(name, str):
-        return Opaque("builtins.getattr", [(owner, name)])
-    return Opaque(f"{owner.name}.{name[:MAX_NAME]}"[:MAX_NAME])
+    """``collections.OrderedDict``, ``Counter``, ``defaultdict``, whose argument is no dict or list of pairs."""
+    pairs = items.items() if isinstance(items, dict) else items if isinstance(items, list | tuple) else ()
+    return {plain_key(key): value for key, value in pairs}
 
 
 def _list(items: Any = ()) -> list[Any]:
-    """Return a set as a list."""
+    """``set``, ``frozenset``, ``torch.Size``"""
     if not isinstance(items, list | tuple):
         raise TypeError("a set made of something that is no list")
     return list(items)
-
-
-def _size(sides: Any = ()) -> tuple[Any, ...]:
-    """``torch.Size``"""
-    return tuple(_list(sides))
 
 
 BUILDERS: Final[dict[str, Callable[..., Any]]] = {
@@ -125,11 +102,9 @@ BUILDERS: Final[dict[str, Callable[..., Any]]] = {
     "torch._tensor._rebuild_from_type_v2": _subclass,
     "collections.OrderedDict": _dict,
     "collections.Counter": _dict,
-    "collections.defaultdict": _default_dict,
-    "torch.Size": _size,
-    **{f"{module}.{name}": _list for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
-    **{f"{module}.getattr": _attribute for module in ("builtins", "__builtin__")},
-    **{f"{module}._reconstructor": _object for module in ("copyreg", "copy_reg")},
+    "collections.defaultdict": _dict,
+    "torch.Size": _list,
+    **dict.fromkeys(("builtins.set", "builtins.frozenset", "__builtin__.set", "__builtin__.frozenset"), _list),
     **ARRAY_BUILDERS,
 }
 

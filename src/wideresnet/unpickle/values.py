@@ -33,11 +33,6 @@ class StoredTensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    @property
-    def dtype(self) -> str:
-        """As stored: "float32", "bfloat16", …"""
-        return self.storage.dtype
-
 
 @dataclass(eq=False, slots=True)
 class Opaque:

@@ -3,7 +3,10 @@
     catalogue   which sets exist: URL, hash, preprocess, licence, published accuracy
     store       a set's file on this disk: cache, download, offline
     download    one file by HTTPS: resume, retries, hash
-    read        any weights file -> named arrays (safetensors, or ``.pth`` through ``pth`` and ``wideresnet.unpickle``)
+    formats     which kind of file it is, and what to do with those that are not read
+    read        any weights file -> named arrays (safetensors, shards, ``.npz``, or ``.pth`` through ``pth``)
+    pth         files of ``torch.save``, through ``wideresnet.unpickle``
+    flatten     a checkpoint -> its tensors by dotted path, and the numbers and texts beside them
     schemes     other people's key names -> ours
     keymaps     named arrays -> exactly the tensors of an architecture
     guess       named arrays -> which architecture they are

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
 
+from numpy.typing import NDArray
+
 from wideresnet.errors import WeightsError
 from wideresnet.unpickle import SAVE_AGAIN
 from wideresnet.unpickle.arrays import StoredArray
 from wideresnet.unpickle.values import Opaque, StoredTensor
 
-Tensor = StoredTensor | StoredArray
+Tensor = StoredTensor | NDArray[Any]
 Fact = str | int | float | bool | None
 
 MAX_NAMES: Final = 1 << 28                         # characters of all paths: hostile files share and nest without end
@@ -23,7 +25,7 @@ MAX_TEXT: Final = 200
 
 
 def flatten(root: Any) -> tuple[dict[str, Tensor], dict[str, Fact]]:
-    """Return every tensor below ``root`` and the plain values beside them, by dotted path, in the order of the file.
+    """Return every tensor and array below ``root`` and the plain values beside them, by dotted path, in their order.
 
     Keys of dicts, indices of lists and tuples, and attributes of objects join with "."; the name of an object's class
     is the fact ``PATH.__class__``, that of a class or function ``PATH``. A pickled module has the tensors of its
@@ -41,10 +43,10 @@ def flatten(root: Any) -> tuple[dict[str, Tensor], dict[str, Fact]]:
             del open_containers[container]
             continue
         budget -= len(path) + 1
-        if isinstance(value, Tensor):
+        if isinstance(value, StoredTensor) or (isinstance(value, StoredArray) and value.values.size):
             if path in tensors:
                 raise WeightsError(f"it holds two tensors called {path[:MAX_TEXT]!r}", hint=SAVE_AGAIN)
-            tensors[path] = value
+            tensors[path] = value if isinstance(value, StoredTensor) else value.values
         elif isinstance(value, Fact):
             if len(facts) < MAX_FACTS and not (isinstance(value, int) and value.bit_length() > 64):
                 facts[path] = value[:MAX_TEXT] if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Any weights file as named arrays: safetensors, or ``.pth`` of any age. Told apart by content.
+"""Any weights file as named arrays: safetensors, ``.pth`` of any age, shards, ``.npz``. Told apart by content.
 
 Nothing in a file is ever executed. What comes out is uniform: float32 (from float16, bfloat16, float64)
 and integers, wrappers and prefixes of training scripts removed, so that the rest of the package never
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import math
+import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +26,9 @@ from wideresnet.errors import WeightsError
 from wideresnet.output.atomic import atomic_path
 from wideresnet.pipes import special_kind
 from wideresnet.unpickle import SAVE_AGAIN
-from wideresnet.unpickle.arrays import StoredArray
 from wideresnet.unpickle.values import StoredTensor
 from wideresnet.weights.flatten import Fact, flatten
+from wideresnet.weights.formats import sniff
 from wideresnet.weights.pth import check_expansion, open_pth, read_tensor
 from wideresnet.weights.raw import DAMAGED, file_named, raw_dtype, to_float32
 
@@ -44,6 +46,8 @@ SAFETENSORS_DTYPES: Final = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
+MAX_ARRAY_BYTES: Final = 1 << 30                   # of one array of an .npz, which may be compressed
+MAX_INDEX_BYTES: Final = 1 << 24
 
 
 @dataclass(eq=False)
@@ -76,16 +80,24 @@ def open_weights(path: Path) -> Iterator[WeightsReader]:
 
     Raises WeightsError if it is not one, is damaged, or is unsafe to read.
     """
-    if special := special_kind(path):
-        raise WeightsError(f"{path} is not a regular file: {special}", hint="write the weights to a file first")
     with ExitStack() as opened:
         try:
-            open_kind = _open_safetensors if sniff(path) == "safetensors" else _open_pickled
-            reader = opened.enter_context(open_kind(path))
+            _check_is_no_shard(path)
+            reader = opened.enter_context(_open_file(path))
         except OSError as error:
             reason = error.strerror or str(error)
-            raise WeightsError(f"cannot read {path}: {reason}", hint="check the path of the file") from error
+            raise WeightsError(f"cannot read {error.filename or path}: {reason}", hint="check the path") from error
         yield reader
+
+
+def _open_file(path: Path, *, shard: bool = False) -> AbstractContextManager[WeightsReader]:
+    """Open a file by its kind; a shard can't be an index."""
+    if special := special_kind(path):
+        raise WeightsError(f"{path} is not a regular file: {special}", hint="write the weights to a file first")
+    kind = sniff(path)
+    if kind == "index" and not shard:
+        return _open_shards(path)
+    return {"safetensors": _open_safetensors, "npz": _open_npz}.get(kind, _open_pickled)(path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,33 +144,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sniff(path: Path) -> str:
-    """Return ``"safetensors"`` or ``"pth"``, by content. Raises WeightsError with the format it looks like."""
-    with path.open("rb") as file:
-        head = file.read(512)
-        size = file.seek(0, os.SEEK_END)
-    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
-        return "safetensors"
-    if head.startswith((b"PK\x03\x04", b"\x80")):
-        return "pth"
-    raise WeightsError(f"{path.name} is no weights file: {_look(head)}", hint="give safetensors or .pth")
-
-
-def _look(head: bytes) -> str:
-    """Describe the first bytes of a file that is not a weights file."""
-    if not head:
-        return "it is empty"
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer; the file itself was not fetched ('git lfs pull')"
-    if head.lstrip()[:1] == b"<":
-        return "it is a web page; the download gave an error page instead of the file"
-    if head[257:262] == b"ustar":
-        return "it is a tar archive (torch's format before 0.1.10; save it again with a newer torch)"
-    if head.startswith(b"\x89HDF"):
-        return "it is an HDF5 file (Keras)"
-    return f"it begins with {head[:8]!r}"
-
-
 def strip_prefixes(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Remove ``PREFIXES``, in any order and number, as long as every key has the same one."""
     # The counter of torch.optim.swa_utils.AveragedModel stands beside its "module." keys.
@@ -180,13 +165,15 @@ def _open_pickled(path: Path) -> Iterator[WeightsReader]:
 
         @file_named(path.name)
         def read(name: str) -> NDArray[Any]:
-            tensor = tensors[name]
-            if isinstance(tensor, StoredArray):
-                return to_float32(tensor.values, tensor.dtype)
-            return read_tensor(name, tensor, checkpoint)
+            if isinstance(tensor := tensors[name], StoredTensor):
+                return read_tensor(name, tensor, checkpoint)
+            return to_float32(tensor, dtypes[name])
 
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
-        dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
+        dtypes = {
+            name: tensor.storage.dtype if isinstance(tensor, StoredTensor) else tensor.dtype.name
+            for name, tensor in tensors.items()
+        }
         yield WeightsReader([path], shapes, dtypes, read, facts, ordered=True)
 
 
@@ -221,3 +208,69 @@ def _open_safetensors(path: Path) -> Iterator[WeightsReader]:
             return to_float32(numbers.reshape(shapes[name]), dtypes[name])
 
         yield WeightsReader([path], shapes, dtypes, read, metadata=metadata)
+
+
+@contextmanager
+def _open_npz(path: Path) -> Iterator[WeightsReader]:
+    """Open NumPy's archive of named arrays. Arrays of other things than numbers are facts; objects are never loaded."""
+    with ExitStack() as opened:
+        with file_named(path.name):
+            archive = opened.enter_context(zipfile.ZipFile(path))
+            headers = {entry.filename.removesuffix(".npy"): _npy_header(archive, entry) for entry in archive.infolist()}
+
+        @file_named(path.name)
+        def read(name: str) -> NDArray[Any]:
+            with archive.open(f"{name}.npy") as stream:
+                array = np.lib.format.read_array(stream, allow_pickle=False)
+            return to_float32(array.view(np.uint16) if dtypes[name] == "bfloat16" else array, dtypes[name])
+
+        # JAX's bfloat16 is stored as two bytes without a type.
+        names = {name: "bfloat16" if dtype == "V2" else dtype.name for name, (_, dtype) in headers.items()}
+        dtypes = {name: dtype for name, dtype in names.items() if re.match("b?float|u?int|bool", dtype)}
+        shapes = {name: headers[name][0] for name in dtypes}
+        facts = {name: f"an array of {dtype}, not read" for name, dtype in names.items() if name not in dtypes}
+        yield WeightsReader([path], shapes, dtypes, read, {**facts})
+
+
+def _npy_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and dtype of an array in an archive. Raises ValueError for more numbers than its entry has."""
+    with archive.open(entry) as stream:
+        np.lib.format.read_magic(stream)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    if math.prod(shape) * dtype.itemsize > min(entry.file_size, MAX_ARRAY_BYTES):
+        raise ValueError(f"{entry.filename} is said to have {list(shape)} numbers in {entry.file_size:,} bytes")
+    return shape, dtype
+
+
+@contextmanager
+def _open_shards(path: Path) -> Iterator[WeightsReader]:
+    """Open the shards that an ``*.index.json`` lists."""
+    with ExitStack() as opened:
+        with file_named(path.name):
+            locations = _weight_map(path)
+            files = {file: path.with_name(file) for file in sorted(set(locations.values()))}
+        readers = {name: opened.enter_context(_open_file(file, shard=True)) for name, file in files.items()}
+        if missing := [name for name, file in locations.items() if name not in readers[file].shapes]:
+            raise WeightsError(f"the shards lack {missing[0]!r}, which {path.name} lists", hint=DAMAGED)
+        shapes = {name: readers[file].shapes[name] for name, file in locations.items()}
+        dtypes = {name: readers[file].dtypes[name] for name, file in locations.items()}
+        yield WeightsReader([*files.values()], shapes, dtypes, lambda name: readers[locations[name]].read(name))
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Return the file name of each tensor. Raises WeightsError and ValueError."""
+    with index.open("rb") as file:
+        content = json.loads(file.read(MAX_INDEX_BYTES))
+    locations = content.get("weight_map")
+    if not isinstance(locations, dict) or not all(isinstance(file, str) for file in locations.values()):
+        raise WeightsError("this JSON is no index of shards: it has no weight_map", hint="give the weights file")
+    return locations
+
+
+def _check_is_no_shard(path: Path) -> None:
+    """Raise WeightsError for one of several shards whose index lies beside it."""
+    for index in path.parent.glob("*.index.json") if "-of-" in path.name else ():
+        with file_named(index.name):
+            shards = set(_weight_map(index).values())
+        if path.name in shards and len(shards) > 1:
+            raise WeightsError(f"{path.name} is one of {len(shards)} shards", hint=f"give their index: {index}")
