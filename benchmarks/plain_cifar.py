@@ -34,8 +34,8 @@ class RandomCrop:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         image = ImageOps.expand(image, self.padding, 0)
-        left, top = (random.randint(0, side - self.size) for side in image.size)
-        return image.crop((left, top, left + self.size, top + self.size))
+        x, y = (random.randint(0, side - self.size) for side in image.size)
+        return image.crop((x, y, x + self.size, y + self.size))
 
 
 class RandomHorizontalFlip:

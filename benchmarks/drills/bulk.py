@@ -93,9 +93,9 @@ def finish(run: subprocess.Popen[str]) -> Facts:
     return facts
 
 
-def wait_for(what: Callable[[], object], run: subprocess.Popen[str] | None = None) -> None:
+def wait_for(is_done: Callable[[], object], run: subprocess.Popen[str] | None = None) -> None:
     end = time.monotonic() + WAIT
-    while not what():
+    while not is_done():
         if run is not None and run.poll() is not None:
             raise SystemExit(f"it ended too soon: {run.communicate()}")
         if time.monotonic() > end:
@@ -111,12 +111,13 @@ def rows(output: Path) -> list[dict[str, Any]]:
     return [row for part in parts(output) for row in pq.read_table(part).to_pylist()]
 
 
-def compare(found: list[dict[str, Any]], setup: Setup) -> Facts:
+def compare(results: list[dict[str, Any]], setup: Setup) -> Facts:
     """Whether nothing is lost, nothing doubled, and everything equal."""
-    paths, wanted = [row["path"] for row in found if row["rank"] in (1, None)], {row["path"] for row in setup.expected}
+    paths = [row["path"] for row in results if row["rank"] in (1, None)]
+    expected = {row["path"] for row in setup.expected}
     return {
-        "pictures": len(paths), "lost": len(wanted - set(paths)), "doubled": len(paths) - len(set(paths)),
-        "equal_to_local": found == setup.expected,
+        "pictures": len(paths), "lost": len(expected - set(paths)), "doubled": len(paths) - len(set(paths)),
+        "equal_to_local": results == setup.expected,
     }  # fmt: skip
 
 
@@ -141,9 +142,9 @@ def drill_driver(setup: Setup) -> Facts:
         run.kill()
         run.communicate()
         time.sleep(2)
-        kept = len(parts(output))
+        finished = len(parts(output))
         facts = finish(start(command(setup.images, own.address, output)))
-    return {**facts, "parts_kept": kept, **compare(rows(output), setup)}
+    return {**facts, "parts_kept": finished, **compare(rows(output), setup)}
 
 
 def drill_head(setup: Setup) -> Facts:
@@ -162,12 +163,12 @@ def drill_head(setup: Setup) -> Facts:
         seconds = time.monotonic() - began
     finally:
         own.shutdown()
-    kept = len(parts(output))
+    finished = len(parts(output))
     with cluster(2) as own:
         facts = finish(start(command(setup.images, own.address, output)))
     return {
         "first_exit_code": first["exit_code"], "first_stderr": first.get("stderr"), "seconds_until_it_ended": seconds,
-        "parts_kept": kept, **facts, **compare(rows(output), setup),
+        "parts_kept": finished, **facts, **compare(rows(output), setup),
     }  # fmt: skip
 
 
@@ -198,16 +199,16 @@ def drill_poison(setup: Setup) -> Facts:
             facts = finish(start(command(images, own.address, output)))
     finally:
         os.environ.pop("PYTHONPATH", None)
-    found = rows(output)
-    failed = [row for row in found if row["error"]]
-    others = [{**row, "path": Path(row["path"]).name} for row in found if not row["error"]]
-    wanted = [{**row, "path": Path(row["path"]).name} for row in setup.expected if not row["error"]]
+    results = rows(output)
+    failed = [row for row in results if row["error"]]
+    answered = [{**row, "path": Path(row["path"]).name} for row in results if not row["error"]]
+    expected = [{**row, "path": Path(row["path"]).name} for row in setup.expected if not row["error"]]
     return {
         **facts, "failed": [(Path(row["path"]).name, row["error"]) for row in failed],
-        "pictures": len({row["path"] for row in found}),
-        "lost": len({row["path"] for row in wanted} - {row["path"] for row in others}),
-        "doubled": len(others) - len({(row["path"], row["rank"]) for row in others}),
-        "equal_to_local": sorted(others, key=str) == sorted(wanted, key=str),
+        "pictures": len({row["path"] for row in results}),
+        "lost": len({row["path"] for row in expected} - {row["path"] for row in answered}),
+        "doubled": len(answered) - len({(row["path"], row["rank"]) for row in answered}),
+        "equal_to_local": sorted(answered, key=str) == sorted(expected, key=str),
     }  # fmt: skip
 
 
@@ -221,7 +222,7 @@ def drill_disk(setup: Setup) -> Facts:
         small = f"mount -t tmpfs -o size=4k tmpfs {output} && exec {' '.join(ray)}"
         node = subprocess.Popen(["unshare", "-m", "sh", "-c", small], start_new_session=True, stdout=subprocess.DEVNULL)
         try:
-            wait_for(lambda: sum(each["Alive"] for each in own.global_state.node_table()) == 3)
+            wait_for(lambda: sum(node["Alive"] for node in own.global_state.node_table()) == 3)
             facts = finish(start(command(setup.images, own.address, output)))
         finally:
             os.killpg(node.pid, signal.SIGTERM)
@@ -251,17 +252,17 @@ class Refusing:
                 client.close()
                 continue
             server = socket.create_connection(("127.0.0.1", self.behind))
-            for one, other in ((client, server), (server, client)):
-                threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+            for source, target in ((client, server), (server, client)):
+                threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
 
-    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
-            while (data := one.recv(65536)) and not self.refusing.is_set():
-                other.sendall(data)
-        for each in (one, other):
+            while (data := source.recv(65536)) and not self.refusing.is_set():
+                target.sendall(data)
+        for connection in (source, target):
             with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
 
 def drill_store(setup: Setup) -> Facts:
@@ -303,22 +304,22 @@ def drill_store(setup: Setup) -> Facts:
 
 def stored_at(endpoint: str, folder: str) -> str:
     """The URI of a folder in the drill's store."""
-    how = f"endpoint_override={endpoint}&scheme=http&region=us-east-1&allow_bucket_creation=true"
-    return f"s3://drill/{folder}?{how}"
+    options = f"endpoint_override={endpoint}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    return f"s3://drill/{folder}?{options}"
 
 
 def unstored(output: Path, setup: Setup) -> list[dict[str, Any]]:
     """The rows of images in the store, under the names that these have in the folder."""
-    found = rows(output)
-    for row in found:
+    results = rows(output)
+    for row in results:
         row["path"] = row["path"].replace("s3://drill/photos", str(setup.images)).partition("?")[0]
-    return found
+    return results
 
 
 def stored(system: Any, folder: str) -> list[str]:
     from pyarrow.fs import FileSelector
 
-    return [each.path for each in system.get_file_info(FileSelector(folder)) if "part-" in each.base_name]
+    return [file.path for file in system.get_file_info(FileSelector(folder)) if "part-" in file.base_name]
 
 
 def drill_rates(setup: Setup) -> Facts:

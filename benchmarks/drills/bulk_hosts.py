@@ -70,7 +70,7 @@ def scene() -> Iterator[Scene]:
 def drill_evaluate(setup: Setup) -> Facts:
     """wrn evaluate without a failure."""
     labelled = setup.scratch / "labelled"          # the folders' names are indices of classes
-    for index, folder in enumerate(sorted(each for each in setup.images.iterdir() if each.is_dir())):
+    for index, folder in enumerate(sorted(path for path in setup.images.iterdir() if path.is_dir())):
         shutil.copytree(folder, labelled / str(index))
     return undisturbed(setup, "evaluate", labelled, ["--skip-order-check"])
 
@@ -87,14 +87,14 @@ def undisturbed(setup: Setup, verb: str, images: Path, more: list[str]) -> Facts
     with scene() as three:
         facts = finish(three.start(*command(images, three.ray.address, output, verb, more)))
     facts["report"] = {key: value for key, value in (facts["report"] or {}).items() if key not in LONG}
-    found, wanted = timeless(rows(output)), timeless(pq.read_table(local).to_pylist())
-    paths, expected = [row["path"] for row in found], {row["path"] for row in wanted}
+    results, expected_rows = timeless(rows(output)), timeless(pq.read_table(local).to_pylist())
+    paths, expected = [row["path"] for row in results], {row["path"] for row in expected_rows}
     return {**facts, "pictures": len(set(paths)), "lost": len(expected - set(paths)),
-            "doubled": len(found) - len(wanted), "equal_to_local": found == wanted}  # fmt: skip
+            "doubled": len(results) - len(expected_rows), "equal_to_local": results == expected_rows}  # fmt: skip
 
 
-def timeless(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
+def timeless(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in results]
 
 
 def drill_cut(setup: Setup) -> Facts:

@@ -85,10 +85,10 @@ def hosts(count: int) -> Iterator[list[Host]]:
     for name in _namespaces():
         if not Path("/proc", name.removeprefix(PREFIX).partition("-")[0]).exists():
             _remove(name)
-    found = [Host(number) for number in range(1, count + 1)]
+    members = [Host(number) for number in range(1, count + 1)]
     try:
-        _build(found)
-        yield found
+        _build(members)
+        yield members
     finally:
         for name in _namespaces():
             if name.startswith(f"{MINE}-"):
@@ -102,11 +102,11 @@ def _check() -> None:
         raise SystemExit(f"{missing[0]} is not there: Linux has it in the package iproute2 or util-linux")
 
 
-def _build(found: Sequence[Host]) -> None:
+def _build(members: Sequence[Host]) -> None:
     _ip("netns", "add", SWITCH)
     _ip("-n", SWITCH, "link", "add", "bridge", "type", "bridge")
     _ip("-n", SWITCH, "link", "set", "bridge", "up")
-    for host in found:
+    for host in members:
         own = host.namespace
         _ip("netns", "add", own)
         _ip("-n", own, "link", "set", "lo", "up")
@@ -115,7 +115,7 @@ def _build(found: Sequence[Host]) -> None:
         _ip("-n", own, "address", "add", f"{host.address}/24", "dev", "eth0")
         _ip("-n", own, "link", "set", "eth0", "up")
         (FOLDER / host.name).mkdir(parents=True)
-    names = "".join(f"{host.address} {host.name}\n" for host in found)
+    names = "".join(f"{host.address} {host.name}\n" for host in members)
     (FOLDER / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
     Path("/tmp/ray").mkdir(exist_ok=True)          # where each has its own mounted
 

@@ -50,16 +50,16 @@ class Node:
         return self._start.poll() is None
 
     def processes(self) -> list[int]:
-        return [each for each in processes() if f"{MARK}={self._mark}".encode() in read(each, "environ")]
+        return [process for process in processes() if f"{MARK}={self._mark}".encode() in read(process, "environ")]
 
     def kill(self) -> int:
         """SIGKILL to all of it at once; how many processes it had."""
         count = 0
-        while found := [each for each in self.processes() if read(each, "cmdline")]:       # a zombie has none
-            for each in found:
+        while alive := [process for process in self.processes() if read(process, "cmdline")]:       # a zombie has none
+            for process in alive:
                 with suppress(ProcessLookupError):
-                    os.kill(each, signal.SIGKILL)
-            count = count or len(found)
+                    os.kill(process, signal.SIGKILL)
+            count = count or len(alive)
             time.sleep(0.1)
         self._start.wait()
         return count
@@ -94,12 +94,12 @@ class Cluster:
     def start_node(self, cpus: int = 2) -> None:
         self.nodes.append(self._begin([f"--address={self.address}", f"--num-cpus={cpus}"], len(self.nodes)))
 
-    def _begin(self, options: list[str], place: int) -> Node:
+    def _begin(self, options: list[str], index: int) -> Node:
         # Ray gives a start 30 s, which is little on a busy machine; whatever keeps nodes alive would try again too.
         for attempt in range(1, STARTS + 1):
             try:
-                host = self.hosts[place] if self.hosts else None
-                return Node(options, self.environment, self._folder / f"node{place}.txt", host)
+                host = self.hosts[index] if self.hosts else None
+                return Node(options, self.environment, self._folder / f"node{index}.txt", host)
             except NotStarted:
                 self.starts_that_failed += 1
                 if attempt == STARTS:
@@ -131,6 +131,6 @@ def free_port() -> int:
 def wait(value: Callable[[], Any], seconds: float) -> Any:
     """The first value that is something, or the last one."""
     end = time.monotonic() + seconds
-    while not (found := value()) and time.monotonic() < end:
+    while not (result := value()) and time.monotonic() < end:
         time.sleep(0.2)
-    return found
+    return result

@@ -63,7 +63,7 @@ class Load:
     failed: Counter[str] = field(default_factory=Counter)
     again: Counter[str] = field(default_factory=Counter)
     asked_once_more: Counter[str] = field(default_factory=Counter)
-    seen: list[tuple[float, float, str]] = field(default_factory=list)     # began, answered, by which replica
+    history: list[tuple[float, float, str]] = field(default_factory=list)     # began, answered, by which replica
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ended: threading.Event = field(default_factory=threading.Event)
 
@@ -87,25 +87,25 @@ class Load:
         while not self._ended.is_set():
             if self.requests % RECONNECT == 0:     # so that every proxy gets its share
                 connection.close()
-            place = chance.randrange(len(self.images))
+            index = chance.randrange(len(self.images))
             began = time.monotonic()
-            status, replica, body = self._ask(connection, self.images[place])
+            status, replica, body = self._ask(connection, self.images[index])
             lost = status == PROXYS_OWN and b"urn:wideresnet:problem" not in body
             with self._lock:
-                self._count(place, status, body)
-                self.seen.append((began, time.monotonic(), replica if status == 200 else ""))
+                self._count(index, status, body)
+                self.history.append((began, time.monotonic(), replica if status == 200 else ""))
             if lost:
-                more, _, _ = self._ask(connection, self.images[place])
+                more, _, _ = self._ask(connection, self.images[index])
                 with self._lock:
                     self.asked_once_more[str(more)] += 1
             self._ended.wait(self.pause)
         connection.close()
 
-    def _count(self, place: int, status: int, body: bytes) -> None:
+    def _count(self, index: int, status: int, body: bytes) -> None:
         self.requests += 1
         if status == 200:
             self.answered += 1
-            self.wrong += timeless(body) != self.expected[place]
+            self.wrong += timeless(body) != self.expected[index]
         else:
             self.failed[f"{status} {body[:60].decode('utf-8', 'replace')}"] += 1
 
@@ -115,32 +115,32 @@ class Load:
             try:
                 connection.request("POST", "/v1/classify", image)
                 answer = connection.getresponse()
-                found = answer.status, answer.headers.get("X-Replica", ""), answer.read()
-                asked = answer.headers.get("Retry-After", "")
+                response = answer.status, answer.headers.get("X-Replica", ""), answer.read()
+                delay = answer.headers.get("Retry-After", "")
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                found, asked = (0, "", repr(error).encode()), ""
-            if found[0] not in AGAIN or attempt == RETRIES:
+                response, delay = (0, "", repr(error).encode()), ""
+            if response[0] not in AGAIN or attempt == RETRIES:
                 break
             with self._lock:
-                self.again[str(found[0] or "no connection")] += 1
-            time.sleep(max(min(10.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0), float(asked or 0)))
-        return found
+                self.again[str(response[0] or "no connection")] += 1
+            time.sleep(max(min(10.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0), float(delay or 0)))
+        return response
 
     def replicas(self, since: float) -> dict[str, float]:
         """Who answered what was asked since then, each with the time of its first answer."""
         with self._lock:
-            found: dict[str, float] = {}
-            for began, answered, replica in self.seen:
+            first: dict[str, float] = {}
+            for began, answered, replica in self.history:
                 if replica and began >= since:
-                    found.setdefault(replica, answered)
-            return found
+                    first.setdefault(replica, answered)
+            return first
 
     def facts(self, event: float) -> dict[str, Any]:
         """What is counted, with the times in seconds from ``event`` on."""
-        times = sorted(answered for _, answered, replica in self.seen if replica)
-        after = [each for each in times if each > event]
-        before = [each for each in times if each <= event]
+        times = sorted(answered for _, answered, replica in self.history if replica)
+        after = [moment for moment in times if moment > event]
+        before = [moment for moment in times if moment <= event]
         gaps = np.diff([event, *after, time.monotonic()])
         return {
             "requests": self.requests,
@@ -149,10 +149,10 @@ class Load:
             "tried_again_by_the_client": dict(self.again),
             "failed_for_the_client": dict(self.failed),
             "of_a_lost_replica_asked_once_more": dict(self.asked_once_more),
-            "longest_request_seconds": round(max(answered - began for began, answered, _ in self.seen), 2),
+            "longest_request_seconds": round(max(answered - began for began, answered, _ in self.history), 2),
             "longest_without_any_answer_seconds": round(float(gaps.max()), 2),
             "answers_per_second_before": round(len(before) / (event - min(before)), 1),
-            "answers_per_second_in_the_last_10_s": round(sum(each > times[-1] - 10 for each in times) / 10, 1),
+            "answers_per_second_in_the_last_10_s": round(sum(moment > times[-1] - 10 for moment in times) / 10, 1),
         }
 
 
@@ -181,7 +181,7 @@ def drill_head(load: Load, cluster: Cluster, seconds: float) -> dict[str, Any]:
     event = time.monotonic()
     killed = cluster.nodes.pop(0).kill()
     time.sleep(seconds)
-    without = sum(began > event and bool(replica) for began, _, replica in load.seen)
+    without = sum(began > event and bool(replica) for began, _, replica in load.history)
     begun = time.monotonic()
     cluster.start_head()
     returned = time.monotonic()
@@ -194,11 +194,11 @@ def drill_head(load: Load, cluster: Cluster, seconds: float) -> dict[str, Any]:
         "head_there_again_after_seconds": round(returned - event, 1),
         "replicas_that_answer_long_after": len(load.replicas(stale)),
     }
-    everything = [each for node in cluster.nodes for each in node.processes()]
-    if replicas := [each for each in everything if b"ServeReplica" in read(each, "cmdline")]:
-        known, then = set(load.replicas(0)), time.monotonic()
+    everything = [process for node in cluster.nodes for process in node.processes()]
+    if replicas := [process for process in everything if b"ServeReplica" in read(process, "cmdline")]:
+        earlier, then = set(load.replicas(0)), time.monotonic()
         os.kill(replicas[0], signal.SIGKILL)
-        new = wait(lambda: [at for who, at in load.replicas(then).items() if who not in known], 120)
+        new = wait(lambda: [at for who, at in load.replicas(then).items() if who not in earlier], 120)
         facts["replica_killed_then_is_replaced_after_seconds"] = round(new[0] - then, 1) if new else None
     return {**facts, **load.facts(event)}
 
@@ -307,7 +307,7 @@ def main(drills: dict[str, Staged], script: str, description: str | None) -> Non
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--only", choices=drills, action="append", help="may be repeated; all without it")
     parser.add_argument("--seconds", type=float, default=20, help="of load before and after what happens")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     os.environ["WRN_OFFLINE"] = "1"
     facts = {
         "command": " ".join(["python", f"benchmarks/drills/{script}", *sys.argv[1:]]),
@@ -317,10 +317,10 @@ def main(drills: dict[str, Staged], script: str, description: str | None) -> Non
         "clients": CLIENTS,
     }
     done = []
-    for name in given.only or drills:
-        done.append(drills[name](given.seconds))
+    for name in arguments.only or drills:
+        done.append(drills[name](arguments.seconds))
         print(json.dumps(done[-1], indent=1), flush=True)
-        save_text(given.output, json.dumps({**facts, "drills": done}, indent=1) + "\n")
+        save_text(arguments.output, json.dumps({**facts, "drills": done}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def drill_scale(load: Load, cluster: Cluster, seconds: float) -> Facts:
     second = wait(lambda: sorted(load.replicas(began).values())[1:], STRENGTH)
     event = second[0] if second else time.monotonic()
     time.sleep(seconds)
-    both = sum(event < answered for _, answered, replica in load.seen if replica) / (time.monotonic() - event)
+    both = sum(event < answered for _, answered, replica in load.history if replica) / (time.monotonic() - event)
     most, load.pause, calm = replicas(cluster), CALM, time.monotonic()
     wait(lambda: replicas(cluster) == 1, IDLE)
     alone = time.monotonic()
@@ -82,7 +82,7 @@ def drill_scale(load: Load, cluster: Cluster, seconds: float) -> Facts:
 
 def replicas(cluster: Cluster) -> int:
     """The processes of replicas."""
-    return sum(b"ServeReplica" in read(each, "cmdline") for node in cluster.nodes for each in node.processes())
+    return sum(b"ServeReplica" in read(process, "cmdline") for node in cluster.nodes for process in node.processes())
 
 
 def staged(drill: Drill, cpus: tuple[int, ...], count: str) -> Staged:

@@ -27,8 +27,8 @@ def transform(image: Image.Image) -> torch.Tensor:
     """float32 [3, CROP, CROP]: the shorter side to RESIZE, the middle cut out, normalised."""
     scale = RESIZE / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-    left, top = (image.width - CROP) // 2, (image.height - CROP) // 2
-    pixels = np.array(image.crop((left, top, left + CROP, top + CROP)))
+    x, y = (image.width - CROP) // 2, (image.height - CROP) // 2
+    pixels = np.array(image.crop((x, y, x + CROP, y + CROP)))
     return (torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 - MEAN) / STD
 
 
