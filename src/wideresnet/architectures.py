@@ -252,8 +252,10 @@ def wrn_imagenet(depth: Literal[18, 34], widen: float) -> Architecture:
 
 
 def _parse_wrn(key: str) -> Architecture | None:
-    match = re.fullmatch(r"wrn_(\d+)_(\d+)", key)
-    return wrn(int(match[1]), int(match[2])) if match else None
+    if match := re.fullmatch(r"wrn_(\d+)_(\d+)", key):
+        return wrn(int(match[1]), int(match[2]))
+    match = re.fullmatch(r"wide_resnet(14|26|50|101)_([2-9]|1\d)", key)
+    return wide_resnet(int(match[1]), int(match[2])) if match else None     # type: ignore[arg-type]
 
 
 # Fields of a variant and their values; an empty tuple: a number in (0, 0.1].

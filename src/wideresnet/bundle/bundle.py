@@ -71,7 +71,7 @@ def make_bundle(
     labels: Labels,
     precision: Literal["fp32", "fp16"] = "fp32",
 ) -> Bundle:
-    """Return a bundle made from tensors that fit ``architecture`` (see ``weights.keymaps``).
+    """Return a bundle made from tensors that fit ``architecture`` (see ``weights.recognise``).
 
     Raises ConfigError if the number of labels is not the number of classes.
     """

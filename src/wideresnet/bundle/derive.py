@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from wideresnet.bundle.bundle import Bundle, network_of, tool_versions
 from wideresnet.graph import read_graph, write_graph
-from wideresnet.records import Preprocess
+from wideresnet.records import Normalisation, Preprocess
 
 Tensors = Mapping[str, NDArray[np.generic]]
 
@@ -21,6 +23,19 @@ def with_preprocess(bundle: Bundle, preprocess: Preprocess) -> Bundle:
     if preprocess == bundle.card.preprocess:
         return bundle
     return replace(bundle, card=replace(bundle.card, preprocess=preprocess, published=(), measured=()))
+
+
+def with_normalisation(bundle: Bundle, statistics: Normalisation) -> Bundle:
+    """Return the bundle with another mean and standard deviation of the pixels, in its graph and on its card."""
+    preprocess = replace(bundle.card.preprocess, mean=statistics[0], std=statistics[1])
+    if preprocess == bundle.card.preprocess:
+        return bundle
+    model = onnx.load_model_from_string(bundle.graph)
+    values = {"input.mean": 255 * np.array(preprocess.mean), "input.factor": 1 / (255 * np.array(preprocess.std))}
+    for constant in model.graph.initializer:
+        if constant.name in values:
+            constant.CopyFrom(numpy_helper.from_array(values[constant.name].astype(np.float32), constant.name))
+    return with_preprocess(bundle, preprocess).with_model(model)
 
 
 def read_weights(bundle: Bundle) -> Tensors:

@@ -9,7 +9,7 @@ import typer
 
 from wideresnet.cli.bench_options import BenchOptions
 from wideresnet.cli.checks import check_unused
-from wideresnet.cli.groups import with_groups
+from wideresnet.cli.groups import FileOptions, with_groups
 from wideresnet.cli.options import Format
 from wideresnet.cli.output import check_targets, say_skipped
 from wideresnet.cli.progress import run_with_bar
@@ -27,6 +27,7 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the J
 def bench(
     context: typer.Context,
     options: BenchOptions,
+    files: FileOptions,
     format: Format = "table",
     report: Page = None,
     output: Output = None,
@@ -46,7 +47,7 @@ def bench(
     settings = options.settings()
     _check(context, settings)
     check_targets(report, output)
-    result = run_with_bar(measure(options.open_models(), settings), "measuring", "steps")
+    result = run_with_bar(measure(options.open_models(files.facts()), settings), "measuring", "steps")
     document = benchmark.to_json(result)
     if report:
         save_text(report, benchmark.to_html(result))

@@ -14,6 +14,7 @@ from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
+    from wideresnet.records import FileFacts
     from wideresnet.tasks.bench.options import BenchPrecision, BenchSettings, Measurement
 
 
@@ -68,7 +69,7 @@ class BenchOptions:
             self.seconds, self.iterations, self.data, self.profile, self.tune, self.fast_decode,
         )  # fmt: skip
 
-    def open_models(self) -> list[Bundle]:
+    def open_models(self, facts: FileFacts) -> list[Bundle]:
         """Load the models, or make them with random weights. Raises ConfigError."""
         from wideresnet.tasks.bench.random_weights import random_model
         from wideresnet.tasks.load.load import ModelChoice
@@ -76,7 +77,7 @@ class BenchOptions:
         side, names = _side(self.input_shape), self.model or [MODEL]
         if self.random_weights:
             return [random_model(name, side, self.data) for name in names]
-        return [open_bundle(ModelChoice(name), side) for name in names]
+        return [open_bundle(ModelChoice(name, facts=facts), side) for name in names]
 
 
 def _split(text: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.checks import check_unused
+from wideresnet.cli.groups import FACT_NAMES, FileOptions, with_groups
 from wideresnet.cli.options import EngineName, Format, Precision, Threads
 from wideresnet.cli.output import check_targets, list_notes, list_problems, open_bundle, open_data, print_record
 from wideresnet.cli.progress import run_with_bar
@@ -16,13 +17,14 @@ from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wideresnet.records import InferenceSettings
+    from wideresnet.records import FileFacts, InferenceSettings
     from wideresnet.tasks.evaluate.comparison import Comparison
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 SIDE = "A file of 'wrn evaluate -o' (.csv, .jsonl, .parquet), or a model."
 
 
+@with_groups
 def compare(
     context: typer.Context,
     a: Annotated[str, typer.Argument(help=SIDE)],
@@ -44,6 +46,8 @@ def compare(
         Path | None, typer.Option("--report", help="Write a page (HTML) with the images that only one got right.")
     ] = None,
     format: Format = "table",
+    *,
+    files: FileOptions,
 ) -> None:
     """Compare two models on the same labelled images, paired by path.
 
@@ -62,14 +66,14 @@ def compare(
 
     check_targets(page)
     is_file = _are_files(a, b)
-    check_unused(context, is_file, "on files of scores", "engine", "precision", "threads", "batch_size")
+    check_unused(context, is_file, "on files of scores", "engine", "precision", "threads", "batch_size", *FACT_NAMES)
     check_unused(context, is_file and bool(labels) and not page, "on files of scores without --report", "data")
     if is_file:
         result = _compare_files(Path(a), Path(b), data, labels)
     elif labels:
         raise ConfigError("models know their labels", hint="--labels is for files of scores")
     else:
-        result = _compare_models(a, b, data, InferenceSettings(engine, precision, threads, batch_size))
+        result = _compare_models((a, b), data, InferenceSettings(engine, precision, threads, batch_size), files.facts())
     report = result.report
     if page:
         images = thumbnails_of(comparison.shown_paths(report), result.items, result.spec)
@@ -105,7 +109,9 @@ def _compare_files(a: Path, b: Path, data: Path | None, labels: str) -> Comparis
     return Comparison(report, classes.labels, {item.path: item for item in items})
 
 
-def _compare_models(a: str, b: str, data: Path | None, settings: InferenceSettings) -> Comparison:
+def _compare_models(
+    names: tuple[str, str], data: Path | None, settings: InferenceSettings, facts: FileFacts
+) -> Comparison:
     from wideresnet.datasets.shards import check_parquet_extra
     from wideresnet.tasks.evaluate.comparison import compare_models
     from wideresnet.tasks.load.load import ModelChoice
@@ -113,6 +119,6 @@ def _compare_models(a: str, b: str, data: Path | None, settings: InferenceSettin
     if data is None:
         raise ConfigError("two models are compared on labelled images", hint="name them with --data")
     check_parquet_extra([data])
-    bundles = open_bundle(ModelChoice(a)), open_bundle(ModelChoice(b))
+    bundles = open_bundle(ModelChoice(names[0], facts=facts)), open_bundle(ModelChoice(names[1], facts=facts))
     images = open_data(data, bundles[0].labels)
-    return run_with_bar(compare_models((a, b), bundles, images, settings), "comparing", "images")
+    return run_with_bar(compare_models(names, bundles, images, settings), "comparing", "images")

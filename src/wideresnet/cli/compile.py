@@ -10,8 +10,8 @@ import typer
 from wideresnet.cli.checks import check_unused, is_set
 from wideresnet.cli.compile_job import find_images, locate_images, open_float_bundle, read_build_job
 from wideresnet.cli.compile_options import BundleOptions, GateOptions
-from wideresnet.cli.groups import with_groups
-from wideresnet.cli.options import ArchitectureName, ClassNames, Format, Resolution, TextOrJson, Weights
+from wideresnet.cli.groups import WeightsOptions, with_groups
+from wideresnet.cli.options import ClassNames, Format, Resolution, TextOrJson
 from wideresnet.cli.output import check_targets, list_failures, list_notes, print_record, say_skipped
 from wideresnet.cli.progress import run_with_bar
 
@@ -27,9 +27,8 @@ def compile(
     context: typer.Context,
     options: BundleOptions,
     gates: GateOptions,
+    files: WeightsOptions,
     report: Page = None,
-    weights: Weights = None,
-    architecture: ArchitectureName = None,
     labels: ClassNames = None,
     resolution: Resolution = 0,
     format: Format = "table",
@@ -48,7 +47,6 @@ def compile(
     """
     from wideresnet.datasets.shards import check_parquet_extra
     from wideresnet.records import QuantiseSettings
-    from wideresnet.tasks.load.load import ModelChoice
     from wideresnet.tasks.quantize.compile import CompileSettings
 
     limit = gates.limit()
@@ -61,7 +59,7 @@ def compile(
     check_unused(context, not compares and limit is not None, "without --data to judge by", *kinds)
     requested = [kind for name, kind in kinds.items() if is_set(context, name)]
     check_parquet_extra([Path(job.calibration), Path(gates.data)])
-    choice = ModelChoice(job.model, weights, architecture, labels)
+    choice = files.choice(job.model, labels)
     bundle = open_float_bundle(choice, job.output, preprocess, resolution)
     paths = find_images(job.calibration, gates.data, bundle) if job.int8 else (None, locate_images(gates.data))
     settings = CompileSettings(

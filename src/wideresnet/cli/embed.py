@@ -66,7 +66,7 @@ def embed(
     files = [Path(path) for path in paths]
     check_inputs([] if cluster.ray else files)
     check_targets(None if cluster.ray else file)
-    bundle = options.open(model)
+    bundle = options.open(model, headless=True)
     engine, settings = tune_settings(bundle, runtime.settings(batch_size, "ignore" if ignore_exif else "transpose"))
     if cluster.ray:
         from wideresnet.cluster.operations import Embed

@@ -8,13 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from wideresnet.cli.options import (
-    ArchitectureName,
-    ClassNames,
-    Format,
-    Model,
-    Weights,
-)
+from wideresnet.cli.groups import WeightsOptions, with_groups
+from wideresnet.cli.options import ClassNames, Format, Model
 from wideresnet.cli.output import open_bundle, print_json
 from wideresnet.cli.streams import say
 
@@ -24,11 +19,11 @@ Stored = Annotated[
 ]
 
 
+@with_groups
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    options: WeightsOptions,
     model: Model = None,
-    weights: Weights = None,
-    architecture: ArchitectureName = None,
     labels: ClassNames = None,
     storage: Stored = None,
     format: Format = "table",
@@ -41,11 +36,10 @@ def export(
     """
     from wideresnet.bundle import check_target, write_bundle
     from wideresnet.images.noise import noise
-    from wideresnet.tasks.load.load import ModelChoice
     from wideresnet.tasks.quantize.compile import in_precision, verify
 
     check_target(output)
-    bundle = open_bundle(ModelChoice(model, weights, architecture, labels))
+    bundle = open_bundle(options.choice(model, labels))
     if storage and bundle.card.precision != storage:
         reference, bundle = bundle, in_precision(bundle, storage)
         verify(reference, bundle, noise(bundle.card.preprocess.crop))

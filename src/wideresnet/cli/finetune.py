@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from wideresnet.cli.checks import check_unused
-from wideresnet.cli.options import MODEL, Alpha, ArchitectureName, Cache, Format, TextOrJson, Weights, Where
+from wideresnet.cli.groups import WeightsOptions, with_groups
+from wideresnet.cli.options import MODEL, Alpha, Cache, Format, TextOrJson, Where
 from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record
 from wideresnet.cli.training import follow_run, parse_changes
 
@@ -41,10 +42,12 @@ Config = Annotated[Path | None, typer.Option(help="Settings in a TOML file; opti
 Change = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value; repeatable.")]
 
 
+@with_groups
 def finetune(
     context: typer.Context,
     data: Data,
     output: Run,
+    files: WeightsOptions,
     source: Source = None,
     mode: ModeOption = None,
     percent: Percent = None,
@@ -56,8 +59,6 @@ def finetune(
     device: Where = "auto",
     config: Config = None,
     change: Change = None,
-    weights: Weights = None,
-    architecture: ArchitectureName = None,
     format: Format = "table",
 ) -> None:
     """Fine-tune a model to your own classes, given as one folder of images per class; write a bundle and a report.
@@ -72,7 +73,6 @@ def finetune(
     """
     from wideresnet.datasets.shards import check_parquet_extra
     from wideresnet.tasks.finetune.finetune import ComputeOptions, read_settings, run_finetune
-    from wideresnet.tasks.load.load import ModelChoice
     from wideresnet.training.memory import keep_memory
 
     options = {
@@ -87,7 +87,7 @@ def finetune(
     if settings.mode == "full":
         keep_memory()
     check_parquet_extra([data, *([test] if test else [])])
-    bundle = open_bundle(ModelChoice(source, weights, architecture))
+    bundle = open_bundle(files.choice(source, headless=True))
     work = run_finetune(bundle, data, output, settings, test, ComputeOptions(cache, device))
     stopped = f"the same command continues with what is kept in {output}"
     report = follow_run(work, stopped, lines=format == "table")

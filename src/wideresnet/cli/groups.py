@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -17,10 +17,13 @@ from wideresnet.cli.output import open_bundle
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
-    from wideresnet.records import Exif, InferenceSettings, InferMode
+    from wideresnet.records import Exif, FileFacts, InferenceSettings, InferMode
     from wideresnet.tasks.load.load import ModelChoice
 
 CLUSTER = "On a Ray cluster (docs/scale.md)"
+FACTS = "Facts that a weights file may not state (docs/weights.md)"
+VARIANT = ("activation", "bn_eps", "shortcut", "stride_on", "padding", "final_pool")
+FACT_NAMES = ("normalise", "which", *VARIANT)
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
@@ -54,23 +57,86 @@ def _fields(group: Any) -> list[Parameter]:
 
 
 @dataclass(frozen=True)
-class ModelOptions:
-    """The files of a model, and the images that it expects."""
+class FileOptions:
+    """Facts about a model that its file may not state."""
+
+    normalise: Annotated[
+        str,
+        typer.Option(
+            "--normalise", rich_help_panel=FACTS,
+            help="Mean and standard deviation of the pixels: imagenet, cifar10, cifar100, svhn, unit (0 to 1),"
+            " half (-1 to 1), none, or 'm,m,m/s,s,s' of values from 0 to 1.",
+        ),
+    ] = ""  # fmt: skip
+    which: Annotated[
+        str,
+        typer.Option(
+            "--which", rich_help_panel=FACTS,
+            help="The copy of the weights in a checkpoint: ema, live, or the beginning of its names.",
+        ),
+    ] = ""  # fmt: skip
+    activation: Annotated[
+        Literal["relu", "leaky_relu", "silu"] | None,
+        typer.Option("--activation", rich_help_panel=FACTS, help="leaky_relu has slope 0.1."),
+    ] = None
+    bn_eps: Annotated[
+        float | None, typer.Option("--bn-eps", rich_help_panel=FACTS, help="The epsilon of the batch norms.")
+    ] = None
+    shortcut: Annotated[
+        Literal["activated", "raw", "always", "skip_norm"] | None,
+        typer.Option("--shortcut", rich_help_panel=FACTS, help="What the shortcuts of a WRN-n-k read."),
+    ] = None
+    stride_on: Annotated[
+        Literal["conv1", "conv2"] | None,
+        typer.Option("--stride-on", rich_help_panel=FACTS, help="The convolution of a block that has the stride."),
+    ] = None
+    padding: Annotated[
+        Literal["symmetric", "same"] | None,
+        typer.Option("--padding", rich_help_panel=FACTS, help="same: as TensorFlow pads at stride 2."),
+    ] = None
+    final_pool: Annotated[
+        Literal["avg", "max", "avgmax"] | None,
+        typer.Option("--final-pool", rich_help_panel=FACTS, help="The pooling before the classifier."),
+    ] = None
+
+    def facts(self, architecture: str | None = None, *, headless: bool = False) -> FileFacts:
+        """Return the facts. Raises ConfigError for a normalisation that does not exist."""
+        from wideresnet.datasets.statistics import parse_normalisation
+        from wideresnet.records import FileFacts
+
+        options = {name.removeprefix("final_"): getattr(self, name) for name in VARIANT}
+        variant = {name: value for name, value in options.items() if value is not None}
+        normalise = parse_normalisation(self.normalise) if self.normalise else None
+        return FileFacts(architecture, normalise, self.which or None, variant, headless)
+
+
+@dataclass(frozen=True)
+class WeightsOptions(FileOptions):
+    """The files of a model."""
 
     weights: Weights = None
     architecture: ArchitectureName = None
-    resolution: Resolution = 0
-    alpha: Alpha = None
 
-    def choice(self, model: str | None, labels: Path | None = None) -> ModelChoice:
+    def choice(self, model: str | None, labels: Path | None = None, *, headless: bool = False) -> ModelChoice:
         """Return the model called ``model``, with the class names of the file ``labels``."""
         from wideresnet.tasks.load.load import ModelChoice
 
-        return ModelChoice(model, self.weights, self.architecture, labels)
+        return ModelChoice(model, self.weights, labels, facts=self.facts(self.architecture, headless=headless))
 
-    def open(self, model: str | None, labels: Path | None = None, transform: str | None = None) -> Bundle:
+
+@dataclass(frozen=True)
+class ModelOptions(WeightsOptions):
+    """The files of a model, and the images that it expects."""
+
+    resolution: Resolution = 0
+    alpha: Alpha = None
+
+    def open(
+        self, model: str | None, labels: Path | None = None, transform: str | None = None, *, headless: bool = False
+    ) -> Bundle:
         """Load the model called ``model``; see ``open_bundle``."""
-        return open_bundle(self.choice(model, labels), self.resolution, transform, self.alpha)
+        choice = self.choice(model, labels, headless=headless)
+        return open_bundle(choice, self.resolution, transform, self.alpha)
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,31 @@ from typing import Annotated
 
 import typer
 
+from wideresnet.cli.groups import FileOptions, with_groups
 from wideresnet.cli.options import Format
 from wideresnet.cli.output import print_json
 from wideresnet.cli.streams import print_lines
 
 
+@with_groups
 def info(
-    model: Annotated[str, typer.Argument(help="A name of 'wrn models', any WRN-N-K, or a bundle folder.")],
+    model: Annotated[str, typer.Argument(help="A name of 'wrn models', any WRN-N-K, a bundle, or a weights file.")],
+    options: FileOptions,
     classes: Annotated[int | None, typer.Option(min=1, help="The number of classes of an architecture.")] = None,
     format: Format = "table",
 ) -> None:
-    """Show a model's parameters, MACs, transform, labels, licence and accuracy.
+    """Show a model's parameters, MACs, transform, labels, licence and accuracy; of a weights file what was found in it.
 
     Example: wrn info wide_resnet50_2.tv_in1k
 
     Example: wrn info WRN-28-10 --classes 100 --format json
+
+    Example: wrn info checkpoint.pth.tar
     """
     from wideresnet.report import models as report
     from wideresnet.tasks.load.describe import describe
 
-    model_info = describe(model, classes)
+    model_info = describe(model, classes, options.facts())
     if format == "json":
         print_json(report.to_json(model_info))
     else:

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 import typer
 
 from wideresnet.cli.cluster import quieten
+from wideresnet.cli.groups import FileOptions, with_groups
 from wideresnet.cli.options import MODEL, Alpha, EngineName, Precision, Threads
 from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 
 PREFIX = "WRN_SERVE"                               # of the environment variables: WRN_SERVE_PORT=9000
-_NOT_SETTINGS = {"model", "config", "token_file", "ray", "replicas", "cpus"}     # of the service
 
 
 def _read(context: typer.Context, file: Path | None) -> Path | None:
@@ -54,6 +54,7 @@ Explain = Annotated[
 ]
 
 
+@with_groups
 def serve(
     context: typer.Context,
     model: Models = [MODEL],  # noqa: B006
@@ -79,6 +80,8 @@ def serve(
     ray: Ray = "",
     replicas: Replicas = "1",
     cpus: Cpus = 1,
+    *,
+    files: FileOptions,
 ) -> None:
     """Serve models over HTTP: a page at /, /v1/classify, the Open Inference Protocol under /v2, /metrics, /docs.
 
@@ -93,15 +96,15 @@ def serve(
     """
     with needs_extra("wrn serve", "serve"):
         from wideresnet.serve.run import serve as run
-    from wideresnet.serve.settings import check_token, make_settings, read_token
+    from wideresnet.serve.settings import ServeSettings, check_token, make_settings, read_token
 
     variable = os.environ.get(f"{PREFIX}_TOKEN")
     token = None if variable is None else check_token(variable, f"{PREFIX}_TOKEN")
     token = read_token(token_file) if token_file else token
     _check_environment(context)
-    options = {name: value for name, value in context.params.items() if name not in _NOT_SETTINGS}
+    options = {name: value for name, value in context.params.items() if name in ServeSettings.model_fields}
     write = partial(say, err=True)
-    settings = make_settings({"models": model, "token": token, **options})
+    settings = make_settings({**options, "models": model, "token": token, "facts": files.facts()})
     if ray:
         from wideresnet.cluster.ray_serve import parse_replicas, serve_on_ray
 

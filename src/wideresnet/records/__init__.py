@@ -45,12 +45,13 @@ from wideresnet.records.images import (
     Item,
     Labels,
     LabelScore,
+    Normalisation,
     Prediction,
     Preprocess,
     Source,
 )
 from wideresnet.records.inference import DEFAULT_INFERENCE, InferenceSettings, InferMode
-from wideresnet.records.models import ModelCard, ModelInfo
+from wideresnet.records.models import FileFacts, FileReport, ModelCard, ModelInfo
 from wideresnet.records.progress import Progress, follow, map_events
 from wideresnet.records.skipped import Skipped
 from wideresnet.records.speed import BenchReport, BenchRow, Choice, LayerTime, Peak, Profile, Tuning

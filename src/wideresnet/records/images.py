@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from wideresnet.errors import ConfigError, check_choice
 
 RGB = tuple[float, float, float]
+Normalisation = tuple[RGB, RGB]                    # mean and standard deviation of RGB values in [0, 1]
 Interpolation = Literal["bilinear", "bicubic", "opencv-bilinear"]
 ResizeMode = Literal["shortest", "squash"]
 Exif = Literal["ignore", "transpose"]

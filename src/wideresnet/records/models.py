@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from wideresnet.records.accuracy import Measured, Published
 from wideresnet.records.compilation import GateReport, QuantiseSettings
-from wideresnet.records.images import Preprocess
+from wideresnet.records.images import Normalisation, Preprocess
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,27 @@ class ModelCard:
 
 
 @dataclass(frozen=True)
+class FileFacts:
+    """Facts about a weights file that its user states, where the file may not; the defaults leave them to it."""
+
+    architecture: str | None = None                # that it must have
+    normalise: Normalisation | None = None
+    which: str | None = None                       # copy of the weights: "ema", "live", the beginning of its names
+    variant: dict[str, Any] = field(default_factory=dict, hash=False)      # fields of architectures.Architecture
+    headless: bool = False                         # accept a file without a classifier, for its features
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What was found in a weights file."""
+
+    scheme: str                                    # whose naming it is: "xternalz"
+    evidence: tuple[str, ...]                      # what shows the variant, a line a conclusion
+    used: dict[str, str]                           # our name of a layer -> its name in the file
+    ignored: dict[str, str]                        # other names in the file -> why they are not used
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """The description of a model that was not run. Counts are for one image of ``preprocess.crop``."""
 
@@ -54,6 +75,8 @@ class ModelInfo:
     measured: tuple[Measured, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()                  # as on the card
+    variant: dict[str, str | float | bool] = field(default_factory=dict)      # as on the card
+    file: FileReport | None = None                 # of a weights file
 
     @property
     def flops(self) -> int:

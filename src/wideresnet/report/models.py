@@ -41,7 +41,12 @@ def to_text(info: ModelInfo) -> str:
         conditions = f"{measured.data}, n = {measured.n}, {measured.engine}, {measured.precision}"
         rows.append(("measured", f"{accuracy}  ({conditions})"))
     rows += [(key, value) for key, value in info.notes.items() if "\n" not in value]
+    rows += [("variant", f"{name} {value}") for name, value in info.variant.items()]
     rows += [("assumed", assumption) for assumption in info.assumed]
+    if info.file:
+        rows += [("scheme", info.file.scheme), *(("evidence", line) for line in info.file.evidence)]
+        rows += [("used", f"{name}: {theirs}") for name, theirs in info.file.used.items()]
+        rows += [("ignored", f"{name}, {reason}") for name, reason in info.file.ignored.items()]
     return f"{text_table(rows)}\n\n{RULES}"
 
 
@@ -60,6 +65,8 @@ def to_json(info: ModelInfo) -> dict[str, Any]:
             for row in info.published
         ],
         **pick(info, "measured", "notes", "assumed"),
+        **(pick(info, "variant") if info.variant else {}),
+        **(pick(info.file, "scheme", "evidence", "used", "ignored") if info.file else {}),
     }
 
 

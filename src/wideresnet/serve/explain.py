@@ -87,7 +87,7 @@ class ExplanationWorker:
 
     def _find_explainer(self, model: ModelWorker) -> Explainer:
         if model not in self._explainers:
-            bundle = load_bundle(ModelChoice(model.source))
+            bundle = load_bundle(ModelChoice(model.source, facts=self._settings.facts))
             if bundle.sha256 != model.identity["graph_sha256"]:
                 raise ConfigError(f"{model.name} has changed on disk", hint="send SIGHUP to reload the models")
             options = EngineOptions(self._settings.precision, self._settings.threads)

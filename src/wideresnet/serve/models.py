@@ -48,7 +48,7 @@ def open_models(settings: ServeSettings, log: Callable[[str], None]) -> dict[str
 
 def _open_model(model: str, settings: ServeSettings) -> tuple[Classifier, int]:
     """Open a model; return it with its best batch size for throughput."""
-    bundle = with_alpha(load_bundle(ModelChoice(model)), settings.alpha)
+    bundle = with_alpha(load_bundle(ModelChoice(model, facts=settings.facts)), settings.alpha)
     # The card of a bundle that was built in memory has no hash yet.
     bundle = replace(bundle, card=replace(bundle.card, files=bundle.card.files | {GRAPH: bundle.sha256}))
     options, batch = throughput_options(bundle, settings.precision, settings.threads)

@@ -13,7 +13,7 @@ from wideresnet.config import validated
 from wideresnet.errors import ConfigError
 from wideresnet.machine import available_cpus
 from wideresnet.pipes import read_text
-from wideresnet.records import Alpha
+from wideresnet.records import Alpha, FileFacts
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 MiB = 2**20
@@ -43,6 +43,7 @@ class ServeSettings(BaseModel):
     explain: bool = True                           # whether /v1/explain is served
     cors: tuple[str, ...] = ()                     # origins
     log: Literal["json", "off"] = "off"
+    facts: FileFacts = FileFacts()                 # about models that are weights files
 
     @cached_property                               # read for every request; counting CPUs reads files
     def capacity(self) -> int:

@@ -7,7 +7,10 @@
     read        any weights file -> named arrays (safetensors, shards, ``.npz``, or ``.pth`` through ``pth``)
     pth         files of ``torch.save``, through ``wideresnet.unpickle``
     flatten     a checkpoint -> its tensors by dotted path, and the numbers and texts beside them
-    schemes     other people's key names -> ours
-    keymaps     named arrays -> exactly the tensors of an architecture
-    guess       named arrays -> which architecture they are
+    modules     names and shapes -> layers
+    blocks      layers -> residual blocks
+    structure   blocks -> complete networks, whatever their layers are called
+    origin      what code made a network, and so what it computes beyond shapes
+    recognise   a file -> its one network under our names, and a report on the rest
+    diagnose    the error for a file without one
 """

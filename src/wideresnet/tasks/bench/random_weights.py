@@ -27,7 +27,7 @@ from wideresnet.images.noise import noise
 from wideresnet.layers import Conv, Norm
 from wideresnet.records import Labels, ModelCard, Preprocess
 from wideresnet.tasks.classify.sources import InputImages
-from wideresnet.tasks.load.load import usual_preprocess
+from wideresnet.tasks.load.assumed_card import usual_preprocess
 
 Tensors = dict[str, NDArray[np.generic]]
 

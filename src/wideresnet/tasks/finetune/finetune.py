@@ -43,7 +43,8 @@ from wideresnet.tasks.evaluate.resumable import source_of_model
 from wideresnet.tasks.finetune.probe import run_probe
 from wideresnet.tasks.finetune.result import FinetuneResult
 from wideresnet.tasks.finetune.settings import ComputeOptions, FinetuneSettings, read_settings
-from wideresnet.tasks.load.load import ASSUMED_LABELS, bundle_of
+from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS
+from wideresnet.tasks.load.load import bundle_of
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 if TYPE_CHECKING:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from wideresnet.architectures import ARCHITECTURES, Architecture, describe_variant, get_architecture, normalise_name
 from wideresnet.bundle import is_bundle, network_of
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.labels.formats import read_label_file
 from wideresnet.errors import ConfigError
-from wideresnet.records import Labels, ModelCard, ModelInfo, Preprocess
-from wideresnet.tasks.load.load import ASSUMED_LABELS, ModelChoice, load_bundle, usual_preprocess
-from wideresnet.tasks.load.resolve import EMBEDDED, embedded_folder, resolve_model
+from wideresnet.records import FileFacts, FileReport, Labels, ModelCard, ModelInfo, Preprocess
+from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, usual_preprocess
+from wideresnet.tasks.load.load import ModelChoice, load_bundle
+from wideresnet.tasks.load.resolve import EMBEDDED, WeightsFile, embedded_folder, resolve_model
+from wideresnet.tasks.load.weights_file import read_file
 from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, PAPER, Weights
 from wideresnet.weights.store import is_cached
 
@@ -24,16 +27,21 @@ def list_models() -> list[ModelInfo]:
     return [*embedded, *published, *map(_describe_architecture, ARCHITECTURES.values())]
 
 
-def describe(name: str, classes: int | None = None) -> ModelInfo:
+def describe(name: str, classes: int | None = None, facts: FileFacts | None = None) -> ModelInfo:
     """Return the facts about a bundle, weights file, embedded or published model, or architecture.
 
-    ``classes`` is the number of classes to count an architecture with. Raises ConfigError for another number than a
-    model has, and for a name that stands for nothing.
+    ``classes`` is the number of classes to count an architecture with; ``facts`` are for a weights file. Raises
+    ConfigError for another number of classes than a model has, for facts about another model than a file, and for a
+    name that stands for nothing.
     """
     source = resolve_model(name)
-    if isinstance(source, Architecture):
+    if isinstance(source, WeightsFile) and source.path.suffix != ".onnx":
+        info = _describe_file(source.path, facts or FileFacts())
+    elif facts not in (None, FileFacts()):
+        raise ConfigError(f"{name} is not a weights file", hint="leave out the facts about one, such as --activation")
+    elif isinstance(source, Architecture):
         return _describe_architecture(get_architecture(name, classes))
-    if isinstance(source, Weights):
+    elif isinstance(source, Weights):
         info = describe_weights(source)
         if classes not in (None, info.classes) and normalise_name(name) in DEFAULTS:
             return _describe_architecture(get_architecture(name, classes))     # which those weights do not fit
@@ -42,6 +50,15 @@ def describe(name: str, classes: int | None = None) -> ModelInfo:
     if classes not in (None, info.classes):
         raise ConfigError(f"{info.name} has {info.classes} classes, not {classes}", hint="leave out --classes")
     return info
+
+
+def _describe_file(path: Path, facts: FileFacts) -> ModelInfo:
+    """Return the facts about a weights file; one without a classifier is described too."""
+    model = read_file(path, replace(facts, headless=True))
+    network, origin = model.network, model.network.origin
+    report = FileReport(origin.scheme.title, origin.evidence, network.used, network.ignored)
+    variant = network.architecture.variant()
+    return replace(describe_card(replace(model.card, variant=variant)), file=report)
 
 
 def labels_of(choice: ModelChoice) -> tuple[Labels, str, Sequence[str]]:
@@ -73,6 +90,7 @@ def describe_card(card: ModelCard) -> ModelInfo:
         measured=card.measured,
         notes=card.notes | ({"variant": describe_variant(card.variant)} if card.variant else {}),
         assumed=card.assumed,
+        variant=card.variant,
     )
 
 

@@ -9,42 +9,37 @@ Every option that describes a model takes effect or is an error:
     published name         takes effect   compared       replaces
     architecture           is the model   compared       replaces
     none                   is the model   takes effect   replaces
+
+``normalise`` replaces the statistics of every model; ``which`` and the fields of a variant are for weights files.
 """
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from wideresnet.architectures import Architecture, get_architecture
+from wideresnet.architectures import Activation, Architecture, Pool, Shortcut, get_architecture
 from wideresnet.bundle import Bundle, make_bundle, read_bundle, with_alpha
 from wideresnet.bundle.files import read_shipped
 from wideresnet.classifier import Classifier
-from wideresnet.datasets.labels import LABEL_LISTS, parse_labels, read_labels
+from wideresnet.datasets.labels import LABEL_LISTS, read_labels
 from wideresnet.datasets.labels.formats import read_label_file
-from wideresnet.datasets.statistics import STATISTICS
+from wideresnet.datasets.statistics import parse_normalisation
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import BundleError, ConfigError, WeightsError
-from wideresnet.records import Alpha, Labels, ModelCard, Preprocess
+from wideresnet.layers import Padding
+from wideresnet.records import Alpha, FileFacts, Normalisation
+from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, card_for, option_of, usual_labels
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL, BundleFolder, WeightsFile, resolve_model, unpublished
-from wideresnet.weights.catalogue import CATALOGUE, Weights
-from wideresnet.weights.guess import guess_architecture
-from wideresnet.weights.keymaps import fit_tensors
-from wideresnet.weights.read import TensorFile, read_tensors, sha256_of
+from wideresnet.tasks.load.weights_file import read_file, read_published
+from wideresnet.weights.catalogue import Weights
+from wideresnet.weights.read import open_weights, sha256_of
 
 if TYPE_CHECKING:
     from wideresnet.weights.download import Progress
-
-# In the metadata of a safetensors file written here: the card, and the labels as a bundle's labels.txt.
-CARD_KEY, LABELS_KEY = "wideresnet.card", "wideresnet.labels"
-ASSUMED_LABELS = "class names:"
-_CARD = TypeAdapter(ModelCard)
 
 
 class AssumptionWarning(UserWarning):
@@ -57,15 +52,14 @@ class ModelChoice:
 
     ``model`` is a bundle, a weights file (``.onnx`` too), a name of the catalogue, or an embedded model; None means
     the file ``weights`` if there is one, else ``DEFAULT_MODEL``. ``weights`` is a file to take the tensors from
-    instead of the published one. ``architecture`` is for weights files that do not show it, ``labels`` a file of
-    class names.
+    instead of the published one. ``labels`` is a file of class names.
     """
 
     model: str | None = None
     weights: Path | None = None
-    architecture: str | None = None
     labels: Path | None = None
     offline: bool = False
+    facts: FileFacts = field(default_factory=FileFacts)
 
     @property
     def name(self) -> str:
@@ -85,18 +79,37 @@ def load(
     labels: str | Path | None = None,
     threads: int = 0,
     alpha: Alpha | None = None,
+    normalise: str | Normalisation | None = None,
+    which: str | None = None,
+    activation: Activation | None = None,
+    bn_eps: float | None = None,
+    shortcut: Shortcut | None = None,
+    stride_on: Literal["conv1", "conv2"] | None = None,
+    padding: Padding | None = None,
+    final_pool: Pool | None = None,
 ) -> Classifier:
     """Open a model: a bundle folder, a weights file, a catalogue name, or an embedded model (the default).
 
-    ``weights`` is a file to take a published model's tensors from, or alone the model itself; ``architecture`` is for
-    weights files that do not show it; ``labels`` is a file of class names. ``engine`` is openvino, onnxruntime or
+    ``weights`` is a file to take a published model's tensors from, or alone the model itself; ``architecture`` is the
+    one that a weights file must have; ``labels`` is a file of class names. ``engine`` is openvino, onnxruntime or
     pytorch; ``precision`` is that of the arithmetic; ``threads`` 0 means every CPU the process may use. ``alpha``
-    "white" lays transparent images on white, "drop" drops the transparency; None: as the card says. Downloads
-    published weights once. Warns (AssumptionWarning) of what a file does not state. Raises WrnError, also for an
-    argument that has no effect on the model.
+    "white" lays transparent images on white, "drop" drops the transparency; None: as the card says.
+
+    ``normalise`` is the mean and standard deviation of RGB values in [0, 1]: ``((r, g, b), (r, g, b))``, or a name
+    of ``datasets.statistics.NORMALISATIONS``. Of weights files, ``which`` chooses among copies ("ema", "live", or
+    the beginning of the names), and ``activation`` to ``final_pool`` say what shapes do not show: see ``Architecture``.
+
+    Downloads published weights once. Warns (AssumptionWarning) of what a file does not state. Raises WrnError, also
+    for an argument that has no effect on the model.
     """
-    names = [None if path is None else Path(path) for path in (weights, labels)]
-    choice = ModelChoice(None if model is None else str(model), names[0], architecture, names[1])
+    files = [None if path is None else Path(path) for path in (weights, labels)]
+    if isinstance(normalise, str):
+        normalise = parse_normalisation(normalise)
+    fields: dict[str, object] = {"activation": activation, "bn_eps": bn_eps, "shortcut": shortcut}
+    fields |= {"stride_on": stride_on, "padding": padding, "pool": final_pool}
+    variant = {name: value for name, value in fields.items() if value is not None}
+    facts = FileFacts(architecture, normalise, which, variant)
+    choice = ModelChoice(None if model is None else str(model), files[0], files[1], facts=facts)
     bundle = with_alpha(load_with_warnings(choice), alpha)
     options = EngineOptions(precision, threads)
     # A copy of the bundle: without the parsed graph, which takes as much memory as the graph again.
@@ -144,17 +157,34 @@ def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle
             _check_weights(choice, "is a bundle, which has weights of its own")
             bundle = read_shipped(folder) if embedded else read_bundle(folder)
             _check_architecture(choice, bundle.card.architecture)
+            _check_facts(choice, "bundle")
         case WeightsFile(file):
             _check_weights(choice, "is a weights file itself")
-            bundle = _from_onnx(file, choice) if file.suffix == ".onnx" else _from_file(file, choice)
+            if file.suffix == ".onnx":
+                _check_facts(choice, "ONNX graph")
+                bundle = _from_onnx(file, choice)
+            else:
+                bundle = read_file(file, choice.facts).bundle()
         case Weights():
             bundle = _from_published(source, choice, progress)
         case Architecture():
             if choice.weights is None:
                 raise unpublished(source)
             _check_architecture(choice, source.name)
-            bundle = _from_file(choice.weights, replace(choice, architecture=source.name))
+            bundle = read_file(choice.weights, replace(choice.facts, architecture=source.name)).bundle()
+    if choice.facts.normalise:
+        from wideresnet.bundle.derive import with_normalisation  # imports onnx, which running a model does not need
+
+        bundle = with_normalisation(bundle, choice.facts.normalise)
     return bundle if choice.labels is None else _with_labels(bundle, choice.labels)
+
+
+def _check_facts(choice: ModelChoice, kind: str) -> None:
+    """Raise ConfigError if facts about a weights file are given for a model that states its own."""
+    names = [*choice.facts.variant, *(["which"] if choice.facts.which else [])]
+    if names:
+        options = ", ".join(map(option_of, names))
+        raise ConfigError(f"{choice.name} is a {kind} and states what {options} would say", hint=f"leave out {options}")
 
 
 def _check_weights(choice: ModelChoice, reason: str) -> None:
@@ -168,9 +198,9 @@ def _check_weights(choice: ModelChoice, reason: str) -> None:
 
 def _check_architecture(choice: ModelChoice, architecture: str) -> None:
     """Raise ConfigError if --architecture differs from the model's."""
-    if choice.architecture is not None and get_architecture(choice.architecture).name != architecture:
+    if choice.facts.architecture is not None and get_architecture(choice.facts.architecture).name != architecture:
         raise ConfigError(
-            f"{choice.name} is {architecture}, not {choice.architecture}",
+            f"{choice.name} is {architecture}, not {choice.facts.architecture}",
             hint="leave out --architecture: it is for weights files that do not show theirs",
         )
 
@@ -178,56 +208,22 @@ def _check_architecture(choice: ModelChoice, architecture: str) -> None:
 def _from_published(weights: Weights, choice: ModelChoice, progress: Progress | None) -> Bundle:
     """Return the bundle of a catalogue entry, with its published tensors or those of the user's file."""
     _check_architecture(choice, weights.architecture)
+    _check_facts(choice, "published model")
     if choice.weights is None:
         from wideresnet.weights.store import fetch  # with the HTTP client; a local model opens faster without
 
-        file = read_tensors(fetch(weights, offline=choice.offline, progress=progress))
-        return _from_catalogue(weights, file, weights.urls[0])
-    file = read_tensors(choice.weights)
-    bundle = _from_catalogue(weights, file, choice.weights.name)
-    if file.sha256.startswith(weights.sha256_prefix):
+        path, source = fetch(weights, offline=choice.offline, progress=progress), weights.urls[0]
+    else:
+        path, source = choice.weights, choice.weights.name
+    with open_weights(path) as reader:
+        model = read_published(weights, reader, path, source)
+    bundle = model.bundle()
+    if choice.weights is None or model.card.weights_sha256.startswith(weights.sha256_prefix):
         return bundle
     # The file may be the hub's copy of the same tensors or anything else: the published figures are not its own.
     notes = {"identity": f"{choice.weights.name} is not the published file of {weights.name} by its hash"}
     assumed = (f"the preprocessing and class names of {weights.name}: by its hash {choice.weights} is another file",)
     return replace(bundle, card=replace(bundle.card, published=(), notes=notes, assumed=assumed))
-
-
-def _from_catalogue(weights: Weights, file: TensorFile, source: str) -> Bundle:
-    architecture = get_architecture(weights.architecture)
-    card = ModelCard(
-        name=weights.name,
-        architecture=weights.architecture,
-        classes=architecture.classes,
-        preprocess=weights.preprocess,
-        precision="fp32",
-        licence=weights.licence,
-        weights_source=source,
-        weights_sha256=file.sha256,
-        labels_name=weights.labels,
-        published=weights.published,
-    )
-    tensors = fit_tensors(file.tensors, architecture)
-    return make_bundle(architecture, tensors, card, read_labels(weights.labels))
-
-
-def _from_file(path: Path, choice: ModelChoice) -> Bundle:
-    """Return the bundle of a weights file, identified by its hash, its card, or its tensors and the options."""
-    file = read_tensors(path)
-    for weights in CATALOGUE.values():
-        if file.sha256.startswith(weights.sha256_prefix):
-            _check_architecture(choice, weights.architecture)
-            return _from_catalogue(weights, file, str(path))
-    card = _card_inside(path, file.metadata)
-    name = choice.architecture or (card.architecture if card else None)
-    architecture = _architecture_of(file, name, path)
-    if card is None:
-        card = _card_for(path, architecture)
-    labels = parse_labels(file.metadata[LABELS_KEY]) if LABELS_KEY in file.metadata else _usual_labels(card)
-    if "ema" in file.wrapper:
-        card = replace(card, assumed=(*card.assumed, f"weights: the moving average, {file.wrapper} of the checkpoint"))
-    card = replace(card, weights_source=card.weights_source or path.name, weights_sha256=file.sha256)
-    return make_bundle(architecture, fit_tensors(file.tensors, architecture), card, labels)
 
 
 def _from_onnx(path: Path, choice: ModelChoice) -> Bundle:
@@ -236,87 +232,17 @@ def _from_onnx(path: Path, choice: ModelChoice) -> Bundle:
     from wideresnet.tasks.load.imported_onnx import check_same, input_side, read_onnx
 
     model = read_onnx(path)
-    expected = get_architecture(choice.architecture) if choice.architecture else None
+    expected = get_architecture(choice.facts.architecture) if choice.facts.architecture else None
     try:
         architecture, tensors = read_foreign(model, expected)
     except BundleError as error:
         raise BundleError(f"{path} is {error.message}", error.hint) from error
-    card = _card_for(path, architecture, input_side(model))
-    labels = _usual_labels(card)
+    card = card_for(path, architecture, side=input_side(model), facts=choice.facts)
+    labels = usual_labels(card)
     card = replace(card, weights_source=path.name, weights_sha256=sha256_of(path))
     bundle = make_bundle(architecture, tensors, card, labels)
     check_same(path, bundle)
     return bundle
-
-
-def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:
-    if CARD_KEY not in metadata:
-        return None
-    try:
-        card = _CARD.validate_python(json.loads(metadata[CARD_KEY]))
-    except (ConfigError, ValidationError, json.JSONDecodeError) as error:
-        raise WeightsError(f"the card inside {path} cannot be read: {error}") from error
-    if "whitening" in card.notes:
-        raise WeightsError(
-            f"{path} was trained on whitened images, which model graphs do not support",
-            hint="its accuracy is in the log.jsonl of its run; train with whitening=none to use a network",
-        )
-    return card
-
-
-def _architecture_of(file: TensorFile, name: str | None, path: Path) -> Architecture:
-    guessed = guess_architecture(file.tensors)
-    if name is not None:
-        return get_architecture(name, guessed.classes if guessed else None)
-    if guessed is None:
-        raise WeightsError(
-            f"cannot determine the architecture from the tensor names and shapes in {path}",
-            hint="'wrn export --architecture NAME' shows what differs",
-        )
-    return guessed
-
-
-def _card_for(path: Path, architecture: Architecture, side: int = 0) -> ModelCard:
-    """Return the card of a file without one; ``assumed`` lists what the file does not state.
-
-    ``side``: input pixels; 0: as usual for the architecture.
-    """
-    names = {("cifar", 10): "cifar10", ("cifar", 100): "cifar100", ("imagenet", 1000): "imagenet"}
-    labels_name, spec = names.get((architecture.family, architecture.classes), ""), usual_preprocess(architecture)
-    return ModelCard(
-        name=path.stem,
-        architecture=architecture.name,
-        classes=architecture.classes,
-        preprocess=spec.at(side),
-        precision="fp32",
-        licence="unknown",
-        labels_name=labels_name,
-        assumed=(_assumed_preprocess(spec.at(side)), _assumed_labels(labels_name, architecture.classes)),
-    )
-
-
-def _assumed_preprocess(spec: Preprocess) -> str:
-    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
-    return f"preprocessing: resize {spec.resize}, centre crop {spec.crop}, mean {mean}, std {std}"
-
-
-def _assumed_labels(labels_name: str, classes: int) -> str:
-    names = f"those of {labels_name}" if labels_name else "none, so numbers"
-    return f"{ASSUMED_LABELS} {names} (for {classes} classes)"
-
-
-def usual_preprocess(architecture: Architecture) -> Preprocess:
-    """Return the usual preprocessing of a family: 32 px with CIFAR-10's statistics, or 256/224 px."""
-    if architecture.family == "cifar":
-        cifar = STATISTICS["cifar10"]
-        return Preprocess(resize=32, crop=32, mean=cifar.mean, std=cifar.std)
-    return Preprocess(resize=256, crop=224)
-
-
-def _usual_labels(card: ModelCard) -> Labels:
-    if card.labels_name:
-        return read_labels(card.labels_name)
-    return Labels(tuple(f"class {index}" for index in range(card.classes)))
 
 
 def _with_labels(bundle: Bundle, file: Path) -> Bundle:

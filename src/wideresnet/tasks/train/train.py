@@ -27,7 +27,7 @@ from wideresnet.output.atomic import save_text
 from wideresnet.records import Images, ModelCard, Preprocess, Progress
 from wideresnet.report import training as training_report
 from wideresnet.report.escape import json_text, printable
-from wideresnet.tasks.load.load import CARD_KEY, LABELS_KEY
+from wideresnet.tasks.load.weights_file import CARD_KEY, LABELS_KEY
 from wideresnet.weights.read import save_tensors
 
 with needs_extra("training", "train"):

@@ -17,17 +17,10 @@ from wideresnet.architectures import get_architecture
 from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.datasets.labels import format_labels, read_labels
 from wideresnet.errors import BundleError, ConfigError, DownloadError, MissingExtra, WeightsError
-from wideresnet.records import Labels, ModelCard, Preprocess
-from wideresnet.tasks.load.load import (
-    CARD_KEY,
-    LABELS_KEY,
-    AssumptionWarning,
-    ModelChoice,
-    load,
-    load_bundle,
-    open_classifier,
-)
+from wideresnet.records import FileFacts, Labels, ModelCard, Preprocess
+from wideresnet.tasks.load.load import AssumptionWarning, ModelChoice, load, load_bundle, open_classifier
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL, embedded_folder
+from wideresnet.tasks.load.weights_file import CARD_KEY, LABELS_KEY
 from wideresnet.weights.catalogue import CATALOGUE
 from wideresnet.weights.read import save_tensors
 
@@ -129,9 +122,10 @@ def test_a_foreign_pth_file_is_known_by_its_tensors(tmp_path: Path) -> None:
     bundle = load_bundle(ModelChoice(str(path)))
     assert (bundle.card.name, bundle.card.architecture, bundle.card.licence) == ("theirs", "wrn_10_1", "unknown")
     assert bundle.labels == read_labels("cifar10")
-    preprocessing, names = bundle.card.assumed
+    preprocessing, names, function = bundle.card.assumed
     assert preprocessing.startswith("preprocessing: resize 32, centre crop 32, mean 0.4914")
     assert names == "class names: those of cifar10 (for 10 classes)"
+    assert function.startswith("function: activation relu, bn_eps 1e-05, shortcut activated (no shape shows it; --act")
     with pytest.warns(AssumptionWarning, match=r"theirs\.pth: preprocessing: .*; class names"):
         classifier = load(path, engine="pytorch")
     np.testing.assert_allclose(classifier.logits(images()), logits(bundle), atol=1e-4)
@@ -152,15 +146,15 @@ def test_a_foreign_network_of_other_classes_gets_numbered_labels_or_the_users_ow
 
 def test_naming_another_architecture_shows_the_difference(tmp_path: Path) -> None:
     path = save_pth(tmp_path / "theirs.pth", tiny_tensors(TINY))
-    with pytest.raises(WeightsError, match="do not fit wrn_16_2") as caught:
-        load_bundle(ModelChoice(str(path), architecture="wrn_16_2"))
-    assert caught.value.hint == "they fit wrn_10_1"
+    with pytest.raises(WeightsError, match="holds wrn_10_1 with 10 classes, not wrn_16_2") as caught:
+        load_bundle(ModelChoice(str(path), facts=FileFacts("wrn_16_2")))
+    assert caught.value.hint == "leave out --architecture, or give wrn_10_1"
 
 
 def test_tensors_of_no_network_here_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_tensors(path, {"weight": np.zeros((2, 2), np.float32)}, {})
-    with pytest.raises(WeightsError, match="cannot determine the architecture"):
+    with pytest.raises(WeightsError, match="no complete Wide ResNet among 1 layers"):
         load_bundle(ModelChoice(str(path)))
 
 

@@ -1,0 +1,110 @@
+"""The card of a weights file without one: what the file shows, and what is assumed because it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from wideresnet.architectures import Architecture
+from wideresnet.datasets.labels import read_labels
+from wideresnet.datasets.statistics import NORMALISATIONS, STATISTICS
+from wideresnet.records import FileFacts, Labels, ModelCard, Normalisation, Preprocess
+from wideresnet.tasks.load.hub_config import HubConfig
+from wideresnet.weights.origin import usual_normalisation
+from wideresnet.weights.recognise import Recognised
+
+ASSUMED_LABELS = "class names:"
+_BY_CLASSES = {("cifar", 10): "cifar10", ("cifar", 100): "cifar100", ("imagenet", 1000): "imagenet"}
+
+
+def card_for(
+    path: Path,
+    architecture: Architecture,
+    *,
+    side: int = 0,
+    network: Recognised | None = None,
+    config: HubConfig | None = None,
+    facts: FileFacts,
+) -> ModelCard:
+    """Return the card of a file without one; ``assumed`` lists what nothing states.
+
+    ``side``: input pixels; 0: as usual for the architecture. ``config`` lies beside the file. ``facts`` come from the
+    user.
+    """
+    spec, assumed = usual_preprocess(architecture).at(side), []
+    data_set = network.origin.data_set if network else ""
+    by_classes = _BY_CLASSES.get((architecture.family, architecture.classes), "")
+    statistics = facts.normalise or (network and network.origin.normalisation)
+    if config and config.preprocess:
+        spec = config.preprocess
+    else:
+        text = f"preprocessing: resize {spec.resize}, centre crop {spec.crop}"
+        if statistics is None:
+            name, statistics = _usual(architecture, network, data_set or by_classes)
+            mean, std = (", ".join(f"{value:.4g}" for value in values) for values in statistics)
+            text += f", mean {mean}, std {std}" + (f" ({name}; --normalise changes them)" if name else "")
+        assumed.append(text)
+    if statistics:
+        spec = replace(spec, mean=statistics[0], std=statistics[1])
+    if not (config and config.labels) and not data_set:
+        names = f"those of {by_classes}" if by_classes else "none, so numbers"
+        assumed.append(f"{ASSUMED_LABELS} {names} (for {architecture.classes} classes)")
+    if network:
+        assumed += [*_function(architecture, {*facts.variant, *network.origin.stated}), *_left_out(network)]
+    return ModelCard(
+        name=path.stem,
+        architecture=architecture.name,
+        classes=architecture.classes,
+        preprocess=spec,
+        precision="fp32",
+        licence="unknown",
+        labels_name="" if config and config.labels else data_set or by_classes,
+        assumed=tuple(assumed),
+    )
+
+
+def _usual(architecture: Architecture, network: Recognised | None, data_set: str) -> tuple[str, Normalisation]:
+    if architecture.family == "imagenet":
+        return "imagenet", NORMALISATIONS["imagenet"]
+    return usual_normalisation(network.origin.scheme.normalise if network else "", data_set)
+
+
+def _function(architecture: Architecture, stated: Collection[str]) -> Iterator[str]:
+    """Yield one line with the fields of a CIFAR network's function that nothing states."""
+    names = ["activation", "bn_eps", "shortcut"]
+    names += [name for name in ("final_bn_eps", "stride_on", "padding", "pool") if name in architecture.variant()]
+    fields = [name for name in names if name not in stated and architecture.family == "cifar"]
+    if fields:
+        values = ", ".join(f"{name} {getattr(architecture, name)}" for name in fields)
+        options = ", ".join(option_of(name) for name in fields if name != "final_bn_eps")
+        yield f"function: {values} (no shape shows it; {options} change it)"
+
+
+def option_of(field: str) -> str:
+    """Return the option of the command line that states a field of the variant."""
+    return "--final-pool" if field == "pool" else f"--{field.replace('_', '-')}"
+
+
+def _left_out(network: Recognised) -> Iterator[str]:
+    """Yield one line for each reason why layers of the file are not used, other than that they are a copy."""
+    for reason in dict.fromkeys(network.ignored.values()):
+        names = [name for name, stated in network.ignored.items() if stated == reason]
+        if "copy" not in reason:
+            more = f", … {len(names)} in all" if len(names) > 2 else ""
+            yield f"left out: {', '.join(names[:2])}{more}, {reason}"
+
+
+def usual_preprocess(architecture: Architecture) -> Preprocess:
+    """Return the usual preprocessing of a family: 32 px with CIFAR-10's statistics, or 256/224 px."""
+    if architecture.family == "cifar":
+        cifar = STATISTICS["cifar10"]
+        return Preprocess(resize=32, crop=32, mean=cifar.mean, std=cifar.std)
+    return Preprocess(resize=256, crop=224)
+
+
+def usual_labels(card: ModelCard) -> Labels:
+    """Return the class names of the list that the card names, or numbers."""
+    if card.labels_name:
+        return read_labels(card.labels_name)
+    return Labels(tuple(f"class {index}" for index in range(card.classes)))

@@ -1,0 +1,117 @@
+"""Bundles from weights files: what they state, what lies beside them, and what remains to be assumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from wideresnet.architectures import get_architecture
+from wideresnet.bundle import Bundle, make_bundle
+from wideresnet.datasets.labels import parse_labels, read_labels
+from wideresnet.errors import ConfigError, WeightsError
+from wideresnet.records import FileFacts, Labels, ModelCard
+from wideresnet.tasks.load.assumed_card import card_for, usual_labels
+from wideresnet.tasks.load.hub_config import read_config
+from wideresnet.weights.catalogue import CATALOGUE, Weights
+from wideresnet.weights.read import WeightsReader, open_weights
+from wideresnet.weights.recognise import Recognised, recognise
+
+# In the metadata of a safetensors file written here: the card, and the labels as a bundle's labels.txt.
+CARD_KEY, LABELS_KEY = "wideresnet.card", "wideresnet.labels"
+_CARD = TypeAdapter(ModelCard)
+
+
+@dataclass(frozen=True, eq=False)
+class FileModel:
+    """The content of a weights file."""
+
+    network: Recognised
+    card: ModelCard
+    labels: Labels
+
+    def bundle(self) -> Bundle:
+        """Return the bundle in memory."""
+        return make_bundle(self.network.architecture, self.network.tensors, self.card, self.labels)
+
+
+def read_file(path: Path, facts: FileFacts) -> FileModel:
+    """Return the model of a weights file, identified by its hash, its card, or its tensors. Raises WrnError."""
+    with open_weights(path) as reader:
+        for weights in CATALOGUE.values():
+            if reader.sha256.startswith(weights.sha256_prefix):
+                return read_published(weights, reader, path, str(path))
+        card = _card_inside(path, reader.metadata)
+        network = _recognise(path, reader, replace(facts, variant={**(card.variant if card else {}), **facts.variant}))
+        if network.headless and not facts.headless:
+            raise WeightsError(
+                f"{path} has no classifier (features only)", hint="'wrn embed' and 'wrn finetune' take it as it is"
+            )
+        config = read_config(path, 0 if network.headless else network.architecture.classes)
+        if card is None:
+            card = card_for(path, network.architecture, network=network, config=config, facts=facts)
+        labels = config.labels if config and config.labels else usual_labels(card)
+        if LABELS_KEY in reader.metadata:
+            labels = parse_labels(reader.metadata[LABELS_KEY])
+        if network.averaged:
+            average = f"weights: the moving average, {network.copy.rstrip('.')} of the checkpoint"
+            card = replace(card, assumed=(*card.assumed, average))
+        card = replace(card, weights_source=card.weights_source or path.name, weights_sha256=reader.sha256)
+        return FileModel(network, card, labels)
+
+
+def read_published(weights: Weights, reader: WeightsReader, path: Path, source: str) -> FileModel:
+    """Return the model of a catalogue entry with the tensors of ``path``. Raises WeightsError if they do not fit."""
+    network = _recognise(path, reader, FileFacts(architecture=weights.architecture))
+    classes = get_architecture(weights.architecture).classes
+    if network.headless or network.architecture.classes != classes:
+        count = "no classifier" if network.headless else f"{network.architecture.classes} classes"
+        raise WeightsError(
+            f"{path} has {count}, {weights.name} has {classes} classes", hint=f"give the file as the model: -m {path}"
+        )
+    card = ModelCard(
+        name=weights.name,
+        architecture=weights.architecture,
+        classes=classes,
+        preprocess=weights.preprocess,
+        precision="fp32",
+        licence=weights.licence,
+        weights_source=source,
+        weights_sha256=reader.sha256,
+        labels_name=weights.labels,
+        published=weights.published,
+    )
+    return FileModel(network, card, read_labels(weights.labels))
+
+
+def _recognise(path: Path, reader: WeightsReader, facts: FileFacts) -> Recognised:
+    """Return the network in a file. Raises WeightsError unless it is of the architecture in ``facts``, if one is."""
+    try:
+        network = recognise(reader, facts.which, facts.variant)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error.message}", error.hint) from error
+    architecture = network.architecture
+    if facts.architecture is not None and (name := get_architecture(facts.architecture).name) != architecture.name:
+        raise WeightsError(
+            f"{path} holds {architecture.name} with {architecture.classes} classes, not {name}",
+            hint=f"leave out --architecture, or give {architecture.name}",
+        )
+    return network
+
+
+def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:
+    if CARD_KEY not in metadata:
+        return None
+    try:
+        card = _CARD.validate_python(json.loads(metadata[CARD_KEY]))
+    except (ConfigError, ValidationError, json.JSONDecodeError) as error:
+        raise WeightsError(f"the card inside {path} cannot be read: {error}") from error
+    if "whitening" in card.notes:
+        raise WeightsError(
+            f"{path} was trained on whitened images, which model graphs do not support",
+            hint="its accuracy is in the log.jsonl of its run; train with whitening=none to use a network",
+        )
+    return card

@@ -1,0 +1,87 @@
+"""Names and shapes of tensors -> the layers that they belong to, whatever a library calls them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["conv", "norm", "linear", "other"]
+Tokens = tuple[str | int, ...]
+
+# The last part of a tensor's name in torch, Keras and Flax -> its role in torch.
+ROLES: Final = {
+    "weight": "weight", "kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias",
+    "running_mean": "running_mean", "moving_mean": "running_mean",
+    "running_var": "running_var", "moving_variance": "running_var", "num_batches_tracked": "num_batches_tracked",
+}  # fmt: skip
+_ROLE: Final = re.compile(rf"(.*?)[./_]?({'|'.join(ROLES)})(?::0)?", re.DOTALL)
+# Words of names under which training scripts keep the state of optimisers, with tensors shaped like weights.
+OPTIMISER: Final = {"optim", "optimizer", "optimiser", "optimizers", "momentum", "exp", "scheduler", "scaler", "grads"}
+
+
+@dataclass(frozen=True, eq=False)
+class Module:
+    """One layer: the names of its tensors in the file by role, and the shape of its weight."""
+
+    name: str                                      # "block1.layer.0.conv1"
+    tokens: Tokens                                 # ("block", 1, "layer", 0, "conv", 1)
+    kind: Kind
+    shape: tuple[int, ...]
+    tensors: Mapping[str, str]                     # "weight" -> "block1.layer.0.conv1.weight"
+    index: int                                     # of its first tensor in the file
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels in and out of a convolution or linear layer; twice the channels of a norm."""
+        return self.shape[1 if len(self.shape) > 1 else 0], self.shape[0]
+
+
+def group_modules(shapes: Mapping[str, tuple[int, ...]]) -> list[Module]:
+    """Return the layers of a file in its order; tensors that are no layer's, such as buffers, have kind "other"."""
+    tensors: dict[str, dict[str, str]] = {}
+    for name, shape in shapes.items():
+        match = _ROLE.fullmatch(name)
+        module, role = (match[1], ROLES[match[2]]) if match else (name, "weight")
+        if not match and (len(shape) != 4 or shape[0] == 1):
+            role = "value"                         # functional code gives a convolution's weight the layer's name
+        tensors.setdefault(module, {})[role] = name
+    return [_module(name, index, tensors[name], shapes) for index, name in enumerate(tensors)]
+
+
+def tokenise(name: str) -> Tokens:
+    """Split ``sub_block1.layer.0`` into ``("sub_block", 1, "layer", 0)``: words and numbers."""
+    return tuple(int(part) if part.isdigit() else part for part in re.findall(r"\d{1,9}|[^\W\d]+", name))
+
+
+def words_of(tokens: Tokens) -> set[str]:
+    """Return the words of a name in lower case, split at underscores."""
+    return {word for token in tokens if isinstance(token, str) for word in token.lower().split("_")}
+
+
+def natural(tokens: Tokens) -> tuple[tuple[bool, int, str], ...]:
+    """Return a key that sorts numbers by value, and before words."""
+    return tuple((False, token, "") if isinstance(token, int) else (True, 0, token) for token in tokens)
+
+
+def common_prefix(first: Tokens, second: Tokens) -> Tokens:
+    """Return the tokens with which both begin."""
+    length = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
+    return first[: min(len(first), len(second)) if length is None else length]
+
+
+def _module(name: str, index: int, tensors: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> Module:
+    shape = shapes[tensors["weight"]] if "weight" in tensors else ()
+    statistics = {shapes.get(tensors.get(role, "")) for role in ("bias", "running_mean", "running_var")}
+    kind: Kind = "other"
+    if len(shape) == 4 and shape[2] == shape[3]:
+        kind = "conv"
+    elif len(shape) == 2:
+        kind = "linear"
+    elif len(shape) == 1 and statistics == {shape}:
+        kind = "norm"
+    tokens = tokenise(name)
+    if not OPTIMISER.isdisjoint(words_of(tokens)):
+        kind = "other"
+    return Module(name, tokens, kind, shape, tensors, index)

@@ -1,0 +1,203 @@
+"""Where a network's code comes from, and so what it computes beyond names and shapes.
+
+A dozen public repositories write the same shapes for different functions. Key names, fields of the checkpoint,
+attributes of pickled modules and tensors that training left untouched tell many of them apart; the facts on each
+repository are in docs/weights.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.architectures import VARIANT_FIELDS
+from wideresnet.datasets.statistics import NORMALISATIONS
+from wideresnet.records import RGB, Normalisation
+from wideresnet.weights.modules import Module, tokenise, words_of
+from wideresnet.weights.structure import Network
+
+Variant = dict[str, str | float | bool]
+Facts = Mapping[str, str | int | float | bool | None]
+Read = Callable[[str], NDArray[Any]]
+
+SEMI_SUPERVISED: Final[Variant] = {"activation": "leaky_relu", "shortcut": "skip_norm"}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One way of naming the layers, and what its code computes.
+
+    ``names`` matches the names of the first block's first convolution, the second stage's shortcut, the last norm
+    and the classifier, joined by spaces. ``sure``: names alone show the function. ``biases``: "all", "stem" or "".
+    """
+
+    title: str
+    names: str
+    variant: Variant = field(default_factory=dict)
+    sure: bool = False
+    normalise: str = ""                            # a name of NORMALISATIONS; "": that of the data set
+    biases: str = "any"
+    with_key: str = ""                             # a pattern of a name that must be in the file
+
+
+_XTERNALZ = r"block1\.layer\.0\.conv1 block2\.layer\.0\.convShortcut bn1 "
+_KUANGLIU = r"layer1\.0\.conv1 layer2\.0\.shortcut\.0 bn1 "
+SCHEMES: Final = (
+    Scheme("torchvision", r"layer1\.0\.conv1 layer2\.0\.downsample\.0 ", sure=True),
+    Scheme("wideresnet", r"layer1\.0\.conv1 layer2\.0\.shortcut bn ", normalise="cifar10-paper"),
+    Scheme("semilearn (USB)", _XTERNALZ, SEMI_SUPERVISED | {"final_bn_eps": 1e-3}, True, "imagenet", "stem"),
+    Scheme("TorchSSL", _XTERNALZ, SEMI_SUPERVISED | {"bn_eps": 1e-3}, True, "cifar10-paper", "all"),
+    Scheme("FixMatch, MixMatch", _XTERNALZ, SEMI_SUPERVISED, False, with_key=r"ema_state_dict(\..*)?"),
+    Scheme("TRADES, RobustBench", _XTERNALZ, normalise="unit", with_key=r"(.*\.)?sub_block1\..*"),
+    Scheme("RobustBench", _XTERNALZ + r"\S+ without_bias", normalise="unit"),
+    Scheme("xternalz", _XTERNALZ, normalise="cifar10-paper"),
+    Scheme("AugMix", r"block1\.layer\.0\.conv1 block2\.layer\.0\.conv_shortcut ", {}, True, "half"),
+    Scheme("szagoruyko", r"group0\.block0\.conv0 group1\.block0\.conv_?dim ", {}, True, "cifar10-paper"),
+    Scheme("hysts", r"stage1\.block1\.conv1 stage2\.block1\.shortcut\.conv ", sure=True),
+    Scheme("pytorchcv", r"(features\.)?stage1\.unit1\.body\.conv1\.conv ", {}, True, "cifar10-per-image"),
+    Scheme("DeepMind", r"layer\.0\.block\.0\.conv_0 ", {"activation": "silu", "padding": "same"}),
+    Scheme("davda54 (SAM)", r"(f\.)?1_block\.block\.0\.block\.0_convolution ", sure=True),
+    Scheme("weiaicunzai", r"conv2\.0\.residual\.2 ", {"shortcut": "raw"}, True, "cifar100"),
+    Scheme("torch-uncertainty", r"layer1\.0\.conv1 .*POSTACT ", {"stride_on": "conv2"}, True, "cifar10-per-image"),
+    Scheme("meliketoy", _KUANGLIU, {"shortcut": "raw", "stride_on": "conv2"}, True, "cifar10-per-image", "all"),
+    Scheme("kuangliu, with linear", _KUANGLIU + "linear", {"shortcut": "always"}, False, "cifar10-per-image", ""),
+    Scheme("torchdistill", _KUANGLIU, {"shortcut": "raw"}),
+    Scheme("distiller", r"layer1\.layer\.0\.conv1 ", {}, True, "cifar10-per-image"),
+    Scheme("by structure", ""),
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known and what is likely of a network beyond its shapes."""
+
+    scheme: Scheme
+    variant: Variant
+    stated: frozenset[str]                         # fields of the variant that the file shows
+    evidence: tuple[str, ...]                      # one sentence per conclusion
+    normalisation: Normalisation | None            # that the file holds
+    buffers: dict[str, str]                        # the layers that hold it, by "mean" and "std"
+    data_set: str                                  # that the file names, else ""
+
+
+def find_origin(network: Network, modules: Sequence[Module], facts: Facts, read: Read) -> Origin:
+    """Return the origin of a network from all layers of its file, the scalars in it and the values of tensors."""
+    signature = _signature(network)
+    biased = {name for name, layer in network.layers.items() if layer.kind == "conv" and "bias" in layer.tensors}
+    biases = "" if not biased else "stem" if biased == {"conv1"} else "all"
+    keys = [*(name for module in modules for name in module.tensors.values()), *facts]
+
+    def fits(scheme: Scheme) -> bool:
+        return (
+            re.match(scheme.names, signature) is not None
+            and scheme.biases in ("any", biases)
+            and (not scheme.with_key or any(re.fullmatch(scheme.with_key, key) for key in keys))
+        )
+
+    scheme = next(filter(fits, SCHEMES))
+    variant, evidence = dict(scheme.variant), [f"names: as {scheme.title} writes them"]
+    stated = set(VARIANT_FIELDS if scheme.sure else ())
+    if _untrained_norms(network, read) and network.architecture.block == "preact":
+        variant |= SEMI_SUPERVISED
+        stated.add("shortcut")
+        evidence.append("shortcut skip_norm: the first norm of stages 2 and 3 was never trained")
+    elif variant.get("shortcut") == "skip_norm":
+        evidence.append("shortcut skip_norm: by names only; the first norms of stages 2 and 3 look trained")
+    for name, (value, reason) in _attributes(network, facts).items():
+        variant[name] = value
+        stated.add(name)
+        evidence.append(f"{name} {value}: {reason}")
+    normalisation, buffers = _buffers(modules, read)
+    if normalisation:
+        evidence.append(f"mean and std: stated by {buffers['mean']} and {buffers['std']}")
+    return Origin(scheme, variant, frozenset(stated), tuple(evidence), normalisation, buffers, _data_set(facts))
+
+
+def _signature(network: Network) -> str:
+    layers = network.layers
+    tail = [layers[name].name if name in layers else "" for name in ("bn", "fc")]
+    if network.architecture.block == "postact":
+        tail[0] = "POSTACT"
+    elif network.architecture.family == "imagenet":
+        tail[0] = layers["bn1"].name if "bn1" in layers else ""
+    shortcut = layers.get("layer2.0.shortcut") or layers["layer2.0.downsample.0"]
+    names = [layers["layer1.0.conv1"].name, shortcut.name, *tail]
+    text = " ".join(name.removeprefix(network.prefix) for name in names)
+    return text if "fc" not in layers or "bias" in layers["fc"].tensors else f"{text} without_bias"
+
+
+def _untrained_norms(network: Network, read: Read) -> bool:
+    """Return True if the first norm of the later stages has no trace of a gradient while the last norm has."""
+
+    def untouched(name: str) -> bool:
+        tensors = network.layers[name].tensors
+        weight, bias = (read(tensors[role]) for role in ("weight", "bias"))
+        return bool((bias == 0).all() and (weight == weight[0]).all())
+
+    if "bn" not in network.layers or "weight" not in network.layers["bn"].tensors:
+        return False
+    return all(map(untouched, ("layer2.0.bn1", "layer3.0.bn1"))) and not untouched("bn")
+
+
+def _attributes(network: Network, facts: Facts) -> dict[str, tuple[str | float, str]]:
+    """Return fields of the variant that the attributes of pickled modules state."""
+    stated: dict[str, tuple[str | float, str]] = {}
+    kinds = (str(value) for key, value in facts.items() if key.startswith(network.prefix) and key.endswith("__class__"))
+    classes = {kind.rpartition(".")[2] for kind in kinds}
+    for name, value in {"ReLU": "relu", "LeakyReLU": "leaky_relu", "SiLU": "silu"}.items():
+        if name in classes:
+            stated["activation"] = value, f"a module of the file is {name}"
+    norm, strided = network.layers.get("bn"), network.layers["layer2.0.conv1"]
+    if norm and isinstance(eps := facts.get(f"{norm.name}.eps"), float):
+        stated["bn_eps"] = eps, f"stated by {norm.name}"
+    stride = facts.get(f"{strided.name}.stride.0")
+    if stride is not None and network.architecture.block != "bottleneck":
+        stated["stride_on"] = "conv1" if stride == 2 else "conv2", f"stated by {strided.name}"
+    return stated
+
+
+def _buffers(modules: Sequence[Module], read: Read) -> tuple[Normalisation | None, dict[str, str]]:
+    """Return mean and standard deviation of RGB values in [0, 1] that the file has as tensors of three numbers.
+
+    The second value is the names of these tensors by "mean" and "std".
+    """
+    values_of: dict[str, RGB] = {}
+    names: dict[str, str] = {}
+    for module in sorted(modules, key=lambda module: len(module.tokens)):
+        words = words_of(module.tokens[-1:])
+        kind = "mean" if words & {"mu", "mean"} else "std" if words & {"sigma", "std"} else ""
+        if kind and kind not in values_of and "value" in module.tensors:
+            values = read(module.tensors["value"]).astype(np.float64).ravel()
+            if values.size == 3:
+                red, green, blue = (float(f"{value:.9g}") for value in values)
+                values_of[kind], names[kind] = (red, green, blue), module.name
+    if set(values_of) != {"mean", "std"} or min(values_of["std"]) <= 0:
+        return None, {}
+    if max(values_of["std"]) > 2:                      # of values in 0..255
+        values_of = {kind: (r / 255, g / 255, b / 255) for kind, (r, g, b) in values_of.items()}
+    return (values_of["mean"], values_of["std"]), names
+
+
+def _data_set(facts: Facts) -> str:
+    """Return the data set that a setting in the checkpoint names."""
+    for key, value in facts.items():
+        words = words_of(tokenise(key)[-1:])
+        if isinstance(value, str) and words & {"dataset", "data"}:
+            text = value.lower().replace("-", "").replace("_", "")
+            for name in ("cifar100", "cifar10", "svhn"):
+                if name in text:
+                    return name
+    return ""
+
+
+def usual_normalisation(name: str, data_set: str) -> tuple[str, Normalisation]:
+    """Return the name and values of the statistics that are usual for a scheme (``normalise``) and a data set."""
+    name = name or data_set or "cifar10"
+    if data_set == "cifar100" and name.startswith("cifar10-"):
+        name = data_set                            # code for both data sets has statistics of both
+    return name, NORMALISATIONS[name]

@@ -1,0 +1,158 @@
+"""A weights file -> the network in it: its architecture, its tensors under our names, and a report on the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.architectures import Architecture, with_variant
+from wideresnet.errors import WeightsError
+from wideresnet.layers import Conv, Layer, Linear, Norm
+from wideresnet.weights.diagnose import no_network
+from wideresnet.weights.modules import Module, group_modules
+from wideresnet.weights.origin import Origin, find_origin
+from wideresnet.weights.read import WeightsReader
+from wideresnet.weights.structure import Network, find_networks
+
+Tensors = dict[str, NDArray[Any]]
+
+HUGE: Final = 1e15                                 # the product of a few is no float32 any more; OpenVINO hides that
+STATISTICS: Final = ("weight", "bias", "running_mean", "running_var")
+
+
+@dataclass(frozen=True, eq=False)
+class Recognised:
+    """A network found in a file. ``tensors`` has exactly the keys of ``architecture.tensors()``, in that order."""
+
+    architecture: Architecture                     # with the variant that the file or its origin shows
+    tensors: Tensors
+    origin: Origin
+    copy: str                                      # the beginning of its names in the file: "ema_model.module."
+    averaged: bool                                 # whether it is a moving average of weights
+    headless: bool                                 # whether it has no classifier; the tensors have one of zeros
+    used: dict[str, str]                           # our name of a layer -> the file's
+    ignored: dict[str, str]                        # the file's name of a layer -> why it is not used
+
+
+def recognise(
+    reader: WeightsReader, which: str | None = None, variant: Mapping[str, object] | None = None
+) -> Recognised:
+    """Find the one network in a file. ``which``: "ema", "live" or the beginning of its names where there are several.
+
+    ``variant`` has fields of the architecture that names do not show and the caller knows. Raises WeightsError for
+    a file without a network of the family or with more than one, and for tensors that no trained network has.
+    """
+    modules = group_modules(reader.shapes)
+    networks, faults = find_networks(modules, reader.ordered)
+    if not networks:
+        raise no_network(modules, faults)
+    network = _choose(networks, which, reader)
+    origin = find_origin(network, modules, reader.facts, reader.read)
+    architecture = with_variant(network.architecture, {**origin.variant, **(variant or {})})
+    tensors = dict(_tensors(architecture, network.layers, reader))
+    used = {name: layer.name for name, layer in network.layers.items()} | origin.buffers
+    idle = {name: reason for name, reason in network.idle.items() if name not in used.values()}
+    return Recognised(architecture, tensors, origin, network.prefix, network.averaged, network.headless, used, idle)
+
+
+def _choose(networks: Sequence[Network], which: str | None, reader: WeightsReader) -> Network:
+    """Return the network that ``which`` names; by default the moving average, as authors evaluate it."""
+    averages = [network for network in networks if network.averaged]
+    live = [network for network in networks if not network.averaged]
+    names = ", ".join(repr(network.prefix) for network in networks)
+    match which:
+        case None:
+            chosen = averages or live
+        case "ema":
+            chosen = averages
+        case "live":
+            chosen = live
+        case prefix:
+            chosen = [network for network in networks if network.prefix.rstrip(".") == prefix.rstrip(".")]
+    if not chosen:
+        hint = f"give --which {networks[0].prefix.rstrip('.')}" if len(networks) > 1 else "leave out --which"
+        raise WeightsError(f"no copy of the weights here is {which!r}; there are {names}", hint)
+    different = [chosen[0], *(network for network in chosen[1:] if not _equal(network, chosen[0], reader))]
+    if len(different) > 1:
+        hint = f"choose one by the beginning of its names: --which {different[0].prefix.rstrip('.') or 'live'}"
+        raise WeightsError(f"this file has {len(different)} networks, under {names}", hint)
+    return min(chosen, key=lambda network: len(network.prefix))
+
+
+def _equal(first: Network, second: Network, reader: WeightsReader) -> bool:
+    """Return True if two networks are the same by their first and last tensors, as wrappers save one twice."""
+    if first.architecture != second.architecture or first.layers.keys() != second.layers.keys():
+        return False
+    names = [name for name in ("conv1", "bn", "fc", "layer1.0.conv1") if name in first.layers]
+    pairs = ((network.layers[name].tensors["weight"] for network in (first, second)) for name in names)
+    return all(np.array_equal(reader.read(a), reader.read(b)) for a, b in pairs)
+
+
+def _tensors(
+    architecture: Architecture, layers: Mapping[str, Module], reader: WeightsReader
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the tensors of every layer by our key, checked."""
+    before = ""
+    for layer in architecture.layers():
+        preceding = layers[before] if architecture.family == "imagenet" and isinstance(layer, Norm) else None
+        values = _layer_tensors(layer, layers.get(layer.name), preceding, reader)
+        for role, array in values.items():
+            yield f"{layer.name}.{role}", array
+        before = layer.name
+
+
+def _layer_tensors(layer: Layer, module: Module | None, before: Module | None, reader: WeightsReader) -> Tensors:
+    """Return the tensors of a layer by role: float32, counters int64 of shape ().
+
+    What a file may lack is filled in: counters and biases with 0, a norm that was folded into the convolution
+    ``before`` it with that convolution's bias. The bias of a convolution before a norm goes into the norm's mean.
+    """
+
+    def read(role: str, size: int, module: Module | None) -> NDArray[Any]:
+        if module is None or role not in module.tensors:
+            return np.zeros(size, np.float32)
+        name = module.tensors[role]
+        if not reader.dtypes[name].startswith(("float", "bfloat")):
+            raise WeightsError(
+                f"{name} has integers ({reader.dtypes[name]}): these weights are quantised without their scales",
+                hint="give the weights before quantisation",
+            )
+        return _checked(name, reader.read(name), role)
+
+    match layer:
+        case Conv():
+            values = {"weight": read("weight", 0, module)}
+            return values | ({"bias": read("bias", layer.c_out, module)} if layer.bias else {})
+        case Linear():
+            weight = read("weight", 0, module) if module else np.zeros((layer.c_out, layer.c_in), np.float32)
+            return {"weight": weight, "bias": read("bias", layer.c_out, module)}
+        case Norm():
+            values = {role: read(role, layer.channels, module) for role in STATISTICS}
+            shift, counter = read("bias", layer.channels, before), np.zeros((), np.int64)
+            if module is None:                     # folded
+                values["weight"] = values["weight"] + 1
+                values["bias"] = shift
+                values["running_var"] = values["weight"] - np.float32(layer.epsilon)
+                return {**values, "num_batches_tracked": counter}
+            values["running_mean"] = values["running_mean"] - shift
+            if name := module.tensors.get("num_batches_tracked"):
+                counter = np.asarray(reader.read(name), np.int64).reshape(())
+            return {**values, "num_batches_tracked": counter}
+
+
+def _checked(name: str, array: NDArray[Any], role: str) -> NDArray[Any]:
+    """Return a tensor. Raises WeightsError for values with which all predictions would be equal."""
+    largest = np.abs(array).max(initial=0)
+    if not np.isfinite(largest):
+        problem, hint = "NaN or infinity", "the training diverged or the file is damaged: use an earlier checkpoint"
+    elif largest > HUGE:
+        problem, hint = "numbers above 1e15", "use an earlier checkpoint"
+    elif role == "running_var" and (array < 0).any():
+        problem, hint = "negative variances", "use an earlier checkpoint"
+    else:
+        return array
+    raise WeightsError(f"{name} has {problem}", hint)

@@ -1,0 +1,362 @@
+"""Networks found by structure: whatever the layers are called, in whatever order, beside whatever else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared import SHARED
+from wideresnet.architectures import ARCHITECTURES, Architecture, get_architecture, wide_resnet
+from wideresnet.errors import WeightsError
+from wideresnet.weights.read import open_weights, save_tensors
+from wideresnet.weights.recognise import Recognised, recognise
+
+WRN = get_architecture("wrn_16_1")
+WIDE = get_architecture("wrn_16_2", classes=7)
+BASIC = get_architecture("wrn_imagenet_18_1", classes=6)
+Tensors = dict[str, np.ndarray]
+
+
+class Memory:
+    """A file that was never written."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], *, ordered: bool = True, **facts: Any) -> None:
+        self.tensors, self.ordered, self.facts = tensors, ordered, facts
+        self.shapes = {name: array.shape for name, array in tensors.items()}
+        self.dtypes = {name: str(array.dtype) for name, array in tensors.items()}
+
+    def read(self, name: str) -> np.ndarray:
+        array = self.tensors[name]
+        return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def found(tensors: Mapping[str, np.ndarray], **options: Any) -> Recognised:
+    return recognise(Memory(tensors), **options)   # type: ignore[arg-type]
+
+
+def refusal(tensors: Mapping[str, np.ndarray], **options: Any) -> WeightsError:
+    with pytest.raises(WeightsError) as caught:
+        found(tensors, **options)
+    return caught.value
+
+
+def filled(architecture: Architecture) -> Tensors:
+    """Numbers that differ from tensor to tensor, so that a swap shows."""
+    return {
+        key: np.array(3, np.int64) if shape == () else np.full(shape, index + 1, np.float32)
+        for index, (key, shape) in enumerate(architecture.tensors().items())
+    }
+
+
+def zeros(architecture: Architecture) -> Tensors:
+    """Arrays of the right shapes that take no memory, even those of wide_resnet101_2."""
+    return {key: np.broadcast_to(np.float32(0), shape) for key, shape in architecture.tensors().items()}
+
+
+def renamed(tensors: Tensors, *pairs: tuple[str, str]) -> Tensors:
+    """Tensors with the beginnings of their names replaced."""
+    def name(key: str) -> str:
+        return next((new + key.removeprefix(old) for old, new in pairs if key.startswith(old)), key)
+
+    return {name(key): array for key, array in tensors.items()}
+
+
+def assert_same(network: Recognised, tensors: Tensors) -> None:
+    assert list(network.tensors) == list(network.architecture.tensors())
+    for key, array in tensors.items():
+        np.testing.assert_array_equal(network.tensors[key], array, err_msg=key)
+
+
+def xternalz(key: str) -> str:
+    """Our key as xternalz/WideResNet-pytorch calls it: written against its module tree."""
+    stage, _, rest = key.partition(".")
+    if stage.startswith("layer"):
+        return f"block{stage[-1]}.layer.{rest.replace('shortcut', 'convShortcut')}"
+    return key.replace("bn.", "bn1.")
+
+
+def szagoruyko(key: str) -> str:
+    """Our key as the paper's functional PyTorch port calls it."""
+    if not key.startswith("layer"):
+        return key.replace("conv1.weight", "conv0")
+    stage, block, layer, kind = key.split(".")
+    names = {"conv1": "conv0", "conv2": "conv1", "bn1": "bn0", "bn2": "bn1", "shortcut": "convdim"}
+    ending = "" if layer.startswith(("conv", "shortcut")) else f".{kind}"
+    return f"group{int(stage[-1]) - 1}.block{block}.{names[layer]}{ending}"
+
+
+def hysts(key: str) -> str:
+    """Our key as hysts/pytorch_wrn calls it."""
+    if not key.startswith("layer"):
+        return key.replace("conv1.", "conv.")
+    stage, block, rest = key.split(".", 2)
+    return f"stage{stage[-1]}.block{int(block) + 1}.{rest.replace('shortcut', 'shortcut.conv')}"
+
+
+def letters(key: str) -> str:
+    """Names without a number: stages and blocks by letters, layers by words."""
+    stage, block, *rest = key.split(".")
+    if not stage.startswith("layer"):
+        return key
+    words = {"bn1": "a_norm", "conv1": "b_first", "bn2": "c_norm", "conv2": "d_second", "shortcut": "skip"}
+    return ".".join([f"stage_{'abc'[int(stage[-1]) - 1]}", f"block_{'pqrs'[int(block)]}", words[rest[0]], *rest[1:]])
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("scheme", [xternalz, szagoruyko, hysts])
+@pytest.mark.parametrize("architecture", [WRN, WIDE], ids=["16-1", "16-2"])
+def test_foreign_names_map_to_ours_tensor_by_tensor(
+    scheme: Callable[[str], str], architecture: Architecture, backwards: bool
+) -> None:
+    ours = filled(architecture)
+    items = list(ours.items())[:: -1 if backwards else 1]
+    theirs = {scheme(key): array for key, array in items}
+    assert set(theirs) != set(ours)
+    network = found(theirs)
+    assert network.architecture == architecture
+    assert_same(network, ours)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_names_that_nobody_has_seen_are_read_by_shape_and_order(ordered: bool) -> None:
+    ours = filled(WIDE)
+    theirs = {letters(key): array for key, array in ours.items()}
+    network = recognise(Memory(theirs, ordered=ordered))       # type: ignore[arg-type]
+    assert network.origin.scheme.title == "by structure"
+    assert_same(network, ours)
+
+
+def test_our_own_names_stay() -> None:
+    for name in ("wide_resnet50_2", "wrn_imagenet_18_2", "wrn_16_4"):
+        network = found(zeros(get_architecture(name)))
+        assert all(ours == theirs for ours, theirs in network.used.items())
+
+
+def test_missing_counters_become_zero_and_float_types_float32() -> None:
+    tensors = {key: array.astype(np.float64) for key, array in filled(WRN).items() if "num_batches" not in key}
+    network = found(tensors)
+    counters = [array for key, array in network.tensors.items() if key.endswith("num_batches_tracked")]
+    assert counters
+    assert all(c.shape == () and c.dtype == np.int64 and c == 0 for c in counters)
+    assert network.tensors["fc.weight"].dtype == np.float32
+
+
+@pytest.mark.parametrize("classes", [None, 5])
+@pytest.mark.parametrize("name", [*ARCHITECTURES, "wrn_46_3", "wide_resnet50_4"])
+def test_every_architecture_is_recognised_from_its_shapes(name: str, classes: int | None) -> None:
+    architecture = get_architecture(name, classes=classes)
+    assert found(zeros(architecture)).architecture == architecture
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({}, "among 0 layers"),
+        ({"a": np.ones(2)}, "among 0 layers"),
+        ({"layer1.0.conv1.weight": np.ones(())}, "among 0 layers"),
+        ({"layer1.0.conv1.weight": np.ones(7), "fc.weight": np.ones((0, 4))}, "among 1 layers (fc)"),
+        (zeros(wide_resnet(50, widen=1)), "no architecture called 'wide_resnet50_1'"),
+        ({f"encoder.{n}.weight": np.ones((8, 8)) for n in range(9)}, "9 layers (encoder.0, encoder.1, encoder.2, …)"),
+    ],
+)
+def test_what_is_no_network_of_the_family_is_refused(tensors: Tensors, words: str) -> None:
+    error = refusal(tensors)
+    assert words in error.message
+    assert error.hint == "'wrn models' lists the networks that are read"
+
+
+@pytest.mark.parametrize("key", ["layer2.0.bn2.running_var", "layer2.0.conv2.weight", "layer3.1.bn1.weight"])
+@pytest.mark.parametrize("scheme", [str, xternalz, hysts])
+def test_what_is_missing_in_a_block_is_named(scheme: Callable[[str], str], key: str) -> None:
+    theirs = {scheme(name): array for name, array in zeros(WRN).items() if name != key}
+    error = refusal(theirs)
+    assert scheme(key) in error.message
+    assert "missing beside the other blocks" in error.message
+    assert error.hint == "give the complete checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ("conv1.", "no convolution that makes 16 channels of an image"),
+        ("bn.", "no batch norm after the stem or before the pooling"),
+        ("layer2.0.shortcut", "no 1×1 convolution from 16 to 32 channels in layer2.0"),
+        ("layer3.1.", "stages of 2, 2, 1 blocks"),
+        ("layer3.", "no complete Wide ResNet"),
+    ],
+)
+def test_a_missing_part_is_named(lost: str, words: str) -> None:
+    assert words in refusal({key: array for key, array in zeros(WRN).items() if not key.startswith(lost)}).message
+
+
+@pytest.mark.parametrize("name", ["fc.0", "fc.1", "linear", "classifier", "head.fc", "last_linear", "head", "logits"])
+@pytest.mark.parametrize("architecture", [WRN, BASIC], ids=["cifar", "imagenet"])
+def test_a_classifier_is_known_under_any_name(architecture: Architecture, name: str) -> None:
+    ours = filled(architecture)
+    assert_same(found(renamed(ours, ("fc.", f"{name}."))), ours)
+
+
+def test_two_layers_that_may_be_the_classifier_are_shown() -> None:
+    extra = {"first.weight": np.ones((4, 64), np.float32), "second.weight": np.ones((3, 64), np.float32)}
+    tensors = {key: array for key, array in filled(WRN).items() if not key.startswith("fc.")} | extra
+    assert "first (4 outputs), second (3 outputs)" in refusal(tensors).message
+
+
+def test_a_classifier_of_two_layers_is_refused() -> None:
+    tensors = renamed(filled(WRN), ("fc.", "fc.2.")) | {"fc.0.weight": np.ones((10, 64), np.float32)}
+    tensors["fc.2.weight"] = np.ones((10, 10), np.float32)
+    assert "two linear layers make the classifier, fc.0 and fc.2" in refusal(tensors).message
+
+
+def test_a_file_without_a_classifier_is_headless() -> None:
+    network = found({key: array for key, array in filled(WRN).items() if not key.startswith("fc.")})
+    assert network.headless
+    assert not network.tensors["fc.weight"].any()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "net.", "_orig_mod.module.", "timm_model.", "a.b.c."])
+def test_any_prefix_is_left_out_and_what_lies_beside_is_listed(prefix: str) -> None:
+    ours = filled(WRN)
+    theirs = {f"{prefix}{key}": array for key, array in ours.items()}
+    beside = {"criterion.weight": np.ones(10, np.float32), "centers": np.ones((10, 2), np.float32)}
+    network = found(theirs | beside)
+    assert_same(network, ours)
+    assert set(network.ignored) == {"criterion", "centers"}
+
+
+def test_a_head_beside_the_backbone_belongs_to_it() -> None:
+    ours = filled(BASIC)
+    theirs = {f"backbone.{key}" if not key.startswith("fc") else f"head.{key}": array for key, array in ours.items()}
+    assert_same(found(theirs), ours)
+
+
+def test_an_idle_stage_is_left_out_and_listed() -> None:
+    ours = filled(WIDE)
+    theirs = {xternalz(key): array for key, array in ours.items()}
+    theirs |= {f"sub_{key}": array * 2 for key, array in theirs.items() if key.startswith("block1.")}
+    network = found(theirs)
+    assert_same(network, ours)
+    assert set(network.ignored.values()) == {"of a block that the network does not call"}
+
+
+@pytest.mark.parametrize("name", ["neck", "layer4", "layer1.0.extra", "layer1.0.se"])
+def test_a_layer_that_may_belong_to_the_way_is_never_left_out(name: str) -> None:
+    refusal({**filled(WRN), f"{name}.weight": np.ones((16, 16, 1, 1), np.float32)})
+
+
+def test_convolutions_with_biases_keep_them_and_post_activation_ones_fold_them() -> None:
+    biased = {**filled(WRN), "layer1.0.conv1.bias": np.arange(16, dtype=np.float32)}
+    network = found(biased)
+    assert network.architecture.conv_bias
+    np.testing.assert_array_equal(network.tensors["layer1.0.conv1.bias"], np.arange(16))
+    assert not network.tensors["conv1.bias"].any()
+    ours = filled(BASIC)
+    network = found({**ours, "layer1.0.conv1.bias": np.arange(64, dtype=np.float32)})
+    mean = network.tensors["layer1.0.bn1.running_mean"]
+    np.testing.assert_array_equal(mean, ours["layer1.0.bn1.running_mean"] - np.arange(64))
+
+
+def test_a_moving_average_is_taken_before_the_weights_that_it_averages() -> None:
+    live = {f"state_dict.{key}": array for key, array in filled(WRN).items()}
+    averaged = {key: array * 2 for key, array in filled(WRN).items()}
+    both = live | {f"state_dict_ema.{key}": array for key, array in averaged.items()}
+    for which, tensors in ((None, averaged), ("ema", averaged), ("live", filled(WRN)), ("state_dict", filled(WRN))):
+        network = found(both, which=which)
+        assert network.averaged == (tensors is averaged)
+        np.testing.assert_array_equal(network.tensors["fc.weight"], tensors["fc.weight"])
+    assert "'other'" in refusal(both, which="other").message
+    assert refusal(live, which="ema").hint == "leave out --which"
+
+
+def test_of_two_networks_none_is_guessed_unless_they_are_the_same() -> None:
+    first = {f"student.{key}": array for key, array in filled(WRN).items()}
+    second = {f"expert.{key}": array * 2 for key, array in filled(WRN).items()}
+    error = refusal(first | second)
+    assert "2 networks, under 'student.', 'expert.'" in error.message
+    assert error.hint.endswith("--which student")
+    same = {f"attacker.{key.removeprefix('student.')}": array for key, array in first.items()}
+    assert_same(found(first | same), filled(WRN))
+
+
+def test_statistics_in_the_file_are_its_normalisation() -> None:
+    mean, std = np.float32([0.1, 0.2, 0.3]), np.float32([0.4, 0.5, 0.6])
+    for names, factor in ((("normalize.mean", "normalize.std"), 1), (("mu", "sigma"), 1), (("mean", "std"), 255)):
+        buffers = dict(zip(names, (mean.reshape(1, 3, 1, 1) * factor, std.reshape(1, 3, 1, 1) * factor), strict=True))
+        network = found({**buffers, **filled(WRN)})
+        assert network.origin.normalisation is not None
+        np.testing.assert_allclose(network.origin.normalisation, (mean, std), rtol=1e-6)
+        assert not network.ignored
+
+
+@pytest.mark.parametrize(
+    ("role", "value", "words"),
+    [
+        ("weight", np.nan, "has NaN or infinity"),
+        ("weight", -np.inf, "has NaN or infinity"),
+        ("weight", 1e16, "has numbers above 1e15"),
+        ("running_var", -1, "has negative variances"),
+    ],
+)
+def test_values_that_no_trained_network_has_are_refused(role: str, value: float, words: str) -> None:
+    tensors = filled(WRN)
+    tensors[f"layer2.0.bn1.{role}"][3] = value
+    assert refusal(tensors).message == f"layer2.0.bn1.{role} {words}"
+
+
+def test_integers_are_refused_as_quantised() -> None:
+    tensors = filled(WRN)
+    tensors["layer1.0.conv1.weight"] = tensors["layer1.0.conv1.weight"].astype(np.int8)
+    assert "quantised without their scales" in refusal(tensors).message
+
+
+def test_norms_that_training_never_touched_show_the_wiring() -> None:
+    rng = np.random.default_rng(0)
+    tensors = {
+        key: array if array.shape == () else rng.uniform(0.5, 1, array.shape).astype(np.float32)
+        for key, array in filled(WIDE).items()
+    }
+    theirs = {xternalz(key): array for key, array in tensors.items()}
+    assert found(theirs).architecture.variant() == {}
+    for stage in (2, 3):
+        theirs[f"block{stage}.layer.0.bn1.weight"][:] = 1
+        theirs[f"block{stage}.layer.0.bn1.bias"][:] = 0
+    network = found(theirs)
+    assert network.architecture.variant() == {"activation": "leaky_relu", "shortcut": "skip_norm"}
+    assert "shortcut" in network.origin.stated
+    assert "activation" not in network.origin.stated
+    assert found(theirs, variant={"activation": "relu"}).architecture.activation == "relu"
+
+
+@pytest.mark.parametrize("name", ["wide_resnet50_2", "wide_resnet101_2"])
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_keys_and_shapes_of_both_libraries_fit_in_their_order(library: str, name: str) -> None:
+    listing = SHARED / "oracle" / "state_dict_keys.json"
+    if not listing.exists():
+        pytest.skip(f"{listing} is not here")
+    theirs = json.loads(listing.read_text())[f"{library}/{name}"]
+    network = found({key: np.broadcast_to(np.float32(0), shape) for key, shape in theirs.items()})
+    assert list(network.tensors) == list(theirs)
+    assert network.architecture == get_architecture(name)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "zip", "legacy"])
+def test_a_file_reads_and_fits_in_order(tmp_path, kind: str) -> None:
+    torch = pytest.importorskip("torch")
+    architecture = get_architecture("wide_resnet14_2", 9)
+    rng = np.random.default_rng(0)
+    tensors = {
+        key: np.array(1, np.int64) if shape == () else np.abs(rng.standard_normal(shape)).astype(np.float32)
+        for key, shape in architecture.tensors().items()
+    }
+    path = tmp_path / "w"
+    if kind == "safetensors":
+        save_tensors(path, tensors, {})
+    else:
+        state = {f"module.{key}": torch.from_numpy(array) for key, array in tensors.items()}
+        torch.save({"model": state}, path, _use_new_zipfile_serialization=kind == "zip")
+    with open_weights(path) as reader:
+        assert_same(recognise(reader), tensors)
