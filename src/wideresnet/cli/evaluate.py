@@ -97,5 +97,5 @@ def _published_settings(
 
     return VerifySettings(
         locate(Path(source.data)) if source.data else None, models, options.weights, published.limit,
-        published.tolerance / 100, runtime.engine, runtime.precision, runtime.threads,
+        published.tolerance / 100, runtime.settings(0, "ignore"),
     )  # fmt: skip

@@ -27,6 +27,7 @@ from wideresnet.errors import DataError
 from wideresnet.images.files import describe_skipped, find_images, image_endings
 from wideresnet.records import Item, Labels
 from wideresnet.report.escape import unescaped
+from wideresnet.report.names import first_names
 
 NUMBERED = "ILSVRC2012_val_{:08d}"
 NOT_IN_ORDER = (
@@ -127,7 +128,7 @@ def labelled_by(root: Path, file: Path, labels: Labels) -> LabelledData:
         skipped = describe_skipped(files.skipped, str(root)) or "give the folder that holds the images"
         raise DataError(
             f"{len(unlabelled):,} of the {len(images):,} images in {root} have no class in {file}, or two"
-            + _examples(unlabelled),
+            + (f": {first_names(unlabelled, _MAX_NAMES)}" if unlabelled else ""),
             hint=_unlabelled_hint(root, rows) if images else skipped,
         )
     items = [Item(image, Path(image), truth.rows[rows[image]]) for image in images]
@@ -198,9 +199,3 @@ def _unknown_class_error(table: Table, line: int, cells: Sequence[str], lookup: 
 
 def _quote(cell: str) -> str:
     return repr(cell if len(cell) <= _MAX_CELL else f"{cell[:_MAX_CELL]}…")
-
-
-def _examples(names: Sequence[str]) -> str:
-    """Return ``: a, b, c and 7 more``; an empty text without names."""
-    more = f" and {len(names) - _MAX_NAMES:,} more" if len(names) > _MAX_NAMES else ""
-    return f": {', '.join(names[:_MAX_NAMES])}{more}" if names else ""

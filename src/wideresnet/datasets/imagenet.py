@@ -20,6 +20,7 @@ import numpy as np
 
 from wideresnet.datasets.ground_truth import NOT_IN_ORDER, read_ground_truth
 from wideresnet.datasets.labels import read_labels
+from wideresnet.datasets.lookup import WNID
 from wideresnet.datasets.matlab import Value, read_structs
 from wideresnet.errors import DataError
 from wideresnet.images.files import check_exists, find_images
@@ -35,7 +36,6 @@ REFERENCE_LABELS = {
     1: 65, 2: 970, 3: 230, 293: 0, 537: 491, 665: 217, 732: 571, 1440: 701, 2314: 574, 3351: 497, 9111: 0,
 }  # fmt: skip
 _NAME = re.compile(r"ILSVRC2012_val_(\d{8})(?:_(n\d{8}))?")
-_WNID = re.compile(r"n\d{8}")
 _MAX_BYTES = 64 * 2**20                           # of a file of the devkit
 
 
@@ -84,7 +84,7 @@ def wnid_of(path: PurePosixPath) -> str:
     match = _NAME.fullmatch(path.stem)
     if match and match[2]:
         return match[2]
-    return path.parent.name if _WNID.fullmatch(path.parent.name) else ""
+    return path.parent.name if WNID.fullmatch(path.parent.name) else ""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from wideresnet.output.answers import ANSWER_LAYOUT
 from wideresnet.output.atomic import atomic_path, check_file
 from wideresnet.output.parquet import arrow_schema, write_parquet
 from wideresnet.output.row_format import PARQUET, RecordLayout
-from wideresnet.records import Failure, Item, Prediction, Scored
+from wideresnet.records import Failure, Item, Prediction, RunIdentity, Scored
 from wideresnet.report.escape import json_text
 
 # A kill costs the work since the last checkpoint: a tenth of the run so far, and at most CHECKPOINT_S.
@@ -200,12 +200,11 @@ def _check_unfinished(part: Path, run: dict[str, Any], resume: bool) -> None:
         return                                     # killed before the first record
     if not resume:
         raise ConfigError(f"an unfinished run is in {part}", hint=f"--resume goes on with it; {remove}")
-    for key in run | earlier:
-        if run.get(key) != earlier.get(key):
-            raise ConfigError(
-                f"{part} is of another run: its {key} is {earlier.get(key)!r}, this run's is {run.get(key)!r}",
-                hint=f"resume with the same model and options, or {remove}",
-            )
+    for change in RunIdentity(run).differences(earlier):
+        raise ConfigError(
+            f"{part} is of another run: its {change.key} is {change.earlier!r}, this run's is {change.now!r}",
+            hint=f"resume with the same model and options, or {remove}",
+        )
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

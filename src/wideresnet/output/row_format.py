@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
+from wideresnet.errors import needs_extra
 from wideresnet.report.escape import cell_text, unescaped
 
 PARQUET = "parquet"
@@ -60,6 +63,36 @@ def csv_line(cells: Iterable[object]) -> str:
     # Before Python 3.13 only the line breaks of the terminator itself are quoted.
     csv.writer(line, lineterminator="\r\n").writerow(cells)
     return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def read_rows(
+    file: Path, format: str, columns: Collection[str], only: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a CSV or Parquet file with ``columns``, or of a file with a JSON object on each line.
+
+    ``only``: the columns to read of Parquet. Raises OSError, MissingExtra, and ValueError for other content.
+    """
+    if format == PARQUET:
+        with needs_extra("reading Parquet", "parquet"):
+            import pyarrow.parquet as pq
+        with pq.ParquetFile(file) as parquet:
+            if missing := {*only} - {*parquet.schema_arrow.names}:
+                raise ValueError(f"it has no column {missing}")
+            for batch in parquet.iter_batches(columns=only or None):
+                yield from map(from_cells, batch.to_pylist())
+        return
+    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        if format == "csv":
+            head = lines.readline()
+            mark = next((mark for mark in ";\t" if mark in head), ",")       # as spreadsheets save it
+            lines.seek(0)
+            rows = csv.DictReader(lines, delimiter=mark)
+            if tuple(rows.fieldnames or ()) != tuple(columns):
+                raise ValueError(f"its columns are {rows.fieldnames}, expected {list(columns)}")
+            yield from map(from_cells, rows)
+        else:                                      # an object a line, in a list or not
+            texts = (line.strip(" ,\r\n") for line in lines)
+            yield from (json.loads(text) for text in texts if text not in ("", "[", "]"))
 
 
 def to_cells(row: Row) -> Row:

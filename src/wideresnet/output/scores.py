@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from wideresnet.errors import DataError, needs_extra, os_errors_as
-from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format, from_cells
+from wideresnet.errors import DataError, os_errors_as
+from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format, read_rows
 from wideresnet.pipes import special_kind
 from wideresnet.records import Failure, Scored
 from wideresnet.report.escape import json_text
@@ -63,7 +61,7 @@ def read_scores(file: Path) -> Iterator[Scored | Failure]:
         raise DataError(f"{file} is not a regular file: {kind}", hint="write the scores to a file first")
     try:
         with os_errors_as(DataError, f"cannot read {file}"):
-            for row in _READERS[format_of(file)](file):
+            for row in read_rows(file, format_of(file), COLUMNS):
                 yield score_of(row)
     except (ValueError, KeyError, TypeError) as error:       # also what pyarrow raises
         raise DataError(f"{file} holds no scores of images: {error}", hint="'wrn evaluate -o' writes them") from error
@@ -92,30 +90,3 @@ def _present(cells: Iterable[Any]) -> list[Any]:
 
 
 SCORE_LAYOUT = RecordLayout(TEXT_FORMATS, COLUMNS, as_rows, score_of)
-
-
-def _csv_rows(file: Path) -> Iterator[Mapping[str, Any]]:
-    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-        head = lines.readline()
-        mark = next((mark for mark in ";\t" if mark in head), ",")        # as spreadsheets save it
-        lines.seek(0)
-        rows = csv.DictReader(lines, delimiter=mark)
-        if tuple(rows.fieldnames or ()) != tuple(COLUMNS):
-            raise ValueError(f"its columns are {rows.fieldnames}, expected {list(COLUMNS)}")
-        yield from map(from_cells, rows)
-
-
-def _json_rows(file: Path) -> Iterator[Mapping[str, Any]]:
-    with file.open(encoding="utf-8", errors="surrogateescape") as lines:
-        yield from map(json.loads, lines)
-
-
-def _parquet_rows(file: Path) -> Iterator[Mapping[str, Any]]:
-    with needs_extra("reading Parquet", "parquet"):
-        import pyarrow.parquet as pq
-    with pq.ParquetFile(file) as parquet:
-        for batch in parquet.iter_batches():
-            yield from map(from_cells, batch.to_pylist())
-
-
-_READERS = {"csv": _csv_rows, "jsonl": _json_rows, PARQUET: _parquet_rows}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
 from wideresnet.records import Labels
@@ -21,6 +21,11 @@ def class_names(labels: Labels) -> ClassName:
     marks = labels.ids or [str(index) for index in range(len(short))]
     names = [f"{name} ({mark})" if counts[name] > 1 else name for name, mark in zip(short, marks, strict=True)]
     return lambda index: names[index] if 0 <= index < len(names) else f"class {index}"
+
+
+def first_names(names: Sequence[str], limit: int = 5) -> str:
+    """Return ``a, b, c and 7 more``, with at most ``limit`` names."""
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
 
 
 def image_name(path: str) -> str:

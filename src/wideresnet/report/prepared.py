@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from wideresnet.records.prepared import PreparedData
-
-SHOWN = 5                                          # names of each list
+from wideresnet.report.names import first_names
 
 
 def to_text(data: PreparedData) -> str:
@@ -23,17 +21,13 @@ def to_text(data: PreparedData) -> str:
     if data.folders:
         lines.append(f"  {data.folders}: {data.linked:,} hard links, {data.copied:,} copies made")
     if data.absent:
-        lines.append(f"  a subset, whose accuracy is not that of the whole; absent: {_first(data.absent)}")
+        lines.append(f"  a subset, whose accuracy is not that of the whole; absent: {first_names(data.absent)}")
     if data.left_out:
-        lines.append(f"  {len(data.left_out):,} left out, not of the set or without a label: {_first(data.left_out)}")
+        names = first_names(data.left_out)
+        lines.append(f"  {len(data.left_out):,} left out, not of the set or without a label: {names}")
     return "\n".join(lines)
 
 
 def to_json(data: PreparedData) -> dict[str, Any]:
     """Return the record as JSON values."""
     return {"schema": 1, **asdict(data), "whole": data.whole}
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from wideresnet.architectures import Architecture
 from wideresnet.datasets.labelled import LabelledData
@@ -36,7 +35,7 @@ class VerifySettings:
 
     ``data`` None: the CIFAR archives that are in the cache folder. ``models`` empty: all on this machine.
     ``weights``: the folder with the publishers' files; None: the cache folder. ``limit``: the number of images,
-    the same of every class; 0: all. ``tolerance`` is a fraction.
+    the same of every class; 0: all. ``tolerance`` is a fraction. EXIF orientation is as the data state.
     """
 
     data: Path | None = None
@@ -44,9 +43,7 @@ class VerifySettings:
     weights: Path | None = None
     limit: int = 0
     tolerance: float = TOLERANCE
-    engine: str = "openvino"
-    precision: Literal["f32", "bf16"] = "f32"
-    threads: int = 0
+    inference: InferenceSettings = field(default_factory=lambda: InferenceSettings(batch_size=0))
 
 
 def verify(settings: VerifySettings) -> Iterator[Generator[Progress, None, Verification]]:
@@ -122,8 +119,7 @@ def _verify(
             file = fetch(source, cache=settings.weights, offline=True)
             bundle = load_bundle(ModelChoice(source.name, weights=file))
         assert bundle is not None
-        inference = InferenceSettings(settings.engine, settings.precision, settings.threads, 0, data.exif)
-        report = yield from count(source_of_model(bundle, data, inference))
+        report = yield from count(source_of_model(bundle, data, replace(settings.inference, exif=data.exif)))
     except (DataError, DownloadError, BundleError, WeightsError) as error:
         return Verification(info, "failed", _note(error), target)
     return check_target(info, target, report, settings.tolerance)

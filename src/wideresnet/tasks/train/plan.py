@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -19,7 +18,7 @@ from wideresnet.datasets.splits import FolderArrays, find_split
 from wideresnet.datasets.svhn import TEST, TRAIN
 from wideresnet.errors import ConfigError, needs_extra
 from wideresnet.machine import peak_rss_mb
-from wideresnet.records import Labels, Skipped
+from wideresnet.records import Images
 from wideresnet.records.plan import Phase, TrainingPlan
 
 with needs_extra("training", "train"):
@@ -37,17 +36,6 @@ COUNTS = {
     "cifar100": (sum(CIFAR100.train.values()), sum(CIFAR100.test.values())),
     "svhn": (sum(TRAIN.values()), sum(TEST.values())),
 }
-
-
-@dataclass(frozen=True)
-class _DataSet:
-    """The names and numbers of a data set; its images are not decoded."""
-
-    name: str
-    labels: Labels
-    train: int
-    test: int
-    skipped: Skipped = field(default_factory=Skipped)
 
 
 def plan_training(
@@ -104,13 +92,14 @@ def _phases(
         )
 
 
-def _count_images(recipe: Recipe, data: Path | None) -> _DataSet:
+def _count_images(recipe: Recipe, data: Path | None) -> Images:
+    """Return the names and numbers of the recipe's data; its images are not decoded."""
     if recipe.data != "folder":
-        return _DataSet(recipe.data, read_labels(recipe.data), *COUNTS[recipe.data])
+        return Images(recipe.data, read_labels(recipe.data), *COUNTS[recipe.data])
     if data is None:
         raise ConfigError("the recipe needs class folders", hint="name the folder with --data FOLDER")
     split = find_split(data)
-    return _DataSet(split.name, split.labels, len(split.train.items), len(split.val.items), split.skipped)
+    return Images(split.name, split.labels, len(split.train.items), len(split.val.items), skipped=split.skipped)
 
 
 def _epoch_ranges(recipe: Recipe) -> list[tuple[int, int]]:
@@ -122,7 +111,7 @@ def _epoch_ranges(recipe: Recipe) -> list[tuple[int, int]]:
     return [(first, after - 1) for first, after in pairwise(borders)]
 
 
-def _noise_batches(recipe: Recipe, side: int, data_set: _DataSet) -> Batches:
+def _noise_batches(recipe: Recipe, side: int, data_set: Images) -> Batches:
     """Return batches of noise of one image size, as many as are measured: images do not change the time of a step."""
     fixed = recipe.model_copy(update={"sizes": ((0, side),), "whitening": "none"})
     count = (MEASURED_STEPS + 1) * recipe.batch_size
@@ -163,7 +152,7 @@ def _time_test_image(trainer: Trainer, batches: Batches) -> float:
     return (time.perf_counter() - started) / TEST_IMAGES
 
 
-def _decoded_bytes(recipe: Recipe, data_set: _DataSet) -> int:
+def _decoded_bytes(recipe: Recipe, data_set: Images) -> int:
     if recipe.data == "folder":
         return 3 * (data_set.train * recipe.stored**2 + data_set.test * recipe.preprocess().crop**2)
     # The original images, and padded copies of the training images; whitened values are float32.
