@@ -19,7 +19,7 @@ from wideresnet.unpickle.arrays import ARRAY_BUILDERS, ArrayType, StoredArray
 from wideresnet.unpickle.globals import apply, known_global, natural, plain_key
 from wideresnet.unpickle.values import Builder, Opaque, Storage, StorageType, StoredTensor
 
-MAX_PICKLE_BYTES: Final = 64 << 20                 # of one pickle without its tensors; real ones are < 5 MB
+MAX_PICKLE_BYTES: Final = 64 << 20                 # of one pickle without numbers; real ones are < 5 MB
 MAX_OPCODES: Final = 1 << 22                       # each makes at most one small object; real pickles have < 100,000
 ITEM_BYTES: Final = 64                             # of an item of a copied container, about
 

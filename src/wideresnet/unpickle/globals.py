@@ -22,6 +22,8 @@ def known_global(module: Any, name: Any) -> StorageType | Builder | Opaque:
             f"refused: this file wants to use {dotted[:100]!r}, which is neither weights nor plain data",
             hint="nothing of it was run; delete the file, and take safetensors where its maker offers them",
         )
+    if dotted == "torch.storage._load_from_bytes":
+        raise WeightsError("its tensors were written by pickle.dump", hint="save it again with torch.save")
     if module in ("torch", "torch.cuda", "torch.storage") and name in STORAGE_DTYPES:
         return StorageType(STORAGE_DTYPES[name])
     return Builder(dotted, BUILDERS[dotted]) if dotted in BUILDERS else Opaque(dotted)

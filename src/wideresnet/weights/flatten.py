@@ -16,7 +16,7 @@ from wideresnet.unpickle.values import Opaque, StoredTensor
 Tensor = StoredTensor | NDArray[Any]
 Fact = str | int | float | bool | None
 
-MAX_NAMES: Final = 1 << 28                         # characters of all paths: hostile files share and nest without end
+MAX_NAMES: Final = 1 << 27                         # characters of all paths: hostile files share and nest without end
 MAX_DEPTH: Final = 500
 MAX_FACTS: Final = 10_000
 MAX_LISTED: Final = 32                             # numbers and texts of one list that become facts

@@ -51,7 +51,7 @@ class Checkpoint:
     root: Any
     numbers: Callable[[str], memoryview]
     byteorder: ByteOrder                           # of those numbers
-    file_bytes: int
+    data: mmap.mmap                                # the file
 
 
 @contextmanager
@@ -97,19 +97,18 @@ def _open_zip(file: BinaryIO, data: mmap.mmap) -> Checkpoint:
             raise WeightsError(f"the checksum of {name} is wrong", hint=DAMAGED)
         return content
 
-    if entries[structures[0]].file_size > MAX_PICKLE_BYTES:
-        raise WeightsError("the pickled part of this file is too large to be a state dict", hint=SAVE_AGAIN)
-    root = load_pickle(io.BytesIO(stored("data.pkl"))).value
+    root = load_pickle(io.BytesIO(stored("data.pkl")), limit=_limit(data)).value
     big = prefix + "byteorder" in entries and bytes(stored("byteorder")) == b"big"
-    return Checkpoint(root, lambda key: stored(f"data/{key}"), ">" if big else "<", len(data))
+    return Checkpoint(root, lambda key: stored(f"data/{key}"), ">" if big else "<", data)
 
 
 def _open_legacy(data: mmap.mmap) -> Checkpoint:
-    if load_pickle(data).value != MAGIC_NUMBER:
-        raise WeightsError("this pickle was not written by torch.save", hint="only state dicts are read")
+    first = load_pickle(data, limit=_limit(data)).value
+    if first != MAGIC_NUMBER:                      # of pickle.dump: there may be arrays, but no storages
+        return Checkpoint(first, lambda key: memoryview(b""), "<", data)
     protocol, system = load_pickle(data).value, load_pickle(data).value
     if protocol != PROTOCOL_VERSION or not isinstance(system, dict) or not system.get("little_endian", True):
-        raise WeightsError("this old torch file is of an unknown version or from a big-endian machine")
+        raise WeightsError("this old torch file is of an unknown version or from a big-endian machine", hint=SAVE_AGAIN)
     root, storages = load_pickle(data)
     keys = load_pickle(data).value
     if not isinstance(keys, list) or not all(key in storages for key in keys if isinstance(key, str)):
@@ -123,13 +122,18 @@ def _open_legacy(data: mmap.mmap) -> Checkpoint:
             raise WeightsError("the file ends before its last tensor does", hint=DAMAGED)
         contents[key] = slice(position + 8, end)
         position = end
-    return Checkpoint(root, lambda key: memoryview(data)[contents[key]], "<", len(data))
+    return Checkpoint(root, lambda key: memoryview(data)[contents[key]], "<", data)
+
+
+def _limit(data: mmap.mmap) -> int:
+    """Return the most bytes of a pickle and its copies: arrays, unlike tensors, lie inside."""
+    return MAX_PICKLE_BYTES + 2 * len(data)
 
 
 def check_expansion(tensors: Iterable[StoredTensor], checkpoint: Checkpoint) -> None:
     """Raise WeightsError where the tensors are said to have far more numbers than the file."""
     total = sum(math.prod(t.shape) * raw_dtype(t.storage.dtype).itemsize for t in set(tensors))
-    if total > MAX_EXPANSION * checkpoint.file_bytes:
+    if total > MAX_EXPANSION * len(checkpoint.data):
         raise WeightsError("refused: the tensors are said to be far larger than the file", hint=SAVE_AGAIN)
 
 
@@ -147,4 +151,7 @@ def read_tensor(name: str, tensor: StoredTensor, checkpoint: Checkpoint) -> NDAr
     # A stride along a side of 1 means nothing and may be any number.
     steps = [step * raw.itemsize if n > 1 else 0 for n, step in zip(tensor.shape, tensor.strides, strict=True)]
     view = np.lib.stride_tricks.as_strided(base[tensor.offset :], tensor.shape, steps, writeable=False)
-    return to_float32(view, storage.dtype)
+    array = to_float32(view, storage.dtype)
+    if hasattr(mmap, "MADV_DONTNEED"):             # what was read need not count as memory of this process
+        checkpoint.data.madvise(mmap.MADV_DONTNEED)
+    return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -279,6 +280,19 @@ def test_two_tensors_of_one_name_are_refused(tmp_path):
     value = {"a": {"b": torch.ones(1)}, "a.b": torch.zeros(1)}
     with pytest.raises(WeightsError, match=r"two tensors called 'a\.b'"), open_weights(save(tmp_path / "w.pth", value)):
         pass
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_pickle_of_arrays_is_read_and_one_of_tensors_is_refused_with_the_way_out(tmp_path, protocol):
+    path = tmp_path / "w.pkl"
+    path.write_bytes(pickle.dumps({"model": {"w": np.arange(3.0), "n": np.int64(3)}}, protocol))
+    with open_weights(path) as reader:
+        np.testing.assert_array_equal(reader.read("model.w"), [0, 1, 2])
+        assert reader.facts == {"model.n": 3}
+    path.write_bytes(pickle.dumps({"w": torch.ones(1)}, protocol))
+    with pytest.raises(WeightsError, match=r"pickle\.dump") as caught, open_weights(path):
+        pass
+    assert "torch.save" in caught.value.hint
 
 
 @needs_shared("oracle", "wild")
