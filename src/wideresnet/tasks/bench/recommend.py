@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,8 +83,7 @@ def _choices(weights: Weights, peak: Peak, rows: Sequence[dict[str, Any]]) -> It
     macs = get_architecture(weights.architecture).macs(weights.preprocess.crop)
     published = weights.published[0]
     for precision in PRECISIONS:
-        limit = asdict(peak)[precision]
-        if limit is None:
+        if (limit := getattr(peak, precision)) is None:
             continue
         mine = [row for row in rows if row["precision"] == precision and row["model"].startswith(weights.architecture)]
         exact = [row for row in mine if row["model"].removesuffix("-int8") == weights.name]

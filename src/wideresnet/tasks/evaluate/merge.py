@@ -9,7 +9,7 @@ from itertools import combinations
 from operator import add
 
 from wideresnet.errors import DataError
-from wideresnet.records import Conditions, EvalReport, RunIdentity
+from wideresnet.records import EvalReport, RunIdentity
 
 
 def merge(reports: Mapping[str, EvalReport]) -> EvalReport:
@@ -19,8 +19,14 @@ def merge(reports: Mapping[str, EvalReport]) -> EvalReport:
     preprocessing, runtime, precision or data set, or the same shard twice.
     """
     names = list(reports)
+    identity = _identity(reports[names[0]]).as_json()
     for name in names[1:]:
-        _check_identity(names[0], reports[names[0]], name, reports[name])
+        for change in _identity(reports[name]).differences(identity):
+            raise DataError(
+                f"{names[0]} and {name} do not add up: the {change.key} is {change.earlier!r} in one"
+                f" and {change.now!r} in the other",
+                hint="merge shards of one evaluation: the same model, data and precision",
+            )
     for first, second in combinations(names, 2):
         shards_a, shards_b = _shards(reports[first]), _shards(reports[second])
         common = set(shards_a) & set(shards_b)
@@ -43,15 +49,6 @@ def _shards(report: EvalReport) -> tuple[str, ...]:
     return report.conditions.shards if report.conditions else ()
 
 
-def _check_identity(name_a: str, a: EvalReport, name_b: str, b: EvalReport) -> None:
-    for change in _identity(b).differences(_identity(a).as_json()):
-        raise DataError(
-            f"{name_a} and {name_b} do not add up: the {change.key} is {change.earlier!r} in one"
-            f" and {change.now!r} in the other",
-            hint="merge shards of one evaluation: the same model, data and precision",
-        )
-
-
 def _identity(report: EvalReport) -> RunIdentity:
     """Return the values that must be the same in all parts."""
     conditions, engine = report.conditions, report.engine
@@ -62,10 +59,7 @@ def _identity(report: EvalReport) -> RunIdentity:
         values |= {
             "weights' sha256": conditions.weights_sha256, "graph's sha256": conditions.graph_sha256,
             "transform": asdict(conditions.preprocess), "data's sha256": conditions.data_sha256,
-            "number of images": conditions.pictures, "number of shards": _count(conditions),
+            "number of images": conditions.pictures,
+            "number of shards": conditions.shards[0].split("/")[1] if conditions.shards else "1",
         }  # fmt: skip
     return RunIdentity(values)
-
-
-def _count(conditions: Conditions) -> str:
-    return conditions.shards[0].split("/")[1] if conditions.shards else "1"

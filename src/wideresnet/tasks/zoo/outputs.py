@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from wideresnet.errors import DataError, ImageError
 from wideresnet.images.decode import read_regular
 from wideresnet.images.files import is_ignored
 from wideresnet.images.npz import read_array
-from wideresnet.records import Failure, Labels, Preprocess, Scored
+from wideresnet.records import Failure, Item, Labels, Preprocess, Scored
 from wideresnet.tasks.evaluate.evaluate import TOP, score_logits
 from wideresnet.tasks.zoo.results import Answer, Results
 
@@ -55,21 +55,16 @@ def score_results(results: Results, labels: Labels, data: LabelledData | None = 
         )
     lookup, probable = ClassLookup(labels), results.probable
     if data is None:
-        yield from _by_folder(results, lookup, probable)
-        return
-    pairs = _pairs(data, results.answers, results.file)
-    for item in data.items:
-        path = pairs.get(item.path)
-        if path is None:
-            yield Failure(item.path, f"no answer in {results.file}")
-            continue
+        return _by_folder(results, lookup, probable)
+
+    def score(item: Item, path: str) -> Scored | Failure:
         folder = folder_of(path)
         label = lookup.ids.get(folder, lookup.names.get(folder, item.label))
         if label is None or label != item.label:
-            yield Failure(item.path, f"class {item.label} in the data, and called {path} in {results.file}")
-        else:
-            yield _scored(item.path, label, results.answers[path], probable)
-    yield from _left_over(data, results.answers, pairs)
+            return Failure(item.path, f"class {item.label} in the data, and called {path} in {results.file}")
+        return _scored(item.path, label, results.answers[path], probable)
+
+    return _score_pairs(data, results.answers, results.file, score)
 
 
 def score_outputs(folder: Path, data: LabelledData) -> Iterator[Scored | Failure]:
@@ -83,22 +78,19 @@ def score_outputs(folder: Path, data: LabelledData) -> Iterator[Scored | Failure
     outputs = {name: folder / name for name in names if not any(map(is_ignored, Path(name).parts))}
     if not outputs:
         raise DataError(f"{folder} holds no {NPZ} files", hint="expected one an image, called as the image is")
-    pairs = _pairs(data, outputs, folder)
-    for item in data.items:
-        if item.path not in pairs:
-            yield Failure(item.path, f"no answer in {folder}")
-            continue
-        file = outputs[pairs[item.path]]
+
+    def score(item: Item, name: str) -> Scored | Failure:
+        file = outputs[name]
         try:
             values = _values(read_array(io.BytesIO(read_regular(file)), OUTPUT), data.classes)
         except ImageError as error:
-            yield Failure(item.path, f"{file}: {error.message}", error.hint)
-            continue
+            return Failure(item.path, f"{file}: {error.message}", error.hint)
         (scored,) = score_logits([item], values, data.present)
         if values.min() >= 0 and abs(values.sum() - 1) <= SUM_TOLERANCE:
             scored = replace(scored, probabilities=tuple(values[0, list(scored.top)].tolist()))
-        yield scored
-    yield from _left_over(data, outputs, pairs)
+        return scored
+
+    return _score_pairs(data, outputs, folder, score)
 
 
 def _by_folder(results: Results, lookup: ClassLookup, probable: bool) -> Iterator[Scored | Failure]:
@@ -116,8 +108,13 @@ def _by_folder(results: Results, lookup: ClassLookup, probable: bool) -> Iterato
             yield _scored(path, label, results.answers[path], probable)
 
 
-def _pairs(data: LabelledData, answers: Collection[str], where: Path) -> dict[str, str]:
-    """The answer of each image of the whole data that has one. Raises DataError where none has."""
+def _score_pairs(
+    data: LabelledData, answers: Collection[str], where: Path, score: Callable[[Item, str], Scored | Failure]
+) -> Iterator[Scored | Failure]:
+    """Yield the score of each image from its answer, or a failure, then a failure for each answer without an image.
+
+    Of shards, which add up, only the first has the latter. Raises DataError if no image has an answer.
+    """
     images = [item.path for item in data.full_set.items]
     pairs = pair_by_name(images, answers)
     if not pairs:
@@ -126,11 +123,9 @@ def _pairs(data: LabelledData, answers: Collection[str], where: Path) -> dict[st
             f" {next(iter(answers))}, the images {images[0]}",
             hint="answers belong to images by their names; to go by the order alone would be a guess",
         )
-    return pairs
-
-
-def _left_over(data: LabelledData, answers: Collection[str], pairs: Mapping[str, str]) -> Iterator[Failure]:
-    """Yield a failure for each answer without an image; of shards, which add up, only with the first."""
+    for item in data.items:
+        name = pairs.get(item.path)
+        yield Failure(item.path, f"no answer in {where}") if name is None else score(item, name)
     if not data.part or data.part.startswith("1/"):
         for answer in sorted(set(answers) - set(pairs.values())):
             yield Failure(answer, f"no image of {data.name} has its name")
