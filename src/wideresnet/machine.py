@@ -100,7 +100,7 @@ def _affinity() -> int:
 
 
 def _quotas_v2(root: Path, membership: Path) -> Iterator[float]:
-    """CPUs by every ``cpu.max`` ("200000 100000" or "max 100000") from our group up to the root."""
+    """Yield the CPUs that each ``cpu.max`` ("200000 100000" or "max 100000") allows, from our group up to the root."""
     for folder in _groups(root, _member_of(membership, controller="")):
         fields = _read(folder / "cpu.max").split()
         if len(fields) == 2 and fields[0].isdecimal() and int(fields[1]) > 0:
@@ -108,7 +108,7 @@ def _quotas_v2(root: Path, membership: Path) -> Iterator[float]:
 
 
 def _quotas_v1(root: Path, membership: Path) -> Iterator[float]:
-    """The same of version 1: two files, and a quota of -1 is none."""
+    """Yield the same for cgroups of version 1, which have two files; a quota of -1 is no limit."""
     group = _member_of(membership, controller="cpu")
     for mount in ("cpu", "cpu,cpuacct"):
         for folder in _groups(root / mount, group):
@@ -119,7 +119,7 @@ def _quotas_v1(root: Path, membership: Path) -> Iterator[float]:
 
 
 def _member_of(membership: Path, controller: str) -> str:
-    """Our group's path, of a line ``id:controllers:path``; version 2 has no controllers there."""
+    """Return our group's path from a line ``id:controllers:path``; in version 2 the controllers are empty."""
     for line in _read(membership).splitlines():
         _, controllers, group = [*line.split(":", 2), "", ""][:3]
         if controller in controllers.split(","):
@@ -128,7 +128,7 @@ def _member_of(membership: Path, controller: str) -> str:
 
 
 def _groups(mount: Path, group: str) -> Iterator[Path]:
-    """Our group's folder and those above it; inside a container only the mount itself may exist."""
+    """Yield our group's folder and those above it; inside a container only the mount itself may exist."""
     parts = [part for part in group.split("/") if part not in ("", "..")]
     for n in range(len(parts), -1, -1):
         yield mount.joinpath(*parts[:n])

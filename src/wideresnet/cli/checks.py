@@ -1,4 +1,4 @@
-"""Checks for options that would have no effect: they are refused, because the user expects an effect."""
+"""Rejection of options that would have no effect, because the user expects one."""
 
 from __future__ import annotations
 

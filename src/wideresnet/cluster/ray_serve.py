@@ -211,7 +211,7 @@ def _ray_connection(settings: ServeSettings, replicas: Replicas) -> Iterator[Non
 
 @contextmanager
 def _shutdown_signal() -> Iterator[threading.Event]:
-    """An event that the first SIGTERM or SIGINT sets; the second raises KeyboardInterrupt."""
+    """Yield an event that the first SIGTERM or SIGINT sets; the second raises KeyboardInterrupt."""
     shutdown = threading.Event()
 
     def handle(number: int, frame: object) -> None:

@@ -50,7 +50,7 @@ class RayWorker:
         self._worker = ShardWorker(job, job.operation.open(loaded, job.threads), node)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Pickled shards -> pickled ShardDone records."""
+        """Process pickled shards and return pickled ShardDone records."""
         return {"done": [pickle.dumps(self._worker.process(pickle.loads(shard))) for shard in batch["shard"]]}
 
 

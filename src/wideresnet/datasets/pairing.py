@@ -11,12 +11,12 @@ Key = tuple[str, ...]
 
 
 def pair_by_name(images: Collection[str], answers: Collection[str]) -> dict[str, str]:
-    """The answer to each image that has one: ``val/n01/a.JPEG`` -> ``npz/n01/a.npz``.
+    """Return the answer to each image that has one: ``val/n01/a.JPEG`` -> ``npz/n01/a.npz``.
 
-    Paths on both sides are compared from their ends: by the file's name without its ending; where several have it,
-    with the folder too, then with the one above, and so on; at last with the ending, and with accents as they are
-    written: composed and decomposed ones are the same till then. A pair is two paths that are alone with their end of
-    it, each on its side. What stays ambiguous has no partner.
+    Paths are compared from their ends, in rounds: by the file's name without its ending; where several files have it,
+    with the folder, then with the folder above, and so on. Composed and decomposed accents are equal. Further rounds
+    compare the ending too, and finally accents as they are written. Two paths are a pair if no other path of their
+    side has the same end. A path that stays ambiguous has no partner.
     """
     pairs: dict[str, str] = {}
     for parts_of in (without_ending, _parts, _raw_parts):
@@ -49,12 +49,12 @@ def pair_by_path(paths: Collection[str], candidates: Collection[str]) -> dict[st
 
 
 def folder_of(path: str) -> str:
-    """The name of the folder that a path's last part lies in; empty where the path names none."""
+    """Return the name of the folder that contains the file; empty if the path names none."""
     return _parts(path)[-2] if len(_parts(path)) > 1 else ""
 
 
 def _by_end(paths: Iterable[str], parts_of: Callable[[str], Key], depth: int) -> dict[Key, str]:
-    """Each end of ``depth`` parts, with the only path that has it, or an empty text where several have."""
+    """Return the path by its last ``depth`` parts, or an empty text where several paths have the same."""
     ends = {path: parts_of(path)[-depth:] for path in paths}
     times = Counter(ends.values())
     return {end: path if times[end] == 1 else "" for path, end in ends.items()}
@@ -69,7 +69,7 @@ def _parts(path: str) -> Key:
 
 
 def without_ending(path: str) -> Key:
-    """The parts of a path, accents composed, the last without what stands behind its last dot."""
+    """Return the parts of a path with accents composed, the file's name without its ending."""
     *folders, name = _parts(path)
     stem, dot, _ = name.rpartition(".")
     return *folders, stem if dot and stem else name

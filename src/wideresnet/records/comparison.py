@@ -122,7 +122,7 @@ def paired_interval(only_a: int, only_b: int, n: int, z: float = 1.9599639845400
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Two-sided exact p of McNemar's test: how odd the split is if either model were as good as the other."""
+    """Return the two-sided exact p of McNemar's test: the chance of a split as uneven if both were equally good."""
     flips, fewer = only_a + only_b, min(only_a, only_b)
     ways = tail = 1                                # of choosing 0 of the flips
     for k in range(1, fewer + 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -21,8 +22,6 @@ class Skipped:
     notes: tuple[str, ...] = ()
 
     def __add__(self, other: Skipped) -> Skipped:
-        counts = dict(self.by_ending)
-        for ending, count in other.by_ending.items():
-            counts[ending] = counts.get(ending, 0) + count
+        counts = dict(Counter(self.by_ending) + Counter(other.by_ending))
         notes = tuple(dict.fromkeys((*self.notes, *other.notes)))
         return Skipped(counts, self.hidden + other.hidden, self.system_folders + other.system_folders, notes)

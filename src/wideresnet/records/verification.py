@@ -8,27 +8,27 @@ from typing import Literal
 from wideresnet.records.evaluation import EvalReport
 from wideresnet.records.models import ModelInfo
 
-# passed, failed: it was evaluated, or failed before it could be. skipped: the data are not for it. absent: not here.
+# passed, failed: it was evaluated, or could not be. skipped: the data do not suit it. absent: no weights here.
 Verdict = Literal["passed", "failed", "skipped", "absent"]
 Rule = Literal["tolerance", "interval"]
 
 
 @dataclass(frozen=True)
 class Target:
-    """An accuracy that a model is held to. Fractions of 1."""
+    """The accuracy that a model is expected to have. Fractions of 1."""
 
     top1: float
     top5: float
-    source: str                                    # who printed it, or how it was measured
-    pictures: int                                  # of the whole set that it holds for
+    source: str                                    # publisher, or how it was measured
+    pictures: int                                  # images of the complete set
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """From where to where a target may lie, by the rule that fits the number of images. Fractions of 1.
+    """The limits of a target, by the rule for the number of images. Fractions of 1.
 
-    "tolerance": so far from what was measured, where the whole set was run. "interval": Wilson's interval of what was
-    measured, at ``level``, where only some of it was.
+    "tolerance": the measured accuracy ± ``tolerance``, after a run over the complete set. "interval": Wilson's interval
+    of the measured accuracy at ``level``, after a run over a part of it.
     """
 
     rule: Rule
@@ -40,18 +40,18 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Verification:
-    """One model: what was measured beside what was printed."""
+    """A model's measured accuracy beside the published one."""
 
     info: ModelInfo
     verdict: Verdict
-    note: str = ""                                 # why, and what to do, where there is nothing to compare
+    note: str = ""                                 # if nothing was compared: the reason, and what to do
     target: Target | None = None
     report: EvalReport | None = None
     allowed: Allowed | None = None
 
     @property
     def difference(self) -> tuple[float, float] | None:
-        """Measured less printed, top-1 and top-5, as fractions of 1; None where one is missing."""
+        """Measured less published top-1 and top-5, as fractions of 1; None if one of them is missing."""
         if self.report is None or self.target is None:
             return None
         return self.report.top1 - self.target.top1, self.report.top5 - self.target.top5

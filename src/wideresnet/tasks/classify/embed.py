@@ -72,7 +72,7 @@ def embeddings(
 
 
 def row_shapes(features: Features, spec: Preprocess, pool: Pool) -> dict[str, tuple[int, ...]]:
-    """Layer -> the shape of its features for one image."""
+    """Return the shape of one image's features by layer."""
     outputs = features(np.zeros((1, spec.crop, spec.crop, 3), np.uint8))
     return {name: _pooled(outputs[name], pool).shape[1:] for name in features.names}
 
@@ -99,6 +99,6 @@ def raise_failures(answers: Iterable[Answer | Failure]) -> Iterator[Answer]:
 
 
 def _pooled(values: NDArray[np.float32], pool: Pool) -> NDArray[np.float32]:
-    """[N, C, H, W] -> [N, C] where pooled; features are that already."""
+    """Average maps [N, C, H, W] over their positions if ``pool`` says so; [N, C] is returned as it is."""
     mean: NDArray[np.float32] = values.mean((2, 3)) if pool == "mean" and values.ndim == 4 else values
     return mean

@@ -46,7 +46,7 @@ def thumbnails_of(
 
 
 def _jpeg(crop: NDArray[np.uint8]) -> bytes:
-    """RGB uint8 [S, S, 3] -> a JPEG: a tiny one with each pixel as a square, a large one reduced."""
+    """Encode RGB uint8 [S, S, 3] as JPEG: small crops with each pixel enlarged to a square, large crops reduced."""
     image = Image.fromarray(crop)
     if len(crop) > SIDE:
         image = image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)

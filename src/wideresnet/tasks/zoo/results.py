@@ -37,12 +37,12 @@ class Results:
 
     @property
     def known(self) -> int:
-        """Number of classes known of every image: the largest k for which top-k accuracy can be computed."""
+        """The number of classes that every image has: the largest k for which top-k accuracy can be computed."""
         return min(map(len, self.answers.values()))
 
     @property
     def probable(self) -> bool:
-        """Return True if the values can be probabilities: networks without a softmax write logits."""
+        """True if the values can be probabilities: networks without a softmax write logits."""
         values = [[value for _, value in answer] for answer in self.answers.values()]
         return all(min(row) >= 0 and math.fsum(row) <= 1 + _ROUNDING for row in values)
 
@@ -74,7 +74,10 @@ def read_results(file: Path) -> Results:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers and lines, without blank ones. File names may hold bytes that are no UTF-8; shells write UTF-16."""
+    """Yield numbers and texts of the lines that are not blank.
+
+    File names may contain bytes that are not UTF-8; the shell of Windows writes UTF-16.
+    """
     with os_errors_as(DataError, f"cannot read {file}"):
         data = read_file(file)
     encoding = encoding_of(data[:3])
