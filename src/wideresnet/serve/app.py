@@ -285,15 +285,13 @@ async def server_ready(service: Service, request: Request, context: RequestConte
 async def model_metadata(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2/models/M[/versions/V]``"""
     model = _find_model_of_path(service, request, context)
-    card, runtime = model.classifier.card, model.classifier.engine.info.runtime
-    return _json(protocol.model_metadata(model.name, card, runtime))
+    return _json(protocol.model_metadata(model.name, model.classifier))
 
 
 async def model_config(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2/models/M[/versions/V]/config``"""
     model = _find_model_of_path(service, request, context)
-    card, runtime = model.classifier.card, model.classifier.engine.info.runtime
-    return _json(protocol.model_config(model.name, card, runtime, service.settings.images_per_request))
+    return _json(protocol.model_config(model.name, model.classifier, service.settings.images_per_request))
 
 
 async def statistics(service: Service, request: Request, context: RequestContext) -> Response:

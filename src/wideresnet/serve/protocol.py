@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from wideresnet.classifier import Classifier
 from wideresnet.logits import top_k
-from wideresnet.records import Labels, ModelCard
+from wideresnet.records import Labels
 from wideresnet.report.escape import json_text
 from wideresnet.serve.http.errors import ApiError
 
@@ -115,13 +116,13 @@ def server_metadata(version: str) -> dict[str, Any]:
     return {"name": "wideresnet", "version": version, "extensions": extensions}
 
 
-def model_metadata(name: str, card: ModelCard, runtime: str) -> dict[str, Any]:
+def model_metadata(name: str, classifier: Classifier) -> dict[str, Any]:
     """Return the document of ``GET /v2/models/NAME``."""
-    side = card.preprocess.crop
+    card, side = classifier.card, classifier.card.preprocess.crop
     return {
         "name": name,
         "versions": [VERSION],
-        "platform": f"onnx_{runtime}",
+        "platform": f"onnx_{classifier.engine.info.runtime}",
         "inputs": [
             {"name": PIXEL_INPUT, "datatype": "UINT8", "shape": [-1, side, side, 3]},
             {"name": ENCODED_INPUT, "datatype": "BYTES", "shape": [-1]},
@@ -130,9 +131,9 @@ def model_metadata(name: str, card: ModelCard, runtime: str) -> dict[str, Any]:
     }
 
 
-def model_config(name: str, card: ModelCard, runtime: str, max_images: int) -> dict[str, Any]:
+def model_config(name: str, classifier: Classifier, max_images: int) -> dict[str, Any]:
     """Return the document of ``GET /v2/models/NAME/config``, in Triton's form."""
-    side = card.preprocess.crop
+    card, side, runtime = classifier.card, classifier.card.preprocess.crop, classifier.engine.info.runtime
     return {
         "name": name,
         "platform": f"onnx_{runtime}",
@@ -177,6 +178,8 @@ def parse_request(body: bytes, header_length: str | None, side: int, max_images:
         raise ApiError("parameters", f"the inputs are [{names}]", f"give one of {PIXEL_INPUT} and {ENCODED_INPUT}")
     (tensor,), (data,), notes = header.inputs, binary_data, _notes(header)
     read = _read_encoded_images if _input_name(tensor, side) == ENCODED_INPUT else _read_pixels
+    if tensor.shape[0] != -1:
+        _check_count(tensor.shape[0], max_images)
     return InferenceRequest(header.id or "", read(tensor, data, side, max_images), *_output_options(header), notes)
 
 
@@ -245,8 +248,6 @@ def _split_binary_data(header: _RequestHeader, blob: memoryview) -> list[memoryv
 def _read_pixels(tensor: _InputTensor, data: memoryview | None, side: int, max_images: int) -> NDArray[np.uint8]:
     """Return RGB uint8 [N, S, S, 3]. Raises ApiError."""
     count = tensor.shape[0]
-    if count != -1:
-        _check_count(count, max_images)
     values = _as_uint8(tensor.data) if data is None else np.frombuffer(data, np.uint8)
     if count == -1:
         _check_count(count := values.size // (side * side * 3), max_images)
@@ -272,8 +273,6 @@ def _as_uint8(data: object) -> NDArray[np.uint8]:
 def _read_encoded_images(tensor: _InputTensor, data: memoryview | None, side: int, max_images: int) -> list[bytes]:
     """Return encoded images. Raises ApiError."""
     count = tensor.shape[0]
-    if count != -1:
-        _check_count(count, max_images)
     if data is None:
         images = [_decode_base64(element) for element in _json_elements(tensor.data, max_images)]
     else:
