@@ -19,8 +19,6 @@ from wideresnet.report.escape import json_text
 if TYPE_CHECKING:
     from wideresnet.tasks.bench.options import BenchSettings
 
-Page = Annotated[Path | None, typer.Option(help="Write an HTML page with plots.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON document.")]
 
 
 @with_groups
@@ -29,8 +27,8 @@ def bench(
     options: BenchOptions,
     files: FileOptions,
     format: Format = "table",
-    report: Page = None,
-    output: Output = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page with plots.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON document.")] = None,
 ) -> None:
     """Measure the speed of engines and precisions, interleaved in one run, and the machine's peak.
 

@@ -21,7 +21,6 @@ Sources = Annotated[
         " folder, val.txt, LOC_val_solution.csv, path,label as CSV).",
     ),
 ]
-Index = Annotated[Path, typer.Option("--output", "-o", help="The index to write: path,index,wnid as CSV.")]
 Extract = Annotated[
     Path | None, typer.Option("--extract", help="Extract archives of images here; an interrupted run continues.")
 ]
@@ -33,7 +32,7 @@ Folders = Annotated[
 @data.command()
 def imagenet(
     sources: Sources,
-    output: Index,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The index to write: path,index,wnid as CSV.")],
     extract: Extract = None,
     folders: Folders = None,
     format: Format = "table",

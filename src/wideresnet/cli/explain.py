@@ -20,13 +20,7 @@ if TYPE_CHECKING:
     from wideresnet.records import Explanation, Failure
     from wideresnet.tasks.classify.drawing import Drawing
 
-Count = Annotated[int, typer.Option("-k", "--top-k", min=1, help="Explain the k most likely classes.")]
-Classes = Annotated[
-    list[str] | None, typer.Option("--class", help="Explain this class instead (index, id or name); repeatable.")
-]
 Folder = Annotated[Path | None, typer.Option("--output", "-o", help="Write an image per class to this folder.")]
-Page = Annotated[Path | None, typer.Option("--report", help="Write a page (HTML) with all images.")]
-Signed = Annotated[bool, typer.Option("--signed", help="Show evidence against a class too, in blue.")]
 
 
 @with_groups
@@ -36,11 +30,13 @@ def explain(
     options: ModelOptions,
     runtime: RuntimeOptions,
     model: Model = None,
-    k: Count = 1,
-    classes: Classes = None,
+    k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Explain the k most likely classes.")] = 1,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Explain this class instead (index, id or name); repeatable.")
+    ] = None,
     output: Folder = None,
-    report: Page = None,
-    signed: Signed = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Write a page (HTML) with all images.")] = None,
+    signed: Annotated[bool, typer.Option("--signed", help="Show evidence against a class too, in blue.")] = False,
     labels: ClassNames = None,
     ignore_exif: IgnoreExif = False,
     format: Format = "table",

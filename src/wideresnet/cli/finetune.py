@@ -38,7 +38,6 @@ Side = Annotated[
     int | None, typer.Option("--resolution", min=0, help="The input size in pixels a side [that of the source].")
 ]
 Test = Annotated[Path | None, typer.Option(help="Class folders for the final accuracy; nothing is selected by them.")]
-Config = Annotated[Path | None, typer.Option(help="Settings in a TOML file; options take precedence.")]
 Change = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value; repeatable.")]
 
 
@@ -57,7 +56,7 @@ def finetune(
     test: Test = None,
     cache: Cache = None,
     device: Where = "auto",
-    config: Config = None,
+    config: Annotated[Path | None, typer.Option(help="Settings in a TOML file; options take precedence.")] = None,
     change: Change = None,
     format: Format = "table",
 ) -> None:

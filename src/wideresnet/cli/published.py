@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from wideresnet.records import Verification
     from wideresnet.tasks.evaluate.published import VerifySettings
 
-Published = Annotated[
-    bool,
-    typer.Option("--published", help="Compare with published accuracy: every -m, or all models on this machine."),
-]
-Limit = Annotated[int, typer.Option(min=0, help="With --published: number of images, the same of every class; 0: all.")]
-Tolerance = Annotated[
-    float, typer.Option(min=0, help="With --published: accepted difference in points, on the complete data set.")
-]
 OPTIONS = ("data", "model", "weights", "published", "limit", "tolerance", "engine", "precision", "threads", "format")
 
 
@@ -32,9 +24,16 @@ OPTIONS = ("data", "model", "weights", "published", "limit", "tolerance", "engin
 class PublishedOptions:
     """A comparison with published accuracy."""
 
-    published: Published = False
-    limit: Limit = 0
-    tolerance: Tolerance = 0.1
+    published: Annotated[
+        bool,
+        typer.Option("--published", help="Compare with published accuracy: every -m, or all models on this machine."),
+    ] = False
+    limit: Annotated[
+        int, typer.Option(min=0, help="With --published: number of images, the same of every class; 0: all.")
+    ] = 0
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="With --published: accepted difference in points, on the complete data set.")
+    ] = 0.1
 
 
 def check_idle(context: typer.Context, published: bool) -> None:

@@ -47,8 +47,6 @@ Streams = Annotated[
 Ray = Annotated[
     str, typer.Option(help="Serve on the Ray cluster at HOST:PORT, auto (this machine's) or local (a new one).")
 ]
-Replicas = Annotated[str, typer.Option(help="With --ray: N replicas, or MIN:MAX to scale with the load.")]
-Cpus = Annotated[int, typer.Option(min=1, help="With --ray: CPUs a replica.")]
 Explain = Annotated[
     bool, typer.Option("--explain/--no-explain", help="Serve /v1/explain; its first request reopens the model.")
 ]
@@ -78,8 +76,8 @@ def serve(
     streams: Streams = 0,
     log: Annotated[Literal["json", "off"], typer.Option(help="json: one line per request on stderr.")] = "off",
     ray: Ray = "",
-    replicas: Replicas = "1",
-    cpus: Cpus = 1,
+    replicas: Annotated[str, typer.Option(help="With --ray: N replicas, or MIN:MAX to scale with the load.")] = "1",
+    cpus: Annotated[int, typer.Option(min=1, help="With --ray: CPUs a replica.")] = 1,
     *,
     files: FileOptions,
 ) -> None:

@@ -20,27 +20,24 @@ if TYPE_CHECKING:
 
 YOURS = {"folder": "your own class folders", "svhn": "SVHN's three .mat files"}    # data that is not downloaded
 
-Data = Annotated[
-    Path | None, typer.Option(help="A folder with train/ and val/, or the archive of CIFAR (downloaded) or SVHN.")
-]
 Run = Annotated[Path | None, typer.Option("--output", "-o", help="Run folder [runs/RECIPE].")]
 Change = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value; repeatable.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Measure a few steps, print schedule, time and memory; do not train.")
-]
-Tensorboard = Annotated[
-    bool, typer.Option("--tensorboard", help="Also write curves to RUN/tensorboard (extra tensorboard).")
-]
 
 
 def train(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A TOML file; see recipes/.")],
-    data: Data = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder with train/ and val/, or the archive of CIFAR (downloaded) or SVHN.")
+    ] = None,
     output: Run = None,
     change: Change = None,
-    dry_run: DryRun = False,
-    tensorboard: Tensorboard = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure a few steps, print schedule, time and memory; do not train.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write curves to RUN/tensorboard (extra tensorboard).")
+    ] = False,
     alpha: Alpha = None,
     cache: Cache = None,
     device: Where = "auto",
