@@ -46,6 +46,8 @@ def group_modules(shapes: Mapping[str, tuple[int, ...]]) -> list[Module]:
         module, role = (match[1], ROLES[match[2]]) if match else (name, "weight")
         if not match and (len(shape) != 4 or shape[0] == 1):
             role = "value"                         # functional code gives a convolution's weight the layer's name
+        if role.startswith("running"):             # szagoruyko's older files keep these apart, under "stats"
+            module = re.sub(r"\bstats\.", "params.", module)
         tensors.setdefault(module, {})[role] = name
     return [_module(name, index, tensors[name], shapes) for index, name in enumerate(tensors)]
 

@@ -218,14 +218,21 @@ def test_a_file_without_a_classifier_is_headless() -> None:
     assert not network.tensors["fc.weight"].any()
 
 
-@pytest.mark.parametrize("prefix", ["module.", "net.", "_orig_mod.module.", "timm_model.", "a.b.c."])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "module.", "net.", "_orig_mod.module.", "module._orig_mod.model.", "backbone.", "timm_model.", "a.b.c.",
+        "state_dict.", "model_state_dict.", "model.state_dict.",
+    ],
+)  # fmt: skip
 def test_any_prefix_is_left_out_and_what_lies_beside_is_listed(prefix: str) -> None:
     ours = filled(WRN)
     theirs = {f"{prefix}{key}": array for key, array in ours.items()}
     beside = {"criterion.weight": np.ones(10, np.float32), "centers": np.ones((10, 2), np.float32)}
+    beside |= {"n_averaged": np.array(3), "best_prec1": np.array(0.9, np.float32)}
     network = found(theirs | beside)
     assert_same(network, ours)
-    assert set(network.ignored) == {"criterion", "centers"}
+    assert set(network.ignored) == {"criterion", "centers", "n_averaged", "best_prec1"}
 
 
 def test_a_head_beside_the_backbone_belongs_to_it() -> None:
@@ -258,6 +265,22 @@ def test_convolutions_with_biases_keep_them_and_post_activation_ones_fold_them()
     network = found({**ours, "layer1.0.conv1.bias": np.arange(64, dtype=np.float32)})
     mean = network.tensors["layer1.0.bn1.running_mean"]
     np.testing.assert_array_equal(mean, ours["layer1.0.bn1.running_mean"] - np.arange(64))
+
+
+def test_running_statistics_kept_apart_are_joined() -> None:
+    """As older files of the paper's functional port."""
+    ours = filled(WRN)
+    theirs = {f"{'stats' if 'running' in key else 'params'}.{szagoruyko(key)}": array for key, array in ours.items()}
+    assert_same(found(theirs), ours)
+
+
+@pytest.mark.parametrize(("live", "average"), [("model", "ema"), ("model", "ema.module"), ("net", "model_ema")])
+def test_a_moving_average_is_known_under_any_name(live: str, average: str) -> None:
+    tensors = {f"{live}.{key}": array for key, array in filled(WRN).items()}
+    tensors |= {f"{average}.{key}": array * 2 for key, array in filled(WRN).items()}
+    network = found(tensors)
+    assert (network.copy, network.averaged) == (f"{average}.", True)
+    np.testing.assert_array_equal(network.tensors["fc.weight"], filled(WRN)["fc.weight"] * 2)
 
 
 def test_a_moving_average_is_taken_before_the_weights_that_it_averages() -> None:
@@ -357,6 +380,6 @@ def test_a_file_reads_and_fits_in_order(tmp_path, kind: str) -> None:
         save_tensors(path, tensors, {})
     else:
         state = {f"module.{key}": torch.from_numpy(array) for key, array in tensors.items()}
-        torch.save({"model": state}, path, _use_new_zipfile_serialization=kind == "zip")
+        torch.save({"model": state, "ema": 0.999, "model_ema": {}}, path, _use_new_zipfile_serialization=kind == "zip")
     with open_weights(path) as reader:
         assert_same(recognise(reader), tensors)
