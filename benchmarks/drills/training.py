@@ -172,7 +172,7 @@ def state_of(run: Path) -> dict[str, torch.Tensor]:
     saved = torch.load(run / "checkpoint.pt", weights_only=True)
     momentum = {f"momentum {k}": v["momentum_buffer"] for k, v in saved["optimiser"]["state"].items()}
     averaged = {f"averaged {k}": v for k, v in saved["averaged"].items()}
-    result = {f"result {k}": torch.from_numpy(v) for k, v in read_tensors(run / "model.safetensors").tensors.items()}
+    result = {f"result {k}": torch.from_numpy(v) for k, v in read_tensors(run / "model.safetensors").items()}
     return {**saved["model"], **momentum, **averaged, **result}
 
 

@@ -1,8 +1,7 @@
 """Any weights file as named arrays: safetensors, ``.pth`` of any age, shards, ``.npz``. Told apart by content.
 
-Nothing in a file is ever executed. What comes out is uniform: float32 (from float16, bfloat16, float64)
-and integers, wrappers and prefixes of training scripts removed, so that the rest of the package never
-asks how a file was made.
+Nothing in a file is ever executed. What comes out is uniform: float32 (from float16, bfloat16, float64) and integers,
+by the names of the file, so that the rest of the package never asks how a file was made.
 """
 
 from __future__ import annotations
@@ -31,16 +30,6 @@ from wideresnet.weights.flatten import Fact, flatten
 from wideresnet.weights.formats import sniff
 from wideresnet.weights.pth import check_expansion, open_pth, read_tensor
 from wideresnet.weights.raw import DAMAGED, file_named, raw_dtype, to_float32
-
-# Put before every key by DataParallel and DDP, torch.compile, and wrappers that hold a model.
-PREFIXES: Final = ("module.", "_orig_mod.", "model.", "backbone.")
-
-# Where training scripts put the weights in a checkpoint, best first. The moving average comes before the
-# weights it averages: who keeps one evaluates with it (timm's and torchvision's scripts do).
-WRAPPERS: Final = (
-    "ema", "model_ema", "state_dict_ema", "ema_state_dict", "state_dict", "model_state_dict", "model",
-    "net", "network", "module", "weights", "params",
-)  # fmt: skip
 
 SAFETENSORS_DTYPES: Final = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
@@ -100,31 +89,13 @@ def _open_file(path: Path, *, shard: bool = False) -> AbstractContextManager[Wei
     return {"safetensors": _open_safetensors, "npz": _open_npz}.get(kind, _open_pickled)(path)
 
 
-@dataclass(frozen=True, eq=False)
-class TensorFile:
-    """The content of a weights file. ``tensors`` keeps the file's order; floating ones are float32."""
+def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all tensors of a weights file, by the names of ``WeightsReader``, in the order of the file.
 
-    tensors: dict[str, NDArray[Any]]
-    sha256: str                                    # of the whole file, lower-case hex
-    metadata: dict[str, str] = field(default_factory=dict)    # of a safetensors header
-    wrapper: str = ""                              # where in a checkpoint they lay: "state_dict_ema", "model"
-
-
-def read_tensors(path: Path) -> TensorFile:
-    """Read a weights file. Raises WeightsError if it is not one, is damaged, or is unsafe to read.
-
-    Of a checkpoint with several copies, a moving average is taken before the plain weights
-    (``WRAPPERS`` has the order); ``TensorFile.wrapper`` says which it was.
+    Raises WeightsError if it is not one, is damaged, or is unsafe to read.
     """
     with open_weights(path) as reader:
-        names, wrapper = {name: name for name in reader.shapes}, []
-        while match := next((key for key in WRAPPERS if any(name.startswith(f"{key}.") for name in names)), ""):
-            # szagoruyko's older files keep the running statistics apart.
-            inside = (f"{match}.", "stats.") if match == "params" else (f"{match}.",)
-            names = {name.partition(".")[2]: full for name, full in names.items() if name.startswith(inside)}
-            wrapper.append(match)
-        tensors = {name: reader.read(full) for name, full in names.items()}
-        return TensorFile(strip_prefixes(tensors), reader.sha256, reader.metadata, ".".join(wrapper))
+        return {name: reader.read(name) for name in reader.shapes}
 
 
 def save_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
@@ -142,15 +113,6 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, lower-case hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def strip_prefixes(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Remove ``PREFIXES``, in any order and number, as long as every key has the same one."""
-    # The counter of torch.optim.swa_utils.AveragedModel stands beside its "module." keys.
-    tensors = {key: array for key, array in tensors.items() if key != "n_averaged"}
-    while prefix := next((p for p in PREFIXES if tensors and all(k.startswith(p) for k in tensors)), ""):
-        tensors = {key.removeprefix(prefix): array for key, array in tensors.items()}
-    return tensors
 
 
 @contextmanager

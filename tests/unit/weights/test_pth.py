@@ -24,11 +24,6 @@ def save(path: Path, value: object, zipped: bool = True) -> Path:
     return path
 
 
-def read_pth(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    file = read_tensors(path)
-    return file.tensors, file.wrapper
-
-
 @both_formats
 def test_every_layout_and_type_of_tensor_reads_back(tmp_path, zipped):
     base = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
@@ -50,8 +45,7 @@ def test_every_layout_and_type_of_tensor_reads_back(tmp_path, zipped):
         "bool": torch.tensor([True, False]),
         "parameter": torch.nn.Parameter(base[0].clone()),
     }
-    arrays, wrapper = read_pth(save(tmp_path / "w.pth", state, zipped))
-    assert wrapper == ""
+    arrays = read_tensors(save(tmp_path / "w.pth", state, zipped))
     assert list(arrays) == list(state)
     for name, tensor in state.items():
         expected = tensor.detach().float() if tensor.is_floating_point() else tensor
@@ -65,7 +59,7 @@ def test_every_layout_and_type_of_tensor_reads_back(tmp_path, zipped):
 @both_formats
 def test_a_module_s_state_dict_keeps_its_order(tmp_path, zipped):
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.BatchNorm2d(4))
-    arrays, _ = read_pth(save(tmp_path / "w.pth", module.state_dict(), zipped))
+    arrays = read_tensors(save(tmp_path / "w.pth", module.state_dict(), zipped))
     assert list(arrays) == list(module.state_dict())
     np.testing.assert_array_equal(arrays["0.weight"], module[0].weight.detach().numpy())
 
@@ -77,13 +71,13 @@ def test_any_pickle_protocol_of_torch_reads(tmp_path, zipped, protocol):
         {"w": torch.ones(3)}, tmp_path / "w.pth", pickle_protocol=protocol,
         _use_new_zipfile_serialization=zipped,
     )  # fmt: skip
-    np.testing.assert_array_equal(read_pth(tmp_path / "w.pth")[0]["w"], np.ones(3, np.float32))
+    np.testing.assert_array_equal(read_tensors(tmp_path / "w.pth")["w"], np.ones(3, np.float32))
 
 
 def test_a_tensor_with_attributes_reads_as_a_tensor(tmp_path):
     tensor = torch.nn.Parameter(torch.ones(2))
     tensor.note = "anything"
-    np.testing.assert_array_equal(read_pth(save(tmp_path / "w.pth", {"w": tensor}))[0]["w"], [1, 1])
+    np.testing.assert_array_equal(read_tensors(save(tmp_path / "w.pth", {"w": tensor}))["w"], [1, 1])
 
 
 def test_a_whole_training_checkpoint_gives_its_weights(tmp_path):
@@ -102,9 +96,9 @@ def test_a_whole_training_checkpoint_gives_its_weights(tmp_path):
         "best": np.float64(0.5), "history": np.arange(3), "best_prec1": torch.tensor(0.9),
         "size": torch.Size([1, 2]), "dtype": torch.float32, "device": torch.device("cpu"),
     }  # fmt: skip
-    arrays, wrapper = read_pth(save(tmp_path / "w.pth", checkpoint))
-    assert wrapper == "model"
-    assert list(arrays) == ["weight", "bias"]
+    arrays = read_tensors(save(tmp_path / "w.pth", checkpoint))
+    assert list(arrays)[:2] == ["model.weight", "model.bias"]
+    assert all(name.startswith(("model.", "optimizer.state.", "best_prec1", "history")) for name in arrays)
 
 
 @both_formats
@@ -141,37 +135,7 @@ def test_a_file_written_without_checksums_reads(tmp_path):
             at = data.index(checksum)
             data[at : at + 4] = bytes(4)
     path.write_bytes(data)
-    np.testing.assert_array_equal(read_pth(path)[0]["w"], [0, 1, 2])
-
-
-ONE, TWO = {"w": torch.ones(1)}, {"w": torch.ones(1) * 2}
-WRAPPED = {
-    "state_dict": ({"state_dict": TWO, "best_prec1": torch.tensor(0.9)}, "state_dict"),
-    "model": ({"model": TWO, "epoch": 3}, "model"),
-    "net": ({"net": TWO, "acc": 90.0}, "net"),
-    "model_state_dict": ({"model_state_dict": TWO, "optimizer_state_dict": {}}, "model_state_dict"),
-    "the average before the weights": ({"model": ONE, "ema": TWO}, "ema"),
-    "timm's average": ({"state_dict": ONE, "state_dict_ema": TWO}, "state_dict_ema"),
-    "an average inside a wrapper": ({"ema": {"module": TWO, "decay": 0.99}, "model": ONE}, "ema.module"),
-    "an average that is only a number": ({"ema": 0.999, "state_dict": TWO}, "state_dict"),
-    "an average that is empty": ({"ema": {}, "state_dict": TWO}, "state_dict"),
-    "two wrappers": ({"model": {"state_dict": TWO}}, "model.state_dict"),
-    "none": (TWO, ""),
-}
-
-
-@both_formats
-@pytest.mark.parametrize("case", WRAPPED)
-def test_wrappers_are_removed_and_named(tmp_path, case, zipped):
-    checkpoint, expected = WRAPPED[case]
-    arrays, wrapper = read_pth(save(tmp_path / "w.pth", checkpoint, zipped))
-    assert wrapper == expected
-    np.testing.assert_array_equal(arrays["w"], [2])
-
-
-def test_running_statistics_kept_apart_are_joined(tmp_path):
-    apart = {"params": {"bn.weight": torch.ones(1)}, "stats": {"bn.running_mean": torch.ones(1)}}
-    assert list(read_pth(save(tmp_path / "w.pth", apart))[0]) == ["bn.weight", "bn.running_mean"]
+    np.testing.assert_array_equal(read_tensors(path)["w"], [0, 1, 2])
 
 
 def test_a_big_endian_archive_reads(tmp_path):
@@ -188,7 +152,7 @@ def test_a_big_endian_archive_reads(tmp_path):
             elif entry.filename.endswith("data/1"):
                 data = np.frombuffer(data, "<u2").astype(">u2").tobytes()
             new.writestr(entry.filename, data)
-    arrays, _ = read_pth(tmp_path / "w.pth")
+    arrays = read_tensors(tmp_path / "w.pth")
     np.testing.assert_array_equal(arrays["w"], [0, 1, 2])
     np.testing.assert_array_equal(arrays["h"], [0, 1, 2])
 
@@ -307,13 +271,13 @@ def test_a_torchscript_program_is_refused_as_one(tmp_path):
         for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
             archive.writestr(f"w/{name}", b"")
     with pytest.raises(WeightsError, match="TorchScript"):
-        read_pth(tmp_path / "w.pt")
+        read_tensors(tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize("value", [torch.ones(2), [], {"epoch": 3}, 5])
 def test_a_file_without_a_state_dict_says_what_it_holds(tmp_path, value):
     with pytest.raises(WeightsError, match=r"it holds|no state dict"):
-        read_pth(save(tmp_path / "w.pth", value))
+        read_tensors(save(tmp_path / "w.pth", value))
 
 
 def rewritten(path: Path, change) -> Path:
@@ -329,13 +293,13 @@ def rewritten(path: Path, change) -> Path:
 def test_a_tensor_that_reaches_beyond_its_storage_is_refused(tmp_path):
     path = save(tmp_path / "w.pth", {"w": torch.arange(200.0).reshape(100, 2)})
     with pytest.raises(WeightsError, match="beyond its storage"):
-        read_pth(rewritten(path, lambda data: data.replace(b"K\x64K\x02\x86", b"K\x65K\x02\x86")))
+        read_tensors(rewritten(path, lambda data: data.replace(b"K\x64K\x02\x86", b"K\x65K\x02\x86")))
 
 
 def test_tensors_far_larger_than_their_file_are_refused(tmp_path):
     path = save(tmp_path / "w.pth", {"w": torch.ones(1).expand(1 << 28)})
     with pytest.raises(WeightsError, match="far larger than the file"):
-        read_pth(path)
+        read_tensors(path)
 
 
 def test_a_compressed_entry_is_refused(tmp_path):
@@ -347,7 +311,7 @@ def test_a_compressed_entry_is_refused(tmp_path):
         for entry in old.infolist():
             new.writestr(entry.filename, old.read(entry))
     with pytest.raises(WeightsError, match="compressed"):
-        read_pth(tmp_path / "w.pth")
+        read_tensors(tmp_path / "w.pth")
 
 
 @both_formats

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from wideresnet.errors import WeightsError
-from wideresnet.weights.read import open_weights, read_tensors, save_tensors, strip_prefixes
+from wideresnet.weights.read import open_weights, read_tensors, save_tensors
 
 
 def write(path: Path, header: dict[str, object], data: bytes) -> Path:
@@ -34,15 +34,15 @@ def test_saved_tensors_read_back_equal_with_metadata_and_hash(tmp_path):
     }
     path = tmp_path / "w.safetensors"
     save_tensors(path, tensors, {"made by": "a test"})
+    with open_weights(path) as reader:
+        assert reader.metadata == {"made by": "a test"}
+        assert reader.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     read = read_tensors(path)
-    assert read.metadata == {"made by": "a test"}
-    assert read.wrapper == ""
-    assert read.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert set(read.tensors) == set(tensors)
+    assert set(read) == set(tensors)
     for name, array in tensors.items():
-        np.testing.assert_array_equal(read.tensors[name], array)
-        assert read.tensors[name].dtype == array.dtype
-        assert read.tensors[name].shape == array.shape
+        np.testing.assert_array_equal(read[name], array)
+        assert read[name].dtype == array.dtype
+        assert read[name].shape == array.shape
 
 
 def test_saving_is_whole_or_not_at_all(tmp_path):
@@ -61,7 +61,7 @@ def test_half_precision_becomes_float32_exactly(tmp_path):
     brain = (values.view(np.uint32) >> 16).astype("<u2").tobytes()
     double = values.astype("<f8").tobytes()
     header = {"h": entry("F16", [4], 0, 8), "b": entry("BF16", [2, 2], 8, 16), "d": entry("F64", [4], 16, 48)}
-    tensors = read_tensors(write(tmp_path / "w.bin", header, half + brain + double)).tensors
+    tensors = read_tensors(write(tmp_path / "w.bin", header, half + brain + double))
     np.testing.assert_array_equal(tensors["h"], values)
     np.testing.assert_array_equal(tensors["d"], values)
     kept = (values.view(np.uint32) >> 16 << 16).view(np.float32).reshape(2, 2)
@@ -71,7 +71,7 @@ def test_half_precision_becomes_float32_exactly(tmp_path):
 
 def test_the_kind_is_told_by_content_not_by_ending(tmp_path):
     save_tensors(tmp_path / "w.pth", {"a": np.ones(1, np.float32)}, {})
-    np.testing.assert_array_equal(read_tensors(tmp_path / "w.pth").tensors["a"], [1])
+    np.testing.assert_array_equal(read_tensors(tmp_path / "w.pth")["a"], [1])
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_one_of_several_shards_names_the_index(tmp_path):
         read_tensors(tmp_path / SHARDS["a"])
     assert str(index) in caught.value.hint
     index.unlink()
-    assert list(read_tensors(tmp_path / SHARDS["a"]).tensors) == ["a"]
+    assert list(read_tensors(tmp_path / SHARDS["a"])) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -220,22 +220,3 @@ def test_a_path_that_cannot_be_read_is_named(tmp_path, name):
     with pytest.raises(WeightsError, match="cannot read") as caught:
         read_tensors(tmp_path / name)
     assert str(tmp_path / name) in caught.value.message
-
-
-ONE = np.ones(1, np.float32)
-
-
-@pytest.mark.parametrize(
-    ("keys", "expected"),
-    [
-        (["module.conv1.weight", "module.fc.bias"], ["conv1.weight", "fc.bias"]),
-        (["_orig_mod.module.fc.bias"], ["fc.bias"]),
-        (["module._orig_mod.model.fc.bias"], ["fc.bias"]),
-        (["backbone.conv1.weight", "backbone.bn1.weight"], ["conv1.weight", "bn1.weight"]),
-        (["backbone.conv1.weight", "head.weight"], ["backbone.conv1.weight", "head.weight"]),
-        (["n_averaged", "module.fc.bias"], ["fc.bias"]),
-        ([], []),
-    ],
-)
-def test_prefixes_go_when_every_key_carries_them(keys, expected):
-    assert list(strip_prefixes(dict.fromkeys(keys, ONE))) == expected

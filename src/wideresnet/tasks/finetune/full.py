@@ -69,7 +69,7 @@ def run_full(
             if is_patience_over(trainer.log, settings.patience):
                 break
     save_text(run / "log.jsonl", log_lines(trainer.log))
-    tensors, log = read_tensors(run / BEST).tensors, tuple(trainer.log)
+    tensors, log = read_tensors(run / BEST), tuple(trainer.log)
     chosen = _describe_choice(recipe, log)
     return FinetuneResult(tensors, arrays.failures, chosen, log=log, recipe=recipe.to_toml())
 
