@@ -21,32 +21,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wideresnet.architectures import get_architecture
-    from wideresnet.classifier import Classifier
-    from wideresnet.client import Client
-    from wideresnet.errors import WrnError
-    from wideresnet.models.create import create_model
-    from wideresnet.tasks.classify.embed import embed
-    from wideresnet.tasks.classify.explain import explain
-    from wideresnet.tasks.classify.preprocessing import preprocess
-    from wideresnet.tasks.evaluate.evaluate import evaluate
-    from wideresnet.tasks.finetune.finetune import finetune
-    from wideresnet.tasks.load.load import load
+    from wideresnet.architectures import get_architecture as get_architecture
+    from wideresnet.classifier import Classifier as Classifier
+    from wideresnet.client import Client as Client
+    from wideresnet.errors import WrnError as WrnError
+    from wideresnet.models.create import create_model as create_model
+    from wideresnet.tasks.classify.embed import embed as embed
+    from wideresnet.tasks.classify.explain import explain as explain
+    from wideresnet.tasks.classify.preprocessing import preprocess as preprocess
+    from wideresnet.tasks.evaluate.evaluate import evaluate as evaluate
+    from wideresnet.tasks.finetune.finetune import finetune as finetune
+    from wideresnet.tasks.load.load import load as load
 
 __version__ = "0.1.0"
-__all__ = [
-    "Classifier",
-    "Client",
-    "WrnError",
-    "create_model",
-    "embed",
-    "evaluate",
-    "explain",
-    "finetune",
-    "get_architecture",
-    "load",
-    "preprocess",
-]
 
 _MODULES = {
     "Classifier": "wideresnet.classifier",
@@ -61,6 +48,7 @@ _MODULES = {
     "load": "wideresnet.tasks.load.load",
     "preprocess": "wideresnet.tasks.classify.preprocessing",
 }
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> object:
