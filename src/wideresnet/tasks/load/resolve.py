@@ -10,10 +10,17 @@ from wideresnet.architectures import Architecture, get_architecture, normalise_n
 from wideresnet.bundle import is_bundle
 from wideresnet.bundle.files import CARD, GRAPH
 from wideresnet.errors import ConfigError, UnknownNameError, did_you_mean
+from wideresnet.tasks.load.hub_config import NAME as CONFIG
 from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights, find_weights
 
 EMBEDDED = ("wrn_16_4.cifar10",)
 DEFAULT_MODEL = EMBEDDED[0]
+# Names of weights in a folder of a model hub, best first; others are given by their path.
+HUB_FILES = ("model.safetensors", "pytorch_model.bin", "*.index.json")
+# Endings that make a name a path, whether it exists or not.
+FILE_ENDINGS = {
+    ".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".npz", ".pkl", ".json", ".onnx", ".xml",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class BundleFolder:
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights: safetensors, ``.pth`` or ONNX."""
+    """A file of weights of any kind, or the index of its shards."""
 
     path: Path
 
@@ -37,9 +44,9 @@ ModelSource = BundleFolder | WeightsFile | Weights | Architecture
 def resolve_model(name: str) -> ModelSource:
     """Return what ``name`` stands for; only the file system and the tables of names are read.
 
-    In this order: an embedded model, a bundle folder or a file in one, a weights file, published weights, an
-    architecture without published weights. Raises ConfigError for anything else; UnknownNameError, with the closest
-    name, where it is not a path.
+    In this order: an embedded model, a bundle folder or a file in one, a weights file or the folder of a model hub
+    with one (``HUB_FILES`` beside a config.json), published weights, an architecture without published weights.
+    Raises ConfigError for anything else; UnknownNameError, with the closest name, where it is not a path.
     """
     if not name:
         raise ConfigError("the name of the model is empty", hint="'wrn models' lists the names")
@@ -47,12 +54,14 @@ def resolve_model(name: str) -> ModelSource:
     folders = (path, path.parent) if path.name in (GRAPH, CARD) else (path,)
     for folder in filter(is_bundle, folders):
         return BundleFolder(folder, name in EMBEDDED)
-    if path.is_file():
-        return WeightsFile(path)
+    is_hub = (path / CONFIG).is_file()
+    files = [file for form in HUB_FILES for file in sorted(path.glob(form))] if is_hub else [path]
+    if files and files[0].is_file():
+        return WeightsFile(files[0])
     _check_existing(path)
     if weights := find_weights(name):
         return weights
-    if path.suffix in (".safetensors", ".pth", ".pt", ".onnx") or len(path.parts) > 1:
+    if path.suffix.lower() in FILE_ENDINGS or len(path.parts) > 1:
         hint = "check the path, or give a name of 'wrn models'"
         raise ConfigError(f"no model at {path}: no such file or directory", hint)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from wideresnet.datasets.labels import format_labels, read_labels
 from wideresnet.errors import BundleError, ConfigError, DownloadError, MissingExtra, WeightsError
 from wideresnet.records import FileFacts, Labels, ModelCard, Preprocess
 from wideresnet.tasks.load.load import AssumptionWarning, ModelChoice, load, load_bundle, open_classifier
-from wideresnet.tasks.load.resolve import DEFAULT_MODEL, embedded_folder
+from wideresnet.tasks.load.resolve import DEFAULT_MODEL, WeightsFile, embedded_folder, resolve_model
 from wideresnet.tasks.load.weights_file import CARD_KEY, LABELS_KEY
 from wideresnet.weights.catalogue import CATALOGUE
 from wideresnet.weights.read import save_tensors
@@ -221,12 +222,41 @@ def test_an_architecture_without_weights_says_so() -> None:
         load("WRN-28-10")
 
 
-@pytest.mark.parametrize("name", ["absent.safetensors", "runs/mine", "absent.pth"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "absent.safetensors", "runs/mine", "absent.pth", "absent.pth.tar", "last.ckpt", "pytorch_model.bin",
+        "absent.npz", "absent.pkl", "model.safetensors.index.json", "absent.xml", "ABSENT.PTH",
+    ],
+)  # fmt: skip
 def test_a_path_that_is_nothing_is_called_a_path(name: str) -> None:
     with pytest.raises(ConfigError, match="no model at"):
         load(name)
 
 
 def test_a_folder_without_a_card_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="without card"):
-        load(tmp_path)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="without card"):
+            load(tmp_path)
+        (tmp_path / "config.json").write_text("{}")
+
+
+def test_a_folder_of_a_model_hub_is_its_weights(tmp_path: Path) -> None:
+    """As ``huggingface_hub.snapshot_download`` makes it: a config.json beside weights of a usual name."""
+    (tmp_path / "config.json").write_text(json.dumps({"label_names": list("abcdefghij")}))
+    (tmp_path / "other.safetensors").touch()
+    index = tmp_path / "model.safetensors.index.json"
+    tensors = tiny_tensors(TINY)
+    shards = {key: f"model-0000{1 + key.startswith('fc')}-of-00002.safetensors" for key in tensors}
+    for shard in set(shards.values()):
+        save_tensors(tmp_path / shard, {key: tensors[key] for key in tensors if shards[key] == shard}, {})
+    index.write_text(json.dumps({"weight_map": shards}))
+    with pytest.warns(AssumptionWarning):
+        classifier = load(tmp_path)
+    assert (classifier.card.weights_source, classifier.labels.names[0]) == (index.name, "a")
+    save_tensors(tmp_path / "model.safetensors", tensors, {})
+    with pytest.warns(AssumptionWarning):
+        classifier = load(tmp_path)
+    assert classifier.card.weights_source == "model.safetensors"
+    save_pth(tmp_path / "pytorch_model.bin", tensors)
+    assert resolve_model(str(tmp_path)) == WeightsFile(tmp_path / "model.safetensors")
