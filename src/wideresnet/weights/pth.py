@@ -98,18 +98,18 @@ def _open_legacy(data: mmap.mmap, limit: int) -> Checkpoint:
         raise WeightsError("this old torch file is of an unknown version or from a big-endian machine", hint=SAVE_AGAIN)
     root, storages = load_pickle(data)
     keys = load_pickle(data).value
-    if not isinstance(keys, list) or not all(key in storages for key in keys if isinstance(key, str)):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or set(keys) != set(storages):
         raise WeightsError("the list of storages does not fit the structure", hint=DAMAGED)
-    contents: dict[str, slice] = {}
+    contents: dict[str, memoryview] = {}
     position = data.tell()
     for key in keys:
         numel = int.from_bytes(data[position : position + 8], "little", signed=True)
         end = position + 8 + numel * raw_dtype(storages[key]).itemsize
         if numel < 0 or end > len(data):
             raise WeightsError("the file ends before its last tensor does", hint=DAMAGED)
-        contents[key] = slice(position + 8, end)
+        contents[key] = memoryview(data)[position + 8 : end]
         position = end
-    return Checkpoint(root, lambda key: memoryview(data)[contents[key]], "<")
+    return Checkpoint(root, contents.__getitem__, "<")
 
 
 def check_expansion(tensors: Iterable[StoredTensor], file_bytes: int) -> None:
