@@ -20,6 +20,8 @@ from wideresnet.records import Alpha, Labels, ModelCard
 if TYPE_CHECKING:
     import onnx
 
+    from wideresnet.weights.stem import Stem
+
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
@@ -31,6 +33,7 @@ class Bundle:
     card: ModelCard
     labels: Labels
     graph: bytes
+    stem: Stem | None = None                       # of a weights file whose normalisation is assumed
 
     @cached_property
     def sha256(self) -> str:

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from wideresnet.cli.check_data import check_normalisation
 from wideresnet.cli.groups import WeightsOptions, with_groups
-from wideresnet.cli.options import ClassNames, Format, Model
+from wideresnet.cli.options import CheckImages, ClassNames, Format, Model
 from wideresnet.cli.output import open_bundle, print_json
 from wideresnet.cli.streams import say
 
@@ -25,6 +26,7 @@ def export(
     options: WeightsOptions,
     model: Model = None,
     labels: ClassNames = None,
+    data: CheckImages = None,
     storage: Stored = None,
     format: Format = "table",
 ) -> None:
@@ -40,6 +42,7 @@ def export(
 
     check_target(output)
     bundle = open_bundle(options.choice(model, labels))
+    check_normalisation(bundle, data)
     if storage and bundle.card.precision != storage:
         reference, bundle = bundle, in_precision(bundle, storage)
         verify(reference, bundle, noise(bundle.card.preprocess.crop))

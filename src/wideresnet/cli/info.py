@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from wideresnet.cli.check_data import check_normalisation
 from wideresnet.cli.groups import FileOptions, with_groups
-from wideresnet.cli.options import Format
+from wideresnet.cli.options import CheckImages, Format
 from wideresnet.cli.output import print_json
 from wideresnet.cli.streams import print_lines
 
@@ -17,6 +18,7 @@ def info(
     model: Annotated[str, typer.Argument(help="A name of 'wrn models', any WRN-N-K, a bundle, or a weights file.")],
     options: FileOptions,
     classes: Annotated[int | None, typer.Option(min=1, help="The number of classes of an architecture.")] = None,
+    data: CheckImages = None,
     format: Format = "table",
 ) -> None:
     """Show a model's parameters, MACs, transform, labels, licence and accuracy; of a weights file what was found in it.
@@ -29,7 +31,10 @@ def info(
     """
     from wideresnet.report import models as report
     from wideresnet.tasks.load.describe import describe
+    from wideresnet.tasks.load.load import ModelChoice, load_bundle
 
+    if data:
+        check_normalisation(load_bundle(ModelChoice(model, facts=options.facts(headless=True))), data)
     model_info = describe(model, classes, options.facts())
     if format == "json":
         print_json(report.to_json(model_info))

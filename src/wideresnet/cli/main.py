@@ -17,6 +17,7 @@ from wideresnet.cli.evaluate import evaluate
 from wideresnet.cli.explain import explain
 from wideresnet.cli.export import export
 from wideresnet.cli.finetune import finetune
+from wideresnet.cli.identify import identify
 from wideresnet.cli.info import info
 from wideresnet.cli.merge import merge
 from wideresnet.cli.models import models
@@ -35,8 +36,8 @@ app = typer.Typer(
     add_completion=True,
 )
 for command in (
-    models, info, classify, evaluate, merge, compare, explain, embed, export, compile_command, recommend, bench, train,
-    finetune,
+    models, info, identify, classify, evaluate, merge, compare, explain, embed, export, compile_command, recommend,
+    bench, train, finetune,
 ):
     app.command()(command)
 app.command(context_settings={"auto_envvar_prefix": PREFIX})(serve)

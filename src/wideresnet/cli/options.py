@@ -52,6 +52,9 @@ Images = Annotated[
     list[str], typer.Argument(help="Images, folders (searched recursively), and shards (.parquet, .tar).")
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=0, help="Images a batch; 0: as tuned, or 8.")]
+CheckImages = Annotated[
+    Path | None, typer.Option("--data", help="Ordinary images: check the normalisation assumed for a weights file.")
+]
 IgnoreExif = Annotated[bool, typer.Option("--ignore-exif", help="Do not apply the EXIF orientation.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="0: every CPU this process may use.")]
 Format = Annotated[TextOrJson, typer.Option("--format", help="json: print one JSON document on stdout.")]

@@ -45,7 +45,7 @@ def to_text(info: ModelInfo) -> str:
     rows += [("assumed", assumption) for assumption in info.assumed]
     if info.file:
         rows += [("scheme", info.file.scheme), *(("evidence", line) for line in info.file.evidence)]
-        rows += [("used", f"{name}: {theirs}") for name, theirs in info.file.used.items()]
+        rows += [("used", f"{len(info.file.used)} layers; --format json lists them")]
         rows += [("ignored", f"{name}, {reason}") for name, reason in info.file.ignored.items()]
     return f"{text_table(rows)}\n\n{RULES}"
 

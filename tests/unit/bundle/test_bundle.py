@@ -228,4 +228,4 @@ def test_derived_values_belong_to_one_graph_and_are_not_pickled() -> None:
     bundle = tiny_bundle()
     assert (bundle.sha256, bundle.model.graph.name) == (bundle.sha256, "wrn_10_1")
     assert replace(bundle, graph=b"other").sha256 != bundle.sha256
-    assert set(vars(pickle.loads(pickle.dumps(bundle)))) == {"card", "labels", "graph"}
+    assert set(vars(pickle.loads(pickle.dumps(bundle)))) == {"card", "labels", "graph", "stem"}

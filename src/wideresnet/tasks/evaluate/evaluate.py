@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from wideresnet.records.progress import Progress
 from wideresnet.tasks.classify.pipeline import infer
 from wideresnet.tasks.evaluate.label_order import check_label_order, with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, accumulate
+from wideresnet.tasks.load.check_statistics import statistics_warning
 from wideresnet.tasks.load.cifar_archive import locate_data
 from wideresnet.tasks.load.load import load
 
@@ -81,7 +82,10 @@ def evaluate(model: Classifier | str | Path, data: LabelledData | Path | str, ba
         raise ConfigError(f"data must be a path or a labelled data set, got {type(data).__name__}")
     if not isinstance(data, LabelledData):
         data = open_labelled(locate_data(Path(data)), classifier.labels)
-    report = accumulate(score(classifier, data, batch_size), blank_report(classifier, data), masked_classes(data))
+    blank = blank_report(classifier, data)
+    if classifier.bundle:
+        blank = replace(blank, notes=(*blank.notes, *statistics_warning(classifier.bundle, data.items, data.exif)))
+    report = accumulate(score(classifier, data, batch_size), blank, masked_classes(data))
     return with_order_warning(report, classifier.labels)
 
 

@@ -16,6 +16,7 @@ from wideresnet.output.resumable_writer import check_target, open_resumable, par
 from wideresnet.output.scores import SCORE_LAYOUT, format_of, read_scores
 from wideresnet.records import Failure, InferenceSettings, RunIdentity, Scored
 from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, score, source_of_data
+from wideresnet.tasks.load.check_statistics import statistics_warning
 from wideresnet.tasks.load.load import open_classifier
 
 SAME = 1e-3                                        # of a probability: the difference that another CPU may make
@@ -62,6 +63,7 @@ def source_of_model(
     else:
         scores = score(classifier, data, settings.batch_size, mode=settings.mode)
     blank = blank_report(classifier, data)
+    blank = replace(blank, notes=(*blank.notes, *statistics_warning(bundle, data.items, data.exif)))
     return source_of_data(scores, blank, bundle.labels, data, bundle.card.labels_name, file)
 
 

@@ -19,6 +19,7 @@ from wideresnet.tasks.load.hub_config import read_config
 from wideresnet.weights.catalogue import CATALOGUE, Weights
 from wideresnet.weights.read import WeightsReader, open_weights
 from wideresnet.weights.recognise import Recognised, recognise
+from wideresnet.weights.stem import stem_of
 
 # In the metadata of a safetensors file written here: the card, and the labels as a bundle's labels.txt.
 CARD_KEY, LABELS_KEY = "wideresnet.card", "wideresnet.labels"
@@ -35,7 +36,9 @@ class FileModel:
 
     def bundle(self) -> Bundle:
         """Return the bundle in memory."""
-        return make_bundle(self.network.architecture, self.network.tensors, self.card, self.labels)
+        network = self.network
+        bundle = make_bundle(network.architecture, network.tensors, self.card, self.labels)
+        return replace(bundle, stem=stem_of(network.architecture, network.tensors))
 
 
 def read_file(path: Path, facts: FileFacts) -> FileModel:

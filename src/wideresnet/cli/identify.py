@@ -1,0 +1,52 @@
+"""``wrn identify``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wideresnet.cli.groups import FileOptions, with_groups
+from wideresnet.cli.options import Format
+from wideresnet.cli.output import open_data, print_record
+from wideresnet.cli.progress import run_with_bar
+from wideresnet.errors import ConfigError
+
+IMAGES = 512
+
+
+@with_groups
+def identify(
+    file: Annotated[Path, typer.Argument(help="A weights file.")],
+    options: FileOptions,
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled images: class folders, shards, a CIFAR archive, cifar10, cifar100.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Ordinary images of the right kind, without labels.")
+    ] = None,
+    format: Format = "table",
+) -> None:
+    """Find the normalisation and the form of a network that its weights file does not state, by evidence.
+
+    With --data the most accurate convention wins. With --images the one under which the network computes the
+    statistics that its batch norms remember from training. At most 512 images are used.
+
+    Example: wrn identify checkpoint.pth.tar --data cifar10
+
+    Example: wrn identify checkpoint.pth.tar --images photos/ --format json
+    """
+    from wideresnet.report import identification
+    from wideresnet.tasks.classify.sources import InputImages
+    from wideresnet.tasks.identify.identify import identify as rank
+    from wideresnet.tasks.load.check_statistics import sample_crops
+    from wideresnet.tasks.load.weights_file import read_file
+
+    if (data is None) == (images is None):
+        raise ConfigError("give either labelled images or images", hint="--data cifar10, or --images FOLDER")
+    model = read_file(file, options.facts())
+    items = open_data(data, model.labels).items if data else list(InputImages([images or Path()]))
+    crops, labels = sample_crops(items, model.card.preprocess, IMAGES)
+    result = run_with_bar(rank(model, crops, labels if data else None), "identifying", "candidates")
+    print_record(result, identification.to_json, identification.to_text, format)

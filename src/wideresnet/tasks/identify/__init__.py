@@ -1,0 +1,1 @@
+"""What a weights file does not state, from evidence: running statistics, or accuracy on labelled images."""

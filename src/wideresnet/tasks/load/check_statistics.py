@@ -1,0 +1,57 @@
+"""The check of an assumed normalisation against the statistics that a file's first norm remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.bundle import Bundle
+from wideresnet.datasets.sample import balanced_sample
+from wideresnet.images.loader import load_batches
+from wideresnet.machine import available_cpus
+from wideresnet.records.images import Exif, Item, Preprocess
+from wideresnet.weights.stem import rank_normalisations
+
+IMAGES = 64
+TIMES = 3.0                                        # so much better another convention must fit to be named
+
+
+def statistics_warning(bundle: Bundle, items: Sequence[Item], exif: Exif = "ignore") -> tuple[str, ...]:
+    """Return a warning where ordinary images fit another normalisation much better than the one of a weights file.
+
+    Of ``items`` a few are read. Empty for bundles and other models, which do not have the statistics of training.
+    """
+    spec = bundle.card.preprocess
+    if bundle.stem is None:
+        return ()
+    crops, _ = sample_crops(items, spec, IMAGES, exif)
+    if not len(crops):
+        return ("no image could be read to check the normalisation with",)
+    fits = rank_normalisations(bundle.stem, crops, {"": (spec.mean, spec.std)})
+    best = min(fits, key=lambda name: fits[name])
+    times = fits[""] / max(fits[best], 1e-3)
+    if times < TIMES:
+        return ()
+    return (
+        f"the statistics of the first batch norm fit pixels normalised as {best} {times:.1f} times better than with"
+        f" mean {_words(spec.mean)}, std {_words(spec.std)}: try --normalise {best}, or ask 'wrn identify'",
+    )
+
+
+def sample_crops(
+    items: Sequence[Item], spec: Preprocess, count: int, exif: Exif = "ignore"
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return ``count`` readable images of all classes as crops, RGB [N, S, S, 3], and their class indices [N].
+
+    Of an image without a label the index is -1.
+    """
+    batches = load_batches(balanced_sample(items, count), spec, batch_size=count, threads=available_cpus(), exif=exif)
+    for batch in batches:
+        return batch.pixels, np.array([-1 if item.label is None else item.label for item in batch.items], np.int64)
+    return np.empty((0, spec.crop, spec.crop, 3), np.uint8), np.empty(0, np.int64)
+
+
+def _words(values: tuple[float, float, float]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)
