@@ -181,6 +181,7 @@ def with_variant(architecture: Architecture, variant: Mapping[str, object]) -> A
 
     Raises ConfigError for an unknown field, a value that it cannot have, and a field without effect on this network.
     """
+    variant = {name: SYNONYMS.get(str(value), value) for name, value in variant.items()}
     imagenet, postact = architecture.family == "imagenet", "postact" in (architecture.block, variant.get("block"))
     idle = ("shortcut", "final_bn_eps") if postact else ()
     effective = [name for name in (_IMAGENET_FIELDS if imagenet else VARIANT_FIELDS) if name not in idle]
@@ -271,6 +272,7 @@ VARIANT_FIELDS: dict[str, tuple[str | bool, ...]] = {
     "conv_bias": (False, True),
     "project_first": (False, True),
 }
+SYNONYMS = {"leaky_relu 0.1": "leaky_relu", "leaky_relu_0.1": "leaky_relu", "swish": "silu"}
 _IMAGENET_FIELDS = ("activation", "bn_eps", "pool")
 
 _PAPER_CIFAR = (

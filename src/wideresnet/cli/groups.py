@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -56,48 +56,25 @@ def _fields(group: Any) -> list[Parameter]:
     ]
 
 
+def _fact(help: str) -> Any:
+    return typer.Option(rich_help_panel=FACTS, help=help)
+
+
 @dataclass(frozen=True)
 class FileOptions:
     """Facts about a model that its file may not state."""
 
-    normalise: Annotated[
-        str,
-        typer.Option(
-            "--normalise", rich_help_panel=FACTS,
-            help="Mean and standard deviation of the pixels: imagenet, cifar10, cifar100, svhn, unit (0 to 1),"
-            " half (-1 to 1), none, or 'm,m,m/s,s,s' of values from 0 to 1.",
-        ),
-    ] = ""  # fmt: skip
-    which: Annotated[
-        str,
-        typer.Option(
-            "--which", rich_help_panel=FACTS,
-            help="The copy of the weights in a checkpoint: ema, live, or the beginning of its names.",
-        ),
-    ] = ""  # fmt: skip
-    activation: Annotated[
-        Literal["relu", "leaky_relu", "silu"] | None,
-        typer.Option("--activation", rich_help_panel=FACTS, help="leaky_relu has slope 0.1."),
-    ] = None
-    bn_eps: Annotated[
-        float | None, typer.Option("--bn-eps", rich_help_panel=FACTS, help="The epsilon of the batch norms.")
-    ] = None
-    shortcut: Annotated[
-        Literal["activated", "raw", "always", "skip_norm"] | None,
-        typer.Option("--shortcut", rich_help_panel=FACTS, help="What the shortcuts of a WRN-n-k read."),
-    ] = None
-    stride_on: Annotated[
-        Literal["conv1", "conv2"] | None,
-        typer.Option("--stride-on", rich_help_panel=FACTS, help="The convolution of a block that has the stride."),
-    ] = None
-    padding: Annotated[
-        Literal["symmetric", "same"] | None,
-        typer.Option("--padding", rich_help_panel=FACTS, help="same: as TensorFlow pads at stride 2."),
-    ] = None
-    final_pool: Annotated[
-        Literal["avg", "max", "avgmax"] | None,
-        typer.Option("--final-pool", rich_help_panel=FACTS, help="The pooling before the classifier."),
-    ] = None
+    normalise: Annotated[str, _fact(
+        "Mean and standard deviation of the pixels: imagenet, cifar10, cifar100, svhn, unit (0 to 1), half (-1 to 1),"
+        " none, or 'm,m,m/s,s,s' of values from 0 to 1."
+    )] = ""  # fmt: skip
+    which: Annotated[str, _fact("The copy of the weights: ema, live, or the beginning of its names.")] = ""
+    activation: Annotated[str | None, _fact("relu, leaky_relu (slope 0.1) or silu.")] = None
+    bn_eps: Annotated[float | None, _fact("The epsilon of the batch norms.")] = None
+    shortcut: Annotated[str | None, _fact("What shortcuts read: activated, raw, always or skip_norm.")] = None
+    stride_on: Annotated[str | None, _fact("The convolution of a block that has the stride: conv1 or conv2.")] = None
+    padding: Annotated[str | None, _fact("symmetric, or same: as TensorFlow pads at stride 2.")] = None
+    final_pool: Annotated[str | None, _fact("The pooling before the classifier: avg, max or avgmax.")] = None
 
     def facts(self, architecture: str | None = None, *, headless: bool = False) -> FileFacts:
         """Return the facts. Raises ConfigError for a normalisation that does not exist."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from wideresnet.errors import ConfigError, did_you_mean
 from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, RGB, Normalisation
@@ -50,10 +52,15 @@ def parse_normalisation(text: str) -> Normalisation:
     """Return the statistics that ``text`` names, or states as ``m,m,m/s,s,s``. Raises ConfigError."""
     if text in NORMALISATIONS:
         return NORMALISATIONS[text]
+    return check_normalisation([part.split(",") for part in text.split("/")], text)
+
+
+def check_normalisation(values: Sequence[Sequence[Any]], text: str = "") -> Normalisation:
+    """Return mean and standard deviation as numbers. Raises ConfigError, which shows ``text``, for anything else."""
     try:
-        mean, std = (tuple(map(float, part.split(","))) for part in text.split("/"))
-        (r, g, b), (u, v, w) = mean, std
-    except ValueError:
-        hint = did_you_mean(text, NORMALISATIONS) or f"there are {', '.join(NORMALISATIONS)}, and 'm,m,m/s,s,s'"
-        raise ConfigError(f"no normalisation called {text!r}", hint) from None
+        (r, g, b), (u, v, w) = ([float(value) for value in part] for part in values)
+    except (TypeError, ValueError):
+        names = f"there are {', '.join(NORMALISATIONS)}, and 'm,m,m/s,s,s'"
+        hint = (text and did_you_mean(text, NORMALISATIONS)) or names
+        raise ConfigError(f"no normalisation called {text or values!r}", hint) from None
     return (r, g, b), (u, v, w)

@@ -27,7 +27,7 @@ from wideresnet.bundle.files import read_shipped
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labels import LABEL_LISTS, read_labels
 from wideresnet.datasets.labels.formats import read_label_file
-from wideresnet.datasets.statistics import parse_normalisation
+from wideresnet.datasets.statistics import check_normalisation, parse_normalisation
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import BundleError, ConfigError, WeightsError
 from wideresnet.layers import Padding
@@ -103,8 +103,8 @@ def load(
     for an argument that has no effect on the model.
     """
     files = [None if path is None else Path(path) for path in (weights, labels)]
-    if isinstance(normalise, str):
-        normalise = parse_normalisation(normalise)
+    if normalise is not None:
+        normalise = parse_normalisation(normalise) if isinstance(normalise, str) else check_normalisation(normalise)
     fields: dict[str, object] = {"activation": activation, "bn_eps": bn_eps, "shortcut": shortcut}
     fields |= {"stride_on": stride_on, "padding": padding, "pool": final_pool}
     variant = {name: value for name, value in fields.items() if value is not None}
