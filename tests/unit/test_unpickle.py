@@ -121,6 +121,27 @@ def test_hostile_opcodes_end_in_a_weights_error(name):
         load_pickle(io.BytesIO(HOSTILE[name]))
 
 
+STORAGE = b"(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nK\1tQ"
+TENSOR = b"\x80\x02}S'w'\nctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + b"K\0K\1\x85K\1\x85I00\n}tRs" + STOP
+
+
+@pytest.mark.parametrize("keys", [["0"], [], [5], [[]], ["0", "1"], 5])
+def test_storages_that_are_not_the_listed_ones_are_refused(tmp_path, keys):
+    path = write(tmp_path / "old.pth", TENSOR, "legacy")
+    numbers = struct.pack("<qf", 1, 2.5)
+    path.write_bytes(path.read_bytes().removesuffix(pickle.dumps([], 2)) + pickle.dumps(keys, 2) + numbers)
+    if keys == ["0"]:
+        assert read_tensors(path) == {"w": np.float32([2.5])}
+        return
+    with pytest.raises(WeightsError, match="does not fit the structure"):
+        read_tensors(path)
+
+
+def test_a_storage_outside_of_a_file_of_torch_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match="beyond its storage"):
+        read_tensors(write(tmp_path / "bare.pth", TENSOR, "bare"))
+
+
 def test_a_dict_that_holds_itself_is_read_to_an_end(tmp_path):
     loop: dict[str, object] = {}
     loop["model"] = loop

@@ -23,6 +23,7 @@ MAX_PICKLE_BYTES: Final = 64 << 20                 # of one pickle without numbe
 MAX_OPCODES: Final = 1 << 22                       # each makes at most one small object; real pickles have < 100,000
 ITEM_BYTES: Final = 64                             # of an item of a copied container, about
 
+DAMAGED: Final = "fetch or copy it again"
 SAVE_AGAIN: Final = "save it again with torch.save(model.state_dict(), 'weights.pth')"
 
 
@@ -46,16 +47,13 @@ def load_pickle(source: BinaryIO | mmap, *, arrays: bool = False, limit: int = M
     start = source.tell()
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(source)):  # type: ignore[arg-type]
-            if opcode.name == "STOP":
-                return Unpickled(machine.stack.pop(), machine.storages)
-            machine.step(opcode.name, argument)
+            if opcode.name != "STOP":              # the last one
+                machine.step(opcode.name, argument)
             if source.tell() - start > limit or count > MAX_OPCODES:
                 raise WeightsError("the pickled part of this file is too large", hint=SAVE_AGAIN)
+        return Unpickled(machine.stack.pop(), machine.storages)
     except DAMAGE as error:
-        raise WeightsError(
-            f"the pickled part of this file is damaged: {error}", hint="fetch or copy it again"
-        ) from error
-    raise WeightsError("the pickled part of this file ends too early", hint="fetch or copy it again")
+        raise WeightsError(f"the pickled part of this file is damaged: {error}", hint=DAMAGED) from error
 
 
 class _Machine:
@@ -76,10 +74,8 @@ class _Machine:
         elif name in STEPS:
             STEPS[name](self, argument)
         else:
-            raise WeightsError(
-                f"refused: the pickle in this file uses {name}, which weights do not need",
-                hint=f"nothing of it was run; {SAVE_AGAIN}",
-            )
+            problem = f"refused: the pickle in this file uses {name}, which weights do not need"
+            raise WeightsError(problem, hint=f"nothing of it was run; {SAVE_AGAIN}")
 
     def push(self, value: Any) -> None:
         """Put ``value`` on the stack."""
@@ -103,28 +99,20 @@ class _Machine:
         items, self.stack = self.stack, self.below.pop()
         return items
 
-    def append(self, items: list[Any]) -> None:
-        """APPEND(S), ADDITEMS: to a list, or to an opaque list."""
-        target = self.stack[-1]
-        if isinstance(target, Opaque):
-            target.parts.append(items)
-        elif isinstance(target, list):
-            target.extend(items)
-        else:
-            raise TypeError("append to something that is no list")
+    def add(self, content: list[Any] | dict[Any, Any]) -> None:
+        """APPEND(S), ADDITEMS, SETITEM(S): into a list or dict, or into an opaque one."""
+        match self.stack[-1], content:
+            case Opaque(parts=parts), _:
+                parts.append(content)
+            case list() as target, list():
+                target.extend(content)
+            case dict() as target, dict():
+                target.update(content)
+            case _:
+                raise TypeError("elements or items for something that has none")
 
-    def set_items(self, items: list[Any]) -> None:
-        """SETITEM(S): key, value, key, value … into a dict, or into an opaque one."""
-        target, pairs = self.stack[-1], dict(zip(map(plain_key, items[::2]), items[1::2], strict=True))
-        if isinstance(target, Opaque):
-            target.parts.append(pairs)
-        elif isinstance(target, dict):
-            target.update(pairs)
-        else:
-            raise TypeError("set items of something that is no dict")
-
-    def call(self, function: Any, arguments: Any) -> None:
-        """REDUCE, NEWOBJ, …: push what a call would give."""
+    def call(self, function: Any, arguments: Any, *named: Any) -> None:
+        """REDUCE, NEWOBJ, …: push what a call would give; arguments by name (NEWOBJ_EX) are kept like a state."""
         try:
             result = apply(function, arguments)
         except (TypeError, ValueError):
@@ -133,11 +121,8 @@ class _Machine:
             result = Opaque(function.name, [arguments])
         self.push(result)
         self.spend(result)
-
-    def call_named(self, function: Any, arguments: Any, named: Any) -> None:
-        """NEWOBJ_EX: a call with keyword arguments, which are kept like a state."""
-        self.call(function, arguments)
-        self.build(named)
+        for state in named:
+            self.build(state)
 
     def build(self, state: Any) -> None:
         """BUILD: the numbers of an array, the byte order of its type, the attributes of an opaque. Others need none."""
@@ -183,6 +168,11 @@ class _Machine:
             raise WeightsError("the pickled part of this file grows too large", hint=SAVE_AGAIN)
 
 
+def _items(values: list[Any]) -> dict[Any, Any]:
+    """Return key, value, key, value … as a dict."""
+    return dict(zip(map(plain_key, values[::2]), values[1::2], strict=True))
+
+
 # The values of these are their arguments; strings of Python 2 are read as Latin-1.
 PUSH_ARGUMENT: Final = frozenset(
     (
@@ -214,16 +204,16 @@ STEPS: Final[dict[str, _Step]] = {
     "TUPLE2": lambda machine, _: machine.push(tuple(machine.pop(2))),
     "TUPLE3": lambda machine, _: machine.push(tuple(machine.pop(3))),
     "FROZENSET": lambda machine, _: machine.push(machine.since_mark()),
-    "APPEND": lambda machine, _: machine.append(machine.pop(1)),
-    **dict.fromkeys(("APPENDS", "ADDITEMS"), lambda machine, _: machine.append(machine.since_mark())),
-    "SETITEM": lambda machine, _: machine.set_items(machine.pop(2)),
-    "SETITEMS": lambda machine, _: machine.set_items(machine.since_mark()),
+    "APPEND": lambda machine, _: machine.add(machine.pop(1)),
+    **dict.fromkeys(("APPENDS", "ADDITEMS"), lambda machine, _: machine.add(machine.since_mark())),
+    "SETITEM": lambda machine, _: machine.add(_items(machine.pop(2))),
+    "SETITEMS": lambda machine, _: machine.add(_items(machine.since_mark())),
     "GLOBAL": lambda machine, name: machine.push(known_global(*name.split(" ", 1))),
     "STACK_GLOBAL": lambda machine, _: machine.push(known_global(*machine.pop(2))),
     "INST": lambda machine, name: machine.call(known_global(*name.split(" ", 1)), tuple(machine.since_mark())),
     "OBJ": lambda machine, _: machine.call((items := machine.since_mark())[0], tuple(items[1:])),
     **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda machine, _: machine.call(*machine.pop(2))),
-    "NEWOBJ_EX": lambda machine, _: machine.call_named(*machine.pop(3)),
+    "NEWOBJ_EX": lambda machine, _: machine.call(*machine.pop(3)),
     "BUILD": lambda machine, _: machine.build(*machine.pop(1)),
     "BINPERSID": lambda machine, _: machine.refer(*machine.pop(1)),
 }

@@ -30,16 +30,16 @@ class StoredArray:
     values: NDArray[np.generic]
 
     def set_state(self, _version: Any, shape: Any, kind: Any, fortran: Any, numbers: Any) -> None:
-        """Apply the pickle's BUILD. Python 2 wrote the numbers as text."""
-        if isinstance(numbers, str):
-            numbers = numbers.encode("latin-1")
+        """Apply the pickle's BUILD."""
         self.values = _from_buffer(numbers, kind, shape, "F" if fortran else "C").values
 
 
 def _from_buffer(numbers: Any, kind: Any, shape: Any, order: Literal["C", "F"] = "C") -> StoredArray:
-    """``numpy._core.numeric._frombuffer``: a view, nothing is copied."""
+    """``numpy._core.numeric._frombuffer``: a view, nothing is copied. Python 2 wrote the numbers as text."""
     if not isinstance(kind, ArrayType) or kind.order not in ("|", "<", ">", "="):
         raise TypeError("an array that is not of plain numbers")
+    if isinstance(numbers, str):
+        numbers = numbers.encode("latin-1")
     return StoredArray(np.frombuffer(numbers, np.dtype(kind.order + kind.code)).reshape(shape, order=order))
 
 
@@ -56,8 +56,8 @@ def _array_type(code: Any, *_flags: Any) -> ArrayType:
 
 
 def _scalar(kind: Any, numbers: Any = b"") -> Any:
-    """``numpy._core.multiarray.scalar``: a number of Python. Python 2 wrote its bytes as text."""
-    return _from_buffer(numbers.encode("latin-1") if isinstance(numbers, str) else numbers, kind, ()).values.item()
+    """``numpy._core.multiarray.scalar``: a number of Python."""
+    return _from_buffer(numbers, kind, ()).values.item()
 
 
 def _encoded(text: Any = "", encoding: Any = "latin1") -> bytes:
@@ -68,14 +68,9 @@ def _encoded(text: Any = "", encoding: Any = "latin1") -> bytes:
 
 
 ARRAY_BUILDERS: Final[dict[str, Callable[..., Any]]] = {
-    "_codecs.encode": _encoded,
-    "__builtin__.bytes": _encoded,
-    "builtins.bytes": _encoded,
     "numpy.dtype": _array_type,
-    "numpy.core.multiarray._reconstruct": _empty,
-    "numpy._core.multiarray._reconstruct": _empty,
-    "numpy.core.multiarray.scalar": _scalar,
-    "numpy._core.multiarray.scalar": _scalar,
-    "numpy.core.numeric._frombuffer": _from_buffer,
-    "numpy._core.numeric._frombuffer": _from_buffer,
+    **dict.fromkeys(("_codecs.encode", "__builtin__.bytes", "builtins.bytes"), _encoded),
+    **dict.fromkeys(("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"), _empty),
+    **dict.fromkeys(("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"), _scalar),
+    **dict.fromkeys(("numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"), _from_buffer),
 }

@@ -93,18 +93,13 @@ def _list(items: Any = ()) -> list[Any]:
 
 
 BUILDERS: Final[dict[str, Callable[..., Any]]] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_parameter": _first,
-    "torch._utils._rebuild_parameter_with_state": _first,
-    "torch._utils._rebuild_xla_tensor": _first,                   # of arrays
-    "torch._utils._rebuild_device_tensor_from_numpy": _first,
-    "torch.autograd.variable.Variable": _first,
-    "torch.nn.parameter.Parameter": _first,
+    **dict.fromkeys(("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"), _tensor),
+    **dict.fromkeys(("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"), _first),
+    # Of arrays.
+    **dict.fromkeys(("torch._utils._rebuild_xla_tensor", "torch._utils._rebuild_device_tensor_from_numpy"), _first),
+    **dict.fromkeys(("torch.autograd.variable.Variable", "torch.nn.parameter.Parameter"), _first),
     "torch._tensor._rebuild_from_type_v2": _subclass,
-    "collections.OrderedDict": _dict,
-    "collections.Counter": _dict,
-    "collections.defaultdict": _dict,
+    **dict.fromkeys(("collections.OrderedDict", "collections.Counter", "collections.defaultdict"), _dict),
     "torch.Size": _list,
     **dict.fromkeys(("builtins.set", "builtins.frozenset", "__builtin__.set", "__builtin__.frozenset"), _list),
     **ARRAY_BUILDERS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -21,7 +20,6 @@ MAX_DEPTH: Final = 500
 MAX_FACTS: Final = 10_000
 MAX_LISTED: Final = 32                             # numbers and texts of one list that become facts
 MAX_TEXT: Final = 200
-
 
 
 def flatten(root: Any) -> tuple[dict[str, Tensor], dict[str, Fact]]:
@@ -70,23 +68,15 @@ def _children(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         yield prefix.removesuffix("."), value.name
     else:
         yield f"{prefix}__class__", value.name
-        states = [part for part in _flat_parts(value) if isinstance(part, dict)]
-        module = next((state for state in states if _is_module(state)), None)
-        if module:
-            yield from _module_children(module, prefix)
-        else:
-            rest = [part for part in _flat_parts(value) if not isinstance(part, dict)]
-            yield from chain(_children(rest, prefix), *(_children(state, prefix) for state in states))
-
-
-def _flat_parts(value: Opaque) -> Iterator[Any]:
-    """Yield the arguments, elements, items and states of an opaque value; a dict among them has its attributes."""
-    for part in value.parts:
-        yield from part if isinstance(part, tuple | list) else (part,)
-
-
-def _is_module(state: dict[Any, Any]) -> bool:
-    return isinstance(state.get("_parameters"), dict) and isinstance(state.get("_modules"), dict)
+        # Its arguments, elements, items and states; a dict among them has its attributes.
+        parts = [inner for part in value.parts for inner in (part if isinstance(part, tuple | list) else (part,))]
+        states = [part for part in parts if isinstance(part, dict)]
+        for state in states:
+            if isinstance(state.get("_parameters"), dict) and isinstance(state.get("_modules"), dict):
+                yield from _module_children(state, prefix)
+                return
+        for container in ([part for part in parts if not isinstance(part, dict)], *states):
+            yield from _children(container, prefix)
 
 
 def _module_children(state: dict[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from wideresnet.errors import WeightsError
-from wideresnet.weights.raw import DAMAGED
+from wideresnet.unpickle import DAMAGED
 
 
 def sniff(path: Path) -> str:

@@ -18,20 +18,18 @@ import mmap
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import WeightsError
-from wideresnet.unpickle import MAX_PICKLE_BYTES, SAVE_AGAIN, load_pickle
+from wideresnet.unpickle import DAMAGED, MAX_PICKLE_BYTES, SAVE_AGAIN, load_pickle
 from wideresnet.unpickle.values import StoredTensor
-from wideresnet.weights.raw import file_named, raw_dtype, to_float32
+from wideresnet.weights.raw import raw_dtype
 
 ByteOrder = Literal["<", ">"]
 
@@ -41,8 +39,6 @@ PROTOCOL_VERSION: Final = 1001
 # Views may share numbers (tied weights) or repeat them (stride 0), so a small file could claim to be huge.
 MAX_EXPANSION: Final = 8
 
-DAMAGED: Final = "fetch or copy it again; a complete file opens with torch.load(..., weights_only=True)"
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -51,44 +47,35 @@ class Checkpoint:
     root: Any
     numbers: Callable[[str], memoryview]
     byteorder: ByteOrder                           # of those numbers
-    data: mmap.mmap                                # the file
 
 
-@contextmanager
-def open_pth(path: Path) -> Iterator[Checkpoint]:
-    """Open a file of ``torch.save`` of any age and decode its structure. Raises WeightsError and OSError."""
-    with path.open("rb") as file:
-        with file_named(path.name):
-            # Not closed here: an exception may hold views of it for longer.
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            checkpoint = _open_zip(file, data) if data[:4] == b"PK\x03\x04" else _open_legacy(data)
-        yield checkpoint
+def open_pth(file: BinaryIO, data: mmap.mmap) -> Checkpoint:
+    """Decode the structure of a file of ``torch.save`` of any age, mapped as ``data``. Raises what damage raises."""
+    limit = MAX_PICKLE_BYTES + 2 * len(data)       # of a pickle and its copies: arrays, unlike tensors, lie inside
+    return _open_zip(file, data, limit) if data[:4] == b"PK\x03\x04" else _open_legacy(data, limit)
 
 
-def _open_zip(file: BinaryIO, data: mmap.mmap) -> Checkpoint:
+def _open_zip(file: BinaryIO, data: mmap.mmap, limit: int) -> Checkpoint:
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
     structures = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     if any(name.endswith("constants.pkl") for name in entries):
-        raise WeightsError(
-            "this is a TorchScript program, not a weights file", hint="save model.state_dict() instead"
-        )
+        raise WeightsError("this is a TorchScript program, not a weights file", hint="save model.state_dict() instead")
     if len(structures) != 1:
         raise WeightsError("this zip archive is no file of torch.save", hint="unzip it and give the file inside")
     prefix = structures[0].removesuffix("data.pkl")
-    budget = [len(data)]                           # entries may overlap in a hostile archive
+    inside = [entry for name, entry in entries.items() if name.startswith(prefix)]
+    # torch does not compress: what is compressed may be a bomb. Entries may overlap in a hostile archive.
+    compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in inside)
+    if compressed or sum(entry.file_size for entry in inside) > len(data):
+        raise WeightsError("refused: an entry of the archive is compressed, or larger than the archive", SAVE_AGAIN)
 
     @cache
     def stored(name: str) -> memoryview:
-        """Return the bytes of an entry, CRC checked. torch does not compress: what is compressed may be a bomb."""
+        """Return the bytes of an entry, CRC checked."""
         entry = entries.get(prefix + name)
         if entry is None:
             raise WeightsError(f"the archive lacks {name}", hint=DAMAGED)
-        budget[0] -= entry.file_size
-        if entry.compress_type != zipfile.ZIP_STORED or budget[0] < 0:
-            raise WeightsError(
-                "refused: an entry of the archive is compressed, or larger than the archive", hint=SAVE_AGAIN
-            )
         name_bytes, extra_bytes = struct.unpack_from("<HH", data, entry.header_offset + 26)
         start = entry.header_offset + 30 + name_bytes + extra_bytes
         content = memoryview(data)[start : start + entry.file_size]
@@ -97,48 +84,43 @@ def _open_zip(file: BinaryIO, data: mmap.mmap) -> Checkpoint:
             raise WeightsError(f"the checksum of {name} is wrong", hint=DAMAGED)
         return content
 
-    root = load_pickle(io.BytesIO(stored("data.pkl")), limit=_limit(data)).value
+    root = load_pickle(io.BytesIO(stored("data.pkl")), limit=limit).value
     big = prefix + "byteorder" in entries and bytes(stored("byteorder")) == b"big"
-    return Checkpoint(root, lambda key: stored(f"data/{key}"), ">" if big else "<", data)
+    return Checkpoint(root, lambda key: stored(f"data/{key}"), ">" if big else "<")
 
 
-def _open_legacy(data: mmap.mmap) -> Checkpoint:
-    first = load_pickle(data, limit=_limit(data)).value
+def _open_legacy(data: mmap.mmap, limit: int) -> Checkpoint:
+    first = load_pickle(data, limit=limit).value
     if first != MAGIC_NUMBER:                      # of pickle.dump: there may be arrays, but no storages
-        return Checkpoint(first, lambda key: memoryview(b""), "<", data)
+        return Checkpoint(first, lambda key: memoryview(b""), "<")
     protocol, system = load_pickle(data).value, load_pickle(data).value
     if protocol != PROTOCOL_VERSION or not isinstance(system, dict) or not system.get("little_endian", True):
         raise WeightsError("this old torch file is of an unknown version or from a big-endian machine", hint=SAVE_AGAIN)
     root, storages = load_pickle(data)
     keys = load_pickle(data).value
-    if not isinstance(keys, list) or not all(key in storages for key in keys if isinstance(key, str)):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or set(keys) != set(storages):
         raise WeightsError("the list of storages does not fit the structure", hint=DAMAGED)
-    contents: dict[str, slice] = {}
+    contents: dict[str, memoryview] = {}
     position = data.tell()
     for key in keys:
         numel = int.from_bytes(data[position : position + 8], "little", signed=True)
         end = position + 8 + numel * raw_dtype(storages[key]).itemsize
         if numel < 0 or end > len(data):
             raise WeightsError("the file ends before its last tensor does", hint=DAMAGED)
-        contents[key] = slice(position + 8, end)
+        contents[key] = memoryview(data)[position + 8 : end]
         position = end
-    return Checkpoint(root, lambda key: memoryview(data)[contents[key]], "<", data)
+    return Checkpoint(root, contents.__getitem__, "<")
 
 
-def _limit(data: mmap.mmap) -> int:
-    """Return the most bytes of a pickle and its copies: arrays, unlike tensors, lie inside."""
-    return MAX_PICKLE_BYTES + 2 * len(data)
-
-
-def check_expansion(tensors: Iterable[StoredTensor], checkpoint: Checkpoint) -> None:
+def check_expansion(tensors: Iterable[StoredTensor], file_bytes: int) -> None:
     """Raise WeightsError where the tensors are said to have far more numbers than the file."""
     total = sum(math.prod(t.shape) * raw_dtype(t.storage.dtype).itemsize for t in set(tensors))
-    if total > MAX_EXPANSION * len(checkpoint.data):
+    if total > MAX_EXPANSION * file_bytes:
         raise WeightsError("refused: the tensors are said to be far larger than the file", hint=SAVE_AGAIN)
 
 
 def read_tensor(name: str, tensor: StoredTensor, checkpoint: Checkpoint) -> NDArray[Any]:
-    """Copy the numbers of ``tensor`` as C-contiguous float32 or integers. Raises WeightsError."""
+    """Return a view of the numbers of ``tensor``, bfloat16 as unsigned integers. Raises WeightsError."""
     storage, raw = tensor.storage, raw_dtype(tensor.storage.dtype).newbyteorder(checkpoint.byteorder)
     numbers = checkpoint.numbers(storage.key)
     last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
@@ -146,12 +128,8 @@ def read_tensor(name: str, tensor: StoredTensor, checkpoint: Checkpoint) -> NDAr
     if (storage.start + storage.numel) * raw.itemsize > len(numbers) or not (empty or last < storage.numel):
         raise WeightsError(f"tensor {name!r} reaches beyond its storage", hint=DAMAGED)
     if empty:
-        return to_float32(np.empty(tensor.shape, raw), storage.dtype)
+        return np.empty(tensor.shape, raw)
     base = np.frombuffer(numbers, raw, storage.numel, storage.start * raw.itemsize)
     # A stride along a side of 1 means nothing and may be any number.
     steps = [step * raw.itemsize if n > 1 else 0 for n, step in zip(tensor.shape, tensor.strides, strict=True)]
-    view = np.lib.stride_tricks.as_strided(base[tensor.offset :], tensor.shape, steps, writeable=False)
-    array = to_float32(view, storage.dtype)
-    if hasattr(mmap, "MADV_DONTNEED"):             # what was read need not count as memory of this process
-        checkpoint.data.madvise(mmap.MADV_DONTNEED)
-    return array
+    return np.lib.stride_tricks.as_strided(base[tensor.offset :], tensor.shape, steps, writeable=False)

@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import WeightsError
+from wideresnet.unpickle import DAMAGED
 
 # What zipfile, struct and NumPy raise on a file that is cut, changed, encrypted or nonsense.
 DAMAGE: Final = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError, MemoryError,
 )  # fmt: skip
-
-DAMAGED: Final = "fetch or copy it again"
 
 
 @contextmanager

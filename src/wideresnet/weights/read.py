@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import mmap
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,12 @@ from numpy.typing import NDArray
 from wideresnet.errors import WeightsError
 from wideresnet.output.atomic import atomic_path
 from wideresnet.pipes import special_kind
-from wideresnet.unpickle import SAVE_AGAIN
+from wideresnet.unpickle import DAMAGED, SAVE_AGAIN
 from wideresnet.unpickle.values import StoredTensor
 from wideresnet.weights.flatten import Fact, flatten
 from wideresnet.weights.formats import sniff
 from wideresnet.weights.pth import check_expansion, open_pth, read_tensor
-from wideresnet.weights.raw import DAMAGED, file_named, raw_dtype, to_float32
+from wideresnet.weights.raw import file_named, raw_dtype, to_float32
 
 SAFETENSORS_DTYPES: Final = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
@@ -72,21 +73,34 @@ def open_weights(path: Path) -> Iterator[WeightsReader]:
     with ExitStack() as opened:
         try:
             _check_is_no_shard(path)
-            reader = opened.enter_context(_open_file(path))
+            reader = _open_file(path, opened)
         except OSError as error:
             reason = error.strerror or str(error)
             raise WeightsError(f"cannot read {error.filename or path}: {reason}", hint="check the path") from error
         yield reader
 
 
-def _open_file(path: Path, *, shard: bool = False) -> AbstractContextManager[WeightsReader]:
-    """Open a file by its kind; a shard can't be an index."""
+def _open_file(path: Path, opened: ExitStack, *, shard: bool = False) -> WeightsReader:
+    """Open a file by its kind until ``opened`` ends; a shard can't be an index."""
     if special := special_kind(path):
         raise WeightsError(f"{path} is not a regular file: {special}", hint="write the weights to a file first")
     kind = sniff(path)
     if kind == "index" and not shard:
-        return _open_shards(path)
-    return {"safetensors": _open_safetensors, "npz": _open_npz}.get(kind, _open_pickled)(path)
+        return _open_shards(path, opened)
+    file = opened.enter_context(path.open("rb"))
+    # Not closed here: an exception may hold views of it for longer.
+    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    with file_named(path.name):
+        reader = {"safetensors": _open_safetensors, "npz": _open_npz}.get(kind, _open_pickled)(path, file, data)
+
+    @file_named(path.name)
+    def read(name: str) -> NDArray[Any]:
+        array = to_float32(reader.read(name), reader.dtypes[name])
+        if hasattr(mmap, "MADV_DONTNEED"):         # what was read need not count as memory of this process
+            data.madvise(mmap.MADV_DONTNEED)
+        return array
+
+    return replace(reader, read=read)
 
 
 def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
@@ -115,32 +129,30 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def _open_pickled(path: Path) -> Iterator[WeightsReader]:
-    with open_pth(path) as checkpoint:
-        with file_named(path.name):
-            tensors, facts = flatten(checkpoint.root)
-            if not tensors or "" in tensors:
-                content = "one tensor" if tensors else ", ".join(map(repr, list(facts)[:5])) or "nothing"
-                raise WeightsError(f"it holds {content}, no state dict", hint=SAVE_AGAIN)
-            check_expansion((t for t in tensors.values() if isinstance(t, StoredTensor)), checkpoint)
-
-        @file_named(path.name)
-        def read(name: str) -> NDArray[Any]:
-            if isinstance(tensor := tensors[name], StoredTensor):
-                return read_tensor(name, tensor, checkpoint)
-            return to_float32(tensor, dtypes[name])
-
-        shapes = {name: tensor.shape for name, tensor in tensors.items()}
-        dtypes = {
-            name: tensor.storage.dtype if isinstance(tensor, StoredTensor) else tensor.dtype.name
-            for name, tensor in tensors.items()
-        }
-        yield WeightsReader([path], shapes, dtypes, read, facts, ordered=True)
+# Each opens one kind of file; ``read`` of its reader gives numbers as they are stored, bfloat16 as unsigned integers.
 
 
-@contextmanager
-def _open_safetensors(path: Path) -> Iterator[WeightsReader]:
+def _open_pickled(path: Path, file: BinaryIO, data: mmap.mmap) -> WeightsReader:
+    checkpoint = open_pth(file, data)
+    tensors, facts = flatten(checkpoint.root)
+    if not tensors or "" in tensors:
+        content = "one tensor" if tensors else ", ".join(map(repr, list(facts)[:5])) or "nothing"
+        raise WeightsError(f"it holds {content}, no state dict", hint=SAVE_AGAIN)
+    check_expansion((tensor for tensor in tensors.values() if isinstance(tensor, StoredTensor)), len(data))
+
+    def read(name: str) -> NDArray[Any]:
+        tensor = tensors[name]
+        return read_tensor(name, tensor, checkpoint) if isinstance(tensor, StoredTensor) else tensor
+
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    dtypes = {
+        name: tensor.storage.dtype if isinstance(tensor, StoredTensor) else tensor.dtype.name
+        for name, tensor in tensors.items()
+    }
+    return WeightsReader([path], shapes, dtypes, read, facts, ordered=True)
+
+
+def _open_safetensors(path: Path, file: BinaryIO, _data: mmap.mmap) -> WeightsReader:
     """The library checks the header (sizes, overlaps, holes); NumPy reads the bytes."""
     from safetensors import SafetensorError, safe_open
 
@@ -148,50 +160,41 @@ def _open_safetensors(path: Path) -> Iterator[WeightsReader]:
         with safe_open(path, framework="numpy"):
             pass
     except SafetensorError as error:
-        raise WeightsError(f"{path.name} is a damaged safetensors file: {error}", hint=DAMAGED) from error
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        metadata = header.pop("__metadata__", {})
-        shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
-        dtypes = {name: SAFETENSORS_DTYPES.get(entry["dtype"], entry["dtype"]) for name, entry in header.items()}
+        raise ValueError(f"as a safetensors file it has an {error}") from error
+    length = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(length))
+    metadata = header.pop("__metadata__", {})
+    shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+    dtypes = {name: SAFETENSORS_DTYPES.get(entry["dtype"], entry["dtype"]) for name, entry in header.items()}
 
-        @file_named(path.name)
-        def read(name: str) -> NDArray[Any]:
-            if header[name]["dtype"] not in SAFETENSORS_DTYPES:
-                raise WeightsError(
-                    f"tensor {name!r} is stored as {dtypes[name]}, which is not read here",
-                    hint="convert it to float32, float16 or bfloat16",
-                )
-            begin, end = header[name]["data_offsets"]
-            raw = raw_dtype(dtypes[name]).newbyteorder("<")
-            file.seek(8 + length + begin)
-            numbers = np.fromfile(file, raw, (end - begin) // raw.itemsize)
-            return to_float32(numbers.reshape(shapes[name]), dtypes[name])
+    def read(name: str) -> NDArray[Any]:
+        if header[name]["dtype"] not in SAFETENSORS_DTYPES:
+            problem = f"tensor {name!r} is stored as {dtypes[name]}, which is not read here"
+            raise WeightsError(problem, hint="convert it to float32, float16 or bfloat16")
+        begin, end = header[name]["data_offsets"]
+        raw = raw_dtype(dtypes[name]).newbyteorder("<")
+        file.seek(8 + length + begin)
+        return np.fromfile(file, raw, (end - begin) // raw.itemsize).reshape(shapes[name])
 
-        yield WeightsReader([path], shapes, dtypes, read, metadata=metadata)
+    return WeightsReader([path], shapes, dtypes, read, metadata=metadata)
 
 
-@contextmanager
-def _open_npz(path: Path) -> Iterator[WeightsReader]:
+def _open_npz(path: Path, file: BinaryIO, _data: mmap.mmap) -> WeightsReader:
     """Open NumPy's archive of named arrays. Arrays of other things than numbers are facts; objects are never loaded."""
-    with ExitStack() as opened:
-        with file_named(path.name):
-            archive = opened.enter_context(zipfile.ZipFile(path))
-            headers = {entry.filename.removesuffix(".npy"): _npy_header(archive, entry) for entry in archive.infolist()}
+    archive = zipfile.ZipFile(file)
+    headers = {entry.filename.removesuffix(".npy"): _npy_header(archive, entry) for entry in archive.infolist()}
+    # JAX's bfloat16 is stored as two bytes without a type.
+    names = {name: "bfloat16" if dtype == "V2" else dtype.name for name, (_, dtype) in headers.items()}
+    dtypes = {name: dtype for name, dtype in names.items() if re.match("b?float|u?int|bool", dtype)}
+    shapes = {name: headers[name][0] for name in dtypes}
+    facts: dict[str, Fact] = {n: f"an array of {dtype}, not read" for n, dtype in names.items() if n not in dtypes}
 
-        @file_named(path.name)
-        def read(name: str) -> NDArray[Any]:
-            with archive.open(f"{name}.npy") as stream:
-                array = np.lib.format.read_array(stream, allow_pickle=False)
-            return to_float32(array.view(np.uint16) if dtypes[name] == "bfloat16" else array, dtypes[name])
+    def read(name: str) -> NDArray[Any]:
+        with archive.open(f"{name}.npy") as stream:
+            array = np.lib.format.read_array(stream, allow_pickle=False)
+        return array.view(np.uint16) if dtypes[name] == "bfloat16" else array
 
-        # JAX's bfloat16 is stored as two bytes without a type.
-        names = {name: "bfloat16" if dtype == "V2" else dtype.name for name, (_, dtype) in headers.items()}
-        dtypes = {name: dtype for name, dtype in names.items() if re.match("b?float|u?int|bool", dtype)}
-        shapes = {name: headers[name][0] for name in dtypes}
-        facts = {name: f"an array of {dtype}, not read" for name, dtype in names.items() if name not in dtypes}
-        yield WeightsReader([path], shapes, dtypes, read, {**facts})
+    return WeightsReader([path], shapes, dtypes, read, facts)
 
 
 def _npy_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -204,19 +207,17 @@ def _npy_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[tuple
     return shape, dtype
 
 
-@contextmanager
-def _open_shards(path: Path) -> Iterator[WeightsReader]:
+def _open_shards(path: Path, opened: ExitStack) -> WeightsReader:
     """Open the shards that an ``*.index.json`` lists."""
-    with ExitStack() as opened:
-        with file_named(path.name):
-            locations = _weight_map(path)
-            files = {file: path.with_name(file) for file in sorted(set(locations.values()))}
-        readers = {name: opened.enter_context(_open_file(file, shard=True)) for name, file in files.items()}
-        if missing := [name for name, file in locations.items() if name not in readers[file].shapes]:
-            raise WeightsError(f"the shards lack {missing[0]!r}, which {path.name} lists", hint=DAMAGED)
-        shapes = {name: readers[file].shapes[name] for name, file in locations.items()}
-        dtypes = {name: readers[file].dtypes[name] for name, file in locations.items()}
-        yield WeightsReader([*files.values()], shapes, dtypes, lambda name: readers[locations[name]].read(name))
+    with file_named(path.name):
+        locations = _weight_map(path)
+        files = {file: path.with_name(file) for file in sorted(set(locations.values()))}
+    readers = {name: _open_file(file, opened, shard=True) for name, file in files.items()}
+    if missing := [name for name, file in locations.items() if name not in readers[file].shapes]:
+        raise WeightsError(f"the shards lack {missing[0]!r}, which {path.name} lists", hint=DAMAGED)
+    shapes = {name: readers[file].shapes[name] for name, file in locations.items()}
+    dtypes = {name: readers[file].dtypes[name] for name, file in locations.items()}
+    return WeightsReader([*files.values()], shapes, dtypes, lambda name: readers[locations[name]].read(name))
 
 
 def _weight_map(index: Path) -> dict[str, str]:
