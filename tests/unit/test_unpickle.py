@@ -293,6 +293,7 @@ MANY = b"](" + b"K\1" * 10_000 + b"eq\1"
 BOMBS = {
     "a global with a long name": LONG + b"h\1\x93" + STOP,
     "objects without end": b"cabsent\nName\nq\1](" + b"h\1)R" * 20_000 + b"e" + STOP,
+    "long names without end": b"U\xf0" + b"x" * 240 + b"q\1](" + b"h\1h\1\x93" * 20_000 + b"e" + STOP,
     "sets that multiply": MANY + b"](" + b"c__builtin__\nset\nh\1\x85R" * 100 + b"e" + STOP,
     "opcodes without end": b"N0" * 100_000 + b"N" + STOP,
 }

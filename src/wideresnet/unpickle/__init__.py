@@ -12,6 +12,7 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable
 from mmap import mmap
+from sys import getsizeof
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from wideresnet.errors import WeightsError
@@ -21,7 +22,6 @@ from wideresnet.unpickle.values import Builder, Opaque, Storage, StorageType, St
 
 MAX_PICKLE_BYTES: Final = 64 << 20                 # of one pickle without numbers; real ones are < 5 MB
 MAX_OPCODES: Final = 1 << 22                       # each makes at most one small object; real pickles have < 100,000
-ITEM_BYTES: Final = 64                             # of an item of a copied container, about
 
 DAMAGED: Final = "fetch or copy it again"
 SAVE_AGAIN: Final = "save it again with torch.save(model.state_dict(), 'weights.pth')"
@@ -119,8 +119,7 @@ class _Machine:
             if self.strict or not isinstance(function, Builder) or function.name not in ARRAY_BUILDERS:
                 raise
             result = Opaque(function.name, [arguments])
-        self.push(result)
-        self.spend(result)
+        self.make(result)
         for state in named:
             self.build(state)
 
@@ -153,17 +152,15 @@ class _Machine:
         self.storages[key] = kind.dtype
         return self.push(Storage(key, kind.dtype, natural(numel), natural(start)))
 
-    def spend(self, result: Any) -> None:
+    def make(self, value: Any) -> None:
+        """Push a new value."""
+        self.push(value)
+        self.spend(value)
+
+    def spend(self, value: Any) -> None:
         """Count the bytes of a copy: a short pickle may ask for the same large one again and again."""
-        match result:
-            case StoredArray():
-                self.budget -= result.values.nbytes
-            case bytes():
-                self.budget -= len(result)
-            case dict() | list() | tuple():
-                self.budget -= ITEM_BYTES * len(result)
-            case Opaque():
-                self.budget -= ITEM_BYTES + len(result.name)
+        numbers = value.values.nbytes if isinstance(value, StoredArray) else 0
+        self.budget -= getsizeof(value) + len(getattr(value, "name", "")) + numbers
         if self.budget < 0:
             raise WeightsError("the pickled part of this file grows too large", hint=SAVE_AGAIN)
 
@@ -174,13 +171,11 @@ def _items(values: list[Any]) -> dict[Any, Any]:
 
 
 # The values of these are their arguments; strings of Python 2 are read as Latin-1.
-PUSH_ARGUMENT: Final = frozenset(
-    (
-        "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
-        "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
-        "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
-    )
-)  # fmt: skip
+PUSH_ARGUMENT: Final = {
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
+}  # fmt: skip
 _Step = Callable[[_Machine, Any], object]
 STEPS: Final[dict[str, _Step]] = {
     **dict.fromkeys(("PROTO", "FRAME"), lambda machine, _: None),
@@ -208,8 +203,8 @@ STEPS: Final[dict[str, _Step]] = {
     **dict.fromkeys(("APPENDS", "ADDITEMS"), lambda machine, _: machine.add(machine.since_mark())),
     "SETITEM": lambda machine, _: machine.add(_items(machine.pop(2))),
     "SETITEMS": lambda machine, _: machine.add(_items(machine.since_mark())),
-    "GLOBAL": lambda machine, name: machine.push(known_global(*name.split(" ", 1))),
-    "STACK_GLOBAL": lambda machine, _: machine.push(known_global(*machine.pop(2))),
+    "GLOBAL": lambda machine, name: machine.make(known_global(*name.split(" ", 1))),
+    "STACK_GLOBAL": lambda machine, _: machine.make(known_global(*machine.pop(2))),
     "INST": lambda machine, name: machine.call(known_global(*name.split(" ", 1)), tuple(machine.since_mark())),
     "OBJ": lambda machine, _: machine.call((items := machine.since_mark())[0], tuple(items[1:])),
     **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda machine, _: machine.call(*machine.pop(2))),
