@@ -83,7 +83,8 @@ def _module_children(state: dict[Any, Any], prefix: str) -> Iterator[tuple[str, 
     """Yield the plain attributes of a pickled ``torch.nn.Module``, then what is in its state dict."""
     for name, value in state.items():
         elements = value if isinstance(value, tuple | list) else (value,)
-        if not str(name).startswith("_") and all(_is_plain(element) for element in elements):
+        plain = (isinstance(item, Fact) or (isinstance(item, Opaque) and not item.parts) for item in elements)
+        if not str(name).startswith("_") and all(plain):
             yield f"{prefix}{name}", value
     passing = state.get("_non_persistent_buffers_set")
     for group in ("_parameters", "_buffers", "_modules"):
@@ -92,7 +93,3 @@ def _module_children(state: dict[Any, Any], prefix: str) -> Iterator[tuple[str, 
             persistent = group != "_buffers" or not isinstance(passing, list) or name not in passing
             if child is not None and persistent:
                 yield f"{prefix}{name}", child
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, Fact) or (isinstance(value, Opaque) and not value.parts)

@@ -31,8 +31,6 @@ from wideresnet.unpickle import DAMAGED, MAX_PICKLE_BYTES, SAVE_AGAIN, load_pick
 from wideresnet.unpickle.values import StoredTensor
 from wideresnet.weights.raw import raw_dtype
 
-ByteOrder = Literal["<", ">"]
-
 MAGIC_NUMBER: Final = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION: Final = 1001
 
@@ -46,7 +44,7 @@ class Checkpoint:
 
     root: Any
     numbers: Callable[[str], memoryview]
-    byteorder: ByteOrder                           # of those numbers
+    byteorder: Literal["<", ">"]                   # of those numbers
 
 
 def open_pth(file: BinaryIO, data: mmap.mmap) -> Checkpoint:

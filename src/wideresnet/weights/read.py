@@ -88,9 +88,9 @@ def _open_file(path: Path, opened: ExitStack, *, shard: bool = False) -> Weights
     if kind == "index" and not shard:
         return _open_shards(path, opened)
     file = opened.enter_context(path.open("rb"))
-    # Not closed here: an exception may hold views of it for longer.
-    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     with file_named(path.name):
+        # Not closed here: an exception may hold views of it for longer.
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         reader = {"safetensors": _open_safetensors, "npz": _open_npz}.get(kind, _open_pickled)(path, file, data)
 
     @file_named(path.name)
