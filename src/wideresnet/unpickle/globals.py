@@ -24,8 +24,9 @@ def known_global(module: Any, name: Any) -> StorageType | Builder | Opaque:
         )
     if dotted == "torch.storage._load_from_bytes":
         raise WeightsError("its tensors were written by pickle.dump", hint="save it again with torch.save")
-    if module in ("torch", "torch.cuda", "torch.storage") and name in STORAGE_DTYPES:
-        return StorageType(STORAGE_DTYPES[name])
+    storage = name.removesuffix("Storage")
+    if module in ("torch", "torch.cuda", "torch.storage") and storage != name and storage in STORAGE_DTYPES:
+        return StorageType(STORAGE_DTYPES[storage])
     return Builder(dotted, BUILDERS[dotted]) if dotted in BUILDERS else Opaque(dotted)
 
 
@@ -105,14 +106,11 @@ BUILDERS: Final[dict[str, Callable[..., Any]]] = {
     **ARRAY_BUILDERS,
 }
 
+# torch.FloatStorage, …
 STORAGE_DTYPES: Final = {
-    f"{name}Storage": dtype
-    for name, dtype in {
-        "Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Long": "int64",
-        "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool", "Untyped": "uint8",
-        "ComplexFloat": "complex64", "ComplexDouble": "complex128", "QInt8": "int8", "QUInt8": "uint8",
-        "QInt32": "int32",
-    }.items()
+    "Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Long": "int64", "Int": "int32",
+    "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool", "Untyped": "uint8", "QInt8": "int8",
+    "QUInt8": "uint8", "QInt32": "int32", "ComplexFloat": "complex64", "ComplexDouble": "complex128",
 }  # fmt: skip
 
 PLAIN: Final = (str, bytes, int, float, type(None))

@@ -112,8 +112,8 @@ def _open_legacy(data: mmap.mmap, limit: int) -> Checkpoint:
 
 def check_expansion(tensors: Iterable[StoredTensor], file_bytes: int) -> None:
     """Raise WeightsError where the tensors are said to have far more numbers than the file."""
-    total = sum(math.prod(t.shape) * raw_dtype(t.storage.dtype).itemsize for t in set(tensors))
-    if total > MAX_EXPANSION * file_bytes:
+    sizes = (math.prod(tensor.shape) * raw_dtype(tensor.storage.dtype).itemsize for tensor in set(tensors))
+    if sum(sizes) > MAX_EXPANSION * file_bytes:
         raise WeightsError("refused: the tensors are said to be far larger than the file", hint=SAVE_AGAIN)
 
 
