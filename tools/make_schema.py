@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from wideresnet.cli.groups import FACT_NAMES
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.tasks.zoo.buildfile import BuildFile
 
@@ -31,7 +32,10 @@ def serve_page() -> str:
     schema = ServeSettings.model_json_schema()
     options = schema["properties"]
     options["model"] = options.pop("models")
-    del options["token"]
+    del options["token"], options["facts"], schema["$defs"]["FileFacts"]
+    for name in FACT_NAMES:
+        kind = "number" if name == "bn_eps" else "string"
+        options[name] = {"type": kind, "title": name.replace("_", " ").title()}
     options["token_file"] = {"type": "string", "title": "Token File"}
     options["ray"] = {"type": "string", "title": "Ray", "default": ""}
     options["replicas"] = {"type": ["string", "integer"], "title": "Replicas", "default": "1"}
