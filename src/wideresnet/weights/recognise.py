@@ -39,12 +39,13 @@ class Recognised:
 
 
 def recognise(
-    reader: WeightsReader, which: str | None = None, variant: Mapping[str, object] | None = None
+    reader: WeightsReader, which: str | None = None, variant: Mapping[str, object] | None = None, complete: bool = False
 ) -> Recognised:
     """Find the one network in a file. ``which``: "ema", "live" or the beginning of its names where there are several.
 
-    ``variant`` has fields of the architecture that names do not show and the caller knows. Raises WeightsError for
-    a file without a network of the family or with more than one, and for tensors that no trained network has.
+    ``variant`` has fields of the architecture that names do not show and the caller knows; if ``complete``, its other
+    fields are those of the default network, whatever the origin of the file. Raises WeightsError for a file without a
+    network of the family or with more than one, and for tensors that no trained network has.
     """
     modules = group_modules(reader.shapes)
     networks, faults = find_networks(modules, reader.ordered)
@@ -52,7 +53,7 @@ def recognise(
         raise no_network(modules, faults)
     network = _choose(networks, which, reader)
     origin = find_origin(network, modules, reader.facts, reader.read)
-    architecture = with_variant(network.architecture, {**origin.variant, **(variant or {})})
+    architecture = with_variant(network.architecture, {**({} if complete else origin.variant), **(variant or {})})
     tensors = dict(_tensors(architecture, network.layers, reader))
     used = {name: layer.name for name, layer in network.layers.items()} | origin.buffers
     idle = {name: reason for name, reason in network.idle.items() if name not in used.values()}

@@ -48,7 +48,7 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
             if reader.sha256.startswith(weights.sha256_prefix):
                 return read_published(weights, reader, path, str(path))
         card = _card_inside(path, reader.metadata)
-        network = _recognise(path, reader, replace(facts, variant={**(card.variant if card else {}), **facts.variant}))
+        network = _recognise(path, reader, facts, card)
         if network.headless and not facts.headless:
             raise WeightsError(
                 f"{path} has no classifier (features only)", hint="'wrn embed' and 'wrn finetune' take it as it is"
@@ -90,10 +90,13 @@ def read_published(weights: Weights, reader: WeightsReader, path: Path, source: 
     return FileModel(network, card, read_labels(weights.labels))
 
 
-def _recognise(path: Path, reader: WeightsReader, facts: FileFacts) -> Recognised:
-    """Return the network in a file. Raises WeightsError unless it is of the architecture in ``facts``, if one is."""
+def _recognise(path: Path, reader: WeightsReader, facts: FileFacts, card: ModelCard | None = None) -> Recognised:
+    """Return the network in a file. Raises WeightsError unless it is of the architecture in ``facts``, if one is.
+
+    ``card`` states the whole variant, as far as ``facts`` do not.
+    """
     try:
-        network = recognise(reader, facts.which, facts.variant)
+        network = recognise(reader, facts.which, {**(card.variant if card else {}), **facts.variant}, card is not None)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error.message}", error.hint) from error
     architecture = network.architecture

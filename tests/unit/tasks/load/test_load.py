@@ -110,6 +110,18 @@ def test_a_file_of_ours_carries_its_labels_too_and_the_users_own_go_before_them(
     assert load_bundle(ModelChoice(str(path), labels=own)).labels.names[3] == "mine 3"
 
 
+def test_a_card_inside_states_the_whole_variant(tmp_path: Path) -> None:
+    """Norms that look untrained are a sign of FixMatch's code, with LeakyReLU; a card without one excludes it."""
+    tensors = tiny_tensors(TINY)
+    for stage in (2, 3):
+        norm = f"layer{stage}.0.bn1"
+        tensors[f"{norm}.weight"], tensors[f"{norm}.bias"] = (np.full_like(tensors[f"{norm}.bias"], x) for x in (1, 0))
+    for variant in ({}, {"shortcut": "skip_norm"}):
+        card = replace(tiny_bundle().card, variant=variant)
+        save_tensors(tmp_path / "a.safetensors", tensors, {CARD_KEY: TypeAdapter(ModelCard).dump_json(card).decode()})
+        assert load_bundle(ModelChoice(str(tmp_path / "a.safetensors"))).card.variant == variant
+
+
 def test_a_card_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     for index, card in enumerate(("{", '{"name": 3}')):
         path = tmp_path / f"{index}.safetensors"
