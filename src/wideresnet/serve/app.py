@@ -168,22 +168,22 @@ async def explain(service: Service, request: Request, context: RequestContext) -
     query = request.query_params
     model = service.find_model(query.get("model"), context)
     labels, k = model.labels(query.get("lang", "en")), _parse_k(query.get("k", "1"), MAX_MAPS)
+    if pool := model.classifier.card.variant.get("pool"):
+        raise ApiError("parameters", f"no maps of {model.name}: its pooling is {pool}", "name a model with pool avg")
     if "class" in query and "k" in query:
         raise ApiError("parameters", "k has no effect beside class", "leave out k")
     selection = MapSelection(parse_classes(query.getlist("class"), model.classifier.labels), k, labels)
     with service.admission.admit(context) as permit:
         upload = await read_images(request, permit, service.settings, PARAMETERS[context.route])
         if len(upload.files) > 1:
-            message = f"one image per request, got {len(upload.files)}"
-            raise ApiError("parameters", message, "send a request for each image")
+            raise ApiError("parameters", f"one image per request, got {len(upload.files)}", "send a request for each")
         read_seconds, ((_, image),) = context.seconds, upload.files
         future = service.explanations.submit(model, image, selection, permit)
         (outcome,) = await service.wait_for([future], model, request)
     if outcome.error is not None:
         raise _image_error(outcome.error, image)
-    times = _milliseconds(context, read_seconds, [outcome])
-    result = outcome.result or {}
-    return _json({"model": model.identity, **result, "milliseconds": times, **upload.response_members()})
+    document = {"model": model.identity, **(outcome.result or {}), **upload.response_members()}
+    return _json({**document, "milliseconds": _milliseconds(context, read_seconds, [outcome])})
 
 
 async def infer(service: Service, request: Request, context: RequestContext) -> Response:

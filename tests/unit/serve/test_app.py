@@ -15,9 +15,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 from typer.main import get_command
 
-from fakes import FakeEngine
-from serving import NAME, png
+from fakes import FakeEngine, tiny_bundle
+from serving import NAME, open_model, png
 from tiffs import tiff
+from wideresnet.architectures import with_variant, wrn
 from wideresnet.cli.main import app
 from wideresnet.serve.app import make_app
 from wideresnet.serve.http.middleware import PUBLIC_PATHS
@@ -270,6 +271,18 @@ def test_a_path_of_another_server_gets_a_hint(client, method, path, hint) -> Non
     done = client.request(method, path)
     assert done.status_code == 404
     assert hint in done.text
+
+
+def test_a_model_without_maps_is_a_wrong_parameter(make_service) -> None:
+    """Maps exist for a mean over positions; a maximum is the model's, and naming another one helps."""
+    service = make_service()
+    service.set_models({NAME: open_model(tiny_bundle(with_variant(wrn(10, 1), {"pool": "max"})), FakeEngine())})
+    with TestClient(make_app(service)) as client:
+        done = client.post("/v1/explain", content=png(1))
+        assert client.post("/v1/classify", content=png(1)).status_code == 200
+    assert done.status_code == 422
+    assert done.json()["detail"] == f"no maps of {NAME}: its pooling is max"
+    assert "pool avg" in done.json()["hint"]
 
 
 def test_every_hint_names_what_can_be_typed(client) -> None:
