@@ -283,10 +283,11 @@ def test_a_change_without_a_value_is_an_error(wrn: Wrn, tmp_path: Path) -> None:
         ("onnxruntime", "classify PHOTOS -m TINY --engine onnxruntime", "needs onnxruntime", "onnxruntime"),
         ("torch", "classify PHOTOS -m TINY --engine pytorch", "needs torch", "train"),
         ("torch", "train a.toml --data .", "training needs torch", "train"),
+        ("torch", "export -m TINY --format timm -o x.pth", "a .pth file needs torch", "train"),
         ("pyarrow", "classify PHOTOS -m TINY --format parquet -o x", "needs pyarrow", "parquet"),
         ("uvicorn", "serve -m TINY --port 0", "needs uvicorn", "serve"),
     ],
-    ids=["onnxruntime", "pytorch", "train", "parquet", "serve"],
+    ids=["onnxruntime", "pytorch", "train", "export", "parquet", "serve"],
 )
 def test_a_missing_extra_is_one_sentence_with_the_install_line(
     package: str, command: str, sentence: str, extra: str, tiny: Path, photos: Path

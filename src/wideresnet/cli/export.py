@@ -10,19 +10,23 @@ import typer
 
 from wideresnet.cli.check_data import check_normalisation
 from wideresnet.cli.groups import WeightsOptions, with_groups
-from wideresnet.cli.options import CheckImages, ClassNames, Format, Model
-from wideresnet.cli.output import open_bundle, print_json
+from wideresnet.cli.options import CheckImages, ClassNames, Model
+from wideresnet.cli.output import list_notes, open_bundle, print_json
 from wideresnet.cli.streams import say
 
 Stored = Annotated[
     Literal["fp32", "fp16"] | None,
     typer.Option("--storage", help="fp16: half the size. [bundle: as it is stored; weights file: fp32]"),
 ]
+Format = Annotated[
+    Literal["table", "json", "torchvision", "timm", "safetensors"],
+    typer.Option("--format", help="table, json: write a bundle, and print a line or JSON. Others: a weights file."),
+]
 
 
 @with_groups
 def export(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the bundle, or the weights file.")],
     options: WeightsOptions,
     model: Model = None,
     labels: ClassNames = None,
@@ -32,17 +36,32 @@ def export(
 ) -> None:
     """Write a model as a bundle: model.onnx, card.json, labels.txt. Any ONNX runtime runs the graph.
 
+    Or write a weights file for torchvision, timm or this package (docs/export.md).
+
     Example: wrn export -m wide_resnet50_2.tv_in1k -o wrn50/
 
     Example: wrn export -m runs/mine/model.safetensors --storage fp16 -o mine/
+
+    Example: wrn export -m runs/pets/bundle --format timm -o pets/model.safetensors
     """
     from wideresnet.bundle import check_target, write_bundle
+    from wideresnet.errors import ConfigError
     from wideresnet.images.noise import noise
+    from wideresnet.tasks.load.weights_file import check_weights_target, write_file
     from wideresnet.tasks.quantize.compile import in_precision, verify
 
-    check_target(output)
+    if format in ("table", "json"):
+        check_target(output)
+    elif storage:
+        raise ConfigError("--storage has no effect on weights files: they are float32", hint="leave out --storage")
+    else:
+        check_weights_target(output, format)
     bundle = open_bundle(options.choice(model, labels))
     check_normalisation(bundle, data)
+    if format not in ("table", "json"):
+        list_notes(write_file(output, bundle, format))
+        say(f"{output}: {bundle.card.name} for {format}, {output.stat().st_size / 1e6:.1f} MB")
+        return
     if storage and bundle.card.precision != storage:
         reference, bundle = bundle, in_precision(bundle, storage)
         verify(reference, bundle, noise(bundle.card.preprocess.crop))

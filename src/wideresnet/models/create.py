@@ -1,7 +1,10 @@
-"""Create a network by name, with fresh weights."""
+"""Create a network by name, with fresh weights; a state dict as torch's file."""
 
 from __future__ import annotations
 
+import io
+
+import torch
 from torch import nn
 
 from wideresnet.architectures import Architecture, get_architecture
@@ -26,3 +29,9 @@ def initialise(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def state_dict_bytes(tensors: dict[str, object]) -> bytes:
+    """Return the file that ``torch.save`` writes of NumPy arrays by name, as tensors."""
+    torch.save({name: torch.tensor(array) for name, array in tensors.items()}, file := io.BytesIO())
+    return file.getvalue()

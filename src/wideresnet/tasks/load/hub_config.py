@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from wideresnet.bundle import Bundle
 from wideresnet.errors import ConfigError, WeightsError
 from wideresnet.records import RGB, Labels, Preprocess
+from wideresnet.report.escape import json_text
 
 NAME = "config.json"
 
@@ -29,7 +32,7 @@ class _Pretrained(BaseModel):
     mean: RGB
     std: RGB
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    crop_pct: Annotated[float, Field(gt=0, le=1)] = 0.875
+    crop_pct: Annotated[float, Field(gt=0)] = 0.875
     crop_mode: Literal["center", "squash"] = "center"
 
 
@@ -38,11 +41,8 @@ class _Config(BaseModel):
 
     label_names: list[str] | dict[str, str] | None = None
     id2label: dict[int, str] | None = None
-    global_pool: str = "avg"
     pretrained_cfg: _Pretrained | None = None
 
-
-_CONFIG = TypeAdapter(_Config)
 
 
 def read_config(path: Path, classes: int) -> HubConfig | None:
@@ -52,7 +52,7 @@ def read_config(path: Path, classes: int) -> HubConfig | None:
     """
     file = path.with_name(NAME)
     try:
-        config = _CONFIG.validate_json(file.read_bytes())
+        config = _Config.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
@@ -72,8 +72,24 @@ def read_config(path: Path, classes: int) -> HubConfig | None:
 def _preprocess(config: _Pretrained | None) -> Preprocess | None:
     if config is None:
         return None
-    side = config.input_size[1]
-    squash = config.crop_mode == "squash"
-    resize = side if squash else int(side / config.crop_pct)       # timm rounds down
-    mode: Literal["squash", "shortest"] = "squash" if squash else "shortest"
-    return Preprocess(resize, side, config.interpolation, mode, config.mean, config.std)
+    side, squash = config.input_size[1], config.crop_mode == "squash"
+    resize = int(side / config.crop_pct)           # timm rounds down
+    return Preprocess(resize, side, config.interpolation, "squash" if squash else "shortest", config.mean, config.std)
+
+
+def config_text(architecture: str, bundle: Bundle) -> str:
+    """Return the config.json of a bundle, whose network timm calls ``architecture``.
+
+    timm has no filter of OpenCV's: "opencv-bilinear" becomes "bilinear".
+    """
+    spec, classes = bundle.card.preprocess, {"num_classes": bundle.card.classes}
+    exact, mode = spec.crop / spec.resize, "squash" if spec.mode == "squash" else "center"
+    # timm divides by it and rounds down.
+    fraction = exact if int(spec.crop / exact) == spec.resize else math.nextafter(exact, 0)
+    pretrained = {
+        "input_size": [3, spec.crop, spec.crop], "interpolation": spec.interpolation.removeprefix("opencv-"),
+        "crop_pct": fraction, "crop_mode": mode, "mean": spec.mean, "std": spec.std,
+        **classes, "first_conv": "conv1", "classifier": "fc",
+    }  # fmt: skip
+    document = {"architecture": architecture, **classes, "label_names": bundle.labels.names}
+    return json_text({**document, "pretrained_cfg": pretrained}, indent=1) + "\n"

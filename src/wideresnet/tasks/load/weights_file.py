@@ -1,22 +1,25 @@
-"""Bundles from weights files: what they state, what lies beside them, and what remains to be assumed."""
+"""Bundles from weights files: what they state, what lies beside them, and what remains to be assumed; and the way back.
+
+The networks for ImageNet have torchvision's and timm's names of tensors, so that one state dict serves all of them.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from wideresnet.architectures import get_architecture
+from wideresnet.architectures import describe_variant, get_architecture
 from wideresnet.bundle import Bundle, make_bundle
-from wideresnet.datasets.labels import parse_labels, read_labels
-from wideresnet.errors import ConfigError, WeightsError
+from wideresnet.datasets.labels import format_labels, parse_labels, read_labels
+from wideresnet.errors import ConfigError, WeightsError, needs_extra
+from wideresnet.output.atomic import check_file, save_bytes, save_text
 from wideresnet.records import FileFacts, Labels, ModelCard
 from wideresnet.tasks.load.assumed_card import card_for, usual_labels
-from wideresnet.tasks.load.hub_config import read_config
-from wideresnet.weights.catalogue import CATALOGUE, Weights
+from wideresnet.tasks.load.hub_config import NAME, config_text, read_config
+from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights
 from wideresnet.weights.read import WeightsReader, open_weights
 from wideresnet.weights.recognise import Recognised, recognise
 from wideresnet.weights.stem import stem_of
@@ -24,6 +27,8 @@ from wideresnet.weights.stem import stem_of
 # In the metadata of a safetensors file written here: the card, and the labels as a bundle's labels.txt.
 CARD_KEY, LABELS_KEY = "wideresnet.card", "wideresnet.labels"
 _CARD = TypeAdapter(ModelCard)
+# Our name -> that of torchvision and timm.
+FUNCTIONS = {name: name for name in DEFAULTS} | {"wrn_imagenet_18_1": "resnet18", "wrn_imagenet_34_1": "resnet34"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +117,8 @@ def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:
     if CARD_KEY not in metadata:
         return None
     try:
-        card = _CARD.validate_python(json.loads(metadata[CARD_KEY]))
-    except (ConfigError, ValidationError, json.JSONDecodeError) as error:
+        card = _CARD.validate_json(metadata[CARD_KEY])
+    except (ConfigError, ValidationError) as error:
         raise WeightsError(f"the card inside {path} cannot be read: {error}") from error
     if "whitening" in card.notes:
         raise WeightsError(
@@ -121,3 +126,55 @@ def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:
             hint="its accuracy is in the log.jsonl of its run; train with whitening=none to use a network",
         )
     return card
+
+
+def file_metadata(card: ModelCard, labels: Labels) -> dict[str, str]:
+    """Return the metadata of a safetensors file. Raises DataError for labels that have control characters."""
+    return {CARD_KEY: _CARD.dump_json(card).decode(), LABELS_KEY: format_labels(labels)}
+
+
+def check_weights_target(path: Path, library: str) -> None:
+    """Raise ConfigError if ``path`` cannot be written or has no suffix of weights, MissingExtra for .pth without torch.
+
+    Only a safetensors file holds a card: the others are for torchvision and timm.
+    """
+    check_file(path)
+    suffixes = [".safetensors", *([] if library == "safetensors" else [".pth", ".pt", ".bin"])]
+    if path.suffix not in suffixes:
+        raise ConfigError(f"{path} does not end in {' or '.join(suffixes)}", hint=f"name it {path}.safetensors")
+    if path.suffix != suffixes[0]:
+        with needs_extra(f"a {path.suffix} file", "train"):
+            import wideresnet.models  # noqa: F401
+
+
+def write_file(path: Path, bundle: Bundle, library: str) -> list[str]:
+    """Write the weights of ``bundle`` as a float32 state dict for "torchvision", "timm", or "safetensors" (here).
+
+    Batch norms are equivalents with mean 0, because the graph does not hold the originals. A safetensors file has the
+    card and the labels in its metadata. For timm, config.json goes beside a file that is alone in its folder. Returns
+    notes. Raises ConfigError for a network that the library does not have, and where another model's config.json is;
+    BundleError for an int8 model.
+    """
+    from wideresnet.bundle.derive import read_weights  # imports onnx, which running a model does not need
+
+    card, config = bundle.card, path.with_name(NAME)
+    if library != "safetensors" and (card.variant or card.architecture not in FUNCTIONS):
+        network = f"{card.architecture} (variant: {describe_variant(card.variant)})"
+        raise ConfigError(f"{library} has no {network}", hint="write it with --format safetensors")
+    text = config_text(FUNCTIONS[card.architecture], bundle) if library == "timm" else ""
+    if text and config.exists() and config.read_text("utf-8") != text:
+        raise ConfigError(f"{config} describes another model", hint="name a file in a new folder with -o")
+    alone = {file.name for file in path.parent.glob("*")} <= {path.name, NAME}
+    tensors: dict[str, object] = dict(read_weights(bundle))
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import save
+
+        data = save(tensors, {"format": "pt", **file_metadata(card, bundle.labels)})
+    else:
+        from wideresnet.models.create import state_dict_bytes
+
+        data = state_dict_bytes(tensors)
+    save_bytes(path, data)
+    if text and alone:
+        save_text(config, text)
+    return [f"no {NAME} written: {path.parent} has other files"] if text and not alone else []

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from pydantic import TypeAdapter
 from safetensors import SafetensorError
 
 from wideresnet.architectures import get_architecture
@@ -27,7 +26,7 @@ from wideresnet.output.atomic import save_text
 from wideresnet.records import Images, ModelCard, Preprocess, Progress
 from wideresnet.report import training as training_report
 from wideresnet.report.escape import json_text, printable
-from wideresnet.tasks.load.weights_file import CARD_KEY, LABELS_KEY
+from wideresnet.tasks.load.weights_file import file_metadata
 from wideresnet.weights.read import save_tensors
 
 with needs_extra("training", "train"):
@@ -119,9 +118,8 @@ def save_result(trainer: Trainer, images: Images, run: Path) -> Path:
         },
     )
     tensors = {key: value.numpy() for key, value in trainer.weights().items()}
-    metadata = {CARD_KEY: TypeAdapter(ModelCard).dump_json(card).decode(), LABELS_KEY: format_labels(images.labels)}
     try:
-        save_tensors(run / FILE_NAME, tensors, metadata)
+        save_tensors(run / FILE_NAME, tensors, file_metadata(card, images.labels))
     except (OSError, SafetensorError) as error:
         hint = "training is finished and saved: repeat the command to write the result"
         raise TrainingError(f"cannot write {run / FILE_NAME}: {error}", hint=hint) from error
