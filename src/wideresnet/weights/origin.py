@@ -42,6 +42,7 @@ class Scheme:
     sure: bool = False
     normalise: str = ""                            # a name of NORMALISATIONS; "": that of the data set
     biases: str = "any"
+    often: str = ""                                # another normalisation that such files often need
     with_key: str = ""                             # a pattern of a name that must be in the file
 
 
@@ -49,23 +50,23 @@ _XTERNALZ = r"block1\.layer\.0\.conv1 block2\.layer\.0\.convShortcut bn1 "
 _KUANGLIU = r"layer1\.0\.conv1 layer2\.0\.shortcut\.0 bn1 "
 SCHEMES: Final = (
     Scheme("torchvision", r"layer1\.0\.conv1 layer2\.0\.downsample\.0 ", sure=True),
-    Scheme("wideresnet", r"layer1\.0\.conv1 layer2\.0\.shortcut bn ", normalise="cifar10-paper"),
+    Scheme("wideresnet", r"layer1\.0\.conv1 layer2\.0\.shortcut bn "),
     Scheme("semilearn (USB)", _XTERNALZ, SEMI_SUPERVISED | {"final_bn_eps": 1e-3}, True, "imagenet", "stem"),
-    Scheme("TorchSSL", _XTERNALZ, SEMI_SUPERVISED | {"bn_eps": 1e-3}, True, "cifar10-paper", "all"),
+    Scheme("TorchSSL", _XTERNALZ, SEMI_SUPERVISED | {"bn_eps": 1e-3}, True, biases="all"),
     Scheme("FixMatch, MixMatch", _XTERNALZ, SEMI_SUPERVISED, False, with_key=r"ema_state_dict(\..*)?"),
-    Scheme("TRADES, RobustBench", _XTERNALZ, normalise="unit", with_key=r"(.*\.)?sub_block1\..*"),
-    Scheme("RobustBench", _XTERNALZ + r"\S+ without_bias", normalise="unit"),
-    Scheme("xternalz", _XTERNALZ, normalise="cifar10-paper"),
+    Scheme("TRADES, RobustBench", _XTERNALZ, often="unit", with_key=r"(.*\.)?sub_block1\..*"),
+    Scheme("RobustBench", _XTERNALZ + r"\S+ without_bias", often="unit"),
+    Scheme("xternalz", _XTERNALZ),
     Scheme("AugMix", r"block1\.layer\.0\.conv1 block2\.layer\.0\.conv_shortcut ", {}, True, "half"),
-    Scheme("szagoruyko", r"group0\.block0\.conv0 group1\.block0\.conv_?dim ", {}, True, "cifar10-paper"),
+    Scheme("szagoruyko", r"group0\.block0\.conv0 group1\.block0\.conv_?dim ", sure=True),
     Scheme("hysts", r"stage1\.block1\.conv1 stage2\.block1\.shortcut\.conv ", sure=True),
-    Scheme("pytorchcv", r"(features\.)?stage1\.unit1\.body\.conv1\.conv ", {}, True, "cifar10-per-image"),
+    Scheme("pytorchcv", r"(features\.)?stage1\.unit1\.body\.conv1\.conv ", sure=True, often="cifar10-per-image"),
     Scheme("DeepMind", r"layer\.0\.block\.0\.conv_0 ", {"activation": "silu", "padding": "same"}),
     Scheme("davda54 (SAM)", r"(f\.)?1_block\.block\.0\.block\.0_convolution ", sure=True),
     Scheme("weiaicunzai", r"conv2\.0\.residual\.2 ", {"shortcut": "raw"}, True, "cifar100"),
     Scheme("torch-uncertainty", r"layer1\.0\.conv1 .*POSTACT ", {"stride_on": "conv2"}, True, "cifar10-per-image"),
     Scheme("meliketoy", _KUANGLIU, {"shortcut": "raw", "stride_on": "conv2"}, True, "cifar10-per-image", "all"),
-    Scheme("kuangliu, with linear", _KUANGLIU + "linear", {"shortcut": "always"}, False, "cifar10-per-image", ""),
+    Scheme("kuangliu, with linear", _KUANGLIU + "linear", {"shortcut": "always"}, biases="", often="cifar10-per-image"),
     Scheme("torchdistill", _KUANGLIU, {"shortcut": "raw"}),
     Scheme("distiller", r"layer1\.layer\.0\.conv1 ", {}, True, "cifar10-per-image"),
     Scheme("by structure", ""),
@@ -197,7 +198,7 @@ def _data_set(facts: Facts) -> str:
 
 def usual_normalisation(name: str, data_set: str) -> tuple[str, Normalisation]:
     """Return the name and values of the statistics that are usual for a scheme (``normalise``) and a data set."""
-    name = name or data_set or "cifar10"
+    name = name or {"cifar10": "cifar10-paper", "": "cifar10-paper"}.get(data_set, data_set)
     if data_set == "cifar100" and name.startswith("cifar10-"):
         name = data_set                            # code for both data sets has statistics of both
     return name, NORMALISATIONS[name]

@@ -43,7 +43,9 @@ def card_for(
         if statistics is None:
             name, statistics = _usual(architecture, network, data_set or by_classes)
             mean, std = (", ".join(f"{value:.4g}" for value in values) for values in statistics)
-            text += f", mean {mean}, std {std}" + (f" ({name}; --normalise changes them)" if name else "")
+            often = network.origin.scheme.often if network else ""
+            rival = f"; files of {network.origin.scheme.title} often need {often}" if network and often else ""
+            text += f", mean {mean}, std {std} ({name}{rival}; --normalise changes them)"
         assumed.append(text)
     if statistics:
         spec = replace(spec, mean=statistics[0], std=statistics[1])
