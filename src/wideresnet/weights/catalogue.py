@@ -77,17 +77,10 @@ def _imagenet(
 ) -> Weights:
     """Return a set for ImageNet that timm publishes, too: the URL ends in the hash and ".pth"."""
     return Weights(
-        name=name,
-        architecture=name.partition(".")[0],
-        urls=(url,),
-        sha256_prefix=url.removesuffix(".pth").rpartition("-")[2],
-        hub=f"timm/{name}",
-        preprocess=preprocess,
-        labels="imagenet",
-        licence=licence,
-        published=published,
-        note=note,
-    )
+        name=name, architecture=name.partition(".")[0], labels="imagenet", hub=f"timm/{name}",
+        urls=(url,), sha256_prefix=url.removesuffix(".pth").rpartition("-")[2],
+        preprocess=preprocess, licence=licence, published=published, note=note,
+    )  # fmt: skip
 
 
 _50_TV = _imagenet(
@@ -97,8 +90,7 @@ _50_TV = _imagenet(
     licence="BSD-3-Clause",
     published=(
         percent(78.468, 94.086, enum("Wide_ResNet50_2", "V1")),
-        percent(78.486, 94.084, TIMM_CSV),
-        percent(78.468, 94.086, ZOO),
+        percent(78.486, 94.084, TIMM_CSV), percent(78.468, 94.086, ZOO),
     ),
     note="stored as float16; the set that PatchCore and its kin were published with",
 )
@@ -107,10 +99,7 @@ _50_TV2 = _imagenet(
     url=f"{TORCHVISION}/wide_resnet50_2-9ba9bcbe.pth",
     preprocess=TV2,
     licence="BSD-3-Clause",
-    published=(
-        percent(81.602, 95.758, enum("Wide_ResNet50_2", "V2")),
-        percent(81.612, 95.766, TIMM_CSV),
-    ),
+    published=(percent(81.602, 95.758, enum("Wide_ResNet50_2", "V2")), percent(81.612, 95.766, TIMM_CSV)),
     note=TV2_NOTE,
 )
 _50_RACM = _imagenet(
@@ -128,8 +117,7 @@ _101_TV = _imagenet(
     licence="BSD-3-Clause",
     published=(
         percent(78.848, 94.284, enum("Wide_ResNet101_2", "V1")),
-        percent(78.862, 94.312, TIMM_CSV),
-        percent(78.854, 94.290, f"{ZOO}, timm"),
+        percent(78.862, 94.312, TIMM_CSV), percent(78.854, 94.290, f"{ZOO}, timm"),
     ),
     note="stored as float16",
 )
@@ -138,10 +126,7 @@ _101_TV2 = _imagenet(
     url=f"{TORCHVISION}/wide_resnet101_2-d733dc28.pth",
     preprocess=TV2,
     licence="BSD-3-Clause",
-    published=(
-        percent(82.510, 96.020, enum("Wide_ResNet101_2", "V2")),
-        percent(82.514, 96.012, TIMM_CSV),
-    ),
+    published=(percent(82.510, 96.020, enum("Wide_ResNet101_2", "V2")), percent(82.514, 96.012, TIMM_CSV)),
     note=TV2_NOTE,
 )
 
@@ -160,24 +145,15 @@ def _at(weights: Weights, preprocess: Preprocess, top1: float, top5: float) -> W
 CATALOGUE: dict[str, Weights] = {
     weights.name: weights
     for weights in (
-        _50_TV,
-        _50_TV2,
-        _at(_50_TV2, TV2_176, 80.442, 95.076),
-        _50_RACM,
-        _at(_50_RACM, RACM_288, 82.260, 96.062),
-        _101_TV,
-        _101_TV2,
-        _at(_101_TV2, TV2_176, 80.494, 94.978),
+        _50_TV, _50_TV2, _at(_50_TV2, TV2_176, 80.442, 95.076), _50_RACM, _at(_50_RACM, RACM_288, 82.260, 96.062),
+        _101_TV, _101_TV2, _at(_101_TV2, TV2_176, 80.494, 94.978),
     )
-}
+}  # fmt: skip
 
 # What a bare architecture name means. tv2 for both: it is torchvision's own DEFAULT, the most accurate
 # set at 224 px, and one recipe and one transform over both sizes. (timm's bare names mean racm for 50
 # and the old tv for 101, which makes the larger network look worse than the smaller.)
-DEFAULTS: dict[str, str] = {
-    "wide_resnet50_2": "wide_resnet50_2.tv2_in1k",
-    "wide_resnet101_2": "wide_resnet101_2.tv2_in1k",
-}
+DEFAULTS: dict[str, str] = {name: f"{name}.tv2_in1k" for name in ("wide_resnet50_2", "wide_resnet101_2")}
 
 # What the paper printed for its own trainings (ImageNet, single crop; errors, here as accuracies). Those
 # tensors were Lua files and are no row above: these numbers belong to architectures, not to weights.

@@ -89,9 +89,11 @@ def _fetch_whole(url: str, part: Path, progress: Progress | None, patience: Pati
             return
         except CONNECTION_FAULTS as error:
             failures = 1 if _size(part) > before else failures + 1
-            if not _may_pass(error) or failures >= patience.attempts:
+            passing = not isinstance(error, HTTPError) or error.code in PASSING or error.code >= 500
+            if not passing or failures >= patience.attempts:
+                answer = f"the server answers {error.code} " if isinstance(error, HTTPError) else ""
                 raise DownloadError(
-                    f"cannot download {url}: {_reason(error)}",
+                    f"cannot download {url}: {answer}{error.reason if isinstance(error, URLError) else error}",
                     hint=f"try again (it goes on after {_size(part):,} bytes), or fetch the file by other means and"
                     f" {instead}",
                 ) from error
@@ -122,9 +124,7 @@ def _attempt(url: str, part: Path, progress: Progress | None, timeout_s: float) 
             raise http.client.HTTPException("the partial file does not fit; starting again") from error
 
 
-def _save(
-    response: http.client.HTTPResponse, part: Path, start: int, progress: Progress | None
-) -> None:
+def _save(response: http.client.HTTPResponse, part: Path, start: int, progress: Progress | None) -> None:
     """Write the body after the first ``start`` bytes of ``part``; raises if it ends before its length."""
     length = response.headers.get("Content-Length")
     total = start + int(length) if length and length.isdecimal() else None
@@ -152,16 +152,6 @@ def _check(part: Path, url: str, sha256_prefix: str) -> None:
             f"{'…' if len(sha256_prefix) < 64 else ''}",
             hint="it was deleted; try again, and if it stays so, the server's copy or a proxy is to blame",
         )
-
-
-def _may_pass(error: Exception) -> bool:
-    return not isinstance(error, HTTPError) or error.code in PASSING or error.code >= 500
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, HTTPError):
-        return f"the server answers {error.code} {error.reason}"
-    return str(error.reason if isinstance(error, URLError) else error)
 
 
 def _number_in(headers: Message, pattern: str) -> int | None:

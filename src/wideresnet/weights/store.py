@@ -10,6 +10,7 @@ environment variables that ``weights`` reads.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -78,12 +79,8 @@ def fetch_from_hub(
         try:
             url = hf_hub_url(weights.hub, HUB_FILE, endpoint=endpoint)
             stated = get_hf_file_metadata(url, endpoint=endpoint).etag
-            path = Path(
-                hf_hub_download(
-                    weights.hub, HUB_FILE, endpoint=endpoint,
-                    local_dir=folder / "hub" / weights.hub, tqdm_class=_bar_for(progress),
-                )
-            )  # fmt: skip
+            local, bar = folder / "hub" / weights.hub, _bar_for(progress)
+            path = Path(hf_hub_download(weights.hub, HUB_FILE, endpoint=endpoint, local_dir=local, tqdm_class=bar))
         # Everything: which HTTP library's errors come through differs between releases of huggingface_hub.
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -108,9 +105,7 @@ def _paths(weights: Weights, folder: Path) -> tuple[Path, Path]:
     return folder / weights.file_name, folder / f"{weights.hub.rpartition('/')[2]}.safetensors"
 
 
-def _first_that_works(
-    weights: Weights, folder: Path, progress: Progress | None, patience: Patience
-) -> Path:
+def _first_that_works(weights: Weights, folder: Path, progress: Progress | None, patience: Patience) -> Path:
     """Try the URLs in order, then the hub. Raises the first error, which is about the preferred source."""
     first: DownloadError | None = None
     for url in weights.urls:
@@ -142,23 +137,15 @@ def offline_mode() -> bool:
 def _bar_for(progress: Progress | None) -> type[Any]:
     """Return a class in the place of tqdm's that reports to ``progress`` and draws nothing."""
 
-    class Bar:
+    class Bar(ExitStack):                          # for its enter, exit and close
         # huggingface_hub passes tqdm's own options (desc, unit, …), which mean nothing here.
         def __init__(self, *_: Any, total: int | None = None, initial: int = 0, **_options: Any) -> None:
+            super().__init__()
             self.total, self.done = total, initial
 
         def update(self, n: int = 1) -> None:
             self.done += int(n)
             if progress:
                 progress(self.done, self.total)
-
-        def __enter__(self) -> Bar:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            return None
-
-        def close(self) -> None:
-            return None
 
     return Bar
