@@ -1,20 +1,28 @@
-"""Layers -> residual blocks: which layers form one, and what each of them is in it, by shapes and order."""
+"""Layers -> residual blocks: which layers form one, and what each of them is in it, by shapes, names and order."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise, permutations
 from typing import Final, Literal
 
-from wideresnet.weights.modules import Module, Tokens, common_prefix, natural
+from wideresnet.weights.modules import COUNTERS, Module, Tokens, common_prefix, differ_in_number, natural
 
 Form = Literal["pair", "bottleneck"]               # of 3×3 convolutions; one between two 1×1
-FORMS: Final[dict[Form, int]] = {"pair": 2, "bottleneck": 1}      # 3×3 convolutions in a block
+FORMS: Final[dict[Form, tuple[int, ...]]] = {"pair": (3, 3), "bottleneck": (1, 3, 1)}      # sides of convolutions
 
-
+CONVS: Final = ("conv1", "conv2", "conv3")
+NORMS: Final = ("bn1", "bn2", "bn3")
 # Parts of names of a shortcut's convolution, for blocks that do not need one.
 SHORTCUTS: Final = ("shortcut", "skip", "downsample", "identity", "proj", "dim")
+
+_UNCLEAR: Final = "neither shapes nor numbers in names show the order of "
+
+Roles = dict[str, Module]                          # "conv1", "bn1", "conv2", …, "shortcut", "shortcut_bn"
 
 
 class Mismatch(Exception):
@@ -23,21 +31,22 @@ class Mismatch(Exception):
 
 @dataclass(frozen=True)
 class Block:
-    """The layers of one residual block by our names: conv1, bn1, conv2, …, shortcut, shortcut_bn."""
+    """The layers of one residual block by our names."""
 
     path: Tokens
-    layers: dict[str, Module]
-    channels: tuple[int, int, int]                 # in, inside, out
+    layers: Roles
+    c_in: int                                      # channels
+    inner: int
+    c_out: int
 
-    @property
-    def c_in(self) -> int:
-        """Channels in."""
-        return self.channels[0]
 
-    @property
-    def c_out(self) -> int:
-        """Channels out."""
-        return self.channels[2]
+@contextmanager
+def noted(faults: dict[Tokens, str], path: Tokens) -> Iterator[None]:
+    """Keep the reason of a Mismatch at ``path`` in ``faults``, and go on."""
+    try:
+        yield
+    except Mismatch as mismatch:
+        faults[path] = str(mismatch)
 
 
 def block_paths(modules: Sequence[Module], form: Form) -> dict[Tokens, list[Module]]:
@@ -45,111 +54,152 @@ def block_paths(modules: Sequence[Module], form: Form) -> dict[Tokens, list[Modu
 
     A block is the largest part of the tree of names with as many 3×3 convolutions as a block has.
     """
-    convs = [module for module in modules if is_inner_conv(module)]
+    convs = [m for m in modules if m.kind == "conv" and m.shape[2] == 3 and m.shape[1] != 3]        # not of an image
     counts = Counter(path for module in convs for path in _paths(module.tokens))
     blocks = {}
     for module in convs:
-        path = next((path for path in _paths(module.tokens) if counts[path] == FORMS[form]), None)
+        path = next((path for path in _paths(module.tokens) if counts[path] == FORMS[form].count(3)), None)
         if path:
             blocks[path] = [inside for inside in modules if inside.tokens[: len(path)] == path]
     return blocks
 
 
-def is_inner_conv(module: Module) -> bool:
-    """Return True for a 3×3 convolution that does not read images."""
-    return module.kind == "conv" and module.shape[2] == 3 and module.shape[1] != 3
+def parse_blocks(
+    groups: Mapping[Tokens, Sequence[Module]], form: Form, ordered: bool
+) -> tuple[dict[Tokens, Block], dict[Tokens, str]]:
+    """Return the blocks by path, and by path why other groups of layers are none.
+
+    Shapes come first. Where they leave a choice, names mean what they mean in blocks where shapes leave none; then
+    numbers in names count, then the order of the file if it is the order of construction (``ordered``).
+    """
+    faults: dict[Tokens, str] = {}
+    convs = _resolve(groups, lambda path: _conv_choices(groups[path], form), ordered, faults)
+    layers = _resolve(convs, lambda path: _norm_choices(groups[path], convs[path], form), ordered, faults)
+    blocks = {}
+    for path, roles in layers.items():
+        blocks[path] = Block(path, roles, *roles["conv1"].channels, roles[f"conv{len(FORMS[form])}"].channels[1])
+    return blocks, faults
 
 
-def parse_block(path: Tokens, modules: Sequence[Module], form: Form, ordered: bool) -> Block:
-    """Return the layers of a block by what they do. Raises Mismatch, also where names and shapes leave a choice."""
-    convs, norms = _of_kind(modules, "conv"), _of_kind(modules, "norm")
-    extra = [module for module in modules if module.kind == "linear" or (module.kind == "other" and _parameter(module))]
+def in_order(family: Sequence[Block], ordered: bool) -> list[Block]:
+    """Return blocks in the order of computation: by width, then by numbers in names, or by the file without them.
+
+    Raises Mismatch where neither shows it.
+    """
+    by_name = sorted(family, key=lambda block: (block.c_out, natural(block.path)))
+    if all(differ_in_number(a.path, b.path) for a, b in pairwise(by_name) if a.c_out == b.c_out):
+        return by_name
+    if ordered:
+        return sorted(family, key=lambda block: (block.c_out, block.layers["conv1"].index))
+    by_shape = sorted(family, key=lambda block: (block.c_out, block.c_in == block.c_out))
+    if twins := [(a, b) for a, b in pairwise(by_shape) if (a.c_in, a.c_out) == (b.c_in, b.c_out)]:
+        raise Mismatch(_UNCLEAR + ", ".join(block.layers["conv1"].name for block in twins[0]))
+    return by_shape
+
+
+def kind_of(path: Tokens) -> Tokens:
+    """Return a path without the values of its numbers, as the blocks of a network share it."""
+    return tuple("#" if isinstance(token, int) else token for token in path)
+
+
+def _resolve(
+    paths: Iterable[Tokens], choices_at: Callable[[Tokens], list[Roles]], ordered: bool, faults: dict[Tokens, str]
+) -> dict[Tokens, Roles]:
+    """Return the roles in each block, chosen among those that its shapes allow; the others go into ``faults``."""
+    choices: dict[Tokens, list[Roles]] = {}
+    for path in paths:
+        with noted(faults, path):
+            choices[path] = choices_at(path)
+    resolved: dict[Tokens, Roles] = {}
+    sequences: set[tuple[Tokens, ...]] = set()         # names inside blocks in the order of computation
+    for path in sorted(choices, key=lambda path: len(choices[path])):
+        ranks = [
+            (_sequence(roles, path) in sequences, _likeness(roles), _is_in_order(_mains(roles), ordered))
+            for roles in choices[path]
+        ]
+        best = [roles for roles, rank in zip(choices[path], ranks, strict=True) if rank == max(ranks)]
+        if len(best) > 1:
+            faults[path] = _UNCLEAR + ", ".join(dict.fromkeys(layer.name for roles in best for layer in _mains(roles)))
+        else:
+            sequences.add(_sequence(best[0], path))
+            resolved[path] = best[0]
+    return resolved
+
+
+def _conv_choices(modules: Sequence[Module], form: Form) -> list[Roles]:
+    """Return the roles that the convolutions of a block may have by their shapes. Raises Mismatch."""
+    extra = [module for module in modules if module.kind not in ("conv", "norm") and module.tokens[-1] not in COUNTERS]
     if extra:
         raise Mismatch(f"a residual block has something else beside convolutions and batch norms: {extra[0].name}")
-    sort = _sorter(ordered)
-    layers = _pair(sort(conv for conv in convs if conv.shape[2] == 3)) if form == "pair" else _bottleneck(sort(convs))
-    rest = [conv for conv in convs if conv not in layers.values()]
-    last = layers["conv2"] if form == "pair" else layers["conv3"]
-    c_in, inner, c_out = layers["conv1"].channels[0], layers["conv1"].channels[1], last.channels[1]
-    if rest:
-        called = any(word in rest[0].name.lower() for word in SHORTCUTS)
-        if len(rest) > 1 or rest[0].shape != (c_out, c_in, 1, 1) or (c_in == c_out and not called):
-            raise Mismatch(f"a convolution more than a residual block has: {rest[-1].name} {list(rest[-1].shape)}")
-        layers["shortcut"] = rest[0]
-    elif c_in != c_out:
-        raise Mismatch(f"no 1×1 convolution from {c_in} to {c_out} channels in {modules[0].name.rpartition('.')[0]}")
-    return Block(path, layers | _norms(sort(norms), layers), (c_in, inner, c_out))
+    convs, names = [module for module in modules if module.kind == "conv"], (*CONVS[: len(FORMS[form])], "shortcut")
+    orders = permutations(convs) if len(convs) in (len(names) - 1, len(names)) else ()
+    options = [roles for order in orders if _fits(roles := dict(zip(names, order, strict=False)), form)]
+    if not options:
+        shown = ", ".join(f"{conv.name} {list(conv.shape)}" for conv in convs[:5])
+        raise Mismatch(f"no residual block, with one 1×1 convolution where channels change: {shown}")
+    return options
 
 
-def _pair(convs: Sequence[Module]) -> dict[str, Module]:
-    """Return conv1 and conv2 of two 3×3 convolutions: conv2 has as many channels in as out."""
-    first, second = convs
-    if first.channels[1] != second.channels[0]:
-        first, second = second, first
-    if not first.channels[1] == second.channels[0] == second.channels[1]:
-        raise Mismatch(f"{first.name} {list(first.shape)} and {second.name} {list(second.shape)} do not fit together")
-    return {"conv1": first, "conv2": second}
+def _fits(roles: Roles, form: Form) -> bool:
+    """Return True if each convolution has the size of its role and reads what the one before it gives."""
+    mains, shortcut = _mains(roles), roles.get("shortcut")
+    sides, channels = tuple(conv.shape[2] for conv in mains), [conv.channels for conv in mains]
+    linked = all(before[1] == after[0] for before, after in pairwise(channels)) and channels[1][0] == channels[1][1]
+    c_in, c_out = channels[0][0], channels[-1][1]
+    projects = c_in != c_out or _likeness(roles) > 0
+    return sides == FORMS[form] and linked and projects == bool(shortcut) and (
+        shortcut is None or shortcut.shape == (c_out, c_in, 1, 1)
+    )
 
 
-def _bottleneck(convs: Sequence[Module]) -> dict[str, Module]:
-    """Return conv1 (1×1), conv2 (3×3) and conv3 (1×1) of a bottleneck."""
-    (middle,) = (conv for conv in convs if conv.shape[2] == 3)
-    inner = middle.channels[0]
-    narrow = [conv for conv in convs if conv.shape[2] == 1]
-    first = next((conv for conv in narrow if conv.channels[1] == inner), None)
-    last = next((conv for conv in narrow if conv.channels[0] == inner and conv is not first), None)
-    if first is None or last is None or middle.channels[1] != inner:
-        raise Mismatch(f"{middle.name} {list(middle.shape)} lacks the two 1×1 convolutions of a bottleneck")
-    return {"conv1": first, "conv2": middle, "conv3": last}
+def _norm_choices(modules: Sequence[Module], convs: Roles, form: Form) -> list[Roles]:
+    """Return ``convs`` with the roles that the batch norms of a block may have by their shapes. Raises Mismatch."""
+    norms, mains = [module for module in modules if module.kind == "norm"], _mains(convs)
+    if not norms and all("bias" in conv.tensors for conv in convs.values()):
+        return [convs]                             # folded into the convolutions
+    after = [conv.channels[1] for conv in mains]
+    before = after if form == "bottleneck" else [conv.channels[0] for conv in mains]
+    names = (*NORMS[: len(mains)], "shortcut_bn")
+    options = [
+        convs | dict(zip(names, order, strict=False))
+        for order in (permutations(norms) if len(mains) <= len(norms) <= len(convs) else ())
+        if [norm.shape[0] for norm in order] in ([*widths, after[-1]][: len(norms)] for widths in (before, after))
+    ]
+    if not options:
+        shown = ", ".join(f"{norm.name} {list(norm.shape)}" for norm in norms[:5]) or "none"
+        raise Mismatch(f"the batch norms beside {mains[0].name} {list(mains[0].shape)} do not fit: {shown}")
+    return options
 
 
-def _norms(norms: list[Module], layers: dict[str, Module]) -> dict[str, Module]:
-    """Return the batch norms of a block by name; the one of the shortcut has a name next to its convolution's."""
-    mains = [name for name in ("conv1", "conv2", "conv3") if name in layers]
-    named: dict[str, Module] = {}
-    if len(norms) == len(mains) + 1 and "shortcut" in layers:
-        near = {norm: len(common_prefix(norm.tokens, layers["shortcut"].tokens)) for norm in norms}
-        named["shortcut_bn"] = max(norms, key=lambda norm: near[norm])
-        norms = [norm for norm in norms if norm is not named["shortcut_bn"]]
-    if not norms and all("bias" in conv.tensors for conv in layers.values()):
-        return {}                                  # folded into the convolutions
-    if len(norms) != len(mains):
-        raise Mismatch(f"{len(norms)} batch norms instead of {len(mains)} beside {layers['conv1'].name}")
-    c_in, inner = layers["conv1"].channels
-    if len(mains) == 2 and c_in != inner:          # shapes say which is first: of c_in channels, or both of inner
-        norms = sorted(norms, key=lambda norm: norm.shape != (c_in,))
-    return named | {f"bn{index + 1}": norm for index, norm in enumerate(norms)}
+def _mains(roles: Roles) -> list[Module]:
+    """Return the batch norms between input and output of a block, or the convolutions where it has none (yet)."""
+    return [roles[name] for name in NORMS if name in roles] or [roles[name] for name in CONVS if name in roles]
 
 
-def _sorter(ordered: bool) -> Callable[[Iterable[Module]], list[Module]]:
-    """Return a function that puts layers in the order of computation.
-
-    Where two names first differ in a number, by it. Else, in a file that keeps the order in which layers were
-    made (``ordered``), by that order; in others by name, as libraries write such files.
-    """
-
-    def sort(modules: Iterable[Module]) -> list[Module]:
-        by_name = sorted(modules, key=lambda module: natural(module.tokens))
-        numbered = all(map(_differ_in_number, by_name, by_name[1:]))
-        return by_name if numbered or not ordered else sorted(by_name, key=lambda module: module.index)
-
-    return sort
+def _sequence(roles: Roles, path: Tokens) -> tuple[Tokens, ...]:
+    return tuple(module.tokens[len(path) :] for module in _mains(roles))
 
 
-def _differ_in_number(first: Module, second: Module) -> bool:
-    shared = len(common_prefix(first.tokens, second.tokens))
-    ends = [tokens[shared : shared + 1] for tokens in (first.tokens, second.tokens)]
-    return all(end and isinstance(end[0], int) for end in ends)
+def _likeness(roles: Roles) -> int:
+    """Return how much names say that a layer is the shortcut's: it is called so, or like the one that it follows."""
+    if "shortcut_bn" in roles:
+        first, second = roles["shortcut"], roles["shortcut_bn"]
+        parts = (set(re.findall(r"[A-Z]?[a-z]+|\d+", layer.name)) for layer in (first, second))
+        return len(common_prefix(first.tokens, second.tokens)) + len(set.intersection(*parts))
+    ending = "".join(map(str, roles["shortcut"].tokens[-2:])) if "shortcut" in roles else ""
+    return any(word in ending.lower() for word in SHORTCUTS)
+
+
+def _is_in_order(layers: Sequence[Module], ordered: bool) -> bool:
+    """Return False where numbers in names, or else the order of an ``ordered`` file, show that this is no order."""
+    return all(
+        natural(a.tokens) < natural(b.tokens)
+        if differ_in_number(a.tokens, b.tokens)
+        else not ordered or a.index < b.index
+        for a, b in pairwise(layers)
+    )
 
 
 def _paths(tokens: Tokens) -> Iterator[Tokens]:
     """Yield the beginnings of a name, shortest first."""
     return (tokens[:length] for length in range(1, len(tokens) + 1))
-
-
-def _of_kind(modules: Sequence[Module], kind: str) -> list[Module]:
-    return [module for module in modules if module.kind == kind]
-
-
-def _parameter(module: Module) -> bool:
-    return "weight" in module.tensors or "bias" in module.tensors

@@ -5,47 +5,54 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from wideresnet.errors import WeightsError
-from wideresnet.weights.blocks import FORMS, block_paths
-from wideresnet.weights.modules import Module, Tokens
+from wideresnet.weights.blocks import FORMS, block_paths, kind_of
+from wideresnet.weights.modules import PARAMETRISED, Module, Tokens
 from wideresnet.weights.origin import SCHEMES
 
 SHOWN = 3                                          # names in a message
+REMOVE = (
+    "save plain weights, after torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight') or, of older code,"
+    " remove_weight_norm(layer), remove_spectral_norm(layer) or prune.remove(layer, 'weight')"
+)
 
 
 def no_network(modules: Sequence[Module], faults: Sequence[str]) -> WeightsError:
     """Return the error for layers of which none form a complete network; ``faults`` are reasons for parts of them."""
     layers = [module for module in modules if module.kind != "other"]
     parts = [f"no complete Wide ResNet among {_listed([module.name for module in layers], 'layers')}"]
-    if missing := sorted({name for form in FORMS for name in _missing(modules, block_paths(modules, form))}):
+    hint = "'wrn models' lists the networks that are read"
+    if computed := [module.name for module in modules if PARAMETRISED.fullmatch(module.name)]:
+        parts.append(f"{_listed(computed, 'tensors')} of weight norm, spectral norm or pruning in place of weights")
+        hint = REMOVE
+    elif len(kernels := [module.name for module in modules if module.shape[:2] == (3, 3) and module.shape[2:]]) > SHOWN:
+        parts.append(f"{_listed(kernels, 'convolutions')} with the axes of TensorFlow and Flax")
+        hint = "transpose kernels of four axes by (3, 2, 0, 1), of two by (1, 0), and save them again"
+    elif missing := sorted({name for form in FORMS for name in _missing(modules, block_paths(modules, form))}):
         parts.append(f"{_listed(missing, 'tensors')} missing beside the other blocks")
-    elif faults:
-        parts.append(faults[0])
+        hint = "give the complete checkpoint"
+    else:
+        parts.append([*faults, "no block of two 3×3 convolutions, or one between two 1×1"][0])
     if scheme := _resembled(modules):
         parts.append(f"the names are those of {scheme}")
-    hint = "give the complete checkpoint" if missing else "'wrn models' lists the networks that are read"
     return WeightsError("; ".join(parts), hint)
 
 
 def _missing(modules: Sequence[Module], blocks: dict[Tokens, list[Module]]) -> Iterator[str]:
     """Yield tensors that most blocks of a family have, and one has not."""
-    families = Counter(_pattern(path) for path in blocks)
-    if not families:
-        return
-    (family, count), *_ = families.most_common(1)
+    families = Counter(map(kind_of, blocks)).most_common(1)
     inside: dict[Tokens, dict[tuple[Tokens, str], str]] = {}
-    for module in modules:
-        path = module.tokens[: len(family)]
-        if _pattern(path) == family:
-            rest = module.tokens[len(family) :]
+    for family, module in product((family for family, count in families if count > 1), modules):
+        path, rest = module.tokens[: len(family)], module.tokens[len(family) :]
+        if kind_of(path) == family and module.shape[2:] != (1, 1):        # not every block has a shortcut
             inside.setdefault(path, {}).update({(rest, role): name for role, name in module.tensors.items()})
-    usual = Counter(key for names in inside.values() for key in names)
-    for path, names in inside.items():
-        for (rest, role), number in usual.items():
-            if (rest, role) not in names and number > len(inside) / 2 and count > 1 and role != "num_batches_tracked":
-                example = next(block[rest, role] for block in inside.values() if (rest, role) in block)
-                yield _like(example, path)
+    usual = Counter(key for names in inside.values() for key in names if key[1] != "num_batches_tracked")
+    examples = {key: name for names in inside.values() for key, name in names.items()}
+    for path, key in product(inside, usual):
+        if key not in inside[path] and usual[key] > len(inside) / 2:
+            yield _like(examples[key], path)
 
 
 def _like(example: str, path: Tokens) -> str:
@@ -55,16 +62,13 @@ def _like(example: str, path: Tokens) -> str:
 
 
 def _resembled(modules: Sequence[Module]) -> str:
-    """Return the scheme whose name for a convolution of the first block occurs."""
+    """Return the scheme whose names for the first block's convolution and the second stage's shortcut both occur."""
     for scheme in SCHEMES[:-1]:
-        first = scheme.names.partition(" ")[0]
-        if any(re.search(rf"(^|\.){first}$", module.name) for module in modules):
+        names = scheme.names.split(" ")
+        general = scheme.biases in ("any", "") and not scheme.with_key and len(names) < 4
+        if general and all(any(re.search(rf"(^|\.){name}$", m.name) for m in modules) for name in names[:2] if name):
             return scheme.title
     return ""
-
-
-def _pattern(path: Tokens) -> Tokens:
-    return tuple("#" if isinstance(token, int) else token for token in path)
 
 
 def _listed(names: Sequence[str], noun: str) -> str:

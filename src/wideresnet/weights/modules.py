@@ -17,8 +17,17 @@ ROLES: Final = {
     "running_var": "running_var", "moving_variance": "running_var", "num_batches_tracked": "num_batches_tracked",
 }  # fmt: skip
 _ROLE: Final = re.compile(rf"(.*?)[./_]?({'|'.join(ROLES)})(?::0)?", re.DOTALL)
+# Words of names of layers that lie beside a network and are not on its way from images to logits.
+BESIDE: Final = {
+    "aux", "auxiliary", "criterion", "loss", "teacher", "discriminator", "rot", "rotation", "proj", "projection",
+    "projector", "queue", "memory", "metric", "metrics", "sub", "unused", "idle",
+}  # fmt: skip
 # Words of names under which training scripts keep the state of optimisers, with tensors shaped like weights.
-OPTIMISER: Final = {"optim", "optimizer", "optimiser", "optimizers", "momentum", "exp", "scheduler", "scaler", "grads"}
+OPTIMISER: Final = {"opt", "optim", "optimizer", "optimizers", "momentum", "exp", "scheduler", "scaler", "grads"}
+AVERAGES: Final = {"ema", "averaged", "average", "swa"}
+COUNTERS: Final = {"total_ops", "total_params"}    # of the tool thop, inside every layer
+# Names of tensors from which torch computes a weight: weight and spectral norm, pruning.
+PARAMETRISED: Final = re.compile(r"(.*\.)?(weight_(orig|mask|g|u|v)|parametrizations\..*)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +53,10 @@ def group_modules(shapes: Mapping[str, tuple[int, ...]]) -> list[Module]:
     for name, shape in shapes.items():
         match = _ROLE.fullmatch(name)
         module, role = (match[1], ROLES[match[2]]) if match else (name, "weight")
-        if not match and (len(shape) != 4 or shape[0] == 1):
+        if not match and (len(shape) != 4 or shape[0] == 1 or PARAMETRISED.fullmatch(name)):
             role = "value"                         # functional code gives a convolution's weight the layer's name
+        if role in tensors.get(module, ()):        # "fc.gamma" beside "fc.weight"
+            module, role = name, "value"
         if role.startswith("running"):             # szagoruyko's older files keep these apart, under "stats"
             module = re.sub(r"\bstats\.", "params.", module)
         tensors.setdefault(module, {})[role] = name
@@ -67,19 +78,31 @@ def natural(tokens: Tokens) -> tuple[tuple[bool, int, str], ...]:
     return tuple((False, token, "") if isinstance(token, int) else (True, 0, token) for token in tokens)
 
 
+def is_aside(tokens: Tokens) -> bool:
+    """Return True if a word of a name says that a layer is no part of the network that is evaluated."""
+    return not {*words_of(tokens), *tokens[-1:]}.isdisjoint(BESIDE | OPTIMISER | AVERAGES | COUNTERS)
+
+
 def common_prefix(first: Tokens, second: Tokens) -> Tokens:
     """Return the tokens with which both begin."""
     length = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
     return first[: min(len(first), len(second)) if length is None else length]
 
 
+def differ_in_number(first: Tokens, second: Tokens) -> bool:
+    """Return True if two names have numbers where they first differ."""
+    shared = len(common_prefix(first, second))
+    return all(isinstance(token, int) for tokens in (first, second) for token in tokens[shared : shared + 1] or ("",))
+
+
 def _module(name: str, index: int, tensors: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> Module:
     shape = shapes[tensors["weight"]] if "weight" in tensors else ()
     statistics = {shapes.get(tensors.get(role, "")) for role in ("bias", "running_mean", "running_var")}
     kind: Kind = "other"
-    if len(shape) == 4 and shape[2] == shape[3]:
+    plain = tensors.keys() <= {"weight", "bias"} and shapes.get(tensors.get("bias", ""), shape[:1]) == shape[:1]
+    if len(shape) == 4 and shape[2] == shape[3] and plain:
         kind = "conv"
-    elif len(shape) == 2:
+    elif len(shape) == 2 and plain:
         kind = "linear"
     elif len(shape) == 1 and statistics == {shape}:
         kind = "norm"

@@ -15,8 +15,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.architectures import VARIANT_FIELDS
+from wideresnet.architectures import LEAKY_SLOPE, VARIANT_FIELDS
 from wideresnet.datasets.statistics import NORMALISATIONS
+from wideresnet.errors import WeightsError
 from wideresnet.records import RGB, Normalisation
 from wideresnet.weights.modules import Module, tokenise, words_of
 from wideresnet.weights.structure import Network
@@ -25,6 +26,8 @@ Variant = dict[str, str | float | bool]
 Facts = Mapping[str, str | int | float | bool | None]
 Read = Callable[[str], NDArray[Any]]
 
+# Activations that no graph here has, as classes of torch.
+UNREAD: Final = {"CELU", "ELU", "GELU", "Hardswish", "Hardtanh", "Mish", "ReLU6", "SELU", "Softplus", "Tanh"}
 SEMI_SUPERVISED: Final[Variant] = {"activation": "leaky_relu", "shortcut": "skip_norm"}
 
 
@@ -150,6 +153,9 @@ def _attributes(network: Network, facts: Facts) -> dict[str, tuple[str | float, 
     stated: dict[str, tuple[str | float, str]] = {}
     kinds = (str(value) for key, value in facts.items() if key.startswith(network.prefix) and key.endswith("__class__"))
     classes = {kind.rpartition(".")[2] for kind in kinds}
+    slopes = (value for key, value in facts.items() if key.endswith(".negative_slope") and value != LEAKY_SLOPE)
+    if unread := [*classes & UNREAD, *(f"LeakyReLU of {slope}" for slope in slopes)]:
+        raise WeightsError(f"a module of the file is {unread[0]}", f"read are ReLU, SiLU, LeakyReLU of {LEAKY_SLOPE}")
     for name, value in {"ReLU": "relu", "LeakyReLU": "leaky_relu", "SiLU": "silu"}.items():
         if name in classes:
             stated["activation"] = value, f"a module of the file is {name}"
@@ -177,23 +183,18 @@ def _buffers(modules: Sequence[Module], read: Read) -> tuple[Normalisation | Non
             if values.size == 3:
                 red, green, blue = (float(f"{value:.9g}") for value in values)
                 values_of[kind], names[kind] = (red, green, blue), module.name
-    if set(values_of) != {"mean", "std"} or min(values_of["std"]) <= 0:
-        return None, {}
-    if max(values_of["std"]) > 2:                      # of values in 0..255
+    if values_of.get("std", (0,))[0] > 2:              # of values in 0..255
         values_of = {kind: (r / 255, g / 255, b / 255) for kind, (r, g, b) in values_of.items()}
+    if set(values_of) != {"mean", "std"} or min(values_of["std"]) <= 0 or max(map(abs, values_of["mean"])) > 1:
+        return None, {}
     return (values_of["mean"], values_of["std"]), names
 
 
 def _data_set(facts: Facts) -> str:
     """Return the data set that a setting in the checkpoint names."""
-    for key, value in facts.items():
-        words = words_of(tokenise(key)[-1:])
-        if isinstance(value, str) and words & {"dataset", "data"}:
-            text = value.lower().replace("-", "").replace("_", "")
-            for name in ("cifar100", "cifar10", "svhn"):
-                if name in text:
-                    return name
-    return ""
+    texts = [value for key, value in facts.items() if words_of(tokenise(key)[-1:]) & {"dataset", "data"}]
+    text = re.sub("[-_]", "", " ".join(value.lower() for value in texts if isinstance(value, str)))
+    return next((name for name in ("cifar100", "cifar10", "svhn") if name in text), "")
 
 
 def usual_normalisation(name: str, data_set: str) -> tuple[str, Normalisation]:

@@ -65,9 +65,10 @@ def _choose(networks: Sequence[Network], which: str | None, reader: WeightsReade
     averages = [network for network in networks if network.averaged]
     live = [network for network in networks if not network.averaged]
     names = ", ".join(repr(network.prefix) for network in networks)
+    students = {network.architecture.name for network in live if not network.beside}
     match which:
         case None:
-            chosen = averages or live
+            chosen = averages or [n for n in live if not n.beside or n.architecture.name in students] or live
         case "ema":
             chosen = averages
         case "live":
@@ -85,12 +86,15 @@ def _choose(networks: Sequence[Network], which: str | None, reader: WeightsReade
 
 
 def _equal(first: Network, second: Network, reader: WeightsReader) -> bool:
-    """Return True if two networks are the same by their first and last tensors, as wrappers save one twice."""
+    """Return True if two networks have the same tensors, as wrappers save one twice."""
     if first.architecture != second.architecture or first.layers.keys() != second.layers.keys():
         return False
-    names = [name for name in ("conv1", "bn", "fc", "layer1.0.conv1") if name in first.layers]
-    pairs = ((network.layers[name].tensors["weight"] for network in (first, second)) for name in names)
-    return all(np.array_equal(reader.read(a), reader.read(b)) for a, b in pairs)
+    pairs = [(layer.tensors, second.layers[name].tensors) for name, layer in first.layers.items()]
+    return all(
+        a.keys() == b.keys() and np.array_equal(reader.read(a[role]), reader.read(b[role]))
+        for a, b in pairs
+        for role in a.keys() - {"num_batches_tracked"}
+    )
 
 
 def _tensors(
@@ -135,9 +139,8 @@ def _layer_tensors(layer: Layer, module: Module | None, before: Module | None, r
             values = {role: read(role, layer.channels, module) for role in STATISTICS}
             shift, counter = read("bias", layer.channels, before), np.zeros((), np.int64)
             if module is None:                     # folded
-                values["weight"] = values["weight"] + 1
-                values["bias"] = shift
-                values["running_var"] = values["weight"] - np.float32(layer.epsilon)
+                ones = values["weight"] + 1
+                values |= {"weight": ones, "bias": shift, "running_var": ones - np.float32(layer.epsilon)}
                 return {**values, "num_batches_tracked": counter}
             values["running_mean"] = values["running_mean"] - shift
             if name := module.tensors.get("num_batches_tracked"):

@@ -9,8 +9,7 @@ Names only order layers and tell copies apart; what a layer is follows from its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import groupby, pairwise
@@ -18,16 +17,11 @@ from typing import Final
 
 from wideresnet.architectures import Architecture, get_architecture, with_variant
 from wideresnet.errors import ConfigError
-from wideresnet.weights.blocks import FORMS, Block, Form, Mismatch, block_paths, parse_block
-from wideresnet.weights.modules import Module, Tokens, common_prefix, natural, words_of
+from wideresnet.layers import Linear, Norm
+from wideresnet.weights.blocks import FORMS, Block, Form, Mismatch, block_paths, in_order, kind_of, noted, parse_blocks
+from wideresnet.weights.modules import AVERAGES, BESIDE, Module, Tokens, common_prefix, is_aside, words_of
 
 HEADS: Final = {"fc", "linear", "classifier", "head", "logits", "output", "classification"}
-AVERAGES: Final = {"ema", "averaged", "average", "swa"}
-# Words of names of layers that lie beside a network and are not on its way from images to logits.
-BESIDE: Final = {
-    "aux", "auxiliary", "criterion", "loss", "teacher", "discriminator", "rot", "rotation", "proj", "projection",
-    "projector", "queue", "memory", "metric", "metrics", "sub",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,11 @@ class Network:
         return any(word in AVERAGES or word.endswith("ema") for word in words_of(self.scope))
 
     @property
+    def beside(self) -> bool:
+        """True if its names say that it is a teacher or another aid of training."""
+        return not BESIDE.isdisjoint(words_of(self.scope))
+
+    @property
     def headless(self) -> bool:
         """True if the file has no classifier for it."""
         return "fc" not in self.layers
@@ -60,48 +59,41 @@ class Network:
 def find_networks(modules: Sequence[Module], ordered: bool) -> tuple[list[Network], list[str]]:
     """Return the complete networks in the order of the file, and why other parts of it are none."""
     networks: list[Network] = []
-    faults: list[str] = []
+    complete: list[Network] = []
+    faults: dict[Tokens, str] = {}
+    refused: dict[Tokens, str] = {}
     paths: set[Tokens] = set()
     for form in FORMS:
         groups = block_paths(modules, form)
-        blocks: dict[Tokens, Block] = {}
-        for path, inside in groups.items():
-            with _noted(faults):
-                blocks[path] = parse_block(path, inside, form, ordered)
-        for family in _families(blocks):
-            with _noted(faults):
-                networks.append(_network(family, modules, groups, form))
+        blocks, reasons = parse_blocks(groups, form, ordered)
+        refused |= reasons
+        for family in _families(blocks, reasons):
+            with noted(faults, family[0].path):
+                networks.append(_network(in_order(family, ordered), modules, groups, form))
                 paths |= set(groups)
-    complete = []
     for network in networks:
-        with _noted(faults):
+        with noted(faults, network.scope):
             complete.append(replace(network, idle=_idle(network, modules, networks, paths)))
-    return complete, faults
+    return complete, [*faults.values(), *refused.values()]
 
 
-@contextmanager
-def _noted(faults: list[str]) -> Iterator[None]:
-    """Add the reason of a Mismatch to ``faults``."""
-    try:
-        yield
-    except Mismatch as mismatch:
-        faults.append(str(mismatch))
+def _families(blocks: dict[Tokens, Block], reasons: Collection[Tokens]) -> Iterator[list[Block]]:
+    """Yield the blocks of each family of three widths or more; none of one with a refused block, at ``reasons``.
 
-
-def _families(blocks: dict[Tokens, Block]) -> Iterator[list[Block]]:
-    """Yield the blocks of each family in order of computation: by width, then by name.
-
-    Where no family is a complete sequence of stages, because stages have names without numbers, all blocks under
-    one name are tried together.
+    Blocks of one family have paths that differ in numbers only, or also share the first number, which may tell whole
+    networks apart. Where there is no family, because stages have names without numbers, all blocks are tried together.
     """
-    families: dict[Tokens, list[Block]] = {}
+    broken = set(map(kind_of, reasons))
+    families: dict[tuple[object, ...], list[Block]] = {}
     for path, block in blocks.items():
-        families.setdefault(tuple("#" if isinstance(token, int) else token for token in path), []).append(block)
-    complete = [family for family in families.values() if len({block.c_out for block in family}) > 2]
-    if not complete and blocks:
-        complete = [list(blocks.values())]
-    for family in complete:
-        yield sorted(family, key=lambda block: (block.c_out, block.c_in == block.c_out, natural(block.path)))
+        first = next((token for token in path if isinstance(token, int)), None)
+        for key in {(kind_of(path), None), (kind_of(path), first)}:
+            families.setdefault(key, []).append(block)
+    wide = [family for (pattern, _), family in families.items() if len({block.c_out for block in family}) > 2]
+    distinct = {tuple(block.path for block in family): family for family in wide}
+    if not distinct and blocks and not broken:
+        yield list(blocks.values())
+    yield from (family for paths, family in distinct.items() if kind_of(paths[0]) not in broken)
 
 
 def _network(blocks: Sequence[Block], modules: Sequence[Module], paths: Collection[Tokens], form: Form) -> Network:
@@ -111,7 +103,8 @@ def _network(blocks: Sequence[Block], modules: Sequence[Module], paths: Collecti
     scope = reduce(common_prefix, (block.path for block in blocks))
     stems, scope = _up(outside, scope, lambda m: m.kind == "conv" and m.channels == (3, first.c_in))
     if not stems:
-        raise Mismatch(f"no convolution that makes {first.c_in} channels of an image")
+        wrong = [f": {m.name} {list(m.shape)}" for m in outside if m.kind == "conv" and m.channels[1] == first.c_in]
+        raise Mismatch(f"no convolution that makes {first.c_in} channels of an image{''.join(wrong[:1])}")
     layers = {"conv1": _only(stems, "first convolutions")}
     imagenet = layers["conv1"].shape[2] == 7
     names = {"shortcut": "downsample.0", "shortcut_bn": "downsample.1"} if imagenet else {}
@@ -123,7 +116,7 @@ def _network(blocks: Sequence[Block], modules: Sequence[Module], paths: Collecti
         layers["bn"] = _only(after, "norms before the pooling")
     elif before:
         layers["bn1"] = _only(before, "norms after the stem")
-    elif not imagenet or "layer1.0.bn1" in layers:
+    elif not imagenet or "layer1.0.bn1" in layers or "bias" not in layers["conv1"].tensors:
         raise Mismatch("no batch norm after the stem or before the pooling")
     if head := _head(outside, scope, last.c_out):
         layers["fc"] = head
@@ -147,9 +140,9 @@ def _architecture(blocks: Sequence[Block], layers: dict[str, Module], form: Form
     first, classes = blocks[0], layers["fc"].channels[1] if "fc" in layers else None
     imagenet = layers["conv1"].shape[2] == 7
     if form == "bottleneck":
-        name = f"wide_resnet{3 * sum(counts) + 2}_{first.channels[1] // 64}"
+        name = f"wide_resnet{3 * sum(counts) + 2}_{first.inner // 64}"
     elif imagenet:
-        name = f"wrn_imagenet_{2 * sum(counts) + 2}_{first.channels[1] / 64:g}".replace(".", "_")
+        name = f"wrn_imagenet_{2 * sum(counts) + 2}_{first.inner / 64:g}".replace(".", "_")
     else:
         name = f"wrn_{2 * sum(counts) + 4}_{first.c_out // 16}"
     where = f"stages of {', '.join(map(str, counts))} blocks, {first.c_out} channels after the first block"
@@ -157,43 +150,45 @@ def _architecture(blocks: Sequence[Block], layers: dict[str, Module], form: Form
         architecture = get_architecture(name, classes)
     except ConfigError as error:
         raise Mismatch(f"{where}: {error.message}") from error
-    if [block.channels for block in blocks] != [(b.c_in, b.inner, b.c_out) for b in architecture.blocks()]:
-        raise Mismatch(f"{where}: those of no Wide ResNet")
-    if not imagenet:
+    if architecture.family == "cifar":
         biased = any("bias" in layer.tensors for layer in layers.values() if layer.kind == "conv")
         variant = {"conv_bias": biased, "project_first": first.c_in == first.c_out and "shortcut" in first.layers}
         architecture = with_variant(architecture, variant | ({} if "bn" in layers else {"block": "postact"}))
-    _check_norms(blocks, architecture)
+    _check_layers(layers, architecture)
     return architecture
 
 
-def _check_norms(blocks: Sequence[Block], architecture: Architecture) -> None:
-    """Raise Mismatch unless the norms of every block are those of the form of the network."""
-    for block in blocks:
-        channels = block.c_in if architecture.block == "preact" else block.channels[1]
-        norm = block.layers.get("bn1")
-        if norm and norm.shape != (channels,):
-            raise Mismatch(f"{norm.name} has {norm.shape[0]} channels instead of {channels}")
-        needed = bool(norm) and architecture.family == "imagenet" and "shortcut" in block.layers
-        if ("shortcut_bn" in block.layers) != needed:
-            name = block.layers["shortcut"].name
-            raise Mismatch(f"a shortcut {'without its' if needed else 'with a'} batch norm: {name}")
+def _check_layers(layers: Mapping[str, Module], architecture: Architecture) -> None:
+    """Raise Mismatch unless these are the layers of the architecture, or those that are left when norms are folded."""
+    shapes = architecture.tensors()
+    for name, layer in layers.items():
+        expected = shapes.get(f"{name}.weight")
+        if layer.shape != expected:
+            problem = f"instead of {list(expected)}" if expected else "is one too many"
+            raise Mismatch(f"{layer.name} {list(layer.shape)} {problem} in {architecture.name}")
+    filled = (Linear,) if any(layer.kind == "norm" for layer in layers.values()) else (Linear, Norm)
+    needed = [layer.name for layer in architecture.layers() if not isinstance(layer, filled)]
+    if missing := [name for name in needed if name not in layers]:
+        raise Mismatch(f"{len(missing)} layers of {architecture.name} missing ({', '.join(missing[:3])} by our names)")
 
 
 def _head(outside: Sequence[Module], scope: Tokens, features: int) -> Module | None:
     """Return the classifier among the linear layers that read the pooled features. Raises Mismatch if it is unclear."""
     linear = [module for module in outside if module.kind == "linear"]
-    heads, near = _up(linear, scope, lambda m: m.channels[0] == features and BESIDE.isdisjoint(_words(m, scope)))
+    heads, near = _up(linear, scope, lambda m: m.channels[0] == features and not is_aside(m.tokens[len(scope) :]))
     named = [head for head in heads if not HEADS.isdisjoint(_words(head, near))]
     if len(heads) > 1 and len(named) != 1:
         names = ", ".join(f"{head.name} ({head.channels[1]} outputs)" for head in heads)
         raise Mismatch(f"more than one layer may be the classifier: {names}")
     if not heads:
+        for layer in outside:
+            if not HEADS.isdisjoint(_words(layer, scope)) and not is_aside(layer.tokens):
+                raise Mismatch(f"{layer.name} {list(layer.shape) or ''} is no classifier for {features} features")
         return None
     (head,) = named if len(heads) > 1 else heads
-    parent = head.tokens[:-1]
     for layer in linear:
-        if layer.channels[0] == head.channels[1] and layer.tokens[: len(parent)] == parent != scope:
+        inside = layer.tokens[: len(near)] == near and not is_aside(layer.tokens[len(near) :])
+        if inside and layer.channels[0] == head.channels[1]:
             raise Mismatch(f"two linear layers make the classifier, {head.name} and {layer.name}: one can be read")
     return head
 
@@ -202,32 +197,40 @@ def _idle(
     network: Network, modules: Sequence[Module], networks: Sequence[Network], paths: Collection[Tokens]
 ) -> dict[str, str]:
     """Return the layers of the file that the network does not use. Raises Mismatch for one that may belong to it."""
-    used = set(network.layers.values())
-    copies = {layer for copy in networks for layer in copy.layers.values()} - used
+    used = {layer.tokens: layer for layer in network.layers.values()}
+    copies = {layer: copy.architecture.name for copy in networks for layer in copy.layers.values()}
+    inside = reduce(common_prefix, used)
+    inside = inside[:-1] if any(isinstance(token, int) for token in inside[-1:]) else inside        # a Sequential's
+    sizes = ((), (network.architecture.classes,))   # of parameters of losses
     idle: dict[str, str] = {}
     for module in modules:
-        if module in used:
+        beside = is_aside(module.tokens[len(inside) :])
+        idle_shape = module.kind == "linear" or (module.shape in sizes and "running_var" not in module.tensors)
+        if module in used.values():
             continue
         if module in copies:
-            idle[module.name] = "of another copy of the network"
-        elif module.tokens[: len(network.scope)] != network.scope:
+            same = copies[module] == network.architecture.name
+            idle[module.name] = "of another copy of the network" if same else f"of another network, {copies[module]}"
+        elif module.tokens[: len(inside)] != inside:
             idle[module.name] = "outside of the network"
-        elif _within(module, paths):
+        elif beside and _within(module, paths) and not _within(module, used):
             idle[module.name] = "of a block that the network does not call"
-        elif module.kind in ("other", "linear") or not BESIDE.isdisjoint(_words(module, network.scope)):
+        elif beside:
             idle[module.name] = "beside the network"
-        else:
+        elif _within(module, used):
+            raise Mismatch(f"{module.name} may change what a layer of the network computes")
+        elif _within(module, paths) or not idle_shape:
             raise Mismatch(f"{module.name} would be left over, and may lie between the layers of the network")
+        else:
+            idle[module.name] = "beside the network"
     return idle
 
 
 def _up(modules: Iterable[Module], scope: Tokens, fits: Callable[[Module], bool]) -> tuple[list[Module], Tokens]:
+    """Return the fitting layers under the longest beginning of ``scope`` that has some, and that beginning."""
     matches = [module for module in modules if fits(module)]
-    for length in range(len(scope), -1, -1):
-        near = [module for module in matches if module.tokens[:length] == scope[:length]]
-        if near:
-            return near, scope[:length]
-    return [], ()
+    common = max((common_prefix(module.tokens, scope) for module in matches), key=len, default=())
+    return [module for module in matches if module.tokens[: len(common)] == common], common
 
 
 def _only(modules: Sequence[Module], noun: str) -> Module:

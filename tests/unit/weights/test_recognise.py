@@ -34,8 +34,8 @@ class Memory:
         return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
-def found(tensors: Mapping[str, np.ndarray], **options: Any) -> Recognised:
-    return recognise(Memory(tensors), **options)   # type: ignore[arg-type]
+def found(tensors: Mapping[str, np.ndarray], *, ordered: bool = True, **options: Any) -> Recognised:
+    return recognise(Memory(tensors, ordered=ordered), **options)         # type: ignore[arg-type]
 
 
 def refusal(tensors: Mapping[str, np.ndarray], **options: Any) -> WeightsError:
@@ -130,6 +130,121 @@ def test_names_that_nobody_has_seen_are_read_by_shape_and_order(ordered: bool) -
     assert_same(network, ours)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "pair"), [(WIDE, ("conv1", "conv2")), (WIDE, ("bn1", "bn2")), (BASIC, ("conv1", "conv2"))]
+)
+def test_names_mean_what_they_mean_where_shapes_leave_no_choice(
+    architecture: Architecture, pair: tuple[str, ...]
+) -> None:
+    """Numbers that contradict the widening blocks are none of an order."""
+    ours = filled(architecture)
+    swap = dict(zip(pair, pair[::-1], strict=True))
+    theirs = {
+        ".".join([stage, *(swap.get(part, part) for part in rest)]): array
+        for key, array in ours.items()
+        for stage, *rest in [key.split(".")]
+    }
+    assert_same(found(theirs, ordered=False), ours)
+
+
+@pytest.mark.parametrize("name", ["wrn_28_2", "wrn_imagenet_18_1", "wide_resnet14_2"])
+def test_an_order_that_nothing_shows_is_refused(name: str) -> None:
+    """In a file that sorts its names, words do not say which of two equal norms or blocks comes first."""
+    words = {"bn1": "norm_z", "bn2": "norm_y", "bn3": "norm_x"}
+    theirs = {
+        letters(key) if name == "wrn_28_2" else ".".join(words.get(part, part) for part in key.split(".")): array
+        for key, array in zeros(get_architecture(name)).items()
+    }
+    assert "neither shapes nor numbers in names show the order of" in refusal(theirs, ordered=False).message
+
+
+def test_a_shortcut_that_comes_first_and_has_the_shape_of_conv3_stays_one() -> None:
+    """As in the paper's export for ImageNet, with batch norms folded into convolutions."""
+    architecture = get_architecture("wide_resnet14_2", 5)
+    ours = {key: array for key, array in filled(architecture).items() if "bn" not in key and "downsample.1" not in key}
+    biases = {key.replace("weight", "bias"): array[:, 0, 0, 0] for key, array in ours.items() if array.ndim == 4}
+    names = {"downsample.0": "conv_dim", "conv1.": "conv0.", "conv2.": "conv1.", "conv3.": "conv2."}
+    theirs = {}
+    for key, array in sorted({**ours, **biases}.items(), key=lambda item: "downsample" not in item[0]):
+        old = next((old for old in names if old in key), "fc")
+        theirs[key.replace("layer", "group").replace(old, names.get(old, old))] = array
+    network = found(theirs)
+    assert_same(network, ours)
+    np.testing.assert_array_equal(network.tensors["layer2.0.downsample.1.bias"], biases["layer2.0.downsample.0.bias"])
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"relu1.weight": (1,)}, {"conv1.alpha": (4, 32)}, {"conv1.lora_A": (4, 96)}, {"scale": ()}, {"bias1a": (1,)},
+        {"norm.running_mean": (32,), "norm.running_var": (32,)}, {"conv1.gamma": (4, 32)},
+    ],
+    ids=lambda extra: next(iter(extra)),
+)  # fmt: skip
+@pytest.mark.parametrize("stage", [1, 2])
+def test_what_a_block_has_beside_its_layers_is_never_left_out(stage: int, extra: dict[str, tuple[int, ...]]) -> None:
+    names = {f"layer{stage}.1.{name}": np.ones(shape, np.float32) for name, shape in extra.items()}
+    assert f"layer{stage}.1." in refusal({**filled(WIDE), **names}).message
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("fc.lora_A", (4, 128)), ("conv1.scale", (16,)), ("relu.weight", (1,)), ("norm0.running_var", (3,)),
+     ("after.weight", (128,)), ("bn.gain", (128,))],
+)  # fmt: skip
+def test_what_may_change_a_layer_outside_of_blocks_is_never_left_out(name: str, shape: tuple[int, ...]) -> None:
+    message = refusal({**filled(WIDE), name: np.ones(shape, np.float32)}).message
+    assert name.rpartition(".")[0] in message
+    assert "may" in message
+
+
+def test_refused_blocks_do_not_leave_a_smaller_network() -> None:
+    tensors = {key: array for key, array in filled(WRN).items() if ".1.bn2" not in key}
+    refusal(tensors)
+    refusal({**filled(WRN), **{f"layer{stage}.1.se.weight": np.ones((4, 4), np.float32) for stage in (1, 2, 3)}})
+
+
+def test_a_projection_at_equal_widths_is_read_in_the_first_block_only() -> None:
+    for block, readable in (("layer1.0", True), ("layer1.1", False)):
+        tensors = {**filled(WRN), f"{block}.shortcut.weight": np.full((16, 16, 1, 1), 5, np.float32)}
+        if readable:
+            assert found(tensors).architecture.project_first
+        else:
+            assert "layer1.1.shortcut [16, 16, 1, 1] is one too many" in refusal(tensors).message
+
+
+@pytest.mark.parametrize("name", ["fc", "linear", "head.fc"])
+def test_a_classifier_of_other_features_is_no_missing_one(name: str) -> None:
+    tensors = {key: array for key, array in filled(WRN).items() if not key.startswith("fc.")}
+    for shape in ((10, 256), (10, 64, 1, 1)):
+        message = refusal({**tensors, f"{name}.weight": np.ones(shape, np.float32)}).message
+        assert f"{name} {list(shape)} is no classifier for 64 features" in message
+
+
+def test_layers_between_backbone_and_head_are_never_left_out() -> None:
+    ours = filled(WRN)
+    theirs = {f"backbone.{key}" if not key.startswith("fc") else f"head.{key}": array for key, array in ours.items()}
+    assert "neck.conv" in refusal({**theirs, "neck.conv.weight": np.ones((64, 64, 1, 1), np.float32)}).message
+    members = {f"1.{key}": array for key, array in ours.items()}
+    assert "0 would be left over" in refusal({"0.running_var": np.ones(3, np.float32), **members}).message
+
+
+@pytest.mark.parametrize("ending", ["weight_orig", "weight_v", "parametrizations.weight.original0"])
+@pytest.mark.parametrize("layer", ["conv1", "layer2.0.conv1", "fc"])
+def test_weights_that_torch_computes_are_refused_by_name(layer: str, ending: str) -> None:
+    tensors = renamed(filled(WRN), (f"{layer}.weight", f"{layer}.{ending}"))
+    error = refusal(tensors)
+    assert f"1 tensors ({layer}.{ending}) of weight norm, spectral norm or pruning" in error.message
+    assert "remove_parametrizations" in error.hint
+
+
+def test_the_axes_of_flax_are_named() -> None:
+    theirs = {key.replace("weight", "kernel"): array.T for key, array in filled(WRN).items()}
+    error = refusal({key: array.transpose(1, 0, 2, 3) if array.ndim == 4 else array for key, array in theirs.items()})
+    assert "with the axes of TensorFlow and Flax" in error.message
+    assert "(3, 2, 0, 1)" in error.hint
+
+
 def test_our_own_names_stay() -> None:
     for name in ("wide_resnet50_2", "wrn_imagenet_18_2", "wrn_16_4"):
         network = found(zeros(get_architecture(name)))
@@ -184,7 +299,7 @@ def test_what_is_missing_in_a_block_is_named(scheme: Callable[[str], str], key: 
     [
         ("conv1.", "no convolution that makes 16 channels of an image"),
         ("bn.", "no batch norm after the stem or before the pooling"),
-        ("layer2.0.shortcut", "no 1×1 convolution from 16 to 32 channels in layer2.0"),
+        ("layer2.0.shortcut", "one 1×1 convolution where channels change: layer2.0.conv1 [32, 16, 3, 3], layer2.0"),
         ("layer3.1.", "stages of 2, 2, 1 blocks"),
         ("layer3.", "no complete Wide ResNet"),
     ],
@@ -301,8 +416,36 @@ def test_of_two_networks_none_is_guessed_unless_they_are_the_same() -> None:
     error = refusal(first | second)
     assert "2 networks, under 'student.', 'expert.'" in error.message
     assert error.hint.endswith("--which student")
+    assert found(first | second, which="expert").copy == "expert."
+    members = {key.replace("student", "models.0"): array for key, array in first.items()}
+    members |= {key.replace("expert", "models.1"): array for key, array in second.items()}
+    assert "2 networks, under 'models.0.', 'models.1.'" in refusal(members).message
+    statistics = {key: array + ("running_mean" in key) for key, array in first.items()}
+    assert "2 networks" in refusal(first | {f"adapted.{key}": array for key, array in statistics.items()}).message
     same = {f"attacker.{key.removeprefix('student.')}": array for key, array in first.items()}
     assert_same(found(first | same), filled(WRN))
+
+
+def test_a_teacher_of_another_architecture_is_left_out_and_listed() -> None:
+    student = {f"student.{key}": array for key, array in filled(WRN).items()}
+    teacher = {f"teacher.{key}": array for key, array in filled(WIDE).items()}
+    network = found(student | teacher)
+    assert_same(network, filled(WRN))
+    assert set(network.ignored.values()) == {"of another network, wrn_16_2"}
+    twin = {f"teacher.{key}": array * 2 for key, array in filled(WRN).items()}
+    assert "2 networks" in refusal(student | twin).message
+
+
+@pytest.mark.parametrize(("kind", "slope"), [("GELU", None), ("LeakyReLU", 0.2), ("LeakyReLU", 0.01)])
+def test_an_activation_that_the_file_states_and_no_graph_has_is_refused(kind: str, slope: float | None) -> None:
+    facts = {"relu1.__class__": f"torch.nn.modules.activation.{kind}", "relu1.negative_slope": slope}
+    with pytest.raises(WeightsError, match=f"a module of the file is {kind}"):
+        recognise(Memory(filled(WRN), **{key: fact for key, fact in facts.items() if fact}))     # type: ignore[arg-type]
+
+
+def test_three_numbers_that_are_no_colours_are_no_normalisation() -> None:
+    of_classes = {"class_mean": np.float32([9, 8, 7]), "class_std": np.float32([0.1, 0.2, 0.3])}
+    assert found({**filled(WRN), **of_classes}).origin.normalisation is None
 
 
 def test_statistics_in_the_file_are_its_normalisation() -> None:

@@ -35,6 +35,7 @@ def card_for(
     spec, assumed = usual_preprocess(architecture).at(side), []
     data_set = network.origin.data_set if network else ""
     by_classes = _BY_CLASSES.get((architecture.family, architecture.classes), "")
+    named = data_set if data_set and len(read_labels(data_set).names) == architecture.classes else ""
     statistics = facts.normalise or (network and network.origin.normalisation)
     if config and config.preprocess:
         spec = config.preprocess
@@ -49,21 +50,16 @@ def card_for(
         assumed.append(text)
     if statistics:
         spec = replace(spec, mean=statistics[0], std=statistics[1])
-    if not (config and config.labels) and not data_set:
+    if not (config and config.labels) and not named:
         names = f"those of {by_classes}" if by_classes else "none, so numbers"
         assumed.append(f"{ASSUMED_LABELS} {names} (for {architecture.classes} classes)")
     if network:
         assumed += [*_function(architecture, {*facts.variant, *network.origin.stated}), *_left_out(network)]
     return ModelCard(
-        name=path.stem,
-        architecture=architecture.name,
-        classes=architecture.classes,
-        preprocess=spec,
-        precision="fp32",
-        licence="unknown",
-        labels_name="" if config and config.labels else data_set or by_classes,
-        assumed=tuple(assumed),
-    )
+        name=path.stem, architecture=architecture.name, classes=architecture.classes, preprocess=spec,
+        precision="fp32", licence="unknown", assumed=tuple(assumed),
+        labels_name="" if config and config.labels else named or by_classes,
+    )  # fmt: skip
 
 
 def _usual(architecture: Architecture, network: Recognised | None, data_set: str) -> tuple[str, Normalisation]:

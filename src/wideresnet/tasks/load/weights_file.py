@@ -81,17 +81,10 @@ def read_published(weights: Weights, reader: WeightsReader, path: Path, source: 
             f"{path} has {count}, {weights.name} has {classes} classes", hint=f"give the file as the model: -m {path}"
         )
     card = ModelCard(
-        name=weights.name,
-        architecture=weights.architecture,
-        classes=classes,
-        preprocess=weights.preprocess,
-        precision="fp32",
-        licence=weights.licence,
-        weights_source=source,
-        weights_sha256=reader.sha256,
-        labels_name=weights.labels,
-        published=weights.published,
-    )
+        name=weights.name, architecture=weights.architecture, classes=classes, preprocess=weights.preprocess,
+        precision="fp32", licence=weights.licence, weights_source=source, weights_sha256=reader.sha256,
+        labels_name=weights.labels, published=weights.published,
+    )  # fmt: skip
     return FileModel(network, card, read_labels(weights.labels))
 
 
