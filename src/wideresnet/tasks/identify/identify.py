@@ -84,10 +84,10 @@ def _try(
     engine = OpenVinoEngine(graph.SerializeToString(), EngineOptions())
     accuracy = None
     misfits = []
-    for kind in (images, padded_crops(images)):
+    for kind in (images, padded_crops(images)) if labels is None else (images,):
         parts = list(engine.outputs(kind[start : start + BATCH] for start in range(0, len(kind), BATCH)))
         logits, *moments = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        if labels is not None and accuracy is None:
+        if labels is not None:
             accuracy = float((logits.argmax(1) == labels[: len(logits)]).mean())
         pairs = zip(norms, moments[::2], moments[1::2], strict=True)
         misfits.append(float(np.mean([_misfit(norm, tensors, *pair) for norm, *pair in pairs])))
