@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import re
-import struct
 import sys
 import threading
 import warnings
@@ -38,6 +37,7 @@ from wideresnet.images.png import pixel_chunks, significant_bits
 from wideresnet.images.rgb import check_steps, conversion, eight_bits, to_rgb
 from wideresnet.images.sniff import CONVERT, image_format, no_image
 from wideresnet.images.tiff import grey_in_8_bits, open_tiff
+from wideresnet.images.workload import webp_size
 from wideresnet.pipes import WAIT, read_file, special_kind
 from wideresnet.records import Alpha, Exif
 
@@ -46,13 +46,16 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())     # else Python wri
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits that are checked before anything is decoded. That of pixels is Pillow's hard limit."""
+    """The limits of one image: size and memory are checked before it is decoded. That of pixels is Pillow's."""
 
-    pixels: int = 178_956_970                      # 1.2 GB at the peak of decoding
+    pixels: int = 178_956_970                      # 1.2 GB at the peak of decoding most formats
     bytes: int = 256 * 2**20                       # of the encoded file
+    seconds: float = 60.0                          # of decoding, where the header does not bound it (not on Windows)
+    memory: int = 2**32                            # bytes that decoding may take
 
 
 DEFAULT_LIMITS = Limits()
+PEAK_BYTES = {"WebP": 16, "JPEG 2000": 20, "AVIF": 10, "NPZ": 10}   # a pixel, measured; those of other formats: 4 to 7
 WARNED_PIXELS = 2**26                              # below Pillow's threshold for a warning
 
 
@@ -220,10 +223,10 @@ def _open(data: bytes, kind: str, exif: Exif, alpha: Alpha, limits: Limits, min_
     if kind == "JPEG":
         data, block = split_exif(data)
     elif kind in _SIZES:                           # their readers allocate the canvas on opening
-        _check_pixels(_SIZES[kind](data), limits)
+        _check_pixels(_SIZES[kind](data), limits, kind)
     with _without_warnings(kind in ("TIFF", "GIF")):        # about invalid tags and sizes
         image = _READERS[kind](io.BytesIO(data))
-    _check_pixels(image.size, limits)
+    _check_pixels(image.size, limits, kind)
     if kind == "JPEG" and min_side:
         _draft(image, min_side)
     deep = _has_deep_colours(image)
@@ -289,27 +292,23 @@ def _draft(image: Image.Image, min_side: int) -> None:
             return
 
 
-def _check_pixels(size: tuple[int, int], limits: Limits) -> None:
+def _check_pixels(size: tuple[int, int], limits: Limits, kind: str) -> None:
     width, height = size
+    needed = width * height * PEAK_BYTES.get(kind, 7)
     if width * height > limits.pixels:
         raise ImageError(
             f"the image claims {width:,} x {height:,} pixels, more than the limit of {limits.pixels:,}",
             hint="refused before decoding; shrink the image if it is real",
         )
+    if needed > limits.memory:
+        raise ImageError(
+            f"the {kind} image of {width:,} x {height:,} pixels needs {needed / 2**20:,.0f} MB of memory to be "
+            f"decoded, more than the limit of {limits.memory / 2**20:,.0f} MB",
+            hint="shrink the image, or save it as JPEG or PNG",
+        )
 
 
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Return (width, height) of the three kinds of WebP (RFC 9649, 2.5 to 2.7)."""
-    if data[12:16] == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    if data[12:16] == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    width, height = struct.unpack_from("<HH", data, 26)
-    return width & 0x3FFF, height & 0x3FFF
-
-
-_SIZES = {"WebP": _webp_size, "JPEG XL": jpeg_xl_size}
+_SIZES = {"WebP": webp_size, "JPEG XL": jpeg_xl_size}
 _filters_lock = threading.Lock()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, ImageError, check_choice
-from wideresnet.images.decode import DEFAULT_LIMITS, Limits, open_image, read_regular
-from wideresnet.images.preprocess import MIN_SCALE, preprocess
+from wideresnet.images.decode import DEFAULT_LIMITS, Limits, read_encoded, read_regular
+from wideresnet.images.isolated import decode_crop, decode_in_process, is_slow
+from wideresnet.images.preprocess import preprocess
+from wideresnet.images.workload import workload
 from wideresnet.pipes import read_file, special_kind
 from wideresnet.records import Batch, EncodedImage, Exif, Failure, Item, Preprocess, Source
 
@@ -61,7 +62,8 @@ def load_crop(
     ``source`` is a file (a str is a path), encoded bytes, RGB uint8 [H, W, 3], or an Item, of which only regular files
     are opened. The result equals ``preprocess(decode(source), spec)`` and is computed faster. With ``reduced`` large
     JPEGs are decoded at a fraction of their size, which is faster still, and equal within the tolerances of
-    ``images/preprocess``. Raises ImageError, which names the path of a file.
+    ``images/preprocess``. What may take long is decoded in a process that is killed after ``limits.seconds``. Raises
+    ImageError, which names the path of a file.
     """
     if isinstance(source, str):
         source = Path(source)
@@ -94,10 +96,9 @@ def _load_crop(
         return preprocess(source, spec)
     if isinstance(source, EncodedImage):
         source = source.read(limits.bytes)
-    antialiased = spec.interpolation != "opencv-bilinear"    # without, a reduced image gives quite another crop
-    min_side = math.ceil(MIN_SCALE * spec.resize) if reduced and antialiased else 0
-    image = open_image(source, exif=exif, alpha=spec.alpha, limits=limits, min_side=min_side)
-    return preprocess(image, spec, reduced=bool(min_side) and min(image.size) >= min_side)
+    data = read_encoded(source, limits) if isinstance(source, Path) else source
+    run = decode_in_process if is_slow(workload(data), limits) else decode_crop
+    return run(data, spec, exif, reduced, limits)
 
 
 def _crop_or_failure(item: Item, spec: Preprocess, exif: Exif, reduced: bool) -> Outcome:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 
+from wideresnet.errors import ImageError
+from wideresnet.images.workload import MAX_CHUNKS
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NEEDED = (b"tRNS", b"eXIf")                       # of the ancillary chunks, whose names begin in lower case
 _LOWER = 0x20
@@ -17,11 +20,14 @@ def pixel_chunks(png: bytes) -> bytes:
     """Return a PNG file without ancillary chunks except transparency and EXIF.
 
     Pixels do not depend on the others. Of an animation the default image remains, its first frame. Invalid chunks are
-    left in place.
+    left in place. Raises ImageError for more than ``MAX_CHUNKS`` chunks.
     """
-    pieces = []
+    pieces, chunks = [], 0
     begin = position = len(SIGNATURE)
     while position + 12 <= len(png):
+        chunks += 1
+        if chunks > MAX_CHUNKS:
+            raise ImageError(f"the PNG has more than {MAX_CHUNKS:,} chunks", hint="save it again")
         end = position + 12 + int.from_bytes(png[position : position + 4], "big")
         name = png[position + 4 : position + 8]
         if name[0] & _LOWER and name not in _NEEDED:

@@ -119,7 +119,7 @@ def test_an_error_in_the_callers_loop_ends_the_threads():
 
 def test_our_own_faults_are_not_failures():
     """Only ImageError is an image's fault."""
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError):
         list(load_batches([Item("x", "a string")], SPEC, batch_size=1, threads=2))  # type: ignore[arg-type]
 
 
