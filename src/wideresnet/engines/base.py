@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,18 @@ class EngineOptions:
     hint: Literal["latency", "throughput"] = "latency"
     streams: int = 0
     cache: Path | None = None
+
+
+def check_process(opened_in: int) -> None:
+    """Raise EngineError in a child that was forked after its parent, process ``opened_in``, opened a model.
+
+    A fork copies no threads: the runtime would wait for its own forever.
+    """
+    if os.getpid() != opened_in:
+        raise EngineError(
+            f"this process was forked from process {opened_in} after that opened the model, without its threads",
+            hint="start processes with multiprocessing.get_context('spawn'), and load the model in each of them",
+        )
 
 
 def check_batch(batch: NDArray[np.uint8], side: int) -> None:

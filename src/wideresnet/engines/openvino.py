@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 
@@ -9,7 +10,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from wideresnet.engines.base import EngineOptions, check_batch
+from wideresnet.engines.base import EngineOptions, check_batch, check_process
 from wideresnet.errors import EngineError
 from wideresnet.machine import available_cpus
 from wideresnet.records import EngineInfo, Precision
@@ -43,7 +44,7 @@ class OpenVinoEngine:
             self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot open the graph: {str(error).strip().splitlines()[-1]}") from error
-        self._side = int(model.inputs[0].partial_shape[1].get_length())
+        self._process, self._side = os.getpid(), int(model.inputs[0].partial_shape[1].get_length())
         self._black = np.zeros((1, self._side, self._side, 3), np.uint8)
         # The first tensor of the binding initialises tables. Two threads that do so at once deadlock: one waits for the
         # interpreter lock, the other for the tables.
@@ -69,6 +70,7 @@ class OpenVinoEngine:
 
     def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
         """See ``OutputsEngine``."""
+        check_process(self._process)
         running: deque[Running] = deque()
         try:
             for batch in batches:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.hooks import RemovableHandle
 
 from wideresnet.architectures import Architecture
-from wideresnet.engines.base import EngineOptions, check_batch
+from wideresnet.engines.base import EngineOptions, check_batch, check_process
 from wideresnet.graph import read_graph
 from wideresnet.graph.outputs import FEATURES, MAP, parse_graph
 from wideresnet.machine import available_cpus
@@ -22,9 +24,13 @@ from wideresnet.records import EngineInfo, Preprocess
 class PyTorchEngine:
     """The torch module of an architecture, with the weights read back out of a float graph."""
 
+    _process: ClassVar[int] = 0                    # the first that opened one: torch's threads are only there
+
     def __init__(
         self, graph: bytes, options: EngineOptions, architecture: Architecture, preprocess: Preprocess
     ) -> None:
+        PyTorchEngine._process = PyTorchEngine._process or os.getpid()
+        check_process(PyTorchEngine._process)
         # The module is built from the architecture; the graph provides the weights and the names of further outputs.
         model = parse_graph(graph)
         self._model, self._names = open_module(model, architecture), [output.name for output in model.graph.output][1:]
@@ -39,6 +45,7 @@ class PyTorchEngine:
     @torch.inference_mode()
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Engine``."""
+        check_process(PyTorchEngine._process)
         check_batch(batch, self._side)
         # torch shares the memory and would warn about read-only arrays, although nothing writes to it.
         pixels = torch.from_numpy(np.require(batch, requirements=("C", "W")))
