@@ -81,10 +81,8 @@ def make_bundle(
     from wideresnet.graph import write_graph  # imports onnx, which running a model does not need
 
     if len(labels.names) != architecture.classes:
-        raise ConfigError(
-            f"{len(labels.names)} labels for {architecture.classes} classes",
-            hint="the label file must name every class once",
-        )
+        problem = f"{len(labels.names)} labels for {architecture.classes} classes"
+        raise ConfigError(problem, hint="the label file must name every class once")
     graph = write_graph(architecture, tensors, card.preprocess, half=precision == "fp16")
     stated = replace(card, classes=architecture.classes, variant=architecture.variant(), precision=precision)
     card = replace(stated, made_with=tool_versions())

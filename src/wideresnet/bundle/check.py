@@ -25,10 +25,8 @@ def check_bundle(bundle: Bundle, name: str) -> None:
     facts = read_facts(bundle.model)
     contradictions = list(_contradictions(bundle, facts))
     if contradictions:
-        raise BundleError(
-            f"the card of {name} contradicts its graph: {'; '.join(contradictions)}",
-            hint="undo the change of card.json, or write the bundle again with 'wrn export'",
-        )
+        hint = "undo the change of card.json, or write the bundle again with 'wrn export'"
+        raise BundleError(f"the card of {name} contradicts its graph: {'; '.join(contradictions)}", hint)
     check_finite(bundle.model)
 
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from wideresnet.bundle.bundle import Bundle
 from wideresnet.datasets.labels import format_labels, parse_labels
 from wideresnet.errors import BundleError, ConfigError, DataError
-from wideresnet.output.atomic import atomic_folder, check_folder
+from wideresnet.output.atomic import atomic_folder, check_folder, restore_folder
 from wideresnet.records import ModelCard
 
 GRAPH, CARD, LABELS = "model.onnx", "card.json", "labels.txt"
@@ -19,7 +19,8 @@ _CARD = TypeAdapter(ModelCard)
 
 
 def is_bundle(path: Path) -> bool:
-    """Return True if ``path`` is a folder with a card."""
+    """Return True if ``path`` is a folder with a card, restored first if replacing it was interrupted."""
+    restore_folder(path)
     return (path / CARD).is_file()
 
 
@@ -88,10 +89,8 @@ def read_shipped(folder: Path) -> Bundle:
 def _check_hash(path: Path, sha256: str, card: ModelCard) -> None:
     """Raise BundleError unless ``card`` states this hash for the file."""
     if sha256 != card.files.get(path.name):
-        raise BundleError(
-            f"{path} is not the file that the bundle was written with",
-            hint="export the bundle again, or copy it again from where it came",
-        )
+        hint = "export the bundle again, or copy it again from where it came"
+        raise BundleError(f"{path} is not the file that the bundle was written with", hint)
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -46,9 +46,12 @@ def imagenet(
     Example: wrn data imagenet val/ val.txt -o val.csv --folders val-by-class/
     """
     from wideresnet.datasets.imagenet_index import prepare_imagenet
+    from wideresnet.output.atomic import check_folder
     from wideresnet.report import prepared as report
 
-    check_targets(output, folders=[extract, folders])
+    check_targets(output)
+    for folder in filter(None, (extract, folders)):
+        check_folder(folder)                       # without a lock: images there are never replaced by others
     done = run_with_bar(prepare_imagenet(sources, output, extract=extract, folders=folders), unit="images")
     print_record(done, report.to_json, report.to_text, format)
     say_skipped([done.skipped], *sources)

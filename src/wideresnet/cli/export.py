@@ -11,7 +11,7 @@ import typer
 from wideresnet.cli.check_data import check_normalisation
 from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import CheckImages, ClassNames, Model
-from wideresnet.cli.output import list_notes, open_bundle, print_json
+from wideresnet.cli.output import hold, list_notes, open_bundle, print_json
 from wideresnet.cli.streams import say
 
 Stored = Annotated[
@@ -56,6 +56,7 @@ def export(
         raise ConfigError("--storage has no effect on weights files: they are float32", hint="leave out --storage")
     else:
         check_weights_target(output, format)
+    hold(output)
     bundle = open_bundle(options.choice(model, labels))
     check_normalisation(bundle, data)
     if format not in ("table", "json"):

@@ -21,6 +21,7 @@ from wideresnet.cli.identify import identify
 from wideresnet.cli.info import info
 from wideresnet.cli.merge import merge
 from wideresnet.cli.models import models
+from wideresnet.cli.output import held
 from wideresnet.cli.recommend import recommend
 from wideresnet.cli.serve import PREFIX, serve
 from wideresnet.cli.streams import ReaderGone, check_output, drop_unwritten, open_streams, say
@@ -76,6 +77,7 @@ def run() -> None:
     except WrnError as error:
         sys.exit(_exit_code(error))
     finally:
+        held.close()
         drop_unwritten()
 
 

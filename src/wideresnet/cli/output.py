@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +11,7 @@ import typer
 
 from wideresnet.cli.progress import download_bar
 from wideresnet.cli.streams import print_lines, say
+from wideresnet.errors import ConfigError, os_errors_as
 from wideresnet.report.escape import json_text
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from wideresnet.tasks.load.load import ModelChoice
 
 Record = TypeVar("Record")
+
+held = ExitStack()                                 # locks of the running command, released by ``main.run``
 
 
 def print_json(document: Any) -> None:
@@ -37,13 +41,26 @@ def print_record(
 
 
 def check_targets(*files: Path | None, folders: Iterable[Path | None] = ()) -> None:
-    """Raise ConfigError if a file or folder cannot be written, before any work; None is ignored."""
+    """Lock files and folders until the command ends; None is ignored.
+
+    Raises ConfigError if one cannot be written or another process is writing it, before any work.
+    """
     from wideresnet.output.atomic import check_file, check_folder
 
     for file in filter(None, files):
         check_file(file)
+        hold(file)
     for folder in filter(None, folders):
         check_folder(folder)
+        hold(folder, inside=True)
+
+
+def hold(output: Path, *, inside: bool = False) -> None:
+    """Lock an output until the command ends; see ``lock_output``. Raises ConfigError."""
+    from wideresnet.output.lock import lock_output
+
+    with os_errors_as(ConfigError, f"cannot write {output}", hint="name another file or folder"):
+        held.enter_context(lock_output(output, command=True, inside=inside))
 
 
 def list_failures(failures: Iterable[Failure]) -> None:

@@ -39,10 +39,8 @@ from wideresnet.images.decode import DEFAULT_LIMITS, read_regular
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import memory_mb
 from wideresnet.output.atomic import save_text
+from wideresnet.output.lock import try_lock
 from wideresnet.records import Batch, EncodedImage, Failure, Preprocess, Progress
-
-if sys.platform != "win32":
-    import fcntl
 
 FORMAT = 1                                         # of the files; part of the hash
 BATCH = 64                                         # images decoded at a time
@@ -156,11 +154,9 @@ def check_disk_space(cache: Path, stores: Sequence[DecodedStore]) -> None:
         cache.mkdir(parents=True, exist_ok=True)
         free, missing = shutil.disk_usage(cache).free, sum(map(_missing_bytes, stores))
     if missing > free:
-        count = sum(len(store.data.items) for store in stores)
-        raise DataError(
-            f"{count:,} images take {missing // 2**20:,} MB more in {cache}, {free // 2**20:,} are free there",
-            hint="name a folder on another disk, or use fewer images, or a smaller 'stored'",
-        )
+        needed = f"{sum(len(store.data.items) for store in stores):,} images take {missing // 2**20:,} MB more"
+        hint = "name a folder on another disk, or use fewer images, or a smaller 'stored'"
+        raise DataError(f"{needed} in {cache}, {free // 2**20:,} are free there", hint)
 
 
 def decode_onto_disk(store: DecodedStore, threads: int) -> Generator[Progress, None, DecodedImages]:
@@ -175,7 +171,7 @@ def decode_onto_disk(store: DecodedStore, threads: int) -> Generator[Progress, N
         if done < len(store.data.items):
             store.folder.mkdir(parents=True, exist_ok=True)
             with (store.folder / "lock").open("wb") as lock:
-                while not _try_lock(lock):
+                while not try_lock(lock):
                     yield Progress(f"waiting for another process that reads {store.data.name}", 0, 0)
                     time.sleep(0.2)
                 yield from _decode_rest(store, threads)
@@ -250,16 +246,6 @@ def _missing_bytes(store: DecodedStore) -> int:
         return 0
     written = store.images.stat().st_size if store.images.exists() else 0
     return max(0, store.size(total) - written)
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    """Return whether this process got the lock. It holds it until ``file`` is closed or the process ends in any way."""
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
 
 
 def _map_images(store: DecodedStore, rows: int) -> NDArray[np.uint8]:

@@ -66,10 +66,8 @@ def check_process(opened_in: int) -> None:
     A fork copies no threads: the runtime would wait for its own forever.
     """
     if os.getpid() != opened_in:
-        raise EngineError(
-            f"this process was forked from process {opened_in} after that opened the model, without its threads",
-            hint="start processes with multiprocessing.get_context('spawn'), and load the model in each of them",
-        )
+        hint = "start processes with multiprocessing.get_context('spawn'), and load the model in each of them"
+        raise EngineError(f"this process was forked from {opened_in}, in which the model was opened", hint)
 
 
 def check_batch(batch: NDArray[np.uint8], side: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -20,17 +19,16 @@ from wideresnet.machine import available_cpus
 from wideresnet.models import create_model
 from wideresnet.records import EngineInfo, Preprocess
 
+_PROCESS = os.getpid()                             # where torch's threads are
+
 
 class PyTorchEngine:
     """The torch module of an architecture, with the weights read back out of a float graph."""
 
-    _process: ClassVar[int] = 0                    # the first that opened one: torch's threads are only there
-
     def __init__(
         self, graph: bytes, options: EngineOptions, architecture: Architecture, preprocess: Preprocess
     ) -> None:
-        PyTorchEngine._process = PyTorchEngine._process or os.getpid()
-        check_process(PyTorchEngine._process)
+        check_process(_PROCESS)
         # The module is built from the architecture; the graph provides the weights and the names of further outputs.
         model = parse_graph(graph)
         self._model, self._names = open_module(model, architecture), [output.name for output in model.graph.output][1:]
@@ -45,7 +43,7 @@ class PyTorchEngine:
     @torch.inference_mode()
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Engine``."""
-        check_process(PyTorchEngine._process)
+        check_process(_PROCESS)
         check_batch(batch, self._side)
         # torch shares the memory and would warn about read-only arrays, although nothing writes to it.
         pixels = torch.from_numpy(np.require(batch, requirements=("C", "W")))

@@ -1,70 +1,127 @@
 """Files and folders that appear complete or not at all, and checks of their names before any work.
 
-Both context managers yield a temporary path beside the final one. When the block ends, its contents are flushed to the
-disk (fsync) and renamed; an exception removes it and leaves the earlier file as it was. Only the temporary file of a
-killed process stays, and the next write of the same name replaces it: its name is fixed, so two processes must not
-write one file at the same time.
+The context managers yield a temporary path beside the final one. When the block ends, its contents are flushed to the
+disk (fsync) and renamed; an exception removes it and leaves what was there as it was. Its name is fixed and its
+writers have a lock (``output.lock``), so the next write of the same name removes what a killed process left.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
-import tempfile
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wideresnet.errors import ConfigError, os_errors_as
+from wideresnet.output.lock import lock_output
+
+WAIT_S = 60.0                                      # for another process that writes the same file
 
 
 @contextmanager
 def atomic_path(path: Path, *, fsync: bool = True) -> Iterator[Path]:
     """Yield the path of a file to write, which becomes ``path`` when the block ends. Missing folders are created.
 
-    Without ``fsync`` a power failure may lose the file, a killed process cannot. Raises OSError.
+    Without ``fsync`` a power failure may lose the file, a killed process cannot. Raises OSError, and ConfigError if
+    another process writes the file for longer than ``WAIT_S``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        yield part
-        if fsync:
-            sync_file(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    part = _beside(path, "part")
+    with lock_output(path, WAIT_S):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            if fsync:
+                sync_file(part)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_pair(file: Path, companion: Path) -> Iterator[Path]:
+    """Yield a folder for two files of these names, which become ``file`` and ``companion`` when the block ends.
+
+    Two files that do not belong together are never seen: the older companion is gone before ``file`` is replaced. A
+    kill in between leaves a file without companion, which the next call completes. Raises what ``atomic_path`` does.
+    """
+    part = _beside(file, "parts")
+    with lock_output(file, WAIT_S):
+        _complete_pair(part, file, companion)
+        part.mkdir(parents=True)
+        try:
+            (part / file.name).touch()             # before the companion: see _complete_pair
+            yield part
+            sync_file(part / file.name)
+            sync_file(part / companion.name)
+            if companion.exists():
+                os.replace(companion, part / "old")
+            os.replace(part / file.name, file)
+            os.replace(part / companion.name, companion)
+        finally:
+            _complete_pair(part, file, companion)
+
+
+def _complete_pair(part: Path, file: Path, companion: Path) -> None:
+    """Put back the companion that ``file`` lacks, the old one if the new ``file`` is still in ``part``; remove it."""
+    source = part / ("old" if (part / file.name).exists() else companion.name)
+    if file.exists() and not companion.exists() and source.exists():
+        os.replace(source, companion)
+    (part / companion.name).unlink(missing_ok=True)
+    shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a folder to write files to, which becomes ``folder`` when the block ends; an older one is replaced.
 
-    Missing parent folders are created. Raises OSError.
+    Missing parent folders are created, links are followed. Raises what ``atomic_path`` does.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        part.chmod(0o755)                          # mkdtemp creates folders that only their owner may enter
-        yield part
-        for file in filter(Path.is_file, part.rglob("*")):
-            sync_file(file)
-        _replace_folder(part, folder)
-    finally:
+    folder = folder.resolve()
+    part, old = _beside(folder, "part"), _beside(folder, "old")
+    with lock_output(folder, WAIT_S):
+        _restore(folder, old)
         shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            yield part
+            for file in filter(Path.is_file, part.rglob("*")):
+                sync_file(file)
+            if not exchange(part, folder):
+                if folder.exists():                # a folder with files cannot be replaced in one step
+                    os.replace(folder, old)
+                os.replace(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            _restore(folder, old)
 
 
-def _replace_folder(part: Path, folder: Path) -> None:
-    """Rename ``part`` to ``folder``. A folder that is not empty cannot be replaced in one step: it is moved aside."""
-    old = part.with_name(f"{part.name}.old")
-    if folder.exists():
-        os.replace(folder, old)
-    try:
-        os.replace(part, folder)
-    except OSError:
-        if old.exists():
-            os.replace(old, folder)
-        raise
+def restore_folder(folder: Path) -> None:
+    """Give a folder its name back that a process was killed amid replacing, where there is no ``exchange``."""
+    folder = folder.resolve()
+    if not folder.exists() and os.path.exists(old := _beside(folder, "old")):
+        with suppress(OSError, ConfigError), lock_output(folder, 1.0):
+            _restore(folder, old)
+
+
+def _restore(folder: Path, old: Path) -> None:
+    """Move ``old`` back if ``folder`` is missing, else remove it."""
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Exchange two names in one step; return False if one does not exist or the system cannot."""
+    rename = getattr(ctypes.CDLL(None) if sys.platform == "linux" else None, "renameat2", None)
+    here, both = -100, 2                           # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), both) == 0
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.parent / f".{path.name}.{ending}"
 
 
 def sync_file(path: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra, os_errors_as
-from wideresnet.output.atomic import atomic_path, check_file
+from wideresnet.output.atomic import atomic_pair, atomic_path, check_file
 from wideresnet.records import Embedding, Failure
 from wideresnet.report.escape import cell_text, line_text
 
@@ -35,9 +35,8 @@ def features_suffix(file: Path, layers: Sequence[str]) -> str:
         hint = did_you_mean(file.suffix, SUFFIXES) or f"name a file that ends with {', '.join(SUFFIXES)}"
         raise ConfigError(f"unknown format of features: {str(file)!r}", hint=hint)
     if file.suffix == ".npy" and len(layers) > 1:
-        raise ConfigError(
-            f"a .npy file holds one array, not {len(layers)} layers", hint=f"write {file.with_suffix('.npz').name}"
-        )
+        hint = f"write {file.with_suffix('.npz').name}"
+        raise ConfigError(f"a .npy file holds one array, not {len(layers)} layers", hint)
     return file.suffix
 
 
@@ -74,15 +73,11 @@ def open_features(file: Path, shapes: Mapping[str, Shape], dtype: str) -> Iterat
 @contextmanager
 def _open_arrays(file: Path, shapes: Mapping[str, Shape], dtype: str) -> Iterator[AddFeatures]:
     """Write each layer as a .npy, and the paths beside them; .npz is put together at the end."""
-    with ExitStack() as stack:
-        part = stack.enter_context(atomic_path(file))
-        paths_part = stack.enter_context(atomic_path(file.with_name(f"{file.name}.paths.txt")))
-        paths = stack.enter_context(paths_part.open("wb"))
-        layers = dict[str, _NpyWriter]()
+    paths_file = file.with_name(f"{file.name}.paths.txt")
+    with atomic_pair(file, paths_file) as folder, ExitStack() as stack:
+        paths, layers = stack.enter_context((folder / paths_file.name).open("wb")), dict[str, _NpyWriter]()
         for name, shape in shapes.items():
-            path = part.with_name(f"{part.name}.{name}") if file.suffix == ".npz" else part
-            if path != part:
-                stack.callback(path.unlink, missing_ok=True)
+            path = folder / (f"{name}.layer" if file.suffix == ".npz" else file.name)
             layers[name] = _NpyWriter(stack.enter_context(path.open("wb")), shape, dtype)
 
         def add(embedding: Embedding) -> None:
@@ -94,7 +89,7 @@ def _open_arrays(file: Path, shapes: Mapping[str, Shape], dtype: str) -> Iterato
         for layer in layers.values():
             layer.finish()
         if file.suffix == ".npz":
-            _zip_layers(part, {name: Path(layer.file.name) for name, layer in layers.items()})
+            _zip_layers(folder / file.name, {name: Path(layer.file.name) for name, layer in layers.items()})
 
 
 def _zip_layers(target: Path, layers: Mapping[str, Path]) -> None:
@@ -159,10 +154,8 @@ def features_schema(shapes: Mapping[str, Shape], dtype: str) -> Any:
     """
     for name, shape in shapes.items():
         if len(shape) > 1:
-            raise ConfigError(
-                f"a Parquet column holds lists of numbers, not the maps {list(shape)} of {name}",
-                hint="average them over positions, or write .npy or .npz",
-            )
+            problem = f"a Parquet column holds lists of numbers, not the maps {list(shape)} of {name}"
+            raise ConfigError(problem, hint="average them over positions, or write .npy or .npz")
     with needs_extra("writing Parquet", "parquet"):
         import pyarrow as pa
     number = pa.from_numpy_dtype(np.dtype(dtype))
@@ -194,6 +187,5 @@ def _cast(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
         with np.errstate(over="raise"):
             return values.astype(dtype)
     except FloatingPointError as error:
-        raise ConfigError(
-            f"a feature of {np.abs(values).max():.3g} is too large for {dtype}", hint="write float32"
-        ) from error
+        problem = f"a feature of {np.abs(values).max():.3g} is too large for {dtype}"
+        raise ConfigError(problem, hint="write float32") from error

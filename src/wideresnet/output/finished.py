@@ -20,6 +20,5 @@ def any_failed(file: Path, format: str) -> bool:
         with os_errors_as(ConfigError, f"cannot read {file}"):
             return any(row.get("error") for row in read_rows(file, format, COLUMNS, ["error"]))
     except (ValueError, AttributeError) as error:        # also what pyarrow raises
-        raise ConfigError(
-            f"{file} exists and is not a {format} file of answers", hint="without --resume it is replaced at the end"
-        ) from error
+        hint = "without --resume it is replaced at the end"
+        raise ConfigError(f"{file} exists and is not a {format} file of answers", hint) from error

@@ -16,7 +16,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 from wideresnet.errors import ConfigError
 from wideresnet.output.answers import ANSWER_LAYOUT
 from wideresnet.output.atomic import atomic_path, check_file
+from wideresnet.output.lock import lock_output
 from wideresnet.output.parquet import arrow_schema, write_parquet
 from wideresnet.output.row_format import PARQUET, RecordLayout
 from wideresnet.records import Failure, Item, Prediction, RunIdentity, Scored
@@ -47,9 +48,8 @@ class ResumableWriter:
         self._file, self._format, self._layout, self._seconds = file, run["format"], layout, seconds
         self._begun = self._saved = time.monotonic()
         self._out = self.path.open("ab")
-        self._begin(run)
 
-    def _begin(self, run: Mapping[str, Any]) -> None:
+    def begin(self, run: Mapping[str, Any]) -> None:
         """Cut off what is not valid; without a record, write the header of a new run."""
         size = 0
         with self.path.open("rb") as lines:
@@ -134,40 +134,28 @@ class ResumableWriter:
 
 @contextmanager
 def open_resumable(
-    file: Path,
-    format: str,
-    run: Mapping[str, Any],
-    *,
-    resume: bool = False,
-    layout: RecordLayout = ANSWER_LAYOUT,
-    seconds: float = CHECKPOINT_S,
-) -> Iterator[ResumableWriter]:
+    file: Path, format: str, run: Mapping[str, Any], *,
+    resume: bool = False, layout: RecordLayout = ANSWER_LAYOUT, seconds: float = CHECKPOINT_S,
+) -> Iterator[ResumableWriter]:  # fmt: skip
     """Yield a writer of ``file``: a new one, or with ``resume`` one that continues an earlier run of the same ``run``.
 
     ``run`` is the identity of the run, as JSON values. ``file`` appears when the block ends; an exception leaves the
     working file. Raises ConfigError if there is an unfinished run, or another one, and when the disk refuses.
     """
-    from filelock import FileLock, Timeout  # only when a file is written: it takes time to import
-
     check_target(file)
     if format == PARQUET:
         arrow_schema(layout.columns)               # raises MissingExtra now and not after the work
     part, identity = part_of(file), json.loads(json.dumps({**run, "format": format}))
-    lock = FileLock(file.with_name(f".{part.name}.lock"), timeout=0)
     try:
-        with lock, ExitStack() as stack:
-            stack.callback(Path(lock.lock_file).unlink, missing_ok=True)
+        with lock_output(file, command=True):
             _check_unfinished(part, identity, resume)
-            writer = stack.enter_context(closing(ResumableWriter(file, identity, layout, seconds)))
-            yield writer
-            writer.finish()
-    except Timeout as error:
-        raise ConfigError(f"another run is writing {file} at this moment") from error
+            with closing(ResumableWriter(file, identity, layout, seconds)) as writer:
+                writer.begin(identity)
+                yield writer
+                writer.finish()
     except OSError as error:
-        raise ConfigError(
-            f"cannot write {file}: {error.strerror or error}",
-            hint="what was answered is kept; --resume goes on" if part.exists() else "",
-        ) from error
+        hint = "what was answered is kept; --resume goes on" if part.exists() else ""
+        raise ConfigError(f"cannot write {file}: {error.strerror or error}", hint) from error
 
 
 def check_target(file: Path) -> None:
@@ -201,10 +189,9 @@ def _check_unfinished(part: Path, run: dict[str, Any], resume: bool) -> None:
     if not resume:
         raise ConfigError(f"an unfinished run is in {part}", hint=f"--resume goes on with it; {remove}")
     for change in RunIdentity(run).differences(earlier):
-        raise ConfigError(
-            f"{part} is of another run: its {change.key} is {change.earlier!r}, this run's is {change.now!r}",
-            hint=f"resume with the same model and options, or {remove}",
-        )
+        values = f"its {change.key} is {change.earlier!r}, this run's is {change.now!r}"
+        hint = f"resume with the same model and options, or {remove}"
+        raise ConfigError(f"{part} is of another run: {values}", hint)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -48,10 +48,8 @@ def format_of(file: Path) -> str:
     """Return the format of a file of scores by its suffix. Raises DataError for an unknown one."""
     format = file.suffix.lower().removeprefix(".")
     if format not in FORMATS:
-        raise DataError(
-            f"{file}: scores of images are kept as {', '.join(f'.{name}' for name in FORMATS)}",
-            hint="end the name in one of them",
-        )
+        names = ", ".join(f".{name}" for name in FORMATS)
+        raise DataError(f"{file}: scores of images are kept as {names}", hint="end the name in one of them")
     return format
 
 

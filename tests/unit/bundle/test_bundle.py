@@ -130,6 +130,7 @@ def test_a_move_that_fails_leaves_the_old_bundle(bundle, tmp_path, monkeypatch):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         move(source, target)
 
+    monkeypatch.setattr(atomic, "exchange", lambda first, second: False)       # as where there is none
     monkeypatch.setattr(atomic.os, "replace", refuse)
     with pytest.raises(BundleError, match="Permission denied"):
         write_bundle(tmp_path / "b", bundle)

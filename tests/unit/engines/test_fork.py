@@ -29,7 +29,7 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
         except Exception as error:
             print(type(error).__name__, error.message, "|", error.hint)
 """
-REFUSED = "EngineError this process was forked from process"
+REFUSED = "EngineError this process was forked from"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot fork")

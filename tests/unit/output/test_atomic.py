@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from wideresnet.errors import ConfigError
-from wideresnet.output.atomic import atomic_folder, atomic_path, check_file, check_folder, save_text
+from wideresnet.output import atomic
+from wideresnet.output.atomic import (
+    atomic_folder,
+    atomic_pair,
+    atomic_path,
+    check_file,
+    check_folder,
+    exchange,
+    restore_folder,
+    save_text,
+)  # fmt: skip
 
 
 def test_a_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
@@ -68,3 +79,59 @@ def test_a_folder_replaces_an_older_one_with_all_its_files(tmp_path: Path) -> No
     with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "new" / "folder") as part:
         raise ZeroDivisionError
     assert [path.name for path in (tmp_path / "new").rglob("*")] == ["folder", "two"]
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_folder_is_replaced_with_and_without_an_exchange(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool
+) -> None:
+    if not exchanges:
+        monkeypatch.setattr(atomic, "exchange", lambda first, second: False)
+    for name in ("one", "two"):
+        with atomic_folder(tmp_path / "folder") as part:
+            (part / name).write_text(name)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "two"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges two names in one step")
+def test_an_exchange_needs_both_names(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert not exchange(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b").write_text("")
+    assert exchange(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").is_dir()
+
+
+def test_a_folder_moved_aside_by_a_killed_process_is_moved_back(tmp_path: Path) -> None:
+    (tmp_path / ".folder.old").mkdir()
+    (tmp_path / ".folder.old" / "file").write_text("")
+    restore_folder(tmp_path / "folder")
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file"]
+    (tmp_path / ".folder.old").mkdir()             # a process killed after its second step: the new one stays
+    restore_folder(tmp_path / "folder")
+    assert (tmp_path / "folder" / "file").exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({"out": "old", "out.paths": "old", ".out.parts/out": "n", ".out.parts/out.paths": "n"}, ("old", "old")),
+        ({"out": "old", ".out.parts/old": "old", ".out.parts/out": "n", ".out.parts/out.paths": "n"}, ("old", "old")),
+        ({"out": "new", ".out.parts/old": "old", ".out.parts/out.paths": "new"}, ("new", "new")),
+        ({"out": "new", "out.paths": "new", ".out.parts/old": "old"}, ("new", "new")),
+        ({"out": "new", ".out.parts/out.paths": "new"}, ("new", "new")),
+        ({".out.parts/out": "n", ".out.parts/out.paths": "n"}, (None, None)),
+        ({"out": "old", ".out.parts/out": "n", ".out.parts/out.paths": "n"}, ("old", None)),
+    ],
+)
+def test_whatever_step_a_process_was_killed_at_the_next_one_finds_two_files_of_one_run(
+    tmp_path: Path, state: dict[str, str], expected: tuple[str | None, str | None]
+) -> None:
+    file, companion = tmp_path / "out", tmp_path / "out.paths"
+    (tmp_path / ".out.parts").mkdir()
+    for name, text in state.items():
+        (tmp_path / name).write_text(text)
+    with suppress(ZeroDivisionError), atomic_pair(file, companion):
+        raise ZeroDivisionError
+    assert tuple(path.read_text() if path.exists() else None for path in (file, companion)) == expected
+    assert {path.name for path in tmp_path.iterdir()} <= {"out", "out.paths"}

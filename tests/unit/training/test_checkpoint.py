@@ -73,7 +73,7 @@ checkpoint.save_checkpoint(Path({str(tmp_path)!r}), checkpoint.TrainingState(rec
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == -signal.SIGKILL
-    assert len(list(tmp_path.iterdir())) == 2, "the kill did not come in the middle"
+    assert len(list(tmp_path.iterdir())) == 3, "the kill did not come in the middle"
     assert load(tmp_path).epoch == 1
     save_checkpoint(tmp_path, state(2))
     assert load(tmp_path).epoch == 2
