@@ -56,11 +56,11 @@ def block_paths(modules: Sequence[Module], form: Form) -> dict[Tokens, list[Modu
     """
     convs = [m for m in modules if m.kind == "conv" and m.shape[2] == 3 and m.shape[1] != 3]        # not of an image
     counts = Counter(path for module in convs for path in _paths(module.tokens))
-    blocks = {}
-    for module in convs:
-        path = next((path for path in _paths(module.tokens) if counts[path] == FORMS[form].count(3)), None)
-        if path:
-            blocks[path] = [inside for inside in modules if inside.tokens[: len(path)] == path]
+    tops = {next((p for p in _paths(m.tokens) if counts[p] == FORMS[form].count(3)), ()) for m in convs}
+    blocks: dict[Tokens, list[Module]] = {}
+    for module in modules:
+        for path in tops.intersection(_paths(module.tokens)):
+            blocks.setdefault(path, []).append(module)
     return blocks
 
 

@@ -134,12 +134,10 @@ _101_TV2 = _imagenet(
 def _at(weights: Weights, preprocess: Preprocess, top1: float, top5: float) -> Weights:
     """Return the same file at another input size, with timm's accuracy (percent) there."""
     return replace(
-        weights,
-        name=f"{weights.name}@{preprocess.crop}",
-        preprocess=preprocess,
+        weights, name=f"{weights.name}@{preprocess.crop}", preprocess=preprocess,
         published=(percent(top1, top5, f"{TIMM_CSV}, {preprocess.crop} px"),),
         note=f"the file of {weights.name} at {preprocess.crop} px",
-    )
+    )  # fmt: skip
 
 
 CATALOGUE: dict[str, Weights] = {

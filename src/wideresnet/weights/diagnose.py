@@ -48,10 +48,10 @@ def _missing(modules: Sequence[Module], blocks: dict[Tokens, list[Module]]) -> I
         path, rest = module.tokens[: len(family)], module.tokens[len(family) :]
         if kind_of(path) == family and module.shape[2:] != (1, 1):        # not every block has a shortcut
             inside.setdefault(path, {}).update({(rest, role): name for role, name in module.tensors.items()})
-    usual = Counter(key for names in inside.values() for key in names if key[1] != "num_batches_tracked")
+    counts = Counter(key for names in inside.values() for key in names if key[1] != "num_batches_tracked")
     examples = {key: name for names in inside.values() for key, name in names.items()}
-    for path, key in product(inside, usual):
-        if key not in inside[path] and usual[key] > len(inside) / 2:
+    for path, (key, count) in product(inside, counts.most_common(100)):
+        if key not in inside[path] and count > len(inside) / 2:
             yield _like(examples[key], path)
 
 

@@ -43,7 +43,7 @@ class Network:
     @property
     def averaged(self) -> bool:
         """True if its names say that it is a moving average of weights."""
-        return any(word in AVERAGES or word.endswith("ema") for word in words_of(self.scope))
+        return _is_averaged(self.scope)
 
     @property
     def beside(self) -> bool:
@@ -212,7 +212,8 @@ def _idle(
             same = copies[module] == network.architecture.name
             idle[module.name] = "of another copy of the network" if same else f"of another network, {copies[module]}"
         elif module.tokens[: len(inside)] != inside:
-            idle[module.name] = "outside of the network"
+            partly = module.kind == "conv" and _is_averaged(module.tokens)
+            idle[module.name] = "of an incomplete moving average" if partly else "outside of the network"
         elif beside and _within(module, paths) and not _within(module, used):
             idle[module.name] = "of a block that the network does not call"
         elif beside:
@@ -224,6 +225,10 @@ def _idle(
         else:
             idle[module.name] = "beside the network"
     return idle
+
+
+def _is_averaged(tokens: Tokens) -> bool:
+    return any(word in AVERAGES or word.endswith("ema") for word in words_of(tokens))
 
 
 def _up(modules: Iterable[Module], scope: Tokens, fits: Callable[[Module], bool]) -> tuple[list[Module], Tokens]:

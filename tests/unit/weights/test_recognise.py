@@ -410,6 +410,19 @@ def test_a_moving_average_is_taken_before_the_weights_that_it_averages() -> None
     assert refusal(live, which="ema").hint == "leave out --which"
 
 
+def test_a_moving_average_without_statistics_is_left_out_with_the_reason() -> None:
+    live = {f"model.{key}": array for key, array in filled(WRN).items()}
+    shadow = {key.replace("model", "ema.shadow"): array * 2 for key, array in live.items() if "running" not in key}
+    network = found(live | shadow)
+    assert_same(network, filled(WRN))
+    assert network.ignored["ema.shadow.conv1"] == "of an incomplete moving average"
+
+
+def test_a_file_of_many_blocks_is_refused_in_linear_time() -> None:
+    conv = np.broadcast_to(np.float32(0), (16, 16, 3, 3))
+    refusal({f"block.{block}.{index}.weight": conv for block in range(5000) for index in (0, 1)})
+
+
 def test_of_two_networks_none_is_guessed_unless_they_are_the_same() -> None:
     first = {f"student.{key}": array for key, array in filled(WRN).items()}
     second = {f"expert.{key}": array * 2 for key, array in filled(WRN).items()}

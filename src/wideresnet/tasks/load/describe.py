@@ -82,44 +82,28 @@ def describe_card(card: ModelCard) -> ModelInfo:
     info = _describe_architecture(network_of(card), card.preprocess)
     return replace(
         info,
-        name=card.name,
-        labels=card.labels_name,
-        licence=card.licence,
-        where="here",
-        published=card.published,
-        measured=card.measured,
+        name=card.name, labels=card.labels_name, licence=card.licence, where="here",
+        published=card.published, measured=card.measured, assumed=card.assumed, variant=card.variant,
         notes=card.notes | ({"variant": describe_variant(card.variant)} if card.variant else {}),
-        assumed=card.assumed,
-        variant=card.variant,
-    )
+    )  # fmt: skip
 
 
 def describe_weights(weights: Weights) -> ModelInfo:
     """Return the facts about published weights."""
     return replace(
         _describe_architecture(get_architecture(weights.architecture), weights.preprocess),
-        name=weights.name,
-        labels=weights.labels,
-        licence=weights.licence,
+        name=weights.name, labels=weights.labels, licence=weights.licence, published=weights.published,
         where="here" if is_cached(weights) else "to download",
-        published=weights.published,
         notes={"note": weights.note} if weights.note else {},
-    )
+    )  # fmt: skip
 
 
 def _describe_architecture(architecture: Architecture, preprocess: Preprocess | None = None) -> ModelInfo:
     preprocess = preprocess or usual_preprocess(architecture)
     paper = PAPER.get(architecture.name)
     return ModelInfo(
-        name=architecture.name,
-        architecture=architecture.name,
-        parameters=architecture.parameters(),
-        macs=architecture.macs(preprocess.crop),
+        name=architecture.name, architecture=architecture.name, classes=architecture.classes, preprocess=preprocess,
+        parameters=architecture.parameters(), macs=architecture.macs(preprocess.crop),
         thop_macs=architecture.thop_macs(preprocess.crop),
-        classes=architecture.classes,
-        preprocess=preprocess,
-        labels="",
-        licence="",
-        where="to train",
-        published=(paper,) if paper else (),
-    )
+        labels="", licence="", where="to train", published=(paper,) if paper else (),
+    )  # fmt: skip
