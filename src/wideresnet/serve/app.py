@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -32,7 +33,7 @@ from wideresnet.serve.http.errors import ApiError, as_api_error, problem_respons
 from wideresnet.serve.http.middleware import PUBLIC_PATHS, RequestMiddleware
 from wideresnet.serve.http.openapi import openapi_document, render_docs
 from wideresnet.serve.http.request_body import inflate, read_body, read_images, upload_hint
-from wideresnet.serve.http.request_checks import PARAMETERS, check_query, method_error, route_error
+from wideresnet.serve.http.request_checks import PARAMETERS, check_query, method_error, parse_number, route_error
 from wideresnet.serve.http.static_files import PAGE_POLICY, STATIC_FILES, read_static_file
 from wideresnet.serve.metrics import CONTENT_TYPE
 from wideresnet.serve.service import Service
@@ -42,6 +43,7 @@ Handler = Callable[[Service, Request, RequestContext], Awaitable[Response]]
 
 MAX_K = 100
 MAX_BATCH = 8                                      # images of a tensor per job, so that large ones use all streams
+LARGE_JSON = 2**16                                 # bytes
 _MIN_COMPRESSED = 1024                             # bytes; shorter responses are not compressed
 _log = logging.getLogger(__name__)
 
@@ -138,9 +140,9 @@ async def classify(service: Service, request: Request, context: RequestContext) 
 
 
 def _parse_k(text: str, maximum: int) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= maximum:
+    if not (k := parse_number(text, maximum)):
         raise ApiError("parameters", f"k must be an integer from 1 to {maximum}, got {text[:20]!r}", "?k=5")
-    return int(text)
+    return k
 
 
 def _predictions(logits: NDArray[np.float32], labels: Labels, k: int) -> list[dict[str, Any]]:
@@ -195,7 +197,7 @@ async def infer(service: Service, request: Request, context: RequestContext) -> 
             body = await asyncio.to_thread(inflate, body, encoding.lower(), settings.max_bytes)
             permit.add_bytes(len(body))
         length, side = request.headers.get(protocol.HEADER_LENGTH), model.classifier.card.preprocess.crop
-        parsed = await asyncio.to_thread(protocol.parse_request, body, length, side, settings.images_per_request)
+        parsed = await _parse(service, body, length, side)
         del body
         outcomes = await service.infer(model, parsed.split(MAX_BATCH), lambda logits: logits, request, permit)
         for index, outcome in enumerate(outcomes):
@@ -207,6 +209,21 @@ async def infer(service: Service, request: Request, context: RequestContext) -> 
         encodings = request.headers.get("accept-encoding", "")
         body, headers = await asyncio.to_thread(_render_logits, parsed, model, logits, encodings)
         return Response(body, headers=headers)
+
+
+async def _parse(service: Service, body: bytes, length: str | None, side: int) -> protocol.InferenceRequest:
+    """Parse a body in a thread. Large JSON holds the interpreter lock: one at a time, then a pause of the same length.
+
+    Other requests are answered in the pauses.
+    """
+    size = len(body) if length is None else parse_number(length, len(body)) or 0
+    turn = service.json_turn if size > LARGE_JSON else asyncio.Lock()
+    await turn.acquire()
+    started = time.perf_counter()
+    try:
+        return await asyncio.to_thread(protocol.parse_request, body, length, side, service.settings.images_per_request)
+    finally:
+        asyncio.get_running_loop().call_later(time.perf_counter() - started, turn.release)
 
 
 def _render_logits(

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 import math
+import reprlib
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +32,12 @@ from wideresnet.logits import top_k
 from wideresnet.records import Labels
 from wideresnet.report.escape import json_text
 from wideresnet.serve.http.errors import ApiError
+from wideresnet.serve.http.request_checks import parse_number
 
 PIXEL_INPUT, ENCODED_INPUT, LOGITS_OUTPUT = "images", "pictures", "logits"
 HEADER_LENGTH = "Inference-Header-Content-Length"
-MAX_JSON = 4 * 2**20                               # bytes; parsed, they can take 25 times as much memory
+MAX_JSON = 4 * 2**20                               # bytes; parsed, they can take 32 times as much memory
+MAX_OBJECTS, MAX_MEMBERS = 100, 100                # objects of a request, members of each
 VERSION = "1"                                      # the only version of every model; a new graph is a reload
 
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -63,7 +67,7 @@ class _Node(BaseModel):
 
 class _InputTensor(_Node):
     name: str
-    shape: list[int] = Field(max_length=8)
+    shape: list[Annotated[int, Field(ge=-(2**31), le=2**31)]] = Field(max_length=8, fail_fast=True)
     datatype: str
     data: Any = None
 
@@ -79,8 +83,8 @@ class _OutputTensor(_Node):
 
 class _RequestHeader(_Node):
     id: str | None = None
-    inputs: list[_InputTensor]
-    outputs: list[_OutputTensor] | None = None
+    inputs: list[_InputTensor] = Field(fail_fast=True)
+    outputs: list[_OutputTensor] | None = Field(None, fail_fast=True)
 
 
 class _IndexRequest(BaseModel):
@@ -150,7 +154,8 @@ def model_config(name: str, classifier: Classifier, max_images: int) -> dict[str
 def parse_index_request(body: bytes) -> bool:
     """Return whether ``POST /v2/repository/index`` asks for ready models only. Raises ApiError."""
     try:
-        return _IndexRequest.model_validate_json(body or b"{}").ready
+        # A longer body is cut and so refused: pydantic makes an error object for each unknown member.
+        return _IndexRequest.model_validate_json(body[:1000] or b"{}").ready
     except ValidationError as error:
         raise ApiError("request", "invalid index request", 'send {"ready": true}, or no body') from error
 
@@ -159,19 +164,19 @@ def parse_request(body: bytes, header_length: str | None, side: int, max_images:
     """Parse the body of ``POST …/infer`` for a network of ``side`` × ``side`` pixels. Raises ApiError."""
     length = len(body)
     if header_length is not None:
-        if not (header_length.isascii() and header_length.isdigit()) or int(header_length[:12]) > len(body):
-            message = f"{HEADER_LENGTH} is {header_length[:20]!r}, the body has {len(body)} bytes"
+        if (stated := parse_number(header_length, length)) is None:
+            message = f"{HEADER_LENGTH} is {header_length[:20]!r}, the body has {length} bytes"
             raise ApiError("request", message, _BINARY)
-        length = int(header_length)
+        length = stated
     if length > MAX_JSON:
         raise ApiError("large", f"{length:,} bytes of JSON, at most {MAX_JSON:,}", f"send binary data: {_BINARY}")
     try:
-        header = _RequestHeader.model_validate_json(body[:length])
+        header = _RequestHeader.model_validate(_parse_json(body[:length]))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         location = ".".join(map(str, fault["loc"]))
         message = f"invalid inference request: {location[:80] + ': ' if location else ''}{fault['msg']}"
-        raise ApiError("request", message, f"send {_EXAMPLE}") from error
+        raise ApiError("request", message.partition(" or instance of")[0], f"send {_EXAMPLE}") from error
     binary_data = _split_binary_data(header, memoryview(body)[length:])
     if len(header.inputs) != 1:
         names = ", ".join(tensor.name for tensor in header.inputs)[:200]
@@ -181,6 +186,23 @@ def parse_request(body: bytes, header_length: str | None, side: int, max_images:
     if tensor.shape[0] != -1:
         _check_count(tensor.shape[0], max_images)
     return InferenceRequest(header.id or "", read(tensor, data, side, max_images), *_output_options(header), notes)
+
+
+def _parse_json(body: bytes) -> object:
+    """Parse JSON. Raises ApiError, also for a member that is given twice, and for more objects than requests have."""
+    counter = itertools.count(1)
+
+    def make_object(members: list[tuple[str, object]]) -> dict[str, object]:
+        if len(members) > MAX_MEMBERS or next(counter) > MAX_OBJECTS:
+            raise ValueError(f"more than {MAX_OBJECTS} objects, or more than {MAX_MEMBERS} members of one")
+        if len(dict(members)) < len(members):
+            raise ValueError(f"a member is given twice: {[name[:40] for name, _ in members][:20]}")
+        return dict(members)
+
+    try:
+        return json.loads(str(body, "utf-8"), object_pairs_hook=make_object)
+    except (ValueError, RecursionError) as error:
+        raise ApiError("request", f"invalid JSON: {str(error)[:200]}", f"send {_EXAMPLE}") from error
 
 
 def _input_name(tensor: _InputTensor, side: int) -> str:
@@ -220,7 +242,7 @@ def _output_options(header: _RequestHeader) -> tuple[bool, int]:
     if outputs:
         binary, classes = outputs[0].parameter("binary_data", binary), outputs[0].parameter("classification", 0)
     if type(binary) is not bool or type(classes) is not int or classes < 0:
-        message = f"binary_data is {str(binary)[:40]}, classification {str(classes)[:40]}"
+        message = f"binary_data is {reprlib.repr(binary)}, classification {reprlib.repr(classes)}"
         raise ApiError("parameters", message, "binary_data is true or false, classification a number of classes")
     return binary, classes
 
@@ -236,7 +258,7 @@ def _split_binary_data(header: _RequestHeader, blob: memoryview) -> list[memoryv
         if tensor.data is not None:
             raise ApiError("request", f"{tensor.name[:40]!r} has both data and binary_data_size", "send one of them")
         if type(size) is not int or not 0 <= size <= len(blob):
-            message = f"binary_data_size of {tensor.name[:40]!r} is {str(size)[:40]}, {len(blob)} bytes are left"
+            message = f"binary_data_size of {tensor.name[:40]!r} is {reprlib.repr(size)}, {len(blob)} bytes are left"
             raise ApiError("request", message, _BINARY)
         tensors.append(blob[:size])
         blob = blob[size:]
@@ -259,15 +281,18 @@ def _read_pixels(tensor: _InputTensor, data: memoryview | None, side: int, max_i
 
 
 def _as_uint8(data: object) -> NDArray[np.uint8]:
-    """Return the numbers of a JSON list, nested or flat. Raises ApiError."""
-    try:
-        values = np.asarray(data)
-    except ValueError as error:
-        raise ApiError("request", "the data are no regular array", "send a flat list of numbers") from error
-    if values.dtype.kind not in "iu" or values.size == 0 or values.min() < 0 or values.max() > 255:
+    """Return the integers of a JSON list, nested or flat. Raises ApiError."""
+    values: list[Any] = data if isinstance(data, list) else []
+    shape: list[int] = []
+    while len(shape) < 3 and values and isinstance(values[0], list):
+        shape.append(size := len(values[0]))
+        if any(not isinstance(row, list) or len(row) != size for row in values):
+            raise ApiError("request", "the data are no regular array", "send a flat list of numbers")
+        values = list(itertools.chain.from_iterable(values))
+    if {*map(type, values)} != {int} or min(values) < 0 or max(values) > 255:
         message = "the data are not all integers from 0 to 255"
         raise ApiError("request", message, "send RGB from 0 to 255, without normalisation")
-    return values.astype(np.uint8)
+    return np.frombuffer(bytes(values), np.uint8).reshape(-1, *shape)
 
 
 def _read_encoded_images(tensor: _InputTensor, data: memoryview | None, side: int, max_images: int) -> list[bytes]:

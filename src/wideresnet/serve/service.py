@@ -34,7 +34,7 @@ class Service:
         self.metrics = Metrics(self.admission)
         self.models: dict[str, ModelWorker] = {}     # the first is the default; empty until they are open
         self.explanations = ExplanationWorker(settings)
-        self._loading = asyncio.Lock()
+        self._loading, self.json_turn = asyncio.Lock(), asyncio.Lock()     # ``json_turn``: of large JSON bodies
 
     @property
     def ready(self) -> bool:

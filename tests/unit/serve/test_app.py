@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -20,7 +21,7 @@ from serving import NAME, open_model, png
 from tiffs import tiff
 from wideresnet.architectures import with_variant, wrn
 from wideresnet.cli.main import app
-from wideresnet.serve.app import make_app
+from wideresnet.serve.app import LARGE_JSON, _parse, make_app
 from wideresnet.serve.http.middleware import PUBLIC_PATHS
 
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=xyz"}
@@ -101,6 +102,8 @@ def test_a_very_wide_image_is_answered(client) -> None:
         ("?k=0", b"x", {}, 422, "k must be"),
         ("?k=101", b"x", {}, 422, "k must be"),
         ("?k=1_0", b"x", {}, 422, "k must be"),
+        ("?k=000000005" + "9" * 5000, b"x", {}, 422, "k must be"),
+        ("?k=00000000599999999", b"x", {}, 422, "k must be"),
         ("?lang=fr", b"x", {}, 422, "no labels in 'fr'"),
         ("?model=../../etc/passwd", b"x", {}, 404, "no model called"),
         ("?model=wrn_10_1.tin", b"x", {}, 404, "no model called"),
@@ -467,6 +470,33 @@ def test_before_the_models_are_open_it_is_live_but_not_ready(make_service) -> No
         assert client.get("/v2/health/ready").status_code == 503
         done = client.post("/v1/classify", content=png(1))
         assert (done.status_code, done.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize(("size", "parallel"), [(LARGE_JSON + 1, False), (LARGE_JSON, True)])
+def test_large_json_is_parsed_for_one_request_at_a_time(make_service, monkeypatch, size, parallel) -> None:
+    """Parsing holds the interpreter lock; small bodies do not wait for large ones."""
+    running, most = [], []
+
+    def parse(*_arguments: object) -> None:
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.1)
+        running.pop()
+
+    monkeypatch.setattr("wideresnet.serve.protocol.parse_request", parse)
+    service = make_service()
+
+    async def parse_all() -> None:
+        await asyncio.gather(*(_parse(service, bytes(size), None, 32) for _ in range(3)))
+
+    asyncio.run(parse_all())
+    assert (max(most) > 1) is parallel
+
+
+@pytest.mark.parametrize("query", ["?class=" + "9" * 5000, "?k=000000005" + "9" * 5000])
+def test_long_numbers_are_refused_by_explain(client, query) -> None:
+    """Not a 500: Python refuses to convert more than 4,300 digits."""
+    assert client.post(f"/v1/explain{query}", content=png(1)).status_code == 422
 
 
 def test_a_draining_service_admits_no_request(make_service) -> None:

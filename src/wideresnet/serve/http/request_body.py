@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from wideresnet.serve.admission import Permit
 from wideresnet.serve.http.errors import ApiError
+from wideresnet.serve.http.request_checks import parse_number
 from wideresnet.serve.settings import ServeSettings
 
 NamedFile = tuple[str, bytes]                      # file name and content
@@ -40,7 +41,7 @@ async def stream_body(
     Raises ApiError when it is too large, exceeds the upload deadline, or ends early.
     """
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > settings.max_bytes:
+    if announced.isdecimal() and parse_number(announced, settings.max_bytes) is None:
         raise body_too_large(settings.max_bytes)
     try:
         async with asyncio.timeout(settings.upload_deadline):

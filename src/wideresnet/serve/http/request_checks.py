@@ -46,6 +46,12 @@ def check_query(route: str, query: QueryParams) -> None:
             raise ApiError("parameters", f"the parameter {name!r} is given {count} times", f"give {name} once")
 
 
+def parse_number(text: str, maximum: int) -> int | None:
+    """Return a whole number from 0 to ``maximum``, at most 18 digits, or None for any other text."""
+    valid = len(text) <= 18 and text.isascii() and text.isdigit() and int(text) <= maximum
+    return int(text) if valid else None
+
+
 def route_error(method: str, path: str) -> ApiError:
     """Return the error for a path without a route."""
     message = "no such path"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wideresnet.serve.http.errors import ApiError
-from wideresnet.serve.http.request_checks import check_host
+from wideresnet.serve.http.request_checks import check_host, parse_number
 
 
 def scope(*hosts: str, version: str = "1.1") -> dict[str, object]:
@@ -37,3 +37,13 @@ def test_http_1_1_needs_exactly_one_host() -> None:
             check_host(wrong)
     check_host(scope(version="1.0"))
     check_host(scope(version="2"))
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("7", 7), ("007", 7), ("10", 10)])
+def test_numbers_are_ascii_digits(text: str, number: int) -> None:
+    assert parse_number(text, 10) == number
+
+
+@pytest.mark.parametrize("text", ["", "11", "-1", "+1", " 1", "1.0", "1_0", "\u0661", "1e1", "0" * 19, "9" * 5000])
+def test_other_texts_are_no_number(text: str) -> None:
+    assert parse_number(text, 10) is None
