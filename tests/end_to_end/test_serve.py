@@ -326,6 +326,27 @@ def test_sigterm_answers_open_requests_and_exits_with_0(tmp_path: Path) -> None:
         assert idle.recv(1) == b""
 
 
+def test_more_connections_than_files_are_one_line_a_second(tmp_path: Path) -> None:
+    """Connections beyond the limit wait, and are accepted when others have ended."""
+    resource = pytest.importorskip("resource", reason="needs limits on open files")
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("needs prlimit")
+    write_tiny(tmp_path)
+    with serving(tmp_path, "--threads", "1") as server:
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (48, 48))
+        started = time.monotonic()
+        waiting = [server.connect() for _ in range(100)]
+        time.sleep(2)
+        for client in waiting:
+            client.close()
+        assert server.ask("POST", "/v1/classify", image())[0] == 200
+        lines = server.log.read_text().splitlines()
+        seconds = time.monotonic() - started
+    refused = [line for line in lines if line.startswith("cannot accept connections: ")]
+    assert 1 <= len(refused) <= 1 + seconds
+    assert len(lines) == 3 + len(refused)
+
+
 def test_unanswered_requests_at_the_end_are_exit_code_1(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     with serving(tmp_path, "--threads", "1", "--drain", "0.1") as server, server.connect() as client:

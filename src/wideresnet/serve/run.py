@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,6 +22,7 @@ from wideresnet.serve.http.limits import IDLE, LimitedConnection
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 FLUSH_SECONDS = 2                                  # for responses that are written and not yet sent
 
 
@@ -30,18 +34,18 @@ def serve(settings: ServeSettings, write: Callable[[str], object]) -> bool:
     """
     with open_socket(settings) as listener:
         host, port = listener.getsockname()[:2]
-        process = ServerProcess(Service(settings, write))
+        process = ServerProcess(Service(settings, write), listener)
         process.service.log_message(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
         _raise_file_limit()
         silence_parser_warnings()
-        return asyncio.run(process.run(listener))
+        return asyncio.run(process.run())
 
 
 class ServerProcess:
     """A service and its uvicorn server."""
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    def __init__(self, service: Service, listener: Listener) -> None:
+        self.service, self._listener = service, listener
         config = uvicorn.Config(
             make_app(self.service, self._lifespan),
             http=LimitedConnection,
@@ -60,9 +64,9 @@ class ServerProcess:
         self._failure: WrnError | None = None
         self._drained = True
 
-    async def run(self, listener: socket.socket) -> bool:
+    async def run(self) -> bool:
         """See ``serve``."""
-        await self._server.serve([listener])
+        await self._server.serve([self._listener])
         if self._failure is not None:
             raise self._failure
         return self._drained
@@ -71,12 +75,20 @@ class ServerProcess:
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         # Set here, these handlers replace uvicorn's, which would end the process by the signal.
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._handle_error)
         with suppress(NotImplementedError):        # Windows
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._shut_down)
             loop.add_signal_handler(signal.SIGHUP, lambda: self._start_task(self.service.reload()))
         self._start_task(self._load())
         yield
+
+    def _handle_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            self.service.log_message(f"cannot accept connections: {error.strerror} (raise ulimit -n)")
+        else:
+            loop.default_exception_handler(context)
 
     def _start_task(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -114,7 +126,28 @@ class ServerProcess:
         self._server.should_exit = True
 
 
-def open_socket(settings: ServeSettings) -> socket.socket:
+class Listener(socket.socket):
+    """A listening socket for asyncio, which goes on accepting after an error, up to ``backlog`` times.
+
+    Where the process has no more files, each of these would be logged and tried again after a second. Here only the
+    first one is; the next tell asyncio that no connection waits.
+    """
+
+    _exhausted_at = 0.0                            # seconds, as time.monotonic()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """See socket.socket."""
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                before, self._exhausted_at = self._exhausted_at, time.monotonic()
+                if self._exhausted_at < before + 0.5:
+                    raise BlockingIOError from error
+            raise
+
+
+def open_socket(settings: ServeSettings) -> Listener:
     """Return a socket that listens on the address of the settings. Raises ConfigError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with os_errors_as(ConfigError, f"cannot listen on {settings.host}:{settings.port}", "--port 0 takes any free port"):
@@ -122,7 +155,7 @@ def open_socket(settings: ServeSettings) -> socket.socket:
         # Connections inherit TCP_NODELAY. asyncio only sets it for sockets created with IPPROTO_TCP; without it each
         # response, which is written in two pieces, waits 40 ms for the client's delayed acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
+        return Listener(fileno=listener.detach())
 
 
 def silence_parser_warnings() -> None:
