@@ -326,6 +326,49 @@ def test_sigterm_answers_open_requests_and_exits_with_0(tmp_path: Path) -> None:
         assert idle.recv(1) == b""
 
 
+def test_clients_on_kept_connections_are_answered_until_the_end(tmp_path: Path) -> None:
+    """24 clients: each response is complete, and the last one says that it is the last."""
+    write_tiny(tmp_path)
+    body, outcomes = image(), []
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        try:
+            while True:
+                connection.request("POST", "/v1/classify", body)
+                answer = connection.getresponse()
+                answer.read()
+                assert answer.status in (200, 503)
+                if answer.headers["Connection"] == "close":
+                    return outcomes.append("answered")
+                time.sleep(0.1)
+        except OSError as error:
+            outcomes.append(repr(error))
+
+    with serving(tmp_path, "--threads", "1") as server:
+        clients = [threading.Thread(target=ask) for _ in range(24)]
+        for client in clients:
+            client.start()
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        for client in clients:
+            client.join()
+        assert server.process.wait(30) == 0
+    assert outcomes == ["answered"] * 24
+
+
+def test_a_client_that_sends_a_large_body_to_a_draining_server_gets_its_503(tmp_path: Path) -> None:
+    """The body is read to its end: to close the connection before would reset it, and the response would be lost."""
+    write_tiny(tmp_path)
+    with serving(tmp_path, "--threads", "1") as server, server.connect() as holder:
+        holder.sendall(head(100) + b"half")
+        server.until(lambda: server.gauge("wrn_requests_in_flight") == 1)
+        server.process.send_signal(signal.SIGTERM)
+        server.until(lambda: server.ask("GET", "/v2/health/ready")[0] == 503)
+        for _ in range(5):
+            assert server.ask("POST", "/v1/classify", bytes(16 * 2**20))[0] == 503
+
+
 def test_more_connections_than_files_are_one_line_a_second(tmp_path: Path) -> None:
     """Connections beyond the limit wait, and are accepted when others have ended."""
     resource = pytest.importorskip("resource", reason="needs limits on open files")

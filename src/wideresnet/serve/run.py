@@ -22,6 +22,7 @@ from wideresnet.serve.http.limits import IDLE, LimitedConnection
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 
+LATE_SECONDS = 1.0                                 # from the last response, for requests on open connections
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 FLUSH_SECONDS = 2                                  # for responses that are written and not yet sent
 
@@ -123,7 +124,19 @@ class ServerProcess:
         except TimeoutError:
             self._drained, self._server.force_exit = False, True
             self.service.log_message(f"{admission.requests} requests not answered within {settings.drain:g} seconds")
+        if self._drained and self._server.started:
+            await self._refuse_late_requests()
         self._server.should_exit = True
+
+    async def _refuse_late_requests(self) -> None:
+        """Close the port, and answer 503 on open connections for a time: closing these at once would reset requests."""
+        self._listener.listen(0)                   # first accept those that wait: closing the port would reset them
+        await asyncio.sleep(0.1)
+        for server in self._server.servers:
+            server.close()
+        end = time.monotonic() + LATE_SECONDS
+        while self._server.server_state.connections and time.monotonic() < end:
+            await asyncio.sleep(0.02)
 
 
 class Listener(socket.socket):

@@ -499,6 +499,16 @@ def test_long_numbers_are_refused_by_explain(client, query) -> None:
     assert client.post(f"/v1/explain{query}", content=png(1)).status_code == 422
 
 
+def test_a_draining_service_closes_connections(make_service) -> None:
+    """Each response says so, also a 200."""
+    service = make_service()
+    with TestClient(make_app(service)) as client:
+        assert "connection" not in client.get("/healthz").headers
+        service.admission.draining = True
+        assert client.get("/healthz").headers["connection"] == "close"
+        assert client.post("/v1/classify", content=png(1)).headers["connection"] == "close"
+
+
 def test_a_draining_service_admits_no_request(make_service) -> None:
     service = make_service()
     service.admission.draining = True

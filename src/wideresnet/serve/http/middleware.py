@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import uuid
+from contextlib import suppress
 from itertools import count
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -26,6 +28,7 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 KEEP_ALIVE = "wideresnet.keep_alive"               # ASGI extension: an HTTP/1.0 connection that stays open
+DISCARD_SECONDS = 2.0                              # for the rest of a body, before its connection is closed
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -46,7 +49,13 @@ class RequestMiddleware:
         client_id = headers.get("x-request-id", "")
         context = RequestContext(client_id if _REQUEST_ID.fullmatch(client_id) else next(self._ids))
         scope["context"] = context
-        status = 0
+        status, more_body = 0, True
+
+        async def receive_piece() -> Message:
+            nonlocal more_body
+            message = await receive()
+            more_body = message.get("more_body", False)
+            return message
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -56,6 +65,13 @@ class RequestMiddleware:
                 for name, value in SECURITY_HEADERS.items():
                     response_headers.setdefault(name, value)
                 response_headers["X-Request-ID"] = context.id
+                if self._service.admission.draining:
+                    response_headers["Connection"] = "close"
+                    # Closing a socket with unread bytes would reset it, and the client might lose the response.
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(DISCARD_SECONDS):
+                            while more_body and "expect" not in headers:     # with it no body was sent yet
+                                await receive_piece()
                 if KEEP_ALIVE in scope.get("extensions", {}):
                     response_headers.setdefault("Connection", "keep-alive")
             await send(message)
@@ -66,7 +82,7 @@ class RequestMiddleware:
         except ApiError as error:
             context.error_kind, app = error.kind, problem_response(error, scope["path"])
         try:
-            await app(scope, receive, send_with_headers)
+            await app(scope, receive_piece, send_with_headers)
         finally:
             self._service.count_response(context, status)
             if self._service.settings.log == "json":
