@@ -68,6 +68,7 @@ def serve(
     drain: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM to the last answer.")] = 30.0,
     token_file: Annotated[Path | None, typer.Option(help="Require the bearer token in this file.")] = None,
     cors: Annotated[list[str], typer.Option(help="An origin whose pages may send requests; repeatable.")] = [],  # noqa: B006
+    allow_host: Annotated[list[str], typer.Option(help="A Host to answer to; repeatable. Default: any.")] = [],  # noqa: B006
     explain: Explain = True,
     alpha: Alpha = None,
     engine: EngineName = "openvino",

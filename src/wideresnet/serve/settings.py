@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from wideresnet.config import validated
 from wideresnet.errors import ConfigError
@@ -17,6 +17,8 @@ from wideresnet.records import Alpha, FileFacts
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 MiB = 2**20
+Origin = Annotated[str, StringConstraints(pattern=r"(?i)^(\*|[a-z][a-z0-9+.-]*://[^\s/@?#]+)$", to_lower=True)]
+HostName = Annotated[str, StringConstraints(pattern=r"(?i)^(\[[0-9a-f:.]+\]|[a-z0-9._~%-]+)$", to_lower=True)]
 
 
 class ServeSettings(BaseModel):
@@ -41,7 +43,8 @@ class ServeSettings(BaseModel):
     drain: float = Field(30.0, ge=0)               # from SIGTERM to the last response
     token: SecretStr | None = None
     explain: bool = True                           # whether /v1/explain is served
-    cors: tuple[str, ...] = ()                     # origins
+    cors: tuple[Origin, ...] = ()                  # "*": any
+    allow_host: tuple[HostName, ...] = ()          # of the Host header; empty: any
     log: Literal["json", "off"] = "off"
     facts: FileFacts = FileFacts()                 # about models that are weights files
 

@@ -499,6 +499,24 @@ def test_long_numbers_are_refused_by_explain(client, query) -> None:
     assert client.post(f"/v1/explain{query}", content=png(1)).status_code == 422
 
 
+def test_only_allowed_hosts_are_answered(make_service) -> None:
+    """With --allow-host, other names get 421, except from probes, which use addresses of containers."""
+    with TestClient(make_app(make_service(allow_host=("Wrn.Example", "[::1]")))) as client:
+
+        def status(path: str, host: str) -> int:
+            return client.get(path, headers={"Host": host}).status_code
+
+        for host in ("wrn.example", "WRN.EXAMPLE:8000", "[::1]:80"):
+            assert status("/v1/models", host) == 200
+        for path in ("/v1/models", "/v2", "/", "/docs", "/metrics", "/nothing"):
+            for host in ("rebound.example", "wrn.example.org", "", "[::2]"):
+                assert status(path, host) == 421
+        assert status("/healthz", "10.0.0.7:8000") == 200
+        problem = client.get("/v1/models", headers={"Host": "rebound.example:80"}).json()
+        assert problem["type"] == "urn:wideresnet:problem:host"
+        assert problem["detail"] == "the server has no name 'rebound.example'"
+
+
 def test_a_draining_service_closes_connections(make_service) -> None:
     """Each response says so, also a 200."""
     service = make_service()

@@ -17,6 +17,28 @@ def test_unknown_and_impossible_settings_are_refused() -> None:
         make_settings({"deadline": 0})
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cors": ("foo",)}, "cors.0: .*got 'foo'"),
+        ({"cors": ("https://a.example/",)}, "cors.0"),
+        ({"cors": ("https://a.example/b",)}, "cors.0"),
+        ({"allow_host": ("a:80",)}, "allow_host.0: .*got 'a:80'"),
+        ({"allow_host": ("https://a",)}, "allow_host.0"),
+        ({"allow_host": ("",)}, "allow_host.0"),
+    ],
+)
+def test_origins_and_hosts_that_no_request_has_are_refused(values, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_settings(values)
+
+
+def test_origins_and_hosts_are_compared_in_lower_case() -> None:
+    settings = make_settings({"cors": ("HTTPS://A.example:8", "*"), "allow_host": ("A.example", "[::1]", "127.0.0.1")})
+    assert settings.cors == ("https://a.example:8", "*")
+    assert settings.allow_host == ("a.example", "[::1]", "127.0.0.1")
+
+
 def test_a_request_is_never_larger_than_the_queue() -> None:
     settings = make_settings({"queue": 5})
     assert (settings.capacity, settings.images_per_request) == (5, 5)

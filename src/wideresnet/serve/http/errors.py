@@ -21,6 +21,7 @@ ERROR_STATUS = {
     "slow": 408,
     "large": 413,
     "type": 415,
+    "host": 421,
     "parameters": 422,
     "full": 429,
     "gone": 499,                                   # nginx's code for a client that disconnected; nobody reads it

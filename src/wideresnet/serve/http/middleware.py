@@ -14,12 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wideresnet.serve.admission import RequestContext
 from wideresnet.serve.http.errors import ApiError, problem_response
-from wideresnet.serve.http.request_checks import check_host
+from wideresnet.serve.http.request_checks import PROBES, check_host
 from wideresnet.serve.http.static_files import STATIC_FILES
 from wideresnet.serve.service import Service
 
 # Paths that need no token: probes, and files a browser fetches before the user can enter one.
-PUBLIC_PATHS = {"/healthz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json", *STATIC_FILES}
+PUBLIC_PATHS = {*PROBES, "/docs", "/openapi.json", *STATIC_FILES}
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -84,13 +84,11 @@ class RequestMiddleware:
         try:
             await app(scope, receive_piece, send_with_headers)
         finally:
-            self._service.count_response(context, status)
-            if self._service.settings.log == "json":
-                self._service.log_fields(_access_log_fields(scope, context, status))
+            report_response(self._service, scope, context, status)
 
     def _authorize(self, scope: Scope, headers: Headers) -> None:
-        """Raise ApiError for an invalid Host header, and for a missing or wrong token."""
-        check_host(scope)
+        """Raise ApiError for an invalid or unknown Host header, and for a missing or wrong token."""
+        check_host(scope, self._service.settings.allow_host)
         token = self._service.settings.token
         if token is None or scope["path"] in PUBLIC_PATHS:
             return
@@ -100,17 +98,19 @@ class RequestMiddleware:
             raise ApiError("token", "a bearer token is required", "send the header Authorization: Bearer TOKEN")
 
 
-def _access_log_fields(scope: Scope, context: RequestContext, status: int) -> dict[str, object]:
-    """Return one line of the access log; queries and headers are left out, since they may hold secrets."""
-    return {
-        "id": context.id,
-        "client": (scope.get("client") or ("",))[0],
-        "method": scope["method"],
-        "path": scope["path"],
-        "model": context.model,
-        "status": status,
-        "kind": context.error_kind,
-        "pictures": context.images,
-        "bytes": context.bytes_read,
-        "milliseconds": round(1000 * context.seconds, 3),
-    }
+def report_response(service: Service, scope: Scope, context: RequestContext, status: int) -> None:
+    """Count a response and log it, if the settings say so; without query and headers, since they may hold secrets."""
+    service.count_response(context, status)
+    if service.settings.log == "json":
+        service.log_fields({
+            "id": context.id,
+            "client": (scope.get("client") or ("",))[0],
+            "method": scope.get("method", ""),
+            "path": scope.get("path", ""),
+            "model": context.model,
+            "status": status,
+            "kind": context.error_kind,
+            "pictures": context.images,
+            "bytes": context.bytes_read,
+            "milliseconds": round(1000 * context.seconds, 3),
+        })  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
@@ -13,6 +13,7 @@ from wideresnet.serve.http.errors import ApiError
 # The query parameters of each route; other routes take none. Public pages are not checked: links in browsers add
 # parameters of their own.
 PARAMETERS = {"/v1/classify": ("k", "model", "lang"), "/v1/explain": ("class", "k", "model", "lang")}
+PROBES = {"/healthz", "/v2/health/live", "/v2/health/ready"}
 _REPEATABLE = {"class"}
 _HOST = re.compile(r"(\[[0-9A-Za-z.:%~_-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")     # RFC 3986, 3.2.2
 _UPLOAD = "POST /v1/classify takes an image: curl --data-binary @FILE URL"
@@ -25,14 +26,21 @@ _TRITON_ONLY = {
 }
 
 
-def check_host(scope: Scope) -> None:
-    """Raise ApiError unless the request has exactly one valid Host header (RFC 9112, 3.2); HTTP/1.0 may have none."""
+def check_host(scope: Scope, allowed: Collection[str] = ()) -> None:
+    """Raise ApiError unless the request has exactly one valid Host header (RFC 9112, 3.2); HTTP/1.0 may have none.
+
+    With ``allowed``, its name must be one of them, whatever the port; probes may give any, since they often have the
+    address of a container.
+    """
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     if len(hosts) > 1 or (not hosts and scope.get("http_version") == "1.1"):
         number = f"{len(hosts)} Host headers" if hosts else "no Host header"
         raise ApiError("request", f"the request has {number}", "send one Host header: Host: NAME:PORT")
     if hosts and not _HOST.fullmatch(hosts[0]):
         raise ApiError("request", f"invalid Host header: {hosts[0][:80]!r}", "send Host: NAME:PORT")
+    name = re.sub(":[0-9]*$", "", hosts[0]).lower() if hosts else ""
+    if allowed and scope["path"] not in PROBES and name not in allowed:
+        raise ApiError("host", f"the server has no name {name[:80]!r}", "use a name given by 'wrn serve --allow-host'")
 
 
 def check_query(route: str, query: QueryParams) -> None:
