@@ -185,11 +185,16 @@ def test_an_endless_head_is_cut_off(server: Server) -> None:
             client.sendall(10_000 * (b"X-A: " + b"a" * 10_000 + b"\r\n"))
 
 
-def test_other_protocols_are_400(server: Server) -> None:
-    with server.connect() as client:
-        client.sendall(b"\x16\x03\x01 hello\r\n\r\n")
-        assert status(client.recv(4096)) == 400
-    assert server.ask("GET", "/healthz")[0] == 200
+def test_other_protocols_are_400_and_counted(server: Server) -> None:
+    """The parser refuses them before the application; metrics and log have them nevertheless."""
+    for _ in range(2):
+        with server.connect() as client:
+            client.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+            assert status(client.recv(4096)) == 400
+    metrics = server.ask("GET", "/metrics")[1].decode()
+    match = re.search(r'^wrn_requests_total\{model="",route="other",status="400"\} (\S+)$', metrics, re.MULTILINE)
+    assert match
+    assert float(match[1]) >= 2
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ _RETRY = "retry after 1 s"
 class RequestContext:
     """One request, from its head to its response: its id, what it asked for, and what metrics and log report."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, error_kind: str = "") -> None:
         self.id = id
         self.route = self.model = ""
-        self.error_kind = ""                       # a key of ``ERROR_STATUS``, or "" for success
+        self.error_kind = error_kind               # a key of ``ERROR_STATUS``, or "" for success
         self.cancelled = False                     # the handler has ended: threads skip work not yet begun
         self.bytes_read = self.images = 0
         self._started = time.perf_counter()

@@ -73,7 +73,7 @@ class ServerProcess:
         return self._drained
 
     @asynccontextmanager
-    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[dict[str, Service]]:
         # Set here, these handlers replace uvicorn's, which would end the process by the signal.
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._handle_error)
@@ -82,7 +82,7 @@ class ServerProcess:
                 loop.add_signal_handler(number, self._shut_down)
             loop.add_signal_handler(signal.SIGHUP, lambda: self._start_task(self.service.reload()))
         self._start_task(self._load())
-        yield
+        yield {"service": self.service}            # for LimitedConnection
 
     def _handle_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -13,7 +13,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from wideresnet.serve.http.middleware import KEEP_ALIVE
+from wideresnet.serve.admission import RequestContext
+from wideresnet.serve.http.middleware import KEEP_ALIVE, report_response
 
 MAX_HEAD = 64 * 2**10                              # bytes of the request line and headers
 BODY_CHUNK = 256 * 2**10                           # bytes of a body that are handed to the application at once
@@ -67,6 +68,12 @@ class LimitedConnection(HttpToolsProtocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """See uvicorn. Such a request does not reach the middleware, which reports all others."""
+        if service := self.app_state.get("service"):
+            report_response(service, {"client": self.client}, RequestContext("", "request"), 400)
+        super().send_400_response(msg)
 
     def on_headers_complete(self) -> None:
         """See httptools."""
