@@ -17,8 +17,8 @@ from wideresnet.records import Alpha, FileFacts
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 MiB = 2**20
-Origin = Annotated[str, StringConstraints(pattern=r"(?i)^(\*|[a-z][a-z0-9+.-]*://[^\s/@?#]+)$", to_lower=True)]
-HostName = Annotated[str, StringConstraints(pattern=r"(?i)^(\[[0-9a-f:.]+\]|[a-z0-9._~%-]+)$", to_lower=True)]
+Origin = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://[^\s/@?#]+)$", to_lower=True)]
+HostName = Annotated[str, StringConstraints(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%-]+)$", to_lower=True)]
 
 
 class ServeSettings(BaseModel):
