@@ -62,6 +62,7 @@ def serve(
     queue: Annotated[int, typer.Option(min=0, help="Images in the server at most; 0: 16 a CPU, at least 64.")] = 0,
     max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request body at most.")] = 32 * 2**20,
     max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of an image at most.")] = 2**26,
+    image_seconds: Annotated[float, typer.Option(help="Seconds to decode an image at most.")] = 5.0,
     max_images: Annotated[int, typer.Option(min=1, help="Images of a request at most.")] = 64,
     deadline: Annotated[float, typer.Option(help="Seconds from the complete body to the answer.")] = 30.0,
     upload_deadline: Annotated[float, typer.Option(help="Seconds for the upload of a body.")] = 30.0,

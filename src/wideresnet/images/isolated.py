@@ -2,7 +2,7 @@
 
 A process is started when it is needed, at most one a CPU, and kept for the next image; it ends by itself after a minute
 without one, and with its parent. It is killed when an image exceeds its time. What it sends is never unpickled: one
-status byte, then the pixels of a crop, or text.
+status byte, then size and pixels of a crop, or text.
 
 A request is two messages: JSON of the arguments of ``decode_crop``, then the encoded image.
 """
@@ -17,6 +17,7 @@ import os
 import queue
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import traceback
@@ -35,10 +36,10 @@ from wideresnet.images.preprocess import MIN_SCALE, preprocess
 from wideresnet.machine import available_cpus
 from wideresnet.records import Exif, Preprocess
 
-_DONE, _REFUSED, _FAILED = b"\0", b"\1", b"\2"     # then a crop; message and hint of an ImageError; a traceback
+SizedCrop = tuple[NDArray[np.uint8], tuple[int, int]]     # RGB uint8 [S, S, 3]; width and height of the upright image
+_DONE, _REFUSED, _FAILED = b"\0", b"\1", b"\2"     # then size and crop; message and hint of an ImageError; a traceback
 _THREAD_WORK = 2**21                               # what a thread may decode, for each second of the limit
 _START_SECONDS, _IDLE_SECONDS = 60.0, 60.0         # until the modules are imported; without work
-_ROOM = 2**26                                      # bytes of memory for what is not pixels
 _ARENAS = -8                                       # glibc's M_ARENA_MAX: each further one reserves 64 MB
 _MAX_TEXT = 2**20
 _CODE = """import os, sys
@@ -53,15 +54,15 @@ def is_slow(work: float, limits: Limits) -> bool:
     return work > _THREAD_WORK * limits.seconds and sys.platform != "win32"
 
 
-def decode_crop(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> NDArray[np.uint8]:
+def decode_crop(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> SizedCrop:
     """Decode and preprocess encoded bytes in this thread, however long it takes; see ``loader.load_crop``."""
     antialiased = spec.interpolation != "opencv-bilinear"    # without, a reduced image gives quite another crop
     min_side = math.ceil(MIN_SCALE * spec.resize) if reduced and antialiased else 0
     image = open_image(data, exif=exif, alpha=spec.alpha, limits=limits, min_side=min_side)
-    return preprocess(image, spec, reduced=bool(min_side) and min(image.size) >= min_side)
+    return preprocess(image, spec, reduced=bool(min_side) and min(image.size) >= min_side), image.size
 
 
-def decode_in_process(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> NDArray[np.uint8]:
+def decode_in_process(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> SizedCrop:
     """Decode and preprocess like ``decode_crop``, to the byte.
 
     Waits for a free process. Raises ImageError also for an image that takes longer than ``limits.seconds`` from then
@@ -75,16 +76,16 @@ def decode_in_process(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, 
             process.end()
             process = None
         process = process or _Process()
-        answer = process.ask(arguments, data, limits.seconds, 1 + max(size, _MAX_TEXT))
+        answer = process.ask(arguments, data, limits.seconds, 9 + max(size, _MAX_TEXT))
         reusable = process
     finally:                                       # an interrupted process is not kept: its answer is still to come
         pool.put(reusable)
-    status, content = answer[:1], answer[1:]
+    status, content, pixels = answer[:1], answer[1:], answer[9:]
     if status == _REFUSED:
         raise ImageError(*map(str, json.loads(content)))
-    if status != _DONE or len(content) != size:
+    if status != _DONE or len(pixels) != size:
         raise RuntimeError(f"a decoding process failed: {content[:_MAX_TEXT].decode(errors='replace')}")
-    return np.frombuffer(content, np.uint8).reshape(spec.crop, spec.crop, 3)
+    return np.frombuffer(pixels, np.uint8).reshape(spec.crop, spec.crop, 3), struct.unpack_from("II", content)
 
 
 class _Process:
@@ -154,7 +155,7 @@ def answer_requests(descriptor: int) -> None:
             signal.alarm(int(limits["seconds"]) + 2)
             if used:
                 with suppress(ValueError):         # beyond a limit that there is
-                    soft = used + limits["memory"] + 2 * len(data) + _ROOM
+                    soft = used + limits["memory"] + 2 * len(data)
                     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
             connection.send_bytes(_answer(data, Preprocess(**spec), exif, reduced, Limits(**limits)))
             signal.alarm(0)
@@ -162,7 +163,8 @@ def answer_requests(descriptor: int) -> None:
 
 def _answer(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> bytes:
     try:
-        return _DONE + decode_crop(data, spec, exif, reduced, limits).tobytes()
+        crop, size = decode_crop(data, spec, exif, reduced, limits)
+        return _DONE + struct.pack("II", *size) + crop.tobytes()
     except ImageError as error:
         return _REFUSED + json.dumps([error.message, error.hint]).encode()
     except Exception:

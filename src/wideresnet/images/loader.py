@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, ImageError, check_choice
 from wideresnet.images.decode import DEFAULT_LIMITS, Limits, read_encoded, read_regular
-from wideresnet.images.isolated import decode_crop, decode_in_process, is_slow
+from wideresnet.images.isolated import SizedCrop, decode_crop, decode_in_process, is_slow
 from wideresnet.images.preprocess import preprocess
 from wideresnet.images.workload import workload
 from wideresnet.pipes import read_file, special_kind
@@ -76,6 +76,12 @@ def load_crop(
         raise ImageError(f"{path}: {error.message}", error.hint) from error
 
 
+def decode_sized(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> SizedCrop:
+    """Decode and preprocess encoded bytes, in a process where that may take long; see ``load_crop``."""
+    run = decode_in_process if is_slow(workload(data), limits) else decode_crop
+    return run(data, spec, exif, reduced, limits)
+
+
 def named_item(path: Path) -> Item:
     """Return the item of a file that the user named. A pipe is read at once; if that fails, reading the item does."""
     if special_kind(path):
@@ -97,8 +103,7 @@ def _load_crop(
     if isinstance(source, EncodedImage):
         source = source.read(limits.bytes)
     data = read_encoded(source, limits) if isinstance(source, Path) else source
-    run = decode_in_process if is_slow(workload(data), limits) else decode_crop
-    return run(data, spec, exif, reduced, limits)
+    return decode_sized(data, spec, exif, reduced, limits)[0]
 
 
 def _crop_or_failure(item: Item, spec: Preprocess, exif: Exif, reduced: bool) -> Outcome:

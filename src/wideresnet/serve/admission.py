@@ -36,6 +36,7 @@ class AdmissionController:
     def __init__(self, images: int, held_bytes: int) -> None:
         self.capacity, self.capacity_bytes = images, held_bytes
         self.requests = self.images = self.bytes = 0
+        self.slow = self.slow_bytes = 0            # of ``images`` those that were set aside
         self.draining = False
 
     def admit(self, context: RequestContext) -> Permit:
@@ -47,9 +48,9 @@ class AdmissionController:
 
     def check_images(self, count: int) -> None:
         """Raise ApiError unless ``count`` more images fit into the queue."""
-        if self.images + count > self.capacity:
+        if (queued := self.images - self.slow) + count > self.capacity:
             needed = f", {count} more do not fit" if count > 1 else ""
-            raise ApiError("full", f"the queue is full ({self.images} of {self.capacity} images{needed})", _RETRY)
+            raise ApiError("full", f"the queue is full ({queued} of {self.capacity} images{needed})", _RETRY)
 
 
 class Permit:
@@ -89,9 +90,22 @@ class Permit:
         self._images += images
         self.context.images += images
 
-    def release(self, images: int) -> None:
-        """Take ``images`` images, whose work has ended, out of the queue."""
+    def set_aside(self, size: int) -> None:
+        """Move an image of ``size`` bytes that is slow to decode to a queue of its own, with half of the bytes.
+
+        Raises ApiError when it does not fit.
+        """
+        controller = self._controller
+        if controller.slow >= controller.capacity or controller.slow_bytes + size > controller.capacity_bytes / 2:
+            raise ApiError("full", f"the queue of slow images is full ({controller.slow} images)", _RETRY)
+        controller.slow += 1
+        controller.slow_bytes += size
+
+    def release(self, images: int, slow_bytes: int = 0) -> None:
+        """Take ``images`` images, whose work has ended, out of the queue; ``slow_bytes``: of one that was set aside."""
         self._controller.images -= images
+        self._controller.slow -= slow_bytes > 0
+        self._controller.slow_bytes -= slow_bytes
         self._images -= images
         self._return_bytes()
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from wideresnet.engines import EngineOptions
 from wideresnet.errors import ConfigError
-from wideresnet.images.decode import Limits, open_image
-from wideresnet.images.preprocess import crop_range, preprocess, resized_size
+from wideresnet.images.loader import decode_sized
+from wideresnet.images.preprocess import crop_range, resized_size
 from wideresnet.records import ClassMap, Explanation, Labels, Preprocess
 from wideresnet.report.html.overlay import draw_evidence, encoded
 from wideresnet.serve.admission import Permit
@@ -46,7 +46,7 @@ class ExplanationWorker:
     """
 
     def __init__(self, settings: ServeSettings) -> None:
-        self._settings, self._limits = settings, Limits(settings.max_pixels, settings.max_bytes)
+        self._settings = settings
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self._explainers: WeakKeyDictionary[ModelWorker, Explainer] = WeakKeyDictionary()
 
@@ -57,14 +57,15 @@ class ExplanationWorker:
 
         The permit holds the image until its work has ended. Raises ApiError when the queue is full.
         """
+        permit.set_aside(size := len(data) + 1)
         permit.acquire(1)
         loop = asyncio.get_running_loop()
         try:
             future = loop.run_in_executor(self._thread, self._run, model, data, selection, permit)
         except RuntimeError:                       # the system starts no more threads
-            permit.release(1)
+            permit.release(1, size)
             raise
-        future.add_done_callback(lambda _: permit.release(1))
+        future.add_done_callback(lambda _: permit.release(1, size))
         return asyncio.shield(future)              # a disconnect cancels the wait, not the work
 
     def _run(self, model: ModelWorker, data: bytes, selection: MapSelection, permit: Permit) -> Outcome[dict[str, Any]]:
@@ -79,8 +80,8 @@ class ExplanationWorker:
 
     def _explain(self, model: ModelWorker, data: bytes, selection: MapSelection) -> dict[str, Any]:
         spec = model.classifier.card.preprocess
-        image = open_image(data, exif="transpose", alpha=spec.alpha, limits=self._limits)
-        crop, box = preprocess(image, spec), crop_box(image.size, spec)
+        crop, size = decode_sized(data, spec, "transpose", False, self._settings.limits)
+        box = crop_box(size, spec)
         explanation = explain_crop(self._find_explainer(model), crop, selection.classes, k=selection.k)
         classes = [_class_document(explanation, class_map, selection.labels) for class_map in explanation.maps]
         return {"side": spec.crop, "box": box, "crop": _data_url(Image.fromarray(crop), "PNG"), "classes": classes}

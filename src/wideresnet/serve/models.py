@@ -15,7 +15,6 @@ from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import ConfigError
-from wideresnet.images.decode import Limits
 from wideresnet.logits import check_logits
 from wideresnet.machine import available_cpus
 from wideresnet.serve.settings import ServeSettings
@@ -28,7 +27,6 @@ _URL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 def open_models(settings: ServeSettings, log: Callable[[str], None]) -> dict[str, ModelWorker]:
     """Open every model of the settings, run each once, and return them by name. Raises WrnError."""
     decode_slots = threading.BoundedSemaphore(settings.threads or available_cpus())
-    limits = Limits(settings.max_pixels, settings.max_bytes)
     models: dict[str, ModelWorker] = {}
     for choice in settings.models:
         started = time.perf_counter()
@@ -39,7 +37,7 @@ def open_models(settings: ServeSettings, log: Callable[[str], None]) -> dict[str
             raise ConfigError(f"not a valid name in a URL: {name!r}", hint=f"choose another: -m NAME={model}")
         if name in models:
             raise ConfigError(f"two models have the name {name}", hint=f"name one differently: -m NAME={model}")
-        models[name] = ModelWorker(name, classifier, decode_slots, limits, model, batch)
+        models[name] = ModelWorker(name, classifier, decode_slots, settings.limits, model, batch)
         log(f"opened {name} in {time.perf_counter() - started:.1f} s")
         if classifier.card.assumed:
             log(assumptions(name, classifier.card.assumed))

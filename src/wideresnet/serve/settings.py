@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from wideresnet.config import validated
 from wideresnet.errors import ConfigError
+from wideresnet.images.decode import Limits
 from wideresnet.machine import available_cpus
 from wideresnet.pipes import read_text
 from wideresnet.records import Alpha, FileFacts
@@ -37,6 +38,7 @@ class ServeSettings(BaseModel):
     queue: int = Field(0, ge=0)                    # images at most, waiting and in work
     max_bytes: int = Field(32 * MiB, ge=1)         # per request body, also when decompressed
     max_pixels: int = Field(2**26, ge=1)           # per image
+    image_seconds: float = Field(5.0, gt=0)        # of decoding an image
     max_images: int = Field(64, ge=1)              # per request
     deadline: float = Field(30.0, gt=0)            # from the complete body to the response
     upload_deadline: float = Field(30.0, gt=0)     # from the head of a request to its complete body
@@ -57,6 +59,11 @@ class ServeSettings(BaseModel):
     def images_per_request(self) -> int:
         """The limit on images of one request; more than ``capacity`` would never be admitted."""
         return min(self.max_images, self.capacity)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of an image; the memory is that of the most pixels in most formats."""
+        return Limits(self.max_pixels, self.max_bytes, self.image_seconds, 7 * self.max_pixels + 64 * MiB)
 
     @property
     def max_held_bytes(self) -> int:

@@ -4,6 +4,7 @@ Work passes through two stages, joined by one queue:
 
     submit      event loop: a job is one encoded image, or one batch of pixels
     _decode     thread pool; over all models at most ``decode_slots`` at a time, one per CPU
+    _decode_slow  instead where pixels do not bound the time: threads that wait for processes of ``images/isolated``
     _decoded    the queue of jobs with their pixels
     _infer      thread pool; two threads per stream of the engine, so that no stream waits for its next batch
     _complete   event loop again, woken once per batch: statistics, permits, futures
@@ -12,6 +13,9 @@ Nothing waits for a batch to fill. A thread takes its part of the jobs that are 
 while the engine keeps up, and up to ``batch`` images under load, which cost less each. An ``_infer`` is scheduled for
 every decoded job, so none is left over; one that finds the queue empty ends at once. A batch that fails is run again
 job by job, so that an error only affects the request that caused it. Cancelled jobs are skipped at both stages.
+
+Nobody waits for the many images of another request: each counts as submitted ``SPACING`` after the one before it. Slow
+images have a queue of their own, with the same capacity.
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from itertools import groupby
+from itertools import count, groupby
+from queue import PriorityQueue
 from typing import Any, Generic, TypeVar, get_args
 
 import numpy as np
@@ -36,8 +41,10 @@ from wideresnet.datasets.labels import Language, translated
 from wideresnet.engines.throughput import BATCH
 from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits
-from wideresnet.images.loader import load_crop
+from wideresnet.images.isolated import SizedCrop, decode_crop, decode_in_process, is_slow
+from wideresnet.images.workload import workload
 from wideresnet.logits import check_logits
+from wideresnet.machine import available_cpus
 from wideresnet.records import Labels, LabelScore
 from wideresnet.serve.admission import Permit
 from wideresnet.serve.http.errors import ApiError
@@ -46,6 +53,7 @@ from wideresnet.serve.statistics import InferenceStatistics
 ModelInput = bytes | NDArray[np.uint8]             # an encoded image, or preprocessed RGB uint8 [N, S, S, 3]
 Result = TypeVar("Result")
 
+SPACING = 0.25                                     # seconds: about the longest that a thread decodes an image
 STAGES = ("decode", "wait", "infer")
 
 
@@ -68,6 +76,7 @@ class _Job(Generic[Result]):
     postprocess: Callable[[NDArray[np.float32]], Result]
     future: asyncio.Future[Outcome[Result]]
     stage_started: float
+    slow_bytes: int = 0                            # of an image that was set aside
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     outcome: Outcome[Result] | None = None
 
@@ -88,6 +97,24 @@ class _Job(Generic[Result]):
         """Set the outcome to ``error``; even SystemExit ends this job only."""
         reported = error if isinstance(error, Exception) else RuntimeError(repr(error))
         self.outcome = Outcome(None, reported, self.seconds)
+
+
+class _OrderedPool:
+    """Threads that ``call`` with the job of the earliest turn."""
+
+    def __init__(self, threads: int, name: str, call: Callable[[_Job[Any]], None]) -> None:
+        self._threads, self._call = ThreadPoolExecutor(threads, thread_name_prefix=name), call
+        self._jobs: PriorityQueue[tuple[float, int, _Job[Any]]] = PriorityQueue()
+        self._numbers = count()
+
+    def submit(self, job: _Job[Any]) -> None:
+        """Schedule a job. Raises RuntimeError where the system starts no more threads."""
+        turn = job.stage_started + SPACING * (job.permit.context.images - job.images)
+        self._jobs.put((turn, next(self._numbers), job))
+        self._threads.submit(self._call_next)
+
+    def _call_next(self) -> None:
+        self._call(self._jobs.get()[-1])
 
 
 _Decoded = tuple[_Job[Any], NDArray[np.uint8]]     # a job and its pixels, RGB uint8 [N, S, S, 3]
@@ -111,7 +138,8 @@ class ModelWorker:
         self.name, self.classifier, self.source = name, classifier, source   # ``source``: from the settings
         self._decode_slots, self._limits, self._batch = decode_slots, limits, batch
         self._inference_threads = 2 * classifier.engine.info.streams
-        self._decode_pool = ThreadPoolExecutor(classifier.engine.info.threads, thread_name_prefix=f"{name} decode")
+        self._decode_pool = _OrderedPool(classifier.engine.info.threads, f"{name} decode", self._decode)
+        self._slow_pool = _OrderedPool(available_cpus(), f"{name} decode slow", self._decode_slow)
         self._inference_pool = ThreadPoolExecutor(self._inference_threads, thread_name_prefix=f"{name} infer")
         self._decoded: deque[_Decoded] = deque()
         self.identity, self.statistics = describe_model(name, classifier), InferenceStatistics()
@@ -137,23 +165,35 @@ class ModelWorker:
         ``postprocess`` turns logits [N, C] into the result, in a thread. The permit holds the images until their work
         has ended, even if the future is cancelled. Raises ApiError when they do not fit into the queue.
         """
-        count, loop = 1 if isinstance(item, bytes) else len(item), asyncio.get_running_loop()
-        job = _Job(item, count, permit, postprocess, loop.create_future(), time.perf_counter())
-        permit.acquire(count)
+        images, loop = 1 if isinstance(item, bytes) else len(item), asyncio.get_running_loop()
+        job = _Job(item, images, permit, postprocess, loop.create_future(), time.perf_counter())
+        permit.acquire(images)
         try:
-            self._decode_pool.submit(self._decode, job)
+            self._decode_pool.submit(job)
         except RuntimeError:                       # the system starts no more threads
-            permit.release(count)
+            permit.release(images)
             raise
         return job.future
 
     def _decode(self, job: _Job[Any]) -> None:
+        with self._decode_slots:
+            self._read_pixels(job, decode_crop)
+
+    def _decode_slow(self, job: _Job[Any]) -> None:
+        self._read_pixels(job, decode_in_process)
+
+    def _read_pixels(self, job: _Job[Any], decode: Callable[..., SizedCrop]) -> None:
         try:
-            with self._decode_slots:
-                job.end_stage("wait", time.perf_counter())
-                if job.permit.context.cancelled:
-                    raise TimeoutError
-                pixels = self._read_pixels(job.item)
+            job.end_stage("wait", time.perf_counter())
+            if job.permit.context.cancelled:
+                raise TimeoutError
+            pixels = job.item
+            if isinstance(pixels, bytes):
+                if not job.slow_bytes and is_slow(workload(pixels), self._limits):
+                    job.future.get_loop().call_soon_threadsafe(self._set_aside, job)
+                    return
+                spec = self.classifier.card.preprocess
+                pixels = decode(pixels, spec, "transpose", False, self._limits)[0][None]
             job.end_stage("decode", time.perf_counter())
             self._decoded.append((job, pixels))
             self._inference_pool.submit(self._infer)
@@ -161,10 +201,14 @@ class ModelWorker:
             job.fail(error)
             self._deliver([job])
 
-    def _read_pixels(self, item: ModelInput) -> NDArray[np.uint8]:
-        if not isinstance(item, bytes):
-            return item
-        return load_crop(item, self.classifier.card.preprocess, exif="transpose", limits=self._limits)[None]
+    def _set_aside(self, job: _Job[Any]) -> None:
+        try:
+            job.permit.set_aside(len(job.item))
+            job.slow_bytes = len(job.item)
+            self._slow_pool.submit(job)
+        except (ApiError, RuntimeError) as error:
+            job.fail(error)
+            self._complete([job])
 
     def _infer(self) -> None:
         if batch := self._take_batch():
@@ -216,7 +260,7 @@ class ModelWorker:
         if succeeded := [(job.images, job.seconds) for job in jobs if job.outcome and not job.outcome.error]:
             self.statistics.add_batch(succeeded)
         for job in jobs:
-            job.permit.release(job.images)
+            job.permit.release(job.images, job.slow_bytes)
             if job.outcome is not None and not job.future.done():
                 job.future.set_result(job.outcome)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
+import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,12 +14,16 @@ import httpx2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from fakes import FakeEngine
 from serving import NAME, GatedEngine, open_model, png
 from wideresnet.engines.throughput import BATCH
 from wideresnet.errors import ConfigError
+from wideresnet.images.isolated import decode_crop
+from wideresnet.serve.admission import RequestContext
 from wideresnet.serve.app import make_app
+from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 
@@ -103,6 +109,61 @@ def test_an_error_in_a_batch_fails_one_request_only(make_service) -> None:
 def decoded(service: Service) -> int:
     """Return the number of images that wait for the engine."""
     return len(service.models[NAME]._decoded)
+
+
+def test_the_many_images_of_a_request_do_not_delay_another(make_service, monkeypatch) -> None:
+    gate, order = threading.Event(), list[bytes]()
+
+    def decode(data: bytes, *arguments: Any) -> Any:
+        assert gate.wait(20)
+        order.append(data)
+        return decode_crop(data, *arguments)
+
+    monkeypatch.setattr("wideresnet.serve.worker.decode_crop", decode)
+    service = make_service()
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        files = [("f", (str(number), png(1))) for number in range(30)]
+        many = asyncio.create_task(client.post("/v1/classify", files=files))
+        await until(lambda: service.admission.images == 30)
+        late = asyncio.create_task(client.post("/v1/classify", content=png(7)))
+        await until(lambda: service.admission.images == 31)
+        gate.set()
+        assert (await late).status_code == (await many).status_code == 200
+
+    run(service, story)
+    assert order.index(png(7)) < 15
+
+
+def test_slow_images_leave_the_queue_to_others(make_service, monkeypatch) -> None:
+    """They have one of their own, with the same capacity."""
+    gate = threading.Event()
+    monkeypatch.setattr(
+        "wideresnet.serve.worker.decode_in_process", lambda *arguments: gate.wait(20) and decode_crop(*arguments)
+    )
+    service = make_service(queue=2)
+    file = io.BytesIO()
+    Image.fromarray(FakeEngine().image(3)).save(file, "TIFF")
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        slow = [asyncio.create_task(client.post("/v1/classify", content=file.getvalue())) for _ in range(2)]
+        await until(lambda: service.admission.slow == 2)
+        assert [(await client.post("/v1/classify", content=png(5))).status_code for _ in range(4)] == [200] * 4
+        refused = await client.post("/v1/classify", content=file.getvalue())
+        assert (refused.status_code, refused.json()["detail"]) == (429, "the queue of slow images is full (2 images)")
+        gate.set()
+        for answer in slow:
+            assert (await answer).json()["results"][0]["predictions"][0]["index"] == 3
+
+    run(service, story)
+    assert (service.admission.slow, service.admission.slow_bytes) == (0, 0)
+
+
+def test_slow_images_hold_at_most_half_of_the_bytes(make_service) -> None:
+    permit = make_service(max_bytes=100).admission.admit(RequestContext("a"))
+    permit.set_aside(400)
+    with pytest.raises(ApiError, match="the queue of slow images is full"):
+        permit.set_aside(1)
 
 
 def test_a_request_that_does_not_fit_completely_is_refused(make_service) -> None:
