@@ -9,6 +9,7 @@ from wideresnet.architectures import describe_variant
 from wideresnet.bundle.bundle import Bundle
 from wideresnet.datasets.labels import LABEL_LISTS, read_labels
 from wideresnet.errors import BundleError
+from wideresnet.graph.check import check_graph
 from wideresnet.graph.facts import GraphFacts, check_finite, read_facts
 from wideresnet.records import RGB
 
@@ -20,8 +21,9 @@ def check_bundle(bundle: Bundle, name: str) -> None:
 
     Compared are the architecture and its variant, input size, classes, normalisation, stored precision, and number of
     labels; for a list of ``datasets.labels.LABEL_LISTS`` the labels too. Constants that are NaN or infinite are
-    refused.
+    refused, and a graph that a runtime can't open safely (``graph.check``).
     """
+    check_graph(bundle.model)
     facts = read_facts(bundle.model)
     contradictions = list(_contradictions(bundle, facts))
     if contradictions:

@@ -35,10 +35,10 @@ def read_facts(model: onnx.ModelProto) -> GraphFacts:
     """Read the facts from the constants, types and nodes. Raises BundleError for a graph of another tool."""
     graph, constants = model.graph, {constant.name: constant for constant in model.graph.initializer}
     try:
-        mean, factor = (numpy_helper.to_array(constants[name]) for name in ("input.mean", "input.factor"))
+        mean, factor = (_rgb(numpy_helper.to_array(constants[name])) for name in ("input.mean", "input.factor"))
         side = graph.input[0].type.tensor_type.shape.dim[1].dim_value
         classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    except (KeyError, IndexError) as error:
+    except (KeyError, IndexError, ValueError) as error:
         raise BundleError(
             "the graph has no normalisation of RGB uint8 [N, S, S, 3] as 'wrn export' writes it", hint=_EXPORT
         ) from error
@@ -48,8 +48,8 @@ def read_facts(model: onnx.ModelProto) -> GraphFacts:
         architecture=graph.name,
         side=int(side),
         classes=int(classes),
-        mean=_rgb(mean.ravel() / 255),
-        std=_rgb(1 / (255 * factor.ravel())),
+        mean=(mean[0] / 255, mean[1] / 255, mean[2] / 255),
+        std=(1 / (255 * factor[0]), 1 / (255 * factor[1]), 1 / (255 * factor[2])),
         precision="int8" if quantised else "fp16" if half else "fp32",
         variant=read_variant(model),
     )
@@ -75,5 +75,5 @@ _EXPORT = "write the bundle again with 'wrn export'"
 
 
 def _rgb(values: np.ndarray[tuple[int], np.dtype[np.floating]]) -> RGB:
-    red, green, blue = (float(value) for value in values)
+    red, green, blue = (float(value) for value in values.ravel())
     return red, green, blue

@@ -18,12 +18,14 @@ from onnx import numpy_helper
 
 from wideresnet.architectures import ARCHITECTURES, Architecture, wrn
 from wideresnet.errors import BundleError
+from wideresnet.graph.check import refuse_damage
 from wideresnet.graph.fold import EPSILON, affine, unfolded
 from wideresnet.layers import Conv, Norm
 
 Array = NDArray[Any]
 
 
+@refuse_damage()
 def read_foreign(model: onnx.ModelProto, expected: Architecture | None = None) -> tuple[Architecture, dict[str, Array]]:
     """Return the architecture of a float graph, with its number of classes, and its tensors by state-dict name.
 
