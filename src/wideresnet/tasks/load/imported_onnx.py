@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle
 from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, WeightsError
+from wideresnet.graph.check import checked_skeleton
 from wideresnet.logits import deviation
+from wideresnet.tasks.load.run_onnx import run_onnx
 
+MAX_SIDE = 1024                                    # pixels of an imported graph
 MAX_DEVIATION = 1e-3                               # root mean square difference over the logits' deviation
 
 
@@ -27,6 +29,9 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         raise BundleError(f"{path} is the graph of a bundle without its card", hint="give the folder it was in")
     if images.elem_type != onnx.TensorProto.FLOAT or len(images.shape.dim) != 4:
         raise BundleError(f"{path} does not take float32 [N, 3, H, W]", hint="export the network without a transform")
+    if max(dim.dim_value for dim in images.shape.dim) > MAX_SIDE:
+        raise BundleError(f"{path} takes images of more than {MAX_SIDE:,} pixels a side", hint="export a smaller input")
+    checked_skeleton(model)
     return model
 
 
@@ -40,7 +45,7 @@ def check_same(path: Path, bundle: Bundle) -> None:
     side, spec = bundle.card.preprocess.crop, bundle.card.preprocess
     batch = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
     normalised = ((batch / 255 - np.array(spec.mean)) / np.array(spec.std)).transpose(0, 3, 1, 2)
-    logits = _run(path, normalised.astype(np.float32))
+    logits = run_onnx(path, normalised.astype(np.float32))
     same_shape = logits.shape == (3, bundle.card.classes)
     relative = deviation(logits, open_engine(bundle)(batch)) if same_shape else np.inf
     if not relative <= MAX_DEVIATION:
@@ -50,13 +55,3 @@ def check_same(path: Path, bundle: Bundle) -> None:
             hint="export the network as it was trained: without softmax, transform or quantisation in the graph",
         )
 
-
-def _run(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the logits of float32 [N, 3, S, S], one image at a time: most exports have a fixed batch of 1."""
-    import openvino as ov
-
-    try:
-        compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return np.concatenate([compiled(image[None])[0] for image in images])
-    except (RuntimeError, ValueError) as error:
-        raise BundleError(f"{path} cannot be run: {str(error).strip().splitlines()[-1]}") from error

@@ -15,6 +15,7 @@ from fakes import tiny_bundle, tiny_tensors
 from wideresnet.architectures import get_architecture
 from wideresnet.bundle import write_bundle
 from wideresnet.errors import BundleError, WeightsError
+from wideresnet.tasks.load import run_onnx
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
 
 torch = pytest.importorskip("torch")
@@ -82,7 +83,7 @@ def test_what_is_no_such_graph_is_refused_in_words(graph: onnx.ModelProto, tmp_p
     other = copied(graph)
     weight = next(c for c in other.graph.initializer if c.dims[:1] == [16] and len(c.dims) == 4)
     weight.CopyFrom(numpy_helper.from_array(np.zeros((17, 3, 3, 3), np.float32), weight.name))
-    with pytest.raises(BundleError, match=r"other\.onnx is no graph of this family"):
+    with pytest.raises(BundleError, match=r"no graph of this family"):
         load_bundle(saved(other, tmp_path / "other.onnx"))
 
 
@@ -92,3 +93,29 @@ def test_the_graph_of_a_bundle_is_that_bundle_but_not_without_its_card(tmp_path:
     (tmp_path / "made" / "card.json").unlink()
     with pytest.raises(BundleError, match="the graph of a bundle without its card"):
         load_bundle(ModelChoice(str(tmp_path / "made" / "model.onnx")))
+
+
+def test_an_input_of_thousands_of_pixels_is_refused(graph: onnx.ModelProto, tmp_path: Path) -> None:
+    model = copied(graph)
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_value = 8000
+    with pytest.raises(BundleError, match="more than 1,024 pixels a side"):
+        load_bundle(saved(model, tmp_path / "theirs.onnx"))
+
+
+def test_a_graph_that_ends_or_holds_its_process_is_an_error(
+    graph: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(saved(graph, tmp_path / "theirs.onnx").name)
+    images = np.zeros((1, 3, 32, 32), np.float32)
+    assert run_onnx.run_onnx(path, images).shape == (1, 10)
+    monkeypatch.setattr(run_onnx, "SECONDS", 0.01)
+    with pytest.raises(BundleError, match=r"theirs\.onnx cannot be run: .*timed out"):
+        run_onnx.run_onnx(path, images)
+    monkeypatch.setattr(run_onnx, "SECONDS", 60)
+    fault = tmp_path / "python"
+    fault.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    fault.chmod(0o755)
+    monkeypatch.setattr(run_onnx.sys, "executable", str(fault))
+    with pytest.raises(BundleError, match=r"cannot be run: .*SIGSEGV"):
+        run_onnx.run_onnx(path, images)
