@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
+from wideresnet.datasets.tar import open_tar
 from wideresnet.errors import DataError, WeightsError, os_errors_as
 from wideresnet.records import Item
 from wideresnet.unpickle import load_pickle
@@ -253,14 +253,11 @@ def _locate(path: Path, kind: CifarFormat) -> Path | None:
 
 
 def _is_archive_of(path: Path, kind: CifarFormat) -> bool:
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                # The official archives hold one folder, so that the first file decides.
-                if member.isfile():
-                    return Path(member.name).parent.name in (kind.folder, kind.python.folder)
-    except (tarfile.TarError, OSError, EOFError, zlib.error):
-        return False
+    with suppress(DataError, OSError), open_tar(path) as archive:
+        for member in archive:
+            # The official archives hold one folder, so that the first file decides.
+            if member.isfile():
+                return Path(member.name).parent.name in (kind.folder, kind.python.folder)
     return False
 
 
@@ -278,20 +275,15 @@ def _files_of_folder(folder: Path, binary_names: Mapping[str, str]) -> Iterator[
 def _files_of_archive(path: Path, binary_names: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of each file in one pass that ends with the last of them."""
     missing = set(binary_names.values())
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                name = Path(member.name).name
-                stream = archive.extractfile(member) if member.isfile() and binary_names.get(name) in missing else None
-                if stream is not None:
-                    yield name, _read_bounded(name, member.size, stream.read)
-                    missing.discard(binary_names[name])
-                    if not missing:
-                        return
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise DataError(
-            f"{path} is not a valid tar archive: {error}", hint="it may be cut short; fetch it again"
-        ) from error
+    with os_errors_as(DataError, f"cannot read {path}"), open_tar(path) as archive:
+        for member in archive:
+            name = Path(member.name).name
+            stream = archive.extractfile(member) if member.isfile() and binary_names.get(name) in missing else None
+            if stream is not None:
+                yield name, _read_bounded(name, member.size, stream.read)
+                missing.discard(binary_names[name])
+                if not missing:
+                    return
 
 
 def _read_bounded(name: str, size: int, read: Callable[[], bytes]) -> bytes:

@@ -8,11 +8,8 @@ these numbers, so that ground truth in them is never read without it.
 from __future__ import annotations
 
 import re
-import tarfile
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -22,8 +19,10 @@ from wideresnet.datasets.ground_truth import NOT_IN_ORDER, read_ground_truth
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.lookup import WNID
 from wideresnet.datasets.matlab import Value, read_structs
+from wideresnet.datasets.tar import open_tar
 from wideresnet.errors import DataError
 from wideresnet.images.files import check_exists, find_images
+from wideresnet.images.sniff import first_bytes
 from wideresnet.pipes import special_kind
 from wideresnet.records import Skipped
 
@@ -60,7 +59,7 @@ def open_source(path: Path) -> Source:
         return _open_folder(path)
     if path.suffix == ".mat":
         return Source(path, meta=path.read_bytes())
-    if tarfile.is_tarfile(path):
+    if ".tar" in path.suffixes or path.suffix == ".tgz" or first_bytes(path)[257:262] == b"ustar":
         return _open_archive(path)
     if path.name == TRUTH:
         return Source(path, truth=path.read_text("ascii", "replace"))
@@ -232,17 +231,6 @@ def _open_archive(path: Path) -> Source:
     if not devkit:
         raise DataError(f"{path} holds neither images of the set nor the devkit", hint=_EXPECTED_SOURCES)
     return Source(path, meta=devkit.get(META, b""), truth=devkit.get(TRUTH, b"").decode("ascii", "replace"))
-
-
-@contextmanager
-def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """Open a tar archive. Raises DataError for a damaged one, also while it is read."""
-    try:
-        with tarfile.open(path, "r:*") as archive:
-            yield archive
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        hint = "it may be cut short; fetch it again"
-        raise DataError(f"{path} is not a valid tar archive: {error}", hint) from error
 
 
 _DEVKIT = "take it from the devkit of 2012, ILSVRC2012_devkit_t12.tar.gz"

@@ -20,9 +20,9 @@ from wideresnet.datasets.imagenet import (
     merge_labels,
     number_of,
     open_source,
-    open_tar,
 )
 from wideresnet.datasets.labels import read_labels
+from wideresnet.datasets.tar import open_tar
 from wideresnet.errors import ConfigError, DataError, os_errors_as
 from wideresnet.output.atomic import atomic_path, save_text
 from wideresnet.output.row_format import csv_line

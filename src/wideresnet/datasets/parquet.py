@@ -78,7 +78,9 @@ class ParquetImages:
 
     def _table(self, groups: Sequence[int], *columns: str) -> Any:
         try:
-            return self.file.read_row_groups(list(groups), columns=list(filter(None, columns))).flatten()
+            table = self.file.read_row_groups(list(groups), columns=list(filter(None, columns))).flatten()
+            table.validate(full=True)              # offsets and UTF-8, before anything is read by them
+            return table
         except (OSError, ValueError, RuntimeError) as error:           # base classes of pyarrow's errors
             raise DataError(f"{self.name} is damaged: {error}", hint="fetch it again") from error
 
@@ -155,7 +157,7 @@ def _open_cached(path: str, opener: Opener, _: Stamp) -> ParquetImages:
         return _find_columns(pq.ParquetFile(path if opener is open_file else opener(path)), path)
     except FileNotFoundError as error:
         raise DataError(f"no such file or directory: {path!r}", hint="check the spelling and the folder") from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} is not a Parquet file: {error}") from error
 
 

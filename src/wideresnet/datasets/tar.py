@@ -11,8 +11,11 @@ followed.
 from __future__ import annotations
 
 import json
+import lzma
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -23,6 +26,7 @@ from wideresnet.records import EncodedImage, Skipped
 
 MAX_FILES = 10_000_000
 MAX_HEADER_BYTES = 2**20                           # of one header with its long names
+MAX_UNPACKED, MAX_RATIO = 2**29, 32                # of a compressed archive: bytes, and times its own bytes
 MAX_LABEL_BYTES = 2**20                            # of a .cls or .json
 LABEL_KEYS = ("label", "cls", "class")             # of a .json
 RawLabel = int | str | None                        # an index, a name or id, or unknown
@@ -59,39 +63,70 @@ class TarMember(EncodedImage):
 
 
 class _BoundedReads:
-    """A file for ``tarfile`` that refuses reads larger than any header: contents are not read through it."""
+    """A file for ``tarfile`` of ``end`` bytes, of which it may read ``remaining`` before the next member."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+    def __init__(self, file: BinaryIO, end: int) -> None:
+        self.seek, self.tell, self.close, self._read = file.seek, file.tell, file.close, file.read
+        self.end, self.remaining = end, 0
+        file.seek(0)
 
     def read(self, size: int) -> bytes:
         """Read ``size`` bytes. Raises ReadError for too many, and for a negative number."""
-        if not 0 <= size <= MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        self.remaining -= abs(size)
+        if size < 0 or self.remaining < 0:
+            raise tarfile.ReadError(f"headers of more than {MAX_HEADER_BYTES:,} bytes")
         return self._read(size)
+
+
+class _BoundedTar(tarfile.TarFile):
+    """An archive without larger headers than real ones, whose members lie before ``end``."""
+
+    def __init__(self, name: Any, mode: Any, file: Any, *, end: int) -> None:
+        self._reads = _BoundedReads(file, end)
+        super().__init__(name, mode, self._reads)  # type: ignore[arg-type]
+
+    def next(self) -> tarfile.TarInfo | None:
+        """Return the next member; None at the end. Raises ReadError, RecursionError and ValueError."""
+        self._reads.remaining = MAX_HEADER_BYTES
+        self.members: list[tarfile.TarInfo] = []   # tarfile would keep all of them
+        member = super().next()
+        self._reads.remaining = end = self._reads.end        # for the content
+        if member and member.isreg() and not member.issparse() and not 0 <= member.size <= end - member.offset_data:
+            raise tarfile.ReadError(f"{member.name[:100]!r} lies beyond its end")
+        return member
+
+
+@contextmanager
+def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """Open a tar archive, compressed or not, for one pass. Raises DataError for a damaged one, also while it is read.
+
+    It may unpack to ``MAX_UNPACKED`` bytes, or ``MAX_RATIO`` times its own.
+    """
+    try:
+        with path.open("rb") as file:
+            end = max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size)
+            with _BoundedTar.open(fileobj=file, mode="r:*", end=end) as archive:  # type: ignore[call-overload]
+                yield archive
+    except (tarfile.TarError, RecursionError, ValueError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{path} is not a valid tar archive: {error}", "it may be cut short; fetch it again") from error
 
 
 def tar_members(path: str, opener: Opener = open_file) -> Iterator[tuple[str, TarMember]]:
     """Yield each file and link of an archive with its name, in order. Raises DataError where the archive is damaged."""
     last, count = -1, 0
     try:
-        with opener(path) as file:
-            end = file.seek(0, 2)
-            file.seek(0)
-            with tarfile.open(fileobj=_BoundedReads(file), mode="r:") as archive:  # type: ignore[call-overload]
-                while (member := archive.next()) is not None:
-                    archive.members = []           # tarfile would keep all of them
-                    count += 1
-                    plain = member.isreg() and not member.issparse()
-                    beyond = plain and not 0 <= member.size <= end - member.offset_data
-                    if member.offset <= last or beyond or count > MAX_FILES:
-                        raise tarfile.ReadError(f"{member.name[:100]!r} lies beyond its end, or is one of too many")
-                    last = member.offset
-                    if not member.isdir():
-                        name = str(PurePosixPath(member.name.lstrip("/")))
-                        yield name, TarMember(path, member.offset_data, member.size if plain else -1, opener)
-                _check_end(file, archive.offset)
-    except (tarfile.TarError, RecursionError, OSError, ValueError) as error:
+        with opener(path) as file, _BoundedTar(None, "r", file, end=file.seek(0, 2)) as archive:
+            while (member := archive.next()) is not None:
+                count += 1
+                if member.offset <= last or count > MAX_FILES:
+                    raise tarfile.ReadError(f"{member.name[:100]!r} is one of too many, or not behind the last")
+                last = member.offset
+                plain = member.isreg() and not member.issparse()
+                if not member.isdir():
+                    name = str(PurePosixPath(member.name.lstrip("/")))
+                    yield name, TarMember(path, member.offset_data, member.size if plain else -1, opener)
+            _check_end(file, archive.offset)
+    except (tarfile.TarError, RecursionError, ValueError, OSError) as error:
         raise DataError(
             f"{path} is no complete tar archive: {error}", hint="it may be cut short or compressed: fetch or unpack it"
         ) from error

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import pickle
 import tarfile
+import tracemalloc
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -159,3 +165,46 @@ def test_class_folders_of_one_folder_are_classes(tmp_path: Path) -> None:
     two = write_tar(tmp_path / "2.tar", [("val/cat/1.png", b""), ("train/cat/2.png", b"")])
     flat = write_tar(tmp_path / "3.tar", [("1.png", b""), ("cat/2.png", b"")])
     assert labels(two) == labels(flat) == {"1.png": None, "2.png": None}
+
+
+BOMBS = {
+    "a pax header of 2 GB": raw_header("x", b"20000000000\0", b"x"),
+    "a long name of 2 GB": raw_header("x", b"20000000000\0", b"L"),
+    "a member of 2 GB": raw_header("cifar-10-batches-bin/data_batch_1.bin", b"20000000000\0"),
+    "a map of a sparse file": raw_header("x", b"00000000032\0", b"x")
+    + b"22 GNU.sparse.major=1\n".ljust(26, b"\n").ljust(512, b"\0")[:512],
+}
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bzip2", "xz"])
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_compressed_archive_takes_little_memory(tmp_path: Path, bomb: str, pack: Callable[[bytes], bytes]) -> None:
+    """Whatever its headers say; 64 MB of zeros follow them."""
+    path = tmp_path / "devkit.tar.gz"
+    path.write_bytes(pack(BOMBS[bomb] + bytes(2**26)))
+    tracemalloc.start()
+    try:
+        with suppress(DataError), module.open_tar(path) as archive:
+            assert [member.name for member in archive] == []
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_an_archive_is_read_in_one_pass_however_it_is_packed(tmp_path: Path, kind: str) -> None:
+    with tarfile.open(tmp_path / "x", kind) as archive:
+        for name, data in (("a", b"1" * 512), ("b" * 150, b"2"), ("c", b"")):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    with module.open_tar(tmp_path / "x") as archive:
+        contents = {member.name[:1]: archive.extractfile(member).read() for member in archive}
+    assert contents == {"a": b"1" * 512, "b": b"2", "c": b""}
+
+
+def test_a_bomb_ends_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_UNPACKED", 2**20)
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(raw_header("a", b"00020000000\0") + bytes(2**22)))
+    with pytest.raises(DataError, match="'a' lies beyond its end"), module.open_tar(tmp_path / "x.tar.gz") as archive:
+        list(archive)
