@@ -1,18 +1,20 @@
-"""Settings files: TOML in and out, and pydantic's validation errors as ConfigError."""
+"""Settings files: YAML in, TOML in and out, and pydantic's validation errors as ConfigError."""
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from wideresnet.errors import ConfigError, did_you_mean, os_errors_as
 from wideresnet.pipes import read_text
 
+MAX_CHARACTERS, MAX_BRACKETS = 2**18, 500          # of a settings file; each open bracket slows YAML
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -29,18 +31,38 @@ def validated(model: type[Model], values: object, file: object, keys: Iterable[s
 
 def read_toml(path: Path, kind: str) -> dict[str, Any]:
     """Read a TOML file; ``kind`` names it in the message ("recipe"). Raises ConfigError."""
+    return cast(dict[str, Any], _read(path, f"the {kind} {path}", "TOML", tomllib.loads))
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file without aliases. Raises ConfigError."""
+    return _read(path, str(path), "YAML", _parse_yaml)
+
+
+def _read(path: Path, name: str, language: str, parse: Callable[[str], Any]) -> Any:
     try:
-        with os_errors_as(ConfigError, f"cannot read the {kind} {path}"):
-            return tomllib.loads(read_text(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+        with os_errors_as(ConfigError, f"cannot read {name}"):
+            text = read_text(path)
+        if len(text) > MAX_CHARACTERS or text.count("[") > MAX_BRACKETS:
+            raise ValueError(f"it has more than {MAX_CHARACTERS:,} characters or {MAX_BRACKETS} brackets")
+        repr(content := parse(text))               # a number in hexadecimal may be too long to be shown
+        return content
+    except (yaml.YAMLError, ValueError, RecursionError) as error:      # ValueError: dates, and numbers without end
+        raise ConfigError(f"{path} is not {language}: {' '.join(str(error).split())}") from error
+
+
+def _parse_yaml(text: str) -> Any:
+    """Parse YAML without aliases, with which a few lines would stand for any amount of memory."""
+    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+        raise yaml.YAMLError("it has an alias, such as *name: write the value out")
+    return yaml.safe_load(text)
 
 
 def toml_value(text: str) -> Any:
     """Parse ``0.1``, ``true`` and ``[1, 2]`` as TOML; anything else is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -6,10 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
-from wideresnet.config import validated
+from wideresnet.config import read_yaml, validated
 from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits
 from wideresnet.machine import available_cpus
@@ -83,10 +82,7 @@ def make_settings(values: dict[str, Any]) -> ServeSettings:
 
 def read_file(file: Path) -> dict[str, Any]:
     """Read options from a YAML file; values are not checked. Raises ConfigError."""
-    try:
-        options = yaml.safe_load(read_text(file)) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {file}: {error}") from error
+    options = read_yaml(file) or {}
     if not isinstance(options, dict):
         raise ConfigError(f"no settings in {file}", hint="write a line such as 'port: 9000'")
     return options

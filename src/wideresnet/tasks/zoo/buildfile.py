@@ -21,12 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from wideresnet.config import validated
-from wideresnet.errors import ConfigError, os_errors_as
-from wideresnet.pipes import read_text
+from wideresnet.config import read_yaml, validated
+from wideresnet.errors import ConfigError
 from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, RGB, Estimator, Interpolation, Preprocess
 
 Pixels = int | list[int]                           # a side, or [height, width]
@@ -181,12 +179,7 @@ class BuildFile(Section):
 
 def read_build_file(path: Path) -> BuildFile:
     """Read and check a build file. Raises ConfigError with the key for unknown, missing and invalid values."""
-    try:
-        with os_errors_as(ConfigError, f"cannot read {path}"):
-            content = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return validated(BuildFile, content, path, _keys())
+    return validated(BuildFile, read_yaml(path), path, _keys())
 
 
 def square(size: Pixels) -> int:

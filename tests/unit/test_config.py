@@ -1,0 +1,45 @@
+"""Settings files of strangers end in words: YAML and TOML that stand for much, or for nothing that can be shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wideresnet.config import MAX_CHARACTERS, read_toml, read_yaml, toml_value
+from wideresnet.errors import ConfigError
+
+YAML = {
+    "an alias": ("a: &a [x, x]\nb: [*a, *a]\n", "it has an alias"),
+    "depth": ("- " * 4000 + "a", "recursion"),
+    "brackets": ("[" * 3000, "500 brackets"),
+    "a long number": ("a: " + "9" * 5000, "4300 digits"),
+    "a long hexadecimal number": ("a: 0x" + "f" * 9000, "4300 digits"),
+    "a month 13": ("a: 2024-13-45", "month"),
+    "length": ("#" * (MAX_CHARACTERS + 1), "characters"),
+    "bytes": (b"\xff", "utf-8"),
+}
+
+
+@pytest.mark.parametrize("name", YAML)
+def test_yaml_that_is_refused(tmp_path: Path, name: str) -> None:
+    text, message = YAML[name]
+    (tmp_path / "x.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=rf"x\.yaml is not YAML: .*{message}"):
+        read_yaml(tmp_path / "x.yaml")
+
+
+def test_yaml_that_is_read(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: [1, {b: 2}]\nc: &name 2024-01-01\n")
+    assert read_yaml(tmp_path / "x.yaml")["a"] == [1, {"b": 2}]
+
+
+@pytest.mark.parametrize("text", ["a = " + "9" * 5000, "a = " + "[" * 400, "a", "a = 0x" + "f" * 9000])
+def test_toml_that_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"x\.toml is not TOML"):
+        read_toml(tmp_path / "x.toml", "recipe")
+
+
+def test_a_value_of_too_many_digits_is_text() -> None:
+    assert toml_value("9" * 5000) == "9" * 5000
