@@ -190,7 +190,7 @@ STEPS: Final[dict[str, _Step]] = {
     "POP_MARK": lambda machine, _: machine.since_mark(),
     "DUP": lambda machine, _: machine.push(machine.stack[-1]),
     **dict.fromkeys(
-        ("PUT", "BINPUT", "LONG_BINPUT"), lambda machine, index: machine.memo.update({index: machine.stack[-1]})
+        ("PUT", "BINPUT", "LONG_BINPUT"), lambda machine, key: machine.memo.update({natural(key): machine.stack[-1]})
     ),
     "MEMOIZE": lambda machine, _: machine.memo.update({len(machine.memo): machine.stack[-1]}),
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), lambda machine, index: machine.push(machine.memo[index])),

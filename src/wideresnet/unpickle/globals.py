@@ -42,17 +42,19 @@ def apply(function: Any, arguments: Any) -> Any:
 
 
 def plain_key(key: Any) -> Any:
-    """Return a key of a dict: text, bytes, numbers and flat tuples of them; the name of an opaque value or tensor.
+    """Return a key of a dict: text, bytes or a number; as text a flat tuple; the name of an opaque value or tensor.
 
-    Hashing a deeply nested tuple would overflow C's stack.
+    Hashing a deeply nested tuple would overflow C's stack, and colliding keys would take minutes.
     """
     if isinstance(key, Opaque):                    # a class, or an enum's member with its value
         arguments = key.parts[0] if key.parts and isinstance(key.parts[0], tuple) else ()
         return ".".join([key.name, *(str(part)[:MAX_NAME] for part in arguments[:3] if isinstance(part, PLAIN))])
     if isinstance(key, StoredTensor):              # of a pickled optimizer's state
         return f"{key.storage.key}:{key.offset}"
-    if not isinstance(key, PLAIN) and not (isinstance(key, tuple) and all(isinstance(part, PLAIN) for part in key)):
-        raise TypeError("a dict key that is neither text nor number")
+    if isinstance(key, tuple) and all(isinstance(part, PLAIN) for part in key):
+        return str(key)                            # tuples of -1 and -2 all have the same hash
+    if not isinstance(key, PLAIN) or (isinstance(key, int) and abs(key) >= 1 << 60):       # likewise 2**61 - 1, …
+        raise TypeError("a dict key that is neither text nor number, or a number without end")
     return key
 
 
