@@ -183,7 +183,7 @@ class NameFilter:
 
     def is_visible(self, name: str) -> bool:
         """Return True unless the file or a folder around it is hidden or belongs to a system."""
-        *parents, file = PurePosixPath(name).parts
+        *parents, file = PurePosixPath(name).parts or ("",)
         ignored = next((depth for depth, part in enumerate(parents, start=1) if part != ".." and is_ignored(part)), 0)
         if ignored:
             self._system_folders.add("/".join(parents[:ignored]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
@@ -18,7 +19,7 @@ MAX_BYTES = 2**29 + 2**10                          # of an array and its header:
 
 
 # Raised by zipfile and numpy for damaged files; RuntimeError: encrypted.
-_DAMAGE = (ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (ValueError, EOFError, MemoryError, RuntimeError, TokenError, zipfile.BadZipFile, zlib.error)
 
 
 def npz_image(file: BinaryIO) -> Image.Image:

@@ -12,6 +12,7 @@ from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat,
 from wideresnet.pipes import special_kind
 from wideresnet.records import Failure, Scored
 from wideresnet.report.escape import json_text
+from wideresnet.unpickle import DAMAGE
 
 TOP = 5                                            # classes of an answer that have columns
 COLUMNS = {
@@ -61,7 +62,7 @@ def read_scores(file: Path) -> Iterator[Scored | Failure]:
         with os_errors_as(DataError, f"cannot read {file}"):
             for row in read_rows(file, format_of(file), COLUMNS):
                 yield score_of(row)
-    except (ValueError, KeyError, TypeError) as error:       # also what pyarrow raises
+    except DAMAGE as error:                        # also what pyarrow raises
         raise DataError(f"{file} holds no scores of images: {error}", hint="'wrn evaluate -o' writes them") from error
 
 

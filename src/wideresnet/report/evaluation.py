@@ -94,7 +94,7 @@ def read_evaluation(path: Path) -> EvalReport:
     try:
         with os_errors_as(DataError, f"cannot read {path}"):
             return _record_adapter().validate_python(json.loads(read_text(path, errors="replace"))["counts"])
-    except (ValueError, KeyError, TypeError) as error:       # pydantic's is a ValueError
+    except (ValueError, KeyError, TypeError, RecursionError) as error:       # pydantic's is a ValueError
         raise DataError(
             f"{path} holds no evaluation", hint="'wrn evaluate --format json' and 'wrn merge --format json' print one"
         ) from error

@@ -7,18 +7,17 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tokenize import TokenError
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wideresnet import unpickle
 from wideresnet.errors import WeightsError
-from wideresnet.unpickle import DAMAGED
 
 # What zipfile, struct and NumPy raise on a file that is cut, changed, encrypted or nonsense.
-DAMAGE: Final = (
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError, MemoryError,
-)  # fmt: skip
+DAMAGE: Final = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, TokenError, *unpickle.DAMAGE)
 
 
 @contextmanager
@@ -27,7 +26,7 @@ def file_named(name: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise WeightsError(f"{name} is damaged: {error}", hint=DAMAGED) from error
+        raise WeightsError(f"{name} is damaged: {error}", hint=unpickle.DAMAGED) from error
     except WeightsError as error:
         raise WeightsError(f"{name}: {error.message}", hint=error.hint) from error
 

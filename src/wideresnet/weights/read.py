@@ -225,9 +225,10 @@ def _weight_map(index: Path) -> dict[str, str]:
     with index.open("rb") as file:
         content = json.loads(file.read(MAX_INDEX_BYTES))
     locations = content.get("weight_map")
-    if not isinstance(locations, dict) or not all(isinstance(file, str) for file in locations.values()):
+    files = list(locations.values()) if isinstance(locations, dict) else [None]
+    if not all(isinstance(file, str) and file.isprintable() for file in files):
         raise WeightsError("this JSON is no index of shards: it has no weight_map", hint="give the weights file")
-    return locations
+    return dict(locations)
 
 
 def _check_is_no_shard(path: Path) -> None:

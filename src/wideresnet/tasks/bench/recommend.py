@@ -70,7 +70,7 @@ def read_rows(benchmark: Path) -> list[dict[str, Any]]:
             document: dict[str, Any] = json.loads(read_text(benchmark))
         rows = [row for row in document["rows"] if row["engine"] == "openvino" and row["what"] in ("engine", "latency")]
         cpu = document.get("machine", {}).get("cpu", cpu_name())
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         hint = "write one with 'wrn bench -o'"
         raise ConfigError(f"{benchmark} is not a document of 'wrn bench'", hint) from error
     if cpu != cpu_name():
