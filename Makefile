@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint test test-all docs bench clean
+.PHONY: help setup check lint test test-all fuzz docs bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: $(READY) ## the default tests: no network, no weights
 
 test-all: $(READY) ## all tests, including those that take minutes or need data outside the repository
 	$(BIN)/python -m pytest -m ''
+
+fuzz: $(READY) ## hostile files and requests, SECONDS (60) a target: prints the seed, the counts and what it found
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
 docs: $(READY) ## regenerate docs/cli.md, the schemas, the tables, the tree
 	$(BIN)/python tools/make_cli_docs.py
