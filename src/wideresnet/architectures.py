@@ -253,7 +253,7 @@ def wrn_imagenet(depth: Literal[18, 34], widen: float) -> Architecture:
 
 
 def _parse_wrn(key: str) -> Architecture | None:
-    if match := re.fullmatch(r"wrn_(\d+)_(\d+)", key):
+    if match := re.fullmatch(r"wrn_(\d{1,4})_(\d{1,4})", key):
         return wrn(int(match[1]), int(match[2]))
     match = re.fullmatch(r"wide_resnet(14|26|50|101)_([2-9]|1\d)", key)
     return wide_resnet(int(match[1]), int(match[2])) if match else None     # type: ignore[arg-type]

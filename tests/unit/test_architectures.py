@@ -140,6 +140,13 @@ def test_an_unknown_name_gets_the_closest_known_one():
     assert "did you mean 'wide_resnet50_2'?" in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["wrn_6000004_1", "wrn_10_99999", "wrn_10_" + "9" * 5000])
+def test_a_network_of_a_million_layers_has_no_name(name):
+    """A card may name it."""
+    with pytest.raises(ConfigError, match="no architecture called"):
+        get_architecture(name)
+
+
 @pytest.mark.parametrize("classes", [0, -1])
 def test_a_classifier_needs_a_class(classes):
     with pytest.raises(ConfigError, match="at least one class"):

@@ -190,3 +190,10 @@ def test_comments_docstrings_and_blanks_are_free_in_the_total(tmp_path: Path) ->
 
 def test_an_empty_folder_is_no_success(tmp_path: Path) -> None:
     assert check_size(tmp_path).returncode == 1
+
+
+def test_the_tests_that_the_security_page_names_are_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", read("docs/security.md"))
+    assert len(named) > 20
+    missing = [(path, name) for path, name in named if f"def {name}(" not in read(path)]
+    assert not missing

@@ -188,7 +188,7 @@ def _indices() -> dict[str, int]:
 
 def _number(row: dict[str, Value], field: str) -> int:
     value = row.get(field)
-    if not isinstance(value, np.ndarray) or value.size != 1:
+    if not isinstance(value, np.ndarray) or value.size != 1 or not np.isfinite(value).all():
         raise DataError(f"a synset of {META} has no number {field}", hint=_DEVKIT)
     return int(value[0])
 

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from devkit import FIRST, WNIDS, by_class, devkit_archive, devkit_folder, flat, meta, name, tar, truth, val_archive
+from mat5 import write_structs
 from shared import needs_shared
 from wideresnet.datasets import imagenet
 from wideresnet.datasets.imagenet import (
@@ -54,6 +55,12 @@ def test_ground_truth_beyond_the_classes_is_refused(text):
 def test_a_meta_file_of_other_classes_is_refused():
     with pytest.raises(DataError, match="not of the 1000 classes"):
         devkit_labels(truth(), meta(999))
+
+
+def test_numbers_of_a_meta_file_that_are_none_are_refused():
+    rows = [{"ILSVRC2012_ID": float("nan"), "WNID": "n01440764", "num_children": 0.0}]
+    with pytest.raises(DataError, match="has no number ILSVRC2012_ID"):
+        devkit_labels(truth(), write_structs("synsets", rows))
 
 
 def test_the_devkit_opens_as_an_archive_and_as_a_folder_at_any_height(tmp_path):
