@@ -21,7 +21,7 @@ from wideresnet.errors import ConfigError
 if sys.platform != "win32":
     import fcntl
 
-_held: set[str] = set()                            # lock files of the running command
+_held: set[str] = set()                            # lock files of the running command, and folders locked inside
 
 
 @contextmanager
@@ -29,12 +29,12 @@ def lock_output(path: Path, wait_s: float = 0.0, *, command: bool = False, insid
     """Lock ``path`` during the block, by ``.NAME.lock`` beside it; missing folders are created, and removed if empty.
 
     ``command``: further locks of ``path`` by this process do nothing. ``inside``: a folder whose files are replaced one
-    by one; its lock is the file ``.lock`` in it. Raises ConfigError if another process holds the lock for longer than
-    ``wait_s`` seconds, and OSError.
+    by one; its lock is the file ``.lock`` in it, and one for all of them. Raises ConfigError if another process holds
+    the lock for longer than ``wait_s`` seconds, and OSError.
     """
     lock = path / ".lock" if inside else path.with_name(f".{path.name}.lock")
-    real_path = os.path.realpath(lock)
-    if sys.platform == "win32" or (real_path in _held and not command):
+    real_path = os.path.realpath(path if inside else lock)
+    if sys.platform == "win32" or not (command or _held.isdisjoint((real_path, *map(str, Path(real_path).parents)))):
         yield
         return
     new_folders = [folder for folder in lock.parents if not folder.exists()]

@@ -68,6 +68,16 @@ def test_a_command_does_not_wait_for_its_own_lock(tmp_path: Path) -> None:
         assert (tmp_path / ".out.lock").exists()
 
 
+def test_the_lock_inside_a_folder_is_one_for_all_its_files(tmp_path: Path) -> None:
+    """A file that a resumed run does not write again would keep the lock of a killed one."""
+    with lock_output(tmp_path / "run", command=True, inside=True):
+        for file in (tmp_path / "run" / "file", tmp_path / "run" / "inner" / "file"):
+            with lock_output(file):
+                assert [path.name for path in tmp_path.rglob("*.lock")] == [".lock"]
+        with lock_output(tmp_path / "file"):
+            assert (tmp_path / ".file.lock").exists()
+
+
 @pytest.mark.parametrize("inside", [False, True])
 def test_folders_made_for_a_lock_stay_only_with_files(tmp_path: Path, inside: bool) -> None:
     with lock_output(tmp_path / "a" / "b", inside=inside):

@@ -104,7 +104,8 @@ class SearchState:
     def remove(self) -> None:
         """Remove the files of the search; other files in the folder stay."""
         for name in (NOTES, REFERENCE_LOGITS):
-            (self.folder / name).unlink(missing_ok=True)
+            for file in (name, f".{name}.lock", f".{name}.part"):      # the latter of killed processes
+                (self.folder / file).unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
 
