@@ -127,7 +127,7 @@ def memory(process: int) -> int:
     """Return the bytes of resident memory of a process and its children at most so far."""
     peaks = 0
     for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, IndexError):            # it has ended
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if process in (parent, int(folder.name)):
                 peak = (folder / "status").read_text().partition("VmHWM:")[2].split()[0]

@@ -28,8 +28,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from heapq import heappop, heappush
 from itertools import count, groupby
-from queue import PriorityQueue
 from typing import Any, Generic, TypeVar, get_args
 
 import numpy as np
@@ -39,7 +39,7 @@ from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labels import Language, translated
 from wideresnet.engines.throughput import BATCH
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, ImageError
 from wideresnet.images.decode import Limits
 from wideresnet.images.isolated import SizedCrop, decode_crop, decode_in_process, is_slow
 from wideresnet.images.workload import workload
@@ -96,6 +96,8 @@ class _Job(Generic[Result]):
     def fail(self, error: BaseException) -> None:
         """Set the outcome to ``error``; even SystemExit ends this job only."""
         reported = error if isinstance(error, Exception) else RuntimeError(repr(error))
+        if isinstance(error, ImageError):          # without its traceback, whose frames hold this job and the image
+            reported = ImageError(error.message, error.hint)
         self.outcome = Outcome(None, reported, self.seconds)
 
 
@@ -104,17 +106,17 @@ class _OrderedPool:
 
     def __init__(self, threads: int, name: str, call: Callable[[_Job[Any]], None]) -> None:
         self._threads, self._call = ThreadPoolExecutor(threads, thread_name_prefix=name), call
-        self._jobs: PriorityQueue[tuple[float, int, _Job[Any]]] = PriorityQueue()
+        self._jobs: list[tuple[float, int, _Job[Any]]] = []       # a heap: each of its functions is atomic
         self._numbers = count()
 
     def submit(self, job: _Job[Any]) -> None:
         """Schedule a job. Raises RuntimeError where the system starts no more threads."""
         turn = job.stage_started + SPACING * (job.permit.context.images - job.images)
-        self._jobs.put((turn, next(self._numbers), job))
+        heappush(self._jobs, (turn, next(self._numbers), job))
         self._threads.submit(self._call_next)
 
     def _call_next(self) -> None:
-        self._call(self._jobs.get()[-1])
+        self._call(heappop(self._jobs)[-1])
 
 
 _Decoded = tuple[_Job[Any], NDArray[np.uint8]]     # a job and its pixels, RGB uint8 [N, S, S, 3]
