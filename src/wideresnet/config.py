@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 from wideresnet.errors import ConfigError, did_you_mean, os_errors_as
 from wideresnet.pipes import read_text
 
-MAX_CHARACTERS, MAX_BRACKETS = 2**18, 500          # of a settings file; each open bracket slows YAML
+# Of a settings file. Brackets that stay open slow YAML, keys of many dots TOML.
+MAX_CHARACTERS, MAX_BRACKETS, MAX_DOTS = 2**18, 500, 5000
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -43,10 +44,11 @@ def _read(path: Path, name: str, language: str, parse: Callable[[str], Any]) -> 
     try:
         with os_errors_as(ConfigError, f"cannot read {name}"):
             text = read_text(path)
-        if len(text) > MAX_CHARACTERS or text.count("[") > MAX_BRACKETS:
-            raise ValueError(f"it has more than {MAX_CHARACTERS:,} characters or {MAX_BRACKETS} brackets")
-        repr(content := parse(text))               # a number in hexadecimal may be too long to be shown
-        return content
+        if len(text) > MAX_CHARACTERS or text.count("[") > MAX_BRACKETS or text.count(".") > MAX_DOTS:
+            raise ValueError(f"it has over {MAX_CHARACTERS:,} characters, {MAX_BRACKETS} brackets or {MAX_DOTS} dots")
+        if "\\x00" not in repr(content := parse(text)):       # repr() also refuses long numbers in hexadecimal
+            return content
+        raise ValueError("it has a text with a zero byte")
     except (yaml.YAMLError, ValueError, RecursionError) as error:      # ValueError: dates, and numbers without end
         raise ConfigError(f"{path} is not {language}: {' '.join(str(error).split())}") from error
 

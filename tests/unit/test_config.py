@@ -18,6 +18,7 @@ YAML = {
     "a month 13": ("a: 2024-13-45", "month"),
     "length": ("#" * (MAX_CHARACTERS + 1), "characters"),
     "bytes": (b"\xff", "utf-8"),
+    "a zero byte": ('a: "b\\0c"', "zero byte"),
 }
 
 
@@ -34,7 +35,10 @@ def test_yaml_that_is_read(tmp_path: Path) -> None:
     assert read_yaml(tmp_path / "x.yaml")["a"] == [1, {"b": 2}]
 
 
-@pytest.mark.parametrize("text", ["a = " + "9" * 5000, "a = " + "[" * 400, "a", "a = 0x" + "f" * 9000])
+LONG_KEY = ".".join("a" * 9000)
+
+
+@pytest.mark.parametrize("text", ["a = " + "9" * 5000, "a = " + "[" * 400, "a", "a = 0x" + "f" * 9000, f"{LONG_KEY} = 1"])
 def test_toml_that_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.toml").write_text(text)
     with pytest.raises(ConfigError, match=r"x\.toml is not TOML"):

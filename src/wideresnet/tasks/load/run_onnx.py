@@ -27,8 +27,7 @@ def run_onnx(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     command = [sys.executable, "-m", __spec__.name, str(path)]
     try:
         done = subprocess.run(command, input=content.getvalue(), capture_output=True, timeout=SECONDS, check=True)
-        logits: NDArray[np.float32] = np.load(io.BytesIO(done.stdout))
-        return logits
+        return np.asarray(np.load(io.BytesIO(done.stdout)), np.float32)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         lines = (error.stderr or b"").decode("utf-8", "replace").strip().splitlines()
         raise BundleError(f"{path} cannot be run: {lines[-1] if lines else error}") from error
