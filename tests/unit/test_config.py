@@ -38,7 +38,7 @@ def test_yaml_that_is_read(tmp_path: Path) -> None:
 LONG_KEY = ".".join("a" * 9000)
 
 
-@pytest.mark.parametrize("text", ["a = " + "9" * 5000, "a = " + "[" * 400, "a", "a = 0x" + "f" * 9000, f"{LONG_KEY} = 1"])
+@pytest.mark.parametrize("text", ["a = " + "9" * 5000, "a = " + "[" * 400, "a = 0x" + "f" * 5000, f"{LONG_KEY} = 1"])
 def test_toml_that_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.toml").write_text(text)
     with pytest.raises(ConfigError, match=r"x\.toml is not TOML"):
