@@ -10,9 +10,9 @@ killed, remove the ``.started`` without a ``.pth``).
 Training as in the common scripts: crops of images padded by 4 and flips, before normalisation; cross-entropy, SGD with
 Nesterov momentum, one-cycle rate, weight decay on everything.
 
-``measure`` reads each file with ``identify``, the function of ``wrn identify``, on training and on test images, and on
-test images with labels. It counts how often the first choice is right and prints tables. Stride, padding and epsilon
-are not among its candidates: they stay at the defaults, wrong for some of the networks.
+``measure`` reads each file with ``identify``, the function of ``wrn identify``, on training and on test images without
+labels, and with ``--labels`` also on test images with them. It counts how often the first choice is right and prints
+tables. Stride, padding and epsilon are not among its candidates: they stay at the defaults, wrong for some networks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -42,7 +42,8 @@ from wideresnet.tasks.load.weights_file import read_file
 from wideresnet.training.augment import crop_and_flip, reflect_pad, standardise, to_planes
 
 BATCH, PADDING = 128, 4                            # images; pixels
-CASES = (("train", False), ("test", False), ("test", True))     # images, whether with labels
+Document, Case = dict[str, Any], tuple[str, bool]
+CASES: tuple[Case, ...] = (("train", False), ("test", False), ("test", True))     # images, whether with labels
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def xternalz_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {rename(key): tensor for key, tensor in tensors.items()}
 
 
-def measure_all(folder: Path, data: Path, number: int, output: Path) -> None:
+def measure_all(folder: Path, data: Path, number: int, cases: Sequence[Case], output: Path) -> None:
     """Ask ``identify`` about each network in ``folder``; the answers go to ``output``, tables to stdout.
 
     Networks whose answers are in ``output`` already are not asked about again.
@@ -226,17 +227,17 @@ def measure_all(folder: Path, data: Path, number: int, output: Path) -> None:
     for path in sorted(folder.glob("*.json")):
         if path.stem not in known:
             network = {"name": path.stem, **json.loads(path.read_text("utf-8"))}
-            network["answers"] = list(answers(path.with_suffix(".pth"), network, images, document["images"]))
+            network["answers"] = list(answers(path.with_suffix(".pth"), network, images, document["images"], cases))
             document["networks"].append(network)
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(json.dumps(document, indent=1) + "\n")
     print(table_of_networks(document["networks"]), table_of_counts(document["networks"]), sep="\n\n")
 
 
-def answers(path: Path, network: dict[str, Any], images: Images, number: int) -> Iterator[dict[str, Any]]:
-    """Yield the answers on one network, a case of CASES each."""
+def answers(path: Path, network: Document, images: Images, number: int, cases: Sequence[Case]) -> Iterator[Document]:
+    """Yield the answers on one network."""
     model = read_file(path, FileFacts())
-    for split, labelled in CASES:
+    for split, labelled in cases:
         pixels = images.train if split == "train" else images.test
         labels = images.test_classes[:number].numpy() if labelled else None
         best, second, *_ = follow(identify(model, pixels[:number].numpy(), labels)).fits
@@ -244,7 +245,7 @@ def answers(path: Path, network: dict[str, Any], images: Images, number: int) ->
         yield answer | {"right": right(network, best)}
 
 
-def right(network: dict[str, Any], best: Fit) -> dict[str, bool]:
+def right(network: Document, best: Fit) -> dict[str, bool]:
     """Say which parts of a convention were found."""
     true = with_variant(get_architecture(network["architecture"]), network["variant"])
     return {
@@ -254,7 +255,7 @@ def right(network: dict[str, Any], best: Fit) -> dict[str, bool]:
     }
 
 
-def table_of_networks(networks: list[dict[str, Any]]) -> str:
+def table_of_networks(networks: list[Document]) -> str:
     """Return a Markdown table with a line for each network: what it is, and the first choices on test images."""
     heads = ("trained", "epochs", "top-1", "without labels", "times", "with labels", "points")
     lines = [f"| {' | '.join(heads)} |", "|---|--:|--:|---|--:|---|--:|"]
@@ -263,17 +264,18 @@ def table_of_networks(networks: list[dict[str, Any]]) -> str:
         for answer in network["answers"]:
             if answer["images"] == "test":
                 cells += [words(answer), margin(answer)]
+        cells += [""] * (len(heads) - len(cells))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def words(answer: dict[str, Any]) -> str:
+def words(answer: Document) -> str:
     """Return the first choice, wrong parts in bold."""
     best = {"normalisation": answer["best"]["normalise"], **answer["best"]["variant"]}
     return " ".join(value if answer["right"][part] else f"**{value}**" for part, value in best.items())
 
 
-def margin(answer: dict[str, Any]) -> str:
+def margin(answer: Document) -> str:
     """Return how clearly the first choice comes before the next one."""
     best, rival = answer["best"], answer["next"]
     if answer["labelled"]:
@@ -281,7 +283,7 @@ def margin(answer: dict[str, Any]) -> str:
     return f"{rival['mismatch'] / best['mismatch']:.1f}"
 
 
-def table_of_counts(networks: list[dict[str, Any]]) -> str:
+def table_of_counts(networks: list[Document]) -> str:
     """Return a Markdown table of how often each part was found."""
     lines = ["| images | labels | normalisation | activation | shortcut | all three |", "|---|---|--:|--:|--:|--:|"]
     for split, labelled in CASES:
@@ -305,13 +307,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="cifar-10-binary.tar.gz or what is in it")
     parser.add_argument("--epochs", type=float, default=3, help="may be a fraction")
     parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--labels", action="store_true", help="measure with labels too: eight times as long")
     parser.add_argument("-o", "--output", type=Path, default=Path("identify.json"), help="of measure")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.part == "train":
         train_all(args.folder, args.data, args.epochs)
     else:
-        measure_all(args.folder, args.data, args.images, args.output)
+        cases = CASES if args.labels else CASES[:2]
+        measure_all(args.folder, args.data, args.images, cases, args.output)
 
 
 if __name__ == "__main__":
