@@ -30,8 +30,8 @@ def identify(
 ) -> None:
     """Find the normalisation and the form of a network that its weights file does not state, by evidence.
 
-    With --data the most accurate convention wins. With --images the one under which the network computes the
-    statistics that its batch norms remember from training. At most 512 images are used.
+    The convention wins under which the network computes the statistics that its batch norms remember from training;
+    with --data, of those that are as accurate as any. At most 512 images are used.
 
     Example: wrn identify checkpoint.pth.tar --data cifar10
 

@@ -29,9 +29,11 @@ def conclusion(result: Identification) -> str:
             text += f" ({' '.join(options(fit)[1:])} fits as well)"
     if not rivals:
         return f"{text}; no other normalisation came near"
-    if result.labelled and best.accuracy is not None and rivals[0].accuracy is not None:
-        return f"{text}; {100 * (best.accuracy - rivals[0].accuracy):.1f} points before {rivals[0].normalise}"
-    return f"{text}; {rivals[0].mismatch / max(best.mismatch, 1e-3):.1f} times better than {rivals[0].normalise}"
+    rival = rivals[0]
+    text += f"; {rival.mismatch / max(best.mismatch, 1e-3):.1f} times better than {rival.normalise}"
+    if best.accuracy is None or rival.accuracy is None:
+        return text
+    return f"{text}, {100 * (best.accuracy - rival.accuracy):+.1f} points of top-1"
 
 
 def options(fit: Fit) -> list[str]:

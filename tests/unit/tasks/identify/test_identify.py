@@ -15,10 +15,10 @@ from wideresnet.datasets.statistics import NORMALISATIONS
 from wideresnet.errors import ConfigError
 from wideresnet.models import create_model
 from wideresnet.records import FileFacts
-from wideresnet.records.identification import Identification
+from wideresnet.records.identification import Fit, Identification
 from wideresnet.records.images import Item
 from wideresnet.report.identification import conclusion, options, to_json, to_text
-from wideresnet.tasks.identify.identify import identify
+from wideresnet.tasks.identify.identify import _ranked, identify
 from wideresnet.tasks.load.check_statistics import statistics_warning
 from wideresnet.tasks.load.load import AssumptionWarning, load
 from wideresnet.tasks.load.weights_file import FileModel, read_file
@@ -103,6 +103,13 @@ def test_with_labels_the_most_accurate_convention_wins(tmp_path: Path) -> None:
     document = to_json(result)
     assert document["fits"][0]["top1"] == 100.0
     assert document["options"] == options(best)
+
+
+def test_the_statistics_decide_among_those_that_are_as_accurate() -> None:
+    clear, near, best = (Fit(name, {}, misfit, top1) for name, misfit, top1 in
+                         (("unit", 0.001, 0.4), ("cifar10", 0.002, 0.68), ("svhn", 0.3, 0.7)))  # fmt: skip
+    assert [fit.normalise for fit in _ranked([clear, near, best], 256)] == ["cifar10", "svhn", "unit"]
+    assert [fit.normalise for fit in _ranked([clear, near, best], 100_000)] == ["svhn", "unit", "cifar10"]
 
 
 def test_forms_that_compute_the_same_are_called_so(tmp_path: Path) -> None:
