@@ -50,7 +50,7 @@ def mismatch(shift: NDArray[Any], variance: NDArray[Any], expected: NDArray[Any]
     """Return the mean over channels of shift² / expected + log(variance / expected)²; all [C]."""
     floor = np.float32(1e-8)
     expected = expected + floor
-    terms = shift**2 / expected + np.log((variance + floor) / expected) ** 2
+    terms = shift**2 / expected + np.log((np.maximum(variance, 0) + floor) / expected) ** 2
     return float(np.minimum(terms, WORST).mean())
 
 

@@ -51,7 +51,7 @@ def identify(
     stored = {"file": network.origin.normalisation} if network.origin.normalisation else {}
     first = rank_normalisations(stem, images[: ROUNDS[1]], stored)
     values = {**NORMALISATIONS, **stored}
-    limit = CLOSE * min(first.values()) if labels is None else np.inf
+    limit = CLOSE * max(min(first.values()), 1 / len(images)) if labels is None else np.inf
     names = [name for name, misfit in first.items() if misfit <= limit]
     fits = [Fit(name, form, first[name]) for name, form in product(names, _forms(model))]
     for count in ROUNDS:

@@ -14,7 +14,7 @@ from wideresnet.machine import available_cpus
 from wideresnet.records.images import Exif, Item, Preprocess
 from wideresnet.weights.stem import rank_normalisations
 
-IMAGES = 64
+IMAGES = 256
 TIMES = 3.0                                        # so much better another convention must fit to be named
 
 
@@ -31,7 +31,7 @@ def statistics_warning(bundle: Bundle, items: Sequence[Item], exif: Exif = "igno
         return ("no image could be read to check the normalisation with",)
     fits = rank_normalisations(bundle.stem, crops, {"": (spec.mean, spec.std)})
     best = min(fits, key=lambda name: fits[name])
-    times = fits[""] / max(fits[best], 1e-3)
+    times = fits[""] / max(fits[best], 1 / len(crops))
     if times < TIMES:
         return ()
     return (

@@ -157,7 +157,7 @@ def write_file(path: Path, bundle: Bundle, library: str) -> list[str]:
     text = config_text(FUNCTIONS[card.architecture], bundle) if library == "timm" else ""
     if text and config.exists() and config.read_text("utf-8") != text:
         raise ConfigError(f"{config} describes another model", hint="name a file in a new folder with -o")
-    alone = {file.name for file in path.parent.glob("*")} <= {path.name, NAME}
+    alone = {file.name for file in path.parent.glob("[!.]*")} <= {path.name, NAME}
     tensors: dict[str, object] = dict(read_weights(bundle))
     if path.suffix == ".safetensors":
         from safetensors.numpy import save
