@@ -12,9 +12,12 @@ SAME = 1.02                                        # times a mismatch: no differ
 
 def to_text(result: Identification) -> str:
     """Return the candidates as a table, best first, and the options that state the best one."""
-    heads = ("normalise", *result.fits[0].variant, "mismatch", *(["top-1"] if result.labelled else []))
-    rows = [(fit.normalise, *fit.variant.values(), f"{fit.mismatch:.3f}", *_accuracy(fit)) for fit in result.fits]
-    count = len(result.fits[0].variant)
+    names, count = tuple(result.fits[0].variant), len(result.fits[0].variant)
+    heads = ("normalise", *names, "mismatch", *(["top-1"] if result.labelled else []))
+    rows = [
+        (fit.normalise, *(str(fit.variant.get(name, "")) for name in names), f"{fit.mismatch:.3f}", *_accuracy(fit))
+        for fit in result.fits
+    ]
     table = text_table([heads, *rows], right={1 + count, 2 + count})
     return f"{result.file}, on {result.n} images:\n{table}\n{conclusion(result)}"
 

@@ -34,6 +34,11 @@ ROUNDS = (32, 128, 512)                            # images
 KEPT = 4                                           # one candidate in so many is tried on more images
 CLOSE = 3.0                                        # normalisations with a mismatch so many times the best are tried
 ACTIVATIONS, SHORTCUTS = ("relu", "leaky_relu", "silu"), ("activated", "raw", "always", "skip_norm")
+# Tried one by one on the best candidate: values of fields whose effect is smaller.
+FURTHER: dict[str, tuple[str | float, ...]] = {
+    "stride_on": ("conv1", "conv2"), "padding": ("symmetric", "same"), "bn_eps": (1e-5, 1e-3),
+}  # fmt: skip
+CLEAR = 0.8                                        # of a mismatch: a smaller one is no accident
 BATCH = 32
 
 
@@ -62,6 +67,15 @@ def identify(
         fits = _ranked(tried, len(images[:count]))[: max(KEPT, -(-len(tried) // KEPT))]
         if count >= len(images):
             break
+    for name, choices in FURTHER.items() if network.architecture.family == "cifar" else ():
+        yield Progress(name.replace("_", " "), 0, 1)
+        current = fits[0].variant.get(name, getattr(network.architecture, name))
+        for value in choices:
+            if value != current:
+                changed = replace(fits[0], variant={**fits[0].variant, name: value})
+                fit = _try(model, changed, values[changed.normalise], images[:count], labels)
+                if fit.mismatch < CLEAR * fits[0].mismatch:
+                    fits = [fit, *fits]
     return Identification(model.card.weights_source, len(images[:count]), labels is not None, tuple(fits))
 
 

@@ -79,6 +79,8 @@ def test_the_first_norm_tells_the_normalisation(tmp_path: Path, name: str, augme
     [
         ("unit", {"activation": "silu", "shortcut": "raw"}),
         ("half", {"activation": "leaky_relu", "shortcut": "skip_norm"}),
+        ("unit", {"activation": "relu", "shortcut": "raw", "stride_on": "conv2"}),
+        ("unit", {"activation": "silu", "shortcut": "activated", "padding": "same"}),
     ],
 )
 def test_all_norms_tell_the_form(tmp_path: Path, name: str, variant: dict[str, str]) -> None:
