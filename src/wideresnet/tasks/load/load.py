@@ -32,9 +32,9 @@ from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import BundleError, ConfigError, WeightsError
 from wideresnet.layers import Padding
 from wideresnet.records import Alpha, FileFacts, Normalisation
-from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, card_for, option_of, usual_labels
+from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, card_for, usual_labels
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL, BundleFolder, WeightsFile, resolve_model, unpublished
-from wideresnet.tasks.load.weights_file import read_file, read_published
+from wideresnet.tasks.load.weights_file import read_file, read_published, refuse_facts
 from wideresnet.weights.catalogue import Weights
 from wideresnet.weights.read import open_weights, sha256_of
 
@@ -157,11 +157,11 @@ def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle
             _check_weights(choice, "is a bundle, which has weights of its own")
             bundle = read_shipped(folder) if embedded else read_bundle(folder)
             _check_architecture(choice, bundle.card.architecture)
-            _check_facts(choice, "bundle")
+            refuse_facts(choice.name, choice.facts, "bundle")
         case WeightsFile(file):
             _check_weights(choice, "is a weights file itself")
             if file.suffix == ".onnx":
-                _check_facts(choice, "ONNX graph")
+                refuse_facts(choice.name, choice.facts, "ONNX graph")
                 bundle = _from_onnx(file, choice)
             else:
                 bundle = read_file(file, choice.facts).bundle()
@@ -177,14 +177,6 @@ def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle
 
         bundle = with_normalisation(bundle, choice.facts.normalise)
     return bundle if choice.labels is None else _with_labels(bundle, choice.labels)
-
-
-def _check_facts(choice: ModelChoice, kind: str) -> None:
-    """Raise ConfigError if facts about a weights file are given for a model that states its own."""
-    names = [*choice.facts.variant, *(["which"] if choice.facts.which else [])]
-    if names:
-        options = ", ".join(map(option_of, names))
-        raise ConfigError(f"{choice.name} is a {kind} and states what {options} would say", hint=f"leave out {options}")
 
 
 def _check_weights(choice: ModelChoice, reason: str) -> None:
@@ -208,7 +200,7 @@ def _check_architecture(choice: ModelChoice, architecture: str) -> None:
 def _from_published(weights: Weights, choice: ModelChoice, progress: Progress | None) -> Bundle:
     """Return the bundle of a catalogue entry, with its published tensors or those of the user's file."""
     _check_architecture(choice, weights.architecture)
-    _check_facts(choice, "published model")
+    refuse_facts(choice.name, choice.facts, "published model")
     if choice.weights is None:
         from wideresnet.weights.store import fetch  # with the HTTP client; a local model opens faster without
 

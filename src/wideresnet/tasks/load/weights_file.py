@@ -17,7 +17,7 @@ from wideresnet.datasets.labels import format_labels, parse_labels, read_labels
 from wideresnet.errors import ConfigError, WeightsError, needs_extra
 from wideresnet.output.atomic import check_file, save_bytes, save_text
 from wideresnet.records import FileFacts, Labels, ModelCard
-from wideresnet.tasks.load.assumed_card import card_for, usual_labels
+from wideresnet.tasks.load.assumed_card import card_for, option_of, usual_labels
 from wideresnet.tasks.load.hub_config import NAME, config_text, read_config
 from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights
 from wideresnet.weights.read import WeightsReader, open_weights
@@ -51,7 +51,8 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
     with open_weights(path) as reader:
         for weights in CATALOGUE.values():
             if reader.sha256.startswith(weights.sha256_prefix):
-                return read_published(weights, reader, path, str(path))
+                refuse_facts(path, facts, f"published file of {weights.name}")
+                return read_published(weights, reader, path, str(path), facts.architecture)
         card = _card_inside(path, reader.metadata)
         network = _recognise(path, reader, facts, card)
         if network.headless and not facts.headless:
@@ -71,9 +72,21 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
         return FileModel(network, card, labels)
 
 
-def read_published(weights: Weights, reader: WeightsReader, path: Path, source: str) -> FileModel:
-    """Return the model of a catalogue entry with the tensors of ``path``. Raises WeightsError if they do not fit."""
-    network = _recognise(path, reader, FileFacts(architecture=weights.architecture))
+def refuse_facts(name: object, facts: FileFacts, kind: str) -> None:
+    """Raise ConfigError if facts about a weights file are given for a model that states its own."""
+    if names := [*facts.variant, *(["which"] if facts.which else [])]:
+        options = ", ".join(map(option_of, names))
+        raise ConfigError(f"{name} is a {kind} and states what {options} would say", hint=f"leave out {options}")
+
+
+def read_published(
+    weights: Weights, reader: WeightsReader, path: Path, source: str, architecture: str | None = None
+) -> FileModel:
+    """Return the model of a catalogue entry with the tensors of ``path``.
+
+    Raises WeightsError if they do not fit, or are not of the ``architecture`` that the user states.
+    """
+    network = _recognise(path, reader, FileFacts(architecture=architecture or weights.architecture))
     classes = get_architecture(weights.architecture).classes
     if network.headless or network.architecture.classes != classes:
         count = "no classifier" if network.headless else f"{network.architecture.classes} classes"

@@ -194,6 +194,14 @@ def test_a_published_file_is_known_by_its_hash_whatever_it_is_called(published: 
     assert Path(card.weights_source).name == "copied.pth"
 
 
+def test_facts_about_a_published_file_are_refused(published: Path) -> None:
+    with pytest.raises(WeightsError, match="holds wrn_10_1 with 10 classes, not wrn_16_2"):
+        load_bundle(ModelChoice(str(published), facts=FileFacts("wrn_16_2")))
+    for facts in (FileFacts(variant={"activation": "silu"}), FileFacts(which="live")):
+        with pytest.raises(ConfigError, match=r"is a published file of wrn_10_1\.test"):
+            load_bundle(ModelChoice(str(published), facts=facts))
+
+
 def test_a_name_with_a_file_of_ones_own_needs_no_connection(published: Path) -> None:
     card = load_bundle(ModelChoice("wrn_10_1.test", weights=published)).card
     assert (card.name, Path(card.weights_source).name) == ("wrn_10_1.test", "copied.pth")
