@@ -14,9 +14,9 @@ def pair_by_name(images: Collection[str], answers: Collection[str]) -> dict[str,
     """Return the answer to each image that has one: ``val/n01/a.JPEG`` -> ``npz/n01/a.npz``.
 
     Paths are compared from their ends, in rounds: by the file's name without its ending; where several files have it,
-    with the folder, then with the folder above, and so on. Composed and decomposed accents are equal. Further rounds
-    compare the ending too, and finally accents as they are written. Two paths are a pair if no other path of their
-    side has the same end. A path that stays ambiguous has no partner.
+    with the folder, then with the folder above, and so on. Composed and decomposed accents are equal. In further
+    rounds the ending counts too, and in the last ones different forms of an accent. Two paths are a pair if no other
+    path of their side has the same end. A path that stays ambiguous has no partner.
     """
     pairs: dict[str, str] = {}
     for parts_of in (without_ending, _parts, _raw_parts):

@@ -49,7 +49,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class FileReport:
-    """What was found in a weights file."""
+    """The findings in a weights file."""
 
     scheme: str                                    # whose naming it is: "xternalz"
     evidence: tuple[str, ...]                      # what shows the variant, a line a conclusion

@@ -1,4 +1,4 @@
-"""What fits a weights file, as text and JSON."""
+"""The conventions that fit a weights file, as text and JSON."""
 
 from __future__ import annotations
 

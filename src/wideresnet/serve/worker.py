@@ -14,7 +14,7 @@ while the engine keeps up, and up to ``batch`` images under load, which cost les
 every decoded job, so none is left over; one that finds the queue empty ends at once. A batch that fails is run again
 job by job, so that an error only affects the request that caused it. Cancelled jobs are skipped at both stages.
 
-Nobody waits for the many images of another request: each counts as submitted ``SPACING`` after the one before it. Slow
+A request of many images does not delay others: each image takes its turn ``SPACING`` after the one before it. Slow
 images have a queue of their own, with the same capacity.
 """
 

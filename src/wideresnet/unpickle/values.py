@@ -1,4 +1,4 @@
-"""What a decoded pickle is made of, beside dicts, lists, tuples, texts and numbers."""
+"""The values of a decoded pickle, beside dicts, lists, tuples, texts and numbers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a weights file does not state, from evidence: running statistics, or accuracy on labelled images."""
+"""Facts that a weights file does not state, by evidence: running statistics, and accuracy on labelled images."""

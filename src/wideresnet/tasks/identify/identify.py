@@ -31,8 +31,8 @@ from wideresnet.tasks.load.weights_file import FileModel
 from wideresnet.weights.stem import mismatch, padded_crops, rank_normalisations, stem_of
 
 ROUNDS = (32, 128, 512)                            # images
-KEPT = 4                                           # one candidate in so many is tried on more images
-CLOSE = 3.0                                        # normalisations with a mismatch so many times the best are tried
+KEPT = 4                                           # a quarter of the candidates, and four at least, go on
+CLOSE = 3.0                                        # the largest mismatch of a candidate, as a multiple of the smallest
 ACTIVATIONS, SHORTCUTS = ("relu", "leaky_relu", "silu"), ("activated", "raw", "always", "skip_norm")
 # Tried one by one on the best candidate: values of fields whose effect is smaller.
 FURTHER: dict[str, tuple[str | float, ...]] = {
