@@ -12,6 +12,7 @@ from wideresnet.errors import BundleError
 from wideresnet.graph.check import check_graph
 from wideresnet.graph.facts import GraphFacts, check_finite, read_facts
 from wideresnet.records import RGB
+from wideresnet.report.formats import rgb_text
 
 TOLERANCE = 1e-5                                   # relative; the graph holds float32
 
@@ -48,7 +49,7 @@ def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
             yield f"{field} is {on_card} on the card, {in_graph} in the graph"
     for field, on_card, in_graph in (("mean", spec.mean, facts.mean), ("std", spec.std, facts.std)):
         if not _close(on_card, in_graph):
-            yield f"{field} is {_words(on_card)} on the card, {_words(in_graph)} in the graph"
+            yield f"{field} is {rgb_text(on_card)} on the card, {rgb_text(in_graph)} in the graph"
     if card.labels_name in LABEL_LISTS:
         listed = read_labels(card.labels_name)
         if (labels.ids or labels.names) != (listed.ids or listed.names):
@@ -57,7 +58,3 @@ def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
 
 def _close(a: RGB, b: RGB) -> bool:
     return all(math.isclose(x, y, rel_tol=TOLERANCE, abs_tol=TOLERANCE) for x, y in zip(a, b, strict=True))
-
-
-def _words(values: RGB) -> str:
-    return " ".join(f"{value:.4g}" for value in values)

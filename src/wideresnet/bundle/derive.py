@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from wideresnet.bundle.bundle import Bundle, network_of, tool_versions
 from wideresnet.graph import read_graph, write_graph
+from wideresnet.graph.write import normalisation_constants
 from wideresnet.records import Normalisation, Preprocess
 
 Tensors = Mapping[str, NDArray[np.generic]]
@@ -31,10 +32,10 @@ def with_normalisation(bundle: Bundle, statistics: Normalisation) -> Bundle:
     if preprocess == bundle.card.preprocess:
         return bundle
     model = onnx.load_model_from_string(bundle.graph)
-    values = {"input.mean": 255 * np.array(preprocess.mean), "input.factor": 1 / (255 * np.array(preprocess.std))}
+    values = normalisation_constants(preprocess)
     for constant in model.graph.initializer:
         if constant.name in values:
-            constant.CopyFrom(numpy_helper.from_array(values[constant.name].astype(np.float32), constant.name))
+            constant.CopyFrom(numpy_helper.from_array(values[constant.name], constant.name))
     return with_preprocess(bundle, preprocess).with_model(model)
 
 

@@ -14,6 +14,7 @@ from wideresnet.architectures import Variant
 from wideresnet.errors import BundleError
 from wideresnet.records import RGB
 
+MEAN, FACTOR = "input.mean", "input.factor"        # constants that normalise pixels in 0..255
 VARIANT = "wideresnet.variant"                     # key of the metadata; JSON
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
@@ -35,7 +36,7 @@ def read_facts(model: onnx.ModelProto) -> GraphFacts:
     """Read the facts from the constants, types and nodes. Raises BundleError for a graph of another tool."""
     graph, constants = model.graph, {constant.name: constant for constant in model.graph.initializer}
     try:
-        mean, factor = (_rgb(numpy_helper.to_array(constants[name])) for name in ("input.mean", "input.factor"))
+        mean, factor = (_rgb(numpy_helper.to_array(constants[name])) for name in (MEAN, FACTOR))
         side = graph.input[0].type.tensor_type.shape.dim[1].dim_value
         classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
     except (KeyError, IndexError, ValueError) as error:

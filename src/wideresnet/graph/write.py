@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from wideresnet.architectures import LEAKY_SLOPE, Architecture
 from wideresnet.errors import WeightsError
-from wideresnet.graph.facts import VARIANT
+from wideresnet.graph.facts import FACTOR, MEAN, VARIANT
 from wideresnet.graph.fold import Tensors, conv_with_norm, scale_and_shift
 from wideresnet.layers import Block, Conv, Norm
 from wideresnet.records import Preprocess
@@ -121,13 +121,18 @@ class _Graph:
                 return self.add("Mul", [x, self.add("Sigmoid", [x], f"{name}.sigmoid")], name)
 
 
+def normalisation_constants(preprocess: Preprocess) -> dict[str, NDArray[np.float32]]:
+    """Return the constants of the graph that normalise pixels in 0..255, float32 [3] each, by name."""
+    mean, std = 255 * np.array(preprocess.mean), 255 * np.array(preprocess.std)
+    return {MEAN: mean.astype(np.float32), FACTOR: (1 / std).astype(np.float32)}
+
+
 def _normalise(net: _Graph, preprocess: Preprocess) -> str:
     """uint8 NHWC in 0..255 -> float32 NCHW, (x / 255 - mean) / std."""
-    mean = (255 * np.array(preprocess.mean)).astype(np.float32)
-    factor = (1 / (255 * np.array(preprocess.std))).astype(np.float32)
+    constants = normalisation_constants(preprocess)
     x = net.add("Cast", [INPUT], "input.float", {"to": TensorProto.FLOAT})
-    x = net.add("Sub", [x, net.constant("input.mean", mean)], "input.centred")
-    x = net.add("Mul", [x, net.constant("input.factor", factor)], "input.normalised")
+    x = net.add("Sub", [x, net.constant(MEAN, constants[MEAN])], "input.centred")
+    x = net.add("Mul", [x, net.constant(FACTOR, constants[FACTOR])], "input.normalised")
     return net.add("Transpose", [x], "input.nchw", {"perm": [0, 3, 1, 2]})
 
 

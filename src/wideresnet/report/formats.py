@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from wideresnet.records import EngineInfo
+from wideresnet.records import RGB, EngineInfo
 from wideresnet.report.escape import printable
 
 
@@ -56,6 +56,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return list(map(_plain, value))
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def rgb_text(values: RGB) -> str:
+    """Return three numbers of four digits, as ``0.485 0.456 0.406``."""
+    return " ".join(f"{value:.4g}" for value in values)
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

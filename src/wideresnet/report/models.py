@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from wideresnet.records import ModelInfo, Preprocess
-from wideresnet.report.formats import json_percent, pick, text_table
+from wideresnet.report.formats import json_percent, pick, rgb_text, text_table
 
 THOP = "thop: what the tool thop counts, MACs + 4 x the elements that pass a batch norm."
 RULES = f"MACs: multiply-accumulates of convolutions and classifier. FLOPs: 2 x MACs.\n{THOP}"
@@ -41,7 +41,6 @@ def to_text(info: ModelInfo) -> str:
         conditions = f"{measured.data}, n = {measured.n}, {measured.engine}, {measured.precision}"
         rows.append(("measured", f"{accuracy}  ({conditions})"))
     rows += [(key, value) for key, value in info.notes.items() if "\n" not in value]
-    rows += [("variant", f"{name} {value}") for name, value in info.variant.items()]
     rows += [("assumed", assumption) for assumption in info.assumed]
     if info.file:
         rows += [("scheme", info.file.scheme), *(("evidence", line) for line in info.file.evidence)]
@@ -93,7 +92,7 @@ def _giga(count: int) -> str:
 
 def _transform(spec: Preprocess) -> str:
     resize = "shorter side to" if spec.mode == "shortest" else "squashed to"
-    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
+    mean, std = rgb_text(spec.mean), rgb_text(spec.std)
     alpha = ", transparency on white" if spec.alpha == "white" else ""
     return (
         f"{resize} {spec.resize}, {spec.interpolation}, centre {spec.crop}{alpha};"

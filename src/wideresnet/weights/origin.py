@@ -15,15 +15,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.architectures import LEAKY_SLOPE, VARIANT_FIELDS
+from wideresnet.architectures import LEAKY_SLOPE, VARIANT_FIELDS, Variant
 from wideresnet.datasets.statistics import NORMALISATIONS
 from wideresnet.errors import WeightsError
 from wideresnet.records import RGB, Normalisation
+from wideresnet.weights.flatten import Fact
 from wideresnet.weights.modules import Module, tokenise, words_of
 from wideresnet.weights.structure import Network
 
-Variant = dict[str, str | float | bool]
-Facts = Mapping[str, str | int | float | bool | None]
+Facts = Mapping[str, Fact]
 Read = Callable[[str], NDArray[Any]]
 
 # Activations that no graph here has, as classes of torch.

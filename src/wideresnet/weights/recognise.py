@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wideresnet.architectures import Architecture, with_variant
 from wideresnet.errors import WeightsError
-from wideresnet.layers import Conv, Layer, Linear, Norm
+from wideresnet.layers import NORM_VECTORS, Conv, Layer, Linear, Norm
 from wideresnet.weights.diagnose import no_network
 from wideresnet.weights.modules import Module, group_modules
 from wideresnet.weights.origin import Origin, find_origin
@@ -21,7 +21,6 @@ from wideresnet.weights.structure import Network, find_networks
 Tensors = dict[str, NDArray[Any]]
 
 HUGE: Final = 1e15                                 # the product of a few is no float32 any more; OpenVINO hides that
-STATISTICS: Final = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +135,7 @@ def _layer_tensors(layer: Layer, module: Module | None, before: Module | None, r
             weight = read("weight", 0, module) if module else np.zeros((layer.c_out, layer.c_in), np.float32)
             return {"weight": weight, "bias": read("bias", layer.c_out, module)}
         case Norm():
-            values = {role: read(role, layer.channels, module) for role in STATISTICS}
+            values = {role: read(role, layer.channels, module) for role in NORM_VECTORS}
             shift, counter = read("bias", layer.channels, before), np.zeros((), np.int64)
             if module is None:                     # folded
                 ones = values["weight"] + 1

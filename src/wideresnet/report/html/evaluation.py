@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from wideresnet.records.accuracy import wilson_interval
 from wideresnet.records.evaluation import BILLION, Bin, ClassCounts, Conditions, Confusion, EvalReport, Example
 from wideresnet.records.images import Failure, Labels
-from wideresnet.report.formats import interval_text, percent
+from wideresnet.report.formats import interval_text, percent, rgb_text
 from wideresnet.report.html.charts import columns, heat_map
 from wideresnet.report.html.page import (
     Figure,
@@ -99,7 +99,7 @@ def condition_rows(report: EvalReport) -> list[tuple[str, str]]:
 def _conditions(conditions: Conditions) -> list[tuple[str, str]]:
     spec = conditions.preprocess
     resize = "shorter side to" if spec.mode == "shortest" else "both sides to"
-    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (spec.mean, spec.std))
+    mean, std = rgb_text(spec.mean), rgb_text(spec.std)
     return [
         ("images", f"{conditions.pictures:,} in the whole data set"),
         ("shards", ", ".join(conditions.shards) or "none: the whole data set"),

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from wideresnet.architectures import Architecture
 from wideresnet.datasets.labels import read_labels
-from wideresnet.datasets.statistics import NORMALISATIONS, STATISTICS
-from wideresnet.records import FileFacts, Labels, ModelCard, Normalisation, Preprocess
+from wideresnet.datasets.statistics import STATISTICS
+from wideresnet.records import FileFacts, Labels, ModelCard, Preprocess
 from wideresnet.tasks.load.hub_config import HubConfig
-from wideresnet.weights.origin import usual_normalisation
+from wideresnet.weights.origin import SCHEMES, usual_normalisation
 from wideresnet.weights.recognise import Recognised
 
 ASSUMED_LABELS = "class names:"
@@ -42,10 +42,11 @@ def card_for(
     else:
         text = f"preprocessing: resize {spec.resize}, centre crop {spec.crop}"
         if statistics is None:
-            name, statistics = _usual(architecture, network, data_set or by_classes)
+            scheme = network.origin.scheme if network else SCHEMES[-1]
+            usual = "imagenet" if architecture.family == "imagenet" else scheme.normalise
+            name, statistics = usual_normalisation(usual, data_set or by_classes)
             mean, std = (", ".join(f"{value:.4g}" for value in values) for values in statistics)
-            often = network.origin.scheme.often if network else ""
-            rival = f"; files of {network.origin.scheme.title} often need {often}" if network and often else ""
+            rival = f"; files of {scheme.title} often need {scheme.often}" if scheme.often else ""
             text += f", mean {mean}, std {std} ({name}{rival}; --normalise changes them)"
         assumed.append(text)
     if statistics:
@@ -60,12 +61,6 @@ def card_for(
         precision="fp32", licence="unknown", assumed=tuple(assumed),
         labels_name="" if config and config.labels else named or by_classes,
     )  # fmt: skip
-
-
-def _usual(architecture: Architecture, network: Recognised | None, data_set: str) -> tuple[str, Normalisation]:
-    if architecture.family == "imagenet":
-        return "imagenet", NORMALISATIONS["imagenet"]
-    return usual_normalisation(network.origin.scheme.normalise if network else "", data_set)
 
 
 def _function(architecture: Architecture, stated: Collection[str]) -> Iterator[str]:

@@ -11,7 +11,8 @@ from wideresnet.bundle import Bundle
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
-from wideresnet.records.images import Exif, Item, Preprocess
+from wideresnet.records.images import Batch, Exif, Item, Preprocess
+from wideresnet.report.formats import rgb_text
 from wideresnet.weights.stem import rank_normalisations
 
 IMAGES = 256
@@ -36,7 +37,7 @@ def statistics_warning(bundle: Bundle, items: Sequence[Item], exif: Exif = "igno
         return ()
     return (
         f"the statistics of the first batch norm fit pixels normalised as {best} {times:.1f} times better than with"
-        f" mean {_words(spec.mean)}, std {_words(spec.std)}: try --normalise {best}, or ask 'wrn identify'",
+        f" mean {rgb_text(spec.mean)}, std {rgb_text(spec.std)}: try --normalise {best}, or ask 'wrn identify'",
     )
 
 
@@ -48,10 +49,5 @@ def sample_crops(
     Of an image without a label the index is -1.
     """
     batches = load_batches(balanced_sample(items, count), spec, batch_size=count, threads=available_cpus(), exif=exif)
-    for batch in batches:
-        return batch.pixels, np.array([-1 if item.label is None else item.label for item in batch.items], np.int64)
-    return np.empty((0, spec.crop, spec.crop, 3), np.uint8), np.empty(0, np.int64)
-
-
-def _words(values: tuple[float, float, float]) -> str:
-    return " ".join(f"{value:.4g}" for value in values)
+    batch = next(batches, Batch(np.empty((0, spec.crop, spec.crop, 3), np.uint8), ()))
+    return batch.pixels, np.array([-1 if item.label is None else item.label for item in batch.items], np.int64)

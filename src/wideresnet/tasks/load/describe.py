@@ -57,8 +57,7 @@ def _describe_file(path: Path, facts: FileFacts) -> ModelInfo:
     model = read_file(path, replace(facts, headless=True))
     network, origin = model.network, model.network.origin
     report = FileReport(origin.scheme.title, origin.evidence, network.used, network.ignored)
-    variant = network.architecture.variant()
-    return replace(describe_card(replace(model.card, variant=variant)), file=report)
+    return replace(describe_card(replace(model.card, variant=network.architecture.variant())), file=report)
 
 
 def labels_of(choice: ModelChoice) -> tuple[Labels, str, Sequence[str]]:
