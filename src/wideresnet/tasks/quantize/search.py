@@ -1,6 +1,7 @@
 """Search for int8 settings that pass the accuracy gate, within a time budget, and resumable.
 
-1. Settings with every layer in int8 are tried in turn. They are equally fast, so the first that passes is taken.
+1. Settings with every layer in int8 are tried in turn. They are equally fast, so the first that passes is taken. If
+   the first two lose far more than the gate accepts, single layers are at fault: the others are not tried.
 2. If none passes, the layers are ranked by the loss that quantising each of them alone causes, starting from the
    settings closest to float32. The most sensitive layers stay in float32: 1, 2, 4, ... until the gate passes.
 3. Bisection then finds the smallest number of float32 layers that passes. Fewer float32 layers are faster.
@@ -31,6 +32,8 @@ from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, apply_limit, c
 from wideresnet.tasks.quantize.sensitivity import rank_by_loss
 
 SAMPLES_FACTOR = 3                                 # trials with more, or fewer, calibration images
+CLEAR_FAILURE = 10                                 # times the accepted loss; other ranges of activations gain less
+CLEAR_FAILURES = 2                                 # at the beginning, after which only layers in float32 can help
 
 
 class TrialRunner(Protocol):
@@ -131,7 +134,9 @@ class Search:
                 return False
             if passed(trial):
                 return True
-        base = self.base()
+            if len(self.trials) == CLEAR_FAILURES and all(map(self._fails_clearly, self.trials)):
+                break
+        base = self.base(settings[0])
         layers = yield from self._ranked_layers(base)
         return bool(layers) and (yield from self._fewest_float_layers(base, layers))
 
@@ -144,10 +149,18 @@ class Search:
             )
         return min(self.trials, key=lambda t: (not passed(t), len(t.settings.kept) if passed(t) else 0, _distance(t)))
 
-    def base(self) -> QuantiseSettings:
-        """Return the settings closest to float32 among those with every layer in int8."""
+    def base(self, start: QuantiseSettings) -> QuantiseSettings:
+        """Return the settings closest to float32 among those with every layer in int8; ``start`` if none is valid."""
         trials = [trial for trial in self.trials if trial.gate and not trial.settings.kept]
-        return min(trials, key=lambda t: t.gate.mean_kl if t.gate else 0.0).settings if trials else QuantiseSettings()
+        return min(trials, key=lambda t: t.gate.mean_kl if t.gate else 0.0).settings if trials else start
+
+    def _fails_clearly(self, trial: Trial) -> bool:
+        """Return whether the graph is invalid or loses far more than the gate accepts."""
+        report = trial.gate
+        if report is None or report.limit is None:
+            return report is None
+        accepted = report.limit if report.kind == "accuracy" else 1 - report.limit
+        return _distance(trial) > CLEAR_FAILURE * max(accepted, 1 / report.n)
 
     def _attempt(self, settings: QuantiseSettings) -> Generator[Progress, None, Trial | None]:
         """Return a trial, from the notes or run now; None at the deadline."""

@@ -89,6 +89,27 @@ def test_when_nothing_passes_the_nearest_is_kept_and_nothing_is_left(tmp_path: P
     assert len(search.best().settings.kept) == len(LAYERS)
 
 
+@pytest.mark.parametrize("invalid", [True, False])
+def test_two_clear_failures_lead_to_the_layers_at_once(tmp_path: Path, invalid: bool) -> None:
+    maker = FakeMaker(lambda s: 0.0 if s.kept else 0.2, broken=START if invalid else None)
+    search, finished = searched(maker, tmp_path)
+    assert finished
+    assert maker.tried[:3] == [*CANDIDATES[:2], replace(CANDIDATES[1], kept=(LAYERS[-1],))]
+    assert search.best().settings.kept == (LAYERS[-1],)
+
+
+def test_a_loss_near_the_limit_lets_all_settings_be_tried(tmp_path: Path) -> None:
+    maker = FakeMaker(lambda s: 0.0 if s.kept else 0.019)
+    searched(maker, tmp_path, limit=0.002)
+    assert maker.tried[: len(CANDIDATES)] == CANDIDATES
+
+
+def test_without_a_valid_graph_layers_are_ranked_from_the_first_settings(tmp_path: Path) -> None:
+    start = replace(START, samples=123)
+    search = Search(FakeMaker(lambda s: 0.0), SearchState(tmp_path, "key"), gate_of(0.002), FOREVER)
+    assert search.base(start) == start
+
+
 def test_a_graph_that_is_not_sound_is_a_trial_that_failed(tmp_path: Path) -> None:
     maker = FakeMaker(lambda s: 0.0, broken=START)
     search, _ = searched(maker, tmp_path)
