@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tarfile
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -113,6 +116,51 @@ def test_a_folder_without_images_is_an_error_that_names_what_is_there(
     assert (done.code, done.out) == (2, "")
     assert "1 .dng" in done.err
     assert not [path for path in Path().iterdir() if path.name.startswith("out")]
+
+
+@pytest.mark.parametrize("name", ["empty.tar", "text.tar", "shards", "empty.parquet", "empty"])
+@pytest.mark.parametrize("command", ["classify NAME", "embed NAME -o out.npy", "explain NAME --report out.html"])
+def test_shards_without_images_are_an_error(wrn: Wrn, tiny: Path, tmp_path: Path, command: str, name: str) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "empty").mkdir()
+    Path("a.txt").write_text("text")
+    for path in ("empty.tar", "text.tar", "shards/1.tar", "shards/2.tar"):
+        with tarfile.open(path, "w") as archive:
+            if path != "empty.tar":
+                archive.add("a.txt")
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), "empty.parquet")
+    done = wrn(*command.replace("NAME", name).split(), "-m", tiny)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"error: no images in {name}\nhint: ")
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("more", [(), ("--format", "json"), ("-o", "out.csv")])
+def test_an_empty_standard_input_is_an_error(wrn: Wrn, tiny: Path, more: tuple[str, ...]) -> None:
+    done = wrn("classify", "-", "-m", tiny, *more)
+    assert (done.code, done.out, Path("out.csv.part").exists()) == (2, "", False)
+    assert done.err.startswith("error: standard input is empty\nhint: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("classify,", "PATHS"), ("classify,photos,", "PATHS"), ("embed,,-o,x.npy", "PATHS"),
+        ("explain,,--report,x.html", "PATHS"), ("evaluate,", "DATA"), ("finetune,--data,,-o,x", "--data"),
+        ("train,", "RECIPE"), ("compare,,b", "A"), ("data,imagenet,,-o,x", "SOURCES"), ("serve,-m,", "--model"),
+        ("classify,photos,-o,", "--output"), ("info,", "MODEL"),
+    ],
+)  # fmt: skip
+def test_an_empty_string_is_not_the_current_folder(wrn: Wrn, photos: Path, command: str, name: str) -> None:
+    done = wrn(*command.split(","))
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"error: {name} is an empty string\nhint: ")
+
+
+def test_an_index_without_rows_is_an_error(wrn: Wrn, tiny: Path) -> None:
+    Path("index.csv").write_text("path,label\n")
+    done = wrn("evaluate", "index.csv", "-m", tiny)
+    assert (done.code, "index.csv has a header and lists no images" in done.err) == (2, True)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def open_items(data: Path, labels: Labels) -> Sequence[Item]:
     """Return the images at ``data``: a labelled set, or a folder of any images."""
+    from wideresnet.datasets.shards import check_inputs
     from wideresnet.tasks.classify.sources import InputImages
 
     try:
@@ -23,6 +24,7 @@ def open_items(data: Path, labels: Labels) -> Sequence[Item]:
     except (ConfigError, DataError):
         if not data.is_dir():
             raise
+        check_inputs([data])
         return list(InputImages([data]))
 
 

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
+from typer.core import TyperCommand
 
 from wideresnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from typer._click.core import Context
+
+
+class Command(TyperCommand):
+    """A command that refuses empty strings: a path of none would be the current folder."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Parse ``args`` into ``ctx``. Raises ConfigError for an empty string where the default is not one."""
+        values = self.make_parser(ctx).parse_args([*args])[0] if args else {}
+        for parameter in self.params:
+            value = values.get(parameter.name, ())
+            if parameter.default != "" and "" in (value if isinstance(value, list | tuple) else [value]):
+                name = max(parameter.opts, key=len)
+                name = name if name.startswith("-") else name.upper()
+                raise ConfigError(f"{name} is an empty string", hint="check the shell variable that stands there")
+        return super().parse_args(ctx, args)
 
 
 def is_set(context: typer.Context, name: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from wideresnet.cli.checks import Command
 from wideresnet.cli.options import Format
 from wideresnet.cli.output import check_targets, print_record, say_skipped
 from wideresnet.cli.progress import run_with_bar
@@ -29,7 +30,7 @@ Folders = Annotated[
 ]
 
 
-@data.command()
+@data.command(cls=Command)
 def imagenet(
     sources: Sources,
     output: Annotated[Path, typer.Option("--output", "-o", help="The index to write: path,index,wnid as CSV.")],

@@ -37,6 +37,7 @@ def identify(
 
     Example: wrn identify checkpoint.pth.tar --images photos/ --format json
     """
+    from wideresnet.datasets.shards import check_inputs
     from wideresnet.report import identification
     from wideresnet.tasks.classify.sources import InputImages
     from wideresnet.tasks.identify.identify import identify as rank
@@ -45,6 +46,7 @@ def identify(
 
     if (data is None) == (images is None):
         raise ConfigError("give either labelled images or images", hint="--data cifar10, or --images FOLDER")
+    check_inputs([images] if images else [])
     model = read_file(file, options.facts())
     items = open_data(data, model.labels).items if data else list(InputImages([images or Path()]))
     crops, labels = sample_crops(items, model.card.preprocess, IMAGES)

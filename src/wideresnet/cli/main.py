@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.bench import bench
+from wideresnet.cli.checks import Command
 from wideresnet.cli.classify import classify
 from wideresnet.cli.compare import compare
 from wideresnet.cli.compile import compile as compile_command
@@ -40,8 +41,8 @@ for command in (
     models, info, identify, classify, evaluate, merge, compare, explain, embed, export, compile_command, recommend,
     bench, train, finetune,
 ):
-    app.command()(command)
-app.command(context_settings={"auto_envvar_prefix": PREFIX})(serve)
+    app.command(cls=Command)(command)
+app.command(cls=Command, context_settings={"auto_envvar_prefix": PREFIX})(serve)
 app.add_typer(data)
 
 

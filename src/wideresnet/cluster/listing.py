@@ -14,7 +14,7 @@ from wideresnet.datasets.layout import held_out, only_ones, roles_of
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.parquet import open_parquet
-from wideresnet.datasets.shards import SHARD_ENDINGS, labelled_shard_files
+from wideresnet.datasets.shards import SHARD_ENDINGS, check_inputs, labelled_shard_files
 from wideresnet.datasets.tar import TarImages
 from wideresnet.datasets.text import decode_text
 from wideresnet.errors import ConfigError, DataError
@@ -104,6 +104,7 @@ def _list_location(location: str, size: int, skips: list[Skipped]) -> Iterator[S
     elif suffix == ".txt":
         yield from _read_list(location, size)
     elif not is_uri(location):
+        check_inputs([Path(location)])
         images = InputImages([Path(location)])
         yield from _cut(list(images), size)
         skips.append(images.skipped)

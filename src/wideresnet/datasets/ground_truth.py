@@ -66,6 +66,8 @@ def read_ground_truth(file: Path, labels: Labels) -> GroundTruth:
             raise _unknown_class_error(table, line, cells, lookup)
         if rows.setdefault(name, index) != index:
             raise DataError(f"{file} gives {_quote(name)} two classes, {rows[name]} and {index} (line {line})")
+    if not rows:
+        raise DataError(f"{file} has a header and lists no images", hint="write a line for each image below it")
     return GroundTruth(file, table.text, rows, table.notes)
 
 

@@ -16,7 +16,7 @@ from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.parquet import import_pyarrow, open_parquet, parquet_rows
 from wideresnet.datasets.tar import ImageRow, Opener, RawLabel, TarImages, open_file, read_labelled_tar
 from wideresnet.errors import DataError, ImageError
-from wideresnet.images.files import check_exists, check_has_images, find_images, image_endings
+from wideresnet.images.files import check_exists, check_has_images, find_images, image_endings, no_images_error
 from wideresnet.images.sniff import first_bytes
 from wideresnet.records import EncodedImage, Item, Labels, Skipped
 
@@ -34,6 +34,16 @@ _NESTED_HINT = "archives inside an archive are not read: unpack it"
 
 class UnlabelledError(DataError):
     """A data set whose images have no classes."""
+
+
+class EmptyShardError(DataError):
+    """A shard without an image."""
+
+    def __init__(self) -> None:
+        super().__init__("it holds no images", hint=_NESTED_HINT)
+
+    def __reduce__(self) -> tuple[type[EmptyShardError], tuple[()]]:
+        return type(self), ()
 
 
 class Unreadable(EncodedImage):
@@ -91,7 +101,7 @@ class ShardImages:
                 if isinstance(rows, TarImages):
                     self.skipped += rows.skipped
                 if empty:
-                    raise DataError("it holds no images", hint=_NESTED_HINT)
+                    raise EmptyShardError
             except DataError as error:
                 yield Item(file, Unreadable(error))
         self.skipped += self._shards.skipped
@@ -129,13 +139,17 @@ def find_shards(path: Path) -> ShardFiles:
 
 
 def check_inputs(paths: Iterable[Path]) -> None:
-    """Raise ConfigError for a missing path or a folder without images, MissingExtra as ``check_parquet_extra``."""
+    """Raise ConfigError for a missing path, and a folder or shards without images; see ``check_parquet_extra``."""
     for path in paths:
         check_exists(path)
         if not (shards := find_shards(path)):
             check_has_images([path])
-        elif any(map(_is_parquet, shards.files)):
-            import_pyarrow()
+            continue
+        check_parquet_extra([path])
+        images = ShardImages(shards)
+        sources = (item.source for item in images)
+        if all(isinstance(source, Unreadable) and isinstance(source.error, EmptyShardError) for source in sources):
+            raise no_images_error(str(path), images.skipped)
 
 
 def check_parquet_extra(paths: Iterable[Path]) -> None:
@@ -232,7 +246,7 @@ def indexed_items(path: str, rows: Iterable[ImageRow], labels: Labels) -> list[I
 
 def _unlabelled_error(file: str, rows: Sequence[ImageRow]) -> UnlabelledError:
     if not rows:
-        return UnlabelledError(f"{file} holds no images", hint=_NESTED_HINT)
+        return UnlabelledError(f"{file} holds no images", hint="" if _is_parquet(file) else _NESTED_HINT)
     if _is_parquet(file):
         problem = "no column 'label'" if rows[0][2] is None else "-1 for every label"
         hint = "it holds the index of each image's class; test sets on hubs often hide it"

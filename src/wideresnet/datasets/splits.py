@@ -120,7 +120,7 @@ def _no_splits_error(root: Path) -> DataError:
     count = len(content.images)
     contents = [listed(content.folders), f"{count:,} image{'s' if count != 1 else ''}" if count else ""]
     hint = f"give {root / candidates[0]}" if candidates else f"{_EXPECTED_SPLITS}; {SPLIT_NAMES}"
-    return DataError(f"{root} holds no splits: {' beside '.join(filter(None, contents))}", hint)
+    return DataError(f"{root} holds no splits: {' beside '.join(filter(None, contents)) or 'nothing'}", hint)
 
 
 def with_note(split: Split, note: str) -> Split:

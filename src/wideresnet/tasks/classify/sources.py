@@ -29,17 +29,18 @@ class InputImages:
     """An iterable of the images in files, folders (see ``find_images``) and shards (``find_shards``), unlabelled.
 
     ``skipped`` counts the files that were not read in the folders and shards iterated so far. A pipe that the user
-    names is read; with ``stdin`` the path "-" is standard input.
+    names is read; with ``stdin`` the path "-" is standard input, read at once. Raises ConfigError if that is empty.
     """
 
     def __init__(self, paths: Iterable[Path], *, stdin: bool = False) -> None:
-        self._paths, self._stdin, self.skipped = tuple(paths), stdin, Skipped()
+        self._paths, self.skipped = tuple(paths), Skipped()
+        self._stdin = _read_stdin() if stdin and STDIN in self._paths else b""
 
     def __iter__(self) -> Iterator[Item]:
         self.skipped = Skipped()
         for path in self._paths:
             if self._stdin and path == STDIN:
-                yield Item("-", _read_stdin())
+                yield Item("-", self._stdin)
                 continue
             if shards := find_shards(path):
                 items = ShardImages(shards)
@@ -59,4 +60,7 @@ def containers(paths: Iterable[Path]) -> list[Path]:
 
 def _read_stdin() -> bytes:
     with os_errors_as(ConfigError, "cannot read standard input", "name a file instead of -"):
-        return read_open(sys.stdin.buffer, DEFAULT_LIMITS.bytes + 1)
+        data = read_open(sys.stdin.buffer, DEFAULT_LIMITS.bytes + 1)
+    if not data:
+        raise ConfigError("standard input is empty", hint="send an image to it: wrn classify - < photo.jpg")
+    return data
