@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint test test-all fuzz docs bench clean
+.PHONY: help setup check lint test test-all fuzz docs site bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-check: lint test ## what CI runs: lint, then the default tests
+check: lint site test ## what CI runs: lint, the documentation site, the default tests
 
 # No "ruff format": comments beside fields of records and rows of tables are aligned by hand.
 lint: $(READY) ## ruff, mypy, import layers, spelling, size and name ceilings
@@ -48,6 +48,10 @@ docs: $(READY) ## regenerate docs/cli.md, the schemas, the tables, the tree
 	$(BIN)/python tools/make_drill_table.py
 	$(BIN)/python tools/make_tree.py
 	$(BIN)/python tools/make_schema.py
+
+site: $(READY) ## the documentation site in build/site; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
+	@echo "site: build/site/index.html"
 
 bench: $(READY) ## measure the bundled model on this machine: one JSON document
 	$(BIN)/wrn bench --what engine --what latency --what end-to-end --data examples --format json
