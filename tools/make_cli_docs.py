@@ -1,7 +1,6 @@
 """Write docs/cli.md from the output of ``wrn --help`` and ``wrn COMMAND --help``.
 
-``python tools/make_cli_docs.py`` writes; a test compares. The text is typer's plain rendering at 100 columns,
-independent of the terminal.
+``python tools/make_cli_docs.py`` writes; a test compares. The text is that of a terminal of 80 columns.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import typer.main
 from wideresnet.cli.main import app
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
-WIDTH = 100
+WIDTH = 78                                         # of text in a terminal of 80 columns
 
 HEAD = """# The command line
 
@@ -36,27 +35,18 @@ def page() -> str:
 
 def helps() -> Iterator[tuple[str, str]]:
     """Yield the name and help of ``wrn``, then of every command in the order of ``wrn --help``."""
-    group: Any = typer.main.get_group(app)
-    context = group.context_class(group, info_name="wrn", max_content_width=WIDTH, terminal_width=WIDTH)
+    group: Any = typer.main.get_command(app)
+    context = group.context_class(group, info_name="wrn", terminal_width=WIDTH, **group.context_settings)
     return _of_command("wrn", group, context)
 
 
 def _of_command(name: str, command: Any, context: Any) -> Iterator[tuple[str, str]]:
     """Yield a command and, if it is a group, its commands."""
-    yield name, plain_help(command, context)
+    yield name, command.get_help(context)
     for child in command.list_commands(context) if hasattr(command, "list_commands") else ():
         subcommand = command.get_command(context, child)
-        subcontext = subcommand.context_class(
-            subcommand, info_name=child, parent=context, max_content_width=WIDTH, terminal_width=WIDTH
-        )
+        subcontext = subcommand.context_class(subcommand, info_name=child, parent=context, terminal_width=WIDTH)
         yield from _of_command(f"{name} {child}", subcommand, subcontext)
-
-
-def plain_help(command: Any, context: Any) -> str:
-    """Return the help of a command without rich's boxes. Changes are safe: typer creates new objects on each call."""
-    command.rich_markup_mode = None
-    lines = command.get_help(context).strip().splitlines()
-    return "\n".join(line.rstrip() for line in lines)
 
 
 if __name__ == "__main__":

@@ -68,9 +68,10 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "training/distributed": ("train", "finetune"),
     "tasks/finetune/settings": ("finetune",),
 }
-STYLES = {"report/html/charts", "report/html/page"}          # whose "--ink" are colours
+# Whose "--ink" are colours, and the table of all options, which test_help.py compares with them.
+STYLES = {"report/html/charts", "report/html/page", "cli/help"}
 # Options that belong to another program, named as such.
-FOREIGN = {"--data-binary", "--max-restarts", "--head"}
+FOREIGN = {"--data-binary", "--max-restarts", "--head", "--help"}
 
 
 def options_of(name: str) -> set[str]:

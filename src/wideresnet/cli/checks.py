@@ -13,19 +13,15 @@ if TYPE_CHECKING:
     from typer._click.core import Context
 
 
-class Command(TyperCommand):
-    """A command that refuses empty strings: a path of none would be the current folder."""
-
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Parse ``args`` into ``ctx``. Raises ConfigError for an empty string where the default is not one."""
-        values = self.make_parser(ctx).parse_args([*args])[0] if args else {}
-        for parameter in self.params:
-            value = values.get(parameter.name, ())
-            if parameter.default != "" and "" in (value if isinstance(value, list | tuple) else [value]):
-                name = max(parameter.opts, key=len)
-                name = name if name.startswith("-") else name.upper()
-                raise ConfigError(f"{name} is an empty string", hint="check the shell variable that stands there")
-        return super().parse_args(ctx, args)
+def check_empty(command: TyperCommand, context: Context, arguments: list[str]) -> None:
+    """Raise ConfigError for an empty string where the default is not one: a path of none is the current folder."""
+    values = command.make_parser(context).parse_args([*arguments])[0] if arguments else {}
+    for parameter in command.params:
+        value = values.get(parameter.name, ())
+        if parameter.default != "" and "" in (value if isinstance(value, list | tuple) else [value]):
+            name = max(parameter.opts, key=len)
+            name = name if name.startswith("-") else name.upper()
+            raise ConfigError(f"{name} is an empty string", hint="check the shell variable that stands there")
 
 
 def is_set(context: typer.Context, name: str) -> bool:

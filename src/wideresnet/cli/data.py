@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
-from wideresnet.cli.checks import Command
+from wideresnet.cli.help import Command, Group
 from wideresnet.cli.options import Format
 from wideresnet.cli.output import check_targets, print_record, say_skipped
 from wideresnet.cli.progress import run_with_bar
 
-data = typer.Typer(name="data", help="Prepare and check labelled data for evaluation.", no_args_is_help=True)
+data = typer.Typer(
+    name="data", cls=Group, help="Prepare and check labelled data for evaluation.", no_args_is_help=True
+)
 
 Sources = Annotated[
     list[Path],
     typer.Argument(
-        metavar="SOURCE",
         help="Images (ILSVRC2012_img_val.tar, a flat folder, class folders) and labels (the devkit's archive or"
         " folder, val.txt, LOC_val_solution.csv, path,label as CSV).",
     ),

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from wideresnet.records import Exif, FileFacts, InferenceSettings, InferMode
     from wideresnet.tasks.load.load import ModelChoice
 
-CLUSTER = "On a Ray cluster (docs/scale.md)"
-FACTS = "Facts that a weights file may not state (docs/weights.md)"
 VARIANT = ("activation", "bn_eps", "shortcut", "stride_on", "padding", "final_pool")
 FACT_NAMES = ("normalise", "which", *VARIANT)
 
@@ -56,25 +54,27 @@ def _fields(group: Any) -> list[Parameter]:
     ]
 
 
-def _fact(help: str) -> Any:
-    return typer.Option(rich_help_panel=FACTS, help=help)
-
-
 @dataclass(frozen=True)
 class FileOptions:
     """Facts about a model that its file may not state."""
 
-    normalise: Annotated[str, _fact(
+    normalise: Annotated[str, typer.Option(help=
         "Mean and standard deviation of the pixels: imagenet, cifar10, cifar100, svhn, unit (0 to 1), half (-1 to 1),"
         " none, or 'm,m,m/s,s,s' of values from 0 to 1."
     )] = ""  # fmt: skip
-    which: Annotated[str, _fact("The copy of the weights: ema, live, or the beginning of its names.")] = ""
-    activation: Annotated[str | None, _fact("relu, leaky_relu (slope 0.1) or silu.")] = None
-    bn_eps: Annotated[float | None, _fact("The epsilon of the batch norms.")] = None
-    shortcut: Annotated[str | None, _fact("What shortcuts read: activated, raw, always or skip_norm.")] = None
-    stride_on: Annotated[str | None, _fact("The convolution of a block that has the stride: conv1 or conv2.")] = None
-    padding: Annotated[str | None, _fact("symmetric, or same: as TensorFlow pads at stride 2.")] = None
-    final_pool: Annotated[str | None, _fact("The pooling before the classifier: avg, max or avgmax.")] = None
+    which: Annotated[str, typer.Option(help="The copy of the weights: ema, live, or the beginning of its names.")] = ""
+    activation: Annotated[str | None, typer.Option(help="relu, leaky_relu (slope 0.1) or silu.")] = None
+    bn_eps: Annotated[float | None, typer.Option(help="The epsilon of the batch norms.")] = None
+    shortcut: Annotated[
+        str | None, typer.Option(help="What shortcuts read: activated, raw, always or skip_norm.")
+    ] = None
+    stride_on: Annotated[
+        str | None, typer.Option(help="The convolution of a block that has the stride: conv1 or conv2.")
+    ] = None
+    padding: Annotated[str | None, typer.Option(help="symmetric, or same: as TensorFlow pads at stride 2.")] = None
+    final_pool: Annotated[
+        str | None, typer.Option(help="The pooling before the classifier: avg, max or avgmax.")
+    ] = None
 
     def facts(self, architecture: str | None = None, *, headless: bool = False) -> FileFacts:
         """Return the facts. Raises ConfigError for a normalisation that does not exist."""
@@ -137,20 +137,11 @@ class ClusterOptions:
 
     ray: Annotated[
         str,
-        typer.Option(
-            "--ray", rich_help_panel=CLUSTER,
-            help="Use the cluster at HOST:PORT, auto (this machine's) or local (a new one).",
-        ),
-    ] = ""  # fmt: skip
-    workers: Annotated[
-        int, typer.Option("--workers", rich_help_panel=CLUSTER, min=0, help="Worker processes; 0: as many as fit.")
-    ] = 0
-    cpus: Annotated[
-        int, typer.Option("--cpus", rich_help_panel=CLUSTER, min=0, help="CPUs a worker; 0: all of the smallest node.")
-    ] = 0
-    shard_size: Annotated[
-        int, typer.Option("--shard-size", rich_help_panel=CLUSTER, min=1, help="Images in a file of the output.")
-    ] = 1024
+        typer.Option("--ray", help="Use the cluster at HOST:PORT, auto (this machine's) or local (a new one)."),
+    ] = ""
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: as many as fit.")] = 0
+    cpus: Annotated[int, typer.Option(min=0, help="CPUs a worker; 0: all of the smallest node.")] = 0
+    shard_size: Annotated[int, typer.Option(min=1, help="Images in a file of the output.")] = 1024
 
     def round_up(self, batch_size: int) -> int:
         """Return the shard size rounded up to full batches, so that batches are the same as without a cluster."""

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.bench import bench
-from wideresnet.cli.checks import Command
 from wideresnet.cli.classify import classify
 from wideresnet.cli.compare import compare
 from wideresnet.cli.compile import compile as compile_command
@@ -18,6 +17,7 @@ from wideresnet.cli.evaluate import evaluate
 from wideresnet.cli.explain import explain
 from wideresnet.cli.export import export
 from wideresnet.cli.finetune import finetune
+from wideresnet.cli.help import Command, Group
 from wideresnet.cli.identify import identify
 from wideresnet.cli.info import info
 from wideresnet.cli.merge import merge
@@ -33,9 +33,11 @@ PIPE = 128 + 13                                    # as for a process that SIGPI
 
 app = typer.Typer(
     name="wrn",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=True,
+    rich_markup_mode=None,                         # which takes text in brackets for markup
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
     models, info, identify, classify, evaluate, merge, compare, explain, embed, export, compile_command, recommend,

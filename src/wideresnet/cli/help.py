@@ -1,0 +1,156 @@
+"""Help of the commands at 80 columns: options in groups, paragraphs filled, examples as lines that can be copied."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+from wideresnet.cli.checks import check_empty
+
+ARGUMENTS, OPTIONS = "Arguments", "Options"
+NO_BREAK = "\xa0"
+# The group of every option, and what stands for its value where that is no choice.
+GROUPS = {
+    "Model": "--model=MODEL --from=MODEL --weights=FILE --random-weights --architecture=NAME --labels=FILE --classes=N"
+             " --resolution=PIXELS --input-shape=SHAPE",
+    "Input": "--data=DATA --images=FOLDER --labels-file=FILE --results=FILE --outputs=FOLDER --limit=N --shard=I/N"
+             " --test=FOLDER --share=PERCENT --cache=FOLDER --extract=FOLDER --alpha --transform --apply-exif"
+             " --ignore-exif --fast-decode --dedupe",
+    "Calibration": "--calibration=DATA --samples=N --estimator",
+    "Accuracy": "--gate=POINTS --min-agreement=PERCENT --search --budget=MINUTES --max-drop=POINTS --published"
+                " --tolerance=POINTS --skip-order-check --accuracy=PERCENT",
+    "Measurement": "--what=WHAT --seconds=SECONDS --rounds=N --iterations=N --profile --tune --latency=MS --rate=N"
+                   " --bench=FILE",
+    "Settings": "--mode --config=FILE --set=KEY=VALUE --seed=N --dry-run",
+    "Requests": "--host=ADDRESS --port=PORT --queue=N --max-bytes=BYTES --max-pixels=PIXELS --max-images=N"
+                " --image-seconds=SECONDS --deadline=SECONDS --upload-deadline=SECONDS --drain=SECONDS"
+                " --token-file=FILE --cors=ORIGIN --allow-host=HOST --explain --log",
+    "Output": "--output=PATH --format --top-k=N --class=CLASS --lang --layer=NAMES --pool --dtype --storage --signed"
+              " --report=FILE --folders=FOLDER --tensorboard --resume",
+    "Speed": "--engine=NAMES --precision=NAMES --device --threads=N --streams=N --batch=N --batch-size=N --sync"
+             " --infer-mode",
+    "Cluster (docs/scale.md)": "--ray=ADDRESS --replicas=N --workers=N --cpus=N --shard-size=N",
+    "Facts that a weights file may not state (docs/weights.md)":
+        "--normalise=NAME --which=NAME --activation=NAME --bn-eps=NUMBER --shortcut=NAME --stride-on=NAME"
+        " --padding=NAME --final-pool=NAME",
+    OPTIONS: "--version --install-completion --show-completion --help",
+}  # fmt: skip
+OPTION_GROUPS = {
+    name: (group, metavar or "VALUE")
+    for group, options in GROUPS.items()
+    for name, _, metavar in (option.partition("=") for option in options.split())
+}
+
+
+class Command(TyperCommand):
+    """A command with this help, which refuses empty strings."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse ``args`` into ``ctx``. Raises ConfigError."""
+        check_empty(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, context: Any) -> list[str]:
+        """Return the words of the usage line behind the name of the command."""
+        arguments = [item for item in self.get_params(context) if item.param_type_name == "argument"]
+        return ["[OPTIONS]", *(_names(item) if item.required else f"[{_names(item)}]" for item in arguments)]
+
+    def format_help_text(self, context: Any, formatter: Any) -> None:
+        """Write the description and the examples."""
+        _write_description(self.help or "", formatter)
+
+    def format_options(self, context: Any, formatter: Any) -> None:
+        """Write the arguments, then the options in groups."""
+        _write_options(self.get_params(context), context, formatter)
+
+
+class Group(TyperGroup):
+    """A group of commands with this help."""
+
+    def format_help_text(self, context: Any, formatter: Any) -> None:
+        """Write the description."""
+        _write_description(self.help or "", formatter)
+
+    def format_options(self, context: Any, formatter: Any) -> None:
+        """Write the options and the commands, with the first paragraph of each."""
+        _write_options(self.get_params(context), context, formatter)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _paragraphs(command.help)[0]) for name, command in self.commands.items()])
+
+
+def _write_description(text: str, formatter: Any) -> None:
+    """Write paragraphs filled; examples as they are typed, long ones continued with a backslash."""
+    formatter.write_paragraph()
+    examples = []
+    for paragraph in _paragraphs(text):
+        if paragraph.startswith("Example: "):
+            examples.append(paragraph.removeprefix("Example: "))
+        else:
+            formatter.write_text(paragraph)
+            formatter.write_paragraph()
+    formatter.buffer.pop()
+    if examples:
+        with formatter.section("Examples"):
+            formatter.write("".join(f"  {line}\n" for example in examples for line in _shell_lines(example)))
+
+
+def _paragraphs(text: str | None) -> list[str]:
+    return [" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text or "").split("\n\n")]
+
+
+def _shell_lines(command: str, width: int = 74) -> Iterator[str]:
+    """Yield a command as lines of a shell, broken before an option."""
+    line = ""
+    for part in re.split(r" (?=-)", command):
+        if line and len(line) + len(part) + 1 > width:
+            yield f"{line} \\"
+            line = "   "
+        line = f"{line} {part}" if line else part
+    yield line
+
+
+def _write_options(parameters: Iterable[Any], context: Any, formatter: Any) -> None:
+    """Write one section for the arguments and one for each group of options, in the order of ``GROUPS``."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    order = {name: number for number, name in enumerate(OPTION_GROUPS)}
+    for parameter in sorted(parameters, key=lambda item: order.get(_known_name(item), -1)):
+        title, _ = OPTION_GROUPS.get(name := _known_name(parameter), (OPTIONS if name else ARGUMENTS, ""))
+        if not parameter.hidden:
+            sections.setdefault(title, []).append((_names(parameter), _text(parameter, context)))
+    for title, rows in sections.items():
+        with formatter.section(title):
+            formatter.write_dl(rows)
+    formatter.buffer[:] = [text.replace(NO_BREAK, " ") for text in formatter.buffer]
+
+
+def _known_name(parameter: Any) -> str:
+    """Return the name of an option in ``GROUPS``: its first long one; "" for an argument."""
+    return next((name for name in parameter.opts if name.startswith("--")), "")
+
+
+def _names(parameter: Any) -> str:
+    """Return the names of a parameter, and its choices or what stands for its value."""
+    if parameter.param_type_name == "argument":
+        return f"{parameter.display_name_raw.upper()}{'...' if parameter.nargs != 1 else ''}"
+    names = ", ".join(sorted(parameter.opts, key=len))
+    if parameter.is_flag:
+        return " / ".join([names, *parameter.secondary_opts])
+    _, metavar = OPTION_GROUPS.get(_known_name(parameter), (OPTIONS, "VALUE"))
+    return f"{names} {'|'.join(parameter.type_descriptor.choices or [metavar])}"
+
+
+def _text(parameter: Any, context: Any) -> str:
+    """Return the help of a parameter with its default."""
+    default = parameter.show_default
+    if default is True:
+        value = parameter.get_default(context, call=False)
+        values = value if isinstance(value, list | tuple) else [value]
+        default = ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in values)
+        if value is None or isinstance(value, bool):
+            default = _known_name(parameter).lstrip("-") if value and parameter.secondary_opts else ""
+    notes = [f"[default:{NO_BREAK}{default}]"] if default else ["[required]"] if parameter.required else []
+    return " ".join([parameter.help or "", *notes])
