@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -33,8 +33,10 @@ from wideresnet.training.recipe import Recipe
 from wideresnet.training.trivial import trivial_augment
 from wideresnet.training.whiten import Whitening, fit_whitening
 
-# Images float32 [B, 3, S, S], channels-last and normalised; targets int64 [B], or float32 [B, C] where they are mixed.
+# Images float32 [B, 3, S, S], channels-last and normalised; targets int64 [B], or float32 [B, C] where they are mixed
+# or a teacher's.
 Batch = tuple[Tensor, Tensor]
+Teacher = Callable[[NDArray[np.uint8]], NDArray[np.float32]]           # RGB uint8 [B, 32, 32, 3] -> logits [B, C]
 
 
 class Batches(Protocol):
@@ -65,6 +67,7 @@ class CifarBatches:
     recipe: Recipe
     arrays: CifarArrays
     group: Group = SINGLE_PROCESS
+    teacher: Teacher | None = None
 
     @property
     def classes(self) -> int:
@@ -99,7 +102,8 @@ class CifarBatches:
         for rows in draws.batches():
             images = crop_and_flip(self._padded, rows, corners[rows], flipped[rows], side)
             planes = change_colours(to_planes(images), recipe, draws.generator)
-            yield normalise(planes, statistics.mean, statistics.std, recipe.size_at(epoch)), labels[rows]
+            targets = soften(self.teacher, planes, recipe.temperature) if self.teacher else labels[rows]
+            yield normalise(planes, statistics.mean, statistics.std, recipe.size_at(epoch)), targets
 
     def test(self) -> Iterator[Batch]:
         """See ``Batches``."""
@@ -206,6 +210,12 @@ def change_colours(planes: Tensor, recipe: Recipe, generator: torch.Generator) -
     if recipe.trivial:
         planes = trivial_augment(planes, generator)
     return jitter(planes, recipe.jitter, generator) if recipe.jitter else planes
+
+
+def soften(teacher: Teacher, planes: Tensor, temperature: float) -> Tensor:
+    """Return a teacher's probabilities of images, float [B, 3, H, W] in 0..255, softened: float32 [B, C]."""
+    images = planes.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return F.softmax(torch.from_numpy(teacher(images.numpy())) / temperature, 1)
 
 
 def erase_and_mix(

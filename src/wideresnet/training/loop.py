@@ -173,7 +173,7 @@ def take_step(trainer: Trainer, images: Tensor, targets: Tensor, rate: float) ->
     for group in trainer.optimiser.param_groups:
         group["lr"] = rate * group.get("share", 1.0)    # missing from checkpoints of older versions
     logits, targets = forward(trainer, trainer.model, images, targets)
-    loss = F.cross_entropy(logits.float(), targets, label_smoothing=trainer.recipe.label_smoothing)
+    loss = compute_loss(logits.float(), targets, trainer.recipe)
     mean = loss.detach().double()
     trainer.group.average([mean])
     value = mean.item()
@@ -183,6 +183,18 @@ def take_step(trainer: Trainer, images: Tensor, targets: Tensor, rate: float) ->
         trainer.group.average(p.grad for p in trainer.model.parameters() if p.grad is not None)
         trainer.optimiser.step()
     return value
+
+
+def compute_loss(logits: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
+    """Return the mean loss of logits [B, C] against labels int64 [B] or probabilities float32 [B, C].
+
+    A teacher's probabilities are softened by the temperature T, and so are these: the divergence times T², which keeps
+    the size of the gradients.
+    """
+    if not recipe.teacher:
+        return F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+    log_probabilities = F.log_softmax(logits / recipe.temperature, 1)
+    return F.kl_div(log_probabilities, targets, reduction="batchmean") * recipe.temperature**2
 
 
 def forward(trainer: Trainer, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

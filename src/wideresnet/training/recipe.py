@@ -44,6 +44,13 @@ class Recipe(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema: float = Field(0.0, ge=0, lt=1)            # decay per step of the averaged weights; 0: no average
 
+    # Distillation (Hinton et al., arXiv 1503.02531; without labels, as Beyer et al., arXiv 2106.05237): the targets are
+    # the answers of ``teacher``, a bundle or the name of a model, to the same augmented 32×32 images, both softened by
+    # ``temperature``. ``teacher_sha256`` is that of its graph, written when the run starts.
+    teacher: str = ""
+    teacher_sha256: str = ""
+    temperature: float = Field(4.0, ge=1)
+
     # "one-cycle": linear up during the fraction ``warmup`` of all steps, linear down to 0.
     # "steps", the paper's: multiplied by ``decay`` at each milestone (an epoch).
     schedule: Literal["one-cycle", "steps"] = "steps"
@@ -106,7 +113,10 @@ class Recipe(BaseModel):
         for keys, is_used, use in (
             (_FOLDER_SETTINGS, is_folder, f"class folders, not for {self.data}"),
             (("alpha",), is_folder, f"class folders: {self.data} has no transparent images"),
-            (("crop_padding", "whitening"), not is_folder, "32×32 images, not for class folders"),
+            (("crop_padding", "whitening", "teacher"), not is_folder, "32×32 images, not for class folders"),
+            (("temperature", "teacher_sha256"), bool(self.teacher), "distillation: name a teacher"),
+            (("label_smoothing",), not self.teacher, "labels, which distillation does not use"),
+            (("teacher",), self.whitening == "none", "images that are not whitened"),
             (("milestones", "decay"), self.schedule == "steps", f"the schedule steps, not for {self.schedule}"),
             (("trivial",), self.whitening == "none", "images that are not whitened"),
         ):

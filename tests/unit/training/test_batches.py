@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fakes import tiny_images
@@ -156,6 +159,23 @@ def test_whitened_images_are_cut_and_tested_as_they_are() -> None:
     learnt = whitening(torch.from_numpy(arrays.train_images)).permute(0, 3, 1, 2)
     shown, _ = epoch_of(batches, 0)
     assert all((learnt - image).abs().flatten(1).max(1).values.min() < 1e-3 for image in shown)
+
+
+def test_a_teacher_answers_the_augmented_images_and_its_answers_are_softened() -> None:
+    shown = []
+
+    def teacher(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        shown.append(images)
+        return images.reshape(len(images), -1)[:, :10].astype(np.float32)
+
+    recipe = CIFAR.model_copy(update={"teacher": "t", "temperature": 2.0, "sizes": ((0, 32),)})
+    batches = replace(cifar(recipe), teacher=teacher)
+    (images, targets), (same, _) = next(batches.training(0)), next(cifar(recipe).training(0))
+    assert torch.equal(images, same), "the images are those without a teacher"
+    statistics = recipe.statistics()
+    assert torch.equal(images, normalise(to_planes(torch.from_numpy(shown[0])), statistics.mean, statistics.std, 32))
+    logits = torch.from_numpy(shown[0].reshape(8, -1)[:, :10].astype(np.float32))
+    torch.testing.assert_close(targets, torch.softmax(logits / 2, 1))
 
 
 def test_small_images_are_augmented_too() -> None:

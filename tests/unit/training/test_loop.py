@@ -19,7 +19,7 @@ from wideresnet.records import Labels
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
 from wideresnet.training.checkpoint import STOPPED, load_checkpoint
 from wideresnet.training.layer_groups import training_mode
-from wideresnet.training.loop import Epoch, Step, prepare, take_step, train
+from wideresnet.training.loop import Epoch, Step, compute_loss, prepare, take_step, train
 from wideresnet.training.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -254,3 +254,18 @@ def test_everything_is_computed_on_the_device() -> None:
     command = [sys.executable, "-c", ON_META, str(tests), str(Path(__file__).parent)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr
+
+
+def test_distillation_is_the_divergence_at_a_temperature_times_its_square() -> None:
+    rng = np.random.default_rng(0)
+    student, teacher = rng.normal(size=(2, 5, 10))
+
+    def softened(logits: np.ndarray) -> np.ndarray:
+        values = np.exp(logits / 3)
+        return values / values.sum(1, keepdims=True)
+
+    expected = 9 * (softened(teacher) * np.log(softened(teacher) / softened(student))).sum(1).mean()
+    recipe = PLAIN.model_copy(update={"teacher": "t", "temperature": 3.0})
+    loss = compute_loss(torch.tensor(student), torch.tensor(softened(teacher)), recipe)
+    assert loss.item() == pytest.approx(expected)
+    assert compute_loss(torch.tensor(teacher), torch.tensor(softened(teacher)), recipe).item() == pytest.approx(0)

@@ -152,3 +152,17 @@ def test_the_recipes_of_the_paper_say_what_it_says() -> None:
     assert (svhn.dropout, svhn.flip, svhn.crop_padding, svhn.architecture) == (0.4, "none", 0, "wrn_16_8")
     shown = imagenet.preprocess()
     assert (imagenet.architecture, shown.resize, shown.crop) == ("wide_resnet50_2", 256, 224)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("temperature = 2.0", "temperature is for distillation"),
+        ('teacher = "a"\nlabel_smoothing = 0.1', "label_smoothing is for labels"),
+        ('teacher = "a"\nwhitening = "zca"', "teacher is for images that are not whitened"),
+        ('teacher = "a"\ndata = "folder"', "teacher is for 32×32 images"),
+    ],
+)
+def test_settings_that_distillation_lacks_or_needs_are_refused(tmp_path: Path, settings: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_recipe(write(tmp_path, SMALLEST + settings + "\n"))

@@ -22,7 +22,8 @@ from wideresnet.records import Images
 from wideresnet.records.plan import Phase, TrainingPlan
 
 with needs_extra("training", "train"):
-    from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
+    from wideresnet.tasks.train.train import open_teacher
+    from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, Teacher
     from wideresnet.training.distributed import Group
     from wideresnet.training.loop import Trainer, accuracy, prepare, take_step, update_average
     from wideresnet.training.recipe import Recipe
@@ -47,12 +48,14 @@ def plan_training(
     for about ``seconds``, at least one step. Raises ConfigError without class folders, DataError for unusable ones,
     and TrainingError if they do not fill a batch.
     """
+    recipe, teacher = open_teacher(recipe)
     data_set = _count_images(recipe, data)
     steps = count_steps(recipe, data_set.train)
     trainer = prepare(recipe, len(data_set.labels.names), Group(device=device))
     # The largest first: its memory is reused by the others.
     sides = sorted({recipe.size_at(first) for first, _ in _epoch_ranges(recipe)}, reverse=True)
-    measured = {side: _time_steps(trainer, _noise_batches(recipe, side, data_set), seconds) for side in sides}
+    batches = {side: _noise_batches(recipe, side, data_set, teacher) for side in sides}
+    measured = {side: _time_steps(trainer, batches[side], seconds) for side in sides}
     architecture = get_architecture(recipe.architecture, len(data_set.labels.names), recipe.dropout)
     pictures_mb = _decoded_bytes(recipe, data_set) / 2**20
     return TrainingPlan(
@@ -67,7 +70,7 @@ def plan_training(
         steps_per_epoch=steps,
         phases=tuple(_phases(recipe, architecture, steps, measured)),
         evaluations=-(-recipe.epochs // recipe.evaluate_every),
-        evaluation_seconds=_time_test_image(trainer, _noise_batches(recipe, sides[0], data_set)) * data_set.test,
+        evaluation_seconds=_time_test_image(trainer, batches[sides[0]]) * data_set.test,
         peak_rss_mb=peak_rss_mb(),
         pictures_mb=0.0 if cached else pictures_mb,
         disk_mb=pictures_mb if cached else 0.0,
@@ -111,14 +114,14 @@ def _epoch_ranges(recipe: Recipe) -> list[tuple[int, int]]:
     return [(first, after - 1) for first, after in pairwise(borders)]
 
 
-def _noise_batches(recipe: Recipe, side: int, data_set: Images) -> Batches:
+def _noise_batches(recipe: Recipe, side: int, data_set: Images, teacher: Teacher | None) -> Batches:
     """Return batches of noise of one image size, as many as are measured: images do not change the time of a step."""
     fixed = recipe.model_copy(update={"sizes": ((0, side),), "whitening": "none"})
     count = (MEASURED_STEPS + 1) * recipe.batch_size
     labels = np.arange(max(count, TEST_IMAGES)) % len(data_set.labels.names)
     if recipe.data != "folder":
         train, test = _noise_images(count, SIDE), _noise_images(TEST_IMAGES, SIDE)
-        return CifarBatches(fixed, CifarArrays(train, labels[:count], test, labels[:TEST_IMAGES]))
+        return CifarBatches(fixed, CifarArrays(train, labels[:count], test, labels[:TEST_IMAGES]), teacher=teacher)
     train, test = _noise_images(count, recipe.stored), _noise_images(TEST_IMAGES, recipe.preprocess().crop)
     arrays = FolderArrays(data_set.name, data_set.labels, train, labels[:count], test, labels[:TEST_IMAGES])
     return FolderBatches(fixed, arrays, recipe.preprocess())

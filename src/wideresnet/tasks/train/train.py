@@ -9,28 +9,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from wideresnet.architectures import get_architecture
-from wideresnet.datasets.cifar import read_cifar10, read_cifar100
+from wideresnet.datasets.cifar import SIDE, read_cifar10, read_cifar100
 from wideresnet.datasets.labels import format_labels, read_labels
 from wideresnet.datasets.splits import read_splits
 from wideresnet.datasets.svhn import read_svhn
+from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import ConfigError, TrainingError, needs_extra
 from wideresnet.machine import available_cpus
 from wideresnet.output.atomic import save_text
 from wideresnet.records import Images, ModelCard, Preprocess, Progress
 from wideresnet.report import training as training_report
 from wideresnet.report.escape import json_text, printable
+from wideresnet.tasks.load.load import ModelChoice, load_bundle
 from wideresnet.tasks.load.weights_file import file_metadata
 from wideresnet.weights.read import save_tensors
 
 with needs_extra("training", "train"):
-    from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
+    from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, Teacher
     from wideresnet.training.checkpoint import load_newest_checkpoint
     from wideresnet.training.distributed import SINGLE_PROCESS, Group, check_group, join
     from wideresnet.training.loop import Epoch, Step, Trainer, prepare, train
@@ -55,7 +57,10 @@ def run_training(
     """
     with group.raise_on_all_ranks():
         check_group(group, recipe.batch_size)
+        recipe, teacher = open_teacher(recipe)
         images, batches = yield from open_images(recipe, data, group, cache)
+        if isinstance(batches, CifarBatches):
+            batches = replace(batches, teacher=teacher)
     _check_ranks_agree(recipe, images, group)
     saved = load_newest_checkpoint(run, recipe, group)                 # refuses a run of another recipe
     group.broadcast_from_rank0(partial(_write_inputs, recipe, images, run))
@@ -93,6 +98,29 @@ def open_images(
     cifar = READERS[recipe.data](data)
     counts = len(cifar.train_labels), len(cifar.test_labels)
     return Images(recipe.data, read_labels(recipe.data), *counts), CifarBatches(recipe, cifar, group)
+
+
+def open_teacher(recipe: Recipe) -> tuple[Recipe, Teacher | None]:
+    """Open the recipe's teacher in the recipe's precision; return the recipe with its hash, and its logits' function.
+
+    Raises ConfigError for a teacher of other classes or image sizes, and for another one than the recipe's hash states.
+    """
+    if not recipe.teacher:
+        return recipe, None
+    bundle, names = load_bundle(ModelChoice(recipe.teacher)), read_labels(recipe.data).names
+    side = bundle.card.preprocess.crop
+    if bundle.labels.names != names or side != SIDE:
+        raise ConfigError(
+            f"teacher {recipe.teacher} has {len(bundle.labels.names)} classes at {side} pixels",
+            hint=f"name one for the {len(names)} classes of {recipe.data} at {SIDE} pixels, in their order",
+        )
+    if recipe.teacher_sha256 not in ("", bundle.sha256):
+        raise ConfigError(
+            f"teacher {recipe.teacher} is not the one that the recipe states: its graph has another SHA-256",
+            hint="leave out teacher_sha256 to train with this one",
+        )
+    options = EngineOptions("f32" if bundle.card.precision == "int8" else recipe.precision, hint="throughput")
+    return recipe.model_copy(update={"teacher_sha256": bundle.sha256}), open_engine(bundle, options=options)
 
 
 def save_result(trainer: Trainer, images: Images, run: Path) -> Path:
