@@ -326,7 +326,7 @@ def test_the_module_is_the_command() -> None:
 def test_compile_without_labels_is_judged_by_agreement(wrn: Wrn, tiny: Path, photos: Path, tmp_path: Path) -> None:
     arguments = ("compile", "-m", tiny, "--precision", "fp16", "--data", photos, "-o", tmp_path / "half")
     done = wrn(*arguments, "--format", "json")
-    assert done.code == 0
+    assert (done.code, done.json["gate"]["verdict"], done.json["gate"]["images_needed"]) == (1, "undecided", 73)
     assert done.json["gate"]["kind"] == "agreement"
     assert (done.json["gate"]["drop"], done.json["gate"]["n"]) == (None, 2)
     shown = wrn(*arguments, "--report", tmp_path / "page.html")
@@ -340,7 +340,15 @@ def test_compile_over_the_gate_ends_with_one(wrn: Wrn, tiny: Path, tmp_path: Pat
         Image.new("RGB", (32, 32), "red").save(tmp_path / "val" / label / "a.png")
     arguments = ("compile", "-m", tiny, "--precision", "fp16", "--data", tmp_path / "val", "-o", tmp_path / "half")
     assert wrn(*arguments, "--gate", "-50").code == 1
-    assert wrn(*arguments).code == 0
+    done = wrn(*arguments, "--format", "json")
+    assert (done.code, done.json["gate"]["verdict"], done.json["gate"]["passed"]) == (1, "undecided", False)
+    assert done.err.count("the gate is undecided (exit code 1): give 978 images with --data") == 1
+    card = read_bundle(tmp_path / "half").card
+    assert card.gate
+    assert not card.gate.passed
+    assert card.notes["gate"].startswith("undecided: no loss above 0.2 points was seen")
+    assert "undecided: no loss above 0.2 points" in wrn("info", tmp_path / "half").out
+    assert wrn(*arguments, "--gate", "100").code == 0
     done = wrn(*arguments, "--gate", "none", "--format", "json")
     assert (done.code, done.json["gate"]["limit"]) == (0, None)
     assert read_bundle(tmp_path / "half").card.notes["gate"] == "none was requested"

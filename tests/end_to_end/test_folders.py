@@ -66,7 +66,7 @@ def listed(answers: Done) -> list[str]:
         ("embed", "pets", "-o", "features.npy"),
         ("finetune", "--from", "tiny", "--data", "pets", "-o", "run"),
         ("evaluate", "pets", "-m", "tiny", "--skip-order-check"),
-        ("compile", "-m", "tiny", "--precision", "fp16", "--data", "pets", "-o", "half"),
+        ("compile", "-m", "tiny", "--precision", "fp16", "--data", "pets", "--gate", "none", "-o", "half"),
     ],
 )
 def test_what_is_passed_over_is_in_the_report_and_one_line_on_stderr(

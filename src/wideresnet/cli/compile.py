@@ -36,8 +36,8 @@ def compile(
     """Store a model in another precision, verify it, and measure the loss of accuracy.
 
     If there are fewer images than --samples, two thirds calibrate and one third is for the gate. Exit code 1: the
-    bundle was written, but lost more than the gate allows, or an image could not be read. The same command continues
-    an interrupted search; its state is in OUTPUT.search until a model passes.
+    bundle was written, but lost more than the gate allows, the images are too few to tell, or an image could not be
+    read. The same command continues an interrupted search; its state is in OUTPUT.search until a model passes.
 
     Example: wrn compile -m wide_resnet50_2.tv_in1k --calibration train/ --data val/ -o wrn50-int8/
 
@@ -89,5 +89,6 @@ def _run(bundle: Bundle, settings: CompileSettings, output: Path, report: Path |
     say_skipped([done.skipped], *filter(None, dict.fromkeys((settings.calibration, settings.data))))
     list_notes(done.notes)
     list_notes(done.gate.warnings if done.gate else (), "warning")
+    list_notes(compilation.advice(done.gate))
     list_failures(done.failures)
     raise typer.Exit(1 if done.failures or (done.gate and not done.gate.passed) else 0)

@@ -42,6 +42,13 @@ class Measured:
     precision: str
 
 
+def images_to_show(limit: float, fraction: float, z: float = 1.959963984540054) -> int | None:
+    """Return the images whose Wilson interval around ``fraction`` begins at ``limit``; None if no number does."""
+    if fraction <= limit:
+        return None
+    return math.ceil(z * z * limit * (1 - limit) / (fraction - limit) ** 2)
+
+
 def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion (E. B. Wilson, 1927); z = 1.96 gives 95 %."""
     if n == 0:

@@ -121,6 +121,19 @@ def paired_interval(only_a: int, only_b: int, n: int, z: float = 1.9599639845400
     return centre - half, centre + half
 
 
+def images_to_exclude(limit: float, loss: float, flips: float, z: float = 1.959963984540054) -> int | None:
+    """Return the images n whose ``paired_interval`` ends below ``limit``, given fractions of ``loss`` and ``flips``.
+
+    ``flips``: images that only one of both gets right. None: no number excludes a loss above the one that was measured.
+    """
+    margin = limit - max(loss, 0.0)                # a gain that few images show may be chance
+    if margin <= 0:
+        return None
+    # The root of margin * N = z * sqrt(flips * N + 1 - 2 * flips), N = n + 2.
+    root = math.sqrt((z * z * flips) ** 2 + 4 * (margin * z) ** 2 * max(1 - 2 * flips, 0))
+    return math.ceil((z * z * flips + root) / (2 * margin**2) - 2)
+
+
 def mcnemar(only_a: int, only_b: int) -> float:
     """Return the two-sided exact p of McNemar's test: the chance of a split as uneven if both were equally good."""
     flips, fewer = only_a + only_b, min(only_a, only_b)

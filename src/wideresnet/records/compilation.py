@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wideresnet.records.accuracy import EngineInfo
+from wideresnet.records.accuracy import EngineInfo, images_to_show, wilson_interval
+from wideresnet.records.comparison import images_to_exclude
 from wideresnet.records.images import Failure
 from wideresnet.records.skipped import Skipped
 
+Verdict = Literal["passed", "failed", "undecided", "none"]
 Estimator = Literal["mean", "max", "percentile", "mse"]
 
 
@@ -52,10 +54,46 @@ class GateReport:
     agreement: float                               # fraction of images with the same likeliest class
     mean_kl: float
     limit: float | None
-    passed: bool                                   # within the limit, or no limit
+    passed: bool                                   # no loss above the limit was seen; on a card: ``verdict``
     engine: EngineInfo
     kind: Literal["accuracy", "agreement"] = "accuracy"
     warnings: tuple[str, ...] = ()                 # what makes the labels doubtful
+    flips: int = 0                                 # images that only one of both got right
+
+    @property
+    def loss(self) -> float:
+        """Top-1 lost, or the fraction of other answers."""
+        return 1 - self.agreement if self.drop is None else self.drop
+
+    @property
+    def accepted(self) -> float:
+        """The largest ``loss`` within the limit; 1 without one."""
+        return 1.0 if self.limit is None else 1 - self.limit if self.drop is None else self.limit
+
+    @property
+    def loss_bound(self) -> float:
+        """The end of the 95 % interval of ``loss``."""
+        low = wilson_interval(round(self.agreement * self.n), self.n)[0]
+        return self.interval95[1] if self.interval95 else 1 - low
+
+    @property
+    def verdict(self) -> Verdict:
+        """The conclusion from the figures. Undecided: within the limit, but the 95 % interval reaches beyond it."""
+        if self.limit is None:
+            return "none"
+        accepted = self.accepted + 1e-9            # rounding: 1 - 0.95 is not 0.05
+        if self.loss > accepted:
+            return "failed"
+        return "passed" if self.loss_bound <= accepted else "undecided"
+
+    @property
+    def images_needed(self) -> int | None:
+        """Images that could decide an undecided gate at the same loss; None if the gate is decided, or none could."""
+        if self.limit is None or self.verdict != "undecided":
+            return None
+        if self.drop is None:
+            return images_to_show(self.limit, self.agreement)
+        return images_to_exclude(self.limit, self.drop, self.flips / self.n)
 
 
 @dataclass(frozen=True)

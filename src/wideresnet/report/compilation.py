@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from wideresnet.records import CompileReport, Deviation, GateReport, LayerLoss, QuantiseSettings, Trial, wilson_interval
+from wideresnet.records import CompileReport, Deviation, GateReport, LayerLoss, QuantiseSettings, Trial
 from wideresnet.report.formats import engine_text, interval_text, percent, pick, pick_percent
 from wideresnet.report.html.evaluation import failure_table
 from wideresnet.report.html.page import bars, facts, number, page, paragraph, section, table
@@ -16,6 +17,7 @@ SENSITIVITY = (
     " answers from fp32's, in millionths of a nat, and the root mean square by which the logits move over their"
     " spread. MACs: the layer's fraction of all multiply-accumulates."
 )
+VERDICTS = {"passed": "passed", "failed": "FAILED", "undecided": "UNDECIDED", "none": "no gate"}
 AGREEMENT = "this is agreement with fp32, not accuracy: without labels nobody knows which of the two is right"
 
 
@@ -44,7 +46,7 @@ def _enumerated(numbers: Sequence[int]) -> str:
 def _gate_lines(gate: GateReport | None) -> list[str]:
     if gate is None:
         return ["not compared with fp32: no gate was asked for, or there were no images for it"]
-    verdict = "no gate" if gate.limit is None else f"gate {100 * gate.limit:g}: {'passed' if gate.passed else 'FAILED'}"
+    verdict = f"gate {100 * gate.limit:g}: {VERDICTS[gate.verdict]}" if gate.limit is not None else "no gate"
     engine = gate.engine
     divergence = f"mean KL {gate.mean_kl:.2g} nats, {engine.runtime} {engine.version} in {engine.precision}"
     if gate.drop is None or gate.interval95 is None:
@@ -52,7 +54,7 @@ def _gate_lines(gate: GateReport | None) -> list[str]:
             f"same answer as fp32 for {100 * gate.agreement:.2f} % of {gate.n} images ({gate.data}); {verdict}",
             AGREEMENT,
             divergence,
-            *_too_few_images(gate),
+            *_undecided(gate),
         ]
     return [
         f"top-1 {_points(gate.top1_reference)} -> {_points(gate.top1)} %,"
@@ -60,29 +62,49 @@ def _gate_lines(gate: GateReport | None) -> list[str]:
         f"drop {100 * gate.drop:.3f} points (95 % interval {interval_text(gate.interval95, 3)},"
         f" McNemar p = {gate.p_value:.2g}); {verdict}",
         f"same answer for {100 * gate.agreement:.2f} %, {divergence}",
-        *_too_few_images(gate),
+        *_undecided(gate),
     ]
 
 
-def _too_few_images(gate: GateReport) -> list[str]:
-    """Return one sentence if a gate was passed whose interval reaches beyond the limit."""
-    if gate.limit is None or not gate.passed:
+def verdict_text(gate: GateReport) -> str:
+    """Return the verdict and its limit in a sentence."""
+    if gate.limit is None:
+        return "no limit was requested"
+    limit = f"{100 * gate.limit:g} % agreement" if gate.drop is None else f"{100 * gate.limit:g} points of top-1"
+    return f"{gate.verdict}: " + next(iter(_undecided(gate)), f"limit {limit}, {gate.n:,} images")
+
+
+def advice(gate: GateReport | None) -> list[str]:
+    """Return what to do about an undecided gate: more images, another limit, or none."""
+    if gate is None or gate.limit is None or gate.verdict != "undecided":
         return []
-    low, high = gate.interval95 or wilson_interval(round(gate.agreement * gate.n), gate.n)
-    if gate.drop is None and low < gate.limit:
-        return [f"{gate.n} images cannot tell for sure: the agreement's 95 % interval begins at {100 * low:.2f} %"]
-    if gate.drop is not None and high > gate.limit:
-        return [f"{gate.n} images cannot tell for sure: the drop's 95 % interval ends at {100 * high:.3f} points"]
-    return []
+    images = f"{gate.images_needed:,} images" if gate.images_needed else "other images"
+    points = math.ceil(1000 * gate.loss_bound) / 10
+    limit = f"--gate {points:.1f}" if gate.drop is not None else f"--min-agreement {100 - points:.1f}"
+    return [f"the gate is undecided (exit code 1): give {images} with --data, a limit of {limit}, or --gate none"]
+
+
+def _undecided(gate: GateReport) -> list[str]:
+    """Return what an undecided gate has shown, and the images that could decide it."""
+    if gate.limit is None or gate.verdict != "undecided":
+        return []
+    needed = "no number of images could" if gate.images_needed is None else f"about {gate.images_needed:,} could"
+    if gate.drop is None:
+        seen, reach = f"no agreement below {100 * gate.limit:g} %", f"begins at {100 - 100 * gate.loss_bound:.2f} %"
+    else:
+        seen, reach = f"no loss above {100 * gate.limit:g} points", f"ends at {100 * gate.loss_bound:.3f} points"
+    return [f"{seen} was seen, but {gate.n:,} images cannot exclude it (95 % interval {reach}); {needed}"]
 
 
 def _search_lines(report: CompileReport) -> Iterable[str]:
     if report.trials:
-        passed = sum(trial.gate is not None and trial.gate.passed for trial in report.trials)
-        yield f"{len(report.trials)} ways of quantising tried on the same images, {passed} passed; this is the best"
+        verdicts = [trial.gate.verdict for trial in report.trials if trial.gate]
+        passed, undecided = verdicts.count("passed"), verdicts.count("undecided")
+        counts = f"{passed} passed" + (f", {undecided} undecided" if undecided else "")
+        yield f"{len(report.trials)} ways of quantising tried on the same images, {counts}; this is the best"
         if not report.finished:
             yield "the budget is used up: the same command goes on from here"
-        elif not passed:
+        elif not passed + undecided:
             yield "nothing is left to try"
 
 
@@ -126,7 +148,8 @@ def _gate_json(gate: GateReport) -> dict[str, Any]:
         **pick_percent(gate, "agreement"),
         **pick(gate, "mean_kl"),
         **pick_percent(gate, "limit"),
-        **pick(gate, "passed"),
+        "passed": gate.verdict in ("passed", "none"),
+        **pick(gate, "verdict", "images_needed"),
         "engine": gate.engine.runtime,
         "precision": gate.engine.precision,
         **pick(gate, "warnings"),
@@ -166,7 +189,7 @@ def _gate(gate: GateReport | None) -> str:
         rows = [("verdict", "no gate was asked for")]
     else:
         kind = "points of top-1 may be lost" if gate.drop is not None else "% of answers must be fp32's"
-        rows = [("verdict", "passed" if gate.passed else "FAILED"), ("limit", f"{100 * gate.limit:g} {kind}")]
+        rows = [("verdict", VERDICTS[gate.verdict]), ("limit", f"{100 * gate.limit:g} {kind}")]
     if gate.drop is not None and gate.interval95 is not None:
         rows += [
             ("top-1", f"{percent(gate.top1_reference)} → {percent(gate.top1)}"),
@@ -181,7 +204,7 @@ def _gate(gate: GateReport | None) -> str:
         ("engine", engine_text(gate.engine)),
     ]
     warning = "" if gate.kind == "accuracy" else paragraph(f"{AGREEMENT[:1].upper()}{AGREEMENT[1:]}.")
-    return section("Gate", facts(rows), warning, *map(paragraph, _too_few_images(gate)))
+    return section("Gate", facts(rows), warning, *map(paragraph, _undecided(gate)))
 
 
 def _size_and_settings(report: CompileReport) -> list[tuple[str, str]]:
@@ -253,8 +276,7 @@ def _trial(index: int, trial: Trial, labelled: bool) -> tuple[str, ...]:
         return (str(index), "not the same model", *["–"] * (3 + labelled), settings)
     drop = [] if gate.drop is None else [f"{100 * gate.drop:.3f}"]
     speed = "–" if trial.speedup is None else number(trial.speedup)
-    verdict = "passed" if gate.passed else "failed"
-    return (str(index), verdict, *drop, percent(gate.agreement), number(gate.mean_kl), speed, settings)
+    return (str(index), gate.verdict, *drop, percent(gate.agreement), number(gate.mean_kl), speed, settings)
 
 
 def _points(fraction: float | None) -> str:

@@ -130,16 +130,42 @@ def test_the_batches_that_were_verified_are_the_ones_told() -> None:
     assert "at batch 1\n" in compilation.to_text(replace(REPORT, verified=few[:1]))
 
 
-def test_a_gate_that_so_few_images_cannot_fail_says_so() -> None:
-    """The interval is told where it reaches beyond the limit, and where the gate was passed."""
-    wide = replace(GATE, n=200, interval95=(-0.01, 0.0097))
-    for shown in (compilation.to_text(replace(REPORT, gate=wide)), words(replace(REPORT, gate=wide))):
-        assert "200 images cannot tell for sure: the drop's 95 % interval ends at 0.970 points" in shown
-    assert "cannot tell" not in compilation.to_text(REPORT)
-    assert "cannot tell" not in compilation.to_text(replace(REPORT, gate=replace(wide, passed=False)))
-    few = replace(AGREEMENT, n=66, agreement=1.0)
-    assert "interval begins at 94.50 %" in compilation.to_text(replace(REPORT, gate=few))
-    assert "cannot tell" not in compilation.to_text(replace(REPORT, gate=replace(AGREEMENT, n=1000)))
+FEW = replace(GATE, n=18, drop=0.0, interval95=(-0.098, 0.098))
+
+
+def test_too_few_images_leave_the_gate_undecided() -> None:
+    """Text, page and JSON state the interval and the images that could decide, and never "passed"."""
+    for gate, sentence in (
+        (FEW, "no loss above 0.2 points was seen, but 18 images cannot exclude it"
+              " (95 % interval ends at 9.800 points); about 978 could"),
+        (replace(AGREEMENT, n=66, agreement=1.0), "no agreement below 95 % was seen, but 66 images cannot exclude it"
+              " (95 % interval begins at 94.50 %); about 73 could"),
+        (replace(AGREEMENT, n=100, agreement=0.95), "; no number of images could"),
+    ):  # fmt: skip
+        report = replace(REPORT, gate=gate)
+        for shown in (compilation.to_text(report), words(report)):
+            assert sentence in shown
+            assert "UNDECIDED" in shown
+            assert "passed" not in shown
+        value = compilation.to_json(report)["gate"]
+        assert (value["passed"], value["verdict"], value["images_needed"]) == (False, "undecided", gate.images_needed)
+        assert sentence in compilation.verdict_text(gate)
+    for decided in (GATE, FAILED, replace(GATE, limit=None), replace(AGREEMENT, n=1000)):
+        assert "cannot exclude" not in compilation.to_text(replace(REPORT, gate=decided))
+        assert compilation.advice(decided) == []
+
+
+def test_the_advice_for_an_undecided_gate_can_be_typed() -> None:
+    (advice,) = compilation.advice(FEW)
+    assert "give 978 images with --data, a limit of --gate 9.8, or --gate none" in advice
+    (advice,) = compilation.advice(replace(AGREEMENT, n=66, agreement=1.0))
+    assert "--min-agreement 94.4" in advice
+
+
+def test_a_search_counts_undecided_trials_apart() -> None:
+    trials = Trial(QuantiseSettings(), FAILED), Trial(QuantiseSettings(samples=9), FEW)
+    shown = compilation.to_text(replace(REPORT, gate=FEW, trials=trials))
+    assert "2 ways of quantising tried on the same images, 0 passed, 1 undecided" in shown
 
 
 def test_what_is_not_as_asked_and_what_could_not_be_read_is_in_page_and_document() -> None:

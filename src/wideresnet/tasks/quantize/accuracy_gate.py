@@ -103,7 +103,7 @@ def gate_report(
         lost, gained = comparison.only_a_correct, comparison.only_b_correct
         report = replace(
             report, top1_reference=a.top1, top1=b.top1, top5_reference=a.top5, top5=b.top5, drop=(lost - gained) / n,
-            interval95=paired_interval(lost, gained, n), p_value=comparison.p_value,
+            interval95=paired_interval(lost, gained, n), p_value=comparison.p_value, flips=lost + gained,
             warnings=with_order_warning(a, gate.reference.labels).warnings,
         )  # fmt: skip
     return apply_limit(report, gate)
@@ -111,10 +111,5 @@ def gate_report(
 
 def apply_limit(report: GateReport, gate: AccuracyGate) -> GateReport:
     """Return the same figures with the verdict by the limits of ``gate``."""
-    if report.drop is None:
-        limit = gate.agreement
-        passed = limit is None or report.agreement >= limit
-    else:
-        limit = gate.drop
-        passed = limit is None or report.drop <= limit
-    return replace(report, limit=limit, passed=passed)
+    report = replace(report, limit=gate.agreement if report.drop is None else gate.drop)
+    return replace(report, passed=report.verdict != "failed")

@@ -32,6 +32,7 @@ from wideresnet.records.evaluation import by_path
 from wideresnet.records.images import Failure, Item
 from wideresnet.records.models import ModelCard
 from wideresnet.records.progress import Progress
+from wideresnet.report.compilation import verdict_text
 from wideresnet.tasks.load.load import open_classifier
 from wideresnet.tasks.quantize.accuracy_gate import BATCH, AccuracyGate, run_gate
 from wideresnet.tasks.quantize.calibration_data import (
@@ -94,9 +95,9 @@ class CompiledModel:
 def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Generator[Progress, None, CompileReport]:
     """Write ``bundle`` in another precision as ``folder``, and return the report.
 
-    A bundle that fails its gate is written too, with the failure on its card. A search without a passing model keeps
-    its state in ``folder``.search, and the next call resumes it. Raises BundleError if the logits deviate too far
-    from float32, ConfigError or DataError for missing or unusable images.
+    A bundle that fails its gate, or whose gate is undecided, is written too, with the verdict on its card. A search
+    without a passing model keeps its state in ``folder``.search, and the next call resumes it. Raises BundleError if
+    the logits deviate too far from float32, ConfigError or DataError for missing or unusable images.
     """
     if settings.search is not None and (settings.precision != "int8" or settings.gate is None):
         raise ConfigError("--search needs int8 and a gate", hint="leave out --search")
@@ -124,7 +125,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Ge
         size_bytes_reference=len(reference.graph),
         verified=model.trial.verified,
         calibration=len(card.calibration),
-        gate=model.trial.gate,
+        gate=card.gate,
         quantised=card.quantised,
         layers=tuple(layers),
         trials=model.trials,
@@ -277,6 +278,10 @@ def _card(model: CompiledModel, settings: CompileSettings) -> ModelCard:
         notes["gate"] = "none was requested"
     elif gate is None:
         notes["gate"] = "none: there were no images for a comparison with fp32"
+    else:
+        notes["gate"] = verdict_text(gate)
+    # Trials "pass" where no loss was seen; a card says so only where the images are enough to tell.
+    gate = gate and replace(gate, passed=gate.verdict in ("passed", "none"))
     if model.notes:
         notes["calibration"] = "; ".join(model.notes)
     if model.trials:
