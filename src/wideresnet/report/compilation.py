@@ -90,10 +90,10 @@ def _undecided(gate: GateReport) -> list[str]:
         return []
     needed = "no number of images could" if gate.images_needed is None else f"about {gate.images_needed:,} could"
     if gate.drop is None:
-        seen, reach = f"no agreement below {100 * gate.limit:g} %", f"begins at {100 - 100 * gate.loss_bound:.2f} %"
+        claim, reach = f"no agreement below {100 * gate.limit:g} %", f"begins at {100 - 100 * gate.loss_bound:.2f} %"
     else:
-        seen, reach = f"no loss above {100 * gate.limit:g} points", f"ends at {100 * gate.loss_bound:.3f} points"
-    return [f"{seen} was seen, but {gate.n:,} images cannot exclude it (95 % interval {reach}); {needed}"]
+        claim, reach = f"no loss above {100 * gate.limit:g} points", f"ends at {100 * gate.loss_bound:.3f} points"
+    return [f"{claim} was seen, but {gate.n:,} images cannot exclude it (95 % interval {reach}); {needed}"]
 
 
 def _search_lines(report: CompileReport) -> Iterable[str]:
