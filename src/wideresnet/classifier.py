@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle
+from wideresnet.datasets.inputs import ImageInput, ImageInputs, as_images, input_item, input_items
 from wideresnet.engines import Engine, EngineOptions
 from wideresnet.engines.base import check_batch
 from wideresnet.engines.features import Features, open_features
-from wideresnet.errors import ConfigError, ImageError
-from wideresnet.images.inputs import ImageInput, ImageInputs, input_items
+from wideresnet.errors import ConfigError, ImageError, check_choice
 from wideresnet.images.loader import load_batches, load_crop
 from wideresnet.logits import top_k
-from wideresnet.records import Batch, Exif, Item, Labels, ModelCard, Prediction, Preprocess
+from wideresnet.output.predictions import Predictions
+from wideresnet.output.progress import with_bar
+from wideresnet.records import Batch, Exif, Failure, Item, Labels, ModelCard, Prediction, Preprocess
 
 if TYPE_CHECKING:
     from wideresnet.datasets.labelled import LabelledData
     from wideresnet.records import EvalReport, Explanation
+
+OnError = Literal["raise", "return"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Classifier:
     """A model with its preprocessing, labels and engine; ``wideresnet.load`` opens one.
 
-    Every method takes one image or any iterable of images. An image is a path, the bytes of an image file, a NumPy
-    array (RGB uint8 [H, W, 3]) or a Pillow image, and is preprocessed as the model requires. An array
-    uint8 [N, S, S, 3] is a batch of crops as ``preprocess`` returns them, and is not preprocessed again.
+    Every method takes one image or any iterable of images, and preprocesses them as the model requires. An image is
+
+    - a path, or a path to a folder or shards, which stands for the images in it (folders recursively, by name),
+    - the bytes of an image file, or an open binary file,
+    - a NumPy array or tensor, RGB uint8 [H, W, 3] in 0..255; uint8 [H, W] (grey), [H, W, 4] and [3, H, W] are taken
+      too, floats and other types refused,
+    - a Pillow image of any mode.
+
+    An array uint8 [N, S, S, 3] is a batch of crops as ``preprocess`` returns them, and is not preprocessed again.
 
     ``bundle`` is the model as it was loaded; ``embed`` and ``explain`` read its graph.
     """
@@ -51,20 +63,42 @@ class Classifier:
             f" {info.runtime} {info.version}, {info.precision}, {info.threads} threads>"
         )
 
+    @overload
     def classify(
-        self, images: ImageInputs, k: int = 5, exif: Exif = "transpose", *, batch_size: int = 8
-    ) -> list[Prediction]:
-        """Return the k most probable classes of each image, in order.
+        self, images: ImageInputs, k: int = ..., exif: Exif = ..., *, on_error: Literal["raise"] = ...,
+        batch_size: int = ..., progress: bool = ...,
+    ) -> Predictions[Prediction]: ...  # fmt: skip
+    @overload
+    def classify(
+        self, images: ImageInputs, k: int = ..., exif: Exif = ..., *, on_error: OnError, batch_size: int = ...,
+        progress: bool = ...,
+    ) -> Predictions[Prediction | Failure]: ...  # fmt: skip
+    def classify(
+        self, images: ImageInputs, k: int = 5, exif: Exif = "transpose", *, on_error: OnError = "raise",
+        batch_size: int = 8, progress: bool = False,
+    ) -> Predictions[Any]:  # fmt: skip
+        """Return the ``k`` most probable classes of each image, in order: a list with ``to_table``.
 
-        EXIF orientation is applied unless ``exif`` is "ignore". For folders use ``tasks.classify``, which keeps only a
-        few batches in memory. Raises ImageError at the first image that cannot be read.
+        EXIF orientation is applied unless ``exif`` is "ignore". ``on_error`` "raise" raises ImageError at the first
+        image that cannot be read; "return" puts a ``Failure`` into its place. ``batch_size`` images are computed at
+        once. ``progress`` shows a bar on stderr. For more images than memory should hold answers of, see
+        ``iter_classify``.
         """
-        batches = self._batches(images, exif, batch_size)
-        return [
-            prediction
-            for batch, logits in self.stream(batches)
-            for prediction in self.answer([item.path for item in batch.items], logits, k)
-        ]
+        batches, crops = self._batches(images, exif, batch_size, on_error), list[NDArray[np.uint8] | Failure]()
+        answers = self._answers(batches, k, crops)
+        return Predictions(with_bar(answers, "classifying", count_of(images)) if progress else answers, crops)
+
+    def iter_classify(
+        self, images: ImageInputs, k: int = 5, exif: Exif = "transpose", *, on_error: OnError = "raise",
+        batch_size: int = 8, progress: bool = False,
+    ) -> Iterator[Prediction | Failure]:  # fmt: skip
+        """Yield the ``k`` most probable classes of each image, in order, for any number of images, even endless.
+
+        A few batches are in memory: ``images`` is iterated as answers are taken. The arguments are those of
+        ``classify``. Ending the loop early ends the threads that decode.
+        """
+        answers = self._answers(self._batches(images, exif, batch_size, on_error), k)
+        return with_bar(answers, "classifying", count_of(images)) if progress else answers
 
     def logits(self, images: ImageInputs, exif: Exif = "transpose", *, batch_size: int = 8) -> NDArray[np.float32]:
         """Return the logits of N images: float32 [N, C]. See ``classify``; crops [N, S, S, 3] run as one batch."""
@@ -105,11 +139,11 @@ class Classifier:
 
         return wideresnet.evaluate(self, data, batch_size)
 
-    def preprocess(self, image: ImageInput, exif: Exif = "ignore") -> NDArray[np.uint8]:
+    def preprocess(self, image: ImageInput, exif: Exif = "transpose") -> NDArray[np.uint8]:
         """Return the crop of one image that the network is given: RGB uint8 [S, S, 3]."""
         return input_crop(image, self.card.preprocess, exif)
 
-    def stream(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, NDArray[np.float32]]]:
+    def stream(self, batches: Iterable[Batch]) -> Generator[tuple[Batch, NDArray[np.float32]], None, None]:
         """Yield each batch with its logits [N, C], in order; the next batches are read while the engine works."""
         waiting: deque[Batch] = deque()
 
@@ -138,28 +172,56 @@ class Classifier:
             self._features[key] = open_features(self.bundle, key, self.engine.info.runtime, self.options)
         return self._features[key]
 
-    def _batches(self, images: ImageInputs, exif: Exif, batch_size: int) -> Iterator[Batch]:
+    def _answers(
+        self, batches: Generator[Batch, None, None], k: int, crops: list[NDArray[np.uint8] | Failure] | None = None
+    ) -> Iterator[Prediction | Failure]:
+        """Yield the answers to all images of ``batches``; ``crops`` receives the first crops and failures."""
+        with closing(batches), closing(self.stream(batches)) as answered:
+            for batch, logits in answered:
+                if crops is not None and (room := Predictions.SHOWN - len(crops)) > 0:
+                    crops += islice(batch.in_order([crop.copy() for crop in batch.pixels]), room)
+                yield from batch.in_order(self.answer([item.path for item in batch.items], logits, k))
+
+    def _batches(
+        self, images: ImageInputs, exif: Exif, batch_size: int, on_error: OnError = "raise"
+    ) -> Generator[Batch, None, None]:
+        check_choice("way to treat errors", on_error, get_args(OnError))
         items, spec = crop_items(images, self.card.preprocess, exif)
         threads = self.engine.info.threads
-        return map(check_readable, load_batches(items, spec, batch_size=batch_size, threads=threads, exif=exif))
+        batches = load_batches(items, spec, batch_size=batch_size, threads=threads, exif=exif)
+        return batches if on_error == "return" else readable(batches)
 
 
-def input_crop(image: ImageInput, spec: Preprocess, exif: Exif = "ignore") -> NDArray[np.uint8]:
+def input_crop(image: ImageInput, spec: Preprocess, exif: Exif = "transpose") -> NDArray[np.uint8]:
     """Preprocess one image: RGB uint8 [S, S, 3]. Raises ImageError."""
-    (item,) = input_items([image], exif, spec.alpha)
+    item = input_item(image, exif, spec.alpha)
     return load_crop(image if isinstance(image, str | Path) else item.source, spec, exif=exif)
 
 
 def crop_items(images: ImageInputs, spec: Preprocess, exif: Exif) -> tuple[Iterator[Item], Preprocess]:
     """Return images as items, with the preprocessing that they need: of crops uint8 [N, S, S, 3] none."""
-    if isinstance(images, np.ndarray) and images.ndim == 4:
-        check_batch(images, spec.crop)
+    several = as_images(images)
+    if isinstance(several, np.ndarray):
+        check_batch(several, spec.crop)
         spec = replace(spec, resize=spec.crop, mode="squash")   # the identity for crops of this size
-    return input_items(images, exif, spec.alpha), spec
+    return input_items(several, exif, spec.alpha), spec
 
 
-def check_readable(batch: Batch) -> Batch:
-    """Return the batch. Raises ImageError if one of its images could not be read."""
-    for failure in batch.failures:
-        raise ImageError(f"{failure.path}: {failure.error}", failure.hint)
-    return batch
+def count_of(images: object) -> int | None:
+    """Return the number of images in a list, for a progress bar; None where it is not known, as of folders."""
+    if not isinstance(images, list | tuple) or any(map(_is_folder, images)):
+        return None
+    return len(images)
+
+
+def readable(batches: Generator[Batch, None, None]) -> Generator[Batch, None, None]:
+    """Yield the batches. Raises ImageError at the first image that could not be read."""
+    with closing(batches):
+        for batch in batches:
+            for failure in batch.failures:
+                raise ImageError(f"{failure.path}: {failure.error}", failure.hint)
+            yield batch
+
+
+def _is_folder(image: object) -> bool:
+    return isinstance(image, str | Path) and Path(image).is_dir()

@@ -199,3 +199,27 @@ def test_the_representation_is_one_line(tiny: Path) -> None:
     assert re.fullmatch(
         r"<Classifier wrn_10_1\.tiny: RGB 32x32 -> 10 classes, openvino [\d.]+, f32, 1 threads>", text
     )
+
+
+def test_the_records_have_short_representations(tiny: Path, tmp_path: Path) -> None:
+    classifier = wideresnet.load(tiny)
+    (explanation,) = classifier.explain(EXAMPLES / "cat.png")
+    name = re.escape(str(EXAMPLES / "cat.png"))
+    assert re.fullmatch(rf"<Explanation {name}: 32x32 pixels, <ClassMap .* %: 8x8, peak \(.*\)>>", repr(explanation))
+    (tmp_path / "val" / classifier.labels.names[4]).mkdir(parents=True)
+    Image.new("RGB", (32, 32), "green").save(tmp_path / "val" / classifier.labels.names[4] / "a.png")
+    text = r"<EvalReport wrn_10_1\.tiny on .*: top-1 [\d.]+% \(95 %: .* to .*\), top-5 [\d.]+%, 1 images, 0 failures>"
+    assert re.fullmatch(text, repr(classifier.evaluate(tmp_path / "val")))
+
+
+def test_classify_and_preprocess_treat_exif_alike(tmp_path: Path) -> None:
+    """Evaluation ignores it, as published evaluations do."""
+    classifier, exif = wideresnet.load(), Image.Exif()
+    exif[0x0112] = 6
+    Image.open(EXAMPLES / "cat.png").convert("RGB").save(tmp_path / "turned.png", exif=exif)
+    (expected,) = classifier.logits(tmp_path / "turned.png")
+    assert np.allclose(classifier.logits(classifier.preprocess(tmp_path / "turned.png")[None])[0], expected, atol=1e-4)
+    crop = wideresnet.preprocess(tmp_path / "turned.png", classifier)
+    assert np.allclose(classifier.logits(crop[None])[0], expected, atol=1e-4)
+    ignored = classifier.preprocess(tmp_path / "turned.png", exif="ignore")
+    assert not np.array_equal(ignored, crop)

@@ -15,7 +15,7 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.parquet import import_pyarrow, open_parquet, parquet_rows
 from wideresnet.datasets.tar import ImageRow, Opener, RawLabel, TarImages, open_file, read_labelled_tar
-from wideresnet.errors import DataError, ImageError
+from wideresnet.errors import DataError, ImageError, WrnError
 from wideresnet.images.files import check_exists, check_has_images, find_images, image_endings, no_images_error
 from wideresnet.images.sniff import first_bytes
 from wideresnet.records import EncodedImage, Item, Labels, Skipped
@@ -47,11 +47,11 @@ class EmptyShardError(DataError):
 
 
 class Unreadable(EncodedImage):
-    """The image that stands for a shard that cannot be read; reading it raises the reason."""
+    """The image that stands for a source that cannot be read, such as a shard; reading it raises the reason."""
 
     fingerprint = "-"
 
-    def __init__(self, error: DataError) -> None:
+    def __init__(self, error: WrnError) -> None:
         self.error = error
 
     def read(self, limit: int) -> bytes:

@@ -75,5 +75,5 @@ def check_batch(batch: NDArray[np.uint8], side: int) -> None:
     if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != (side, side, 3):
         raise EngineError(
             f"this network takes RGB uint8 [N, {side}, {side}, 3], got {batch.dtype} {list(batch.shape)}",
-            hint="'wideresnet.preprocess' makes such images",
+            hint="'wideresnet.preprocess' makes such crops; give images of other sizes as a list: list(images)",
         )

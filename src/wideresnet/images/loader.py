@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -32,7 +32,7 @@ def load_batches(
     threads: int,
     exif: Exif = "ignore",
     reduced: bool = False,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield batches of ``batch_size`` consecutive items, in order; the last may be smaller.
 
     An image that cannot be read is a Failure in its batch. ``items`` may be endless: it is iterated in the calling
@@ -130,7 +130,7 @@ def _in_threads(
         pool.shutdown(cancel_futures=True)
 
 
-def _batches(outcomes: Iterator[Outcome], crop: int, batch_size: int) -> Iterator[Batch]:
+def _batches(outcomes: Iterator[Outcome], crop: int, batch_size: int) -> Generator[Batch, None, None]:
     try:
         while group := list(islice(outcomes, batch_size)):
             yield _batch(group, crop)

@@ -86,7 +86,8 @@ def _as_pillow(array: NDArray[np.uint8]) -> Image.Image:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ImageError(
             f"the array is {array.dtype} {list(array.shape)}, not RGB uint8 [H, W, 3]",
-            hint="give brightness in 0..255, and three colours as the last axis",
+            hint="give brightness in 0..255 as uint8, with three colours as the last axis: of floats within 0..1"
+            " (255 * image).round().astype('uint8'), without the normalisation, which the model does",
         )
     return Image.fromarray(array)
 

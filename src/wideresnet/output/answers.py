@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from wideresnet.errors import ConfigError
+from wideresnet.output.parquet import arrow_schema, arrow_table
 from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format
 from wideresnet.records import Failure, LabelScore, Prediction
 from wideresnet.report import answer as answer_report
@@ -74,6 +75,16 @@ def write_answers(answers: Iterable[Prediction | Failure], format: str, out: Tex
     if format == PARQUET:
         raise ConfigError("Parquet cannot be written to a terminal or pipe", hint="name a file with -o")
     TEXT_FORMATS[format].write(answers, out)
+
+
+def to_table(answers: Iterable[Prediction | Failure]) -> Any:
+    """Return a ``pyarrow.Table`` of answers: path, rank (from 1), index, label, probability, error, hint.
+
+    A prediction has a row for each of its classes, a failure one row with ``error`` and ``hint``; absent cells are
+    null. ``table.to_pandas()`` makes a data frame of it. Raises MissingExtra without pyarrow (extra "parquet").
+    """
+    schema = arrow_schema(COLUMNS, "a table of predictions")
+    return arrow_table((row for answer in answers for row in as_rows(answer)), schema)
 
 
 def _json(answer: Prediction | Failure) -> str:

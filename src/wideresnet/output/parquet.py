@@ -13,9 +13,9 @@ from wideresnet.output.row_format import Row, to_cells
 ROW_GROUP = 65536                                  # rows; as many are in memory as Python objects
 
 
-def arrow_schema(columns: Mapping[str, type]) -> Any:
-    """Return Arrow's schema of columns with their Python types. Raises MissingExtra."""
-    with needs_extra("writing Parquet", "parquet"):
+def arrow_schema(columns: Mapping[str, type], feature: str = "writing Parquet") -> Any:
+    """Return Arrow's schema of columns with their Python types. Raises MissingExtra, which names the ``feature``."""
+    with needs_extra(feature, "parquet"):
         import pyarrow as pa
     types = {str: pa.string(), int: pa.int32(), float: pa.float64()}
     return pa.schema([(name, types[kind]) for name, kind in columns.items()])

@@ -160,6 +160,13 @@ class EvalReport:
             order="",                              # of the sum it is to be asked again
         )
 
+    def __repr__(self) -> str:
+        low, high = self.interval95
+        return (
+            f"<EvalReport {self.model} on {self.data}: top-1 {self.top1:.2%} (95 %: {low:.2%} to {high:.2%}),"
+            f" top-5 {self.top5:.2%}, {self.n:,} images, {len(self.failures):,} failures>"
+        )
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences that qualify the figures."""

@@ -26,6 +26,10 @@ class ClassMap:
     evidence: NDArray[np.float32]
     peak: Box                                      # of the strongest position, in the crop
 
+    def __repr__(self) -> str:
+        height, width = self.evidence.shape
+        return f"<ClassMap {self.score.label} {100 * self.score.probability:.1f} %: {height}x{width}, peak {self.peak}>"
+
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
@@ -39,3 +43,6 @@ class Explanation:
     crop: NDArray[np.uint8]
     stride: int                                    # pixels from one position to the next
     maps: tuple[ClassMap, ...]
+
+    def __repr__(self) -> str:
+        return f"<Explanation {self.path}: {len(self.crop)}x{len(self.crop)} pixels, {', '.join(map(repr, self.maps))}>"

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -140,6 +141,21 @@ class Prediction:
 
     path: str
     predictions: tuple[LabelScore, ...]
+
+    def __repr__(self) -> str:
+        scores = [f"{score.label} {100 * score.probability:.1f} %" for score in self.predictions[:3]]
+        more = " · …" if len(self.predictions) > 3 else ""
+        return f"<Prediction {self.path}: {' · '.join(scores)}{more}>"
+
+    def _repr_html_(self) -> str:
+        """Return the classes with bars of their probabilities, as a notebook shows them."""
+        bar = '<div style="background:#4c78a8;height:10px;width:{:.0f}px"></div>'
+        rows = (
+            f"<tr><td>{escape(score.label)}</td><td>{bar.format(120 * score.probability)}</td>"
+            f"<td>{100 * score.probability:.1f} %</td></tr>"
+            for score in self.predictions
+        )
+        return f'<table><caption style="text-align:left">{escape(self.path)}</caption>{"".join(rows)}</table>'
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle, with_alpha
 from wideresnet.classifier import Classifier, crop_items
+from wideresnet.datasets.inputs import ImageInputs
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ConfigError, ImageError, check_choice
-from wideresnet.images.inputs import ImageInputs
 from wideresnet.images.loader import load_batches
 from wideresnet.records import DEFAULT_INFERENCE, Alpha, Embedding, Exif, Failure, InferenceSettings, Item, Preprocess
 from wideresnet.tasks.load.load import bundle_of

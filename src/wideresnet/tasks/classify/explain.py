@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle, network_of
 from wideresnet.classifier import Classifier, crop_items
+from wideresnet.datasets.inputs import ImageInputs
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.text import nfc
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ConfigError, did_you_mean
-from wideresnet.images.inputs import ImageInputs
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import softmax, top_k
 from wideresnet.machine import available_cpus

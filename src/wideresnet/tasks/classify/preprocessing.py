@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.classifier import Classifier, input_crop
+from wideresnet.datasets.inputs import ImageInput
 from wideresnet.errors import ConfigError, did_you_mean
-from wideresnet.images.inputs import ImageInput
 from wideresnet.records import Alpha, Exif, Preprocess
 from wideresnet.tasks.load.describe import describe
 from wideresnet.tasks.load.load import AssumptionWarning, assumptions
@@ -25,15 +25,15 @@ def preprocess(
     model: Classifier | str | Path,
     *,
     transform: str | None = None,
-    exif: Exif = "ignore",
+    exif: Exif = "transpose",
     alpha: Alpha | None = None,
 ) -> NDArray[np.uint8]:
     """Return the crop of one image that ``model`` is given: RGB uint8 [S, S, 3] in 0..255.
 
-    ``image`` is a path, the bytes of an image file, RGB uint8 [H, W, 3] or a Pillow image; ``model`` an open
-    classifier, a name as for ``load``, or an architecture. ``transform`` names one of ``TRANSFORMS`` to use instead.
-    EXIF orientation is ignored by default, as in published evaluations. ``alpha`` "white" composites transparent
-    images onto white, "drop" drops the transparency; None: as the model's card states. Raises ImageError, ConfigError.
+    ``image`` is one image of any kind that ``Classifier`` takes; ``model`` an open classifier, a name as for ``load``,
+    or an architecture. ``transform`` names one of ``TRANSFORMS`` to use instead. EXIF orientation is applied, as by
+    ``classify``, unless ``exif`` is "ignore", as in evaluations. ``alpha`` "white" composites transparent images onto
+    white, "drop" drops the transparency; None: as the model's card states. Raises ImageError, ConfigError.
     """
     if transform is None and isinstance(model, Classifier):
         spec = model.card.preprocess

@@ -6,11 +6,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from wideresnet.datasets.shards import ShardImages, check_inputs, find_shards
+from wideresnet.datasets.inputs import PathImages
+from wideresnet.datasets.shards import check_inputs, find_shards
 from wideresnet.errors import ConfigError, os_errors_as
 from wideresnet.images.decode import DEFAULT_LIMITS
-from wideresnet.images.files import find_images
-from wideresnet.images.loader import named_item
 from wideresnet.pipes import read_open
 from wideresnet.records import Item, Skipped
 
@@ -26,10 +25,10 @@ def check_sources(paths: Iterable[Path]) -> None:
 
 
 class InputImages:
-    """An iterable of the images in files, folders (see ``find_images``) and shards (``find_shards``), unlabelled.
+    """An iterable of the images in files, folders and shards, unlabelled; see ``PathImages``.
 
-    ``skipped`` counts the files that were not read in the folders and shards iterated so far. A pipe that the user
-    names is read; with ``stdin`` the path "-" is standard input, read at once. Raises ConfigError if that is empty.
+    ``skipped`` counts the files that were not read in the folders and shards iterated so far. With ``stdin`` the path
+    "-" is standard input, read at once. Raises ConfigError if that is empty.
     """
 
     def __init__(self, paths: Iterable[Path], *, stdin: bool = False) -> None:
@@ -42,15 +41,9 @@ class InputImages:
             if self._stdin and path == STDIN:
                 yield Item("-", self._stdin)
                 continue
-            if shards := find_shards(path):
-                items = ShardImages(shards)
-                yield from items
-                self.skipped += items.skipped
-                continue
-            files = find_images([path])
-            for file in files:
-                yield named_item(file) if file == path else Item(str(file), file)
-            self.skipped += files.skipped
+            images = PathImages(path)
+            yield from images
+            self.skipped += images.skipped
 
 
 def containers(paths: Iterable[Path]) -> list[Path]:

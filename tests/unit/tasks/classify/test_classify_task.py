@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from fakes import FakeEngine
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import ConfigError, ImageError
+from wideresnet.output.predictions import Predictions
 from wideresnet.records import Failure, InferenceSettings, Item, ModelCard, Prediction, Preprocess
 from wideresnet.tasks.classify.classify import classify
 from wideresnet.tasks.classify.sources import InputImages
@@ -122,3 +125,75 @@ def test_the_classifier_takes_files_bytes_and_arrays(
 def test_the_classifier_raises_at_a_image_it_cannot_read(classifier: Classifier) -> None:
     with pytest.raises(ImageError):
         classifier.classify(b"no image")
+
+
+def test_a_bad_image_is_a_failure_in_its_place_if_asked(classifier: Classifier, engine: FakeEngine) -> None:
+    images = [engine.image(1), b"no image", engine.image(2)]
+    first, failure, last = classifier.classify(images, on_error="return")
+    assert isinstance(failure, Failure)
+    assert (first.path, failure.path, last.path) == ("image 0", "image 1", "image 2")
+    assert [answer.path for answer in classifier.iter_classify(images, on_error="return")] == [
+        "image 0", "image 1", "image 2"
+    ]  # fmt: skip
+    for method in (classifier.classify, classifier.iter_classify):
+        with pytest.raises(ImageError, match="image 1: not an image"):
+            list(method(images))
+        with pytest.raises(ConfigError, match="no way to treat errors called 'skip'"):
+            method(images, on_error="skip")  # type: ignore[arg-type]
+
+
+def test_iter_classify_holds_a_few_batches_and_ends_its_threads(classifier: Classifier, engine: FakeEngine) -> None:
+    pulled = 0
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield engine.image(pulled % 10)
+
+    engine.info = replace(engine.info, threads=2)
+    answers = classifier.iter_classify(endless(), k=1, batch_size=4)
+    assert [next(answers).predictions[0].index for _ in range(8)] == [1, 2, 3, 4, 5, 6, 7, 8]  # type: ignore[union-attr]
+    assert pulled <= 8 + 3 * 4
+    assert decoding_threads()
+    answers.close()  # type: ignore[attr-defined]
+    assert not decoding_threads()
+
+
+def decoding_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_a_bar_counts_the_answers_on_stderr(classifier: Classifier, engine: FakeEngine, capsys) -> None:
+    assert len(classifier.classify([engine.image(1)] * 3, progress=True)) == 3
+    out, err = capsys.readouterr()
+    assert (out, "classifying" in err, "100%" in err) == ("", True, True)
+
+
+# What notebooks show
+
+
+def test_predictions_have_a_short_text_and_a_table_for_notebooks(classifier: Classifier, engine: FakeEngine) -> None:
+    (answer,) = classifier.classify(engine.image(3))
+    assert repr(answer) == "<Prediction image 0: cat 46.9 % · bird 17.2 % · deer 17.2 % · …>"
+    page = Predictions([replace(answer, path="<b>.png"), Failure("<i>", "bad")], [engine.image(3)])._repr_html_()
+    assert ("&lt;b&gt;.png" in page, "<b>" in page, "<i>" in page) == (True, False, False)
+    assert page.count("<img") == 1
+    assert page.count("<tr>") == 5
+
+
+def test_a_notebook_shows_the_first_images_of_many(classifier: Classifier, engine: FakeEngine) -> None:
+    answers = classifier.classify([engine.image(1)] * 50)
+    assert (len(answers), len(answers.crops), answers.crops[0].shape) == (50, Predictions.SHOWN, (32, 32, 3))
+    page = answers._repr_html_()
+    assert page.count("<img") == Predictions.SHOWN
+    assert "… 30 more" in page
+
+
+def test_predictions_become_a_table(classifier: Classifier, engine: FakeEngine) -> None:
+    answers = classifier.classify([engine.image(1), b"no image"], k=2, on_error="return")
+    rows = answers.to_table().to_pylist()
+    assert [(row["path"], row["rank"], row["label"]) for row in rows] == [
+        ("image 0", 1, "automobile"), ("image 0", 2, "airplane"), ("image 1", None, None)
+    ]  # fmt: skip
+    assert rows[2]["error"].startswith("not an image")

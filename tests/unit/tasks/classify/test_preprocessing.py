@@ -51,13 +51,13 @@ def test_a_bundle_and_an_architecture_see_too(image: Path, tmp_path: Path) -> No
     assert preprocess(image, "WRN-28-10").shape == (32, 32, 3)
 
 
-def test_exif_is_ignored_unless_asked_for(tmp_path: Path) -> None:
+def test_exif_is_applied_as_by_classify_unless_told_otherwise(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
-    assert np.array_equal(preprocess(tmp_path / "turned.png", "wrn_28_10"), pixels)
-    assert np.array_equal(preprocess(tmp_path / "turned.png", "wrn_28_10", exif="transpose"), pixels[::-1, ::-1])
+    assert np.array_equal(preprocess(tmp_path / "turned.png", "wrn_28_10"), pixels[::-1, ::-1])
+    assert np.array_equal(preprocess(tmp_path / "turned.png", "wrn_28_10", exif="ignore"), pixels)
 
 
 def test_wrong_names_and_no_images_are_errors(image: Path) -> None:

@@ -1,0 +1,42 @@
+"""Predictions as a notebook shows them: a thumbnail of the crop beside the bars of the probabilities."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wideresnet.records import Failure, Prediction
+from wideresnet.report.answer import to_text
+from wideresnet.report.html.overlay import encoded
+from wideresnet.report.html.page import escape
+
+SIDE = 96                                          # pixels of a thumbnail
+_ROW = "display:flex;gap:12px;align-items:center;margin:4px 0"
+
+
+def to_html(
+    answers: Sequence[Prediction | Failure], crops: Sequence[NDArray[np.uint8] | Failure], count: int
+) -> str:
+    """Return inline HTML of the first ``answers`` of ``count``, with the crops (RGB uint8 [S, S, 3]) that are known."""
+    more = f"<p>… {count - len(answers):,} more</p>" if count > len(answers) else ""
+    return "".join(_rows(answers, crops)) + more
+
+
+def _rows(answers: Sequence[Prediction | Failure], crops: Sequence[NDArray[np.uint8] | Failure]) -> Iterator[str]:
+    for answer, crop in zip_longest(answers, crops[: len(answers)]):
+        if isinstance(answer, Failure):
+            yield f"<p>{escape(to_text(answer))}</p>"
+        else:
+            yield f'<div style="{_ROW}">{_thumbnail(crop)}{answer._repr_html_()}</div>'
+
+
+def _thumbnail(crop: NDArray[np.uint8] | Failure | None) -> str:
+    if not isinstance(crop, np.ndarray):
+        return ""
+    jpeg = base64.b64encode(encoded(Image.fromarray(crop).resize((SIDE, SIDE)), "JPEG")).decode()
+    return f'<img width="{SIDE}" height="{SIDE}" alt="" src="data:image/jpeg;base64,{jpeg}">'
