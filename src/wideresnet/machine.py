@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -32,7 +33,7 @@ def available_cpus(
 
 
 def machine_facts() -> dict[str, object]:
-    """Return the conditions of a measurement: CPU, memory, system, versions, load, date."""
+    """Return the conditions of a measurement: CPU, memory, system, versions, load, date, command line."""
     return {
         "cpu": cpu_name(),
         "cpus": available_cpus(),
@@ -43,7 +44,14 @@ def machine_facts() -> dict[str, object]:
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "load1": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command_line(),
     }
+
+
+def command_line() -> str:
+    """Return the command line of this process as a shell reads it; ``wrn`` for ``python -m wideresnet``."""
+    name = Path(sys.argv[0]).name
+    return shlex.join(["wrn" if name == "__main__.py" else name, *sys.argv[1:]])
 
 
 def cpu_name() -> str:

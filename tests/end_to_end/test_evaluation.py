@@ -158,7 +158,7 @@ def test_both_ways_of_running_give_the_same_scores(wrn: Wrn, tiny: Path, archive
 def test_the_page_stands_alone(wrn: Wrn, tiny: Path, archive: Path) -> None:
     assert wrn("evaluate", archive, "-m", tiny, "--report", "page.html").code == 0
     page = Path("page.html").read_text("utf-8")
-    assert page.count("data:image/jpeg;base64,") > 3
+    assert page.count("data:image/png;base64,") > 3
     assert "http" not in page.replace("http-equiv", "")
 
 

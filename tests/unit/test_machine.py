@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from wideresnet.machine import FLAGS, available_cpus, machine_facts
+from wideresnet.machine import FLAGS, available_cpus, command_line, machine_facts
 
 AFFINITY = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
@@ -78,11 +78,26 @@ def test_affinity_limits_a_generous_quota(tmp_path, monkeypatch):
 
 def test_the_facts_of_a_machine_are_plain_values_with_stable_names():
     facts = machine_facts()
-    assert list(facts) == ["cpu", "cpus", "flags", "memory_mb", "os", "python", "versions", "load1", "date"]
+    assert list(facts) == ["cpu", "cpus", "flags", "memory_mb", "os", "python", "versions", "load1", "date", "command"]
     assert json.loads(json.dumps(facts)) == facts
     assert facts["cpu"]
     assert set(facts["flags"]) <= set(FLAGS)
     assert {"wideresnet", "openvino", "numpy", "pillow"} <= set(facts["versions"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["/opt/bin/wrn", "classify", "my cat.png"], "wrn classify 'my cat.png'"),
+        (["/lib/wideresnet/__main__.py", "models"], "wrn models"),
+        (["study.py", "-x"], "study.py -x"),
+    ],
+)
+def test_the_command_line_can_be_typed_again(
+    arguments: list[str], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", arguments)
+    assert command_line() == shown
 
 
 PEAK = """

@@ -45,6 +45,6 @@ def show_report(
         drawn = thumbnails(report, items)
         save_text(page, evaluation.to_html(report, labels, drawn))
         if absent := set(shown_paths(report)) - set(drawn):
-            say(f"{page} lacks {len(absent)} images, which cannot be read from here", err=True)
+            say(f"{page} lacks {len(absent)} images: they cannot be read from here, or it would be too large", err=True)
     print_record(report, evaluation.to_json, evaluation.to_text, format)
     list_problems(report.warnings, report.failures, report.skipped, report.data)

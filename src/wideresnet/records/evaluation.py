@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,7 +13,7 @@ from wideresnet.records.skipped import Skipped
 
 BINS = 15                                          # of confidence, equally wide (Guo et al., arXiv 1706.04599)
 BILLION = 10**9
-EXAMPLES = 3                                       # images kept of each confused pair
+EXAMPLES = 12                                      # images kept of each confused pair
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,18 @@ class ClassCounts:
 
     def __add__(self, other: ClassCounts) -> ClassCounts:
         return ClassCounts(self.n + other.n, self.correct1 + other.correct1, self.correct5 + other.correct5)
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Precision, recall and F1 of a class, or their means over classes. Fractions of 1.
+
+    ``precision`` is nan if no image was answered with the class; in means it counts as 0, as in scikit-learn.
+    """
+
+    precision: float
+    recall: float
+    f1: float
 
 
 @dataclass(frozen=True, order=True)
@@ -116,6 +129,7 @@ class Conditions:
     shards: tuple[str, ...] = ()                   # "1/4": shards of the data set that were evaluated; empty: all
     machine: Mapping[str, object] = field(default_factory=dict)    # of sums: the values common to all
     assumed: tuple[str, ...] = ()                  # of the model, as on its card
+    weights_source: str = ""                       # URL or file of the weights
 
 
 @dataclass(frozen=True)
@@ -181,6 +195,33 @@ class EvalReport:
     def top5(self) -> float:
         """Fraction of answered images whose five likeliest classes hold the right one; nan if fewer are known."""
         return self.correct5 / self.n if self.n and self.known >= 5 else math.nan
+
+    @property
+    def class_scores(self) -> dict[int, ClassScores]:
+        """Scores of each class that has images, by index; empty if wrong answers are not known."""
+        answered = Counter({index: counts.correct1 for index, counts in self.by_class.items()})
+        for pair in self.confusions:
+            answered[pair.answer] += pair.n
+        if answered.total() != self.n:
+            return {}
+        return {
+            index: ClassScores(
+                counts.correct1 / answered[index] if answered[index] else math.nan,
+                counts.correct1 / counts.n,
+                2 * counts.correct1 / (counts.n + answered[index]),
+            )
+            for index, counts in self.by_class.items()
+        }
+
+    @property
+    def macro_scores(self) -> ClassScores | None:
+        """The means of ``class_scores``, each class counted once."""
+        scores = self.class_scores.values()
+        if not scores:
+            return None
+        precisions = (score.precision if score.precision == score.precision else 0.0 for score in scores)
+        sums = map(math.fsum, (precisions, (score.recall for score in scores), (score.f1 for score in scores)))
+        return ClassScores(*(total / len(scores) for total in sums))
 
     @property
     def calibrated(self) -> bool:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from wideresnet.errors import DataError, os_errors_as
 from wideresnet.pipes import read_text
-from wideresnet.records import EvalReport, Labels, Masked, wilson_interval
+from wideresnet.records import Confusion, EvalReport, Labels, Masked, wilson_interval
+from wideresnet.report.escape import json_text
 from wideresnet.report.formats import engine_text, interval_text, json_percent, percent, pick, pick_engine, pick_percent
+from wideresnet.report.names import class_names
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+SCORES = ("precision", "recall", "f1")
 MASKED = (
     "The images are of {present} of the network's classes. Unmasked, it may answer any class; masked, only those"
     " {present}, which is an easier question. Say which of the two you quote."
@@ -37,6 +40,9 @@ def to_text(report: EvalReport) -> str:
         lines.append(f"  among the {report.masked.classes} classes of the data only:")
         for name, correct in (("top-1", report.masked.correct1), ("top-5", report.masked.correct5)):
             lines.append(_accuracy_line(name, correct, n, wilson_interval(correct, n)))
+    if macro := report.macro_scores:
+        shown = f"precision {percent(macro.precision, 2)}, recall {percent(macro.recall, 2)}, F1 {percent(macro.f1, 2)}"
+        lines.append(f"  mean of {len(report.by_class):,} classes: {shown}")
     if report.calibrated:
         lines.append(f"  calibration error {100 * report.calibration_error:.2f} % over {len(report.bins)} bins")
     if conditions and conditions.shards:
@@ -70,6 +76,8 @@ def to_json(report: EvalReport) -> dict[str, Any]:
         **pick_percent(report, "interval95", "interval95_top5"),
         "masked": _masked_json(report.masked, report.n) if report.masked else None,
         **pick_percent(report, "calibration_error"),
+        "macro": pick_percent(report.macro_scores, *SCORES) if report.macro_scores else None,
+        "classes": class_rows(report, report.conditions.labels if report.conditions else None),
         "seconds": round(report.seconds, 3),
         **pick_engine(report.engine, threads=True),
         "shards": list(conditions.shards) if conditions else [],
@@ -77,6 +85,20 @@ def to_json(report: EvalReport) -> dict[str, Any]:
         **pick(report, "skipped", "warnings"),
         "counts": asdict(report),
     }
+
+
+def class_rows(report: EvalReport, labels: Labels | None) -> list[dict[str, Any]]:
+    """Return the JSON values of each class that has images: counts, and scores in percent."""
+    scores, names = report.class_scores, labels.names if labels else ()
+    return [
+        {
+            "index": index,
+            "label": names[index] if index < len(names) else None,
+            **asdict(counts),
+            **(pick_percent(scores[index], *SCORES) if scores else dict.fromkeys(SCORES)),
+        }
+        for index, counts in report.by_class.items()
+    ]
 
 
 def _masked_json(masked: Masked, n: int) -> dict[str, Any]:
@@ -113,11 +135,24 @@ def to_html(report: EvalReport, labels: Labels, images: Mapping[str, bytes]) -> 
     An image that is not among them is shown as its caption alone.
     """
     from wideresnet.report.html.evaluation import evaluation_sections
-    from wideresnet.report.html.page import page, paragraph, section, tiles
+    from wideresnet.report.html.page import csv_text, downloads, page, paragraph, section, tiles
 
     masked = paragraph(MASKED.format(present=report.masked.classes)) if report.masked else ""
-    head = section("", tiles(_tiles(report)), paragraph(_summary(report)), masked)
+    files = downloads({
+        "evaluation.json": json_text(to_json(report)),
+        "classes.csv": csv_text(class_rows(report, labels)),
+        "confusions.csv": csv_text([_confusion_row(pair, labels) for pair in report.confusions]),
+    })  # fmt: skip
+    head = section("", tiles(_tiles(report)), paragraph(_summary(report)), masked, files)
     return page(f"{report.model} on {report.data}", [head, *evaluation_sections(report, labels, images)])
+
+
+def _confusion_row(pair: Confusion, labels: Labels) -> dict[str, object]:
+    name_of = class_names(labels)
+    return {
+        "label": name_of(pair.label), "answer": name_of(pair.answer), "n": pair.n,
+        "label_index": pair.label, "answer_index": pair.answer,
+    }  # fmt: skip
 
 
 def accuracy_tile(name: str, correct: int, n: int) -> tuple[str, str, str]:
@@ -140,6 +175,9 @@ def _tiles(report: EvalReport) -> list[tuple[str, str, str]]:
         for scope, *counts in rows
         for name, correct in zip(("top-1", "top-5"), counts, strict=True)
     ]
+    if macro := report.macro_scores:
+        note = f"precision {percent(macro.precision, 2)}, recall {percent(macro.recall, 2)}"
+        tiles.append(("macro F1", percent(macro.f1, 2), f"{note}; mean of {len(report.by_class):,} classes"))
     failures = f"{len(report.failures):,} could not be read" if report.failures else "none failed"
     tiles.append(("images", f"{report.n:,}", failures))
     if report.calibrated:

@@ -49,7 +49,8 @@ SEARCHED = replace(
 
 def words(report: CompileReport) -> str:
     """The page without its tags."""
-    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", compilation.to_html(report).partition("<body>")[2])))
+    body = compilation.to_html(report).partition("<body>")[2].partition("<script>")[0]
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body)))
 
 
 def test_the_text_of_an_accuracy_gate() -> None:
@@ -101,7 +102,7 @@ def test_names_are_escaped_and_nothing_is_asked_of_the_outside() -> None:
     page = compilation.to_html(SEARCHED)
     assert "<fc>" not in page
     assert "<int8>" not in page
-    assert not re.search(r"https?://|url\(|<script", page)
+    assert not re.search(r"https?://|url\(|<script [^>]", page)
 
 
 def test_the_document_has_the_documented_fields() -> None:

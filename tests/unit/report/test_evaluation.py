@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import math
+import random
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from html import unescape
+from pathlib import Path
 
 import pytest
 
 from wideresnet.datasets.labels import read_labels
 from wideresnet.records import Conditions, EngineInfo, EvalReport, Failure, Labels, Masked, Preprocess, Scored
-from wideresnet.report.evaluation import to_html, to_json, to_text
+from wideresnet.report.evaluation import read_evaluation, to_html, to_json, to_text
 from wideresnet.report.html.evaluation import MISTAKES, shown_paths, surest_mistakes
 from wideresnet.tasks.evaluate.metrics import accumulate
 
@@ -43,7 +47,7 @@ REPORT = accumulate(SCORES, BLANK)
 
 def words(page: str) -> str:
     """The page without its tags."""
-    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page.partition("<body>")[2])))
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page.partition("<body>")[2].partition("<script>")[0])))
 
 
 def shown(report: EvalReport, labels: Labels = CIFAR) -> str:
@@ -69,7 +73,8 @@ def test_what_makes_the_figures_doubtful_stands_among_the_conditions() -> None:
 
 def test_the_worst_class_and_the_worst_pair_come_first() -> None:
     text = shown(REPORT)
-    assert re.search(r"most often taken for cat 10 60.0 % 31.3 to 83.2 100.0 % dog \(4\) ship 10 90.0 %", text), text
+    cat = "cat 10 60.0 % 31.3 to 83.2 100.0 % 75.0 % 100.0 % dog (4)"
+    assert f"most often taken for {cat} ship 10 90.0 %" in text
     assert "of its class cat dog 4 40.0 % ship airplane 1 10.0 %" in text
     assert "cat, taken for dog: 4" in text
     assert "0 other" not in text
@@ -96,9 +101,10 @@ def test_a_thousand_classes_are_a_curve_and_the_ends_of_the_table() -> None:
     text = words(page)
     assert "The 20 worst" in text
     assert "The 5 best" in text
+    assert "All 1,000 classes" in text
     assert "Answers to the images of each class" not in text
-    assert page.count("<tr>") < 100
-    assert len(page) < 300_000
+    assert page.count("<tr>") < 1100
+    assert len(page) < 900_000
 
 
 def test_the_surest_mistakes_come_first_and_no_more_than_fit() -> None:
@@ -117,8 +123,10 @@ def test_images_are_inside_the_page_and_absent_ones_are_captions() -> None:
     assert "data:image/jpeg;base64,/9j/" in page
     assert "data:image/png;base64," in page
     assert page.count("<img") == 4, "each among the surest mistakes and among the pairs"
+    assert "2 of 5 mistakes are in this page as images" in words(page)
+    assert "3 others have only their names" in words(page)
     assert "3/1.png" in page
-    assert not re.search(r"https?://|url\(|<script", page)
+    assert not re.search(r"https?://|url\(|<script [^>]", page)
 
 
 def without_probabilities(answers: Iterable[Scored]) -> list[Scored]:
@@ -161,6 +169,69 @@ def test_everything_is_escaped() -> None:
 
 def test_a_class_that_the_labels_do_not_know_has_a_number() -> None:
     assert "class 9" in shown(REPORT, Labels(("a", "b")))
+
+
+def saved(page: str, name: str) -> str:
+    """The content of a download."""
+    (data,) = re.findall(f'download="{name}" href="data:[^,]*,([^"]+)"', page)
+    return base64.b64decode(data).decode()
+
+
+def test_the_numbers_can_be_saved_from_the_page(tmp_path: Path) -> None:
+    page = to_html(REPORT, CIFAR, {})
+    (tmp_path / "a.json").write_text(saved(page, "evaluation.json"))
+    assert read_evaluation(tmp_path / "a.json") == REPORT
+    assert saved(page, "classes.csv").splitlines()[:2] == [
+        "index,label,n,correct1,correct5,precision,recall,f1", "0,airplane,10,10,10,90.909,100.0,95.238",
+    ]  # fmt: skip
+    assert saved(page, "confusions.csv").splitlines()[1:] == ["cat,dog,4,3,5", "ship,airplane,1,8,0"]
+
+
+def test_a_cell_of_the_map_leads_to_the_images_of_its_confusion() -> None:
+    page = to_html(REPORT, CIFAR, {})
+    assert '<a href="#pair-3-5">4</a>' in page
+    assert '<summary>cat, taken for dog: 4</summary><div id="pair-3-5">' in page
+    assert page.count('href="#pair-') == 2
+
+
+def test_precision_recall_and_f1_are_those_of_the_definitions() -> None:
+    text = to_text(REPORT)
+    # precision: dog 10 of 14, airplane 10 of 11, the others 1; recall: cat 0.6, ship 0.9, the others 1
+    assert "mean of 10 classes: precision 96.23 %, recall 95.00 %, F1 94.83 %" in text
+    values = to_json(REPORT)
+    assert values["macro"] == {"precision": 96.234, "recall": 95.0, "f1": 94.831}
+    assert values["classes"][5] == {
+        "index": 5, "label": "dog", "n": 10, "correct1": 10, "correct5": 10, "precision": 71.429, "recall": 100.0,
+        "f1": 83.333,
+    }  # fmt: skip
+    assert "macro F1 94.83 % precision 96.23 %, recall 95.00 %; mean of 10 classes" in shown(REPORT)
+
+
+def test_scores_of_classes_agree_with_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    generator = random.Random(3)
+    pairs = [(label, generator.choice([label, label, 0, 7])) for label in (0, 1, 2, 4, 5) for _ in range(9)]
+    report = accumulate([scored(f"{k}", *pair) for k, pair in enumerate(pairs)], BLANK)
+    truth, answers = zip(*pairs, strict=True)
+    present = sorted(report.by_class)
+    expected = metrics.precision_recall_fscore_support(truth, answers, labels=present, zero_division=math.nan)
+    for column, name in enumerate(("precision", "recall", "f1")):
+        values = [getattr(report.class_scores[index], name) for index in present]
+        assert values == pytest.approx(list(expected[column]), nan_ok=True)
+    mean = metrics.precision_recall_fscore_support(
+        truth, answers, labels=present, zero_division=0.0, average="macro"
+    )
+    assert report.macro_scores
+    assert astuple(report.macro_scores) == pytest.approx(mean[:3])
+
+
+def test_a_class_that_is_never_answered_has_no_precision() -> None:
+    report = accumulate([scored("a", 0, 0), scored("b", 1, 0)], BLANK)
+    assert to_json(report)["classes"][1]["precision"] is None
+    assert to_json(report)["macro"] == {"precision": 25.0, "recall": 50.0, "f1": 33.333}
+    unknown = replace(report, confusions=())       # answers of other programs may not be complete
+    assert (to_json(unknown)["macro"], to_json(unknown)["classes"][0]["f1"]) == (None, None)
+    assert "mean of" not in to_text(unknown)
 
 
 def test_an_evaluation_states_its_conditions() -> None:

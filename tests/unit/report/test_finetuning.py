@@ -34,7 +34,7 @@ FULL = replace(
 
 def shown(report: FinetuneReport) -> str:
     page = to_html(report, {})
-    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page.partition("<body>")[2])))
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page.partition("<body>")[2].partition("<script>")[0])))
 
 
 def test_a_probe_shows_its_path_and_which_strength_was_taken() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wideresnet.report.html.page import SERIES, Projection, chart, escape, ticks
 
@@ -35,15 +35,19 @@ def columns(
     return chart(title, (ticks(span), ticks([0.0, max(*heights, 0.0) or 1.0])), names, draw)
 
 
-def heat_map(title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[int]]], note: str) -> str:
+def heat_map(
+    title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[int]]], note: str,
+    links: Mapping[tuple[int, int], str],
+) -> str:  # fmt: skip
     """Return a table of counts, each cell coloured by its fraction of the row; zeros are empty.
 
-    The cell of row i in column i is right and has a colour of its own. ``note`` names rows and columns.
+    The cell of row i in column i is right and has a colour of its own. ``note`` names rows and columns,
+    ``links`` holds the anchors that cells (row, column) lead to.
     """
     if not rows:
         return ""
     top = "".join(f'<th scope="col"><span>{escape(head)}</span></th>' for head in heads)
-    body = "".join(f"<tr>{_row(index, name, values)}</tr>\n" for index, (name, values) in enumerate(rows))
+    body = "".join(f"<tr>{_row(index, name, values, links)}</tr>\n" for index, (name, values) in enumerate(rows))
     return (
         f'<figure><figcaption>{escape(title)}</figcaption>\n<div class="scroll" role="region" tabindex="0"'
         f' aria-label="{escape(title)}"><table class="heat">\n<thead><tr><td>{escape(note)}</td>{top}</tr></thead>\n'
@@ -51,15 +55,19 @@ def heat_map(title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequenc
     )
 
 
-def _row(index: int, name: str, values: Sequence[int]) -> str:
+def _row(index: int, name: str, values: Sequence[int], links: Mapping[tuple[int, int], str]) -> str:
     total = sum(values) or 1
-    cells = "".join(_cell(value / total, value, right=column == index) for column, value in enumerate(values))
+    cells = "".join(
+        _cell(value / total, value, links.get((index, column), ""), right=column == index)
+        for column, value in enumerate(values)
+    )
     return f'<th scope="row">{escape(name)}</th>{cells}'
 
 
-def _cell(fraction: float, value: int, *, right: bool) -> str:
+def _cell(fraction: float, value: int, anchor: str, *, right: bool) -> str:
     if not value:
         return "<td></td>"
     # One confusion in a hundred should be seen.
     depth = FAINTEST + (DEEPEST - FAINTEST) * fraction**0.5
-    return f'<td class="{"hit" if right else "miss"}" style="--deep:{depth:.0f}%">{value:,}</td>'
+    shown = f'<a href="#{escape(anchor)}">{value:,}</a>' if anchor else f"{value:,}"
+    return f'<td class="{"hit" if right else "miss"}" style="--deep:{depth:.0f}%">{shown}</td>'

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from wideresnet.records.accuracy import wilson_interval
-from wideresnet.records.evaluation import BILLION, Bin, ClassCounts, Conditions, Confusion, EvalReport, Example
+from wideresnet.records.evaluation import (
+    BILLION,
+    EXAMPLES,
+    Bin,
+    ClassCounts,
+    ClassScores,
+    Conditions,
+    Confusion,
+    EvalReport,
+    Example,
+)
 from wideresnet.records.images import Failure, Labels
 from wideresnet.report.formats import interval_text, percent, rgb_text
 from wideresnet.report.html.charts import columns, heat_map
@@ -15,6 +26,7 @@ from wideresnet.report.html.page import (
     beside,
     fact_rows,
     facts,
+    folded,
     gallery,
     lines,
     paragraph,
@@ -28,7 +40,8 @@ FEW = 30                                           # classes up to which each ha
 WORST, BEST = 20, 5                                # of more classes, those in the table
 PAIRS = 20                                         # confused pairs in the table
 MISTAKES = 24                                      # images in the first gallery
-SHOWN_PAIRS = 8                                    # confused pairs with images
+FIRST_PAIRS = 3                                    # confused pairs whose images need no click
+MISTAKES_OF_PAIR = 3                               # images of one pair among the surest mistakes
 LISTED = 100                                       # failures
 
 CALIBRATION = (
@@ -46,16 +59,17 @@ def evaluation_sections(report: EvalReport, labels: Labels, images: Mapping[str,
         section("Confusions", *_confusions(report, name_of)),
         section("Calibration", *_calibration(report)),
         section("The surest mistakes", *_mistakes(report, name_of, images)),
-        section("The most frequent confusions", *_pairs(report, name_of, images)),
+        section("Images of the confusions", *_pairs(report, name_of, images)),
         section("Failures", *failure_table(report.failures)),
         section("Conditions", facts(condition_rows(report))),
     ]
 
 
 def shown_paths(report: EvalReport) -> list[str]:
-    """Return the paths of the images that the sections show, without duplicates."""
+    """Return the paths of the images that the sections show, the most important first, without duplicates."""
     mistakes = [example for _, example in surest_mistakes(report)]
-    examples = [example for pair in shown_pairs(report) for example in pair.examples]
+    pairs = shown_pairs(report)
+    examples = [pair.examples[rank] for rank in range(EXAMPLES) for pair in pairs if rank < len(pair.examples)]
     return list(dict.fromkeys(example.path for example in (*mistakes, *examples)))
 
 
@@ -63,13 +77,13 @@ def surest_mistakes(report: EvalReport) -> list[tuple[Confusion, Example]]:
     """Return the known wrong answers of highest probability; none if probabilities are not known."""
     if not report.calibrated:
         return []
-    mistakes = [(pair, example) for pair in report.confusions for example in pair.examples]
+    mistakes = [(pair, example) for pair in report.confusions for example in pair.examples[:MISTAKES_OF_PAIR]]
     return sorted(mistakes, key=lambda mistake: (-mistake[1].probability, mistake[1].path))[:MISTAKES]
 
 
 def shown_pairs(report: EvalReport) -> Sequence[Confusion]:
-    """Return the confused pairs that are shown with images."""
-    return report.confusions[:SHOWN_PAIRS]
+    """Return the confused pairs that are shown with images: those of the map of few classes, else the most frequent."""
+    return report.confusions[: None if len(report.by_class) <= FEW else PAIRS]
 
 
 def failure_table(failures: Sequence[Failure]) -> list[str]:
@@ -106,6 +120,7 @@ def _conditions(conditions: Conditions) -> list[tuple[str, str]]:
         ("classes", f"{conditions.present:,} of the network's {len(conditions.labels.names):,} have images"),
         ("data hash", f"{conditions.data_sha256} (names, labels and sizes)"),
         ("weights", conditions.weights_sha256 or "not known"),
+        ("source of the weights", conditions.weights_source or "not known"),
         ("graph", conditions.graph_sha256 or "not known"),
         ("stored in", conditions.stored),
         ("transform", f"{resize} {spec.resize} px ({spec.interpolation}), centre {spec.crop} px"),
@@ -127,19 +142,23 @@ def _classes(report: EvalReport, name_of: ClassName) -> list[str]:
         columns("Top-1 of each class", heights, (0, len(heights)), ("classes, worst first", "top-1, %")),
         subsection(f"The {WORST} worst", _class_table(worst[:WORST], report, name_of)),
         subsection(f"The {BEST} best", _class_table(worst[: -BEST - 1 : -1], report, name_of)),
+        folded(f"All {len(worst):,} classes", _class_table(sorted(worst), report, name_of)),
     ]
 
 
 def _class_table(classes: Sequence[tuple[int, ClassCounts]], report: EvalReport, name_of: ClassName) -> str:
     commonest = {pair.label: pair for pair in reversed(report.confusions)}       # they come most frequent first
+    scores, not_known = report.class_scores, ClassScores(math.nan, math.nan, math.nan)
     rows = []
     for index, counts in classes:
-        pair = commonest.get(index)
-        top1, top5 = (percent(correct / counts.n, 1) for correct in (counts.correct1, counts.correct5))
+        pair, score = commonest.get(index), scores.get(index, not_known)
+        recall, top5 = (percent(correct / counts.n, 1) for correct in (counts.correct1, counts.correct5))
         interval = interval_text(wilson_interval(counts.correct1, counts.n), 1)
         mistaken = f"{name_of(pair.answer)} ({pair.n:,})" if pair else ""
-        rows.append((name_of(index), f"{counts.n:,}", top1, interval, top5, mistaken))
-    return table(("class", "images", "top-1", "95 % interval", "top-5", "most often taken for"), rows, {1, 2, 3, 4})
+        rates = recall, interval, percent(score.precision, 1), percent(score.f1, 1), top5
+        rows.append((name_of(index), f"{counts.n:,}", *rates, mistaken))
+    heads = "class", "images", "recall (top-1)", "95 % interval", "precision", "F1", "top-5", "most often taken for"
+    return table(heads, rows, set(range(1, 7)))
 
 
 def _confusions(report: EvalReport, name_of: ClassName) -> list[str]:
@@ -168,7 +187,11 @@ def _confusion_matrix(report: EvalReport, name_of: ClassName) -> str:
     if not any(row[-1] for row in rows):
         heads, rows = heads[:-1], [row[:-1] for row in rows]
     named = [(name_of(label), row) for label, row in zip(present, rows, strict=True)]
-    return heat_map("Answers to the images of each class", heads, named, "is ↓ taken for →")
+    links = {
+        (present.index(pair.label), present.index(pair.answer)): _anchor(pair)
+        for pair in shown_pairs(report) if pair.answer in report.by_class
+    }  # fmt: skip
+    return heat_map("Answers to the images of each class", heads, named, "is ↓ taken for →", links)
 
 
 def _calibration(report: EvalReport) -> list[str]:
@@ -213,17 +236,35 @@ def _mistakes(report: EvalReport, name_of: ClassName, images: Mapping[str, bytes
     ]
     if not figures:
         return []
-    return [paragraph("At most three of each pair of classes, as the network saw them."), gallery(figures)]
+    note = f"At most {MISTAKES_OF_PAIR} of each pair of classes, as the network saw them. A click enlarges an image."
+    return [paragraph(note), gallery(figures)]
 
 
 def _pairs(report: EvalReport, name_of: ClassName, images: Mapping[str, bytes]) -> list[str]:
-    return [
-        subsection(
+    pairs = shown_pairs(report)
+    if not pairs:
+        return []
+    paths, mistakes = shown_paths(report), report.n - report.correct1
+    embedded = sum(path in images for path in paths)
+    note = (
+        f"{embedded:,} of {mistakes:,} mistakes are in this page as images, at most {EXAMPLES} of each pair of classes"
+        f"{', the surest first' if report.calibrated else ''}: the crop that the network saw, not the complete image."
+    )
+    if embedded < len(paths):
+        note += f" {len(paths) - embedded:,} others have only their names: no room was left, or no image to read."
+    return [paragraph(note), *(
+        folded(
             f"{name_of(pair.label)}, taken for {name_of(pair.answer)}: {pair.n:,}",
             gallery([_figure(example, report.calibrated, images) for example in pair.examples]),
+            anchor=_anchor(pair),
+            unfolded=rank < FIRST_PAIRS,
         )
-        for pair in shown_pairs(report)
-    ]
+        for rank, pair in enumerate(pairs)
+    )]
+
+
+def _anchor(pair: Confusion) -> str:
+    return f"pair-{pair.label}-{pair.answer}"
 
 
 def _figure(example: Example, calibrated: bool, images: Mapping[str, bytes]) -> Figure:

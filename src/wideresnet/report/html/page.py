@@ -1,4 +1,4 @@
-"""The base of every HTML report: one page that opens anywhere, without a connection and without a script.
+"""The base of every HTML report: one page that opens anywhere, without a connection, and reads without its script.
 
 The functions below return parts of a page. They escape their arguments; ``section`` and ``page`` take only such
 parts. Colours follow the reader's light or dark setting, wide tables scroll inside their
@@ -8,9 +8,12 @@ own box, and a phone of 360 px shows everything.
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from html import escape as escape_html
 from importlib import resources
 
@@ -25,13 +28,16 @@ SERIES = 6                                         # colours and dashes there ar
 
 
 def page(title: str, sections: Sequence[str]) -> str:
-    """Return the complete HTML document."""
-    style = resources.files(__package__).joinpath("page.css").read_text("utf-8")
+    """Return the complete HTML document. It loads nothing, and only its own script runs."""
+    style, script = (resources.files(__package__).joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    digest = base64.b64encode(sha256(script.encode()).digest()).decode("ascii")
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<h1>{escape(title)}</h1>\n{''.join(sections)}</body>\n</html>\n"
+        f"<body>\n<h1>{escape(title)}</h1>\n{''.join(sections)}<script>{script}</script>\n</body>\n</html>\n"
     )
 
 
@@ -82,6 +88,34 @@ def gallery(figures: Sequence[Figure]) -> str:
     """Return images side by side, embedded in the page."""
     cells = "".join(f"<li>{_figure(figure)}</li>\n" for figure in figures)
     return f'<ul class="gallery">\n{cells}</ul>\n' if figures else ""
+
+
+def folded(heading: str, *parts: str, anchor: str = "", unfolded: bool = False) -> str:
+    """Return parts that a click on the heading shows; ``anchor`` is a name for links to them."""
+    if not any(parts):
+        return ""
+    name = f' id="{escape(anchor)}"' if anchor else ""
+    state = " open" if unfolded else ""
+    return f"<details{state}><summary>{escape(heading)}</summary><div{name}>\n{''.join(parts)}</div></details>\n"
+
+
+def downloads(files: Mapping[str, str]) -> str:
+    """Return links that save texts under their names; the page holds the texts."""
+    links = []
+    for name, text in files.items():
+        kind = "text/csv" if name.endswith(".csv") else "application/json"
+        data = base64.b64encode(text.encode("utf-8", "backslashreplace")).decode("ascii")
+        links.append(f'<a download="{escape(name)}" href="data:{kind};charset=utf-8;base64,{data}">{escape(name)}</a>')
+    return f"<p>The numbers as files: {', '.join(links)}</p>\n" if links else ""
+
+
+def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows as CSV under a line with the names of their columns."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, rows[0] if rows else (), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
 
 
 def beside(*parts: str) -> str:

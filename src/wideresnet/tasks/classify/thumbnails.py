@@ -1,4 +1,4 @@
-"""Thumbnails of images on a page, as the network gets them."""
+"""Images for pages, as the network gets them, in bounded size."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from wideresnet.records import EvalReport, Exif, Item, Preprocess
 from wideresnet.report.html.evaluation import shown_paths
 from wideresnet.report.html.overlay import encoded
 
-SIDE = 160                                         # pixels
+SIDE = 448                                         # pixels; larger crops are reduced
+TINY = 64                                          # pixels up to which a crop is stored exactly
+MAX_BYTES = 6_000_000                              # on one page
 
 
 def thumbnails(report: EvalReport, sources: Mapping[str, Item] | None) -> dict[str, bytes]:
-    """Return JPEGs by path of the images on the page of ``report``, preprocessed as in it; see ``thumbnails_of``."""
+    """Return the images on the page of ``report`` by path, preprocessed as in it; see ``thumbnails_of``."""
     conditions = report.conditions
     if not conditions:
         return thumbnails_of(shown_paths(report), sources, None)
@@ -29,28 +31,31 @@ def thumbnails(report: EvalReport, sources: Mapping[str, Item] | None) -> dict[s
 def thumbnails_of(
     paths: Iterable[str], sources: Mapping[str, Item] | None, spec: Preprocess | None, exif: Exif = "ignore"
 ) -> dict[str, bytes]:
-    """Return JPEGs of about ``SIDE`` pixels a side by path, of the crops that ``spec`` makes.
+    """Return the crops that ``spec`` makes as JPEGs of at most ``SIDE`` pixels a side, or PNGs if tiny, by path.
 
-    A path that is not in ``sources`` is a file. ``spec`` None: the largest square in the middle. Unreadable images are
-    left out.
+    A path that is not in ``sources`` is a file. ``spec`` None: the largest square in the middle. Left out are
+    unreadable images, and those for which ``MAX_BYTES`` leaves no room.
     """
-    jpegs: dict[str, bytes] = {}
+    images: dict[str, bytes] = {}
+    size = 0
     spec = spec or Preprocess(resize=SIDE, crop=SIDE)
     for path in paths:
         item = (sources or {}).get(path)
         try:
-            jpegs[path] = _jpeg(load_crop(item.source if item else Path(path), spec, exif=exif))
+            image = _encoded(load_crop(item.source if item else Path(path), spec, exif=exif))
         except ImageError:
             continue
-    return jpegs
+        if (size := size + len(image)) > MAX_BYTES:
+            break
+        images[path] = image
+    return images
 
 
-def _jpeg(crop: NDArray[np.uint8]) -> bytes:
-    """Encode RGB uint8 [S, S, 3] as JPEG: small crops with each pixel enlarged to a square, large crops reduced."""
+def _encoded(crop: NDArray[np.uint8]) -> bytes:
+    """Encode RGB uint8 [S, S, 3]: tiny crops exactly as PNG, others as JPEG."""
     image = Image.fromarray(crop)
+    if len(crop) <= TINY:
+        return encoded(image, "PNG")
     if len(crop) > SIDE:
         image = image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    elif 2 * len(crop) <= SIDE:
-        times = SIDE // len(crop)
-        image = image.resize((times * len(crop), times * len(crop)), Image.Resampling.NEAREST)
     return encoded(image, "JPEG")

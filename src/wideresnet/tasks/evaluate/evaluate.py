@@ -193,6 +193,7 @@ def empty_report(
         shards=(data.part,) if data.part else (),
         machine=machine_facts() if machine is None else machine,
         assumed=card.assumed,
+        weights_source=card.weights_source,
     )
     return EvalReport(
         card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped, notes=data.notes

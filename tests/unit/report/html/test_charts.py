@@ -39,8 +39,10 @@ def test_columns_of_zeros_are_a_chart_and_no_columns_are_none() -> None:
 
 
 def test_a_heat_map_marks_what_is_right_and_leaves_zeros_empty() -> None:
-    shown = heat_map("t", ["a", "b", "other"], [("a", [90, 10, 0]), ("b", [1000, 3000, 0])], "rows are right")
-    assert re.findall(r'class="(hit|miss)"[^>]*>([\d,]+)<', shown) == [
+    rows = [("a", [90, 10, 0]), ("b", [1000, 3000, 0])]
+    shown = heat_map("t", ["a", "b", "other"], rows, "rows are right", {(0, 1): "a-b"})
+    assert '<a href="#a-b">10</a></td>' in shown
+    assert re.findall(r'class="(hit|miss)"[^>]*>(?:<a[^>]*>)?([\d,]+)<', shown) == [
         ("hit", "90"), ("miss", "10"), ("miss", "1,000"), ("hit", "3,000"),
     ]  # fmt: skip
     assert shown.count("<td></td>") == 2
@@ -48,10 +50,11 @@ def test_a_heat_map_marks_what_is_right_and_leaves_zeros_empty() -> None:
     assert depths[0] > depths[1] > FAINTEST
     assert max(depths) <= DEEPEST
     assert 'tabindex="0"' in shown, "whoever has no mouse can scroll it"
-    assert heat_map("t", [], [], "") == ""
+    assert heat_map("t", [], [], "", {}) == ""
 
 
 def test_words_are_escaped() -> None:
-    shown = columns(NASTY, [1], (0, 1), (NASTY, NASTY)) + heat_map(NASTY, [NASTY], [(NASTY, [1])], NASTY)
+    shown = columns(NASTY, [1], (0, 1), (NASTY, NASTY))
+    shown += heat_map(NASTY, [NASTY], [(NASTY, [1])], NASTY, {(0, 0): NASTY})
     assert "<b " not in shown
     assert 'onclick="' not in shown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 import re
 
@@ -11,8 +13,11 @@ from wideresnet.report.html.page import (
     Figure,
     bars,
     beside,
+    csv_text,
+    downloads,
     fact_rows,
     facts,
+    folded,
     gallery,
     lines,
     number,
@@ -48,7 +53,31 @@ def test_a_page_follows_light_and_dark_and_asks_nothing_of_the_outside() -> None
     document = page("t", [section("h", paragraph("p"))])
     assert "color-scheme: light dark" in document
     assert "prefers-color-scheme: dark" in document
-    assert not re.search(r"https?://|url\(|@import|<script", document)
+    assert not re.search(r"https?://|url\(|@import|<script [^>]", document)
+
+
+def test_no_script_but_that_of_the_page_may_run() -> None:
+    document = page("t", [])
+    (script,) = re.findall(r"<script>(.*?)</script>", document, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'" in document
+
+
+def test_folded_parts_open_by_a_link_and_may_be_open_from_the_start() -> None:
+    shown = folded("a heading", "<p>b</p>", anchor="x-1", unfolded=True)
+    assert shown.startswith("<details open><summary>a heading</summary><div id=\"x-1\">")
+    assert folded("a heading", "") == ""
+    assert "open" not in folded(NASTY, "b").split(">")[0]
+
+
+def test_downloads_hold_the_texts_and_their_kinds() -> None:
+    shown = downloads({"a.csv": csv_text([{"n": 1, "name": 'a "b", c'}]), NASTY: "{}"})
+    kind, data = re.findall(r'download="a.csv" href="data:([^;]+);charset=utf-8;base64,([^"]+)"', shown)[0]
+    assert (kind, base64.b64decode(data).decode()) == ("text/csv", 'n,name\n1,"a ""b"", c"\n')
+    assert "application/json" in shown
+    assert "<b " not in shown
+    assert downloads({}) == ""
+    downloads({"a.json": "caf\udce9.png"})
 
 
 def test_parts_without_content_leave_nothing_behind() -> None:
