@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from wideresnet.errors import ConfigError, did_you_mean, os_errors_as
 from wideresnet.pipes import read_text
@@ -81,4 +82,12 @@ def _config_error(error: ValidationError, file: object, keys: Iterable[str]) -> 
     if first["type"] == "extra_forbidden":
         return ConfigError(f"{file}: no setting called {key!r}", hint=did_you_mean(str(first["loc"][-1]), keys))
     value = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
-    return ConfigError(f"{file}: {key + ': ' if key else ''}{first['msg']}{value}")
+    return ConfigError(f"{file}: {key + ': ' if key else ''}{first['msg']}{value}", hint=_fraction_hint(first))
+
+
+def _fraction_hint(error: ErrorDetails) -> str:
+    """Return a hint for a number that looks like a percentage where a fraction is expected, or an empty string."""
+    limits = error.get("ctx", {})
+    if limits.get("lt", limits.get("le")) != 1 or not 1 < float(error["input"]) <= 100:
+        return ""
+    return f"it is a fraction: {float(error['input']) / 100:g} is {float(error['input']):g} %"

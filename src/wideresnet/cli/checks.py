@@ -12,6 +12,21 @@ from wideresnet.errors import ConfigError
 if TYPE_CHECKING:
     from typer._click.core import Context
 
+# Options of earlier versions, and what takes their place.
+RENAMED = {
+    "--share": "--val-fraction 0.2", "--batch": "--batch-size", "--sync": "--infer-mode sync",
+    "--async": "--infer-mode async",
+}  # fmt: skip
+
+
+def check_renamed(command: TyperCommand, arguments: list[str]) -> None:
+    """Raise ConfigError for an option that has another name now."""
+    options = {option for parameter in command.params for option in parameter.opts}
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name in RENAMED and name not in options and RENAMED[name].split()[0] in options:
+            raise ConfigError(f"no option {name}", hint=f"use {RENAMED[name]}")
+
 
 def check_empty(command: TyperCommand, context: Context, arguments: list[str]) -> None:
     """Raise ConfigError for an empty string where the default is not one: a path of none is the current folder."""
@@ -22,6 +37,12 @@ def check_empty(command: TyperCommand, context: Context, arguments: list[str]) -
             name = max(parameter.opts, key=len)
             name = name if name.startswith("-") else name.upper()
             raise ConfigError(f"{name} is an empty string", hint="check the shell variable that stands there")
+
+
+def check_percent(option: str, value: float) -> None:
+    """Raise ConfigError if ``value`` looks like a fraction; ``option`` takes a percentage."""
+    if 0 < value <= 1:
+        raise ConfigError(f"{option} takes a percentage, got {value:g}", hint=f"{option} {100 * value:g}")
 
 
 def is_set(context: typer.Context, name: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from wideresnet.cli.checks import check_unused, is_set
+from wideresnet.cli.checks import check_percent, check_unused, is_set
 from wideresnet.cli.compile_job import find_images, locate_images, open_float_bundle, read_build_job
 from wideresnet.cli.compile_options import BundleOptions, GateOptions
 from wideresnet.cli.groups import WeightsOptions, with_groups
@@ -50,6 +50,7 @@ def compile(
     from wideresnet.tasks.quantize.compile import CompileSettings
 
     limit = gates.limit()
+    check_percent("--min-agreement", gates.min_agreement)
     check_targets(report)
     job, preprocess = read_build_job(context, options)
     compares, kinds = job.int8 or gates.data != "auto", {"gate": "accuracy", "min_agreement": "agreement"}

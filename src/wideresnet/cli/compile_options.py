@@ -56,7 +56,7 @@ class GateOptions:
     ] = "0.2"
     min_agreement: Annotated[
         float,
-        typer.Option(min=0, max=100, help="The gate without labels: the percentage of images classified as by fp32."),
+        typer.Option(min=0, max=100, help="The gate without labels: the percentage of images (not a fraction) classified as by f32."),
     ] = 95.0
     search: Annotated[
         bool,

@@ -28,14 +28,16 @@ Source = Annotated[
 ]
 Run = Annotated[Path, typer.Option("--output", "-o", help="Run folder; the model is RUN/bundle.")]
 ModeOption = Annotated[
-    Mode | None, typer.Option(help="probe [default]: only a new linear layer, in seconds; full: the complete network.")
+    Mode | None, typer.Option(
+        help="probe: only a new linear layer, in seconds; full: the complete network.", show_default="probe"
+    )
 ]
-Percent = Annotated[
+ValFraction = Annotated[
     float | None,
-    typer.Option("--share", help="Percent of each class for validation, if there is no val/ [20].", min=0, max=100),
+    typer.Option(help="The fraction of each class for validation, if there is no val/.", show_default="0.2"),
 ]
 Side = Annotated[
-    int | None, typer.Option("--resolution", min=0, help="The input size in pixels a side [that of the source].")
+    int | None, typer.Option("--resolution", min=0, help="The input size in pixels a side.", show_default="as the source's")
 ]
 Test = Annotated[Path | None, typer.Option(help="Class folders for the final accuracy; nothing is selected by them.")]
 Change = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value; repeatable.")]
@@ -49,10 +51,10 @@ def finetune(
     files: WeightsOptions,
     source: Source = None,
     mode: ModeOption = None,
-    percent: Percent = None,
+    val_fraction: ValFraction = None,
     resolution: Side = None,
     alpha: Alpha = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The seed of the split and of the training [0].")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The seed of the split and of the training.", show_default="0")] = None,
     test: Test = None,
     cache: Cache = None,
     device: Where = "auto",
@@ -75,8 +77,7 @@ def finetune(
     from wideresnet.training.memory import keep_memory
 
     options = {
-        "mode": mode, "share": percent / 100 if percent is not None else None,
-        "resolution": resolution, "seed": seed, "alpha": alpha,
+        "mode": mode, "val_fraction": val_fraction, "resolution": resolution, "seed": seed, "alpha": alpha,
     }  # fmt: skip
     changes: dict[str, Any] = dict(parse_changes(change))
     settings = read_settings(config, changes | {key: value for key, value in options.items() if value is not None})

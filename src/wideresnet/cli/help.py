@@ -9,7 +9,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from wideresnet.cli.checks import check_empty
+from wideresnet.cli.checks import check_empty, check_renamed
 
 ARGUMENTS, OPTIONS = "Arguments", "Options"
 NO_BREAK = "\xa0"
@@ -18,7 +18,7 @@ GROUPS = {
     "Model": "--model=MODEL --from=MODEL --weights=FILE --random-weights --architecture=NAME --labels=FILE --classes=N"
              " --resolution=PIXELS --input-shape=SHAPE",
     "Input": "--data=DATA --images=FOLDER --labels-file=FILE --results=FILE --outputs=FOLDER --limit=N --shard=I/N"
-             " --test=FOLDER --share=PERCENT --cache=FOLDER --extract=FOLDER --alpha --transform --apply-exif"
+             " --test=FOLDER --val-fraction=FRACTION --cache=FOLDER --extract=FOLDER --alpha --transform --apply-exif"
              " --ignore-exif --fast-decode --dedupe",
     "Calibration": "--calibration=DATA --samples=N --estimator",
     "Accuracy": "--gate=POINTS --min-agreement=PERCENT --search --budget=MINUTES --max-drop=POINTS --published"
@@ -47,10 +47,11 @@ OPTION_GROUPS = {
 
 
 class Command(TyperCommand):
-    """A command with this help, which refuses empty strings."""
+    """A command with this help, which refuses empty strings and names of earlier versions."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse ``args`` into ``ctx``. Raises ConfigError."""
+        check_renamed(self, args)
         check_empty(self, ctx, args)
         return super().parse_args(ctx, args)
 

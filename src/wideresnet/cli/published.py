@@ -32,7 +32,7 @@ class PublishedOptions:
         int, typer.Option(min=0, help="With --published: number of images, the same of every class; 0: all.")
     ] = 0
     tolerance: Annotated[
-        float, typer.Option(min=0, help="With --published: accepted difference in points, on the complete data set.")
+        float, typer.Option(min=0, help="With --published: accepted difference in percentage points, on the complete data set.")
     ] = 0.1
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from wideresnet.cli.checks import check_percent
 from wideresnet.cli.options import Format, Threads
 from wideresnet.cli.output import print_json
 from wideresnet.cli.streams import print_lines
@@ -16,7 +17,7 @@ from wideresnet.cli.streams import print_lines
 def recommend(
     latency: Annotated[float | None, typer.Option(min=0, help="Maximum milliseconds for one image.")] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="Minimum images per second.")] = None,
-    accuracy: Annotated[float | None, typer.Option(min=0, max=100, help="Minimum top-1, percent.")] = None,
+    accuracy: Annotated[float | None, typer.Option(min=0, max=100, help="Minimum top-1 in percent, such as 80.")] = None,
     bench: Annotated[Path | None, typer.Option(help="Speeds of this machine: a file of 'wrn bench -o'.")] = None,
     threads: Threads = 0,
     format: Format = "table",
@@ -34,6 +35,7 @@ def recommend(
     from wideresnet.tasks.bench.recommend import Requirements, measure_peak
     from wideresnet.tasks.bench.recommend import recommend as choose
 
+    check_percent("--accuracy", accuracy or 0)
     requirements = Requirements(latency, rate, None if accuracy is None else accuracy / 100)
     peak = measure_peak(threads)
     choices = choose(requirements, peak, bench, threads)

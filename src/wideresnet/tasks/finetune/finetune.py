@@ -122,9 +122,9 @@ def run_finetune(
 
 def _open_data(data: Path, settings: FinetuneSettings, test: Path | None) -> tuple[Split, LabelledData | None]:
     """Open training and validation set, and the test set if there is one."""
-    split = with_exif(open_split(data, settings.share, settings.seed, test), settings.exif)
-    if not split.divided and settings.share != FinetuneSettings.model_fields["share"].default:
-        raise ConfigError(f"--share has no effect: {data} is divided already", hint="leave out --share")
+    split = with_exif(open_split(data, settings.val_fraction, settings.seed, test), settings.exif)
+    if not split.divided and settings.val_fraction != FinetuneSettings.model_fields["val_fraction"].default:
+        raise ConfigError(f"--val-fraction has no effect: {data} is divided already", hint="leave it out")
     test_set = None
     if test:
         shards = find_shards(test)
@@ -186,7 +186,7 @@ def _as_toml(settings: FinetuneSettings) -> str:
 def _make_card(source: Bundle, split: Split, settings: FinetuneSettings, result: FinetuneResult) -> ModelCard:
     card, val = source.card, len(split.val.items)
     fraction = val / (val + len(split.train.items))
-    division = f"made: {settings.share:g} of each class, seed {settings.seed}; it came to {fraction:.3f} of all"
+    division = f"made: {settings.val_fraction:g} of each class, seed {settings.seed}; it came to {fraction:.3f} of all"
     return ModelCard(
         name=f"{card.architecture}.{printable(split.name)}",
         architecture=card.architecture,

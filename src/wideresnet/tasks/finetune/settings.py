@@ -42,7 +42,7 @@ class FinetuneSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: FinetuneMode = "probe"
-    share: float = Field(0.2, gt=0, lt=1)          # of each class for validation, if the data has no such split
+    val_fraction: float = Field(0.2, gt=0, lt=1)   # of each class for validation, if the data has no such split
     seed: int = Field(0, ge=0)
     resolution: int = Field(0, ge=0)               # side of the network's input in pixels; 0: the source's
     balanced: bool = True                          # all classes count equally
@@ -72,6 +72,8 @@ def read_settings(file: Path | None, changes: Mapping[str, Any]) -> FinetuneSett
     """
     values = read_toml(file, "settings") if file else {}
     values |= {key: toml_value(value) if isinstance(value, str) else value for key, value in changes.items()}
+    if "share" in values:
+        raise ConfigError(f"{file or 'settings'}: no setting called 'share'", hint="its name is val_fraction")
     own = {key: values.pop(key) for key in list(values) if key in FinetuneSettings.model_fields and key != "recipe"}
     origin = str(file or "settings")
     settings = validated(FinetuneSettings, own | {"recipe": values}, origin, _ALL_KEYS)
