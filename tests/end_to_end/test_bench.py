@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_short_run_prints_one_document_with_the_documented_names(folder: Path) -> None:
     done = wrn(
-        folder, "bench", "-m", "tiny", "--iterations", "2", "--rounds", "1", "--batch", "2",
+        folder, "bench", "-m", "tiny", "--iterations", "2", "--rounds", "1", "--batch-size", "2",
         "--format", "json", "--report", "page.html", "-o", "speed.json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -58,7 +58,7 @@ def test_a_short_run_prints_one_document_with_the_documented_names(folder: Path)
 def test_every_measurement_has_its_rows_and_a_profile(folder: Path) -> None:
     done = wrn(
         folder, "bench", "-m", "tiny", "--what", "engine", "--what", "end-to-end", "--what", "latency",
-        "--data", str(EXAMPLES), "--iterations", "4", "--rounds", "2", "--batch", "2", "--fast-decode",
+        "--data", str(EXAMPLES), "--iterations", "4", "--rounds", "2", "--batch-size", "2", "--fast-decode",
         "--profile", "--format", "json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

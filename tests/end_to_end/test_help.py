@@ -15,6 +15,7 @@ import typer
 
 from wideresnet.cli.help import OPTION_GROUPS
 from wideresnet.cli.main import app
+from wideresnet.precision import precision_name
 
 ROOT = Path(__file__).parents[2]
 HELPS: dict[str, str] = dict(runpy.run_path(str(ROOT / "tools" / "make_cli_docs.py"))["helps"]())
@@ -51,7 +52,7 @@ def test_every_word_of_the_help_is_shown(name: str) -> None:
 def test_every_choice_is_shown_whole_and_no_type(name: str) -> None:
     for option in options(name):
         for choice in option.type_descriptor.choices or ():
-            assert f"|{choice}|" in HELPS[name].replace(" ", "|").replace("\n", "|")
+            assert f"|{precision_name(choice)}|" in HELPS[name].replace(" ", "|").replace("\n", "|")
     assert not any(noise in HELPS[name] for noise in ("<", "range", "list[", "VALUE\n"))
 
 
@@ -61,7 +62,8 @@ def test_defaults_are_shown(name: str) -> None:
         default = option.show_default if isinstance(option.show_default, str) else option.default
         if default not in (None, "", [], True, False):
             default = default[0] if isinstance(default, list) else default
-            assert f"[default: {f'{default:g}' if isinstance(default, float) else default}]" in HELPS[name], option.opts
+            text = f"{default:g}" if isinstance(default, float) else precision_name(default)
+            assert f"[default: {text}]" in words(HELPS[name]), option.opts
 
 
 @pytest.mark.parametrize("name", HELPS)

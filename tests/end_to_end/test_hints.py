@@ -68,8 +68,8 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "training/distributed": ("train", "finetune"),
     "tasks/finetune/settings": ("finetune",),
 }
-# Whose "--ink" are colours, and the table of all options, which test_help.py compares with them.
-STYLES = {"report/html/charts", "report/html/page", "cli/help"}
+# Whose "--ink" are colours, and tables of options: of all (test_help.py) and of earlier versions (test_vocabulary.py).
+STYLES = {"report/html/charts", "report/html/page", "cli/help", "cli/checks"}
 # Options that belong to another program, named as such.
 FOREIGN = {"--data-binary", "--max-restarts", "--head", "--help"}
 

@@ -10,7 +10,7 @@ import typer
 from wideresnet.cli.bench_options import BenchOptions
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.groups import FileOptions, with_groups
-from wideresnet.cli.options import Format
+from wideresnet.cli.options import Format, InferenceDevice
 from wideresnet.cli.output import check_targets, say_skipped
 from wideresnet.cli.progress import run_with_bar
 from wideresnet.cli.streams import print_lines
@@ -26,6 +26,7 @@ def bench(
     context: typer.Context,
     options: BenchOptions,
     files: FileOptions,
+    device: InferenceDevice = "cpu",
     format: Format = "table",
     report: Annotated[Path | None, typer.Option(help="Write an HTML page with plots.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON document.")] = None,
@@ -59,13 +60,13 @@ def bench(
 def _check(context: typer.Context, settings: BenchSettings) -> None:
     """Raise ConfigError for options that apply to none of the measurements."""
     selected, openvino = set(settings.measurements), "openvino" in settings.engines
-    fixed = "engine", "precision", "batch", "streams", "threads", "sync", "profile", "fast_decode", "data"
+    fixed = "engine", "precision", "batch", "streams", "threads", "infer_mode", "profile", "fast_decode", "data"
     check_unused(context, not selected, "with --tune alone, which has a grid of its own", *fixed)
     single = not selected & {"engine", "end-to-end"}
     reason = f"on {' and '.join(sorted(selected))}: one image at a time"
     check_unused(context, single and settings.batches != (1,), reason, "batch")
     check_unused(context, single and settings.streams != (0,), reason, "streams")
-    check_unused(context, "engine" not in selected, "without --what engine", "sync")
+    check_unused(context, "engine" not in selected, "without --what engine", "infer_mode")
     check_unused(context, "end-to-end" not in selected, "without --what end-to-end", "fast_decode")
     check_unused(context, selected == {"startup"} and not settings.tune, "on startup, once a round", "seconds")
     check_unused(context, settings.iterations > 0, "beside --iterations", "seconds")

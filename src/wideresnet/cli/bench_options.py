@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -34,7 +34,7 @@ class BenchOptions:
     precision: Annotated[
         str, typer.Option(help="One or several: f32,bf16,int8. Empty: the precision that the model is stored in.")
     ] = ""
-    batch: Annotated[str, typer.Option(help="Images per batch, one number or several: 1,8.")] = "8"
+    batch: Annotated[str, typer.Option("--batch-size", help="Images a batch, one number or several: 1,8.")] = "8"
     streams: Annotated[str, typer.Option(help="Batches computed in parallel; 0: the engine decides.")] = "0"
     threads: Annotated[str, typer.Option(help="CPU threads; 0: all CPUs that the process may use.")] = "0"
     iterations: Annotated[
@@ -45,9 +45,10 @@ class BenchOptions:
     input_shape: Annotated[
         str, typer.Option("--input-shape", "--resolution", help="Another input size: 3,176,176 or 176.")
     ] = ""
-    sync: Annotated[
-        bool, typer.Option("--sync/--async", help="engine: one batch after another, or several in flight.")
-    ] = False
+    infer_mode: Annotated[
+        Literal["sync", "async"],
+        typer.Option(help="engine: one batch after another (sync), or several in flight (async)."),
+    ] = "async"
     fast_decode: Annotated[
         bool,
         typer.Option("--fast-decode", help="end-to-end: also with large JPEGs decoded at a fraction of their size."),
@@ -64,9 +65,9 @@ class BenchOptions:
         default = [] if self.tune else ["engine"]
         return BenchSettings(
             cast("tuple[Measurement, ...]", tuple(self.measurements or default)), _split(self.engine),
-            cast("tuple[BenchPrecision, ...]", _split(self.precision)), _numbers("--batch", self.batch),
-            _numbers("--streams", self.streams), _numbers("--threads", self.threads), self.sync, self.rounds,
-            self.seconds, self.iterations, self.data, self.profile, self.tune, self.fast_decode,
+            cast("tuple[BenchPrecision, ...]", _split(self.precision)), _numbers("--batch-size", self.batch),
+            _numbers("--streams", self.streams), _numbers("--threads", self.threads), self.infer_mode == "sync",
+            self.rounds, self.seconds, self.iterations, self.data, self.profile, self.tune, self.fast_decode,
         )  # fmt: skip
 
     def open_models(self, facts: FileFacts) -> list[Bundle]:

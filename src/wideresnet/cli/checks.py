@@ -45,6 +45,13 @@ def check_percent(option: str, value: float) -> None:
         raise ConfigError(f"{option} takes a percentage, got {value:g}", hint=f"{option} {100 * value:g}")
 
 
+def check_device(device: str) -> str:
+    """Return ``device``. Raises ConfigError for another one than the CPU."""
+    if device != "cpu":
+        raise ConfigError(f"no device {device!r} for inference: there is only cpu", hint="leave out --device")
+    return device
+
+
 def is_set(context: typer.Context, name: str) -> bool:
     """Return whether the parameter ``name`` was given on the command line, even with its default's value."""
     source = context.get_parameter_source(name)

@@ -10,7 +10,7 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.groups import FACT_NAMES, FileOptions, with_groups
-from wideresnet.cli.options import EngineName, Format, Precision, Threads
+from wideresnet.cli.options import EngineName, Format, InferenceDevice, Precision, Threads
 from wideresnet.cli.output import check_targets, list_notes, list_problems, open_bundle, open_data, print_record
 from wideresnet.cli.progress import run_with_bar
 from wideresnet.cli.streams import say
@@ -38,6 +38,7 @@ def compare(
     engine: EngineName = "openvino",
     precision: Precision = "f32",
     threads: Threads = 0,
+    device: InferenceDevice = "cpu",
     batch_size: Annotated[int, typer.Option(min=0, help="Images a batch; 0: as tuned for A, or 8.")] = 0,
     max_drop: Annotated[
         float | None, typer.Option(help="Exit code 1 if B's top-1 is more than this many percentage points below A's.")
@@ -66,7 +67,8 @@ def compare(
 
     check_targets(page)
     is_file = _are_files(a, b)
-    check_unused(context, is_file, "on files of scores", "engine", "precision", "threads", "batch_size", *FACT_NAMES)
+    running = "engine", "precision", "threads", "device", "batch_size"
+    check_unused(context, is_file, "on files of scores", *running, *FACT_NAMES)
     check_unused(context, is_file and bool(labels) and not page, "on files of scores without --report", "data")
     if is_file:
         result = _compare_files(Path(a), Path(b), data, labels)

@@ -11,9 +11,10 @@ from wideresnet.cli.checks import check_percent, check_unused, is_set
 from wideresnet.cli.compile_job import find_images, locate_images, open_float_bundle, read_build_job
 from wideresnet.cli.compile_options import BundleOptions, GateOptions
 from wideresnet.cli.groups import WeightsOptions, with_groups
-from wideresnet.cli.options import ClassNames, Format, Resolution, TextOrJson
+from wideresnet.cli.options import ClassNames, Format, InferenceDevice, Resolution, TextOrJson
 from wideresnet.cli.output import check_targets, list_failures, list_notes, print_record, say_skipped
 from wideresnet.cli.progress import run_with_bar
+from wideresnet.precision import precision_name
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
@@ -31,6 +32,7 @@ def compile(
     report: Page = None,
     labels: ClassNames = None,
     resolution: Resolution = 0,
+    device: InferenceDevice = "cpu",
     format: Format = "table",
 ) -> None:
     """Store a model in another precision, verify it, and measure the loss of accuracy.
@@ -54,7 +56,7 @@ def compile(
     check_targets(report)
     job, preprocess = read_build_job(context, options)
     compares, kinds = job.int8 or gates.data != "auto", {"gate": "accuracy", "min_agreement": "agreement"}
-    check_unused(context, not job.int8, f"with {job.precision}", "calibration", "samples", "estimator")
+    check_unused(context, not job.int8, f"with {precision_name(job.precision)}", "calibration", "samples", "estimator")
     check_unused(context, not gates.search, "without --search", "budget")
     check_unused(context, limit is None, "with --gate none", "min_agreement")
     check_unused(context, not compares and limit is not None, "without --data to judge by", *kinds)

@@ -10,6 +10,7 @@ import typer
 
 from wideresnet.cli.options import Model
 from wideresnet.errors import ConfigError
+from wideresnet.precision import StoredPrecision
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class BundleOptions:
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The bundle to write.")] = None
     model: Model = None
     precision: Annotated[
-        Literal["fp32", "fp16", "int8"], typer.Option("--precision", help="int8 needs the extra 'compile'.")
+        StoredPrecision, typer.Option("--precision", help="int8 needs the extra 'compile'.")
     ] = "int8"
     calibration: Annotated[
         str,
@@ -56,11 +57,11 @@ class GateOptions:
     ] = "0.2"
     min_agreement: Annotated[
         float,
-        typer.Option(min=0, max=100, help="The gate without labels: the percentage of images (not a fraction) classified as by f32."),
+        typer.Option(min=0, max=100, help="The gate without labels: the percentage of images classified as by f32."),
     ] = 95.0
     search: Annotated[
         bool,
-        typer.Option("--search", help="If the gate fails, try other settings, finally with some layers in fp32."),
+        typer.Option("--search", help="If the gate fails, try other settings, finally with some layers in f32."),
     ] = False
     budget: Annotated[
         float, typer.Option(min=0, help="Minutes for --search; a trial that has begun is finished.")

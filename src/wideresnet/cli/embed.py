@@ -22,7 +22,7 @@ Pooling = Annotated[
     Literal["auto", "mean", "none"],
     typer.Option("--pool", help="mean: average feature maps over positions; auto: only for Parquet."),
 ]
-Number = Annotated[Literal["float32", "float16"], typer.Option("--dtype", help="float16: half the size, three digits.")]
+Number = Annotated[Literal["float32", "float16"], typer.Option("--dtype", help="f16: half the size, three digits.")]
 
 
 @with_groups

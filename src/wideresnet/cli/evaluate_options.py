@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wideresnet.tasks.load.load import ModelChoice
 
 RUNNING = (                                        # parameters that decide how a network runs
-    "output", "resume", "transform", "alpha", "apply_exif", "resolution", "engine", "precision", "threads",
+    "output", "resume", "transform", "alpha", "apply_exif", "resolution", "engine", "precision", "threads", "device",
     "batch_size", "infer_mode", "ray",
 )  # fmt: skip
 ApplyExif = Annotated[

@@ -13,10 +13,11 @@ from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import CheckImages, ClassNames, Model
 from wideresnet.cli.output import hold, list_notes, open_bundle, print_json
 from wideresnet.cli.streams import say
+from wideresnet.precision import precision_name
 
 Stored = Annotated[
     Literal["fp32", "fp16"] | None,
-    typer.Option("--storage", help="fp16: half the size. [bundle: as it is stored; weights file: fp32]"),
+    typer.Option("--storage", help="f16: half the size.", show_default="as stored; of a weights file f32"),
 ]
 Format = Annotated[
     Literal["table", "json", "torchvision", "timm", "safetensors"],
@@ -40,7 +41,7 @@ def export(
 
     Example: wrn export -m wide_resnet50_2.tv_in1k -o wrn50/
 
-    Example: wrn export -m runs/mine/model.safetensors --storage fp16 -o mine/
+    Example: wrn export -m runs/mine/model.safetensors --storage f16 -o mine/
 
     Example: wrn export -m runs/pets/bundle --format timm -o pets/model.safetensors
     """
@@ -70,4 +71,4 @@ def export(
     if format == "json":
         print_json({"bundle": str(output), "size_bytes": len(bundle.graph), "card": asdict(card)})
     else:
-        say(f"{output}: {card.name}, {card.precision}, {len(bundle.graph) / 1e6:.1f} MB")
+        say(f"{output}: {card.name}, {precision_name(card.precision)}, {len(bundle.graph) / 1e6:.1f} MB")

@@ -37,7 +37,8 @@ ValFraction = Annotated[
     typer.Option(help="The fraction of each class for validation, if there is no val/.", show_default="0.2"),
 ]
 Side = Annotated[
-    int | None, typer.Option("--resolution", min=0, help="The input size in pixels a side.", show_default="as the source's")
+    int | None,
+    typer.Option("--resolution", min=0, help="The input size in pixels a side.", show_default="that of the source"),
 ]
 Test = Annotated[Path | None, typer.Option(help="Class folders for the final accuracy; nothing is selected by them.")]
 Change = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value; repeatable.")]
@@ -54,7 +55,7 @@ def finetune(
     val_fraction: ValFraction = None,
     resolution: Side = None,
     alpha: Alpha = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The seed of the split and of the training.", show_default="0")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The seed of split and training.", show_default="0")] = None,
     test: Test = None,
     cache: Cache = None,
     device: Where = "auto",

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from wideresnet.cli.options import Alpha, ArchitectureName, EngineName, Precision, Resolution, Threads, Weights
+from wideresnet.cli.options import (
+    Alpha,
+    ArchitectureName,
+    EngineName,
+    InferenceDevice,
+    Precision,
+    Resolution,
+    Threads,
+    Weights,
+)
 from wideresnet.cli.output import open_bundle
 
 if TYPE_CHECKING:
@@ -123,6 +132,7 @@ class RuntimeOptions:
     engine: EngineName = "openvino"
     precision: Precision = "f32"
     threads: Threads = 0
+    device: InferenceDevice = "cpu"
 
     def settings(self, batch_size: int, exif: Exif, mode: InferMode = "async") -> InferenceSettings:
         """Return the settings of inference with this engine."""

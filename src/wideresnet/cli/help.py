@@ -10,6 +10,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 from wideresnet.cli.checks import check_empty, check_renamed
+from wideresnet.precision import precision_name
 
 ARGUMENTS, OPTIONS = "Arguments", "Options"
 NO_BREAK = "\xa0"
@@ -31,8 +32,7 @@ GROUPS = {
                 " --token-file=FILE --cors=ORIGIN --allow-host=HOST --explain --log",
     "Output": "--output=PATH --format --top-k=N --class=CLASS --lang --layer=NAMES --pool --dtype --storage --signed"
               " --report=FILE --folders=FOLDER --tensorboard --resume",
-    "Speed": "--engine=NAMES --precision=NAMES --device --threads=N --streams=N --batch=N --batch-size=N --sync"
-             " --infer-mode",
+    "Speed": "--engine=NAMES --precision=NAMES --device=cpu --threads=N --streams=N --batch-size=N --infer-mode",
     "Cluster (docs/scale.md)": "--ray=ADDRESS --replicas=N --workers=N --cpus=N --shard-size=N",
     "Facts that a weights file may not state (docs/weights.md)":
         "--normalise=NAME --which=NAME --activation=NAME --bn-eps=NUMBER --shortcut=NAME --stride-on=NAME"
@@ -141,7 +141,7 @@ def _names(parameter: Any) -> str:
     if parameter.is_flag:
         return " / ".join([names, *parameter.secondary_opts])
     _, metavar = OPTION_GROUPS.get(_known_name(parameter), (OPTIONS, "VALUE"))
-    return f"{names} {'|'.join(parameter.type_descriptor.choices or [metavar])}"
+    return f"{names} {'|'.join(map(precision_name, parameter.type_descriptor.choices or [metavar]))}"
 
 
 def _text(parameter: Any, context: Any) -> str:
@@ -150,7 +150,7 @@ def _text(parameter: Any, context: Any) -> str:
     if default is True:
         value = parameter.get_default(context, call=False)
         values = value if isinstance(value, list | tuple) else [value]
-        default = ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in values)
+        default = ", ".join(f"{item:g}" if isinstance(item, float) else str(precision_name(item)) for item in values)
         if value is None or isinstance(value, bool):
             default = _known_name(parameter).lstrip("-") if value and parameter.secondary_opts else ""
     notes = [f"[default:{NO_BREAK}{default}]"] if default else ["[required]"] if parameter.required else []

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.groups import FileOptions, with_groups
-from wideresnet.cli.options import Format
+from wideresnet.cli.options import Format, InferenceDevice
 from wideresnet.cli.output import open_data, print_record
 from wideresnet.cli.progress import run_with_bar
 from wideresnet.errors import ConfigError
@@ -26,6 +26,7 @@ def identify(
     images: Annotated[
         Path | None, typer.Option(help="Ordinary images of the right kind, without labels.")
     ] = None,
+    device: InferenceDevice = "cpu",
     format: Format = "table",
 ) -> None:
     """Find the normalisation and the form of a network that its weights file does not state, by evidence.

@@ -28,6 +28,7 @@ from wideresnet.cli.serve import PREFIX, serve
 from wideresnet.cli.streams import ReaderGone, check_output, drop_unwritten, open_streams, say
 from wideresnet.cli.train import train
 from wideresnet.errors import OutputError, WrnError
+from wideresnet.precision import precision_name
 
 PIPE = 128 + 13                                    # as for a process that SIGPIPE ends
 
@@ -37,7 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,                         # which takes text in brackets for markup
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": precision_name},
 )
 for command in (
     models, info, identify, classify, evaluate, merge, compare, explain, embed, export, compile_command, recommend,

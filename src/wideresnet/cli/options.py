@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from wideresnet.cli.checks import check_device
+
 Engine = Literal["openvino", "onnxruntime", "pytorch"]
 Arithmetic = Literal["f32", "bf16"]
 TextOrJson = Literal["table", "json"]
@@ -31,7 +33,8 @@ ClassNames = Annotated[Path | None, typer.Option("--labels", help="A file of cla
 Lang = Annotated[Language, typer.Option("--lang", help="The language of class names; custom labels have only one.")]
 EngineName = Annotated[Engine, typer.Option("--engine", help="The runtime.")]
 Precision = Annotated[
-    Arithmetic, typer.Option("--precision", help="The arithmetic of the convolutions; reports name what was used.")
+    Arithmetic,
+    typer.Option("--precision", help="The arithmetic of the convolutions; models stored in int8 are computed in int8."),
 ]
 Resolution = Annotated[
     int, typer.Option("--resolution", min=0, help="The input size in pixels a side; 0: as on the model's card.")
@@ -58,6 +61,9 @@ CheckImages = Annotated[
 IgnoreExif = Annotated[bool, typer.Option("--ignore-exif", help="Do not apply the EXIF orientation.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="0: every CPU this process may use.")]
 Format = Annotated[TextOrJson, typer.Option("--format", help="json: print one JSON document on stdout.")]
+InferenceDevice = Annotated[
+    str, typer.Option("--device", callback=check_device, help="cpu: inference has no other device.")
+]
 Where = Annotated[Device, typer.Option("--device", help="auto: a CUDA GPU where torch finds one, else the CPU.")]
 Page = Annotated[Path | None, typer.Option("--report", help="Write a page with plots and images (HTML).")]
 Cache = Annotated[

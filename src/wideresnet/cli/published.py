@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from wideresnet.records import Verification
     from wideresnet.tasks.evaluate.published import VerifySettings
 
-OPTIONS = ("data", "model", "weights", "published", "limit", "tolerance", "engine", "precision", "threads", "format")
+OPTIONS = (
+    "data", "model", "weights", "published", "limit", "tolerance", "engine", "precision", "threads", "device", "format",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class PublishedOptions:
         int, typer.Option(min=0, help="With --published: number of images, the same of every class; 0: all.")
     ] = 0
     tolerance: Annotated[
-        float, typer.Option(min=0, help="With --published: accepted difference in percentage points, on the complete data set.")
+        float,
+        typer.Option(min=0, help="With --published: accepted difference in percentage points, of all images."),
     ] = 0.1
 
 

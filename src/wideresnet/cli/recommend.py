@@ -17,7 +17,7 @@ from wideresnet.cli.streams import print_lines
 def recommend(
     latency: Annotated[float | None, typer.Option(min=0, help="Maximum milliseconds for one image.")] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="Minimum images per second.")] = None,
-    accuracy: Annotated[float | None, typer.Option(min=0, max=100, help="Minimum top-1 in percent, such as 80.")] = None,
+    accuracy: Annotated[float | None, typer.Option(min=0, max=100, help="Minimum top-1 in percent.")] = None,
     bench: Annotated[Path | None, typer.Option(help="Speeds of this machine: a file of 'wrn bench -o'.")] = None,
     threads: Threads = 0,
     format: Format = "table",

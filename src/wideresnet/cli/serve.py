@@ -11,7 +11,7 @@ import typer
 
 from wideresnet.cli.cluster import quieten
 from wideresnet.cli.groups import FileOptions, with_groups
-from wideresnet.cli.options import MODEL, Alpha, EngineName, Precision, Threads
+from wideresnet.cli.options import MODEL, Alpha, EngineName, InferenceDevice, Precision, Threads
 from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError, did_you_mean, needs_extra
 
@@ -76,6 +76,7 @@ def serve(
     precision: Precision = "f32",
     threads: Threads = 0,
     streams: Streams = 0,
+    device: InferenceDevice = "cpu",
     log: Annotated[Literal["json", "off"], typer.Option(help="json: one line per request on stderr.")] = "off",
     ray: Ray = "",
     replicas: Annotated[str, typer.Option(help="With --ray: N replicas, or MIN:MAX to scale with the load.")] = "1",

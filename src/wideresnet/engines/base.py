@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.errors import EngineError
+from wideresnet.precision import precision_name
 from wideresnet.records import EngineInfo
 
 
@@ -58,6 +59,9 @@ class EngineOptions:
     hint: Literal["latency", "throughput"] = "latency"
     streams: int = 0
     cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", precision_name(self.precision))
 
 
 def check_process(opened_in: int) -> None:

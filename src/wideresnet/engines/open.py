@@ -22,10 +22,7 @@ def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions |
 def open_outputs(bundle: Bundle, name: str = "openvino", options: EngineOptions | None = None) -> OutputsEngine:
     """Open a graph with further outputs; see ``open_engine``."""
     options = options or EngineOptions()
-    if options.precision not in PRECISIONS:
-        raise ConfigError(
-            f"no arithmetic called {options.precision!r}", hint=f"known: {', '.join(PRECISIONS)}"
-        )
+    check_precision(bundle, options.precision)
     if options.threads < 0:
         raise ConfigError(f"threads must be 0 (all CPUs) or more, got {options.threads}")
     if name == "openvino":
@@ -42,3 +39,12 @@ def open_outputs(bundle: Bundle, name: str = "openvino", options: EngineOptions 
         return PyTorchEngine(bundle.graph, options, network_of(bundle.card), bundle.card.preprocess)
     hint = did_you_mean(name, ENGINES) or f"known: {', '.join(ENGINES)}"
     raise ConfigError(f"no engine called {name!r}", hint=hint)
+
+
+def check_precision(bundle: Bundle, precision: str) -> None:
+    """Raise ConfigError for an arithmetic that does not exist, or that the bundle's graph does not have."""
+    if precision not in PRECISIONS:
+        raise ConfigError(f"no arithmetic called {precision!r}", hint=f"known: {', '.join(PRECISIONS)}")
+    if precision == "bf16" and bundle.card.precision == "int8":
+        hint = "leave out the precision, or open the model that it was compiled from"
+        raise ConfigError(f"{bundle.card.name} is stored in int8 and cannot run in bf16", hint)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from wideresnet.engines.base import EngineOptions, check_batch, check_process
 from wideresnet.errors import EngineError
 from wideresnet.machine import available_cpus
-from wideresnet.records import EngineInfo, Precision
+from wideresnet.precision import Precision
+from wideresnet.records import EngineInfo
 
 # OpenVINO's names in an executed graph -> ours. u8 and i8 are both halves of one int8 convolution.
 _PRECISIONS: dict[str, Precision] = {"f32": "f32", "bf16": "bf16", "f16": "f16", "u8": "int8", "i8": "int8"}

@@ -16,6 +16,7 @@ from typing import Literal
 from wideresnet.bundle import Bundle
 from wideresnet.bundle.files import GRAPH
 from wideresnet.engines import EngineOptions
+from wideresnet.engines.open import check_precision
 from wideresnet.machine import available_cpus, cpu_name
 from wideresnet.output.atomic import save_text
 from wideresnet.records import InferenceSettings, Tuning
@@ -50,6 +51,7 @@ def tune_settings(
     bundle: Bundle, settings: InferenceSettings, *, many: bool = True
 ) -> tuple[EngineOptions, InferenceSettings]:
     """Return engine options for ``many`` images or for one, and ``settings`` with the batch size that fits them."""
+    check_precision(bundle, settings.precision)
     options, batch = EngineOptions(settings.precision, settings.threads), BATCH
     if many:
         options, batch = throughput_options(bundle, settings.precision, settings.threads)

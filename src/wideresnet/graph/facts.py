@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -12,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.architectures import Variant
 from wideresnet.errors import BundleError
+from wideresnet.precision import StoredPrecision
 from wideresnet.records import RGB
 
 MEAN, FACTOR = "input.mean", "input.factor"        # constants that normalise pixels in 0..255
@@ -28,7 +28,7 @@ class GraphFacts:
     classes: int                                   # columns of the logits
     mean: RGB
     std: RGB
-    precision: Literal["fp32", "fp16", "int8"]     # of the stored weights
+    precision: StoredPrecision                     # of the stored weights
     variant: Variant                               # see architectures.with_variant
 
 

@@ -88,7 +88,7 @@ class _Graph:
         if not self.half:
             return self.constant(name, value.astype(np.float32))
         if np.abs(value).max() > HALF_MAX:
-            raise WeightsError(f"{name} is too large for float16", hint="store the weights as fp32")
+            raise WeightsError(f"{name} is too large for float16", hint="store the weights as f32")
         stored = self.constant(f"{name}.half", value.astype(np.float16))
         return self.add("Cast", [stored], name, {"to": TensorProto.FLOAT})
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-Precision = Literal["f32", "bf16", "f16", "int8"]
+from wideresnet.precision import Precision
 
 
 @dataclass(frozen=True)

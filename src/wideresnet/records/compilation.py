@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from wideresnet.precision import StoredPrecision
 from wideresnet.records.accuracy import EngineInfo, images_to_show, wilson_interval
 from wideresnet.records.comparison import images_to_exclude
 from wideresnet.records.images import Failure
@@ -138,7 +139,7 @@ class CompileReport:
     """
 
     bundle: str
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: StoredPrecision
     size_bytes: int                                # of the graph
     size_bytes_reference: int                      # of the float32 graph
     verified: tuple[Deviation, ...]

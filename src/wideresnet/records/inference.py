@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from wideresnet.precision import precision_name
 from wideresnet.records.images import Exif
 
 InferMode = Literal["sync", "async"]
@@ -25,6 +26,9 @@ class InferenceSettings:
     exif: Exif = "transpose"
     reduced: bool = False
     mode: InferMode = "async"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", precision_name(self.precision))
 
 
 DEFAULT_INFERENCE = InferenceSettings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from wideresnet.precision import StoredPrecision
 from wideresnet.records.accuracy import Measured, Published
 from wideresnet.records.compilation import GateReport, QuantiseSettings
 from wideresnet.records.images import Normalisation, Preprocess
@@ -18,7 +19,7 @@ class ModelCard:
     architecture: str                              # a name of architectures.ARCHITECTURES
     classes: int
     preprocess: Preprocess
-    precision: Literal["fp32", "fp16", "int8"]     # of the stored weights
+    precision: StoredPrecision                     # of the stored weights
     licence: str
     weights_source: str = ""                       # URL or file the tensors came from
     weights_sha256: str = ""

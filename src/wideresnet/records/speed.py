@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wideresnet.records.accuracy import Precision
+from wideresnet.precision import Precision
 from wideresnet.records.skipped import Skipped
 
 

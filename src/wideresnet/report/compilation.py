@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from wideresnet.precision import precision_name
 from wideresnet.records import CompileReport, Deviation, GateReport, LayerLoss, QuantiseSettings, Trial
 from wideresnet.report.formats import engine_text, interval_text, percent, pick, pick_percent
 from wideresnet.report.html.evaluation import failure_table
@@ -14,18 +15,18 @@ from wideresnet.report.html.page import bars, facts, number, page, paragraph, se
 
 SENSITIVITY = (
     "The cost of quantising one layer alone, all others in float32: the mean Kullback-Leibler divergence of the"
-    " answers from fp32's, in millionths of a nat, and the root mean square by which the logits move over their"
+    " answers from f32's, in millionths of a nat, and the root mean square by which the logits move over their"
     " spread. MACs: the layer's fraction of all multiply-accumulates."
 )
 VERDICTS = {"passed": "passed", "failed": "FAILED", "undecided": "UNDECIDED", "none": "no gate"}
-AGREEMENT = "this is agreement with fp32, not accuracy: without labels nobody knows which of the two is right"
+AGREEMENT = "this is agreement with f32, not accuracy: without labels nobody knows which of the two is right"
 
 
 def to_text(report: CompileReport) -> str:
     """Return what was written, its deviation from the original, and the gate's verdict."""
     fraction = report.size_bytes / report.size_bytes_reference
     lines = [
-        f"{report.bundle}: {report.precision}, {report.size_bytes / 1e6:.1f} MB, {fraction:.0%} of fp32"
+        f"{report.bundle}: {precision_name(report.precision)}, {report.size_bytes / 1e6:.1f} MB, {fraction:.0%} of f32"
         + (f", {report.calibration} calibration images" if report.calibration else "")
     ]
     for engine in dict.fromkeys(deviation.engine for deviation in report.verified):
@@ -45,13 +46,13 @@ def _enumerated(numbers: Sequence[int]) -> str:
 
 def _gate_lines(gate: GateReport | None) -> list[str]:
     if gate is None:
-        return ["not compared with fp32: no gate was asked for, or there were no images for it"]
+        return ["not compared with f32: no gate was asked for, or there were no images for it"]
     verdict = f"gate {100 * gate.limit:g}: {VERDICTS[gate.verdict]}" if gate.limit is not None else "no gate"
     engine = gate.engine
     divergence = f"mean KL {gate.mean_kl:.2g} nats, {engine.runtime} {engine.version} in {engine.precision}"
     if gate.drop is None or gate.interval95 is None:
         return [
-            f"same answer as fp32 for {100 * gate.agreement:.2f} % of {gate.n} images ({gate.data}); {verdict}",
+            f"same answer as f32 for {100 * gate.agreement:.2f} % of {gate.n} images ({gate.data}); {verdict}",
             AGREEMENT,
             divergence,
             *_undecided(gate),
@@ -117,7 +118,7 @@ def _settings(settings: QuantiseSettings) -> str:
         f"{settings.samples} images",
         "fast bias correction" if settings.bias_correction == "fast" else "",
         "mixed preset" if settings.preset == "mixed" else "",
-        f"{count} {noun} in fp32: {names}" if count else "",
+        f"{count} {noun} in f32: {names}" if count else "",
     ]
     return ", ".join(filter(None, items))
 
@@ -169,13 +170,13 @@ def _trial_json(trial: Trial) -> dict[str, Any]:
 def to_html(report: CompileReport) -> str:
     """Return one self-contained page: gate, sizes, deviations, calibration, layers, trials."""
     return page(
-        f"{report.bundle}: {report.precision}",
+        f"{report.bundle}: {precision_name(report.precision)}",
         [
             _gate(report.gate),
             section("What was made", facts(_size_and_settings(report))),
             section("Notes", *map(paragraph, report.notes)),
             section("Images that could not be read", *failure_table(report.failures)),
-            section("Verified against fp32", _deviations(report.verified)),
+            section("Verified against f32", _deviations(report.verified)),
             section("Sensitivity of layers", *_layers(report)),
             section("Search", *_trials(report)),
         ],
@@ -184,11 +185,11 @@ def to_html(report: CompileReport) -> str:
 
 def _gate(gate: GateReport | None) -> str:
     if gate is None:
-        return section("Gate", paragraph("Not compared with fp32: no gate was asked for, or there were no images."))
+        return section("Gate", paragraph("Not compared with f32: no gate was asked for, or there were no images."))
     if gate.limit is None:
         rows = [("verdict", "no gate was asked for")]
     else:
-        kind = "points of top-1 may be lost" if gate.drop is not None else "% of answers must be fp32's"
+        kind = "points of top-1 may be lost" if gate.drop is not None else "% of answers must be f32's"
         rows = [("verdict", VERDICTS[gate.verdict]), ("limit", f"{100 * gate.limit:g} {kind}")]
     if gate.drop is not None and gate.interval95 is not None:
         rows += [
@@ -198,7 +199,7 @@ def _gate(gate: GateReport | None) -> str:
             ("McNemar's exact p", f"{gate.p_value:.2g}"),
         ]
     rows += [
-        ("same answer as fp32", percent(gate.agreement)),
+        ("same answer as f32", percent(gate.agreement)),
         ("mean KL", f"{number(gate.mean_kl)} nats"),
         ("images", f"{gate.n:,} ({gate.data})" + (f", {gate.failures} unreadable" if gate.failures else "")),
         ("engine", engine_text(gate.engine)),
@@ -209,7 +210,7 @@ def _gate(gate: GateReport | None) -> str:
 
 def _size_and_settings(report: CompileReport) -> list[tuple[str, str]]:
     fraction = report.size_bytes / report.size_bytes_reference
-    rows = [("size", f"{report.size_bytes / 1e6:.1f} MB, {100 * fraction:.0f} % of fp32's")]
+    rows = [("size", f"{report.size_bytes / 1e6:.1f} MB, {100 * fraction:.0f} % of f32's")]
     if report.quantised:
         rows.append(("quantised", _settings(report.quantised)))
         rows.append(("calibration", f"{report.calibration} images; their list is on the bundle's card"))
@@ -236,7 +237,7 @@ def _layers(report: CompileReport) -> list[str]:
     rows = [
         (
             layer.name, _shape(layer), f"{100 * layer.macs:.2f} %", number(1e6 * layer.mean_kl),
-            f"{100 * layer.relative:.3f} %", "fp32" if layer.name in float_layers else "int8",
+            f"{100 * layer.relative:.3f} %", "f32" if layer.name in float_layers else "int8",
         )
         for layer in worst
     ]  # fmt: skip
@@ -262,10 +263,10 @@ def _trials(report: CompileReport) -> list[str]:
     end = "" if report.finished else " The budget ended it; the same command goes on from here."
     note = (
         "All were validated on the same images, so that the best of many looks a little better than it is. Speed was"
-        " measured beside fp32's on the spot."
+        " measured beside f32's on the spot."
     )
     labelled = any(trial.gate and trial.gate.kind == "accuracy" for trial in report.trials)
-    heads = ("", "gate", *["drop, points"] * labelled, "agreement", "KL, nats", "× fp32's speed", "settings")
+    heads = ("", "gate", *["drop, points"] * labelled, "agreement", "KL, nats", "× f32's speed", "settings")
     rows = [_trial(index, trial, labelled) for index, trial in enumerate(report.trials, 1)]
     return [paragraph(note + end), table(heads, rows, right={0, *range(2, len(heads) - 1)})]
 

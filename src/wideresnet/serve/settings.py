@@ -6,13 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 
 from wideresnet.config import read_yaml, validated
 from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits
 from wideresnet.machine import available_cpus
 from wideresnet.pipes import read_text
+from wideresnet.precision import precision_name
 from wideresnet.records import Alpha, FileFacts
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
@@ -30,7 +31,7 @@ class ServeSettings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)        # 0: any free one
     engine: str = "openvino"
-    precision: Literal["f32", "bf16"] = "f32"
+    precision: Annotated[Literal["f32", "bf16"], BeforeValidator(precision_name)] = "f32"
     alpha: Alpha | None = None                     # of transparent images; None: as each model's card says
     threads: int = Field(0, ge=0)
     streams: int = Field(0, ge=0)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
 
 from wideresnet.config import as_toml, read_toml, toml_value, validated
 from wideresnet.datasets.statistics import STATISTICS, Statistics
+from wideresnet.precision import precision_name
 from wideresnet.records import Alpha, Preprocess
 
 # Settings with an effect on class folders only.
@@ -87,7 +88,7 @@ class Recipe(BaseModel):
     stage_rate: Fraction = 1.0
     norms: Literal["train", "frozen"] = "train"
 
-    precision: Literal["bf16", "f32"] = "f32"      # of convolutions; weights and updates are f32
+    precision: Annotated[Literal["bf16", "f32"], BeforeValidator(precision_name)] = "f32"    # of convolutions only
     evaluate_every: int = Field(1, ge=1)           # epochs; the last is always evaluated
 
     @model_validator(mode="before")

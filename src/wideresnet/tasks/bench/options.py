@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from wideresnet.engines import ENGINES, EngineOptions
 from wideresnet.errors import ConfigError, check_choice
+from wideresnet.precision import StoredPrecision, precision_name
 
 Measurement = Literal["engine", "end-to-end", "latency", "startup"]
 BenchPrecision = Literal["f32", "bf16", "int8"]
@@ -65,6 +66,7 @@ class BenchSettings:
     reduced: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "precisions", tuple(map(precision_name, self.precisions)))
         for names, choices, kind in (
             (self.measurements, get_args(Measurement), "measurement"),
             (self.engines, ENGINES, "engine"),
@@ -80,7 +82,7 @@ class BenchSettings:
             raise ConfigError("end-to-end is measured on image files", hint="give a folder of them with --data")
 
 
-def entries(model: str, stored: Literal["fp32", "fp16", "int8"], settings: BenchSettings) -> list[Entry]:
+def entries(model: str, stored: StoredPrecision, settings: BenchSettings) -> list[Entry]:
     """Return every candidate for one model, without repetitions."""
     precisions = settings.precisions or (("int8",) if stored == "int8" else ("f32",))
     selected: list[Entry] = []

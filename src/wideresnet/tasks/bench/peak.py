@@ -15,7 +15,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from wideresnet.engines.openvino import executed
-from wideresnet.records import Precision
+from wideresnet.precision import Precision
 
 ROWS, SIDE = 512, 2048                             # [ROWS, SIDE] times [SIDE, SIDE]: 4.3 G operations
 SECONDS = 0.25                                     # a block: longer than the bursts a shared machine grants

@@ -8,7 +8,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from wideresnet.records import Peak, Precision, Progress
+from wideresnet.precision import Precision
+from wideresnet.records import Peak, Progress
 from wideresnet.tasks.bench.candidates import Candidate
 from wideresnet.tasks.bench.interleave import Allowance, Summary, Turn, summarise, take_turn, take_turns
 from wideresnet.tasks.bench.options import BenchSettings

@@ -59,7 +59,7 @@ def compute_reference_logits(gate: AccuracyGate) -> Generator[Progress, None, ND
     for batch in gate.batches():
         logits.append(gate.reference.logits(batch.pixels))
         done += len(batch.items) + len(batch.failures)
-        yield Progress("answers of fp32", done, len(gate.items))
+        yield Progress("answers of f32", done, len(gate.items))
     return np.concatenate(logits)
 
 
@@ -80,7 +80,7 @@ def run_gate(gate: AccuracyGate, candidate: Classifier) -> Generator[Progress, N
             scores = (score_logits(items, values, range(values.shape[1])) for values in (reference, logits))
             pairs += zip(*scores, strict=True)
             kl += float(divergence(reference, logits).sum())
-        yield Progress("comparing with fp32", len(pairs) + failures, len(gate.items))
+        yield Progress("comparing with f32", len(pairs) + failures, len(gate.items))
     if not pairs:
         raise DataError(f"{gate.data} holds no image that could be read", hint="a gate needs images")
     blank = EvalReport(gate.reference.card.name, gate.data, None, 0, 0, 0)

@@ -20,12 +20,13 @@ from wideresnet.bundle import Bundle, write_bundle
 from wideresnet.bundle.derive import read_weights, rebuild
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.engines import Engine, open_engine
-from wideresnet.errors import BundleError, ConfigError, DataError
+from wideresnet.errors import BundleError, ConfigError, DataError, check_choice
 from wideresnet.graph.quantise import DEFAULTS, keep_float, quantise
 from wideresnet.images.loader import load_batches
 from wideresnet.images.noise import noise
 from wideresnet.logits import deviation
 from wideresnet.machine import available_cpus
+from wideresnet.precision import StoredPrecision, precision_name, stored_name
 from wideresnet.records.accuracy import Measured
 from wideresnet.records.compilation import CompileReport, Deviation, GateReport, LayerLoss, QuantiseSettings, Trial
 from wideresnet.records.evaluation import by_path
@@ -47,11 +48,10 @@ from wideresnet.tasks.quantize.calibration_data import (
 from wideresnet.tasks.quantize.search import SAMPLES_FACTOR, Search, SearchState, candidates, passed
 from wideresnet.tasks.quantize.sensitivity import layer_losses
 
-Stored = Literal["fp32", "fp16", "int8"]
 GateKind = Literal["accuracy", "agreement"]
 # Root mean square of the difference over the logits' standard deviation. Far above what good graphs show
 # (see the tests), far below what a wrong one does: unrelated logits are 1.4 apart.
-LIMITS: dict[Stored, float] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.3}
+LIMITS: dict[StoredPrecision, float] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.3}
 BATCHES = (1, 2, 7)
 SPEED_BATCH, SPEED_ROUNDS = 8, 7                   # images a batch, and batches, for the speed of a trial
 
@@ -67,7 +67,7 @@ class CompileSettings:
     are an error. ``search``: minutes to search for settings that pass. ``layers``: measure each layer's loss.
     """
 
-    precision: Stored
+    precision: StoredPrecision
     calibration: Path | None = None
     data: Path | None = None
     gate: float | None = 0.002
@@ -76,6 +76,10 @@ class CompileSettings:
     quantise: QuantiseSettings = DEFAULTS
     search: float | None = None
     layers: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", stored_name(self.precision))
+        check_choice("precision", precision_name(self.precision), map(precision_name, LIMITS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +281,7 @@ def _card(model: CompiledModel, settings: CompileSettings) -> ModelCard:
     if settings.gate is None:
         notes["gate"] = "none was requested"
     elif gate is None:
-        notes["gate"] = "none: there were no images for a comparison with fp32"
+        notes["gate"] = "none: there were no images for a comparison with f32"
     else:
         notes["gate"] = verdict_text(gate)
     # Trials "pass" where no loss was seen; a card says so only where the images are enough to tell.
@@ -290,7 +294,7 @@ def _card(model: CompiledModel, settings: CompileSettings) -> ModelCard:
 
 
 def in_precision(
-    reference: Bundle, precision: Stored, crops: Sequence[NDArray[np.uint8]] = (), names: Sequence[str] = ()
+    reference: Bundle, precision: StoredPrecision, crops: Sequence[NDArray[np.uint8]] = (), names: Sequence[str] = ()
 ) -> Bundle:
     """Return ``reference`` in ``precision``; int8 with default settings, calibrated with ``crops``."""
     if precision != "int8":
@@ -331,8 +335,9 @@ def verify(reference: Bundle, compiled: Bundle, batch: NDArray[np.uint8]) -> tup
     worst = max(deviations, key=lambda item: item.relative)
     limit = LIMITS[compiled.card.precision]
     if not worst.relative <= limit:
+        precision = precision_name(compiled.card.precision)
         raise BundleError(
-            f"the {compiled.card.precision} graph does not compute the model: in {worst.engine} its logits differ by"
+            f"the {precision} graph does not compute the model: in {worst.engine} its logits differ by"
             f" {worst.relative:.3g} (relative RMS error), more than {limit:g}",
             hint="nothing was written" + "; give other images with --calibration" * (compiled.card.precision == "int8"),
         )

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from wideresnet.config import read_yaml, validated
 from wideresnet.errors import ConfigError
+from wideresnet.precision import StoredPrecision, stored_name
 from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, RGB, Estimator, Interpolation, Preprocess
 
 Pixels = int | list[int]                           # a side, or [height, width]
@@ -42,7 +43,7 @@ class Frontend(Section):
     checkpoint: str
     type: str = "onnx"
     shape: dict[str, list[int]] = {}
-    dtype: Literal["fp32"] = "fp32"
+    dtype: Annotated[Literal["fp32"], BeforeValidator(stored_name)] = "fp32"
 
 
 class ExtraOps(Section):
@@ -75,7 +76,7 @@ class Quantize(Section):
 class Backend(Section):
     """``dtype`` is the precision to compile to; the rest is about other hardware."""
 
-    dtype: Literal["fp32", "fp16", "int8"]
+    dtype: Annotated[StoredPrecision, BeforeValidator(stored_name)]
     type: str = "onnx"
     compile: dict[str, Any] | None = None
     quantize: Quantize = Quantize()

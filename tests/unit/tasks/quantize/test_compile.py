@@ -129,7 +129,7 @@ def test_without_a_gate_the_card_says_so(folder: Path, tmp_path: Path) -> None:
     report = compiled(CompileSettings("fp16", data=folder, gate=None), tmp_path / "data")
     cards = [read_bundle(tmp_path / name).card for name in ("none", "nothing", "data")]
     assert [card.notes["gate"] for card in cards] == [
-        "none was requested", "none: there were no images for a comparison with fp32", "none was requested",
+        "none was requested", "none: there were no images for a comparison with f32", "none was requested",
     ]  # fmt: skip
     assert report.gate is not None
     assert (report.gate.limit, report.gate.passed) == (None, True)
