@@ -22,7 +22,7 @@ MAX_TOTAL = 23511
 MAX_FILE = 400
 MAX_FUNCTION = 50
 MAX_PARAMETERS = 7
-MORE_PARAMETERS = {"load": 16}                   # wideresnet.load has the options of a model
+MORE_PARAMETERS = {"load": 17, "embed": 8}                   # wideresnet.load has the options of a model
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -14,7 +14,7 @@ from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.datasets.open import open_labelled
 from wideresnet.records import EvalReport, Measured
 from wideresnet.report import evaluation
-from wideresnet.tasks.evaluate.evaluate import evaluate
+from wideresnet.tasks.evaluate.model import evaluate
 from wideresnet.tasks.load.load import ModelChoice, load_bundle, open_classifier
 from wideresnet.tasks.load.resolve import embedded_folder
 from wideresnet.tasks.quantize.compile import in_precision

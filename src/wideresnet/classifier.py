@@ -114,11 +114,12 @@ class Classifier:
         layers: Sequence[str] = ("features",),
         pool: Literal["none", "mean"] = "none",
         exif: Exif = "transpose",
+        batch_size: int = 8,
     ) -> dict[str, NDArray[np.float32]]:
         """Return intermediate features by layer: float32 [N, C, H, W] or [N, C]; see ``wideresnet.embed``."""
         import wideresnet  # the public functions are in layers above this one (docs/decisions/0019)
 
-        return wideresnet.embed(images, self, layers=layers, pool=pool, exif=exif)
+        return wideresnet.embed(images, self, layers=layers, pool=pool, exif=exif, batch_size=batch_size)
 
     def explain(
         self,
@@ -133,11 +134,13 @@ class Classifier:
 
         return wideresnet.explain(images, self, k=k, classes=classes, exif=exif)
 
-    def evaluate(self, data: LabelledData | Path | str, batch_size: int = 64) -> EvalReport:
+    def evaluate(
+        self, data: LabelledData | Path | str, batch_size: int = 0, *, progress: bool = False
+    ) -> EvalReport:
         """Return top-1 and top-5 accuracy over labelled images; see ``wideresnet.evaluate``."""
         import wideresnet
 
-        return wideresnet.evaluate(self, data, batch_size)
+        return wideresnet.evaluate(self, data, batch_size, progress=progress)
 
     def preprocess(self, image: ImageInput, exif: Exif = "transpose") -> NDArray[np.uint8]:
         """Return the crop of one image that the network is given: RGB uint8 [S, S, 3]."""

@@ -61,6 +61,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "weights/recognise": _MODEL,
     "tasks/train/plan": ("train",),
     "datasets/imagenet_index": ("data",),
+    "tasks/evaluate/model": ("evaluate",),
     "tasks/evaluate/resumable": ("evaluate",),
     "tasks/quantize/search": ("compile",),
     "tasks/train/train": ("train",),

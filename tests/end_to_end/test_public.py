@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydoc
 import re
 import subprocess
 import sys
@@ -31,6 +32,34 @@ def test_every_public_name_is_there() -> None:
         assert getattr(wideresnet, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = wideresnet.lod  # type: ignore[attr-defined]
+
+
+def test_dir_and_help_list_the_names() -> None:
+    assert [name for name in dir(wideresnet) if not name.startswith("_")] == sorted(wideresnet.__all__)
+    text = pydoc.plain(pydoc.render_doc(wideresnet))
+    for name in wideresnet.__all__:
+        assert re.search(rf"\b(class )?{name}\(", text), name
+
+
+@pytest.mark.parametrize("name", wideresnet.__all__)
+def test_every_function_and_method_has_a_docstring(name: str) -> None:
+    public = getattr(wideresnet, name)
+    assert public.__doc__
+    for key, method in vars(public).items():
+        assert key.startswith("_") or not callable(method) or method.__doc__, key
+
+
+def test_the_package_explains_itself_without_torch() -> None:
+    """``help`` reads every name; a function that needs an extra says so when it is called."""
+    code = (
+        "import sys; sys.modules['torch'] = None; import pydoc, wideresnet; pydoc.render_doc(wideresnet)\n"
+        "try: wideresnet.create_model('wrn_28_10')\n"
+        "except wideresnet.WrnError as error: print(error.message, error.hint)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (
+        "create_model needs torch, which is not installed pip install 'wideresnet[train]'"
+    )
 
 
 def test_the_client_of_the_service_needs_no_extra() -> None:
@@ -177,8 +206,8 @@ def test_wrong_arguments_are_config_errors(tiny: Path) -> None:
     for method in (classifier.classify, classifier.logits):
         with pytest.raises(ConfigError, match="batch size and threads must be at least 1"):
             method(image, batch_size=0)
-    with pytest.raises(ConfigError, match="batch size must be at least 1, got 0"):
-        classifier.evaluate(tiny, batch_size=0)
+    with pytest.raises(ConfigError, match="batch size must be at least 0, got -1"):
+        classifier.evaluate(tiny, batch_size=-1)
     with pytest.raises(ConfigError, match="data must be a path or a labelled data set, got int"):
         classifier.evaluate(5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="image 1 is not an image: NoneType"):

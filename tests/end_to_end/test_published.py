@@ -15,7 +15,7 @@ from fakes import tiny_bundle, tiny_images
 from wideresnet.bundle import write_bundle
 from wideresnet.cli.main import run
 from wideresnet.records import Measured
-from wideresnet.tasks.evaluate.evaluate import evaluate
+from wideresnet.tasks.evaluate.model import evaluate
 from wideresnet.tasks.load.load import open_classifier
 
 Run = Callable[..., tuple[int, str, str]]

@@ -56,7 +56,7 @@ def evaluate(
     """
     from wideresnet.datasets.labels import translated
     from wideresnet.datasets.shards import check_parquet_extra
-    from wideresnet.tasks.evaluate.resumable import source_of_model
+    from wideresnet.tasks.evaluate.model import source_of_model
 
     ray, names = cluster.ray, tuple(model or ())
     check_parquet_extra([Path(source.data)] if source.data and not ray else [])

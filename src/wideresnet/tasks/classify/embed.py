@@ -34,18 +34,21 @@ def embed(
     engine: str | None = None,
     exif: Exif = "transpose",
     alpha: Alpha | None = None,
+    batch_size: int = 8,
 ) -> dict[str, NDArray[np.float32]]:
     """Return intermediate features of N images by layer: float32 [N, C, H, W], or [N, C] for "features" and pooled.
 
     ``layers`` are "features" (the input of the linear layer), "map" (the last feature map), "layer1", "layer2", …;
-    ``pool`` "mean" averages maps over their positions. ``images`` and crops: see ``Classifier``. ``model`` is an open
-    classifier or a name as for ``load``; ``engine`` (default openvino) and ``alpha``, see ``load``, are for a name.
+    ``pool`` "mean" averages maps over their positions. ``batch_size`` images are computed at once. ``images`` and
+    crops: see ``Classifier``. ``model`` is an open classifier or a name as for ``load``; ``engine`` (default openvino)
+    and ``alpha``, see ``load``, are for a name.
+
     Raises ImageError at the first image that cannot be read, ConfigError for a layer that the network does not have.
     """
     check_choice("pool", pool, get_args(Pool))
     bundle, features = open_layers(model, bundle_of(model), layers, engine, alpha)
     items, spec = crop_items(images, bundle.card.preprocess, exif)
-    settings = InferenceSettings(exif=exif)
+    settings = InferenceSettings(batch_size=batch_size, exif=exif)
     rows = [answer.values for answer in raise_failures(embeddings(features, spec, items, settings, pool=pool))]
     shapes = row_shapes(features, spec, pool)
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.datasets.open import open_labelled
-from wideresnet.errors import ConfigError, DataError
+from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import check_logits, largest, softmax
 from wideresnet.machine import machine_facts
@@ -29,9 +28,6 @@ from wideresnet.records.progress import Progress
 from wideresnet.tasks.classify.pipeline import infer
 from wideresnet.tasks.evaluate.label_order import check_label_order, with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, accumulate
-from wideresnet.tasks.load.check_statistics import statistics_warning
-from wideresnet.tasks.load.cifar_archive import locate_data
-from wideresnet.tasks.load.load import load
 
 BATCH = 64
 TOP = 5                                            # classes stored for each image
@@ -64,29 +60,6 @@ def source_of_data(
     """Return the source of the answers to all images of ``data``; the arguments are those of ``AnswerSource``."""
     items = {item.path: item for item in data.items}
     return AnswerSource(answers, blank, labels, len(items), masked_classes(data), file, labels_name, items)
-
-
-def evaluate(model: Classifier | str | Path, data: LabelledData | Path | str, batch_size: int = BATCH) -> EvalReport:
-    """Return top-1 and top-5 accuracy and the other counts of ``model`` over ``data``.
-
-    ``model`` is an open classifier or a name as for ``load``. ``data`` is a folder of class folders, shards, a CIFAR
-    archive, "cifar10" or "cifar100" (the official archive, downloaded once), or an open data set. EXIF orientation is
-    ignored, as in published evaluations, unless ``data`` states otherwise. An image that cannot be read is a failure
-    in the report and not counted. Raises DataError for data without labels or with other classes than the network,
-    ConfigError for a batch size below 1.
-    """
-    if batch_size < 1:
-        raise ConfigError(f"batch size must be at least 1, got {batch_size}")
-    classifier = model if isinstance(model, Classifier) else load(model)
-    if not isinstance(data, LabelledData | Path | str):
-        raise ConfigError(f"data must be a path or a labelled data set, got {type(data).__name__}")
-    if not isinstance(data, LabelledData):
-        data = open_labelled(locate_data(Path(data)), classifier.labels)
-    blank = blank_report(classifier, data)
-    if classifier.bundle:
-        blank = replace(blank, notes=(*blank.notes, *statistics_warning(classifier.bundle, data.items, data.exif)))
-    report = accumulate(score(classifier, data, batch_size), blank, masked_classes(data))
-    return with_order_warning(report, classifier.labels)
 
 
 def count(source: AnswerSource, *, check_order: bool = True) -> Generator[Progress, None, EvalReport]:

@@ -15,7 +15,7 @@ from wideresnet.errors import BundleError, DataError, DownloadError, WeightsErro
 from wideresnet.records import Allowed, EvalReport, Labels, ModelInfo, Progress, Target, Verification, wilson_interval
 from wideresnet.records.inference import InferenceSettings
 from wideresnet.tasks.evaluate.evaluate import count
-from wideresnet.tasks.evaluate.resumable import source_of_model
+from wideresnet.tasks.evaluate.model import source_of_model
 from wideresnet.tasks.load.cifar_archive import ARCHIVES
 from wideresnet.tasks.load.describe import describe_card, describe_weights
 from wideresnet.tasks.load.load import ModelChoice, load_bundle

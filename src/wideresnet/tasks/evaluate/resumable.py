@@ -7,17 +7,13 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
-from wideresnet.bundle import Bundle
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.engines.throughput import tune_settings
-from wideresnet.errors import ConfigError, DataError
+from wideresnet.errors import DataError
 from wideresnet.output.resumable_writer import check_target, open_resumable, part_of
 from wideresnet.output.scores import SCORE_LAYOUT, format_of, read_scores
 from wideresnet.records import Failure, InferenceSettings, RunIdentity, Scored
-from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, score, source_of_data
-from wideresnet.tasks.load.check_statistics import statistics_warning
-from wideresnet.tasks.load.load import open_classifier
+from wideresnet.tasks.evaluate.evaluate import score
 
 SAME = 1e-3                                        # of a probability: the difference that another CPU may make
 
@@ -46,25 +42,6 @@ def score_into(
         for answer in score(classifier, data, batch_size, first=writer.records, mode=settings.mode):
             writer.add(answer)
             yield answer
-
-
-def source_of_model(
-    bundle: Bundle, data: LabelledData, settings: InferenceSettings, file: Path | None = None, *, resume: bool = False
-) -> AnswerSource:
-    """Open the model and return its scores for ``data``; they are written to ``file``, if given."""
-    options, settings = tune_settings(bundle, settings)
-    classifier = open_classifier(bundle, settings.engine, options)
-    if data.exif != settings.exif:                 # a copy would compute its hash again
-        data = replace(data, exif=settings.exif)
-    if file:
-        scores = score_into(file, classifier, data, settings, resume=resume)
-    elif resume:
-        raise ConfigError("--resume needs the file that was being written", hint="name it with -o")
-    else:
-        scores = score(classifier, data, settings.batch_size, mode=settings.mode)
-    blank = blank_report(classifier, data)
-    blank = replace(blank, notes=(*blank.notes, *statistics_warning(bundle, data.items, data.exif)))
-    return source_of_data(scores, blank, bundle.labels, data, bundle.card.labels_name, file)
 
 
 def check_scores(file: Path) -> None:

@@ -39,7 +39,7 @@ from wideresnet.report.escape import json_text, printable
 from wideresnet.report.finetuning import shown_evaluation, to_html
 from wideresnet.tasks.classify.thumbnails import thumbnails
 from wideresnet.tasks.evaluate.evaluate import count
-from wideresnet.tasks.evaluate.resumable import source_of_model
+from wideresnet.tasks.evaluate.model import source_of_model
 from wideresnet.tasks.finetune.probe import run_probe
 from wideresnet.tasks.finetune.result import FinetuneResult
 from wideresnet.tasks.finetune.settings import ComputeOptions, FinetuneSettings, read_settings

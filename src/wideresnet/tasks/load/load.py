@@ -29,6 +29,7 @@ from wideresnet.datasets.labels import LABEL_LISTS, read_labels
 from wideresnet.datasets.labels.formats import read_label_file
 from wideresnet.datasets.statistics import check_normalisation, parse_normalisation
 from wideresnet.engines import EngineOptions, open_engine
+from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import BundleError, ConfigError, WeightsError
 from wideresnet.layers import Padding
 from wideresnet.records import Alpha, FileFacts, Normalisation
@@ -78,6 +79,7 @@ def load(
     weights: str | Path | None = None,
     labels: str | Path | None = None,
     threads: int = 0,
+    streams: int = 1,
     alpha: Alpha | None = None,
     normalise: str | Normalisation | None = None,
     which: str | None = None,
@@ -92,7 +94,9 @@ def load(
 
     ``weights`` is a file to take a published model's tensors from, or alone the model itself; ``architecture`` is the
     one that a weights file must have; ``labels`` is a file of class names. ``engine`` is openvino, onnxruntime or
-    pytorch; ``precision`` is that of the arithmetic; ``threads`` 0 means every CPU the process may use. ``alpha``
+    pytorch; ``precision`` is that of the arithmetic; ``threads`` 0 means every CPU the process may use. ``streams``
+    batches are computed at once: 1 answers one image soonest, several answer many images sooner, and 0 means as many
+    as are fastest (as ``wrn bench --tune`` measured, or as the engine decides); only openvino has several. ``alpha``
     "white" lays transparent images on white, "drop" drops the transparency; None: as the card says.
 
     ``normalise`` is the mean and standard deviation of RGB values in [0, 1]: ``((r, g, b), (r, g, b))``, or a name
@@ -111,9 +115,18 @@ def load(
     facts = FileFacts(architecture, normalise, which, variant)
     choice = ModelChoice(None if model is None else str(model), files[0], files[1], facts=facts)
     bundle = with_alpha(load_with_warnings(choice), alpha)
-    options = EngineOptions(precision, threads)
+    options = _options(bundle, engine, EngineOptions(precision, threads), streams)
     # A copy of the bundle: without the parsed graph, which takes as much memory as the graph again.
     return replace(open_classifier(bundle, engine, options), bundle=replace(bundle), options=options)
+
+
+def _options(bundle: Bundle, engine: str, options: EngineOptions, streams: int) -> EngineOptions:
+    """Return engine options with ``streams``, as for ``load``. Raises ConfigError where they have no effect."""
+    if streams < 0 or (streams != 1 and engine != "openvino"):
+        raise ConfigError(f"the engine {engine} has no {streams} streams", hint="leave out streams, or use openvino")
+    if streams == 0:
+        return throughput_options(bundle, options.precision, options.threads)[0]
+    return options if streams == 1 else replace(options, hint="throughput", streams=streams)
 
 
 def open_classifier(bundle: Bundle, engine: str = "openvino", options: EngineOptions | None = None) -> Classifier:

@@ -18,7 +18,8 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import DataError, EngineError
 from wideresnet.records import EvalReport, Item, Masked, ModelCard, Preprocess, Scored
-from wideresnet.tasks.evaluate.evaluate import evaluate, ranks, score, score_logits
+from wideresnet.tasks.evaluate.evaluate import ranks, score, score_logits
+from wideresnet.tasks.evaluate.model import evaluate
 
 ENGINE = FakeEngine()
 CARD = ModelCard("fake.model", "wrn_10_1", 10, Preprocess(resize=32, crop=32), "fp32", "Apache-2.0")

@@ -16,7 +16,6 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import DataError
 from wideresnet.records import BILLION, BINS, Bin, ClassCounts, Confusion, EvalReport, Item, Labels, most_frequent
-from wideresnet.tasks.evaluate.evaluate import evaluate
 from wideresnet.tasks.evaluate.label_order import (
     DEVKIT,
     DOUBT,
@@ -27,6 +26,7 @@ from wideresnet.tasks.evaluate.label_order import (
     with_order_warning,
     wrong_order,
 )
+from wideresnet.tasks.evaluate.model import evaluate
 
 Classes = NDArray[np.int64]
 IMAGENET = read_labels("imagenet")

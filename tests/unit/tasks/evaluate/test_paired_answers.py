@@ -18,7 +18,8 @@ from wideresnet.errors import DataError
 from wideresnet.images import loader
 from wideresnet.records import ComparisonReport, EvalReport, Failure, Flip, Item, Labels, Masked, Preprocess, Scored
 from wideresnet.tasks.evaluate.comparison import check_same_classes, compare_answers, score_both
-from wideresnet.tasks.evaluate.evaluate import evaluate, score
+from wideresnet.tasks.evaluate.evaluate import score
+from wideresnet.tasks.evaluate.model import evaluate
 
 BLANKS = (EvalReport("a.csv", "", None, 0, 0, 0), EvalReport("b.csv", "", None, 0, 0, 0))
 

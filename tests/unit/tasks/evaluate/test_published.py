@@ -18,7 +18,8 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import EvalReport, Measured, Preprocess, Progress, Published, Target, Verification, follow
-from wideresnet.tasks.evaluate import evaluate, resumable
+from wideresnet.tasks.evaluate import evaluate
+from wideresnet.tasks.evaluate import model as evaluation
 from wideresnet.tasks.evaluate import published as verifying
 from wideresnet.tasks.evaluate.published import VerifySettings, check_target, find_target, succeeded, verify
 from wideresnet.tasks.load.describe import describe
@@ -40,7 +41,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def opened(bundle: Bundle, *_: object) -> Classifier:
         return Classifier(bundle.card, bundle.labels, ENGINE)
 
-    monkeypatch.setattr(resumable, "open_classifier", opened)
+    monkeypatch.setattr(evaluation, "open_classifier", opened)
     return folder
 
 

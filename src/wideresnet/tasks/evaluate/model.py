@@ -1,0 +1,90 @@
+"""The evaluation of a model, with the settings that are fastest for many images: for the commands and for Python."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from wideresnet.bundle import Bundle
+from wideresnet.classifier import Classifier
+from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.open import open_labelled
+from wideresnet.engines.throughput import BATCH, tune_settings
+from wideresnet.errors import ConfigError
+from wideresnet.output.progress import with_bar
+from wideresnet.records import EvalReport, InferenceSettings, follow
+from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, count, score, source_of_data
+from wideresnet.tasks.evaluate.resumable import score_into
+from wideresnet.tasks.load.check_statistics import statistics_warning
+from wideresnet.tasks.load.cifar_archive import locate_data
+from wideresnet.tasks.load.load import bundle_of, open_classifier
+
+
+def evaluate(
+    model: Classifier | str | Path, data: LabelledData | Path | str, batch_size: int = 0, *, progress: bool = False
+) -> EvalReport:
+    """Return top-1 and top-5 accuracy and the other counts of ``model`` over ``data``, as fast as ``wrn evaluate``.
+
+    ``model`` is an open classifier or a name as for ``load``. ``data`` is a folder of class folders, shards, a CIFAR
+    archive, "cifar10" or "cifar100" (the official archive, downloaded once), or an open data set. ``batch_size``
+    images are computed at once; 0: as tuned for this machine, or 8. ``progress`` shows a bar on stderr.
+
+    A model is opened once more for many images, unless it was loaded with ``streams``. EXIF orientation is ignored, as
+    in published evaluations, unless ``data`` states otherwise. An image that cannot be read is a failure in the report
+    and not counted. Raises DataError for data without labels or with other classes than the network, ConfigError for a
+    batch size below 0.
+    """
+    if batch_size < 0:
+        raise ConfigError(f"batch size must be at least 0, got {batch_size}", hint="0 is as tuned for this machine")
+    if not isinstance(data, LabelledData | Path | str):
+        raise ConfigError(f"data must be a path or a labelled data set, got {type(data).__name__}")
+    named = model if isinstance(model, Classifier) else bundle_of(model)
+    if not isinstance(data, LabelledData):
+        data = open_labelled(locate_data(Path(data)), named.labels)
+    settings = InferenceSettings(batch_size=batch_size, exif=data.exif)
+    if isinstance(named, Classifier):
+        source = _source_of_open(named, data, settings)
+    else:
+        source = source_of_model(named, data, settings)
+    if progress:
+        source = replace(source, answers=with_bar(source.answers, "evaluating", source.images))
+    return follow(count(source, check_order=False))
+
+
+def source_of_model(
+    bundle: Bundle, data: LabelledData, settings: InferenceSettings, file: Path | None = None, *, resume: bool = False
+) -> AnswerSource:
+    """Open the model and return its scores for ``data``; they are written to ``file``, if given."""
+    options, settings = tune_settings(bundle, settings)
+    if data.exif != settings.exif:                 # a copy would compute its hash again
+        data = replace(data, exif=settings.exif)
+    if resume and not file:
+        raise ConfigError("--resume needs the file that was being written", hint="name it with -o")
+    return _source(open_classifier(bundle, settings.engine, options), bundle, data, settings, file, resume=resume)
+
+
+def _source_of_open(classifier: Classifier, data: LabelledData, settings: InferenceSettings) -> AnswerSource:
+    """Return the scores of an open model: of itself if it was opened for many images or by hand, else of its bundle."""
+    options, bundle = classifier.options, classifier.bundle
+    if bundle is None:
+        return _source(classifier, None, data, replace(settings, batch_size=settings.batch_size or BATCH))
+    bundle = replace(bundle, card=classifier.card, labels=classifier.labels)
+    runtime = classifier.engine.info.runtime
+    settings = replace(settings, engine=runtime, precision=options.precision, threads=options.threads)
+    if options.hint == "throughput":
+        return _source(classifier, bundle, data, tune_settings(bundle, settings)[1])
+    return source_of_model(bundle, data, settings)
+
+
+def _source(
+    classifier: Classifier, bundle: Bundle | None, data: LabelledData, settings: InferenceSettings,
+    file: Path | None = None, *, resume: bool = False,
+) -> AnswerSource:  # fmt: skip
+    if file:
+        scores = score_into(file, classifier, data, settings, resume=resume)
+    else:
+        scores = score(classifier, data, settings.batch_size, mode=settings.mode)
+    blank = blank_report(classifier, data)
+    if bundle:
+        blank = replace(blank, notes=(*blank.notes, *statistics_warning(bundle, data.items, data.exif)))
+    return source_of_data(scores, blank, classifier.labels, data, classifier.card.labels_name, file)
