@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,11 @@ class Done:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+    @property
+    def notes(self) -> str:
+        """Stderr without the lines that say which model answers."""
+        return re.sub(r"^\S+: [\d,]+ classes, \d+x\d+ pixels, .*\n", "", self.err, flags=re.MULTILINE)
 
 
 # Arguments as on a command line; stdin=bytes.

@@ -50,7 +50,7 @@ def logos(tmp_path: Path) -> Path:
 
 def shown(wrn: Wrn, *arguments: str | Path) -> list[object]:
     done = wrn("classify", *arguments, "--format", "json")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.notes) == (0, "")
     return [each["predictions"] for each in done.json]
 
 

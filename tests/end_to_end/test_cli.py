@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import wideresnet
-from commands import Wrn
+from commands import Done, Wrn
 from fakes import FakeEngine, tiny_cifar_archive
 from wideresnet.bundle import read_bundle
 from wideresnet.datasets import open as opening
@@ -72,7 +72,7 @@ def test_the_embedded_model_is_the_first_of_models(wrn: Wrn) -> None:
 
 def test_classify_answers_for_folders_and_files(wrn: Wrn, tiny: Path, photos: Path) -> None:
     done = wrn("classify", photos, "-m", tiny, "-k", "3", "--format", "json")
-    assert (done.code, done.err) == (0, f"passed over 1 file in {photos}: 1 .txt\n")
+    assert (done.code, done.notes) == (0, f"passed over 1 file in {photos}: 1 .txt\n")
     assert [answer["path"] for answer in done.json] == [f"{photos}/a.png", f"{photos}/inner/b.jpg"]
     for answer in done.json:
         assert set(answer) == {"path", "predictions"}
@@ -97,7 +97,7 @@ def test_a_dash_reads_a_image_from_stdin(wrn: Wrn, tiny: Path, photos: Path) -> 
     named = wrn("classify", photos / "a.png", "-m", tiny, "--format", "json")
     assert piped.json[0]["path"] == "-"
     assert piped.json[0]["predictions"] == named.json[0]["predictions"]
-    assert wrn("classify", "-", "-m", tiny, "--format", "json", stdin=b"").code == 1
+    assert wrn("classify", "-", "-m", tiny, "--format", "json", stdin=b"").code == 2
 
 
 @pytest.mark.parametrize("format", ["table", "json", "jsonl", "csv", "parquet"])
@@ -223,7 +223,7 @@ def test_evaluate_prints_the_documented_fields(wrn: Wrn, tiny: Path, tmp_path: P
         (tmp_path / "val" / names[label]).mkdir(parents=True)
         Image.fromarray(FakeEngine().image(label)).save(tmp_path / "val" / names[label] / "a.png")
     done = wrn("evaluate", "val", "-m", tiny, "--format", "json")
-    assert (done.code, done.err, done.json["n"]) == (0, "", 2)
+    assert (done.code, done.notes, done.json["n"]) == (0, "", 2)
     promised = "top1 top5 n correct1 correct5 failures interval95 seconds engine precision"
     assert set(promised.split()) <= done.json.keys()
     assert (done.json["engine"], done.json["precision"]) == ("openvino", "f32")
@@ -311,7 +311,7 @@ def test_a_reader_that_goes_away_is_no_error_of_ours(arguments: list[str], tiny:
         done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     finally:
         os.close(write)
-    assert (done.returncode, done.stderr) == (141, "")
+    assert (done.returncode, Done(141, "", done.stderr).notes) == (141, "")
 
 
 def test_the_module_is_the_command() -> None:

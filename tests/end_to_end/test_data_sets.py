@@ -61,7 +61,7 @@ def test_the_images_in_a_tar_archive_are_classified(wrn: Wrn, tiny: Path, shards
     """Each under archive/name; of a folder of shards all."""
     done = wrn("classify", shards / "val-000000.tar", "-m", tiny, "--format", "json")
     archive = shards / "val-000000.tar"
-    assert (done.code, done.err) == (0, f"passed over 10 files in {archive}: 10 .cls\n")
+    assert (done.code, done.notes) == (0, f"passed over 10 files in {archive}: 10 .cls\n")
     assert [row["path"] for row in done.json] == [f"{archive}/{n:06d}.png" for n in range(10)]
     assert len(wrn("classify", shards, "-m", tiny, "--format", "json").json) == 30
 
@@ -79,7 +79,7 @@ def test_what_shards_hold_besides_images_is_counted(wrn: Wrn, tiny: Path, tmp_pa
     assert done.json["skipped"]["by_ending"] == {".png": 1, ".heix": 1, ".gz": 1}
     done = wrn("classify", "s", "-m", tiny, "--format", "json")
     assert [row["path"] for row in done.json] == ["s/a.tar/1.png", "s/a.tar/1.mask.png"]
-    assert done.err == f"passed over 3 files in s: 1 .cls, 1 .gz, 1 .heix; {hidden}\n"
+    assert done.notes == f"passed over 3 files in s: 1 .cls, 1 .gz, 1 .heix; {hidden}\n"
 
 
 def rows_of(file: str) -> list[dict[str, str]]:
@@ -104,10 +104,10 @@ def test_the_held_out_split_is_evaluated_and_that_is_said(
     folder: Path = request.getfixturevalue(kind)
     done = wrn("evaluate", folder, "-m", tiny, "--skip-order-check", "--format", "json")
     assert (done.code, done.json["data"], done.json["failures"]) == (0, f"{folder.name} validation", [])
-    assert done.err == f"{folder} holds shards of several splits, train, validation: validation is read\n"
+    assert done.notes == f"{folder} holds shards of several splits, train, validation: validation is read\n"
     file = next(file for file in folder.rglob("val*") if file.is_file())
     alone = wrn("evaluate", file, "-m", tiny, "--skip-order-check", "--format", "json")
-    assert (alone.code, alone.err, alone.json["n"]) == (0, "", done.json["n"])
+    assert (alone.code, alone.notes, alone.json["n"]) == (0, "", done.json["n"])
     assert alone.json["top1"] == done.json["top1"]
 
 

@@ -19,7 +19,7 @@ from wideresnet.errors import EngineError
 
 def test_explain_draws_a_image_a_class(wrn: Wrn, tiny: Path, photos: Path) -> None:
     done = wrn("explain", photos, "-m", tiny, "-k", "2", "-o", "maps", "--format", "json")
-    assert (done.code, done.err) == (0, f"passed over 1 file in {photos}: 1 .txt\n")
+    assert (done.code, done.notes) == (0, f"passed over 1 file in {photos}: 1 .txt\n")
     assert [each["path"] for each in done.json] == [f"{photos}/a.png", f"{photos}/inner/b.jpg"]
     files = [shown["file"] for each in done.json for shown in each["classes"]]
     assert sorted(files) == sorted(str(path) for path in Path("maps").iterdir())

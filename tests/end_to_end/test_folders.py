@@ -81,13 +81,13 @@ def test_what_is_passed_over_is_in_the_report_and_one_line_on_stderr(
 @pytest.mark.parametrize("command", ["classify", "explain"])
 def test_lists_of_answers_stay_lists_and_stderr_says_the_rest(wrn: Wrn, pets: Path, tiny: Path, command: str) -> None:
     done = wrn(command, "pets", "-m", tiny, "--format", "json")
-    assert (done.code, done.err) == (0, LINE.format("pets"))
+    assert (done.code, done.notes) == (0, LINE.format("pets"))
     assert listed(done) == ["0.png", "1.png", "2.png"] * 2
 
 
 def test_a_resumed_file_is_the_same_and_says_what_was_passed_over(wrn: Wrn, pets: Path, tiny: Path) -> None:
     done = wrn("classify", "pets", "-m", tiny, "--format", "csv", "-o", "answers.csv")
-    assert (done.code, done.err) == (0, LINE.format("pets"))
+    assert (done.code, done.notes) == (0, "answers.csv: csv, 6 images, 0 failed\n" + LINE.format("pets"))
 
 
 @pytest.mark.parametrize(

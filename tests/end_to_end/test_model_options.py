@@ -151,7 +151,8 @@ def test_every_option_takes_effect_or_is_refused(wrn: Wrn, here: Path, model: st
 def test_every_command_refuses_what_has_no_effect(wrn: Wrn, here: Path, command: tuple[str, ...]) -> None:
     """All of them open a model in the same way; the words are those of the table."""
     for option in (MISSING, OTHER):
-        done = wrn(*command, *OPTIONS[option])
+        source = ("--from", EMBEDDED) if command[0] == "finetune" and option == OTHER else ()     # it has no default
+        done = wrn(*command, *source, *OPTIONS[option])
         assert done.code == 2
         assert EFFECT[""][option] in done.err
     choice = "--from" if command[0] == "finetune" else "-m"
@@ -255,7 +256,7 @@ def test_what_a_file_does_not_state_is_said_at_every_use(wrn: Wrn, here: Path, m
     assert wrn("classify", "image.png", "-m", "out").err.startswith("assumed for out: ")
     assert len(wrn("info", model, "--format", "json").json["assumed"]) == (3 if model == "file.pth" else 2)
     assert "class names" not in wrn("classify", "image.png", "-m", model, "--labels", "names.txt").err
-    assert wrn("classify", "image.png", "-m", "bundle").err == ""
+    assert wrn("classify", "image.png", "-m", "bundle").notes == ""
 
 
 # Cards and graphs

@@ -52,7 +52,7 @@ def test_the_form_of_a_label_file_is_said(wrn: Wrn, tmp_path: Path) -> None:
     (tmp_path / "s.jsonl").write_text("".join(as_json_line(each, 0) for each in answers))
     (tmp_path / "names.txt").write_text("0: ant\n1: bee\n2: cat\n")
     done = wrn("compare", "s.jsonl", "s.jsonl", "--labels", "names.txt")
-    assert (done.code, done.err) == (0, "note: names.txt was read as lines with indices\n")
+    assert (done.code, done.notes) == (0, "note: names.txt was read as lines with indices\n")
     (tmp_path / "names.txt").write_text("item {\n}\n")
     refused = wrn("compare", "s.jsonl", "s.jsonl", "--labels", "names.txt")
     assert (refused.code, "cannot read the labels names.txt" in refused.err) == (2, True)
@@ -86,7 +86,7 @@ def test_few_images_in_another_order_are_warned_of(wrn: Wrn, tiny: Path) -> None
     (warning,) = few.json["warnings"]
     assert "may be in another order than the classes" in warning
     assert "to be sure takes about" in warning
-    assert few.err == f"warning: {warning}\n"
+    assert few.notes == f"warning: {warning}\n"
     results(48)
     assert wrn("evaluate", "--results", "result.txt", "-m", tiny).code == 2
     kept = wrn("evaluate", "--results", "result.txt", "-m", tiny, "--skip-order-check")
@@ -108,7 +108,7 @@ def test_a_merged_report_is_asked_again(wrn: Wrn, tiny: Path, tmp_path: Path) ->
     alone = wrn("merge", "1.json", "--format", "json")
     assert (alone.code, len(alone.json["warnings"])) == (0, 1)
     assert "15 images" in alone.json["warnings"][0]
-    assert alone.err == f"warning: {alone.json['warnings'][0]}\n"
+    assert alone.notes == f"warning: {alone.json['warnings'][0]}\n"
 
 
 def test_compared_files_in_another_order_are_warned_of(wrn: Wrn, tmp_path: Path) -> None:
@@ -116,4 +116,4 @@ def test_compared_files_in_another_order_are_warned_of(wrn: Wrn, tmp_path: Path)
     (tmp_path / "s.jsonl").write_text("".join(as_json_line(each, 0) for each in answers))
     done = wrn("compare", "s.jsonl", "s.jsonl", "--format", "json")
     assert (done.code, len(done.json["warnings"])) == (0, 1)
-    assert done.err == f"warning: {done.json['warnings'][0]}\n"
+    assert done.notes == f"warning: {done.json['warnings'][0]}\n"

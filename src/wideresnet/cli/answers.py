@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,6 +12,7 @@ from wideresnet.cli.progress import progress_bars
 from wideresnet.cli.streams import print_lines, say
 
 if TYPE_CHECKING:
+    from wideresnet.output.row_format import RecordLayout
     from wideresnet.records import Failure, Item, Prediction, RunIdentity
 
     AnswerFunction = Callable[[Iterable[Item]], Iterator[Prediction | Failure]]
@@ -32,7 +34,7 @@ def watched(results: Iterable[Result | Failure], activity: str, done: int = 0) -
             yield result
 
 
-def write_stdout(answers: Iterable[Prediction | Failure], format: str) -> bool:
+def write_stdout(answers: Iterable[Prediction | Failure], format: str, layout: RecordLayout) -> bool:
     """Write all answers to stdout; return whether an image failed."""
     from wideresnet.output.answers import write_answers
     from wideresnet.records import Failure
@@ -45,17 +47,28 @@ def write_stdout(answers: Iterable[Prediction | Failure], format: str) -> bool:
             failures += isinstance(answer, Failure)
             yield answer
 
-    write_answers(count(), format, sys.stdout)
+    write_answers(count(), format, sys.stdout, layout)
     return failures > 0
 
 
-def write_file(
-    classify: AnswerFunction, items: Iterable[Item], file: Path, format: str, run: RunIdentity, resume: bool
-) -> bool:
-    """Write all answers that ``file`` lacks; return whether an image failed, now or in an interrupted run."""
+@dataclass(frozen=True)
+class Target:
+    """A file of answers, its format, and whether an interrupted run is continued."""
+
+    file: Path
+    format: str
+    layout: RecordLayout
+    resume: bool
+
+
+def write_file(classify: AnswerFunction, items: Iterable[Item], target: Target, run: RunIdentity) -> bool:
+    """Write all answers that the file lacks; return whether an image failed, now or in an interrupted run."""
     from wideresnet.output.resumable_writer import open_resumable
 
-    with open_resumable(file, format, run.as_json(), resume=resume) as writer:
+    opened = open_resumable(
+        target.file, target.format, run.as_json(), resume=target.resume, layout=target.layout
+    )  # fmt: skip
+    with opened as writer:
         try:
             for prediction in watched(classify(writer.unanswered(items)), "classifying", writer.records):
                 writer.add(prediction)
@@ -63,4 +76,5 @@ def write_file(
             if writer.records and not isinstance(error, OSError):
                 say(f"stopped; the answers so far are in {writer.path}: --resume continues", err=True)
             raise
+    say(f"{target.file}: {target.format}, {writer.records:,} images, {writer.failures:,} failed", err=True)
     return writer.failures > 0

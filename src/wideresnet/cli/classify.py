@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from wideresnet.cli.answers import write_file, write_stdout
-from wideresnet.cli.classify_options import AnswerFormat, AnswerOptions, ReadOptions
+from wideresnet.cli.answers import Target, write_file, write_stdout
+from wideresnet.cli.classify_options import AnswerOptions, ReadOptions
 from wideresnet.cli.cluster import check_cluster_options, run_on_images
 from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
 from wideresnet.cli.options import Model, Resume, Transform
-from wideresnet.cli.output import say_skipped
+from wideresnet.cli.output import say_model, say_skipped
 from wideresnet.cli.streams import check_output, say
 
 Sources = Annotated[
@@ -47,7 +47,9 @@ def classify(
 
     Example: wrn classify examples/ --lang zh
 
-    Example: wrn classify photos/ -m wide_resnet50_2.tv_in1k --format csv -o answers.csv --resume
+    Example: wrn classify photos/ -m wide_resnet50_2.tv_in1k -o answers.csv --resume
+
+    Example: wrn classify photos/ -o table.csv --rows image -k 3
 
     Example: wrn classify s3://bucket/photos -m wide_resnet50_2.tv_in1k --ray auto -o s3://bucket/answers
     """
@@ -58,10 +60,11 @@ def classify(
     from wideresnet.tasks.classify.sources import InputImages, containers
     from wideresnet.tasks.load.load import open_classifier
 
-    files, file, format = [Path(path) for path in paths], answers.file, answers.format
+    files = [Path(path) for path in paths]
     check_cluster_options(context, cluster)
+    format = answers.checked_format(context, bool(cluster.ray))
     if not cluster.ray:
-        _check_local_run(files, file, format, resume)
+        _check_local_run(files, answers, format, resume)
     bundle = answers.open(options, model, transform)
     reading.check(context, bundle.card.preprocess)
     many = bool(cluster.ray or len(files) > 1 or containers(files))
@@ -69,26 +72,29 @@ def classify(
     if cluster.ray:
         from wideresnet.cluster.operations import Classify
 
-        run_on_images(Classify(settings, answers.k), bundle, paths, cluster, answers.output, format)
+        run_on_images(Classify(settings, answers.k, answers.row_of), bundle, paths, cluster, answers.output, format)
+    items = InputImages(files, stdin=True)
     classifier = open_classifier(bundle, settings.engine, engine)
+    say_model(bundle.card, classifier.engine.info)
     answer = partial(predictions, classifier, settings=settings, k=answers.k)
     if reading.dedupe:
         answer = partial(answer_once, answer, remembered=remembered_for(answers.k))
-    items = InputImages(files, stdin=True)
-    if file:
+    if answers.file:
         identity = run_identity(classifier, settings, answers.k, files)
-        failed = write_file(answer, items, file, format, identity, resume)
+        target = Target(answers.file, format, answers.layout, resume)
+        failed = write_file(answer, items, target, identity)
     else:
-        failed = write_stdout(answer(items), format)
+        failed = write_stdout(answer(items), format, answers.layout)
     say_skipped([items.skipped], *containers(files))
     raise typer.Exit(1 if failed else 0)
 
 
-def _check_local_run(files: list[Path], file: Path | None, format: AnswerFormat, resume: bool) -> None:
+def _check_local_run(files: list[Path], answers: AnswerOptions, format: str, resume: bool) -> None:
     """Raise for wrong arguments before any work; exit at once if there is nothing left to resume."""
     from wideresnet.tasks.classify.resumable import check_run
 
-    if (failed := check_run(files, file, format, resume=resume)) is not None:
+    file = answers.file
+    if (failed := check_run(files, file, format, resume=resume, layout=answers.layout)) is not None:
         say(f"{file} is complete: nothing is left to do, whatever model and images it was made from", err=True)
         raise typer.Exit(1 if failed else 0)
     if not file:

@@ -14,6 +14,7 @@ from wideresnet.cli.options import BatchSize, ClassNames, Dedupe, FastDecode, Ig
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
+    from wideresnet.output.row_format import RecordLayout
     from wideresnet.records import InferenceSettings, Preprocess
 
 AnswerFormat = Literal["table", "json", "jsonl", "csv", "zoo", "parquet"]
@@ -24,7 +25,13 @@ class AnswerOptions:
     """The answers: their classes, format and file."""
 
     k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Classes per image.")] = 5
-    format: Annotated[AnswerFormat, typer.Option("--format", help="The format of the answers.")] = "table"
+    format: Annotated[
+        AnswerFormat | None, typer.Option("--format", help="The format [by the ending of -o, else table].")
+    ] = None
+    row_of: Annotated[
+        Literal["class", "image"],
+        typer.Option("--rows", help="CSV and Parquet: a row a class, or an image (path, label1, probability1, …)."),
+    ] = "class"
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write to this file instead of stdout.")] = None
     labels: ClassNames = None
     lang: Lang = "en"
@@ -33,6 +40,22 @@ class AnswerOptions:
     def file(self) -> Path | None:
         """The output as a local file."""
         return None if self.output is None else Path(self.output)
+
+    @property
+    def layout(self) -> RecordLayout:
+        """The columns and rows of the answers."""
+        from wideresnet.output.answers import answer_layout
+
+        return answer_layout(self.k, self.row_of)
+
+    def checked_format(self, context: typer.Context, ray: bool) -> str:
+        """Return the format of the answers. Raises ConfigError for options that contradict each other."""
+        from wideresnet.output.answers import choose_format
+
+        format = self.format or "table" if ray else choose_format(self.file, self.format)
+        lines = not ray and format not in ("csv", "parquet")
+        check_unused(context, lines, "without CSV or Parquet", "row_of", hint="add --format csv")
+        return format
 
     def open(self, options: ModelOptions, model: str | None, transform: str | None) -> Bundle:
         """Load the model called ``model`` with class names in the language ``lang``."""

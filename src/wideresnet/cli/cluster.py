@@ -31,7 +31,7 @@ def check_cluster_options(context: typer.Context, cluster: ClusterOptions) -> No
     ray = bool(cluster.ray)
     check_unused(context, not ray, "without --ray", "workers", "cpus", "shard_size")
     check_unused(context, ray, "as --ray writes Parquet, a file a shard", "dedupe", "infer_mode", "shard")
-    rows = ray and context.params["format"] not in ("table", "json")
+    rows = ray and context.params["format"] not in (None, "table", "json")
     check_unused(context, rows, "as --ray writes Parquet, a file a shard", "format")
     check_unused(context, ray, "with --ray", "threads", hint="a worker has as many as --cpus says")
 

@@ -11,7 +11,7 @@ from wideresnet.cli.answers import watched
 from wideresnet.cli.cluster import check_cluster_options, run_on_images
 from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
 from wideresnet.cli.options import BatchSize, Format, IgnoreExif, Images, Model
-from wideresnet.cli.output import check_targets, print_record, say_skipped
+from wideresnet.cli.output import check_targets, print_record, say_model, say_skipped
 
 if TYPE_CHECKING:
     from wideresnet.tasks.classify.embed import Pool
@@ -73,6 +73,7 @@ def embed(
 
         run_on_images(Embed(settings, tuple(layers), pooling, dtype), bundle, paths, cluster, output, format)
     features, spec = open_features(bundle, layers, settings.engine, engine), bundle.card.preprocess
+    say_model(bundle.card, features.engine.info)
     shapes, images = row_shapes(features, spec, pooling), InputImages(files)
     rows = embeddings(features, spec, images, settings, pool=pooling)
     count, failures = write_features(file, shapes, dtype, watched(rows, "embedding"))

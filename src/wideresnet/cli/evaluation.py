@@ -21,14 +21,20 @@ def count_with_bar(source: AnswerSource, *, check_order: bool) -> EvalReport:
 
     With ``check_order`` raise DataError if the labels cannot be in the order of the classes.
     """
+    from wideresnet.report.formats import model_text
     from wideresnet.tasks.evaluate.evaluate import count
 
+    if (engine := source.blank.engine) and (run := source.blank.conditions):
+        say(model_text(source.blank.model, len(run.labels.names), run.preprocess.crop, engine), err=True)
     try:
-        return run_with_bar(count(source, check_order=check_order), "evaluating", "images")
+        report = run_with_bar(count(source, check_order=check_order), "evaluating", "images")
     except KeyboardInterrupt:
         if source.file:
             say(f"stopped; the scores so far are kept beside {source.file}: --resume continues", err=True)
         raise
+    if source.file:
+        say(f"{source.file}: {report.n:,} scores, {len(report.failures):,} failed", err=True)
+    return report
 
 
 def show_report(

@@ -12,7 +12,7 @@ from wideresnet.cli.answers import watched
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.groups import ModelOptions, RuntimeOptions, with_groups
 from wideresnet.cli.options import ClassNames, Format, IgnoreExif, Images, Model
-from wideresnet.cli.output import check_targets, print_json, say_skipped
+from wideresnet.cli.output import check_targets, print_json, say_model, say_skipped
 from wideresnet.cli.streams import print_lines
 from wideresnet.errors import ConfigError
 
@@ -66,6 +66,7 @@ def explain(
     bundle = options.open(model, labels)
     indices = list(dict.fromkeys(find_class(name, bundle.labels) for name in classes or []))
     explainer = open_explainer(bundle, runtime.engine, EngineOptions(runtime.precision, runtime.threads))
+    say_model(bundle.card, explainer.features.engine.info)
     drawing = Drawing(output, report, class_names(bundle.labels), signed)
     settings = runtime.settings(8, "ignore" if ignore_exif else "transpose")
     images = InputImages(files)

@@ -9,9 +9,10 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.groups import WeightsOptions, with_groups
-from wideresnet.cli.options import MODEL, Alpha, Cache, Format, TextOrJson, Where
-from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record
+from wideresnet.cli.options import Alpha, Cache, Format, TextOrJson, Where
+from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record, say_model
 from wideresnet.cli.training import follow_run, parse_changes
+from wideresnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from wideresnet.records import FinetuneReport
@@ -23,7 +24,7 @@ Data = Annotated[
 Source = Annotated[
     str | None,
     typer.Option(
-        "--from", help="The source model: a name of 'wrn models', a bundle, or a weights file.", show_default=MODEL
+        "--from", help="The source model: a name of 'wrn models', a bundle, or a weights file.", show_default=False
     ),
 ]
 Run = Annotated[Path, typer.Option("--output", "-o", help="Run folder; the model is RUN/bundle.")]
@@ -85,10 +86,14 @@ def finetune(
     check_targets(folders=[output])
     unused = settings.mode == "probe" and device == "cuda"
     check_unused(context, unused, "on a probe, which is fitted on the CPU", "device")
+    if source is None and files.weights is None:
+        hint = "for photographs --from wide_resnet50_2.tv2_in1k, for images of 32x32 pixels --from wrn_16_4.cifar10"
+        raise ConfigError("no model to start from: --from is missing", hint)
     if settings.mode == "full":
         keep_memory()
     check_parquet_extra([data, *([test] if test else [])])
     bundle = open_bundle(files.choice(source, headless=True))
+    say_model(bundle.card, "full by pytorch" if settings.mode == "full" else "probe by openvino")
     work = run_finetune(bundle, data, output, settings, test, ComputeOptions(cache, device))
     stopped = f"the same command continues with what is kept in {output}"
     report = follow_run(work, stopped, lines=format == "table")

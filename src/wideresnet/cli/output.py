@@ -17,7 +17,7 @@ from wideresnet.report.escape import json_text
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
     from wideresnet.datasets.labelled import LabelledData
-    from wideresnet.records import Alpha, Failure, Labels, Skipped
+    from wideresnet.records import Alpha, EngineInfo, Failure, Labels, ModelCard, Skipped
     from wideresnet.tasks.load.load import ModelChoice
 
 Record = TypeVar("Record")
@@ -94,6 +94,13 @@ def list_notes(notes: Iterable[str], kind: str = "note") -> None:
     """Print every assumption or warning on stderr, once."""
     for note in dict.fromkeys(notes):
         say(f"{kind}: {note}", err=True)
+
+
+def say_model(card: ModelCard, engine: EngineInfo | str) -> None:
+    """Say on stderr which model answers, and by which engine."""
+    from wideresnet.report.formats import model_text
+
+    say(model_text(card.name, card.classes, card.preprocess.crop, engine), err=True)
 
 
 def locate(data: Path, instead: str = "") -> Path:

@@ -14,7 +14,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.features import open_features
-from wideresnet.output.answers import ANSWER_LAYOUT
+from wideresnet.output.answers import RowOf, answer_layout
 from wideresnet.output.features import cast_features, features_schema, features_table
 from wideresnet.output.parquet import arrow_schema, arrow_table
 from wideresnet.output.row_format import RecordLayout
@@ -59,16 +59,19 @@ class Classify:
 
     settings: InferenceSettings
     k: int = 5
+    row_of: RowOf = "class"
 
     def identity(self) -> dict[str, object]:
         """See ``Operation``."""
-        return {**_identity(self.settings), "reduced": self.settings.reduced, "k": self.k}
+        rows = {"row of": self.row_of} if self.row_of != "class" else {}       # earlier versions had no choice
+        return {**_identity(self.settings), "reduced": self.settings.reduced, "k": self.k, **rows}
 
     def open(self, bundle: Bundle, threads: int) -> OpenOperation:
         """See ``Operation``."""
         classifier = _open_classifier(bundle, self.settings, threads)
         run = partial(classify, classifier, settings=self.settings, k=self.k)
-        return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, partial(_to_table, ANSWER_LAYOUT))
+        to_table = partial(_to_table, answer_layout(self.k, self.row_of))
+        return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, to_table)
 
 
 @dataclass(frozen=True)

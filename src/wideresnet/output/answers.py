@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any, Literal, TextIO
 
 from wideresnet.errors import ConfigError
 from wideresnet.output.parquet import arrow_schema, arrow_table
@@ -13,7 +14,10 @@ from wideresnet.records import Failure, LabelScore, Prediction
 from wideresnet.report import answer as answer_report
 from wideresnet.report.escape import json_text, line_text
 
-COLUMNS = {"path": str, "rank": int, "index": int, "label": str, "probability": float, "error": str, "hint": str}
+RowOf = Literal["class", "image"]
+COLUMNS: dict[str, type[str] | type[int] | type[float]] = {
+    "path": str, "rank": int, "index": int, "label": str, "probability": float, "error": str, "hint": str,
+}  # fmt: skip
 
 
 def as_line(answer: Prediction | Failure, _number: int) -> str:
@@ -68,13 +72,51 @@ TEXT_FORMATS = {
     "zoo": TextFormat("", as_zoo_lines, ""),
 }
 ANSWER_LAYOUT = RecordLayout(TEXT_FORMATS, COLUMNS, as_rows, from_json)
+ENDINGS = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".parquet": PARQUET}
 
 
-def write_answers(answers: Iterable[Prediction | Failure], format: str, out: TextIO) -> None:
+def answer_layout(k: int, row_of: RowOf = "class") -> RecordLayout:
+    """Return the layout of answers of ``k`` classes with a row a class, or a row an image."""
+    if row_of == "class":
+        return ANSWER_LAYOUT
+    names = [(f"label{rank}", f"probability{rank}") for rank in range(1, k + 1)]
+    columns = {"path": str} | {name: kind for pair in names for name, kind in zip(pair, (str, float), strict=True)}
+
+    def to_rows(answer: Prediction | Failure) -> list[Row]:
+        if isinstance(answer, Failure):
+            return [asdict(answer)]
+        row: Row = {"path": answer.path}
+        for (label, probability), score in zip(names, answer.predictions, strict=False):
+            row |= {label: score.label, probability: score.probability}
+        return [row]
+
+    columns |= {"error": str, "hint": str}
+    return RecordLayout(TEXT_FORMATS | {"csv": csv_format(columns, to_rows)}, columns, to_rows, from_json)
+
+
+def choose_format(file: Path | None, format: str | None) -> str:
+    """Return ``format``, or that of the ending of ``file``; a table where neither states one.
+
+    Raises ConfigError where they differ, and for the ending of a format that does not exist.
+    """
+    ending = file.suffix.lower() if file else ""
+    by_ending = ENDINGS.get(ending)
+    if format and by_ending not in (None, format):
+        suffix = next((suffix for suffix, name in ENDINGS.items() if name == format), ".txt")
+        raise ConfigError(f"{file} is the name of a {by_ending} file, not of {format}", f"end it in {suffix}")
+    if not (format or by_ending or ending in ("", ".txt") or not ending[1:].isalpha()):
+        hint = f"end it in {', '.join(ENDINGS)} or .txt, or name the format with --format"
+        raise ConfigError(f"no format of answers has the ending {ending}: {file}", hint)
+    return format or by_ending or "table"
+
+
+def write_answers(
+    answers: Iterable[Prediction | Failure], format: str, out: TextIO, layout: RecordLayout = ANSWER_LAYOUT
+) -> None:
     """Write all answers to a stream, each before the next one is requested. Raises ConfigError for Parquet."""
     if format == PARQUET:
         raise ConfigError("Parquet cannot be written to a terminal or pipe", hint="name a file with -o")
-    TEXT_FORMATS[format].write(answers, out)
+    layout.text_formats[format].write(answers, out)
 
 
 def to_table(answers: Iterable[Prediction | Failure]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from wideresnet.precision import StoredPrecision
 from wideresnet.records.accuracy import Measured, Published
 from wideresnet.records.compilation import GateReport, QuantiseSettings
-from wideresnet.records.images import Normalisation, Preprocess
+from wideresnet.records.images import Labels, Normalisation, Preprocess
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class ModelInfo:
     assumed: tuple[str, ...] = ()                  # as on the card
     variant: dict[str, str | float | bool] = field(default_factory=dict)      # as on the card
     file: FileReport | None = None                 # of a weights file
+    class_labels: Labels = field(default_factory=lambda: Labels(()))  # none of an architecture, and in a list of models
 
     @property
     def flops(self) -> int:

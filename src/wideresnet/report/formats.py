@@ -31,6 +31,13 @@ def engine_text(engine: EngineInfo) -> str:
     return f"{engine.runtime} {engine.version}, {engine.precision}"
 
 
+def model_text(name: str, classes: int, pixels: int, engine: EngineInfo | str) -> str:
+    """Return who answers: a model, its classes and input, and the engine that runs it, or its name."""
+    if not isinstance(engine, str):
+        engine = f"{engine_text(engine)}, {engine.threads} thread{'s' if engine.threads != 1 else ''}"
+    return f"{name}: {classes:,} classes, {pixels}x{pixels} pixels, {engine}"
+
+
 def pick(record: Any, *names: str) -> dict[str, Any]:
     """Return attributes of a record as JSON values, records in them as objects and tuples as lists."""
     return {name: _plain(getattr(record, name)) for name in names}

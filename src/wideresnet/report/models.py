@@ -7,6 +7,7 @@ from typing import Any
 
 from wideresnet.records import ModelInfo, Preprocess
 from wideresnet.report.formats import json_percent, pick, rgb_text, text_table
+from wideresnet.report.names import class_names, first_names
 
 THOP = "thop: what the tool thop counts, MACs + 4 x the elements that pass a batch norm."
 RULES = f"MACs: multiply-accumulates of convolutions and classifier. FLOPs: 2 x MACs.\n{THOP}"
@@ -20,6 +21,8 @@ def to_table(infos: Iterable[ModelInfo]) -> str:
 
 def to_text(info: ModelInfo) -> str:
     """Return all that is known of one model, a line each."""
+    name_of, count = class_names(info.class_labels), len(info.class_labels.names)
+    names = f": {first_names([name_of(index) for index in range(count)])}" if count else ""
     rows = [
         ("name", info.name),
         ("architecture", info.architecture),
@@ -29,7 +32,7 @@ def to_text(info: ModelInfo) -> str:
         ("FLOPs", _giga(info.flops)),
         ("input", f"RGB uint8 [N, {info.preprocess.crop}, {info.preprocess.crop}, 3]"),
         ("preprocess", _transform(info.preprocess)),
-        ("labels", f"{info.labels or 'none'}, {info.classes} classes"),
+        ("labels", f"{info.labels or ('own' if count else 'none')}, {info.classes} classes{names}"),
         ("licence", info.licence or "that of whoever trains it"),
         ("where", info.where),
     ]
@@ -57,6 +60,7 @@ def to_json(info: ModelInfo) -> dict[str, Any]:
         "input": {"dtype": "uint8", "layout": "NHWC", "colour": "RGB", "shape": ["N", side, side, 3]},
         **pick(info, "preprocess"),
         "labels": info.labels or None,
+        **({"class_names": list(info.class_labels.names)} if info.class_labels.names else {}),
         "licence": info.licence or None,
         "where": info.where,
         "published": [

@@ -17,6 +17,7 @@ from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import ConfigError
 from wideresnet.logits import check_logits
 from wideresnet.machine import available_cpus
+from wideresnet.report.formats import model_text
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.worker import ModelWorker
 from wideresnet.tasks.load.load import ModelChoice, assumptions, load_bundle, open_classifier
@@ -38,7 +39,9 @@ def open_models(settings: ServeSettings, log: Callable[[str], None]) -> dict[str
         if name in models:
             raise ConfigError(f"two models have the name {name}", hint=f"name one differently: -m NAME={model}")
         models[name] = ModelWorker(name, classifier, decode_slots, settings.limits, model, batch)
-        log(f"opened {name} in {time.perf_counter() - started:.1f} s")
+        card = classifier.card
+        text = model_text(name, card.classes, card.preprocess.crop, classifier.engine.info)
+        log(f"opened {text}, in {time.perf_counter() - started:.1f} s")
         if classifier.card.assumed:
             log(assumptions(name, classifier.card.assumed))
     return models

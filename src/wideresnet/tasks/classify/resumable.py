@@ -8,8 +8,10 @@ from zlib import crc32
 
 from wideresnet.classifier import Classifier
 from wideresnet.errors import ConfigError
+from wideresnet.output.answers import ANSWER_LAYOUT
 from wideresnet.output.finished import any_failed
 from wideresnet.output.resumable_writer import check_target, part_of
+from wideresnet.output.row_format import RecordLayout
 from wideresnet.records import InferenceSettings, RunIdentity
 from wideresnet.tasks.classify.sources import STDIN, check_sources
 
@@ -24,7 +26,9 @@ def run_identity(classifier: Classifier, settings: InferenceSettings, k: int, pa
     })  # fmt: skip
 
 
-def check_run(paths: Sequence[Path], file: Path | None, format: str, *, resume: bool) -> bool | None:
+def check_run(
+    paths: Sequence[Path], file: Path | None, format: str, *, resume: bool, layout: RecordLayout = ANSWER_LAYOUT
+) -> bool | None:
     """Check the images at ``paths`` and the output ``file`` before any work; no ``file`` is standard output.
 
     If there is nothing left to ``resume``, as ``file`` is complete, return whether an image failed in its run; else
@@ -37,7 +41,7 @@ def check_run(paths: Sequence[Path], file: Path | None, format: str, *, resume: 
         if STDIN in paths:
             raise ConfigError("standard input cannot be resumed", hint="name a file instead of -")
         if file.exists() and not part_of(file).exists():
-            return any_failed(file, format)
+            return any_failed(file, format, layout.columns)
     if file:
         check_target(file)
     return None

@@ -42,11 +42,12 @@ def describe(name: str, classes: int | None = None, facts: FileFacts | None = No
     elif isinstance(source, Architecture):
         return _describe_architecture(get_architecture(name, classes))
     elif isinstance(source, Weights):
-        info = describe_weights(source)
+        info = replace(describe_weights(source), class_labels=read_labels(source.labels))
         if classes not in (None, info.classes) and normalise_name(name) in DEFAULTS:
             return _describe_architecture(get_architecture(name, classes))     # which those weights do not fit
     else:
-        info = describe_card(load_bundle(ModelChoice(name)).card)
+        bundle = load_bundle(ModelChoice(name))
+        info = replace(describe_card(bundle.card), class_labels=bundle.labels)
     if classes not in (None, info.classes):
         raise ConfigError(f"{info.name} has {info.classes} classes, not {classes}", hint="leave out --classes")
     return info
@@ -57,7 +58,8 @@ def _describe_file(path: Path, facts: FileFacts) -> ModelInfo:
     model = read_file(path, replace(facts, headless=True))
     network, origin = model.network, model.network.origin
     report = FileReport(origin.scheme.title, origin.evidence, network.used, network.ignored)
-    return replace(describe_card(replace(model.card, variant=network.architecture.variant())), file=report)
+    info = describe_card(replace(model.card, variant=network.architecture.variant()))
+    return replace(info, file=report, class_labels=model.labels)
 
 
 def labels_of(choice: ModelChoice) -> tuple[Labels, str, Sequence[str]]:
