@@ -1,4 +1,4 @@
-"""``wrn compare``: files of scores or models; exit code 1 only for a loss that was ruled out."""
+"""``wrn compare``: files of scores or models; exit code 1 unless a loss beyond the limit is excluded."""
 
 from __future__ import annotations
 
@@ -56,13 +56,14 @@ def test_two_files_are_paired_by_path(wrn: Wrn, files: tuple[Path, Path]) -> Non
     assert "class 5" in wrn("compare", *files).out
 
 
-@pytest.mark.parametrize(("allowed", "code"), [("0.7", 0), ("0.69", 1), ("0", 1), ("5", 0)])
+@pytest.mark.parametrize(("allowed", "code"), [("0.7", 1), ("0.69", 1), ("0", 1), ("1.2", 1), ("1.3", 0), ("5", 0)])
 def test_a_loss_beyond_the_limit_is_exit_code_1(
     wrn: Wrn, files: tuple[Path, Path], allowed: str, code: int
 ) -> None:
     done = wrn("compare", *files, "--max-drop", allowed)
     assert done.code == code
-    assert done.err == (f"B is more than {allowed} points of top-1 below A\n" if code else "")
+    assert done.err == "" if code == 0 else f"B is more than {allowed} points of top-1 below A" in done.err
+    assert ("undecided: 1,000 images cannot exclude" in done.err) == (allowed in ("0.7", "1.2")), "7 of 1,000 are 0.7"
     assert wrn("compare", *reversed(files), "--max-drop", allowed).code == 0, "a gain is no loss"
 
 

@@ -59,6 +59,20 @@ def test_few_images_are_shared_and_every_record_has_the_true_numbers(wrn: Wrn, o
     assert f"Measured on {found['calibration']} calibration images" in page
 
 
+def test_a_fine_tuned_bundle_calibrates_and_is_judged_by_the_images_of_its_run(
+    wrn: Wrn, own: Path, images: Path
+) -> None:
+    pytest.importorskip("nncf")
+    assert wrn("finetune", "--from", own, "--data", images, "-o", "run").code == 1, "one image cannot be read"
+    done = wrn("compile", "-m", "run/bundle", "-o", "out", "--gate", "100", "--format", "json")
+    gate = done.json["gate"]
+    assert (gate["data"], gate["kind"], gate["n"]) == ("val", "accuracy", 5), "one of six is torn"
+    for use, file in (("calibration", "train.csv"), ("gate", "val.csv")):
+        assert f"note: images for {use}: {Path('run', file).resolve()}, of the run of the model" in done.err
+    done = wrn("compile", "-m", "run/bundle", "--data", "run/train.csv", "-o", "out")
+    assert (done.code, "was trained on all 25 images of the gate" in done.err) == (2, True)
+
+
 def test_a_build_file_that_wants_more_images_than_there_are_is_recorded_truly(
     wrn: Wrn, own: Path, images: Path
 ) -> None:

@@ -44,7 +44,9 @@ def test_from_five_images_a_class_to_answers(wrn: Wrn, pets: Path, tiny: Path) -
     assert (report["n"], report["correct1"]) == (2, done.json["evaluation"]["correct1"])
     answer = wrn("classify", pets / "n03126707", "-m", "run/bundle", "--format", "json").json[0]
     assert "crane" in answer["predictions"][0]["label"]
-    assert wrn("compile", "-m", "run/bundle", "--precision", "fp16", "--data", "run/val.csv", "-o", "half").code == 0
+    options = "--precision", "fp16", "--data", "run/val.csv", "--gate", "100", "-o", "half"
+    assert wrn("compile", "-m", "run/bundle", *options).code == 0
+    assert "wrn_10_1.pets was trained on 8 of the 10 images" in wrn("evaluate", pets, "-m", "run/bundle").err
     assert read_bundle(Path("half")).labels.ids == tuple(CLASSES)
     again = wrn("finetune", "--from", "run/bundle", "--data", pets, "-o", "second")
     assert again.code == 0, again.err

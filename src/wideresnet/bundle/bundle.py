@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -34,6 +35,7 @@ class Bundle:
     labels: Labels
     graph: bytes
     stem: Stem | None = None                       # of a weights file whose normalisation is assumed
+    folder: Path | None = None                     # that it was read from
 
     @cached_property
     def sha256(self) -> str:

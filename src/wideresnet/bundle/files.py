@@ -81,7 +81,7 @@ def read_shipped(folder: Path) -> Bundle:
         labels = parse_labels(contents[LABELS].decode())
     except (UnicodeDecodeError, DataError) as error:
         raise BundleError(f"{folder / LABELS} is no list of labels: {error}") from error
-    bundle = Bundle(card, labels, contents[GRAPH])
+    bundle = Bundle(card, labels, contents[GRAPH], folder=folder)
     _check_hash(folder / GRAPH, bundle.sha256, card)
     return bundle
 

@@ -74,14 +74,20 @@ def locate_images(data: str) -> Path | None:
 def find_images(calibration: str, data: str, bundle: Bundle) -> tuple[Path | None, Path | None]:
     """Return the calibration images and the validation images of the gate.
 
-    "auto" is the data set of the other option, if that has both splits, else CIFAR. If CIFAR cannot be downloaded for
-    validation, the second is None: the gate then takes some of the calibration images.
+    "auto" is the data set of the other option, if that has both splits, else those of the run folder that the bundle
+    is in, else CIFAR. If CIFAR cannot be downloaded for validation, the second is None: the gate then takes some of the
+    calibration images.
     """
+    from wideresnet.tasks.evaluate.training_images import run_indices
     from wideresnet.tasks.load.cifar_archive import archive_of
     from wideresnet.tasks.quantize.calibration_data import holds_both_sets
 
     paths = locate_images(calibration), locate_images(data)
     default = next((path for path in paths if path and holds_both_sets(path, bundle.labels)), None)
+    if default is None and None in paths and (own := run_indices(bundle)):
+        uses = zip(("calibration", "gate"), paths, own, strict=True)
+        list_notes(f"images for {use}: {file}, of the run of the model" for use, path, file in uses if not path)
+        return paths[0] or own[0], paths[1] or own[1]
     if default is None and None in paths:
         with download_bar(bundle.card.labels_name) as show:
             instead = "name your own copy with --calibration FILE and --data FILE"

@@ -155,7 +155,7 @@ class EvalReport:
     known: int = 5                                 # likeliest classes that are known of every image, at most 5
     skipped: Skipped = field(default_factory=Skipped)        # in the folders of the whole data set
     notes: tuple[str, ...] = ()                    # what was assumed of the data
-    order: str = ""                                # why the labels may be in another order than the network's classes
+    order: str = ""                                # why the order of labels is doubtful, or the network at chance level
 
     def __add__(self, other: EvalReport) -> EvalReport:
         return replace(

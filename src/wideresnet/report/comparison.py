@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wideresnet.records import ComparisonReport, EvalReport, Flip, Labels
+from wideresnet.records.comparison import images_to_exclude
 from wideresnet.report.formats import percent, pick, pick_engine, pick_percent, text_table
 from wideresnet.report.html.evaluation import condition_rows, failure_table
 from wideresnet.report.html.page import Figure, facts, gallery, page, paragraph, section, subsection, table, tiles
@@ -44,6 +45,19 @@ def to_text(report: ComparisonReport, labels: Labels) -> str:
         f"… and {more:,} more; --format json lists all" if more else "",
     ]
     return "\n".join(filter(None, blocks))
+
+
+def describe_drop(report: ComparisonReport, points: float) -> str:
+    """Return why B is not shown to be at most ``points`` percentage points of top-1 below A; empty if it is."""
+    below, end = f"more than {points:g} points of top-1 below A", -100 * report.interval95[0]
+    if report.drops_more_than(points):
+        return f"B is {below}"
+    if end <= points:
+        return ""
+    needed = images_to_exclude(points / 100, -report.difference, len(report.flips) / report.n)
+    could = "no number of images could" if needed is None else f"about {needed:,} could"
+    images = f"{report.n:,} images cannot exclude that B is {below}"
+    return f"undecided: {images} (95 % interval ends at {end:.3f} points); {could}"
 
 
 def to_json(report: ComparisonReport) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from wideresnet.records.progress import Progress
 from wideresnet.tasks.evaluate.evaluate import BATCH, blank_report, score, score_logits
 from wideresnet.tasks.evaluate.label_order import with_order_warning
 from wideresnet.tasks.evaluate.metrics import accumulate
+from wideresnet.tasks.evaluate.training_images import training_warning
 from wideresnet.tasks.load.load import open_classifier
 
 Outcome = Scored | Failure
@@ -62,7 +63,8 @@ def compare_models(
         outcomes_a.append(outcome_a)
         outcomes_b.append(outcome_b)
         yield Progress("comparing", done, len(data.items))
-    blanks = blank_report(a, data), blank_report(b, data)
+    notes = [data.notes + training_warning(bundle, data.items) for bundle in bundles]
+    blanks = replace(blank_report(a, data), notes=notes[0]), replace(blank_report(b, data), notes=notes[1])
     if a.card.name == b.card.name:                 # the folders tell them apart
         blanks = replace(blanks[0], model=names[0]), replace(blanks[1], model=names[1])
     report = compare_answers(outcomes_a, outcomes_b, blanks, a.labels)

@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from wideresnet.errors import DataError
-from wideresnet.records import BILLION, EvalReport, Labels
+from wideresnet.records import BILLION, EvalReport, Labels, wilson_interval
 
+MIN_IMAGES = 20                                    # for a statement on chance level
 GAP = 0.2                                          # by which mean confidence must exceed accuracy
 MIN_EXPLAINED = 0.4                                # fraction of images that an order must explain
 MAX_CLASHES = 0.1                                  # fraction of classes whose answer another class has, too
@@ -78,7 +79,7 @@ def check_label_order(report: EvalReport, labels: Labels) -> None:
 
 
 def with_order_warning(report: EvalReport, labels: Labels) -> EvalReport:
-    """Return the report, with a warning if the labels are or may be in another order.
+    """Return the report, with a warning if the labels are or may be in another order, or the network at chance level.
 
     ``labels`` are the network's classes; empty if they are not known.
     """
@@ -90,7 +91,7 @@ def with_order_warning(report: EvalReport, labels: Labels) -> EvalReport:
         return replace(report, order=f"{_message(report, 'are', order)}; {order.hint}")
     order = wrong_order(report, labels, DOUBT)
     if not order and not _is_suspicious(report, len(table)):
-        return report
+        return replace(report, order=_chance_warning(report, len(labels.names)))
     confidence = _confidence(report)
     needed = images_needed(0.5 if math.isnan(confidence) else confidence, len(table))
     power = (
@@ -188,6 +189,14 @@ def _is_suspicious(report: EvalReport, classes: int) -> bool:
         return False
     by_chance = report.correct1 <= n / classes + math.sqrt(n / classes)
     return by_chance and _tail(n - report.correct1, n, max(1 - confidence, 0.001)) <= DOUBT.chance
+
+
+def _chance_warning(report: EvalReport, classes: int) -> str:
+    """Return a sentence if the accuracy is not above that of guesses; of few images nothing can be said."""
+    if report.n < MIN_IMAGES or classes < 2 or wilson_interval(report.correct1, report.n)[0] > 1 / classes:
+        return ""
+    guesses = f"guesses among {classes:,} classes for {100 / classes:.3g} %"
+    return f"{report.model} is at chance level: right for {100 * report.top1:.2f} % of {report.n:,} images, {guesses}"
 
 
 def _tail(hits: float, n: int, chance: float) -> float:

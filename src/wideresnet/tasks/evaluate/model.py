@@ -15,6 +15,7 @@ from wideresnet.output.progress import with_bar
 from wideresnet.records import EvalReport, InferenceSettings, follow
 from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, count, score, source_of_data
 from wideresnet.tasks.evaluate.resumable import score_into
+from wideresnet.tasks.evaluate.training_images import training_warning
 from wideresnet.tasks.load.check_statistics import statistics_warning
 from wideresnet.tasks.load.cifar_archive import locate_data
 from wideresnet.tasks.load.load import bundle_of, open_classifier
@@ -86,5 +87,6 @@ def _source(
         scores = score(classifier, data, settings.batch_size, mode=settings.mode)
     blank = blank_report(classifier, data)
     if bundle:
-        blank = replace(blank, notes=(*blank.notes, *statistics_warning(bundle, data.items, data.exif)))
+        warnings = *training_warning(bundle, data.items), *statistics_warning(bundle, data.items, data.exif)
+        blank = replace(blank, notes=(*blank.notes, *warnings))
     return source_of_data(scores, blank, classifier.labels, data, classifier.card.labels_name, file)

@@ -29,7 +29,8 @@ class AccuracyGate:
 
     The gate is one of accuracy if all ``items`` are labelled, else of agreement. ``drop`` is the largest accepted loss
     of top-1 and ``agreement`` the smallest accepted fraction of equal answers; None: no limit. ``reference_logits``
-    are those of the readable items, where they are already computed. ``unread`` collects failures by path.
+    are those of the readable items, where they are already computed. ``unread`` collects failures by path. ``notes``
+    are on ``items``.
     """
 
     reference: Classifier
@@ -39,6 +40,7 @@ class AccuracyGate:
     agreement: float | None
     reference_logits: NDArray[np.float32] | None = None
     unread: dict[str, Failure] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Literal["accuracy", "agreement"]:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from wideresnet.bundle import Bundle
 from wideresnet.datasets.annotated import find_annotated
 from wideresnet.datasets.cifar import cifar_train, detect_cifar
 from wideresnet.datasets.folder import labelled_folder
@@ -28,6 +29,7 @@ from wideresnet.images.files import describe_skipped, find_images
 from wideresnet.records import Item, Labels, Skipped
 from wideresnet.tasks.classify.dedupe import with_hash
 from wideresnet.tasks.classify.sources import InputImages
+from wideresnet.tasks.evaluate.training_images import run_indices, training_images
 
 MIN_GATE_IMAGES, MAX_GATE_IMAGES = 100, 1000       # held out of the calibration images
 MIN_CALIBRATION_IMAGES = 2
@@ -128,6 +130,23 @@ def gate_images(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
         hint = describe_skipped(images.skipped, str(path)) or "a gate needs some hundred"
         raise DataError(f"{path} holds no images", hint)
     return path.resolve().name, items
+
+
+def without_training_images(model: Bundle, items: Sequence[Item]) -> tuple[Sequence[Item], tuple[str, ...]]:
+    """Return the images of a gate that the network was not trained on, and a note if there are others.
+
+    Unlabelled images stay: they measure no accuracy. Raises DataError if no image remains.
+    """
+    trained = set(map(id, training_images(model, items))) if all(item.label is not None for item in items) else ()
+    if not trained:
+        return items, ()
+    if len(trained) == len(items):
+        problem = f"{model.card.name} was trained on all {len(items):,} images of the gate"
+        own = run_indices(model)
+        hint = "give others with --data" + (f", such as {own[1]}" if own else "")
+        raise DataError(f"{problem}: accuracy on them means nothing", hint)
+    note = f"{len(trained):,} of {len(items):,} gate images were left out: {model.card.name} was trained on them"
+    return [item for item in items if id(item) not in trained], (note,)
 
 
 def holds_both_sets(path: Path, labels: Labels) -> bool:

@@ -44,6 +44,7 @@ from wideresnet.tasks.quantize.calibration_data import (
     hold_out,
     notes_on_counts,
     notes_on_images,
+    without_training_images,
 )
 from wideresnet.tasks.quantize.search import SAMPLES_FACTOR, Search, SearchState, candidates, passed
 from wideresnet.tasks.quantize.sensitivity import layer_losses
@@ -106,13 +107,14 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Ge
     if settings.search is not None and (settings.precision != "int8" or settings.gate is None):
         raise ConfigError("--search needs int8 and a gate", hint="leave out --search")
     tensors = read_weights(bundle)
-    reference = rebuild(bundle, tensors, "fp32")
+    reference = replace(rebuild(bundle, tensors, "fp32"), folder=bundle.folder)
     if settings.precision == "int8":
         model = yield from _quantize(reference, settings, folder)
     else:
         rebuilt, gate = rebuild(bundle, tensors, settings.precision), _open_gate(settings, reference, ())
         trial = yield from _run_trial(reference, rebuilt, noise(bundle.card.preprocess.crop), gate)
-        model = CompiledModel(rebuilt, trial, unread=gate.unread if gate else {})
+        model = CompiledModel(rebuilt, trial)
+        model = replace(model, notes=gate.notes, unread=gate.unread) if gate else model
     card = _card(model, settings)
     write_bundle(folder, replace(model.bundle, card=card))
     if model.search and passed(model.trial):
@@ -163,8 +165,8 @@ def _quantize(reference: Bundle, settings: CompileSettings, folder: Path) -> Gen
         model = CompiledModel(quantizer.bundle(trial.settings), trial, quantizer)
     calibration = balanced_sample(quantizer.pool, model.trial.settings.samples)
     in_gate = model.trial.gate.n if held_out and model.trial.gate else 0
-    items, unread = (gate.items, gate.unread) if gate else ((), {})
-    notes = *notes_on_counts(requested, used, len(pool), in_gate), *notes_on_images(calibration, items)
+    items, unread, notes = (gate.items, gate.unread, gate.notes) if gate else ((), {}, ())
+    notes = *notes_on_counts(requested, used, len(pool), in_gate), *notes_on_images(calibration, items), *notes
     return replace(model, notes=notes, unread=quantizer.unread | unread)
 
 
@@ -258,15 +260,17 @@ def _run_trial(
 
 def _open_gate(settings: CompileSettings, reference: Bundle, held_out: Sequence[Item]) -> AccuracyGate | None:
     """Return the gate over the images of ``settings.data`` or ``held_out``; None without either."""
+    notes: tuple[str, ...] = ()
     if settings.data is not None:
         name, items = gate_images(settings.data, reference.labels)
+        items, notes = without_training_images(reference, items)
     elif held_out:
         # The network may have been trained on them, so that their accuracy would mean nothing.
         name, items = "held-out calibration images", [replace(item, label=None) for item in held_out]
     else:
         return None
     agreement = None if settings.gate is None else settings.agreement
-    gate = AccuracyGate(open_classifier(reference), name, items, settings.gate, agreement)
+    gate = AccuracyGate(open_classifier(reference), name, items, settings.gate, agreement, notes=notes)
     if settings.kind not in (None, gate.kind):
         have = "have no labels" if gate.kind == "agreement" else "have labels"
         hint = "give --gate where --data is labelled, --min-agreement where it is not"
@@ -283,11 +287,11 @@ def _card(model: CompiledModel, settings: CompileSettings) -> ModelCard:
     elif gate is None:
         notes["gate"] = "none: there were no images for a comparison with f32"
     else:
-        notes["gate"] = verdict_text(gate)
+        notes["gate"] = "; ".join((verdict_text(gate), *gate.warnings))
     # Trials "pass" where no loss was seen; a card says so only where the images are enough to tell.
     gate = gate and replace(gate, passed=gate.verdict in ("passed", "none"))
     if model.notes:
-        notes["calibration"] = "; ".join(model.notes)
+        notes["calibration" if model.quantizer else "gate images"] = "; ".join(model.notes)
     if model.trials:
         notes["search"] = f"the best of {len(model.trials)} settings, compared on the same images"
     return replace(card, gate=gate, measured=measured(gate) if gate else (), notes=notes)

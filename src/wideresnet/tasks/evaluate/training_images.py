@@ -1,0 +1,49 @@
+"""Images that a fine-tuned network was trained on: its accuracy on them says nothing about new ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from wideresnet.bundle import Bundle
+from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.open import open_labelled
+from wideresnet.errors import DataError
+from wideresnet.records import Item
+
+
+def run_indices(bundle: Bundle) -> tuple[Path, Path] | None:
+    """Return train.csv and val.csv of the run folder that ``bundle`` is in; None if it is in no folder of its run."""
+    hashes = [bundle.card.notes.get(f"{part} data hash") for part in ("train", "val")]
+    if bundle.folder is None or None in hashes:
+        return None
+    run = bundle.folder.resolve().parent
+    try:
+        identity = json.loads((run / "run.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_own = isinstance(identity, dict) and hashes == [identity.get("train"), identity.get("val")]
+    return (run / "train.csv", run / "val.csv") if is_own else None
+
+
+def training_images(bundle: Bundle, items: Sequence[Item]) -> list[Item]:
+    """Return the ``items`` that the network was trained on: the set on its card, or those that its run folder lists."""
+    sha256 = bundle.card.notes.get("train data hash")
+    if sha256 and sha256 == LabelledData("", items, bundle.card.classes).sha256:
+        return list(items)
+    paths = set[str]()
+    if indices := run_indices(bundle):
+        with suppress(DataError):                  # an index of images that were moved
+            paths.update(os.path.realpath(item.path) for item in open_labelled(indices[0], bundle.labels).items)
+    return [item for item in items if paths and os.path.realpath(item.path) in paths]
+
+
+def training_warning(bundle: Bundle, items: Sequence[Item]) -> tuple[str, ...]:
+    """Return a sentence if there are training images among ``items``."""
+    if not (count := len(training_images(bundle, items))):
+        return ()
+    trained = f"{bundle.card.name} was trained on {count:,} of the {len(items):,} images"
+    return (f"{trained}: its accuracy on new images is likely lower",)

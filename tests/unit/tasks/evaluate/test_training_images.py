@@ -1,0 +1,85 @@
+"""Images that a model was trained on are known by its card and its run folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fakes import tiny_bundle
+from wideresnet.bundle import Bundle, read_bundle, write_bundle
+from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.train_val_split import to_index
+from wideresnet.errors import DataError
+from wideresnet.records import Item
+from wideresnet.tasks.evaluate.model import evaluate
+from wideresnet.tasks.evaluate.training_images import run_indices, training_images, training_warning
+from wideresnet.tasks.load.load import load
+from wideresnet.tasks.quantize.calibration_data import without_training_images
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> tuple[LabelledData, LabelledData]:
+    """Ten training and five validation images."""
+    items = []
+    for k in range(15):
+        path = tmp_path / "data" / f"{k % 2}" / f"{k:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (k, 0, 0)).save(path)
+        items.append(Item(str(path), path, k % 2))
+    return LabelledData("train", items[:10], 10), LabelledData("val", items[10:], 10)
+
+
+@pytest.fixture
+def model(data: tuple[LabelledData, LabelledData], tmp_path: Path) -> Bundle:
+    """A bundle in the run folder of a fine-tuning."""
+    run, bundle = tmp_path / "run", tiny_bundle()
+    hashes = {"train": data[0].sha256, "val": data[1].sha256}
+    notes = {f"{part} data hash": sha256 for part, sha256 in hashes.items()}
+    write_bundle(run / "bundle", replace(bundle, card=replace(bundle.card, notes=notes)))
+    (run / "run.json").write_text(json.dumps(hashes))
+    for part in data:
+        (run / f"{part.name}.csv").write_text(to_index(part, bundle.labels))
+    return read_bundle(run / "bundle")
+
+
+def test_a_bundle_in_its_run_folder_has_both_indices(model: Bundle, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert run_indices(model) == (run / "train.csv", run / "val.csv")
+    assert run_indices(replace(model, folder=tmp_path / "elsewhere")) is None
+    assert run_indices(replace(model, card=tiny_bundle().card)) is None
+    for text in ('{"train": "another", "val": "run"}', "[]", "no JSON"):
+        (run / "run.json").write_text(text)
+        assert run_indices(model) is None
+
+
+def test_the_training_set_is_known_by_its_hash_and_its_images_by_their_paths(
+    model: Bundle, data: tuple[LabelledData, LabelledData]
+) -> None:
+    train, val = data
+    moved = replace(model, folder=None)
+    assert training_images(moved, train.items) == training_images(model, train.items) == train.items
+    assert training_images(model, [*val.items, *train.items[:3]]) == train.items[:3]
+    assert training_images(model, val.items) == training_images(moved, train.items[:3]) == []
+
+
+def test_accuracy_on_training_images_is_called_that(model: Bundle, data: tuple[LabelledData, LabelledData]) -> None:
+    classifier, (train, val) = load(str(model.folder)), data
+    report = evaluate(classifier, LabelledData("both", [*val.items, *train.items], 10))
+    assert report.warnings[0].startswith("wrn_10_1.tiny was trained on 10 of the 15 images")
+    assert training_warning(model, val.items) == ()
+
+
+def test_training_images_are_left_out_of_a_gate(model: Bundle, data: tuple[LabelledData, LabelledData]) -> None:
+    train, val = data
+    items, notes = without_training_images(model, [*val.items, *train.items])
+    assert items == val.items
+    assert notes == ("10 of 15 gate images were left out: wrn_10_1.tiny was trained on them",)
+    with pytest.raises(DataError, match="trained on all 10 images of the gate") as error:
+        without_training_images(model, train.items)
+    assert str(model.folder.parent / "val.csv") in error.value.hint        # type: ignore[union-attr]
+    unlabelled = [replace(item, label=None) for item in train.items]
+    assert without_training_images(model, unlabelled) == (unlabelled, ())
