@@ -76,7 +76,8 @@ def test_the_whole_network(wrn: Wrn, pets: Path, tiny: Path, monkeypatch: pytest
     assert "epoch   2  loss" in done.err
     assert [json.loads(line)["epoch"] for line in Path("run/log.jsonl").read_text().splitlines()] == [0, 1]
     assert {"checkpoint.pt", "best.safetensors", "recipe.toml"} <= {path.name for path in Path("run").iterdir()}
-    assert "Training loss" in Path("run/report.html").read_text()
+    assert "The epochs as a table" in (page := Path("run/report.html").read_text())
+    assert "The first batch" in page
     first = read_bundle(Path("run/bundle"))
     assert "val chose epoch" in first.card.notes["chosen"]
     assert wrn("finetune", "--from", tiny, "--data", pets, "-o", "run", "--config", "run/settings.toml").code == 0

@@ -43,6 +43,12 @@ class LabelledData:
         """The classes with images in the full set, ascending."""
         return tuple(sorted({item.label for item in self.full_set.items if item.label is not None}))
 
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """The number of images of each class."""
+        counts = Counter(item.label for item in self.items)
+        return tuple(counts[index] for index in range(self.classes))
+
     @cached_property
     def sha256(self) -> str:
         """The SHA-256 of the full set: name, label and size of each image in order, and the pixels of arrays."""

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wideresnet.records.evaluation import EvalReport
 from wideresnet.records.images import Failure, Labels
 from wideresnet.records.skipped import Skipped
@@ -23,6 +26,18 @@ class Images:
     test: int                                      # evaluated after each epoch
     failures: tuple[Failure, ...] = ()
     skipped: Skipped = field(default_factory=Skipped)
+    class_counts: tuple[int, ...] = ()             # training images of each class
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingImage:
+    """An image as the network is trained on it, RGB uint8 [S, S, 3], and the likeliest classes of its target.
+
+    ``target`` holds the probabilities of up to two classes by index: two where images are mixed or a teacher answers.
+    """
+
+    pixels: NDArray[np.uint8]
+    target: Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -39,7 +54,7 @@ class PathPoint:
 class FinetuneReport:
     """A finished run. ``evaluation`` is of the written bundle on val, ``test`` on images that took no part in choices.
 
-    ``path`` is the probe's, ``log`` (an epoch each: epoch, loss, top1, seconds) the full mode's; ``chosen`` is
+    ``path`` is the probe's, ``log`` (see ``Epoch`` of the training loop) the full mode's; ``chosen`` is
     a sentence on how the model was selected. ``seconds`` are of this call without the evaluation, not of earlier
     calls of a resumed run.
     """
@@ -61,4 +76,6 @@ class FinetuneReport:
     notes: Mapping[str, str] = field(default_factory=dict)    # as on the bundle's card
     chosen: str = ""
     seconds: float = 0.0
+    class_counts: tuple[int, ...] = ()             # training images of each class, the unreadable among them
+    first_images: tuple[TrainingImage, ...] = ()   # of the full mode
     skipped: Skipped = field(default_factory=Skipped)

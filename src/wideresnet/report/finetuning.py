@@ -12,7 +12,7 @@ from wideresnet.report import evaluation
 from wideresnet.report.formats import interval_text, json_percent, percent, pick
 from wideresnet.report.html.evaluation import evaluation_sections, failure_table
 from wideresnet.report.html.page import beside, facts, lines, page, paragraph, section, table, tiles
-from wideresnet.report.training import epoch_charts
+from wideresnet.report.training import epoch_charts, training_images
 
 PATH = (
     "For each strength of L2 a head was fitted to a part of the training images and validated on the others. The"
@@ -63,6 +63,7 @@ def to_html(report: FinetuneReport, images: Mapping[str, bytes]) -> str:
             section("", tiles(_tiles(report)), paragraph(f"{chosen}. Intervals are Wilson's.")),
             section("Regularisation", *_path(report.path)),
             section("Training", *_curves(report.log)),
+            section("Images", *training_images(report.labels, report.class_counts, report.first_images)),
             section("What it was made from", facts(list(report.notes.items()))),
             section("Images that could not be read", *failure_table(unread)),
             section("Evaluation", note),
@@ -113,8 +114,7 @@ def _curves(log: Sequence[Mapping[str, float]]) -> list[str]:
     if not log:
         return []
     minutes = sum(line["seconds"] for line in log) / 60
-    charts = epoch_charts(log, "Accuracy on val")
-    return [paragraph(f"{len(log)} epochs in {minutes:.1f} minutes."), beside(*charts)]
+    return [paragraph(f"{len(log)} epochs in {minutes:.1f} minutes."), *epoch_charts(log, "validation")]
 
 
 def _accuracy(report: EvalReport) -> str:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from wideresnet.datasets.cifar import CifarArrays
 from wideresnet.datasets.splits import FolderArrays
 from wideresnet.datasets.statistics import Statistics
-from wideresnet.records import Preprocess
+from wideresnet.records import Preprocess, TrainingImage
 from wideresnet.training.augment import (
     choose_flips,
     crop_and_flip,
@@ -151,6 +151,24 @@ class FolderBatches:
         """See ``Batches``."""
         images, labels = torch.from_numpy(self.arrays.val_images), torch.from_numpy(self.arrays.val_labels)
         return evaluation_batches(images, labels, 100, self.group, self.spec or self.recipe.preprocess())
+
+
+def first_images(batches: Batches, spec: Preprocess, count: int = 16) -> list[TrainingImage]:
+    """Return images of the first batch as the network is trained on them; fewer than ``count`` in small batches.
+
+    ``spec`` has the mean and standard deviation of the batches.
+    """
+    images, targets = next(batches.training(0), (torch.empty(0, 3, 1, 1), torch.empty(0, 1)))
+    planes = 255 * (images[:count] * torch.tensor(spec.std).view(3, 1, 1) + torch.tensor(spec.mean).view(3, 1, 1))
+    pixels = planes.clamp(0, 255).round().byte().permute(0, 2, 3, 1).numpy()
+    return [TrainingImage(image, _target(row)) for image, row in zip(pixels, targets[:count], strict=True)]
+
+
+def _target(target: Tensor) -> dict[int, float]:
+    """Return a label, or the two likeliest classes of float [C], with their probabilities."""
+    if target.ndim == 0:
+        return {int(target): 1.0}
+    return {index: float(target[index]) for index in target.argsort(descending=True)[:2].tolist() if target[index]}
 
 
 class EpochDraws:

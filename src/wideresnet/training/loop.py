@@ -40,12 +40,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """A finished epoch, its checkpoint written. ``top1`` (a fraction of the test set) is nan if not evaluated."""
+    """A finished epoch, its checkpoint written.
+
+    ``top1`` and ``val_loss`` are of the test set (the fraction right, the mean cross-entropy), nan if not evaluated;
+    ``loss`` and ``train_top1`` means over the steps, of augmented images; ``learning_rate`` is that of the last step.
+    """
 
     epoch: int
     loss: float
     top1: float
     seconds: float
+    val_loss: float = math.nan
+    train_top1: float = math.nan
+    learning_rate: float = math.nan
 
 
 @dataclass
@@ -82,12 +89,12 @@ def train(trainer: Trainer, data: Batches, run: Path) -> Iterator[Step | Epoch]:
     check_group(group, recipe.batch_size)
     steps = count_steps(recipe, data.count)
     for epoch in range(trainer.epoch, recipe.epochs):
-        started, losses = time.perf_counter(), []
+        started, figures, rate = time.perf_counter(), [], math.nan
         training_mode(trainer.model, recipe)
         for index, (images, targets) in enumerate(data.training(epoch)):
             step = epoch * steps + index
             rate = learning_rate(recipe, step, steps)
-            loss = take_step(trainer, images, targets, rate)
+            loss, correct = take_step(trainer, images, targets, rate)
             if not math.isfinite(loss):
                 group.broadcast_from_rank0(partial(save_checkpoint, run, trainer.state(), STOPPED))
                 raise TrainingError(
@@ -96,12 +103,13 @@ def train(trainer: Trainer, data: Batches, run: Path) -> Iterator[Step | Epoch]:
                     f" {STOPPED}",
                 )
             update_average(trainer, step)
-            losses.append(loss)
+            figures.append((loss, correct))
             yield Step(epoch, step + 1, recipe.epochs * steps, loss, rate)
         group.copy_from_rank0([*trainer.model.state_dict().values(), *trainer.averaged.state_dict().values()])
         is_evaluated = (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs
-        top1 = accuracy(trainer, data) if is_evaluated else math.nan
-        report = Epoch(epoch, sum(losses) / len(losses), top1, time.perf_counter() - started)
+        top1, val_loss = validate(trainer, data) if is_evaluated else (math.nan, math.nan)
+        loss, correct = (sum(column) / len(figures) for column in zip(*figures, strict=True))
+        report = Epoch(epoch, loss, top1, time.perf_counter() - started, val_loss, correct, rate)
         trainer.log.append(asdict(report))
         trainer.epoch = epoch + 1
         group.broadcast_from_rank0(partial(save_checkpoint, run, trainer.state()))
@@ -165,24 +173,26 @@ def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(list(groups.values()), rate, momentum, nesterov=nesterov, foreach=True)
 
 
-def take_step(trainer: Trainer, images: Tensor, targets: Tensor, rate: float) -> float:
-    """Compute loss and gradients of a batch and update the weights; return the mean loss over all ranks.
+def take_step(trainer: Trainer, images: Tensor, targets: Tensor, rate: float) -> tuple[float, float]:
+    """Compute loss and gradients of a batch and update the weights; return loss and accuracy, means over all ranks.
 
+    The accuracy is against the likeliest class of each target, a fraction.
     ``images`` and ``targets`` are this rank's rows of the batch. If the loss is not finite, nothing is updated.
     """
     for group in trainer.optimiser.param_groups:
         group["lr"] = rate * group.get("share", 1.0)    # missing from checkpoints of older versions
     logits, targets = forward(trainer, trainer.model, images, targets)
     loss = compute_loss(logits.float(), targets, trainer.recipe)
-    mean = loss.detach().double()
-    trainer.group.average([mean])
-    value = mean.item()
+    correct = logits.argmax(1) == (targets.argmax(1) if targets.ndim > 1 else targets)
+    means = [loss.detach().double(), correct.double().mean()]
+    trainer.group.average(means)
+    value, accuracy = (mean.item() for mean in means)
     if math.isfinite(value):
         trainer.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         trainer.group.average(p.grad for p in trainer.model.parameters() if p.grad is not None)
         trainer.optimiser.step()
-    return value
+    return value, accuracy
 
 
 def compute_loss(logits: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
@@ -218,13 +228,15 @@ def update_average(trainer: Trainer, step: int) -> None:
 
 
 @torch.no_grad()
-def accuracy(trainer: Trainer, data: Batches) -> float:
-    """Return the top-1 accuracy of the averaged weights on the test images of all ranks, as a fraction."""
+def validate(trainer: Trainer, data: Batches) -> tuple[float, float]:
+    """Return top-1 (a fraction) and mean cross-entropy of the averaged weights on the test images of all ranks."""
     trainer.averaged.eval()
     correct = count = 0
+    loss = 0.0
     for images, targets in data.test():
         logits, targets = forward(trainer, trainer.averaged, images, targets)
+        loss += F.cross_entropy(logits.float(), targets, reduction="sum").item()
         correct += int((logits.argmax(1) == targets).sum())
         count += len(targets)
-    correct, count = map(sum, zip(*trainer.group.gather((correct, count)), strict=True))
-    return correct / count
+    correct, count, loss = map(sum, zip(*trainer.group.gather((correct, count, loss)), strict=True))
+    return correct / count, loss / count

@@ -44,12 +44,13 @@ def test_a_probe_shows_its_path_and_which_strength_was_taken() -> None:
                  "cat, taken for dog", "80 to learn from, 20 in val; all could be read"):  # fmt: skip
         assert part in text, text
     assert text.count("taken ") - text.count("taken for") >= 1
-    assert "Training loss" not in text
+    assert "augmented" not in text
 
 
 def test_the_whole_network_shows_its_curves() -> None:
     text = shown(FULL)
-    for part in ("the whole network, from the weights of", "2 epochs in 2.0 minutes", "Training loss", "on val"):
+    for part in ("the whole network, from the weights of", "2 epochs in 2.0 minutes", "Loss",
+                 "The epochs as a table"):  # fmt: skip
         assert part in text
     assert "Regularisation" not in text
 
@@ -81,3 +82,8 @@ def test_lines_and_document_hold_the_figures() -> None:
     assert values["path"][1] == {"l2": 1, "n": 80, "correct": 60, "loss": 0.7, "top1": 75.0}
     assert to_json(FULL)["epochs"] == 2
     assert to_json(PROBE)["test"] is None
+
+
+def test_the_classes_are_counted() -> None:
+    text = shown(replace(PROBE, class_counts=(8, 9, 7, 8, 8, 8, 8, 8, 8, 8)))
+    assert "80 training images of 10 classes: from 7 (bird) to 9 (automobile) a class." in text

@@ -15,7 +15,7 @@ from wideresnet.datasets.cifar import CifarArrays
 from wideresnet.datasets.splits import FolderArrays
 from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, Labels, Preprocess
 from wideresnet.training.augment import normalise, to_planes
-from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, balanced_order
+from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, balanced_order, first_images
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.whiten import fit_whitening
 
@@ -189,3 +189,28 @@ def test_small_images_are_augmented_too() -> None:
     is_changed = (before != after).flatten(1).any(1).float().mean()
     assert 0.5 < is_changed < 1
     assert torch.equal(after, next(changed.training(0))[0]), "seed and epoch decide"
+
+
+@BOTH
+def test_the_first_images_are_those_of_the_first_batch(make) -> None:
+    batches = make()
+    spec = batches.recipe.preprocess()
+    images, labels = next(batches.training(0))
+    first = first_images(batches, spec, 5)
+    assert [image.target for image in first] == [{int(label): 1.0} for label in labels[:5]]
+    again = normalise(torch.from_numpy(np.stack([image.pixels for image in first])).permute(0, 3, 1, 2).float(),
+                      spec.mean, spec.std, images.shape[-1])  # fmt: skip
+    torch.testing.assert_close(again, images[:5], atol=0.5 / 255 / min(spec.std) + 1e-3, rtol=0)
+
+
+def test_the_first_images_of_a_mixed_batch_name_both_classes() -> None:
+    recipe = FOLDER.model_copy(update={"mixup": 1.0})
+    targets = [image.target for image in first_images(folder(recipe), recipe.preprocess())]
+    assert len(targets) == 8
+    assert any(len(target) == 2 for target in targets)
+    assert all(sum(target.values()) == pytest.approx(1, abs=1e-3) for target in targets)
+
+
+def test_images_that_fill_no_batch_have_no_first_one() -> None:
+    recipe = CIFAR.model_copy(update={"batch_size": 64})
+    assert first_images(cifar(recipe), recipe.preprocess()) == []

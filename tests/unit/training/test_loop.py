@@ -227,7 +227,7 @@ sys.path[:0] = sys.argv[1:]
 import test_loop as cases
 from wideresnet.training.distributed import Group
 from wideresnet.training.layer_groups import training_mode
-from wideresnet.training.loop import accuracy, prepare, take_step, update_average
+from wideresnet.training.loop import prepare, take_step, update_average, validate
 
 class Numbers(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -242,7 +242,7 @@ for recipe in (cases.RECIPE, cases.FOLDER, cases.TUNED):
     with Numbers():
         take_step(trainer, *next(data.training(0)), 0.1)
         update_average(trainer, 0)
-        accuracy(trainer, data)
+        validate(trainer, data)
     gradients = [parameter.grad for parameter in trainer.model.parameters() if parameter.requires_grad]
     state = [*trainer.averaged.state_dict().values(), *trainer.optimiser.state_dict()["state"][0].values()]
     assert all(tensor is not None and tensor.is_meta for tensor in gradients + state), recipe.data

@@ -13,6 +13,8 @@ from PIL import Image
 from wideresnet.records import ClassMap, Explanation
 
 SHOWN = 256                                        # pixels a side at least; smaller crops get larger pixels
+LARGEST = 448                                      # pixels a side of a crop
+TINY = 64                                          # pixels up to which a crop is stored exactly
 OPACITY = 0.7                                     # of the strongest evidence
 # Matplotlib's inferno (CC0) at nine even steps: lightness rises evenly, also in grey and for the colour-blind.
 INFERNO = np.array(
@@ -50,6 +52,16 @@ def encoded(image: Image.Image, kind: Literal["PNG", "JPEG"]) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, quality=88, subsampling=0)        # PNG ignores both
     return out.getvalue()
+
+
+def encoded_crop(crop: NDArray[np.uint8]) -> bytes:
+    """Encode RGB uint8 [S, S, 3]: tiny crops exactly as PNG, others as JPEG of at most ``LARGEST`` pixels a side."""
+    image = Image.fromarray(crop)
+    if len(crop) <= TINY:
+        return encoded(image, "PNG")
+    if len(crop) > LARGEST:
+        image = image.resize((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    return encoded(image, "JPEG")
 
 
 def _upsample(evidence: NDArray[np.float32], explanation: Explanation, side: int) -> NDArray[np.float64]:

@@ -208,7 +208,12 @@ def ticks(values: Sequence[float], about: int = 5) -> list[float]:
 
 
 def number(value: float) -> str:
-    """Return three significant digits with thousands separators: 0.0123, 4.56, 78.9, 1,234; nan is a dash."""
+    """Return three significant digits with thousands separators: 0.0123, 4.56, 78.9, 1,234; nan is a dash.
+
+    An int has all its digits.
+    """
+    if isinstance(value, int):
+        return f"{value:,}"
     if not math.isfinite(value):
         return "–"
     digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))

@@ -114,6 +114,7 @@ def run_finetune(
         data=split.name, labels=split.labels, train=train, val=val.n, evaluation=val,
         test=test_report, failures=by_path(failures.values()), path=result.path, log=result.log, notes=card.notes,
         chosen=result.chosen, seconds=seconds, skipped=split.skipped + (test_set.skipped if test_set else Skipped()),
+        class_counts=split.train.class_counts, first_images=result.first_images,
     )  # fmt: skip
     sources = {item.path: item for item in (test_set or split.val).items}
     save_text(run / "report.html", to_html(report, thumbnails(shown_evaluation(report), sources)))

@@ -26,7 +26,7 @@ with needs_extra("fine-tuning the whole network", "train"):
     from torch import Tensor
 
     from wideresnet.tasks.train.train import log_lines
-    from wideresnet.training.batches import FolderBatches
+    from wideresnet.training.batches import FolderBatches, first_images
     from wideresnet.training.checkpoint import load_checkpoint
     from wideresnet.training.distributed import Group, check_group, find_device
     from wideresnet.training.layer_groups import recalibrate_batch_norm, with_new_head
@@ -54,6 +54,7 @@ def run_full(
     save_text(run / "recipe.toml", recipe.to_toml())
     yield Images(split.name, split.labels, len(arrays.train_labels), len(arrays.val_labels), arrays.failures)
     batches = FolderBatches(recipe, arrays, spec, group)
+    first = tuple(first_images(batches, spec))
     weights = None if saved else _initial_weights(source, architecture, batches, recipe)
     trainer = prepare(recipe, batches.classes, group, saved, weights, architecture.variant())
     del saved, weights                             # each as large as the model
@@ -71,7 +72,7 @@ def run_full(
     save_text(run / "log.jsonl", log_lines(trainer.log))
     tensors, log = read_tensors(run / BEST), tuple(trainer.log)
     chosen = _describe_choice(recipe, log)
-    return FinetuneResult(tensors, arrays.failures, chosen, log=log, recipe=recipe.to_toml())
+    return FinetuneResult(tensors, arrays.failures, chosen, log=log, first_images=first, recipe=recipe.to_toml())
 
 
 def keep_best(run: Path, trainer: Trainer) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.records import Failure, PathPoint
+from wideresnet.records import Failure, PathPoint, TrainingImage
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,4 +20,5 @@ class FinetuneResult:
     chosen: str                                    # how the weights were selected, in words
     path: tuple[PathPoint, ...] = ()               # of the probe
     log: tuple[Mapping[str, float], ...] = ()      # of the full mode, one entry per epoch
+    first_images: tuple[TrainingImage, ...] = ()   # of the full mode
     recipe: str = ""                               # of the full mode, as TOML

@@ -25,7 +25,7 @@ with needs_extra("training", "train"):
     from wideresnet.tasks.train.train import open_teacher
     from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, Teacher
     from wideresnet.training.distributed import Group
-    from wideresnet.training.loop import Trainer, accuracy, prepare, take_step, update_average
+    from wideresnet.training.loop import Trainer, prepare, take_step, update_average, validate
     from wideresnet.training.recipe import Recipe
     from wideresnet.training.schedule import count_steps, learning_rate
 
@@ -149,9 +149,9 @@ def _time_steps(trainer: Trainer, batches: Batches, seconds: float) -> list[floa
 
 def _time_test_image(trainer: Trainer, batches: Batches) -> float:
     """Return the seconds per test image."""
-    accuracy(trainer, batches)                     # allocates buffers
+    validate(trainer, batches)                     # allocates buffers
     started = time.perf_counter()
-    accuracy(trainer, batches)
+    validate(trainer, batches)
     return (time.perf_counter() - started) / TEST_IMAGES
 
 

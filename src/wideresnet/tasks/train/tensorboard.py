@@ -39,9 +39,11 @@ def _write_events(
             writer.add_scalar("step/loss", event.loss, step)
             writer.add_scalar("step/learning rate", event.learning_rate, step)
         elif isinstance(event, Epoch) and writer:
-            writer.add_scalar("epoch/loss", event.loss, step)
-            if event.top1 == event.top1:
-                writer.add_scalar("epoch/top-1", event.top1, step)
+            figures = {"loss": event.loss, "top-1": event.top1, "validation loss": event.val_loss,
+                       "training top-1": event.train_top1}  # fmt: skip
+            for name, value in figures.items():
+                if value == value:
+                    writer.add_scalar(f"epoch/{name}", value, step)
         return event
 
     try:

@@ -13,6 +13,8 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from wideresnet.architectures import get_architecture
@@ -22,9 +24,9 @@ from wideresnet.datasets.splits import read_splits
 from wideresnet.datasets.svhn import read_svhn
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import ConfigError, TrainingError, needs_extra
-from wideresnet.machine import available_cpus
+from wideresnet.machine import available_cpus, machine_facts
 from wideresnet.output.atomic import save_text
-from wideresnet.records import Images, ModelCard, Preprocess, Progress
+from wideresnet.records import Images, ModelCard, Preprocess, Progress, TrainingImage
 from wideresnet.report import training as training_report
 from wideresnet.report.escape import json_text, printable
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
@@ -32,7 +34,7 @@ from wideresnet.tasks.load.weights_file import file_metadata
 from wideresnet.weights.read import save_tensors
 
 with needs_extra("training", "train"):
-    from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, Teacher
+    from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, Teacher, first_images
     from wideresnet.training.checkpoint import load_newest_checkpoint
     from wideresnet.training.distributed import SINGLE_PROCESS, Group, check_group, join
     from wideresnet.training.loop import Epoch, Step, Trainer, prepare, train
@@ -65,13 +67,14 @@ def run_training(
     saved = load_newest_checkpoint(run, recipe, group)                 # refuses a run of another recipe
     group.broadcast_from_rank0(partial(_write_inputs, recipe, images, run))
     yield images
+    first = first_images(batches, recipe.preprocess()) if recipe.whitening == "none" else []
     trainer = prepare(recipe, batches.classes, group, saved)
     del saved                                      # as large as the model and its average
     for event in train(trainer, batches, run):
         if isinstance(event, Epoch):
-            group.broadcast_from_rank0(partial(_write_logs, trainer, images, run))
+            group.broadcast_from_rank0(partial(_write_logs, trainer, images, first, run))
         yield event
-    group.broadcast_from_rank0(partial(_write_results, trainer, images, run))
+    group.broadcast_from_rank0(partial(_write_results, trainer, images, first, run))
     return images
 
 
@@ -93,11 +96,17 @@ def open_images(
         threads = cpus if cache else group.threads(cpus)               # with a cache one rank decodes for all
         arrays = yield from read_splits(data, stored, recipe.preprocess(), threads, cache)
         counts = len(arrays.train_labels), len(arrays.val_labels)
-        images = Images(arrays.name, arrays.labels, *counts, arrays.failures, arrays.skipped)
+        by_class = _counts(arrays.train_labels)
+        images = Images(arrays.name, arrays.labels, *counts, arrays.failures, arrays.skipped, by_class)
         return images, FolderBatches(recipe, arrays, group=group)
     cifar = READERS[recipe.data](data)
     counts = len(cifar.train_labels), len(cifar.test_labels)
-    return Images(recipe.data, read_labels(recipe.data), *counts), CifarBatches(recipe, cifar, group)
+    images = Images(recipe.data, read_labels(recipe.data), *counts, class_counts=_counts(cifar.train_labels))
+    return images, CifarBatches(recipe, cifar, group)
+
+
+def _counts(labels: NDArray[np.integer]) -> tuple[int, ...]:
+    return tuple(np.bincount(labels).tolist())
 
 
 def open_teacher(recipe: Recipe) -> tuple[Recipe, Teacher | None]:
@@ -182,15 +191,16 @@ def _write_inputs(recipe: Recipe, images: Images, run: Path) -> None:
     save_text(run / "recipe.toml", recipe.to_toml())
 
 
-def _write_results(trainer: Trainer, images: Images, run: Path) -> None:
-    _write_logs(trainer, images, run)              # also for a run that was finished before
+def _write_results(trainer: Trainer, images: Images, first: Sequence[TrainingImage], run: Path) -> None:
+    _write_logs(trainer, images, first, run)              # also for a run that was finished before
     save_result(trainer, images, run)
 
 
-def _write_logs(trainer: Trainer, images: Images, run: Path) -> None:
+def _write_logs(trainer: Trainer, images: Images, first: Sequence[TrainingImage], run: Path) -> None:
     save_text(run / "log.jsonl", log_lines(trainer.log))
     title = f"{trainer.recipe.architecture} on {images.name}"
-    save_text(run / "curves.html", training_report.to_html(title, trainer.log))
+    conditions = {**trainer.recipe.model_dump(mode="json"), **machine_facts()}
+    save_text(run / "curves.html", training_report.to_html(title, trainer.log, images, first, conditions))
 
 
 def log_lines(log: Sequence[Mapping[str, float]]) -> str:

@@ -118,6 +118,7 @@ def test_a_single_point_is_a_chart_too(point: tuple[float, float]) -> None:
 def test_a_number_has_three_digits_that_count() -> None:
     shown = [number(value) for value in (0, 0.01234, 4.5678, 78.92, 1234.5, math.nan)]
     assert shown == ["0", "0.0123", "4.57", "78.9", "1,234", "–"]
+    assert number(12345) == "12,345"
 
 
 def test_images_are_inside_the_page_by_their_kind_and_absent_ones_leave_their_caption() -> None:
