@@ -21,6 +21,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 
 class WrnError(Exception):
@@ -86,11 +87,19 @@ def needs_extra(feature: str, extra: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        missing = error.name or "a package"
-        raise MissingExtra(
-            f"{feature} needs {missing}, which is not installed",
-            hint=f"pip install 'wideresnet[{extra}]'",
-        ) from error
+        raise _missing_extra(feature, extra, error.name or "a package") from error
+
+
+def check_extra(feature: str, extra: str, package: str) -> None:
+    """Raise MissingExtra if ``package`` is not installed; unlike an import, this takes no time."""
+    if find_spec(package) is None:
+        raise _missing_extra(feature, extra, package)
+
+
+def _missing_extra(feature: str, extra: str, package: str) -> MissingExtra:
+    return MissingExtra(
+        f"{feature} needs {package}, which is not installed", hint=f"pip install 'wideresnet[{extra}]'"
+    )
 
 
 @contextmanager

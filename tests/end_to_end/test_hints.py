@@ -25,6 +25,7 @@ _CLUSTER = ("classify", "evaluate", "embed")
 SHOWN_BY: dict[str, tuple[str, ...]] = {
     "cli/answers": ("classify",),
     "cli/bench_options": ("bench",),
+    "cli/classify_options": ("classify",),
     "cli/cluster": _CLUSTER,
     "cli/compile_job": ("compile",),
     "cli/compile_options": ("compile",),
@@ -40,6 +41,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "graph/quantise": ("compile",),
     "report/comparison": ("compare",),
     "output/resumable_writer": ("classify", "evaluate"),
+    "output/answers": ("classify",),
     "output/finished": ("classify",),
     "cluster/connect": (*_CLUSTER, "serve"),
     "cluster/listing": ("evaluate",),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 from typer.core import TyperCommand
 
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, check_extra
 
 if TYPE_CHECKING:
     from typer._click.core import Context
@@ -50,6 +50,15 @@ def check_device(device: str) -> str:
     if device != "cpu":
         raise ConfigError(f"no device {device!r} for inference: there is only cpu", hint="leave out --device")
     return device
+
+
+ENGINE_EXTRAS = {"onnxruntime": ("onnxruntime", "onnxruntime"), "pytorch": ("train", "torch")}     # extra, package
+
+
+def check_engine(engine: str) -> None:
+    """Raise MissingExtra if the runtime ``engine`` is not installed, before a model is downloaded for it."""
+    if engine in ENGINE_EXTRAS:
+        check_extra(f"the engine {engine}", *ENGINE_EXTRAS[engine])
 
 
 def is_set(context: typer.Context, name: str) -> bool:

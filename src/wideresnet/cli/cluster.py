@@ -16,7 +16,7 @@ from wideresnet.cli.groups import ClusterOptions
 from wideresnet.cli.output import list_failures, locate, print_record, say_skipped
 from wideresnet.cli.progress import progress_bars, update_bar
 from wideresnet.cli.streams import say
-from wideresnet.errors import ConfigError, OutputError, needs_extra
+from wideresnet.errors import ConfigError, OutputError, check_extra, needs_extra
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 def check_cluster_options(context: typer.Context, cluster: ClusterOptions) -> None:
     """Raise ConfigError for options of a cluster without one, and for those that a cluster decides itself."""
     ray = bool(cluster.ray)
+    if ray:
+        check_extra("working on a cluster", "ray", "ray")
     check_unused(context, not ray, "without --ray", "workers", "cpus", "shard_size")
     check_unused(context, ray, "as --ray writes Parquet, a file a shard", "dedupe", "infer_mode", "shard")
     rows = ray and context.params["format"] not in (None, "table", "json")

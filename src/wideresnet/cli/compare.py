@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wideresnet.cli.checks import check_unused
+from wideresnet.cli.checks import check_engine, check_unused
 from wideresnet.cli.groups import FACT_NAMES, FileOptions, with_groups
 from wideresnet.cli.options import EngineName, Format, InferenceDevice, Precision, Threads
 from wideresnet.cli.output import check_targets, list_notes, list_problems, open_bundle, open_data, print_record
@@ -66,6 +66,7 @@ def compare(
     from wideresnet.tasks.classify.thumbnails import thumbnails_of
 
     check_targets(page)
+    check_engine(engine)
     is_file = _are_files(a, b)
     running = "engine", "precision", "threads", "device", "batch_size"
     check_unused(context, is_file, "on files of scores", *running, *FACT_NAMES)

@@ -14,6 +14,7 @@ from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import ClassNames, Format, InferenceDevice, Resolution, TextOrJson
 from wideresnet.cli.output import check_targets, list_failures, list_notes, print_record, say_skipped
 from wideresnet.cli.progress import run_with_bar
+from wideresnet.errors import check_extra
 from wideresnet.precision import precision_name
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def compile(
     check_unused(context, limit is None, "with --gate none", "min_agreement")
     check_unused(context, not compares and limit is not None, "without --data to judge by", *kinds)
     requested = [kind for name, kind in kinds.items() if is_set(context, name)]
+    if job.int8:
+        check_extra("int8", "compile", "nncf")
     check_parquet_extra([Path(job.calibration), Path(gates.data)])
     choice = files.choice(job.model, labels)
     bundle = open_float_bundle(choice, job.output, preprocess, resolution)

@@ -12,7 +12,7 @@ from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import Alpha, Cache, Format, TextOrJson, Where
 from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record, say_model
 from wideresnet.cli.training import follow_run, parse_changes
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, check_extra
 
 if TYPE_CHECKING:
     from wideresnet.records import FinetuneReport
@@ -90,6 +90,7 @@ def finetune(
         hint = "for photographs --from wide_resnet50_2.tv2_in1k, for images of 32x32 pixels --from wrn_16_4.cifar10"
         raise ConfigError("no model to start from: --from is missing", hint)
     if settings.mode == "full":
+        check_extra("fine-tuning the whole network", "train", "torch")
         keep_memory()
     check_parquet_extra([data, *([test] if test else [])])
     bundle = open_bundle(files.choice(source, headless=True))

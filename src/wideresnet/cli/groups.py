@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from wideresnet.cli.checks import check_engine
 from wideresnet.cli.options import (
     Alpha,
     ArchitectureName,
@@ -133,6 +134,9 @@ class RuntimeOptions:
     precision: Precision = "f32"
     threads: Threads = 0
     device: InferenceDevice = "cpu"
+
+    def __post_init__(self) -> None:
+        check_engine(self.engine)
 
     def settings(self, batch_size: int, exif: Exif, mode: InferMode = "async") -> InferenceSettings:
         """Return the settings of inference with this engine."""

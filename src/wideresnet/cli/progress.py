@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from wideresnet.cli.streams import say
+from wideresnet.errors import OutputError
 from wideresnet.report.escape import printable
 
 if TYPE_CHECKING:
@@ -15,11 +19,12 @@ if TYPE_CHECKING:
     from wideresnet.records import Progress
 
 Report = TypeVar("Report")
+EVERY_S = 10.0                                     # between two lines, at least
 
 
 @contextmanager
 def progress_bars(unit: str) -> Iterator[Bars]:
-    """Yield progress bars on stderr with count and time left; nothing is shown if stderr is not a terminal."""
+    """Yield progress bars on stderr with count and time left; if stderr is not a terminal, a line now and then."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -43,8 +48,42 @@ def progress_bars(unit: str) -> Iterator[Bars]:
         Description(), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
         TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    progress = RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with progress as bars, nullcontext() if console.is_terminal else _lines(bars, unit):
         yield bars
+
+
+@contextmanager
+def _lines(bars: Bars, unit: str) -> Iterator[None]:
+    """Say the state of the bars while the block runs: after ``EVERY_S``, then each tenth of the time so far."""
+    started, ended = time.monotonic(), threading.Event()
+
+    def run() -> None:
+        pause = EVERY_S
+        while not ended.wait(pause):
+            seconds = time.monotonic() - started
+            for task in bars.tasks:
+                total = f" of {task.total:,.0f}" if task.total else ""
+                count = f": {task.completed:,.0f}{total} {unit}".rstrip() if task.completed or total else ""
+                with suppress(OutputError):        # nobody reads stderr any more
+                    say(f"{task.description or 'working'}{count}, {seconds:.0f} s", err=True)
+            pause = max(EVERY_S, seconds / 10)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def waiting(activity: str) -> Iterator[None]:
+    """Show that ``activity`` goes on while the block runs."""
+    with progress_bars("") as bars:
+        bars.add_task(activity, total=None)
+        yield
 
 
 def run_with_bar(work: Generator[Progress, None, Report], description: str = "", unit: str = "") -> Report:
@@ -63,12 +102,17 @@ def update_bar(bars: Bars, task: TaskID, event: Progress) -> None:
 
 @contextmanager
 def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Yield a function that shows the bytes of a download; the bar appears with the first bytes."""
+    """Yield a function that shows the bytes of a download; the bar appears with its first call."""
     with progress_bars("MB") as bars:
-        task = bars.add_task(f"downloading {name}", total=None, visible=False)
+        task = None
 
         def show(done: int, total: int | None) -> None:
+            nonlocal task
+            if task is None:
+                task = bars.add_task(f"downloading {name}", total=None)
+                if bars.disable:                   # no terminal
+                    say(f"downloading {name}", err=True)
             megabytes = None if total is None else total // 2**20
-            bars.update(task, completed=done // 2**20, total=megabytes, visible=True)
+            bars.update(task, completed=done // 2**20, total=megabytes)
 
         yield show

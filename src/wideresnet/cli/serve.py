@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from wideresnet.cli.checks import check_engine
 from wideresnet.cli.cluster import quieten
 from wideresnet.cli.groups import FileOptions, with_groups
 from wideresnet.cli.options import MODEL, Alpha, EngineName, InferenceDevice, Precision, Threads
@@ -97,6 +98,7 @@ def serve(
     """
     with needs_extra("wrn serve", "serve"):
         from wideresnet.serve.run import serve as run
+    check_engine(engine)
     from wideresnet.serve.settings import ServeSettings, check_token, make_settings, read_token
 
     variable = os.environ.get(f"{PREFIX}_TOKEN")

@@ -10,9 +10,10 @@ import typer
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.options import Alpha, Cache, Format, TextOrJson, Where
 from wideresnet.cli.output import check_targets, locate, print_json, print_record, say_skipped
+from wideresnet.cli.progress import waiting
 from wideresnet.cli.streams import say
 from wideresnet.cli.training import errors_of_rank0, follow_run, list_problems_of_data, parse_changes
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, check_extra
 
 if TYPE_CHECKING:
     from wideresnet.tasks.train.train import Group
@@ -63,6 +64,8 @@ def train(
                 message = f"{recipe} trains on {YOURS[settings.data]}"
                 raise ConfigError(message, hint="name the folder with --data FOLDER")
             check_cache(settings, cache)
+            if tensorboard:
+                check_extra("writing for TensorBoard", "tensorboard", "tensorboard")
             check_unused(context, dry_run, "with --dry-run, which writes nothing", "output", "tensorboard")
             named = dry_run and settings.data != "folder"
             check_unused(context, named, f"with --dry-run: how many images {settings.data} has is known", "data")
@@ -108,6 +111,7 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
     from wideresnet.report import plan as plan_report
     from wideresnet.tasks.train.plan import plan_training
 
-    plan = plan_training(settings, data, cached=cached, device=device)
+    with waiting("measuring steps"):
+        plan = plan_training(settings, data, cached=cached, device=device)
     print_record(plan, plan_report.to_json, plan_report.to_text, format)
     say_skipped([plan.skipped], plan.data)

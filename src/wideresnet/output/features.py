@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from wideresnet.errors import ConfigError, did_you_mean, needs_extra, os_errors_as
+from wideresnet.errors import ConfigError, check_extra, did_you_mean, needs_extra, os_errors_as
 from wideresnet.output.atomic import atomic_pair, atomic_path, check_file
 from wideresnet.records import Embedding, Failure
 from wideresnet.report.escape import cell_text, line_text
@@ -37,6 +37,8 @@ def features_suffix(file: Path, layers: Sequence[str]) -> str:
     if file.suffix == ".npy" and len(layers) > 1:
         hint = f"write {file.with_suffix('.npz').name}"
         raise ConfigError(f"a .npy file holds one array, not {len(layers)} layers", hint)
+    if file.suffix == ".parquet":
+        check_extra("writing Parquet", "parquet", "pyarrow")
     return file.suffix
 
 

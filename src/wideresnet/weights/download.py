@@ -5,10 +5,12 @@ Standard library only, so that proxies and certificates follow the system's sett
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import os
 import re
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -32,17 +34,21 @@ CHUNK_BYTES: Final = 1 << 20
 CONNECTION_FAULTS: Final = (
     URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError,
 )  # fmt: skip
+UNREACHABLE: Final = frozenset((errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH))
 # Statuses that may pass: request timeout, too early, too many requests; and every 5xx.
 PASSING: Final = frozenset((408, 425, 429))
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Limits of retrying. ``attempts`` count consecutive failures without a new byte; the pause doubles each time."""
+    """Limits of retrying. ``attempts`` count consecutive failures without a new byte; the pause doubles each time.
+
+    Until the first byte of a call there are two attempts if the server is silent, one if it cannot be reached.
+    """
 
     attempts: int = 5
     pause_s: float = 0.5
-    timeout_s: float = 30.0                        # of one connection attempt or one silent read
+    timeout_s: float = 10.0                        # of one connection attempt or one silent read
 
 
 PATIENT: Final = Patience()
@@ -69,7 +75,9 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(target.name + ".lock")):
             if not target.exists():
-                _fetch_whole(url, part, progress, patience, instead)
+                if progress:
+                    progress(_size(part), None)    # before a connection, which may take long
+                _fetch_whole(url, target, part, progress, patience, instead)
                 _check(part, url, sha256_prefix)
                 os.replace(part, target)
     except OSError as error:
@@ -79,9 +87,11 @@ def download(
     return target
 
 
-def _fetch_whole(url: str, part: Path, progress: Progress | None, patience: Patience, instead: str) -> None:
+def _fetch_whole(
+    url: str, target: Path, part: Path, progress: Progress | None, patience: Patience, instead: str
+) -> None:
     """Repeat attempts until the file is complete."""
-    failures = 0
+    failures, start = 0, _size(part)
     while True:
         before = _size(part)
         try:
@@ -90,14 +100,32 @@ def _fetch_whole(url: str, part: Path, progress: Progress | None, patience: Pati
         except CONNECTION_FAULTS as error:
             failures = 1 if _size(part) > before else failures + 1
             passing = not isinstance(error, HTTPError) or error.code in PASSING or error.code >= 500
-            if not passing or failures >= patience.attempts:
-                answer = f"the server answers {error.code} " if isinstance(error, HTTPError) else ""
+            attempts = patience.attempts if _size(part) > start else min(patience.attempts, _first_attempts(error))
+            if not passing or failures >= attempts:
+                later = f" (it goes on after {_size(part):,} bytes)" if _size(part) else ""
                 raise DownloadError(
-                    f"cannot download {url}: {answer}{error.reason if isinstance(error, URLError) else error}",
-                    hint=f"try again (it goes on after {_size(part):,} bytes), or fetch the file by other means and"
-                    f" {instead}",
+                    f"cannot download {url}: {_reason(error, url)}",
+                    hint=f"try again{later}, or fetch the file by other means, put it at {target}, or {instead}",
                 ) from error
             time.sleep(patience.pause_s * 2 ** (failures - 1))
+
+
+def _first_attempts(error: Exception) -> int:
+    """Return how often a server is asked that has not sent a byte yet: once where it cannot be reached."""
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno in UNREACHABLE):
+        return 1
+    return 2 if isinstance(cause, TimeoutError) else PATIENT.attempts
+
+
+def _reason(error: Exception, url: str) -> str:
+    """Return why a connection failed, in words."""
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(error, HTTPError):
+        return f"the server answers {error.code} {error.reason}"
+    if isinstance(cause, socket.gaierror):
+        return f"the address of {urlsplit(url).hostname} is not found; is this machine online?"
+    return (isinstance(cause, OSError) and cause.strerror) or str(cause)
 
 
 def _attempt(url: str, part: Path, progress: Progress | None, timeout_s: float) -> None:

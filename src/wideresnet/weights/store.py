@@ -1,6 +1,6 @@
 """Files of published weights: from the cache, or downloaded once.
 
-    WRN_OFFLINE=1      never open a connection
+    WRN_OFFLINE=1      never open a connection; HF_HUB_OFFLINE=1, which huggingface_hub reads, has the same effect
     WRN_MIRROR=URL     take the publishers' files from here instead: replaces scheme and host of their URLs
 
 These, ``WRN_CACHE`` (see ``cache``), and ``HF_ENDPOINT`` for the hub (huggingface_hub reads it), are the only
@@ -130,8 +130,9 @@ def mirrored(url: str) -> str:
 
 
 def offline_mode() -> bool:
-    """Return True if WRN_OFFLINE forbids connections."""
-    return os.environ.get("WRN_OFFLINE", "").lower() not in ("", "0", "false", "no")
+    """Return True if WRN_OFFLINE, or the hub's own HF_HUB_OFFLINE, forbids connections."""
+    values = (os.environ.get(name, "").lower() for name in ("WRN_OFFLINE", "HF_HUB_OFFLINE"))
+    return any(value not in ("", "0", "false", "no", "off") for value in values)
 
 
 def _bar_for(progress: Progress | None) -> type[Any]:

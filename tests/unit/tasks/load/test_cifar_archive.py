@@ -47,4 +47,4 @@ def test_a_download_that_fails_says_so_too(cache: Path, monkeypatch: pytest.Monk
     with pytest.raises(DownloadError, match="cannot download") as caught:
         archive_of("cifar10", instead="name your own copy with --data FILE")
     assert "--weights" not in caught.value.hint
-    assert caught.value.hint.endswith("by other means and name your own copy with --data FILE")
+    assert caught.value.hint.endswith("tar.gz, or name your own copy with --data FILE")
