@@ -72,21 +72,21 @@ def test_agreement_is_never_called_accuracy() -> None:
 
 
 def test_without_a_comparison_there_is_none() -> None:
-    assert "not compared with fp32" in compilation.to_text(replace(REPORT, gate=None))
-    assert "Not compared with fp32" in words(replace(REPORT, gate=None))
+    assert "not compared with f32" in compilation.to_text(replace(REPORT, gate=None))
+    assert "Not compared with f32" in words(replace(REPORT, gate=None))
 
 
 def test_a_search_says_how_it_ended() -> None:
     shown = compilation.to_text(SEARCHED)
     assert "2 ways of quantising tried on the same images, 0 passed" in shown
     assert "the same command goes on from here" in shown
-    assert "2 layers in fp32: conv1, <fc>" in shown
+    assert "2 layers in f32: conv1, <fc>" in shown
     assert "nothing is left to try" in compilation.to_text(replace(SEARCHED, finished=True))
 
 
 def test_the_page_holds_the_gate_the_layers_and_the_trials() -> None:
     shown = words(SEARCHED)
-    for part in ("FAILED", "2.8 MB, 25 % of fp32's", "3×3, 3 → 16", "256 → 10", "1.20 %", "not the same model", "3.40"):
+    for part in ("FAILED", "2.8 MB, 25 % of f32's", "3×3, 3 → 16", "256 → 10", "1.20 %", "not the same model", "3.40"):
         assert part in shown, shown
     assert "Sensitivity" not in words(REPORT)
     assert "Search" not in words(REPORT)
@@ -94,8 +94,8 @@ def test_the_page_holds_the_gate_the_layers_and_the_trials() -> None:
 
 def test_the_most_sensitive_layer_stands_first_and_says_where_it_is_kept() -> None:
     page = compilation.to_html(SEARCHED)
-    rows = re.findall(r"<tr><td>([\w.]+)</td>.*?<td>(fp32|int8)</td></tr>", page)
-    assert rows == [("layer1.0", "int8"), ("fc", "int8"), ("conv1", "fp32")]
+    rows = re.findall(r"<tr><td>([\w.]+)</td>.*?<td>(f32|int8)</td></tr>", page)
+    assert rows == [("layer1.0", "int8"), ("fc", "int8"), ("conv1", "f32")]
 
 
 def test_names_are_escaped_and_nothing_is_asked_of_the_outside() -> None:
