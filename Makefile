@@ -27,7 +27,7 @@ lint: $(READY) ## ruff, mypy, import layers, spelling, size and name ceilings
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md docs examples src tests tools benchmarks recipes
+	$(BIN)/codespell README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md docs examples src tests tools benchmarks
 	$(BIN)/python tools/check_size.py src/wideresnet
 	$(BIN)/python tools/check_names.py src/wideresnet
 

@@ -1,6 +1,6 @@
 """Training speed: this package beside the plain script of plain_cifar.py, in turns in one run.
 
-    python benchmarks/train_speed.py recipes/wrn-16-2-cifar10-short.toml -o benchmarks/results/training/DAY.json
+    python benchmarks/train_speed.py wrn-16-2-cifar10-short -o benchmarks/results/training/DAY.json
 
 Both train the network of the recipe on noise of 32×32 pixels (speed does not depend on what images show), loading
 and augmentation included, with every CPU, each in a process of its own: ours tells the C library to keep memory, of

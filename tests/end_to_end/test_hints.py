@@ -24,8 +24,10 @@ _MODEL = ("classify", "evaluate", "explain", "embed", "export", "compile", "fine
 _CLUSTER = ("classify", "evaluate", "embed")
 SHOWN_BY: dict[str, tuple[str, ...]] = {
     "cli/answers": ("classify",),
-    "cli/bench_options": ("bench",),
     "cli/classify_options": ("classify",),
+    "output/answers": ("classify",),
+    "report/compilation": ("compile",),
+    "cli/bench_options": ("bench",),
     "cli/cluster": _CLUSTER,
     "cli/compile_job": ("compile",),
     "cli/compile_options": ("compile",),
@@ -41,7 +43,6 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "graph/quantise": ("compile",),
     "report/comparison": ("compare",),
     "output/resumable_writer": ("classify", "evaluate"),
-    "output/answers": ("classify",),
     "output/finished": ("classify",),
     "cluster/connect": (*_CLUSTER, "serve"),
     "cluster/listing": ("evaluate",),

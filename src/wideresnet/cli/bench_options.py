@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from wideresnet.cli.options import MODEL
+from wideresnet.cli.options import MODEL, Models
 from wideresnet.cli.output import open_bundle
 from wideresnet.errors import ConfigError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class BenchOptions:
     """The models, and the settings of their candidates."""
 
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Model to measure; may be repeated.")] = None
+    model: Models = None
     measurements: Annotated[
         list[str] | None, typer.Option("--what", help="engine, end-to-end, latency or startup; may be repeated.")
     ] = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.checks import check_engine, check_unused
+from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import FACT_NAMES, FileOptions, with_groups
 from wideresnet.cli.options import EngineName, Format, InferenceDevice, Precision, Threads
 from wideresnet.cli.output import check_targets, list_notes, list_problems, open_bundle, open_data, print_record
@@ -27,8 +28,10 @@ SIDE = "A file of 'wrn evaluate -o' (.csv, .jsonl, .parquet), or a model."
 @with_groups
 def compare(
     context: typer.Context,
-    a: Annotated[str, typer.Argument(help=SIDE)],
-    b: Annotated[str, typer.Argument(help="The second one: a file too, or a model too.")],
+    a: Annotated[str, typer.Argument(help=SIDE, autocompletion=model_names)],
+    b: Annotated[
+        str, typer.Argument(help="The second one: a file too, or a model too.", autocompletion=model_names)
+    ],
     data: Annotated[
         Path | None, typer.Option(help="For models: the labelled images. For files: the images of the page.")
     ] = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from wideresnet.cli.checks import check_unused
+from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import Alpha, Cache, Format, TextOrJson, Where
 from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record, say_model
@@ -24,7 +25,8 @@ Data = Annotated[
 Source = Annotated[
     str | None,
     typer.Option(
-        "--from", help="The source model: a name of 'wrn models', a bundle, or a weights file.", show_default=False
+        "--from", help="The source model: a name of 'wrn models', a bundle, or a weights file.", show_default=False,
+        autocompletion=model_names,
     ),
 ]
 Run = Annotated[Path, typer.Option("--output", "-o", help="Run folder; the model is RUN/bundle.")]

@@ -26,12 +26,12 @@ GROUPS = {
                 " --tolerance=POINTS --skip-order-check --accuracy=PERCENT",
     "Measurement": "--what=WHAT --seconds=SECONDS --rounds=N --iterations=N --profile --tune --latency=MS --rate=N"
                    " --bench=FILE",
-    "Settings": "--mode --config=FILE --set=KEY=VALUE --seed=N --dry-run",
+    "Settings": "--mode --config=FILE --set=KEY=VALUE --seed=N --dry-run --list",
     "Requests": "--host=ADDRESS --port=PORT --queue=N --max-bytes=BYTES --max-pixels=PIXELS --max-images=N"
                 " --image-seconds=SECONDS --deadline=SECONDS --upload-deadline=SECONDS --drain=SECONDS"
                 " --token-file=FILE --cors=ORIGIN --allow-host=HOST --explain --log",
-    "Output": "--output=PATH --format --top-k=N --class=CLASS --lang --layer=NAMES --pool --dtype --storage --signed"
-              " --report=FILE --folders=FOLDER --tensorboard --resume",
+    "Output": "--output=PATH --format --rows --top-k=N --class=CLASS --lang --layer=NAMES --pool --dtype --storage"
+              " --signed --report=FILE --folders=FOLDER --tensorboard --resume",
     "Speed": "--engine=NAMES --precision=NAMES --device=cpu --threads=N --streams=N --batch-size=N --infer-mode",
     "Cluster (docs/scale.md)": "--ray=ADDRESS --replicas=N --workers=N --cpus=N --shard-size=N",
     "Facts that a weights file may not state (docs/weights.md)":

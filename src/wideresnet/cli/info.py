@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.check_data import check_normalisation
+from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import FileOptions, with_groups
 from wideresnet.cli.options import CheckImages, Format
 from wideresnet.cli.output import print_json
@@ -15,7 +16,12 @@ from wideresnet.cli.streams import print_lines
 
 @with_groups
 def info(
-    model: Annotated[str, typer.Argument(help="A name of 'wrn models', any WRN-N-K, a bundle, or a weights file.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A name of 'wrn models', any WRN-N-K, a bundle, or a weights file.", autocompletion=model_names
+        ),
+    ],
     options: FileOptions,
     classes: Annotated[int | None, typer.Option(min=1, help="The number of classes of an architecture.")] = None,
     data: CheckImages = None,

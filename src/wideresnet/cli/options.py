@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from wideresnet.cli.checks import check_device
+from wideresnet.cli.complete import model_names
 
 Engine = Literal["openvino", "onnxruntime", "pytorch"]
 Arithmetic = Literal["f32", "bf16"]
@@ -18,8 +19,9 @@ Device = Literal["auto", "cpu", "cuda"]
 MODEL = "wrn_16_4.cifar10"
 
 _MODEL = typer.Option(
-    "--model", "-m", help="A name of 'wrn models', a bundle folder, or a weights file.", show_default=MODEL
-)
+    "--model", "-m", help="A name of 'wrn models', a bundle folder, or a weights file.", show_default=MODEL,
+    autocompletion=model_names,
+)  # fmt: skip
 Model = Annotated[str | None, _MODEL]
 Models = Annotated[list[str] | None, _MODEL]
 Weights = Annotated[

@@ -11,6 +11,7 @@ import typer
 
 from wideresnet.cli.checks import check_engine
 from wideresnet.cli.cluster import quieten
+from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import FileOptions, with_groups
 from wideresnet.cli.options import MODEL, Alpha, EngineName, InferenceDevice, Precision, Threads
 from wideresnet.cli.streams import say
@@ -37,8 +38,12 @@ def _read(context: typer.Context, file: Path | None) -> Path | None:
 
 
 Models = Annotated[
-    list[str], typer.Option("--model", "-m", help="A model as for the other commands, or NAME=MODEL; repeatable.")
-]
+    list[str],
+    typer.Option(
+        "--model", "-m", help="A model as for the other commands, or NAME=MODEL; repeatable.",
+        autocompletion=model_names,
+    ),
+]  # fmt: skip
 Config = Annotated[
     Path | None, typer.Option(is_eager=True, callback=_read, help="A YAML file of these options (max_bytes: 1000000).")
 ]

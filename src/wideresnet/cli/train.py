@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.checks import check_unused
+from wideresnet.cli.complete import recipe_names
 from wideresnet.cli.options import Alpha, Cache, Format, TextOrJson, Where
 from wideresnet.cli.output import check_targets, locate, print_json, print_record, say_skipped
 from wideresnet.cli.progress import waiting
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 
 YOURS = {"folder": "your own class folders", "svhn": "SVHN's three .mat files"}    # data that is not downloaded
 
-Run = Annotated[Path | None, typer.Option("--output", "-o", help="Run folder [runs/RECIPE].")]
+Run = Annotated[Path | None, typer.Option("--output", "-o", help="Run folder.", show_default="runs/RECIPE")]
 Change = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value; repeatable.")]
 
 
 def train(
     context: typer.Context,
-    recipe: Annotated[Path, typer.Argument(help="A TOML file; see recipes/.")],
+    recipe: Annotated[
+        Path | None, typer.Argument(help="The name of a recipe (--list), or a TOML file.", autocompletion=recipe_names)
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="A folder with train/ and val/, or the archive of CIFAR (downloaded) or SVHN.")
     ] = None,
@@ -39,6 +42,7 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write curves to RUN/tensorboard (extra tensorboard).")
     ] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="List the recipes of this package; do not train.")] = False,
     alpha: Alpha = None,
     cache: Cache = None,
     device: Where = "auto",
@@ -46,14 +50,18 @@ def train(
 ) -> None:
     """Train on CIFAR, SVHN or class folders. The same command continues an interrupted run after its last epoch.
 
-    Example: wrn train recipes/wrn-16-4-cifar10-short.toml
+    Example: wrn train wrn-16-4-cifar10-short
 
-    Example: wrn train recipes/wrn-16-4-cifar10-short.toml --data cifar/ --set seed=1 -o runs/seed1
+    Example: wrn train wrn-16-4-cifar10-short --data cifar/ --set seed=1 -o runs/seed1
 
-    Example: wrn train recipes/paper-cifar.toml --set data=cifar100 --set dropout=0.3 --dry-run
+    Example: wrn train paper-cifar --set data=cifar100 --set dropout=0.3 --dry-run
 
-    Example: wrn train recipes/paper-imagenet.toml --data imagenet/ --cache /scratch/decoded
+    Example: wrn train paper-imagenet --data imagenet/ --cache /scratch/decoded
     """
+    if list_all:
+        return _list_recipes(context, format)
+    if recipe is None:
+        raise ConfigError("no recipe", hint="'wrn train --list' lists them")
     from wideresnet.tasks.train.train import check_cache, join, read_recipe
     from wideresnet.training.memory import keep_memory
 
@@ -74,6 +82,15 @@ def train(
             _train(settings, data, output or Path("runs") / recipe.stem, group, cache, tensorboard, format)
         elif group.is_rank0:
             _print_plan(settings, data, cache is not None, group.device, format)
+
+
+def _list_recipes(context: typer.Context, format: TextOrJson) -> None:
+    from wideresnet.report import recipes
+    from wideresnet.training.recipe import list_recipes
+
+    names = {parameter.name or "" for parameter in context.command.params} - {"list_all", "format"}
+    check_unused(context, True, "with --list", *names)
+    print_record(list_recipes(), recipes.to_json, recipes.to_text, format)
 
 
 def _train(

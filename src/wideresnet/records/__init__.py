@@ -55,5 +55,5 @@ from wideresnet.records.models import FileFacts, FileReport, ModelCard, ModelInf
 from wideresnet.records.progress import Progress, follow, map_events
 from wideresnet.records.skipped import Skipped
 from wideresnet.records.speed import BenchReport, BenchRow, Choice, LayerTime, Peak, Profile, Tuning
-from wideresnet.records.training import FinetuneMode, FinetuneReport, Images, PathPoint, TrainingImage
+from wideresnet.records.training import FinetuneMode, FinetuneReport, Images, PathPoint, RecipeInfo, TrainingImage
 from wideresnet.records.verification import Allowed, Target, Verification

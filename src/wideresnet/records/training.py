@@ -17,6 +17,17 @@ FinetuneMode = Literal["probe", "full"]
 
 
 @dataclass(frozen=True)
+class RecipeInfo:
+    """A recipe of this package; ``top1`` is its measured accuracy, if there is one."""
+
+    name: str
+    architecture: str
+    data: str
+    epochs: int
+    top1: float | None
+
+
+@dataclass(frozen=True)
 class Images:
     """The images of a run: their number, classes, and those that could not be read."""
 

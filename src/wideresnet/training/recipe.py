@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,9 +11,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloa
 
 from wideresnet.config import as_toml, read_toml, toml_value, validated
 from wideresnet.datasets.statistics import STATISTICS, Statistics
+from wideresnet.errors import ConfigError, did_you_mean
 from wideresnet.precision import precision_name
-from wideresnet.records import Alpha, Preprocess
+from wideresnet.records import Alpha, Preprocess, RecipeInfo
 
+RECIPES = Path(__file__).parents[1] / "recipes"
 # Settings with an effect on class folders only.
 _FOLDER_SETTINGS = (
     "balanced", "jitter", "erasing", "mixup", "cutmix", "stored", "crop_scale", "crop_ratio", "input_size",
@@ -157,9 +160,33 @@ class Recipe(BaseModel):
 
 
 def read_recipe(path: Path, changes: dict[str, str] | None = None) -> Recipe:
-    """Read a recipe from a TOML file and apply ``changes`` (key -> TOML value as text).
+    """Read a recipe (see ``find_recipe``) and apply ``changes`` (key -> TOML value as text).
 
     Raises ConfigError, naming the setting, if one is unknown, missing or out of range.
     """
-    values = read_toml(path, "recipe") | {key: toml_value(text) for key, text in (changes or {}).items()}
+    values = read_toml(find_recipe(path), "recipe") | {key: toml_value(text) for key, text in (changes or {}).items()}
     return validated(Recipe, values, path)
+
+
+def find_recipe(path: Path) -> Path:
+    """Return the TOML file at ``path``, or the recipe of this package with that name. Raises ConfigError."""
+    packaged = {file.stem: file for file in RECIPES.glob("*.toml")}
+    name = path.name.removesuffix(".toml")
+    if path.is_file() or (len(path.parts) > 1 and name not in packaged):
+        return path
+    if name not in packaged:
+        hint = did_you_mean(name, packaged) or "'wrn train --list' lists the recipes of this package"
+        raise ConfigError(f"no recipe called {name!r}, and no file {path}", hint)
+    if len(path.parts) > 1:
+        raise ConfigError(f"no recipe at {path}", hint=f"use {name}, the name of a recipe of this package")
+    return packaged[name]
+
+
+def list_recipes() -> list[RecipeInfo]:
+    """Return the recipes of this package by name, with the accuracy that the head of the file states."""
+    infos = []
+    for path in sorted(RECIPES.glob("*.toml")):
+        recipe, measured = read_recipe(path), re.search(r"^# Result:\s+([\d.]+) % top-1", path.read_text("utf-8"), re.M)
+        top1 = float(measured[1]) / 100 if measured else None
+        infos.append(RecipeInfo(path.stem, recipe.architecture, recipe.data, recipe.epochs, top1))
+    return infos

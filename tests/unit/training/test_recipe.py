@@ -10,10 +10,11 @@ from wideresnet.architectures import get_architecture
 from wideresnet.datasets.statistics import STATISTICS
 from wideresnet.errors import ConfigError
 from wideresnet.records import IMAGENET_MEAN
-from wideresnet.training.recipe import read_recipe
+from wideresnet.training.recipe import RECIPES as RECIPES_FOLDER
+from wideresnet.training.recipe import list_recipes, read_recipe
 from wideresnet.training.schedule import learning_rate
 
-RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.toml"))
+RECIPES = sorted(RECIPES_FOLDER.glob("*.toml"))
 SMALLEST = 'architecture = "wrn_10_1"\nepochs = 4\nlearning_rate = 0.1\n'
 
 
@@ -166,3 +167,39 @@ def test_the_recipes_of_the_paper_say_what_it_says() -> None:
 def test_settings_that_distillation_lacks_or_needs_are_refused(tmp_path: Path, settings: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         read_recipe(write(tmp_path, SMALLEST + settings + "\n"))
+
+
+# Recipes by name
+
+
+@pytest.mark.parametrize("name", ["wrn-16-4-cifar10-short", "wrn-16-4-cifar10-short.toml"])
+def test_a_recipe_of_the_package_goes_by_its_name_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_recipe(Path(name)).architecture == "wrn_16_4"
+    Path(name).write_text(SMALLEST, "utf-8")
+    assert read_recipe(Path(name)).architecture == "wrn_10_1", "a file of that name comes first"
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("wrn-16-4-cifar", "no recipe called 'wrn-16-4-cifar', and no file wrn-16-4-cifar", "did you mean 'wrn-16-4-"),
+        ("mine.toml", "no recipe called 'mine', and no file mine.toml", "'wrn train --list' lists the recipes"),
+        ("recipes/paper-svhn.toml", "no recipe at recipes/paper-svhn.toml", "use paper-svhn, the name of a recipe"),
+    ],
+)
+def test_another_name_is_answered_with_the_right_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str, hint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(Path(name))
+    assert (caught.value.message, caught.value.hint.startswith(hint)) == (message, True)
+
+
+def test_the_list_states_the_accuracy_that_the_recipe_states() -> None:
+    measured = {recipe.name: recipe.top1 for recipe in list_recipes()}
+    assert measured["wrn-16-4-cifar10-short"] == 0.9419
+    assert measured["paper-cifar"] is None
