@@ -56,4 +56,15 @@ from wideresnet.records.progress import Progress, follow, map_events
 from wideresnet.records.skipped import Skipped
 from wideresnet.records.speed import BenchReport, BenchRow, Choice, LayerTime, Peak, Profile, Tuning
 from wideresnet.records.training import FinetuneMode, FinetuneReport, Images, PathPoint, RecipeInfo, TrainingImage
+from wideresnet.records.uncertainty import (
+    Reliability,
+    ScoreQuantiles,
+    Selective,
+    SetCoverage,
+    SetMethod,
+    SetModel,
+    Uncertainty,
+    UnknownMethod,
+    UnknownModel,
+)
 from wideresnet.records.verification import Allowed, Target, Verification

@@ -1,0 +1,154 @@
+"""The calibration of a model's answers: temperature, prediction sets, and images unlike those it knows.
+
+Not to be confused with ``ModelCard.calibration``, the images that set the ranges of an int8 graph.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import Literal
+
+from wideresnet.records.accuracy import wilson_interval
+
+SetMethod = Literal["lac", "raps"]
+UnknownMethod = Literal["knn", "vim", "mahalanobis", "energy", "max-logit", "max-softmax"]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ScoreQuantiles:
+    """The scores of ``n`` calibration images, as some of their order statistics.
+
+    ``values[i]`` is the ``ranks[i]``-th smallest score, counted from 1. The ranks lie closer together at the upper end,
+    where they decide. What lies between two of them is rounded so that promises hold: coverage and p-values are a
+    little too large, never too small.
+    """
+
+    n: int
+    ranks: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def threshold(self, coverage: float) -> float:
+        """Return the largest score that belongs to a set with this coverage, in (0, 1); infinite with too few images.
+
+        The ⌈(n + 1) · coverage⌉-th smallest (Vovk et al., 2005).
+        """
+        needed = math.ceil((self.n + 1) * coverage - 1e-9)
+        return self.values[bisect_left(self.ranks, needed)] if needed <= self.n else math.inf
+
+    def p_value(self, score: float) -> float:
+        """Return the conformal p-value: (1 + the number of calibration images that score as much or more) / (n + 1)."""
+        index = bisect_left(self.values, score)
+        smaller = self.ranks[index - 1] if index else 0
+        return (1 + self.n - smaller) / (self.n + 1)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """The quality of probabilities on ``n`` images. ``ece`` and ``classwise_ece`` are over 15 bins; fractions."""
+
+    n: int
+    nll: float                                     # mean negative logarithm of the right class's probability, nats
+    brier: float                                   # mean squared error of all probabilities of an image, summed
+    ece: float                                     # mean gap between confidence and accuracy (arXiv 1706.04599)
+    classwise_ece: float                           # the same of the probability of each class, averaged over classes
+
+
+@dataclass(frozen=True)
+class SetModel:
+    """Prediction sets by split conformal prediction: the classes whose scores are within the threshold.
+
+    "lac": 1 - probability (Sadinle et al., arXiv 1609.00451), with the smallest sets. "raps": the probability of all
+    likelier classes and a random part of its own, with a ``penalty`` for each rank beyond ``free_ranks`` (Angelopoulos
+    et al., arXiv 2009.14193): larger sets for harder images. ``classes`` are scores by class, if sets cover each class;
+    None for a class with too few images, which uses those of all.
+    """
+
+    method: SetMethod
+    scores: ScoreQuantiles
+    penalty: float = 0.0
+    free_ranks: int = 0
+    classes: tuple[ScoreQuantiles | None, ...] = ()
+
+    def thresholds(self, coverage: float) -> list[float]:
+        """Return the threshold of each class; one for all classes, if sets cover no single classes."""
+        return [(scores or self.scores).threshold(coverage) for scores in self.classes or (self.scores,)]
+
+
+@dataclass(frozen=True)
+class SetCoverage:
+    """Prediction sets at one level: on how many of ``n`` images they hold the right class, and how large they are.
+
+    ``sizes[i]`` is the number of images with a set of i + 1 classes.
+    """
+
+    level: float
+    n: int
+    covered: int
+    sizes: tuple[int, ...]
+
+    @property
+    def interval95(self) -> Interval:
+        """Wilson's 95 % interval of the coverage."""
+        return wilson_interval(self.covered, self.n)
+
+    @property
+    def mean_size(self) -> float:
+        """The mean number of classes in a set."""
+        return sum(size * count for size, count in enumerate(self.sizes, start=1)) / max(1, self.n)
+
+
+@dataclass(frozen=True)
+class Selective:
+    """Answers with at least this probability: at most ``error`` of them are wrong, with 95 % confidence.
+
+    ``probability`` is infinite if no threshold can promise that. ``n`` images were answered in the measurement,
+    ``wrong`` of them wrongly, out of ``total``.
+    """
+
+    error: float
+    probability: float
+    n: int = 0
+    wrong: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class UnknownModel:
+    """A score of how far an image is from what the network knows, computed in its graph.
+
+    An image is called unknown if its conformal p-value among the calibration images is below ``refused``. The scores
+    here are negated, so that unknown images have large ones.
+    """
+
+    method: UnknownMethod
+    scores: ScoreQuantiles
+    refused: float = 0.01                          # fraction of genuine images that are called unknown
+    bank: str = ""                                 # the images compared with: "5,000 images of cifar10 train"
+    k: int = 0                                     # "knn": the rank of the neighbour
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """The calibration of a model, and measurements on ``n_test`` images that decided nothing.
+
+    ``n_fit`` images decided the temperature (and the bank, if there were no other images for it), ``n_scores`` the
+    thresholds of sets, selective answers and unknown images.
+    """
+
+    data: str
+    data_sha256: str
+    test: str
+    n_fit: int
+    n_scores: int
+    n_test: int
+    temperature: float
+    before: Reliability
+    after: Reliability
+    sets: SetModel
+    coverage: tuple[SetCoverage, ...]
+    selective: tuple[Selective, ...]
+    unknown: UnknownModel
+    n_unknown: int                                 # test images called unknown: a promise of n_test times refused

@@ -1,0 +1,46 @@
+"""Temperature scaling and the quality of probabilities."""
+
+import numpy as np
+import pytest
+
+from wideresnet.tasks.calibrate.temperature import calibration_error, fit_temperature, reliability
+
+
+def drawn(temperature: float, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [n, 5], and labels drawn from softmax(logits / temperature)."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (n, 5))
+    noise = rng.gumbel(size=logits.shape)
+    return logits.astype(np.float32), (logits / temperature + noise).argmax(1)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_is_found(temperature: float) -> None:
+    logits, labels = drawn(temperature)
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.08)
+
+
+def test_perfect_answers_end_at_the_limit() -> None:
+    logits = np.eye(4, dtype=np.float32)
+    assert fit_temperature(logits, np.arange(4)) == pytest.approx(0.05, rel=1e-4)
+
+
+def test_the_right_temperature_is_reliable() -> None:
+    logits, labels = drawn(2.0)
+    assert reliability(logits, labels).ece > 0.1
+    after = reliability(logits / 2, labels)
+    assert after.ece < 0.03
+    assert after.classwise_ece < 0.02
+    assert after.nll < reliability(logits, labels).nll
+    assert after.brier < reliability(logits, labels).brier
+
+
+def test_figures_of_two_images_by_hand() -> None:
+    values = reliability(np.log(np.array([[0.8, 0.2], [0.4, 0.6]])), np.array([0, 0]))
+    assert values.nll == pytest.approx(-(np.log(0.8) + np.log(0.4)) / 2)
+    assert values.brier == pytest.approx((2 * 0.2**2 + 2 * 0.6**2) / 2)
+    assert values.ece == pytest.approx((0.2 + 0.6) / 2)
+
+
+def test_certainty_is_in_the_last_bin() -> None:
+    assert calibration_error(np.array([1.0, 1.0]), np.array([True, False])) == pytest.approx(0.5)

@@ -1,0 +1,52 @@
+"""Prediction sets from logits."""
+
+import numpy as np
+
+from wideresnet.prediction_sets import image_draws, prediction_sets, set_scores
+from wideresnet.records import ScoreQuantiles, SetModel
+
+LOGITS = np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]))
+HALF = np.full(2, 0.5)
+
+
+def scores_of(*values: float) -> ScoreQuantiles:
+    return ScoreQuantiles(len(values), tuple(range(1, len(values) + 1)), values)
+
+
+def test_lac_scores_are_the_missing_probability() -> None:
+    scores = set_scores(LOGITS, SetModel("lac", scores_of()), HALF)
+    np.testing.assert_allclose(scores, [[0.5, 0.7, 0.8], [0.9, 0.9, 0.2]])
+
+
+def test_raps_scores_add_up_likelier_classes_and_penalise_ranks() -> None:
+    """With u = 0.5 half of the own probability counts; the second and third rank cost 0.1 and 0.2."""
+    scores = set_scores(LOGITS, SetModel("raps", scores_of(), penalty=0.1, free_ranks=1), HALF)
+    np.testing.assert_allclose(scores, [[0.25, 0.65 + 0.1, 0.9 + 0.2], [0.85 + 0.1, 0.95 + 0.2, 0.4]])
+
+
+def test_a_set_holds_the_classes_within_the_threshold() -> None:
+    model = SetModel("lac", scores_of(0.1, 0.3, 0.72))
+    members = prediction_sets(LOGITS, model, 0.7, HALF)
+    assert members.tolist() == [[True, True, False], [False, False, True]]
+
+
+def test_a_set_is_never_empty() -> None:
+    members = prediction_sets(LOGITS, SetModel("lac", scores_of(0.0, 0.0, 0.0)), 0.5, HALF)
+    assert members.tolist() == [[True, False, False], [False, False, True]]
+
+
+def test_too_few_images_give_all_classes() -> None:
+    assert prediction_sets(LOGITS, SetModel("lac", scores_of(0.0)), 0.9, HALF).all()
+
+
+def test_a_class_of_its_own_has_its_own_threshold() -> None:
+    model = SetModel("lac", scores_of(0.0, 0.0, 0.0), classes=(None, None, scores_of(0.8, 0.8, 0.8)))
+    assert prediction_sets(LOGITS, model, 0.5, HALF)[0].tolist() == [True, False, True]
+
+
+def test_draws_depend_on_pixels_alone_and_spread_evenly() -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (2000, 4, 4, 3), dtype=np.uint8)
+    draws = image_draws(crops)
+    assert draws[7] == image_draws(crops[7:8].copy())[0]
+    assert abs(draws.mean() - 0.5) < 0.02
+    assert np.histogram(draws, 10, (0, 1))[0].min() > 150
