@@ -42,6 +42,13 @@ class Bundle:
         """SHA-256 of the graph, lower-case hex."""
         return hashlib.sha256(self.graph).hexdigest()
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """The identity of the model, for reports."""
+        card = self.card
+        hashes = {"weights": card.weights_sha256, "source of the weights": card.weights_source, "graph": self.sha256}
+        return {"model": card.name, **hashes}
+
     @cached_property
     def model(self) -> onnx.ModelProto:
         """The parsed graph; read only, because it is shared. Raises EngineError if the bytes are not ONNX."""

@@ -84,13 +84,14 @@ def compile(
 
 
 def _run(bundle: Bundle, settings: CompileSettings, output: Path, report: Path | None, format: TextOrJson) -> None:
+    from wideresnet.machine import machine_facts
     from wideresnet.output.atomic import save_text
     from wideresnet.report import compilation
     from wideresnet.tasks.quantize.compile import compile_model
 
     done = run_with_bar(compile_model(bundle, settings, output))
     if report:
-        save_text(report, compilation.to_html(done))
+        save_text(report, compilation.to_html(done, bundle.facts | machine_facts()))
     print_record(done, compilation.to_json, compilation.to_text, format)
     say_skipped([done.skipped], *filter(None, dict.fromkeys((settings.calibration, settings.data))))
     list_notes(done.notes)

@@ -72,7 +72,7 @@ def explain(
     images = InputImages(files)
     results = explanations(explainer, images, settings, classes=indices, k=k)
     failed = _draw(results, drawing, format)
-    drawing.finish(bundle.card.name, explainer.features.engine.info)
+    drawing.finish(bundle.facts, explainer.features.engine.info)
     say_skipped([images.skipped], *containers(files))
     raise typer.Exit(1 if failed else 0)
 

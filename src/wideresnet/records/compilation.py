@@ -72,10 +72,15 @@ class GateReport:
         return 1.0 if self.limit is None else 1 - self.limit if self.drop is None else self.limit
 
     @property
+    def loss_interval(self) -> tuple[float, float]:
+        """The 95 % interval of ``loss``."""
+        low, high = wilson_interval(round(self.agreement * self.n), self.n)
+        return self.interval95 or (1 - high, 1 - low)
+
+    @property
     def loss_bound(self) -> float:
-        """The end of the 95 % interval of ``loss``."""
-        low = wilson_interval(round(self.agreement * self.n), self.n)[0]
-        return self.interval95[1] if self.interval95 else 1 - low
+        """The end of ``loss_interval``."""
+        return self.loss_interval[1]
 
     @property
     def verdict(self) -> Verdict:

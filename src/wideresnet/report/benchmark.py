@@ -8,8 +8,21 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from wideresnet.records import BenchReport, BenchRow, Profile, Tuning
+from wideresnet.report.escape import json_text
 from wideresnet.report.formats import text_table
-from wideresnet.report.html.page import SERIES, bars, fact_rows, facts, lines, number, page, paragraph, section, table
+from wideresnet.report.html.page import (
+    bars,
+    beside,
+    csv_text,
+    downloads,
+    fact_rows,
+    facts,
+    number,
+    page,
+    paragraph,
+    section,
+    table,
+)
 
 SLOWEST = 15                                       # layers that the page lists
 
@@ -46,10 +59,12 @@ def to_json(report: BenchReport) -> dict[str, Any]:
 
 def to_html(report: BenchReport) -> str:
     """Return a page with tables and charts of each measurement, the profiles, and the machine."""
+    document = to_json(report)
+    files = downloads({"benchmark.json": json_text(document), "benchmark.csv": csv_text(document["rows"])})
     return page(
         "Benchmark",
         [
-            section("", paragraph(RULES)),
+            section("", paragraph(RULES), files),
             *(_measurement(rows) for of_model in _grouped(report.rows, "model") for rows in _grouped(of_model, "what")),
             *map(_profile_section, report.profiles),
             section("Tuned for this machine", *(paragraph(_tuned(tuning)) for tuning in report.tuned)),
@@ -70,10 +85,9 @@ def _measurement(rows: Sequence[BenchRow]) -> str:
         total = bars("Cold start to the first answer, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
         return section(heading, numbers, table(heads, steps, set(range(1, len(heads)))), total)
     if rows[0].what == "latency":
-        fastest = sorted(rows, key=lambda row: row.p50_ms)[:SERIES]
-        waits = {_name(row): [(50.0, row.p50_ms), (95.0, row.p95_ms), (99.0, row.p99_ms)] for row in fastest}
         median = bars("Wait for one image, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
-        return section(heading, numbers, median, lines("Percentiles of the fastest", waits, "percentile", "ms"))
+        rare = bars("One wait in a hundred is longer (p99)", [(_name(row), row.p99_ms) for row in rows], "ms")
+        return section(heading, numbers, beside(median, rare))
     return section(
         heading,
         numbers,

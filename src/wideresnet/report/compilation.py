@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from wideresnet.precision import precision_name
 from wideresnet.records import CompileReport, Deviation, GateReport, LayerLoss, QuantiseSettings, Trial
+from wideresnet.report.escape import json_text
 from wideresnet.report.formats import engine_text, interval_text, percent, pick, pick_percent
+from wideresnet.report.html.charts import interval
 from wideresnet.report.html.evaluation import failure_table
-from wideresnet.report.html.page import bars, facts, number, page, paragraph, section, table
+from wideresnet.report.html.page import (
+    bars,
+    downloads,
+    fact_rows,
+    facts,
+    number,
+    page,
+    paragraph,
+    section,
+    table,
+)
 
 SENSITIVITY = (
     "The cost of quantising one layer alone, all others in float32: the mean Kullback-Leibler divergence of the"
@@ -167,18 +179,20 @@ def _trial_json(trial: Trial) -> dict[str, Any]:
     }
 
 
-def to_html(report: CompileReport) -> str:
-    """Return one self-contained page: gate, sizes, deviations, calibration, layers, trials."""
+def to_html(report: CompileReport, conditions: Mapping[str, object]) -> str:
+    """Return one self-contained page: gate, size, speed, deviations, calibration, layers, trials, conditions."""
+    files = downloads({"compilation.json": json_text(to_json(report))})
     return page(
         f"{report.bundle}: {precision_name(report.precision)}",
         [
             _gate(report.gate),
-            section("What was made", facts(_size_and_settings(report))),
+            section("What was made", facts(_size_and_settings(report)), *_size_and_speed(report)),
             section("Notes", *map(paragraph, report.notes)),
             section("Images that could not be read", *failure_table(report.failures)),
             section("Verified against f32", _deviations(report.verified)),
             section("Sensitivity of layers", *_layers(report)),
             section("Search", *_trials(report)),
+            section("Conditions", facts(fact_rows(conditions)), files),
         ],
     )
 
@@ -205,7 +219,25 @@ def _gate(gate: GateReport | None) -> str:
         ("engine", engine_text(gate.engine)),
     ]
     warning = "" if gate.kind == "accuracy" else paragraph(f"{AGREEMENT[:1].upper()}{AGREEMENT[1:]}.")
-    return section("Gate", facts(rows), warning, *map(paragraph, _undecided(gate)))
+    return section("Gate", facts(rows), _loss_chart(gate), warning, *map(paragraph, _undecided(gate)))
+
+
+def _loss_chart(gate: GateReport) -> str:
+    """Return the interval of the loss beside the limit."""
+    low, high = (100 * end for end in gate.loss_interval)
+    limit = None if gate.limit is None else round(100 * gate.accepted, 6)
+    axis = "answers that differ from f32's, %" if gate.drop is None else "points of top-1 lost"
+    return interval("The loss with its 95 % interval", (low, high), 100 * gate.loss, limit, axis)
+
+
+def _size_and_speed(report: CompileReport) -> list[str]:
+    """Return bars of both models; the speed is known if a search measured it."""
+    name = precision_name(report.precision)
+    sizes = [("f32", report.size_bytes_reference / 1e6), (name, report.size_bytes / 1e6)]
+    speed = next((trial.speedup for trial in report.trials if trial.settings == report.quantised), None)
+    if speed is None:
+        return [bars("Size", sizes, "MB"), paragraph("The speed was not measured; --search and 'wrn bench' do.")]
+    return [bars("Size", sizes, "MB"), bars("Speed, side by side in one run", [("f32", 1.0), (name, speed)], "× f32's")]
 
 
 def _size_and_settings(report: CompileReport) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from wideresnet.records import EngineInfo, Explanation
 from wideresnet.report.escape import printable
 from wideresnet.report.formats import engine_text
 from wideresnet.report.html.overlay import draw_crop, encoded
-from wideresnet.report.html.page import Figure, facts, gallery, page, paragraph, section
+from wideresnet.report.html.page import Figure, fact_rows, facts, gallery, page, paragraph, section
 from wideresnet.report.names import ClassName, image_name
 
 METHOD = (
@@ -66,13 +66,17 @@ def to_json(explanation: Explanation, files: Sequence[Path]) -> dict[str, Any]:
     return {"path": explanation.path, "side": len(explanation.crop), "classes": classes}
 
 
-def to_html(model: str, engine: EngineInfo, sections: Sequence[str], total: int, signed: bool) -> str:
+def to_html(
+    conditions: Mapping[str, object], engine: EngineInfo, sections: Sequence[str], total: int, signed: bool
+) -> str:
     """Return the page of all explained images; ``sections`` may be the first of ``total``."""
-    rows = [("model", model), ("engine", engine_text(engine)), ("images", f"{total:,}")]
+    model = conditions["model"]
+    rows = [("model", str(model)), ("engine", engine_text(engine)), ("images", f"{total:,}")]
     if len(sections) < total:
         rows.append(("shown", f"the first {len(sections):,}"))
     method = paragraph(METHOD) + paragraph(COLOURS + (SIGNED if signed else ""))
-    return page(f"Where {model} looks", [section("", facts(rows), method), *sections])
+    below = section("Conditions", facts(fact_rows(conditions)))
+    return page(f"Where {model} looks", [section("", facts(rows), method), *sections, below])
 
 
 def image_section(explanation: Explanation, overlays: Sequence[Image.Image], name_of: ClassName) -> str:
@@ -85,4 +89,4 @@ def image_section(explanation: Explanation, overlays: Sequence[Image.Image], nam
         if map_.evidence.max() <= 0:
             lines.append("nothing speaks for it")
         figures.append(Figure(encoded(overlay, "JPEG"), name_of(map_.score.index), tuple(lines)))
-    return section(image_name(explanation.path), gallery(figures))
+    return section(image_name(explanation.path), gallery(figures, "large"))

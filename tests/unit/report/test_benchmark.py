@@ -64,7 +64,10 @@ def test_the_page_shows_every_measurement_with_bars_as_long_as_its_figures() -> 
     ours, eager = (float(width) for width in re.findall(r"width:([\d.]+)%", speed))
     assert ours == 5 * eager
     assert "<td>conv1</td><td>Convolution</td><td>brgconv</td>" in page
-    assert "<svg" in page
+    assert "<svg" not in page, "three percentiles are no curve"
+    startup = page.partition("<h2>wide&lt;b&gt;: startup</h2>")[2]
+    assert "<figure>" not in startup.partition("</section>")[0], "one bar is no chart"
+    assert 'download="benchmark.csv"' in page
 
 
 def test_a_report_of_nothing_is_a_page_and_a_text_too() -> None:

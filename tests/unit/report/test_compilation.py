@@ -47,9 +47,12 @@ SEARCHED = replace(
 )  # fmt: skip
 
 
+FACTS = {"model": "a.model", "command": "wrn compile -o out"}
+
+
 def words(report: CompileReport) -> str:
     """The page without its tags."""
-    body = compilation.to_html(report).partition("<body>")[2].partition("<script>")[0]
+    body = compilation.to_html(report, FACTS).partition("<body>")[2].partition("<script>")[0]
     return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body)))
 
 
@@ -93,13 +96,13 @@ def test_the_page_holds_the_gate_the_layers_and_the_trials() -> None:
 
 
 def test_the_most_sensitive_layer_stands_first_and_says_where_it_is_kept() -> None:
-    page = compilation.to_html(SEARCHED)
+    page = compilation.to_html(SEARCHED, FACTS)
     rows = re.findall(r"<tr><td>([\w.]+)</td>.*?<td>(f32|int8)</td></tr>", page)
     assert rows == [("layer1.0", "int8"), ("fc", "int8"), ("conv1", "f32")]
 
 
 def test_names_are_escaped_and_nothing_is_asked_of_the_outside() -> None:
-    page = compilation.to_html(SEARCHED)
+    page = compilation.to_html(SEARCHED, FACTS)
     assert "<fc>" not in page
     assert "<int8>" not in page
     assert not re.search(r"https?://|url\(|<script [^>]", page)
@@ -176,3 +179,23 @@ def test_what_is_not_as_asked_and_what_could_not_be_read_is_in_page_and_document
     assert "300 were asked for" in words(report)
     assert "a.png torn" in words(report)
     assert "could not be read" not in words(REPORT)
+
+
+def test_the_loss_is_drawn_beside_its_limit() -> None:
+    page = compilation.to_html(REPORT, FACTS)
+    (drawing,) = re.findall(r'aria-label="The loss with its 95 % interval">(.*?)</svg>', page)
+    low, high = map(float, re.findall(r'line s0" d="M([\d.]+) 60H([\d.]+)M', drawing)[0])
+    (limit,), (middle,) = re.findall(r'line s1" d="M([\d.]+) 24', drawing), re.findall(r'cx="([\d.]+)"', drawing)
+    assert low < float(middle) < high
+    assert high == float(limit), "both are 0.2 points"
+    assert "limit 0.2" in drawing
+    assert "points of top-1 lost" in drawing
+    assert "answers that differ" in compilation.to_html(replace(REPORT, gate=AGREEMENT), FACTS)
+
+
+def test_the_speed_is_shown_if_it_was_measured() -> None:
+    assert "The speed was not measured" in words(REPORT)
+    measured = words(replace(SEARCHED, quantised=QuantiseSettings()))
+    assert "f32 1.00 × f32's int8 3.40 × f32's" in measured
+    assert "Size f32 11.0 MB int8 2.80 MB" in measured
+    assert "command wrn compile -o out" in measured

@@ -27,6 +27,9 @@ def section() -> str:
     return explanation.image_section(ONE, [draw_evidence(ONE, class_map) for class_map in ONE.maps], NAMES)
 
 
+FACTS = {"model": "some.model", "weights": "a1b2"}
+
+
 def test_files_are_called_after_image_and_class_and_none_twice() -> None:
     taken: set[str] = set()
     assert explanation.file_name("x/cat.png", "tabby", taken) == "cat-tabby.png"
@@ -68,9 +71,11 @@ def test_an_explanation_is_a_line_a_class() -> None:
 
 
 def test_a_page_shows_crop_and_maps_and_asks_nothing_of_the_outside() -> None:
-    page = explanation.to_html("some.model", ENGINE, [section()], 1, False)
+    page = explanation.to_html(FACTS, ENGINE, [section()], 1, False)
     assert len(re.findall(r'<img src="data:image/jpeg;base64,', page)) == 3
     assert "1.12 = 1.00 + 0.12" in page
+    assert "<dt>weights</dt><dd>a1b2</dd>" in page
+    assert 'class="gallery large-images"' in page
     assert "−0.12 = 0.00 + −0.12" in page
     assert page.count("nothing speaks for it") == 1
     assert "images/&lt;a&gt;.png" in page
@@ -81,7 +86,7 @@ def test_a_page_shows_crop_and_maps_and_asks_nothing_of_the_outside() -> None:
 
 
 def test_a_page_says_when_it_does_not_show_all_and_what_blue_is() -> None:
-    page = explanation.to_html("some.model", ENGINE, [section()], 1234, True)
+    page = explanation.to_html(FACTS, ENGINE, [section()], 1234, True)
     assert "1,234" in page
     assert "the first 1" in page
     assert "Blue speaks against the class" in page

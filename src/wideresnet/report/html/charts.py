@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from wideresnet.report.html.page import SERIES, Projection, chart, escape, ticks
+from wideresnet.report.html.page import LEFT, RIGHT, SERIES, WIDTH, Projection, chart, escape, ticks
 
 NARROW = 60                                        # columns from which on there is no gap between them
 FAINTEST, DEEPEST = 8, 55                          # per cent of colour in a cell: text stays readable on it
@@ -33,6 +33,29 @@ def columns(
         return f'<path class="dot s{colour % SERIES}" d="{"".join(parts)}"/>'
 
     return chart(title, (ticks(span), ticks([0.0, max(*heights, 0.0) or 1.0])), names, draw)
+
+
+def interval(title: str, ends: tuple[float, float], value: float, limit: float | None, axis: str) -> str:
+    """Return a value with its interval beside the limit that it must not exceed, on an axis that includes zero."""
+    limits = [] if limit is None else [limit]
+    marks, right = ticks([*ends, value, 0.0, *limits]), WIDTH - RIGHT
+
+    def x(position: float) -> str:
+        return f"{LEFT + (position - marks[0]) / (marks[-1] - marks[0]) * (right - LEFT):.1f}"
+
+    low, high = map(x, ends)
+    parts = [f'<path class="axis" d="M{LEFT} 90H{right}"/>']
+    parts += [f'<path class="grid" d="M{x(mark)} 30V90"/>' for mark in marks]
+    parts += [f'<text x="{x(mark)}" y="112" text-anchor="middle">{mark:,g}</text>' for mark in marks]
+    parts += [f'<path class="line s1" d="M{x(end)} 24V90"/>' for end in limits]
+    parts += [f'<text x="{x(end)}" y="18" text-anchor="middle">limit {end:g}</text>' for end in limits]
+    parts.append(f'<path class="line s0" d="M{low} 60H{high}M{low} 50v20M{high} 50v20"/>')
+    parts.append(f'<circle class="dot s0" cx="{x(value)}" cy="60" r="6"/>')
+    parts.append(f'<text x="{right}" y="134" text-anchor="end">{escape(axis)}</text>')
+    return (
+        f'<figure><figcaption>{escape(title)}</figcaption>\n<svg viewBox="0 0 {WIDTH} 140" role="img"'
+        f' aria-label="{escape(title)}">{"".join(parts)}</svg></figure>\n'
+    )
 
 
 def heat_map(

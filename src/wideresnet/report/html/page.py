@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from html import escape as escape_html
 from importlib import resources
+from typing import Literal
 
 from wideresnet.report.escape import printable
 
@@ -84,10 +85,10 @@ class Figure:
     lines: tuple[str, ...] = ()
 
 
-def gallery(figures: Sequence[Figure]) -> str:
-    """Return images side by side, embedded in the page."""
+def gallery(figures: Sequence[Figure], size: Literal["small", "large"] = "small") -> str:
+    """Return images side by side, embedded in the page; large ones fill its width two by two."""
     cells = "".join(f"<li>{_figure(figure)}</li>\n" for figure in figures)
-    return f'<ul class="gallery">\n{cells}</ul>\n' if figures else ""
+    return f'<ul class="gallery {size}-images">\n{cells}</ul>\n' if figures else ""
 
 
 def folded(heading: str, *parts: str, anchor: str = "", unfolded: bool = False) -> str:
@@ -147,8 +148,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Collection
 
 
 def bars(title: str, rows: Sequence[tuple[str, float]], unit: str) -> str:
-    """Return horizontal bars from zero with their values; a value that is nan or below zero has no bar."""
-    if not rows:
+    """Return horizontal bars from zero with their values, nothing for fewer than two; nan and less than 0: no bar."""
+    if len(rows) < 2:
         return ""
     most = max((value for _, value in rows if value > 0), default=1.0)
     items = []

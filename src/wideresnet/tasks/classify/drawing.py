@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wideresnet.machine import machine_facts
 from wideresnet.output.atomic import save_bytes, save_text
 from wideresnet.records import EngineInfo, Explanation
 from wideresnet.report.explanation import file_name, image_section, to_html
@@ -40,7 +42,7 @@ class Drawing:
         self.count += 1
         return files
 
-    def finish(self, model: str, engine: EngineInfo) -> None:
-        """Write the page, if there is one."""
+    def finish(self, model: Mapping[str, object], engine: EngineInfo) -> None:
+        """Write the page, if there is one; ``model`` has the facts of a bundle."""
         if self.page:
-            save_text(self.page, to_html(model, engine, self.sections, self.count, self.signed))
+            save_text(self.page, to_html({**model, **machine_facts()}, engine, self.sections, self.count, self.signed))

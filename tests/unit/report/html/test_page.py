@@ -37,7 +37,7 @@ def test_every_part_escapes_what_it_is_given() -> None:
         paragraph(NASTY),
         facts([(NASTY, NASTY)]),
         table([NASTY], [[NASTY]]),
-        bars(NASTY, [(NASTY, 1.0)], NASTY),
+        bars(NASTY, [(NASTY, 1.0), (NASTY, 2.0)], NASTY),
         lines(NASTY, {NASTY: [(0, 1)], "b": [(1, 2)]}, NASTY, NASTY),
         tiles([(NASTY, NASTY, NASTY)]),
         gallery([Figure(b"\xff\xd8", NASTY, (NASTY,))]),
