@@ -71,7 +71,7 @@ def read_shipped(folder: Path) -> Bundle:
     except OSError as error:
         raise BundleError(f"{folder} is no whole bundle: {error.strerror}: {error.filename}") from error
     except ValidationError as error:
-        raise BundleError(f"{folder / CARD} is no card of a model: {_first_fault(error)}") from error
+        raise BundleError(f"{folder / CARD} is no card of a model: {first_fault(error)}") from error
     except ConfigError as error:
         raise BundleError(f"{folder / CARD} is no card of a model: {error.message}", error.hint) from error
     if not card.assumed and "assumed" in card.notes:        # where bundles of before November 2026 say it
@@ -93,7 +93,8 @@ def _check_hash(path: Path, sha256: str, card: ModelCard) -> None:
         raise BundleError(f"{path} is not the file that the bundle was written with", hint)
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
+    """Return the first field that is wrong, and how."""
     fault = error.errors()[0]
     return f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}"
 

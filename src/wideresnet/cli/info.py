@@ -19,7 +19,8 @@ def info(
     model: Annotated[
         str,
         typer.Argument(
-            help="A name of 'wrn models', any WRN-N-K, a bundle, or a weights file.", autocompletion=model_names
+            help="A name of 'wrn models', any WRN-N-K, a bundle, a weights file, or hf-hub:OWNER/NAME.",
+            autocompletion=model_names,
         ),
     ],
     options: FileOptions,

@@ -19,8 +19,8 @@ Device = Literal["auto", "cpu", "cuda"]
 MODEL = "wrn_16_4.cifar10"
 
 _MODEL = typer.Option(
-    "--model", "-m", help="A name of 'wrn models', a bundle folder, or a weights file.", show_default=MODEL,
-    autocompletion=model_names,
+    "--model", "-m", help="A name of 'wrn models', a bundle, a weights file, or hf-hub:OWNER/NAME.",
+    show_default=MODEL, autocompletion=model_names,
 )  # fmt: skip
 Model = Annotated[str | None, _MODEL]
 Models = Annotated[list[str] | None, _MODEL]

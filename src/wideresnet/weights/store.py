@@ -79,7 +79,7 @@ def fetch_from_hub(
         try:
             url = hf_hub_url(weights.hub, HUB_FILE, endpoint=endpoint)
             stated = get_hf_file_metadata(url, endpoint=endpoint).etag
-            local, bar = folder / "hub" / weights.hub, _bar_for(progress)
+            local, bar = folder / "hub" / weights.hub, bar_for(progress)
             path = Path(hf_hub_download(weights.hub, HUB_FILE, endpoint=endpoint, local_dir=local, tqdm_class=bar))
         # Everything: which HTTP library's errors come through differs between releases of huggingface_hub.
         except Exception as error:
@@ -135,7 +135,7 @@ def offline_mode() -> bool:
     return any(value not in ("", "0", "false", "no", "off") for value in values)
 
 
-def _bar_for(progress: Progress | None) -> type[Any]:
+def bar_for(progress: Progress | None) -> type[Any]:
     """Return a class in the place of tqdm's that reports to ``progress`` and draws nothing."""
 
     class Bar(ExitStack):                          # for its enter, exit and close

@@ -18,6 +18,7 @@ from wideresnet.tasks.evaluate.evaluate import count
 from wideresnet.tasks.evaluate.model import source_of_model
 from wideresnet.tasks.load.cifar_archive import ARCHIVES
 from wideresnet.tasks.load.describe import describe_card, describe_weights
+from wideresnet.tasks.load.hub import HubRepository
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
 from wideresnet.tasks.load.resolve import EMBEDDED, BundleFolder, WeightsFile, resolve_model, unpublished
 from wideresnet.weights.cache import cache_folder
@@ -67,7 +68,7 @@ def succeeded(rows: Sequence[Verification]) -> bool:
     return bool(reports) and not failed
 
 
-def _resolve(name: str) -> BundleFolder | WeightsFile | Weights:
+def _resolve(name: str) -> BundleFolder | WeightsFile | Weights | HubRepository:
     source = resolve_model(name)
     if isinstance(source, Architecture):
         raise unpublished(source)
@@ -99,7 +100,7 @@ class _DataSets:
 
 
 def _verify(
-    name: str, source: BundleFolder | WeightsFile | Weights, data_sets: _DataSets
+    name: str, source: BundleFolder | WeightsFile | Weights | HubRepository, data_sets: _DataSets
 ) -> Generator[Progress, None, Verification]:
     settings, bundle = data_sets.settings, None
     if isinstance(source, Weights):
@@ -107,7 +108,7 @@ def _verify(
         if not is_cached(source, settings.weights):
             return Verification(info, "absent", f"put {source.urls[0]} into {settings.weights or cache_folder()}")
     else:
-        bundle = load_bundle(ModelChoice(name))
+        bundle = load_bundle(ModelChoice(name, offline=True))
         info, labels = describe_card(bundle.card), bundle.labels
     try:
         data = data_sets.open(labels, info.labels)

@@ -10,6 +10,7 @@ from wideresnet.architectures import Architecture
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.statistics import STATISTICS
 from wideresnet.records import FileFacts, Labels, ModelCard, Preprocess
+from wideresnet.tasks.load.hub import FILES, repository_of
 from wideresnet.tasks.load.hub_config import HubConfig
 from wideresnet.weights.origin import SCHEMES, usual_normalisation
 from wideresnet.weights.recognise import Recognised
@@ -57,10 +58,17 @@ def card_for(
     if network:
         assumed += [*_function(architecture, {*facts.variant, *network.origin.stated}), *_left_out(network)]
     return ModelCard(
-        name=path.stem, architecture=architecture.name, classes=architecture.classes, preprocess=spec,
+        name=_name_of(path, config), architecture=architecture.name, classes=architecture.classes, preprocess=spec,
         precision="fp32", licence="unknown", assumed=tuple(assumed),
         labels_name="" if config and config.labels else named or by_classes,
     )  # fmt: skip
+
+
+def _name_of(path: Path, config: HubConfig | None) -> str:
+    """Return the name of a file's repository on a hub, of the folder of a clone, or of the file itself."""
+    if repository := repository_of(path)[0]:
+        return repository.rpartition("/")[2]
+    return path.absolute().parent.name if config and path.name in FILES else path.stem
 
 
 def _function(architecture: Architecture, stated: Collection[str]) -> Iterator[str]:

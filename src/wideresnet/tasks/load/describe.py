@@ -14,7 +14,7 @@ from wideresnet.errors import ConfigError
 from wideresnet.records import FileFacts, FileReport, Labels, ModelCard, ModelInfo, Preprocess
 from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, usual_preprocess
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
-from wideresnet.tasks.load.resolve import EMBEDDED, WeightsFile, embedded_folder, resolve_model
+from wideresnet.tasks.load.resolve import EMBEDDED, WeightsFile, embedded_folder, local_source, resolve_model
 from wideresnet.tasks.load.weights_file import read_file
 from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, PAPER, Weights
 from wideresnet.weights.store import is_cached
@@ -34,7 +34,7 @@ def describe(name: str, classes: int | None = None, facts: FileFacts | None = No
     ConfigError for another number of classes than a model has, for facts about another model than a file, and for a
     name that stands for nothing.
     """
-    source = resolve_model(name)
+    source = local_source(name)
     if isinstance(source, WeightsFile) and source.path.suffix != ".onnx":
         info = _describe_file(source.path, facts or FileFacts())
     elif facts not in (None, FileFacts()):

@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError, field_validator, model_validator
 
+from wideresnet.architectures import ARCHITECTURES, Architecture
 from wideresnet.bundle import Bundle
+from wideresnet.bundle.files import first_fault
 from wideresnet.errors import ConfigError, WeightsError
 from wideresnet.records import RGB, Labels, Preprocess
 from wideresnet.report.escape import json_text
+from wideresnet.weights.catalogue import DEFAULTS
 
 NAME = "config.json"
+# Our name -> that of torchvision and timm.
+FUNCTIONS = {name: name for name in DEFAULTS} | {"wrn_imagenet_18_1": "resnet18", "wrn_imagenet_34_1": "resnet34"}
 
 
 @dataclass(frozen=True)
@@ -28,45 +33,85 @@ class HubConfig:
 class _Pretrained(BaseModel):
     """The fields of timm's ``pretrained_cfg`` that decide the transform."""
 
-    input_size: tuple[int, int, int]
+    input_size: tuple[Literal[3], int, int]     # channels, height, width
     mean: RGB
     std: RGB
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     crop_pct: Annotated[float, Field(gt=0)] = 0.875
     crop_mode: Literal["center", "squash"] = "center"
 
+    @field_validator("input_size")
+    @classmethod
+    def _is_square(cls, size: tuple[int, int, int]) -> tuple[int, int, int]:
+        if size[1] != size[2]:
+            raise ValueError("the networks here take squares")
+        return size
+
 
 class _Config(BaseModel):
     """The fields of the document that are read; others are left alone."""
 
-    label_names: list[str] | dict[str, str] | None = None
+    architecture: str = ""
+    num_classes: int | None = None
+    global_pool: Literal["avg", ""] | None = None
+    model_args: dict[str, Any] = Field({}, max_length=0)     # they change the network
+    label_names: list[str] | dict[str, str] | None = Field(None, validation_alias=AliasChoices("label_names", "labels"))
     id2label: dict[int, str] | None = None
     pretrained_cfg: _Pretrained | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nest(cls, document: Any) -> Any:
+        """Take timm's older form, in which the fields of ``pretrained_cfg`` lie beside the others."""
+        old = isinstance(document, dict) and "pretrained_cfg" not in document and "input_size" in document
+        return {**document, "pretrained_cfg": document} if old else document
 
 
-def read_config(path: Path, classes: int) -> HubConfig | None:
+def read_config(path: Path, architecture: Architecture, classes: int) -> HubConfig | None:
     """Return what the config.json beside the weights file ``path`` states; None without one.
 
     Raises WeightsError for one that contradicts the weights, ConfigError for damage.
     """
     file = path.with_name(NAME)
-    try:
-        config = _Config.model_validate_json(file.read_bytes())
-    except FileNotFoundError:
+    check_config(file, str(path.parent))
+    if (config := _read(file)) is None:
         return None
-    except (OSError, ValidationError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-        raise ConfigError(f"cannot read {file} beside the weights: {reason}", hint="correct it, or move it") from error
+    function = FUNCTIONS.get(architecture.name, architecture.name)
+    if config.architecture in {*FUNCTIONS.values(), *ARCHITECTURES} - {function, architecture.name}:
+        raise WeightsError(
+            f"{file} states {config.architecture}, the weights beside it are {function}",
+            hint="move it away, or give the weights that it belongs to",
+        )
     names: Any = config.label_names or config.id2label
     if isinstance(names, dict):
         names = [names[key] for key in sorted(names, key=int)] if config.id2label else list(names.values())
-    if names and len(names) != classes:
-        raise WeightsError(
-            f"{file} names {len(names)} classes, the weights beside it have {classes}",
-            hint="move it away, or give the weights that it belongs to",
-        )
+    for stated in (len(names or ()) or None, config.num_classes):
+        if stated not in (None, classes):
+            raise WeightsError(
+                f"{file} names {stated} classes, the weights beside it have {classes}",
+                hint="move it away, or give the weights that it belongs to",
+            )
     return HubConfig(Labels(tuple(names)) if names else None, _preprocess(config.pretrained_cfg))
+
+
+def check_config(file: Path, source: str) -> None:
+    """Raise ConfigError if the config.json ``file`` of ``source`` is damaged, or of a network that is not here."""
+    config = _read(file)
+    if config and config.pretrained_cfg and config.architecture not in ("", *FUNCTIONS.values(), *ARCHITECTURES):
+        raise ConfigError(
+            f"{source} is {config.architecture}, which is not among the networks here",
+            hint=f"of timm's these are: {', '.join(FUNCTIONS.values())}",
+        )
+
+
+def _read(file: Path) -> _Config | None:
+    try:
+        return _Config.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else first_fault(error)
+        raise ConfigError(f"cannot read {file} beside the weights: {reason}", hint="correct it, or move it") from error
 
 
 def _preprocess(config: _Pretrained | None) -> Preprocess | None:

@@ -34,7 +34,7 @@ from wideresnet.errors import BundleError, ConfigError, WeightsError
 from wideresnet.layers import Padding
 from wideresnet.records import Alpha, FileFacts, Normalisation
 from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, card_for, usual_labels
-from wideresnet.tasks.load.resolve import DEFAULT_MODEL, BundleFolder, WeightsFile, resolve_model, unpublished
+from wideresnet.tasks.load.resolve import DEFAULT_MODEL, BundleFolder, WeightsFile, local_source, unpublished
 from wideresnet.tasks.load.weights_file import read_file, read_published, refuse_facts
 from wideresnet.weights.catalogue import Weights
 from wideresnet.weights.read import open_weights, sha256_of
@@ -51,9 +51,10 @@ class AssumptionWarning(UserWarning):
 class ModelChoice:
     """The model to load, and facts that its name or file does not state.
 
-    ``model`` is a bundle, a weights file (``.onnx`` too), a name of the catalogue, or an embedded model; None means
-    the file ``weights`` if there is one, else ``DEFAULT_MODEL``. ``weights`` is a file to take the tensors from
-    instead of the published one. ``labels`` is a file of class names.
+    ``model`` is a bundle, a weights file (``.onnx`` too), a repository of a model hub (``hf-hub:OWNER/NAME``) or the
+    folder of one, a name of the catalogue, or an embedded model; None means the file ``weights`` if there is one, else
+    ``DEFAULT_MODEL``. ``weights`` is a file to take the tensors from instead of the published one. ``labels`` is a file
+    of class names.
     """
 
     model: str | None = None
@@ -90,7 +91,9 @@ def load(
     padding: Padding | None = None,
     final_pool: Pool | None = None,
 ) -> Classifier:
-    """Open a model: a bundle folder, a weights file, a catalogue name, or an embedded model (the default).
+    """Open a model: a bundle folder, a weights file, the clone of a hub's repository, or a name.
+
+    Names are those of the catalogue, the embedded model (the default), and ``hf-hub:OWNER/NAME[@REVISION]``.
 
     ``weights`` is a file to take a published model's tensors from, or alone the model itself; ``architecture`` is the
     one that a weights file must have; ``labels`` is a file of class names. ``engine`` is openvino, onnxruntime or
@@ -103,8 +106,8 @@ def load(
     of ``datasets.statistics.NORMALISATIONS``. Of weights files, ``which`` chooses among copies ("ema", "live", or
     the beginning of the names), and ``activation`` to ``final_pool`` say what shapes do not show: see ``Architecture``.
 
-    Downloads published weights once. Warns (AssumptionWarning) of what a file does not state. Raises WrnError, also
-    for an argument that has no effect on the model.
+    Downloads once. Warns (AssumptionWarning) of what a file does not state. Raises WrnError, also for an argument that
+    has no effect on the model.
     """
     files = [None if path is None else Path(path) for path in (weights, labels)]
     if normalise is not None:
@@ -164,7 +167,7 @@ def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle
     if choice.model is None and choice.weights is not None and not choice.weights.exists():
         hint = "check the path of the file"
         raise WeightsError(f"cannot read the weights file {choice.weights}: no such file or directory", hint)
-    source = resolve_model(choice.name)
+    source = local_source(choice.name, offline=choice.offline, progress=progress)
     match source:
         case BundleFolder(folder, embedded):
             _check_weights(choice, "is a bundle, which has weights of its own")

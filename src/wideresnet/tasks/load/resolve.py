@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wideresnet.architectures import Architecture, get_architecture, normalise_name
 from wideresnet.bundle import is_bundle
 from wideresnet.bundle.files import CARD, GRAPH
 from wideresnet.errors import ConfigError, UnknownNameError, did_you_mean
+from wideresnet.tasks.load.hub import FILES, HubRepository, fetch_repository, parse_repository
 from wideresnet.tasks.load.hub_config import NAME as CONFIG
 from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights, find_weights
+
+if TYPE_CHECKING:
+    from wideresnet.weights.download import Progress
 
 EMBEDDED = ("wrn_16_4.cifar10",)
 DEFAULT_MODEL = EMBEDDED[0]
 # Names of weights in a folder of a model hub, best first; others are given by their path.
-HUB_FILES = ("model.safetensors", "pytorch_model.bin", "*.index.json")
+HUB_FILES = (*FILES, "*.index.json")
 # Endings that make a name a path, whether it exists or not.
 FILE_ENDINGS = {
     ".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".npz", ".pkl", ".json", ".onnx", ".xml",
@@ -38,18 +43,21 @@ class WeightsFile:
     path: Path
 
 
-ModelSource = BundleFolder | WeightsFile | Weights | Architecture
+LocalSource = BundleFolder | WeightsFile | Weights | Architecture
 
 
-def resolve_model(name: str) -> ModelSource:
+def resolve_model(name: str) -> LocalSource | HubRepository:
     """Return what ``name`` stands for; only the file system and the tables of names are read.
 
-    In this order: an embedded model, a bundle folder or a file in one, a weights file or the folder of a model hub
-    with one (``HUB_FILES`` beside a config.json), published weights, an architecture without published weights.
+    In this order: a repository of a model hub (``hf-hub:OWNER/NAME``), an embedded model, a bundle folder or a file in
+    one, a weights file or the folder of a model hub with one (``HUB_FILES`` beside a config.json), published weights,
+    an architecture without published weights.
     Raises ConfigError for anything else; UnknownNameError, with the closest name, where it is not a path.
     """
     if not name:
         raise ConfigError("the name of the model is empty", hint="'wrn models' lists the names")
+    if repository := parse_repository(name):
+        return repository
     path = embedded_folder(name) if name in EMBEDDED else Path(name)
     folders = (path, path.parent) if path.name in (GRAPH, CARD) else (path,)
     for folder in filter(is_bundle, folders):
@@ -63,6 +71,8 @@ def resolve_model(name: str) -> ModelSource:
         return weights
     if path.suffix.lower() in FILE_ENDINGS or len(path.parts) > 1:
         hint = "check the path, or give a name of 'wrn models'"
+        if len(path.parts) == 2 and path.suffix.lower() not in FILE_ENDINGS and not path.parent.exists():
+            hint += f", or for a repository on the hub hf-hub:{path}"
         raise ConfigError(f"no model at {path}: no such file or directory", hint)
     try:
         return get_architecture(name)
@@ -71,6 +81,17 @@ def resolve_model(name: str) -> ModelSource:
         names = [*EMBEDDED, *CATALOGUE] if "." in name else [*EMBEDDED, *CATALOGUE, *DEFAULTS]
         hint = f"{did_you_mean(normalise_name(name), names)} 'wrn models' lists all".strip()
         raise UnknownNameError(f"no model called {name!r}", hint) from error
+
+
+def local_source(name: str, *, offline: bool = False, progress: Progress | None = None) -> LocalSource:
+    """Return what ``name`` stands for, with the files of a hub's repository fetched; see ``resolve_model``.
+
+    Raises DownloadError for a repository that cannot be fetched.
+    """
+    source = resolve_model(name)
+    if isinstance(source, HubRepository):
+        return WeightsFile(fetch_repository(source, offline=offline, progress=progress))
+    return source
 
 
 def embedded_folder(name: str) -> Path:

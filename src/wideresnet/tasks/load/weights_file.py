@@ -18,8 +18,9 @@ from wideresnet.errors import ConfigError, WeightsError, needs_extra
 from wideresnet.output.atomic import check_file, save_bytes, save_text
 from wideresnet.records import FileFacts, Labels, ModelCard
 from wideresnet.tasks.load.assumed_card import card_for, option_of, usual_labels
-from wideresnet.tasks.load.hub_config import NAME, config_text, read_config
-from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, Weights
+from wideresnet.tasks.load.hub import repository_of
+from wideresnet.tasks.load.hub_config import FUNCTIONS, NAME, config_text, read_config
+from wideresnet.weights.catalogue import CATALOGUE, Weights
 from wideresnet.weights.read import WeightsReader, open_weights
 from wideresnet.weights.recognise import Recognised, recognise
 from wideresnet.weights.stem import stem_of
@@ -27,8 +28,6 @@ from wideresnet.weights.stem import stem_of
 # In the metadata of a safetensors file written here: the card, and the labels as a bundle's labels.txt.
 CARD_KEY, LABELS_KEY = "wideresnet.card", "wideresnet.labels"
 _CARD = TypeAdapter(ModelCard)
-# Our name -> that of torchvision and timm.
-FUNCTIONS = {name: name for name in DEFAULTS} | {"wrn_imagenet_18_1": "resnet18", "wrn_imagenet_34_1": "resnet34"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
             raise WeightsError(
                 f"{path} has no classifier (features only)", hint="'wrn embed' and 'wrn finetune' take it as it is"
             )
-        config = read_config(path, 0 if network.headless else network.architecture.classes)
+        config = read_config(path, network.architecture, 0 if network.headless else network.architecture.classes)
         if card is None:
             card = card_for(path, network.architecture, network=network, config=config, facts=facts)
         labels = config.labels if config and config.labels else usual_labels(card)
@@ -68,7 +67,9 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
         if network.averaged:
             average = f"weights: the moving average, {network.copy.rstrip('.')} of the checkpoint"
             card = replace(card, assumed=(*card.assumed, average))
-        card = replace(card, weights_source=card.weights_source or path.name, weights_sha256=reader.sha256)
+        repository, commit = repository_of(path)
+        source = f"hf-hub:{repository}@{commit}" if repository else path.name
+        card = replace(card, weights_source=card.weights_source or source, weights_sha256=reader.sha256)
         return FileModel(network, card, labels)
 
 

@@ -117,7 +117,7 @@ def test_the_transform_of_the_config_is_the_cards(tmp_path: Path, resize: int, c
     spec = Preprocess(resize, crop, "bicubic", mode, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.3))      # type: ignore
     text = config_text("resnet18", resnet18(preprocess=spec))
     (tmp_path / "config.json").write_text(text)
-    config = read_config(tmp_path / "model.safetensors", 10)
+    config = read_config(tmp_path / "model.safetensors", get_architecture("wrn_imagenet_18_1"), 10)
     assert config is not None
     assert (config.preprocess, config.labels) == (spec, Labels(tiny_bundle().labels.names))
     stated = json.loads(text)["pretrained_cfg"]
