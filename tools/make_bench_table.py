@@ -1,4 +1,5 @@
-"""Write the newest file of ``benchmarks/results`` as tables: all rows into docs/bench.md, six into the READMEs.
+"""Write the newest file of ``benchmarks/results`` as tables: all rows into docs/bench.md, six into the READMEs, and
+rates per CPU into the guide for production.
 
 ``python tools/make_bench_table.py`` writes; a test compares, so that no figure is copied by hand. A page without the
 two marks stays as it is.
@@ -14,6 +15,13 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- bench: written by 'make docs' -->", "<!-- /bench -->"
+
+SIZING_PAGE = "docs/guides/production.md"
+SIZING_BEGIN, SIZING_END = "<!-- sizing: written by 'make docs' -->", "<!-- /sizing -->"
+SIZING_HEADS = (
+    "precision", "images/s, from files to a file", "per CPU", "one image from its bytes: p50, ms", "p95", "p99",
+    "memory, MB",
+)  # fmt: skip
 
 # The rows of the READMEs, from image bytes to answers, as in use: measurement, runtime, precision.
 README_ROWS = (
@@ -62,7 +70,8 @@ def pages() -> dict[str, str]:
     if not files:
         return texts
     document = json.loads(files[-1].read_text("utf-8"))
-    return {name: with_table(text, name, document, files[-1].name) for name, text in texts.items()}
+    tables = {name: with_table(text, name, document, files[-1].name) for name, text in texts.items()}
+    return tables | {SIZING_PAGE: with_sizing((ROOT / SIZING_PAGE).read_text("utf-8"), document, files[-1].name)}
 
 
 def with_table(text: str, name: str, document: dict[str, Any], file: str) -> str:
@@ -80,6 +89,30 @@ def with_table(text: str, name: str, document: dict[str, Any], file: str) -> str
         blocks += [conditions(name, model, document, file), table(page.heads, cells)]
     tables = "\n\n".join(blocks)
     return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+
+
+def with_sizing(text: str, document: dict[str, Any], file: str) -> str:
+    """Return ``text`` with a new table of rates, latencies and memory of the default engine, one row a precision."""
+    rows = {
+        (row["what"], row["note"].partition(";")[0].startswith("from"), row["precision"]): row
+        for row in document["rows"]
+        if row["engine"] == "openvino"
+    }
+    cells, cpus = [], document["machine"]["cpus"]
+    for precision in ("f32", "bf16", "int8"):
+        files, one = rows["end-to-end", False, precision], rows["latency", True, precision]
+        cells.append((
+            precision, f"{files['images_per_s']:.1f}", f"{files['images_per_s'] / cpus:.1f}",
+            *(f"{one[key]:.0f}" for key in ("p50_ms", "p95_ms", "p99_ms")), f"{files['rss_mb']:.0f}",
+        ))  # fmt: skip
+    head = CONDITIONS.format(
+        model=document["rows"][0]["model"], cpu=document["machine"]["cpu"], cpus=cpus,
+        openvino=document["machine"]["versions"]["openvino"], day=document["machine"]["date"][:10],
+        file=file, link=f"../../benchmarks/results/{file}",
+    )  # fmt: skip
+    before, _, rest = text.partition(SIZING_BEGIN)
+    _, _, after = rest.partition(SIZING_END)
+    return f"{before}{SIZING_BEGIN}\n{head}\n\n{table(SIZING_HEADS, cells)}\n{SIZING_END}{after}"
 
 
 def best_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

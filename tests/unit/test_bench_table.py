@@ -24,7 +24,7 @@ def document(*rows: dict[str, Any]) -> dict[str, Any]:
     return {"machine": machine, "rows": list(rows)}
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/bench.md"])
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/bench.md", "docs/guides/production.md"])
 def test_the_table_of_speeds_is_what_the_newest_results_say(name: str) -> None:
     assert TOOL["pages"]()[name] == (ROOT / name).read_text("utf-8"), "run 'make docs'"
 
