@@ -75,8 +75,9 @@ def names(_: str, __: str) -> str:
 
 
 def records(listed: str, _: str) -> str:
-    """Return the fields of the records that the public functions return."""
-    return "\n".join(_directive("autoclass", f"wideresnet.records.{name}", "members") for name in listed.split())
+    """Return the fields of records; those that are public names of the package are left out."""
+    rest = [name for name in listed.split() if name not in wideresnet.__all__]
+    return "\n".join(_directive("autoclass", f"wideresnet.records.{name}", "members") for name in rest)
 
 
 def _python_name(name: str) -> str:
