@@ -22,7 +22,7 @@ README_HEADS = {
 
 MODELS_PAGE = """# All networks
 
-Written by `make docs` from `architectures.py` and `weights/catalogue.py`; `wrn models` prints the same.
+Written by `make docs` from `architectures.py` and `weights/catalogue.py`; `wrn models` prints most of it.
 
 - **parameters** are the trained values; the running statistics of batch norms are not counted.
 - **MACs** are the multiply-accumulate operations of convolutions and classifier for one image. FLOPs = 2 × MACs.

@@ -10,7 +10,8 @@ from wideresnet.cli.streams import print_lines
 def models(format: Format = "table") -> None:
     """List every network: embedded, published and architectures to train.
 
-    Accuracies are percent; "by" says who printed them, or that they were measured here.
+    Accuracies are percent; "by" says who printed them, or that they were measured here. 'wrn info NAME' shows all of a
+    model: exact numbers, transform and licence.
 
     Example: wrn models
     """

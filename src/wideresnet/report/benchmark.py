@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from wideresnet.records import BenchReport, BenchRow, Profile, Tuning
 from wideresnet.report.escape import json_text
-from wideresnet.report.formats import text_table
+from wideresnet.report.formats import grouped_table
 from wideresnet.report.html.page import (
     bars,
     beside,
@@ -31,6 +31,7 @@ HEADS = (
     "of peak", "MB", "n",
 )  # fmt: skip
 RIGHT = set(range(3, len(HEADS)))
+TEXT_HEADS = ("", "batch", "streams", "threads", "images/s", "p50 ms", "p95 ms", "p99 ms", "peak", "MB")
 INT8 = "quantised"                                 # prefix of an int8 model's note, which repeats its precision
 RULES = (
     "All candidates took turns in one run; only ratios within it mean anything. images/s: the median of turns."
@@ -44,8 +45,12 @@ def to_text(report: BenchReport) -> str:
     """Return a table for each model, the machine's peak, and the candidates that were left out."""
     blocks = []
     for rows in _grouped(report.rows, "model"):
-        cells = [_cells(row) for row in rows]
-        blocks.append(f"{rows[0].model}\n{text_table([(*HEADS, 'note'), *cells], RIGHT)}")
+        groups: dict[str, list[tuple[str, ...]]] = {}
+        for row in rows:
+            _, engine, precision, *numbers, _, _ = _cells(row)
+            title = f"{row.what}, {row.note}" if row.note else row.what
+            groups.setdefault(title, []).append((f"{engine} {precision}", *numbers))
+        blocks.append(f"{rows[0].model}\n{grouped_table(TEXT_HEADS, groups, set(range(1, len(TEXT_HEADS))))}")
     blocks.append(f"peak, G operations/s: {_peak(report)}" if report.rows else "")
     blocks += [f"tuned: {_tuned(tuning)}" for tuning in report.tuned]
     blocks += [f"left out: {name}: {reason}" for name, reason in report.skipped.items()]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from itertools import islice
 from typing import Any
 
 from wideresnet.records import RGB, EngineInfo
 from wideresnet.report.escape import printable
+
+WIDTH = 80                                         # of a terminal
 
 
 def percent(fraction: float | None, digits: int = 3) -> str:
@@ -70,14 +74,32 @@ def rgb_text(values: RGB) -> str:
     return " ".join(f"{value:.4g}" for value in values)
 
 
-def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """Return rows of cells padded to columns; those in ``right`` are aligned to the right."""
+def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), *, wrap: bool = False) -> str:
+    """Return rows of cells padded to columns; those in ``right`` are aligned to the right.
+
+    Gaps are narrower where the table fits into ``WIDTH`` only so. With ``wrap`` the last column is wrapped there.
+    """
     rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    narrow = sum(widths) + len(widths) - 1
+    gap = " " if narrow <= WIDTH < narrow + len(widths) - 1 else "  "
+    indent = " " * (sum(widths[:-1]) + len(gap) * (len(widths) - 1))
+    if wrap:
+        rows = [(*row[:-1], f"\n{indent}".join(textwrap.wrap(row[-1], WIDTH - len(indent)))) for row in rows]
     return "\n".join(
-        "  ".join(
+        gap.join(
             cell.rjust(width) if index in right else cell.ljust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     )
+
+
+def grouped_table(
+    heads: Sequence[str], groups: Mapping[str, Sequence[Sequence[str]]], right: Collection[int] = ()
+) -> str:
+    """Return one ``text_table`` in which the name of each group stands above its rows."""
+    head, *table = text_table([heads, *(row for rows in groups.values() for row in rows)], right).split("\n")
+    lines = iter(table)
+    blocks = (["", textwrap.fill(f"{name}:", WIDTH), *islice(lines, len(rows))] for name, rows in groups.items())
+    return "\n".join([head, *(line for block in blocks for line in block)])

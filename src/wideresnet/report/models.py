@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from wideresnet.records import ModelInfo, Preprocess
-from wideresnet.report.formats import json_percent, pick, rgb_text, text_table
+from wideresnet.report.formats import grouped_table, json_percent, pick, rgb_text, text_table
 from wideresnet.report.names import class_names, first_names
 
 THOP = "thop: what the tool thop counts, MACs + 4 x the elements that pass a batch norm."
@@ -14,9 +14,11 @@ RULES = f"MACs: multiply-accumulates of convolutions and classifier. FLOPs: 2 x 
 
 
 def to_table(infos: Iterable[ModelInfo]) -> str:
-    """Return one row of text a model."""
-    heads = ("name", "parameters", "MACs", "input", "top-1", "top-5", "by", "licence", "where")
-    return text_table([heads, *map(_row, infos)], right={1, 2, 3, 4, 5})
+    """Return one row of text a model, with a heading where the models are kept."""
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for info in infos:
+        groups.setdefault(info.where, []).append(_row(info))
+    return grouped_table(("name", "parameters", "MACs", "px", "top-1", "top-5", "by"), groups, right={1, 2, 3, 4, 5})
 
 
 def to_text(info: ModelInfo) -> str:
@@ -49,7 +51,7 @@ def to_text(info: ModelInfo) -> str:
         rows += [("scheme", info.file.scheme), *(("evidence", line) for line in info.file.evidence)]
         rows += [("used", f"{len(info.file.used)} layers; --format json lists them")]
         rows += [("ignored", f"{name}, {reason}") for name, reason in info.file.ignored.items()]
-    return f"{text_table(rows)}\n\n{RULES}"
+    return f"{text_table(rows, wrap=True)}\n\n{RULES}"
 
 
 def to_json(info: ModelInfo) -> dict[str, Any]:
@@ -77,17 +79,12 @@ def _row(info: ModelInfo) -> tuple[str, ...]:
     top1, top5, source = "", "", ""
     if info.measured:
         best = info.measured[0]
-        top1, top5 = f"{100 * best.correct1 / best.n:.3f}", f"{100 * best.correct5 / best.n:.3f}"
-        source = f"measured, {best.data}"
+        top1, top5, source = f"{100 * best.correct1 / best.n:.2f}", f"{100 * best.correct5 / best.n:.2f}", "measured"
     elif info.published:
         first = info.published[0]
-        # The paper printed fewer digits than the libraries; more here would be invented.
-        digits = 2 if first.source.startswith("paper") else 3
-        top1, top5, source = f"{100 * first.top1:.{digits}f}", f"{100 * first.top5:.{digits}f}", first.source.split()[0]
-    return (
-        info.name, f"{info.parameters:,}", _giga(info.macs), str(info.preprocess.crop), top1, top5, source,
-        info.licence, info.where,
-    )  # fmt: skip
+        top1, top5, source = f"{100 * first.top1:.2f}", f"{100 * first.top5:.2f}", first.source.split()[0]
+    parameters = f"{info.parameters / 1e6:.2f} M"
+    return info.name, parameters, f"{info.macs / 1e9:.2f} G", str(info.preprocess.crop), top1, top5, source
 
 
 def _giga(count: int) -> str:
