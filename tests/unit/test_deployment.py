@@ -126,7 +126,9 @@ def test_what_the_image_copies_is_in_its_context() -> None:
     kept = {line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")}
     copied = re.findall(r"^COPY (?!--from)(.*) \S+$", read("Dockerfile"), re.MULTILINE)
     assert {name for line in copied for name in line.split()} == kept
-    needed = tomllib.loads(read("pyproject.toml"))["project"]
+    pyproject = tomllib.loads(read("pyproject.toml"))
+    needed, wheel = pyproject["project"], pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {name.split("/")[0] for name in wheel.get("force-include", {})} <= {name.split("/")[0] for name in kept}
     assert needed["readme"] in kept
     assert all(file in kept or file.startswith("src/") for file in needed["license-files"])
     assert all((ROOT / name).exists() for name in kept)
