@@ -10,7 +10,8 @@ import typer
 
 from wideresnet.cli.checks import check_percent
 from wideresnet.cli.options import Format, Threads
-from wideresnet.cli.output import print_json
+from wideresnet.cli.output import list_notes, print_json
+from wideresnet.cli.progress import waiting
 from wideresnet.cli.streams import print_lines
 
 
@@ -31,16 +32,23 @@ def recommend(
 
     Example: wrn recommend --latency 100 --accuracy 80 --bench speed.json
     """
+    from wideresnet.machine import machine_facts
     from wideresnet.report import recommendation
-    from wideresnet.tasks.bench.recommend import Requirements, measure_peak
+    from wideresnet.report.formats import busy_text
+    from wideresnet.tasks.bench.recommend import Requirements, measure_peak, nearest
     from wideresnet.tasks.bench.recommend import recommend as choose
 
     check_percent("--accuracy", accuracy or 0)
     requirements = Requirements(latency, rate, None if accuracy is None else accuracy / 100)
-    peak = measure_peak(threads)
+    busy = busy_text(machine_facts())
+    list_notes([busy] if busy else [])
+    with waiting("measuring the machine's peak"):
+        peak = measure_peak(threads)
     choices = choose(requirements, peak, bench, threads)
+    closest = nearest(requirements, choices)
     if format == "json":
-        print_json({"peak": asdict(peak), "choices": [asdict(choice) for choice in choices]})
+        documents = [asdict(choice) for choice in choices]
+        print_json({"peak": asdict(peak), "choices": documents, "nearest": asdict(closest)})
     else:
-        print_lines(recommendation.to_text(choices, peak))
+        print_lines(recommendation.to_text(choices, peak, closest))
     raise typer.Exit(0 if any(choice.fits for choice in choices) else 1)

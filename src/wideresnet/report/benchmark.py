@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from wideresnet.records import BenchReport, BenchRow, Profile, Tuning
 from wideresnet.report.escape import json_text
-from wideresnet.report.formats import grouped_table
+from wideresnet.report.formats import busy_text, grouped_table, text_table
 from wideresnet.report.html.page import (
     bars,
     beside,
@@ -24,6 +24,7 @@ from wideresnet.report.html.page import (
     table,
 )
 
+ROUNDED_ABOVE_PEAK = 1.005                         # shown as 101 %
 SLOWEST = 15                                       # layers that the page lists
 
 HEADS = (
@@ -42,7 +43,7 @@ RULES = (
 
 
 def to_text(report: BenchReport) -> str:
-    """Return a table for each model, the machine's peak, and the candidates that were left out."""
+    """Return tables of each model and profile, the machine's peak, and the candidates that were left out."""
     blocks = []
     for rows in _grouped(report.rows, "model"):
         groups: dict[str, list[tuple[str, ...]]] = {}
@@ -52,6 +53,8 @@ def to_text(report: BenchReport) -> str:
             groups.setdefault(title, []).append((f"{engine} {precision}", *numbers))
         blocks.append(f"{rows[0].model}\n{grouped_table(TEXT_HEADS, groups, set(range(1, len(TEXT_HEADS))))}")
     blocks.append(f"peak, G operations/s: {_peak(report)}" if report.rows else "")
+    blocks += [f"note: {remark}" for remark in _remarks(report)]
+    blocks += map(_profile_text, report.profiles)
     blocks += [f"tuned: {_tuned(tuning)}" for tuning in report.tuned]
     blocks += [f"left out: {name}: {reason}" for name, reason in report.skipped.items()]
     return "\n".join(filter(None, blocks))
@@ -69,7 +72,7 @@ def to_html(report: BenchReport) -> str:
     return page(
         "Benchmark",
         [
-            section("", paragraph(RULES), files),
+            section("", paragraph(RULES), *map(paragraph, _remarks(report)), files),
             *(_measurement(rows) for of_model in _grouped(report.rows, "model") for rows in _grouped(of_model, "what")),
             *map(_profile_section, report.profiles),
             section("Tuned for this machine", *(paragraph(_tuned(tuning)) for tuning in report.tuned)),
@@ -103,18 +106,44 @@ def _measurement(rows: Sequence[BenchRow]) -> str:
 
 def _profile_section(profile: Profile) -> str:
     total = sum(layer.ms for layer in profile.layers)
-    slowest = sorted(profile.layers, key=lambda layer: -layer.ms)[:SLOWEST]
     kinds: dict[str, float] = {}
     for layer in profile.layers:
         kinds[layer.kind] = kinds.get(layer.kind, 0.0) + layer.ms
-    rows = [(layer.name, layer.kind, layer.executed, number(layer.ms), _percent(layer.ms / total)) for layer in slowest]
     return section(
         f"Profile: {profile.model}, {profile.precision}",
         bars("Stages, for one image in one decode thread", list(profile.stages_ms.items()), "ms"),
         paragraph(f"Layers: one batch of {profile.batch}, {number(total)} ms in all."),
         bars("Kinds of layers", sorted(kinds.items(), key=lambda kind: -kind[1]), "ms"),
-        table((f"slowest of {len(profile.layers)} layers", "kind", "executed by", "ms", "fraction"), rows, {3, 4}),
+        table(*_slowest(profile), {3, 4}),
     )
+
+
+def _profile_text(profile: Profile) -> str:
+    total = sum(layer.ms for layer in profile.layers)
+    stages = ", ".join(f"{name} {number(ms)}" for name, ms in profile.stages_ms.items())
+    heads, rows = _slowest(profile)
+    return "\n".join([
+        f"profile of {profile.model}, {profile.precision}: one batch of {profile.batch}, {number(total)} ms",
+        text_table([heads, *rows], {3, 4}),
+        *([f"stages, ms an image in one decode thread: {stages}"] if stages else []),
+    ])  # fmt: skip
+
+
+def _slowest(profile: Profile) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the heads and rows of a table of the slowest layers."""
+    total = sum(layer.ms for layer in profile.layers)
+    slowest = sorted(profile.layers, key=lambda layer: -layer.ms)[:SLOWEST]
+    rows: list[tuple[str, ...]] = [
+        (layer.name, layer.kind, layer.executed, number(layer.ms), _percent(layer.ms / total)) for layer in slowest
+    ]
+    return (f"slowest of {len(profile.layers)} layers", "kind", "executed by", "ms", "fraction"), rows
+
+
+def _remarks(report: BenchReport) -> list[str]:
+    """Return sentences on what disturbed the measurement."""
+    above = sum(row.peak_share > ROUNDED_ABOVE_PEAK for row in report.rows)
+    changed = f"{above} of {len(report.rows)} rows are above 100 % of the peak: the machine's speed changed in the run"
+    return [*filter(None, [busy_text(report.machine)]), *([changed] if above else [])]
 
 
 def _grouped(rows: Sequence[BenchRow], field: Literal["model", "what"]) -> list[list[BenchRow]]:

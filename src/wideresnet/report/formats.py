@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -12,6 +13,7 @@ from wideresnet.records import RGB, EngineInfo
 from wideresnet.report.escape import printable
 
 WIDTH = 80                                         # of a terminal
+BUSY = 0.3                                         # of the CPUs: load above it disturbs a measurement
 
 
 def percent(fraction: float | None, digits: int = 3) -> str:
@@ -40,6 +42,19 @@ def model_text(name: str, classes: int, pixels: int, engine: EngineInfo | str) -
     if not isinstance(engine, str):
         engine = f"{engine_text(engine)}, {engine.threads} thread{'s' if engine.threads != 1 else ''}"
     return f"{name}: {classes:,} classes, {pixels}x{pixels} pixels, {engine}"
+
+
+def command_text(arguments: Sequence[str]) -> str:
+    """Return a command of ``wrn`` as a shell reads it."""
+    return shlex.join(["wrn", *arguments])
+
+
+def busy_text(machine: Mapping[str, object]) -> str:
+    """Return a sentence if other work loaded the machine before a measurement; ``machine`` is ``machine_facts``."""
+    load, cpus = machine.get("load1"), machine.get("cpus")
+    if not isinstance(load, float) or not isinstance(cpus, int) or load <= BUSY * cpus:
+        return ""
+    return f"the machine was busy before the start, load {load:g} on {cpus} CPUs: measure again when it is free"
 
 
 def pick(record: Any, *names: str) -> dict[str, Any]:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from wideresnet.records import Choice, Peak
-from wideresnet.report.formats import text_table
+from wideresnet.report.formats import command_text, text_table
 
 
-def to_text(choices: Sequence[Choice], peak: Peak) -> str:
-    """Return the table of all choices, most accurate first, and below it the best that meets the requirements."""
+def to_text(choices: Sequence[Choice], peak: Peak, nearest: Choice) -> str:
+    """Return the table of all choices, most accurate first, and the commands of the best one that fits.
+
+    If none does, ``nearest`` is named.
+    """
     heads = ("", "weights", "px", "precision", "top-1", "images/s", "ms", "accuracy by")
     rows = [
         (
@@ -31,9 +34,27 @@ def to_text(choices: Sequence[Choice], peak: Peak) -> str:
             "Accuracy is as published for float32; for int8 the 0.2 points that its gate",
             "allows are taken off.",
             f"Peak here, G operations a second: {limits}.",
-            f"take {best.name} in {best.precision}" if best else "nothing here meets what was asked",
+            f"take {best.name} in {best.precision}:" if best else _nearest_text(nearest),
+            *(f"  {command_text(command)}" for command in _commands(best or nearest)),
         ]
     )
+
+
+def _nearest_text(choice: Choice) -> str:
+    return (
+        f"nothing here meets what was asked; nearest is {choice.name} in {choice.precision}"
+        f" ({100 * choice.top1:.2f} % top-1, {choice.images_per_s:.1f} images/s, {choice.latency_ms:.0f} ms):"
+    )
+
+
+def _commands(choice: Choice) -> list[list[str]]:
+    """Return the commands that use a choice, and that measure its speed, without a download."""
+    use = ["classify", "photos/", "-m", choice.name, "--precision", choice.precision]
+    if choice.precision == "int8":
+        use = ["compile", "-m", choice.name, "--calibration", "train/", "--data", "val/", "-o", f"{choice.name}-int8"]
+    architecture = choice.name.partition(".")[0]
+    measure = ["bench", "-m", architecture, "--random-weights", "--input-shape", str(choice.pixels)]
+    return [use, [*measure, "--precision", choice.precision]]
 
 
 def _sign(speed: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
+
+import pytest
 
 from wideresnet.records import BenchReport, BenchRow, LayerTime, Peak, Profile, Tuning
 from wideresnet.report import benchmark
@@ -52,6 +55,30 @@ def test_the_text_has_a_line_a_row_the_peak_and_what_was_left_out() -> None:
     assert "f32 200, int8 800" in shown
     assert "left out: onnxruntime bf16: no such thing" in shown
     assert "2 threads, 2 streams, batch 4 (37.5 images/s)" in shown
+
+
+def test_the_text_has_the_layers_and_stages_of_a_profile() -> None:
+    shown = benchmark.to_text(REPORT)
+    assert "profile of wide<b>, int8: one batch of 8, 2.00 ms\nslowest of 1 layers  kind" in shown
+    assert re.search(r"^conv1 +Convolution +brgconv +2.00 +100 %$", shown, re.MULTILINE)
+    assert "stages, ms an image in one decode thread: decode 1.50" in shown
+
+
+@pytest.mark.parametrize(
+    ("load", "rate", "said"),
+    [
+        (0.2, 37.0, []),
+        (None, 37.0, []),
+        (1.5, 37.0, ["the machine was busy before the start, load 1.5 on 2 CPUs: measure again when it is free"]),
+        (0.0, 42.0, ["1 of 1 rows are above 100 % of the peak: the machine's speed changed in the run"]),
+        (0.0, 40.1, []),                           # shown as 100 %
+    ],
+)
+def test_what_disturbed_a_measurement_is_remarked(load: float | None, rate: float, said: list[str]) -> None:
+    machine = {"cpus": 2, "load1": load}
+    report = BenchReport(machine, {}, Peak(200.0), (row("engine", "openvino", rate),))
+    assert re.findall(r"^note: (.*)$", benchmark.to_text(report), re.MULTILINE) == said
+    assert all(html.escape(text) in benchmark.to_html(report) for text in said)
 
 
 def test_the_page_shows_every_measurement_with_bars_as_long_as_its_figures() -> None:

@@ -7,6 +7,7 @@ multiply-accumulates, the peak of the machine, and the fraction of the peak that
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,20 @@ class Requirements:
             and (self.images_per_s is None or choice.images_per_s >= self.images_per_s)
             and (self.accuracy is None or choice.top1 >= self.accuracy)
         )
+
+    def shortfall(self, choice: Choice) -> float:
+        """Return how far ``choice`` is from the requirement that it misses most: a log ratio, at most 0 if it fits."""
+        ratios = [
+            1.0 if self.latency_ms is None else choice.latency_ms / max(self.latency_ms, 1e-6),
+            1.0 if self.images_per_s is None else self.images_per_s / choice.images_per_s,
+            1.0 if self.accuracy is None else (1 - choice.top1) / max(1 - self.accuracy, 1e-6),     # of the errors
+        ]
+        return math.log(max(ratios))
+
+
+def nearest(requirements: Requirements, choices: Sequence[Choice]) -> Choice:
+    """Return the choice that comes closest to the requirements; of several, the first."""
+    return min(choices, key=requirements.shortfall)
 
 
 def measure_peak(threads: int = 0) -> Peak:

@@ -10,7 +10,7 @@ from wideresnet.architectures import get_architecture
 from wideresnet.errors import ConfigError
 from wideresnet.records import Peak
 from wideresnet.report import recommendation
-from wideresnet.tasks.bench.recommend import PEAK_FRACTION, Requirements, recommend
+from wideresnet.tasks.bench.recommend import PEAK_FRACTION, Requirements, nearest, recommend
 from wideresnet.weights.catalogue import CATALOGUE
 
 PEAK = Peak(f32=200.0, bf16=400.0, int8=800.0)
@@ -108,7 +108,7 @@ def test_a_latency_that_was_predicted_is_not_called_measured(tmp_path):
     for rows, found in (((rate,), ("measured", "predicted")), ((rate, wait), ("measured", "measured"))):
         choice = one(recommend(Requirements(), PEAK, bench_file(tmp_path / "speed.json", *rows)), name, "f32")
         assert (choice.speed, choice.latency) == found
-        shown = recommendation.to_text([choice], PEAK)
+        shown = recommendation.to_text([choice], PEAK, choice)
         assert (f"~{choice.latency_ms:.0f} " in shown, "~7.0" in shown) == ("predicted" in found, False)
 
 
@@ -124,3 +124,31 @@ def test_speeds_of_another_cpu_are_refused(tmp_path):
     (tmp_path / "speed.json").write_text(json.dumps({"rows": [], "machine": {"cpu": "Abacus 3000"}}))
     with pytest.raises(ConfigError, match="was measured on Abacus 3000, this is"):
         recommend(Requirements(), PEAK, tmp_path / "speed.json")
+
+
+@pytest.mark.parametrize(
+    ("requirements", "name", "precision"),
+    [
+        (Requirements(images_per_s=1e4), "wide_resnet50_2.tv2_in1k@176", "int8"),        # the fastest
+        (Requirements(latency_ms=1e-3), "wide_resnet50_2.tv2_in1k@176", "int8"),
+        (Requirements(accuracy=0.9), "wide_resnet101_2.tv2_in1k", "f32"),                # the most accurate
+        (Requirements(images_per_s=16, accuracy=0.825), "wide_resnet101_2.tv2_in1k", "int8"),
+    ],
+)
+def test_without_a_match_the_nearest_is_named_with_its_commands(requirements, name, precision):
+    choices = recommend(requirements, Peak(f32=200.0, int8=800.0))
+    assert not any(choice.fits for choice in choices)
+    choice = nearest(requirements, choices)
+    assert (choice.name, choice.precision) == (name, precision)
+    *_, said, use, measure = recommendation.to_text(choices, PEAK, choice).split("\n")
+    assert said.startswith(f"nothing here meets what was asked; nearest is {name} in {precision} (")
+    assert f" -m {name} " in use
+    assert measure.endswith(f"--random-weights --input-shape {choice.pixels} --precision {precision}")
+
+
+def test_with_a_match_its_commands_follow():
+    requirements = Requirements(accuracy=0.825)
+    choices = recommend(requirements, PEAK)
+    *_, said, use, _ = recommendation.to_text(choices, PEAK, nearest(requirements, choices)).split("\n")
+    assert said == "take wide_resnet101_2.tv2_in1k in bf16:"
+    assert use == "  wrn classify photos/ -m wide_resnet101_2.tv2_in1k --precision bf16"
