@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,8 +12,9 @@ from wideresnet.cli.progress import progress_bars
 from wideresnet.cli.streams import print_lines, say
 
 if TYPE_CHECKING:
+    from wideresnet.output.resumable_writer import ResumableWriter
     from wideresnet.output.row_format import RecordLayout
-    from wideresnet.records import Failure, Item, Prediction, RunIdentity
+    from wideresnet.records import Failure, Item, Prediction
 
     AnswerFunction = Callable[[Iterable[Item]], Iterator[Prediction | Failure]]
 
@@ -51,23 +52,10 @@ def write_stdout(answers: Iterable[Prediction | Failure], format: str, layout: R
     return failures > 0
 
 
-@dataclass(frozen=True)
-class Target:
-    """A file of answers, its format, and whether an interrupted run is continued."""
-
-    file: Path
-    format: str
-    layout: RecordLayout
-    resume: bool
-
-
-def write_file(classify: AnswerFunction, items: Iterable[Item], target: Target, run: RunIdentity) -> bool:
-    """Write all answers that the file lacks; return whether an image failed, now or in an interrupted run."""
-    from wideresnet.output.resumable_writer import open_resumable
-
-    opened = open_resumable(
-        target.file, target.format, run.as_json(), resume=target.resume, layout=target.layout
-    )  # fmt: skip
+def write_file(
+    classify: AnswerFunction, items: Iterable[Item], file: Path, opened: AbstractContextManager[ResumableWriter]
+) -> bool:
+    """Write all answers that ``file`` lacks; return whether an image failed, now or in an interrupted run."""
     with opened as writer:
         try:
             for prediction in watched(classify(writer.unanswered(items)), "classifying", writer.records):
@@ -76,5 +64,5 @@ def write_file(classify: AnswerFunction, items: Iterable[Item], target: Target, 
             if writer.records and not isinstance(error, OSError):
                 say(f"stopped; the answers so far are in {writer.path}: --resume continues", err=True)
             raise
-    say(f"{target.file}: {target.format}, {writer.records:,} images, {writer.failures:,} failed", err=True)
+    say(f"{file}: {writer.format}, {writer.records:,} images, {writer.failures:,} failed", err=True)
     return writer.failures > 0

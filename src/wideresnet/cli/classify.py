@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wideresnet.cli.answers import Target, write_file, write_stdout
+from wideresnet.cli.answers import write_file, write_stdout
 from wideresnet.cli.classify_options import AnswerOptions, ReadOptions
 from wideresnet.cli.cluster import check_cluster_options, run_on_images
 from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
@@ -54,6 +54,7 @@ def classify(
     Example: wrn classify s3://bucket/photos -m wide_resnet50_2.tv_in1k --ray auto -o s3://bucket/answers
     """
     from wideresnet.engines.throughput import tune_settings
+    from wideresnet.output.resumable_writer import open_resumable
     from wideresnet.tasks.classify.classify import classify as predictions
     from wideresnet.tasks.classify.dedupe import answer_once, remembered_for
     from wideresnet.tasks.classify.resumable import run_identity
@@ -80,9 +81,9 @@ def classify(
     if reading.dedupe:
         answer = partial(answer_once, answer, remembered=remembered_for(answers.k))
     if answers.file:
-        identity = run_identity(classifier, settings, answers.k, files)
-        target = Target(answers.file, format, answers.layout, resume)
-        failed = write_file(answer, items, target, identity)
+        run = run_identity(classifier, settings, answers.k, files).as_json()
+        opened = open_resumable(answers.file, format, run, resume=resume, layout=answers.layout)
+        failed = write_file(answer, items, answers.file, opened)
     else:
         failed = write_stdout(answer(items), format, answers.layout)
     say_skipped([items.skipped], *containers(files))

@@ -11,7 +11,6 @@ import typer
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.groups import ModelOptions, RuntimeOptions
 from wideresnet.cli.options import BatchSize, ClassNames, Dedupe, FastDecode, IgnoreExif, InferMode, Lang
-from wideresnet.errors import check_extra
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
@@ -56,8 +55,6 @@ class AnswerOptions:
         format = self.format or "table" if ray else choose_format(self.file, self.format)
         lines = not ray and format not in ("csv", "parquet")
         check_unused(context, lines, "without CSV or Parquet", "row_of", hint="add --format csv")
-        if format == "parquet":
-            check_extra("writing Parquet", "parquet", "pyarrow")
         return format
 
     def open(self, options: ModelOptions, model: str | None, transform: str | None) -> Bundle:

@@ -16,7 +16,7 @@ from wideresnet.cli.groups import ClusterOptions
 from wideresnet.cli.output import list_failures, locate, print_record, say_skipped
 from wideresnet.cli.progress import progress_bars, update_bar
 from wideresnet.cli.streams import say
-from wideresnet.errors import ConfigError, OutputError, check_extra, needs_extra
+from wideresnet.errors import ConfigError, OutputError, check_extra
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
@@ -42,9 +42,8 @@ def run_on_images(
     operation: Operation, bundle: Bundle, paths: list[str], cluster: ClusterOptions, output: str | None, format: str
 ) -> NoReturn:
     """Answer all images at ``paths``, print a report, and exit."""
-    with needs_extra("working on a cluster", "ray"):
-        from wideresnet.cluster.listing import list_images
-        from wideresnet.report import bulk
+    from wideresnet.cluster.listing import list_images
+    from wideresnet.report import bulk
 
     listing = list_images(paths, cluster.round_up(operation.settings.batch_size))
     report = run_job(operation, bundle, listing, cluster, output)
@@ -59,10 +58,9 @@ def evaluate_on_cluster(
     output: str | None,
 ) -> AnswerSource:  # fmt: skip
     """Return the scores of a cluster for the labelled images at ``data``, once all are written."""
-    with needs_extra("working on a cluster", "ray"):
-        from wideresnet.cluster.bulk import read_rows
-        from wideresnet.cluster.listing import list_labelled
-        from wideresnet.cluster.operations import Evaluate
+    from wideresnet.cluster.bulk import read_rows
+    from wideresnet.cluster.listing import list_labelled
+    from wideresnet.cluster.operations import Evaluate
     from wideresnet.engines.throughput import tune_settings
     from wideresnet.output.scores import score_of
     from wideresnet.tasks.evaluate.evaluate import empty_report, source_of_data

@@ -40,8 +40,7 @@ def recommend(
 
     check_percent("--accuracy", accuracy or 0)
     requirements = Requirements(latency, rate, None if accuracy is None else accuracy / 100)
-    busy = busy_text(machine_facts())
-    list_notes([busy] if busy else [])
+    list_notes(filter(None, [busy_text(machine_facts())]))
     with waiting("measuring the machine's peak"):
         peak = measure_peak(threads)
     choices = choose(requirements, peak, bench, threads)

@@ -29,21 +29,12 @@ _SPLIT = re.compile(
 )
 HIDDEN_LABEL = -1                                  # of the test sets on hubs
 _SYNONYMS = 50                                     # one name in so many may be another word for the same class
+_NO_IMAGES = "it holds no images"
 _NESTED_HINT = "archives inside an archive are not read: unpack it"
 
 
 class UnlabelledError(DataError):
     """A data set whose images have no classes."""
-
-
-class EmptyShardError(DataError):
-    """A shard without an image."""
-
-    def __init__(self) -> None:
-        super().__init__("it holds no images", hint=_NESTED_HINT)
-
-    def __reduce__(self) -> tuple[type[EmptyShardError], tuple[()]]:
-        return type(self), ()
 
 
 class Unreadable(EncodedImage):
@@ -101,7 +92,7 @@ class ShardImages:
                 if isinstance(rows, TarImages):
                     self.skipped += rows.skipped
                 if empty:
-                    raise EmptyShardError
+                    raise DataError(_NO_IMAGES, hint=_NESTED_HINT)
             except DataError as error:
                 yield Item(file, Unreadable(error))
         self.skipped += self._shards.skipped
@@ -147,8 +138,7 @@ def check_inputs(paths: Iterable[Path]) -> None:
             continue
         check_parquet_extra([path])
         images = ShardImages(shards)
-        sources = (item.source for item in images)
-        if all(isinstance(source, Unreadable) and isinstance(source.error, EmptyShardError) for source in sources):
+        if all(isinstance(item.source, Unreadable) and item.source.error.message == _NO_IMAGES for item in images):
             raise no_images_error(str(path), images.skipped)
 
 

@@ -45,7 +45,7 @@ class ResumableWriter:
 
     def __init__(self, file: Path, run: Mapping[str, Any], layout: RecordLayout, seconds: float) -> None:
         self.path, self.records, self.failures = part_of(file), 0, 0
-        self._file, self._format, self._layout, self._seconds = file, run["format"], layout, seconds
+        self._file, self.format, self._layout, self._seconds = file, run["format"], layout, seconds
         self._begun = self._saved = time.monotonic()
         self._out = self.path.open("ab")
 
@@ -113,12 +113,12 @@ class ResumableWriter:
         with atomic_path(self._file) as part, self.path.open("rb") as lines:
             next(lines)
             records = (self._layout.from_json(json.loads(line)) for line in lines)
-            if self._format == PARQUET:
+            if self.format == PARQUET:
                 rows = (row for record in records for row in self._layout.to_rows(record))
                 write_parquet(part, rows, self._layout.columns)
             else:
                 with part.open("w", encoding="utf-8", newline="") as out:
-                    self._layout.text_formats[self._format].write(records, out)
+                    self._layout.text_formats[self.format].write(records, out)
         self.path.unlink()
 
     def close(self) -> None:
@@ -142,9 +142,7 @@ def open_resumable(
     ``run`` is the identity of the run, as JSON values. ``file`` appears when the block ends; an exception leaves the
     working file. Raises ConfigError if there is an unfinished run, or another one, and when the disk refuses.
     """
-    check_target(file)
-    if format == PARQUET:
-        arrow_schema(layout.columns)               # raises MissingExtra now and not after the work
+    check_target(file, format)
     part, identity = part_of(file), json.loads(json.dumps({**run, "format": format}))
     try:
         with lock_output(file, command=True):
@@ -158,8 +156,10 @@ def open_resumable(
         raise ConfigError(f"cannot write {file}: {error.strerror or error}", hint) from error
 
 
-def check_target(file: Path) -> None:
-    """Raise ConfigError if no working file beside ``file`` can be written."""
+def check_target(file: Path, format: str) -> None:
+    """Raise ConfigError if no working file beside ``file`` can be written, MissingExtra if Parquet cannot."""
+    if format == PARQUET:
+        arrow_schema({})
     check_file(file)
     if not file.parent.is_dir():
         raise ConfigError(f"cannot write {file}: no folder {file.parent}", hint="make the folder first")

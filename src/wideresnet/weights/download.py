@@ -113,19 +113,17 @@ def _fetch_whole(
 def _first_attempts(error: Exception) -> int:
     """Return how often a server is asked that has not sent a byte yet: once where it cannot be reached."""
     cause = error.reason if isinstance(error, URLError) else error
-    if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno in UNREACHABLE):
-        return 1
-    return 2 if isinstance(cause, TimeoutError) else PATIENT.attempts
+    unreachable = isinstance(cause, socket.gaierror) or getattr(cause, "errno", None) in UNREACHABLE
+    return 1 if unreachable else 2 if isinstance(cause, TimeoutError) else PATIENT.attempts
 
 
 def _reason(error: Exception, url: str) -> str:
     """Return why a connection failed, in words."""
     cause = error.reason if isinstance(error, URLError) else error
-    if isinstance(error, HTTPError):
-        return f"the server answers {error.code} {error.reason}"
     if isinstance(cause, socket.gaierror):
         return f"the address of {urlsplit(url).hostname} is not found; is this machine online?"
-    return (isinstance(cause, OSError) and cause.strerror) or str(cause)
+    answer = f"the server answers {error.code} " if isinstance(error, HTTPError) else ""
+    return answer + (getattr(cause, "strerror", None) or str(cause))
 
 
 def _attempt(url: str, part: Path, progress: Progress | None, timeout_s: float) -> None:

@@ -38,11 +38,7 @@ class Requirements:
 
     def is_met(self, choice: Choice) -> bool:
         """Return whether ``choice`` meets all requirements."""
-        return (
-            (self.latency_ms is None or choice.latency_ms <= self.latency_ms)
-            and (self.images_per_s is None or choice.images_per_s >= self.images_per_s)
-            and (self.accuracy is None or choice.top1 >= self.accuracy)
-        )
+        return self.shortfall(choice) <= 0
 
     def shortfall(self, choice: Choice) -> float:
         """Return how far ``choice`` is from the requirement that it misses most: a log ratio, at most 0 if it fits."""

@@ -43,5 +43,5 @@ def check_run(
         if file.exists() and not part_of(file).exists():
             return any_failed(file, format, layout.columns)
     if file:
-        check_target(file)
+        check_target(file, format)
     return None

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.errors import DataError, check_extra
+from wideresnet.errors import DataError
 from wideresnet.output.resumable_writer import check_target, open_resumable, part_of
-from wideresnet.output.row_format import PARQUET
 from wideresnet.output.scores import SCORE_LAYOUT, format_of, read_scores
 from wideresnet.records import Failure, InferenceSettings, RunIdentity, Scored
 from wideresnet.tasks.evaluate.evaluate import score
@@ -47,9 +46,7 @@ def score_into(
 
 def check_scores(file: Path) -> None:
     """Raise ConfigError if scores cannot be written to ``file``, before a model is opened."""
-    if format_of(file) == PARQUET:
-        check_extra("writing Parquet", "parquet", "pyarrow")
-    check_target(file)
+    check_target(file, format_of(file))
 
 
 def _identity(classifier: Classifier, data: LabelledData, batch_size: int) -> RunIdentity:
