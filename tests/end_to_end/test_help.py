@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -88,3 +89,9 @@ def test_a_terminal_shows_the_text_of_the_reference() -> None:
     arguments = [sys.executable, "-m", "wideresnet", "finetune", "-h"]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.replace("python -m wideresnet", "wrn").rstrip() == HELPS["wrn finetune"].rstrip()
+
+
+def test_names_with_hyphens_are_not_broken() -> None:
+    """They could not be copied."""
+    for shown in HELPS.values():
+        assert not re.search(r"[a-z0-9]-\n", shown)

@@ -13,7 +13,7 @@ from wideresnet.cli.checks import check_empty, check_renamed
 from wideresnet.precision import precision_name
 
 ARGUMENTS, OPTIONS = "Arguments", "Options"
-NO_BREAK = "\xa0"
+NO_BREAK, HYPHEN = "\xa0", "\u2011"               # where lines are not broken; neither is printed
 # The group of every option, and what stands for its value where that is no choice.
 GROUPS = {
     "Model": "--model=MODEL --from=MODEL --weights=FILE --random-weights --architecture=NAME --labels=FILE --classes=N"
@@ -78,9 +78,8 @@ class Group(TyperGroup):
 
     def format_options(self, context: Any, formatter: Any) -> None:
         """Write the options and the commands, with the first paragraph of each."""
-        _write_options(self.get_params(context), context, formatter)
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, _paragraphs(command.help)[0]) for name, command in self.commands.items()])
+        commands = [(name, _paragraphs(command.help)[0]) for name, command in self.commands.items()]
+        _write_options(self.get_params(context), context, formatter, commands)
 
 
 def _write_description(text: str, formatter: Any) -> None:
@@ -100,13 +99,14 @@ def _write_description(text: str, formatter: Any) -> None:
 
 
 def _paragraphs(text: str | None) -> list[str]:
-    return [" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text or "").split("\n\n")]
+    paragraphs = inspect.cleandoc(text or "").replace("-", HYPHEN).split("\n\n")
+    return [" ".join(paragraph.split()) for paragraph in paragraphs]
 
 
 def _shell_lines(command: str, width: int = 74) -> Iterator[str]:
     """Yield a command as lines of a shell, broken before an option."""
     line = ""
-    for part in re.split(r" (?=-)", command):
+    for part in re.split(f" (?={HYPHEN})", command):
         if line and len(line) + len(part) + 1 > width:
             yield f"{line} \\"
             line = "   "
@@ -114,18 +114,22 @@ def _shell_lines(command: str, width: int = 74) -> Iterator[str]:
     yield line
 
 
-def _write_options(parameters: Iterable[Any], context: Any, formatter: Any) -> None:
-    """Write one section for the arguments and one for each group of options, in the order of ``GROUPS``."""
+def _write_options(
+    parameters: Iterable[Any], context: Any, formatter: Any, commands: Iterable[tuple[str, str]] = ()
+) -> None:
+    """Write sections: the arguments, the groups of options in the order of ``GROUPS``, and the commands."""
     sections: dict[str, list[tuple[str, str]]] = {}
     order = {name: number for number, name in enumerate(OPTION_GROUPS)}
     for parameter in sorted(parameters, key=lambda item: order.get(_known_name(item), -1)):
         title, _ = OPTION_GROUPS.get(name := _known_name(parameter), (OPTIONS if name else ARGUMENTS, ""))
         if not parameter.hidden:
             sections.setdefault(title, []).append((_names(parameter), _text(parameter, context)))
-    for title, rows in sections.items():
+    for title, rows in (sections | {"Commands": list(commands)}).items():
+        if not rows:
+            continue
         with formatter.section(title):
             formatter.write_dl(rows)
-    formatter.buffer[:] = [text.replace(NO_BREAK, " ") for text in formatter.buffer]
+    formatter.buffer[:] = [text.replace(NO_BREAK, " ").replace(HYPHEN, "-") for text in formatter.buffer]
 
 
 def _known_name(parameter: Any) -> str:
@@ -137,7 +141,7 @@ def _names(parameter: Any) -> str:
     """Return the names of a parameter, and its choices or what stands for its value."""
     if parameter.param_type_name == "argument":
         return f"{parameter.display_name_raw.upper()}{'...' if parameter.nargs != 1 else ''}"
-    names = ", ".join(sorted(parameter.opts, key=len))
+    names = ", ".join(sorted(parameter.opts, key=lambda name: name.startswith("--")))
     if parameter.is_flag:
         return " / ".join([names, *parameter.secondary_opts])
     _, metavar = OPTION_GROUPS.get(_known_name(parameter), (OPTIONS, "VALUE"))
@@ -154,4 +158,4 @@ def _text(parameter: Any, context: Any) -> str:
         if value is None or isinstance(value, bool):
             default = _known_name(parameter).lstrip("-") if value and parameter.secondary_opts else ""
     notes = [f"[default:{NO_BREAK}{default}]"] if default else ["[required]"] if parameter.required else []
-    return " ".join([parameter.help or "", *notes])
+    return " ".join([parameter.help or "", *notes]).replace("-", HYPHEN)
