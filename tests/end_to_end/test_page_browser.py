@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
+import re
 import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import unescape
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import uvicorn
@@ -18,9 +23,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from browser import CHROMIUM, Browser, browsing
 from fakes import tiny_bundle
+from wideresnet import serve
 from wideresnet.bundle import write_bundle
 from wideresnet.images.decode import decode
 from wideresnet.serve.app import make_app
+from wideresnet.serve.http.errors import ERROR_STATUS
 from wideresnet.serve.http.limits import LimitedConnection
 from wideresnet.serve.models import open_models
 from wideresnet.serve.service import Service
@@ -284,7 +291,119 @@ def test_an_image_over_the_limit_shows_an_error(browser: Browser, tmp_path: Path
     browser.until(f"document.querySelectorAll('.card').length && {QUIET}")
     problem = browser.run("document.querySelector('.problem').innerText")
     # The service cuts the upload off; then the words of its answer may be lost on the way, but not its number.
-    assert "larger than the limit of 1,000,000 bytes" in problem or "responded with 413" in problem
+    assert "larger than the limit of 0.954 MiB" in problem or "responded with 413" in problem
+
+
+def test_errors_are_in_the_language_of_the_page(browser: Browser, site: Site, tmp_path: Path) -> None:
+    visit(browser, f"{site.address}?lang=zh")
+    (tmp_path / "bad.png").write_text("hello")
+    (tmp_path / "cut.png").write_bytes(CAT.read_bytes()[:9000])
+    classify(browser, tmp_path / "bad.png", tmp_path / "cut.png")
+    what = "[...document.querySelectorAll('.what')].map(each => each.textContent)"
+    assert browser.run(what) == ["这个文件不是图片", "无法读取这张图片"]
+    assert browser.run("document.querySelector('.what').lang") == "zh-Hans"
+    assert "请换一张图片" in browser.run("document.querySelector('.hint').textContent")
+    assert browser.run("document.querySelector('.original').textContent").startswith("服务原文：not an image but text")
+    browser.run("document.getElementById('language').click()")
+    browser.until(f"{QUIET} && {what}[0] === 'not an image but text'")
+    assert browser.run("document.querySelector('.original').textContent") == ""
+
+
+def test_every_kind_of_problem_has_chinese_words() -> None:
+    words = (Path(serve.__file__).parent / "static/words.js").read_text("utf-8")
+    kinds = re.findall(r"^ {4}(\w+): \(", words, re.MULTILINE)
+    assert set(kinds) == set(ERROR_STATUS) - {"token", "gone"}, "a token is asked for; nobody reads what is gone"
+
+
+def test_answers_are_saved_as_csv_and_json(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "bad, really.png").write_text("hello")
+    classify(browser, CAT, tmp_path / "bad, really.png")
+    csv_text, json_text = browser.run("""(async () => {
+        const blobs = [], make = URL.createObjectURL;
+        URL.createObjectURL = (blob) => { blobs.push(blob); return make(blob); };
+        HTMLAnchorElement.prototype.click = function () {};
+        for (const button of document.querySelectorAll('.save')) button.click();
+        URL.createObjectURL = make;
+        return Promise.all(blobs.map((blob) => blob.text()));
+    })()""")
+    rows = list(csv.DictReader(io.StringIO(csv_text.removeprefix("\ufeff"))))
+    assert [(row["path"], row["rank"]) for row in rows] == [
+        *(("cat.png", str(k)) for k in range(1, 6)), ("bad, really.png", ""),
+    ]  # fmt: skip
+    assert rows[0]["label"] == "cat"
+    assert rows[5]["error"] == "not an image but text"
+    answers = json.loads(json_text)
+    assert answers[0]["predictions"][0]["probability"] == float(rows[0]["probability"])
+    assert answers[1]["error"] == "not an image but text"
+
+
+def test_many_images_are_a_compact_list_that_unfolds(browser: Browser) -> None:
+    classify(browser, *[CAT] * 7)
+    assert not browser.run("document.querySelector('#cards').matches('.compact')")
+    height = browser.run("document.querySelector('.card').clientHeight")
+    classify(browser, *[DOG] * 8)
+    browser.until("document.querySelector('#cards').matches('.compact')")
+    assert browser.run("document.querySelector('.card').clientHeight") < height / 3
+    assert browser.run("document.querySelector('.label').checkVisibility()")
+    assert not browser.run("document.querySelector('.times').checkVisibility()")
+    browser.run("document.querySelector('.unfold').click()")
+    assert browser.run("document.querySelector('.times').checkVisibility()")
+    browser.run("document.getElementById('compact').click()")
+    assert not browser.run("document.querySelector('#cards').matches('.compact')")
+    assert browser.run("document.querySelectorAll('.card')[1].querySelector('.times').checkVisibility()")
+
+
+def test_the_photograph_shows_its_size_and_what_the_network_sees(browser: Browser) -> None:
+    classify(browser, CAT)
+    browser.until("!document.querySelector('.marker').hidden")
+    box = "(r => [r.left, r.top, r.width, r.height])(document.querySelector('{}').getBoundingClientRect())"
+    photo, marker = (browser.run(box.format(name)) for name in (".photo", ".marker"))
+    height, width, _ = decode(CAT.read_bytes()).shape
+    assert marker[2] == pytest.approx(photo[3], abs=2), "a square as high as the photograph"
+    assert marker[0] - photo[0] == pytest.approx((photo[2] - marker[2]) / 2, abs=2)
+    assert browser.run("document.querySelector('.size').textContent").startswith(f"{width} × {height} pixels, ")
+    assert browser.run("document.querySelector('.size').textContent").endswith(" MiB")
+    assert "the bright part, at 32 × 32 pixels" in browser.run("document.querySelector('figcaption').textContent")
+    browser.run("document.querySelector('input[value=crop]').click()")
+    browser.until(f"!{LAYER}.hidden && document.querySelector('.marker').hidden")
+
+
+def test_a_route_can_be_tried_from_its_documentation(browser: Browser, site: Site) -> None:
+    browser.errors.clear()
+    browser.open(f"{site.address}docs")
+    browser.until("document.querySelector('form.try')")
+    sections = "[...document.querySelectorAll('section')]"
+    section = f"{sections}.find(each => each.innerText.startsWith('POST /v1/classify'))"
+    form = f"{section}.querySelector('form')"
+    browser.run("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    browser.choose("form.try input[type=file]", [CAT])
+    browser.run(f"(f => {{ f.querySelector('input').value = '2'; f.requestSubmit() }})({form})")
+    shown = f"{section}.querySelector('details pre')"
+    browser.until(f"!{shown}.hidden")
+    predictions = json.loads(browser.run(f"{shown}.textContent"))["results"][0]["predictions"]
+    assert [predictions[0]["label"], len(predictions)] == ["cat", 2]
+    assert browser.run("document.documentElement.scrollWidth") <= 1200
+    assert browser.errors == []
+
+
+def test_the_examples_of_the_documentation_run(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with urlopen(f"{site.address}docs") as response:
+        page = response.read().decode()
+    examples = [unescape(text) for text in re.findall(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)]
+    (python,) = [text for text in examples if text.startswith("import")]
+    shutil.copy(CAT, tmp_path)
+    shutil.copy(DOG, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        exec(python, {})
+    assert "'label': 'cat'" in capsys.readouterr().out
+    if shutil.which("curl"):
+        commands = [text for text in examples if "curl " in text]
+        assert len(commands) == 5
+        for command in commands:
+            script = command.replace("curl ", "curl -sf ").replace("MODEL", "wrn_16_4.cifar10")
+            done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, check=True)
+            assert json.loads(done.stdout), command
 
 
 def test_an_unreachable_service_shows_an_error_and_can_be_retried(browser: Browser, site: Site) -> None:

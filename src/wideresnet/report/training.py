@@ -10,25 +10,10 @@ from typing import Any
 
 from wideresnet.records import Images, Labels, TrainingImage
 from wideresnet.report.formats import percent
+from wideresnet.report.html import page as html
 from wideresnet.report.html.charts import columns
 from wideresnet.report.html.evaluation import FEW
 from wideresnet.report.html.overlay import encoded_crop
-from wideresnet.report.html.page import (
-    Figure,
-    bars,
-    beside,
-    fact_rows,
-    facts,
-    folded,
-    gallery,
-    lines,
-    number,
-    page,
-    paragraph,
-    section,
-    subsection,
-    table,
-)
 from wideresnet.report.names import ClassName, class_names
 
 Log = Sequence[Mapping[str, float]]                # of each epoch, as in ``Epoch``; nan or absent: not measured
@@ -52,13 +37,13 @@ def to_html(
     top1 = [line["top1"] for line in log if line["top1"] == line["top1"]]
     last = f", test accuracy {percent(top1[-1], 2)}" if top1 else ""
     summary = f"{len(log)} epochs in {sum(line['seconds'] for line in log) / 60:.0f} minutes{last}."
-    return page(
+    return html.page(
         title,
         [
-            section("", paragraph(summary)),
-            section("Training", *epoch_charts(log, "test")),
-            section("Images", *training_images(images.labels, images.class_counts, first)),
-            section("Conditions", facts(fact_rows(conditions))),
+            html.section("", html.paragraph(summary)),
+            html.section("Training", *epoch_charts(log, "test")),
+            html.section("Images", *training_images(images.labels, images.class_counts, first)),
+            html.section("Conditions", html.facts(html.fact_rows(conditions))),
         ],
     )
 
@@ -72,20 +57,20 @@ def epoch_charts(log: Log, held_out: str) -> list[str]:
         return [epochs]
     training = "training, augmented images"
     return [
-        beside(
-            lines("Loss", _curves(log, {training: "loss", held_out: "val_loss"}), "epoch", "loss"),
-            lines("Accuracy", _curves(log, {training: "train_top1", held_out: "top1"}, 100), "epoch", "top-1, %"),
-            lines("Learning rate", _curves(log, {"learning rate": "learning_rate"}), "epoch", "rate at the last step"),
+        html.beside(
+            html.lines("Loss", _curves(log, {training: "loss", held_out: "val_loss"}), "epoch", "loss"),
+            html.lines("Accuracy", _curves(log, {training: "train_top1", held_out: "top1"}, 100), "epoch", "top-1, %"),
+            html.lines("Learning rate", _curves(log, {"learning rate": "learning_rate"}), "epoch", "at the last step"),
         ),
-        folded("The epochs as a table", epochs),
+        html.folded("The epochs as a table", epochs),
     ]
 
 
 def training_images(labels: Labels, counts: Sequence[int], first: Sequence[TrainingImage]) -> list[str]:
     """Return the number of training images of each class, and the first images of the first batch."""
     name_of = class_names(labels)
-    figures = [Figure(encoded_crop(image.pixels), " + ".join(_target(image, name_of))) for image in first]
-    batch = subsection("The first batch", paragraph(FIRST_IMAGES), gallery(figures)) if figures else ""
+    figures = [html.Figure(encoded_crop(image.pixels), " + ".join(_target(image, name_of))) for image in first]
+    batch = html.subsection("The first batch", html.paragraph(FIRST_IMAGES), html.gallery(figures)) if figures else ""
     return [*_class_counts(labels, counts), batch]
 
 
@@ -101,13 +86,13 @@ def _class_counts(labels: Labels, counts: Sequence[int]) -> list[str]:
         return []
     name_of, order = class_names(labels), sorted(range(len(counts)), key=lambda index: -counts[index])
     least, most = order[-1], order[0]
-    note = paragraph(
+    note = html.paragraph(
         f"{sum(counts):,} training images of {len(counts):,} classes: from {counts[least]:,} ({name_of(least)}) to"
         f" {counts[most]:,} ({name_of(most)}) a class."
     )
     title, heights = "Training images of each class", [counts[index] for index in order]
     if len(counts) <= FEW:
-        return [note, bars(title, [(name_of(index), counts[index]) for index in order], "")]
+        return [note, html.bars(title, [(name_of(index), counts[index]) for index in order], "")]
     return [note, columns(title, heights, (0, len(heights)), ("classes, largest first", "images"))]
 
 
@@ -123,7 +108,7 @@ def _table(log: Log, held_out: str) -> str:
     heads = "epoch", "training loss", "training top-1", f"{held_out} loss", f"{held_out} top-1", "learning rate", "s"
     rows = []
     for line in log:
-        loss, val_loss, rate = (number(line.get(key, math.nan)) for key in ("loss", "val_loss", "learning_rate"))
+        loss, val_loss, rate = (html.number(line.get(key, math.nan)) for key in ("loss", "val_loss", "learning_rate"))
         train_top1, top1 = (percent(line.get(key), 2) for key in ("train_top1", "top1"))
         rows.append((f"{line['epoch'] + 1:g}", loss, train_top1, val_loss, top1, rate, f"{line['seconds']:.1f}"))
-    return table(heads, rows, set(range(len(heads))))
+    return html.table(heads, rows, set(range(len(heads))))

@@ -281,7 +281,8 @@ async def openapi_json(service: Service, request: Request, context: RequestConte
 
 async def docs(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /docs``"""
-    return HTMLResponse(render_docs(openapi_document(service.settings, tuple(service.models))))
+    document = openapi_document(service.settings, tuple(service.models))
+    return HTMLResponse(render_docs(document, str(request.base_url)))
 
 
 async def server_metadata(service: Service, request: Request, context: RequestContext) -> Response:

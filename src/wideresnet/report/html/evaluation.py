@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from wideresnet.records.accuracy import wilson_interval
@@ -11,7 +10,6 @@ from wideresnet.records.evaluation import (
     EXAMPLES,
     Bin,
     ClassCounts,
-    ClassScores,
     Conditions,
     Confusion,
     EvalReport,
@@ -19,21 +17,8 @@ from wideresnet.records.evaluation import (
 )
 from wideresnet.records.images import Failure, Labels
 from wideresnet.report.formats import interval_text, percent, rgb_text
+from wideresnet.report.html import page as html
 from wideresnet.report.html.charts import columns, heat_map
-from wideresnet.report.html.page import (
-    Figure,
-    bars,
-    beside,
-    fact_rows,
-    facts,
-    folded,
-    gallery,
-    lines,
-    paragraph,
-    section,
-    subsection,
-    table,
-)
 from wideresnet.report.names import ClassName, class_names, image_name
 
 FEW = 30                                           # classes up to which each has a bar, a row and a cell of the map
@@ -55,13 +40,13 @@ def evaluation_sections(report: EvalReport, labels: Labels, images: Mapping[str,
     """Return the sections below a page's first figures."""
     name_of = class_names(labels)
     return [
-        section("Classes", *_classes(report, name_of)),
-        section("Confusions", *_confusions(report, name_of)),
-        section("Calibration", *_calibration(report)),
-        section("The surest mistakes", *_mistakes(report, name_of, images)),
-        section("Images of the confusions", *_pairs(report, name_of, images)),
-        section("Failures", *failure_table(report.failures)),
-        section("Conditions", facts(condition_rows(report))),
+        html.section("Classes", *_classes(report, name_of)),
+        html.section("Confusions", *_confusions(report, name_of)),
+        html.section("Calibration", *_calibration(report)),
+        html.section("The surest mistakes", *_mistakes(report, name_of, images)),
+        html.section("Images of the confusions", *_pairs(report, name_of, images)),
+        html.section("Failures", *failure_table(report.failures)),
+        html.section("Conditions", html.facts(condition_rows(report))),
     ]
 
 
@@ -90,7 +75,7 @@ def failure_table(failures: Sequence[Failure]) -> list[str]:
     """Return a table of the first images that could not be read, and the number of the others."""
     rows = [(failure.path, failure.error) for failure in failures[:LISTED]]
     more = len(failures) - len(rows)
-    return [table(("image", "error"), rows), paragraph(f"… and {more:,} more.") if more else ""]
+    return [html.table(("image", "error"), rows), html.paragraph(f"… and {more:,} more.") if more else ""]
 
 
 def condition_rows(report: EvalReport) -> list[tuple[str, str]]:
@@ -107,7 +92,7 @@ def condition_rows(report: EvalReport) -> list[tuple[str, str]]:
         ]
     if report.seconds:
         rows.append(("time", f"{report.seconds:.1f} s"))
-    return rows + fact_rows(report.conditions.machine if report.conditions else {})
+    return rows + html.fact_rows(report.conditions.machine if report.conditions else {})
 
 
 def _conditions(conditions: Conditions) -> list[tuple[str, str]]:
@@ -136,29 +121,28 @@ def _classes(report: EvalReport, name_of: ClassName) -> list[str]:
     worst = sorted(report.by_class.items(), key=lambda entry: (entry[1].correct1 / entry[1].n, -entry[1].n, entry[0]))
     accuracies = [(name_of(index), 100 * counts.correct1 / counts.n) for index, counts in worst]
     if len(worst) <= FEW:
-        return [bars("Top-1, worst class first", accuracies, "%"), _class_table(worst, report, name_of)]
+        return [html.bars("Top-1, worst class first", accuracies, "%"), _class_table(worst, report, name_of)]
     heights = [accuracy for _, accuracy in accuracies]
     return [
         columns("Top-1 of each class", heights, (0, len(heights)), ("classes, worst first", "top-1, %")),
-        subsection(f"The {WORST} worst", _class_table(worst[:WORST], report, name_of)),
-        subsection(f"The {BEST} best", _class_table(worst[: -BEST - 1 : -1], report, name_of)),
-        folded(f"All {len(worst):,} classes", _class_table(sorted(worst), report, name_of)),
+        html.subsection(f"The {WORST} worst", _class_table(worst[:WORST], report, name_of)),
+        html.subsection(f"The {BEST} best", _class_table(worst[: -BEST - 1 : -1], report, name_of)),
+        html.folded(f"All {len(worst):,} classes", _class_table(sorted(worst), report, name_of)),
     ]
 
 
 def _class_table(classes: Sequence[tuple[int, ClassCounts]], report: EvalReport, name_of: ClassName) -> str:
     commonest = {pair.label: pair for pair in reversed(report.confusions)}       # they come most frequent first
-    scores, not_known = report.class_scores, ClassScores(math.nan, math.nan, math.nan)
-    rows = []
+    scores, rows = report.class_scores, []
     for index, counts in classes:
-        pair, score = commonest.get(index), scores.get(index, not_known)
+        pair, score = commonest.get(index), scores.get(index)
         recall, top5 = (percent(correct / counts.n, 1) for correct in (counts.correct1, counts.correct5))
         interval = interval_text(wilson_interval(counts.correct1, counts.n), 1)
         mistaken = f"{name_of(pair.answer)} ({pair.n:,})" if pair else ""
-        rates = recall, interval, percent(score.precision, 1), percent(score.f1, 1), top5
-        rows.append((name_of(index), f"{counts.n:,}", *rates, mistaken))
+        precision, f1 = (percent(value, 1) for value in ((score.precision, score.f1) if score else (None, None)))
+        rows.append((name_of(index), f"{counts.n:,}", recall, interval, precision, f1, top5, mistaken))
     heads = "class", "images", "recall (top-1)", "95 % interval", "precision", "F1", "top-5", "most often taken for"
-    return table(heads, rows, set(range(1, 7)))
+    return html.table(heads, rows, set(range(1, 7)))
 
 
 def _confusions(report: EvalReport, name_of: ClassName) -> list[str]:
@@ -167,9 +151,9 @@ def _confusions(report: EvalReport, name_of: ClassName) -> list[str]:
         for pair in report.confusions[:PAIRS]
     ]
     more = len(report.confusions) - len(rows)
-    note = paragraph(f"{more:,} other pairs of classes were confused, none more often.") if more > 0 else ""
+    note = html.paragraph(f"{more:,} other pairs of classes were confused, none more often.") if more > 0 else ""
     heads = ("is", "taken for", "images", "of its class")
-    return [_confusion_matrix(report, name_of), table(heads, rows, {2, 3}), note]
+    return [_confusion_matrix(report, name_of), html.table(heads, rows, {2, 3}), note]
 
 
 def _confusion_matrix(report: EvalReport, name_of: ClassName) -> str:
@@ -202,13 +186,13 @@ def _calibration(report: EvalReport) -> list[str]:
     axis = "probability of the answer, %"
     right, wrong = [bin_.correct for bin_ in report.bins], [bin_.n - bin_.correct for bin_ in report.bins]
     return [
-        paragraph(CALIBRATION.format(bins=len(report.bins))),
-        lines("Reliability", series, axis, "right, %"),
-        beside(
+        html.paragraph(CALIBRATION.format(bins=len(report.bins))),
+        html.lines("Reliability", series, axis, "right, %"),
+        html.beside(
             columns("Right answers by how sure they were", right, (0, 100), (axis, "images"), colour=2),
             columns("Wrong answers by how sure they were", wrong, (0, 100), (axis, "images"), colour=1),
         ),
-        table(("probability", "images", "mean", "right", "ECE's part"), _bin_rows(report.bins), {1, 2, 3, 4}),
+        html.table(("probability", "images", "mean", "right", "ECE's part"), _bin_rows(report.bins), {1, 2, 3, 4}),
     ]
 
 
@@ -227,7 +211,7 @@ def _bin_rows(bins: Sequence[Bin]) -> list[tuple[str, ...]]:
 
 def _mistakes(report: EvalReport, name_of: ClassName, images: Mapping[str, bytes]) -> list[str]:
     figures = [
-        Figure(
+        html.Figure(
             images.get(example.path),
             f"{name_of(pair.label)}, taken for {name_of(pair.answer)}",
             (f"{percent(example.probability, 1)} sure", image_name(example.path)),
@@ -237,7 +221,7 @@ def _mistakes(report: EvalReport, name_of: ClassName, images: Mapping[str, bytes
     if not figures:
         return []
     note = f"At most {MISTAKES_OF_PAIR} of each pair of classes, as the network saw them. A click enlarges an image."
-    return [paragraph(note), gallery(figures)]
+    return [html.paragraph(note), html.gallery(figures)]
 
 
 def _pairs(report: EvalReport, name_of: ClassName, images: Mapping[str, bytes]) -> list[str]:
@@ -252,10 +236,10 @@ def _pairs(report: EvalReport, name_of: ClassName, images: Mapping[str, bytes]) 
     )
     if embedded < len(paths):
         note += f" {len(paths) - embedded:,} others have only their names: no room was left, or no image to read."
-    return [paragraph(note), *(
-        folded(
+    return [html.paragraph(note), *(
+        html.folded(
             f"{name_of(pair.label)}, taken for {name_of(pair.answer)}: {pair.n:,}",
-            gallery([_figure(example, report.calibrated, images) for example in pair.examples]),
+            html.gallery([_figure(example, report.calibrated, images) for example in pair.examples]),
             anchor=_anchor(pair),
             unfolded=rank < FIRST_PAIRS,
         )
@@ -267,7 +251,7 @@ def _anchor(pair: Confusion) -> str:
     return f"pair-{pair.label}-{pair.answer}"
 
 
-def _figure(example: Example, calibrated: bool, images: Mapping[str, bytes]) -> Figure:
+def _figure(example: Example, calibrated: bool, images: Mapping[str, bytes]) -> html.Figure:
     name = image_name(example.path)
     title, notes = (f"{percent(example.probability, 1)} sure", (name,)) if calibrated else (name, ())
-    return Figure(images.get(example.path), title, notes)
+    return html.Figure(images.get(example.path), title, notes)

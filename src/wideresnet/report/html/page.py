@@ -28,17 +28,21 @@ LEFT, RIGHT, TOP, BOTTOM = 76, 28, 44, 56          # its margins
 SERIES = 6                                         # colours and dashes there are; then they begin again
 
 
-def page(title: str, sections: Sequence[str]) -> str:
-    """Return the complete HTML document. It loads nothing, and only its own script runs."""
+def page(title: str, sections: Sequence[str], head: str = "") -> str:
+    """Return the complete HTML document. It loads nothing, and only its own script runs.
+
+    ``head`` is HTML for a page of a service, which sends its own policy, instead of policy and script.
+    """
     style, script = (resources.files(__package__).joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     digest = base64.b64encode(sha256(script.encode()).digest()).decode("ascii")
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
+    head = head or f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+    end = f"<script>{script}</script>\n" if policy in head else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<h1>{escape(title)}</h1>\n{''.join(sections)}<script>{script}</script>\n</body>\n</html>\n"
+        f"{head}<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<body>\n<h1>{escape(title)}</h1>\n{''.join(sections)}{end}</body>\n</html>\n"
     )
 
 
@@ -63,6 +67,12 @@ def paragraph(text: str) -> str:
 def subsection(heading: str, *parts: str) -> str:
     """Return parts under a smaller heading, or nothing if all are empty."""
     return f"<h3>{escape(heading)}</h3>\n{''.join(parts)}" if any(parts) else ""
+
+
+def code(heading: str, text: str) -> str:
+    """Return text with its line breaks under a small heading."""
+    lines = "\n".join(map(escape, text.rstrip().splitlines()))
+    return f'<h4>{escape(heading)}</h4>\n<pre tabindex="0">{lines}</pre>\n'
 
 
 def tiles(figures: Sequence[tuple[str, str, str]]) -> str:

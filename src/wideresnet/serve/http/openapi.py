@@ -9,8 +9,14 @@ from typing import Any, cast
 import yaml
 
 from wideresnet import __version__
+from wideresnet.report.escape import json_text
 from wideresnet.report.html import page
-from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.settings import MiB, ServeSettings
+
+HEAD = (                                           # of /docs: forms for requests to this service
+    '<link rel="icon" href="static/icon.svg" type="image/svg+xml">\n'
+    '<link rel="stylesheet" href="static/docs.css">\n<script type="module" src="static/docs.js"></script>\n'
+)
 
 
 @lru_cache(maxsize=1)
@@ -39,22 +45,25 @@ def openapi_document(settings: ServeSettings, models: tuple[str, ...]) -> dict[s
     return document
 
 
-def render_docs(document: dict[str, Any]) -> str:
-    """Return the HTML page of an ``openapi_document``."""
+def render_docs(document: dict[str, Any], base_url: str) -> str:
+    """Return the HTML page of an ``openapi_document``; ``base_url`` ends with a slash and stands in the examples."""
     info = document["info"]
     routes = [
-        _route(path, method, operation, document["components"])
+        _route(f"{method.upper()} {path}", operation, document["components"], base_url)
         for path, item in document["paths"].items()
         for method, operation in item.items()
     ]
-    limits = [(name, f"{value:,}") for name, value in info["x-limits"].items()]
-    introduction = page.section("", *map(page.paragraph, info["description"].strip().split("\n\n")))
-    return page.page(
-        f"{info['title']} {info['version']}", [introduction, page.section("Limits", page.facts(limits)), *routes]
-    )
+    limits = [
+        (name, f"{value / MiB:,.4g} MiB" if name.startswith("bytes") else f"{value:,}")
+        for name, value in info["x-limits"].items()
+    ]
+    paragraphs = (" ".join(text.split()) for text in info["description"].split("\n\n"))
+    introduction = page.section("", *map(page.paragraph, paragraphs))
+    sections = [introduction, page.section("Limits", page.facts(limits)), *routes]
+    return page.page(f"{info['title']} {info['version']}", sections, HEAD)
 
 
-def _route(path: str, method: str, operation: dict[str, Any], components: dict[str, Any]) -> str:
+def _route(heading: str, operation: dict[str, Any], components: dict[str, Any], base_url: str) -> str:
     """Return one route as an HTML section, with its references resolved."""
 
     def resolve(node: dict[str, Any]) -> dict[str, Any]:
@@ -67,10 +76,20 @@ def _route(path: str, method: str, operation: dict[str, Any], components: dict[s
     rows = [(parameter["name"], parameter["in"], parameter["description"]) for parameter in parameters]
     rows += [("", "body", media_type) for media_type in operation.get("requestBody", {}).get("content", ())]
     responses = [(status, resolve(node)["description"]) for status, node in operation["responses"].items()]
+    examples = {
+        **operation.get("x-examples", {}),
+        **{
+            f"{status}, {kind}": json_text(content["example"], indent=1)
+            for status, node in operation["responses"].items()
+            for kind, content in resolve(node).get("content", {}).items()
+            if "example" in content
+        },
+    }
     return page.section(
-        f"{method.upper()} {path}",
+        heading,
         page.paragraph(operation["summary"]),
         page.paragraph(operation["description"]) if "description" in operation else "",
         page.table(("parameter", "in", "description"), rows),
         page.table(("status", "response"), responses),
+        *(page.code(name, text.replace("BASE/", base_url)) for name, text in examples.items()),
     )

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from wideresnet.serve.admission import Permit
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_checks import parse_number
-from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.settings import MiB, ServeSettings
 
 NamedFile = tuple[str, bytes]                      # file name and content
 
@@ -223,7 +223,8 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
 
 def body_too_large(limit: int) -> ApiError:
     """Return the error for a body of more than ``limit`` bytes."""
-    return ApiError("large", f"the body is larger than the limit of {limit:,} bytes", "send fewer or smaller images")
+    message = f"the body is larger than the limit of {limit / MiB:.3g} MiB"
+    return ApiError("large", message, "send fewer or smaller images")
 
 
 def _damaged(error: Exception) -> ApiError:

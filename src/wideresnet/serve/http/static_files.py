@@ -13,6 +13,9 @@ STATIC_FILES = {
     "/static/card.js": ("card.js", "text/javascript"),
     "/static/code.js": ("code.js", "text/javascript"),
     "/static/api.js": ("api.js", "text/javascript"),
+    "/static/docs.js": ("docs.js", "text/javascript"),
+    "/static/docs.css": ("docs.css", "text/css"),
+    "/static/save.js": ("save.js", "text/javascript"),
     "/static/words.js": ("words.js", "text/javascript"),
     "/static/icon.svg": ("icon.svg", "image/svg+xml"),
 }

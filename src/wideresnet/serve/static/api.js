@@ -5,11 +5,11 @@ const TRIES = 6;
 const MAX_PAUSE = 15;                              // seconds between two tries
 
 export class Problem extends Error {
-  // An error and a hint: texts of the service, or `key`, a key of WORDS, for texts of the page.
-  // `again`: whether a retry may succeed.
-  constructor(message, hint, { key = "", value = "", again = true } = {}) {
+  // An error and a hint: texts of the service, of a `kind` that WORDS may have words for; or `key`, a key of WORDS, for
+  // texts of the page. `again`: whether a retry may succeed.
+  constructor(message, hint, { key = "", value = "", kind = "", again = true } = {}) {
     super(message);
-    Object.assign(this, { hint, key, value, again });
+    Object.assign(this, { hint, key, value, kind, again });
   }
 }
 
@@ -75,7 +75,8 @@ async function problem(response) {
   }
   if (response.status === 401) return new Problem("", "", { key: "wrongToken" });
   if (!content?.detail) return new Problem("", "", { key: "strange", value: response.status });
-  return new Problem(content.detail, content.hint ?? "", { again: response.status >= 429 });
+  const kind = String(content.type).split(":").at(-1);
+  return new Problem(content.detail, content.hint ?? "", { kind, again: response.status >= 429 });
 }
 
 function pause(seconds, signal) {

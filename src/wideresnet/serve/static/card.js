@@ -14,6 +14,7 @@ export class Card {
     this.node = document.getElementById("card").content.cloneNode(true).firstElementChild;
     this.find = (selector) => this.node.querySelector(selector);
     this.find("h3").textContent = name;
+    this.find(".unfold").addEventListener("click", () => this.unfold());
     this.buildPhoto();
     this.buildViews();
     this.find(".remove").addEventListener("click", () => page.removed(this));
@@ -29,6 +30,8 @@ export class Card {
     photo.addEventListener("load", () => {
       const small = Math.max(photo.naturalWidth, photo.naturalHeight) <= TINY;
       this.find(".frame").classList.toggle("tiny", small);
+      this.mark();
+      this.translate();
     });
     photo.addEventListener("error", () => {
       photo.hidden = true;
@@ -43,6 +46,26 @@ export class Card {
       radio.name = group;
       radio.addEventListener("change", () => this.show(this.view, this.chosen));
     }
+  }
+
+  // In the compact list.
+  unfold() {
+    const open = this.node.classList.toggle("open");
+    this.find(".unfold").setAttribute("aria-expanded", String(open));
+  }
+
+  // Mark the part of the photo that the network sees.
+  mark() {
+    const photo = this.find(".photo"), marker = this.find(".marker"), spec = this.page.preprocess();
+    const shown = this.view === "photo" && !photo.hidden && photo.naturalWidth > 0 && spec && !this.problem;
+    marker.hidden = !shown;
+    if (!shown) return;
+    const [left, top, width, height] = cropOf(photo.naturalWidth, photo.naturalHeight, spec);
+    for (const [side, fraction] of Object.entries({ left, top, width, height })) {
+      marker.style.setProperty(side, `${100 * fraction}%`);
+    }
+    const words = this.page.words(), all = width > 0.99 && height > 0.99;
+    this.find("figcaption").textContent = all ? words.cropOfAll(spec.crop) : words.cropCaption(spec.crop);
   }
 
   get view() {
@@ -136,7 +159,11 @@ export class Card {
 
   // The words of everything but the classes, in the language of now.
   translate() {
-    const words = this.page.words();
+    const words = this.page.words(), photo = this.find(".photo");
+    const pixels = photo.naturalWidth ? [words.pixels(photo.naturalWidth, photo.naturalHeight)] : [];
+    this.find(".size").textContent = [...pixels, bytes(this.file.size)].join(", ");
+    this.find(".unfold").setAttribute("aria-label", words.unfold(this.name));
+    this.find(".unfold").title = words.unfold(this.name);
     for (const node of this.node.querySelectorAll("[data-word]")) node.textContent = words[node.dataset.word];
     this.find(".remove").setAttribute("aria-label", words.remove(this.name));
     this.find(".remove").title = words.remove(this.name);
@@ -152,7 +179,9 @@ export class Card {
     const [message, hint] = problemText(this.problem, words);
     this.find(".what").textContent = message;
     this.find(".hint").textContent = hint;
-    this.find(".problem").lang = this.problem.key ? document.documentElement.lang : "en";    // the service speaks English
+    const { key, kind } = this.problem, translated = key || kind in words.problems;
+    this.find(".what").lang = this.find(".hint").lang = translated ? document.documentElement.lang : "en";
+    this.find(".original").textContent = !key && translated ? words.original(`${this.problem.message}. ${this.problem.hint}`) : "";
     this.find(".again").hidden = !this.problem.again;
   }
 
@@ -197,8 +226,10 @@ export class Card {
       layer.hidden = true;
       caption.textContent = "";
       this.find(".frame").classList.remove("under");
+      this.mark();
       return;
     }
+    this.find(".marker").hidden = true;
     const explanation = await this.explanation(index);
     if (!explanation || this.view !== view || this.chosen !== index) return;     // another was chosen meanwhile
     this.lay(explanation, view);
@@ -244,9 +275,23 @@ function part(tag, name, text) {
 
 // The message and the hint of a problem.
 export function problemText(problem, words) {
+  if (!problem.key && problem.kind in words.problems) return words.problems[problem.kind](problem.message);
   if (!problem.key) return [problem.message, problem.hint].filter((text) => text !== undefined);
   const message = words[problem.key];
   return [typeof message === "function" ? message(problem.value) : message, words[`${problem.key}Hint`] ?? ""];
+}
+
+// Left, top, width and height of the network's crop, as fractions of an image; a crop beyond its edges is cut.
+function cropOf(width, height, { resize, crop, mode }) {
+  const short = Math.min(width, height);
+  const resized = [width, height].map((length) => (mode === "squash" ? resize : Math.floor((resize * length) / short)));
+  const [left, top] = resized.map((length) => Math.max(0, Math.round((length - crop) / 2) / length));
+  return [left, top, ...resized.map((length) => Math.min(1, crop / length))];
+}
+
+export function bytes(count) {
+  if (count < 2 ** 10) return `${count} B`;
+  return count < 2 ** 20 / 10 ? `${(count / 2 ** 10).toFixed(1)} KiB` : `${(count / 2 ** 20).toFixed(1)} MiB`;
 }
 
 export const percent = (fraction) => `${(100 * fraction).toFixed(fraction >= 0.9995 || fraction < 0.0005 ? 2 : 1)} %`;

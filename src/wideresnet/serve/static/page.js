@@ -2,10 +2,12 @@
 
 import { ask, hasToken, Problem, remembered, setToken } from "./api.js";
 import { Card, percent, problemText } from "./card.js";
+import { save } from "./save.js";
 import { WORDS } from "./words.js";
 
 const SIDE_BY_SIDE = 4;                          // concurrent requests; more would only wait in the service
 const K = 5;
+const MANY = 8;                                  // images from which on the list is compact
 const SOON = 1000;                               // milliseconds, between requests for models that are loading
 
 const byId = (id) => document.getElementById(id);
@@ -13,6 +15,7 @@ const cards = [];
 const queue = [];
 let asking = 0;
 let pasted = 0;
+let compact = null;                              // null: decided by the number of images
 let models = [];
 let explains = false;
 let language = firstLanguage();
@@ -20,6 +23,7 @@ let language = firstLanguage();
 const page = {
   words: () => WORDS[language],
   explains: () => explains,
+  preprocess: () => chosen()?.preprocess ?? null,
   query: () => `v1/classify?${new URLSearchParams({ k: K, ...model(), ...labels() })}`,
   explainQuery: (index) => `v1/explain?${new URLSearchParams({ class: index, ...model() })}`,
   announce: (text) => { byId("status").textContent = text; },
@@ -50,6 +54,7 @@ async function loadModels() {
     byId("model").replaceChildren(...models.map(({ name }) => new Option(name, name, name === listing.default)));
     byId("model").disabled = models.length < 2;
     describe();
+    for (const card of cards) card.mark();
     pump();
   } catch (problem) {
     byId("token-form").hidden = problem.key !== "wrongToken";
@@ -131,6 +136,10 @@ function spoken(card) {
 
 function count() {
   const done = cards.filter((card) => !card.waiting), failed = done.filter((card) => card.problem).length;
+  const list = compact ?? cards.length >= MANY;
+  byId("cards").classList.toggle("compact", list);
+  byId("compact").setAttribute("aria-pressed", String(list));
+  for (const button of document.querySelectorAll(".save")) button.disabled = !done.length;
   byId("results").hidden = !cards.length;
   document.body.classList.toggle("begun", cards.length > 0);
   byId("count").textContent = page.words().count(cards.length, done.length - failed, failed);
@@ -159,6 +168,7 @@ function translate() {
   document.title = words.title;
   for (const node of document.querySelectorAll("[data-word]")) node.textContent = words[node.dataset.word];
   byId("language").textContent = words.other;
+  for (const button of document.querySelectorAll(".save")) button.title = words.save(button.textContent);
   byId("language").lang = language === "en" ? "zh-Hans" : "en";
   byId("language").setAttribute("aria-label", words.otherLanguage);
   for (const card of cards) card.translate();
@@ -191,6 +201,7 @@ function listen() {
   });
   byId("model").addEventListener("change", () => {
     describe();
+    for (const card of cards) card.mark();
     askAgain();
   });
   byId("language").addEventListener("click", () => {
@@ -199,6 +210,13 @@ function listen() {
     translate();
     askAgain();
   });
+  byId("compact").addEventListener("click", () => {
+    compact = byId("compact").getAttribute("aria-pressed") === "false";
+    count();
+  });
+  for (const button of document.querySelectorAll(".save")) {
+    button.addEventListener("click", () => save(cards.filter((card) => !card.waiting), button.dataset.kind, page.words()));
+  }
   byId("clear").addEventListener("click", () => {
     queue.length = 0;
     for (const card of cards.splice(0)) card.forget();
