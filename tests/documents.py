@@ -26,7 +26,7 @@ def commands(page: str) -> Iterator[str]:
     """
     for block in blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
-            command = re.sub(r"\s+#.*", "", line).strip()
+            command = re.sub(r"(^|\s+)#.*", "", line).strip()
             if command.startswith("python3 -m venv"):
                 command = command.rpartition("&& ")[2]
                 command = "" if command.startswith("export") else command.removeprefix(".venv/bin/")
@@ -45,11 +45,15 @@ def copy_of_repository(folder: Path) -> Path:
     return folder
 
 
-def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command in a copy of the repository, without downloads."""
+def environment(folder: Path) -> dict[str, str]:
+    """The variables of a shell in a copy of the repository; downloads are refused."""
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
     source = str(ROOT / "src")
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": source, "WRN_OFFLINE": "1", "COLUMNS": "100"}
+    return {**os.environ, "PATH": path, "PYTHONPATH": source, "WRN_OFFLINE": "1", "COLUMNS": "100"}
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a copy of the repository."""
     return subprocess.run(
-        ["sh", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        ["sh", "-c", command], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
     )
