@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from PIL import Image
 
 from commands import Wrn
 from fakes import FakeEngine, tiny_bundle
-from wideresnet.output.scores import as_json_line
-from wideresnet.records import Failure, Scored
+from wideresnet.bundle import write_bundle
+from wideresnet.output.parquet import write_parquet
+from wideresnet.output.scores import Origin, as_json_line
+from wideresnet.records import Failure, Labels, Scored
 
 NAMES = tiny_bundle().labels.names
 
@@ -56,6 +59,43 @@ def test_two_files_are_paired_by_path(wrn: Wrn, files: tuple[Path, Path]) -> Non
     assert "class 5" in wrn("compare", *files).out
 
 
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "csv"])
+def test_files_of_an_evaluation_state_model_data_and_classes(
+    wrn: Wrn, greys: Path, tmp_path: Path, ending: str
+) -> None:
+    """Parquet all three, JSON lines no classes, CSV nothing."""
+    for name in ("one", "two"):
+        bundle = tiny_bundle()
+        write_bundle(tmp_path / name, replace(bundle, card=replace(bundle.card, name=f"wrn_10_1.{name}")))
+        wrn("evaluate", "greys", "-m", name, "-o", f"{name}.{ending}", "--skip-order-check")
+    shown = wrn("compare", f"one.{ending}", f"two.{ending}", "--format", "json").json
+    sides = [(shown[side]["model"], shown[side]["data"]) for side in "ab"]
+    if ending == "csv":
+        assert sides == [("one.csv", None), ("two.csv", None)]
+    else:
+        assert sides == [("wrn_10_1.one", "greys"), ("wrn_10_1.two", "greys")]
+    assert wrn("compare", f"one.{ending}", f"one.{ending}").out.startswith(
+        "A: one.csv\n" if ending == "csv" else f"A: wrn_10_1.one (one.{ending}) on greys\n"
+    )
+    page = wrn("compare", f"one.{ending}", f"two.{ending}", "--data", greys, "--report", "page.html")
+    assert page.code == (1 if ending == "parquet" else 2)          # 1: the torn image
+    assert ("--data needs the classes of the files" in page.err) == (ending != "parquet")
+
+
+def test_files_of_different_classes_or_data_are_told_apart(wrn: Wrn, tmp_path: Path) -> None:
+    for name, origin in {
+        "a": Origin("x", "val", Labels(("cat", "dog"))), "b": Origin("y", "test", Labels(("cat", "dog"))),
+        "c": Origin("z", "val", Labels(("dog", "cat"))),
+    }.items():  # fmt: skip
+        layout = origin.layout()
+        rows = layout.to_rows(scored("1.png", 0, 0))
+        write_parquet(tmp_path / f"{name}.parquet", rows, layout.columns, layout.metadata)
+    done = wrn("compare", "a.parquet", "b.parquet")
+    assert (done.code, done.err) == (0, "warning: A was evaluated on val, B on test\n")
+    done = wrn("compare", "a.parquet", "c.parquet")
+    assert (done.code, "a.parquet and c.parquet are of different classes" in done.err) == (2, True)
+
+
 @pytest.mark.parametrize(("allowed", "code"), [("0.7", 1), ("0.69", 1), ("0", 1), ("1.2", 1), ("1.3", 0), ("5", 0)])
 def test_a_loss_beyond_the_limit_is_exit_code_1(
     wrn: Wrn, files: tuple[Path, Path], allowed: str, code: int
@@ -94,7 +134,7 @@ def test_what_cannot_be_compared_is_refused(wrn: Wrn, files: tuple[Path, Path], 
         "cannot compare a file of scores with a model": (a, tiny),
         "two models are compared on labelled images": (tiny, tiny),
         "models know their labels": (tiny, tiny, "--data", greys, "--labels", "cifar10"),
-        "--data needs the classes of the files": (a, b, "--data", greys),
+        "--data needs the classes of the files": (a, b, "--data", greys, "--report", "x.html"),
         "no label list called 'cifar11'": (a, b, "--labels", "cifar11"),
         "cannot read gone.csv": (a, "gone.csv"),
     }

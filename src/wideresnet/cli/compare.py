@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,7 +37,7 @@ def compare(
         Path | None, typer.Option(help="For models: the labelled images. For files: the images of the page.")
     ] = None,
     labels: Annotated[
-        str, typer.Option(help="For files: the class names, as a file with one name per line, or imagenet, cifar10, …")
+        str, typer.Option(help="For files without class names: a file with one name per line, or imagenet, cifar10, …")
     ] = "",
     engine: EngineName = "openvino",
     precision: Precision = "f32",
@@ -60,7 +61,7 @@ def compare(
     changed most and the images that only one got right. The exit code is 0 for any difference unless --max-drop is
     given, and 1 if images cannot be read, which are listed on stderr.
 
-    Example: wrn compare f32.parquet int8.parquet --labels imagenet --report flips.html
+    Example: wrn compare f32.parquet int8.parquet --report flips.html
 
     Example: wrn compare wrn_16_4.cifar10 wrn-int8/ --data cifar10 --max-drop 0.2
     """
@@ -74,7 +75,7 @@ def compare(
     is_file = _are_files(a, b)
     running = "engine", "precision", "threads", "device", "batch_size"
     check_unused(context, is_file, "on files of scores", *running, *FACT_NAMES)
-    check_unused(context, is_file and bool(labels) and not page, "on files of scores without --report", "data")
+    check_unused(context, is_file and not page, "on files of scores without --report", "data")
     if is_file:
         result = _compare_files(Path(a), Path(b), data, labels)
     elif labels:
@@ -105,15 +106,16 @@ def _are_files(a: str, b: str) -> bool:
 
 def _compare_files(a: Path, b: Path, data: Path | None, labels: str) -> Comparison:
     from wideresnet.datasets.labels.formats import read_list_or_file
-    from wideresnet.tasks.evaluate.comparison import Comparison, compare_files
+    from wideresnet.tasks.evaluate.comparison import compare_files
 
-    if data is not None and not labels:
-        raise ConfigError("--data needs the classes of the files", hint="give --labels, such as cifar10 or a file")
     classes = read_list_or_file(labels)
     list_notes(classes.notes)
-    report = compare_files(a, b, classes.labels)
-    items = open_data(data, classes.labels).items if data else ()
-    return Comparison(report, classes.labels, {item.path: item for item in items})
+    result = compare_files(a, b, classes.labels)
+    if data is None:
+        return result
+    if not result.labels.names:
+        raise ConfigError("--data needs the classes of the files", hint="give --labels, such as cifar10 or a file")
+    return replace(result, items={item.path: item for item in open_data(data, result.labels).items})
 
 
 def _compare_models(

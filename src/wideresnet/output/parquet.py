@@ -28,9 +28,11 @@ def arrow_table(rows: Iterable[Row], schema: Any) -> Any:
     return pa.Table.from_pylist(list(map(to_cells, rows)), schema)
 
 
-def write_parquet(path: Path, rows: Iterable[Row], columns: Mapping[str, type]) -> None:
+def write_parquet(
+    path: Path, rows: Iterable[Row], columns: Mapping[str, type], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write a Parquet file, in memory for one group of rows. Raises OSError and MissingExtra."""
-    schema = arrow_schema(columns)
+    schema = arrow_schema(columns).with_metadata(metadata)
     import pyarrow.parquet as pq
 
     with pq.ParquetWriter(path, schema) as writer:

@@ -115,7 +115,7 @@ class ResumableWriter:
             records = (self._layout.from_json(json.loads(line)) for line in lines)
             if self.format == PARQUET:
                 rows = (row for record in records for row in self._layout.to_rows(record))
-                write_parquet(part, rows, self._layout.columns)
+                write_parquet(part, rows, self._layout.columns, self._layout.metadata)
             else:
                 with part.open("w", encoding="utf-8", newline="") as out:
                     self._layout.text_formats[self.format].write(records, out)

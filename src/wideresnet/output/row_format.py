@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -38,13 +38,14 @@ class RecordLayout:
     """The formats of one kind of record.
 
     ``columns`` are those of CSV and Parquet, ``to_rows`` gives a record's rows by them. ``from_json`` is the inverse
-    of ``dataclasses.asdict`` and JSON.
+    of ``dataclasses.asdict`` and JSON. ``metadata`` is that of a Parquet file.
     """
 
     text_formats: Mapping[str, TextFormat]
     columns: Mapping[str, type[str] | type[int] | type[float]]
     to_rows: Callable[[Any], list[Row]]
     from_json: Callable[[Mapping[str, Any]], Any]
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def csv_format(columns: Iterable[str], to_rows: Callable[[Any], list[Row]]) -> TextFormat:

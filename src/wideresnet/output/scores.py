@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from wideresnet.errors import DataError, os_errors_as
 from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format, read_rows
 from wideresnet.pipes import special_kind
-from wideresnet.records import Failure, Scored
+from wideresnet.records import Failure, Labels, Scored
 from wideresnet.report.escape import json_text
 from wideresnet.unpickle import DAMAGE
 
@@ -34,11 +38,12 @@ def as_rows(answer: Scored | Failure) -> list[Row]:
 
 
 _LISTS = ("answer", "probability")
+METADATA = "wideresnet"                            # the key of the origin in Parquet
 
 
-def as_json_line(answer: Scored | Failure, _number: int) -> str:
-    """Return one JSON object on a line, with the fields of ``Scored`` or of ``Failure``."""
-    return json_text(asdict(answer)) + "\n"
+def as_json_line(answer: Scored | Failure, _number: int, origin: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return one JSON object on a line, with the fields of ``Scored`` or of ``Failure``, and those of ``origin``."""
+    return json_text({**asdict(answer), **origin}) + "\n"
 
 
 TEXT_FORMATS = {"csv": csv_format(COLUMNS, as_rows), "jsonl": TextFormat("", as_json_line, "")}
@@ -89,3 +94,38 @@ def _present(cells: Iterable[Any]) -> list[Any]:
 
 
 SCORE_LAYOUT = RecordLayout(TEXT_FORMATS, COLUMNS, as_rows, score_of)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model, data set and classes of a file of scores, empty where they are not known.
+
+    Parquet holds all of it, JSON lines the names of model and data, and CSV nothing.
+    """
+
+    model: str = ""
+    data: str = ""
+    labels: Labels = field(default_factory=lambda: Labels(()))
+
+    def layout(self) -> RecordLayout:
+        """Return the layout of scores of this origin."""
+        lines = TextFormat("", partial(as_json_line, origin={"model": self.model, "data": self.data}), "")
+        metadata = {METADATA: json_text(asdict(self))}
+        return replace(SCORE_LAYOUT, text_formats=TEXT_FORMATS | {"jsonl": lines}, metadata=metadata)
+
+
+def read_origin(file: Path) -> Origin:
+    """Return the origin of a file of scores, as far as it is stated there."""
+    values: Any = {}
+    with suppress(*DAMAGE, OSError, ImportError):
+        if format_of(file) == PARQUET:
+            import pyarrow.parquet as pq
+
+            values = json.loads((pq.read_schema(file).metadata or {})[METADATA.encode()])
+        elif format_of(file) == "jsonl":
+            with file.open(encoding="utf-8") as lines:
+                values = json.loads(next(lines, "{}"))
+        stored = values.get("labels", {"names": (), "ids": ()})
+        labels = Labels(*(tuple(map(str, stored[key])) for key in ("names", "ids")))
+        return Origin(str(values["model"]), str(values["data"]), labels)
+    return Origin()

@@ -34,7 +34,7 @@ def to_text(report: ComparisonReport, labels: Labels) -> str:
     more = len(report.flips) - len(flips)
     changes = _changes(report, name_of)
     blocks = [
-        f"A: {report.a.model}\nB: {report.b.model}\n{_counts(report)}\n",
+        f"A: {_side(report.a)}\nB: {_side(report.b)}\n{_counts(report)}\n",
         text_table([("", "A", "B", "B − A"), *_measures(report)], right={1, 2, 3}),
         f"difference {_signed(report.difference)} points of top-1 (95 % interval {low:+.3f} to {high:+.3f},"
         f" McNemar's exact p = {report.p_value:.2g})",
@@ -123,6 +123,10 @@ def shown_paths(report: ComparisonReport) -> list[str]:
 def shown_flips(report: ComparisonReport, right: str) -> Sequence[Flip]:
     """Return the images on the page that only the side ``right`` (A or B) got right, surest mistake first."""
     return [flip for flip in report.flips if flip.right == right][:SHOWN]
+
+
+def _side(side: EvalReport) -> str:
+    return f"{side.model} on {side.data}" if side.data else side.model
 
 
 def _counts(report: ComparisonReport) -> str:

@@ -16,7 +16,7 @@ from wideresnet.engines.throughput import tune_settings
 from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
-from wideresnet.output.scores import read_scores
+from wideresnet.output.scores import read_origin, read_scores
 from wideresnet.records.comparison import ComparisonReport, Flip
 from wideresnet.records.evaluation import EvalReport, Scored
 from wideresnet.records.images import Failure, Item, Labels, Preprocess
@@ -43,10 +43,24 @@ class Comparison:
     spec: Preprocess | None = None
 
 
-def compare_files(a: Path, b: Path, labels: Labels = NO_LABELS) -> ComparisonReport:
-    """Compare two files of scores; see ``compare_answers``."""
-    blanks = EvalReport(str(a), "", None, 0, 0, 0), EvalReport(str(b), "", None, 0, 0, 0)
-    return compare_answers(read_scores(a), read_scores(b), blanks, labels)
+def compare_files(a: Path, b: Path, labels: Labels = NO_LABELS) -> Comparison:
+    """Compare two files of scores; see ``compare_answers``. The classes are ``labels``, or those that a file states.
+
+    Raises DataError for files that state different classes.
+    """
+    origins = read_origin(a), read_origin(b)
+    stated = list(dict.fromkeys(origin.labels for origin in origins if origin.labels.names))
+    if len(stated) > 1:
+        raise DataError(f"{a} and {b} are of different classes", hint="compare models of the same classes")
+    labels = labels if labels.names or not stated else stated[0]
+    same = origins[0].model == origins[1].model        # the files tell them apart
+    blank_a, blank_b = (
+        EvalReport(origin.model + f" ({file})" * same if origin.model else str(file), origin.data, None, 0, 0, 0)
+        for file, origin in zip((a, b), origins, strict=True)
+    )
+    if blank_a.data and blank_b.data and blank_a.data != blank_b.data:
+        blank_a = replace(blank_a, notes=(f"A was evaluated on {blank_a.data}, B on {blank_b.data}",))
+    return Comparison(compare_answers(read_scores(a), read_scores(b), (blank_a, blank_b), labels), labels, {})
 
 
 def compare_models(

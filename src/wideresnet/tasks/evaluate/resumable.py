@@ -11,7 +11,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.errors import DataError
 from wideresnet.output.resumable_writer import check_target, open_resumable, part_of
-from wideresnet.output.scores import SCORE_LAYOUT, format_of, read_scores
+from wideresnet.output.scores import Origin, format_of, read_scores
 from wideresnet.records import Failure, InferenceSettings, RunIdentity, Scored
 from wideresnet.tasks.evaluate.evaluate import score
 
@@ -37,8 +37,9 @@ def score_into(
         _check_images(file, data)
         _check_scores(file, classifier, data, batch_size)
         return
+    origin = Origin(classifier.card.name, data.name, classifier.labels)
     run = _identity(classifier, data, batch_size).as_json()
-    with open_resumable(file, format, run, resume=resume, layout=SCORE_LAYOUT) as writer:
+    with open_resumable(file, format, run, resume=resume, layout=origin.layout()) as writer:
         for answer in score(classifier, data, batch_size, first=writer.records, mode=settings.mode):
             writer.add(answer)
             yield answer
