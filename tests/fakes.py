@@ -21,7 +21,20 @@ from wideresnet.bundle import Bundle, make_bundle
 from wideresnet.datasets.cifar import CIFAR10
 from wideresnet.datasets.labels import read_labels
 from wideresnet.engines.base import check_batch
-from wideresnet.records import EngineInfo, ModelCard, Preprocess
+from wideresnet.engines.features import open_features
+from wideresnet.graph.calibrated import with_known_score, with_temperature
+from wideresnet.records import (
+    EngineInfo,
+    ModelCard,
+    Preprocess,
+    Reliability,
+    ScoreQuantiles,
+    SetModel,
+    Uncertainty,
+    UnknownMethod,
+    UnknownModel,
+)
+from wideresnet.tasks.calibrate.unknown import method_constants
 
 T = TypeVar("T")
 
@@ -125,6 +138,23 @@ def tiny_bundle(architecture: Architecture = TINY["wrn_10_1"]) -> Bundle:
         labels_name="cifar10",
     )
     return make_bundle(architecture, tiny_tensors(architecture), card, read_labels("cifar10"))
+
+
+def calibrated_bundle(
+    bundle: Bundle, *, method: UnknownMethod = "knn", temperature: float = 0.5, sets: SetModel | None = None
+) -> Bundle:
+    """``bundle`` with a temperature and a known score, as if 'wrn calibrate' had read 40 images of noise."""
+    images = tiny_images(40, bundle.card.preprocess.crop)
+    outputs = open_features(bundle, ["features"])(images)
+    scores = ScoreQuantiles(3, (1, 2, 3), (0.2, 0.5, 0.8))
+    quality = Reliability(10, 1.0, 1.0, 0.1, 0.1)
+    uncertainty = Uncertainty(
+        "noise", "", "noise", 10, 3, 10, temperature, quality, quality, sets or SetModel("lac", scores), (), (),
+        UnknownModel(method, scores, refused=0.3), 0,
+    )  # fmt: skip
+    constants = method_constants(method, outputs["features"], outputs["logits"] / temperature)
+    model = with_known_score(with_temperature(bundle.model, temperature), method, constants)
+    return bundle.with_model(model, replace(bundle.card, uncertainty=uncertainty))
 
 
 def tiny_cifar_archive(folder: Path, rows: int = 4) -> Path:

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,12 @@ from wideresnet.images.loader import load_batches, load_crop
 from wideresnet.logits import top_k
 from wideresnet.output.predictions import Predictions
 from wideresnet.output.progress import with_bar
+from wideresnet.prediction_sets import add_uncertainty, check_coverage
 from wideresnet.records import Batch, Exif, Failure, Item, Labels, ModelCard, Prediction, Preprocess
 
 if TYPE_CHECKING:
     from wideresnet.datasets.labelled import LabelledData
+    from wideresnet.engines.base import OutputsEngine
     from wideresnet.records import EvalReport, Explanation
 
 OnError = Literal["raise", "return"]
@@ -66,38 +68,39 @@ class Classifier:
     @overload
     def classify(
         self, images: ImageInputs, k: int = ..., exif: Exif = ..., *, on_error: Literal["raise"] = ...,
-        batch_size: int = ..., progress: bool = ...,
+        batch_size: int = ..., progress: bool = ..., coverage: float = ...,
     ) -> Predictions[Prediction]: ...  # fmt: skip
     @overload
     def classify(
         self, images: ImageInputs, k: int = ..., exif: Exif = ..., *, on_error: OnError, batch_size: int = ...,
-        progress: bool = ...,
+        progress: bool = ..., coverage: float = ...,
     ) -> Predictions[Prediction | Failure]: ...  # fmt: skip
     def classify(
         self, images: ImageInputs, k: int = 5, exif: Exif = "transpose", *, on_error: OnError = "raise",
-        batch_size: int = 8, progress: bool = False,
+        batch_size: int = 8, progress: bool = False, coverage: float = 0,
     ) -> Predictions[Any]:  # fmt: skip
         """Return the ``k`` most probable classes of each image, in order: a list with ``to_table``.
 
         EXIF orientation is applied unless ``exif`` is "ignore". ``on_error`` "raise" raises ImageError at the first
         image that cannot be read; "return" puts a ``Failure`` into its place. ``batch_size`` images are computed at
-        once. ``progress`` shows a bar on stderr. For more images than memory should hold answers of, see
-        ``iter_classify``.
+        once. ``progress`` shows a bar on stderr. ``coverage``, such as 0.95, adds the prediction sets of a calibrated
+        model, which hold the right class of this fraction of images. For more images than memory should hold answers
+        of, see ``iter_classify``.
         """
         batches, crops = self._batches(images, exif, batch_size, on_error), list[NDArray[np.uint8] | Failure]()
-        answers = self._answers(batches, k, crops)
+        answers = self._answers(batches, k, coverage, crops)
         return Predictions(with_bar(answers, "classifying", count_of(images)) if progress else answers, crops)
 
     def iter_classify(
         self, images: ImageInputs, k: int = 5, exif: Exif = "transpose", *, on_error: OnError = "raise",
-        batch_size: int = 8, progress: bool = False,
+        batch_size: int = 8, progress: bool = False, coverage: float = 0,
     ) -> Iterator[Prediction | Failure]:  # fmt: skip
         """Yield the ``k`` most probable classes of each image, in order, for any number of images, even endless.
 
         A few batches are in memory: ``images`` is iterated as answers are taken. The arguments are those of
         ``classify``. Ending the loop early ends the threads that decode.
         """
-        answers = self._answers(self._batches(images, exif, batch_size, on_error), k)
+        answers = self._answers(self._batches(images, exif, batch_size, on_error), k, coverage)
         return with_bar(answers, "classifying", count_of(images)) if progress else answers
 
     def logits(self, images: ImageInputs, exif: Exif = "transpose", *, batch_size: int = 8) -> NDArray[np.float32]:
@@ -147,7 +150,10 @@ class Classifier:
         return input_crop(image, self.card.preprocess, exif)
 
     def stream(self, batches: Iterable[Batch]) -> Generator[tuple[Batch, NDArray[np.float32]], None, None]:
-        """Yield each batch with its logits [N, C], in order; the next batches are read while the engine works."""
+        """Yield each batch with its logits [N, C], in order; the next batches are read while the engine works.
+
+        Of a calibrated model the batches have their ``known_scores``.
+        """
         waiting: deque[Batch] = deque()
 
         def pixels() -> Iterator[NDArray[np.uint8]]:
@@ -155,13 +161,22 @@ class Classifier:
                 waiting.append(batch)
                 yield batch.pixels
 
-        for logits in self.engine.stream(pixels()):
-            yield waiting.popleft(), logits
+        for logits, *scores in self._outputs(pixels()):
+            yield _with_scores(waiting.popleft(), scores), logits
 
-    def answer(self, names: Sequence[str], logits: NDArray[np.float32], k: int) -> list[Prediction]:
-        """Return the predictions for N images from their names and logits [N, C]."""
-        answers = top_k(logits, self.labels, k)
-        return [Prediction(name, answer) for name, answer in zip(names, answers, strict=True)]
+    def run(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+        """Return one batch as ``stream`` does, divided among the streams of the engine."""
+        parts = np.array_split(batch.pixels, max(1, min(self.engine.info.streams, len(batch.pixels))))
+        logits, *scores = map(np.concatenate, zip(*self._outputs(parts), strict=True))
+        return _with_scores(batch, scores), logits
+
+    def answer(self, batch: Batch, logits: NDArray[np.float32], k: int, coverage: float = 0) -> list[Prediction]:
+        """Return the predictions for the N images of a batch from their logits [N, C]; see ``classify``."""
+        answers = zip(batch.items, top_k(logits, self.labels, k), strict=True)
+        predictions = [Prediction(item.path, answer) for item, answer in answers]
+        if (model := self.card.uncertainty) is None:
+            return predictions
+        return add_uncertainty(predictions, batch, logits, self.labels, model, coverage)
 
     def features(self, layers: Sequence[str]) -> Features:
         """Return this model opened with further outputs, once per combination of ``layers``.
@@ -175,15 +190,23 @@ class Classifier:
             self._features[key] = open_features(self.bundle, key, self.engine.info.runtime, self.options)
         return self._features[key]
 
+    def _outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
+        """Yield the logits of each batch, and of a calibrated model the known scores."""
+        if self.card.uncertainty is None:
+            return ([logits] for logits in self.engine.stream(batches))
+        return cast("OutputsEngine", self.engine).outputs(batches)
+
     def _answers(
-        self, batches: Generator[Batch, None, None], k: int, crops: list[NDArray[np.uint8] | Failure] | None = None
-    ) -> Iterator[Prediction | Failure]:
+        self, batches: Generator[Batch, None, None], k: int, coverage: float,
+        crops: list[NDArray[np.uint8] | Failure] | None = None,
+    ) -> Iterator[Prediction | Failure]:  # fmt: skip
         """Yield the answers to all images of ``batches``; ``crops`` receives the first crops and failures."""
+        check_coverage(self.card, coverage)
         with closing(batches), closing(self.stream(batches)) as answered:
             for batch, logits in answered:
                 if crops is not None and (room := Predictions.SHOWN - len(crops)) > 0:
                     crops += islice(batch.in_order([crop.copy() for crop in batch.pixels]), room)
-                yield from batch.in_order(self.answer([item.path for item in batch.items], logits, k))
+                yield from batch.in_order(self.answer(batch, logits, k, coverage))
 
     def _batches(
         self, images: ImageInputs, exif: Exif, batch_size: int, on_error: OnError = "raise"
@@ -193,6 +216,10 @@ class Classifier:
         threads = self.engine.info.threads
         batches = load_batches(items, spec, batch_size=batch_size, threads=threads, exif=exif)
         return batches if on_error == "return" else readable(batches)
+
+
+def _with_scores(batch: Batch, scores: Sequence[NDArray[np.float32]]) -> Batch:
+    return replace(batch, known_scores=scores[0].ravel()) if scores else batch
 
 
 def input_crop(image: ImageInput, spec: Preprocess, exif: Exif = "transpose") -> NDArray[np.uint8]:

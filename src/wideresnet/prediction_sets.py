@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wideresnet.errors import ConfigError
 from wideresnet.logits import softmax
-from wideresnet.records import SetModel
+from wideresnet.records import Batch, Labels, ModelCard, Prediction, SetModel, Uncertainty
 
 Scores = NDArray[np.float64]
 
@@ -46,3 +49,48 @@ def image_draws(pixels: NDArray[np.uint8]) -> Scores:
     """
     hashes = (hashlib.blake2b(crop.tobytes(), digest_size=8).digest() for crop in pixels)
     return np.array([int.from_bytes(digest, "big") / 2**64 for digest in hashes])
+
+
+def check_coverage(card: ModelCard, coverage: float, name: str = "") -> None:
+    """Raise ConfigError if a model has no prediction sets of this coverage; 0 asks for none.
+
+    ``name`` is that by which the user calls the model.
+    """
+    if not coverage:
+        return
+    if not 0.5 <= coverage <= 0.999:
+        raise ConfigError(f"the coverage of prediction sets is from 50 to 99.9 %, got {100 * coverage:g} %")
+    command = f"wrn calibrate -m {name or card.name} --data LABELLED -o BUNDLE"
+    if card.uncertainty is None:
+        raise ConfigError(f"{card.name} has no prediction sets: it is not calibrated", hint=command)
+    if coverage > (n := card.uncertainty.sets.scores.n) / (n + 1):
+        needed = images_needed(coverage)
+        problem = f"sets with {100 * coverage:g} % take {needed:,} calibration images, {card.name} has {n:,}"
+        raise ConfigError(problem, hint=f"{command}, with at least {4 * needed:,} images")
+
+
+def images_needed(coverage: float) -> int:
+    """Return the number of calibration images that a coverage takes."""
+    return round(coverage / (1 - coverage))
+
+
+def add_uncertainty(
+    answers: Sequence[Prediction], batch: Batch, logits: NDArray[np.float32], labels: Labels, model: Uncertainty,
+    coverage: float = 0,
+) -> list[Prediction]:  # fmt: skip
+    """Return the answers to a batch with ``p_known`` and ``unknown``, and with sets of this ``coverage`` unless 0."""
+    scores = batch.known_scores if batch.known_scores is not None else np.empty(0)
+    p_values = [model.unknown.scores.p_value(-score) for score in scores.tolist()]
+    sets: list[tuple[str, ...] | None] = [None] * len(answers)
+    if coverage:
+        draws = image_draws(batch.pixels) if model.sets.method == "raps" else np.zeros(len(logits))
+        members = prediction_sets(logits, model.sets, coverage, draws)
+        order = np.argsort(-logits, axis=1, kind="stable").tolist()
+        sets = [
+            tuple(labels.names[index] for index in indices if member[index])
+            for indices, member in zip(order, members, strict=True)
+        ]
+    return [
+        replace(answer, set=labels_in_set, p_known=p_value, unknown=p_value < model.unknown.refused)
+        for answer, labels_in_set, p_value in zip(answers, sets, p_values, strict=True)
+    ]

@@ -43,10 +43,14 @@ def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
         "crop": (spec.crop, facts.side),
         "classes": (card.classes, facts.classes),
         "number of labels": (len(labels.names), facts.classes),
+        "known score": (card.uncertainty is not None, facts.known_score),
     }
     for field, (on_card, in_graph) in stated.items():
         if on_card != in_graph:
             yield f"{field} is {on_card} on the card, {in_graph} in the graph"
+    temperature = card.uncertainty.temperature if card.uncertainty else 1.0
+    if not math.isclose(temperature, facts.temperature, rel_tol=TOLERANCE):
+        yield f"temperature is {temperature:g} on the card, {facts.temperature:g} in the graph"
     for field, on_card, in_graph in (("mean", spec.mean, facts.mean), ("std", spec.std, facts.std)):
         if not _close(on_card, in_graph):
             yield f"{field} is {rgb_text(on_card)} on the card, {rgb_text(in_graph)} in the graph"

@@ -1,4 +1,7 @@
-"""Bundles made from a bundle: another preprocessing, float32 weights, a graph built from other tensors."""
+"""Bundles made from a bundle: another preprocessing, float32 weights, a graph built from other tensors.
+
+A calibration holds for one precision and preprocessing: these bundles have none.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from onnx import numpy_helper
 
 from wideresnet.bundle.bundle import Bundle, network_of, tool_versions
 from wideresnet.graph import read_graph, write_graph
+from wideresnet.graph.calibrated import with_temperature, without_known_score
 from wideresnet.graph.write import normalisation_constants
 from wideresnet.records import Normalisation, Preprocess
 
@@ -23,6 +27,7 @@ def with_preprocess(bundle: Bundle, preprocess: Preprocess) -> Bundle:
     """Return the bundle with another preprocessing, without the accuracies that hold for the old one."""
     if preprocess == bundle.card.preprocess:
         return bundle
+    bundle = uncalibrated(bundle)
     return replace(bundle, card=replace(bundle.card, preprocess=preprocess, published=(), measured=()))
 
 
@@ -31,12 +36,22 @@ def with_normalisation(bundle: Bundle, statistics: Normalisation) -> Bundle:
     preprocess = replace(bundle.card.preprocess, mean=statistics[0], std=statistics[1])
     if preprocess == bundle.card.preprocess:
         return bundle
+    bundle = with_preprocess(bundle, preprocess)
     model = onnx.load_model_from_string(bundle.graph)
     values = normalisation_constants(preprocess)
     for constant in model.graph.initializer:
         if constant.name in values:
             constant.CopyFrom(numpy_helper.from_array(values[constant.name], constant.name))
-    return with_preprocess(bundle, preprocess).with_model(model)
+    return bundle.with_model(model)
+
+
+def uncalibrated(bundle: Bundle) -> Bundle:
+    """Return the model as it was before 'wrn calibrate'."""
+    if bundle.card.uncertainty is None:
+        return bundle
+    return bundle.with_model(
+        with_temperature(without_known_score(bundle.model), 1), replace(bundle.card, uncertainty=None)
+    )
 
 
 def read_weights(bundle: Bundle) -> Tensors:
@@ -47,7 +62,8 @@ def read_weights(bundle: Bundle) -> Tensors:
 def rebuild(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16"]) -> Bundle:
     """Return the model with a graph written from ``tensors``, normalised as its card states."""
     graph = write_graph(network_of(bundle.card), tensors, bundle.card.preprocess, half=precision == "fp16")
-    card = replace(bundle.card, precision=precision, quantised=None, calibration=(), made_with=tool_versions())
+    card = replace(bundle.card, precision=precision, quantised=None, calibration=(), uncertainty=None)
+    card = replace(card, made_with=tool_versions())
     return bundle.with_model(graph, card)
 
 

@@ -33,7 +33,8 @@ def write_bundle(folder: Path, bundle: Bundle) -> ModelCard:
     check_target(folder)
     contents = {GRAPH: bundle.graph, LABELS: format_labels(bundle.labels).encode()}
     card = replace(bundle.card, files={GRAPH: bundle.sha256, LABELS: _sha256(contents[LABELS])})
-    contents[CARD] = _CARD.dump_json(card, indent=2) + b"\n"
+    absent = {"uncertainty"} if card.uncertainty is None else None     # other cards are as they always were
+    contents[CARD] = _CARD.dump_json(card, indent=2, exclude=absent) + b"\n"
     try:
         with atomic_folder(folder) as part:
             for name, data in contents.items():

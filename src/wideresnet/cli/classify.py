@@ -51,10 +51,13 @@ def classify(
 
     Example: wrn classify photos/ -o table.csv --rows image -k 3
 
+    Example: wrn classify photos/ -m calibrated/ --coverage 95
+
     Example: wrn classify s3://bucket/photos -m wide_resnet50_2.tv_in1k --ray auto -o s3://bucket/answers
     """
     from wideresnet.engines.throughput import tune_settings
     from wideresnet.output.resumable_writer import open_resumable
+    from wideresnet.prediction_sets import check_coverage
     from wideresnet.tasks.classify.classify import classify as predictions
     from wideresnet.tasks.classify.dedupe import answer_once, remembered_for
     from wideresnet.tasks.classify.resumable import run_identity
@@ -68,24 +71,26 @@ def classify(
         _check_local_run(files, answers, format, resume)
     bundle = answers.open(options, model, transform)
     reading.check(context, bundle.card.preprocess)
+    check_coverage(bundle.card, answers.fraction, model or "")
     many = bool(cluster.ray or len(files) > 1 or containers(files))
     engine, settings = tune_settings(bundle, reading.settings(runtime), many=many)
     if cluster.ray:
         from wideresnet.cluster.operations import Classify
 
-        run_on_images(Classify(settings, answers.k, answers.row_of), bundle, paths, cluster, answers.output, format)
+        operation = Classify(settings, answers.k, answers.row_of, answers.fraction)
+        run_on_images(operation, bundle, paths, cluster, answers.output, format)
     items = InputImages(files, stdin=True)
     classifier = open_classifier(bundle, settings.engine, engine)
     say_model(bundle.card, classifier.engine.info)
-    answer = partial(predictions, classifier, settings=settings, k=answers.k)
+    answer = partial(predictions, classifier, settings=settings, k=answers.k, coverage=answers.fraction)
     if reading.dedupe:
         answer = partial(answer_once, answer, remembered=remembered_for(answers.k))
     if answers.file:
-        run = run_identity(classifier, settings, answers.k, files).as_json()
-        opened = open_resumable(answers.file, format, run, resume=resume, layout=answers.layout)
+        run = run_identity(classifier, settings, answers.k, files, answers.fraction).as_json()
+        opened = open_resumable(answers.file, format, run, resume=resume, layout=answers.layout(bundle.card))
         failed = write_file(answer, items, answers.file, opened)
     else:
-        failed = write_stdout(answer(items), format, answers.layout)
+        failed = write_stdout(answer(items), format, answers.layout(bundle.card))
     say_skipped([items.skipped], *containers(files))
     raise typer.Exit(1 if failed else 0)
 
@@ -95,7 +100,7 @@ def _check_local_run(files: list[Path], answers: AnswerOptions, format: str, res
     from wideresnet.tasks.classify.resumable import check_run
 
     file = answers.file
-    if (failed := check_run(files, file, format, resume=resume, layout=answers.layout)) is not None:
+    if (failed := check_run(files, file, format, resume=resume, layout=answers.layout())) is not None:
         say(f"{file} is complete: nothing is left to do, whatever model and images it was made from", err=True)
         raise typer.Exit(1 if failed else 0)
     if not file:

@@ -15,7 +15,7 @@ from wideresnet.cli.options import BatchSize, ClassNames, Dedupe, FastDecode, Ig
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
     from wideresnet.output.row_format import RecordLayout
-    from wideresnet.records import InferenceSettings, Preprocess
+    from wideresnet.records import InferenceSettings, ModelCard, Preprocess
 
 AnswerFormat = Literal["table", "json", "jsonl", "csv", "zoo", "parquet"]
 
@@ -35,18 +35,30 @@ class AnswerOptions:
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write to this file instead of stdout.")] = None
     labels: ClassNames = None
     lang: Lang = "en"
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            min=50, max=99.9,
+            help="Add sets of classes that hold the right one of this percentage of images (see 'wrn calibrate').",
+        ),
+    ] = None  # fmt: skip
+
+    @property
+    def fraction(self) -> float:
+        """The coverage of prediction sets; 0: no sets."""
+        return (self.coverage or 0) / 100
 
     @property
     def file(self) -> Path | None:
         """The output as a local file."""
         return None if self.output is None else Path(self.output)
 
-    @property
-    def layout(self) -> RecordLayout:
-        """The columns and rows of the answers."""
-        from wideresnet.output.answers import answer_layout
+    def layout(self, card: ModelCard | None = None) -> RecordLayout:
+        """Return the columns and rows of the answers of the model with ``card``."""
+        from wideresnet.output.answers import answer_layout, with_uncertainty
 
-        return answer_layout(self.k, self.row_of)
+        layout = answer_layout(self.k, self.row_of)
+        return with_uncertainty(layout, card, self.fraction) if card else layout
 
     def checked_format(self, context: typer.Context, ray: bool) -> str:
         """Return the format of the answers. Raises ConfigError for options that contradict each other."""
@@ -55,6 +67,7 @@ class AnswerOptions:
         format = self.format or "table" if ray else choose_format(self.file, self.format)
         lines = not ray and format not in ("csv", "parquet")
         check_unused(context, lines, "without CSV or Parquet", "row_of", hint="add --format csv")
+        check_unused(context, format == "zoo", "with --format zoo", "coverage", hint="choose another format")
         return format
 
     def open(self, options: ModelOptions, model: str | None, transform: str | None) -> Bundle:

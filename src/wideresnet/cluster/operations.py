@@ -14,7 +14,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.features import open_features
-from wideresnet.output.answers import RowOf, answer_layout
+from wideresnet.output.answers import RowOf, answer_layout, with_uncertainty
 from wideresnet.output.features import cast_features, features_schema, features_table
 from wideresnet.output.parquet import arrow_schema, arrow_table
 from wideresnet.output.row_format import RecordLayout
@@ -60,17 +60,20 @@ class Classify:
     settings: InferenceSettings
     k: int = 5
     row_of: RowOf = "class"
+    coverage: float = 0
 
     def identity(self) -> dict[str, object]:
         """See ``Operation``."""
         rows = {"row of": self.row_of} if self.row_of != "class" else {}       # earlier versions had no choice
-        return {**_identity(self.settings), "reduced": self.settings.reduced, "k": self.k, **rows}
+        sets = {"coverage": self.coverage} if self.coverage else {}
+        return {**_identity(self.settings), "reduced": self.settings.reduced, "k": self.k, **rows, **sets}
 
     def open(self, bundle: Bundle, threads: int) -> OpenOperation:
         """See ``Operation``."""
         classifier = _open_classifier(bundle, self.settings, threads)
-        run = partial(classify, classifier, settings=self.settings, k=self.k)
-        to_table = partial(_to_table, answer_layout(self.k, self.row_of))
+        run = partial(classify, classifier, settings=self.settings, k=self.k, coverage=self.coverage)
+        layout = with_uncertainty(answer_layout(self.k, self.row_of), bundle.card, self.coverage)
+        to_table = partial(_to_table, layout)
         return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, to_table)
 
 

@@ -9,12 +9,15 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
 from torch.utils.hooks import RemovableHandle
 
 from wideresnet.architectures import Architecture
 from wideresnet.engines.base import EngineOptions, check_batch, check_process
 from wideresnet.graph import read_graph
-from wideresnet.graph.outputs import FEATURES, MAP, parse_graph
+from wideresnet.graph.calibrated import SCORE, known_score_part
+from wideresnet.graph.outputs import FEATURES, MAP, parse_graph, temperature_of
+from wideresnet.graph.write import OUTPUT
 from wideresnet.machine import available_cpus
 from wideresnet.models import create_model
 from wideresnet.records import EngineInfo, Preprocess
@@ -32,6 +35,8 @@ class PyTorchEngine:
         # The module is built from the architecture; the graph provides the weights and the names of further outputs.
         model = parse_graph(graph)
         self._model, self._names = open_module(model, architecture), [output.name for output in model.graph.output][1:]
+        self._temperature = temperature_of(model)
+        self._score = ReferenceEvaluator(known_score_part(model)) if SCORE in self._names else None
         self._mean, self._std = (
             torch.tensor(values).view(3, 1, 1) for values in (preprocess.mean, preprocess.std)
         )
@@ -50,7 +55,7 @@ class PyTorchEngine:
         x = pixels.permute(0, 3, 1, 2).float() / 255
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
             logits: torch.Tensor = self._model((x - self._mean) / self._std)
-        return logits.float().numpy()
+        return (logits.float() / self._temperature).numpy()
 
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """See ``Engine``; one after the other."""
@@ -59,10 +64,13 @@ class PyTorchEngine:
     def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
         """See ``OutputsEngine``; by forward hooks, one after the other."""
         outputs: dict[str, torch.Tensor] = {}
-        hooks = [_capture(self._model, name, outputs) for name in self._names]
+        names = [FEATURES] if self._score else self._names
+        hooks = [_capture(self._model, name, outputs) for name in names]
         try:
             for batch in batches:
-                yield [self(batch), *(outputs[name].float().numpy() for name in self._names)]
+                logits, values = self(batch), [outputs[name].float().numpy() for name in names]
+                inputs = {FEATURES: values[0], OUTPUT: logits} if self._score else {}
+                yield [logits, *(self._score.run(None, inputs) if self._score else values)]
         finally:
             for hook in hooks:
                 hook.remove()

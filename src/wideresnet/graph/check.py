@@ -11,18 +11,20 @@ from contextlib import contextmanager
 
 import onnx
 from onnx import AttributeProto, TensorProto, helper
+from onnx.numpy_helper import to_array
 
 from wideresnet.errors import BundleError
 from wideresnet.unpickle import DAMAGE
 
-# What write_graph and quantise write: operators, and the least and largest value of each attribute.
+# What write_graph, quantise and calibrated write: operators, and the least and largest value of each attribute.
 OPERATORS = frozenset([
-    "Add", "Cast", "Conv", "DequantizeLinear", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "LeakyRelu",
-    "MaxPool", "Mean", "Mul", "QuantizeLinear", "Relu", "Sigmoid", "Sub", "Transpose",
+    "Add", "Cast", "Conv", "DequantizeLinear", "Div", "Exp", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool",
+    "Identity", "LeakyRelu", "Log", "MatMul", "MaxPool", "Mean", "Mul", "QuantizeLinear", "ReduceL2", "ReduceMax",
+    "ReduceMin", "ReduceSum", "ReduceSumSquare", "Relu", "Sigmoid", "Softmax", "Sub", "TopK", "Transpose",
 ])  # fmt: skip
 ATTRIBUTES = {
-    "alpha": (0, 1), "axis": (-4, 3), "kernel_shape": (1, 7), "pads": (0, 6), "perm": (0, 3), "strides": (1, 2),
-    "to": (TensorProto.FLOAT, TensorProto.FLOAT), "transB": (0, 1),
+    "alpha": (0, 100), "axes": (1, 1), "axis": (-4, 3), "beta": (0, 100), "kernel_shape": (1, 7), "pads": (0, 6),
+    "perm": (0, 3), "strides": (1, 2), "to": (TensorProto.FLOAT, TensorProto.FLOAT), "transB": (0, 1),
 }  # fmt: skip
 MAX_PER_PIXEL = 1024                               # elements of any tensor of one image, for each of its pixels
 _SUBGRAPHS = {AttributeProto.GRAPH, AttributeProto.GRAPHS}
@@ -39,7 +41,7 @@ def refuse_damage() -> Iterator[None]:
 
 @refuse_damage()
 def check_graph(model: onnx.ModelProto) -> None:
-    """Raise BundleError unless ``model`` is built from what ``write_graph`` and ``quantise`` write.
+    """Raise BundleError unless ``model`` is built from what ``write_graph``, ``quantise`` and ``calibrated`` write.
 
     Refused are, beside what ``checked_skeleton`` refuses, other operators and attributes, and tensors that do not fit
     together or take too much memory. Values are not looked at: see ``facts.check_finite``.
@@ -54,12 +56,18 @@ def check_graph(model: onnx.ModelProto) -> None:
                 raise ValueError(f"it has {attribute.name[:40]!r} = {values[:8]} in a {node.op_type}")
     inferred = onnx.shape_inference.infer_shapes(checked_skeleton(model), check_type=True, strict_mode=True).graph
     shapes = [[dim.dim_value for dim in tensor.type.tensor_type.shape.dim] for tensor in model.graph.input]
-    if shapes != [[0, side := shapes[0][1], side, 3]] or len(model.graph.output) != 1:
-        raise ValueError(f"it has other inputs than images [N, S, S, 3]: {shapes[:3]}, or several outputs")
+    outputs = [output.name for output in model.graph.output]
+    if shapes != [[0, side := shapes[0][1], side, 3]] or outputs[1:] not in ([], ["known_score"]):
+        raise ValueError(f"it has other inputs than images [N, S, S, 3]: {shapes[:3]}, or outputs {outputs[:4]}")
+    stored = {constant.name: constant for constant in model.graph.initializer}
+    limit = max(MAX_PER_PIXEL * side**2, *(math.prod(constant.dims) for constant in stored.values()))
     for tensor in inferred.value_info:
         elements = math.prod(max(1, dim.dim_value) for dim in tensor.type.tensor_type.shape.dim)
-        if elements > MAX_PER_PIXEL * side**2:
+        if elements > limit:
             raise ValueError(f"it has a tensor of {elements:,} elements")
+    for node in model.graph.node:
+        if node.op_type == "TopK" and to_array(stored[node.input[1]]).min() < 1:
+            raise ValueError("it has a TopK of fewer than one")
 
 
 @refuse_damage()

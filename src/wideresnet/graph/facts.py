@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.architectures import Variant
 from wideresnet.errors import BundleError
+from wideresnet.graph.outputs import temperature_of
 from wideresnet.precision import StoredPrecision
 from wideresnet.records import RGB
 
@@ -30,6 +31,8 @@ class GraphFacts:
     std: RGB
     precision: StoredPrecision                     # of the stored weights
     variant: Variant                               # see architectures.with_variant
+    temperature: float                             # that divides the logits
+    known_score: bool                              # whether there is this output
 
 
 def read_facts(model: onnx.ModelProto) -> GraphFacts:
@@ -53,6 +56,8 @@ def read_facts(model: onnx.ModelProto) -> GraphFacts:
         std=(1 / (255 * factor[0]), 1 / (255 * factor[1]), 1 / (255 * factor[2])),
         precision="int8" if quantised else "fp16" if half else "fp32",
         variant=read_variant(model),
+        temperature=temperature_of(model),
+        known_score=len(graph.output) > 1,
     )
 
 

@@ -44,6 +44,7 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
             raise ConfigError(f"no layer called {name!r}", hint=hint)
     result = onnx.ModelProto()
     result.CopyFrom(model)
+    del result.graph.output[1:]                    # a score of calibrated models
     for name in names:
         if inner[name] != name:
             result.graph.node.append(helper.make_node("Identity", [inner[name]], [name], name=name))
@@ -61,7 +62,7 @@ def inner_outputs(model: onnx.ModelProto) -> dict[str, str]:
             outputs[stage[1]] = node.output[0]     # the last block of the stage is kept
         elif node.op_type in ("GlobalAveragePool", "GlobalMaxPool"):
             outputs[MAP] = node.input[0]
-    outputs[FEATURES] = _classifier(model).input[0]
+    outputs[FEATURES] = classifier_node(model).input[0]
     if MAP not in outputs:
         raise BundleError("the graph has no global pooling layer", hint=_EXPORT)
     return outputs
@@ -70,18 +71,31 @@ def inner_outputs(model: onnx.ModelProto) -> dict[str, str]:
 def read_classifier(model: onnx.ModelProto) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The weight [C, F] and bias [C] of the linear layer: features @ weight.T + bias = logits.
 
-    As the graph uses them, so that int8 weights are what they stand for. Raises BundleError where there is none.
+    As the graph uses them: int8 weights are what they stand for, and a temperature divides both.
+    Raises BundleError where there is none.
     """
     constants = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
     producers = {node.output[0]: node for node in model.graph.node}
-    _, weight, bias = _classifier(model).input
-    return _value(weight, constants, producers), _value(bias, constants, producers)
+    scale = np.float32(1 / temperature_of(model))
+    weight, bias = (_value(name, constants, producers) for name in classifier_node(model).input[1:])
+    return weight * scale, bias * scale
+
+
+def temperature_of(model: onnx.ModelProto) -> float:
+    """Return the temperature that divides the logits. Raises BundleError for factors that are none."""
+    node = classifier_node(model)
+    factors: dict[str, float] = {attribute.name: attribute.f for attribute in node.attribute}
+    alpha, beta = factors.get("alpha", 1.0), factors.get("beta", 1.0)
+    if alpha != beta or alpha <= 0:
+        raise BundleError(f"the classifier scales weights by {alpha} and biases by {beta}", "calibrate the model again")
+    return 1 / alpha
 
 
 _EXPORT = "'wrn export' writes graphs that can be looked into"
 
 
-def _classifier(model: onnx.ModelProto) -> onnx.NodeProto:
+def classifier_node(model: onnx.ModelProto) -> onnx.NodeProto:
+    """Return the node of the linear layer that computes the logits. Raises BundleError where there is none."""
     layers: list[onnx.NodeProto] = [node for node in model.graph.node if node.op_type == "Gemm"]
     if not layers:
         raise BundleError("this graph has no linear layer at its end", hint=_EXPORT)

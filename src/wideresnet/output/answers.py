@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from wideresnet.errors import ConfigError
 from wideresnet.output.parquet import arrow_schema, arrow_table
 from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format
-from wideresnet.records import Failure, LabelScore, Prediction
+from wideresnet.records import Failure, LabelScore, ModelCard, Prediction
 from wideresnet.report import answer as answer_report
 from wideresnet.report.escape import json_text, line_text
 
@@ -61,7 +61,11 @@ def from_json(values: Mapping[str, Any]) -> Prediction | Failure:
     """Return the answer of ``as_json_line``, parsed."""
     if "error" in values:
         return Failure(**values)
-    return Prediction(values["path"], tuple(LabelScore(**score) for score in values["predictions"]))
+    labels = values.get("set")
+    return Prediction(
+        values["path"], tuple(LabelScore(**score) for score in values["predictions"]),
+        None if labels is None else tuple(labels), values.get("p_known"), values.get("unknown"),
+    )  # fmt: skip
 
 
 TEXT_FORMATS = {
@@ -92,6 +96,25 @@ def answer_layout(k: int, row_of: RowOf = "class") -> RecordLayout:
 
     columns |= {"error": str, "hint": str}
     return RecordLayout(TEXT_FORMATS | {"csv": csv_format(columns, to_rows)}, columns, to_rows, from_json)
+
+
+def with_uncertainty(layout: RecordLayout, card: ModelCard, coverage: float) -> RecordLayout:
+    """Return the layout with the further columns of calibrated models: p_known, unknown (0 or 1), set (a JSON list)."""
+    if card.uncertainty is None:
+        return layout
+    columns = {**layout.columns, "p_known": float, "unknown": int} | ({"set": str} if coverage else {})
+
+    def to_rows(answer: Prediction | Failure) -> list[Row]:
+        rows = layout.to_rows(answer)
+        if isinstance(answer, Failure) or answer.unknown is None:
+            return rows
+        cells: Row = {"p_known": answer.p_known, "unknown": int(answer.unknown)}
+        if answer.set is not None:
+            cells["set"] = json_text(answer.set)
+        return [row | cells for row in rows]
+
+    formats = {**layout.text_formats, "csv": csv_format(columns, to_rows)}
+    return replace(layout, text_formats=formats, columns=columns, to_rows=to_rows)
 
 
 def choose_format(file: Path | None, format: str | None) -> str:

@@ -88,7 +88,7 @@ def read_rows(
             mark = next((mark for mark in ";\t" if mark in head), ",")       # as spreadsheets save it
             lines.seek(0)
             rows = csv.DictReader(lines, delimiter=mark)
-            if tuple(rows.fieldnames or ()) != tuple(columns):
+            if tuple(rows.fieldnames or ())[: len(columns)] != tuple(columns):     # calibrated models have more
                 raise ValueError(f"its columns are {rows.fieldnames}, expected {list(columns)}")
             yield from map(from_cells, rows)
         else:                                      # an object a line, in a list or not

@@ -111,13 +111,14 @@ class Batch:
     """Consecutive items of a run, in order: the readable ones as pixels, the others as failures.
 
     ``pixels`` is RGB uint8 [N, S, S, 3]; ``items`` are its N items. N may be 0 when all failed. ``failed``
-    holds the indices of ``failures`` among all.
+    holds the indices of ``failures`` among all. ``known_scores`` [N]: of a calibrated network that has run.
     """
 
     pixels: NDArray[np.uint8]
     items: tuple[Item, ...]
     failures: tuple[Failure, ...] = ()
     failed: tuple[int, ...] = ()
+    known_scores: NDArray[np.float32] | None = None
 
     def in_order(self, results: Sequence[Result]) -> Iterator[Result | Failure]:
         """Yield the N ``results`` with the failures at their indices among them."""
@@ -137,10 +138,17 @@ class LabelScore:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The k likeliest classes of one image, likeliest first (ties: lower index first)."""
+    """The k likeliest classes of one image, likeliest first (ties: lower index first).
+
+    Of a calibrated model also ``p_known``, the p-value of the image among those that the network knows, and whether it
+    is so small that the image counts as ``unknown``; ``set`` are the labels of a prediction set, if one was requested.
+    """
 
     path: str
     predictions: tuple[LabelScore, ...]
+    set: tuple[str, ...] | None = None
+    p_known: float | None = None
+    unknown: bool | None = None
 
     def __repr__(self) -> str:
         scores = [f"{score.label} {100 * score.probability:.1f} %" for score in self.predictions[:3]]

@@ -9,6 +9,7 @@ from wideresnet.precision import StoredPrecision
 from wideresnet.records.accuracy import Measured, Published
 from wideresnet.records.compilation import GateReport, QuantiseSettings
 from wideresnet.records.images import Labels, Normalisation, Preprocess
+from wideresnet.records.uncertainty import Uncertainty
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class ModelCard:
     quantised: QuantiseSettings | None = None      # how an int8 graph was made
     gate: GateReport | None = None
     variant: dict[str, str | float | bool] = field(default_factory=dict)      # see architectures.with_variant
+    uncertainty: Uncertainty | None = None         # what 'wrn calibrate' measured
     files: dict[str, str] = field(default_factory=dict)       # file name -> sha256
     schema: int = 1
 

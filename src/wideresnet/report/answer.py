@@ -15,10 +15,15 @@ def to_text(answer: Prediction | Failure) -> str:
     if isinstance(answer, Failure):
         return f"{path}: {printable(answer.error)}" + (f"\n  hint: {printable(answer.hint)}" if answer.hint else "")
     classes = (f"{printable(score.label)} {100 * score.probability:.1f} %" for score in answer.predictions)
+    unknown = f"unknown ({100 * answer.p_known:.2g} %) · " if answer.unknown and answer.p_known is not None else ""
+    members = "" if answer.set is None else f"  set: {', '.join(map(printable, answer.set))}"
     # Answers are printed as they come, so that the widest name is not known yet.
-    return f"{path:<24}  {' · '.join(classes)}"
+    return f"{path:<24}  {unknown}{' · '.join(classes)}{members}"
 
 
 def to_json(answer: Prediction | Failure) -> dict[str, Any]:
-    """Return ``{path, predictions: [{index, label, probability}, …]}``, or ``{path, error, hint}``."""
-    return asdict(answer)
+    """Return ``{path, predictions: [{index, label, probability}, …]}``, or ``{path, error, hint}``.
+
+    Answers of calibrated models also have ``p_known`` and ``unknown``, and ``set`` if sets were requested.
+    """
+    return {name: value for name, value in asdict(answer).items() if value is not None}

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fakes import TINY, VARIANTS, tiny_bundle, tiny_images, tiny_tensors
+from fakes import TINY, VARIANTS, calibrated_bundle, tiny_bundle, tiny_images, tiny_tensors
 from wideresnet.bundle import bundle as made
 from wideresnet.bundle import network_of
 from wideresnet.bundle.derive import as_float32
@@ -230,3 +230,27 @@ def test_derived_values_belong_to_one_graph_and_are_not_pickled() -> None:
     assert (bundle.sha256, bundle.model.graph.name) == (bundle.sha256, "wrn_10_1")
     assert replace(bundle, graph=b"other").sha256 != bundle.sha256
     assert set(vars(pickle.loads(pickle.dumps(bundle)))) == {"card", "labels", "graph", "stem"}
+
+
+def test_a_calibration_is_on_the_card_and_in_the_graph(bundle, tmp_path):
+    calibrated = calibrated_bundle(bundle)
+    write_bundle(tmp_path / "b", calibrated)
+    assert read_bundle(tmp_path / "b").card.uncertainty == calibrated.card.uncertainty
+
+
+def test_a_card_without_calibration_does_not_mention_it(bundle, tmp_path):
+    write_bundle(tmp_path / "b", bundle)
+    assert "uncertainty" not in (tmp_path / "b" / "card.json").read_text()
+
+
+@pytest.mark.parametrize(("change", "problem"), [
+    ({"uncertainty": None}, "known score is False on the card, True in the graph"),
+    ({"temperature": 2.0}, "temperature is 2 on the card, 0.5 in the graph"),
+])  # fmt: skip
+def test_a_calibration_that_contradicts_the_graph_is_refused(bundle, tmp_path, change, problem):
+    calibrated = calibrated_bundle(bundle)
+    if "temperature" in change:
+        change = {"uncertainty": replace(calibrated.card.uncertainty, **change)}
+    write_bundle(tmp_path / "b", replace(calibrated, card=replace(calibrated.card, **change)))
+    with pytest.raises(BundleError, match=problem):
+        read_bundle(tmp_path / "b")

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fakes import NETWORKS, tiny_bundle, tiny_images, tiny_tensors
+from fakes import NETWORKS, calibrated_bundle, tiny_bundle, tiny_images, tiny_tensors
 from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.errors import BundleError
 from wideresnet.graph import write_graph
@@ -36,6 +36,19 @@ def test_int8_graphs_are_accepted() -> None:
     for name in ("wrn_10_1", "bottleneck", "postact"):
         side = NETWORKS[name].input_size
         check_graph(quantise(graph_of(name), list(tiny_images(2, side))))
+
+
+def test_further_outputs_and_empty_top_k_are_refused() -> None:
+    model = calibrated_bundle(tiny_bundle()).model
+    check_graph(model)
+    numbers = constant(model, "known.k")
+    numbers.CopyFrom(numpy_helper.from_array(np.array([0], np.int64), numbers.name))
+    with pytest.raises(BundleError, match="TopK of fewer than one"):
+        check_graph(model)
+    model = graph_of("wrn_10_1")
+    model.graph.output.append(helper.make_tensor_value_info("pool", TensorProto.FLOAT, ["batch", 64, 1, 1]))
+    with pytest.raises(BundleError, match="outputs \\['logits', 'pool'\\]"):
+        check_graph(model)
 
 
 def first(model: onnx.ModelProto, kind: str) -> onnx.NodeProto:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from fakes import calibrated_bundle, tiny_bundle
 from wideresnet.errors import ConfigError
-from wideresnet.output.answers import COLUMNS, write_answers
+from wideresnet.output.answers import ANSWER_LAYOUT, COLUMNS, with_uncertainty, write_answers
 from wideresnet.records import Failure, LabelScore, Prediction
 
 ANSWERS: list[Prediction | Failure] = [
@@ -91,3 +92,22 @@ def test_an_answer_is_written_before_the_next_is_asked_for(format: str) -> None:
 
     write_answers(answers(), format, out)
     assert written_early == [True]
+
+
+def test_answers_of_calibrated_models_have_further_columns() -> None:
+    """At the end, so that the places of the others stay; and none for failures."""
+    card = calibrated_bundle(tiny_bundle()).card
+    classes = (LabelScore(3, "cat", 0.75), LabelScore(5, "dog", 0.25))
+    answer = Prediction("a.png", classes, ("cat", 'a "dog"'), 0.25, False)
+    layout, out = with_uncertainty(ANSWER_LAYOUT, card, 0.9), io.StringIO()
+    write_answers([answer, Failure("b.png", "cut short")], "csv", out, layout)
+    rows = list(csv.DictReader(io.StringIO(out.getvalue())))
+    assert list(rows[0]) == [*COLUMNS, "p_known", "unknown", "set"]
+    assert [(row["p_known"], row["unknown"]) for row in rows] == [("0.25", "0"), ("0.25", "0"), ("", "")]
+    assert json.loads(rows[0]["set"]) == ["cat", 'a "dog"']
+    assert layout.from_json(json.loads(written("jsonl", [answer]))) == answer
+
+
+def test_other_models_and_answers_without_sets_have_no_further_columns() -> None:
+    assert with_uncertainty(ANSWER_LAYOUT, tiny_bundle().card, 0.9) is ANSWER_LAYOUT
+    assert "set" not in with_uncertainty(ANSWER_LAYOUT, calibrated_bundle(tiny_bundle()).card, 0).columns

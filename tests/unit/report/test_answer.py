@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wideresnet.records import Failure, LabelScore, Prediction
 from wideresnet.report import answer
 
@@ -32,3 +34,16 @@ def test_the_json_of_a_prediction() -> None:
 def test_the_json_of_a_failure() -> None:
     failure = Failure("cat.png", "cut short", "copy it again")
     assert answer.to_json(failure) == {"path": "cat.png", "error": "cut short", "hint": "copy it again"}
+
+
+def test_an_unknown_image_is_said_to_be_so_before_what_it_would_have_been() -> None:
+    coffee = replace(CAT, path="coffee.png", p_known=0.00204, unknown=True)
+    assert answer.to_text(coffee).split(maxsplit=1)[1] == "unknown (0.2 %) · cat 75.0 % · dog 25.0 %"
+    plain = answer.to_json(replace(CAT, path="coffee.png"))
+    assert answer.to_json(coffee) == {**plain, "p_known": 0.00204, "unknown": True}
+
+
+def test_a_set_follows_the_classes() -> None:
+    certain = replace(CAT, p_known=0.4, unknown=False, set=("cat", "dog"))
+    assert answer.to_text(certain).endswith("cat 75.0 % · dog 25.0 %  set: cat, dog")
+    assert answer.to_json(certain)["set"] == ("cat", "dog")

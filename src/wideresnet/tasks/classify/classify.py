@@ -7,6 +7,7 @@ from functools import partial
 
 from wideresnet.classifier import Classifier
 from wideresnet.images.loader import load_batches
+from wideresnet.prediction_sets import check_coverage
 from wideresnet.records import DEFAULT_INFERENCE, Failure, InferenceSettings, Item, Prediction
 from wideresnet.tasks.classify.pipeline import infer
 
@@ -17,11 +18,16 @@ def classify(
     settings: InferenceSettings = DEFAULT_INFERENCE,
     *,
     k: int = 5,
+    coverage: float = 0,
 ) -> Iterator[Prediction | Failure]:
-    """Yield the ``k`` likeliest classes or a failure of each item, in the order of the items."""
+    """Yield the ``k`` likeliest classes or a failure of each item, in the order of the items.
+
+    With ``coverage``, such as 0.95, answers have prediction sets. Raises ConfigError if the model has none.
+    """
+    check_coverage(classifier.card, coverage)
     load = partial(
         load_batches, spec=classifier.card.preprocess, batch_size=settings.batch_size,
         threads=classifier.engine.info.threads, exif=settings.exif, reduced=settings.reduced,
     )  # fmt: skip
     for batch, logits in infer(classifier, items, load, settings.batch_size, settings.mode):
-        yield from batch.in_order(classifier.answer([item.path for item in batch.items], logits, k))
+        yield from batch.in_order(classifier.answer(batch, logits, k, coverage))

@@ -35,4 +35,4 @@ def _sequential(
     remaining = iter(items)
     while group := list(islice(remaining, batch_size)):
         for batch in load(group):
-            yield batch, classifier.logits(batch.pixels)
+            yield classifier.run(batch)
