@@ -73,7 +73,8 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/finetune/settings": ("finetune",),
 }
 # Whose "--ink" are colours, and tables of options: of all (test_help.py) and of earlier versions (test_vocabulary.py).
-STYLES = {"report/html/charts", "report/html/page", "cli/help", "cli/checks"}
+# Commands are put together in report/recommendation; test_recommend.py compares them with the command line.
+STYLES = {"report/html/charts", "report/html/page", "cli/help", "cli/checks", "report/recommendation"}
 # Options that belong to another program, named as such.
 FOREIGN = {"--data-binary", "--max-restarts", "--head", "--help"}
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
 from wideresnet.cli.checks import check_empty, check_renamed
 from wideresnet.precision import precision_name
+from wideresnet.report.escape import shell_lines
 
 ARGUMENTS, OPTIONS = "Arguments", "Options"
 NO_BREAK, HYPHEN = "\xa0", "\u2011"               # where lines are not broken; neither is printed
@@ -88,30 +88,19 @@ def _write_description(text: str, formatter: Any) -> None:
     examples = []
     for paragraph in _paragraphs(text):
         if paragraph.startswith("Example: "):
-            examples.append(paragraph.removeprefix("Example: "))
+            examples.append(paragraph.removeprefix("Example: ").replace(HYPHEN, "-"))
         else:
             formatter.write_text(paragraph)
             formatter.write_paragraph()
     formatter.buffer.pop()
     if examples:
         with formatter.section("Examples"):
-            formatter.write("".join(f"  {line}\n" for example in examples for line in _shell_lines(example)))
+            formatter.write("".join(f"  {line}\n" for example in examples for line in shell_lines(example)))
 
 
 def _paragraphs(text: str | None) -> list[str]:
     paragraphs = inspect.cleandoc(text or "").replace("-", HYPHEN).split("\n\n")
     return [" ".join(paragraph.split()) for paragraph in paragraphs]
-
-
-def _shell_lines(command: str, width: int = 74) -> Iterator[str]:
-    """Yield a command as lines of a shell, broken before an option."""
-    line = ""
-    for part in re.split(f" (?={HYPHEN})", command):
-        if line and len(line) + len(part) + 1 > width:
-            yield f"{line} \\"
-            line = "   "
-        line = f"{line} {part}" if line else part
-    yield line
 
 
 def _write_options(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from wideresnet.records import BenchReport, BenchRow, Profile, Tuning
 from wideresnet.report.escape import json_text
-from wideresnet.report.formats import busy_text, grouped_table, text_table
+from wideresnet.report.formats import busy_text, filled, grouped_table, text_table
 from wideresnet.report.html.page import (
     bars,
     beside,
@@ -53,10 +53,10 @@ def to_text(report: BenchReport) -> str:
             groups.setdefault(title, []).append((f"{engine} {precision}", *numbers))
         blocks.append(f"{rows[0].model}\n{grouped_table(TEXT_HEADS, groups, set(range(1, len(TEXT_HEADS))))}")
     blocks.append(f"peak, G operations/s: {_peak(report)}" if report.rows else "")
-    blocks += [f"note: {remark}" for remark in _remarks(report)]
+    blocks += [filled(f"note: {remark}") for remark in _remarks(report)]
     blocks += map(_profile_text, report.profiles)
     blocks += [f"tuned: {_tuned(tuning)}" for tuning in report.tuned]
-    blocks += [f"left out: {name}: {reason}" for name, reason in report.skipped.items()]
+    blocks += [filled(f"left out: {name}: {reason}") for name, reason in report.skipped.items()]
     return "\n".join(filter(None, blocks))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 # C1 controls and DEL, line separators, bidirectional overrides and isolates, lone surrogates.
@@ -52,3 +53,14 @@ def unescaped(text: str) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
+
+
+def shell_lines(command: str, width: int = 74) -> Iterator[str]:
+    """Yield a command as lines that a shell reads as one, broken before an option."""
+    line = ""
+    for part in re.split(r" (?=-)", command):
+        if line and len(line) + len(part) + 1 > width:
+            yield f"{line} \\"
+            line = "   "
+        line = f"{line} {part}" if line else part
+    yield line

@@ -110,11 +110,16 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), *, wr
     )
 
 
+def filled(text: str) -> str:
+    """Return a sentence in lines of at most ``WIDTH``, unless a word is longer."""
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
 def grouped_table(
     heads: Sequence[str], groups: Mapping[str, Sequence[Sequence[str]]], right: Collection[int] = ()
 ) -> str:
     """Return one ``text_table`` in which the name of each group stands above its rows."""
     head, *table = text_table([heads, *(row for rows in groups.values() for row in rows)], right).split("\n")
     lines = iter(table)
-    blocks = (["", textwrap.fill(f"{name}:", WIDTH), *islice(lines, len(rows))] for name, rows in groups.items())
+    blocks = (["", filled(f"{name}:"), *islice(lines, len(rows))] for name, rows in groups.items())
     return "\n".join([head, *(line for block in blocks for line in block)])

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from wideresnet.records import Choice, Peak
-from wideresnet.report.formats import command_text, text_table
+from wideresnet.report.escape import shell_lines
+from wideresnet.report.formats import command_text, filled, text_table
 
 
 def to_text(choices: Sequence[Choice], peak: Peak, nearest: Choice) -> str:
@@ -35,13 +36,13 @@ def to_text(choices: Sequence[Choice], peak: Peak, nearest: Choice) -> str:
             "allows are taken off.",
             f"Peak here, G operations a second: {limits}.",
             f"take {best.name} in {best.precision}:" if best else _nearest_text(nearest),
-            *(f"  {command_text(command)}" for command in _commands(best or nearest)),
+            *(f"  {line}" for command in _commands(best or nearest) for line in shell_lines(command_text(command))),
         ]
     )
 
 
 def _nearest_text(choice: Choice) -> str:
-    return (
+    return filled(
         f"nothing here meets what was asked; nearest is {choice.name} in {choice.precision}"
         f" ({100 * choice.top1:.2f} % top-1, {choice.images_per_s:.1f} images/s, {choice.latency_ms:.0f} ms):"
     )

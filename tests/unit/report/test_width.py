@@ -47,7 +47,7 @@ def test_recommendations_fit() -> None:
         name=name, pixels=288, precision="bf16", top1=0.8226, images_per_s=1234.5, latency_ms=12345.0,
         speed="predicted", source="torchvision Wide_ResNet101_2_Weights.IMAGENET1K_V2", fits=False, best=True,
     )  # fmt: skip
-    shown = recommendation.to_text([choice, replace(choice, speed="measured")], Peak(123456.0, 123456.0, 123456.0))
+    shown = recommendation.to_text([choice, replace(choice, speed="measured")], Peak(1e5, 1e5, 1e5), choice)
     assert widest(shown) <= 80
     assert ("~1234.5" in shown, " 1234.5" in shown) == (True, True)
 

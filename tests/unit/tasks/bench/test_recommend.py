@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+import typer
 
 from wideresnet.architectures import get_architecture
+from wideresnet.cli.main import app
 from wideresnet.errors import ConfigError
 from wideresnet.records import Peak
 from wideresnet.report import recommendation
 from wideresnet.tasks.bench.recommend import PEAK_FRACTION, Requirements, nearest, recommend
 from wideresnet.weights.catalogue import CATALOGUE
 
+COMMANDS = typer.main.get_command(app).commands
 PEAK = Peak(f32=200.0, bf16=400.0, int8=800.0)
 
 
@@ -140,15 +143,19 @@ def test_without_a_match_the_nearest_is_named_with_its_commands(requirements, na
     assert not any(choice.fits for choice in choices)
     choice = nearest(requirements, choices)
     assert (choice.name, choice.precision) == (name, precision)
-    *_, said, use, measure = recommendation.to_text(choices, PEAK, choice).split("\n")
-    assert said.startswith(f"nothing here meets what was asked; nearest is {name} in {precision} (")
+    text = " ".join(recommendation.to_text(choices, PEAK, choice).replace("\\\n", "").split())
+    said, use, measure = text.rsplit(" wrn ", 2)
+    assert f"nothing here meets what was asked; nearest is {name} in {precision} (" in said
     assert f" -m {name} " in use
+    for command in (use, measure):
+        known = {option for parameter in COMMANDS[command.split()[0]].params for option in parameter.opts}
+        assert {word for word in command.split() if word.startswith("-")} <= known
     assert measure.endswith(f"--random-weights --input-shape {choice.pixels} --precision {precision}")
 
 
 def test_with_a_match_its_commands_follow():
     requirements = Requirements(accuracy=0.825)
     choices = recommend(requirements, PEAK)
-    *_, said, use, _ = recommendation.to_text(choices, PEAK, nearest(requirements, choices)).split("\n")
-    assert said == "take wide_resnet101_2.tv2_in1k in bf16:"
-    assert use == "  wrn classify photos/ -m wide_resnet101_2.tv2_in1k --precision bf16"
+    shown = recommendation.to_text(choices, PEAK, nearest(requirements, choices))
+    use = "wrn classify photos/ -m wide_resnet101_2.tv2_in1k --precision bf16"
+    assert f"\ntake wide_resnet101_2.tv2_in1k in bf16:\n  {use}\n" in shown
