@@ -104,10 +104,10 @@ def _rules(rows: Iterable[Verification]) -> list[str]:
         points = 100 * used["tolerance"].tolerance
         lines.append(f"± {points:g}: the whole data set was run, and both figures are within {points:g} points.")
     if "interval" in used:
-        level = 100 * used["interval"].level
+        level, (low, high) = 100 * used["interval"].level, used["interval"].top1
         lines.append(
             f"interval: not the whole set was run; both published figures are in the {level:g} % interval (Wilson) of"
-            " what was measured."
+            f" what was measured, ± {50 * (high - low):.2g} points of top-1: smaller differences do not show."
         )
     return [*lines, THOP]
 

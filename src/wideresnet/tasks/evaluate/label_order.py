@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from wideresnet.errors import DataError
 from wideresnet.records import BILLION, EvalReport, Labels, wilson_interval
 
-MIN_IMAGES = 20                                    # for a statement on chance level
+MIN_IMAGES = 30                                    # for a statement on chance level
 GAP = 0.2                                          # by which mean confidence must exceed accuracy
 MIN_EXPLAINED = 0.4                                # fraction of images that an order must explain
 MAX_CLASHES = 0.1                                  # fraction of classes whose answer another class has, too
