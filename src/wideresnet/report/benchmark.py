@@ -10,19 +10,8 @@ from typing import Any, Literal
 from wideresnet.records import BenchReport, BenchRow, Profile, Tuning
 from wideresnet.report.escape import json_text
 from wideresnet.report.formats import busy_text, filled, grouped_table, text_table
-from wideresnet.report.html.page import (
-    bars,
-    beside,
-    csv_text,
-    downloads,
-    fact_rows,
-    facts,
-    number,
-    page,
-    paragraph,
-    section,
-    table,
-)
+from wideresnet.report.html import page as html
+from wideresnet.report.html.page import number
 
 ROUNDED_ABOVE_PEAK = 1.005                         # shown as 101 %
 SLOWEST = 15                                       # layers that the page lists
@@ -67,18 +56,18 @@ def to_json(report: BenchReport) -> dict[str, Any]:
 
 def to_html(report: BenchReport) -> str:
     """Return a page with tables and charts of each measurement, the profiles, and the machine."""
-    document = to_json(report)
-    files = downloads({"benchmark.json": json_text(document), "benchmark.csv": csv_text(document["rows"])})
-    return page(
+    document, machine = to_json(report), [*html.fact_rows(report.machine), ("peak, G operations/s", _peak(report))]
+    files = html.downloads({"benchmark.json": json_text(document), "benchmark.csv": html.csv_text(document["rows"])})
+    return html.page(
         "Benchmark",
         [
-            section("", paragraph(RULES), *map(paragraph, _remarks(report)), files),
+            html.section("", html.paragraph(RULES), *map(html.paragraph, _remarks(report)), files),
             *(_measurement(rows) for of_model in _grouped(report.rows, "model") for rows in _grouped(of_model, "what")),
             *map(_profile_section, report.profiles),
-            section("Tuned for this machine", *(paragraph(_tuned(tuning)) for tuning in report.tuned)),
-            section("Left out", facts(list(report.skipped.items()))),
-            section("Machine", facts([*fact_rows(report.machine), ("peak, G operations/s", _peak(report))])),
-            section("Asked for", facts(fact_rows(report.conditions))),
+            html.section("Tuned for this machine", *(html.paragraph(_tuned(tuning)) for tuning in report.tuned)),
+            html.section("Left out", html.facts(list(report.skipped.items()))),
+            html.section("Machine", html.facts(machine)),
+            html.section("Asked for", html.facts(html.fact_rows(report.conditions))),
         ],
     )
 
@@ -86,21 +75,21 @@ def to_html(report: BenchReport) -> str:
 def _measurement(rows: Sequence[BenchRow]) -> str:
     """Return the table and charts of one kind of measurement of one model."""
     heading = f"{rows[0].model}: {rows[0].what}"
-    numbers = table((*HEADS[1:], "note"), [_cells(row)[1:] for row in rows], {index - 1 for index in RIGHT})
+    numbers = html.table((*HEADS[1:], "note"), [_cells(row)[1:] for row in rows], {index - 1 for index in RIGHT})
     if rows[0].what == "startup":
         steps = [(_name(row), *map(number, row.parts_ms.values()), number(row.p50_ms)) for row in rows]
         heads = ("", *rows[0].parts_ms, "whole process, ms")
-        total = bars("Cold start to the first answer, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
-        return section(heading, numbers, table(heads, steps, set(range(1, len(heads)))), total)
+        total = html.bars("Cold start to the first answer, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
+        return html.section(heading, numbers, html.table(heads, steps, set(range(1, len(heads)))), total)
     if rows[0].what == "latency":
-        median = bars("Wait for one image, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
-        rare = bars("One wait in a hundred is longer (p99)", [(_name(row), row.p99_ms) for row in rows], "ms")
-        return section(heading, numbers, beside(median, rare))
-    return section(
+        median = html.bars("Wait for one image, p50", [(_name(row), row.p50_ms) for row in rows], "ms")
+        rare = html.bars("One wait in a hundred is longer (p99)", [(_name(row), row.p99_ms) for row in rows], "ms")
+        return html.section(heading, numbers, median, rare)
+    return html.section(
         heading,
         numbers,
-        bars("Speed", [(_name(row), row.images_per_s) for row in rows], "images/s"),
-        bars("Fraction of the peak of its precision", [(_name(row), 100 * row.peak_share) for row in rows], "%"),
+        html.bars("Speed", [(_name(row), row.images_per_s) for row in rows], "images/s"),
+        html.bars("Fraction of the peak of its precision", [(_name(row), 100 * row.peak_share) for row in rows], "%"),
     )
 
 
@@ -109,12 +98,12 @@ def _profile_section(profile: Profile) -> str:
     kinds: dict[str, float] = {}
     for layer in profile.layers:
         kinds[layer.kind] = kinds.get(layer.kind, 0.0) + layer.ms
-    return section(
+    return html.section(
         f"Profile: {profile.model}, {profile.precision}",
-        bars("Stages, for one image in one decode thread", list(profile.stages_ms.items()), "ms"),
-        paragraph(f"Layers: one batch of {profile.batch}, {number(total)} ms in all."),
-        bars("Kinds of layers", sorted(kinds.items(), key=lambda kind: -kind[1]), "ms"),
-        table(*_slowest(profile), {3, 4}),
+        html.bars("Stages, for one image in one decode thread", list(profile.stages_ms.items()), "ms"),
+        html.paragraph(f"Layers: one batch of {profile.batch}, {number(total)} ms in all."),
+        html.bars("Kinds of layers", sorted(kinds.items(), key=lambda kind: -kind[1]), "ms"),
+        html.table(*_slowest(profile), {3, 4}),
     )
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from wideresnet.records import ComparisonReport, EvalReport, Flip, Labels
 from wideresnet.records.comparison import images_to_exclude
+from wideresnet.report.escape import json_text
 from wideresnet.report.formats import percent, pick, pick_engine, pick_percent, text_table
+from wideresnet.report.html import page as html
 from wideresnet.report.html.evaluation import condition_rows, failure_table
-from wideresnet.report.html.page import Figure, facts, gallery, page, paragraph, section, subsection, table, tiles
 from wideresnet.report.names import ClassName, class_names, image_name
 
 FLIPS = 20                                         # in the text; the JSON has all
@@ -92,25 +93,27 @@ def to_html(report: ComparisonReport, labels: Labels, images: Mapping[str, bytes
     """Return one self-contained page. ``images`` holds JPEG or PNG by path, of those in ``shown_paths``."""
     name_of = class_names(labels)
     flips = [_flip(flip, image_name(flip.path), name_of) for flip in report.flips[:LISTED]]
-    heads = ("", "A", "B", "B − A")
-    return page(
+    measures = html.table(("", "A", "B", "B − A"), _measures(report), {1, 2, 3})
+    changes = html.table(CHANGE_HEADS, _changes(report, name_of), {1, 2, 3, 4})
+    files = html.downloads({"comparison.json": json_text(to_json(report))})
+    return html.page(
         f"{report.a.model} and {report.b.model}",
         [
-            section("", tiles(_tiles(report)), facts([("A", report.a.model), ("B", report.b.model)])),
-            section("", paragraph(_counts(report) + "."), table(heads, _measures(report), {1, 2, 3})),
-            section("", paragraph(PAIRED)),
-            section("Classes that changed most", table(CHANGE_HEADS, _changes(report, name_of), {1, 2, 3, 4})),
-            section(
+            html.section("", html.tiles(_tiles(report)), html.facts([("A", report.a.model), ("B", report.b.model)])),
+            html.section("", html.paragraph(_counts(report) + "."), measures, files),
+            html.section("", html.paragraph(PAIRED)),
+            html.section("Classes that changed most", changes),
+            html.section(
                 "Images that only one got right",
                 *(_gallery(side, report, name_of, images) for side in ("A", "B")),
-                subsection("All of them", table(FLIP_HEADS, flips, {4, 6}), _more(len(report.flips))),
+                html.subsection("All of them", html.table(FLIP_HEADS, flips, {4, 6}), _more(len(report.flips))),
             ),
             _missing("Only in A", report.only_a),
             _missing("Only in B", report.only_b),
-            section("Failed in A", *failure_table(report.a.failures)),
-            section("Failed in B", *failure_table(report.b.failures)),
-            section("Conditions of A", facts(condition_rows(report.a))),
-            section("Conditions of B", facts(condition_rows(report.b))),
+            html.section("Failed in A", *failure_table(report.a.failures)),
+            html.section("Failed in B", *failure_table(report.b.failures)),
+            html.section("Conditions of A", html.facts(condition_rows(report.a))),
+            html.section("Conditions of B", html.facts(condition_rows(report.b))),
         ],
     )
 
@@ -184,17 +187,17 @@ def _gallery(right: str, report: ComparisonReport, name_of: ClassName, images: M
     for flip in shown_flips(report, right):
         _, image, label, answer_a, percent_a, answer_b, percent_b = _flip(flip, image_name(flip.path), name_of)
         lines = (f"A: {answer_a}, {percent_a}", f"B: {answer_b}, {percent_b}", image)
-        figures.append(Figure(images.get(flip.path), label, lines))
+        figures.append(html.Figure(images.get(flip.path), label, lines))
     count = report.only_a_correct if right == "A" else report.only_b_correct
-    return subsection(f"Right in {right} only: {count:,}", gallery(figures))
+    return html.subsection(f"Right in {right} only: {count:,}", html.gallery(figures))
 
 
 def _missing(heading: str, paths: Sequence[str]) -> str:
-    return section(heading, table(("image",), [(path,) for path in paths[:LISTED]]), _more(len(paths)))
+    return html.section(heading, html.table(("image",), [(path,) for path in paths[:LISTED]]), _more(len(paths)))
 
 
 def _more(count: int) -> str:
-    return paragraph(f"… and {count - LISTED:,} more.") if count > LISTED else ""
+    return html.paragraph(f"… and {count - LISTED:,} more.") if count > LISTED else ""
 
 
 def _side_json(report: EvalReport) -> dict[str, Any]:

@@ -11,19 +11,10 @@ from wideresnet.precision import precision_name
 from wideresnet.records import CompileReport, Deviation, GateReport, LayerLoss, QuantiseSettings, Trial
 from wideresnet.report.escape import json_text
 from wideresnet.report.formats import engine_text, interval_text, percent, pick, pick_percent
+from wideresnet.report.html import page as html
 from wideresnet.report.html.charts import interval
 from wideresnet.report.html.evaluation import failure_table
-from wideresnet.report.html.page import (
-    bars,
-    downloads,
-    fact_rows,
-    facts,
-    number,
-    page,
-    paragraph,
-    section,
-    table,
-)
+from wideresnet.report.html.page import number
 
 SENSITIVITY = (
     "The cost of quantising one layer alone, all others in float32: the mean Kullback-Leibler divergence of the"
@@ -181,25 +172,26 @@ def _trial_json(trial: Trial) -> dict[str, Any]:
 
 def to_html(report: CompileReport, conditions: Mapping[str, object]) -> str:
     """Return one self-contained page: gate, size, speed, deviations, calibration, layers, trials, conditions."""
-    files = downloads({"compilation.json": json_text(to_json(report))})
-    return page(
+    files = html.downloads({"compilation.json": json_text(to_json(report))})
+    return html.page(
         f"{report.bundle}: {precision_name(report.precision)}",
         [
             _gate(report.gate),
-            section("What was made", facts(_size_and_settings(report)), *_size_and_speed(report)),
-            section("Notes", *map(paragraph, report.notes)),
-            section("Images that could not be read", *failure_table(report.failures)),
-            section("Verified against f32", _deviations(report.verified)),
-            section("Sensitivity of layers", *_layers(report)),
-            section("Search", *_trials(report)),
-            section("Conditions", facts(fact_rows(conditions)), files),
+            html.section("What was made", html.facts(_size_and_settings(report)), *_size_and_speed(report)),
+            html.section("Notes", *map(html.paragraph, report.notes)),
+            html.section("Images that could not be read", *failure_table(report.failures)),
+            html.section("Verified against f32", _deviations(report.verified)),
+            html.section("Sensitivity of layers", *_layers(report)),
+            html.section("Search", *_trials(report)),
+            html.section("Conditions", html.facts(html.fact_rows(conditions)), files),
         ],
     )
 
 
 def _gate(gate: GateReport | None) -> str:
     if gate is None:
-        return section("Gate", paragraph("Not compared with f32: no gate was asked for, or there were no images."))
+        note = "Not compared with f32: no gate was asked for, or there were no images."
+        return html.section("Gate", html.paragraph(note))
     if gate.limit is None:
         rows = [("verdict", "no gate was asked for")]
     else:
@@ -218,8 +210,8 @@ def _gate(gate: GateReport | None) -> str:
         ("images", f"{gate.n:,} ({gate.data})" + (f", {gate.failures} unreadable" if gate.failures else "")),
         ("engine", engine_text(gate.engine)),
     ]
-    warning = "" if gate.kind == "accuracy" else paragraph(f"{AGREEMENT[:1].upper()}{AGREEMENT[1:]}.")
-    return section("Gate", facts(rows), _loss_chart(gate), warning, *map(paragraph, _undecided(gate)))
+    warning = "" if gate.kind == "accuracy" else html.paragraph(f"{AGREEMENT[:1].upper()}{AGREEMENT[1:]}.")
+    return html.section("Gate", html.facts(rows), _loss_chart(gate), warning, *map(html.paragraph, _undecided(gate)))
 
 
 def _loss_chart(gate: GateReport) -> str:
@@ -235,9 +227,10 @@ def _size_and_speed(report: CompileReport) -> list[str]:
     name = precision_name(report.precision)
     sizes = [("f32", report.size_bytes_reference / 1e6), (name, report.size_bytes / 1e6)]
     speed = next((trial.speedup for trial in report.trials if trial.settings == report.quantised), None)
-    if speed is None:
-        return [bars("Size", sizes, "MB"), paragraph("The speed was not measured; --search and 'wrn bench' do.")]
-    return [bars("Size", sizes, "MB"), bars("Speed, side by side in one run", [("f32", 1.0), (name, speed)], "× f32's")]
+    note = "The speed was not measured: 'wrn compile --search' and 'wrn bench' do that."
+    speeds = [("f32", 1.0), (name, speed or 0.0)]
+    shown = html.bars("Speed, side by side in one run", speeds, "× f32's") if speed else html.paragraph(note)
+    return [html.bars("Size", sizes, "MB"), shown]
 
 
 def _size_and_settings(report: CompileReport) -> list[tuple[str, str]]:
@@ -258,7 +251,7 @@ def _deviations(verified: Sequence[Deviation]) -> str:
         for engine in dict.fromkeys(deviation.engine for deviation in verified)
     ]
     heads = ("logits, off by", *(f"batch {size}" for size in sizes))
-    return table(heads, rows, right=set(range(1, len(heads))))
+    return html.table(heads, rows, right=set(range(1, len(heads))))
 
 
 def _layers(report: CompileReport) -> list[str]:
@@ -275,9 +268,9 @@ def _layers(report: CompileReport) -> list[str]:
     ]  # fmt: skip
     heads = ("layer", "weight or operator", "MACs", "KL, µnat", "logits move", "kept in")
     return [
-        paragraph(f"{SENSITIVITY} Measured on {worst[0].n} calibration images."),
-        bars("Mean KL of each layer alone", [(layer.name, 1e6 * layer.mean_kl) for layer in worst[:20]], "µnat"),
-        table(heads, rows, right={2, 3, 4}),
+        html.paragraph(f"{SENSITIVITY} Measured on {worst[0].n} calibration images."),
+        html.bars("Mean KL of each layer alone", [(layer.name, 1e6 * layer.mean_kl) for layer in worst[:20]], "µnat"),
+        html.table(heads, rows, right={2, 3, 4}),
     ]
 
 
@@ -300,7 +293,7 @@ def _trials(report: CompileReport) -> list[str]:
     labelled = any(trial.gate and trial.gate.kind == "accuracy" for trial in report.trials)
     heads = ("", "gate", *["drop, points"] * labelled, "agreement", "KL, nats", "× f32's speed", "settings")
     rows = [_trial(index, trial, labelled) for index, trial in enumerate(report.trials, 1)]
-    return [paragraph(note + end), table(heads, rows, right={0, *range(2, len(heads) - 1)})]
+    return [html.paragraph(note + end), html.table(heads, rows, right={0, *range(2, len(heads) - 1)})]
 
 
 def _trial(index: int, trial: Trial, labelled: bool) -> tuple[str, ...]:

@@ -114,4 +114,5 @@ def test_everything_is_escaped_and_nothing_is_asked_of_the_outside() -> None:
     assert "<b>3" not in page
     assert "<1>" not in page
     assert "<cut>" not in page
+    assert 'download="comparison.json"' in page
     assert not re.search(r"https?://|url\(|<script [^>]", page)

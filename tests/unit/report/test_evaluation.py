@@ -76,8 +76,10 @@ def test_the_worst_class_and_the_worst_pair_come_first() -> None:
     cat = "cat 10 60.0 % 31.3 to 83.2 100.0 % 75.0 % 100.0 % dog (4)"
     assert f"most often taken for {cat} ship 10 90.0 %" in text
     assert "of its class cat dog 4 40.0 % ship airplane 1 10.0 %" in text
-    assert "cat, taken for dog: 4" in text
+    assert "cat, taken for dog: 4 " in text
     assert "0 other" not in text
+    more = accumulate([scored(f"{k}", 3, 5) for k in range(20)], BLANK)
+    assert "cat, taken for dog: 20 (12 shown)" in shown(more)
 
 
 def test_a_subset_of_classes_names_both_accuracies() -> None:
@@ -93,15 +95,14 @@ def test_answers_outside_the_classes_of_the_data_are_a_column_of_the_map() -> No
     assert "is ↓ taken for → tench goldfish other tench 1 goldfish 1 1" in text
 
 
-def test_a_thousand_classes_are_a_curve_and_the_ends_of_the_table() -> None:
+def test_a_thousand_classes_are_a_curve_and_the_worst_of_the_table() -> None:
     labels = read_labels("imagenet")
     places = ((label, k) for label in range(1000) for k in range(3))
     answers = (scored(f"{k}/{label}", label, label if (label + k) % 7 else 0) for label, k in places)
     page = to_html(accumulate(answers, BLANK), labels, {})
     text = words(page)
     assert "The 20 worst" in text
-    assert "The 5 best" in text
-    assert "All 1,000 classes" in text
+    assert "All 1,000 classes, worst first" in text
     assert "Answers to the images of each class" not in text
     assert page.count("<tr>") < 1100
     assert len(page) < 900_000

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from wideresnet.records import Bin, ClassCounts, Conditions, Confusion, EvalReport, Example, Failure, Labels
 from wideresnet.records.accuracy import wilson_interval
-from wideresnet.records.evaluation import (
-    BILLION,
-    EXAMPLES,
-    Bin,
-    ClassCounts,
-    Conditions,
-    Confusion,
-    EvalReport,
-    Example,
-)
-from wideresnet.records.images import Failure, Labels
+from wideresnet.records.evaluation import BILLION, EXAMPLES
 from wideresnet.report.formats import interval_text, percent, rgb_text
 from wideresnet.report.html import page as html
 from wideresnet.report.html.charts import columns, heat_map
 from wideresnet.report.names import ClassName, class_names, image_name
 
 FEW = 30                                           # classes up to which each has a bar, a row and a cell of the map
-WORST, BEST = 20, 5                                # of more classes, those in the table
+WORST = 20                                         # of more classes, those that need no click
 PAIRS = 20                                         # confused pairs in the table
 MISTAKES = 24                                      # images in the first gallery
 FIRST_PAIRS = 3                                    # confused pairs whose images need no click
@@ -126,8 +117,7 @@ def _classes(report: EvalReport, name_of: ClassName) -> list[str]:
     return [
         columns("Top-1 of each class", heights, (0, len(heights)), ("classes, worst first", "top-1, %")),
         html.subsection(f"The {WORST} worst", _class_table(worst[:WORST], report, name_of)),
-        html.subsection(f"The {BEST} best", _class_table(worst[: -BEST - 1 : -1], report, name_of)),
-        html.folded(f"All {len(worst):,} classes", _class_table(sorted(worst), report, name_of)),
+        html.folded(f"All {len(worst):,} classes, worst first", _class_table(worst, report, name_of)),
     ]
 
 
@@ -238,7 +228,8 @@ def _pairs(report: EvalReport, name_of: ClassName, images: Mapping[str, bytes]) 
         note += f" {len(paths) - embedded:,} others have only their names: no room was left, or no image to read."
     return [html.paragraph(note), *(
         html.folded(
-            f"{name_of(pair.label)}, taken for {name_of(pair.answer)}: {pair.n:,}",
+            f"{name_of(pair.label)}, taken for {name_of(pair.answer)}: {pair.n:,}"
+            + (f" ({len(pair.examples)} shown)" if pair.n > len(pair.examples) else ""),
             html.gallery([_figure(example, report.calibrated, images) for example in pair.examples]),
             anchor=_anchor(pair),
             unfolded=rank < FIRST_PAIRS,
