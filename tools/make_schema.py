@@ -37,6 +37,7 @@ def serve_page() -> str:
         kind = "number" if name == "bn_eps" else "string"
         options[name] = {"type": kind, "title": name.replace("_", " ").title()}
     options["token_file"] = {"type": "string", "title": "Token File"}
+    options["device"] = {"const": "cpu", "title": "Device", "default": "cpu"}
     options["ray"] = {"type": "string", "title": "Ray", "default": ""}
     options["replicas"] = {"type": ["string", "integer"], "title": "Replicas", "default": "1"}
     options["cpus"] = {"type": "integer", "title": "Cpus", "minimum": 1, "default": 1}
