@@ -36,8 +36,8 @@ class Done:
 
     @property
     def notes(self) -> str:
-        """Stderr without the lines that say which model answers."""
-        return re.sub(r"^\S+: [\d,]+ classes, \d+x\d+ pixels, .*\n", "", self.err, flags=re.MULTILINE)
+        """Stderr without the lines that say which model answers, and what to type next."""
+        return re.sub(r"^\S+: [\d,]+ classes, \d+x\d+ pixels, .*\n|^next: .*\n", "", self.err, flags=re.MULTILINE)
 
 
 # Arguments as on a command line; stdin=bytes.

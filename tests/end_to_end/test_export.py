@@ -56,13 +56,13 @@ def test_both_libraries_files_load_strictly_and_compute_the_same(wrn: Wrn, sourc
     images = tiny_images(3, 32)
     before = logits(str(source), images)
     done = wrn("export", "-m", source, "--format", "torchvision", "-o", "vision.pth")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.notes) == (0, "")
     assert "vision.pth: source for torchvision, 44." in done.out
     state = torch.load("vision.pth", weights_only=True)
     assert list(state) == list(NETWORK.tensors()), "torchvision's order"
     assert np.abs(torch_logits(state, images) - before).max() <= 1e-5
     done = wrn("export", "-m", source, "--format", "timm", "-o", "hub/pytorch_model.bin")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.notes) == (0, "")
     assert torch.load("hub/pytorch_model.bin", weights_only=True).keys() == state.keys()
     assert json.loads(Path("hub/config.json").read_text())["architecture"] == "resnet18"
     loaded, original = (load_bundle(ModelChoice(model)) for model in ("hub/pytorch_model.bin", str(source)))
@@ -121,7 +121,7 @@ def test_what_cannot_be_written_is_refused(wrn: Wrn, tiny: Path, arguments: Any,
 
 def test_a_bundle_becomes_a_weights_file_and_a_bundle_again(wrn: Wrn, tiny: Path) -> None:
     done = wrn("export", "-m", tiny, "--format", "safetensors", "-o", "new/a.safetensors")
-    assert (done.code, done.err) == (0, "")
-    assert wrn("export", "-m", "new/a.safetensors", "-o", "again").err == "", "without assumptions"
+    assert (done.code, done.notes) == (0, "")
+    assert wrn("export", "-m", "new/a.safetensors", "-o", "again").notes == "", "without assumptions"
     images = tiny_images(3, 32)
     assert np.abs(logits("again", images) - logits("tiny", images)).max() <= 1e-5

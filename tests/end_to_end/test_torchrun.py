@@ -65,7 +65,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def test_two_processes_say_and_write_what_one_does(photos: Path) -> None:
     code, out, err = end(torchrun(photos, "-m", "wideresnet", *TRAIN, "run"))
     assert code == 0, err
-    assert out == "run/model.safetensors: 'wrn export -m' makes a bundle of it\n"
+    assert out == "run/model.safetensors: the weights of the last epoch\n"
     assert err.count("photos: 32 images of 2 classes for training, 6 for validation") == 1
     assert re.findall(r"^epoch +(\d)  loss [\d.]+  top-1 [\d.]+ %", err, re.MULTILINE) == ["1", "2", "3"]
     written = {path.name for path in (photos / "run").iterdir()}

@@ -12,13 +12,15 @@ from wideresnet.cli.compile_job import find_images, locate_images, open_float_bu
 from wideresnet.cli.compile_options import BundleOptions, GateOptions
 from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import ClassNames, Format, InferenceDevice, Resolution, TextOrJson
-from wideresnet.cli.output import check_targets, list_failures, list_notes, print_record, say_skipped
+from wideresnet.cli.output import check_targets, list_failures, list_notes, print_record, say_next, say_skipped
 from wideresnet.cli.progress import run_with_bar
+from wideresnet.cli.streams import say
 from wideresnet.errors import check_extra
 from wideresnet.precision import precision_name
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
+    from wideresnet.records import GateReport
     from wideresnet.tasks.quantize.compile import CompileSettings, GateKind
 
 Page = Annotated[Path | None, typer.Option("--report", help="Write a page (HTML) with the sensitivity of each layer.")]
@@ -89,7 +91,7 @@ def _run(bundle: Bundle, settings: CompileSettings, output: Path, report: Path |
     from wideresnet.report import compilation
     from wideresnet.tasks.quantize.compile import compile_model
 
-    done = run_with_bar(compile_model(bundle, settings, output))
+    done = run_with_bar(compile_model(bundle, settings, output), "compiling")
     if report:
         save_text(report, compilation.to_html(done, bundle.facts | machine_facts()))
     print_record(done, compilation.to_json, compilation.to_text, format)
@@ -98,4 +100,19 @@ def _run(bundle: Bundle, settings: CompileSettings, output: Path, report: Path |
     list_notes(done.gate.warnings if done.gate else (), "warning")
     list_notes(compilation.advice(done.gate))
     list_failures(done.failures)
+    if format == "table":
+        _say_next(settings, output, done.gate)
     raise typer.Exit(1 if done.failures or (done.gate and not done.gate.passed) else 0)
+
+
+def _say_next(settings: CompileSettings, output: Path, gate: GateReport | None) -> None:
+    """Name the commands that use a bundle, or if it failed its gate the search for a better one."""
+    from wideresnet.machine import command_line
+
+    if gate and gate.verdict == "failed":
+        if settings.precision == "int8" and settings.search is None:
+            say(f"next: {command_line()} --search", err=True)
+        return
+    labelled = gate is not None and gate.kind == "accuracy" and settings.data is not None
+    check = [("evaluate", settings.data or "", "-m", output)] if labelled else []
+    say_next(*check, ("bench", "-m", output), ("serve", "-m", output))

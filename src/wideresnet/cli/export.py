@@ -11,7 +11,7 @@ import typer
 from wideresnet.cli.check_data import check_normalisation
 from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import CheckImages, ClassNames, Model
-from wideresnet.cli.output import hold, list_notes, open_bundle, print_json
+from wideresnet.cli.output import hold, list_notes, open_bundle, print_json, say_next
 from wideresnet.cli.streams import say
 from wideresnet.precision import precision_name
 
@@ -63,6 +63,7 @@ def export(
     if format not in ("table", "json"):
         list_notes(write_file(output, bundle, format))
         say(f"{output}: {bundle.card.name} for {format}, {output.stat().st_size / 1e6:.1f} MB")
+        say_next(("info", output))
         return
     if storage and bundle.card.precision != storage:
         reference, bundle = bundle, in_precision(bundle, storage)
@@ -72,3 +73,4 @@ def export(
         print_json({"bundle": str(output), "size_bytes": len(bundle.graph), "card": asdict(card)})
     else:
         say(f"{output}: {card.name}, {precision_name(card.precision)}, {len(bundle.graph) / 1e6:.1f} MB")
+        say_next(("info", output), ("bench", "-m", output), ("serve", "-m", output))

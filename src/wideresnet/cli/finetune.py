@@ -11,7 +11,7 @@ from wideresnet.cli.checks import check_unused
 from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import Alpha, Cache, Format, TextOrJson, Where
-from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record, say_model
+from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record, say_model, say_next
 from wideresnet.cli.training import follow_run, parse_changes
 from wideresnet.errors import ConfigError, check_extra
 
@@ -76,7 +76,7 @@ def finetune(
 
     Example: wrn finetune --from wrn50/ --data pets/ --test new/ -o runs/pets --set flips=false
     """
-    from wideresnet.datasets.shards import check_parquet_extra
+    from wideresnet.datasets.shards import check_parquet_extra, find_shards
     from wideresnet.tasks.finetune.finetune import ComputeOptions, read_settings, run_finetune
     from wideresnet.training.memory import keep_memory
 
@@ -101,6 +101,9 @@ def finetune(
     stopped = f"the same command continues with what is kept in {output}"
     report = follow_run(work, stopped, lines=format == "table")
     _show(report, format)
+    if format == "table":
+        index = [] if find_shards(data) else [("compile", "-m", report.bundle, "-o", output / "int8")]
+        say_next(("classify", data, "-m", report.bundle), *index, ("serve", "-m", report.bundle))
     raise typer.Exit(1 if report.failures else 0)
 
 

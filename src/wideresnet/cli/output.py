@@ -103,6 +103,14 @@ def say_model(card: ModelCard, engine: EngineInfo | str) -> None:
     say(model_text(card.name, card.classes, card.preprocess.crop, engine), err=True)
 
 
+def say_next(*commands: Iterable[str | Path]) -> None:
+    """Name on stderr the commands that one would type next."""
+    from wideresnet.report.formats import command_text
+
+    for arguments in commands:
+        say(f"next: {command_text(list(map(str, arguments)))}", err=True)
+
+
 def locate(data: Path, instead: str = "") -> Path:
     """Return ``data``, or the official CIFAR archive for "cifar10" or "cifar100"; see ``fetch_archive``."""
     from wideresnet.tasks.load.cifar_archive import locate_data

@@ -10,7 +10,7 @@ import typer
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.complete import recipe_names
 from wideresnet.cli.options import Alpha, Cache, Format, TextOrJson, Where
-from wideresnet.cli.output import check_targets, locate, print_json, print_record, say_skipped
+from wideresnet.cli.output import check_targets, locate, print_json, print_record, say_next, say_skipped
 from wideresnet.cli.progress import waiting
 from wideresnet.cli.streams import say
 from wideresnet.cli.training import errors_of_rank0, follow_run, list_problems_of_data, parse_changes
@@ -119,7 +119,9 @@ def _train(
     if format == "json":
         print_json(training_report.to_json(str(run), (run / "log.jsonl").read_text("utf-8"), images))
     elif settings.whitening == "none":
-        say(f"{run / 'model.safetensors'}: 'wrn export -m' makes a bundle of it")
+        weights = run / "model.safetensors"
+        say(f"{weights}: the weights of the last epoch")
+        say_next(("evaluate", data or settings.data, "-m", weights), ("export", "-m", weights, "-o", run / "bundle"))
     if images.failures and group.size == 1:        # torchrun would start a finished run again
         raise typer.Exit(1)
 
