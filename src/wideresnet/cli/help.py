@@ -30,8 +30,8 @@ GROUPS = {
     "Requests": "--host=ADDRESS --port=PORT --queue=N --max-bytes=BYTES --max-pixels=PIXELS --max-images=N"
                 " --image-seconds=SECONDS --deadline=SECONDS --upload-deadline=SECONDS --drain=SECONDS"
                 " --token-file=FILE --cors=ORIGIN --allow-host=HOST --explain --log",
-    "Output": "--output=PATH --format --rows --top-k=N --class=CLASS --lang --layer=NAMES --pool --dtype --storage"
-              " --signed --report=FILE --folders=FOLDER --tensorboard --resume",
+    "Output": "--output=PATH --format --rows --top-k=N --coverage=PERCENT --class=CLASS --lang --layer=NAMES"
+              " --pool --dtype --storage --signed --report=FILE --folders=FOLDER --tensorboard --resume",
     "Speed": "--engine=NAMES --precision=NAMES --device=cpu --threads=N --streams=N --batch-size=N --infer-mode",
     "Cluster (docs/scale.md)": "--ray=ADDRESS --replicas=N --workers=N --cpus=N --shard-size=N",
     "Facts that a weights file may not state (docs/weights.md)":
