@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -12,26 +11,26 @@ from wideresnet.cli.checks import check_empty, check_renamed
 from wideresnet.precision import precision_name
 from wideresnet.report.escape import shell_lines
 
-ARGUMENTS, OPTIONS = "Arguments", "Options"
+OPTIONS = "Options"
 NO_BREAK, HYPHEN = "\xa0", "\u2011"               # where lines are not broken; neither is printed
 # The group of every option, and what stands for its value where that is no choice.
 GROUPS = {
-    "Model": "--model=MODEL --from=MODEL --weights=FILE --random-weights --architecture=NAME --labels=FILE --classes=N"
-             " --resolution=PIXELS --input-shape=SHAPE",
+    "Model": "--model=MODEL --from=MODEL --weights=FILE --random-weights --architecture=NAME --labels=FILE"
+        " --classes=N --resolution=PIXELS --input-shape=SHAPE",
     "Input": "--data=DATA --images=FOLDER --labels-file=FILE --results=FILE --outputs=FOLDER --limit=N --shard=I/N"
-             " --test=FOLDER --val-fraction=FRACTION --cache=FOLDER --extract=FOLDER --alpha --transform --apply-exif"
-             " --ignore-exif --fast-decode --dedupe",
+        " --test=FOLDER --val-fraction=FRACTION --cache=FOLDER --extract=FOLDER --alpha --transform --apply-exif"
+        " --ignore-exif --fast-decode --dedupe",
     "Calibration": "--calibration=DATA --samples=N --estimator",
     "Accuracy": "--gate=POINTS --min-agreement=PERCENT --search --budget=MINUTES --max-drop=POINTS --published"
-                " --tolerance=POINTS --skip-order-check --accuracy=PERCENT",
+        " --tolerance=POINTS --skip-order-check --accuracy=PERCENT",
     "Measurement": "--what=WHAT --seconds=SECONDS --rounds=N --iterations=N --profile --tune --latency=MS --rate=N"
-                   " --bench=FILE",
+        " --bench=FILE",
     "Settings": "--mode --config=FILE --set=KEY=VALUE --seed=N --dry-run --list",
     "Requests": "--host=ADDRESS --port=PORT --queue=N --max-bytes=BYTES --max-pixels=PIXELS --max-images=N"
-                " --image-seconds=SECONDS --deadline=SECONDS --upload-deadline=SECONDS --drain=SECONDS"
-                " --token-file=FILE --cors=ORIGIN --allow-host=HOST --explain --log",
-    "Output": "--output=PATH --format --rows --top-k=N --coverage=PERCENT --class=CLASS --lang --layer=NAMES"
-              " --pool --dtype --storage --signed --report=FILE --folders=FOLDER --tensorboard --resume",
+        " --image-seconds=SECONDS --deadline=SECONDS --upload-deadline=SECONDS --drain=SECONDS --token-file=FILE"
+        " --cors=ORIGIN --allow-host=HOST --explain --log",
+    "Output": "--output=PATH --format --rows --top-k=N --coverage=PERCENT --class=CLASS --lang --layer=NAMES --pool"
+        " --dtype --storage --signed --report=FILE --folders=FOLDER --tensorboard --resume",
     "Speed": "--engine=NAMES --precision=NAMES --device=cpu --threads=N --streams=N --batch-size=N --infer-mode",
     "Cluster (docs/scale.md)": "--ray=ADDRESS --replicas=N --workers=N --cpus=N --shard-size=N",
     "Facts that a weights file may not state (docs/weights.md)":
@@ -46,8 +45,43 @@ OPTION_GROUPS = {
 }
 
 
+def _write_help_text(self: Any, context: Any, formatter: Any) -> None:
+    """Write paragraphs filled; examples as they are typed, long ones continued with a backslash."""
+    formatter.write_paragraph()
+    examples = []
+    for paragraph in _paragraphs(self.help):
+        if paragraph.startswith("Example: "):
+            examples.append(paragraph.removeprefix("Example: ").replace(HYPHEN, "-"))
+        else:
+            formatter.write_text(paragraph)
+            formatter.write_paragraph()
+    formatter.buffer.pop()
+    if examples:
+        with formatter.section("Examples"):
+            formatter.write("".join(f"  {line}\n" for example in examples for line in shell_lines(example)))
+
+
+def _write_options(self: Any, context: Any, formatter: Any) -> None:
+    """Write sections: the arguments, the groups of options in the order of ``GROUPS``, and the commands."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    order = {name: number for number, name in enumerate(OPTION_GROUPS)}
+    for parameter in sorted(self.get_params(context), key=lambda item: order.get(_known_name(item), -1)):
+        title, _ = OPTION_GROUPS.get(name := _known_name(parameter), (OPTIONS if name else "Arguments", ""))
+        if not parameter.hidden:
+            sections.setdefault(title, []).append((_names(parameter), _text(parameter, context)))
+    if isinstance(self, TyperGroup):
+        sections["Commands"] = [(name, _paragraphs(command.help)[0]) for name, command in self.commands.items()]
+    for title, rows in sections.items():
+        with formatter.section(title):
+            formatter.write_dl(rows)
+    formatter.buffer[:] = [text.replace(NO_BREAK, " ").replace(HYPHEN, "-") for text in formatter.buffer]
+
+
 class Command(TyperCommand):
     """A command with this help, which refuses empty strings and names of earlier versions."""
+
+    format_help_text: Any = _write_help_text
+    format_options: Any = _write_options
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse ``args`` into ``ctx``. Raises ConfigError."""
@@ -60,65 +94,17 @@ class Command(TyperCommand):
         arguments = [item for item in self.get_params(context) if item.param_type_name == "argument"]
         return ["[OPTIONS]", *(_names(item) if item.required else f"[{_names(item)}]" for item in arguments)]
 
-    def format_help_text(self, context: Any, formatter: Any) -> None:
-        """Write the description and the examples."""
-        _write_description(self.help or "", formatter)
-
-    def format_options(self, context: Any, formatter: Any) -> None:
-        """Write the arguments, then the options in groups."""
-        _write_options(self.get_params(context), context, formatter)
-
 
 class Group(TyperGroup):
     """A group of commands with this help."""
 
-    def format_help_text(self, context: Any, formatter: Any) -> None:
-        """Write the description."""
-        _write_description(self.help or "", formatter)
-
-    def format_options(self, context: Any, formatter: Any) -> None:
-        """Write the options and the commands, with the first paragraph of each."""
-        commands = [(name, _paragraphs(command.help)[0]) for name, command in self.commands.items()]
-        _write_options(self.get_params(context), context, formatter, commands)
-
-
-def _write_description(text: str, formatter: Any) -> None:
-    """Write paragraphs filled; examples as they are typed, long ones continued with a backslash."""
-    formatter.write_paragraph()
-    examples = []
-    for paragraph in _paragraphs(text):
-        if paragraph.startswith("Example: "):
-            examples.append(paragraph.removeprefix("Example: ").replace(HYPHEN, "-"))
-        else:
-            formatter.write_text(paragraph)
-            formatter.write_paragraph()
-    formatter.buffer.pop()
-    if examples:
-        with formatter.section("Examples"):
-            formatter.write("".join(f"  {line}\n" for example in examples for line in shell_lines(example)))
+    format_help_text: Any = _write_help_text
+    format_options: Any = _write_options
 
 
 def _paragraphs(text: str | None) -> list[str]:
     paragraphs = inspect.cleandoc(text or "").replace("-", HYPHEN).split("\n\n")
     return [" ".join(paragraph.split()) for paragraph in paragraphs]
-
-
-def _write_options(
-    parameters: Iterable[Any], context: Any, formatter: Any, commands: Iterable[tuple[str, str]] = ()
-) -> None:
-    """Write sections: the arguments, the groups of options in the order of ``GROUPS``, and the commands."""
-    sections: dict[str, list[tuple[str, str]]] = {}
-    order = {name: number for number, name in enumerate(OPTION_GROUPS)}
-    for parameter in sorted(parameters, key=lambda item: order.get(_known_name(item), -1)):
-        title, _ = OPTION_GROUPS.get(name := _known_name(parameter), (OPTIONS if name else ARGUMENTS, ""))
-        if not parameter.hidden:
-            sections.setdefault(title, []).append((_names(parameter), _text(parameter, context)))
-    for title, rows in (sections | {"Commands": list(commands)}).items():
-        if not rows:
-            continue
-        with formatter.section(title):
-            formatter.write_dl(rows)
-    formatter.buffer[:] = [text.replace(NO_BREAK, " ").replace(HYPHEN, "-") for text in formatter.buffer]
 
 
 def _known_name(parameter: Any) -> str:
