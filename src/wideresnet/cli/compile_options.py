@@ -27,7 +27,10 @@ class BundleOptions:
     ] = "int8"
     calibration: Annotated[
         str,
-        typer.Option(help="Images for int8: a folder or an archive; auto: the training split of --data, or CIFAR's."),
+        typer.Option(
+            help="Images for int8: a folder, index or archive; auto: the training split of --data, the images that the"
+            " model was fine-tuned on, or CIFAR's."
+        ),
     ] = "auto"
     samples: Annotated[int, typer.Option(min=1, help="The number of calibration images, the same of each class.")] = 300
     estimator: Annotated[
@@ -48,7 +51,8 @@ class GateOptions:
     data: Annotated[
         str,
         typer.Option(
-            help="Images for the gate, labelled or not; auto: CIFAR's test set, or spare calibration images."
+            help="Images for the gate, labelled or not; auto: the validation set of the fine-tuning, CIFAR's test set,"
+            " or spare calibration images."
         ),
     ] = "auto"
     gate: Annotated[
