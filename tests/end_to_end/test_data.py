@@ -92,7 +92,7 @@ def test_evaluate_counts_what_an_index_lists(wrn: Wrn, tiny: Path, photos: Path)
     Path("lists").mkdir()
     Path("lists/val.csv").write_text("path,label\n../photos/a.png,cat\n../photos/inner/b.jpg,3\n")
     done = wrn("evaluate", "lists/val.csv", "-m", tiny, "--format", "json")
-    assert (done.code, done.err, done.json["n"], done.json["data"]) == (0, "", 2, "val")
+    assert (done.code, done.notes, done.json["n"], done.json["data"]) == (0, "", 2, "val")
     with Path("lists/val.csv").open("a") as file:
         file.write("../photos/absent.png,dog\n")
     less = wrn("evaluate", "lists/val.csv", "-m", tiny, "--format", "json")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.bench_options import BenchOptions
-from wideresnet.cli.checks import check_unused
+from wideresnet.cli.checks import check_engine, check_unused
 from wideresnet.cli.groups import FileOptions, with_groups
 from wideresnet.cli.options import Format, InferenceDevice
 from wideresnet.cli.output import check_targets, say_skipped
@@ -44,6 +44,8 @@ def bench(
     from wideresnet.tasks.bench.run import bench as measure
 
     settings = options.settings()
+    if len(settings.engines) == 1:
+        check_engine(settings.engines[0])          # of several, those that are missing are left out
     _check(context, settings)
     check_targets(report, output)
     result = run_with_bar(measure(options.open_models(files.facts()), settings), "measuring", "steps")

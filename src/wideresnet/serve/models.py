@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def open_models(settings: ServeSettings, log: Callable[[str], None]) -> dict[str
     for choice in settings.models:
         started = time.perf_counter()
         alias, _, model = choice.rpartition("=")
-        classifier, batch = _open_model(model, settings)
+        classifier, batch = _open_model(model, settings, log)
         name = alias or classifier.card.name
         if not _URL_NAME.fullmatch(name):
             raise ConfigError(f"not a valid name in a URL: {name!r}", hint=f"choose another: -m NAME={model}")
@@ -47,9 +48,15 @@ def open_models(settings: ServeSettings, log: Callable[[str], None]) -> dict[str
     return models
 
 
-def _open_model(model: str, settings: ServeSettings) -> tuple[Classifier, int]:
+def _open_model(model: str, settings: ServeSettings, log: Callable[[str], object]) -> tuple[Classifier, int]:
     """Open a model; return it with its best batch size for throughput."""
-    bundle = with_alpha(load_bundle(ModelChoice(model, facts=settings.facts)), settings.alpha)
+
+    @cache                                         # once, though called for each block
+    def announce() -> None:
+        log(f"downloading {model}")
+
+    bundle = load_bundle(ModelChoice(model, facts=settings.facts), lambda _done, _total: announce())
+    bundle = with_alpha(bundle, settings.alpha)
     # The card of a bundle that was built in memory has no hash yet.
     bundle = replace(bundle, card=replace(bundle.card, files=bundle.card.files | {GRAPH: bundle.sha256}))
     options, batch = throughput_options(bundle, settings.precision, settings.threads)

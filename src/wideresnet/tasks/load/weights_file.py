@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from wideresnet.architectures import describe_variant, get_architecture
 from wideresnet.bundle import Bundle, make_bundle
 from wideresnet.datasets.labels import format_labels, parse_labels, read_labels
-from wideresnet.errors import ConfigError, WeightsError, needs_extra
+from wideresnet.errors import ConfigError, WeightsError, check_extra
 from wideresnet.output.atomic import check_file, save_bytes, save_text
 from wideresnet.records import FileFacts, Labels, ModelCard
 from wideresnet.tasks.load.assumed_card import card_for, option_of, usual_labels
@@ -150,8 +150,7 @@ def check_weights_target(path: Path, library: str) -> None:
     if path.suffix not in suffixes:
         raise ConfigError(f"{path} does not end in {' or '.join(suffixes)}", hint=f"name it {path}.safetensors")
     if path.suffix != suffixes[0]:
-        with needs_extra(f"a {path.suffix} file", "train"):
-            import wideresnet.models  # noqa: F401
+        check_extra(f"a {path.suffix} file", "train", "torch")
 
 
 def write_file(path: Path, bundle: Bundle, library: str) -> list[str]:
