@@ -69,6 +69,9 @@ def test_from_photographs_to_answers(wrn: Wrn, pets: Path) -> None:
     assert done.json == {"run": "runs/pets", "epochs": 4, "top1": 100.0, "failures": 0, "skipped": skipped}
     again = wrn("train", "pets.toml", "--data", pets, "--format", "json")
     assert again.json == done.json, "a finished run that is asked for again tells what it came to"
+    page = Path("runs/pets/curves.html").read_text("utf-8")
+    for part in ("The first batch", "training images of 2 classes", "Learning rate", "test loss", "<dt>command</dt>"):
+        assert part in page
     model = "runs/pets/model.safetensors"
     report = wrn("evaluate", pets / "val", "-m", model, "--format", "json").json
     assert (report["n"], report["top1"]) == (6, 100.0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wideresnet.errors import DataError, os_errors_as
 from wideresnet.pipes import read_text
-from wideresnet.records import Confusion, EvalReport, Labels, Masked, wilson_interval
+from wideresnet.records import EvalReport, Labels, Masked, wilson_interval
 from wideresnet.report.escape import json_text
 from wideresnet.report.formats import engine_text, interval_text, json_percent, percent, pick, pick_engine, pick_percent
 from wideresnet.report.names import class_names
@@ -135,24 +135,26 @@ def to_html(report: EvalReport, labels: Labels, images: Mapping[str, bytes]) -> 
     An image that is not among them is shown as its caption alone.
     """
     from wideresnet.report.html.evaluation import evaluation_sections
-    from wideresnet.report.html.page import csv_text, downloads, page, paragraph, section, tiles
+    from wideresnet.report.html.page import downloads, page, paragraph, section, tiles
 
     masked = paragraph(MASKED.format(present=report.masked.classes)) if report.masked else ""
-    files = downloads({
-        "evaluation.json": json_text(to_json(report)),
-        "classes.csv": csv_text(class_rows(report, labels)),
-        "confusions.csv": csv_text([_confusion_row(pair, labels) for pair in report.confusions]),
-    })  # fmt: skip
+    files = downloads(number_files(report, labels))
     head = section("", tiles(_tiles(report)), paragraph(_summary(report)), masked, files)
     return page(f"{report.model} on {report.data}", [head, *evaluation_sections(report, labels, images)])
 
 
-def _confusion_row(pair: Confusion, labels: Labels) -> dict[str, object]:
+def number_files(report: EvalReport, labels: Labels) -> dict[str, str]:
+    """Return the numbers as files that a page offers: by name, their texts."""
+    from wideresnet.report.html.page import csv_text
+
     name_of = class_names(labels)
-    return {
-        "label": name_of(pair.label), "answer": name_of(pair.answer), "n": pair.n,
-        "label_index": pair.label, "answer_index": pair.answer,
-    }  # fmt: skip
+    pairs = [
+        {"label": name_of(pair.label), "answer": name_of(pair.answer), "n": pair.n, "label_index": pair.label,
+         "answer_index": pair.answer}
+        for pair in report.confusions
+    ]  # fmt: skip
+    classes = csv_text(class_rows(report, labels))
+    return {"evaluation.json": json_text(to_json(report)), "classes.csv": classes, "confusions.csv": csv_text(pairs)}
 
 
 def accuracy_tile(name: str, correct: int, n: int) -> tuple[str, str, str]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from wideresnet.records import EvalReport, FinetuneReport, PathPoint
 from wideresnet.report import evaluation
+from wideresnet.report.escape import json_text
 from wideresnet.report.formats import interval_text, json_percent, percent, pick
 from wideresnet.report.html.evaluation import evaluation_sections, failure_table
-from wideresnet.report.html.page import beside, facts, lines, page, paragraph, section, table, tiles
+from wideresnet.report.html.page import beside, downloads, facts, lines, page, paragraph, section, table, tiles
 from wideresnet.report.training import epoch_charts, training_images
 
 PATH = (
@@ -57,10 +58,11 @@ def to_html(report: FinetuneReport, images: Mapping[str, bytes]) -> str:
     note = paragraph(f"Everything from here on is of {shown.data}, answered by the bundle as it was written.")
     unread = [failure for failure in report.failures if failure not in shown.failures]
     chosen = report.chosen[:1].upper() + report.chosen[1:]
+    files = {"finetuning.json": json_text(to_json(report)), **evaluation.number_files(shown, report.labels)}
     return page(
         f"{report.model}: {MODES[report.mode]} {report.source}",
         [
-            section("", tiles(_tiles(report)), paragraph(f"{chosen}. Intervals are Wilson's.")),
+            section("", tiles(_tiles(report)), paragraph(f"{chosen}. Intervals are Wilson's."), downloads(files)),
             section("Regularisation", *_path(report.path)),
             section("Training", *_curves(report.log)),
             section("Images", *training_images(report.labels, report.class_counts, report.first_images)),

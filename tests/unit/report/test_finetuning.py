@@ -62,6 +62,7 @@ def test_images_that_chose_nothing_are_what_the_page_is_about() -> None:
     text = shown(report)
     assert "top-1 on new ones 50.000 %" in text
     assert "Everything from here on is of new ones" in text
+    assert "The numbers as files: finetuning.json , evaluation.json , classes.csv , confusions.csv" in text
 
 
 def test_failures_of_training_images_are_listed_once() -> None:
