@@ -72,9 +72,9 @@ def train(
                 message = f"{recipe} trains on {YOURS[settings.data]}"
                 raise ConfigError(message, hint="name the folder with --data FOLDER")
             check_cache(settings, cache)
+            check_unused(context, dry_run, "with --dry-run, which writes nothing", "output", "tensorboard")
             if tensorboard:
                 check_extra("writing for TensorBoard", "tensorboard", "tensorboard")
-            check_unused(context, dry_run, "with --dry-run, which writes nothing", "output", "tensorboard")
             named = dry_run and settings.data != "folder"
             check_unused(context, named, f"with --dry-run: how many images {settings.data} has is known", "data")
         keep_memory()
