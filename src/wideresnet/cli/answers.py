@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-def watched(results: Iterable[Result | Failure], activity: str, done: int = 0) -> Iterator[Result | Failure]:
-    """Yield ``results`` while a bar counts them from ``done`` on; list failures on stderr."""
+def watched(
+    results: Iterable[Result | Failure], activity: str, done: int = 0, *, shown: bool = True
+) -> Iterator[Result | Failure]:
+    """Yield ``results`` while a bar, if ``shown``, counts them from ``done`` on; list failures on stderr."""
     from wideresnet.records import Failure
     from wideresnet.report import answer
 
-    with progress_bars("images") as bars:
+    with progress_bars("images", shown=shown) as bars:
         task = bars.add_task(activity, total=None, completed=done)
         for result in results:
             bars.advance(task)
@@ -44,7 +46,7 @@ def write_stdout(answers: Iterable[Prediction | Failure], format: str, layout: R
 
     def count() -> Iterator[Prediction | Failure]:
         nonlocal failures
-        for answer in watched(answers, "classifying"):
+        for answer in watched(answers, "classifying", shown=not sys.stdout.isatty()):    # a bar among answers
             failures += isinstance(answer, Failure)
             yield answer
 

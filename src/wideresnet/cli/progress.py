@@ -23,8 +23,11 @@ EVERY_S = 10.0                                     # between two lines, at least
 
 
 @contextmanager
-def progress_bars(unit: str) -> Iterator[Bars]:
-    """Yield progress bars on stderr with count and time left; if stderr is not a terminal, a line now and then."""
+def progress_bars(unit: str, *, shown: bool = True) -> Iterator[Bars]:
+    """Yield progress bars on stderr with count and time left; if stderr is not a terminal, a line now and then.
+
+    With ``shown`` False nothing is shown.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -48,8 +51,8 @@ def progress_bars(unit: str) -> Iterator[Bars]:
         Description(), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
         TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    progress = RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with progress as bars, nullcontext() if console.is_terminal else _lines(bars, unit):
+    progress = RichProgress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))
+    with progress as bars, _lines(bars, unit) if shown and not console.is_terminal else nullcontext():
         yield bars
 
 
