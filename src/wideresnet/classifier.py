@@ -111,27 +111,18 @@ class Classifier:
         return np.concatenate(rows) if rows else np.empty((0, len(self.labels.names)), np.float32)
 
     def embed(
-        self,
-        images: ImageInputs,
-        *,
-        layers: Sequence[str] = ("features",),
-        pool: Literal["none", "mean"] = "none",
-        exif: Exif = "transpose",
-        batch_size: int = 8,
-    ) -> dict[str, NDArray[np.float32]]:
+        self, images: ImageInputs, *, layers: Sequence[str] = ("features",), pool: Literal["none", "mean"] = "none",
+        exif: Exif = "transpose", batch_size: int = 8,
+    ) -> dict[str, NDArray[np.float32]]:  # fmt: skip
         """Return intermediate features by layer: float32 [N, C, H, W] or [N, C]; see ``wideresnet.embed``."""
         import wideresnet  # the public functions are in layers above this one (docs/decisions/0019)
 
         return wideresnet.embed(images, self, layers=layers, pool=pool, exif=exif, batch_size=batch_size)
 
     def explain(
-        self,
-        images: ImageInputs,
-        *,
-        k: int = 1,
-        classes: Sequence[int | str] | int | str = (),
+        self, images: ImageInputs, *, k: int = 1, classes: Sequence[int | str] | int | str = (),
         exif: Exif = "transpose",
-    ) -> list[Explanation]:
+    ) -> list[Explanation]:  # fmt: skip
         """Return the class activation maps of each image, float32 [h, w] per class; see ``wideresnet.explain``."""
         import wideresnet
 
@@ -238,10 +229,8 @@ def crop_items(images: ImageInputs, spec: Preprocess, exif: Exif) -> tuple[Itera
 
 
 def count_of(images: object) -> int | None:
-    """Return the number of images in a list, for a progress bar; None where it is not known, as of folders."""
-    if not isinstance(images, list | tuple) or any(map(_is_folder, images)):
-        return None
-    return len(images)
+    """Return the number of images in a list, for a progress bar; None where it is not known, as of a folder."""
+    return len(images) if isinstance(images, list | tuple) and len(images) > 1 else None
 
 
 def readable(batches: Generator[Batch, None, None]) -> Generator[Batch, None, None]:
@@ -251,7 +240,3 @@ def readable(batches: Generator[Batch, None, None]) -> Generator[Batch, None, No
             for failure in batch.failures:
                 raise ImageError(f"{failure.path}: {failure.error}", failure.hint)
             yield batch
-
-
-def _is_folder(image: object) -> bool:
-    return isinstance(image, str | Path) and Path(image).is_dir()

@@ -1,15 +1,122 @@
-"""The functions of the package that do the work of a command: thin calls of the same tasks."""
+"""The commands as functions of the package: thin calls of the same tasks, which return records.
+
+Functions print nothing. What a command would say on stderr (unreadable images, skipped files, notes) is in the record.
+Fractions are fractions here (0.002), not the percentage points of the command line.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from wideresnet.errors import needs_extra
+from wideresnet import records
+from wideresnet.classifier import Classifier
+from wideresnet.errors import ConfigError, needs_extra
+from wideresnet.output.progress import run_shown
+from wideresnet.precision import stored_name
+from wideresnet.tasks.load.cifar_archive import locate_data
+from wideresnet.tasks.load.load import bundle_of
+from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from torch import nn
 
     from wideresnet.architectures import Architecture
+    from wideresnet.tasks.bench.options import BenchPrecision, Measurement
+
+Model = Classifier | str | Path
+
+
+def bench(
+    models: Model | Sequence[Model] = DEFAULT_MODEL, *, measurements: Sequence[Measurement] = ("engine",),
+    engines: Sequence[str] = ("openvino",), precisions: Sequence[BenchPrecision] = (), batches: Sequence[int] = (8,),
+    streams: Sequence[int] = (0,), threads: Sequence[int] = (0,), seconds: float = 10.0, rounds: int = 5,
+    data: str | Path | None = None, profile: bool = False, tune: bool = False, progress: bool = False,
+) -> records.BenchReport:  # fmt: skip
+    """Measure the speed of models, interleaved in one run, as ``wrn bench`` does: the product of the sequences.
+
+    ``measurements`` are "engine" (pixels to logits), "end-to-end" (image files of the folder ``data`` to answers),
+    "latency" (one image at a time) and "startup". No ``precisions``: the one that a model is stored in. ``batches`` are
+    images; ``streams`` and ``threads`` 0 leave the choice to the engine. Each candidate is measured for ``seconds`` in
+    ``rounds`` turns. ``profile`` times each layer; ``tune`` finds and stores the fastest settings for this machine.
+
+    Rows state images per second and latencies in milliseconds. Raises WrnError if no candidate can run.
+    """
+    from wideresnet.tasks.bench.options import BenchSettings
+    from wideresnet.tasks.bench.run import bench as measure
+
+    settings = BenchSettings(
+        tuple(measurements), tuple(engines), tuple(precisions), tuple(batches), tuple(streams), tuple(threads),
+        rounds=rounds, seconds=seconds, data=Path(data) if data else None, profile=profile, tune=tune,
+    )  # fmt: skip
+    several = [models] if isinstance(models, Classifier | str | Path) else models
+    return run_shown(measure([bundle_of(model) for model in several], settings), "measuring", progress)
+
+
+def compare(
+    a: Model, b: Model, data: str | Path | None = None, *, labels: str = "", batch_size: int = 0, progress: bool = False
+) -> records.ComparisonReport:
+    """Compare two models on the same labelled images, or two files of scores, paired by path, as ``wrn compare`` does.
+
+    Models are open classifiers or names as for ``load``, and are evaluated on ``data`` (see ``evaluate``);
+    ``batch_size`` 0 is as tuned for ``a``, or 8. Files are those of ``wrn evaluate -o`` (.csv, .jsonl, .parquet), whose
+    classes ``labels`` names: a list such as "imagenet" or "cifar10", or a file; "": as the files state. Differences are
+    fractions of 1.
+
+    Raises ConfigError for a file and a model, and DataError for models of different classes.
+    """
+    from wideresnet.datasets.labels.formats import read_list_or_file
+    from wideresnet.datasets.open import open_labelled
+    from wideresnet.tasks.evaluate.comparison import compare_files, compare_models
+
+    names = [model.card.name if isinstance(model, Classifier) else str(model) for model in (a, b)]
+    files = [name.lower().endswith((".csv", ".jsonl", ".parquet")) for name in names]
+    if any(files):
+        if not all(files) or data is not None:
+            raise ConfigError("two files of scores, or two models and data, are compared", hint="leave out the others")
+        return compare_files(Path(names[0]), Path(names[1]), read_list_or_file(labels).labels).report
+    if data is None or labels:
+        raise ConfigError("two models are compared on labelled data, which has their classes", hint="give data=")
+    bundles = bundle_of(a), bundle_of(b)
+    images = open_labelled(locate_data(Path(data)), bundles[0].labels)
+    settings = records.InferenceSettings(batch_size=batch_size)
+    return run_shown(compare_models((names[0], names[1]), bundles, images, settings), "comparing", progress).report
+
+
+def compile(
+    output: str | Path, model: Model = DEFAULT_MODEL, *, precision: Literal["int8", "f16", "f32"] = "int8",
+    calibration: str | Path | None = None, data: str | Path | None = None, max_drop: float | None = 0.002,
+    min_agreement: float = 0.95, samples: int = 300, search_minutes: float | None = None, progress: bool = False,
+) -> records.CompileReport:  # fmt: skip
+    """Write a model in another precision as the bundle ``output``, verified and behind a gate, as ``wrn compile`` does.
+
+    ``calibration`` are images for int8 (extra "compile"), of which ``samples`` are used: class folders, any folder, an
+    archive of CIFAR, "cifar10" or "cifar100"; None: the training split of ``data``. ``data`` are images for the gate;
+    None: spare calibration images. With labels the gate accepts a loss of top-1 up to ``max_drop``, without labels it
+    demands the same answers on ``min_agreement`` of the images; both are fractions of 1, ``max_drop`` None is no gate.
+    ``search_minutes``: if the gate fails, the time to search for other settings.
+
+    A bundle that fails its gate is written too: see ``report.gate``. Raises BundleError if logits deviate too far from
+    float32, ConfigError or DataError for missing or unusable images.
+    """
+    from wideresnet.bundle import check_target
+    from wideresnet.tasks.quantize.calibration_data import holds_both_sets
+    from wideresnet.tasks.quantize.compile import CompileSettings, compile_model
+
+    check_target(Path(output))
+    bundle = bundle_of(model)
+    images, gate = (locate_data(Path(path)) if path else None for path in (calibration, data))
+    if precision == "int8" and images is None:
+        if gate is None or not holds_both_sets(gate, bundle.labels):
+            raise ConfigError("int8 needs images to calibrate with", hint="give calibration=, a folder of images")
+        images = gate
+    settings = CompileSettings(
+        stored_name(precision), images, gate, max_drop, min_agreement, quantise=records.QuantiseSettings(samples),
+        search=search_minutes,
+    )  # fmt: skip
+    return run_shown(compile_model(bundle, settings, Path(output)), "compiling", progress)
 
 
 def create_model(name: str | Architecture, num_classes: int | None = None, dropout: float | None = None) -> nn.Module:
@@ -22,3 +129,55 @@ def create_model(name: str | Architecture, num_classes: int | None = None, dropo
     with needs_extra("create_model", "train"):
         from wideresnet.models.create import create_model as create
     return create(name, num_classes, dropout)
+
+
+def export(
+    output: str | Path, model: Model = DEFAULT_MODEL, *,
+    library: Literal["torchvision", "timm", "safetensors"] | None = None, storage: Literal["f32", "f16"] | None = None,
+) -> records.ModelCard:  # fmt: skip
+    """Write a model as the bundle ``output`` (model.onnx, card.json, labels.txt), as ``wrn export`` does.
+
+    With ``library`` a float32 weights file that torchvision, timm or this package ("safetensors") loads; .pth and .bin
+    need the extra "train". ``storage`` of a bundle: "f16" has half the size; None: as the model is stored. Returns the
+    card of what was written. Raises ConfigError for a network that the library does not have.
+    """
+    from wideresnet.bundle import check_target
+    from wideresnet.tasks.load.weights_file import check_weights_target, write_file
+    from wideresnet.tasks.quantize.compile import export_bundle
+
+    path = Path(output)
+    if library is None:
+        check_target(path)
+        return export_bundle(bundle_of(model), path, stored_name(storage))
+    if storage:
+        raise ConfigError("storage has no effect on weights files: they are float32", hint="leave out storage")
+    check_weights_target(path, library)
+    bundle = bundle_of(model)
+    write_file(path, bundle, library)
+    return bundle.card
+
+
+def train(
+    recipe: str | Path, run: str | Path, data: str | Path | None = None, *, changes: Mapping[str, object] | None = None,
+    cache: str | Path | None = None, device: Literal["auto", "cpu", "cuda"] = "auto", progress: bool = False,
+) -> records.TrainReport:  # fmt: skip
+    """Train a network in the folder ``run``, or continue there, as ``wrn train`` does (extra "train").
+
+    ``recipe`` is the name of a recipe of this package or a TOML file; ``changes`` override its settings, such as
+    ``{"epochs": 10}``. ``data`` is a folder with train/ and val/, the archive of CIFAR (None: downloaded) or SVHN's
+    folder. ``cache`` is a folder for decoded images of class folders, which otherwise stay in memory.
+
+    ``load(report.model)`` opens the result. Raises WrnError, also for a ``run`` that holds another training.
+    """
+    from wideresnet.tasks.load.cifar_archive import ARCHIVES
+    from wideresnet.tasks.train.train import FILE_NAME, join, read_recipe, run_training
+
+    texts = {key: json.dumps(value) for key, value in (changes or {}).items()}      # read as TOML
+    with join(device) as group:
+        settings = read_recipe(Path(recipe), texts)
+        if data is None and settings.data not in ARCHIVES:
+            raise ConfigError(f"{recipe} trains on your own images", hint="give data=, their folder")
+        images, folder = locate_data(Path(data or settings.data)), Path(cache) if cache else None
+        done = run_shown(run_training(settings, images, Path(run), group, folder), "training", progress)
+    log = tuple(json.loads(line) for line in (Path(run) / "log.jsonl").read_text("utf-8").splitlines())
+    return records.TrainReport(str(run), str(Path(run) / FILE_NAME), done, log)

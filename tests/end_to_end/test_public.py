@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pydoc
 import re
 import subprocess
@@ -234,7 +235,8 @@ def test_the_records_have_short_representations(tiny: Path, tmp_path: Path) -> N
     classifier = wideresnet.load(tiny)
     (explanation,) = classifier.explain(EXAMPLES / "cat.png")
     name = re.escape(str(EXAMPLES / "cat.png"))
-    assert re.fullmatch(rf"<Explanation {name}: 32x32 pixels, <ClassMap .* %: 8x8, peak \(.*\)>>", repr(explanation))
+    text = rf"<Explanation {name}: 32x32 pixels, <ClassMap .*%: \(8, 8\), peak \(.*\)>>"
+    assert re.fullmatch(text, repr(explanation))
     (tmp_path / "val" / classifier.labels.names[4]).mkdir(parents=True)
     Image.new("RGB", (32, 32), "green").save(tmp_path / "val" / classifier.labels.names[4] / "a.png")
     text = r"<EvalReport wrn_10_1\.tiny on .*: top-1 [\d.]+% \(95 %: .* to .*\), top-5 [\d.]+%, 1 images, 0 failures>"
@@ -252,3 +254,29 @@ def test_classify_and_preprocess_treat_exif_alike(tmp_path: Path) -> None:
     assert np.allclose(classifier.logits(crop[None])[0], expected, atol=1e-4)
     ignored = classifier.preprocess(tmp_path / "turned.png", exif="ignore")
     assert not np.array_equal(ignored, crop)
+
+
+# The page of the documents
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text("utf-8")
+
+
+def test_the_page_lists_every_stable_name() -> None:
+    listed = set(re.findall(r"`(\w+)`", PAGE.partition("## Stable names")[2]))
+    assert set(wideresnet.__all__) <= listed
+    fields = {field.name for field in dataclasses.fields(wideresnet.Classifier)}
+    assert listed - set(wideresnet.__all__) <= {*vars(wideresnet.Classifier), *fields}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_examples_of_the_page_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(EXAMPLES.parent)
+    values: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(block, values)
+    shapes = {name: getattr(values[name], "shape", None) for name in ("crop", "logits", "features", "maps", "evidence")}
+    assert shapes == {
+        "crop": (32, 32, 3), "logits": (2, 10), "features": (1, 256), "maps": (1, 128, 16, 16), "evidence": (8, 8)
+    }  # fmt: skip
+    assert "no-such-file.png no such file" in capsys.readouterr().out

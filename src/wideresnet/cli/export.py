@@ -45,11 +45,11 @@ def export(
 
     Example: wrn export -m runs/pets/bundle --format timm -o pets/model.safetensors
     """
-    from wideresnet.bundle import check_target, write_bundle
+    from wideresnet.bundle import check_target
+    from wideresnet.bundle.files import GRAPH
     from wideresnet.errors import ConfigError
-    from wideresnet.images.noise import noise
     from wideresnet.tasks.load.weights_file import check_weights_target, write_file
-    from wideresnet.tasks.quantize.compile import in_precision, verify
+    from wideresnet.tasks.quantize.compile import export_bundle
 
     if format in ("table", "json"):
         check_target(output)
@@ -65,12 +65,9 @@ def export(
         say(f"{output}: {bundle.card.name} for {format}, {output.stat().st_size / 1e6:.1f} MB")
         say_next(("info", output))
         return
-    if storage and bundle.card.precision != storage:
-        reference, bundle = bundle, in_precision(bundle, storage)
-        verify(reference, bundle, noise(bundle.card.preprocess.crop))
-    card = write_bundle(output, bundle)
+    card, size = export_bundle(bundle, output, storage), (output / GRAPH).stat().st_size
     if format == "json":
-        print_json({"bundle": str(output), "size_bytes": len(bundle.graph), "card": asdict(card)})
+        print_json({"bundle": str(output), "size_bytes": size, "card": asdict(card)})
     else:
-        say(f"{output}: {card.name}, {precision_name(card.precision)}, {len(bundle.graph) / 1e6:.1f} MB")
+        say(f"{output}: {card.name}, {precision_name(card.precision)}, {size / 1e6:.1f} MB")
         say_next(("info", output), ("bench", "-m", output), ("serve", "-m", output))

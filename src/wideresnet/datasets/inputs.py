@@ -52,15 +52,13 @@ class PathImages:
         self.path, self.skipped = path, Skipped()
 
     def __iter__(self) -> Iterator[Item]:
-        if shards := find_shards(self.path):
-            items = ShardImages(shards)
-            yield from items
-            self.skipped = items.skipped
-            return
-        files = find_images([self.path])
-        for file in files:
-            yield named_item(file) if file == self.path else Item(str(file), file)
-        self.skipped = files.skipped
+        shards = find_shards(self.path)
+        images = ShardImages(shards) if shards else find_images([self.path])
+        for image in images:
+            if isinstance(image, Path):
+                image = named_item(image) if image == self.path else Item(str(image), image)
+            yield image
+        self.skipped = images.skipped
 
 
 def input_items(images: object, exif: Exif = "transpose", alpha: Alpha = "drop") -> Iterator[Item]:

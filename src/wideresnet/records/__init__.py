@@ -55,7 +55,15 @@ from wideresnet.records.models import FileFacts, FileReport, ModelCard, ModelInf
 from wideresnet.records.progress import Progress, follow, map_events
 from wideresnet.records.skipped import Skipped
 from wideresnet.records.speed import BenchReport, BenchRow, Choice, LayerTime, Peak, Profile, Tuning
-from wideresnet.records.training import FinetuneMode, FinetuneReport, Images, PathPoint, RecipeInfo, TrainingImage
+from wideresnet.records.training import (
+    FinetuneMode,
+    FinetuneReport,
+    Images,
+    PathPoint,
+    RecipeInfo,
+    TrainingImage,
+    TrainReport,
+)
 from wideresnet.records.uncertainty import (
     Reliability,
     ScoreQuantiles,

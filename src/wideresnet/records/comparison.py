@@ -54,6 +54,11 @@ class ComparisonReport:
     only_a: tuple[str, ...] = ()                   # paths, sorted
     only_b: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        low, high = self.interval95
+        change = f"top-1 {self.difference:+.2%} (95 %: {low:+.2%} to {high:+.2%}), {self.n:,} images"
+        return f"<ComparisonReport {self.b.model} less {self.a.model}: {change}>"
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """The warnings of both sides."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wideresnet.precision import StoredPrecision
+from wideresnet.precision import StoredPrecision, precision_name
 from wideresnet.records.accuracy import EngineInfo, images_to_show, wilson_interval
 from wideresnet.records.comparison import images_to_exclude
 from wideresnet.records.images import Failure
@@ -158,3 +158,7 @@ class CompileReport:
     notes: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()                  # of the model, as on its card
     skipped: Skipped = field(default_factory=Skipped)        # where images were looked for
+
+    def __repr__(self) -> str:
+        gate = f", gate {self.gate.verdict} on {self.gate.n:,} images" if self.gate else ""
+        return f"<CompileReport {self.bundle}: {precision_name(self.precision)}, {self.size_bytes / 1e6:.1f} MB{gate}>"

@@ -175,11 +175,9 @@ class EvalReport:
         )
 
     def __repr__(self) -> str:
-        low, high = self.interval95
-        return (
-            f"<EvalReport {self.model} on {self.data}: top-1 {self.top1:.2%} (95 %: {low:.2%} to {high:.2%}),"
-            f" top-5 {self.top5:.2%}, {self.n:,} images, {len(self.failures):,} failures>"
-        )
+        counts, (low, high) = f"{self.n:,} images, {len(self.failures):,} failures", self.interval95
+        accuracy = f"top-1 {self.top1:.2%} (95 %: {low:.2%} to {high:.2%}), top-5 {self.top5:.2%}"
+        return f"<EvalReport {self.model} on {self.data}: {accuracy}, {counts}>"
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -27,8 +27,7 @@ class ClassMap:
     peak: Box                                      # of the strongest position, in the crop
 
     def __repr__(self) -> str:
-        height, width = self.evidence.shape
-        return f"<ClassMap {self.score.label} {100 * self.score.probability:.1f} %: {height}x{width}, peak {self.peak}>"
+        return f"<ClassMap {self.score.label} {self.score.probability:.1%}: {self.evidence.shape}, peak {self.peak}>"
 
 
 @dataclass(frozen=True, eq=False)

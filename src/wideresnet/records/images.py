@@ -157,12 +157,10 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """Return the classes with bars of their probabilities, as a notebook shows them."""
-        bar = '<div style="background:#4c78a8;height:10px;width:{:.0f}px"></div>'
-        rows = (
-            f"<tr><td>{escape(score.label)}</td><td>{bar.format(120 * score.probability)}</td>"
-            f"<td>{100 * score.probability:.1f} %</td></tr>"
-            for score in self.predictions
-        )
+        bar = '<div style="background:#47a;height:10px;width:{:.0f}px"></div>'
+        row = f"<tr><td>{{}}</td><td>{bar}</td><td>{{:.1%}}</td></tr>"
+        pairs = ((escape(score.label), score.probability) for score in self.predictions)
+        rows = (row.format(label, 120 * probability, probability) for label, probability in pairs)
         return f'<table><caption style="text-align:left">{escape(self.path)}</caption>{"".join(rows)}</table>'
 
 

@@ -21,7 +21,7 @@ class Progress:
 
 def follow(work: Generator[Event, None, Report], show: Callable[[Event], object] = lambda event: None) -> Report:
     """Run ``work`` to its end, call ``show`` with each event, and return the report."""
-    events = _Events(work)
+    events = Events(work)
     for event in events:
         show(event)
     return events.report
@@ -31,13 +31,13 @@ def map_events(
     work: Generator[Event, None, Report], change: Callable[[Event], Event]
 ) -> Generator[Event, None, Report]:
     """Yield ``change(event)`` for each event of ``work``, and return its report."""
-    events = _Events(work)
+    events = Events(work)
     for event in events:
         yield change(event)
     return events.report
 
 
-class _Events(Generic[Event, Report]):
+class Events(Generic[Event, Report]):
     """An iterable of the events of a generator; ``report`` is what it returned, once all events are taken."""
 
     report: Report

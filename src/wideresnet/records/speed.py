@@ -113,3 +113,7 @@ class BenchReport:
     tuned: tuple[Tuning, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)     # candidate -> why it could not take part
     skipped_files: Skipped = field(default_factory=Skipped)
+
+    def __repr__(self) -> str:
+        rows = (f"{row.model} {row.what} {row.precision}: {row.images_per_s:.1f} images/s" for row in self.rows)
+        return f"<BenchReport {'; '.join(rows)}>"

@@ -52,6 +52,19 @@ class TrainingImage:
 
 
 @dataclass(frozen=True)
+class TrainReport:
+    """A finished training. ``model`` is its weights file, ``log`` has a mapping per epoch (see ``Epoch``)."""
+
+    run: str
+    model: str
+    images: Images
+    log: tuple[Mapping[str, float], ...]
+
+    def __repr__(self) -> str:
+        return f"<TrainReport {self.model}: {len(self.log)} epochs on {self.images.train:,} images>"
+
+
+@dataclass(frozen=True)
 class PathPoint:
     """A strength of regularisation, and the result of its head on ``n`` held-out training images."""
 
@@ -90,3 +103,6 @@ class FinetuneReport:
     class_counts: tuple[int, ...] = ()             # training images of each class, the unreadable among them
     first_images: tuple[TrainingImage, ...] = ()   # of the full mode
     skipped: Skipped = field(default_factory=Skipped)
+
+    def __repr__(self) -> str:
+        return f"<FinetuneReport {self.bundle}: {self.mode} on {self.train:,} images, {self.evaluation!r}>"

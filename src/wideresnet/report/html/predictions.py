@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +23,13 @@ def to_html(
 ) -> str:
     """Return inline HTML of the first ``answers`` of ``count``, with the crops (RGB uint8 [S, S, 3]) that are known."""
     more = f"<p>… {count - len(answers):,} more</p>" if count > len(answers) else ""
-    return "".join(_rows(answers, crops)) + more
+    return "".join(map(_row, answers, [*crops, *[None] * len(answers)])) + more
 
 
-def _rows(answers: Sequence[Prediction | Failure], crops: Sequence[NDArray[np.uint8] | Failure]) -> Iterator[str]:
-    for answer, crop in zip_longest(answers, crops[: len(answers)]):
-        if isinstance(answer, Failure):
-            yield f"<p>{escape(to_text(answer))}</p>"
-        else:
-            yield f'<div style="{_ROW}">{_thumbnail(crop)}{answer._repr_html_()}</div>'
+def _row(answer: Prediction | Failure, crop: NDArray[np.uint8] | Failure | None) -> str:
+    if isinstance(answer, Failure):
+        return f"<p>{escape(to_text(answer))}</p>"
+    return f'<div style="{_ROW}">{_thumbnail(crop)}{answer._repr_html_()}</div>'
 
 
 def _thumbnail(crop: NDArray[np.uint8] | Failure | None) -> str:

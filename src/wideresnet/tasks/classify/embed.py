@@ -26,16 +26,10 @@ Answer = TypeVar("Answer")
 
 
 def embed(
-    images: ImageInputs,
-    model: Classifier | str | Path = DEFAULT_MODEL,
-    *,
-    layers: Sequence[str] = ("features",),
-    pool: Pool = "none",
-    engine: str | None = None,
-    exif: Exif = "transpose",
-    alpha: Alpha | None = None,
+    images: ImageInputs, model: Classifier | str | Path = DEFAULT_MODEL, *, layers: Sequence[str] = ("features",),
+    pool: Pool = "none", engine: str | None = None, exif: Exif = "transpose", alpha: Alpha | None = None,
     batch_size: int = 8,
-) -> dict[str, NDArray[np.float32]]:
+) -> dict[str, NDArray[np.float32]]:  # fmt: skip
     """Return intermediate features of N images by layer: float32 [N, C, H, W], or [N, C] for "features" and pooled.
 
     ``layers`` are "features" (the input of the linear layer), "map" (the last feature map), "layer1", "layer2", …;

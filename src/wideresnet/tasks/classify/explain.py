@@ -55,15 +55,10 @@ class Explainer:
 
 
 def explain(
-    images: ImageInputs,
-    model: Classifier | str | Path = DEFAULT_MODEL,
-    *,
-    k: int = 1,
-    classes: Sequence[int | str] | int | str = (),
-    engine: str | None = None,
-    exif: Exif = "transpose",
+    images: ImageInputs, model: Classifier | str | Path = DEFAULT_MODEL, *, k: int = 1,
+    classes: Sequence[int | str] | int | str = (), engine: str | None = None, exif: Exif = "transpose",
     alpha: Alpha | None = None,
-) -> list[Explanation]:
+) -> list[Explanation]:  # fmt: skip
     """Return the class activation maps of each image, for its ``k`` most probable classes or for ``classes``.
 
     A map is float32 [h, w], the evidence for a class at each position; classes are given as in ``find_class``.

@@ -66,12 +66,11 @@ def source_of_model(
 
 def _source_of_open(classifier: Classifier, data: LabelledData, settings: InferenceSettings) -> AnswerSource:
     """Return the scores of an open model: of itself if it was opened for many images or by hand, else of its bundle."""
-    options, bundle = classifier.options, classifier.bundle
+    options, bundle, info = classifier.options, classifier.bundle, classifier.engine.info
     if bundle is None:
         return _source(classifier, None, data, replace(settings, batch_size=settings.batch_size or BATCH))
     bundle = replace(bundle, card=classifier.card, labels=classifier.labels)
-    runtime = classifier.engine.info.runtime
-    settings = replace(settings, engine=runtime, precision=options.precision, threads=options.threads)
+    settings = replace(settings, engine=info.runtime, precision=options.precision, threads=options.threads)
     if options.hint == "throughput":
         return _source(classifier, bundle, data, tune_settings(bundle, settings)[1])
     return source_of_model(bundle, data, settings)

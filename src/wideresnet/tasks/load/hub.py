@@ -39,8 +39,7 @@ def parse_repository(name: str) -> HubRepository | None:
         return None
     if match := _FORM.fullmatch(name):
         return HubRepository(match["name"], match["revision"] or "main")
-    hint = "write hf-hub:OWNER/NAME, or hf-hub:OWNER/NAME@REVISION"
-    raise ConfigError(f"not the name of a repository on a hub: {name!r}", hint)
+    raise ConfigError(f"not the name of a repository on a hub: {name!r}", hint="write hf-hub:OWNER/NAME[@REVISION]")
 
 
 def fetch_repository(repository: HubRepository, *, offline: bool = False, progress: Progress | None = None) -> Path:
@@ -60,9 +59,8 @@ def fetch_repository(repository: HubRepository, *, offline: bool = False, progre
     bar, title = bar_for(progress), f"hf-hub:{repository.name}"
 
     def fetch(local: bool) -> Path:
-        get = partial(
-            hf_hub_download, repository.name, revision=repository.revision, local_files_only=local, tqdm_class=bar
-        )
+        name, revision = repository.name, repository.revision
+        get = partial(hf_hub_download, name, revision=revision, local_files_only=local, tqdm_class=bar)
         check_config(Path(get(NAME)), title)
         try:
             return Path(get(FILES[0]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, Field, ValidationError, field_validator
 
 from wideresnet.architectures import ARCHITECTURES, Architecture
 from wideresnet.bundle import Bundle
@@ -58,13 +58,6 @@ class _Config(BaseModel):
     label_names: list[str] | dict[str, str] | None = Field(None, validation_alias=AliasChoices("label_names", "labels"))
     id2label: dict[int, str] | None = None
     pretrained_cfg: _Pretrained | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nest(cls, document: Any) -> Any:
-        """Take timm's older form, in which the fields of ``pretrained_cfg`` lie beside the others."""
-        old = isinstance(document, dict) and "pretrained_cfg" not in document and "input_size" in document
-        return {**document, "pretrained_cfg": document} if old else document
 
 
 def read_config(path: Path, architecture: Architecture, classes: int) -> HubConfig | None:

@@ -72,25 +72,13 @@ class ModelChoice:
 
 
 def load(
-    model: str | Path | None = None,
-    *,
-    engine: str = "openvino",
-    precision: Literal["f32", "bf16"] = "f32",
-    architecture: str | None = None,
-    weights: str | Path | None = None,
-    labels: str | Path | None = None,
-    threads: int = 0,
-    streams: int = 1,
-    alpha: Alpha | None = None,
-    normalise: str | Normalisation | None = None,
-    which: str | None = None,
-    activation: Activation | None = None,
-    bn_eps: float | None = None,
-    shortcut: Shortcut | None = None,
-    stride_on: Literal["conv1", "conv2"] | None = None,
-    padding: Padding | None = None,
-    final_pool: Pool | None = None,
-) -> Classifier:
+    model: str | Path | None = None, *, engine: str = "openvino", precision: Literal["f32", "bf16"] = "f32",
+    architecture: str | None = None, weights: str | Path | None = None, labels: str | Path | None = None,
+    threads: int = 0, streams: int = 1, alpha: Alpha | None = None, normalise: str | Normalisation | None = None,
+    which: str | None = None, activation: Activation | None = None, bn_eps: float | None = None,
+    shortcut: Shortcut | None = None, stride_on: Literal["conv1", "conv2"] | None = None,
+    padding: Padding | None = None, final_pool: Pool | None = None,
+) -> Classifier:  # fmt: skip
     """Open a model: a bundle folder, a weights file, the clone of a hub's repository, or a name.
 
     Names are those of the catalogue, the embedded model (the default), and ``hf-hub:OWNER/NAME[@REVISION]``.

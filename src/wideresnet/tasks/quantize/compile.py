@@ -321,6 +321,17 @@ def _as_int8(reference: Bundle, graph: onnx.ModelProto, names: Sequence[str], se
     return reference.with_model(graph, card)
 
 
+def export_bundle(bundle: Bundle, folder: Path, storage: StoredPrecision | None = None) -> ModelCard:
+    """Write ``bundle`` as ``folder``, with its weights in ``storage`` and then verified; None: as it is stored.
+
+    Raises BundleError if a deviation is larger than the precision explains.
+    """
+    if storage and bundle.card.precision != storage:
+        reference, bundle = bundle, in_precision(bundle, storage)
+        verify(reference, bundle, noise(bundle.card.preprocess.crop))
+    return write_bundle(folder, bundle)
+
+
 def verify(reference: Bundle, compiled: Bundle, batch: NDArray[np.uint8]) -> tuple[Deviation, ...]:
     """Compare logits with the reference in every installed ONNX runtime, at batches of 1, 2 and 7 images.
 

@@ -203,12 +203,6 @@ def test_a_clone_has_the_name_of_its_folder(tmp_path: Path) -> None:
     assert (card.name, card.weights_source) == ("wrn_10_1.mine", "model.safetensors")
 
 
-def test_the_older_form_of_the_config_is_read(tmp_path: Path) -> None:
-    document = json.dumps({**TIMM, "labels": NAMES}).encode()
-    bundle = load_bundle(ModelChoice(clone(tmp_path / "old", document)))
-    assert (bundle.card.preprocess.crop, bundle.labels.names) == (40, tuple(NAMES))
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,0 +1,112 @@
+"""The commands as functions of the package: the same results, as records."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import wideresnet
+from commands import Wrn
+from fakes import tiny_bundle
+from wideresnet.bundle import read_bundle, write_bundle
+from wideresnet.errors import ConfigError
+
+RECIPE = """
+architecture = "wrn_10_1"
+data = "folder"
+epochs = 1
+batch_size = 8
+learning_rate = 0.05
+stored = 20
+sizes = [[0, 16]]
+input_size = 18
+input_resize = 20
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    write_bundle(tmp_path / "tiny", tiny_bundle())
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """train/ and val/ with four images of noise for each class of the network."""
+    noise = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for name in tiny_bundle().labels.names:
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            for number in range(4):
+                pixels = noise.integers(0, 256, (32, 32, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "data" / part / name / f"{number}.png")
+    return tmp_path / "data"
+
+
+def test_export_writes_what_the_command_writes(wrn: Wrn, tiny: Path, tmp_path: Path) -> None:
+    card = wideresnet.export(tmp_path / "half", tiny, storage="f16")
+    assert wrn("export", "-m", tiny, "--storage", "f16", "-o", "by_command").code == 0
+    assert (card.precision, card) == ("fp16", read_bundle(tmp_path / "half").card)
+    assert (tmp_path / "half" / "model.onnx").read_bytes() == Path("by_command/model.onnx").read_bytes()
+    wideresnet.export(tmp_path / "w.safetensors", wideresnet.load(tiny), library="safetensors")
+    assert wideresnet.load(tmp_path / "w.safetensors").card.name == "wrn_10_1.tiny"
+    for storage, message in (("f16", "storage has no effect"), (None, "timm has no")):
+        with pytest.raises(ConfigError, match=message):
+            wideresnet.export(tmp_path / "x.safetensors", tiny, library="timm", storage=storage)  # type: ignore[arg-type]
+
+
+def test_compile_takes_the_splits_of_the_data_and_reports_its_gate(tiny: Path, data: Path, tmp_path: Path) -> None:
+    report = wideresnet.compile(tmp_path / "int8", tiny, data=data, samples=20, max_drop=1.0)
+    assert report.gate is not None
+    assert (report.precision, report.calibration, report.gate.n, report.gate.verdict) == ("int8", 20, 40, "passed")
+    assert re.fullmatch(r"<CompileReport .*/int8: int8, [\d.]+ MB, gate passed on 40 images>", repr(report))
+    assert wideresnet.load(tmp_path / "int8").engine.info.precision == "int8"
+    with pytest.raises(ConfigError, match="int8 needs images to calibrate with"):
+        wideresnet.compile(tmp_path / "none", tiny)
+    with pytest.raises(ConfigError, match="no precision called 'f17'"):
+        wideresnet.compile(tmp_path / "none", tiny, precision="f17")  # type: ignore[arg-type]
+
+
+def test_compare_takes_models_or_files(wrn: Wrn, tiny: Path, data: Path, tmp_path: Path) -> None:
+    wideresnet.export(tmp_path / "half", tiny, storage="f16")
+    report = wideresnet.compare(wideresnet.load(tiny), tmp_path / "half", data)
+    assert (report.n, report.only_a_correct, report.only_b_correct, report.agreement) == (40, 0, 0, 1.0)
+    assert re.fullmatch(
+        r"<ComparisonReport .*half less wrn_10_1\.tiny: top-1 \+0\.00% \(95 %: .* to .*\), 40 images>", repr(report)
+    )
+    for model in ("tiny", "half"):
+        assert wrn("evaluate", "data", "-m", model, "-o", f"{model}.csv").code == 0
+    assert wideresnet.compare("tiny.csv", Path("half.csv")).n == 40
+    for arguments in (("tiny.csv", "half"), ("tiny", "half"), ("tiny.csv", "half.csv", data)):
+        with pytest.raises(ConfigError, match=r"two (files of scores|models)"):
+            wideresnet.compare(*arguments)  # type: ignore[arg-type]
+
+
+def test_bench_measures_the_product_of_its_settings(tiny: Path) -> None:
+    report = wideresnet.bench(wideresnet.load(tiny), batches=(1, 2), seconds=0.02, rounds=1)
+    assert [(row.model, row.batch) for row in report.rows] == [("wrn_10_1.tiny", 1), ("wrn_10_1.tiny", 2)]
+    assert re.search(r"<BenchReport wrn_10_1\.tiny engine f32: [\d.]+ images/s; ", repr(report))
+    with pytest.raises(ConfigError, match="no measurement called 'speed'"):
+        wideresnet.bench(tiny, measurements=("speed",))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_train_and_finetune_return_what_can_be_loaded(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    report = wideresnet.train(tmp_path / "mine.toml", tmp_path / "run", data, changes={"epochs": 2}, progress=True)
+    assert (report.images.train, report.images.test, [line["epoch"] for line in report.log]) == (40, 40, [0, 1])
+    assert "training" in capsys.readouterr().err
+    assert wideresnet.load(report.model).card.architecture == "wrn_10_1"
+    assert re.fullmatch(r"<TrainReport .*model\.safetensors: 2 epochs on 40 images>", repr(report))
+    assert json.loads((tmp_path / "run" / "log.jsonl").read_text("utf-8").splitlines()[0])["epoch"] == 0
+    with pytest.raises(ConfigError, match=r"mine\.toml trains on your own images"):
+        wideresnet.train(tmp_path / "mine.toml", tmp_path / "run")
+    tuned = wideresnet.finetune(data, tmp_path / "tuned", report.model)
+    assert re.match(r"<FinetuneReport .*/bundle: probe on 40 images, <EvalReport ", repr(tuned))
