@@ -99,7 +99,7 @@ def test_failures_and_errors_leave_the_terminal_alone(wrn: Wrn, tiny: Path, tmp_
     done = wrn("classify", tmp_path / "bad", "-m", tiny)
     assert done.code == 1
     assert is_calm(done.err)
-    assert len([line for line in done.err.splitlines() if not line.startswith("  hint:")]) == len(names)
+    assert len([line for line in done.notes.splitlines() if not line.startswith("  hint:")]) == len(names)
     for command in (["classify", "no\x1b[31m\n\udce9"], ["info", "a\x1b]0;x\x07"], ["\x1b[31m"], ["info", "--\x1b"]):
         done = wrn(*command)
         assert done.code == 2
@@ -204,4 +204,4 @@ def test_names_in_messages_are_no_markup(wrn: Wrn, tiny: Path, photos: Path, tmp
     shutil.move(photos, tmp_path / "[red] :cat:")
     done = wrn("finetune", "--from", tiny, "--data", tmp_path / "[red] :cat:", "-o", tmp_path / "run")
     assert done.code == 0
-    assert done.err.startswith("[red] :cat:: 19 images of 2 classes")
+    assert done.notes.startswith("[red] :cat:: 19 images of 2 classes")

@@ -43,7 +43,7 @@ def test_the_second_of_two_runs_names_the_first(wrn: Wrn, tiny: Path, tmp_path: 
     with lock_output(output, command=True, inside=name in ("explain", "finetune", "train")):
         done = wrn(*COMMANDS[name])
     message = f"error: cannot write {output.name}: process {os.getpid()} on {os.uname().nodename} is writing it\n"
-    assert (done.code, done.err) == (2, f"{message}hint:  wait for it, or name another\n")
+    assert (done.code, done.notes) == (2, f"{message}hint:  wait for it, or name another\n")
     assert not output.exists()
 
 
