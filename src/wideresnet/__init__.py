@@ -7,6 +7,7 @@
     classifier.embed("cat.jpg", layers=["layer2"])           # -> {"layer2": float32 [1, C, H, W]}
     classifier.explain("cat.jpg", k=2)                       # -> class activation maps
     classifier.evaluate("val/")                              # -> EvalReport
+    classifier.calibrate("val/", "calibrated/")              # -> CalibrateReport, and the calibrated bundle
     wideresnet.embed("cat.jpg", "wide_resnet50_2")           # functions take a classifier or the name of a model
     wideresnet.preprocess("cat.jpg", "wide_resnet50_2.tv_in1k")             # -> uint8 [224, 224, 3]
     wideresnet.finetune("pets/", "runs/pets")                # class folders -> the bundle runs/pets/bundle
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from wideresnet.output.answers import to_table
     from wideresnet.output.predictions import Predictions
     from wideresnet.records import EvalReport, Explanation, Failure, Prediction
+    from wideresnet.tasks.calibrate.calibrate import calibrate
     from wideresnet.tasks.classify.embed import embed
     from wideresnet.tasks.classify.explain import explain
     from wideresnet.tasks.classify.preprocessing import preprocess
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AssumptionWarning", "Classifier", "Client", "EvalReport", "Explanation", "Failure", "Prediction", "Predictions",
-    "SkippedWarning", "WrnError", "bench", "compare", "compile", "create_model", "embed", "evaluate", "explain",
-    "export", "finetune", "get_architecture", "load", "preprocess", "to_table", "train",
+    "SkippedWarning", "WrnError", "bench", "calibrate", "compare", "compile", "create_model", "embed", "evaluate",
+    "explain", "export", "finetune", "get_architecture", "load", "preprocess", "to_table", "train",
 ]  # fmt: skip
 # Where names are: module -> names, as imported above.
 _NAMES = {
@@ -53,7 +55,8 @@ _NAMES = {
     "output.answers": "to_table", "output.predictions": "Predictions", "tasks.classify.embed": "embed",
     "records": "EvalReport Explanation Failure Prediction", "tasks.classify.explain": "explain",
     "tasks.classify.preprocessing": "preprocess", "tasks.evaluate.model": "evaluate",
-    "tasks.finetune.finetune": "finetune", "tasks.load.load": "AssumptionWarning load",
+    "tasks.calibrate.calibrate": "calibrate", "tasks.finetune.finetune": "finetune",
+    "tasks.load.load": "AssumptionWarning load",
 }  # fmt: skip
 _MODULES = {name: f"wideresnet.{module}" for module, names in _NAMES.items() for name in names.split()}
 

@@ -29,7 +29,7 @@ from wideresnet.records import Batch, Exif, Failure, Item, Labels, ModelCard, Pr
 if TYPE_CHECKING:
     from wideresnet.datasets.labelled import LabelledData
     from wideresnet.engines.base import OutputsEngine
-    from wideresnet.records import EvalReport, Explanation
+    from wideresnet.records import CalibrateReport, EvalReport, Explanation
 
 OnError = Literal["raise", "return"]
 
@@ -135,6 +135,15 @@ class Classifier:
         import wideresnet
 
         return wideresnet.evaluate(self, data, batch_size, progress=progress)
+
+    def calibrate(
+        self, data: LabelledData | Path | str, output: Path | str, *, test: LabelledData | Path | str | None = None,
+        bank: Path | str | None = None,
+    ) -> CalibrateReport:  # fmt: skip
+        """Write this model calibrated on labelled images that it was not trained on; see ``wideresnet.calibrate``."""
+        import wideresnet
+
+        return wideresnet.calibrate(self, data, output, test=test, bank=bank)
 
     def preprocess(self, image: ImageInput, exif: Exif = "transpose") -> NDArray[np.uint8]:
         """Return the crop of one image that the network is given: RGB uint8 [S, S, 3]."""

@@ -20,7 +20,8 @@ GROUPS = {
     "Input": "--data=DATA --images=FOLDER --labels-file=FILE --results=FILE --outputs=FOLDER --limit=N --shard=I/N"
         " --test=FOLDER --val-fraction=FRACTION --cache=FOLDER --extract=FOLDER --alpha --transform --apply-exif"
         " --ignore-exif --fast-decode --dedupe",
-    "Calibration": "--calibration=DATA --samples=N --estimator",
+    "Calibration": "--calibration=DATA --samples=N --estimator --bank=IMAGES --sets --per-class --unknown-method"
+        " --refuse=PERCENT",
     "Accuracy": "--gate=POINTS --min-agreement=PERCENT --search --budget=MINUTES --max-drop=POINTS --published"
         " --tolerance=POINTS --skip-order-check --accuracy=PERCENT",
     "Measurement": "--what=WHAT --seconds=SECONDS --rounds=N --iterations=N --profile --tune --latency=MS --rate=N"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.bench import bench
+from wideresnet.cli.calibrate import calibrate
 from wideresnet.cli.classify import classify
 from wideresnet.cli.compare import compare
 from wideresnet.cli.compile import compile as compile_command
@@ -41,8 +42,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": precision_name},
 )
 for command in (
-    models, info, identify, classify, evaluate, merge, compare, explain, embed, export, compile_command, recommend,
-    bench, train, finetune,
+    models, info, identify, classify, evaluate, merge, compare, explain, embed, export, calibrate, compile_command,
+    recommend, bench, train, finetune,
 ):
     app.command(cls=Command)(command)
 app.command(cls=Command, context_settings={"auto_envvar_prefix": PREFIX})(serve)

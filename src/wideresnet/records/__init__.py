@@ -65,6 +65,7 @@ from wideresnet.records.training import (
     TrainReport,
 )
 from wideresnet.records.uncertainty import (
+    CalibrateReport,
     Reliability,
     ScoreQuantiles,
     Selective,

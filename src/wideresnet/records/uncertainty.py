@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from wideresnet.records.accuracy import wilson_interval
+from wideresnet.records.images import Failure
+from wideresnet.records.skipped import Skipped
 
 SetMethod = Literal["lac", "raps"]
 UnknownMethod = Literal["knn", "vim", "mahalanobis", "energy", "max-logit", "max-softmax"]
@@ -152,3 +154,15 @@ class Uncertainty:
     selective: tuple[Selective, ...]
     unknown: UnknownModel
     n_unknown: int                                 # test images called unknown: a promise of n_test times refused
+
+
+@dataclass(frozen=True)
+class CalibrateReport:
+    """The result of 'wrn calibrate': the bundle that was written, and what its card says now."""
+
+    bundle: str
+    model: str
+    uncertainty: Uncertainty
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+    skipped: Skipped = field(default_factory=Skipped)

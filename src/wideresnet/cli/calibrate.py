@@ -1,0 +1,73 @@
+"""``wrn calibrate``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from wideresnet.cli.groups import WeightsOptions, with_groups
+from wideresnet.cli.options import ClassNames, Format, Model
+from wideresnet.cli.output import hold, list_problems, locate, open_bundle, print_record
+from wideresnet.cli.progress import run_with_bar
+
+Data = Annotated[Path, typer.Option("--data", help="Labelled images that the network was not trained on.")]
+Test = Annotated[Path | None, typer.Option("--test", help="Labelled images to measure with; else half of --data.")]
+Bank = Annotated[
+    Path | None,
+    typer.Option("--bank", help="Images that the network knows; else the training split of --data, or part of it."),
+]
+Sets = Annotated[
+    Literal["lac", "raps"], typer.Option("--sets", help="lac: the smallest sets; raps: larger ones for harder images.")
+]
+PerClass = Annotated[
+    bool, typer.Option("--per-class", help="Promise coverage for each class, where it has about 400 images or more.")
+]
+Method = Annotated[
+    Literal["knn", "vim", "mahalanobis", "energy", "max-logit", "max-softmax"],
+    typer.Option("--unknown-method", help="The score by which unknown images are told apart."),
+]
+Refuse = Annotated[
+    float, typer.Option("--refuse", min=0.1, max=50, help="The percentage of genuine images to call unknown.")
+]
+
+
+@with_groups
+def calibrate(
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
+    options: WeightsOptions,
+    model: Model = None,
+    test: Test = None,
+    bank: Bank = None,
+    sets: Sets = "lac",
+    per_class: PerClass = False,
+    unknown_method: Method = "knn",
+    refuse: Refuse = 1.0,
+    labels: ClassNames = None,
+    format: Format = "table",
+) -> None:
+    """Make a bundle whose probabilities, sets of classes and "unknown" can be relied on.
+
+    A quarter of the images of --data fits the temperature, a quarter sets the thresholds, and half measures what is
+    promised. Answers are promised for images like these: those of other sources, or other frequencies of the classes,
+    are not covered. Exit code 1: an image could not be read.
+
+    Example: wrn calibrate --data cifar10 -o calibrated/
+
+    Example: wrn calibrate -m runs/pets/bundle --data pets/test --bank pets/train --sets raps -o pets-calibrated/
+    """
+    from wideresnet.bundle import check_target
+    from wideresnet.report import calibration
+    from wideresnet.tasks.calibrate.calibrate import CalibrateSettings, calibrate_bundle, open_images
+
+    check_target(output)
+    hold(output)
+    bundle = open_bundle(options.choice(model, labels))
+    images = open_images(bundle, locate(data), locate(test) if test else None, locate(bank) if bank else None)
+    settings = CalibrateSettings(sets, per_class, unknown_method, refuse / 100)
+    report = run_with_bar(calibrate_bundle(bundle, images, settings, output), unit="images")
+    print_record(report, calibration.to_json, calibration.to_text, format)
+    list_problems((), report.failures, report.skipped, data)
+    raise typer.Exit(1 if report.failures else 0)

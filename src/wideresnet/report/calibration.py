@@ -1,0 +1,83 @@
+"""A calibration as text and JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wideresnet.records import CalibrateReport, Selective, SetCoverage, Uncertainty, wilson_interval
+from wideresnet.report.formats import interval_text, pick
+
+
+def to_text(report: CalibrateReport) -> str:
+    """Return the temperature, and what was measured of probabilities, sets, unknown images and selective answers."""
+    model = report.uncertainty
+    before, after, unknown = model.before, model.after, model.unknown
+    bank = f"{unknown.method}, {unknown.bank}" if unknown.bank else unknown.method
+    return "\n".join([
+        f"{report.bundle}: {report.model}, calibrated on {model.data}",
+        f"  {model.n_fit:,} images fit, {model.n_scores:,} set thresholds, {model.n_test:,} of {model.test} measured:",
+        f"  temperature {model.temperature:.3f}: calibration error {_percent(before.ece)} -> {_percent(after.ece)}, by"
+        f" class {_percent(before.classwise_ece)} -> {_percent(after.classwise_ece)}, NLL {before.nll:.4f} ->"
+        f" {after.nll:.4f}, Brier {before.brier:.4f} -> {after.brier:.4f}",
+        *(f"  {_coverage_text(model.sets.method, measured)}" for measured in model.coverage),
+        f"  unknown ({bank}): {_percent(model.n_unknown / model.n_test)} of genuine images refused (95 % interval"
+        f" {interval_text(_refused_interval(model))}), {100 * unknown.refused:g} % promised",
+        *(f"  {_selective_text(promise)}" for promise in model.selective),
+    ])  # fmt: skip
+
+
+def to_json(report: CalibrateReport) -> dict[str, Any]:
+    """Return JSON values: errors of calibration, coverage, refusals and their intervals in percent."""
+    model = report.uncertainty
+    return {
+        "bundle": report.bundle, "model": report.model, "data": model.data, "test": model.test,
+        "n_fit": model.n_fit, "n_scores": model.n_scores, "n_test": model.n_test, "temperature": model.temperature,
+        "nll_before": model.before.nll, "nll": model.after.nll,
+        "brier_before": model.before.brier, "brier": model.after.brier,
+        "ece_before": 100 * model.before.ece, "ece": 100 * model.after.ece,
+        "classwise_ece_before": 100 * model.before.classwise_ece, "classwise_ece": 100 * model.after.classwise_ece,
+        "sets": model.sets.method,
+        "coverage": {f"{100 * measured.level:g}": _coverage_json(measured) for measured in model.coverage},
+        "selective": [
+            {"error": 100 * promise.error, "probability": promise.probability, "answered": promise.n,
+             "wrong": promise.wrong, "n": promise.total}
+            for promise in model.selective
+        ],
+        "unknown": {
+            "method": model.unknown.method, "bank": model.unknown.bank, "k": model.unknown.k,
+            "promised": 100 * model.unknown.refused, "refused": 100 * model.n_unknown / model.n_test,
+            "interval95": [100 * limit for limit in _refused_interval(model)],
+        },
+        **pick(report, "failures", "notes", "skipped"),
+    }  # fmt: skip
+
+
+def _coverage_text(method: str, measured: SetCoverage) -> str:
+    return (
+        f"sets at {100 * measured.level:g} % ({method}): right class in {_percent(measured.covered / measured.n)}"
+        f" (95 % interval {interval_text(measured.interval95)}), {measured.mean_size:.2f} classes on average, one class"
+        f" for {100 * measured.sizes[0] / measured.n:.1f} %"
+    )
+
+
+def _selective_text(promise: Selective) -> str:
+    return (
+        f"answers of at least {100 * promise.probability:.1f} %: {100 * promise.n / promise.total:.1f} % of images,"
+        f" {_percent(promise.wrong / max(1, promise.n))} of them wrong, at most {100 * promise.error:g} % promised"
+    )
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"
+
+
+def _coverage_json(measured: SetCoverage) -> dict[str, Any]:
+    return {
+        "realised": 100 * measured.covered / measured.n, "n": measured.n,
+        "interval95": [100 * limit for limit in measured.interval95],
+        "mean_size": measured.mean_size, "sizes": list(measured.sizes),
+    }  # fmt: skip
+
+
+def _refused_interval(model: Uncertainty) -> tuple[float, float]:
+    return wilson_interval(model.n_unknown, model.n_test)

@@ -1,0 +1,268 @@
+"""Calibration of a bundle: temperature, prediction sets and unknown images, measured on images that fitted nothing.
+
+    fit       temperature; free ranks and penalty of "raps"; the bank, if no other images are given for it
+    scores    thresholds of sets, of selective answers, and of unknown images
+    test      nothing: every figure of the report
+
+A quarter, a quarter and half of the images of each class, drawn with the seed 0; with a test set of its own, half and
+half. All images run twice: as the network was, and as it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.bundle import Bundle, write_bundle
+from wideresnet.bundle.derive import uncalibrated
+from wideresnet.classifier import Classifier
+from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.open import open_labelled
+from wideresnet.datasets.sample import balanced_sample
+from wideresnet.engines.features import Features, open_features
+from wideresnet.engines.open import open_outputs
+from wideresnet.engines.throughput import throughput_options
+from wideresnet.errors import BundleError, ConfigError, DataError, check_choice
+from wideresnet.graph.calibrated import SCORE, with_known_score, with_temperature
+from wideresnet.graph.outputs import FEATURES
+from wideresnet.images.loader import load_batches
+from wideresnet.machine import available_cpus
+from wideresnet.output.progress import run_shown
+from wideresnet.prediction_sets import image_draws, images_needed
+from wideresnet.records import (
+    CalibrateReport,
+    EngineInfo,
+    Exif,
+    Failure,
+    Item,
+    Progress,
+    SetMethod,
+    SetModel,
+    Uncertainty,
+    UnknownMethod,
+    UnknownModel,
+)
+from wideresnet.tasks.calibrate.conformal import (
+    LEVELS,
+    fit_selective,
+    fit_sets,
+    measure_selective,
+    measure_sets,
+    quantiles,
+)
+from wideresnet.tasks.calibrate.temperature import fit_temperature, reliability
+from wideresnet.tasks.calibrate.unknown import bank_size, method_constants
+from wideresnet.tasks.evaluate.evaluate import empty_report, masked_classes, score_logits
+from wideresnet.tasks.evaluate.label_order import check_label_order
+from wideresnet.tasks.evaluate.metrics import accumulate
+from wideresnet.tasks.load.cifar_archive import locate_data
+from wideresnet.tasks.load.load import bundle_of
+from wideresnet.tasks.quantize.calibration_data import calibration_pool, count_shared, holds_both_sets
+
+FIT, SCORES, TEST = "fit", "scores", "test"
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class CalibrateSettings:
+    """The methods of a calibration: see ``SetModel`` for ``sets``, ``graph.calibrated`` for ``unknown``.
+
+    ``per_class``: sets have the coverage for each class, where it has images enough. ``refused``: the fraction of
+    genuine images that may be called unknown.
+    """
+
+    sets: SetMethod = "lac"
+    per_class: bool = False
+    unknown: UnknownMethod = "knn"
+    refused: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_choice("method of sets", self.sets, get_args(SetMethod))
+        check_choice("score of unknown images", self.unknown, get_args(UnknownMethod))
+        if not 0 < self.refused < 1:
+            raise ConfigError(f"the fraction of refused images is between 0 and 1, got {self.refused}")
+
+
+@dataclass(frozen=True)
+class CalibrationImages:
+    """Labelled images that the network was not trained on, and ``bank``: images that it knows, best those it learnt."""
+
+    data: LabelledData
+    test: LabelledData | None = None
+    bank: Sequence[Item] = ()
+    bank_name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Outputs:
+    """The outputs of a network for N readable images: by name, with their labels and draws."""
+
+    labels: NDArray[np.int64]
+    draws: NDArray[np.float64]
+    values: dict[str, NDArray[np.float32]]
+    items: tuple[Item, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def answered(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+        return self.values["logits"], self.labels, self.draws
+
+
+def calibrate(
+    model: Classifier | str | Path, data: LabelledData | Path | str, output: Path | str, *,
+    test: LabelledData | Path | str | None = None, bank: Path | str | None = None,
+    settings: CalibrateSettings | None = None, progress: bool = False,
+) -> CalibrateReport:  # fmt: skip
+    """Calibrate ``model`` on labelled images that it was not trained on, and write it as the bundle ``output``.
+
+    ``test``: other labelled images for the measurements. ``bank``: images that the network knows, best those it was
+    trained on; by default the training images beside ``data``, else a part of it. ``progress`` shows a bar on stderr.
+    Raises DataError for too few images, classes without any, and labels in another order than the network's.
+    """
+    bundle = bundle_of(model)
+    images = open_images(bundle, data, test, bank)
+    work = calibrate_bundle(bundle, images, settings or CalibrateSettings(), Path(output))
+    return run_shown(work, "calibrating", progress)
+
+
+def open_images(
+    bundle: Bundle, data: LabelledData | Path | str, test: LabelledData | Path | str | None, bank: Path | str | None
+) -> CalibrationImages:
+    """Open the images of a calibration; without ``bank`` the training images beside ``data``, if it has both splits."""
+    labels = bundle.labels
+    sets = [
+        item if isinstance(item, LabelledData) or item is None else open_labelled(locate_data(Path(item)), labels)
+        for item in (data, test)
+    ]
+    if bank is None and isinstance(data, Path | str) and holds_both_sets(locate_data(Path(data)), labels):
+        bank = data
+    pool = [] if bank is None else calibration_pool(locate_data(Path(bank)), labels)
+    assert sets[0] is not None
+    return CalibrationImages(sets[0], sets[1], pool, "" if bank is None else Path(bank).name)
+
+
+def calibrate_bundle(
+    bundle: Bundle, images: CalibrationImages, settings: CalibrateSettings, output: Path
+) -> Generator[Progress, None, CalibrateReport]:
+    """Calibrate a bundle and write it; see ``calibrate``."""
+    bundle, data = uncalibrated(bundle), images.data
+    parts = _split(bundle, images, settings)
+    bank = balanced_sample(images.bank or parts[FIT], bank_size(bundle.card.classes))
+    shared = count_shared(bank, [*data.items, *(images.test.items if images.test else ())]) if images.bank else 0
+    if shared:
+        raise DataError(
+            f"{shared:,} of the images to calibrate with are among those that the network was trained on",
+            hint="calibrate with images that it has never seen",
+        )
+    original = open_features(bundle, [FEATURES], options=throughput_options(bundle, "f32")[0])
+    before = {}
+    for name, items in (*parts.items(), ("bank", bank)):
+        before[name] = yield from _run(original, items, bundle, data.exif, f"{name} images")
+        if name in (SCORES, TEST):
+            del before[name].values[FEATURES]      # as large as the images
+    _check_order(bundle, data, original.engine.info, before)
+    temperature = fit_temperature(*before[FIT].answered[:2])
+    reference = before["bank"].values
+    constants = method_constants(settings.unknown, reference[FEATURES], reference["logits"] / temperature)
+    model = with_known_score(with_temperature(bundle.model, temperature), settings.unknown, constants)
+    calibrated = bundle.with_model(model)
+    deployed = Features(open_outputs(calibrated, options=throughput_options(bundle, "f32")[0]), (SCORE,))
+    after = {}
+    for name, items in parts.items():
+        after[name] = yield from _run(deployed, items, bundle, data.exif, f"{name} images, calibrated")
+        changed = int((after[name].values["logits"].argmax(1) != before[name].values["logits"].argmax(1)).sum())
+        if changed:
+            raise BundleError(f"the calibrated graph answers {changed:,} {name} images differently: it was not written")
+    rank = int(constants["k"][0]) if "k" in constants else 0
+    unknown = UnknownModel(
+        settings.unknown, quantiles(-after[SCORES].values[SCORE].ravel()), settings.refused,
+        f"{len(reference['logits']):,} images of {images.bank_name or data.name}" if constants else "", rank,
+    )  # fmt: skip
+    sets = fit_sets(settings.sets, after[FIT].answered, after[SCORES].answered, per_class=settings.per_class)
+    uncertainty = _measured(images, temperature, sets, unknown, before, after)
+    write_bundle(output, replace(calibrated, card=replace(bundle.card, uncertainty=uncertainty)))
+    failures = tuple(failure for outputs in before.values() for failure in outputs.failures)
+    return CalibrateReport(str(output), bundle.card.name, uncertainty, failures, tuple(data.notes), data.skipped)
+
+
+def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSettings) -> dict[str, list[Item]]:
+    """Divide the images of each class among the parts. Raises DataError for too few images and for missing classes."""
+    data, labels = images.data, bundle.labels
+    if data.classes != len(labels.names):
+        raise DataError(f"{data.name} has {data.classes} classes, the network {len(labels.names)}")
+    missing = [labels.names[index] for index in sorted({*range(data.classes)} - {*data.present})]
+    if missing:
+        names = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise DataError(
+            f"{data.name} has no image of {len(missing):,} of {data.classes:,} classes: {names}",
+            hint="calibrate with images as the network will be asked about: of every class",
+        )
+    cycle = (FIT, SCORES) if images.test else (TEST, FIT, TEST, SCORES)
+    needed, rng = images_needed(1 - settings.refused), np.random.default_rng(0)
+    if len(data.items) < needed * len(cycle):
+        raise DataError(
+            f"{data.name} has {len(data.items):,} images: refusing {100 * settings.refused:g} % of genuine images takes"
+            f" {needed * len(cycle):,}, of which {needed:,} decide the threshold",
+            hint="give more images, or accept more refusals with --refuse",
+        )
+    order = sorted(rng.permutation(len(data.items)).tolist(), key=lambda index: data.items[index].label or 0)
+    parts: dict[str, list[Item]] = {name: [] for name in (FIT, SCORES, TEST)}
+    for turn, index in enumerate(order):
+        parts[cycle[turn % len(cycle)]].append(data.items[index])
+    return parts | ({TEST: list(images.test.items)} if images.test else {})
+
+
+def _run(
+    features: Features, items: Sequence[Item], bundle: Bundle, exif: Exif, activity: str
+) -> Generator[Progress, None, _Outputs]:
+    """Run the network on all readable images of ``items``."""
+    rows: list[Item] = []
+    failures: list[Failure] = []
+    draws: list[NDArray[np.float64]] = []
+    outputs: list[dict[str, NDArray[np.float32]]] = []
+    batches = load_batches(items, bundle.card.preprocess, threads=available_cpus(), exif=exif, batch_size=BATCH)
+
+    def pixels() -> Generator[NDArray[np.uint8], None, None]:
+        for batch in batches:
+            rows.extend(batch.items)
+            failures.extend(batch.failures)
+            draws.append(image_draws(batch.pixels))
+            yield batch.pixels
+
+    for done in features.stream(pixels()):
+        outputs.append(done)
+        yield Progress(activity, len(rows), len(items))
+    values = {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
+    labels = np.array([-1 if item.label is None else item.label for item in rows], np.int64)
+    return _Outputs(labels, np.concatenate(draws), values, tuple(rows), tuple(failures))
+
+
+def _check_order(bundle: Bundle, data: LabelledData, engine: EngineInfo, before: dict[str, _Outputs]) -> None:
+    """Raise DataError if the labels are in another order than the network's classes."""
+    outputs = (before[name] for name in (FIT, SCORES))
+    scored = [row for part in outputs for row in score_logits(part.items, part.values["logits"], data.present)]
+    blank = empty_report(bundle.card, bundle.labels, engine, data)
+    check_label_order(accumulate(scored, blank, masked_classes(data)), bundle.labels)
+
+
+def _measured(
+    images: CalibrationImages, temperature: float, sets: SetModel, unknown: UnknownModel,
+    before: dict[str, _Outputs], after: dict[str, _Outputs],
+) -> Uncertainty:  # fmt: skip
+    """Return the calibration with its measurements on the test images."""
+    test, rest, data = after[TEST], after[SCORES], images.data
+    logits, labels, _ = test.answered
+    promised = fit_selective(*rest.answered[:2])
+    p_values = [unknown.scores.p_value(-score) for score in test.values[SCORE].ravel().tolist()]
+    return Uncertainty(
+        data.name, data.sha256, (images.test or data).name, len(after[FIT].labels), len(rest.labels), len(labels),
+        temperature, reliability(*before[TEST].answered[:2]), reliability(logits, labels), sets,
+        tuple(measure_sets(sets, level, test.answered) for level in LEVELS if level <= 1 - 1 / (len(rest.labels) + 1)),
+        tuple(measure_selective(*promise, logits, labels) for promise in promised if np.isfinite(promise[1])),
+        unknown, sum(p_value < unknown.refused for p_value in p_values),
+    )  # fmt: skip
