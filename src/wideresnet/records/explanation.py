@@ -27,7 +27,8 @@ class ClassMap:
     peak: Box                                      # of the strongest position, in the crop
 
     def __repr__(self) -> str:
-        return f"<ClassMap {self.score.label} {self.score.probability:.1%}: {self.evidence.shape}, peak {self.peak}>"
+        score = f"{self.score.label} {100 * self.score.probability:.1f} %"
+        return f"<ClassMap {score}: {self.evidence.shape}, peak {self.peak}>"
 
 
 @dataclass(frozen=True, eq=False)

@@ -158,9 +158,9 @@ class Prediction:
     def _repr_html_(self) -> str:
         """Return the classes with bars of their probabilities, as a notebook shows them."""
         bar = '<div style="background:#47a;height:10px;width:{:.0f}px"></div>'
-        row = f"<tr><td>{{}}</td><td>{bar}</td><td>{{:.1%}}</td></tr>"
+        row = f"<tr><td>{{}}</td><td>{bar}</td><td>{{:.1f}} %</td></tr>"
         pairs = ((escape(score.label), score.probability) for score in self.predictions)
-        rows = (row.format(label, 120 * probability, probability) for label, probability in pairs)
+        rows = (row.format(label, 120 * probability, 100 * probability) for label, probability in pairs)
         return f'<table><caption style="text-align:left">{escape(self.path)}</caption>{"".join(rows)}</table>'
 
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wideresnet.records import Failure, Prediction
-from wideresnet.report.answer import to_text
 from wideresnet.report.html.overlay import encoded
 from wideresnet.report.html.page import escape
 
@@ -28,7 +27,7 @@ def to_html(
 
 def _row(answer: Prediction | Failure, crop: NDArray[np.uint8] | Failure | None) -> str:
     if isinstance(answer, Failure):
-        return f"<p>{escape(to_text(answer))}</p>"
+        return "<br>".join(map(escape, filter(None, (f"{answer.path}: {answer.error}", answer.hint)))) + "<br>"
     return f'<div style="{_ROW}">{_thumbnail(crop)}{answer._repr_html_()}</div>'
 
 

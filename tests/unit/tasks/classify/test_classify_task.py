@@ -176,10 +176,13 @@ def test_a_bar_counts_the_answers_on_stderr(classifier: Classifier, engine: Fake
 def test_predictions_have_a_short_text_and_a_table_for_notebooks(classifier: Classifier, engine: FakeEngine) -> None:
     (answer,) = classifier.classify(engine.image(3))
     assert repr(answer) == "<Prediction image 0: cat 46.9 % · bird 17.2 % · deer 17.2 % · …>"
-    page = Predictions([replace(answer, path="<b>.png"), Failure("<i>", "bad")], [engine.image(3)])._repr_html_()
+    answers = [replace(answer, path="<b>.png"), Failure("<i>", "bad", "mend it")]
+    page = Predictions(answers, [engine.image(3)])._repr_html_()
     assert ("&lt;b&gt;.png" in page, "<b>" in page, "<i>" in page) == (True, False, False)
     assert page.count("<img") == 1
     assert page.count("<tr>") == 5
+    assert "<td>46.9 %</td>" in page
+    assert page.endswith("&lt;i&gt;: bad<br>mend it<br>")
 
 
 def test_a_notebook_shows_the_first_images_of_many(classifier: Classifier, engine: FakeEngine) -> None:
