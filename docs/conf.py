@@ -21,7 +21,7 @@ myst_heading_anchors = 3                           # links to sections of other 
 exclude_patterns = ["_build"]
 suppress_warnings = ["misc.highlighting_failure"]  # answers in JSON are shortened with "…"
 
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
@@ -30,12 +30,14 @@ maximum_signature_line_length = 100
 html_theme = "pydata_sphinx_theme"
 html_title = "wideresnet"
 html_show_sphinx = False
+html_favicon = "../src/wideresnet/serve/static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {
     "navbar_align": "left",
     "navigation_with_keys": False,
     "show_prev_next": True,
+    "show_toc_level": 2,
     "header_links_before_dropdown": 5,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],

@@ -28,9 +28,8 @@ def commands(page: str) -> Iterator[str]:
         for line in block.replace("\\\n", " ").splitlines():
             command = re.sub(r"(^|\s+)#.*", "", line).strip()
             if command.startswith("python3 -m venv"):
-                command = command.rpartition("&& ")[2]
-                command = "" if command.startswith("export") else command.removeprefix(".venv/bin/")
-            if command and command != "make check":
+                command = command.rpartition("&& .venv/bin/")[2]
+            if command and not command.startswith(("pip install", "export PATH=", "make check")):
                 yield command
 
 
