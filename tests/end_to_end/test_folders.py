@@ -157,6 +157,14 @@ def test_an_empty_string_is_not_the_current_folder(wrn: Wrn, photos: Path, comma
     assert done.err.startswith(f"error: {name} is an empty string\nhint: ")
 
 
+def test_a_weights_file_is_not_checked_with_an_empty_folder(wrn: Wrn, tiny: Path) -> None:
+    Path("empty").mkdir()
+    wrn("export", "-m", tiny, "-o", "a.safetensors", "--format", "safetensors")
+    done = wrn("identify", "a.safetensors", "--images", "empty")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: no images in empty\n")
+
+
 def test_an_index_without_rows_is_an_error(wrn: Wrn, tiny: Path) -> None:
     Path("index.csv").write_text("path,label\n")
     done = wrn("evaluate", "index.csv", "-m", tiny)

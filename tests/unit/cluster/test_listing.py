@@ -161,6 +161,10 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
 def test_no_images_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no images in"):
         list_images([str(tmp_path)], 5)
+    archive = write_tar(tmp_path / "1.tar", [("x.txt", b"")])
+    with pytest.raises(ConfigError, match=r"no images in .*1\.tar") as caught:
+        list_images([str(archive)], 5)
+    assert "1 .txt" in caught.value.hint
 
 
 def test_the_hash_tells_listings_apart(photos: Path) -> None:
