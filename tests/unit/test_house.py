@@ -122,7 +122,7 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
 
 def test_every_example_photograph_is_credited() -> None:
     rows = re.findall(r"^\| `(.+?)` \|(.*)\|$", read("examples/CREDITS.md"), re.MULTILINE)
-    images = {path.name for path in (ROOT / "examples").iterdir() if path.suffix not in (".md", ".py")}
+    images = {path.name for path in (ROOT / "examples").glob("*.*") if path.suffix not in (".md", ".py")}
     assert {name for name, _ in rows} == images
     for _, rest in rows:
         assert "https://creativecommons.org/" in rest, rest
