@@ -397,6 +397,11 @@ def test_the_examples_of_the_documentation_run(site: Site, tmp_path: Path, capsy
         patch.chdir(tmp_path)
         exec(python, {})
     assert "'label': 'cat'" in capsys.readouterr().out
+    with urlopen(f"{site.address}openapi.json") as response:
+        operation = json.load(response)["paths"]["/v2/models/{model}/infer"]["post"]
+    body = json.dumps(operation["requestBody"]["content"]["application/json"]["example"]).encode()
+    with urlopen(f"{site.address}v2/models/wrn_16_4.cifar10/infer", body) as response:
+        assert json.load(response)["outputs"][0]["shape"] == [1, 10]
     if shutil.which("curl"):
         commands = [text for text in examples if "curl " in text]
         assert len(commands) == 5
