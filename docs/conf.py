@@ -22,6 +22,7 @@ exclude_patterns = ["_build"]
 suppress_warnings = ["misc.highlighting_failure"]  # answers in JSON are shortened with "…"
 
 autodoc_default_options = {"members": True}
+toc_object_entries = False                         # every name has a heading already
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True

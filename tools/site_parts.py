@@ -19,6 +19,7 @@ import yaml
 import wideresnet
 
 ROOT = Path(__file__).resolve().parents[1]
+FIRST_NAMES = ("load", "Classifier")
 Resolve = Callable[[dict[str, Any]], dict[str, Any]]
 
 MARK = re.compile(r"^<!-- site: (\w+) ?(.*?) -->$", re.MULTILINE)
@@ -71,7 +72,8 @@ def include(path: str, document: str) -> str:
 
 def names(_: str, __: str) -> str:
     """Return the signature and docstring of every public name of the package."""
-    return "\n".join(_python_name(name) for name in sorted(wideresnet.__all__, key=str.lower))
+    ordered = sorted(wideresnet.__all__, key=lambda name: (name not in FIRST_NAMES, name == "Classifier", name.lower()))
+    return "\n".join(_python_name(name) for name in ordered)
 
 
 def records(listed: str, _: str) -> str:
