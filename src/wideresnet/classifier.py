@@ -129,12 +129,12 @@ class Classifier:
         return wideresnet.explain(images, self, k=k, classes=classes, exif=exif)
 
     def evaluate(
-        self, data: LabelledData | Path | str, batch_size: int = 0, *, progress: bool = False
+        self, data: LabelledData | Path | str, batch_size: int = 0, *, progress: bool = False, coverage: float = 0
     ) -> EvalReport:
         """Return top-1 and top-5 accuracy over labelled images; see ``wideresnet.evaluate``."""
         import wideresnet
 
-        return wideresnet.evaluate(self, data, batch_size, progress=progress)
+        return wideresnet.evaluate(self, data, batch_size, progress=progress, coverage=coverage)
 
     def calibrate(
         self, data: LabelledData | Path | str, output: Path | str, *, test: LabelledData | Path | str | None = None,

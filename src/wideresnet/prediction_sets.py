@@ -79,12 +79,9 @@ def add_uncertainty(
     coverage: float = 0,
 ) -> list[Prediction]:  # fmt: skip
     """Return the answers to a batch with ``p_known`` and ``unknown``, and with sets of this ``coverage`` unless 0."""
-    scores = batch.known_scores if batch.known_scores is not None else np.empty(0)
-    p_values = [model.unknown.scores.p_value(-score) for score in scores.tolist()]
     sets: list[tuple[str, ...] | None] = [None] * len(answers)
     if coverage:
-        draws = image_draws(batch.pixels) if model.sets.method == "raps" else np.zeros(len(logits))
-        members = prediction_sets(logits, model.sets, coverage, draws)
+        members = batch_sets(batch, logits, model, coverage)
         order = np.argsort(-logits, axis=1, kind="stable").tolist()
         sets = [
             tuple(labels.names[index] for index in indices if member[index])
@@ -92,5 +89,19 @@ def add_uncertainty(
         ]
     return [
         replace(answer, set=labels_in_set, p_known=p_value, unknown=p_value < model.unknown.refused)
-        for answer, labels_in_set, p_value in zip(answers, sets, p_values, strict=True)
+        for answer, labels_in_set, p_value in zip(answers, sets, p_values(batch, model), strict=True)
     ]
+
+
+def batch_sets(
+    batch: Batch, logits: NDArray[np.float32], model: Uncertainty, coverage: float
+) -> NDArray[np.bool_]:
+    """Return which classes are in the sets of a batch's images, bool [N, C]."""
+    draws = image_draws(batch.pixels) if model.sets.method == "raps" else np.zeros(len(logits))
+    return prediction_sets(logits, model.sets, coverage, draws)
+
+
+def p_values(batch: Batch, model: Uncertainty) -> list[float]:
+    """Return the p-value of each image of a batch that has run."""
+    scores = batch.known_scores if batch.known_scores is not None else np.empty(0)
+    return [model.unknown.scores.p_value(-score) for score in scores.tolist()]

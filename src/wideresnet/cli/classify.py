@@ -71,26 +71,27 @@ def classify(
         _check_local_run(files, answers, format, resume)
     bundle = answers.open(options, model, transform)
     reading.check(context, bundle.card.preprocess)
-    check_coverage(bundle.card, answers.fraction, model or "")
     many = bool(cluster.ray or len(files) > 1 or containers(files))
-    engine, settings = tune_settings(bundle, reading.settings(runtime), many=many)
+    engine, settings = tune_settings(bundle, reading.settings(runtime, answers.coverage), many=many)
+    check_coverage(bundle.card, settings.coverage, model or "")
     if cluster.ray:
         from wideresnet.cluster.operations import Classify
 
-        operation = Classify(settings, answers.k, answers.row_of, answers.fraction)
+        operation = Classify(settings, answers.k, answers.row_of)
         run_on_images(operation, bundle, paths, cluster, answers.output, format)
     items = InputImages(files, stdin=True)
     classifier = open_classifier(bundle, settings.engine, engine)
     say_model(bundle.card, classifier.engine.info)
-    answer = partial(predictions, classifier, settings=settings, k=answers.k, coverage=answers.fraction)
+    answer = partial(predictions, classifier, settings=settings, k=answers.k)
     if reading.dedupe:
         answer = partial(answer_once, answer, remembered=remembered_for(answers.k))
+    layout = answers.layout(bundle.card, settings.coverage)
     if answers.file:
-        run = run_identity(classifier, settings, answers.k, files, answers.fraction).as_json()
-        opened = open_resumable(answers.file, format, run, resume=resume, layout=answers.layout(bundle.card))
+        run = run_identity(classifier, settings, answers.k, files).as_json()
+        opened = open_resumable(answers.file, format, run, resume=resume, layout=layout)
         failed = write_file(answer, items, answers.file, opened)
     else:
-        failed = write_stdout(answer(items), format, answers.layout(bundle.card))
+        failed = write_stdout(answer(items), format, layout)
     say_skipped([items.skipped], *containers(files))
     raise typer.Exit(1 if failed else 0)
 

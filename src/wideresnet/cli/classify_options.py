@@ -10,12 +10,12 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.groups import ModelOptions, RuntimeOptions
-from wideresnet.cli.options import BatchSize, ClassNames, Dedupe, FastDecode, IgnoreExif, InferMode, Lang
+from wideresnet.cli.options import BatchSize, ClassNames, Coverage, Dedupe, FastDecode, IgnoreExif, InferMode, Lang
 
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
     from wideresnet.output.row_format import RecordLayout
-    from wideresnet.records import InferenceSettings, ModelCard, Preprocess
+    from wideresnet.records import Exif, InferenceSettings, ModelCard, Preprocess
 
 AnswerFormat = Literal["table", "json", "jsonl", "csv", "zoo", "parquet"]
 
@@ -35,30 +35,19 @@ class AnswerOptions:
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write to this file instead of stdout.")] = None
     labels: ClassNames = None
     lang: Lang = "en"
-    coverage: Annotated[
-        float | None,
-        typer.Option(
-            min=50, max=99.9,
-            help="Add sets of classes that hold the right one of this percentage of images (see 'wrn calibrate').",
-        ),
-    ] = None  # fmt: skip
-
-    @property
-    def fraction(self) -> float:
-        """The coverage of prediction sets; 0: no sets."""
-        return (self.coverage or 0) / 100
+    coverage: Coverage = None
 
     @property
     def file(self) -> Path | None:
         """The output as a local file."""
         return None if self.output is None else Path(self.output)
 
-    def layout(self, card: ModelCard | None = None) -> RecordLayout:
+    def layout(self, card: ModelCard | None = None, coverage: float = 0) -> RecordLayout:
         """Return the columns and rows of the answers of the model with ``card``."""
         from wideresnet.output.answers import answer_layout, with_uncertainty
 
         layout = answer_layout(self.k, self.row_of)
-        return with_uncertainty(layout, card, self.fraction) if card else layout
+        return with_uncertainty(layout, card, coverage) if card else layout
 
     def checked_format(self, context: typer.Context, ray: bool) -> str:
         """Return the format of the answers. Raises ConfigError for options that contradict each other."""
@@ -93,7 +82,8 @@ class ReadOptions:
         squares = spec.interpolation == "opencv-bilinear"
         check_unused(context, squares, "on a transform by OpenCV's bilinear resize", "fast_decode")
 
-    def settings(self, runtime: RuntimeOptions) -> InferenceSettings:
+    def settings(self, runtime: RuntimeOptions, coverage: float | None) -> InferenceSettings:
         """Return the settings of inference with the engine of ``runtime``."""
-        settings = runtime.settings(self.batch_size, "ignore" if self.ignore_exif else "transpose", self.infer_mode)
+        exif: Exif = "ignore" if self.ignore_exif else "transpose"
+        settings = runtime.settings(self.batch_size, exif, self.infer_mode, coverage)
         return replace(settings, reduced=self.fast_decode)

@@ -75,7 +75,7 @@ def evaluate_on_cluster(
     if len(engines) > 1:
         say(f"the nodes ran several engines, and the report names the first: {'; '.join(engines)}", err=True)
     machine = {"shards_of_host": report.shards_of_host, "engines": engines}
-    blank = empty_report(bundle.card, bundle.labels, report.engines[0], images, machine)
+    blank = empty_report(bundle.card, bundle.labels, report.engines[0], images, machine, settings.coverage)
     answers = map(score_of, read_rows(report.output, listing))
     return source_of_data(answers, blank, bundle.labels, images, bundle.card.labels_name)
 

@@ -11,7 +11,7 @@ from wideresnet.cli.cluster import evaluate_on_cluster
 from wideresnet.cli.evaluate_options import ApplyExif, DataOptions, OutputOptions, SkipOrderCheck, check_options
 from wideresnet.cli.evaluation import count_with_bar, show_report
 from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
-from wideresnet.cli.options import BatchSize, ClassNames, InferMode, Lang, Models, Transform
+from wideresnet.cli.options import BatchSize, ClassNames, Coverage, InferMode, Lang, Models, Transform
 from wideresnet.cli.output import check_targets, locate
 from wideresnet.cli.published import PublishedOptions, check_idle, verify
 from wideresnet.errors import ConfigError
@@ -36,6 +36,7 @@ def evaluate(
     batch_size: BatchSize = 0,
     infer_mode: InferMode = "async",
     skip_order_check: SkipOrderCheck = False,
+    coverage: Coverage = None,
     lang: Lang = "en",
 ) -> None:
     """Measure top-1 and top-5 accuracy on labelled images, by exact counting.
@@ -50,12 +51,15 @@ def evaluate(
 
     Example: wrn evaluate imagenet.csv -m wide_resnet50_2.tv_in1k --shard 1/4 --format json > part1.json
 
+    Example: wrn evaluate pets/test -m calibrated/ --coverage 95
+
     Example: wrn evaluate --results result.txt -m wide_resnet50_2.tv_in1k
 
     Example: wrn evaluate imagenet.csv --published --limit 5000
     """
     from wideresnet.datasets.labels import translated
     from wideresnet.datasets.shards import check_parquet_extra
+    from wideresnet.prediction_sets import check_coverage
     from wideresnet.tasks.evaluate.model import source_of_model
 
     ray, names = cluster.ray, tuple(model or ())
@@ -67,15 +71,17 @@ def evaluate(
     name = _only_name(names)
     check_targets(target.page)
     check_options(context, source, target, cluster)
-    inference = runtime.settings(batch_size, "transpose" if apply_exif else "ignore", infer_mode)
+    inference = runtime.settings(batch_size, "transpose" if apply_exif else "ignore", infer_mode, coverage)
     if source.results or source.outputs:
         answers = source.answers(options.choice(name, labels))
     elif ray:
         bundle = options.open(name, labels, transform)
+        check_coverage(bundle.card, inference.coverage, name or "")
         answers = evaluate_on_cluster(bundle, source.name, source.labels_file, inference, cluster, target.output)
     else:
         file = target.scores_file()
         bundle = options.open(name, labels, transform)
+        check_coverage(bundle.card, inference.coverage, name or "")
         answers = source_of_model(bundle, source.open(bundle.labels), inference, file, resume=target.resume)
     report = count_with_bar(answers, check_order=not skip_order_check)
     shown = translated(answers.labels, lang, answers.labels_name)

@@ -138,11 +138,16 @@ class RuntimeOptions:
     def __post_init__(self) -> None:
         check_engine(self.engine)
 
-    def settings(self, batch_size: int, exif: Exif, mode: InferMode = "async") -> InferenceSettings:
-        """Return the settings of inference with this engine."""
+    def settings(
+        self, batch_size: int, exif: Exif, mode: InferMode = "async", coverage: float | None = None
+    ) -> InferenceSettings:
+        """Return the settings of inference with this engine; ``coverage`` is in percent."""
         from wideresnet.records import InferenceSettings
 
-        return InferenceSettings(self.engine, self.precision, self.threads, batch_size, exif, mode=mode)
+        fraction = (coverage or 0) / 100
+        return InferenceSettings(
+            self.engine, self.precision, self.threads, batch_size, exif, mode=mode, coverage=fraction
+        )
 
 
 @dataclass(frozen=True)

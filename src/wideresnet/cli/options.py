@@ -75,6 +75,13 @@ Cache = Annotated[
 FastDecode = Annotated[
     bool, typer.Option("--fast-decode", help="Decode large JPEGs at a fraction of their size: faster, not exact.")
 ]
+Coverage = Annotated[
+    float | None,
+    typer.Option(
+        "--coverage", min=50, max=99.9,
+        help="Sets of classes that hold the right one of this percentage of images (see 'wrn calibrate').",
+    ),
+]  # fmt: skip
 Resume = Annotated[
     bool, typer.Option("--resume", help="With -o: continue an interrupted run; if it is complete, exit as it did.")
 ]

@@ -18,7 +18,7 @@ from wideresnet.output.answers import RowOf, answer_layout, with_uncertainty
 from wideresnet.output.features import cast_features, features_schema, features_table
 from wideresnet.output.parquet import arrow_schema, arrow_table
 from wideresnet.output.row_format import RecordLayout
-from wideresnet.output.scores import SCORE_LAYOUT
+from wideresnet.output.scores import score_layout
 from wideresnet.records import Embedding, EngineInfo, Failure, InferenceSettings, Item, Prediction, Preprocess, Scored
 from wideresnet.tasks.classify.classify import classify
 from wideresnet.tasks.classify.embed import Pool, embeddings, row_shapes
@@ -60,19 +60,17 @@ class Classify:
     settings: InferenceSettings
     k: int = 5
     row_of: RowOf = "class"
-    coverage: float = 0
 
     def identity(self) -> dict[str, object]:
         """See ``Operation``."""
         rows = {"row of": self.row_of} if self.row_of != "class" else {}       # earlier versions had no choice
-        sets = {"coverage": self.coverage} if self.coverage else {}
-        return {**_identity(self.settings), "reduced": self.settings.reduced, "k": self.k, **rows, **sets}
+        return {**_identity(self.settings), "reduced": self.settings.reduced, "k": self.k, **rows}
 
     def open(self, bundle: Bundle, threads: int) -> OpenOperation:
         """See ``Operation``."""
         classifier = _open_classifier(bundle, self.settings, threads)
-        run = partial(classify, classifier, settings=self.settings, k=self.k, coverage=self.coverage)
-        layout = with_uncertainty(answer_layout(self.k, self.row_of), bundle.card, self.coverage)
+        run = partial(classify, classifier, settings=self.settings, k=self.k)
+        layout = with_uncertainty(answer_layout(self.k, self.row_of), bundle.card, self.settings.coverage)
         to_table = partial(_to_table, layout)
         return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, to_table)
 
@@ -98,9 +96,10 @@ class Evaluate:
 
         def run(items: Iterable[Item]) -> Iterator[Scored | Failure]:
             data = LabelledData(self.name, list(items), classes, parent=complete, exif=self.settings.exif)
-            return score(classifier, data, self.settings.batch_size)
+            return score(classifier, data, self.settings.batch_size, coverage=self.settings.coverage)
 
-        return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, partial(_to_table, SCORE_LAYOUT))
+        to_table = partial(_to_table, score_layout(bundle.card, self.settings.coverage))
+        return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, to_table)
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,8 @@ def _open_classifier(bundle: Bundle, settings: InferenceSettings, threads: int) 
 
 def _identity(settings: InferenceSettings) -> dict[str, object]:
     """Return the settings that decide the results of every operation."""
-    return {key: getattr(settings, key) for key in ("engine", "precision", "batch_size", "exif")}
+    sets = {"coverage": settings.coverage} if settings.coverage else {}
+    return {key: getattr(settings, key) for key in ("engine", "precision", "batch_size", "exif")} | sets
 
 
 def _to_table(layout: RecordLayout, results: Sequence[ImageResult]) -> ArrowTable:

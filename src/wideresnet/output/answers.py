@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -102,19 +102,14 @@ def with_uncertainty(layout: RecordLayout, card: ModelCard, coverage: float) -> 
     """Return the layout with the further columns of calibrated models: p_known, unknown (0 or 1), set (a JSON list)."""
     if card.uncertainty is None:
         return layout
-    columns = {**layout.columns, "p_known": float, "unknown": int} | ({"set": str} if coverage else {})
 
-    def to_rows(answer: Prediction | Failure) -> list[Row]:
-        rows = layout.to_rows(answer)
+    def to_cells(answer: Prediction | Failure) -> Row:
         if isinstance(answer, Failure) or answer.unknown is None:
-            return rows
-        cells: Row = {"p_known": answer.p_known, "unknown": int(answer.unknown)}
-        if answer.set is not None:
-            cells["set"] = json_text(answer.set)
-        return [row | cells for row in rows]
+            return {}
+        members: Row = {} if answer.set is None else {"set": json_text(answer.set)}
+        return {"p_known": answer.p_known, "unknown": int(answer.unknown), **members}
 
-    formats = {**layout.text_formats, "csv": csv_format(columns, to_rows)}
-    return replace(layout, text_formats=formats, columns=columns, to_rows=to_rows)
+    return layout.with_columns({"p_known": float, "unknown": int} | ({"set": str} if coverage else {}), to_cells)
 
 
 def choose_format(file: Path | None, format: str | None) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -46,6 +46,19 @@ class RecordLayout:
     to_rows: Callable[[Any], list[Row]]
     from_json: Callable[[Mapping[str, Any]], Any]
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def with_columns(
+        self, columns: Mapping[str, type[str] | type[int] | type[float]], to_cells: Callable[[Any], Row]
+    ) -> RecordLayout:
+        """Return the layout with further columns at the end; ``to_cells`` are their cells in every row of a record."""
+        names = {**self.columns, **columns}
+
+        def to_rows(record: Any) -> list[Row]:
+            cells = to_cells(record)
+            return [row | cells for row in self.to_rows(record)]
+
+        formats = {**self.text_formats, "csv": csv_format(names, to_rows)}
+        return replace(self, text_formats=formats, columns=names, to_rows=to_rows)
 
 
 def csv_format(columns: Iterable[str], to_rows: Callable[[Any], list[Row]]) -> TextFormat:

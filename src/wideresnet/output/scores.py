@@ -14,7 +14,7 @@ from typing import Any
 from wideresnet.errors import DataError, os_errors_as
 from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format, read_rows
 from wideresnet.pipes import special_kind
-from wideresnet.records import Failure, Labels, Scored
+from wideresnet.records import Failure, Labels, ModelCard, Scored
 from wideresnet.report.escape import json_text
 from wideresnet.unpickle import DAMAGE
 
@@ -25,6 +25,8 @@ COLUMNS = {
     **{f"probability{rank}": float for rank in range(1, TOP + 1)},
     "seconds": float, "error": str, "hint": str,
 }  # fmt: skip
+CALIBRATED = {"p_known": float, "unknown": int}    # columns of calibrated models
+SETS = {"coverage": float, "set_size": int, "covered": int}        # and of their prediction sets
 
 
 def as_rows(answer: Scored | Failure) -> list[Row]:
@@ -43,7 +45,8 @@ METADATA = "wideresnet"                            # the key of the origin in Pa
 
 def as_json_line(answer: Scored | Failure, _number: int, origin: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return one JSON object on a line, with the fields of ``Scored`` or of ``Failure``, and those of ``origin``."""
-    return json_text({**asdict(answer), **origin}) + "\n"
+    fields = {name: value for name, value in asdict(answer).items() if value is not None}
+    return json_text({**fields, **origin}) + "\n"
 
 
 TEXT_FORMATS = {"csv": csv_format(COLUMNS, as_rows), "jsonl": TextFormat("", as_json_line, "")}
@@ -86,6 +89,7 @@ def score_of(row: Mapping[str, Any]) -> Scored | Failure:
         top=tuple(map(int, top)),
         probabilities=tuple(map(float, probabilities or ())),
         seconds=float(row["seconds"]),
+        **{name: kind(row[name]) for name, kind in (CALIBRATED | SETS).items() if row.get(name) not in ("", None)},
     )
 
 
@@ -94,6 +98,19 @@ def _present(cells: Iterable[Any]) -> list[Any]:
 
 
 SCORE_LAYOUT = RecordLayout(TEXT_FORMATS, COLUMNS, as_rows, score_of)
+
+
+def score_layout(card: ModelCard, coverage: float = 0) -> RecordLayout:
+    """Return the layout of the scores of a model, which has further columns if it is calibrated."""
+    if card.uncertainty is None:
+        return SCORE_LAYOUT
+    columns = CALIBRATED | (SETS if coverage else {})
+
+    def to_cells(answer: Scored | Failure) -> Row:
+        cells = ((name, kind, getattr(answer, name, None)) for name, kind in columns.items())
+        return {name: kind(value) for name, kind, value in cells if value is not None}
+
+    return SCORE_LAYOUT.with_columns(columns, to_cells)
 
 
 @dataclass(frozen=True)
@@ -107,11 +124,11 @@ class Origin:
     data: str = ""
     labels: Labels = field(default_factory=lambda: Labels(()))
 
-    def layout(self) -> RecordLayout:
-        """Return the layout of scores of this origin."""
+    def layout(self, scores: RecordLayout = SCORE_LAYOUT) -> RecordLayout:
+        """Return the layout ``scores`` with this origin."""
         lines = TextFormat("", partial(as_json_line, origin={"model": self.model, "data": self.data}), "")
         metadata = {METADATA: json_text(asdict(self))}
-        return replace(SCORE_LAYOUT, text_formats=TEXT_FORMATS | {"jsonl": lines}, metadata=metadata)
+        return replace(scores, text_formats={**scores.text_formats, "jsonl": lines}, metadata=metadata)
 
 
 def read_origin(file: Path) -> Origin:

@@ -65,6 +65,7 @@ from wideresnet.records.training import (
     TrainReport,
 )
 from wideresnet.records.uncertainty import (
+    P_BINS,
     CalibrateReport,
     Reliability,
     ScoreQuantiles,
@@ -73,6 +74,7 @@ from wideresnet.records.uncertainty import (
     SetMethod,
     SetModel,
     Uncertainty,
+    UncertaintyCounts,
     UnknownMethod,
     UnknownModel,
 )

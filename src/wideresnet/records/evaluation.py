@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from wideresnet.records.accuracy import EngineInfo, wilson_interval
 from wideresnet.records.images import Exif, Failure, Labels, Preprocess
 from wideresnet.records.skipped import Skipped
+from wideresnet.records.uncertainty import UncertaintyCounts
 
 BINS = 15                                          # of confidence, equally wide (Guo et al., arXiv 1706.04599)
 BILLION = 10**9
@@ -22,6 +23,8 @@ class Scored:
 
     ``rank`` is the rank of the right class among all, from 1; ``masked_rank`` among the classes in the data. 0: the
     right class is not among the known answers, as in files of other programs that hold only the likeliest.
+
+    The last fields are those of calibrated networks, the very last three of requested prediction sets.
     """
 
     path: str
@@ -31,6 +34,11 @@ class Scored:
     top: tuple[int, ...]                           # the likeliest classes, likeliest first
     probabilities: tuple[float, ...]               # of ``top``, softmax over all classes, in [0, 1]
     seconds: float = 0.0                           # the time of its batch divided by the images
+    p_known: float | None = None                   # see ``Prediction``
+    unknown: bool | None = None
+    coverage: float | None = None                  # that was requested
+    set_size: int | None = None
+    covered: bool | None = None                    # the right class is in the set
 
 
 @dataclass(frozen=True)
@@ -155,6 +163,7 @@ class EvalReport:
     known: int = 5                                 # likeliest classes that are known of every image, at most 5
     skipped: Skipped = field(default_factory=Skipped)        # in the folders of the whole data set
     notes: tuple[str, ...] = ()                    # what was assumed of the data
+    uncertainty: UncertaintyCounts | None = None   # None for models without a calibration
     order: str = ""                                # why the order of labels is doubtful, or the network at chance level
 
     def __add__(self, other: EvalReport) -> EvalReport:
@@ -171,6 +180,7 @@ class EvalReport:
             bins=tuple(a + b for a, b in zip(self.bins, other.bins, strict=True)),
             conditions=_add_conditions(self.conditions, other.conditions),
             notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
+            uncertainty=self.uncertainty + other.uncertainty if self.uncertainty and other.uncertainty else None,
             order="",                              # of the sum it is to be asked again
         )
 

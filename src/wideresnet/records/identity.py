@@ -29,7 +29,8 @@ class RunIdentity:
     def of_model(cls, card: ModelCard, settings: Mapping[str, Any], graph: object = None) -> RunIdentity:
         """Return the identity of a run of the model with ``card``; ``graph`` None: the hashes of its files."""
         model = {"model": card.name, "graph": card.files if graph is None else graph, "weights": card.weights_sha256}
-        return cls(model | {"preprocess": asdict(card.preprocess)} | dict(settings))
+        calibration = {"calibration": card.uncertainty.digest} if card.uncertainty else {}
+        return cls(model | calibration | {"preprocess": asdict(card.preprocess)} | dict(settings))
 
     def as_json(self) -> dict[str, Any]:
         """Return the values as JSON has them: tuples are lists, keys are strings."""

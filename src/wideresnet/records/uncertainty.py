@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Literal
+from zlib import crc32
 
 from wideresnet.records.accuracy import wilson_interval
 from wideresnet.records.images import Failure
@@ -17,6 +19,7 @@ from wideresnet.records.skipped import Skipped
 SetMethod = Literal["lac", "raps"]
 UnknownMethod = Literal["knn", "vim", "mahalanobis", "energy", "max-logit", "max-softmax"]
 Interval = tuple[float, float]
+P_BINS = 20                                        # of p-values, equally wide
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,11 @@ class SetCoverage:
     level: float
     n: int
     covered: int
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...] = ()
+
+    def __add__(self, other: SetCoverage) -> SetCoverage:
+        sizes = tuple(a + b for a, b in zip_longest(self.sizes, other.sizes, fillvalue=0))
+        return replace(self, n=self.n + other.n, covered=self.covered + other.covered, sizes=sizes)
 
     @property
     def interval95(self) -> Interval:
@@ -154,6 +161,31 @@ class Uncertainty:
     selective: tuple[Selective, ...]
     unknown: UnknownModel
     n_unknown: int                                 # test images called unknown: a promise of n_test times refused
+
+    @property
+    def digest(self) -> str:
+        """Text that differs between two calibrations of a model."""
+        return f"{crc32(repr(self).encode()):08x}"
+
+
+@dataclass(frozen=True)
+class UncertaintyCounts:
+    """The further answers of a calibrated model in an evaluation, in whole numbers, which add up exactly.
+
+    ``calibration`` is the digest of its ``Uncertainty``, ``refused`` as in ``UnknownModel``. ``p_values[i]`` is the
+    number of images whose p-value is in the i-th of ``P_BINS`` bins. ``sets`` is None if no sets were requested.
+    """
+
+    calibration: str
+    refused: float
+    unknown: int = 0
+    p_values: tuple[int, ...] = (0,) * P_BINS
+    sets: SetCoverage | None = None
+
+    def __add__(self, other: UncertaintyCounts) -> UncertaintyCounts:
+        p_values = tuple(a + b for a, b in zip(self.p_values, other.p_values, strict=True))
+        sets = self.sets + other.sets if self.sets and other.sets else None
+        return replace(self, unknown=self.unknown + other.unknown, p_values=p_values, sets=sets)
 
 
 @dataclass(frozen=True)

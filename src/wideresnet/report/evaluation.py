@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from wideresnet.errors import DataError, os_errors_as
 from wideresnet.pipes import read_text
-from wideresnet.records import EvalReport, Labels, Masked, wilson_interval
+from wideresnet.records import EvalReport, Labels, Masked, UncertaintyCounts, wilson_interval
+from wideresnet.report.calibration import coverage_json, sizes_text
 from wideresnet.report.escape import json_text
 from wideresnet.report.formats import engine_text, interval_text, json_percent, percent, pick, pick_engine, pick_percent
 from wideresnet.report.names import class_names
@@ -45,6 +46,8 @@ def to_text(report: EvalReport) -> str:
         lines.append(f"  mean of {len(report.by_class):,} classes: {shown}")
     if report.calibrated:
         lines.append(f"  calibration error {100 * report.calibration_error:.2f} % over {len(report.bins)} bins")
+    if report.uncertainty and n:
+        lines += _uncertainty_lines(report.uncertainty, n)
     if conditions and conditions.shards:
         lines.append(f"  shards {', '.join(conditions.shards)} of {conditions.pictures} images")
     failures = f"{len(report.failures)} failures"
@@ -52,6 +55,19 @@ def to_text(report: EvalReport) -> str:
         return "\n".join([*lines, f"  answers read from a file; {failures}"])
     engine = f"{engine_text(report.engine)}, {report.engine.threads} threads"
     return "\n".join([*lines, f"  {report.seconds:.1f} s with {engine}; {failures}"])
+
+
+def _uncertainty_lines(counts: UncertaintyCounts, n: int) -> list[str]:
+    """Return what is measured of the sets and the unknown images of a calibrated model."""
+    lines = []
+    if sets := counts.sets:
+        realised = f"{percent(sets.covered / n, 2)} (95 % interval {interval_text(sets.interval95)})"
+        lines.append(f"  sets at {100 * sets.level:g} % hold the right class of {realised}")
+        lines.append(f"  classes in a set: {sets.mean_size:.2f} on average; {sizes_text(sets)}")
+    called = f"{counts.unknown:,} images, {percent(counts.unknown / n, 2)}"
+    interval = interval_text(wilson_interval(counts.unknown, n))
+    promised = f"  of genuine images {100 * counts.refused:g} % are promised"
+    return [*lines, f"  unknown: {called} (95 % interval {interval});", promised]
 
 
 def _accuracy_line(name: str, correct: int, n: int, interval: tuple[float, float]) -> str:
@@ -62,7 +78,8 @@ def _accuracy_line(name: str, correct: int, n: int, interval: tuple[float, float
 def to_json(report: EvalReport) -> dict[str, Any]:
     """Return JSON values: accuracies and intervals in percent; ``precision`` is what was executed.
 
-    ``masked`` is null unless the data holds a subset of the network's classes. ``counts`` is the complete record,
+    ``masked`` is null unless the data holds a subset of the network's classes. ``coverage`` and ``unknown``
+    are those of calibrated models. ``counts`` is the complete record,
     which ``read_evaluation`` reads.
     """
     conditions = report.conditions
@@ -76,6 +93,7 @@ def to_json(report: EvalReport) -> dict[str, Any]:
         **pick_percent(report, "interval95", "interval95_top5"),
         "masked": _masked_json(report.masked, report.n) if report.masked else None,
         **pick_percent(report, "calibration_error"),
+        **(_uncertainty_json(report.uncertainty, report.n) if report.uncertainty else {}),
         "macro": pick_percent(report.macro_scores, *SCORES) if report.macro_scores else None,
         "classes": class_rows(report, report.conditions.labels if report.conditions else None),
         "seconds": round(report.seconds, 3),
@@ -85,6 +103,18 @@ def to_json(report: EvalReport) -> dict[str, Any]:
         **pick(report, "skipped", "warnings"),
         "counts": asdict(report),
     }
+
+
+def _uncertainty_json(counts: UncertaintyCounts, n: int) -> dict[str, Any]:
+    sets, images = counts.sets, max(1, n)
+    return {
+        "coverage": {"level": json_percent(sets.level), **coverage_json(sets)} if sets else None,
+        "unknown": {
+            "n": counts.unknown, "refused": json_percent(counts.unknown / images),
+            "interval95": list(map(json_percent, wilson_interval(counts.unknown, n))),
+            "promised": json_percent(counts.refused), "p_values": list(counts.p_values),
+        },
+    }  # fmt: skip
 
 
 def class_rows(report: EvalReport, labels: Labels | None) -> list[dict[str, Any]]:
@@ -184,6 +214,13 @@ def _tiles(report: EvalReport) -> list[tuple[str, str, str]]:
     tiles.append(("images", f"{report.n:,}", failures))
     if report.calibrated:
         tiles.append(("calibration error", percent(report.calibration_error, 2), f"ECE, {len(report.bins)} bins"))
+    if counts := report.uncertainty:
+        if sets := counts.sets:
+            name, realised, note = accuracy_tile(f"coverage of sets at {100 * sets.level:g} %", sets.covered, sets.n)
+            tiles.append((name, realised, f"{note}; {sets.mean_size:.2f} classes in a set"))
+        name, called, _ = accuracy_tile("called unknown", counts.unknown, report.n)
+        interval = interval_text(wilson_interval(counts.unknown, report.n))
+        tiles.append((name, called, f"95 %: {interval}; {100 * counts.refused:g} % of genuine images promised"))
     return tiles
 
 

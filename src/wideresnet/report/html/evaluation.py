@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from wideresnet.records import Bin, ClassCounts, Conditions, Confusion, EvalReport, Example, Failure, Labels
 from wideresnet.records.accuracy import wilson_interval
 from wideresnet.records.evaluation import BILLION, EXAMPLES
+from wideresnet.report.calibration import sizes_text
 from wideresnet.report.formats import interval_text, percent, rgb_text
 from wideresnet.report.html import page as html
 from wideresnet.report.html.charts import columns, heat_map
@@ -27,6 +28,17 @@ CALIBRATION = (
 )
 
 
+SETS = (
+    "Sets at {level} are promised to hold the right class of {level} of images like those of the calibration, over all"
+    " classes together. Classes in a set: {sizes}."
+)
+P_VALUES = (
+    "The p-value of an image is the fraction of the calibration images that the network knows as little or less. Of"
+    " images like those of the calibration, all p-values are equally frequent; many small ones mean that the input has"
+    " changed. An image with less than {refused} is called unknown."
+)
+
+
 def evaluation_sections(report: EvalReport, labels: Labels, images: Mapping[str, bytes]) -> list[str]:
     """Return the sections below a page's first figures."""
     name_of = class_names(labels)
@@ -34,6 +46,7 @@ def evaluation_sections(report: EvalReport, labels: Labels, images: Mapping[str,
         html.section("Classes", *_classes(report, name_of)),
         html.section("Confusions", *_confusions(report, name_of)),
         html.section("Calibration", *_calibration(report)),
+        html.section("Sets and unknown images", *_uncertainty(report)),
         html.section("The surest mistakes", *_mistakes(report, name_of, images)),
         html.section("Images of the confusions", *_pairs(report, name_of, images)),
         html.section("Failures", *failure_table(report.failures)),
@@ -184,6 +197,20 @@ def _calibration(report: EvalReport) -> list[str]:
         ),
         html.table(("probability", "images", "mean", "right", "ECE's part"), _bin_rows(report.bins), {1, 2, 3, 4}),
     ]
+
+
+def _uncertainty(report: EvalReport) -> list[str]:
+    """Return the sizes of the sets, and the p-values of the images, of a calibrated network."""
+    if (counts := report.uncertainty) is None:
+        return []
+    sets, refused = counts.sets, percent(counts.refused, 0)
+    charts = [columns("P-values of the images", counts.p_values, (0, 1), ("p-value", "images"))]
+    notes = [html.paragraph(P_VALUES.format(refused=refused))]
+    if sets:
+        last = len(sets.sizes)
+        charts.insert(0, columns("Classes in a set", sets.sizes, (0.5, last + 0.5), ("classes", "images"), colour=2))
+        notes.insert(0, html.paragraph(SETS.format(level=percent(sets.level, 0), sizes=sizes_text(sets))))
+    return [*notes, html.beside(*charts)]
 
 
 def _bin_rows(bins: Sequence[Bin]) -> list[tuple[str, ...]]:

@@ -18,16 +18,15 @@ def classify(
     settings: InferenceSettings = DEFAULT_INFERENCE,
     *,
     k: int = 5,
-    coverage: float = 0,
 ) -> Iterator[Prediction | Failure]:
     """Yield the ``k`` likeliest classes or a failure of each item, in the order of the items.
 
-    With ``coverage``, such as 0.95, answers have prediction sets. Raises ConfigError if the model has none.
+    Raises ConfigError if the settings ask for prediction sets that the model does not have.
     """
-    check_coverage(classifier.card, coverage)
+    check_coverage(classifier.card, settings.coverage)
     load = partial(
         load_batches, spec=classifier.card.preprocess, batch_size=settings.batch_size,
         threads=classifier.engine.info.threads, exif=settings.exif, reduced=settings.reduced,
     )  # fmt: skip
     for batch, logits in infer(classifier, items, load, settings.batch_size, settings.mode):
-        yield from batch.in_order(classifier.answer(batch, logits, k, coverage))
+        yield from batch.in_order(classifier.answer(batch, logits, k, settings.coverage))

@@ -17,7 +17,7 @@ from wideresnet.tasks.classify.sources import STDIN, check_sources
 
 
 def run_identity(
-    classifier: Classifier, settings: InferenceSettings, k: int, paths: Iterable[Path], coverage: float = 0
+    classifier: Classifier, settings: InferenceSettings, k: int, paths: Iterable[Path]
 ) -> RunIdentity:
     """Return everything that decides the answers to the images at ``paths``; more files may be added to a run."""
     info = classifier.engine.info
@@ -25,7 +25,7 @@ def run_identity(
         "engine": info.runtime, "precision": info.precision, "k": k, "exif": settings.exif,
         "fast decode": settings.reduced, "labels": f"{crc32(repr(classifier.labels).encode()):08x}",
         "folders": [str(path) for path in paths if path.is_dir()],
-        **({"coverage": coverage} if coverage else {}),
+        **({"coverage": settings.coverage} if settings.coverage else {}),
     })  # fmt: skip
 
 

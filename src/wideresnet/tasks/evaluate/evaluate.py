@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +19,14 @@ from wideresnet.images.loader import load_batches
 from wideresnet.logits import check_logits, largest, softmax
 from wideresnet.machine import machine_facts
 from wideresnet.output.scores import read_scores
+from wideresnet.prediction_sets import batch_sets, p_values
 from wideresnet.records.accuracy import EngineInfo
 from wideresnet.records.evaluation import Conditions, EvalReport, Scored
-from wideresnet.records.images import Failure, Item, Labels
+from wideresnet.records.images import Batch, Failure, Item, Labels
 from wideresnet.records.inference import InferMode
 from wideresnet.records.models import ModelCard
 from wideresnet.records.progress import Progress
+from wideresnet.records.uncertainty import SetCoverage, Uncertainty, UncertaintyCounts
 from wideresnet.tasks.classify.pipeline import infer
 from wideresnet.tasks.evaluate.label_order import check_label_order, with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, accumulate
@@ -81,12 +83,14 @@ def count(source: AnswerSource, *, check_order: bool = True) -> Generator[Progre
 
 
 def score(
-    classifier: Classifier, data: LabelledData, batch_size: int = BATCH, first: int = 0, mode: InferMode = "async"
-) -> Iterator[Scored | Failure]:
+    classifier: Classifier, data: LabelledData, batch_size: int = BATCH, first: int = 0, mode: InferMode = "async",
+    coverage: float = 0,
+) -> Iterator[Scored | Failure]:  # fmt: skip
     """Yield one score or failure for each image from index ``first`` on, in order.
 
-    ``mode``: see ``infer``. Batches have the same images for every ``first``, so that a resumed evaluation gives the
-    same figures as an uninterrupted one. Raises DataError if the data has another number of classes.
+    ``mode``: see ``infer``; ``coverage``: of the sets of a calibrated model. Batches have the same images for every
+    ``first``, so that a resumed evaluation gives the same figures as an uninterrupted one. Raises DataError if the data
+    has another number of classes.
     """
     if data.classes != len(classifier.labels.names):
         raise DataError(
@@ -101,6 +105,8 @@ def score(
         now = time.perf_counter()
         seconds = (now - start) / max(1, len(batch.items))
         scores = score_logits(batch.items, logits, data.present, seconds)
+        if model := classifier.card.uncertainty:
+            scores = score_uncertainty(scores, batch, logits, model, coverage)
         yield from list(batch.in_order(scores))[repeated:]
         repeated, start = 0, now
 
@@ -127,6 +133,21 @@ def score_logits(
     ]
 
 
+def score_uncertainty(
+    scores: Sequence[Scored], batch: Batch, logits: NDArray[np.float32], model: Uncertainty, coverage: float
+) -> list[Scored]:
+    """Return the scores of a batch with the fields of a calibrated model; of sets unless ``coverage`` is 0."""
+    pairs = zip(scores, p_values(batch, model), strict=True)
+    scores = [replace(score, p_known=p_value, unknown=p_value < model.unknown.refused) for score, p_value in pairs]
+    if not coverage:
+        return scores
+    sets = zip(scores, batch_sets(batch, logits, model, coverage), strict=True)
+    return [
+        replace(score, coverage=coverage, set_size=int(members.sum()), covered=bool(members[score.label]))
+        for score, members in sets
+    ]
+
+
 def ranks(values: NDArray[np.float32], columns: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return the rank, from 1, of the value in column ``columns[i]`` of each row i; ties go to the lower index.
 
@@ -144,14 +165,15 @@ def masked_classes(data: LabelledData) -> int:
     return len(data.present) if len(data.present) < data.classes else 0
 
 
-def blank_report(classifier: Classifier, data: LabelledData) -> EvalReport:
+def blank_report(classifier: Classifier, data: LabelledData, coverage: float = 0) -> EvalReport:
     """Return an empty report with the metadata of the run."""
-    return empty_report(classifier.card, classifier.labels, classifier.engine.info, data)
+    return empty_report(classifier.card, classifier.labels, classifier.engine.info, data, coverage=coverage)
 
 
 def empty_report(
-    card: ModelCard, labels: Labels, engine: EngineInfo, data: LabelledData, machine: Mapping[str, object] | None = None
-) -> EvalReport:
+    card: ModelCard, labels: Labels, engine: EngineInfo, data: LabelledData,
+    machine: Mapping[str, object] | None = None, coverage: float = 0,
+) -> EvalReport:  # fmt: skip
     """Return an empty report; ``machine`` describes another machine than this one."""
     conditions = Conditions(
         weights_sha256=card.weights_sha256,
@@ -168,6 +190,8 @@ def empty_report(
         assumed=card.assumed,
         weights_source=card.weights_source,
     )
+    sets, model = SetCoverage(coverage, 0, 0) if coverage else None, card.uncertainty
     return EvalReport(
-        card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped, notes=data.notes
-    )
+        card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped, notes=data.notes,
+        uncertainty=UncertaintyCounts(model.digest, model.unknown.refused, sets=sets) if model else None,
+    )  # fmt: skip

@@ -53,6 +53,8 @@ def _identity(report: EvalReport) -> RunIdentity:
     """Return the values that must be the same in all parts."""
     conditions, engine = report.conditions, report.engine
     values: dict[str, object] = {"model": report.model, "data": report.data}
+    if model := report.uncertainty:
+        values |= {"calibration": model.calibration, "coverage": model.sets and model.sets.level}
     if engine:
         values |= {"runtime": engine.runtime, "precision": engine.precision}
     if conditions:

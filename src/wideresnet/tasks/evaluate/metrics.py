@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from wideresnet.records import (
     BILLION,
     BINS,
+    P_BINS,
     Bin,
     ClassCounts,
     Confusion,
@@ -16,11 +18,38 @@ from wideresnet.records import (
     Failure,
     Masked,
     Scored,
+    UncertaintyCounts,
     by_path,
     most_frequent,
 )
 
 NO_IMAGES = ClassCounts(0, 0, 0)
+
+
+@dataclass
+class UncertaintySums:
+    """Sums of the fields that only scores of calibrated models have; ``n`` scores have them."""
+
+    n: int = 0
+    unknown: int = 0
+    covered: int = 0
+    p_values: list[int] = field(default_factory=lambda: [0] * P_BINS)
+    sizes: Counter[int] = field(default_factory=Counter)
+
+    def add(self, answer: Scored) -> None:
+        """Add the score of one image."""
+        if answer.p_known is not None:
+            self.n += 1
+            self.unknown += bool(answer.unknown)
+            self.covered += bool(answer.covered)
+            self.p_values[min(int(answer.p_known * P_BINS), P_BINS - 1)] += 1
+            self.sizes[answer.set_size or 0] += 1
+
+    def counts(self, blank: UncertaintyCounts) -> UncertaintyCounts:
+        """Return the sums, with the metadata of ``blank``."""
+        sizes = tuple(self.sizes[size] for size in range(1, max(self.sizes, default=0) + 1))
+        sets = blank.sets and replace(blank.sets, n=self.n, covered=self.covered, sizes=sizes)
+        return replace(blank, unknown=self.unknown, p_values=tuple(self.p_values), sets=sets)
 
 
 @dataclass
@@ -40,6 +69,7 @@ class EvaluationAccumulator:
     confusions: dict[tuple[int, int], Confusion] = field(default_factory=dict)
     bins: list[Bin] = field(default_factory=lambda: [Bin()] * BINS)
     failures: list[Failure] = field(default_factory=list)
+    uncertainty: UncertaintySums = field(default_factory=UncertaintySums)
 
     def add(self, answer: Scored | Failure) -> None:
         """Add the outcome of one image."""
@@ -48,6 +78,7 @@ class EvaluationAccumulator:
             return
         correct1, correct5 = answer.rank == 1, 1 <= answer.rank <= 5
         self.n += 1
+        self.uncertainty.add(answer)
         self.seconds += answer.seconds
         self.masked_known &= answer.masked_rank > 0
         self.masked1 += answer.masked_rank == 1
@@ -63,6 +94,7 @@ class EvaluationAccumulator:
     def report(self, blank: EvalReport) -> EvalReport:
         """Return the counts so far with the metadata of ``blank``."""
         has_masked = self.present and self.masked_known and self.n
+        complete = self.uncertainty.n == self.n
         masked = Masked(self.present, self.masked1, self.masked5) if has_masked else None
         return replace(
             blank,
@@ -75,6 +107,7 @@ class EvaluationAccumulator:
             by_class=dict(sorted(self.by_class.items())),
             confusions=most_frequent(self.confusions.values()),
             bins=tuple(self.bins),
+            uncertainty=self.uncertainty.counts(blank.uncertainty) if blank.uncertainty and complete else None,
         )
 
     def _confuse(self, answer: Scored) -> None:

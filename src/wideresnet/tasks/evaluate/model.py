@@ -12,6 +12,7 @@ from wideresnet.datasets.open import open_labelled
 from wideresnet.engines.throughput import BATCH, tune_settings
 from wideresnet.errors import ConfigError
 from wideresnet.output.progress import with_bar
+from wideresnet.prediction_sets import check_coverage
 from wideresnet.records import EvalReport, InferenceSettings, follow
 from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, count, score, source_of_data
 from wideresnet.tasks.evaluate.resumable import score_into
@@ -22,13 +23,15 @@ from wideresnet.tasks.load.load import bundle_of, open_classifier
 
 
 def evaluate(
-    model: Classifier | str | Path, data: LabelledData | Path | str, batch_size: int = 0, *, progress: bool = False
-) -> EvalReport:
+    model: Classifier | str | Path, data: LabelledData | Path | str, batch_size: int = 0, *, progress: bool = False,
+    coverage: float = 0,
+) -> EvalReport:  # fmt: skip
     """Return top-1 and top-5 accuracy and the other counts of ``model`` over ``data``, as fast as ``wrn evaluate``.
 
     ``model`` is an open classifier or a name as for ``load``. ``data`` is a folder of class folders, shards, a CIFAR
     archive, "cifar10" or "cifar100" (the official archive, downloaded once), or an open data set. ``batch_size``
-    images are computed at once; 0: as tuned for this machine, or 8. ``progress`` shows a bar on stderr.
+    images are computed at once; 0: as tuned for this machine, or 8. ``progress`` shows a bar on stderr. ``coverage``,
+    such as 0.95, also counts the prediction sets of a calibrated model that hold the right class.
 
     A model is opened once more for many images, unless it was loaded with ``streams``. EXIF orientation is ignored, as
     in published evaluations, unless ``data`` states otherwise. An image that cannot be read is a failure in the report
@@ -42,7 +45,7 @@ def evaluate(
     named = model if isinstance(model, Classifier) else bundle_of(model)
     if not isinstance(data, LabelledData):
         data = open_labelled(locate_data(Path(data)), named.labels)
-    settings = InferenceSettings(batch_size=batch_size, exif=data.exif)
+    settings = InferenceSettings(batch_size=batch_size, exif=data.exif, coverage=coverage)
     if isinstance(named, Classifier):
         source = _source_of_open(named, data, settings)
     else:
@@ -80,11 +83,12 @@ def _source(
     classifier: Classifier, bundle: Bundle | None, data: LabelledData, settings: InferenceSettings,
     file: Path | None = None, *, resume: bool = False,
 ) -> AnswerSource:  # fmt: skip
+    check_coverage(classifier.card, settings.coverage)
     if file:
         scores = score_into(file, classifier, data, settings, resume=resume)
     else:
-        scores = score(classifier, data, settings.batch_size, mode=settings.mode)
-    blank = blank_report(classifier, data)
+        scores = score(classifier, data, settings.batch_size, mode=settings.mode, coverage=settings.coverage)
+    blank = blank_report(classifier, data, settings.coverage)
     if bundle:
         warnings = *training_warning(bundle, data.items), *statistics_warning(bundle, data.items, data.exif)
         blank = replace(blank, notes=(*blank.notes, *warnings))

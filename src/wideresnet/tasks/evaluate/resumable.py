@@ -11,7 +11,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.errors import DataError
 from wideresnet.output.resumable_writer import check_target, open_resumable, part_of
-from wideresnet.output.scores import Origin, format_of, read_scores
+from wideresnet.output.scores import Origin, format_of, read_scores, score_layout
 from wideresnet.records import Failure, InferenceSettings, RunIdentity, Scored
 from wideresnet.tasks.evaluate.evaluate import score
 
@@ -35,12 +35,13 @@ def score_into(
     format, batch_size = format_of(file), settings.batch_size
     if resume and file.exists() and not part_of(file).exists():
         _check_images(file, data)
-        _check_scores(file, classifier, data, batch_size)
+        _check_scores(file, classifier, data, settings)
         return
     origin = Origin(classifier.card.name, data.name, classifier.labels)
-    run = _identity(classifier, data, batch_size).as_json()
-    with open_resumable(file, format, run, resume=resume, layout=origin.layout()) as writer:
-        for answer in score(classifier, data, batch_size, first=writer.records, mode=settings.mode):
+    run, coverage = _identity(classifier, data, settings).as_json(), settings.coverage
+    layout = origin.layout(score_layout(classifier.card, coverage))
+    with open_resumable(file, format, run, resume=resume, layout=layout) as writer:
+        for answer in score(classifier, data, batch_size, writer.records, settings.mode, coverage):
             writer.add(answer)
             yield answer
 
@@ -50,12 +51,13 @@ def check_scores(file: Path) -> None:
     check_target(file, format_of(file))
 
 
-def _identity(classifier: Classifier, data: LabelledData, batch_size: int) -> RunIdentity:
+def _identity(classifier: Classifier, data: LabelledData, settings: InferenceSettings) -> RunIdentity:
     """Return everything that decides the scores, to the last bit."""
     info = classifier.engine.info
-    engine = {"engine": info.runtime, "precision": info.precision, "batch size": batch_size}
+    engine = {"engine": info.runtime, "precision": info.precision, "batch size": settings.batch_size}
+    sets = {"coverage": settings.coverage} if settings.coverage else {}
     images = {"data": data.sha256, "shard": data.part, "exif": data.exif}
-    return RunIdentity.of_model(classifier.card, engine | images)
+    return RunIdentity.of_model(classifier.card, engine | images | sets)
 
 
 def _check_images(file: Path, data: LabelledData) -> None:
@@ -69,12 +71,15 @@ def _check_images(file: Path, data: LabelledData) -> None:
             )
 
 
-def _check_scores(file: Path, classifier: Classifier, data: LabelledData, batch_size: int) -> None:
+def _check_scores(file: Path, classifier: Classifier, data: LabelledData, settings: InferenceSettings) -> None:
     """Raise DataError if the first scores of a complete file are not those of ``classifier``."""
-    part = replace(data, items=data.items[:batch_size], parent=data.parent or data)
-    for then, now in zip(read_scores(file), score(classifier, part, batch_size, mode="sync"), strict=False):
+    size = settings.batch_size
+    part = replace(data, items=data.items[:size], parent=data.parent or data)
+    scores = score(classifier, part, size, mode="sync", coverage=settings.coverage)
+    for then, now in zip(read_scores(file), scores, strict=False):
         if isinstance(then, Scored) and isinstance(now, Scored):
             same = then.top[0] == now.top[0] and abs(then.probabilities[0] - now.probabilities[0]) < SAME
+            same &= (then.unknown, then.coverage) == (now.unknown, now.coverage)
         else:
             same = type(then) is type(now)
         if not same:

@@ -47,7 +47,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
         recorded.append((engine, options))
         return open_classifier(bundle, engine, options)
 
-    def scoring(classifier, data, batch_size, mode):  # type: ignore[no-untyped-def]
+    def scoring(classifier, data, batch_size, mode, coverage):  # type: ignore[no-untyped-def]
         recorded.append((batch_size, data.exif, mode))
         return score(classifier, data, batch_size, mode=mode)
 
