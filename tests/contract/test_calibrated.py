@@ -115,6 +115,7 @@ def test_derived_models_have_no_calibration() -> None:
         assert bundle.card.uncertainty is None
         np.testing.assert_allclose(open_engine(bundle)(IMAGES), logits, atol=1e-5)
     assert uncalibrated(calibrated()).graph == plain().graph
+    assert "dropped" in as_float32(calibrated()).card.notes["uncertainty"]
 
 
 def test_the_same_preprocessing_keeps_the_calibration() -> None:

@@ -86,3 +86,16 @@ def test_an_unreadable_image_is_listed_and_the_exit_code_is_1(wrn: Wrn, model: P
     assert done.code == 1
     assert "no image" in done.err or "cannot" in done.err or "not" in done.err
     assert Path("new", "card.json").exists()
+
+
+def test_what_a_calibration_does_not_hold_for_drops_it_with_a_note(wrn: Wrn, model: Path, pictures: Path) -> None:
+    assert wrn("calibrate", "-m", model, "--data", pictures, "-o", "new", "--refuse", "10").code == 0
+    image = next(pictures.glob("*/*.png"))
+    note = "note: the calibration was dropped"
+    resized = wrn("classify", image, "-m", "new", "--resolution", "64", "--format", "json")
+    assert (note in resized.err, "p_known" in resized.out) == (True, False)
+    half = wrn("export", "-m", "new", "-o", "half", "--storage", "fp16")
+    assert (half.code, note in half.err) == (0, True)
+    copy = wrn("export", "-m", "new", "-o", "copy")
+    assert (copy.code, note in copy.err) == (0, False)
+    assert "p_known" in wrn("classify", image, "-m", "copy", "--format", "json").out

@@ -21,14 +21,18 @@ from wideresnet.graph.write import normalisation_constants
 from wideresnet.records import Normalisation, Preprocess
 
 Tensors = Mapping[str, NDArray[np.generic]]
+NOTE, DROPPED = "uncertainty", (
+    "the calibration was dropped, as it holds for one precision and preprocessing: 'wrn calibrate' makes a new one"
+)
 
 
 def with_preprocess(bundle: Bundle, preprocess: Preprocess) -> Bundle:
     """Return the bundle with another preprocessing, without the accuracies that hold for the old one."""
     if preprocess == bundle.card.preprocess:
         return bundle
+    notes = _notes(bundle)
     bundle = uncalibrated(bundle)
-    return replace(bundle, card=replace(bundle.card, preprocess=preprocess, published=(), measured=()))
+    return replace(bundle, card=replace(bundle.card, preprocess=preprocess, published=(), measured=(), notes=notes))
 
 
 def with_normalisation(bundle: Bundle, statistics: Normalisation) -> Bundle:
@@ -54,6 +58,10 @@ def uncalibrated(bundle: Bundle) -> Bundle:
     )
 
 
+def _notes(bundle: Bundle) -> dict[str, str]:
+    return bundle.card.notes | ({NOTE: DROPPED} if bundle.card.uncertainty else {})
+
+
 def read_weights(bundle: Bundle) -> Tensors:
     """Return the tensors of a bundle's graph. Raises BundleError for a quantised one."""
     return read_graph(bundle.model, network_of(bundle.card))
@@ -63,7 +71,7 @@ def rebuild(bundle: Bundle, tensors: Tensors, precision: Literal["fp32", "fp16"]
     """Return the model with a graph written from ``tensors``, normalised as its card states."""
     graph = write_graph(network_of(bundle.card), tensors, bundle.card.preprocess, half=precision == "fp16")
     card = replace(bundle.card, precision=precision, quantised=None, calibration=(), uncertainty=None)
-    card = replace(card, made_with=tool_versions())
+    card = replace(card, made_with=tool_versions(), notes=_notes(bundle))
     return bundle.with_model(graph, card)
 
 

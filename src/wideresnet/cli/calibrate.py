@@ -9,7 +9,7 @@ import typer
 
 from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import ClassNames, Format, Model
-from wideresnet.cli.output import hold, list_problems, locate, open_bundle, print_record
+from wideresnet.cli.output import hold, list_problems, locate, open_bundle, print_record, say_next
 from wideresnet.cli.progress import run_with_bar
 
 Data = Annotated[Path, typer.Option("--data", help="Labelled images that the network was not trained on.")]
@@ -25,8 +25,8 @@ PerClass = Annotated[
     bool, typer.Option("--per-class", help="Promise coverage for each class, where it has about 400 images or more.")
 ]
 Method = Annotated[
-    Literal["knn", "vim", "mahalanobis", "energy", "max-logit", "max-softmax"],
-    typer.Option("--unknown-method", help="The score by which unknown images are told apart."),
+    Literal["auto", "knn", "vim", "mahalanobis", "energy", "max-logit", "max-softmax"],
+    typer.Option("--unknown-method", help="The score of unknown images; auto: vim, with few images knn."),
 ]
 Refuse = Annotated[
     float, typer.Option("--refuse", min=0.1, max=50, help="The percentage of genuine images to call unknown.")
@@ -43,7 +43,7 @@ def calibrate(
     bank: Bank = None,
     sets: Sets = "lac",
     per_class: PerClass = False,
-    unknown_method: Method = "knn",
+    unknown_method: Method = "auto",
     refuse: Refuse = 1.0,
     labels: ClassNames = None,
     format: Format = "table",
@@ -66,8 +66,10 @@ def calibrate(
     hold(output)
     bundle = open_bundle(options.choice(model, labels))
     images = open_images(bundle, locate(data), locate(test) if test else None, locate(bank) if bank else None)
-    settings = CalibrateSettings(sets, per_class, unknown_method, refuse / 100)
+    settings = CalibrateSettings(sets, per_class, None if unknown_method == "auto" else unknown_method, refuse / 100)
     report = run_with_bar(calibrate_bundle(bundle, images, settings, output), unit="images")
     print_record(report, calibration.to_json, calibration.to_text, format)
     list_problems((), report.failures, report.skipped, data)
+    if format == "table":
+        say_next(("classify", "FILE", "-m", output, "--coverage", "95"), ("serve", "-m", output))
     raise typer.Exit(1 if report.failures else 0)

@@ -70,4 +70,5 @@ def export(
         print_json({"bundle": str(output), "size_bytes": size, "card": asdict(card)})
     else:
         say(f"{output}: {card.name}, {precision_name(card.precision)}, {size / 1e6:.1f} MB")
+        list_notes([card.notes["uncertainty"]] if bundle.card.uncertainty and not card.uncertainty else [])
         say_next(("info", output), ("bench", "-m", output), ("serve", "-m", output))

@@ -151,4 +151,6 @@ def open_bundle(
         from wideresnet.tasks.zoo.outputs import zoo_transform
 
         bundle = zoo_transform(bundle)
+    if resolution or transform or choice.facts.normalise:
+        list_notes(note for name, note in bundle.card.notes.items() if name == "uncertainty")
     return with_alpha(bundle, alpha)

@@ -43,6 +43,11 @@ def test_an_unknown_image_is_said_to_be_so_before_what_it_would_have_been() -> N
     assert answer.to_json(coffee) == {**plain, "p_known": 0.00204, "unknown": True}
 
 
+def test_an_unusual_image_is_said_to_be_so_too() -> None:
+    assert " unusual (2 %) · cat" in answer.to_text(replace(CAT, p_known=0.0204, unknown=False))
+    assert "unusual" not in answer.to_text(replace(CAT, p_known=0.06, unknown=False))
+
+
 def test_a_set_follows_the_classes() -> None:
     certain = replace(CAT, p_known=0.4, unknown=False, set=("cat", "dog"))
     assert answer.to_text(certain).endswith("cat 75.0 % · dog 25.0 %  set: cat, dog")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle, write_bundle
-from wideresnet.bundle.derive import uncalibrated
+from wideresnet.bundle.derive import NOTE, uncalibrated
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.open import open_labelled
@@ -56,7 +56,7 @@ from wideresnet.tasks.calibrate.conformal import (
     quantiles,
 )
 from wideresnet.tasks.calibrate.temperature import fit_temperature, reliability
-from wideresnet.tasks.calibrate.unknown import bank_size, method_constants
+from wideresnet.tasks.calibrate.unknown import bank_size, default_method, method_constants
 from wideresnet.tasks.evaluate.evaluate import empty_report, masked_classes, score_logits
 from wideresnet.tasks.evaluate.label_order import check_label_order
 from wideresnet.tasks.evaluate.metrics import accumulate
@@ -70,7 +70,8 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class CalibrateSettings:
-    """The methods of a calibration: see ``SetModel`` for ``sets``, ``graph.calibrated`` for ``unknown``.
+    """The methods of a calibration: see ``SetModel`` for ``sets``, ``graph.calibrated`` for ``unknown`` (None: see
+    ``default_method``).
 
     ``per_class``: sets have the coverage for each class, where it has images enough. ``refused``: the fraction of
     genuine images that may be called unknown.
@@ -78,12 +79,13 @@ class CalibrateSettings:
 
     sets: SetMethod = "lac"
     per_class: bool = False
-    unknown: UnknownMethod = "knn"
+    unknown: UnknownMethod | None = None
     refused: float = 0.01
 
     def __post_init__(self) -> None:
         check_choice("method of sets", self.sets, get_args(SetMethod))
-        check_choice("score of unknown images", self.unknown, get_args(UnknownMethod))
+        if self.unknown is not None:
+            check_choice("score of unknown images", self.unknown, get_args(UnknownMethod))
         if not 0 < self.refused < 1:
             raise ConfigError(f"the fraction of refused images is between 0 and 1, got {self.refused}")
 
@@ -168,8 +170,9 @@ def calibrate_bundle(
     _check_order(bundle, data, original.engine.info, before)
     temperature = fit_temperature(*before[FIT].answered[:2])
     reference = before["bank"].values
-    constants = method_constants(settings.unknown, reference[FEATURES], reference["logits"] / temperature)
-    model = with_known_score(with_temperature(bundle.model, temperature), settings.unknown, constants)
+    method = settings.unknown or default_method(*reference[FEATURES].shape)
+    constants = method_constants(method, reference[FEATURES], reference["logits"] / temperature)
+    model = with_known_score(with_temperature(bundle.model, temperature), method, constants)
     calibrated = bundle.with_model(model)
     deployed = Features(open_outputs(calibrated, options=throughput_options(bundle, "f32")[0]), (SCORE,))
     after = {}
@@ -180,12 +183,13 @@ def calibrate_bundle(
             raise BundleError(f"the calibrated graph answers {changed:,} {name} images differently: it was not written")
     rank = int(constants["k"][0]) if "k" in constants else 0
     unknown = UnknownModel(
-        settings.unknown, quantiles(-after[SCORES].values[SCORE].ravel()), settings.refused,
+        method, quantiles(-after[SCORES].values[SCORE].ravel()), settings.refused,
         f"{len(reference['logits']):,} images of {images.bank_name or data.name}" if constants else "", rank,
     )  # fmt: skip
     sets = fit_sets(settings.sets, after[FIT].answered, after[SCORES].answered, per_class=settings.per_class)
     uncertainty = _measured(images, temperature, sets, unknown, before, after)
-    write_bundle(output, replace(calibrated, card=replace(bundle.card, uncertainty=uncertainty)))
+    notes = {name: note for name, note in bundle.card.notes.items() if name != NOTE}
+    write_bundle(output, replace(calibrated, card=replace(bundle.card, uncertainty=uncertainty, notes=notes)))
     failures = tuple(failure for outputs in before.values() for failure in outputs.failures)
     return CalibrateReport(str(output), bundle.card.name, uncertainty, failures, tuple(data.notes), data.skipped)
 

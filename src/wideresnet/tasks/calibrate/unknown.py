@@ -10,6 +10,7 @@ from wideresnet.records import UnknownMethod
 Constants = dict[str, NDArray[np.generic]]
 Floats = NDArray[np.floating]
 
+IMAGES_A_FEATURE = 2
 MOST_NEIGHBOURS = 50
 INT8_MAX = 127
 OUTSIDE = 0.5                                      # fraction of the directions that "vim" takes for noise
@@ -18,6 +19,14 @@ OUTSIDE = 0.5                                      # fraction of the directions 
 def bank_size(classes: int) -> int:
     """Return the number of images of a bank: ten a class, but at least 2,000 and at most 10,000."""
     return min(max(2000, 10 * classes), 10_000)
+
+
+def default_method(images: int, features: int) -> UnknownMethod:
+    """Return "vim", which tells the most images apart where few genuine ones may be refused (docs/trust.md).
+
+    "knn" where the bank is too small for the covariance of the features.
+    """
+    return "vim" if images >= IMAGES_A_FEATURE * features else "knn"
 
 
 def neighbours(images: int, classes: int) -> int:

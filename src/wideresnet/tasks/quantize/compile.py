@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle, write_bundle
-from wideresnet.bundle.derive import read_weights, rebuild
+from wideresnet.bundle.derive import DROPPED, read_weights, rebuild, uncalibrated
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.engines import Engine, open_engine
 from wideresnet.errors import BundleError, ConfigError, DataError, check_choice
@@ -137,7 +137,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Ge
         trials=model.trials,
         finished=model.finished,
         failures=by_path(model.unread.values()),
-        notes=model.notes,
+        notes=(*model.notes, *([DROPPED] if bundle.card.uncertainty else [])),
         assumed=card.assumed,
         skipped=count_skipped(settings.calibration, settings.data, reference.labels),
     )
@@ -327,7 +327,7 @@ def export_bundle(bundle: Bundle, folder: Path, storage: StoredPrecision | None 
     Raises BundleError if a deviation is larger than the precision explains.
     """
     if storage and bundle.card.precision != storage:
-        reference, bundle = bundle, in_precision(bundle, storage)
+        reference, bundle = uncalibrated(bundle), in_precision(bundle, storage)
         verify(reference, bundle, noise(bundle.card.preprocess.crop))
     return write_bundle(folder, bundle)
 

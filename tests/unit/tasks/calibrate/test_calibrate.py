@@ -25,6 +25,7 @@ from wideresnet.tasks.calibrate.calibrate import (
     calibrate,
     calibrate_bundle,
 )
+from wideresnet.tasks.calibrate.unknown import default_method
 from wideresnet.tasks.load.load import open_classifier
 
 
@@ -106,6 +107,7 @@ def test_images_of_another_kind_are_unknown(report: CalibrateReport) -> None:
 def test_a_calibrated_model_is_calibrated_anew_to_the_same(report: CalibrateReport, tmp_path: Path) -> None:
     again = calibrate(opened(report), data(), tmp_path / "again")
     assert again.uncertainty == report.uncertainty
+    assert again.uncertainty.unknown.method == "knn"     # 120 images are too few for a covariance of 64 features
     files = ("model.onnx", "card.json")
     assert all((tmp_path / "again" / name).read_bytes() == (Path(report.bundle) / name).read_bytes() for name in files)
 
@@ -137,6 +139,10 @@ def test_text_and_json_have_the_figures(report: CalibrateReport) -> None:
     assert "120 images fit, 120 set thresholds, 240 of colours measured" in text
     assert f"temperature {model.temperature:.3f}" in text
     assert "sets at 95 % (lac)" in text
+
+
+def test_the_default_score_needs_two_images_a_feature() -> None:
+    assert (default_method(128, 64), default_method(127, 64)) == ("vim", "knn")
 
 
 def refused(images: CalibrationImages, tmp_path: Path, settings: CalibrateSettings | None = None) -> DataError:
