@@ -64,6 +64,10 @@ class Preprocess:
                 hint="they are of RGB values from 0 to 1, such as mean 0.485 0.456 0.406 and std 0.229 0.224 0.225",
             )
 
+    def same_crop(self, spec: Preprocess) -> bool:
+        """Return whether ``spec`` cuts the same pixels: mean and standard deviation are in the graph."""
+        return replace(self, mean=spec.mean, std=spec.std) == spec
+
     def at(self, side: int) -> Preprocess:
         """Return the same fraction of an image at another resolution: ``side`` pixels (0: unchanged)."""
         return replace(self, resize=round(self.resize * side / self.crop), crop=side) if side else self

@@ -7,7 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from wideresnet.records import ClassChange, ClassCounts, ComparisonReport, EvalReport, Flip, mcnemar, paired_interval
+from wideresnet.records import (
+    ClassChange,
+    ClassCounts,
+    ComparisonReport,
+    EvalReport,
+    Flip,
+    mcnemar,
+    paired_bound,
+    paired_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,3 +67,17 @@ def test_changed_classes_come_most_changed_first_and_others_not_at_all() -> None
 def test_a_mistake_is_the_probability_of_whoever_was_wrong() -> None:
     assert flip("a", "A", (0.6, 0.9)).mistake == 0.9
     assert flip("a", "B", (0.6, 0.9)).mistake == 0.6
+
+
+def test_the_bound_of_a_loss_is_about_the_end_of_its_interval_where_many_images_differ() -> None:
+    assert paired_bound(120, 100, 5000) == pytest.approx(paired_interval(120, 100, 5000)[1], rel=0.02)
+    assert paired_bound(100, 120, 5000) == pytest.approx(paired_interval(100, 120, 5000)[1], rel=0.2)
+
+
+def test_the_bound_of_a_loss_holds_where_few_images_differ() -> None:
+    """Wald's interval is exceeded by 8 % of samples here; 2.5 % are stated."""
+    rng = np.random.default_rng(3)
+    for loss in (0.0005, 0.001, 0.003):
+        lost = rng.binomial(5000, loss, 4000)
+        assert np.mean([paired_bound(int(count), 0, 5000) < loss for count in lost]) < 0.035
+    assert paired_bound(0, 0, 5000) == pytest.approx(3.84 / 5004, rel=1e-3)
