@@ -46,13 +46,13 @@ def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
 
 
 def tidy(notebook: nbformat.NotebookNode, folder: str) -> None:
-    """Remove what differs between two runs: times, the temporary folder, and the second format of an image."""
+    """Remove times, the temporary folder, the terminal's line ends, and the second format of an image."""
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({})
         for output in cell.get("outputs", []):
             if "text" in output:
-                output.text = output.text.replace(f"{folder}/examples/notebooks/", "")
+                output.text = output.text.replace(f"{folder}/examples/notebooks/", "").replace("\r\n", "\n")
             if "image/png" in output.get("data", {}):
                 output.data.pop("image/jpeg", None)
 
