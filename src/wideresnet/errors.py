@@ -111,6 +111,17 @@ def os_errors_as(kind: type[WrnError], problem: str, hint: str = "") -> Iterator
         raise kind(f"{problem}: {error.strerror or error}", hint) from error
 
 
+@contextmanager
+def errors_as(
+    caught: type[Exception] | tuple[type[Exception], ...], kind: type[WrnError], problem: str, hint: str | None = None
+) -> Iterator[None]:
+    """Raise ``caught`` errors in the block as ``kind``: ``problem``, then the error; without ``hint`` with its own."""
+    try:
+        yield
+    except caught as error:
+        raise kind(f"{problem}: {error}", getattr(error, "hint", "") if hint is None else hint) from error
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return ``"did you mean 'x'?"`` for the closest of ``choices``, or an empty string."""
     matches = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)

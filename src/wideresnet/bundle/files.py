@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.bundle.bundle import Bundle
 from wideresnet.datasets.labels import format_labels, parse_labels
-from wideresnet.errors import BundleError, ConfigError, DataError
+from wideresnet.errors import BundleError, ConfigError, DataError, errors_as
 from wideresnet.output.atomic import atomic_folder, check_folder, restore_folder
 from wideresnet.records import ModelCard
 
@@ -78,10 +78,8 @@ def read_shipped(folder: Path) -> Bundle:
     if not card.assumed and "assumed" in card.notes:        # where bundles of before November 2026 say it
         card = replace(card, assumed=(card.notes["assumed"],))
     _check_hash(folder / LABELS, _sha256(contents[LABELS]), card)
-    try:
+    with errors_as((UnicodeDecodeError, DataError), BundleError, f"{folder / LABELS} is no list of labels", hint=""):
         labels = parse_labels(contents[LABELS].decode())
-    except (UnicodeDecodeError, DataError) as error:
-        raise BundleError(f"{folder / LABELS} is no list of labels: {error}") from error
     bundle = Bundle(card, labels, contents[GRAPH], folder=folder)
     _check_hash(folder / GRAPH, bundle.sha256, card)
     return bundle

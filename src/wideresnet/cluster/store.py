@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from wideresnet.errors import ConfigError, DataError, needs_extra
+from wideresnet.errors import ConfigError, DataError, errors_as, needs_extra
 from wideresnet.output.atomic import save_bytes
 
 Value = TypeVar("Value")
@@ -162,8 +162,6 @@ def _file_system(uri: str) -> tuple[Any, str]:
         from pyarrow.fs import FileSystem, LocalFileSystem
     if not is_uri(uri):
         return LocalFileSystem(), str(Path(uri).absolute())
-    try:
+    with errors_as((ArrowException, OSError, ValueError), ConfigError, f"cannot open the store {uri}"):
         system, path = FileSystem.from_uri(uri)
-    except (ArrowException, OSError, ValueError) as error:
-        raise ConfigError(f"cannot open the store {uri}: {error}") from error
     return system, path.rstrip("/")

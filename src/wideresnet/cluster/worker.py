@@ -21,7 +21,7 @@ from wideresnet.cluster import crash_isolation
 from wideresnet.cluster.operations import ImageResult, OpenOperation, Operation
 from wideresnet.cluster.shards import OpenShard, Shard, open_shard
 from wideresnet.cluster.store import Store
-from wideresnet.errors import DataError, WrnError
+from wideresnet.errors import DataError, WrnError, errors_as
 from wideresnet.records import EngineInfo, Failure, ShardDone
 
 # Keys of a part's metadata: its ShardDone and its failures, as JSON.
@@ -109,16 +109,13 @@ def read_part(store: Store, part: str) -> tuple[ShardDone, tuple[Failure, ...]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    damage, problem = (pa.ArrowException, KeyError, TypeError, ValueError), f"{part} in {store.uri} is not a part"
+    with errors_as(damage, DataError, f"{problem} of a bulk run", hint="remove it, then give the same command"):
         with store.open(part) as file:
             metadata = pq.read_metadata(file).metadata
         values, failures = json.loads(metadata[SHARD_KEY]), json.loads(metadata[FAILURES_KEY])
         done = ShardDone(**{**values, "engine": EngineInfo(**values["engine"])})
         return done, tuple(Failure(**failure) for failure in failures)
-    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{part} in {store.uri} is not a part of a bulk run: {error}", hint="remove it, then give the same command"
-        ) from error
 
 
 def _count_attempts(store: Store, begun: str) -> int:

@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.errors import DataError
+from wideresnet.errors import DataError, errors_as
 
 Value = str | NDArray[np.generic] | list[dict[str, "Value"]] | None
 StructArray = list[dict[str, Value]]
@@ -68,11 +68,10 @@ def _read_variables(data: bytes, max_bytes: int) -> dict[str, Value]:
         raise DataError(
             "this is not a MATLAB file of version 5", hint="files saved with -v7.3 are HDF5; save with -v7 instead"
         )
-    try:
-        return dict(_variables(memoryview(data)[HEADER_BYTES:], order, max_bytes))
     # Python raises RuntimeError for a StopIteration in a generator, and for too deep a recursion.
-    except (ValueError, LookupError, struct.error, zlib.error, RuntimeError) as error:
-        raise DataError(f"the MATLAB file is damaged: {error}", hint="fetch it again") from error
+    damage = (ValueError, LookupError, struct.error, zlib.error, RuntimeError)
+    with errors_as(damage, DataError, "the MATLAB file is damaged", hint="fetch it again"):
+        return dict(_variables(memoryview(data)[HEADER_BYTES:], order, max_bytes))
 
 
 def _variables(data: memoryview, order: str, max_bytes: int) -> Iterator[tuple[str, Value]]:

@@ -14,7 +14,7 @@ from wideresnet.datasets.layout import evaluation_folder
 from wideresnet.datasets.shards import find_shards, labelled_shards
 from wideresnet.datasets.svhn import detect_svhn, svhn_test
 from wideresnet.datasets.zoo_npz import is_npz_data, labelled_npz
-from wideresnet.errors import ConfigError, DataError
+from wideresnet.errors import ConfigError, DataError, errors_as
 from wideresnet.images.sniff import first_bytes, image_format, other_format
 from wideresnet.pipes import special_kind
 from wideresnet.records import Labels
@@ -65,10 +65,8 @@ def open_labelled(path: Path, labels: Labels, *, ground_truth: Path | None = Non
         return replace(data, skipped=layout.skipped + data.skipped)
     if path.suffix.lower() not in INDEX_ENDINGS:
         raise DataError(f"the file {path} is not labelled data of a supported format", hint=_SUPPORTED)
-    try:
+    with errors_as(DataError, DataError, f"{path} is not labelled data"):
         return labelled_index(path, labels)
-    except DataError as error:
-        raise DataError(f"{path} is not labelled data: {error.message}", error.hint) from error
 
 
 def check_format(path: Path) -> None:

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Any
 
 from wideresnet.datasets.tar import ImageRow, Opener, RawLabel, open_file
-from wideresnet.errors import DataError, ImageError, needs_extra
+from wideresnet.errors import DataError, ImageError, errors_as, needs_extra
 from wideresnet.records import EncodedImage
 
 IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp")
@@ -77,12 +77,11 @@ class ParquetImages:
         return f"{self.name}#{row}/{path}" if path else f"{self.name}#{row}"
 
     def _table(self, groups: Sequence[int], *columns: str) -> Any:
-        try:
+        pyarrow_errors = (OSError, ValueError, RuntimeError)           # their base classes
+        with errors_as(pyarrow_errors, DataError, f"{self.name} is damaged", hint="fetch it again"):
             table = self.file.read_row_groups(list(groups), columns=list(filter(None, columns))).flatten()
             table.validate(full=True)              # offsets and UTF-8, before anything is read by them
             return table
-        except (OSError, ValueError, RuntimeError) as error:           # base classes of pyarrow's errors
-            raise DataError(f"{self.name} is damaged: {error}", hint="fetch it again") from error
 
 
 def _find_columns(file: Any, name: str) -> ParquetImages:
@@ -119,12 +118,10 @@ class ParquetRow(EncodedImage):
 
     def read(self, limit: int) -> bytes:
         """See ``EncodedImage``."""
-        try:
+        with errors_as((DataError, LookupError), ImageError, "cannot be read", hint=""):
             with _lock:                            # one thread reads a row group, the others wait for it
                 images = _read_group(self.path, self.group, self.opener, _stamp(self.path, self.opener))
             return images[self.index].as_py() or b""
-        except (DataError, LookupError) as error:
-            raise ImageError(f"cannot be read: {error}") from error
 
 
 def import_pyarrow() -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wideresnet.datasets.cifar import SIDE, CifarArrays
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.matlab import read_arrays
-from wideresnet.errors import DataError, os_errors_as
+from wideresnet.errors import DataError, errors_as, os_errors_as
 from wideresnet.pipes import read_file
 from wideresnet.records import Item
 
@@ -60,10 +60,8 @@ def _read_mat(path: Path, count: int, verify: bool) -> tuple[NDArray[np.uint8], 
     """Read the images of one file, RGB uint8 [N, 32, 32, 3], and their labels, int64 [N]."""
     with os_errors_as(DataError, f"cannot read {path}", _EXPECTED_FILES):
         data = read_file(path)
-    try:
+    with errors_as(DataError, DataError, str(path)):
         images, digits = read_arrays(data, ("X", "y"), MAX_BYTES)
-    except DataError as error:
-        raise DataError(f"{path}: {error.message}", hint=error.hint) from error
     if images.dtype != np.uint8 or images.shape != (SIDE, SIDE, 3, digits.size):
         raise DataError(
             f"{path} holds {images.dtype} {list(images.shape)} and {digits.size} labels",

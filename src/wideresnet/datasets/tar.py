@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from wideresnet.errors import DataError, ImageError, os_errors_as
+from wideresnet.errors import DataError, ImageError, errors_as, os_errors_as
 from wideresnet.images.files import NameFilter, image_endings
 from wideresnet.records import EncodedImage, Skipped
 
@@ -102,34 +102,32 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
 
     It may unpack to ``MAX_UNPACKED`` bytes, or ``MAX_RATIO`` times its own.
     """
-    try:
-        with path.open("rb") as file:
-            end = max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size)
-            with _BoundedTar.open(fileobj=file, mode="r:*", end=end) as archive:  # type: ignore[call-overload]
-                yield archive
-    except (tarfile.TarError, RecursionError, ValueError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"{path} is not a valid tar archive: {error}", "it may be cut short; fetch it again") from error
+    damage = (tarfile.TarError, RecursionError, ValueError, EOFError, zlib.error, lzma.LZMAError)
+    problem, hint = f"{path} is not a valid tar archive", "it may be cut short; fetch it again"
+    with errors_as(damage, DataError, problem, hint), path.open("rb") as file:
+        end = max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size)
+        with _BoundedTar.open(fileobj=file, mode="r:*", end=end) as archive:  # type: ignore[call-overload]
+            yield archive
 
 
 def tar_members(path: str, opener: Opener = open_file) -> Iterator[tuple[str, TarMember]]:
     """Yield each file and link of an archive with its name, in order. Raises DataError where the archive is damaged."""
-    last, count = -1, 0
-    try:
-        with opener(path) as file, _BoundedTar(None, "r", file, end=file.seek(0, 2)) as archive:
-            while (member := archive.next()) is not None:
-                count += 1
-                if member.offset <= last or count > MAX_FILES:
-                    raise tarfile.ReadError(f"{member.name[:100]!r} is one of too many, or not behind the last")
-                last = member.offset
-                plain = member.isreg() and not member.issparse()
-                if not member.isdir():
-                    name = str(PurePosixPath(member.name.lstrip("/")))
-                    yield name, TarMember(path, member.offset_data, member.size if plain else -1, opener)
-            _check_end(file, archive.offset)
-    except (tarfile.TarError, RecursionError, ValueError, OSError) as error:
-        raise DataError(
-            f"{path} is no complete tar archive: {error}", hint="it may be cut short or compressed: fetch or unpack it"
-        ) from error
+    last, count, damage = -1, 0, (tarfile.TarError, RecursionError, ValueError, OSError)
+    problem, hint = f"{path} is no complete tar archive", "it may be cut short or compressed: fetch or unpack it"
+    with (
+        errors_as(damage, DataError, problem, hint), opener(path) as file,
+        _BoundedTar(None, "r", file, end=file.seek(0, 2)) as archive,
+    ):  # fmt: skip
+        while (member := archive.next()) is not None:
+            count += 1
+            if member.offset <= last or count > MAX_FILES:
+                raise tarfile.ReadError(f"{member.name[:100]!r} is one of too many, or not behind the last")
+            last = member.offset
+            plain = member.isreg() and not member.issparse()
+            if not member.isdir():
+                name = str(PurePosixPath(member.name.lstrip("/")))
+                yield name, TarMember(path, member.offset_data, member.size if plain else -1, opener)
+        _check_end(file, archive.offset)
 
 
 def _check_end(file: BinaryIO, offset: int) -> None:
@@ -210,10 +208,8 @@ def _class_folders(names: list[str]) -> list[str | None]:
 def _read_label_file(name: str, member: TarMember) -> bytes:
     if member.size > MAX_LABEL_BYTES:
         raise DataError(f"{name} in {member.path} has {member.size:,} bytes: too many for a label")
-    try:
+    with errors_as(ImageError, DataError, f"{name} in {member.path} cannot be read"):
         return member.read(MAX_LABEL_BYTES)
-    except ImageError as error:
-        raise DataError(f"{name} in {member.path} cannot be read: {error.message}", error.hint) from error
 
 
 def _number_or_text(text: str) -> RawLabel:
@@ -223,9 +219,7 @@ def _number_or_text(text: str) -> RawLabel:
 
 def _json_label(name: str, data: bytes) -> RawLabel:
     """Return the class that a .json states, or None."""
-    try:
+    with errors_as((ValueError, RecursionError), DataError, f"{name} is not valid JSON"):
         fields = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} is not valid JSON: {error}") from error
     label = next((fields[key] for key in LABEL_KEYS if key in fields), None) if isinstance(fields, dict) else None
     return label if type(label) in (int, str) else None

@@ -9,7 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from wideresnet.engines.base import EngineOptions, check_batch
-from wideresnet.errors import EngineError
+from wideresnet.errors import EngineError, errors_as
 from wideresnet.machine import available_cpus
 from wideresnet.records import EngineInfo
 
@@ -26,10 +26,9 @@ class OnnxRuntimeEngine:
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.inter_op_num_threads = 1
-        try:
+        # Its exceptions share no base class but Exception.
+        with errors_as(Exception, EngineError, "ONNX Runtime cannot open the graph"):
             self._session = ort.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
-        except Exception as error:                 # its exceptions share no base class but Exception
-            raise EngineError(f"ONNX Runtime cannot open the graph: {error}") from error
         images = self._session.get_inputs()[0]
         self._name, self._side = images.name, int(images.shape[1])
         quantised = b"QuantizeLinear" in graph

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from wideresnet.errors import BundleError, ConfigError, EngineError, did_you_mean
+from wideresnet.errors import BundleError, ConfigError, EngineError, did_you_mean, errors_as
 
 MAP, FEATURES = "map", "features"
 _BLOCK = re.compile(r"(layer\d+)\.\d+")
@@ -25,10 +25,9 @@ _BLOCK = re.compile(r"(layer\d+)\.\d+")
 
 def parse_graph(graph: bytes) -> onnx.ModelProto:
     """Parse a serialised graph. Raises EngineError if it is not ONNX."""
-    try:
+    # Protobuf's DecodeError; protobuf comes without types.
+    with errors_as(Exception, EngineError, "ONNX cannot open the graph"):
         model: onnx.ModelProto = onnx.ModelProto.FromString(graph)
-    except Exception as error:                     # protobuf's DecodeError; protobuf comes without types
-        raise EngineError(f"ONNX cannot open the graph: {error}") from error
     return model
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from wideresnet.errors import DataError, os_errors_as
+from wideresnet.errors import DataError, errors_as, os_errors_as
 from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format, read_rows
 from wideresnet.pipes import special_kind
 from wideresnet.records import Failure, Labels, ModelCard, Scored
@@ -66,12 +66,11 @@ def read_scores(file: Path) -> Iterator[Scored | Failure]:
     """Yield the scores that 'wrn evaluate -o FILE' wrote, in order. Raises DataError for any other file."""
     if kind := special_kind(file):
         raise DataError(f"{file} is not a regular file: {kind}", hint="write the scores to a file first")
-    try:
-        with os_errors_as(DataError, f"cannot read {file}"):
-            for row in read_rows(file, format_of(file), COLUMNS):
-                yield score_of(row)
-    except DAMAGE as error:                        # also what pyarrow raises
-        raise DataError(f"{file} holds no scores of images: {error}", hint="'wrn evaluate -o' writes them") from error
+    problem, hint = f"{file} holds no scores of images", "'wrn evaluate -o' writes them"
+    # DAMAGE is also what pyarrow raises.
+    with errors_as(DAMAGE, DataError, problem, hint), os_errors_as(DataError, f"cannot read {file}"):
+        for row in read_rows(file, format_of(file), COLUMNS):
+            yield score_of(row)
 
 
 def score_of(row: Mapping[str, Any]) -> Scored | Failure:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wideresnet.config import validated
-from wideresnet.errors import TrainingError
+from wideresnet.errors import TrainingError, errors_as
 from wideresnet.output.atomic import atomic_path
 from wideresnet.training.distributed import Group
 from wideresnet.training.recipe import Recipe
@@ -65,11 +65,10 @@ def load_checkpoint(run: Path, recipe: Recipe) -> TrainingState | None:
     path = run / FILE_NAME
     if not path.exists():
         return None
-    try:
+    damage = (RuntimeError, pickle.UnpicklingError, TypeError, KeyError, EOFError)
+    with errors_as(damage, TrainingError, f"{path} is damaged", hint="delete it to start again"):
         values = torch.load(path, map_location="cpu", weights_only=True)
         state = TrainingState(**values | {"recipe": validated(Recipe, values["recipe"], path)})
-    except (RuntimeError, pickle.UnpicklingError, TypeError, KeyError, EOFError) as error:
-        raise TrainingError(f"{path} is damaged: {error}", hint="delete it to start again") from error
     changed = [key for key in Recipe.model_fields if getattr(state.recipe, key) != getattr(recipe, key)]
     if changed:
         raise TrainingError(

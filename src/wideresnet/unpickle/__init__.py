@@ -15,7 +15,7 @@ from mmap import mmap
 from sys import getsizeof
 from typing import Any, BinaryIO, Final, NamedTuple
 
-from wideresnet.errors import WeightsError
+from wideresnet.errors import WeightsError, errors_as
 from wideresnet.unpickle.arrays import ARRAY_BUILDERS, ArrayType, StoredArray
 from wideresnet.unpickle.globals import apply, known_global, natural, plain_key
 from wideresnet.unpickle.values import Builder, Opaque, Storage, StorageType, StoredTensor
@@ -45,15 +45,13 @@ def load_pickle(source: BinaryIO | mmap, *, arrays: bool = False, limit: int = M
     """
     machine = _Machine(limit, strict=arrays)
     start = source.tell()
-    try:
+    with errors_as(DAMAGE, WeightsError, "the pickled part of this file is damaged", hint=DAMAGED):
         for count, (opcode, argument, _) in enumerate(pickletools.genops(source)):  # type: ignore[arg-type]
             if opcode.name != "STOP":              # the last one
                 machine.step(opcode.name, argument)
             if source.tell() - start > limit or count > MAX_OPCODES:
                 raise WeightsError("the pickled part of this file is too large", hint=SAVE_AGAIN)
         return Unpickled(machine.stack.pop(), machine.storages)
-    except DAMAGE as error:
-        raise WeightsError(f"the pickled part of this file is damaged: {error}", hint=DAMAGED) from error
 
 
 class _Machine:

@@ -9,7 +9,7 @@ import onnx
 
 from wideresnet.bundle import Bundle
 from wideresnet.engines import open_engine
-from wideresnet.errors import BundleError, WeightsError
+from wideresnet.errors import BundleError, WeightsError, errors_as
 from wideresnet.graph.check import checked_skeleton
 from wideresnet.logits import deviation
 from wideresnet.tasks.load.run_onnx import run_onnx
@@ -20,11 +20,10 @@ MAX_DEVIATION = 1e-3                               # root mean square difference
 
 def read_onnx(path: Path) -> onnx.ModelProto:
     """Read a float graph, with weights in external files. Raises WeightsError, BundleError."""
-    try:
+    # Protobuf's and onnx's own, OSError, IndexError.
+    with errors_as(Exception, WeightsError, f"cannot read {path} as ONNX", hint="export it again"):
         model = onnx.load(path)
         images = model.graph.input[0].type.tensor_type
-    except Exception as error:                     # protobuf's and onnx's own, OSError, IndexError
-        raise WeightsError(f"cannot read {path} as ONNX: {error}", hint="export it again") from error
     if model.producer_name == "wideresnet":
         raise BundleError(f"{path} is the graph of a bundle without its card", hint="give the folder it was in")
     if images.elem_type != onnx.TensorProto.FLOAT or len(images.shape.dim) != 4:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from wideresnet.architectures import describe_variant, get_architecture
 from wideresnet.bundle import Bundle, make_bundle
 from wideresnet.datasets.labels import format_labels, parse_labels, read_labels
-from wideresnet.errors import ConfigError, WeightsError, check_extra
+from wideresnet.errors import ConfigError, WeightsError, check_extra, errors_as
 from wideresnet.output.atomic import check_file, save_bytes, save_text
 from wideresnet.records import FileFacts, Labels, ModelCard
 from wideresnet.tasks.load.assumed_card import card_for, option_of, usual_labels
@@ -107,10 +107,8 @@ def _recognise(path: Path, reader: WeightsReader, facts: FileFacts, card: ModelC
 
     ``card`` states the whole variant, as far as ``facts`` do not.
     """
-    try:
+    with errors_as(WeightsError, WeightsError, str(path)):
         network = recognise(reader, facts.which, {**(card.variant if card else {}), **facts.variant}, card is not None)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error.message}", error.hint) from error
     architecture = network.architecture
     if facts.architecture is not None and (name := get_architecture(facts.architecture).name) != architecture.name:
         raise WeightsError(
@@ -123,10 +121,8 @@ def _recognise(path: Path, reader: WeightsReader, facts: FileFacts, card: ModelC
 def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:
     if CARD_KEY not in metadata:
         return None
-    try:
+    with errors_as((ConfigError, ValidationError), WeightsError, f"the card inside {path} cannot be read", hint=""):
         card = _CARD.validate_json(metadata[CARD_KEY])
-    except (ConfigError, ValidationError) as error:
-        raise WeightsError(f"the card inside {path} cannot be read: {error}") from error
     if "whitening" in card.notes:
         raise WeightsError(
             f"{path} was trained on whitened images, which model graphs do not support",
