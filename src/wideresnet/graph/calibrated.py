@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ _EPSILON = 1e-12                                   # so that features of zero ha
 
 def with_temperature(model: onnx.ModelProto, temperature: float) -> onnx.ModelProto:
     """Return the graph with its logits divided by ``temperature``, whatever it was before."""
-    result = _copy(model)
+    result = deepcopy(model)
     node = classifier_node(result)
     attributes = [attribute for attribute in node.attribute if attribute.name not in ("alpha", "beta")]
     del node.attribute[:]
@@ -55,7 +56,7 @@ def with_known_score(
 
 def without_known_score(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of the graph with the logits as its only output."""
-    result = _copy(model)
+    result = deepcopy(model)
     graph = result.graph
     nodes = [node for node in graph.node if not node.name.startswith((_PREFIX, SCORE))]
     constants = [constant for constant in graph.initializer if not constant.name.startswith(_PREFIX)]
@@ -69,7 +70,7 @@ def known_score_part(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the part of the graph that computes ``SCORE``: "features" [N, F] and "logits" [N, C] are its inputs."""
     features = inner_outputs(model)[FEATURES]
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", None]) for name in (FEATURES, OUTPUT)]
-    nodes = [_copy_node(node) for node in model.graph.node if node.name.startswith((_PREFIX, SCORE))]
+    nodes = [deepcopy(node) for node in model.graph.node if node.name.startswith((_PREFIX, SCORE))]
     for node in nodes:
         node.input[:] = [FEATURES if name == features else name for name in node.input]
     constants = [constant for constant in model.graph.initializer if constant.name.startswith(_PREFIX)]
@@ -146,15 +147,3 @@ _METHODS: dict[UnknownMethod, Callable[[_Part], str]] = {
     "knn": _knn, "vim": _vim, "mahalanobis": _mahalanobis, "energy": _energy, "max-logit": _max_logit,
     "max-softmax": _max_softmax,
 }  # fmt: skip
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    return result
-
-
-def _copy_node(node: onnx.NodeProto) -> onnx.NodeProto:
-    result = onnx.NodeProto()
-    result.CopyFrom(node)
-    return result

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 
 import numpy as np
 import onnx
@@ -41,8 +42,7 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
         if name not in inner:
             hint = did_you_mean(name, inner) or f"this network has {', '.join(sorted(inner))}"
             raise ConfigError(f"no layer called {name!r}", hint=hint)
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = deepcopy(model)
     del result.graph.output[1:]                    # a score of calibrated models
     for name in names:
         if inner[name] != name:

@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -111,14 +112,13 @@ def _unquantised(
     quantised: onnx.ModelProto, reference: onnx.ModelProto, names: Collection[str]
 ) -> onnx.ModelProto:
     """Return ``quantised`` with the nodes ``names`` as in ``reference``, without unused nodes and constants."""
-    result = onnx.ModelProto()
-    result.CopyFrom(quantised)
+    result = deepcopy(quantised)
     original = {node.name: node for node in reference.graph.node}
     producers = {output: node for node in quantised.graph.node for output in node.output}
     nodes: list[onnx.NodeProto] = []
     for node in quantised.graph.node:
         if node.name in names:
-            node = _copy(original[node.name])
+            node = deepcopy(original[node.name])
             node.input[:] = [_in_float(tensor, original, producers, nodes) for tensor in node.input]
         nodes.append(node)
     floats = {c.name: c for c in reference.graph.initializer}
@@ -147,7 +147,7 @@ def _in_float(
     node = producers.get(tensor)
     if node is None or node.op_type not in MOVES:
         return tensor
-    twin = _copy(original[node.name])
+    twin = deepcopy(original[node.name])
     twin.input[0] = _in_float(twin.input[0], original, producers, nodes)
     if twin.input[0] == node.input[0]:
         return tensor
@@ -155,12 +155,6 @@ def _in_float(
     if all(node.name != twin.name for node in nodes):
         nodes.append(twin)
     return f"{tensor}.float"
-
-
-def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    return copy
 
 
 def _advanced(settings: QuantiseSettings) -> Any:
