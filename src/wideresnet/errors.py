@@ -82,12 +82,12 @@ class MissingExtra(WrnError):
 
 
 @contextmanager
-def needs_extra(feature: str, extra: str) -> Iterator[None]:
-    """Raise MissingExtra with the install command if an import in the block fails."""
+def needs_extra(feature: str, extra: str, kind: type[WrnError] = MissingExtra) -> Iterator[None]:
+    """Raise ``kind`` with the install command if an import in the block fails."""
     try:
         yield
     except ImportError as error:
-        raise _missing_extra(feature, extra, error.name or "a package") from error
+        raise _missing_extra(feature, extra, error.name or "a package", kind) from error
 
 
 def check_extra(feature: str, extra: str, package: str) -> None:
@@ -96,10 +96,8 @@ def check_extra(feature: str, extra: str, package: str) -> None:
         raise _missing_extra(feature, extra, package)
 
 
-def _missing_extra(feature: str, extra: str, package: str) -> MissingExtra:
-    return MissingExtra(
-        f"{feature} needs {package}, which is not installed", hint=f"pip install 'wideresnet[{extra}]'"
-    )
+def _missing_extra(feature: str, extra: str, package: str, kind: type[WrnError] = MissingExtra) -> WrnError:
+    return kind(f"{feature} needs {package}, which is not installed", hint=f"pip install 'wideresnet[{extra}]'")
 
 
 @contextmanager

@@ -10,6 +10,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from wideresnet.errors import WrnError
+
 WAIT = 30.0                                        # seconds without data before a pipe is abandoned
 CHUNK = 2**20                                      # bytes read at a time
 _KINDS = {
@@ -23,6 +25,12 @@ def special_kind(path: Path) -> str:
         return _KINDS.get(stat.S_IFMT(path.stat().st_mode), "")
     except (OSError, ValueError):                  # reported when the file is opened
         return ""
+
+
+def check_regular(path: Path, kind: type[WrnError], hint: str) -> None:
+    """Raise ``kind`` for a file that reading could wait for or change."""
+    if special := special_kind(path):
+        raise kind(f"{path} is not a regular file: {special}", hint)
 
 
 def read_file(path: Path, limit: int = -1) -> bytes:

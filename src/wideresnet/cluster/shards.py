@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -12,6 +10,7 @@ from wideresnet.cluster.store import Store, open_stored
 from wideresnet.datasets.parquet import open_parquet
 from wideresnet.errors import ImageError
 from wideresnet.images.decode import DEFAULT_LIMITS
+from wideresnet.images.loader import map_ahead
 from wideresnet.records import EncodedImage, Item
 
 PREFETCH = 32                                      # images of a store that are read ahead
@@ -81,19 +80,4 @@ def _fetch_items(shard: Shard, missing: set[int]) -> Iterator[Item]:
             missing.add(index)
             return item
 
-    return _prefetch(fetch, len(shard.items))
-
-
-def _prefetch(fetch: Callable[[int], Item], count: int) -> Iterator[Item]:
-    """Yield ``fetch(0)`` to ``fetch(count - 1)`` in order, up to ``PREFETCH`` calls ahead, in threads."""
-    pending: deque[Future[Item]] = deque()
-    pool = ThreadPoolExecutor(PREFETCH // 2, thread_name_prefix="fetch")
-    try:
-        for index in range(count):
-            pending.append(pool.submit(fetch, index))
-            if len(pending) == PREFETCH:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return map_ahead(fetch, range(len(shard.items)), PREFETCH // 2, PREFETCH)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -93,14 +94,8 @@ class Store:
     def remove(self, name: str) -> None:
         """Remove a file, if it exists. Raises DataError."""
         system, root = _file_system(self.uri)
-
-        def remove() -> None:
-            try:
-                system.delete_file(f"{root}/{name}")
-            except FileNotFoundError:
-                return
-
-        self._retry(remove, f"remove {name} from")
+        with suppress(FileNotFoundError):
+            self._retry(lambda: system.delete_file(f"{root}/{name}"), f"remove {name} from")
 
     def _retry(self, work: Callable[[], Value], action: str) -> Value:
         try:

@@ -23,7 +23,7 @@ from wideresnet.datasets.tar import open_tar
 from wideresnet.errors import DataError
 from wideresnet.images.files import check_exists, find_images
 from wideresnet.images.sniff import first_bytes
-from wideresnet.pipes import special_kind
+from wideresnet.pipes import check_regular
 from wideresnet.records import Skipped
 
 IMAGES = 50_000
@@ -53,8 +53,7 @@ class Source:
 def open_source(path: Path) -> Source:
     """Read the source ``path``. Raises ConfigError for a missing path, DataError for any other file."""
     check_exists(path)
-    if kind := special_kind(path):
-        raise DataError(f"{path} is not a regular file: {kind}", hint="write it to a file first")
+    check_regular(path, DataError, hint="write it to a file first")
     if path.is_dir():
         return _open_folder(path)
     if path.suffix == ".mat":

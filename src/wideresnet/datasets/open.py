@@ -16,7 +16,7 @@ from wideresnet.datasets.svhn import detect_svhn, svhn_test
 from wideresnet.datasets.zoo_npz import is_npz_data, labelled_npz
 from wideresnet.errors import ConfigError, DataError, errors_as
 from wideresnet.images.sniff import first_bytes, image_format, other_format
-from wideresnet.pipes import special_kind
+from wideresnet.pipes import check_regular
 from wideresnet.records import Labels
 
 _SUPPORTED = (
@@ -38,8 +38,7 @@ def open_labelled(path: Path, labels: Labels, *, ground_truth: Path | None = Non
     """
     if not path.exists():
         raise DataError(f"no such file or directory: {str(path)!r}", hint=_SUPPORTED)
-    if kind_of_file := special_kind(path):
-        raise DataError(f"{path} is not a regular file: {kind_of_file}", hint="write it to a file first")
+    check_regular(path, DataError, hint="write it to a file first")
     if ground_truth is not None:
         if not path.is_dir():
             raise ConfigError(f"{path} is not a folder of images for {ground_truth}", hint=_SUPPORTED)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
 
-from wideresnet.errors import ImageError, MissingExtra, needs_extra
+from wideresnet.errors import ImageError, needs_extra
 from wideresnet.images.rgb import eight_bits
 
 # At the beginning of the file, or of the first box that holds one.
@@ -25,7 +23,7 @@ def open_heic(file: io.BytesIO) -> Image.Image:
 
     Raises ImageError without the package.
     """
-    with _package("a HEIC image"):
+    with needs_extra("a HEIC image", "formats", ImageError):     # one file of many cannot be read
         from pillow_heif import HeifImageFile
     image: Image.Image = HeifImageFile(file)       # the class alone: nothing is registered with Pillow
     return image
@@ -33,7 +31,7 @@ def open_heic(file: io.BytesIO) -> Image.Image:
 
 def open_jpeg_xl(file: io.BytesIO) -> Image.Image:
     """Decode the first frame of a JPEG XL file in 8 bits; libjxl turns it upright. Raises ImageError."""
-    with _package("a JPEG XL image"):
+    with needs_extra("a JPEG XL image", "formats", ImageError):
         from imagecodecs import jpegxl_decode
     data = file.getvalue()
     values = np.asarray(jpegxl_decode(data, index=0, numthreads=1))
@@ -53,16 +51,6 @@ def open_jpeg_xl(file: io.BytesIO) -> Image.Image:
 def jpeg_xl_size(data: bytes) -> tuple[int, int]:
     """Return (width, height) of a JPEG XL file, from its first bytes."""
     return _Header(data).size
-
-
-@contextmanager
-def _package(feature: str) -> Iterator[None]:
-    """Raise an ImageError where ``needs_extra`` raises MissingExtra: one file of many cannot be read."""
-    try:
-        with needs_extra(feature, "formats"):
-            yield
-    except MissingExtra as missing:
-        raise ImageError(missing.message, missing.hint) from missing
 
 
 class _Header:

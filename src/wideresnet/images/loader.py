@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from wideresnet.pipes import read_file, special_kind
 from wideresnet.records import Batch, EncodedImage, Exif, Failure, Item, Preprocess, Source
 
 Outcome = tuple[Item, NDArray[np.uint8] | Failure]
+Input = TypeVar("Input")
+Result = TypeVar("Result")
 
 
 def load_batches(
@@ -45,7 +48,7 @@ def load_batches(
     if batch_size < 1 or threads < 1:
         raise ConfigError(f"batch size and threads must be at least 1, got {batch_size} and {threads}")
     read = partial(_crop_or_failure, spec=spec, exif=exif, reduced=reduced)
-    outcomes = map(read, items) if threads == 1 else _in_threads(read, items, threads, 2 * batch_size)
+    outcomes = (read(item) for item in items) if threads == 1 else map_ahead(read, items, threads, 2 * batch_size)
     return _batches(outcomes, spec.crop, batch_size)
 
 
@@ -113,12 +116,12 @@ def _crop_or_failure(item: Item, spec: Preprocess, exif: Exif, reduced: bool) ->
         return item, Failure(path=item.path, error=error.message, hint=error.hint)
 
 
-def _in_threads(
-    read: Callable[[Item], Outcome], items: Iterable[Item], threads: int, ahead: int
-) -> Iterator[Outcome]:
-    """Yield ``map(read, items)`` with at most ``ahead`` items begun and not yet yielded."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    running: deque[Future[Outcome]] = deque()
+def map_ahead(
+    read: Callable[[Input], Result], items: Iterable[Input], threads: int, ahead: int
+) -> Generator[Result, None, None]:
+    """Yield ``map(read, items)``, computed in threads, with at most ``ahead`` items begun and not yet yielded."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="read")
+    running: deque[Future[Result]] = deque()
     try:
         for item in items:
             running.append(pool.submit(read, item))
@@ -130,15 +133,12 @@ def _in_threads(
         pool.shutdown(cancel_futures=True)
 
 
-def _batches(outcomes: Iterator[Outcome], crop: int, batch_size: int) -> Generator[Batch, None, None]:
-    try:
+def _batches(
+    outcomes: Generator[Outcome, None, None], crop: int, batch_size: int
+) -> Generator[Batch, None, None]:
+    with closing(outcomes):                        # now and not when it is collected: its threads end
         while group := list(islice(outcomes, batch_size)):
             yield _batch(group, crop)
-    finally:
-        # Close a generator now and not when it is collected: its threads end.
-        close = getattr(outcomes, "close", None)
-        if close is not None:
-            close()
 
 
 def _batch(group: list[Outcome], crop: int) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,53 +36,46 @@ class NotAnImage:
 _EXPORT = "export its images into class folders, into tar shards (key.jpg, key.cls) or into Parquet (image, label)"
 DEVELOP = "develop it first, for instance: darktable-cli IN OUT.jpg"
 CONVERT = "convert it first: magick IN OUT.png"
+_UNPACK = "unpack it first"
 _SCALE = "save it in 8 bits first, scaled with one range for all files"
 _FETCH_AGAIN = "it was probably cut short in a copy or download: fetch it again"
-_OTHERS: tuple[tuple[re.Pattern[bytes], NotAnImage], ...] = (
-    (re.compile(rb"%PDF-"), NotAnImage("a PDF document", "save its page as PNG first")),
-    (re.compile(rb"PK\x03\x04"), NotAnImage("a ZIP archive", "unpack it first")),
-    (re.compile(rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07"), NotAnImage("a 7z or RAR archive", "unpack it first")),
-    (re.compile(rb".{257}ustar", re.DOTALL), NotAnImage("a tar archive", "unpack it, or give it to 'wrn classify'")),
-    (re.compile(rb"PAR1"), NotAnImage("a Parquet file", "give it to 'wrn classify' or 'wrn evaluate'")),
-    (
-        re.compile(rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd"),
-        NotAnImage("data compressed with gzip, bzip2, xz or Zstandard", "unpack it first"),
-    ),
-    (re.compile(rb"\x80[\x02-\x05]"), NotAnImage("a Python pickle", _EXPORT)),
-    (re.compile(rb"\x89HDF\r\n\x1a\n"), NotAnImage("an HDF5 file", _EXPORT)),
-    (re.compile(rb"ARROW1|\xff\xff\xff\xff..\0\0\x10\0\0\0", re.DOTALL), NotAnImage("an Arrow file", _EXPORT)),
-    (re.compile(rb".{16}\xde\xc0\xef\xbe", re.DOTALL), NotAnImage("an LMDB database, such as LSUN's", _EXPORT)),
-    (re.compile(rb".{4}\0{4}.{4}\n", re.DOTALL), NotAnImage("a TFRecord file", _EXPORT)),
-    (re.compile(rb"II\*\0.{4}CR|.{4}ftypcrx ", re.DOTALL), NotAnImage("a Canon camera's raw data", DEVELOP)),
-    (re.compile(rb"FUJIFILMCCD-RAW"), NotAnImage("a Fujifilm camera's raw data", DEVELOP)),
-    (re.compile(rb"IIU\0"), NotAnImage("a Panasonic camera's raw data", DEVELOP)),
-    (re.compile(rb"IIR[OS]|MMOR"), NotAnImage("an Olympus camera's raw data", DEVELOP)),
-    (re.compile(rb"MM\0\x2b"), NotAnImage("a BigTIFF of big-endian numbers", "convert it: gdal_translate IN OUT.tif")),
-    (re.compile(rb"\xff\xd8\xff(\xf7|\xe8\0 SPIFF)"), NotAnImage("a JPEG-LS image", CONVERT)),
-    (re.compile(rb"II\xbc\x01"), NotAnImage("a JPEG XR image", CONVERT)),
-    (re.compile(rb"P7\n"), NotAnImage("a PAM image", CONVERT)),
-    (re.compile(rb"PF\s"), NotAnImage("a PFM image of colours in floats", _SCALE)),
-    (re.compile(rb"\x76\x2f\x31\x01"), NotAnImage("an OpenEXR image", _SCALE)),
-    (re.compile(rb"\x93NUMPY"), NotAnImage("a NumPy array", _SCALE)),
-    (re.compile(rb".{128}DICM", re.DOTALL), NotAnImage("a DICOM image", _SCALE)),
-    (re.compile(rb"....ftyp", re.DOTALL), NotAnImage("a video", "save a frame as an image first")),
-    (re.compile(rb"8BPS"), NotAnImage("a Photoshop document", "export it as PNG first")),
-    (
-        re.compile(rb"version https://git-lfs"),
-        NotAnImage("a Git LFS pointer", "fetch the real file with 'git lfs pull'"),
-    ),
-)
+_OTHERS = tuple((re.compile(signature, re.DOTALL), NotAnImage(name, hint)) for signature, name, hint in (
+    (rb"%PDF-", "a PDF document", "save its page as PNG first"),
+    (rb"PK\x03\x04", "a ZIP archive", _UNPACK),
+    (rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07", "a 7z or RAR archive", _UNPACK),
+    (rb".{257}ustar", "a tar archive", "unpack it, or give it to 'wrn classify'"),
+    (rb"PAR1", "a Parquet file", "give it to 'wrn classify' or 'wrn evaluate'"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "data compressed with gzip, bzip2, xz or Zstandard", _UNPACK),
+    (rb"\x80[\x02-\x05]", "a Python pickle", _EXPORT),
+    (rb"\x89HDF\r\n\x1a\n", "an HDF5 file", _EXPORT),
+    (rb"ARROW1|\xff\xff\xff\xff..\0\0\x10\0\0\0", "an Arrow file", _EXPORT),
+    (rb".{16}\xde\xc0\xef\xbe", "an LMDB database, such as LSUN's", _EXPORT),
+    (rb".{4}\0{4}.{4}\n", "a TFRecord file", _EXPORT),
+    (rb"II\*\0.{4}CR|.{4}ftypcrx ", "a Canon camera's raw data", DEVELOP),
+    (rb"FUJIFILMCCD-RAW", "a Fujifilm camera's raw data", DEVELOP),
+    (rb"IIU\0", "a Panasonic camera's raw data", DEVELOP),
+    (rb"IIR[OS]|MMOR", "an Olympus camera's raw data", DEVELOP),
+    (rb"MM\0\x2b", "a BigTIFF of big-endian numbers", "convert it: gdal_translate IN OUT.tif"),
+    (rb"\xff\xd8\xff(\xf7|\xe8\0 SPIFF)", "a JPEG-LS image", CONVERT),
+    (rb"II\xbc\x01", "a JPEG XR image", CONVERT),
+    (rb"P7\n", "a PAM image", CONVERT),
+    (rb"PF\s", "a PFM image of colours in floats", _SCALE),
+    (rb"\x76\x2f\x31\x01", "an OpenEXR image", _SCALE),
+    (rb"\x93NUMPY", "a NumPy array", _SCALE),
+    (rb".{128}DICM", "a DICOM image", _SCALE),
+    (rb"....ftyp", "a video", "save a frame as an image first"),
+    (rb"8BPS", "a Photoshop document", "export it as PNG first"),
+    (rb"version https://git-lfs", "a Git LFS pointer", "fetch the real file with 'git lfs pull'"),
+))
 
 
 def first_bytes(file: Path) -> bytes:
     """Return the first 512 bytes of a regular file; b"" for anything else, and where it cannot be read."""
-    if not file.is_file():
-        return b""
-    try:
-        with file.open("rb") as start:
-            return start.read(512)
-    except OSError:
-        return b""
+    with suppress(OSError):
+        if file.is_file():
+            with file.open("rb") as start:
+                return start.read(512)
+    return b""
 
 
 def image_format(data: bytes) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from wideresnet.errors import DataError, errors_as, os_errors_as
 from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format, read_rows
-from wideresnet.pipes import special_kind
+from wideresnet.pipes import check_regular
 from wideresnet.records import Failure, Labels, ModelCard, Scored
 from wideresnet.report.escape import json_text
 from wideresnet.unpickle import DAMAGE
@@ -64,8 +64,7 @@ def format_of(file: Path) -> str:
 
 def read_scores(file: Path) -> Iterator[Scored | Failure]:
     """Yield the scores that 'wrn evaluate -o FILE' wrote, in order. Raises DataError for any other file."""
-    if kind := special_kind(file):
-        raise DataError(f"{file} is not a regular file: {kind}", hint="write the scores to a file first")
+    check_regular(file, DataError, hint="write the scores to a file first")
     problem, hint = f"{file} holds no scores of images", "'wrn evaluate -o' writes them"
     # DAMAGE is also what pyarrow raises.
     with errors_as(DAMAGE, DataError, problem, hint), os_errors_as(DataError, f"cannot read {file}"):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import WeightsError
 from wideresnet.output.atomic import atomic_path
-from wideresnet.pipes import special_kind
+from wideresnet.pipes import check_regular
 from wideresnet.unpickle import DAMAGED, SAVE_AGAIN
 from wideresnet.unpickle.values import StoredTensor
 from wideresnet.weights.flatten import Fact, flatten
@@ -82,8 +82,7 @@ def open_weights(path: Path) -> Iterator[WeightsReader]:
 
 def _open_file(path: Path, opened: ExitStack, *, shard: bool = False) -> WeightsReader:
     """Open a file by its kind until ``opened`` ends; a shard can't be an index."""
-    if special := special_kind(path):
-        raise WeightsError(f"{path} is not a regular file: {special}", hint="write the weights to a file first")
+    check_regular(path, WeightsError, hint="write the weights to a file first")
     kind = sniff(path)
     if kind == "index" and not shard:
         return _open_shards(path, opened)

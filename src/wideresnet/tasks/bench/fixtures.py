@@ -14,7 +14,7 @@ from wideresnet.errors import BundleError, ConfigError, WrnError
 from wideresnet.images.files import no_images_error
 from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
-from wideresnet.pipes import special_kind
+from wideresnet.pipes import check_regular
 from wideresnet.records import Item, Skipped
 from wideresnet.tasks.bench.candidates import Candidate, open_candidate
 from wideresnet.tasks.bench.options import BenchPrecision, BenchSettings, Entry, entries
@@ -50,8 +50,7 @@ class Fixtures:
         for item in items:
             if not isinstance(item.source, Path):
                 raise ConfigError(f"{item.path} is not an image file", hint="--data takes a folder of image files")
-            if kind := special_kind(Path(item.path)):
-                raise ConfigError(f"{item.path} is not a regular file: {kind}", hint="remove it from the folder")
+            check_regular(item.source, ConfigError, hint="remove it from the folder")
         self.skipped_files = images.skipped
         return items
 
