@@ -165,10 +165,8 @@ def get_architecture(name: str, classes: int | None = None, dropout: float | Non
         hint = f"{did_you_mean(key, ARCHITECTURES)} 'wrn models' lists all, and any wrn_N_K works".strip()
         raise UnknownNameError(f"no architecture called {name!r}", hint=hint)
     if dropout and architecture.block != "preact":
-        raise ConfigError(
-            f"{key} has no dropout: only the paper's WRN-n-k for 32×32 has a place for it",
-            hint="leave dropout out, or use a wrn_N_K",
-        )
+        problem = f"{key} has no dropout: only the paper's WRN-n-k for 32×32 has a place for it"
+        raise ConfigError(problem, hint="leave dropout out, or use a wrn_N_K")
     return replace(
         architecture,
         classes=architecture.classes if classes is None else classes,
@@ -218,9 +216,8 @@ def wrn(depth: int, widen: int, classes: int = 10, dropout: float = 0.0) -> Arch
     blocks, rest = divmod(depth - 4, 6)
     if rest or blocks < 1:
         below = max(10, 6 * blocks + 4)
-        raise ConfigError(
-            f"the depth of a WRN must be 6n + 4, got {depth}", hint=f"nearest: {below} or {below + 6}"
-        )
+        problem = f"the depth of a WRN must be 6n + 4, got {depth}"
+        raise ConfigError(problem, hint=f"nearest: {below} or {below + 6}")
     if widen < 1:
         raise ConfigError(f"the widening factor of a WRN must be at least 1, got {widen}")
     return Architecture(

@@ -21,10 +21,8 @@ def top_k(logits: NDArray[np.float32], labels: Labels, k: int) -> list[tuple[Lab
     if k < 1:
         raise ConfigError(f"k must be at least 1, got {k}")
     if logits.ndim != 2 or logits.shape[1] != len(labels.names):
-        raise EngineError(
-            f"logits of shape {list(logits.shape)} do not fit {len(labels.names)} labels",
-            hint="the labels belong to another network",
-        )
+        problem = f"logits of shape {list(logits.shape)} do not fit {len(labels.names)} labels"
+        raise EngineError(problem, hint="the labels belong to another network")
     check_logits(logits)
     best = largest(logits, k)
     probabilities = np.take_along_axis(softmax(logits), best, axis=1)
@@ -38,10 +36,8 @@ def check_logits(logits: NDArray[np.float32]) -> None:
     """Raise EngineError if logits [N, C] are NaN or infinite."""
     if not np.isfinite(logits).all():
         rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-        raise EngineError(
-            f"logits are not finite for {len(rows)} of {len(logits)} images",
-            hint="the weights are damaged, or the precision overflows: try f32",
-        )
+        problem = f"logits are not finite for {len(rows)} of {len(logits)} images"
+        raise EngineError(problem, hint="the weights are damaged, or the precision overflows: try f32")
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -101,10 +101,8 @@ def read_results(output: str, shards: Sequence[Shard]) -> tuple[list[ShardDone],
         part = part_name(shard.number)
         done, shard_failures = read_part(store, part)
         if done.pictures != len(shard) or done.number != shard.number:
-            raise DataError(
-                f"{part} holds {done.pictures} results, its shard {len(shard)} images",
-                hint="remove it, then give the same command",
-            )
+            problem = f"{part} holds {done.pictures} results, its shard {len(shard)} images"
+            raise DataError(problem, hint="remove it, then give the same command")
         records.append(done)
         failures += shard_failures
     return records, failures

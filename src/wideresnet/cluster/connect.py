@@ -108,10 +108,8 @@ def plan_workers(count: int, cpus: int) -> Workers:
     worker_cpus = cpus or min(nodes)
     fitting = sum(node_cpus // worker_cpus for node_cpus in nodes) if worker_cpus else 0
     if not fitting:
-        raise ConfigError(
-            f"no node of the cluster has {worker_cpus or 1} CPUs: the largest has {max(nodes)}",
-            hint="ask for fewer with --cpus",
-        )
+        problem = f"no node of the cluster has {worker_cpus or 1} CPUs: the largest has {max(nodes)}"
+        raise ConfigError(problem, hint="ask for fewer with --cpus")
     return Workers(min(count, fitting) if count else fitting, worker_cpus)
 
 

@@ -168,10 +168,8 @@ def _with_labels(shards: Iterable[Shard], lookup: ClassLookup) -> Iterator[Shard
             folder = key.partition("/")[0]
             label = lookup.find(folder) if "/" in key else None
             if label is None:
-                raise DataError(
-                    f"{item.path}: the folder {folder!r} fits none of the {lookup.count} classes",
-                    hint="expected one folder per class, named by class id, name or index",
-                )
+                problem = f"{item.path}: the folder {folder!r} fits none of the {lookup.count} classes"
+                raise DataError(problem, hint="expected one folder per class, named by class id, name or index")
             items.append(replace(item, label=label))
         yield replace(shard, items=tuple(items))
 

@@ -55,10 +55,8 @@ def parse_replicas(address: str, text: str, cpus: int) -> Replicas:
     if not 1 <= minimum <= maximum:
         raise ConfigError(f"replicas must be N or MIN:MAX, at least 1, got {text!r}", hint="--replicas 1:4")
     if address == LOCAL and minimum * cpus > available_cpus():
-        raise ConfigError(
-            f"{minimum} replicas of {cpus} CPUs need more than this machine's {available_cpus()}",
-            hint="use fewer --replicas or --cpus",
-        )
+        problem = f"{minimum} replicas of {cpus} CPUs need more than this machine's {available_cpus()}"
+        raise ConfigError(problem, hint="use fewer --replicas or --cpus")
     return Replicas(address, minimum, maximum, cpus)
 
 

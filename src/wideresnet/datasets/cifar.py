@@ -225,10 +225,8 @@ def _check_names(meta: Path, kind: CifarFormat) -> None:
         return                                     # missing or of another tool: the images decide
     for index, (name, official) in enumerate(zip(names, read_labels(kind.name).names, strict=False)):
         if str(name).replace("_", " ") != official.replace("_", " "):
-            raise DataError(
-                f"{meta} names other classes than {kind.name}: {index} is {name!r}, not {official!r}",
-                hint="make class folders of the images to use them",
-            )
+            problem = f"{meta} names other classes than {kind.name}: {index} is {name!r}, not {official!r}"
+            raise DataError(problem, hint="make class folders of the images to use them")
 
 
 def _pickle_name(name: str) -> str:
@@ -324,16 +322,12 @@ def _check_official(name: str, content: bytes, rows: bytes, kind: CifarFormat, c
     if len(rows) != length:
         if rows is not content:                    # a complete pickle: another set
             return False
-        raise DataError(
-            f"{name} has {len(content):,} bytes, the official file {length:,}",
-            hint=f"it is cut short or another set; {_fetch_hint(kind)}",
-        )
+        problem = f"{name} has {len(content):,} bytes, the official file {length:,}"
+        raise DataError(problem, hint=f"it is cut short or another set; {_fetch_hint(kind)}")
     expected = kind.sha1.get(f"{_pickle_name(name)}.bin", "")
     if expected and (sha1 := hashlib.sha1(rows, usedforsecurity=False).hexdigest()) != expected:
-        raise DataError(
-            f"{name} differs from the official file",
-            hint=f"its SHA-1 is {sha1}, expected {expected}; {_fetch_hint(kind)}",
-        )
+        problem = f"{name} differs from the official file"
+        raise DataError(problem, hint=f"its SHA-1 is {sha1}, expected {expected}; {_fetch_hint(kind)}")
     return rows is content or bool(expected)
 
 
@@ -345,10 +339,8 @@ def _to_arrays(name: str, content: bytes, kind: CifarFormat) -> FileArrays:
     """Convert rows to RGB uint8 [N, 32, 32, 3] and labels int64 [N]. Raises DataError."""
     width = kind.label_bytes + PIXEL_BYTES
     if not content or len(content) % width:
-        raise DataError(
-            f"{name} has {len(content):,} bytes, which is not a multiple of {width:,}-byte rows",
-            hint=f"it is cut short or not a {kind.name} file; {_fetch_hint(kind)}",
-        )
+        problem = f"{name} has {len(content):,} bytes, which is not a multiple of {width:,}-byte rows"
+        raise DataError(problem, hint=f"it is cut short or not a {kind.name} file; {_fetch_hint(kind)}")
     rows = np.frombuffer(content, np.uint8).reshape(-1, width)
     labels = rows[:, kind.label_bytes - 1].astype(np.int64)
     if labels.max() >= kind.classes:

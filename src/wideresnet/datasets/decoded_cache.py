@@ -105,10 +105,8 @@ def decode_into_memory(data: LabelledData, spec: Preprocess, threads: int) -> Ge
     """
     needed, available = len(data.items) * spec.crop**2 * 3 // 2**20, memory_mb()
     if available is not None and needed > available:
-        raise DataError(
-            f"{len(data.items):,} images of {spec.crop} pixels take {needed:,} MB, this machine has {available:,}",
-            hint="keep them on a disk with --cache DIR, or use fewer, or a smaller 'stored'",
-        )
+        problem = f"{len(data.items):,} images of {spec.crop} pixels take {needed:,} MB, this machine has {available:,}"
+        raise DataError(problem, hint="keep them on a disk with --cache DIR, or use fewer, or a smaller 'stored'")
     images = np.empty((len(data.items), spec.crop, spec.crop, 3), np.uint8)
     rows, failed = 0, dict[int, Failure]()
     for batch in load_batches(data.items, spec, batch_size=BATCH, threads=threads, exif=data.exif):

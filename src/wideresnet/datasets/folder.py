@@ -41,9 +41,8 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
         if not paths:
             empty.append(folder.name)
     if not items:
-        raise DataError(
-            f"the class folders of {root} hold no images", hint=describe_skipped(skipped, str(root)) or _CLASS_FOLDERS
-        )
+        problem = f"the class folders of {root} hold no images"
+        raise DataError(problem, hint=describe_skipped(skipped, str(root)) or _CLASS_FOLDERS)
     notes = (f"no image in {listed(empty)} of {root}",) if empty else ()
     skipped += Skipped(notes=notes)
     return LabelledData(name=root.resolve().name, items=items, classes=len(labels.names), skipped=skipped)

@@ -174,10 +174,8 @@ def check_counts(labels: Mapping[int, int]) -> Counter[int]:
     counts = Counter(labels.values())
     index, count = max(counts.items(), key=lambda pair: pair[1], default=(0, 0))
     if count > PER_CLASS:
-        raise DataError(
-            f"class {index} has {count} images, and the set has {PER_CLASS} of each class",
-            hint="these labels are not those of ILSVRC2012's validation set",
-        )
+        problem = f"class {index} has {count} images, and the set has {PER_CLASS} of each class"
+        raise DataError(problem, hint="these labels are not those of ILSVRC2012's validation set")
     return counts
 
 

@@ -93,10 +93,8 @@ def _image_folders(
     for source in sources:
         if source.archive:
             if extract is None:
-                raise ConfigError(
-                    f"{source.path} is an archive, and nothing is extracted without --extract",
-                    hint=f"add --extract DIR; the images take {source.path.stat().st_size / 1e9:.1f} GB there",
-                )
+                hint = f"add --extract DIR; the images take {source.path.stat().st_size / 1e9:.1f} GB there"
+                raise ConfigError(f"{source.path} is an archive, and nothing is extracted without --extract", hint)
             roots.append(extract.resolve())
             for done, new in enumerate(extract_val(source.path, extract), start=1):
                 extracted += new
@@ -149,10 +147,8 @@ def place_in_folders(images: Mapping[int, Path], labels: Mapping[int, int], fold
 def _link_or_copy(source: Path, target: Path) -> Placement:
     if os.path.lexists(target):
         if not (target.exists() and (target.samefile(source) or filecmp.cmp(source, target, shallow=False))):
-            raise DataError(
-                f"{target} exists and differs from {source}",
-                hint="nothing is overwritten; name an empty folder with --folders",
-            )
+            problem = f"{target} exists and differs from {source}"
+            raise DataError(problem, hint="nothing is overwritten; name an empty folder with --folders")
         return "present"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

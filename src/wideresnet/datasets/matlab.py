@@ -65,9 +65,8 @@ def _missing_error(kind: str, name: str, variables: dict[str, Value]) -> DataErr
 def _read_variables(data: bytes, max_bytes: int) -> dict[str, Value]:
     order = {b"IM": "<", b"MI": ">"}.get(data[126:HEADER_BYTES])
     if order is None:
-        raise DataError(
-            "this is not a MATLAB file of version 5", hint="files saved with -v7.3 are HDF5; save with -v7 instead"
-        )
+        problem = "this is not a MATLAB file of version 5"
+        raise DataError(problem, hint="files saved with -v7.3 are HDF5; save with -v7 instead")
     # Python raises RuntimeError for a StopIteration in a generator, and for too deep a recursion.
     damage = (ValueError, LookupError, struct.error, zlib.error, RuntimeError)
     with errors_as(damage, DataError, "the MATLAB file is damaged", hint="fetch it again"):

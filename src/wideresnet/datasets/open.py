@@ -81,7 +81,5 @@ def check_format(path: Path) -> None:
 
 def _check_classes(path: Path, name: str, classes: int, labels: Labels) -> None:
     if classes != len(labels.names):
-        raise DataError(
-            f"{path} is {name} with {classes} classes, the network has {len(labels.names)}",
-            hint=f"evaluate a network that was trained on {name}",
-        )
+        problem = f"{path} is {name} with {classes} classes, the network has {len(labels.names)}"
+        raise DataError(problem, hint=f"evaluate a network that was trained on {name}")

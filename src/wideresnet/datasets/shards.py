@@ -226,10 +226,8 @@ def indexed_items(path: str, rows: Iterable[ImageRow], labels: Labels) -> list[I
     for name, source, label in rows:
         index = label if isinstance(label, int) else lookup.find(label or "")
         if index is None or not 0 <= index < lookup.count:
-            raise DataError(
-                f"{path} has the label {label}, the network {lookup.count} classes (from 0)",
-                hint=f"it is that of {name}",
-            )
+            problem = f"{path} has the label {label}, the network {lookup.count} classes (from 0)"
+            raise DataError(problem, hint=f"it is that of {name}")
         items.append(Item(name, source, index))
     return items
 
@@ -253,10 +251,8 @@ def _unlabelled_error(file: str, rows: Sequence[ImageRow]) -> UnlabelledError:
 def _check_names(path: str, names: Sequence[str], labels: Labels) -> None:
     """Raise DataError where the classes of a Parquet file are not those of the network, in its order."""
     if len(names) != len(labels.names):
-        raise DataError(
-            f"{path} has {len(names)} classes, the network {len(labels.names)}",
-            hint="evaluate a network of these classes, or make class folders of the images",
-        )
+        problem = f"{path} has {len(names)} classes, the network {len(labels.names)}"
+        raise DataError(problem, hint="evaluate a network of these classes, or make class folders of the images")
     synonyms = [{id_, *_synonyms(name)} for id_, name in zip(labels.ids or labels.names, labels.names, strict=True)]
     different = [index for index, name in enumerate(names) if synonyms[index].isdisjoint({name, *_synonyms(name)})]
     unnamed = labels.names == tuple(f"class {index}" for index in range(len(names)))

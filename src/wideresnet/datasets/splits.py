@@ -175,10 +175,8 @@ def check_classes_learnt(split: Split, classes: Iterable[int]) -> None:
     empty = sorted(set(range(len(split.labels.names))) - set(classes))
     if empty:
         name = (split.labels.ids or split.labels.names)[empty[0]]
-        raise DataError(
-            f"the class {name!r} of {split.name} has no readable training image",
-            hint=describe_skipped(split.train.skipped, split.name),
-        )
+        problem = f"the class {name!r} of {split.name} has no readable training image"
+        raise DataError(problem, hint=describe_skipped(split.train.skipped, split.name))
 
 
 def class_labels(folders: list[str]) -> Labels:

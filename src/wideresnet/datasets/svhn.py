@@ -63,10 +63,8 @@ def _read_mat(path: Path, count: int, verify: bool) -> tuple[NDArray[np.uint8], 
     with errors_as(DataError, DataError, str(path)):
         images, digits = read_arrays(data, ("X", "y"), MAX_BYTES)
     if images.dtype != np.uint8 or images.shape != (SIDE, SIDE, 3, digits.size):
-        raise DataError(
-            f"{path} holds {images.dtype} {list(images.shape)} and {digits.size} labels",
-            hint=f"expected uint8 [{SIDE}, {SIDE}, 3, N] and N labels: the cropped digits, not the full numbers",
-        )
+        hint = f"expected uint8 [{SIDE}, {SIDE}, 3, N] and N labels: the cropped digits, not the full numbers"
+        raise DataError(f"{path} holds {images.dtype} {list(images.shape)} and {digits.size} labels", hint)
     if verify and digits.size != count:
         raise DataError(f"{path} holds {digits.size:,} images, the official file {count:,}", hint="fetch it again")
     if not np.isin(digits, np.arange(1, 11)).all():

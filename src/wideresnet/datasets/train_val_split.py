@@ -84,9 +84,8 @@ def _split_of_shards(shards: ShardFiles, fraction: float, seed: int) -> Split:
     train_split = TRAIN if TRAIN in splits else ""
     val_split = next((split for split in HELD_OUT if split in splits), "")
     if len(splits) > 1 and (train_split not in splits or not val_split):
-        raise DataError(
-            f"{root} holds shards of {', '.join(sorted(splits))}", hint="name them train-….tar and validation-….tar"
-        )
+        problem = f"{root} holds shards of {', '.join(sorted(splits))}"
+        raise DataError(problem, hint="name them train-….tar and validation-….tar")
     train = read_shards(list(map(str, splits[train_split] if len(splits) > 1 else next(iter(splits.values())))))
     present = sorted({label for _, _, label in train.rows}, key=lambda label: (isinstance(label, str), label))
     labels = class_labels(list(train.class_names) or [str(label) for label in present])

@@ -35,10 +35,8 @@ def labelled_npz(path: Path, labels: Labels) -> LabelledData:
     items = [Item(str(file), file, lookup.find(file.parent.name)) for file in files]
     unlabelled = next((item for item in items if item.label is None), None)
     if unlabelled:
-        raise DataError(
-            f"the folder of {unlabelled.path} fits none of the {lookup.count} classes",
-            hint="put each file into a folder named by the id, the name or the index of its class",
-        )
+        problem = f"the folder of {unlabelled.path} fits none of the {lookup.count} classes"
+        raise DataError(problem, hint="put each file into a folder named by the id, the name or the index of its class")
     if not any(file.is_file() for file in files):
         raise DataError(f"none of the {len(files):,} files that {path} lists exists, such as {files[0]}")
     return LabelledData(name=path.resolve().name if path.is_dir() else path.stem, items=items, classes=lookup.count)

@@ -19,9 +19,8 @@ class OnnxRuntimeEngine:
 
     def __init__(self, graph: bytes, options: EngineOptions) -> None:
         if options.precision != "f32":
-            raise EngineError(
-                f"ONNX Runtime has no {options.precision} convolutions on CPUs", hint="use the engine openvino"
-            )
+            problem = f"ONNX Runtime has no {options.precision} convolutions on CPUs"
+            raise EngineError(problem, hint="use the engine openvino")
         threads = options.threads or available_cpus()
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads

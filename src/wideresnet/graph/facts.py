@@ -43,9 +43,8 @@ def read_facts(model: onnx.ModelProto) -> GraphFacts:
         side = graph.input[0].type.tensor_type.shape.dim[1].dim_value
         classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
     except (KeyError, IndexError, ValueError) as error:
-        raise BundleError(
-            "the graph has no normalisation of RGB uint8 [N, S, S, 3] as 'wrn export' writes it", hint=_EXPORT
-        ) from error
+        problem = "the graph has no normalisation of RGB uint8 [N, S, S, 3] as 'wrn export' writes it"
+        raise BundleError(problem, hint=_EXPORT) from error
     quantised = any(node.op_type == "QuantizeLinear" for node in graph.node)
     half = any(constant.data_type == TensorProto.FLOAT16 for constant in graph.initializer)
     return GraphFacts(

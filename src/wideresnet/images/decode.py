@@ -90,10 +90,8 @@ def _jpeg_2000(file: io.BytesIO) -> Image.Image:
         bands, depth = int.from_bytes(data[size + 40 : size + 42], "big"), 1 + (data[size + 42] & 0x7F)
         # Pillow rounds more than 8 bits of a colour without saturation: white becomes black.
         if bands > 4 or depth > (16 if bands == 1 else 8):
-            raise ImageError(
-                f"the JPEG 2000 file holds numbers of {depth} bits (bands: {bands}), which is not supported",
-                hint=conversion(0, 2**depth - 1, bands),
-            )
+            problem = f"the JPEG 2000 file holds numbers of {depth} bits (bands: {bands}), which is not supported"
+            raise ImageError(problem, hint=conversion(0, 2**depth - 1, bands))
         stated = 16 * (depth < 16)                 # scaled by Pillow
     image = Jpeg2KImagePlugin.Jpeg2KImageFile(file)
     image.info["bits"] = stated
@@ -182,10 +180,8 @@ def open_image(
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         if _UNSUPPORTED.search(reason):
             raise ImageError(f"a {kind} image of an unsupported kind: {reason}", hint=CONVERT) from error
-        raise ImageError(
-            f"damaged {kind} image: {reason}",
-            hint=f"{len(data):,} bytes are there; the file may be cut short: fetch it again",
-        ) from error
+        hint = f"{len(data):,} bytes are there; the file may be cut short: fetch it again"
+        raise ImageError(f"damaged {kind} image: {reason}", hint) from error
 
 
 def read_encoded(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
@@ -213,9 +209,8 @@ def read_regular(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
 
 def _too_many_bytes(limits: Limits) -> ImageError:
-    return ImageError(
-        f"the file is larger than the limit of {limits.bytes:,} bytes", hint="shrink the image"
-    )
+    problem = f"the file is larger than the limit of {limits.bytes:,} bytes"
+    return ImageError(problem, hint="shrink the image")
 
 
 def _open(data: bytes, kind: str, exif: Exif, alpha: Alpha, limits: Limits, min_side: int) -> Image.Image:
@@ -296,10 +291,8 @@ def _check_pixels(size: tuple[int, int], limits: Limits, kind: str) -> None:
     width, height = size
     needed = width * height * PEAK_BYTES.get(kind, 7)
     if width * height > limits.pixels:
-        raise ImageError(
-            f"the image claims {width:,} x {height:,} pixels, more than the limit of {limits.pixels:,}",
-            hint="refused before decoding; shrink the image if it is real",
-        )
+        problem = f"the image claims {width:,} x {height:,} pixels, more than the limit of {limits.pixels:,}"
+        raise ImageError(problem, hint="refused before decoding; shrink the image if it is real")
     if needed > limits.memory:
         raise ImageError(
             f"the {kind} image of {width:,} x {height:,} pixels needs {needed / 2**20:,.0f} MB of memory to be "

@@ -31,10 +31,8 @@ def npz_image(file: BinaryIO) -> Image.Image:
     if pixels.ndim == 4 and len(pixels) == 1:
         pixels = pixels[0]
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or len(pixels) != 3 or 0 in pixels.shape:
-        raise ImageError(
-            f"{PIXELS} is {pixels.dtype} {list(pixels.shape)}, not RGB uint8 [3, H, W]",
-            hint="store the decoded pixels, not normalised ones",
-        )
+        problem = f"{PIXELS} is {pixels.dtype} {list(pixels.shape)}, not RGB uint8 [3, H, W]"
+        raise ImageError(problem, hint="store the decoded pixels, not normalised ones")
     return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
@@ -56,9 +54,8 @@ def read_array(file: Path | BinaryIO, name: str) -> NDArray[np.generic]:
                 return array
     except _DAMAGE as error:
         if "allow_pickle" in str(error):
-            raise ImageError(
-                f"{name} holds pickled objects, which could execute code when read", hint="save it as plain numbers"
-            ) from error
+            problem = f"{name} holds pickled objects, which could execute code when read"
+            raise ImageError(problem, hint="save it as plain numbers") from error
         raise ImageError(f"damaged .npz file: {str(error).rstrip('. ')}", hint="write it again") from error
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}") from error

@@ -68,10 +68,8 @@ def eight_bits(values: NDArray[np.generic], bits: int = 0) -> NDArray[np.uint8]:
         return np.asarray(np.rint(values * 255) if white == 1 else values, np.uint8)
     if invalid := int(np.count_nonzero(~np.isfinite(values))):
         raise ImageError(f"of the image's {values.size:,} {values.dtype} values {invalid:,} are not finite", _FILL)
-    raise ImageError(
-        f"the image holds {values.dtype} values from {shown_low} to {shown_high}, outside 0..{white}",
-        hint=conversion(shown_low, shown_high),
-    )
+    problem = f"the image holds {values.dtype} values from {shown_low} to {shown_high}, outside 0..{white}"
+    raise ImageError(problem, hint=conversion(shown_low, shown_high))
 
 
 def check_steps(high: NDArray[np.uint8], bits: int = 0) -> None:

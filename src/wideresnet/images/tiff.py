@@ -127,7 +127,5 @@ def _unsupported_error(tags: Tags) -> ImageError:
     if method not in COMPRESSION_INFO:
         text += f", compressed by method {method}"
     low, high = (0, 255) if list(types) == ["uint8"] else ("MIN", "MAX")
-    return ImageError(
-        f"the TIFF holds {text} ({tags[WIDTH]:,} x {tags[HEIGHT]:,} pixels), which is not supported",
-        hint=conversion(low, high, bands),
-    )
+    problem = f"the TIFF holds {text} ({tags[WIDTH]:,} x {tags[HEIGHT]:,} pixels), which is not supported"
+    return ImageError(problem, hint=conversion(low, high, bands))

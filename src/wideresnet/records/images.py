@@ -54,10 +54,8 @@ class Preprocess:
         ):  # fmt: skip
             check_choice(kind, value, get_args(choices))
         if not (1 <= self.crop <= MOST_PIXELS and 1 <= self.resize <= 4 * MOST_PIXELS):
-            raise ConfigError(
-                f"resize {self.resize} and crop {self.crop} pixels a side cannot be computed",
-                hint=f"a crop has 1 to {MOST_PIXELS:,} pixels a side, a resize four times as many at most",
-            )
+            hint = f"a crop has 1 to {MOST_PIXELS:,} pixels a side, a resize four times as many at most"
+            raise ConfigError(f"resize {self.resize} and crop {self.crop} pixels a side cannot be computed", hint)
         if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
             raise ConfigError(
                 f"a mean is finite and a standard deviation more than 0, got mean {self.mean} and std {self.std}",

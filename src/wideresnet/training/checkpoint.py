@@ -50,10 +50,8 @@ def save_checkpoint(run: Path, state: TrainingState, name: str = FILE_NAME) -> N
     except (OSError, RuntimeError) as error:       # torch's writer turns a full disk into a RuntimeError
         cause = error if isinstance(error, OSError) else error.__context__
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else error
-        raise TrainingError(
-            f"cannot write {target}: {reason}",
-            hint=f"free some space and repeat the command: it resumes from the last checkpoint in {run}",
-        ) from error
+        hint = f"free some space and repeat the command: it resumes from the last checkpoint in {run}"
+        raise TrainingError(f"cannot write {target}: {reason}", hint) from error
 
 
 def load_checkpoint(run: Path, recipe: Recipe) -> TrainingState | None:
@@ -71,10 +69,8 @@ def load_checkpoint(run: Path, recipe: Recipe) -> TrainingState | None:
         state = TrainingState(**values | {"recipe": validated(Recipe, values["recipe"], path)})
     changed = [key for key in Recipe.model_fields if getattr(state.recipe, key) != getattr(recipe, key)]
     if changed:
-        raise TrainingError(
-            f"{run} holds a run of another recipe; different: {', '.join(changed)}",
-            hint="use another run folder, or the recipe.toml in this one",
-        )
+        problem = f"{run} holds a run of another recipe; different: {', '.join(changed)}"
+        raise TrainingError(problem, hint="use another run folder, or the recipe.toml in this one")
     return state
 
 

@@ -160,10 +160,8 @@ def find_device(choice: str, local_rank: int = 0) -> str:
     if choice == "cpu" or (choice == "auto" and not count):
         return "cpu"
     if local_rank >= count:
-        raise ConfigError(
-            f"no GPU for process {local_rank + 1} of this machine: torch finds {count}",
-            hint="use --device cpu, fewer processes, or a build of torch with CUDA",
-        )
+        problem = f"no GPU for process {local_rank + 1} of this machine: torch finds {count}"
+        raise ConfigError(problem, hint="use --device cpu, fewer processes, or a build of torch with CUDA")
     torch.cuda.set_device(local_rank)
     return f"cuda:{local_rank}"
 
@@ -171,10 +169,8 @@ def find_device(choice: str, local_rank: int = 0) -> str:
 def check_group(group: Group, batch_size: int) -> None:
     """Raise ConfigError if ``group`` cannot divide a batch, or torchrun started a command that does not join it."""
     if batch_size % group.size:
-        raise ConfigError(
-            f"batch_size {batch_size} is not a multiple of the {group.size} processes",
-            hint="batch_size counts the images of all processes together; choose a multiple",
-        )
+        problem = f"batch_size {batch_size} is not a multiple of the {group.size} processes"
+        raise ConfigError(problem, hint="batch_size counts the images of all processes together; choose a multiple")
     if _started_by_torchrun() and not dist.is_initialized():
         raise ConfigError("torchrun supports only 'wrn train'", hint="start this command without torchrun")
 
@@ -214,10 +210,8 @@ def _connection_errors() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = re.sub(r"\[/\S+\] ", "", str(error).splitlines()[0])          # without gloo's file and line
-        raise TrainingError(
-            f"cannot reach the other processes of this run: {reason}",
-            hint="repeat the command to resume from the last epoch; torchrun --max-restarts does that by itself",
-        ) from error
+        hint = "repeat the command to resume from the last epoch; torchrun --max-restarts does that by itself"
+        raise TrainingError(f"cannot reach the other processes of this run: {reason}", hint) from error
 
 
 def _as_one_message(tensors: Sequence[Tensor], communicate: Callable[[Tensor], object]) -> None:

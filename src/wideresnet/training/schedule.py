@@ -9,10 +9,8 @@ from wideresnet.training.recipe import Recipe
 def count_steps(recipe: Recipe, images: int) -> int:
     """Return the steps per epoch with ``images`` training images. Raises TrainingError if they do not fill a batch."""
     if images < recipe.batch_size:
-        raise TrainingError(
-            f"{images} training images do not fill one batch of {recipe.batch_size}",
-            hint="choose a smaller batch_size",
-        )
+        problem = f"{images} training images do not fill one batch of {recipe.batch_size}"
+        raise TrainingError(problem, hint="choose a smaller batch_size")
     return images // recipe.batch_size
 
 

@@ -81,9 +81,8 @@ def download(
                 _check(part, url, sha256_prefix)
                 os.replace(part, target)
     except OSError as error:
-        raise DownloadError(
-            f"cannot write {target}: {error.strerror or error}", hint="WRN_CACHE=DIR puts the cache elsewhere"
-        ) from error
+        problem = f"cannot write {target}: {error.strerror or error}"
+        raise DownloadError(problem, hint="WRN_CACHE=DIR puts the cache elsewhere") from error
     return target
 
 
@@ -103,10 +102,8 @@ def _fetch_whole(
             attempts = patience.attempts if _size(part) > start else min(patience.attempts, _first_attempts(error))
             if not passing or failures >= attempts:
                 later = f" (it goes on after {_size(part):,} bytes)" if _size(part) else ""
-                raise DownloadError(
-                    f"cannot download {url}: {_reason(error, url)}",
-                    hint=f"try again{later}, or fetch the file by other means, put it at {target}, or {instead}",
-                ) from error
+                hint = f"try again{later}, or fetch the file by other means, put it at {target}, or {instead}"
+                raise DownloadError(f"cannot download {url}: {_reason(error, url)}", hint) from error
             time.sleep(patience.pause_s * 2 ** (failures - 1))
 
 

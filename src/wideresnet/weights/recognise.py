@@ -121,10 +121,8 @@ def _layer_tensors(layer: Layer, module: Module | None, before: Module | None, r
             return np.zeros(size, np.float32)
         name = module.tensors[role]
         if not reader.dtypes[name].startswith(("float", "bfloat")):
-            raise WeightsError(
-                f"{name} has integers ({reader.dtypes[name]}): these weights are quantised without their scales",
-                hint="give the weights before quantisation",
-            )
+            problem = f"{name} has integers ({reader.dtypes[name]}): these weights are quantised without their scales"
+            raise WeightsError(problem, hint="give the weights before quantisation")
         return _checked(name, reader.read(name), role)
 
     match layer:

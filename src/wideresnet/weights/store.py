@@ -84,17 +84,13 @@ def fetch_from_hub(
         # Everything: which HTTP library's errors come through differs between releases of huggingface_hub.
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise DownloadError(
-                f"cannot download {weights.hub} from the hub: {reason}",
-                hint=f"try again, or name a file in place of {weights.name}",
-            ) from error
+            problem = f"cannot download {weights.hub} from the hub: {reason}"
+            raise DownloadError(problem, hint=f"try again, or name a file in place of {weights.name}") from error
         sha256 = sha256_of(path)
         if sha256 != stated:
             path.unlink()
-            raise DownloadError(
-                f"{weights.hub} has the wrong hash: SHA-256 is {sha256}, expected {stated}",
-                hint="it was deleted; try again",
-            )
+            problem = f"{weights.hub} has the wrong hash: SHA-256 is {sha256}, expected {stated}"
+            raise DownloadError(problem, hint="it was deleted; try again")
         # Only now does it get the name under which it is trusted.
         os.replace(path, target)
     return target

@@ -20,10 +20,8 @@ Language = Literal["en", "zh"]                     # "en": the names as they are
 def read_labels(name: str) -> Labels:
     """Read one of ``LABEL_LISTS``. Raises ConfigError for another name."""
     if name not in LABEL_LISTS:
-        raise ConfigError(
-            f"no label list called {name!r}",
-            hint=did_you_mean(name, LABEL_LISTS) or f"there are {', '.join(LABEL_LISTS)}",
-        )
+        problem = f"no label list called {name!r}"
+        raise ConfigError(problem, hint=did_you_mean(name, LABEL_LISTS) or f"there are {', '.join(LABEL_LISTS)}")
     return _read(name)
 
 
@@ -55,10 +53,8 @@ def parse_labels(text: str) -> Labels:
     columns = len(rows[0])
     for number, row in enumerate(rows, start=1):
         if len(row) != columns or columns > 2 or not all(field.strip() for field in row):
-            raise DataError(
-                f"line {number} of the label list is {lines[number - 1]!r}",
-                hint="expected one class a line, all as 'name' or all as 'id<TAB>name'",
-            )
+            problem = f"line {number} of the label list is {lines[number - 1]!r}"
+            raise DataError(problem, hint="expected one class a line, all as 'name' or all as 'id<TAB>name'")
     ids = tuple(row[0] for row in rows) if columns == 2 else ()
     if len(set(ids)) != len(ids):
         raise DataError("an id occurs twice in the label list", hint="names may repeat, ids may not")

@@ -140,10 +140,8 @@ def _in_order(cells: Sequence[object], entries: Sequence[Entry], form: str) -> P
         missing = next((index for index in range(count) if index not in indices), count)
         raise DataError(f"its indices are not 0 to {count - 1}, each once: {missing} is missing")
     if first and count == 1000:
-        raise DataError(
-            "its indices are 1 to 1000, which may be ImageNet's in the order of the development kit",
-            hint="write the names in the order of the network's outputs, one a line",
-        )
+        problem = "its indices are 1 to 1000, which may be ImageNet's in the order of the development kit"
+        raise DataError(problem, hint="write the names in the order of the network's outputs, one a line")
     ordered = [entry for _, entry in sorted(zip(indices, entries, strict=True))]
     return ordered, f"{form or 'names with indices'}, counted from 1" if first else form
 

@@ -91,10 +91,8 @@ def make_explainer(bundle: Bundle, features: Features) -> Explainer:
     card, (weight, bias) = bundle.card, read_classifier(bundle.model)
     network = network_of(card)
     if network.pool != "avg":
-        raise ConfigError(
-            f"{card.name} has no class activation maps: its pooling is {network.pool}, not a mean",
-            hint="explain a model with pool avg",
-        )
+        problem = f"{card.name} has no class activation maps: its pooling is {network.pool}, not a mean"
+        raise ConfigError(problem, hint="explain a model with pool avg")
     *_, last = network.blocks()
     return Explainer(card, bundle.labels, features, weight, bias, last.reduction)
 

@@ -139,10 +139,8 @@ def _open_data(data: Path, settings: FinetuneSettings, test: Path | None) -> tup
 def _as_trainable(source: Bundle, settings: FinetuneSettings) -> Bundle:
     """Return the source in float32, with the preprocessing that the settings change."""
     if source.card.precision == "int8":
-        raise ConfigError(
-            f"cannot train {source.card.name}: its weights are int8",
-            hint="fine-tune the model that it was compiled from, then compile the result",
-        )
+        problem = f"cannot train {source.card.name}: its weights are int8"
+        raise ConfigError(problem, hint="fine-tune the model that it was compiled from, then compile the result")
     spec = source.card.preprocess.at(settings.resolution)
     spec = replace(spec, alpha=settings.alpha or spec.alpha)
     if spec == source.card.preprocess and source.card.precision == "fp32":

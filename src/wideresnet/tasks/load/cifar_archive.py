@@ -28,10 +28,8 @@ def fetch_archive(name: str, progress: Progress | None = None, *, instead: str) 
     if target.exists():
         return target
     if offline_mode():
-        raise DownloadError(
-            f"{kind.archive} is not on this machine, and offline mode is on",
-            hint=f"put it at {target} (from {URL}/{kind.archive}), or {instead}",
-        )
+        problem = f"{kind.archive} is not on this machine, and offline mode is on"
+        raise DownloadError(problem, hint=f"put it at {target} (from {URL}/{kind.archive}), or {instead}")
     return download(mirrored(f"{URL}/{kind.archive}"), target, sha256, progress, instead=instead)
 
 

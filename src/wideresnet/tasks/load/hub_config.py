@@ -71,19 +71,15 @@ def read_config(path: Path, architecture: Architecture, classes: int) -> HubConf
         return None
     function = FUNCTIONS.get(architecture.name, architecture.name)
     if config.architecture in {*FUNCTIONS.values(), *ARCHITECTURES} - {function, architecture.name}:
-        raise WeightsError(
-            f"{file} states {config.architecture}, the weights beside it are {function}",
-            hint="move it away, or give the weights that it belongs to",
-        )
+        problem = f"{file} states {config.architecture}, the weights beside it are {function}"
+        raise WeightsError(problem, hint="move it away, or give the weights that it belongs to")
     names: Any = config.label_names or config.id2label
     if isinstance(names, dict):
         names = [names[key] for key in sorted(names, key=int)] if config.id2label else list(names.values())
     for stated in (len(names or ()) or None, config.num_classes):
         if stated not in (None, classes):
-            raise WeightsError(
-                f"{file} names {stated} classes, the weights beside it have {classes}",
-                hint="move it away, or give the weights that it belongs to",
-            )
+            problem = f"{file} names {stated} classes, the weights beside it have {classes}"
+            raise WeightsError(problem, hint="move it away, or give the weights that it belongs to")
     return HubConfig(Labels(tuple(names)) if names else None, _preprocess(config.pretrained_cfg))
 
 
@@ -91,10 +87,8 @@ def check_config(file: Path, source: str) -> None:
     """Raise ConfigError if the config.json ``file`` of ``source`` is damaged, or of a network that is not here."""
     config = _read(file)
     if config and config.pretrained_cfg and config.architecture not in ("", *FUNCTIONS.values(), *ARCHITECTURES):
-        raise ConfigError(
-            f"{source} is {config.architecture}, which is not among the networks here",
-            hint=f"of timm's these are: {', '.join(FUNCTIONS.values())}",
-        )
+        problem = f"{source} is {config.architecture}, which is not among the networks here"
+        raise ConfigError(problem, hint=f"of timm's these are: {', '.join(FUNCTIONS.values())}")
 
 
 def _read(file: Path) -> _Config | None:

@@ -186,19 +186,15 @@ def load_bundle(choice: ModelChoice, progress: Progress | None = None) -> Bundle
 def _check_weights(choice: ModelChoice, reason: str) -> None:
     """Raise ConfigError if --weights is given beside a model that has weights."""
     if choice.model is not None and choice.weights is not None:
-        raise ConfigError(
-            f"--weights {choice.weights} has no effect on {choice.model}: it {reason}",
-            hint=f"leave out the model: --weights {choice.weights} alone is one, or leave out --weights",
-        )
+        hint = f"leave out the model: --weights {choice.weights} alone is one, or leave out --weights"
+        raise ConfigError(f"--weights {choice.weights} has no effect on {choice.model}: it {reason}", hint)
 
 
 def _check_architecture(choice: ModelChoice, architecture: str) -> None:
     """Raise ConfigError if --architecture differs from the model's."""
     if choice.facts.architecture is not None and get_architecture(choice.facts.architecture).name != architecture:
-        raise ConfigError(
-            f"{choice.name} is {architecture}, not {choice.facts.architecture}",
-            hint="leave out --architecture: it is for weights files that do not show theirs",
-        )
+        problem = f"{choice.name} is {architecture}, not {choice.facts.architecture}"
+        raise ConfigError(problem, hint="leave out --architecture: it is for weights files that do not show theirs")
 
 
 def _from_published(weights: Weights, choice: ModelChoice, progress: Progress | None) -> Bundle:
@@ -246,17 +242,13 @@ def _with_labels(bundle: Bundle, file: Path) -> Bundle:
     label_file, classes = read_label_file(file), bundle.card.classes
     labels = label_file.labels
     if len(labels.names) != classes:
-        raise ConfigError(
-            f"{file} has {len(labels.names)} labels for {classes} classes",
-            hint="give one class a line, in the order of the class index",
-        )
+        problem = f"{file} has {len(labels.names)} labels for {classes} classes"
+        raise ConfigError(problem, hint="give one class a line, in the order of the class index")
     labels_assumed = any(assumption.startswith(ASSUMED_LABELS) for assumption in bundle.card.assumed)
     stated = () if labels_assumed else bundle.labels.names
     if labels.names != stated and sorted(labels.names) == sorted(stated):
-        raise ConfigError(
-            f"{file} has the class names of {bundle.card.name} in another order",
-            hint="write them in the order of the network's outputs",
-        )
+        problem = f"{file} has the class names of {bundle.card.name} in another order"
+        raise ConfigError(problem, hint="write them in the order of the network's outputs")
     assumed = [assumption for assumption in bundle.card.assumed if not assumption.startswith(ASSUMED_LABELS)]
     assumed += [f"{ASSUMED_LABELS} {note}" for note in label_file.notes]
     lists = (name for name in LABEL_LISTS if (listed := read_labels(name)).names == labels.names or listed == labels)

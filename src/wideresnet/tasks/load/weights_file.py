@@ -55,9 +55,8 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
         card = _card_inside(path, reader.metadata)
         network = _recognise(path, reader, facts, card)
         if network.headless and not facts.headless:
-            raise WeightsError(
-                f"{path} has no classifier (features only)", hint="'wrn embed' and 'wrn finetune' take it as it is"
-            )
+            problem = f"{path} has no classifier (features only)"
+            raise WeightsError(problem, hint="'wrn embed' and 'wrn finetune' take it as it is")
         config = read_config(path, network.architecture, 0 if network.headless else network.architecture.classes)
         if card is None:
             card = card_for(path, network.architecture, network=network, config=config, facts=facts)
@@ -91,9 +90,8 @@ def read_published(
     classes = get_architecture(weights.architecture).classes
     if network.headless or network.architecture.classes != classes:
         count = "no classifier" if network.headless else f"{network.architecture.classes} classes"
-        raise WeightsError(
-            f"{path} has {count}, {weights.name} has {classes} classes", hint=f"give the file as the model: -m {path}"
-        )
+        problem = f"{path} has {count}, {weights.name} has {classes} classes"
+        raise WeightsError(problem, hint=f"give the file as the model: -m {path}")
     card = ModelCard(
         name=weights.name, architecture=weights.architecture, classes=classes, preprocess=weights.preprocess,
         precision="fp32", licence=weights.licence, weights_source=source, weights_sha256=reader.sha256,
@@ -111,10 +109,8 @@ def _recognise(path: Path, reader: WeightsReader, facts: FileFacts, card: ModelC
         network = recognise(reader, facts.which, {**(card.variant if card else {}), **facts.variant}, card is not None)
     architecture = network.architecture
     if facts.architecture is not None and (name := get_architecture(facts.architecture).name) != architecture.name:
-        raise WeightsError(
-            f"{path} holds {architecture.name} with {architecture.classes} classes, not {name}",
-            hint=f"leave out --architecture, or give {architecture.name}",
-        )
+        problem = f"{path} holds {architecture.name} with {architecture.classes} classes, not {name}"
+        raise WeightsError(problem, hint=f"leave out --architecture, or give {architecture.name}")
     return network
 
 
@@ -124,10 +120,8 @@ def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:
     with errors_as((ConfigError, ValidationError), WeightsError, f"the card inside {path} cannot be read", hint=""):
         card = _CARD.validate_json(metadata[CARD_KEY])
     if "whitening" in card.notes:
-        raise WeightsError(
-            f"{path} was trained on whitened images, which model graphs do not support",
-            hint="its accuracy is in the log.jsonl of its run; train with whitening=none to use a network",
-        )
+        hint = "its accuracy is in the log.jsonl of its run; train with whitening=none to use a network"
+        raise WeightsError(f"{path} was trained on whitened images, which model graphs do not support", hint)
     return card
 
 

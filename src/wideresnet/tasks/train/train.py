@@ -81,9 +81,8 @@ def run_training(
 def check_cache(recipe: Recipe, cache: Path | None) -> None:
     """Raise ConfigError if ``cache`` is given and ``recipe`` decodes no image files."""
     if cache and recipe.data != "folder":
-        raise ConfigError(
-            f"--cache has no effect with data = {recipe.data!r}", hint="it is for class folders; leave it out"
-        )
+        problem = f"--cache has no effect with data = {recipe.data!r}"
+        raise ConfigError(problem, hint="it is for class folders; leave it out")
 
 
 def open_images(
@@ -119,15 +118,11 @@ def open_teacher(recipe: Recipe) -> tuple[Recipe, Teacher | None]:
     bundle, names = load_bundle(ModelChoice(recipe.teacher)), read_labels(recipe.data).names
     side = bundle.card.preprocess.crop
     if bundle.labels.names != names or side != SIDE:
-        raise ConfigError(
-            f"teacher {recipe.teacher} has {len(bundle.labels.names)} classes at {side} pixels",
-            hint=f"name one for the {len(names)} classes of {recipe.data} at {SIDE} pixels, in their order",
-        )
+        hint = f"name one for the {len(names)} classes of {recipe.data} at {SIDE} pixels, in their order"
+        raise ConfigError(f"teacher {recipe.teacher} has {len(bundle.labels.names)} classes at {side} pixels", hint)
     if recipe.teacher_sha256 not in ("", bundle.sha256):
-        raise ConfigError(
-            f"teacher {recipe.teacher} is not the one that the recipe states: its graph has another SHA-256",
-            hint="leave out teacher_sha256 to train with this one",
-        )
+        problem = f"teacher {recipe.teacher} is not the one that the recipe states: its graph has another SHA-256"
+        raise ConfigError(problem, hint="leave out teacher_sha256 to train with this one")
     options = EngineOptions("f32" if bundle.card.precision == "int8" else recipe.precision, hint="throughput")
     return recipe.model_copy(update={"teacher_sha256": bundle.sha256}), open_engine(bundle, options=options)
 
@@ -169,10 +164,8 @@ def _check_ranks_agree(recipe: Recipe, images: Images, group: Group) -> None:
     for rank, inputs_of_rank in enumerate(by_rank := group.gather(inputs)):
         differences = [name for name, value in inputs_of_rank.items() if value != by_rank[0][name]]
         if differences:
-            raise TrainingError(
-                f"ranks 0 and {rank} have different {' and '.join(differences)}",
-                hint="use the same recipe and the same data on every node",
-            )
+            problem = f"ranks 0 and {rank} have different {' and '.join(differences)}"
+            raise TrainingError(problem, hint="use the same recipe and the same data on every node")
 
 
 def _write_inputs(recipe: Recipe, images: Images, run: Path) -> None:
@@ -183,10 +176,8 @@ def _write_inputs(recipe: Recipe, images: Images, run: Path) -> None:
         previous = json.loads(path.read_text("utf-8"))
         changed = [key for key in ("labels", "train", "test") if previous.get(key) != current[key]]
         if changed:
-            raise TrainingError(
-                f"{run} holds a run on other images; different: {', '.join(changed)}",
-                hint=f"use another run folder, or the images listed in {path}",
-            )
+            problem = f"{run} holds a run on other images; different: {', '.join(changed)}"
+            raise TrainingError(problem, hint=f"use another run folder, or the images listed in {path}")
     save_text(path, json_text(current, indent=1) + "\n")
     save_text(run / "recipe.toml", recipe.to_toml())
 

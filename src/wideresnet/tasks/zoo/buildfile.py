@@ -141,10 +141,8 @@ class BuildFile(Section):
         crop_side = square(crop.crop_size) if crop and crop.crop_size else side
         for name, shape in self.frontend.shape.items():
             if shape[-1] != crop_side:
-                raise ConfigError(
-                    f"frontend.shape says {name} is {shape}, process_ops make images of {crop_side} pixels a side",
-                    hint="one of the two is wrong",
-                )
+                problem = f"frontend.shape says {name} is {shape}, process_ops make images of {crop_side} pixels a side"
+                raise ConfigError(problem, hint="one of the two is wrong")
         return Preprocess(
             resize=side,
             crop=crop_side,

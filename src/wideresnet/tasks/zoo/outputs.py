@@ -49,10 +49,8 @@ def score_results(results: Results, labels: Labels, data: LabelledData | None = 
     """
     worst = max(index for answer in results.answers.values() for index, _ in answer)
     if worst >= len(labels.names):
-        raise DataError(
-            f"{results.file} answers class {worst}, there are {len(labels.names)} (from 0)",
-            hint="name the network that answered, or one of the same classes, with -m",
-        )
+        problem = f"{results.file} answers class {worst}, there are {len(labels.names)} (from 0)"
+        raise DataError(problem, hint="name the network that answered, or one of the same classes, with -m")
     lookup, probable = ClassLookup(labels), results.probable
     if data is None:
         return _by_folder(results, lookup, probable)
