@@ -126,9 +126,9 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f"did you mean {matches[0]!r}?" if matches else ""
 
 
-def check_choice(kind: str, value: object, choices: Iterable[str]) -> None:
-    """Raise ConfigError unless ``value`` is one of ``choices``."""
+def check_choice(kind: str, value: object, choices: Iterable[str], hint: str = "") -> None:
+    """Raise ConfigError unless ``value`` is one of ``choices``; ``hint`` is for a value that resembles none."""
     names = list(choices)
     if value not in names:
-        hint = did_you_mean(str(value), names) or f"known: {', '.join(names)}"
+        hint = did_you_mean(str(value), names) or hint or f"known: {', '.join(names)}"
         raise ConfigError(f"no {kind} called {value!r}", hint=hint)

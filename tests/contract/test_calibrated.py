@@ -14,7 +14,6 @@ from wideresnet.bundle.derive import as_float32, uncalibrated, with_preprocess
 from wideresnet.classifier import Classifier
 from wideresnet.engines import ENGINES, open_engine
 from wideresnet.engines.features import open_features
-from wideresnet.engines.open import open_outputs
 from wideresnet.graph.check import check_graph
 from wideresnet.graph.outputs import read_classifier
 from wideresnet.records import UnknownMethod
@@ -73,7 +72,7 @@ def expected(method: UnknownMethod) -> np.ndarray:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_known_scores_are_those_of_the_definition(engine: str, method: UnknownMethod) -> None:
-    run = open_outputs(calibrated(method), engine)
+    run = open_engine(calibrated(method), engine)
     logits, scores = next(run.outputs([IMAGES]))
     np.testing.assert_allclose(logits, open_engine(plain(), engine)(IMAGES) / 0.5, atol=1e-4)
     np.testing.assert_allclose(scores.ravel(), expected(method), rtol=2e-3, atol=5e-3)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.datasets.decoded_cache import (
-    DecodedImages,
     check_disk_space,
     decode_into_memory,
     decode_onto_disk,
@@ -142,7 +141,11 @@ def decode_split(
     class without a readable training image.
     """
     if cache:
-        train_images, val_images = yield from _decode_onto_disk(split, train, val, threads, cache)
+        train_store = open_store(cache, f"{split.name}-train", split.train, train)
+        val_store = open_store(cache, f"{split.name}-val", split.val, val)
+        check_disk_space(cache, (train_store, val_store))
+        train_images = yield from decode_onto_disk(train_store, threads)
+        val_images = yield from decode_onto_disk(val_store, threads)
     else:
         train_images = yield from decode_into_memory(split.train, train, threads)
         val_images = yield from decode_into_memory(split.val, val, threads)
@@ -157,17 +160,6 @@ def decode_split(
         failures=train_images.failures + val_images.failures,
         skipped=split.skipped,
     )
-
-
-def _decode_onto_disk(
-    split: Split, train: Preprocess, val: Preprocess, threads: int, cache: Path
-) -> Generator[Progress, None, tuple[DecodedImages, DecodedImages]]:
-    stores = (
-        open_store(cache, f"{split.name}-train", split.train, train),
-        open_store(cache, f"{split.name}-val", split.val, val),
-    )
-    check_disk_space(cache, stores)
-    return (yield from decode_onto_disk(stores[0], threads)), (yield from decode_onto_disk(stores[1], threads))
 
 
 def check_classes_learnt(split: Split, classes: Iterable[int]) -> None:

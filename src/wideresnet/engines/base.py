@@ -26,14 +26,12 @@ class Engine(Protocol):
 
         Raises EngineError for any other shape or dtype.
         """
-        ...
 
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """Yield the logits of each batch, in order; the next batches are pulled while earlier ones are computed.
 
         For throughput: batches are prepared in parallel with the network. At most a few are in flight.
         """
-        ...
 
 
 class OutputsEngine(Engine, Protocol):
@@ -41,7 +39,6 @@ class OutputsEngine(Engine, Protocol):
 
     def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
         """Yield, per batch as in ``stream``, every output of the graph in its order, float32 [N, …]."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle
 from wideresnet.engines.base import EngineOptions, OutputsEngine
-from wideresnet.engines.open import open_outputs
+from wideresnet.engines.open import open_engine
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,4 +40,4 @@ def open_features(
     from wideresnet.graph.outputs import with_outputs  # imports onnx, which logits alone do not need
 
     extended = bundle.with_model(with_outputs(bundle.model, names))
-    return Features(open_outputs(extended, engine, options), tuple(names))
+    return Features(open_engine(extended, engine, options), tuple(names))

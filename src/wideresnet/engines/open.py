@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from wideresnet.bundle import Bundle, network_of
-from wideresnet.engines.base import Engine, EngineOptions, OutputsEngine
-from wideresnet.errors import ConfigError, did_you_mean, needs_extra
+from wideresnet.engines.base import EngineOptions, OutputsEngine
+from wideresnet.errors import ConfigError, check_choice, needs_extra
 
 ENGINES = ("openvino", "onnxruntime", "pytorch")
 PRECISIONS = ("f32", "bf16")
 
 
-def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions | None = None) -> Engine:
+def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions | None = None) -> OutputsEngine:
     """Open the bundle's graph in the runtime ``name``, one of ``ENGINES``.
 
     Raises ConfigError for another name, precision or impossible threads, MissingExtra when the runtime is not
     installed, and EngineError when it cannot run the graph or the precision.
     """
-    return open_outputs(bundle, name, options)
-
-
-def open_outputs(bundle: Bundle, name: str = "openvino", options: EngineOptions | None = None) -> OutputsEngine:
-    """Open a graph with further outputs; see ``open_engine``."""
     options = options or EngineOptions()
     check_precision(bundle, options.precision)
     if options.threads < 0:
         raise ConfigError(f"threads must be 0 (all CPUs) or more, got {options.threads}")
+    check_choice("engine", name, ENGINES)
     if name == "openvino":
         from wideresnet.engines.openvino import OpenVinoEngine
 
@@ -33,12 +29,9 @@ def open_outputs(bundle: Bundle, name: str = "openvino", options: EngineOptions 
         with needs_extra("the engine onnxruntime", "onnxruntime"):
             from wideresnet.engines.onnxruntime import OnnxRuntimeEngine
         return OnnxRuntimeEngine(bundle.graph, options)
-    if name == "pytorch":
-        with needs_extra("the engine pytorch", "train"):
-            from wideresnet.engines.pytorch import PyTorchEngine
-        return PyTorchEngine(bundle.graph, options, network_of(bundle.card), bundle.card.preprocess)
-    hint = did_you_mean(name, ENGINES) or f"known: {', '.join(ENGINES)}"
-    raise ConfigError(f"no engine called {name!r}", hint=hint)
+    with needs_extra("the engine pytorch", "train"):
+        from wideresnet.engines.pytorch import PyTorchEngine
+    return PyTorchEngine(bundle.graph, options, network_of(bundle.card), bundle.card.preprocess)
 
 
 def check_precision(bundle: Bundle, precision: str) -> None:

@@ -18,7 +18,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from wideresnet.errors import BundleError, ConfigError, EngineError, did_you_mean, errors_as
+from wideresnet.errors import BundleError, EngineError, check_choice, errors_as
 
 MAP, FEATURES = "map", "features"
 _BLOCK = re.compile(r"(layer\d+)\.\d+")
@@ -39,9 +39,7 @@ def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
     """
     inner = inner_outputs(model)
     for name in names:
-        if name not in inner:
-            hint = did_you_mean(name, inner) or f"this network has {', '.join(sorted(inner))}"
-            raise ConfigError(f"no layer called {name!r}", hint=hint)
+        check_choice("layer", name, inner, hint=f"this network has {', '.join(sorted(inner))}")
     result = deepcopy(model)
     del result.graph.output[1:]                    # a score of calibrated models
     for name in names:

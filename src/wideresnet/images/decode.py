@@ -194,10 +194,8 @@ def read_encoded(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
         raise ImageError("not an image but a folder") from error
     except FileNotFoundError as error:
         raise ImageError("no such file", hint="it was moved or deleted, or is a link to nowhere") from error
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror or error}") from error
-    except ValueError as error:                    # a zero byte in the name
-        raise ImageError(f"cannot be read: {error}") from error
+    except (OSError, ValueError) as error:         # ValueError: a zero byte in the name
+        raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def read_regular(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:

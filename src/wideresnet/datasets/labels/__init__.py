@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import Literal
 
-from wideresnet.errors import ConfigError, DataError, did_you_mean
+from wideresnet.errors import ConfigError, DataError, check_choice
 from wideresnet.records import Labels
 from wideresnet.report.escape import printable
 
@@ -19,9 +19,7 @@ Language = Literal["en", "zh"]                     # "en": the names as they are
 
 def read_labels(name: str) -> Labels:
     """Read one of ``LABEL_LISTS``. Raises ConfigError for another name."""
-    if name not in LABEL_LISTS:
-        problem = f"no label list called {name!r}"
-        raise ConfigError(problem, hint=did_you_mean(name, LABEL_LISTS) or f"there are {', '.join(LABEL_LISTS)}")
+    check_choice("label list", name, LABEL_LISTS, hint=f"there are {', '.join(LABEL_LISTS)}")
     return _read(name)
 
 

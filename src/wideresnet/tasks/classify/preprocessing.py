@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wideresnet.classifier import Classifier, input_crop
 from wideresnet.datasets.inputs import ImageInput
-from wideresnet.errors import ConfigError, did_you_mean
+from wideresnet.errors import check_choice
 from wideresnet.records import Alpha, Exif, Preprocess
 from wideresnet.tasks.load.describe import describe
 from wideresnet.tasks.load.load import AssumptionWarning, assumptions
@@ -42,9 +42,7 @@ def preprocess(
         spec = info.preprocess
         if info.assumed:
             warnings.warn(assumptions(str(model), info.assumed), AssumptionWarning, stacklevel=2)
-    elif transform in TRANSFORMS:
-        spec = TRANSFORMS[transform]
     else:
-        hint = did_you_mean(transform, TRANSFORMS) or f"known: {', '.join(TRANSFORMS)}"
-        raise ConfigError(f"no transform called {transform!r}", hint=hint)
+        check_choice("transform", transform, TRANSFORMS)
+        spec = TRANSFORMS[transform]
     return input_crop(image, replace(spec, alpha=alpha or spec.alpha), exif)

@@ -11,6 +11,7 @@ from wideresnet.bundle import Bundle
 from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, WeightsError, errors_as
 from wideresnet.graph.check import checked_skeleton
+from wideresnet.images.noise import noise
 from wideresnet.logits import deviation
 from wideresnet.tasks.load.run_onnx import run_onnx
 
@@ -42,7 +43,7 @@ def input_side(model: onnx.ModelProto) -> int:
 def check_same(path: Path, bundle: Bundle) -> None:
     """Raise BundleError if the logits of ``path`` and ``bundle`` differ, on three images of noise."""
     side, spec = bundle.card.preprocess.crop, bundle.card.preprocess
-    batch = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
+    batch = noise(side, 3)
     normalised = ((batch / 255 - np.array(spec.mean)) / np.array(spec.std)).transpose(0, 3, 1, 2)
     logits = run_onnx(path, normalised.astype(np.float32))
     same_shape = logits.shape == (3, bundle.card.classes)

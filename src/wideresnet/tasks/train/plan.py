@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wideresnet.architectures import Architecture, get_architecture
 from wideresnet.datasets.cifar import CIFAR10, CIFAR100, SIDE, CifarArrays
@@ -17,6 +16,7 @@ from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.splits import FolderArrays, find_split
 from wideresnet.datasets.svhn import TEST, TRAIN
 from wideresnet.errors import ConfigError, needs_extra
+from wideresnet.images.noise import noise
 from wideresnet.machine import peak_rss_mb
 from wideresnet.records import Images
 from wideresnet.records.plan import Phase, TrainingPlan
@@ -120,15 +120,11 @@ def _noise_batches(recipe: Recipe, side: int, data_set: Images, teacher: Teacher
     count = (MEASURED_STEPS + 1) * recipe.batch_size
     labels = np.arange(max(count, TEST_IMAGES)) % len(data_set.labels.names)
     if recipe.data != "folder":
-        train, test = _noise_images(count, SIDE), _noise_images(TEST_IMAGES, SIDE)
+        train, test = noise(SIDE, count), noise(SIDE, TEST_IMAGES)
         return CifarBatches(fixed, CifarArrays(train, labels[:count], test, labels[:TEST_IMAGES]), teacher=teacher)
-    train, test = _noise_images(count, recipe.stored), _noise_images(TEST_IMAGES, recipe.preprocess().crop)
+    train, test = noise(recipe.stored, count), noise(recipe.preprocess().crop, TEST_IMAGES)
     arrays = FolderArrays(data_set.name, data_set.labels, train, labels[:count], test, labels[:TEST_IMAGES])
     return FolderBatches(fixed, arrays, recipe.preprocess())
-
-
-def _noise_images(count: int, side: int) -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
 
 
 def _time_steps(trainer: Trainer, batches: Batches, seconds: float) -> list[float]:
