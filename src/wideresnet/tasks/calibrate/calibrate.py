@@ -25,7 +25,7 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.engines.features import Features, open_features
-from wideresnet.engines.open import open_outputs
+from wideresnet.engines.open import open_engine
 from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import BundleError, ConfigError, DataError, check_choice
 from wideresnet.graph.calibrated import SCORE, with_known_score, with_temperature
@@ -174,7 +174,7 @@ def calibrate_bundle(
     constants = method_constants(method, reference[FEATURES], reference["logits"] / temperature)
     model = with_known_score(with_temperature(bundle.model, temperature), method, constants)
     calibrated = bundle.with_model(model)
-    deployed = Features(open_outputs(calibrated, options=throughput_options(bundle, "f32")[0]), (SCORE,))
+    deployed = Features(open_engine(calibrated, options=throughput_options(bundle, "f32")[0]), (SCORE,))
     after = {}
     for name, items in parts.items():
         after[name] = yield from _run(deployed, items, bundle, data.exif, f"{name} images, calibrated")
