@@ -14,7 +14,7 @@ import wideresnet
 from commands import Done, Wrn
 from fakes import calibrated_bundle, tiny_bundle, tiny_images
 from wideresnet.bundle import write_bundle
-from wideresnet.engines.open import open_outputs
+from wideresnet.engines.open import open_engine
 from wideresnet.records import ScoreQuantiles
 
 IMAGES = tiny_images(30, 32)
@@ -24,7 +24,7 @@ IMAGES = tiny_images(30, 32)
 def model(tmp_path: Path) -> Path:
     """A calibrated model that calls about a quarter of the images unknown."""
     bundle = calibrated_bundle(tiny_bundle())
-    _, scores = next(open_outputs(bundle).outputs([IMAGES]))
+    _, scores = next(open_engine(bundle).outputs([IMAGES]))
     values = tuple(np.quantile(-scores.ravel(), [0.25, 0.5, 0.75]).tolist())
     model = bundle.card.uncertainty
     assert model is not None
