@@ -99,3 +99,10 @@ def test_what_a_calibration_does_not_hold_for_drops_it_with_a_note(wrn: Wrn, mod
     copy = wrn("export", "-m", "new", "-o", "copy")
     assert (copy.code, note in copy.err) == (0, False)
     assert "p_known" in wrn("classify", image, "-m", "copy", "--format", "json").out
+
+
+def test_info_shows_the_calibration(wrn: Wrn, model: Path, pictures: Path) -> None:
+    assert wrn("calibrate", "-m", model, "--data", pictures, "-o", "new", "--refuse", "10").code == 0
+    assert "calibrated" in wrn("info", "new").out
+    assert json.loads(wrn("info", "new", "--format", "json").out)["calibrated"]["n_test"] == 36
+    assert "calibrated" not in wrn("info", model).out

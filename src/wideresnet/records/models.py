@@ -79,6 +79,7 @@ class ModelInfo:
     notes: dict[str, str] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()                  # as on the card
     variant: dict[str, str | float | bool] = field(default_factory=dict)      # as on the card
+    uncertainty: Uncertainty | None = None         # as on the card
     file: FileReport | None = None                 # of a weights file
     class_labels: Labels = field(default_factory=lambda: Labels(()))  # none of an architecture, and in a list of models
 

@@ -11,29 +11,38 @@ SIZES = 3                                          # of sets that texts list one
 
 
 def to_text(report: CalibrateReport) -> str:
-    """Return the temperature, and what was measured of probabilities, sets, unknown images and selective answers."""
-    model = report.uncertainty
+    """Return the bundle, and what was measured of probabilities, sets, unknown images and selective answers."""
+    head = f"{report.bundle}: {report.model}, calibrated on {report.uncertainty.data}"
+    return "\n  ".join([head, *lines(report.uncertainty)])
+
+
+def lines(model: Uncertainty) -> list[str]:
+    """Return the measurements of a calibration, a line each."""
     before, after, unknown = model.before, model.after, model.unknown
     bank = f"{unknown.method}, {unknown.bank}" if unknown.bank else unknown.method
-    return "\n".join([
-        f"{report.bundle}: {report.model}, calibrated on {model.data}",
-        f"  {model.n_fit:,} images fit, {model.n_scores:,} set thresholds, {model.n_test:,} of {model.test} measured:",
-        f"  temperature {model.temperature:.3f}: calibration error {_percent(before.ece)} -> {_percent(after.ece)}, by"
+    return [
+        f"{model.n_fit:,} images fit, {model.n_scores:,} set thresholds, {model.n_test:,} of {model.test} measured:",
+        f"temperature {model.temperature:.3f}: calibration error {_percent(before.ece)} -> {_percent(after.ece)}, by"
         f" class {_percent(before.classwise_ece)} -> {_percent(after.classwise_ece)}, NLL {before.nll:.4f} ->"
         f" {after.nll:.4f}, Brier {before.brier:.4f} -> {after.brier:.4f}",
-        *(f"  {_coverage_text(model.sets.method, measured)}" for measured in model.coverage),
-        f"  unknown ({bank}): {_percent(model.n_unknown / model.n_test)} of genuine images refused (95 % interval"
+        *(_coverage_text(model.sets.method, measured) for measured in model.coverage),
+        f"unknown ({bank}): {_percent(model.n_unknown / model.n_test)} of genuine images refused (95 % interval"
         f" {interval_text(_refused_interval(model))}), {100 * unknown.refused:g} % promised",
-        *(f"  {_selective_text(promise)}" for promise in model.selective),
-    ])  # fmt: skip
+        *map(_selective_text, model.selective),
+    ]
 
 
 def to_json(report: CalibrateReport) -> dict[str, Any]:
-    """Return JSON values: errors of calibration, coverage, refusals and their intervals in percent."""
-    model = report.uncertainty
+    """Return JSON values: the bundle, its ``figures``, and problems."""
     return {
-        "bundle": report.bundle, "model": report.model, "data": model.data, "test": model.test,
-        "n_fit": model.n_fit, "n_scores": model.n_scores, "n_test": model.n_test, "temperature": model.temperature,
+        **pick(report, "bundle", "model"), **figures(report.uncertainty), **pick(report, "failures", "notes", "skipped")
+    }  # fmt: skip
+
+
+def figures(model: Uncertainty) -> dict[str, Any]:
+    """Return JSON values: errors of calibration, coverage, refusals and their intervals in percent."""
+    return {
+        **pick(model, "data", "test", "n_fit", "n_scores", "n_test", "temperature"),
         "nll_before": model.before.nll, "nll": model.after.nll,
         "brier_before": model.before.brier, "brier": model.after.brier,
         "ece_before": 100 * model.before.ece, "ece": 100 * model.after.ece,
@@ -46,11 +55,10 @@ def to_json(report: CalibrateReport) -> dict[str, Any]:
             for promise in model.selective
         ],
         "unknown": {
-            "method": model.unknown.method, "bank": model.unknown.bank, "k": model.unknown.k,
-            "promised": 100 * model.unknown.refused, "refused": 100 * model.n_unknown / model.n_test,
+            **pick(model.unknown, "method", "bank", "k"), "promised": 100 * model.unknown.refused,
+            "refused": 100 * model.n_unknown / model.n_test,
             "interval95": [100 * limit for limit in _refused_interval(model)],
         },
-        **pick(report, "failures", "notes", "skipped"),
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from wideresnet.records import ModelInfo, Preprocess
+from wideresnet.report import calibration
 from wideresnet.report.formats import grouped_table, json_percent, pick, rgb_text, text_table
 from wideresnet.report.names import class_names, first_names
 
@@ -47,6 +48,8 @@ def to_text(info: ModelInfo) -> str:
         rows.append(("measured", f"{accuracy}  ({conditions})"))
     rows += [(key, value) for key, value in info.notes.items() if "\n" not in value]
     rows += [("assumed", assumption) for assumption in info.assumed]
+    calibrated = calibration.lines(info.uncertainty) if info.uncertainty else []
+    rows += [("" if number else "calibrated", line) for number, line in enumerate(calibrated)]
     if info.file:
         rows += [("scheme", info.file.scheme), *(("evidence", line) for line in info.file.evidence)]
         rows += [("used", f"{len(info.file.used)} layers; --format json lists them")]
@@ -70,6 +73,7 @@ def to_json(info: ModelInfo) -> dict[str, Any]:
             for row in info.published
         ],
         **pick(info, "measured", "notes", "assumed"),
+        **({"calibrated": calibration.figures(info.uncertainty)} if info.uncertainty else {}),
         **(pick(info, "variant") if info.variant else {}),
         **(pick(info.file, "scheme", "evidence", "used", "ignored") if info.file else {}),
     }

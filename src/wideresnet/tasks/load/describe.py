@@ -85,6 +85,7 @@ def describe_card(card: ModelCard) -> ModelInfo:
         info,
         name=card.name, labels=card.labels_name, licence=card.licence, where="here",
         published=card.published, measured=card.measured, assumed=card.assumed, variant=card.variant,
+        uncertainty=card.uncertainty,
         notes=card.notes | ({"variant": describe_variant(card.variant)} if card.variant else {}),
     )  # fmt: skip
 
