@@ -47,22 +47,26 @@ class Client:
         self._timeout, self._retries = timeout, retries
         self._local = threading.local()
 
-    def classify(self, *images: str | Path | bytes, k: int = 5, model: str = "", lang: str = "en") -> dict[str, Any]:
+    def classify(
+        self, *images: str | Path | bytes, k: int = 5, model: str = "", lang: str = "en", coverage: float = 0
+    ) -> dict[str, Any]:
         """Return the document of ``POST /v1/classify`` for files or encoded images, sent in one request.
 
-        Raises ServiceError for an error of the service, ImageError for a file that cannot be read.
+        ``coverage``, such as 0.95, asks a calibrated model for prediction sets. Raises ServiceError for an error of the
+        service, ImageError for a file that cannot be read.
         """
-        query = urlencode({"k": k, "lang": lang, **({"model": model} if model else {})})
+        sets = {"coverage": f"{100 * coverage:g}"} if coverage else {}
+        query = urlencode({"k": k, "lang": lang, **({"model": model} if model else {}), **sets})
         boundary = uuid.uuid4().hex
         parts = [_multipart_file(index, image, boundary) for index, image in enumerate(images)]
         body = b"".join(parts) + f"--{boundary}--\r\n".encode()
         return self._request("POST", f"/v1/classify?{query}", body, f"multipart/form-data; boundary={boundary}")
 
     async def classify_async(
-        self, *images: str | Path | bytes, k: int = 5, model: str = "", lang: str = "en"
+        self, *images: str | Path | bytes, k: int = 5, model: str = "", lang: str = "en", coverage: float = 0
     ) -> dict[str, Any]:
         """``classify`` in a thread, which does not block the event loop."""
-        return await asyncio.to_thread(self.classify, *images, k=k, model=model, lang=lang)
+        return await asyncio.to_thread(self.classify, *images, k=k, model=model, lang=lang, coverage=coverage)
 
     def models(self) -> dict[str, Any]:
         """Return the document of ``GET /v1/models``."""

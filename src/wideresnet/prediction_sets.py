@@ -58,7 +58,7 @@ def check_coverage(card: ModelCard, coverage: float, name: str = "") -> None:
     """
     if not coverage:
         return
-    if not 0.5 <= coverage <= 0.999:
+    if not 0.5 <= coverage <= 0.999 + 1e-9:        # 99.9 % / 100 is a little more
         raise ConfigError(f"the coverage of prediction sets is from 50 to 99.9 %, got {100 * coverage:g} %")
     command = f"wrn calibrate -m {name or card.name} --data LABELLED -o BUNDLE"
     if card.uncertainty is None:

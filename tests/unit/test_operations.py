@@ -26,11 +26,13 @@ def tool(name: str) -> dict[str, Any]:
 def metrics() -> set[str]:
     """Every name of a fresh service's /metrics, also of what has no value yet."""
     from wideresnet.serve.admission import AdmissionController
-    from wideresnet.serve.metrics import Metrics
+    from wideresnet.serve.metrics import Metrics, UncertaintyMetrics
 
-    page = Metrics(AdmissionController(1, 1)).render().decode()
+    service = Metrics(AdmissionController(1, 1))
+    UncertaintyMetrics(service._registry)          # those of calibrated models
+    page = service.render().decode()
     names = set(re.findall(r"^# TYPE (\S+) ", page, re.MULTILINE))
-    return names | {f"{name}_bucket" for name in names}
+    return names | {f"{name}{part}" for name in names for part in ("_bucket", "_sum", "_count")}
 
 
 def test_every_metric_of_the_dashboard_exists() -> None:

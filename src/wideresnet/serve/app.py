@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import math
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,8 +24,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan
 
 from wideresnet import __version__
+from wideresnet.errors import ConfigError
 from wideresnet.logits import top_k
-from wideresnet.records import Labels
+from wideresnet.prediction_sets import add_uncertainty, check_coverage
+from wideresnet.records import Batch, Labels, Prediction, Uncertainty
 from wideresnet.report.escape import json_text
 from wideresnet.serve import protocol
 from wideresnet.serve.admission import Permit, RequestContext
@@ -118,15 +121,19 @@ async def classify(service: Service, request: Request, context: RequestContext) 
     query = request.query_params
     model = service.find_model(query.get("model"), context)
     labels, k = model.labels(query.get("lang", "en")), _parse_k(query.get("k", "5"), MAX_K)
+    coverage = _parse_coverage(query.get("coverage"), model)
     with service.admission.admit(context) as permit:
         upload = await read_images(request, permit, service.settings, PARAMETERS[context.route])
         read_seconds = context.seconds
         images = [data for _, data in upload.files]
-        outcomes = await service.infer(model, images, partial(_predictions, labels=labels, k=k), request, permit)
+        answer = partial(
+            _answer, labels=labels, k=k, uncertainty=model.classifier.card.uncertainty, coverage=coverage
+        )
+        outcomes = await service.infer(model, images, answer, request, permit)
     results, errors = [], []
     for (name, data), outcome in zip(upload.files, outcomes, strict=True):
         if outcome.error is None:
-            results.append({"name": name, "predictions": outcome.result})
+            results.append({"name": name, **(outcome.result or {})})
             continue
         error = _image_error(outcome.error, data)
         errors.append(error)
@@ -145,9 +152,32 @@ def _parse_k(text: str, maximum: int) -> int:
     return k
 
 
-def _predictions(logits: NDArray[np.float32], labels: Labels, k: int) -> list[dict[str, Any]]:
-    """float32 [1, C] -> the k likeliest classes, likeliest first."""
-    return [describe_class(score, labels) for score in top_k(logits, labels, k)[0]]
+def _parse_coverage(text: str | None, model: ModelWorker) -> float:
+    """Return the coverage as a fraction; 0 without one. Raises ApiError for a number or a model that does not fit."""
+    if text is None:
+        return 0
+    try:
+        if not (coverage := float(text) / 100):
+            raise ValueError
+        check_coverage(model.classifier.card, coverage, model.name)
+    except ValueError:
+        raise ApiError("parameters", f"coverage must be a percentage, got {text[:20]!r}", "?coverage=95") from None
+    except ConfigError as error:
+        raise ApiError("parameters", error.message, error.hint or "?coverage=95") from error
+    return coverage
+
+
+def _answer(
+    logits: NDArray[np.float32], batch: Batch, labels: Labels, k: int, uncertainty: Uncertainty | None, coverage: float
+) -> dict[str, Any]:
+    """float32 [1, C] -> the k likeliest classes, likeliest first, and the further members of calibrated models."""
+    (scores,) = top_k(logits, labels, k)
+    document: dict[str, Any] = {"predictions": [describe_class(score, labels) for score in scores]}
+    if uncertainty is None:
+        return document
+    (answer,) = add_uncertainty([Prediction("", scores)], batch, logits, labels, uncertainty, coverage)
+    members = {"set": answer.set} if answer.set is not None else {}
+    return document | {"p_known": answer.p_known, "unknown": answer.unknown} | members
 
 
 def _image_error(error: Exception, data: bytes) -> ApiError:
@@ -196,22 +226,24 @@ async def infer(service: Service, request: Request, context: RequestContext) -> 
         if encoding := request.headers.get("content-encoding"):
             body = await asyncio.to_thread(inflate, body, encoding.lower(), settings.max_bytes)
             permit.add_bytes(len(body))
-        length, side = request.headers.get(protocol.HEADER_LENGTH), model.classifier.card.preprocess.crop
-        parsed = await _parse(service, body, length, side)
+        parsed = await _parse(service, body, request.headers.get(protocol.HEADER_LENGTH), model)
         del body
-        outcomes = await service.infer(model, parsed.split(MAX_BATCH), lambda logits: logits, request, permit)
+        outcomes = await service.infer(model, parsed.split(MAX_BATCH), lambda logits, _: logits, request, permit)
         for index, outcome in enumerate(outcomes):
             if outcome.error is not None:
                 data = parsed.images[index] if isinstance(parsed.images, list) else b""
                 error = _image_error(outcome.error, data)
                 raise ApiError(error.kind, f"image {index}: {error.message}", error.hint)
         logits = np.concatenate([outcome.result for outcome in outcomes if outcome.result is not None])
+        p_values = [p_value for outcome in outcomes for p_value, _ in outcome.certainties]
         encodings = request.headers.get("accept-encoding", "")
-        body, headers = await asyncio.to_thread(_render_logits, parsed, model, logits, encodings)
+        body, headers = await asyncio.to_thread(_render_logits, parsed, model, logits, p_values, encodings)
         return Response(body, headers=headers)
 
 
-async def _parse(service: Service, body: bytes, length: str | None, side: int) -> protocol.InferenceRequest:
+async def _parse(
+    service: Service, body: bytes, length: str | None, model: ModelWorker
+) -> protocol.InferenceRequest:
     """Parse a body in a thread. Large JSON holds the interpreter lock: one at a time, then a pause of the same length.
 
     Other requests are answered in the pauses.
@@ -221,16 +253,19 @@ async def _parse(service: Service, body: bytes, length: str | None, side: int) -
     await turn.acquire()
     started = time.perf_counter()
     try:
-        return await asyncio.to_thread(protocol.parse_request, body, length, side, service.settings.images_per_request)
+        side, outputs = model.classifier.card.preprocess.crop, protocol.outputs_of(model.classifier)
+        most = service.settings.images_per_request
+        return await asyncio.to_thread(protocol.parse_request, body, length, side, most, outputs)
     finally:
         asyncio.get_running_loop().call_later(time.perf_counter() - started, turn.release)
 
 
 def _render_logits(
-    parsed: protocol.InferenceRequest, model: ModelWorker, logits: NDArray[np.float32], encodings: str
+    parsed: protocol.InferenceRequest, model: ModelWorker, logits: NDArray[np.float32], p_values: Sequence[float],
+    encodings: str,
 ) -> tuple[bytes, dict[str, str]]:
     """Return the response's body and headers, compressed where the client accepts that and it pays off."""
-    body, headers = protocol.render_response(parsed, model.name, logits, model.classifier.labels)
+    body, headers = protocol.render_response(parsed, model.name, logits, model.classifier.labels, p_values)
     accepted = {encoding.partition(";")[0].strip().lower() for encoding in encodings.split(",")}
     if len(body) < _MIN_COMPRESSED or not accepted & {"gzip", "deflate"}:
         return body, headers
@@ -253,6 +288,12 @@ async def models(service: Service, request: Request, context: RequestContext) ->
             "published": [asdict(accuracy) for accuracy in card.published],
             "measured": [asdict(accuracy) for accuracy in card.measured],
         }
+        if calibration := card.uncertainty:
+            largest = min(99.9, math.floor(1000 * calibration.sets.scores.n / (calibration.sets.scores.n + 1)) / 10)
+            details["calibration"] = {
+                "data": calibration.test, "n": calibration.n_test, "ece": calibration.after.ece,
+                "refused": calibration.unknown.refused, "max_coverage": largest,
+            }  # fmt: skip
         documents.append(model.identity | details)
     default = next(iter(service.models), None)
     return _json({"default": default, "explain": service.settings.explain, "models": documents})

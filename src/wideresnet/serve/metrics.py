@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, Summary, generate_latest
 
 from wideresnet.serve.admission import AdmissionController, RequestContext
 from wideresnet.serve.worker import ModelWorker
@@ -12,6 +15,45 @@ from wideresnet.serve.worker import ModelWorker
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Seconds: from an int8 CIFAR network to a large one behind a long queue.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+WINDOW = 1000                                      # images whose p-values are compared with the calibration's
+
+
+class UncertaintyMetrics:
+    """Metrics of calibrated models."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._unknown = Counter("wrn_unknown", "Images called unknown.", ["model"], registry=registry)
+        self._confidence = Summary("wrn_confidence", "Probabilities of the answers.", ["model"], registry=registry)
+        help_text = "Kolmogorov-Smirnov distance of the latest p-values from uniform ones."
+        self._distance = Gauge("wrn_p_value_distance", help_text, ["model"], registry=registry)
+        self._images = Gauge("wrn_p_value_images", "Images of wrn_p_value_distance.", ["model"], registry=registry)
+        self._windows: dict[str, deque[float]] = {}
+
+    def set_models(self, names: Iterable[str]) -> None:
+        """Begin the windows of p-values of newly opened models."""
+        self._distance.clear()
+        self._images.clear()
+        self._windows = {name: deque(maxlen=WINDOW) for name in names}
+        for name, window in self._windows.items():
+            self._unknown.labels(name)
+            self._confidence.labels(name)
+            self._distance.labels(name).set_function(partial(distance_from_uniform, window))
+            self._images.labels(name).set_function(partial(len, window))
+
+    def observe(self, model: ModelWorker, images: Iterable[tuple[float, float]]) -> None:
+        """Record the p-value and the confidence of each image."""
+        calibration, name = model.classifier.card.uncertainty, model.name
+        for p_value, confidence in images if calibration else ():
+            self._unknown.labels(name).inc(calibration is not None and p_value < calibration.unknown.refused)
+            self._confidence.labels(name).observe(confidence)
+            self._windows.get(name, deque()).append(p_value)
+
+
+def distance_from_uniform(p_values: Collection[float]) -> float:
+    """Return the largest difference between the fraction of p-values up to x and x; nan without any."""
+    n = len(p_values)
+    ordered = enumerate(sorted(p_values))
+    return max((max((rank + 1) / n - p_value, p_value - rank / n) for rank, p_value in ordered), default=math.nan)
 
 
 class Metrics:
@@ -45,6 +87,7 @@ class Metrics:
         for name, (help_text, value) in gauges.items():
             Gauge(name, help_text, registry=registry).set_function(value)
         ProcessCollector(registry=registry)
+        self._uncertainty: UncertaintyMetrics | None = None      # until a model is calibrated
 
     def count_response(self, context: RequestContext, status: int) -> None:
         """Count one response and its images."""
@@ -62,6 +105,11 @@ class Metrics:
             for stage, seconds in image_stages.items():
                 self._stages.labels(stage, model).observe(seconds)
 
+    def observe_certainties(self, model: ModelWorker, images: Iterable[tuple[float, float]]) -> None:
+        """Record the p-value and the confidence of each image of a calibrated model."""
+        if self._uncertainty:
+            self._uncertainty.observe(model, images)
+
     def count_reload(self, result: str) -> None:
         """Count a reload of the models: "done" or "failed"."""
         self._reloads.labels(result).inc()
@@ -69,6 +117,11 @@ class Metrics:
     def set_models(self, models: Iterable[ModelWorker]) -> None:
         """Report ``models`` as the open ones."""
         self._info.clear()
+        models = list(models)
+        calibrated = [model.name for model in models if model.classifier.card.uncertainty]
+        if calibrated or self._uncertainty:
+            self._uncertainty = self._uncertainty or UncertaintyMetrics(self._registry)
+            self._uncertainty.set_models(calibrated)
         for model in models:
             identity, engine = model.identity, model.identity["engine"]
             self._info.labels(

@@ -8,7 +8,8 @@ https://github.com/kserve/open-inference-protocol, and Triton's extensions "bina
 
 N may be -1. The parameters of the response list ignored parts of the request.
 
-Output: ``logits`` FP32 [N, C]; with its parameter ``classification`` k, BYTES [N, k] of "probability:index:label".
+Outputs: ``logits`` FP32 [N, C]; with its parameter ``classification`` k, BYTES [N, k] of "probability:index:label".
+Of calibrated models also ``p_known`` FP32 [N, 1], always as JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 import math
 import reprlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -34,7 +35,7 @@ from wideresnet.report.escape import json_text
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_checks import parse_number
 
-PIXEL_INPUT, ENCODED_INPUT, LOGITS_OUTPUT = "images", "pictures", "logits"
+PIXEL_INPUT, ENCODED_INPUT, LOGITS_OUTPUT, KNOWN_OUTPUT = "images", "pictures", "logits", "p_known"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_JSON = 4 * 2**20                               # bytes; parsed, they can take 32 times as much memory
 MAX_OBJECTS, MAX_MEMBERS = 100, 100                # objects of a request, members of each
@@ -96,13 +97,14 @@ class _IndexRequest(BaseModel):
 class InferenceRequest:
     """One parsed request.
 
-    ``images`` are pixels, RGB uint8 [N, S, S, 3], or encoded images. ``binary``: render the output as binary data,
-    not JSON. ``classes``: render that many classes; 0 renders logits. ``notes``: parameters of the response that
-    report ignored or assumed parts.
+    ``images`` are pixels, RGB uint8 [N, S, S, 3], or encoded images. ``outputs``: their names. ``binary``: render the
+    logits as binary data, not JSON. ``classes``: render that many classes; 0 renders logits. ``notes``: parameters of
+    the response that report ignored or assumed parts.
     """
 
     id: str
     images: NDArray[np.uint8] | list[bytes]
+    outputs: Collection[str]
     binary: bool
     classes: int
     notes: dict[str, str] = field(default_factory=dict)
@@ -120,9 +122,14 @@ def server_metadata(version: str) -> dict[str, Any]:
     return {"name": "wideresnet", "version": version, "extensions": extensions}
 
 
+def outputs_of(classifier: Classifier) -> dict[str, int]:
+    """Return the outputs of a model, with their numbers of columns."""
+    return {LOGITS_OUTPUT: classifier.card.classes} | ({KNOWN_OUTPUT: 1} if classifier.card.uncertainty else {})
+
+
 def model_metadata(name: str, classifier: Classifier) -> dict[str, Any]:
     """Return the document of ``GET /v2/models/NAME``."""
-    card, side = classifier.card, classifier.card.preprocess.crop
+    side = classifier.card.preprocess.crop
     return {
         "name": name,
         "versions": [VERSION],
@@ -131,13 +138,16 @@ def model_metadata(name: str, classifier: Classifier) -> dict[str, Any]:
             {"name": PIXEL_INPUT, "datatype": "UINT8", "shape": [-1, side, side, 3]},
             {"name": ENCODED_INPUT, "datatype": "BYTES", "shape": [-1]},
         ],
-        "outputs": [{"name": LOGITS_OUTPUT, "datatype": "FP32", "shape": [-1, card.classes]}],
+        "outputs": [
+            {"name": name, "datatype": "FP32", "shape": [-1, columns]}
+            for name, columns in outputs_of(classifier).items()
+        ],
     }
 
 
 def model_config(name: str, classifier: Classifier, max_images: int) -> dict[str, Any]:
     """Return the document of ``GET /v2/models/NAME/config``, in Triton's form."""
-    card, side, runtime = classifier.card, classifier.card.preprocess.crop, classifier.engine.info.runtime
+    side, runtime = classifier.card.preprocess.crop, classifier.engine.info.runtime
     return {
         "name": name,
         "platform": f"onnx_{runtime}",
@@ -147,7 +157,10 @@ def model_config(name: str, classifier: Classifier, max_images: int) -> dict[str
             {"name": PIXEL_INPUT, "data_type": "TYPE_UINT8", "dims": [side, side, 3], "optional": True},
             {"name": ENCODED_INPUT, "data_type": "TYPE_STRING", "dims": [1], "optional": True},
         ],
-        "output": [{"name": LOGITS_OUTPUT, "data_type": "TYPE_FP32", "dims": [card.classes]}],
+        "output": [
+            {"name": name, "data_type": "TYPE_FP32", "dims": [columns]}
+            for name, columns in outputs_of(classifier).items()
+        ],
     }
 
 
@@ -160,8 +173,13 @@ def parse_index_request(body: bytes) -> bool:
         raise ApiError("request", "invalid index request", 'send {"ready": true}, or no body') from error
 
 
-def parse_request(body: bytes, header_length: str | None, side: int, max_images: int) -> InferenceRequest:
-    """Parse the body of ``POST …/infer`` for a network of ``side`` × ``side`` pixels. Raises ApiError."""
+def parse_request(
+    body: bytes, header_length: str | None, side: int, max_images: int, outputs: Collection[str] = (LOGITS_OUTPUT,)
+) -> InferenceRequest:
+    """Parse the body of ``POST …/infer`` for a network of ``side`` × ``side`` pixels with ``outputs``.
+
+    Raises ApiError.
+    """
     length = len(body)
     if header_length is not None:
         if (stated := parse_number(header_length, length)) is None:
@@ -185,7 +203,8 @@ def parse_request(body: bytes, header_length: str | None, side: int, max_images:
     read = _read_encoded_images if _input_name(tensor, side) == ENCODED_INPUT else _read_pixels
     if tensor.shape[0] != -1:
         _check_count(tensor.shape[0], max_images)
-    return InferenceRequest(header.id or "", read(tensor, data, side, max_images), *_output_options(header), notes)
+    images = read(tensor, data, side, max_images)
+    return InferenceRequest(header.id or "", images, *_output_options(header, outputs), notes)
 
 
 def _parse_json(body: bytes) -> object:
@@ -225,26 +244,27 @@ def _notes(header: _RequestHeader) -> dict[str, str]:
     (tensor,), outputs = header.inputs, header.outputs or []
     ignored = header.ignored("binary_data_output") + tensor.ignored("binary_data_size")
     for output in outputs:
-        ignored += output.ignored("binary_data", "classification")
+        ignored += output.ignored(*(("binary_data", "classification") if output.name != KNOWN_OUTPUT else ()))
     notes = {"ignored": ", ".join(ignored)[:500]} if ignored else {}
     if tensor.name not in (PIXEL_INPUT, ENCODED_INPUT):
         notes["read_as"] = PIXEL_INPUT if tensor.datatype == "UINT8" else ENCODED_INPUT
     return notes
 
 
-def _output_options(header: _RequestHeader) -> tuple[bool, int]:
-    """Return ``binary`` and ``classes`` of an InferenceRequest. Raises ApiError."""
-    outputs = header.outputs or []
-    if [output.name for output in outputs] not in ([], [LOGITS_OUTPUT]):
-        names = ", ".join(output.name for output in outputs)[:200]
-        raise ApiError("parameters", f"the outputs are [{names}]", f"ask for {LOGITS_OUTPUT}, or leave outputs out")
+def _output_options(header: _RequestHeader, available: Collection[str]) -> tuple[Collection[str], bool, int]:
+    """Return ``outputs``, ``binary`` and ``classes`` of an InferenceRequest. Raises ApiError."""
+    outputs = {output.name: output for output in header.outputs or []}
+    if len(outputs) < len(header.outputs or []) or not {*outputs} <= {*available}:
+        names = ", ".join(output.name for output in header.outputs or [])[:200]
+        hint = f"ask for {' and '.join(available)}, or leave outputs out"
+        raise ApiError("parameters", f"the outputs are [{names}]", hint)
     binary, classes = header.parameter("binary_data_output", False), 0
-    if outputs:
-        binary, classes = outputs[0].parameter("binary_data", binary), outputs[0].parameter("classification", 0)
+    if logits := outputs.get(LOGITS_OUTPUT):
+        binary, classes = logits.parameter("binary_data", binary), logits.parameter("classification", 0)
     if type(binary) is not bool or type(classes) is not int or classes < 0:
         message = f"binary_data is {reprlib.repr(binary)}, classification {reprlib.repr(classes)}"
         raise ApiError("parameters", message, "binary_data is true or false, classification a number of classes")
-    return binary, classes
+    return outputs or available, binary, classes
 
 
 def _split_binary_data(header: _RequestHeader, blob: memoryview) -> list[memoryview | None]:
@@ -349,9 +369,10 @@ def _unpack_elements(data: memoryview, max_images: int) -> list[bytes]:
 
 
 def render_response(
-    request: InferenceRequest, model: str, logits: NDArray[np.float32], labels: Labels
+    request: InferenceRequest, model: str, logits: NDArray[np.float32], labels: Labels, p_values: Sequence[float] = ()
 ) -> tuple[bytes, dict[str, str]]:
-    """float32 [N, C] -> the body and the headers of the response."""
+    """float32 [N, C] -> the body and the headers of the response; ``p_values`` [N] of calibrated models."""
+    p_known = {"name": KNOWN_OUTPUT, "datatype": "FP32", "shape": [len(p_values), 1], "data": p_values}
     output: dict[str, Any] = {"name": LOGITS_OUTPUT, "datatype": "FP32", "shape": list(logits.shape)}
     elements: list[str] = []
     if request.classes:
@@ -359,12 +380,13 @@ def render_response(
         elements = [f"{score.probability:.6f}:{score.index}:{score.label}" for row in rows for score in row]
         output.update(datatype="BYTES", shape=[len(rows), len(elements) // len(rows)])
     blob = b""
-    if request.binary:
+    if request.binary and LOGITS_OUTPUT in request.outputs:
         blob = _pack_elements(elements) if request.classes else logits.astype("<f4").tobytes()
         output["parameters"] = {"binary_data_size": len(blob)}
     else:
         output["data"] = elements if request.classes else logits.ravel().tolist()
-    response: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": [output]}
+    outputs = [{LOGITS_OUTPUT: output, KNOWN_OUTPUT: p_known}[name] for name in request.outputs]
+    response: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": outputs}
     response |= ({"id": request.id} if request.id else {}) | ({"parameters": request.notes} if request.notes else {})
     header = json_text(response).encode()
     if not request.binary:

@@ -8,8 +8,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from starlette.requests import Request
 
 from wideresnet.errors import OutputError, WrnError, did_you_mean
@@ -20,7 +18,7 @@ from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.metrics import Metrics
 from wideresnet.serve.models import open_models
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.serve.worker import ModelInput, ModelWorker, Outcome
+from wideresnet.serve.worker import ModelInput, ModelWorker, Outcome, Postprocess
 
 Result = TypeVar("Result")
 
@@ -102,7 +100,7 @@ class Service:
         self,
         model: ModelWorker,
         inputs: Sequence[ModelInput],
-        postprocess: Callable[[NDArray[np.float32]], Result],
+        postprocess: Postprocess[Result],
         request: Request,
         permit: Permit,
     ) -> list[Outcome[Result]]:
@@ -139,6 +137,7 @@ class Service:
         finally:
             disconnected.cancel()
         self.metrics.observe_stages(model.name, (outcome.seconds for outcome in outcomes))
+        self.metrics.observe_certainties(model, (pair for outcome in outcomes for pair in outcome.certainties))
         return outcomes
 
 

@@ -43,15 +43,17 @@ from wideresnet.errors import ConfigError, ImageError
 from wideresnet.images.decode import Limits
 from wideresnet.images.isolated import SizedCrop, decode_crop, decode_in_process, is_slow
 from wideresnet.images.workload import workload
-from wideresnet.logits import check_logits
+from wideresnet.logits import check_logits, softmax
 from wideresnet.machine import available_cpus
-from wideresnet.records import Labels, LabelScore
+from wideresnet.prediction_sets import p_values
+from wideresnet.records import Batch, Labels, LabelScore, Uncertainty
 from wideresnet.serve.admission import Permit
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.statistics import InferenceStatistics
 
 ModelInput = bytes | NDArray[np.uint8]             # an encoded image, or preprocessed RGB uint8 [N, S, S, 3]
 Result = TypeVar("Result")
+Postprocess = Callable[[NDArray[np.float32], Batch], Result]      # logits [N, C] of a batch to the result
 
 SPACING = 0.25                                     # seconds: about the longest that a thread decodes an image
 STAGES = ("decode", "wait", "infer")
@@ -59,11 +61,15 @@ STAGES = ("decode", "wait", "infer")
 
 @dataclass(frozen=True, eq=False)
 class Outcome(Generic[Result]):
-    """The result of one input or its error, and the seconds of each of ``STAGES``."""
+    """The result of one input or its error, and the seconds of each of ``STAGES``.
+
+    Of a calibrated model also the p-value of each image, and the probability of its likeliest class.
+    """
 
     result: Result | None
     error: Exception | None
     seconds: dict[str, float]
+    certainties: list[tuple[float, float]] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -73,7 +79,7 @@ class _Job(Generic[Result]):
     item: ModelInput
     images: int
     permit: Permit
-    postprocess: Callable[[NDArray[np.float32]], Result]
+    postprocess: Postprocess[Result]
     future: asyncio.Future[Outcome[Result]]
     stage_started: float
     slow_bytes: int = 0                            # of an image that was set aside
@@ -85,11 +91,12 @@ class _Job(Generic[Result]):
         self.seconds[stage] += now - self.stage_started
         self.stage_started = now
 
-    def finish(self, logits: NDArray[np.float32]) -> None:
-        """Set the outcome from the job's logits [N, C]."""
+    def finish(self, logits: NDArray[np.float32], batch: Batch, model: Uncertainty | None) -> None:
+        """Set the outcome from the job's logits [N, C]; ``model``: of a calibrated network."""
         try:
             check_logits(logits)
-            self.outcome = Outcome(self.postprocess(logits), None, self.seconds)
+            pairs = zip(p_values(batch, model), softmax(logits).max(1).tolist(), strict=True) if model else ()
+            self.outcome = Outcome(self.postprocess(logits, batch), None, self.seconds, list(pairs))
         except BaseException as error:
             self.fail(error)
 
@@ -160,11 +167,11 @@ class ModelWorker:
         return list(self._labels)
 
     def submit(
-        self, item: ModelInput, permit: Permit, postprocess: Callable[[NDArray[np.float32]], Result]
+        self, item: ModelInput, permit: Permit, postprocess: Postprocess[Result]
     ) -> asyncio.Future[Outcome[Result]]:
         """Schedule an input and return the future of its outcome, which never raises.
 
-        ``postprocess`` turns logits [N, C] into the result, in a thread. The permit holds the images until their work
+        ``postprocess`` makes the result, in a thread. The permit holds the images until their work
         has ended, even if the future is cancelled. Raises ApiError when they do not fit into the queue.
         """
         images, loop = 1 if isinstance(item, bytes) else len(item), asyncio.get_running_loop()
@@ -237,7 +244,7 @@ class ModelWorker:
         for job, _ in batch:
             job.end_stage("wait", started)
         try:
-            logits = self.classifier.logits(np.concatenate([pixels for _, pixels in batch]))
+            joined, logits = self.classifier.run(Batch(np.concatenate([pixels for _, pixels in batch]), ()))
         except BaseException as error:
             if len(batch) > 1:
                 for decoded in batch:
@@ -249,7 +256,8 @@ class ModelWorker:
             for job, pixels in batch:
                 start, end = end, end + len(pixels)
                 job.end_stage("infer", inferred)
-                job.finish(logits[start:end])
+                scores = None if joined.known_scores is None else joined.known_scores[start:end]
+                job.finish(logits[start:end], Batch(pixels, (), known_scores=scores), self.classifier.card.uncertainty)
         self._deliver([job for job, _ in batch])
 
     def _deliver(self, jobs: list[_Job[Any]]) -> None:

@@ -488,7 +488,7 @@ def test_large_json_is_parsed_for_one_request_at_a_time(make_service, monkeypatc
     service = make_service()
 
     async def parse_all() -> None:
-        await asyncio.gather(*(_parse(service, bytes(size), None, 32) for _ in range(3)))
+        await asyncio.gather(*(_parse(service, bytes(size), None, service.models[NAME]) for _ in range(3)))
 
     asyncio.run(parse_all())
     assert (max(most) > 1) is parallel

@@ -12,7 +12,7 @@ from wideresnet.serve.http.errors import ApiError
 
 # The query parameters of each route; other routes take none. Public pages are not checked: links in browsers add
 # parameters of their own.
-PARAMETERS = {"/v1/classify": ("k", "model", "lang"), "/v1/explain": ("class", "k", "model", "lang")}
+PARAMETERS = {"/v1/classify": ("k", "model", "lang", "coverage"), "/v1/explain": ("class", "k", "model", "lang")}
 PROBES = {"/healthz", "/v2/health/live", "/v2/health/ready"}
 _REPEATABLE = {"class"}
 _HOST = re.compile(r"(\[[0-9A-Za-z.:%~_-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")     # RFC 3986, 3.2.2

@@ -106,6 +106,7 @@ export class Card {
     const began = performance.now();
     try {
       this.path = this.page.query();
+      this.coverage = new URLSearchParams(this.path.split("?")[1]).get("coverage");
       this.answer = await ask(this.path, { body: this.file, signal, busy: (seconds) => this.busy(seconds) });
       this.milliseconds = performance.now() - began;
       this.chosen = this.predictions[0].index;
@@ -171,6 +172,7 @@ export class Card {
     const [key, value] = this.waiting ?? ["", ""];
     this.find(".state").textContent = key && (value === "" ? words[key] : words[key](value));
     if (this.problem) this.translateProblem(words);
+    this.translateCertainty(words);
     if (this.answer) this.translateTimes(words);
     if (this.answer) this.translateRequest();
   }
@@ -183,6 +185,16 @@ export class Card {
     this.find(".what").lang = this.find(".hint").lang = translated ? document.documentElement.lang : "en";
     this.find(".original").textContent = !key && translated ? words.original(`${this.problem.message}. ${this.problem.hint}`) : "";
     this.find(".again").hidden = !this.problem.again;
+  }
+
+  // Of calibrated models: whether the image is unknown, and the set of classes.
+  translateCertainty(words) {
+    const { unknown, p_known: known, set } = this.answer?.results[0] ?? {};
+    const alert = this.find(".unknown"), members = this.find(".members");
+    alert.hidden = !unknown;
+    alert.textContent = unknown ? words.unknown(percent(known)) : "";
+    members.hidden = !set;
+    members.textContent = set ? words.members(this.coverage, set) : "";
   }
 
   translateTimes(words) {

@@ -7,6 +7,7 @@ import { WORDS } from "./words.js";
 
 const SIDE_BY_SIDE = 4;                          // concurrent requests; more would only wait in the service
 const K = 5;
+const COVERAGE = 95;                             // per cent of the images whose set holds the right class
 const MANY = 8;                                  // images from which on the list is compact
 const SOON = 1000;                               // milliseconds, between requests for models that are loading
 
@@ -24,7 +25,7 @@ const page = {
   words: () => WORDS[language],
   explains: () => explains,
   preprocess: () => chosen()?.preprocess ?? null,
-  query: () => `v1/classify?${new URLSearchParams({ k: K, ...model(), ...labels() })}`,
+  query: () => `v1/classify?${new URLSearchParams({ k: K, ...model(), ...labels(), ...coverage() })}`,
   explainQuery: (index) => `v1/explain?${new URLSearchParams({ class: index, ...model() })}`,
   announce: (text) => { byId("status").textContent = text; },
   again: (card) => { card.begin(); enqueue([card]); },
@@ -41,6 +42,11 @@ const chosen = () => models.find((model) => model.name === byId("model").value);
 const model = () => (models.length > 1 ? { model: byId("model").value } : {});
 // Labels of a user's own have no translation.
 const labels = () => (language !== "en" && chosen()?.languages.includes(language) ? { lang: language } : {});
+// Sets of a calibrated model.
+const coverage = () => {
+  const most = chosen()?.calibration?.max_coverage;
+  return most ? { coverage: Math.min(COVERAGE, most) } : {};
+};
 
 // Models
 
@@ -66,7 +72,7 @@ async function loadModels() {
 function describe() {
   const words = page.words(), shown = chosen();
   if (!shown) return;
-  const { engine, measured } = shown, { facts } = words;
+  const { engine, measured, calibration } = shown, { facts } = words;
   const rows = [
     [facts.name, shown.name],
     [facts.architecture, shown.architecture],
@@ -75,6 +81,7 @@ function describe() {
     [facts.classes, shown.classes.toLocaleString(language)],
     [facts.size, words.sees(shown.preprocess.crop)],
     ...measured.map((accuracy) => [facts.accuracy, words.accuracy(percent(accuracy.correct1 / accuracy.n), accuracy.data, accuracy.n.toLocaleString(language))]),
+    [facts.calibration, calibration && words.calibrated(percent(calibration.ece), calibration.data, calibration.n.toLocaleString(language))],
     [facts.licence, shown.licence],
     [facts.graph, shown.graph_sha256.slice(0, 16)],
   ];
@@ -131,7 +138,9 @@ async function answer(card) {
 function spoken(card) {
   const words = page.words(), [best] = card.predictions;
   if (!best) return words.failed(card.name, problemText(card.problem, words).join(". "));
-  return words.answer(card.name, best.label, percent(best.probability));
+  const { unknown, p_known: known } = card.answer.results[0];
+  const answered = words.answer(card.name, best.label, percent(best.probability));
+  return unknown ? `${answered}. ${words.unknown(percent(known))}` : answered;
 }
 
 function count() {

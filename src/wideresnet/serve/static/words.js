@@ -38,6 +38,8 @@ const EN = {
   noPreview: "No preview",
   pasted: (number) => `pasted image ${number}`,
   answer: (name, label, probability) => `${name}: ${label}, ${probability}`,
+  unknown: (known) => `Unknown: only ${known} of the calibration images are as unfamiliar to the network.`,
+  members: (coverage, labels) => `Set with ${coverage} % coverage: ${labels.join(", ")}`,
   failed: (name, message) => `${name}: ${message}`,
   again: "Try again",
   original: (text) => text,
@@ -57,10 +59,11 @@ const EN = {
   interfaces: "API",
   facts: {
     name: "name", architecture: "architecture", precision: "stored precision", engine: "engine", classes: "classes",
-    size: "input", licence: "licence", accuracy: "accuracy", graph: "graph hash",
+    size: "input", licence: "licence", accuracy: "accuracy", calibration: "calibration error", graph: "graph hash",
   },
   sees: (side) => `${side} × ${side} pixels`,
   accuracy: (top1, data, n) => `${top1} of ${n} images correct (${data})`,
+  calibrated: (error, data, n) => `${error} (${data}, ${n} images)`,
 };
 
 const ZH = {
@@ -99,6 +102,8 @@ const ZH = {
   noPreview: "无法预览",
   pasted: (number) => `粘贴的图片 ${number}`,
   answer: (name, label, probability) => `${name}：${label}，${probability}`,
+  unknown: (known) => `未知图片：仅 ${known} 的校准图片与网络已知内容的差异达到这一程度。`,
+  members: (coverage, labels) => `${coverage} % 覆盖率下的可能类别：${labels.join("、")}`,
   failed: (name, message) => `${name}：${message}`,
   again: "重试",
   original: (text) => `服务原文：${text}`,
@@ -140,10 +145,11 @@ const ZH = {
   interfaces: "程序接口",
   facts: {
     name: "名称", architecture: "结构", precision: "存储精度", engine: "计算引擎", classes: "类别数", size: "输入",
-    licence: "许可证", accuracy: "准确率", graph: "计算图哈希",
+    licence: "许可证", accuracy: "准确率", calibration: "校准误差", graph: "计算图哈希",
   },
   sees: (side) => `${side} × ${side} 像素`,
   accuracy: (top1, data, n) => `${n} 张图片中正确 ${top1}（${data}）`,
+  calibrated: (error, data, n) => `${error}（${data}，${n} 张图片）`,
 };
 
 export const WORDS = { en: EN, zh: ZH };

@@ -1,0 +1,161 @@
+"""The service with a calibrated model: sets, unknown images, and the metrics that tell a change of the input."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from fakes import calibrated_bundle, tiny_bundle, tiny_images
+from serving import open_model
+from wideresnet.bundle import Bundle
+from wideresnet.engines import open_engine
+from wideresnet.engines.open import open_outputs
+from wideresnet.images.decode import Limits
+from wideresnet.records import ScoreQuantiles
+from wideresnet.serve.app import make_app
+from wideresnet.serve.metrics import WINDOW, distance_from_uniform
+from wideresnet.serve.service import Service
+from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.worker import ModelWorker
+from wideresnet.tasks.load.load import open_classifier
+
+IMAGES = tiny_images(8, 32)
+KNOWN = ("p_known", "unknown", "set")
+
+
+def encoded(index: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(IMAGES[index]).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def calibrated() -> Bundle:
+    """A calibrated model that calls about a quarter of the images unknown."""
+    bundle = calibrated_bundle(tiny_bundle())
+    _, scores = next(open_outputs(bundle).outputs([IMAGES]))
+    values = tuple(np.quantile(-scores.ravel(), [0.25, 0.5, 0.75]).tolist())
+    model = bundle.card.uncertainty
+    assert model is not None
+    unknown = replace(model.unknown, scores=ScoreQuantiles(3, (1, 2, 3), values))
+    return replace(bundle, card=replace(bundle.card, uncertainty=replace(model, unknown=unknown)))
+
+
+@pytest.fixture
+def service(calibrated: Bundle) -> Service:
+    """A calibrated model, and the same one without its calibration."""
+    service, limits, slots = Service(ServeSettings()), Limits(2**20, 2**20), threading.BoundedSemaphore(2)
+    plain = open_model(tiny_bundle(), open_engine(tiny_bundle()))
+    service.set_models({"sure": ModelWorker("sure", open_classifier(calibrated), slots, limits), "plain": plain})
+    return service
+
+
+@pytest.fixture
+def client(service: Service) -> TestClient:
+    return TestClient(make_app(service))
+
+
+def test_answers_are_those_of_the_classifier(client: TestClient, calibrated: Bundle) -> None:
+    expected = open_classifier(calibrated).classify(list(IMAGES), k=3, coverage=0.75)
+    for index, answer in enumerate(expected):
+        (result,) = client.post("/v1/classify?k=3&coverage=75", content=encoded(index)).json()["results"]
+        assert result["p_known"] == answer.p_known
+        assert result["unknown"] == answer.unknown
+        assert result["set"] == list(answer.set or ())
+    assert len({answer.unknown for answer in expected}) == 2
+    (result,) = client.post("/v1/classify?coverage=75&lang=zh", content=encoded(0)).json()["results"]
+    assert result["set"][0] == result["predictions"][0]["label"]
+
+
+def test_sets_are_there_on_request_only(client: TestClient) -> None:
+    (result,) = client.post("/v1/classify", content=encoded(0)).json()["results"]
+    assert set(result) == {"name", "predictions", "p_known", "unknown"}
+
+
+def test_without_a_calibration_answers_and_metrics_have_nothing_new(client: TestClient) -> None:
+    (result,) = client.post("/v1/classify?model=plain", content=encoded(0)).json()["results"]
+    assert set(result) == {"name", "predictions"}
+    assert '{model="plain"}' not in "".join(re.findall("^wrn_(?:unknown|conf|p_val).*", metrics(client), re.MULTILINE))
+    alone = Service(ServeSettings())
+    alone.set_models({"plain": open_model(tiny_bundle(), open_engine(tiny_bundle()))})
+    only = TestClient(make_app(alone))
+    assert only.post("/v1/classify", content=encoded(0)).status_code == 200
+    assert not re.search("unknown|confidence|p_value", metrics(only))
+    assert [output["name"] for output in only.get("/v2/models/plain").json()["outputs"]] == ["logits"]
+    assert "calibration" not in only.get("/v1/models").json()["models"][0]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("coverage=95&model=plain", "it is not calibrated"), ("coverage=x", "coverage must be a percentage, got 'x'"),
+        ("coverage=0.75", "from 50 to 99.9 %, got 0.75 %"), ("coverage=0", "must be a percentage"),
+        ("coverage=nan", "from 50 to 99.9 %"), ("coverage=99.9", "take 999 calibration images"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_promised_is_refused(client: TestClient, query: str, message: str) -> None:
+    done = client.post(f"/v1/classify?{query}", content=encoded(0))
+    assert (done.status_code, message in done.json()["detail"]) == (422, True), done.text
+    assert done.json()["hint"]
+
+
+def test_p_known_is_an_output_of_v2(client: TestClient, calibrated: Bundle) -> None:
+    expected = [answer.p_known for answer in open_classifier(calibrated).classify(list(IMAGES))]
+    metadata = client.get("/v2/models/sure").json()["outputs"]
+    assert metadata[1] == {"name": "p_known", "datatype": "FP32", "shape": [-1, 1]}
+    assert client.get("/v2/models/sure/config").json()["output"][1]["dims"] == [1]
+    tensor = {"name": "images", "shape": [8, 32, 32, 3], "datatype": "UINT8", "data": IMAGES.ravel().tolist()}
+
+    def outputs(*names: str) -> dict[str, object]:
+        wanted = {"outputs": [{"name": name} for name in names]} if names else {}
+        done = client.post("/v2/models/sure/infer", json={"inputs": [tensor], **wanted})
+        assert done.status_code == 200, done.text
+        return {output["name"]: output["data"] for output in done.json()["outputs"]}
+
+    assert outputs("p_known") == {"p_known": expected}
+    assert list(outputs()) == ["logits", "p_known"]
+    assert list(outputs("logits")) == ["logits"]
+    done = client.post("/v2/models/plain/infer", json={"inputs": [tensor], "outputs": [{"name": "p_known"}]})
+    assert done.status_code == 422
+
+
+def test_metrics_count_every_image_of_both_protocols(client: TestClient, service: Service, calibrated: Bundle) -> None:
+    answers = open_classifier(calibrated).classify(list(IMAGES))
+    for index in range(4):
+        client.post("/v1/classify", content=encoded(index))
+    tensor = {"name": "images", "shape": [4, 32, 32, 3], "datatype": "UINT8", "data": IMAGES[4:].ravel().tolist()}
+    client.post("/v2/models/sure/infer", json={"inputs": [tensor]})
+    assert value(client, "wrn_unknown_total") == sum(bool(answer.unknown) for answer in answers)
+    assert value(client, "wrn_confidence_count") == 8
+    confidence = sum(answer.predictions[0].probability for answer in answers)
+    assert value(client, "wrn_confidence_sum") == pytest.approx(confidence)
+    assert value(client, "wrn_p_value_images") == 8
+    p_values = [answer.p_known or 0 for answer in answers]
+    assert value(client, "wrn_p_value_distance") == pytest.approx(distance_from_uniform(p_values))
+    service.set_models(dict(service.models))       # a reload begins the window again; counters go on
+    assert (value(client, "wrn_p_value_images"), value(client, "wrn_confidence_count")) == (0, 8)
+
+
+def metrics(client: TestClient) -> str:
+    return client.get("/metrics").text
+
+
+def value(client: TestClient, name: str) -> float:
+    (number,) = re.findall(rf'^{name}{{model="sure"}} (\S+)$', metrics(client), re.MULTILINE)
+    return float(number)
+
+
+def test_the_distance_is_that_of_kolmogorov_and_smirnov() -> None:
+    even = [(rank + 0.5) / WINDOW for rank in range(WINDOW)]
+    assert distance_from_uniform(even) == pytest.approx(0.5 / WINDOW)
+    assert distance_from_uniform([0.2]) == pytest.approx(0.8)
+    assert distance_from_uniform([0.1, 0.2, 0.3]) == pytest.approx(0.7)
+    assert distance_from_uniform([value / 2 for value in even]) == pytest.approx(0.5, abs=0.001)
+    assert np.isnan(distance_from_uniform([]))
