@@ -69,9 +69,8 @@ def check_output() -> None:
         os.write(1, b"")
     except OSError as error:
         reason = "standard output is closed" if error.errno == errno.EBADF else error.strerror
-        raise OutputError(
-            f"cannot write the output: {reason}", hint="send it elsewhere: to a file, or >/dev/null"
-        ) from None
+        problem = f"cannot write the output: {reason}"
+        raise OutputError(problem, hint="send it elsewhere: to a file, or >/dev/null") from None
 
 
 def say(line: str, err: bool = False) -> None:

@@ -147,9 +147,8 @@ def read_evaluation(path: Path) -> EvalReport:
         with os_errors_as(DataError, f"cannot read {path}"):
             return _record_adapter().validate_python(json.loads(read_text(path, errors="replace"))["counts"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:       # pydantic's is a ValueError
-        raise DataError(
-            f"{path} holds no evaluation", hint="'wrn evaluate --format json' and 'wrn merge --format json' print one"
-        ) from error
+        problem = f"{path} holds no evaluation"
+        raise DataError(problem, hint="'wrn evaluate --format json' and 'wrn merge --format json' print one") from error
 
 
 @cache

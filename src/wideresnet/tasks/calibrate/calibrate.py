@@ -157,10 +157,8 @@ def calibrate_bundle(
     bank = balanced_sample(images.bank or parts[FIT], bank_size(bundle.card.classes))
     shared = count_shared(bank, [*data.items, *(images.test.items if images.test else ())]) if images.bank else 0
     if shared:
-        raise DataError(
-            f"{shared:,} of the images to calibrate with are among those that the network was trained on",
-            hint="calibrate with images that it has never seen",
-        )
+        problem = f"{shared:,} of the images to calibrate with are among those that the network was trained on"
+        raise DataError(problem, hint="calibrate with images that it has never seen")
     original = open_features(bundle, [FEATURES], options=throughput_options(bundle, "f32")[0])
     before = {}
     for name, items in (*parts.items(), ("bank", bank)):
@@ -202,10 +200,8 @@ def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSetting
     missing = [labels.names[index] for index in sorted({*range(data.classes)} - {*data.present})]
     if missing:
         names = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        raise DataError(
-            f"{data.name} has no image of {len(missing):,} of {data.classes:,} classes: {names}",
-            hint="calibrate with images as the network will be asked about: of every class",
-        )
+        problem = f"{data.name} has no image of {len(missing):,} of {data.classes:,} classes: {names}"
+        raise DataError(problem, hint="calibrate with images as the network will be asked about: of every class")
     cycle = (FIT, SCORES) if images.test else (TEST, FIT, TEST, SCORES)
     needed, rng = images_needed(1 - settings.refused), np.random.default_rng(0)
     if len(data.items) < needed * len(cycle):

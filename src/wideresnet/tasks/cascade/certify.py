@@ -43,10 +43,8 @@ def halves(labels: NDArray[np.int64], seed: int = 0) -> tuple[NDArray[np.intp], 
     Raises DataError for fewer than ``FEWEST`` in each.
     """
     if len(labels) < 2 * FEWEST:
-        raise DataError(
-            f"{len(labels):,} images are too few to choose a rule and to certify it",
-            hint=f"give {2 * FEWEST:,} or more; a bound of 0.3 points takes some thousand",
-        )
+        problem = f"{len(labels):,} images are too few to choose a rule and to certify it"
+        raise DataError(problem, hint=f"give {2 * FEWEST:,} or more; a bound of 0.3 points takes some thousand")
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     return np.sort(order[1::2]), np.sort(order[::2])

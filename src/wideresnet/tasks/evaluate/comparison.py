@@ -101,10 +101,8 @@ def compare_answers(
     paths = pair_by_path(a, b)
     pairs = list(_scored_pairs(a, b, paths))
     if not pairs:
-        raise DataError(
-            f"no image is answered in both {blanks[0].model} and {blanks[1].model}",
-            hint="images are paired by path: evaluate both with the same path of the data, from the same folder",
-        )
+        hint = "images are paired by path: evaluate both with the same path of the data, from the same folder"
+        raise DataError(f"no image is answered in both {blanks[0].model} and {blanks[1].model}", hint)
     report = compare_pairs(pairs, blanks, _masked_classes(a, b), (_failures(a), _failures(b)))
     return replace(
         report,
@@ -150,17 +148,13 @@ def check_same_classes(a: Classifier, b: Classifier) -> None:
     """Raise DataError if a class index stands for different classes in the two models."""
     labels_a, labels_b = a.labels, b.labels
     if len(labels_a.names) != len(labels_b.names):
-        raise DataError(
-            f"{a.card.name} has {len(labels_a.names)} classes, {b.card.name} {len(labels_b.names)}",
-            hint="compare models of the same classes",
-        )
+        problem = f"{a.card.name} has {len(labels_a.names)} classes, {b.card.name} {len(labels_b.names)}"
+        raise DataError(problem, hint="compare models of the same classes")
     both_have_ids = bool(labels_a.ids and labels_b.ids)
     keys_a, keys_b = (labels_a.ids, labels_b.ids) if both_have_ids else (labels_a.names, labels_b.names)
     if keys_a != keys_b and (both_have_ids or set(keys_a) == set(keys_b)):
-        raise DataError(
-            f"{a.card.name} and {b.card.name} have different classes, or the same in another order",
-            hint="compare models with the same classes at the same indices",
-        )
+        problem = f"{a.card.name} and {b.card.name} have different classes, or the same in another order"
+        raise DataError(problem, hint="compare models with the same classes at the same indices")
 
 
 def _by_path(outcomes: Iterable[Outcome], name: str) -> dict[str, Outcome]:
@@ -185,10 +179,8 @@ def _scored_pairs(
         if not isinstance(x, Scored) or not isinstance(y, Scored):
             continue
         if x.label != y.label:
-            raise DataError(
-                f"{path_a} is of class {x.label} in one and {y.label} in the other",
-                hint="evaluate both on the same labelled data",
-            )
+            problem = f"{path_a} is of class {x.label} in one and {y.label} in the other"
+            raise DataError(problem, hint="evaluate both on the same labelled data")
         yield x, y
 
 

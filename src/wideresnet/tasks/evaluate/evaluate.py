@@ -93,10 +93,8 @@ def score(
     has another number of classes.
     """
     if data.classes != len(classifier.labels.names):
-        raise DataError(
-            f"{data.name} has {data.classes} classes, the network {len(classifier.labels.names)}",
-            hint="evaluate with a model of these classes",
-        )
+        problem = f"{data.name} has {data.classes} classes, the network {len(classifier.labels.names)}"
+        raise DataError(problem, hint="evaluate with a model of these classes")
     repeated = first % batch_size                  # scored before, and needed to fill the batch
     spec, threads = classifier.card.preprocess, classifier.engine.info.threads
     load = partial(load_batches, spec=spec, batch_size=batch_size, threads=threads, exif=data.exif)

@@ -65,10 +65,8 @@ def _check_images(file: Path, data: LabelledData) -> None:
     for answer, item in zip_longest(read_scores(file), data.items):
         label = answer.label if isinstance(answer, Scored) else None
         if answer is None or item is None or answer.path != item.path or label not in (None, item.label):
-            raise DataError(
-                f"{file} is complete, but of other images than {data.name}",
-                hint="without --resume it is replaced when all images are scored",
-            )
+            problem = f"{file} is complete, but of other images than {data.name}"
+            raise DataError(problem, hint="without --resume it is replaced when all images are scored")
 
 
 def _check_scores(file: Path, classifier: Classifier, data: LabelledData, settings: InferenceSettings) -> None:
@@ -83,7 +81,5 @@ def _check_scores(file: Path, classifier: Classifier, data: LabelledData, settin
         else:
             same = type(then) is type(now)
         if not same:
-            raise DataError(
-                f"{file} is complete, but of another model or other settings: they answer {now.path} otherwise",
-                hint="without --resume it is replaced when all images are scored",
-            )
+            problem = f"{file} is complete, but of another model or other settings: they answer {now.path} otherwise"
+            raise DataError(problem, hint="without --resume it is replaced when all images are scored")

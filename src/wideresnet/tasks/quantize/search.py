@@ -143,10 +143,8 @@ class Search:
     def best(self) -> Trial:
         """Return the fastest trial that passes, else the closest to float32. Raises BundleError if none is valid."""
         if all(trial.gate is None for trial in self.trials):
-            raise BundleError(
-                "the logits of every int8 graph deviate too far from float32",
-                hint="nothing was written; give other or more calibration images, or a larger --budget",
-            )
+            hint = "nothing was written; give other or more calibration images, or a larger --budget"
+            raise BundleError("the logits of every int8 graph deviate too far from float32", hint)
         return min(self.trials, key=lambda t: (not passed(t), len(t.settings.kept) if passed(t) else 0, _distance(t)))
 
     def base(self, start: QuantiseSettings) -> QuantiseSettings:
