@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.bundle.bundle import Bundle
 from wideresnet.datasets.labels import format_labels, parse_labels
-from wideresnet.errors import BundleError, ConfigError, DataError, errors_as
+from wideresnet.errors import BundleError, ConfigError, DataError, errors_as, os_errors_as
 from wideresnet.output.atomic import atomic_folder, check_folder, restore_folder
 from wideresnet.records import ModelCard
 
@@ -35,12 +35,9 @@ def write_bundle(folder: Path, bundle: Bundle) -> ModelCard:
     card = replace(bundle.card, files={GRAPH: bundle.sha256, LABELS: _sha256(contents[LABELS])})
     absent = {"uncertainty"} if card.uncertainty is None else None     # other cards are as they always were
     contents[CARD] = _CARD.dump_json(card, indent=2, exclude=absent) + b"\n"
-    try:
-        with atomic_folder(folder) as part:
-            for name, data in contents.items():
-                (part / name).write_bytes(data)
-    except OSError as error:
-        raise BundleError(f"cannot write the bundle {folder}: {error.strerror}") from error
+    with os_errors_as(BundleError, f"cannot write the bundle {folder}"), atomic_folder(folder) as part:
+        for name, data in contents.items():
+            (part / name).write_bytes(data)
     return card
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.tar import open_tar
-from wideresnet.errors import DataError, WeightsError, os_errors_as
+from wideresnet.errors import DataError, WeightsError, errors_as, os_errors_as
 from wideresnet.records import Item
 from wideresnet.unpickle import load_pickle
 from wideresnet.unpickle.arrays import StoredArray
@@ -292,7 +292,9 @@ def _read_bounded(name: str, size: int, read: Callable[[], bytes]) -> bytes:
 
 def _unpickle_rows(name: str, data: bytes, kind: CifarFormat) -> bytes:
     """Convert a file of the python version to the rows of the binary version. Raises DataError."""
-    try:
+    hint, damage = _fetch_hint(kind), (AttributeError, KeyError, TypeError, ValueError)
+    damaged = errors_as(damage, DataError, f"{name} is not a file of {kind.name}'s python version", hint)
+    with damaged, errors_as(WeightsError, DataError, name, f"nothing in it was executed; {hint}"):
         batch = load_pickle(io.BytesIO(data), arrays=True, limit=MAX_FILE_BYTES).value
         fields = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
         pixels, labels = fields["data"].values, fields[kind.python.labels]
@@ -301,11 +303,6 @@ def _unpickle_rows(name: str, data: bytes, kind: CifarFormat) -> bytes:
             raise ValueError(f"it holds {pixels.dtype} {list(pixels.shape)} and {len(labels)} labels")
         if not all(type(label) is int and 0 <= label < kind.classes for label in labels):
             raise ValueError(f"its labels are not numbers from 0 to {kind.classes - 1}")
-    except WeightsError as error:
-        raise DataError(f"{name}: {error.message}", f"nothing in it was executed; {_fetch_hint(kind)}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        problem = f"{name} is not a file of {kind.name}'s python version: {error}"
-        raise DataError(problem, hint=_fetch_hint(kind)) from error
     columns = np.zeros((len(labels), kind.label_bytes), np.uint8)
     columns[:, -1] = labels
     return np.concatenate([columns, pixels], axis=1).tobytes()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wideresnet.datasets.shards import ShardImages, Unreadable, find_shards
-from wideresnet.errors import ConfigError, ImageError, check_choice, os_errors_as
+from wideresnet.errors import ConfigError, ImageError, check_choice, errors_as, os_errors_as
 from wideresnet.images.decode import TURNS
 from wideresnet.images.exif import UPRIGHT, orientation
 from wideresnet.images.files import describe_skipped, find_images, no_images_error
@@ -140,10 +140,9 @@ def _read(file: Any) -> bytes:
 
 
 def _array(values: object, name: str) -> NDArray[Any]:
-    try:
+    caught = (TypeError, ValueError, RuntimeError)     # of a tensor on a GPU, or one that has a gradient
+    with errors_as(caught, ConfigError, f"{name} cannot be read as an array", hint="give tensor.detach().cpu()"):
         return np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:     # a tensor on a GPU, or one that has a gradient
-        raise ConfigError(f"{name} cannot be read as an array: {error}", hint="give tensor.detach().cpu()") from error
 
 
 def _rgb(array: NDArray[Any], alpha: Alpha) -> NDArray[Any]:
@@ -163,12 +162,11 @@ def _rgb(array: NDArray[Any], alpha: Alpha) -> NDArray[Any]:
 
 def _pixels(image: Image.Image, exif: Exif, alpha: Alpha) -> NDArray[np.uint8]:
     """Return a Pillow image as RGB uint8 [H, W, 3]; the image itself is not changed."""
-    try:
+    # A closed or damaged file may be behind the image.
+    with errors_as((OSError, ValueError), ImageError, "the Pillow image cannot be read"):
         turn = orientation(image.info.get("exif") or b"") if exif == "transpose" else UPRIGHT
         copy = image.copy() if turn == UPRIGHT else image.transpose(TURNS[turn])
         return np.asarray(to_rgb(copy, alpha))
-    except (OSError, ValueError) as error:         # a closed or damaged file behind the image
-        raise ImageError(f"the Pillow image cannot be read: {error}") from error
 
 
 def _not_an_image(name: str, image: object) -> ConfigError:

@@ -8,6 +8,7 @@ Layout: CIPA DC-008 (Exif 2.32), sections 4.5 and 4.6.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 
 UPRIGHT = 1
 _ORIENTATION, _SHORT = 0x0112, 3
@@ -21,15 +22,13 @@ def orientation(exif: bytes) -> int:
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None:
         return UPRIGHT
-    try:
+    with suppress(struct.error):                   # an offset beyond the block
         (directory,) = struct.unpack_from(f"{order}I", block, 4)
         (entries,) = struct.unpack_from(f"{order}H", block, directory)
         for k in range(entries):
             tag, kind, _, value = struct.unpack_from(f"{order}HHIH", block, directory + 2 + 12 * k)
             if tag == _ORIENTATION:
                 return value if kind == _SHORT and 1 <= value <= 8 else UPRIGHT
-    except struct.error:                           # an offset beyond the block
-        return UPRIGHT
     return UPRIGHT
 
 

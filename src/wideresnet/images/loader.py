@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.errors import ConfigError, ImageError, check_choice
+from wideresnet.errors import ConfigError, ImageError, check_choice, errors_as
 from wideresnet.images.decode import DEFAULT_LIMITS, Limits, read_encoded, read_regular
 from wideresnet.images.isolated import SizedCrop, decode_crop, decode_in_process, is_slow
 from wideresnet.images.preprocess import preprocess
@@ -71,12 +71,8 @@ def load_crop(
     if isinstance(source, str):
         source = Path(source)
     path = source.path if isinstance(source, Item) else source if isinstance(source, Path) else None
-    try:
+    with errors_as(ImageError, ImageError, str(path)) if path is not None else nullcontext():
         return _load_crop(source, spec, exif, reduced, limits)
-    except ImageError as error:
-        if path is None:
-            raise
-        raise ImageError(f"{path}: {error.message}", error.hint) from error
 
 
 def decode_sized(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> SizedCrop:

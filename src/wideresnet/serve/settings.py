@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 
 from wideresnet.config import read_yaml, validated
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, errors_as
 from wideresnet.images.decode import Limits
 from wideresnet.machine import available_cpus
 from wideresnet.pipes import read_text
@@ -91,10 +91,8 @@ def read_file(file: Path) -> dict[str, Any]:
 
 def read_token(file: Path) -> str:
     """Read a bearer token from a file, without surrounding white space. Raises ConfigError."""
-    try:
+    with errors_as((OSError, UnicodeDecodeError), ConfigError, f"cannot read the token file {file}"):
         token = read_text(file, "ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the token file {file}: {error}") from error
     return check_token(token, f"the token file {file}")
 
 

@@ -24,7 +24,7 @@ from urllib.request import Request, urlopen
 
 from filelock import FileLock
 
-from wideresnet.errors import DownloadError
+from wideresnet.errors import DownloadError, os_errors_as
 
 # Called with bytes present so far and, where the server says, bytes in all.
 Progress = Callable[[int, int | None], None]
@@ -71,7 +71,7 @@ def download(
     refuses, nothing more comes, the disk is full, or the hash is wrong (the file is deleted then).
     """
     part = target.with_name(target.name + ".part")
-    try:
+    with os_errors_as(DownloadError, f"cannot write {target}", hint="WRN_CACHE=DIR puts the cache elsewhere"):
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(target.name + ".lock")):
             if not target.exists():
@@ -80,9 +80,6 @@ def download(
                 _fetch_whole(url, target, part, progress, patience, instead)
                 _check(part, url, sha256_prefix)
                 os.replace(part, target)
-    except OSError as error:
-        problem = f"cannot write {target}: {error.strerror or error}"
-        raise DownloadError(problem, hint="WRN_CACHE=DIR puts the cache elsewhere") from error
     return target
 
 

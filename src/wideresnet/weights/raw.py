@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet import unpickle
-from wideresnet.errors import WeightsError
+from wideresnet.errors import WeightsError, errors_as
 
 # What zipfile, struct and NumPy raise on a file that is cut, changed, encrypted or nonsense.
 DAMAGE: Final = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, TokenError, *unpickle.DAMAGE)
@@ -23,12 +23,9 @@ DAMAGE: Final = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, Runtime
 @contextmanager
 def file_named(name: str) -> Iterator[None]:
     """Put the name of the file before a WeightsError, and turn what damage raises into one."""
-    try:
+    damaged = errors_as(DAMAGE, WeightsError, f"{name} is damaged", hint=unpickle.DAMAGED)
+    with damaged, errors_as(WeightsError, WeightsError, name):
         yield
-    except DAMAGE as error:
-        raise WeightsError(f"{name} is damaged: {error}", hint=unpickle.DAMAGED) from error
-    except WeightsError as error:
-        raise WeightsError(f"{name}: {error.message}", hint=error.hint) from error
 
 
 def to_float32(raw: NDArray[Any], dtype: str) -> NDArray[Any]:

@@ -23,7 +23,7 @@ from wideresnet.datasets.labels import format_labels, read_labels
 from wideresnet.datasets.splits import read_splits
 from wideresnet.datasets.svhn import read_svhn
 from wideresnet.engines import EngineOptions, open_engine
-from wideresnet.errors import ConfigError, TrainingError, needs_extra
+from wideresnet.errors import ConfigError, TrainingError, errors_as, needs_extra
 from wideresnet.machine import available_cpus, machine_facts
 from wideresnet.output.atomic import save_text
 from wideresnet.records import Images, ModelCard, Preprocess, Progress, TrainingImage
@@ -150,11 +150,9 @@ def save_result(trainer: Trainer, images: Images, run: Path) -> Path:
         },
     )
     tensors = {key: value.numpy() for key, value in trainer.weights().items()}
-    try:
+    hint = "training is finished and saved: repeat the command to write the result"
+    with errors_as((OSError, SafetensorError), TrainingError, f"cannot write {run / FILE_NAME}", hint):
         save_tensors(run / FILE_NAME, tensors, file_metadata(card, images.labels))
-    except (OSError, SafetensorError) as error:
-        hint = "training is finished and saved: repeat the command to write the result"
-        raise TrainingError(f"cannot write {run / FILE_NAME}: {error}", hint=hint) from error
     return run / FILE_NAME
 
 
