@@ -80,4 +80,4 @@ def _fetch_items(shard: Shard, missing: set[int]) -> Iterator[Item]:
             missing.add(index)
             return item
 
-    return map_ahead(fetch, range(len(shard.items)), PREFETCH // 2, PREFETCH)
+    return map_ahead(fetch, range(len(shard.items)), PREFETCH // 2, PREFETCH, "fetch")

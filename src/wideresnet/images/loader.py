@@ -48,8 +48,8 @@ def load_batches(
     if batch_size < 1 or threads < 1:
         raise ConfigError(f"batch size and threads must be at least 1, got {batch_size} and {threads}")
     read = partial(_crop_or_failure, spec=spec, exif=exif, reduced=reduced)
-    outcomes = (read(item) for item in items) if threads == 1 else map_ahead(read, items, threads, 2 * batch_size)
-    return _batches(outcomes, spec.crop, batch_size)
+    in_threads = map_ahead(read, items, threads, 2 * batch_size, "decode")
+    return _batches((read(item) for item in items) if threads == 1 else in_threads, spec.crop, batch_size)
 
 
 def load_crop(
@@ -113,10 +113,10 @@ def _crop_or_failure(item: Item, spec: Preprocess, exif: Exif, reduced: bool) ->
 
 
 def map_ahead(
-    read: Callable[[Input], Result], items: Iterable[Input], threads: int, ahead: int
+    read: Callable[[Input], Result], items: Iterable[Input], threads: int, ahead: int, name: str
 ) -> Generator[Result, None, None]:
-    """Yield ``map(read, items)``, computed in threads, with at most ``ahead`` items begun and not yet yielded."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="read")
+    """Yield ``map(read, items)``, computed in threads called ``name``, at most ``ahead`` items before the last."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
     running: deque[Future[Result]] = deque()
     try:
         for item in items:
