@@ -16,7 +16,6 @@ from fakes import calibrated_bundle, tiny_bundle, tiny_images
 from serving import open_model
 from wideresnet.bundle import Bundle
 from wideresnet.engines import open_engine
-from wideresnet.engines.open import open_outputs
 from wideresnet.images.decode import Limits
 from wideresnet.records import ScoreQuantiles
 from wideresnet.serve.app import make_app
@@ -40,7 +39,7 @@ def encoded(index: int) -> bytes:
 def calibrated() -> Bundle:
     """A calibrated model that calls about a quarter of the images unknown."""
     bundle = calibrated_bundle(tiny_bundle())
-    _, scores = next(open_outputs(bundle).outputs([IMAGES]))
+    _, scores = next(open_engine(bundle).outputs([IMAGES]))
     values = tuple(np.quantile(-scores.ravel(), [0.25, 0.5, 0.75]).tolist())
     model = bundle.card.uncertainty
     assert model is not None
