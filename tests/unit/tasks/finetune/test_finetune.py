@@ -219,7 +219,7 @@ def test_every_unreadable_image_is_listed_once(pets: Path, tmp_path: Path) -> No
     for name in ("red", "blue"):
         for number in range(3):                    # three of six, so that train and val both have some
             (pets / name / f"{number}.png").write_bytes(b"no image")
-    for settings in (FinetuneSettings(share=0.5), FULL.model_copy(update={"share": 0.5})):
+    for settings in (FinetuneSettings(val_fraction=0.5), FULL.model_copy(update={"val_fraction": 0.5})):
         report = finish(pets, tmp_path / settings.mode, settings)
         assert len(report.failures) == 6
         assert len({item.path for item in report.failures}) == 6
@@ -255,7 +255,7 @@ def test_the_card_says_where_it_comes_from_and_how_it_was_judged(pets: Path, tmp
 
 
 def test_from_python(pets: Path, tmp_path: Path) -> None:
-    report = task.finetune(pets, tmp_path / "run", settings={"share": 0.4, "l2": [0.1]})
+    report = task.finetune(pets, tmp_path / "run", settings={"val_fraction": 0.4, "l2": [0.1]})
     assert (report.train, report.val, report.source) == (12, 6, "wrn_16_4.cifar10")
     assert finetune_full.BEST not in {path.name for path in (tmp_path / "run").iterdir()}
 

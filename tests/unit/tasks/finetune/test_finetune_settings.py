@@ -16,9 +16,9 @@ SPEC = Preprocess(resize=40, crop=35, mode="squash")
 
 def test_options_count_more_than_the_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text('mode = "full"\nshare = 0.3\nepochs = 7\nsizes = [[0, 64]]\n')
+    file.write_text('mode = "full"\nval_fraction = 0.3\nepochs = 7\nsizes = [[0, 64]]\n')
     settings = read_settings(file, {"epochs": "9", "seed": 4})
-    assert settings == FinetuneSettings(mode="full", share=0.3, seed=4, recipe={"epochs": 9, "sizes": [[0, 64]]})
+    assert settings == FinetuneSettings(mode="full", val_fraction=0.3, seed=4, recipe={"epochs": 9, "sizes": [[0, 64]]})
     assert read_settings(None, {}) == FinetuneSettings()
 
 
@@ -38,7 +38,7 @@ def test_what_was_asked_for_reads_as_itself(tmp_path: Path) -> None:
         ({"mode": "full", "frozen": "9"}, "frozen: Input should be less than or equal to 5, got 9", ""),
         ({"mode": "full", "architecture": "wrn_16_4"}, "architecture follows from the weights", "leave it out"),
         ({"epochs": "3"}, "epochs: only for the full mode", "--mode full"),
-        ({"share": "0"}, "share: Input should be greater than 0", ""),
+        ({"val_fraction": "0"}, "val_fraction: Input should be greater than 0", ""),
         ({"l2": "[]"}, "l2: Tuple should have at least 1 item", ""),
     ],
 )
