@@ -92,7 +92,10 @@ class CalibrateSettings:
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """Labelled images that the network was not trained on, and ``bank``: images that it knows, best those it learnt."""
+    """Labelled images that the network was not trained on, and ``bank``: images that it knows.
+
+    ``bank_name`` is a noun for these: "training images of cifar10".
+    """
 
     data: LabelledData
     test: LabelledData | None = None
@@ -141,11 +144,12 @@ def open_images(
         item if isinstance(item, LabelledData) or item is None else open_labelled(locate_data(Path(item)), labels)
         for item in (data, test)
     ]
+    kind = "images"
     if bank is None and isinstance(data, Path | str) and holds_both_sets(locate_data(Path(data)), labels):
-        bank = data
+        bank, kind = data, "training images"
     pool = [] if bank is None else calibration_pool(locate_data(Path(bank)), labels)
     assert sets[0] is not None
-    return CalibrationImages(sets[0], sets[1], pool, "" if bank is None else Path(bank).name)
+    return CalibrationImages(sets[0], sets[1], pool, "" if bank is None else f"{kind} of {Path(bank).name}")
 
 
 def calibrate_bundle(
@@ -182,7 +186,7 @@ def calibrate_bundle(
     rank = int(constants["k"][0]) if "k" in constants else 0
     unknown = UnknownModel(
         method, quantiles(-after[SCORES].values[SCORE].ravel()), settings.refused,
-        f"{len(reference['logits']):,} images of {images.bank_name or data.name}" if constants else "", rank,
+        f"{len(reference['logits']):,} {images.bank_name or f'images of {data.name}'}" if constants else "", rank,
     )  # fmt: skip
     sets = fit_sets(settings.sets, after[FIT].answered, after[SCORES].answered, per_class=settings.per_class)
     uncertainty = _measured(images, temperature, sets, unknown, before, after)
