@@ -97,13 +97,11 @@ class Architecture:
         """Return all layers that hold tensors, in state-dict order."""
         last = self.bn_eps if self.final_bn_eps is None else self.final_bn_eps
         for layer in self._plain_layers():
-            match layer:
-                case Conv():
-                    yield replace(layer, bias=self.conv_bias, padding=self.padding)
-                case Norm():
-                    yield replace(layer, epsilon=last if layer.name == "bn" else self.bn_eps)
-                case Linear():
-                    yield layer
+            if isinstance(layer, Conv):
+                layer = replace(layer, bias=self.conv_bias, padding=self.padding)
+            elif isinstance(layer, Norm):
+                layer = replace(layer, epsilon=last if layer.name == "bn" else self.bn_eps)
+            yield layer
 
     def _plain_layers(self) -> Iterator[Layer]:
         """Return the layers with the defaults of bias, padding and epsilon."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from wideresnet.errors import DataError, errors_as
 
 Value = str | NDArray[np.generic] | list[dict[str, "Value"]] | None
 StructArray = list[dict[str, Value]]
+Variable = TypeVar("Variable")
 
 HEADER_BYTES = 128
 MAX_BYTES = 64 * 2**20                             # of an unpacked element; ImageNet's meta.mat has 4 MB
@@ -36,11 +38,7 @@ def read_structs(data: bytes, name: str) -> StructArray:
     Texts are str, numeric arrays are flat and in MATLAB's order; anything else (cells, sparse arrays) is None. Raises
     DataError for a file that is not a MAT file, is damaged, or has no such array.
     """
-    variables = _read_variables(data, MAX_BYTES)
-    value = variables.get(name)
-    if not isinstance(value, list):
-        raise _missing_error("struct array", name, variables)
-    return value
+    return _find(_read_variables(data, MAX_BYTES), name, list, "struct array")
 
 
 def read_arrays(data: bytes, names: Iterable[str], max_bytes: int = MAX_BYTES) -> list[NDArray[np.generic]]:
@@ -49,17 +47,16 @@ def read_arrays(data: bytes, names: Iterable[str], max_bytes: int = MAX_BYTES) -
     Each has the type it is stored in: MATLAB stores integers in as few bytes as they need. A compressed element of more
     than ``max_bytes`` is an error. Raises DataError as ``read_structs`` does.
     """
-    variables, arrays = _read_variables(data, max_bytes), []
-    for name in names:
-        value = variables.get(name)
-        if not isinstance(value, np.ndarray):
-            raise _missing_error("numeric array", name, variables)
-        arrays.append(value)
-    return arrays
+    variables = _read_variables(data, max_bytes)
+    return [_find(variables, name, np.ndarray, "numeric array") for name in names]
 
 
-def _missing_error(kind: str, name: str, variables: dict[str, Value]) -> DataError:
-    return DataError(f"the MATLAB file has no {kind} {name!r}", hint=f"it has {', '.join(variables) or 'nothing'}")
+def _find(variables: Mapping[str, Value], name: str, kind: type[Variable], noun: str) -> Variable:
+    """Return the variable ``name``. Raises DataError unless there is one of this kind."""
+    value = variables.get(name)
+    if not isinstance(value, kind):
+        raise DataError(f"the MATLAB file has no {noun} {name!r}", f"it has {', '.join(variables) or 'nothing'}")
+    return value
 
 
 def _read_variables(data: bytes, max_bytes: int) -> dict[str, Value]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -84,10 +84,8 @@ def decode_sized(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limit
 def named_item(path: Path) -> Item:
     """Return the item of a file that the user named. A pipe is read at once; if that fails, reading the item does."""
     if special_kind(path):
-        try:
+        with suppress(OSError):
             return Item(str(path), read_file(path, DEFAULT_LIMITS.bytes + 1))
-        except OSError:
-            pass
     return Item(str(path), path)
 
 

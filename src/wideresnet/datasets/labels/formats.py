@@ -11,6 +11,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,15 +93,12 @@ def _parse(text: str) -> Parsed:
 
 def _literal(text: str) -> object:
     """Return the value of JSON, or of a list, tuple or dictionary printed by Python; None for other text."""
-    try:
+    with suppress(ValueError, RecursionError):
         return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        with warnings.catch_warnings(action="ignore"):       # of invalid escapes in texts
-            return ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return None
+    silence = warnings.catch_warnings(action="ignore")       # of invalid escapes in texts
+    with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError), silence:
+        return ast.literal_eval(text)
+    return None
 
 
 def _of_value(value: object) -> Parsed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from wideresnet.bundle import Bundle
@@ -119,11 +120,9 @@ def gate_images(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
         path = evaluation_folder(path, labels).root
         unlabelled = all(lookup.find(name) is None for name in list_folder(path).folders)
     if not unlabelled:
-        try:
+        with suppress(UnlabelledError):            # the gate is then one of agreement
             data = open_labelled(path, labels)
             return data.name, data.items
-        except UnlabelledError:                    # the gate is then one of agreement
-            pass
     images = InputImages([path])
     items = list(images)
     if not items:
