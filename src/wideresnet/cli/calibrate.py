@@ -16,7 +16,7 @@ Data = Annotated[Path, typer.Option("--data", help="Labelled images that the net
 Test = Annotated[Path | None, typer.Option("--test", help="Labelled images to measure with; else half of --data.")]
 Bank = Annotated[
     Path | None,
-    typer.Option("--bank", help="Images that the network knows; else the training split of --data, or part of it."),
+    typer.Option("--bank", help="Training images, to know others by; else those of the run, or beside --data."),
 ]
 Sets = Annotated[
     Literal["lac", "raps"], typer.Option("--sets", help="lac: the smallest sets; raps: larger ones for harder images.")

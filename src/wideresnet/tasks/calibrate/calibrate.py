@@ -60,6 +60,7 @@ from wideresnet.tasks.calibrate.unknown import bank_size, default_method, method
 from wideresnet.tasks.evaluate.evaluate import empty_report, masked_classes, score_logits
 from wideresnet.tasks.evaluate.label_order import check_label_order
 from wideresnet.tasks.evaluate.metrics import accumulate
+from wideresnet.tasks.evaluate.training_images import run_indices, training_images
 from wideresnet.tasks.load.cifar_archive import locate_data
 from wideresnet.tasks.load.load import bundle_of
 from wideresnet.tasks.quantize.calibration_data import calibration_pool, count_shared, holds_both_sets
@@ -144,8 +145,10 @@ def open_images(
         item if isinstance(item, LabelledData) or item is None else open_labelled(locate_data(Path(item)), labels)
         for item in (data, test)
     ]
-    kind = "images"
-    if bank is None and isinstance(data, Path | str) and holds_both_sets(locate_data(Path(data)), labels):
+    kind, own = "images", run_indices(bundle)
+    if bank is None and own:
+        bank, kind = own[0], "training images"
+    elif bank is None and isinstance(data, Path | str) and holds_both_sets(locate_data(Path(data)), labels):
         bank, kind = data, "training images"
     pool = [] if bank is None else calibration_pool(locate_data(Path(bank)), labels)
     assert sets[0] is not None
@@ -156,13 +159,10 @@ def calibrate_bundle(
     bundle: Bundle, images: CalibrationImages, settings: CalibrateSettings, output: Path
 ) -> Generator[Progress, None, CalibrateReport]:
     """Calibrate a bundle and write it; see ``calibrate``."""
-    bundle, data = uncalibrated(bundle), images.data
     parts = _split(bundle, images, settings)
     bank = balanced_sample(images.bank or parts[FIT], bank_size(bundle.card.classes))
-    shared = count_shared(bank, [*data.items, *(images.test.items if images.test else ())]) if images.bank else 0
-    if shared:
-        problem = f"{shared:,} of the images to calibrate with are among those that the network was trained on"
-        raise DataError(problem, hint="calibrate with images that it has never seen")
+    _check_unseen(bundle, images, bank if images.bank else [])
+    bundle, data = uncalibrated(bundle), images.data
     original = open_features(bundle, [FEATURES], options=throughput_options(bundle, "f32")[0])
     before = {}
     for name, items in (*parts.items(), ("bank", bank)):
@@ -194,6 +194,19 @@ def calibrate_bundle(
     write_bundle(output, replace(calibrated, card=replace(bundle.card, uncertainty=uncertainty, notes=notes)))
     failures = tuple(failure for outputs in before.values() for failure in outputs.failures)
     return CalibrateReport(str(output), bundle.card.name, uncertainty, failures, tuple(data.notes), data.skipped)
+
+
+def _check_unseen(bundle: Bundle, images: CalibrationImages, bank: Sequence[Item]) -> None:
+    """Raise DataError if the network was trained on some of the images, or if they are in another set too."""
+    data, test = images.data.items, images.test.items if images.test else []
+    hint = "calibrate with images that the network has never seen"
+    if count := max(len(training_images(bundle, items)) for items in (data, test)):
+        raise DataError(f"{bundle.card.name} was trained on {count:,} of the images to calibrate with", hint)
+    if count := count_shared(bank, [*data, *test]):
+        raise DataError(f"{count:,} of the images to calibrate with are also in the bank: {images.bank_name}", hint)
+    if images.test and (count := count_shared(data, test)):
+        problem = f"{count:,} images of {images.test.name} are among those of {images.data.name}"
+        raise DataError(problem, hint="leave out --test to measure with half of --data")
 
 
 def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSettings) -> dict[str, list[Item]]:

@@ -177,9 +177,22 @@ def test_labels_in_another_order_are_refused(tmp_path: Path) -> None:
         ))  # fmt: skip
 
 
-def test_images_that_the_network_was_trained_on_are_refused(tmp_path: Path) -> None:
+def test_images_of_the_bank_are_refused(tmp_path: Path) -> None:
     images = CalibrationImages(data(), bank=data().items[:5], bank_name="train")
-    assert "5 of the images to calibrate with are among those" in refused(images, tmp_path).message
+    assert "5 of the images to calibrate with are also in the bank: train" in refused(images, tmp_path).message
+
+
+def test_images_of_the_training_set_on_the_card_are_refused(tmp_path: Path) -> None:
+    card = replace(network().card, notes={"train data hash": data().sha256})
+    with pytest.raises(DataError, match="was trained on 480 of the images to calibrate with"):
+        follow(calibrate_bundle(
+            replace(network(), card=card), CalibrationImages(data()), CalibrateSettings(), tmp_path / "b"
+        ))  # fmt: skip
+
+
+def test_a_test_set_with_images_of_the_other_set_is_refused(tmp_path: Path) -> None:
+    both = replace(data(), name="both", items=data().items[:7])
+    assert refused(CalibrationImages(data(), both), tmp_path).message == "7 images of both are among those of colours"
 
 
 def test_wrong_settings_are_refused() -> None:
