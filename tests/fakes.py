@@ -24,6 +24,9 @@ from wideresnet.engines.base import check_batch
 from wideresnet.engines.features import open_features
 from wideresnet.graph.calibrated import with_known_score, with_temperature
 from wideresnet.records import (
+    Cascade,
+    CascadeMember,
+    CascadePoint,
     EngineInfo,
     ModelCard,
     Preprocess,
@@ -35,6 +38,7 @@ from wideresnet.records import (
     UnknownModel,
 )
 from wideresnet.tasks.calibrate.unknown import method_constants
+from wideresnet.tasks.cascade.cascade import cascade_bundle
 
 T = TypeVar("T")
 
@@ -225,3 +229,11 @@ def grey_png(label: int) -> bytes:
     out = io.BytesIO()
     Image.fromarray(FakeEngine().image(label)).save(out, "PNG")
     return out.getvalue()
+
+
+def tiny_cascade(*members: Bundle, thresholds: Sequence[float] = (0.5,), shares: tuple[int, int] = (100, 30)) -> Bundle:
+    """A cascade of networks that have learnt nothing, by default of two; ``shares``: images, and how many passed on."""
+    members = members or (tiny_bundle(TINY["wrn_10_1"]), tiny_bundle(TINY["wrn_16_2"]))
+    point = CascadePoint("margin", tuple(thresholds), shares, 60, 1, 1, 2e6)
+    described = tuple(CascadeMember(m.card.name, m.sha256, m.card.preprocess, 10**6, 1.5) for m in members)
+    return cascade_bundle(members, Cascade(described, point, 0.05, "noise", "", 100, True, "openvino", "f32"))

@@ -17,6 +17,7 @@ from wideresnet.bundle import Bundle
 from wideresnet.datasets.inputs import ImageInput, ImageInputs, as_images, input_item, input_items
 from wideresnet.engines import Engine, EngineOptions
 from wideresnet.engines.base import check_batch
+from wideresnet.engines.cascade import CascadeEngine
 from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ConfigError, ImageError, check_choice
 from wideresnet.images.loader import load_batches, load_crop
@@ -146,26 +147,32 @@ class Classifier:
         return wideresnet.calibrate(self, data, output, test=test, bank=bank)
 
     def preprocess(self, image: ImageInput, exif: Exif = "transpose") -> NDArray[np.uint8]:
-        """Return the crop of one image that the network is given: RGB uint8 [S, S, 3]."""
+        """Return the crop of one image that the network is given, of a cascade the first: RGB uint8 [S, S, 3]."""
         return input_crop(image, self.card.preprocess, exif)
 
     def stream(self, batches: Iterable[Batch]) -> Generator[tuple[Batch, NDArray[np.float32]], None, None]:
         """Yield each batch with its logits [N, C], in order; the next batches are read while the engine works.
 
-        Of a calibrated model the batches have their ``known_scores``.
+        Of a calibrated model the batches have their ``known_scores``, of a cascade the ``members`` that answered.
         """
         waiting: deque[Batch] = deque()
 
-        def pixels() -> Iterator[NDArray[np.uint8]]:
+        def read() -> Iterator[Batch]:
             for batch in batches:
                 waiting.append(batch)
-                yield batch.pixels
+                yield batch
 
-        for logits, *scores in self._outputs(pixels()):
+        if isinstance(self.engine, CascadeEngine):
+            for logits, members in self.engine.answers((batch.pixels, *batch.further) for batch in read()):
+                yield replace(waiting.popleft(), members=members), logits
+            return
+        for logits, *scores in self._outputs(batch.pixels for batch in read()):
             yield _with_scores(waiting.popleft(), scores), logits
 
     def run(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
         """Return one batch as ``stream`` does, divided among the streams of the engine."""
+        if isinstance(self.engine, CascadeEngine):
+            return next(self.stream([batch]))
         parts = np.array_split(batch.pixels, max(1, min(self.engine.info.streams, len(batch.pixels))))
         logits, *scores = map(np.concatenate, zip(*self._outputs(parts), strict=True))
         return _with_scores(batch, scores), logits
@@ -214,7 +221,10 @@ class Classifier:
         check_choice("way to treat errors", on_error, get_args(OnError))
         items, spec = crop_items(images, self.card.preprocess, exif)
         threads = self.engine.info.threads
-        batches = load_batches(items, spec, batch_size=batch_size, threads=threads, exif=exif)
+        further = self.card.specs[1:]
+        if further and spec is not self.card.preprocess:
+            raise ConfigError(f"{self.card.name} is a cascade that takes several crops of an image", "give images")
+        batches = load_batches(items, [spec, *further], batch_size=batch_size, threads=threads, exif=exif)
         return batches if on_error == "return" else readable(batches)
 
 

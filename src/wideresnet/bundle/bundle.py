@@ -18,6 +18,8 @@ from wideresnet.architectures import Architecture, get_architecture, with_varian
 from wideresnet.errors import ConfigError
 from wideresnet.records import Alpha, Labels, ModelCard
 
+MEMBERS = "members"                                # the folder of a cascade's networks: members/0, members/1, …
+
 if TYPE_CHECKING:
     import onnx
 
@@ -36,11 +38,12 @@ class Bundle:
     graph: bytes
     stem: Stem | None = None                       # of a weights file whose normalisation is assumed
     folder: Path | None = None                     # that it was read from
+    members: tuple[Bundle, ...] = ()               # of a cascade, which has no graph; see ``records.Cascade``
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the graph, lower-case hex."""
-        return hashlib.sha256(self.graph).hexdigest()
+        """SHA-256 of the graph, lower-case hex; of a cascade that of its members' hashes."""
+        return hashlib.sha256(self.graph + "".join(member.sha256 for member in self.members).encode()).hexdigest()
 
     @property
     def facts(self) -> dict[str, object]:
@@ -51,13 +54,24 @@ class Bundle:
 
     @cached_property
     def model(self) -> onnx.ModelProto:
-        """The parsed graph; read only, because it is shared. Raises EngineError if the bytes are not ONNX."""
+        """The parsed graph; read only, because it is shared.
+
+        Raises EngineError if the bytes are not ONNX, ConfigError for a cascade.
+        """
+        self.check_single()
         from wideresnet.graph.outputs import parse_graph  # imports onnx, which running a model does not need
 
         return parse_graph(self.graph)
 
-    def __reduce__(self) -> tuple[type[Bundle], tuple[ModelCard, Labels, bytes]]:
-        return Bundle, (self.card, self.labels, self.graph)     # derived values are not sent to other processes
+    def check_single(self) -> None:
+        """Raise ConfigError for a cascade, where the graph of one network is needed."""
+        if self.members:
+            hint = f"name one of them, such as {(self.folder or Path(self.card.name)) / MEMBERS}/0"
+            raise ConfigError(f"{self.card.name} is a cascade of {len(self.members)} networks, this takes one", hint)
+
+    def __reduce__(self) -> tuple[type[Bundle], tuple[object, ...]]:
+        # derived values are not sent to other processes
+        return Bundle, (self.card, self.labels, self.graph, None, None, self.members)
 
     def with_model(self, model: onnx.ModelProto, card: ModelCard | None = None) -> Bundle:
         """Return a bundle with ``model`` as its graph, and ``card`` if given."""
@@ -73,6 +87,7 @@ def with_alpha(bundle: Bundle, alpha: Alpha | None) -> Bundle:
     """Return the bundle with ``alpha`` on its card for transparent images; None changes nothing."""
     if alpha is None:
         return bundle
+    bundle.check_single()
     return replace(bundle, card=replace(bundle.card, preprocess=replace(bundle.card.preprocess, alpha=alpha)))
 
 

@@ -30,6 +30,7 @@ def with_preprocess(bundle: Bundle, preprocess: Preprocess) -> Bundle:
     """Return the bundle with another preprocessing, without the accuracies that hold for the old one."""
     if preprocess == bundle.card.preprocess:
         return bundle
+    bundle.check_single()
     notes = _notes(bundle)
     bundle = uncalibrated(bundle)
     return replace(bundle, card=replace(bundle.card, preprocess=preprocess, published=(), measured=(), notes=notes))

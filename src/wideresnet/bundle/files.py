@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from wideresnet.bundle.bundle import Bundle
+from wideresnet.bundle.bundle import MEMBERS, Bundle
 from wideresnet.datasets.labels import format_labels, parse_labels
 from wideresnet.errors import BundleError, ConfigError, DataError, errors_as, os_errors_as
 from wideresnet.output.atomic import atomic_folder, check_folder, restore_folder
-from wideresnet.records import ModelCard
+from wideresnet.records import Cascade, ModelCard
 
 GRAPH, CARD, LABELS = "model.onnx", "card.json", "labels.txt"
 _CARD = TypeAdapter(ModelCard)
@@ -31,14 +31,27 @@ def write_bundle(folder: Path, bundle: Bundle) -> ModelCard:
     neither a bundle nor an empty folder, and when writing fails.
     """
     check_target(folder)
-    contents = {GRAPH: bundle.graph, LABELS: format_labels(bundle.labels).encode()}
-    card = replace(bundle.card, files={GRAPH: bundle.sha256, LABELS: _sha256(contents[LABELS])})
-    absent = {"uncertainty"} if card.uncertainty is None else None     # other cards are as they always were
-    contents[CARD] = _CARD.dump_json(card, indent=2, exclude=absent) + b"\n"
+    card, contents = _contents(bundle)
     with os_errors_as(BundleError, f"cannot write the bundle {folder}"), atomic_folder(folder) as part:
         for name, data in contents.items():
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
             (part / name).write_bytes(data)
     return card
+
+
+def _contents(bundle: Bundle) -> tuple[ModelCard, dict[str, bytes]]:
+    """Return the card as it is written, and the content of every file by its path in the folder."""
+    labels = format_labels(bundle.labels).encode()
+    contents, files = {LABELS: labels}, {LABELS: _sha256(labels)}
+    for number, member in enumerate(bundle.members):
+        folder = f"{MEMBERS}/{number}"
+        contents |= {f"{folder}/{name}": data for name, data in _contents(member)[1].items()}
+        files[f"{folder}/{CARD}"] = _sha256(contents[f"{folder}/{CARD}"])
+    if not bundle.members:
+        contents, files = {GRAPH: bundle.graph, **contents}, {GRAPH: bundle.sha256, **files}
+    card = replace(bundle.card, files=files)
+    absent = {name for name in ("uncertainty", "cascade") if getattr(card, name) is None}      # as cards always were
+    return card, {**contents, CARD: _CARD.dump_json(card, indent=2, exclude=absent) + b"\n"}
 
 
 def check_target(folder: Path) -> None:
@@ -57,7 +70,8 @@ def read_bundle(folder: Path) -> Bundle:
     from wideresnet.bundle.check import check_bundle  # with onnx; whoever only asks for names starts sooner
 
     bundle = read_shipped(folder)
-    check_bundle(bundle, str(folder))
+    for member in bundle.members or (bundle,):
+        check_bundle(member, str(member.folder))
     return bundle
 
 
@@ -65,7 +79,7 @@ def read_shipped(folder: Path) -> Bundle:
     """Open a bundle without checking its graph: for the models inside the package, which tests check."""
     try:
         card = _CARD.validate_json((folder / CARD).read_bytes())
-        contents = {name: (folder / name).read_bytes() for name in (GRAPH, LABELS)}
+        contents = {name: (folder / name).read_bytes() for name in ((LABELS,) if card.cascade else (GRAPH, LABELS))}
     except OSError as error:
         raise BundleError(f"{folder} is no whole bundle: {error.strerror}: {error.filename}") from error
     except ValidationError as error:
@@ -77,14 +91,30 @@ def read_shipped(folder: Path) -> Bundle:
     _check_hash(folder / LABELS, _sha256(contents[LABELS]), card)
     with errors_as((UnicodeDecodeError, DataError), BundleError, f"{folder / LABELS} is no list of labels", hint=""):
         labels = parse_labels(contents[LABELS].decode())
+    if card.cascade:
+        return Bundle(card, labels, b"", folder=folder, members=_read_members(folder, card, card.cascade))
     bundle = Bundle(card, labels, contents[GRAPH], folder=folder)
     _check_hash(folder / GRAPH, bundle.sha256, card)
     return bundle
 
 
-def _check_hash(path: Path, sha256: str, card: ModelCard) -> None:
-    """Raise BundleError unless ``card`` states this hash for the file."""
-    if sha256 != card.files.get(path.name):
+def _read_members(folder: Path, card: ModelCard, cascade: Cascade) -> tuple[Bundle, ...]:
+    """Open the networks of a cascade. Raises BundleError for others than it was certified with."""
+    members = []
+    for number, stated in enumerate(cascade.members):
+        path = folder / MEMBERS / str(number)
+        member = read_shipped(path)
+        _check_hash(path / CARD, _sha256((path / CARD).read_bytes()), card, f"{MEMBERS}/{number}/{CARD}")
+        if member.members or (member.sha256, member.card.preprocess) != (stated.sha256, stated.preprocess):
+            hint = "write the cascade again with 'wrn cascade'"
+            raise BundleError(f"{path} is not the network that {folder} was certified with", hint)
+        members.append(member)
+    return tuple(members)
+
+
+def _check_hash(path: Path, sha256: str, card: ModelCard, name: str = "") -> None:
+    """Raise BundleError unless ``card`` states this hash for the file; ``name``: its path in the folder of the card."""
+    if sha256 != card.files.get(name or path.name):
         hint = "export the bundle again, or copy it again from where it came"
         raise BundleError(f"{path} is not the file that the bundle was written with", hint)
 

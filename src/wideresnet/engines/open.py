@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wideresnet.bundle import Bundle, network_of
 from wideresnet.engines.base import EngineOptions, OutputsEngine
+from wideresnet.engines.cascade import CascadeEngine, class_columns
 from wideresnet.errors import ConfigError, check_choice, needs_extra
 
 ENGINES = ("openvino", "onnxruntime", "pytorch")
@@ -21,6 +24,10 @@ def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions |
     if options.threads < 0:
         raise ConfigError(f"threads must be 0 (all CPUs) or more, got {options.threads}")
     check_choice("engine", name, ENGINES)
+    if bundle.card.cascade:                        # a member that is stored in int8 has no other arithmetic
+        chosen = [replace(options, precision="f32") if m.card.precision == "int8" else options for m in bundle.members]
+        engines = [open_engine(member, name, own) for member, own in zip(bundle.members, chosen, strict=True)]
+        return CascadeEngine(bundle.card.cascade, engines, class_columns(bundle.members))
     if name == "openvino":
         from wideresnet.engines.openvino import OpenVinoEngine
 

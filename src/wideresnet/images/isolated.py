@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection
@@ -56,10 +57,19 @@ def is_slow(work: float, limits: Limits) -> bool:
 
 def decode_crop(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> SizedCrop:
     """Decode and preprocess encoded bytes in this thread, however long it takes; see ``loader.load_crop``."""
-    antialiased = spec.interpolation != "opencv-bilinear"    # without, a reduced image gives quite another crop
-    min_side = math.ceil(MIN_SCALE * spec.resize) if reduced and antialiased else 0
-    image = open_image(data, exif=exif, alpha=spec.alpha, limits=limits, min_side=min_side)
-    return preprocess(image, spec, reduced=bool(min_side) and min(image.size) >= min_side), image.size
+    (crop,), size = decode_crops(data, [spec], exif, reduced, limits)
+    return crop, size
+
+
+def decode_crops(
+    data: bytes, specs: Sequence[Preprocess], exif: Exif, reduced: bool, limits: Limits
+) -> tuple[tuple[NDArray[np.uint8], ...], tuple[int, int]]:
+    """Decode once and preprocess by each of ``specs``, whose ``alpha`` is the same; see ``decode_crop``."""
+    antialiased = all(spec.interpolation != "opencv-bilinear" for spec in specs)     # a reduced image changes them much
+    min_side = math.ceil(MIN_SCALE * max(spec.resize for spec in specs)) if reduced and antialiased else 0
+    image = open_image(data, exif=exif, alpha=specs[0].alpha, limits=limits, min_side=min_side)
+    is_reduced = bool(min_side) and min(image.size) >= min_side
+    return tuple(preprocess(image, spec, reduced=is_reduced) for spec in specs), image.size
 
 
 def decode_in_process(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> SizedCrop:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
 from functools import partial
@@ -16,20 +16,21 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, ImageError, check_choice, errors_as
 from wideresnet.images.decode import DEFAULT_LIMITS, Limits, read_encoded, read_regular
-from wideresnet.images.isolated import SizedCrop, decode_crop, decode_in_process, is_slow
+from wideresnet.images.isolated import SizedCrop, decode_crop, decode_crops, decode_in_process, is_slow
 from wideresnet.images.preprocess import preprocess
 from wideresnet.images.workload import workload
 from wideresnet.pipes import read_file, special_kind
 from wideresnet.records import Batch, EncodedImage, Exif, Failure, Item, Preprocess, Source
 
-Outcome = tuple[Item, NDArray[np.uint8] | Failure]
+Crops = tuple[NDArray[np.uint8], ...]              # of one image, by several preprocessings
+Outcome = tuple[Item, Crops | Failure]
 Input = TypeVar("Input")
 Result = TypeVar("Result")
 
 
 def load_batches(
     items: Iterable[Item],
-    spec: Preprocess,
+    spec: Preprocess | Sequence[Preprocess],
     *,
     batch_size: int,
     threads: int,
@@ -41,15 +42,18 @@ def load_batches(
     An image that cannot be read is a Failure in its batch. ``items`` may be endless: it is iterated in the calling
     thread, at most two batches ahead of the batch that was last yielded. Closing the iterator (or an error in the
     caller's loop) ends the threads. Decoding runs in ``threads`` threads beside the caller; with 1 in the calling
-    thread. ``reduced``: see ``load_crop``.
+    thread. ``reduced``: see ``load_crop``. Of several ``spec``, the first makes ``pixels`` and the others ``further``,
+    from one decoded image.
 
     Raises ConfigError for a batch size or number of threads below 1.
     """
     if batch_size < 1 or threads < 1:
         raise ConfigError(f"batch size and threads must be at least 1, got {batch_size} and {threads}")
-    read = partial(_crop_or_failure, spec=spec, exif=exif, reduced=reduced)
+    specs = [spec] if isinstance(spec, Preprocess) else spec
+    read = partial(_crops_or_failure, specs=specs, exif=exif, reduced=reduced)
     in_threads = map_ahead(read, items, threads, 2 * batch_size, "decode")
-    return _batches((read(item) for item in items) if threads == 1 else in_threads, spec.crop, batch_size)
+    outcomes = (read(item) for item in items) if threads == 1 else in_threads
+    return _batches(outcomes, [spec.crop for spec in specs], batch_size)
 
 
 def load_crop(
@@ -72,7 +76,7 @@ def load_crop(
         source = Path(source)
     path = source.path if isinstance(source, Item) else source if isinstance(source, Path) else None
     with errors_as(ImageError, ImageError, str(path)) if path is not None else nullcontext():
-        return _load_crop(source, spec, exif, reduced, limits)
+        return _load_crops(source, [spec], exif, reduced, limits)[0]
 
 
 def decode_sized(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> SizedCrop:
@@ -89,23 +93,25 @@ def named_item(path: Path) -> Item:
     return Item(str(path), path)
 
 
-def _load_crop(
-    source: Source | Item, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits
-) -> NDArray[np.uint8]:
+def _load_crops(
+    source: Source | Item, specs: Sequence[Preprocess], exif: Exif, reduced: bool, limits: Limits
+) -> Crops:
     check_choice("way to treat EXIF", exif, get_args(Exif))
     if isinstance(source, Item):
         source = read_regular(source.source, limits) if isinstance(source.source, Path) else source.source
     if isinstance(source, np.ndarray):
-        return preprocess(source, spec)
+        return tuple(preprocess(source, spec) for spec in specs)
     if isinstance(source, EncodedImage):
         source = source.read(limits.bytes)
     data = read_encoded(source, limits) if isinstance(source, Path) else source
-    return decode_sized(data, spec, exif, reduced, limits)[0]
+    if is_slow(workload(data), limits):            # a process decodes it again for every crop
+        return tuple(decode_in_process(data, spec, exif, reduced, limits)[0] for spec in specs)
+    return decode_crops(data, specs, exif, reduced, limits)[0]
 
 
-def _crop_or_failure(item: Item, spec: Preprocess, exif: Exif, reduced: bool) -> Outcome:
+def _crops_or_failure(item: Item, specs: Sequence[Preprocess], exif: Exif, reduced: bool) -> Outcome:
     try:
-        return item, _load_crop(item, spec, exif, reduced, DEFAULT_LIMITS)
+        return item, _load_crops(item, specs, exif, reduced, DEFAULT_LIMITS)
     except ImageError as error:
         return item, Failure(path=item.path, error=error.message, hint=error.hint)
 
@@ -128,20 +134,21 @@ def map_ahead(
 
 
 def _batches(
-    outcomes: Generator[Outcome, None, None], crop: int, batch_size: int
+    outcomes: Generator[Outcome, None, None], sides: Sequence[int], batch_size: int
 ) -> Generator[Batch, None, None]:
     with closing(outcomes):                        # now and not when it is collected: its threads end
         while group := list(islice(outcomes, batch_size)):
-            yield _batch(group, crop)
+            yield _batch(group, sides)
 
 
-def _batch(group: list[Outcome], crop: int) -> Batch:
-    readable = [(item, pixels) for item, pixels in group if not isinstance(pixels, Failure)]
+def _batch(group: list[Outcome], sides: Sequence[int]) -> Batch:
+    readable = [(item, crops) for item, crops in group if not isinstance(crops, Failure)]
     failed = {index: outcome for index, (_, outcome) in enumerate(group) if isinstance(outcome, Failure)}
+    columns: Iterable[Crops] = zip(*(crops for _, crops in readable), strict=True)
+    stacks = [*map(np.stack, columns)] if readable else [np.empty((0, side, side, 3), np.uint8) for side in sides]
     return Batch(
-        pixels=np.stack([pixels for _, pixels in readable])
-        if readable
-        else np.empty((0, crop, crop, 3), np.uint8),
+        pixels=stacks[0],
+        further=tuple(stacks[1:]),
         items=tuple(item for item, _ in readable),
         failures=tuple(failed.values()),
         failed=tuple(failed),

@@ -106,13 +106,13 @@ class Cascade:
         return self.members[-1].macs / self.point.macs
 
     @property
-    def further(self) -> tuple[Preprocess, ...]:
-        """The crops of an image that members need besides that of the first; see ``Preprocess.same_crop``."""
-        crops: list[Preprocess] = []
+    def specs(self) -> tuple[Preprocess, ...]:
+        """The different crops that members need, the first member's first; see ``Preprocess.same_crop``."""
+        specs: list[Preprocess] = []
         for member in self.members:
-            if not any(member.preprocess.same_crop(spec) for spec in crops):
-                crops.append(member.preprocess)
-        return tuple(crops[1:])
+            if not any(map(member.preprocess.same_crop, specs)):
+                specs.append(member.preprocess)
+        return tuple(specs)
 
 
 @dataclass(frozen=True)

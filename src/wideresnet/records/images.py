@@ -113,7 +113,9 @@ class Batch:
     """Consecutive items of a run, in order: the readable ones as pixels, the others as failures.
 
     ``pixels`` is RGB uint8 [N, S, S, 3]; ``items`` are its N items. N may be 0 when all failed. ``failed``
-    holds the indices of ``failures`` among all. ``known_scores`` [N]: of a calibrated network that has run.
+    holds the indices of ``failures`` among all. ``known_scores`` [N]: of a calibrated network that has run. For a
+    cascade ``further`` are the other crops that its members need, as ``pixels``; once it has run, ``members`` [N] are
+    the indices of those that answered.
     """
 
     pixels: NDArray[np.uint8]
@@ -121,6 +123,8 @@ class Batch:
     failures: tuple[Failure, ...] = ()
     failed: tuple[int, ...] = ()
     known_scores: NDArray[np.float32] | None = None
+    further: tuple[NDArray[np.uint8], ...] = ()
+    members: NDArray[np.int64] | None = None
 
     def in_order(self, results: Sequence[Result]) -> Iterator[Result | Failure]:
         """Yield the N ``results`` with the failures at their indices among them."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from wideresnet.precision import StoredPrecision
 from wideresnet.records.accuracy import Measured, Published
+from wideresnet.records.cascade import Cascade
 from wideresnet.records.compilation import GateReport, QuantiseSettings
 from wideresnet.records.images import Labels, Normalisation, Preprocess
 from wideresnet.records.uncertainty import Uncertainty
@@ -35,8 +36,14 @@ class ModelCard:
     gate: GateReport | None = None
     variant: dict[str, str | float | bool] = field(default_factory=dict)      # see architectures.with_variant
     uncertainty: Uncertainty | None = None         # what 'wrn calibrate' measured
+    cascade: Cascade | None = None                 # of one: ``preprocess`` is of its first member, the rest its last
     files: dict[str, str] = field(default_factory=dict)       # file name -> sha256
     schema: int = 1
+
+    @property
+    def specs(self) -> tuple[Preprocess, ...]:
+        """The crops that an image needs: one, or for a cascade those of its members, that of ``preprocess`` first."""
+        return self.cascade.specs if self.cascade else (self.preprocess,)
 
 
 @dataclass(frozen=True)

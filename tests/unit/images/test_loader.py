@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from wideresnet.errors import ConfigError
+from wideresnet.images import isolated, loader
 from wideresnet.images.decode import decode, open_image
 from wideresnet.images.loader import load_batches, load_crop
 from wideresnet.images.preprocess import MEAN_TOLERANCE, MIN_SCALE, TOLERANCE, preprocess
@@ -217,3 +218,37 @@ def test_small_images_are_exact_however_asked():
     Image.fromarray(noise).save(stream, "JPEG")
     crops = [load_crop(stream.getvalue(), spec, reduced=reduced) for reduced in (False, True)]
     np.testing.assert_array_equal(*crops)
+
+
+def test_several_crops_of_an_image_are_those_of_each_preprocessing(tmp_path, monkeypatch):
+    """From one decoded image: JPEG, pixels, and what is decoded in a process, with failures in their places."""
+    photo = tmp_path / "photo.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)).save(photo, quality=90)
+    specs = [Preprocess(16, 12), Preprocess(40, 32, interpolation="bicubic"), Preprocess(24, 24, mode="squash")]
+    pixels = np.random.default_rng(1).integers(0, 256, (30, 20, 3), np.uint8)
+    items = [Item("a", photo), Item("b", b"no image"), Item("c", pixels), Item("d", photo.read_bytes())]
+    opened = []
+    decode = isolated.open_image
+    monkeypatch.setattr(isolated, "open_image", lambda *args, **options: opened.append(1) or decode(*args, **options))
+    (batch,) = loader.load_batches(items, specs, batch_size=4, threads=2)
+    assert len(opened) == 3                        # each image once
+    assert [failure.path for failure in batch.failures] == ["b"]
+    for stack, spec in zip((batch.pixels, *batch.further), specs, strict=True):
+        alone = [loader.load_crop(item.source, spec) for item in items if item.path != "b"]
+        np.testing.assert_array_equal(stack, np.stack(alone))
+    monkeypatch.setattr(loader, "is_slow", lambda *_: True)
+    (slow,) = loader.load_batches(items[:1], specs, batch_size=4, threads=1)
+    np.testing.assert_array_equal(slow.further[0], batch.further[0][:1])
+    (empty,) = loader.load_batches(items[1:2], specs, batch_size=4, threads=1)
+    assert [stack.shape for stack in (empty.pixels, *empty.further)] == [(0, s, s, 3) for s in (12, 32, 24)]
+
+
+def test_several_reduced_crops_are_close_to_the_exact_ones(tmp_path):
+    gradient = np.linspace(0, 255, 2400 * 1600 * 3).reshape(1600, 2400, 3).astype(np.uint8)
+    Image.fromarray(gradient).save(tmp_path / "large.jpg", quality=95)
+    specs = [Preprocess(100, 88), Preprocess(256, 224)]
+    item = Item("a", tmp_path / "large.jpg")
+    ways = (False, True)
+    exact, reduced = (next(loader.load_batches([item], specs, batch_size=1, threads=1, reduced=way)) for way in ways)
+    for a, b in zip((exact.pixels, *exact.further), (reduced.pixels, *reduced.further), strict=True):
+        assert np.abs(a.astype(int) - b).mean() < 2

@@ -33,6 +33,7 @@ def profile_layers(bundle: Bundle, options: EngineOptions, batch: NDArray[np.uin
         "PERFORMANCE_HINT": "LATENCY",
         "PERF_COUNT": True,
     }
+    bundle.check_single()
     request = ov.Core().compile_model(ov.Core().read_model(bundle.graph), "CPU", settings).create_infer_request()
     request.infer([batch])
     layers: dict[str, LayerTime] = {}

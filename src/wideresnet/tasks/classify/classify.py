@@ -25,7 +25,7 @@ def classify(
     """
     check_coverage(classifier.card, settings.coverage)
     load = partial(
-        load_batches, spec=classifier.card.preprocess, batch_size=settings.batch_size,
+        load_batches, spec=classifier.card.specs, batch_size=settings.batch_size,
         threads=classifier.engine.info.threads, exif=settings.exif, reduced=settings.reduced,
     )  # fmt: skip
     for batch, logits in infer(classifier, items, load, settings.batch_size, settings.mode):

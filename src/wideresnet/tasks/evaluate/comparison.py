@@ -134,7 +134,7 @@ def score_both(
     """
     check_same_classes(a, b)
     spec, spec_b = a.card.preprocess, b.card.preprocess
-    if not spec.same_crop(spec_b):
+    if not spec.same_crop(spec_b) or len(a.card.specs) + len(b.card.specs) > 2:
         yield from zip(score(a, data, batch_size), score(b, data, batch_size), strict=True)
         return
     batches = load_batches(data.items, spec, batch_size=batch_size, threads=available_cpus(), exif=data.exif)

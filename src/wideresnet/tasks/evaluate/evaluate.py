@@ -96,8 +96,8 @@ def score(
         problem = f"{data.name} has {data.classes} classes, the network {len(classifier.labels.names)}"
         raise DataError(problem, hint="evaluate with a model of these classes")
     repeated = first % batch_size                  # scored before, and needed to fill the batch
-    spec, threads = classifier.card.preprocess, classifier.engine.info.threads
-    load = partial(load_batches, spec=spec, batch_size=batch_size, threads=threads, exif=data.exif)
+    threads = classifier.engine.info.threads
+    load = partial(load_batches, spec=classifier.card.specs, batch_size=batch_size, threads=threads, exif=data.exif)
     start = time.perf_counter()
     for batch, logits in infer(classifier, data.items[first - repeated :], load, batch_size, mode):
         now = time.perf_counter()

@@ -324,8 +324,9 @@ def _as_int8(reference: Bundle, graph: onnx.ModelProto, names: Sequence[str], se
 def export_bundle(bundle: Bundle, folder: Path, storage: StoredPrecision | None = None) -> ModelCard:
     """Write ``bundle`` as ``folder``, with its weights in ``storage`` and then verified; None: as it is stored.
 
-    Raises BundleError if a deviation is larger than the precision explains.
+    Raises BundleError if a deviation is larger than the precision explains, ConfigError for a cascade.
     """
+    bundle.check_single()
     if storage and bundle.card.precision != storage:
         reference, bundle = uncalibrated(bundle), in_precision(bundle, storage)
         verify(reference, bundle, noise(bundle.card.preprocess.crop))

@@ -116,13 +116,13 @@ DATA = LabelledData("greys", [*ITEMS[:3], Item("torn", b"no image", 0), *ITEMS[3
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths of items that were decoded, in order."""
     paths: list[str] = []
-    read = loader._crop_or_failure
+    read = loader._crops_or_failure
 
     def watched(item: Item, **options: object) -> loader.Outcome:
         paths.append(item.path)
         return read(item, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loader, "_crop_or_failure", watched)
+    monkeypatch.setattr(loader, "_crops_or_failure", watched)
     return paths
 
 

@@ -1,0 +1,158 @@
+"""Cascades: each image is answered by the first network that is sure of it (see ``records.Cascade``)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.bundle import Bundle
+from wideresnet.engines.base import Engine
+from wideresnet.errors import ConfigError, EngineError
+from wideresnet.logits import certainty, check_logits
+from wideresnet.records import Cascade
+
+WAITING = 2**26                                    # bytes of crops that wait for a batch to fill, at most
+GROUP = 4                                          # batches for each stream of a later member, computed in one go
+
+Crops = tuple[NDArray[np.uint8], ...]              # a batch, by each of ``Cascade.specs``
+Answered = tuple[NDArray[np.float32], NDArray[np.int64]]   # logits [N, C], and the member that answered [N]
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A batch with its answers so far; ``open`` of its images have none yet."""
+
+    crops: Crops
+    logits: NDArray[np.float32]
+    member: NDArray[np.int64]
+    open: int
+
+
+_Row = tuple[_Waiting, int]                        # one image: its batch, and its row there
+
+
+class CascadeEngine:
+    """The networks of a cascade as one engine.
+
+    ``columns``: see ``class_columns``. Images that a member passes on are collected in full batches for the next one,
+    over many batches of the input. The members take turns, since each of them may use all threads.
+    """
+
+    def __init__(
+        self, cascade: Cascade, members: Sequence[Engine], columns: Sequence[NDArray[np.intp] | None]
+    ) -> None:
+        self.cascade, self.info = cascade, members[-1].info
+        self._members, self._columns, specs = members, columns, cascade.specs
+        self._crop_of = [next(i for i, s in enumerate(specs) if m.preprocess.same_crop(s)) for m in cascade.members]
+
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See ``Engine``; raises EngineError if the members need different crops."""
+        return next(self.stream([batch]))
+
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """See ``Engine`` and ``__call__``."""
+        return (logits for logits, _ in self.answers((batch,) for batch in batches))
+
+    def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
+        """See ``OutputsEngine``; a cascade has no others than the logits."""
+        return ([logits] for logits in self.stream(batches))
+
+    def answers(self, batches: Iterable[Crops]) -> Iterator[Answered]:
+        """Yield the answers to each batch, in order; up to ``WAITING`` bytes of later batches are read before.
+
+        Raises EngineError for logits that are not finite.
+        """
+        waiting: deque[_Waiting] = deque()
+        queues: list[list[_Row]] = [[] for _ in self._members]
+        size = 1                                   # of a full batch
+        with closing(self._ask_first(batches, queues)) as begun:
+            for batch in begun:
+                waiting.append(batch)
+                size = max(size, len(batch.logits))
+                held = sum(crop.nbytes for crop in batch.crops) * len(waiting)
+                self._ask_others(queues, size, at_once=held > WAITING)
+                while waiting and not waiting[0].open:
+                    yield waiting[0].logits, waiting.popleft().member
+        self._ask_others(queues, size, at_once=True)
+        yield from ((batch.logits, batch.member) for batch in waiting)
+
+    def _ask_first(self, batches: Iterable[Crops], queues: list[list[_Row]]) -> Generator[_Waiting, None, None]:
+        """Yield each batch with the answers of the first member, and queue the images that it passes on."""
+        running: deque[Crops] = deque()
+
+        def pixels() -> Iterator[NDArray[np.uint8]]:
+            for crops in batches:
+                if len(crops) != len(self.cascade.specs):
+                    sides = ", ".join(str(spec.crop) for spec in self.cascade.specs)
+                    raise EngineError(
+                        f"the members of this cascade take different crops, of {sides} pixels",
+                        hint="give images, not crops",
+                    )
+                running.append(crops)
+                yield crops[0]
+
+        for outputs in self._members[0].stream(pixels()):
+            logits, unsure = self._decide(0, outputs)
+            rows = np.flatnonzero(unsure).tolist()
+            batch = _Waiting(running.popleft(), logits, np.zeros(len(logits), np.int64), len(rows))
+            queues[1] += ((batch, row) for row in rows)
+            yield batch
+
+    def _ask_others(self, queues: list[list[_Row]], size: int, *, at_once: bool) -> None:
+        """Run the other members on queued images in batches of ``size``; not ``at_once``: where a group is full."""
+        for number, engine in enumerate(self._members[1:], start=1):
+            streams, queue = engine.info.streams, queues[number]
+            full = len(queue) // size * size if len(queue) >= size * GROUP * streams else 0
+            rows, queues[number] = (queue, []) if at_once else (queue[:full], queue[full:])
+            step, crop = max(1, min(size, -(-len(rows) // streams))), self._crop_of[number]
+            groups = [rows[start : start + step] for start in range(0, len(rows), step)]
+            stacks = (np.stack([batch.crops[crop][row] for batch, row in group]) for group in groups)
+            for group, outputs in zip(groups, engine.stream(stacks), strict=True):
+                self._answer(number, group, outputs, queues)
+
+    def _answer(self, number: int, rows: list[_Row], outputs: NDArray[np.float32], queues: list[list[_Row]]) -> None:
+        """Enter the answers of a later member, and queue the images that it passes on."""
+        logits, unsure = self._decide(number, outputs)
+        for (batch, row), values, is_unsure in zip(rows, logits, unsure.tolist(), strict=True):
+            if is_unsure:
+                queues[number + 1].append((batch, row))
+            else:
+                batch.logits[row], batch.member[row] = values, number
+                batch.open -= 1
+
+    def _decide(self, number: int, outputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return logits in the order of the last member's classes, and which images are passed on."""
+        check_logits(outputs)
+        columns, point, member = self._columns[number], self.cascade.point, self.cascade.members[number]
+        logits = outputs if columns is None else np.take(outputs, columns, axis=1)
+        if number == len(self._members) - 1:
+            return logits, np.zeros(len(logits), np.bool_)
+        return logits, certainty(logits, point.rule, member.temperature) < point.thresholds[number]
+
+
+def class_columns(members: Sequence[Bundle]) -> list[NDArray[np.intp] | None]:
+    """Return for each member the indices of the last one's classes among its own; None where the order is the same.
+
+    Classes are told apart by their ids, or else by their names. Raises ConfigError for different classes.
+    """
+    have_ids = all(member.labels.ids for member in members)
+    keys = [member.labels.ids if have_ids else member.labels.names for member in members]
+    columns: list[NDArray[np.intp] | None] = []
+    for member, names in zip(members, keys, strict=True):
+        if names == keys[-1]:
+            columns.append(None)
+            continue
+        index_of = {name: index for index, name in enumerate(names)}
+        if len(index_of) < len(names) or index_of.keys() != set(keys[-1]) or len(names) != len(keys[-1]):
+            lacking = ", ".join(sorted(set(keys[-1]) - set(names))[:3]) or "different ones"
+            raise ConfigError(
+                f"{member.card.name} has other classes than {members[-1].card.name}: it lacks {lacking}",
+                hint="the networks of a cascade have the same classes, in any order",
+            )
+        columns.append(np.array([index_of[name] for name in keys[-1]]))
+    return columns
