@@ -14,7 +14,7 @@ import wideresnet
 from commands import Done, Wrn
 from fakes import calibrated_bundle, tiny_bundle, tiny_images
 from wideresnet.bundle import write_bundle
-from wideresnet.engines.open import open_engine
+from wideresnet.engines import open_engine
 from wideresnet.records import ScoreQuantiles
 
 IMAGES = tiny_images(30, 32)
