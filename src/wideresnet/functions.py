@@ -102,8 +102,9 @@ def compile(
     float32, ConfigError or DataError for missing or unusable images.
     """
     from wideresnet.bundle import check_target
+    from wideresnet.tasks.calibrate.automatic import compile_calibrated
     from wideresnet.tasks.quantize.calibration_data import holds_both_sets
-    from wideresnet.tasks.quantize.compile import CompileSettings, compile_model
+    from wideresnet.tasks.quantize.compile import CompileSettings
 
     check_target(Path(output))
     bundle = bundle_of(model)
@@ -116,7 +117,7 @@ def compile(
         stored_name(precision), images, gate, max_drop, min_agreement, quantise=records.QuantiseSettings(samples),
         search=search_minutes,
     )  # fmt: skip
-    return run_shown(compile_model(bundle, settings, Path(output)), "compiling", progress)
+    return run_shown(compile_calibrated(bundle, settings, Path(output)), "compiling", progress)
 
 
 def create_model(name: str | Architecture, num_classes: int | None = None, dropout: float | None = None) -> nn.Module:

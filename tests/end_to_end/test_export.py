@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+import wideresnet
 from commands import Wrn
-from fakes import tiny_images, tiny_tensors
+from fakes import calibrated_bundle, tiny_bundle, tiny_images, tiny_tensors
 from variants import IMAGENET_VARIANTS
 from wideresnet.architectures import get_architecture, with_variant
+from wideresnet.bundle import write_bundle
 from wideresnet.engines import open_engine
 from wideresnet.records import FileFacts
 from wideresnet.tasks.load.assumed_card import option_of
@@ -125,3 +127,16 @@ def test_a_bundle_becomes_a_weights_file_and_a_bundle_again(wrn: Wrn, tiny: Path
     assert wrn("export", "-m", "new/a.safetensors", "-o", "again").notes == "", "without assumptions"
     images = tiny_images(3, 32)
     assert np.abs(logits("again", images) - logits("tiny", images)).max() <= 1e-5
+
+
+def test_a_weights_file_holds_no_calibration(wrn: Wrn, tmp_path: Path) -> None:
+    """Its answers are those of the network before, and a note says so."""
+    write_bundle(tmp_path / "tiny", tiny_bundle())
+    write_bundle(tmp_path / "sure", calibrated_bundle(tiny_bundle()))
+    done = wrn("export", "-m", tmp_path / "sure", "--format", "safetensors", "-o", "a.safetensors")
+    assert (done.code, "the calibration is not in the file" in done.err) == (0, True), done.err
+    images = tiny_images(3, 32)
+    assert np.abs(logits("a.safetensors", images) - logits(str(tmp_path / "tiny"), images)).max() <= 1e-5
+    assert wideresnet.load("a.safetensors").classify(images)[0].p_known is None
+    kept = wrn("export", "-m", tmp_path / "sure", "-o", "again")
+    assert (kept.code, wideresnet.load("again").classify(images)[0].p_known is None) == (0, False), "bundles keep it"

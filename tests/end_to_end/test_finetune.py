@@ -33,7 +33,9 @@ def pets(tmp_path: Path) -> Path:
 
 def test_from_five_images_a_class_to_answers(wrn: Wrn, pets: Path, tiny: Path) -> None:
     done = wrn("finetune", "--from", tiny, "--data", pets, "-o", "run", "--format", "json")
-    assert (done.code, done.notes) == (0, "")
+    assert (done.code, done.notes.count("\n")) == (0, 1)
+    assert done.notes.startswith("note: not calibrated: pets val has 2 images")
+    assert done.notes.endswith("; wrn calibrate -m run/bundle --data LABELLED -o BUNDLE\n")
     assert (done.json["mode"], done.json["train"], done.json["val"]) == ("probe", 8, 2)
     assert done.json["evaluation"]["top1"] == 100.0
     assert {path.name for path in Path("run").iterdir()} == {

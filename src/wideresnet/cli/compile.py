@@ -89,14 +89,14 @@ def _run(bundle: Bundle, settings: CompileSettings, output: Path, report: Path |
     from wideresnet.machine import machine_facts
     from wideresnet.output.atomic import save_text
     from wideresnet.report import compilation
-    from wideresnet.tasks.quantize.compile import compile_model
+    from wideresnet.tasks.calibrate.automatic import compile_calibrated
 
-    done = run_with_bar(compile_model(bundle, settings, output), "compiling")
+    done = run_with_bar(compile_calibrated(bundle, settings, output), "compiling")
     if report:
         save_text(report, compilation.to_html(done, bundle.facts | machine_facts()))
     print_record(done, compilation.to_json, compilation.to_text, format)
-    say_skipped([done.skipped], *filter(None, dict.fromkeys((settings.calibration, settings.data))))
     list_notes(done.notes)
+    say_skipped([done.skipped], *filter(None, dict.fromkeys((settings.calibration, settings.data))))
     list_notes(done.gate.warnings if done.gate else (), "warning")
     list_notes(compilation.advice(done.gate))
     list_failures(done.failures)

@@ -37,6 +37,7 @@ from wideresnet.records.skipped import Skipped
 from wideresnet.records.training import FinetuneReport, Images, PathPoint
 from wideresnet.report.escape import json_text, printable
 from wideresnet.report.finetuning import shown_evaluation, to_html
+from wideresnet.tasks.calibrate.automatic import calibrate_in_place
 from wideresnet.tasks.classify.thumbnails import thumbnails
 from wideresnet.tasks.evaluate.evaluate import count
 from wideresnet.tasks.evaluate.model import source_of_model
@@ -107,12 +108,16 @@ def run_finetune(
     test_report = (yield from _evaluate(bundle, test_set)) if test_set else None
     train = len({item.path for item in split.train.items} - {failure.path for failure in result.failures})
     write_bundle(run / BUNDLE, replace(bundle, card=_with_accuracy(bundle.card, train, val, test_report)))
+    reason = "that takes labelled images that chose nothing, as of --test"
+    unused = test_set or (replace(split.val, name=val.data) if settings.mode == "probe" else None)
+    calibration = yield from calibrate_in_place(run / BUNDLE, unused, split.train.items, reason)
     parts = [part for part in (result, val, test_report) if part]
     failures = {failure.path: failure for part in parts for failure in part.failures}
     report = FinetuneReport(
         run=str(run), bundle=str(run / BUNDLE), model=card.name, mode=settings.mode, source=source.card.name,
         data=split.name, labels=split.labels, train=train, val=val.n, evaluation=val,
-        test=test_report, failures=by_path(failures.values()), path=result.path, log=result.log, notes=card.notes,
+        test=test_report, failures=by_path(failures.values()), path=result.path, log=result.log,
+        notes=card.notes | {"calibration": calibration},
         chosen=result.chosen, seconds=seconds, skipped=split.skipped + (test_set.skipped if test_set else Skipped()),
         class_counts=split.train.class_counts, first_images=result.first_images,
     )  # fmt: skip

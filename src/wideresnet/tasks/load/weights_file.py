@@ -25,6 +25,7 @@ from wideresnet.weights.read import WeightsReader, open_weights
 from wideresnet.weights.recognise import Recognised, recognise
 from wideresnet.weights.stem import stem_of
 
+NO_CALIBRATION = "the calibration is not in the file, which holds weights alone: 'wrn calibrate' makes a new one"
 # In the metadata of a safetensors file written here: the card, and the labels as a bundle's labels.txt.
 CARD_KEY, LABELS_KEY = "wideresnet.card", "wideresnet.labels"
 _CARD = TypeAdapter(ModelCard)
@@ -151,8 +152,10 @@ def write_file(path: Path, bundle: Bundle, library: str) -> list[str]:
     notes. Raises ConfigError for a network that the library does not have, and where another model's config.json is;
     BundleError for an int8 model.
     """
-    from wideresnet.bundle.derive import read_weights  # imports onnx, which running a model does not need
+    from wideresnet.bundle.derive import read_weights, uncalibrated  # import onnx, which running a model does not need
 
+    notes = [NO_CALIBRATION] if bundle.card.uncertainty else []
+    bundle = uncalibrated(bundle)
     card, config = bundle.card, path.with_name(NAME)
     if library != "safetensors" and (card.variant or card.architecture not in FUNCTIONS):
         network = f"{card.architecture} (variant: {describe_variant(card.variant)})"
@@ -173,4 +176,4 @@ def write_file(path: Path, bundle: Bundle, library: str) -> list[str]:
     save_bytes(path, data)
     if text and alone:
         save_text(config, text)
-    return [f"no {NAME} written: {path.parent} has other files"] if text and not alone else []
+    return [*notes, f"no {NAME} written: {path.parent} has other files"] if text and not alone else notes

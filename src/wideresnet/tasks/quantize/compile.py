@@ -66,6 +66,7 @@ class CompileSettings:
     without ``data`` (held-out calibration images are used then), it is ``agreement``: the smallest accepted fraction
     of equal answers. ``gate`` None: no gate of either kind. ``kind``: the kind requested; images of the other kind
     are an error. ``search``: minutes to search for settings that pass. ``layers``: measure each layer's loss.
+    ``reserved``: paths of images of ``data`` that are not for the gate.
     """
 
     precision: StoredPrecision
@@ -77,6 +78,7 @@ class CompileSettings:
     quantise: QuantiseSettings = DEFAULTS
     search: float | None = None
     layers: bool = False
+    reserved: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", stored_name(self.precision))
@@ -264,6 +266,7 @@ def _open_gate(settings: CompileSettings, reference: Bundle, held_out: Sequence[
     if settings.data is not None:
         name, items = gate_images(settings.data, reference.labels)
         items, notes = without_training_images(reference, items)
+        items = [item for item in items if item.path not in settings.reserved] if settings.reserved else items
     elif held_out:
         # The network may have been trained on them, so that their accuracy would mean nothing.
         name, items = "held-out calibration images", [replace(item, label=None) for item in held_out]

@@ -1,0 +1,79 @@
+"""Calibration as the last step of a compilation or a fine-tuning, with labelled images that decided nothing before."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from wideresnet.bundle import Bundle, read_bundle
+from wideresnet.bundle.derive import DROPPED
+from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.sample import balanced_sample
+from wideresnet.errors import BundleError, DataError
+from wideresnet.prediction_sets import images_needed
+from wideresnet.records import CompileReport, Item, Progress
+from wideresnet.report.formats import percent
+from wideresnet.tasks.calibrate.calibrate import CalibrateSettings, CalibrationImages, calibrate_bundle
+from wideresnet.tasks.quantize import compile as compilation
+from wideresnet.tasks.quantize.calibration_data import (
+    calibration_pool,
+    gate_images,
+    holds_both_sets,
+    without_training_images,
+)
+
+PART = 5                                           # one in so many labelled images of a gate calibrates instead
+FEWEST = 4 * images_needed(1 - CalibrateSettings().refused)
+
+
+def compile_calibrated(
+    bundle: Bundle, settings: compilation.CompileSettings, folder: Path
+) -> Generator[Progress, None, CompileReport]:
+    """Compile as ``compile_model`` does, then calibrate with every fifth labelled image, which the gate then lacks.
+
+    A bundle that fails its gate is not calibrated.
+    """
+    data = _set_aside(bundle, settings)
+    reserved = frozenset(item.path for item in data.items) if data else frozenset[str]()
+    report = yield from compilation.compile_model(bundle, replace(settings, reserved=reserved), folder)
+    if report.gate and report.gate.verdict == "failed":
+        return report
+    both = settings.data if settings.data and holds_both_sets(settings.data, bundle.labels) else None
+    bank = calibration_pool(path, bundle.labels) if (path := settings.calibration or both) else ()
+    reason = f"that takes {PART * FEWEST:,} labelled images of --data, which chose nothing before"
+    note = yield from calibrate_in_place(folder, data, bank, reason)
+    notes = [text for text in report.notes if text != DROPPED or note.startswith("not ")]
+    return replace(report, notes=(*notes, note), size_bytes=len(read_bundle(folder).graph))
+
+
+def calibrate_in_place(
+    folder: Path, data: LabelledData | None, bank: Sequence[Item], reason: str
+) -> Generator[Progress, None, str]:
+    """Calibrate the bundle in ``folder``; return what was done, or why not (``reason`` without data) and what to do."""
+    try:
+        if data is None:
+            raise DataError(reason)
+        images = CalibrationImages(data, bank=bank, bank_name="those that it was made with")
+        report = yield from calibrate_bundle(read_bundle(folder), images, CalibrateSettings(), folder)
+    except (DataError, BundleError) as error:
+        return f"not calibrated: {error.message}; wrn calibrate -m {folder} --data LABELLED -o BUNDLE"
+    model = report.uncertainty
+    errors = " -> ".join(percent(quality.ece, 2) for quality in (model.before, model.after))
+    used = f"{model.n_fit + model.n_scores:,} images of {data.name} that decided nothing else"
+    return f"calibrated with {used}; on {model.n_test:,} others the calibration error is {errors}"
+
+
+def _set_aside(bundle: Bundle, settings: compilation.CompileSettings) -> LabelledData | None:
+    """Return the images of the gate that calibrate; None if there are too few, or if they chose the weights."""
+    if settings.data is None:
+        return None
+    name, items = gate_images(settings.data, bundle.labels)
+    if any(item.label is None for item in items):
+        return None
+    notes, sha256 = bundle.card.notes, LabelledData("", items, bundle.card.classes).sha256
+    if notes.get("fine-tuned", "").startswith("full") and sha256 == notes.get("val data hash"):
+        return None
+    items, _ = without_training_images(bundle, items)
+    chosen = balanced_sample(items, len(items) // PART)
+    return LabelledData(name, chosen, bundle.card.classes) if len(chosen) >= FEWEST else None
