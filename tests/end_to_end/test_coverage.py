@@ -73,7 +73,7 @@ def test_sets_and_unknown_images_are_those_of_the_answers(wrn: Wrn, model: Path,
 def test_text_and_page_show_them(wrn: Wrn, model: Path, pictures: Path) -> None:
     done = evaluate(wrn, model, pictures, "--coverage", "75", "--report", "page.html")
     assert "  sets at 75 % hold the right class of " in done.out
-    assert "  classes in a set: " in done.out
+    assert " classes on average: 1 for " in done.out
     assert "  unknown: " in done.out
     assert "  of genuine images 30 % are promised" in done.out
     assert max(map(len, done.out.splitlines())) <= 80

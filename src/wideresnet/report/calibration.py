@@ -7,7 +7,7 @@ from typing import Any
 from wideresnet.records import CalibrateReport, Selective, SetCoverage, Uncertainty, wilson_interval
 from wideresnet.report.formats import interval_text, pick
 
-SIZES = 3                                          # of sets that texts list one by one
+SIZES = 2                                          # of sets that texts list one by one
 
 
 def to_text(report: CalibrateReport) -> str:
@@ -78,9 +78,9 @@ def _selective_text(promise: Selective) -> str:
 
 
 def sizes_text(sets: SetCoverage) -> str:
-    """Return the distribution of set sizes: "1 for 83.1 %, 2 for 12.0 %, 3 or more for 4.9 %"."""
+    """Return the distribution of set sizes: "1 for 83.1 %, 2 for 12.0 %, more for 4.9 %"."""
     first = [f"{size} for {100 * count / sets.n:.1f} %" for size, count in enumerate(sets.sizes[:SIZES], start=1)]
-    more = [f"{SIZES + 1} or more for {100 * sum(sets.sizes[SIZES:]) / sets.n:.1f} %"] * (len(sets.sizes) > SIZES)
+    more = [f"more for {100 * sum(sets.sizes[SIZES:]) / sets.n:.1f} %"] * (len(sets.sizes) > SIZES)
     return ", ".join(first + more)
 
 

@@ -63,8 +63,8 @@ def _uncertainty_lines(counts: UncertaintyCounts, n: int) -> list[str]:
     if sets := counts.sets:
         realised = f"{percent(sets.covered / n, 2)} (95 % interval {interval_text(sets.interval95)})"
         lines.append(f"  sets at {100 * sets.level:g} % hold the right class of {realised}")
-        lines.append(f"  classes in a set: {sets.mean_size:.2f} on average; {sizes_text(sets)}")
-    called = f"{counts.unknown:,} images, {percent(counts.unknown / n, 2)}"
+        lines.append(f"  with {sets.mean_size:.2f} classes on average: {sizes_text(sets)}")
+    called = f"{counts.unknown:,} of {n:,}, {percent(counts.unknown / n, 2)}"
     interval = interval_text(wilson_interval(counts.unknown, n))
     promised = f"  of genuine images {100 * counts.refused:g} % are promised"
     return [*lines, f"  unknown: {called} (95 % interval {interval});", promised]

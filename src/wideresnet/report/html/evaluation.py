@@ -203,13 +203,13 @@ def _uncertainty(report: EvalReport) -> list[str]:
     """Return the sizes of the sets, and the p-values of the images, of a calibrated network."""
     if (counts := report.uncertainty) is None:
         return []
-    sets, refused = counts.sets, percent(counts.refused, 0)
+    sets, refused = counts.sets, f"{100 * counts.refused:g} %"
     charts = [columns("P-values of the images", counts.p_values, (0, 1), ("p-value", "images"))]
     notes = [html.paragraph(P_VALUES.format(refused=refused))]
     if sets:
         last = len(sets.sizes)
         charts.insert(0, columns("Classes in a set", sets.sizes, (0.5, last + 0.5), ("classes", "images"), colour=2))
-        notes.insert(0, html.paragraph(SETS.format(level=percent(sets.level, 0), sizes=sizes_text(sets))))
+        notes.insert(0, html.paragraph(SETS.format(level=f"{100 * sets.level:g} %", sizes=sizes_text(sets))))
     return [*notes, html.beside(*charts)]
 
 
