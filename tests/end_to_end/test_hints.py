@@ -48,6 +48,8 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "cluster/listing": ("evaluate",),
     "cluster/ray_serve": ("serve",),
     "serve/run": ("serve",),
+    "tasks/calibrate/automatic": ("compile", "finetune"),
+    "tasks/calibrate/calibrate": ("calibrate",),
     "tasks/bench/fixtures": ("bench",),
     "tasks/bench/options": ("bench",),
     "tasks/quantize/compile": ("compile",),
@@ -75,6 +77,8 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
 # Whose "--ink" are colours, and tables of options: of all (test_help.py) and of earlier versions (test_vocabulary.py).
 # Commands are put together in report/recommendation; test_recommend.py compares them with the command line.
 STYLES = {"report/html/charts", "report/html/page", "cli/help", "cli/checks", "report/recommendation"}
+# Commands that a command names as the next ones, with options of theirs.
+NEXT = {"cli/calibrate": "classify"}
 # Options that belong to another program, named as such.
 FOREIGN = {"--data-binary", "--max-restarts", "--head", "--help"}
 
@@ -133,7 +137,8 @@ def test_what_a_message_names_can_be_typed(path: Path) -> None:
             continue
         assert commands, f"{module} names {option}: add the commands that show it to SHOWN_BY"
         for shown_by in commands:
-            assert option in options_of(shown_by), f"{module} names {option}, which 'wrn {shown_by}' lacks"
+            options = options_of(shown_by) | options_of(NEXT.get(module, shown_by))
+            assert option in options, f"{module} names {option}, which 'wrn {shown_by}' lacks"
 
 
 def test_every_extra_that_a_message_names_exists() -> None:
