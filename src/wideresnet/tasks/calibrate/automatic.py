@@ -68,12 +68,14 @@ def _set_aside(bundle: Bundle, settings: compilation.CompileSettings) -> Labelle
     """Return the images of the gate that calibrate; None if there are too few, or if they chose the weights."""
     if settings.data is None:
         return None
-    name, items = gate_images(settings.data, bundle.labels)
-    if any(item.label is None for item in items):
+    try:
+        name, images = gate_images(settings.data, bundle.labels)
+        items, _ = without_training_images(bundle, images)
+    except DataError:                              # the compilation will raise it in its turn
         return None
-    notes, sha256 = bundle.card.notes, LabelledData("", items, bundle.card.classes).sha256
-    if notes.get("fine-tuned", "").startswith("full") and sha256 == notes.get("val data hash"):
+    notes, sha256 = bundle.card.notes, LabelledData("", images, bundle.card.classes).sha256
+    chose = notes.get("fine-tuned", "").startswith("full") and sha256 == notes.get("val data hash")
+    if chose or any(item.label is None for item in items):
         return None
-    items, _ = without_training_images(bundle, items)
     chosen = balanced_sample(items, len(items) // PART)
     return LabelledData(name, chosen, bundle.card.classes) if len(chosen) >= FEWEST else None
