@@ -66,7 +66,9 @@ def test_sets_without_a_calibration_are_an_error_with_the_command(wrn: Wrn, mode
 
 
 def test_levels_beyond_the_images_say_how_many_are_needed(wrn: Wrn, model: Path, pictures: Path) -> None:
-    assert wrn("calibrate", "-m", model, "--data", pictures, "-o", "new", "--refuse", "10").code == 0
+    made = wrn("calibrate", "-m", model, "--data", pictures, "-o", "new", "--refuse", "10")
+    assert made.code == 0
+    assert made.err.endswith("next: wrn classify FILE -m new --coverage 95\nnext: wrn serve -m new\n")
     done = wrn("classify", pictures, "-m", "new", "--coverage", "99")
     assert (done.code, "sets with 99 % take 99 calibration images" in done.err) == (2, True)
     assert wrn("classify", pictures, "-m", "new", "--coverage", "95", "--format", "zoo").code == 2
