@@ -5,20 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib import resources
 
+_NAMES = "page.css page.js card.js code.js api.js docs.js docs.css save.js words.js icon.svg"
+_MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 # Path -> file and media type. No other file can be read, whatever path a request has.
-STATIC_FILES = {
-    "/": ("index.html", "text/html"),
-    "/static/page.css": ("page.css", "text/css"),
-    "/static/page.js": ("page.js", "text/javascript"),
-    "/static/card.js": ("card.js", "text/javascript"),
-    "/static/code.js": ("code.js", "text/javascript"),
-    "/static/api.js": ("api.js", "text/javascript"),
-    "/static/docs.js": ("docs.js", "text/javascript"),
-    "/static/docs.css": ("docs.css", "text/css"),
-    "/static/save.js": ("save.js", "text/javascript"),
-    "/static/words.js": ("words.js", "text/javascript"),
-    "/static/icon.svg": ("icon.svg", "image/svg+xml"),
-}
+STATIC_FILES = {f"/static/{name}": (name, _MEDIA_TYPES[name.partition(".")[2]]) for name in _NAMES.split()}
+STATIC_FILES["/"] = "index.html", "text/html"
 # Nothing inline and nothing from or to other origins; previews are blob: URLs, drawn evidence is data: URLs.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self';"
