@@ -10,8 +10,7 @@ from wideresnet.cli.check_data import check_normalisation
 from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import FileOptions, with_groups
 from wideresnet.cli.options import CheckImages, Format
-from wideresnet.cli.output import print_json
-from wideresnet.cli.streams import print_lines
+from wideresnet.cli.output import print_record
 
 
 @with_groups
@@ -42,8 +41,4 @@ def info(
 
     if data:
         check_normalisation(load_bundle(ModelChoice(model, facts=options.facts(headless=True))), data)
-    model_info = describe(model, classes, options.facts())
-    if format == "json":
-        print_json(report.to_json(model_info))
-    else:
-        print_lines(report.to_text(model_info))
+    print_record(describe(model, classes, options.facts()), report.to_json, report.to_text, format)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wideresnet.records import CalibrateReport, Selective, SetCoverage, Uncertainty, wilson_interval
-from wideresnet.report.formats import interval_text, pick
+from wideresnet.report.formats import interval_text, percent, pick
 
 SIZES = 2                                          # of sets that texts list one by one
 
@@ -18,16 +18,16 @@ def to_text(report: CalibrateReport) -> str:
 
 def lines(model: Uncertainty) -> list[str]:
     """Return the measurements of a calibration, a line each."""
-    before, after, unknown = model.before, model.after, model.unknown
+    before, after, unknown, refused = model.before, model.after, model.unknown, model.n_unknown
     bank = f"{unknown.method}, {unknown.bank}" if unknown.bank else unknown.method
     return [
         f"{model.n_fit:,} images fit, {model.n_scores:,} set thresholds, {model.n_test:,} of {model.test} measured:",
-        f"temperature {model.temperature:.3f}: calibration error {_percent(before.ece)} -> {_percent(after.ece)}, by"
-        f" class {_percent(before.classwise_ece)} -> {_percent(after.classwise_ece)}, NLL {before.nll:.4f} ->"
+        f"temperature {model.temperature:.3f}: calibration error {percent(before.ece, 2)} -> {percent(after.ece, 2)},"
+        f" by class {percent(before.classwise_ece, 2)} -> {percent(after.classwise_ece, 2)}, NLL {before.nll:.4f} ->"
         f" {after.nll:.4f}, Brier {before.brier:.4f} -> {after.brier:.4f}",
         *(_coverage_text(model.sets.method, measured) for measured in model.coverage),
-        f"unknown ({bank}): {_percent(model.n_unknown / model.n_test)} of genuine images refused (95 % interval"
-        f" {interval_text(_refused_interval(model))}), {100 * unknown.refused:g} % promised",
+        f"unknown ({bank}): {percent(refused / model.n_test, 2)} of genuine images refused (95 % interval"
+        f" {interval_text(wilson_interval(refused, model.n_test))}), {100 * unknown.refused:g} % promised",
         *map(_selective_text, model.selective),
     ]
 
@@ -57,14 +57,14 @@ def figures(model: Uncertainty) -> dict[str, Any]:
         "unknown": {
             **pick(model.unknown, "method", "bank", "k"), "promised": 100 * model.unknown.refused,
             "refused": 100 * model.n_unknown / model.n_test,
-            "interval95": [100 * limit for limit in _refused_interval(model)],
+            "interval95": [100 * limit for limit in wilson_interval(model.n_unknown, model.n_test)],
         },
     }  # fmt: skip
 
 
 def _coverage_text(method: str, measured: SetCoverage) -> str:
     return (
-        f"sets at {100 * measured.level:g} % ({method}): right class in {_percent(measured.covered / measured.n)}"
+        f"sets at {100 * measured.level:g} % ({method}): right class in {percent(measured.covered / measured.n, 2)}"
         f" (95 % interval {interval_text(measured.interval95)}), {measured.mean_size:.2f} classes on average, one class"
         f" for {100 * measured.sizes[0] / measured.n:.1f} %"
     )
@@ -73,7 +73,7 @@ def _coverage_text(method: str, measured: SetCoverage) -> str:
 def _selective_text(promise: Selective) -> str:
     return (
         f"answers of at least {100 * promise.probability:.1f} %: {100 * promise.n / promise.total:.1f} % of images,"
-        f" {_percent(promise.wrong / max(1, promise.n))} of them wrong, at most {100 * promise.error:g} % promised"
+        f" {percent(promise.wrong / max(1, promise.n), 2)} of them wrong, at most {100 * promise.error:g} % promised"
     )
 
 
@@ -84,10 +84,6 @@ def sizes_text(sets: SetCoverage) -> str:
     return ", ".join(first + more)
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"
-
-
 def coverage_json(measured: SetCoverage) -> dict[str, Any]:
     """Return the coverage, its interval and the sizes of sets; null without images."""
     return {
@@ -96,6 +92,3 @@ def coverage_json(measured: SetCoverage) -> dict[str, Any]:
         "mean_size": measured.mean_size, "sizes": list(measured.sizes),
     }  # fmt: skip
 
-
-def _refused_interval(model: Uncertainty) -> tuple[float, float]:
-    return wilson_interval(model.n_unknown, model.n_test)
