@@ -30,9 +30,7 @@ def set_scores(logits: NDArray[np.floating], model: SetModel, draws: Scores) -> 
     return scores
 
 
-def prediction_sets(
-    logits: NDArray[np.floating], model: SetModel, coverage: float, draws: Scores
-) -> NDArray[np.bool_]:
+def prediction_sets(logits: NDArray[np.floating], model: SetModel, coverage: float, draws: Scores) -> NDArray[np.bool_]:
     """Return which classes are in the set of each image, bool [N, C]. ``coverage`` is in (0, 1).
 
     The likeliest class always is, also where its score is beyond the threshold: this only adds to the coverage.
@@ -93,9 +91,7 @@ def add_uncertainty(
     ]
 
 
-def batch_sets(
-    batch: Batch, logits: NDArray[np.float32], model: Uncertainty, coverage: float
-) -> NDArray[np.bool_]:
+def batch_sets(batch: Batch, logits: NDArray[np.float32], model: Uncertainty, coverage: float) -> NDArray[np.bool_]:
     """Return which classes are in the sets of a batch's images, bool [N, C]."""
     draws = image_draws(batch.pixels) if model.sets.method == "raps" else np.zeros(len(logits))
     return prediction_sets(logits, model.sets, coverage, draws)

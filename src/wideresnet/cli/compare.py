@@ -30,9 +30,7 @@ SIDE = "A file of 'wrn evaluate -o' (.csv, .jsonl, .parquet), or a model."
 def compare(
     context: typer.Context,
     a: Annotated[str, typer.Argument(help=SIDE, autocompletion=model_names)],
-    b: Annotated[
-        str, typer.Argument(help="The second one: a file too, or a model too.", autocompletion=model_names)
-    ],
+    b: Annotated[str, typer.Argument(help="The second one: a file too, or a model too.", autocompletion=model_names)],
     data: Annotated[
         Path | None, typer.Option(help="For models: the labelled images. For files: the images of the page.")
     ] = None,

@@ -22,9 +22,7 @@ class BundleOptions:
     ] = None
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The bundle to write.")] = None
     model: Model = None
-    precision: Annotated[
-        StoredPrecision, typer.Option("--precision", help="int8 needs the extra 'compile'.")
-    ] = "int8"
+    precision: Annotated[StoredPrecision, typer.Option("--precision", help="int8 needs the extra 'compile'.")] = "int8"
     calibration: Annotated[
         str,
         typer.Option(

@@ -12,9 +12,7 @@ from wideresnet.cli.options import Format
 from wideresnet.cli.output import check_targets, print_record, say_skipped
 from wideresnet.cli.progress import run_with_bar
 
-data = typer.Typer(
-    name="data", cls=Group, help="Prepare and check labelled data for evaluation.", no_args_is_help=True
-)
+data = typer.Typer(name="data", cls=Group, help="Prepare and check labelled data for evaluation.", no_args_is_help=True)
 
 Sources = Annotated[
     list[Path],

@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from wideresnet.cli import options
 from wideresnet.cli.checks import check_engine
-from wideresnet.cli.options import (
-    Alpha,
-    ArchitectureName,
-    EngineName,
-    InferenceDevice,
-    Precision,
-    Resolution,
-    Threads,
-    Weights,
-)
 from wideresnet.cli.output import open_bundle
 
 if TYPE_CHECKING:
@@ -91,8 +82,8 @@ class FileOptions:
         from wideresnet.datasets.statistics import parse_normalisation
         from wideresnet.records import FileFacts
 
-        options = {name.removeprefix("final_"): getattr(self, name) for name in VARIANT}
-        variant = {name: value for name, value in options.items() if value is not None}
+        values = {name.removeprefix("final_"): getattr(self, name) for name in VARIANT}
+        variant = {name: value for name, value in values.items() if value is not None}
         normalise = parse_normalisation(self.normalise) if self.normalise else None
         return FileFacts(architecture, normalise, self.which or None, variant, headless)
 
@@ -101,8 +92,8 @@ class FileOptions:
 class WeightsOptions(FileOptions):
     """The files of a model."""
 
-    weights: Weights = None
-    architecture: ArchitectureName = None
+    weights: options.Weights = None
+    architecture: options.ArchitectureName = None
 
     def choice(self, model: str | None, labels: Path | None = None, *, headless: bool = False) -> ModelChoice:
         """Return the model called ``model``, with the class names of the file ``labels``."""
@@ -115,8 +106,8 @@ class WeightsOptions(FileOptions):
 class ModelOptions(WeightsOptions):
     """The files of a model, and the images that it expects."""
 
-    resolution: Resolution = 0
-    alpha: Alpha = None
+    resolution: options.Resolution = 0
+    alpha: options.Alpha = None
 
     def open(
         self, model: str | None, labels: Path | None = None, transform: str | None = None, *, headless: bool = False
@@ -130,10 +121,10 @@ class ModelOptions(WeightsOptions):
 class RuntimeOptions:
     """The engine that runs the model."""
 
-    engine: EngineName = "openvino"
-    precision: Precision = "f32"
-    threads: Threads = 0
-    device: InferenceDevice = "cpu"
+    engine: options.EngineName = "openvino"
+    precision: options.Precision = "f32"
+    threads: options.Threads = 0
+    device: options.InferenceDevice = "cpu"
 
     def __post_init__(self) -> None:
         check_engine(self.engine)

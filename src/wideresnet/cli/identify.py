@@ -23,9 +23,7 @@ def identify(
     data: Annotated[
         Path | None, typer.Option(help="Labelled images: class folders, shards, a CIFAR archive, cifar10, cifar100.")
     ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Ordinary images of the right kind, without labels.")
-    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Ordinary images of the right kind, without labels.")] = None,
     device: InferenceDevice = "cpu",
     format: Format = "table",
 ) -> None:

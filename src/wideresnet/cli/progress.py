@@ -28,30 +28,21 @@ def progress_bars(unit: str, *, shown: bool = True) -> Iterator[Bars]:
 
     With ``shown`` False nothing is shown.
     """
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as RichProgress
     from rich.text import Text
 
-    class Description(ProgressColumn):
-        def render(self, task: Task) -> Text:
+    class Description(rich.ProgressColumn):
+        def render(self, task: rich.Task) -> Text:
             return Text(printable(task.description))
 
     # Names are text, not rich's markup; lines are not wrapped in a narrow terminal.
     console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
     columns = (
-        Description(), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
-        TimeElapsedColumn(), TimeRemainingColumn(),
+        Description(), rich.BarColumn(), rich.MofNCompleteColumn(), rich.TextColumn(unit),
+        rich.TimeElapsedColumn(), rich.TimeRemainingColumn(),
     )  # fmt: skip
-    progress = RichProgress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))
+    progress = rich.Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))
     with progress as bars, _lines(bars, unit) if shown and not console.is_terminal else nullcontext():
         yield bars
 

@@ -126,9 +126,7 @@ async def classify(service: Service, request: Request, context: RequestContext) 
         upload = await read_images(request, permit, service.settings, PARAMETERS[context.route])
         read_seconds = context.seconds
         images = [data for _, data in upload.files]
-        answer = partial(
-            _answer, labels=labels, k=k, uncertainty=model.classifier.card.uncertainty, coverage=coverage
-        )
+        answer = partial(_answer, labels=labels, k=k, uncertainty=model.classifier.card.uncertainty, coverage=coverage)
         outcomes = await service.infer(model, images, answer, request, permit)
     results, errors = [], []
     for (name, data), outcome in zip(upload.files, outcomes, strict=True):
@@ -241,9 +239,7 @@ async def infer(service: Service, request: Request, context: RequestContext) -> 
         return Response(body, headers=headers)
 
 
-async def _parse(
-    service: Service, body: bytes, length: str | None, model: ModelWorker
-) -> protocol.InferenceRequest:
+async def _parse(service: Service, body: bytes, length: str | None, model: ModelWorker) -> protocol.InferenceRequest:
     """Parse a body in a thread. Large JSON holds the interpreter lock: one at a time, then a pause of the same length.
 
     Other requests are answered in the pauses.

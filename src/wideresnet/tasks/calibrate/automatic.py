@@ -15,13 +15,8 @@ from wideresnet.prediction_sets import images_needed
 from wideresnet.records import CompileReport, Item, Progress
 from wideresnet.report.formats import percent
 from wideresnet.tasks.calibrate.calibrate import CalibrateSettings, CalibrationImages, calibrate_bundle
+from wideresnet.tasks.quantize import calibration_data
 from wideresnet.tasks.quantize import compile as compilation
-from wideresnet.tasks.quantize.calibration_data import (
-    calibration_pool,
-    gate_images,
-    holds_both_sets,
-    without_training_images,
-)
 
 PART = 5                                           # one in so many labelled images of a gate calibrates instead
 FEWEST = 4 * images_needed(1 - CalibrateSettings().refused)
@@ -39,8 +34,8 @@ def compile_calibrated(
     report = yield from compilation.compile_model(bundle, replace(settings, reserved=reserved), folder)
     if report.gate and report.gate.verdict == "failed":
         return report
-    both = settings.data if settings.data and holds_both_sets(settings.data, bundle.labels) else None
-    bank = calibration_pool(path, bundle.labels) if (path := settings.calibration or both) else ()
+    both = settings.data if settings.data and calibration_data.holds_both_sets(settings.data, bundle.labels) else None
+    bank = calibration_data.calibration_pool(path, bundle.labels) if (path := settings.calibration or both) else ()
     reason = f"that takes {PART * FEWEST:,} labelled images of --data, which chose nothing before"
     note = yield from calibrate_in_place(folder, data, bank, reason)
     notes = [text for text in report.notes if text != DROPPED or note.startswith("not ")]
@@ -69,8 +64,8 @@ def _set_aside(bundle: Bundle, settings: compilation.CompileSettings) -> Labelle
     if settings.data is None:
         return None
     try:
-        name, images = gate_images(settings.data, bundle.labels)
-        items, _ = without_training_images(bundle, images)
+        name, images = calibration_data.gate_images(settings.data, bundle.labels)
+        items, _ = calibration_data.without_training_images(bundle, images)
     except DataError:                              # the compilation will raise it in its turn
         return None
     notes, sha256 = bundle.card.notes, LabelledData("", images, bundle.card.classes).sha256

@@ -18,6 +18,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from wideresnet import records
 from wideresnet.bundle import Bundle, write_bundle
 from wideresnet.bundle.derive import NOTE, uncalibrated
 from wideresnet.classifier import Classifier
@@ -34,27 +35,7 @@ from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
 from wideresnet.output.progress import run_shown
 from wideresnet.prediction_sets import image_draws, images_needed
-from wideresnet.records import (
-    CalibrateReport,
-    EngineInfo,
-    Exif,
-    Failure,
-    Item,
-    Progress,
-    SetMethod,
-    SetModel,
-    Uncertainty,
-    UnknownMethod,
-    UnknownModel,
-)
-from wideresnet.tasks.calibrate.conformal import (
-    LEVELS,
-    fit_selective,
-    fit_sets,
-    measure_selective,
-    measure_sets,
-    quantiles,
-)
+from wideresnet.tasks.calibrate import conformal
 from wideresnet.tasks.calibrate.temperature import fit_temperature, reliability
 from wideresnet.tasks.calibrate.unknown import bank_size, default_method, method_constants
 from wideresnet.tasks.evaluate.evaluate import empty_report, masked_classes, score_logits
@@ -78,15 +59,15 @@ class CalibrateSettings:
     genuine images that may be called unknown.
     """
 
-    sets: SetMethod = "lac"
+    sets: records.SetMethod = "lac"
     per_class: bool = False
-    unknown: UnknownMethod | None = None
+    unknown: records.UnknownMethod | None = None
     refused: float = 0.01
 
     def __post_init__(self) -> None:
-        check_choice("method of sets", self.sets, get_args(SetMethod))
+        check_choice("method of sets", self.sets, get_args(records.SetMethod))
         if self.unknown is not None:
-            check_choice("score of unknown images", self.unknown, get_args(UnknownMethod))
+            check_choice("score of unknown images", self.unknown, get_args(records.UnknownMethod))
         if not 0 < self.refused < 1:
             raise ConfigError(f"the fraction of refused images is between 0 and 1, got {self.refused}")
 
@@ -100,7 +81,7 @@ class CalibrationImages:
 
     data: LabelledData
     test: LabelledData | None = None
-    bank: Sequence[Item] = ()
+    bank: Sequence[records.Item] = ()
     bank_name: str = ""
 
 
@@ -111,8 +92,8 @@ class _Outputs:
     labels: NDArray[np.int64]
     draws: NDArray[np.float64]
     values: dict[str, NDArray[np.float32]]
-    items: tuple[Item, ...]
-    failures: tuple[Failure, ...]
+    items: tuple[records.Item, ...]
+    failures: tuple[records.Failure, ...]
 
     @property
     def answered(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
@@ -123,7 +104,7 @@ def calibrate(
     model: Classifier | str | Path, data: LabelledData | Path | str, output: Path | str, *,
     test: LabelledData | Path | str | None = None, bank: Path | str | None = None,
     settings: CalibrateSettings | None = None, progress: bool = False,
-) -> CalibrateReport:  # fmt: skip
+) -> records.CalibrateReport:  # fmt: skip
     """Calibrate ``model`` on labelled images that it was not trained on, and write it as the bundle ``output``.
 
     ``test``: other labelled images for the measurements. ``bank``: images that the network knows, best those it was
@@ -157,7 +138,7 @@ def open_images(
 
 def calibrate_bundle(
     bundle: Bundle, images: CalibrationImages, settings: CalibrateSettings, output: Path
-) -> Generator[Progress, None, CalibrateReport]:
+) -> Generator[records.Progress, None, records.CalibrateReport]:
     """Calibrate a bundle and write it; see ``calibrate``."""
     parts = _split(bundle, images, settings)
     bank = balanced_sample(images.bank or parts[FIT], bank_size(bundle.card.classes))
@@ -184,19 +165,20 @@ def calibrate_bundle(
         if changed:
             raise BundleError(f"the calibrated graph answers {changed:,} {name} images differently: it was not written")
     rank = int(constants["k"][0]) if "k" in constants else 0
-    unknown = UnknownModel(
-        method, quantiles(-after[SCORES].values[SCORE].ravel()), settings.refused,
+    unknown = records.UnknownModel(
+        method, conformal.quantiles(-after[SCORES].values[SCORE].ravel()), settings.refused,
         f"{len(reference['logits']):,} {images.bank_name or f'images of {data.name}'}" if constants else "", rank,
     )  # fmt: skip
-    sets = fit_sets(settings.sets, after[FIT].answered, after[SCORES].answered, per_class=settings.per_class)
+    sets = conformal.fit_sets(settings.sets, after[FIT].answered, after[SCORES].answered, per_class=settings.per_class)
     uncertainty = _measured(images, temperature, sets, unknown, before, after)
     notes = {name: note for name, note in bundle.card.notes.items() if name != NOTE}
     write_bundle(output, replace(calibrated, card=replace(bundle.card, uncertainty=uncertainty, notes=notes)))
     failures = tuple(failure for outputs in before.values() for failure in outputs.failures)
-    return CalibrateReport(str(output), bundle.card.name, uncertainty, failures, tuple(data.notes), data.skipped)
+    notes_on_data = tuple(data.notes)
+    return records.CalibrateReport(str(output), bundle.card.name, uncertainty, failures, notes_on_data, data.skipped)
 
 
-def _check_unseen(bundle: Bundle, images: CalibrationImages, bank: Sequence[Item]) -> None:
+def _check_unseen(bundle: Bundle, images: CalibrationImages, bank: Sequence[records.Item]) -> None:
     """Raise DataError if the network was trained on some of the images, or if they are in another set too."""
     data, test = images.data.items, images.test.items if images.test else []
     hint = "calibrate with images that the network has never seen"
@@ -209,7 +191,7 @@ def _check_unseen(bundle: Bundle, images: CalibrationImages, bank: Sequence[Item
         raise DataError(problem, hint="leave out --test to measure with half of --data")
 
 
-def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSettings) -> dict[str, list[Item]]:
+def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSettings) -> dict[str, list[records.Item]]:
     """Divide the images of each class among the parts. Raises DataError for too few images and for missing classes."""
     data, labels = images.data, bundle.labels
     if data.classes != len(labels.names):
@@ -228,18 +210,18 @@ def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSetting
             hint="give more images, or accept more refusals with --refuse",
         )
     order = sorted(rng.permutation(len(data.items)).tolist(), key=lambda index: data.items[index].label or 0)
-    parts: dict[str, list[Item]] = {name: [] for name in (FIT, SCORES, TEST)}
+    parts: dict[str, list[records.Item]] = {name: [] for name in (FIT, SCORES, TEST)}
     for turn, index in enumerate(order):
         parts[cycle[turn % len(cycle)]].append(data.items[index])
     return parts | ({TEST: list(images.test.items)} if images.test else {})
 
 
 def _run(
-    features: Features, items: Sequence[Item], bundle: Bundle, exif: Exif, activity: str
-) -> Generator[Progress, None, _Outputs]:
+    features: Features, items: Sequence[records.Item], bundle: Bundle, exif: records.Exif, activity: str
+) -> Generator[records.Progress, None, _Outputs]:
     """Run the network on all readable images of ``items``."""
-    rows: list[Item] = []
-    failures: list[Failure] = []
+    rows: list[records.Item] = []
+    failures: list[records.Failure] = []
     draws: list[NDArray[np.float64]] = []
     outputs: list[dict[str, NDArray[np.float32]]] = []
     batches = load_batches(items, bundle.card.preprocess, threads=available_cpus(), exif=exif, batch_size=BATCH)
@@ -253,13 +235,13 @@ def _run(
 
     for done in features.stream(pixels()):
         outputs.append(done)
-        yield Progress(activity, len(rows), len(items))
+        yield records.Progress(activity, len(rows), len(items))
     values = {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
     labels = np.array([-1 if item.label is None else item.label for item in rows], np.int64)
     return _Outputs(labels, np.concatenate(draws), values, tuple(rows), tuple(failures))
 
 
-def _check_order(bundle: Bundle, data: LabelledData, engine: EngineInfo, before: dict[str, _Outputs]) -> None:
+def _check_order(bundle: Bundle, data: LabelledData, engine: records.EngineInfo, before: dict[str, _Outputs]) -> None:
     """Raise DataError if the labels are in another order than the network's classes."""
     outputs = (before[name] for name in (FIT, SCORES))
     scored = [row for part in outputs for row in score_logits(part.items, part.values["logits"], data.present)]
@@ -268,18 +250,19 @@ def _check_order(bundle: Bundle, data: LabelledData, engine: EngineInfo, before:
 
 
 def _measured(
-    images: CalibrationImages, temperature: float, sets: SetModel, unknown: UnknownModel,
+    images: CalibrationImages, temperature: float, sets: records.SetModel, unknown: records.UnknownModel,
     before: dict[str, _Outputs], after: dict[str, _Outputs],
-) -> Uncertainty:  # fmt: skip
+) -> records.Uncertainty:  # fmt: skip
     """Return the calibration with its measurements on the test images."""
     test, rest, data = after[TEST], after[SCORES], images.data
     logits, labels, _ = test.answered
-    promised = fit_selective(*rest.answered[:2])
+    promised = conformal.fit_selective(*rest.answered[:2])
     p_values = [unknown.scores.p_value(-score) for score in test.values[SCORE].ravel().tolist()]
-    return Uncertainty(
+    levels = [level for level in conformal.LEVELS if level <= 1 - 1 / (len(rest.labels) + 1)]
+    return records.Uncertainty(
         data.name, data.sha256, (images.test or data).name, len(after[FIT].labels), len(rest.labels), len(labels),
         temperature, reliability(*before[TEST].answered[:2]), reliability(logits, labels), sets,
-        tuple(measure_sets(sets, level, test.answered) for level in LEVELS if level <= 1 - 1 / (len(rest.labels) + 1)),
-        tuple(measure_selective(*promise, logits, labels) for promise in promised if np.isfinite(promise[1])),
+        tuple(conformal.measure_sets(sets, level, test.answered) for level in levels),
+        tuple(conformal.measure_selective(*promise, logits, labels) for promise in promised if np.isfinite(promise[1])),
         unknown, sum(p_value < unknown.refused for p_value in p_values),
     )  # fmt: skip

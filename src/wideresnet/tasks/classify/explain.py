@@ -28,10 +28,8 @@ from wideresnet.errors import ConfigError, did_you_mean
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import softmax, top_k
 from wideresnet.machine import available_cpus
-from wideresnet.records.explanation import Box, ClassMap, Explanation
+from wideresnet.records import DEFAULT_INFERENCE, Box, ClassMap, Explanation, InferenceSettings, ModelCard
 from wideresnet.records.images import Alpha, Exif, Failure, Item, Labels, LabelScore
-from wideresnet.records.inference import DEFAULT_INFERENCE, InferenceSettings
-from wideresnet.records.models import ModelCard
 from wideresnet.tasks.classify.embed import open_layers, raise_failures
 from wideresnet.tasks.load.load import bundle_of
 from wideresnet.tasks.load.resolve import DEFAULT_MODEL

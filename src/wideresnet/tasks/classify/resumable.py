@@ -16,9 +16,7 @@ from wideresnet.records import InferenceSettings, RunIdentity
 from wideresnet.tasks.classify.sources import STDIN, check_sources
 
 
-def run_identity(
-    classifier: Classifier, settings: InferenceSettings, k: int, paths: Iterable[Path]
-) -> RunIdentity:
+def run_identity(classifier: Classifier, settings: InferenceSettings, k: int, paths: Iterable[Path]) -> RunIdentity:
     """Return everything that decides the answers to the images at ``paths``; more files may be added to a run."""
     info = classifier.engine.info
     return RunIdentity.of_model(classifier.card, {

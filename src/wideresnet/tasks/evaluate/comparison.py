@@ -17,11 +17,8 @@ from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
 from wideresnet.output.scores import read_origin, read_scores
+from wideresnet.records import EvalReport, Failure, InferenceSettings, Item, Labels, Preprocess, Progress, Scored
 from wideresnet.records.comparison import ComparisonReport, Flip
-from wideresnet.records.evaluation import EvalReport, Scored
-from wideresnet.records.images import Failure, Item, Labels, Preprocess
-from wideresnet.records.inference import InferenceSettings
-from wideresnet.records.progress import Progress
 from wideresnet.tasks.evaluate.evaluate import BATCH, blank_report, score, score_logits
 from wideresnet.tasks.evaluate.label_order import with_order_warning
 from wideresnet.tasks.evaluate.metrics import accumulate

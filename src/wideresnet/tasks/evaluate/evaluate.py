@@ -20,13 +20,9 @@ from wideresnet.logits import check_logits, largest, softmax
 from wideresnet.machine import machine_facts
 from wideresnet.output.scores import read_scores
 from wideresnet.prediction_sets import batch_sets, p_values
-from wideresnet.records.accuracy import EngineInfo
+from wideresnet.records import EngineInfo, InferMode, ModelCard, Progress, SetCoverage, Uncertainty, UncertaintyCounts
 from wideresnet.records.evaluation import Conditions, EvalReport, Scored
 from wideresnet.records.images import Batch, Failure, Item, Labels
-from wideresnet.records.inference import InferMode
-from wideresnet.records.models import ModelCard
-from wideresnet.records.progress import Progress
-from wideresnet.records.uncertainty import SetCoverage, Uncertainty, UncertaintyCounts
 from wideresnet.tasks.classify.pipeline import infer
 from wideresnet.tasks.evaluate.label_order import check_label_order, with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, accumulate

@@ -6,24 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from wideresnet.records import (
-    BILLION,
-    BINS,
-    P_BINS,
-    Bin,
-    ClassCounts,
-    Confusion,
-    EvalReport,
-    Example,
-    Failure,
-    Masked,
-    Scored,
-    UncertaintyCounts,
-    by_path,
-    most_frequent,
-)
+from wideresnet import records
 
-NO_IMAGES = ClassCounts(0, 0, 0)
+NO_IMAGES = records.ClassCounts(0, 0, 0)
 
 
 @dataclass
@@ -33,19 +18,19 @@ class UncertaintySums:
     n: int = 0
     unknown: int = 0
     covered: int = 0
-    p_values: list[int] = field(default_factory=lambda: [0] * P_BINS)
+    p_values: list[int] = field(default_factory=lambda: [0] * records.P_BINS)
     sizes: Counter[int] = field(default_factory=Counter)
 
-    def add(self, answer: Scored) -> None:
+    def add(self, answer: records.Scored) -> None:
         """Add the score of one image."""
         if answer.p_known is not None:
             self.n += 1
             self.unknown += bool(answer.unknown)
             self.covered += bool(answer.covered)
-            self.p_values[min(int(answer.p_known * P_BINS), P_BINS - 1)] += 1
+            self.p_values[min(int(answer.p_known * records.P_BINS), records.P_BINS - 1)] += 1
             self.sizes[answer.set_size or 0] += 1
 
-    def counts(self, blank: UncertaintyCounts) -> UncertaintyCounts:
+    def counts(self, blank: records.UncertaintyCounts) -> records.UncertaintyCounts:
         """Return the sums, with the metadata of ``blank``."""
         sizes = tuple(self.sizes[size] for size in range(1, max(self.sizes, default=0) + 1))
         sets = blank.sets and replace(blank.sets, n=self.n, covered=self.covered, sizes=sizes)
@@ -65,15 +50,15 @@ class EvaluationAccumulator:
     masked1: int = 0
     masked5: int = 0
     masked_known: bool = True                      # every score has a masked rank
-    by_class: dict[int, ClassCounts] = field(default_factory=dict)
-    confusions: dict[tuple[int, int], Confusion] = field(default_factory=dict)
-    bins: list[Bin] = field(default_factory=lambda: [Bin()] * BINS)
-    failures: list[Failure] = field(default_factory=list)
+    by_class: dict[int, records.ClassCounts] = field(default_factory=dict)
+    confusions: dict[tuple[int, int], records.Confusion] = field(default_factory=dict)
+    bins: list[records.Bin] = field(default_factory=lambda: [records.Bin()] * records.BINS)
+    failures: list[records.Failure] = field(default_factory=list)
     uncertainty: UncertaintySums = field(default_factory=UncertaintySums)
 
-    def add(self, answer: Scored | Failure) -> None:
+    def add(self, answer: records.Scored | records.Failure) -> None:
         """Add the outcome of one image."""
-        if isinstance(answer, Failure):
+        if isinstance(answer, records.Failure):
             self.failures.append(answer)
             return
         correct1, correct5 = answer.rank == 1, 1 <= answer.rank <= 5
@@ -83,41 +68,44 @@ class EvaluationAccumulator:
         self.masked_known &= answer.masked_rank > 0
         self.masked1 += answer.masked_rank == 1
         self.masked5 += 1 <= answer.masked_rank <= 5
-        self.by_class[answer.label] = self.by_class.get(answer.label, NO_IMAGES) + ClassCounts(1, correct1, correct5)
+        counts = records.ClassCounts(1, correct1, correct5)
+        self.by_class[answer.label] = self.by_class.get(answer.label, NO_IMAGES) + counts
         if answer.top and not correct1:
             self._confuse(answer)
         if answer.probabilities:
             confidence = answer.probabilities[0]
-            index = min(int(confidence * BINS), BINS - 1)
-            self.bins[index] += Bin(1, correct1, round(confidence * BILLION))
+            index = min(int(confidence * records.BINS), records.BINS - 1)
+            self.bins[index] += records.Bin(1, correct1, round(confidence * records.BILLION))
 
-    def report(self, blank: EvalReport) -> EvalReport:
+    def report(self, blank: records.EvalReport) -> records.EvalReport:
         """Return the counts so far with the metadata of ``blank``."""
         has_masked = self.present and self.masked_known and self.n
         complete = self.uncertainty.n == self.n
-        masked = Masked(self.present, self.masked1, self.masked5) if has_masked else None
+        masked = records.Masked(self.present, self.masked1, self.masked5) if has_masked else None
         return replace(
             blank,
             n=self.n,
             correct1=sum(counts.correct1 for counts in self.by_class.values()),
             correct5=sum(counts.correct5 for counts in self.by_class.values()),
-            failures=by_path(self.failures),
+            failures=records.by_path(self.failures),
             seconds=self.seconds,
             masked=masked,
             by_class=dict(sorted(self.by_class.items())),
-            confusions=most_frequent(self.confusions.values()),
+            confusions=records.most_frequent(self.confusions.values()),
             bins=tuple(self.bins),
             uncertainty=self.uncertainty.counts(blank.uncertainty) if blank.uncertainty and complete else None,
         )
 
-    def _confuse(self, answer: Scored) -> None:
+    def _confuse(self, answer: records.Scored) -> None:
         pair = answer.label, answer.top[0]
-        example = Example(answer.probabilities[0] if answer.probabilities else 0.0, answer.path)
-        confusion = Confusion(*pair, 1, (example,))
+        example = records.Example(answer.probabilities[0] if answer.probabilities else 0.0, answer.path)
+        confusion = records.Confusion(*pair, 1, (example,))
         self.confusions[pair] = self.confusions[pair] + confusion if pair in self.confusions else confusion
 
 
-def accumulate(answers: Iterable[Scored | Failure], blank: EvalReport, present: int = 0) -> EvalReport:
+def accumulate(
+    answers: Iterable[records.Scored | records.Failure], blank: records.EvalReport, present: int = 0
+) -> records.EvalReport:
     """Return the report of all answers; see ``EvaluationAccumulator``."""
     counts = EvaluationAccumulator(present)
     for answer in answers:

@@ -27,14 +27,10 @@ from wideresnet.datasets.splits import Split, with_exif, with_note
 from wideresnet.datasets.train_val_split import open_split, to_index
 from wideresnet.errors import ConfigError, TrainingError
 from wideresnet.output.atomic import save_text
+from wideresnet.records import FinetuneReport, Images, InferenceSettings, ModelCard, PathPoint, RunIdentity, Skipped
 from wideresnet.records.accuracy import Measured, wilson_interval
 from wideresnet.records.evaluation import EvalReport, by_path
-from wideresnet.records.identity import RunIdentity
-from wideresnet.records.inference import InferenceSettings
-from wideresnet.records.models import ModelCard
 from wideresnet.records.progress import Progress, follow, map_events
-from wideresnet.records.skipped import Skipped
-from wideresnet.records.training import FinetuneReport, Images, PathPoint
 from wideresnet.report.escape import json_text, printable
 from wideresnet.report.finetuning import shown_evaluation, to_html
 from wideresnet.tasks.calibrate.automatic import calibrate_in_place

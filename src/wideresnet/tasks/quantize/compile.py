@@ -27,25 +27,12 @@ from wideresnet.images.noise import noise
 from wideresnet.logits import deviation
 from wideresnet.machine import available_cpus
 from wideresnet.precision import StoredPrecision, precision_name, stored_name
-from wideresnet.records.accuracy import Measured
+from wideresnet.records import Failure, Item, Measured, ModelCard, Progress, by_path
 from wideresnet.records.compilation import CompileReport, Deviation, GateReport, LayerLoss, QuantiseSettings, Trial
-from wideresnet.records.evaluation import by_path
-from wideresnet.records.images import Failure, Item
-from wideresnet.records.models import ModelCard
-from wideresnet.records.progress import Progress
 from wideresnet.report.compilation import verdict_text
 from wideresnet.tasks.load.load import open_classifier
+from wideresnet.tasks.quantize import calibration_data
 from wideresnet.tasks.quantize.accuracy_gate import BATCH, AccuracyGate, run_gate
-from wideresnet.tasks.quantize.calibration_data import (
-    MIN_CALIBRATION_IMAGES,
-    calibration_pool,
-    count_skipped,
-    gate_images,
-    hold_out,
-    notes_on_counts,
-    notes_on_images,
-    without_training_images,
-)
 from wideresnet.tasks.quantize.search import SAMPLES_FACTOR, Search, SearchState, candidates, passed
 from wideresnet.tasks.quantize.sensitivity import layer_losses
 
@@ -141,23 +128,24 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Ge
         failures=by_path(model.unread.values()),
         notes=(*model.notes, *([DROPPED] if bundle.card.uncertainty else [])),
         assumed=card.assumed,
-        skipped=count_skipped(settings.calibration, settings.data, reference.labels),
+        skipped=calibration_data.count_skipped(settings.calibration, settings.data, reference.labels),
     )
 
 
 def _quantize(reference: Bundle, settings: CompileSettings, folder: Path) -> Generator[Progress, None, CompiledModel]:
     """Quantise once, or search."""
-    pool, requested = calibration_pool(settings.calibration, reference.labels), settings.quantise.samples
-    held_out = hold_out(pool, requested) if settings.data is None and settings.gate is not None else []
+    requested = settings.quantise.samples
+    pool = calibration_data.calibration_pool(settings.calibration, reference.labels)
+    held_out = calibration_data.hold_out(pool, requested) if settings.data is None and settings.gate is not None else []
     gate, held_out_ids = _open_gate(settings, reference, held_out), set(map(id, held_out))
     quantizer = Quantizer(reference, [item for item in pool if id(item) not in held_out_ids], gate)
     # Unreadable images leave the pool first, so that all numbers below are of images that are used.
     quantizer.sample(requested if settings.search is None else SAMPLES_FACTOR * requested)
     used = min(requested, len(quantizer.pool))
-    if used < MIN_CALIBRATION_IMAGES:
+    if used < calibration_data.MIN_CALIBRATION_IMAGES:
         first = next((f"; {failure.path}: {failure.error}" for failure in quantizer.unread.values()), "")
-        available = len(pool) - len(held_out)
-        few = f"{used} of {available} calibration images can be read, {MIN_CALIBRATION_IMAGES} are the fewest"
+        available, fewest = len(pool) - len(held_out), calibration_data.MIN_CALIBRATION_IMAGES
+        few = f"{used} of {available} calibration images can be read, {fewest} are the fewest"
         raise DataError(few + first, hint="give --calibration FOLDER, some hundred images")
     settings = replace(settings, quantise=replace(settings.quantise, samples=used))
     if settings.search is not None:
@@ -168,8 +156,9 @@ def _quantize(reference: Bundle, settings: CompileSettings, folder: Path) -> Gen
     calibration = balanced_sample(quantizer.pool, model.trial.settings.samples)
     in_gate = model.trial.gate.n if held_out and model.trial.gate else 0
     items, unread, notes = (gate.items, gate.unread, gate.notes) if gate else ((), {}, ())
-    notes = *notes_on_counts(requested, used, len(pool), in_gate), *notes_on_images(calibration, items), *notes
-    return replace(model, notes=notes, unread=quantizer.unread | unread)
+    on_counts = calibration_data.notes_on_counts(requested, used, len(pool), in_gate)
+    on_images = calibration_data.notes_on_images(calibration, items)
+    return replace(model, notes=(*on_counts, *on_images, *notes), unread=quantizer.unread | unread)
 
 
 def _search(quantizer: Quantizer, settings: CompileSettings, folder: Path) -> Generator[Progress, None, CompiledModel]:
@@ -264,8 +253,8 @@ def _open_gate(settings: CompileSettings, reference: Bundle, held_out: Sequence[
     """Return the gate over the images of ``settings.data`` or ``held_out``; None without either."""
     notes: tuple[str, ...] = ()
     if settings.data is not None:
-        name, items = gate_images(settings.data, reference.labels)
-        items, notes = without_training_images(reference, items)
+        name, items = calibration_data.gate_images(settings.data, reference.labels)
+        items, notes = calibration_data.without_training_images(reference, items)
         items = [item for item in items if item.path not in settings.reserved] if settings.reserved else items
     elif held_out:
         # The network may have been trained on them, so that their accuracy would mean nothing.
