@@ -66,8 +66,9 @@ class Bundle:
     def check_single(self) -> None:
         """Raise ConfigError for a cascade, where the graph of one network is needed."""
         if self.members:
-            hint = f"name one of them, such as {(self.folder or Path(self.card.name)) / MEMBERS}/0"
-            raise ConfigError(f"{self.card.name} is a cascade of {len(self.members)} networks, this takes one", hint)
+            name, last = self.card.name, len(self.members) - 1
+            hint = f"name one of them, such as {(self.folder or Path(name)) / MEMBERS}/{last}"
+            raise ConfigError(f"{name} is a cascade of {last + 1} networks: this takes one", hint)
 
     def __reduce__(self) -> tuple[type[Bundle], tuple[object, ...]]:
         # derived values are not sent to other processes

@@ -9,6 +9,7 @@ import typer
 
 from wideresnet.cli.bench import bench
 from wideresnet.cli.calibrate import calibrate
+from wideresnet.cli.cascade import cascade
 from wideresnet.cli.classify import classify
 from wideresnet.cli.compare import compare
 from wideresnet.cli.compile import compile as compile_command
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 for command in (
     models, info, identify, classify, evaluate, merge, compare, explain, embed, export, calibrate, compile_command,
-    recommend, bench, train, finetune,
+    cascade, recommend, bench, train, finetune,
 ):
     app.command(cls=Command)(command)
 app.command(cls=Command, context_settings={"auto_envvar_prefix": PREFIX})(serve)

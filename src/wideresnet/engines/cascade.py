@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.bundle import Bundle
 from wideresnet.engines.base import Engine
-from wideresnet.errors import ConfigError, EngineError
+from wideresnet.errors import EngineError
 from wideresnet.logits import certainty, check_logits
 from wideresnet.records import Cascade
 
 WAITING = 2**26                                    # bytes of crops that wait for a batch to fill, at most
+NEVER = -1.0                                       # less than any certainty
 GROUP = 4                                          # batches for each stream of a later member, computed in one go
 
 Crops = tuple[NDArray[np.uint8], ...]              # a batch, by each of ``Cascade.specs``
@@ -39,15 +39,12 @@ _Row = tuple[_Waiting, int]                        # one image: its batch, and i
 class CascadeEngine:
     """The networks of a cascade as one engine.
 
-    ``columns``: see ``class_columns``. Images that a member passes on are collected in full batches for the next one,
-    over many batches of the input. The members take turns, since each of them may use all threads.
+    Images that a member passes on are collected in full batches for the next one, over many batches of the input. The
+    members take turns, since each of them may use all threads.
     """
 
-    def __init__(
-        self, cascade: Cascade, members: Sequence[Engine], columns: Sequence[NDArray[np.intp] | None]
-    ) -> None:
-        self.cascade, self.info = cascade, members[-1].info
-        self._members, self._columns, specs = members, columns, cascade.specs
+    def __init__(self, cascade: Cascade, members: Sequence[Engine]) -> None:
+        self.cascade, self.info, self._members, specs = cascade, members[-1].info, members, cascade.specs
         self._crop_of = [next(i for i, s in enumerate(specs) if m.preprocess.same_crop(s)) for m in cascade.members]
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -56,6 +53,9 @@ class CascadeEngine:
 
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """See ``Engine`` and ``__call__``."""
+        if len(self.cascade.specs) > 1:
+            sides = ", ".join(str(spec.crop) for spec in self.cascade.specs)
+            raise EngineError(f"the members of this cascade take different crops: {sides} pixels", "give images")
         return (logits for logits, _ in self.answers((batch,) for batch in batches))
 
     def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
@@ -87,18 +87,11 @@ class CascadeEngine:
 
         def pixels() -> Iterator[NDArray[np.uint8]]:
             for crops in batches:
-                if len(crops) != len(self.cascade.specs):
-                    sides = ", ".join(str(spec.crop) for spec in self.cascade.specs)
-                    raise EngineError(
-                        f"the members of this cascade take different crops, of {sides} pixels",
-                        hint="give images, not crops",
-                    )
                 running.append(crops)
                 yield crops[0]
 
-        for outputs in self._members[0].stream(pixels()):
-            logits, unsure = self._decide(0, outputs)
-            rows = np.flatnonzero(unsure).tolist()
+        for logits in self._members[0].stream(pixels()):
+            rows = np.flatnonzero(self._is_unsure(0, logits)).tolist()
             batch = _Waiting(running.popleft(), logits, np.zeros(len(logits), np.int64), len(rows))
             queues[1] += ((batch, row) for row in rows)
             yield batch
@@ -112,47 +105,16 @@ class CascadeEngine:
             step, crop = max(1, min(size, -(-len(rows) // streams))), self._crop_of[number]
             groups = [rows[start : start + step] for start in range(0, len(rows), step)]
             stacks = (np.stack([batch.crops[crop][row] for batch, row in group]) for group in groups)
-            for group, outputs in zip(groups, engine.stream(stacks), strict=True):
-                self._answer(number, group, outputs, queues)
+            for group, logits in zip(groups, engine.stream(stacks), strict=True):
+                for (batch, row), values, unsure in zip(group, logits, self._is_unsure(number, logits), strict=True):
+                    if unsure:
+                        queues[number + 1].append((batch, row))
+                    else:
+                        batch.logits[row], batch.member[row] = values, number
+                        batch.open -= 1
 
-    def _answer(self, number: int, rows: list[_Row], outputs: NDArray[np.float32], queues: list[list[_Row]]) -> None:
-        """Enter the answers of a later member, and queue the images that it passes on."""
-        logits, unsure = self._decide(number, outputs)
-        for (batch, row), values, is_unsure in zip(rows, logits, unsure.tolist(), strict=True):
-            if is_unsure:
-                queues[number + 1].append((batch, row))
-            else:
-                batch.logits[row], batch.member[row] = values, number
-                batch.open -= 1
-
-    def _decide(self, number: int, outputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return logits in the order of the last member's classes, and which images are passed on."""
-        check_logits(outputs)
-        columns, point, member = self._columns[number], self.cascade.point, self.cascade.members[number]
-        logits = outputs if columns is None else np.take(outputs, columns, axis=1)
-        if number == len(self._members) - 1:
-            return logits, np.zeros(len(logits), np.bool_)
-        return logits, certainty(logits, point.rule, member.temperature) < point.thresholds[number]
-
-
-def class_columns(members: Sequence[Bundle]) -> list[NDArray[np.intp] | None]:
-    """Return for each member the indices of the last one's classes among its own; None where the order is the same.
-
-    Classes are told apart by their ids, or else by their names. Raises ConfigError for different classes.
-    """
-    have_ids = all(member.labels.ids for member in members)
-    keys = [member.labels.ids if have_ids else member.labels.names for member in members]
-    columns: list[NDArray[np.intp] | None] = []
-    for member, names in zip(members, keys, strict=True):
-        if names == keys[-1]:
-            columns.append(None)
-            continue
-        index_of = {name: index for index, name in enumerate(names)}
-        if len(index_of) < len(names) or index_of.keys() != set(keys[-1]) or len(names) != len(keys[-1]):
-            lacking = ", ".join(sorted(set(keys[-1]) - set(names))[:3]) or "different ones"
-            raise ConfigError(
-                f"{member.card.name} has other classes than {members[-1].card.name}: it lacks {lacking}",
-                hint="the networks of a cascade have the same classes, in any order",
-            )
-        columns.append(np.array([index_of[name] for name in keys[-1]]))
-    return columns
+    def _is_unsure(self, number: int, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which images a member passes on."""
+        check_logits(logits)
+        point, temperature = self.cascade.point, self.cascade.members[number].temperature
+        return certainty(logits, point.rule, temperature) < (*point.thresholds, NEVER)[number]

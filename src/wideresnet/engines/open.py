@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from wideresnet.bundle import Bundle, network_of
 from wideresnet.engines.base import EngineOptions, OutputsEngine
-from wideresnet.engines.cascade import CascadeEngine, class_columns
+from wideresnet.engines.cascade import CascadeEngine
 from wideresnet.errors import ConfigError, check_choice, needs_extra
 
 ENGINES = ("openvino", "onnxruntime", "pytorch")
@@ -27,7 +27,7 @@ def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions |
     if bundle.card.cascade:                        # a member that is stored in int8 has no other arithmetic
         chosen = [replace(options, precision="f32") if m.card.precision == "int8" else options for m in bundle.members]
         engines = [open_engine(member, name, own) for member, own in zip(bundle.members, chosen, strict=True)]
-        return CascadeEngine(bundle.card.cascade, engines, class_columns(bundle.members))
+        return CascadeEngine(bundle.card.cascade, engines)
     if name == "openvino":
         from wideresnet.engines.openvino import OpenVinoEngine
 

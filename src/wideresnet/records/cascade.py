@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wideresnet.records.accuracy import wilson_interval
-from wideresnet.records.comparison import Flip, paired_bound
+from wideresnet.records.comparison import paired_bound
 from wideresnet.records.images import Failure, Preprocess
 from wideresnet.records.skipped import Skipped
 
@@ -100,10 +100,9 @@ class Cascade:
         """True if the measured images exclude a loss of more than ``max_drop``."""
         return self.point.bound95 <= self.max_drop
 
-    @property
-    def macs_ratio(self) -> float:
-        """Multiply-accumulates of the last member alone, for each one of the cascade."""
-        return self.members[-1].macs / self.point.macs
+    def macs_ratio(self, point: CascadePoint) -> float:
+        """Return the multiply-accumulates of the last member alone, for each one of a cascade with this rule."""
+        return self.members[-1].macs / point.macs
 
     @property
     def specs(self) -> tuple[Preprocess, ...]:
@@ -122,8 +121,7 @@ class CascadeReport:
     bundle: str
     cascade: Cascade
     curve: tuple[CascadePoint, ...]                # on the certifying images, most multiply-accumulates first
-    needed: int | None                             # images that could certify the rule; None: no number of them
-    flips: tuple[Flip, ...] = ()                   # A: the last member alone; B: the cascade
+    needed: int | None                             # images that could certify the rule; None: no number could
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     skipped: Skipped = field(default_factory=Skipped)

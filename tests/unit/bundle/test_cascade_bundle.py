@@ -82,7 +82,7 @@ def test_what_needs_the_graph_of_one_network_says_so(cascade: Bundle, tmp_path: 
         lambda: with_alpha(cascade, "white"), lambda: open_features(cascade, ["features"]),
         lambda: export_bundle(cascade, tmp_path / "e"),
     ):  # fmt: skip
-        with pytest.raises(ConfigError, match="is a cascade of 2 networks, this takes one") as error:
+        with pytest.raises(ConfigError, match="is a cascade of 2 networks: this takes one") as error:
             use()
-        assert error.value.hint.endswith("members/0")
+        assert error.value.hint.endswith("members/1")
     assert not (tmp_path / "e").exists()

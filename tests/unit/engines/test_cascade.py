@@ -10,14 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from fakes import TINY, tiny_bundle, tiny_images
-from wideresnet.bundle import Bundle
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.engines import cascade as engines_cascade
-from wideresnet.engines.cascade import CascadeEngine, class_columns
-from wideresnet.errors import ConfigError, EngineError
+from wideresnet.engines.cascade import CascadeEngine
+from wideresnet.errors import EngineError
 from wideresnet.logits import certainty
-from wideresnet.records import Cascade, CascadeMember, CascadePoint, EngineInfo, Labels, Preprocess
-from wideresnet.tasks.cascade.rule import answering_member
+from wideresnet.records import Cascade, CascadeMember, CascadePoint, EngineInfo, Preprocess
 
 SPEC = Preprocess(resize=4, crop=4, mode="squash")
 RNG = np.random.default_rng(7)
@@ -50,7 +48,10 @@ def expected(images: NDArray[np.uint8], cascade: Cascade) -> tuple[NDArray[np.fl
     """The rule applied by hand."""
     logits = [LinearEngine(number)(images) for number in range(len(cascade.members))]
     sure = [certainty(values, "margin", m.temperature) for values, m in zip(logits, cascade.members, strict=True)]
-    member = answering_member(sure[:-1], cascade.point.thresholds)
+    member = np.array([
+        next((m for m, threshold in enumerate(cascade.point.thresholds) if sure[m][row] >= threshold), len(sure) - 1)
+        for row in range(len(images))
+    ])  # fmt: skip
     return np.stack(logits)[member, np.arange(len(images))], member
 
 
@@ -64,7 +65,7 @@ def test_answers_are_those_of_the_rule_applied_by_hand(
     images = tiny_images(170, 4)
     count = len(thresholds) + 1
     cascade = make_cascade(thresholds, (SPEC,) * count)
-    engine = CascadeEngine(cascade, [LinearEngine(number, streams) for number in range(count)], [None] * count)
+    engine = CascadeEngine(cascade, [LinearEngine(number, streams) for number in range(count)])
     batches = [images[start : start + size] for start in range(0, 170, size)] + [images[:0]]
     logits, members = zip(*engine.answers((batch,) for batch in batches), strict=True)
     assert [len(part) for part in logits] == [len(batch) for batch in batches]
@@ -78,7 +79,7 @@ def test_passed_on_images_are_collected_in_full_batches() -> None:
     cascade = make_cascade((0.3,))
     members = [LinearEngine(0), LinearEngine(1)]
     images = tiny_images(400, 4)
-    list(CascadeEngine(cascade, members, [None, None]).stream(images[i : i + 8] for i in range(0, 400, 8)))
+    list(CascadeEngine(cascade, members).stream(images[i : i + 8] for i in range(0, 400, 8)))
     assert members[0].calls == [8] * 50
     assert set(members[1].calls[:-1]) == {8}
     assert 8 < sum(members[1].calls) == (expected(images, cascade)[1] == 1).sum() < 400
@@ -87,7 +88,7 @@ def test_passed_on_images_are_collected_in_full_batches() -> None:
 def test_no_more_than_the_limit_waits_for_a_batch_to_fill(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines_cascade, "WAITING", 10 * 8 * 48)
     images, taken = tiny_images(800, 4), 0
-    engine = CascadeEngine(make_cascade((0.01,)), [LinearEngine(0), LinearEngine(1)], [None, None])
+    engine = CascadeEngine(make_cascade((0.01,)), [LinearEngine(0), LinearEngine(1)])
 
     def batches() -> Iterator[NDArray[np.uint8]]:
         nonlocal taken
@@ -109,10 +110,10 @@ def test_members_get_their_own_crops() -> None:
             taken.append(batch.shape)
             return np.zeros((len(batch), 10), np.float32)
 
-    engine = CascadeEngine(cascade, [LinearEngine(0), Large(1)], [None, None])
+    engine = CascadeEngine(cascade, [LinearEngine(0), Large(1)])
     list(engine.answers([(tiny_images(3, 4), tiny_images(3, 8))]))
     assert taken == [(3, 8, 8, 3)]
-    with pytest.raises(EngineError, match="different crops, of 4, 8 pixels"):
+    with pytest.raises(EngineError, match="different crops: 4, 8 pixels"):
         engine(tiny_images(3, 4))
 
 
@@ -121,30 +122,9 @@ def test_logits_that_are_not_finite_are_an_error_of_any_member() -> None:
         def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
             return np.full((len(batch), 10), np.nan, np.float32)
 
-    engine = CascadeEngine(make_cascade((0.5,)), [Broken(0), LinearEngine(1)], [None, None])
+    engine = CascadeEngine(make_cascade((0.5,)), [Broken(0), LinearEngine(1)])
     with pytest.raises(EngineError, match="not finite"):
         engine(tiny_images(2, 4))
-
-
-def labelled(names: tuple[str, ...], ids: tuple[str, ...] = ()) -> Bundle:
-    return replace(tiny_bundle(), labels=Labels(names, ids))
-
-
-def test_classes_in_another_order_are_mapped_and_others_refused() -> None:
-    first, second = labelled(("cat", "dog", "owl")), labelled(("owl", "cat", "dog"))
-    columns = class_columns([first, second])
-    assert columns[1] is None
-    assert columns[0] is not None
-    assert columns[0].tolist() == [2, 0, 1]
-    engine = CascadeEngine(make_cascade((0.0,)), [LinearEngine(0), LinearEngine(1)], [np.arange(10)[::-1], None])
-    images = tiny_images(4, 4)
-    np.testing.assert_array_equal(engine(images), LinearEngine(0)(images)[:, ::-1])
-    with pytest.raises(ConfigError, match="lacks owl"):
-        class_columns([labelled(("cat", "dog", "emu")), second])
-    crane = labelled(("crane", "crane"), ("n1", "n2"))
-    assert class_columns([labelled(("crane", "crane"), ("n2", "n1")), crane])[0] is not None
-    with pytest.raises(ConfigError, match="other classes"):
-        class_columns([labelled(("crane", "crane", "cat")), labelled(("cat", "crane", "crane"))])
 
 
 @pytest.mark.parametrize("options", [EngineOptions(threads=1), EngineOptions(threads=2, hint="throughput", streams=2)])

@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import tee
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle, check_target, network_of, write_bundle
 from wideresnet.bundle.bundle import tool_versions
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.engines import Engine, open_engine
-from wideresnet.engines.cascade import class_columns
 from wideresnet.engines.throughput import tune_settings
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import check_logits
 from wideresnet.machine import available_cpus
-from wideresnet.records import Cascade, CascadeMember, CascadeReport, Item, Labels, Measured, ModelCard, Progress
-from wideresnet.records.comparison import ComparisonReport
-from wideresnet.records.evaluation import EvalReport
-from wideresnet.records.images import Batch, Failure, Preprocess
+from wideresnet.records import Cascade, CascadeMember, CascadeReport, Failure, Item, Labels, Progress
+from wideresnet.records.accuracy import EngineInfo
 from wideresnet.records.inference import InferenceSettings
-from wideresnet.tasks.cascade.certify import Certification, certify, halves
-from wideresnet.tasks.cascade.rule import Answers, Measurement, answering_member
-from wideresnet.tasks.evaluate.comparison import compare_pairs
+from wideresnet.tasks.cascade.certify import certify
+from wideresnet.tasks.cascade.rule import Answers, Logits
 from wideresnet.tasks.evaluate.evaluate import empty_report, masked_classes, score_logits
 from wideresnet.tasks.evaluate.label_order import check_label_order
 from wideresnet.tasks.evaluate.metrics import accumulate
 from wideresnet.tasks.evaluate.training_images import training_warning
+from wideresnet.tasks.load.load import open_classifier
 from wideresnet.tasks.quantize.calibration_data import count_skipped, gate_images
-
-
-@dataclass(frozen=True)
-class _Outputs:
-    """The readable images, and the logits [N, C] of every member for them, in the last member's order of classes."""
-
-    items: list[Item]
-    failures: list[Failure]
-    logits: tuple[NDArray[np.float32], ...]
 
 
 def open_images(path: Path, labels: Labels) -> LabelledData:
@@ -64,106 +49,83 @@ def make_cascade(
     images and for labels in another order than the classes.
     """
     check_target(output)
-    columns = _check_members(members)
-    options, settings = tune_settings(members[-1], settings)
-    engines = [open_engine(member, settings.engine, options) for member in members]
-    specs = [member.card.preprocess for member in members]
-    outputs = yield from _run(engines, columns, specs, data, settings.batch_size)
-    labelled = all(item.label is not None for item in outputs.items)
-    labels = [item.label for item in outputs.items] if labelled else outputs.logits[-1].argmax(1)
-    macs = tuple(network_of(member.card).macs(member.card.preprocess.crop) for member in members)
-    blank = empty_report(members[-1].card, members[-1].labels, engines[-1].info, data)
+    _check_members(members)
+    logits: list[Logits] = []
+    for member in members:
+        items, failures, values, info = yield from _run(member, data, settings)
+        logits.append(values)
+    blank = empty_report(members[-1].card, members[-1].labels, info, data)
+    labelled = all(item.label is not None for item in items)
     if labelled:
-        scored = score_logits(outputs.items, outputs.logits[-1], data.present)
+        scored = score_logits(items, logits[-1], data.present)
         check_label_order(accumulate(scored, blank, masked_classes(data)), members[-1].labels)
+    else:
+        items = [replace(item, label=answer) for item, answer in zip(items, logits[-1].argmax(1).tolist(), strict=True)]
     yield Progress("choosing a rule", 0, 0)
-    answers = Answers(outputs.logits, np.array(labels, np.int64), macs)
-    certified = certify(answers, max_drop)
-    comparison = _compare(answers, certified, outputs.items, blank)
+    macs = [network_of(member.card).macs(member.card.preprocess.crop) for member in members]
+    answers = Answers(tuple(logits), np.array([item.label for item in items], np.int64), tuple(macs))
+    same_arithmetic = len({member.card.precision == "int8" for member in members}) == 1
+    certified = certify(answers, max_drop, macs[-1] if same_arithmetic else 0)
     described = tuple(
         CascadeMember(member.card.name, member.sha256, member.card.preprocess, cost, temperature)
         for member, cost, temperature in zip(members, macs, certified.temperatures, strict=True)
     )
-    cascade = Cascade(
-        described, certified.point, max_drop, data.name, data.sha256, certified.n_choice, labelled,
-        engines[-1].info.runtime, engines[-1].info.precision,
-    )  # fmt: skip
+    point, n_choice, ran = certified.point, certified.n_choice, (info.runtime, info.precision)
+    cascade = Cascade(described, point, max_drop, data.name, data.sha256, n_choice, labelled, *ran)
     if cascade.certified:
-        write_bundle(output, cascade_bundle(members, cascade, comparison.b))
+        write_bundle(output, cascade_bundle(members, cascade))
     notes = dict.fromkeys((*data.notes, *(note for member in members for note in training_warning(member, data.items))))
     return CascadeReport(
-        str(output) if cascade.certified else "", cascade, certified.curve, certified.needed, comparison.flips,
-        tuple(outputs.failures), tuple(notes), data.skipped,
+        str(output) if cascade.certified else "", cascade, certified.curve, certified.needed,
+        tuple(failures), tuple(notes), data.skipped,
     )  # fmt: skip
 
 
-def cascade_bundle(members: Sequence[Bundle], cascade: Cascade, measured: EvalReport | None = None) -> Bundle:
-    """Return the bundle of a cascade; its card has the accuracy ``measured``, if the images had labels."""
+def cascade_bundle(members: Sequence[Bundle], cascade: Cascade) -> Bundle:
+    """Return the bundle of a cascade."""
     first, last = members[0].card, members[-1].card
-    counts = measured if measured and cascade.labelled else None
-    accuracy = [
-        Measured(cascade.data, counts.n, counts.correct1, counts.correct5, cascade.engine, cascade.precision)
-    ] if counts else []  # fmt: skip
     decides = repr(([member.sha256 for member in members], cascade.point, [m.temperature for m in cascade.members]))
-    card = ModelCard(
-        name=f"{last.name}-cascade", architecture=last.architecture, classes=last.classes, preprocess=first.preprocess,
-        precision=last.precision, licence=last.licence, weights_sha256=hashlib.sha256(decides.encode()).hexdigest(),
-        labels_name=last.labels_name, measured=tuple(accuracy), made_with=tool_versions(), variant=last.variant,
-        assumed=tuple(dict.fromkeys(note for member in members for note in member.card.assumed)), cascade=cascade,
+    card = replace(
+        last, name=f"{last.name}-cascade", preprocess=first.preprocess, cascade=cascade, made_with=tool_versions(),
+        weights_sha256=hashlib.sha256(decides.encode()).hexdigest(), weights_source="", published=(), notes={},
+        measured=(),
+        assumed=tuple(dict.fromkeys(note for member in members for note in member.card.assumed)),
+        calibration=(), quantised=None, gate=None, uncertainty=None,
     )  # fmt: skip
     return Bundle(card, members[-1].labels, b"", members=tuple(members))
 
 
-def _check_members(members: Sequence[Bundle]) -> list[NDArray[np.intp] | None]:
-    """Return ``class_columns``. Raises ConfigError for networks that make no cascade."""
-    if len(members) < 2:
-        raise ConfigError("a cascade has two networks or more", hint="name the fastest first, the most accurate last")
+def _check_members(members: Sequence[Bundle]) -> None:
+    """Raise ConfigError for networks that make no cascade."""
+    last = members[-1]
+    if len(members) < 2 or len(last.labels.names) < 2:
+        hint = "name the fastest first, the most accurate last, of two classes or more"
+        raise ConfigError("a cascade has two networks or more", hint)
     for member in members:
         member.check_single()
-    if len({member.card.preprocess.alpha for member in members}) > 1:
-        hint = "write one of them with the other --alpha first"
-        raise ConfigError("the networks treat transparent images differently", hint)
-    if len(members[-1].labels.names) < 2:
-        raise ConfigError(f"{members[-1].card.name} has one class", hint="a cascade needs two or more")
-    return class_columns(members)
+        if (member.labels.ids or member.labels.names) != (last.labels.ids or last.labels.names):
+            hint = "the networks of a cascade have the same classes at the same indices"
+            raise ConfigError(f"{member.card.name} and {last.card.name} have other classes, or another order", hint)
+        if member.card.preprocess.alpha != last.card.preprocess.alpha:
+            raise ConfigError("the networks treat transparent images differently", "give them the same 'alpha'")
 
 
 def _run(
-    engines: Sequence[Engine], columns: Sequence[NDArray[np.intp] | None], specs: Sequence[Preprocess],
-    data: LabelledData, batch_size: int,
-) -> Generator[Progress, None, _Outputs]:  # fmt: skip
-    """Run all members on all images, which are decoded once."""
-    batches = load_batches(data.items, specs, batch_size=batch_size, threads=available_cpus(), exif=data.exif)
-    *copies, order = tee(batches, len(engines) + 1)
-
-    def crops(copy: Iterable[Batch], number: int) -> Iterator[NDArray[np.uint8]]:
-        return ((batch.pixels, *batch.further)[number] for batch in copy)
-
-    items, failures, rows = list[Item](), list[Failure](), list[list[NDArray[np.float32]]]()
-    streams = [engine.stream(crops(copy, n)) for n, (engine, copy) in enumerate(zip(engines, copies, strict=True))]
-    for batch, *outputs in zip(order, *streams, strict=True):
-        rows.append([o if c is None else np.take(o, c, axis=1) for o, c in zip(outputs, columns, strict=True)])
+    member: Bundle, data: LabelledData, settings: InferenceSettings
+) -> Generator[Progress, None, tuple[list[Item], list[Failure], Logits, EngineInfo]]:
+    """Return the readable images, the failures, the logits of a member, and its engine."""
+    own = replace(settings, precision="f32") if member.card.precision == "int8" else settings
+    options, own = tune_settings(member, own)
+    classifier, spec = open_classifier(member, own.engine, options), member.card.preprocess
+    items, failures, rows = list[Item](), list[Failure](), list[Logits]()
+    batches = load_batches(data.items, spec, batch_size=own.batch_size, threads=available_cpus(), exif=data.exif)
+    for batch, logits in classifier.stream(batches):
+        rows.append(logits)
         items += batch.items
         failures += batch.failures
-        yield Progress("running the members", len(items) + len(failures), len(data.items))
+        yield Progress(f"running {member.card.name}", len(items) + len(failures), len(data.items))
     if not items:
         raise DataError(f"no image of {data.name} can be read", hint="give others with --data")
-    logits = tuple(map(np.concatenate, zip(*rows, strict=True)))
-    for values in logits:
-        check_logits(values)
-    return _Outputs(items, failures, logits)
-
-
-def _compare(
-    answers: Answers, certified: Certification, items: Sequence[Item], blank: EvalReport
-) -> ComparisonReport:
-    """Compare the last member alone (A) with the cascade (B) on the certifying images."""
-    rows, point = halves(answers.labels)[1], certified.point
-    part = answers.take(rows)
-    sure = Measurement(part, certified.temperatures).certainties[point.rule]
-    member = answering_member(sure, point.thresholds)
-    logits = np.stack(part.logits)[member, np.arange(len(rows))]
-    labelled = [replace(items[row], label=label) for row, label in zip(rows, part.labels.tolist(), strict=True)]
-    present = range(logits.shape[1])
-    pairs = zip(*(score_logits(labelled, values, present) for values in (part.logits[-1], logits)), strict=True)
-    return compare_pairs(list(pairs), (blank, replace(blank, model=f"{blank.model}-cascade")))
+    logits = np.concatenate(rows)
+    check_logits(logits)
+    return items, failures, logits, classifier.engine.info

@@ -1,20 +1,22 @@
 """The choice and the certification of a cascade's rule, on different images.
 
 One half of the images fits the temperatures and orders the rules, from the one that looks safest there to the cheapest.
-On the other half the rules are tested in this order, and the last one before the first failure is certified. A test in
+On the other half they are tested in this order, and the last one before the first failure is certified. A test in
 an order that its images did not decide needs no correction for the number of rules: with 97.5 % confidence every rule
 up to there loses at most what is allowed (Angelopoulos et al., Learn then Test, arXiv 2110.01052).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.errors import DataError
+from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import CascadePoint
 from wideresnet.records.comparison import images_to_exclude
 from wideresnet.tasks.calibrate.temperature import fit_temperature
@@ -50,20 +52,35 @@ def halves(labels: NDArray[np.int64], seed: int = 0) -> tuple[NDArray[np.intp], 
     return np.sort(order[1::2]), np.sort(order[::2])
 
 
-def certify(answers: Answers, max_drop: float, seed: int = 0) -> Certification:
+def certify(answers: Answers, max_drop: float, most: int = 0, seed: int = 0) -> Certification:
     """Choose the cheapest rule that provably loses at most ``max_drop`` of top-1 (a fraction) against the last member.
 
-    The images are divided by ``halves``. Raises DataError for too few of them.
+    An image costs less than ``most`` multiply-accumulates on average; 0: any number. ``halves`` divides the images.
+    Raises DataError for too few of them, ConfigError where every rule costs more.
     """
     choosing, certifying = (answers.take(rows) for rows in halves(answers.labels, seed))
     temperatures = tuple(fit_temperature(logits, choosing.labels) for logits in choosing.logits)
-    ordered = candidates(list(Measurement(choosing, temperatures).rules()))
+    chosen = Measurement(choosing, temperatures)
+    # Of one measure of certainty, since bounds then change little from rule to rule.
+    orders = [candidates(chosen.rules(measure), most or sum(answers.macs) + 1) for measure in chosen.certainties]
+    if not all(orders):
+        raise ConfigError(
+            "no rule costs less than the last member alone", hint="name the fastest first, the most accurate last"
+        )
+    ordered = min(orders, key=lambda rules: _promise(rules, max_drop))
     start = min(range(len(ordered)), key=lambda index: (ordered[index].bound95, ordered[index].macs))
     measured = Measurement(certifying, temperatures)
     curve = tuple(measured.point(point.rule, point.thresholds) for point in ordered)
     passed = list(takewhile(lambda point: point.bound95 <= max_drop, curve[start:]))
     point = passed[-1] if passed else curve[start]
-    return Certification(point, temperatures, curve, len(choosing.labels), images_needed(point, max_drop))
+    needed = None if passed else images_needed(point, max_drop)
+    return Certification(point, temperatures, curve, len(choosing.labels), needed)
+
+
+def _promise(rules: Sequence[CascadePoint], max_drop: float) -> tuple[float, float]:
+    """Return the cost of the cheapest rule within ``max_drop``, infinite without one, and the least bound."""
+    costs = [point.macs for point in rules if point.bound95 <= max_drop]
+    return min(costs, default=math.inf), min(point.bound95 for point in rules)
 
 
 def images_needed(point: CascadePoint, max_drop: float) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import get_args
@@ -15,7 +15,8 @@ from wideresnet.records import CascadePoint, CertaintyMeasure
 
 # Thresholds tried for each member but the last, by the number of such members: some thousands of rules at most.
 GRID = (200, 40, 12, 6)
-STEPS = 60                                         # of cost: the best rule of each step is a candidate
+STEPS = 100                                        # of cost: the best rule of each step is a candidate
+Logits = NDArray[np.float32]                       # [N, C]
 NEVER, ALWAYS = 0.0, 2.0                           # thresholds that pass on no image, and every image
 
 
@@ -27,23 +28,13 @@ class Answers:
     the last member.
     """
 
-    logits: tuple[NDArray[np.float32], ...]
+    logits: tuple[Logits, ...]
     labels: NDArray[np.int64]
     macs: tuple[int, ...]
 
     def take(self, rows: NDArray[np.integer]) -> Answers:
         """Return the answers to some of the images."""
         return replace(self, logits=tuple(logits[rows] for logits in self.logits), labels=self.labels[rows])
-
-
-def answering_member(certainties: Sequence[NDArray[np.float64]], thresholds: Sequence[float]) -> NDArray[np.int64]:
-    """Return the index [N] of the member that answers each image; see ``CascadePoint``."""
-    undecided = np.ones(len(certainties[0]), bool)
-    member = np.zeros(len(undecided), np.int64)
-    for values, threshold in zip(certainties, thresholds, strict=True):
-        undecided &= values < threshold
-        member += undecided
-    return member
 
 
 class Measurement:
@@ -60,9 +51,15 @@ class Measurement:
             for measure in get_args(CertaintyMeasure)
         }
 
+    def answering(self, rule: CertaintyMeasure, thresholds: Sequence[float]) -> NDArray[np.int64]:
+        """Return the index [N] of the member that answers each image; see ``CascadePoint``."""
+        unsure = np.array(self.certainties[rule]) < np.array(thresholds)[:, None]
+        member: NDArray[np.int64] = np.logical_and.accumulate(unsure).sum(0)
+        return member
+
     def point(self, rule: CertaintyMeasure, thresholds: tuple[float, ...]) -> CascadePoint:
         """Return what the cascade with this rule answers and costs."""
-        member = answering_member(self.certainties[rule], thresholds)
+        member = self.answering(rule, thresholds)
         right, accurate = self.right[member, np.arange(len(member))], self.right[-1]
         reached = len(member) - np.cumsum(np.bincount(member, minlength=len(self.macs)))[:-1]
         return CascadePoint(
@@ -70,12 +67,12 @@ class Measurement:
             int((accurate & ~right).sum()), int((right & ~accurate).sum()), float(self.macs[member].mean()),
         )  # fmt: skip
 
-    def rules(self) -> Iterator[CascadePoint]:
+    def rules(self, measure: CertaintyMeasure) -> Iterator[CascadePoint]:
         """Yield the points of all rules of a grid: thresholds between quantiles of the certainties here."""
-        for rule, values in self.certainties.items():
-            size = GRID[min(len(values), len(GRID)) - 1]
-            for thresholds in product(*(grid_of(column, size) for column in values)):
-                yield self.point(rule, thresholds)
+        values = self.certainties[measure]
+        size = GRID[min(len(values), len(GRID)) - 1]
+        for thresholds in product(*(grid_of(column, size) for column in values)):
+            yield self.point(measure, thresholds)
 
 
 def grid_of(values: NDArray[np.float64], size: int) -> list[float]:
@@ -89,11 +86,10 @@ def grid_of(values: NDArray[np.float64], size: int) -> list[float]:
     return [NEVER, *np.unique((ordered[ranks - 1] + ordered[ranks]) / 2).tolist(), ALWAYS]
 
 
-def candidates(points: Sequence[CascadePoint]) -> list[CascadePoint]:
-    """Return the rule with the least ``bound95`` of each step of cost, the most expensive first."""
+def candidates(points: Iterable[CascadePoint], most: float) -> list[CascadePoint]:
+    """Return the rule with the least ``bound95`` of each step of cost below ``most``, the most expensive first."""
     best: dict[int, CascadePoint] = {}
-    most = max(point.macs for point in points)
-    for point in points:
+    for point in (point for point in points if point.macs < most):
         step = int(STEPS * point.macs / most)
         if step not in best or (point.bound95, point.macs) < (best[step].bound95, best[step].macs):
             best[step] = point

@@ -141,7 +141,7 @@ def score_both(
         yield from zip(*scores, strict=True)
 
 
-def check_same_classes(a: Classifier, b: Classifier) -> None:
+def check_same_classes(a: Classifier | Bundle, b: Classifier | Bundle) -> None:
     """Raise DataError if a class index stands for different classes in the two models."""
     labels_a, labels_b = a.labels, b.labels
     if len(labels_a.names) != len(labels_b.names):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wideresnet.errors import DataError
+from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import CascadePoint, paired_interval
 from wideresnet.tasks.cascade import rule
 from wideresnet.tasks.cascade.certify import FEWEST, certify, halves, images_needed
@@ -66,6 +66,8 @@ def test_where_nothing_passes_the_images_that_could_are_stated() -> None:
     result = certify(make_answers(400, 2), 0.001)
     assert result.point.bound95 > 0.001
     assert result.needed is None or result.needed > 400
+    with pytest.raises(ConfigError, match="no rule costs less"):
+        certify(make_answers(400, 2), 0.1, most=10)
 
 
 def test_the_images_needed_are_those_of_the_interval() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from wideresnet.logits import certainty
 from wideresnet.records import CascadePoint
-from wideresnet.tasks.cascade.rule import ALWAYS, NEVER, Answers, Measurement, answering_member, candidates, grid_of
+from wideresnet.tasks.cascade.rule import ALWAYS, NEVER, Answers, Measurement, candidates, grid_of
 
 ROWS = np.log(np.array([[0.5, 0.3, 0.2], [0.9, 0.05, 0.05]], np.float32))
 
@@ -39,9 +39,12 @@ def test_the_certainty_of_an_image_does_not_depend_on_its_batch(measure: str) ->
 
 
 def test_an_unsure_member_passes_on_and_a_later_one_is_not_asked_again() -> None:
-    first, second = np.array([0.9, 0.5, 0.4, 0.5]), np.array([0.0, 0.8, 0.1, 0.2])
-    assert answering_member([first, second], [0.5, 0.7]).tolist() == [0, 0, 2, 0]
-    assert answering_member([first, second], [0.6, 0.7]).tolist() == [0, 1, 2, 2]
+    rows = [np.log([[p, 1 - p] for p in column]).astype(np.float32) for column in ((0.9, 0.7, 0.6), (0.5, 0.9, 0.6))]
+    measurement = Measurement(Answers((*rows, rows[0]), np.zeros(3, np.int64), (1, 1, 1)), (1.0, 1.0, 1.0))
+    assert measurement.answering("max-softmax", (0.65, 0.8)).tolist() == [0, 0, 2]
+    assert measurement.answering("max-softmax", (0.75, 0.8)).tolist() == [0, 1, 2]
+    assert measurement.answering("max-softmax", (NEVER, NEVER)).tolist() == [0, 0, 0]
+    assert measurement.answering("max-softmax", (ALWAYS, ALWAYS)).tolist() == [2, 2, 2]
 
 
 def test_a_point_counts_who_was_asked_what_was_right_and_what_it_cost() -> None:
@@ -77,4 +80,5 @@ def test_of_each_step_of_cost_the_rule_with_the_least_bound_is_a_candidate() -> 
         return CascadePoint("margin", (0.5,), (1000, 100), 900, lost, 0, macs)
 
     rules = [point(10, 3), point(100, 0), point(10, 1), point(55, 2)]
-    assert candidates(rules) == [rules[1], rules[3], rules[2]]
+    assert candidates(rules, 101) == [rules[1], rules[3], rules[2]]
+    assert candidates(rules, 100) == [rules[3], rules[2]]

@@ -1,0 +1,91 @@
+"""A cascade as text and JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wideresnet.records import Cascade, CascadePoint, CascadeReport
+from wideresnet.report.formats import interval_text, percent, pick, pick_percent, text_table
+
+ROWS = 12                                          # of the curve, in text
+HEADS = ("rule", "passed on", "top-1", "lost", "at most", "fewer MACs")
+
+
+def to_text(report: CascadeReport) -> str:
+    """Return the verdict, the rule with what was measured, and the curve where nothing was certified."""
+    rows = [_row(point, report.cascade) for point in report.curve[:: max(1, len(report.curve) // ROWS)]]
+    lines = [f"{report.bundle}: {verdict(report)}" if report.bundle else verdict(report)]
+    lines += [f"  {name}: {value}" for name, value in facts(report.cascade)]
+    return "\n".join(lines if report.bundle else [*lines, "", text_table([HEADS, *rows], right={1, 2, 3, 4, 5})])
+
+
+def verdict(report: CascadeReport) -> str:
+    """Return what was certified, or why nothing was."""
+    cascade, point = report.cascade, report.cascade.point
+    limit, accurate = 100 * cascade.max_drop, cascade.members[-1].name
+    loss = f"{limit:g} points of top-1" if cascade.labelled else f"{limit:g} % other answers"
+    if cascade.certified:
+        verb = "loses at most" if cascade.labelled else "gives at most"
+        return f"certified: on images like these it {verb} {loss} against {accurate} (95 % confidence)"
+    ends = f"95 % interval ends at {100 * point.bound95:.3f}"
+    could = "no number of images could" if report.needed is None else f"about {report.needed:,} in all could"
+    return f"not certified: {point.n:,} images cannot exclude more than {loss} against {accurate} ({ends}); {could}"
+
+
+def facts(cascade: Cascade) -> list[tuple[str, str]]:
+    """Return the members, the rule and the measurements of a cascade as names with values."""
+    point, last = cascade.point, cascade.members[-1]
+    members = [
+        f"{member.name} ({member.preprocess.crop} px, {member.macs / 1e6:,.0f} M MACs, asked about"
+        f" {percent(images / point.n, 1)})" for member, images in zip(cascade.members, point.reached, strict=True)
+    ]  # fmt: skip
+    answers = ("other answers", f"{percent(point.drop)}, at most {percent(point.bound95)}")
+    if cascade.labelled:
+        pair = f"{percent(point.top1, 2)}, {last.name} alone {percent(point.top1_accurate, 2)}"
+        answers = ("top-1", f"{pair}; lost {100 * point.drop:+.3f} points, at most {100 * point.bound95:.3f}")
+    temperatures = ", ".join(f"{member.temperature:.3f}" for member in cascade.members[:-1])
+    images = f"{point.n:,} images of {cascade.data}, in {cascade.engine} {cascade.precision}"
+    return [
+        ("members", " -> ".join(members)),
+        ("rule", f"{point.rule} below {_thresholds(point)} passes on, after temperatures of {temperatures}"),
+        answers,
+        ("passed on", f"{percent(point.passed_on, 2)} (95 % interval {interval_text(point.passed_on95)})"),
+        ("cost", f"{point.macs / 1e6:,.1f} M MACs on average, {cascade.macs_ratio(point):.2f} times fewer"),
+        ("measured on", f"{images}; {cascade.n_choice:,} others chose the rule"),
+    ]
+
+
+def to_json(report: CascadeReport) -> dict[str, Any]:
+    """Return JSON values: accuracies and fractions in percent, losses in points; null where there are no labels."""
+    cascade = report.cascade
+    members = [
+        {**pick(member, "name", "sha256", "macs", "temperature"), "pixels": member.preprocess.crop}
+        for member in cascade.members
+    ]
+    return {
+        "schema": 1, "bundle": report.bundle or None, "members": members, **_point_json(cascade.point, cascade),
+        **pick(cascade, "certified", "n_choice", "data", "labelled"), **pick_percent(cascade, "max_drop"),
+        "images_per_s": {name: cascade.images_per_s.get(name) for name in ("accurate", "cascade")},
+        "curve": [_point_json(point, cascade) for point in report.curve],
+        **pick(report, "needed", "failures", "notes", "skipped"),
+    }  # fmt: skip
+
+
+def _point_json(point: CascadePoint, cascade: Cascade) -> dict[str, Any]:
+    accuracies = pick_percent(point, "top1_accurate", "top1")
+    return {
+        **pick(point, "rule", "thresholds", "reached", "n"), **pick_percent(point, "passed_on", "passed_on95"),
+        **(accuracies if cascade.labelled else dict.fromkeys(accuracies)), **pick_percent(point, "drop", "bound95"),
+        "macs_ratio": round(cascade.macs_ratio(point), 3),
+    }  # fmt: skip
+
+
+def _row(point: CascadePoint, cascade: Cascade) -> tuple[str, ...]:
+    top1 = percent(point.top1, 2) if cascade.labelled else "–"
+    loss = f"{100 * point.drop:+.3f}", f"{100 * point.bound95:.3f}"
+    rule = f"{point.rule} {_thresholds(point)}"
+    return rule, percent(point.passed_on, 1), top1, *loss, f"{cascade.macs_ratio(point):.2f}"
+
+
+def _thresholds(point: CascadePoint) -> str:
+    return ", ".join(f"{threshold:.4f}" for threshold in point.thresholds)

@@ -1,0 +1,103 @@
+"""``wrn cascade``, and the commands that take the bundle that it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from commands import Wrn
+from fakes import TINY, tiny_bundle
+from wideresnet.bundle import read_bundle, write_bundle
+from wideresnet.engines import open_engine
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two networks, and 240 images in class folders as the accurate one answers; the same without labels."""
+    path, rng = tmp_path_factory.mktemp("cascade"), np.random.default_rng(3)
+    accurate = tiny_bundle(TINY["wrn_16_2"])
+    write_bundle(path / "fast", tiny_bundle(TINY["wrn_10_1"]))
+    write_bundle(path / "accurate", accurate)
+    crops = np.clip(rng.integers(0, 256, (240, 1, 1, 3)) + rng.normal(0, 40, (240, 32, 32, 3)), 0, 255).astype(np.uint8)
+    for number, (crop, answer) in enumerate(zip(crops, open_engine(accurate)(crops).argmax(1), strict=True)):
+        for file in (f"labelled/{accurate.labels.names[answer]}/{number:03}.png", f"photos/{number:03}.png"):
+            (path / file).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(crop).save(path / file)
+    return path
+
+
+def test_a_cascade_is_certified_written_and_described(wrn: Wrn, folder: Path) -> None:
+    arguments = "cascade", folder / "fast", folder / "accurate", "--data", folder / "labelled", "--max-drop", "40"
+    done = wrn(*arguments, "-o", "new", "--format", "json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["bundle"] == "new"
+    assert [member["name"] for member in document["members"]] == ["wrn_10_1.tiny", "wrn_16_2.tiny"]
+    assert document["certified"] is True
+    assert document["bound95"] <= 40
+    assert (document["n"], document["n_choice"], document["top1_accurate"]) == (120, 120, 100.0)
+    assert document["top1"] == pytest.approx(100 - document["drop"])
+    assert document["passed_on"] == pytest.approx(100 * document["reached"][1] / 120, abs=0.001)
+    macs = [member["macs"] for member in document["members"]]
+    cost = macs[0] + macs[1] * document["passed_on"] / 100
+    assert document["macs_ratio"] == pytest.approx(macs[1] / cost, abs=0.001)
+    assert document["images_per_s"] == {"accurate": None, "cascade": None}
+    cascade = read_bundle(Path("new")).card.cascade
+    assert cascade is not None
+    assert [cascade.point.rule, *cascade.point.thresholds] == [document["rule"], *document["thresholds"]]
+    again = wrn(*arguments, "-o", "again")
+    assert "certified: on images like these it loses at most 40 points of top-1 against wrn_16_2.tiny" in again.out
+    assert "next: wrn info again" in again.err
+    assert read_bundle(Path("again")).card.cascade == cascade
+
+
+def test_where_no_rule_is_certified_nothing_is_written_and_the_images_needed_are_named(wrn: Wrn, folder: Path) -> None:
+    done = wrn("cascade", folder / "fast", folder / "accurate", "--data", folder / "labelled", "-o", "new")
+    assert done.code == 1
+    assert not Path("new").exists()
+    assert "not certified: 120 images cannot exclude more than 0.3 points of top-1 against wrn_16_2.tiny" in done.out
+    assert "could" in done.out
+    assert "fewer MACs" in done.out
+    document = wrn("cascade", folder / "fast", folder / "accurate", "--data", folder / "labelled", "-o", "new",
+                   "--format", "json").json  # fmt: skip
+    assert (document["bundle"], document["certified"]) == (None, False)
+    assert len(document["curve"]) > 10
+
+
+def test_without_labels_the_answers_are_compared_with_the_last_member(wrn: Wrn, folder: Path) -> None:
+    done = wrn("cascade", folder / "fast", folder / "accurate", "--data", folder / "photos", "-o", "new",
+               "--max-drop", "40", "--format", "json")  # fmt: skip
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert (document["labelled"], document["top1"], document["top1_accurate"]) == (False, None, None)
+    assert read_bundle(Path("new")).card.measured == ()
+    text = wrn("cascade", folder / "fast", folder / "accurate", "--data", folder / "photos", "-o", "new")
+    assert "cannot exclude more than 0.3 % other answers" in text.out
+
+
+def test_the_same_weights_at_two_resolutions(wrn: Wrn, folder: Path) -> None:
+    done = wrn("cascade", f"{folder / 'accurate'}@16", folder / "accurate", "--data", folder / "labelled", "-o", "new",
+               "--max-drop", "99", "--format", "json")  # fmt: skip
+    assert done.code == 0, done.err
+    members = json.loads(done.out)["members"]
+    assert [(member["name"], member["pixels"]) for member in members] == [
+        ("wrn_16_2.tiny", 16), ("wrn_16_2.tiny", 32),
+    ]  # fmt: skip
+    answers = wrn("classify", folder / "photos", "-m", "new", "-k", "1", "--format", "jsonl")
+    assert answers.code == 0, answers.err
+    assert len(answers.out.splitlines()) == 240
+
+
+@pytest.mark.parametrize(("members", "error"), [
+    (["accurate"], "a cascade has two networks or more"),
+    (["accurate", "fast"], "no rule costs less than the last member alone"),
+    (["fast", "missing/model"], "no model at"),
+])  # fmt: skip
+def test_members_that_make_no_cascade_are_refused(wrn: Wrn, folder: Path, members: list[str], error: str) -> None:
+    done = wrn("cascade", *(folder / name for name in members), "--data", folder / "labelled", "-o", "new")
+    assert (done.code, error in done.err) == (2, True)
+    assert not Path("new").exists()
