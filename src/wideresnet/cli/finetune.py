@@ -11,15 +11,8 @@ from wideresnet.cli.checks import check_unused
 from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import Alpha, Cache, Format, TextOrJson, Where
-from wideresnet.cli.output import (
-    check_targets,
-    list_notes,
-    list_problems,
-    open_bundle,
-    print_record,
-    say_model,
-    say_next,
-)
+from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record, say_model, say_next
+from wideresnet.cli.streams import say
 from wideresnet.cli.training import follow_run, parse_changes
 from wideresnet.errors import ConfigError, check_extra
 
@@ -120,5 +113,5 @@ def _show(report: FinetuneReport, format: TextOrJson) -> None:
 
     print_record(report, finetuning.to_json, finetuning.to_text, format)
     warnings = (*report.evaluation.warnings, *(report.test.warnings if report.test else ()))
-    list_notes([report.notes["calibration"]])
+    say(f"note: {report.notes['calibration']}", err=True)
     list_problems(warnings, report.failures, report.skipped, report.data)
