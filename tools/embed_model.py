@@ -1,7 +1,8 @@
 """Put a trained network into the package: ``python tools/embed_model.py RUN DATA``.
 
 Exports RUN/model.safetensors with float16 weights, evaluates this bundle on the test set in DATA, and records the
-accuracy on its card.
+accuracy on its card. Then calibrates it: temperature and thresholds come from half of the test images, and the figures
+of the calibration from the other half.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.datasets.open import open_labelled
 from wideresnet.records import EvalReport, Measured
-from wideresnet.report import evaluation
+from wideresnet.report import calibration, evaluation
+from wideresnet.tasks.calibrate.calibrate import calibrate
 from wideresnet.tasks.evaluate.model import evaluate
 from wideresnet.tasks.load.load import ModelChoice, load_bundle, open_classifier
 from wideresnet.tasks.load.resolve import embedded_folder
@@ -33,6 +35,7 @@ def main() -> None:
     report = evaluate(open_classifier(bundle), open_labelled(arguments.data, bundle.labels))
     write_bundle(folder, with_measurement(bundle, report))
     print(evaluation.to_text(report))
+    print(calibration.to_text(calibrate(folder, arguments.data, folder, progress=True)))
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.2f} MB")
 
 
