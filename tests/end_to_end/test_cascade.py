@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_cascade_is_certified_written_and_described(wrn: Wrn, folder: Path) -> None:
     arguments = "cascade", folder / "fast", folder / "accurate", "--data", folder / "labelled", "--max-drop", "40"
-    done = wrn(*arguments, "-o", "new", "--format", "json")
+    done = wrn(*arguments, "-o", "new", "--format", "json", "--report", "page.html")
     assert done.code == 0, done.err
     document = json.loads(done.out)
     assert document["bundle"] == "new"
@@ -46,9 +46,13 @@ def test_a_cascade_is_certified_written_and_described(wrn: Wrn, folder: Path) ->
     cost = macs[0] + macs[1] * document["passed_on"] / 100
     assert document["macs_ratio"] == pytest.approx(macs[1] / cost, abs=0.001)
     assert document["images_per_s"] == {"accurate": None, "cascade": None}
+    assert len(document["flips"]) == round(document["drop"] * 1.2)
     cascade = read_bundle(Path("new")).card.cascade
     assert cascade is not None
     assert [cascade.point.rule, *cascade.point.thresholds] == [document["rule"], *document["thresholds"]]
+    page = Path("page.html").read_text("utf-8")
+    for words in ("Cascade of wrn_10_1.tiny and wrn_16_2.tiny", "certified: on images like these", "Right in A only"):
+        assert words in page
     again = wrn(*arguments, "-o", "again")
     assert "certified: on images like these it loses at most 40 points of top-1 against wrn_16_2.tiny" in again.out
     assert "next: wrn info again" in again.err

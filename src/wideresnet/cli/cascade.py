@@ -9,8 +9,8 @@ import typer
 
 from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import RuntimeOptions, with_groups
-from wideresnet.cli.options import BatchSize, Format
-from wideresnet.cli.output import hold, list_problems, locate, open_bundle, print_record, say_next
+from wideresnet.cli.options import BatchSize, Format, Page
+from wideresnet.cli.output import check_targets, hold, list_problems, locate, open_bundle, print_record, say_next
 from wideresnet.cli.progress import run_with_bar
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def cascade(
     runtime: RuntimeOptions,
     batch_size: BatchSize = 0,
     max_drop: MaxDrop = 0.3,
+    page: Page = None,
     format: Format = "table",
 ) -> None:
     """Make a cascade: a fast model answers what it is sure of, and passes other images on to an accurate one.
@@ -49,15 +50,23 @@ def cascade(
     Example: wrn cascade wide_resnet50_2.tv2_in1k@176 wide_resnet50_2.tv2_in1k --data imagenet.csv -o cascade/
     """
     from wideresnet.bundle import check_target
+    from wideresnet.output.atomic import save_text
     from wideresnet.report import cascade as report
+    from wideresnet.report import comparison
     from wideresnet.tasks.cascade.cascade import make_cascade, open_images
+    from wideresnet.tasks.classify.thumbnails import thumbnails_of
 
     check_target(output)
+    check_targets(page)
     hold(output)
     bundles = [_open(name) for name in members]
-    images = open_images(locate(data), bundles[-1].labels)
+    images, last = open_images(locate(data), bundles[-1].labels), bundles[-1]
     settings = runtime.settings(batch_size, "ignore")
     done = run_with_bar(make_cascade(bundles, images, max_drop / 100, settings, output), unit="images")
+    if page:
+        items = {item.path: item for item in images.items}
+        drawn = thumbnails_of(comparison.shown_paths(done.comparison), items, last.card.preprocess)
+        save_text(page, report.to_html(done, last.labels, drawn))
     print_record(done, report.to_json, report.to_text, format)
     list_problems(done.notes, done.failures, done.skipped, data)
     if done.bundle:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wideresnet.records.accuracy import wilson_interval
-from wideresnet.records.comparison import paired_bound
+from wideresnet.records.comparison import ComparisonReport, paired_bound
 from wideresnet.records.images import Failure, Preprocess
 from wideresnet.records.skipped import Skipped
 
@@ -122,6 +122,7 @@ class CascadeReport:
     cascade: Cascade
     curve: tuple[CascadePoint, ...]                # on the certifying images, most multiply-accumulates first
     needed: int | None                             # images that could certify the rule; None: no number could
+    comparison: ComparisonReport                   # of the last member alone (A) and the cascade (B)
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     skipped: Skipped = field(default_factory=Skipped)

@@ -1,14 +1,23 @@
-"""A cascade as text and JSON."""
+"""A cascade as text, JSON and a page."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from wideresnet.records import Cascade, CascadePoint, CascadeReport
+from wideresnet.records import Cascade, CascadePoint, CascadeReport, Labels
+from wideresnet.report import comparison
+from wideresnet.report.escape import json_text
 from wideresnet.report.formats import interval_text, percent, pick, pick_percent, text_table
+from wideresnet.report.html import page as html
 
 ROWS = 12                                          # of the curve, in text
 HEADS = ("rule", "passed on", "top-1", "lost", "at most", "fewer MACs")
+METHOD = (
+    "One half of the images ordered the rules, from the safest to the cheapest; on the other half they were tested in"
+    " this order, up to the first that may lose more than is allowed. All figures are of that half. 'At most' is the"
+    " end of the 95 % interval for paired proportions."
+)
 
 
 def to_text(report: CascadeReport) -> str:
@@ -67,6 +76,7 @@ def to_json(report: CascadeReport) -> dict[str, Any]:
         **pick(cascade, "certified", "n_choice", "data", "labelled"), **pick_percent(cascade, "max_drop"),
         "images_per_s": {name: cascade.images_per_s.get(name) for name in ("accurate", "cascade")},
         "curve": [_point_json(point, cascade) for point in report.curve],
+        "flips": [comparison.flip_json(flip) for flip in report.comparison.flips],
         **pick(report, "needed", "failures", "notes", "skipped"),
     }  # fmt: skip
 
@@ -78,6 +88,35 @@ def _point_json(point: CascadePoint, cascade: Cascade) -> dict[str, Any]:
         **(accuracies if cascade.labelled else dict.fromkeys(accuracies)), **pick_percent(point, "drop", "bound95"),
         "macs_ratio": round(cascade.macs_ratio(point), 3),
     }  # fmt: skip
+
+
+def to_html(report: CascadeReport, labels: Labels, images: Mapping[str, bytes]) -> str:
+    """Return one self-contained page. ``images`` holds JPEG or PNG by path, of ``comparison.shown_paths``."""
+    cascade, point = report.cascade, report.cascade.point
+    title = "top-1, %" if cascade.labelled else "same answer as the last member, %"
+
+    def curve(name: str, *points: CascadePoint) -> list[tuple[float, float]]:
+        return [(100 * p.macs / cascade.members[-1].macs, 100 * getattr(p, name)) for p in points]
+
+    costs, axis = curve("drop", *report.curve), "mean MACs, % of the last member's"
+    limit = [(end(costs)[0], 100 * cascade.max_drop) for end in (min, max)]
+    accuracies = {
+        "rules": curve("top1", *report.curve), "last member alone": [(100.0, 100 * point.top1_accurate)],
+        "this rule": curve("top1", point),
+    }  # fmt: skip
+    losses = {"measured": costs, "at most": curve("bound95", *report.curve), "allowed": limit}
+    rules = html.table(HEADS, [_row(p, cascade) for p in report.curve], {1, 2, 3, 4, 5})
+    charts = html.lines("Accuracy", accuracies, axis, title), html.lines("Loss", losses, axis, "points")
+    return html.page(
+        f"Cascade of {' and '.join(member.name for member in cascade.members)}",
+        [
+            html.section("", html.paragraph(verdict(report) + "."), html.facts(facts(cascade))),
+            html.section("Rules", html.beside(*charts), html.paragraph(METHOD)),
+            html.section("", rules, html.downloads({"cascade.json": json_text(to_json(report))})),
+            html.section("", html.paragraph(f"A is {cascade.members[-1].name} alone, B the cascade.")),
+            comparison.flip_section(report.comparison, labels, images),
+        ],
+    )
 
 
 def _row(point: CascadePoint, cascade: Cascade) -> tuple[str, ...]:

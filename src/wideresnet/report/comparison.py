@@ -81,7 +81,7 @@ def to_json(report: ComparisonReport) -> dict[str, Any]:
             {"label": change.label, "n": change.n, "correct_a": change.correct[0], "correct_b": change.correct[1]}
             for change in report.changes
         ],
-        "flips": [_flip_json(flip) for flip in report.flips],
+        "flips": [flip_json(flip) for flip in report.flips],
         "only_in_a": list(report.only_a),
         "only_in_b": list(report.only_b),
         **pick(report.a, "skipped"),
@@ -92,7 +92,6 @@ def to_json(report: ComparisonReport) -> dict[str, Any]:
 def to_html(report: ComparisonReport, labels: Labels, images: Mapping[str, bytes]) -> str:
     """Return one self-contained page. ``images`` holds JPEG or PNG by path, of those in ``shown_paths``."""
     name_of = class_names(labels)
-    flips = [_flip(flip, image_name(flip.path), name_of) for flip in report.flips[:LISTED]]
     measures = html.table(("", "A", "B", "B − A"), _measures(report), {1, 2, 3})
     changes = html.table(CHANGE_HEADS, _changes(report, name_of), {1, 2, 3, 4})
     files = html.downloads({"comparison.json": json_text(to_json(report))})
@@ -103,11 +102,7 @@ def to_html(report: ComparisonReport, labels: Labels, images: Mapping[str, bytes
             html.section("", html.paragraph(_counts(report) + "."), measures, files),
             html.section("", html.paragraph(PAIRED)),
             html.section("Classes that changed most", changes),
-            html.section(
-                "Images that only one got right",
-                *(_gallery(side, report, name_of, images) for side in ("A", "B")),
-                html.subsection("All of them", html.table(FLIP_HEADS, flips, {4, 6}), _more(len(report.flips))),
-            ),
+            flip_section(report, labels, images),
             _missing("Only in A", report.only_a),
             _missing("Only in B", report.only_b),
             html.section("Failed in A", *failure_table(report.a.failures)),
@@ -115,6 +110,17 @@ def to_html(report: ComparisonReport, labels: Labels, images: Mapping[str, bytes
             html.section("Conditions of A", html.facts(condition_rows(report.a))),
             html.section("Conditions of B", html.facts(condition_rows(report.b))),
         ],
+    )
+
+
+def flip_section(report: ComparisonReport, labels: Labels, images: Mapping[str, bytes]) -> str:
+    """Return the section of the page with the images that only one side got right."""
+    name_of = class_names(labels)
+    flips = [_flip(flip, image_name(flip.path), name_of) for flip in report.flips[:LISTED]]
+    return html.section(
+        "Images that only one got right",
+        *(_gallery(side, report, name_of, images) for side in ("A", "B")),
+        html.subsection("All of them", html.table(FLIP_HEADS, flips, {4, 6}), _more(len(report.flips))),
     )
 
 
@@ -214,7 +220,8 @@ def _side_json(report: EvalReport) -> dict[str, Any]:
     }
 
 
-def _flip_json(flip: Flip) -> dict[str, Any]:
+def flip_json(flip: Flip) -> dict[str, Any]:
+    """Return JSON values; see ``to_json``."""
     values = pick(flip, "path", "label", "right")
     for side, answer, probability in zip("ab", flip.answers, flip.probabilities, strict=True):
         values[f"answer_{side}"] = answer if answer >= 0 else None

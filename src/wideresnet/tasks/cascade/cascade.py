@@ -17,11 +17,14 @@ from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import check_logits
 from wideresnet.machine import available_cpus
-from wideresnet.records import Cascade, CascadeMember, CascadeReport, Failure, Item, Labels, Progress
+from wideresnet.records import Cascade, CascadeMember, CascadeReport, Failure, Item, Labels, Measured, Progress
 from wideresnet.records.accuracy import EngineInfo
+from wideresnet.records.comparison import ComparisonReport
+from wideresnet.records.evaluation import EvalReport
 from wideresnet.records.inference import InferenceSettings
-from wideresnet.tasks.cascade.certify import certify
-from wideresnet.tasks.cascade.rule import Answers, Logits
+from wideresnet.tasks.cascade.certify import Certification, certify, halves
+from wideresnet.tasks.cascade.rule import Answers, Logits, Measurement
+from wideresnet.tasks.evaluate.comparison import compare_pairs
 from wideresnet.tasks.evaluate.evaluate import empty_report, masked_classes, score_logits
 from wideresnet.tasks.evaluate.label_order import check_label_order
 from wideresnet.tasks.evaluate.metrics import accumulate
@@ -66,6 +69,7 @@ def make_cascade(
     answers = Answers(tuple(logits), np.array([item.label for item in items], np.int64), tuple(macs))
     same_arithmetic = len({member.card.precision == "int8" for member in members}) == 1
     certified = certify(answers, max_drop, macs[-1] if same_arithmetic else 0)
+    comparison = _compare(answers, certified, items, blank)
     described = tuple(
         CascadeMember(member.card.name, member.sha256, member.card.preprocess, cost, temperature)
         for member, cost, temperature in zip(members, macs, certified.temperatures, strict=True)
@@ -73,22 +77,22 @@ def make_cascade(
     point, n_choice, ran = certified.point, certified.n_choice, (info.runtime, info.precision)
     cascade = Cascade(described, point, max_drop, data.name, data.sha256, n_choice, labelled, *ran)
     if cascade.certified:
-        write_bundle(output, cascade_bundle(members, cascade))
+        write_bundle(output, cascade_bundle(members, cascade, comparison.b if labelled else None))
     notes = dict.fromkeys((*data.notes, *(note for member in members for note in training_warning(member, data.items))))
     return CascadeReport(
-        str(output) if cascade.certified else "", cascade, certified.curve, certified.needed,
+        str(output) if cascade.certified else "", cascade, certified.curve, certified.needed, comparison,
         tuple(failures), tuple(notes), data.skipped,
     )  # fmt: skip
 
 
-def cascade_bundle(members: Sequence[Bundle], cascade: Cascade) -> Bundle:
-    """Return the bundle of a cascade."""
-    first, last = members[0].card, members[-1].card
+def cascade_bundle(members: Sequence[Bundle], cascade: Cascade, measured: EvalReport | None = None) -> Bundle:
+    """Return the bundle of a cascade; its card has the accuracy ``measured``, if the images had labels."""
+    first, last, where = members[0].card, members[-1].card, (cascade.engine, cascade.precision)
     decides = repr(([member.sha256 for member in members], cascade.point, [m.temperature for m in cascade.members]))
     card = replace(
         last, name=f"{last.name}-cascade", preprocess=first.preprocess, cascade=cascade, made_with=tool_versions(),
         weights_sha256=hashlib.sha256(decides.encode()).hexdigest(), weights_source="", published=(), notes={},
-        measured=(),
+        measured=tuple(Measured(cascade.data, m.n, m.correct1, m.correct5, *where) for m in (measured,) if m),
         assumed=tuple(dict.fromkeys(note for member in members for note in member.card.assumed)),
         calibration=(), quantised=None, gate=None, uncertainty=None,
     )  # fmt: skip
@@ -129,3 +133,15 @@ def _run(
     logits = np.concatenate(rows)
     check_logits(logits)
     return items, failures, logits, classifier.engine.info
+
+
+def _compare(
+    answers: Answers, certified: Certification, items: Sequence[Item], blank: EvalReport
+) -> ComparisonReport:
+    """Compare the last member alone (A) with the cascade (B) on the certifying images."""
+    rows = halves(answers.labels)[1]
+    part, present = answers.take(rows), range(answers.logits[-1].shape[1])
+    member = Measurement(part, certified.temperatures).answering(certified.point.rule, certified.point.thresholds)
+    sides = part.logits[-1], np.stack(part.logits)[member, np.arange(len(rows))]
+    pairs = zip(*(score_logits([items[row] for row in rows], side, present) for side in sides), strict=True)
+    return compare_pairs(list(pairs), (blank, replace(blank, model=f"{blank.model}-cascade")))
