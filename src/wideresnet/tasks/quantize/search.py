@@ -145,7 +145,7 @@ class Search:
         if all(trial.gate is None for trial in self.trials):
             hint = "nothing was written; give other or more calibration images, or a larger --budget"
             raise BundleError("the logits of every int8 graph deviate too far from float32", hint)
-        return min(self.trials, key=lambda t: (not passed(t), len(t.settings.kept) if passed(t) else 0, _distance(t)))
+        return min(self.trials, key=_rank)
 
     def base(self, start: QuantiseSettings) -> QuantiseSettings:
         """Return the settings closest to float32 among those with every layer in int8; ``start`` if none is valid."""
@@ -157,8 +157,7 @@ class Search:
         report = trial.gate
         if report is None or report.limit is None:
             return report is None
-        accepted = report.limit if report.kind == "accuracy" else 1 - report.limit
-        return _distance(trial) > CLEAR_FAILURE * max(accepted, 1 / report.n)
+        return report.loss > CLEAR_FAILURE * max(report.accepted, 1 / report.n)
 
     def _attempt(self, settings: QuantiseSettings) -> Generator[Progress, None, Trial | None]:
         """Return a trial, from the notes or run now; None at the deadline."""
@@ -210,9 +209,7 @@ def passed(trial: Trial) -> bool:
     return trial.gate is not None and trial.gate.passed
 
 
-def _distance(trial: Trial) -> float:
-    """Return the loss against float32 by the measure of the gate."""
-    report = trial.gate
-    if report is None:
-        return math.inf
-    return 1 - report.agreement if report.drop is None else report.drop
+def _rank(trial: Trial) -> tuple[bool, int, float]:
+    """Return the key that sorts the best trial first: one that passes, with few layers in float32, of a small loss."""
+    layers = len(trial.settings.kept) if passed(trial) else 0
+    return not passed(trial), layers, trial.gate.loss if trial.gate else math.inf
