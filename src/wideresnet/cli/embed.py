@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,9 +12,6 @@ from wideresnet.cli.cluster import check_cluster_options, run_on_images
 from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
 from wideresnet.cli.options import BatchSize, Format, IgnoreExif, Images, Model
 from wideresnet.cli.output import check_targets, print_record, say_model, say_skipped
-
-if TYPE_CHECKING:
-    from wideresnet.tasks.classify.embed import Pool
 
 Output = Annotated[str, typer.Option("--output", "-o", help="The file (.npy, .npz, .parquet); with --ray a folder.")]
 Layers = Annotated[str, typer.Option("--layer", help="features, map, layer1, layer2, …; several with commas.")]
@@ -86,7 +83,7 @@ def embed(
     raise typer.Exit(1 if failures else 0)
 
 
-def _pooling(pool: str, file: Path | None, layers: list[str]) -> Pool:
+def _pooling(pool: str, file: Path | None, layers: list[str]) -> Literal["mean", "none"]:
     """Return the pooling of feature maps; no ``file``: on a cluster. Raise ConfigError if it cannot hold the layers."""
     from wideresnet.output.features import features_suffix
 

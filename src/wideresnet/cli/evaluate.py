@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,9 +14,6 @@ from wideresnet.cli.options import BatchSize, ClassNames, Coverage, InferMode, L
 from wideresnet.cli.output import check_targets, locate
 from wideresnet.cli.published import PublishedOptions, check_idle, verify
 from wideresnet.errors import ConfigError
-
-if TYPE_CHECKING:
-    from wideresnet.tasks.evaluate.published import VerifySettings
 
 
 @with_groups
@@ -66,7 +62,11 @@ def evaluate(
     check_parquet_extra([Path(source.data)] if source.data and not ray else [])
     check_idle(context, published.published)
     if published.published:
-        settings = _published_settings(source, names, options, runtime, published)
+        from wideresnet.tasks.evaluate.published import VerifySettings
+
+        images, tolerance = locate(Path(source.data)) if source.data else None, published.tolerance / 100
+        inference = runtime.settings(0, "ignore")
+        settings = VerifySettings(images, names, options.weights, published.limit, tolerance, inference)
         raise typer.Exit(0 if verify(settings, target.format) else 1)
     name = _only_name(names)
     check_targets(target.page)
@@ -93,15 +93,3 @@ def _only_name(names: tuple[str, ...]) -> str | None:
     if len(names) > 1:
         raise ConfigError("one model is evaluated at a time", hint="add --published to compare several with theirs")
     return names[0] if names else None
-
-
-def _published_settings(
-    source: DataOptions, models: tuple[str, ...], options: ModelOptions, runtime: RuntimeOptions,
-    published: PublishedOptions,
-) -> VerifySettings:  # fmt: skip
-    from wideresnet.tasks.evaluate.published import VerifySettings
-
-    return VerifySettings(
-        locate(Path(source.data)) if source.data else None, models, options.weights, published.limit,
-        published.tolerance / 100, runtime.settings(0, "ignore"),
-    )  # fmt: skip

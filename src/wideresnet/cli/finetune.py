@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import WeightsOptions, with_groups
-from wideresnet.cli.options import Alpha, Cache, Format, TextOrJson, Where
+from wideresnet.cli.options import Alpha, Cache, Format, Where
 from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record, say_model, say_next
 from wideresnet.cli.streams import say
 from wideresnet.cli.training import follow_run, parse_changes
 from wideresnet.errors import ConfigError, check_extra
-
-if TYPE_CHECKING:
-    from wideresnet.records import FinetuneReport
 
 Mode = Literal["probe", "full"]
 Data = Annotated[
@@ -78,6 +75,7 @@ def finetune(
     Example: wrn finetune --from wrn50/ --data pets/ --test new/ -o runs/pets --set flips=false
     """
     from wideresnet.datasets.shards import check_parquet_extra, find_shards
+    from wideresnet.report import finetuning
     from wideresnet.tasks.finetune.finetune import ComputeOptions, read_settings, run_finetune
     from wideresnet.training.memory import keep_memory
 
@@ -101,17 +99,11 @@ def finetune(
     work = run_finetune(bundle, data, output, settings, test, ComputeOptions(cache, device))
     stopped = f"the same command continues with what is kept in {output}"
     report = follow_run(work, stopped, lines=format == "table")
-    _show(report, format)
-    if format == "table":
-        index = [] if find_shards(data) else [("compile", "-m", report.bundle, "-o", output / "int8")]
-        say_next(("classify", data, "-m", report.bundle), *index, ("serve", "-m", report.bundle))
-    raise typer.Exit(1 if report.failures else 0)
-
-
-def _show(report: FinetuneReport, format: TextOrJson) -> None:
-    from wideresnet.report import finetuning
-
     print_record(report, finetuning.to_json, finetuning.to_text, format)
     warnings = (*report.evaluation.warnings, *(report.test.warnings if report.test else ()))
     say(f"note: {report.notes['calibration']}", err=True)
     list_problems(warnings, report.failures, report.skipped, report.data)
+    if format == "table":
+        index = [] if find_shards(data) else [("compile", "-m", report.bundle, "-o", output / "int8")]
+        say_next(("classify", data, "-m", report.bundle), *index, ("serve", "-m", report.bundle))
+    raise typer.Exit(1 if report.failures else 0)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from wideresnet.cli.options import Format
-from wideresnet.cli.output import print_json
-from wideresnet.cli.streams import print_lines
+from wideresnet.cli.output import print_record
 
 
 def models(format: Format = "table") -> None:
@@ -18,8 +17,4 @@ def models(format: Format = "table") -> None:
     from wideresnet.report import models as report
     from wideresnet.tasks.load.describe import list_models
 
-    infos = list_models()
-    if format == "json":
-        print_json([report.to_json(info) for info in infos])
-    else:
-        print_lines(report.to_table(infos))
+    print_record(list_models(), lambda infos: list(map(report.to_json, infos)), report.to_table, format)
