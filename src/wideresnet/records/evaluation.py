@@ -120,6 +120,9 @@ class Masked:
     correct1: int
     correct5: int
 
+    def __add__(self, other: Masked) -> Masked:
+        return Masked(self.classes, self.correct1 + other.correct1, self.correct5 + other.correct5)
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -174,7 +177,7 @@ class EvalReport:
             correct5=self.correct5 + other.correct5,
             failures=by_path([*self.failures, *other.failures]),
             seconds=self.seconds + other.seconds,
-            masked=_add_masked(self.masked, other.masked),
+            masked=self.masked + other.masked if self.masked and other.masked else None,
             by_class=_add_classes(self.by_class, other.by_class),
             confusions=most_frequent(_add_confusions([*self.confusions, *other.confusions])),
             bins=tuple(a + b for a, b in zip(self.bins, other.bins, strict=True)),
@@ -265,12 +268,6 @@ def most_frequent(confusions: Iterable[Confusion]) -> tuple[Confusion, ...]:
 def by_path(failures: Iterable[Failure]) -> tuple[Failure, ...]:
     """Return failures in an order that does not depend on how the work was divided."""
     return tuple(sorted(failures, key=lambda failure: failure.path))
-
-
-def _add_masked(a: Masked | None, b: Masked | None) -> Masked | None:
-    if a is None or b is None:
-        return None
-    return Masked(a.classes, a.correct1 + b.correct1, a.correct5 + b.correct5)
 
 
 def _add_classes(a: Mapping[int, ClassCounts], b: Mapping[int, ClassCounts]) -> dict[int, ClassCounts]:

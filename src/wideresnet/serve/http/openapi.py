@@ -76,14 +76,11 @@ def _route(heading: str, operation: dict[str, Any], components: dict[str, Any], 
     rows = [(parameter["name"], parameter["in"], parameter["description"]) for parameter in parameters]
     rows += [("", "body", media_type) for media_type in operation.get("requestBody", {}).get("content", ())]
     responses = [(status, resolve(node)["description"]) for status, node in operation["responses"].items()]
-    examples = {
-        **operation.get("x-examples", {}),
-        **{
-            f"{status}, {kind}": json_text(content["example"], indent=1)
-            for status, node in operation["responses"].items()
-            for kind, content in resolve(node).get("content", {}).items()
-            if "example" in content
-        },
+    examples = operation.get("x-examples", {}) | {
+        f"{status}, {kind}": json_text(content["example"], indent=1)
+        for status, node in operation["responses"].items()
+        for kind, content in resolve(node).get("content", {}).items()
+        if "example" in content
     }
     return page.section(
         heading,

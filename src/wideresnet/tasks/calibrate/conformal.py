@@ -36,7 +36,8 @@ def quantiles(scores: Floats) -> ScoreQuantiles:
         ranks.append(n - above)
         above = max(above + 1, int(above * _SPACING))
     ranks.reverse()
-    return ScoreQuantiles(n, tuple(ranks), tuple(_rounded_up(float(ordered[rank - 1])) for rank in ranks))
+    rounded_up = (math.ceil(float(ordered[rank - 1]) * 1e6) / 1e6 for rank in ranks)
+    return ScoreQuantiles(n, tuple(ranks), tuple(rounded_up))
 
 
 def fit_sets(method: SetMethod, fit: Answered, rest: Answered, *, per_class: bool) -> SetModel:
@@ -120,7 +121,3 @@ def error_bound(wrong: int, n: int, delta: float) -> float:
 def _own_scores(model: SetModel, data: Answered) -> Floats:
     logits, labels, draws = data
     return set_scores(logits, model, draws)[np.arange(len(labels)), labels]
-
-
-def _rounded_up(score: float) -> float:
-    return math.ceil(score * 1e6) / 1e6

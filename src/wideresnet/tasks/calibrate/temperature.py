@@ -57,15 +57,15 @@ def calibration_error(probabilities: Floats, correct: NDArray[np.bool_]) -> floa
 
 def _minimise(loss: Callable[[float], float], low: float, high: float) -> float:
     """Return where ``loss`` with a single minimum is least between ``low`` and ``high``."""
-    points = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
-    losses = [loss(point) for point in points]
+    lower, upper = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    loss_lower, loss_upper = loss(lower), loss(upper)
     for _ in range(_STEPS):
-        if losses[0] < losses[1]:
-            high = points[1]
-            points, losses = [high - _GOLDEN * (high - low), points[0]], [0.0, losses[0]]
-            losses[0] = loss(points[0])
+        if loss_lower < loss_upper:
+            high, upper, loss_upper = upper, lower, loss_lower
+            lower = high - _GOLDEN * (high - low)
+            loss_lower = loss(lower)
         else:
-            low = points[0]
-            points, losses = [points[1], low + _GOLDEN * (high - low)], [losses[1], 0.0]
-            losses[1] = loss(points[1])
+            low, lower, loss_lower = lower, upper, loss_upper
+            upper = low + _GOLDEN * (high - low)
+            loss_upper = loss(upper)
     return (low + high) / 2

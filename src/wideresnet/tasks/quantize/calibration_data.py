@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from wideresnet.bundle import Bundle
+from wideresnet.datasets import shards as sharded
 from wideresnet.datasets.annotated import find_annotated
 from wideresnet.datasets.cifar import cifar_train, detect_cifar
 from wideresnet.datasets.folder import labelled_folder
@@ -16,15 +17,6 @@ from wideresnet.datasets.layout import Layout, evaluation_folder, holds_splits, 
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.open import INDEX_ENDINGS, open_labelled
 from wideresnet.datasets.sample import balanced_sample
-from wideresnet.datasets.shards import (
-    HELD_OUT,
-    TRAIN,
-    ShardFiles,
-    ShardImages,
-    UnlabelledError,
-    find_shards,
-    labelled_shards,
-)
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.files import describe_skipped, find_images
 from wideresnet.records import Item, Labels, Skipped
@@ -50,8 +42,8 @@ def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
         return open_labelled(path, labels).items
     path = training_folder(path, labels).root
     try:
-        if shards := find_shards(path):
-            return labelled_shards(shards, labels, (TRAIN, *HELD_OUT)).items
+        if shards := sharded.find_shards(path):
+            return sharded.labelled_shards(shards, labels, (sharded.TRAIN, *sharded.HELD_OUT)).items
         return labelled_folder(path, labels).items
     except DataError:
         images = InputImages([path])               # no class folders: labels are not needed
@@ -116,11 +108,11 @@ def gate_images(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
     """
     lookup = ClassLookup(labels, path)
     unlabelled = False
-    if path.is_dir() and not (detect_cifar(path) or find_shards(path) or find_annotated(path)):
+    if path.is_dir() and not (detect_cifar(path) or sharded.find_shards(path) or find_annotated(path)):
         path = evaluation_folder(path, labels).root
         unlabelled = all(lookup.find(name) is None for name in list_folder(path).folders)
     if not unlabelled:
-        with suppress(UnlabelledError):            # the gate is then one of agreement
+        with suppress(sharded.UnlabelledError):    # the gate is then one of agreement
             data = open_labelled(path, labels)
             return data.name, data.items
     images = InputImages([path])
@@ -150,21 +142,23 @@ def without_training_images(model: Bundle, items: Sequence[Item]) -> tuple[Seque
 
 def holds_both_sets(path: Path, labels: Labels) -> bool:
     """Return whether ``path`` has a training split for calibration and a held-out split for the gate."""
-    shards = find_shards(path)
-    if shards or detect_cifar(path) is not None:
-        return not shards or (TRAIN in shards.splits and any(split in shards.splits for split in HELD_OUT))
+    if shards := sharded.find_shards(path):
+        return sharded.TRAIN in shards.splits and any(split in shards.splits for split in sharded.HELD_OUT)
+    if detect_cifar(path) is not None:
+        return True
     return path.is_dir() and holds_splits(path, labels)
 
 
 def count_skipped(calibration: Path | None, data: Path | None, labels: Labels) -> Skipped:
     """Return the skipped files beside the images of ``calibration_pool`` and ``gate_images``, and the splits."""
-    pool = _skipped(calibration, training_folder, (TRAIN, *HELD_OUT), labels) if calibration else Skipped()
-    gate = _skipped(data, evaluation_folder, HELD_OUT, labels) if data else Skipped()
+    splits = sharded.TRAIN, *sharded.HELD_OUT
+    pool = _skipped(calibration, training_folder, splits, labels) if calibration else Skipped()
+    gate = _skipped(data, evaluation_folder, sharded.HELD_OUT, labels) if data else Skipped()
     return pool if calibration == data and pool == gate else pool + gate        # the same files count once
 
 
 def _skipped(path: Path, folder_of: Callable[[Path, Labels], Layout], splits: Sequence[str], labels: Labels) -> Skipped:
-    if shards := find_shards(path):
+    if shards := sharded.find_shards(path):
         return _in_shards(shards, splits, labels)
     if not path.is_dir() or detect_cifar(path) is not None:
         return Skipped()
@@ -174,11 +168,11 @@ def _skipped(path: Path, folder_of: Callable[[Path, Labels], Layout], splits: Se
     return layout.skipped + files.skipped
 
 
-def _in_shards(shards: ShardFiles, splits: Sequence[str], labels: Labels) -> Skipped:
+def _in_shards(shards: sharded.ShardFiles, splits: Sequence[str], labels: Labels) -> Skipped:
     """Return the skipped entries of shards, read as labelled images of ``splits`` or, without labels, as images."""
     try:
-        return labelled_shards(shards, labels, splits).skipped
+        return sharded.labelled_shards(shards, labels, splits).skipped
     except DataError:
-        images = ShardImages(shards)
+        images = sharded.ShardImages(shards)
         deque(images, maxlen=0)
         return images.skipped
