@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from commands import Wrn
-from fakes import TINY, tiny_bundle
+from fakes import TINY, tiny_bundle, tiny_cascade
 from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.engines import open_engine
+from wideresnet.logits import certainty
+from wideresnet.records import wilson_interval
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +107,52 @@ def test_members_that_make_no_cascade_are_refused(wrn: Wrn, folder: Path, member
     done = wrn("cascade", *(folder / name for name in members), "--data", folder / "labelled", "-o", "new")
     assert (done.code, error in done.err) == (2, True)
     assert not Path("new").exists()
+
+
+@pytest.fixture(scope="module")
+def made(folder: Path) -> Path:
+    """A cascade that passed on 30 of 100 images at certification, and passes on every second of ``folder``."""
+    crops = np.stack([np.asarray(Image.open(file)) for file in sorted((folder / "photos").iterdir())])
+    sure = certainty(open_engine(tiny_bundle(TINY["wrn_10_1"]))(crops), "margin", 1.5)
+    write_bundle(folder / "made", tiny_cascade(thresholds=(float(np.median(sure)),)))
+    return folder / "made"
+
+
+def test_an_evaluation_counts_the_images_passed_on_in_shards_and_in_files(wrn: Wrn, folder: Path, made: Path) -> None:
+    arguments = "evaluate", folder / "labelled", "-m", made, "--format", "json"
+    document = wrn(*arguments).json
+    assert document["counts"]["passed_on"] == {"images": 120, "n": 240, "certified95": list(wilson_interval(30, 100))}
+    assert document["passed_on"] == {"fraction": 50.0, "certified95": [21.895, 39.585], "is_unusual": True}
+    for part in ("1", "2"):
+        Path(f"{part}.json").write_text(wrn(*arguments, "--shard", f"{part}/2").out)
+    merged = wrn("merge", "1.json", "2.json")
+    assert "passed on: 50.00 % of 240 images, outside 21.89 to 39.58 % at certification" in merged.out
+    for format in ("csv", "jsonl", "parquet"):
+        assert wrn(*arguments, "-o", f"s.{format}").json["passed_on"] == document["passed_on"]
+        assert wrn(*arguments, "-o", f"s.{format}", "--resume").json["passed_on"] == document["passed_on"]
+    plain = wrn("evaluate", folder / "labelled", "-m", folder / "fast", "--format", "json").json
+    assert "passed_on" not in plain
+
+
+def test_classify_says_how_many_images_were_passed_on(wrn: Wrn, folder: Path, made: Path) -> None:
+    done = wrn("classify", folder / "photos", "-m", made, "-o", "answers.csv")
+    assert done.code == 0
+    assert "passed on: 50.00 % of 240 images, outside 21.89 to 39.58 % at certification" in done.err
+    few = wrn("classify", folder / "photos" / "000.png", "-m", made)
+    assert "of 1 images\n" in few.err               # one image shows nothing unusual
+
+
+def test_other_commands_take_a_cascade_or_refuse_it_in_words(wrn: Wrn, folder: Path, made: Path) -> None:
+    done = wrn("compare", folder / "accurate", made, "--data", folder / "labelled", "--format", "json")
+    assert done.code == 0, done.err
+    assert (done.json["a"]["top1"], done.json["b"]["model"]) == (100.0, "wrn_16_2.tiny-cascade")
+    assert wrn("info", made).code == 0
+    for command in (
+        ("export", "-m", made, "-o", "x"), ("compile", "-m", made, "-o", "x", "--precision", "f16"),
+        ("embed", folder / "photos", "-m", made, "-o", "x.npz"), ("explain", folder / "photos", "-m", made, "-o", "x"),
+        ("classify", folder / "photos", "-m", made, "--resolution", "64"),
+    ):  # fmt: skip
+        refused = wrn(*command)
+        assert refused.code == 2
+        assert "is a cascade of 2 networks: this takes one" in refused.err
+        assert f"hint:  name one of them, such as {made}/members/1" in refused.err

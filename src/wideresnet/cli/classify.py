@@ -55,9 +55,11 @@ def classify(
 
     Example: wrn classify s3://bucket/photos -m wide_resnet50_2.tv_in1k --ray auto -o s3://bucket/answers
     """
+    from wideresnet.engines.cascade import CascadeEngine
     from wideresnet.engines.throughput import tune_settings
     from wideresnet.output.resumable_writer import open_resumable
     from wideresnet.prediction_sets import check_coverage
+    from wideresnet.report.formats import passed_on_text
     from wideresnet.tasks.classify.classify import classify as predictions
     from wideresnet.tasks.classify.dedupe import answer_once, remembered_for
     from wideresnet.tasks.classify.resumable import run_identity
@@ -92,6 +94,8 @@ def classify(
         failed = write_file(answer, items, answers.file, opened)
     else:
         failed = write_stdout(answer(items), format, layout)
+    if isinstance(classifier.engine, CascadeEngine):
+        say(passed_on_text(classifier.engine.passed_on), err=True)
     say_skipped([items.skipped], *containers(files))
     raise typer.Exit(1 if failed else 0)
 

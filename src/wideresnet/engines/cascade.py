@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wideresnet.engines.base import Engine
 from wideresnet.errors import EngineError
 from wideresnet.logits import certainty, check_logits
-from wideresnet.records import Cascade
+from wideresnet.records import Cascade, PassedOn
 
 WAITING = 2**26                                    # bytes of crops that wait for a batch to fill, at most
 NEVER = -1.0                                       # less than any certainty
@@ -45,6 +45,7 @@ class CascadeEngine:
 
     def __init__(self, cascade: Cascade, members: Sequence[Engine]) -> None:
         self.cascade, self.info, self._members, specs = cascade, members[-1].info, members, cascade.specs
+        self.passed_on = PassedOn(cascade.point.passed_on95)           # of all images so far
         self._crop_of = [next(i for i, s in enumerate(specs) if m.preprocess.same_crop(s)) for m in cascade.members]
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -77,9 +78,14 @@ class CascadeEngine:
                 held = sum(crop.nbytes for crop in batch.crops) * len(waiting)
                 self._ask_others(queues, size, at_once=held > WAITING)
                 while waiting and not waiting[0].open:
-                    yield waiting[0].logits, waiting.popleft().member
+                    yield self._finish(waiting.popleft())
         self._ask_others(queues, size, at_once=True)
-        yield from ((batch.logits, batch.member) for batch in waiting)
+        yield from map(self._finish, waiting)
+
+    def _finish(self, batch: _Waiting) -> Answered:
+        last = int((batch.member == len(self._members) - 1).sum())
+        self.passed_on += PassedOn(self.passed_on.certified95, last, len(batch.member))
+        return batch.logits, batch.member
 
     def _ask_first(self, batches: Iterable[Crops], queues: list[list[_Row]]) -> Generator[_Waiting, None, None]:
         """Yield each batch with the answers of the first member, and queue the images that it passes on."""

@@ -26,7 +26,9 @@ COLUMNS = {
     "seconds": float, "error": str, "hint": str,
 }  # fmt: skip
 CALIBRATED = {"p_known": float, "unknown": int}    # columns of calibrated models
+CASCADE = {"passed_on": int}                       # of cascades
 SETS = {"coverage": float, "set_size": int, "covered": int}        # and of their prediction sets
+FURTHER: dict[str, Any] = CALIBRATED | SETS | CASCADE
 
 
 def as_rows(answer: Scored | Failure) -> list[Row]:
@@ -87,7 +89,7 @@ def score_of(row: Mapping[str, Any]) -> Scored | Failure:
         top=tuple(map(int, top)),
         probabilities=tuple(map(float, probabilities or ())),
         seconds=float(row["seconds"]),
-        **{name: kind(row[name]) for name, kind in (CALIBRATED | SETS).items() if row.get(name) not in ("", None)},
+        **{name: kind(row[name]) for name, kind in FURTHER.items() if row.get(name) not in ("", None)},
     )
 
 
@@ -99,10 +101,10 @@ SCORE_LAYOUT = RecordLayout(TEXT_FORMATS, COLUMNS, as_rows, score_of)
 
 
 def score_layout(card: ModelCard, coverage: float = 0) -> RecordLayout:
-    """Return the layout of the scores of a model, which has further columns if it is calibrated."""
-    if card.uncertainty is None:
+    """Return the layout of the scores of a model, which has further columns if it is calibrated or a cascade."""
+    if card.uncertainty is None and card.cascade is None:
         return SCORE_LAYOUT
-    columns = CALIBRATED | (SETS if coverage else {})
+    columns = CASCADE if card.cascade else CALIBRATED | (SETS if coverage else {})
 
     def to_cells(answer: Scored | Failure) -> Row:
         cells = ((name, kind, getattr(answer, name, None)) for name, kind in columns.items())

@@ -3,7 +3,7 @@
 Fractions are fractions (0.785) here; only ``report`` turns them into percent.
 """
 
-from wideresnet.records.accuracy import EngineInfo, Measured, Published, wilson_interval
+from wideresnet.records.accuracy import EngineInfo, Measured, PassedOn, Published, wilson_interval
 from wideresnet.records.bulk import BulkReport, ShardDone
 from wideresnet.records.cascade import Cascade, CascadeMember, CascadePoint, CascadeReport, CertaintyMeasure
 from wideresnet.records.comparison import ClassChange, ComparisonReport, Flip, mcnemar, paired_bound, paired_interval

@@ -41,6 +41,24 @@ class Measured:
     precision: str
 
 
+@dataclass(frozen=True)
+class PassedOn:
+    """Images that a cascade passed on to its last member, out of ``n``, beside the interval at certification."""
+
+    certified95: tuple[float, float]
+    images: int = 0
+    n: int = 0
+
+    def __add__(self, more: PassedOn) -> PassedOn:
+        return PassedOn(self.certified95, self.images + more.images, self.n + more.n)
+
+    @property
+    def is_unusual(self) -> bool:
+        """True if the 95 % interval of the fraction does not overlap that of the certification."""
+        (low, high), (least, most) = wilson_interval(self.images, self.n), self.certified95
+        return low > most or high < least
+
+
 def images_to_show(limit: float, fraction: float, z: float = 1.959963984540054) -> int | None:
     """Return the images whose Wilson interval around ``fraction`` begins at ``limit``; None if no number does."""
     if fraction <= limit:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from wideresnet.records.accuracy import EngineInfo, wilson_interval
+from wideresnet.records.accuracy import EngineInfo, PassedOn, wilson_interval
 from wideresnet.records.images import Exif, Failure, Labels, Preprocess
 from wideresnet.records.skipped import Skipped
 from wideresnet.records.uncertainty import UncertaintyCounts
@@ -24,7 +24,7 @@ class Scored:
     ``rank`` is the rank of the right class among all, from 1; ``masked_rank`` among the classes in the data. 0: the
     right class is not among the known answers, as in files of other programs that hold only the likeliest.
 
-    The last fields are those of calibrated networks, the very last three of requested prediction sets.
+    The last fields are those of calibrated networks, three of them of requested prediction sets, and of cascades.
     """
 
     path: str
@@ -39,6 +39,7 @@ class Scored:
     coverage: float | None = None                  # that was requested
     set_size: int | None = None
     covered: bool | None = None                    # the right class is in the set
+    passed_on: bool | None = None                  # by a cascade, to its last member
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ class EvalReport:
     skipped: Skipped = field(default_factory=Skipped)        # in the folders of the whole data set
     notes: tuple[str, ...] = ()                    # what was assumed of the data
     uncertainty: UncertaintyCounts | None = None   # None for models without a calibration
+    passed_on: PassedOn | None = None              # of a cascade
     order: str = ""                                # why the order of labels is doubtful, or the network at chance level
 
     def __add__(self, other: EvalReport) -> EvalReport:
@@ -184,6 +186,7 @@ class EvalReport:
             conditions=_add_conditions(self.conditions, other.conditions),
             notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
             uncertainty=self.uncertainty + other.uncertainty if self.uncertainty and other.uncertainty else None,
+            passed_on=self.passed_on + other.passed_on if self.passed_on and other.passed_on else None,
             order="",                              # of the sum it is to be asked again
         )
 

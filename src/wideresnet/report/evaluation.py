@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from wideresnet.errors import DataError, os_errors_as
 from wideresnet.pipes import read_text
-from wideresnet.records import EvalReport, Labels, Masked, UncertaintyCounts, wilson_interval
+from wideresnet.records import EvalReport, Labels, Masked, PassedOn, UncertaintyCounts, wilson_interval
+from wideresnet.report import formats
 from wideresnet.report.calibration import coverage_json, sizes_text
 from wideresnet.report.escape import json_text
 from wideresnet.report.formats import engine_text, interval_text, json_percent, percent, pick, pick_engine, pick_percent
@@ -46,6 +47,8 @@ def to_text(report: EvalReport) -> str:
         lines.append(f"  mean of {len(report.by_class):,} classes: {shown}")
     if report.calibrated:
         lines.append(f"  calibration error {100 * report.calibration_error:.2f} % over {len(report.bins)} bins")
+    if report.passed_on:
+        lines.append(f"  {formats.passed_on_text(report.passed_on)}")
     if report.uncertainty and n:
         lines += _uncertainty_lines(report.uncertainty, n)
     if conditions and conditions.shards:
@@ -94,6 +97,7 @@ def to_json(report: EvalReport) -> dict[str, Any]:
         "masked": _masked_json(report.masked, report.n) if report.masked else None,
         **pick_percent(report, "calibration_error"),
         **(_uncertainty_json(report.uncertainty, report.n) if report.uncertainty else {}),
+        **({"passed_on": _passed_on_json(report.passed_on)} if report.passed_on else {}),
         "macro": pick_percent(report.macro_scores, *SCORES) if report.macro_scores else None,
         "classes": class_rows(report, report.conditions.labels if report.conditions else None),
         "seconds": round(report.seconds, 3),
@@ -115,6 +119,11 @@ def _uncertainty_json(counts: UncertaintyCounts, n: int) -> dict[str, Any]:
             "promised": json_percent(counts.refused), "p_values": list(counts.p_values),
         },
     }  # fmt: skip
+
+
+def _passed_on_json(images: PassedOn) -> dict[str, Any]:
+    fraction = json_percent(images.images / max(1, images.n))
+    return {"fraction": fraction, **pick_percent(images, "certified95"), **pick(images, "is_unusual")}
 
 
 def class_rows(report: EvalReport, labels: Labels | None) -> list[dict[str, Any]]:

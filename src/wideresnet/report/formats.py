@@ -9,7 +9,7 @@ from dataclasses import asdict, is_dataclass
 from itertools import islice
 from typing import Any
 
-from wideresnet.records import RGB, EngineInfo
+from wideresnet.records import RGB, EngineInfo, PassedOn
 from wideresnet.report.escape import printable
 
 WIDTH = 80                                         # of a terminal
@@ -35,6 +35,15 @@ def interval_text(interval: tuple[float, float], digits: int = 2) -> str:
 def engine_text(engine: EngineInfo) -> str:
     """Return an engine's name and version, and the precision that it executes."""
     return f"{engine.runtime} {engine.version}, {engine.precision}"
+
+
+def passed_on_text(images: PassedOn) -> str:
+    """Return the fraction of images that a cascade passed on, and whether it is that of the certification."""
+    text = f"passed on: {percent(images.images / max(1, images.n), 2)} of {images.n:,} images"
+    if not images.is_unusual:
+        return text
+    expected = f"outside {interval_text(images.certified95)} % at certification"
+    return f"{text}, {expected}: these images may be of another kind"
 
 
 def model_text(name: str, classes: int, pixels: int, engine: EngineInfo | str) -> str:

@@ -21,6 +21,7 @@ from wideresnet.machine import machine_facts
 from wideresnet.output.scores import read_scores
 from wideresnet.prediction_sets import batch_sets, p_values
 from wideresnet.records import EngineInfo, InferMode, ModelCard, Progress, SetCoverage, Uncertainty, UncertaintyCounts
+from wideresnet.records.accuracy import PassedOn
 from wideresnet.records.evaluation import Conditions, EvalReport, Scored
 from wideresnet.records.images import Batch, Failure, Item, Labels
 from wideresnet.tasks.classify.pipeline import infer
@@ -99,6 +100,9 @@ def score(
         now = time.perf_counter()
         seconds = (now - start) / max(1, len(batch.items))
         scores = score_logits(batch.items, logits, data.present, seconds)
+        if batch.members is not None and (cascade := classifier.card.cascade):
+            last = (batch.members == len(cascade.members) - 1).tolist()
+            scores = [replace(row, passed_on=is_last) for row, is_last in zip(scores, last, strict=True)]
         if model := classifier.card.uncertainty:
             scores = score_uncertainty(scores, batch, logits, model, coverage)
         yield from list(batch.in_order(scores))[repeated:]
@@ -188,4 +192,5 @@ def empty_report(
     return EvalReport(
         card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped, notes=data.notes,
         uncertainty=UncertaintyCounts(model.digest, model.unknown.refused, sets=sets) if model else None,
+        passed_on=PassedOn(card.cascade.point.passed_on95) if card.cascade else None,
     )  # fmt: skip

@@ -55,6 +55,7 @@ class EvaluationAccumulator:
     bins: list[records.Bin] = field(default_factory=lambda: [records.Bin()] * records.BINS)
     failures: list[records.Failure] = field(default_factory=list)
     uncertainty: UncertaintySums = field(default_factory=UncertaintySums)
+    passed_on: Counter[bool] = field(default_factory=Counter)      # by a cascade
 
     def add(self, answer: records.Scored | records.Failure) -> None:
         """Add the outcome of one image."""
@@ -64,6 +65,8 @@ class EvaluationAccumulator:
         correct1, correct5 = answer.rank == 1, 1 <= answer.rank <= 5
         self.n += 1
         self.uncertainty.add(answer)
+        if answer.passed_on is not None:
+            self.passed_on[answer.passed_on] += 1
         self.seconds += answer.seconds
         self.masked_known &= answer.masked_rank > 0
         self.masked1 += answer.masked_rank == 1
@@ -94,6 +97,8 @@ class EvaluationAccumulator:
             confusions=records.most_frequent(self.confusions.values()),
             bins=tuple(self.bins),
             uncertainty=self.uncertainty.counts(blank.uncertainty) if blank.uncertainty and complete else None,
+            passed_on=blank.passed_on
+            and replace(blank.passed_on, images=self.passed_on[True], n=self.passed_on.total()),
         )
 
     def _confuse(self, answer: records.Scored) -> None:
