@@ -46,43 +46,42 @@ OPTION_GROUPS = {
 }
 
 
-def _write_help_text(self: Any, context: Any, formatter: Any) -> None:
-    """Write paragraphs filled; examples as they are typed, long ones continued with a backslash."""
-    formatter.write_paragraph()
-    examples = []
-    for paragraph in _paragraphs(self.help):
-        if paragraph.startswith("Example: "):
-            examples.append(paragraph.removeprefix("Example: ").replace(HYPHEN, "-"))
-        else:
-            formatter.write_text(paragraph)
-            formatter.write_paragraph()
-    formatter.buffer.pop()
-    if examples:
-        with formatter.section("Examples"):
-            formatter.write("".join(f"  {line}\n" for example in examples for line in shell_lines(example)))
+class _Help:
+    """The help of commands and groups."""
+
+    def format_help_text(self: Any, context: Any, formatter: Any) -> None:
+        """Write paragraphs filled; examples as they are typed, long ones continued with a backslash."""
+        formatter.write_paragraph()
+        examples = []
+        for paragraph in _paragraphs(self.help):
+            if paragraph.startswith("Example: "):
+                examples.append(paragraph.removeprefix("Example: ").replace(HYPHEN, "-"))
+            else:
+                formatter.write_text(paragraph)
+                formatter.write_paragraph()
+        formatter.buffer.pop()
+        if examples:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {line}\n" for example in examples for line in shell_lines(example)))
+
+    def format_options(self: Any, context: Any, formatter: Any) -> None:
+        """Write sections: the arguments, the groups of options in the order of ``GROUPS``, and the commands."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        order = {name: number for number, name in enumerate(OPTION_GROUPS)}
+        for parameter in sorted(self.get_params(context), key=lambda item: order.get(_known_name(item), -1)):
+            title, _ = OPTION_GROUPS.get(name := _known_name(parameter), (OPTIONS if name else "Arguments", ""))
+            if not parameter.hidden:
+                sections.setdefault(title, []).append((_names(parameter), _text(parameter, context)))
+        if isinstance(self, TyperGroup):
+            sections["Commands"] = [(name, _paragraphs(command.help)[0]) for name, command in self.commands.items()]
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+        formatter.buffer[:] = [text.replace(NO_BREAK, " ").replace(HYPHEN, "-") for text in formatter.buffer]
 
 
-def _write_options(self: Any, context: Any, formatter: Any) -> None:
-    """Write sections: the arguments, the groups of options in the order of ``GROUPS``, and the commands."""
-    sections: dict[str, list[tuple[str, str]]] = {}
-    order = {name: number for number, name in enumerate(OPTION_GROUPS)}
-    for parameter in sorted(self.get_params(context), key=lambda item: order.get(_known_name(item), -1)):
-        title, _ = OPTION_GROUPS.get(name := _known_name(parameter), (OPTIONS if name else "Arguments", ""))
-        if not parameter.hidden:
-            sections.setdefault(title, []).append((_names(parameter), _text(parameter, context)))
-    if isinstance(self, TyperGroup):
-        sections["Commands"] = [(name, _paragraphs(command.help)[0]) for name, command in self.commands.items()]
-    for title, rows in sections.items():
-        with formatter.section(title):
-            formatter.write_dl(rows)
-    formatter.buffer[:] = [text.replace(NO_BREAK, " ").replace(HYPHEN, "-") for text in formatter.buffer]
-
-
-class Command(TyperCommand):
+class Command(_Help, TyperCommand):
     """A command with this help, which refuses empty strings and names of earlier versions."""
-
-    format_help_text: Any = _write_help_text
-    format_options: Any = _write_options
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse ``args`` into ``ctx``. Raises ConfigError."""
@@ -96,11 +95,8 @@ class Command(TyperCommand):
         return ["[OPTIONS]", *(_names(item) if item.required else f"[{_names(item)}]" for item in arguments)]
 
 
-class Group(TyperGroup):
+class Group(_Help, TyperGroup):
     """A group of commands with this help."""
-
-    format_help_text: Any = _write_help_text
-    format_options: Any = _write_options
 
 
 def _paragraphs(text: str | None) -> list[str]:
