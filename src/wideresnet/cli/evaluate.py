@@ -68,28 +68,23 @@ def evaluate(
         inference = runtime.settings(0, "ignore")
         settings = VerifySettings(images, names, options.weights, published.limit, tolerance, inference)
         raise typer.Exit(0 if verify(settings, target.format) else 1)
-    name = _only_name(names)
+    if len(names) > 1:
+        raise ConfigError("one model is evaluated at a time", hint="add --published to compare several with theirs")
+    name = names[0] if names else None
     check_targets(target.page)
     check_options(context, source, target, cluster)
     inference = runtime.settings(batch_size, "transpose" if apply_exif else "ignore", infer_mode, coverage)
     if source.results or source.outputs:
         answers = source.answers(options.choice(name, labels))
-    elif ray:
-        bundle = options.open(name, labels, transform)
-        check_coverage(bundle.card, inference.coverage, name or "")
-        answers = evaluate_on_cluster(bundle, source.name, source.labels_file, inference, cluster, target.output)
     else:
-        file = target.scores_file()
+        file = None if ray else target.scores_file()
         bundle = options.open(name, labels, transform)
         check_coverage(bundle.card, inference.coverage, name or "")
-        answers = source_of_model(bundle, source.open(bundle.labels), inference, file, resume=target.resume)
+        if ray:
+            answers = evaluate_on_cluster(bundle, source.name, source.labels_file, inference, cluster, target.output)
+        else:
+            answers = source_of_model(bundle, source.open(bundle.labels), inference, file, resume=target.resume)
     report = count_with_bar(answers, check_order=not skip_order_check)
     shown = translated(answers.labels, lang, answers.labels_name)
     show_report(report, target.format, target.page, shown, answers.items)
     raise typer.Exit(1 if report.failures else 0)
-
-
-def _only_name(names: tuple[str, ...]) -> str | None:
-    if len(names) > 1:
-        raise ConfigError("one model is evaluated at a time", hint="add --published to compare several with theirs")
-    return names[0] if names else None

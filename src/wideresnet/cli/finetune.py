@@ -10,7 +10,7 @@ import typer
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import WeightsOptions, with_groups
-from wideresnet.cli.options import Alpha, Cache, Format, Where
+from wideresnet.cli.options import Alpha, Cache, Change, Format, Where
 from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record, say_model, say_next
 from wideresnet.cli.streams import say
 from wideresnet.cli.training import follow_run, parse_changes
@@ -42,7 +42,6 @@ Side = Annotated[
     typer.Option("--resolution", min=0, help="The input size in pixels a side.", show_default="that of the source"),
 ]
 Test = Annotated[Path | None, typer.Option(help="Class folders for the final accuracy; nothing is selected by them.")]
-Change = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value; repeatable.")]
 
 
 @with_groups

@@ -68,6 +68,7 @@ InferenceDevice = Annotated[
 ]
 Where = Annotated[Device, typer.Option("--device", help="auto: a CUDA GPU where torch finds one, else the CPU.")]
 Page = Annotated[Path | None, typer.Option("--report", help="Write a page with plots and images (HTML).")]
+Change = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value; repeatable.")]
 Cache = Annotated[
     Path | None,
     typer.Option(help="Keep the decoded images of class folders in this folder, for later runs, and not in memory."),

@@ -9,7 +9,7 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.complete import recipe_names
-from wideresnet.cli.options import Alpha, Cache, Format, TextOrJson, Where
+from wideresnet.cli.options import Alpha, Cache, Change, Format, TextOrJson, Where
 from wideresnet.cli.output import check_targets, locate, print_json, print_record, say_next, say_skipped
 from wideresnet.cli.progress import waiting
 from wideresnet.cli.streams import say
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 YOURS = {"folder": "your own class folders", "svhn": "SVHN's three .mat files"}    # data that is not downloaded
 
 Run = Annotated[Path | None, typer.Option("--output", "-o", help="Run folder.", show_default="runs/RECIPE")]
-Change = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value; repeatable.")]
 
 
 def train(
