@@ -54,7 +54,7 @@ def bench(
         save_text(report, benchmark.to_html(result))
     if output:
         save_text(output, json_text(document, indent=1) + "\n")
-    say_skipped([result.skipped_files], settings.data)
+    say_skipped(result.skipped_files, settings.data)
     # The document is one line, so that scripts can read the last line.
     print_lines(json_text(document) if format == "json" else benchmark.to_text(result))
 

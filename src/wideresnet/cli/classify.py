@@ -96,7 +96,7 @@ def classify(
         failed = write_stdout(answer(items), format, layout)
     if isinstance(classifier.engine, CascadeEngine):
         say(passed_on_text(classifier.engine.passed_on), err=True)
-    say_skipped([items.skipped], *containers(files))
+    say_skipped(items.skipped, *containers(files))
     raise typer.Exit(1 if failed else 0)
 
 

@@ -49,7 +49,7 @@ def run_on_images(
     report = run_job(operation, bundle, listing, cluster, output)
     print_record(report, bulk.to_json, bulk.to_text, format)
     list_failures(report.failures)
-    say_skipped([report.skipped], *paths)
+    say_skipped(report.skipped, *paths)
     raise typer.Exit(1 if report.failures else 0)
 
 

@@ -96,7 +96,7 @@ def _run(bundle: Bundle, settings: CompileSettings, output: Path, report: Path |
         save_text(report, compilation.to_html(done, bundle.facts | machine_facts()))
     print_record(done, compilation.to_json, compilation.to_text, format)
     list_notes(done.notes)
-    say_skipped([done.skipped], *filter(None, dict.fromkeys((settings.calibration, settings.data))))
+    say_skipped(done.skipped, *filter(None, dict.fromkeys((settings.calibration, settings.data))))
     list_notes(done.gate.warnings if done.gate else (), "warning")
     list_notes(compilation.advice(done.gate))
     list_failures(done.failures)

@@ -54,5 +54,5 @@ def imagenet(
         check_folder(folder)                       # without a lock: images there are never replaced by others
     done = run_with_bar(prepare_imagenet(sources, output, extract=extract, folders=folders), "preparing", "images")
     print_record(done, report.to_json, report.to_text, format)
-    say_skipped([done.skipped], *sources)
+    say_skipped(done.skipped, *sources)
     raise typer.Exit(1 if done.left_out else 0)

@@ -74,7 +74,7 @@ def embed(
     shapes, images = row_shapes(features, spec, pooling), InputImages(files)
     rows = embeddings(features, spec, images, settings, pool=pooling)
     count, failures = write_features(file, shapes, dtype, watched(rows, "embedding"))
-    say_skipped([images.skipped], *containers(files))
+    say_skipped(images.skipped, *containers(files))
     report = EmbedReport(
         output, bundle.card.name, features.engine.info, count, shapes, dtype, failures, bundle.card.assumed,
         images.skipped,

@@ -73,7 +73,7 @@ def explain(
     results = explanations(explainer, images, settings, classes=indices, k=k)
     failed = _draw(results, drawing, format)
     drawing.finish(bundle.facts, explainer.features.engine.info)
-    say_skipped([images.skipped], *containers(files))
+    say_skipped(images.skipped, *containers(files))
     raise typer.Exit(1 if failed else 0)
 
 

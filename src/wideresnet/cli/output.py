@@ -71,12 +71,10 @@ def list_failures(failures: Iterable[Failure]) -> None:
         print_lines(answer.to_text(failure), err=True)
 
 
-def say_skipped(skips: Iterable[Skipped], *sources: object) -> None:
+def say_skipped(skipped: Skipped, *sources: object) -> None:
     """Report the skipped files of ``sources`` on stderr: one line per note, and one for all files."""
     from wideresnet.images.files import describe_skipped
-    from wideresnet.records import Skipped
 
-    skipped = sum(skips, Skipped())
     names = ", ".join(map(str, sources)) if len(sources) <= 3 else f"{len(sources)} places"
     for line in (*skipped.notes, describe_skipped(skipped, names)):
         if line:
@@ -87,7 +85,7 @@ def list_problems(warnings: Iterable[str], failures: Iterable[Failure], skipped:
     """List the warnings of a report on ``data``, its unreadable images and its skipped files on stderr."""
     list_notes(warnings, "warning")
     list_failures(failures)
-    say_skipped([skipped], data)
+    say_skipped(skipped, data)
 
 
 def list_notes(notes: Iterable[str], kind: str = "note") -> None:

@@ -68,5 +68,5 @@ def verify(settings: VerifySettings, format: TextOrJson) -> bool:
     reports = [row.report for row in rows if row.report]
     list_failures(failure for report in reports for failure in report.failures)
     for report in reports[:1]:                     # all are of the same data
-        say_skipped([report.skipped], report.data)
+        say_skipped(report.skipped, report.data)
     return published.succeeded(rows)

@@ -132,4 +132,4 @@ def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, 
     with waiting("measuring steps"):
         plan = plan_training(settings, data, cached=cached, device=device)
     print_record(plan, plan_report.to_json, plan_report.to_text, format)
-    say_skipped([plan.skipped], plan.data)
+    say_skipped(plan.skipped, plan.data)
