@@ -9,6 +9,7 @@ from pathlib import Path
 import openvino
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from commands import Wrn
 from wideresnet.bundle import read_bundle
@@ -78,13 +79,19 @@ def test_a_row_an_image(wrn: Wrn, tiny: Path, photos: Path, ending: str) -> None
     assert (complete.code, "is complete" in complete.err) == (1, True)
 
 
-def test_fine_tuning_asks_for_its_source(wrn: Wrn, photos: Path) -> None:
+def test_fine_tuning_photographs_asks_for_its_source(wrn: Wrn, photos: Path) -> None:
+    Image.new("RGB", (65, 40)).save(photos / "wide.png")
     done = wrn("finetune", "--data", "photos", "-o", "run")
     assert (done.code, done.out, Path("run").exists()) == (2, "", False)
     assert done.err.startswith("error: no model to start from: --from is missing\nhint:  ")
     for name in re.findall(r"--from ([\w.]+)", done.err):
         if name != "is":
             assert wrn("info", name).code == 0
+
+
+def test_fine_tuning_small_images_names_the_source_that_it_takes(wrn: Wrn, photos: Path) -> None:
+    done = wrn("finetune", "--data", "photos", "-o", "run")
+    assert done.err.startswith("--from is missing: the images have at most 64 pixels a side, as for wrn_16_4.cifar10\n")
 
 
 def test_info_shows_the_classes_of_a_bundle(wrn: Wrn, tiny: Path) -> None:

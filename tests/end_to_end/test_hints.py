@@ -73,6 +73,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/evaluate/published": ("evaluate",),
     "training/distributed": ("train", "finetune"),
     "tasks/finetune/settings": ("finetune",),
+    "tasks/finetune/source": ("finetune",),
 }
 # Whose "--ink" are colours, and tables of options: of all (test_help.py) and of earlier versions (test_vocabulary.py).
 # Commands are put together in report/recommendation; test_recommend.py compares them with the command line.

@@ -10,11 +10,11 @@ import typer
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import WeightsOptions, with_groups
-from wideresnet.cli.options import Alpha, Cache, Change, Format, Where
+from wideresnet.cli.options import MODEL, Alpha, Cache, Change, Format, Where
 from wideresnet.cli.output import check_targets, list_problems, open_bundle, print_record, say_model, say_next
 from wideresnet.cli.streams import say
 from wideresnet.cli.training import follow_run, parse_changes
-from wideresnet.errors import ConfigError, check_extra
+from wideresnet.errors import check_extra
 
 Mode = Literal["probe", "full"]
 Data = Annotated[
@@ -76,6 +76,7 @@ def finetune(
     from wideresnet.datasets.shards import check_parquet_extra, find_shards
     from wideresnet.report import finetuning
     from wideresnet.tasks.finetune.finetune import ComputeOptions, read_settings, run_finetune
+    from wideresnet.tasks.finetune.source import SMALL, small_source
     from wideresnet.training.memory import keep_memory
 
     options = {
@@ -87,8 +88,8 @@ def finetune(
     unused = settings.mode == "probe" and device == "cuda"
     check_unused(context, unused, "on a probe, which is fitted on the CPU", "device")
     if source is None and files.weights is None:
-        hint = "for photographs --from wide_resnet50_2.tv2_in1k, for images of 32x32 pixels --from wrn_16_4.cifar10"
-        raise ConfigError("no model to start from: --from is missing", hint)
+        source = small_source(data, MODEL)
+        say(f"--from is missing: the images have at most {SMALL} pixels a side, as for {source}", err=True)
     if settings.mode == "full":
         check_extra("fine-tuning the whole network", "train", "torch")
         keep_memory()
