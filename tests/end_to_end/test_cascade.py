@@ -156,3 +156,25 @@ def test_other_commands_take_a_cascade_or_refuse_it_in_words(wrn: Wrn, folder: P
         assert refused.code == 2
         assert "is a cascade of 2 networks: this takes one" in refused.err
         assert f"hint:  name one of them, such as {made}/members/1" in refused.err
+
+
+def test_info_shows_the_members_the_rule_and_mean_costs(wrn: Wrn, folder: Path, made: Path) -> None:
+    text = wrn("info", made).out
+    for words in ("members", "margin below", "30.00 % (95 % interval 21.89 to 39.58)", "on average"):
+        assert words in text
+    document = wrn("info", made, "--format", "json").json
+    parts = [wrn("info", folder / name, "--format", "json").json for name in ("fast", "accurate")]
+    for name in ("macs", "thop_macs"):
+        assert document[name] == int(parts[0][name] + 0.3 * parts[1][name])
+    assert document["parameters"] == parts[0]["parameters"] + parts[1]["parameters"]
+    assert (document["cascade"]["passed_on"], document["cascade"]["reached"]) == (30.0, [100, 30])
+    assert "cascade" not in parts[0]
+
+
+def test_a_benchmark_of_a_cascade_needs_images(wrn: Wrn, folder: Path, made: Path) -> None:
+    arguments = "bench", "-m", made, "--iterations", "2", "--rounds", "1", "--format", "json"
+    refused = wrn(*arguments)
+    assert (refused.code, "a cascade, depends on the images" in refused.err) == (2, True)
+    done = wrn(*arguments, "--data", folder / "photos", "--what", "engine", "--what", "end-to-end")
+    assert done.code == 0, done.err
+    assert [row["model"] for row in done.json["rows"]] == ["wrn_16_2.tiny-cascade"] * 2

@@ -87,6 +87,7 @@ class ModelInfo:
     assumed: tuple[str, ...] = ()                  # as on the card
     variant: dict[str, str | float | bool] = field(default_factory=dict)      # as on the card
     uncertainty: Uncertainty | None = None         # as on the card
+    cascade: Cascade | None = None                 # as on the card; the counts are then means over its images
     file: FileReport | None = None                 # of a weights file
     class_labels: Labels = field(default_factory=lambda: Labels(()))  # none of an architecture, and in a list of models
 

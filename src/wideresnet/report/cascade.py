@@ -66,18 +66,24 @@ def facts(cascade: Cascade) -> list[tuple[str, str]]:
 
 def to_json(report: CascadeReport) -> dict[str, Any]:
     """Return JSON values: accuracies and fractions in percent, losses in points; null where there are no labels."""
-    cascade = report.cascade
+    return {
+        "schema": 1, "bundle": report.bundle or None, **card_json(report.cascade),
+        "curve": [_point_json(point, report.cascade) for point in report.curve],
+        "flips": [comparison.flip_json(flip) for flip in report.comparison.flips],
+        **pick(report, "needed", "failures", "notes", "skipped"),
+    }  # fmt: skip
+
+
+def card_json(cascade: Cascade) -> dict[str, Any]:
+    """Return what a card says of a cascade; see ``to_json``."""
     members = [
         {**pick(member, "name", "sha256", "macs", "temperature"), "pixels": member.preprocess.crop}
         for member in cascade.members
     ]
     return {
-        "schema": 1, "bundle": report.bundle or None, "members": members, **_point_json(cascade.point, cascade),
-        **pick(cascade, "certified", "n_choice", "data", "labelled"), **pick_percent(cascade, "max_drop"),
+        "members": members, **_point_json(cascade.point, cascade), **pick_percent(cascade, "max_drop"),
+        **pick(cascade, "certified", "n_choice", "data", "labelled"),
         "images_per_s": {name: cascade.images_per_s.get(name) for name in ("accurate", "cascade")},
-        "curve": [_point_json(point, cascade) for point in report.curve],
-        "flips": [comparison.flip_json(flip) for flip in report.comparison.flips],
-        **pick(report, "needed", "failures", "notes", "skipped"),
     }  # fmt: skip
 
 

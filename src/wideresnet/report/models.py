@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from wideresnet.records import ModelInfo, Preprocess
-from wideresnet.report import calibration
+from wideresnet.report import calibration, cascade
 from wideresnet.report.formats import grouped_table, json_percent, pick, rgb_text, text_table
 from wideresnet.report.names import class_names, first_names
 
@@ -30,7 +30,7 @@ def to_text(info: ModelInfo) -> str:
         ("name", info.name),
         ("architecture", info.architecture),
         ("parameters", f"{info.parameters:,}"),
-        ("MACs", f"{_giga(info.macs)} at {info.preprocess.crop} px"),
+        ("MACs", f"{_giga(info.macs)} {'on average' if info.cascade else f'at {info.preprocess.crop} px'}"),
         ("thop", _giga(info.thop_macs)),
         ("FLOPs", _giga(info.flops)),
         ("input", f"RGB uint8 [N, {info.preprocess.crop}, {info.preprocess.crop}, 3]"),
@@ -48,6 +48,7 @@ def to_text(info: ModelInfo) -> str:
         rows.append(("measured", f"{accuracy}  ({conditions})"))
     rows += [(key, value) for key, value in info.notes.items() if "\n" not in value]
     rows += [("assumed", assumption) for assumption in info.assumed]
+    rows += cascade.facts(info.cascade) if info.cascade else []
     calibrated = calibration.lines(info.uncertainty) if info.uncertainty else []
     rows += [("" if number else "calibrated", line) for number, line in enumerate(calibrated)]
     if info.file:
@@ -75,6 +76,7 @@ def to_json(info: ModelInfo) -> dict[str, Any]:
         **pick(info, "measured", "notes", "assumed"),
         **({"calibrated": calibration.figures(info.uncertainty)} if info.uncertainty else {}),
         **(pick(info, "variant") if info.variant else {}),
+        **({"cascade": cascade.card_json(info.cascade)} if info.cascade else {}),
         **(pick(info.file, "scheme", "evidence", "used", "ignored") if info.file else {}),
     }
 

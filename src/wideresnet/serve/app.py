@@ -198,6 +198,8 @@ async def explain(service: Service, request: Request, context: RequestContext) -
     query = request.query_params
     model = service.find_model(query.get("model"), context)
     labels, k = model.labels(query.get("lang", "en")), _parse_k(query.get("k", "1"), MAX_MAPS)
+    if model.classifier.card.cascade:
+        raise ApiError("parameters", f"no maps of {model.name}: it is a cascade", "name one of its members")
     if pool := model.classifier.card.variant.get("pool"):
         raise ApiError("parameters", f"no maps of {model.name}: its pooling is {pool}", "name a model with pool avg")
     if "class" in query and "k" in query:

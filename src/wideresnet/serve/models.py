@@ -56,6 +56,9 @@ def _open_model(model: str, settings: ServeSettings, log: Callable[[str], object
         log(f"downloading {model}")
 
     bundle = load_bundle(ModelChoice(model, facts=settings.facts), lambda _done, _total: announce())
+    if len(bundle.card.specs) > 1:
+        hint = f"serve a cascade whose members take the same crop, or one of them: -m {model}/members/1"
+        raise ConfigError(f"the members of {model} take different crops: the service makes one of an image", hint)
     bundle = with_alpha(bundle, settings.alpha)
     # The card of a bundle that was built in memory has no hash yet.
     bundle = replace(bundle, card=replace(bundle.card, files=bundle.card.files | {GRAPH: bundle.sha256}))

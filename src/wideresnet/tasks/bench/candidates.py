@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wideresnet.bundle import Bundle
 from wideresnet.classifier import Classifier
 from wideresnet.engines import Engine, open_engine
-from wideresnet.errors import ImageError
+from wideresnet.errors import ConfigError, ImageError
 from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
 from wideresnet.output.resumable_writer import open_resumable
@@ -22,6 +22,8 @@ from wideresnet.records import EngineInfo, Failure, InferenceSettings, Item
 from wideresnet.tasks.bench.interleave import Work
 from wideresnet.tasks.bench.options import Entry, options_of
 from wideresnet.tasks.classify.classify import classify
+
+BATCHES = 64                                       # different ones that a cascade runs on, at most
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,13 @@ def open_candidate(entry: Entry, bundle: Bundle, items: Sequence[Item], out: Pat
     if entry.files:
         encoded = [item.source.read_bytes() for item in items[:50] if isinstance(item.source, Path)]
         return Candidate(entry, engine.info, one_by_one(classifier.classify), lambda: cycle(encoded), 1)
-    batch = pixels(bundle, items, entry.batch)
+    if bundle.card.cascade and not items:
+        hint = "give a folder of images with --data"
+        raise ConfigError(f"the speed of {bundle.card.name}, a cascade, depends on the images", hint)
+    count = min(BATCHES, len(items) // entry.batch) if bundle.card.cascade else 1
+    batches = [pixels(bundle, items[index * entry.batch :], entry.batch) for index in range(max(1, count))]
     work = one_by_one(engine) if entry.sync else streaming(engine)
-    return Candidate(entry, engine.info, work, lambda: cycle([batch]), entry.batch)
+    return Candidate(entry, engine.info, work, lambda: cycle(batches), entry.batch)
 
 
 def pixels(bundle: Bundle, items: Sequence[Item], count: int) -> NDArray[np.uint8]:

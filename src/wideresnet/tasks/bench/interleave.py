@@ -87,6 +87,6 @@ def summarise(turns: Sequence[Turn]) -> Summary:
     return Summary(float(middle), (float(low), float(high)), float(p50), float(p95), float(p99), len(waits))
 
 
-def peak_fraction(images_per_s: float, macs: int, peak: float | None) -> float:
+def peak_fraction(images_per_s: float, macs: float, peak: float | None) -> float:
     """Return the fraction of ``peak`` (G operations/s) at this rate with ``macs`` per image; NaN without a peak."""
     return 2 * macs * images_per_s / (1e9 * peak) if peak else math.nan

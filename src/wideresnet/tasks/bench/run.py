@@ -113,7 +113,7 @@ def _profiles(fixtures: Fixtures, selected: Sequence[Entry]) -> Generator[Progre
 def make_row(fixtures: Fixtures, entry: Entry, info: EngineInfo, summary: Summary, peak: Peak) -> BenchRow:
     """Return the report's row of one candidate; memory is not measured yet (NaN)."""
     card = fixtures.model(entry).card
-    macs = network_of(card).macs(card.preprocess.crop)
+    macs = card.cascade.point.macs if card.cascade else network_of(card).macs(card.preprocess.crop)
     limit = {"f32": peak.f32, "bf16": peak.bf16, "int8": peak.int8}.get(info.precision)
     notes = {
         "latency": "from an image's bytes" if entry.files else "engine alone",

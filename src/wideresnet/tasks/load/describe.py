@@ -48,6 +48,14 @@ def describe(name: str, classes: int | None = None, facts: FileFacts | None = No
     else:
         bundle = load_bundle(ModelChoice(name))
         info = replace(describe_card(bundle.card), class_labels=bundle.labels)
+        if cascade := bundle.card.cascade:
+            parts = [describe_card(member.card) for member in bundle.members]
+            images = list(zip(parts, cascade.point.reached, strict=True))
+            macs, thop = (
+                sum(getattr(part, name) * n for part, n in images) // cascade.point.n for name in ("macs", "thop_macs")
+            )
+            parameters = sum(part.parameters for part in parts)
+            info = replace(info, cascade=cascade, parameters=parameters, macs=macs, thop_macs=thop)
     if classes not in (None, info.classes):
         raise ConfigError(f"{info.name} has {info.classes} classes, not {classes}", hint="leave out --classes")
     return info
