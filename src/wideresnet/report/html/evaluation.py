@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from wideresnet.records import Failure, Labels, wilson_interval
-from wideresnet.records.evaluation import (
-    BILLION,
-    EXAMPLES,
-    Bin,
-    ClassCounts,
-    Conditions,
-    Confusion,
-    EvalReport,
-    Example,
-)
+from wideresnet.records import BILLION, Bin, ClassCounts, Conditions, Confusion, EvalReport, Example, Failure, Labels
+from wideresnet.records.accuracy import wilson_interval
+from wideresnet.records.evaluation import EXAMPLES
 from wideresnet.report.calibration import sizes_text
 from wideresnet.report.formats import interval_text, percent, rgb_text
 from wideresnet.report.html import page as html
