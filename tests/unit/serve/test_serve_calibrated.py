@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -57,8 +58,10 @@ def service(calibrated: Bundle) -> Service:
 
 
 @pytest.fixture
-def client(service: Service) -> TestClient:
-    return TestClient(make_app(service))
+def client(service: Service) -> Iterator[TestClient]:
+    """One event loop for all requests: the lock of large JSON bodies is released after a pause."""
+    with TestClient(make_app(service)) as client:
+        yield client
 
 
 def test_answers_are_those_of_the_classifier(client: TestClient, calibrated: Bundle) -> None:
