@@ -53,6 +53,7 @@ def test_a_cascade_is_certified_written_and_described(wrn: Wrn, folder: Path) ->
     assert cascade is not None
     assert [cascade.point.rule, *cascade.point.thresholds] == [document["rule"], *document["thresholds"]]
     page = Path("page.html").read_text("utf-8")
+    assert page.count("<td>this rule</td>") == 1
     for words in ("Cascade of wrn_10_1.tiny and wrn_16_2.tiny", "certified: on images like these", "Right in A only"):
         assert words in page
     again = wrn(*arguments, "-o", "again")

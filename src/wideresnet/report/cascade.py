@@ -106,12 +106,15 @@ def to_html(report: CascadeReport, labels: Labels, images: Mapping[str, bytes]) 
 
     costs, axis = curve("drop", *report.curve), "mean MACs, % of the last member's"
     limit = [(end(costs)[0], 100 * cascade.max_drop) for end in (min, max)]
+    rates, ((cost, rate),) = curve("top1", *report.curve), curve("top1", point)
     accuracies = {
-        "rules": curve("top1", *report.curve), "last member alone": [(100.0, 100 * point.top1_accurate)],
-        "this rule": curve("top1", point),
+        "rules": rates, "last member alone": [(x, 100 * point.top1_accurate) for x in (min(costs)[0], 100.0)],
+        "this rule": [(cost, min(y for _, y in rates)), (cost, rate)],
     }  # fmt: skip
     losses = {"measured": costs, "at most": curve("bound95", *report.curve), "allowed": limit}
-    rules = html.table(HEADS, [_row(p, cascade) for p in report.curve], {1, 2, 3, 4, 5})
+    marks = ("this rule" if p == point else "" for p in report.curve)
+    rows = [(*_row(p, cascade), mark) for p, mark in zip(report.curve, marks, strict=True)]
+    rules = html.table((*HEADS, ""), rows, {1, 2, 3, 4, 5})
     charts = html.lines("Accuracy", accuracies, axis, title), html.lines("Loss", losses, axis, "points")
     return html.page(
         f"Cascade of {' and '.join(member.name for member in cascade.members)}",
