@@ -234,6 +234,7 @@ def grey_png(label: int) -> bytes:
 def tiny_cascade(*members: Bundle, thresholds: Sequence[float] = (0.5,), shares: tuple[int, int] = (100, 30)) -> Bundle:
     """A cascade of networks that have learnt nothing, by default of two; ``shares``: images, and how many passed on."""
     members = members or (tiny_bundle(TINY["wrn_10_1"]), tiny_bundle(TINY["wrn_16_2"]))
-    point = CascadePoint("margin", tuple(thresholds), shares, 60, 1, 1, 2e6)
+    reached = shares[0], *(shares[1],) * len(thresholds)
+    point = CascadePoint("margin", tuple(thresholds), reached, 60, 1, 1, 2e6)
     described = tuple(CascadeMember(m.card.name, m.sha256, m.card.preprocess, 10**6, 1.5) for m in members)
     return cascade_bundle(members, Cascade(described, point, 0.05, "noise", "", 100, True, "openvino", "f32"))

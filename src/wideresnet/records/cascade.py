@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from wideresnet.errors import ConfigError
 from wideresnet.records.accuracy import wilson_interval
 from wideresnet.records.comparison import ComparisonReport, paired_bound
 from wideresnet.records.images import Failure, Preprocess
@@ -94,6 +95,12 @@ class Cascade:
     engine: str
     precision: str                                 # of the arithmetic
     images_per_s: dict[str, float] = field(default_factory=dict)   # "accurate", "cascade": where both were measured
+
+    def __post_init__(self) -> None:
+        count, point = len(self.members), self.point
+        counts = count == len(point.thresholds) + 1 == len(point.reached) > 1
+        if not (counts and point.n > 0 < point.macs and all(member.temperature > 0 for member in self.members)):
+            raise ConfigError("the members of a cascade do not fit its rule", hint="write it again with 'wrn cascade'")
 
     @property
     def certified(self) -> bool:

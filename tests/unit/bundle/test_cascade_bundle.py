@@ -86,3 +86,20 @@ def test_what_needs_the_graph_of_one_network_says_so(cascade: Bundle, tmp_path: 
             use()
         assert error.value.hint.endswith("members/1")
     assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("members", []), ("point.thresholds", [0.5, 0.5]), ("point.reached", [100]), ("point.reached", [0, 0]),
+    ("point.rule", "luck"), ("point.macs", 0.0), ("members.0.temperature", 0.0), ("members.1.temperature", "NaN"),
+])  # fmt: skip
+def test_a_card_whose_rule_cannot_be_is_refused(cascade: Bundle, tmp_path: Path, field: str, value: object) -> None:
+    write_bundle(tmp_path / "c", cascade)
+    card = json.loads((tmp_path / "c" / "card.json").read_text("utf-8"))
+    *path, name = field.split(".")
+    inner = card["cascade"]
+    for key in path:
+        inner = inner[int(key) if key.isdigit() else key]
+    inner[name] = value
+    (tmp_path / "c" / "card.json").write_text(json.dumps(card), "utf-8")
+    with pytest.raises(BundleError, match=r"card\.json is no card of a model"):
+        read_bundle(tmp_path / "c")

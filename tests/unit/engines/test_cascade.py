@@ -40,7 +40,7 @@ class LinearEngine:
 
 def make_cascade(thresholds: tuple[float, ...], specs: tuple[Preprocess, ...] = (SPEC, SPEC)) -> Cascade:
     members = tuple(CascadeMember(f"m{i}", "", spec, 1, 1.5 + i) for i, spec in enumerate(specs))
-    point = CascadePoint("margin", thresholds, (10, 5), 5, 0, 0, 1.0)
+    point = CascadePoint("margin", thresholds, (10, *(5,) * len(thresholds)), 5, 0, 0, 1.0)
     return Cascade(members, point, 0.01, "data", "", 10, True, "linear", "f32")
 
 

@@ -125,13 +125,14 @@ def compare_pairs(
 def score_both(
     a: Classifier, b: Classifier, data: LabelledData, batch_size: int = BATCH
 ) -> Iterator[tuple[Outcome, Outcome]]:
-    """Yield both models' scores of each image, in order; images are decoded once if the preprocessing is the same.
+    """Yield both models' scores of each image, in order.
 
-    Raises DataError for models with different classes.
+    Two networks, neither of them a cascade, decode images once if the preprocessing is the same. Raises DataError for
+    models with different classes.
     """
     check_same_classes(a, b)
     spec, spec_b = a.card.preprocess, b.card.preprocess
-    if not spec.same_crop(spec_b) or len(a.card.specs) + len(b.card.specs) > 2:
+    if not spec.same_crop(spec_b) or a.card.cascade or b.card.cascade:
         yield from zip(score(a, data, batch_size), score(b, data, batch_size), strict=True)
         return
     batches = load_batches(data.items, spec, batch_size=batch_size, threads=available_cpus(), exif=data.exif)
