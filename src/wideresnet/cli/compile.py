@@ -66,6 +66,7 @@ def compile(
     requested = [kind for name, kind in kinds.items() if is_set(context, name)]
     if job.int8:
         check_extra("int8", "compile", "nncf")
+        check_extra("int8", "compile", "onnxruntime")
     check_parquet_extra([Path(job.calibration), Path(gates.data)])
     choice = files.choice(job.model, labels)
     bundle = open_float_bundle(choice, job.output, preprocess, resolution)

@@ -52,6 +52,7 @@ def quantise(
     os.environ["NNCF_CI"] = "1"
     with needs_extra("int8", "compile"):
         import nncf
+        import onnxruntime  # noqa: F401 (nncf runs ONNX graphs with it, and does not require it)
     logging.getLogger("nncf").setLevel(logging.ERROR)
     used = images[: settings.samples]
     dataset = nncf.Dataset(list(used), lambda image: {INPUT: image[None]})
