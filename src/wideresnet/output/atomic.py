@@ -25,9 +25,10 @@ WAIT_S = 60.0                                      # for another process that wr
 def atomic_path(path: Path, *, fsync: bool = True) -> Iterator[Path]:
     """Yield the path of a file to write, which becomes ``path`` when the block ends. Missing folders are created.
 
-    Without ``fsync`` a power failure may lose the file, a killed process cannot. Raises OSError, and ConfigError if
-    another process writes the file for longer than ``WAIT_S``.
+    A link stays: the file that it names is replaced. Without ``fsync`` a power failure may lose the file, a killed
+    process cannot. Raises OSError, and ConfigError if another process writes the file for longer than ``WAIT_S``.
     """
+    path = Path(os.path.realpath(path))
     part = _beside(path, "part")
     with lock_output(path, WAIT_S):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +148,20 @@ def check_file(file: Path) -> None:
     reason = ""
     if os.path.exists(file) and not os.path.isfile(file):
         reason = "Is a directory" if os.path.isdir(file) else "not a regular file"
-    _check(file, file.parent, reason)
+    elif _is_open_file(file):
+        reason = "not a regular file"
+    _check(file, Path(os.path.realpath(file)).parent, reason)
+
+
+def _is_open_file(file: Path) -> bool:
+    """Return whether a name stands for a file that a process has open, as /dev/stdout does, or is a link to one."""
+    for _ in range(40):                            # links, as the system follows them
+        if Path(os.path.realpath(file.parent)).is_relative_to("/proc"):
+            return True
+        if not file.is_symlink():
+            return False
+        file = file.parent / os.readlink(file)
+    return False
 
 
 def check_folder(folder: Path) -> None:

@@ -36,6 +36,28 @@ def test_a_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
+def test_the_file_behind_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    file, link = tmp_path / "elsewhere" / "real.csv", tmp_path / "link.csv"
+    file.write_text("old")
+    link.symlink_to(file)
+    save_text(link, "new")
+    assert link.is_symlink()
+    assert file.read_text() == "new"
+    assert [path.name for path in file.parent.iterdir() if path.suffix != ".lock"] == ["real.csv"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="open files have names in /proc")
+def test_an_open_file_is_no_output_by_whatever_name(tmp_path: Path) -> None:
+    with (tmp_path / "open").open("w") as file:
+        direct = Path(f"/proc/self/fd/{file.fileno()}")
+        (tmp_path / "link").symlink_to(direct)
+        (tmp_path / "link to it").symlink_to("link")
+        for name in (direct, Path(f"/dev/fd/{file.fileno()}"), tmp_path / "link", tmp_path / "link to it"):
+            with pytest.raises(ConfigError, match="not a regular file"):
+                check_file(name)
+
+
 def test_the_reason_is_named_in_the_words_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder in the file's place, a file in a folder's place, and a folder that may not be written to."""
     (tmp_path / "file").write_text("")
