@@ -50,6 +50,8 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "serve/run": ("serve",),
     "tasks/calibrate/automatic": ("compile", "finetune"),
     "tasks/calibrate/calibrate": ("calibrate",),
+    "tasks/bench/candidates": ("bench",),
+    "tasks/cascade/cascade": ("cascade",),
     "tasks/bench/fixtures": ("bench",),
     "tasks/bench/options": ("bench",),
     "tasks/quantize/compile": ("compile",),
