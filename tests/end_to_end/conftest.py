@@ -12,6 +12,7 @@ from PIL import Image
 from commands import Done, Wrn
 from fakes import tiny_bundle
 from wideresnet.bundle import write_bundle
+from wideresnet.cli import progress
 from wideresnet.cli.main import run
 
 
@@ -21,6 +22,7 @@ def wrn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WRN_OFFLINE", "1")
     monkeypatch.setenv("WRN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(progress, "EVERY_S", 1e6)  # so that stderr is the same on a busy machine
 
     def call(*arguments: str | Path, stdin: bytes = b"") -> Done:
         monkeypatch.setattr(sys, "argv", ["wrn", *map(str, arguments)])
