@@ -54,7 +54,8 @@ def _identity(report: EvalReport) -> RunIdentity:
     conditions, engine = report.conditions, report.engine
     values: dict[str, object] = {"model": report.model, "data": report.data}
     if model := report.uncertainty:
-        values |= {"calibration": model.calibration, "coverage": model.sets and model.sets.level}
+        coverage = f"{100 * model.sets.level:g} %" if model.sets else "not asked for"
+        values |= {"calibration": model.calibration, "coverage": coverage}
     if engine:
         values |= {"runtime": engine.runtime, "precision": engine.precision}
     if conditions:
