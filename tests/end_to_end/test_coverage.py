@@ -112,7 +112,7 @@ def test_shards_add_up(wrn: Wrn, model: Path, pictures: Path) -> None:
     other = evaluate(wrn, model, pictures, "--coverage", "60", "--format", "json", "--shard", "2/2")
     Path("2.json").write_text(other.out)
     refused = wrn("merge", "1.json", "2.json")
-    assert (refused.code, "the coverage is 75 % in one and 60 % in the other" in refused.err) == (2, True)
+    assert (refused.code, "the coverage is '75 %' in one and '60 %' in the other" in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
