@@ -52,6 +52,20 @@ def test_an_ending_and_a_format_that_differ_are_refused(
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_row_an_image_has_columns_for_the_classes_that_exist(
+    wrn: Wrn, tiny: Path, photos: Path, ending: str
+) -> None:
+    arguments = ("classify", "photos", "-m", tiny, "-k", "1000000", "--rows", "image", "-o", f"out.{ending}")
+    assert wrn(*arguments).code == 0
+    file = Path(f"out.{ending}")
+    names = file.read_text().splitlines()[0].split(",") if ending == "csv" else pq.read_table(file).column_names
+    assert names[-4:] == ["label10", "probability10", "error", "hint"]
+    assert len(names) == 23
+    again = wrn(*arguments, "--resume")
+    assert (again.code, "nothing is left to do" in again.err) == (0, True), again.err
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_row_an_image(wrn: Wrn, tiny: Path, photos: Path, ending: str) -> None:
     (photos / "broken.png").write_bytes(b"no image")
     arguments = ("classify", "photos", "-m", tiny, "-k", "2", "--rows", "image", "-o", f"out.{ending}")

@@ -43,10 +43,10 @@ class AnswerOptions:
         return None if self.output is None else Path(self.output)
 
     def layout(self, card: ModelCard | None = None, coverage: float = 0) -> RecordLayout:
-        """Return the columns and rows of the answers of the model with ``card``."""
+        """Return the columns and rows of the answers of a model; without one those of its likeliest class."""
         from wideresnet.output.answers import answer_layout, with_uncertainty
 
-        layout = answer_layout(self.k, self.row_of)
+        layout = answer_layout(min(self.k, card.classes) if card else 1, self.row_of)
         return with_uncertainty(layout, card, coverage) if card else layout
 
     def checked_format(self, context: typer.Context, ray: bool) -> str:

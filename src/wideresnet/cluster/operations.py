@@ -70,7 +70,8 @@ class Classify:
         """See ``Operation``."""
         classifier = _open_classifier(bundle, self.settings, threads)
         run = partial(classify, classifier, settings=self.settings, k=self.k)
-        layout = with_uncertainty(answer_layout(self.k, self.row_of), bundle.card, self.settings.coverage)
+        layout = answer_layout(min(self.k, bundle.card.classes), self.row_of)
+        layout = with_uncertainty(layout, bundle.card, self.settings.coverage)
         to_table = partial(_to_table, layout)
         return OpenOperation(classifier.engine.info, bundle.card.preprocess, run, to_table)
 

@@ -100,16 +100,17 @@ def answer_layout(k: int, row_of: RowOf = "class") -> RecordLayout:
 
 def with_uncertainty(layout: RecordLayout, card: ModelCard, coverage: float) -> RecordLayout:
     """Return the layout with the further columns of calibrated models: p_known, unknown (0 or 1), set (a JSON list)."""
-    if card.uncertainty is None:
-        return layout
+    return layout if card.uncertainty is None else _with_uncertainty(layout, sets=bool(coverage))
 
+
+def _with_uncertainty(layout: RecordLayout, *, sets: bool) -> RecordLayout:
     def to_cells(answer: Prediction | Failure) -> Row:
         if isinstance(answer, Failure) or answer.unknown is None:
             return {}
         members: Row = {} if answer.set is None else {"set": json_text(answer.set)}
         return {"p_known": answer.p_known, "unknown": int(answer.unknown), **members}
 
-    return layout.with_columns({"p_known": float, "unknown": int} | ({"set": str} if coverage else {}), to_cells)
+    return layout.with_columns({"p_known": float, "unknown": int} | ({"set": str} if sets else {}), to_cells)
 
 
 def choose_format(file: Path | None, format: str | None) -> str:
@@ -140,11 +141,15 @@ def write_answers(
 def to_table(answers: Iterable[Prediction | Failure]) -> Any:
     """Return a ``pyarrow.Table`` of answers: path, rank (from 1), index, label, probability, error, hint.
 
+    Answers of a calibrated model also have p_known, unknown (0 or 1) and, if requested, set (a JSON list).
     A prediction has a row for each of its classes, a failure one row with ``error`` and ``hint``; absent cells are
     null. ``table.to_pandas()`` makes a data frame of it. Raises MissingExtra without pyarrow (extra "parquet").
     """
-    schema = arrow_schema(COLUMNS, "a table of predictions")
-    return arrow_table((row for answer in answers for row in as_rows(answer)), schema)
+    layout = _with_uncertainty(ANSWER_LAYOUT, sets=True)
+    rows = [row for answer in answers for row in layout.to_rows(answer)]
+    present = {*COLUMNS}.union(*rows)
+    columns = {name: kind for name, kind in layout.columns.items() if name in present}
+    return arrow_table(rows, arrow_schema(columns, "a table of predictions"))
 
 
 def _json(answer: Prediction | Failure) -> str:

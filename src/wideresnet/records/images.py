@@ -23,6 +23,7 @@ Exif = Literal["ignore", "transpose"]
 Alpha = Literal["drop", "white"]
 Result = TypeVar("Result")
 
+UNUSUAL = 0.05                                     # a p-value that text shows although the image is not unknown
 MOST_PIXELS = 4096                                 # a side of a network's input
 # Of RGB values in [0, 1]; the statistics every published ImageNet weight set here was trained with.
 IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
@@ -156,18 +157,32 @@ class Prediction:
     p_known: float | None = None
     unknown: bool | None = None
 
+    @property
+    def remark(self) -> str:
+        """"unknown" or "unusual" with the p-value in percent; empty for other images and models."""
+        kind = "unknown" if self.unknown else "unusual" if (self.p_known or 1) < UNUSUAL else ""
+        return f"{kind} ({100 * (self.p_known or 0):.2g} %)" if kind else ""
+
+    @property
+    def set_text(self) -> str:
+        """The labels of the set; empty without one."""
+        return "" if self.set is None else f"set: {', '.join(self.set)}"
+
     def __repr__(self) -> str:
         scores = [f"{score.label} {100 * score.probability:.1f} %" for score in self.predictions[:3]]
-        more = " · …" if len(self.predictions) > 3 else ""
-        return f"<Prediction {self.path}: {' · '.join(scores)}{more}>"
+        parts = [*filter(None, [self.remark]), *scores, *["…"][: len(self.predictions) > 3]]
+        texts = filter(None, (" · ".join(parts), self.set_text))
+        return _printable(f"<Prediction {self.path}: {'  '.join(texts)}>")
 
     def _repr_html_(self) -> str:
         """Return the classes with bars of their probabilities, as a notebook shows them."""
         bar = '<div style="background:#47a;height:10px;width:{:.0f}px"></div>'
         row = f"<tr><td>{{}}</td><td>{bar}</td><td>{{:.1f}} %</td></tr>"
-        pairs = ((escape(score.label), score.probability) for score in self.predictions)
+        pairs = ((escape(_printable(score.label)), score.probability) for score in self.predictions)
         rows = (row.format(label, 120 * probability, 100 * probability) for label, probability in pairs)
-        return f'<table><caption style="text-align:left">{escape(self.path)}</caption>{"".join(rows)}</table>'
+        lines = (self.path, self.remark, self.set_text)
+        caption = "<br>".join(escape(_printable(line)) for line in lines if line)
+        return f'<table><caption style="text-align:left">{caption}</caption>{"".join(rows)}</table>'
 
 
 @dataclass(frozen=True)
@@ -177,3 +192,8 @@ class Failure:
     path: str
     error: str
     hint: str = ""
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` with line breaks, control characters and lone surrogates as Python's ``repr`` writes them."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

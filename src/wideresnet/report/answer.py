@@ -8,8 +8,6 @@ from typing import Any
 from wideresnet.records import Failure, Prediction
 from wideresnet.report.escape import printable
 
-UNUSUAL = 0.05                                     # a p-value that text shows although the image is not unknown
-
 
 def to_text(answer: Prediction | Failure) -> str:
     """Return the path with its classes, likeliest first, on one line; of a failure the error, with its hint."""
@@ -17,9 +15,8 @@ def to_text(answer: Prediction | Failure) -> str:
     if isinstance(answer, Failure):
         return f"{path}: {printable(answer.error)}" + (f"\n  hint: {printable(answer.hint)}" if answer.hint else "")
     classes = (f"{printable(score.label)} {100 * score.probability:.1f} %" for score in answer.predictions)
-    kind = "unknown" if answer.unknown else "unusual" if (answer.p_known or 1) < UNUSUAL else ""
-    unknown = f"{kind} ({100 * (answer.p_known or 0):.2g} %) · " if kind else ""
-    members = "" if answer.set is None else f"  set: {', '.join(map(printable, answer.set))}"
+    unknown = f"{answer.remark} · " if answer.remark else ""
+    members = answer.set_text and f"  {printable(answer.set_text)}"
     # Answers are printed as they come, so that the widest name is not known yet.
     return f"{path:<24}  {unknown}{' · '.join(classes)}{members}"
 

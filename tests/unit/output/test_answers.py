@@ -11,7 +11,7 @@ import pytest
 
 from fakes import calibrated_bundle, tiny_bundle
 from wideresnet.errors import ConfigError
-from wideresnet.output.answers import ANSWER_LAYOUT, COLUMNS, with_uncertainty, write_answers
+from wideresnet.output.answers import ANSWER_LAYOUT, COLUMNS, to_table, with_uncertainty, write_answers
 from wideresnet.records import Failure, LabelScore, Prediction
 
 ANSWERS: list[Prediction | Failure] = [
@@ -111,3 +111,15 @@ def test_answers_of_calibrated_models_have_further_columns() -> None:
 def test_other_models_and_answers_without_sets_have_no_further_columns() -> None:
     assert with_uncertainty(ANSWER_LAYOUT, tiny_bundle().card, 0.9) is ANSWER_LAYOUT
     assert "set" not in with_uncertainty(ANSWER_LAYOUT, calibrated_bundle(tiny_bundle()).card, 0).columns
+
+
+def test_a_table_of_calibrated_answers_has_their_further_columns() -> None:
+    pytest.importorskip("pyarrow")
+    known = Prediction("a.png", (LabelScore(3, "cat", 0.75),), None, 0.25, False)
+    failure = Failure("b.png", "cut short")
+    assert to_table([known, failure]).column_names == [*COLUMNS, "p_known", "unknown"]
+    with_set = Prediction("c.png", (LabelScore(3, "cat", 0.75),), ("cat", "dog"), 0.01, True)
+    rows = to_table(iter([known, with_set, failure])).to_pylist()
+    cells = [(row["p_known"], row["unknown"], row["set"]) for row in rows]
+    assert cells == [(0.25, 0, None), (0.01, 1, '["cat", "dog"]'), (None, None, None)]
+    assert to_table(ANSWERS).column_names == [*COLUMNS]

@@ -11,11 +11,7 @@ FAINTEST, DEEPEST = 8, 55                          # per cent of colour in a cel
 
 
 def columns(
-    title: str,
-    heights: Sequence[float],
-    span: tuple[float, float],
-    names: tuple[str, str],
-    colour: int = 0,
+    title: str, heights: Sequence[float], span: tuple[float, float], names: tuple[str, str], colour: int = 0
 ) -> str:
     """Return columns from zero, equally wide over ``span`` of the first axis; some hundreds look like a curve."""
     if not heights:

@@ -13,11 +13,7 @@ from wideresnet.tasks.classify.pipeline import infer
 
 
 def classify(
-    classifier: Classifier,
-    items: Iterable[Item],
-    settings: InferenceSettings = DEFAULT_INFERENCE,
-    *,
-    k: int = 5,
+    classifier: Classifier, items: Iterable[Item], settings: InferenceSettings = DEFAULT_INFERENCE, *, k: int = 5
 ) -> Iterator[Prediction | Failure]:
     """Yield the ``k`` likeliest classes or a failure of each item, in the order of the items.
 

@@ -96,13 +96,9 @@ def make_explainer(bundle: Bundle, features: Features) -> Explainer:
 
 
 def explanations(
-    explainer: Explainer,
-    items: Iterable[Item],
-    settings: InferenceSettings = DEFAULT_INFERENCE,
-    *,
-    classes: Sequence[int] = (),
-    k: int = 1,
-) -> Iterator[Explanation | Failure]:
+    explainer: Explainer, items: Iterable[Item], settings: InferenceSettings = DEFAULT_INFERENCE, *,
+    classes: Sequence[int] = (), k: int = 1,
+) -> Iterator[Explanation | Failure]:  # fmt: skip
     """Yield an explanation or a failure of each item, in order: of ``classes``, or of the ``k`` most probable ones."""
     spec, threads = explainer.card.preprocess, available_cpus()
     batches, ahead = tee(load_batches(items, spec, batch_size=settings.batch_size, threads=threads, exif=settings.exif))

@@ -42,7 +42,7 @@ def check_run(
         if STDIN in paths:
             raise ConfigError("standard input cannot be resumed", hint="name a file instead of -")
         if file.exists() and not part_of(file).exists():
-            return any_failed(file, format, layout.columns)
+            return any_failed(file, format, [*layout.columns][:3])
     if file:
         check_target(file, format)
     return None

@@ -19,12 +19,7 @@ SAME = 1e-3                                        # of a probability: the diffe
 
 
 def score_into(
-    file: Path,
-    classifier: Classifier,
-    data: LabelledData,
-    settings: InferenceSettings,
-    *,
-    resume: bool = False,
+    file: Path, classifier: Classifier, data: LabelledData, settings: InferenceSettings, *, resume: bool = False
 ) -> Iterator[Scored | Failure]:
     """Yield each score once it is written; ``file`` (.csv, .jsonl, .parquet) is complete when they end.
 
