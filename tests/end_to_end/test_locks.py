@@ -14,6 +14,9 @@ from wideresnet.output.lock import lock_output
 TINY = ("-m", "tiny")
 COMMANDS = {
     "classify": ("classify", "photos", *TINY, "--format", "csv", "-o", "out"),
+    "classify on a cluster": ("classify", "photos", *TINY, "--ray", "local", "-o", "out"),
+    "calibrate": ("calibrate", *TINY, "--data", "photos", "-o", "out"),
+    "cascade": ("cascade", "tiny", "tiny", "--data", "photos", "-o", "out"),
     "evaluate": ("evaluate", "photos", *TINY, "-o", "out.csv"),
     "evaluate page": ("evaluate", "photos", *TINY, "--report", "out"),
     "merge": ("merge", "part.json", "--report", "out"),
@@ -33,6 +36,8 @@ RECIPE = 'architecture = "wrn_10_1"\ndata = "cifar10"\nepochs = 1\nbatch_size = 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_second_of_two_runs_names_the_first(wrn: Wrn, tiny: Path, tmp_path: Path, name: str) -> None:
+    if name == "classify on a cluster":
+        pytest.importorskip("ray")
     if name == "train":
         pytest.importorskip("torch")
         (tmp_path / "recipe.toml").write_text(RECIPE)

@@ -13,7 +13,7 @@ import typer
 
 from wideresnet.cli.checks import check_unused
 from wideresnet.cli.groups import ClusterOptions
-from wideresnet.cli.output import list_failures, locate, print_record, say_skipped
+from wideresnet.cli.output import hold, list_failures, locate, print_record, say_skipped
 from wideresnet.cli.progress import progress_bars, update_bar
 from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError, OutputError, check_extra
@@ -91,6 +91,8 @@ def run_job(
 
     if not output:
         raise ConfigError("--ray writes files", hint="name a folder that all nodes see, or a URI, with -o")
+    if "://" not in output:                        # a URI has no locks: docs/scale.md
+        hold(Path(output))
     quieten()
     # Ray reports lost nodes on stdout, which is for answers.
     with redirect_stdout(sys.stderr), ray_connection(cluster.ray, _exit_without_head), progress_bars("images") as bars:
