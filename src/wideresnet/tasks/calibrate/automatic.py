@@ -68,9 +68,9 @@ def _set_aside(bundle: Bundle, settings: compilation.CompileSettings) -> Labelle
         items, _ = calibration_data.without_training_images(bundle, images)
     except DataError:                              # the compilation will raise it in its turn
         return None
-    notes, sha256 = bundle.card.notes, LabelledData("", images, bundle.card.classes).sha256
-    chose = notes.get("fine-tuned", "").startswith("full") and sha256 == notes.get("val data hash")
+    notes, parent = bundle.card.notes, LabelledData(name, images, bundle.card.classes)
+    chose = notes.get("fine-tuned", "").startswith("full") and parent.sha256 == notes.get("val data hash")
     if chose or any(item.label is None for item in items):
         return None
     chosen = balanced_sample(items, len(items) // PART)
-    return LabelledData(name, chosen, bundle.card.classes) if len(chosen) >= FEWEST else None
+    return replace(parent, items=chosen, parent=parent) if len(chosen) >= FEWEST else None

@@ -1,4 +1,4 @@
-"""Images that a fine-tuned network was trained on: its accuracy on them says nothing about new ones."""
+"""Images that a network was trained on or calibrated with: the figures on them say little about new ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wideresnet.bundle import Bundle
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.open import open_labelled
 from wideresnet.errors import DataError
-from wideresnet.records import Item
+from wideresnet.records import Item, ModelCard
 
 
 def run_indices(bundle: Bundle) -> tuple[Path, Path] | None:
@@ -43,7 +43,14 @@ def training_images(bundle: Bundle, items: Sequence[Item]) -> list[Item]:
 
 def training_warning(bundle: Bundle, items: Sequence[Item]) -> tuple[str, ...]:
     """Return a sentence if there are training images among ``items``."""
-    if not (count := len(training_images(bundle, items))):
-        return ()
+    count = len(training_images(bundle, items))
     trained = f"{bundle.card.name} was trained on {count:,} of the {len(items):,} images"
-    return (f"{trained}: its accuracy on new images is likely lower",)
+    return (f"{trained}: its accuracy on new images is likely lower",) if count else ()
+
+
+def calibration_warning(card: ModelCard, data: LabelledData) -> tuple[str, ...]:
+    """Return a sentence if the model was calibrated on the images of ``data``, or of the set that it is a part of."""
+    if (model := card.uncertainty) is None or model.data_sha256 != data.sha256:
+        return ()
+    count = f"{model.n_fit + model.n_scores:,} of the {len(data.full_set.items):,} images of {data.full_set.name}"
+    return (f"{count} calibrated {card.name}: coverage and calibration error on them are slightly optimistic",)

@@ -69,6 +69,7 @@ def test_a_calibration_is_made_anew(pictures: Path, tmp_path: Path) -> None:
     card = read_bundle(tmp_path / "new").card
     assert card.uncertainty is not None
     assert card.uncertainty.data == pictures.name
+    assert card.uncertainty.data_sha256 == open_labelled(pictures, tiny_bundle().labels).sha256, "of the full set"
     assert DROPPED not in (*report.notes, *card.notes.values())
 
 

@@ -9,14 +9,21 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fakes import tiny_bundle
+from fakes import calibrated_bundle, tiny_bundle
 from wideresnet.bundle import Bundle, read_bundle, write_bundle
+from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.train_val_split import to_index
+from wideresnet.engines import open_engine
 from wideresnet.errors import DataError
 from wideresnet.records import Item
 from wideresnet.tasks.evaluate.model import evaluate
-from wideresnet.tasks.evaluate.training_images import run_indices, training_images, training_warning
+from wideresnet.tasks.evaluate.training_images import (
+    calibration_warning,
+    run_indices,
+    training_images,
+    training_warning,
+)
 from wideresnet.tasks.load.load import load
 from wideresnet.tasks.quantize.calibration_data import without_training_images
 
@@ -83,3 +90,19 @@ def test_training_images_are_left_out_of_a_gate(model: Bundle, data: tuple[Label
     assert str(model.folder.parent / "val.csv") in error.value.hint        # type: ignore[union-attr]
     unlabelled = [replace(item, label=None) for item in train.items]
     assert without_training_images(model, unlabelled) == (unlabelled, ())
+
+
+def test_coverage_on_calibration_images_is_called_optimistic(data: tuple[LabelledData, LabelledData]) -> None:
+    train, val = data
+    bundle = calibrated_bundle(tiny_bundle())
+    assert bundle.card.uncertainty is not None
+    card = replace(bundle.card, uncertainty=replace(bundle.card.uncertainty, n_fit=3, data_sha256=train.sha256))
+    sentence = (
+        "6 of the 10 images of train calibrated wrn_10_1.tiny: "
+        "coverage and calibration error on them are slightly optimistic"
+    )
+    assert calibration_warning(card, train) == calibration_warning(card, train.take_part("1/2")) == (sentence,)
+    assert calibration_warning(card, val) == calibration_warning(tiny_bundle().card, train) == ()
+    model = Classifier(card, bundle.labels, open_engine(bundle))
+    assert evaluate(model, train, 1).warnings == (sentence,)
+    assert sentence not in evaluate(model, val, 1).warnings
