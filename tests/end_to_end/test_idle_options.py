@@ -104,6 +104,42 @@ def test_what_would_have_no_effect_is_refused(wrn: Wrn, tiny: Path, photos: Path
 
 
 @pytest.mark.parametrize(
+    ("command", "value"),
+    [
+        *(("compile -m tiny -o x --gate", value) for value in ("nan", "inf", "101", "-1")),
+        *(("compare tiny tiny --data photos --max-drop", value) for value in ("nan", "inf", "-1")),
+        ("cascade tiny tiny --data photos -o x --max-drop", "nan"),
+        ("compile -m tiny -o x --min-agreement", "nan"),
+    ],
+)
+def test_limits_are_percentage_points(wrn: Wrn, tiny: Path, photos: Path, command: str, value: str) -> None:
+    done = wrn(*command.split(" "), value)
+    assert (done.code, done.out) == (2, "")
+    assert command.split(" ")[-1] in done.err
+    assert "or equal to" in done.err or f"takes percentage points from 0 to 100, or none, got '{value}'" in done.err
+    assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "compile -m tiny -o tiny --precision fp16",
+        "compile -m tiny -o photos/../tiny --precision fp16",
+        "calibrate -m tiny -o tiny --data photos",
+        "export -m tiny -o tiny",
+        "export -m tiny/model.onnx -o tiny",
+        "cascade other tiny --data photos -o tiny",
+        "cascade other tiny@24 --data photos -o tiny",
+    ],
+)
+def test_a_model_does_not_overwrite_its_source(wrn: Wrn, tiny: Path, photos: Path, command: str) -> None:
+    before = {path: path.read_bytes() for path in tiny.iterdir()}
+    done = wrn(*command.split(" "))
+    assert (done.code, "tiny would overwrite the model that it is made from" in done.err) == (2, True), done.err
+    assert {path: path.read_bytes() for path in tiny.iterdir()} == before
+
+
+@pytest.mark.parametrize(
     "command",
     [
         "classify photos -m tiny --threads 1 --batch-size 1 --infer-mode sync",

@@ -9,7 +9,7 @@ import typer
 
 from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import ClassNames, Format, Model
-from wideresnet.cli.output import hold, list_problems, locate, open_bundle, print_record, say_next
+from wideresnet.cli.output import hold_bundle, list_problems, locate, open_bundle, print_record, say_next
 from wideresnet.cli.progress import run_with_bar
 
 Data = Annotated[Path, typer.Option("--data", help="Labelled images that the network was not trained on.")]
@@ -58,12 +58,10 @@ def calibrate(
 
     Example: wrn calibrate -m runs/pets/bundle --data pets/test --bank pets/train --sets raps -o pets-calibrated/
     """
-    from wideresnet.bundle import check_target
     from wideresnet.report import calibration
     from wideresnet.tasks.calibrate.calibrate import CalibrateSettings, calibrate_bundle, open_images
 
-    check_target(output)
-    hold(output)
+    hold_bundle(output, model, options.weights)
     bundle = open_bundle(options.choice(model, labels))
     images = open_images(bundle, locate(data), locate(test) if test else None, locate(bank) if bank else None)
     settings = CalibrateSettings(sets, per_class, None if unknown_method == "auto" else unknown_method, refuse / 100)

@@ -10,7 +10,7 @@ import typer
 from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import RuntimeOptions, with_groups
 from wideresnet.cli.options import BatchSize, Format, Page
-from wideresnet.cli.output import check_targets, hold, list_problems, locate, open_bundle, print_record, say_next
+from wideresnet.cli.output import check_targets, hold_bundle, list_problems, locate, open_bundle, print_record, say_next
 from wideresnet.cli.progress import run_with_bar
 
 if TYPE_CHECKING:
@@ -49,16 +49,14 @@ def cascade(
 
     Example: wrn cascade wide_resnet50_2.tv2_in1k@176 wide_resnet50_2.tv2_in1k --data imagenet.csv -o cascade/
     """
-    from wideresnet.bundle import check_target
     from wideresnet.output.atomic import save_text
     from wideresnet.report import cascade as report
     from wideresnet.report import comparison
     from wideresnet.tasks.cascade.cascade import make_cascade, open_images
     from wideresnet.tasks.classify.thumbnails import thumbnails_of
 
-    check_target(output)
     check_targets(page)
-    hold(output)
+    hold_bundle(output, *members, *(name.rpartition("@")[0] for name in members))
     bundles = [_open(name) for name in members]
     images, last = open_images(locate(data), bundles[-1].labels), bundles[-1]
     settings = runtime.settings(batch_size, "ignore")

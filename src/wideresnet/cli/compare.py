@@ -44,7 +44,11 @@ def compare(
     batch_size: Annotated[int, typer.Option(min=0, help="Images a batch; 0: as tuned for A, or 8.")] = 0,
     max_drop: Annotated[
         float | None,
-        typer.Option(help="Percentage points of top-1 that B may lose; exit code 1 unless the images exclude more."),
+        typer.Option(
+            min=0,
+            max=100,
+            help="Percentage points of top-1 that B may lose; exit code 1 unless the images exclude more.",
+        ),
     ] = None,
     page: Annotated[
         Path | None, typer.Option("--report", help="Write a page (HTML) with the images that only one got right.")

@@ -62,7 +62,7 @@ def compile(
     check_unused(context, not job.int8, f"with {precision_name(job.precision)}", "calibration", "samples", "estimator")
     check_unused(context, not gates.search, "without --search", "budget")
     check_unused(context, limit is None, "with --gate none", "min_agreement")
-    check_unused(context, not compares and limit is not None, "without --data to judge by", *kinds)
+    check_unused(context, not compares and limit is not None, "without --data DIR: auto is for int8 alone", *kinds)
     requested = [kind for name, kind in kinds.items() if is_set(context, name)]
     if job.int8:
         check_extra("int8", "compile", "nncf")

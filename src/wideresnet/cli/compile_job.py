@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from wideresnet.cli.checks import check_unused
-from wideresnet.cli.output import hold, list_notes, locate, open_bundle
+from wideresnet.cli.output import hold_bundle, list_notes, locate, open_bundle
 from wideresnet.cli.progress import download_bar
 from wideresnet.cli.streams import say
 from wideresnet.errors import ConfigError, DownloadError
@@ -54,13 +54,11 @@ def open_float_bundle(
     choice: ModelChoice, output: Path | None, preprocess: Preprocess | None, resolution: int
 ) -> Bundle:
     """Load the model with ``preprocess``; None: its own, at ``resolution``. Check the target folder ``output``."""
-    from wideresnet.bundle import check_target
     from wideresnet.bundle.derive import with_preprocess
 
     if output is None:
         raise ConfigError("no folder to write", hint="name one with -o")
-    check_target(output)
-    hold(output)
+    hold_bundle(output, choice.model, choice.weights)
     bundle = open_bundle(choice)                   # without --resolution: the graph is rewritten only once
     spec = bundle.card.preprocess
     return with_preprocess(bundle, replace(preprocess, alpha=spec.alpha) if preprocess else spec.at(resolution))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -49,8 +50,8 @@ class GateOptions:
     data: Annotated[
         str,
         typer.Option(
-            help="Images for the gate, labelled or not; auto: the validation set of the fine-tuning, CIFAR's test set,"
-            " or spare calibration images."
+            help="Images for the gate, labelled or not; auto, for int8: the validation set of the fine-tuning, CIFAR's"
+            " test set, or spare calibration images; for others: no images, no gate."
         ),
     ] = "auto"
     gate: Annotated[
@@ -73,7 +74,7 @@ class GateOptions:
         """Return percentage points as a fraction: "0.2" is 0.002; "none" is None. Raises ConfigError."""
         if self.gate == "none":
             return None
-        try:
-            return float(self.gate) / 100
-        except ValueError:
-            raise ConfigError(f"--gate takes percentage points or none, got {self.gate!r}") from None
+        with suppress(ValueError):
+            if 0 <= (points := float(self.gate)) <= 100:
+                return points / 100
+        raise ConfigError(f"--gate takes percentage points from 0 to 100, or none, got {self.gate!r}")

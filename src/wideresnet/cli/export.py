@@ -11,7 +11,7 @@ import typer
 from wideresnet.cli.check_data import check_normalisation
 from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import CheckImages, ClassNames, Model
-from wideresnet.cli.output import hold, list_notes, open_bundle, print_json, say_next
+from wideresnet.cli.output import hold, hold_bundle, list_notes, open_bundle, print_json, say_next
 from wideresnet.cli.streams import say
 from wideresnet.precision import precision_name
 
@@ -45,19 +45,18 @@ def export(
 
     Example: wrn export -m runs/pets/bundle --format timm -o pets/model.safetensors
     """
-    from wideresnet.bundle import check_target
     from wideresnet.bundle.files import GRAPH
     from wideresnet.errors import ConfigError
     from wideresnet.tasks.load.weights_file import check_weights_target, write_file
     from wideresnet.tasks.quantize.compile import export_bundle
 
     if format in ("table", "json"):
-        check_target(output)
+        hold_bundle(output, model, options.weights)
     elif storage:
         raise ConfigError("--storage has no effect on weights files: they are float32", hint="leave out --storage")
     else:
         check_weights_target(output, format)
-    hold(output)
+        hold(output)
     bundle = open_bundle(options.choice(model, labels))
     check_normalisation(bundle, data)
     if format not in ("table", "json"):
