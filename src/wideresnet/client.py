@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from wideresnet.errors import ConfigError, WrnError
 from wideresnet.images.decode import read_encoded
+from wideresnet.prediction_sets import check_fraction
 
 _RETRY_STATUS = {429, 503}                         # the queue is full, or the service is not ready
 _PROBLEM_TYPE = "application/problem+json"         # content type of the service's own errors
@@ -55,6 +56,7 @@ class Client:
         ``coverage``, such as 0.95, asks a calibrated model for prediction sets. Raises ServiceError for an error of the
         service, ImageError for a file that cannot be read.
         """
+        check_fraction(coverage)
         sets = {"coverage": f"{100 * coverage:g}"} if coverage else {}
         query = urlencode({"k": k, "lang": lang, **({"model": model} if model else {}), **sets})
         boundary = uuid.uuid4().hex

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,10 +18,10 @@ def top_k(logits: NDArray[np.float32], labels: Labels, k: int) -> list[tuple[Lab
     """Return the min(k, C) most probable classes of each row of float32 [N, C], most probable first.
 
     Ties: the lower index first. Raises EngineError if the logits are not finite or C is not the number of labels;
-    ConfigError if k < 1.
+    ConfigError if k is not an integer from 1.
     """
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, got {k}")
+    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+        raise ConfigError(f"k must be an integer from 1, got {k!r}", hint="k=5")
     if logits.ndim != 2 or logits.shape[1] != len(labels.names):
         problem = f"logits of shape {list(logits.shape)} do not fit {len(labels.names)} labels"
         raise EngineError(problem, hint="the labels belong to another network")

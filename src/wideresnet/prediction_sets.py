@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +50,20 @@ def image_draws(pixels: NDArray[np.uint8]) -> Scores:
     return np.array([int.from_bytes(digest, "big") / 2**64 for digest in hashes])
 
 
+def check_fraction(coverage: float) -> None:
+    """Raise ConfigError if ``coverage`` is not a number or looks like a percentage."""
+    if not isinstance(coverage, Real) or isinstance(coverage, bool):
+        raise ConfigError(f"coverage must be a number, got {coverage!r}", hint="coverage=0.95")
+    if 50 <= coverage <= 100:
+        raise ConfigError(f"coverage is a fraction, got {coverage:g}", hint=f"coverage={min(coverage, 99.9) / 100:g}")
+
+
 def check_coverage(card: ModelCard, coverage: float, name: str = "") -> None:
-    """Raise ConfigError if a model has no prediction sets of this coverage; 0 asks for none.
+    """Raise ConfigError if a model has no prediction sets of this coverage, a fraction; 0 asks for none.
 
     ``name`` is that by which the user calls the model.
     """
+    check_fraction(coverage)
     if not coverage:
         return
     if not 0.5 <= coverage <= 0.999 + 1e-9:        # 99.9 % / 100 is a little more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,8 +12,10 @@ from fakes import NETWORKS, calibrated_bundle, tiny_bundle, tiny_images
 from wideresnet.bundle import Bundle
 from wideresnet.bundle.derive import as_float32, uncalibrated, with_preprocess
 from wideresnet.classifier import Classifier
+from wideresnet.client import Client
 from wideresnet.engines import ENGINES, open_engine
 from wideresnet.engines.features import open_features
+from wideresnet.errors import ConfigError
 from wideresnet.graph.check import check_graph
 from wideresnet.graph.outputs import read_classifier
 from wideresnet.records import UnknownMethod
@@ -126,3 +128,25 @@ def test_prediction_sets_hold_the_likeliest_class_first(engine: str) -> None:
     for answer in classifier.classify(IMAGES, k=10, coverage=0.75):
         inside = [score.label for score in answer.predictions if score.probability >= 0.2]      # 1 - 0.8
         assert answer.set == tuple(inside or [answer.predictions[0].label])
+
+
+@pytest.mark.parametrize(
+    ("coverage", "message", "hint"),
+    [
+        (95, "coverage is a fraction, got 95", "coverage=0.95"),
+        (100, "coverage is a fraction, got 100", "coverage=0.999"),
+        ("95", "coverage must be a number, got '95'", "coverage=0.95"),
+        (None, "coverage must be a number, got None", "coverage=0.95"),
+        (True, "coverage must be a number, got True", "coverage=0.95"),
+    ],
+)
+def test_a_coverage_that_is_no_fraction_is_refused(coverage: Any, message: str, hint: str) -> None:
+    for call in (open_classifier(calibrated()).classify, Client("http://127.0.0.1:9").classify):
+        with pytest.raises(ConfigError) as caught:
+            call(b"no image", coverage=coverage)
+        assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_numpys_numbers_are_coverages() -> None:
+    (answer,) = open_classifier(calibrated()).classify(IMAGES[:1], coverage=float(np.float32(0.75)))
+    assert answer.set == open_classifier(calibrated()).classify(IMAGES[:1], coverage=np.float64(0.75))[0].set

@@ -26,6 +26,12 @@ from wideresnet.training.recipe import Recipe
         ("recommend --accuracy 0.8", "--accuracy 80"),
         ("recommend --accuracy 1", "--accuracy 100"),
         ("compile -o x --min-agreement 0.95", "--min-agreement 95"),
+        ("classify x.png --coverage 0.9", "--coverage 90"),
+        ("evaluate cifar10 --coverage 0.95", "--coverage 95"),
+        ("classify x.png --coverage nan", "--coverage 95"),
+        ("classify x.png --coverage 1", "--coverage 95"),
+        ("classify x.png --coverage 0", "--coverage 95"),
+        ("classify x.png --coverage 99.95", "--coverage 95"),
     ],
 )
 def test_a_fraction_where_a_percentage_belongs_is_refused(wrn: Wrn, command: str, hint: str) -> None:

@@ -70,3 +70,15 @@ def test_both_ways_equal_a_stable_sort(values, k):
     """Few and many, with ties everywhere."""
     expected = [sorted(range(40), key=lambda c: (-row[c], c))[:k] for row in values.tolist()]
     assert largest(values, k).tolist() == expected
+
+
+@pytest.mark.parametrize("k", ["3", None, 2.5, True, 0, -1])
+def test_a_number_of_classes_that_is_none_is_refused(k):
+    with pytest.raises(ConfigError, match="k must be an integer from 1, got") as caught:
+        top_k(np.zeros((1, 3), np.float32), ABC, k)
+    assert (repr(k) in caught.value.message, caught.value.hint) == (True, "k=5")
+
+
+def test_a_number_of_classes_may_be_numpys():
+    (row,) = top_k(np.zeros((1, 3), np.float32), ABC, np.int64(2))
+    assert len(row) == 2

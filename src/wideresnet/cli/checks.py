@@ -45,6 +45,16 @@ def check_percent(option: str, value: float) -> None:
         raise ConfigError(f"{option} takes a percentage, got {value:g}", hint=f"{option} {100 * value:g}")
 
 
+def check_coverage(coverage: float | None) -> float | None:
+    """Return ``coverage``, in percent. Raises ConfigError for a fraction, and for one that no sets have."""
+    if coverage is not None:
+        if 0.5 <= coverage < 1:
+            check_percent("--coverage", coverage)
+        if not 50 <= coverage <= 99.9:
+            raise ConfigError(f"--coverage takes a percentage from 50 to 99.9, got {coverage:g}", "--coverage 95")
+    return coverage
+
+
 def check_device(device: str) -> str:
     """Return ``device``. Raises ConfigError for another one than the CPU."""
     if device != "cpu":

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from wideresnet.cli.checks import check_device
+from wideresnet.cli.checks import check_coverage, check_device
 from wideresnet.cli.complete import model_names
 
 Engine = Literal["openvino", "onnxruntime", "pytorch"]
@@ -79,8 +79,8 @@ FastDecode = Annotated[
 Coverage = Annotated[
     float | None,
     typer.Option(
-        "--coverage", min=50, max=99.9,
-        help="Sets of classes that hold the right one of this percentage of images (see 'wrn calibrate').",
+        "--coverage", callback=check_coverage,
+        help="Sets of classes that hold the right one of this percentage of images, 50 to 99.9 (see 'wrn calibrate').",
     ),
 ]  # fmt: skip
 Resume = Annotated[

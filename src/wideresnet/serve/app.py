@@ -155,7 +155,7 @@ def _parse_coverage(text: str | None, model: ModelWorker) -> float:
     if text is None:
         return 0
     try:
-        if not (coverage := float(text) / 100):
+        if not (coverage := float(text) / 100) or coverage >= 50:
             raise ValueError
         check_coverage(model.classifier.card, coverage, model.name)
     except ValueError:

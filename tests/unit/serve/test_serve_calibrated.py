@@ -99,7 +99,9 @@ def test_without_a_calibration_answers_and_metrics_have_nothing_new(client: Test
     [
         ("coverage=95&model=plain", "it is not calibrated"), ("coverage=x", "coverage must be a percentage, got 'x'"),
         ("coverage=0.75", "from 50 to 99.9 %, got 0.75 %"), ("coverage=0", "must be a percentage"),
-        ("coverage=nan", "from 50 to 99.9 %"), ("coverage=99.9", "take 999 calibration images"),
+        ("coverage=150", "from 50 to 99.9 %, got 150 %"),
+        ("coverage=9500", "must be a percentage, got '9500'"), ("coverage=nan", "from 50 to 99.9 %"),
+        ("coverage=99.9", "take 999 calibration images"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_promised_is_refused(client: TestClient, query: str, message: str) -> None:
