@@ -208,7 +208,7 @@ class Classifier:
         crops: list[NDArray[np.uint8] | Failure] | None = None,
     ) -> Iterator[Prediction | Failure]:  # fmt: skip
         """Yield the answers to all images of ``batches``; ``crops`` receives the first crops and failures."""
-        check_coverage(self.card, coverage)
+        check_coverage(self.card, coverage, str((self.bundle and self.bundle.folder) or ""))
         with closing(batches), closing(self.stream(batches)) as answered:
             for batch, logits in answered:
                 if crops is not None and (room := Predictions.SHOWN - len(crops)) > 0:

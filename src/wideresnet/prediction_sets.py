@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError
 from wideresnet.logits import softmax
+from wideresnet.precision import Precision
 from wideresnet.records import Batch, Labels, ModelCard, Prediction, SetModel, Uncertainty
 
 Scores = NDArray[np.float64]
@@ -69,12 +70,24 @@ def check_coverage(card: ModelCard, coverage: float, name: str = "") -> None:
     if not 0.5 <= coverage <= 0.999 + 1e-9:        # 99.9 % / 100 is a little more
         raise ConfigError(f"the coverage of prediction sets is from 50 to 99.9 %, got {100 * coverage:g} %")
     command = f"wrn calibrate -m {name or card.name} --data LABELLED -o BUNDLE"
+    if card.cascade:
+        problem = f"{card.name} has no prediction sets: cascades are not calibrated"
+        raise ConfigError(problem, hint="use one of its networks that is calibrated")
+    if card.uncertainty is None and "uncertainty" in card.notes:
+        problem = f"{card.name} has no prediction sets: its calibration holds for one precision and preprocessing"
+        raise ConfigError(problem, hint="use the model as it was calibrated, or write this with 'wrn compile --data'")
     if card.uncertainty is None:
         raise ConfigError(f"{card.name} has no prediction sets: it is not calibrated", hint=command)
     if coverage > (n := card.uncertainty.sets.scores.n) / (n + 1):
         needed = images_needed(coverage)
         problem = f"sets with {100 * coverage:g} % take {needed:,} calibration images, {card.name} has {n:,}"
         raise ConfigError(problem, hint=f"{command}, with at least {4 * needed:,} images")
+
+
+def precision_notes(card: ModelCard, precision: Precision) -> tuple[str, ...]:
+    """Return a sentence if a calibrated model computes in bf16: calibrations are made in f32."""
+    sentence = "calibrated in f32: probabilities and sets in bf16 are close to it, and not guaranteed"
+    return (sentence,) if card.uncertainty and precision == "bf16" else ()
 
 
 def images_needed(coverage: float) -> int:

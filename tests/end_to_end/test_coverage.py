@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from PIL import Image
 
 import wideresnet
 from commands import Done, Wrn
-from fakes import calibrated_bundle, tiny_bundle, tiny_images
-from wideresnet.bundle import write_bundle
+from fakes import calibrated_bundle, tiny_bundle, tiny_cascade, tiny_images
+from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.engines import open_engine
+from wideresnet.errors import ConfigError
+from wideresnet.prediction_sets import check_coverage, precision_notes
 from wideresnet.records import ScoreQuantiles
 
 IMAGES = tiny_images(30, 32)
@@ -146,3 +149,29 @@ def test_the_same_from_python(wrn: Wrn, model: Path, pictures: Path) -> None:
 def test_answers_of_other_programs_have_no_sets(wrn: Wrn, pictures: Path) -> None:
     done = wrn("evaluate", "--results", "result.txt", "--coverage", "95")
     assert (done.code, "--coverage has no effect" in done.err) == (2, True)
+
+
+def test_another_arithmetic_or_alpha_is_noted(wrn: Wrn, model: Path, pictures: Path) -> None:
+    """Both keep the calibration; the promises are for f32, and for images treated as before."""
+    sentence = "calibrated in f32: probabilities and sets in bf16 are close to it, and not guaranteed"
+    card = read_bundle(model).card
+    assert (precision_notes(card, "bf16"), precision_notes(card, "f32")) == ((sentence,), ())
+    assert precision_notes(tiny_bundle().card, "bf16") == ()
+    note = "note: calibrated with another --alpha: for transparent images, probabilities and sets are not guaranteed"
+    assert note in wrn("classify", pictures, "-m", model, "--alpha", "white").err
+    assert "calibrated" not in wrn("classify", pictures, "-m", model, "--alpha", "drop").err
+
+
+def test_the_hint_fits_the_reason_of_no_sets(wrn: Wrn, model: Path, pictures: Path, tmp_path: Path) -> None:
+    """A calibration that was dropped, a cascade, and from Python a model that was named by its path."""
+    done = wrn("classify", pictures, "-m", model, "--resolution", "64", "--coverage", "75")
+    assert (done.code, "its calibration holds for one precision and preprocessing" in done.err) == (2, True)
+    assert "hint:  use the model as it was calibrated, or write this with 'wrn compile --data'" in done.err
+    write_bundle(tmp_path / "plain", tiny_bundle())
+    for call in (wideresnet.load(tmp_path / "plain").evaluate, partial(wideresnet.evaluate, tmp_path / "plain")):
+        with pytest.raises(ConfigError, match="it is not calibrated") as error:
+            call(pictures, coverage=0.75)
+        assert f"wrn calibrate -m {tmp_path / 'plain'} " in (error.value.hint or "")
+    with pytest.raises(ConfigError, match="cascades are not calibrated") as error:
+        check_coverage(tiny_cascade().card, 0.75)
+    assert "wrn calibrate" not in (error.value.hint or "")

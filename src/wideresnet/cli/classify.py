@@ -13,7 +13,7 @@ from wideresnet.cli.classify_options import AnswerOptions, ReadOptions
 from wideresnet.cli.cluster import check_cluster_options, run_on_images
 from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
 from wideresnet.cli.options import Model, Resume, Transform
-from wideresnet.cli.output import say_model, say_skipped
+from wideresnet.cli.output import list_notes, say_model, say_skipped
 from wideresnet.cli.streams import check_output, say
 
 Sources = Annotated[
@@ -58,7 +58,7 @@ def classify(
     from wideresnet.engines.cascade import CascadeEngine
     from wideresnet.engines.throughput import tune_settings
     from wideresnet.output.resumable_writer import open_resumable
-    from wideresnet.prediction_sets import check_coverage
+    from wideresnet.prediction_sets import check_coverage, precision_notes
     from wideresnet.report.formats import passed_on_text
     from wideresnet.tasks.classify.classify import classify as predictions
     from wideresnet.tasks.classify.dedupe import answer_once, remembered_for
@@ -84,6 +84,7 @@ def classify(
     items = InputImages(files, stdin=True)
     classifier = open_classifier(bundle, settings.engine, engine)
     say_model(bundle.card, classifier.engine.info)
+    list_notes(precision_notes(bundle.card, classifier.engine.info.precision))
     answer = partial(predictions, classifier, settings=settings, k=answers.k)
     if reading.dedupe:
         answer = partial(answer_once, answer, remembered=remembered_for(answers.k))

@@ -162,4 +162,7 @@ def open_bundle(
         bundle = zoo_transform(bundle)
     if resolution or transform or choice.facts.normalise:
         list_notes(note for name, note in bundle.card.notes.items() if name == "uncertainty")
+    if bundle.card.uncertainty and alpha not in (None, bundle.card.preprocess.alpha):
+        text = "calibrated with another --alpha: for transparent images, probabilities and sets are not guaranteed"
+        list_notes([text])
     return with_alpha(bundle, alpha)

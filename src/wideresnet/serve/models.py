@@ -18,6 +18,7 @@ from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import ConfigError
 from wideresnet.logits import check_logits
 from wideresnet.machine import available_cpus
+from wideresnet.prediction_sets import precision_notes
 from wideresnet.report.formats import model_text
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.worker import ModelWorker
@@ -43,6 +44,8 @@ def open_models(settings: ServeSettings, log: Callable[[str], None]) -> dict[str
         card = classifier.card
         text = model_text(name, card.classes, card.preprocess.crop, classifier.engine.info)
         log(f"opened {text}, in {time.perf_counter() - started:.1f} s")
+        for note in precision_notes(card, classifier.engine.info.precision):
+            log(note)
         if classifier.card.assumed:
             log(assumptions(name, classifier.card.assumed))
     return models

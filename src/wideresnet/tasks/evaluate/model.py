@@ -12,7 +12,7 @@ from wideresnet.datasets.open import open_labelled
 from wideresnet.engines.throughput import BATCH, tune_settings
 from wideresnet.errors import ConfigError
 from wideresnet.output.progress import with_bar
-from wideresnet.prediction_sets import check_coverage
+from wideresnet.prediction_sets import check_coverage, precision_notes
 from wideresnet.records import EvalReport, InferenceSettings, follow
 from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, count, score, source_of_data
 from wideresnet.tasks.evaluate.resumable import score_into
@@ -83,13 +83,15 @@ def _source(
     classifier: Classifier, bundle: Bundle | None, data: LabelledData, settings: InferenceSettings,
     file: Path | None = None, *, resume: bool = False,
 ) -> AnswerSource:  # fmt: skip
-    check_coverage(classifier.card, settings.coverage)
+    card, name = classifier.card, str((bundle and bundle.folder) or "")
+    check_coverage(card, settings.coverage, name)
     if file:
         scores = score_into(file, classifier, data, settings, resume=resume)
     else:
         scores = score(classifier, data, settings.batch_size, mode=settings.mode, coverage=settings.coverage)
-    blank, warnings = blank_report(classifier, data, settings.coverage), calibration_warning(classifier.card, data)
+    blank = blank_report(classifier, data, settings.coverage)
+    warnings = *calibration_warning(card, data), *precision_notes(card, classifier.engine.info.precision)
     if bundle:
         warnings += *training_warning(bundle, data.items), *statistics_warning(bundle, data.items, data.exif)
     blank = replace(blank, notes=(*blank.notes, *warnings))
-    return source_of_data(scores, blank, classifier.labels, data, classifier.card.labels_name, file)
+    return source_of_data(scores, blank, classifier.labels, data, card.labels_name, file)
