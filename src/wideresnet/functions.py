@@ -106,8 +106,10 @@ def compile(
     from wideresnet.tasks.quantize.calibration_data import holds_both_sets
     from wideresnet.tasks.quantize.compile import CompileSettings
 
-    check_target(Path(output))
+    if max_drop is not None and not 0 <= max_drop <= 1:
+        raise ConfigError(f"max_drop is a fraction from 0 to 1, got {max_drop}", hint="0.002 is 0.2 points of top-1")
     bundle = bundle_of(model)
+    check_target(Path(output), bundle.folder)
     images, gate = (locate_data(Path(path)) if path else None for path in (calibration, data))
     if precision == "int8" and images is None:
         if gate is None or not holds_both_sets(gate, bundle.labels):
@@ -148,8 +150,9 @@ def export(
 
     path = Path(output)
     if library is None:
-        check_target(path)
-        return export_bundle(bundle_of(model), path, stored_name(storage))
+        bundle = bundle_of(model)
+        check_target(path, bundle.folder)
+        return export_bundle(bundle, path, stored_name(storage))
     if storage:
         raise ConfigError("storage has no effect on weights files: they are float32", hint="leave out storage")
     check_weights_target(path, library)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -70,6 +71,24 @@ def test_compile_takes_the_splits_of_the_data_and_reports_its_gate(tiny: Path, d
         wideresnet.compile(tmp_path / "none", tiny)
     with pytest.raises(ConfigError, match="no precision called 'f17'"):
         wideresnet.compile(tmp_path / "none", tiny, precision="f17")  # type: ignore[arg-type]
+
+
+def test_a_model_does_not_overwrite_its_source(tiny: Path, data: Path) -> None:
+    before = {path: path.read_bytes() for path in tiny.iterdir()}
+    for call in (
+        lambda: wideresnet.compile(tiny, tiny, precision="f16"),
+        lambda: wideresnet.export(tiny, wideresnet.load(tiny)),
+        lambda: wideresnet.load(tiny).calibrate(data, tiny),
+    ):
+        with pytest.raises(ConfigError, match="would overwrite the model that it is made from"):
+            call()
+    assert {path: path.read_bytes() for path in tiny.iterdir()} == before
+
+
+@pytest.mark.parametrize("max_drop", [math.nan, math.inf, -0.1, 2.0])
+def test_a_gate_is_a_fraction(tiny: Path, tmp_path: Path, max_drop: float) -> None:
+    with pytest.raises(ConfigError, match="a fraction from 0 to 1"):
+        wideresnet.compile(tmp_path / "new", tiny, precision="f16", max_drop=max_drop)
 
 
 def test_compare_takes_models_or_files(wrn: Wrn, tiny: Path, data: Path, tmp_path: Path) -> None:

@@ -54,8 +54,14 @@ def _contents(bundle: Bundle) -> tuple[ModelCard, dict[str, bytes]]:
     return card, {**contents, CARD: _CARD.dump_json(card, indent=2, exclude=absent) + b"\n"}
 
 
-def check_target(folder: Path) -> None:
-    """Raise BundleError where ``folder`` is neither a bundle nor an empty folder, ConfigError as ``check_folder``."""
+def check_target(folder: Path, *models: str | Path | None) -> None:
+    """Raise BundleError where ``folder`` is neither a bundle nor an empty folder, ConfigError as ``check_folder``.
+
+    ConfigError too if one of the ``models`` to read, names or paths, is in it.
+    """
+    for model in (Path(name) for name in models if name):
+        if model.exists() and folder.resolve() in (model.resolve(), *model.resolve().parents):
+            raise ConfigError(f"{folder} would overwrite the model that it is made from", "name another with -o")
     if folder.exists() and not is_bundle(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise BundleError(f"{folder} is there already and is no bundle", hint="name another folder with -o")
     check_folder(folder)

@@ -67,10 +67,7 @@ def hold_bundle(output: Path, *models: str | Path | None) -> None:
     """Lock the folder of a bundle to write. Raises WrnError if it holds other files, or one of the ``models``."""
     from wideresnet.bundle import check_target
 
-    check_target(output)
-    for model in (Path(name) for name in models if name):
-        if model.exists() and output.resolve() in (model.resolve(), *model.resolve().parents):
-            raise ConfigError(f"{output} would overwrite the model that it is made from", "name another with -o")
+    check_target(output, *models)
     hold(output)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet import records
-from wideresnet.bundle import Bundle, write_bundle
+from wideresnet.bundle import Bundle, check_target, write_bundle
 from wideresnet.bundle.derive import NOTE, uncalibrated
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
@@ -112,6 +112,7 @@ def calibrate(
     Raises DataError for too few images, classes without any, and labels in another order than the network's.
     """
     bundle = bundle_of(model)
+    check_target(Path(output), bundle.folder)
     images = open_images(bundle, data, test, bank)
     work = calibrate_bundle(bundle, images, settings or CalibrateSettings(), Path(output))
     return run_shown(work, "calibrating", progress)

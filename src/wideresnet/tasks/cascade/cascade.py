@@ -51,7 +51,7 @@ def make_cascade(
     of other answers; a fraction of 1. Raises ConfigError for members that make no cascade, DataError for too few
     images and for labels in another order than the classes.
     """
-    check_target(output)
+    check_target(output, *(member.folder for member in members))
     _check_members(members)
     logits: list[Logits] = []
     for member in members:
