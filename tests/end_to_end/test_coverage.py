@@ -157,7 +157,7 @@ def test_another_arithmetic_or_alpha_is_noted(wrn: Wrn, model: Path, pictures: P
     card = read_bundle(model).card
     assert (precision_notes(card, "bf16"), precision_notes(card, "f32")) == ((sentence,), ())
     assert precision_notes(tiny_bundle().card, "bf16") == ()
-    note = "note: calibrated with another --alpha: for transparent images, probabilities and sets are not guaranteed"
+    note = "note: calibrated with another alpha: probabilities and sets of transparent images are not guaranteed"
     assert note in wrn("classify", pictures, "-m", model, "--alpha", "white").err
     assert "calibrated" not in wrn("classify", pictures, "-m", model, "--alpha", "drop").err
 

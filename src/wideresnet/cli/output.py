@@ -160,6 +160,6 @@ def open_bundle(
     if resolution or transform or choice.facts.normalise:
         list_notes(note for name, note in bundle.card.notes.items() if name == "uncertainty")
     if bundle.card.uncertainty and alpha not in (None, bundle.card.preprocess.alpha):
-        text = "calibrated with another --alpha: for transparent images, probabilities and sets are not guaranteed"
+        text = "calibrated with another alpha: probabilities and sets of transparent images are not guaranteed"
         list_notes([text])
     return with_alpha(bundle, alpha)
