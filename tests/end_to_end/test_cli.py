@@ -339,7 +339,7 @@ def test_compile_over_the_gate_ends_with_one(wrn: Wrn, tiny: Path, tmp_path: Pat
         (tmp_path / "val" / label).mkdir(parents=True)
         Image.new("RGB", (32, 32), "red").save(tmp_path / "val" / label / "a.png")
     arguments = ("compile", "-m", tiny, "--precision", "fp16", "--data", tmp_path / "val", "-o", tmp_path / "half")
-    assert wrn(*arguments, "--gate", "-50").code == 1
+    assert wrn(*arguments, "--gate", "-50").code == 2
     done = wrn(*arguments, "--format", "json")
     assert (done.code, done.json["gate"]["verdict"], done.json["gate"]["passed"]) == (1, "undecided", False)
     assert done.err.count("the gate is undecided (exit code 1): give 978 images with --data") == 1
@@ -357,7 +357,7 @@ def test_compile_over_the_gate_ends_with_one(wrn: Wrn, tiny: Path, tmp_path: Pat
 def test_compile_says_what_is_wrong(wrn: Wrn, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     wrong = {
-        ("--gate", "little"): "--gate takes percentage points or none",
+        ("--gate", "little"): "--gate takes percentage points from 0 to 100, or none",
         ("--precision", "fp16", "--search"): "--search needs int8 and a gate",
         ("--calibration", str(tmp_path / "none"), "--data", str(tmp_path)): "no calibration images",
     }
