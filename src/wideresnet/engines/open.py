@@ -24,8 +24,8 @@ def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions |
     if options.threads < 0:
         raise ConfigError(f"threads must be 0 (all CPUs) or more, got {options.threads}")
     check_choice("engine", name, ENGINES)
-    if bundle.card.cascade:                        # a member that is stored in int8 has no other arithmetic
-        chosen = [replace(options, precision="f32") if m.card.precision == "int8" else options for m in bundle.members]
+    if bundle.card.cascade:
+        chosen = (replace(options, precision=member.card.arithmetic(options.precision)) for member in bundle.members)
         engines = [open_engine(member, name, own) for member, own in zip(bundle.members, chosen, strict=True)]
         return CascadeEngine(bundle.card.cascade, engines)
     if name == "openvino":

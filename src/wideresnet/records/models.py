@@ -45,6 +45,10 @@ class ModelCard:
         """The crops that an image needs: one, or for a cascade those of its members, that of ``preprocess`` first."""
         return self.cascade.specs if self.cascade else (self.preprocess,)
 
+    def arithmetic(self, requested: Literal["f32", "bf16"]) -> Literal["f32", "bf16"]:
+        """Return what to ask an engine for: f32 for a model that is stored in int8, which has no other arithmetic."""
+        return "f32" if self.precision == "int8" else requested
+
 
 @dataclass(frozen=True)
 class FileFacts:

@@ -118,8 +118,7 @@ def _run(
     member: Bundle, data: LabelledData, settings: InferenceSettings
 ) -> Generator[Progress, None, tuple[list[Item], list[Failure], Logits, EngineInfo]]:
     """Return the readable images, the failures, the logits of a member, and its engine."""
-    own = replace(settings, precision="f32") if member.card.precision == "int8" else settings
-    options, own = tune_settings(member, own)
+    options, own = tune_settings(member, replace(settings, precision=member.card.arithmetic(settings.precision)))
     classifier, spec = open_classifier(member, own.engine, options), member.card.preprocess
     items, failures, rows = list[Item](), list[Failure](), list[Logits]()
     batches = load_batches(data.items, spec, batch_size=own.batch_size, threads=available_cpus(), exif=data.exif)

@@ -123,7 +123,7 @@ def open_teacher(recipe: Recipe) -> tuple[Recipe, Teacher | None]:
     if recipe.teacher_sha256 not in ("", bundle.sha256):
         problem = f"teacher {recipe.teacher} is not the one that the recipe states: its graph has another SHA-256"
         raise ConfigError(problem, hint="leave out teacher_sha256 to train with this one")
-    options = EngineOptions("f32" if bundle.card.precision == "int8" else recipe.precision, hint="throughput")
+    options = EngineOptions(bundle.card.arithmetic(recipe.precision), hint="throughput")
     return recipe.model_copy(update={"teacher_sha256": bundle.sha256}), open_engine(bundle, options=options)
 
 
