@@ -66,22 +66,23 @@ def _coverage_text(method: str, measured: SetCoverage) -> str:
     return (
         f"sets at {100 * measured.level:g} % ({method}): right class in {percent(measured.covered / measured.n, 2)}"
         f" (95 % interval {interval_text(measured.interval95)}), {measured.mean_size:.2f} classes on average, one class"
-        f" for {100 * measured.sizes[0] / measured.n:.1f} %"
+        f" for {percent(measured.sizes[0] / measured.n, 1)}"
     )
 
 
 def _selective_text(promise: Selective) -> str:
     return (
-        f"answers of at least {100 * promise.probability:.1f} %: {100 * promise.n / promise.total:.1f} % of images,"
+        f"answers of at least {percent(promise.probability, 1)}: {percent(promise.n / promise.total, 1)} of images,"
         f" {percent(promise.wrong / max(1, promise.n), 2)} of them wrong, at most {100 * promise.error:g} % promised"
     )
 
 
 def sizes_text(sets: SetCoverage) -> str:
     """Return the distribution of set sizes: "1 for 83.1 %, 2 for 12.0 %, more for 4.9 %"."""
-    first = [f"{size} for {100 * count / sets.n:.1f} %" for size, count in enumerate(sets.sizes[:SIZES], start=1)]
-    more = [f"more for {100 * sum(sets.sizes[SIZES:]) / sets.n:.1f} %"] * (len(sets.sizes) > SIZES)
-    return ", ".join(first + more)
+    first = [f"{size} for {percent(count / sets.n, 1)}" for size, count in enumerate(sets.sizes[:SIZES], start=1)]
+    if len(sets.sizes) > SIZES:
+        first.append(f"more for {percent(sum(sets.sizes[SIZES:]) / sets.n, 1)}")
+    return ", ".join(first)
 
 
 def coverage_json(measured: SetCoverage) -> dict[str, Any]:
@@ -91,4 +92,3 @@ def coverage_json(measured: SetCoverage) -> dict[str, Any]:
         "interval95": [100 * limit for limit in measured.interval95],
         "mean_size": measured.mean_size, "sizes": list(measured.sizes),
     }  # fmt: skip
-
