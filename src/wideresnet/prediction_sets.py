@@ -79,7 +79,7 @@ def check_coverage(card: ModelCard, coverage: float, name: str = "") -> None:
     if card.uncertainty is None:
         raise ConfigError(f"{card.name} has no prediction sets: it is not calibrated", hint=command)
     if coverage > (n := card.uncertainty.sets.scores.n) / (n + 1):
-        needed = images_needed(coverage)
+        needed = fewest_images(coverage)
         problem = f"sets with {100 * coverage:g} % take {needed:,} calibration images, {card.name} has {n:,}"
         raise ConfigError(problem, hint=f"{command}, with at least {4 * needed:,} images")
 
@@ -90,8 +90,8 @@ def precision_notes(card: ModelCard, precision: Precision) -> tuple[str, ...]:
     return (sentence,) if card.uncertainty and precision == "bf16" else ()
 
 
-def images_needed(coverage: float) -> int:
-    """Return the number of calibration images that a coverage takes."""
+def fewest_images(coverage: float) -> int:
+    """Return the fewest calibration images that prediction sets of a coverage take."""
     return round(coverage / (1 - coverage))
 
 

@@ -16,7 +16,7 @@ from wideresnet.logits import certainty, check_logits
 from wideresnet.records import Cascade, PassedOn
 
 WAITING = 2**26                                    # bytes of crops that wait for a batch to fill, at most
-NEVER = -1.0                                       # less than any certainty
+LAST_THRESHOLD = -1.0                              # of the last member: less than any certainty
 GROUP = 4                                          # batches for each stream of a later member, computed in one go
 
 Crops = tuple[NDArray[np.uint8], ...]              # a batch, by each of ``Cascade.specs``
@@ -123,4 +123,4 @@ class CascadeEngine:
         """Return which images a member passes on."""
         check_logits(logits)
         point, temperature = self.cascade.point, self.cascade.members[number].temperature
-        return certainty(logits, point.rule, temperature) < (*point.thresholds, NEVER)[number]
+        return certainty(logits, point.rule, temperature) < (*point.thresholds, LAST_THRESHOLD)[number]

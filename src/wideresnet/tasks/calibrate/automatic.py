@@ -11,7 +11,7 @@ from wideresnet.bundle.derive import DROPPED
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import BundleError, DataError
-from wideresnet.prediction_sets import images_needed
+from wideresnet.prediction_sets import fewest_images
 from wideresnet.records import CompileReport, Item, Progress
 from wideresnet.report.formats import percent
 from wideresnet.tasks.calibrate.calibrate import CalibrateSettings, CalibrationImages, calibrate_bundle
@@ -19,7 +19,7 @@ from wideresnet.tasks.quantize import calibration_data
 from wideresnet.tasks.quantize import compile as compilation
 
 PART = 5                                           # one in so many labelled images of a gate calibrates instead
-FEWEST = 4 * images_needed(1 - CalibrateSettings().refused)
+FEWEST = 4 * fewest_images(1 - CalibrateSettings().refused)
 
 
 def compile_calibrated(

@@ -34,7 +34,7 @@ from wideresnet.graph.outputs import FEATURES
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
 from wideresnet.output.progress import run_shown
-from wideresnet.prediction_sets import image_draws, images_needed
+from wideresnet.prediction_sets import fewest_images, image_draws
 from wideresnet.tasks.calibrate import conformal
 from wideresnet.tasks.calibrate.temperature import fit_temperature, reliability
 from wideresnet.tasks.calibrate.unknown import bank_size, default_method, method_constants
@@ -203,7 +203,7 @@ def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSetting
         problem = f"{data.name} has no image of {len(missing):,} of {data.classes:,} classes: {names}"
         raise DataError(problem, hint="calibrate with images as the network will be asked about: of every class")
     cycle = (FIT, SCORES) if images.test else (TEST, FIT, TEST, SCORES)
-    needed, rng = images_needed(1 - settings.refused), np.random.default_rng(0)
+    needed, rng = fewest_images(1 - settings.refused), np.random.default_rng(0)
     if len(data.items) < needed * len(cycle):
         raise DataError(
             f"{data.name} has {len(data.items):,} images: refusing {100 * settings.refused:g} % of genuine images takes"

@@ -73,7 +73,7 @@ def certify(answers: Answers, max_drop: float, most: int = 0, seed: int = 0) -> 
     curve = tuple(measured.point(point.rule, point.thresholds) for point in ordered)
     passed = list(takewhile(lambda point: point.bound95 <= max_drop, curve[start:]))
     point = passed[-1] if passed else curve[start]
-    needed = None if passed else images_needed(point, max_drop)
+    needed = None if passed else images_to_certify(point, max_drop)
     return Certification(point, temperatures, curve, len(choosing.labels), needed)
 
 
@@ -83,7 +83,7 @@ def _promise(rules: Sequence[CascadePoint], max_drop: float) -> tuple[float, flo
     return min(costs, default=math.inf), min(point.bound95 for point in rules)
 
 
-def images_needed(point: CascadePoint, max_drop: float) -> int | None:
+def images_to_certify(point: CascadePoint, max_drop: float) -> int | None:
     """Return the images, in both halves, with which the loss measured here would have its bound at ``max_drop``."""
     flips = (point.only_accurate + point.only_cascade) / point.n
     needed = images_to_exclude(max_drop, point.drop, flips)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import CascadePoint, paired_interval
 from wideresnet.tasks.cascade import rule
-from wideresnet.tasks.cascade.certify import FEWEST, certify, halves, images_needed
+from wideresnet.tasks.cascade.certify import FEWEST, certify, halves, images_to_certify
 from wideresnet.tasks.cascade.rule import Answers, Measurement
 
 
@@ -70,13 +70,13 @@ def test_where_nothing_passes_the_images_that_could_are_stated() -> None:
         certify(make_answers(400, 2), 0.1, most=10)
 
 
-def test_the_images_needed_are_those_of_the_interval() -> None:
+def test_the_images_to_certify_are_those_of_the_interval() -> None:
     point = CascadePoint("margin", (0.5,), (1000, 100), 900, 20, 12, 10.0)
-    needed = images_needed(point, 0.015)
+    needed = images_to_certify(point, 0.015)
     assert needed is not None
     half = needed // 2
     assert paired_interval(half // 50, 12 * half // 1000, half)[1] == pytest.approx(0.015, rel=0.02)
-    assert images_needed(point, 0.007) is None     # 0.8 points were lost
+    assert images_to_certify(point, 0.007) is None     # 0.8 points were lost
 
 
 def test_the_curve_runs_from_most_to_least_work_and_holds_the_point() -> None:
