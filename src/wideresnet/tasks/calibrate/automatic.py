@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wideresnet.bundle import Bundle, read_bundle
 from wideresnet.bundle.derive import DROPPED
+from wideresnet.bundle.files import GRAPH
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import BundleError, DataError
@@ -39,7 +40,7 @@ def compile_calibrated(
     reason = f"that takes {PART * FEWEST:,} labelled images of --data, which chose nothing before"
     note = yield from calibrate_in_place(folder, data, bank, reason)
     notes = [text for text in report.notes if text != DROPPED or note.startswith("not ")]
-    return replace(report, notes=(*notes, note), size_bytes=len(read_bundle(folder).graph))
+    return replace(report, notes=(*notes, note), size_bytes=(folder / GRAPH).stat().st_size)
 
 
 def calibrate_in_place(
