@@ -50,7 +50,7 @@ class _Help:
     """The help of commands and groups."""
 
     def format_help_text(self: Any, context: Any, formatter: Any) -> None:
-        """Write paragraphs filled; examples as they are typed, long ones continued with a backslash."""
+        """Write the paragraphs filled, and the examples as shell lines, broken with a backslash where they are long."""
         formatter.write_paragraph()
         examples = []
         for paragraph in _paragraphs(self.help):

@@ -59,7 +59,7 @@ def _lines(bars: Bars, unit: str) -> Iterator[None]:
             for task in bars.tasks:
                 total = f" of {task.total:,.0f}" if task.total else ""
                 count = f": {task.completed:,.0f}{total} {unit}".rstrip() if task.completed or total else ""
-                with suppress(OutputError):        # nobody reads stderr any more
+                with suppress(OutputError):        # stderr is a pipe whose reader has ended
                     say(f"{task.description or 'working'}{count}, {seconds:.0f} s", err=True)
             pause = max(EVERY_S, seconds / 10)
 

@@ -19,7 +19,7 @@ from wideresnet.tasks.calibrate.calibrate import CalibrateSettings, CalibrationI
 from wideresnet.tasks.quantize import calibration_data
 from wideresnet.tasks.quantize import compile as compilation
 
-PART = 5                                           # one in so many labelled images of a gate calibrates instead
+PART = 5                                           # every fifth labelled image of the gate calibrates instead
 FEWEST = 4 * fewest_images(1 - CalibrateSettings().refused)
 
 
