@@ -20,6 +20,7 @@ from wideresnet.architectures import Architecture, wide_resnet, with_variant, wr
 from wideresnet.bundle import Bundle, make_bundle
 from wideresnet.datasets.cifar import CIFAR10
 from wideresnet.datasets.labels import read_labels
+from wideresnet.engines import open_engine
 from wideresnet.engines.base import check_batch
 from wideresnet.engines.features import open_features
 from wideresnet.graph.calibrated import with_known_score, with_temperature
@@ -159,6 +160,17 @@ def calibrated_bundle(
     constants = method_constants(method, outputs["features"], outputs["logits"] / temperature)
     model = with_known_score(with_temperature(bundle.model, temperature), method, constants)
     return bundle.with_model(model, replace(bundle.card, uncertainty=uncertainty))
+
+
+def wary_bundle(images: NDArray[np.uint8]) -> Bundle:
+    """A calibrated tiny model that calls about a quarter of ``images`` unknown."""
+    bundle = calibrated_bundle(tiny_bundle())
+    _, scores = next(open_engine(bundle).outputs([images]))
+    values = tuple(np.quantile(-scores.ravel(), [0.25, 0.5, 0.75]).tolist())
+    model = bundle.card.uncertainty
+    assert model is not None
+    unknown = replace(model.unknown, scores=ScoreQuantiles(3, (1, 2, 3), values))
+    return replace(bundle, card=replace(bundle.card, uncertainty=replace(model, unknown=unknown)))
 
 
 def tiny_cifar_archive(folder: Path, rows: int = 4) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,27 +12,17 @@ from PIL import Image
 
 import wideresnet
 from commands import Done, Wrn
-from fakes import calibrated_bundle, tiny_bundle, tiny_cascade, tiny_images
+from fakes import tiny_bundle, tiny_cascade, tiny_images, wary_bundle
 from wideresnet.bundle import read_bundle, write_bundle
-from wideresnet.engines import open_engine
 from wideresnet.errors import ConfigError
 from wideresnet.prediction_sets import check_coverage, precision_notes
-from wideresnet.records import ScoreQuantiles
 
 IMAGES = tiny_images(30, 32)
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A calibrated model that calls about a quarter of the images unknown."""
-    bundle = calibrated_bundle(tiny_bundle())
-    _, scores = next(open_engine(bundle).outputs([IMAGES]))
-    values = tuple(np.quantile(-scores.ravel(), [0.25, 0.5, 0.75]).tolist())
-    model = bundle.card.uncertainty
-    assert model is not None
-    unknown = replace(model.unknown, scores=ScoreQuantiles(3, (1, 2, 3), values))
-    card = replace(bundle.card, uncertainty=replace(model, unknown=unknown))
-    write_bundle(tmp_path / "model", replace(bundle, card=card))
+    write_bundle(tmp_path / "model", wary_bundle(IMAGES))
     return tmp_path / "model"
 
 

@@ -6,19 +6,17 @@ import io
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from fakes import calibrated_bundle, tiny_bundle, tiny_images
+from fakes import tiny_bundle, tiny_images, wary_bundle
 from serving import open_model
 from wideresnet.bundle import Bundle
 from wideresnet.engines import open_engine
 from wideresnet.images.decode import Limits
-from wideresnet.records import ScoreQuantiles
 from wideresnet.serve.app import make_app
 from wideresnet.serve.metrics import WINDOW, distance_from_uniform
 from wideresnet.serve.service import Service
@@ -38,14 +36,7 @@ def encoded(index: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def calibrated() -> Bundle:
-    """A calibrated model that calls about a quarter of the images unknown."""
-    bundle = calibrated_bundle(tiny_bundle())
-    _, scores = next(open_engine(bundle).outputs([IMAGES]))
-    values = tuple(np.quantile(-scores.ravel(), [0.25, 0.5, 0.75]).tolist())
-    model = bundle.card.uncertainty
-    assert model is not None
-    unknown = replace(model.unknown, scores=ScoreQuantiles(3, (1, 2, 3), values))
-    return replace(bundle, card=replace(bundle.card, uncertainty=replace(model, unknown=unknown)))
+    return wary_bundle(IMAGES)
 
 
 @pytest.fixture
