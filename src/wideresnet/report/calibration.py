@@ -80,9 +80,8 @@ def _selective_text(promise: Selective) -> str:
 def sizes_text(sets: SetCoverage) -> str:
     """Return the distribution of set sizes: "1 for 83.1 %, 2 for 12.0 %, more for 4.9 %"."""
     first = [f"{size} for {percent(count / sets.n, 1)}" for size, count in enumerate(sets.sizes[:SIZES], start=1)]
-    if len(sets.sizes) > SIZES:
-        first.append(f"more for {percent(sum(sets.sizes[SIZES:]) / sets.n, 1)}")
-    return ", ".join(first)
+    more = [f"more for {percent(sum(sets.sizes[SIZES:]) / sets.n, 1)}"] if len(sets.sizes) > SIZES else []
+    return ", ".join(first + more)
 
 
 def coverage_json(measured: SetCoverage) -> dict[str, Any]:

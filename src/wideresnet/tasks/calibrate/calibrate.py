@@ -221,8 +221,7 @@ def _run(
     features: Features, items: Sequence[records.Item], bundle: Bundle, exif: records.Exif, activity: str
 ) -> Generator[records.Progress, None, _Outputs]:
     """Run the network on all readable images of ``items``."""
-    rows: list[records.Item] = []
-    failures: list[records.Failure] = []
+    rows, failures = list[records.Item](), list[records.Failure]()
     draws: list[NDArray[np.float64]] = []
     outputs: list[dict[str, NDArray[np.float32]]] = []
     batches = load_batches(items, bundle.card.preprocess, threads=available_cpus(), exif=exif, batch_size=BATCH)

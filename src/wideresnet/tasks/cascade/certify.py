@@ -85,8 +85,7 @@ def _promise(rules: Sequence[CascadePoint], max_drop: float) -> tuple[float, flo
 
 def images_to_certify(point: CascadePoint, max_drop: float) -> int | None:
     """Return the images, in both halves, with which the loss measured here would have its bound at ``max_drop``."""
-    flips = (point.only_accurate + point.only_cascade) / point.n
-    needed = images_to_exclude(max_drop, point.drop, flips)
+    needed = images_to_exclude(max_drop, point.drop, (point.only_accurate + point.only_cascade) / point.n)
     return None if needed is None else 2 * needed
 
 
