@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -68,6 +68,8 @@ class CifarBatches:
     arrays: CifarArrays
     group: Group = SINGLE_PROCESS
     teacher: Teacher | None = None
+    # A teacher's logits float32 [N, C] by view, nan where not computed yet.
+    _answers: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:
@@ -95,15 +97,32 @@ class CifarBatches:
         """See ``Batches``."""
         recipe, statistics = self.recipe, self.recipe.statistics()
         labels = torch.from_numpy(self.arrays.train_labels)
-        draws = EpochDraws(recipe, self.count, epoch, group=self.group)
-        corners = torch.randint(0, 2 * recipe.crop_padding + 1, (self.count, 2), generator=draws.generator)
-        flipped = draws.flips()
+        view = epoch % recipe.teacher_views if recipe.teacher_views else epoch
+        view_draws = EpochDraws(recipe, self.count, view, group=self.group)
+        corners = torch.randint(0, 2 * recipe.crop_padding + 1, (self.count, 2), generator=view_draws.generator)
+        flipped = view_draws.flips()
+        draws = view_draws if view == epoch else EpochDraws(recipe, self.count, epoch, group=self.group)
         side = self.arrays.train_images.shape[1]
         for rows in draws.batches():
             images = crop_and_flip(self._padded, rows, corners[rows], flipped[rows], side)
             planes = change_colours(to_planes(images), recipe, draws.generator)
-            targets = soften(self.teacher, planes, recipe.temperature) if self.teacher else labels[rows]
+            if self.teacher:
+                targets = F.softmax(self._teacher_logits(view, rows, planes) / recipe.temperature, 1)
+            else:
+                targets = labels[rows]
             yield normalise(planes, statistics.mean, statistics.std, recipe.size_at(epoch)), targets
+
+    def _teacher_logits(self, view: int, rows: Tensor, planes: Tensor) -> Tensor:
+        """Return the teacher's logits float32 [B, C] of the images ``rows``; those of views that repeat are kept."""
+        assert self.teacher
+        images = planes.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        if not self.recipe.teacher_views:
+            return torch.from_numpy(self.teacher(images))
+        answers = self._answers.setdefault(view, torch.full((self.count, self.classes), torch.nan))
+        missing = answers[rows, 0].isnan()
+        if missing.any():
+            answers[rows[missing]] = torch.from_numpy(self.teacher(images[missing.numpy()]))
+        return answers[rows]
 
     def test(self) -> Iterator[Batch]:
         """See ``Batches``."""
@@ -228,12 +247,6 @@ def change_colours(planes: Tensor, recipe: Recipe, generator: torch.Generator) -
     if recipe.trivial:
         planes = trivial_augment(planes, generator)
     return jitter(planes, recipe.jitter, generator) if recipe.jitter else planes
-
-
-def soften(teacher: Teacher, planes: Tensor, temperature: float) -> Tensor:
-    """Return a teacher's probabilities of images, float [B, 3, H, W] in 0..255, softened: float32 [B, C]."""
-    images = planes.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-    return F.softmax(torch.from_numpy(teacher(images.numpy())) / temperature, 1)
 
 
 def erase_and_mix(

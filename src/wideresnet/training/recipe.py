@@ -54,6 +54,9 @@ class Recipe(BaseModel):
     teacher: str = ""
     teacher_sha256: str = ""
     temperature: float = Field(4.0, ge=1)
+    # Crops and flips repeat every ``teacher_views`` epochs, and the answers to each are computed once; 0: new ones in
+    # every epoch.
+    teacher_views: int = Field(0, ge=0)
 
     # "one-cycle": linear up during the fraction ``warmup`` of all steps, linear down to 0.
     # "steps", the paper's: multiplied by ``decay`` at each milestone (an epoch).
@@ -118,11 +121,12 @@ class Recipe(BaseModel):
             (_FOLDER_SETTINGS, is_folder, f"class folders, not for {self.data}"),
             (("alpha",), is_folder, f"class folders: {self.data} has no transparent images"),
             (("crop_padding", "whitening", "teacher"), not is_folder, "32×32 images, not for class folders"),
-            (("temperature", "teacher_sha256"), bool(self.teacher), "distillation: name a teacher"),
+            (("temperature", "teacher_sha256", "teacher_views"), bool(self.teacher), "distillation: name a teacher"),
             (("label_smoothing",), not self.teacher, "labels, which distillation does not use"),
             (("teacher",), self.whitening == "none", "images that are not whitened"),
             (("milestones", "decay"), self.schedule == "steps", f"the schedule steps, not for {self.schedule}"),
             (("trivial",), self.whitening == "none", "images that are not whitened"),
+            (("teacher_views",), not self.trivial, "crops and flips only: leave out trivial"),
         ):
             for key in keys:
                 if key in changed and not is_used:

@@ -178,6 +178,30 @@ def test_a_teacher_answers_the_augmented_images_and_its_answers_are_softened() -
     torch.testing.assert_close(targets, torch.softmax(logits / 2, 1))
 
 
+def test_a_teacher_answers_views_that_repeat_once() -> None:
+    asked = 0
+
+    def teacher(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        nonlocal asked
+        asked += len(images)
+        return images.reshape(len(images), -1)[:, :10].astype(np.float32)
+
+    recipe = CIFAR.model_copy(update={"teacher": "t", "teacher_views": 2, "sizes": ((0, 32),), "flip": "alternating"})
+    batches = replace(cifar(recipe), teacher=teacher)
+    statistics = recipe.statistics()
+    views: dict[int, set[bytes]] = {0: set(), 1: set()}
+    for epoch in range(6):
+        for images, targets in batches.training(epoch):
+            planes = 255 * images * torch.tensor(statistics.std).view(3, 1, 1)
+            pixels = (planes + 255 * torch.tensor(statistics.mean).view(3, 1, 1)).permute(0, 2, 3, 1)
+            logits = pixels.round().reshape(len(images), -1)[:, :10]
+            torch.testing.assert_close(targets, torch.softmax(logits / recipe.temperature, 1))
+            views[epoch % 2] |= {image.round().byte().numpy().tobytes() for image in pixels}
+    assert asked == sum(map(len, views.values())), "every view was asked once"
+    assert len(views[0]) <= 20
+    assert not views[0] & views[1]
+
+
 def test_small_images_are_augmented_too() -> None:
     plain, changed = (
         cifar(CIFAR.model_copy(update={"trivial": trivial, "crop_padding": 0, "flip": "none"}))

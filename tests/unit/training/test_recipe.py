@@ -162,6 +162,8 @@ def test_the_recipes_of_the_paper_say_what_it_says() -> None:
         ('teacher = "a"\nlabel_smoothing = 0.1', "label_smoothing is for labels"),
         ('teacher = "a"\nwhitening = "zca"', "teacher is for images that are not whitened"),
         ('teacher = "a"\ndata = "folder"', "teacher is for 32×32 images"),
+        ("teacher_views = 4", "teacher_views is for distillation"),
+        ('teacher = "a"\nteacher_views = 4\ntrivial = true', "teacher_views is for crops and flips only"),
     ],
 )
 def test_settings_that_distillation_lacks_or_needs_are_refused(tmp_path: Path, settings: str, words: str) -> None:
