@@ -7,6 +7,8 @@
     models       opens the models of the settings
     worker       one model and its threads: decode, then infer in batches
     explain      class activation maps
+    versions     names of models with their versions
+    control      the routes of the model repository
     protocol     the Open Inference Protocol: request bodies to tensors, logits to response bodies
     statistics   counts and times of one model, in Triton's form
     metrics      counters for Prometheus

@@ -30,7 +30,8 @@ from wideresnet.prediction_sets import add_uncertainty, check_coverage
 from wideresnet.records import Batch, Labels, Prediction, Uncertainty
 from wideresnet.report.escape import json_text
 from wideresnet.serve import protocol
-from wideresnet.serve.admission import Permit, RequestContext
+from wideresnet.serve.admission import RequestContext
+from wideresnet.serve.control import repository_index
 from wideresnet.serve.explain import MAX_MAPS, MapSelection, parse_classes
 from wideresnet.serve.http.errors import ApiError, as_api_error, problem_response
 from wideresnet.serve.http.middleware import PUBLIC_PATHS, RequestMiddleware
@@ -40,6 +41,7 @@ from wideresnet.serve.http.request_checks import PARAMETERS, check_query, method
 from wideresnet.serve.http.static_files import PAGE_POLICY, STATIC_FILES, read_static_file
 from wideresnet.serve.metrics import CONTENT_TYPE
 from wideresnet.serve.service import Service
+from wideresnet.serve.versions import name_and_version, split_name
 from wideresnet.serve.worker import ModelWorker, Outcome, describe_class
 
 Handler = Callable[[Service, Request, RequestContext], Awaitable[Response]]
@@ -315,12 +317,12 @@ async def metrics(service: Service, request: Request, context: RequestContext) -
 
 async def openapi_json(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /openapi.json``"""
-    return _json(openapi_document(service.settings, tuple(service.models)))
+    return _json(openapi_document(service.settings, tuple(service.versions)))
 
 
 async def docs(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /docs``"""
-    document = openapi_document(service.settings, tuple(service.models))
+    document = openapi_document(service.settings, tuple(service.versions))
     return HTMLResponse(render_docs(document, str(request.base_url)))
 
 
@@ -342,7 +344,7 @@ async def server_ready(service: Service, request: Request, context: RequestConte
 async def model_metadata(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2/models/M[/versions/V]``"""
     model = _find_model_of_path(service, request, context)
-    return _json(protocol.model_metadata(model.name, model.classifier))
+    return _json(protocol.model_metadata(model.name, model.classifier, service.versions[split_name(model.name)[0]]))
 
 
 async def model_config(service: Service, request: Request, context: RequestContext) -> Response:
@@ -355,34 +357,22 @@ async def statistics(service: Service, request: Request, context: RequestContext
     """``GET /v2/models[/M[/versions/V]]/stats``"""
     selected = list(service.models.values())
     if "model" in request.path_params:
-        selected = [_find_model_of_path(service, request, context)]
-    documents = [{"name": model.name, "version": protocol.VERSION, **model.statistics.to_json()} for model in selected]
+        model = _find_model_of_path(service, request, context)
+        versions = service.versions[request.path_params["model"]]
+        selected = [model] if "version" in request.path_params else list(versions.values())
+    documents = [name_and_version(model.name) | model.statistics.to_json() for model in selected]
     return _json({"model_stats": documents})
-
-
-async def repository_index(service: Service, request: Request, context: RequestContext) -> Response:
-    """``POST /v2/repository/index``"""
-    with Permit(service.admission, context) as permit:
-        only_ready = protocol.parse_index_request(await read_body(request, permit, service.settings))
-    state = {"state": "READY"} if service.ready else {"state": "UNAVAILABLE", "reason": "the server is shutting down"}
-    documents = [{"name": name, "version": protocol.VERSION, **state} for name in service.models]
-    return _json(documents if service.ready or not only_ready else [])
 
 
 async def model_ready(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2/models/M[/versions/V]/ready``"""
     model = _find_model_of_path(service, request, context)
-    return _json({"name": model.name, "ready": service.ready}, 200 if service.ready else 503)
+    return _json({"name": split_name(model.name)[0], "ready": service.ready}, 200 if service.ready else 503)
 
 
 def _find_model_of_path(service: Service, request: Request, context: RequestContext) -> ModelWorker:
-    model = service.find_model(request.path_params["model"], context)
-    version = request.path_params.get("version", protocol.VERSION)
-    if version != protocol.VERSION:
-        message = f"{model.name} has no version {version[:20]!r}"
-        raise ApiError("model", message, f"ask for /versions/{protocol.VERSION}")
-    return model
+    return service.find_model(request.path_params["model"], context, request.path_params.get("version"))
 
 
-def _json(document: Mapping[str, Any] | list[dict[str, str]], status: int = 200) -> Response:
+def _json(document: Mapping[str, Any], status: int = 200) -> Response:
     return Response(json_text(document), status, media_type="application/json")

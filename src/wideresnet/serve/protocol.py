@@ -34,12 +34,12 @@ from wideresnet.records import Labels
 from wideresnet.report.escape import json_text
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_checks import parse_number
+from wideresnet.serve.versions import split_name
 
 PIXEL_INPUT, ENCODED_INPUT, LOGITS_OUTPUT, KNOWN_OUTPUT = "images", "pictures", "logits", "p_known"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_JSON = 4 * 2**20                               # bytes; parsed, they can take 32 times as much memory
 MAX_OBJECTS, MAX_MEMBERS = 100, 100                # objects of a request, members of each
-VERSION = "1"                                      # the only version of every model; a new graph is a reload
 
 _URL_SAFE = str.maketrans("-_", "+/")
 _EXAMPLE = '{"inputs": [{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": ["BASE64"]}]}'
@@ -88,11 +88,6 @@ class _RequestHeader(_Node):
     outputs: list[_OutputTensor] | None = Field(None, fail_fast=True)
 
 
-class _IndexRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    ready: bool = False
-
-
 @dataclass(frozen=True, eq=False)
 class InferenceRequest:
     """One parsed request.
@@ -127,12 +122,12 @@ def outputs_of(classifier: Classifier) -> dict[str, int]:
     return {LOGITS_OUTPUT: classifier.card.classes} | ({KNOWN_OUTPUT: 1} if classifier.card.uncertainty else {})
 
 
-def model_metadata(name: str, classifier: Classifier) -> dict[str, Any]:
+def model_metadata(name: str, classifier: Classifier, versions: Collection[str]) -> dict[str, Any]:
     """Return the document of ``GET /v2/models/NAME``."""
     side = classifier.card.preprocess.crop
     return {
-        "name": name,
-        "versions": [VERSION],
+        "name": split_name(name)[0],
+        "versions": list(versions),
         "platform": f"onnx_{classifier.engine.info.runtime}",
         "inputs": [
             {"name": PIXEL_INPUT, "datatype": "UINT8", "shape": [-1, side, side, 3]},
@@ -149,7 +144,7 @@ def model_config(name: str, classifier: Classifier, max_images: int) -> dict[str
     """Return the document of ``GET /v2/models/NAME/config``, in Triton's form."""
     side, runtime = classifier.card.preprocess.crop, classifier.engine.info.runtime
     return {
-        "name": name,
+        "name": split_name(name)[0],
         "platform": f"onnx_{runtime}",
         "backend": runtime,
         "max_batch_size": max_images,
@@ -162,15 +157,6 @@ def model_config(name: str, classifier: Classifier, max_images: int) -> dict[str
             for name, columns in outputs_of(classifier).items()
         ],
     }
-
-
-def parse_index_request(body: bytes) -> bool:
-    """Return whether ``POST /v2/repository/index`` asks for ready models only. Raises ApiError."""
-    try:
-        # A longer body is cut and so refused: pydantic makes an error object for each unknown member.
-        return _IndexRequest.model_validate_json(body[:1000] or b"{}").ready
-    except ValidationError as error:
-        raise ApiError("request", "invalid index request", 'send {"ready": true}, or no body') from error
 
 
 def parse_request(
@@ -386,7 +372,8 @@ def render_response(
     else:
         output["data"] = elements if request.classes else logits.ravel().tolist()
     outputs = [{LOGITS_OUTPUT: output, KNOWN_OUTPUT: p_known}[name] for name in request.outputs]
-    response: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": outputs}
+    name, version = split_name(model)
+    response: dict[str, Any] = {"model_name": name, "model_version": version, "outputs": outputs}
     response |= ({"id": request.id} if request.id else {}) | ({"parameters": request.notes} if request.notes else {})
     header = json_text(response).encode()
     if not request.binary:

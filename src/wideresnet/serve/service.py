@@ -18,6 +18,7 @@ from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.metrics import Metrics
 from wideresnet.serve.models import open_models
 from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.versions import group_versions
 from wideresnet.serve.worker import ModelInput, ModelWorker, Outcome, Postprocess
 
 Result = TypeVar("Result")
@@ -30,7 +31,8 @@ class Service:
         self.settings, self._write = settings, write
         self.admission = AdmissionController(settings.capacity, settings.max_held_bytes)
         self.metrics = Metrics(self.admission)
-        self.models: dict[str, ModelWorker] = {}     # the first is the default; empty until they are open
+        self.models: dict[str, ModelWorker] = {}     # by NAME, or NAME/VERSION of numbered ones; empty until open
+        self.versions: dict[str, dict[str, ModelWorker]] = {}     # of each name, its default first; of ``models``
         self.explanations = ExplanationWorker(settings)
         self._loading, self.json_turn = asyncio.Lock(), asyncio.Lock()     # ``json_turn``: of large JSON bodies
 
@@ -64,8 +66,8 @@ class Service:
             self.set_models(await asyncio.to_thread(open_models, self.settings, self.log_message))
 
     def set_models(self, models: dict[str, ModelWorker]) -> None:
-        """Serve ``models`` from now on."""
-        self.models = models
+        """Serve ``models`` by their names from now on; the first is the default, and the first version of each name."""
+        self.models, self.versions = models, group_versions(models)
         self.metrics.set_models(models.values())
 
     async def reload(self) -> None:
@@ -85,16 +87,21 @@ class Service:
             statistics = self.models[context.model].statistics
             statistics.add("success" if status == 200 else "fail", context.seconds)
 
-    def find_model(self, name: str | None, context: RequestContext) -> ModelWorker:
-        """Return the model of a name, or the default for None. Raises ApiError where there is none."""
+    def find_model(self, name: str | None, context: RequestContext, version: str | None = None) -> ModelWorker:
+        """Return the model of NAME or NAME/VERSION, or the default for None. Raises ApiError where there is none."""
         if not self.models:
             raise ApiError("loading", "the models are still loading", "GET /v2/health/ready reports when they are open")
-        name = next(iter(self.models)) if name is None else name
-        if name not in self.models:
-            hint = did_you_mean(name, self.models) or "GET /v1/models lists them"
+        name, slash, number = (next(iter(self.versions)) if name is None else name).partition("/")
+        if name not in self.versions:
+            hint = did_you_mean(name, self.versions) or "GET /v1/models lists them"
             raise ApiError("model", f"no model called {name[:80]!r}", hint)
-        context.model = name
-        return self.models[name]
+        versions = self.versions[name]
+        version = number if slash else version or next(iter(versions))
+        if version not in versions:
+            message = f"{name} has no version {version[:20]!r}"
+            raise ApiError("model", message, f"ask for one of {', '.join(versions)}")
+        context.model = versions[version].name
+        return versions[version]
 
     async def infer(
         self,

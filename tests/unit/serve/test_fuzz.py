@@ -16,6 +16,7 @@ from serving import NAME, open_model, png
 from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.serve import protocol
 from wideresnet.serve.app import make_app
+from wideresnet.serve.control import parse_index_request
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_body import MultipartReader, inflate
 from wideresnet.serve.service import Service
@@ -84,7 +85,7 @@ def compressed(body: bytes, encoding: str) -> None:
 def index(body: bytes, document: object) -> None:
     for sent in (body, json.dumps(document).encode()):
         with suppress(ApiError):
-            assert type(protocol.parse_index_request(sent)) is bool
+            assert type(parse_index_request(sent)) is bool
 
 
 CASES = {
