@@ -48,7 +48,8 @@ Config = Annotated[
     Path | None, typer.Option(is_eager=True, callback=_read, help="A YAML file of these options (max_bytes: 1000000).")
 ]
 Streams = Annotated[
-    int, typer.Option(min=0, help="Batches computed in parallel; 1: least latency for one client, 0: most throughput.")
+    int | None,
+    typer.Option(min=0, help="Batches computed in parallel; 0: as the engine chooses. Default: as tuned, or 1."),
 ]
 Ray = Annotated[
     str, typer.Option(help="Serve on the Ray cluster at HOST:PORT, auto (this machine's) or local (a new one).")
@@ -81,7 +82,7 @@ def serve(
     engine: EngineName = "openvino",
     precision: Precision = "f32",
     threads: Threads = 0,
-    streams: Streams = 0,
+    streams: Streams = None,
     device: InferenceDevice = "cpu",
     log: Annotated[Literal["json", "off"], typer.Option(help="json: one line per request on stderr.")] = "off",
     ray: Ray = "",

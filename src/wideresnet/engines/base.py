@@ -47,13 +47,13 @@ class EngineOptions:
 
     ``precision`` is the requested arithmetic of convolutions; ``EngineInfo`` has the executed one. ``threads`` 0 means
     all CPUs that the process may use. ``hint`` "latency" gives one batch all threads, "throughput" runs several in
-    parallel, each in a stream; ``streams`` 0 leaves their number to the runtime. ``cache`` is a folder for compiled
-    networks, if the runtime supports it.
+    parallel, each in a stream, and "adaptive" compiles both forms (OpenVINO only). ``streams`` 0 leaves their number to
+    the runtime. ``cache`` is a folder for compiled networks, if the runtime supports it.
     """
 
     precision: Literal["f32", "bf16"] = "f32"
     threads: int = 0
-    hint: Literal["latency", "throughput"] = "latency"
+    hint: Literal["latency", "throughput", "adaptive"] = "latency"
     streams: int = 0
     cache: Path | None = None
 

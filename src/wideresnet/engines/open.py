@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wideresnet.bundle import Bundle, network_of
+from wideresnet.engines.adaptive import AdaptiveEngine
 from wideresnet.engines.base import EngineOptions, OutputsEngine
 from wideresnet.engines.cascade import CascadeEngine
 from wideresnet.errors import ConfigError, check_choice, needs_extra
@@ -28,6 +29,9 @@ def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions |
         chosen = (replace(options, precision=member.card.arithmetic(options.precision)) for member in bundle.members)
         engines = [open_engine(member, name, own) for member, own in zip(bundle.members, chosen, strict=True)]
         return CascadeEngine(bundle.card.cascade, engines)
+    if options.hint == "adaptive" and name == "openvino":
+        lone, many = replace(options, hint="latency", streams=1), replace(options, hint="throughput")
+        return AdaptiveEngine(open_engine(bundle, name, lone), open_engine(bundle, name, many))
     if name == "openvino":
         from wideresnet.engines.openvino import OpenVinoEngine
 

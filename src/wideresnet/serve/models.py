@@ -11,9 +11,10 @@ from functools import cache
 
 import numpy as np
 
-from wideresnet.bundle import with_alpha
+from wideresnet.bundle import Bundle, with_alpha
 from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
+from wideresnet.engines import EngineOptions
 from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import ConfigError
 from wideresnet.logits import check_logits
@@ -24,6 +25,7 @@ from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.worker import ModelWorker
 from wideresnet.tasks.load.load import ModelChoice, assumptions, load_bundle, open_classifier
 
+ADAPTIVE_BYTES = 2**25                             # of a graph that is compiled twice at most
 _URL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -66,11 +68,22 @@ def _open_model(model: str, settings: ServeSettings, log: Callable[[str], object
     # The card of a bundle that was built in memory has no hash yet.
     bundle = replace(bundle, card=replace(bundle.card, files=bundle.card.files | {GRAPH: bundle.sha256}))
     options, batch = throughput_options(bundle, settings.precision, settings.threads)
-    if settings.streams:
+    if settings.streams is not None:
         options = replace(options, streams=settings.streams)
+    elif not options.streams:
+        options = _adaptive_options(bundle, options)
     classifier = open_classifier(bundle, settings.engine, options)
     check_model(classifier)                        # engines also finish their compilation at the first image
     return classifier, batch
+
+
+def _adaptive_options(bundle: Bundle, options: EngineOptions) -> EngineOptions:
+    """Return the options that are fast for one client and for many: see ``engines.adaptive``.
+
+    One stream is as fast as several where an image is much work, and only small graphs cost little memory twice.
+    """
+    largest = max(len(member.graph) for member in bundle.members or (bundle,))
+    return replace(options, hint="adaptive") if largest <= ADAPTIVE_BYTES else replace(options, streams=1)
 
 
 def check_model(classifier: Classifier) -> None:

@@ -34,7 +34,7 @@ class ServeSettings(BaseModel):
     precision: Annotated[Literal["f32", "bf16"], BeforeValidator(precision_name)] = "f32"
     alpha: Alpha | None = None                     # of transparent images; None: as each model's card says
     threads: int = Field(0, ge=0)
-    streams: int = Field(0, ge=0)
+    streams: int | None = Field(None, ge=0)        # None: as tuned, else 1; 0: as many as the engine chooses
     queue: int = Field(0, ge=0)                    # images at most, waiting and in work
     max_bytes: int = Field(32 * MiB, ge=1)         # per request body, also when decompressed
     max_pixels: int = Field(2**26, ge=1)           # per image

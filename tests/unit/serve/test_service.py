@@ -281,6 +281,30 @@ def test_a_failed_reload_keeps_the_open_models(make_service, monkeypatch) -> Non
         asyncio.run(service.load())
 
 
+@pytest.mark.parametrize(
+    ("streams", "limit", "expected"),
+    [
+        (None, 2**25, "AdaptiveEngine"),           # small enough to compile twice
+        (None, 0, "OpenVinoEngine"),
+        (1, 2**25, "OpenVinoEngine"),
+        (2, 2**25, "OpenVinoEngine"),
+    ],
+)
+def test_small_models_are_compiled_for_one_client_and_for_many(
+    tmp_path, bundle, monkeypatch, streams, limit, expected
+) -> None:
+    from wideresnet.bundle import write_bundle
+
+    monkeypatch.setattr("wideresnet.serve.models.ADAPTIVE_BYTES", limit)
+    write_bundle(tmp_path / "tiny", bundle)
+    service = Service(ServeSettings(models=(str(tmp_path / "tiny"),), threads=2, streams=streams))
+    asyncio.run(service.load())
+    (worker,) = service.models.values()
+    assert type(worker.classifier.engine).__name__ == expected
+    if expected == "OpenVinoEngine":
+        assert worker.classifier.engine.info.streams == (streams or 1)
+
+
 def test_models_are_opened_under_their_names_or_aliases(tmp_path, bundle) -> None:
     from wideresnet.bundle import write_bundle
 
