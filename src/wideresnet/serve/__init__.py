@@ -9,7 +9,9 @@
     explain      class activation maps
     versions     names of models with their versions
     control      the routes of the model repository
-    protocol     the Open Inference Protocol: request bodies to tensors, logits to response bodies
+    protocol     the Open Inference Protocol: requests to images, and metadata
+    inference    inference requests of that protocol, for HTTP and gRPC
+    responses    logits to output tensors and response bodies
     statistics   counts and times of one model, in Triton's form
     metrics      counters for Prometheus
     settings     the validated settings

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import logging
 import math
-import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -36,10 +35,12 @@ from wideresnet.serve.explain import MAX_MAPS, MapSelection, parse_classes
 from wideresnet.serve.http.errors import ApiError, as_api_error, problem_response
 from wideresnet.serve.http.middleware import PUBLIC_PATHS, RequestMiddleware
 from wideresnet.serve.http.openapi import openapi_document, render_docs
-from wideresnet.serve.http.request_body import inflate, read_body, read_images, upload_hint
+from wideresnet.serve.http.request_body import inflate, read_body, read_images
 from wideresnet.serve.http.request_checks import PARAMETERS, check_query, method_error, parse_number, route_error
 from wideresnet.serve.http.static_files import PAGE_POLICY, STATIC_FILES, read_static_file
+from wideresnet.serve.inference import image_error, infer_request, parse_in_turn
 from wideresnet.serve.metrics import CONTENT_TYPE
+from wideresnet.serve.responses import render_response
 from wideresnet.serve.service import Service
 from wideresnet.serve.versions import name_and_version, split_name
 from wideresnet.serve.worker import ModelWorker, Outcome, describe_class
@@ -47,8 +48,6 @@ from wideresnet.serve.worker import ModelWorker, Outcome, describe_class
 Handler = Callable[[Service, Request, RequestContext], Awaitable[Response]]
 
 MAX_K = 100
-MAX_BATCH = 8                                      # images of a tensor per job, so that large ones use all streams
-LARGE_JSON = 2**16                                 # bytes
 _MIN_COMPRESSED = 1024                             # bytes; shorter responses are not compressed
 _log = logging.getLogger(__name__)
 
@@ -135,7 +134,7 @@ async def classify(service: Service, request: Request, context: RequestContext) 
         if outcome.error is None:
             results.append({"name": name, **(outcome.result or {})})
             continue
-        error = _image_error(outcome.error, data)
+        error = image_error(outcome.error, data)
         errors.append(error)
         results.append({"name": name, "error": error.message, "hint": error.hint})
     if errors:
@@ -180,14 +179,6 @@ def _answer(
     return document | {"p_known": answer.p_known, "unknown": answer.unknown} | members
 
 
-def _image_error(error: Exception, data: bytes) -> ApiError:
-    """Return the error of one image, with a hint about how it was sent. Raises ``error`` if it is not the image's."""
-    api_error = as_api_error(error)
-    if api_error.kind == "fault":
-        raise error
-    return ApiError(api_error.kind, api_error.message, upload_hint(data) or api_error.hint)
-
-
 def _milliseconds(context: RequestContext, read_seconds: float, outcomes: Sequence[Outcome[Any]]) -> dict[str, float]:
     """Return the times of a response; of several images the longest of each stage."""
     stages = {stage: max(outcome.seconds[stage] for outcome in outcomes) for stage in outcomes[0].seconds}
@@ -215,7 +206,7 @@ async def explain(service: Service, request: Request, context: RequestContext) -
         future = service.explanations.submit(model, image, selection, permit)
         (outcome,) = await service.wait_for([future], model, request)
     if outcome.error is not None:
-        raise _image_error(outcome.error, image)
+        raise image_error(outcome.error, image)
     document = {"model": model.identity, **(outcome.result or {}), **upload.response_members()}
     return _json({**document, "milliseconds": _milliseconds(context, read_seconds, [outcome])})
 
@@ -230,34 +221,17 @@ async def infer(service: Service, request: Request, context: RequestContext) -> 
             permit.add_bytes(len(body))
         parsed = await _parse(service, body, request.headers.get(protocol.HEADER_LENGTH), model)
         del body
-        outcomes = await service.infer(model, parsed.split(MAX_BATCH), lambda logits, _: logits, request, permit)
-        for index, outcome in enumerate(outcomes):
-            if outcome.error is not None:
-                data = parsed.images[index] if isinstance(parsed.images, list) else b""
-                error = _image_error(outcome.error, data)
-                raise ApiError(error.kind, f"image {index}: {error.message}", error.hint)
-        logits = np.concatenate([outcome.result for outcome in outcomes if outcome.result is not None])
-        p_values = [p_value for outcome in outcomes for p_value, _ in outcome.certainties]
+        logits, p_values = await infer_request(service, model, parsed, permit, request)
         encodings = request.headers.get("accept-encoding", "")
         body, headers = await asyncio.to_thread(_render_logits, parsed, model, logits, p_values, encodings)
         return Response(body, headers=headers)
 
 
 async def _parse(service: Service, body: bytes, length: str | None, model: ModelWorker) -> protocol.InferenceRequest:
-    """Parse a body in a thread. Large JSON holds the interpreter lock: one at a time, then a pause of the same length.
-
-    Other requests are answered in the pauses.
-    """
     size = len(body) if length is None else parse_number(length, len(body)) or 0
-    turn = service.json_turn if size > LARGE_JSON else asyncio.Lock()
-    await turn.acquire()
-    started = time.perf_counter()
-    try:
-        side, outputs = model.classifier.card.preprocess.crop, protocol.outputs_of(model.classifier)
-        most = service.settings.images_per_request
-        return await asyncio.to_thread(protocol.parse_request, body, length, side, most, outputs)
-    finally:
-        asyncio.get_running_loop().call_later(time.perf_counter() - started, turn.release)
+    side, outputs = model.classifier.card.preprocess.crop, protocol.outputs_of(model.classifier)
+    most = service.settings.images_per_request
+    return await parse_in_turn(service, size, lambda: protocol.parse_request(body, length, side, most, outputs))
 
 
 def _render_logits(
@@ -265,7 +239,7 @@ def _render_logits(
     encodings: str,
 ) -> tuple[bytes, dict[str, str]]:
     """Return the response's body and headers, compressed where the client accepts that and it pays off."""
-    body, headers = protocol.render_response(parsed, model.name, logits, model.classifier.labels, p_values)
+    body, headers = render_response(parsed, model.name, logits, model.classifier.labels, p_values)
     accepted = {encoding.partition(";")[0].strip().lower() for encoding in encodings.split(",")}
     if len(body) < _MIN_COMPRESSED or not accepted & {"gzip", "deflate"}:
         return body, headers

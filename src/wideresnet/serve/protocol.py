@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, with its binary tensor extension: request bodies to images, logits to bodies.
+"""The Open Inference Protocol, version 2, with its binary tensor extension: requests to images, and metadata.
 
 https://github.com/kserve/open-inference-protocol, and Triton's extensions "binary_tensor_data", "classification",
 "model_configuration" and "statistics". A request has one of two inputs, also under a name of the client's own:
@@ -19,8 +19,7 @@ import itertools
 import json
 import math
 import reprlib
-import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -29,9 +28,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from wideresnet.classifier import Classifier
-from wideresnet.logits import top_k
-from wideresnet.records import Labels
-from wideresnet.report.escape import json_text
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_checks import parse_number
 from wideresnet.serve.versions import split_name
@@ -162,10 +158,7 @@ def model_config(name: str, classifier: Classifier, max_images: int) -> dict[str
 def parse_request(
     body: bytes, header_length: str | None, side: int, max_images: int, outputs: Collection[str] = (LOGITS_OUTPUT,)
 ) -> InferenceRequest:
-    """Parse the body of ``POST …/infer`` for a network of ``side`` × ``side`` pixels with ``outputs``.
-
-    Raises ApiError.
-    """
+    """Parse the body of ``POST …/infer``; see ``parse_document``. Raises ApiError."""
     length = len(body)
     if header_length is not None:
         if (stated := parse_number(header_length, length)) is None:
@@ -174,14 +167,24 @@ def parse_request(
         length = stated
     if length > MAX_JSON:
         raise ApiError("large", f"{length:,} bytes of JSON, at most {MAX_JSON:,}", f"send binary data: {_BINARY}")
+    return parse_document(_parse_json(body[:length]), memoryview(body)[length:], side, max_images, outputs)
+
+
+def parse_document(
+    document: object, blob: memoryview, side: int, max_images: int, outputs: Collection[str] = (LOGITS_OUTPUT,)
+) -> InferenceRequest:
+    """Read a request for a network of ``side`` × ``side`` pixels with ``outputs``; ``blob``: its binary data.
+
+    Raises ApiError.
+    """
     try:
-        header = _RequestHeader.model_validate(_parse_json(body[:length]))
+        header = _RequestHeader.model_validate(document)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         location = ".".join(map(str, fault["loc"]))
         message = f"invalid inference request: {location[:80] + ': ' if location else ''}{fault['msg']}"
         raise ApiError("request", message.partition(" or instance of")[0], f"send {_EXAMPLE}") from error
-    binary_data = _split_binary_data(header, memoryview(body)[length:])
+    binary_data = _split_binary_data(header, blob)
     if len(header.inputs) != 1:
         names = ", ".join(tensor.name for tensor in header.inputs)[:200]
         raise ApiError("parameters", f"the inputs are [{names}]", f"give one of {PIXEL_INPUT} and {ENCODED_INPUT}")
@@ -331,7 +334,12 @@ def _json_elements(data: object, max_images: int) -> Iterator[object]:
 
 
 def _decode_base64(element: object) -> bytes:
-    """Decode base64: standard or URL-safe, with or without line breaks and padding, or a data: URL. Raises ApiError."""
+    """Decode base64: standard or URL-safe, with or without line breaks and padding, or a data: URL. Raises ApiError.
+
+    Bytes, which JSON does not have, are returned as they are.
+    """
+    if isinstance(element, bytes):
+        return element
     if not isinstance(element, str):
         raise ApiError("request", f"an element of {ENCODED_INPUT} is not a string", _BASE64)
     text = (element.startswith("data:") and element.partition("base64,")[2]) or element
@@ -352,35 +360,3 @@ def _unpack_elements(data: memoryview, max_images: int) -> list[bytes]:
         elements.append(bytes(data[4 : 4 + size]))
         data = data[4 + size :]
     return elements
-
-
-def render_response(
-    request: InferenceRequest, model: str, logits: NDArray[np.float32], labels: Labels, p_values: Sequence[float] = ()
-) -> tuple[bytes, dict[str, str]]:
-    """float32 [N, C] -> the body and the headers of the response; ``p_values`` [N] of calibrated models."""
-    p_known = {"name": KNOWN_OUTPUT, "datatype": "FP32", "shape": [len(p_values), 1], "data": p_values}
-    output: dict[str, Any] = {"name": LOGITS_OUTPUT, "datatype": "FP32", "shape": list(logits.shape)}
-    elements: list[str] = []
-    if request.classes:
-        rows = top_k(logits, labels, request.classes)
-        elements = [f"{score.probability:.6f}:{score.index}:{score.label}" for row in rows for score in row]
-        output.update(datatype="BYTES", shape=[len(rows), len(elements) // len(rows)])
-    blob = b""
-    if request.binary and LOGITS_OUTPUT in request.outputs:
-        blob = _pack_elements(elements) if request.classes else logits.astype("<f4").tobytes()
-        output["parameters"] = {"binary_data_size": len(blob)}
-    else:
-        output["data"] = elements if request.classes else logits.ravel().tolist()
-    outputs = [{LOGITS_OUTPUT: output, KNOWN_OUTPUT: p_known}[name] for name in request.outputs]
-    name, version = split_name(model)
-    response: dict[str, Any] = {"model_name": name, "model_version": version, "outputs": outputs}
-    response |= ({"id": request.id} if request.id else {}) | ({"parameters": request.notes} if request.notes else {})
-    header = json_text(response).encode()
-    if not request.binary:
-        return header, {"Content-Type": "application/json"}
-    return header + blob, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header))}
-
-
-def _pack_elements(elements: Sequence[str]) -> bytes:
-    encoded = [element.encode() for element in elements]
-    return b"".join(struct.pack("<I", len(element)) + element for element in encoded)

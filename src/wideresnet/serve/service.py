@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -108,8 +109,9 @@ class Service:
         model: ModelWorker,
         inputs: Sequence[ModelInput],
         postprocess: Postprocess[Result],
-        request: Request,
+        request: Request | None,
         permit: Permit,
+        seconds: float = math.inf,
     ) -> list[Outcome[Result]]:
         """Run the model on all inputs and return their outcomes in order.
 
@@ -118,17 +120,21 @@ class Service:
         self.metrics.observe_stages(model.name, [{"read": permit.context.seconds}])
         self.admission.check_images(sum(1 if isinstance(item, bytes) else len(item) for item in inputs))
         futures = [model.submit(item, permit, postprocess) for item in inputs]
-        return await self.wait_for(futures, model, request)
+        return await self.wait_for(futures, model, request, seconds)
 
     async def wait_for(
-        self, futures: Sequence[asyncio.Future[Outcome[Result]]], model: ModelWorker, request: Request
+        self,
+        futures: Sequence[asyncio.Future[Outcome[Result]]],
+        model: ModelWorker,
+        request: Request | None,
+        seconds: float = math.inf,
     ) -> list[Outcome[Result]]:
-        """Wait for submitted work and return its outcomes in order.
+        """Wait for submitted work, at most ``seconds``, and return its outcomes in order.
 
-        Raises ApiError at the deadline, and when the client disconnects. The handler ends then, which cancels its
-        context: work not yet begun is skipped.
+        Raises ApiError at the deadline, and when the client disconnects; without a ``request`` the transport cancels
+        this task then. The handler ends, which cancels its context: work not yet begun is skipped.
         """
-        seconds = self.settings.deadline
+        seconds = min(seconds, self.settings.deadline)
         disconnected = asyncio.ensure_future(_wait_for_disconnect(request))
         disconnected.add_done_callback(lambda _: [future.cancel() for future in futures])
         try:
@@ -148,6 +154,8 @@ class Service:
         return outcomes
 
 
-async def _wait_for_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def _wait_for_disconnect(request: Request | None) -> None:
+    if request is None:
+        await asyncio.Event().wait()
+    while request and (await request.receive())["type"] != "http.disconnect":
         pass

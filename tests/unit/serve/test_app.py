@@ -22,8 +22,9 @@ from serving import NAME, open_model, png
 from tiffs import tiff
 from wideresnet.architectures import with_variant, wrn
 from wideresnet.cli.main import app
-from wideresnet.serve.app import LARGE_JSON, _parse, make_app
+from wideresnet.serve.app import _parse, make_app
 from wideresnet.serve.http.middleware import PUBLIC_PATHS
+from wideresnet.serve.inference import LARGE
 
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=xyz"}
 
@@ -473,7 +474,7 @@ def test_before_the_models_are_open_it_is_live_but_not_ready(make_service) -> No
         assert (done.status_code, done.headers["retry-after"]) == (503, "1")
 
 
-@pytest.mark.parametrize(("size", "parallel"), [(LARGE_JSON + 1, False), (LARGE_JSON, True)])
+@pytest.mark.parametrize(("size", "parallel"), [(LARGE + 1, False), (LARGE, True)])
 def test_large_json_is_parsed_for_one_request_at_a_time(make_service, monkeypatch, size, parallel) -> None:
     """Parsing holds the interpreter lock; small bodies do not wait for large ones."""
     running, most = [], []
