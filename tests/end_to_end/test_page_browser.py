@@ -223,6 +223,28 @@ def test_images_can_be_pasted_and_dropped(browser: Browser) -> None:
     assert browser.run(BEST) == ["cat", "cat"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "notice"),
+    [
+        ("paste", "https://example.org/cat.jpg", "Nothing was sent: the service fetches no addresses. Save"),
+        ("drop", "https://example.org/cat.jpg", "Nothing was sent: the service fetches no addresses. Save"),
+        ("paste", "a cat", "Nothing was sent: that is text."),
+    ],
+)
+def test_addresses_and_texts_are_refused_with_words(browser: Browser, kind: str, text: str, notice: str) -> None:
+    event, member = ("ClipboardEvent", "clipboardData") if kind == "paste" else ("DragEvent", "dataTransfer")
+    browser.run(f"""(() => {{
+        const transfer = new DataTransfer();
+        transfer.setData('text/plain', '{text}');
+        document.body.dispatchEvent(new {event}('{kind}', {{ {member}: transfer, bubbles: true, cancelable: true }}));
+    }})()""")
+    assert browser.run("document.getElementById('notice').textContent").startswith(notice)
+    assert browser.run("document.getElementById('notice').hidden") is False
+    assert browser.run("document.querySelectorAll('.card').length") == 0
+    classify(browser, CAT)
+    assert browser.run("document.getElementById('notice').hidden") is True
+
+
 def test_everything_is_reached_by_the_keyboard_and_read_aloud(browser: Browser) -> None:
     classify(browser, CAT)
     assert browser.run("document.getElementById('status').textContent").startswith("cat.png: cat, ")

@@ -96,9 +96,23 @@ function describe() {
 
 // Images
 
+// What was pasted or dropped: images, or text such as the address of one, which nobody fetches.
+function take(data) {
+  add(data.files);
+  const text = data.files.length ? "" : data.getData("text/plain").trim(), words = page.words();
+  const isAddress = /^(https?|file|data|blob):/i.test(text);
+  notify(text && (isAddress ? words.address(text) : words.text));
+}
+
+function notify(text) {
+  byId("notice").textContent = text;
+  byId("notice").hidden = !text;
+}
+
 function add(files) {
   const images = [...files];
   if (!images.length) return;
+  notify("");
   const added = images.map((file) => new Card(page, file, file.name || page.words().pasted(++pasted)));
   cards.unshift(...added);
   byId("cards").prepend(...added.map((card) => card.node));
@@ -194,7 +208,9 @@ function listen() {
       input.value = "";                          // the same file may be chosen again
     });
   }
-  document.addEventListener("paste", (event) => add(event.clipboardData.files));
+  document.addEventListener("paste", (event) => {
+    if (!event.target.matches?.("input:not([type=file])")) take(event.clipboardData);
+  });
   let depth = 0;                                 // of elements that the mouse is over with files
   const within = (change) => {
     depth = Math.max(0, depth + change);
@@ -206,7 +222,7 @@ function listen() {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     within(-depth);
-    add(event.dataTransfer.files);
+    take(event.dataTransfer);
   });
   byId("model").addEventListener("change", () => {
     describe();

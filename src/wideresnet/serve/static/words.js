@@ -1,5 +1,7 @@
 // The texts of the page. Class names come from the service, in the same language.
 
+const shortened = (url) => url.length > 60 ? `${url.slice(0, 57)}…` : url;
+
 const EN = {
   title: "What is in the image?",
   model: "Model",
@@ -37,6 +39,8 @@ const EN = {
   showEvidence: (label) => `${label}: show the evidence`,
   noPreview: "No preview",
   pasted: (number) => `pasted image ${number}`,
+  address: (url) => `Nothing was sent: the service fetches no addresses. Save the image of ${shortened(url)}, then choose the file.`,
+  text: "Nothing was sent: that is text. Paste an image, or choose a file.",
   answer: (name, label, probability) => `${name}: ${label}, ${probability}`,
   unknown: (known) => `Unknown: only ${known} of the calibration images are as unfamiliar to the network.`,
   members: (coverage, labels) => `Set with ${coverage} % coverage: ${labels.join(", ")}`,
@@ -101,6 +105,8 @@ const ZH = {
   showEvidence: (label) => `${label}：显示依据`,
   noPreview: "无法预览",
   pasted: (number) => `粘贴的图片 ${number}`,
+  address: (url) => `未发送任何内容：本服务不会访问网址。请先保存 ${shortened(url)} 的图片，再选择该文件。`,
+  text: "未发送任何内容：粘贴的是文本。请粘贴图片，或选择文件。",
   answer: (name, label, probability) => `${name}：${label}，${probability}`,
   unknown: (known) => `未知图片：仅 ${known} 的校准图片与网络已知内容的差异达到这一程度。`,
   members: (coverage, labels) => `${coverage} % 覆盖率下的可能类别：${labels.join("、")}`,
