@@ -1,11 +1,14 @@
-"""Test doubles for the service: an engine with a gate, images with known classes, a model over any engine."""
+"""Test doubles for the service: an engine with a gate, images with known classes, a model over any engine, clients."""
 
 from __future__ import annotations
 
+import asyncio
 import io
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any
 
+import httpx2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,6 +18,8 @@ from wideresnet.bundle import Bundle
 from wideresnet.classifier import Classifier
 from wideresnet.engines import Engine
 from wideresnet.images.decode import Limits
+from wideresnet.serve.app import make_app
+from wideresnet.serve.service import Service
 from wideresnet.serve.worker import ModelWorker
 
 NAME = "wrn_10_1.tiny"
@@ -36,9 +41,9 @@ class GatedEngine:
         return map(self, batches)
 
 
-def open_model(bundle: Bundle, engine: Engine) -> ModelWorker:
+def open_model(bundle: Bundle, engine: Engine, name: str = NAME) -> ModelWorker:
     classifier = Classifier(bundle.card, bundle.labels, engine)
-    return ModelWorker(NAME, classifier, threading.BoundedSemaphore(2), Limits(2**20, 2**20))
+    return ModelWorker(name, classifier, threading.BoundedSemaphore(2), Limits(2**20, 2**20))
 
 
 def png(label: int) -> bytes:
@@ -46,3 +51,22 @@ def png(label: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(FakeEngine().image(label)).save(file, "PNG")
     return file.getvalue()
+
+
+def run(service: Service, story: Callable[[httpx2.AsyncClient], Awaitable[None]]) -> None:
+    """Run ``story`` with a client of ``service`` on one event loop, and check that all limits are returned."""
+
+    async def main() -> None:
+        transport = httpx2.ASGITransport(make_app(service))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            await story(client)
+            await until(lambda: not service.admission.images)
+        assert (service.admission.requests, service.admission.bytes) == (0, 0)
+
+    asyncio.run(main())
+
+
+async def until(true: Callable[[], Any]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.005)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -45,8 +46,8 @@ class CascadeEngine:
 
     def __init__(self, cascade: Cascade, members: Sequence[Engine]) -> None:
         self.cascade, self.info, self._members, specs = cascade, members[-1].info, members, cascade.specs
-        self.passed_on = PassedOn(cascade.point.passed_on95)           # of all images so far
-        self._crop_of = [next(i for i, s in enumerate(specs) if m.preprocess.same_crop(s)) for m in cascade.members]
+        self.passed_on, self._lock = PassedOn(cascade.point.passed_on95), threading.Lock()     # of all images so far
+        self.crop_of = [next(i for i, s in enumerate(specs) if m.preprocess.same_crop(s)) for m in cascade.members]
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Engine``; raises EngineError if the members need different crops."""
@@ -62,6 +63,14 @@ class CascadeEngine:
     def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
         """See ``OutputsEngine``; a cascade has no others than the logits."""
         return ([logits] for logits in self.stream(batches))
+
+    def ask(self, member: int, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return a member's logits of a batch of its own crops, in one stream, and which images it passes on.
+
+        Raises EngineError for logits that are not finite.
+        """
+        (logits,) = self._members[member].stream([pixels])
+        return logits, self._is_unsure(member, logits)
 
     def answers(self, batches: Iterable[Crops]) -> Iterator[Answered]:
         """Yield the answers to each batch, in order; up to ``WAITING`` bytes of later batches are read before.
@@ -84,7 +93,8 @@ class CascadeEngine:
 
     def _finish(self, batch: _Waiting) -> Answered:
         last = int((batch.member == len(self._members) - 1).sum())
-        self.passed_on += PassedOn(self.passed_on.certified95, last, len(batch.member))
+        with self._lock:                           # calls of several threads
+            self.passed_on += PassedOn(self.passed_on.certified95, last, len(batch.member))
         return batch.logits, batch.member
 
     def _ask_first(self, batches: Iterable[Crops], queues: list[list[_Row]]) -> Generator[_Waiting, None, None]:
@@ -108,7 +118,7 @@ class CascadeEngine:
             streams, queue = engine.info.streams, queues[number]
             full = len(queue) // size * size if len(queue) >= size * GROUP * streams else 0
             rows, queues[number] = (queue, []) if at_once else (queue[:full], queue[full:])
-            step, crop = max(1, min(size, -(-len(rows) // streams))), self._crop_of[number]
+            step, crop = max(1, min(size, -(-len(rows) // streams))), self.crop_of[number]
             groups = [rows[start : start + step] for start in range(0, len(rows), step)]
             stacks = (np.stack([batch.crops[crop][row] for batch, row in group]) for group in groups)
             for group, logits in zip(groups, engine.stream(stacks), strict=True):

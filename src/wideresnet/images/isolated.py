@@ -2,9 +2,9 @@
 
 A process is started when it is needed, at most one a CPU, and kept for the next image; it ends by itself after a minute
 without one, and with its parent. It is killed when an image exceeds its time. What it sends is never unpickled: one
-status byte, then size and pixels of a crop, or text.
+status byte, then the size of the image and the pixels of its crops, or text.
 
-A request is two messages: JSON of the arguments of ``decode_crop``, then the encoded image.
+A request is two messages: JSON of the arguments of ``decode_crops``, then the encoded image.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from wideresnet.images.preprocess import MIN_SCALE, preprocess
 from wideresnet.machine import available_cpus
 from wideresnet.records import Exif, Preprocess
 
-SizedCrop = tuple[NDArray[np.uint8], tuple[int, int]]     # RGB uint8 [S, S, 3]; width and height of the upright image
+# RGB uint8 [S, S, 3] by each preprocessing; width and height of the upright image
+SizedCrops = tuple[tuple[NDArray[np.uint8], ...], tuple[int, int]]
 _DONE, _REFUSED, _FAILED = b"\0", b"\1", b"\2"     # then size and crop; message and hint of an ImageError; a traceback
 _THREAD_WORK = 2**21                               # what a thread may decode, for each second of the limit
 _START_SECONDS, _IDLE_SECONDS = 60.0, 60.0         # until the modules are imported; without work
@@ -55,16 +56,11 @@ def is_slow(work: float, limits: Limits) -> bool:
     return work > _THREAD_WORK * limits.seconds and sys.platform != "win32"
 
 
-def decode_crop(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> SizedCrop:
-    """Decode and preprocess encoded bytes in this thread, however long it takes; see ``loader.load_crop``."""
-    (crop,), size = decode_crops(data, [spec], exif, reduced, limits)
-    return crop, size
+def decode_crops(data: bytes, specs: Sequence[Preprocess], exif: Exif, reduced: bool, limits: Limits) -> SizedCrops:
+    """Decode encoded bytes in this thread, however long it takes, and preprocess them by each of ``specs``.
 
-
-def decode_crops(
-    data: bytes, specs: Sequence[Preprocess], exif: Exif, reduced: bool, limits: Limits
-) -> tuple[tuple[NDArray[np.uint8], ...], tuple[int, int]]:
-    """Decode once and preprocess by each of ``specs``, whose ``alpha`` is the same; see ``decode_crop``."""
+    These have the same ``alpha``. See ``loader.load_crop``.
+    """
     antialiased = all(spec.interpolation != "opencv-bilinear" for spec in specs)     # a reduced image changes them much
     min_side = math.ceil(MIN_SCALE * max(spec.resize for spec in specs)) if reduced and antialiased else 0
     image = open_image(data, exif=exif, alpha=specs[0].alpha, limits=limits, min_side=min_side)
@@ -72,13 +68,16 @@ def decode_crops(
     return tuple(preprocess(image, spec, reduced=is_reduced) for spec in specs), image.size
 
 
-def decode_in_process(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> SizedCrop:
-    """Decode and preprocess like ``decode_crop``, to the byte.
+def decode_in_process(
+    data: bytes, specs: Sequence[Preprocess], exif: Exif, reduced: bool, limits: Limits
+) -> SizedCrops:
+    """Decode and preprocess like ``decode_crops``, to the byte.
 
     Waits for a free process. Raises ImageError also for an image that takes longer than ``limits.seconds`` from then
     on, and for one that ends its process.
     """
-    arguments, size = json.dumps([asdict(spec), exif, reduced, asdict(limits)]).encode(), spec.crop**2 * 3
+    arguments = json.dumps([[asdict(spec) for spec in specs], exif, reduced, asdict(limits)]).encode()
+    ends = np.cumsum([spec.crop**2 * 3 for spec in specs]).tolist()
     pool, reusable = _pool(), None
     process = pool.get()
     try:
@@ -86,16 +85,18 @@ def decode_in_process(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, 
             process.end()
             process = None
         process = process or _Process()
-        answer = process.ask(arguments, data, limits.seconds, 9 + max(size, _MAX_TEXT))
+        answer = process.ask(arguments, data, limits.seconds, 9 + max(ends[-1], _MAX_TEXT))
         reusable = process
     finally:                                       # an interrupted process is not kept: its answer is still to come
         pool.put(reusable)
     status, content, pixels = answer[:1], answer[1:], answer[9:]
     if status == _REFUSED:
         raise ImageError(*map(str, json.loads(content)))
-    if status != _DONE or len(pixels) != size:
+    if status != _DONE or len(pixels) != ends[-1]:
         raise RuntimeError(f"a decoding process failed: {content[:_MAX_TEXT].decode(errors='replace')}")
-    return np.frombuffer(pixels, np.uint8).reshape(spec.crop, spec.crop, 3), struct.unpack_from("II", content)
+    parts = np.split(np.frombuffer(pixels, np.uint8), ends[:-1])
+    crops = tuple(part.reshape(spec.crop, spec.crop, 3) for part, spec in zip(parts, specs, strict=True))
+    return crops, struct.unpack_from("II", content)
 
 
 class _Process:
@@ -160,21 +161,22 @@ def answer_requests(descriptor: int) -> None:
         connection.send_bytes(b"")
         while connection.poll(_IDLE_SECONDS):
             arguments, data = connection.recv_bytes(), connection.recv_bytes()
-            spec, exif, reduced, limits = json.loads(arguments)
+            specs, exif, reduced, limits = json.loads(arguments)
             # The parent kills this process; the alarm ends it where the parent is gone.
             signal.alarm(int(limits["seconds"]) + 2)
             if used:
                 with suppress(ValueError):         # beyond a limit that there is
                     soft = used + limits["memory"] + 2 * len(data)
                     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-            connection.send_bytes(_answer(data, Preprocess(**spec), exif, reduced, Limits(**limits)))
+            chosen = [Preprocess(**spec) for spec in specs]
+            connection.send_bytes(_answer(data, chosen, exif, reduced, Limits(**limits)))
             signal.alarm(0)
 
 
-def _answer(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> bytes:
+def _answer(data: bytes, specs: Sequence[Preprocess], exif: Exif, reduced: bool, limits: Limits) -> bytes:
     try:
-        crop, size = decode_crop(data, spec, exif, reduced, limits)
-        return _DONE + struct.pack("II", *size) + crop.tobytes()
+        crops, size = decode_crops(data, specs, exif, reduced, limits)
+        return b"".join([_DONE, struct.pack("II", *size), *(crop.tobytes() for crop in crops)])
     except ImageError as error:
         return _REFUSED + json.dumps([error.message, error.hint]).encode()
     except Exception:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, ImageError, check_choice, errors_as
 from wideresnet.images.decode import DEFAULT_LIMITS, Limits, read_encoded, read_regular
-from wideresnet.images.isolated import SizedCrop, decode_crop, decode_crops, decode_in_process, is_slow
+from wideresnet.images.isolated import decode_crops, decode_in_process, is_slow
 from wideresnet.images.preprocess import preprocess
 from wideresnet.images.workload import workload
 from wideresnet.pipes import read_file, special_kind
@@ -79,10 +79,12 @@ def load_crop(
         return _load_crops(source, [spec], exif, reduced, limits)[0]
 
 
-def decode_sized(data: bytes, spec: Preprocess, exif: Exif, reduced: bool, limits: Limits) -> SizedCrop:
-    """Decode and preprocess encoded bytes, in a process where that may take long; see ``load_crop``."""
-    run = decode_in_process if is_slow(workload(data), limits) else decode_crop
-    return run(data, spec, exif, reduced, limits)
+def decode_sized(
+    data: bytes, specs: Sequence[Preprocess], exif: Exif, reduced: bool, limits: Limits
+) -> tuple[Crops, tuple[int, int]]:
+    """Decode encoded bytes once, in a process where that may take long, and preprocess them; see ``decode_crops``."""
+    run = decode_in_process if is_slow(workload(data), limits) else decode_crops
+    return run(data, specs, exif, reduced, limits)
 
 
 def named_item(path: Path) -> Item:
@@ -104,9 +106,7 @@ def _load_crops(
     if isinstance(source, EncodedImage):
         source = source.read(limits.bytes)
     data = read_encoded(source, limits) if isinstance(source, Path) else source
-    if is_slow(workload(data), limits):            # a process decodes it again for every crop
-        return tuple(decode_in_process(data, spec, exif, reduced, limits)[0] for spec in specs)
-    return decode_crops(data, specs, exif, reduced, limits)[0]
+    return decode_sized(data, specs, exif, reduced, limits)[0]
 
 
 def _crops_or_failure(item: Item, specs: Sequence[Preprocess], exif: Exif, reduced: bool) -> Outcome:

@@ -55,7 +55,11 @@ class PassedOn:
     @property
     def is_unusual(self) -> bool:
         """True if the 95 % interval of the fraction does not overlap that of the certification."""
-        (low, high), (least, most) = wilson_interval(self.images, self.n), self.certified95
+        return self.differs(1.959963984540054)
+
+    def differs(self, z: float) -> bool:
+        """Return whether the interval of the fraction, ``z`` standard errors wide, does not overlap that one."""
+        (low, high), (least, most) = wilson_interval(self.images, self.n, z), self.certified95
         return low > most or high < least
 
 

@@ -80,7 +80,7 @@ class ExplanationWorker:
 
     def _explain(self, model: ModelWorker, data: bytes, selection: MapSelection) -> dict[str, Any]:
         spec = model.classifier.card.preprocess
-        crop, size = decode_sized(data, spec, "transpose", False, self._settings.limits)
+        (crop,), size = decode_sized(data, [spec], "transpose", False, self._settings.limits)
         box = crop_box(size, spec)
         explanation = explain_crop(self._find_explainer(model), crop, selection.classes, k=selection.k)
         classes = [_class_document(explanation, class_map, selection.labels) for class_map in explanation.maps]

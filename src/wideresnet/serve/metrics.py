@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, Summary, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from wideresnet.serve.admission import AdmissionController, RequestContext
 from wideresnet.serve.worker import ModelWorker
@@ -56,6 +58,31 @@ def distance_from_uniform(p_values: Collection[float]) -> float:
     return max((max((rank + 1) / n - p_value, p_value - rank / n) for rank, p_value in ordered), default=math.nan)
 
 
+class CascadeMetrics(Collector):
+    """Metrics of cascades, read from the statistics of the open ``models``."""
+
+    def __init__(self) -> None:
+        self.models: list[ModelWorker] = []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the images of each cascade, and how many each of its members passed on; see ``Collector``."""
+        images = CounterMetricFamily("wrn_cascade_images", "Images that a cascade answered.", labels=["model"])
+        help_text = "Images that a member of a cascade passed on to the next one."
+        passed_on = CounterMetricFamily("wrn_cascade_passed_on", help_text, labels=["model", "member"])
+        help_text = "Bounds of the fraction that reached the last member, seen at certification."
+        certified = GaugeMetricFamily("wrn_cascade_certified_fraction", help_text, labels=["model", "bound"])
+        help_text = "1 if the last 1,000 images were passed on more or less often than at certification."
+        unusual = GaugeMetricFamily("wrn_cascade_unusual", help_text, labels=["model"])
+        for name, counts in ((model.name, model.cascade) for model in self.models if model.cascade):
+            images.add_metric([name], counts.reached[0])
+            for member, count in enumerate(counts.reached[1:]):
+                passed_on.add_metric([name, str(member)], count)
+            for bound, fraction in zip(("low", "high"), counts.certified95, strict=True):
+                certified.add_metric([name, bound], fraction)
+            unusual.add_metric([name], counts.is_unusual)
+        return iter((images, passed_on, certified, unusual))
+
+
 class Metrics:
     """The counters of one service."""
 
@@ -88,6 +115,8 @@ class Metrics:
             Gauge(name, help_text, registry=registry).set_function(value)
         ProcessCollector(registry=registry)
         self._uncertainty: UncertaintyMetrics | None = None      # until a model is calibrated
+        self._cascades = CascadeMetrics()
+        registry.register(self._cascades)
 
     def count_response(self, context: RequestContext, status: int) -> None:
         """Count one response and its images."""
@@ -117,7 +146,7 @@ class Metrics:
     def set_models(self, models: Iterable[ModelWorker]) -> None:
         """Report ``models`` as the open ones."""
         self._info.clear()
-        models = list(models)
+        self._cascades.models = models = list(models)
         calibrated = [model.name for model in models if model.classifier.card.uncertainty]
         if calibrated or self._uncertainty:
             self._uncertainty = self._uncertainty or UncertaintyMetrics(self._registry)

@@ -10,11 +10,13 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle, with_alpha
 from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.engines import EngineOptions
+from wideresnet.engines.cascade import CascadeEngine
 from wideresnet.engines.throughput import throughput_options
 from wideresnet.errors import ConfigError
 from wideresnet.logits import check_logits
@@ -61,9 +63,6 @@ def _open_model(model: str, settings: ServeSettings, log: Callable[[str], object
         log(f"downloading {model}")
 
     bundle = load_bundle(ModelChoice(model, facts=settings.facts), lambda _done, _total: announce())
-    if len(bundle.card.specs) > 1:
-        hint = f"serve a cascade whose members take the same crop, or one of them: -m {model}/members/1"
-        raise ConfigError(f"the members of {model} take different crops: the service makes one of an image", hint)
     bundle = with_alpha(bundle, settings.alpha)
     # The card of a bundle that was built in memory has no hash yet.
     bundle = replace(bundle, card=replace(bundle.card, files=bundle.card.files | {GRAPH: bundle.sha256}))
@@ -87,6 +86,16 @@ def _adaptive_options(bundle: Bundle, options: EngineOptions) -> EngineOptions:
 
 
 def check_model(classifier: Classifier) -> None:
-    """Infer one black image. Raises the engine's errors, and EngineError for logits that are not finite."""
-    side = classifier.card.preprocess.crop
-    check_logits(classifier.logits(np.zeros((1, side, side, 3), np.uint8)))
+    """Infer one black image, with each member of a cascade.
+
+    Raises the engine's errors, and EngineError for logits that are not finite.
+    """
+    if isinstance(engine := classifier.engine, CascadeEngine):
+        for number, member in enumerate(engine.cascade.members):
+            engine.ask(number, _black(member.preprocess.crop))
+        return
+    check_logits(classifier.logits(_black(classifier.card.preprocess.crop)))
+
+
+def _black(side: int) -> NDArray[np.uint8]:
+    return np.zeros((1, side, side, 3), np.uint8)

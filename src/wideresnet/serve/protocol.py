@@ -128,7 +128,7 @@ def model_metadata(name: str, classifier: Classifier, versions: Collection[str])
         "inputs": [
             {"name": PIXEL_INPUT, "datatype": "UINT8", "shape": [-1, side, side, 3]},
             {"name": ENCODED_INPUT, "datatype": "BYTES", "shape": [-1]},
-        ],
+        ][len(classifier.card.specs) > 1 :],       # no pixels where members take different crops
         "outputs": [
             {"name": name, "datatype": "FP32", "shape": [-1, columns]}
             for name, columns in outputs_of(classifier).items()
@@ -147,7 +147,7 @@ def model_config(name: str, classifier: Classifier, max_images: int) -> dict[str
         "input": [
             {"name": PIXEL_INPUT, "data_type": "TYPE_UINT8", "dims": [side, side, 3], "optional": True},
             {"name": ENCODED_INPUT, "data_type": "TYPE_STRING", "dims": [1], "optional": True},
-        ],
+        ][len(classifier.card.specs) > 1 :],
         "output": [
             {"name": name, "data_type": "TYPE_FP32", "dims": [columns]}
             for name, columns in outputs_of(classifier).items()

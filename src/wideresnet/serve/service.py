@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from wideresnet.errors import OutputError, WrnError, did_you_mean
 from wideresnet.report.escape import json_text, printable
+from wideresnet.report.formats import passed_on_text
 from wideresnet.serve.admission import AdmissionController, Permit, RequestContext
 from wideresnet.serve.explain import ExplanationWorker
 from wideresnet.serve.http.errors import ApiError
@@ -151,6 +152,9 @@ class Service:
             disconnected.cancel()
         self.metrics.observe_stages(model.name, (outcome.seconds for outcome in outcomes))
         self.metrics.observe_certainties(model, (pair for outcome in outcomes for pair in outcome.certainties))
+        if (passed := model.cascade) and passed.is_unusual and not passed.is_reported:
+            passed.is_reported = True
+            self.log_message(f"{model.name}: {passed_on_text(passed.checked)}")
         return outcomes
 
 

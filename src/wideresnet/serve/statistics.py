@@ -6,11 +6,42 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from wideresnet.records import Cascade, PassedOn
+
 # Triton's name -> name here. "" is always 0: the output is not timed separately, and there is no cache.
 _NAMES = {
     "success": "success", "fail": "fail", "queue": "wait", "compute_input": "decode", "compute_infer": "infer",
     "compute_output": "", "cache_hit": "", "cache_miss": "",
 }  # fmt: skip
+WINDOW = 1000                                      # images of a cascade whose share passed on is checked at once
+# Standard errors: of the checks of images like those of the certification fewer than one in 10,000 alarms.
+ALARM = 4.0
+
+
+class CascadeStatistics:
+    """How far the images of a cascade went since it was opened; only changed on the event loop, hence no lock."""
+
+    def __init__(self, cascade: Cascade) -> None:
+        self.certified95 = cascade.point.passed_on95
+        self.reached = [0] * len(cascade.members)  # images, by member
+        self.checked = self._latest = PassedOn(self.certified95)   # ``checked``: the last complete window
+        self.is_reported = False                   # that ``is_unusual``
+
+    def add(self, members: NDArray[np.int64]) -> None:
+        """Count images by the ``members`` that answered them."""
+        self.reached = [count + int((members >= number).sum()) for number, count in enumerate(self.reached)]
+        last = int((members == len(self.reached) - 1).sum())
+        self._latest += PassedOn(self.certified95, last, len(members))
+        if self._latest.n >= WINDOW:
+            self.checked, self._latest = self._latest, PassedOn(self.certified95)
+
+    @property
+    def is_unusual(self) -> bool:
+        """True if the share passed on in the last window of images is not that of the certification."""
+        return self.checked.differs(ALARM)
 
 
 class InferenceStatistics:

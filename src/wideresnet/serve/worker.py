@@ -9,6 +9,10 @@ Work passes through two stages, joined by one queue:
     _infer      thread pool; two threads per stream of the engine, so that no stream waits for its next batch
     _complete   event loop again, woken once per batch: statistics, permits, futures
 
+The networks of a cascade are members with a queue each, of one pool of threads. A job whose images a member passes on
+enters the next member's queue, and so its next batch; before, if it takes another crop, _decode once more. The seconds
+of all members add up. At most one member runs for each stream, since all of them may use every CPU.
+
 Nothing waits for a batch to fill. A thread takes its part of the jobs that are decoded at that moment: a single job
 while the engine keeps up, and up to ``batch`` images under load, which cost less each. An ``_infer`` is scheduled for
 every decoded job, so none is left over; one that finds the queue empty ends at once. A batch that fails is run again
@@ -38,18 +42,20 @@ from numpy.typing import NDArray
 from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labels import Language, translated
+from wideresnet.engines.cascade import CascadeEngine
 from wideresnet.engines.throughput import BATCH
 from wideresnet.errors import ConfigError, ImageError
 from wideresnet.images.decode import Limits
-from wideresnet.images.isolated import SizedCrop, decode_crop, decode_in_process, is_slow
+from wideresnet.images.isolated import is_slow
 from wideresnet.images.workload import workload
 from wideresnet.logits import check_logits, softmax
 from wideresnet.machine import available_cpus
 from wideresnet.prediction_sets import p_values
 from wideresnet.records import Batch, Labels, LabelScore, Uncertainty
 from wideresnet.serve.admission import Permit
+from wideresnet.serve.crops import Crops, ImageReader
 from wideresnet.serve.http.errors import ApiError
-from wideresnet.serve.statistics import InferenceStatistics
+from wideresnet.serve.statistics import CascadeStatistics, InferenceStatistics
 
 ModelInput = bytes | NDArray[np.uint8]             # an encoded image, or preprocessed RGB uint8 [N, S, S, 3]
 Result = TypeVar("Result")
@@ -82,7 +88,13 @@ class _Job(Generic[Result]):
     postprocess: Postprocess[Result]
     future: asyncio.Future[Outcome[Result]]
     stage_started: float
+    turn: float = 0.0                              # order in the pools that decode
     slow_bytes: int = 0                            # of an image that was set aside
+    crops: Crops | None = None                     # of an encoded image
+    member: int = 0                                # of a cascade, which the open images have reached
+    open: NDArray[np.bool_] | None = None          # [N]: images that no member has answered yet
+    logits: NDArray[np.float32] | None = None      # [N, C] of those that reached a member
+    members: NDArray[np.int64] | None = None       # [N]: those that answered
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     outcome: Outcome[Result] | None = None
 
@@ -90,6 +102,15 @@ class _Job(Generic[Result]):
         """Add the time since the previous stage ended to ``stage``."""
         self.seconds[stage] += now - self.stage_started
         self.stage_started = now
+
+    def add_answers(self, logits: NDArray[np.float32], unsure: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Add a member's logits of the open images, of which some are ``unsure``; return the logits [N, C] of all."""
+        if self.open is None or self.logits is None or self.members is None:
+            self.open, self.logits = np.ones(len(logits), bool), logits.copy()
+            self.members = np.zeros(len(logits), np.int64)
+        self.logits[self.open], self.members[self.open] = logits, self.member
+        self.open[self.open] = unsure
+        return self.logits
 
     def finish(self, logits: NDArray[np.float32], batch: Batch, model: Uncertainty | None) -> None:
         """Set the outcome from the job's logits [N, C]; ``model``: of a calibrated network."""
@@ -118,8 +139,7 @@ class _OrderedPool:
 
     def submit(self, job: _Job[Any]) -> None:
         """Schedule a job. Raises RuntimeError where the system starts no more threads."""
-        turn = job.stage_started + SPACING * (job.permit.context.images - job.images)
-        heappush(self._jobs, (turn, next(self._numbers), job))
+        heappush(self._jobs, (job.turn, next(self._numbers), job))
         self._threads.submit(self._call_next)
 
     def _call_next(self) -> None:
@@ -146,11 +166,14 @@ class ModelWorker:
     ) -> None:
         self.name, self.classifier, self.source = name, classifier, source   # ``source``: from the settings
         self._decode_slots, self._limits, self._batch = decode_slots, limits, batch
+        cascade, self._images = classifier.card.cascade, ImageReader(classifier.card.specs, limits)
+        self.cascade = CascadeStatistics(cascade) if cascade else None
+        self._member_turns = threading.BoundedSemaphore(classifier.engine.info.streams)
         self._inference_threads = 2 * classifier.engine.info.streams
         self._decode_pool = _OrderedPool(classifier.engine.info.threads, f"{name} decode", self._decode)
         self._slow_pool = _OrderedPool(available_cpus(), f"{name} decode slow", self._decode_slow)
         self._inference_pool = ThreadPoolExecutor(self._inference_threads, thread_name_prefix=f"{name} infer")
-        self._decoded: deque[_Decoded] = deque()
+        self._decoded: list[deque[_Decoded]] = [deque() for _ in (cascade.members if cascade else [None])]
         self.identity, self.statistics = describe_model(name, classifier), InferenceStatistics()
         self._labels = _labels_by_language(classifier)
 
@@ -175,8 +198,11 @@ class ModelWorker:
         has ended, even if the future is cancelled. Raises ApiError when they do not fit into the queue.
         """
         images, loop = 1 if isinstance(item, bytes) else len(item), asyncio.get_running_loop()
+        if not isinstance(item, bytes) and len(self.classifier.card.specs) > 1:
+            raise ApiError("parameters", f"the members of {self.name} take different crops of an image", "send images")
         job = _Job(item, images, permit, postprocess, loop.create_future(), time.perf_counter())
         permit.acquire(images)
+        job.turn = job.stage_started + SPACING * (permit.context.images - images)
         try:
             self._decode_pool.submit(job)
         except RuntimeError:                       # the system starts no more threads
@@ -186,26 +212,25 @@ class ModelWorker:
 
     def _decode(self, job: _Job[Any]) -> None:
         with self._decode_slots:
-            self._read_pixels(job, decode_crop)
+            self._read_pixels(job, self._images.read)
 
     def _decode_slow(self, job: _Job[Any]) -> None:
-        self._read_pixels(job, decode_in_process)
+        self._read_pixels(job, self._images.read_in_process)
 
-    def _read_pixels(self, job: _Job[Any], decode: Callable[..., SizedCrop]) -> None:
+    def _read_pixels(self, job: _Job[Any], read: Callable[[bytes], Crops]) -> None:
         try:
             job.end_stage("wait", time.perf_counter())
             if job.permit.context.cancelled:
                 raise TimeoutError
             pixels = job.item
             if isinstance(pixels, bytes):
-                if not job.slow_bytes and is_slow(workload(pixels), self._limits):
+                if not (job.slow_bytes or job.crops) and is_slow(workload(pixels), self._limits):
                     job.future.get_loop().call_soon_threadsafe(self._set_aside, job)
                     return
-                spec = self.classifier.card.preprocess
-                pixels = decode(pixels, spec, "transpose", False, self._limits)[0][None]
+                job.crops = job.crops or read(pixels)
+                pixels = job.crops[self._crop_of(job.member)][None]
             job.end_stage("decode", time.perf_counter())
-            self._decoded.append((job, pixels))
-            self._inference_pool.submit(self._infer)
+            self._queue(job, pixels)
         except BaseException as error:
             job.fail(error)
             self._deliver([job])
@@ -219,17 +244,38 @@ class ModelWorker:
             job.fail(error)
             self._complete([job])
 
-    def _infer(self) -> None:
-        if batch := self._take_batch():
-            self._run(batch)
+    def _crop_of(self, member: int) -> int:
+        """Return the index of the preprocessing of a cascade's member."""
+        return self.classifier.engine.crop_of[member] if isinstance(self.classifier.engine, CascadeEngine) else 0
 
-    def _take_batch(self) -> list[_Decoded]:
-        """Take this thread's part of the decoded jobs from the queue, at most about ``batch`` images."""
+    def _queue(self, job: _Job[Any], pixels: NDArray[np.uint8]) -> None:
+        """Put the open images of a job into the queue of its member."""
+        self._decoded[job.member].append((job, pixels))
+        self._inference_pool.submit(self._infer, job.member)
+
+    def _pass_on(self, job: _Job[Any], pixels: NDArray[np.uint8]) -> None:
+        """Move a job with the ``pixels`` of its open images to the next member."""
+        job.member += 1
+        try:
+            if self._crop_of(job.member) == self._crop_of(job.member - 1):
+                self._queue(job, pixels)
+            else:
+                self._decode_pool.submit(job)
+        except RuntimeError as error:              # the system starts no more threads
+            job.fail(error)
+            self._deliver([job])
+
+    def _infer(self, member: int) -> None:
+        if batch := self._take_batch(self._decoded[member]):
+            self._run(batch, member)
+
+    def _take_batch(self, decoded: deque[_Decoded]) -> list[_Decoded]:
+        """Take this thread's part of the decoded jobs from a queue, at most about ``batch`` images."""
         batch: list[_Decoded] = []
-        room = max(1, min(self._batch, len(self._decoded) // self._inference_threads))
+        room = max(1, min(self._batch, len(decoded) // self._inference_threads))
         with suppress(IndexError):                 # other threads take jobs, too
             while room > 0:
-                job, pixels = self._decoded.popleft()
+                job, pixels = decoded.popleft()
                 if job.permit.context.cancelled:
                     job.fail(TimeoutError())
                     self._deliver([job])
@@ -238,30 +284,48 @@ class ModelWorker:
                 room -= len(pixels)
         return batch
 
-    def _run(self, batch: list[_Decoded]) -> None:
-        """Infer a batch; where that fails, infer its jobs one by one."""
-        started = time.perf_counter()
+    def _run(self, batch: list[_Decoded], member: int) -> None:
+        """Infer a batch with a member; where that fails, infer its jobs one by one."""
+        started, finished = time.perf_counter(), list[_Job[Any]]()
         for job, _ in batch:
             job.end_stage("wait", started)
         try:
-            joined, logits = self.classifier.run(Batch(np.concatenate([pixels for _, pixels in batch]), ()))
+            joined, logits, unsure = self._ask(member, Batch(np.concatenate([pixels for _, pixels in batch]), ()))
         except BaseException as error:
             if len(batch) > 1:
                 for decoded in batch:
-                    self._run([decoded])
+                    self._run([decoded], member)
                 return
             batch[0][0].fail(error)
+            finished.append(batch[0][0])
         else:
             inferred, end = time.perf_counter(), 0
             for job, pixels in batch:
                 start, end = end, end + len(pixels)
                 job.end_stage("infer", inferred)
+                answers = logits[start:end]
+                if unsure is not None:
+                    passed, answers = unsure[start:end], job.add_answers(answers, unsure[start:end])
+                    if passed.any():               # from here on other threads may finish the job
+                        self._pass_on(job, pixels[passed])
+                        continue
+                finished.append(job)
                 scores = None if joined.known_scores is None else joined.known_scores[start:end]
-                job.finish(logits[start:end], Batch(pixels, (), known_scores=scores), self.classifier.card.uncertainty)
-        self._deliver([job for job, _ in batch])
+                job.finish(answers, Batch(pixels, (), known_scores=scores), self.classifier.card.uncertainty)
+        self._deliver(finished)
+
+    def _ask(self, member: int, batch: Batch) -> tuple[Batch, NDArray[np.float32], NDArray[np.bool_] | None]:
+        """Return a batch that has run, its logits, and which images a cascade's member passes on."""
+        if not isinstance(engine := self.classifier.engine, CascadeEngine):
+            return *self.classifier.run(batch), None
+        with self._member_turns:
+            return batch, *engine.ask(member, batch.pixels)
 
     def _deliver(self, jobs: list[_Job[Any]]) -> None:
         """Pass finished jobs to their event loop, which is woken once for all of them."""
+        for job in jobs:
+            if job.crops:
+                self._images.release(job.crops)
         for loop, group in groupby(jobs, lambda job: job.future.get_loop()):
             with suppress(RuntimeError):           # the loop is closed
                 loop.call_soon_threadsafe(self._complete, list(group))
@@ -270,6 +334,8 @@ class ModelWorker:
         if succeeded := [(job.images, job.seconds) for job in jobs if job.outcome and not job.outcome.error]:
             self.statistics.add_batch(succeeded)
         for job in jobs:
+            if self.cascade and job.outcome and not job.outcome.error and job.members is not None:
+                self.cascade.add(job.members)
             job.permit.release(job.images, job.slow_bytes)
             if job.outcome is not None and not job.future.done():
                 job.future.set_result(job.outcome)

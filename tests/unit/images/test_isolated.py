@@ -19,7 +19,7 @@ from PIL import Image
 from wideresnet.errors import ImageError
 from wideresnet.images import isolated
 from wideresnet.images.decode import Limits
-from wideresnet.images.isolated import decode_crop, decode_in_process, is_slow
+from wideresnet.images.isolated import decode_crops, decode_in_process, is_slow
 from wideresnet.images.loader import load_batches, load_crop
 from wideresnet.records import Item, Preprocess
 
@@ -44,18 +44,20 @@ def _one_process(monkeypatch):
 def test_pixels_are_those_of_a_thread(name):
     data = (FIXTURES / name).read_bytes()
     for exif, reduced, spec in (("transpose", False, SPEC), ("ignore", True, replace(SPEC, alpha="white"))):
-        expected, size = decode_crop(data, spec, exif, reduced, Limits())
-        crop, size_in_process = decode_in_process(data, spec, exif, reduced, Limits())
-        assert np.array_equal(crop, expected)
+        specs = (spec, replace(spec, resize=24, crop=24))
+        expected, size = decode_crops(data, specs, exif, reduced, Limits())
+        crops, size_in_process = decode_in_process(data, specs, exif, reduced, Limits())
+        for crop, wanted in zip(crops, expected, strict=True):
+            np.testing.assert_array_equal(crop, wanted)
         assert size_in_process == size
 
 
 def test_errors_are_those_of_a_thread():
     data = (FIXTURES / "lzw.tif").read_bytes()[:900]
     errors = []
-    for decode in (decode_crop, decode_in_process):
+    for decode in (decode_crops, decode_in_process):
         with pytest.raises(ImageError) as error:
-            decode(data, SPEC, "ignore", False, Limits())
+            decode(data, [SPEC], "ignore", False, Limits())
         errors.append((error.value.message, error.value.hint))
     assert errors[0] == errors[1]
 

@@ -7,7 +7,6 @@ import gc
 import io
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
@@ -17,34 +16,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fakes import FakeEngine
-from serving import NAME, GatedEngine, open_model, png
+from serving import NAME, GatedEngine, open_model, png, run, until
 from wideresnet.engines.throughput import BATCH
 from wideresnet.errors import ConfigError
-from wideresnet.images.isolated import decode_crop
+from wideresnet.images.isolated import decode_crops
 from wideresnet.serve.admission import RequestContext
 from wideresnet.serve.app import make_app
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
-
-
-def run(service: Service, story: Callable[[httpx2.AsyncClient], Awaitable[None]]) -> None:
-    """Run ``story`` with a client of ``service`` on one event loop, and check that all limits are returned."""
-
-    async def main() -> None:
-        transport = httpx2.ASGITransport(make_app(service))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
-            await story(client)
-            await until(lambda: not service.admission.images)
-        assert (service.admission.requests, service.admission.bytes) == (0, 0)
-
-    asyncio.run(main())
-
-
-async def until(true: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
-        while not true():
-            await asyncio.sleep(0.005)
 
 
 def test_a_full_queue_answers_429_at_once_and_admitted_requests_are_answered(make_service) -> None:
@@ -108,7 +88,7 @@ def test_an_error_in_a_batch_fails_one_request_only(make_service) -> None:
 
 def decoded(service: Service) -> int:
     """Return the number of images that wait for the engine."""
-    return len(service.models[NAME]._decoded)
+    return len(service.models[NAME]._decoded[0])
 
 
 def test_the_many_images_of_a_request_do_not_delay_another(make_service, monkeypatch) -> None:
@@ -117,9 +97,9 @@ def test_the_many_images_of_a_request_do_not_delay_another(make_service, monkeyp
     def decode(data: bytes, *arguments: Any) -> Any:
         assert gate.wait(20)
         order.append(data)
-        return decode_crop(data, *arguments)
+        return decode_crops(data, *arguments)
 
-    monkeypatch.setattr("wideresnet.serve.worker.decode_crop", decode)
+    monkeypatch.setattr("wideresnet.serve.crops.decode_crops", decode)
     service = make_service()
 
     async def story(client: httpx2.AsyncClient) -> None:
@@ -139,7 +119,7 @@ def test_slow_images_leave_the_queue_to_others(make_service, monkeypatch) -> Non
     """They have one of their own, with the same capacity."""
     gate = threading.Event()
     monkeypatch.setattr(
-        "wideresnet.serve.worker.decode_in_process", lambda *arguments: gate.wait(20) and decode_crop(*arguments)
+        "wideresnet.serve.crops.decode_in_process", lambda *arguments: gate.wait(20) and decode_crops(*arguments)
     )
     service = make_service(queue=2)
     file = io.BytesIO()
