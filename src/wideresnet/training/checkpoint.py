@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,11 @@ from wideresnet.training.recipe import Recipe
 
 FILE_NAME = "checkpoint.pt"
 STOPPED = "stopped.pt"                             # the state before a non-finite loss, for inspection only
+
+# What torch's reader raises for a file that it did not write.
+_DAMAGE = (
+    RuntimeError, pickle.UnpicklingError, TypeError, LookupError, ValueError, AttributeError, EOFError, struct.error,
+)  # fmt: skip
 
 
 @dataclass
@@ -63,8 +69,7 @@ def load_checkpoint(run: Path, recipe: Recipe) -> TrainingState | None:
     path = run / FILE_NAME
     if not path.exists():
         return None
-    damage = (RuntimeError, pickle.UnpicklingError, TypeError, KeyError, EOFError)
-    with errors_as(damage, TrainingError, f"{path} is damaged", hint="delete it to start again"):
+    with errors_as(_DAMAGE, TrainingError, f"{path} is damaged", hint="delete it to start again"):
         values = torch.load(path, map_location="cpu", weights_only=True)
         state = TrainingState(**values | {"recipe": validated(Recipe, values["recipe"], path)})
     changed = [key for key in Recipe.model_fields if getattr(state.recipe, key) != getattr(recipe, key)]

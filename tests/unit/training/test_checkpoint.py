@@ -90,6 +90,13 @@ def test_a_damaged_one_is_an_error_that_says_what_to_do(tmp_path: Path, keep: in
     assert "delete it" in caught.value.hint
 
 
+@pytest.mark.parametrize("content", [b"\x80\x02}q", b"\x80\x02X\x01", b"(lp0\n.", b"\x80\x02c\xff", bytes(range(40))])
+def test_no_content_is_another_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE_NAME).write_bytes(content)
+    with pytest.raises(TrainingError, match="is damaged"):
+        load_checkpoint(tmp_path, RECIPE)
+
+
 def test_a_file_of_another_kind_is_an_error(tmp_path: Path) -> None:
     torch.save({"something": 1}, tmp_path / FILE_NAME)
     with pytest.raises(TrainingError, match="is damaged"):
