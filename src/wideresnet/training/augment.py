@@ -20,7 +20,7 @@ def reflect_pad(images: Tensor, padding: int) -> Tensor:
         return images
 
     def sources(length: int) -> Tensor:
-        position = torch.arange(-padding, length + padding).abs()
+        position = torch.arange(-padding, length + padding, device=images.device).abs()
         return torch.minimum(position, 2 * (length - 1) - position)
 
     _, height, width, _ = images.shape
@@ -33,7 +33,7 @@ def crop_and_flip(padded: Tensor, rows: Tensor, corners: Tensor, flipped: Tensor
     ``corners`` [B, 2] holds top and left of each crop, ``flipped`` bool [B] which are mirrored.
     Returns [B, size, size, C] of the same dtype.
     """
-    offsets = torch.arange(size)
+    offsets = torch.arange(size, device=padded.device)
     lines = corners[:, :1] + offsets                                    # [B, size]
     columns = corners[:, 1:] + torch.where(flipped[:, None], offsets.flip(0), offsets)
     return padded[rows[:, None, None], lines[:, :, None], columns[:, None, :]]
@@ -89,8 +89,9 @@ def resize_matrix(start: Tensor, length: Tensor, source: int, size: int) -> Tens
     ``start`` [B] and is ``length`` [B] long (fractions). As in Pillow, the triangle widens when the image shrinks.
     """
     step = length[:, None, None] * source / size                        # source pixels per result pixel
-    centres = start[:, None, None] * source + (torch.arange(size)[:, None] + 0.5) * step
-    distance = (torch.arange(source) + 0.5 - centres).abs()
+    pixels, results = (torch.arange(length, device=start.device) + 0.5 for length in (source, size))
+    centres = start[:, None, None] * source + results[:, None] * step
+    distance = (pixels - centres).abs()
     weights = (1 - distance / step.clamp(min=1)).clamp(min=0)
     return weights / weights.sum(2, keepdim=True)
 
@@ -105,4 +106,5 @@ def normalise(planes: Tensor, mean: RGB, std: RGB, size: int) -> Tensor:
 
 def standardise(planes: Tensor, mean: RGB, std: RGB) -> Tensor:
     """Subtract ``mean`` and divide by ``std`` (of values in [0, 1]): float [B, 3, H, W] in 0..255 -> the same shape."""
-    return (planes - 255 * torch.tensor(mean).view(3, 1, 1)) / (255 * torch.tensor(std).view(3, 1, 1))
+    mean_of, std_of = (255 * torch.tensor(values, device=planes.device).view(3, 1, 1) for values in (mean, std))
+    return (planes - mean_of) / std_of

@@ -28,7 +28,7 @@ from wideresnet.training.augment import (
     to_planes,
 )
 from wideresnet.training.distributed import SINGLE_PROCESS, Group
-from wideresnet.training.mix import cutmix, erase, jitter, mixup
+from wideresnet.training.mix import ERASED_AREA, ERASED_AREA_OF_CIFAR, cutmix, cutout, erase, jitter, mixup
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.trivial import trivial_augment
 from wideresnet.training.whiten import Whitening, fit_whitening
@@ -62,7 +62,11 @@ class Batches(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class CifarBatches:
-    """CIFAR and SVHN: whitened if the recipe says so, padded, randomly cropped to 32×32, flipped."""
+    """CIFAR and SVHN: whitened if the recipe says so, padded, randomly cropped to 32×32, flipped, changed, resized.
+
+    They are stored and augmented on the group's device; a teacher gets them as they are then, at 32×32. Colours,
+    erasing and mixing depend on the ranks, see ``FolderBatches``.
+    """
 
     recipe: Recipe
     arrays: CifarArrays
@@ -91,11 +95,12 @@ class CifarBatches:
 
     def _whitened(self, images: NDArray[np.uint8]) -> Tensor:
         batch = torch.from_numpy(images)
-        return self._whitening(batch) if self._whitening else batch
+        return (self._whitening(batch) if self._whitening else batch).to(self.group.device)
 
     def training(self, epoch: int) -> Iterator[Batch]:
         """See ``Batches``."""
-        recipe, statistics = self.recipe, self.recipe.statistics()
+        recipe, statistics, device = self.recipe, self.recipe.statistics(), self.group.device
+        mean = 255 * torch.tensor(statistics.mean, device=device).view(3, 1, 1)
         labels = torch.from_numpy(self.arrays.train_labels)
         view = epoch % recipe.teacher_views if recipe.teacher_views else epoch
         view_draws = EpochDraws(recipe, self.count, view, group=self.group)
@@ -104,18 +109,19 @@ class CifarBatches:
         draws = view_draws if view == epoch else EpochDraws(recipe, self.count, epoch, group=self.group)
         side = self.arrays.train_images.shape[1]
         for rows in draws.batches():
-            images = crop_and_flip(self._padded, rows, corners[rows], flipped[rows], side)
+            own_corners, own_flipped = corners[rows].to(device), flipped[rows].to(device)
+            images = crop_and_flip(self._padded, rows.to(device), own_corners, own_flipped, side)
             planes = change_colours(to_planes(images), recipe, draws.generator)
+            targets = labels[rows].to(device)
+            planes, targets = erase_and_mix(planes, targets, self.classes, recipe, draws.generator, mean)
             if self.teacher:
                 targets = F.softmax(self._teacher_logits(view, rows, planes) / recipe.temperature, 1)
-            else:
-                targets = labels[rows]
             yield normalise(planes, statistics.mean, statistics.std, recipe.size_at(epoch)), targets
 
     def _teacher_logits(self, view: int, rows: Tensor, planes: Tensor) -> Tensor:
         """Return the teacher's logits float32 [B, C] of the images ``rows``; those of views that repeat are kept."""
         assert self.teacher
-        images = planes.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        images = planes.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
         if not self.recipe.teacher_views:
             return torch.from_numpy(self.teacher(images))
         answers = self._answers.setdefault(view, torch.full((self.count, self.classes), torch.nan))
@@ -161,9 +167,12 @@ class FolderBatches:
         boxes = random_boxes(self.count, recipe.crop_scale, recipe.crop_ratio, draws.generator)
         flipped = draws.flips()
         for rows in draws.batches():
-            planes = crop_and_resize(images[rows], boxes[rows], flipped[rows], recipe.size_at(epoch))
+            stored, own_boxes, own_flipped, targets = (
+                values[rows].to(self.group.device) for values in (images, boxes, flipped, labels)
+            )
+            planes = crop_and_resize(stored, own_boxes, own_flipped, recipe.size_at(epoch))
             planes = standardise(change_colours(planes, recipe, draws.generator), spec.mean, spec.std)
-            planes, targets = erase_and_mix(planes, labels[rows], self.classes, recipe, draws.generator)
+            planes, targets = erase_and_mix(planes, targets, self.classes, recipe, draws.generator)
             yield planes.contiguous(memory_format=torch.channels_last), targets
 
     def test(self) -> Iterator[Batch]:
@@ -177,10 +186,11 @@ def first_images(batches: Batches, spec: Preprocess, count: int = 16) -> list[Tr
 
     ``spec`` has the mean and standard deviation of the batches.
     """
-    images, targets = next(batches.training(0), (torch.empty(0, 3, 1, 1), torch.empty(0, 1)))
-    planes = 255 * (images[:count] * torch.tensor(spec.std).view(3, 1, 1) + torch.tensor(spec.mean).view(3, 1, 1))
+    batch = next(batches.training(0), (torch.empty(0, 3, 1, 1), torch.empty(0, 1)))
+    images, targets = (values[:count].cpu() for values in batch)
+    planes = 255 * (images * torch.tensor(spec.std).view(3, 1, 1) + torch.tensor(spec.mean).view(3, 1, 1))
     pixels = planes.clamp(0, 255).round().byte().permute(0, 2, 3, 1).numpy()
-    return [TrainingImage(image, _target(row)) for image, row in zip(pixels, targets[:count], strict=True)]
+    return [TrainingImage(image, _target(row)) for image, row in zip(pixels, targets, strict=True)]
 
 
 def _target(target: Tensor) -> dict[int, float]:
@@ -250,11 +260,18 @@ def change_colours(planes: Tensor, recipe: Recipe, generator: torch.Generator) -
 
 
 def erase_and_mix(
-    planes: Tensor, labels: Tensor, classes: int, recipe: Recipe, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Apply the recipe's random erasing and mixing to normalised images; mixed targets are float [B, C]."""
+    planes: Tensor, labels: Tensor, classes: int, recipe: Recipe, generator: torch.Generator,
+    mean: float | Tensor = 0.0,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Apply the recipe's random erasing, Cutout and mixing to float [B, 3, H, W] of the given mean colour.
+
+    Mixed targets are float [B, C].
+    """
     if recipe.erasing:
-        planes = erase(planes, recipe.erasing, generator)
+        area = ERASED_AREA if recipe.data == "folder" else ERASED_AREA_OF_CIFAR
+        planes = erase(planes, recipe.erasing, generator, area, mean)
+    if recipe.cutout:
+        planes = cutout(planes, recipe.cutout, generator, mean)
     kinds = [(mix, alpha) for mix, alpha in ((mixup, recipe.mixup), (cutmix, recipe.cutmix)) if alpha]
     if not kinds:
         return planes, labels

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from wideresnet.architectures import Variant, get_architecture, with_variant
 from wideresnet.errors import TrainingError
 from wideresnet.machine import available_cpus
-from wideresnet.models import create_model
+from wideresnet.models import create_model, zero_branches
 from wideresnet.training.batches import Batches
 from wideresnet.training.checkpoint import STOPPED, TrainingState, save_checkpoint
 from wideresnet.training.distributed import SINGLE_PROCESS, Group, check_group
@@ -44,6 +44,7 @@ class Epoch:
 
     ``top1`` and ``val_loss`` are of the test set (the fraction right, the mean cross-entropy), nan if not evaluated;
     ``loss`` and ``train_top1`` means over the steps, of augmented images; ``learning_rate`` is that of the last step.
+    ``top1_flip`` is the accuracy of logits averaged over an image and its mirror image, with ``flip_evaluation``.
     """
 
     epoch: int
@@ -53,6 +54,7 @@ class Epoch:
     val_loss: float = math.nan
     train_top1: float = math.nan
     learning_rate: float = math.nan
+    top1_flip: float = math.nan
 
 
 @dataclass
@@ -107,9 +109,9 @@ def train(trainer: Trainer, data: Batches, run: Path) -> Iterator[Step | Epoch]:
             yield Step(epoch, step + 1, recipe.epochs * steps, loss, rate)
         group.copy_from_rank0([*trainer.model.state_dict().values(), *trainer.averaged.state_dict().values()])
         is_evaluated = (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs
-        top1, val_loss = validate(trainer, data) if is_evaluated else (math.nan, math.nan)
+        top1, val_loss, top1_flip = validate(trainer, data) if is_evaluated else (math.nan,) * 3
         loss, correct = (sum(column) / len(figures) for column in zip(*figures, strict=True))
-        report = Epoch(epoch, loss, top1, time.perf_counter() - started, val_loss, correct, rate)
+        report = Epoch(epoch, loss, top1, time.perf_counter() - started, val_loss, correct, rate, top1_flip)
         trainer.log.append(asdict(report))
         trainer.epoch = epoch + 1
         group.broadcast_from_rank0(partial(save_checkpoint, run, trainer.state()))
@@ -136,6 +138,8 @@ def prepare(
     model = channels_last(create_model(architecture))
     if weights is not None:
         model.load_state_dict(weights)
+    elif recipe.zero_init:
+        zero_branches(model)
     freeze(model, recipe)
     averaged = model = model.to(group.device)
     if recipe.ema:
@@ -228,15 +232,22 @@ def update_average(trainer: Trainer, step: int) -> None:
 
 
 @torch.no_grad()
-def validate(trainer: Trainer, data: Batches) -> tuple[float, float]:
-    """Return top-1 (a fraction) and mean cross-entropy of the averaged weights on the test images of all ranks."""
+def validate(trainer: Trainer, data: Batches) -> tuple[float, float, float]:
+    """Return top-1 (a fraction) and mean cross-entropy of the averaged weights on the test images of all ranks.
+
+    The third value is ``top1_flip`` (see ``Epoch``).
+    """
     trainer.averaged.eval()
-    correct = count = 0
+    correct = flip_correct = count = 0
     loss = 0.0
     for images, targets in data.test():
         logits, targets = forward(trainer, trainer.averaged, images, targets)
         loss += F.cross_entropy(logits.float(), targets, reduction="sum").item()
         correct += int((logits.argmax(1) == targets).sum())
         count += len(targets)
-    correct, count, loss = map(sum, zip(*trainer.group.gather((correct, count, loss)), strict=True))
-    return correct / count, loss / count
+        if trainer.recipe.flip_evaluation:
+            logits = logits + forward(trainer, trainer.averaged, images.flip(3), targets)[0]
+            flip_correct += int((logits.argmax(1) == targets).sum())
+    sums = zip(*trainer.group.gather((correct, count, loss, flip_correct)), strict=True)
+    correct, count, loss, flip_correct = map(sum, sums)
+    return correct / count, loss / count, flip_correct / count if trainer.recipe.flip_evaluation else math.nan

@@ -17,10 +17,9 @@ from wideresnet.records import Alpha, Preprocess, RecipeInfo
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 # Settings with an effect on class folders only.
-_FOLDER_SETTINGS = (
-    "balanced", "jitter", "erasing", "mixup", "cutmix", "stored", "crop_scale", "crop_ratio", "input_size",
-    "input_resize",
-)  # fmt: skip
+_FOLDER_SETTINGS = ("balanced", "stored", "crop_scale", "crop_ratio", "input_size", "input_resize")
+# Settings that change cropped images, at random in every epoch.
+_CHANGES = ("trivial", "jitter", "erasing", "cutout", "mixup", "cutmix")
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -58,21 +57,28 @@ class Recipe(BaseModel):
     # every epoch.
     teacher_views: int = Field(0, ge=0)
 
-    # "one-cycle": linear up during the fraction ``warmup`` of all steps, linear down to 0.
+    # "one-cycle": linear up during the fraction ``warmup`` of all steps, linear down to 0. "cosine": down to 0 along
+    # half a cosine instead (Loshchilov & Hutter, arXiv 1608.03983, without restarts).
     # "steps", the paper's: multiplied by ``decay`` at each milestone (an epoch).
-    schedule: Literal["one-cycle", "steps"] = "steps"
+    schedule: Literal["one-cycle", "cosine", "steps"] = "steps"
     warmup: float = Field(0.2, ge=0, lt=1)
     milestones: tuple[int, ...] = ()
     decay: float = Field(0.2, gt=0, le=1)
+    zero_init: bool = False                        # every block begins as its shortcut; see ``zero_branches``
 
     # Augmentation. ``sizes``: (from epoch, side in pixels) pairs.
     flip: Literal["random", "alternating", "none"] = "random"
     sizes: tuple[tuple[int, int], ...] = ((0, 32),)
     trivial: bool = False                          # TrivialAugment: one operation of random strength per image
+    jitter: float = Field(0.0, ge=0, lt=1)         # brightness, contrast, saturation: factors of 1 ± up to this
+    erasing: float = Field(0.0, ge=0, le=1)        # probability of erasing a random box of an image
+    mixup: float = Field(0.0, ge=0)                # alpha of the blending weights; 0: no mixup
+    cutmix: float = Field(0.0, ge=0)               # alpha of the box sizes; with mixup: each batch gets one of them
     # CIFAR and SVHN: reflect-padded by ``crop_padding`` pixels, then randomly cropped to 32×32. "zca": contrast
     # normalisation and whitening instead of mean and deviation, as in the paper's first version; not exportable.
     whitening: Literal["none", "zca"] = "none"
     crop_padding: int = Field(4, ge=0, le=16)
+    cutout: int = Field(0, ge=0, le=32)            # side of the erased square in pixels of the 32; 0: none
     # Class folders: stored in memory as centre squares of ``stored`` pixels. Random crops have a fraction of the area
     # within ``crop_scale`` and a width over height within ``crop_ratio``. The finished network takes the centre
     # ``input_size`` of an image resized to ``input_resize`` on the shorter side; 0: the last size, and 8/7 of it.
@@ -81,10 +87,6 @@ class Recipe(BaseModel):
     crop_scale: tuple[Fraction, Fraction] = (0.35, 1.0)
     crop_ratio: tuple[PositiveFloat, PositiveFloat] = (3 / 4, 4 / 3)
     balanced: bool = False                         # all classes equally frequent in an epoch
-    jitter: float = Field(0.0, ge=0, lt=1)         # brightness, contrast, saturation: factors of 1 ± up to this
-    erasing: float = Field(0.0, ge=0, le=1)        # probability of erasing a random box of an image
-    mixup: float = Field(0.0, ge=0)                # alpha of the blending weights; 0: no mixup
-    cutmix: float = Field(0.0, ge=0)               # alpha of the box sizes; with mixup: each batch gets one of them
     input_size: int = Field(0, ge=0)
     input_resize: int = Field(0, ge=0)
 
@@ -96,6 +98,7 @@ class Recipe(BaseModel):
 
     precision: Annotated[Literal["bf16", "f32"], BeforeValidator(precision_name)] = "f32"    # of convolutions only
     evaluate_every: int = Field(1, ge=1)           # epochs; the last is always evaluated
+    flip_evaluation: bool = False                  # also log top1_flip, of logits averaged with the mirror image's
 
     @model_validator(mode="before")
     @classmethod
@@ -116,17 +119,18 @@ class Recipe(BaseModel):
         for key, (low, high) in {"crop_scale": self.crop_scale, "crop_ratio": self.crop_ratio}.items():
             if low > high:
                 raise ValueError(f"{key} must be a smaller and a larger number, got {low} and {high}")
+        changes = [key for key in _CHANGES if getattr(self, key)]
         changed = [key for key, field in type(self).model_fields.items() if getattr(self, key) != field.default]
         for keys, is_used, use in (
             (_FOLDER_SETTINGS, is_folder, f"class folders, not for {self.data}"),
             (("alpha",), is_folder, f"class folders: {self.data} has no transparent images"),
-            (("crop_padding", "whitening", "teacher"), not is_folder, "32×32 images, not for class folders"),
+            (("crop_padding", "cutout", "whitening", "teacher"), not is_folder, "32×32 images, not for class folders"),
             (("temperature", "teacher_sha256", "teacher_views"), bool(self.teacher), "distillation: name a teacher"),
             (("label_smoothing",), not self.teacher, "labels, which distillation does not use"),
             (("teacher",), self.whitening == "none", "images that are not whitened"),
             (("milestones", "decay"), self.schedule == "steps", f"the schedule steps, not for {self.schedule}"),
-            (("trivial",), self.whitening == "none", "images that are not whitened"),
-            (("teacher_views",), not self.trivial, "crops and flips only: leave out trivial"),
+            (("trivial", "jitter"), self.whitening == "none", "images that are not whitened"),
+            (("teacher_views",), not changes, f"crops and flips only: leave out {', '.join(changes)}"),
         ):
             for key in keys:
                 if key in changed and not is_used:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from wideresnet.errors import TrainingError
 from wideresnet.training.recipe import Recipe
 
@@ -23,4 +25,9 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     top = recipe.warmup * total
     # The middle of the step, so that neither the first nor the last step has rate 0.
     now = step + 0.5
-    return recipe.learning_rate * (now / top if now < top else (total - now) / (total - top))
+    if now < top:
+        return recipe.learning_rate * (now / top)
+    factor = (total - now) / (total - top)
+    if recipe.schedule == "cosine":
+        factor = (1 - math.cos(math.pi * factor)) / 2
+    return recipe.learning_rate * factor

@@ -32,17 +32,17 @@ def trivial_augment(planes: Tensor, generator: torch.Generator) -> Tensor:
     choices = torch.randint(len(OPERATIONS), (count,), generator=generator)
     levels = torch.randint(LEVELS, (count, 1, 1, 1), generator=generator)
     signs = 2 * torch.randint(2, (count, 1, 1, 1), generator=generator) - 1
-    strengths = signs * levels / (LEVELS - 1)
+    strengths = (signs * levels / (LEVELS - 1)).to(planes.device)
     result = planes.clone()
     for index, operation in enumerate(OPERATIONS.values()):
-        rows = (choices == index).nonzero()[:, 0]
+        rows = (choices == index).nonzero()[:, 0].to(planes.device)
         if len(rows):
             result[rows] = operation(planes[rows], strengths[rows]).clamp(0, 255)
     return result
 
 
 def _sharpness(planes: Tensor, strength: Tensor) -> Tensor:
-    kernel = torch.tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]]).div(13).expand(3, 1, 3, 3)
+    kernel = torch.tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]], device=planes.device).div(13).expand(3, 1, 3, 3)
     smooth = F.conv2d(planes, kernel, padding=1, groups=3)
     smooth[:, :, [0, -1]] = planes[:, :, [0, -1]]                       # Pillow leaves the border as it is
     smooth[:, :, :, [0, -1]] = planes[:, :, :, [0, -1]]
@@ -62,7 +62,7 @@ def _autocontrast(planes: Tensor, _strength: Tensor) -> Tensor:
 def _equalise(planes: Tensor, _strength: Tensor) -> Tensor:
     """Flatten the histogram of each channel, with Pillow's integer arithmetic."""
     values = planes.round().long().flatten(2)                           # [B, 3, H · W]
-    histogram = torch.zeros(*values.shape[:2], 256, dtype=torch.long)
+    histogram = torch.zeros(*values.shape[:2], 256, dtype=torch.long, device=planes.device)
     histogram.scatter_add_(2, values, torch.ones_like(values))
     brightest = histogram.gather(2, values.amax(2, keepdim=True))
     step = (values.shape[2] - brightest) // 255                         # 0: too few values, nothing to do
@@ -89,13 +89,14 @@ def _transform(planes: Tensor, amount: Tensor, matrix: Callable[[Tensor], list[l
     ``matrix``: amount [B] -> the 2 × 3 matrix from the coordinates (x, y, 1) of a result pixel's centre to those in
     the image, both with the origin at the top left corner, as for ``PIL.Image.transform``.
     """
-    height, width = planes.shape[2:]
-    zeros = torch.zeros(len(planes), dtype=torch.float64)
+    (height, width), device = planes.shape[2:], planes.device
+    zeros = torch.zeros(len(planes), dtype=torch.float64, device=device)
     rows = [torch.stack([zeros + cell for cell in row], 1) for row in matrix(amount.view(-1).double())]
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    centres = torch.stack((x, y, torch.ones_like(x))).view(3, -1).double()
+    centres = [torch.arange(length, device=device) + 0.5 for length in (height, width)]
+    y, x = torch.meshgrid(*centres, indexing="ij")
+    points = torch.stack((x, y, torch.ones_like(x))).view(3, -1).double()
     # The small number decides for points on the border of two pixels, which rounding else would.
-    columns, lines = (torch.stack(rows, 1) @ centres + 1e-6).floor().long().unbind(1)       # [B, H · W] each
+    columns, lines = (torch.stack(rows, 1) @ points + 1e-6).floor().long().unbind(1)       # [B, H · W] each
     inside = (columns >= 0) & (columns < width) & (lines >= 0) & (lines < height)
     sources = lines.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
     pixels = planes.flatten(2).gather(2, sources[:, None].expand(-1, planes.shape[1], -1))

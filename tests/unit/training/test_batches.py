@@ -71,6 +71,43 @@ def test_only_seed_and_epoch_decide(make) -> None:
     assert len({tuple(numbers), tuple(other_epoch), tuple(other_seed)}) == 3
 
 
+# Computed before CIFAR had erasing, Cutout and mixing: what a recipe draws does not change with new settings.
+DRAWN: list[tuple[str, dict[str, object], list[float], list[object]]] = [
+    (
+        "cifar", {"sizes": ((0, 32),)}, [0.1267, 0.1114, 0.0919, 0.0865, 0.0719, 0.1459, 0.1019, 0.1323],
+        [4, 7, 0, 14, 16, 10, 15, 3],
+    ),
+    (
+        "cifar", {"sizes": ((0, 32),), "trivial": True},
+        [0.4396, -1.4421, -0.0053, -0.1452, 0.0683, 0.1459, -0.5359, -0.0016], [4, 7, 0, 14, 16, 10, 15, 3],
+    ),
+    (
+        "cifar", {"flip": "alternating", "crop_padding": 2, "seed": 3},
+        [0.0797, 0.1254, 0.1211, 0.1158, 0.0817, 0.1144, 0.1222, 0.0768], [12, 9, 19, 4, 17, 7, 2, 16],
+    ),
+    (
+        "folder", {"mixup": 0.4, "cutmix": 1.0, "erasing": 0.3, "jitter": 0.2, "trivial": True},
+        [-0.1002, -0.8251, 0.1605, 0.0187, 0.0074, -0.4937, -0.2453, -0.3422],
+        [{15: 0.5625, 4: 0.4375}, {10: 0.5625, 7: 0.4375}, {16: 0.6944, 0: 0.3056}, {4: 0.5625, 14: 0.4375},
+         {14: 0.9167, 16: 0.0833}, {3: 0.7639, 10: 0.2361}, {15: 0.7917, 7: 0.2083}, {3: 0.8889, 0: 0.1111}],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "changes", "means", "answers"), DRAWN)
+def test_a_recipe_draws_what_it_always_drew(
+    kind: str, changes: dict[str, object], means: list[float], answers: list[object]
+) -> None:
+    make, recipe = {"cifar": (cifar, CIFAR), "folder": (folder, FOLDER)}[kind]
+    *_, (images, targets) = make(recipe.model_copy(update=changes)).training(1)
+    assert images.mean((1, 2, 3)).tolist() == pytest.approx(means, abs=2e-4)
+    if targets.ndim == 1:
+        assert targets.tolist() == answers
+    else:
+        shares = [{k: pytest.approx(v, abs=1e-3) for k, v in enumerate(row) if v} for row in targets.tolist()]
+        assert shares == answers
+
+
 @BOTH
 def test_images_have_the_size_of_their_epoch(make) -> None:
     batches = make()
@@ -136,6 +173,24 @@ def test_mixed_targets_are_shares_of_classes_and_plain_ones_stay_numbers() -> No
     assert plain.dtype == torch.int64
 
 
+def test_small_images_are_mixed_like_others() -> None:
+    labels, images = np.arange(40) % 10, np.repeat(np.arange(40, dtype=np.uint8), 3072).reshape(40, 32, 32, 3) * 6
+    arrays = CifarArrays(images, labels, images[:1], labels[:1])
+    recipe = CIFAR.model_copy(update={"mixup": 1.0, "batch_size": 40, "crop_padding": 0, "sizes": ((0, 32),)})
+    ((mixed, targets),) = CifarBatches(recipe, arrays).training(0)
+    assert (targets.shape, targets.dtype) == ((40, 10), torch.float32)
+    assert mixed.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(targets.sum(1), torch.ones(40))
+    values = recipe.statistics().std[0] * mixed[:, 0, 0, 0] + recipe.statistics().mean[0]
+    # Image k of value 6 k / 255 has class k modulo 10: of two values the shares follow, of shares the value modulo 10.
+    two = (targets > 0).sum(1) == 2                # the others were mixed with an image of their class
+    assert two.sum() > 25
+    for value, target in zip((255 * values / 6)[two].tolist(), targets[two], strict=True):
+        first, second = target.nonzero()[:, 0].tolist()
+        pairs = [(i, j) for i in range(first, 40, 10) for j in range(second, 40, 10)]
+        assert min(abs(value - float(target[first]) * i - (1 - float(target[first])) * j) for i, j in pairs) < 1e-3
+
+
 def test_the_weights_say_how_their_images_are_normalised() -> None:
     spec = Preprocess(resize=20, crop=20, mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.25))
     batches = FolderBatches(FOLDER, folder().arrays, spec)
@@ -159,6 +214,50 @@ def test_whitened_images_are_cut_and_tested_as_they_are() -> None:
     learnt = whitening(torch.from_numpy(arrays.train_images)).permute(0, 3, 1, 2)
     shown, _ = epoch_of(batches, 0)
     assert all((learnt - image).abs().flatten(1).max(1).values.min() < 1e-3 for image in shown)
+
+
+@pytest.mark.parametrize("name", ["cutout", "erasing"])
+def test_small_images_are_erased_at_32_pixels_and_then_resized(name: str) -> None:
+    """White images: what is missing is the area of the box at 32 pixels, whatever size the network sees."""
+    white = np.full((400, 32, 32, 3), 255, np.uint8)
+    recipe = CIFAR.model_copy(update={"batch_size": 400, "crop_padding": 0, "sizes": ((0, 20),), name: 1})
+    if name == "cutout":
+        recipe = recipe.model_copy(update={name: 8})
+    arrays = CifarArrays(white, np.arange(400) % 10, white[:1], NUMBERS[:1])
+    ((images, _),) = CifarBatches(recipe, arrays).training(0)
+    assert images.shape == (400, 3, 20, 20)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (recipe.statistics().mean, recipe.statistics().std))
+    brightest = (1 - mean) / std
+    missing = (1 - images / brightest).mean((1, 2, 3))
+    if name == "cutout":
+        inside = missing > 60 / 1024               # not cut off at a border
+        assert missing[inside].median().item() == pytest.approx(64 / 1024, rel=0.02)
+        assert missing.max() < 70 / 1024
+        assert missing.min() > 13 / 1024           # a corner: 4 × 4
+    else:
+        assert missing.min() > 0.01
+        assert 0.35 < missing.max() < 0.45, "the paper's 40 % of CIFAR"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"jitter": 0.3}, {"erasing": 0.9}, {"cutout": 12}, {"mixup": 1.0}, {"cutmix": 1.0}, {"trivial": True}]
+)
+def test_a_teacher_answers_the_images_of_its_student_as_they_are_changed(changes: dict[str, object]) -> None:
+    shown = []
+
+    def teacher(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        shown.append(images)
+        return images.reshape(len(images), -1)[:, :10].astype(np.float32)
+
+    recipe = CIFAR.model_copy(update={"teacher": "t", "sizes": ((0, 32),), **changes})
+    arrays = CifarArrays(tiny_images(20, 32), NUMBERS % 10, tiny_images(6, 32), NUMBERS[:6])
+    images, targets = next(replace(cifar(recipe), arrays=arrays, teacher=teacher).training(0))
+    statistics = recipe.statistics()
+    seen = normalise(to_planes(torch.from_numpy(shown[0])), statistics.mean, statistics.std, 32)
+    torch.testing.assert_close(images, seen, atol=0.51 / 255 / min(statistics.std), rtol=0)
+    plain, _ = next(cifar(CIFAR.model_copy(update={"sizes": ((0, 32),)})).training(0))
+    assert (images != plain).any()
+    torch.testing.assert_close(targets, torch.softmax(torch.from_numpy(shown[0]).reshape(8, -1)[:, :10] / 4, 1))
 
 
 def test_a_teacher_answers_the_augmented_images_and_its_answers_are_softened() -> None:

@@ -286,7 +286,7 @@ def test_counts_of_all_ranks_are_those_of_one_process_with_the_same_weights(tmp_
     assert (rank0["files"], rank1["files"]) == ([FILE_NAME], []), "rank 0 alone writes"
     trainer = prepare(FOLDER, 3, saved=load_checkpoint(tmp_path / "rank 0", FOLDER))
     assert trainer.epoch == 2
-    alone, _ = validate(trainer, folder(SINGLE_PROCESS))
+    alone, *_ = validate(trainer, folder(SINGLE_PROCESS))
     assert rank0["top1"][-1] == alone
     assert (alone * 230) == pytest.approx(round(alone * 230)), "of 230 images, none of them twice"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fakes import tiny_images
 from wideresnet.datasets.cifar import CifarArrays
@@ -18,6 +19,7 @@ from wideresnet.errors import TrainingError
 from wideresnet.records import Labels
 from wideresnet.training.batches import Batches, CifarBatches, FolderBatches
 from wideresnet.training.checkpoint import STOPPED, load_checkpoint
+from wideresnet.training.distributed import SINGLE_PROCESS, Group
 from wideresnet.training.layer_groups import training_mode
 from wideresnet.training.loop import Epoch, Step, compute_loss, prepare, take_step, train
 from wideresnet.training.recipe import Recipe
@@ -39,6 +41,15 @@ TUNED = FOLDER.model_copy(
         "frozen": 2, "stage_rate": 0.5, "norms": "train",
     }
 )  # fmt: skip
+# The same for what changes small images.
+CHANGED = RECIPE.model_copy(
+    update={
+        "trivial": True, "jitter": 0.4, "erasing": 0.5, "cutout": 8, "mixup": 0.2, "cutmix": 1.0, "zero_init": True,
+        "schedule": "cosine", "flip_evaluation": True,
+    }
+)  # fmt: skip
+TAUGHT = RECIPE.model_copy(update={"label_smoothing": 0.0, "teacher": "t", "teacher_views": 2, "flip": "random"})
+MIXED_TAUGHT = TAUGHT.model_copy(update={"teacher_views": 0, "mixup": 0.4, "cutout": 8})
 PLAIN = Recipe(architecture="wrn_10_1", epochs=1, batch_size=16, learning_rate=0.05, sizes=((0, 16),))
 
 
@@ -49,13 +60,17 @@ def cifar_arrays(n: int = 64) -> CifarArrays:
     return CifarArrays(images[:n], labels[:n], images[n:], labels[n:])
 
 
-def batches(recipe: Recipe) -> Batches:
+def teacher(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return images.reshape(len(images), -1)[:, :10].astype(np.float32) / 50
+
+
+def batches(recipe: Recipe, group: Group = SINGLE_PROCESS) -> Batches:
     if recipe.data != "folder":
-        return CifarBatches(recipe, cifar_arrays())
+        return CifarBatches(recipe, cifar_arrays(), group, teacher if recipe.teacher else None)
     labels = np.arange(96) % 3
     train, val = tiny_images(64, recipe.stored), tiny_images(32, recipe.preprocess().crop)
     arrays = FolderArrays("mine", Labels(("a", "b", "c")), train, labels[:64], val, labels[64:])
-    return FolderBatches(recipe, arrays)
+    return FolderBatches(recipe, arrays, group=group)
 
 
 def resume(recipe: Recipe, folder: Path, data: Batches | None = None) -> Iterator[Step | Epoch]:
@@ -78,7 +93,13 @@ def assert_identical(first: dict[str, torch.Tensor], second: dict[str, torch.Ten
     assert [key for key in first if not torch.equal(first[key], second[key])] == []
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, FOLDER, TUNED], ids=["cifar", "folder", "fine-tuned"])
+RESUMED = {
+    "cifar": RECIPE, "folder": FOLDER, "fine-tuned": TUNED, "changed": CHANGED, "taught": TAUGHT,
+    "mixed and taught": MIXED_TAUGHT,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", RESUMED.values(), ids=RESUMED)
 def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, recipe: Recipe) -> None:
     undisturbed, cut = tmp_path / "whole", tmp_path / "cut"
     events = list(resume(recipe, undisturbed))
@@ -235,10 +256,13 @@ class Numbers(TorchDispatchMode):
             return 1.0 if args[0].is_floating_point() else 1
         return function(*args, **kwargs or {})
 
-for recipe in (cases.RECIPE, cases.FOLDER, cases.TUNED):
-    data = cases.batches(recipe)
-    trainer = prepare(recipe, data.classes, Group(device="meta"))
+for recipe in (cases.RECIPE, cases.FOLDER, cases.TUNED, cases.CHANGED):
+    data = cases.batches(recipe, Group(device="meta"))
+    trainer = prepare(recipe, data.classes, data.group)
     training_mode(trainer.model, recipe)
+    images, targets = next(data.training(0))
+    assert images.is_meta and targets.is_meta, "augmented there"
+    assert images.is_contiguous(memory_format=torch.channels_last)
     with Numbers():
         take_step(trainer, *next(data.training(0)), 0.1)
         update_average(trainer, 0)
@@ -254,6 +278,30 @@ def test_everything_is_computed_on_the_device() -> None:
     command = [sys.executable, "-c", ON_META, str(tests), str(Path(__file__).parent)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr
+
+
+def test_mixed_targets_are_smoothed_towards_equal_probabilities() -> None:
+    rng = np.random.default_rng(1)
+    logits, targets = rng.normal(size=(5, 10)), rng.dirichlet(np.ones(10), 5)
+    log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    expected = -((0.9 * targets + 0.1 / 10) * log_probabilities).sum(1).mean()
+    recipe = PLAIN.model_copy(update={"label_smoothing": 0.1})
+    assert compute_loss(torch.tensor(logits), torch.tensor(targets), recipe).item() == pytest.approx(expected)
+
+
+def test_mirror_images_are_averaged_beside_the_accuracy_that_counts(tmp_path: Path) -> None:
+    recipe = PLAIN.model_copy(update={"flip_evaluation": True})
+    (with_flip,) = (e for e in resume(recipe, tmp_path / "with") if isinstance(e, Epoch))
+    (without,) = (e for e in resume(PLAIN, tmp_path / "without") if isinstance(e, Epoch))
+    assert (with_flip.top1, with_flip.val_loss) == (without.top1, without.val_loss)
+    assert without.top1_flip != without.top1_flip, "not measured"
+    trainer = prepare(recipe, 10, saved=load_checkpoint(tmp_path / "with", recipe))
+    trainer.model.eval()
+    ((images, labels),) = batches(recipe).test()
+    with torch.no_grad():
+        answers = [trainer.model(image[None]) + trainer.model(image[None].flip(3)) for image in images]
+    right = [int(answer.argmax()) == int(label) for answer, label in zip(answers, labels, strict=True)]
+    assert with_flip.top1_flip == sum(right) / len(right)
 
 
 def test_distillation_is_the_divergence_at_a_temperature_times_its_square() -> None:

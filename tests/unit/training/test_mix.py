@@ -11,6 +11,7 @@ from wideresnet.training.mix import (
     adjust_contrast,
     adjust_saturation,
     cutmix,
+    cutout,
     erase,
     grey,
     inside_boxes,
@@ -62,6 +63,36 @@ def test_erasing_blots_one_box_out_of_the_share_of_images() -> None:
     for image in gone[hit]:
         rows, columns = image.any(1), image.any(0)
         assert int(image.sum()) == int(rows.sum() * columns.sum()), "a box"
+
+
+def test_erased_pixels_get_the_colour_and_the_area_that_are_given() -> None:
+    planes, fill = some_planes(300), torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)
+    gone = erase(planes, 1.0, generator(), (0.3, 0.3), fill) == fill
+    assert (gone.all(1) == gone.any(1)).all()
+    # Of boxes that are not cut to the image, 0.3 of the 192 pixels, and a line or a column more or less.
+    areas = gone[:, 0].flatten(1).sum(1).float()
+    assert areas.median().item() == pytest.approx(0.3 * 192, abs=10)
+
+
+@pytest.mark.parametrize("side", [1, 7, 8, 16])
+def test_cutout_takes_the_squares_of_the_papers_code_cut_at_the_border(side: int) -> None:
+    """The paper's code: centre c uniform in 0..n - 1, from max(0, c - side // 2) to min(n, c - side // 2 + side)."""
+    planes = torch.ones(3000, 3, 12, 16)
+    gone = cutout(planes, side, generator()) == 0
+    assert (gone.all(1) == gone.any(1)).all()
+    for axis, length in ((2, 12), (1, 16)):
+        starts = [c - side // 2 for c in range(length)]
+        expected = [(max(0, start), min(length, start + side)) for start in starts]
+        lines = gone[:, 0].any(axis)
+        first = lines.int().argmax(1)
+        found = torch.stack((first, first + lines.sum(1)), 1).tolist()
+        assert set(map(tuple, found)) == set(expected)
+        for ends in set(expected):
+            frequency = found.count(list(ends)) / len(found)
+            assert frequency == pytest.approx(expected.count(ends) / length, abs=0.03), ends
+    colour = torch.tensor([4.0, 5.0, 6.0]).view(3, 1, 1)
+    filled = cutout(planes, side, generator(), colour)
+    torch.testing.assert_close(filled, torch.where(gone, colour, planes))
 
 
 def test_boxes_hold_the_pixels_whose_middle_is_inside() -> None:

@@ -45,8 +45,8 @@ def test_an_unknown_setting_is_refused_with_the_closest_known_one(tmp_path: Path
         ("epochs", "0"), ("batch_size", "0"), ("learning_rate", "0.0"), ("learning_rate", "-1.0"),
         ("dropout", "1.0"), ("momentum", "1.0"), ("ema", "1.0"), ("label_smoothing", "-0.1"), ("seed", "-1"),
         ("crop_padding", "17"), ("flip", "'sideways'"), ("precision", "'f16'"), ("data", "'imagenet'"),
-        ("schedule", "'cosine'"), ("evaluate_every", "0"), ("epochs", "'many'"), ("stored", "0"),
-        ("crop_scale", "0.5"), ("input_size", "-1"), ("head_rate", "0"),
+        ("schedule", "'linear'"), ("evaluate_every", "0"), ("epochs", "'many'"), ("stored", "0"), ("cutout", "33"),
+        ("crop_scale", "0.5"), ("input_size", "-1"), ("head_rate", "0"), ("cutout", "-1"),
     ],
 )  # fmt: skip
 def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> None:
@@ -65,6 +65,9 @@ def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> 
         ({"crop_ratio": "[2, 1]"}, "crop_ratio must be a smaller and a larger number"),
         ({"data": "folder", "whitening": "zca"}, "whitening is for 32×32 images"),
         ({"whitening": "zca", "trivial": "true"}, "trivial is for images that are not whitened"),
+        ({"whitening": "zca", "jitter": "0.2"}, "jitter is for images that are not whitened"),
+        ({"data": "folder", "cutout": "8"}, "cutout is for 32×32 images"),
+        ({"milestones": "[2]", "schedule": "cosine"}, "milestones is for the schedule steps, not for cosine"),
         ({"data": "folder", "stored": "24"}, "stored images of 24 pixels are smaller than the largest of sizes"),
         ({"data": "folder", "input_resize": "31"}, "input_resize 31 is smaller than input_size"),
     ],
@@ -124,7 +127,7 @@ def test_a_file_that_is_missing_or_no_toml_is_an_error_in_words(tmp_path: Path) 
     ("changes", "reason"),
     [
         ({"mixup": "0.001", "data": '"folder"', "stored": "40"}, "mixup and cutmix must be 0 .none. or at least 0.01"),
-        ({"erasing": "0.2", "data": '"cifar10"'}, "erasing is for class folders, not for cifar10"),
+        ({"balanced": "true", "data": '"cifar10"'}, "balanced is for class folders, not for cifar10"),
     ],
 )
 def test_augmentation_that_would_do_nothing_is_refused(tmp_path: Path, changes: dict[str, str], reason: str) -> None:
@@ -164,6 +167,10 @@ def test_the_recipes_of_the_paper_say_what_it_says() -> None:
         ('teacher = "a"\ndata = "folder"', "teacher is for 32×32 images"),
         ("teacher_views = 4", "teacher_views is for distillation"),
         ('teacher = "a"\nteacher_views = 4\ntrivial = true', "teacher_views is for crops and flips only"),
+        (
+            'teacher = "a"\nteacher_views = 4\ncutout = 8\nmixup = 0.2\njitter = 0.1\nerasing = 0.1\ncutmix = 1.0',
+            "crops and flips only: leave out jitter, erasing, cutout, mixup, cutmix",
+        ),
     ],
 )
 def test_settings_that_distillation_lacks_or_needs_are_refused(tmp_path: Path, settings: str, words: str) -> None:

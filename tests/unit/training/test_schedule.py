@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from wideresnet.training.recipe import Recipe
@@ -29,6 +31,15 @@ def test_one_cycle_without_warmup_only_falls() -> None:
     rates = [learning_rate(recipe, step, 10) for step in range(100)]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] == pytest.approx(0.4, rel=0.01)
+
+
+def test_a_cosine_rises_linearly_and_falls_along_half_a_cosine() -> None:
+    recipe = ONE_CYCLE.model_copy(update={"schedule": "cosine"})
+    rates = [learning_rate(recipe, step, 10) for step in range(100)]
+    assert rates[:20] == [learning_rate(ONE_CYCLE, step, 10) for step in range(20)]
+    expected = [0.2 * (1 + math.cos(math.pi * (step + 0.5 - 20) / 80)) for step in range(20, 100)]
+    assert rates[20:] == pytest.approx(expected)
+    assert learning_rate(recipe.model_copy(update={"warmup": 0.0}), 0, 10) == pytest.approx(0.4, rel=1e-3)
 
 
 def test_steps_multiply_by_decay_from_each_milestone_on() -> None:

@@ -113,7 +113,7 @@ def _initial_weights(
     tensors = with_new_head(read_weights(source), architecture, recipe.seed)
     if recipe.norms == "frozen":
         return {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}
-    images = (images for images, _ in islice(batches.training(0), CALIBRATION_BATCHES))
+    images = (images.cpu() for images, _ in islice(batches.training(0), CALIBRATION_BATCHES))
     return recalibrate_batch_norm(tensors, architecture, images)
 
 

@@ -22,7 +22,7 @@ FULL_DEFAULTS: dict[str, Any] = {
     "weight_decay": 1e-4, "norm_weight_decay": 0.0, "label_smoothing": 0.1, "norms": "frozen", "stage_rate": 0.7,
 }  # fmt: skip
 LARGEST = Preprocess(resize=896, crop=896)         # for checks before the source's size is known
-DERIVED_KEYS = ("architecture", "data", "seed", "balanced", "input_size", "input_resize")
+DERIVED_KEYS = ("architecture", "data", "seed", "balanced", "input_size", "input_resize", "zero_init")
 
 
 @dataclass(frozen=True)

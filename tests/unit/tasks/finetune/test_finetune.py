@@ -152,7 +152,7 @@ def test_the_best_epoch_makes_the_bundle_and_the_run_ends_when_none_is_better(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.5, 0.75, 0.25, 0.25, 0.9])
-    monkeypatch.setattr(loop, "validate", lambda *_: (next(scores), 1.0))
+    monkeypatch.setattr(loop, "validate", lambda *_: (next(scores), 1.0, 1.0))
     best_files: dict[int, bytes] = {}
     settings = FULL.model_copy(update={"patience": 2, "recipe": {**FULL.recipe, "epochs": 5}})
 

@@ -37,6 +37,7 @@ def test_what_was_asked_for_reads_as_itself(tmp_path: Path) -> None:
         ({"mode": "some"}, "mode: Input should be 'probe' or 'full', got 'some'", ""),
         ({"mode": "full", "frozen": "9"}, "frozen: Input should be less than or equal to 5, got 9", ""),
         ({"mode": "full", "architecture": "wrn_16_4"}, "architecture follows from the weights", "leave it out"),
+        ({"mode": "full", "zero_init": True}, "zero_init follows from the weights", "leave it out"),
         ({"epochs": "3"}, "epochs: only for the full mode", "--mode full"),
         ({"val_fraction": "0"}, "val_fraction: Input should be greater than 0", ""),
         ({"l2": "[]"}, "l2: Tuple should have at least 1 item", ""),
