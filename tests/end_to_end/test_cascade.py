@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +49,10 @@ def test_a_cascade_is_certified_written_and_described(wrn: Wrn, folder: Path) ->
     macs = [member["macs"] for member in document["members"]]
     cost = macs[0] + macs[1] * document["passed_on"] / 100
     assert document["macs_ratio"] == pytest.approx(macs[1] / cost, abs=0.001)
-    assert document["images_per_s"] == {"accurate": None, "cascade": None}
+    speed = document["speed"]
+    assert (speed["n"], len(speed["ratios"])) == (120, len(speed["accurate"]))
+    for name, rate in document["images_per_s"].items():
+        assert rate == round(statistics.median(speed[name]), 1) > 0
     assert len(document["flips"]) == round(document["drop"] * 1.2)
     cascade = read_bundle(Path("new")).card.cascade
     assert cascade is not None
@@ -59,7 +64,12 @@ def test_a_cascade_is_certified_written_and_described(wrn: Wrn, folder: Path) ->
     again = wrn(*arguments, "-o", "again")
     assert "certified: on images like these it loses at most 40 points of top-1 against wrn_16_2.tiny" in again.out
     assert "next: wrn info again" in again.err
-    assert read_bundle(Path("again")).card.cascade == cascade
+    assert " turns of 120 images; networks without decoding, batch 8, " in again.out
+    repeated = read_bundle(Path("again")).card.cascade
+    assert repeated is not None
+    assert replace(repeated, speed=None) == replace(cascade, speed=None)
+    assert cascade.speed is not None
+    assert list(cascade.speed.cascade) == speed["cascade"]
 
 
 def test_where_no_rule_is_certified_nothing_is_written_and_the_images_needed_are_named(wrn: Wrn, folder: Path) -> None:
@@ -71,7 +81,8 @@ def test_where_no_rule_is_certified_nothing_is_written_and_the_images_needed_are
     assert "fewer MACs" in done.out
     document = wrn("cascade", folder / "fast", folder / "accurate", "--data", folder / "labelled", "-o", "new",
                    "--format", "json").json  # fmt: skip
-    assert (document["bundle"], document["certified"]) == (None, False)
+    assert (document["bundle"], document["certified"], document["speed"]) == (None, False, None)
+    assert document["images_per_s"] == {"accurate": None, "cascade": None}
     assert len(document["curve"]) > 10
 
 

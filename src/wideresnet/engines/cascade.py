@@ -45,7 +45,7 @@ class CascadeEngine:
     """
 
     def __init__(self, cascade: Cascade, members: Sequence[Engine]) -> None:
-        self.cascade, self.info, self._members, specs = cascade, members[-1].info, members, cascade.specs
+        self.cascade, self.info, self.members, specs = cascade, members[-1].info, members, cascade.specs
         self.passed_on, self._lock = PassedOn(cascade.point.passed_on95), threading.Lock()     # of all images so far
         self.crop_of = [next(i for i, s in enumerate(specs) if m.preprocess.same_crop(s)) for m in cascade.members]
 
@@ -69,7 +69,7 @@ class CascadeEngine:
 
         Raises EngineError for logits that are not finite.
         """
-        (logits,) = self._members[member].stream([pixels])
+        (logits,) = self.members[member].stream([pixels])
         return logits, self._is_unsure(member, logits)
 
     def answers(self, batches: Iterable[Crops]) -> Iterator[Answered]:
@@ -78,7 +78,7 @@ class CascadeEngine:
         Raises EngineError for logits that are not finite.
         """
         waiting: deque[_Waiting] = deque()
-        queues: list[list[_Row]] = [[] for _ in self._members]
+        queues: list[list[_Row]] = [[] for _ in self.members]
         size = 1                                   # of a full batch
         with closing(self._ask_first(batches, queues)) as begun:
             for batch in begun:
@@ -92,7 +92,7 @@ class CascadeEngine:
         yield from map(self._finish, waiting)
 
     def _finish(self, batch: _Waiting) -> Answered:
-        last = int((batch.member == len(self._members) - 1).sum())
+        last = int((batch.member == len(self.members) - 1).sum())
         with self._lock:                           # calls of several threads
             self.passed_on += PassedOn(self.passed_on.certified95, last, len(batch.member))
         return batch.logits, batch.member
@@ -106,7 +106,7 @@ class CascadeEngine:
                 running.append(crops)
                 yield crops[0]
 
-        for logits in self._members[0].stream(pixels()):
+        for logits in self.members[0].stream(pixels()):
             rows = np.flatnonzero(self._is_unsure(0, logits)).tolist()
             batch = _Waiting(running.popleft(), logits, np.zeros(len(logits), np.int64), len(rows))
             queues[1] += ((batch, row) for row in rows)
@@ -114,7 +114,7 @@ class CascadeEngine:
 
     def _ask_others(self, queues: list[list[_Row]], size: int, *, at_once: bool) -> None:
         """Run the other members on queued images in batches of ``size``; not ``at_once``: where a group is full."""
-        for number, engine in enumerate(self._members[1:], start=1):
+        for number, engine in enumerate(self.members[1:], start=1):
             streams, queue = engine.info.streams, queues[number]
             full = len(queue) // size * size if len(queue) >= size * GROUP * streams else 0
             rows, queues[number] = (queue, []) if at_once else (queue[:full], queue[full:])

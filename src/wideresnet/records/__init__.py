@@ -5,7 +5,14 @@ Fractions are fractions (0.785) here; only ``report`` turns them into percent.
 
 from wideresnet.records.accuracy import EngineInfo, Measured, PassedOn, Published, wilson_interval
 from wideresnet.records.bulk import BulkReport, ShardDone
-from wideresnet.records.cascade import Cascade, CascadeMember, CascadePoint, CascadeReport, CertaintyMeasure
+from wideresnet.records.cascade import (
+    Cascade,
+    CascadeMember,
+    CascadePoint,
+    CascadeReport,
+    CascadeSpeed,
+    CertaintyMeasure,
+)
 from wideresnet.records.comparison import ClassChange, ComparisonReport, Flip, mcnemar, paired_bound, paired_interval
 from wideresnet.records.compilation import (
     CompileReport,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Literal
 
 from wideresnet.errors import ConfigError
@@ -79,6 +80,27 @@ class CascadeMember:
 
 
 @dataclass(frozen=True)
+class CascadeSpeed:
+    """Images per second of the last member alone and of the cascade, by turn: of the networks, without decoding.
+
+    Both took turns over the same ``n`` crops, in batches of ``batch``, with the same threads and streams of the engine.
+    """
+
+    accurate: tuple[float, ...]
+    cascade: tuple[float, ...]
+    n: int
+    batch: int
+    threads: int
+    streams: int
+    cpu: str
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """How many times as many images the cascade computes, by turn, ascending."""
+        return tuple(sorted(fast / slow for fast, slow in zip(self.cascade, self.accurate, strict=True)))
+
+
+@dataclass(frozen=True)
 class Cascade:
     """The members of a cascade, fastest first, its rule, and the images on which that was certified.
 
@@ -94,7 +116,7 @@ class Cascade:
     labelled: bool                                 # False: ``point`` is about agreement with the last member
     engine: str
     precision: str                                 # of the arithmetic
-    images_per_s: dict[str, float] = field(default_factory=dict)   # "accurate", "cascade": where both were measured
+    speed: CascadeSpeed | None = None              # where it was measured
 
     def __post_init__(self) -> None:
         count, point = len(self.members), self.point
@@ -106,6 +128,12 @@ class Cascade:
     def certified(self) -> bool:
         """True if the measured images exclude a loss of more than ``max_drop``."""
         return self.point.bound95 <= self.max_drop
+
+    @property
+    def images_per_s(self) -> dict[str, float | None]:
+        """The medians of ``speed``: of the last member alone, "accurate", and of the "cascade"."""
+        names = "accurate", "cascade"
+        return {name: median(getattr(self.speed, name)) if self.speed else None for name in names}
 
     def macs_ratio(self, point: CascadePoint) -> float:
         """Return the multiply-accumulates of the last member alone, for each one of a cascade with this rule."""

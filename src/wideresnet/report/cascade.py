@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from statistics import median
 from typing import Any
 
-from wideresnet.records import Cascade, CascadePoint, CascadeReport, Labels
+from wideresnet.records import Cascade, CascadePoint, CascadeReport, CascadeSpeed, Labels
 from wideresnet.report import comparison
 from wideresnet.report.escape import json_text
 from wideresnet.report.formats import interval_text, percent, pick, pick_percent, text_table
@@ -53,6 +55,7 @@ def facts(cascade: Cascade) -> list[tuple[str, str]]:
         pair = f"{percent(point.top1, 2)}, {last.name} alone {percent(point.top1_accurate, 2)}"
         answers = ("top-1", f"{pair}; lost {100 * point.drop:+.3f} points, at most {100 * point.bound95:.3f}")
     temperatures = ", ".join(f"{member.temperature:.3f}" for member in cascade.members[:-1])
+    speed = [("images/s", _speed_text(cascade.speed, cascade))] if cascade.speed else []
     images = f"{point.n:,} images of {cascade.data}, in {cascade.engine} {cascade.precision}"
     return [
         ("members", " -> ".join(members)),
@@ -60,8 +63,18 @@ def facts(cascade: Cascade) -> list[tuple[str, str]]:
         answers,
         ("passed on", f"{percent(point.passed_on, 2)} (95 % interval {interval_text(point.passed_on95)})"),
         ("cost", f"{point.macs / 1e6:,.1f} M MACs on average, {cascade.macs_ratio(point):.2f} times fewer"),
+        *speed,
         ("measured on", f"{images}; {cascade.n_choice:,} others chose the rule"),
     ]
+
+
+def _speed_text(speed: CascadeSpeed, cascade: Cascade) -> str:
+    ratios, rates = speed.ratios, cascade.images_per_s
+    return (
+        f"{rates['cascade']:,.0f}, {cascade.members[-1].name} alone {rates['accurate']:,.0f}: {median(ratios):.2f}"
+        f" times ({ratios[0]:.2f} to {ratios[-1]:.2f} in {len(ratios)} turns of {speed.n:,} images; networks without"
+        f" decoding, batch {speed.batch}, threads: {speed.threads}, {speed.cpu})"
+    )
 
 
 def to_json(report: CascadeReport) -> dict[str, Any]:
@@ -83,7 +96,8 @@ def card_json(cascade: Cascade) -> dict[str, Any]:
     return {
         "members": members, **_point_json(cascade.point, cascade), **pick_percent(cascade, "max_drop"),
         **pick(cascade, "certified", "n_choice", "data", "labelled"),
-        "images_per_s": {name: cascade.images_per_s.get(name) for name in ("accurate", "cascade")},
+        "images_per_s": {name: rate and round(rate, 1) for name, rate in cascade.images_per_s.items()},
+        "speed": cascade.speed and {**asdict(cascade.speed), "ratios": cascade.speed.ratios},
     }  # fmt: skip
 
 

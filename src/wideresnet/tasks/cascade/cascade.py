@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle, check_target, network_of, write_bundle
 from wideresnet.bundle.bundle import tool_versions
@@ -22,8 +23,9 @@ from wideresnet.records.accuracy import EngineInfo
 from wideresnet.records.comparison import ComparisonReport
 from wideresnet.records.evaluation import EvalReport
 from wideresnet.records.inference import InferenceSettings
-from wideresnet.tasks.cascade.certify import Certification, certify, halves
+from wideresnet.tasks.cascade.certify import certify, halves
 from wideresnet.tasks.cascade.rule import Answers, Logits, Measurement
+from wideresnet.tasks.cascade.speed import measure_speed
 from wideresnet.tasks.evaluate.comparison import compare_pairs
 from wideresnet.tasks.evaluate.evaluate import empty_report, masked_classes, score_logits
 from wideresnet.tasks.evaluate.label_order import check_label_order
@@ -69,7 +71,11 @@ def make_cascade(
     answers = Answers(tuple(logits), np.array([item.label for item in items], np.int64), tuple(macs))
     same_arithmetic = len({member.card.precision == "int8" for member in members}) == 1
     certified = certify(answers, max_drop, macs[-1] if same_arithmetic else 0)
-    comparison = _compare(answers, certified, items, blank)
+    rows = halves(answers.labels)[1]
+    answering = Measurement(answers.take(rows), certified.temperatures).answering(
+        certified.point.rule, certified.point.thresholds
+    )
+    comparison = _compare(answers.take(rows), answering, [items[row] for row in rows], blank)
     described = tuple(
         CascadeMember(member.card.name, member.sha256, member.card.preprocess, cost, temperature)
         for member, cost, temperature in zip(members, macs, certified.temperatures, strict=True)
@@ -77,7 +83,10 @@ def make_cascade(
     point, n_choice, ran = certified.point, certified.n_choice, (info.runtime, info.precision)
     cascade = Cascade(described, point, max_drop, data.name, data.sha256, n_choice, labelled, *ran)
     if cascade.certified:
-        write_bundle(output, cascade_bundle(members, cascade, comparison.b if labelled else None))
+        bundle, measured = cascade_bundle(members, cascade), comparison.b if labelled else None
+        speed = yield from measure_speed(bundle, data, [items[row] for row in rows], answering, settings)
+        cascade = replace(cascade, speed=speed)
+        write_bundle(output, cascade_bundle(members, cascade, measured))
     notes = dict.fromkeys((*data.notes, *(note for member in members for note in training_warning(member, data.items))))
     return CascadeReport(
         str(output) if cascade.certified else "", cascade, certified.curve, certified.needed, comparison,
@@ -135,12 +144,10 @@ def _run(
 
 
 def _compare(
-    answers: Answers, certified: Certification, items: Sequence[Item], blank: EvalReport
+    answers: Answers, answering: NDArray[np.int64], items: Sequence[Item], blank: EvalReport
 ) -> ComparisonReport:
-    """Compare the last member alone (A) with the cascade (B) on the certifying images."""
-    rows = halves(answers.labels)[1]
-    part, present = answers.take(rows), range(answers.logits[-1].shape[1])
-    member = Measurement(part, certified.temperatures).answering(certified.point.rule, certified.point.thresholds)
-    sides = part.logits[-1], np.stack(part.logits)[member, np.arange(len(rows))]
-    pairs = zip(*(score_logits([items[row] for row in rows], side, present) for side in sides), strict=True)
+    """Compare the last member alone (A) with the cascade (B) of which the members ``answering`` [N] answer."""
+    present = range(answers.logits[-1].shape[1])
+    sides = answers.logits[-1], np.stack(answers.logits)[answering, np.arange(len(items))]
+    pairs = zip(*(score_logits(items, side, present) for side in sides), strict=True)
     return compare_pairs(list(pairs), (blank, replace(blank, model=f"{blank.model}-cascade")))
