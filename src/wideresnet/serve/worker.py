@@ -130,20 +130,20 @@ class _Job(Generic[Result]):
 
 
 class _OrderedPool:
-    """Threads that ``call`` with the job of the earliest turn."""
+    """Threads that take the job of the earliest turn."""
 
-    def __init__(self, threads: int, name: str, call: Callable[[_Job[Any]], None]) -> None:
-        self._threads, self._call = ThreadPoolExecutor(threads, thread_name_prefix=name), call
+    def __init__(self, threads: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._jobs: list[tuple[float, int, _Job[Any]]] = []       # a heap: each of its functions is atomic
         self._numbers = count()
 
-    def submit(self, job: _Job[Any]) -> None:
-        """Schedule a job. Raises RuntimeError where the system starts no more threads."""
+    def submit(self, job: _Job[Any], call: Callable[[_Job[Any]], None]) -> None:
+        """Schedule a ``call`` with a job. Raises RuntimeError where the system starts no more threads."""
         heappush(self._jobs, (job.turn, next(self._numbers), job))
-        self._threads.submit(self._call_next)
+        self._threads.submit(self._call_next, call)
 
-    def _call_next(self) -> None:
-        self._call(heappop(self._jobs)[-1])
+    def _call_next(self, call: Callable[[_Job[Any]], None]) -> None:
+        call(heappop(self._jobs)[-1])
 
 
 _Decoded = tuple[_Job[Any], NDArray[np.uint8]]     # a job and its pixels, RGB uint8 [N, S, S, 3]
@@ -153,6 +153,7 @@ class ModelWorker:
     """One model and its threads; the module's docstring describes the stages.
 
     Nothing closes a worker: once its model was replaced and the last request has ended, its threads end by themselves.
+    That is why it is in no reference cycle: the service excludes its first models from garbage collection.
     """
 
     def __init__(
@@ -170,8 +171,8 @@ class ModelWorker:
         self.cascade = CascadeStatistics(cascade) if cascade else None
         self._member_turns = threading.BoundedSemaphore(classifier.engine.info.streams)
         self._inference_threads = 2 * classifier.engine.info.streams
-        self._decode_pool = _OrderedPool(classifier.engine.info.threads, f"{name} decode", self._decode)
-        self._slow_pool = _OrderedPool(available_cpus(), f"{name} decode slow", self._decode_slow)
+        self._decode_pool = _OrderedPool(classifier.engine.info.threads, f"{name} decode")
+        self._slow_pool = _OrderedPool(available_cpus(), f"{name} decode slow")
         self._inference_pool = ThreadPoolExecutor(self._inference_threads, thread_name_prefix=f"{name} infer")
         self._decoded: list[deque[_Decoded]] = [deque() for _ in (cascade.members if cascade else [None])]
         self.identity, self.statistics = describe_model(name, classifier), InferenceStatistics()
@@ -204,7 +205,7 @@ class ModelWorker:
         permit.acquire(images)
         job.turn = job.stage_started + SPACING * (permit.context.images - images)
         try:
-            self._decode_pool.submit(job)
+            self._decode_pool.submit(job, self._decode)
         except RuntimeError:                       # the system starts no more threads
             permit.release(images)
             raise
@@ -239,7 +240,7 @@ class ModelWorker:
         try:
             job.permit.set_aside(len(job.item))
             job.slow_bytes = len(job.item)
-            self._slow_pool.submit(job)
+            self._slow_pool.submit(job, self._decode_slow)
         except (ApiError, RuntimeError) as error:
             job.fail(error)
             self._complete([job])
@@ -260,7 +261,7 @@ class ModelWorker:
             if self._crop_of(job.member) == self._crop_of(job.member - 1):
                 self._queue(job, pixels)
             else:
-                self._decode_pool.submit(job)
+                self._decode_pool.submit(job, self._decode)
         except RuntimeError as error:              # the system starts no more threads
             job.fail(error)
             self._deliver([job])
