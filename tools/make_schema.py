@@ -31,12 +31,13 @@ def serve_page() -> str:
     """Return the schema of the settings under the names of the options: lists may be strings, the token is a file."""
     schema = ServeSettings.model_json_schema()
     options = schema["properties"]
-    options["model"] = options.pop("models")
-    del options["token"], options["facts"], schema["$defs"]["FileFacts"]
+    options["model"], options["models"] = options.pop("models"), options.pop("folder") | {"title": "Models"}
+    del options["token"], options["admin_token"], options["facts"], schema["$defs"]["FileFacts"]
     for name in FACT_NAMES:
         kind = "number" if name == "bn_eps" else "string"
         options[name] = {"type": kind, "title": name.replace("_", " ").title()}
     options["token_file"] = {"type": "string", "title": "Token File"}
+    options["admin_token_file"] = {"type": "string", "title": "Admin Token File"}
     options["device"] = {"const": "cpu", "title": "Device", "default": "cpu"}
     options["ray"] = {"type": "string", "title": "Ray", "default": ""}
     options["replicas"] = {"type": ["string", "integer"], "title": "Replicas", "default": "1"}

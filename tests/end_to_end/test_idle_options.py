@@ -26,6 +26,9 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
     ("command", "said"),
     [
         # Of a cluster, and on one.
+        ("serve --poll 3", "--poll has no effect without --models"),
+        ("serve --versions 2 --poll 5", "--versions, --poll have no effect without --models"),
+        ("serve --ray local --models photos", "--models has no effect with --ray"),
         ("classify photos --workers 2", "--workers has no effect without --ray"),
         ("classify photos --cpus 0 --shard-size 9", "--cpus, --shard-size have no effect without --ray"),
         ("evaluate photos --workers 2", "--workers has no effect without --ray"),
@@ -157,6 +160,8 @@ def test_what_has_an_effect_is_not_refused(wrn: Wrn, tiny: Path, photos: Path, c
     [
         ("WRN_SERVE_TOKEN", "", "WRN_SERVE_TOKEN is empty"),
         ("WRN_SERVE_TOKEN", "two words", "WRN_SERVE_TOKEN contains white space"),
+        ("WRN_SERVE_ADMIN_TOKEN", "", "WRN_SERVE_ADMIN_TOKEN is empty"),
+        ("WRN_SERVE_POLL", "1", "--poll has no effect without --models"),
         ("WRN_SERVE_PROT", "9000", "WRN_SERVE_PROT is no option of 'wrn serve'"),
     ],
 )

@@ -35,6 +35,7 @@ for package in ("starlette", "uvicorn", "httptools", "python_multipart", "promet
     pytest.importorskip(package, reason="needs the extra serve")
 
 FIXTURES = Path(__file__).parents[1] / "golden" / "fixtures"
+NAME = "wrn_10_1.tiny"
 LIMIT = 200_000                                    # of a body, for the server that most tests share
 
 
@@ -502,8 +503,8 @@ def test_other_calls_of_tritons_client(server: Server) -> None:
         (lambda: client.infer(name, [tensor], query_params={"a": 1}), "has no parameter 'a'"),
         (lambda: client.get_model_config("other"), "no model called 'other'"),
         (lambda: client.get_model_config(name, "2"), "has no version '2'"),
-        (lambda: client.load_model(name), "wrn serve -m MODEL"),
-        (lambda: client.unload_model(name), "wrn serve -m MODEL"),
+        (lambda: client.load_model(name), "--admin-token-file FILE"),
+        (lambda: client.unload_model(name), "--admin-token-file FILE"),
         (lambda: client.get_log_settings(), "wrn serve --log json"),
         (lambda: client.update_log_settings({"log_info": True}), "wrn serve --log json"),
         (lambda: client.get_trace_settings(name), "GET /metrics"),
@@ -514,6 +515,55 @@ def test_other_calls_of_tritons_client(server: Server) -> None:
         with pytest.raises(Exception, match=message):
             refused()
     client.close()
+
+
+def test_a_folder_is_polled_and_tritons_client_loads_and_unloads(tmp_path: Path) -> None:
+    """While versions come by renaming and SIGHUP reloads all, no request is lost."""
+    triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
+    admin, answers, stop = {"Authorization": "Bearer sesame"}, list[int](), threading.Event()
+    (tmp_path / "models" / "m").mkdir(parents=True)
+    write_tiny(tmp_path)
+    options = ("--models", "models", "--poll", "0.05", "--threads", "1", "--streams", "1")
+    with serving(tmp_path, *options, WRN_SERVE_ADMIN_TOKEN="sesame") as server:
+        client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
+
+        def add_version(version: str) -> None:
+            write_tiny(tmp_path / "made", int(version))
+            (tmp_path / "made" / "tiny").rename(tmp_path / "models" / "m" / version)
+            server.until(lambda: client.get_model_metadata("m")["versions"] == [version] if states()["m"] else False)
+
+        def states() -> dict[str, bool]:
+            return {item["name"]: item["state"] == "READY" for item in client.get_model_repository_index()}
+
+        def ask() -> None:
+            while not stop.is_set():
+                answers.append(server.ask("POST", "/v1/classify?model=m", image(1))[0])
+
+        server.until(lambda: states() == {NAME: True, "m": False})
+        add_version("1")
+        with pytest.raises(Exception, match="the admin token is required"):
+            client.unload_model("m")
+        client.unload_model("m", headers=admin)
+        assert (client.is_model_ready("m"), states()) == (False, {NAME: True, "m": False})
+        client.load_model("m", headers=admin)
+        assert client.is_model_ready("m", "1")
+        with pytest.raises(Exception, match="'config' is not supported"):
+            client.load_model("m", headers=admin, config="{}")
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        add_version("2")
+        server.process.send_signal(signal.SIGHUP)
+        server.until(lambda: server.log.read_text().count(f"opened {NAME}") == 2)
+        client.load_model("m", headers=admin)
+        add_version("10")
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert {*answers} == {200}
+        client.close()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ OPTIONS = "Options"
 NO_BREAK, HYPHEN = "\xa0", "\u2011"               # where lines are not broken; neither is printed
 # The group of every option, and what stands for its value where that is no choice.
 GROUPS = {
-    "Model": "--model=MODEL --from=MODEL --weights=FILE --random-weights --architecture=NAME --labels=FILE"
-        " --classes=N --resolution=PIXELS --input-shape=SHAPE",
+    "Model": "--model=MODEL --models=FOLDER --versions=N --poll=SECONDS --from=MODEL --weights=FILE --random-weights"
+        " --architecture=NAME --labels=FILE --classes=N --resolution=PIXELS --input-shape=SHAPE",
     "Input": "--data=DATA --images=FOLDER --labels-file=FILE --results=FILE --outputs=FOLDER --limit=N --shard=I/N"
         " --test=FOLDER --val-fraction=FRACTION --cache=FOLDER --extract=FOLDER --alpha --transform --apply-exif"
         " --ignore-exif --fast-decode --dedupe",
@@ -29,7 +29,7 @@ GROUPS = {
     "Settings": "--mode --config=FILE --set=KEY=VALUE --seed=N --dry-run --list",
     "Requests": "--host=ADDRESS --port=PORT --queue=N --max-bytes=BYTES --max-pixels=PIXELS --max-images=N"
         " --image-seconds=SECONDS --deadline=SECONDS --upload-deadline=SECONDS --drain=SECONDS --token-file=FILE"
-        " --cors=ORIGIN --allow-host=HOST --explain --log",
+        " --admin-token-file=FILE --cors=ORIGIN --allow-host=HOST --explain --log",
     "Output": "--output=PATH --format --rows --top-k=N --coverage=PERCENT --class=CLASS --lang --layer=NAMES --pool"
         " --dtype --storage --signed --report=FILE --folders=FOLDER --tensorboard --resume",
     "Speed": "--engine=NAMES --precision=NAMES --device=cpu --threads=N --streams=N --batch-size=N --infer-mode",

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from wideresnet.cli.checks import check_engine
+from wideresnet.cli.checks import check_engine, check_unused, is_set
 from wideresnet.cli.cluster import quieten
 from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import FileOptions, with_groups
@@ -63,6 +63,12 @@ Explain = Annotated[
 def serve(
     context: typer.Context,
     model: Models = [MODEL],  # noqa: B006
+    models: Annotated[
+        Path | None,
+        typer.Option(help="A folder of bundles, or of folders with versions of a bundle (1, 2, 3); -m adds others."),
+    ] = None,
+    versions: Annotated[int, typer.Option(min=1, max=256, help="With --models: the newest N versions.")] = 1,
+    poll: Annotated[float, typer.Option(min=0, help="With --models: seconds between looks at it; 0: none.")] = 5.0,
     config: Config = None,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0: all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0: any free one.")] = 8000,
@@ -75,6 +81,9 @@ def serve(
     upload_deadline: Annotated[float, typer.Option(help="Seconds for the upload of a body.")] = 30.0,
     drain: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM to the last answer.")] = 30.0,
     token_file: Annotated[Path | None, typer.Option(help="Require the bearer token in this file.")] = None,
+    admin_token_file: Annotated[
+        Path | None, typer.Option(help="Load and unload models for clients with the bearer token in this file.")
+    ] = None,
     cors: Annotated[list[str], typer.Option(help="An origin whose pages may send requests; repeatable.")] = [],  # noqa: B006
     allow_host: Annotated[list[str], typer.Option(help="A Host to answer to; repeatable. Default: any.")] = [],  # noqa: B006
     explain: Explain = True,
@@ -94,26 +103,35 @@ def serve(
     """Serve models over HTTP: a page at /, /v1/classify, the Open Inference Protocol under /v2, /metrics, /docs.
 
     Each option is also an environment variable (WRN_SERVE_PORT=9000) and a key of the --config file; options take
-    precedence over the environment, and the environment over the file. WRN_SERVE_TOKEN may hold the bearer token.
+    precedence over the environment, and the environment over the file. WRN_SERVE_TOKEN and WRN_SERVE_ADMIN_TOKEN may
+    hold the bearer tokens.
     SIGHUP reloads the models, SIGTERM exits after the last answer. Exit code 1: some requests were left unanswered.
     With --ray the service runs in replicas behind Ray Serve's proxy: docs/scale.md lists the differences.
 
     Example: wrn serve
 
     Example: wrn serve -m wide_resnet50_2.tv_in1k -m fast=wrn-int8/ --port 9000 --log json
+
+    Example: wrn serve --models /srv/models --poll 10
     """
     with needs_extra("wrn serve", "serve"):
         from wideresnet.serve.run import serve as run
     check_engine(engine)
-    from wideresnet.serve.settings import ServeSettings, check_token, make_settings, read_token
+    from wideresnet.serve.settings import ServeSettings, make_settings
 
-    variable = os.environ.get(f"{PREFIX}_TOKEN")
-    token = None if variable is None else check_token(variable, f"{PREFIX}_TOKEN")
-    token = read_token(token_file) if token_file else token
+    check_unused(context, models is None, "without --models", "poll", "versions")
+    check_unused(context, bool(ray), "with --ray", "models", "admin_token_file", hint="name the models with -m")
+    token, admin_token = _read_token("TOKEN", token_file), _read_token("ADMIN_TOKEN", admin_token_file)
+    if admin_token and ray:
+        raise ConfigError("the admin token has no effect with --ray", hint=f"unset {PREFIX}_ADMIN_TOKEN")
+    if admin_token and admin_token == token:
+        raise ConfigError("the admin token is that of all clients", hint="'openssl rand -hex 32' makes another")
     _check_environment(context)
     options = {name: value for name, value in context.params.items() if name in ServeSettings.model_fields}
     write = partial(say, err=True)
-    settings = make_settings({**options, "models": model, "token": token, "facts": files.facts()})
+    choices = model if models is None or is_set(context, "model") else []
+    tokens = {"token": token, "admin_token": admin_token}
+    settings = make_settings({**options, **tokens, "models": choices, "folder": models, "facts": files.facts()})
     if ray:
         from wideresnet.cluster.ray_serve import parse_replicas, serve_on_ray
 
@@ -124,9 +142,19 @@ def serve(
     raise typer.Exit(0 if run(settings, write) else 1)
 
 
+def _read_token(name: str, file: Path | None) -> str | None:
+    """Return the token of a file, or of the environment variable of this name. Raises ConfigError."""
+    from wideresnet.serve.settings import check_token, read_token
+
+    if file:
+        return read_token(file)
+    variable = os.environ.get(f"{PREFIX}_{name}")
+    return None if variable is None else check_token(variable, f"{PREFIX}_{name}")
+
+
 def _check_environment(context: typer.Context) -> None:
     """Raise ConfigError for an environment variable that looks like an option and is none."""
     variables = [f"{PREFIX}_{parameter.name.upper()}" for parameter in context.command.params if parameter.name]
     for name in os.environ:
-        if name.startswith(f"{PREFIX}_") and name not in (*variables, f"{PREFIX}_TOKEN"):
+        if name.startswith(f"{PREFIX}_") and name not in (*variables, f"{PREFIX}_TOKEN", f"{PREFIX}_ADMIN_TOKEN"):
             raise ConfigError(f"{name} is no option of 'wrn serve'", hint=did_you_mean(name, variables) or "unset it")

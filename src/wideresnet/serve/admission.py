@@ -41,10 +41,14 @@ class AdmissionController:
 
     def admit(self, context: RequestContext) -> Permit:
         """Return a permit for a request. Raises ApiError when the server is shutting down or the queue is full."""
-        if self.draining:
-            raise ApiError("draining", "the server is shutting down", "retry on another instance")
+        self.check_draining()
         self.check_images(1)
         return Permit(self, context)
+
+    def check_draining(self) -> None:
+        """Raise ApiError when the server is shutting down."""
+        if self.draining:
+            raise ApiError("draining", "the server is shutting down", "retry on another instance")
 
     def check_images(self, count: int) -> None:
         """Raise ApiError unless ``count`` more images fit into the queue."""

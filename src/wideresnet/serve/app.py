@@ -30,7 +30,7 @@ from wideresnet.records import Batch, Labels, Prediction, Uncertainty
 from wideresnet.report.escape import json_text
 from wideresnet.serve import protocol
 from wideresnet.serve.admission import RequestContext
-from wideresnet.serve.control import repository_index
+from wideresnet.serve.control import CONTROL, load_model, repository_index, unload_model
 from wideresnet.serve.explain import MAX_MAPS, MapSelection, parse_classes
 from wideresnet.serve.http.errors import ApiError, as_api_error, problem_response
 from wideresnet.serve.http.middleware import PUBLIC_PATHS, RequestMiddleware
@@ -70,6 +70,9 @@ def make_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> A
     ]
     if service.settings.explain:
         table.append(("POST", "/v1/explain", explain))
+    if service.settings.admin_token is not None:
+        control = f"{CONTROL}{{model}}"
+        table += [("POST", f"{control}/load", load_model), ("POST", f"{control}/unload", unload_model)]
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         table += [("GET", model, model_metadata), ("GET", f"{model}/ready", model_ready)]
         table += [("GET", f"{model}/config", model_config), ("GET", f"{model}/stats", statistics)]
@@ -269,7 +272,7 @@ async def models(service: Service, request: Request, context: RequestContext) ->
                 "refused": calibration.unknown.refused, "max_coverage": largest,
             }  # fmt: skip
         documents.append(model.identity | details)
-    default = next(iter(service.models), None)
+    default = next((model.name for model in service.versions.get(service.default or "", {}).values()), None)
     return _json({"default": default, "explain": service.settings.explain, "models": documents})
 
 
@@ -302,7 +305,7 @@ async def docs(service: Service, request: Request, context: RequestContext) -> R
 
 async def server_metadata(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2``"""
-    return _json(protocol.server_metadata(__version__))
+    return _json(protocol.server_metadata(__version__, service.settings.admin_token is not None))
 
 
 async def server_live(service: Service, request: Request, context: RequestContext) -> Response:
@@ -318,7 +321,7 @@ async def server_ready(service: Service, request: Request, context: RequestConte
 async def model_metadata(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2/models/M[/versions/V]``"""
     model = _find_model_of_path(service, request, context)
-    return _json(protocol.model_metadata(model.name, model.classifier, service.versions[split_name(model.name)[0]]))
+    return _json(protocol.model_metadata(model.name, model.classifier, service.versions[request.path_params["model"]]))
 
 
 async def model_config(service: Service, request: Request, context: RequestContext) -> Response:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from wideresnet.errors import ConfigError
 from wideresnet.report.escape import json_text
 from wideresnet.serve.admission import Permit, RequestContext
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_body import read_body
+from wideresnet.serve.http.request_checks import CONTROL as CONTROL
 from wideresnet.serve.service import Service
 from wideresnet.serve.versions import name_and_version
 
@@ -17,6 +22,11 @@ from wideresnet.serve.versions import name_and_version
 class _IndexRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     ready: bool = False
+
+
+class _ControlRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    parameters: dict[str, Any] = {}
 
 
 def parse_index_request(body: bytes) -> bool:
@@ -32,6 +42,43 @@ async def repository_index(service: Service, request: Request, context: RequestC
     """``POST /v2/repository/index``"""
     with Permit(service.admission, context) as permit:
         only_ready = parse_index_request(await read_body(request, permit, service.settings))
-    state = {"state": "READY"} if service.ready else {"state": "UNAVAILABLE", "reason": "the server is shutting down"}
-    documents = [name_and_version(name) | state for name in service.models]
-    return Response(json_text(documents if service.ready or not only_ready else []), media_type="application/json")
+    documents, repository = [], service.repository
+    for name in dict.fromkeys((*service.models, *repository.names())):
+        ready = service.ready and name in service.models
+        reason = "the server is shutting down" if service.admission.draining else repository.reason(name)
+        state = {"state": "READY" if ready else "UNAVAILABLE"} | ({"reason": reason} if reason else {})
+        if ready or not only_ready:
+            documents.append(name_and_version(name) | state)
+    return Response(json_text(documents), media_type="application/json")
+
+
+async def load_model(service: Service, request: Request, context: RequestContext) -> Response:
+    """``POST /v2/repository/models/M/load``"""
+    return await _control(service, request, context, service.repository.load_model, ())
+
+
+async def unload_model(service: Service, request: Request, context: RequestContext) -> Response:
+    """``POST /v2/repository/models/M/unload``: no model depends on another, so ``unload_dependents`` adds none"""
+    return await _control(service, request, context, service.repository.unload_model, ("unload_dependents",))
+
+
+async def _control(
+    service: Service, request: Request, context: RequestContext, change: Callable[[str], Awaitable[None]],
+    parameters: Collection[str],
+) -> Response:  # fmt: skip
+    """Apply ``change`` to the model of the path. Raises ApiError."""
+    service.admission.check_draining()
+    with Permit(service.admission, context) as permit:
+        body = await read_body(request, permit, service.settings)
+        try:
+            sent = _ControlRequest.model_validate_json(body[:10_000] or b"{}").parameters
+        except ValidationError as error:
+            raise ApiError("request", "invalid request", 'send {"parameters": {}}, or no body') from error
+        if unknown := {*sent} - {*parameters}:
+            message = f"the parameter {min(unknown)[:80]!r} is not supported"
+            raise ApiError("parameters", message, "leave it out: a bundle has all settings of its model")
+        try:
+            await change(request.path_params["model"])
+        except ConfigError as error:               # the folder cannot be read
+            raise ApiError("load", error.message, error.hint) from error
+    return Response("{}", media_type="application/json")

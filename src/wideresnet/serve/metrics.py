@@ -30,12 +30,14 @@ class UncertaintyMetrics:
         self._distance = Gauge("wrn_p_value_distance", help_text, ["model"], registry=registry)
         self._images = Gauge("wrn_p_value_images", "Images of wrn_p_value_distance.", ["model"], registry=registry)
         self._windows: dict[str, deque[float]] = {}
+        self._models: dict[str, ModelWorker] = {}
 
-    def set_models(self, names: Iterable[str]) -> None:
+    def set_models(self, models: Mapping[str, ModelWorker]) -> None:
         """Begin the windows of p-values of newly opened models."""
         self._distance.clear()
         self._images.clear()
-        self._windows = {name: deque(maxlen=WINDOW) for name in names}
+        filled = {name: self._windows[name] for name in models if models[name] is self._models.get(name)}
+        self._models, self._windows = dict(models), {name: filled.get(name, deque(maxlen=WINDOW)) for name in models}
         for name, window in self._windows.items():
             self._unknown.labels(name)
             self._confidence.labels(name)
@@ -100,6 +102,10 @@ class Metrics:
         self._images = Counter("wrn_pictures", "Images admitted.", ["model"], registry=registry)
         self._failures = Counter("wrn_failures", "Failed requests, by kind of error.", ["kind"], registry=registry)
         self._reloads = Counter("wrn_reloads", "Reloads of the models.", ["result"], registry=registry)
+        help_text = "Models that could not be opened."
+        self._load_failures = Counter("wrn_model_load_failures", help_text, ["model"], registry=registry)
+        help_text = "1 if a model could not be opened as it is configured: an earlier one is served, or none."
+        self._outdated = Gauge("wrn_model_outdated", help_text, ["model"], registry=registry)
         self._info = Gauge(
             "wrn_model_info", "Open models.",
             ["model", "architecture", "stored", "engine", "executed", "graph_sha256"], registry=registry,
@@ -143,15 +149,26 @@ class Metrics:
         """Count a reload of the models: "done" or "failed"."""
         self._reloads.labels(result).inc()
 
+    def count_load_failure(self, name: str) -> None:
+        """Count that a model could not be opened."""
+        self._load_failures.labels(name).inc()
+
+    def set_problems(self, names: Iterable[str], problems: Collection[str]) -> None:
+        """Report of all models ``names`` which are not served as they are configured."""
+        self._outdated.clear()
+        for name in names:
+            self._outdated.labels(name).set(name in problems)
+
     def set_models(self, models: Iterable[ModelWorker]) -> None:
         """Report ``models`` as the open ones."""
         self._info.clear()
         self._cascades.models = models = list(models)
-        calibrated = [model.name for model in models if model.classifier.card.uncertainty]
+        calibrated = {model.name: model for model in models if model.classifier.card.uncertainty}
         if calibrated or self._uncertainty:
             self._uncertainty = self._uncertainty or UncertaintyMetrics(self._registry)
             self._uncertainty.set_models(calibrated)
         for model in models:
+            self._load_failures.labels(model.name)
             identity, engine = model.identity, model.identity["engine"]
             self._info.labels(
                 model.name, identity["architecture"], identity["precision"], engine["runtime"], engine["precision"],

@@ -28,34 +28,52 @@ from wideresnet.serve.worker import ModelWorker
 from wideresnet.tasks.load.load import ModelChoice, assumptions, load_bundle, open_classifier
 
 ADAPTIVE_BYTES = 2**25                             # of a graph that is compiled twice at most
-_URL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+URL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def open_models(settings: ServeSettings, log: Callable[[str], None]) -> dict[str, ModelWorker]:
-    """Open every model of the settings, run each once, and return them by name. Raises WrnError."""
-    decode_slots = threading.BoundedSemaphore(settings.threads or available_cpus())
+def open_models(
+    settings: ServeSettings, log: Callable[[str], None], decode_slots: threading.Semaphore | None = None
+) -> dict[str, ModelWorker]:
+    """Open every model of ``settings.models`` and return them by name. Raises WrnError."""
     models: dict[str, ModelWorker] = {}
+    decode_slots = decode_slots or make_decode_slots(settings)
     for choice in settings.models:
-        started = time.perf_counter()
-        alias, _, model = choice.rpartition("=")
-        classifier, batch = _open_model(model, settings, log)
-        name = alias or classifier.card.name
-        if not _URL_NAME.fullmatch(name):
-            raise ConfigError(f"not a valid name in a URL: {name!r}", hint=f"choose another: -m NAME={model}")
-        if name in models:
-            raise ConfigError(f"two models have the name {name}", hint=f"name one differently: -m NAME={model}")
-        models[name] = ModelWorker(name, classifier, decode_slots, settings.limits, model, batch)
-        card = classifier.card
-        text = model_text(name, card.classes, card.preprocess.crop, classifier.engine.info)
-        log(f"opened {text}, in {time.perf_counter() - started:.1f} s")
-        for note in precision_notes(card, classifier.engine.info.precision):
-            log(note)
-        if classifier.card.assumed:
-            log(assumptions(name, classifier.card.assumed))
+        alias, _, source = choice.rpartition("=")
+        model = open_model(alias, source, settings, log, decode_slots)
+        if not URL_NAME.fullmatch(model.name):
+            raise ConfigError(f"not a valid name in a URL: {model.name!r}", hint=f"choose another: -m NAME={source}")
+        if model.name in models:
+            raise ConfigError(f"two models have the name {model.name}", hint=f"name one differently: -m NAME={source}")
+        models[model.name] = model
     return models
 
 
-def _open_model(model: str, settings: ServeSettings, log: Callable[[str], object]) -> tuple[Classifier, int]:
+def make_decode_slots(settings: ServeSettings) -> threading.Semaphore:
+    """Return the semaphore of all threads that decode images: one a CPU."""
+    return threading.BoundedSemaphore(settings.threads or available_cpus())
+
+
+def open_model(
+    name: str, source: str, settings: ServeSettings, log: Callable[[str], None], decode_slots: threading.Semaphore
+) -> ModelWorker:
+    """Open a model, run it once, and log that; ``name`` "" is that of its card. Raises WrnError.
+
+    ``decode_slots`` are shared by all models of a process.
+    """
+    started = time.perf_counter()
+    classifier, batch = _open_classifier(source, settings, log)
+    card, info = classifier.card, classifier.engine.info
+    name = name or card.name
+    text = model_text(name, card.classes, card.preprocess.crop, info)
+    log(f"opened {text}, in {time.perf_counter() - started:.1f} s")
+    for note in precision_notes(card, info.precision):
+        log(note)
+    if card.assumed:
+        log(assumptions(name, card.assumed))
+    return ModelWorker(name, classifier, decode_slots, settings.limits, source, batch)
+
+
+def _open_classifier(model: str, settings: ServeSettings, log: Callable[[str], object]) -> tuple[Classifier, int]:
     """Open a model; return it with its best batch size for throughput."""
 
     @cache                                         # once, though called for each block

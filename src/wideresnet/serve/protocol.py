@@ -107,9 +107,10 @@ class InferenceRequest:
         return [self.images[start : start + batch_size] for start in range(0, len(self.images), batch_size)]
 
 
-def server_metadata(version: str) -> dict[str, Any]:
-    """Return the document of ``GET /v2``."""
+def server_metadata(version: str, controlled: bool) -> dict[str, Any]:
+    """Return the document of ``GET /v2``; ``controlled``: whether models can be loaded and unloaded."""
     extensions = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
+    extensions += ["model_repository"] if controlled else []
     return {"name": "wideresnet", "version": version, "extensions": extensions}
 
 

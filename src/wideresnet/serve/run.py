@@ -101,10 +101,17 @@ class ServerProcess:
             await self.service.load()
             gc.collect()
             gc.freeze()                            # spares each collection the objects that stay until the end
-            self.service.log_message("ready")
+            self.service.log_message("ready" if self.service.ready else "no model is open yet")
+            if self.service.settings.folder and self.service.settings.poll:
+                self._start_task(self._poll())
         except WrnError as error:
             self._failure = error
             self._server.should_exit = True
+
+    async def _poll(self) -> None:
+        while not self.service.admission.draining:
+            await asyncio.sleep(self.service.settings.poll)
+            await self.service.repository.poll()
 
     def _shut_down(self) -> None:
         if self.service.admission.draining:

@@ -18,7 +18,7 @@ from wideresnet.serve.admission import AdmissionController, Permit, RequestConte
 from wideresnet.serve.explain import ExplanationWorker
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.metrics import Metrics
-from wideresnet.serve.models import open_models
+from wideresnet.serve.repository import ModelRepository
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.versions import group_versions
 from wideresnet.serve.worker import ModelInput, ModelWorker, Outcome, Postprocess
@@ -36,7 +36,8 @@ class Service:
         self.models: dict[str, ModelWorker] = {}     # by NAME, or NAME/VERSION of numbered ones; empty until open
         self.versions: dict[str, dict[str, ModelWorker]] = {}     # of each name, its default first; of ``models``
         self.explanations = ExplanationWorker(settings)
-        self._loading, self.json_turn = asyncio.Lock(), asyncio.Lock()     # ``json_turn``: of large JSON bodies
+        self.repository = ModelRepository(settings, self.log_message, self.metrics, self.set_models)
+        self.json_turn = asyncio.Lock()            # of large JSON bodies
 
     @property
     def ready(self) -> bool:
@@ -64,13 +65,19 @@ class Service:
 
         Raises WrnError; the open models then stay.
         """
-        async with self._loading:
-            self.set_models(await asyncio.to_thread(open_models, self.settings, self.log_message))
+        await self.repository.load()
 
     def set_models(self, models: dict[str, ModelWorker]) -> None:
-        """Serve ``models`` by their names from now on; the first is the default, and the first version of each name."""
+        """Serve ``models`` by their names from now on, of each name the first version where a request asks for none."""
         self.models, self.versions = models, group_versions(models)
         self.metrics.set_models(models.values())
+
+    @property
+    def default(self) -> str | None:
+        """The model of requests that name none: the first of the settings, or the only one of a folder."""
+        if not self.settings.models and len(self.versions) != 1:
+            return None
+        return self.repository.default or next(iter(self.versions), None)
 
     async def reload(self) -> None:
         """Open the models again; if one fails, log that and keep the open ones."""
@@ -91,9 +98,13 @@ class Service:
 
     def find_model(self, name: str | None, context: RequestContext, version: str | None = None) -> ModelWorker:
         """Return the model of NAME or NAME/VERSION, or the default for None. Raises ApiError where there is none."""
-        if not self.models:
+        if not self.models and not self.repository.loaded:
             raise ApiError("loading", "the models are still loading", "GET /v2/health/ready reports when they are open")
-        name, slash, number = (next(iter(self.versions)) if name is None else name).partition("/")
+        if (name := self.default if name is None else name) is None:
+            raise ApiError("model", "there is no default model", "name one: GET /v1/models lists them")
+        name, slash, number = name.partition("/")
+        if name not in self.versions and (reason := self.repository.reason(name)):
+            raise ApiError("model", f"{name} is not served: {reason}", "POST /v2/repository/index lists all models")
         if name not in self.versions:
             hint = did_you_mean(name, self.versions) or "GET /v1/models lists them"
             raise ApiError("model", f"no model called {name[:80]!r}", hint)

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
 from wideresnet.config import read_yaml, validated
 from wideresnet.errors import ConfigError, errors_as
@@ -27,7 +27,10 @@ class ServeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    models: tuple[str, ...] = Field((DEFAULT_MODEL,), min_length=1)    # NAME, or ALIAS=NAME; the first is the default
+    models: tuple[str, ...] = (DEFAULT_MODEL,)     # NAME, or ALIAS=NAME; the first is the default
+    folder: Path | None = None                     # whose sub-folders are bundles, or hold numbered versions of one
+    versions: int = Field(1, ge=1, le=256)         # of a model in ``folder``: the newest
+    poll: float = Field(5.0, ge=0)                 # between looks at ``folder``; 0: only at SIGHUP and on request
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)        # 0: any free one
     engine: str = "openvino"
@@ -44,11 +47,18 @@ class ServeSettings(BaseModel):
     upload_deadline: float = Field(30.0, gt=0)     # from the head of a request to its complete body
     drain: float = Field(30.0, ge=0)               # from SIGTERM to the last response
     token: SecretStr | None = None
+    admin_token: SecretStr | None = None           # of requests that load and unload models; None: there are none
     explain: bool = True                           # whether /v1/explain is served
     cors: tuple[Origin, ...] = ()                  # "*": any
     allow_host: tuple[HostName, ...] = ()          # of the Host header; empty: any
     log: Literal["json", "off"] = "off"
     facts: FileFacts = FileFacts()                 # about models that are weights files
+
+    @model_validator(mode="after")
+    def _check(self) -> ServeSettings:
+        if not self.models and self.folder is None:
+            raise ValueError("no model")
+        return self
 
     @cached_property                               # read for every request; counting CPUs reads files
     def capacity(self) -> int:

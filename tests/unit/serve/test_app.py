@@ -264,7 +264,7 @@ def test_every_route_lists_its_methods(client) -> None:
         ("POST", f"/v1/models/{NAME}:predict", "POST /v1/classify"),
         ("POST", f"/predictions/{NAME}", "POST /v1/classify"),
         ("POST", f"/v2/models/{NAME}/generate", "POST /v2/models/MODEL/infer"),
-        ("POST", f"/v2/repository/models/{NAME}/load", "wrn serve -m MODEL"),
+        ("POST", f"/v2/repository/models/{NAME}/load", "--admin-token-file FILE"),
         ("GET", "/v2/systemsharedmemory/status", "POST /v2/models/MODEL/infer"),
         ("GET", f"/v2/models/{NAME}/trace/setting", "GET /metrics"),
         ("GET", "/v2/logging", "wrn serve --log json"),
@@ -322,7 +322,7 @@ def test_every_hint_names_what_can_be_typed(client) -> None:
         assert hint, (method, path, body, document)
         for named in re.findall(r"(GET|POST) (/\S*[^\s:;,])", hint):
             assert named in routes, hint
-        for option in re.findall(r"wrn serve (--?\w+)", hint):
+        for option in re.findall(r"wrn serve (--?[\w-]+)", hint):
             assert option in options, hint
         assert set(re.findall(r"curl (-\S+)", hint)) <= {"-d", "-F", "--data-binary"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 import threading
@@ -134,7 +135,9 @@ def test_metrics_count_every_image_of_both_protocols(client: TestClient, service
     assert value(client, "wrn_p_value_images") == 8
     p_values = [answer.p_known or 0 for answer in answers]
     assert value(client, "wrn_p_value_distance") == pytest.approx(distance_from_uniform(p_values))
-    service.set_models(dict(service.models))       # a reload begins the window again; counters go on
+    service.set_models(dict(service.models))       # a reload of another model
+    assert value(client, "wrn_p_value_images") == 8
+    service.set_models({"sure": copy.copy(service.models["sure"])})    # of this model: its window begins again
     assert (value(client, "wrn_p_value_images"), value(client, "wrn_confidence_count")) == (0, 8)
 
 

@@ -229,7 +229,7 @@ def test_a_reload_loses_no_request_and_frees_the_old_model(bundle, make_service,
     old = GatedEngine()
     service = make_service(old)
     gone = weakref.ref(service.models[NAME])
-    monkeypatch.setattr("wideresnet.serve.service.open_models", lambda *_: {NAME: open_model(bundle, FakeEngine())})
+    monkeypatch.setattr("wideresnet.serve.repository.open_models", lambda *_: {NAME: open_model(bundle, FakeEngine())})
 
     async def story(client: httpx2.AsyncClient) -> None:
         inside = asyncio.create_task(client.post("/v1/classify", content=png(3)))
@@ -253,7 +253,7 @@ def test_a_failed_reload_keeps_the_open_models(make_service, monkeypatch) -> Non
     def fail(*_: object) -> None:
         raise ConfigError("no such model", "look again")
 
-    monkeypatch.setattr("wideresnet.serve.service.open_models", fail)
+    monkeypatch.setattr("wideresnet.serve.repository.open_models", fail)
     asyncio.run(service.reload())
     assert messages == ["reload failed, the open models stay: no such model (look again)"]
     assert service.ready

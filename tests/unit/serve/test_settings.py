@@ -15,6 +15,8 @@ def test_unknown_and_impossible_settings_are_refused() -> None:
     assert "port" in caught.value.hint
     with pytest.raises(ConfigError, match="deadline"):
         make_settings({"deadline": 0})
+    with pytest.raises(ConfigError, match="no model"):
+        make_settings({"models": ()})
 
 
 @pytest.mark.parametrize(

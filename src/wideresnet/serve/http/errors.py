@@ -15,6 +15,7 @@ ERROR_STATUS = {
     "picture": 400,
     "request": 400,
     "token": 401,
+    "load": 400,
     "model": 404,
     "route": 404,
     "method": 405,

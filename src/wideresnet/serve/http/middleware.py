@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wideresnet.serve.admission import RequestContext
 from wideresnet.serve.http.errors import ApiError, problem_response
-from wideresnet.serve.http.request_checks import PROBES, check_host
+from wideresnet.serve.http.request_checks import CONTROL, PROBES, check_host
 from wideresnet.serve.http.static_files import STATIC_FILES
 from wideresnet.serve.service import Service
 
@@ -89,13 +89,17 @@ class RequestMiddleware:
     def _authorize(self, scope: Scope, headers: Headers) -> None:
         """Raise ApiError for an invalid or unknown Host header, and for a missing or wrong token."""
         check_host(scope, self._service.settings.allow_host)
-        token = self._service.settings.token
+        settings = self._service.settings
+        needs_admin = settings.admin_token is not None and scope["path"].startswith(CONTROL)
+        token = settings.admin_token if needs_admin else settings.token
         if token is None or scope["path"] in PUBLIC_PATHS:
             return
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
-        matches = hmac.compare_digest(credentials.strip().encode(), token.get_secret_value().encode())
-        if not matches or scheme.lower() != "bearer":
-            raise ApiError("token", "a bearer token is required", "send the header Authorization: Bearer TOKEN")
+        sent, valid = credentials.strip().encode(), filter(None, (token, settings.admin_token))
+        matches = [hmac.compare_digest(sent, secret.get_secret_value().encode()) for secret in valid]
+        if not any(matches) or scheme.lower() != "bearer":
+            message = f"{'the admin' if needs_admin else 'a bearer'} token is required"
+            raise ApiError("token", message, "send the header Authorization: Bearer TOKEN")
 
 
 def report_response(service: Service, scope: Scope, context: RequestContext, status: int) -> None:

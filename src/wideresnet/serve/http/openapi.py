@@ -11,6 +11,7 @@ import yaml
 from wideresnet import __version__
 from wideresnet.report.escape import json_text
 from wideresnet.report.html import page
+from wideresnet.serve.http.request_checks import CONTROL
 from wideresnet.serve.settings import MiB, ServeSettings
 
 HEAD = (                                           # of /docs: forms for requests to this service
@@ -36,6 +37,9 @@ def openapi_document(settings: ServeSettings, models: tuple[str, ...]) -> dict[s
         "seconds to send a body": settings.upload_deadline,
         "seconds to answer it": settings.deadline,
     }
+    if settings.admin_token is None:
+        for path in [path for path in document["paths"] if path.startswith(CONTROL)]:
+            del document["paths"][path]
     if not settings.explain:
         del document["paths"]["/v1/explain"]
     if settings.token is not None:

@@ -13,13 +13,14 @@ from wideresnet.serve.http.errors import ApiError
 # The query parameters of each route; other routes take none. Public pages are not checked: links in browsers add
 # parameters of their own.
 PARAMETERS = {"/v1/classify": ("k", "model", "lang", "coverage"), "/v1/explain": ("class", "k", "model", "lang")}
+CONTROL = "/v2/repository/models/"                 # of paths that need the admin token
 PROBES = {"/healthz", "/v2/health/live", "/v2/health/ready"}
 _REPEATABLE = {"class"}
 _HOST = re.compile(r"(\[[0-9A-Za-z.:%~_-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")     # RFC 3986, 3.2.2
 _UPLOAD = "POST /v1/classify takes an image: curl --data-binary @FILE URL"
 # Part of a path that Triton serves -> the alternative here.
 _TRITON_ONLY = {
-    "/repository/models/": "choose models with 'wrn serve -m MODEL'; SIGHUP reloads them",
+    "/repository/models/": "'wrn serve --admin-token-file FILE' allows it; SIGHUP reloads all models",
     "sharedmemory": "send tensors in the body of POST /v2/models/MODEL/infer",
     "/trace/": "GET /metrics has the times of each stage",
     "/logging": "'wrn serve --log json' writes a line for each request",
