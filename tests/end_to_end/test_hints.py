@@ -47,6 +47,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "cluster/connect": (*_CLUSTER, "serve"),
     "cluster/listing": ("evaluate",),
     "cluster/ray_serve": ("serve",),
+    "serve/grpc/server": ("serve",),
     "serve/run": ("serve",),
     "tasks/calibrate/automatic": ("compile", "finetune"),
     "tasks/calibrate/calibrate": ("calibrate",),

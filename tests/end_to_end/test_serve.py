@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import http.client
-import io
 import json
-import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from fakes import tiny_bundle, tiny_images, tiny_tensors
+from fakes import tiny_images
+from server_process import Server, image, serving, write_tiny
 from shared import SHARED, needs_shared
-from wideresnet.architectures import get_architecture
-from wideresnet.bundle import make_bundle, write_bundle
 from wideresnet.cli.main import run
-from wideresnet.datasets.labels import read_labels
 
 for package in ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client"):
     pytest.importorskip(package, reason="needs the extra serve")
@@ -39,80 +32,12 @@ NAME = "wrn_10_1.tiny"
 LIMIT = 200_000                                    # of a body, for the server that most tests share
 
 
-@dataclass
-class Server:
-    """A server process, its port, and its log (stderr)."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
-
-    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, body, headers or {})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
-
-    def gauge(self, name: str) -> float:
-        match = re.search(rf"^{name} (\S+)$", self.ask("GET", "/metrics")[1].decode(), re.MULTILINE)
-        assert match, name
-        return float(match[1])
-
-    def until(self, true: Callable[[], bool]) -> None:
-        end = time.monotonic() + 30
-        while not true():
-            assert time.monotonic() < end
-            time.sleep(0.02)
-
-    def until_empty(self) -> None:
-        names = ("wrn_requests_in_flight", "wrn_queue_depth", "wrn_body_bytes")
-        self.until(lambda: not any(map(self.gauge, names)))
-
-
-@contextmanager
-def serving(folder: Path, *options: str, **environment: str) -> Iterator[Server]:
-    command = [sys.executable, "-W", "error", "-m", "wideresnet", "serve", "-m", "tiny", "--port", "0", *options]
-    variables = {**os.environ, "WRN_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment}
-    log = folder / "log.txt"
-    with log.open("w") as stderr:
-        process = subprocess.Popen(command, cwd=folder, env=variables, stderr=stderr)
-    server = Server(process, 0, log)
-    try:
-        server.until(lambda: "\n" in log.read_text())
-        server.port = int(log.read_text().splitlines()[0].rpartition(":")[2])
-        server.until(lambda: server.ask("GET", "/v2/health/ready")[0] == 200)
-        yield server
-    finally:
-        process.kill()
-        process.wait()
-
-
-def write_tiny(folder: Path, seed: int = 0) -> None:
-    bundle = tiny_bundle()
-    if seed:
-        architecture = get_architecture("wrn_10_1")
-        bundle = make_bundle(architecture, tiny_tensors(architecture, seed), bundle.card, read_labels("cifar10"))
-    write_bundle(folder / "tiny", bundle)
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("serve")
     write_tiny(folder)
     with serving(folder, "--max-bytes", str(LIMIT), "--threads", "1") as server:
         yield server
-
-
-def image(seed: int = 0) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(tiny_images(seed + 1, 32)[seed]).save(file, "PNG")
-    return file.getvalue()
 
 
 def head(length: int | str, *more: str) -> bytes:

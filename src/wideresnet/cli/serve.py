@@ -47,6 +47,9 @@ Models = Annotated[
 Config = Annotated[
     Path | None, typer.Option(is_eager=True, callback=_read, help="A YAML file of these options (max_bytes: 1000000).")
 ]
+GrpcPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="A port for gRPC; 0: any free one. Default: HTTP only.")
+]
 Streams = Annotated[
     int | None,
     typer.Option(min=0, help="Batches computed in parallel; 0: as the engine chooses. Default: as tuned, or 1."),
@@ -72,6 +75,7 @@ def serve(
     config: Config = None,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0: all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0: any free one.")] = 8000,
+    grpc_port: GrpcPort = None,
     queue: Annotated[int, typer.Option(min=0, help="Images in the server at most; 0: 16 a CPU, at least 64.")] = 0,
     max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request body at most.")] = 32 * 2**20,
     max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of an image at most.")] = 2**26,
@@ -101,6 +105,8 @@ def serve(
     files: FileOptions,
 ) -> None:
     """Serve models over HTTP: a page at /, /v1/classify, the Open Inference Protocol under /v2, /metrics, /docs.
+
+    With --grpc-port the Open Inference Protocol is served over gRPC as well, within the same limits.
 
     Each option is also an environment variable (WRN_SERVE_PORT=9000) and a key of the --config file; options take
     precedence over the environment, and the environment over the file. WRN_SERVE_TOKEN and WRN_SERVE_ADMIN_TOKEN may
@@ -135,6 +141,8 @@ def serve(
     if ray:
         from wideresnet.cluster.ray_serve import parse_replicas, serve_on_ray
 
+        if grpc_port is not None:
+            raise ConfigError("--grpc-port does not work with --ray", hint="leave out --grpc-port: replicas serve HTTP")
         quieten()
         raise typer.Exit(0 if serve_on_ray(settings, parse_replicas(ray, replicas, cpus), write) else 1)
     if (replicas, cpus) != ("1", 1):

@@ -191,7 +191,7 @@ def resolve_port(settings: ServeSettings, replicas: Replicas) -> ServeSettings:
             raise ConfigError("the port must be the same on all nodes", hint="--port 8000")
         return settings
     # Ray's proxies set SO_REUSEPORT: they would share a port with another cluster without an error.
-    with open_socket(settings) as listener:
+    with open_socket(settings.host, settings.port) as listener:
         return settings.model_copy(update={"port": listener.getsockname()[1]})
 
 

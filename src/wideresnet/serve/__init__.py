@@ -1,4 +1,4 @@
-"""The HTTP service: models behind HTTP (extra ``serve``).
+"""The service: models behind HTTP (extra ``serve``) and gRPC.
 
     run          the process: socket, signals, reload, graceful shutdown
     app          the routes: read the request, run the model, render the response
@@ -15,5 +15,6 @@
     statistics   counts and times of one model, in Triton's form
     metrics      counters for Prometheus
     settings     the validated settings
+    grpc         the Open Inference Protocol over gRPC (extra ``grpc``)
     http         the transport: middleware, connection limits, bodies, errors, OpenAPI, static files
 """

@@ -42,7 +42,7 @@ from wideresnet.serve.inference import image_error, infer_request, parse_in_turn
 from wideresnet.serve.metrics import CONTENT_TYPE
 from wideresnet.serve.responses import render_response
 from wideresnet.serve.service import Service
-from wideresnet.serve.versions import name_and_version, split_name
+from wideresnet.serve.versions import split_name
 from wideresnet.serve.worker import ModelWorker, Outcome, describe_class
 
 Handler = Callable[[Service, Request, RequestContext], Awaitable[Response]]
@@ -332,13 +332,8 @@ async def model_config(service: Service, request: Request, context: RequestConte
 
 async def statistics(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /v2/models[/M[/versions/V]]/stats``"""
-    selected = list(service.models.values())
-    if "model" in request.path_params:
-        model = _find_model_of_path(service, request, context)
-        versions = service.versions[request.path_params["model"]]
-        selected = [model] if "version" in request.path_params else list(versions.values())
-    documents = [name_and_version(model.name) | model.statistics.to_json() for model in selected]
-    return _json({"model_stats": documents})
+    path = request.path_params
+    return _json(service.statistics_document(path.get("model"), path.get("version"), context))
 
 
 async def model_ready(service: Service, request: Request, context: RequestContext) -> Response:

@@ -42,6 +42,11 @@ async def repository_index(service: Service, request: Request, context: RequestC
     """``POST /v2/repository/index``"""
     with Permit(service.admission, context) as permit:
         only_ready = parse_index_request(await read_body(request, permit, service.settings))
+    return Response(json_text(index_documents(service, only_ready)), media_type="application/json")
+
+
+def index_documents(service: Service, only_ready: bool) -> list[dict[str, str]]:
+    """Return name, version and state of the models."""
     documents, repository = [], service.repository
     for name in dict.fromkeys((*service.models, *repository.names())):
         ready = service.ready and name in service.models
@@ -49,7 +54,7 @@ async def repository_index(service: Service, request: Request, context: RequestC
         state = {"state": "READY" if ready else "UNAVAILABLE"} | ({"reason": reason} if reason else {})
         if ready or not only_ready:
             documents.append(name_and_version(name) | state)
-    return Response(json_text(documents), media_type="application/json")
+    return documents
 
 
 async def load_model(service: Service, request: Request, context: RequestContext) -> Response:

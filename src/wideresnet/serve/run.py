@@ -6,17 +6,19 @@ import asyncio
 import errno
 import gc
 import logging
+import os
 import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
-from wideresnet.errors import ConfigError, WrnError, os_errors_as
+from wideresnet.errors import ConfigError, WrnError, needs_extra, os_errors_as
 from wideresnet.serve.app import make_app
 from wideresnet.serve.http.limits import IDLE, LimitedConnection
 from wideresnet.serve.service import Service
@@ -33,13 +35,20 @@ def serve(settings: ServeSettings, write: Callable[[str], object]) -> bool:
     ``write`` gets each line of the log. SIGHUP reloads the models; a second SIGTERM or SIGINT ends at once. Raises
     ConfigError when the address cannot be bound, and WrnError when a model cannot be opened.
     """
-    with open_socket(settings) as listener:
-        host, port = listener.getsockname()[:2]
+    if settings.grpc_port is not None:
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")     # else each child process is a line of the log
+        with needs_extra("wrn serve --grpc-port", "grpc"):
+            from wideresnet.serve.grpc.server import grpc_server
+    with open_socket(settings.host, settings.port) as listener:
         process = ServerProcess(Service(settings, write), listener)
-        process.service.log_message(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
+        process.service.log_message(f"listening on http://{_address(listener)}")
+        beside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+        if settings.grpc_port is not None:         # checked here, since gRPC's own error names no reason
+            with open_socket(settings.host, settings.grpc_port, "--grpc-port") as probe:
+                beside = partial(grpc_server, process.service, _address(probe))
         _raise_file_limit()
         silence_parser_warnings()
-        return asyncio.run(process.run())
+        return asyncio.run(process.run(beside))
 
 
 class ServerProcess:
@@ -65,9 +74,10 @@ class ServerProcess:
         self._failure: WrnError | None = None
         self._drained = True
 
-    async def run(self) -> bool:
-        """See ``serve``."""
-        await self._server.serve([self._listener])
+    async def run(self, beside: Callable[[], AbstractAsyncContextManager[None]]) -> bool:
+        """See ``serve``; ``beside``: the server of another protocol."""
+        async with beside():
+            await self._server.serve([self._listener])
         if self._failure is not None:
             raise self._failure
         return self._drained
@@ -167,15 +177,21 @@ class Listener(socket.socket):
             raise
 
 
-def open_socket(settings: ServeSettings) -> Listener:
-    """Return a socket that listens on the address of the settings. Raises ConfigError."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with os_errors_as(ConfigError, f"cannot listen on {settings.host}:{settings.port}", "--port 0 takes any free port"):
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+def open_socket(host: str, port: int, option: str = "--port") -> Listener:
+    """Return a socket that listens on an address, whose port is that of ``option``. Raises ConfigError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with os_errors_as(ConfigError, f"cannot listen on {host}:{port}", f"{option} 0 takes any free port"):
+        listener = socket.create_server((host, port), family=family, backlog=2048)
         # Connections inherit TCP_NODELAY. asyncio only sets it for sockets created with IPPROTO_TCP; without it each
         # response, which is written in two pieces, waits 40 ms for the client's delayed acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Listener(fileno=listener.detach())
+
+
+def _address(listener: socket.socket) -> str:
+    """Return HOST:PORT of a socket."""
+    host, port = listener.getsockname()[:2]
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def silence_parser_warnings() -> None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -20,7 +20,7 @@ from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.metrics import Metrics
 from wideresnet.serve.repository import ModelRepository
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.serve.versions import group_versions
+from wideresnet.serve.versions import group_versions, name_and_version, split_name
 from wideresnet.serve.worker import ModelInput, ModelWorker, Outcome, Postprocess
 
 Result = TypeVar("Result")
@@ -92,7 +92,7 @@ class Service:
     def count_response(self, context: RequestContext, status: int) -> None:
         """Count a response in the metrics and in its model's statistics."""
         self.metrics.count_response(context, status)
-        if context.model in self.models and context.route.endswith(("/classify", "/infer")):
+        if context.model in self.models and context.route.endswith(("/classify", "/infer", "/ModelInfer")):
             statistics = self.models[context.model].statistics
             statistics.add("success" if status == 200 else "fail", context.seconds)
 
@@ -115,6 +115,14 @@ class Service:
             raise ApiError("model", message, f"ask for one of {', '.join(versions)}")
         context.model = versions[version].name
         return versions[version]
+
+    def statistics_document(self, name: str | None, version: str | None, context: RequestContext) -> dict[str, Any]:
+        """Return the statistics of a version, of all of a model, or of all models. Raises ApiError."""
+        selected = list(self.models.values())
+        if name is not None:
+            model = self.find_model(name, context, version)
+            selected = [model] if version else list(self.versions[split_name(name)[0]].values())
+        return {"model_stats": [name_and_version(model.name) | model.statistics.to_json() for model in selected]}
 
     async def infer(
         self,

@@ -33,6 +33,7 @@ class ServeSettings(BaseModel):
     poll: float = Field(5.0, ge=0)                 # between looks at ``folder``; 0: only at SIGHUP and on request
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)        # 0: any free one
+    grpc_port: int | None = Field(None, ge=0, le=65535)    # None: no gRPC
     engine: str = "openvino"
     precision: Annotated[Literal["f32", "bf16"], BeforeValidator(precision_name)] = "f32"
     alpha: Alpha | None = None                     # of transparent images; None: as each model's card says

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import re
 import uuid
 from contextlib import suppress
@@ -14,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wideresnet.serve.admission import RequestContext
 from wideresnet.serve.http.errors import ApiError, problem_response
-from wideresnet.serve.http.request_checks import CONTROL, PROBES, check_host
+from wideresnet.serve.http.request_checks import CONTROL, PROBES, check_authorization, check_host
 from wideresnet.serve.http.static_files import STATIC_FILES
 from wideresnet.serve.service import Service
 
@@ -32,13 +31,24 @@ DISCARD_SECONDS = 2.0                              # for the rest of a body, bef
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+class RequestIds:
+    """Ids of requests: those that clients give, or new ones."""
+
+    def __init__(self) -> None:
+        # One random prefix per process: a system call per request would release the interpreter lock each time.
+        self._new = map(f"{uuid.uuid4().hex[:16]}{{:08x}}".format, count())
+
+    def choose(self, client_id: str) -> str:
+        """Return ``client_id`` if it is a valid id, else a new one."""
+        return client_id if _REQUEST_ID.fullmatch(client_id) else next(self._new)
+
+
 class RequestMiddleware:
     """ASGI middleware around the whole application; ``scope["context"]`` is the RequestContext."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
-        # One random prefix per process: a system call per request would release the interpreter lock each time.
-        self._ids = map(f"{uuid.uuid4().hex[:16]}{{:08x}}".format, count())
+        self._ids = RequestIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, or pass the lifespan on."""
@@ -46,8 +56,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        client_id = headers.get("x-request-id", "")
-        context = RequestContext(client_id if _REQUEST_ID.fullmatch(client_id) else next(self._ids))
+        context = RequestContext(self._ids.choose(headers.get("x-request-id", "")))
         scope["context"] = context
         status, more_body = 0, True
 
@@ -89,17 +98,9 @@ class RequestMiddleware:
     def _authorize(self, scope: Scope, headers: Headers) -> None:
         """Raise ApiError for an invalid or unknown Host header, and for a missing or wrong token."""
         check_host(scope, self._service.settings.allow_host)
-        settings = self._service.settings
-        needs_admin = settings.admin_token is not None and scope["path"].startswith(CONTROL)
-        token = settings.admin_token if needs_admin else settings.token
-        if token is None or scope["path"] in PUBLIC_PATHS:
-            return
-        scheme, _, credentials = headers.get("authorization", "").partition(" ")
-        sent, valid = credentials.strip().encode(), filter(None, (token, settings.admin_token))
-        matches = [hmac.compare_digest(sent, secret.get_secret_value().encode()) for secret in valid]
-        if not any(matches) or scheme.lower() != "bearer":
-            message = f"{'the admin' if needs_admin else 'a bearer'} token is required"
-            raise ApiError("token", message, "send the header Authorization: Bearer TOKEN")
+        if scope["path"] not in PUBLIC_PATHS:
+            is_control = scope["path"].startswith(CONTROL)
+            check_authorization(headers.get("authorization", ""), self._service.settings, is_control)
 
 
 def report_response(service: Service, scope: Scope, context: RequestContext, status: int) -> None:

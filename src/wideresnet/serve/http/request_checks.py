@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Collection, Sequence
 
@@ -9,6 +10,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
 from wideresnet.serve.http.errors import ApiError
+from wideresnet.serve.settings import ServeSettings
 
 # The query parameters of each route; other routes take none. Public pages are not checked: links in browsers add
 # parameters of their own.
@@ -42,6 +44,23 @@ def check_host(scope: Scope, allowed: Collection[str] = ()) -> None:
     name = re.sub(":[0-9]*$", "", hosts[0]).lower() if hosts else ""
     if allowed and scope["path"] not in PROBES and name not in allowed:
         raise ApiError("host", f"the server has no name {name[:80]!r}", "use a name given by 'wrn serve --allow-host'")
+
+
+def check_authorization(header: str, settings: ServeSettings, is_control: bool = False) -> None:
+    """Raise ApiError unless the value of ``Authorization`` is the token that the settings require, if any.
+
+    ``is_control``: of a request that changes models, which needs the admin token where there is one.
+    """
+    needs_admin = settings.admin_token is not None and is_control
+    token = settings.admin_token if needs_admin else settings.token
+    if token is None:
+        return
+    scheme, _, credentials = header.partition(" ")
+    sent, valid = credentials.strip().encode(), filter(None, (token, settings.admin_token))
+    matches = [hmac.compare_digest(sent, secret.get_secret_value().encode()) for secret in valid]
+    if not any(matches) or scheme.lower() != "bearer":
+        message = f"{'the admin' if needs_admin else 'a bearer'} token is required"
+        raise ApiError("token", message, "send the header Authorization: Bearer TOKEN")
 
 
 def check_query(route: str, query: QueryParams) -> None:

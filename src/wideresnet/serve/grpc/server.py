@@ -1,0 +1,42 @@
+"""The gRPC port: limits, reflection, and the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+from grpc_reflection.v1alpha import reflection
+
+from wideresnet.errors import ConfigError, errors_as
+from wideresnet.serve.grpc.descriptors import HEALTH, INFERENCE, descriptor_pool
+from wideresnet.serve.grpc.rpcs import Rpcs
+from wideresnet.serve.http.limits import IDLE
+from wideresnet.serve.service import Service
+
+FLUSH_SECONDS = 2.0                                # for responses that are written and not yet sent
+_MOST = 2**31 - 1                                  # of a number among gRPC's options
+
+
+@asynccontextmanager
+async def grpc_server(service: Service, address: str) -> AsyncIterator[None]:
+    """Serve over gRPC at ``address`` (HOST:PORT) on this event loop. Raises ConfigError if it cannot be bound."""
+    options = {
+        "grpc.max_receive_message_length": min(service.settings.max_bytes, _MOST),     # also when decompressed
+        "grpc.max_send_message_length": -1,
+        "grpc.max_connection_idle_ms": round(1000 * IDLE),
+        "grpc.so_reuseport": 0,                    # else a second server would take a part of the calls
+    }
+    server = grpc.aio.server(options=list(options.items()))
+    for name, methods in Rpcs(service).handlers.items():
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
+    reflection.enable_server_reflection((INFERENCE, HEALTH, reflection.SERVICE_NAME), server, descriptor_pool())
+    with errors_as(RuntimeError, ConfigError, f"cannot listen on {address}", "--grpc-port 0 takes any free port"):
+        server.add_insecure_port(address)
+    await server.start()
+    service.log_message(f"listening on grpc://{address}")
+    try:
+        yield
+    finally:
+        # What is still in progress was given up by the drain.
+        await server.stop(None if service.admission.requests else FLUSH_SECONDS)
