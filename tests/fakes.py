@@ -29,6 +29,7 @@ from wideresnet.records import (
     CascadeMember,
     CascadePoint,
     EngineInfo,
+    MarginScale,
     ModelCard,
     Preprocess,
     Reliability,
@@ -146,8 +147,9 @@ def tiny_bundle(architecture: Architecture = TINY["wrn_10_1"]) -> Bundle:
 
 
 def calibrated_bundle(
-    bundle: Bundle, *, method: UnknownMethod = "knn", temperature: float = 0.5, sets: SetModel | None = None
-) -> Bundle:
+    bundle: Bundle, *, method: UnknownMethod = "knn", temperature: float = 0.5, sets: SetModel | None = None,
+    margin: MarginScale | None = None,
+) -> Bundle:  # fmt: skip
     """``bundle`` with a temperature and a known score, as if 'wrn calibrate' had read 40 images of noise."""
     images = tiny_images(40, bundle.card.preprocess.crop)
     outputs = open_features(bundle, ["features"])(images)
@@ -155,10 +157,10 @@ def calibrated_bundle(
     quality = Reliability(10, 1.0, 1.0, 0.1, 0.1)
     uncertainty = Uncertainty(
         "noise", "", "noise", 10, 3, 10, temperature, quality, quality, sets or SetModel("lac", scores), (), (),
-        UnknownModel(method, scores, refused=0.3), 0,
+        UnknownModel(method, scores, refused=0.3), 0, margin,
     )  # fmt: skip
     constants = method_constants(method, outputs["features"], outputs["logits"] / temperature)
-    model = with_known_score(with_temperature(bundle.model, temperature), method, constants)
+    model = with_known_score(with_temperature(bundle.model, temperature, margin), method, constants)
     return bundle.with_model(model, replace(bundle.card, uncertainty=uncertainty))
 
 

@@ -51,6 +51,21 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return values
 
 
+def nll(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the negative log-likelihood of the labels [N] by logits [N, C], in nats: [N]."""
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    losses: NDArray[np.float64] = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]
+    return losses
+
+
+def brier(probabilities: NDArray[np.float64], labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the squared error of probabilities [N, C] for images of classes ``labels`` [N], summed: [N]."""
+    errors = probabilities.copy()
+    errors[np.arange(len(labels)), labels] -= 1
+    losses: NDArray[np.float64] = (errors**2).sum(1)
+    return losses
+
+
 def largest(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
     """Return the indices [N, min(k, C)] of the largest finite values [N, C], largest first, ties by index."""
     k = min(k, values.shape[1])

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from wideresnet.errors import ConfigError
 from wideresnet.logits import softmax
 from wideresnet.precision import Precision
-from wideresnet.records import Batch, Labels, ModelCard, Prediction, SetModel, Uncertainty
+from wideresnet.records import Batch, Labels, ModelCard, Prediction, SetMethod, SetModel, Uncertainty
 
 Scores = NDArray[np.float64]
+PERCENT = 50, 99.9                                 # the least and the largest coverage
 
 
 def set_scores(logits: NDArray[np.floating], model: SetModel, draws: Scores) -> Scores:
@@ -42,6 +43,11 @@ def prediction_sets(logits: NDArray[np.floating], model: SetModel, coverage: flo
     return members
 
 
+def set_draws(pixels: NDArray[np.uint8], method: SetMethod) -> Scores:
+    """Return the draws of N crops [N, S, S, 3] for ``set_scores``: zeros for "lac", which takes none."""
+    return image_draws(pixels) if method == "raps" else np.zeros(len(pixels))
+
+
 def image_draws(pixels: NDArray[np.uint8]) -> Scores:
     """Return a number in [0, 1) for each of N crops [N, S, S, 3], as if drawn at random: from a hash of its pixels.
 
@@ -55,8 +61,9 @@ def check_fraction(coverage: float) -> None:
     """Raise ConfigError if ``coverage`` is not a number or looks like a percentage."""
     if not isinstance(coverage, Real) or isinstance(coverage, bool):
         raise ConfigError(f"coverage must be a number, got {coverage!r}", hint="coverage=0.95")
-    if 50 <= coverage <= 100:
-        raise ConfigError(f"coverage is a fraction, got {coverage:g}", hint=f"coverage={min(coverage, 99.9) / 100:g}")
+    least, most = PERCENT
+    if least <= coverage <= 100:
+        raise ConfigError(f"coverage is a fraction, got {coverage:g}", hint=f"coverage={min(coverage, most) / 100:g}")
 
 
 def check_coverage(card: ModelCard, coverage: float, name: str = "") -> None:
@@ -67,8 +74,9 @@ def check_coverage(card: ModelCard, coverage: float, name: str = "") -> None:
     check_fraction(coverage)
     if not coverage:
         return
-    if not 0.5 <= coverage <= 0.999 + 1e-9:        # 99.9 % / 100 is a little more
-        raise ConfigError(f"the coverage of prediction sets is from 50 to 99.9 %, got {100 * coverage:g} %")
+    least, most = PERCENT
+    if not least <= round(100 * coverage, 6) <= most:
+        raise ConfigError(f"the coverage of prediction sets is from {least} to {most} %, got {100 * coverage:g} %")
     command = f"wrn calibrate -m {name or card.name} --data LABELLED -o BUNDLE"
     if card.cascade:
         problem = f"{card.name} has no prediction sets: cascades are not calibrated"
@@ -116,8 +124,7 @@ def add_uncertainty(
 
 def batch_sets(batch: Batch, logits: NDArray[np.float32], model: Uncertainty, coverage: float) -> NDArray[np.bool_]:
     """Return which classes are in the sets of a batch's images, bool [N, C]."""
-    draws = image_draws(batch.pixels) if model.sets.method == "raps" else np.zeros(len(logits))
-    return prediction_sets(logits, model.sets, coverage, draws)
+    return prediction_sets(logits, model.sets, coverage, set_draws(batch.pixels, model.sets.method))
 
 
 def p_values(batch: Batch, model: Uncertainty) -> list[float]:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from fakes import NETWORKS, calibrated_bundle, tiny_bundle, tiny_images
-from wideresnet.bundle import Bundle
+from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.bundle.derive import as_float32, uncalibrated, with_preprocess
 from wideresnet.classifier import Classifier
 from wideresnet.client import Client
 from wideresnet.engines import ENGINES, open_engine
 from wideresnet.engines.features import open_features
-from wideresnet.errors import ConfigError
+from wideresnet.errors import BundleError, ConfigError
 from wideresnet.graph.check import check_graph
-from wideresnet.graph.outputs import read_classifier
-from wideresnet.records import UnknownMethod
+from wideresnet.graph.outputs import margin_of, read_classifier
+from wideresnet.records import MarginScale, UnknownMethod
 from wideresnet.tasks.calibrate.unknown import neighbours
 from wideresnet.tasks.load.load import open_classifier
 
 IMAGES = tiny_images(6, 32)
 METHODS = get_args(UnknownMethod)
+MARGIN = MarginScale(0.8, 0.25)
 
 
 @pytest.fixture(params=ENGINES)
@@ -38,8 +41,8 @@ def plain(name: str = "wrn_10_1") -> Bundle:
 
 
 @cache
-def calibrated(method: UnknownMethod = "knn") -> Bundle:
-    return calibrated_bundle(plain(), method=method)
+def calibrated(method: UnknownMethod = "knn", margin: MarginScale | None = None) -> Bundle:
+    return calibrated_bundle(plain(), method=method, margin=margin)
 
 
 def expected(method: UnknownMethod) -> np.ndarray:
@@ -79,6 +82,44 @@ def test_known_scores_are_those_of_the_definition(engine: str, method: UnknownMe
     np.testing.assert_allclose(logits, open_engine(plain(), engine)(IMAGES) / 0.5, atol=1e-4)
     np.testing.assert_allclose(scores.ravel(), expected(method), rtol=2e-3, atol=5e-3)
     np.testing.assert_allclose(run(IMAGES), logits, atol=1e-5)      # also without the further output
+
+
+@pytest.mark.parametrize("method", ["knn", "vim", "energy"])
+def test_a_margin_scale_multiplies_the_logits_alone(engine: str, method: UnknownMethod) -> None:
+    run = open_engine(calibrated(method, MARGIN), engine)
+    logits, scores = next(run.outputs([IMAGES]))
+    plain_logits = open_engine(plain(), engine)(IMAGES).astype(float) / 0.5
+    ordered = np.sort(plain_logits)
+    factors = 0.8 + 0.25 * (ordered[:, -1] - ordered[:, -2])
+    np.testing.assert_allclose(logits, plain_logits * factors[:, None], atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(scores.ravel(), expected(method), rtol=2e-3, atol=5e-3)
+    np.testing.assert_allclose(run(IMAGES), logits, atol=1e-5)
+    np.testing.assert_allclose(run(IMAGES[:1]), logits[:1], atol=1e-4)
+
+
+def test_a_bundle_keeps_its_margin_scale(tmp_path: Path) -> None:
+    bundle = calibrated(margin=MARGIN)
+    check_graph(bundle.model)
+    write_bundle(tmp_path / "b", bundle)
+    again = read_bundle(tmp_path / "b")
+    assert again.card.uncertainty is not None
+    assert again.card.uncertainty.margin == MARGIN
+    assert uncalibrated(again).graph == plain().graph
+
+
+@pytest.mark.parametrize("on_card", [None, MarginScale(0.8, 0.3)])
+def test_a_margin_scale_that_is_not_the_graphs_is_refused(tmp_path: Path, on_card: MarginScale | None) -> None:
+    bundle = calibrated(margin=MARGIN)
+    assert bundle.card.uncertainty is not None
+    card = replace(bundle.card, uncertainty=replace(bundle.card.uncertainty, margin=on_card))
+    write_bundle(tmp_path / "b", replace(bundle, card=card))
+    with pytest.raises(BundleError, match="margin scale is"):
+        read_bundle(tmp_path / "b")
+
+
+def test_a_margin_scale_that_reorders_classes_is_refused() -> None:
+    with pytest.raises(BundleError, match="the scale of the logits is damaged"):
+        margin_of(calibrated(margin=MarginScale(-1.0, 0.25)).model)
 
 
 def test_scores_do_not_depend_on_the_batch(engine: str) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import astuple
+
+import numpy as np
 
 from wideresnet.architectures import describe_variant
 from wideresnet.bundle.bundle import Bundle
@@ -11,7 +14,7 @@ from wideresnet.datasets.labels import LABEL_LISTS, read_labels
 from wideresnet.errors import BundleError
 from wideresnet.graph.check import check_graph
 from wideresnet.graph.facts import GraphFacts, check_finite, read_facts
-from wideresnet.records import RGB
+from wideresnet.records import RGB, MarginScale
 from wideresnet.report.formats import rgb_text
 
 TOLERANCE = 1e-5                                   # relative; the graph holds float32
@@ -51,6 +54,9 @@ def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
     temperature = card.uncertainty.temperature if card.uncertainty else 1.0
     if not math.isclose(temperature, facts.temperature, rel_tol=TOLERANCE):
         yield f"temperature is {temperature:g} on the card, {facts.temperature:g} in the graph"
+    scales = [margin or MarginScale() for margin in (card.uncertainty and card.uncertainty.margin, facts.margin)]
+    if not np.allclose(*map(astuple, scales), rtol=TOLERANCE):
+        yield f"margin scale is {scales[0]} on the card, {scales[1]} in the graph"
     for field, on_card, in_graph in (("mean", spec.mean, facts.mean), ("std", spec.std, facts.std)):
         if not _close(on_card, in_graph):
             yield f"{field} is {rgb_text(on_card)} on the card, {rgb_text(in_graph)} in the graph"

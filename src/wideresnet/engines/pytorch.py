@@ -16,7 +16,7 @@ from wideresnet.architectures import Architecture
 from wideresnet.engines.base import EngineOptions, check_batch, check_process
 from wideresnet.graph import read_graph
 from wideresnet.graph.calibrated import SCORE, known_score_part
-from wideresnet.graph.outputs import FEATURES, MAP, parse_graph, temperature_of
+from wideresnet.graph.outputs import FEATURES, MAP, margin_of, parse_graph, temperature_of
 from wideresnet.graph.write import OUTPUT
 from wideresnet.machine import available_cpus
 from wideresnet.models import create_model
@@ -35,7 +35,7 @@ class PyTorchEngine:
         # The module is built from the architecture; the graph provides the weights and the names of further outputs.
         model = parse_graph(graph)
         self._model, self._names = open_module(model, architecture), [output.name for output in model.graph.output][1:]
-        self._temperature = temperature_of(model)
+        self._temperature, self._margin = temperature_of(model), margin_of(model)
         self._score = ReferenceEvaluator(known_score_part(model)) if SCORE in self._names else None
         self._mean, self._std = (
             torch.tensor(values).view(3, 1, 1) for values in (preprocess.mean, preprocess.std)
@@ -45,9 +45,16 @@ class PyTorchEngine:
         torch.set_num_threads(threads)
         self.info = EngineInfo("pytorch", torch.__version__, "CPU", options.precision, threads)
 
-    @torch.inference_mode()
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Engine``."""
+        return self._scale(self._run(batch))
+
+    def _scale(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._margin.scale(logits) if self._margin else logits
+
+    @torch.inference_mode()
+    def _run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the logits divided by the temperature."""
         check_process(_PROCESS)
         check_batch(batch, self._side)
         # torch shares the memory and would warn about read-only arrays, although nothing writes to it.
@@ -68,9 +75,9 @@ class PyTorchEngine:
         hooks = [_capture(self._model, name, outputs) for name in names]
         try:
             for batch in batches:
-                logits, values = self(batch), [outputs[name].float().numpy() for name in names]
+                logits, values = self._run(batch), [outputs[name].float().numpy() for name in names]
                 inputs = {FEATURES: values[0], OUTPUT: logits} if self._score else {}
-                yield [logits, *(self._score.run(None, inputs) if self._score else values)]
+                yield [self._scale(logits), *(self._score.run(None, inputs) if self._score else values)]
         finally:
             for hook in hooks:
                 hook.remove()

@@ -1,7 +1,9 @@
 """The calibration of a graph: the temperature of its logits, and a score of how well it knows an image.
 
-    logits              Gemm with alpha = beta = 1 / T: no weight changes, and any runtime gives calibrated logits
-    known_score         float32 [N, 1], a second output from features and logits; small for what the network never saw
+    logits              Gemm with alpha = beta = 1 / T: no weight changes, and any runtime gives calibrated logits;
+                        with a ``MarginScale`` then multiplied by a factor of each image, in four more nodes
+    known_score         float32 [N, 1], a second output from the features and the logits divided by T; small for what
+                        the network never saw
 
     knn                 cosine of the k-th nearest of a bank of features, stored as int8 (arXiv 2204.06507)
     vim                 energy - the norm of the features outside of the principal subspace (arXiv 2203.10807)
@@ -21,24 +23,45 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from wideresnet.graph.outputs import FEATURES, classifier_node, inner_outputs
+from wideresnet.graph.outputs import FEATURES, MARGIN, classifier_node, inner_outputs
 from wideresnet.graph.write import OUTPUT
-from wideresnet.records import UnknownMethod
+from wideresnet.records import MarginScale, UnknownMethod
 
 SCORE = "known_score"
 _PREFIX = "known."                                 # of the names of its nodes and constants
 _EPSILON = 1e-12                                   # so that features of zero have a score
 
 
-def with_temperature(model: onnx.ModelProto, temperature: float) -> onnx.ModelProto:
-    """Return the graph with its logits divided by ``temperature``, whatever it was before."""
-    result = deepcopy(model)
+def with_temperature(
+    model: onnx.ModelProto, temperature: float, margin: MarginScale | None = None
+) -> onnx.ModelProto:
+    """Return the graph with its logits divided by ``temperature`` and scaled by ``margin``, whatever it was before.
+
+    The graph must have no score of unknown images, which would still read the earlier logits.
+    """
+    result = _without(model, MARGIN)
     node = classifier_node(result)
+    node.output[0] = OUTPUT
     attributes = [attribute for attribute in node.attribute if attribute.name not in ("alpha", "beta")]
     del node.attribute[:]
     node.attribute.extend(attributes)
     if temperature != 1:
         node.attribute.extend(helper.make_attribute(name, 1 / temperature) for name in ("alpha", "beta"))
+    return with_margin(result, margin) if margin else result
+
+
+def with_margin(model: onnx.ModelProto, margin: MarginScale) -> onnx.ModelProto:
+    """Return the graph with logits multiplied by ``margin``'s factor of their image."""
+    result = deepcopy(model)
+    node = classifier_node(result)
+    node.output[0] = scaled = f"{MARGIN}logits"
+    part = _Part(result.graph, "", scaled, {}, MARGIN)
+    slope = part.constant("slope", np.array([[margin.slope], [-margin.slope]], np.float32))
+    largest = part.add("TopK", scaled, part.constant("two", np.array([2], np.int64)))
+    offset = part.constant("offset", np.array(margin.offset, np.float32))
+    factor = part.add("Add", part.add("MatMul", largest, slope), offset)
+    result.graph.node.append(helper.make_node("Mul", [scaled, factor], [OUTPUT], name=f"{MARGIN}scale"))
+    onnx.checker.check_model(result)
     return result
 
 
@@ -47,7 +70,7 @@ def with_known_score(
 ) -> onnx.ModelProto:
     """Return the graph with the further output ``SCORE``; ``constants`` are those of the method, by name."""
     result = without_known_score(model)
-    part = _Part(result.graph, inner_outputs(result)[FEATURES], constants)
+    part = _Part(result.graph, inner_outputs(result)[FEATURES], classifier_node(result).output[0], constants)
     result.graph.node.append(helper.make_node("Identity", [_METHODS[method](part)], [SCORE], name=SCORE))
     result.graph.output.append(helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, ["batch", 1]))
     onnx.checker.check_model(result)
@@ -56,23 +79,33 @@ def with_known_score(
 
 def without_known_score(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of the graph with the logits as its only output."""
+    result = _without(model, _PREFIX, SCORE)
+    del result.graph.output[1:]
+    return result
+
+
+def _without(model: onnx.ModelProto, *prefixes: str) -> onnx.ModelProto:
+    """Return a copy of the graph without the nodes and constants whose names start with ``prefixes``."""
     result = deepcopy(model)
     graph = result.graph
-    nodes = [node for node in graph.node if not node.name.startswith((_PREFIX, SCORE))]
-    constants = [constant for constant in graph.initializer if not constant.name.startswith(_PREFIX)]
-    del graph.node[:], graph.initializer[:], graph.output[1:]
+    nodes = [node for node in graph.node if not node.name.startswith(prefixes)]
+    constants = [constant for constant in graph.initializer if not constant.name.startswith(prefixes)]
+    del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(constants)
     return result
 
 
 def known_score_part(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the part of the graph that computes ``SCORE``: "features" [N, F] and "logits" [N, C] are its inputs."""
-    features = inner_outputs(model)[FEATURES]
+    """Return the part of the graph that computes ``SCORE``: "features" [N, F] and "logits" [N, C] are its inputs.
+
+    These logits are only divided by the temperature.
+    """
+    names = {inner_outputs(model)[FEATURES]: FEATURES, classifier_node(model).output[0]: OUTPUT}
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", None]) for name in (FEATURES, OUTPUT)]
     nodes = [deepcopy(node) for node in model.graph.node if node.name.startswith((_PREFIX, SCORE))]
     for node in nodes:
-        node.input[:] = [FEATURES if name == features else name for name in node.input]
+        node.input[:] = [names.get(name, name) for name in node.input]
     constants = [constant for constant in model.graph.initializer if constant.name.startswith(_PREFIX)]
     graph = helper.make_graph(nodes, SCORE, inputs, [model.graph.output[1]], constants)
     return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
@@ -84,11 +117,13 @@ class _Part:
 
     graph: onnx.GraphProto
     features: str                                  # [N, F]
+    logits: str                                    # [N, C], divided by the temperature
     values: Mapping[str, NDArray[np.generic]]
+    prefix: str = _PREFIX
 
     def add(self, op: str, *inputs: str, axes: bool = False) -> str:
         """Add a node; ``axes``: it reduces the columns."""
-        name = f"{_PREFIX}{len(self.graph.node)}"
+        name = f"{self.prefix}{len(self.graph.node)}"
         outputs = [name, f"{name}.index"] if op == "TopK" else [name]
         attributes = {"to": TensorProto.FLOAT} if op == "Cast" else {"axes": [1]} if axes else {}
         self.graph.node.append(helper.make_node(op, inputs, outputs, name=name, **attributes))
@@ -97,8 +132,8 @@ class _Part:
     def constant(self, name: str, value: NDArray[np.generic] | None = None) -> str:
         """Add a constant: the method's, or ``value``."""
         array = self.values[name] if value is None else value
-        self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), f"{_PREFIX}{name}"))
-        return f"{_PREFIX}{name}"
+        self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), f"{self.prefix}{name}"))
+        return f"{self.prefix}{name}"
 
 
 def _knn(part: _Part) -> str:
@@ -130,17 +165,17 @@ def _mahalanobis(part: _Part) -> str:
 def _energy(part: _Part) -> str:
     # Not ReduceLogSumExp: OpenVINO 2026.4 ignores its axes.
     most = _max_logit(part)
-    powers = part.add("Exp", part.add("Sub", OUTPUT, most))
+    powers = part.add("Exp", part.add("Sub", part.logits, most))
     total = part.add("ReduceSum", powers, part.constant("columns", np.array([1], np.int64)))
     return part.add("Add", part.add("Log", total), most)
 
 
 def _max_logit(part: _Part) -> str:
-    return part.add("ReduceMax", OUTPUT, axes=True)
+    return part.add("ReduceMax", part.logits, axes=True)
 
 
 def _max_softmax(part: _Part) -> str:
-    return part.add("ReduceMax", part.add("Softmax", OUTPUT), axes=True)
+    return part.add("ReduceMax", part.add("Softmax", part.logits), axes=True)
 
 
 _METHODS: dict[UnknownMethod, Callable[[_Part], str]] = {

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.architectures import Variant
 from wideresnet.errors import BundleError
-from wideresnet.graph.outputs import temperature_of
+from wideresnet.graph.outputs import margin_of, temperature_of
 from wideresnet.precision import StoredPrecision
-from wideresnet.records import RGB
+from wideresnet.records import RGB, MarginScale
 
 MEAN, FACTOR = "input.mean", "input.factor"        # constants that normalise pixels in 0..255
 VARIANT = "wideresnet.variant"                     # key of the metadata; JSON
@@ -32,6 +32,7 @@ class GraphFacts:
     precision: StoredPrecision                     # of the stored weights
     variant: Variant                               # see architectures.with_variant
     temperature: float                             # that divides the logits
+    margin: MarginScale | None                     # that scales them then
     known_score: bool                              # whether there is this output
 
 
@@ -56,6 +57,7 @@ def read_facts(model: onnx.ModelProto) -> GraphFacts:
         precision="int8" if quantised else "fp16" if half else "fp32",
         variant=read_variant(model),
         temperature=temperature_of(model),
+        margin=margin_of(model),
         known_score=len(graph.output) > 1,
     )
 

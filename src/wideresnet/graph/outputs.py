@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from wideresnet.errors import BundleError, EngineError, check_choice, errors_as
+from wideresnet.records import MarginScale
 
 MAP, FEATURES = "map", "features"
+MARGIN = "margin."                                 # of the names of the nodes and constants of a ``MarginScale``
 _BLOCK = re.compile(r"(layer\d+)\.\d+")
 
 
@@ -68,7 +70,8 @@ def inner_outputs(model: onnx.ModelProto) -> dict[str, str]:
 def read_classifier(model: onnx.ModelProto) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The weight [C, F] and bias [C] of the linear layer: features @ weight.T + bias = logits.
 
-    As the graph uses them: int8 weights are what they stand for, and a temperature divides both.
+    As the graph uses them: int8 weights are what they stand for, and a temperature divides both. A ``MarginScale``
+    comes after them.
     Raises BundleError where there is none.
     """
     constants = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
@@ -86,6 +89,21 @@ def temperature_of(model: onnx.ModelProto) -> float:
     if alpha != beta or alpha <= 0:
         raise BundleError(f"the classifier scales weights by {alpha} and biases by {beta}", "calibrate the model again")
     return 1 / alpha
+
+
+def margin_of(model: onnx.ModelProto) -> MarginScale | None:
+    """Return the scale of the logits by their margin, if the graph has one. Raises BundleError for another scale."""
+    nodes = [node.op_type for node in model.graph.node if node.name.startswith(MARGIN)]
+    if not nodes:
+        return None
+    constants = {c.name: numpy_helper.to_array(c) for c in model.graph.initializer if c.name.startswith(MARGIN)}
+    try:
+        slope, offset = constants[f"{MARGIN}slope"].ravel().tolist(), constants[f"{MARGIN}offset"].item()
+        if nodes != ["TopK", "MatMul", "Add", "Mul"] or slope[0] != -slope[1] or offset <= 0 or slope[0] < 0:
+            raise ValueError(f"{nodes}, {slope}, {offset}")
+    except (KeyError, IndexError, ValueError) as error:
+        raise BundleError(f"the scale of the logits is damaged: {error}", "calibrate the model again") from error
+    return MarginScale(offset, slope[0])
 
 
 _EXPORT = "'wrn export' writes graphs that can be looked into"

@@ -33,6 +33,7 @@ from wideresnet.records.evaluation import (
     Confusion,
     EvalReport,
     Example,
+    Losses,
     Masked,
     Scored,
     by_path,
@@ -75,6 +76,7 @@ from wideresnet.records.training import (
 from wideresnet.records.uncertainty import (
     P_BINS,
     CalibrateReport,
+    MarginScale,
     Reliability,
     ScoreQuantiles,
     Selective,

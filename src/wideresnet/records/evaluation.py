@@ -24,7 +24,8 @@ class Scored:
     ``rank`` is the rank of the right class among all, from 1; ``masked_rank`` among the classes in the data. 0: the
     right class is not among the known answers, as in files of other programs that hold only the likeliest.
 
-    The last fields are those of calibrated networks, three of them of requested prediction sets, and of cascades.
+    The last fields are losses of all probabilities, and those of calibrated networks, three of them of requested
+    prediction sets, and of cascades.
     """
 
     path: str
@@ -34,6 +35,8 @@ class Scored:
     top: tuple[int, ...]                           # the likeliest classes, likeliest first
     probabilities: tuple[float, ...]               # of ``top``, softmax over all classes, in [0, 1]
     seconds: float = 0.0                           # the time of its batch divided by the images
+    nll: float | None = None                       # of the right class, nats; None in files of other programs
+    brier: float | None = None                     # squared error of all probabilities, summed
     p_known: float | None = None                   # see ``Prediction``
     unknown: bool | None = None
     coverage: float | None = None                  # that was requested
@@ -114,6 +117,18 @@ class Bin:
 
 
 @dataclass(frozen=True)
+class Losses:
+    """Sums over images of the losses of ``Scored``, in billionths."""
+
+    nll_billionths: int = 0
+    brier_billionths: int = 0
+
+    def __add__(self, other: Losses) -> Losses:
+        nll, brier = self.nll_billionths + other.nll_billionths, self.brier_billionths + other.brier_billionths
+        return Losses(nll, brier)
+
+
+@dataclass(frozen=True)
 class Masked:
     """Counts of the same images if only the classes in the data are allowed as answers."""
 
@@ -169,6 +184,7 @@ class EvalReport:
     notes: tuple[str, ...] = ()                    # what was assumed of the data
     uncertainty: UncertaintyCounts | None = None   # None for models without a calibration
     passed_on: PassedOn | None = None              # of a cascade
+    losses: Losses | None = None                   # None where only the likeliest probabilities are known
     order: str = ""                                # why the order of labels is doubtful, or the network at chance level
 
     def __add__(self, other: EvalReport) -> EvalReport:
@@ -187,6 +203,7 @@ class EvalReport:
             notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
             uncertainty=self.uncertainty + other.uncertainty if self.uncertainty and other.uncertainty else None,
             passed_on=self.passed_on + other.passed_on if self.passed_on and other.passed_on else None,
+            losses=self.losses + other.losses if self.losses and other.losses else None,
             order="",                              # of the sum it is to be asked again
         )
 
@@ -251,6 +268,22 @@ class EvalReport:
     def interval95_top5(self) -> tuple[float, float]:
         """Wilson's 95 % score interval of ``top5``."""
         return wilson_interval(self.correct5, self.n if self.known >= 5 else 0)
+
+    @property
+    def covered(self) -> dict[int, int]:
+        """Images of each class whose prediction set holds it, by index; empty if no sets were requested."""
+        covered = self.uncertainty.covered if self.uncertainty else {}
+        return {index: covered.get(index, 0) for index in self.by_class} if covered else {}
+
+    @property
+    def nll(self) -> float | None:
+        """Mean negative logarithm of the right class's probability, nats; None if it is not known."""
+        return self.losses.nll_billionths / BILLION / self.n if self.losses and self.n else None
+
+    @property
+    def brier(self) -> float | None:
+        """Mean squared error of all probabilities of an image, summed over classes; None if it is not known."""
+        return self.losses.brier_billionths / BILLION / self.n if self.losses and self.n else None
 
     @property
     def calibration_error(self) -> float:

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Literal
 from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wideresnet.records.accuracy import wilson_interval
 from wideresnet.records.images import Failure
@@ -59,6 +64,22 @@ class Reliability:
     brier: float                                   # mean squared error of all probabilities of an image, summed
     ece: float                                     # mean gap between confidence and accuracy (arXiv 1706.04599)
     classwise_ece: float                           # the same of the probability of each class, averaged over classes
+
+
+@dataclass(frozen=True)
+class MarginScale:
+    """The factor of an image's logits, after the temperature: ``offset`` + ``slope`` · (largest - second logit).
+
+    ``offset`` is positive and ``slope`` at least 0, so that the order of the classes is the same.
+    """
+
+    offset: float = 1.0
+    slope: float = 0.0
+
+    def scale(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return logits [N, C] multiplied by the factor of their row."""
+        second, largest = np.partition(logits, -2, axis=1)[:, -2:].T
+        return np.multiply(logits, (self.offset + self.slope * (largest - second))[:, None], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -161,6 +182,7 @@ class Uncertainty:
     selective: tuple[Selective, ...]
     unknown: UnknownModel
     n_unknown: int                                 # test images called unknown: a promise of n_test times refused
+    margin: MarginScale | None = None              # None: the temperature alone
 
     @property
     def digest(self) -> str:
@@ -173,7 +195,8 @@ class UncertaintyCounts:
     """The further answers of a calibrated model in an evaluation, in whole numbers, which add up exactly.
 
     ``calibration`` is the digest of its ``Uncertainty``, ``refused`` as in ``UnknownModel``. ``p_values[i]`` is the
-    number of images whose p-value is in the i-th of ``P_BINS`` bins. ``sets`` is None if no sets were requested.
+    number of images whose p-value is in the i-th of ``P_BINS`` bins. ``sets`` is None if no sets were requested, else
+    ``covered`` has the images of each class whose set holds it, by index.
     """
 
     calibration: str
@@ -181,11 +204,13 @@ class UncertaintyCounts:
     unknown: int = 0
     p_values: tuple[int, ...] = (0,) * P_BINS
     sets: SetCoverage | None = None
+    covered: Mapping[int, int] = field(default_factory=dict)
 
     def __add__(self, other: UncertaintyCounts) -> UncertaintyCounts:
         p_values = tuple(a + b for a, b in zip(self.p_values, other.p_values, strict=True))
         sets = self.sets + other.sets if self.sets and other.sets else None
-        return replace(self, unknown=self.unknown + other.unknown, p_values=p_values, sets=sets)
+        covered = dict(sorted((Counter(self.covered) + Counter(other.covered)).items()))
+        return replace(self, unknown=self.unknown + other.unknown, p_values=p_values, sets=sets, covered=covered)
 
 
 @dataclass(frozen=True)

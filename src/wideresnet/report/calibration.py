@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from wideresnet.records import CalibrateReport, Selective, SetCoverage, Uncertainty, wilson_interval
@@ -22,7 +23,8 @@ def lines(model: Uncertainty) -> list[str]:
     bank = f"{unknown.method}, {unknown.bank}" if unknown.bank else unknown.method
     return [
         f"{model.n_fit:,} images fit, {model.n_scores:,} set thresholds, {model.n_test:,} of {model.test} measured:",
-        f"temperature {model.temperature:.3f}: calibration error {percent(before.ece, 2)} -> {percent(after.ece, 2)},"
+        f"temperature {model.temperature:.3f}{_margin_text(model)}:"
+        f" calibration error {percent(before.ece, 2)} -> {percent(after.ece, 2)},"
         f" by class {percent(before.classwise_ece, 2)} -> {percent(after.classwise_ece, 2)}, NLL {before.nll:.4f} ->"
         f" {after.nll:.4f}, Brier {before.brier:.4f} -> {after.brier:.4f}",
         *(_coverage_text(model.sets.method, measured) for measured in model.coverage),
@@ -30,6 +32,11 @@ def lines(model: Uncertainty) -> list[str]:
         f" {interval_text(wilson_interval(refused, model.n_test))}), {100 * unknown.refused:g} % promised",
         *map(_selective_text, model.selective),
     ]
+
+
+def _margin_text(model: Uncertainty) -> str:
+    scale = model.margin
+    return f" and a factor of {scale.offset:.3f} + {scale.slope:.3f} x margin of the logits" if scale else ""
 
 
 def to_json(report: CalibrateReport) -> dict[str, Any]:
@@ -43,6 +50,7 @@ def figures(model: Uncertainty) -> dict[str, Any]:
     """Return JSON values: errors of calibration, coverage, refusals and their intervals in percent."""
     return {
         **pick(model, "data", "test", "n_fit", "n_scores", "n_test", "temperature"),
+        "margin": asdict(model.margin) if model.margin else None,
         "nll_before": model.before.nll, "nll": model.after.nll,
         "brier_before": model.before.brier, "brier": model.after.brier,
         "ece_before": 100 * model.before.ece, "ece": 100 * model.after.ece,

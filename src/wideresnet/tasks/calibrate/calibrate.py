@@ -1,6 +1,6 @@
 """Calibration of a bundle: temperature, prediction sets and unknown images, measured on images that fitted nothing.
 
-    fit       temperature; free ranks and penalty of "raps"; the bank, if no other images are given for it
+    fit       temperature and margin scale; free ranks and penalty of "raps"; the bank, if no other images are given
     scores    thresholds of sets, of selective answers, and of unknown images
     test      nothing: every figure of the report
 
@@ -34,9 +34,9 @@ from wideresnet.graph.outputs import FEATURES
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus
 from wideresnet.output.progress import run_shown
-from wideresnet.prediction_sets import fewest_images, image_draws
+from wideresnet.prediction_sets import fewest_images, set_draws
 from wideresnet.tasks.calibrate import conformal
-from wideresnet.tasks.calibrate.temperature import fit_temperature, reliability
+from wideresnet.tasks.calibrate.temperature import fit_margin, fit_temperature, reliability
 from wideresnet.tasks.calibrate.unknown import bank_size, default_method, method_constants
 from wideresnet.tasks.evaluate.evaluate import empty_report, masked_classes, score_logits
 from wideresnet.tasks.evaluate.label_order import check_label_order
@@ -146,22 +146,25 @@ def calibrate_bundle(
     _check_unseen(bundle, images, bank if images.bank else [])
     bundle, data = uncalibrated(bundle), images.data
     original = open_features(bundle, [FEATURES], options=throughput_options(bundle, "f32")[0])
-    before = {}
+    total = 2 * sum(map(len, parts.values())) + len(bank)
+    runs, before = _Runs(bundle, data.exif, settings.sets, total), dict[str, _Outputs]()
     for name, items in (*parts.items(), ("bank", bank)):
-        before[name] = yield from _run(original, items, bundle, data.exif, f"{name} images")
+        before[name] = yield from runs.outputs(original, items, f"{name} images")
         if name in (SCORES, TEST):
             del before[name].values[FEATURES]      # as large as the images
     _check_order(bundle, data, original.engine.info, before)
-    temperature = fit_temperature(*before[FIT].answered[:2])
+    logits, labels, _ = before[FIT].answered
+    temperature = fit_temperature(logits, labels)
+    margin = fit_margin(logits / temperature, labels)
     reference = before["bank"].values
     method = settings.unknown or default_method(*reference[FEATURES].shape)
     constants = method_constants(method, reference[FEATURES], reference["logits"] / temperature)
-    model = with_known_score(with_temperature(bundle.model, temperature), method, constants)
+    model = with_known_score(with_temperature(bundle.model, temperature, margin), method, constants)
     calibrated = bundle.with_model(model)
     deployed = Features(open_engine(calibrated, options=throughput_options(bundle, "f32")[0]), (SCORE,))
     after = {}
     for name, items in parts.items():
-        after[name] = yield from _run(deployed, items, bundle, data.exif, f"{name} images, calibrated")
+        after[name] = yield from runs.outputs(deployed, items, f"{name} images, calibrated")
         changed = int((after[name].values["logits"].argmax(1) != before[name].values["logits"].argmax(1)).sum())
         if changed:
             raise BundleError(f"the calibrated graph answers {changed:,} {name} images differently: it was not written")
@@ -171,7 +174,7 @@ def calibrate_bundle(
         f"{len(reference['logits']):,} {images.bank_name or f'images of {data.name}'}" if constants else "", rank,
     )  # fmt: skip
     sets = conformal.fit_sets(settings.sets, after[FIT].answered, after[SCORES].answered, per_class=settings.per_class)
-    uncertainty = _measured(images, temperature, sets, unknown, before, after)
+    uncertainty = replace(_measured(images, temperature, sets, unknown, before, after), margin=margin)
     notes = {name: note for name, note in bundle.card.notes.items() if name != NOTE}
     write_bundle(output, replace(calibrated, card=replace(bundle.card, uncertainty=uncertainty, notes=notes)))
     failures = tuple(failure for outputs in before.values() for failure in outputs.failures)
@@ -217,28 +220,40 @@ def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSetting
     return parts | ({TEST: list(images.test.items)} if images.test else {})
 
 
-def _run(
-    features: Features, items: Sequence[records.Item], bundle: Bundle, exif: records.Exif, activity: str
-) -> Generator[records.Progress, None, _Outputs]:
-    """Run the network on all readable images of ``items``."""
-    rows, failures = list[records.Item](), list[records.Failure]()
-    draws: list[NDArray[np.float64]] = []
-    outputs: list[dict[str, NDArray[np.float32]]] = []
-    batches = load_batches(items, bundle.card.preprocess, threads=available_cpus(), exif=exif, batch_size=BATCH)
+@dataclass
+class _Runs:
+    """Runs of the network on ``total`` images in all, of which ``done`` are."""
 
-    def pixels() -> Generator[NDArray[np.uint8], None, None]:
-        for batch in batches:
-            rows.extend(batch.items)
-            failures.extend(batch.failures)
-            draws.append(image_draws(batch.pixels))
-            yield batch.pixels
+    bundle: Bundle
+    exif: records.Exif
+    sets: records.SetMethod
+    total: int
+    done: int = 0
 
-    for done in features.stream(pixels()):
-        outputs.append(done)
-        yield records.Progress(activity, len(rows), len(items))
-    values = {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
-    labels = np.array([-1 if item.label is None else item.label for item in rows], np.int64)
-    return _Outputs(labels, np.concatenate(draws), values, tuple(rows), tuple(failures))
+    def outputs(
+        self, features: Features, items: Sequence[records.Item], activity: str
+    ) -> Generator[records.Progress, None, _Outputs]:
+        """Run the network on all readable images of ``items``."""
+        rows, failures = list[records.Item](), list[records.Failure]()
+        draws: list[NDArray[np.float64]] = []
+        outputs: list[dict[str, NDArray[np.float32]]] = []
+        spec, threads = self.bundle.card.preprocess, available_cpus()
+        batches = load_batches(items, spec, threads=threads, exif=self.exif, batch_size=BATCH)
+
+        def pixels() -> Generator[NDArray[np.uint8], None, None]:
+            for batch in batches:
+                rows.extend(batch.items)
+                failures.extend(batch.failures)
+                draws.append(set_draws(batch.pixels, self.sets))
+                yield batch.pixels
+
+        for output in features.stream(pixels()):
+            outputs.append(output)
+            yield records.Progress(activity, self.done + len(rows) + len(failures), self.total)
+        self.done += len(items)
+        values = {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
+        labels = np.array([-1 if item.label is None else item.label for item in rows], np.int64)
+        return _Outputs(labels, np.concatenate(draws), values, tuple(rows), tuple(failures))
 
 
 def _check_order(bundle: Bundle, data: LabelledData, engine: records.EngineInfo, before: dict[str, _Outputs]) -> None:

@@ -1,4 +1,4 @@
-"""Temperature scaling (Guo et al., arXiv 1706.04599), and the quality of probabilities."""
+"""Temperature scaling (Guo et al., arXiv 1706.04599), scaling by the margin, and the quality of probabilities."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.logits import softmax
-from wideresnet.records import BINS, Reliability
+from wideresnet.logits import brier, nll, softmax
+from wideresnet.records import BINS, MarginScale, Reliability
 
 LIMITS = (0.05, 20.0)                              # of a temperature
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _STEPS = 40                                        # the interval shrinks to 1e-8 of its width
+LEAST_GAIN = 3.84                                  # of twice the log-likelihood; by chance in 1 of 20 cases
 
 Floats = NDArray[np.floating]
 
@@ -28,11 +29,36 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
     return math.exp(_minimise(lambda log_t: mean_nll(values * math.exp(-log_t), labels), low, high))
 
 
+def fit_margin(logits: Floats, labels: NDArray[np.integer]) -> MarginScale | None:
+    """Return the scale by the margin that minimises the negative log-likelihood of logits [N, C].
+
+    None if it gains less than ``LEAST_GAIN`` over the logits as they are, or would reorder classes. By Newton's method:
+    the loss is convex in both numbers.
+    """
+    z = logits.astype(np.float64)
+    second, largest = np.partition(z, -2, axis=1)[:, -2:].T
+    inputs = np.stack([z, z * (largest - second)[:, None]])      # [2, N, C]; times the numbers: the scaled logits
+    right = inputs[:, np.arange(len(z)), labels]
+    numbers = np.array([1.0, 0.0])
+    loss = before = mean_nll(z, labels)
+    for _ in range(_STEPS):
+        weighted = inputs * softmax(np.tensordot(numbers, inputs, 1))
+        means = weighted.sum(2)
+        curvature = np.tensordot(weighted, inputs, ([1, 2], [1, 2])) - means @ means.T
+        step = np.linalg.lstsq(curvature, (means - right).sum(1))[0]
+        while (new := mean_nll(np.tensordot(numbers - step, inputs, 1), labels)) > loss and np.abs(step).max() > 1e-9:
+            step /= 2
+        if new >= loss:
+            break
+        numbers, loss = numbers - step, new
+    offset, slope = numbers.tolist()
+    gain = 2 * len(z) * (before - loss)
+    return MarginScale(offset, slope) if gain > LEAST_GAIN and offset > 0 and slope > 0 else None
+
+
 def mean_nll(logits: Floats, labels: NDArray[np.integer]) -> float:
     """Return the mean negative log-likelihood of the labels [N] by logits [N, C], in nats."""
-    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
-    right = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]
-    return float((np.log(np.exp(shifted).sum(1)) - right).mean())
+    return float(nll(logits, labels).mean())
 
 
 def reliability(logits: Floats, labels: NDArray[np.integer]) -> Reliability:
@@ -42,7 +68,7 @@ def reliability(logits: Floats, labels: NDArray[np.integer]) -> Reliability:
     confidence, correct = probabilities.max(1), logits.argmax(1) == labels
     by_class = zip(probabilities.T, right.T, strict=True)
     return Reliability(
-        len(labels), mean_nll(logits, labels), float(((probabilities - right) ** 2).sum(1).mean()),
+        len(labels), mean_nll(logits, labels), float(brier(probabilities, labels).mean()),
         calibration_error(confidence, correct),
         float(np.mean([calibration_error(column, is_class) for column, is_class in by_class])),
     )  # fmt: skip

@@ -157,14 +157,21 @@ def _scores(
 def _maps(
     explainer: Explainer, logits: NDArray[np.float32], features: NDArray[np.float32], scores: Sequence[LabelScore]
 ) -> tuple[ClassMap, ...]:
-    """Return the maps of the scored classes from logits [C] and last map [F, h, w] of one image."""
+    """Return the maps of the scored classes from logits [C] and last map [F, h, w] of one image.
+
+    A ``MarginScale`` multiplies both sides by the factor of the image, which is that of the distances between logits.
+    """
     maps = np.tensordot(explainer.weight[[score.index for score in scores]], features, axes=1)
+    scale = 1.0
+    if (model := explainer.card.uncertainty) and model.margin:
+        scale = np.ptp(logits) / np.ptp(explainer.weight @ features.mean((1, 2)) + explainer.bias)
     return tuple(
         ClassMap(
-            score, float(logits[score.index]), float(explainer.bias[score.index]), evidence, _peak(explainer, evidence)
+            score, float(logits[score.index]), scale * float(explainer.bias[score.index]), evidence,
+            _peak(explainer, evidence),
         )
-        for score, evidence in zip(scores, maps, strict=True)
-    )
+        for score, evidence in zip(scores, np.float32(scale) * maps, strict=True)
+    )  # fmt: skip
 
 
 def _peak(explainer: Explainer, evidence: NDArray[np.float32]) -> Box:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wideresnet.tasks.calibrate.temperature import calibration_error, fit_temperature, reliability
+from wideresnet.tasks.calibrate.temperature import calibration_error, fit_margin, fit_temperature, reliability
 
 
 def drawn(temperature: float, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
@@ -33,6 +33,32 @@ def test_the_right_temperature_is_reliable() -> None:
     assert after.classwise_ece < 0.02
     assert after.nll < reliability(logits, labels).nll
     assert after.brier < reliability(logits, labels).brier
+
+
+def test_the_margin_scale_is_found() -> None:
+    logits, _ = drawn(1.0, 20_000)
+    ordered = np.sort(logits)
+    truth = logits * (0.6 + 0.3 * (ordered[:, -1:] - ordered[:, -2:-1]))
+    labels = (truth + np.random.default_rng(1).gumbel(size=truth.shape)).argmax(1)
+    scale = fit_margin(logits, labels)
+    assert scale is not None
+    assert (scale.offset, scale.slope) == (pytest.approx(0.6, abs=0.04), pytest.approx(0.3, abs=0.03))
+    np.testing.assert_allclose(scale.scale(logits), scale.offset * logits + scale.slope * (truth - 0.6 * logits) / 0.3,
+                               rtol=1e-4, atol=1e-4)  # fmt: skip
+    assert reliability(scale.scale(logits), labels).ece < 0.02 < reliability(logits, labels).ece
+
+
+def test_a_temperature_is_enough_where_it_is_the_truth() -> None:
+    logits, labels = drawn(1.0)
+    assert fit_margin(logits, labels) is None
+
+
+def test_a_scale_that_falls_with_the_margin_is_refused() -> None:
+    logits, _ = drawn(1.0, 20_000)
+    ordered = np.sort(logits)
+    truth = logits * (1 - 0.1 * (ordered[:, -1:] - ordered[:, -2:-1]))
+    labels = (truth + np.random.default_rng(1).gumbel(size=truth.shape)).argmax(1)
+    assert fit_margin(logits, labels) is None
 
 
 def test_figures_of_two_images_by_hand() -> None:
