@@ -48,10 +48,14 @@ def check_percent(option: str, value: float) -> None:
 def check_coverage(coverage: float | None) -> float | None:
     """Return ``coverage``, in percent. Raises ConfigError for a fraction, and for one that no sets have."""
     if coverage is not None:
-        if 0.5 <= coverage < 1:
+        from wideresnet.prediction_sets import PERCENT
+
+        least, most = PERCENT
+        if least / 100 <= coverage < 1:
             check_percent("--coverage", coverage)
-        if not 50 <= coverage <= 99.9:
-            raise ConfigError(f"--coverage takes a percentage from 50 to 99.9, got {coverage:g}", "--coverage 95")
+        if not least <= coverage <= most:
+            problem = f"--coverage takes a percentage from {least} to {most}, got {coverage:g}"
+            raise ConfigError(problem, "--coverage 95")
     return coverage
 
 

@@ -30,9 +30,8 @@ def compile_calibrated(
 
     A bundle that fails its gate is not calibrated.
     """
-    data = _set_aside(bundle, settings)
-    reserved = frozenset(item.path for item in data.items) if data else frozenset[str]()
-    report = yield from compilation.compile_model(bundle, replace(settings, reserved=reserved), folder)
+    images, data = _set_aside(bundle, settings)
+    report = yield from compilation.compile_model(bundle, replace(settings, images=images), folder)
     if report.gate and report.gate.verdict == "failed":
         return report
     both = settings.data if settings.data and calibration_data.holds_both_sets(settings.data, bundle.labels) else None
@@ -60,18 +59,24 @@ def calibrate_in_place(
     return f"calibrated with {used}; on {model.n_test:,} others the calibration error is {errors}"
 
 
-def _set_aside(bundle: Bundle, settings: compilation.CompileSettings) -> LabelledData | None:
-    """Return the images of the gate that calibrate; None if there are too few, or if they chose the weights."""
+def _set_aside(
+    bundle: Bundle, settings: compilation.CompileSettings
+) -> tuple[calibration_data.GateImages | None, LabelledData | None]:
+    """Return the images of the gate, and those of them that calibrate instead.
+
+    None calibrate if there are too few, or if they chose the weights.
+    """
     if settings.data is None:
-        return None
+        return None, None
     try:
-        name, images = calibration_data.gate_images(settings.data, bundle.labels)
-        items, _ = calibration_data.without_training_images(bundle, images)
+        images = calibration_data.open_gate_images(settings.data, bundle)
     except DataError:                              # the compilation will raise it in its turn
-        return None
-    notes, parent = bundle.card.notes, LabelledData(name, images, bundle.card.classes)
+        return None, None
+    notes, parent = bundle.card.notes, LabelledData(images.name, images.complete, bundle.card.classes)
     chose = notes.get("fine-tuned", "").startswith("full") and parent.sha256 == notes.get("val data hash")
-    if chose or any(item.label is None for item in items):
-        return None
-    chosen = balanced_sample(items, len(items) // PART)
-    return replace(parent, items=chosen, parent=parent) if len(chosen) >= FEWEST else None
+    chosen = balanced_sample(images.items, len(images.items) // PART)
+    if chose or len(chosen) < FEWEST or any(item.label is None for item in images.items):
+        return images, None
+    reserved = {item.path for item in chosen}
+    remaining = [item for item in images.items if item.path not in reserved]
+    return replace(images, items=remaining), replace(parent, items=chosen, parent=parent)

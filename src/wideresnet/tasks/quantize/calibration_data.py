@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from wideresnet.bundle import Bundle
@@ -121,6 +122,22 @@ def gate_images(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
         hint = describe_skipped(images.skipped, str(path)) or "a gate needs some hundred"
         raise DataError(f"{path} holds no images", hint)
     return path.resolve().name, items
+
+
+@dataclass(frozen=True, eq=False)
+class GateImages:
+    """The images of an accuracy gate, out of a ``complete`` set; ``notes`` say which were left out."""
+
+    name: str
+    complete: Sequence[Item]
+    items: Sequence[Item]
+    notes: tuple[str, ...] = ()
+
+
+def open_gate_images(path: Path, model: Bundle) -> GateImages:
+    """Open the images of the gate of ``model``. Raises what ``gate_images`` and ``without_training_images`` do."""
+    name, items = gate_images(path, model.labels)
+    return GateImages(name, items, *without_training_images(model, items))
 
 
 def without_training_images(model: Bundle, items: Sequence[Item]) -> tuple[Sequence[Item], tuple[str, ...]]:

@@ -53,7 +53,7 @@ class CompileSettings:
     without ``data`` (held-out calibration images are used then), it is ``agreement``: the smallest accepted fraction
     of equal answers. ``gate`` None: no gate of either kind. ``kind``: the kind requested; images of the other kind
     are an error. ``search``: minutes to search for settings that pass. ``layers``: measure each layer's loss.
-    ``reserved``: paths of images of ``data`` that are not for the gate.
+    ``images``: those of ``data``, if they are open already, without those that are not for the gate.
     """
 
     precision: StoredPrecision
@@ -65,7 +65,7 @@ class CompileSettings:
     quantise: QuantiseSettings = DEFAULTS
     search: float | None = None
     layers: bool = False
-    reserved: frozenset[str] = frozenset()
+    images: calibration_data.GateImages | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", stored_name(self.precision))
@@ -253,9 +253,8 @@ def _open_gate(settings: CompileSettings, reference: Bundle, held_out: Sequence[
     """Return the gate over the images of ``settings.data`` or ``held_out``; None without either."""
     notes: tuple[str, ...] = ()
     if settings.data is not None:
-        name, items = calibration_data.gate_images(settings.data, reference.labels)
-        items, notes = calibration_data.without_training_images(reference, items)
-        items = [item for item in items if item.path not in settings.reserved] if settings.reserved else items
+        images = settings.images or calibration_data.open_gate_images(settings.data, reference)
+        name, items, notes = images.name, images.items, images.notes
     elif held_out:
         # The network may have been trained on them, so that their accuracy would mean nothing.
         name, items = "held-out calibration images", [replace(item, label=None) for item in held_out]
