@@ -18,6 +18,7 @@ from wideresnet.errors import ConfigError
 from wideresnet.prediction_sets import check_coverage, precision_notes
 
 IMAGES = tiny_images(30, 32)
+COUNTED = "coverage", "unknown", "nll", "brier", "classes", "calibration_error"
 
 
 @pytest.fixture
@@ -62,15 +63,36 @@ def test_sets_and_unknown_images_are_those_of_the_answers(wrn: Wrn, model: Path,
     assert document["unknown"]["p_values"] == [bins.count(index) for index in range(20)]
 
 
+def test_losses_and_coverage_by_class_are_those_of_the_answers(wrn: Wrn, model: Path, pictures: Path) -> None:
+    document = evaluate(wrn, model, pictures, "--coverage", "75", "--format", "json").json
+    answers = wrn("classify", pictures, "-m", model, "--coverage", "75", "--top-k", "10", "--format", "json").json
+    names = [Path(answer["path"]).parent.name for answer in answers]
+    losses, errors = [], []
+    for answer, name in zip(answers, names, strict=True):
+        values = {score["label"]: score["probability"] for score in answer["predictions"]}
+        losses.append(-np.log(values[name]))
+        errors.append(sum((value - (label == name)) ** 2 for label, value in values.items()))
+    assert document["nll"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert document["brier"] == pytest.approx(np.mean(errors), rel=1e-5)
+    for row in document["classes"]:
+        sets = [answer["set"] for answer, name in zip(answers, names, strict=True) if name == row["label"]]
+        assert row["covered"] == sum(row["label"] in members for members in sets)
+        assert row["coverage"] == pytest.approx(100 * row["covered"] / len(sets), abs=1e-3)
+    assert sum(row["covered"] for row in document["classes"]) == document["counts"]["uncertainty"]["sets"]["covered"]
+
+
 def test_text_and_page_show_them(wrn: Wrn, model: Path, pictures: Path) -> None:
     done = evaluate(wrn, model, pictures, "--coverage", "75", "--report", "page.html")
     assert "  sets at 75 % hold the right class of " in done.out
     assert " classes on average: 1 for " in done.out
+    assert "  by class from " in done.out
+    assert ", NLL " in done.out
     assert "  unknown: " in done.out
     assert "  of genuine images 30 % are promised" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
     page = Path("page.html").read_text()
-    for text in ("coverage of sets at 75 %", "called unknown", "Classes in a set", "P-values of the images"):
+    for text in ("coverage of sets at 75 %", "called unknown", "Classes in a set", "P-values of the images",
+                 "in its set", "NLL "):
         assert text in page
 
 
@@ -98,9 +120,7 @@ def test_shards_add_up(wrn: Wrn, model: Path, pictures: Path) -> None:
     for part in ("1", "2"):
         Path(f"{part}.json").write_text(evaluate(wrn, model, pictures, *at, "--shard", f"{part}/2").out)
     merged = wrn("merge", "1.json", "2.json", "--format", "json").json
-    assert {key: merged[key] for key in ("coverage", "unknown")} == {
-        key: document[key] for key in ("coverage", "unknown")
-    }
+    assert {key: merged[key] for key in COUNTED} == {key: document[key] for key in COUNTED}
     other = evaluate(wrn, model, pictures, "--coverage", "60", "--format", "json", "--shard", "2/2")
     Path("2.json").write_text(other.out)
     refused = wrn("merge", "1.json", "2.json")
@@ -116,9 +136,7 @@ def test_a_resumed_run_counts_every_image(wrn: Wrn, model: Path, pictures: Path,
     first = evaluate(wrn, model, pictures, *at).json
     again = evaluate(wrn, model, pictures, *at, "--resume")
     assert again.code == 0, again.err
-    assert {key: again.json[key] for key in ("coverage", "unknown")} == {
-        key: first[key] for key in ("coverage", "unknown")
-    }
+    assert {key: again.json[key] for key in COUNTED} == {key: first[key] for key in COUNTED}
     other = evaluate(wrn, model, pictures, "--coverage", "60", "-o", f"scores.{ending}", "--resume")
     assert (other.code, "other settings" in other.err) == (2, True)
 

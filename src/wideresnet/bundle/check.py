@@ -54,9 +54,9 @@ def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
     temperature = card.uncertainty.temperature if card.uncertainty else 1.0
     if not math.isclose(temperature, facts.temperature, rel_tol=TOLERANCE):
         yield f"temperature is {temperature:g} on the card, {facts.temperature:g} in the graph"
-    scales = [margin or MarginScale() for margin in (card.uncertainty and card.uncertainty.margin, facts.margin)]
-    if not np.allclose(*map(astuple, scales), rtol=TOLERANCE):
-        yield f"margin scale is {scales[0]} on the card, {scales[1]} in the graph"
+    on_card, in_graph = (card.uncertainty and card.uncertainty.margin) or MarginScale(), facts.margin or MarginScale()
+    if not np.allclose(astuple(on_card), astuple(in_graph), rtol=TOLERANCE):
+        yield f"margin scale is {on_card} on the card, {in_graph} in the graph"
     for field, on_card, in_graph in (("mean", spec.mean, facts.mean), ("std", spec.std, facts.std)):
         if not _close(on_card, in_graph):
             yield f"{field} is {rgb_text(on_card)} on the card, {rgb_text(in_graph)} in the graph"

@@ -25,10 +25,11 @@ COLUMNS = {
     **{f"probability{rank}": float for rank in range(1, TOP + 1)},
     "seconds": float, "error": str, "hint": str,
 }  # fmt: skip
+LOSSES = {"nll": float, "brier": float}          # columns of scores of all probabilities
 CALIBRATED = {"p_known": float, "unknown": int}    # columns of calibrated models
 CASCADE = {"passed_on": int}                       # of cascades
 SETS = {"coverage": float, "set_size": int, "covered": int}        # and of their prediction sets
-FURTHER: dict[str, Any] = CALIBRATED | SETS | CASCADE
+FURTHER: dict[str, Any] = LOSSES | CALIBRATED | SETS | CASCADE
 
 
 def as_rows(answer: Scored | Failure) -> list[Row]:
@@ -102,9 +103,8 @@ SCORE_LAYOUT = RecordLayout(TEXT_FORMATS, COLUMNS, as_rows, score_of)
 
 def score_layout(card: ModelCard, coverage: float = 0) -> RecordLayout:
     """Return the layout of the scores of a model, which has further columns if it is calibrated or a cascade."""
-    if card.uncertainty is None and card.cascade is None:
-        return SCORE_LAYOUT
-    columns = CASCADE if card.cascade else CALIBRATED | (SETS if coverage else {})
+    calibrated = CALIBRATED | (SETS if coverage else {}) if card.uncertainty else {}
+    columns = LOSSES | (CASCADE if card.cascade else {}) | calibrated
 
     def to_cells(answer: Scored | Failure) -> Row:
         cells = ((name, kind, getattr(answer, name, None)) for name, kind in columns.items())

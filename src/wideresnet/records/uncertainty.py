@@ -79,7 +79,8 @@ class MarginScale:
     def scale(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits [N, C] multiplied by the factor of their row."""
         second, largest = np.partition(logits, -2, axis=1)[:, -2:].T
-        return np.multiply(logits, (self.offset + self.slope * (largest - second))[:, None], dtype=np.float32)
+        factors: NDArray[np.float32] = np.float32(self.offset) + np.float32(self.slope) * (largest - second)
+        return logits * factors[:, None]
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,12 @@ def to_text(report: EvalReport) -> str:
         shown = f"precision {percent(macro.precision, 2)}, recall {percent(macro.recall, 2)}, F1 {percent(macro.f1, 2)}"
         lines.append(f"  mean of {len(report.by_class):,} classes: {shown}")
     if report.calibrated:
-        lines.append(f"  calibration error {100 * report.calibration_error:.2f} % over {len(report.bins)} bins")
+        losses = f", NLL {report.nll:.4f}, Brier {report.brier:.4f}" if report.losses and n else ""
+        lines.append(f"  calibration error {100 * report.calibration_error:.2f} % over {len(report.bins)} bins{losses}")
     if report.passed_on:
         lines.append(f"  {formats.passed_on_text(report.passed_on)}")
     if report.uncertainty and n:
-        lines += _uncertainty_lines(report.uncertainty, n)
+        lines += _uncertainty_lines(report.uncertainty, report)
     if conditions and conditions.shards:
         lines.append(f"  shards {', '.join(conditions.shards)} of {conditions.pictures} images")
     failures = f"{len(report.failures)} failures"
@@ -60,13 +61,17 @@ def to_text(report: EvalReport) -> str:
     return "\n".join([*lines, f"  {report.seconds:.1f} s with {engine}; {failures}"])
 
 
-def _uncertainty_lines(counts: UncertaintyCounts, n: int) -> list[str]:
+def _uncertainty_lines(counts: UncertaintyCounts, report: EvalReport) -> list[str]:
     """Return what is measured of the sets and the unknown images of a calibrated model."""
-    lines = []
+    lines, n = [], report.n
     if sets := counts.sets:
         realised = f"{percent(sets.covered / n, 2)} (95 % interval {interval_text(sets.interval95)})"
         lines.append(f"  sets at {100 * sets.level:g} % hold the right class of {realised}")
         lines.append(f"  with {sets.mean_size:.2f} classes on average: {sizes_text(sets)}")
+        name_of = class_names(report.conditions.labels if report.conditions else Labels(()))
+        fractions = sorted((covered / report.by_class[index].n, index) for index, covered in report.covered.items())
+        ends = [f"{percent(value, 2)} ({name_of(index)})" for value, index in (*fractions[:1], *fractions[-1:])]
+        lines += [f"  by class from {' to '.join(ends)}"] if ends else []
     called = f"{counts.unknown:,} of {n:,}, {percent(counts.unknown / n, 2)}"
     interval = interval_text(wilson_interval(counts.unknown, n))
     promised = f"  of genuine images {100 * counts.refused:g} % are promised"
@@ -96,6 +101,7 @@ def to_json(report: EvalReport) -> dict[str, Any]:
         **pick_percent(report, "interval95", "interval95_top5"),
         "masked": _masked_json(report.masked, report.n) if report.masked else None,
         **pick_percent(report, "calibration_error"),
+        **pick(report, "nll", "brier"),
         **(_uncertainty_json(report.uncertainty, report.n) if report.uncertainty else {}),
         **({"passed_on": _passed_on_json(report.passed_on)} if report.passed_on else {}),
         "macro": pick_percent(report.macro_scores, *SCORES) if report.macro_scores else None,
@@ -128,13 +134,14 @@ def _passed_on_json(images: PassedOn) -> dict[str, Any]:
 
 def class_rows(report: EvalReport, labels: Labels | None) -> list[dict[str, Any]]:
     """Return the JSON values of each class that has images: counts, and scores in percent."""
-    scores, names = report.class_scores, labels.names if labels else ()
+    scores, names, covered = report.class_scores, labels.names if labels else (), report.covered
     return [
         {
             "index": index,
             "label": names[index] if index < len(names) else None,
             **asdict(counts),
             **(pick_percent(scores[index], *SCORES) if scores else dict.fromkeys(SCORES)),
+            **({"covered": covered[index], "coverage": json_percent(covered[index] / counts.n)} if covered else {}),
         }
         for index, counts in report.by_class.items()
     ]
@@ -221,7 +228,9 @@ def _tiles(report: EvalReport) -> list[tuple[str, str, str]]:
     failures = f"{len(report.failures):,} could not be read" if report.failures else "none failed"
     tiles.append(("images", f"{report.n:,}", failures))
     if report.calibrated:
-        tiles.append(("calibration error", percent(report.calibration_error, 2), f"ECE, {len(report.bins)} bins"))
+        losses = f"; NLL {report.nll:.4f}, Brier {report.brier:.4f}" if report.losses and report.n else ""
+        note = f"ECE, {len(report.bins)} bins{losses}"
+        tiles.append(("calibration error", percent(report.calibration_error, 2), note))
     if counts := report.uncertainty:
         if sets := counts.sets:
             name, realised, note = accuracy_tile(f"coverage of sets at {100 * sets.level:g} %", sets.covered, sets.n)

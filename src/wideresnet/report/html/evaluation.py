@@ -136,16 +136,21 @@ def _classes(report: EvalReport, name_of: ClassName) -> list[str]:
 
 def _class_table(classes: Sequence[tuple[int, ClassCounts]], report: EvalReport, name_of: ClassName) -> str:
     commonest = {pair.label: pair for pair in reversed(report.confusions)}       # they come most frequent first
-    scores, rows = report.class_scores, []
+    scores, rows, covered = report.class_scores, [], report.covered
     for index, counts in classes:
         pair, score = commonest.get(index), scores.get(index)
         recall, top5 = (percent(correct / counts.n, 1) for correct in (counts.correct1, counts.correct5))
         interval = interval_text(wilson_interval(counts.correct1, counts.n), 1)
         mistaken = f"{name_of(pair.answer)} ({pair.n:,})" if pair else ""
         precision, f1 = (percent(value, 1) for value in ((score.precision, score.f1) if score else (None, None)))
-        rows.append((name_of(index), f"{counts.n:,}", recall, interval, precision, f1, top5, mistaken))
-    heads = "class", "images", "recall (top-1)", "95 % interval", "precision", "F1", "top-5", "most often taken for"
-    return html.table(heads, rows, set(range(1, 7)))
+        row = [name_of(index), f"{counts.n:,}", recall, interval, precision, f1, top5, mistaken]
+        if covered:
+            row.insert(-1, percent(covered[index] / counts.n, 1))
+        rows.append(tuple(row))
+    heads = ["class", "images", "recall (top-1)", "95 % interval", "precision", "F1", "top-5", "most often taken for"]
+    if covered:
+        heads.insert(-1, "in its set")
+    return html.table(heads, rows, set(range(1, len(heads) - 1)))
 
 
 def _confusions(report: EvalReport, name_of: ClassName) -> list[str]:

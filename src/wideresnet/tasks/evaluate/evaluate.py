@@ -16,10 +16,10 @@ from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
-from wideresnet.logits import check_logits, largest, softmax
+from wideresnet.logits import brier, check_logits, largest, nll, softmax
 from wideresnet.machine import machine_facts
 from wideresnet.output.scores import read_scores
-from wideresnet.prediction_sets import batch_sets, p_values
+from wideresnet.prediction_sets import batch_sets, p_values, precision_notes
 from wideresnet.records import EngineInfo, InferMode, ModelCard, Progress, SetCoverage, Uncertainty, UncertaintyCounts
 from wideresnet.records.accuracy import PassedOn
 from wideresnet.records.evaluation import Conditions, EvalReport, Scored
@@ -27,6 +27,7 @@ from wideresnet.records.images import Batch, Failure, Item, Labels
 from wideresnet.tasks.classify.pipeline import infer
 from wideresnet.tasks.evaluate.label_order import check_label_order, with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, accumulate
+from wideresnet.tasks.evaluate.training_images import calibration_warning
 
 BATCH = 64
 TOP = 5                                            # classes stored for each image
@@ -121,13 +122,15 @@ def score_logits(
     check_logits(logits)
     labels = np.array([item.label for item in items], np.int64)
     best = largest(logits, TOP)
-    probabilities = np.take_along_axis(softmax(logits), best, axis=1)
+    of_classes = softmax(logits)
+    probabilities = np.take_along_axis(of_classes, best, axis=1)
     classes = np.asarray(present)
     masked_ranks = ranks(logits[:, classes], np.searchsorted(classes, labels))
-    rows = zip(items, ranks(logits, labels), masked_ranks, best.tolist(), probabilities.tolist(), strict=True)
+    losses = np.stack([nll(logits, labels), brier(of_classes, labels)], axis=1).tolist()
+    rows = zip(items, ranks(logits, labels), masked_ranks, best.tolist(), probabilities.tolist(), losses, strict=True)
     return [
-        Scored(item.path, int(item.label or 0), int(rank), int(masked_rank), tuple(top), tuple(values), seconds)
-        for item, rank, masked_rank, top, values in rows
+        Scored(item.path, int(item.label or 0), int(rank), int(masked_rank), tuple(top), tuple(values), seconds, *pair)
+        for item, rank, masked_rank, top, values, pair in rows
     ]
 
 
@@ -190,7 +193,8 @@ def empty_report(
     )
     sets, model = SetCoverage(coverage, 0, 0) if coverage else None, card.uncertainty
     return EvalReport(
-        card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped, notes=data.notes,
+        card.name, data.name, engine, 0, 0, 0, conditions=conditions, skipped=data.skipped,
+        notes=(*data.notes, *calibration_warning(card, data), *precision_notes(card, engine.precision)),
         uncertainty=UncertaintyCounts(model.digest, model.unknown.refused, sets=sets) if model else None,
         passed_on=PassedOn(card.cascade.point.passed_on95) if card.cascade else None,
     )  # fmt: skip

@@ -17,7 +17,7 @@ class UncertaintySums:
 
     n: int = 0
     unknown: int = 0
-    covered: int = 0
+    covered: Counter[int] = field(default_factory=Counter)     # by class
     p_values: list[int] = field(default_factory=lambda: [0] * records.P_BINS)
     sizes: Counter[int] = field(default_factory=Counter)
 
@@ -26,15 +26,16 @@ class UncertaintySums:
         if answer.p_known is not None:
             self.n += 1
             self.unknown += bool(answer.unknown)
-            self.covered += bool(answer.covered)
+            self.covered[answer.label] += bool(answer.covered)
             self.p_values[min(int(answer.p_known * records.P_BINS), records.P_BINS - 1)] += 1
             self.sizes[answer.set_size or 0] += 1
 
     def counts(self, blank: records.UncertaintyCounts) -> records.UncertaintyCounts:
         """Return the sums, with the metadata of ``blank``."""
         sizes = tuple(self.sizes[size] for size in range(1, max(self.sizes, default=0) + 1))
-        sets = blank.sets and replace(blank.sets, n=self.n, covered=self.covered, sizes=sizes)
-        return replace(blank, unknown=self.unknown, p_values=tuple(self.p_values), sets=sets)
+        sets = blank.sets and replace(blank.sets, n=self.n, covered=self.covered.total(), sizes=sizes)
+        covered = dict(sorted((+self.covered).items())) if sets else {}
+        return replace(blank, unknown=self.unknown, p_values=tuple(self.p_values), sets=sets, covered=covered)
 
 
 @dataclass
@@ -50,6 +51,7 @@ class EvaluationAccumulator:
     masked1: int = 0
     masked5: int = 0
     masked_known: bool = True                      # every score has a masked rank
+    losses: records.Losses | None = field(default_factory=records.Losses)    # None: a score has none
     by_class: dict[int, records.ClassCounts] = field(default_factory=dict)
     confusions: dict[tuple[int, int], records.Confusion] = field(default_factory=dict)
     bins: list[records.Bin] = field(default_factory=lambda: [records.Bin()] * records.BINS)
@@ -69,6 +71,11 @@ class EvaluationAccumulator:
             self.passed_on[answer.passed_on] += 1
         self.seconds += answer.seconds
         self.masked_known &= answer.masked_rank > 0
+        if self.losses and answer.nll is not None and answer.brier is not None:
+            parts = (round(loss * records.BILLION) for loss in (answer.nll, answer.brier))
+            self.losses += records.Losses(*parts)
+        else:
+            self.losses = None
         self.masked1 += answer.masked_rank == 1
         self.masked5 += 1 <= answer.masked_rank <= 5
         counts = records.ClassCounts(1, correct1, correct5)
@@ -97,6 +104,7 @@ class EvaluationAccumulator:
             confusions=records.most_frequent(self.confusions.values()),
             bins=tuple(self.bins),
             uncertainty=self.uncertainty.counts(blank.uncertainty) if blank.uncertainty and complete else None,
+            losses=self.losses,
             passed_on=blank.passed_on
             and replace(blank.passed_on, images=self.passed_on[True], n=self.passed_on.total()),
         )

@@ -12,11 +12,11 @@ from wideresnet.datasets.open import open_labelled
 from wideresnet.engines.throughput import BATCH, tune_settings
 from wideresnet.errors import ConfigError
 from wideresnet.output.progress import with_bar
-from wideresnet.prediction_sets import check_coverage, precision_notes
+from wideresnet.prediction_sets import check_coverage
 from wideresnet.records import EvalReport, InferenceSettings, follow
 from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, count, score, source_of_data
 from wideresnet.tasks.evaluate.resumable import score_into
-from wideresnet.tasks.evaluate.training_images import calibration_warning, training_warning
+from wideresnet.tasks.evaluate.training_images import training_warning
 from wideresnet.tasks.load.check_statistics import statistics_warning
 from wideresnet.tasks.load.cifar_archive import locate_data
 from wideresnet.tasks.load.load import bundle_of, open_classifier
@@ -90,8 +90,7 @@ def _source(
     else:
         scores = score(classifier, data, settings.batch_size, mode=settings.mode, coverage=settings.coverage)
     blank = blank_report(classifier, data, settings.coverage)
-    warnings = *calibration_warning(card, data), *precision_notes(card, classifier.engine.info.precision)
     if bundle:
-        warnings += *training_warning(bundle, data.items), *statistics_warning(bundle, data.items, data.exif)
-    blank = replace(blank, notes=(*blank.notes, *warnings))
+        warnings = *training_warning(bundle, data.items), *statistics_warning(bundle, data.items, data.exif)
+        blank = replace(blank, notes=(*blank.notes, *warnings))
     return source_of_data(scores, blank, classifier.labels, data, card.labels_name, file)

@@ -17,6 +17,7 @@ from wideresnet.datasets.train_val_split import to_index
 from wideresnet.engines import open_engine
 from wideresnet.errors import DataError
 from wideresnet.records import Item
+from wideresnet.tasks.evaluate.evaluate import empty_report
 from wideresnet.tasks.evaluate.model import evaluate
 from wideresnet.tasks.evaluate.training_images import (
     calibration_warning,
@@ -106,3 +107,6 @@ def test_coverage_on_calibration_images_is_called_optimistic(data: tuple[Labelle
     model = Classifier(card, bundle.labels, open_engine(bundle))
     assert evaluate(model, train, 1).warnings == (sentence,)
     assert sentence not in evaluate(model, val, 1).warnings
+    info = model.engine.info                       # as for the answers of a cluster
+    assert empty_report(card, bundle.labels, info, train).notes == (sentence,)
+    assert "bf16" in empty_report(card, bundle.labels, replace(info, precision="bf16"), val).notes[0]
