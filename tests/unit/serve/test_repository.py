@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import re
 import shutil
@@ -30,6 +31,7 @@ from wideresnet.serve.repository import MAX_FOLDERS, ModelRepository, list_model
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.worker import ModelWorker
+from wideresnet.weights.read import save_tensors
 
 IMAGE = {"inputs": [{"name": "images", "shape": [1, 32, 32, 3], "datatype": "UINT8", "data": [0] * 3072}]}
 ADMIN = {"Authorization": "Bearer sesame"}
@@ -352,6 +354,25 @@ def test_cascades_and_calibrated_bundles_are_served_from_a_folder(tmp_path: Path
         assert site.index()["cascade", "1"][0] == "READY"
         assert site.metric('wrn_p_value_images{model="sure/1"}') == 1      # its window goes on
         assert site.service.models["sure/1"] is worker
+
+    play(site, story)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_folder_of_a_model_hub_is_served_and_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"label_names": list("abcdefghij")}))
+    save_tensors(folder / "model.safetensors", tiny_tensors(TINY["wrn_10_1"]), {})
+    site = Site(tmp_path)
+
+    async def story(client: httpx2.AsyncClient, repository: ModelRepository) -> None:
+        before = site.hashes
+        answer = await client.post("/v1/classify", content=png(2))
+        assert answer.json()["results"][0]["predictions"][0]["label"] == "c"
+        save_tensors(folder / "model.safetensors", tiny_tensors(TINY["wrn_10_1"], 1), {})
+        await repository.poll()
+        assert (list(site.hashes), site.hashes != before) == (["hub"], True)
 
     play(site, story)
 

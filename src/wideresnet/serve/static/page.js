@@ -18,6 +18,7 @@ let asking = 0;
 let pasted = 0;
 let compact = null;                              // null: decided by the number of images
 let models = [];
+let standard = null;                             // the model of requests that name none
 let explains = false;
 let language = firstLanguage();
 
@@ -39,7 +40,7 @@ function firstLanguage() {
 }
 
 const chosen = () => models.find((model) => model.name === byId("model").value);
-const model = () => (models.length > 1 ? { model: byId("model").value } : {});
+const model = () => (models.length > 1 || !standard ? { model: byId("model").value } : {});
 // Labels of a user's own have no translation.
 const labels = () => (language !== "en" && chosen()?.languages.includes(language) ? { lang: language } : {});
 // Sets of a calibrated model.
@@ -56,6 +57,7 @@ async function loadModels() {
     byId("token-form").hidden = true;
     if (!listing.models.length) throw new Problem("", "", { key: "opening" });
     models = listing.models;
+    standard = listing.default;
     explains = listing.explain;
     byId("model").replaceChildren(...models.map(({ name }) => new Option(name, name, name === listing.default)));
     byId("model").disabled = models.length < 2;
