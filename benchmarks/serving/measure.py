@@ -1,6 +1,9 @@
 """Measure ``wrn serve`` under load in one run, in turns with what people run without it.
 
-    python benchmarks/serving/measure.py -m MODEL --images FOLDER --others PYTHON -o FILE.json
+    python benchmarks/serving/measure.py -m MODEL --images FOLDER --others PYTHON --grpc -o FILE.json
+
+--grpc (extra grpc) adds Python clients of the Open Inference Protocol, over HTTP and over gRPC, to the same server.
+``cpu_ms`` is the CPU time of the server per request, whatever the client costs.
 
 Needs wrk. PYTHON is an interpreter that has this package with torch, and fastapi, uvicorn[standard], python-multipart
 and litserve; without --others only the service and ``wrn bench`` are measured. All servers are up all the time, each in
@@ -31,17 +34,18 @@ from wideresnet.tasks.load.load import ModelChoice, load_bundle
 HERE = Path(__file__).parent
 CLIENTS = {1: 0.5, 8: 0.5, 64: 1.0}                # at a time -> fraction of --seconds
 OVERLOAD = (64, 128, 256)
-PORT = 8900
+PORT, GRPC_PORT = 8900, 8909
 LONGEST = 24                                       # seconds of a turn, for slow servers with many clients
 
 
 @dataclass
 class Server:
-    """A candidate: its processes and its address."""
+    """A candidate: its processes, its address, and for Python clients the model's name."""
 
     name: str
     process: subprocess.Popen[bytes]
     url: str
+    model: str = ""
 
     def signal(self, number: int) -> None:
         os.killpg(self.process.pid, number)
@@ -71,6 +75,7 @@ def main() -> None:
     parser.add_argument("-m", "--model", required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--others", metavar="PYTHON")
+    parser.add_argument("--grpc", action="store_true", help="Python clients over HTTP and gRPC, too")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a turn with 64 clients")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--requests", type=int, default=0, help="for the watch over memory")
@@ -88,7 +93,12 @@ def main() -> None:
     }  # fmt: skip
     with ExitStack() as stack:
         servers = [stack.enter_context(serving(candidate, options.model)) for candidate in candidates(options)]
+        if options.grpc:
+            name, process = load_bundle(ModelChoice(options.model)).card.name, servers[0].process
+            servers.append(Server("wrn serve, /v2 over HTTP", process, f"http://127.0.0.1:{PORT}", name))
+            servers.append(Server("wrn serve, /v2 over gRPC", process, f"grpc://127.0.0.1:{GRPC_PORT}", name))
         for server in servers:
+            server.signal(signal.SIGCONT)
             ready(server, images)
             server.signal(signal.SIGSTOP)
         document["turns"] = list(turns(servers, images, options))
@@ -103,6 +113,7 @@ def main() -> None:
 def candidates(options: argparse.Namespace) -> list[tuple[str, list[str], dict[str, str], str]]:
     """Name, command, environment and path of each server; ours is the first."""
     command = [sys.executable, "-m", "wideresnet", "serve", "-m", options.model]
+    command += ["--grpc-port", str(GRPC_PORT)] if options.grpc else []
     commands = [("wrn serve", command, {"WRN_SERVE_PORT": str(PORT)}, "/v1/classify")]
     if options.others:
         eager, batched = ([options.others, str(HERE / name)] for name in ("eager.py", "batched.py"))
@@ -148,7 +159,7 @@ def ready(server: Server, images: Sequence[str]) -> None:
     """Wait until it answers, and let it answer some more: what it makes at first is not measured."""
     for _ in range(240):
         try:
-            if wrk(server, 8, 2.0, images)["images_per_s"]:      # not only refusals
+            if load(server, 8, 2.0, images)["images_per_s"]:      # not only refusals
                 server.settle()
                 return
         except subprocess.CalledProcessError:      # nobody listens yet
@@ -165,9 +176,12 @@ def turns(servers: Sequence[Server], images: Sequence[str], options: argparse.Na
             for clients, fraction in CLIENTS.items():
                 # Who works on all requests at once answers none for long: of each client some shall be counted.
                 least = min(LONGEST, 3 * clients / rate) if rate else 0
-                result = wrk(server, clients, max(fraction * options.seconds, least), images)
+                ticks = server.ticks()
+                result = load(server, clients, max(fraction * options.seconds, least), images)
                 rate = result["images_per_s"]
                 server.settle()
+                spent = (server.ticks() - ticks) / os.sysconf("SC_CLK_TCK")
+                result["cpu_ms"] = round(1000 * spent / max(result["requests"], 1), 2)
                 yield print_row({"server": server.name, "round": number, "clients": clients, **result})
             server.signal(signal.SIGSTOP)
         yield print_row({"server": "wrn bench, end to end", "round": number, **bench(options)})
@@ -215,6 +229,20 @@ def gauge(server: Server, pattern: str) -> float:
     return float(match[1]) if match else 0.0
 
 
+def load(server: Server, clients: int, seconds: float, images: Sequence[str]) -> dict[str, Any]:
+    """The results of ``clients`` that ask again as soon as they are answered."""
+    if not server.model:
+        return wrk(server, clients, seconds, images)
+    command = [sys.executable, str(HERE / "python_load.py"), server.url, server.model, str(clients), str(seconds)]
+    done = subprocess.run([*command, *images], stdout=subprocess.PIPE, check=True, text=True)
+    return with_rate(json.loads(done.stdout))
+
+
+def with_rate(result: dict[str, Any]) -> dict[str, Any]:
+    result["images_per_s"] = round((result["requests"] - result["refused"]) / result["seconds"], 2)
+    return result
+
+
 def wrk(
     server: Server, clients: int, seconds: float, images: Sequence[str], script: str = "images.lua"
 ) -> dict[str, Any]:
@@ -222,9 +250,7 @@ def wrk(
     command = ["wrk", "-t1", f"-c{clients}", f"-d{round(seconds)}s", "--timeout", "60s", "-s", str(HERE / script)]
     done = subprocess.run([*command, server.url, "--", *images], capture_output=True, check=True, text=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    if "requests" in result:
-        result["images_per_s"] = round((result["requests"] - result["refused"]) / result["seconds"], 2)
-    return result
+    return with_rate(result) if "requests" in result else result
 
 
 def versions(python: str | None) -> dict[str, str]:
