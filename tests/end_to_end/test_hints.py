@@ -49,6 +49,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "cluster/ray_serve": ("serve",),
     "serve/grpc/server": ("serve",),
     "serve/run": ("serve",),
+    "serve/shadow": ("serve",),
     "tasks/calibrate/automatic": ("compile", "finetune"),
     "tasks/calibrate/calibrate": ("calibrate",),
     "tasks/bench/candidates": ("bench",),

@@ -80,6 +80,12 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("bench --tune --engine openvino", "--engine has no effect with --tune alone"),
         ("bench --tune --data photos --batch-size 4", "--data, --batch-size have no effect with --tune alone"),
         ("bench -m tiny -m tiny", "two of the models have the same name"),
+        # The service.
+        ("serve --shadow-fraction 0.5", "--shadow-fraction has no effect without --shadow"),
+        ("serve --shadow a=b --ray local", "--shadow has no effect with --ray"),
+        ("serve --otlp http://localhost:4318 --ray local", "--otlp has no effect with --ray"),
+        ("serve --otlp localhost:4318", "otlp"),
+        ("serve --shadow a", "shadow"),
         # Training.
         ("train recipe.toml --dry-run -o run", "--output has no effect with --dry-run"),
         ("train recipe.toml --dry-run --tensorboard", "--tensorboard has no effect with --dry-run"),

@@ -61,6 +61,13 @@ Explain = Annotated[
     bool, typer.Option("--explain/--no-explain", help="Serve /v1/explain; its first request reopens the model.")
 ]
 
+Shadow = Annotated[
+    str, typer.Option(help="Names of two models: the second is asked about a sample of the first's images (/shadow).")
+]
+ShadowFraction = Annotated[float, typer.Option(help="With --shadow: the sample, a fraction of the images.")]
+
+Otlp = Annotated[str, typer.Option(help="Send traces to the OpenTelemetry collector at this URL (extra tracing).")]
+
 
 @with_groups
 def serve(
@@ -91,6 +98,9 @@ def serve(
     cors: Annotated[list[str], typer.Option(help="An origin whose pages may send requests; repeatable.")] = [],  # noqa: B006
     allow_host: Annotated[list[str], typer.Option(help="A Host to answer to; repeatable. Default: any.")] = [],  # noqa: B006
     explain: Explain = True,
+    shadow: Shadow = "",
+    shadow_fraction: ShadowFraction = 0.05,
+    otlp: Otlp = "",
     alpha: Alpha = None,
     engine: EngineName = "openvino",
     precision: Precision = "f32",
@@ -126,6 +136,8 @@ def serve(
     from wideresnet.serve.settings import ServeSettings, make_settings
 
     check_unused(context, models is None, "without --models", "poll", "versions")
+    check_unused(context, not shadow, "without --shadow", "shadow_fraction")
+    check_unused(context, bool(ray), "with --ray", "shadow", "otlp")
     check_unused(context, bool(ray), "with --ray", "models", "admin_token_file", hint="name the models with -m")
     token, admin_token = _read_token("TOKEN", token_file), _read_token("ADMIN_TOKEN", admin_token_file)
     if admin_token and ray:

@@ -22,12 +22,14 @@ class RequestContext:
         self.error_kind = error_kind               # a key of ``ERROR_STATUS``, or "" for success
         self.cancelled = False                     # the handler has ended: threads skip work not yet begun
         self.bytes_read = self.images = 0
-        self._started = time.perf_counter()
+        self.labels: list[int] = []                # of its images, for a shadow
+        self.stages: list[tuple[str, float, float]] = []       # begin and end of each, as time.perf_counter()
+        self.started = time.perf_counter()
 
     @property
     def seconds(self) -> float:
         """Seconds since the request's head was received."""
-        return time.perf_counter() - self._started
+        return time.perf_counter() - self.started
 
 
 class AdmissionController:
@@ -37,6 +39,7 @@ class AdmissionController:
         self.capacity, self.capacity_bytes = images, held_bytes
         self.requests = self.images = self.bytes = 0
         self.slow = self.slow_bytes = 0            # of ``images`` those that were set aside
+        self.admitted = 0                          # requests since the start
         self.draining = False
 
     def admit(self, context: RequestContext) -> Permit:
@@ -70,6 +73,7 @@ class Permit:
 
     def __enter__(self) -> Permit:
         self._controller.requests += 1
+        self._controller.admitted += 1
         self._entered = True
         return self
 

@@ -28,6 +28,7 @@ from wideresnet.logits import top_k
 from wideresnet.prediction_sets import add_uncertainty, check_coverage
 from wideresnet.records import Batch, Labels, Prediction, Uncertainty
 from wideresnet.report.escape import json_text
+from wideresnet.report.shadow import to_html
 from wideresnet.serve import protocol
 from wideresnet.serve.admission import RequestContext
 from wideresnet.serve.control import CONTROL, load_model, repository_index, unload_model
@@ -68,6 +69,8 @@ def make_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> A
         ("POST", "/v2/repository/index", repository_index),
         ("GET", "/v2/models/stats", statistics),
     ]
+    if service.shadow:
+        table.append(("GET", "/shadow", shadow_page))
     if service.settings.explain:
         table.append(("POST", "/v1/explain", explain))
     if service.settings.admin_token is not None:
@@ -290,6 +293,14 @@ async def health(service: Service, request: Request, context: RequestContext) ->
 async def metrics(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /metrics``"""
     return Response(service.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def shadow_page(service: Service, request: Request, context: RequestContext) -> Response:
+    """``GET /shadow``"""
+    if not service.shadow:
+        raise ApiError("route", "no model has a shadow")
+    labels = service.find_model(service.shadow.report.models[0], context).classifier.labels
+    return HTMLResponse(await asyncio.to_thread(to_html, service.shadow.report, labels))
 
 
 async def openapi_json(service: Service, request: Request, context: RequestContext) -> Response:

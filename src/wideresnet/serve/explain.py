@@ -104,8 +104,13 @@ def parse_classes(names: Sequence[str], labels: Labels) -> tuple[int, ...]:
     if len(names) > MAX_MAPS:
         message = f"at most {MAX_MAPS} classes per request, got {len(names)}"
         raise ApiError("parameters", message, "send several requests")
+    return tuple(dict.fromkeys(find_classes(names, labels)))
+
+
+def find_classes(names: Sequence[str], labels: Labels) -> list[int]:
+    """Return the indices of classes given by index, id or name. Raises ApiError for an unknown class."""
     try:
-        return tuple(dict.fromkeys(find_class(name, labels) for name in names))
+        return [find_class(name.strip(), labels) for name in names]
     except ConfigError as error:
         raise ApiError("parameters", error.message, error.hint) from error
 

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, Summary, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,6 +14,9 @@ from prometheus_client.registry import Collector
 
 from wideresnet.serve.admission import AdmissionController, RequestContext
 from wideresnet.serve.worker import ModelWorker
+
+if TYPE_CHECKING:
+    from wideresnet.serve.shadow import Shadow
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Seconds: from an int8 CIFAR network to a large one behind a long queue.
@@ -51,6 +55,37 @@ class UncertaintyMetrics:
             self._unknown.labels(name).inc(calibration is not None and p_value < calibration.unknown.refused)
             self._confidence.labels(name).observe(confidence)
             self._windows.get(name, deque()).append(p_value)
+
+
+class ShadowMetrics(Collector):
+    """Metrics of a shadow, from its report: counters that begin again are resets to Prometheus."""
+
+    def __init__(self, shadow: Shadow) -> None:
+        self._shadow = shadow
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric with its values."""
+        report, bounds = self._shadow.report, ("low", "estimate", "high")
+        answers = {"same": report.agreements, "different": report.n - report.agreements}
+        right = {"both": (True, True), "first": (True, False), "shadow": (False, True), "neither": (False, False)}
+        labelled = {name: report.right[key] for name, key in right.items()}
+        agreement, difference = (
+            dict(zip(bounds, values, strict=True)) for values in (report.agreement, report.difference)
+        )
+        rows: list[tuple[type[CounterMetricFamily | GaugeMetricFamily], str, str, str, Mapping[str, float]]] = [
+            (CounterMetricFamily, "pictures", "Images answered by both models.", "answers", answers),
+            (CounterMetricFamily, "labelled", "Images with a label, by the models that are right.", "right", labelled),
+            (CounterMetricFamily, "dropped", "Images sampled and not compared.", "reason", report.dropped),
+            (CounterMetricFamily, "decoded_again", "Images decoded twice.", "", {"": report.decoded_again}),
+            (GaugeMetricFamily, "agreement", "Fraction of same answers, 95 % interval.", "bound", agreement),
+            (GaugeMetricFamily, "difference", "Top-1 less the first model's, 95 % interval.", "bound", difference),
+            (GaugeMetricFamily, "change", "Mean confidence less the first model's.", "", {"": report.mean_change}),
+        ]
+        for family, name, text, label, values in rows:
+            metric = family(f"wrn_shadow_{name}", text, labels=["model", "shadow", *filter(None, [label])])
+            for value, number in values.items():
+                metric.add_metric([*report.models, *filter(None, [value])], number)
+            yield metric
 
 
 def distance_from_uniform(p_values: Collection[float]) -> float:
@@ -123,6 +158,10 @@ class Metrics:
         self._uncertainty: UncertaintyMetrics | None = None      # until a model is calibrated
         self._cascades = CascadeMetrics()
         registry.register(self._cascades)
+
+    def add(self, collector: Collector) -> None:
+        """Report the metrics of a collector, too."""
+        self._registry.register(collector)
 
     def count_response(self, context: RequestContext, status: int) -> None:
         """Count one response and its images."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 
@@ -17,11 +18,15 @@ from wideresnet.report.formats import passed_on_text
 from wideresnet.serve.admission import AdmissionController, Permit, RequestContext
 from wideresnet.serve.explain import ExplanationWorker
 from wideresnet.serve.http.errors import ApiError
-from wideresnet.serve.metrics import Metrics
+from wideresnet.serve.metrics import Metrics, ShadowMetrics
 from wideresnet.serve.repository import ModelRepository
 from wideresnet.serve.settings import ServeSettings
+from wideresnet.serve.shadow import LABEL_HEADER, Shadow, read_labels
 from wideresnet.serve.versions import group_versions, name_and_version, split_name
 from wideresnet.serve.worker import ModelInput, ModelWorker, Outcome, Postprocess
+
+if TYPE_CHECKING:
+    from wideresnet.serve.tracing import Tracing
 
 Result = TypeVar("Result")
 
@@ -38,6 +43,10 @@ class Service:
         self.explanations = ExplanationWorker(settings)
         self.repository = ModelRepository(settings, self.log_message, self.metrics, self.set_models)
         self.json_turn = asyncio.Lock()            # of large JSON bodies
+        self.shadow = Shadow(settings, self.admission, self.log_message) if settings.shadow else None
+        if self.shadow:
+            self.metrics.add(ShadowMetrics(self.shadow))
+        self.tracing: Tracing | None = None          # set by the server process
 
     @property
     def ready(self) -> bool:
@@ -53,8 +62,8 @@ class Service:
 
     def log_fields(self, fields: dict[str, object]) -> None:
         """Log one line of JSON, with the time."""
-        time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._write_line(json_text({"time": time, **fields}))
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._write_line(json_text({"time": now, **fields}))
 
     def _write_line(self, line: str) -> None:
         with suppress(OSError, OutputError):       # nobody reads the log any more
@@ -68,7 +77,12 @@ class Service:
         await self.repository.load()
 
     def set_models(self, models: dict[str, ModelWorker]) -> None:
-        """Serve ``models`` by their names from now on, of each name the first version where a request asks for none."""
+        """Serve ``models`` by their names from now on, of each name the first version where a request asks for none.
+
+        Raises WrnError where the first ones do not fit --shadow.
+        """
+        if self.shadow:
+            self.shadow.set_models(models)
         self.models, self.versions = models, group_versions(models)
         self.metrics.set_models(models.values())
 
@@ -135,10 +149,14 @@ class Service:
     ) -> list[Outcome[Result]]:
         """Run the model on all inputs and return their outcomes in order.
 
-        Raises ApiError when they do not all fit into the queue, and as ``wait_for``.
+        Raises ApiError when they do not all fit into the queue, for labels without effect, and as ``wait_for``.
         """
+        count = sum(1 if isinstance(item, bytes) else len(item) for item in inputs)
+        header = request.headers.get(LABEL_HEADER) if request else None
+        permit.context.labels = read_labels(header, self.shadow, model, count)
         self.metrics.observe_stages(model.name, [{"read": permit.context.seconds}])
-        self.admission.check_images(sum(1 if isinstance(item, bytes) else len(item) for item in inputs))
+        permit.context.stages.append(("read", permit.context.started, time.perf_counter()))
+        self.admission.check_images(count)
         futures = [model.submit(item, permit, postprocess) for item in inputs]
         return await self.wait_for(futures, model, request, seconds)
 

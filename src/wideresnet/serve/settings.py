@@ -52,6 +52,9 @@ class ServeSettings(BaseModel):
     explain: bool = True                           # whether /v1/explain is served
     cors: tuple[Origin, ...] = ()                  # "*": any
     allow_host: tuple[HostName, ...] = ()          # of the Host header; empty: any
+    shadow: Annotated[str, StringConstraints(pattern=r"^([^=]+=[^=]+)?$")] = ""    # FIRST=SECOND, of the served models
+    shadow_fraction: float = Field(0.05, gt=0, le=1)           # of the first model's images
+    otlp: Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/@?#]+(/[^\s?#]*)?)?$")] = ""    # of traces
     log: Literal["json", "off"] = "off"
     facts: FileFacts = FileFacts()                 # about models that are weights files
 

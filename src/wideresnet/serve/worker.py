@@ -52,7 +52,7 @@ from wideresnet.logits import check_logits, softmax
 from wideresnet.machine import available_cpus
 from wideresnet.prediction_sets import p_values
 from wideresnet.records import Batch, Labels, LabelScore, Uncertainty
-from wideresnet.serve.admission import Permit
+from wideresnet.serve.admission import Permit, RequestContext
 from wideresnet.serve.crops import Crops, ImageReader
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.statistics import CascadeStatistics, InferenceStatistics
@@ -60,6 +60,9 @@ from wideresnet.serve.statistics import CascadeStatistics, InferenceStatistics
 ModelInput = bytes | NDArray[np.uint8]             # an encoded image, or preprocessed RGB uint8 [N, S, S, 3]
 Result = TypeVar("Result")
 Postprocess = Callable[[NDArray[np.float32], Batch], Result]      # logits [N, C] of a batch to the result
+
+# Gets every answered job: its input, crops [N, S, S, 3], logits [N, C], context, and index of its first image.
+Observer = Callable[[ModelInput, NDArray[np.uint8], NDArray[np.float32], RequestContext, int], None]
 
 SPACING = 0.25                                     # seconds: about the longest that a thread decodes an image
 STAGES = ("decode", "wait", "infer")
@@ -88,6 +91,7 @@ class _Job(Generic[Result]):
     postprocess: Postprocess[Result]
     future: asyncio.Future[Outcome[Result]]
     stage_started: float
+    first: int                                     # index of its first image in the request
     turn: float = 0.0                              # order in the pools that decode
     slow_bytes: int = 0                            # of an image that was set aside
     crops: Crops | None = None                     # of an encoded image
@@ -97,10 +101,13 @@ class _Job(Generic[Result]):
     members: NDArray[np.int64] | None = None       # [N]: those that answered
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     outcome: Outcome[Result] | None = None
+    pixels: NDArray[np.uint8] | None = None        # for an observer, as its answers: all crops, of a cascade the first
+    answers: NDArray[np.float32] | None = None     # [N, C]
 
     def end_stage(self, stage: str, now: float) -> None:
         """Add the time since the previous stage ended to ``stage``."""
         self.seconds[stage] += now - self.stage_started
+        self.permit.context.stages.append((stage, self.stage_started, now))
         self.stage_started = now
 
     def add_answers(self, logits: NDArray[np.float32], unsure: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -118,6 +125,7 @@ class _Job(Generic[Result]):
             check_logits(logits)
             pairs = zip(p_values(batch, model), softmax(logits).max(1).tolist(), strict=True) if model else ()
             self.outcome = Outcome(self.postprocess(logits, batch), None, self.seconds, list(pairs))
+            self.answers = logits
         except BaseException as error:
             self.fail(error)
 
@@ -177,6 +185,7 @@ class ModelWorker:
         self._decoded: list[deque[_Decoded]] = [deque() for _ in (cascade.members if cascade else [None])]
         self.identity, self.statistics = describe_model(name, classifier), InferenceStatistics()
         self._labels = _labels_by_language(classifier)
+        self.observer: Observer | None = None
 
     def labels(self, language: str) -> Labels:
         """Return the class names in ``language``. Raises ApiError where there are none."""
@@ -201,9 +210,10 @@ class ModelWorker:
         images, loop = 1 if isinstance(item, bytes) else len(item), asyncio.get_running_loop()
         if not isinstance(item, bytes) and len(self.classifier.card.specs) > 1:
             raise ApiError("parameters", f"the members of {self.name} take different crops of an image", "send images")
-        job = _Job(item, images, permit, postprocess, loop.create_future(), time.perf_counter())
+        first, started = permit.context.images, time.perf_counter()
+        turn = started + SPACING * first
+        job = _Job(item, images, permit, postprocess, loop.create_future(), started, first, turn)
         permit.acquire(images)
-        job.turn = job.stage_started + SPACING * (permit.context.images - images)
         try:
             self._decode_pool.submit(job, self._decode)
         except RuntimeError:                       # the system starts no more threads
@@ -231,6 +241,7 @@ class ModelWorker:
                 job.crops = job.crops or read(pixels)
                 pixels = job.crops[self._crop_of(job.member)][None]
             job.end_stage("decode", time.perf_counter())
+            job.pixels = pixels if job.pixels is None else job.pixels
             self._queue(job, pixels)
         except BaseException as error:
             job.fail(error)
@@ -340,6 +351,8 @@ class ModelWorker:
             job.permit.release(job.images, job.slow_bytes)
             if job.outcome is not None and not job.future.done():
                 job.future.set_result(job.outcome)
+            if self.observer and job.pixels is not None and job.answers is not None:
+                self.observer(job.item, job.pixels, job.answers, job.permit.context, job.first)
 
 
 def describe_model(name: str, classifier: Classifier) -> dict[str, Any]:

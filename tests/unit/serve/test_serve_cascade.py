@@ -283,3 +283,23 @@ def test_maps_of_a_cascade_are_refused(make_service: Callable[..., Service]) -> 
     with TestClient(make_app(service)) as client:
         done = client.post("/v1/explain", content=png(1))
     assert (done.status_code, done.json()["detail"]) == (422, "no maps of wrn_10_1.tiny: it is a cascade")
+
+
+def test_a_shadow_is_given_what_the_cascade_was_given(cascade: Bundle, images: list[bytes]) -> None:
+    """A cascade in its own shadow answers alike, whichever member answered: sent as images, and as one tensor."""
+    service = Service(ServeSettings(queue=200, max_images=COUNT, shadow="a=b", shadow_fraction=1))
+    service.set_models({name: open_model(cascade, open_engine(cascade), name) for name in "ab"})
+    pixels = np.stack([open_classifier(cascade.members[0]).preprocess(image) for image in images])
+    tensor = {"name": "images", "shape": list(pixels.shape), "datatype": "UINT8", "data": pixels.ravel().tolist()}
+    bodies = [body(images), *[{"inputs": [tensor]}] * (len(cascade.card.specs) == 1)]
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        for number, document in enumerate(bodies, start=1):
+            assert (await client.post("/v2/models/a/infer", json=document)).status_code == 200
+            await until(lambda number=number: service.shadow and service.shadow.report.n == number * COUNT)
+
+    run(service, story)
+    assert service.shadow
+    report = service.shadow.report
+    assert (report.agreements, report.dropped.total()) == (report.n, 0)
+    assert report.change == pytest.approx(0, abs=1e-3)

@@ -40,6 +40,8 @@ def openapi_document(settings: ServeSettings, models: tuple[str, ...]) -> dict[s
     if settings.admin_token is None:
         for path in [path for path in document["paths"] if path.startswith(CONTROL)]:
             del document["paths"][path]
+    if not settings.shadow:
+        del document["paths"]["/shadow"]
     if not settings.explain:
         del document["paths"]["/v1/explain"]
     if settings.token is not None:
