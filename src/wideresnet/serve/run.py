@@ -39,8 +39,13 @@ def serve(settings: ServeSettings, write: Callable[[str], object]) -> bool:
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")     # else each child process is a line of the log
         with needs_extra("wrn serve --grpc-port", "grpc"):
             from wideresnet.serve.grpc.server import grpc_server
+    if settings.otlp:
+        with needs_extra("wrn serve --otlp", "tracing"):
+            from wideresnet.serve.tracing import Tracing
     with open_socket(settings.host, settings.port) as listener:
         process = ServerProcess(Service(settings, write), listener)
+        if settings.otlp:
+            process.service.tracing = Tracing(settings.otlp, process.service.log_message)
         process.service.log_message(f"listening on http://{_address(listener)}")
         beside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         if settings.grpc_port is not None:         # checked here, since gRPC's own error names no reason
@@ -132,7 +137,8 @@ class ServerProcess:
 
     async def _drain(self) -> None:
         """Wait for the last response; the port stays open, so that probes and late clients get a 503."""
-        admission, settings = self.service.admission, self.service.settings
+        admission, settings, tracing = self.service.admission, self.service.settings, self.service.tracing
+        end = time.monotonic() + settings.drain
         self.service.log_message(f"shutting down: {admission.requests} requests in progress")
         try:
             async with asyncio.timeout(settings.drain):
@@ -143,6 +149,8 @@ class ServerProcess:
             self.service.log_message(f"{admission.requests} requests not answered within {settings.drain:g} seconds")
         if self._drained and self._server.started:
             await self._refuse_late_requests()
+        if tracing and not await tracing.close(min(FLUSH_SECONDS, max(0.0, end - time.monotonic()))):
+            self.service.log_message("tracing: the last spans were not sent in time")
         self._server.should_exit = True
 
     async def _refuse_late_requests(self) -> None:

@@ -57,6 +57,8 @@ class Call:
         """Return the model that the message names. Raises ApiError."""
         return self.service.find_model(self.message.name, self.context, self.message.version)
 
+TRACE_HEADERS = {"traceparent", "tracestate", "user-agent"}
+
 
 class Rpcs:
     """The calls of one service; ``handlers`` of each gRPC service by its name."""
@@ -97,7 +99,9 @@ class Rpcs:
                 await _abort(rpc, error, context)
                 return None
             finally:
-                scope = {"client": (_host(rpc.peer()),), "method": "POST", "path": context.route}
+                headers = [(name.encode(), str(metadata[name]).encode()) for name in TRACE_HEADERS & {*metadata}]
+                scope: dict[str, Any] = {"type": "grpc", "client": (_host(rpc.peer()),), "headers": headers}
+                scope |= {"method": "POST", "path": context.route}
                 report_response(self._service, scope, context, ERROR_STATUS.get(context.error_kind, 200))
 
         return grpc.stream_unary_rpc_method_handler(handle)

@@ -106,9 +106,12 @@ class RequestMiddleware:
 def report_response(service: Service, scope: Scope, context: RequestContext, status: int) -> None:
     """Count a response and log it, if the settings say so; without query and headers, since they may hold secrets."""
     service.count_response(context, status)
+    is_traced = service.tracing and "headers" in scope         # not what is no HTTP
+    trace = {"trace_id": service.tracing.record(scope, context, status)} if service.tracing and is_traced else {}
     if service.settings.log == "json":
         service.log_fields({
             "id": context.id,
+            **trace,
             "client": (scope.get("client") or ("",))[0],
             "method": scope.get("method", ""),
             "path": scope.get("path", ""),

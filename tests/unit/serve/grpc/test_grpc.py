@@ -15,8 +15,9 @@ import httpx2
 import numpy as np
 import pytest
 
+from collector import attributes, receiving
 from fakes import FakeEngine
-from serving import NAME, GatedEngine, png, run, until
+from serving import NAME, GatedEngine, open_model, png, run, until
 
 grpc = pytest.importorskip("grpc", reason="needs the extra grpc")
 pytest.importorskip("grpc_reflection", reason="needs the extra grpc")
@@ -24,6 +25,7 @@ pytest.importorskip("grpc_reflection", reason="needs the extra grpc")
 from wideresnet.serve.grpc.descriptors import HEALTH, INFERENCE, message_classes  # noqa: E402
 from wideresnet.serve.grpc.server import grpc_server  # noqa: E402
 from wideresnet.serve.service import Service  # noqa: E402
+from wideresnet.serve.settings import ServeSettings  # noqa: E402
 
 PIXELS = np.stack([FakeEngine().image(label) for label in (3, 7)])
 LOGITS = -np.abs(np.arange(10, dtype=np.float32) - np.array([[3], [7]]))
@@ -386,6 +388,39 @@ def test_calls_are_counted_and_logged_like_requests(make_service) -> None:
         assert (record["client"], record["model"], record["status"]) == ("127.0.0.1", NAME, 200)
         assert record["pictures"] == 2
         assert record["bytes"] == len(request().SerializeToString())
+
+    run_both(service, story)
+
+
+def test_calls_are_traced_below_their_clients(make_service) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="needs the extra tracing")
+    from wideresnet.serve.tracing import Tracing
+
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with receiving() as collector:
+        service = make_service()
+        service.tracing = Tracing(collector.url, print)
+
+        async def story(client: HttpClient, rpc: Client) -> None:
+            await rpc.send("ModelInfer", request(), metadata=(("traceparent", f"00-{trace}-{parent}-01"),))
+
+        run_both(service, story)
+        assert asyncio.run(service.tracing.close(20))
+    (server,) = (span for span in collector.spans if span.parent_span_id.hex() == parent)
+    assert (server.name, server.trace_id.hex()) == (f"{INFERENCE}/ModelInfer", trace)
+    described = attributes(server)
+    assert (described["rpc.service"], described["rpc.method"]) == (INFERENCE, "ModelInfer")
+    assert described["wrn.pictures"] == 2
+    assert {"read", "decode", "wait", "infer"} <= {span.name for span in collector.spans}
+
+
+def test_the_shadow_compares_images_of_calls(bundle) -> None:
+    service = Service(ServeSettings(shadow="a=b", shadow_fraction=1))
+    service.set_models({name: open_model(bundle, FakeEngine(), name) for name in "ab"})
+
+    async def story(client: HttpClient, rpc: Client) -> None:
+        await rpc.send("ModelInfer", request(model_name="a"))
+        await until(lambda: service.shadow and service.shadow.report.agreements == 2)
 
     run_both(service, story)
 
