@@ -79,6 +79,15 @@ def test_two_processes_say_and_write_what_one_does(photos: Path) -> None:
 
 
 @pytest.mark.slow
+def test_seeds_are_trained_one_after_another_by_all_processes(photos: Path) -> None:
+    code, out, err = end(torchrun(photos, "-m", "wideresnet", *TRAIN, "run", "--seeds", "2", "--set", "epochs=1"))
+    assert code == 0, err
+    assert out.count("mean ± standard deviation, n = 2") == 1
+    assert end(torchrun(photos, "-m", "wideresnet", *TRAIN, "alone", "--set", "epochs=1", "--set", "seed=1"))[0] == 0
+    assert_the_same(photos / "run" / "seed-1", photos / "alone")
+
+
+@pytest.mark.slow
 def test_images_kept_on_a_disk_are_decoded_by_one_process_for_all(photos: Path) -> None:
     assert end(torchrun(photos, "-m", "wideresnet", *TRAIN, "memory"))[0] == 0
     code, _, err = end(torchrun(photos, "-m", "wideresnet", *TRAIN, "disk", "--cache", "kept"))

@@ -130,6 +130,43 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(wrn: Wrn, pets: Path) -
     assert "did you mean 'epochs'?" in done.err
 
 
+def test_seeds_have_a_folder_each_and_one_report(wrn: Wrn, pets: Path) -> None:
+    command = "train", "pets.toml", "--data", "pets", "--set", "seed=4", "--set", "epochs=2"
+    alone = wrn(*command, "-o", "alone", "--set", "seed=5", "--format", "json")
+    done = wrn(*command, "--seeds", "2", "--format", "json")
+    assert (done.code, done.err) == (0, "")
+    runs = [(run["seed"], run["run"]) for run in done.json["runs"]]
+    assert runs == [(4, "runs/pets/seed-4"), (5, "runs/pets/seed-5")]
+    assert done.json["runs"][1]["top1"] == alone.json["top1"]
+    first, second = (read_tensors(Path(run) / "model.safetensors") for run in ("alone", "runs/pets/seed-5"))
+    assert all(np.array_equal(first[key], second[key]) for key in first), "the seed's run as if it were alone"
+    low, high = sorted(run["top1"] for run in done.json["runs"])
+    assert done.json["mean"] == pytest.approx((low + high) / 2, abs=1e-3)
+    assert json.loads(Path("runs/pets/seeds.json").read_text()) == done.json
+    assert "seed 5" in Path("runs/pets/seeds.html").read_text("utf-8")
+    stamp = Path("runs/pets/seed-4/checkpoint.pt").stat().st_mtime_ns
+    again = wrn(*command, "--seeds", "3")
+    assert again.code == 0
+    assert Path("runs/pets/seed-4/checkpoint.pt").stat().st_mtime_ns == stamp, "a finished run is not trained again"
+    assert "n = 3); 95 % interval of the mean" in again.out
+    assert "n = 2 of 3" in again.err, "after the second seed"
+    assert "runs/pets/seeds.html: the curves of all seeds" in again.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--seeds", "2", "--dry-run"], "--seeds has no effect with --dry-run"),
+        (["--seeds", "2", "--tensorboard"], "--tensorboard has no effect with --seeds"),
+        (["--seeds", "1"], "greater than or equal to 2"),
+    ],
+)
+def test_seeds_that_have_no_effect_are_refused(wrn: Wrn, pets: Path, arguments: list[str], reason: str) -> None:
+    done = wrn("train", "pets.toml", "--data", "pets", *arguments)
+    assert (done.code, reason in done.err) == (2, True)
+    assert not Path("runs").exists()
+
+
 def test_a_dry_run_says_what_it_would_take_and_trains_nothing(wrn: Wrn, pets: Path) -> None:
     done = wrn("train", "pets.toml", "--data", "pets", "--dry-run")
     assert (done.code, done.err) == (0, "")

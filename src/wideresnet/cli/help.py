@@ -26,7 +26,7 @@ GROUPS = {
         " --tolerance=POINTS --skip-order-check --accuracy=PERCENT",
     "Measurement": "--what=WHAT --seconds=SECONDS --rounds=N --iterations=N --profile --tune --latency=MS --rate=N"
         " --bench=FILE",
-    "Settings": "--mode --config=FILE --set=KEY=VALUE --seed=N --dry-run --list",
+    "Settings": "--mode --config=FILE --set=KEY=VALUE --seed=N --seeds=N --dry-run --list",
     "Requests": "--host=ADDRESS --port=PORT --grpc-port=PORT --queue=N --max-bytes=BYTES --max-pixels=PIXELS"
         " --max-images=N --image-seconds=SECONDS --deadline=SECONDS --upload-deadline=SECONDS --drain=SECONDS"
         " --token-file=FILE --admin-token-file=FILE --cors=ORIGIN --allow-host=HOST --explain"

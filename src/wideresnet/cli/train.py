@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -17,8 +18,12 @@ from wideresnet.cli.training import errors_of_rank0, follow_run, list_problems_o
 from wideresnet.errors import ConfigError, check_extra
 
 if TYPE_CHECKING:
+    from wideresnet.cli.training import RunEvent
+    from wideresnet.records import Images
     from wideresnet.tasks.train.train import Group
     from wideresnet.training.recipe import Recipe
+
+Report = TypeVar("Report")
 
 YOURS = {"folder": "your own class folders", "svhn": "SVHN's three .mat files"}    # data that is not downloaded
 
@@ -35,6 +40,10 @@ def train(
     ] = None,
     output: Run = None,
     change: Change = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Train N runs in RUN/seed-…, with the recipe's seed and the next; report the mean."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure a few steps, print schedule, time and memory; do not train.")
     ] = False,
@@ -52,6 +61,8 @@ def train(
     Example: wrn train wrn-16-4-cifar10-short
 
     Example: wrn train wrn-16-4-cifar10-short --data cifar/ --set seed=1 -o runs/seed1
+
+    Example: wrn train wrn-16-1-cifar10-short --seeds 3
 
     Example: wrn train paper-cifar --set data=cifar100 --set dropout=0.3 --dry-run
 
@@ -71,16 +82,21 @@ def train(
                 message = f"{recipe} trains on {YOURS[settings.data]}"
                 raise ConfigError(message, hint="name the folder with --data FOLDER")
             check_cache(settings, cache)
-            check_unused(context, dry_run, "with --dry-run, which writes nothing", "output", "tensorboard")
+            check_unused(context, dry_run, "with --dry-run, which writes nothing", "output", "tensorboard", "seeds")
+            check_unused(context, seeds is not None, "with --seeds: train one run of each seed for it", "tensorboard")
             if tensorboard:
                 check_extra("writing for TensorBoard", "tensorboard", "tensorboard")
             named = dry_run and settings.data != "folder"
             check_unused(context, named, f"with --dry-run: how many images {settings.data} has is known", "data")
         keep_memory()
-        if not dry_run:
-            _train(settings, data, output or Path("runs") / recipe.stem, group, cache, tensorboard, format)
-        elif group.is_rank0:
-            _print_plan(settings, data, cache is not None, group.device, format)
+        run = output or Path("runs") / recipe.stem
+        if dry_run:
+            if group.is_rank0:
+                _print_plan(settings, data, cache is not None, group.device, format)
+        elif seeds is not None:
+            _train_seeds(settings, seeds, data, run, group, cache, format)
+        else:
+            _train(settings, data, run, group, cache, tensorboard, format)
 
 
 def _list_recipes(context: typer.Context, format: TextOrJson) -> None:
@@ -96,31 +112,66 @@ def _train(
     settings: Recipe, data: Path | None, run: Path, group: Group, cache: Path | None, tensorboard: bool,
     format: TextOrJson,
 ) -> None:  # fmt: skip
-    from wideresnet.records import follow, map_events
     from wideresnet.report import training as training_report
     from wideresnet.tasks.train.train import run_training
 
     with group.raise_on_all_ranks():
-        check_targets(folders=[run] if group.is_rank0 else ())
-        source = locate(data or Path(settings.data), instead="name your own copy with --data FILE")
-        events = run_training(settings, source, run, group, cache)
+        events = run_training(settings, _open_source(settings, data, run, group), run, group, cache)
         if tensorboard and group.is_rank0:
             from wideresnet.tasks.train.tensorboard import with_curves
 
             events = with_curves(events, run / "tensorboard")
-    if not group.is_rank0:
-        follow(events)
+    images = _follow(settings, events, run, group, format)
+    if images is None:
         return
-    events = map_events(events, list_problems_of_data)
-    stopped = f"the same command continues after the last complete epoch in {run}"
-    purpose = "validation" if settings.data == "folder" else "testing"         # the official test set decides nothing
-    images = follow_run(events, stopped, lines=format == "table", unit="steps", purpose=purpose)
     if format == "json":
         print_json(training_report.to_json(str(run), (run / "log.jsonl").read_text("utf-8"), images))
     elif settings.whitening == "none":
         weights = run / "model.safetensors"
         say(f"{weights}: the weights of the last epoch")
         say_next(("evaluate", data or settings.data, "-m", weights), ("export", "-m", weights, "-o", run / "bundle"))
+    _end(images, group)
+
+
+def _train_seeds(
+    settings: Recipe, seeds: int, data: Path | None, run: Path, group: Group, cache: Path | None, format: TextOrJson
+) -> None:
+    from wideresnet.report import seeds as seeds_report
+    from wideresnet.tasks.train.seeds import train_seeds
+
+    with group.raise_on_all_ranks():
+        events = train_seeds(settings, seeds, _open_source(settings, data, run, group), run, group, cache)
+    report = _follow(settings, events, run, group, format)
+    if report is None:
+        return
+    print_record(report, seeds_report.to_json, seeds_report.to_text, format)
+    if format == "table":
+        say(f"{run / 'seeds.html'}: the curves of all seeds")
+    _end(report.images, group)
+
+
+def _open_source(settings: Recipe, data: Path | None, run: Path, group: Group) -> Path:
+    """Lock the run folder and return the path of the data."""
+    check_targets(folders=[run] if group.is_rank0 else ())
+    return locate(data or Path(settings.data), instead="name your own copy with --data FILE")
+
+
+def _follow(
+    settings: Recipe, events: Generator[RunEvent, None, Report], run: Path, group: Group, format: TextOrJson
+) -> Report | None:
+    """Run a training to its end; return its result on rank 0, which alone shows it, None on the others."""
+    from wideresnet.records import follow, map_events
+
+    if not group.is_rank0:
+        follow(events)
+        return None
+    events = map_events(events, list_problems_of_data)
+    stopped = f"the same command continues after the last complete epoch in {run}"
+    purpose = "validation" if settings.data == "folder" else "testing"         # the official test set decides nothing
+    return follow_run(events, stopped, lines=format == "table", unit="steps", purpose=purpose)
+
+
+def _end(images: Images, group: Group) -> None:
     if images.failures and group.size == 1:        # torchrun would start a finished run again
         raise typer.Exit(1)
 

@@ -15,11 +15,11 @@ from wideresnet.errors import ConfigError, WrnError
 from wideresnet.report.escape import printable
 
 if TYPE_CHECKING:
-    from wideresnet.records import Images, PathPoint, Progress
+    from wideresnet.records import Images, PathPoint, Progress, SeedsReport
     from wideresnet.training.distributed import Group
     from wideresnet.training.loop import Epoch, Step
 
-    RunEvent = Progress | Images | Step | Epoch
+    RunEvent = Progress | Images | Step | Epoch | SeedsReport
     Event = RunEvent | PathPoint
 
 Work = TypeVar("Work", bound="Event")
@@ -84,8 +84,9 @@ def list_problems_of_data(event: RunEvent) -> RunEvent:
 
 
 def _line(event: Event, purpose: str) -> str:
-    """Return one line on the data set, a strength of L2, or an epoch."""
-    from wideresnet.records import Images, PathPoint
+    """Return one line on the data set, a strength of L2, an epoch, or the seeds so far."""
+    from wideresnet.records import Images, PathPoint, SeedsReport
+    from wideresnet.report import seeds
 
     if isinstance(event, Images):
         classes = len(event.labels.names)
@@ -93,6 +94,8 @@ def _line(event: Event, purpose: str) -> str:
     if isinstance(event, PathPoint):
         top1 = 100 * event.correct / event.n
         return f"L2 {event.l2:<8g} loss {event.loss:.4f}  top-1 {top1:.2f} % of {event.n} held out"
+    if isinstance(event, SeedsReport):
+        return f"seed {event.runs[-1].seed}: {seeds.summary(event)}"
     epoch: Epoch = event  # type: ignore[assignment]
     accuracy = "" if epoch.top1 != epoch.top1 else f"  top-1 {100 * epoch.top1:.2f} %"
     return f"epoch {epoch.epoch + 1:3d}  loss {epoch.loss:.4f}{accuracy}  {epoch.seconds:.0f} s"

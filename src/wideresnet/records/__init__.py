@@ -62,6 +62,7 @@ from wideresnet.records.images import (
 from wideresnet.records.inference import DEFAULT_INFERENCE, InferenceSettings, InferMode
 from wideresnet.records.models import FileFacts, FileReport, ModelCard, ModelInfo
 from wideresnet.records.progress import Progress, follow, map_events
+from wideresnet.records.seeds import SeedRun, SeedsReport, student_t
 from wideresnet.records.skipped import Skipped
 from wideresnet.records.speed import BenchReport, BenchRow, Choice, LayerTime, Peak, Profile, Tuning
 from wideresnet.records.training import (

@@ -9,7 +9,7 @@ from wideresnet.records.skipped import Skipped
 
 @dataclass(frozen=True)
 class Phase:
-    """Consecutive epochs of one image size and, of the paper's schedule, one rate. Epochs count from 0."""
+    """Consecutive epochs of one image size, with or without a teacher, and of one rate (of "steps") from 0 on."""
 
     first: int
     last: int                                      # the last epoch of it
@@ -18,6 +18,7 @@ class Phase:
     macs: int                                      # of one image, forwards
     step_seconds: float                            # median of the measured steps of this size, with their loading
     measured: int                                  # number of these steps
+    taught: bool = False                           # the steps include a teacher's answers
 
     @property
     def epochs(self) -> int:
@@ -44,6 +45,7 @@ class TrainingPlan:
     peak_rss_mb: float                             # of the process, over the measured steps
     pictures_mb: float                             # of the images that a run holds in memory
     disk_mb: float = 0.0                           # of the images if they are on a disk instead
+    answers_mb: float = 0.0                        # of a teacher's answers to views that repeat
     skipped: Skipped = field(default_factory=Skipped)
 
     @property
@@ -60,4 +62,4 @@ class TrainingPlan:
     @property
     def memory_mb(self) -> float:
         """Peak memory of the run."""
-        return self.peak_rss_mb + self.pictures_mb
+        return self.peak_rss_mb + self.pictures_mb + self.answers_mb

@@ -13,6 +13,8 @@ def to_text(plan: TrainingPlan) -> str:
     """Return the model and data, the schedule phase by phase, and the time and memory it takes."""
     heads = ("epochs", "pixels", "rate", "steps", "MACs", "s a step", "images/s")
     rows = [heads, *(_row(plan, phase) for phase in plan.phases)]
+    if {phase.taught for phase in plan.phases} == {True, False}:       # its answers are kept after the first epochs
+        rows = [(*row, mark) for row, mark in zip(rows, _teacher_column(plan), strict=True)]
     evaluations = f"{plan.evaluations} evaluations of {plan.evaluation_seconds:.0f} s"
     return "\n".join(
         [
@@ -40,8 +42,14 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def _teacher_column(plan: TrainingPlan) -> list[str]:
+    return ["teacher", *("answers" if phase.taught else "kept" for phase in plan.phases)]
+
+
 def _memory(plan: TrainingPlan) -> str:
     total = f"memory: about {plan.memory_mb:,.0f} MB"
+    if plan.answers_mb:
+        total += f" with {plan.answers_mb:,.0f} of the teacher's answers"
     if plan.disk_mb:
         return f"{total}; the decoded images take {plan.disk_mb:,.0f} MB of the disk instead"
     return f"{total}, of which {plan.pictures_mb:,.0f} are the images"

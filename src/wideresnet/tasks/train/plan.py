@@ -53,9 +53,13 @@ def plan_training(
     steps = count_steps(recipe, data_set.train)
     trainer = prepare(recipe, len(data_set.labels.names), Group(device=device))
     # The largest first: its memory is reused by the others.
-    sides = sorted({recipe.size_at(first) for first, _ in _epoch_ranges(recipe)}, reverse=True)
-    batches = {side: _noise_batches(recipe, side, data_set, teacher) for side in sides}
-    measured = {side: _time_steps(trainer, batches[side], seconds) for side in sides}
+    kinds = sorted({_kind(recipe, first) for first, _ in _epoch_ranges(recipe)}, reverse=True)
+    instant = _kept_answers(data_set) if teacher else None
+    batches = {
+        (side, is_taught): _noise_batches(recipe, side, data_set, teacher if is_taught else instant, trainer.group)
+        for side, is_taught in kinds
+    }
+    measured = {kind: _time_steps(trainer, batches[kind], seconds) for kind in kinds}
     architecture = get_architecture(recipe.architecture, len(data_set.labels.names), recipe.dropout)
     pictures_mb = _decoded_bytes(recipe, data_set) / 2**20
     return TrainingPlan(
@@ -70,19 +74,20 @@ def plan_training(
         steps_per_epoch=steps,
         phases=tuple(_phases(recipe, architecture, steps, measured)),
         evaluations=-(-recipe.epochs // recipe.evaluate_every),
-        evaluation_seconds=_time_test_image(trainer, batches[sides[0]]) * data_set.test,
+        evaluation_seconds=_time_test_image(trainer, batches[kinds[0]]) * data_set.test,
         peak_rss_mb=peak_rss_mb(),
         pictures_mb=0.0 if cached else pictures_mb,
         disk_mb=pictures_mb if cached else 0.0,
+        answers_mb=4 * architecture.classes * data_set.train * min(recipe.teacher_views, recipe.epochs) / 2**20,
         skipped=data_set.skipped,
     )
 
 
 def _phases(
-    recipe: Recipe, architecture: Architecture, steps: int, measured: Mapping[int, list[float]]
+    recipe: Recipe, architecture: Architecture, steps: int, measured: Mapping[tuple[int, bool], list[float]]
 ) -> Iterator[Phase]:
     for first, last in _epoch_ranges(recipe):
-        side = recipe.size_at(first)
+        side, is_taught = kind = _kind(recipe, first)
         rates = [learning_rate(recipe, step, steps) for step in range(first * steps, (last + 1) * steps)]
         yield Phase(
             first=first,
@@ -90,8 +95,9 @@ def _phases(
             side=side,
             rates=(rates[0], max(rates), rates[-1]),
             macs=architecture.macs(side),
-            step_seconds=median(measured[side]),
-            measured=len(measured[side]),
+            step_seconds=median(measured[kind]),
+            measured=len(measured[kind]),
+            taught=is_taught,
         )
 
 
@@ -106,25 +112,39 @@ def _count_images(recipe: Recipe, data: Path | None) -> Images:
 
 
 def _epoch_ranges(recipe: Recipe) -> list[tuple[int, int]]:
-    """Return first and last epoch of each phase of constant image size (and rate, with milestones)."""
-    starts = {start for start, _ in recipe.sizes}
+    """Return first and last epoch of each phase of constant image size (and rate, with milestones).
+
+    The first epochs of a teacher whose answers are kept are phases of their own.
+    """
+    starts = {start for start, _ in recipe.sizes} | {recipe.teacher_views}
     if recipe.schedule == "steps":
         starts |= set(recipe.milestones)
     borders = [*sorted(start for start in starts if start < recipe.epochs), recipe.epochs]
     return [(first, after - 1) for first, after in pairwise(borders)]
 
 
-def _noise_batches(recipe: Recipe, side: int, data_set: Images, teacher: Teacher | None) -> Batches:
+def _kind(recipe: Recipe, epoch: int) -> tuple[int, bool]:
+    """Return the image size of an epoch, and whether a teacher answers in it."""
+    views = recipe.teacher_views or recipe.epochs
+    return recipe.size_at(epoch), bool(recipe.teacher) and epoch < views
+
+
+def _kept_answers(data_set: Images) -> Teacher:
+    """Return a teacher that takes no time, as one whose answers are kept."""
+    return lambda images: np.zeros((len(images), len(data_set.labels.names)), np.float32)
+
+
+def _noise_batches(recipe: Recipe, side: int, data_set: Images, teacher: Teacher | None, group: Group) -> Batches:
     """Return batches of noise of one image size, as many as are measured: images do not change the time of a step."""
     fixed = recipe.model_copy(update={"sizes": ((0, side),), "whitening": "none"})
     count = (MEASURED_STEPS + 1) * recipe.batch_size
     labels = np.arange(max(count, TEST_IMAGES)) % len(data_set.labels.names)
     if recipe.data != "folder":
         train, test = noise(SIDE, count), noise(SIDE, TEST_IMAGES)
-        return CifarBatches(fixed, CifarArrays(train, labels[:count], test, labels[:TEST_IMAGES]), teacher=teacher)
+        return CifarBatches(fixed, CifarArrays(train, labels[:count], test, labels[:TEST_IMAGES]), group, teacher)
     train, test = noise(recipe.stored, count), noise(recipe.preprocess().crop, TEST_IMAGES)
     arrays = FolderArrays(data_set.name, data_set.labels, train, labels[:count], test, labels[:TEST_IMAGES])
-    return FolderBatches(fixed, arrays, recipe.preprocess())
+    return FolderBatches(fixed, arrays, recipe.preprocess(), group)
 
 
 def _time_steps(trainer: Trainer, batches: Batches, seconds: float) -> list[float]:

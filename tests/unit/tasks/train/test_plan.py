@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from wideresnet.architectures import wrn
 from wideresnet.errors import ConfigError, DataError, TrainingError
+from wideresnet.report.plan import to_text
 from wideresnet.tasks.train import plan as task
 from wideresnet.tasks.train.plan import plan_training
 from wideresnet.training.recipe import Recipe
@@ -86,6 +89,31 @@ def test_folders_are_counted_and_not_decoded(tmp_path: Path) -> None:
         plan_training(recipe)
     with pytest.raises(DataError, match="val holds no splits: a/ and b/"):
         plan_training(recipe, tmp_path / "val")
+
+
+def test_a_teacher_answers_in_the_epochs_of_new_views_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def teacher(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        asked.append(len(images))
+        return np.zeros((len(images), 10), np.float32)
+
+    monkeypatch.setattr(task, "open_teacher", lambda recipe: (recipe, teacher if recipe.teacher else None))
+    recipe = RECIPE.model_copy(update={"teacher": "t", "teacher_views": 3})
+    plan = plan_training(recipe, seconds=0)
+    phases = [(phase.first, phase.last, phase.side, phase.taught) for phase in plan.phases]
+    assert phases == [(0, 2, 16, True), (3, 3, 16, False), (4, 5, 16, False), (6, 7, 32, False), (8, 9, 32, False)]
+    assert asked == [8, 8], "a warm-up step and a measured one of 16 pixels"
+    assert plan.answers_mb * 2**20 == 3 * 50_000 * 10 * 4
+    assert [row.split()[-1] for row in to_text(plan).splitlines()[3:9]] == [
+        "teacher", "answers", "kept", "kept", "kept", "kept",
+    ]  # fmt: skip
+    assert "of the teacher's answers" in to_text(plan)
+    for other in (recipe.model_copy(update={"teacher_views": 0}), recipe.model_copy(update={"teacher_views": 10})):
+        plan = plan_training(other, seconds=0)
+        assert all(phase.taught for phase in plan.phases)
+        assert "kept" not in to_text(plan)
+    assert not any(phase.taught for phase in plan_training(RECIPE, seconds=0).phases)
 
 
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
