@@ -31,13 +31,20 @@ from wideresnet.report.escape import json_text
 from wideresnet.report.shadow import to_html
 from wideresnet.serve import protocol
 from wideresnet.serve.admission import RequestContext
-from wideresnet.serve.control import CONTROL, load_model, repository_index, unload_model
+from wideresnet.serve.control import load_model, repository_index, unload_model
 from wideresnet.serve.explain import MAX_MAPS, MapSelection, parse_classes
 from wideresnet.serve.http.errors import ApiError, as_api_error, problem_response
 from wideresnet.serve.http.middleware import PUBLIC_PATHS, RequestMiddleware
 from wideresnet.serve.http.openapi import openapi_document, render_docs
 from wideresnet.serve.http.request_body import inflate, read_body, read_images
-from wideresnet.serve.http.request_checks import PARAMETERS, check_query, method_error, parse_number, route_error
+from wideresnet.serve.http.request_checks import (
+    CONTROL,
+    PARAMETERS,
+    check_query,
+    method_error,
+    parse_number,
+    route_error,
+)
 from wideresnet.serve.http.static_files import PAGE_POLICY, STATIC_FILES, read_static_file
 from wideresnet.serve.inference import image_error, infer_request, parse_in_turn
 from wideresnet.serve.metrics import CONTENT_TYPE

@@ -9,12 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from wideresnet.errors import ConfigError
 from wideresnet.report.escape import json_text
 from wideresnet.serve.admission import Permit, RequestContext
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_body import read_body
-from wideresnet.serve.http.request_checks import CONTROL as CONTROL
 from wideresnet.serve.service import Service
 from wideresnet.serve.versions import name_and_version
 
@@ -82,8 +80,5 @@ async def _control(
         if unknown := {*sent} - {*parameters}:
             message = f"the parameter {min(unknown)[:80]!r} is not supported"
             raise ApiError("parameters", message, "leave it out: a bundle has all settings of its model")
-        try:
-            await change(request.path_params["model"])
-        except ConfigError as error:               # the folder cannot be read
-            raise ApiError("load", error.message, error.hint) from error
+        await change(request.path_params["model"])
     return Response("{}", media_type="application/json")

@@ -25,7 +25,6 @@ from wideresnet.serve.versions import split_name
 from wideresnet.serve.worker import ModelWorker
 
 MAX_FOLDERS = 256                                  # of a model folder, and versions of a model
-UNLOADED = "unloaded"                              # Triton's reason
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -57,7 +56,7 @@ def list_models(folder: Path, preferred: Collection[str] = ()) -> Listing:
         numbers = sorted((int(version) for version in versions if _NUMBER.fullmatch(version)), reverse=True)
         models[name] = {f"{name}/{number}": path / str(number) for number in numbers[:MAX_FOLDERS]} or {name: path}
         if numbers and (strays := [version for version in versions if not _NUMBER.fullmatch(version)]):
-            notes.append(f"{len(strays)} folders of {path} are no versions, named 1, 2, 3 …: {strays[0]!r} …")
+            notes.append(f"not served from {path}, since versions are named 1, 2, 3 …: {len(strays)}, as {strays[0]!r}")
     return models, notes
 
 
@@ -73,6 +72,11 @@ def inspect_files(folder: Path) -> tuple[object, ...]:
             state.append((file, file.stat().st_size, file.stat().st_mtime_ns))
         state.append(hashlib.sha256((folder / CARD).read_bytes()).digest())
     return tuple(state)
+
+
+def newest_first(names: Collection[str]) -> list[str]:
+    """Return the names of models by model, of each the newest version first."""
+    return sorted(names, key=lambda name: (split_name(name)[0], -int(split_name(name)[1])))
 
 
 def unknown_model(name: str) -> ApiError:
@@ -142,7 +146,7 @@ class ModelRepository:
             else:
                 await self._update(listing, only=name)
             if failed := self._versions(name, self._problems):
-                raise ApiError("load", f"cannot load {name}: {self._problems[min(failed, key=self._order)]}")
+                raise ApiError("load", f"cannot load {name}: {self._problems[newest_first(failed)[0]]}")
 
     async def unload_model(self, name: str) -> None:
         """Serve no version of a model any more, until it is loaded again. Raises ApiError for an unknown name."""
@@ -159,7 +163,7 @@ class ModelRepository:
 
     def reason(self, name: str) -> str:
         """Return why a model, or a version of it, is not served as it is configured, or ""."""
-        reasons = self._problems | dict.fromkeys(self._unloaded, UNLOADED)
+        reasons = self._problems | dict.fromkeys(self._unloaded, "unloaded")
         return next((reasons[version] for version in reasons if name in (version, split_name(version)[0])), "")
 
     @staticmethod
@@ -211,7 +215,8 @@ class ModelRepository:
         try:
             model = await asyncio.to_thread(open_model, name, source, self._settings, self._log, self._decode_slots)
         except Exception as error:                 # whatever a runtime raises: the other models go on
-            self._report(name, f"{error.message} ({error.hint})" if isinstance(error, WrnError) else repr(error))
+            words = f"{type(error).__name__}: {error}"
+            self._report(name, f"{error.message} ({error.hint})" if isinstance(error, WrnError) else words)
         else:
             self._models = self._models | {name: model}
             self._problems.pop(name, None)
@@ -219,9 +224,9 @@ class ModelRepository:
 
     def _drop(self, names: Collection[str]) -> None:
         self._models = {name: model for name, model in self._models.items() if name not in names}
-        for state in (self._problems, self._tried):
-            for name in names:
-                state.pop(name, None)
+        for name in names:
+            self._problems.pop(name, None)
+            self._tried.pop(name, None)
 
     def _report(self, name: str, reason: str) -> None:
         """Log and count that a model cannot be opened, once for each reason."""
@@ -240,11 +245,7 @@ class ModelRepository:
 
     def _publish(self) -> None:
         if self.loaded:                            # not before all models are open
-            names = sorted(self._models, key=self._order)
+            names = [name for name in self._sources if name in self._models]
+            names += newest_first({*self._models} - {*self._sources})
             self._serve({name: self._models[name] for name in names})
             self._metrics.set_problems(self.names(), self._problems)
-
-    def _order(self, name: str) -> tuple[bool, str, int]:
-        """Return a sort key that keeps the order of -m, then orders by name, the newest version first."""
-        model, version = split_name(name)
-        return name not in self._sources, "" if name in self._sources else model, -int(version)

@@ -38,8 +38,7 @@ def openapi_document(settings: ServeSettings, models: tuple[str, ...]) -> dict[s
         "seconds to answer it": settings.deadline,
     }
     if settings.admin_token is None:
-        for path in [path for path in document["paths"] if path.startswith(CONTROL)]:
-            del document["paths"][path]
+        document["paths"] = {path: item for path, item in document["paths"].items() if not path.startswith(CONTROL)}
     if not settings.shadow:
         del document["paths"]["/shadow"]
     if not settings.explain:
