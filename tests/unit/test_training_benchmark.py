@@ -88,3 +88,47 @@ def test_both_side_by_side(tmp_path: Path) -> None:
     assert row["ratio"]["n"] == 2
     assert row["ratio_recipe"]["n"] == 2
     assert document["machine"]["cpus"]
+
+
+def test_the_cost_of_augmentation_is_a_share_of_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, target = tmp_path / "tiny.toml", tmp_path / "cost.json"
+    recipe.write_text('architecture = "wrn_10_1"\nepochs = 1\nlearning_rate = 0.1\nbatch_size = 8\n')
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(sys, "argv", ["x", str(recipe), "--steps", "1", "--rounds", "2", "-o", str(target)])
+    runpy.run_path(str(BENCHMARKS / "augment_cost.py"), run_name="__main__")
+    (network,) = json.loads(target.read_text())["networks"]
+    assert set(network["rows"]) >= {"crops and flips", "erasing", "cutout", "jitter", "mixup", "cutmix", "trivial"}
+    for row in network["rows"].values():
+        assert 0 < row["share_percent"]["median"] < 100
+        assert row["batch_ms"]["n"] == 2
+    assert network["rows"]["crops and flips"]["added_percent"]["median"] == 0
+
+
+def test_an_ablation_compares_by_seed_and_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Differences 0.3, 0.1 and 0.2: mean 0.2, deviation 0.1, interval 0.2 ± 4.303 · 0.1 / √3 = ± 0.248."""
+    commands = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        commands.append(command)
+        gains = [0.3, 0.1, 0.2] if "cutout=8" in command else [0.0, 0.0, 0.0]
+        runs = [{"seed": s, "top1": 88 + s + gain, "seconds": 120.0} for s, gain in enumerate(gains)]
+        document = {"n": 3, "mean": 89.0, "deviation": 1.0, "interval95": [86.5, 91.5], "runs": runs}
+        return subprocess.CompletedProcess(command, 0, json.dumps(document).encode())
+
+    monkeypatch.setattr(subprocess, "run", run)
+    target = tmp_path / "ablation.json"
+    arguments = ["x", "r.toml", "--runs", "runs", "-o", str(target), "--try", "cutout=8 ema=0.9"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    runpy.run_path(str(BENCHMARKS / "ablate.py"), run_name="__main__")
+    assert [command[command.index("-o") + 1] for command in commands] == [
+        str(Path("runs/recipe")), str(Path("runs/cutout=8_ema=0.9")),
+    ]  # fmt: skip
+    assert commands[1][-6:] == ["--set", "cutout=8", "--set", "ema=0.9", "--format", "json"]
+    base, line = json.loads(target.read_text())["lines"]
+    assert (base["difference"], line["difference"]) == (0, pytest.approx(0.2))
+    assert line["difference95"] == pytest.approx([0.2 - 0.2484, 0.2 + 0.2484], abs=1e-3)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "| `cutout=8 ema=0.9` | 89.00 ± 1.00 | 86.50 to 91.50 | +0.20 | -0.05 to +0.45 | 2.0 |"
+    assert target.with_suffix(".md").read_text().splitlines()[-1] == last
