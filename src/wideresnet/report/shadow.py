@@ -41,7 +41,7 @@ def to_html(report: ShadowReport, labels: Labels) -> str:
     return html.page("{} and its shadow {}".format(*report.models), [
         html.section("", html.tiles(_tiles(report)), html.facts(facts), html.paragraph(ABOUT)),
         html.section("Different answers", interval(title, ends, 100 - 100 * same, None, "%") if report.n else ""),
-        html.section("Different answers by class", html.bars("A's class → B's class", pairs, "images")),
+        html.section("Different answers by class", html.bars("Images by A's class → B's class", pairs, "")),
         html.section("Largest differences", html.table(HEADS, largest, {0, 2, 4})),
         html.section("Sampled and not compared", html.table(("reason", "images"), dropped, {1})),
     ], HEAD)  # fmt: skip

@@ -33,7 +33,7 @@ from wideresnet.serve.settings import MiB, ServeSettings
 from wideresnet.serve.worker import ModelInput, ModelWorker
 from wideresnet.tasks.evaluate.comparison import check_same_classes
 
-IDLE_SECONDS = 0.02                                # without any request, before an image is passed to the shadow
+IDLE_SECONDS = 0.05                                # without any request, before an image is passed to the shadow
 WAITING, MAX_ENCODED = 64, MiB
 LABEL_HEADER = "X-Label"                           # the right classes of a request's images, separated by commas
 
