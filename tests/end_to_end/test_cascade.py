@@ -190,3 +190,6 @@ def test_a_benchmark_of_a_cascade_needs_images(wrn: Wrn, folder: Path, made: Pat
     done = wrn(*arguments, "--data", folder / "photos", "--what", "engine", "--what", "end-to-end")
     assert done.code == 0, done.err
     assert [row["model"] for row in done.json["rows"]] == ["wrn_16_2.tiny-cascade"] * 2
+    assert done.json["rows"][0]["note"] == "cascade, top-1 60.00 %, its last member alone 60.00 % on noise"
+    other = wrn("recommend", "--cascade", made)
+    assert (other.code, "cannot be compared with that of the published weights" in other.err) == (2, True)

@@ -16,7 +16,7 @@ NO_BREAK, HYPHEN = "\xa0", "\u2011"               # where lines are not broken; 
 # The group of every option, and what stands for its value where that is no choice.
 GROUPS = {
     "Model": "--model=MODEL --models=FOLDER --versions=N --poll=SECONDS --from=MODEL --weights=FILE --random-weights"
-        " --architecture=NAME --labels=FILE --classes=N --resolution=PIXELS --input-shape=SHAPE",
+        " --architecture=NAME --labels=FILE --classes=N --resolution=PIXELS --input-shape=SHAPE --cascade=CASCADE",
     "Input": "--data=DATA --images=FOLDER --labels-file=FILE --results=FILE --outputs=FOLDER --limit=N --shard=I/N"
         " --test=FOLDER --val-fraction=FRACTION --cache=FOLDER --extract=FOLDER --alpha --transform --apply-exif"
         " --ignore-exif --fast-decode --dedupe",

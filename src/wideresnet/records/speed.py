@@ -30,7 +30,7 @@ class Choice:
 
     name: str
     pixels: int
-    precision: Literal["f32", "bf16", "int8"]
+    precision: str                                 # f32, bf16 or int8
     top1: float
     images_per_s: float
     latency_ms: float
@@ -39,6 +39,7 @@ class Choice:
     best: bool = False                             # no other is as accurate and as fast
     fits: bool = False                             # it meets the requirements
     latency: Literal["measured", "predicted"] = "predicted"    # origin of ``latency_ms``; ``speed`` is that of the rate
+    is_cascade: bool = False                       # then ``name`` is its folder, and ``top1`` as it was certified
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def to_text(choices: Sequence[Choice], peak: Peak, nearest: Choice) -> str:
             "* nothing else is as accurate and as fast;  - does not meet what was asked;",
             "~ predicted from the peak of this machine, not measured.",
             "Accuracy is as published for float32; for int8 the 0.2 points that its gate",
-            "allows are taken off.",
+            "allows are taken off. That of a cascade was measured on the images named.",
             f"Peak here, G operations a second: {limits}.",
             f"take {best.name} in {best.precision}:" if best else _nearest_text(nearest),
             *(f"  {line}" for command in _commands(best or nearest) for line in shell_lines(command_text(command))),
@@ -50,6 +50,8 @@ def _nearest_text(choice: Choice) -> str:
 
 def _commands(choice: Choice) -> list[list[str]]:
     """Return the commands that use a choice, and that measure its speed, without a download."""
+    if choice.is_cascade:
+        return [["classify", "photos/", "-m", choice.name], ["bench", "-m", choice.name, "--data", "photos/"]]
     use = ["classify", "photos/", "-m", choice.name, "--precision", choice.precision]
     if choice.precision == "int8":
         use = ["compile", "-m", choice.name, "--calibration", "train/", "--data", "val/", "-o", f"{choice.name}-int8"]

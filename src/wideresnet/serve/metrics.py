@@ -104,12 +104,11 @@ class CascadeMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the images of each cascade, and how many each of its members passed on; see ``Collector``."""
         images = CounterMetricFamily("wrn_cascade_images", "Images that a cascade answered.", labels=["model"])
-        help_text = "Images that a member of a cascade passed on to the next one."
-        passed_on = CounterMetricFamily("wrn_cascade_passed_on", help_text, labels=["model", "member"])
+        labels = ["model", "member"]
+        passed_on = CounterMetricFamily("wrn_cascade_passed_on", "Images that a member passed on.", labels=labels)
         help_text = "Bounds of the fraction that reached the last member, seen at certification."
         certified = GaugeMetricFamily("wrn_cascade_certified_fraction", help_text, labels=["model", "bound"])
-        help_text = "1 if the last 1,000 images were passed on more or less often than at certification."
-        unusual = GaugeMetricFamily("wrn_cascade_unusual", help_text, labels=["model"])
+        unusual = GaugeMetricFamily("wrn_cascade_unusual", "1 if the share passed on has changed.", labels=["model"])
         for name, counts in ((model.name, model.cascade) for model in self.models if model.cascade):
             images.add_metric([name], counts.reached[0])
             for member, count in enumerate(counts.reached[1:]):

@@ -90,6 +90,9 @@ class Fixtures:
 
     def note(self, entry: Entry) -> str:
         """Return the note on the entry's model for the report."""
+        if (cascade := self.model(entry).card.cascade) and cascade.labelled:
+            top1, alone = 100 * cascade.point.top1, 100 * cascade.point.top1_accurate
+            return f"cascade, top-1 {top1:.2f} %, its last member alone {alone:.2f} % on {cascade.data}"
         if self.model(entry) in self.bundles:
             return ""
         source = f"{min(CALIBRATION, len(self.items))} images" if self.items else "noise"

@@ -1,23 +1,26 @@
 """Recommend published weights for this machine: accuracy and speed by name, input size and precision.
 
-Accuracy is as published. Speed is measured if there is a benchmark of the model; otherwise it is predicted from
-multiply-accumulates, the peak of the machine, and the fraction of the peak that such a network reaches.
+Accuracy is as published, of a cascade as measured on the images that certified it. Speed is measured if there is a
+benchmark of the model; otherwise it is predicted from multiply-accumulates, the peak of the machine, and the fraction
+of the peak that such a network reaches.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
+from types import MappingProxyType
 from typing import Any, Literal
 
 from wideresnet.architectures import get_architecture
 from wideresnet.errors import ConfigError, os_errors_as
 from wideresnet.machine import available_cpus, cpu_name
 from wideresnet.pipes import read_text
-from wideresnet.records import Choice, Peak
+from wideresnet.records import Choice, ModelCard, Peak
 from wideresnet.tasks.bench.peak import open_gemms
 from wideresnet.weights.catalogue import CATALOGUE, Weights
 
@@ -61,15 +64,19 @@ def measure_peak(threads: int = 0) -> Peak:
     return Peak(**{precision: max(run() for _ in range(3)) for precision, run in gemms.items()})
 
 
-def recommend(requirements: Requirements, peak: Peak, benchmark: Path | None = None, threads: int = 0) -> list[Choice]:
-    """Return every published set of weights in every precision of this machine, most accurate first.
+def recommend(
+    requirements: Requirements, peak: Peak, benchmark: Path | None = None, threads: int = 0,
+    cascades: Mapping[str, ModelCard] = MappingProxyType({}),
+) -> list[Choice]:  # fmt: skip
+    """Return every published set of weights in every precision of this machine, and ``cascades``, most accurate first.
 
     ``best``: no other is both as accurate and as fast; ``fits``: it meets the requirements. ``benchmark`` is a document
     of ``wrn bench -o``, of which only rows with ``threads`` (0: any) count. Raises ConfigError if it cannot be read or
-    is of another CPU.
+    is of another CPU, and for other cascades than of ImageNet's classes, certified with labels.
     """
     rows = [row for row in read_rows(benchmark) if threads in (0, row.get("threads"))] if benchmark else []
     choices = [choice for weights in CATALOGUE.values() for choice in _choices(weights, peak, rows)]
+    choices += [_cascade(name, card, peak, rows, threads) for name, card in cascades.items()]
     marked = [replace(choice, best=_is_best(choice, choices), fits=requirements.is_met(choice)) for choice in choices]
     return sorted(marked, key=lambda choice: (-choice.top1, -choice.images_per_s))
 
@@ -110,6 +117,22 @@ def _choices(weights: Weights, peak: Peak, rows: Sequence[dict[str, Any]]) -> It
             latency=rates["latency"][1],
             source=published.source,
         )
+
+
+def _cascade(name: str, card: ModelCard, peak: Peak, rows: Sequence[dict[str, Any]], threads: int) -> Choice:
+    """Return a cascade as it was certified. Its speed is that of a benchmark, of its card, or predicted."""
+    if not (cascade := card.cascade) or not cascade.labelled or card.labels_name != "imagenet":
+        hint = "list cascades of ImageNet's classes that 'wrn cascade' certified with labelled images"
+        raise ConfigError(f"the accuracy of {name} cannot be compared with that of the published weights", hint)
+    own = [row for row in rows if row["model"] == card.name and row["precision"] == cascade.precision]
+    limit = 1e9 * (getattr(peak, cascade.precision, None) or peak.f32 or math.nan) / (2 * cascade.point.macs)
+    (rate, speed), (lone, latency) = (_rate(kind, own, own, limit) for kind in ("engine", "latency"))
+    if speed == "predicted" and (turns := cascade.speed) and turns.cpu == cpu_name() and threads in (0, turns.threads):
+        rate, speed = median(turns.cascade), "measured"
+    return Choice(
+        name, card.preprocess.crop, cascade.precision, cascade.point.top1, rate, 1e3 / lone, speed, cascade.data,
+        latency=latency, is_cascade=True,
+    )  # fmt: skip
 
 
 def _rate(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import typer
 
+from fakes import tiny_cascade
 from wideresnet.architectures import get_architecture
 from wideresnet.cli.main import app
 from wideresnet.errors import ConfigError
-from wideresnet.records import Peak
+from wideresnet.machine import cpu_name
+from wideresnet.records import CascadeSpeed, Peak
 from wideresnet.report import recommendation
 from wideresnet.tasks.bench.recommend import PEAK_FRACTION, Requirements, nearest, recommend
 from wideresnet.weights.catalogue import CATALOGUE
@@ -159,3 +162,41 @@ def test_with_a_match_its_commands_follow():
     shown = recommendation.to_text(choices, PEAK, nearest(requirements, choices))
     use = "wrn classify photos/ -m wide_resnet101_2.tv2_in1k --precision bf16"
     assert f"\ntake wide_resnet101_2.tv2_in1k in bf16:\n  {use}\n" in shown
+
+
+def test_a_cascade_is_listed_with_the_accuracy_and_the_speed_of_its_card():
+    """60 of 100 images right; 2 M MACs on average; 12 images/s in the median of the turns."""
+    made = tiny_cascade().card
+    card = replace(made, labels_name="imagenet")
+    predicted = one(recommend(Requirements(), PEAK, cascades={"c/": card}), "c/", "f32")
+    assert (predicted.top1, predicted.source, predicted.is_cascade) == (0.6, "noise", True)
+    assert (predicted.speed, predicted.latency) == ("predicted", "predicted")
+    assert predicted.images_per_s == pytest.approx(PEAK_FRACTION * 200e9 / (2 * 2e6))
+    turns = CascadeSpeed((3.0, 4.0, 5.0), (11.0, 12.0, 30.0), 8, 8, 2, 2, cpu_name())
+    fast = replace(card, cascade=replace(made.cascade, speed=turns))
+    slow = predicted.images_per_s
+    for threads, rate, speed in ((0, 12.0, "measured"), (2, 12.0, "measured"), (1, slow, "predicted")):
+        choice = one(recommend(Requirements(), PEAK, None, threads, {"c/": fast}), "c/", "f32")
+        assert (choice.images_per_s, choice.speed) == (rate, speed)
+    elsewhere = replace(card, cascade=replace(made.cascade, speed=replace(turns, cpu="another")))
+    assert one(recommend(Requirements(), PEAK, cascades={"c/": elsewhere}), "c/", "f32").speed == "predicted"
+    text = recommendation.to_text([predicted], PEAK, predicted)
+    assert "wrn classify photos/ -m c/" in text
+    assert "wrn bench -m c/ --data photos/" in text
+
+
+def test_the_benchmark_of_a_cascade_wins_over_its_card(tmp_path):
+    made = tiny_cascade().card
+    card = replace(made, labels_name="imagenet")
+    rows = [bench_row(card.name, "engine", "f32", 77.0, 0.5), bench_row(card.name, "latency", "f32", 50.0, 0.4)]
+    choice = one(recommend(Requirements(), PEAK, bench_file(tmp_path / "b.json", *rows), 0, {"c/": card}), "c/", "f32")
+    assert (choice.images_per_s, choice.latency_ms, choice.speed) == (77.0, 20.0, "measured")
+
+
+@pytest.mark.parametrize("changes", [{"cascade": None}, {"labels_name": "cifar10"}, {"labelled": False}])
+def test_what_cannot_be_compared_is_refused(changes):
+    made = tiny_cascade().card
+    unlabelled = {"cascade": replace(made.cascade, labelled=False)} if "labelled" in changes else changes
+    card = replace(made, **{"labels_name": "imagenet"} | unlabelled)
+    with pytest.raises(ConfigError, match="the accuracy of c/ cannot be compared"):
+        recommend(Requirements(), PEAK, cascades={"c/": card})
