@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -57,6 +58,18 @@ def test_calibrate_then_classify_with_sets(wrn: Wrn, model: Path, pictures: Path
     assert json.loads(rows[0]["set"]) == row["set"]
     again = wrn("classify", image, "-m", "new", "--coverage", "90", "--format", "csv", "-o", "a.csv", "--resume")
     assert "nothing is left to do" in again.err
+
+
+def test_the_page_shows_what_was_measured(wrn: Wrn, model: Path, pictures: Path) -> None:
+    done = wrn("calibrate", "-m", model, "--data", pictures, "-o", "new", "--refuse", "10", "--report", "page.html",
+               "--format", "json")  # fmt: skip
+    assert done.code == 0, done.err
+    document, page = json.loads(done.out), Path("page.html").read_text()
+    for text in (f"{document['ece']:.2f} %", f"{document['ece_before']:.2f} % before", f"{document['nll']:.4f}",
+                 "36 of pictures", "Reliability", "P-values of the images", "right class in"):  # fmt: skip
+        assert text in page, text
+    saved = page.partition('download="calibration.json"')[2].partition("base64,")[2].partition('"')[0]
+    assert json.loads(base64.b64decode(saved)) == document
 
 
 def test_sets_without_a_calibration_are_an_error_with_the_command(wrn: Wrn, model: Path, pictures: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from wideresnet.cli.groups import WeightsOptions, with_groups
-from wideresnet.cli.options import ClassNames, Format, Model
-from wideresnet.cli.output import hold_bundle, list_problems, locate, open_bundle, print_record, say_next
+from wideresnet.cli.options import ClassNames, Format, Model, Page
+from wideresnet.cli.output import check_targets, hold_bundle, list_problems, locate, open_bundle, print_record, say_next
 from wideresnet.cli.progress import run_with_bar
 
 Data = Annotated[Path, typer.Option("--data", help="Labelled images that the network was not trained on.")]
@@ -46,6 +46,7 @@ def calibrate(
     unknown_method: Method = "auto",
     refuse: Refuse = 1.0,
     labels: ClassNames = None,
+    page: Page = None,
     format: Format = "table",
 ) -> None:
     """Make a bundle whose probabilities, sets of classes and "unknown" can be relied on.
@@ -58,14 +59,18 @@ def calibrate(
 
     Example: wrn calibrate -m runs/pets/bundle --data pets/test --bank pets/train --sets raps -o pets-calibrated/
     """
+    from wideresnet.output.atomic import save_text
     from wideresnet.report import calibration
     from wideresnet.tasks.calibrate.calibrate import CalibrateSettings, calibrate_bundle, open_images
 
+    check_targets(page)
     hold_bundle(output, model, options.weights)
     bundle = open_bundle(options.choice(model, labels))
     images = open_images(bundle, locate(data), locate(test) if test else None, locate(bank) if bank else None)
     settings = CalibrateSettings(sets, per_class, None if unknown_method == "auto" else unknown_method, refuse / 100)
     report = run_with_bar(calibrate_bundle(bundle, images, settings, output), unit="images")
+    if page:
+        save_text(page, calibration.to_html(report))
     print_record(report, calibration.to_json, calibration.to_text, format)
     list_problems((), report.failures, report.skipped, data)
     if format == "table":

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from zlib import crc32
 
 import numpy as np
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from wideresnet.records.accuracy import wilson_interval
 from wideresnet.records.images import Failure
 from wideresnet.records.skipped import Skipped
+
+if TYPE_CHECKING:
+    from wideresnet.records.evaluation import Bin
 
 SetMethod = Literal["lac", "raps"]
 UnknownMethod = Literal["knn", "vim", "mahalanobis", "energy", "max-logit", "max-softmax"]
@@ -216,11 +219,18 @@ class UncertaintyCounts:
 
 @dataclass(frozen=True)
 class CalibrateReport:
-    """The result of 'wrn calibrate': the bundle that was written, and what its card says now."""
+    """The result of 'wrn calibrate': the bundle that was written, and what its card says now.
+
+    ``before`` and ``after`` are the ``BINS`` of confidence of the test images, ``p_values`` counts them as in
+    ``UncertaintyCounts``.
+    """
 
     bundle: str
     model: str
     uncertainty: Uncertainty
+    before: tuple[Bin, ...]
+    after: tuple[Bin, ...]
+    p_values: tuple[int, ...]
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     skipped: Skipped = field(default_factory=Skipped)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from wideresnet.records import CalibrateReport, Selective, SetCoverage, Uncertainty, wilson_interval
+from wideresnet.report.escape import json_text
 from wideresnet.report.formats import interval_text, percent, pick
 
 SIZES = 2                                          # of sets that texts list one by one
@@ -19,19 +20,27 @@ def to_text(report: CalibrateReport) -> str:
 
 def lines(model: Uncertainty) -> list[str]:
     """Return the measurements of a calibration, a line each."""
-    before, after, unknown, refused = model.before, model.after, model.unknown, model.n_unknown
-    bank = f"{unknown.method}, {unknown.bank}" if unknown.bank else unknown.method
+    before, after = model.before, model.after
     return [
         f"{model.n_fit:,} images fit, {model.n_scores:,} set thresholds, {model.n_test:,} of {model.test} measured:",
         f"temperature {model.temperature:.3f}{_margin_text(model)}:"
         f" calibration error {percent(before.ece, 2)} -> {percent(after.ece, 2)},"
         f" by class {percent(before.classwise_ece, 2)} -> {percent(after.classwise_ece, 2)}, NLL {before.nll:.4f} ->"
         f" {after.nll:.4f}, Brier {before.brier:.4f} -> {after.brier:.4f}",
-        *(_coverage_text(model.sets.method, measured) for measured in model.coverage),
-        f"unknown ({bank}): {percent(refused / model.n_test, 2)} of genuine images refused (95 % interval"
-        f" {interval_text(wilson_interval(refused, model.n_test))}), {100 * unknown.refused:g} % promised",
-        *map(_selective_text, model.selective),
+        *(coverage_text(model.sets.method, measured) for measured in model.coverage),
+        unknown_text(model),
+        *map(selective_text, model.selective),
     ]
+
+
+def unknown_text(model: Uncertainty) -> str:
+    """Return how many genuine images are called unknown."""
+    unknown, refused, n = model.unknown, model.n_unknown, model.n_test
+    bank = f"{unknown.method}, {unknown.bank}" if unknown.bank else unknown.method
+    return (
+        f"unknown ({bank}): {percent(refused / n, 2)} of genuine images refused (95 % interval"
+        f" {interval_text(wilson_interval(refused, n))}), {100 * unknown.refused:g} % promised"
+    )
 
 
 def _margin_text(model: Uncertainty) -> str:
@@ -44,6 +53,25 @@ def to_json(report: CalibrateReport) -> dict[str, Any]:
     return {
         **pick(report, "bundle", "model"), **figures(report.uncertainty), **pick(report, "failures", "notes", "skipped")
     }  # fmt: skip
+
+
+def to_html(report: CalibrateReport) -> str:
+    """Return one self-contained page."""
+    from wideresnet.report.html.calibration import calibration_sections
+    from wideresnet.report.html.page import downloads, page, section, tiles
+
+    model = report.uncertainty
+    values = [
+        (name, shown, f"{earlier} before")
+        for name, shown, earlier in (
+            ("calibration error", percent(model.after.ece, 2), percent(model.before.ece, 2)),
+            ("NLL", f"{model.after.nll:.4f}", f"{model.before.nll:.4f}"),
+            ("Brier score", f"{model.after.brier:.4f}", f"{model.before.brier:.4f}"),
+        )
+    ]
+    files = downloads({"calibration.json": json_text(to_json(report))})
+    head = section("", tiles([*values, ("images measured", f"{model.n_test:,}", f"of {model.test}")]), files)
+    return page(f"{report.model}, calibrated on {model.data}", [head, *calibration_sections(report)])
 
 
 def figures(model: Uncertainty) -> dict[str, Any]:
@@ -70,7 +98,8 @@ def figures(model: Uncertainty) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _coverage_text(method: str, measured: SetCoverage) -> str:
+def coverage_text(method: str, measured: SetCoverage) -> str:
+    """Return the coverage and sizes of the sets of one level."""
     return (
         f"sets at {100 * measured.level:g} % ({method}): right class in {percent(measured.covered / measured.n, 2)}"
         f" (95 % interval {interval_text(measured.interval95)}), {measured.mean_size:.2f} classes on average, one class"
@@ -78,7 +107,8 @@ def _coverage_text(method: str, measured: SetCoverage) -> str:
     )
 
 
-def _selective_text(promise: Selective) -> str:
+def selective_text(promise: Selective) -> str:
+    """Return how many answers have the promised error, and how many of them are wrong."""
     return (
         f"answers of at least {percent(promise.probability, 1)}: {percent(promise.n / promise.total, 1)} of images,"
         f" {percent(promise.wrong / max(1, promise.n), 2)} of them wrong, at most {100 * promise.error:g} % promised"

@@ -186,11 +186,15 @@ def _confusion_matrix(report: EvalReport, name_of: ClassName) -> str:
     return heat_map("Answers to the images of each class", heads, named, "is ↓ taken for →", links)
 
 
+def reliability_curve(bins: Sequence[Bin], fewest: int = 1) -> list[tuple[float, float]]:
+    """Return the mean probability and the accuracy of the bins with at least ``fewest`` images, in percent."""
+    return [(100 * bin_.confidence, 100 * bin_.accuracy) for bin_ in bins if bin_.n >= fewest]
+
+
 def _calibration(report: EvalReport) -> list[str]:
     if not report.calibrated:
         return []
-    curve = [(100 * bin_.confidence, 100 * bin_.accuracy) for bin_ in report.bins if bin_.n]
-    series = {"this network": curve, "as often right as sure": [(0.0, 0.0), (100.0, 100.0)]}
+    series = {"this network": reliability_curve(report.bins), "as often right as sure": [(0.0, 0.0), (100.0, 100.0)]}
     axis = "probability of the answer, %"
     right, wrong = [bin_.correct for bin_ in report.bins], [bin_.n - bin_.correct for bin_ in report.bins]
     return [

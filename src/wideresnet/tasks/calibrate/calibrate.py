@@ -36,7 +36,7 @@ from wideresnet.machine import available_cpus
 from wideresnet.output.progress import run_shown
 from wideresnet.prediction_sets import fewest_images, set_draws
 from wideresnet.tasks.calibrate import conformal
-from wideresnet.tasks.calibrate.temperature import fit_margin, fit_temperature, reliability
+from wideresnet.tasks.calibrate.temperature import confidence_bins, fit_margin, fit_temperature, reliability
 from wideresnet.tasks.calibrate.unknown import bank_size, default_method, method_constants
 from wideresnet.tasks.evaluate.evaluate import empty_report, masked_classes, score_logits
 from wideresnet.tasks.evaluate.label_order import check_label_order
@@ -178,8 +178,17 @@ def calibrate_bundle(
     notes = {name: note for name, note in bundle.card.notes.items() if name != NOTE}
     write_bundle(output, replace(calibrated, card=replace(bundle.card, uncertainty=uncertainty, notes=notes)))
     failures = tuple(failure for outputs in before.values() for failure in outputs.failures)
-    notes_on_data = tuple(data.notes)
-    return records.CalibrateReport(str(output), bundle.card.name, uncertainty, failures, notes_on_data, data.skipped)
+    bins, new_bins = (confidence_bins(*part[TEST].answered[:2]) for part in (before, after))
+    p_values = _p_values(unknown, after)
+    counts = np.bincount(np.minimum((p_values * records.P_BINS).astype(int), records.P_BINS - 1), None, records.P_BINS)
+    return records.CalibrateReport(
+        str(output), bundle.card.name, uncertainty, bins, new_bins, tuple(counts.tolist()), failures,
+        tuple(data.notes), data.skipped,
+    )  # fmt: skip
+
+
+def _p_values(unknown: records.UnknownModel, after: dict[str, _Outputs]) -> NDArray[np.float64]:
+    return np.array([unknown.scores.p_value(-score) for score in after[TEST].values[SCORE].ravel().tolist()])
 
 
 def _check_unseen(bundle: Bundle, images: CalibrationImages, bank: Sequence[records.Item]) -> None:
@@ -272,12 +281,11 @@ def _measured(
     test, rest, data = after[TEST], after[SCORES], images.data
     logits, labels, _ = test.answered
     promised = conformal.fit_selective(*rest.answered[:2])
-    p_values = [unknown.scores.p_value(-score) for score in test.values[SCORE].ravel().tolist()]
     levels = [level for level in conformal.LEVELS if level <= 1 - 1 / (len(rest.labels) + 1)]
     return records.Uncertainty(
         data.name, data.sha256, (images.test or data).name, len(after[FIT].labels), len(rest.labels), len(labels),
         temperature, reliability(*before[TEST].answered[:2]), reliability(logits, labels), sets,
         tuple(conformal.measure_sets(sets, level, test.answered) for level in levels),
         tuple(conformal.measure_selective(*promise, logits, labels) for promise in promised if np.isfinite(promise[1])),
-        unknown, sum(p_value < unknown.refused for p_value in p_values),
+        unknown, int((_p_values(unknown, after) < unknown.refused).sum()),
     )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wideresnet.logits import brier, nll, softmax
-from wideresnet.records import BINS, MarginScale, Reliability
+from wideresnet.records import BILLION, BINS, Bin, MarginScale, Reliability
 
 LIMITS = (0.05, 20.0)                              # of a temperature
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -72,6 +72,14 @@ def reliability(logits: Floats, labels: NDArray[np.integer]) -> Reliability:
         calibration_error(confidence, correct),
         float(np.mean([calibration_error(column, is_class) for column, is_class in by_class])),
     )  # fmt: skip
+
+
+def confidence_bins(logits: Floats, labels: NDArray[np.integer]) -> tuple[Bin, ...]:
+    """Return the ``BINS`` of images by the probability of their answer."""
+    confidence, correct = softmax(logits).max(1), logits.argmax(1) == labels
+    index = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    sums = (np.bincount(index, weights, BINS).tolist() for weights in (None, correct, confidence))
+    return tuple(Bin(int(n), int(right), round(total * BILLION)) for n, right, total in zip(*sums, strict=True))
 
 
 def calibration_error(probabilities: Floats, correct: NDArray[np.bool_]) -> float:

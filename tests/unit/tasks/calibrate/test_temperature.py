@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from wideresnet.tasks.calibrate.temperature import calibration_error, fit_margin, fit_temperature, reliability
+from wideresnet.tasks.calibrate.temperature import (
+    calibration_error,
+    confidence_bins,
+    fit_margin,
+    fit_temperature,
+    reliability,
+)
 
 
 def drawn(temperature: float, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
@@ -66,6 +72,14 @@ def test_figures_of_two_images_by_hand() -> None:
     assert values.nll == pytest.approx(-(np.log(0.8) + np.log(0.4)) / 2)
     assert values.brier == pytest.approx((2 * 0.2**2 + 2 * 0.6**2) / 2)
     assert values.ece == pytest.approx((0.2 + 0.6) / 2)
+
+
+def test_bins_of_three_images_by_hand() -> None:
+    logits = np.log(np.array([[0.8, 0.2], [0.4, 0.6], [0.81, 0.19]]))
+    bins = confidence_bins(logits, np.array([0, 0, 1]))
+    assert (len(bins), bins[9].n, bins[9].correct, bins[9].billionths) == (15, 1, 0, 600_000_000)
+    assert (bins[12].n, bins[12].correct, bins[12].billionths) == (2, 1, 1_610_000_000)
+    assert sum(part.n for part in bins) == 3
 
 
 def test_certainty_is_in_the_last_bin() -> None:
