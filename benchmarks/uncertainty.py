@@ -3,11 +3,12 @@
     python uncertainty.py compute CACHE --cifar10 FILE --cifar100 FILE --imagenette TAR [-m MODEL] [--tag TAG]
     python uncertainty.py measure CACHE --tag f32 wrn_16_4.cifar10 --tag int8 int8/ -o FILE.json
 
-``compute`` runs a CIFAR-10 model over its test set, 10,000 training images, and images of other kinds, and stores
+``compute`` runs a CIFAR-10 model over its test set, 2,000 training images, and images of other kinds, and stores
 logits and features. ``measure`` needs ``pip install torch torchcp pytorch-ood scikit-learn``; it runs no network.
 
 Unknown images: every fifth test image of CIFAR-100 (near; it has relatives of the ten classes), Imagenette's validation
-images at 32 pixels without English springer and garbage truck (far), and uniform noise.
+images at 32 pixels without English springer and garbage truck (far), uniform noise, and synthetic textures: noise of
+three spectra, gratings and checkerboards, in random colours.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from unittest.mock import MagicMock
 import numpy as np
 from onnx.reference import ReferenceEvaluator
 
+from wideresnet.bundle.derive import uncalibrated
 from wideresnet.datasets.cifar import cifar_test, cifar_train, detect_cifar
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.engines import EngineOptions
@@ -37,9 +39,9 @@ from wideresnet.images.decode import decode
 from wideresnet.images.preprocess import preprocess
 from wideresnet.machine import machine_facts
 from wideresnet.prediction_sets import prediction_sets, set_scores
-from wideresnet.records import SetModel, UnknownMethod, wilson_interval
+from wideresnet.records import MarginScale, SetModel, UnknownMethod, wilson_interval
 from wideresnet.tasks.calibrate.conformal import fit_sets, quantiles
-from wideresnet.tasks.calibrate.temperature import fit_temperature, reliability
+from wideresnet.tasks.calibrate.temperature import fit_margin, fit_temperature, reliability
 from wideresnet.tasks.calibrate.unknown import bank_size, method_constants
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
 
@@ -47,7 +49,7 @@ RELATIVES = ("n02102040", "n03417042")             # English springer, a dog; ga
 OF_A_CLASS = 125                                   # images of Imagenette
 LEVELS = (0.90, 0.95, 0.99)
 SPLITS, COVERAGE_SPLITS, COMPARED_SPLITS = 20, 100, 10
-OUTSIDE = ("cifar100", "imagenette", "noise")
+OUTSIDE = ("cifar100", "imagenette", "noise", "textures")
 PARTS = ("test", "train", *OUTSIDE)
 Arrays = dict[str, np.ndarray]
 
@@ -82,14 +84,14 @@ def main() -> None:
 
 def compute_outputs(arguments: argparse.Namespace) -> None:
     """Store logits and features of all images, part by part; those that are there are not computed again."""
-    bundle = load_bundle(ModelChoice(arguments.model))
+    bundle = uncalibrated(load_bundle(ModelChoice(arguments.model)))
     ten, hundred = detect_cifar(arguments.cifar10, 10), detect_cifar(arguments.cifar100, 100)
     assert ten is not None
     assert hundred is not None
     spec, side = bundle.card.preprocess, bundle.card.preprocess.crop
     sources = {
         "test": lambda: cifar_test(arguments.cifar10, ten).items,
-        "train": lambda: balanced_sample(cifar_train(arguments.cifar10, ten).items, 10_000),
+        "train": lambda: balanced_sample(cifar_train(arguments.cifar10, ten).items, 10_000)[: bank_size(10)],
         "cifar100": lambda: cifar_test(arguments.cifar100, hundred, verify=False).items[::5],
     }
     engine = open_features(bundle, ["features"], options=EngineOptions(hint="throughput"))
@@ -104,11 +106,37 @@ def compute_outputs(arguments: argparse.Namespace) -> None:
             pixels, labels = np.stack([item.source for item in items]), np.array([item.label for item in items])
         elif name == "noise":
             pixels = np.random.default_rng(0).integers(0, 256, (500, side, side, 3), dtype=np.uint8)
+        elif name == "textures":
+            pixels = textures(side)
         else:
             pixels = np.stack([preprocess(decode(data), spec) for data in imagenette(arguments.imagenette)])
         outputs = list(engine.stream(pixels[first : first + 64] for first in range(0, len(pixels), 64)))
         arrays = {key: np.concatenate([output[key] for output in outputs]) for key in ("logits", "features")}
         np.savez(file, labels=labels, **arrays)
+
+
+def textures(side: int, each: int = 100) -> np.ndarray:
+    """Return ``each`` textures of five kinds, uint8 [N, S, S, 3]: a pattern between two random colours."""
+    rng, axis = np.random.default_rng(0), np.arange(side)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
+    frequency[0, 0] = 1.0
+    images = []
+    for kind in ("noise 1/f", "noise 1/f^2", "noise 1/f^3", "grating", "checkerboard"):
+        for _ in range(each):
+            if kind.startswith("noise"):
+                power = ("noise 1/f", "noise 1/f^2", "noise 1/f^3").index(kind) + 1
+                pattern = np.fft.ifft2(np.fft.fft2(rng.normal(size=(side, side))) / frequency**power).real
+                pattern = (pattern - pattern.min()) / np.ptp(pattern)
+            elif kind == "grating":
+                angle, period, phase = rng.uniform(0, np.pi), rng.uniform(3, side / 2), rng.uniform(0, 2 * np.pi)
+                along = np.cos(angle) * axis[:, None] + np.sin(angle) * axis
+                pattern = (1 + np.sin(2 * np.pi * along / period + phase)) / 2
+            else:
+                square, shift = rng.integers(2, side // 2), rng.integers(0, side, 2)
+                pattern = ((axis[:, None] + shift[0]) // square + (axis + shift[1]) // square) % 2
+            first, second = rng.integers(0, 256, (2, 3))
+            images.append(np.rint(first + pattern[..., None] * (second - first)).astype(np.uint8))
+    return np.stack(images)
 
 
 def imagenette(path: Path) -> list[bytes]:
@@ -136,18 +164,23 @@ def halves(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def calibration(test: Arrays) -> dict[str, Any]:
-    """Temperature from one half, errors on the other."""
+    """Temperature and margin scale from one half, errors on the other."""
     rows, perfect = [], []
     for seed in range(SPLITS):
         fit, rest = halves(seed, len(test["labels"]))
         temperature = fit_temperature(test["logits"][fit], test["labels"][fit])
         logits, labels = test["logits"][rest], test["labels"][rest]
-        before, after = reliability(logits, labels), reliability(logits / temperature, labels)
-        assert (logits.argmax(1) == (logits / np.float32(temperature)).argmax(1)).all()
-        drawn = (logits / temperature + np.random.default_rng(seed).gumbel(size=logits.shape)).argmax(1)
-        perfect.append(100 * reliability(logits / temperature, drawn).ece)
-        rows.append((temperature, 100 * before.ece, 100 * after.ece, before.nll, after.nll, before.brier, after.brier))
-    names = ("temperature", "ece_before", "ece", "nll_before", "nll", "brier_before", "brier")
+        divided = test["logits"] / np.float32(temperature)
+        margin = fit_margin(divided[fit], test["labels"][fit]) or MarginScale()
+        scaled = margin.scale(divided[rest])
+        qualities = [reliability(values, labels) for values in (logits, divided[rest], scaled)]
+        assert (logits.argmax(1) == scaled.argmax(1)).all()
+        drawn = (scaled + np.random.default_rng(seed).gumbel(size=logits.shape)).argmax(1)
+        perfect.append(100 * reliability(scaled, drawn).ece)
+        errors = [(100 * quality.ece, quality.nll, quality.brier) for quality in qualities]
+        rows.append((temperature, margin.offset, margin.slope, *(error for row in errors for error in row)))
+    errors = [f"{name}{stage}" for stage in ("_before", "_temperature", "") for name in ("ece", "nll", "brier")]
+    names = "temperature", "offset", "slope", *errors
     columns = zip(names, np.array(rows).T, strict=True)
     return {
         "splits": SPLITS, "n_fit": len(test["labels"]) // 2, "n_test": len(test["labels"]) // 2,
@@ -173,7 +206,9 @@ def coverage(test: Arrays) -> dict[str, Any]:
                 scores, rest = halves(seed, 2 * n)
                 quarter = scores[: n // 2], scores[n // 2 :]
                 temperature = fit_temperature(test["logits"][quarter[0]], test["labels"][quarter[0]])
-                logits, labels = test["logits"] / temperature, test["labels"]
+                logits, labels = test["logits"] / np.float32(temperature), test["labels"]
+                if margin := fit_margin(logits[quarter[0]], labels[quarter[0]]):
+                    logits = margin.scale(logits)
                 draws = np.random.default_rng(seed).random(2 * n)
                 fit, thresholds, measured = (
                     (logits[part], labels[part], draws[part]) for part in (*quarter, rest)
@@ -229,7 +264,7 @@ def unknown(parts: dict[str, Arrays], model: str | None) -> dict[str, Any]:
     fit, rest = halves(0, len(test["labels"]))
     temperature = fit_temperature(test["logits"][fit], test["labels"][fit])
     bank = slice(0, bank_size(test["logits"].shape[1]))
-    bundle = load_bundle(ModelChoice(model))
+    bundle = uncalibrated(load_bundle(ModelChoice(model)))
     document: dict[str, Any] = {"bank": bank.stop, "n": len(rest)}
     for method in get_args(UnknownMethod):
         constants = method_constants(method, train["features"][bank], train["logits"][bank] / temperature)
