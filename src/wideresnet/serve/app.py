@@ -37,14 +37,7 @@ from wideresnet.serve.http.errors import ApiError, as_api_error, problem_respons
 from wideresnet.serve.http.middleware import PUBLIC_PATHS, RequestMiddleware
 from wideresnet.serve.http.openapi import openapi_document, render_docs
 from wideresnet.serve.http.request_body import inflate, read_body, read_images
-from wideresnet.serve.http.request_checks import (
-    CONTROL,
-    PARAMETERS,
-    check_query,
-    method_error,
-    parse_number,
-    route_error,
-)
+from wideresnet.serve.http.request_checks import PARAMETERS, check_query, method_error, parse_number, route_error
 from wideresnet.serve.http.static_files import PAGE_POLICY, STATIC_FILES, read_static_file
 from wideresnet.serve.inference import image_error, infer_request, parse_in_turn
 from wideresnet.serve.metrics import CONTENT_TYPE
@@ -81,8 +74,8 @@ def make_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> A
     if service.settings.explain:
         table.append(("POST", "/v1/explain", explain))
     if service.settings.admin_token is not None:
-        control = f"{CONTROL}{{model}}"
-        table += [("POST", f"{control}/load", load_model), ("POST", f"{control}/unload", unload_model)]
+        for verb, handler in ("load", load_model), ("unload", unload_model):
+            table.append(("POST", f"/v2/repository/models/{{model}}/{verb}", handler))
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         table += [("GET", model, model_metadata), ("GET", f"{model}/ready", model_ready)]
         table += [("GET", f"{model}/config", model_config), ("GET", f"{model}/stats", statistics)]

@@ -61,7 +61,10 @@ def list_models(folder: Path, preferred: Collection[str] = ()) -> Listing:
 
 
 def _folders(folder: Path) -> list[str]:
-    return [name for name in sorted(os.listdir(folder)) if not name.startswith(".") and os.path.isdir(folder / name)]
+    """Return the names of folders in ``folder``; os.scandir asks for the kind of links only."""
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+        return sorted(item.name for item in visible if item.is_dir(follow_symlinks=False) or os.path.isdir(item))
 
 
 def inspect_files(folder: Path) -> tuple[object, ...]:

@@ -278,14 +278,14 @@ def test_a_folder_that_cannot_be_read_leaves_all_models(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("quick")
 def test_a_model_that_cannot_be_read_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Permission is denied, as it would be for a user who is not root."""
-    listdir = os.listdir
+    scandir = os.scandir
 
-    def guarded(path: Path) -> list[str]:
+    def guarded(path: Path) -> Any:
         if Path(path).name == "secret":
             raise PermissionError(13, "Permission denied")
-        return listdir(path)
+        return scandir(path)
 
-    monkeypatch.setattr("wideresnet.serve.repository.os.listdir", guarded)
+    monkeypatch.setattr("wideresnet.serve.repository.os.scandir", guarded)
     write_tiny(tmp_path / "m")
     (tmp_path / "secret").mkdir()
     site = Site(tmp_path)
