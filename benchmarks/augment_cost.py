@@ -2,9 +2,9 @@
 
     python benchmarks/augment_cost.py wrn-16-1-cifar10-short -o benchmarks/results/training/DAY-augment.json
 
-Batches of noise at 32 pixels are cropped, changed and trained on, with every CPU; the settings take turns in one
-process. ``share`` is the time of making a batch over that of a complete step, ``added`` the share of what the setting
-adds to crops and flips. Medians and quartiles over the rounds.
+Batches of noise are cropped and changed at 32 pixels, resized to ``--side`` and trained on, with every CPU; the
+settings take turns in one process. ``share`` is the time of making a batch over that of a complete step, ``added`` the
+share of what the setting adds to crops and flips. Medians and quartiles over the rounds.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def time_steps(trainer: Trainer, batches: CifarBatches, steps: int) -> tuple[flo
 
 
 def measure(recipe_path: Path, args: argparse.Namespace) -> dict[str, Any]:
-    recipe = read_recipe(recipe_path).model_copy(update={"sizes": ((0, SIDE),)})
+    recipe = read_recipe(recipe_path).model_copy(update={"sizes": ((0, args.side),)})
     data = noise()
     trainer = prepare(recipe, 10)
     trainer.model.train()
@@ -79,6 +79,7 @@ def measure(recipe_path: Path, args: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+", type=Path, help="of CIFAR-10")
+    parser.add_argument("--side", type=int, default=SIDE, help="pixels that the network sees")
     parser.add_argument("--steps", type=int, default=10, help="of a turn")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("-o", "--output", type=Path)
@@ -88,7 +89,7 @@ def main() -> None:
     document = {
         "schema": 1,
         "networks": [measure(path, args) for path in args.recipes],
-        "settings": {"steps": args.steps, "rounds": args.rounds},
+        "settings": {"side": args.side, "steps": args.steps, "rounds": args.rounds},
         "machine": facts,
     }
     text = json.dumps(document, indent=1) + "\n"

@@ -16,17 +16,17 @@ HEADS = ("seed", "top-1", "minutes", "run")
 
 def to_text(report: SeedsReport) -> str:
     """Return one row a run, and the mean."""
-    return text_table([HEADS, *_rows(report)], {0, 1, 2}) + f"\n\n{summary(report)}"
+    return text_table([HEADS, *_rows(report)], {0, 1, 2}) + f"\n\n{summary(report)}\n(interval: {FORMULA})"
 
 
 def summary(report: SeedsReport) -> str:
-    """Return ``top-1 88.28 ± 0.14 % (mean ± standard deviation, n = 3); 95 %: 87.93 to 88.63 (…)``."""
+    """Return ``top-1 88.28 ± 0.14 % (mean ± standard deviation, n = 3)`` and the interval of the mean."""
     finished = f"n = {report.n}" if report.n == report.requested else f"n = {report.n} of {report.requested}"
     if report.n == 1:
         return f"top-1 {percent(report.mean, 2)} ({finished})"
     mean, deviation = (f"{100 * value:.2f}" for value in (report.mean, report.deviation))
     text = f"top-1 {mean} ± {deviation} % (mean ± standard deviation, {finished})"
-    return f"{text}; 95 % interval of the mean: {interval_text(report.interval95)} % ({FORMULA})"
+    return f"{text}; 95 % interval of the mean: {interval_text(report.interval95)} %"
 
 
 def to_json(report: SeedsReport) -> dict[str, Any]:
@@ -62,10 +62,11 @@ def to_html(report: SeedsReport, conditions: Mapping[str, object]) -> str:
         # One point is no curve.
         return html.lines(title, {name: curve for name, curve in points.items() if len(curve) > 1}, "epoch", axis)
 
+    text = html.paragraph(f"{summary(report)} ({FORMULA}).")
     return html.page(
         f"{report.architecture} on {report.images.name}: {report.requested} seeds",
         [
-            html.section("", html.paragraph(summary(report)), html.table(HEADS, _rows(report), {0, 1, 2})),
+            html.section("", text, html.table(HEADS, _rows(report), {0, 1, 2})),
             html.section(
                 "Training",
                 html.beside(

@@ -35,7 +35,7 @@ def test_three_runs_have_a_mean_a_deviation_and_an_interval() -> None:
     result = seeds(0.8842, 0.8814, 0.8828)
     assert (result.n, result.mean, result.deviation) == (3, pytest.approx(0.8828), pytest.approx(0.0014))
     assert result.interval95 == pytest.approx((0.8828 - 0.003478, 0.8828 + 0.003478), abs=1e-6)
-    assert report.summary(result).startswith(
+    assert report.summary(result) == (
         "top-1 88.28 ± 0.14 % (mean ± standard deviation, n = 3); 95 % interval of the mean: 87.93 to 88.63 %"
     )
     document = report.to_json(result)
