@@ -125,10 +125,8 @@ class Shadow:
                     self._log(f"shadow: {self.report.models[1]} failed: {error!r}")
                 self._drop("failed")
                 continue
-            if start is self._start:
-                self.report = self.report.with_image(image)
-            else:
-                self._drop("reload")
+            is_current, report = start is self._start, self.report
+            self.report = report.with_image(image) if is_current else report.with_dropped("reload")
 
     def _compare(
         self, shadow: Classifier, image: ModelInput, logits: NDArray[np.float32], request: str, label: int | None

@@ -351,6 +351,7 @@ class ModelWorker:
             job.permit.release(job.images, job.slow_bytes)
             if job.outcome is not None and not job.future.done():
                 job.future.set_result(job.outcome)
+        for job in jobs:                           # after all are released, whatever an observer raises
             if self.observer and job.pixels is not None and job.answers is not None:
                 self.observer(job.item, job.pixels, job.answers, job.permit.context, job.first)
 
