@@ -22,7 +22,7 @@ def status(service: Service, name: str) -> str:
 
 
 def watch_handler(service: Service) -> Any:
-    """Return gRPC's handler of ``Watch``, which sends each change of a status until the client leaves."""
+    """Return gRPC's handler of ``Watch``, which sends each change of a status until the server shuts down."""
     request_class, response_class = message_classes(HEALTH, "Watch")
     free = asyncio.Semaphore(MAX_WATCHERS)
 
@@ -31,7 +31,7 @@ def watch_handler(service: Service) -> Any:
             await rpc.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} clients are watching (call Check)")
         async with free:
             previous = ""
-            while True:
+            while previous != "NOT_SERVING" or not service.admission.draining:
                 if (now := status(service, request.service)) != previous:
                     await rpc.write(response_class(status=now))
                     previous = now

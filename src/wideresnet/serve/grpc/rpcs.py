@@ -25,7 +25,6 @@ from wideresnet.serve.grpc.health import status, watch_handler
 from wideresnet.serve.grpc.messages import parse_message, request_document, response_message
 from wideresnet.serve.http.errors import ERROR_STATUS, ApiError, as_api_error
 from wideresnet.serve.http.middleware import RequestIds, report_response
-from wideresnet.serve.http.request_body import body_too_large
 from wideresnet.serve.http.request_checks import check_authorization
 from wideresnet.serve.inference import infer_request, parse_in_turn
 from wideresnet.serve.responses import output_tensors
@@ -78,7 +77,7 @@ class Rpcs:
         async def handle(_messages: object, rpc: Any) -> bytes | None:
             metadata = dict(rpc.invocation_metadata())
             context = RequestContext(self._ids.choose(str(metadata.get("x-request-id", ""))))
-            context.route = f"/{service}/{method}"
+            context.route, client = f"/{service}/{method}", _host(rpc.peer())
             rpc.set_trailing_metadata((("x-request-id", context.id),))
             try:
                 if method not in PROBES:
@@ -100,7 +99,7 @@ class Rpcs:
                 return None
             finally:
                 headers = [(name.encode(), str(metadata[name]).encode()) for name in TRACE_HEADERS & {*metadata}]
-                scope: dict[str, Any] = {"type": "grpc", "client": (_host(rpc.peer()),), "headers": headers}
+                scope: dict[str, Any] = {"type": "grpc", "client": (client,), "headers": headers}
                 scope |= {"method": "POST", "path": context.route}
                 report_response(self._service, scope, context, ERROR_STATUS.get(context.error_kind, 200))
 
@@ -123,8 +122,10 @@ class Rpcs:
             raise ApiError("slow", message, "send fewer or smaller images") from None
         finally:
             self._reading -= 1
-        if data is grpc.aio.EOF:                   # of a message that is too large, gRPC has told the client already
-            raise body_too_large(settings.max_bytes)
+        if data is grpc.aio.EOF:
+            # gRPC cancels this task within this time if the client left, or if it refused a message as too large.
+            await asyncio.sleep(LATENCY)
+            raise ApiError("request", "the call has no message", "send one")
         permit.add_bytes(len(data))
         return parse_message(kind, data)
 

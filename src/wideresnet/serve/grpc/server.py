@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from wideresnet.serve.http.limits import IDLE
 from wideresnet.serve.service import Service
 
 FLUSH_SECONDS = 2.0                                # for responses that are written and not yet sent
+CANCEL_SECONDS = 0.2                               # in which calls that were given up end: else each is a traceback
 _MOST = 2**31 - 1                                  # of a number among gRPC's options
 
 
@@ -38,5 +40,7 @@ async def grpc_server(service: Service, address: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        # What is still in progress was given up by the drain.
-        await server.stop(None if service.admission.requests else FLUSH_SECONDS)
+        given_up = service.admission.requests      # by the drain
+        await server.stop(None if given_up else FLUSH_SECONDS)
+        if given_up:
+            await asyncio.sleep(CANCEL_SECONDS)

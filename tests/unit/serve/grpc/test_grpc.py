@@ -216,7 +216,7 @@ def test_a_message_that_is_too_large_also_when_unpacked_is_refused_and_counted(m
             code, details = await rpc.refused(rpc.send("ModelInfer", zeros, compression=compression))
             assert code == "RESOURCE_EXHAUSTED"
             assert "message larger than max" in details
-        await until(lambda: b'wrn_failures_total{kind="large"} 2.0' in service.metrics.render())
+        await until(lambda: b'wrn_failures_total{kind="gone"} 2.0' in service.metrics.render())
         assert (await rpc.send("ModelInfer", request(), compression=grpc.Compression.Gzip)).outputs
 
     run_both(service, story)
@@ -285,12 +285,18 @@ def test_both_transports_share_one_queue(make_service) -> None:
     run_both(service, story)
 
 
-def test_a_client_that_sends_nothing_is_cut_off_and_takes_a_place(make_service) -> None:
+def test_a_client_that_sends_nothing_is_cut_off_and_takes_a_place_until_then(make_service) -> None:
     async def nothing() -> AsyncIterator[bytes]:
         await asyncio.sleep(20)
         yield b""
 
+    async def empty() -> AsyncIterator[bytes]:
+        return
+        yield
+
     async def story(client: HttpClient, rpc: Client) -> None:
+        call = rpc.channel.stream_unary(f"/{INFERENCE}/ModelInfer")(empty())
+        assert await rpc.refused(call) == ("INVALID_ARGUMENT", "the call has no message (send one)")
         silent = rpc.channel.stream_unary(f"/{INFERENCE}/ModelInfer")(nothing())
         await until(lambda: service.admission.requests)
         code, details = await rpc.refused(rpc.send("ModelInfer", request()))
@@ -473,8 +479,8 @@ def test_health_is_checked_and_watched(make_service, monkeypatch) -> None:
         assert code == "RESOURCE_EXHAUSTED"
         service.admission.draining = True
         assert (await watches[0].read()).status == not_serving
-        for watch in watches:
-            watch.cancel()
+        assert await watches[0].read() is grpc.aio.EOF
+        watches[1].cancel()
 
     run_both(service, story)
 
