@@ -26,7 +26,7 @@ from wideresnet import __version__
 from wideresnet.errors import ConfigError
 from wideresnet.logits import top_k
 from wideresnet.prediction_sets import add_uncertainty, check_coverage
-from wideresnet.records import Batch, Labels, Prediction, Uncertainty
+from wideresnet.records import Batch, Labels, ModelCard, Prediction
 from wideresnet.report.escape import json_text
 from wideresnet.report.shadow import to_html
 from wideresnet.serve import protocol
@@ -133,7 +133,7 @@ async def classify(service: Service, request: Request, context: RequestContext) 
         upload = await read_images(request, permit, service.settings, PARAMETERS[context.route])
         read_seconds = context.seconds
         images = [data for _, data in upload.files]
-        answer = partial(_answer, labels=labels, k=k, uncertainty=model.classifier.card.uncertainty, coverage=coverage)
+        answer = partial(_answer, labels=labels, k=k, card=model.classifier.card, coverage=coverage)
         outcomes = await service.infer(model, images, answer, request, permit)
     results, errors = [], []
     for (name, data), outcome in zip(upload.files, outcomes, strict=True):
@@ -173,14 +173,16 @@ def _parse_coverage(text: str | None, model: ModelWorker) -> float:
 
 
 def _answer(
-    logits: NDArray[np.float32], batch: Batch, labels: Labels, k: int, uncertainty: Uncertainty | None, coverage: float
+    logits: NDArray[np.float32], batch: Batch, labels: Labels, k: int, card: ModelCard, coverage: float
 ) -> dict[str, Any]:
-    """float32 [1, C] -> the k likeliest classes, likeliest first, and the further members of calibrated models."""
+    """float32 [1, C] -> the k likeliest classes, likeliest first, and the members of cascades and calibrated models."""
     (scores,) = top_k(logits, labels, k)
     document: dict[str, Any] = {"predictions": [describe_class(score, labels) for score in scores]}
-    if uncertainty is None:
+    if card.cascade and batch.members is not None:
+        document["passed_on"] = int(batch.members[0]) == len(card.cascade.members) - 1
+    if card.uncertainty is None:
         return document
-    (answer,) = add_uncertainty([Prediction("", scores)], batch, logits, labels, uncertainty, coverage)
+    (answer,) = add_uncertainty([Prediction("", scores)], batch, logits, labels, card.uncertainty, coverage)
     members = {"set": answer.set} if answer.set is not None else {}
     return document | {"p_known": answer.p_known, "unknown": answer.unknown} | members
 

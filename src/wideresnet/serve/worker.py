@@ -323,7 +323,8 @@ class ModelWorker:
                         continue
                 finished.append(job)
                 scores = None if joined.known_scores is None else joined.known_scores[start:end]
-                job.finish(answers, Batch(pixels, (), known_scores=scores), self.classifier.card.uncertainty)
+                answered = Batch(pixels, (), known_scores=scores, members=job.members)
+                job.finish(answers, answered, self.classifier.card.uncertainty)
         self._deliver(finished)
 
     def _ask(self, member: int, batch: Batch) -> tuple[Batch, NDArray[np.float32], NDArray[np.bool_] | None]:

@@ -124,6 +124,15 @@ def test_concurrent_requests_get_the_logits_of_the_rule(
     assert service.models["c"]._images._free == crops.WAITING
 
 
+def test_an_answer_says_whether_the_image_was_passed_on(
+    cascade: Bundle, images: list[bytes], expected: Answers
+) -> None:
+    files = [("file", (f"{number}", image)) for number, image in enumerate(images)]
+    with TestClient(make_app(serve(cascade))) as client:
+        results = client.post("/v1/classify", files=files).json()["results"]
+    assert [result["passed_on"] for result in results] == [member == len(cascade.members) - 1 for member in expected[1]]
+
+
 def test_pixels_are_taken_where_all_members_take_them(cascade: Bundle) -> None:
     several, pixels = len(cascade.card.specs) > 1, tiny_images(9, cascade.card.preprocess.crop)
     tensor = {"name": "images", "shape": list(pixels.shape), "datatype": "UINT8", "data": pixels.tolist()}

@@ -187,10 +187,12 @@ export class Card {
     this.find(".again").hidden = !this.problem.again;
   }
 
-  // Of calibrated models: whether the image is unknown, and the set of classes.
+  // Of calibrated models: whether the image is unknown, and the set of classes. Of cascades: who answered.
   translateCertainty(words) {
-    const { unknown, p_known: known, set } = this.answer?.results[0] ?? {};
-    const alert = this.find(".unknown"), members = this.find(".members");
+    const { unknown, p_known: known, set, passed_on: passedOn } = this.answer?.results[0] ?? {};
+    const alert = this.find(".unknown"), members = this.find(".members"), cascade = this.find(".cascade");
+    cascade.hidden = passedOn === undefined;
+    cascade.textContent = passedOn === undefined ? "" : words.cascade(passedOn);
     alert.hidden = !unknown;
     alert.textContent = unknown ? words.unknown(percent(known)) : "";
     members.hidden = !set;
