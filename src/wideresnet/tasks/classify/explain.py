@@ -159,12 +159,13 @@ def _maps(
 ) -> tuple[ClassMap, ...]:
     """Return the maps of the scored classes from logits [C] and last map [F, h, w] of one image.
 
-    A ``MarginScale`` multiplies both sides by the factor of the image, which is that of the distances between logits.
+    A ``MarginScale`` multiplies both sides by the factor of the image.
     """
     maps = np.tensordot(explainer.weight[[score.index for score in scores]], features, axes=1)
     scale = 1.0
     if (model := explainer.card.uncertainty) and model.margin:
-        scale = np.ptp(logits) / np.ptp(explainer.weight @ features.mean((1, 2)) + explainer.bias)
+        unscaled = explainer.weight @ features.mean((1, 2)) + explainer.bias
+        scale = float(model.margin.factors(unscaled[None])[0])
     return tuple(
         ClassMap(
             score, float(logits[score.index]), scale * float(explainer.bias[score.index]), evidence,
