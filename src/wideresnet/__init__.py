@@ -12,6 +12,7 @@
     wideresnet.preprocess("cat.jpg", "wide_resnet50_2.tv_in1k")             # -> uint8 [224, 224, 3]
     wideresnet.finetune("pets/", "runs/pets")                # class folders -> the bundle runs/pets/bundle
     wideresnet.compile("int8/", calibration="train/", data="val/")          # an int8 bundle, behind an accuracy gate
+    wideresnet.cascade("fast/", ["small/", "wrn_16_4.cifar10"], "cifar10")  # a bundle, with a bound on its loss
     wideresnet.compare("wrn_16_4.cifar10", "int8/", "cifar10")              # paired, with confidence interval
     wideresnet.create_model("wrn_28_10", num_classes=100, dropout=0.3)      # torch.nn.Module; extra "train"
     wideresnet.Client("http://127.0.0.1:8000").classify("cat.jpg")          # a client of ``wrn serve``
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from wideresnet.client import Client
     from wideresnet.datasets.inputs import SkippedWarning
     from wideresnet.errors import WrnError
-    from wideresnet.functions import bench, compare, compile, create_model, export, train
+    from wideresnet.functions import bench, cascade, compare, compile, create_model, export, train
     from wideresnet.output.answers import to_table
     from wideresnet.output.predictions import Predictions
     from wideresnet.records import EvalReport, Explanation, Failure, Prediction
@@ -45,13 +46,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AssumptionWarning", "Classifier", "Client", "EvalReport", "Explanation", "Failure", "Prediction", "Predictions",
-    "SkippedWarning", "WrnError", "bench", "calibrate", "compare", "compile", "create_model", "embed", "evaluate",
-    "explain", "export", "finetune", "get_architecture", "load", "preprocess", "to_table", "train",
+    "SkippedWarning", "WrnError", "bench", "calibrate", "cascade", "compare", "compile", "create_model", "embed",
+    "evaluate", "explain", "export", "finetune", "get_architecture", "load", "preprocess", "to_table", "train",
 ]  # fmt: skip
 # Where names are: module -> names, as imported above.
 _NAMES = {
     "architectures": "get_architecture", "classifier": "Classifier", "client": "Client", "errors": "WrnError",
-    "datasets.inputs": "SkippedWarning", "functions": "bench compare compile create_model export train",
+    "datasets.inputs": "SkippedWarning", "functions": "bench cascade compare compile create_model export train",
     "output.answers": "to_table", "output.predictions": "Predictions", "tasks.classify.embed": "embed",
     "records": "EvalReport Explanation Failure Prediction", "tasks.classify.explain": "explain",
     "tasks.classify.preprocessing": "preprocess", "tasks.evaluate.model": "evaluate",

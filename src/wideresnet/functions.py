@@ -55,6 +55,34 @@ def bench(
     return run_shown(measure([bundle_of(model) for model in several], settings), "measuring", progress)
 
 
+def cascade(
+    output: str | Path, members: Sequence[Model], data: str | Path, *, max_drop: float = 0.003,
+    precision: Literal["f32", "bf16"] = "f32", batch_size: int = 0, progress: bool = False,
+) -> records.CascadeReport:  # fmt: skip
+    """Write a cascade of ``members``, the fastest first, as the bundle ``output``, if one passes, as ``wrn cascade``.
+
+    Members are open classifiers, names as for ``load``, or NAME@PIXELS, at another resolution. ``data`` are images that
+    no member was trained on: half of them choose the rule, the other half certify that it loses at most ``max_drop`` of
+    top-1 (a fraction of 1) against the last member; without labels the fraction of other answers. ``precision`` is that
+    of the arithmetic; ``batch_size`` 0 as tuned, or 8.
+
+    Where no rule can be certified nothing is written: ``report.bundle`` is "" and ``report.needed`` says how many
+    images could. Raises ConfigError for members that make no cascade, DataError for too few images.
+    """
+    from wideresnet.bundle.derive import at_resolution
+    from wideresnet.tasks.cascade.cascade import make_cascade, open_images, split_member
+
+    if not 0 < max_drop <= 1:
+        raise ConfigError(f"max_drop is a fraction above 0, at most 1, got {max_drop}", hint="0.003 is 0.3 points")
+    if not members:
+        raise ConfigError("a cascade has two networks or more", "name the fastest first, the most accurate last")
+    chosen = [(member, 0) if isinstance(member, Classifier) else split_member(str(member)) for member in members]
+    bundles = [at_resolution(bundle_of(model), side) for model, side in chosen]
+    images = open_images(locate_data(Path(data)), bundles[-1].labels)
+    settings = records.InferenceSettings(precision=precision, batch_size=batch_size)
+    return run_shown(make_cascade(bundles, images, max_drop, settings, Path(output)), "certifying", progress)
+
+
 def compare(
     a: Model, b: Model, data: str | Path | None = None, *, labels: str = "", batch_size: int = 0, progress: bool = False
 ) -> records.ComparisonReport:

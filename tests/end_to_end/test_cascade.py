@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import wideresnet
 from commands import Wrn
 from fakes import TINY, tiny_bundle, tiny_cascade
 from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.engines import open_engine
+from wideresnet.errors import ConfigError
 from wideresnet.logits import certainty
 from wideresnet.records import wilson_interval
+from wideresnet.tasks.cascade.cascade import split_member
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,29 @@ def test_the_same_weights_at_two_resolutions(wrn: Wrn, folder: Path) -> None:
     answers = wrn("classify", folder / "photos", "-m", "new", "-k", "1", "--format", "jsonl")
     assert answers.code == 0, answers.err
     assert len(answers.out.splitlines()) == 240
+
+
+def test_python_makes_the_cascade_of_the_command(folder: Path, tmp_path: Path) -> None:
+    members: list[str | wideresnet.Classifier] = [f"{folder / 'accurate'}@16", wideresnet.load(folder / "accurate")]
+    report = wideresnet.cascade(tmp_path / "new", members, folder / "labelled", max_drop=0.99)
+    assert report.bundle == str(tmp_path / "new")
+    assert [member.preprocess.crop for member in report.cascade.members] == [16, 32]
+    assert report.cascade.point.bound95 <= report.cascade.max_drop == 0.99
+    assert wideresnet.load(tmp_path / "new").card.cascade == report.cascade
+    refused = wideresnet.cascade(tmp_path / "none", members, folder / "labelled", max_drop=0.001)
+    assert (refused.bundle, (tmp_path / "none").exists()) == ("", False)
+    for call, message in (
+        (lambda: wideresnet.cascade("x", members, folder, max_drop=1.5), "a fraction above 0, at most 1, got 1.5"),
+        (lambda: wideresnet.cascade("x", [], folder), "two networks or more"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call()
+
+
+def test_a_published_name_with_pixels_is_that_model() -> None:
+    assert split_member("wide_resnet50_2.tv2_in1k@176") == ("wide_resnet50_2.tv2_in1k@176", 0)
+    assert split_member("wide_resnet50_2.tv2_in1k@192") == ("wide_resnet50_2.tv2_in1k", 192)
+    assert split_member("wrn_16_4.cifar10") == ("wrn_16_4.cifar10", 0)
 
 
 @pytest.mark.parametrize(("members", "error"), [

@@ -36,6 +36,11 @@ def with_preprocess(bundle: Bundle, preprocess: Preprocess) -> Bundle:
     return replace(bundle, card=replace(bundle.card, preprocess=preprocess, published=(), measured=(), notes=notes))
 
 
+def at_resolution(bundle: Bundle, side: int) -> Bundle:
+    """Return the bundle for crops of ``side`` pixels, which show the same part of an image (0: unchanged)."""
+    return as_float32(with_preprocess(bundle, bundle.card.preprocess.at(side))) if side else bundle
+
+
 def with_normalisation(bundle: Bundle, statistics: Normalisation) -> Bundle:
     """Return the bundle with another mean and standard deviation of the pixels, in its graph and on its card."""
     preprocess = replace(bundle.card.preprocess, mean=statistics[0], std=statistics[1])

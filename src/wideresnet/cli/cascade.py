@@ -74,8 +74,8 @@ def cascade(
 
 def _open(name: str) -> Bundle:
     """Open a member, NAME or NAME@PIXELS."""
+    from wideresnet.tasks.cascade.cascade import split_member
     from wideresnet.tasks.load.load import ModelChoice
 
-    model, _, side = name.rpartition("@")
-    at_side = bool(model) and side.isdecimal() and not Path(name).exists()
-    return open_bundle(ModelChoice(model), int(side)) if at_side else open_bundle(ModelChoice(name))
+    model, side = split_member(name)
+    return open_bundle(ModelChoice(model), side)

@@ -150,9 +150,9 @@ def open_bundle(
     if bundle.card.assumed:
         say(assumptions(choice.name, bundle.card.assumed), err=True)
     if resolution:
-        from wideresnet.bundle.derive import as_float32, with_preprocess
+        from wideresnet.bundle.derive import at_resolution
 
-        bundle = as_float32(with_preprocess(bundle, bundle.card.preprocess.at(resolution)))
+        bundle = at_resolution(bundle, resolution)
     if transform:
         from wideresnet.tasks.zoo.outputs import zoo_transform
 

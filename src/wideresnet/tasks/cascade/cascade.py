@@ -33,6 +33,14 @@ from wideresnet.tasks.evaluate.metrics import accumulate
 from wideresnet.tasks.evaluate.training_images import training_warning
 from wideresnet.tasks.load.load import open_classifier
 from wideresnet.tasks.quantize.calibration_data import count_skipped, gate_images
+from wideresnet.weights.catalogue import CATALOGUE
+
+
+def split_member(name: str) -> tuple[str, int]:
+    """Return the model and the pixels of NAME@PIXELS; 0 pixels for a file or a published name that has them in it."""
+    model, _, side = name.rpartition("@")
+    is_split = model and side.isdecimal() and name not in CATALOGUE and not Path(name).exists()
+    return (model, int(side)) if is_split else (name, 0)
 
 
 def open_images(path: Path, labels: Labels) -> LabelledData:
