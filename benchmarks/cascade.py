@@ -54,21 +54,23 @@ NAMES = "accurate", "cascade"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure a cascade beside its accurate member.")
-    parser.add_argument("members", nargs=2, metavar=("FAST", "ACCURATE"))
+    parser.add_argument("members", nargs=2, metavar="MODEL", help="the fast one, then the accurate one")
     parser.add_argument("--data", type=Path, required=True, help="labelled images, as for 'wrn cascade'")
     parser.add_argument("--max-drop", type=float, default=0.3, help="percentage points")
     parser.add_argument("--splits", type=int, default=20)
-    parser.add_argument("--precision", action="append", choices=("f32", "bf16"), help="default: f32")
+    parser.add_argument("--precision", action="append", choices=("f32", "bf16"), help="default: f32, or int8")
     parser.add_argument("--int8", nargs=2, metavar=("FAST", "ACCURATE"), help="the same networks in int8")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="of a turn")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    data = open_labelled(locate_data(options.data), load_bundle(ModelChoice(options.members[1])).labels)
+    accurate = load_bundle(ModelChoice(options.members[1]))
+    data = open_labelled(locate_data(options.data), accurate.labels)
     document: dict[str, Any] = {"machine": machine_facts(), "data": data.name, "members": options.members}
     if options.splits:
         document["splits"] = splits(options.members, data, options.max_drop / 100, options.splits)
-    pairs = dict.fromkeys(options.precision or ("f32",), options.members)
+    stored = "int8" if accurate.card.precision == "int8" else "f32"
+    pairs = dict.fromkeys(options.precision or (stored,), options.members)
     pairs |= {"int8": options.int8} if options.int8 else {}
     with TemporaryDirectory(prefix="wrn-cascade-") as folder:
         files = image_files(data, options.data, Path(folder) / "files")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.datasets.open import open_labelled
@@ -30,12 +31,14 @@ def main() -> None:
     arguments = parser.parse_args()
     trained = load_bundle(ModelChoice(str(arguments.run / "model.safetensors")))
     folder = embedded_folder(trained.card.name)
-    write_bundle(folder, in_precision(trained, "fp16"))
-    bundle = read_bundle(folder)
-    report = evaluate(open_classifier(bundle), open_labelled(arguments.data, bundle.labels))
-    write_bundle(folder, with_measurement(bundle, report))
-    print(evaluation.to_text(report))
-    print(calibration.to_text(calibrate(folder, arguments.data, folder, progress=True)))
+    with TemporaryDirectory() as temporary:
+        stored = Path(temporary) / "stored"
+        write_bundle(stored, in_precision(trained, "fp16"))
+        bundle = read_bundle(stored)
+        report = evaluate(open_classifier(bundle), open_labelled(arguments.data, bundle.labels))
+        write_bundle(stored, with_measurement(bundle, report))
+        print(evaluation.to_text(report))
+        print(calibration.to_text(calibrate(stored, arguments.data, folder, progress=True)))
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.2f} MB")
 
 

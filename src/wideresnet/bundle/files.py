@@ -108,7 +108,9 @@ def _read_members(folder: Path, card: ModelCard, cascade: Cascade) -> tuple[Bund
     """Open the networks of a cascade. Raises BundleError for others than it was certified with."""
     members = []
     for number, stated in enumerate(cascade.members):
-        path = folder / MEMBERS / str(number)
+        path, beside = folder / MEMBERS / str(number), folder.parent / stated.name
+        if not path.exists() and is_bundle(beside):      # the package stores a network once
+            path = beside
         member = read_shipped(path)
         _check_hash(path / CARD, _sha256((path / CARD).read_bytes()), card, f"{MEMBERS}/{number}/{CARD}")
         if member.members or (member.sha256, member.card.preprocess) != (stated.sha256, stated.preprocess):

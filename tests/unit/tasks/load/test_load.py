@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from wideresnet.datasets.labels import format_labels, read_labels
 from wideresnet.errors import BundleError, ConfigError, DownloadError, MissingExtra, WeightsError
 from wideresnet.records import FileFacts, Labels, ModelCard, Preprocess
 from wideresnet.tasks.load.load import AssumptionWarning, ModelChoice, load, load_bundle, open_classifier
-from wideresnet.tasks.load.resolve import DEFAULT_MODEL, WeightsFile, embedded_folder, resolve_model
+from wideresnet.tasks.load.resolve import DEFAULT_MODEL, EMBEDDED, WeightsFile, embedded_folder, resolve_model
 from wideresnet.tasks.load.weights_file import CARD_KEY, LABELS_KEY
 from wideresnet.weights.catalogue import CATALOGUE
 from wideresnet.weights.read import save_tensors
@@ -82,6 +83,25 @@ def test_the_model_inside_the_package_is_the_default() -> None:
     assert bundle.labels == read_labels("cifar10")
     assert len(bundle.graph) <= 8_000_000
     assert read_bundle(embedded_folder(DEFAULT_MODEL)).card == bundle.card, "it is not checked when opened, but here"
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_models_are_sound(name: str) -> None:
+    assert read_bundle(embedded_folder(name)).card == load_bundle(ModelChoice(name)).card
+
+
+def test_the_networks_of_the_embedded_cascade_lie_beside_it(tmp_path: Path) -> None:
+    names = ("wrn_16_1.cifar10", "wrn_16_4.cifar10")
+    cascade, members = load_bundle(ModelChoice("cifar10.cascade")), [load_bundle(ModelChoice(name)) for name in names]
+    assert [member.sha256 for member in cascade.members] == [member.sha256 for member in members]
+    write_bundle(tmp_path / "copy", cascade)
+    assert (tmp_path / "copy/members/1/model.onnx").is_file(), "a copy is complete"
+    assert logits(read_bundle(tmp_path / "copy")).tolist() == logits(cascade).tolist()
+    shutil.copytree(embedded_folder("cifar10.cascade"), tmp_path / "cifar10.cascade")
+    for name in names:
+        write_bundle(tmp_path / name, members[1])
+    with pytest.raises(BundleError, match=f"{names[0]}/card.json is not the file"):
+        read_bundle(tmp_path / "cifar10.cascade")
 
 
 # Weights files
