@@ -31,6 +31,7 @@ class ShadowReport:
     models: tuple[str, str]
     graphs: tuple[str, str] = ("", "")             # sha256
     since: str = ""                                # ISO 8601; "" before the models are open
+    paused: str = ""                               # why no image is compared at present
     n: int = 0
     agreements: int = 0                            # images with the same likeliest class
     change: float = 0.0                            # confidence of B less that of A, summed over images

@@ -35,7 +35,8 @@ def to_html(report: ShadowReport, labels: Labels) -> str:
     ]  # fmt: skip
     facts = [
         *zip(("A answers", "B, its shadow"), map("{}, graph {}".format, report.models, graphs), strict=True),
-        ("since", report.since), ("decoded twice", f"{report.decoded_again:,}"),
+        ("since", report.since), *[("paused", report.paused)] * bool(report.paused),
+        ("decoded twice", f"{report.decoded_again:,}"),
     ]  # fmt: skip
     dropped = [(reason, f"{count:,}") for reason, count in report.dropped.most_common()]
     return html.page("{} and its shadow {}".format(*report.models), [

@@ -79,6 +79,7 @@ class ShadowMetrics(Collector):
             (CounterMetricFamily, "decoded_again", "Images decoded twice.", "", {"": report.decoded_again}),
             (GaugeMetricFamily, "agreement", "Fraction of same answers, 95 % interval.", "bound", agreement),
             (GaugeMetricFamily, "difference", "Top-1 less the first model's, 95 % interval.", "bound", difference),
+            (GaugeMetricFamily, "paused", "1 while no image is compared.", "", {"": bool(report.paused)}),
             (GaugeMetricFamily, "change", "Mean confidence less the first model's.", "", {"": report.mean_change}),
         ]
         for family, name, text, label, values in rows:

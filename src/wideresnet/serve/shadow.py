@@ -14,6 +14,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -30,12 +31,14 @@ from wideresnet.serve.admission import AdmissionController, RequestContext
 from wideresnet.serve.explain import find_classes
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.settings import MiB, ServeSettings
+from wideresnet.serve.versions import group_versions
 from wideresnet.serve.worker import ModelInput, ModelWorker
 from wideresnet.tasks.evaluate.comparison import check_same_classes
 
 IDLE_SECONDS = 0.05                                # without any request, before an image is passed to the shadow
 WAITING, MAX_ENCODED = 64, MiB
 LABEL_HEADER = "X-Label"                           # the right classes of a request's images, separated by commas
+
 
 class Shadow:
     """Two models, the sample, and the report of its comparison; used on the event loop alone."""
@@ -66,13 +69,24 @@ class Shadow:
                 raise
             if before:
                 self._log(f"shadow: paused: {error.message}")
+            self.report = replace(self.report, paused=error.message)
+            return
+        if self.report.paused:
+            self._log("shadow: goes on")
+            self.report = replace(self.report, paused="")
+
+    def observes(self, model: ModelWorker) -> bool:
+        """Return True if images that ``model`` answers are compared at present."""
+        return model is self._first
 
     def _open(self, models: Mapping[str, ModelWorker]) -> None:
+        newest = {name: next(iter(versions.values())) for name, versions in group_versions(models).items()}
+        served = newest | dict(models)
         for name in self.report.models:
-            if name not in models:
-                hint = did_you_mean(name, models) or f"the models are {', '.join(models)}"
+            if name not in served:
+                hint = did_you_mean(name, served) or f"the models are {', '.join(models)}"
                 raise ConfigError(f"--shadow names {name!r}, which is not served", hint)
-        first, second = (models[name] for name in self.report.models)
+        first, second = (served[name] for name in self.report.models)
         check_same_classes(first.classifier, second.classifier)
         graphs = first.identity["graph_sha256"], second.identity["graph_sha256"]
         if graphs != self.report.graphs:
@@ -151,8 +165,9 @@ def read_labels(header: str | None, shadow: Shadow | None, model: ModelWorker, i
     """
     if header is None:
         return []
-    if shadow is None or shadow.report.models[0] != model.name:
-        message = f"{LABEL_HEADER} would have no effect: {model.name} has no shadow"
+    if shadow is None or not shadow.observes(model):
+        state = f"the comparison pauses: {shadow.report.paused}" if shadow and shadow.report.paused else ""
+        message = f"{LABEL_HEADER} would have no effect: {state or f'{model.name} has no shadow'}"
         raise ApiError("parameters", message, "send the request without it")
     labels = find_classes(header.split(","), model.classifier.labels)
     if len(labels) != images:

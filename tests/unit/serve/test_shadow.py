@@ -292,14 +292,28 @@ def test_later_they_pause_the_comparison_and_the_service_goes_on() -> None:
         for models in ({"a": a}, {"a": a}, {"a": a, "b": worker("b", FakeEngine(), turned())}):
             service.set_models(models)
             assert client.post("/v1/classify?model=a", content=png(3)).status_code == 200
-            assert client.get("/shadow").status_code == 200
+            assert "which is not served" in client.get("/shadow").text
+            labelled = client.post("/v1/classify?model=a", content=png(3), headers={"X-Label": "cat"})
+            assert (labelled.status_code, "the comparison pauses" in labelled.text) == (422, True)
+            assert 'wrn_shadow_paused{model="a",shadow="b"} 1.0' in client.get("/metrics").text
         assert log == ["shadow: paused: --shadow names 'b', which is not served"]
         service.set_models({"a": a, "b": b})
         assert client.post("/v1/classify", content=png(3)).status_code == 200
         until(lambda: service.shadow.report.n == 1)
+        assert 'wrn_shadow_paused{model="a",shadow="b"} 0.0' in client.get("/metrics").text
+        assert log[1:] == ["shadow: goes on"]
         service.set_models({"b": b})
         assert client.get("/shadow").status_code == 404
-        assert len(log) == 2
+        assert len(log) == 3
+
+
+def test_a_name_without_version_is_the_newest_version() -> None:
+    b = worker("b", FakeEngine())
+    with shadowed(b) as (service, _, _):
+        assert service.shadow
+        newest, older = worker("b/3", FakeEngine(), graph="c" * 64), worker("b/2", FakeEngine())
+        service.set_models({"a": worker("a", FakeEngine()), "b/3": newest, "b/2": older})
+        assert (service.shadow.report.paused, service.shadow.report.graphs[1]) == ("", "c" * 64)
 
 
 def test_the_page_loads_nothing_and_has_the_policy_of_the_service() -> None:
