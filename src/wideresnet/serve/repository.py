@@ -137,7 +137,10 @@ class ModelRepository:
     async def load_model(self, name: str) -> None:
         """Open a model again, even if nothing has changed. Raises WrnError."""
         async with self._lock:
-            listing = await self._list()
+            try:
+                listing = ({}, []) if name in self._sources else await self._list()
+            except ConfigError as error:
+                raise ApiError("load", f"cannot load {name}: {error.message}", error.hint or "") from error
             if name not in {*self._sources, *listing[0]}:
                 raise unknown_model(name)
             self._unloaded -= self._versions(name, self._unloaded)

@@ -487,9 +487,12 @@ def test_a_model_of_the_command_line_is_loaded_again_from_its_place(tmp_path: Pa
         assert (await client.post("/v2/repository/models/b/load", headers=ADMIN)).status_code == 400
         assert list(site.hashes) == ["a"]
         write_tiny(tmp_path / "tiny", 2)
+        (tmp_path / "models").rename(tmp_path / "elsewhere")
         assert (await client.post("/v2/repository/models/b/load", headers=ADMIN)).status_code == 200
         assert site.hashes == {"a": old, "b": new}
         assert site.service.default == "a"
+        other = await client.post("/v2/repository/models/other/load", headers=ADMIN)
+        assert (other.status_code, "cannot read the model folder" in other.json()["error"]) == (400, True)
 
     play(site, story)
 
