@@ -151,6 +151,16 @@ def test_seeds_have_a_folder_each_and_one_report(wrn: Wrn, pets: Path) -> None:
     assert "n = 3); 95 % interval of the mean" in again.out
     assert "n = 2 of 3" in again.err, "after the second seed"
     assert "runs/pets/seeds.html: the curves of all seeds" in again.out
+    for arguments, reason in (
+        ((), "runs/pets holds the runs of several seeds"),
+        (("--seeds", "2"), "runs/pets holds runs of other seeds: seed-6"),
+        (("--seeds", "2", "--set", "seed=5"), "runs/pets holds runs of other seeds: seed-4"),
+        (("--seeds", "2", "-o", "alone"), "alone holds the run of a single seed"),
+        (("--seeds", "2", "--set", "seed=4294967295"), "the last seed would be 4294967296"),
+        (("--set", "seed=4294967296"), "seed: Input should be less than 4294967296"),
+    ):
+        refused = wrn(*command, *arguments)
+        assert (refused.code, reason in refused.err) == (2, True), refused.err
 
 
 @pytest.mark.parametrize(

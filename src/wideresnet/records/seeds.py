@@ -59,9 +59,11 @@ class SeedsReport:
 
     @property
     def interval95(self) -> tuple[float, float]:
-        """The 95 % interval of the mean over all seeds: mean ± t(n - 1) · deviation / √n; nan of one run."""
-        half = student_t(self.n - 1) * self.deviation / math.sqrt(self.n) if self.n > 1 else math.nan
-        return (self.mean - half, self.mean + half)
+        """The 95 % interval of the mean over all seeds: mean ± t(n - 1) · deviation / √n, in 0 to 1; nan of one run."""
+        if self.n < 2:
+            return math.nan, math.nan
+        half = student_t(self.n - 1) * self.deviation / math.sqrt(self.n)
+        return max(0.0, self.mean - half), min(1.0, self.mean + half)
 
 
 def student_t(degrees: int, level: float = 0.95) -> float:

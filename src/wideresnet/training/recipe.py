@@ -36,7 +36,7 @@ class Recipe(BaseModel):
     dropout: float = Field(0.0, ge=0, lt=1)
     epochs: int = Field(ge=1)
     batch_size: int = Field(128, ge=1)             # of all processes together
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)           # the bits that torch's generators use
 
     # SGD with Nesterov momentum, as in the paper.
     learning_rate: float = Field(gt=0)             # the highest of the schedule

@@ -30,6 +30,11 @@ def test_other_levels_too() -> None:
     assert student_t(2, 0.99) == pytest.approx(9.925, abs=0.002)
 
 
+def test_an_interval_has_no_impossible_accuracies() -> None:
+    assert seeds(0.08, 0.12).interval95[0] == 0
+    assert seeds(0.99, 0.95).interval95[1] == 1
+
+
 def test_three_runs_have_a_mean_a_deviation_and_an_interval() -> None:
     """88.42, 88.14, 88.28: deviation 0.14; 4.3027 · 0.14 / √3 = 0.3478."""
     result = seeds(0.8842, 0.8814, 0.8828)

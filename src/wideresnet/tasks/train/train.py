@@ -43,7 +43,8 @@ with needs_extra("training", "train"):
 __all__ = ["Epoch", "Group", "Images", "Progress", "Step", "check_cache", "join", "read_recipe", "run_training"]
 
 READERS = {"cifar10": read_cifar10, "cifar100": read_cifar100, "svhn": read_svhn}
-FILE_NAME = "model.safetensors"
+FILE_NAME, RECIPE = "model.safetensors", "recipe.toml"
+SEEDS = "seeds.json"                               # of a folder of several runs
 Event = Progress | Images | Step | Epoch
 
 
@@ -59,6 +60,8 @@ def run_training(
     """
     with group.raise_on_all_ranks():
         check_group(group, recipe.batch_size)
+        if (run / SEEDS).exists():
+            raise ConfigError(f"{run} holds the runs of several seeds", hint="use another run folder, or --seeds")
         recipe, teacher = open_teacher(recipe)
         images, batches = yield from open_images(recipe, data, group, cache)
         if isinstance(batches, CifarBatches):
@@ -177,7 +180,7 @@ def _write_inputs(recipe: Recipe, images: Images, run: Path) -> None:
             problem = f"{run} holds a run on other images; different: {', '.join(changed)}"
             raise TrainingError(problem, hint=f"use another run folder, or the images listed in {path}")
     save_text(path, json_text(current, indent=1) + "\n")
-    save_text(run / "recipe.toml", recipe.to_toml())
+    save_text(run / RECIPE, recipe.to_toml())
 
 
 def _write_results(trainer: Trainer, images: Images, first: Sequence[TrainingImage], run: Path) -> None:
