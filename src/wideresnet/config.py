@@ -82,7 +82,8 @@ def _config_error(error: ValidationError, file: object, keys: Iterable[str]) -> 
     if first["type"] == "extra_forbidden":
         return ConfigError(f"{file}: no setting called {key!r}", hint=did_you_mean(str(first["loc"][-1]), keys))
     value = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
-    return ConfigError(f"{file}: {key + ': ' if key else ''}{first['msg']}{value}", hint=_fraction_hint(first))
+    message = first["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{file}: {key + ': ' if key else ''}{message}{value}", hint=_fraction_hint(first))
 
 
 def _fraction_hint(error: ErrorDetails) -> str:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 
 from wideresnet.config import read_yaml, validated
 from wideresnet.errors import ConfigError, errors_as
@@ -20,6 +30,12 @@ from wideresnet.tasks.load.resolve import DEFAULT_MODEL
 MiB = 2**20
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://[^\s/@?#]+)$", to_lower=True)]
 HostName = Annotated[str, StringConstraints(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%-]+)$", to_lower=True)]
+
+
+def _check_url(url: str) -> str:
+    if url and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", url):
+        raise ValueError(f"give a URL such as http://localhost:4318, got {url!r}")
+    return url
 
 
 class ServeSettings(BaseModel):
@@ -54,7 +70,7 @@ class ServeSettings(BaseModel):
     allow_host: tuple[HostName, ...] = ()          # of the Host header; empty: any
     shadow: Annotated[str, StringConstraints(pattern=r"^([^=]+=[^=]+)?$")] = ""    # FIRST=SECOND, of the served models
     shadow_fraction: float = Field(0.05, gt=0, le=1)           # of the first model's images
-    otlp: Annotated[str, StringConstraints(pattern=r"^(https?://[^\s/@?#]+(/[^\s?#]*)?)?$")] = ""    # of traces
+    otlp: Annotated[str, AfterValidator(_check_url)] = ""    # of traces
     log: Literal["json", "off"] = "off"
     facts: FileFacts = FileFacts()                 # about models that are weights files
 
