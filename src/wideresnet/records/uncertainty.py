@@ -79,11 +79,15 @@ class MarginScale:
     offset: float = 1.0
     slope: float = 0.0
 
-    def scale(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return logits [N, C] multiplied by the factor of their row."""
+    def factors(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the factor of each row of logits [N, C]: [N]."""
         second, largest = np.partition(logits, -2, axis=1)[:, -2:].T
         factors: NDArray[np.float32] = np.float32(self.offset) + np.float32(self.slope) * (largest - second)
-        return logits * factors[:, None]
+        return factors
+
+    def scale(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return logits [N, C] multiplied by the factor of their row."""
+        return logits * self.factors(logits)[:, None]
 
 
 @dataclass(frozen=True)

@@ -47,10 +47,10 @@ def _check_folder(run: Path, seeds: Sequence[int]) -> None:
     """Raise ConfigError for a seed that is too large, and for a folder with runs that the report would leave out."""
     if seeds[-1] >= 2**32:
         raise ConfigError(f"the last seed would be {seeds[-1]}", hint=f"start with {2**32 - len(seeds)} at most")
-    wanted = {f"seed-{seed}" for seed in seeds}
-    if others := sorted(path.name for path in run.glob("seed-*") if path.name not in wanted):
+    requested = {f"seed-{seed}" for seed in seeds}
+    if left_out := sorted(path.name for path in run.glob("seed-*") if path.name not in requested):
         hint = "use another run folder, or more --seeds, so that they are included"
-        raise ConfigError(f"{run} holds runs of other seeds: {', '.join(others[:5])}", hint)
+        raise ConfigError(f"{run} holds runs of other seeds: {', '.join(left_out[:5])}", hint)
     if (run / RECIPE).exists():
         raise ConfigError(f"{run} holds the run of a single seed", hint="use another run folder")
 
