@@ -35,6 +35,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "cli/evaluate_options": ("evaluate",),
     "cli/published": ("evaluate",),
     "cli/training": ("train", "finetune"),
+    "tasks/train/seeds": ("train",),
     "tasks/classify/resumable": ("classify",),
     "datasets/decoded_cache": ("train", "finetune"),
     "datasets/train_val_split": ("finetune",),

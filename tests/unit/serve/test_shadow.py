@@ -292,7 +292,7 @@ def test_later_they_pause_the_comparison_and_the_service_goes_on() -> None:
         for models in ({"a": a}, {"a": a}, {"a": a, "b": worker("b", FakeEngine(), turned())}):
             service.set_models(models)
             assert client.post("/v1/classify?model=a", content=png(3)).status_code == 200
-            assert "which is not served" in client.get("/shadow").text
+            assert "<dt>paused</dt>" in client.get("/shadow").text
             labelled = client.post("/v1/classify?model=a", content=png(3), headers={"X-Label": "cat"})
             assert (labelled.status_code, "the comparison pauses" in labelled.text) == (422, True)
             assert 'wrn_shadow_paused{model="a",shadow="b"} 1.0' in client.get("/metrics").text

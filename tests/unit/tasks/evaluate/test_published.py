@@ -23,6 +23,7 @@ from wideresnet.tasks.evaluate import model as evaluation
 from wideresnet.tasks.evaluate import published as verifying
 from wideresnet.tasks.evaluate.published import VerifySettings, check_target, find_target, succeeded, verify
 from wideresnet.tasks.load.describe import describe
+from wideresnet.tasks.load.resolve import EMBEDDED
 from wideresnet.weights.catalogue import CATALOGUE, Weights
 from wideresnet.weights.read import save_tensors
 
@@ -210,7 +211,7 @@ def test_a_bundle_is_held_to_what_was_measured_of_it(cache: Path, tmp_path: Path
 def test_every_model_is_named_when_none_is(cache: Path) -> None:
     assert cache.exists()
     found = verdicts(VerifySettings())
-    assert list(found) == ["wrn_16_4.cifar10", *CATALOGUE]
+    assert list(found) == [*EMBEDDED, *CATALOGUE]
     assert found["wrn_16_4.cifar10"].note == "no data were given for it; give the labelled images"
     assert {each.verdict for each in found.values()} == {"skipped", "absent"}
     assert not succeeded(list(found.values()))
