@@ -189,6 +189,7 @@ def test_other_commands_take_a_cascade_or_refuse_it_in_words(wrn: Wrn, folder: P
         ("export", "-m", made, "-o", "x"), ("compile", "-m", made, "-o", "x", "--precision", "f16"),
         ("embed", folder / "photos", "-m", made, "-o", "x.npz"), ("explain", folder / "photos", "-m", made, "-o", "x"),
         ("classify", folder / "photos", "-m", made, "--resolution", "64"),
+        ("calibrate", "-m", made, "--data", folder / "labelled", "-o", "x"),
     ):  # fmt: skip
         refused = wrn(*command)
         assert refused.code == 2

@@ -246,8 +246,8 @@ def _output_options(header: _RequestHeader, available: Collection[str]) -> tuple
     outputs = {output.name: output for output in header.outputs or []}
     if len(outputs) < len(header.outputs or []) or not {*outputs} <= {*available}:
         names = ", ".join(output.name for output in header.outputs or [])[:200]
-        hint = f"ask for {' and '.join(available)}, or leave outputs out"
-        raise ApiError("parameters", f"the outputs are [{names}]", hint)
+        hint = f"the model has {' and '.join(available)}: name each once, or leave outputs out"
+        raise ApiError("parameters", f"the request asks for the outputs [{names}]", hint)
     binary, classes = header.parameter("binary_data_output", False), 0
     if logits := outputs.get(LOGITS_OUTPUT):
         binary, classes = logits.parameter("binary_data", binary), logits.parameter("classification", 0)

@@ -122,6 +122,7 @@ def open_images(
     bundle: Bundle, data: LabelledData | Path | str, test: LabelledData | Path | str | None, bank: Path | str | None
 ) -> CalibrationImages:
     """Open the images of a calibration; without ``bank`` the training images beside ``data``, if it has both splits."""
+    bundle.check_single()
     labels = bundle.labels
     sets = [
         item if isinstance(item, LabelledData) or item is None else open_labelled(locate_data(Path(item)), labels)
