@@ -25,18 +25,26 @@ from wideresnet import __version__
 from wideresnet.serve.admission import RequestContext
 
 MAX_STAGES = 64                                    # child spans of a request
+QUIET_SECONDS = 60.0                               # between messages of the SDK that differ in values only
 _METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 
 
 class _Log(logging.Handler):
-    """Passes what the SDK logs on to the log of the service."""
+    """Passes what the SDK logs on to the log of the service, messages of one kind once in ``QUIET_SECONDS``."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
         self._write = write
+        self._kinds: dict[object, tuple[float, int]] = {}    # when the last one was written, and those since
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._write(f"tracing: {record.getMessage()}")
+        now = time.monotonic()
+        written, left_out = self._kinds.get(record.msg, (-QUIET_SECONDS, 0))
+        if now - written < QUIET_SECONDS:
+            self._kinds[record.msg] = written, left_out + 1
+            return
+        self._kinds[record.msg] = now, 0
+        self._write(f"tracing: {record.getMessage()}" + (f" ({left_out} more like it before)" if left_out else ""))
 
 
 class Tracing:

@@ -121,6 +121,22 @@ def test_the_parent_decides_whether_a_request_is_sampled(make_service, collector
     assert all(f'"trace_id": "{TRACE}"' in line for line in log)
 
 
+def test_messages_of_one_kind_are_counted_and_written_once_a_minute(monkeypatch) -> None:
+    lines: list[str] = []
+    tracing = Tracing("http://127.0.0.1:9", lines.append)
+    logger = logging.getLogger("opentelemetry")
+    for moment in (100.0, 101.0, 159.9, 160.0):
+        monkeypatch.setattr("wideresnet.serve.tracing.time.monotonic", lambda moment=moment: moment)
+        logger.warning("retrying in %s s", moment)
+        logger.error("another")
+    assert lines == [
+        "tracing: retrying in 100.0 s", "tracing: another",
+        "tracing: retrying in 160.0 s (2 more like it before)", "tracing: another (2 more like it before)",
+    ]  # fmt: skip
+    monkeypatch.undo()
+    assert asyncio.run(tracing.close(1.0))
+
+
 def test_a_ratio_is_set_by_the_standard_variables(make_service, collector, monkeypatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
