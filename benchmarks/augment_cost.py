@@ -10,14 +10,13 @@ share of what the setting adds to crops and flips. Medians and quartiles over th
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from train_speed import SIDE, WARM_UP, noise, spread
+from train_speed import SIDE, WARM_UP, noise, spread, write_document
 
 from wideresnet.machine import machine_facts
 from wideresnet.training.batches import CifarBatches
@@ -92,10 +91,7 @@ def main() -> None:
         "settings": {"side": args.side, "steps": args.steps, "rounds": args.rounds},
         "machine": facts,
     }
-    text = json.dumps(document, indent=1) + "\n"
-    if args.output:
-        args.output.write_text(text, "utf-8")
-    print(text, end="")
+    write_document(document, args.output)
 
 
 if __name__ == "__main__":

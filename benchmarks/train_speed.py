@@ -182,9 +182,14 @@ def main() -> None:
         "settings": {"steps": args.steps, "rounds": args.rounds, "workers": args.workers},
         "machine": facts,
     }
+    write_document(document, args.output)
+
+
+def write_document(document: dict[str, Any], output: Path | None) -> None:
+    """Print a document, and write it to ``output`` if there is one."""
     text = json.dumps(document, indent=1) + "\n"
-    if args.output:
-        args.output.write_text(text, "utf-8")
+    if output:
+        output.write_text(text, "utf-8")
     print(text, end="")
 
 

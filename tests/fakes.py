@@ -18,6 +18,7 @@ from PIL import Image
 
 from wideresnet.architectures import Architecture, wide_resnet, with_variant, wrn, wrn_imagenet
 from wideresnet.bundle import Bundle, make_bundle
+from wideresnet.bundle.derive import as_float32, with_preprocess
 from wideresnet.datasets.cifar import CIFAR10
 from wideresnet.datasets.labels import read_labels
 from wideresnet.engines import open_engine
@@ -243,6 +244,16 @@ def grey_png(label: int) -> bytes:
     out = io.BytesIO()
     Image.fromarray(FakeEngine().image(label)).save(out, "PNG")
     return out.getvalue()
+
+
+CASCADES = "one crop", "two crops", "three members"
+
+
+def tiny_members(kind: str) -> tuple[Bundle, ...]:
+    """The networks of a cascade of one of the kinds ``CASCADES``, which have learnt nothing; the fastest first."""
+    first, last = tiny_bundle(TINY["wrn_10_1"]), tiny_bundle(TINY["wrn_16_2"])
+    small = as_float32(with_preprocess(first, replace(first.card.preprocess, resize=24, crop=24)))
+    return {"one crop": (first, last), "two crops": (small, last), "three members": (small, first, last)}[kind]
 
 
 def tiny_cascade(*members: Bundle, thresholds: Sequence[float] = (0.5,), shares: tuple[int, int] = (100, 30)) -> Bundle:

@@ -41,6 +41,16 @@ class GatedEngine:
         return map(self, batches)
 
 
+class PickyEngine(GatedEngine):
+    """Fails for a batch with an image of class 7."""
+
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = super().__call__(batch)
+        if 7 in logits.argmax(axis=1):
+            raise MemoryError
+        return logits
+
+
 def open_model(bundle: Bundle, engine: Engine, name: str = NAME) -> ModelWorker:
     classifier = Classifier(bundle.card, bundle.labels, engine)
     return ModelWorker(name, classifier, threading.BoundedSemaphore(2), Limits(2**20, 2**20))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
 
-from fakes import TINY, tiny_bundle, tiny_cascade, tiny_images
-from serving import GatedEngine, open_model, png, run, until
+from fakes import CASCADES, TINY, tiny_bundle, tiny_cascade, tiny_images, tiny_members
+from serving import GatedEngine, PickyEngine, open_model, png, run, until
 from wideresnet.bundle import Bundle, write_bundle
 from wideresnet.bundle.derive import as_float32, with_preprocess
 from wideresnet.engines import EngineOptions, open_engine
@@ -50,12 +50,9 @@ def images() -> list[bytes]:
     return files
 
 
-@pytest.fixture(scope="module", params=["one crop", "two crops", "three members"])
+@pytest.fixture(scope="module", params=CASCADES)
 def cascade(request: pytest.FixtureRequest, images: list[bytes]) -> Bundle:
-    first, last = tiny_bundle(TINY["wrn_10_1"]), tiny_bundle(TINY["wrn_16_2"])
-    small = as_float32(with_preprocess(first, replace(first.card.preprocess, resize=24, crop=24)))
-    members = {"one crop": (first, last), "two crops": (small, last), "three members": (small, first, last)}
-    chosen = members[request.param]
+    chosen = tiny_members(request.param)
     sure = [certainty(open_classifier(member).logits(images), "margin", 1.5) for member in chosen[:-1]]
     return tiny_cascade(*chosen, thresholds=[float(np.median(values)) for values in sure])
 
@@ -177,18 +174,8 @@ def test_an_image_is_decoded_once_and_cropped_again_only_where_it_is_passed_on(
     assert calls == {"open_image": len(files), "preprocess": len(files) + (sum(members) if kept else len(files))}
 
 
-class Picky(GatedEngine):
-    """Fails for images of class 7."""
-
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits = super().__call__(batch)
-        if 7 in logits.argmax(axis=1):
-            raise MemoryError
-        return logits
-
-
 def test_images_passed_on_by_several_requests_run_in_one_batch_and_fail_alone() -> None:
-    bundle, first, last = tiny_cascade(thresholds=(2.0,)), GatedEngine(), Picky()
+    bundle, first, last = tiny_cascade(thresholds=(2.0,)), GatedEngine(), PickyEngine()
     assert bundle.card.cascade
     service = serve(bundle, CascadeEngine(bundle.card.cascade, [first, last]))
 

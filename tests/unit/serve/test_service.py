@@ -10,13 +10,11 @@ import weakref
 from typing import Any
 
 import httpx2
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from fakes import FakeEngine
-from serving import NAME, GatedEngine, open_model, png, run, until
+from serving import NAME, GatedEngine, PickyEngine, open_model, png, run, until
 from wideresnet.engines.throughput import BATCH
 from wideresnet.errors import ConfigError
 from wideresnet.images.isolated import decode_crops
@@ -65,14 +63,7 @@ def test_waiting_images_are_inferred_in_batches(make_service) -> None:
 
 
 def test_an_error_in_a_batch_fails_one_request_only(make_service) -> None:
-    class Picky(GatedEngine):
-        def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-            logits = super().__call__(batch)
-            if 7 in logits.argmax(axis=1):
-                raise MemoryError
-            return logits
-
-    engine = Picky()
+    engine = PickyEngine()
     service = make_service(engine)
 
     async def story(client: httpx2.AsyncClient) -> None:

@@ -10,9 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from fakes import TINY, tiny_bundle, tiny_cascade
+from fakes import CASCADES, tiny_cascade, tiny_members
 from wideresnet.bundle import Bundle
-from wideresnet.bundle.derive import as_float32, with_preprocess
 from wideresnet.classifier import Classifier
 from wideresnet.cluster.operations import Evaluate
 from wideresnet.datasets.labelled import LabelledData
@@ -43,12 +42,9 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> list[Item]:
     return [Item(str(file), file, number % 10) for number, file in enumerate(sorted(folder.iterdir()))]
 
 
-@pytest.fixture(scope="module", params=["one crop", "two crops", "three members"])
+@pytest.fixture(scope="module", params=CASCADES)
 def cascade(request: pytest.FixtureRequest, items: list[Item]) -> Bundle:
-    first, last = tiny_bundle(TINY["wrn_10_1"]), tiny_bundle(TINY["wrn_16_2"])
-    small = as_float32(with_preprocess(first, replace(first.card.preprocess, resize=24, crop=24)))
-    members = {"one crop": (first, last), "two crops": (small, last), "three members": (small, first, last)}
-    chosen = members[request.param]
+    chosen = tiny_members(request.param)
     thresholds = []
     for member in chosen[:-1]:
         logits = open_classifier(member).logits([item.source for item in readable(items)], "ignore")
