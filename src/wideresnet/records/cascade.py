@@ -96,7 +96,7 @@ class CascadeSpeed:
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """How many times as many images the cascade computes, by turn, ascending."""
+        """The speed of the cascade divided by that of its last member, for each turn, ascending."""
         return tuple(sorted(fast / slow for fast, slow in zip(self.cascade, self.accurate, strict=True)))
 
 

@@ -193,7 +193,7 @@ class Metrics:
         self._load_failures.labels(name).inc()
 
     def set_problems(self, names: Iterable[str], problems: Collection[str]) -> None:
-        """Report of all models ``names`` which are not served as they are configured."""
+        """Set the gauge of every model in ``names``: 1 if it is among the ``problems``, not served as configured."""
         self._outdated.clear()
         for name in names:
             self._outdated.labels(name).set(name in problems)

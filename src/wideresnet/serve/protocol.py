@@ -337,7 +337,7 @@ def _json_elements(data: object, max_images: int) -> Iterator[object]:
 def _decode_base64(element: object) -> bytes:
     """Decode base64: standard or URL-safe, with or without line breaks and padding, or a data: URL. Raises ApiError.
 
-    Bytes, which JSON does not have, are returned as they are.
+    Bytes, which come from gRPC, are not decoded.
     """
     if isinstance(element, bytes):
         return element

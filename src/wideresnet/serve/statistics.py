@@ -22,7 +22,7 @@ ALARM = 4.0
 
 
 class CascadeStatistics:
-    """How far the images of a cascade went since it was opened; only changed on the event loop, hence no lock."""
+    """Counts of the images that reached each member of a cascade. Changed on the event loop only, so without a lock."""
 
     def __init__(self, cascade: Cascade) -> None:
         self.certified95 = cascade.point.passed_on95

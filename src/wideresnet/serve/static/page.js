@@ -98,7 +98,7 @@ function describe() {
 
 // Images
 
-// What was pasted or dropped: images, or text such as the address of one, which nobody fetches.
+// Adds pasted or dropped images. Text, such as the address of an image, is refused with a notice.
 function take(data) {
   add(data.files);
   const text = data.files.length ? "" : data.getData("text/plain").trim(), words = page.words();

@@ -32,8 +32,8 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
 def fit_margin(logits: Floats, labels: NDArray[np.integer]) -> MarginScale | None:
     """Return the scale by the margin that minimises the negative log-likelihood of logits [N, C].
 
-    None if it gains less than ``LEAST_GAIN`` over the logits as they are, or would reorder classes. By Newton's method:
-    the loss is convex in both numbers.
+    Returns None if the scale gains less than ``LEAST_GAIN`` over unscaled logits, or would reorder classes. The loss is
+    convex in both numbers and is minimised by Newton's method.
     """
     z = logits.astype(np.float64)
     second, largest = np.partition(z, -2, axis=1)[:, -2:].T

@@ -1,4 +1,4 @@
-"""Images per second of a cascade beside its last member alone, in turns, on the same crops in memory."""
+"""Measurement of a cascade's speed beside that of its last member, in alternating turns on the same crops."""
 
 from __future__ import annotations
 
