@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import sys
@@ -69,6 +70,42 @@ def test_an_unmodified_client_of_triton_infers(server: Server) -> None:
         expected = infer(channel, tiny_images(2, 32))
     np.testing.assert_allclose(client.infer(NAME, [encoded]).as_numpy("logits"), expected, atol=1e-5)
     client.close()
+
+
+def test_an_unmodified_client_of_triton_loads_and_unloads_models(tmp_path: Path) -> None:
+    triton = pytest.importorskip("tritonclient.grpc", reason="needs tritonclient[grpc]")
+    write_tiny(tmp_path)
+    versions = tmp_path / "models" / "m"
+    shutil.copytree(tmp_path / "tiny", versions / "2")
+    (tmp_path / "admin").write_text("sesame")
+    options = ("--models", "models", "--poll", "0", "--admin-token-file", "admin", "--grpc-port", "0", "--threads", "1")
+    with serving(tmp_path, *options) as server:
+        client, admin = triton.InferenceServerClient(server.grpc_address), {"authorization": "Bearer sesame"}
+
+        def index() -> list[tuple[str, str, str, str]]:
+            models = client.get_model_repository_index().models
+            return [(model.name, model.version, model.state, model.reason) for model in models]
+
+        tiny, newest = (NAME, "1", "READY", ""), ("m", "2", "READY", "")
+        assert index() == [tiny, newest]
+        client.unload_model("m", headers=admin)
+        assert index() == [tiny, ("m", "2", "UNAVAILABLE", "unloaded")]
+        (versions / "2").rename(versions / "3")
+        client.load_model("m", headers=admin)
+        assert index() == [tiny, ("m", "3", "READY", "")]
+        (tmp_path / "tiny" / "model.onnx").unlink()
+        for method, name, words in (
+            (client.load_model, NAME, f"[StatusCode.INVALID_ARGUMENT] cannot load {NAME}: "),
+            (client.load_model, "none", "[StatusCode.NOT_FOUND] no model called 'none'"),
+            (client.unload_model, "m/3", "[StatusCode.NOT_FOUND] 'm/3' is no name of a model"),
+        ):
+            with pytest.raises(triton.InferenceServerException) as caught:
+                method(name, headers=admin)
+            assert str(caught.value).startswith(words)
+        with pytest.raises(triton.InferenceServerException, match="the admin token is required"):
+            client.unload_model("m")
+        assert client.is_model_ready(NAME)         # what was open stays
+        client.close()
 
 
 def test_damaged_connections_leave_nothing_behind(server: Server) -> None:

@@ -75,7 +75,7 @@ def make_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> A
         table.append(("POST", "/v1/explain", explain))
     if service.settings.admin_token is not None:
         for verb, handler in ("load", load_model), ("unload", unload_model):
-            table.append(("POST", f"/v2/repository/models/{{model}}/{verb}", handler))
+            table.append(("POST", f"/v2/repository/models/{{model:path}}/{verb}", handler))
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         table += [("GET", model, model_metadata), ("GET", f"{model}/ready", model_ready)]
         table += [("GET", f"{model}/config", model_config), ("GET", f"{model}/stats", statistics)]

@@ -1,8 +1,9 @@
-"""The routes of Triton's model repository extension."""
+"""Triton's model repository extension: its routes, and what they share with gRPC."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+import asyncio
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,7 +15,7 @@ from wideresnet.serve.admission import Permit, RequestContext
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_body import read_body
 from wideresnet.serve.service import Service
-from wideresnet.serve.versions import name_and_version
+from wideresnet.serve.versions import name_and_version, split_name
 
 
 class _IndexRequest(BaseModel):
@@ -57,28 +58,35 @@ def index_documents(service: Service, only_ready: bool) -> list[dict[str, str]]:
 
 async def load_model(service: Service, request: Request, context: RequestContext) -> Response:
     """``POST /v2/repository/models/M/load``"""
-    return await _control(service, request, context, service.repository.load_model, ())
+    return await _control(service, request, context, "load")
 
 
 async def unload_model(service: Service, request: Request, context: RequestContext) -> Response:
-    """``POST /v2/repository/models/M/unload``: no model depends on another, so ``unload_dependents`` adds none"""
-    return await _control(service, request, context, service.repository.unload_model, ("unload_dependents",))
+    """``POST /v2/repository/models/M/unload``"""
+    return await _control(service, request, context, "unload")
 
 
-async def _control(
-    service: Service, request: Request, context: RequestContext, change: Callable[[str], Awaitable[None]],
-    parameters: Collection[str],
-) -> Response:  # fmt: skip
-    """Apply ``change`` to the model of the path. Raises ApiError."""
+async def _control(service: Service, request: Request, context: RequestContext, verb: str) -> Response:
     service.admission.check_draining()
     with Permit(service.admission, context) as permit:
         body = await read_body(request, permit, service.settings)
         try:
-            sent = _ControlRequest.model_validate_json(body[:10_000] or b"{}").parameters
+            parameters = _ControlRequest.model_validate_json(body[:10_000] or b"{}").parameters
         except ValidationError as error:
             raise ApiError("request", "invalid request", 'send {"parameters": {}}, or no body') from error
-        if unknown := {*sent} - {*parameters}:
-            message = f"the parameter {min(unknown)[:80]!r} is not supported"
-            raise ApiError("parameters", message, "leave it out: a bundle has all settings of its model")
-        await change(request.path_params["model"])
+        await change_model(service, verb, request.path_params["model"], parameters)
     return Response("{}", media_type="application/json")
+
+
+async def change_model(service: Service, verb: str, name: str, parameters: Collection[str]) -> None:
+    """``verb`` a model: load or unload, to the end also where its client leaves. Raises ApiError."""
+    # No model depends on another: there is nothing to unload with it.
+    if unknown := {*parameters} - ({"unload_dependents"} if verb == "unload" else set()):
+        message = f"the parameter {min(unknown)[:80]!r} is not supported"
+        raise ApiError("parameters", message, "leave it out: a bundle has all settings of its model")
+    if "/" in name:
+        message = f"{name[:80]!r} is no name of a model, whose versions are loaded and unloaded together"
+        raise ApiError("model", message, f"{verb} {split_name(name)[0][:80]!r}")
+    repository = service.repository
+    change = repository.load_model if verb == "load" else repository.unload_model
+    await asyncio.shield(asyncio.ensure_future(change(name)))

@@ -27,6 +27,7 @@ from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import ConfigError
 from wideresnet.images.decode import Limits
 from wideresnet.serve.app import make_app
+from wideresnet.serve.control import change_model
 from wideresnet.serve.repository import MAX_FOLDERS, ModelRepository, list_models
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
@@ -452,6 +453,21 @@ def test_names_that_are_no_models_are_404(site: Site, name: str) -> None:
             url = httpx2.URL("http://test", raw_path=f"/v2/repository/models/{name}/{verb}".encode())
             assert (await client.post(url, headers=ADMIN)).status_code == 404
         assert list(site.hashes) == ["m"]
+
+    play(site, story)
+
+
+def test_a_load_goes_on_when_the_call_that_asked_for_it_is_cancelled(site: Site) -> None:
+    async def story(client: httpx2.AsyncClient, repository: ModelRepository) -> None:
+        await change_model(site.service, "unload", "m", ())
+        load = asyncio.create_task(change_model(site.service, "load", "m", ()))
+        await asyncio.sleep(0)
+        load.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await load
+        while not site.hashes:
+            await asyncio.sleep(0.005)
+        assert site.index() == {("m", "1"): ("READY", "")}
 
     play(site, story)
 

@@ -19,13 +19,13 @@ from google.protobuf.json_format import ParseDict
 from wideresnet import __version__
 from wideresnet.serve import protocol
 from wideresnet.serve.admission import Permit, RequestContext
-from wideresnet.serve.control import index_documents
+from wideresnet.serve.control import change_model, index_documents
 from wideresnet.serve.grpc.descriptors import HEALTH, INFERENCE, message_classes
 from wideresnet.serve.grpc.health import status, watch_handler
 from wideresnet.serve.grpc.messages import parse_message, request_document, response_message
 from wideresnet.serve.http.errors import ERROR_STATUS, ApiError, as_api_error
 from wideresnet.serve.http.middleware import RequestIds, report_response
-from wideresnet.serve.http.request_checks import check_authorization
+from wideresnet.serve.http.request_checks import check_authorization, route_error
 from wideresnet.serve.inference import infer_request, parse_in_turn
 from wideresnet.serve.responses import output_tensors
 from wideresnet.serve.service import Service
@@ -38,6 +38,7 @@ STATUS_CODES = {
     499: "CANCELLED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
 PROBES = ("ServerLive", "ServerReady", "Check")    # need no token
+CHANGES = {"RepositoryModelLoad": "load", "RepositoryModelUnload": "unload"}       # need the admin token
 LATENCY = 0.1                                      # seconds: a client that leaves so near its deadline leaves for that
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Rpcs:
     def __init__(self, service: Service) -> None:
         self._service, self._ids, self._reading = service, RequestIds(), 0
         self.handlers = {
-            INFERENCE: {method: self._handler(INFERENCE, method) for method in (*DOCUMENTS, "ModelInfer")},
+            INFERENCE: {method: self._handler(INFERENCE, method) for method in (*DOCUMENTS, *CHANGES, "ModelInfer")},
             HEALTH: {"Check": self._handler(HEALTH, "Check"), "Watch": watch_handler(service)},
         }
 
@@ -81,13 +82,17 @@ class Rpcs:
             rpc.set_trailing_metadata((("x-request-id", context.id),))
             try:
                 if method not in PROBES:
-                    check_authorization(str(metadata.get("authorization", "")), self._service.settings)
+                    header = str(metadata.get("authorization", ""))
+                    check_authorization(header, self._service.settings, method in CHANGES)
                 admission = self._service.admission
                 with admission.admit(context) if method == "ModelInfer" else Permit(admission, context) as permit:
                     message = await self._read(rpc, request_class, permit)
                     call = Call(self._service, context, permit, message, _seconds_left(rpc))
                     if method == "ModelInfer":
                         response = await model_infer(call)
+                    elif method in CHANGES:
+                        await _change_model(call, CHANGES[method])
+                        response = response_class()
                     else:
                         response = ParseDict(make_document(call), response_class())
                 return bytes(response.SerializeToString())
@@ -165,11 +170,33 @@ async def model_infer(call: Call) -> Any:
     return response_message(parsed, model.name, output_tensors(parsed, logits, model.classifier.labels, p_values))
 
 
+async def _change_model(call: Call, verb: str) -> None:
+    if call.service.settings.admin_token is None:
+        raise route_error("POST", f"/v2/repository/models/{call.message.model_name}/{verb}")
+    call.service.admission.check_draining()
+    _check_repository(call)
+    await change_model(call.service, verb, call.message.model_name, call.message.parameters)
+
+
+def _check_repository(call: Call) -> None:
+    if name := call.message.repository_name:
+        raise ApiError("model", f"no repository called {name[:80]!r}", "leave repository_name out: there is one only")
+
+
+def _index(call: Call) -> dict[str, Any]:
+    _check_repository(call)
+    return {"models": index_documents(call.service, call.message.ready)}
+
+
 def _check(call: Call) -> dict[str, Any]:
     name = call.message.service
     if (answer := status(call.service, name)) == "SERVICE_UNKNOWN":
         raise ApiError("model", f"no model called {name[:80]!r}", "give the name of a model, or none for the server")
     return {"status": answer}
+
+
+def _server_metadata(call: Call) -> dict[str, Any]:
+    return protocol.server_metadata(__version__, call.service.settings.admin_token is not None)
 
 
 def _model_ready(call: Call) -> dict[str, Any]:
@@ -196,10 +223,10 @@ def _statistics(call: Call) -> dict[str, Any]:
 DOCUMENTS: dict[str, Callable[[Call], dict[str, Any]]] = {
     "ServerLive": lambda call: {"live": True},
     "ServerReady": lambda call: {"ready": call.service.ready},
-    "ServerMetadata": lambda call: protocol.server_metadata(__version__, controlled=False),
+    "ServerMetadata": _server_metadata,
     "ModelReady": _model_ready,
     "ModelMetadata": _model_metadata,
     "ModelConfig": _model_config,
     "ModelStatistics": _statistics,
-    "RepositoryIndex": lambda call: {"models": index_documents(call.service, call.message.ready)},
+    "RepositoryIndex": _index,
 }

@@ -30,6 +30,7 @@ from wideresnet.serve.settings import ServeSettings  # noqa: E402
 PIXELS = np.stack([FakeEngine().image(label) for label in (3, 7)])
 LOGITS = -np.abs(np.arange(10, dtype=np.float32) - np.array([[3], [7]]))
 HttpClient = httpx2.AsyncClient
+CODES = {401: "UNAUTHENTICATED", 404: "NOT_FOUND", 422: "INVALID_ARGUMENT", 503: "UNAVAILABLE"}
 
 
 class Client:
@@ -235,6 +236,55 @@ def test_calls_need_the_token_and_probes_do_not(make_service) -> None:
         assert (await rpc("Check", HEALTH)).status == 1
 
     run_both(make_service(token="secret"), story)
+
+
+CONTROL = {"RepositoryModelLoad": "load", "RepositoryModelUnload": "unload"}
+
+
+def test_models_are_loaded_and_unloaded_by_the_rules_of_http(make_service) -> None:
+    async def story(client: HttpClient, rpc: Client) -> None:
+        async def both(method: str, token: str, name: str, **parameters: bool) -> str:
+            """Check that the two transports say the same; return it."""
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            path = f"/v2/repository/models/{name.replace('/', '%2F')}/{CONTROL[method]}"
+            done = await client.post(path, headers=headers, json={"parameters": parameters})
+            values = {key: {"bool_param": value} for key, value in parameters.items()}
+            message = message_classes(INFERENCE, method)[0](model_name=name, parameters=values)
+            metadata = [(key.lower(), value) for key, value in headers.items()]
+            code, details = await rpc.refused(rpc.send(method, message, metadata=metadata))
+            assert (code, details) == (CODES[done.status_code], done.json()["error"])
+            return details
+
+        for method, verb in CONTROL.items():
+            for token in ("", "secret", "nonsense"):
+                assert (await both(method, token, NAME)).startswith("the admin token is required")
+            assert (await both(method, "sesame", "other")).startswith("no model called 'other'")
+            assert (await both(method, "sesame", "m/2")).endswith(f"are loaded and unloaded together ({verb} 'm')")
+            assert (await both(method, "sesame", NAME, config=True)).startswith("the parameter 'config' is not")
+        assert (await both("RepositoryModelLoad", "sesame", NAME, unload_dependents=True)).startswith("the parameter")
+        admin = [("authorization", "Bearer sesame")]
+        for method in ("RepositoryIndex", *CONTROL):
+            message = message_classes(INFERENCE, method)[0](repository_name="b")
+            code, details = await rpc.refused(rpc.send(method, message, metadata=admin))
+            assert (code, details.partition(" (")[0]) == ("NOT_FOUND", "no repository called 'b'")
+        assert "model_repository" in (await rpc.send("ServerMetadata", b"", metadata=admin)).extensions
+        service.admission.draining = True
+        assert (await both("RepositoryModelLoad", "sesame", NAME)).startswith("the server is shutting down")
+
+    service = make_service(token="secret", admin_token="sesame")
+    run_both(service, story)
+
+
+def test_without_an_admin_token_no_model_is_loaded(make_service) -> None:
+    async def story(client: HttpClient, rpc: Client) -> None:
+        for method, verb in CONTROL.items():
+            done = await client.post(f"/v2/repository/models/{NAME}/{verb}")
+            code, details = await rpc.refused(rpc(method, model_name=NAME))
+            assert (done.status_code, code, details) == (404, "NOT_FOUND", done.json()["error"])
+            assert "'wrn serve --admin-token-file FILE' allows it" in details
+        assert "model_repository" not in (await rpc("ServerMetadata")).extensions
+
+    run_both(make_service(), story)
 
 
 def test_the_deadline_of_the_client_and_its_cancellation_end_the_work(make_service) -> None:
