@@ -1,14 +1,16 @@
 """Calibration, prediction sets and unknown images, measured over many splits and beside TorchCP and pytorch-ood.
 
-    python uncertainty.py compute CACHE --cifar10 FILE --cifar100 FILE --imagenette TAR [-m MODEL] [--tag TAG]
+    python uncertainty.py compute CACHE [-m MODEL] [--tag TAG] --test DATA --train DATA [--outside KIND SOURCE]...
     python uncertainty.py measure CACHE --tag f32 wrn_16_4.cifar10 --tag int8 int8/ -o FILE.json
 
-``compute`` runs a CIFAR-10 model over its test set, 2,000 training images, and images of other kinds, and stores
-logits and features. ``measure`` needs ``pip install torch torchcp pytorch-ood scikit-learn``; it runs no network.
+``compute`` runs a model over the labelled images of ``--test``, a bank of its training images (``--train``), and images
+of other kinds, and stores logits and features. ``measure`` needs ``pip install torch torchcp pytorch-ood
+scikit-learn``; it runs no network.
 
-Unknown images: every fifth test image of CIFAR-100 (near; it has relatives of the ten classes), Imagenette's validation
-images at 32 pixels without English springer and garbage truck (far), uniform noise, and synthetic textures: noise of
-three spectra, gratings and checkerboards, in random colours.
+SOURCE is CIFAR-100's archive, of which every fifth test image is taken, or a folder of class folders, of which the
+first 125 images of each are taken, except the classes that ``--without`` names: those that the network knows. Two kinds
+are always made: uniform noise, and synthetic textures, which are noise of three spectra, gratings and checkerboards, in
+random colours. README.md has the commands of the documents in ``results/uncertainty``.
 """
 
 from __future__ import annotations
@@ -16,11 +18,9 @@ from __future__ import annotations
 import argparse
 import importlib.abc
 import importlib.machinery
-import io
 import json
 import sys
-import tarfile
-from collections import Counter
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
@@ -30,27 +30,29 @@ import numpy as np
 from onnx.reference import ReferenceEvaluator
 
 from wideresnet.bundle.derive import uncalibrated
-from wideresnet.datasets.cifar import cifar_test, cifar_train, detect_cifar
+from wideresnet.datasets.cifar import cifar_test, detect_cifar
+from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.features import open_features
 from wideresnet.graph.calibrated import known_score_part, with_known_score, with_temperature
-from wideresnet.images.decode import decode
-from wideresnet.images.preprocess import preprocess
-from wideresnet.machine import machine_facts
+from wideresnet.images.files import find_images
+from wideresnet.images.loader import load_batches
+from wideresnet.machine import available_cpus, machine_facts
 from wideresnet.prediction_sets import prediction_sets, set_scores
-from wideresnet.records import MarginScale, SetModel, UnknownMethod, wilson_interval
+from wideresnet.records import Item, MarginScale, SetModel, UnknownMethod, wilson_interval
 from wideresnet.tasks.calibrate.conformal import fit_sets, quantiles
 from wideresnet.tasks.calibrate.temperature import fit_margin, fit_temperature, reliability
 from wideresnet.tasks.calibrate.unknown import bank_size, method_constants
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
+from wideresnet.tasks.quantize.calibration_data import calibration_pool
 
-RELATIVES = ("n02102040", "n03417042")             # English springer, a dog; garbage truck, a truck
-OF_A_CLASS = 125                                   # images of Imagenette
+OF_A_CLASS = 125                                   # images of a class folder of another kind
+EVERY = 5                                          # of CIFAR-100's test images
+BATCH = 64
 LEVELS = (0.90, 0.95, 0.99)
 SPLITS, COVERAGE_SPLITS, COMPARED_SPLITS = 20, 100, 10
-OUTSIDE = ("cifar100", "imagenette", "noise", "textures")
-PARTS = ("test", "train", *OUTSIDE)
+KNOWN = ("test", "train")
 Arrays = dict[str, np.ndarray]
 
 
@@ -61,8 +63,10 @@ def main() -> None:
     measure = commands.add_parser("measure")
     for command in (compute, measure):
         command.add_argument("cache", type=Path)
-    for name in ("--cifar10", "--cifar100", "--imagenette"):
+    for name in ("--test", "--train"):
         compute.add_argument(name, type=Path, required=True)
+    compute.add_argument("--outside", nargs=2, action="append", metavar=("KIND", "SOURCE"), default=[])
+    compute.add_argument("--without", nargs="+", metavar="CLASS", default=[])
     compute.add_argument("-m", "--model")
     compute.add_argument("--tag", default="f32")
     measure.add_argument("--tag", nargs=2, action="append", metavar=("TAG", "MODEL"), required=True)
@@ -74,10 +78,10 @@ def main() -> None:
     packages = {name: metadata.version(name) for name in ("torch", "torchcp", "pytorch-ood", "numpy")}
     document: dict[str, Any] = {"packages": packages, "machine": machine_facts()}
     for tag, model in arguments.tag:
-        parts = {name: read(arguments.cache, tag, name) for name in PARTS}
+        parts = read_parts(arguments.cache, tag)
         document[tag] = {
-            "calibration": calibration(parts["test"]), "coverage": coverage(parts["test"]),
-            "unknown": unknown(parts, model),
+            "accuracy": accuracy(parts["test"]), "calibration": calibration(parts["test"]),
+            "coverage": coverage(parts["test"]), "unknown": unknown(parts, model),
         }  # fmt: skip
     arguments.output.write_text(json.dumps(document, indent=1) + "\n")
 
@@ -85,34 +89,59 @@ def main() -> None:
 def compute_outputs(arguments: argparse.Namespace) -> None:
     """Store logits and features of all images, part by part; those that are there are not computed again."""
     bundle = uncalibrated(load_bundle(ModelChoice(arguments.model)))
-    ten, hundred = detect_cifar(arguments.cifar10, 10), detect_cifar(arguments.cifar100, 100)
-    assert ten is not None
-    assert hundred is not None
-    spec, side = bundle.card.preprocess, bundle.card.preprocess.crop
-    sources = {
-        "test": lambda: cifar_test(arguments.cifar10, ten).items,
-        "train": lambda: balanced_sample(cifar_train(arguments.cifar10, ten).items, 10_000)[: bank_size(10)],
-        "cifar100": lambda: cifar_test(arguments.cifar100, hundred, verify=False).items[::5],
+    labels, spec, bank = bundle.labels, bundle.card.preprocess, bank_size(bundle.card.classes)
+    made = {"noise": noise, "textures": textures}
+    if reserved := {kind for kind, _ in arguments.outside} & {*KNOWN, *made}:
+        raise SystemExit(f"--outside: call it something else than {reserved.pop()}")
+    sources: dict[str, Callable[[], list[Item]]] = {
+        "test": lambda: list(open_labelled(arguments.test, labels).items),
+        "train": lambda: balanced_sample(calibration_pool(arguments.train, labels), bank),
     }
+    for kind, source in arguments.outside:
+        sources[kind] = lambda path=Path(source): outside_images(path, arguments.without)
     engine = open_features(bundle, ["features"], options=EngineOptions(hint="throughput"))
-    arguments.cache.mkdir(parents=True, exist_ok=True)
-    for name in PARTS:
-        file = arguments.cache / f"{arguments.tag}-{name}.npz"
+    folder = arguments.cache / arguments.tag
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*sources, *made):
+        file = folder / f"{name}.npz"
         if file.exists():
+            print(f"{file} is there")
             continue
-        labels = np.zeros(0, np.int64)
-        if name in sources:
-            items = sources[name]()
-            pixels, labels = np.stack([item.source for item in items]), np.array([item.label for item in items])
-        elif name == "noise":
-            pixels = np.random.default_rng(0).integers(0, 256, (500, side, side, 3), dtype=np.uint8)
-        elif name == "textures":
-            pixels = textures(side)
-        else:
-            pixels = np.stack([preprocess(decode(data), spec) for data in imagenette(arguments.imagenette)])
-        outputs = list(engine.stream(pixels[first : first + 64] for first in range(0, len(pixels), 64)))
+        found: list[Item] = []
+        batches = crops(sources[name](), spec, found) if name in sources else in_batches(made[name](spec.crop))
+        outputs = list(engine.stream(batches))
         arrays = {key: np.concatenate([output[key] for output in outputs]) for key in ("logits", "features")}
-        np.savez(file, labels=labels, **arrays)
+        np.savez(file, labels=np.array([item.label for item in found if item.label is not None], np.int64), **arrays)
+        print(f"{file}: {len(arrays['logits']):,} images")
+
+
+def outside_images(path: Path, without: list[str]) -> list[Item]:
+    """Return images that the network does not know, as the module's text says."""
+    if cifar := detect_cifar(path, 100):
+        return list(cifar_test(path, cifar, verify=False).items[::EVERY])
+    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and folder.name not in without]
+    files = [file for folder in folders for file in list(find_images([folder]))[:OF_A_CLASS]]
+    if not files:
+        raise SystemExit(f"{path} holds no folders with images")
+    return [Item(str(file), file) for file in files]
+
+
+def crops(items: list[Item], spec: Any, found: list[Item]) -> Iterator[np.ndarray]:
+    """Yield batches of what the network sees of ``items``, which are put into ``found``; all have to be readable."""
+    for batch in load_batches(items, spec, batch_size=BATCH, threads=available_cpus()):
+        if batch.failures:
+            raise SystemExit(f"unreadable: {batch.failures[0]}")
+        found.extend(batch.items)
+        yield batch.pixels
+
+
+def in_batches(pixels: np.ndarray) -> Iterator[np.ndarray]:
+    return (pixels[first : first + BATCH] for first in range(0, len(pixels), BATCH))
+
+
+def noise(side: int, count: int = 500) -> np.ndarray:
+    """Return ``count`` images of uniform noise, uint8 [N, S, S, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
 def textures(side: int, each: int = 100) -> np.ndarray:
@@ -139,23 +168,18 @@ def textures(side: int, each: int = 100) -> np.ndarray:
     return np.stack(images)
 
 
-def imagenette(path: Path) -> list[bytes]:
-    """Return encoded validation images of the classes that CIFAR-10 has nothing like."""
-    counts, images = Counter[str](), []
-    with tarfile.open(path) as archive:
-        for member in archive:
-            folder = Path(member.name).parent.name
-            if member.isfile() and member.name.startswith("val/") and folder not in RELATIVES:
-                counts[folder] += 1
-                file = archive.extractfile(member)
-                if counts[folder] <= OF_A_CLASS and file:
-                    images.append(io.BytesIO(file.read()).getvalue())
-    return images
+def read_parts(cache: Path, tag: str) -> dict[str, Arrays]:
+    """Return the stored parts of a model by name: those of ``KNOWN``, and the other kinds."""
+    parts = {}
+    for file in sorted((cache / tag).glob("*.npz")):
+        with np.load(file) as arrays:
+            parts[file.stem] = dict(arrays)
+    return parts
 
 
-def read(cache: Path, tag: str, name: str) -> Arrays:
-    with np.load(cache / f"{tag}-{name}.npz") as arrays:
-        return {key: arrays[key] for key in ("logits", "features", "labels")}
+def accuracy(test: Arrays) -> dict[str, Any]:
+    n, right = len(test["labels"]), int((test["logits"].argmax(1) == test["labels"]).sum())
+    return {"n": n, "top1": 100 * right / n, "interval95": [100 * limit for limit in wilson_interval(right, n)]}
 
 
 def halves(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -183,7 +207,7 @@ def calibration(test: Arrays) -> dict[str, Any]:
     names = "temperature", "offset", "slope", *errors
     columns = zip(names, np.array(rows).T, strict=True)
     return {
-        "splits": SPLITS, "n_fit": len(test["labels"]) // 2, "n_test": len(test["labels"]) // 2,
+        "splits": SPLITS, "n_fit": len(fit), "n_test": len(rest),
         **{name: spread(values) for name, values in columns},
         # What a perfectly calibrated network with these probabilities would show with so many images.
         "ece_of_perfect_calibration": spread(np.array(perfect)),
@@ -263,11 +287,11 @@ def unknown(parts: dict[str, Arrays], model: str | None) -> dict[str, Any]:
     test, train = parts["test"], parts["train"]
     fit, rest = halves(0, len(test["labels"]))
     temperature = fit_temperature(test["logits"][fit], test["labels"][fit])
-    bank = slice(0, bank_size(test["logits"].shape[1]))
     bundle = uncalibrated(load_bundle(ModelChoice(model)))
-    document: dict[str, Any] = {"bank": bank.stop, "n": len(rest)}
+    outside = [name for name in parts if name not in KNOWN]
+    document: dict[str, Any] = {"bank": len(train["logits"]), "n": len(rest)}
     for method in get_args(UnknownMethod):
-        constants = method_constants(method, train["features"][bank], train["logits"][bank] / temperature)
+        constants = method_constants(method, train["features"], train["logits"] / temperature)
         graph = with_known_score(with_temperature(bundle.model, temperature), method, constants)
         evaluator = ReferenceEvaluator(known_score_part(graph))
         scores = {
@@ -280,12 +304,12 @@ def unknown(parts: dict[str, Arrays], model: str | None) -> dict[str, Any]:
         document[method] = {
             "refused_genuine": 100 * refused / len(rest),
             "interval95": [100 * limit for limit in wilson_interval(refused, len(rest))],
-            **{name: separation(scores["test"][rest], scores[name], stored) for name in OUTSIDE},
+            **{name: separation(scores["test"][rest], scores[name], stored) for name in outside},
         }
-    for name, detector in outside_detectors(train, bank, bundle, temperature):
-        scores = {part: chunked(detector, parts[part]) for part in ("test", *OUTSIDE)}
+    for name, detector in outside_detectors(train, bundle, temperature):
+        scores = {part: chunked(detector, parts[part]) for part in ("test", *outside)}
         document[f"pytorch-ood {name}"] = {
-            part: separation(scores["test"][rest], scores[part]) for part in OUTSIDE
+            part: separation(scores["test"][rest], scores[part]) for part in outside
         }
     return document
 
@@ -297,13 +321,15 @@ def chunked(score: Any, part: Arrays) -> np.ndarray:
 
 def separation(known: np.ndarray, other: np.ndarray, stored: Any = None) -> dict[str, Any]:
     rng = np.random.default_rng(0)
-    drawn = [auroc(rng.choice(known, len(known)), rng.choice(other, len(other))) for _ in range(200)]
-    document = {
-        "n": len(other), "auroc": auroc(known, other), "interval95": np.quantile(drawn, (0.025, 0.975)).tolist(),
-        "fpr95": 100 * float((other >= np.quantile(known, 0.05)).mean()),
-    }  # fmt: skip
+    pairs = [(rng.choice(known, len(known)), rng.choice(other, len(other))) for _ in range(200)]
+    document: dict[str, Any] = {"n": len(other)}
+    for name, measure, interval in (("auroc", auroc, "interval95"), ("fpr95", fpr95, "fpr95_interval95")):
+        drawn = [measure(*pair) for pair in pairs]
+        document |= {name: measure(known, other), interval: np.quantile(drawn, (0.025, 0.975)).tolist()}
     if stored is not None:
-        document["refused"] = 100 * float(np.mean([stored.p_value(-score) < 0.01 for score in other.tolist()]))
+        refused = sum(stored.p_value(-score) < 0.01 for score in other.tolist())
+        interval = [100 * limit for limit in wilson_interval(refused, len(other))]
+        document |= {"refused": 100 * refused / len(other), "refused_interval95": interval}
     return document
 
 
@@ -313,7 +339,12 @@ def auroc(known: np.ndarray, other: np.ndarray) -> float:
     return 100 * float(wins.mean()) / 2 / len(other)
 
 
-def outside_detectors(train: Arrays, bank: slice, bundle: Any, temperature: float) -> Any:
+def fpr95(known: np.ndarray, other: np.ndarray) -> float:
+    """Return how many of the others pass, in percent, where 95 % of the known images do."""
+    return 100 * float((other >= np.quantile(known, 0.05)).mean())
+
+
+def outside_detectors(train: Arrays, bundle: Any, temperature: float) -> Any:
     """Yield detectors of pytorch-ood, negated: functions of features and logits with large values for known images."""
     import torch
 
@@ -323,9 +354,9 @@ def outside_detectors(train: Arrays, bank: slice, bundle: Any, temperature: floa
     from wideresnet.graph.outputs import read_classifier
 
     tensor = lambda values: torch.tensor(np.asarray(values, np.float32))  # noqa: E731
-    features, labels = tensor(train["features"][bank]), torch.tensor(train["logits"][bank].argmax(1))
+    features, labels = tensor(train["features"]), torch.tensor(train["logits"].argmax(1))
     weight, bias = (tensor(values / np.float32(temperature)) for values in read_classifier(bundle.model))
-    k = int(method_constants("knn", train["features"][bank], train["logits"][bank])["k"][0])
+    k = int(method_constants("knn", train["features"], train["logits"])["k"][0])
     fitted = {
         f"KNN k={k}": KNN(None, k=k, normalize=True).fit_features(features, labels),
         "ViM": ViM(None, d=features.shape[1] // 2, w=weight, b=bias).fit_features(features, labels),
