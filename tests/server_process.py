@@ -32,8 +32,11 @@ class Server:
     port: int
     log: Path
 
+    def open_connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
     def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = self.open_connection()
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -43,8 +46,8 @@ class Server:
 
     @property
     def grpc_address(self) -> str:
-        self.until(lambda: "grpc://" in self.log.read_text())
-        return re.findall(r"grpc://(.*)", self.log.read_text())[0]
+        self.until(lambda: re.search("grpcs?://", self.log.read_text()) is not None)
+        return re.findall(r"grpcs?://(.*)", self.log.read_text())[0]
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
@@ -66,13 +69,15 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, *options: str, **environment: str) -> Iterator[Server]:
+def serving(
+    folder: Path, *options: str, kind: type[Server] = Server, **environment: str
+) -> Iterator[Server]:
     command = [sys.executable, "-W", "error", "-m", "wideresnet", "serve", "-m", "tiny", "--port", "0", *options]
     variables = {**os.environ, "WRN_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment}
     log = folder / "log.txt"
     with log.open("w") as stderr:
         process = subprocess.Popen(command, cwd=folder, env=variables, stderr=stderr)
-    server = Server(process, 0, log)
+    server = kind(process, 0, log)
     try:
         server.until(lambda: "\n" in log.read_text())
         server.port = int(log.read_text().splitlines()[0].rpartition(":")[2])

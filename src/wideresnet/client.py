@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from ssl import CertificateError
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -90,7 +91,8 @@ class Client:
                 lost = status == 500 and response.headers.get_content_type() != _PROBLEM_TYPE
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                status, data, retry_after, lost = 0, str(error or type(error).__name__).encode(), "", True
+                status, data, retry_after = 0, str(error or type(error).__name__).encode(), ""
+                lost = not isinstance(error, CertificateError)
             if attempt == self._retries or not (lost or status in _RETRY_STATUS):
                 break
             pause = min(10.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0)

@@ -51,6 +51,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "serve/grpc/server": ("serve",),
     "serve/run": ("serve",),
     "serve/shadow": ("serve",),
+    "serve/tls": ("serve",),
     "tasks/calibrate/automatic": ("compile", "finetune"),
     "tasks/calibrate/calibrate": ("calibrate",),
     "tasks/bench/candidates": ("bench",),

@@ -29,8 +29,8 @@ GROUPS = {
     "Settings": "--mode --config=FILE --set=KEY=VALUE --seed=N --seeds=N --dry-run --list",
     "Requests": "--host=ADDRESS --port=PORT --grpc-port=PORT --queue=N --max-bytes=BYTES --max-pixels=PIXELS"
         " --max-images=N --image-seconds=SECONDS --deadline=SECONDS --upload-deadline=SECONDS --drain=SECONDS"
-        " --token-file=FILE --admin-token-file=FILE --cors=ORIGIN --allow-host=HOST --explain"
-        " --shadow=FIRST=SECOND --shadow-fraction=FRACTION --otlp=URL --log",
+        " --token-file=FILE --admin-token-file=FILE --tls-cert=FILE --tls-key=FILE --cors=ORIGIN --allow-host=HOST"
+        " --explain --shadow=FIRST=SECOND --shadow-fraction=FRACTION --otlp=URL --log",
     "Output": "--output=PATH --format --rows --top-k=N --coverage=PERCENT --class=CLASS --lang --layer=NAMES --pool"
         " --dtype --storage --signed --report=FILE --folders=FOLDER --tensorboard --resume",
     "Speed": "--engine=NAMES --precision=NAMES --device=cpu --threads=N --streams=N --batch-size=N --infer-mode",

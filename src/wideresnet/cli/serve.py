@@ -50,6 +50,8 @@ Config = Annotated[
 GrpcPort = Annotated[
     int | None, typer.Option(min=0, max=65535, help="A port for gRPC; 0: any free one. Default: HTTP only.")
 ]
+TlsCert = Annotated[Path | None, typer.Option(help="Speak TLS on all ports: a certificate with its chain, PEM.")]
+TlsKey = Annotated[Path | None, typer.Option(help="The key of --tls-cert, PEM.")]
 Streams = Annotated[
     int | None,
     typer.Option(min=0, help="Batches computed in parallel; 0: as the engine chooses. Default: as tuned, or 1."),
@@ -91,6 +93,8 @@ def serve(
     deadline: Annotated[float, typer.Option(help="Seconds from the complete body to the answer.")] = 30.0,
     upload_deadline: Annotated[float, typer.Option(help="Seconds for the upload of a body.")] = 30.0,
     drain: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM to the last answer.")] = 30.0,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     token_file: Annotated[Path | None, typer.Option(help="Require the bearer token in this file.")] = None,
     admin_token_file: Annotated[
         Path | None, typer.Option(help="Load and unload models for clients with the bearer token in this file.")
@@ -121,7 +125,8 @@ def serve(
     Each option is also an environment variable (WRN_SERVE_PORT=9000) and a key of the --config file; options take
     precedence over the environment, and the environment over the file. WRN_SERVE_TOKEN and WRN_SERVE_ADMIN_TOKEN may
     hold the bearer tokens.
-    SIGHUP reloads the models, SIGTERM exits after the last answer. Exit code 1: some requests were left unanswered.
+    SIGHUP reloads the models and the certificate, SIGTERM exits after the last answer. Exit code 1: some requests were
+    left unanswered.
     With --ray the service runs in replicas behind Ray Serve's proxy: docs/scale.md lists the differences.
 
     Example: wrn serve
@@ -137,7 +142,9 @@ def serve(
 
     check_unused(context, models is None, "without --models", "poll", "versions")
     check_unused(context, not shadow, "without --shadow", "shadow_fraction")
-    check_unused(context, bool(ray), "with --ray", "shadow", "otlp")
+    check_unused(context, bool(ray), "with --ray", "shadow", "otlp", "tls_cert", "tls_key")
+    check_unused(context, tls_cert is None, "without --tls-cert", "tls_key")
+    check_unused(context, tls_key is None, "without --tls-key", "tls_cert")
     check_unused(context, bool(ray), "with --ray", "models", "admin_token_file", hint="name the models with -m")
     token, admin_token = _read_token("TOKEN", token_file), _read_token("ADMIN_TOKEN", admin_token_file)
     if admin_token and ray:

@@ -46,7 +46,10 @@ def serve(settings: ServeSettings, write: Callable[[str], object]) -> bool:
         process = ServerProcess(Service(settings, write), listener)
         if settings.otlp:
             process.service.tracing = Tracing(settings.otlp, process.service.log_message)
-        process.service.log_message(f"listening on http://{_address(listener)}")
+        certificate = process.service.certificate
+        process.service.log_message(f"listening on {'https' if certificate else 'http'}://{_address(listener)}")
+        if certificate:
+            process.service.log_message(certificate.note)
         beside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         if settings.grpc_port is not None:         # checked here, since gRPC's own error names no reason
             with open_socket(settings.host, settings.grpc_port, "--grpc-port") as probe:
@@ -74,6 +77,8 @@ class ServerProcess:
             timeout_keep_alive=round(IDLE),
             timeout_graceful_shutdown=FLUSH_SECONDS,
         )
+        config.load()
+        config.ssl = service.certificate.context if service.certificate else None
         self._server = uvicorn.Server(config)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: WrnError | None = None

@@ -22,6 +22,7 @@ from wideresnet.serve.metrics import Metrics, ShadowMetrics
 from wideresnet.serve.repository import ModelRepository
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.shadow import LABEL_HEADER, Shadow, read_labels
+from wideresnet.serve.tls import read_certificate
 from wideresnet.serve.versions import group_versions, name_and_version, split_name
 from wideresnet.serve.worker import ModelInput, ModelWorker, Outcome, Postprocess
 
@@ -46,6 +47,7 @@ class Service:
         self.shadow = Shadow(settings, self.admission, self.log_message) if settings.shadow else None
         if self.shadow:
             self.metrics.add(ShadowMetrics(self.shadow))
+        self.certificate = read_certificate(settings.tls_cert, settings.tls_key)
         self.tracing: Tracing | None = None          # set by the server process
 
     @property
@@ -94,8 +96,10 @@ class Service:
         return self.repository.default or next(iter(self.versions), None)
 
     async def reload(self) -> None:
-        """Open the models again; if one fails, log that and keep the open ones."""
+        """Read the certificate and open the models again; if one fails, log that and keep the open ones."""
         try:
+            if self.certificate:
+                self.log_message(self.certificate.read())
             await self.load()
         except WrnError as error:
             self.metrics.count_reload("failed")

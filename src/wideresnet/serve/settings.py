@@ -63,6 +63,8 @@ class ServeSettings(BaseModel):
     deadline: float = Field(30.0, gt=0)            # from the complete body to the response
     upload_deadline: float = Field(30.0, gt=0)     # from the head of a request to its complete body
     drain: float = Field(30.0, ge=0)               # from SIGTERM to the last response
+    tls_cert: Path | None = None                   # PEM files of both ports; None: no TLS
+    tls_key: Path | None = None
     token: SecretStr | None = None
     admin_token: SecretStr | None = None           # of requests that load and unload models; None: there are none
     explain: bool = True                           # whether /v1/explain is served

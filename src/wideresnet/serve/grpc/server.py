@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 from grpc_reflection.v1alpha import reflection
@@ -14,6 +15,7 @@ from wideresnet.serve.grpc.descriptors import HEALTH, INFERENCE, descriptor_pool
 from wideresnet.serve.grpc.rpcs import Rpcs
 from wideresnet.serve.http.limits import IDLE
 from wideresnet.serve.service import Service
+from wideresnet.serve.tls import Certificate
 
 FLUSH_SECONDS = 2.0                                # for responses that are written and not yet sent
 CANCEL_SECONDS = 0.2                               # in which calls that were given up end: else each is a traceback
@@ -34,9 +36,12 @@ async def grpc_server(service: Service, address: str) -> AsyncIterator[None]:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
     reflection.enable_server_reflection((INFERENCE, HEALTH, reflection.SERVICE_NAME), server, descriptor_pool())
     with errors_as(RuntimeError, ConfigError, f"cannot listen on {address}", "--grpc-port 0 takes any free port"):
-        server.add_insecure_port(address)
+        if certificate := service.certificate:
+            server.add_secure_port(address, _credentials(certificate))
+        else:
+            server.add_insecure_port(address)
     await server.start()
-    service.log_message(f"listening on grpc://{address}")
+    service.log_message(f"listening on {'grpcs' if certificate else 'grpc'}://{address}")
     try:
         yield
     finally:
@@ -44,3 +49,12 @@ async def grpc_server(service: Service, address: str) -> AsyncIterator[None]:
         await server.stop(None if given_up else FLUSH_SECONDS)
         if given_up:
             await asyncio.sleep(CANCEL_SECONDS)
+
+
+def _credentials(certificate: Certificate) -> Any:
+    """Return credentials whose certificate is the one read last: gRPC asks for it in each handshake."""
+
+    def configuration() -> Any:
+        return grpc.ssl_server_certificate_configuration([certificate.pem])
+
+    return grpc.dynamic_ssl_server_credentials(configuration(), configuration)
