@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,11 +17,14 @@ import pytest
 from PIL import Image
 
 from wideresnet.architectures import get_architecture
+from wideresnet.errors import TrainingError
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 import torch  # noqa: E402
+
+from wideresnet.training.recipe import read_recipe  # noqa: E402
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -104,31 +110,102 @@ def test_the_cost_of_augmentation_is_a_share_of_the_step(tmp_path: Path, monkeyp
     assert network["rows"]["crops and flips"]["added_percent"]["median"] == 0
 
 
-def test_an_ablation_compares_by_seed_and_continues(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+GAINS = {"cutout = 8": [0.003, 0.001, 0.002], "ema = 0.9": [0.01, 0.01, 0.01]}
+
+
+class Training:
+    """Trains nothing: writes logs whose accuracy has a known gain for each setting."""
+
+    def __init__(self) -> None:
+        self.trained: list[str] = []
+        self.hot = True
+
+    def seeds(self, recipe: Any, count: int, _data: Path, run: Path, _group: Any) -> Any:
+        for seed in range(count):
+            folder = run / f"seed-{seed}"
+            if (folder / "log.jsonl").exists():
+                continue
+            if recipe.learning_rate > 1 and self.hot:
+                raise TrainingError("the loss became nan")
+            text = recipe.model_copy(update={"seed": seed}).to_toml()
+            gain = sum(values[seed] for setting, values in GAINS.items() if f"{setting}\n" in text)
+            lines = [{"epoch": epoch, "top1": 0.88 + 0.01 * seed + gain, "seconds": 60.0} for epoch in range(2)]
+            folder.mkdir(parents=True)
+            (folder / "recipe.toml").write_text(text)
+            (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+            self.trained.append(f"{run.name} {seed}")
+        yield from ()
+
+    def plan(self, recipe: Any, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(seconds=180.0 if recipe.cutout else 120.0)
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Training:
+    """Replaces the training in ``ablate.py``; the working folder has a recipe and settings."""
+    training = Training()
+    monkeypatch.setattr("wideresnet.tasks.train.seeds.train_seeds", training.seeds)
+    monkeypatch.setattr("wideresnet.tasks.train.plan.plan_training", training.plan)
+    monkeypatch.chdir(tmp_path)
+    Path("r.toml").write_text('architecture = "wrn_10_1"\nepochs = 2\nlearning_rate = 0.1\n')
+    Path("lines.toml").write_text("[small]\ncutout = 8\n[hot]\nlearning_rate = 1e9\n")
+    Path("cifar10").mkdir()
+    return training
+
+
+def ablate(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    command = ["x", "r.toml", "--data", "cifar10", "--settings", "lines.toml", "--runs", "runs", "-o", "a.json"]
+    monkeypatch.setattr(sys, "argv", [*command, *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(BENCHMARKS / "ablate.py"), run_name="__main__")
+    return int(str(end.value.code))
+
+
+def test_an_ablation_compares_by_seed_and_states_the_cost(
+    training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Differences 0.3, 0.1 and 0.2: mean 0.2, deviation 0.1, interval 0.2 ± 4.303 · 0.1 / √3 = ± 0.248."""
-    commands = []
+    assert ablate(monkeypatch, "--try", "ema=0.9 flip=none") == 1, "one line failed"
+    base, small, hot, tried = json.loads(Path("a.json").read_text())["lines"]
+    assert (base["difference"], small["difference"]) == (0, pytest.approx(0.2))
+    assert small["difference95"] == pytest.approx([0.2 - 0.2484, 0.2 + 0.2484], abs=1e-3)
+    assert [run["top1"] for run in small["runs"]] == pytest.approx([88.3, 89.1, 90.2])
+    assert (small["n"], small["pairs"], small["cost"], small["cpu_minutes"]) == (3, 3, 1.5, 3)
+    assert (hot["n"], hot["mean"], hot["failure"]) == (0, None, "the loss became nan")
+    assert tried["changes"] == {"ema": 0.9, "flip": "none"}
+    assert tried["difference95"] == pytest.approx([1, 1])
+    table = capsys.readouterr().out
+    assert "| `cutout=8` | 3 | 89.20 ± 0.95 | +0.20 | -0.05 to +0.45 | 1.50 | 3.0 |\n" in table
+    assert Path("a.md").read_text() == table
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
-        commands.append(command)
-        gains = [0.3, 0.1, 0.2] if "cutout=8" in command else [0.0, 0.0, 0.0]
-        runs = [{"seed": s, "top1": 88 + s + gain, "seconds": 120.0} for s, gain in enumerate(gains)]
-        document = {"n": 3, "mean": 89.0, "deviation": 1.0, "interval95": [86.5, 91.5], "runs": runs}
-        return subprocess.CompletedProcess(command, 0, json.dumps(document).encode())
 
-    monkeypatch.setattr(subprocess, "run", run)
-    target = tmp_path / "ablation.json"
-    arguments = ["x", "r.toml", "--runs", "runs", "-o", str(target), "--try", "cutout=8 ema=0.9"]
-    monkeypatch.setattr(sys, "argv", arguments)
-    runpy.run_path(str(BENCHMARKS / "ablate.py"), run_name="__main__")
-    assert [command[command.index("-o") + 1] for command in commands] == [
-        str(Path("runs/recipe")), str(Path("runs/cutout=8_ema=0.9")),
-    ]  # fmt: skip
-    assert commands[1][-6:] == ["--set", "cutout=8", "--set", "ema=0.9", "--format", "json"]
-    base, line = json.loads(target.read_text())["lines"]
-    assert (base["difference"], line["difference"]) == (0, pytest.approx(0.2))
-    assert line["difference95"] == pytest.approx([0.2 - 0.2484, 0.2 + 0.2484], abs=1e-3)
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last == "| `cutout=8 ema=0.9` | 89.00 ± 1.00 | 86.50 to 91.50 | +0.20 | -0.05 to +0.45 | 2.0 |"
-    assert target.with_suffix(".md").read_text().splitlines()[-1] == last
+def test_an_ablation_continues_and_trains_the_chosen_lines_only(
+    training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ablate(monkeypatch, "--seeds", "2", "--only", "small") == 0
+    assert training.trained == ["the_recipe 0", "the_recipe 1", "small 0", "small 1"]
+    training.trained, training.hot = [], False
+    shutil.rmtree("runs/small/seed-1")             # as after a kill
+    assert ablate(monkeypatch, "--seeds", "2") == 0
+    assert training.trained == ["small 1", "hot 0", "hot 1"]
+    assert ablate(monkeypatch, "--seeds", "3", "--only", "hot") == 0
+    assert training.trained[3:] == ["the_recipe 2", "hot 2"]
+    complete = Path("a.md").read_text()
+    Path("a.md").unlink()
+    assert ablate(monkeypatch, "--table") == 0
+    assert training.trained[5:] == [], "only the table"
+    assert Path("a.md").read_text() == complete
+    assert [line["n"] for line in json.loads(Path("a.json").read_text())["lines"]] == [3, 2, 3]
+    Path("lines.toml").write_text("[small]\ncutout = 12\n")
+    assert ablate(monkeypatch) == 2, "its runs are with cutout = 8"
+    assert ablate(monkeypatch, "--only", "little") == 2
+    assert "settings: cutout\n" in (stderr := capsys.readouterr().err)
+    assert "no settings called little" in stderr
+
+
+def test_the_settings_of_the_package_are_valid() -> None:
+    """Each line of ``ablation.toml`` is a change of the recipe that it is for."""
+    recipe = read_recipe(Path("wrn-16-1-cifar10-short"))
+    for name, settings in tomllib.loads((BENCHMARKS / "ablation.toml").read_text("utf-8")).items():
+        changes = {key: json.dumps(value) for key, value in settings.items()}
+        assert read_recipe(Path("wrn-16-1-cifar10-short"), changes) != recipe, name

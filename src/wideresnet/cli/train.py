@@ -179,8 +179,9 @@ def _end(images: Images, group: Group) -> None:
 def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, format: TextOrJson) -> None:
     from wideresnet.report import plan as plan_report
     from wideresnet.tasks.train.plan import plan_training
+    from wideresnet.tasks.train.train import Group
 
     with waiting("measuring steps"):
-        plan = plan_training(settings, data, cached=cached, device=device)
+        plan = plan_training(settings, data, cached=cached, group=Group(device=device))
     print_record(plan, plan_report.to_json, plan_report.to_text, format)
     say_skipped(plan.skipped, plan.data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -24,11 +24,12 @@ from wideresnet.records.plan import Phase, TrainingPlan
 with needs_extra("training", "train"):
     from wideresnet.tasks.train.train import open_teacher
     from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, Teacher
-    from wideresnet.training.distributed import Group
+    from wideresnet.training.distributed import SINGLE_PROCESS, Group
     from wideresnet.training.loop import Trainer, prepare, take_step, update_average, validate
     from wideresnet.training.recipe import Recipe
     from wideresnet.training.schedule import count_steps, learning_rate
 
+Clock = Callable[[], float]                        # seconds: of the clock, or of all CPUs
 MEASURED_STEPS = 5                                 # at most, of each size, after a warm-up step
 TEST_IMAGES = 100                                  # of the measured evaluation
 # Training and test images of the named data sets.
@@ -40,18 +41,19 @@ COUNTS = {
 
 
 def plan_training(
-    recipe: Recipe, data: Path | None = None, seconds: float = 10.0, *, cached: bool = False, device: str = "cpu"
-) -> TrainingPlan:
+    recipe: Recipe, data: Path | None = None, seconds: float = 10.0, *, cached: bool = False,
+    group: Group = SINGLE_PROCESS, clock: Clock = time.perf_counter,
+) -> TrainingPlan:  # fmt: skip
     """Measure and return the plan of ``recipe``; only class folders need ``data``, to count their images.
 
-    ``cached``: their decoded images are to be stored on disk. ``device``: a torch device. Each image size is measured
-    for about ``seconds``, at least one step. Raises ConfigError without class folders, DataError for unusable ones,
-    and TrainingError if they do not fill a batch.
+    ``cached``: their decoded images are to be stored on disk. ``group`` has the device and number of threads. Each
+    image size is measured for about ``seconds`` of ``clock``, at least one step. Raises ConfigError without class
+    folders, DataError for unusable ones, and TrainingError if they do not fill a batch.
     """
     recipe, teacher = open_teacher(recipe)
     data_set = _count_images(recipe, data)
     steps = count_steps(recipe, data_set.train)
-    trainer = prepare(recipe, len(data_set.labels.names), Group(device=device))
+    trainer = prepare(recipe, len(data_set.labels.names), group)
     # The largest first: its memory is reused by the others.
     kinds = sorted({_kind(recipe, first) for first, _ in _epoch_ranges(recipe)}, reverse=True)
     instant = _kept_answers(data_set) if teacher else None
@@ -59,7 +61,7 @@ def plan_training(
         (side, is_taught): _noise_batches(recipe, side, data_set, teacher if is_taught else instant, trainer.group)
         for side, is_taught in kinds
     }
-    measured = {kind: _time_steps(trainer, batches[kind], seconds) for kind in kinds}
+    measured = {kind: _time_steps(trainer, batches[kind], seconds, clock) for kind in kinds}
     architecture = get_architecture(recipe.architecture, len(data_set.labels.names), recipe.dropout)
     pictures_mb = _decoded_bytes(recipe, data_set) / 2**20
     return TrainingPlan(
@@ -74,7 +76,7 @@ def plan_training(
         steps_per_epoch=steps,
         phases=tuple(_phases(recipe, architecture, steps, measured)),
         evaluations=-(-recipe.epochs // recipe.evaluate_every),
-        evaluation_seconds=_time_test_image(trainer, batches[kinds[0]]) * data_set.test,
+        evaluation_seconds=_time_test_image(trainer, batches[kinds[0]], clock) * data_set.test,
         peak_rss_mb=peak_rss_mb(),
         pictures_mb=0.0 if cached else pictures_mb,
         disk_mb=pictures_mb if cached else 0.0,
@@ -147,28 +149,28 @@ def _noise_batches(recipe: Recipe, side: int, data_set: Images, teacher: Teacher
     return FolderBatches(fixed, arrays, recipe.preprocess(), group)
 
 
-def _time_steps(trainer: Trainer, batches: Batches, seconds: float) -> list[float]:
+def _time_steps(trainer: Trainer, batches: Batches, seconds: float, clock: Clock) -> list[float]:
     """Return the seconds of each step, loading included, without the warm-up step that allocates buffers."""
     trainer.model.train()
     source, durations = batches.training(0), list[float]()
-    begun = time.perf_counter()
+    begun = clock()
     for number in range(MEASURED_STEPS + 1):
-        started = time.perf_counter()
+        started = clock()
         take_step(trainer, *next(source), 0.0)
         update_average(trainer, number)
         if number:
-            durations.append(time.perf_counter() - started)
-            if time.perf_counter() - begun > seconds:
+            durations.append(clock() - started)
+            if clock() - begun > seconds:
                 break
     return durations
 
 
-def _time_test_image(trainer: Trainer, batches: Batches) -> float:
+def _time_test_image(trainer: Trainer, batches: Batches, clock: Clock) -> float:
     """Return the seconds per test image."""
     validate(trainer, batches)                     # allocates buffers
-    started = time.perf_counter()
+    started = clock()
     validate(trainer, batches)
-    return (time.perf_counter() - started) / TEST_IMAGES
+    return (clock() - started) / TEST_IMAGES
 
 
 def _decoded_bytes(recipe: Recipe, data_set: Images) -> int:
