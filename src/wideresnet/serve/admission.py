@@ -22,6 +22,7 @@ class RequestContext:
         self.error_kind = error_kind               # a key of ``ERROR_STATUS``, or "" for success
         self.cancelled = False                     # the handler has ended: threads skip work not yet begun
         self.bytes_read = self.images = 0
+        self.label_header: str | None = None       # X-Label, or its metadata
         self.labels: list[int] = []                # of its images, for a shadow
         self.stages: list[tuple[str, float, float]] = []       # begin and end of each, as time.perf_counter()
         self.started = time.perf_counter()

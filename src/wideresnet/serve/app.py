@@ -205,6 +205,8 @@ async def explain(service: Service, request: Request, context: RequestContext) -
         raise ApiError("parameters", f"no maps of {model.name}: its pooling is {pool}", "name a model with pool avg")
     if "class" in query and "k" in query:
         raise ApiError("parameters", "k has no effect beside class", "leave out k")
+    if context.label_header is not None:
+        raise ApiError("parameters", "X-Label would have no effect: maps are not compared", "send it without X-Label")
     selection = MapSelection(parse_classes(query.getlist("class"), model.classifier.labels), k, labels)
     with service.admission.admit(context) as permit:
         upload = await read_images(request, permit, service.settings, PARAMETERS[context.route])

@@ -47,7 +47,7 @@ async def repository_index(service: Service, request: Request, context: RequestC
 def index_documents(service: Service, only_ready: bool) -> list[dict[str, str]]:
     """Return name, version and state of the models."""
     documents, repository = [], service.repository
-    for name in dict.fromkeys((*service.models, *repository.names())):
+    for name in dict.fromkeys((*service.models, *repository.names(), *repository.refused)):
         ready = service.ready and name in service.models
         reason = "the server is shutting down" if service.admission.draining else repository.reason(name)
         state = {"state": "READY" if ready else "UNAVAILABLE"} | ({"reason": reason} if reason else {})

@@ -28,27 +28,28 @@ MAX_FOLDERS = 256                                  # of a model folder, and vers
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
-Listing = tuple[dict[str, dict[str, Path]], list[str]]     # see ``list_models``
+Listing = tuple[dict[str, dict[str, Path]], dict[str, str], list[str]]     # see ``list_models``
 
 
 def list_models(folder: Path, preferred: Collection[str] = ()) -> Listing:
-    """Return the folders of models, by model and by name, the newest version first, and notes about other folders.
+    """Return the folders of models, by model and by name, the newest version first; refused names; and notes.
 
-    Of more than ``MAX_FOLDERS``, those of the models ``preferred`` come first, and the rest is a note. Raises
-    ConfigError where the folder cannot be read, and where it is itself a bundle.
+    Refused names have a reason; notes are about other folders that are not served. Of more than ``MAX_FOLDERS``, those
+    of the models ``preferred`` come first, and the rest is a note. Raises ConfigError where the folder cannot be read,
+    and where it is itself a bundle.
     """
     folder = folder.absolute()                     # not the name of a published model
     with os_errors_as(ConfigError, f"cannot read the model folder {folder}", "name a folder with bundles in it"):
         names = _folders(folder)
     if os.path.exists(folder / CARD):
         raise ConfigError(f"{folder} is a bundle, not a folder of bundles", hint=f"-m {folder}")
-    models, notes = dict[str, dict[str, Path]](), list[str]()
+    models, refused, notes = dict[str, dict[str, Path]](), dict[str, str](), list[str]()
     if len(names) > MAX_FOLDERS:
         notes.append(f"{folder} has {len(names):,} sub-folders: {len(names) - MAX_FOLDERS:,} are not looked at")
     for name in sorted(names, key=lambda name: (name not in preferred, name))[:MAX_FOLDERS]:
         path, versions = folder / name, list[str]()
         if not URL_NAME.fullmatch(name):
-            notes.append(f"{path} is not served: {name!r} is not a valid name in a URL")
+            refused[name] = f"{name!r} is not a valid name in a URL"
             continue
         if not os.path.isfile(path / CARD):
             with suppress(OSError):                # reported when it is opened
@@ -57,7 +58,7 @@ def list_models(folder: Path, preferred: Collection[str] = ()) -> Listing:
         models[name] = {f"{name}/{number}": path / str(number) for number in numbers[:MAX_FOLDERS]} or {name: path}
         if numbers and (strays := [version for version in versions if not _NUMBER.fullmatch(version)]):
             notes.append(f"not served from {path}, since versions are named 1, 2, 3 …: {len(strays)}, as {strays[0]!r}")
-    return models, notes
+    return models, refused, notes
 
 
 def _folders(folder: Path) -> list[str]:
@@ -105,6 +106,7 @@ class ModelRepository:
         self._absent: set[str] = set()             # open, and missing when the folder was last looked at
         self._notes: set[str] = set()
         self._unloaded: set[str] = set()           # by request
+        self.refused: dict[str, str] = {}          # names of the folder that no model can have -> why
         self._problems: dict[str, str] = {}        # name -> why the configured model is not the served one
         self.default: str | None = None            # the first model of -m
         self.loaded = False
@@ -138,7 +140,7 @@ class ModelRepository:
         """Open a model again, even if nothing has changed. Raises WrnError."""
         async with self._lock:
             try:
-                listing = ({}, []) if name in self._sources else await self._list()
+                listing = ({}, self.refused, []) if name in self._sources else await self._list()
             except ConfigError as error:
                 raise ApiError("load", f"cannot load {name}: {error.message}", error.hint or "") from error
             if name not in {*self._sources, *listing[0]}:
@@ -169,7 +171,7 @@ class ModelRepository:
 
     def reason(self, name: str) -> str:
         """Return why a model, or a version of it, is not served as it is configured, or ""."""
-        reasons = self._problems | dict.fromkeys(self._unloaded, "unloaded")
+        reasons = self.refused | self._problems | dict.fromkeys(self._unloaded, "unloaded")
         return next((reasons[version] for version in reasons if name in (version, split_name(version)[0])), "")
 
     @staticmethod
@@ -179,7 +181,7 @@ class ModelRepository:
     async def _list(self) -> Listing:
         """Return the content of the folder; nothing without one. Raises ConfigError."""
         if self._settings.folder is None:
-            return {}, []
+            return {}, {}, []
         served = {split_name(name)[0] for name in self._models}
         return await asyncio.to_thread(list_models, self._settings.folder, served)
 
@@ -189,7 +191,8 @@ class ModelRepository:
         A model is dropped when it is missing the second time, since replacing a folder by another takes two renames;
         ``final``: at once.
         """
-        models, notes = listing
+        models, self.refused, notes = listing
+        notes = notes + [f"{name} is not served: {reason}" for name, reason in self.refused.items()]
         taken = sorted({*models} & {*self._sources})
         self._log_notes(notes + [f"the folder's {name} is not served: a model of -m has this name" for name in taken])
         unloaded, expected = {split_name(name)[0] for name in self._unloaded}, {*self._sources}

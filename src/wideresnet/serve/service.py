@@ -21,7 +21,7 @@ from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.metrics import Metrics, ShadowMetrics
 from wideresnet.serve.repository import ModelRepository
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.serve.shadow import LABEL_HEADER, Shadow, read_labels
+from wideresnet.serve.shadow import Shadow, read_labels
 from wideresnet.serve.tls import read_certificate
 from wideresnet.serve.versions import group_versions, name_and_version, split_name
 from wideresnet.serve.worker import ModelInput, ModelWorker, Outcome, Postprocess
@@ -83,9 +83,10 @@ class Service:
 
         Raises WrnError where the first ones do not fit --shadow.
         """
+        versions = group_versions(models)
         if self.shadow:
-            self.shadow.set_models(models)
-        self.models, self.versions = models, group_versions(models)
+            self.shadow.set_models(models, versions)
+        self.models, self.versions = models, versions
         self.metrics.set_models(models.values())
 
     @property
@@ -156,8 +157,7 @@ class Service:
         Raises ApiError when they do not all fit into the queue, for labels without effect, and as ``wait_for``.
         """
         count = sum(1 if isinstance(item, bytes) else len(item) for item in inputs)
-        header = request.headers.get(LABEL_HEADER) if request else None
-        permit.context.labels = read_labels(header, self.shadow, model, count)
+        permit.context.labels = read_labels(permit.context.label_header, self.shadow, model, count)
         self.metrics.observe_stages(model.name, [{"read": permit.context.seconds}])
         permit.context.stages.append(("read", permit.context.started, time.perf_counter()))
         self.admission.check_images(count)

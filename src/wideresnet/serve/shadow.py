@@ -31,7 +31,6 @@ from wideresnet.serve.admission import AdmissionController, RequestContext
 from wideresnet.serve.explain import find_classes
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.settings import MiB, ServeSettings
-from wideresnet.serve.versions import group_versions
 from wideresnet.serve.worker import ModelInput, ModelWorker
 from wideresnet.tasks.evaluate.comparison import check_same_classes
 
@@ -53,17 +52,17 @@ class Shadow:
         self._task: asyncio.Task[None] | None = None
         self._first: ModelWorker | None = None     # A; None while the comparison pauses
 
-    def set_models(self, models: Mapping[str, ModelWorker]) -> None:
-        """Compare the two of ``models`` from now on; where a graph is another one than before, all counts begin again.
+    def set_models(self, models: Mapping[str, ModelWorker], versions: Mapping[str, Mapping[str, ModelWorker]]) -> None:
+        """Compare the two of ``models`` from now on; ``versions``: of each name, the newest first.
 
-        If one is not served, or their classes differ, raises ConfigError or DataError at first. Later the comparison
-        pauses, with a line in the log.
+        Where a graph is another one than before, all counts begin again. If one is not served, or their classes differ,
+        raises ConfigError or DataError at first. Later the comparison pauses, with a line in the log.
         """
         before, self._first = self._first, None
         if before:
             before.observer = None
         try:
-            self._open(models)
+            self._open({name: next(iter(group.values())) for name, group in versions.items()} | dict(models))
         except WrnError as error:
             if not self.report.since:
                 raise
@@ -79,12 +78,10 @@ class Shadow:
         """Return True if images that ``model`` answers are compared at present."""
         return model is self._first
 
-    def _open(self, models: Mapping[str, ModelWorker]) -> None:
-        newest = {name: next(iter(versions.values())) for name, versions in group_versions(models).items()}
-        served = newest | dict(models)
+    def _open(self, served: Mapping[str, ModelWorker]) -> None:
         for name in self.report.models:
             if name not in served:
-                hint = did_you_mean(name, served) or f"the models are {', '.join(models)}"
+                hint = did_you_mean(name, served) or f"the models are {', '.join(served)}"
                 raise ConfigError(f"--shadow names {name!r}, which is not served", hint)
         first, second = (served[name] for name in self.report.models)
         check_same_classes(first.classifier, second.classifier)

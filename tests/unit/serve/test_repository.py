@@ -103,7 +103,7 @@ def test_bundles_and_numbered_versions_are_models(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "plain")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     (tmp_path / "self").symlink_to(tmp_path)
-    models, notes = list_models(tmp_path)
+    models, refused, notes = list_models(tmp_path)
     assert models == {
         "empty": {"empty": tmp_path / "empty"},
         "link": {"link": tmp_path / "link"},
@@ -112,10 +112,9 @@ def test_bundles_and_numbered_versions_are_models(tmp_path: Path) -> None:
         "self": {"self": tmp_path / "self"},
     }
     assert notes == [
-        f"{tmp_path / '-minus'} is not served: '-minus' is not a valid name in a URL",
         f"not served from {tmp_path / 'many'}, since versions are named 1, 2, 3 …: 6, as '-1'",
-        f"{tmp_path / 'with space'} is not served: 'with space' is not a valid name in a URL",
     ]
+    assert refused == {name: f"{name!r} is not a valid name in a URL" for name in ("-minus", "with space")}
     with pytest.raises(ConfigError, match="is a bundle, not a folder of bundles"):
         list_models(tmp_path / "plain")
     with pytest.raises(ConfigError, match=r"cannot read the model folder .*: No such file"):
@@ -125,7 +124,7 @@ def test_bundles_and_numbered_versions_are_models(tmp_path: Path) -> None:
 def test_a_folder_of_a_thousand_is_cut_and_what_is_served_stays(tmp_path: Path) -> None:
     for number in range(1000):
         (tmp_path / f"m{number:03}").mkdir()
-    models, notes = list_models(tmp_path, {"m999"})
+    models, _, notes = list_models(tmp_path, {"m999"})
     assert set(models) == {"m999", *(f"m{number:03}" for number in range(MAX_FOLDERS - 1))}
     assert notes == [f"{tmp_path} has 1,000 sub-folders: 744 are not looked at"]
 
@@ -274,6 +273,32 @@ def test_a_folder_that_cannot_be_read_leaves_all_models(tmp_path: Path) -> None:
     play(site, story)
     with pytest.raises(ConfigError, match="cannot read the model folder"):
         asyncio.run(Service(ServeSettings(models=(), folder=tmp_path / "none")).load())
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_folder_whose_name_no_model_can_have_is_in_the_index_and_in_the_error(tmp_path: Path) -> None:
+    write_tiny(tmp_path / "m")
+    write_tiny(tmp_path / "my cats")
+    site = Site(tmp_path)
+    reason = "'my cats' is not a valid name in a URL"
+
+    async def story(client: httpx2.AsyncClient, repository: ModelRepository) -> None:
+        await repository.poll()
+        assert site.index() == {("m", "1"): ("READY", ""), ("my cats", "1"): ("UNAVAILABLE", reason)}
+        assert site.lines.count(f"my cats is not served: {reason}") == 1
+        done = await client.post("/v1/classify?model=my+cats", content=png(1))
+        assert (done.status_code, done.json()["detail"]) == (404, f"my cats is not served: {reason}")
+        ready = await client.post("/v2/repository/index", json={"ready": True})
+        assert [item["name"] for item in ready.json()] == ["m"]
+        for verb in ("load", "unload"):
+            done = await client.post(f"/v2/repository/models/my%20cats/{verb}", headers=ADMIN)
+            assert done.status_code == 404
+        assert site.service.default == "m"
+        (tmp_path / "my cats").rename(tmp_path / "cats")
+        await repository.poll()
+        assert site.index() == {("m", "1"): ("READY", ""), ("cats", "1"): ("READY", "")}
+
+    play(site, story)
 
 
 @pytest.mark.usefixtures("quick")

@@ -152,6 +152,12 @@ def test_a_label_counts_or_is_refused(query: str, label: str, words: str) -> Non
         assert not service.admission.images
 
 
+def test_a_label_of_an_explanation_is_refused() -> None:
+    with shadowed(worker("b", FakeEngine())) as (_, client, _):
+        done = client.post("/v1/explain", content=png(3), headers={"X-Label": "3"})
+        assert (done.status_code, "maps are not compared" in done.json()["detail"]) == (422, True)
+
+
 def test_without_a_shadow_nothing_is_new(client: TestClient) -> None:
     assert client.get("/shadow").status_code == 404
     assert "shadow" not in client.get("/metrics").text

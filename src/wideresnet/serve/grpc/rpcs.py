@@ -29,6 +29,7 @@ from wideresnet.serve.http.request_checks import check_authorization, route_erro
 from wideresnet.serve.inference import infer_request, parse_in_turn
 from wideresnet.serve.responses import output_tensors
 from wideresnet.serve.service import Service
+from wideresnet.serve.shadow import LABEL_HEADER
 from wideresnet.serve.versions import split_name
 from wideresnet.serve.worker import ModelWorker
 
@@ -78,6 +79,7 @@ class Rpcs:
         async def handle(_messages: object, rpc: Any) -> bytes | None:
             metadata = dict(rpc.invocation_metadata())
             context = RequestContext(self._ids.choose(str(metadata.get("x-request-id", ""))))
+            context.label_header = metadata.get(LABEL_HEADER.lower())
             context.route, client = f"/{service}/{method}", _host(rpc.peer())
             rpc.set_trailing_metadata((("x-request-id", context.id),))
             try:

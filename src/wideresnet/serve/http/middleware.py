@@ -16,6 +16,7 @@ from wideresnet.serve.http.errors import ApiError, problem_response
 from wideresnet.serve.http.request_checks import CONTROL, PROBES, check_authorization, check_host
 from wideresnet.serve.http.static_files import STATIC_FILES
 from wideresnet.serve.service import Service
+from wideresnet.serve.shadow import LABEL_HEADER
 
 # Paths that need no token: probes, and files a browser fetches before the user can enter one.
 PUBLIC_PATHS = {*PROBES, "/docs", "/openapi.json", *STATIC_FILES}
@@ -57,7 +58,7 @@ class RequestMiddleware:
             return
         headers = Headers(scope=scope)
         context = RequestContext(self._ids.choose(headers.get("x-request-id", "")))
-        scope["context"] = context
+        scope["context"], context.label_header = context, headers.get(LABEL_HEADER)
         status, more_body = 0, True
 
         async def receive_piece() -> Message:

@@ -287,6 +287,24 @@ def test_without_an_admin_token_no_model_is_loaded(make_service) -> None:
     run_both(make_service(), story)
 
 
+def test_labels_in_the_metadata_count_or_are_refused(make_service) -> None:
+    async def story(client: HttpClient, rpc: Client) -> None:
+        await rpc.send("ModelInfer", request(), metadata=(("x-label", "3,dog"),))
+        await until(lambda: service.shadow.report.n == 2)
+        assert service.shadow.report.right == {(True, True): 1, (False, False): 1}
+        for label, words in ("3", "X-Label has 1 labels for 2 images"), ("3,kitten", "no class called 'kitten'"):
+            code, details = await rpc.refused(rpc.send("ModelInfer", request(), metadata=(("x-label", label),)))
+            assert (code, words in details) == ("INVALID_ARGUMENT", True)
+
+    async def alone(client: HttpClient, rpc: Client) -> None:
+        code, details = await rpc.refused(rpc.send("ModelInfer", request(), metadata=(("x-label", "3,7"),)))
+        assert (code, "X-Label would have no effect" in details) == ("INVALID_ARGUMENT", True)
+
+    service = make_service(shadow=f"{NAME}={NAME}", shadow_fraction=1)
+    run_both(service, story)
+    run_both(make_service(), alone)
+
+
 def test_the_deadline_of_the_client_and_its_cancellation_end_the_work(make_service) -> None:
     engine = GatedEngine()
     service = make_service(engine)
