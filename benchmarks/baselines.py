@@ -45,10 +45,10 @@ from wideresnet.report.escape import json_text
 from wideresnet.tasks.bench.candidates import Candidate, pixels, streaming
 from wideresnet.tasks.bench.fixtures import Fixtures
 from wideresnet.tasks.bench.interleave import Work
+from wideresnet.tasks.bench.measure import measure
 from wideresnet.tasks.bench.options import BenchSettings, Entry, options_of
 from wideresnet.tasks.bench.peak import open_gemms
 from wideresnet.tasks.bench.run import conditions, make_row
-from wideresnet.tasks.bench.runner import measure
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
 
 STOCK, PLAIN_SCRIPT = "openvino-stock", "plain-script"

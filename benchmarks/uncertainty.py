@@ -35,7 +35,7 @@ from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.engines import EngineOptions
 from wideresnet.engines.features import open_features
-from wideresnet.graph.calibrated import known_score_part, with_known_score, with_temperature
+from wideresnet.graph.calibrated import known_score_graph, with_known_score, with_temperature
 from wideresnet.images.files import find_images
 from wideresnet.images.loader import load_batches
 from wideresnet.machine import available_cpus, machine_facts
@@ -293,7 +293,7 @@ def unknown(parts: dict[str, Arrays], model: str | None) -> dict[str, Any]:
     for method in get_args(UnknownMethod):
         constants = method_constants(method, train["features"], train["logits"] / temperature)
         graph = with_known_score(with_temperature(bundle.model, temperature), method, constants)
-        evaluator = ReferenceEvaluator(known_score_part(graph))
+        evaluator = ReferenceEvaluator(known_score_graph(graph))
         scores = {
             name: chunked(lambda features, logits, run=evaluator: run.run(
                 None, {"features": features, "logits": logits / np.float32(temperature)})[0].ravel(), part)

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from wideresnet.architectures import Architecture
 from wideresnet.engines.base import EngineOptions, check_batch, check_process
 from wideresnet.graph import read_graph
-from wideresnet.graph.calibrated import SCORE, known_score_part
+from wideresnet.graph.calibrated import SCORE, known_score_graph
 from wideresnet.graph.outputs import FEATURES, MAP, margin_of, parse_graph, temperature_of
 from wideresnet.graph.write import OUTPUT
 from wideresnet.machine import available_cpus
@@ -36,7 +36,7 @@ class PyTorchEngine:
         model = parse_graph(graph)
         self._model, self._names = open_module(model, architecture), [output.name for output in model.graph.output][1:]
         self._temperature, self._margin = temperature_of(model), margin_of(model)
-        self._score = ReferenceEvaluator(known_score_part(model)) if SCORE in self._names else None
+        self._score = ReferenceEvaluator(known_score_graph(model)) if SCORE in self._names else None
         self._mean, self._std = (
             torch.tensor(values).view(3, 1, 1) for values in (preprocess.mean, preprocess.std)
         )

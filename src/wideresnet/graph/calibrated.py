@@ -96,7 +96,7 @@ def _without(model: onnx.ModelProto, *prefixes: str) -> onnx.ModelProto:
     return result
 
 
-def known_score_part(model: onnx.ModelProto) -> onnx.ModelProto:
+def known_score_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the part of the graph that computes ``SCORE``: "features" [N, F] and "logits" [N, C] are its inputs.
 
     These logits are only divided by the temperature.

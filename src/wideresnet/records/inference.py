@@ -16,8 +16,8 @@ class InferenceSettings:
     """The way in which a model is run on many images.
 
     ``threads`` 0: all CPUs. ``batch_size`` 0: as tuned for this machine (see ``engines.throughput``). ``reduced``:
-    decode large JPEGs at a fraction of their size. ``mode``: see ``tasks.classify.pipeline``. ``coverage``: of the
-    prediction sets of a calibrated model, such as 0.95; 0: no sets.
+    decode large JPEGs at a fraction of their size. ``mode``: see ``tasks.classify.classify.infer``. ``coverage``: of
+    the prediction sets of a calibrated model, such as 0.95; 0: no sets.
     """
 
     engine: str = "openvino"

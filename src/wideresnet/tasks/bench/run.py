@@ -18,11 +18,11 @@ from wideresnet.records import BenchReport, BenchRow, EngineInfo, Peak, Profile,
 from wideresnet.tasks.bench.candidates import pixels
 from wideresnet.tasks.bench.fixtures import Fixtures
 from wideresnet.tasks.bench.interleave import Summary, Turn, peak_fraction, summarise, take_turns
+from wideresnet.tasks.bench.measure import measure, turn_of
 from wideresnet.tasks.bench.memory_probe import Start, cold_start, memory_mb
 from wideresnet.tasks.bench.options import BenchSettings, Entry, options_of
 from wideresnet.tasks.bench.peak import open_gemms
 from wideresnet.tasks.bench.profile import profile_layers, profile_stages
-from wideresnet.tasks.bench.runner import measure, turn_of
 from wideresnet.tasks.bench.tune import tune
 from wideresnet.tasks.load.load import open_classifier
 

@@ -11,8 +11,8 @@ from wideresnet.bundle import Bundle
 from wideresnet.machine import available_cpus
 from wideresnet.records import Progress, Tuning
 from wideresnet.tasks.bench.candidates import open_candidate
+from wideresnet.tasks.bench.measure import measure
 from wideresnet.tasks.bench.options import BenchSettings, entries
-from wideresnet.tasks.bench.runner import measure
 
 CLOSE = 0.97                                       # fraction of the best speed: closer is within the noise
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from wideresnet.bundle.files import GRAPH
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.errors import DataError
-from wideresnet.images.loader import load_batches
 from wideresnet.logits import brier, check_logits, largest, nll, softmax
 from wideresnet.machine import machine_facts
 from wideresnet.output.scores import read_scores
@@ -24,7 +22,8 @@ from wideresnet.records import EngineInfo, InferMode, ModelCard, Progress, SetCo
 from wideresnet.records.accuracy import PassedOn
 from wideresnet.records.evaluation import Conditions, EvalReport, Scored
 from wideresnet.records.images import Batch, Failure, Item, Labels
-from wideresnet.tasks.classify.pipeline import infer
+from wideresnet.records.inference import InferenceSettings
+from wideresnet.tasks.classify.classify import infer
 from wideresnet.tasks.evaluate.label_order import check_label_order, with_order_warning
 from wideresnet.tasks.evaluate.metrics import EvaluationAccumulator, accumulate
 from wideresnet.tasks.evaluate.training_images import calibration_warning
@@ -94,10 +93,9 @@ def score(
         problem = f"{data.name} has {data.classes} classes, the network {len(classifier.labels.names)}"
         raise DataError(problem, hint="evaluate with a model of these classes")
     repeated = first % batch_size                  # scored before, and needed to fill the batch
-    threads = classifier.engine.info.threads
-    load = partial(load_batches, spec=classifier.card.specs, batch_size=batch_size, threads=threads, exif=data.exif)
+    settings = InferenceSettings(batch_size=batch_size, exif=data.exif, mode=mode)
     start = time.perf_counter()
-    for batch, logits in infer(classifier, data.items[first - repeated :], load, batch_size, mode):
+    for batch, logits in infer(classifier, data.items[first - repeated :], settings):
         now = time.perf_counter()
         seconds = (now - start) / max(1, len(batch.items))
         scores = score_logits(batch.items, logits, data.present, seconds)

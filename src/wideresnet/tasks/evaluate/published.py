@@ -123,7 +123,7 @@ def _verify(
         report = yield from count(source_of_model(bundle, data, replace(settings.inference, exif=data.exif)))
     except (DataError, DownloadError, BundleError, WeightsError) as error:
         return Verification(info, "failed", _note(error), target)
-    return check_target(info, target, report, settings.tolerance)
+    return compare_with_target(info, target, report, settings.tolerance)
 
 
 def find_target(info: ModelInfo, data: LabelledData) -> Target:
@@ -141,7 +141,7 @@ def find_target(info: ModelInfo, data: LabelledData) -> Target:
     return Target(published.top1, published.top5, published.source, IMAGENET_VAL)
 
 
-def check_target(info: ModelInfo, target: Target, report: EvalReport, tolerance: float) -> Verification:
+def compare_with_target(info: ModelInfo, target: Target, report: EvalReport, tolerance: float) -> Verification:
     """Compare both accuracies of ``report`` with ``target``.
 
     On the complete data set they may differ by ``tolerance``; on a sample the target must be inside the interval.

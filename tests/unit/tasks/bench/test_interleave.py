@@ -11,8 +11,8 @@ import pytest
 
 from wideresnet.records import Tuning
 from wideresnet.tasks.bench.interleave import Allowance, Turn, peak_fraction, summarise, take_turn, take_turns
+from wideresnet.tasks.bench.measure import turn_of
 from wideresnet.tasks.bench.options import BenchSettings
-from wideresnet.tasks.bench.runner import turn_of
 from wideresnet.tasks.bench.tune import fastest
 
 

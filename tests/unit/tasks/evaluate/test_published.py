@@ -21,7 +21,7 @@ from wideresnet.records import EvalReport, Measured, Preprocess, Progress, Publi
 from wideresnet.tasks.evaluate import evaluate
 from wideresnet.tasks.evaluate import model as evaluation
 from wideresnet.tasks.evaluate import published as verifying
-from wideresnet.tasks.evaluate.published import VerifySettings, check_target, find_target, succeeded, verify
+from wideresnet.tasks.evaluate.published import VerifySettings, compare_with_target, find_target, succeeded, verify
 from wideresnet.tasks.load.describe import describe
 from wideresnet.tasks.load.resolve import EMBEDDED
 from wideresnet.weights.catalogue import CATALOGUE, Weights
@@ -124,12 +124,13 @@ def test_the_tolerance_is_of_both_figures_and_includes_its_end() -> None:
     target = Target(0.78468, 0.94086, "torchvision", 50_000)
     right1, right5 = 39_234, 47_043
     for more1, more5, verdict in [(0, 0, "passed"), (50, -50, "passed"), (51, 0, "failed"), (0, -51, "failed")]:
-        assert check_target(info, target, report(right1 + more1, right5 + more5, 50_000), 0.001).verdict == verdict
+        measured = report(right1 + more1, right5 + more5, 50_000)
+        assert compare_with_target(info, target, measured, 0.001).verdict == verdict
 
 
 def test_one_image_less_than_all_is_a_sample() -> None:
     target = Target(0.78, 0.94, "torchvision", 50_000)
-    found = check_target(describe("wide_resnet50_2.tv_in1k"), target, report(39_000, 47_000, 49_999), 0.0)
+    found = compare_with_target(describe("wide_resnet50_2.tv_in1k"), target, report(39_000, 47_000, 49_999), 0.0)
     assert found.allowed is not None
     assert (found.allowed.rule, found.verdict) == ("interval", "passed")
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 
 from fakes import FakeEngine
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labels import read_labels
-from wideresnet.images.loader import load_batches
 from wideresnet.records import InferenceSettings, InferMode, Item, ModelCard, Preprocess
-from wideresnet.tasks.classify.classify import classify
-from wideresnet.tasks.classify.pipeline import infer
+from wideresnet.tasks.classify.classify import classify, infer
 
 SPEC = Preprocess(resize=32, crop=32)
 
@@ -52,8 +49,7 @@ def test_sync_reads_one_batch_before_its_answer(
     classifier: Classifier, engine: FakeEngine, mode: InferMode, ahead: int
 ) -> None:
     pulled: list[int] = []
-    load = partial(load_batches, spec=SPEC, batch_size=3, threads=2)
-    answered = infer(classifier, items(engine, pulled), load, 3, mode)
+    answered = infer(classifier, items(engine, pulled), InferenceSettings(batch_size=3, mode=mode))
     batch, logits = next(answered)
     assert (len(batch.items), logits.shape) == (3, (3, 10))
     assert (len(pulled) == 3) is (mode == "sync")
