@@ -54,16 +54,14 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 def nll(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return the negative log-likelihood of the labels [N] by logits [N, C], in nats: [N]."""
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
-    losses: NDArray[np.float64] = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]
-    return losses
+    return np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]
 
 
 def brier(probabilities: NDArray[np.float64], labels: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return the squared error of probabilities [N, C] for images of classes ``labels`` [N], summed: [N]."""
     errors = probabilities.copy()
     errors[np.arange(len(labels)), labels] -= 1
-    losses: NDArray[np.float64] = (errors**2).sum(1)
-    return losses
+    return (errors**2).sum(1)
 
 
 def largest(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
@@ -87,21 +85,18 @@ def certainty(logits: NDArray[np.float32], measure: CertaintyMeasure, temperatur
     a fraction of that of equal probabilities. A row's value does not depend on the other rows.
     """
     probabilities = softmax(np.asarray(logits, np.float64, order="C") / temperature)
-    values: NDArray[np.float64]
     if measure == "entropy":
         logarithms = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-        values = 1 + (probabilities * logarithms).sum(axis=1) / np.log(logits.shape[1])
-        return values
-    second, values = np.partition(probabilities, -2, axis=1)[:, -2:].T
-    return values - second if measure == "margin" else values
+        return 1 + (probabilities * logarithms).sum(axis=1) / np.log(logits.shape[1])
+    second, largest = np.partition(probabilities, -2, axis=1)[:, -2:].T
+    return largest - second if measure == "margin" else largest
 
 
 def divergence(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the Kullback-Leibler divergence of each row from the reference's, in nats: [N, C] -> [N]."""
     p, q = softmax(reference), softmax(logits)
     tiny = np.finfo(np.float64).tiny
-    divergences: NDArray[np.float64] = (p * (np.log(np.maximum(p, tiny)) - np.log(np.maximum(q, tiny)))).sum(axis=1)
-    return divergences
+    return (p * (np.log(np.maximum(p, tiny)) - np.log(np.maximum(q, tiny)))).sum(axis=1)
 
 
 def deviation(reference: NDArray[np.float32], logits: NDArray[np.float32]) -> float:

@@ -36,8 +36,7 @@ class OnnxRuntimeEngine:
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Engine``."""
         check_batch(batch, self._side)
-        logits: NDArray[np.float32] = self._session.run(None, {self._name: batch})[0]
-        return logits
+        return self._session.run(None, {self._name: batch})[0]
 
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         """See ``Engine``; one after the other."""

@@ -25,8 +25,7 @@ def open_heic(file: io.BytesIO) -> Image.Image:
     """
     with needs_extra("a HEIC image", "formats", ImageError):     # one file of many cannot be read
         from pillow_heif import HeifImageFile
-    image: Image.Image = HeifImageFile(file)       # the class alone: nothing is registered with Pillow
-    return image
+    return HeifImageFile(file)                     # the class alone: nothing is registered with Pillow
 
 
 def open_jpeg_xl(file: io.BytesIO) -> Image.Image:

@@ -50,8 +50,7 @@ def read_array(file: Path | BinaryIO, name: str) -> NDArray[np.generic]:
             if member.file_size > MAX_BYTES:
                 raise ImageError(f"{name} has {member.file_size:,} bytes, more than the limit of {MAX_BYTES:,}")
             with archive.open(member) as stream:
-                array: NDArray[np.generic] = np.lib.format.read_array(stream, allow_pickle=False)
-                return array
+                return np.lib.format.read_array(stream, allow_pickle=False)
     except _DAMAGE as error:
         if "allow_pickle" in str(error):
             problem = f"{name} holds pickled objects, which could execute code when read"

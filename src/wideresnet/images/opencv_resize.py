@@ -59,5 +59,4 @@ def _neighbours(old: int, new: int, indices: range) -> Neighbours:
 
 
 def _weight(fraction: NDArray[np.float32]) -> NDArray[np.int32]:
-    weights: NDArray[np.int32] = np.rint(fraction * np.float32(ONE)).astype(np.int32)
-    return weights
+    return np.rint(fraction * np.float32(ONE)).astype(np.int32)

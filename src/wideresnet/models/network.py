@@ -35,8 +35,7 @@ class WideResNet(nn.Module):
             x = self.get_submodule(f"layer{stage}")(x)
         if self.bn is not None:
             x = self.activation(self.bn(x))
-        logits: Tensor = self.fc(self.pool(x))
-        return logits
+        return self.fc(self.pool(x))
 
 
 class GlobalPool(nn.Module):

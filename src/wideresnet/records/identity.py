@@ -34,8 +34,7 @@ class RunIdentity:
 
     def as_json(self) -> dict[str, Any]:
         """Return the values as JSON has them: tuples are lists, keys are strings."""
-        values: dict[str, Any] = json.loads(json.dumps(dict(self.values)))
-        return values
+        return json.loads(json.dumps(dict(self.values)))
 
     def differences(self, earlier: Mapping[str, Any]) -> list[Difference]:
         """Compare with the JSON values of an earlier run; a value that one of them lacks is None there."""

@@ -82,8 +82,7 @@ class MarginScale:
     def factors(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the factor of each row of logits [N, C]: [N]."""
         second, largest = np.partition(logits, -2, axis=1)[:, -2:].T
-        factors: NDArray[np.float32] = np.float32(self.offset) + np.float32(self.slope) * (largest - second)
-        return factors
+        return np.float32(self.offset) + np.float32(self.slope) * (largest - second)
 
     def scale(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits [N, C] multiplied by the factor of their row."""

@@ -96,8 +96,7 @@ class Group:
         """Call ``function`` on rank 0 only; return its result, or raise its WrnError, on every rank."""
         with self.raise_on_all_ranks():
             value: Any = function() if self.is_rank0 else None
-        result: T = self.broadcast(value)
-        return result
+        return self.broadcast(value)
 
     @contextmanager
     def raise_on_all_ranks(self) -> Iterator[None]:

@@ -157,7 +157,7 @@ def prepare(
 
 def channels_last(model: nn.Module) -> nn.Module:
     """Store the weights channels-last, the fastest memory format for convolutions on CPUs."""
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:

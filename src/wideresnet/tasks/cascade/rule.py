@@ -54,8 +54,7 @@ class Measurement:
     def answering(self, rule: CertaintyMeasure, thresholds: Sequence[float]) -> NDArray[np.int64]:
         """Return the index [N] of the member that answers each image; see ``CascadePoint``."""
         unsure = np.array(self.certainties[rule]) < np.array(thresholds)[:, None]
-        member: NDArray[np.int64] = np.logical_and.accumulate(unsure).sum(0)
-        return member
+        return np.logical_and.accumulate(unsure).sum(0)
 
     def point(self, rule: CertaintyMeasure, thresholds: tuple[float, ...]) -> CascadePoint:
         """Return what the cascade with this rule answers and costs."""

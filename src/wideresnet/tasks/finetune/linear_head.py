@@ -138,25 +138,21 @@ def _fit(problem: _Problem, l2: float, start: Vector, tolerance: float = 1e-5) -
 
 
 def _logits(parameters: Matrix, x: Matrix) -> Matrix:
-    logits: Matrix = x @ parameters[:, :-1].T + parameters[:, -1]
-    return logits
+    return x @ parameters[:, :-1].T + parameters[:, -1]
 
 
 def _log_softmax(logits: Matrix) -> Matrix:
     shifted = logits - logits.max(1, keepdims=True)
-    log_probabilities: Matrix = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    return log_probabilities
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
 
 def _balanced_weights(labels: NDArray[np.int64], classes: int) -> Vector:
     counts = np.bincount(labels, minlength=classes)
-    weights: Vector = len(labels) / (np.count_nonzero(counts) * counts[labels])
-    return weights
+    return len(labels) / (np.count_nonzero(counts) * counts[labels])
 
 
 def _floored_std(features: NDArray[np.float32]) -> Vector:
     """Return standard deviations [F] with a lower limit: an almost constant feature would dominate when it varies."""
     std = features.std((0, 1), np.float64)
     varying = std[std > 0]
-    floored: Vector = np.maximum(std, MIN_STD * float(np.median(varying)) if len(varying) else 1.0)
-    return floored
+    return np.maximum(std, MIN_STD * float(np.median(varying)) if len(varying) else 1.0)

@@ -101,8 +101,7 @@ class SearchState:
             computed = yield from compute_reference_logits(gate)
             with atomic_path(file) as part, part.open("wb") as stream:
                 np.save(stream, computed)
-        logits: NDArray[np.float32] = np.load(file, allow_pickle=False)
-        return logits
+        return np.load(file, allow_pickle=False)
 
     def remove(self) -> None:
         """Remove the files of the search; other files in the folder stay."""
