@@ -79,7 +79,7 @@ class Architecture:
         return self.out << (len(self.stages) - 1)      # widths double from stage to stage
 
     def blocks(self) -> Iterator[Block]:
-        """The residual blocks in order; widths double from stage to stage while the side halves."""
+        """Return the residual blocks in order; widths double from stage to stage while the side halves."""
         c_in, reduction, preact = self.stem, 1 if self.family == "cifar" else 4, self.block == "preact"
         for stage, count in enumerate(self.stages):
             for index in range(count):
@@ -116,11 +116,11 @@ class Architecture:
         yield Linear("fc", self.features, self.classes)
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
-        """State-dict key -> shape, in torchvision's order; ``num_batches_tracked`` has shape ()."""
+        """Return the shape of each tensor by state-dict key, in torchvision's order; of ``num_batches_tracked`` ()."""
         return {key: shape for layer in self.layers() for key, shape in layer.tensors().items()}
 
     def parameters(self) -> int:
-        """Number of trained parameters; the running statistics are not among them."""
+        """Return the number of trained parameters, without the running statistics."""
         statistics = ("running_mean", "running_var", "num_batches_tracked")
         return sum(math.prod(shape) for key, shape in self.tensors().items() if not key.endswith(statistics))
 

@@ -116,7 +116,7 @@ def _candidates(parts: _Parts) -> Iterator[Architecture]:
 
 
 def _tensors(parts: _Parts, architecture: Architecture) -> dict[str, Array]:
-    """The state dict. Raises _Mismatch."""
+    """Return the state dict. Raises _Mismatch where the graph is not of the architecture."""
     convs, norms = list(parts.convs), list(parts.norms)
     tensors: dict[str, Array] = {}
     last: _Conv | None = None

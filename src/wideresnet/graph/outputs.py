@@ -37,7 +37,7 @@ def parse_graph(graph: bytes) -> onnx.ModelProto:
 def with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     """Return a copy of ``model`` with further outputs ``names``, in this order after the logits.
 
-    Raises ConfigError for a name that this network has not, BundleError for a graph of another make.
+    Raises ConfigError for a layer that this network does not have, BundleError for a graph of another tool.
     """
     inner = inner_outputs(model)
     for name in names:
@@ -68,10 +68,10 @@ def inner_outputs(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def read_classifier(model: onnx.ModelProto) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The weight [C, F] and bias [C] of the linear layer: features @ weight.T + bias = logits.
+    """Return the weight [C, F] and bias [C] of the linear layer: features @ weight.T + bias = logits.
 
-    As the graph uses them: int8 weights are what they stand for, and a temperature divides both. A ``MarginScale``
-    comes after them.
+    Weights stored in int8 are returned as floats, and a temperature divides both. A ``MarginScale`` is not included:
+    the graph applies it to the logits.
     Raises BundleError where there is none.
     """
     constants = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
@@ -120,7 +120,7 @@ def classifier_node(model: onnx.ModelProto) -> onnx.NodeProto:
 def _value(
     name: str, constants: Mapping[str, NDArray[np.generic]], producers: Mapping[str, onnx.NodeProto]
 ) -> NDArray[np.float32]:
-    """A constant, stored as it is, as float16, or as int8 with its scale."""
+    """Return a constant in float32 that is stored in float32, in float16, or in int8 with its scale."""
     if name in constants:
         return constants[name].astype(np.float32)
     node = producers[name]

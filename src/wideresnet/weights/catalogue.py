@@ -24,11 +24,11 @@ TIMM_RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/downl
 
 @dataclass(frozen=True)
 class Weights:
-    """One published set of weights: its URLs, hash, preprocessing, licence and accuracy."""
+    """One published set of weights: its URL, hash, preprocessing, licence and accuracy."""
 
     name: str                                      # "wide_resnet50_2.tv2_in1k", "…racm_in1k@288"
     architecture: str                              # a name of architectures.ARCHITECTURES
-    urls: tuple[str, ...]                          # of one and the same file, preferred first
+    url: str                                       # the publisher's
     sha256_prefix: str                             # lower-case hex; publishers put it into the file name
     hub: str                                       # hub repository with a model.safetensors of the same set
     preprocess: Preprocess
@@ -40,7 +40,7 @@ class Weights:
     @property
     def file_name(self) -> str:
         """The publisher's name of the file; rows that differ only in transform share it."""
-        return urlsplit(self.urls[0]).path.rpartition("/")[2]
+        return urlsplit(self.url).path.rpartition("/")[2]
 
 
 def find_weights(name: str) -> Weights | None:
@@ -50,7 +50,7 @@ def find_weights(name: str) -> Weights | None:
 
 
 def percent(top1: float, top5: float, source: str) -> Published:
-    """A printed pair of percentages as fractions (rounded to the five digits that were printed)."""
+    """Return a printed pair of percentages as fractions, rounded to the five digits that were printed."""
     return Published(round(top1 / 100, 5), round(top5 / 100, 5), source)
 
 
@@ -78,7 +78,7 @@ def _imagenet(
     """Return a set for ImageNet that timm publishes, too: the URL ends in the hash and ".pth"."""
     return Weights(
         name=name, architecture=name.partition(".")[0], labels="imagenet", hub=f"timm/{name}",
-        urls=(url,), sha256_prefix=url.removesuffix(".pth").rpartition("-")[2],
+        url=url, sha256_prefix=url.removesuffix(".pth").rpartition("-")[2],
         preprocess=preprocess, licence=licence, published=published, note=note,
     )  # fmt: skip
 

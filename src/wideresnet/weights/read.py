@@ -123,7 +123,7 @@ def save_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapp
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, lower-case hex."""
+    """Return the SHA-256 of a file, lower-case hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -152,7 +152,7 @@ def _open_pickled(path: Path, file: BinaryIO, data: mmap.mmap) -> WeightsReader:
 
 
 def _open_safetensors(path: Path, file: BinaryIO, _data: mmap.mmap) -> WeightsReader:
-    """The library checks the header (sizes, overlaps, holes); NumPy reads the bytes."""
+    """Open a safetensors file: the library checks the header (sizes, overlaps, holes), NumPy reads the bytes."""
     from safetensors import SafetensorError, safe_open
 
     try:

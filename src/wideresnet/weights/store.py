@@ -10,7 +10,7 @@ environment variables that ``weights`` reads.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -50,11 +50,11 @@ def fetch(
         state = "damaged on" if target.exists() else "not on"
         raise DownloadError(
             f"{weights.name} is {state} this machine, and offline mode is on",
-            hint=f"put {weights.file_name} at {target} (it comes from {weights.urls[0]}), or name a copy of it"
+            hint=f"put {weights.file_name} at {target} (it comes from {weights.url}), or name a copy of it"
             f" in place of {weights.name}",
         )
     target.unlink(missing_ok=True)
-    return _first_that_works(weights, folder, progress, patience)
+    return _download(weights, folder, progress, patience)
 
 
 def is_cached(weights: Weights, cache: Path | None = None) -> bool:
@@ -101,22 +101,17 @@ def _paths(weights: Weights, folder: Path) -> tuple[Path, Path]:
     return folder / weights.file_name, folder / f"{weights.hub.rpartition('/')[2]}.safetensors"
 
 
-def _first_that_works(weights: Weights, folder: Path, progress: Progress | None, patience: Patience) -> Path:
-    """Try the URLs in order, then the hub. Raises the first error, which is about the preferred source."""
-    first: DownloadError | None = None
-    for url in weights.urls:
-        try:
-            target = folder / weights.file_name
-            return download(mirrored(url), target, weights.sha256_prefix, progress, patience)
-        except DownloadError as error:
-            first = first or error
-    # Behind a mirror, nobody expects a connection to the outside unless the hub has a mirror too.
-    if first is None or not os.environ.get("WRN_MIRROR") or os.environ.get("HF_ENDPOINT"):
-        try:
-            return fetch_from_hub(weights, folder, progress)
-        except DownloadError as error:
-            first = first or error
-    raise first
+def _download(weights: Weights, folder: Path, progress: Progress | None, patience: Patience) -> Path:
+    """Download the publisher's file, or else the hub's of the same set. Raises the error of the publisher's."""
+    try:
+        target = folder / weights.file_name
+        return download(mirrored(weights.url), target, weights.sha256_prefix, progress, patience)
+    except DownloadError:
+        # Behind a mirror, nobody expects a connection to the outside unless the hub has a mirror too.
+        if not os.environ.get("WRN_MIRROR") or os.environ.get("HF_ENDPOINT"):
+            with suppress(DownloadError):
+                return fetch_from_hub(weights, folder, progress)
+        raise
 
 
 def mirrored(url: str) -> str:

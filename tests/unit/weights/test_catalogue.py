@@ -46,9 +46,10 @@ def test_every_row_is_consistent(row):
     assert row.architecture in ARCHITECTURES
     assert row.name.startswith(f"{row.architecture}.")
     assert row.hub == f"timm/{row.name.partition('@')[0]}"
-    assert all(url.startswith("https://") and url.endswith(f"-{row.sha256_prefix}.pth") for url in row.urls)
+    assert row.url.startswith("https://")
+    assert row.url.endswith(f"-{row.sha256_prefix}.pth")
     assert re.fullmatch(r"[0-9a-f]{8}", row.sha256_prefix)
-    assert row.file_name == row.urls[0].split("/")[-1]
+    assert row.file_name == row.url.split("/")[-1]
     assert row.published
     for printed in row.published:
         assert 0.7 < printed.top1 < printed.top5 < 1

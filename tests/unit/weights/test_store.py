@@ -71,17 +71,11 @@ def test_a_wrong_hash_is_an_error_and_leaves_no_file():
     assert not is_cached(WEIGHTS)
 
 
-def test_the_second_url_serves_when_the_first_does_not(server):
-    two = replace(WEIGHTS, urls=("https://nowhere.invalid/gone/x-95faca4d.pth", *WEIGHTS.urls))
-    assert fetch(two, patience=QUICK).read_bytes() == BODY
-    assert server.requests[0][1] == "/gone/x-95faca4d.pth"
-
-
 def test_the_mirror_replaces_scheme_and_host_and_keeps_the_path(monkeypatch):
     monkeypatch.setenv("WRN_MIRROR", "https://mirror.example/pub")
-    assert mirrored(WEIGHTS.urls[0]) == "https://mirror.example/pub/models/wide_resnet50_2-95faca4d.pth"
+    assert mirrored(WEIGHTS.url) == "https://mirror.example/pub/models/wide_resnet50_2-95faca4d.pth"
     monkeypatch.delenv("WRN_MIRROR")
-    assert mirrored(WEIGHTS.urls[0]) == WEIGHTS.urls[0]
+    assert mirrored(WEIGHTS.url) == WEIGHTS.url
 
 
 def test_the_cache_follows_its_variables_in_order(monkeypatch, tmp_path):

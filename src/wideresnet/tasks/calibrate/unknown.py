@@ -49,7 +49,7 @@ def method_constants(method: UnknownMethod, features: Floats, logits: Floats) ->
 
 
 def _bank(features: NDArray[np.float64], k: int) -> Constants:
-    """The features as unit vectors of int8, each with a scale of its own; at a cost of 0.1 points of AUROC or less."""
+    """Return the features as unit vectors in int8, each with its own scale: it costs 0.1 points of AUROC or less."""
     largest = np.maximum(np.abs(features).max(1, keepdims=True), np.finfo(np.float32).tiny)
     rounded = np.rint(features / largest * INT8_MAX)
     scale = 1 / np.maximum(np.linalg.norm(rounded, axis=1), 1)
@@ -59,7 +59,7 @@ def _bank(features: NDArray[np.float64], k: int) -> Constants:
 
 
 def _principal_subspace(features: NDArray[np.float64], logits: Floats) -> Constants:
-    """The mean, and the directions of least variance, scaled so that their norm is like the largest logit."""
+    """Return the mean and the directions of least variance, scaled so that their norm is like the largest logit."""
     origin = features.mean(0)
     _, directions = np.linalg.eigh(np.cov(features.T))
     outside = directions[:, : max(1, round(OUTSIDE * features.shape[1]))]
@@ -69,7 +69,7 @@ def _principal_subspace(features: NDArray[np.float64], logits: Floats) -> Consta
 
 
 def _distances(features: NDArray[np.float64], classes: NDArray[np.integer]) -> Constants:
-    """Whitening within the classes (as the network answers) and overall, and the means of the classes."""
+    """Return the whitening within the classes (those that the network predicts) and overall, and the class means."""
     origin = features.mean(0)
     present, index = np.unique(classes, return_inverse=True)
     means = np.stack([features[classes == label].mean(0) for label in present])

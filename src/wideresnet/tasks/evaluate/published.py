@@ -106,7 +106,7 @@ def _verify(
     if isinstance(source, Weights):
         info, labels = describe_weights(source), read_labels(source.labels)
         if not is_cached(source, settings.weights):
-            return Verification(info, "absent", f"put {source.urls[0]} into {settings.weights or cache_folder()}")
+            return Verification(info, "absent", f"put {source.url} into {settings.weights or cache_folder()}")
     else:
         bundle = load_bundle(ModelChoice(name, offline=True))
         info, labels = describe_card(bundle.card), bundle.labels

@@ -204,7 +204,7 @@ def _from_published(weights: Weights, choice: ModelChoice, progress: Progress | 
     if choice.weights is None:
         from wideresnet.weights.store import fetch  # with the HTTP client; a local model opens faster without
 
-        path, source = fetch(weights, offline=choice.offline, progress=progress), weights.urls[0]
+        path, source = fetch(weights, offline=choice.offline, progress=progress), weights.url
     else:
         path, source = choice.weights, choice.weights.name
     with open_weights(path) as reader:

@@ -54,7 +54,7 @@ def row(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Weights:
     weights = Weights(
         name=NAME,
         architecture="wrn_10_1",
-        urls=("https://example.org/fake.safetensors",),
+        url="https://example.org/fake.safetensors",
         sha256_prefix=hashlib.sha256(file.read_bytes()).hexdigest()[:8],
         hub="nobody/nothing",
         preprocess=Preprocess(resize=32, crop=32, mode="squash"),

@@ -235,7 +235,7 @@ def test_a_name_takes_the_file_from_the_cache(published: Path, tmp_path: Path, m
     (tmp_path / "cache").mkdir()
     published.rename(tmp_path / "cache" / row.file_name)
     card = load_bundle(ModelChoice("wrn_10_1.test", offline=True)).card
-    assert card.weights_source == row.urls[0]
+    assert card.weights_source == row.url
     assert card.published == row.published
 
 
