@@ -44,7 +44,6 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "graph/quantise": ("compile",),
     "report/comparison": ("compare",),
     "output/resumable_writer": ("classify", "evaluate"),
-    "output/finished": ("classify",),
     "cluster/connect": (*_CLUSTER, "serve"),
     "cluster/listing": ("evaluate",),
     "cluster/ray_serve": ("serve",),

@@ -71,7 +71,7 @@ class DataOptions:
     def answers(self, choice: ModelChoice) -> AnswerSource:
         """Return the answers in ``results`` or ``outputs``; report assumptions and repeated lines on stderr."""
         from wideresnet.tasks.load.describe import labels_of
-        from wideresnet.tasks.zoo.sources import source_of_outputs, source_of_results
+        from wideresnet.tasks.zoo.outputs import source_of_outputs, source_of_results
 
         labels, name, assumed = labels_of(choice)
         list_notes(assumed)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from wideresnet.errors import ConfigError
+from wideresnet.errors import ConfigError, os_errors_as
 from wideresnet.output.parquet import arrow_schema, arrow_table
-from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format
+from wideresnet.output.row_format import PARQUET, RecordLayout, Row, TextFormat, csv_format, read_rows
 from wideresnet.records import Failure, LabelScore, ModelCard, Prediction
 from wideresnet.report import answer as answer_report
 from wideresnet.report.escape import json_text, line_text
@@ -136,6 +136,21 @@ def write_answers(
     if format == PARQUET:
         raise ConfigError("Parquet cannot be written to a terminal or pipe", hint="name a file with -o")
     layout.text_formats[format].write(answers, out)
+
+
+def any_failed(file: Path, format: str, columns: Collection[str]) -> bool:
+    """Return whether an image failed, one answer in memory at a time; False for text and the zoo's lines.
+
+    Raises ConfigError if the file was not written in this format.
+    """
+    if format in ("table", "zoo"):
+        return False
+    try:
+        with os_errors_as(ConfigError, f"cannot read {file}"):
+            return any(row.get("error") for row in read_rows(file, format, columns, ["error"]))
+    except (ValueError, AttributeError) as error:        # also what pyarrow raises
+        hint = "without --resume it is replaced at the end"
+        raise ConfigError(f"{file} exists and is not a {format} file of answers", hint) from error
 
 
 def to_table(answers: Iterable[Prediction | Failure]) -> Any:

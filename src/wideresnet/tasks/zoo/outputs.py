@@ -20,9 +20,9 @@ from wideresnet.errors import DataError, ImageError
 from wideresnet.images.decode import read_regular
 from wideresnet.images.files import is_ignored
 from wideresnet.images.npz import read_array
-from wideresnet.records import Failure, Item, Labels, Preprocess, Scored
-from wideresnet.tasks.evaluate.evaluate import TOP, score_logits
-from wideresnet.tasks.zoo.results import Answer, Results
+from wideresnet.records import EvalReport, Failure, Item, Labels, Preprocess, Scored
+from wideresnet.tasks.evaluate.evaluate import TOP, AnswerSource, score_logits, source_of_data
+from wideresnet.tasks.zoo.results import Answer, Results, read_results
 
 OUTPUT = "output_0"                                # the zoo's name for the logits
 SUM_TOLERANCE = 0.01                               # of 1000 probabilities in float16
@@ -37,6 +37,34 @@ def zoo_transform(bundle: Bundle) -> Bundle:
     """
     spec = bundle.card.preprocess
     return with_preprocess(bundle, replace(ZOO.at(spec.crop), mean=spec.mean, std=spec.std, alpha=spec.alpha))
+
+
+def source_of_results(
+    file: Path, labels: Labels, labels_name: str, data: LabelledData | None
+) -> tuple[AnswerSource, int]:
+    """Return the scores of the answers in ``file``, and the number of lines that it holds twice.
+
+    Without ``data`` the folder of each image is its class.
+    """
+    results = read_results(file)
+    blank = _blank(file, str(file), data)
+    blank = replace(blank, known=min(5, results.known, len(labels.names)))
+    scores = score_results(results, labels, data)
+    if data is None:
+        source = AnswerSource(scores, blank, labels, len(results.answers), labels_name=labels_name)
+    else:
+        source = source_of_data(scores, blank, labels, data, labels_name)
+    return source, results.doubled
+
+
+def source_of_outputs(folder: Path, labels: Labels, labels_name: str, data: LabelledData) -> AnswerSource:
+    """Return the scores of the arrays in ``folder``."""
+    return source_of_data(score_outputs(folder, data), _blank(folder, data.name, data), labels, data, labels_name)
+
+
+def _blank(answers: Path, name: str, data: LabelledData | None) -> EvalReport:
+    blank = EvalReport(f"answers in {answers}", name, None, 0, 0, 0)
+    return replace(blank, data=data.name, notes=data.notes, skipped=data.skipped) if data else blank
 
 
 def score_results(results: Results, labels: Labels, data: LabelledData | None = None) -> Iterator[Scored | Failure]:

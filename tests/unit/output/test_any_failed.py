@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from wideresnet.errors import ConfigError
-from wideresnet.output.answers import TEXT_FORMATS
-from wideresnet.output.finished import any_failed
+from wideresnet.output.answers import COLUMNS, TEXT_FORMATS, any_failed
 from wideresnet.output.resumable_writer import open_resumable
 from wideresnet.records import Failure, LabelScore, Prediction
 
@@ -33,7 +32,7 @@ def written(file: Path, format: str, answers: list[Prediction | Failure]) -> Pat
 @pytest.mark.parametrize("answers", [[], [GOOD], [GOOD, GOOD], [GOOD, BAD], [BAD, GOOD], [BAD]])
 def test_whether_a_image_failed(tmp_path: Path, format: str, answers: list[Prediction | Failure]) -> None:
     expected = BAD in answers and format not in ("table", "zoo")
-    assert any_failed(written(tmp_path / "answers", format, answers), format) is expected
+    assert any_failed(written(tmp_path / "answers", format, answers), format, COLUMNS) is expected
 
 
 def test_another_format_is_an_error_in_words(tmp_path: Path, format: str) -> None:
@@ -41,5 +40,5 @@ def test_another_format_is_an_error_in_words(tmp_path: Path, format: str) -> Non
         return
     (tmp_path / "answers").write_text("something else\n")
     with pytest.raises(ConfigError, match="exists and is not a") as caught:
-        any_failed(tmp_path / "answers", format)
+        any_failed(tmp_path / "answers", format, COLUMNS)
     assert "--resume" in caught.value.hint
