@@ -202,7 +202,7 @@ def train(
     ``load(report.model)`` opens the result. Raises WrnError, also for a ``run`` that holds another training.
     """
     from wideresnet.tasks.load.cifar_archive import ARCHIVES
-    from wideresnet.tasks.train.train import FILE_NAME, join, read_recipe, run_training
+    from wideresnet.tasks.train.train import FILE_NAME, join, read_log, read_recipe, run_training
 
     texts = {key: json.dumps(value) for key, value in (changes or {}).items()}      # read as TOML
     with join(device) as group:
@@ -211,5 +211,4 @@ def train(
             raise ConfigError(f"{recipe} trains on your own images", hint="give data=, their folder")
         images, folder = locate_data(Path(data or settings.data)), Path(cache) if cache else None
         done = run_shown(run_training(settings, images, Path(run), group, folder), "training", progress)
-    log = tuple(json.loads(line) for line in (Path(run) / "log.jsonl").read_text("utf-8").splitlines())
-    return records.TrainReport(str(run), str(Path(run) / FILE_NAME), done, log)
+    return records.TrainReport(str(run), str(Path(run) / FILE_NAME), done, read_log(Path(run)))

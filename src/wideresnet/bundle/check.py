@@ -14,7 +14,7 @@ from wideresnet.datasets.labels import LABEL_LISTS, read_labels
 from wideresnet.errors import BundleError
 from wideresnet.graph.check import check_graph
 from wideresnet.graph.facts import GraphFacts, check_finite, read_facts
-from wideresnet.records import RGB, MarginScale
+from wideresnet.records import MarginScale
 from wideresnet.report.formats import rgb_text
 
 TOLERANCE = 1e-5                                   # relative; the graph holds float32
@@ -58,13 +58,10 @@ def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
     if not np.allclose(astuple(on_card), astuple(in_graph), rtol=TOLERANCE):
         yield f"margin scale is {on_card} on the card, {in_graph} in the graph"
     for field, on_card, in_graph in (("mean", spec.mean, facts.mean), ("std", spec.std, facts.std)):
-        if not _close(on_card, in_graph):
+        if not np.allclose(on_card, in_graph, rtol=TOLERANCE, atol=TOLERANCE):
             yield f"{field} is {rgb_text(on_card)} on the card, {rgb_text(in_graph)} in the graph"
     if card.labels_name in LABEL_LISTS:
         listed = read_labels(card.labels_name)
         if (labels.ids or labels.names) != (listed.ids or listed.names):
             yield f"labels.txt is not the list {card.labels_name!r} that the card names"
 
-
-def _close(a: RGB, b: RGB) -> bool:
-    return all(math.isclose(x, y, rel_tol=TOLERANCE, abs_tol=TOLERANCE) for x, y in zip(a, b, strict=True))

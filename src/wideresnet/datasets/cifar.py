@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,12 +177,13 @@ def _labelled(path: Path, kind: CifarFormat, split: str, files: Mapping[str, int
 
 def _read_arrays(path: Path, kind: CifarFormat, verify: bool) -> CifarArrays:
     arrays, _ = _read_files(path, kind, {**kind.train, **kind.test}, verify)
-    train_images, train_labels = _concatenate([arrays[name] for name in kind.train])
-    test_images, test_labels = _concatenate([arrays[name] for name in kind.test])
+    train_images, train_labels = concatenate([arrays[name] for name in kind.train])
+    test_images, test_labels = concatenate([arrays[name] for name in kind.test])
     return CifarArrays(train_images, train_labels, test_images, test_labels)
 
 
-def _concatenate(arrays: list[FileArrays]) -> FileArrays:
+def concatenate(arrays: Sequence[FileArrays]) -> FileArrays:
+    """Return the images and labels of several files as one array each."""
     return np.concatenate([images for images, _ in arrays]), np.concatenate([labels for _, labels in arrays])
 
 
@@ -200,7 +201,7 @@ def _read_files(
     if location.is_dir():
         _check_names(location / kind.python.meta, kind)
     # Names in either version -> the name in the binary version.
-    binary_names = {**{name: name for name in files}, **{_pickle_name(name): name for name in files}}
+    binary_names = {**{name: name for name in files}, **{name.removesuffix(".bin"): name for name in files}}
     arrays: dict[str, FileArrays] = {}
     official = True
     read_files = _files_of_folder if location.is_dir() else _files_of_archive
@@ -229,10 +230,6 @@ def _check_names(meta: Path, kind: CifarFormat) -> None:
             raise DataError(problem, hint="make class folders of the images to use them")
 
 
-def _pickle_name(name: str) -> str:
-    return name.removesuffix(".bin")
-
-
 def _locate(path: Path, kind: CifarFormat) -> Path | None:
     """Return the archive or folder with the files, at ``path`` or directly in it; the binary version comes first."""
     if path.is_file():
@@ -244,7 +241,7 @@ def _locate(path: Path, kind: CifarFormat) -> Path | None:
             return folder
     for folder in (path, path / kind.python.folder):
         is_python = folder.name == kind.python.folder or (folder / kind.python.meta).is_file()
-        if is_python and (folder / _pickle_name(any_file)).is_file():
+        if is_python and (folder / any_file.removesuffix(".bin")).is_file():
             return folder
     archives = (path / name for name in (kind.archive, kind.python.archive))
     return next((archive for archive in archives if archive.is_file()), None)
@@ -321,7 +318,7 @@ def _check_official(name: str, content: bytes, rows: bytes, kind: CifarFormat, c
             return False
         problem = f"{name} has {len(content):,} bytes, the official file {length:,}"
         raise DataError(problem, hint=f"it is cut short or another set; {_fetch_hint(kind)}")
-    expected = kind.sha1.get(f"{_pickle_name(name)}.bin", "")
+    expected = kind.sha1.get(name.removesuffix(".bin") + ".bin", "")
     if expected and (sha1 := hashlib.sha1(rows, usedforsecurity=False).hexdigest()) != expected:
         problem = f"{name} differs from the official file"
         raise DataError(problem, hint=f"its SHA-1 is {sha1}, expected {expected}; {_fetch_hint(kind)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.datasets.cifar import SIDE, CifarArrays
+from wideresnet.datasets.cifar import SIDE, CifarArrays, concatenate
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.matlab import read_arrays
 from wideresnet.errors import DataError, errors_as, os_errors_as
@@ -33,9 +33,7 @@ def read_svhn(path: Path, *, verify: bool = True) -> CifarArrays:
     """
     train = [_read_mat(path / name, count, verify) for name, count in TRAIN.items()]
     (test,) = (_read_mat(path / name, count, verify) for name, count in TEST.items())
-    return CifarArrays(
-        np.concatenate([images for images, _ in train]), np.concatenate([labels for _, labels in train]), *test
-    )
+    return CifarArrays(*concatenate(train), *test)
 
 
 def detect_svhn(path: Path) -> Path | None:

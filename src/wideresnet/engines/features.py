@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import tee
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from wideresnet.bundle import Bundle
 from wideresnet.engines.base import EngineOptions, OutputsEngine
 from wideresnet.engines.open import open_engine
+from wideresnet.records import Batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,11 @@ class Features:
         """Yield the same for each batch, in order; the next ones are pulled while earlier ones are computed."""
         for outputs in self.engine.outputs(batches):
             yield dict(zip(("logits", *self.names), outputs, strict=True))
+
+    def stream_batches(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, dict[str, NDArray[np.float32]]]]:
+        """Yield each batch with its outputs, as ``stream`` computes them."""
+        batches, ahead = tee(batches)
+        yield from zip(batches, self.stream(batch.pixels for batch in ahead), strict=True)
 
 
 def open_features(

@@ -19,6 +19,7 @@ from wideresnet.images.decode import DEFAULT_LIMITS, Limits, read_encoded, read_
 from wideresnet.images.isolated import decode_crops, decode_in_process, is_slow
 from wideresnet.images.preprocess import preprocess
 from wideresnet.images.workload import workload
+from wideresnet.machine import available_cpus
 from wideresnet.pipes import read_file, special_kind
 from wideresnet.records import Batch, EncodedImage, Exif, Failure, Item, Preprocess, Source
 
@@ -33,7 +34,7 @@ def load_batches(
     spec: Preprocess | Sequence[Preprocess],
     *,
     batch_size: int,
-    threads: int,
+    threads: int | None = None,
     exif: Exif = "ignore",
     reduced: bool = False,
 ) -> Generator[Batch, None, None]:
@@ -41,12 +42,13 @@ def load_batches(
 
     An image that cannot be read is a Failure in its batch. ``items`` may be endless: it is iterated in the calling
     thread, at most two batches ahead of the batch that was last yielded. Closing the iterator (or an error in the
-    caller's loop) ends the threads. Decoding runs in ``threads`` threads beside the caller; with 1 in the calling
-    thread. ``reduced``: see ``load_crop``. Of several ``spec``, the first makes ``pixels`` and the others ``further``,
-    from one decoded image.
+    caller's loop) ends the threads. Decoding runs in ``threads`` threads beside the caller, None: one for each CPU of
+    this process; with 1 in the calling thread. ``reduced``: see ``load_crop``. Of several ``spec``, the first makes
+    ``pixels`` and the others ``further``, from one decoded image.
 
     Raises ConfigError for a batch size or number of threads below 1.
     """
+    threads = available_cpus() if threads is None else threads
     if batch_size < 1 or threads < 1:
         raise ConfigError(f"batch size and threads must be at least 1, got {batch_size} and {threads}")
     specs = [spec] if isinstance(spec, Preprocess) else spec

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from wideresnet.precision import Precision
 
+Z95 = 1.959963984540054                          # standard errors on either side of a 95 % interval
+
 
 @dataclass(frozen=True)
 class EngineInfo:
@@ -55,7 +57,7 @@ class PassedOn:
     @property
     def is_unusual(self) -> bool:
         """True if the 95 % interval of the fraction does not overlap that of the certification."""
-        return self.differs(1.959963984540054)
+        return self.differs(Z95)
 
     def differs(self, z: float) -> bool:
         """Return whether the interval of the fraction, ``z`` standard errors wide, does not overlap that one."""
@@ -63,15 +65,15 @@ class PassedOn:
         return low > most or high < least
 
 
-def images_to_show(limit: float, fraction: float, z: float = 1.959963984540054) -> int | None:
+def images_to_show(limit: float, fraction: float) -> int | None:
     """Return the images whose Wilson interval around ``fraction`` begins at ``limit``; None if no number does."""
     if fraction <= limit:
         return None
-    return math.ceil(z * z * limit * (1 - limit) / (fraction - limit) ** 2)
+    return math.ceil(Z95**2 * limit * (1 - limit) / (fraction - limit) ** 2)
 
 
-def wilson_interval(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion (E. B. Wilson, 1927); z = 1.96 gives 95 %."""
+def wilson_interval(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """Return Wilson's score interval of a proportion (E. B. Wilson, 1927): ``z`` standard errors on either side."""
     if n == 0:
         return (0.0, 1.0)
     p = successes / n

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from wideresnet.records.accuracy import wilson_interval
+from wideresnet.records.accuracy import Z95, wilson_interval
 from wideresnet.records.evaluation import EvalReport
 
 
@@ -85,11 +85,6 @@ class ComparisonReport:
         """Top-1 of B less that of A: positive if B is better."""
         return (self.only_b_correct - self.only_a_correct) / self.n
 
-    def drops_more_than(self, points: float) -> bool:
-        """Return whether B's top-1 is more than ``points`` percentage points below A's."""
-        # The small term is for rounding: 0.7 points of 1,000 are 7 images.
-        return self.only_a_correct - self.only_b_correct > points / 100 * self.n + 1e-6
-
     @property
     def interval95(self) -> tuple[float, float]:
         """95 % interval of ``difference`` for paired proportions."""
@@ -116,14 +111,14 @@ class ComparisonReport:
         return tuple(sorted(changed, key=lambda change: (-abs(change.difference), change.label)))
 
 
-def paired_interval(only_a: int, only_b: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+def paired_interval(only_a: int, only_b: int, n: int) -> tuple[float, float]:
     """Return the 95 % interval of (only_a - only_b) / n for paired proportions: Wald's, 1/2 added to the four cells.
 
     Agresti and Min, Statistics in Medicine 24 (2005), 729.
     """
     a, b, total = only_a + 0.5, only_b + 0.5, n + 2
     centre = (a - b) / total
-    half = z * math.sqrt(a + b - (a - b) ** 2 / total) / total
+    half = Z95 * math.sqrt(a + b - (a - b) ** 2 / total) / total
     return centre - half, centre + half
 
 
@@ -133,12 +128,12 @@ def paired_bound(only_a: int, only_b: int, n: int) -> float:
     Zou and Donner, Statistics in Medicine 27 (2008), 1693. Close to the end of ``paired_interval``, which is too low
     where few images differ: without any it is 3.84 / n.
     """
-    share_a, share_b = only_a / n, only_b / n
-    above, below = wilson_interval(only_a, n)[1] - share_a, share_b - wilson_interval(only_b, n)[0]
-    return share_a - share_b + math.hypot(above, below)
+    a, b = only_a / n, only_b / n
+    above, below = wilson_interval(only_a, n)[1] - a, b - wilson_interval(only_b, n)[0]
+    return a - b + math.hypot(above, below)
 
 
-def images_to_exclude(limit: float, loss: float, flips: float, z: float = 1.959963984540054) -> int | None:
+def images_to_exclude(limit: float, loss: float, flips: float) -> int | None:
     """Return the images n whose ``paired_interval`` ends below ``limit``, given fractions of ``loss`` and ``flips``.
 
     ``flips``: images that only one of both gets right. None: no number excludes a loss above the one that was measured.
@@ -146,9 +141,9 @@ def images_to_exclude(limit: float, loss: float, flips: float, z: float = 1.9599
     margin = limit - max(loss, 0.0)                # a gain that few images show may be chance
     if margin <= 0:
         return None
-    # The root of margin * N = z * sqrt(flips * N + 1 - 2 * flips), N = n + 2.
-    root = math.sqrt((z * z * flips) ** 2 + 4 * (margin * z) ** 2 * max(1 - 2 * flips, 0))
-    return math.ceil((z * z * flips + root) / (2 * margin**2) - 2)
+    # The root of margin * N = Z95 * sqrt(flips * N + 1 - 2 * flips), N = n + 2.
+    root = math.sqrt((Z95**2 * flips) ** 2 + 4 * (margin * Z95) ** 2 * max(1 - 2 * flips, 0))
+    return math.ceil((Z95**2 * flips + root) / (2 * margin**2) - 2)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

@@ -14,7 +14,8 @@ def to_text(plan: TrainingPlan) -> str:
     heads = ("epochs", "pixels", "rate", "steps", "MACs", "s a step", "images/s")
     rows = [heads, *(_row(plan, phase) for phase in plan.phases)]
     if {phase.taught for phase in plan.phases} == {True, False}:       # its answers are kept after the first epochs
-        rows = [(*row, mark) for row, mark in zip(rows, _teacher_column(plan), strict=True)]
+        teacher = ["teacher", *("answers" if phase.taught else "kept" for phase in plan.phases)]
+        rows = [(*row, cell) for row, cell in zip(rows, teacher, strict=True)]
     evaluations = f"{plan.evaluations} evaluations of {plan.evaluation_seconds:.0f} s"
     return "\n".join(
         [
@@ -40,10 +41,6 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * unit:
             return f"{seconds / unit:.{digits}f} {name}"
     return f"{seconds:.0f} s"
-
-
-def _teacher_column(plan: TrainingPlan) -> list[str]:
-    return ["teacher", *("answers" if phase.taught else "kept" for phase in plan.phases)]
 
 
 def _memory(plan: TrainingPlan) -> str:

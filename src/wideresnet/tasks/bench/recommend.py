@@ -39,10 +39,6 @@ class Requirements:
     images_per_s: float | None = None
     accuracy: float | None = None
 
-    def is_met(self, choice: Choice) -> bool:
-        """Return whether ``choice`` meets all requirements."""
-        return self.shortfall(choice) <= 0
-
     def shortfall(self, choice: Choice) -> float:
         """Return how far ``choice`` is from the requirement that it misses most: a log ratio, at most 0 if it fits."""
         ratios = [
@@ -77,7 +73,9 @@ def recommend(
     rows = [row for row in read_rows(benchmark) if threads in (0, row.get("threads"))] if benchmark else []
     choices = [choice for weights in CATALOGUE.values() for choice in _choices(weights, peak, rows)]
     choices += [_cascade(name, card, peak, rows, threads) for name, card in cascades.items()]
-    marked = [replace(choice, best=_is_best(choice, choices), fits=requirements.is_met(choice)) for choice in choices]
+    marked = [
+        replace(choice, best=_is_best(choice, choices), fits=requirements.shortfall(choice) <= 0) for choice in choices
+    ]
     return sorted(marked, key=lambda choice: (-choice.top1, -choice.images_per_s))
 
 

@@ -32,7 +32,6 @@ from wideresnet.errors import BundleError, ConfigError, DataError, check_choice
 from wideresnet.graph.calibrated import SCORE, with_known_score, with_temperature
 from wideresnet.graph.outputs import FEATURES
 from wideresnet.images.loader import load_batches
-from wideresnet.machine import available_cpus
 from wideresnet.output.progress import run_shown
 from wideresnet.prediction_sets import fewest_images, set_draws
 from wideresnet.tasks.calibrate import conformal
@@ -247,17 +246,11 @@ class _Runs:
         rows, failures = list[records.Item](), list[records.Failure]()
         draws: list[NDArray[np.float64]] = []
         outputs: list[dict[str, NDArray[np.float32]]] = []
-        spec, threads = self.bundle.card.preprocess, available_cpus()
-        batches = load_batches(items, spec, threads=threads, exif=self.exif, batch_size=BATCH)
-
-        def pixels() -> Generator[NDArray[np.uint8], None, None]:
-            for batch in batches:
-                rows.extend(batch.items)
-                failures.extend(batch.failures)
-                draws.append(set_draws(batch.pixels, self.sets))
-                yield batch.pixels
-
-        for output in features.stream(pixels()):
+        batches = load_batches(items, self.bundle.card.preprocess, batch_size=BATCH, exif=self.exif)
+        for batch, output in features.stream_batches(batches):
+            rows += batch.items
+            failures += batch.failures
+            draws.append(set_draws(batch.pixels, self.sets))
             outputs.append(output)
             yield records.Progress(activity, self.done + len(rows) + len(failures), self.total)
         self.done += len(items)

@@ -17,7 +17,6 @@ from wideresnet.engines.throughput import tune_settings
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import check_logits
-from wideresnet.machine import available_cpus
 from wideresnet.records import Cascade, CascadeMember, CascadeReport, Failure, Item, Labels, Measured, Progress
 from wideresnet.records.accuracy import EngineInfo
 from wideresnet.records.comparison import ComparisonReport
@@ -138,7 +137,7 @@ def _run(
     options, own = tune_settings(member, replace(settings, precision=member.card.arithmetic(settings.precision)))
     classifier, spec = open_classifier(member, own.engine, options), member.card.preprocess
     items, failures, rows = list[Item](), list[Failure](), list[Logits]()
-    batches = load_batches(data.items, spec, batch_size=own.batch_size, threads=available_cpus(), exif=data.exif)
+    batches = load_batches(data.items, spec, batch_size=own.batch_size, exif=data.exif)
     for batch, logits in classifier.stream(batches):
         rows.append(logits)
         items += batch.items

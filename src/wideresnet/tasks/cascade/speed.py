@@ -15,7 +15,7 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.engines.cascade import WAITING, CascadeEngine
 from wideresnet.engines.throughput import tune_settings
 from wideresnet.images.loader import load_batches
-from wideresnet.machine import available_cpus, cpu_name
+from wideresnet.machine import cpu_name
 from wideresnet.records import CascadeSpeed, InferenceSettings, Item, Progress
 from wideresnet.tasks.load.load import open_classifier
 
@@ -39,7 +39,7 @@ def measure_speed(
     count = min(len(items), SAMPLE, WAITING // sum(3 * spec.crop**2 for spec in specs))
     rows = np.sort(np.argsort(members, kind="stable")[np.linspace(0, len(items) - 1, count).astype(int)])
     sample, size = [items[row] for row in rows], own.batch_size
-    loaded = load_batches(sample, specs, batch_size=size, threads=available_cpus(), exif=data.exif)
+    loaded = load_batches(sample, specs, batch_size=size, exif=data.exif)
     batches = [(batch.pixels, *batch.further) for batch in loaded]
     crops = [batch[engine.crop_of[-1]] for batch in batches]
     rates, began = (list[float](), list[float]()), time.perf_counter()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from itertools import tee
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -60,9 +58,9 @@ def embeddings(
     pool: Pool = "none",
 ) -> Iterator[Embedding | Failure]:
     """Yield the features or a failure of each item, in the order of the items."""
-    load = partial(load_batches, batch_size=settings.batch_size, threads=features.engine.info.threads)
-    batches, ahead = tee(load(items, spec, exif=settings.exif))
-    for batch, outputs in zip(batches, features.stream(batch.pixels for batch in ahead), strict=True):
+    threads = features.engine.info.threads
+    batches = load_batches(items, spec, batch_size=settings.batch_size, threads=threads, exif=settings.exif)
+    for batch, outputs in features.stream_batches(batches):
         values = {name: _pooled(outputs[name], pool) for name in features.names}
         rows = ({name: value[index] for name, value in values.items()} for index in range(len(batch.items)))
         yield from batch.in_order([Embedding(item.path, row) for item, row in zip(batch.items, rows, strict=True)])
@@ -97,5 +95,4 @@ def raise_failures(answers: Iterable[Answer | Failure]) -> Iterator[Answer]:
 
 def _pooled(values: NDArray[np.float32], pool: Pool) -> NDArray[np.float32]:
     """Average maps [N, C, H, W] over their positions if ``pool`` says so; [N, C] is returned as it is."""
-    mean: NDArray[np.float32] = values.mean((2, 3)) if pool == "mean" and values.ndim == 4 else values
-    return mean
+    return values.mean((2, 3)) if pool == "mean" and values.ndim == 4 else values

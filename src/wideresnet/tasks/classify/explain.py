@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import tee
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,6 @@ from wideresnet.engines.features import Features, open_features
 from wideresnet.errors import ConfigError, did_you_mean
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import softmax, top_k
-from wideresnet.machine import available_cpus
 from wideresnet.records import DEFAULT_INFERENCE, Box, ClassMap, Explanation, InferenceSettings, ModelCard
 from wideresnet.records.images import Alpha, Exif, Failure, Item, Labels, LabelScore
 from wideresnet.tasks.classify.embed import open_layers, raise_failures
@@ -100,12 +98,11 @@ def explanations(
     classes: Sequence[int] = (), k: int = 1,
 ) -> Iterator[Explanation | Failure]:  # fmt: skip
     """Yield an explanation or a failure of each item, in order: of ``classes``, or of the ``k`` most probable ones."""
-    spec, threads = explainer.card.preprocess, available_cpus()
-    batches, ahead = tee(load_batches(items, spec, batch_size=settings.batch_size, threads=threads, exif=settings.exif))
-    for batch, outputs in zip(batches, explainer.features.stream(batch.pixels for batch in ahead), strict=True):
-        maps = _explained(explainer, outputs, classes, k)
-        rows, stride = zip(batch.items, batch.pixels, maps, strict=True), explainer.stride
-        yield from batch.in_order([Explanation(item.path, crop, stride, evidence) for item, crop, evidence in rows])
+    spec, stride = explainer.card.preprocess, explainer.stride
+    batches = load_batches(items, spec, batch_size=settings.batch_size, exif=settings.exif)
+    for batch, outputs in explainer.features.stream_batches(batches):
+        rows = zip(batch.items, batch.pixels, _explained(explainer, outputs, classes, k), strict=True)
+        yield from batch.in_order([Explanation(item.path, crop, stride, maps) for item, crop, maps in rows])
 
 
 def explain_crop(

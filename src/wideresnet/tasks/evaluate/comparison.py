@@ -15,7 +15,6 @@ from wideresnet.datasets.pairing import pair_by_path
 from wideresnet.engines.throughput import tune_settings
 from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
-from wideresnet.machine import available_cpus
 from wideresnet.output.scores import read_origin, read_scores
 from wideresnet.records import EvalReport, Failure, InferenceSettings, Item, Labels, Preprocess, Progress, Scored
 from wideresnet.records.comparison import ComparisonReport, Flip
@@ -135,7 +134,7 @@ def score_both(
     if not spec.same_crop(spec_b) or a.card.cascade or b.card.cascade:
         yield from zip(score(a, data, batch_size), score(b, data, batch_size), strict=True)
         return
-    batches = load_batches(data.items, spec, batch_size=batch_size, threads=available_cpus(), exif=data.exif)
+    batches = load_batches(data.items, spec, batch_size=batch_size, exif=data.exif)
     copy_a, copy_b = tee(batches)
     for (batch, logits_a), (_, logits_b) in zip(a.stream(copy_a), b.stream(copy_b), strict=True):
         scores = (batch.in_order(score_logits(batch.items, logits, data.present)) for logits in (logits_a, logits_b))

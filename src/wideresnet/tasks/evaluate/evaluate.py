@@ -155,8 +155,7 @@ def ranks(values: NDArray[np.float32], columns: NDArray[np.integer]) -> NDArray[
     own = np.take_along_axis(values, columns[:, None], axis=1)
     larger = (values > own).sum(axis=1)
     earlier = np.arange(values.shape[1]) < columns[:, None]
-    result: NDArray[np.int64] = 1 + larger + ((values == own) & earlier).sum(axis=1)
-    return result
+    return 1 + larger + ((values == own) & earlier).sum(axis=1)
 
 
 def masked_classes(data: LabelledData) -> int:

@@ -21,7 +21,6 @@ from wideresnet.engines.features import Features, open_features
 from wideresnet.engines.throughput import throughput_options
 from wideresnet.graph.outputs import FEATURES
 from wideresnet.images.loader import load_batches
-from wideresnet.machine import available_cpus
 from wideresnet.output.atomic import save_bytes, save_text
 from wideresnet.records import Failure, Images, PathPoint, Preprocess, Progress, map_events
 from wideresnet.tasks.finetune.linear_head import Samples, fit_head
@@ -99,7 +98,7 @@ def _embed_chunk(engine: Features, data: LabelledData, spec: Preprocess, batch_s
     failures: list[Failure] = []
 
     def pixels() -> Iterator[NDArray[np.uint8]]:
-        for batch in load_batches(data.items, spec, batch_size=batch_size, threads=available_cpus(), exif=data.exif):
+        for batch in load_batches(data.items, spec, batch_size=batch_size, exif=data.exif):
             labels.extend(item.label or 0 for item in batch.items)
             failures.extend(batch.failures)
             yield batch.pixels

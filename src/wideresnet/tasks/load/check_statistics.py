@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from wideresnet.bundle import Bundle
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.images.loader import load_batches
-from wideresnet.machine import available_cpus
 from wideresnet.records.images import Batch, Exif, Item, Preprocess
 from wideresnet.report.formats import rgb_text
 from wideresnet.weights.stem import rank_normalisations
@@ -48,6 +47,6 @@ def sample_crops(
 
     Of an image without a label the index is -1.
     """
-    batches = load_batches(balanced_sample(items, count), spec, batch_size=count, threads=available_cpus(), exif=exif)
+    batches = load_batches(balanced_sample(items, count), spec, batch_size=count, exif=exif)
     batch = next(batches, Batch(np.empty((0, spec.crop, spec.crop, 3), np.uint8), ()))
     return batch.pixels, np.array([-1 if item.label is None else item.label for item in batch.items], np.int64)

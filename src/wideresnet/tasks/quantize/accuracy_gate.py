@@ -13,7 +13,6 @@ from wideresnet.classifier import Classifier
 from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import divergence
-from wideresnet.machine import available_cpus
 from wideresnet.records import Batch, EngineInfo, EvalReport, Failure, GateReport, Item, Progress, Scored
 from wideresnet.records.comparison import ComparisonReport, paired_interval
 from wideresnet.tasks.evaluate.comparison import compare_pairs
@@ -50,7 +49,7 @@ class AccuracyGate:
     def batches(self) -> Iterator[Batch]:
         """Yield the preprocessed items."""
         spec = self.reference.card.preprocess
-        for batch in load_batches(self.items, spec, batch_size=BATCH, threads=available_cpus(), exif="ignore"):
+        for batch in load_batches(self.items, spec, batch_size=BATCH):
             self.unread.update((failure.path, failure) for failure in batch.failures)
             yield batch
 

@@ -25,7 +25,6 @@ from wideresnet.graph.quantise import DEFAULTS, keep_float, quantise
 from wideresnet.images.loader import load_batches
 from wideresnet.images.noise import noise
 from wideresnet.logits import deviation
-from wideresnet.machine import available_cpus
 from wideresnet.precision import StoredPrecision, precision_name, stored_name
 from wideresnet.records import Failure, Item, Measured, ModelCard, Progress, by_path
 from wideresnet.records.compilation import CompileReport, Deviation, GateReport, LayerLoss, QuantiseSettings, Trial
@@ -220,7 +219,7 @@ class Quantizer:
         spec = self.reference.card.preprocess
         while True:
             items = balanced_sample(self.pool, count)
-            batches = list(load_batches(items, spec, batch_size=BATCH, threads=available_cpus()))
+            batches = list(load_batches(items, spec, batch_size=BATCH))
             failures = {failure.path: failure for batch in batches for failure in batch.failures}
             if not failures:
                 return items, [crop for batch in batches for crop in batch.pixels]

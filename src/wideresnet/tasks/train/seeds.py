@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from wideresnet.output.atomic import save_text
 from wideresnet.records import Images, SeedRun, SeedsReport
 from wideresnet.report import seeds as seeds_report
 from wideresnet.report.escape import json_text
-from wideresnet.tasks.train.train import RECIPE, SEEDS, Event, run_training
+from wideresnet.tasks.train.train import RECIPE, SEEDS, Event, read_log, run_training
 
 with needs_extra("training", "train"):
     from wideresnet.training.distributed import SINGLE_PROCESS, Group
@@ -56,13 +55,10 @@ def _check_folder(run: Path, seeds: Sequence[int]) -> None:
 
 
 def _write_report(recipe: Recipe, images: Images, run: Path, seeds: Sequence[int], requested: int) -> SeedsReport:
-    runs = tuple(SeedRun(seed, str(folder), _read_log(folder)) for seed in seeds for folder in [run / f"seed-{seed}"])
+    runs = tuple(SeedRun(seed, str(folder), read_log(folder)) for seed in seeds for folder in [run / f"seed-{seed}"])
     report = SeedsReport(recipe.architecture, requested, runs, images)
     save_text(run / SEEDS, json_text(seeds_report.to_json(report), indent=1) + "\n")
     conditions = {**recipe.model_dump(mode="json", exclude={"seed"}), **machine_facts()}
     save_text(run / "seeds.html", seeds_report.to_html(report, conditions))
     return report
 
-
-def _read_log(folder: Path) -> tuple[dict[str, float], ...]:
-    return tuple(json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines())

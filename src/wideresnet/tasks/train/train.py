@@ -195,6 +195,11 @@ def _write_logs(trainer: Trainer, images: Images, first: Sequence[TrainingImage]
     save_text(run / "curves.html", training_report.to_html(title, trainer.log, images, first, conditions))
 
 
+def read_log(run: Path) -> tuple[dict[str, float], ...]:
+    """Return the log of the run folder ``run``: an epoch a line."""
+    return tuple(json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines())
+
+
 def log_lines(log: Sequence[Mapping[str, float]]) -> str:
     """Format a log as JSON lines; values that were not measured (nan) are left out."""
     lines = ({key: value for key, value in line.items() if value == value} for line in log)

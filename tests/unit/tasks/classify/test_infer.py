@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,7 @@ def test_sync_reads_one_batch_before_its_answer(
     classifier: Classifier, engine: FakeEngine, mode: InferMode, ahead: int
 ) -> None:
     pulled: list[int] = []
+    engine.info = replace(engine.info, threads=2)
     answered = infer(classifier, items(engine, pulled), InferenceSettings(batch_size=3, mode=mode))
     batch, logits = next(answered)
     assert (len(batch.items), logits.shape) == (3, (3, 10))
