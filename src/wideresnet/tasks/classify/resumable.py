@@ -8,8 +8,7 @@ from zlib import crc32
 
 from wideresnet.classifier import Classifier
 from wideresnet.errors import ConfigError
-from wideresnet.output.answers import ANSWER_LAYOUT
-from wideresnet.output.finished import any_failed
+from wideresnet.output.answers import ANSWER_LAYOUT, any_failed
 from wideresnet.output.resumable_writer import check_target, part_of
 from wideresnet.output.row_format import RecordLayout
 from wideresnet.records import InferenceSettings, RunIdentity
