@@ -295,9 +295,10 @@ def test_an_engine_that_is_not_installed_names_its_extra(name, extra, monkeypatc
     assert caught.value.hint == f"pip install 'wideresnet[{extra}]'"
 
 
-def test_a_negative_number_of_threads_is_refused_before_any_runtime_sees_it():
-    with pytest.raises(ConfigError, match="threads must be 0"):
-        open_engine(tiny_bundle(), options=EngineOptions(threads=-1))
+@pytest.mark.parametrize("threads", [-1, 2.5, "2", 100_000])
+def test_an_impossible_number_of_threads_is_refused_before_any_runtime_sees_it(threads):
+    with pytest.raises(ConfigError, match=r"threads must be an integer from 0 \(all CPUs\) to 1024"):
+        open_engine(tiny_bundle(), options=EngineOptions(threads=threads))
 
 
 def test_an_unknown_precision_is_refused_with_the_known_ones():

@@ -30,6 +30,15 @@ def test_explain_draws_a_image_a_class(wrn: Wrn, tiny: Path, photos: Path) -> No
                 assert (image.format, image.size) == ("PNG", (256, 256))
 
 
+@pytest.mark.parametrize("inner", ["maps", "."])
+def test_explain_does_not_write_among_the_images(wrn: Wrn, tiny: Path, photos: Path, inner: str) -> None:
+    """The next run would explain the maps."""
+    done = wrn("explain", photos, "-m", tiny, "-o", photos / inner)
+    assert done.code == 2
+    assert f"would be among the images of {photos} the next time" in done.err
+    assert not (photos / "maps").exists()
+
+
 def test_explain_agrees_with_classify(wrn: Wrn, tiny: Path, photos: Path) -> None:
     explained = wrn("explain", photos, "-m", tiny, "-k", "3", "--format", "json").json
     classified = wrn("classify", photos, "-m", tiny, "-k", "3", "--format", "json").json

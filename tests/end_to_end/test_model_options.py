@@ -278,8 +278,8 @@ def edit(change: Callable[[dict[str, object]], object], folder: Path) -> None:
         (lambda card: card.update(precision="int8"), "precision is int8 on the card, fp32 in the graph"),
         (lambda card: card.update(architecture="wrn_16_2"), "architecture is wrn_16_2 on the card"),
         (lambda card: card.update(labels_name="svhn"), "labels.txt is not the list 'svhn'"),
-        (lambda card: card["preprocess"].update(std=[0, 0.2, 0.2]), "standard deviation more than 0"),
-        (lambda card: card["preprocess"].update(mean=[float("nan"), 0.5, 0.5]), "a mean is finite"),
+        (lambda card: card["preprocess"].update(std=[0, 0.2, 0.2]), "standard deviation above 0"),
+        (lambda card: card["preprocess"].update(mean=[float("nan"), 0.5, 0.5]), "a mean is from 0 to 1"),
     ],
 )
 def test_a_card_that_contradicts_its_graph_is_refused(

@@ -67,7 +67,10 @@ class Bundle:
         """Raise ConfigError for a cascade, where the graph of one network is needed."""
         if self.members:
             name, last = self.card.name, len(self.members) - 1
-            hint = f"name one of them, such as {(self.folder or Path(name)) / MEMBERS}/{last}"
+            path = (self.folder or Path(name)) / MEMBERS / str(last)
+            # An embedded cascade has embedded models as its members.
+            member = self.members[last].card.name if self.folder and not path.is_dir() else path
+            hint = f"name one of them, such as {member}"
             raise ConfigError(f"{name} is a cascade of {last + 1} networks: this takes one", hint)
 
     def __reduce__(self) -> tuple[type[Bundle], tuple[object, ...]]:

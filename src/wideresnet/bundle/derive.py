@@ -46,7 +46,9 @@ def with_normalisation(bundle: Bundle, statistics: Normalisation) -> Bundle:
     preprocess = replace(bundle.card.preprocess, mean=statistics[0], std=statistics[1])
     if preprocess == bundle.card.preprocess:
         return bundle
-    bundle = with_preprocess(bundle, preprocess)
+    stated = f"mean {bundle.card.preprocess.mean}, std {bundle.card.preprocess.std}"
+    notes = bundle.card.notes | {"normalisation": f"normalised as requested, where the model states {stated}"}
+    bundle = with_preprocess(replace(bundle, card=replace(bundle.card, notes=notes)), preprocess)
     model = onnx.load_model_from_string(bundle.graph)
     values = normalisation_constants(preprocess)
     for constant in model.graph.initializer:

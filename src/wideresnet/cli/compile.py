@@ -57,7 +57,7 @@ def compile(
     limit = gates.limit()
     check_percent("--min-agreement", gates.min_agreement)
     check_targets(report)
-    job, preprocess = read_build_job(context, options)
+    job, file = read_build_job(context, options)
     compares, kinds = job.int8 or gates.data != "auto", {"gate": "accuracy", "min_agreement": "agreement"}
     check_unused(context, not job.int8, f"with {precision_name(job.precision)}", "calibration", "samples", "estimator")
     check_unused(context, not gates.search, "without --search", "budget")
@@ -69,7 +69,7 @@ def compile(
         check_extra("int8", "compile", "onnxruntime")
     check_parquet_extra([Path(job.calibration), Path(gates.data)])
     choice = files.choice(job.model, labels)
-    bundle = open_float_bundle(choice, job.output, preprocess, resolution)
+    bundle = open_float_bundle(choice, job.output, file, resolution)
     paths = find_images(job.calibration, gates.data, bundle) if job.int8 else (None, locate_images(gates.data))
     settings = CompileSettings(
         precision=job.precision,

@@ -17,12 +17,12 @@ from wideresnet.errors import ConfigError, DownloadError
 if TYPE_CHECKING:
     from wideresnet.bundle import Bundle
     from wideresnet.cli.compile_options import BundleOptions
-    from wideresnet.records import Preprocess
     from wideresnet.tasks.load.load import ModelChoice
+    from wideresnet.tasks.zoo.buildfile import BuildFile
 
 
-def read_build_job(context: typer.Context, options: BundleOptions) -> tuple[BundleOptions, Preprocess | None]:
-    """Return the settings and the preprocessing of the build file, if there is one.
+def read_build_job(context: typer.Context, options: BundleOptions) -> tuple[BundleOptions, BuildFile | None]:
+    """Return the settings, and the build file if there is one.
 
     --output takes precedence over the file; other options fill in settings that it lacks.
     """
@@ -47,13 +47,13 @@ def read_build_job(context: typer.Context, options: BundleOptions) -> tuple[Bund
     )
     if file.dataset:
         job = replace(job, calibration=str(file.dataset.path), samples=file.dataset.sampler.get_data_num)
-    return job, file.preprocess()
+    return job, file
 
 
 def open_float_bundle(
-    choice: ModelChoice, output: Path | None, preprocess: Preprocess | None, resolution: int
+    choice: ModelChoice, output: Path | None, file: BuildFile | None, resolution: int
 ) -> Bundle:
-    """Load the model with ``preprocess``; None: its own, at ``resolution``. Check the target folder ``output``."""
+    """Load the model with the preprocessing of ``file``, else its own at ``resolution``. Check ``output``."""
     from wideresnet.bundle.derive import with_preprocess
 
     if output is None:
@@ -61,7 +61,7 @@ def open_float_bundle(
     hold_bundle(output, choice.model, choice.weights)
     bundle = open_bundle(choice)                   # without --resolution: the graph is rewritten only once
     spec = bundle.card.preprocess
-    return with_preprocess(bundle, replace(preprocess, alpha=spec.alpha) if preprocess else spec.at(resolution))
+    return with_preprocess(bundle, (file and file.preprocess(spec)) or spec.at(resolution))
 
 
 def locate_images(data: str) -> Path | None:

@@ -63,6 +63,10 @@ def explain(
     check_targets(report, folders=[output])
     files = [Path(path) for path in paths]
     check_inputs(files)
+    around = [path for path in files if output and path.resolve() in (output.resolve(), *output.resolve().parents)]
+    if around:
+        problem = f"the maps in {output} would be among the images of {around[0]} the next time"
+        raise ConfigError(problem, hint=f"name a folder that is not in {around[0]}")
     bundle = options.open(model, labels)
     indices = list(dict.fromkeys(find_class(name, bundle.labels) for name in classes or []))
     explainer = open_explainer(bundle, runtime.engine, EngineOptions(runtime.precision, runtime.threads))

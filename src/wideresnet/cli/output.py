@@ -158,7 +158,7 @@ def open_bundle(
 
         bundle = zoo_transform(bundle)
     if resolution or transform or choice.facts.normalise:
-        list_notes(note for name, note in bundle.card.notes.items() if name == "uncertainty")
+        list_notes(note for name, note in bundle.card.notes.items() if name in ("uncertainty", "normalisation"))
     if bundle.card.uncertainty and alpha not in (None, bundle.card.preprocess.alpha):
         text = "calibrated with another alpha: probabilities and sets of transparent images are not guaranteed"
         list_notes([text])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from wideresnet.datasets.ground_truth import from_one_hint
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.layout import list_folder, listed
 from wideresnet.datasets.lookup import ClassLookup
@@ -77,4 +78,6 @@ def _hint(folder: Path, lookup: ClassLookup) -> str:
         return f"several classes are called {folder.name!r}: name the folder by id or index"
     if any(lookup.find(name) is not None for name in list_folder(folder).folders):
         return f"its own folders do: give {folder}"
+    if folder.name == str(lookup.count):
+        return from_one_hint(lookup.count)
     return did_you_mean(folder.name, [*lookup.ids, *lookup.names]) or _CLASS_FOLDERS

@@ -192,11 +192,16 @@ def _unknown_class_error(table: Table, line: int, cells: Sequence[str], lookup: 
     elif nfc(cell) in lookup.shared:
         hint = "several classes have that name: write the id or the index"
     elif str(lookup.count) in numbers and all(map(str.isdecimal, numbers)) and "0" not in numbers:
-        hint = f"indices run from 0 to {lookup.count - 1}, these seem to count from 1: subtract 1, or write names"
-        hint += f". If they are devkit numbers: {NOT_IN_ORDER}" if lookup.count == 1000 else ""
+        hint = from_one_hint(lookup.count)
     else:
         hint = f"expected an id, a name or an index from 0 to {lookup.count - 1}; {table}"
     return DataError(problem, hint)
+
+
+def from_one_hint(count: int) -> str:
+    """Return the hint for indices from 1 to ``count``."""
+    hint = f"indices run from 0 to {count - 1}, these seem to count from 1: subtract 1, or write names"
+    return hint + (f". If they are devkit numbers: {NOT_IN_ORDER}" if count == 1000 else "")
 
 
 def _quote(cell: str) -> str:

@@ -133,6 +133,8 @@ def _walk(path: Path) -> Iterator[Item]:
 
 def _read(file: Any) -> bytes:
     with os_errors_as(ImageError, "the open file cannot be read"):
+        if hasattr(file, "seekable") and file.seekable():
+            file.seek(0)                           # as Pillow does: a buffer that was just written stands at its end
         data = file.read()
     if isinstance(data, bytes):
         return data

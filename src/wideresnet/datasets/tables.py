@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from wideresnet.datasets.layout import role_of
 from wideresnet.datasets.text import Text, read_text
 from wideresnet.errors import DataError
 
@@ -30,6 +31,7 @@ _CLASSES = (
     "categoryid", "classindex", "classidx", "labelidx", "labels", "classes", "predictionstring",
 )  # fmt: skip
 _IDS, _INDEX = ("wnid", "synset"), ("index",)      # beside a class, an index is the number of the row
+_SPLITS = ("split", "set", "subset", "partition", "phase")
 _SAMPLE = 100                                      # lines that decide the separator
 
 
@@ -88,7 +90,17 @@ def _by_head(table: Table, is_class: Callable[[str], bool], has_ids: bool) -> Ta
         return None
     first = dict(enumerate(table.rows[1][1])) if len(table.rows) > 1 else {}
     labels.sort(key=lambda column: (not is_class(first.get(column, "")), first.get(column, "").isdecimal()))
+    for column in (columns[name] for name in _SPLITS if name in columns):
+        _check_one_split(table, column)
     return replace(table, rows=table.rows[1:], head=table.rows[0][1], path=paths[0], label=labels[0])
+
+
+def _check_one_split(table: Table, column: int) -> None:
+    """Raise DataError where the rows are of training images and others."""
+    splits = sorted({cells[column] for _, cells in table.rows[1:] if len(cells) > column})
+    if len(splits) > 1 and any(role_of(split) == "train" for split in splits):
+        problem = f"{table.file} has the rows of several splits in its column {table.rows[0][1][column]!r}"
+        raise DataError(f"{problem}: {', '.join(splits[:5])}", hint="write those of one split to a table of their own")
 
 
 def _by_content(table: Table, is_class: Callable[[str], bool]) -> Table | None:

@@ -9,9 +9,11 @@ from wideresnet.engines.adaptive import AdaptiveEngine
 from wideresnet.engines.base import EngineOptions, OutputsEngine
 from wideresnet.engines.cascade import CascadeEngine
 from wideresnet.errors import ConfigError, check_choice, needs_extra
+from wideresnet.machine import available_cpus
 
 ENGINES = ("openvino", "onnxruntime", "pytorch")
 PRECISIONS = ("f32", "bf16")
+MOST_THREADS = 1024                                # a runtime starts them all, whatever the number of CPUs
 
 
 def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions | None = None) -> OutputsEngine:
@@ -22,8 +24,9 @@ def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions |
     """
     options = options or EngineOptions()
     check_precision(bundle, options.precision)
-    if options.threads < 0:
-        raise ConfigError(f"threads must be 0 (all CPUs) or more, got {options.threads}")
+    if not (isinstance(options.threads, int) and 0 <= options.threads <= MOST_THREADS):
+        problem = f"threads must be an integer from 0 (all CPUs) to {MOST_THREADS}, got {options.threads!r}"
+        raise ConfigError(problem, hint=f"here are {available_cpus()} CPUs; more threads than CPUs are slower")
     check_choice("engine", name, ENGINES)
     if bundle.card.cascade:
         chosen = (replace(options, precision=member.card.arithmetic(options.precision)) for member in bundle.members)

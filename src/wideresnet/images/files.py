@@ -127,7 +127,10 @@ def is_ignored(name: str) -> bool:
 def check_exists(path: Path) -> None:
     """Raise ConfigError for a path that does not exist."""
     if not path.exists():
-        raise ConfigError(f"no such file or directory: {str(path)!r}", hint="check the spelling and the folder")
+        # A path made from https://host/a.jpg has one slash less.
+        address = path.parts[0].endswith(":") and len(path.parts[0]) > 2
+        hint = "fetch it first: this takes files" if address else "check the spelling and the folder"
+        raise ConfigError(f"no such file or directory: {str(path)!r}", hint)
 
 
 def check_has_images(paths: Iterable[Path]) -> None:

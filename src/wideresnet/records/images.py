@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -57,10 +56,11 @@ class Preprocess:
         if not (1 <= self.crop <= MOST_PIXELS and 1 <= self.resize <= 4 * MOST_PIXELS):
             hint = f"a crop has 1 to {MOST_PIXELS:,} pixels a side, a resize four times as many at most"
             raise ConfigError(f"resize {self.resize} and crop {self.crop} pixels a side cannot be computed", hint)
-        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+        if not (all(0 <= value <= 1 for value in self.mean) and all(0 < value <= 1 for value in self.std)):
             raise ConfigError(
-                f"a mean is finite and a standard deviation more than 0, got mean {self.mean} and std {self.std}",
-                hint="they are of RGB values from 0 to 1, such as mean 0.485 0.456 0.406 and std 0.229 0.224 0.225",
+                f"a mean is from 0 to 1 and a standard deviation above 0, at most 1, got {self.mean} and {self.std}",
+                hint="they are of RGB values from 0 to 1, such as mean 0.485 0.456 0.406 and std 0.229 0.224 0.225:"
+                " divide those of values from 0 to 255 by 255",
             )
 
     def same_crop(self, spec: Preprocess) -> bool:

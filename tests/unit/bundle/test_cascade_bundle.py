@@ -18,6 +18,7 @@ from wideresnet.bundle.files import read_bundle, write_bundle
 from wideresnet.engines import open_engine
 from wideresnet.engines.features import open_features
 from wideresnet.errors import BundleError, ConfigError
+from wideresnet.tasks.load.load import ModelChoice, load_bundle
 from wideresnet.tasks.quantize.compile import export_bundle
 
 
@@ -103,3 +104,11 @@ def test_a_card_whose_rule_cannot_be_is_refused(cascade: Bundle, tmp_path: Path,
     (tmp_path / "c" / "card.json").write_text(json.dumps(card), "utf-8")
     with pytest.raises(BundleError, match=r"card\.json is no card of a model"):
         read_bundle(tmp_path / "c")
+
+
+def test_a_member_of_the_embedded_cascade_is_named_as_it_can_be_opened() -> None:
+    bundle = load_bundle(ModelChoice("cifar10.cascade"))
+    with pytest.raises(ConfigError) as error:
+        bundle.check_single()
+    assert error.value.hint == "name one of them, such as wrn_16_4.cifar10"
+    assert not load_bundle(ModelChoice("wrn_16_4.cifar10")).members

@@ -97,6 +97,12 @@ def test_an_index_beyond_the_classes_fits_none(tmp_path, name):
         labelled_folder(tree(tmp_path, f"{name}/x.png"), PETS)
 
 
+def test_folders_that_count_from_one_are_noticed(tmp_path):
+    with pytest.raises(DataError, match="4 fits none of the 4 classes") as error:
+        labelled_folder(tree(tmp_path, *(f"{number}/a.png" for number in (1, 2, 3, 4))), PETS)
+    assert error.value.hint.startswith("indices run from 0 to 3, these seem to count from 1")
+
+
 def test_a_name_of_two_classes_is_refused(tmp_path):
     with pytest.raises(DataError) as caught:
         labelled_folder(tree(tmp_path, "crane/x.png"), PETS)

@@ -148,6 +148,17 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path, text, message):
         rows(tmp_path, text)
 
 
+@pytest.mark.parametrize("head", ["path,label,split", "Split,path,label", "path,set,label"])
+def test_rows_of_training_images_beside_others_are_refused(tmp_path, head):
+    columns = {"path": ("a.png", "b.png"), "label": ("cat", "dog")}
+    cells = [columns.get(name, ("TRAIN", "val")) for name in head.split(",")]
+    text = "".join(",".join(cell[row] for cell in cells) + "\n" for row in (0, 1))
+    with pytest.raises(DataError, match=r"has the rows of several splits in its column '.*': TRAIN, val") as error:
+        rows(tmp_path, f"{head}\n{text}")
+    assert error.value.hint == "write those of one split to a table of their own"
+    assert rows(tmp_path, f"{head}\n{text.replace('TRAIN', 'val')}") == {"a.png": 0, "b.png": 1}
+
+
 def test_indices_from_one_get_the_reason_from_the_whole_file(tmp_path):
     with pytest.raises(DataError) as caught:
         rows(tmp_path, "path,label\na.png,4\nb.png,1\n")

@@ -127,6 +127,14 @@ def test_open_files_are_read_when_their_turn_comes(tmp_path: Path) -> None:
         list(input_items([text]))
 
 
+def test_a_buffer_that_was_just_written_is_read_from_its_start() -> None:
+    """Its position is at the end; Pillow rewinds it, too."""
+    buffer = io.BytesIO()
+    Image.fromarray(RED).save(buffer, "PNG")
+    (item,) = input_items(buffer)
+    assert item.source == buffer.getvalue()
+
+
 def test_generators_and_columns_of_tables_are_several_images(tmp_path: Path) -> None:
     for name in ("b.png", "a.png"):
         Image.fromarray(RED).save(tmp_path / name)

@@ -8,6 +8,7 @@ import pytest
 
 from wideresnet.datasets.statistics import NORMALISATIONS, check_normalisation, parse_normalisation
 from wideresnet.errors import ConfigError
+from wideresnet.records import Preprocess
 
 
 def test_a_name_and_the_values_themselves_are_read() -> None:
@@ -22,6 +23,15 @@ def test_a_name_and_the_values_themselves_are_read() -> None:
 def test_other_texts_are_errors(text: str) -> None:
     with pytest.raises(ConfigError, match="no normalisation called"):
         parse_normalisation(text)
+
+
+@pytest.mark.parametrize("text", ["125.3,123.0,113.9/63.0,62.1,66.7", "-0.5,0.5,0.5/1,1,1", "0.5,0.5,0.5/0,1,1"])
+def test_values_that_no_pixels_have_are_refused(text: str) -> None:
+    """Statistics of values from 0 to 255 would give another answer without a word."""
+    mean, std = parse_normalisation(text)
+    with pytest.raises(ConfigError, match="a mean is from 0 to 1 and a standard deviation above 0, at most 1") as error:
+        Preprocess(32, 32, mean=mean, std=std)
+    assert "divide those of values from 0 to 255 by 255" in error.value.hint
 
 
 @pytest.mark.parametrize("values", [(), ((1, 2, 3),), ((0, 0, 0), 1), (("a", 0, 0), (1, 1, 1)), 3])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, Field, ValidationError, field_validator, model_validator
 
 from wideresnet.architectures import ARCHITECTURES, Architecture
 from wideresnet.bundle import Bundle
@@ -36,7 +37,7 @@ class _Pretrained(BaseModel):
     input_size: tuple[Literal[3], int, int]     # channels, height, width
     mean: RGB
     std: RGB
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"    # timm's default
     crop_pct: Annotated[float, Field(gt=0)] = 0.875
     crop_mode: Literal["center", "squash"] = "center"
 
@@ -59,6 +60,13 @@ class _Config(BaseModel):
     id2label: dict[int, str] | None = None
     pretrained_cfg: _Pretrained | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_old(cls, document: Any) -> Any:
+        """Accept timm's old documents, which are a ``pretrained_cfg`` themselves."""
+        old = isinstance(document, dict) and "input_size" in document and "pretrained_cfg" not in document
+        return {**document, "pretrained_cfg": document} if old else document
+
 
 def read_config(path: Path, architecture: Architecture, classes: int) -> HubConfig | None:
     """Return what the config.json beside the weights file ``path`` states; None without one.
@@ -73,14 +81,25 @@ def read_config(path: Path, architecture: Architecture, classes: int) -> HubConf
     if config.architecture in {*FUNCTIONS.values(), *ARCHITECTURES} - {function, architecture.name}:
         problem = f"{file} states {config.architecture}, the weights beside it are {function}"
         raise WeightsError(problem, hint="move it away, or give the weights that it belongs to")
-    names: Any = config.label_names or config.id2label
-    if isinstance(names, dict):
-        names = [names[key] for key in sorted(names, key=int)] if config.id2label else list(names.values())
-    for stated in (len(names or ()) or None, config.num_classes):
+    names = _in_order(config.label_names or config.id2label or (), file)
+    for stated in (len(names) or None, config.num_classes):
         if stated not in (None, classes):
             problem = f"{file} names {stated} classes, the weights beside it have {classes}"
             raise WeightsError(problem, hint="move it away, or give the weights that it belongs to")
     return HubConfig(Labels(tuple(names)) if names else None, _preprocess(config.pretrained_cfg))
+
+
+def _in_order(names: Collection[str] | Mapping[Any, str], file: Path) -> Collection[str]:
+    """Return class names in the order of the outputs: a mapping from indices may be in any, as of {"0", "10", "2"}."""
+    if not isinstance(names, Mapping):
+        return names
+    indices = [int(key) for key in names if str(key).isdecimal()]
+    if not indices:
+        return list(names.values())                # by ids, in their order
+    if sorted(indices) != list(range(len(names))):
+        problem = f"{file} names classes by other indices than 0 to {len(names) - 1}, each once"
+        raise WeightsError(problem, hint="correct it, or move it away and give --labels")
+    return [name for _, name in sorted(zip(indices, names.values(), strict=True))]
 
 
 def check_config(file: Path, source: str) -> None:

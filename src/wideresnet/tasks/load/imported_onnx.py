@@ -27,9 +27,14 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         images = model.graph.input[0].type.tensor_type
     if model.producer_name == "wideresnet":
         raise BundleError(f"{path} is the graph of a bundle without its card", hint="give the folder it was in")
-    if images.elem_type != onnx.TensorProto.FLOAT or len(images.shape.dim) != 4:
+    sizes = [dim.dim_value for dim in images.shape.dim]
+    if images.elem_type != onnx.TensorProto.FLOAT or len(sizes) != 4 or sizes[1] not in (0, 3):
         raise BundleError(f"{path} does not take float32 [N, 3, H, W]", hint="export the network without a transform")
-    if max(dim.dim_value for dim in images.shape.dim) > MAX_SIDE:
+    kinds = {node.op_type for node in model.graph.node}
+    if quantised := sorted(kind for kind in kinds if kind.startswith(("Quantize", "QLinear", "ConvInteger"))):
+        problem = f"{path} is quantised: it has {quantised[0]}"
+        raise BundleError(problem, hint="give the float graph, and quantise it with 'wrn compile'")
+    if max(sizes) > MAX_SIDE:
         raise BundleError(f"{path} takes images of more than {MAX_SIDE:,} pixels a side", hint="export a smaller input")
     checked_skeleton(model)
     return model

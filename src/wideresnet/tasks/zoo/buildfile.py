@@ -26,7 +26,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from wideresnet.config import read_yaml, validated
 from wideresnet.errors import ConfigError
 from wideresnet.precision import StoredPrecision, stored_name
-from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, RGB, Estimator, Interpolation, Preprocess
+from wideresnet.records import RGB, Estimator, Interpolation, Preprocess
+from wideresnet.records.images import ResizeMode
 
 Pixels = int | list[int]                           # a side, or [height, width]
 
@@ -98,7 +99,7 @@ class ProcessOp(Section):
     interpolation: Interpolation = "bilinear"
     mean: RGB | None = None
     std: RGB | None = None
-    code: str | None = None
+    code: Annotated[str, Field(pattern="(?i)^(cv2[.])?(color_)?bgr2rgb$")] | None = None    # networks here take RGB
 
 
 class Dataset(Section):
@@ -129,12 +130,22 @@ class BuildFile(Section):
     dataset: Dataset | None = None
     workspace: Workspace = Workspace()
 
-    def preprocess(self) -> Preprocess | None:
-        """Return the preprocessing in ``process_ops``, or None if there is none. Raises ConfigError."""
-        ops = {op.type: op for op in self.dataset.process_ops} if self.dataset else {}
+    def preprocess(self, model: Preprocess | None = None) -> Preprocess | None:
+        """Return the preprocessing in ``process_ops``, or None if there is none. Raises ConfigError.
+
+        What it does not state is as for ``model``: without Normalize, mean and standard deviation.
+        """
+        steps = self.dataset.process_ops if self.dataset else []
+        ops = {op.type: op for op in steps}
         if not ops:
             return None
         resize, crop, normalise = (ops.get(name) for name in ("Resize", "CenterCrop", "Normalize"))
+        order = [op.type for op in steps if op.type in ("Resize", "CenterCrop", "Normalize")]
+        if order != [name for name in ("Resize", "CenterCrop", "Normalize") if name in ops]:
+            hint = "images are resized, then cut, then normalised, each once: write the steps in this order"
+            raise ConfigError(f"process_ops cannot be computed in this order: {', '.join(order)}", hint)
+        if normalise and not (normalise.mean and normalise.std):
+            raise ConfigError("process_ops has Normalize without mean or std", hint="write both, of values from 0 to 1")
         if resize is None or resize.size is None:
             raise ConfigError("process_ops has no Resize with a size", hint="for instance {type: Resize, size: 256}")
         side = square(resize.size)
@@ -143,15 +154,11 @@ class BuildFile(Section):
             if shape[-1] != crop_side:
                 problem = f"frontend.shape says {name} is {shape}, process_ops make images of {crop_side} pixels a side"
                 raise ConfigError(problem, hint="one of the two is wrong")
-        return Preprocess(
-            resize=side,
-            crop=crop_side,
-            interpolation=resize.interpolation,
-            # Two numbers are both sides (the aspect ratio is lost), one is the shorter: torchvision's rule.
-            mode="squash" if isinstance(resize.size, list) and len(resize.size) == 2 else "shortest",
-            mean=normalise.mean if normalise and normalise.mean else IMAGENET_MEAN,
-            std=normalise.std if normalise and normalise.std else IMAGENET_STD,
-        )
+        # Two numbers are both sides (the aspect ratio is lost), one is the shorter: torchvision's rule.
+        mode: ResizeMode = "squash" if isinstance(resize.size, list) and len(resize.size) == 2 else "shortest"
+        spec = model or Preprocess(side, crop_side)
+        mean, std = (normalise and normalise.mean) or spec.mean, (normalise and normalise.std) or spec.std
+        return Preprocess(side, crop_side, resize.interpolation, mode, mean, std, spec.alpha)
 
     def estimator(self) -> Estimator | None:
         """Return the estimator of activation ranges, or None if the file has none that is supported."""

@@ -15,6 +15,7 @@ from huggingface_hub import constants
 from safetensors.numpy import save
 
 from fakes import TINY, tiny_tensors
+from wideresnet.architectures import get_architecture
 from wideresnet.errors import ConfigError, DownloadError, WeightsError
 from wideresnet.tasks.load.describe import describe
 from wideresnet.tasks.load.hub import HubRepository, fetch_repository, parse_repository, repository_of
@@ -216,8 +217,29 @@ def test_a_clone_has_the_name_of_its_folder(tmp_path: Path) -> None:
         ({"pretrained_cfg": TIMM | {"crop_mode": "border"}}, r"pretrained_cfg\.crop_mode: Input should be"),
         ({"pretrained_cfg": TIMM | {"input_size": [3, 40, 41]}}, r"input_size: .*the networks here take squares"),
         ({"pretrained_cfg": TIMM | {"input_size": [1, 40, 40]}}, r"input_size\.0: Input should be 3"),
+        ({"pretrained_cfg": TIMM | {"mean": [123.7, 116.3, 103.5]}}, "a mean is from 0 to 1 .* got .123.7, 116.3"),
+        ({"label_names": {str(2 * number): NAMES[number] for number in range(10)}}, "other indices than 0 to 9"),
     ],
 )
 def test_facts_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises((ConfigError, WeightsError), match=message):
         load_bundle(ModelChoice(clone(tmp_path / "clone", config(**changes))))
+
+
+@pytest.mark.parametrize("key", ["label_names", "labels", "id2label"])
+def test_class_names_with_indices_are_in_the_order_of_the_outputs(tmp_path: Path, key: str) -> None:
+    """JSON with sorted keys has "0", "1", "10", "2"."""
+    names = [f"class {number}" for number in range(12)]
+    document = {"num_classes": 12, key: {str(number): name for number, name in enumerate(names)}}
+    folder = clone(tmp_path / "clone", json.dumps(document, sort_keys=True).encode())
+    (Path(folder) / "model.safetensors").write_bytes(save(tiny_tensors(get_architecture("wrn_10_1", 12))))  # type: ignore[arg-type]
+    assert load_bundle(ModelChoice(folder)).labels.names == tuple(names)
+
+
+def test_an_old_document_of_timm_is_read(tmp_path: Path) -> None:
+    """It is the ``pretrained_cfg`` itself; where it names no filter, timm's is the bicubic one."""
+    old = {key: value for key, value in TIMM.items() if key != "interpolation"} | {"architecture": "", "labels": NAMES}
+    bundle = load_bundle(ModelChoice(clone(tmp_path / "clone", json.dumps(old).encode())))
+    spec = bundle.card.preprocess
+    assert (spec.resize, spec.crop, spec.interpolation, spec.mean) == (50, 40, "bicubic", (0.1, 0.2, 0.3))
+    assert bundle.labels.names == tuple(NAMES)

@@ -87,6 +87,18 @@ def test_what_is_no_such_graph_is_refused_in_words(graph: onnx.ModelProto, tmp_p
         load_bundle(saved(other, tmp_path / "other.onnx"))
 
 
+def test_quantised_graphs_and_other_axes_are_named(graph: onnx.ModelProto, tmp_path: Path) -> None:
+    quantised, last = copied(graph), copied(graph)
+    quantised.graph.node.append(helper.make_node("QLinearConv", ["x"], ["y"]))
+    with pytest.raises(BundleError, match=r"q\.onnx is quantised: it has QLinearConv") as error:
+        load_bundle(saved(quantised, tmp_path / "q.onnx"))
+    assert "'wrn compile'" in error.value.hint
+    for dim, size in zip(last.graph.input[0].type.tensor_type.shape.dim, (1, 32, 32, 3), strict=True):
+        dim.dim_value = size
+    with pytest.raises(BundleError, match=r"does not take float32 \[N, 3, H, W\]"):
+        load_bundle(saved(last, tmp_path / "last.onnx"))
+
+
 def test_the_graph_of_a_bundle_is_that_bundle_but_not_without_its_card(tmp_path: Path) -> None:
     card = write_bundle(tmp_path / "made", tiny_bundle())
     assert load_bundle(ModelChoice(str(tmp_path / "made" / "model.onnx"))).card == card

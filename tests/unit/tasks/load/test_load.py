@@ -70,6 +70,16 @@ def test_the_engine_asked_for_is_the_one_that_runs(tmp_path: Path, engine: str) 
     assert (classifier.engine.info.runtime, classifier.engine.info.threads) == (engine, 1)
 
 
+def test_another_normalisation_than_the_models_own_is_noted(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "made", tiny_bundle())
+    own = tiny_bundle().card.preprocess
+    for values, noted in (((own.mean, own.std), False), (((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), True)):
+        card = load_bundle(ModelChoice(str(tmp_path / "made"), facts=FileFacts(normalise=values))).card
+        assert (card.preprocess.mean, card.preprocess.std) == values
+        note = card.notes.get("normalisation", "")
+        assert (f"where the model states mean {own.mean}, std {own.std}" in note) is noted
+
+
 def test_another_engine_is_an_error_with_a_suggestion(tmp_path: Path) -> None:
     write_bundle(tmp_path / "tiny", tiny_bundle())
     with pytest.raises(ConfigError, match="no engine called 'openvno'") as caught:

@@ -106,6 +106,7 @@ def test_one_number_is_the_shorter_side(tmp_path: Path) -> None:
         ("get_data_num: 50", "get_data_num: 0", "dataset.sampler.get_data_num", ""),
         ("quantize_per_channel: true", "quantize_per_channel: false", "quantize_per_channel", ""),
         ("type: ToTensor", "type: Rotate", r"dataset.process_ops.5.type", ""),
+        ("code: bgr2rgb", "code: rgb2bgr", r"dataset.process_ops.3.code", ""),
         ("name: wide", ": : wide", "is not YAML", ""),
     ],
 )
@@ -122,12 +123,25 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, right: str, wrong: str, m
         ("[1, 3, 224, 224]", "[1, 3, 256, 256]", "images of 224 pixels"),
         ("[256, 256]", "[256, 320]", "only squares"),
         ("          size: [256, 256]\n", "", "no Resize with a size"),
+        ("CenterCrop\n          crop_size", "Resize\n          size", "in this order: Resize, Resize, Normalize"),
+        ("DecodeImage", "CenterCrop", "in this order: CenterCrop, Resize, CenterCrop, Normalize"),
+        ("          std: [0.229, 0.224, 0.225]\n", "", "Normalize without mean or std"),
+        ("mean: [0.485, 0.456, 0.406]", "mean: [123.675, 116.28, 103.53]", "a mean is from 0 to 1"),
     ],
 )
 def test_a_transform_that_cannot_be_is_refused(tmp_path: Path, right: str, wrong: str, message: str) -> None:
     build = read_build_file(file(tmp_path, ZOO.replace(right, wrong, 1)))
     with pytest.raises(ConfigError, match=message):
         build.preprocess()
+
+
+def test_without_normalize_the_statistics_are_those_of_the_model(tmp_path: Path) -> None:
+    text = ZOO
+    for line in ("- type: Normalize\n", "  mean: [0.485, 0.456, 0.406]\n", "  std: [0.229, 0.224, 0.225]\n"):
+        text = text.replace(f"        {line}", "")
+    half = Preprocess(32, 32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), alpha="white")
+    expected = Preprocess(256, 224, "bilinear", "squash", half.mean, half.std, "white")
+    assert read_build_file(file(tmp_path, text)).preprocess(half) == expected
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
