@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import itertools
 import json
 import re
 import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
@@ -67,10 +68,10 @@ class Site:
 
 
 @contextmanager
-def serving(service: Service) -> Iterator[Site]:
+def serving(service: Service, around: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> Iterator[Site]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         site = Site(service, listener.getsockname()[1])
-        app = site.recording(make_app(service))
+        app = site.recording(around(make_app(service)))
         config = uvicorn.Config(app, http=LimitedConnection, ws="none", lifespan="off", log_config=None)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -307,6 +308,68 @@ def test_a_busy_service_is_retried(browser: Browser, site: Site) -> None:
     assert browser.run(BEST) == ["cat"]
 
 
+COUNT = "document.getElementById('count').textContent"
+SHOWN = "document.getElementById('{}').checkVisibility()"
+
+
+def troubled(app: ASGIApp, service: Service, numbers: Iterator[int]) -> ASGIApp:
+    """An app whose queue is full at each fifth request, and that breaks off each ninth answer."""
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        number = next(numbers) if scope.get("path") == "/v1/classify" else 1
+        if number % 9 == 0:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]})
+            return await send({"type": "http.response.body", "body": b'{"model"'})
+        others = service.admission.capacity if number % 5 == 0 else 0
+        service.admission.images += others
+        try:
+            await app(scope, receive, send)
+        finally:
+            service.admission.images -= others
+
+    return handle
+
+
+def test_a_hundred_images_are_answered_by_a_busy_service_whose_connections_break(browser: Browser, site: Site) -> None:
+    service, numbers = Service(site.service.settings), itertools.count(1)
+    service.set_models(site.service.models)
+    with serving(service, lambda app: troubled(app, service, numbers)) as second:
+        visit(browser, second.address)
+        browser.choose("#files", [CAT] * 100)
+        browser.until(SHOWN.format("stop"))
+        assert browser.run(SHOWN.format("progress"))
+        browser.until(f"{COUNT} === '100 of 100 images answered'")
+        assert browser.run(BEST) == ["cat"] * 100
+        assert not any(browser.run(SHOWN.format(name)) for name in ("stop", "retry", "progress"))
+        assert browser.run("document.getElementById('status').textContent") == "100 of 100 images answered"
+        text = service.metrics.render().decode()
+        refused = sum(map(float, re.findall(r'wrn_requests_total{.*status="429"} (\S+)', text)))
+        assert next(numbers) - 1 > 100 + refused > 110, "every ninth answer broke off"
+
+
+def test_what_waits_can_be_stopped_and_tried_again_by_the_keyboard(browser: Browser, site: Site) -> None:
+    classify(browser, DOG)
+    admission = site.service.admission
+    admission.images += admission.capacity
+    try:
+        browser.choose("#files", [CAT] * 9)
+        browser.until("document.querySelector('.state')?.textContent.startsWith('The service is busy')")
+        browser.run("document.getElementById('stop').focus()")
+        browser.press("Enter")
+        browser.until(QUIET)
+        assert browser.run(COUNT) == "1 of 10 images answered, 9 failed"
+        assert browser.run("document.querySelector('.what').textContent") == "Stopped"
+        assert browser.run("document.activeElement.textContent") == "Try 9 again"
+        assert not browser.run(SHOWN.format("stop"))
+    finally:
+        admission.images -= admission.capacity
+    asked = len(site.bodies)
+    browser.press("Enter")
+    browser.until(f"{QUIET} && {COUNT} === '10 of 10 images answered'")
+    assert browser.run(BEST) == ["cat"] * 9 + ["dog"]
+    assert len(site.bodies) == asked + 9           # what was answered is not sent again
+
+
 def test_an_image_over_the_limit_shows_an_error(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(CAT.read_bytes() + bytes(3_000_000))
     browser.choose("#files", [tmp_path / "large.png"])
@@ -438,6 +501,7 @@ def test_an_unreachable_service_shows_an_error_and_can_be_retried(browser: Brows
         second.service.set_models(site.service.models)
         visit(browser, second.address)
     browser.choose("#files", [CAT])
+    browser.until("document.querySelector('.state')?.textContent.startsWith('No connection to the service. Retrying')")
     browser.until(f"document.querySelectorAll('.card').length && {QUIET}")
     assert "The service does not respond" in browser.run("document.querySelector('.problem').innerText")
     assert browser.run("document.querySelector('.again').checkVisibility()")
@@ -452,8 +516,9 @@ def test_a_token_is_asked_for(browser: Browser, site: Site) -> None:
         for word in ("wrong", "sesame"):
             browser.run(f"(t => {{ t.value = '{word}'; t.form.requestSubmit() }})(document.getElementById('token'))")
             if word == "wrong":
-                browser.until("document.getElementById('status').textContent.includes('Wrong token')")
+                browser.until("document.getElementById('notice').innerText.includes('Wrong token')")
         browser.until("!document.getElementById('token').checkVisibility()")
+        assert not browser.run("document.getElementById('notice').checkVisibility()")
         classify(browser, CAT)
         assert browser.run(BEST) == ["cat"]
         assert "sesame" not in browser.run("document.body.innerText")

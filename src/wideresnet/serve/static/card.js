@@ -1,6 +1,6 @@
 // The card of one image: its photo, its predictions and its evidence.
 
-import { ask, hasToken } from "./api.js";
+import { ask, hasToken, Problem } from "./api.js";
 import { copy, inCurl, inPython } from "./code.js";
 
 const TINY = 128;                                // pixels: an image this small is shown enlarged, pixel by pixel
@@ -107,7 +107,7 @@ export class Card {
     try {
       this.path = this.page.query();
       this.coverage = new URLSearchParams(this.path.split("?")[1]).get("coverage");
-      this.answer = await ask(this.path, { body: this.file, signal, busy: (seconds) => this.busy(seconds) });
+      this.answer = await ask(this.path, { body: this.file, signal, pausing: (seconds, key) => this.pausing(seconds, key) });
       this.milliseconds = performance.now() - began;
       this.chosen = this.predictions[0].index;
     } catch (problem) {
@@ -118,8 +118,16 @@ export class Card {
     this.render();
   }
 
-  busy(seconds) {
-    this.wait(seconds === null ? "looking" : "busy", seconds === null ? "" : Math.round(seconds));
+  pausing(seconds, key) {
+    this.wait(seconds ? key : "looking", seconds ? Math.round(seconds) : "");
+  }
+
+  // Ask no more; the image can be tried again.
+  cancel() {
+    this.stop();
+    this.answer = null;
+    this.problem = new Problem("", "", { key: "stopped" });
+    this.render();
   }
 
   wait(key, value = "") {
@@ -254,8 +262,8 @@ export class Card {
     if (this.maps.has(index)) return this.maps.get(index);
     caption.textContent = words.drawing;
     try {
-      const busy = (seconds) => { caption.textContent = seconds ? words.busy(Math.round(seconds)) : words.drawing; };
-      const explanation = await ask(this.page.explainQuery(index), { body: this.file, signal: this.controller.signal, busy });
+      const pausing = (seconds, key) => { caption.textContent = seconds ? words[key](Math.round(seconds)) : words.drawing; };
+      const explanation = await ask(this.page.explainQuery(index), { body: this.file, signal: this.controller.signal, pausing });
       this.maps.set(index, explanation);
       return explanation;
     } catch (problem) {

@@ -53,9 +53,11 @@ const coverage = () => {
 
 async function loadModels() {
   try {
-    const listing = await ask("v1/models");
+    const pausing = (seconds, key) => seconds && notify(page.words()[key](Math.round(seconds)));
+    const listing = await ask("v1/models", { pausing });
     byId("token-form").hidden = true;
     if (!listing.models.length) throw new Problem("", "", { key: "opening" });
+    notify("");
     models = listing.models;
     standard = listing.default;
     explains = listing.explain;
@@ -67,7 +69,7 @@ async function loadModels() {
   } catch (problem) {
     byId("token-form").hidden = problem.key !== "wrongToken";
     if (problem.key !== "wrongToken") setTimeout(loadModels, SOON);
-    if (problem.key !== "wrongToken" || hasToken()) page.announce(problemText(problem, page.words()).join(" "));
+    if (problem.key !== "wrongToken" || hasToken()) notify(problemText(problem, page.words()).join(" "));
   }
 }
 
@@ -165,6 +167,12 @@ function count() {
   byId("cards").classList.toggle("compact", list);
   byId("compact").setAttribute("aria-pressed", String(list));
   for (const button of document.querySelectorAll(".save")) button.disabled = !done.length;
+  const waiting = cards.length - done.length, retriable = done.filter((card) => card.problem?.again).length;
+  byId("progress").hidden = byId("stop").hidden = !waiting;
+  byId("progress").max = cards.length;
+  byId("progress").value = done.length;
+  byId("retry").hidden = !retriable;
+  byId("retry").textContent = page.words().retry(retriable);
   byId("results").hidden = !cards.length;
   document.body.classList.toggle("begun", cards.length > 0);
   byId("count").textContent = page.words().count(cards.length, done.length - failed, failed);
@@ -244,6 +252,19 @@ function listen() {
   for (const button of document.querySelectorAll(".save")) {
     button.addEventListener("click", () => save(cards.filter((card) => !card.waiting), button.dataset.kind, page.words()));
   }
+  byId("stop").addEventListener("click", () => {
+    queue.length = 0;
+    for (const card of cards) if (card.waiting) card.cancel();
+    count();
+    page.announce(byId("count").textContent);
+    byId("retry").focus();
+  });
+  byId("retry").addEventListener("click", () => {
+    const failed = cards.filter((card) => card.problem?.again);
+    for (const card of failed) card.begin();
+    enqueue(failed);
+    byId("stop").focus();
+  });
   byId("clear").addEventListener("click", () => {
     queue.length = 0;
     for (const card of cards.splice(0)) card.forget();
