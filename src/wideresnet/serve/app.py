@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Lifespan
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from wideresnet import __version__
 from wideresnet.errors import ConfigError
@@ -53,7 +52,7 @@ _MIN_COMPRESSED = 1024                             # bytes; shorter responses ar
 _log = logging.getLogger(__name__)
 
 
-def make_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> ASGIApp:
+def make_app(service: Service, lifespan: Lifespan[Any] | None = None) -> ASGIApp:
     """Return the service as an ASGI application. The caller loads the models."""
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/healthz", health),
@@ -80,39 +79,62 @@ def make_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> A
         table += [("GET", model, model_metadata), ("GET", f"{model}/ready", model_ready)]
         table += [("GET", f"{model}/config", model_config), ("GET", f"{model}/stats", statistics)]
         table += [("POST", f"{model}/infer", infer)]
-    routes = [Route(path, _make_endpoint(service, path, handler), methods=[method]) for method, path, handler in table]
-    starlette = Starlette(routes=routes, exception_handlers={HTTPException: _handle_routing_error}, lifespan=lifespan)
-    starlette.router.redirect_slashes = False
-    app: ASGIApp = RequestMiddleware(starlette, service)
+    app: ASGIApp = RequestMiddleware(Routes(service, table, lifespan), service)
     if service.settings.cors:
         app = CORSMiddleware(app, allow_origins=service.settings.cors, allow_methods=["*"], allow_headers=["*"])
     return app
 
 
-def _make_endpoint(service: Service, path: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Return a Starlette endpoint that checks the query, runs ``handler``, and turns exceptions into responses."""
+class Routes:
+    """An ASGI application: a path without parameters is looked up, others and errors are left to Starlette's router."""
 
-    async def endpoint(request: Request) -> Response:
-        context: RequestContext = request.scope["context"]
-        context.route = path
+    def __init__(
+        self, service: Service, table: Sequence[tuple[str, str, Handler]], lifespan: Lifespan[Any] | None
+    ) -> None:
+        self._endpoints = {(method, path): Endpoint(service, path, handler) for method, path, handler in table}
+        routes = [Route(path, endpoint, methods=[method]) for (method, path), endpoint in self._endpoints.items()]
+        self._router = Router(routes, redirect_slashes=False, lifespan=lifespan)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, or the lifespan."""
+        is_http = scope["type"] == "http"
+        if is_http and (endpoint := self._endpoints.get((scope["method"], scope["path"]))):
+            await endpoint(scope, receive, send)
+            return
+        scope["app"] = self                        # the router then raises what it does not route
         try:
-            if path not in PUBLIC_PATHS:
-                check_query(path, request.query_params)
-            return await handler(service, request, context)
+            await self._router(scope, receive, send)
+        except HTTPException as error:
+            await _routing_error(Request(scope), error)(scope, receive, send)
+
+
+class Endpoint:
+    """An ASGI application that checks the query, runs ``handler``, and turns exceptions into responses."""
+
+    def __init__(self, service: Service, path: str, handler: Handler) -> None:
+        self._service, self._path, self._handler = service, path, handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        context: RequestContext = scope["context"]
+        request, context.route = Request(scope, receive, send), self._path
+        try:
+            if scope["query_string"] and self._path not in PUBLIC_PATHS:
+                check_query(self._path, request.query_params)
+            response = await self._handler(self._service, request, context)
         except Exception as error:
             api_error = as_api_error(error)
             context.error_kind = api_error.kind
             if api_error.kind == "fault":
                 _log.error("request %s failed", context.id, exc_info=error)
-            return problem_response(api_error, request.url.path)
+            response = problem_response(api_error, request.url.path)
+        await response(scope, receive, send)
 
-    return endpoint
 
-
-async def _handle_routing_error(request: Request, error: Exception) -> Response:
-    """Return the response where Starlette finds no route, or the route does not take the method."""
+def _routing_error(request: Request, error: HTTPException) -> Response:
+    """Return the response where there is no route, or the route does not take the method."""
     method, path = request.method, request.url.path
-    if isinstance(error, HTTPException) and error.status_code == 405:
+    if error.status_code == 405:
         allowed = sorted((error.headers or {}).get("Allow", "").split(", "))
         api_error, headers = method_error(method, path, allowed), {"Allow": ", ".join(allowed)}
     else:
@@ -148,7 +170,8 @@ async def classify(service: Service, request: Request, context: RequestContext) 
     if len(errors) == len(outcomes):
         return problem_response(errors[0], request.url.path, {"results": results} if len(results) > 1 else {})
     times = _milliseconds(context, read_seconds, outcomes)
-    return _json({"model": model.identity, "results": results, "milliseconds": times, **upload.response_members()})
+    rest = json_text({"results": results, "milliseconds": times, **upload.response_members()})
+    return Response(f'{{"model": {model.identity_json}, {rest[1:]}', media_type="application/json")
 
 
 def _parse_k(text: str, maximum: int) -> int:

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
 
 from wideresnet.errors import ConfigError, WrnError, needs_extra, os_errors_as
 from wideresnet.serve.app import make_app
@@ -93,7 +92,7 @@ class ServerProcess:
         return self._drained
 
     @asynccontextmanager
-    async def _lifespan(self, _app: Starlette) -> AsyncIterator[dict[str, Service]]:
+    async def _lifespan(self, _app: object) -> AsyncIterator[dict[str, Service]]:
         # Set here, these handlers replace uvicorn's, which would end the process by the signal.
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._handle_error)

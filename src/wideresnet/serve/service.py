@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from wideresnet.serve.tracing import Tracing
 
 Result = TypeVar("Result")
+
+DISCONNECT = "wideresnet.disconnect"               # ASGI extension: a function that takes what a disconnect calls
 
 
 class Service:
@@ -176,21 +179,26 @@ class Service:
         Raises ApiError at the deadline, and when the client disconnects; without a ``request`` the transport cancels
         this task then. The handler ends, which cancels its context: work not yet begun is skipped.
         """
-        seconds = min(seconds, self.settings.deadline)
-        disconnected = asyncio.ensure_future(_wait_for_disconnect(request))
-        disconnected.add_done_callback(lambda _: [future.cancel() for future in futures])
+        seconds, ends = min(seconds, self.settings.deadline), list[str]()
+
+        def end(kind: str) -> None:
+            ends.append(kind)
+            for future in futures:
+                future.cancel()
+
+        timer = asyncio.get_running_loop().call_later(seconds, end, "deadline")
         try:
-            async with asyncio.timeout(seconds):
+            with on_disconnect(request, partial(end, "gone")):
                 outcomes = [await future for future in futures]
-        except TimeoutError:
+        except asyncio.CancelledError:
+            if not ends:                           # this task itself is cancelled
+                raise
+            if ends[0] == "gone":
+                raise ApiError("gone", "the client disconnected before its response") from None
             message = f"no result within {seconds:g} seconds"
             raise ApiError("deadline", message, "send fewer images, or retry later") from None
-        except asyncio.CancelledError:
-            if not disconnected.done():            # this task itself is cancelled
-                raise
-            raise ApiError("gone", "the client disconnected before its response") from None
         finally:
-            disconnected.cancel()
+            timer.cancel()
         self.metrics.observe_stages(model.name, (outcome.seconds for outcome in outcomes))
         self.metrics.observe_certainties(model, (pair for outcome in outcomes for pair in outcome.certainties))
         if (passed := model.cascade) and passed.is_unusual and not passed.is_reported:
@@ -199,8 +207,26 @@ class Service:
         return outcomes
 
 
-async def _wait_for_disconnect(request: Request | None) -> None:
+@contextmanager
+def on_disconnect(request: Request | None, call: Callable[[], None]) -> Iterator[None]:
+    """Call ``call`` if the client of ``request`` disconnects within the block."""
     if request is None:
-        await asyncio.Event().wait()
-    while request and (await request.receive())["type"] != "http.disconnect":
+        yield
+    elif watch := request.scope.get("extensions", {}).get(DISCONNECT):      # spares the task
+        watch(call)
+        try:
+            yield
+        finally:
+            watch(None)
+    else:
+        task = asyncio.ensure_future(_wait_for_disconnect(request, call))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+async def _wait_for_disconnect(request: Request, call: Callable[[], None]) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
         pass
+    call()

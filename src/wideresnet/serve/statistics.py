@@ -6,9 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wideresnet.records import Cascade, PassedOn
 
 # Triton's name -> name here. "" is always 0: the output is not timed separately, and there is no cache.
@@ -30,10 +27,12 @@ class CascadeStatistics:
         self.checked = self._latest = PassedOn(self.certified95)   # ``checked``: the last complete window
         self.is_reported = False                   # that ``is_unusual``
 
-    def add(self, members: NDArray[np.int64]) -> None:
+    def add(self, members: Sequence[int]) -> None:
         """Count images by the ``members`` that answered them."""
-        self.reached = [count + int((members >= number).sum()) for number, count in enumerate(self.reached)]
-        last = int((members == len(self.reached) - 1).sum())
+        for answered in members:
+            for number in range(answered + 1):
+                self.reached[number] += 1
+        last = members.count(len(self.reached) - 1)
         self._latest += PassedOn(self.certified95, last, len(members))
         if self._latest.n >= WINDOW:
             self.checked, self._latest = self._latest, PassedOn(self.certified95)

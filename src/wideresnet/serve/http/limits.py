@@ -9,17 +9,43 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from wideresnet.serve.admission import RequestContext
 from wideresnet.serve.http.middleware import KEEP_ALIVE, report_response
+from wideresnet.serve.service import DISCONNECT
 
 MAX_HEAD = 64 * 2**10                              # bytes of the request line and headers
 BODY_CHUNK = 256 * 2**10                           # bytes of a body that are handed to the application at once
 IDLE, STALLED = 75.0, 30.0                         # seconds
 _UPGRADE = re.compile(rb"(?<=\n)upgrade(?=:)", re.IGNORECASE)
+
+
+class _OneWrite:
+    """A connection's transport for uvicorn's response: its head is sent together with what follows."""
+
+    def __init__(self, transport: Any) -> None:
+        self.is_closing = transport.is_closing
+        self._transport, self._head, self._has_sent = transport, b"", False
+
+    def write(self, data: bytes) -> None:
+        """Keep ``data`` if it is the head, else send it; "100 Continue" comes before the head."""
+        if self._has_sent or data.startswith(b"HTTP/1.1 100 "):
+            self._transport.write(data)
+        elif self._head:
+            self._transport.write(self._head + data)
+            self._head, self._has_sent = b"", True
+        else:
+            self._head = data
+
+    def close(self) -> None:
+        """Send a head that nothing has followed, and close the connection."""
+        if self._head:
+            self.write(b"")
+        self._transport.close()
 
 
 class LimitedConnection(HttpToolsProtocol):
@@ -32,6 +58,7 @@ class LimitedConnection(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
     _in_head, _head_bytes, _requests = True, 0, 0  # of the current head; requests received completely
+    _on_disconnect: Callable[[], None] | None = None
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio.Protocol."""
@@ -56,6 +83,8 @@ class LimitedConnection(HttpToolsProtocol):
         for timer in (self._head_timer, self._stall_timer):
             if timer is not None:
                 timer.cancel()
+        if self._on_disconnect:
+            self._on_disconnect()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -81,9 +110,19 @@ class LimitedConnection(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
         super().on_headers_complete()
+        extensions: dict[str, Any] = {DISCONNECT: self._watch}
+        self.scope["extensions"] = extensions
+        if self.scope["method"] != "HEAD":         # nothing follows its head
+            self.cycle.transport = cast("asyncio.Transport", _OneWrite(self.transport))
         if self.scope["http_version"] == "1.0" and self.parser.should_keep_alive():
             self.cycle.keep_alive = True           # "Connection: keep-alive", as 'ab -k' asks; uvicorn closes
-            self.scope["extensions"] = {KEEP_ALIVE: {}}
+            extensions[KEEP_ALIVE] = {}
+
+    def _watch(self, call: Callable[[], None] | None) -> None:
+        """Call ``call`` when the client disconnects, or now if it has."""
+        self._on_disconnect = call
+        if call and self.transport.is_closing():
+            call()
 
     def on_body(self, body: bytes) -> None:
         """See httptools. Waking the application for each piece, as uvicorn does, costs more than most bodies do."""

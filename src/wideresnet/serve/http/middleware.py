@@ -1,14 +1,17 @@
-"""The outermost middleware: request id, bearer token, security headers, metrics and access log."""
+"""The outermost middleware: request id, bearer token, security headers, metrics and access log.
+
+It is on the way of every request, so it works on the headers as ASGI has them: pairs of bytes, names in lower case.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wideresnet.serve.admission import RequestContext
@@ -21,14 +24,15 @@ from wideresnet.serve.shadow import LABEL_HEADER
 # Paths that need no token: probes, and files a browser fetches before the user can enter one.
 PUBLIC_PATHS = {*PROBES, "/docs", "/openapi.json", *STATIC_FILES}
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
-    " img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
+    b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
+    b" img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-store",
 }
 KEEP_ALIVE = "wideresnet.keep_alive"               # ASGI extension: an HTTP/1.0 connection that stays open
 DISCARD_SECONDS = 2.0                              # for the rest of a body, before its connection is closed
+_LABEL = LABEL_HEADER.lower().encode()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -56,9 +60,11 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        context = RequestContext(self._ids.choose(headers.get("x-request-id", "")))
-        scope["context"], context.label_header = context, headers.get(LABEL_HEADER)
+        headers = dict(reversed(scope["headers"]))     # of repeated ones the first
+        context = RequestContext(self._ids.choose(headers.get(b"x-request-id", b"").decode("latin-1")))
+        scope["context"] = context
+        if (label := headers.get(_LABEL)) is not None:
+            context.label_header = label.decode("latin-1")
         status, more_body = 0, True
 
         async def receive_piece() -> Message:
@@ -71,19 +77,19 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                response_headers = MutableHeaders(raw=message["headers"])
-                for name, value in SECURITY_HEADERS.items():
-                    response_headers.setdefault(name, value)
-                response_headers["X-Request-ID"] = context.id
+                given = dict(message["headers"])
+                added = {**SECURITY_HEADERS, b"x-request-id": context.id.encode()}
                 if self._service.admission.draining:
-                    response_headers["Connection"] = "close"
+                    given.pop(b"connection", None)
+                    added[b"connection"] = b"close"
                     # Closing a socket with unread bytes would reset it, and the client might lose the response.
                     with suppress(TimeoutError):
                         async with asyncio.timeout(DISCARD_SECONDS):
-                            while more_body and "expect" not in headers:     # with it no body was sent yet
+                            while more_body and b"expect" not in headers:    # with it no body was sent yet
                                 await receive_piece()
                 if KEEP_ALIVE in scope.get("extensions", {}):
-                    response_headers.setdefault("Connection", "keep-alive")
+                    added.setdefault(b"connection", b"keep-alive")
+                message["headers"] = [*(added | given).items()]
             await send(message)
 
         app = self._app
@@ -96,12 +102,12 @@ class RequestMiddleware:
         finally:
             report_response(self._service, scope, context, status)
 
-    def _authorize(self, scope: Scope, headers: Headers) -> None:
+    def _authorize(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Raise ApiError for an invalid or unknown Host header, and for a missing or wrong token."""
         check_host(scope, self._service.settings.allow_host)
         if scope["path"] not in PUBLIC_PATHS:
-            is_control = scope["path"].startswith(CONTROL)
-            check_authorization(headers.get("authorization", ""), self._service.settings, is_control)
+            header, is_control = headers.get(b"authorization", b"").decode("latin-1"), scope["path"].startswith(CONTROL)
+            check_authorization(header, self._service.settings, is_control)
 
 
 def report_response(service: Service, scope: Scope, context: RequestContext, status: int) -> None:

@@ -41,8 +41,9 @@ def check_host(scope: Scope, allowed: Collection[str] = ()) -> None:
         raise ApiError("request", f"the request has {number}", "send one Host header: Host: NAME:PORT")
     if hosts and not _HOST.fullmatch(hosts[0]):
         raise ApiError("request", f"invalid Host header: {hosts[0][:80]!r}", "send Host: NAME:PORT")
-    name = re.sub(":[0-9]*$", "", hosts[0]).lower() if hosts else ""
-    if allowed and scope["path"] not in PROBES and name not in allowed:
+    if not allowed or scope["path"] in PROBES:
+        return
+    if (name := re.sub(":[0-9]*$", "", hosts[0]).lower() if hosts else "") not in allowed:
         raise ApiError("host", f"the server has no name {name[:80]!r}", "use a name given by 'wrn serve --allow-host'")
 
 
