@@ -6,7 +6,6 @@
     admission    limits on concurrent requests, images and bytes
     models       opens the models of the settings
     worker       one model and its threads: decode, then infer in batches
-    threads      threads that empty queues
     explain      class activation maps
     versions     names of models with their versions
     control      the routes of the model repository

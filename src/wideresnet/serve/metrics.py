@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import accumulate
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, Summary, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, Summary, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from wideresnet.serve.admission import AdmissionController, RequestContext
 from wideresnet.serve.worker import ModelWorker
@@ -25,29 +22,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Seconds: from an int8 CIFAR network to a large one behind a long queue.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 WINDOW = 1000                                      # images whose p-values are compared with the calibration's
-
-
-class SecondsHistogram(Collector):
-    """A histogram of times. Every request adds several, so it has no lock: it is used on the event loop alone."""
-
-    def __init__(self, name: str, help_text: str, labels: Sequence[str]) -> None:
-        self._name, self._help, self._labels = name, help_text, labels
-        self._rows: dict[tuple[str, ...], list[float]] = {}  # by labels: the number in each bucket, and the sum
-
-    def observe(self, labels: tuple[str, ...], seconds: float) -> None:
-        """Count one time."""
-        if (row := self._rows.get(labels)) is None:
-            row = self._rows[labels] = [0.0] * (len(_BUCKETS) + 2)
-        row[bisect_left(_BUCKETS, seconds)] += 1
-        row[-1] += seconds
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the histogram."""
-        metric, bounds = HistogramMetricFamily(self._name, self._help, labels=self._labels), (*_BUCKETS, math.inf)
-        for labels, (*counts, total) in self._rows.items():
-            buckets = zip(map(floatToGoString, bounds), accumulate(counts), strict=True)
-            metric.add_metric(labels, list(buckets), total)
-        yield metric
 
 
 class UncertaintyMetrics:
@@ -151,15 +125,15 @@ class Metrics:
 
     def __init__(self, admission: AdmissionController) -> None:
         self._registry = registry = CollectorRegistry()
-        self._requests = Counter("wrn_requests", "Requests answered.", ["route", "model", "status"], registry=registry)
+        labels = ["route", "model", "status"]
+        # Of these metrics each is cached by its labels: for every request, finding it would cost more than counting.
+        self._requests = cache(Counter("wrn_requests", "Requests answered.", labels, registry=registry).labels)
         help_text = "Seconds from the head of a request to its response."
-        self._seconds = SecondsHistogram("wrn_request_seconds", help_text, ("route",))
-        help_text = "Seconds of one image (stage read: of one request)."
-        self._stages = SecondsHistogram("wrn_stage_seconds", help_text, ("stage", "model"))
-        self.add(self._seconds)
-        self.add(self._stages)
-        self._answered: dict[tuple[str, str, int], Counter] = {}   # finding the labels costs more than counting
-        self._images = Counter("wrn_pictures", "Images admitted.", ["model"], registry=registry)
+        seconds = Histogram("wrn_request_seconds", help_text, ["route"], registry=registry, buckets=_BUCKETS)
+        help_text, labels = "Seconds of one image (stage read: of one request).", ["stage", "model"]
+        stages = Histogram("wrn_stage_seconds", help_text, labels, registry=registry, buckets=_BUCKETS)
+        self._seconds, self._stages = cache(seconds.labels), cache(stages.labels)
+        self._images = cache(Counter("wrn_pictures", "Images admitted.", ["model"], registry=registry).labels)
         self._failures = Counter("wrn_failures", "Failed requests, by kind of error.", ["kind"], registry=registry)
         self._reloads = Counter("wrn_reloads", "Reloads of the models.", ["result"], registry=registry)
         help_text = "Models that could not be opened."
@@ -191,21 +165,18 @@ class Metrics:
     def count_response(self, context: RequestContext, status: int) -> None:
         """Count one response and its images."""
         route = context.route or "other"
-        key = route, context.model, status
-        if key not in self._answered:
-            self._answered[key] = self._requests.labels(route, context.model, str(status))
-        self._answered[key].inc()
-        self._seconds.observe((route,), context.seconds)
+        self._requests(route, context.model, str(status)).inc()
+        self._seconds(route).observe(context.seconds)
         if context.error_kind:
             self._failures.labels(context.error_kind).inc()
         if context.images:
-            self._images.labels(context.model).inc(context.images)
+            self._images(context.model).inc(context.images)
 
     def observe_stages(self, model: str, stages: Iterable[Mapping[str, float]]) -> None:
         """Record the seconds of each stage of each image."""
         for image_stages in stages:
             for stage, seconds in image_stages.items():
-                self._stages.observe((stage, model), seconds)
+                self._stages(stage, model).observe(seconds)
 
     def observe_certainties(self, model: ModelWorker, images: Iterable[tuple[float, float]]) -> None:
         """Record the p-value and the confidence of each image of a calibrated model."""

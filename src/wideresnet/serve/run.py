@@ -26,6 +26,8 @@ from wideresnet.serve.settings import ServeSettings
 LATE_SECONDS = 1.0                                 # from the last response, for requests on open connections
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 FLUSH_SECONDS = 2                                  # for responses that are written and not yet sent
+# Before a garbage collection. Python's 700 are fewer than those of two requests in progress.
+YOUNG_OBJECTS = 20_000
 
 
 def serve(settings: ServeSettings, write: Callable[[str], object]) -> bool:
@@ -120,6 +122,7 @@ class ServerProcess:
             await self.service.load()
             gc.collect()
             gc.freeze()                            # spares each collection the objects that stay until the end
+            gc.set_threshold(YOUNG_OBJECTS)
             self.service.log_message("ready" if self.service.ready else "no model is open yet")
             if self.service.settings.folder and self.service.settings.poll:
                 self._start_task(self._poll())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -187,9 +187,9 @@ class Service:
                 future.cancel()
 
         timer = asyncio.get_running_loop().call_later(seconds, end, "deadline")
+        unwatch = watch_disconnect(request, partial(end, "gone"))
         try:
-            with on_disconnect(request, partial(end, "gone")):
-                outcomes = [await future for future in futures]
+            outcomes = [await future for future in futures]
         except asyncio.CancelledError:
             if not ends:                           # this task itself is cancelled
                 raise
@@ -199,6 +199,7 @@ class Service:
             raise ApiError("deadline", message, "send fewer images, or retry later") from None
         finally:
             timer.cancel()
+            unwatch()
         self.metrics.observe_stages(model.name, (outcome.seconds for outcome in outcomes))
         self.metrics.observe_certainties(model, (pair for outcome in outcomes for pair in outcome.certainties))
         if (passed := model.cascade) and passed.is_unusual and not passed.is_reported:
@@ -207,23 +208,12 @@ class Service:
         return outcomes
 
 
-@contextmanager
-def on_disconnect(request: Request | None, call: Callable[[], None]) -> Iterator[None]:
-    """Call ``call`` if the client of ``request`` disconnects within the block."""
-    if request is None:
-        yield
-    elif watch := request.scope.get("extensions", {}).get(DISCONNECT):      # spares the task
+def watch_disconnect(request: Request | None, call: Callable[[], None]) -> Callable[[], object]:
+    """Call ``call`` if the client of ``request`` disconnects; return a function that ends this."""
+    if request and (watch := request.scope.get("extensions", {}).get(DISCONNECT)):
         watch(call)
-        try:
-            yield
-        finally:
-            watch(None)
-    else:
-        task = asyncio.ensure_future(_wait_for_disconnect(request, call))
-        try:
-            yield
-        finally:
-            task.cancel()
+        return partial(watch, None)
+    return asyncio.ensure_future(_wait_for_disconnect(request, call)).cancel if request else lambda: None
 
 
 async def _wait_for_disconnect(request: Request, call: Callable[[], None]) -> None:

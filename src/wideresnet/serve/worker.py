@@ -14,10 +14,9 @@ enters the next member's queue, and so its next batch; before, if it takes anoth
 of all members add up. At most one member runs for each stream, since all of them may use every CPU.
 
 Nothing waits for a batch to fill. A thread takes its part of the jobs that are decoded at that moment: a single job
-while the engine keeps up, and up to ``batch`` images under load, which cost less each. A pool is woken for every job
-unless as many threads as it has are already on their way to the queue, and a thread that leaves jobs there wakes it
-again: so none is left over, and under load few wakes are needed. A batch that fails is run again job by job, so that an
-error only affects the request that caused it. Cancelled jobs are skipped at both stages.
+while the engine keeps up, and up to ``batch`` images under load, which cost less each. An ``_infer`` is scheduled for
+every decoded job, so none is left over; one that finds the queue empty ends at once. A batch that fails is run again
+job by job, so that an error only affects the request that caused it. Cancelled jobs are skipped at both stages.
 
 A request of many images does not delay others: each image takes its turn ``SPACING`` after the one before it. Slow
 images have a queue of their own, with the same capacity.
@@ -33,8 +32,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import partial
-from itertools import groupby
+from heapq import heappop, heappush
+from itertools import count, groupby
 from typing import Any, Generic, TypeVar, get_args
 
 import numpy as np
@@ -58,7 +57,6 @@ from wideresnet.serve.admission import Permit, RequestContext
 from wideresnet.serve.crops import Crops, ImageReader
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.statistics import CascadeStatistics, InferenceStatistics
-from wideresnet.serve.threads import OrderedPool, Waker
 
 ModelInput = bytes | NDArray[np.uint8]             # an encoded image, or preprocessed RGB uint8 [N, S, S, 3]
 Result = TypeVar("Result")
@@ -140,6 +138,23 @@ class _Job(Generic[Result]):
         self.outcome = Outcome(None, reported, self.seconds)
 
 
+class _OrderedPool:
+    """Threads that take the job of the earliest turn."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._jobs: list[tuple[float, int, _Job[Any]]] = []       # a heap: each of its functions is atomic
+        self._numbers = count()
+
+    def submit(self, job: _Job[Any], call: Callable[[_Job[Any]], None]) -> None:
+        """Schedule a ``call`` with a job. Raises RuntimeError where the system starts no more threads."""
+        heappush(self._jobs, (job.turn, next(self._numbers), job))
+        self._threads.submit(self._call_next, call)
+
+    def _call_next(self, call: Callable[[_Job[Any]], None]) -> None:
+        call(heappop(self._jobs)[-1])
+
+
 _Decoded = tuple[_Job[Any], NDArray[np.uint8]]     # a job and its pixels, RGB uint8 [N, S, S, 3]
 
 
@@ -165,11 +180,10 @@ class ModelWorker:
         self.cascade = CascadeStatistics(cascade) if cascade else None
         self._member_turns = threading.BoundedSemaphore(classifier.engine.info.streams)
         self._inference_threads = 2 * classifier.engine.info.streams
-        self._decode_pool = OrderedPool[_Job[Any]](classifier.engine.info.threads, f"{name} decode")
-        self._slow_pool = OrderedPool[_Job[Any]](available_cpus(), f"{name} decode slow")
-        pool = ThreadPoolExecutor(self._inference_threads, thread_name_prefix=f"{name} infer")
+        self._decode_pool = _OrderedPool(classifier.engine.info.threads, f"{name} decode")
+        self._slow_pool = _OrderedPool(available_cpus(), f"{name} decode slow")
+        self._inference_pool = ThreadPoolExecutor(self._inference_threads, thread_name_prefix=f"{name} infer")
         self._decoded: list[deque[_Decoded]] = [deque() for _ in (cascade.members if cascade else [None])]
-        self._wakers = [Waker(pool, self._inference_threads) for _ in self._decoded]
         self.identity, self.statistics = describe_model(name, classifier), InferenceStatistics()
         self.identity_json = json_text(self.identity)
         self._labels = _labels_by_language(classifier)
@@ -203,7 +217,7 @@ class ModelWorker:
         job = _Job(item, images, permit, postprocess, loop.create_future(), started, first, turn)
         permit.acquire(images)
         try:
-            self._decode_pool.submit(job.turn, job, self._decode)
+            self._decode_pool.submit(job, self._decode)
         except RuntimeError:                       # the system starts no more threads
             permit.release(images)
             raise
@@ -239,7 +253,7 @@ class ModelWorker:
         try:
             job.permit.set_aside(len(job.item))
             job.slow_bytes = len(job.item)
-            self._slow_pool.submit(job.turn, job, self._decode_slow)
+            self._slow_pool.submit(job, self._decode_slow)
         except (ApiError, RuntimeError) as error:
             job.fail(error)
             self._complete([job])
@@ -251,7 +265,7 @@ class ModelWorker:
     def _queue(self, job: _Job[Any], pixels: NDArray[np.uint8]) -> None:
         """Put the open images of a job into the queue of its member."""
         self._decoded[job.member].append((job, pixels))
-        self._wakers[job.member].wake(partial(self._infer, job.member))
+        self._inference_pool.submit(self._infer, job.member)
 
     def _pass_on(self, job: _Job[Any], pixels: NDArray[np.uint8]) -> None:
         """Move a job with the ``pixels`` of its open images to the next member."""
@@ -260,7 +274,7 @@ class ModelWorker:
             if self._crop_of(job.member) == self._crop_of(job.member - 1):
                 self._queue(job, pixels)
             else:
-                self._decode_pool.submit(job.turn, job, self._decode)
+                self._decode_pool.submit(job, self._decode)
         except RuntimeError as error:              # the system starts no more threads
             job.fail(error)
             self._deliver([job])
@@ -268,9 +282,6 @@ class ModelWorker:
     def _infer(self, member: int) -> None:
         if batch := self._take_batch(self._decoded[member]):
             self._run(batch, member)
-        if self._decoded[member]:
-            with suppress(RuntimeError):           # threads that run already do it
-                self._wakers[member].wake(partial(self._infer, member))
 
     def _take_batch(self, decoded: deque[_Decoded]) -> list[_Decoded]:
         """Take this thread's part of the decoded jobs from a queue, at most about ``batch`` images."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -22,30 +22,6 @@ MAX_HEAD = 64 * 2**10                              # bytes of the request line a
 BODY_CHUNK = 256 * 2**10                           # bytes of a body that are handed to the application at once
 IDLE, STALLED = 75.0, 30.0                         # seconds
 _UPGRADE = re.compile(rb"(?<=\n)upgrade(?=:)", re.IGNORECASE)
-
-
-class _OneWrite:
-    """A connection's transport for uvicorn's response: its head is sent together with what follows."""
-
-    def __init__(self, transport: Any) -> None:
-        self.is_closing = transport.is_closing
-        self._transport, self._head, self._has_sent = transport, b"", False
-
-    def write(self, data: bytes) -> None:
-        """Keep ``data`` if it is the head, else send it; "100 Continue" comes before the head."""
-        if self._has_sent or data.startswith(b"HTTP/1.1 100 "):
-            self._transport.write(data)
-        elif self._head:
-            self._transport.write(self._head + data)
-            self._head, self._has_sent = b"", True
-        else:
-            self._head = data
-
-    def close(self) -> None:
-        """Send a head that nothing has followed, and close the connection."""
-        if self._head:
-            self.write(b"")
-        self._transport.close()
 
 
 class LimitedConnection(HttpToolsProtocol):
@@ -112,8 +88,6 @@ class LimitedConnection(HttpToolsProtocol):
         super().on_headers_complete()
         extensions: dict[str, Any] = {DISCONNECT: self._watch}
         self.scope["extensions"] = extensions
-        if self.scope["method"] != "HEAD":         # nothing follows its head
-            self.cycle.transport = cast("asyncio.Transport", _OneWrite(self.transport))
         if self.scope["http_version"] == "1.0" and self.parser.should_keep_alive():
             self.cycle.keep_alive = True           # "Connection: keep-alive", as 'ab -k' asks; uvicorn closes
             extensions[KEEP_ALIVE] = {}
