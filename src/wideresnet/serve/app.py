@@ -92,8 +92,8 @@ class Routes:
         self, service: Service, table: Sequence[tuple[str, str, Handler]], lifespan: Lifespan[Any] | None
     ) -> None:
         self._endpoints = {(method, path): Endpoint(service, path, handler) for method, path, handler in table}
-        routes = [Route(path, endpoint, methods=[method]) for (method, path), endpoint in self._endpoints.items()]
-        self._router = Router(routes, redirect_slashes=False, lifespan=lifespan)
+        self.routes = [Route(path, endpoint, methods=[method]) for (method, path), endpoint in self._endpoints.items()]
+        self._router = Router(self.routes, redirect_slashes=False, lifespan=lifespan)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, or the lifespan."""

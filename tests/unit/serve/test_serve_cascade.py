@@ -251,9 +251,9 @@ def test_only_a_clear_change_of_the_share_alarms(images: int, unusual: bool) -> 
     cascade = tiny_cascade(shares=(1000, 300)).card.cascade
     assert cascade
     counts = statistics.CascadeStatistics(cascade)
-    counts.add(np.repeat([1, 0], [images, 999 - images]))
+    counts.add([1] * images + [0] * (999 - images))
     assert not counts.is_unusual                   # the window is not complete
-    counts.add(np.zeros(1, np.int64))
+    counts.add([0])
     assert (counts.is_unusual, counts.checked.n) == (unusual, 1000)
     assert counts.reached == [1000, images]
 

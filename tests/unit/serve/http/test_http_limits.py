@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 import threading
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from wideresnet.serve.http import limits
 from wideresnet.serve.http.limits import BODY_CHUNK, MAX_HEAD, LimitedConnection
 from wideresnet.serve.http.middleware import KEEP_ALIVE
+from wideresnet.serve.service import DISCONNECT
 
 
 @contextmanager
@@ -39,7 +41,7 @@ class BodySizes:
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
-        self.extensions: list[object] = []
+        self.extensions: list[dict[str, object]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.extensions.append(scope.get("extensions", {}))
@@ -180,4 +182,28 @@ def test_a_connection_stays_open_as_its_client_asks(version: str, header: str, o
             assert response(client).status == 204
         else:
             assert is_closed(client)
-    assert app.extensions[0] == ({KEEP_ALIVE: {}} if open_ and version == "1.0" else {})
+    assert (KEEP_ALIVE in app.extensions[0]) == (open_ and version == "1.0")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_an_application_that_watches_is_told_of_a_disconnect(before: bool) -> None:
+    """Once, whether the client has left before or leaves while it is watched."""
+    arrived, left, told = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        arrived.set()
+        if before:
+            await asyncio.to_thread(left.wait, 20)
+            await asyncio.sleep(0.1)
+        scope["extensions"][DISCONNECT](told.release)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        scope["extensions"][DISCONNECT](None)
+
+    with connected(app) as client:
+        client.sendall(head(0))
+        assert arrived.wait(20)
+        client.close()
+        left.set()
+        assert told.acquire(timeout=20)
+    assert not told.acquire(blocking=False)
