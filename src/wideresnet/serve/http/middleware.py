@@ -77,10 +77,10 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                given = dict(message["headers"])
+                own = dict(message["headers"])
                 added = {**SECURITY_HEADERS, b"x-request-id": context.id.encode()}
                 if self._service.admission.draining:
-                    given.pop(b"connection", None)
+                    own.pop(b"connection", None)
                     added[b"connection"] = b"close"
                     # Closing a socket with unread bytes would reset it, and the client might lose the response.
                     with suppress(TimeoutError):
@@ -89,7 +89,7 @@ class RequestMiddleware:
                                 await receive_piece()
                 if KEEP_ALIVE in scope.get("extensions", {}):
                     added.setdefault(b"connection", b"keep-alive")
-                message["headers"] = [*(added | given).items()]
+                message["headers"] = [*(added | own).items()]
             await send(message)
 
         app = self._app
