@@ -33,6 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mixup": {"mixup": 0.2},
     "cutmix": {"cutmix": 1.0},
     "trivial": {"trivial": True},
+    "randaugment": {"randaugment": 2},
     "trivial, cutout, mixup and cutmix": {"trivial": True, "cutout": 8, "mixup": 0.2, "cutmix": 1.0},
 }
 

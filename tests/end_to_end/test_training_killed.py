@@ -87,9 +87,15 @@ def train(folder: Path, run: str, stop: Stop = Stop()) -> tuple[int, str]:
     return result.returncode, result.stderr
 
 
+AVERAGES = ["ema = 0.9", "swa = 3\nrandaugment = 2"]
+
+
+@pytest.mark.parametrize("average", AVERAGES)
 @pytest.mark.usefixtures("one_thread")
-def test_interrupted_and_killed_in_the_middle_of_a_checkpoint_it_ends_as_if_undisturbed(wrn: Wrn, photos: Path) -> None:
-    (photos / "recipe.toml").write_text(OWN_RECIPE.format(epochs=4))
+def test_interrupted_and_killed_in_the_middle_of_a_checkpoint_it_ends_as_if_undisturbed(
+    wrn: Wrn, photos: Path, average: str
+) -> None:
+    (photos / "recipe.toml").write_text(OWN_RECIPE.format(epochs=4).replace(AVERAGES[0], average))
     assert wrn(*COMMAND, "whole").code == 0
     code, stderr = train(photos, "cut", Stop(signal.SIGINT, checkpoints=1))
     assert code == 130
@@ -105,8 +111,9 @@ def test_interrupted_and_killed_in_the_middle_of_a_checkpoint_it_ends_as_if_undi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_at_random_moments_until_it_is_done(photos: Path, seed: int) -> None:
-    (photos / "recipe.toml").write_text(OWN_RECIPE.format(epochs=20))           # of 4 steps
+@pytest.mark.parametrize("average", AVERAGES)
+def test_killed_at_random_moments_until_it_is_done(photos: Path, seed: int, average: str) -> None:
+    (photos / "recipe.toml").write_text(OWN_RECIPE.format(epochs=20).replace(AVERAGES[0], average))     # of 4 steps
     assert train(photos, "whole")[0] == 0
     dice, kills, code = random.Random(seed), 0, -signal.SIGKILL
     while code == -signal.SIGKILL:

@@ -30,7 +30,7 @@ from wideresnet.training.augment import (
 from wideresnet.training.distributed import SINGLE_PROCESS, Group
 from wideresnet.training.mix import ERASED_AREA, ERASED_AREA_OF_CIFAR, cutmix, cutout, erase, jitter, mixup
 from wideresnet.training.recipe import Recipe
-from wideresnet.training.trivial import trivial_augment
+from wideresnet.training.trivial import rand_augment, trivial_augment
 from wideresnet.training.whiten import Whitening, fit_whitening
 
 # Images float32 [B, 3, S, S], channels-last and normalised; targets int64 [B], or float32 [B, C] where they are mixed
@@ -253,9 +253,11 @@ def balanced_order(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def change_colours(planes: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Apply the recipe's TrivialAugment and jitter to float [B, 3, H, W] in 0..255."""
+    """Apply the recipe's TrivialAugment, RandAugment and jitter to float [B, 3, H, W] in 0..255."""
     if recipe.trivial:
         planes = trivial_augment(planes, generator)
+    if recipe.randaugment:
+        planes = rand_augment(planes, recipe.randaugment, recipe.randaugment_magnitude, generator)
     return jitter(planes, recipe.jitter, generator) if recipe.jitter else planes
 
 

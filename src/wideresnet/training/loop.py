@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from wideresnet.architectures import Variant, get_architecture, with_variant
 from wideresnet.errors import TrainingError
 from wideresnet.machine import available_cpus
 from wideresnet.models import create_model, zero_branches
-from wideresnet.training.batches import Batches
+from wideresnet.training.batches import Batch, Batches
 from wideresnet.training.checkpoint import STOPPED, TrainingState, save_checkpoint
 from wideresnet.training.distributed import SINGLE_PROCESS, Group, check_group
 from wideresnet.training.layer_groups import freeze, rate_factor, training_mode
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.schedule import count_steps, learning_rate
+
+STATISTICS_BATCHES = 100                           # of the batch norms of averaged weights
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Epoch:
 
 @dataclass
 class Trainer:
-    """The tensors of a run on its group's device. ``averaged`` is the EMA copy, or ``model`` itself without EMA."""
+    """The tensors of a run on its group's device. ``averaged`` is the average of weights, or ``model`` without one."""
 
     recipe: Recipe
     model: nn.Module
@@ -75,7 +78,7 @@ class Trainer:
 
     def state(self) -> TrainingState:
         """Return the content of a checkpoint."""
-        averaged = self.averaged.state_dict() if self.recipe.ema else {}
+        averaged = self.averaged.state_dict() if self.averaged is not self.model else {}
         optimiser = self.optimiser.state_dict()
         return TrainingState(self.recipe, self.epoch, self.model.state_dict(), averaged, optimiser, self.log)
 
@@ -107,8 +110,10 @@ def train(trainer: Trainer, data: Batches, run: Path) -> Iterator[Step | Epoch]:
             update_average(trainer, step)
             figures.append((loss, correct))
             yield Step(epoch, step + 1, recipe.epochs * steps, loss, rate)
-        group.copy_from_rank0([*trainer.model.state_dict().values(), *trainer.averaged.state_dict().values()])
         is_evaluated = (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs
+        if recipe.swa:
+            average_epoch(trainer, data if is_evaluated else None, epoch)
+        group.copy_from_rank0([*trainer.model.state_dict().values(), *trainer.averaged.state_dict().values()])
         top1, val_loss, top1_flip = validate(trainer, data) if is_evaluated else (math.nan,) * 3
         loss, correct = (sum(column) / len(figures) for column in zip(*figures, strict=True))
         report = Epoch(epoch, loss, top1, time.perf_counter() - started, val_loss, correct, rate, top1_flip)
@@ -142,13 +147,13 @@ def prepare(
         zero_branches(model)
     freeze(model, recipe)
     averaged = model = model.to(group.device)
-    if recipe.ema:
+    if recipe.ema or recipe.swa:
         averaged = channels_last(create_model(architecture)).to(group.device)
         averaged.load_state_dict(model.state_dict())
     trainer = Trainer(recipe, model, averaged, make_optimiser(recipe, model), group)
     if saved is not None:
         model.load_state_dict(saved.model)
-        if recipe.ema:
+        if averaged is not model:
             averaged.load_state_dict(saved.averaged)
         trainer.optimiser.load_state_dict(saved.optimiser)
         trainer.epoch, trainer.log = saved.epoch, saved.log
@@ -222,13 +227,43 @@ def forward(trainer: Trainer, model: nn.Module, images: Tensor, targets: Tensor)
 
 @torch.no_grad()
 def update_average(trainer: Trainer, step: int) -> None:
-    """Move the averaged weights and statistics towards the model's; faster in the first steps."""
-    if trainer.averaged is trainer.model:
-        return
-    decay = min(trainer.recipe.ema, (1 + step) / (10 + step))
+    """Move the averaged weights and statistics of ``ema`` towards the model's; faster in the first steps."""
+    if trainer.recipe.ema:
+        move_average(trainer, 1 - min(trainer.recipe.ema, (1 + step) / (10 + step)))
+
+
+@torch.no_grad()
+def average_epoch(trainer: Trainer, data: Batches | None, epoch: int) -> None:
+    """Set the averaged weights of ``swa`` to the mean after the epochs that count so far; before them, to the model's.
+
+    Statistics of batch norms are computed from ``data``, if given: those of the model belong to other weights.
+    """
+    averaged = max(1, 1 + epoch - (trainer.recipe.epochs - trainer.recipe.swa))
+    move_average(trainer, 1 / averaged)
+    if data and averaged > 1:
+        update_statistics(trainer, islice(data.training(epoch), STATISTICS_BATCHES))
+
+
+def move_average(trainer: Trainer, weight: float) -> None:
+    """Move the averaged weights and statistics towards the model's by the fraction ``weight`` of the difference."""
     new = [t for t in trainer.model.state_dict().values() if t.is_floating_point()]
     old = [t for t in trainer.averaged.state_dict().values() if t.is_floating_point()]
-    torch._foreach_lerp_(old, new, 1 - decay)
+    torch._foreach_lerp_(old, new, weight)
+
+
+def update_statistics(trainer: Trainer, batches: Iterable[Batch]) -> None:
+    """Give the averaged network's batch norms the mean statistics of ``batches``, except where they are frozen."""
+    training_mode(trainer.averaged, trainer.recipe)
+    norms = [m for m in trainer.averaged.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None                       # the mean of all batches
+    if norms:
+        for images, targets in batches:
+            forward(trainer, trainer.averaged, images, targets)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 @torch.no_grad()

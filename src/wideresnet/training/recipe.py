@@ -19,7 +19,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 # Settings with an effect on class folders only.
 _FOLDER_SETTINGS = ("balanced", "stored", "crop_scale", "crop_ratio", "input_size", "input_resize")
 # Settings that change cropped images, at random in every epoch.
-_CHANGES = ("trivial", "jitter", "erasing", "cutout", "mixup", "cutmix")
+_CHANGES = ("trivial", "randaugment", "jitter", "erasing", "cutout", "mixup", "cutmix")
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -46,6 +46,11 @@ class Recipe(BaseModel):
     norm_weight_decay: float = Field(5e-4, ge=0)   # of batch norm weights and all biases
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema: float = Field(0.0, ge=0, lt=1)            # decay per step of the averaged weights; 0: no average
+    # Stochastic weight averaging (Izmailov et al., arXiv 1803.05407): the mean of the weights after each of the last
+    # ``swa`` epochs (0: none), with batch norm statistics of its own. The rate does not fall below the fraction
+    # ``swa_rate`` of ``learning_rate``.
+    swa: int = Field(0, ge=0)
+    swa_rate: Fraction = 0.1
 
     # Distillation (Hinton et al., arXiv 1503.02531; without labels, as Beyer et al., arXiv 2106.05237): the targets are
     # the answers of ``teacher``, a bundle or the name of a model, to the same augmented 32×32 images, both softened by
@@ -70,6 +75,8 @@ class Recipe(BaseModel):
     flip: Literal["random", "alternating", "none"] = "random"
     sizes: tuple[tuple[int, int], ...] = ((0, 32),)
     trivial: bool = False                          # TrivialAugment: one operation of random strength per image
+    randaugment: int = Field(0, ge=0, le=14)       # RandAugment: operations per image, all of the same strength
+    randaugment_magnitude: int = Field(9, ge=0, le=30)
     jitter: float = Field(0.0, ge=0, lt=1)         # brightness, contrast, saturation: factors of 1 ± up to this
     erasing: float = Field(0.0, ge=0, le=1)        # probability of erasing a random box of an image
     mixup: float = Field(0.0, ge=0)                # alpha of the blending weights; 0: no mixup
@@ -129,12 +136,17 @@ class Recipe(BaseModel):
             (("label_smoothing",), not self.teacher, "labels, which distillation does not use"),
             (("teacher",), self.whitening == "none", "images that are not whitened"),
             (("milestones", "decay"), self.schedule == "steps", f"the schedule steps, not for {self.schedule}"),
-            (("trivial", "jitter"), self.whitening == "none", "images that are not whitened"),
+            (("trivial", "randaugment", "jitter"), self.whitening == "none", "images that are not whitened"),
+            (("randaugment_magnitude",), self.randaugment > 0, "randaugment: set its number of operations"),
+            (("swa_rate",), self.swa > 0, "swa: set its number of epochs"),
+            (("swa",), not self.ema, "runs without ema: both average the weights"),
             (("teacher_views",), not changes, f"crops and flips only: leave out {', '.join(changes)}"),
         ):
             for key in keys:
                 if key in changed and not is_used:
                     raise ValueError(f"{key} is for {use}")
+        if self.swa and not 2 <= self.swa <= self.epochs:
+            raise ValueError(f"swa must average 2 to {self.epochs} epochs, got {self.swa}")
         if any(0 < alpha < 0.01 for alpha in (self.mixup, self.cutmix)):
             raise ValueError("mixup and cutmix must be 0 (none) or at least 0.01: less mixes nothing")
         if is_folder and self.stored < max(side for _, side in self.sizes):

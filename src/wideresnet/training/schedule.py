@@ -18,9 +18,10 @@ def count_steps(recipe: Recipe, images: int) -> int:
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Return the rate of step ``step`` (from 0) of a run of ``recipe.epochs`` × ``steps_per_epoch`` steps."""
+    lowest = recipe.swa_rate if recipe.swa else 0.0
     if recipe.schedule == "steps":
         passed = sum(step // steps_per_epoch >= milestone for milestone in recipe.milestones)
-        return recipe.learning_rate * recipe.decay**passed
+        return recipe.learning_rate * max(recipe.decay**passed, lowest)
     total = recipe.epochs * steps_per_epoch
     top = recipe.warmup * total
     # The middle of the step, so that neither the first nor the last step has rate 0.
@@ -30,4 +31,4 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     factor = (total - now) / (total - top)
     if recipe.schedule == "cosine":
         factor = (1 - math.cos(math.pi * factor)) / 2
-    return recipe.learning_rate * factor
+    return recipe.learning_rate * max(factor, lowest)

@@ -1,8 +1,10 @@
-"""TrivialAugment (Müller & Hutter, arXiv 2103.10158) on batches: one operation of random strength per image.
+"""TrivialAugment (Müller & Hutter, arXiv 2103.10158) and RandAugment (Cubuk et al., arXiv 1909.13719) on batches.
 
-The operations and ranges are the paper's "wide" space, as in torchvision's ``TrivialAugmentWide``, with nearest-pixel
-geometry. Operations take float planes [B, 3, H, W] in 0..255 and strengths [B, 1, 1, 1] in -1..1; where the paper has
-no sign, theirs is ignored. Results may leave the range: ``trivial_augment`` clamps them.
+Both apply random operations to each image; TrivialAugment one of random strength, RandAugment several of one strength.
+The operations are the same. Their ranges are the first paper's "wide" space, as in torchvision's
+``TrivialAugmentWide``; those of RandAugment are torchvision's, smaller by ``RAND_RANGES``. Geometry is by the nearest
+pixel. Operations take float planes [B, 3, H, W] in 0..255 and strengths [B, 1, 1, 1] in -1..1; where the papers have no
+sign, theirs is ignored. Results may leave the range: ``_apply`` clamps them.
 """
 
 from __future__ import annotations
@@ -22,16 +24,41 @@ MAX_SHEAR = 0.99
 MAX_TRANSLATION = 32.0                             # pixels
 MAX_ROTATION = math.radians(135)
 MAX_LOST_BITS = 6
+MAX_RAND_TRANSLATION = 150 / 331                   # of the image's side
+# The ranges of RandAugment as fractions of those above; those of other operations are equal.
+RAND_RANGES = {
+    **dict.fromkeys(("brightness", "contrast", "colour", "sharpness"), 0.9 / MAX_ENHANCEMENT),
+    **dict.fromkeys(("shear_x", "shear_y"), 0.3 / MAX_SHEAR),
+    "rotate": math.radians(30) / MAX_ROTATION,
+    "posterise": 4 / MAX_LOST_BITS,
+}
 
 Operation = Callable[[Tensor, Tensor], Tensor]
 
 
 def trivial_augment(planes: Tensor, generator: torch.Generator) -> Tensor:
     """Apply a random operation of ``OPERATIONS`` to each image: float [B, 3, H, W] in 0..255 -> the same."""
-    count = len(planes)
-    choices = torch.randint(len(OPERATIONS), (count,), generator=generator)
-    levels = torch.randint(LEVELS, (count, 1, 1, 1), generator=generator)
-    signs = 2 * torch.randint(2, (count, 1, 1, 1), generator=generator) - 1
+    choices = torch.randint(len(OPERATIONS), (len(planes),), generator=generator)
+    return _apply(planes, choices, torch.randint(LEVELS, (len(planes), 1, 1, 1), generator=generator), generator)
+
+
+def rand_augment(planes: Tensor, count: int, level: int, generator: torch.Generator) -> Tensor:
+    """Apply ``count`` random operations to each image, one after another: float [B, 3, H, W] in 0..255 -> the same.
+
+    ``level`` of 0 to 30 is their strength, the last the strongest; where it has a sign, that is random.
+    """
+    ranges = RAND_RANGES | {"translate_x": MAX_RAND_TRANSLATION * planes.shape[3] / MAX_TRANSLATION,
+                            "translate_y": MAX_RAND_TRANSLATION * planes.shape[2] / MAX_TRANSLATION}  # fmt: skip
+    scales = torch.tensor([ranges.get(name, 1.0) for name in OPERATIONS])
+    for _ in range(count):
+        choices = torch.randint(len(OPERATIONS), (len(planes),), generator=generator)
+        planes = _apply(planes, choices, level * scales[choices].view(-1, 1, 1, 1), generator)
+    return planes
+
+
+def _apply(planes: Tensor, choices: Tensor, levels: Tensor, generator: torch.Generator) -> Tensor:
+    """Apply to each image the operation of its index in ``choices`` [B], with its level [B, 1, 1, 1] and any sign."""
+    signs = 2 * torch.randint(2, levels.shape, generator=generator) - 1
     strengths = (signs * levels / (LEVELS - 1)).to(planes.device)
     result = planes.clone()
     for index, operation in enumerate(OPERATIONS.values()):

@@ -240,7 +240,8 @@ def test_small_images_are_erased_at_32_pixels_and_then_resized(name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "changes", [{"jitter": 0.3}, {"erasing": 0.9}, {"cutout": 12}, {"mixup": 1.0}, {"cutmix": 1.0}, {"trivial": True}]
+    "changes", [{"jitter": 0.3}, {"erasing": 0.9}, {"cutout": 12}, {"mixup": 1.0}, {"cutmix": 1.0}, {"trivial": True},
+                {"randaugment": 2}]
 )
 def test_a_teacher_answers_the_images_of_its_student_as_they_are_changed(changes: dict[str, object]) -> None:
     shown = []

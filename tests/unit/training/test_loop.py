@@ -45,9 +45,10 @@ TUNED = FOLDER.model_copy(
 CHANGED = RECIPE.model_copy(
     update={
         "trivial": True, "jitter": 0.4, "erasing": 0.5, "cutout": 8, "mixup": 0.2, "cutmix": 1.0, "zero_init": True,
-        "schedule": "cosine", "flip_evaluation": True,
+        "schedule": "cosine", "flip_evaluation": True, "randaugment": 2,
     }
 )  # fmt: skip
+AVERAGED = RECIPE.model_copy(update={"ema": 0.0, "swa": 2, "evaluate_every": 1})
 TAUGHT = RECIPE.model_copy(update={"label_smoothing": 0.0, "teacher": "t", "teacher_views": 2, "flip": "random"})
 MIXED_TAUGHT = TAUGHT.model_copy(update={"teacher_views": 0, "mixup": 0.4, "cutout": 8})
 PLAIN = Recipe(architecture="wrn_10_1", epochs=1, batch_size=16, learning_rate=0.05, sizes=((0, 16),))
@@ -95,7 +96,8 @@ def assert_identical(first: dict[str, torch.Tensor], second: dict[str, torch.Ten
 
 RESUMED = {
     "cifar": RECIPE, "folder": FOLDER, "fine-tuned": TUNED, "changed": CHANGED, "taught": TAUGHT,
-    "mixed and taught": MIXED_TAUGHT,
+    "mixed and taught": MIXED_TAUGHT, "averaged": AVERAGED, "averaged and fine-tuned":
+    TUNED.model_copy(update={"ema": 0.0, "swa": 2}),
 }  # fmt: skip
 
 
@@ -248,7 +250,7 @@ sys.path[:0] = sys.argv[1:]
 import test_loop as cases
 from wideresnet.training.distributed import Group
 from wideresnet.training.layer_groups import training_mode
-from wideresnet.training.loop import prepare, take_step, update_average, validate
+from wideresnet.training.loop import average_epoch, prepare, take_step, update_average, validate
 
 class Numbers(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -256,7 +258,7 @@ class Numbers(TorchDispatchMode):
             return 1.0 if args[0].is_floating_point() else 1
         return function(*args, **kwargs or {})
 
-for recipe in (cases.RECIPE, cases.FOLDER, cases.TUNED, cases.CHANGED):
+for recipe in (cases.RECIPE, cases.FOLDER, cases.TUNED, cases.CHANGED, cases.AVERAGED):
     data = cases.batches(recipe, Group(device="meta"))
     trainer = prepare(recipe, data.classes, data.group)
     training_mode(trainer.model, recipe)
@@ -266,6 +268,8 @@ for recipe in (cases.RECIPE, cases.FOLDER, cases.TUNED, cases.CHANGED):
     with Numbers():
         take_step(trainer, *next(data.training(0)), 0.1)
         update_average(trainer, 0)
+        if recipe.swa:
+            average_epoch(trainer, data, 2)
         validate(trainer, data)
     gradients = [parameter.grad for parameter in trainer.model.parameters() if parameter.requires_grad]
     state = [*trainer.averaged.state_dict().values(), *trainer.optimiser.state_dict()["state"][0].values()]
@@ -317,3 +321,30 @@ def test_distillation_is_the_divergence_at_a_temperature_times_its_square() -> N
     loss = compute_loss(torch.tensor(student), torch.tensor(softened(teacher)), recipe)
     assert loss.item() == pytest.approx(expected)
     assert compute_loss(torch.tensor(teacher), torch.tensor(softened(teacher)), recipe).item() == pytest.approx(0)
+
+
+@pytest.mark.parametrize("norms", ["train", "frozen"])
+def test_the_weights_after_the_last_epochs_are_averaged_and_get_statistics_of_their_own(
+    tmp_path: Path, norms: str
+) -> None:
+    recipe, after = AVERAGED.model_copy(update={"epochs": 4, "swa": 3, "dropout": 0.0, "norms": norms}), []
+    trainer = prepare(recipe, 10)
+    for event in train(trainer, batches(recipe), tmp_path):
+        if isinstance(event, Epoch):
+            after.append({key: value.clone().double() for key, value in trainer.model.state_dict().items()})
+            if event.epoch < 2:
+                assert all(map(torch.equal, trainer.model.parameters(), trainer.averaged.parameters()))
+    result, last = trainer.averaged.state_dict(), after[-1]
+    for key, value in result.items():
+        if "running" not in key and value.is_floating_point():
+            torch.testing.assert_close(value.double(), sum(state[key] for state in after[1:]) / 3, atol=1e-6, rtol=1e-5)
+    images = torch.cat([images for images, _ in batches(recipe).training(3)])
+    inputs = torch.nn.functional.conv2d(images, result["conv1.weight"], padding=1)
+    mean = inputs.mean((0, 2, 3))                  # batches are of one size: the mean of their means
+    key = "layer1.0.bn1.running_mean"
+    if norms == "train":
+        torch.testing.assert_close(result[key], mean, atol=1e-4, rtol=1e-4)
+        assert not torch.equal(result[key], last[key].float())
+    else:
+        assert not result[key].any(), "as it began"
+    assert all(module.momentum == 0.1 for module in trainer.averaged.modules() if hasattr(module, "running_mean"))

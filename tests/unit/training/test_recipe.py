@@ -47,6 +47,7 @@ def test_an_unknown_setting_is_refused_with_the_closest_known_one(tmp_path: Path
         ("crop_padding", "17"), ("flip", "'sideways'"), ("precision", "'f16'"), ("data", "'imagenet'"),
         ("schedule", "'linear'"), ("evaluate_every", "0"), ("epochs", "'many'"), ("stored", "0"), ("cutout", "33"),
         ("crop_scale", "0.5"), ("input_size", "-1"), ("head_rate", "0"), ("cutout", "-1"),
+        ("randaugment", "15"), ("randaugment_magnitude", "31"), ("swa", "-1"),
     ],
 )  # fmt: skip
 def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> None:
@@ -69,6 +70,12 @@ def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> 
         ({"data": "folder", "cutout": "8"}, "cutout is for 32×32 images"),
         ({"milestones": "[2]", "schedule": "cosine"}, "milestones is for the schedule steps, not for cosine"),
         ({"data": "folder", "stored": "24"}, "stored images of 24 pixels are smaller than the largest of sizes"),
+        ({"whitening": "zca", "randaugment": "2"}, "randaugment is for images that are not whitened"),
+        ({"randaugment_magnitude": "5"}, "randaugment_magnitude is for randaugment"),
+        ({"swa": "2", "ema": "0.9"}, "swa is for runs without ema"),
+        ({"swa_rate": "0.5"}, "swa_rate is for swa: set its number of epochs"),
+        ({"swa": "1"}, "swa must average 2 to 4 epochs, got 1"),
+        ({"swa": "5"}, "swa must average 2 to 4 epochs, got 5"),
         ({"data": "folder", "input_resize": "31"}, "input_resize 31 is smaller than input_size"),
     ],
 )

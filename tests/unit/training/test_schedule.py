@@ -46,3 +46,18 @@ def test_steps_multiply_by_decay_from_each_milestone_on() -> None:
     rates = [learning_rate(STEPS, 7 * epoch + within, 7) for epoch in range(20) for within in range(7)]
     expected = [0.1] * 42 + [0.1 * 0.2] * 42 + [0.1 * 0.2**2] * 56
     assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
+def test_the_rate_stays_at_that_of_swa_once_it_has_fallen_to_it(schedule: str) -> None:
+    recipe = ONE_CYCLE.model_copy(update={"schedule": schedule, "swa": 4, "swa_rate": 0.25})
+    before = ONE_CYCLE.model_copy(update={"schedule": schedule})
+    for step in range(100):
+        usual = learning_rate(before, step, 10)
+        expected = usual if step < 20 else max(usual, 0.1)
+        assert learning_rate(recipe, step, 10) == pytest.approx(expected)
+
+
+def test_the_rate_of_swa_limits_the_drops_of_milestones() -> None:
+    recipe = STEPS.model_copy(update={"swa": 2, "swa_rate": 0.1})
+    assert [learning_rate(recipe, epoch, 1) for epoch in (0, 6, 12)] == pytest.approx([0.1, 0.02, 0.01])

@@ -10,7 +10,8 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from wideresnet.training.trivial import LEVELS, OPERATIONS, trivial_augment
+from wideresnet.training import trivial
+from wideresnet.training.trivial import LEVELS, OPERATIONS, rand_augment, trivial_augment
 
 SIDE = 32
 STRENGTHS = [sign * level / (LEVELS - 1) for level in (0, 1, 7, 15, 23, 30) for sign in (-1, 1)]
@@ -108,3 +109,48 @@ def test_every_image_gets_one_operation_in_range_and_the_seed_decides() -> None:
     # Each of 14 operations is as likely as any other; the identity, strength 0 and mild solarising change nothing.
     unchanged = (first == planes).flatten(1).all(1).float().mean()
     assert 1 / 14 - 0.04 < unchanged < 1 / 14 + 0.1
+
+
+# torchvision's RandAugment (its _augmentation_space) in Pillow's words, at a fraction of the strongest with a sign.
+RAND: dict[str, Callable[[Image.Image, float], Image.Image]] = {
+    "identity": lambda image, _: image,
+    "brightness": lambda image, m: ImageEnhance.Brightness(image).enhance(1 + 0.9 * m),
+    "contrast": lambda image, m: ImageEnhance.Contrast(image).enhance(1 + 0.9 * m),
+    "colour": lambda image, m: ImageEnhance.Color(image).enhance(1 + 0.9 * m),
+    "sharpness": lambda image, m: ImageEnhance.Sharpness(image).enhance(1 + 0.9 * m),
+    "posterise": lambda image, m: ImageOps.posterize(image, 8 - round(4 * abs(m))),
+    "solarise": lambda image, m: ImageOps.solarize(image, 255 - 255 * abs(m)),
+    "autocontrast": lambda image, _: ImageOps.autocontrast(image),
+    "equalise": lambda image, _: ImageOps.equalize(image),
+    "shear_x": affine(lambda m: (1, 0.3 * m, 0, 0, 1, 0)),
+    "shear_y": affine(lambda m: (1, 0, 0, 0.3 * m, 1, 0)),
+    "translate_x": affine(lambda m: (1, 0, 150 / 331 * SIDE * m, 0, 1, 0)),
+    "translate_y": affine(lambda m: (1, 0, 0, 0, 1, 150 / 331 * SIDE * m)),
+    "rotate": lambda image, m: image.rotate(30 * m),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("level", [0, 4, 9, 17, 30])
+def test_randaugment_has_the_operations_of_torchvision_in_its_ranges(
+    name: str, level: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, differences are the rounding of Pillow's 8 bits, and in geometry of at most one line of the 32."""
+    images = photographs()
+    monkeypatch.setattr(trivial, "OPERATIONS", {name: OPERATIONS[name]})
+    result = rand_augment(planes_of(images), 1, level, torch.Generator().manual_seed(level))
+    for image, pixels in zip(images, result, strict=True):
+        (left,), (right,) = (planes_of([RAND[name](image, sign * level / 30)]) for sign in (-1, 1))
+        if name in PILLOW_GEOMETRY:
+            assert min((pixels != expected).float().mean() for expected in (left, right)) < 0.032
+        else:
+            assert min((pixels - expected).abs().max() for expected in (left, right)) <= PILLOW[name][1]
+
+
+def test_randaugment_applies_a_number_of_operations_of_any_sign_to_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    operations = {"one": lambda planes, sign: planes + 10 + sign, "two": lambda planes, sign: planes + 20 + sign}
+    monkeypatch.setattr(trivial, "OPERATIONS", operations)
+    planes = torch.zeros(400, 3, 2, 2)
+    values = [float(value) for value in rand_augment(planes, 3, 15, torch.Generator().manual_seed(0))[:, 0, 0, 0]]
+    assert {round(value, -1) for value in values} == {30, 40, 50, 60}
+    assert {round(value % 10, 1) for value in values} == {8.5, 9.5, 0.5, 1.5}, "each operation is of strength ± 15/30"
