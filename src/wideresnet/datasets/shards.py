@@ -185,8 +185,8 @@ def labelled_shard_files(name: str, files: Sequence[str], labels: Labels, opener
     """
     shards = read_shards(files, opener)
     rows, names, lookup = shards.rows, shards.class_names, ClassLookup(labels)
-    if 0 < len(names) < lookup.count and all(name in lookup.ids or name in lookup.names for name in names):
-        name_of: dict[RawLabel, str] = dict(enumerate(names))  # a subset of the network's classes, with own indices
+    if names and all(name in lookup.ids or name in lookup.names for name in names):
+        name_of: dict[RawLabel, str] = dict(enumerate(names))  # the network's classes or some, with own indices
         rows = [(path, source, name_of.get(label)) for path, source, label in rows]
     elif names:
         _check_names(files[0], names, labels)
@@ -256,7 +256,9 @@ def _check_names(path: str, names: Sequence[str], labels: Labels) -> None:
     synonyms = [{id_, *_synonyms(name)} for id_, name in zip(labels.ids or labels.names, labels.names, strict=True)]
     different = [index for index, name in enumerate(names) if synonyms[index].isdisjoint({name, *_synonyms(name)})]
     unnamed = labels.names == tuple(f"class {index}" for index in range(len(names)))
-    if len(different) > len(names) // _SYNONYMS and not unnamed:
+    if len(different) <= len(names) // _SYNONYMS:
+        different = [index for index in different if names[index] in labels.names]     # no other word: another class
+    if different and not unnamed:
         first = different[0]
         raise DataError(
             f"the classes of {path} are others, or in another order: {first} is {names[first]!r},"

@@ -109,6 +109,7 @@ def _network(blocks: Sequence[Block], modules: Sequence[Module], paths: Collecti
     imagenet = layers["conv1"].shape[2] == 7
     names = {"shortcut": "downsample.0", "shortcut_bn": "downsample.1"} if imagenet else {}
     for name, block in _stages(blocks):
+        _check_sequence(block, modules)
         layers |= {f"{name}.{names.get(part, part)}": layer for part, layer in block.layers.items()}
     before, _ = _up(outside, scope, lambda m: m.kind == "norm" and m.shape == (first.c_in,))
     after, _ = _up(outside, scope, lambda m: m.kind == "norm" and m.shape == (last.c_out,))
@@ -121,6 +122,15 @@ def _network(blocks: Sequence[Block], modules: Sequence[Module], paths: Collecti
     if head := _head(outside, scope, last.c_out):
         layers["fc"] = head
     return Network(_architecture(blocks, layers, form), layers, scope)
+
+
+def _check_sequence(block: Block, modules: Sequence[Module]) -> None:
+    """Raise Mismatch where a layer without tensors, such as the pooling of ResNet-D, stands before the shortcut's."""
+    name = block.layers["shortcut"].name if "shortcut" in block.layers else ""
+    sequence, _, number = name.rpartition(".")
+    before = tuple(f"{sequence}.{index}." for index in range(int(number) if number.isdecimal() else 0))
+    if before and not any(f"{module.name}.".startswith(before) for module in modules):
+        raise Mismatch(f"{name} is not the first of its sequence: something that is not in the file computes before it")
 
 
 def _stages(blocks: Sequence[Block]) -> Iterator[tuple[str, Block]]:

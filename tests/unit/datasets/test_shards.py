@@ -172,13 +172,21 @@ def test_shards_of_other_classes_are_not_one_set(tmp_path: Path) -> None:
         labelled(tmp_path, PAIR)
 
 
-def test_named_classes_must_be_the_networks_in_its_order(tmp_path: Path) -> None:
-    """The first difference is named; case, underscores and further words for a class are none."""
+def test_named_classes_are_those_of_the_network_in_any_order(tmp_path: Path) -> None:
+    """Names that are not spelt as the network's must be in its order: the first difference is named.
+
+    Case, underscores and further words for a class are none.
+    """
     spelt = tuple(name.replace("_", " ").title() for name in CIFAR.names)
     assert len(labelled(hub(tmp_path / "same.parquet", [3], spelt), CIFAR).items) == 1
     swapped = tuple({"cat": "dog", "dog": "cat"}.get(name, name) for name in CIFAR.names)
-    with pytest.raises(DataError, match=r"another order: 3 is 'dog', in the network 'cat'"):
-        labelled(hub(tmp_path / "swapped.parquet", [3], swapped), CIFAR)
+    assert labels_of(hub(tmp_path / "swapped.parquet", [3, 5, 0], swapped), CIFAR) == [5, 3, 0]
+    with pytest.raises(DataError, match=r"another order: 3 is 'Dog', in the network 'cat'"):
+        labelled(hub(tmp_path / "spelt.parquet", [3], tuple(map(str.title, swapped))), CIFAR)
+    hundred = Labels(tuple(f"kind {index:02}" for index in range(100)))
+    two = tuple({"kind 07": "kind 09", "kind 09": "kind 07", "kind 01": "sort 1"}.get(n, n) for n in hundred.names)
+    with pytest.raises(DataError, match=r"another order: 7 is 'kind 09', in the network 'kind 07'"):
+        labelled(hub(tmp_path / "two.parquet", [3], two), hundred)
     short = tuple(name.split(",")[0] for name in IMAGENET.names)
     assert labelled(hub(tmp_path / "short.parquet", [517], short), IMAGENET).items[0].label == 517
     assert labelled(hub(tmp_path / "ids.parquet", [517], IMAGENET.ids), IMAGENET).items[0].label == 517

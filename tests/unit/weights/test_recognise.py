@@ -198,6 +198,21 @@ def test_what_may_change_a_layer_outside_of_blocks_is_never_left_out(name: str, 
     assert "may" in message
 
 
+@pytest.mark.parametrize(("architecture", "old", "new"), [
+    (wide_resnet(14, 2), "downsample.0", "downsample.1"), (WRN, "shortcut", "shortcut.1"),
+])  # fmt: skip
+def test_a_pooling_before_a_shortcut_is_seen_in_its_number(architecture: Architecture, old: str, new: str) -> None:
+    """ResNet-D and others pool there: a layer without tensors, of which only the next number tells."""
+    def name(key: str, new: str) -> str:
+        return key.replace("downsample.1", "downsample.2").replace(f".{old}.", f".{new}.")
+
+    tensors = filled(architecture)
+    error = refusal({name(key, new): array for key, array in tensors.items()})
+    assert f"{new} is not the first of its sequence" in error.message
+    if architecture is WRN:
+        assert_same(found({name(key, "shortcut.0"): array for key, array in tensors.items()}), tensors)
+
+
 def test_refused_blocks_do_not_leave_a_smaller_network() -> None:
     tensors = {key: array for key, array in filled(WRN).items() if ".1.bn2" not in key}
     refusal(tensors)
