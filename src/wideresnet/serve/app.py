@@ -30,7 +30,7 @@ from wideresnet.report.escape import json_text
 from wideresnet.report.shadow import to_html
 from wideresnet.serve import protocol
 from wideresnet.serve.admission import RequestContext
-from wideresnet.serve.control import load_model, repository_index, unload_model
+from wideresnet.serve.control import control, repository_index
 from wideresnet.serve.explain import MAX_MAPS, MapSelection, parse_classes
 from wideresnet.serve.http.errors import ApiError, as_api_error, problem_response
 from wideresnet.serve.http.middleware import PUBLIC_PATHS, RequestMiddleware
@@ -73,8 +73,8 @@ def make_app(service: Service, lifespan: Lifespan[Any] | None = None) -> ASGIApp
     if service.settings.explain:
         table.append(("POST", "/v1/explain", explain))
     if service.settings.admin_token is not None:
-        for verb, handler in ("load", load_model), ("unload", unload_model):
-            table.append(("POST", f"/v2/repository/models/{{model:path}}/{verb}", handler))
+        for verb in "load", "unload":
+            table.append(("POST", f"/v2/repository/models/{{model:path}}/{verb}", partial(control, verb=verb)))
     for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         table += [("GET", model, model_metadata), ("GET", f"{model}/ready", model_ready)]
         table += [("GET", f"{model}/config", model_config), ("GET", f"{model}/stats", statistics)]

@@ -56,17 +56,8 @@ def index_documents(service: Service, only_ready: bool) -> list[dict[str, str]]:
     return documents
 
 
-async def load_model(service: Service, request: Request, context: RequestContext) -> Response:
-    """``POST /v2/repository/models/M/load``"""
-    return await _control(service, request, context, "load")
-
-
-async def unload_model(service: Service, request: Request, context: RequestContext) -> Response:
-    """``POST /v2/repository/models/M/unload``"""
-    return await _control(service, request, context, "unload")
-
-
-async def _control(service: Service, request: Request, context: RequestContext, verb: str) -> Response:
+async def control(service: Service, request: Request, context: RequestContext, verb: str) -> Response:
+    """``POST /v2/repository/models/M/load`` or ``/unload``, which is the ``verb``"""
     service.admission.check_draining()
     with Permit(service.admission, context) as permit:
         body = await read_body(request, permit, service.settings)

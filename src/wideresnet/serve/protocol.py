@@ -284,7 +284,9 @@ def _read_pixels(tensor: _InputTensor, data: memoryview | None, side: int, max_i
     if count == -1:
         _check_count(count := values.size // (side * side * 3), max_images)
     shape = (count, side, side, 3)
-    if values.size != math.prod(shape) or (values.ndim == 4 and values.shape != shape):
+    # Nested in another way, the numbers may be channels before rows.
+    nestings = (values.size,), (count, side * side * 3), shape[1:], shape
+    if values.size != math.prod(shape) or values.shape not in nestings:
         size = list(values.shape) if values.ndim > 1 else values.size
         raise ApiError("request", f"values {size} for the shape {tensor.shape}", "send them in that shape, or flat")
     return values.reshape(shape)

@@ -131,6 +131,8 @@ class Service:
             hint = did_you_mean(name, self.versions) or "GET /v1/models lists them"
             raise ApiError("model", f"no model called {name[:80]!r}", hint)
         versions = self.versions[name]
+        if slash and version and version != number:
+            raise ApiError("model", f"the name says version {number[:20]!r}, the request {version[:20]!r}", "name one")
         version = number if slash else version or next(iter(versions))
         if version not in versions:
             message = f"{name} has no version {version[:20]!r}"

@@ -111,6 +111,7 @@ def test_a_very_wide_image_is_answered(client) -> None:
         ("?model=wrn_10_1.tin", b"x", {}, 404, "no model called"),
         ("", b"{}", {"Content-Type": "application/json"}, 415, "application/json"),
         ("", b"x", {"Content-Encoding": "gzip"}, 415, "compressed"),
+        ("", b"x", {"Content-Encoding": "Identity"}, 400, "not an image"),
         ("", b"x", {"Content-Type": "multipart/form-data"}, 400, "boundary"),
         ("", b"--abc\r\n", MULTIPART, 400, "damaged"),
         ("", b"--xyz\r\nContent-Disposition: form-data; name=a; filename=b\r\n\r\nx", MULTIPART, 400, "cut short"),

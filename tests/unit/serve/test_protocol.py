@@ -49,6 +49,19 @@ def test_a_tensor_comes_as_nested_or_flat_json_or_binary() -> None:
     assert [len(part) for part in raw.split(1)] == [1, 1]
 
 
+def test_a_list_that_is_nested_in_another_way_is_refused() -> None:
+    """Three lists of one channel each would be read as rows of pixels."""
+    one = PIXELS[:1]
+    for data in (one.reshape(1, -1), one[0], one, one.ravel()):
+        request = parsed(header(data=data.tolist(), shape=[1, 4, 4, 3]))
+        np.testing.assert_array_equal(request.images, one)
+    np.testing.assert_array_equal(parsed(header(data=PIXELS.reshape(2, -1).tolist())).images, PIXELS)
+    channels = one.transpose(0, 3, 1, 2)
+    for data in (channels, channels[0], channels.reshape(3, 16), channels.reshape(1, 3, 16), one.reshape(16, 3)):
+        with pytest.raises(ApiError, match="for the shape"):
+            parsed(header(data=data.tolist(), shape=[1, 4, 4, 3]))
+
+
 def test_images_come_as_base64_or_with_their_lengths() -> None:
     assert parsed(encoded()).images == [b"jpeg"]
     blob = struct.pack("<I4sI", 4, b"jpeg", 0)

@@ -44,6 +44,8 @@ class LimitedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         before = self._requests
+        if len(data) > MAX_HEAD and self._in_head and not self._head_bytes and b"\r\n\r\n" not in data[:MAX_HEAD]:
+            return self.transport.abort()          # a head that comes at once
         if self._in_head and _UPGRADE.search(data):
             # No other protocol is spoken. The parser would take the body for one: Java's client offers h2c with it.
             head, end, body = data.partition(b"\r\n\r\n")

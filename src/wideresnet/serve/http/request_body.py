@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -25,6 +26,8 @@ MAX_FIELDS = 100                                   # text fields of a multipart 
 _UNSTRIPPED = 2048                                 # bytes; a larger JPEG without any CR and LF is 1 in 10 million
 _JPEG = b"\xff\xd8\xff"
 _FORM = re.compile(rb"[\w.\[\]-]+=")               # of a form: image=…
+# RFC 2231 and 5987, in UTF-8: RFC 7578 forbids this name, some clients send it alone, and the parser leaves it out.
+_EXTENDED = re.compile(rb"""; *filename\*[\d*]* *= *"?(?:[\w-]*'[\w-]*')?([^;"]*)""", re.IGNORECASE)
 _BINARY = "send the image's own bytes: curl --data-binary @FILE"
 _STRIPPED = "curl -d @FILE removes line breaks and zero bytes from a file: use curl --data-binary @FILE"
 _JSON = f"{_BINARY}; base64 in JSON goes to POST /v2/models/MODEL/infer, as GET /docs shows"
@@ -84,7 +87,7 @@ async def read_images(
     Raises ApiError for a body of another type, without files or with too many, with a text field named like one of
     the query ``parameters``, for a JPEG without its line breaks, and as ``stream_body`` does.
     """
-    if request.headers.get("content-encoding", "identity") != "identity":
+    if request.headers.get("content-encoding", "").lower() not in ("", "identity"):
         raise ApiError("type", "compressed bodies are accepted on v2 routes only", "send it without Content-Encoding")
     content_type = request.headers.get("content-type", "")
     media_type, options = parse_options_header(content_type)
@@ -176,7 +179,10 @@ class MultipartReader:
         self._value.clear()
 
     def _end_headers(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        disposition = self._headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(disposition)
+        if extended := _EXTENDED.search(disposition):
+            options[b"filename"] = unquote_to_bytes(extended[1])
         media_type = self._headers.get(b"content-type", b"").lower()
         if b"filename" in options or media_type.startswith((b"image/", b"application/octet-stream")):
             if len(self._files) == self._max_files:
@@ -216,8 +222,8 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
         raise ApiError("request", f"the {encoding} body is damaged: {error}", _UNCODED) from error
     if len(result) > limit:
         raise body_too_large(limit)
-    if not decompressor.eof:
-        raise ApiError("request", f"the {encoding} body is cut short", _UNCODED)
+    if not decompressor.eof or decompressor.unused_data:       # such as a second gzip member, which would be lost
+        raise ApiError("request", f"the {encoding} body is cut short, or has more after its end", _UNCODED)
     return result
 
 

@@ -413,6 +413,20 @@ def test_before_the_models_are_open_nothing_is_ready(make_service) -> None:
     run_both(service, story)
 
 
+def test_a_name_with_a_version_and_another_version_are_refused(make_service) -> None:
+    async def story(client: HttpClient, rpc: Client) -> None:
+        for version, name in ("", NAME), ("1", NAME), ("1", f"{NAME}/1"), ("", f"{NAME}/1"):
+            message = request(model_name=name)
+            message.model_version = version
+            assert (await rpc.send("ModelInfer", message)).outputs
+        message = request(model_name=f"{NAME}/1")
+        message.model_version = "2"
+        code, details = await rpc.refused(rpc.send("ModelInfer", message))
+        assert (code, details) == ("NOT_FOUND", "the name says version '1', the request '2' (name one)")
+
+    run_both(make_service(), story)
+
+
 def test_documents_are_those_of_http(make_service) -> None:
     async def story(client: HttpClient, rpc: Client) -> None:
         from google.protobuf.json_format import MessageToDict

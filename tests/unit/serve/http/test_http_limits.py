@@ -125,6 +125,9 @@ def test_a_head_that_is_too_large_is_cut_off() -> None:
     with connected(BodySizes()) as client:
         client.sendall(b"GET / HTTP/1.1\r\n")
         assert closes_while_sent(client, b"A: " + b"a" * 2000 + b"\r\n")
+    with connected(BodySizes()) as client:         # at once, with the body behind it
+        client.sendall(head(0, "A: " + "a" * 2 * MAX_HEAD))
+        assert is_closed(client)
 
 
 def test_bodies_do_not_count_as_head() -> None:

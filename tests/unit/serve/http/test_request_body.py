@@ -58,6 +58,24 @@ def test_damaged_bodies_are_read_or_refused(noise: bytes, index: int, inserted: 
             assert all(isinstance(name, str) for name, _ in parts.finish())
 
 
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ("filename*=UTF-8''%e7%8c%ab.jpg", "猫.jpg"),
+        ("filename=\"cat.jpg\"; filename*=utf-8'zh-CN'%E7%8C%AB.jpg", "猫.jpg"),
+        ("filename*=\"UTF-8''%e7%8c%ab%20a.jpg\"", "猫 a.jpg"),
+        ("filename*0=\"cat\"; filename*1=\".jpg\"", "cat"),
+        ("FileName*=utf-8''", ""),
+    ],
+)
+def test_a_part_with_an_encoded_file_name_is_a_file(parameters: str, name: str) -> None:
+    parts = MultipartReader(b"xyz", 3)
+    disposition = f"Content-Disposition: form-data; name=\"f\"; {parameters}"
+    parts.write(f"--xyz\r\n{disposition}\r\n\r\ncontent\r\n--xyz--\r\n".encode())
+    assert parts.finish() == [(name, b"content")]
+    assert not parts.ignored
+
+
 @pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 def test_compressed_bodies_are_inflated_up_to_the_limit(encoding: str, compress: object) -> None:
     assert inflate(compress(b"x" * 1000), encoding, 1000) == b"x" * 1000
@@ -72,6 +90,9 @@ def test_compressed_bodies_are_inflated_up_to_the_limit(encoding: str, compress:
     [
         (b"none", "gzip", "request"),
         (gzip.compress(b"whole", mtime=0)[:-9], "gzip", "request"),
+        (gzip.compress(b"whole", mtime=0) + b"more", "gzip", "request"),
+        (gzip.compress(b"first", mtime=0) * 2, "gzip", "request"),
+        (zlib.compress(b"whole") + b"more", "deflate", "request"),
         (b"", "gzip", "request"),
         (b"", "br", "type"),
         (b"", "gzip, gzip", "type"),
