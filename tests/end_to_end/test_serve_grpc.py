@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import wideresnet
 from commands import Wrn
-from fakes import tiny_images
+from fakes import calibrated_bundle, tiny_bundle, tiny_images
 from server_process import Server, image, serving, write_tiny
+from wideresnet.bundle import write_bundle
+from wideresnet.records import ScoreQuantiles, SetModel
 
 grpc = pytest.importorskip("grpc", reason="needs the extra grpc")
 pytest.importorskip("grpc_reflection", reason="needs the extra grpc")
@@ -106,6 +109,34 @@ def test_an_unmodified_client_of_triton_loads_and_unloads_models(tmp_path: Path)
             client.unload_model("m")
         assert client.is_model_ready(NAME)         # what was open stays
         client.close()
+
+
+def test_unmodified_clients_of_triton_get_the_sets_of_python(tmp_path: Path) -> None:
+    """Over both transports, for pixels and encoded images, the sets and the logits are the same to the bit."""
+    clients = [pytest.importorskip(f"tritonclient.{kind}", reason="needs tritonclient") for kind in ("http", "grpc")]
+    images, sets = tiny_images(5, 32), SetModel("raps", ScoreQuantiles(3, (1, 2, 3), (0.2, 0.5, 0.95)))
+    write_bundle(tmp_path / "tiny", calibrated_bundle(tiny_bundle(), sets=sets))
+    model = wideresnet.load(tmp_path / "tiny")
+    expected = [{*(answer.set or ())} for answer in model.classify(list(images), coverage=0.75)]
+    outputs: list[dict[str, np.ndarray]] = []
+    with serving(tmp_path, "--threads", "1", "--grpc-port", "0") as server:
+        for triton, address in zip(clients, (f"127.0.0.1:{server.port}", server.grpc_address), strict=True):
+            client = triton.InferenceServerClient(address)
+            pixels = triton.InferInput("images", [5, 32, 32, 3], "UINT8")
+            encoded = triton.InferInput("pictures", [5], "BYTES")
+            pixels.set_data_from_numpy(images)
+            encoded.set_data_from_numpy(np.array([image(index) for index in range(5)], dtype=object))
+            for tensor in (pixels, encoded):
+                answer = client.infer(NAME, [tensor], parameters={"coverage": 75})
+                outputs.append({name: answer.as_numpy(name) for name in ("logits", "p_known", "set")})
+            with pytest.raises(triton.InferenceServerException, match=r"from 50 to 99\.9 %, got 5 %"):
+                client.infer(NAME, [pixels], parameters={"coverage": 5})
+            client.close()
+    for output in outputs:
+        names = np.array(model.labels.names)
+        assert [{*names[row]} for row in output["set"]] == expected
+        assert all(np.array_equal(output[name], outputs[0][name]) for name in output)
+    assert len({len(members) for members in expected}) > 1
 
 
 def test_damaged_connections_leave_nothing_behind(server: Server) -> None:

@@ -22,9 +22,8 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from wideresnet import __version__
-from wideresnet.errors import ConfigError
 from wideresnet.logits import top_k
-from wideresnet.prediction_sets import add_uncertainty, check_coverage
+from wideresnet.prediction_sets import add_uncertainty
 from wideresnet.records import Batch, Labels, ModelCard, Prediction
 from wideresnet.report.escape import json_text
 from wideresnet.report.shadow import to_html
@@ -38,9 +37,9 @@ from wideresnet.serve.http.openapi import openapi_document, render_docs
 from wideresnet.serve.http.request_body import inflate, read_body, read_images
 from wideresnet.serve.http.request_checks import PARAMETERS, check_query, method_error, parse_number, route_error
 from wideresnet.serve.http.static_files import PAGE_POLICY, STATIC_FILES, read_static_file
-from wideresnet.serve.inference import image_error, infer_request, parse_in_turn
+from wideresnet.serve.inference import image_error, infer_request, parse_coverage, parse_in_turn
 from wideresnet.serve.metrics import CONTENT_TYPE
-from wideresnet.serve.responses import render_response
+from wideresnet.serve.responses import Outputs, render_response
 from wideresnet.serve.service import Service
 from wideresnet.serve.versions import split_name
 from wideresnet.serve.worker import ModelWorker, Outcome, describe_class
@@ -150,7 +149,7 @@ async def classify(service: Service, request: Request, context: RequestContext) 
     query = request.query_params
     model = service.find_model(query.get("model"), context)
     labels, k = model.labels(query.get("lang", "en")), _parse_k(query.get("k", "5"), MAX_K)
-    coverage = _parse_coverage(query.get("coverage"), model)
+    coverage = parse_coverage(query.get("coverage"), model, "?coverage=95")
     with service.admission.admit(context) as permit:
         upload = await read_images(request, permit, service.settings, PARAMETERS[context.route])
         read_seconds = context.seconds
@@ -178,21 +177,6 @@ def _parse_k(text: str, maximum: int) -> int:
     if not (k := parse_number(text, maximum)):
         raise ApiError("parameters", f"k must be an integer from 1 to {maximum}, got {text[:20]!r}", "?k=5")
     return k
-
-
-def _parse_coverage(text: str | None, model: ModelWorker) -> float:
-    """Return the coverage as a fraction; 0 without one. Raises ApiError for a number or a model that does not fit."""
-    if text is None:
-        return 0
-    try:
-        if not (coverage := float(text) / 100) or coverage >= 50:
-            raise ValueError
-        check_coverage(model.classifier.card, coverage, model.name)
-    except ValueError:
-        raise ApiError("parameters", f"coverage must be a percentage, got {text[:20]!r}", "?coverage=95") from None
-    except ConfigError as error:
-        raise ApiError("parameters", error.message, error.hint or "?coverage=95") from error
-    return coverage
 
 
 def _answer(
@@ -254,9 +238,9 @@ async def infer(service: Service, request: Request, context: RequestContext) -> 
             permit.add_bytes(len(body))
         parsed = await _parse(service, body, request.headers.get(protocol.HEADER_LENGTH), model)
         del body
-        logits, p_values = await infer_request(service, model, parsed, permit, request)
+        outputs = await infer_request(service, model, parsed, permit, request)
         encodings = request.headers.get("accept-encoding", "")
-        body, headers = await asyncio.to_thread(_render_logits, parsed, model, logits, p_values, encodings)
+        body, headers = await asyncio.to_thread(_render_outputs, parsed, model, outputs, encodings)
         return Response(body, headers=headers)
 
 
@@ -267,12 +251,11 @@ async def _parse(service: Service, body: bytes, length: str | None, model: Model
     return await parse_in_turn(service, size, lambda: protocol.parse_request(body, length, side, most, outputs))
 
 
-def _render_logits(
-    parsed: protocol.InferenceRequest, model: ModelWorker, logits: NDArray[np.float32], p_values: Sequence[float],
-    encodings: str,
+def _render_outputs(
+    parsed: protocol.InferenceRequest, model: ModelWorker, outputs: Outputs, encodings: str
 ) -> tuple[bytes, dict[str, str]]:
     """Return the response's body and headers, compressed where the client accepts that and it pays off."""
-    body, headers = render_response(parsed, model.name, logits, model.classifier.labels, p_values)
+    body, headers = render_response(parsed, model.name, outputs, model.classifier.labels)
     accepted = {encoding.partition(";")[0].strip().lower() for encoding in encodings.split(",")}
     if len(body) < _MIN_COMPRESSED or not accepted & {"gzip", "deflate"}:
         return body, headers

@@ -9,7 +9,8 @@ https://github.com/kserve/open-inference-protocol, and Triton's extensions "bina
 N may be -1. The parameters of the response list ignored parts of the request.
 
 Outputs: ``logits`` FP32 [N, C]; with its parameter ``classification`` k, BYTES [N, k] of "probability:index:label".
-Of calibrated models also ``p_known`` FP32 [N, 1], always as JSON.
+Of calibrated models also ``p_known`` FP32 [N, 1], and with the request's parameter ``coverage``, in percent, ``set``
+BOOL [N, C]: which classes are in the prediction set.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_checks import parse_number
 from wideresnet.serve.versions import split_name
 
-PIXEL_INPUT, ENCODED_INPUT, LOGITS_OUTPUT, KNOWN_OUTPUT = "images", "pictures", "logits", "p_known"
+PIXEL_INPUT, ENCODED_INPUT = "images", "pictures"
+LOGITS_OUTPUT, KNOWN_OUTPUT, SET_OUTPUT = "logits", "p_known", "set"
+COVERAGE = "coverage"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_JSON = 4 * 2**20                               # bytes; parsed, they can take 32 times as much memory
 MAX_OBJECTS, MAX_MEMBERS = 100, 100                # objects of a request, members of each
@@ -88,16 +91,17 @@ class _RequestHeader(_Node):
 class InferenceRequest:
     """One parsed request.
 
-    ``images`` are pixels, RGB uint8 [N, S, S, 3], or encoded images. ``outputs``: their names. ``binary``: render the
-    logits as binary data, not JSON. ``classes``: render that many classes; 0 renders logits. ``notes``: parameters of
-    the response that report ignored or assumed parts.
+    ``images`` are pixels, RGB uint8 [N, S, S, 3], or encoded images. ``outputs``: their names. ``binary``: those to
+    render as binary data, not JSON. ``classes``: render that many classes; 0 renders logits. ``coverage``: that of the
+    sets as it was given, None without any. ``notes``: parameters of the response that report ignored or assumed parts.
     """
 
     id: str
     images: NDArray[np.uint8] | list[bytes]
     outputs: Collection[str]
-    binary: bool
+    binary: Collection[str]
     classes: int
+    coverage: object = None
     notes: dict[str, str] = field(default_factory=dict)
 
     def split(self, batch_size: int) -> list[bytes] | list[NDArray[np.uint8]]:
@@ -114,9 +118,11 @@ def server_metadata(version: str, controlled: bool) -> dict[str, Any]:
     return {"name": "wideresnet", "version": version, "extensions": extensions}
 
 
-def outputs_of(classifier: Classifier) -> dict[str, int]:
-    """Return the outputs of a model, with their numbers of columns."""
-    return {LOGITS_OUTPUT: classifier.card.classes} | ({KNOWN_OUTPUT: 1} if classifier.card.uncertainty else {})
+def outputs_of(classifier: Classifier) -> dict[str, tuple[str, int]]:
+    """Return the outputs of a model, with their types and numbers of columns."""
+    classes = classifier.card.classes
+    calibrated = {KNOWN_OUTPUT: ("FP32", 1), SET_OUTPUT: ("BOOL", classes)} if classifier.card.uncertainty else {}
+    return {LOGITS_OUTPUT: ("FP32", classes)} | calibrated
 
 
 def model_metadata(name: str, classifier: Classifier, versions: Collection[str]) -> dict[str, Any]:
@@ -131,8 +137,8 @@ def model_metadata(name: str, classifier: Classifier, versions: Collection[str])
             {"name": ENCODED_INPUT, "datatype": "BYTES", "shape": [-1]},
         ][len(classifier.card.specs) > 1 :],       # no pixels where members take different crops
         "outputs": [
-            {"name": name, "datatype": "FP32", "shape": [-1, columns]}
-            for name, columns in outputs_of(classifier).items()
+            {"name": name, "datatype": datatype, "shape": [-1, columns]}
+            for name, (datatype, columns) in outputs_of(classifier).items()
         ],
     }
 
@@ -150,8 +156,8 @@ def model_config(name: str, classifier: Classifier, max_images: int) -> dict[str
             {"name": ENCODED_INPUT, "data_type": "TYPE_STRING", "dims": [1], "optional": True},
         ][len(classifier.card.specs) > 1 :],
         "output": [
-            {"name": name, "data_type": "TYPE_FP32", "dims": [columns]}
-            for name, columns in outputs_of(classifier).items()
+            {"name": name, "data_type": f"TYPE_{datatype}", "dims": [columns]}
+            for name, (datatype, columns) in outputs_of(classifier).items()
         ],
     }
 
@@ -194,7 +200,8 @@ def parse_document(
     if tensor.shape[0] != -1:
         _check_count(tensor.shape[0], max_images)
     images = read(tensor, data, side, max_images)
-    return InferenceRequest(header.id or "", images, *_output_options(header, outputs), notes)
+    coverage = header.parameter(COVERAGE)
+    return InferenceRequest(header.id or "", images, *_output_options(header, outputs), coverage, notes)
 
 
 def _parse_json(body: bytes) -> object:
@@ -232,29 +239,30 @@ def _input_name(tensor: _InputTensor, side: int) -> str:
 def _notes(header: _RequestHeader) -> dict[str, str]:
     """Return the response's parameters: ignored parts, and the input for which another name was taken."""
     (tensor,), outputs = header.inputs, header.outputs or []
-    ignored = header.ignored("binary_data_output") + tensor.ignored("binary_data_size")
+    ignored = header.ignored("binary_data_output", COVERAGE) + tensor.ignored("binary_data_size")
     for output in outputs:
-        ignored += output.ignored(*(("binary_data", "classification") if output.name != KNOWN_OUTPUT else ()))
+        ignored += output.ignored("binary_data", *(("classification",) if output.name == LOGITS_OUTPUT else ()))
     notes = {"ignored": ", ".join(ignored)[:500]} if ignored else {}
     if tensor.name not in (PIXEL_INPUT, ENCODED_INPUT):
         notes["read_as"] = PIXEL_INPUT if tensor.datatype == "UINT8" else ENCODED_INPUT
     return notes
 
 
-def _output_options(header: _RequestHeader, available: Collection[str]) -> tuple[Collection[str], bool, int]:
+def _output_options(header: _RequestHeader, available: Collection[str]) -> tuple[list[str], list[str], int]:
     """Return ``outputs``, ``binary`` and ``classes`` of an InferenceRequest. Raises ApiError."""
     outputs = {output.name: output for output in header.outputs or []}
-    if len(outputs) < len(header.outputs or []) or not {*outputs} <= {*available}:
-        names = ", ".join(output.name for output in header.outputs or [])[:200]
+    if len(outputs) < len(header.outputs or []) or not {*outputs} <= {*available, SET_OUTPUT}:
+        wanted = ", ".join(output.name for output in header.outputs or [])[:200]
         hint = f"the model has {' and '.join(available)}: name each once, or leave outputs out"
-        raise ApiError("parameters", f"the request asks for the outputs [{names}]", hint)
-    binary, classes = header.parameter("binary_data_output", False), 0
-    if logits := outputs.get(LOGITS_OUTPUT):
-        binary, classes = logits.parameter("binary_data", binary), logits.parameter("classification", 0)
-    if type(binary) is not bool or type(classes) is not int or classes < 0:
+        raise ApiError("parameters", f"the request asks for the outputs [{wanted}]", hint)
+    names = [*outputs] or [name for name in available if name != SET_OUTPUT or header.parameter(COVERAGE) is not None]
+    default = header.parameter("binary_data_output", False)
+    binary = [outputs[name].parameter("binary_data", default) if name in outputs else default for name in names]
+    classes = outputs[LOGITS_OUTPUT].parameter("classification", 0) if LOGITS_OUTPUT in outputs else 0
+    if {*map(type, binary)} != {bool} or type(classes) is not int or classes < 0:
         message = f"binary_data is {reprlib.repr(binary)}, classification {reprlib.repr(classes)}"
         raise ApiError("parameters", message, "binary_data is true or false, classification a number of classes")
-    return outputs or available, binary, classes
+    return names, list(itertools.compress(names, binary)), classes
 
 
 def _split_binary_data(header: _RequestHeader, blob: memoryview) -> list[memoryview | None]:

@@ -45,7 +45,7 @@ def test_a_tensor_comes_as_nested_or_flat_json_or_binary() -> None:
     raw = parsed(binary(PIXELS.nbytes), PIXELS.tobytes())
     for request in (nested, flat, raw):
         np.testing.assert_array_equal(request.images, PIXELS)
-        assert (request.binary, request.classes) == (False, 0)
+        assert (request.binary, request.classes) == ([], 0)
     assert [len(part) for part in raw.split(1)] == [1, 1]
 
 
@@ -156,7 +156,7 @@ def test_an_input_under_another_name_is_resolved_by_its_datatype() -> None:
     assert request.notes == {"read_as": "images"}
     request = parsed(encoded(inputs=[{"name": "312a4eb0", "shape": -1, "datatype": "BYTES", "data": WORD}]))
     assert request.notes == {"read_as": "pictures"}
-    answer = json.loads(render_response(request, "m", LOGITS, LABELS)[0])
+    answer = json.loads(render_response(request, "m", OUTPUTS, LABELS)[0])
     assert answer["parameters"] == {"read_as": "pictures"}
 
 
@@ -164,7 +164,7 @@ def test_null_counts_as_missing() -> None:
     """Clients that write every optional member as null are answered."""
     document = header(parameters=None) | {"id": None, "parameters": None, "outputs": None}
     request = parsed(document)
-    assert (request.id, request.binary, request.classes, request.notes) == ("", False, 0, {})
+    assert (request.id, request.binary, request.classes, request.notes) == ("", [], 0, {})
 
 
 def test_ignored_members_are_listed() -> None:
@@ -323,12 +323,13 @@ def test_a_request_with_anything_in_its_fields_is_read_or_refused(
 
 
 LOGITS = np.linspace(-3, 3, 20, dtype=np.float32).reshape(2, 10)
+OUTPUTS = {"logits": LOGITS}
 LABELS = read_labels("cifar10")
 
 
 def rendered(**output: Any) -> tuple[dict[str, Any], bytes]:
     request = parsed(header() | {"id": "a", "outputs": [{"name": "logits", "parameters": output}]})
-    body, headers = render_response(request, "m", LOGITS, LABELS)
+    body, headers = render_response(request, "m", OUTPUTS, LABELS)
     length = int(headers.get(HEADER_LENGTH, len(body)))
     return json.loads(body[:length]), body[length:]
 

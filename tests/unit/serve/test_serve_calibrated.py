@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -120,6 +121,58 @@ def test_p_known_is_an_output_of_v2(client: TestClient, calibrated: Bundle) -> N
     assert list(outputs("logits")) == ["logits"]
     done = client.post("/v2/models/plain/infer", json={"inputs": [tensor], "outputs": [{"name": "p_known"}]})
     assert done.status_code == 422
+
+
+TENSOR = {"name": "images", "shape": [8, 32, 32, 3], "datatype": "UINT8", "data": IMAGES.ravel().tolist()}
+
+
+@pytest.mark.parametrize("coverage", [75, 75.0, "75"])
+@pytest.mark.parametrize("binary", [True, False])
+def test_sets_are_an_output_of_v2(client: TestClient, calibrated: Bundle, coverage: object, binary: bool) -> None:
+    """The metadata lists it, and a request with a coverage gets it; its classes are those of /v1 and of Python."""
+    wanted = {"name": "set", "datatype": "BOOL", "shape": [-1, 10]}
+    assert client.get("/v2/models/sure").json()["outputs"][2] == wanted
+    configured = {"name": "set", "data_type": "TYPE_BOOL", "dims": [10]}
+    assert client.get("/v2/models/sure/config").json()["output"][2] == configured
+    parameters = {"coverage": coverage, "binary_data_output": binary}
+    done = client.post("/v2/models/sure/infer", json={"inputs": [TENSOR], "parameters": parameters})
+    assert done.status_code == 200, done.text
+    length = int(done.headers.get("Inference-Header-Content-Length", len(done.content)))
+    document, blob = json.loads(done.content[:length]), done.content[length:]
+    assert [output["name"] for output in document["outputs"]] == ["logits", "p_known", "set"]
+    assert "parameters" not in document
+    output = document["outputs"][2]
+    members = np.frombuffer(blob[-80:], bool) if binary else np.array(output["data"])
+    assert (output["datatype"], output["shape"], members.dtype) == ("BOOL", [8, 10], bool)
+    answers = open_classifier(calibrated).classify(list(IMAGES), coverage=0.75)
+    names = np.array(calibrated.labels.names)
+    assert [{*names[row]} for row in members.reshape(8, 10)] == [{*(answer.set or ())} for answer in answers]
+    logits = np.frombuffer(blob[:320], "<f4") if binary else np.array(document["outputs"][0]["data"], np.float32)
+    plain = client.post("/v2/models/sure/infer", json={"inputs": [TENSOR]}).json()["outputs"]
+    assert ([output["name"] for output in plain], plain[0]["data"]) == (["logits", "p_known"], logits.tolist())
+
+
+@pytest.mark.parametrize(
+    ("model", "request_", "message", "hint"),
+    [
+        ("plain", {"parameters": {"coverage": 95}}, "not calibrated", "--data LABELLED -o BUNDLE"),
+        ("plain", {"parameters": {"coverage": 95}, "outputs": [{"name": "set"}]}, "not calibrated", "wrn calibrate"),
+        ("sure", {"parameters": {"coverage": "x"}}, "coverage must be a percentage, got 'x'", '{"coverage": 95}'),
+        ("sure", {"parameters": {"coverage": True}}, "coverage must be a percentage, got 'True'", '{"coverage": 95}'),
+        ("sure", {"parameters": {"coverage": [75]}}, "coverage must be a percentage, got '[75]'", '{"coverage": 95}'),
+        ("sure", {"parameters": {"coverage": 0}}, "coverage must be a percentage, got '0'", '{"coverage": 95}'),
+        ("sure", {"parameters": {"coverage": 0.75}}, "from 50 to 99.9 %, got 0.75 %", '{"coverage": 95}'),
+        ("sure", {"parameters": {"coverage": 99.9}}, "take 999 calibration images", "wrn calibrate -m sure"),
+        ("sure", {"outputs": [{"name": "set"}]}, "belong together", '{"coverage": 95}'),
+        ("sure", {"parameters": {"coverage": 75}, "outputs": [{"name": "logits"}]}, "belong together", "set among"),
+    ],
+)  # fmt: skip
+def test_sets_that_v2_cannot_give_are_refused(
+    client: TestClient, model: str, request_: dict[str, object], message: str, hint: str
+) -> None:
+    done = client.post(f"/v2/models/{model}/infer", json={"inputs": [TENSOR], **request_})
+    error = done.json()["error"]
+    assert (done.status_code, message in error, hint in error) == (422, True, True), error
 
 
 def test_metrics_count_every_image_of_both_protocols(client: TestClient, service: Service, calibrated: Bundle) -> None:

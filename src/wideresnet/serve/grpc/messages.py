@@ -111,8 +111,9 @@ def response_message(request: InferenceRequest, model: str, tensors: Sequence[Ou
         output = message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.values.shape)
         if request.binary:
             message.raw_output_contents.append(tensor.pack())
-        elif tensor.datatype == "FP32":
-            output.contents.fp32_contents.extend(tensor.values.ravel().tolist())
+        elif tensor.datatype != "BYTES":
+            contents = output.contents.fp32_contents if tensor.datatype == "FP32" else output.contents.bool_contents
+            contents.extend(tensor.values.ravel().tolist())
         else:
             output.contents.bytes_contents.extend(element.encode() for element in tensor.values.ravel())
     return message

@@ -168,8 +168,8 @@ async def model_infer(call: Call) -> Any:
         return protocol.parse_document(*request_document(message, most), side, most, outputs)
 
     parsed = await parse_in_turn(service, message.ByteSize() - sum(map(len, message.raw_input_contents)), parse)
-    logits, p_values = await infer_request(service, model, parsed, call.permit, seconds=call.seconds)
-    return response_message(parsed, model.name, output_tensors(parsed, logits, model.classifier.labels, p_values))
+    values = await infer_request(service, model, parsed, call.permit, seconds=call.seconds)
+    return response_message(parsed, model.name, output_tensors(parsed, values, model.classifier.labels))
 
 
 async def _change_model(call: Call, verb: str) -> None:

@@ -57,16 +57,19 @@ def test_no_arrangement_of_bytes_hides_a_large_field(data: bytes) -> None:
 @pytest.mark.parametrize("binary", [True, False])
 def test_the_outputs_of_a_calibrated_model_come_in_the_order_asked_for(binary: bool) -> None:
     logits = np.arange(4, dtype=np.float32).reshape(2, 2)
-    request = InferenceRequest("", [b"", b""], ["p_known", "logits"], binary, 0)
-    tensors = output_tensors(request, logits, Labels(("a", "b")), [0.25, 0.5])
+    names = ["p_known", "set", "logits"]
+    request = InferenceRequest("", [b"", b""], names, names if binary else [], 0)
+    values = {"logits": logits, "p_known": np.array([[0.25], [0.5]]), "set": logits > 0}
+    tensors = output_tensors(request, values, Labels(("a", "b")))
     message = response_message(request, "m/2", tensors)
     assert (message.model_name, message.model_version) == ("m", "2")
-    shapes = [(output.name, list(output.shape)) for output in message.outputs]
-    assert shapes == [("p_known", [2, 1]), ("logits", [2, 2])]
-    raw = [list(np.frombuffer(data, "<f4")) for data in message.raw_output_contents]
-    typed = [list(output.contents.fp32_contents) for output in message.outputs]
-    assert (raw if binary else typed) == [[0.25, 0.5], [0, 1, 2, 3]]
-    assert (typed if binary else raw) == ([[], []] if binary else [])
+    shapes = [(output.name, output.datatype, list(output.shape)) for output in message.outputs]
+    assert shapes == [("p_known", "FP32", [2, 1]), ("set", "BOOL", [2, 2]), ("logits", "FP32", [2, 2])]
+    types = ["<f4", "?", "<f4"]
+    raw = [list(np.frombuffer(data, type)) for data, type in zip(message.raw_output_contents, types, strict=binary)]
+    typed = [[*output.contents.fp32_contents, *output.contents.bool_contents] for output in message.outputs]
+    assert (raw if binary else typed) == [[0.25, 0.5], [False, True, True, True], [0, 1, 2, 3]]
+    assert (typed if binary else raw) == ([[], [], []] if binary else [])
 
 
 def test_the_descriptors_are_those_of_the_proto_files() -> None:
