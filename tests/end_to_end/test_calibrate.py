@@ -52,6 +52,7 @@ def test_calibrate_then_classify_with_sets(wrn: Wrn, model: Path, pictures: Path
     (row,) = json.loads(answers.out)
     assert row["set"][0] == row["predictions"][0]["label"]
     assert row["unknown"] == (row["p_known"] < 0.1)
+    assert "  候选类别：" in wrn("classify", image, "-m", "new", "--coverage", "90", "--lang", "zh").out
     table = wrn("classify", image, "-m", "new", "--coverage", "90", "--format", "csv", "-o", "a.csv")
     assert table.code == 0, table.err
     rows = list(csv.DictReader(io.StringIO(Path("a.csv").read_text())))

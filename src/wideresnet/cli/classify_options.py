@@ -44,9 +44,9 @@ class AnswerOptions:
 
     def layout(self, card: ModelCard | None = None, coverage: float = 0) -> RecordLayout:
         """Return the columns and rows of the answers of a model; without one those of its likeliest class."""
-        from wideresnet.output.answers import answer_layout, with_uncertainty
+        from wideresnet.output.answers import answer_layout, in_language, with_uncertainty
 
-        layout = answer_layout(min(self.k, card.classes) if card else 1, self.row_of)
+        layout = in_language(answer_layout(min(self.k, card.classes) if card else 1, self.row_of), self.lang)
         return with_uncertainty(layout, card, coverage) if card else layout
 
     def checked_format(self, context: typer.Context, ray: bool) -> str:

@@ -32,7 +32,9 @@ ArchitectureName = Annotated[
     str | None, typer.Option("--architecture", help="The architecture of a weights file that does not name it.")
 ]
 ClassNames = Annotated[Path | None, typer.Option("--labels", help="A file of class names in index order.")]
-Lang = Annotated[Language, typer.Option("--lang", help="The language of class names; custom labels have only one.")]
+Lang = Annotated[
+    Language, typer.Option("--lang", help="The language of class names and remarks; custom labels have only one.")
+]
 EngineName = Annotated[Engine, typer.Option("--engine", help="The runtime.")]
 Precision = Annotated[
     Arithmetic,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -20,9 +21,9 @@ COLUMNS: dict[str, type[str] | type[int] | type[float]] = {
 }  # fmt: skip
 
 
-def as_line(answer: Prediction | Failure, _number: int) -> str:
+def as_line(answer: Prediction | Failure, _number: int, language: str = "en") -> str:
     """Return a line an image; nothing for failures, which the command lists on stderr."""
-    return answer_report.to_text(answer) + "\n" if isinstance(answer, Prediction) else ""
+    return answer_report.to_text(answer, language) + "\n" if isinstance(answer, Prediction) else ""
 
 
 def as_zoo_lines(answer: Prediction | Failure, _number: int) -> str:
@@ -96,6 +97,12 @@ def answer_layout(k: int, row_of: RowOf = "class") -> RecordLayout:
 
     columns |= {"error": str, "hint": str}
     return RecordLayout(TEXT_FORMATS | {"csv": csv_format(columns, to_rows)}, columns, to_rows, from_json)
+
+
+def in_language(layout: RecordLayout, language: str) -> RecordLayout:
+    """Return the layout whose text has its words in ``language``, "en" or "zh"."""
+    table = TextFormat("", partial(as_line, language=language), "")
+    return replace(layout, text_formats={**layout.text_formats, "table": table})
 
 
 def with_uncertainty(layout: RecordLayout, card: ModelCard, coverage: float) -> RecordLayout:

@@ -23,6 +23,7 @@ Alpha = Literal["drop", "white"]
 Result = TypeVar("Result")
 
 UNUSUAL = 0.05                                     # a p-value that text shows although the image is not unknown
+REMARKS = {"en": ("unknown", "unusual", "set: ", ", "), "zh": ("未知", "罕见", "候选类别：", "、")}
 MOST_PIXELS = 4096                                 # a side of a network's input
 # Of RGB values in [0, 1]; the statistics every published ImageNet weight set here was trained with.
 IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
@@ -157,21 +158,21 @@ class Prediction:
     p_known: float | None = None
     unknown: bool | None = None
 
-    @property
-    def remark(self) -> str:
-        """"unknown" or "unusual" with the p-value in percent; empty for other images and models."""
-        kind = "unknown" if self.unknown else "unusual" if (self.p_known or 1) < UNUSUAL else ""
+    def remark(self, language: str = "en") -> str:
+        """Return "unknown" or "unusual" with the p-value in percent; an empty text for other images and models."""
+        unknown, unusual, *_ = REMARKS[language]
+        kind = unknown if self.unknown else unusual if (self.p_known or 1) < UNUSUAL else ""
         return f"{kind} ({100 * (self.p_known or 0):.2g} %)" if kind else ""
 
-    @property
-    def set_text(self) -> str:
-        """The labels of the set; empty without one."""
-        return "" if self.set is None else f"set: {', '.join(self.set)}"
+    def set_text(self, language: str = "en") -> str:
+        """Return the labels of the set; an empty text without one."""
+        *_, name, comma = REMARKS[language]
+        return "" if self.set is None else name + comma.join(self.set)
 
     def __repr__(self) -> str:
         scores = [f"{score.label} {100 * score.probability:.1f} %" for score in self.predictions[:3]]
-        parts = [*filter(None, [self.remark]), *scores, *["…"][: len(self.predictions) > 3]]
-        texts = filter(None, (" · ".join(parts), self.set_text))
+        parts = [*filter(None, [self.remark()]), *scores, *["…"][: len(self.predictions) > 3]]
+        texts = filter(None, (" · ".join(parts), self.set_text()))
         return _printable(f"<Prediction {self.path}: {'  '.join(texts)}>")
 
     def _repr_html_(self) -> str:
@@ -180,7 +181,7 @@ class Prediction:
         row = f"<tr><td>{{}}</td><td>{bar}</td><td>{{:.1f}} %</td></tr>"
         pairs = ((escape(_printable(score.label)), score.probability) for score in self.predictions)
         rows = (row.format(label, 120 * probability, 100 * probability) for label, probability in pairs)
-        lines = (self.path, self.remark, self.set_text)
+        lines = (self.path, self.remark(), self.set_text())
         caption = "<br>".join(escape(_printable(line)) for line in lines if line)
         return f'<table><caption style="text-align:left">{caption}</caption>{"".join(rows)}</table>'
 

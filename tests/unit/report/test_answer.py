@@ -52,3 +52,9 @@ def test_a_set_follows_the_classes() -> None:
     certain = replace(CAT, p_known=0.4, unknown=False, set=("cat", "dog"))
     assert answer.to_text(certain).endswith("cat 75.0 % · dog 25.0 %  set: cat, dog")
     assert answer.to_json(certain)["set"] == ("cat", "dog")
+
+
+def test_remarks_and_sets_are_in_chinese_beside_chinese_names() -> None:
+    cat = replace(CAT, predictions=(LabelScore(3, "猫", 0.75),), p_known=0.002, unknown=True, set=("猫", "狗"))
+    assert answer.to_text(cat, "zh").split(maxsplit=1)[1] == "未知 (0.2 %) · 猫 75.0 %  候选类别：猫、狗"
+    assert " 罕见 (2 %) · 猫" in answer.to_text(replace(cat, p_known=0.02, unknown=False), "zh")

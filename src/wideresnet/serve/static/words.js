@@ -119,7 +119,7 @@ const ZH = {
   answer: (name, label, probability) => `${name}：${label}，${probability}`,
   unknown: (known) => `未知图片：仅 ${known} 的校准图片与网络已知内容的差异达到这一程度。`,
   cascade: (passedOn) => passedOn ? "已转交级联中的最后一个网络" : "由级联中较快的网络直接给出",
-  members: (coverage, labels) => `${coverage} % 覆盖率下的可能类别：${labels.join("、")}`,
+  members: (coverage, labels) => `${coverage} % 覆盖率下的候选类别：${labels.join("、")}`,
   failed: (name, message) => `${name}：${message}`,
   again: "重试",
   original: (text) => `服务原文：${text}`,
