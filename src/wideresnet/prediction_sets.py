@@ -128,6 +128,7 @@ def batch_sets(batch: Batch, logits: NDArray[np.float32], model: Uncertainty, co
 
 
 def p_values(batch: Batch, model: Uncertainty) -> list[float]:
-    """Return the p-value of each image of a batch that has run."""
+    """Return the p-value of each image of a batch that has run. An image without a finite score is not known at all."""
     scores = batch.known_scores if batch.known_scores is not None else np.empty(0)
-    return [model.unknown.scores.p_value(-score) for score in scores.tolist()]
+    unfamiliar = np.where(np.isfinite(scores), -scores, np.inf)
+    return [model.unknown.scores.p_value(score) for score in unfamiliar.tolist()]

@@ -67,7 +67,8 @@ def test_the_page_shows_what_was_measured(wrn: Wrn, model: Path, pictures: Path)
     assert done.code == 0, done.err
     document, page = json.loads(done.out), Path("page.html").read_text()
     for text in (f"{document['ece']:.2f} %", f"{document['ece_before']:.2f} % before", f"{document['nll']:.4f}",
-                 "36 of pictures", "Reliability", "P-values of the images", "right class in"):  # fmt: skip
+                 "36 of pictures", "Reliability", "P-values of the images, unknown below 10 %", "right class in",
+                 "images measured (36)", "images for thresholds (18)", "unknown: below "):  # fmt: skip
         assert text in page, text
     saved = page.partition('download="calibration.json"')[2].partition("base64,")[2].partition('"')[0]
     assert json.loads(base64.b64decode(saved)) == document

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from wideresnet.prediction_sets import image_draws, prediction_sets, set_scores
-from wideresnet.records import ScoreQuantiles, SetModel
+from fakes import calibrated_bundle, tiny_bundle
+from wideresnet.prediction_sets import image_draws, p_values, prediction_sets, set_scores
+from wideresnet.records import Batch, ScoreQuantiles, SetModel
 
 LOGITS = np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]))
 HALF = np.full(2, 0.5)
@@ -50,3 +51,12 @@ def test_draws_depend_on_pixels_alone_and_spread_evenly() -> None:
     assert draws[7] == image_draws(crops[7:8].copy())[0]
     assert abs(draws.mean() - 0.5) < 0.02
     assert np.histogram(draws, 10, (0, 1))[0].min() > 150
+
+
+def test_an_image_without_a_finite_score_is_not_known_at_all() -> None:
+    """A score that overflowed compares with none: it is not taken for the best of all."""
+    model = calibrated_bundle(tiny_bundle()).card.uncertainty
+    assert model is not None
+    scores = np.array([np.nan, np.inf, -np.inf, -0.3, 9.0])
+    batch = Batch(np.zeros((5, 1, 1, 3), np.uint8), (), known_scores=scores)
+    assert p_values(batch, model) == [0.25, 0.25, 0.25, 0.75, 1.0]

@@ -77,6 +77,7 @@ from wideresnet.records.training import (
 from wideresnet.records.uncertainty import (
     P_BINS,
     CalibrateReport,
+    KnownScores,
     MarginScale,
     Reliability,
     ScoreQuantiles,

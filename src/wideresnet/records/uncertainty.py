@@ -221,6 +221,19 @@ class UncertaintyCounts:
 
 
 @dataclass(frozen=True)
+class KnownScores:
+    """Numbers of images by their score, in equal bins from ``least`` to ``most``.
+
+    ``thresholds`` are the images that set thresholds, ``test`` those that measured.
+    """
+
+    least: float
+    most: float
+    thresholds: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class CalibrateReport:
     """The result of 'wrn calibrate': the bundle that was written, and what its card says now.
 
@@ -234,6 +247,7 @@ class CalibrateReport:
     before: tuple[Bin, ...]
     after: tuple[Bin, ...]
     p_values: tuple[int, ...]
+    scores: KnownScores
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     skipped: Skipped = field(default_factory=Skipped)

@@ -27,7 +27,7 @@ def calibration_sections(report: CalibrateReport) -> list[str]:
         html.section(
             "Unknown images", html.paragraph(P_VALUES.format(refused=f"{100 * model.unknown.refused:g} %")),
             html.paragraph(unknown_text(model)),
-            columns("P-values of the images", report.p_values, (0, 1), ("p-value", "images")),
+            html.beside(*_unknown(report)),
         ),
         html.section("Conditions", html.facts(_conditions(report))),
     ]  # fmt: skip
@@ -53,6 +53,26 @@ def _sets(model: Uncertainty) -> list[str]:
         texts.append(html.paragraph(coverage_text(model.sets.method, sets)))
         charts += [columns(title, sets.sizes[:last], span, ("classes", "images"), colour=2)] if last > 1 else []
     return [*texts, html.beside(*charts)]
+
+
+def _unknown(report: CalibrateReport) -> list[str]:
+    """Return the p-values of the test images, and their scores beside those of the images that set thresholds."""
+    scores, unknown = report.scores, report.uncertainty.unknown
+    width = (scores.most - scores.least) / len(scores.test)
+    curves = {
+        f"{name} ({sum(counts):,})": [
+            (scores.least + (index + 0.5) * width, 100 * count / sum(counts)) for index, count in enumerate(counts)
+        ]
+        for name, counts in (("images measured", scores.test), ("images for thresholds", scores.thresholds))
+    }  # fmt: skip
+    limit, most = -unknown.scores.threshold(1 - unknown.refused), max(y for curve in curves.values() for _, y in curve)
+    curves[f"unknown: below {limit:.4g}"] = [(limit, 0.0), (limit, most)]
+    refused = f"{100 * unknown.refused:g} %"
+    return [
+        columns(f"P-values of the images, unknown below {refused}", report.p_values, (0, 1), ("p-value", "images"),
+                limit=unknown.refused),
+        html.lines("How well images fit what the network knows", curves, "known score", "images, %"),
+    ]  # fmt: skip
 
 
 def _conditions(report: CalibrateReport) -> list[tuple[str, str]]:

@@ -11,14 +11,19 @@ FAINTEST, DEEPEST = 8, 55                          # per cent of colour in a cel
 
 
 def columns(
-    title: str, heights: Sequence[float], span: tuple[float, float], names: tuple[str, str], colour: int = 0
-) -> str:
-    """Return columns from zero, equally wide over ``span`` of the first axis; some hundreds look like a curve."""
+    title: str, heights: Sequence[float], span: tuple[float, float], names: tuple[str, str], colour: int = 0,
+    limit: float | None = None,
+) -> str:  # fmt: skip
+    """Return columns from zero, equally wide over ``span`` of the first axis; some hundreds look like a curve.
+
+    ``limit``: where the first axis has a line across.
+    """
     if not heights:
         return ""
     first, last = span
     width = (last - first) / len(heights)
     gap = 0.0 if len(heights) >= NARROW else 0.08 * width
+    tallest = max(*heights, 0.0) or 1.0
 
     def draw(project: Projection) -> str:
         parts = []
@@ -26,9 +31,13 @@ def columns(
             start, top = project((first + index * width + gap, height))
             end, bottom = project((first + (index + 1) * width - gap, 0.0))
             parts.append(f"M{start:.1f} {bottom:.1f}V{top:.1f}H{end:.1f}V{bottom:.1f}Z")
-        return f'<path class="dot s{colour % SERIES}" d="{"".join(parts)}"/>'
+        drawn = f'<path class="dot s{colour % SERIES}" d="{"".join(parts)}"/>'
+        if limit is None:
+            return drawn
+        (x, bottom), (_, top) = (project((limit, height)) for height in (0.0, tallest))
+        return f'{drawn}<path class="line s1" d="M{x:.1f} {bottom:.1f}V{top:.1f}"/>'
 
-    return chart(title, (ticks(span), ticks([0.0, max(*heights, 0.0) or 1.0])), names, draw)
+    return chart(title, (ticks(span), ticks([0.0, tallest])), names, draw)
 
 
 def interval(title: str, ends: tuple[float, float], value: float, limit: float | None, axis: str) -> str:

@@ -10,7 +10,7 @@ half. All images run twice: as the network was, and as it is written.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -32,6 +32,7 @@ from wideresnet.errors import BundleError, ConfigError, DataError, check_choice
 from wideresnet.graph.calibrated import SCORE, with_known_score, with_temperature
 from wideresnet.graph.outputs import FEATURES
 from wideresnet.images.loader import load_batches
+from wideresnet.logits import check_logits
 from wideresnet.output.progress import run_shown
 from wideresnet.prediction_sets import fewest_images, set_draws
 from wideresnet.tasks.calibrate import conformal
@@ -47,6 +48,7 @@ from wideresnet.tasks.quantize.calibration_data import calibration_pool, count_s
 
 FIT, SCORES, TEST = "fit", "scores", "test"
 BATCH = 64
+SCORE_BINS = 20
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def calibrate_bundle(
         before[name] = yield from runs.outputs(original, items, f"{name} images")
         if name in (SCORES, TEST):
             del before[name].values[FEATURES]      # as large as the images
+    _check_fewest(len(before[SCORES].labels), 1, settings, f"{data.name} has {{:,}} readable images for thresholds")
     _check_order(bundle, data, original.engine.info, before)
     logits, labels, _ = before[FIT].answered
     temperature = fit_temperature(logits, labels)
@@ -182,13 +185,21 @@ def calibrate_bundle(
     p_values = _p_values(unknown, after)
     counts = np.bincount(np.minimum((p_values * records.P_BINS).astype(int), records.P_BINS - 1), None, records.P_BINS)
     return records.CalibrateReport(
-        str(output), bundle.card.name, uncertainty, bins, new_bins, tuple(counts.tolist()), failures,
-        tuple(data.notes), data.skipped,
+        str(output), bundle.card.name, uncertainty, bins, new_bins, tuple(counts.tolist()),
+        _histograms(*(after[name].values[SCORE].ravel() for name in (SCORES, TEST))), failures,
+        (*data.notes, *_notes_on_copies(parts)), data.skipped,
     )  # fmt: skip
 
 
 def _p_values(unknown: records.UnknownModel, after: dict[str, _Outputs]) -> NDArray[np.float64]:
     return np.array([unknown.scores.p_value(-score) for score in after[TEST].values[SCORE].ravel().tolist()])
+
+
+def _histograms(*scores: NDArray[np.float32]) -> records.KnownScores:
+    """Return the scores of the images that set thresholds, and of the test images, in common bins."""
+    least, most = min(float(values.min()) for values in scores), max(float(values.max()) for values in scores)
+    counts = (tuple(np.histogram(values, SCORE_BINS, (least, most))[0].tolist()) for values in scores)
+    return records.KnownScores(least, most, *counts)
 
 
 def _check_unseen(bundle: Bundle, images: CalibrationImages, bank: Sequence[records.Item]) -> None:
@@ -207,26 +218,41 @@ def _check_unseen(bundle: Bundle, images: CalibrationImages, bank: Sequence[reco
 def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSettings) -> dict[str, list[records.Item]]:
     """Divide the images of each class among the parts. Raises DataError for too few images and for missing classes."""
     data, labels = images.data, bundle.labels
-    if data.classes != len(labels.names):
-        raise DataError(f"{data.name} has {data.classes} classes, the network {len(labels.names)}")
+    for labelled in filter(None, (data, images.test)):
+        if labelled.classes != len(labels.names):
+            raise DataError(f"{labelled.name} has {labelled.classes} classes, the network {len(labels.names)}")
+        if unlabelled := sum(item.label is None for item in labelled.items):
+            problem = f"{unlabelled:,} of {len(labelled.items):,} images of {labelled.name} have no label"
+            raise DataError(problem, hint="calibrate with labelled images")
     missing = [labels.names[index] for index in sorted({*range(data.classes)} - {*data.present})]
     if missing:
         names = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         problem = f"{data.name} has no image of {len(missing):,} of {data.classes:,} classes: {names}"
         raise DataError(problem, hint="calibrate with images as the network will be asked about: of every class")
     cycle = (FIT, SCORES) if images.test else (TEST, FIT, TEST, SCORES)
-    needed, rng = fewest_images(1 - settings.refused), np.random.default_rng(0)
-    if len(data.items) < needed * len(cycle):
-        raise DataError(
-            f"{data.name} has {len(data.items):,} images: refusing {100 * settings.refused:g} % of genuine images takes"
-            f" {needed * len(cycle):,}, of which {needed:,} decide the threshold",
-            hint="give more images, or accept more refusals with --refuse",
-        )
+    _check_fewest(len(data.items), len(cycle), settings, f"{data.name} has {{:,}} images")
+    rng = np.random.default_rng(0)
     order = sorted(rng.permutation(len(data.items)).tolist(), key=lambda index: data.items[index].label or 0)
     parts: dict[str, list[records.Item]] = {name: [] for name in (FIT, SCORES, TEST)}
     for turn, index in enumerate(order):
         parts[cycle[turn % len(cycle)]].append(data.items[index])
     return parts | ({TEST: list(images.test.items)} if images.test else {})
+
+
+def _check_fewest(n: int, parts: int, settings: CalibrateSettings, problem: str) -> None:
+    """Raise DataError if one of so many parts of ``n`` images is too few to decide what is unknown."""
+    needed = fewest_images(1 - settings.refused)
+    if n < needed * parts:
+        raise DataError(
+            f"{problem.format(n)}: refusing {100 * settings.refused:g} % of genuine images takes {needed * parts:,}, of"
+            f" which {needed:,} decide the threshold",
+            hint="give more images, or accept more refusals with --refuse",
+        )
+
+
+def _notes_on_copies(parts: dict[str, list[records.Item]]) -> Iterator[str]:
+    if count := count_shared([*parts[FIT], *parts[SCORES]], parts[TEST]):
+        yield f"{count:,} of the images measured are copies of others that fitted: the figures are too good"
 
 
 @dataclass
@@ -251,9 +277,12 @@ class _Runs:
             rows += batch.items
             failures += batch.failures
             draws.append(set_draws(batch.pixels, self.sets))
+            check_logits(output["logits"])
             outputs.append(output)
             yield records.Progress(activity, self.done + len(rows) + len(failures), self.total)
         self.done += len(items)
+        if not rows:
+            raise DataError(f"none of the {len(items):,} {activity} can be read", failures[0].error if failures else "")
         values = {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
         labels = np.array([-1 if item.label is None else item.label for item in rows], np.int64)
         return _Outputs(labels, np.concatenate(draws), values, tuple(rows), tuple(failures))

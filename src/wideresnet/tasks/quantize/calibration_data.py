@@ -96,9 +96,9 @@ def notes_on_images(calibration: Sequence[Item], gate: Sequence[Item]) -> Iterat
 
 def count_shared(calibration: Sequence[Item], gate: Sequence[Item]) -> int:
     """Return the number of gate images that also calibrate, by content; only files of equal size are read."""
-    fingerprints = {fingerprint(item) for item in calibration}
-    hashes = {with_hash(item)[0] for item in calibration}
-    return sum(fingerprint(item) in fingerprints and with_hash(item)[0] in hashes for item in gate)
+    sizes = {fingerprint(item) for item in calibration} & {fingerprint(item) for item in gate}
+    hashes = {with_hash(item)[0] for item in calibration if fingerprint(item) in sizes}
+    return sum(fingerprint(item) in sizes and with_hash(item)[0] in hashes for item in gate)
 
 
 def gate_images(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:

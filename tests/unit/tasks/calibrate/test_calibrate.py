@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from fakes import tiny_bundle
 from wideresnet.bundle import Bundle, read_bundle
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.engines import open_engine
-from wideresnet.errors import ConfigError, DataError
+from wideresnet.errors import ConfigError, DataError, EngineError
 from wideresnet.graph.calibrated import with_temperature
+from wideresnet.graph.outputs import classifier_node
 from wideresnet.records import CalibrateReport, Item, follow
 from wideresnet.report import calibration
 from wideresnet.tasks.calibrate.calibrate import (
@@ -212,3 +216,50 @@ def test_a_coverage_beyond_the_images_is_refused_with_their_number(report: Calib
     with pytest.raises(ConfigError, match=r"99.5 % take 199 calibration images, .* has 120"):
         opened(report).classify(pixels()[:1], coverage=0.995)
 
+
+
+def with_items(change: Callable[[int, Item], Item]) -> LabelledData:
+    """The images of ``data()``, each changed."""
+    return replace(data(), items=[change(index, item) for index, item in enumerate(data().items)])
+
+
+def test_images_without_a_label_are_refused(tmp_path: Path) -> None:
+    """They are not taken for images of the last class."""
+    some = with_items(lambda index, item: replace(item, label=None) if index in (100, 200) else item)
+    for data_, test in ((some, None), (data(), replace(some, name="others"))):
+        with pytest.raises(DataError, match=r"2 of 480 images of .* have no label"):
+            calibrate(classifier_of(network()), data_, tmp_path / "new", test=test)
+
+
+def test_a_test_set_of_other_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="colours has 11 classes, the network 10"):
+        calibrate(classifier_of(network()), data(), tmp_path / "new", test=replace(data(100, 5), classes=11))
+
+
+def test_images_that_cannot_be_read_are_no_promise(tmp_path: Path) -> None:
+    """With too few readable ones nothing could ever be called unknown: no bundle is written."""
+    most = with_items(lambda index, item: replace(item, source=b"damaged") if index % 5 else item)
+    with pytest.raises(DataError, match=r"colours has 18 readable images for thresholds: refusing 1 % .* takes 99,"):
+        calibrate(classifier_of(network()), most, tmp_path / "new")
+    with pytest.raises(DataError, match="none of the 120 fit images can be read"):
+        calibrate(classifier_of(network()), with_items(lambda _, item: replace(item, source=b"")), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_copies_among_the_images_are_said(report: CalibrateReport, tmp_path: Path) -> None:
+    """Those of an image that fitted are known to the thresholds: figures measured on them are too good."""
+    assert not report.notes
+    doubled = replace(data(), items=[*data().items, *(replace(item, path=f"{item.path}b") for item in data().items)])
+    (note,) = calibrate(classifier_of(network()), doubled, tmp_path / "new").notes
+    count = int(note.split()[0])
+    assert 200 < count < 280                       # of 480, each beside a copy that fits with a probability of a half
+    assert note.endswith("of the images measured are copies of others that fitted: the figures are too good")
+
+
+def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+    bundle = network()
+    model = onnx.ModelProto.FromString(bundle.model.SerializeToString())
+    (bias,) = (constant for constant in model.graph.initializer if constant.name == classifier_node(model).input[2])
+    bias.CopyFrom(numpy_helper.from_array(np.full(10, np.inf, np.float32), bias.name))
+    with pytest.raises(EngineError, match="logits are not finite"):
+        calibrate(classifier_of(bundle.with_model(model)), data(), tmp_path / "new")
