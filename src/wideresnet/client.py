@@ -58,7 +58,7 @@ class Client:
         service, ImageError for a file that cannot be read.
         """
         check_fraction(coverage)
-        sets = {"coverage": f"{100 * coverage:g}"} if coverage else {}
+        sets = {"coverage": f"{100 * coverage:.12g}"} if coverage else {}
         query = urlencode({"k": k, "lang": lang, **({"model": model} if model else {}), **sets})
         boundary = uuid.uuid4().hex
         parts = [_multipart_file(index, image, boundary) for index, image in enumerate(images)]

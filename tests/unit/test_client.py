@@ -71,6 +71,15 @@ def client(server: FakeServer, **options: object) -> Client:
     return Client(f"http://127.0.0.1:{server.server_port}", **options)
 
 
+@pytest.mark.parametrize("coverage", [0.95, 0.999, 0.55, 0.9512345])
+def test_a_coverage_is_not_rounded(server: FakeServer, coverage: float) -> None:
+    """The service gets the fraction that 'classify' of Python takes, so that both use the same threshold."""
+    server.responses = [(200, {}, b"{}")]
+    client(server).classify(b"image", coverage=coverage)
+    sent = server.requests[0][0].partition("coverage=")[2].partition("&")[0]
+    assert float(sent) / 100 == pytest.approx(coverage, 1e-12)
+
+
 def test_files_and_bytes_go_out_as_one_request(server: FakeServer, tmp_path: Path) -> None:
     file = tmp_path / 'a "二".png'
     file.write_bytes(b"of a file")
