@@ -252,9 +252,9 @@ def _output_options(header: _RequestHeader, available: Collection[str]) -> tuple
     """Return ``outputs``, ``binary`` and ``classes`` of an InferenceRequest. Raises ApiError."""
     outputs = {output.name: output for output in header.outputs or []}
     if len(outputs) < len(header.outputs or []) or not {*outputs} <= {*available, SET_OUTPUT}:
-        wanted = ", ".join(output.name for output in header.outputs or [])[:200]
+        requested = ", ".join(output.name for output in header.outputs or [])[:200]
         hint = f"the model has {' and '.join(available)}: name each once, or leave outputs out"
-        raise ApiError("parameters", f"the request asks for the outputs [{wanted}]", hint)
+        raise ApiError("parameters", f"the request asks for the outputs [{requested}]", hint)
     names = [*outputs] or [name for name in available if name != SET_OUTPUT or header.parameter(COVERAGE) is not None]
     default = header.parameter("binary_data_output", False)
     binary = [outputs[name].parameter("binary_data", default) if name in outputs else default for name in names]
