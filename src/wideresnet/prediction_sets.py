@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
@@ -86,8 +87,7 @@ def check_coverage(card: ModelCard, coverage: float, name: str = "") -> None:
         raise ConfigError(problem, hint="use the model as it was calibrated, or write this with 'wrn compile --data'")
     if card.uncertainty is None:
         raise ConfigError(f"{card.name} has no prediction sets: it is not calibrated", hint=command)
-    if coverage > (n := card.uncertainty.sets.scores.n) / (n + 1):
-        needed = fewest_images(coverage)
+    if (n := card.uncertainty.sets.scores.n) < (needed := fewest_images(coverage)):
         problem = f"sets with {100 * coverage:g} % take {needed:,} calibration images, {card.name} has {n:,}"
         raise ConfigError(problem, hint=f"{command}, with at least {4 * needed:,} images")
 
@@ -99,8 +99,13 @@ def precision_notes(card: ModelCard, precision: Precision) -> tuple[str, ...]:
 
 
 def fewest_images(coverage: float) -> int:
-    """Return the fewest calibration images that prediction sets of a coverage take."""
-    return round(coverage / (1 - coverage))
+    """Return the fewest calibration images that prediction sets of a coverage take: n with coverage <= n / (n + 1)."""
+    return math.ceil(coverage / (1 - coverage) - 1e-9)
+
+
+def fewest_to_refuse(fraction: float) -> int:
+    """Return the fewest calibration images of which a p-value can be below ``fraction``: n with 1 / (n + 1) less."""
+    return math.floor(1 / fraction + 1e-9)
 
 
 def add_uncertainty(

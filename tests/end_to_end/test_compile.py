@@ -47,7 +47,7 @@ def test_few_images_are_shared_and_every_record_has_the_true_numbers(wrn: Wrn, o
     assert found["calibration"] + found["gate"]["n"] == 30
     assert [Path(each["path"]).name for each in found["failures"]] == ["torn.png"]
     note, calibration = found["notes"]
-    assert calibration.startswith("not calibrated: that takes 1,980 labelled images of --data")
+    assert calibration.startswith("not calibrated: that takes 2,000 labelled images of --data")
     assert "two thirds, one third" in note
     assert done.err.count(f"note: {note}") == 1
     assert "torn.png" in done.err

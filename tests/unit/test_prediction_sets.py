@@ -1,10 +1,24 @@
 """Prediction sets from logits."""
 
+from contextlib import nullcontext
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from fakes import calibrated_bundle, tiny_bundle
-from wideresnet.prediction_sets import image_draws, p_values, prediction_sets, set_scores
+from wideresnet.errors import ConfigError
+from wideresnet.prediction_sets import (
+    check_coverage,
+    fewest_images,
+    fewest_to_refuse,
+    image_draws,
+    p_values,
+    prediction_sets,
+    set_scores,
+)
 from wideresnet.records import Batch, ScoreQuantiles, SetModel
+from wideresnet.tasks.calibrate.conformal import quantiles
 
 LOGITS = np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]))
 HALF = np.full(2, 0.5)
@@ -60,3 +74,25 @@ def test_an_image_without_a_finite_score_is_not_known_at_all() -> None:
     scores = np.array([np.nan, np.inf, -np.inf, -0.3, 9.0])
     batch = Batch(np.zeros((5, 1, 1, 3), np.uint8), (), known_scores=scores)
     assert p_values(batch, model) == [0.25, 0.25, 0.25, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("percent", [50, 66.7, 90, 95, 97.3, 99, 99.5, 99.9])
+def test_the_fewest_images_of_a_coverage_are_enough_and_one_less_is_not(percent: float) -> None:
+    bundle, n = calibrated_bundle(tiny_bundle()), fewest_images(percent / 100)
+    assert n == -(-percent * 10 // (1000 - percent * 10))
+    for count, enough in ((n, True), (n - 1, False)):
+        scores = quantiles(np.linspace(0, 1, count)) if count else ScoreQuantiles(0, (), ())
+        assert np.isfinite(scores.threshold(percent / 100)) == enough
+        assert bundle.card.uncertainty is not None
+        model = replace(bundle.card.uncertainty, sets=SetModel("lac", scores))
+        message = f"take {n} calibration images, .* has {count}$"
+        with nullcontext() if enough else pytest.raises(ConfigError, match=message):
+            check_coverage(replace(bundle.card, uncertainty=model), percent / 100)
+
+
+@pytest.mark.parametrize("percent", [0.1, 0.7, 1, 1.4, 3, 5, 7, 50])
+def test_the_fewest_images_to_refuse_are_enough_and_one_less_is_not(percent: float) -> None:
+    """Less than a fraction: with 99 images the least p-value is 1 %, so that none is below 1 %."""
+    n = fewest_to_refuse(percent / 100)
+    least = [quantiles(np.linspace(0, 1, count)).p_value(2.0) for count in (n, n - 1)]
+    assert least[0] < percent / 100 <= least[1] + 1e-12

@@ -12,7 +12,7 @@ from wideresnet.bundle.files import GRAPH
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import BundleError, DataError
-from wideresnet.prediction_sets import fewest_images
+from wideresnet.prediction_sets import fewest_to_refuse
 from wideresnet.records import CompileReport, Item, Progress
 from wideresnet.report.formats import percent
 from wideresnet.tasks.calibrate.calibrate import CalibrateSettings, CalibrationImages, calibrate_bundle
@@ -20,7 +20,7 @@ from wideresnet.tasks.quantize import calibration_data
 from wideresnet.tasks.quantize import compile as compilation
 
 PART = 5                                           # every fifth labelled image of the gate calibrates instead
-FEWEST = 4 * fewest_images(1 - CalibrateSettings().refused)
+FEWEST = 4 * fewest_to_refuse(CalibrateSettings().refused)
 
 
 def compile_calibrated(

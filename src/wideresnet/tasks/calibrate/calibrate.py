@@ -34,7 +34,7 @@ from wideresnet.graph.outputs import FEATURES
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import check_logits
 from wideresnet.output.progress import run_shown
-from wideresnet.prediction_sets import fewest_images, set_draws
+from wideresnet.prediction_sets import fewest_to_refuse, set_draws
 from wideresnet.tasks.calibrate import conformal
 from wideresnet.tasks.calibrate.temperature import confidence_bins, fit_margin, fit_temperature, reliability
 from wideresnet.tasks.calibrate.unknown import bank_size, default_method, method_constants
@@ -241,7 +241,7 @@ def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSetting
 
 def _check_fewest(n: int, parts: int, settings: CalibrateSettings, problem: str) -> None:
     """Raise DataError if one of so many parts of ``n`` images is too few to decide what is unknown."""
-    needed = fewest_images(1 - settings.refused)
+    needed = fewest_to_refuse(settings.refused)
     if n < needed * parts:
         raise DataError(
             f"{problem.format(n)}: refusing {100 * settings.refused:g} % of genuine images takes {needed * parts:,}, of"

@@ -159,7 +159,7 @@ def refused(images: CalibrationImages, tmp_path: Path, settings: CalibrateSettin
 def test_too_few_images_are_refused_with_the_number_needed(tmp_path: Path) -> None:
     few = replace(data(), items=data().items[:100])
     assert refused(CalibrationImages(few), tmp_path).message == (
-        "colours has 100 images: refusing 1 % of genuine images takes 396, of which 99 decide the threshold"
+        "colours has 100 images: refusing 1 % of genuine images takes 400, of which 100 decide the threshold"
     )
     assert follow(calibrate_bundle(network(), CalibrationImages(few), CalibrateSettings(refused=0.05), tmp_path / "c"))
 
@@ -239,7 +239,7 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path: Path) -> None:
 def test_images_that_cannot_be_read_are_no_promise(tmp_path: Path) -> None:
     """With too few readable ones nothing could ever be called unknown: no bundle is written."""
     most = with_items(lambda index, item: replace(item, source=b"damaged") if index % 5 else item)
-    with pytest.raises(DataError, match=r"colours has 18 readable images for thresholds: refusing 1 % .* takes 99,"):
+    with pytest.raises(DataError, match=r"colours has 18 readable images for thresholds: refusing 1 % .* takes 100,"):
         calibrate(classifier_of(network()), most, tmp_path / "new")
     with pytest.raises(DataError, match="none of the 120 fit images can be read"):
         calibrate(classifier_of(network()), with_items(lambda _, item: replace(item, source=b"")), tmp_path / "new")
