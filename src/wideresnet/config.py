@@ -44,7 +44,7 @@ def read_yaml(path: Path) -> Any:
 def _read(path: Path, name: str, language: str, parse: Callable[[str], Any]) -> Any:
     try:
         with os_errors_as(ConfigError, f"cannot read {name}"):
-            text = read_text(path)
+            text = read_text(path).removeprefix("\ufeff")            # the mark of Windows' editors
         if len(text) > MAX_CHARACTERS or text.count("[") > MAX_BRACKETS or text.count(".") > MAX_DOTS:
             raise ValueError(f"it has over {MAX_CHARACTERS:,} characters, {MAX_BRACKETS} brackets or {MAX_DOTS} dots")
         if "\\x00" not in repr(content := parse(text)):       # repr() also refuses long numbers in hexadecimal

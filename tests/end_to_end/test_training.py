@@ -166,7 +166,6 @@ def test_seeds_have_a_folder_each_and_one_report(wrn: Wrn, pets: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--seeds", "2", "--dry-run"], "--seeds has no effect with --dry-run"),
         (["--seeds", "2", "--tensorboard"], "--tensorboard has no effect with --seeds"),
         (["--seeds", "1"], "greater than or equal to 2"),
     ],
@@ -175,6 +174,30 @@ def test_seeds_that_have_no_effect_are_refused(wrn: Wrn, pets: Path, arguments: 
     done = wrn("train", "pets.toml", "--data", "pets", *arguments)
     assert (done.code, reason in done.err) == (2, True)
     assert not Path("runs").exists()
+
+
+def test_folders_that_make_an_accuracy_worthless_are_refused_or_said(wrn: Wrn, pets: Path) -> None:
+    shutil.rmtree(pets / "val/n03126707")
+    (pets / "val/n03126707").symlink_to(pets / "train/n03126707")
+    (pets / "train/N03126707").mkdir()
+    shutil.copy(pets / "train/n03126707/00.png", pets / "train/N03126707/00.png")
+    done = wrn("train", "pets.toml", "--data", "pets", "-o", "run", "--set", "epochs=1")
+    assert "12 images are in train and in val, so that the figure on val is too good" in done.err
+    assert "has N03126707/ and n03126707/: classes of their own that differ in case only" in done.err
+    shutil.rmtree(pets / "train/N03126707")
+    for part in ("train", "val"):
+        shutil.move(pets / part / "n03126707", f"moved-{part}")
+    for arguments in (("-o", "one"), ("--dry-run",)):
+        done = wrn("train", "pets.toml", "--data", "pets", *arguments)
+        assert (done.code, Path("one/checkpoint.pt").exists()) == (2, False)
+        assert "pets holds one class only, 'tench, Tinca tinca'" in done.err
+
+
+def test_sizes_that_are_never_reached_and_the_time_of_all_seeds_are_said(wrn: Wrn, pets: Path) -> None:
+    sizes = ("--set", "sizes=[[0, 8], [4, 12], [9, 16]]")
+    done = wrn("train", "pets.toml", "--data", "pets", "--dry-run", "--seeds", "3", *sizes)
+    assert "note: 4 epochs do not reach the sizes from epoch 4 on: the last images have 8 pixels" in done.err
+    assert "3 seeds, one after another: about" in done.out
 
 
 def test_a_dry_run_says_what_it_would_take_and_trains_nothing(wrn: Wrn, pets: Path) -> None:

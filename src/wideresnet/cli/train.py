@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -82,7 +83,7 @@ def train(
                 message = f"{recipe} trains on {YOURS[settings.data]}"
                 raise ConfigError(message, hint="name the folder with --data FOLDER")
             check_cache(settings, cache)
-            check_unused(context, dry_run, "with --dry-run, which writes nothing", "output", "tensorboard", "seeds")
+            check_unused(context, dry_run, "with --dry-run, which writes nothing", "output", "tensorboard")
             check_unused(context, seeds is not None, "with --seeds: train one run of each seed for it", "tensorboard")
             if tensorboard:
                 check_extra("writing for TensorBoard", "tensorboard", "tensorboard")
@@ -90,9 +91,11 @@ def train(
             check_unused(context, named, f"with --dry-run: how many images {settings.data} has is known", "data")
         keep_memory()
         run = output or Path("runs") / recipe.stem
+        if group.is_rank0:
+            _say_sizes(settings)
         if dry_run:
             if group.is_rank0:
-                _print_plan(settings, data, cache is not None, group.device, format)
+                _print_plan(settings, data, cache is not None, group.device, seeds or 1, format)
         elif seeds is not None:
             _train_seeds(settings, seeds, data, run, group, cache, format)
         else:
@@ -176,12 +179,22 @@ def _end(images: Images, group: Group) -> None:
         raise typer.Exit(1)
 
 
-def _print_plan(settings: Recipe, data: Path | None, cached: bool, device: str, format: TextOrJson) -> None:
+def _say_sizes(settings: Recipe) -> None:
+    """Say which ``sizes`` begin after the last epoch, as with ``--set epochs=1``."""
+    if late := [start for start, _ in settings.sizes if start >= settings.epochs]:
+        size = f"the last images have {settings.size_at(settings.epochs - 1)} pixels"
+        say(f"note: {settings.epochs} epochs do not reach the sizes from epoch {late[0]} on: {size}", err=True)
+
+
+def _print_plan(
+    settings: Recipe, data: Path | None, cached: bool, device: str, runs: int, format: TextOrJson
+) -> None:
     from wideresnet.report import plan as plan_report
     from wideresnet.tasks.train.plan import plan_training
     from wideresnet.tasks.train.train import Group
 
     with waiting("measuring steps"):
         plan = plan_training(settings, data, cached=cached, group=Group(device=device))
+    plan = replace(plan, runs=runs)
     print_record(plan, plan_report.to_json, plan_report.to_text, format)
     say_skipped(plan.skipped, plan.data)

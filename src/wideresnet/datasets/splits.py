@@ -17,7 +17,7 @@ from wideresnet.datasets.decoded_cache import (
     open_store,
 )
 from wideresnet.datasets.folder import labelled_folder
-from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.labelled import LabelledData, notes_on_shared
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.layout import SPLIT_NAMES, Layout, class_folders, find_layout, list_folder, listed, roles_of
 from wideresnet.datasets.text import nfc
@@ -73,6 +73,8 @@ def read_splits(
     split = find_split(root)
     if split.test:
         split = with_note(split, f"left out {split.test}: 'wrn evaluate {split.test}' measures a model on it")
+    for note in notes_on_shared(split.train, split.val):
+        split = with_note(split, note)
     return (yield from decode_split(split, train, val, threads, cache))
 
 
@@ -86,7 +88,7 @@ def find_split(root: Path) -> Split:
 
 
 def split_of(layout: Layout, root: Path) -> Split:
-    """Return the splits of a layout; see ``find_split``."""
+    """Return the splits of a layout; see ``find_split``. A note names classes that differ in case only."""
     splits = dict(layout.splits)
     role = "val" if "val" in splits else "test"
     if not splits:
@@ -106,6 +108,9 @@ def split_of(layout: Layout, root: Path) -> Split:
     notes = []
     if role == "test":
         notes.append(f"{splits['test']} is the validation set: there is no other")
+    spellings = Counter(map(str.casefold, train_folders))
+    if similar := sorted(name for name in train_folders if spellings[name.casefold()] > 1):
+        notes.append(f"{splits['train']} has {listed(similar)}: classes of their own that differ in case only")
     if absent := sorted(name for name in train_folders if nfc(name) not in set(map(nfc, val_folders))):
         notes.append(f"{splits[role]} has no folder for {listed(absent)}")
     val = replace(val, skipped=val.skipped + layout.skipped + Skipped(notes=tuple(notes)))
@@ -169,6 +174,12 @@ def check_classes_learnt(split: Split, classes: Iterable[int]) -> None:
         name = (split.labels.ids or split.labels.names)[empty[0]]
         problem = f"the class {name!r} of {split.name} has no readable training image"
         raise DataError(problem, hint=describe_skipped(split.train.skipped, split.name))
+
+
+def check_two_classes(labels: Labels, root: Path) -> None:
+    """Raise DataError for fewer than two classes: nothing could be learnt."""
+    if len(labels.names) < 2:
+        raise DataError(f"{root} holds one class only, {labels.names[0]!r}", hint="give at least two classes")
 
 
 def class_labels(folders: list[str]) -> Labels:

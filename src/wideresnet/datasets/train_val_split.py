@@ -14,7 +14,7 @@ from wideresnet.datasets.labels import format_labels
 from wideresnet.datasets.layout import EXPECTED, class_folders, find_layout
 from wideresnet.datasets.open import check_format
 from wideresnet.datasets.shards import HELD_OUT, TRAIN, ShardFiles, find_shards, indexed_items, read_shards
-from wideresnet.datasets.splits import Split, check_classes_learnt, class_labels, split_of, with_note
+from wideresnet.datasets.splits import Split, check_classes_learnt, check_two_classes, class_labels, split_of, with_note
 from wideresnet.datasets.tar import ImageRow
 from wideresnet.errors import DataError
 from wideresnet.output.row_format import csv_line
@@ -37,8 +37,7 @@ def open_split(root: Path, fraction: float, seed: int, test: Path | None = None)
         check_format(root)
         split = _split_of_folders(root, fraction, seed, test)
     format_labels(split.labels)                    # names that cannot be written are refused before the training
-    if len(split.labels.names) < 2:
-        raise DataError(f"{root} holds one class only, {split.labels.names[0]!r}", hint="give at least two classes")
+    check_two_classes(split.labels, root)
     check_classes_learnt(split, split.train.present)
     if not split.val.items:
         raise DataError(f"every class of {root} has one image only: the validation set is empty", hint=EXPECTED)

@@ -47,6 +47,7 @@ class TrainingPlan:
     disk_mb: float = 0.0                           # of the images if they are on a disk instead
     answers_mb: float = 0.0                        # of a teacher's answers to views that repeat
     skipped: Skipped = field(default_factory=Skipped)
+    runs: int = 1                                  # one after another, with a seed each; the values above are of one
 
     @property
     def steps(self) -> int:

@@ -25,6 +25,7 @@ def to_text(plan: TrainingPlan) -> str:
             text_table(rows, {1, 3, 4, 5, 6}),
             "",
             f"{plan.steps:,} steps and {evaluations}: about {duration(plan.seconds)} at the speed measured just now",
+            *([f"{plan.runs} seeds, one after another: about {duration(plan.runs * plan.seconds)}"] * (plan.runs > 1)),
             _memory(plan),
         ]
     )

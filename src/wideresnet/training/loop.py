@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wideresnet.architectures import Variant, get_architecture, with_variant
-from wideresnet.errors import TrainingError
+from wideresnet.errors import TrainingError, errors_as
 from wideresnet.machine import available_cpus
 from wideresnet.models import create_model, zero_branches
 from wideresnet.training.batches import Batch, Batches
@@ -190,7 +190,8 @@ def take_step(trainer: Trainer, images: Tensor, targets: Tensor, rate: float) ->
     """
     for group in trainer.optimiser.param_groups:
         group["lr"] = rate * group.get("share", 1.0)    # missing from checkpoints of older versions
-    logits, targets = forward(trainer, trainer.model, images, targets)
+    with errors_as(ValueError, TrainingError, "one image of so few pixels is no batch", "choose a larger batch_size"):
+        logits, targets = forward(trainer, trainer.model, images, targets)
     loss = compute_loss(logits.float(), targets, trainer.recipe)
     correct = logits.argmax(1) == (targets.argmax(1) if targets.ndim > 1 else targets)
     means = [loss.detach().double(), correct.double().mean()]
@@ -270,7 +271,8 @@ def update_statistics(trainer: Trainer, batches: Iterable[Batch]) -> None:
 def validate(trainer: Trainer, data: Batches) -> tuple[float, float, float]:
     """Return top-1 (a fraction) and mean cross-entropy of the averaged weights on the test images of all ranks.
 
-    The third value is ``top1_flip`` (see ``Epoch``).
+    The third value is ``top1_flip`` (see ``Epoch``). Raises TrainingError if the loss is not finite: the weights of the
+    last step are not, which no later step of training would tell.
     """
     trainer.averaged.eval()
     correct = flip_correct = count = 0
@@ -285,4 +287,7 @@ def validate(trainer: Trainer, data: Batches) -> tuple[float, float, float]:
             flip_correct += int((logits.argmax(1) == targets).sum())
     sums = zip(*trainer.group.gather((correct, count, loss, flip_correct)), strict=True)
     correct, count, loss, flip_correct = map(sum, sums)
+    if not math.isfinite(loss):
+        problem = f"the loss of the images that are not trained on became {loss}"
+        raise TrainingError(problem, hint="try a lower learning_rate; the last checkpoint is the one before it")
     return correct / count, loss / count, flip_correct / count if trainer.recipe.flip_evaluation else math.nan

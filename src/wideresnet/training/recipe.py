@@ -29,7 +29,7 @@ class Recipe(BaseModel):
     Learning rates apply to steps of ``batch_size`` images; epochs count from 0.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     architecture: str
     data: Literal["cifar10", "cifar100", "svhn", "folder"] = "cifar10"
@@ -73,7 +73,7 @@ class Recipe(BaseModel):
 
     # Augmentation. ``sizes``: (from epoch, side in pixels) pairs.
     flip: Literal["random", "alternating", "none"] = "random"
-    sizes: tuple[tuple[int, int], ...] = ((0, 32),)
+    sizes: tuple[tuple[int, Annotated[int, Field(ge=1, le=1024)]], ...] = ((0, 32),)
     trivial: bool = False                          # TrivialAugment: one operation of random strength per image
     randaugment: int = Field(0, ge=0, le=14)       # RandAugment: operations per image, all of the same strength
     randaugment_magnitude: int = Field(9, ge=0, le=30)
@@ -109,15 +109,17 @@ class Recipe(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_removed_settings(cls, values: Any) -> Any:
-        """Run folders of older versions state ``sync_norms = false``, which is what happens without the setting."""
-        if isinstance(values, Mapping) and values.get("sync_norms") is False:
-            return {key: value for key, value in values.items() if key != "sync_norms"}
-        return values
+    def _as_stated(cls, values: Any) -> Any:
+        """Make tuples of TOML's lists; leave out ``sync_norms = false``, which older versions wrote and which is so."""
+        if not isinstance(values, Mapping):
+            return values
+        return {key: _as_tuple(value) for key, value in values.items() if (key, value) != ("sync_norms", False)}
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Recipe:
         is_folder = self.data == "folder"
+        if list(self.milestones) != sorted(set(self.milestones)) or min(self.milestones, default=1) < 1:
+            raise ValueError(f"milestones must rise from epoch 1 on, got {list(self.milestones)}")
         if self.milestones and max(self.milestones) >= self.epochs:
             raise ValueError(f"milestone {max(self.milestones)} is not before the last epoch {self.epochs}")
         starts = [start for start, _ in self.sizes]
@@ -136,6 +138,8 @@ class Recipe(BaseModel):
             (("label_smoothing",), not self.teacher, "labels, which distillation does not use"),
             (("teacher",), self.whitening == "none", "images that are not whitened"),
             (("milestones", "decay"), self.schedule == "steps", f"the schedule steps, not for {self.schedule}"),
+            (("decay",), bool(self.milestones), "milestones: set them"),
+            (("warmup",), self.schedule != "steps", "the schedules one-cycle and cosine, not for steps"),
             (("trivial", "randaugment", "jitter"), self.whitening == "none", "images that are not whitened"),
             (("randaugment_magnitude",), self.randaugment > 0, "randaugment: set its number of operations"),
             (("swa_rate",), self.swa > 0, "swa: set its number of epochs"),
@@ -177,6 +181,10 @@ class Recipe(BaseModel):
             return Preprocess(resize=32, crop=32, mean=statistics.mean, std=statistics.std)
         crop = self.input_size or self.size_at(self.epochs - 1)
         return Preprocess(resize=self.input_resize or round(crop * 8 / 7), crop=crop, alpha=self.alpha)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def read_recipe(path: Path, changes: dict[str, str] | None = None) -> Recipe:

@@ -37,6 +37,12 @@ def test_the_words() -> None:
     ]
 
 
+def test_seeds_take_their_number_of_runs() -> None:
+    assert to_text(replace(PLAN, runs=3)).splitlines()[-2] == "3 seeds, one after another: about 80 min"
+    assert "seeds" not in to_text(PLAN)
+    assert to_json(replace(PLAN, runs=3))["runs"] == 3
+
+
 def test_images_on_a_disk_are_no_memory() -> None:
     *_, last = to_text(replace(PLAN, pictures_mb=0, disk_mb=98_000)).splitlines()
     assert last == "memory: about 700 MB; the decoded images take 98,000 MB of the disk instead"

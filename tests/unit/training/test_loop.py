@@ -185,6 +185,24 @@ def test_the_state_that_gave_such_a_loss_is_saved_and_not_spoilt_by_it(
     assert not torch.equal(checkpoint.model["conv1.weight"], stopped["model"]["conv1.weight"]), "the step before counts"
 
 
+def test_weights_that_only_the_last_step_spoils_are_not_saved_as_a_result(tmp_path: Path) -> None:
+    running = resume(PLAIN, tmp_path)
+    steps = [event for event in (next(running) for _ in range(4)) if isinstance(event, Step)]
+    assert len(steps) == 4
+    model = running.gi_frame.f_locals["trainer"].model  # type: ignore[attr-defined]
+    with torch.no_grad():
+        model.fc.bias[0] = float("nan")
+    with pytest.raises(TrainingError, match="the loss of the images that are not trained on became nan"):
+        next(running)
+    assert load_checkpoint(tmp_path, PLAIN) is None
+
+
+def test_a_batch_norm_of_one_value_is_an_error_in_words(tmp_path: Path) -> None:
+    recipe = PLAIN.model_copy(update={"batch_size": 1, "sizes": ((0, 4),)})
+    with pytest.raises(TrainingError, match="one image of so few pixels is no batch"):
+        list(resume(recipe, tmp_path))
+
+
 def test_fewer_images_than_a_batch_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="batch"):
         list(resume(PLAIN, tmp_path, CifarBatches(PLAIN, cifar_arrays(8))))

@@ -47,6 +47,9 @@ def test_an_unknown_setting_is_refused_with_the_closest_known_one(tmp_path: Path
         ("crop_padding", "17"), ("flip", "'sideways'"), ("precision", "'f16'"), ("data", "'imagenet'"),
         ("schedule", "'linear'"), ("evaluate_every", "0"), ("epochs", "'many'"), ("stored", "0"), ("cutout", "33"),
         ("crop_scale", "0.5"), ("input_size", "-1"), ("head_rate", "0"), ("cutout", "-1"),
+        ("epochs", "true"), ("epochs", "2.0"), ("epochs", "'2'"), ("learning_rate", "true"), ("learning_rate", "'0.1'"),
+        ("zero_init", "1"), ("trivial", "'yes'"), ("seed", "1.0"), ("learning_rate", "inf"), ("learning_rate", "nan"),
+        ("weight_decay", "inf"), ("mixup", "inf"), ("temperature", "inf"), ("ema", "nan"), ("batch_size", "1e9"),
         ("randaugment", "15"), ("randaugment_magnitude", "31"), ("swa", "-1"),
     ],
 )  # fmt: skip
@@ -59,6 +62,14 @@ def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> 
     ("change", "reason"),
     [
         ({"milestones": "[2, 4]"}, "milestone 4 is not before the last epoch 4"),
+        ({"milestones": "[0, 2]"}, "milestones must rise from epoch 1 on"),
+        ({"milestones": "[2, 2]"}, "milestones must rise from epoch 1 on"),
+        ({"milestones": "[3, 2]"}, "milestones must rise from epoch 1 on"),
+        ({"decay": "0.5"}, "decay is for milestones: set them"),
+        ({"warmup": "0.1"}, "warmup is for the schedules one-cycle and cosine, not for steps"),
+        ({"sizes": "[[0, 0]]"}, "sizes.0.1: Input should be greater than or equal to 1"),
+        ({"sizes": "[[0, 16.0]]"}, "sizes.0.1: Input should be a valid integer"),
+        ({"sizes": "[[false, 16]]"}, "sizes.0.0: Input should be a valid integer"),
         ({"sizes": "[[1, 24]]"}, "sizes must start at epoch 0 and rise"),
         ({"sizes": "[[0, 24], [0, 32]]"}, "sizes must start at epoch 0 and rise"),
         ({"sizes": "[]"}, "sizes must start at epoch 0 and rise"),
@@ -121,6 +132,17 @@ def test_changes_are_read_as_toml_and_otherwise_as_words(tmp_path: Path) -> None
     assert (recipe.epochs, recipe.ema, recipe.flip, recipe.seed) == (7, 0.9, "alternating", 3)
     assert recipe.sizes == ((0, 16), (2, 32))
     assert [recipe.size_at(epoch) for epoch in range(4)] == [16, 16, 32, 32]
+
+
+def test_bytes_of_windows_editors_change_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "windows.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + SMALLEST.replace("\n", "\r\n").encode())
+    assert read_recipe(path) == read_recipe(write(tmp_path, SMALLEST))
+
+
+def test_what_a_recipe_writes_it_reads(tmp_path: Path) -> None:
+    recipe = read_recipe(write(tmp_path, SMALLEST), {"milestones": "[1, 3]", "weight_decay": "0", "sizes": "[[0, 16]]"})
+    assert read_recipe(write(tmp_path, recipe.to_toml())) == recipe
 
 
 def test_a_file_that_is_missing_or_no_toml_is_an_error_in_words(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class ComputeOptions:
 class FinetuneSettings(BaseModel):
     """The settings of a run: equal settings, weights, images and code give equal bundles on one machine."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     mode: FinetuneMode = "probe"
     val_fraction: float = Field(0.2, gt=0, lt=1)   # of each class for validation, if the data has no such split
@@ -51,7 +51,7 @@ class FinetuneSettings(BaseModel):
 
     # probe: features of each image and, with ``flips``, of its mirror image; the best of several strengths of L2.
     flips: bool = True
-    l2: tuple[PositiveFloat, ...] = Field(STRENGTHS, min_length=1)
+    l2: tuple[PositiveFloat, ...] = Field(STRENGTHS, min_length=1, strict=False)
 
     # full: epochs without improvement after which a run ends (0: never); ``recipe`` overrides ``FULL_DEFAULTS``.
     patience: int = Field(5, ge=0)
@@ -104,4 +104,6 @@ def make_recipe(
     defaults = FULL_DEFAULTS | {
         "batch_size": min(BATCH_SIZE, images), "sizes": ((0, spec.crop),), "stored": max(1, round(spec.crop * 8 / 7)),
     }  # fmt: skip
+    if settings.recipe.get("schedule") == "steps":
+        del defaults["warmup"]                     # a default of the other schedules
     return validated(Recipe, defaults | derived | dict(settings.recipe), origin, _ALL_KEYS)

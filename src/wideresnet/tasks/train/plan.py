@@ -13,7 +13,7 @@ import numpy as np
 from wideresnet.architectures import Architecture, get_architecture
 from wideresnet.datasets.cifar import CIFAR10, CIFAR100, SIDE, CifarArrays
 from wideresnet.datasets.labels import read_labels
-from wideresnet.datasets.splits import FolderArrays, find_split
+from wideresnet.datasets.splits import FolderArrays, check_two_classes, find_split
 from wideresnet.datasets.svhn import TEST, TRAIN
 from wideresnet.errors import ConfigError, needs_extra
 from wideresnet.images.noise import noise
@@ -110,6 +110,7 @@ def _count_images(recipe: Recipe, data: Path | None) -> Images:
     if data is None:
         raise ConfigError("the recipe needs class folders", hint="name the folder with --data FOLDER")
     split = find_split(data)
+    check_two_classes(split.labels, data)
     return Images(split.name, split.labels, len(split.train.items), len(split.val.items), skipped=split.skipped)
 
 

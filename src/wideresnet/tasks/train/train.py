@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from wideresnet.architectures import get_architecture
 from wideresnet.datasets.cifar import SIDE, read_cifar10, read_cifar100
 from wideresnet.datasets.labels import format_labels, read_labels
-from wideresnet.datasets.splits import read_splits
+from wideresnet.datasets.splits import check_two_classes, read_splits
 from wideresnet.datasets.svhn import read_svhn
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.errors import ConfigError, TrainingError, errors_as, needs_extra
@@ -97,6 +97,7 @@ def open_images(
         stored, cpus = Preprocess(recipe.stored, recipe.stored, alpha=recipe.alpha), available_cpus()
         threads = cpus if cache else group.threads(cpus)               # with a cache one rank decodes for all
         arrays = yield from read_splits(data, stored, recipe.preprocess(), threads, cache)
+        check_two_classes(arrays.labels, data)
         counts = len(arrays.train_labels), len(arrays.val_labels)
         by_class = _counts(arrays.train_labels)
         images = Images(arrays.name, arrays.labels, *counts, arrays.failures, arrays.skipped, by_class)
