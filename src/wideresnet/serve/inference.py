@@ -62,7 +62,7 @@ async def infer_request(
     outcomes = await service.infer(model, parsed.split(MAX_BATCH), answer, request, permit, seconds)
     for index, outcome in enumerate(outcomes):
         if outcome.error is not None:
-            error = image_error(outcome.error, parsed.images[index] if isinstance(parsed.images, list) else b"")
+            error = image_error(outcome.error)
             raise ApiError(error.kind, f"image {index}: {error.message}", error.hint)
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
     p_values = [p_value for outcome in outcomes for p_value, _ in outcome.certainties]
@@ -88,9 +88,12 @@ def parse_coverage(value: object, model: ModelWorker, hint: str) -> float:
     return coverage
 
 
-def image_error(error: Exception, data: bytes) -> ApiError:
-    """Return the error of one image, with a hint about how it was sent. Raises ``error`` if it is not the image's."""
+def image_error(error: Exception, body: bytes | None = None) -> ApiError:
+    """Return the error of one image, with a hint about how it was sent if it was the ``body``, or a file in it.
+
+    Raises ``error`` if it is not the image's.
+    """
     api_error = as_api_error(error)
     if api_error.kind == "fault":
         raise error
-    return ApiError(api_error.kind, api_error.message, upload_hint(data) or api_error.hint)
+    return ApiError(api_error.kind, api_error.message, (body is not None and upload_hint(body)) or api_error.hint)

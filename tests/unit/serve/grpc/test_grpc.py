@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import struct
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -411,6 +412,19 @@ def test_before_the_models_are_open_nothing_is_ready(make_service) -> None:
         assert (code, details.partition(" (")[0]) == ("UNAVAILABLE", "the models are still loading")
 
     run_both(service, story)
+
+
+def test_hints_about_images_do_not_name_what_uploads_files(make_service) -> None:
+    async def story(client: HttpClient, rpc: Client) -> None:
+        for data in (b"", b"{}", b"/9j/4AAQSkZJRgABAQ"):
+            tensor = {"name": "pictures", "shape": [1], "datatype": "BYTES", "data": [b64encode(data).decode()]}
+            done = await client.post(f"/v2/models/{NAME}/infer", json={"inputs": [tensor]})
+            answer = await rpc.refused(rpc.send("ModelInfer", images(data)))
+            assert answer == ("INVALID_ARGUMENT", done.json()["error"])
+            assert "image 0: not an image" in answer[1]
+            assert "curl" not in answer[1]
+
+    run_both(make_service(), story)
 
 
 def test_a_name_with_a_version_and_another_version_are_refused(make_service) -> None:
