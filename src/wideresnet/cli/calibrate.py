@@ -61,12 +61,12 @@ def calibrate(
     """
     from wideresnet.output.atomic import save_text
     from wideresnet.report import calibration
-    from wideresnet.tasks.calibrate.calibrate import CalibrateSettings, calibrate_bundle, open_images
+    from wideresnet.tasks.calibrate.calibrate import CalibrateSettings, calibrate_bundle, open_calibration_images
 
     check_targets(page)
     hold_bundle(output, model, options.weights)
     bundle = open_bundle(options.choice(model, labels))
-    images = open_images(bundle, locate(data), locate(test) if test else None, locate(bank) if bank else None)
+    images = open_calibration_images(bundle, locate(data), *(locate(path) if path else None for path in (test, bank)))
     settings = CalibrateSettings(sets, per_class, None if unknown_method == "auto" else unknown_method, refuse / 100)
     report = run_with_bar(calibrate_bundle(bundle, images, settings, output), unit="images")
     if page:

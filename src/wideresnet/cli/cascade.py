@@ -52,13 +52,14 @@ def cascade(
     from wideresnet.output.atomic import save_text
     from wideresnet.report import cascade as report
     from wideresnet.report import comparison
-    from wideresnet.tasks.cascade.cascade import make_cascade, open_images
+    from wideresnet.tasks.cascade.cascade import make_cascade
     from wideresnet.tasks.classify.thumbnails import thumbnails_of
+    from wideresnet.tasks.quantize.calibration_data import gate_images
 
     check_targets(page)
     hold_bundle(output, *members, *(name.rpartition("@")[0] for name in members))
     bundles = [_open(name) for name in members]
-    images, last = open_images(locate(data), bundles[-1].labels), bundles[-1]
+    images, last = gate_images(locate(data), bundles[-1].labels), bundles[-1]
     settings = runtime.settings(batch_size, "ignore")
     done = run_with_bar(make_cascade(bundles, images, max_drop / 100, settings, output), unit="images")
     if page:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from wideresnet.cli.checks import check_percent, check_unused, is_set
-from wideresnet.cli.compile_job import find_images, locate_images, open_float_bundle, read_build_job
+from wideresnet.cli.compile_job import choose_images, locate_images, open_float_bundle, read_build_job
 from wideresnet.cli.compile_options import BundleOptions, GateOptions
 from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import ClassNames, Format, InferenceDevice, Resolution, TextOrJson
@@ -68,9 +68,8 @@ def compile(
         check_extra("int8", "compile", "nncf")
         check_extra("int8", "compile", "onnxruntime")
     check_parquet_extra([Path(job.calibration), Path(gates.data)])
-    choice = files.choice(job.model, labels)
-    bundle = open_float_bundle(choice, job.output, file, resolution)
-    paths = find_images(job.calibration, gates.data, bundle) if job.int8 else (None, locate_images(gates.data))
+    bundle = open_float_bundle(files.choice(job.model, labels), job.output, file, resolution)
+    paths = choose_images(job.calibration, gates.data, bundle) if job.int8 else (None, locate_images(gates.data))
     settings = CompileSettings(
         precision=job.precision,
         calibration=paths[0],

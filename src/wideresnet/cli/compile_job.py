@@ -69,7 +69,7 @@ def locate_images(data: str) -> Path | None:
     return locate(Path(data)) if data != "auto" else None
 
 
-def find_images(calibration: str, data: str, bundle: Bundle) -> tuple[Path | None, Path | None]:
+def choose_images(calibration: str, data: str, bundle: Bundle) -> tuple[Path | None, Path | None]:
     """Return the calibration images and the validation images of the gate.
 
     "auto" is the data set of the other option, if that has both splits, else those of the run folder that the bundle

@@ -114,12 +114,12 @@ def calibrate(
     """
     bundle = bundle_of(model)
     check_target(Path(output), bundle.folder)
-    images = open_images(bundle, data, test, bank)
+    images = open_calibration_images(bundle, data, test, bank)
     work = calibrate_bundle(bundle, images, settings or CalibrateSettings(), Path(output))
     return run_shown(work, "calibrating", progress)
 
 
-def open_images(
+def open_calibration_images(
     bundle: Bundle, data: LabelledData | Path | str, test: LabelledData | Path | str | None, bank: Path | str | None
 ) -> CalibrationImages:
     """Open the images of a calibration; without ``bank`` the training images beside ``data``, if it has both splits."""
@@ -134,7 +134,7 @@ def open_images(
         bank, kind = own[0], "training images"
     elif bank is None and isinstance(data, Path | str) and holds_both_sets(locate_data(Path(data)), labels):
         bank, kind = data, "training images"
-    pool = [] if bank is None else calibration_pool(locate_data(Path(bank)), labels)
+    pool = [] if bank is None else calibration_pool(locate_data(Path(bank)), labels).items
     assert sets[0] is not None
     return CalibrationImages(sets[0], sets[1], pool, "" if bank is None else f"{kind} of {Path(bank).name}")
 

@@ -17,7 +17,7 @@ from wideresnet.engines.throughput import tune_settings
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import check_logits
-from wideresnet.records import Cascade, CascadeMember, CascadeReport, Failure, Item, Labels, Measured, Progress
+from wideresnet.records import Cascade, CascadeMember, CascadeReport, Failure, Item, Measured, Progress
 from wideresnet.records.accuracy import EngineInfo
 from wideresnet.records.comparison import ComparisonReport
 from wideresnet.records.evaluation import EvalReport
@@ -31,7 +31,6 @@ from wideresnet.tasks.evaluate.label_order import check_label_order
 from wideresnet.tasks.evaluate.metrics import accumulate
 from wideresnet.tasks.evaluate.training_images import training_warning
 from wideresnet.tasks.load.load import open_classifier
-from wideresnet.tasks.quantize.calibration_data import count_skipped, gate_images
 from wideresnet.weights.catalogue import CATALOGUE
 
 
@@ -40,15 +39,6 @@ def split_member(name: str) -> tuple[str, int]:
     model, _, side = name.rpartition("@")
     is_split = model and side.isdecimal() and name not in CATALOGUE and not Path(name).exists()
     return (model, int(side)) if is_split else (name, 0)
-
-
-def open_images(path: Path, labels: Labels) -> LabelledData:
-    """Open images, labelled or not, that were not used for training; items without label where there are none.
-
-    Raises DataError if there are none.
-    """
-    name, items = gate_images(path, labels)
-    return LabelledData(name, list(items), len(labels.names), skipped=count_skipped(None, path, labels))
 
 
 def make_cascade(
@@ -137,8 +127,7 @@ def _run(
     options, own = tune_settings(member, replace(settings, precision=member.card.arithmetic(settings.precision)))
     classifier, spec = open_classifier(member, own.engine, options), member.card.preprocess
     items, failures, rows = list[Item](), list[Failure](), list[Logits]()
-    batches = load_batches(data.items, spec, batch_size=own.batch_size, exif=data.exif)
-    for batch, logits in classifier.stream(batches):
+    for batch, logits in classifier.stream(load_batches(data.items, spec, batch_size=own.batch_size, exif=data.exif)):
         rows.append(logits)
         items += batch.items
         failures += batch.failures

@@ -61,7 +61,7 @@ def certify(answers: Answers, max_drop: float, most: int = 0, seed: int = 0) -> 
     choosing, certifying = (answers.take(rows) for rows in halves(answers.labels, seed))
     temperatures = tuple(fit_temperature(logits, choosing.labels) for logits in choosing.logits)
     chosen = Measurement(choosing, temperatures)
-    # Of one measure of certainty, since bounds then change little from rule to rule.
+    # Rules of one order have the same measure of certainty: their bounds then change little from one to the next.
     orders = [candidates(chosen.rules(measure), most or sum(answers.macs) + 1) for measure in chosen.certainties]
     if not all(orders):
         raise ConfigError(

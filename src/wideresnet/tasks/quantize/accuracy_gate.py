@@ -13,7 +13,7 @@ from wideresnet.classifier import Classifier
 from wideresnet.errors import DataError
 from wideresnet.images.loader import load_batches
 from wideresnet.logits import divergence
-from wideresnet.records import Batch, EngineInfo, EvalReport, Failure, GateReport, Item, Progress, Scored
+from wideresnet.records import Batch, EngineInfo, EvalReport, Failure, GateReport, Item, Progress, Scored, Skipped
 from wideresnet.records.comparison import ComparisonReport, paired_interval
 from wideresnet.tasks.evaluate.comparison import compare_pairs
 from wideresnet.tasks.evaluate.evaluate import score_logits
@@ -29,7 +29,7 @@ class AccuracyGate:
     The gate is one of accuracy if all ``items`` are labelled, else of agreement. ``drop`` is the largest accepted loss
     of top-1 and ``agreement`` the smallest accepted fraction of equal answers; None: no limit. ``reference_logits``
     are those of the readable items, where they are already computed. ``unread`` collects failures by path. ``notes``
-    are on ``items``.
+    are on ``items``; ``skipped`` are the files beside them.
     """
 
     reference: Classifier
@@ -40,6 +40,7 @@ class AccuracyGate:
     reference_logits: NDArray[np.float32] | None = None
     unread: dict[str, Failure] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    skipped: Skipped = field(default_factory=Skipped)
 
     @property
     def kind(self) -> Literal["accuracy", "agreement"]:
@@ -48,8 +49,7 @@ class AccuracyGate:
 
     def batches(self) -> Iterator[Batch]:
         """Yield the preprocessed items."""
-        spec = self.reference.card.preprocess
-        for batch in load_batches(self.items, spec, batch_size=BATCH):
+        for batch in load_batches(self.items, self.reference.card.preprocess, batch_size=BATCH):
             self.unread.update((failure.path, failure) for failure in batch.failures)
             yield batch
 
@@ -83,10 +83,9 @@ def run_gate(gate: AccuracyGate, candidate: Classifier) -> Generator[Progress, N
             kl += float(divergence(reference, logits).sum())
         yield Progress("comparing with f32", len(pairs) + failures, len(gate.items))
     if not pairs:
-        raise DataError(f"{gate.data} holds no image that could be read", hint="a gate needs images")
+        raise DataError(f"{gate.data} holds no image that could be read", hint="give readable images with --data")
     blank = EvalReport(gate.reference.card.name, gate.data, None, 0, 0, 0)
-    comparison = compare_pairs(pairs, (blank, blank))
-    return gate_report(comparison, gate, candidate.engine.info, failures, kl / len(pairs))
+    return gate_report(compare_pairs(pairs, (blank, blank)), gate, candidate.engine.info, failures, kl / len(pairs))
 
 
 def gate_report(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wideresnet.bundle import Bundle
@@ -13,14 +12,14 @@ from wideresnet.datasets import shards as sharded
 from wideresnet.datasets.annotated import find_annotated
 from wideresnet.datasets.cifar import cifar_train, detect_cifar
 from wideresnet.datasets.folder import labelled_folder
-from wideresnet.datasets.labelled import fingerprint
+from wideresnet.datasets.labelled import LabelledData, fingerprint
 from wideresnet.datasets.layout import Layout, evaluation_folder, holds_splits, list_folder, training_folder
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.open import INDEX_ENDINGS, open_labelled
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.images.files import describe_skipped, find_images
-from wideresnet.records import Item, Labels, Skipped
+from wideresnet.images.files import describe_skipped
+from wideresnet.records import Item, Labels
 from wideresnet.tasks.classify.dedupe import with_hash
 from wideresnet.tasks.classify.sources import InputImages
 from wideresnet.tasks.evaluate.training_images import run_indices, training_images
@@ -29,30 +28,31 @@ MIN_GATE_IMAGES, MAX_GATE_IMAGES = 100, 1000       # held out of the calibration
 MIN_CALIBRATION_IMAGES = 2
 
 
-def calibration_pool(path: Path | None, labels: Labels) -> Sequence[Item]:
-    """Return the images to calibrate with: of splits, CIFAR and shards the training split, of an index all.
+def calibration_pool(path: Path | None, labels: Labels) -> LabelledData:
+    """Open the images to calibrate with: of splits, CIFAR and shards the training split, of an index all.
 
-    Raises ConfigError if there are none, DataError for a file that lists none and for ambiguous splits.
+    Items have no label where the images have none. Raises ConfigError if there are no images, DataError for a file that
+    lists none and for ambiguous splits.
     """
     if path is None:
         raise ConfigError("int8 needs calibration images", hint="give --calibration FOLDER, some hundred images")
     kind = detect_cifar(path, len(labels.names))
     if kind is not None:
-        return cifar_train(path, kind).items
+        return cifar_train(path, kind)
     if path.is_file() and path.suffix.lower() in INDEX_ENDINGS:
-        return open_labelled(path, labels).items
-    path = training_folder(path, labels).root
+        return open_labelled(path, labels)
+    layout = training_folder(path, labels)
+    shards = sharded.find_shards(layout.root)
     try:
-        if shards := sharded.find_shards(path):
-            return sharded.labelled_shards(shards, labels, (sharded.TRAIN, *sharded.HELD_OUT)).items
-        return labelled_folder(path, labels).items
+        if shards:
+            return sharded.labelled_shards(shards, labels, (sharded.TRAIN, *sharded.HELD_OUT))
+        data = labelled_folder(layout.root, labels)
     except DataError:
-        images = InputImages([path])               # no class folders: labels are not needed
-        items = list(images)
-    if not items:
-        hint = describe_skipped(images.skipped, str(path)) or "give --calibration FOLDER, some hundred images"
-        raise ConfigError(f"no calibration images in {path}", hint)
-    return items
+        data = _open_unlabelled(layout.root, labels)       # no class folders: labels are not needed
+    if not data.items:
+        hint = describe_skipped(data.skipped, str(path)) or "give --calibration FOLDER, some hundred images"
+        raise ConfigError(f"no calibration images in {layout.root}", hint)
+    return data if shards else replace(data, skipped=layout.skipped + data.skipped)
 
 
 def hold_out(pool: Sequence[Item], samples: int) -> list[Item]:
@@ -101,43 +101,47 @@ def count_shared(calibration: Sequence[Item], gate: Sequence[Item]) -> int:
     return sum(fingerprint(item) in sizes and with_hash(item)[0] in hashes for item in gate)
 
 
-def gate_images(path: Path, labels: Labels) -> tuple[str, Sequence[Item]]:
-    """Return the name and images of the data at ``path``; of splits the validation or test split.
+def gate_images(path: Path, labels: Labels) -> LabelledData:
+    """Open the images to compare models on; of splits the validation or test split.
 
-    They are labelled if they are CIFAR's, in class folders, or in shards with labels. Raises DataError if there are
-    none, or if only some of the folders fit a class.
+    They are labelled if they are CIFAR's, in class folders, or in shards with labels; others have items without label.
+    Raises DataError if there are none, or if only some of the folders fit a class.
     """
     lookup = ClassLookup(labels, path)
-    unlabelled = False
+    layout, is_labelled = Layout(path, {}), True
     if path.is_dir() and not (detect_cifar(path) or sharded.find_shards(path) or find_annotated(path)):
-        path = evaluation_folder(path, labels).root
-        unlabelled = all(lookup.find(name) is None for name in list_folder(path).folders)
-    if not unlabelled:
+        layout = evaluation_folder(path, labels)
+        is_labelled = any(lookup.find(name) is not None for name in list_folder(layout.root).folders)
+    data = None
+    if is_labelled:
         with suppress(sharded.UnlabelledError):    # the gate is then one of agreement
-            data = open_labelled(path, labels)
-            return data.name, data.items
+            data = open_labelled(layout.root, labels)
+    data = data or _open_unlabelled(layout.root, labels)
+    if not data.items:
+        hint = describe_skipped(data.skipped, str(layout.root)) or "a gate needs some hundred"
+        raise DataError(f"{layout.root} holds no images", hint)
+    return replace(data, skipped=layout.skipped + data.skipped)
+
+
+def _open_unlabelled(path: Path, labels: Labels) -> LabelledData:
+    """Return the images in a folder or shards as items without label."""
     images = InputImages([path])
-    items = list(images)
-    if not items:
-        hint = describe_skipped(images.skipped, str(path)) or "a gate needs some hundred"
-        raise DataError(f"{path} holds no images", hint)
-    return path.resolve().name, items
+    return LabelledData(path.resolve().name, list(images), len(labels.names), skipped=images.skipped)
 
 
 @dataclass(frozen=True, eq=False)
 class GateImages:
-    """The images of an accuracy gate, out of a ``complete`` set; ``notes`` say which were left out."""
+    """The images of an accuracy gate out of the set ``data``; ``notes`` say which were left out."""
 
-    name: str
-    complete: Sequence[Item]
+    data: LabelledData
     items: Sequence[Item]
     notes: tuple[str, ...] = ()
 
 
 def open_gate_images(path: Path, model: Bundle) -> GateImages:
     """Open the images of the gate of ``model``. Raises what ``gate_images`` and ``without_training_images`` do."""
-    name, items = gate_images(path, model.labels)
-    return GateImages(name, items, *without_training_images(model, items))
+    data = gate_images(path, model.labels)
+    return GateImages(data, *without_training_images(model, data.items))
 
 
 def without_training_images(model: Bundle, items: Sequence[Item]) -> tuple[Sequence[Item], tuple[str, ...]]:
@@ -164,32 +168,3 @@ def holds_both_sets(path: Path, labels: Labels) -> bool:
     if detect_cifar(path) is not None:
         return True
     return path.is_dir() and holds_splits(path, labels)
-
-
-def count_skipped(calibration: Path | None, data: Path | None, labels: Labels) -> Skipped:
-    """Return the skipped files beside the images of ``calibration_pool`` and ``gate_images``, and the splits."""
-    splits = sharded.TRAIN, *sharded.HELD_OUT
-    pool = _skipped(calibration, training_folder, splits, labels) if calibration else Skipped()
-    gate = _skipped(data, evaluation_folder, sharded.HELD_OUT, labels) if data else Skipped()
-    return pool if calibration == data and pool == gate else pool + gate        # the same files count once
-
-
-def _skipped(path: Path, folder_of: Callable[[Path, Labels], Layout], splits: Sequence[str], labels: Labels) -> Skipped:
-    if shards := sharded.find_shards(path):
-        return _in_shards(shards, splits, labels)
-    if not path.is_dir() or detect_cifar(path) is not None:
-        return Skipped()
-    layout = folder_of(path, labels)
-    files = find_images([layout.root])
-    deque(files, maxlen=0)
-    return layout.skipped + files.skipped
-
-
-def _in_shards(shards: sharded.ShardFiles, splits: Sequence[str], labels: Labels) -> Skipped:
-    """Return the skipped entries of shards, read as labelled images of ``splits`` or, without labels, as images."""
-    try:
-        return sharded.labelled_shards(shards, labels, splits).skipped
-    except DataError:
-        images = sharded.ShardImages(shards)
-        deque(images, maxlen=0)
-        return images.skipped

@@ -26,7 +26,7 @@ from wideresnet.images.loader import load_batches
 from wideresnet.images.noise import noise
 from wideresnet.logits import deviation
 from wideresnet.precision import StoredPrecision, precision_name, stored_name
-from wideresnet.records import Failure, Item, Measured, ModelCard, Progress, by_path
+from wideresnet.records import Failure, Item, Measured, ModelCard, Progress, Skipped, by_path
 from wideresnet.records.compilation import CompileReport, Deviation, GateReport, LayerLoss, QuantiseSettings, Trial
 from wideresnet.report.compilation import verdict_text
 from wideresnet.tasks.load.load import open_classifier
@@ -83,6 +83,7 @@ class CompiledModel:
     search: SearchState | None = None
     notes: tuple[str, ...] = ()                    # deviations from the settings
     unread: Mapping[str, Failure] = field(default_factory=dict)
+    skipped: Skipped = field(default_factory=Skipped)        # beside the images of calibration and gate
 
 
 def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Generator[Progress, None, CompileReport]:
@@ -102,7 +103,7 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Ge
         rebuilt, gate = rebuild(bundle, tensors, settings.precision), _open_gate(settings, reference, ())
         trial = yield from _run_trial(reference, rebuilt, noise(bundle.card.preprocess.crop), gate)
         model = CompiledModel(rebuilt, trial)
-        model = replace(model, notes=gate.notes, unread=gate.unread) if gate else model
+        model = replace(model, notes=gate.notes, unread=gate.unread, skipped=gate.skipped) if gate else model
     card = _card(model, settings)
     write_bundle(folder, replace(model.bundle, card=card))
     if model.search and passed(model.trial):
@@ -127,14 +128,15 @@ def compile_model(bundle: Bundle, settings: CompileSettings, folder: Path) -> Ge
         failures=by_path(model.unread.values()),
         notes=(*model.notes, *([DROPPED] if bundle.card.uncertainty else [])),
         assumed=card.assumed,
-        skipped=calibration_data.count_skipped(settings.calibration, settings.data, reference.labels),
+        skipped=model.skipped,
     )
 
 
 def _quantize(reference: Bundle, settings: CompileSettings, folder: Path) -> Generator[Progress, None, CompiledModel]:
     """Quantise once, or search."""
     requested = settings.quantise.samples
-    pool = calibration_data.calibration_pool(settings.calibration, reference.labels)
+    data = calibration_data.calibration_pool(settings.calibration, reference.labels)
+    pool = data.items
     held_out = calibration_data.hold_out(pool, requested) if settings.data is None and settings.gate is not None else []
     gate, held_out_ids = _open_gate(settings, reference, held_out), set(map(id, held_out))
     quantizer = Quantizer(reference, [item for item in pool if id(item) not in held_out_ids], gate)
@@ -154,10 +156,14 @@ def _quantize(reference: Bundle, settings: CompileSettings, folder: Path) -> Gen
         model = CompiledModel(quantizer.bundle(trial.settings), trial, quantizer)
     calibration = balanced_sample(quantizer.pool, model.trial.settings.samples)
     in_gate = model.trial.gate.n if held_out and model.trial.gate else 0
-    items, unread, notes = (gate.items, gate.unread, gate.notes) if gate else ((), {}, ())
     on_counts = calibration_data.notes_on_counts(requested, used, len(pool), in_gate)
-    on_images = calibration_data.notes_on_images(calibration, items)
-    return replace(model, notes=(*on_counts, *on_images, *notes), unread=quantizer.unread | unread)
+    on_images = calibration_data.notes_on_images(calibration, gate.items if gate else ())
+    model = replace(model, notes=(*on_counts, *on_images), unread=quantizer.unread, skipped=data.skipped)
+    if gate is None:
+        return model
+    same_files = settings.calibration == settings.data and gate.skipped == data.skipped
+    skipped = data.skipped if same_files else data.skipped + gate.skipped
+    return replace(model, notes=(*model.notes, *gate.notes), unread=quantizer.unread | gate.unread, skipped=skipped)
 
 
 def _search(quantizer: Quantizer, settings: CompileSettings, folder: Path) -> Generator[Progress, None, CompiledModel]:
@@ -251,16 +257,17 @@ def _run_trial(
 def _open_gate(settings: CompileSettings, reference: Bundle, held_out: Sequence[Item]) -> AccuracyGate | None:
     """Return the gate over the images of ``settings.data`` or ``held_out``; None without either."""
     notes: tuple[str, ...] = ()
+    skipped = Skipped()
     if settings.data is not None:
         images = settings.images or calibration_data.open_gate_images(settings.data, reference)
-        name, items, notes = images.name, images.items, images.notes
+        name, items, notes, skipped = images.data.name, images.items, images.notes, images.data.skipped
     elif held_out:
         # The network may have been trained on them, so that their accuracy would mean nothing.
         name, items = "held-out calibration images", [replace(item, label=None) for item in held_out]
     else:
         return None
     agreement = None if settings.gate is None else settings.agreement
-    gate = AccuracyGate(open_classifier(reference), name, items, settings.gate, agreement, notes=notes)
+    gate = AccuracyGate(open_classifier(reference), name, items, settings.gate, agreement, notes=notes, skipped=skipped)
     if settings.kind not in (None, gate.kind):
         have = "have no labels" if gate.kind == "agreement" else "have labels"
         hint = "give --gate where --data is labelled, --min-agreement where it is not"
@@ -294,8 +301,7 @@ def in_precision(
     if precision != "int8":
         return rebuild(reference, read_weights(reference), precision)
     settings = QuantiseSettings(samples=len(crops))
-    graph = quantise(reference.model, crops, settings)
-    return _as_int8(reference, graph, names, settings)
+    return _as_int8(reference, quantise(reference.model, crops, settings), names, settings)
 
 
 def _as_int8(reference: Bundle, graph: onnx.ModelProto, names: Sequence[str], settings: QuantiseSettings) -> Bundle:
@@ -336,8 +342,7 @@ def verify(reference: Bundle, compiled: Bundle, batch: NDArray[np.uint8]) -> tup
         engine = open_engine(compiled, name)
         for size in BATCHES:
             images = batch[:size]
-            relative = deviation(logits[: len(images)], engine(images))
-            deviations.append(Deviation(name, len(images), relative))
+            deviations.append(Deviation(name, len(images), deviation(logits[: len(images)], engine(images))))
     worst = max(deviations, key=lambda item: item.relative)
     limit = LIMITS[compiled.card.precision]
     if not worst.relative <= limit:

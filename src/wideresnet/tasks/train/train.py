@@ -63,7 +63,7 @@ def run_training(
         if (run / SEEDS).exists():
             raise ConfigError(f"{run} holds the runs of several seeds", hint="use another run folder, or --seeds")
         recipe, teacher = open_teacher(recipe)
-        images, batches = yield from open_images(recipe, data, group, cache)
+        images, batches = yield from open_batches(recipe, data, group, cache)
         if isinstance(batches, CifarBatches):
             batches = replace(batches, teacher=teacher)
     _check_ranks_agree(recipe, images, group)
@@ -85,10 +85,10 @@ def check_cache(recipe: Recipe, cache: Path | None) -> None:
     """Raise ConfigError if ``cache`` is given and ``recipe`` decodes no image files."""
     if cache and recipe.data != "folder":
         problem = f"--cache has no effect with data = {recipe.data!r}"
-        raise ConfigError(problem, hint="it is for class folders; leave it out")
+        raise ConfigError(problem, hint="leave it out: it is for class folders")
 
 
-def open_images(
+def open_batches(
     recipe: Recipe, data: Path, group: Group = SINGLE_PROCESS, cache: Path | None = None
 ) -> Generator[Progress, None, tuple[Images, Batches]]:
     """Decode the recipe's data set; each rank has all of it. Raises DataError, ConfigError."""

@@ -17,7 +17,6 @@ from wideresnet.tasks.quantize.calibration_data import (
     MIN_GATE_IMAGES,
     calibration_pool,
     count_shared,
-    count_skipped,
     gate_images,
     hold_out,
     holds_both_sets,
@@ -36,14 +35,14 @@ def filled(folder: Path, *names: str) -> Path:
 
 
 def test_class_folders_are_labelled(tmp_path: Path) -> None:
-    name, items = gate_images(filled(tmp_path / "val", "cat/a.png", "ship/b.png"), LABELS)
-    assert (name, [item.label for item in items]) == ("val", [3, 8])
+    data = gate_images(filled(tmp_path / "val", "cat/a.png", "ship/b.png"), LABELS)
+    assert (data.name, [item.label for item in data.items]) == ("val", [3, 8])
 
 
 def test_folders_that_name_no_class_and_loose_images_are_unlabelled(tmp_path: Path) -> None:
     for index, names in enumerate((("a.png", "b.png"), ("holiday/a.png", "work/b.png"))):
-        name, items = gate_images(filled(tmp_path / str(index), *names), LABELS)
-        assert (name, [item.label for item in items]) == (str(index), [None, None])
+        data = gate_images(filled(tmp_path / str(index), *names), LABELS)
+        assert (data.name, [item.label for item in data.items]) == (str(index), [None, None])
 
 
 def test_one_misspelt_class_folder_is_no_reason_to_forget_the_labels(tmp_path: Path) -> None:
@@ -59,8 +58,8 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
 
 
 def test_any_images_calibrate_but_some_there_must_be(tmp_path: Path) -> None:
-    assert len(calibration_pool(filled(tmp_path / "loose", "a.png", "b.png"), LABELS)) == 2
-    assert [i.label for i in calibration_pool(filled(tmp_path / "classes", "cat/a.png"), LABELS)] == [3]
+    assert len(calibration_pool(filled(tmp_path / "loose", "a.png", "b.png"), LABELS).items) == 2
+    assert [i.label for i in calibration_pool(filled(tmp_path / "classes", "cat/a.png"), LABELS).items] == [3]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no calibration images in"):
         calibration_pool(tmp_path / "empty", LABELS)
@@ -79,30 +78,28 @@ def test_shards_calibrate_and_judge_with_their_own_splits(tmp_path: Path) -> Non
     assert not holds_both_sets(tmp_path, LABELS)
     keys(tmp_path / "val-0.tar", 3)
     assert holds_both_sets(tmp_path, LABELS)
-    assert [item.label for item in calibration_pool(tmp_path, LABELS)] == [0, 1, 2, 3]
-    name, items = gate_images(tmp_path, LABELS)
-    assert (name, [item.label for item in items]) == (f"{tmp_path.name} validation", [0, 1, 2])
+    assert [item.label for item in calibration_pool(tmp_path, LABELS).items] == [0, 1, 2, 3]
+    data = gate_images(tmp_path, LABELS)
+    assert (data.name, [item.label for item in data.items]) == (f"{tmp_path.name} validation", [0, 1, 2])
 
 
 def test_shards_without_labels_are_images_all_the_same(tmp_path: Path) -> None:
     """A wrong label is an error."""
     write_tar(tmp_path / "x.tar", [("a.png", b""), ("b.png", b"")])
-    assert [item.label for item in calibration_pool(tmp_path / "x.tar", LABELS)] == [None, None]
-    assert [item.label for item in gate_images(tmp_path / "x.tar", LABELS)[1]] == [None, None]
+    assert [item.label for item in calibration_pool(tmp_path / "x.tar", LABELS).items] == [None, None]
+    assert [item.label for item in gate_images(tmp_path / "x.tar", LABELS).items] == [None, None]
     with pytest.raises(DataError, match="has the label 10"):
         gate_images(keys(tmp_path / "y.tar", 11), LABELS)
 
 
-def test_what_shards_hold_besides_their_images_is_count_skipped_once(tmp_path: Path) -> None:
-    """Of the same images; of a training and a validation split both. Without classes all other files count."""
+def test_what_shards_hold_besides_their_images_is_counted(tmp_path: Path) -> None:
+    """Without classes all other files count."""
     files = [("1.png", b""), ("1.cls", b"0"), ("1.heix", b"")]
     archive = write_tar(tmp_path / "x.tar", files)
-    assert count_skipped(archive, archive, LABELS) == count_skipped(None, archive, LABELS) == Skipped({".heix": 1})
-    for split in ("train", "val"):
-        write_tar(tmp_path / "s" / f"{split}-0.tar", files)
-    assert count_skipped(tmp_path / "s", tmp_path / "s", LABELS).by_ending == {".heix": 2}
+    for opened in (calibration_pool(archive, LABELS), gate_images(archive, LABELS)):
+        assert opened.skipped == Skipped({".heix": 1})
     bare = write_tar(tmp_path / "y.tar", [("1.png", b""), ("1.txt", b"")])
-    assert count_skipped(bare, None, LABELS) == Skipped({".txt": 1})
+    assert calibration_pool(bare, LABELS).skipped == Skipped({".txt": 1})
 
 
 def test_cifar_holds_both_sets(tmp_path: Path) -> None:
@@ -115,15 +112,11 @@ def test_of_splits_the_training_one_calibrates_and_the_other_judges(tmp_path: Pa
     for name, known in (("pets", ("cat", "dog")), ("albums", ("home", "work"))):
         root = filled(tmp_path / name, *(f"{split}/{each}/a.png" for split in ("Train", "valid") for each in known))
         (root / "Train" / known[0] / "b.dng").touch()
-        assert {Path(item.path).parts[-3] for item in calibration_pool(root, LABELS)} == {"Train"}
-        data, items = gate_images(root, LABELS)
-        assert (data, {Path(item.path).parts[-3] for item in items}) == ("valid", {"valid"})
-        skipped = count_skipped(root, root, LABELS)
-        assert skipped.by_ending == {".dng": 1}
-        assert skipped.notes == (
-            f"took {root}/Train, left out {root}/valid/", f"took {root}/valid, left out {root}/Train/",
-        )  # fmt: skip
-    assert count_skipped(None, tmp_path / "absent", LABELS).notes == ()
+        pool, gate = calibration_pool(root, LABELS), gate_images(root, LABELS)
+        assert {Path(item.path).parts[-3] for item in pool.items} == {"Train"}
+        assert (gate.name, {Path(item.path).parts[-3] for item in gate.items}) == ("valid", {"valid"})
+        assert pool.skipped == Skipped({".dng": 1}, notes=(f"took {root}/Train, left out {root}/valid/",))
+        assert gate.skipped == Skipped(notes=(f"took {root}/valid, left out {root}/Train/",))
 
 
 def test_folders_of_splits_hold_both_sets(tmp_path: Path) -> None:
@@ -213,8 +206,8 @@ def test_notes_say_what_is_not_as_asked() -> None:
 def test_tables_judge_and_calibrate(tmp_path: Path) -> None:
     """A table was one unreadable calibration image, and Tiny ImageNet's val was unlabelled."""
     (filled(tmp_path, "a.png", "b.png") / "t.csv").write_text("path;label\na.png;cat\nb.png;ship\n")
-    assert [item.label for item in calibration_pool(tmp_path / "t.csv", LABELS)] == [3, 8]
-    assert [item.label for item in gate_images(tmp_path / "t.csv", LABELS)[1]] == [3, 8]
+    assert [item.label for item in calibration_pool(tmp_path / "t.csv", LABELS).items] == [3, 8]
+    assert [item.label for item in gate_images(tmp_path / "t.csv", LABELS).items] == [3, 8]
     val = filled(tmp_path / "val", "images/val_0.JPEG", "images/val_1.JPEG")
     (val / "val_annotations.txt").write_text("val_0.JPEG\tship\t0\t0\t1\t1\nval_1.JPEG\tcat\t0\t0\t1\t1\n")
-    assert [item.label for item in gate_images(val, LABELS)[1]] == [8, 3]
+    assert [item.label for item in gate_images(val, LABELS).items] == [8, 3]

@@ -164,7 +164,7 @@ def test_without_data_spare_calibration_images_judge(
     assert report.gate is not None
     assert (report.gate.kind, report.gate.n, report.calibration) == ("agreement", 12, 12)
     calibration = read_bundle(tmp_path / "x").card.calibration
-    judging = [item.path for item in hold_out(calibration_pool(folder, tiny_bundle().labels), 12)]
+    judging = [item.path for item in hold_out(calibration_pool(folder, tiny_bundle().labels).items, 12)]
     assert set(calibration) | set(judging) == {str(path) for path in folder.rglob("*.png")}
     assert not set(calibration) & set(judging)
 
