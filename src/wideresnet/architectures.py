@@ -214,8 +214,7 @@ def wrn(depth: int, widen: int, classes: int = 10, dropout: float = 0.0) -> Arch
     blocks, rest = divmod(depth - 4, 6)
     if rest or blocks < 1:
         below = max(10, 6 * blocks + 4)
-        problem = f"the depth of a WRN must be 6n + 4, got {depth}"
-        raise ConfigError(problem, hint=f"nearest: {below} or {below + 6}")
+        raise ConfigError(f"the depth of a WRN must be 6n + 4, got {depth}", hint=f"nearest: {below} or {below + 6}")
     if widen < 1:
         raise ConfigError(f"the widening factor of a WRN must be at least 1, got {widen}")
     return Architecture(

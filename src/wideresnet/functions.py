@@ -70,7 +70,8 @@ def cascade(
     images could. Raises ConfigError for members that make no cascade, DataError for too few images.
     """
     from wideresnet.bundle.derive import at_resolution
-    from wideresnet.tasks.cascade.cascade import make_cascade, open_images, split_member
+    from wideresnet.tasks.cascade.cascade import make_cascade, split_member
+    from wideresnet.tasks.quantize.calibration_data import gate_images
 
     if not 0 < max_drop <= 1:
         raise ConfigError(f"max_drop is a fraction above 0, at most 1, got {max_drop}", hint="0.003 is 0.3 points")
@@ -78,7 +79,7 @@ def cascade(
         raise ConfigError("a cascade has two networks or more", "name the fastest first, the most accurate last")
     chosen = [(member, 0) if isinstance(member, Classifier) else split_member(str(member)) for member in members]
     bundles = [at_resolution(bundle_of(model), side) for model, side in chosen]
-    images = open_images(locate_data(Path(data)), bundles[-1].labels)
+    images = gate_images(locate_data(Path(data)), bundles[-1].labels)
     settings = records.InferenceSettings(precision=precision, batch_size=batch_size)
     return run_shown(make_cascade(bundles, images, max_drop, settings, Path(output)), "certifying", progress)
 

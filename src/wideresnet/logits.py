@@ -25,7 +25,7 @@ def top_k(logits: NDArray[np.float32], labels: Labels, k: int) -> list[tuple[Lab
         raise ConfigError(f"k must be an integer from 1, got {k!r}", hint="k=5")
     if logits.ndim != 2 or logits.shape[1] != len(labels.names):
         problem = f"logits of shape {list(logits.shape)} do not fit {len(labels.names)} labels"
-        raise EngineError(problem, hint="the labels belong to another network")
+        raise EngineError(problem, hint="give the labels of this network")
     check_logits(logits)
     best = largest(logits, k)
     probabilities = softmax(logits)[np.arange(len(logits))[:, None], best]
@@ -40,7 +40,7 @@ def check_logits(logits: NDArray[np.float32]) -> None:
     if not np.isfinite(logits).all():
         rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
         problem = f"logits are not finite for {len(rows)} of {len(logits)} images"
-        raise EngineError(problem, hint="the weights are damaged, or the precision overflows: try f32")
+        raise EngineError(problem, hint="try f32, in case the precision overflows; else the weights are damaged")
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

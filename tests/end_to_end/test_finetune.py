@@ -114,7 +114,7 @@ def test_a_image_that_cannot_be_read_is_listed_and_the_exit_code_says_so(wrn: Wr
         (["--data", "split", "--val-fraction", "0.3"], "--val-fraction has no effect: split is divided already"),
         (["--data", "pets", "--val-fraction", "30"], "less than 1, got 30.0\nhint:  it is a fraction: 0.3 is 30 %"),
         (["--data", "pets", "--set", "val_fraction=30"], "0.3 is 30 %"),
-        (["--data", "pets", "--set", "share=0.3"], "hint:  its name is val_fraction"),
+        (["--data", "pets", "--set", "share=0.3"], "hint:  write val_fraction"),
         (["--data", "pets", "--share", "30"], "no option --share\nhint:  use --val-fraction 0.2"),
         (["--data", "pets", "--mode", "full", "--set", "label_smoothing=10"], "it is a fraction: 0.1 is 10 %"),
         (["--data", "pets", "--cache", "kept"], "--cache has no effect on a probe"),

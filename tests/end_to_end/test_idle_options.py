@@ -37,7 +37,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("classify photos --ray local -o out --threads 2", "--threads has no effect with --ray"),
         ("evaluate photos --ray local -o out --shard 1/2", "--shard has no effect as --ray writes"),
         ("classify photos --ray local -o out --format csv", "--format has no effect as --ray writes Parquet"),
-        ("embed photos --ray local -o out --threads 2", "a worker has as many as --cpus says"),
+        ("embed photos --ray local -o out --threads 2", "set the threads of a worker with --cpus"),
         # Where nothing runs.
         ("evaluate --results r.txt --outputs o", "--outputs has no effect beside --results"),
         ("evaluate --results r.txt --shard 1/2", "--shard has no effect without DATA"),

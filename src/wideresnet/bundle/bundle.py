@@ -110,7 +110,7 @@ def make_bundle(
 
     if len(labels.names) != architecture.classes:
         problem = f"{len(labels.names)} labels for {architecture.classes} classes"
-        raise ConfigError(problem, hint="the label file must name every class once")
+        raise ConfigError(problem, hint="name every class once in the label file")
     graph = write_graph(architecture, tensors, card.preprocess, half=precision == "fp16")
     stated = replace(card, classes=architecture.classes, variant=architecture.variant(), precision=precision)
     card = replace(stated, made_with=tool_versions())

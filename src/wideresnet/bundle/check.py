@@ -28,8 +28,7 @@ def check_bundle(bundle: Bundle, name: str) -> None:
     refused, and a graph that a runtime can't open safely (``graph.check``).
     """
     check_graph(bundle.model)
-    facts = read_facts(bundle.model)
-    contradictions = list(_contradictions(bundle, facts))
+    contradictions = list(_contradictions(bundle, read_facts(bundle.model)))
     if contradictions:
         hint = "undo the change of card.json, or write the bundle again with 'wrn export'"
         raise BundleError(f"the card of {name} contradicts its graph: {'; '.join(contradictions)}", hint)

@@ -79,8 +79,7 @@ def classify(
     if cluster.ray:
         from wideresnet.cluster.operations import Classify
 
-        operation = Classify(settings, answers.k, answers.row_of)
-        run_on_images(operation, bundle, paths, cluster, answers.output, format)
+        run_on_images(Classify(settings, answers.k, answers.row_of), bundle, paths, cluster, answers.output, format)
     items = InputImages(files, stdin=True)
     classifier = open_classifier(bundle, settings.engine, engine)
     say_model(bundle.card, classifier.engine.info)

@@ -85,5 +85,4 @@ class ReadOptions:
     def settings(self, runtime: RuntimeOptions, coverage: float | None) -> InferenceSettings:
         """Return the settings of inference with the engine of ``runtime``."""
         exif: Exif = "ignore" if self.ignore_exif else "transpose"
-        settings = runtime.settings(self.batch_size, exif, self.infer_mode, coverage)
-        return replace(settings, reduced=self.fast_decode)
+        return replace(runtime.settings(self.batch_size, exif, self.infer_mode, coverage), reduced=self.fast_decode)

@@ -35,7 +35,7 @@ def check_cluster_options(context: typer.Context, cluster: ClusterOptions) -> No
     check_unused(context, ray, "as --ray writes Parquet, a file a shard", "dedupe", "infer_mode", "shard")
     rows = ray and context.params["format"] not in (None, "table", "json")
     check_unused(context, rows, "as --ray writes Parquet, a file a shard", "format")
-    check_unused(context, ray, "with --ray", "threads", hint="a worker has as many as --cpus says")
+    check_unused(context, ray, "with --ray", "threads", hint="set the threads of a worker with --cpus")
 
 
 def run_on_images(

@@ -113,8 +113,7 @@ class ModelOptions(WeightsOptions):
         self, model: str | None, labels: Path | None = None, transform: str | None = None, *, headless: bool = False
     ) -> Bundle:
         """Load the model called ``model``; see ``open_bundle``."""
-        choice = self.choice(model, labels, headless=headless)
-        return open_bundle(choice, self.resolution, transform, self.alpha)
+        return open_bundle(self.choice(model, labels, headless=headless), self.resolution, transform, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -135,9 +134,8 @@ class RuntimeOptions:
         """Return the settings of inference with this engine; ``coverage`` is in percent."""
         from wideresnet.records import InferenceSettings
 
-        fraction = (coverage or 0) / 100
         return InferenceSettings(
-            self.engine, self.precision, self.threads, batch_size, exif, mode=mode, coverage=fraction
+            self.engine, self.precision, self.threads, batch_size, exif, mode=mode, coverage=(coverage or 0) / 100
         )
 
 

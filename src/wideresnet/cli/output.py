@@ -160,6 +160,5 @@ def open_bundle(
     if resolution or transform or choice.facts.normalise:
         list_notes(note for name, note in bundle.card.notes.items() if name in ("uncertainty", "normalisation"))
     if bundle.card.uncertainty and alpha not in (None, bundle.card.preprocess.alpha):
-        text = "calibrated with another alpha: probabilities and sets of transparent images are not guaranteed"
-        list_notes([text])
+        list_notes(["calibrated with another alpha: probabilities and sets of transparent images are not guaranteed"])
     return with_alpha(bundle, alpha)

@@ -74,8 +74,7 @@ def find_pending(store: Store, listing: Listing, identity: RunIdentity) -> list[
     """Return the shards without a part; write the run's identity, or compare it. Raises ConfigError if it differs."""
     names = set(store.names())
     if RUN_FILE in names:
-        previous = json.loads(store.read(RUN_FILE))
-        for change in identity.differences(previous):
+        for change in identity.differences(json.loads(store.read(RUN_FILE))):
             raise ConfigError(
                 f"{store.uri} belongs to another run: {change.key} is {change.earlier!r} there, {change.now!r} here",
                 hint="use the same model, images and options, or name another output",

@@ -6,9 +6,9 @@
 
 The hash covers everything that decides the pixels, so that a store is never stale: other images or another
 preprocessing have another folder. Only the rows that the index counts are valid. They are flushed before the index is
-replaced; after a kill the file is cut behind the last counted row and decoding continues there. Of several processes
-one holds the lock and decodes, the others wait. Rows are written to the file and not through a memory map, where a full
-disk would kill the process (SIGBUS); the map is for reading.
+replaced; after a kill the file is cut behind the last counted row and decoding continues there. One of several
+processes holds the lock and decodes, the others wait. Rows are written to the file and not through a memory map, where
+a full disk would kill the process (SIGBUS); the map is for reading.
 """
 
 from __future__ import annotations

@@ -137,8 +137,7 @@ def labelled_by(root: Path, file: Path, labels: Labels) -> LabelledData:
     name = root.resolve().name
     if len(items) < len(truth.rows):
         name += f" ({len(items):,} of the {len(truth.rows):,} images in {file.name})"
-    count = len(labels.names)
-    return LabelledData(name=name, items=items, classes=count, skipped=files.skipped, notes=truth.notes)
+    return LabelledData(name=name, items=items, classes=len(labels.names), skipped=files.skipped, notes=truth.notes)
 
 
 def _unlabelled_hint(root: Path, rows: Collection[str]) -> str:

@@ -175,7 +175,7 @@ def check_counts(labels: Mapping[int, int]) -> Counter[int]:
     index, count = max(counts.items(), key=lambda pair: pair[1], default=(0, 0))
     if count > PER_CLASS:
         problem = f"class {index} has {count} images, and the set has {PER_CLASS} of each class"
-        raise DataError(problem, hint="these labels are not those of ILSVRC2012's validation set")
+        raise DataError(problem, hint="give the labels of ILSVRC2012's validation set")
     return counts
 
 

@@ -213,7 +213,7 @@ def read_shards(files: Sequence[str], opener: Opener = open_file) -> ShardRows:
         if len(unlabelled) == len(rows_of_file):
             raise _unlabelled_error(file, rows_of_file)
         if unlabelled:
-            raise DataError(f"row {unlabelled[0]} of {file} has no label", hint="every row needs one")
+            raise DataError(f"row {unlabelled[0]} of {file} has no label", hint="give every row a label")
         if repeated := len(rows_of_file) - len({path for path, _, _ in rows_of_file}):
             raise DataError(f"{repeated:,} images in {file} have names that others have, too", hint="unpack it")
         rows += rows_of_file
@@ -227,7 +227,7 @@ def indexed_items(path: str, rows: Iterable[ImageRow], labels: Labels) -> list[I
         index = label if isinstance(label, int) else lookup.find(label or "")
         if index is None or not 0 <= index < lookup.count:
             problem = f"{path} has the label {label}, the network {lookup.count} classes (from 0)"
-            raise DataError(problem, hint=f"it is that of {name}")
+            raise DataError(problem, hint=f"correct the label of {name}")
         items.append(Item(name, source, index))
     return items
 

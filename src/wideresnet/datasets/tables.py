@@ -80,7 +80,7 @@ def read_table(file: Path, is_class: Callable[[str], bool], has_ids: bool) -> Ta
 
 
 def _by_head(table: Table, is_class: Callable[[str], bool], has_ids: bool) -> Table | None:
-    """Find the columns by their names. Of several for the class, one with class names comes before one with indices."""
+    """Find the columns by their names. If several may hold the class, class names come before indices."""
     head = list(map(_normalise, table.rows[0][1]))
     paths = [head.index(name) for name in _PATHS if name in head][:1]
     groups = (_IDS, _CLASSES, _INDEX) if has_ids else (_CLASSES, _INDEX, _IDS)

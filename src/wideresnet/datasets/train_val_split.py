@@ -116,5 +116,4 @@ def validation_items(items: Sequence[Item], fraction: float, seed: int) -> list[
 
 def _split_hash(item: Item, seed: int) -> bytes:
     path = Path(item.path)
-    text = f"{seed}/{path.parent.name}/{path.name}"
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(f"{seed}/{path.parent.name}/{path.name}".encode("utf-8", "surrogateescape")).digest()

@@ -46,5 +46,4 @@ def open_features(
     """
     from wideresnet.graph.outputs import with_outputs  # imports onnx, which logits alone do not need
 
-    extended = bundle.with_model(with_outputs(bundle.model, names))
-    return Features(open_engine(extended, engine, options), tuple(names))
+    return Features(open_engine(bundle.with_model(with_outputs(bundle.model, names)), engine, options), tuple(names))

@@ -193,7 +193,7 @@ def read_encoded(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
     except IsADirectoryError as error:
         raise ImageError("not an image but a folder") from error
     except FileNotFoundError as error:
-        raise ImageError("no such file", hint="it was moved or deleted, or is a link to nowhere") from error
+        raise ImageError("no such file", hint="check whether it was moved or deleted, or is a broken link") from error
     except (OSError, ValueError) as error:         # ValueError: a zero byte in the name
         raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 

@@ -143,8 +143,7 @@ def check_has_images(paths: Iterable[Path]) -> None:
 
 def no_images_error(where: str, skipped: Skipped) -> ConfigError:
     """Return the error that ``where`` holds no images."""
-    hint = describe_skipped(skipped, where) or "give a folder of .jpg, .png, …"
-    return ConfigError(f"no images in {where}", hint)
+    return ConfigError(f"no images in {where}", describe_skipped(skipped, where) or "give a folder of .jpg, .png, …")
 
 
 def read_folder(path: Path, root: Path | None = None, more_endings: Collection[str] = ()) -> Folder:

@@ -43,7 +43,7 @@ def load_batches(
     An image that cannot be read is a Failure in its batch. ``items`` may be endless: it is iterated in the calling
     thread, at most two batches ahead of the batch that was last yielded. Closing the iterator (or an error in the
     caller's loop) ends the threads. Decoding runs in ``threads`` threads beside the caller, None: one for each CPU of
-    this process; with 1 in the calling thread. ``reduced``: see ``load_crop``. Of several ``spec``, the first makes
+    this process; with 1 in the calling thread. ``reduced``: see ``load_crop``. With several ``spec``, the first makes
     ``pixels`` and the others ``further``, from one decoded image.
 
     Raises ConfigError for a batch size or number of threads below 1.

@@ -19,7 +19,7 @@ _SIGNIFICANT = re.compile(rb"\0\0\0([\1-\4])sBIT([\1-\x10]{1,4})")
 def pixel_chunks(png: bytes) -> bytes:
     """Return a PNG file without ancillary chunks except transparency and EXIF.
 
-    Pixels do not depend on the others. Of an animation the default image remains, its first frame. Invalid chunks are
+    Pixels do not depend on the others. An animation becomes its default image, the first frame. Invalid chunks are
     left in place. Raises ImageError for more than ``MAX_CHUNKS`` chunks.
     """
     pieces, chunks = [], 0

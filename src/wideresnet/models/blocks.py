@@ -121,8 +121,7 @@ def make_layer(layer: Layer) -> nn.Module:
         case Conv(padding="same"):
             return SameConv(layer)
         case Conv():
-            padding = layer.kernel // 2
-            return nn.Conv2d(layer.c_in, layer.c_out, layer.kernel, layer.stride, padding, bias=layer.bias)
+            return nn.Conv2d(layer.c_in, layer.c_out, layer.kernel, layer.stride, layer.kernel // 2, bias=layer.bias)
         case Norm():
             return nn.BatchNorm2d(layer.channels, layer.epsilon)
         case Linear():

@@ -15,8 +15,7 @@ def with_bar(results: Iterable[Result], activity: str, total: int | None = None)
     from rich.console import Console
     from rich.progress import track
 
-    console = Console(stderr=True, markup=False)
-    yield from track(results, activity, total=total, console=console, show_speed=True)
+    yield from track(results, activity, total=total, console=Console(stderr=True, markup=False), show_speed=True)
 
 
 def run_shown(work: Generator[object, None, Result], activity: str, shown: bool) -> Result:

@@ -169,7 +169,7 @@ def check_group(group: Group, batch_size: int) -> None:
     """Raise ConfigError if ``group`` cannot divide a batch, or torchrun started a command that does not join it."""
     if batch_size % group.size:
         problem = f"batch_size {batch_size} is not a multiple of the {group.size} processes"
-        raise ConfigError(problem, hint="batch_size counts the images of all processes together; choose a multiple")
+        raise ConfigError(problem, hint="choose a multiple: batch_size counts the images of all processes together")
     if _started_by_torchrun() and not dist.is_initialized():
         raise ConfigError("torchrun supports only 'wrn train'", hint="start this command without torchrun")
 

@@ -30,7 +30,7 @@ from wideresnet.errors import DownloadError, os_errors_as
 Progress = Callable[[int, int | None], None]
 
 CHUNK_BYTES: Final = 1 << 20
-# Of an OSError, only these are about the connection; the rest is about the disk.
+# The OSErrors about the connection; all others are about the disk.
 CONNECTION_FAULTS: Final = (
     URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError,
 )  # fmt: skip

@@ -103,8 +103,7 @@ def _tensors(
     before = ""
     for layer in architecture.layers():
         preceding = layers[before] if architecture.family == "imagenet" and isinstance(layer, Norm) else None
-        values = _layer_tensors(layer, layers.get(layer.name), preceding, reader)
-        for role, array in values.items():
+        for role, array in _layer_tensors(layer, layers.get(layer.name), preceding, reader).items():
             yield f"{layer.name}.{role}", array
         before = layer.name
 

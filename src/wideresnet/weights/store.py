@@ -104,8 +104,7 @@ def _paths(weights: Weights, folder: Path) -> tuple[Path, Path]:
 def _download(weights: Weights, folder: Path, progress: Progress | None, patience: Patience) -> Path:
     """Download the publisher's file, or else the hub's of the same set. Raises the error of the publisher's."""
     try:
-        target = folder / weights.file_name
-        return download(mirrored(weights.url), target, weights.sha256_prefix, progress, patience)
+        return download(mirrored(weights.url), folder / weights.file_name, weights.sha256_prefix, progress, patience)
     except DownloadError:
         # Behind a mirror, nobody expects a connection to the outside unless the hub has a mirror too.
         if not os.environ.get("WRN_MIRROR") or os.environ.get("HF_ENDPOINT"):

@@ -38,8 +38,7 @@ def translated(labels: Labels, language: Language, list_name: str) -> Labels:
             hint=f"they exist for {', '.join(LABEL_LISTS)}; for others write a file with a name a line, and give it"
             " with --labels",
         )
-    names = _read(f"{list_name}.{language}").names
-    return Labels(names=names, ids=labels.ids)
+    return Labels(names=_read(f"{list_name}.{language}").names, ids=labels.ids)
 
 
 def parse_labels(text: str) -> Labels:
@@ -55,7 +54,7 @@ def parse_labels(text: str) -> Labels:
             raise DataError(problem, hint="expected one class a line, all as 'name' or all as 'id<TAB>name'")
     ids = tuple(row[0] for row in rows) if columns == 2 else ()
     if len(set(ids)) != len(ids):
-        raise DataError("an id occurs twice in the label list", hint="names may repeat, ids may not")
+        raise DataError("an id occurs twice in the label list", hint="give each class its own id; names may repeat")
     return Labels(names=tuple(row[-1] for row in rows), ids=ids)
 
 

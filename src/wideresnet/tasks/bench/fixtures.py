@@ -49,7 +49,7 @@ class Fixtures:
             raise no_images_error(str(self.settings.data), images.skipped)
         for item in items:
             if not isinstance(item.source, Path):
-                raise ConfigError(f"{item.path} is not an image file", hint="--data takes a folder of image files")
+                raise ConfigError(f"{item.path} is not an image file", hint="give a folder of image files with --data")
             check_regular(item.source, ConfigError, hint="remove it from the folder")
         self.skipped_files = images.skipped
         return items
@@ -71,8 +71,7 @@ class Fixtures:
         opened, first = [], None
         for entry in selected:
             try:
-                out = self.folder / "answers.jsonl"
-                opened.append(open_candidate(entry, self.model(entry), self.items, out))
+                opened.append(open_candidate(entry, self.model(entry), self.items, self.folder / "answers.jsonl"))
             except WrnError as error:
                 first = first or error
                 self.skipped[entry.name] = error.message

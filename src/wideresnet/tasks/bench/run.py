@@ -68,8 +68,7 @@ def _measure(fixtures: Fixtures, selected: Sequence[Entry]) -> Generator[Progres
         yield Progress(f"memory of {entry.name}", index, len(candidates))
         row = make_row(fixtures, entry, candidate.info, summary, results.peak)
         try:
-            rss = memory_mb(entry, fixtures.on_disk(entry), fixtures.paths(FEW))
-            rows.append(replace(row, rss_mb=rss))
+            rows.append(replace(row, rss_mb=memory_mb(entry, fixtures.on_disk(entry), fixtures.paths(FEW))))
         except EngineError as error:
             rows.append(replace(row, note=_joined(row.note, error.message)))
     return results.peak, rows

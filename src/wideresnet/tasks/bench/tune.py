@@ -26,8 +26,7 @@ def tune(bundle: Bundle, settings: BenchSettings, folder: Path) -> Generator[Pro
         Tuning(candidate.entry.batch, candidate.info.streams, candidate.info.threads, round(summary.images_per_s, 1))
         for candidate, summary in zip(candidates, results.summaries, strict=True)
     ]
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return replace(fastest(tunings), model=bundle.card.name, date=now)
+    return replace(fastest(tunings), model=bundle.card.name, date=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def fastest(tunings: Sequence[Tuning]) -> Tuning:

@@ -35,7 +35,8 @@ def compile_calibrated(
     if report.gate and report.gate.verdict == "failed":
         return report
     both = settings.data if settings.data and calibration_data.holds_both_sets(settings.data, bundle.labels) else None
-    bank = calibration_data.calibration_pool(path, bundle.labels) if (path := settings.calibration or both) else ()
+    path = settings.calibration or both
+    bank = calibration_data.calibration_pool(path, bundle.labels).items if path else ()
     reason = f"that takes {PART * FEWEST:,} labelled images of --data, which chose nothing before"
     note = yield from calibrate_in_place(folder, data, bank, reason)
     notes = [text for text in report.notes if text != DROPPED or note.startswith("not ")]
@@ -70,9 +71,9 @@ def _set_aside(
         return None, None
     try:
         images = calibration_data.open_gate_images(settings.data, bundle)
-    except DataError:                              # the compilation will raise it in its turn
+    except DataError:                              # the compilation raises it again
         return None, None
-    notes, parent = bundle.card.notes, LabelledData(images.name, images.complete, bundle.card.classes)
+    notes, parent = bundle.card.notes, images.data
     chose = notes.get("fine-tuned", "").startswith("full") and parent.sha256 == notes.get("val data hash")
     chosen = balanced_sample(images.items, len(images.items) // PART)
     if chose or len(chosen) < FEWEST or any(item.label is None for item in images.items):

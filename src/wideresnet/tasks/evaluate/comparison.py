@@ -134,8 +134,7 @@ def score_both(
     if not spec.same_crop(spec_b) or a.card.cascade or b.card.cascade:
         yield from zip(score(a, data, batch_size), score(b, data, batch_size), strict=True)
         return
-    batches = load_batches(data.items, spec, batch_size=batch_size, exif=data.exif)
-    copy_a, copy_b = tee(batches)
+    copy_a, copy_b = tee(load_batches(data.items, spec, batch_size=batch_size, exif=data.exif))
     for (batch, logits_a), (_, logits_b) in zip(a.stream(copy_a), b.stream(copy_b), strict=True):
         scores = (batch.in_order(score_logits(batch.items, logits, data.present)) for logits in (logits_a, logits_b))
         yield from zip(*scores, strict=True)

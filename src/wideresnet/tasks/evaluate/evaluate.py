@@ -140,10 +140,9 @@ def score_uncertainty(
     scores = [replace(score, p_known=p_value, unknown=p_value < model.unknown.refused) for score, p_value in pairs]
     if not coverage:
         return scores
-    sets = zip(scores, batch_sets(batch, logits, model, coverage), strict=True)
     return [
         replace(score, coverage=coverage, set_size=int(members.sum()), covered=bool(members[score.label]))
-        for score, members in sets
+        for score, members in zip(scores, batch_sets(batch, logits, model, coverage), strict=True)
     ]
 
 

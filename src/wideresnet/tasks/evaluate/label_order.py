@@ -236,7 +236,7 @@ def _fit_any(report: EvalReport, table: Table, labels: Labels, evidence: Evidenc
         (answer, n), (_, second) = (*row.most_common(2), (0, 0), (0, 0))[:2]
         if n > 1 and n - second >= evidence.margin:                      # 1 may be chance
             claims.append((n, label, answer))
-    # Of several classes with the same answer, the one with most images keeps it.
+    # If several classes have the same answer, the one with most images keeps it.
     label_of = {answer: label for _, label, answer in sorted(claims)}
     answers = {label: answer for answer, label in label_of.items()}
     clashes, few = len(claims) - len(answers), max(2 * len(table), evidence.images)

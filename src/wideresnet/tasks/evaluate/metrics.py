@@ -72,8 +72,7 @@ class EvaluationAccumulator:
         self.seconds += answer.seconds
         self.masked_known &= answer.masked_rank > 0
         if self.losses and answer.nll is not None and answer.brier is not None:
-            parts = (round(loss * records.BILLION) for loss in (answer.nll, answer.brier))
-            self.losses += records.Losses(*parts)
+            self.losses += records.Losses(*(round(loss * records.BILLION) for loss in (answer.nll, answer.brier)))
         else:
             self.losses = None
         self.masked1 += answer.masked_rank == 1
@@ -91,7 +90,6 @@ class EvaluationAccumulator:
         """Return the counts so far with the metadata of ``blank``."""
         has_masked = self.present and self.masked_known and self.n
         complete = self.uncertainty.n == self.n
-        masked = records.Masked(self.present, self.masked1, self.masked5) if has_masked else None
         return replace(
             blank,
             n=self.n,
@@ -99,7 +97,7 @@ class EvaluationAccumulator:
             correct5=sum(counts.correct5 for counts in self.by_class.values()),
             failures=records.by_path(self.failures),
             seconds=self.seconds,
-            masked=masked,
+            masked=records.Masked(self.present, self.masked1, self.masked5) if has_masked else None,
             by_class=dict(sorted(self.by_class.items())),
             confusions=records.most_frequent(self.confusions.values()),
             bins=tuple(self.bins),

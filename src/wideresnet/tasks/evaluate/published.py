@@ -56,8 +56,7 @@ def verify(settings: VerifySettings) -> Iterator[Generator[Progress, None, Verif
     if settings.data is not None and not settings.data.exists():
         raise DataError(f"no such file or directory: {str(settings.data)!r}", hint="check the path of the data")
     data_sets = _DataSets(settings)
-    sources = {name: _resolve(name) for name in settings.models or (*EMBEDDED, *CATALOGUE)}
-    for name, source in sources.items():
+    for name, source in {name: _resolve(name) for name in settings.models or (*EMBEDDED, *CATALOGUE)}.items():
         yield _verify(name, source, data_sets)
 
 

@@ -150,8 +150,7 @@ def _as_trainable(source: Bundle, settings: FinetuneSettings) -> Bundle:
 
 
 def _evaluate(bundle: Bundle, data: LabelledData) -> Generator[Progress, None, EvalReport]:
-    source = source_of_model(bundle, data, InferenceSettings(batch_size=0, exif=data.exif))
-    work = count(source, check_order=False)
+    work = count(source_of_model(bundle, data, InferenceSettings(batch_size=0, exif=data.exif)), check_order=False)
     return (yield from map_events(work, lambda event: replace(event, what=f"evaluating {data.name}")))
 
 

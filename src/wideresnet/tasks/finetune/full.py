@@ -101,8 +101,7 @@ def _decode(
     settings: FinetuneSettings, architecture: Architecture, split: Split, spec: Preprocess, cache: Path | None
 ) -> Generator[Progress, None, tuple[Recipe, FolderArrays]]:
     side = make_recipe(settings, architecture.name, spec, len(split.train.items)).stored
-    stored = replace(spec, resize=side, crop=side)
-    arrays = yield from decode_split(split, stored, spec, available_cpus(), cache)
+    arrays = yield from decode_split(split, replace(spec, resize=side, crop=side), spec, available_cpus(), cache)
     # The number of readable images may limit the batch size.
     return make_recipe(settings, architecture.name, spec, len(arrays.train_labels)), arrays
 

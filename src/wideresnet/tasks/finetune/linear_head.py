@@ -131,8 +131,7 @@ def _fit(problem: _Problem, l2: float, start: Vector, tolerance: float = 1e-5) -
         error = np.exp(log_probabilities)
         error[rows, labels] -= 1
         error *= weights[:, None]
-        gradient = np.column_stack((error.T @ x + l2 * weight, error.sum(0)))
-        return loss, gradient.ravel()
+        return loss, np.column_stack((error.T @ x + l2 * weight, error.sum(0))).ravel()
 
     return minimise(objective, start, tolerance).reshape(problem.classes, features + 1)
 

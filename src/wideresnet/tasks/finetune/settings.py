@@ -73,7 +73,7 @@ def read_settings(file: Path | None, changes: Mapping[str, Any]) -> FinetuneSett
     values = read_toml(file, "settings") if file else {}
     values |= {key: toml_value(value) if isinstance(value, str) else value for key, value in changes.items()}
     if "share" in values:
-        raise ConfigError(f"{file or 'settings'}: no setting called 'share'", hint="its name is val_fraction")
+        raise ConfigError(f"{file or 'settings'}: no setting called 'share'", hint="write val_fraction")
     own = {key: values.pop(key) for key in list(values) if key in FinetuneSettings.model_fields and key != "recipe"}
     origin = str(file or "settings")
     settings = validated(FinetuneSettings, own | {"recipe": values}, origin, _ALL_KEYS)

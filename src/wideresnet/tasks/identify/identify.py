@@ -81,8 +81,7 @@ def identify(
 
 def _forms(model: FileModel) -> Iterator[dict[str, Any]]:
     """Yield the known forms of the function; the file's own fields stay where they are not varied."""
-    network = model.network
-    block = network.architecture.block
+    block = model.network.architecture.block
     for activation, shortcut in product(ACTIVATIONS, SHORTCUTS if block == "preact" else ("",)):
         yield {"activation": activation} | ({"shortcut": shortcut} if shortcut else {})
 

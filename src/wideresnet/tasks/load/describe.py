@@ -88,9 +88,8 @@ def labels_of(choice: ModelChoice) -> tuple[Labels, str, Sequence[str]]:
 
 def describe_card(card: ModelCard) -> ModelInfo:
     """Return the facts on a model card."""
-    info = _describe_architecture(network_of(card), card.preprocess)
     return replace(
-        info,
+        _describe_architecture(network_of(card), card.preprocess),
         name=card.name, labels=card.labels_name, licence=card.licence, where="here",
         published=card.published, measured=card.measured, assumed=card.assumed, variant=card.variant,
         uncertainty=card.uncertainty,

@@ -91,7 +91,7 @@ def load(
     "white" lays transparent images on white, "drop" drops the transparency; None: as the card says.
 
     ``normalise`` is the mean and standard deviation of RGB values in [0, 1]: ``((r, g, b), (r, g, b))``, or a name
-    of ``datasets.statistics.NORMALISATIONS``. Of weights files, ``which`` chooses among copies ("ema", "live", or
+    of ``datasets.statistics.NORMALISATIONS``. For weights files, ``which`` chooses among copies ("ema", "live", or
     the beginning of the names), and ``activation`` to ``final_pool`` say what shapes do not show: see ``Architecture``.
 
     Downloads once. Warns (AssumptionWarning) of what a file does not state. Raises WrnError, also for an argument that

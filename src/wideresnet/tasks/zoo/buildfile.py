@@ -153,7 +153,7 @@ class BuildFile(Section):
         for name, shape in self.frontend.shape.items():
             if shape[-1] != crop_side:
                 problem = f"frontend.shape says {name} is {shape}, process_ops make images of {crop_side} pixels a side"
-                raise ConfigError(problem, hint="one of the two is wrong")
+                raise ConfigError(problem, hint="correct one of the two")
         # Two numbers are both sides (the aspect ratio is lost), one is the shorter: torchvision's rule.
         mode: ResizeMode = "squash" if isinstance(resize.size, list) and len(resize.size) == 2 else "shortest"
         spec = model or Preprocess(side, crop_side)

@@ -103,7 +103,7 @@ def score_outputs(folder: Path, data: LabelledData) -> Iterator[Scored | Failure
     names = (str(file.relative_to(folder)) for file in sorted(folder.rglob(f"*{NPZ}")))
     outputs = {name: folder / name for name in names if not any(map(is_ignored, Path(name).parts))}
     if not outputs:
-        raise DataError(f"{folder} holds no {NPZ} files", hint="expected one an image, called as the image is")
+        raise DataError(f"{folder} holds no {NPZ} files", hint="expected one for each image, with its name")
 
     def score(item: Item, name: str) -> Scored | Failure:
         file = outputs[name]
@@ -147,7 +147,7 @@ def _score_pairs(
         raise DataError(
             f"no image of {data.name} has one of the {len(answers):,} answers in {where}: those are called"
             f" {next(iter(answers))}, the images {images[0]}",
-            hint="answers belong to images by their names; to go by the order alone would be a guess",
+            hint="give the answers the names of the images: their order alone would be a guess",
         )
     for item in data.items:
         name = pairs.get(item.path)

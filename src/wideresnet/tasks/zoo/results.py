@@ -63,7 +63,7 @@ def read_results(file: Path) -> Results:
             raise DataError(
                 f"line {number} of {file} says of {path} that top-{rank} is {answer[0]} with {answer[1]:g}, an earlier"
                 f" line that it is {ranks[rank][0]} with {ranks[rank][1]:g}",
-                hint="a second run was probably appended to the first: write the file anew",
+                hint="a second run was probably appended to the first: write the file again",
             )
         doubled += ranks[rank] is not answer
     if not images:
@@ -110,5 +110,5 @@ def _in_order(path: str, ranks: Mapping[int, Answer], first: int, file: Path) ->
         raise DataError(f"{file} has no line top-{missing} of {path}", hint="the file is incomplete: write it again")
     answers = tuple(ranks[rank] for rank in sorted(ranks))
     if len({index for index, _ in answers}) < len(answers):
-        raise DataError(f"{file} gives one class two ranks for {path}", hint="write the file anew")
+        raise DataError(f"{file} gives one class two ranks for {path}", hint="write the file again")
     return answers
