@@ -61,6 +61,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "tasks/load/describe": ("info",),
     "tasks/finetune/finetune": ("finetune",),
     "tasks/quantize/calibration_data": ("compile",),
+    "tasks/quantize/accuracy_gate": ("compile",),
     "cli/check_data": ("info", "export"),
     "report/identification": _MODEL,
     "report/models": ("info",),

@@ -34,7 +34,7 @@ class BenchOptions:
     precision: Annotated[
         str, typer.Option(help="One or several: f32,bf16,int8. Empty: the precision that the model is stored in.")
     ] = ""
-    batch: Annotated[str, typer.Option("--batch-size", help="Images a batch, one number or several: 1,8.")] = "8"
+    batch: Annotated[str, typer.Option("--batch-size", help="Images per batch, one number or several: 1,8.")] = "8"
     streams: Annotated[str, typer.Option(help="Batches computed in parallel; 0: the engine decides.")] = "0"
     threads: Annotated[str, typer.Option(help="CPU threads; 0: all CPUs that the process may use.")] = "0"
     iterations: Annotated[

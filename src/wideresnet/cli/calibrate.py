@@ -13,20 +13,20 @@ from wideresnet.cli.output import check_targets, hold_bundle, list_problems, loc
 from wideresnet.cli.progress import run_with_bar
 
 Data = Annotated[Path, typer.Option("--data", help="Labelled images that the network was not trained on.")]
-Test = Annotated[Path | None, typer.Option("--test", help="Labelled images to measure with; else half of --data.")]
+Test = Annotated[Path | None, typer.Option("--test", help="Labelled images to measure with. Default: half of --data.")]
 Bank = Annotated[
     Path | None,
-    typer.Option("--bank", help="Training images, to know others by; else those of the run, or beside --data."),
+    typer.Option("--bank", help="Training images, for comparison. Default: those of the run, or beside --data."),
 ]
 Sets = Annotated[
     Literal["lac", "raps"], typer.Option("--sets", help="lac: the smallest sets; raps: larger ones for harder images.")
 ]
 PerClass = Annotated[
-    bool, typer.Option("--per-class", help="Promise coverage for each class, where it has about 400 images or more.")
+    bool, typer.Option("--per-class", help="Guarantee the coverage of each class that has about 400 images or more.")
 ]
 Method = Annotated[
     Literal["auto", "knn", "vim", "mahalanobis", "energy", "max-logit", "max-softmax"],
-    typer.Option("--unknown-method", help="The score of unknown images; auto: vim, with few images knn."),
+    typer.Option("--unknown-method", help="The score of unknown images; auto: vim, or knn for few images."),
 ]
 Refuse = Annotated[
     float, typer.Option("--refuse", min=0.1, max=50, help="The percentage of genuine images to call unknown.")
@@ -51,9 +51,9 @@ def calibrate(
 ) -> None:
     """Make a bundle whose probabilities, sets of classes and "unknown" can be relied on.
 
-    A quarter of the images of --data fits the temperature, a quarter sets the thresholds, and half measures what is
-    promised. Answers are promised for images like these: those of other sources, or other frequencies of the classes,
-    are not covered. Exit code 1: an image could not be read.
+    A quarter of the images of --data fits the temperature, a quarter sets the thresholds, and half measures the
+    result. The guarantees hold for images like these, not for other sources of images or other frequencies of the
+    classes. Exit code 1: an image could not be read.
 
     Example: wrn calibrate --data cifar10 -o calibrated/
 

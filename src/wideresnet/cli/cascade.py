@@ -23,7 +23,7 @@ Members = Annotated[
 ]  # fmt: skip
 MaxDrop = Annotated[
     float,
-    typer.Option("--max-drop", min=0.001, max=100, help="Percentage points of top-1 that it may lose; without labels"
+    typer.Option("--max-drop", min=0.001, max=100, help="Percentage points of top-1 that may be lost; without labels"
                  " the percentage of answers that may differ."),
 ]  # fmt: skip
 

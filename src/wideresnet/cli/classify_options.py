@@ -30,7 +30,7 @@ class AnswerOptions:
     ] = None
     row_of: Annotated[
         Literal["class", "image"],
-        typer.Option("--rows", help="CSV and Parquet: a row a class, or an image (path, label1, probability1, …)."),
+        typer.Option("--rows", help="CSV, Parquet: one row per class, or per image (path, label1, probability1, …)."),
     ] = "class"
     output: Annotated[str | None, typer.Option("--output", "-o", help="Write to this file instead of stdout.")] = None
     labels: ClassNames = None

@@ -30,9 +30,9 @@ SIDE = "A file of 'wrn evaluate -o' (.csv, .jsonl, .parquet), or a model."
 def compare(
     context: typer.Context,
     a: Annotated[str, typer.Argument(help=SIDE, autocompletion=model_names)],
-    b: Annotated[str, typer.Argument(help="The second one: a file too, or a model too.", autocompletion=model_names)],
+    b: Annotated[str, typer.Argument(help="The second file or model.", autocompletion=model_names)],
     data: Annotated[
-        Path | None, typer.Option(help="For models: the labelled images. For files: the images of the page.")
+        Path | None, typer.Option(help="For models: the labelled images. For files: the images to show on the page.")
     ] = None,
     labels: Annotated[
         str, typer.Option(help="For files without class names: a file with one name per line, or imagenet, cifar10, …")
@@ -41,13 +41,13 @@ def compare(
     precision: Precision = "f32",
     threads: Threads = 0,
     device: InferenceDevice = "cpu",
-    batch_size: Annotated[int, typer.Option(min=0, help="Images a batch; 0: as tuned for A, or 8.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=0, help="Images per batch; 0: as tuned for A, else 8.")] = 0,
     max_drop: Annotated[
         float | None,
         typer.Option(
             min=0,
             max=100,
-            help="Percentage points of top-1 that B may lose; exit code 1 unless the images exclude more.",
+            help="Percentage points of top-1 that B may lose; exit code 1 unless the images rule out more.",
         ),
     ] = None,
     page: Annotated[

@@ -56,11 +56,11 @@ class GateOptions:
     ] = "auto"
     gate: Annotated[
         str,
-        typer.Option(help="The accepted loss of top-1 in percentage points; none: no gate, as the card then states."),
+        typer.Option(help="The accepted loss of top-1 in percentage points; none: no gate; the card says so."),
     ] = "0.2"
     min_agreement: Annotated[
         float,
-        typer.Option(min=0, max=100, help="The gate without labels: the percentage of images classified as by f32."),
+        typer.Option(min=0, max=100, help="Gate without labels: percentage of images with the same class as in f32."),
     ] = 95.0
     search: Annotated[
         bool,

@@ -53,7 +53,7 @@ class DataOptions:
         Path | None, typer.Option("--outputs", help="Score the arrays output_0 of a folder of .npz; no model is run.")
     ] = None
     shard: Annotated[
-        str, typer.Option("--shard", help="i/n: every n-th image from the i-th on; 'wrn merge' adds n reports up.")
+        str, typer.Option("--shard", help="i/n: every n-th image, from the i-th; 'wrn merge' adds up the n reports.")
     ] = ""
 
     @property

@@ -41,7 +41,7 @@ Side = Annotated[
     int | None,
     typer.Option("--resolution", min=0, help="The input size in pixels a side.", show_default="that of the source"),
 ]
-Test = Annotated[Path | None, typer.Option(help="Class folders for the final accuracy; nothing is selected by them.")]
+Test = Annotated[Path | None, typer.Option(help="Class folders for the final accuracy; never used to select anything.")]
 
 
 @with_groups

@@ -58,7 +58,7 @@ Alpha = Annotated[
 Images = Annotated[
     list[str], typer.Argument(help="Images, folders (searched recursively), and shards (.parquet, .tar).")
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=0, help="Images a batch; 0: as tuned, or 8.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=0, help="Images per batch; 0: as tuned, else 8.")]
 CheckImages = Annotated[
     Path | None, typer.Option("--data", help="Ordinary images: check the normalisation assumed for a weights file.")
 ]
@@ -70,7 +70,7 @@ InferenceDevice = Annotated[
 ]
 Where = Annotated[Device, typer.Option("--device", help="auto: a CUDA GPU where torch finds one, else the CPU.")]
 Page = Annotated[Path | None, typer.Option("--report", help="Write a page with plots and images (HTML).")]
-Change = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value; repeatable.")]
+Change = Annotated[list[str] | None, typer.Option("--set", help="Override a setting; repeatable.")]
 Cache = Annotated[
     Path | None,
     typer.Option(help="Keep the decoded images of class folders in this folder, for later runs, and not in memory."),

@@ -80,16 +80,16 @@ def serve(
         typer.Option(help="A folder of bundles, or of folders with versions of a bundle (1, 2, 3); -m adds others."),
     ] = None,
     versions: Annotated[int, typer.Option(min=1, max=256, help="With --models: the newest N versions.")] = 1,
-    poll: Annotated[float, typer.Option(min=0, help="With --models: seconds between looks at it; 0: none.")] = 5.0,
+    poll: Annotated[float, typer.Option(min=0, help="With --models: seconds between scans of it; 0: never.")] = 5.0,
     config: Config = None,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0: all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0: any free one.")] = 8000,
     grpc_port: GrpcPort = None,
-    queue: Annotated[int, typer.Option(min=0, help="Images in the server at most; 0: 16 a CPU, at least 64.")] = 0,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request body at most.")] = 32 * 2**20,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of an image at most.")] = 2**26,
-    image_seconds: Annotated[float, typer.Option(help="Seconds to decode an image at most.")] = 5.0,
-    max_images: Annotated[int, typer.Option(min=1, help="Images of a request at most.")] = 64,
+    queue: Annotated[int, typer.Option(min=0, help="Maximum images in the server; 0: 16 per CPU, at least 64.")] = 0,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Maximum bytes of a request body.")] = 32 * 2**20,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Maximum pixels of an image.")] = 2**26,
+    image_seconds: Annotated[float, typer.Option(help="Maximum seconds to decode an image.")] = 5.0,
+    max_images: Annotated[int, typer.Option(min=1, help="Maximum images of a request.")] = 64,
     deadline: Annotated[float, typer.Option(help="Seconds from the complete body to the answer.")] = 30.0,
     upload_deadline: Annotated[float, typer.Option(help="Seconds for the upload of a body.")] = 30.0,
     drain: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM to the last answer.")] = 30.0,
@@ -100,7 +100,7 @@ def serve(
         Path | None, typer.Option(help="Load and unload models for clients with the bearer token in this file.")
     ] = None,
     cors: Annotated[list[str], typer.Option(help="An origin whose pages may send requests; repeatable.")] = [],  # noqa: B006
-    allow_host: Annotated[list[str], typer.Option(help="A Host to answer to; repeatable. Default: any.")] = [],  # noqa: B006
+    allow_host: Annotated[list[str], typer.Option(help="A Host header to accept; repeatable. Default: any.")] = [],  # noqa: B006
     explain: Explain = True,
     shadow: Shadow = "",
     shadow_fraction: ShadowFraction = 0.05,
@@ -114,7 +114,7 @@ def serve(
     log: Annotated[Literal["json", "off"], typer.Option(help="json: one line per request on stderr.")] = "off",
     ray: Ray = "",
     replicas: Annotated[str, typer.Option(help="With --ray: N replicas, or MIN:MAX to scale with the load.")] = "1",
-    cpus: Annotated[int, typer.Option(min=1, help="With --ray: CPUs a replica.")] = 1,
+    cpus: Annotated[int, typer.Option(min=1, help="With --ray: CPUs per replica.")] = 1,
     *,
     files: FileOptions,
 ) -> None:
