@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from wideresnet.cluster.shards import Shard
 from wideresnet.cluster.store import Store, is_uri, join_location, open_stored, split_location
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.datasets.layout import held_out, only_ones, roles_of
+from wideresnet.datasets.layout import evaluation_role, roles_of, single_folders
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.parquet import open_parquet
@@ -88,8 +88,8 @@ def _inner_folder(location: str, listing: Listing, lookup: ClassLookup) -> str:
     names = sorted({folder for folder, *below in keys if below})
     if any(lookup.find(name) is not None for name in names):
         return ""
-    splits = only_ones(roles_of(names), location)
-    if role := held_out({role: join_location(location, name) for role, name in splits.items()}, location):
+    splits = single_folders(roles_of(names), location)
+    if role := evaluation_role({role: join_location(location, name) for role, name in splits.items()}, location):
         return splits[role]
     return names[0] if len(names) == 1 and all(len(parts) > 2 for parts in keys) else ""
 

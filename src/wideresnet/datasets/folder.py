@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wideresnet.datasets.ground_truth import from_one_hint
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.datasets.layout import list_folder, listed
+from wideresnet.datasets.layout import list_folder, name_list
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.errors import DataError, did_you_mean
 from wideresnet.images.files import describe_skipped, find_images
@@ -44,7 +44,7 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
     if not items:
         problem = f"the class folders of {root} hold no images"
         raise DataError(problem, hint=describe_skipped(skipped, str(root)) or _CLASS_FOLDERS)
-    notes = (f"no image in {listed(empty)} of {root}",) if empty else ()
+    notes = (f"no image in {name_list(empty)} of {root}",) if empty else ()
     skipped += Skipped(notes=notes)
     return LabelledData(name=root.resolve().name, items=items, classes=len(labels.names), skipped=skipped)
 
@@ -62,7 +62,7 @@ def _check_no_classes_inside(folder: Path, paths: Sequence[Path], lookup: ClassL
     classes = {name for name in inner if name in lookup.names or name in lookup.ids or not name.isdecimal()}
     foreign = [name for name in sorted(classes) if lookup.find(name) not in (None, lookup.find(folder.name))]
     if foreign:
-        raise DataError(f"{folder} holds folders of other classes: {listed(foreign)}", hint=f"give {folder}")
+        raise DataError(f"{folder} holds folders of other classes: {name_list(foreign)}", hint=f"give {folder}")
 
 
 def _index(folder: Path, lookup: ClassLookup) -> int:

@@ -28,8 +28,8 @@ _ROLES = {
         "test": "test testing testset testingset tst 测试 测试集",
     }.items()
 }
-_ADDED = frozenset(("", "set", "data", "dataset", "image", "images", "img", "imgs", "split", "seg", "folder"))
-_CONTAINERS = frozenset(("images", "image", "imgs", "img", "jpg", "jpeg", "png", "photos", "pictures", "data"))
+_FILLER_WORDS = frozenset(("", "set", "data", "dataset", "image", "images", "img", "imgs", "split", "seg", "folder"))
+_IMAGE_FOLDERS = frozenset(("images", "image", "imgs", "img", "jpg", "jpeg", "png", "photos", "pictures", "data"))
 STRAY_RATIO = 10                                   # images deeper down for one that is in the wrong folder
 
 
@@ -47,7 +47,7 @@ class Layout:
 
 def role_of(name: str) -> str:
     """Return ``"train"``, ``"val"`` or ``"test"`` for the name of a split, else an empty string."""
-    tokens = [token for token in re.split(r"[^a-z]+", name.lower()) if token not in _ADDED] or [name]
+    tokens = [token for token in re.split(r"[^a-z]+", name.lower()) if token not in _FILLER_WORDS] or [name]
     return next((role for role, names in _ROLES.items() if len(tokens) == 1 and tokens[0] in names), "")
 
 
@@ -74,11 +74,11 @@ def find_layout(root: Path, is_class: Callable[[str], bool] | None = None) -> La
         split_names = next(iter(roles.values()), [])
         if any(_holds_folders(root / name) for name in split_names):
             hint = f"give {root / split_names[0]}, or move the others away; {SPLIT_NAMES}"
-            problem = f"{root} holds {listed(split_names)}, a split by its name, beside {listed(not_splits)}"
+            problem = f"{root} holds {name_list(split_names)}, a split by its name, beside {name_list(not_splits)}"
             raise DataError(problem, hint)
         return Layout(root, {})
-    splits = {role: _innermost(root / name) for role, name in only_ones(roles, str(root)).items()}
-    notes = (f"left out beside the splits of {root}: {listed(not_splits)}",) if splits and not_splits else ()
+    splits = {role: _innermost(root / name) for role, name in single_folders(roles, str(root)).items()}
+    notes = (f"left out beside the splits of {root}: {name_list(not_splits)}",) if splits and not_splits else ()
     return Layout(root, splits, content.with_images(f"the splits of {root}") + Skipped(notes=notes))
 
 
@@ -91,12 +91,12 @@ def roles_of(names: Sequence[str]) -> dict[str, list[str]]:
     return dict(roles)
 
 
-def only_ones(roles: Mapping[str, Sequence[str]], where: str) -> dict[str, str]:
+def single_folders(roles: Mapping[str, Sequence[str]], where: str) -> dict[str, str]:
     """Return the only name of each role. Raises DataError where several folders are the same split."""
     for role, names in roles.items():
         if len(names) > 1:
             hint = f"keep one, and move the others away; {SPLIT_NAMES}"
-            raise DataError(f"{listed(names)} of {where} are all its {role} split", hint)
+            raise DataError(f"{name_list(names)} of {where} are all its {role} split", hint)
     return {role: names[0] for role, names in roles.items()}
 
 
@@ -106,7 +106,7 @@ def evaluation_folder(root: Path, labels: Labels) -> Layout:
     ``splits`` is empty in the result. Raises DataError where it is unclear which split is meant.
     """
     layout = find_layout(root, _is_class_of(labels))
-    return _take_split(layout, held_out({role: str(path) for role, path in layout.splits.items()}, root))
+    return _take_split(layout, evaluation_role({role: str(path) for role, path in layout.splits.items()}, root))
 
 
 def training_folder(root: Path, labels: Labels) -> Layout:
@@ -124,7 +124,7 @@ def holds_splits(root: Path, labels: Labels) -> bool:
     return "train" in splits and len(splits) > 1
 
 
-def held_out(splits: Mapping[str, str], where: object) -> str:
+def evaluation_role(splits: Mapping[str, str], where: object) -> str:
     """Return the role of the split to evaluate, empty without splits. Raises DataError where it is unclear."""
     roles = [role for role in ("val", "test") if role in splits]
     if splits and len(roles) != 1:
@@ -136,7 +136,7 @@ def held_out(splits: Mapping[str, str], where: object) -> str:
 def note_on_split(splits: Mapping[str, object], role: str) -> Skipped:
     """Return a note on the split that was taken and those that were left out."""
     left_out = [str(path) for name, path in splits.items() if name != role]
-    return Skipped(notes=(f"took {splits[role]}" + (f", left out {listed(left_out)}" if left_out else ""),))
+    return Skipped(notes=(f"took {splits[role]}" + (f", left out {name_list(left_out)}" if left_out else ""),))
 
 
 def class_folders(root: Path) -> list[str]:
@@ -175,7 +175,7 @@ def _with_shared_folders(root: Path, inner: Mapping[str, Sequence[Path]]) -> lis
 
 def _inner_folders(path: Path) -> list[Path]:
     """Return the folders of images in a class folder; those called ``images`` or like the class are looked into."""
-    ordinary, folders = {path.name.lower(), *_CONTAINERS}, list[Path]()
+    ordinary, folders = {path.name.lower(), *_IMAGE_FOLDERS}, list[Path]()
     for inner in (path / name for name in list_folder(path).folders):
         if inner.name.lower() in ordinary:
             folders += _inner_folders(inner)
@@ -190,7 +190,7 @@ def list_folder(path: Path) -> Folder:
         return read_folder(path)
 
 
-def listed(names: Sequence[str], limit: int = 5) -> str:
+def name_list(names: Sequence[str], limit: int = 5) -> str:
     """Return ``train/, val/ and 3 more``."""
     shown = [f"{name}/" for name in names[:limit]]
     more = f"{len(names) - limit:,} more" if len(names) > limit else shown.pop() if shown else ""

@@ -19,7 +19,7 @@ from wideresnet.datasets.decoded_cache import (
 from wideresnet.datasets.folder import labelled_folder
 from wideresnet.datasets.labelled import LabelledData, notes_on_shared
 from wideresnet.datasets.labels import read_labels
-from wideresnet.datasets.layout import SPLIT_NAMES, Layout, class_folders, find_layout, list_folder, listed, roles_of
+from wideresnet.datasets.layout import SPLIT_NAMES, Layout, class_folders, find_layout, list_folder, name_list, roles_of
 from wideresnet.datasets.text import nfc
 from wideresnet.errors import DataError
 from wideresnet.images.files import describe_skipped
@@ -100,7 +100,7 @@ def split_of(layout: Layout, root: Path) -> Split:
     unknown = sorted(name for name in val_folders if nfc(name) not in set(map(nfc, train_folders)))
     if unknown:
         raise DataError(
-            f"{splits[role] / unknown[0]} is of no class in {splits['train']}, which holds {listed(train_folders)}",
+            f"{splits[role] / unknown[0]} is of no class in {splits['train']}, which holds {name_list(train_folders)}",
             hint=_EXPECTED_SPLITS,
         )
     labels = class_labels(train_folders)
@@ -112,7 +112,7 @@ def split_of(layout: Layout, root: Path) -> Split:
     if similar := sorted(name for name in train_folders if spellings[name.casefold()] > 1):
         notes.append(f"{splits['train']} has {listed(similar)}: classes of their own that differ in case only")
     if absent := sorted(name for name in train_folders if nfc(name) not in set(map(nfc, val_folders))):
-        notes.append(f"{splits[role]} has no folder for {listed(absent)}")
+        notes.append(f"{splits[role]} has no folder for {name_list(absent)}")
     val = replace(val, skipped=val.skipped + layout.skipped + Skipped(notes=tuple(notes)))
     return Split(root.absolute().name, labels, train, val, test=splits.get("test") if role == "val" else None)
 
@@ -122,7 +122,7 @@ def _no_splits_error(root: Path) -> DataError:
     content = list_folder(root)
     candidates = [name for name in content.folders if "train" in roles_of(list_folder(root / name).folders)]
     count = len(content.images)
-    contents = [listed(content.folders), f"{count:,} image{'s' if count != 1 else ''}" if count else ""]
+    contents = [name_list(content.folders), f"{count:,} image{'s' if count != 1 else ''}" if count else ""]
     hint = f"give {root / candidates[0]}" if candidates else f"{_EXPECTED_SPLITS}; {SPLIT_NAMES}"
     return DataError(f"{root} holds no splits: {' beside '.join(filter(None, contents)) or 'nothing'}", hint)
 

@@ -1,4 +1,4 @@
-"""Layers -> residual blocks: which layers form one, and what each of them is in it, by shapes, names and order."""
+"""Group layers into residual blocks, and assign their roles in them, by shapes, names and order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise, permutations
 from typing import Final, Literal
 
-from wideresnet.weights.modules import COUNTERS, Module, Tokens, common_prefix, differ_in_number, natural
+from wideresnet.weights.modules import COUNTERS, Module, Tokens, common_prefix, differ_in_number, natural_key
 
 Form = Literal["pair", "bottleneck"]               # of 3×3 convolutions; one between two 1×1
 FORMS: Final[dict[Form, tuple[int, ...]]] = {"pair": (3, 3), "bottleneck": (1, 3, 1)}      # sides of convolutions
@@ -26,12 +26,12 @@ Roles = dict[str, Module]                          # "conv1", "bn1", "conv2", �
 
 
 class Mismatch(Exception):
-    """The reason why tensors are no network of this family."""
+    """Tensors are not a network of this family; the text says why."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """The layers of one residual block by our names."""
+    """The layers of one residual block, by the names of ``Architecture.layers``."""
 
     path: Tokens
     layers: Roles
@@ -55,11 +55,11 @@ def block_paths(modules: Sequence[Module], form: Form) -> dict[Tokens, list[Modu
     A block is the largest part of the tree of names with as many 3×3 convolutions as a block has.
     """
     convs = [m for m in modules if m.kind == "conv" and m.shape[2] == 3 and m.shape[1] != 3]        # not of an image
-    counts = Counter(path for module in convs for path in _paths(module.tokens))
-    tops = {next((p for p in _paths(m.tokens) if counts[p] == FORMS[form].count(3)), ()) for m in convs}
+    counts = Counter(path for module in convs for path in _prefixes(module.tokens))
+    tops = {next((p for p in _prefixes(m.tokens) if counts[p] == FORMS[form].count(3)), ()) for m in convs}
     blocks: dict[Tokens, list[Module]] = {}
     for module in modules:
-        for path in tops.intersection(_paths(module.tokens)):
+        for path in tops.intersection(_prefixes(module.tokens)):
             blocks.setdefault(path, []).append(module)
     return blocks
 
@@ -67,10 +67,10 @@ def block_paths(modules: Sequence[Module], form: Form) -> dict[Tokens, list[Modu
 def parse_blocks(
     groups: Mapping[Tokens, Sequence[Module]], form: Form, ordered: bool
 ) -> tuple[dict[Tokens, Block], dict[Tokens, str]]:
-    """Return the blocks by path, and by path why other groups of layers are none.
+    """Return the blocks by path, and the reasons why other groups of layers are no blocks, also by path.
 
-    Shapes come first. Where they leave a choice, names mean what they mean in blocks where shapes leave none; then
-    numbers in names count, then the order of the file if it is the order of construction (``ordered``).
+    Shapes come first. Where they allow several roles, a name has the role that it has in blocks whose shapes allow only
+    one; then numbers in names decide, then the order of the file if it is the order of construction (``ordered``).
     """
     faults: dict[Tokens, str] = {}
     convs = _resolve(groups, lambda path: _conv_choices(groups[path], form), ordered, faults)
@@ -82,11 +82,11 @@ def parse_blocks(
 
 
 def in_order(family: Sequence[Block], ordered: bool) -> list[Block]:
-    """Return blocks in the order of computation: by width, then by numbers in names, or by the file without them.
+    """Return blocks in the order of computation: by width, then by numbers in names, else by the order of the file.
 
-    Raises Mismatch where neither shows it.
+    Raises Mismatch where neither shows the order.
     """
-    by_name = sorted(family, key=lambda block: (block.c_out, natural(block.path)))
+    by_name = sorted(family, key=lambda block: (block.c_out, natural_key(block.path)))
     if all(differ_in_number(a.path, b.path) for a, b in pairwise(by_name) if a.c_out == b.c_out):
         return by_name
     if ordered:
@@ -97,7 +97,7 @@ def in_order(family: Sequence[Block], ordered: bool) -> list[Block]:
     return by_shape
 
 
-def kind_of(path: Tokens) -> Tokens:
+def pattern(path: Tokens) -> Tokens:
     """Return a path without the values of its numbers, as the blocks of a network share it."""
     return tuple("#" if isinstance(token, int) else token for token in path)
 
@@ -105,7 +105,7 @@ def kind_of(path: Tokens) -> Tokens:
 def _resolve(
     paths: Iterable[Tokens], choices_at: Callable[[Tokens], list[Roles]], ordered: bool, faults: dict[Tokens, str]
 ) -> dict[Tokens, Roles]:
-    """Return the roles in each block, chosen among those that its shapes allow; the others go into ``faults``."""
+    """Choose the roles of each block among those that its shapes allow; unclear blocks go into ``faults``."""
     choices: dict[Tokens, list[Roles]] = {}
     for path in paths:
         with noted(faults, path):
@@ -113,15 +113,16 @@ def _resolve(
     resolved: dict[Tokens, Roles] = {}
     sequences: set[tuple[Tokens, ...]] = set()         # names inside blocks in the order of computation
     for path in sorted(choices, key=lambda path: len(choices[path])):
-        ranks = [
-            (_sequence(roles, path) in sequences, _likeness(roles), _is_in_order(_mains(roles), ordered))
-            for roles in choices[path]
-        ]
+        ranks = []
+        for roles in choices[path]:
+            has_known_names, follows_numbers = _relative_names(roles, path) in sequences, _is_in_order(roles, ordered)
+            ranks.append((has_known_names, _shortcut_evidence(roles), follows_numbers))
         best = [roles for roles, rank in zip(choices[path], ranks, strict=True) if rank == max(ranks)]
         if len(best) > 1:
-            faults[path] = _UNCLEAR + ", ".join(dict.fromkeys(layer.name for roles in best for layer in _mains(roles)))
+            names = [layer.name for roles in best for layer in _main_path(roles)]
+            faults[path] = _UNCLEAR + ", ".join(dict.fromkeys(names))
         else:
-            sequences.add(_sequence(best[0], path))
+            sequences.add(_relative_names(best[0], path))
             resolved[path] = best[0]
     return resolved
 
@@ -142,11 +143,11 @@ def _conv_choices(modules: Sequence[Module], form: Form) -> list[Roles]:
 
 def _fits(roles: Roles, form: Form) -> bool:
     """Return True if each convolution has the size of its role and reads what the one before it gives."""
-    mains, shortcut = _mains(roles), roles.get("shortcut")
-    sides, channels = tuple(conv.shape[2] for conv in mains), [conv.channels for conv in mains]
+    main, shortcut = _main_path(roles), roles.get("shortcut")
+    sides, channels = tuple(conv.shape[2] for conv in main), [conv.channels for conv in main]
     linked = all(before[1] == after[0] for before, after in pairwise(channels)) and channels[1][0] == channels[1][1]
     c_in, c_out = channels[0][0], channels[-1][1]
-    projects = c_in != c_out or _likeness(roles) > 0
+    projects = c_in != c_out or _shortcut_evidence(roles) > 0
     return sides == FORMS[form] and linked and projects == bool(shortcut) and (
         shortcut is None or shortcut.shape == (c_out, c_in, 1, 1)
     )
@@ -154,34 +155,34 @@ def _fits(roles: Roles, form: Form) -> bool:
 
 def _norm_choices(modules: Sequence[Module], convs: Roles, form: Form) -> list[Roles]:
     """Return ``convs`` with the roles that the batch norms of a block may have by their shapes. Raises Mismatch."""
-    norms, mains = [module for module in modules if module.kind == "norm"], _mains(convs)
+    norms, main = [module for module in modules if module.kind == "norm"], _main_path(convs)
     if not norms and all("bias" in conv.tensors for conv in convs.values()):
         return [convs]                             # folded into the convolutions
-    after = [conv.channels[1] for conv in mains]
-    before = after if form == "bottleneck" else [conv.channels[0] for conv in mains]
-    names = (*NORMS[: len(mains)], "shortcut_bn")
+    after = [conv.channels[1] for conv in main]
+    before = after if form == "bottleneck" else [conv.channels[0] for conv in main]
+    names = (*NORMS[: len(main)], "shortcut_bn")
     options = [
         convs | dict(zip(names, order, strict=False))
-        for order in (permutations(norms) if len(mains) <= len(norms) <= len(convs) else ())
+        for order in (permutations(norms) if len(main) <= len(norms) <= len(convs) else ())
         if [norm.shape[0] for norm in order] in ([*widths, after[-1]][: len(norms)] for widths in (before, after))
     ]
     if not options:
         shown = ", ".join(f"{norm.name} {list(norm.shape)}" for norm in norms[:5]) or "none"
-        raise Mismatch(f"the batch norms beside {mains[0].name} {list(mains[0].shape)} do not fit: {shown}")
+        raise Mismatch(f"the batch norms beside {main[0].name} {list(main[0].shape)} do not fit: {shown}")
     return options
 
 
-def _mains(roles: Roles) -> list[Module]:
-    """Return the batch norms between input and output of a block, or the convolutions where it has none (yet)."""
+def _main_path(roles: Roles) -> list[Module]:
+    """Return the batch norms on the main path of a block in order; without them (or before them) the convolutions."""
     return [roles[name] for name in NORMS if name in roles] or [roles[name] for name in CONVS if name in roles]
 
 
-def _sequence(roles: Roles, path: Tokens) -> tuple[Tokens, ...]:
-    return tuple(module.tokens[len(path) :] for module in _mains(roles))
+def _relative_names(roles: Roles, path: Tokens) -> tuple[Tokens, ...]:
+    return tuple(module.tokens[len(path) :] for module in _main_path(roles))
 
 
-def _likeness(roles: Roles) -> int:
-    """Return how much names say that a layer is the shortcut's: it is called so, or like the one that it follows."""
+def _shortcut_evidence(roles: Roles) -> int:
+    """Return how strongly names mark the shortcut: a convolution called so, or a norm called like its convolution."""
     if "shortcut_bn" in roles:
         first, second = roles["shortcut"], roles["shortcut_bn"]
         parts = (set(re.findall(r"[A-Z]?[a-z]+|\d+", layer.name)) for layer in (first, second))
@@ -190,16 +191,16 @@ def _likeness(roles: Roles) -> int:
     return any(word in ending.lower() for word in SHORTCUTS)
 
 
-def _is_in_order(layers: Sequence[Module], ordered: bool) -> bool:
-    """Return False where numbers in names, or else the order of an ``ordered`` file, show that this is no order."""
+def _is_in_order(roles: Roles, ordered: bool) -> bool:
+    """Return False if numbers in names, or else the order of an ``ordered`` file, contradict the order of the roles."""
     return all(
-        natural(a.tokens) < natural(b.tokens)
+        natural_key(a.tokens) < natural_key(b.tokens)
         if differ_in_number(a.tokens, b.tokens)
         else not ordered or a.index < b.index
-        for a, b in pairwise(layers)
+        for a, b in pairwise(_main_path(roles))
     )
 
 
-def _paths(tokens: Tokens) -> Iterator[Tokens]:
+def _prefixes(tokens: Tokens) -> Iterator[Tokens]:
     """Yield the beginnings of a name, shortest first."""
     return (tokens[:length] for length in range(1, len(tokens) + 1))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from wideresnet.errors import WeightsError
-from wideresnet.weights.blocks import FORMS, block_paths, kind_of
+from wideresnet.weights.blocks import FORMS, block_paths, pattern
 from wideresnet.weights.modules import PARAMETRISED, Module, Tokens
 from wideresnet.weights.origin import SCHEMES
 
@@ -42,11 +42,11 @@ def no_network(modules: Sequence[Module], faults: Sequence[str]) -> WeightsError
 
 def _missing(modules: Sequence[Module], blocks: dict[Tokens, list[Module]]) -> Iterator[str]:
     """Yield tensors that most blocks of a family have, and one has not."""
-    families = Counter(map(kind_of, blocks)).most_common(1)
+    families = Counter(map(pattern, blocks)).most_common(1)
     inside: dict[Tokens, dict[tuple[Tokens, str], str]] = {}
     for family, module in product((family for family, count in families if count > 1), modules):
         path, rest = module.tokens[: len(family)], module.tokens[len(family) :]
-        if kind_of(path) == family and module.shape[2:] != (1, 1):        # not every block has a shortcut
+        if pattern(path) == family and module.shape[2:] != (1, 1):        # not every block has a shortcut
             inside.setdefault(path, {}).update({(rest, role): name for role, name in module.tensors.items()})
     counts = Counter(key for names in inside.values() for key in names if key[1] != "num_batches_tracked")
     examples = {key: name for names in inside.values() for key, name in names.items()}

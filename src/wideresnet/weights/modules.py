@@ -1,4 +1,4 @@
-"""Names and shapes of tensors -> the layers that they belong to, whatever a library calls them."""
+"""Group tensors into layers by their names and shapes, whatever a library calls them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ROLES: Final = {
     "running_var": "running_var", "moving_variance": "running_var", "num_batches_tracked": "num_batches_tracked",
 }  # fmt: skip
 _ROLE: Final = re.compile(rf"(.*?)[./_]?({'|'.join(ROLES)})(?::0)?", re.DOTALL)
-# Words of names of layers that lie beside a network and are not on its way from images to logits.
-BESIDE: Final = {
+# Words in names of layers that training uses beside a network, not between images and logits.
+AUXILIARY: Final = {
     "aux", "auxiliary", "criterion", "loss", "teacher", "discriminator", "rot", "rotation", "proj", "projection",
     "projector", "queue", "memory", "metric", "metrics", "sub", "unused", "idle",
 }  # fmt: skip
@@ -73,14 +73,14 @@ def words_of(tokens: Tokens) -> set[str]:
     return {word for token in tokens if isinstance(token, str) for word in token.lower().split("_")}
 
 
-def natural(tokens: Tokens) -> tuple[tuple[bool, int, str], ...]:
+def natural_key(tokens: Tokens) -> tuple[tuple[bool, int, str], ...]:
     """Return a key that sorts numbers by value, and before words."""
     return tuple((False, token, "") if isinstance(token, int) else (True, 0, token) for token in tokens)
 
 
-def is_aside(tokens: Tokens) -> bool:
-    """Return True if a word of a name says that a layer is no part of the network that is evaluated."""
-    return not {*words_of(tokens), *tokens[-1:]}.isdisjoint(BESIDE | OPTIMISER | AVERAGES | COUNTERS)
+def is_auxiliary(tokens: Tokens) -> bool:
+    """Return True if a word of a name marks a layer that is no part of the network for inference."""
+    return not {*words_of(tokens), *tokens[-1:]}.isdisjoint(AUXILIARY | OPTIMISER | AVERAGES | COUNTERS)
 
 
 def common_prefix(first: Tokens, second: Tokens) -> Tokens:

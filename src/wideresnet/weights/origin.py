@@ -27,7 +27,7 @@ Facts = Mapping[str, Fact]
 Read = Callable[[str], NDArray[Any]]
 
 # Activations that no graph here has, as classes of torch.
-UNREAD: Final = {"CELU", "ELU", "GELU", "Hardswish", "Hardtanh", "Mish", "ReLU6", "SELU", "Softplus", "Tanh"}
+UNSUPPORTED: Final = {"CELU", "ELU", "GELU", "Hardswish", "Hardtanh", "Mish", "ReLU6", "SELU", "Softplus", "Tanh"}
 SEMI_SUPERVISED: Final[Variant] = {"activation": "leaky_relu", "shortcut": "skip_norm"}
 
 
@@ -45,7 +45,7 @@ class Scheme:
     sure: bool = False
     normalise: str = ""                            # a name of NORMALISATIONS; "": that of the data set
     biases: str = "any"
-    often: str = ""                                # another normalisation that such files often need
+    alternative: str = ""                          # another normalisation that such files often need
     with_key: str = ""                             # a pattern of a name that must be in the file
 
 
@@ -57,19 +57,19 @@ SCHEMES: Final = (
     Scheme("semilearn (USB)", _XTERNALZ, SEMI_SUPERVISED | {"final_bn_eps": 1e-3}, True, "imagenet", "stem"),
     Scheme("TorchSSL", _XTERNALZ, SEMI_SUPERVISED | {"bn_eps": 1e-3}, True, biases="all"),
     Scheme("FixMatch, MixMatch", _XTERNALZ, SEMI_SUPERVISED, False, with_key=r"ema_state_dict(\..*)?"),
-    Scheme("TRADES, RobustBench", _XTERNALZ, often="unit", with_key=r"(.*\.)?sub_block1\..*"),
-    Scheme("RobustBench", _XTERNALZ + r"\S+ without_bias", often="unit"),
+    Scheme("TRADES, RobustBench", _XTERNALZ, alternative="unit", with_key=r"(.*\.)?sub_block1\..*"),
+    Scheme("RobustBench", _XTERNALZ + r"\S+ without_bias", alternative="unit"),
     Scheme("xternalz", _XTERNALZ),
     Scheme("AugMix", r"block1\.layer\.0\.conv1 block2\.layer\.0\.conv_shortcut ", {}, True, "half"),
     Scheme("szagoruyko", r"group0\.block0\.conv0 group1\.block0\.conv_?dim ", sure=True),
     Scheme("hysts", r"stage1\.block1\.conv1 stage2\.block1\.shortcut\.conv ", sure=True),
-    Scheme("pytorchcv", r"(features\.)?stage1\.unit1\.body\.conv1\.conv ", sure=True, often="cifar10-per-image"),
+    Scheme("pytorchcv", r"(features\.)?stage1\.unit1\.body\.conv1\.conv ", sure=True, alternative="cifar10-per-image"),
     Scheme("DeepMind", r"layer\.0\.block\.0\.conv_0 ", {"activation": "silu", "padding": "same"}),
     Scheme("davda54 (SAM)", r"(f\.)?1_block\.block\.0\.block\.0_convolution ", sure=True),
     Scheme("weiaicunzai", r"conv2\.0\.residual\.2 ", {"shortcut": "raw"}, True, "cifar100"),
     Scheme("torch-uncertainty", r"layer1\.0\.conv1 .*POSTACT ", {"stride_on": "conv2"}, True, "cifar10-per-image"),
     Scheme("meliketoy", _KUANGLIU, {"shortcut": "raw", "stride_on": "conv2"}, True, "cifar10-per-image", "all"),
-    Scheme("kuangliu, with linear", _KUANGLIU + "linear", {"shortcut": "always"}, biases="", often="cifar10-per-image"),
+    Scheme("kuangliu, with linear", _KUANGLIU + "linear", {"shortcut": "always"}, False, "", "", "cifar10-per-image"),
     Scheme("torchdistill", _KUANGLIU, {"shortcut": "raw"}),
     Scheme("distiller", r"layer1\.layer\.0\.conv1 ", {}, True, "cifar10-per-image"),
     Scheme("by structure", ""),
@@ -106,7 +106,7 @@ def find_origin(network: Network, modules: Sequence[Module], facts: Facts, read:
     scheme = next(filter(fits, SCHEMES))
     variant, evidence = dict(scheme.variant), [f"names: as {scheme.title} writes them"]
     stated = set(VARIANT_FIELDS if scheme.sure else ())
-    if _untrained_norms(network, read) and network.architecture.block == "preact":
+    if _has_untrained_norms(network, read) and network.architecture.block == "preact":
         variant |= SEMI_SUPERVISED
         stated.add("shortcut")
         evidence.append("shortcut skip_norm: the first norm of stages 2 and 3 was never trained")
@@ -116,7 +116,7 @@ def find_origin(network: Network, modules: Sequence[Module], facts: Facts, read:
         variant[name] = value
         stated.add(name)
         evidence.append(f"{name} {value}: {reason}")
-    normalisation, buffers = _buffers(modules, read)
+    normalisation, buffers = _stated_normalisation(modules, read)
     if normalisation:
         evidence.append(f"mean and std: stated by {buffers['mean']} and {buffers['std']}")
     return Origin(scheme, variant, frozenset(stated), tuple(evidence), normalisation, buffers, _data_set(facts))
@@ -135,7 +135,7 @@ def _signature(network: Network) -> str:
     return text if "fc" not in layers or "bias" in layers["fc"].tensors else f"{text} without_bias"
 
 
-def _untrained_norms(network: Network, read: Read) -> bool:
+def _has_untrained_norms(network: Network, read: Read) -> bool:
     """Return True if the first norm of the later stages has no trace of a gradient while the last norm has."""
 
     def untouched(name: str) -> bool:
@@ -154,8 +154,9 @@ def _attributes(network: Network, facts: Facts) -> dict[str, tuple[str | float, 
     kinds = (str(value) for key, value in facts.items() if key.startswith(network.prefix) and key.endswith("__class__"))
     classes = {kind.rpartition(".")[2] for kind in kinds}
     slopes = (value for key, value in facts.items() if key.endswith(".negative_slope") and value != LEAKY_SLOPE)
-    if unread := [*classes & UNREAD, *(f"LeakyReLU of {slope}" for slope in slopes)]:
-        raise WeightsError(f"a module of the file is {unread[0]}", f"read are ReLU, SiLU, LeakyReLU of {LEAKY_SLOPE}")
+    if unsupported := [*classes & UNSUPPORTED, *(f"LeakyReLU of {slope}" for slope in slopes)]:
+        hint = f"read are ReLU, SiLU, LeakyReLU of {LEAKY_SLOPE}"
+        raise WeightsError(f"a module of the file is {unsupported[0]}", hint)
     for name, value in {"ReLU": "relu", "LeakyReLU": "leaky_relu", "SiLU": "silu"}.items():
         if name in classes:
             stated["activation"] = value, f"a module of the file is {name}"
@@ -168,7 +169,7 @@ def _attributes(network: Network, facts: Facts) -> dict[str, tuple[str | float, 
     return stated
 
 
-def _buffers(modules: Sequence[Module], read: Read) -> tuple[Normalisation | None, dict[str, str]]:
+def _stated_normalisation(modules: Sequence[Module], read: Read) -> tuple[Normalisation | None, dict[str, str]]:
     """Return mean and standard deviation of RGB values in [0, 1] that the file has as tensors of three numbers.
 
     The second value is the names of these tensors by "mean" and "std".

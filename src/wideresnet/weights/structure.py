@@ -1,4 +1,4 @@
-"""Layers of a file -> the complete networks among them, by arithmetic: depth 6n + 4, widths 16k, 32k, 64k, …
+"""Find the complete networks among the layers of a file, by arithmetic: depth 6n + 4, widths 16k, 32k, 64k, …
 
 Names only order layers and tell copies apart; what a layer is follows from its shape and from where it lies:
 
@@ -18,8 +18,8 @@ from typing import Final
 from wideresnet.architectures import Architecture, get_architecture, with_variant
 from wideresnet.errors import ConfigError
 from wideresnet.layers import Linear, Norm
-from wideresnet.weights.blocks import FORMS, Block, Form, Mismatch, block_paths, in_order, kind_of, noted, parse_blocks
-from wideresnet.weights.modules import AVERAGES, BESIDE, Module, Tokens, common_prefix, is_aside, words_of
+from wideresnet.weights.blocks import FORMS, Block, Form, Mismatch, block_paths, in_order, noted, parse_blocks, pattern
+from wideresnet.weights.modules import AUXILIARY, AVERAGES, Module, Tokens, common_prefix, is_auxiliary, words_of
 
 HEADS: Final = {"fc", "linear", "classifier", "head", "logits", "output", "classification"}
 
@@ -48,7 +48,7 @@ class Network:
     @property
     def beside(self) -> bool:
         """True if its names say that it is a teacher or another aid of training."""
-        return not BESIDE.isdisjoint(words_of(self.scope))
+        return not AUXILIARY.isdisjoint(words_of(self.scope))
 
     @property
     def headless(self) -> bool:
@@ -83,17 +83,17 @@ def _families(blocks: dict[Tokens, Block], reasons: Collection[Tokens]) -> Itera
     Blocks of one family have paths that differ in numbers only, or also share the first number, which may tell whole
     networks apart. Where there is no family, because stages have names without numbers, all blocks are tried together.
     """
-    broken = set(map(kind_of, reasons))
+    broken = set(map(pattern, reasons))
     families: dict[tuple[object, ...], list[Block]] = {}
     for path, block in blocks.items():
         first = next((token for token in path if isinstance(token, int)), None)
-        for key in {(kind_of(path), None), (kind_of(path), first)}:
+        for key in {(pattern(path), None), (pattern(path), first)}:
             families.setdefault(key, []).append(block)
-    wide = [family for (pattern, _), family in families.items() if len({block.c_out for block in family}) > 2]
+    wide = [family for family in families.values() if len({block.c_out for block in family}) > 2]
     distinct = {tuple(block.path for block in family): family for family in wide}
     if not distinct and blocks and not broken:
         yield list(blocks.values())
-    yield from (family for paths, family in distinct.items() if kind_of(paths[0]) not in broken)
+    yield from (family for paths, family in distinct.items() if pattern(paths[0]) not in broken)
 
 
 def _network(blocks: Sequence[Block], modules: Sequence[Module], paths: Collection[Tokens], form: Form) -> Network:
@@ -185,19 +185,19 @@ def _check_layers(layers: Mapping[str, Module], architecture: Architecture) -> N
 def _head(outside: Sequence[Module], scope: Tokens, features: int) -> Module | None:
     """Return the classifier among the linear layers that read the pooled features. Raises Mismatch if it is unclear."""
     linear = [module for module in outside if module.kind == "linear"]
-    heads, near = _up(linear, scope, lambda m: m.channels[0] == features and not is_aside(m.tokens[len(scope) :]))
+    heads, near = _up(linear, scope, lambda m: m.channels[0] == features and not is_auxiliary(m.tokens[len(scope) :]))
     named = [head for head in heads if not HEADS.isdisjoint(_words(head, near))]
     if len(heads) > 1 and len(named) != 1:
         names = ", ".join(f"{head.name} ({head.channels[1]} outputs)" for head in heads)
         raise Mismatch(f"more than one layer may be the classifier: {names}")
     if not heads:
         for layer in outside:
-            if not HEADS.isdisjoint(_words(layer, scope)) and not is_aside(layer.tokens):
+            if not HEADS.isdisjoint(_words(layer, scope)) and not is_auxiliary(layer.tokens):
                 raise Mismatch(f"{layer.name} {list(layer.shape) or ''} is no classifier for {features} features")
         return None
     (head,) = named if len(heads) > 1 else heads
     for layer in linear:
-        inside = layer.tokens[: len(near)] == near and not is_aside(layer.tokens[len(near) :])
+        inside = layer.tokens[: len(near)] == near and not is_auxiliary(layer.tokens[len(near) :])
         if inside and layer.channels[0] == head.channels[1]:
             raise Mismatch(f"two linear layers make the classifier, {head.name} and {layer.name}: one can be read")
     return head
@@ -214,7 +214,7 @@ def _idle(
     sizes = ((), (network.architecture.classes,))   # of parameters of losses
     idle: dict[str, str] = {}
     for module in modules:
-        beside = is_aside(module.tokens[len(inside) :])
+        beside = is_auxiliary(module.tokens[len(inside) :])
         idle_shape = module.kind == "linear" or (module.shape in sizes and "running_var" not in module.tensors)
         if module in used.values():
             continue

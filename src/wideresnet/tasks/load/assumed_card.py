@@ -47,7 +47,7 @@ def card_for(
             usual = "imagenet" if architecture.family == "imagenet" else scheme.normalise
             name, statistics = usual_normalisation(usual, data_set or by_classes)
             mean, std = (", ".join(f"{value:.4g}" for value in values) for values in statistics)
-            rival = f"; files of {scheme.title} often need {scheme.often}" if scheme.often else ""
+            rival = f"; files of {scheme.title} often need {scheme.alternative}" if scheme.alternative else ""
             text += f", mean {mean}, std {std} ({name}{rival}; --normalise changes them)"
         assumed.append(text)
     if statistics:
