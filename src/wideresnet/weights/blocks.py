@@ -1,4 +1,4 @@
-"""Group layers into residual blocks, and assign their roles in them, by shapes, names and order."""
+"""The residual blocks among the layers of a file, with the role of each layer: by shapes, names and order."""
 
 from __future__ import annotations
 

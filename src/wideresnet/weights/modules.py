@@ -1,4 +1,4 @@
-"""Group tensors into layers by their names and shapes, whatever a library calls them."""
+"""The layers that the tensors of a file form: by their names in the spelling of any library, and their shapes."""
 
 from __future__ import annotations
 
