@@ -66,7 +66,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "report/identification": _MODEL,
     "report/models": ("info",),
     "tasks/load/check_statistics": _MODEL,
-    "tasks/load/hub_config": _MODEL,
+    "tasks/load/hub_config": ("classify", "evaluate", "explain", "export", "compile"),
     "tasks/load/load": _MODEL,
     "tasks/load/assumed_card": _MODEL,
     "tasks/load/weights_file": _MODEL,
