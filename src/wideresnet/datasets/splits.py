@@ -110,7 +110,7 @@ def split_of(layout: Layout, root: Path) -> Split:
         notes.append(f"{splits['test']} is the validation set: there is no other")
     spellings = Counter(map(str.casefold, train_folders))
     if similar := sorted(name for name in train_folders if spellings[name.casefold()] > 1):
-        notes.append(f"{splits['train']} has {listed(similar)}: classes of their own that differ in case only")
+        notes.append(f"{splits['train']} has {name_list(similar)}: classes of their own that differ in case only")
     if absent := sorted(name for name in train_folders if nfc(name) not in set(map(nfc, val_folders))):
         notes.append(f"{splits[role]} has no folder for {name_list(absent)}")
     val = replace(val, skipped=val.skipped + layout.skipped + Skipped(notes=tuple(notes)))
