@@ -193,6 +193,25 @@ def test_folders_that_make_an_accuracy_worthless_are_refused_or_said(wrn: Wrn, p
         assert "pets holds one class only, 'tench, Tinca tinca'" in done.err
 
 
+def test_a_run_does_not_continue_on_other_images_of_the_same_number(wrn: Wrn, pets: Path) -> None:
+    command = ("train", "pets.toml", "--data", "pets", "-o", "run", "--set", "epochs=1")
+    assert wrn(*command).code == 0
+    assert wrn(*command).code == 0
+    file = pets / "val/n01440764/00.png"
+    kept = file.read_bytes()
+    Image.new("RGB", (30, 24), (1, 2, 3)).save(file)
+    done = wrn(*command)
+    assert done.code == 2
+    assert "run holds a run on other images; different: sample" in done.err
+    file.write_bytes(kept)
+    document = json.loads(Path("run/data.json").read_text())
+    del document["sample"]                         # as older versions wrote it
+    Path("run/data.json").write_text(json.dumps(document))
+    assert wrn(*command).code == 0
+    Path("run/data.json").write_text("{")
+    assert "run/data.json is damaged" in wrn(*command).err
+
+
 def test_sizes_that_are_never_reached_and_the_time_of_all_seeds_are_said(wrn: Wrn, pets: Path) -> None:
     sizes = ("--set", "sizes=[[0, 8], [4, 12], [9, 16]]")
     done = wrn("train", "pets.toml", "--data", "pets", "--dry-run", "--seeds", "3", *sizes)

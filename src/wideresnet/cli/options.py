@@ -26,7 +26,7 @@ Model = Annotated[str | None, _MODEL]
 Models = Annotated[list[str] | None, _MODEL]
 Weights = Annotated[
     Path | None,
-    typer.Option("--weights", help="A weights file: the model, or with -m the tensors of a published model."),
+    typer.Option("--weights", help="A weights file: the model, or the tensors of a published model that is named."),
 ]
 ArchitectureName = Annotated[
     str | None, typer.Option("--architecture", help="The architecture of a weights file that does not name it.")

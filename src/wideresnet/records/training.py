@@ -38,6 +38,7 @@ class Images:
     failures: tuple[Failure, ...] = ()
     skipped: Skipped = field(default_factory=Skipped)
     class_counts: tuple[int, ...] = ()             # training images of each class
+    sample: str = ""                               # a hash of labels and some images; "": not computed
 
 
 @dataclass(frozen=True, eq=False)

@@ -345,7 +345,7 @@ def different(group: Group) -> None:
 def test_ranks_with_another_recipe_or_other_images_are_refused(both: Both) -> None:
     for error in both(different):
         assert isinstance(error, TrainingError)
-        assert error.message == "ranks 0 and 1 have different recipes and numbers of images"
+        assert error.message == "ranks 0 and 1 have different recipes and images"
 
 
 def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

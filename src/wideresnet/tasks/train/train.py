@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -100,16 +101,25 @@ def open_batches(
         check_two_classes(arrays.labels, data)
         counts = len(arrays.train_labels), len(arrays.val_labels)
         by_class = _counts(arrays.train_labels)
-        images = Images(arrays.name, arrays.labels, *counts, arrays.failures, arrays.skipped, by_class)
+        sample = _hash_sample(arrays.train_labels, arrays.val_labels, arrays.train_images, arrays.val_images)
+        images = Images(arrays.name, arrays.labels, *counts, arrays.failures, arrays.skipped, by_class, sample)
         return images, FolderBatches(recipe, arrays, group=group)
     cifar = READERS[recipe.data](data)
     counts = len(cifar.train_labels), len(cifar.test_labels)
-    images = Images(recipe.data, read_labels(recipe.data), *counts, class_counts=_counts(cifar.train_labels))
+    sample = _hash_sample(cifar.train_labels, cifar.test_labels, cifar.train_images, cifar.test_images)
+    by_class = _counts(cifar.train_labels)
+    images = Images(recipe.data, read_labels(recipe.data), *counts, class_counts=by_class, sample=sample)
     return images, CifarBatches(recipe, cifar, group)
 
 
 def _counts(labels: NDArray[np.integer]) -> tuple[int, ...]:
     return tuple(np.bincount(labels).tolist())
+
+
+def _hash_sample(*arrays: NDArray[np.generic]) -> str:
+    """Return a hash of about 200 rows of each array, at equal distances: other images have another one."""
+    rows = (np.ascontiguousarray(values[:: 1 + len(values) // 200]).tobytes() for values in arrays)
+    return hashlib.sha256(b"".join(rows)).hexdigest()[:16]
 
 
 def open_teacher(recipe: Recipe) -> tuple[Recipe, Teacher | None]:
@@ -162,7 +172,7 @@ def save_result(trainer: Trainer, images: Images, run: Path) -> Path:
 
 def _check_ranks_agree(recipe: Recipe, images: Images, group: Group) -> None:
     """Raise TrainingError if a rank has another recipe or other images than rank 0."""
-    inputs = {"recipes": recipe, "classes": images.labels, "numbers of images": (images.train, images.test)}
+    inputs = {"recipes": recipe, "classes": images.labels, "images": (images.train, images.test, images.sample)}
     for rank, inputs_of_rank in enumerate(by_rank := group.gather(inputs)):
         differences = [name for name, value in inputs_of_rank.items() if value != by_rank[0][name]]
         if differences:
@@ -175,8 +185,9 @@ def _write_inputs(recipe: Recipe, images: Images, run: Path) -> None:
     format_labels(images.labels)                   # raises now, not after the training, if they cannot be written
     path, current = run / "data.json", json.loads(json.dumps(asdict(images)))
     if path.exists():
-        previous = json.loads(path.read_text("utf-8"))
-        changed = [key for key in ("labels", "train", "test") if previous.get(key) != current[key]]
+        with errors_as(ValueError, TrainingError, f"{path} is damaged", hint="use another run folder"):
+            previous = {"sample": current["sample"], **json.loads(path.read_text("utf-8"))}    # not of older versions
+        changed = [key for key in ("labels", "train", "test", "sample") if previous.get(key) != current[key]]
         if changed:
             problem = f"{run} holds a run on other images; different: {', '.join(changed)}"
             raise TrainingError(problem, hint=f"use another run folder, or the images listed in {path}")
