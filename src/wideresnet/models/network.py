@@ -59,13 +59,13 @@ class GlobalPool(nn.Module):
 def make_block(architecture: Architecture, shape: Block, layers: Modules) -> nn.Module:
     """Make a residual block from its layers."""
     prefix, activation = f"{shape.name}.", ACTIVATIONS[architecture.activation]
-    own = {name.removeprefix(prefix): layer for name, layer in layers.items() if name.startswith(prefix)}
+    of_block = {name.removeprefix(prefix): layer for name, layer in layers.items() if name.startswith(prefix)}
     match architecture.block:
         case "preact":
-            return BasicWide(shape, own, activation, architecture.dropout)
+            return BasicWide(shape, of_block, activation, architecture.dropout)
         case "postact":
-            return PostActivation(shape, own, activation, architecture.dropout)
+            return PostActivation(shape, of_block, activation, architecture.dropout)
         case "basic":
-            return Basic(shape, own, activation)
+            return Basic(shape, of_block, activation)
         case "bottleneck":
-            return Bottleneck(shape, own, activation)
+            return Bottleneck(shape, of_block, activation)

@@ -86,10 +86,10 @@ def load_newest_checkpoint(run: Path, recipe: Recipe, group: Group) -> TrainingS
     ``load_checkpoint`` and ``save_checkpoint`` raise.
     """
     with group.raise_on_all_ranks():
-        own = load_checkpoint(run, recipe)
-    epochs = group.gather(own.epoch if own else 0)
+        local = load_checkpoint(run, recipe)
+    epochs = group.gather(local.epoch if local else 0)
     newest = epochs.index(max(epochs))
-    state = group.broadcast(own, newest)
+    state = group.broadcast(local, newest)
     if newest != 0:
         assert state is not None, "its rank has finished an epoch"
         group.broadcast_from_rank0(partial(save_checkpoint, run, state))

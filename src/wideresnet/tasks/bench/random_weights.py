@@ -25,9 +25,9 @@ from wideresnet.graph.write import INPUT
 from wideresnet.images.loader import load_crop
 from wideresnet.images.noise import noise
 from wideresnet.layers import Conv, Norm
-from wideresnet.records import Labels, ModelCard, Preprocess
+from wideresnet.records import ModelCard, Preprocess
 from wideresnet.tasks.classify.sources import InputImages
-from wideresnet.tasks.load.assumed_card import usual_preprocess
+from wideresnet.tasks.load.assumed_card import usual_labels, usual_preprocess
 
 Tensors = dict[str, NDArray[np.generic]]
 
@@ -61,8 +61,7 @@ def random_bundle(
         licence="none: random numbers",
         notes={"weights": f"random, seed {seed}; norms measured on {len(images)} images. It has learnt nothing"},
     )
-    labels = Labels(tuple(f"class {index}" for index in range(architecture.classes)))
-    return make_bundle(architecture, tensors, card, labels)
+    return make_bundle(architecture, tensors, card, usual_labels(card))
 
 
 def random_tensors(architecture: Architecture, seed: int) -> Tensors:

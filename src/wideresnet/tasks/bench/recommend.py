@@ -137,9 +137,9 @@ def _rate(
     measurement: str, exact: Sequence[dict[str, Any]], similar: Sequence[dict[str, Any]], limit: float
 ) -> tuple[float, Literal["measured", "predicted"]]:
     """Return images/s: the model's own, or ``limit`` times the fraction of the peak of similar models."""
-    own = [row["images_per_s"] for row in exact if row["what"] == measurement]
-    if own:
-        return max(own), "measured"
+    rates = [row["images_per_s"] for row in exact if row["what"] == measurement]
+    if rates:
+        return max(rates), "measured"
     fractions = [row["peak_share"] for row in similar if row["what"] == measurement and row["peak_share"]]
     return limit * (max(fractions) if fractions else PEAK_FRACTION), "predicted"
 

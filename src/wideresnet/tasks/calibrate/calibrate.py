@@ -129,9 +129,9 @@ def open_calibration_images(
         item if isinstance(item, LabelledData) or item is None else open_labelled(locate_data(Path(item)), labels)
         for item in (data, test)
     ]
-    kind, own = "images", run_indices(bundle)
-    if bank is None and own:
-        bank, kind = own[0], "training images"
+    kind, run_data = "images", run_indices(bundle)
+    if bank is None and run_data:
+        bank, kind = run_data[0], "training images"
     elif bank is None and isinstance(data, Path | str) and holds_both_sets(locate_data(Path(data)), labels):
         bank, kind = data, "training images"
     pool = [] if bank is None else calibration_pool(locate_data(Path(bank)), labels).items
@@ -301,12 +301,13 @@ def _measured(
     before: dict[str, _Outputs], after: dict[str, _Outputs],
 ) -> records.Uncertainty:  # fmt: skip
     """Return the calibration with its measurements on the test images."""
-    test, rest, data = after[TEST], after[SCORES], images.data
+    test, calibration, data = after[TEST], after[SCORES], images.data
     logits, labels, _ = test.answered
-    promised = conformal.fit_selective(*rest.answered[:2])
-    levels = [level for level in conformal.LEVELS if level <= 1 - 1 / (len(rest.labels) + 1)]
+    promised = conformal.fit_selective(*calibration.answered[:2])
+    levels = [level for level in conformal.LEVELS if level <= 1 - 1 / (len(calibration.labels) + 1)]
     return records.Uncertainty(
-        data.name, data.sha256, (images.test or data).name, len(after[FIT].labels), len(rest.labels), len(labels),
+        data.name, data.sha256, (images.test or data).name,
+        len(after[FIT].labels), len(calibration.labels), len(labels),
         temperature, reliability(*before[TEST].answered[:2]), reliability(logits, labels), sets,
         tuple(conformal.measure_sets(sets, level, test.answered) for level in levels),
         tuple(conformal.measure_selective(*promise, logits, labels) for promise in promised if np.isfinite(promise[1])),

@@ -40,8 +40,8 @@ def quantiles(scores: Floats) -> ScoreQuantiles:
     return ScoreQuantiles(n, tuple(ranks), tuple(rounded_up))
 
 
-def fit_sets(method: SetMethod, fit: Answered, rest: Answered, *, per_class: bool) -> SetModel:
-    """Return a model of sets with thresholds from ``rest``.
+def fit_sets(method: SetMethod, fit: Answered, calibration: Answered, *, per_class: bool) -> SetModel:
+    """Return a model of sets with thresholds from the answers ``calibration``.
 
     The free ranks and the penalty of "raps" are chosen on ``fit``: ranks that 95 % of its images need, and the
     penalty of the smallest sets at 90 %.
@@ -52,12 +52,12 @@ def fit_sets(method: SetMethod, fit: Answered, rest: Answered, *, per_class: boo
         right = np.take_along_axis(logits, labels[:, None], 1)
         free = int(np.quantile((logits >= right).sum(1), 0.95, method="higher"))
         tried = [replace(unfitted, penalty=penalty, free_ranks=free) for penalty in PENALTIES]
-        fitted = [replace(model, scores=quantiles(_own_scores(model, fit))) for model in tried]
+        fitted = [replace(model, scores=quantiles(_true_class_scores(model, fit))) for model in tried]
         unfitted = min(fitted, key=lambda model: float(prediction_sets(logits, model, LEVELS[0], draws).sum()))
-    own, classes = _own_scores(unfitted, rest), range(rest[0].shape[1] if per_class else 0)
-    of_class = [own[rest[1] == index] for index in classes]
+    scores, classes = _true_class_scores(unfitted, calibration), range(calibration[0].shape[1] if per_class else 0)
+    of_class = [scores[calibration[1] == index] for index in classes]
     enough = (quantiles(scores) if len(scores) >= CLASS_IMAGES else None for scores in of_class)
-    return replace(unfitted, scores=quantiles(own), classes=tuple(enough))
+    return replace(unfitted, scores=quantiles(scores), classes=tuple(enough))
 
 
 def measure_sets(model: SetModel, level: float, test: Answered) -> SetCoverage:
@@ -118,6 +118,6 @@ def error_bound(wrong: int, n: int, delta: float) -> float:
     return high
 
 
-def _own_scores(model: SetModel, data: Answered) -> Floats:
+def _true_class_scores(model: SetModel, data: Answered) -> Floats:
     logits, labels, draws = data
     return set_scores(logits, model, draws)[np.arange(len(labels)), labels]

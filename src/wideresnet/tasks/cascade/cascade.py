@@ -124,10 +124,10 @@ def _run(
     member: Bundle, data: LabelledData, settings: InferenceSettings
 ) -> Generator[Progress, None, tuple[list[Item], list[Failure], Logits, EngineInfo]]:
     """Return the readable images, the failures, the logits of a member, and its engine."""
-    options, own = tune_settings(member, replace(settings, precision=member.card.arithmetic(settings.precision)))
-    classifier, spec = open_classifier(member, own.engine, options), member.card.preprocess
+    options, tuned = tune_settings(member, replace(settings, precision=member.card.arithmetic(settings.precision)))
+    classifier, spec = open_classifier(member, tuned.engine, options), member.card.preprocess
     items, failures, rows = list[Item](), list[Failure](), list[Logits]()
-    for batch, logits in classifier.stream(load_batches(data.items, spec, batch_size=own.batch_size, exif=data.exif)):
+    for batch, logits in classifier.stream(load_batches(data.items, spec, batch_size=tuned.batch_size, exif=data.exif)):
         rows.append(logits)
         items += batch.items
         failures += batch.failures

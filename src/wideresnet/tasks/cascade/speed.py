@@ -33,12 +33,12 @@ def measure_speed(
     same fractions of them.
     """
     last, specs = bundle.members[-1], bundle.card.specs
-    options, own = tune_settings(last, replace(settings, precision=last.card.arithmetic(settings.precision)))
-    engine = open_classifier(bundle, own.engine, options).engine
+    options, tuned = tune_settings(last, replace(settings, precision=last.card.arithmetic(settings.precision)))
+    engine = open_classifier(bundle, tuned.engine, options).engine
     assert isinstance(engine, CascadeEngine)
     count = min(len(items), SAMPLE, WAITING // sum(3 * spec.crop**2 for spec in specs))
     rows = np.sort(np.argsort(members, kind="stable")[np.linspace(0, len(items) - 1, count).astype(int)])
-    sample, size = [items[row] for row in rows], own.batch_size
+    sample, size = [items[row] for row in rows], tuned.batch_size
     loaded = load_batches(sample, specs, batch_size=size, exif=data.exif)
     batches = [(batch.pixels, *batch.further) for batch in loaded]
     crops = [batch[engine.crop_of[-1]] for batch in batches]

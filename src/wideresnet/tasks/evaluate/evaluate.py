@@ -151,10 +151,10 @@ def ranks(values: NDArray[np.float32], columns: NDArray[np.integer]) -> NDArray[
 
     ``values``: [N, C], ``columns``: [N].
     """
-    own = np.take_along_axis(values, columns[:, None], axis=1)
-    larger = (values > own).sum(axis=1)
+    target = np.take_along_axis(values, columns[:, None], axis=1)
+    larger = (values > target).sum(axis=1)
     earlier = np.arange(values.shape[1]) < columns[:, None]
-    return 1 + larger + ((values == own) & earlier).sum(axis=1)
+    return 1 + larger + ((values == target) & earlier).sum(axis=1)
 
 
 def masked_classes(data: LabelledData) -> int:

@@ -185,7 +185,7 @@ def _as_toml(settings: FinetuneSettings) -> str:
 def _make_card(source: Bundle, split: Split, settings: FinetuneSettings, result: FinetuneResult) -> ModelCard:
     card, val = source.card, len(split.val.items)
     fraction = val / (val + len(split.train.items))
-    division = f"made: {settings.val_fraction:g} of each class, seed {settings.seed}; it came to {fraction:.3f} of all"
+    division = f"made: {settings.val_fraction:g} of each class, seed {settings.seed}: {fraction:.3f} of all images"
     return ModelCard(
         name=f"{card.architecture}.{printable(split.name)}",
         architecture=card.architecture,

@@ -74,9 +74,9 @@ def read_settings(file: Path | None, changes: Mapping[str, Any]) -> FinetuneSett
     values |= {key: toml_value(value) if isinstance(value, str) else value for key, value in changes.items()}
     if "share" in values:
         raise ConfigError(f"{file or 'settings'}: no setting called 'share'", hint="write val_fraction")
-    own = {key: values.pop(key) for key in list(values) if key in FinetuneSettings.model_fields and key != "recipe"}
+    outer = {key: values.pop(key) for key in list(values) if key in FinetuneSettings.model_fields and key != "recipe"}
     origin = str(file or "settings")
-    settings = validated(FinetuneSettings, own | {"recipe": values}, origin, _ALL_KEYS)
+    settings = validated(FinetuneSettings, outer | {"recipe": values}, origin, _ALL_KEYS)
     for key in ("patience",) if settings.mode == "probe" else ("flips", "l2"):
         if getattr(settings, key) != FinetuneSettings.model_fields[key].default:
             raise ConfigError(f"{origin}: {key} has no effect in the mode {settings.mode}", hint=f"leave out {key}")

@@ -154,8 +154,8 @@ def without_training_images(model: Bundle, items: Sequence[Item]) -> tuple[Seque
         return items, ()
     if len(trained) == len(items):
         problem = f"{model.card.name} was trained on all {len(items):,} images of the gate"
-        own = run_indices(model)
-        hint = "give others with --data" + (f", such as {own[1]}" if own else "")
+        run_data = run_indices(model)
+        hint = "give others with --data" + (f", such as {run_data[1]}" if run_data else "")
         raise DataError(f"{problem}: accuracy on them means nothing", hint)
     note = f"{len(trained):,} of {len(items):,} gate images were left out: {model.card.name} was trained on them"
     return [item for item in items if id(item) not in trained], (note,)

@@ -34,8 +34,8 @@ def train_seeds(
     with group.raise_on_all_ranks():
         _check_folder(run, seeds)
     for seed in seeds:
-        own = recipe.model_copy(update={"seed": seed})
-        images = yield from run_training(own, data, run / f"seed-{seed}", group, cache)
+        seeded = recipe.model_copy(update={"seed": seed})
+        images = yield from run_training(seeded, data, run / f"seed-{seed}", group, cache)
         finished = seeds[: seed - recipe.seed + 1]
         report = group.broadcast_from_rank0(partial(_write_report, recipe, images, run, finished, count))
         yield report
