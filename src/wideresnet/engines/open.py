@@ -9,7 +9,6 @@ from wideresnet.engines.adaptive import AdaptiveEngine
 from wideresnet.engines.base import EngineOptions, OutputsEngine
 from wideresnet.engines.cascade import CascadeEngine
 from wideresnet.errors import ConfigError, check_choice, needs_extra
-from wideresnet.machine import available_cpus
 
 ENGINES = ("openvino", "onnxruntime", "pytorch")
 PRECISIONS = ("f32", "bf16")
@@ -26,7 +25,7 @@ def open_engine(bundle: Bundle, name: str = "openvino", options: EngineOptions |
     check_precision(bundle, options.precision)
     if not (isinstance(options.threads, int) and 0 <= options.threads <= MOST_THREADS):
         problem = f"threads must be an integer from 0 (all CPUs) to {MOST_THREADS}, got {options.threads!r}"
-        raise ConfigError(problem, hint=f"here are {available_cpus()} CPUs; more threads than CPUs are slower")
+        raise ConfigError(problem, hint="leave it out: more threads than CPUs are slower")
     check_choice("engine", name, ENGINES)
     if bundle.card.cascade:
         chosen = (replace(options, precision=member.card.arithmetic(options.precision)) for member in bundle.members)

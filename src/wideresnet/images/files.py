@@ -128,7 +128,7 @@ def check_exists(path: Path) -> None:
     """Raise ConfigError for a path that does not exist."""
     if not path.exists():
         # A path made from https://host/a.jpg has one slash less.
-        address = path.parts[0].endswith(":") and len(path.parts[0]) > 2
+        address = str(path).partition("/")[0][2:].endswith(":")
         hint = "fetch it first: this takes files" if address else "check the spelling and the folder"
         raise ConfigError(f"no such file or directory: {str(path)!r}", hint)
 

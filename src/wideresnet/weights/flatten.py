@@ -18,7 +18,7 @@ Fact = str | int | float | bool | None
 MAX_NAMES: Final = 1 << 27                         # characters of all paths: hostile files share and nest without end
 MAX_DEPTH: Final = 500
 MAX_FACTS: Final = 10_000
-MAX_LISTED: Final = 32                             # numbers and texts of one list that become facts
+MAX_LISTED: Final = 32                             # numbers of one list that become facts
 MAX_TEXT: Final = 200
 
 
@@ -27,8 +27,8 @@ def flatten(root: Any) -> tuple[dict[str, Tensor], dict[str, Fact]]:
 
     Keys of dicts, indices of lists and tuples, and attributes of objects join with "."; the name of an object's class
     is the fact ``PATH.__class__``, that of a class or function ``PATH``. A pickled module has the tensors of its
-    state dict. Facts are cut: 10,000 in all, 32 of a list, 200 characters of a text. Raises WeightsError for nesting
-    or sharing beyond all measure, and where two tensors get one name.
+    state dict. Facts are cut: 10,000 in all, 32 numbers of a list, 200 characters of a text. Raises WeightsError for
+    nesting or sharing beyond all measure, and where two tensors get one name.
     """
     tensors: dict[str, Tensor] = {}
     facts: dict[str, Fact] = {}
@@ -63,7 +63,7 @@ def _children(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     elif not isinstance(value, Opaque):
         for index, child in enumerate(value):
             # What is cut is still counted, under a type that flatten does not collect.
-            yield f"{prefix}{index}", child if index < MAX_LISTED or not isinstance(child, Fact) else ...
+            yield f"{prefix}{index}", child if index < MAX_LISTED or not isinstance(child, int | float | None) else ...
     elif not value.parts:
         yield prefix.removesuffix("."), value.name
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from wideresnet.weights.origin import SCHEMES, usual_normalisation
 from wideresnet.weights.recognise import Recognised
 
 ASSUMED_LABELS = "class names:"
+# The path of a class name, or of its index.
+_NAMED = re.compile(r"((.*?\.)?(class_names|(?i:classes)|class_to_idx|idx_to_class|label2id|id2label))\.(?P<key>.+)")
 _BY_CLASSES = {("cifar", 10): "cifar10", ("cifar", 100): "cifar100", ("imagenet", 1000): "imagenet"}
 
 
@@ -62,6 +65,24 @@ def card_for(
         precision="fp32", licence="unknown", assumed=tuple(assumed),
         labels_name="" if config and config.labels else named or by_classes,
     )  # fmt: skip
+
+
+def stated_names(facts: Mapping[str, object], classes: int) -> tuple[str, ...]:
+    """Return the class names among the facts of a checkpoint: a list, or a mapping from or to indices.
+
+    () without names, and where different ones are stated or none fit the number of ``classes``.
+    """
+    groups: dict[str, dict[str, object]] = {}
+    for path, value in facts.items():
+        if match := _NAMED.fullmatch(path):
+            groups.setdefault(match[1], {})[match["key"]] = value
+    stated = set()
+    for entries in groups.values():
+        for names in (entries, {str(index): name for name, index in entries.items()}):
+            texts = tuple(name for index in range(classes) if isinstance(name := names.get(str(index)), str))
+            if len(texts) == len(entries) == classes and all(map(str.isprintable, texts)):
+                stated.add(texts)
+    return stated.pop() if len(stated) == 1 else ()
 
 
 def _name_of(path: Path, config: HubConfig | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     sizes = [dim.dim_value for dim in images.shape.dim]
     if images.elem_type != onnx.TensorProto.FLOAT or len(sizes) != 4 or sizes[1] not in (0, 3):
         raise BundleError(f"{path} does not take float32 [N, 3, H, W]", hint="export the network without a transform")
-    kinds = {node.op_type for node in model.graph.node}
-    if quantised := sorted(kind for kind in kinds if kind.startswith(("Quantize", "QLinear", "ConvInteger"))):
+    if quantised := [node.op_type for node in model.graph.node if re.match("Quant|QLinear|DynamicQ", node.op_type)]:
         problem = f"{path} is quantised: it has {quantised[0]}"
         raise BundleError(problem, hint="give the float graph, and quantise it with 'wrn compile'")
     if max(sizes) > MAX_SIDE:

@@ -17,9 +17,9 @@ from wideresnet.datasets.labels import format_labels, parse_labels, read_labels
 from wideresnet.errors import ConfigError, WeightsError, check_extra, errors_as
 from wideresnet.output.atomic import check_file, save_bytes, save_text
 from wideresnet.records import FileFacts, Labels, ModelCard
-from wideresnet.tasks.load.assumed_card import card_for, option_of, usual_labels
+from wideresnet.tasks.load.assumed_card import card_for, option_of, stated_names, usual_labels
 from wideresnet.tasks.load.hub import repository_of
-from wideresnet.tasks.load.hub_config import FUNCTIONS, NAME, config_text, read_config
+from wideresnet.tasks.load.hub_config import FUNCTIONS, NAME, HubConfig, config_text, read_config
 from wideresnet.weights.catalogue import CATALOGUE, Weights
 from wideresnet.weights.read import WeightsReader, open_weights
 from wideresnet.weights.recognise import Recognised, recognise
@@ -59,6 +59,8 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
             problem = f"{path} has no classifier (features only)"
             raise WeightsError(problem, hint="'wrn embed' and 'wrn finetune' take it as it is")
         config = read_config(path, network.architecture, 0 if network.headless else network.architecture.classes)
+        if not (config and config.labels) and (names := stated_names(reader.facts, network.architecture.classes)):
+            config = HubConfig(Labels(names), config.preprocess if config else None)
         if card is None:
             card = card_for(path, network.architecture, network=network, config=config, facts=facts)
         labels = config.labels if config and config.labels else usual_labels(card)

@@ -187,6 +187,25 @@ def test_a_foreign_network_of_other_classes_gets_numbered_labels_or_the_users_ow
         load_bundle(ModelChoice(str(path), labels=tmp_path / "absent.txt"))
 
 
+@pytest.mark.parametrize("beside", [
+    {"class_names": [f"kind {index}" for index in range(40)]},
+    {"class_to_idx": {f"kind {index}": index for index in reversed(range(40))}},
+    {"meta": {"dataset_meta": {"classes": tuple(f"kind {index}" for index in range(40))}}},
+    {"hyper_parameters": {"id2label": {index: f"kind {index}" for index in range(40)}}},
+])  # fmt: skip
+def test_class_names_in_a_checkpoint_are_used(tmp_path: Path, beside: dict[str, object]) -> None:
+    tensors = tiny_tensors(get_architecture("wrn_10_1", 40))
+    state = {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}
+    torch.save({"state_dict": state, **beside}, tmp_path / "a.pt")
+    bundle = load_bundle(ModelChoice(str(tmp_path / "a.pt")))
+    assert bundle.labels.names == tuple(f"kind {index}" for index in range(40))
+    assert not [text for text in bundle.card.assumed if text.startswith("class names")]
+    torch.save({"state_dict": state, **beside, "classes": ["cat", "dog"]}, tmp_path / "b.pt")
+    assert load_bundle(ModelChoice(str(tmp_path / "b.pt"))).labels == bundle.labels
+    torch.save({"state_dict": state, **beside, "classes": list(map(str, range(40)))}, tmp_path / "c.pt")
+    assert load_bundle(ModelChoice(str(tmp_path / "c.pt"))).labels.names[1] == "class 1"
+
+
 def test_naming_another_architecture_shows_the_difference(tmp_path: Path) -> None:
     path = save_pth(tmp_path / "theirs.pth", tiny_tensors(TINY))
     with pytest.raises(WeightsError, match="holds wrn_10_1 with 10 classes, not wrn_16_2") as caught:
