@@ -57,8 +57,15 @@ class Server:
         assert match, name
         return float(match[1])
 
-    def until(self, true: Callable[[], bool]) -> None:
-        end = time.monotonic() + 30
+    @property
+    def is_ready(self) -> bool:
+        try:
+            return self.ask("GET", "/v2/health/ready")[0] == 200
+        except ConnectionError:                    # the port of workers opens with their models
+            return False
+
+    def until(self, true: Callable[[], bool], seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -81,7 +88,7 @@ def serving(
     try:
         server.until(lambda: "\n" in log.read_text())
         server.port = int(log.read_text().splitlines()[0].rpartition(":")[2])
-        server.until(lambda: server.ask("GET", "/v2/health/ready")[0] == 200)
+        server.until(lambda: server.is_ready, 90)
         yield server
     finally:
         process.kill()

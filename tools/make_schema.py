@@ -32,7 +32,7 @@ def serve_page() -> str:
     schema = ServeSettings.model_json_schema()
     options = schema["properties"]
     options["model"], options["models"] = options.pop("models"), options.pop("folder") | {"title": "Models"}
-    del options["token"], options["admin_token"], options["facts"], schema["$defs"]["FileFacts"]
+    del options["token"], options["admin_token"], options["facts"], options["figures"], schema["$defs"]["FileFacts"]
     for name in FACT_NAMES:
         kind = "number" if name == "bn_eps" else "string"
         options[name] = {"type": kind, "title": name.replace("_", " ").title()}

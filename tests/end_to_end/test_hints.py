@@ -51,6 +51,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "serve/run": ("serve",),
     "serve/shadow": ("serve",),
     "serve/tls": ("serve",),
+    "serve/workers": ("serve",),
     "tasks/calibrate/automatic": ("compile", "finetune"),
     "tasks/calibrate/calibrate": ("calibrate",),
     "tasks/bench/candidates": ("bench",),

@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -24,8 +25,9 @@ def tool(name: str) -> dict[str, Any]:
 
 
 def metrics() -> set[str]:
-    """Every name of a fresh service's /metrics, also of what has no value yet."""
+    """Every name of the /metrics of a fresh service with workers, also of what has no value yet."""
     from wideresnet.serve.admission import AdmissionController
+    from wideresnet.serve.figures import render_sum
     from wideresnet.serve.metrics import Metrics, ShadowMetrics, UncertaintyMetrics
     from wideresnet.serve.settings import ServeSettings
     from wideresnet.serve.shadow import Shadow
@@ -34,7 +36,8 @@ def metrics() -> set[str]:
     UncertaintyMetrics(service._registry)          # those of calibrated models
     settings = ServeSettings(shadow="a=b")
     service.add(ShadowMetrics(Shadow(settings, AdmissionController(1, 1), print)))
-    page = service.render().decode()
+    with TemporaryDirectory() as folder:
+        page = render_sum(service, Path(folder)).decode()
     names = set(re.findall(r"^# TYPE (\S+) ", page, re.MULTILINE))
     return names | {f"{name}{part}" for name in names for part in ("_bucket", "_sum", "_count")}
 

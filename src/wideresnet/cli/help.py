@@ -33,8 +33,9 @@ GROUPS = {
         " --explain --shadow=FIRST=SECOND --shadow-fraction=FRACTION --otlp=URL --log",
     "Output": "--output=PATH --format --rows --top-k=N --coverage=PERCENT --class=CLASS --lang --layer=NAMES --pool"
         " --dtype --storage --signed --report=FILE --folders=FOLDER --tensorboard --resume",
-    "Speed": "--engine=NAMES --precision=NAMES --device=cpu --threads=N --streams=N --batch-size=N --infer-mode",
-    "Cluster (docs/scale.md)": "--ray=ADDRESS --replicas=N --workers=N --cpus=N --shard-size=N",
+    "Speed": "--engine=NAMES --precision=NAMES --device=cpu --workers=N --threads=N --streams=N --batch-size=N"
+        " --infer-mode",
+    "Cluster (docs/scale.md)": "--ray=ADDRESS --replicas=N --cpus=N --shard-size=N",
     "Facts that a weights file may not state (docs/weights.md)":
         "--normalise=NAME --which=NAME --activation=NAME --bn-eps=NUMBER --shortcut=NAME --stride-on=NAME"
         " --padding=NAME --final-pool=NAME",

@@ -108,6 +108,7 @@ def serve(
     alpha: Alpha = None,
     engine: EngineName = "openvino",
     precision: Precision = "f32",
+    workers: Annotated[int, typer.Option(min=1, help="Processes, which divide the threads among them.")] = 1,
     threads: Threads = 0,
     streams: Streams = None,
     device: InferenceDevice = "cpu",
@@ -137,18 +138,21 @@ def serve(
     """
     with needs_extra("wrn serve", "serve"):
         from wideresnet.serve.run import serve as run
+        from wideresnet.serve.workers import serve_in_workers
     check_engine(engine)
     from wideresnet.serve.settings import ServeSettings, make_settings
 
     check_unused(context, models is None, "without --models", "poll", "versions")
     check_unused(context, not shadow, "without --shadow", "shadow_fraction")
-    check_unused(context, bool(ray), "with --ray", "shadow", "otlp", "tls_cert", "tls_key")
+    check_unused(context, bool(ray), "with --ray", "shadow", "otlp", "tls_cert", "tls_key", "workers")
+    check_unused(context, workers > 1, "with several --workers", "shadow", "grpc_port", "admin_token_file")
     check_unused(context, tls_cert is None, "without --tls-cert", "tls_key")
     check_unused(context, tls_key is None, "without --tls-key", "tls_cert")
     check_unused(context, bool(ray), "with --ray", "models", "admin_token_file", hint="name the models with -m")
     token, admin_token = _read_token("TOKEN", token_file), _read_token("ADMIN_TOKEN", admin_token_file)
-    if admin_token and ray:
-        raise ConfigError("the admin token has no effect with --ray", hint=f"unset {PREFIX}_ADMIN_TOKEN")
+    if admin_token and (ray or workers > 1):
+        option = "--ray" if ray else "several --workers"
+        raise ConfigError(f"the admin token has no effect with {option}", hint=f"unset {PREFIX}_ADMIN_TOKEN")
     if admin_token and admin_token == token:
         raise ConfigError("the admin token is that of all clients", hint="'openssl rand -hex 32' makes another")
     _check_environment(context)
@@ -166,7 +170,7 @@ def serve(
         raise typer.Exit(0 if serve_on_ray(settings, parse_replicas(ray, replicas, cpus), write) else 1)
     if (replicas, cpus) != ("1", 1):
         raise ConfigError("--replicas and --cpus are for a cluster", hint="--ray local makes one on this machine")
-    raise typer.Exit(0 if run(settings, write) else 1)
+    raise typer.Exit(0 if (serve_in_workers if workers > 1 else run)(settings, write) else 1)
 
 
 def _read_token(name: str, file: Path | None) -> str | None:

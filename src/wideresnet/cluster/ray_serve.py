@@ -159,7 +159,7 @@ def serve_on_ray(settings: ServeSettings, replicas: Replicas, write: Callable[[s
     with needs_extra("wrn serve --ray", "ray"):
         from ray import serve
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    log = Service(settings, write).log_message
+    log = Service(settings.model_copy(), write).log_message     # a copy, since it caches values
     settings = resolve_port(settings, replicas)
     with _ray_connection(settings, replicas), _shutdown_signal() as shutdown:
         if serve.status().proxies:

@@ -1,5 +1,7 @@
 """The service: models behind HTTP (extra ``serve``) and gRPC.
 
+    workers      several processes of one service
+    figures      the metrics of all of them
     run          the process: socket, signals, reload, graceful shutdown
     app          the routes: read the request, run the model, render the response
     service      the state that requests share: settings, models, admission, metrics

@@ -31,6 +31,7 @@ from wideresnet.serve import protocol
 from wideresnet.serve.admission import RequestContext
 from wideresnet.serve.control import control, repository_index
 from wideresnet.serve.explain import MAX_MAPS, MapSelection, parse_classes
+from wideresnet.serve.figures import render_sum
 from wideresnet.serve.http.errors import ApiError, as_api_error, problem_response
 from wideresnet.serve.http.middleware import PUBLIC_PATHS, RequestMiddleware
 from wideresnet.serve.http.openapi import openapi_document, render_docs
@@ -270,14 +271,11 @@ async def models(service: Service, request: Request, context: RequestContext) ->
     for model in service.models.values():
         card = model.classifier.card
         details = {
-            "classes": card.classes,
-            "labels": card.labels_name or None,
-            "languages": model.languages,
-            "preprocess": asdict(card.preprocess),
-            "licence": card.licence or None,
+            "classes": card.classes, "labels": card.labels_name or None, "languages": model.languages,
+            "preprocess": asdict(card.preprocess), "licence": card.licence or None,
             "published": [asdict(accuracy) for accuracy in card.published],
             "measured": [asdict(accuracy) for accuracy in card.measured],
-        }
+        }  # fmt: skip
         if calibration := card.uncertainty:
             largest = min(99.9, math.floor(1000 * calibration.sets.scores.n / (calibration.sets.scores.n + 1)) / 10)
             details["calibration"] = {
@@ -302,7 +300,9 @@ async def health(service: Service, request: Request, context: RequestContext) ->
 
 async def metrics(service: Service, request: Request, context: RequestContext) -> Response:
     """``GET /metrics``"""
-    return Response(service.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+    folder = service.settings.figures
+    content = render_sum(service.metrics, folder) if folder else service.metrics.render()
+    return Response(content, headers={"Content-Type": CONTENT_TYPE})
 
 
 async def shadow_page(service: Service, request: Request, context: RequestContext) -> Response:

@@ -131,12 +131,9 @@ def crop_box(size: tuple[int, int], spec: Preprocess) -> list[float]:
 
 def _class_document(explanation: Explanation, class_map: ClassMap, labels: Labels) -> dict[str, Any]:
     return {
-        **describe_class(class_map.score, labels),
-        "logit": class_map.logit,
-        "bias": class_map.bias,
-        "peak": list(class_map.peak),
-        "overlay": _data_url(draw_evidence(explanation, class_map), "JPEG"),
-    }
+        **describe_class(class_map.score, labels), "logit": class_map.logit, "bias": class_map.bias,
+        "peak": list(class_map.peak), "overlay": _data_url(draw_evidence(explanation, class_map), "JPEG"),
+    }  # fmt: skip
 
 
 def _data_url(image: Image.Image, kind: Literal["PNG", "JPEG"]) -> str:

@@ -13,16 +13,20 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
+from multiprocessing import parent_process
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from wideresnet.errors import ConfigError, WrnError, needs_extra, os_errors_as
 from wideresnet.serve.app import make_app
+from wideresnet.serve.figures import count_workers, write_metrics
 from wideresnet.serve.http.limits import IDLE, LimitedConnection
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 
+SHARE_SECONDS = 0.5                                # between writes of a worker's metrics
 LATE_SECONDS = 1.0                                 # from the last response, for requests on open connections
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 FLUSH_SECONDS = 2                                  # for responses that are written and not yet sent
@@ -43,13 +47,13 @@ def serve(settings: ServeSettings, write: Callable[[str], object]) -> bool:
     if settings.otlp:
         with needs_extra("wrn serve --otlp", "tracing"):
             from wideresnet.serve.tracing import Tracing
-    with open_socket(settings.host, settings.port) as listener:
+    with open_socket(settings.host, settings.port, is_shared=settings.figures is not None) as listener:
         process = ServerProcess(Service(settings, write), listener)
         if settings.otlp:
             process.service.tracing = Tracing(settings.otlp, process.service.log_message)
-        certificate = process.service.certificate
-        process.service.log_message(f"listening on {'https' if certificate else 'http'}://{_address(listener)}")
-        if certificate:
+        if not settings.figures:
+            process.service.log_message(f"listening on {describe_address(listener, settings)}")
+        if certificate := process.service.certificate:
             process.service.log_message(certificate.note)
         beside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         if settings.grpc_port is not None:         # checked here, since gRPC's own error names no reason
@@ -67,17 +71,10 @@ class ServerProcess:
         self.service, self._listener = service, listener
         config = uvicorn.Config(
             make_app(self.service, self._lifespan),
-            http=LimitedConnection,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=round(IDLE),
+            http=LimitedConnection, ws="none", lifespan="on", log_config=None, log_level="error", access_log=False,
+            server_header=False, proxy_headers=False, timeout_keep_alive=round(IDLE),
             timeout_graceful_shutdown=FLUSH_SECONDS,
-        )
+        )  # fmt: skip
         config.load()
         config.ssl = service.certificate.context if service.certificate else None
         self._server = uvicorn.Server(config)
@@ -102,8 +99,22 @@ class ServerProcess:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._shut_down)
             loop.add_signal_handler(signal.SIGHUP, lambda: self._start_task(self.service.reload()))
-        self._start_task(self._load())
+        if folder := self.service.settings.figures:          # of a worker, whose port opens with its models
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            await self._load()
+            self._start_task(self._share_metrics(folder))
+        else:
+            self._start_task(self._load())
         yield {"service": self.service}            # for LimitedConnection
+
+    async def _share_metrics(self, folder: Path) -> None:
+        """Write the metrics of a worker for the others, and look whether all are open, and the parent is there."""
+        while True:
+            write_metrics(self.service.metrics, folder)
+            self.service.is_complete |= count_workers(folder) >= self.service.settings.workers
+            if (parent := parent_process()) and not parent.is_alive():
+                self._shut_down()
+            await asyncio.sleep(SHARE_SECONDS)
 
     def _handle_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -123,7 +134,7 @@ class ServerProcess:
             gc.collect()
             gc.freeze()                            # spares each collection the objects that stay until the end
             gc.set_threshold(YOUNG_OBJECTS)
-            self.service.log_message("ready" if self.service.ready else "no model is open yet")
+            self.service.log_message("ready" if self.service.models else "no model is open yet")
             if self.service.settings.folder and self.service.settings.poll:
                 self._start_task(self._poll())
         except WrnError as error:
@@ -137,7 +148,8 @@ class ServerProcess:
 
     def _shut_down(self) -> None:
         if self.service.admission.draining:
-            self._drained, self._server.force_exit, self._server.should_exit = False, True, True
+            if not self.service.settings.figures:  # the parent ends workers by SIGKILL
+                self._drained, self._server.force_exit, self._server.should_exit = False, True, True
             return
         self.service.admission.draining = True
         self._start_task(self._drain())
@@ -192,15 +204,29 @@ class Listener(socket.socket):
             raise
 
 
-def open_socket(host: str, port: int, option: str = "--port") -> Listener:
-    """Return a socket that listens on an address, whose port is that of ``option``. Raises ConfigError."""
+def open_socket(host: str, port: int, option: str = "--port", is_shared: bool = False) -> Listener:
+    """Return a socket that listens on an address, whose port is that of ``option``. Raises ConfigError.
+
+    ``is_shared``: with other processes, and listening only when the event loop accepts connections.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with os_errors_as(ConfigError, f"cannot listen on {host}:{port}", f"{option} 0 takes any free port"):
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        if is_shared:
+            listener = socket.socket(family)
+            for name in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+                listener.setsockopt(socket.SOL_SOCKET, name, 1)
+            listener.bind((host, port))
+        else:
+            listener = socket.create_server((host, port), family=family, backlog=2048)
         # Connections inherit TCP_NODELAY. asyncio only sets it for sockets created with IPPROTO_TCP; without it each
         # response, which is written in two pieces, waits 40 ms for the client's delayed acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Listener(fileno=listener.detach())
+
+
+def describe_address(listener: socket.socket, settings: ServeSettings) -> str:
+    """Return the URL of a socket of a service."""
+    return f"{'https' if settings.tls_cert else 'http'}://{_address(listener)}"
 
 
 def _address(listener: socket.socket) -> str:

@@ -42,6 +42,7 @@ class Service:
         self.settings, self._write = settings, write
         self.admission = AdmissionController(settings.capacity, settings.max_held_bytes)
         self.metrics = Metrics(self.admission)
+        self.is_complete = settings.figures is None  # once all workers are open
         self.models: dict[str, ModelWorker] = {}     # by NAME, or NAME/VERSION of numbered ones; empty until open
         self.versions: dict[str, dict[str, ModelWorker]] = {}     # of each name, its default first; of ``models``
         self.explanations = ExplanationWorker(settings)
@@ -56,7 +57,7 @@ class Service:
     @property
     def ready(self) -> bool:
         """True if requests are admitted, apart from the limits."""
-        return bool(self.models) and not self.admission.draining
+        return bool(self.models) and self.is_complete and not self.admission.draining
 
     def log_message(self, message: str) -> None:
         """Log a message as text, or as JSON where the settings say so."""
@@ -142,6 +143,9 @@ class Service:
 
     def statistics_document(self, name: str | None, version: str | None, context: RequestContext) -> dict[str, Any]:
         """Return the statistics of a version, of all of a model, or of all models. Raises ApiError."""
+        if self.settings.figures:
+            message = "these statistics are those of one process, and the service has several"
+            raise ApiError("route", message, "GET /metrics has the sums over all workers")
         selected = list(self.models.values())
         if name is not None:
             model = self.find_model(name, context, version)
@@ -149,14 +153,9 @@ class Service:
         return {"model_stats": [name_and_version(model.name) | model.statistics.to_json() for model in selected]}
 
     async def infer(
-        self,
-        model: ModelWorker,
-        inputs: Sequence[ModelInput],
-        postprocess: Postprocess[Result],
-        request: Request | None,
-        permit: Permit,
-        seconds: float = math.inf,
-    ) -> list[Outcome[Result]]:
+        self, model: ModelWorker, inputs: Sequence[ModelInput], postprocess: Postprocess[Result],
+        request: Request | None, permit: Permit, seconds: float = math.inf,
+    ) -> list[Outcome[Result]]:  # fmt: skip
         """Run the model on all inputs and return their outcomes in order.
 
         Raises ApiError when they do not all fit into the queue, for labels without effect, and as ``wait_for``.
@@ -170,12 +169,9 @@ class Service:
         return await self.wait_for(futures, model, request, seconds)
 
     async def wait_for(
-        self,
-        futures: Sequence[asyncio.Future[Outcome[Result]]],
-        model: ModelWorker,
-        request: Request | None,
+        self, futures: Sequence[asyncio.Future[Outcome[Result]]], model: ModelWorker, request: Request | None,
         seconds: float = math.inf,
-    ) -> list[Outcome[Result]]:
+    ) -> list[Outcome[Result]]:  # fmt: skip
         """Wait for submitted work, at most ``seconds``, and return its outcomes in order.
 
         Raises ApiError at the deadline, and when the client disconnects; without a ``request`` the transport cancels

@@ -53,7 +53,9 @@ class ServeSettings(BaseModel):
     engine: str = "openvino"
     precision: Annotated[Literal["f32", "bf16"], BeforeValidator(precision_name)] = "f32"
     alpha: Alpha | None = None                     # of transparent images; None: as each model's card says
-    threads: int = Field(0, ge=0)
+    workers: int = Field(1, ge=1)                  # processes
+    figures: Path | None = None                    # the folder in which several workers share their metrics
+    threads: int = Field(0, ge=0)                  # of all workers
     streams: int | None = Field(None, ge=0)        # None: as tuned, else 1; 0: as many as the engine chooses
     queue: int = Field(0, ge=0)                    # images at most, waiting and in work
     max_bytes: int = Field(32 * MiB, ge=1)         # per request body, also when decompressed

@@ -363,14 +363,9 @@ def describe_model(name: str, classifier: Classifier) -> dict[str, Any]:
     """Return the ``model`` member of responses: names, precisions and hashes."""
     card, info = classifier.card, classifier.engine.info
     return {
-        "name": name,
-        "architecture": card.architecture,
-        "precision": card.precision,
-        "engine": asdict(info),
-        "graph_sha256": card.files.get(GRAPH, ""),
-        "weights_sha256": card.weights_sha256,
-        "assumed": list(card.assumed),
-    }
+        "name": name, "architecture": card.architecture, "precision": card.precision, "engine": asdict(info),
+        "graph_sha256": card.files.get(GRAPH, ""), "weights_sha256": card.weights_sha256, "assumed": list(card.assumed),
+    }  # fmt: skip
 
 
 def describe_class(score: LabelScore, labels: Labels) -> dict[str, Any]:

@@ -12,25 +12,11 @@ from wideresnet.errors import ImageError, WrnError
 
 # Error kind, as metrics, logs and problem types name it -> HTTP status.
 ERROR_STATUS = {
-    "picture": 400,
-    "request": 400,
-    "token": 401,
-    "load": 400,
-    "model": 404,
-    "route": 404,
-    "method": 405,
-    "slow": 408,
-    "large": 413,
-    "type": 415,
-    "host": 421,
-    "parameters": 422,
-    "full": 429,
+    "picture": 400, "request": 400, "load": 400, "token": 401, "model": 404, "route": 404, "method": 405, "slow": 408,
+    "large": 413, "type": 415, "host": 421, "parameters": 422, "full": 429,
     "gone": 499,                                   # nginx's code for a client that disconnected; nobody reads it
-    "fault": 500,
-    "loading": 503,
-    "draining": 503,
-    "deadline": 504,
-}
+    "fault": 500, "loading": 503, "draining": 503, "deadline": 504,
+}  # fmt: skip
 _CLOSE_CONNECTION = {"slow", "large"}              # the rest of the body is not read
 _RETRY_AFTER = {"full": "1", "loading": "1", "draining": "5"}  # seconds
 
@@ -72,9 +58,6 @@ def problem_response(error: ApiError, path: str, members: Mapping[str, Any] | No
     document = {
         "type": f"urn:wideresnet:problem:{error.kind}",
         "title": "Client Closed Request" if status == 499 else HTTPStatus(status).phrase,
-        "status": status,
-        "detail": error.message,
-        "hint": error.hint,
-        **(members or {}),
-    }
+        "status": status, "detail": error.message, "hint": error.hint, **(members or {}),
+    }  # fmt: skip
     return JSONResponse(document, status, headers, media_type="application/problem+json")

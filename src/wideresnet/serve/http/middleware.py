@@ -117,15 +117,8 @@ def report_response(service: Service, scope: Scope, context: RequestContext, sta
     trace = {"trace_id": service.tracing.record(scope, context, status)} if service.tracing and is_traced else {}
     if service.settings.log == "json":
         service.log_fields({
-            "id": context.id,
-            **trace,
-            "client": (scope.get("client") or ("",))[0],
-            "method": scope.get("method", ""),
-            "path": scope.get("path", ""),
-            "model": context.model,
-            "status": status,
-            "kind": context.error_kind,
-            "pictures": context.images,
-            "bytes": context.bytes_read,
+            "id": context.id, **trace, "client": (scope.get("client") or ("",))[0],
+            "method": scope.get("method", ""), "path": scope.get("path", ""), "model": context.model, "status": status,
+            "kind": context.error_kind, "pictures": context.images, "bytes": context.bytes_read,
             "milliseconds": round(1000 * context.seconds, 3),
         })  # fmt: skip

@@ -135,19 +135,13 @@ class MultipartReader:
         if not boundary:
             raise ApiError("request", "a multipart body needs a boundary in its Content-Type", _MULTIPART)
         try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._begin_part,
-                    "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
-                    "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
-                    "on_header_end": self._end_header,
-                    "on_headers_finished": self._end_headers,
-                    "on_part_data": self._append,
-                    "on_part_end": self._end_part,
-                    "on_end": self._end,
-                },
-            )
+            self._parser = MultipartParser(boundary, {
+                "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._end_header, "on_headers_finished": self._end_headers,
+                "on_part_begin": self._begin_part, "on_part_data": self._append, "on_part_end": self._end_part,
+                "on_end": self._end,
+            })  # fmt: skip
         except FormParserError as error:
             raise _damaged(error) from error
 
