@@ -102,7 +102,8 @@ class ServerProcess:
         if folder := self.service.settings.figures:          # of a worker, whose port opens with its models
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             await self._load()
-            self._start_task(self._share_metrics(folder))
+            if not self._failure:
+                self._start_task(self._share_metrics(folder))
         else:
             self._start_task(self._load())
         yield {"service": self.service}            # for LimitedConnection

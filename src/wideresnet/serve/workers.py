@@ -28,6 +28,7 @@ from wideresnet.serve.settings import ServeSettings
 
 TICK = 0.1                                         # seconds between looks at the workers
 BACKOFF_MIN, BACKOFF_MAX = 0.5, 30.0               # seconds before a worker is started again
+STEADY = 60.0                                      # seconds after which an end is not one of a series
 FAILED = 2                                         # exit code of a worker that cannot serve
 
 
@@ -58,7 +59,7 @@ class Worker:
     threads: int
     process: BaseProcess | None = None
     start: float = 0.0
-    pause: float = BACKOFF_MIN
+    pause: float = BACKOFF_MIN / 2                 # seconds before the latest start; the next one is longer
 
 
 @dataclass(eq=False)
@@ -111,7 +112,7 @@ class Parent:
         if code == FAILED and not self.is_open:
             self._signal(signal.SIGTERM)
             raise ConfigError("a worker cannot start", hint="the lines above say why")
-        worker.pause = min(max(BACKOFF_MIN, 2 * worker.pause - (now - worker.start)), BACKOFF_MAX)    # a series ends
+        worker.pause = BACKOFF_MIN if now - worker.start > STEADY else min(2 * worker.pause, BACKOFF_MAX)
         worker.start = now + worker.pause
         self.log(f"{name} has ended ({code}), another one starts in {worker.pause:g} s")
 
