@@ -144,8 +144,7 @@ class Service:
     def statistics_document(self, name: str | None, version: str | None, context: RequestContext) -> dict[str, Any]:
         """Return the statistics of a version, of all of a model, or of all models. Raises ApiError."""
         if self.settings.figures:
-            message = "these statistics are those of one process, and the service has several"
-            raise ApiError("route", message, "GET /metrics has the sums over all workers")
+            raise ApiError("route", "these are statistics of one process of several", "GET /metrics has the sums")
         selected = list(self.models.values())
         if name is not None:
             model = self.find_model(name, context, version)

@@ -67,12 +67,10 @@ class InferenceStatistics:
     def to_json(self) -> dict[str, Any]:
         """Return Triton's document, in milliseconds since 1970 and nanoseconds."""
         return {
-            "last_inference": round(1000 * self._last),
-            "inference_count": self.images,
-            "execution_count": self.executions,
+            "last_inference": round(1000 * self._last), "inference_count": self.images,
+            "execution_count": self.executions, "batch_stats": [],
             "inference_stats": {
                 triton_name: {"count": self._counts[name], "ns": round(1e9 * self._seconds[name])}
                 for triton_name, name in _NAMES.items()
             },
-            "batch_stats": [],
-        }
+        }  # fmt: skip
