@@ -95,7 +95,7 @@ def compute_outputs(arguments: argparse.Namespace) -> None:
         raise SystemExit(f"--outside: call it something else than {reserved.pop()}")
     sources: dict[str, Callable[[], list[Item]]] = {
         "test": lambda: list(open_labelled(arguments.test, labels).items),
-        "train": lambda: balanced_sample(calibration_pool(arguments.train, labels), bank),
+        "train": lambda: balanced_sample(calibration_pool(arguments.train, labels).items, bank),
     }
     for kind, source in arguments.outside:
         sources[kind] = lambda path=Path(source): outside_images(path, arguments.without)
