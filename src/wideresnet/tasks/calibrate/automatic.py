@@ -73,7 +73,7 @@ def _set_aside(
         images = calibration_data.open_gate_images(settings.data, bundle)
     except DataError:                              # the compilation raises it again
         return None, None
-    notes, parent = bundle.card.notes, images.data
+    notes, parent = bundle.card.notes, replace(images.data, exif="transpose")
     chose = notes.get("fine-tuned", "").startswith("full") and parent.sha256 == notes.get("val data hash")
     chosen = balanced_sample(images.items, len(images.items) // PART)
     if chose or len(chosen) < FEWEST or any(item.label is None for item in images.items):

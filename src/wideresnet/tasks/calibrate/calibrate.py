@@ -126,7 +126,8 @@ def open_calibration_images(
     bundle.check_single()
     labels = bundle.labels
     sets = [
-        item if isinstance(item, LabelledData) or item is None else open_labelled(locate_data(Path(item)), labels)
+        item if isinstance(item, LabelledData) or item is None
+        else replace(open_labelled(locate_data(Path(item)), labels), exif="transpose")     # as classify and serve do
         for item in (data, test)
     ]
     kind, run_data = "images", run_indices(bundle)

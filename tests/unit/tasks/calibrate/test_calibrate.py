@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 
 from fakes import tiny_bundle
 from wideresnet.bundle import Bundle, read_bundle
@@ -263,3 +264,20 @@ def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
     bias.CopyFrom(numpy_helper.from_array(np.full(10, np.inf, np.float32), bias.name))
     with pytest.raises(EngineError, match="logits are not finite"):
         calibrate(classifier_of(bundle.with_model(model)), data(), tmp_path / "new")
+
+
+def test_photographs_are_calibrated_upright_as_they_are_classified(tmp_path: Path) -> None:
+    """Images on their side with an EXIF orientation give the calibration of their upright copies."""
+    exif = Image.Exif()
+    exif[274] = 6                                  # to be turned by a quarter
+    bottom = np.linspace(1.0, 0.3, 32)[:, None, None]
+    for index, item in enumerate(data().items):
+        upright = Image.fromarray((item.source * bottom).astype(np.uint8))
+        for root, image, options in (("upright", upright, {}), ("turned", upright.rotate(90), {"exif": exif})):
+            folder = tmp_path / root / network().labels.names[item.label or 0]
+            folder.mkdir(parents=True, exist_ok=True)
+            image.save(folder / f"{index:03}.png", **options)
+    names = "upright", "turned"
+    upright, turned = (calibrate(classifier_of(network()), tmp_path / name, tmp_path / f"{name} new") for name in names)
+    assert upright.uncertainty.before == turned.uncertainty.before
+    assert upright.p_values == turned.p_values
