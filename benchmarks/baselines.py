@@ -39,7 +39,8 @@ from wideresnet.errors import EngineError, WrnError
 from wideresnet.graph.outputs import parse_graph
 from wideresnet.images.preprocess import preprocess
 from wideresnet.machine import available_cpus, machine_facts
-from wideresnet.records import BenchReport, EngineInfo, Item, Precision, Preprocess, follow
+from wideresnet.precision import Precision
+from wideresnet.records import BenchReport, EngineInfo, Item, Preprocess, follow
 from wideresnet.report import benchmark
 from wideresnet.report.escape import json_text
 from wideresnet.tasks.bench.candidates import Candidate, pixels, streaming

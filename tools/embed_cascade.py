@@ -17,9 +17,10 @@ from wideresnet.output.atomic import save_text
 from wideresnet.output.progress import run_shown
 from wideresnet.records.inference import InferenceSettings
 from wideresnet.report import cascade as report
-from wideresnet.tasks.cascade.cascade import make_cascade, open_images
+from wideresnet.tasks.cascade.cascade import make_cascade
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
 from wideresnet.tasks.load.resolve import embedded_folder
+from wideresnet.tasks.quantize.calibration_data import gate_images
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--max-drop", type=float, default=0.3, help="percentage points of top-1")
     arguments = parser.parse_args()
     members = [load_bundle(ModelChoice(name)) for name in arguments.members]
-    images = open_images(arguments.data, members[-1].labels)
+    images = gate_images(arguments.data, members[-1].labels)
     with TemporaryDirectory() as temporary:
         written = Path(temporary) / "cascade"
         run = make_cascade(members, images, arguments.max_drop / 100, InferenceSettings(), written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import runpy
@@ -118,6 +119,22 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
     local = [link.partition("#")[0] for link in links if "://" not in link and not link.startswith("#")]
     assert [link for link in local if not (page.parent / unquote(link)).exists()] == []
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "tools", "examples"])
+def test_scripts_import_names_that_the_package_has(folder: str) -> None:
+    """They are not in the checks of types, and most of them are run rarely."""
+    missing = []
+    for script in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(script.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "wideresnet":
+                names = [alias.name for alias in node.names]
+                code = f"from {node.module} import {', '.join(names)}"
+                try:
+                    exec(code, {})
+                except ImportError as error:
+                    missing.append(f"{script.relative_to(ROOT)}:{node.lineno}: {error}")
+    assert missing == []
 
 
 def test_every_example_photograph_is_credited() -> None:
