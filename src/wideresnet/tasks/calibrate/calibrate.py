@@ -37,7 +37,7 @@ from wideresnet.output.progress import run_shown
 from wideresnet.prediction_sets import fewest_to_refuse, set_draws
 from wideresnet.tasks.calibrate import conformal
 from wideresnet.tasks.calibrate.temperature import confidence_bins, fit_margin, fit_temperature, reliability
-from wideresnet.tasks.calibrate.unknown import bank_size, default_method, method_constants
+from wideresnet.tasks.calibrate.unknown import bank_size, default_method, method_constants, notes_on_bank
 from wideresnet.tasks.evaluate.evaluate import empty_report, masked_classes, score_logits
 from wideresnet.tasks.evaluate.label_order import check_label_order
 from wideresnet.tasks.evaluate.metrics import accumulate
@@ -188,7 +188,7 @@ def calibrate_bundle(
     return records.CalibrateReport(
         str(output), bundle.card.name, uncertainty, bins, new_bins, tuple(counts.tolist()),
         _histograms(*(after[name].values[SCORE].ravel() for name in (SCORES, TEST))), failures,
-        (*data.notes, *_notes_on_copies(parts)), data.skipped,
+        (*data.notes, *_notes_on_copies(parts), *notes_on_bank(method, *reference[FEATURES].shape)), data.skipped,
     )  # fmt: skip
 
 

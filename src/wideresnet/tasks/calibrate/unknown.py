@@ -29,6 +29,16 @@ def default_method(images: int, features: int) -> UnknownMethod:
     return "vim" if images >= IMAGES_A_FEATURE * features else "knn"
 
 
+def notes_on_bank(method: UnknownMethod, images: int, features: int) -> list[str]:
+    """Return a warning if ``method`` estimates a covariance from too few images, else nothing."""
+    if method not in ("vim", "mahalanobis") or images >= IMAGES_A_FEATURE * features:
+        return []
+    return [
+        f"{method} estimates the covariance of {features:,} features from {images:,} images: it recognises few unknown"
+        f" images below {IMAGES_A_FEATURE * features:,}; with so few use --unknown-method knn"
+    ]
+
+
 def neighbours(images: int, classes: int) -> int:
     """Return the k of "knn" for a bank of so many images: a tenth of a class."""
     return min(max(1, round(images / classes / 10)), MOST_NEIGHBOURS)

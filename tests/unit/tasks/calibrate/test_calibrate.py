@@ -30,7 +30,7 @@ from wideresnet.tasks.calibrate.calibrate import (
     calibrate,
     calibrate_bundle,
 )
-from wideresnet.tasks.calibrate.unknown import default_method
+from wideresnet.tasks.calibrate.unknown import default_method, notes_on_bank
 from wideresnet.tasks.load.load import open_classifier
 
 
@@ -148,6 +148,14 @@ def test_text_and_json_have_the_figures(report: CalibrateReport) -> None:
 
 def test_the_default_score_needs_two_images_a_feature() -> None:
     assert (default_method(128, 64), default_method(127, 64)) == ("vim", "knn")
+
+
+def test_a_covariance_from_few_images_is_said(tmp_path: Path) -> None:
+    assert notes_on_bank("vim", 128, 64) == notes_on_bank("knn", 2, 64) == notes_on_bank("energy", 2, 64) == []
+    settings = CalibrateSettings(unknown="vim")
+    (note,) = calibrate(classifier_of(network()), data(), tmp_path / "new", settings=settings).notes
+    assert "vim estimates the covariance" in note
+    assert "use --unknown-method knn" in note
 
 
 def refused(images: CalibrationImages, tmp_path: Path, settings: CalibrateSettings | None = None) -> DataError:
