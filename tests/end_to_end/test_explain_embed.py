@@ -30,6 +30,11 @@ def test_explain_draws_a_image_a_class(wrn: Wrn, tiny: Path, photos: Path) -> No
                 assert (image.format, image.size) == ("PNG", (256, 256))
 
 
+def test_explain_says_that_it_has_fewer_classes(wrn: Wrn, tiny: Path, photos: Path) -> None:
+    done = wrn("explain", photos / "a.png", "-m", tiny, "-k", "12", "-o", "maps")
+    assert (done.code, "note: -k 12: the model has 10 classes\n" in done.err) == (0, True), done.err
+
+
 @pytest.mark.parametrize("inner", ["maps", "."])
 def test_explain_does_not_write_among_the_images(wrn: Wrn, tiny: Path, photos: Path, inner: str) -> None:
     """The next run would explain the maps."""

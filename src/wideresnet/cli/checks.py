@@ -12,6 +12,8 @@ from wideresnet.errors import ConfigError, check_extra
 if TYPE_CHECKING:
     from typer._click.core import Context
 
+    from wideresnet.records import ModelCard
+
 # Options of earlier versions, and what takes their place.
 RENAMED = {
     "--share": "--val-fraction 0.2", "--batch": "--batch-size", "--sync": "--infer-mode sync",
@@ -79,6 +81,12 @@ def is_set(context: typer.Context, name: str) -> bool:
     """Return whether the parameter ``name`` was given on the command line, even with its default's value."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
+
+
+def notes_on_top_k(context: typer.Context, card: ModelCard) -> list[str]:
+    """Return a note if ``-k`` was given and is more than the classes of the model."""
+    k = context.params["k"]
+    return [f"-k {k}: the model has {card.classes} classes"] if is_set(context, "k") and k > card.classes else []
 
 
 def check_unused(context: typer.Context, unused: bool, reason: str, *names: str, hint: str = "") -> None:

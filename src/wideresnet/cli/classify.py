@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from wideresnet.cli.answers import write_file, write_stdout
+from wideresnet.cli.checks import notes_on_top_k
 from wideresnet.cli.classify_options import AnswerOptions, ReadOptions
 from wideresnet.cli.cluster import check_cluster_options, run_on_images
 from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
@@ -76,6 +77,7 @@ def classify(
     many = bool(cluster.ray or len(files) > 1 or containers(files))
     engine, settings = tune_settings(bundle, reading.settings(runtime, answers.coverage), many=many)
     check_coverage(bundle.card, settings.coverage, model or "")
+    list_notes(notes_on_top_k(context, bundle.card))
     if cluster.ray:
         from wideresnet.cluster.operations import Classify
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wideresnet.cli.answers import watched
-from wideresnet.cli.checks import check_unused
+from wideresnet.cli.checks import check_unused, notes_on_top_k
 from wideresnet.cli.groups import ModelOptions, RuntimeOptions, with_groups
 from wideresnet.cli.options import ClassNames, Format, IgnoreExif, Images, Model
-from wideresnet.cli.output import check_targets, print_json, say_model, say_skipped
+from wideresnet.cli.output import check_targets, list_notes, print_json, say_model, say_skipped
 from wideresnet.cli.streams import print_lines
 from wideresnet.errors import ConfigError
 
@@ -71,6 +71,7 @@ def explain(
     indices = list(dict.fromkeys(find_class(name, bundle.labels) for name in classes or []))
     explainer = open_explainer(bundle, runtime.engine, EngineOptions(runtime.precision, runtime.threads))
     say_model(bundle.card, explainer.features.engine.info)
+    list_notes(notes_on_top_k(context, bundle.card))
     drawing = Drawing(output, report, class_names(bundle.labels), signed)
     settings = runtime.settings(8, "ignore" if ignore_exif else "transpose")
     images = InputImages(files)
