@@ -24,6 +24,7 @@ from wideresnet.images.decode import read_encoded
 from wideresnet.prediction_sets import check_fraction
 
 _RETRY_STATUS = {429, 503}                         # the queue is full, or the service is not ready
+_UNTRUSTED = {18, 19, 20, 21}                       # X.509: self-signed, or by an issuer that is not known
 _PROBLEM_TYPE = "application/problem+json"         # content type of the service's own errors
 
 
@@ -91,7 +92,10 @@ class Client:
                 lost = status == 500 and response.headers.get_content_type() != _PROBLEM_TYPE
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                status, data, retry_after = 0, str(error or type(error).__name__).encode(), ""
+                untrusted = getattr(error, "verify_code", 0) in _UNTRUSTED
+                hint = "SSL_CERT_FILE=FILE names certificates to trust" if untrusted else ""
+                detail = {"detail": str(error) or type(error).__name__, "hint": hint}
+                status, data, retry_after = 0, json.dumps(detail).encode(), ""
                 lost = not isinstance(error, CertificateError)
             if attempt == self._retries or not (lost or status in _RETRY_STATUS):
                 break

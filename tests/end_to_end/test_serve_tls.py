@@ -46,8 +46,9 @@ def test_both_ports_speak_tls_alone_and_sighup_reads_the_certificate_again(
         client.close()
         monkeypatch.delenv("SSL_CERT_FILE")
         stranger = wideresnet.Client(f"https://127.0.0.1:{server.port}")
-        with pytest.raises(wideresnet.WrnError, match="certificate verify failed"):
+        with pytest.raises(wideresnet.WrnError, match="certificate verify failed") as refused:
             stranger.models()
+        assert refused.value.hint == "SSL_CERT_FILE=FILE names certificates to trust"
         with server.connect() as plain:            # HTTP on the port of HTTPS
             plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
             assert not plain.recv(100).startswith(b"HTTP/1.1 200")
@@ -101,3 +102,5 @@ def test_a_certificate_that_cannot_be_used_is_one_sentence_before_any_work(wrn: 
         done = wrn("serve", "-m", "none", "--port", "0", *map(str, options))
         assert done.code == 2, options
         assert done.err.splitlines()[0].startswith(error)
+        if "without" in error:
+            assert done.err.splitlines()[1] == f"hint:  add {error.split()[-1]} FILE"

@@ -85,7 +85,7 @@ def test_a_killed_worker_loses_only_its_own_requests(tmp_path: Path, wrn: Wrn) -
         clients = Clients(server, 4)
         server.until(lambda: clients.answers > 20, 60)
         os.kill(min(before), signal.SIGKILL)
-        server.until(lambda: "another one starts" in server.log.read_text())
+        server.until(lambda: "has ended (signal 9: Killed), another one starts" in server.log.read_text())
         goal = clients.answers + 20
         server.until(lambda: clients.answers > goal, 60)                       # one worker, or both again
         server.until(lambda: len(workers(server)) == 2 and server.log.read_text().count("\nready") == 3, 120)
@@ -113,7 +113,8 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--workers", "9999"), "9999 workers need as many CPUs"),
+        (("--workers", "9999"), f"a CPU each, and there are {available_cpus()}\nhint:  --workers {available_cpus()}\n"),
+        (("--workers", "2", "--threads", "1"), "2 workers need a thread and a CPU each, and --threads is 1\n"),
         (("--workers", "2", "--shadow", "a=b"), "--shadow has no effect with several --workers"),
         (("--workers", "2", "--grpc-port", "0"), "--grpc-port has no effect with several --workers"),
         (("--workers", "2", "--admin-token-file", "x"), "--admin-token-file has no effect with several --workers"),

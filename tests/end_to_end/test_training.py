@@ -215,7 +215,7 @@ def test_a_run_does_not_continue_on_other_images_of_the_same_number(wrn: Wrn, pe
 def test_sizes_that_are_never_reached_and_the_time_of_all_seeds_are_said(wrn: Wrn, pets: Path) -> None:
     sizes = ("--set", "sizes=[[0, 8], [4, 12], [9, 16]]")
     done = wrn("train", "pets.toml", "--data", "pets", "--dry-run", "--seeds", "3", *sizes)
-    assert "note: 4 epochs do not reach the sizes from epoch 4 on: the last images have 8 pixels" in done.err
+    assert "note: sizes from epoch 4 on are not reached, with epochs = 4: the last images have 8 pixels" in done.err
     assert "3 seeds, one after another: about" in done.out
 
 

@@ -183,7 +183,7 @@ def _say_sizes(settings: Recipe) -> None:
     """Say which ``sizes`` begin after the last epoch, as with ``--set epochs=1``."""
     if late := [start for start, _ in settings.sizes if start >= settings.epochs]:
         size = f"the last images have {settings.size_at(settings.epochs - 1)} pixels"
-        say(f"note: {settings.epochs} epochs do not reach the sizes from epoch {late[0]} on: {size}", err=True)
+        say(f"note: sizes from epoch {late[0]} on are not reached, with epochs = {settings.epochs}: {size}", err=True)
 
 
 def _print_plan(

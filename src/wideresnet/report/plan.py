@@ -16,7 +16,7 @@ def to_text(plan: TrainingPlan) -> str:
     if {phase.taught for phase in plan.phases} == {True, False}:       # its answers are kept after the first epochs
         teacher = ["teacher", *("answers" if phase.taught else "kept" for phase in plan.phases)]
         rows = [(*row, cell) for row, cell in zip(rows, teacher, strict=True)]
-    evaluations = f"{plan.evaluations} evaluations of {plan.evaluation_seconds:.0f} s"
+    evaluations = f"{plan.evaluations} evaluation{'s' * (plan.evaluations != 1)} of {plan.evaluation_seconds:.0f} s"
     return "\n".join(
         [
             f"{plan.architecture}, {plan.parameters:,} parameters, {plan.precision}, batch {plan.batch_size}",

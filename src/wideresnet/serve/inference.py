@@ -80,7 +80,7 @@ def parse_coverage(value: object, model: ModelWorker, hint: str) -> float:
     try:
         if not (coverage := float(str(value)) / 100) or coverage >= 50:
             raise ValueError
-        check_coverage(model.classifier.card, coverage, model.name)
+        check_coverage(model.classifier.card, coverage, "MODEL")    # its name here is none of 'wrn calibrate'
     except ValueError:
         raise ApiError("parameters", f"coverage must be a percentage, got {str(value)[:20]!r}", hint) from None
     except ConfigError as error:

@@ -232,6 +232,8 @@ class ModelRepository:
             self._publish()
 
     def _drop(self, names: Collection[str]) -> None:
+        for name in sorted({*names} & {*self._models}):
+            self._log(f"{name} is no longer served")
         self._models = {name: model for name, model in self._models.items() if name not in names}
         for name in names:
             self._problems.pop(name, None)

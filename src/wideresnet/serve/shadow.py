@@ -31,6 +31,7 @@ from wideresnet.serve.admission import AdmissionController, RequestContext
 from wideresnet.serve.explain import find_classes
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.settings import MiB, ServeSettings
+from wideresnet.serve.versions import split_name
 from wideresnet.serve.worker import ModelInput, ModelWorker
 from wideresnet.tasks.evaluate.comparison import check_same_classes
 
@@ -82,6 +83,8 @@ class Shadow:
         for name in self.report.models:
             if name not in served:
                 hint = did_you_mean(name, served) or f"the models are {', '.join(served)}"
+                if versions := [version for version in served if version.startswith(f"{split_name(name)[0]}/")]:
+                    hint = f"raise --versions, or name one that is served: {', '.join(versions)}"
                 raise ConfigError(f"--shadow names {name!r}, which is not served", hint)
         first, second = (served[name] for name in self.report.models)
         check_same_classes(first.classifier, second.classifier)

@@ -41,7 +41,8 @@ def serve_in_workers(settings: ServeSettings, write: Callable[[str], object]) ->
     if sys.platform == "win32":
         raise ConfigError("--workers needs SO_REUSEPORT, which Windows does not have", hint="leave out --workers")
     if count > cpus:
-        raise ConfigError(f"{count} workers need as many CPUs, and there are {cpus}", hint=f"--workers {cpus}")
+        supply = f"--threads is {cpus}" if settings.threads else f"there are {cpus}"
+        raise ConfigError(f"{count} workers need a thread and a CPU each, and {supply}", hint=f"--workers {cpus}")
     log = Service(settings.model_copy(), write).log_message    # a copy, since it caches values
     with open_socket(settings.host, settings.port) as probe:   # with SO_REUSEPORT another service would be no error
         port = probe.getsockname()[1]
@@ -114,7 +115,8 @@ class Parent:
             raise ConfigError("a worker cannot start", hint="the lines above say why")
         worker.pause = BACKOFF_MIN if now - worker.start > STEADY else min(2 * worker.pause, BACKOFF_MAX)
         worker.start = now + worker.pause
-        self.log(f"{name} has ended ({code}), another one starts in {worker.pause:g} s")
+        cause = f"signal {-code}: {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
+        self.log(f"{name} has ended ({cause}), another one starts in {worker.pause:g} s")
 
     def _shut_down(self) -> None:
         self._signal(signal.SIGKILL if self.is_draining else signal.SIGTERM)

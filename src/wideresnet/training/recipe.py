@@ -143,7 +143,7 @@ class Recipe(BaseModel):
             (("trivial", "randaugment", "jitter"), self.whitening == "none", "images that are not whitened"),
             (("randaugment_magnitude",), self.randaugment > 0, "randaugment: set its number of operations"),
             (("swa_rate",), self.swa > 0, "swa: set its number of epochs"),
-            (("swa",), not self.ema, "runs without ema: both average the weights"),
+            (("swa",), not self.ema, "runs with ema = 0: both average the weights"),
             (("teacher_views",), not changes, f"crops and flips only: leave out {', '.join(changes)}"),
         ):
             for key in keys:

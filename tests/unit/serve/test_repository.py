@@ -446,6 +446,7 @@ def test_a_model_is_unloaded_and_loaded_again(site: Site) -> None:
         for _ in range(2):                                     # also when it is unloaded already
             assert (await control("unload", json={"parameters": {"unload_dependents": True}})).status_code == 200
         assert site.index() == {("m", "1"): ("UNAVAILABLE", "unloaded")}
+        assert site.lines.count("m is no longer served") == 1
         await repository.poll()
         assert (site.hashes, site.service.ready) == ({}, False)
         for path in ("/v2/models/m", "/v2/models/m/ready"):

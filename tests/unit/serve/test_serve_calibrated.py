@@ -162,7 +162,7 @@ def test_sets_are_an_output_of_v2(client: TestClient, calibrated: Bundle, covera
         ("sure", {"parameters": {"coverage": [75]}}, "coverage must be a percentage, got '[75]'", '{"coverage": 95}'),
         ("sure", {"parameters": {"coverage": 0}}, "coverage must be a percentage, got '0'", '{"coverage": 95}'),
         ("sure", {"parameters": {"coverage": 0.75}}, "from 50 to 99.9 %, got 0.75 %", '{"coverage": 95}'),
-        ("sure", {"parameters": {"coverage": 99.9}}, "take 999 calibration images", "wrn calibrate -m sure"),
+        ("sure", {"parameters": {"coverage": 99.9}}, "take 999 calibration images", "wrn calibrate -m MODEL"),
         ("sure", {"outputs": [{"name": "set"}]}, "belong together", '{"coverage": 95}'),
         ("sure", {"parameters": {"coverage": 75}, "outputs": [{"name": "logits"}]}, "belong together", "set among"),
     ],

@@ -285,6 +285,9 @@ def test_models_that_cannot_be_compared_are_refused_at_the_start() -> None:
     with pytest.raises(ConfigError, match="--shadow names 'b', which is not served") as caught:
         service.set_models({name: worker(name, FakeEngine()) for name in "ac"})
     assert caught.value.hint == "the models are a, c"
+    with pytest.raises(ConfigError) as caught:
+        Service(ServeSettings(shadow="m/1=m/3")).set_models({"m/3": worker("m/3", FakeEngine())})
+    assert caught.value.hint == "raise --versions, or name one that is served: m/3"
     with pytest.raises(DataError, match="different classes, or the same in another order"):
         service.set_models({"a": worker("a", FakeEngine()), "b": worker("b", FakeEngine(), turned())})
     assert not service.models

@@ -83,7 +83,7 @@ def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> 
         ({"data": "folder", "stored": "24"}, "stored images of 24 pixels are smaller than the largest of sizes"),
         ({"whitening": "zca", "randaugment": "2"}, "randaugment is for images that are not whitened"),
         ({"randaugment_magnitude": "5"}, "randaugment_magnitude is for randaugment"),
-        ({"swa": "2", "ema": "0.9"}, "swa is for runs without ema"),
+        ({"swa": "2", "ema": "0.9"}, "swa is for runs with ema = 0: both average"),
         ({"swa_rate": "0.5"}, "swa_rate is for swa: set its number of epochs"),
         ({"swa": "1"}, "swa must average 2 to 4 epochs, got 1"),
         ({"swa": "5"}, "swa must average 2 to 4 epochs, got 5"),
