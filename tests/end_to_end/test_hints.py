@@ -54,6 +54,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "serve/workers": ("serve",),
     "tasks/calibrate/automatic": ("compile", "finetune"),
     "tasks/calibrate/calibrate": ("calibrate",),
+    "tasks/calibrate/unknown": ("calibrate",),
     "tasks/bench/candidates": ("bench",),
     "tasks/cascade/cascade": ("cascade",),
     "tasks/bench/fixtures": ("bench",),
