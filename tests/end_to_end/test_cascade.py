@@ -13,7 +13,7 @@ from PIL import Image
 
 import wideresnet
 from commands import Wrn
-from fakes import TINY, tiny_bundle, tiny_cascade
+from fakes import TINY, tiny_bundle, tiny_cascade, tiny_members
 from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.engines import open_engine
 from wideresnet.errors import ConfigError
@@ -220,3 +220,17 @@ def test_a_benchmark_of_a_cascade_needs_images(wrn: Wrn, folder: Path, made: Pat
     assert done.json["rows"][0]["note"] == "cascade, top-1 60.00 %, its last member alone 60.00 % on noise"
     other = wrn("recommend", "--cascade", made)
     assert (other.code, "cannot be compared with that of the published weights" in other.err) == (2, True)
+
+
+def test_a_benchmark_of_members_with_different_crops_measures_images(wrn: Wrn, folder: Path) -> None:
+    """A batch of pixels is no input of such a cascade: what needs one is left out, with the reason."""
+    write_bundle(folder / "mixed", tiny_cascade(*tiny_members("two crops")))
+    arguments = "bench", "-m", folder / "mixed", "--data", folder / "photos", "--iterations", "2", "--rounds", "1"
+    done = wrn(*arguments, "--what", "latency", "--what", "end-to-end", "--format", "json")
+    assert done.code == 0, done.err
+    rows = [(row["what"], row["note"].partition(";")[0]) for row in done.json["rows"]]
+    assert rows == [("latency", "from an image's bytes"), ("end-to-end", rows[1][1])]
+    (reason,) = done.json["skipped"].values()
+    assert "its members take different crops" in reason
+    refused = wrn(*arguments, "--what", "engine")
+    assert (refused.code, "measure --what end-to-end, or latency with --data" in refused.err) == (2, True)
