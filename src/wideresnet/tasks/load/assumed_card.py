@@ -67,10 +67,10 @@ def card_for(
     )  # fmt: skip
 
 
-def stated_names(facts: Mapping[str, object], classes: int) -> tuple[str, ...]:
+def stated_names(facts: Mapping[str, object], classes: int) -> tuple[str, ...] | None:
     """Return the class names among the facts of a checkpoint: a list, or a mapping from or to indices.
 
-    () without names, and where different ones are stated or none fit the number of ``classes``.
+    () without names; None where different ones are stated or none fit the number of ``classes``.
     """
     groups: dict[str, dict[str, object]] = {}
     for path, value in facts.items():
@@ -82,7 +82,9 @@ def stated_names(facts: Mapping[str, object], classes: int) -> tuple[str, ...]:
             texts = tuple(name for index in range(classes) if isinstance(name := names.get(str(index)), str))
             if len(texts) == len(entries) == classes and all(map(str.isprintable, texts)):
                 stated.add(texts)
-    return stated.pop() if len(stated) == 1 else ()
+    values = [value for entries in groups.values() for value in (*entries, *entries.values())]
+    has_text = any(isinstance(value, str) and not value.isdecimal() for value in values)
+    return stated.pop() if len(stated) == 1 else None if has_text else ()
 
 
 def _name_of(path: Path, config: HubConfig | None) -> str:

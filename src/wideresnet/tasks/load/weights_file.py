@@ -17,7 +17,7 @@ from wideresnet.datasets.labels import format_labels, parse_labels, read_labels
 from wideresnet.errors import ConfigError, WeightsError, check_extra, errors_as
 from wideresnet.output.atomic import check_file, save_bytes, save_text
 from wideresnet.records import FileFacts, Labels, ModelCard
-from wideresnet.tasks.load.assumed_card import card_for, option_of, stated_names, usual_labels
+from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, card_for, option_of, stated_names, usual_labels
 from wideresnet.tasks.load.hub import repository_of
 from wideresnet.tasks.load.hub_config import FUNCTIONS, NAME, HubConfig, config_text, read_config
 from wideresnet.weights.catalogue import CATALOGUE, Weights
@@ -59,13 +59,19 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
             problem = f"{path} has no classifier (features only)"
             raise WeightsError(problem, hint="'wrn embed' and 'wrn finetune' take it as it is")
         config = read_config(path, network.architecture, 0 if network.headless else network.architecture.classes)
-        if not (config and config.labels) and (names := stated_names(reader.facts, network.architecture.classes)):
+        names = () if config and config.labels else stated_names(reader.facts, network.architecture.classes)
+        if names:
             config = HubConfig(Labels(names), config.preprocess if config else None)
         if card is None:
             card = card_for(path, network.architecture, network=network, config=config, facts=facts)
+            unused = f"{ASSUMED_LABELS} not those in the file, which contradict each other or are not {card.classes}"
+            card = replace(card, assumed=(*card.assumed, *[unused] * (names is None)))
         labels = config.labels if config and config.labels else usual_labels(card)
         if LABELS_KEY in reader.metadata:
             labels = parse_labels(reader.metadata[LABELS_KEY])
+        if "recipe.architecture" in reader.facts:  # a checkpoint of ``wrn train`` or ``wrn finetune``
+            state = "a training state has no preprocessing and no class names: the model that the run writes has both"
+            card = replace(card, assumed=(*card.assumed, state))
         if network.averaged:
             average = f"weights: the moving average, {network.copy.rstrip('.')} of the checkpoint"
             card = replace(card, assumed=(*card.assumed, average))

@@ -203,7 +203,22 @@ def test_class_names_in_a_checkpoint_are_used(tmp_path: Path, beside: dict[str, 
     torch.save({"state_dict": state, **beside, "classes": ["cat", "dog"]}, tmp_path / "b.pt")
     assert load_bundle(ModelChoice(str(tmp_path / "b.pt"))).labels == bundle.labels
     torch.save({"state_dict": state, **beside, "classes": list(map(str, range(40)))}, tmp_path / "c.pt")
-    assert load_bundle(ModelChoice(str(tmp_path / "c.pt"))).labels.names[1] == "class 1"
+    bundle = load_bundle(ModelChoice(str(tmp_path / "c.pt")))
+    assert bundle.labels.names[1] == "class 1"
+    assert [text for text in bundle.card.assumed if text.startswith("class names")] == [
+        "class names: none, so numbers (for 40 classes)",
+        "class names: not those in the file, which contradict each other or are not 40",
+    ]
+
+
+def test_a_training_state_says_what_it_lacks(tmp_path: Path) -> None:
+    """Its class names and preprocessing are those of the data, which it does not hold."""
+    tensors = tiny_tensors(get_architecture("wrn_10_1", 40))
+    state = {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}
+    recipe = {"architecture": "wrn_10_1", "data": "folder"}
+    torch.save({"recipe": recipe, "epoch": 1, "model": state}, tmp_path / "c.pt")
+    assumed = load_bundle(ModelChoice(str(tmp_path / "c.pt"))).card.assumed
+    assert "a training state has no preprocessing and no class names" in assumed[-1]
 
 
 def test_naming_another_architecture_shows_the_difference(tmp_path: Path) -> None:
