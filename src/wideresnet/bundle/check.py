@@ -63,4 +63,3 @@ def _contradictions(bundle: Bundle, facts: GraphFacts) -> Iterator[str]:
         listed = read_labels(card.labels_name)
         if (labels.ids or labels.names) != (listed.ids or listed.names):
             yield f"labels.txt is not the list {card.labels_name!r} that the card names"
-

@@ -49,7 +49,7 @@ def open_candidate(entry: Entry, bundle: Bundle, items: Sequence[Item], out: Pat
     if entry.files:
         encoded = [item.source.read_bytes() for item in items[:50] if isinstance(item.source, Path)]
         return Candidate(entry, engine.info, one_by_one(classifier.classify), lambda: cycle(encoded), 1)
-    if bundle.card.cascade and len(bundle.card.cascade.specs) > 1:
+    if len(bundle.card.specs) > 1:
         problem = f"{bundle.card.name} does not run on one batch of pixels: its members take different crops"
         raise ConfigError(problem, hint="measure --what end-to-end, or latency with --data")
     if bundle.card.cascade and not items:

@@ -59,25 +59,25 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
             problem = f"{path} has no classifier (features only)"
             raise WeightsError(problem, hint="'wrn embed' and 'wrn finetune' take it as it is")
         config = read_config(path, network.architecture, 0 if network.headless else network.architecture.classes)
+        notes: list[str] = []
         names = () if config and config.labels else stated_names(reader.facts, network.architecture.classes)
         if names:
             config = HubConfig(Labels(names), config.preprocess if config else None)
         if card is None:
             card = card_for(path, network.architecture, network=network, config=config, facts=facts)
-            unused = f"{ASSUMED_LABELS} not those in the file, which contradict each other or are not {card.classes}"
-            card = replace(card, assumed=(*card.assumed, *[unused] * (names is None)))
+            if names is None:
+                reason = f"which contradict each other or are not {card.classes}"
+                notes.append(f"{ASSUMED_LABELS} not those in the file, {reason}")
         labels = config.labels if config and config.labels else usual_labels(card)
         if LABELS_KEY in reader.metadata:
             labels = parse_labels(reader.metadata[LABELS_KEY])
         if "recipe.architecture" in reader.facts:  # a checkpoint of ``wrn train`` or ``wrn finetune``
-            state = "a training state has no preprocessing and no class names: the model that the run writes has both"
-            card = replace(card, assumed=(*card.assumed, state))
+            notes.append("a training state has no preprocessing and no class names: the finished model has both")
         if network.averaged:
-            average = f"weights: the moving average, {network.copy.rstrip('.')} of the checkpoint"
-            card = replace(card, assumed=(*card.assumed, average))
+            notes.append(f"weights: the moving average, {network.copy.rstrip('.')} of the checkpoint")
         repository, commit = repository_of(path)
-        source = f"hf-hub:{repository}@{commit}" if repository else path.name
-        card = replace(card, weights_source=card.weights_source or source, weights_sha256=reader.sha256)
+        source = card.weights_source or (f"hf-hub:{repository}@{commit}" if repository else path.name)
+        card = replace(card, assumed=card.assumed + tuple(notes), weights_source=source, weights_sha256=reader.sha256)
         return FileModel(network, card, labels)
 
 
