@@ -44,7 +44,7 @@ from wideresnet.records import Batch, EncodedImage, Failure, Preprocess, Progres
 
 FORMAT = 1                                         # of the files; part of the hash
 BATCH = 64                                         # images decoded at a time
-FLUSH_INTERVAL = 1024                              # images; about so many are decoded again after a kill
+FLUSH_INTERVAL = 1024                              # images, about the most that are decoded again after a kill
 SAMPLES = 16                                       # files whose bytes are in the hash
 FailuresByIndex = Mapping[int, Failure]            # index among all images
 

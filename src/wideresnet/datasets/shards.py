@@ -28,7 +28,7 @@ _SPLIT = re.compile(
     re.IGNORECASE,
 )
 HIDDEN_LABEL = -1                                  # of the test sets on hubs
-_SYNONYMS = 50                                     # one name in so many may be another word for the same class
+_SYNONYMS = 50                                     # one name in fifty may be another word for the same class
 _NO_IMAGES = "it holds no images"
 _NESTED_HINT = "archives inside an archive are not read: unpack it"
 

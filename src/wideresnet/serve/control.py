@@ -70,7 +70,7 @@ async def control(service: Service, request: Request, context: RequestContext, v
 
 
 async def change_model(service: Service, verb: str, name: str, parameters: Collection[str]) -> None:
-    """``verb`` a model: load or unload, to the end also where its client leaves. Raises ApiError."""
+    """Load or unload a model, as ``verb`` says; a client that disconnects does not end it. Raises ApiError."""
     # No model depends on another: there is nothing to unload with it.
     if unknown := {*parameters} - ({"unload_dependents"} if verb == "unload" else set()):
         message = f"the parameter {min(unknown)[:80]!r} is not supported"

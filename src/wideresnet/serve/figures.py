@@ -1,7 +1,7 @@
 """The metrics of all workers of a service: each writes its own to a file, and what any of them reports is the sum.
 
-The file of a worker that has ended stays, under another name, so that no counter falls: of one that was killed, what it
-had counted after its last write is lost.
+The file of a worker that has ended is renamed and kept, so that no counter falls. What a killed worker counted after
+its last write is lost.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def count_workers(folder: Path, suffix: str = LIVE) -> int:
 
 
 def render_sum(metrics: Metrics, folder: Path) -> bytes:
-    """Return the metrics of all workers, those of this process as they are now, in Prometheus' text format."""
+    """Return the sums of the metrics of all workers in Prometheus' text format; this process's own are current."""
     write_metrics(metrics, folder)
     while True:
         with suppress(FileNotFoundError):          # a worker has just ended: its file has another name

@@ -126,7 +126,7 @@ class Metrics:
     def __init__(self, admission: AdmissionController) -> None:
         self._registry = registry = CollectorRegistry()
         labels = ["route", "model", "status"]
-        # Of these metrics each is cached by its labels: for every request, finding it would cost more than counting.
+        # The counters are cached by their labels: prometheus_client's own lookup costs more than counting.
         self._requests = cache(Counter("wrn_requests", "Requests answered.", labels, registry=registry).labels)
         help_text = "Seconds from the head of a request to its response."
         seconds = Histogram("wrn_request_seconds", help_text, ["route"], registry=registry, buckets=_BUCKETS)

@@ -1,6 +1,6 @@
 """Several processes of one service behind one port (``wrn serve --workers``).
 
-The parent starts the workers, starts those again that end, and passes signals on; it answers no request. Each worker is
+The parent starts the workers, restarts those that end, and passes signals on; it answers no request. Each worker is
 a complete service with a part of the CPUs. All bind the port with SO_REUSEPORT, once their models are open, and the
 kernel gives each connection to one of them. They share a folder with their metrics (``figures``), in which each sees
 whether the others are open. A worker drains at SIGTERM, however often it comes, and when its parent is gone.

@@ -106,7 +106,7 @@ def _download(weights: Weights, folder: Path, progress: Progress | None, patienc
     try:
         return download(mirrored(weights.url), folder / weights.file_name, weights.sha256_prefix, progress, patience)
     except DownloadError:
-        # Behind a mirror, nobody expects a connection to the outside unless the hub has a mirror too.
+        # With a mirror of the publisher's files, the hub is used only through a mirror of its own.
         if not os.environ.get("WRN_MIRROR") or os.environ.get("HF_ENDPOINT"):
             with suppress(DownloadError):
                 return fetch_from_hub(weights, folder, progress)

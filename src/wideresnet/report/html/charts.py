@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from wideresnet.report.html.page import LEFT, RIGHT, SERIES, WIDTH, Projection, chart, escape, ticks
 
-NARROW = 60                                        # so many columns, or more, have no gaps between them
+NARROW = 60                                        # columns from which a chart has no gaps between them
 FAINTEST, DEEPEST = 8, 55                          # per cent of colour in a cell: text stays readable on it
 
 

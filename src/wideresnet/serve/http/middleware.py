@@ -1,6 +1,6 @@
 """The outermost middleware: request id, bearer token, security headers, metrics and access log.
 
-It is on the way of every request, so it works on the headers as ASGI has them: pairs of bytes, names in lower case.
+It runs for every request, so it works on headers in the form of ASGI: pairs of bytes, names in lower case.
 """
 
 from __future__ import annotations

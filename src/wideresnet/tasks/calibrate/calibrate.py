@@ -241,7 +241,7 @@ def _split(bundle: Bundle, images: CalibrationImages, settings: CalibrateSetting
 
 
 def _check_fewest(n: int, parts: int, settings: CalibrateSettings, problem: str) -> None:
-    """Raise DataError if one of so many parts of ``n`` images is too few to decide what is unknown."""
+    """Raise DataError if ``n`` images in ``parts`` equal parts are too few for the threshold of unknown images."""
     needed = fewest_to_refuse(settings.refused)
     if n < needed * parts:
         raise DataError(

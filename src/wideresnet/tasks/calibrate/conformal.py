@@ -70,7 +70,7 @@ def measure_sets(model: SetModel, level: float, test: Answered) -> SetCoverage:
 
 
 def fit_selective(logits: Floats, labels: Labels, errors: Sequence[float] = ERRORS) -> list[tuple[float, float]]:
-    """Return for each of ``errors`` the least probability above which at most so many answers are wrong.
+    """Return for each error rate in ``errors`` the least probability above which at most that fraction is wrong.
 
     With a confidence of 1 - ``DELTA`` (Geifman and El-Yaniv, arXiv 1705.08500): a bisection over the ordered
     probabilities, each step of which takes its part of ``DELTA``. Infinite where nothing can be promised.

@@ -40,7 +40,7 @@ def notes_on_bank(method: UnknownMethod, images: int, features: int) -> list[str
 
 
 def neighbours(images: int, classes: int) -> int:
-    """Return the k of "knn" for a bank of so many images: a tenth of a class."""
+    """Return the k of "knn" for a bank of ``images`` images: a tenth of a class."""
     return min(max(1, round(images / classes / 10)), MOST_NEIGHBOURS)
 
 

@@ -14,7 +14,7 @@ from wideresnet.tasks.finetune.lbfgs import Vector, minimise
 Matrix = NDArray[np.float64]
 
 FOLDS = 5
-SINGLE_FOLD_IMAGES = 2000                          # from so many on, one fold is held out instead of each in turn
+SINGLE_FOLD_IMAGES = 2000                          # from this number on, only one of the folds is held out
 MAX_RISES = 2                                      # consecutive strengths of higher loss that end the path
 MIN_STD = 0.1                                      # of a feature, as a fraction of the median of the non-constant ones
 

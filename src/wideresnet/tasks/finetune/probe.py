@@ -27,7 +27,7 @@ from wideresnet.tasks.finetune.linear_head import Samples, fit_head
 from wideresnet.tasks.finetune.result import FinetuneResult
 from wideresnet.tasks.finetune.settings import FinetuneSettings
 
-CHUNK = 256                                        # images per file; at most so many are lost in an interruption
+CHUNK = 256                                        # images per file, and the most that an interruption loses
 
 
 def run_probe(
