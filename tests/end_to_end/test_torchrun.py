@@ -97,7 +97,7 @@ def test_images_kept_on_a_disk_are_decoded_by_one_process_for_all(photos: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("average", ["ema = 0.9", "swa = 2\nrandaugment = 2"])
+@pytest.mark.parametrize("average", ["ema = 0.9", "swa = 2\nrandaugment = 2", "ema = 0.9\nmuon_rate = 0.02"])
 def test_a_killed_worker_is_restarted_and_the_run_ends_as_if_undisturbed(photos: Path, average: str) -> None:
     (photos / "recipe.toml").write_text(OWN_RECIPE.format(epochs=3).replace("ema = 0.9", average))
     assert end(torchrun(photos, "-m", "wideresnet", *TRAIN, "whole"))[0] == 0

@@ -87,7 +87,7 @@ def train(folder: Path, run: str, stop: Stop = Stop()) -> tuple[int, str]:
     return result.returncode, result.stderr
 
 
-AVERAGES = ["ema = 0.9", "swa = 3\nrandaugment = 2"]
+AVERAGES = ["ema = 0.9", "swa = 3\nrandaugment = 2", "ema = 0.9\nmuon_rate = 0.02"]
 
 
 @pytest.mark.parametrize("average", AVERAGES)

@@ -1,4 +1,4 @@
-"""The training loop, on one page: Nesterov SGD as in the paper, on batches of tensors."""
+"""The training loop, on one page: Nesterov SGD as in the paper, or Muon, on batches of tensors."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from wideresnet.training.batches import Batch, Batches
 from wideresnet.training.checkpoint import STOPPED, TrainingState, save_checkpoint
 from wideresnet.training.distributed import SINGLE_PROCESS, Group, check_group
 from wideresnet.training.layer_groups import freeze, rate_factor, training_mode
+from wideresnet.training.muon import Muon
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.schedule import count_steps, learning_rate
 
@@ -166,20 +167,24 @@ def channels_last(model: nn.Module) -> nn.Module:
 
 
 def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:
-    """Make Nesterov SGD with the recipe's weight decay of matrices and vectors and rate of each stage and the head."""
-    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    """Make Nesterov SGD or Muon with the recipe's decay of matrices and vectors and rate of each stage and the head."""
+    groups: dict[tuple[float, bool, bool], dict[str, Any]] = {}
     stages = sum(name.startswith("layer") for name, _ in model.named_children())
+    rate, momentum = recipe.learning_rate, recipe.momentum
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         factor, is_matrix = rate_factor(name, recipe, stages), parameter.ndim > 1
+        turns = recipe.muon_rate > 0 and parameter.ndim == 4
+        factor *= recipe.muon_rate / rate if turns else 1.0
         decay = recipe.weight_decay if is_matrix else recipe.norm_weight_decay
         # "share" is the factor's name in every checkpoint.
-        group = groups.setdefault((factor, is_matrix), {"params": [], "weight_decay": decay, "share": factor})
-        group["params"].append(parameter)
-    nesterov = recipe.momentum > 0
-    rate, momentum = recipe.learning_rate, recipe.momentum
-    return torch.optim.SGD(list(groups.values()), rate, momentum, nesterov=nesterov, foreach=True)
+        settings = {"params": [], "weight_decay": decay, "share": factor, "turns": turns}
+        groups.setdefault((factor, is_matrix, turns), settings)["params"].append(parameter)
+    if recipe.muon_rate:
+        dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+        return Muon(list(groups.values()), rate, momentum, dtype)
+    return torch.optim.SGD(list(groups.values()), rate, momentum, nesterov=momentum > 0, foreach=True)
 
 
 def take_step(trainer: Trainer, images: Tensor, targets: Tensor, rate: float) -> tuple[float, float]:

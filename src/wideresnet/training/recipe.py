@@ -42,6 +42,9 @@ class Recipe(BaseModel):
     learning_rate: float = Field(gt=0)             # the highest of the schedule
     head_rate: float = Field(1.0, gt=0)            # the classifier's, as a fraction of it
     momentum: float = Field(0.9, ge=0, lt=1)
+    # Muon for the convolutions (see ``Muon``): the highest angle of a step in radians, where ``learning_rate`` is that
+    # of the other parameters; 0: SGD for all. ``weight_decay`` then has an effect on the classifier only.
+    muon_rate: float = Field(0.0, ge=0, le=0.5)
     weight_decay: float = Field(5e-4, ge=0)        # of convolution and linear weights
     norm_weight_decay: float = Field(5e-4, ge=0)   # of batch norm weights and all biases
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -143,6 +146,7 @@ class Recipe(BaseModel):
             (("trivial", "randaugment", "jitter"), self.whitening == "none", "images that are not whitened"),
             (("randaugment_magnitude",), self.randaugment > 0, "randaugment: set its number of operations"),
             (("swa_rate",), self.swa > 0, "swa: set its number of epochs"),
+            (("zero_init",), not self.muon_rate, "SGD: Muon keeps the norm of weights, also a norm of zero"),
             (("swa",), not self.ema, "runs with ema = 0: both average the weights"),
             (("teacher_views",), not changes, f"crops and flips only: leave out {', '.join(changes)}"),
         ):

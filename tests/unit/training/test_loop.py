@@ -51,6 +51,7 @@ CHANGED = RECIPE.model_copy(
 AVERAGED = RECIPE.model_copy(update={"ema": 0.0, "swa": 2, "evaluate_every": 1})
 TAUGHT = RECIPE.model_copy(update={"label_smoothing": 0.0, "teacher": "t", "teacher_views": 2, "flip": "random"})
 MIXED_TAUGHT = TAUGHT.model_copy(update={"teacher_views": 0, "mixup": 0.4, "cutout": 8})
+TURNED = RECIPE.model_copy(update={"muon_rate": 0.05, "norm_weight_decay": 0.0})
 PLAIN = Recipe(architecture="wrn_10_1", epochs=1, batch_size=16, learning_rate=0.05, sizes=((0, 16),))
 
 
@@ -96,8 +97,9 @@ def assert_identical(first: dict[str, torch.Tensor], second: dict[str, torch.Ten
 
 RESUMED = {
     "cifar": RECIPE, "folder": FOLDER, "fine-tuned": TUNED, "changed": CHANGED, "taught": TAUGHT,
-    "mixed and taught": MIXED_TAUGHT, "averaged": AVERAGED, "averaged and fine-tuned":
-    TUNED.model_copy(update={"ema": 0.0, "swa": 2}),
+    "mixed and taught": MIXED_TAUGHT, "turned": TURNED, "averaged": AVERAGED, "averaged and fine-tuned":
+    TUNED.model_copy(update={"ema": 0.0, "swa": 2}), "turned and fine-tuned":
+    TUNED.model_copy(update={"muon_rate": 0.05}),
 }  # fmt: skip
 
 
@@ -276,7 +278,7 @@ class Numbers(TorchDispatchMode):
             return 1.0 if args[0].is_floating_point() else 1
         return function(*args, **kwargs or {})
 
-for recipe in (cases.RECIPE, cases.FOLDER, cases.TUNED, cases.CHANGED, cases.AVERAGED):
+for recipe in (cases.RECIPE, cases.FOLDER, cases.TUNED, cases.CHANGED, cases.AVERAGED, cases.TURNED):
     data = cases.batches(recipe, Group(device="meta"))
     trainer = prepare(recipe, data.classes, data.group)
     training_mode(trainer.model, recipe)
@@ -289,7 +291,8 @@ for recipe in (cases.RECIPE, cases.FOLDER, cases.TUNED, cases.CHANGED, cases.AVE
         if recipe.swa:
             average_epoch(trainer, data, 2)
         validate(trainer, data)
-    gradients = [parameter.grad for parameter in trainer.model.parameters() if parameter.requires_grad]
+    kept = [p for p in trainer.model.parameters() if p.requires_grad and not (recipe.muon_rate and p.ndim == 4)]
+    gradients = [parameter.grad for parameter in kept]
     state = [*trainer.averaged.state_dict().values(), *trainer.optimiser.state_dict()["state"][0].values()]
     assert all(tensor is not None and tensor.is_meta for tensor in gradients + state), recipe.data
 """

@@ -50,7 +50,7 @@ def test_an_unknown_setting_is_refused_with_the_closest_known_one(tmp_path: Path
         ("epochs", "true"), ("epochs", "2.0"), ("epochs", "'2'"), ("learning_rate", "true"), ("learning_rate", "'0.1'"),
         ("zero_init", "1"), ("trivial", "'yes'"), ("seed", "1.0"), ("learning_rate", "inf"), ("learning_rate", "nan"),
         ("weight_decay", "inf"), ("mixup", "inf"), ("temperature", "inf"), ("ema", "nan"), ("batch_size", "1e9"),
-        ("randaugment", "15"), ("randaugment_magnitude", "31"), ("swa", "-1"),
+        ("randaugment", "15"), ("randaugment_magnitude", "31"), ("swa", "-1"), ("muon_rate", "0.6"),
     ],
 )  # fmt: skip
 def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> None:
@@ -84,6 +84,7 @@ def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> 
         ({"whitening": "zca", "randaugment": "2"}, "randaugment is for images that are not whitened"),
         ({"randaugment_magnitude": "5"}, "randaugment_magnitude is for randaugment"),
         ({"swa": "2", "ema": "0.9"}, "swa is for runs with ema = 0: both average"),
+        ({"muon_rate": "0.02", "zero_init": "true"}, "zero_init is for SGD: Muon keeps the norm"),
         ({"swa_rate": "0.5"}, "swa_rate is for swa: set its number of epochs"),
         ({"swa": "1"}, "swa must average 2 to 4 epochs, got 1"),
         ({"swa": "5"}, "swa must average 2 to 4 epochs, got 5"),
