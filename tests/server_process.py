@@ -49,6 +49,11 @@ class Server:
         self.until(lambda: re.search("grpcs?://", self.log.read_text()) is not None)
         return re.findall(r"grpcs?://(.*)", self.log.read_text())[0]
 
+    def workers(self) -> set[int]:
+        """The processes that share the ports, with --workers on Linux."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return {int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from commands import Wrn
 from fakes import calibrated_bundle, tiny_bundle, tiny_images
 from server_process import Server, image, serving, write_tiny
 from wideresnet.bundle import write_bundle
+from wideresnet.machine import available_cpus
 from wideresnet.records import ScoreQuantiles, SetModel
 
 grpc = pytest.importorskip("grpc", reason="needs the extra grpc")
@@ -27,6 +31,7 @@ pytest.importorskip("grpc_reflection", reason="needs the extra grpc")
 
 from wideresnet.serve.grpc.descriptors import INFERENCE, message_class  # noqa: E402
 
+TWO_CPUS = pytest.mark.skipif(available_cpus() < 2, reason="two workers need two CPUs")
 METHOD, NAME = f"/{INFERENCE}/ModelInfer", "wrn_10_1.tiny"
 
 
@@ -200,11 +205,66 @@ def test_sigterm_answers_open_calls_refuses_new_ones_and_exits_with_0(tmp_path: 
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_port_that_is_taken_is_one_sentence(wrn: Wrn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@TWO_CPUS
+def test_several_workers_share_the_port(tmp_path: Path) -> None:
+    """Both answer, every scrape has the sums of both, a killed one loses only its own calls, and a drain loses none."""
+    write_tiny(tmp_path)
+    batch, alone = tiny_images(1, 32), {"options": [("grpc.use_local_subchannel_pool", 1)]}
+    with serving(tmp_path, "--workers", "2", "--grpc-port", "0") as server, ExitStack() as stack:
+        assert len(re.findall("grpc://", server.log.read_text())) == 1
+        before = {pid: sockets(pid) for pid in server.workers()}
+        channels = [stack.enter_context(grpc.insecure_channel(server.grpc_address, **alone)) for _ in range(24)]
+        expected = infer(channels[0], batch)
+        for channel in channels[1:]:
+            np.testing.assert_array_equal(infer(channel, batch), expected)
+        assert len(before) == 2
+        assert all(sockets(pid) > count for pid, count in before.items())      # 1 in 2²³ that this fails
+        server.until(lambda: infer_calls(server) == len(channels))
+        assert all(infer_calls(server) == len(channels) for _ in range(4))
+
+        os.kill(min(before), signal.SIGKILL)
+        server.until(lambda: "has ended (signal 9" in server.log.read_text())
+        for channel in channels:
+            with suppress(grpc.RpcError):          # of a connection to the killed one; the channel connects again
+                np.testing.assert_array_equal(infer(channel, batch), expected)
+            np.testing.assert_array_equal(infer(channel, batch, wait_for_ready=True, timeout=60), expected)
+        server.until(lambda: server.log.read_text().count("\nready") == 3, 90)
+
+        may_send = threading.Event()
+
+        def message() -> Iterator[bytes]:
+            may_send.wait(30)
+            yield request(batch)
+
+        call = channels[0].stream_unary(METHOD).future(message())
+        server.until(lambda: server.gauge("wrn_requests_in_flight") == 1)
+        server.process.send_signal(signal.SIGTERM)
+        server.until(lambda: server.log.read_text().count("shutting down: ") == 2)
+        may_send.set()
+        assert message_class("inference.ModelInferResponse").FromString(call.result(30)).model_name == NAME
+        assert server.process.wait(60) == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+def sockets(pid: int) -> int:
+    """The number of open sockets of a process."""
+    return sum(os.readlink(file).startswith("socket:") for file in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def infer_calls(server: Server) -> float:
+    metrics = server.ask("GET", "/metrics")[1].decode()
+    return sum(map(float, re.findall(r'^wrn_requests_total{[^}]*ModelInfer[^}]*} (\S+)$', metrics, re.MULTILINE)))
+
+
+@pytest.mark.parametrize("workers", [(), pytest.param(("--workers", "2"), marks=TWO_CPUS)])
+def test_a_port_that_is_taken_is_one_sentence(
+    wrn: Wrn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+) -> None:
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = wrn("serve", "-m", "tiny", "--port", "0", "--grpc-port", port)
+        done = wrn("serve", "-m", "tiny", "--port", "0", "--grpc-port", port, *workers)
     assert done.code == 2
     _, error, hint = done.err.splitlines()
     assert error.startswith(f"error: cannot listen on 127.0.0.1:{port}: ")

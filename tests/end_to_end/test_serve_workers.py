@@ -22,12 +22,6 @@ pytestmark = [
 ]
 
 
-def workers(server: Server) -> set[int]:
-    """The processes that share the port."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    return {int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
-
-
 def answered(server: Server) -> float:
     metrics = server.ask("GET", "/metrics")[1].decode()
     found = re.findall(r'^wrn_requests_total{[^}]*route="/v1/classify",status="200"} (\S+)$', metrics, re.MULTILINE)
@@ -70,7 +64,7 @@ def test_a_killed_worker_loses_only_its_own_requests(tmp_path: Path, wrn: Wrn) -
     """Others go on, it is started again, every scrape has the sums of all, and SIGTERM ends all with exit code 0."""
     write_tiny(tmp_path)
     with serving(tmp_path, "--workers", "2") as server:
-        before = workers(server)
+        before = server.workers()
         assert len(before) == 2
         assert server.gauge("wrn_worker_restarts_total") == 0
         clients = Clients(server, 4)
@@ -88,7 +82,7 @@ def test_a_killed_worker_loses_only_its_own_requests(tmp_path: Path, wrn: Wrn) -
         server.until(lambda: "has ended (signal 9: Killed), another one starts" in server.log.read_text())
         goal = clients.answers + 20
         server.until(lambda: clients.answers > goal, 60)                       # one worker, or both again
-        server.until(lambda: len(workers(server)) == 2 and server.log.read_text().count("\nready") == 3, 120)
+        server.until(lambda: len(server.workers()) == 2 and server.log.read_text().count("\nready") == 3, 120)
         clients.stop()
         assert clients.statuses == {200}
         assert clients.lost <= 4                   # at most one request of each client was in work there
@@ -105,7 +99,7 @@ def test_a_killed_worker_loses_only_its_own_requests(tmp_path: Path, wrn: Wrn) -
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     with serving(tmp_path, "--workers", "2") as server:
-        pids = workers(server)
+        pids = server.workers()
         server.process.kill()
         server.until(lambda: not any(os.path.exists(f"/proc/{pid}/exe") for pid in pids))    # of zombies there is none
 
@@ -116,7 +110,6 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
         (("--workers", "9999"), f"a CPU each, and there are {available_cpus()}\nhint:  --workers {available_cpus()}\n"),
         (("--workers", "2", "--threads", "1"), "2 workers need a thread and a CPU each, and --threads is 1\n"),
         (("--workers", "2", "--shadow", "a=b"), "--shadow has no effect with several --workers"),
-        (("--workers", "2", "--grpc-port", "0"), "--grpc-port has no effect with several --workers"),
         (("--workers", "2", "--admin-token-file", "x"), "--admin-token-file has no effect with several --workers"),
         (("--workers", "2", "--ray", "local"), "--workers has no effect with --ray"),
     ],

@@ -145,7 +145,7 @@ def serve(
     check_unused(context, models is None, "without --models", "poll", "versions")
     check_unused(context, not shadow, "without --shadow", "shadow_fraction")
     check_unused(context, bool(ray), "with --ray", "shadow", "otlp", "tls_cert", "tls_key", "workers")
-    check_unused(context, workers > 1, "with several --workers", "shadow", "grpc_port", "admin_token_file")
+    check_unused(context, workers > 1, "with several --workers", "shadow", "admin_token_file")
     check_unused(context, tls_cert is None, "without --tls-cert", "tls_key", hint="add --tls-cert FILE")
     check_unused(context, tls_key is None, "without --tls-key", "tls_cert", hint="add --tls-key FILE")
     check_unused(context, bool(ray), "with --ray", "models", "admin_token_file", hint="name the models with -m")

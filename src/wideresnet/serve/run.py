@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
@@ -47,27 +47,28 @@ def serve(settings: ServeSettings, write: Callable[[str], object]) -> bool:
     if settings.otlp:
         with needs_extra("wrn serve --otlp", "tracing"):
             from wideresnet.serve.tracing import Tracing
-    with open_socket(settings.host, settings.port, is_shared=settings.figures is not None) as listener:
+    is_worker = settings.figures is not None
+    with open_socket(settings.host, settings.port, is_shared=is_worker) as listener:
         process = ServerProcess(Service(settings, write), listener)
         if settings.otlp:
             process.service.tracing = Tracing(settings.otlp, process.service.log_message)
-        if not settings.figures:
+        if not is_worker:
             process.service.log_message(f"listening on {describe_address(listener, settings)}")
         if certificate := process.service.certificate:
             process.service.log_message(certificate.note)
-        beside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         if settings.grpc_port is not None:         # checked here, since gRPC's own error names no reason
-            with open_socket(settings.host, settings.grpc_port, "--grpc-port") as probe:
-                beside = partial(grpc_server, process.service, _address(probe))
+            with open_socket(settings.host, settings.grpc_port, "--grpc-port", is_shared=is_worker) as probe:
+                process.beside = partial(grpc_server, process.service, _address(probe))
         _raise_file_limit()
         silence_parser_warnings()
-        return asyncio.run(process.run(beside))
+        return asyncio.run(process.run())
 
 
 class ServerProcess:
-    """A service and its uvicorn server."""
+    """A service and its uvicorn server. ``beside``: the server of another protocol."""
 
     def __init__(self, service: Service, listener: Listener) -> None:
+        self.beside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         self.service, self._listener = service, listener
         config = uvicorn.Config(
             make_app(self.service, self._lifespan),
@@ -79,12 +80,15 @@ class ServerProcess:
         config.ssl = service.certificate.context if service.certificate else None
         self._server = uvicorn.Server(config)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stack = AsyncExitStack()             # the other server, once it is open
         self._failure: WrnError | None = None
         self._drained = True
 
-    async def run(self, beside: Callable[[], AbstractAsyncContextManager[None]]) -> bool:
-        """See ``serve``; ``beside``: the server of another protocol."""
-        async with beside():
+    async def run(self) -> bool:
+        """See ``serve``."""
+        async with self._stack:
+            if not self.service.settings.figures:
+                await self._stack.enter_async_context(self.beside())
             await self._server.serve([self._listener])
         if self._failure is not None:
             raise self._failure
@@ -99,7 +103,7 @@ class ServerProcess:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._shut_down)
             loop.add_signal_handler(signal.SIGHUP, lambda: self._start_task(self.service.reload()))
-        if folder := self.service.settings.figures:          # of a worker, whose port opens with its models
+        if folder := self.service.settings.figures:          # of a worker, whose ports open with its models
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             await self._load()
             if not self._failure:
@@ -132,6 +136,8 @@ class ServerProcess:
     async def _load(self) -> None:
         try:
             await self.service.load()
+            if self.service.settings.figures:
+                await self._stack.enter_async_context(self.beside())
             gc.collect()
             gc.freeze()                            # spares each collection the objects that stay until the end
             gc.set_threshold(YOUNG_OBJECTS)
@@ -225,9 +231,9 @@ def open_socket(host: str, port: int, option: str = "--port", is_shared: bool = 
         return Listener(fileno=listener.detach())
 
 
-def describe_address(listener: socket.socket, settings: ServeSettings) -> str:
-    """Return the URL of a socket of a service."""
-    return f"{'https' if settings.tls_cert else 'http'}://{_address(listener)}"
+def describe_address(listener: socket.socket, settings: ServeSettings, protocol: str = "http") -> str:
+    """Return the URL of a socket of a service; ``protocol``: "http" or "grpc"."""
+    return f"{protocol}{'s' if settings.tls_cert else ''}://{_address(listener)}"
 
 
 def _address(listener: socket.socket) -> str:

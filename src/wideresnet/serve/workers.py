@@ -1,7 +1,7 @@
 """Several processes of one service behind one port (``wrn serve --workers``).
 
 The parent starts the workers, restarts those that end, and passes signals on; it answers no request. Each worker is
-a complete service with a part of the CPUs. All bind the port with SO_REUSEPORT, once their models are open, and the
+a complete service with a part of the CPUs. All bind the ports with SO_REUSEPORT, once their models are open, and the
 kernel gives each connection to one of them. They share a folder with their metrics (``figures``), in which each sees
 whether the others are open. A worker drains at SIGTERM, however often it comes, and when its parent is gone.
 """
@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from wideresnet.errors import ConfigError, WrnError
+from wideresnet.errors import ConfigError, WrnError, check_extra
 from wideresnet.machine import available_cpus
 from wideresnet.serve.figures import ENDED, LIVE, count_workers
 from wideresnet.serve.run import describe_address, open_socket, serve
@@ -37,6 +37,10 @@ def serve_in_workers(settings: ServeSettings, write: Callable[[str], object]) ->
 
     Raises ConfigError for fewer CPUs than workers, for an address that cannot be bound, and when a worker cannot start.
     """
+    if settings.grpc_port is not None:
+        check_extra("wrn serve --grpc-port", "grpc", "grpc_reflection")
+    if settings.otlp:
+        check_extra("wrn serve --otlp", "tracing", "opentelemetry")
     count, cpus = settings.workers, settings.threads or available_cpus()
     if sys.platform == "win32":
         raise ConfigError("--workers needs SO_REUSEPORT, which Windows does not have", hint="leave out --workers")
@@ -45,10 +49,14 @@ def serve_in_workers(settings: ServeSettings, write: Callable[[str], object]) ->
         raise ConfigError(f"{count} workers need a thread and a CPU each, and {supply}", hint=f"--workers {cpus}")
     log = Service(settings.model_copy(), write).log_message    # a copy, since it caches values
     with open_socket(settings.host, settings.port) as probe:   # with SO_REUSEPORT another service would be no error
-        port = probe.getsockname()[1]
+        ports = {"port": probe.getsockname()[1]}
         log(f"listening on {describe_address(probe, settings)}")
+        if settings.grpc_port is not None:
+            with open_socket(settings.host, settings.grpc_port, "--grpc-port") as grpc_probe:
+                ports["grpc_port"] = grpc_probe.getsockname()[1]
+                log(f"listening on {describe_address(grpc_probe, settings, 'grpc')}")
     with TemporaryDirectory(prefix="wrn-serve-") as folder:
-        settings = settings.model_copy(update={"port": port, "figures": Path(folder)})
+        settings = settings.model_copy(update={**ports, "figures": Path(folder)})
         workers = [Worker(cpus // count + (number < cpus % count)) for number in range(count)]
         return Parent(settings, write, log, workers).run(Path(folder))
 

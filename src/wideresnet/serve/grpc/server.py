@@ -29,7 +29,8 @@ async def grpc_server(service: Service, address: str) -> AsyncIterator[None]:
         "grpc.max_receive_message_length": min(service.settings.max_bytes, _MOST),     # also when decompressed
         "grpc.max_send_message_length": -1,
         "grpc.max_connection_idle_ms": round(1000 * IDLE),
-        "grpc.so_reuseport": 0,                    # else a second server would take a part of the calls
+        # Only workers share the port: a second server would take a part of the calls.
+        "grpc.so_reuseport": int(service.settings.figures is not None),
     }
     server = grpc.aio.server(options=list(options.items()))
     for name, methods in Rpcs(service).handlers.items():
@@ -41,7 +42,8 @@ async def grpc_server(service: Service, address: str) -> AsyncIterator[None]:
         else:
             server.add_insecure_port(address)
     await server.start()
-    service.log_message(f"listening on {'grpcs' if certificate else 'grpc'}://{address}")
+    if not service.settings.figures:               # the parent of workers says it once
+        service.log_message(f"listening on {'grpcs' if certificate else 'grpc'}://{address}")
     try:
         yield
     finally:
