@@ -104,6 +104,17 @@ class _Job(Generic[Result]):
     outcome: Outcome[Result] | None = None
     pixels: NDArray[np.uint8] | None = None        # for an observer, as its answers: all crops, of a cascade the first
     answers: NDArray[np.float32] | None = None     # [N, C]
+    ends: list[None] = field(default_factory=lambda: [None])       # empty: the job has ended
+
+    def end(self) -> bool:
+        """Return True for the first call: only then the job is delivered and its permit released.
+
+        A pool that could not start a thread raises, and keeps the call for its other threads.
+        """
+        with suppress(IndexError):                 # pop is atomic
+            self.ends.pop()
+            return True
+        return False
 
     def end_stage(self, stage: str, now: float) -> None:
         """Add the time since the previous stage ended to ``stage``."""
@@ -219,7 +230,8 @@ class ModelWorker:
         try:
             self._decode_pool.submit(job, self._decode)
         except RuntimeError:                       # the system starts no more threads
-            permit.release(images)
+            if job.end():
+                permit.release(images)
             raise
         return job.future
 
@@ -256,7 +268,7 @@ class ModelWorker:
             self._slow_pool.submit(job, self._decode_slow)
         except (ApiError, RuntimeError) as error:
             job.fail(error)
-            self._complete([job])
+            self._deliver([job])
 
     def _crop_of(self, member: int) -> int:
         """Return the index of the preprocessing of a cascade's member."""
@@ -338,10 +350,11 @@ class ModelWorker:
 
     def _deliver(self, jobs: list[_Job[Any]]) -> None:
         """Pass finished jobs to their event loop, which is woken once for all of them."""
-        for job in jobs:
+        ended = [job for job in jobs if job.end()]
+        for job in ended:
             if job.crops:
                 self._images.release(job.crops)
-        for loop, group in groupby(jobs, lambda job: job.future.get_loop()):
+        for loop, group in groupby(ended, lambda job: job.future.get_loop()):
             with suppress(RuntimeError):           # the loop is closed
                 loop.call_soon_threadsafe(self._complete, list(group))
 

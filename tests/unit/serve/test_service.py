@@ -7,6 +7,7 @@ import gc
 import io
 import threading
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -40,6 +41,30 @@ def test_a_full_queue_answers_429_at_once_and_admitted_requests_are_answered(mak
         answers = await asyncio.gather(*inside)
         assert [answer.json()["results"][0]["predictions"][0]["index"] for answer in answers] == [0, 1, 2]
         assert (await client.post("/v1/classify", content=png(5))).status_code == 200
+
+    run(service, story)
+
+
+def test_an_image_for_which_no_thread_starts_leaves_the_queue_once(make_service, monkeypatch) -> None:
+    """Python's pools keep the call that they could not start a thread for, and another thread makes it later."""
+    engine = GatedEngine()
+    engine.info = replace(engine.info, threads=4)
+    service = make_service(engine)
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        engine.gate.set()
+        assert (await client.post("/v1/classify", content=png(1))).status_code == 200    # one thread of each pool
+        monkeypatch.setattr(threading.Thread, "start", start)
+        files = [("f", (str(number), png(number))) for number in range(9)]
+        done = await client.post("/v1/classify", files=files)
+        monkeypatch.undo()
+        assert done.status_code in (200, 500), done.text
+        await until(lambda: not service.admission.images)
+        assert (await client.post("/v1/classify", content=png(1))).status_code == 200
+        assert (service.admission.images, service.admission.slow) == (0, 0)
 
     run(service, story)
 
