@@ -8,6 +8,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -83,6 +84,12 @@ def peak_rss_mb() -> float:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return math.nan
+
+
+def reset_peak_rss() -> None:
+    """Let ``peak_rss_mb`` begin anew; without effect where the system cannot, as on macOS."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _version(package: str) -> str:

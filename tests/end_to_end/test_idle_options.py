@@ -89,7 +89,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         # Training.
         ("train recipe.toml --dry-run -o run", "--output has no effect with --dry-run"),
         ("train recipe.toml --dry-run --tensorboard", "--tensorboard has no effect with --dry-run"),
-        ("train recipe.toml --dry-run --data photos", "--data has no effect with --dry-run"),
+        ("train recipe.toml --dry-run --data photos", "photos holds no cifar10"),
         ("train recipe.toml --set stored=96", "stored is for class folders, not for cifar10"),
         ("train recipe.toml --set input_size=96", "input_size is for class folders, not for cifar10"),
         ("train recipe.toml --set data=\"folder\" --set crop_padding=2", "crop_padding is for 32×32 images"),

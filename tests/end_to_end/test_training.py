@@ -278,6 +278,8 @@ def test_digits_are_learnt_from_the_three_files(wrn: Wrn, tmp_path: Path, monkey
         arrays = {"X": images.astype(np.uint8).transpose(1, 2, 3, 0), "y": digits.astype(float)[:, None]}
         (tmp_path / name).write_bytes(write_arrays(arrays))
     Path("digits.toml").write_text(SMALL.format(data="svhn"))
+    plan = wrn("train", "digits.toml", "--data", ".", "--dry-run", "--format", "json").json
+    assert (plan["data"], plan["train"], plan["test"], plan["steps_per_epoch"]) == ("svhn", 64, 32, 4)
     done = wrn("train", "digits.toml", "--data", ".", "--format", "json")
     assert (done.code, done.json["top1"]) == (0, 100.0)
     assert wrn("export", "-m", "runs/digits/model.safetensors", "-o", "bundle").code == 0

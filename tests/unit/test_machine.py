@@ -101,11 +101,13 @@ def test_the_command_line_can_be_typed_again(
 
 
 PEAK = """
-from wideresnet.machine import peak_rss_mb
+from wideresnet.machine import peak_rss_mb, reset_peak_rss
 print(peak_rss_mb())
 block = bytearray(100 << 20)
 block[::4096] = b"x" * len(block[::4096])
 del block
+print(peak_rss_mb())
+reset_peak_rss()
 print(peak_rss_mb())
 """
 
@@ -116,6 +118,7 @@ def test_peak_memory_is_this_process_own_and_stays_when_memory_is_given_back():
     block = bytearray(200 << 20)
     block[::4096] = b"x" * len(block[::4096])
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
-    before, after = map(float, done.stdout.split())
+    before, after, reset = map(float, done.stdout.split())
     assert 5 < before < 100
     assert before + 90 < after < before + 110
+    assert before - 5 < reset < before + 20

@@ -87,8 +87,6 @@ def train(
             check_unused(context, seeds is not None, "with --seeds: train one run of each seed for it", "tensorboard")
             if tensorboard:
                 check_extra("writing for TensorBoard", "tensorboard", "tensorboard")
-            named = dry_run and settings.data != "folder"
-            check_unused(context, named, f"with --dry-run: how many images {settings.data} has is known", "data")
         keep_memory()
         run = output or Path("runs") / recipe.stem
         if group.is_rank0:
@@ -194,7 +192,7 @@ def _print_plan(
     from wideresnet.tasks.train.train import Group
 
     with waiting("measuring steps"):
-        plan = plan_training(settings, data, cached=cached, group=Group(device=device))
+        plan = plan_training(settings, data and locate(data), cached=cached, group=Group(device=device))
     plan = replace(plan, runs=runs)
     print_record(plan, plan_report.to_json, plan_report.to_text, format)
     say_skipped(plan.skipped, plan.data)

@@ -17,12 +17,12 @@ from wideresnet.datasets.splits import FolderArrays, check_two_classes, find_spl
 from wideresnet.datasets.svhn import TEST, TRAIN
 from wideresnet.errors import ConfigError, needs_extra
 from wideresnet.images.noise import noise
-from wideresnet.machine import peak_rss_mb
+from wideresnet.machine import peak_rss_mb, reset_peak_rss
 from wideresnet.records import Images
 from wideresnet.records.plan import Phase, TrainingPlan
 
 with needs_extra("training", "train"):
-    from wideresnet.tasks.train.train import open_teacher
+    from wideresnet.tasks.train.train import READERS, open_teacher
     from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, Teacher
     from wideresnet.training.distributed import SINGLE_PROCESS, Group
     from wideresnet.training.loop import Trainer, prepare, take_step, update_average, validate
@@ -45,6 +45,8 @@ def plan_training(
     group: Group = SINGLE_PROCESS, clock: Clock = time.perf_counter,
 ) -> TrainingPlan:  # fmt: skip
     """Measure and return the plan of ``recipe``; only class folders need ``data``, to count their images.
+
+    Other ``data`` is read and counted too, so that what cannot be trained on is an error now.
 
     ``cached``: their decoded images are to be stored on disk. ``group`` has the device and number of threads. Each
     image size is measured for about ``seconds`` of ``clock``, at least one step. Raises ConfigError without class
@@ -104,14 +106,24 @@ def _phases(
 
 
 def _count_images(recipe: Recipe, data: Path | None) -> Images:
-    """Return the names and numbers of the recipe's data; its images are not decoded."""
+    """Return the names and numbers of the recipe's data, as published without ``data``; image files are not decoded."""
     if recipe.data != "folder":
-        return Images(recipe.data, read_labels(recipe.data), *COUNTS[recipe.data])
+        counts = _read_counts(recipe.data, data) if data else COUNTS[recipe.data]
+        return Images(recipe.data, read_labels(recipe.data), *counts)
     if data is None:
         raise ConfigError("the recipe needs class folders", hint="name the folder with --data FOLDER")
     split = find_split(data)
     check_two_classes(split.labels, data)
     return Images(split.name, split.labels, len(split.train.items), len(split.val.items), skipped=split.skipped)
+
+
+def _read_counts(name: str, data: Path) -> tuple[int, int]:
+    """Return the numbers of training and test images in the files of a named data set."""
+    arrays = READERS[name](data)
+    counts = len(arrays.train_labels), len(arrays.test_labels)
+    del arrays
+    reset_peak_rss()                               # the images are counted on their own
+    return counts
 
 
 def _epoch_ranges(recipe: Recipe) -> list[tuple[int, int]]:
