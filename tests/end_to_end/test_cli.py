@@ -342,7 +342,7 @@ def test_compile_over_the_gate_ends_with_one(wrn: Wrn, tiny: Path, tmp_path: Pat
     assert wrn(*arguments, "--gate", "-50").code == 2
     done = wrn(*arguments, "--format", "json")
     assert (done.code, done.json["gate"]["verdict"], done.json["gate"]["passed"]) == (1, "undecided", False)
-    assert done.err.count("the gate is undecided (exit code 1): give 978 images with --data") == 1
+    assert done.err.count("the gate is undecided (exit code 1): give 1,917 images with --data") == 1
     card = read_bundle(tmp_path / "half").card
     assert card.gate
     assert not card.gate.passed

@@ -72,7 +72,7 @@ def images_to_show(limit: float, fraction: float) -> int | None:
     return math.ceil(Z95**2 * limit * (1 - limit) / (fraction - limit) ** 2)
 
 
-def wilson_interval(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion (E. B. Wilson, 1927): ``z`` standard errors on either side."""
     if n == 0:
         return (0.0, 1.0)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Literal
 
-from wideresnet.records.accuracy import Z95, wilson_interval
+from wideresnet.records.accuracy import wilson_interval
 from wideresnet.records.evaluation import EvalReport
+
+ROUNDING = 1e-9                                    # of fractions: less is no difference
 
 
 @dataclass(frozen=True)
@@ -111,39 +114,34 @@ class ComparisonReport:
         return tuple(sorted(changed, key=lambda change: (-abs(change.difference), change.label)))
 
 
-def paired_interval(only_a: int, only_b: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of (only_a - only_b) / n for paired proportions: Wald's, 1/2 added to the four cells.
-
-    Agresti and Min, Statistics in Medicine 24 (2005), 729.
-    """
-    a, b, total = only_a + 0.5, only_b + 0.5, n + 2
-    centre = (a - b) / total
-    half = Z95 * math.sqrt(a + b - (a - b) ** 2 / total) / total
-    return centre - half, centre + half
+def paired_interval(only_a: float, only_b: float, n: float) -> tuple[float, float]:
+    """Return the 95 % interval of (only_a - only_b) / n for paired proportions, from ``paired_bound`` both ways."""
+    return -paired_bound(only_b, only_a, n), paired_bound(only_a, only_b, n)
 
 
-def paired_bound(only_a: int, only_b: int, n: int) -> float:
+def paired_bound(only_a: float, only_b: float, n: float) -> float:
     """Return the upper end of the 95 % interval of (only_a - only_b) / n, from Wilson's limits of both proportions.
 
-    Zou and Donner, Statistics in Medicine 27 (2008), 1693. Close to the end of ``paired_interval``, which is too low
-    where few images differ: without any it is 3.84 / n.
+    Zou and Donner, Statistics in Medicine 27 (2008), 1693. It also holds where few images differ: without any it is
+    3.84 / (n + 3.84).
     """
     a, b = only_a / n, only_b / n
     above, below = wilson_interval(only_a, n)[1] - a, b - wilson_interval(only_b, n)[0]
-    return a - b + math.hypot(above, below)
+    # An image in one of both counts is not in the other, so that the counts are correlated.
+    correlation = -math.sqrt(a * b / ((1 - a) * (1 - b))) if a * b > 0 else 0.0
+    return a - b + math.sqrt(above**2 + below**2 - 2 * correlation * above * below)
 
 
 def images_to_exclude(limit: float, loss: float, flips: float) -> int | None:
-    """Return the images n whose ``paired_interval`` ends below ``limit``, given fractions of ``loss`` and ``flips``.
+    """Return the fewest images whose ``paired_bound`` is within ``limit``, given fractions of ``loss`` and ``flips``.
 
     ``flips``: images that only one of both gets right. None: no number excludes a loss above the one that was measured.
     """
-    margin = limit - max(loss, 0.0)                # a gain that few images show may be chance
-    if margin <= 0:
+    loss = max(loss, 0.0)                          # a gain that few images show may be chance
+    if limit - loss < ROUNDING:
         return None
-    # The root of margin * N = Z95 * sqrt(flips * N + 1 - 2 * flips), N = n + 2.
-    root = math.sqrt((Z95**2 * flips) ** 2 + 4 * (margin * Z95) ** 2 * max(1 - 2 * flips, 0))
-    return math.ceil((Z95**2 * flips + root) / (2 * margin**2) - 2)
+    lost, gained = (flips + loss) / 2, (flips - loss) / 2
+    return 1 + bisect_left(range(1, 2**62), True, key=lambda n: paired_bound(lost * n, gained * n, n) <= limit)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

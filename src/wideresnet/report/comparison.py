@@ -21,7 +21,7 @@ LISTED = 200                                       # paths on the page, of each 
 FLIP_HEADS = ("right", "image", "is", "A says", "sure", "B says", "sure")
 CHANGE_HEADS = ("class", "images", "A right", "B right", "B − A")
 PAIRED = (
-    "Paired by path over the images that both answered. The interval is Agresti and Min's for paired proportions; p is"
+    "Paired by path over the images that both answered. The interval is Zou and Donner's for paired proportions; p is"
     " McNemar's exact one: how likely a split as uneven as this one, between images that only A and only B got"
     " right, would be if neither were better."
 )

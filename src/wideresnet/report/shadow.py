@@ -15,7 +15,7 @@ HEADS = ("difference", "A says", "sure", "B says", "sure", "is", "request")
 ABOUT = (
     "Without labels nothing here tells which model is right. What is certain: on these images their top-1 differs by"
     " at most the fraction of different answers. Images whose class a client sends as X-Label give the accuracies,"
-    " Agresti and Min's interval for paired proportions, and McNemar's exact p. The sample is compared in idle"
+    " Zou and Donner's interval for paired proportions, and McNemar's exact p. The sample is compared in idle"
     " moments: images from busy times are dropped more often. No image is stored."
 )
 

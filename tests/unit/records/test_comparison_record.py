@@ -69,15 +69,29 @@ def test_a_mistake_is_the_probability_of_whoever_was_wrong() -> None:
     assert flip("a", "B", (0.6, 0.9)).mistake == 0.6
 
 
-def test_the_bound_of_a_loss_is_about_the_end_of_its_interval_where_many_images_differ() -> None:
-    assert paired_bound(120, 100, 5000) == pytest.approx(paired_interval(120, 100, 5000)[1], rel=0.02)
-    assert paired_bound(100, 120, 5000) == pytest.approx(paired_interval(100, 120, 5000)[1], rel=0.2)
+@pytest.mark.parametrize(("lost", "gained", "n"), [(120, 100, 5000), (100, 120, 5000), (240, 200, 500), (30, 30, 60)])
+def test_the_interval_is_about_walds_where_many_images_differ(lost: int, gained: int, n: int) -> None:
+    """The variance of n times a difference is lost + gained - (lost - gained)² / n: both are of the same images."""
+    difference, half = (lost - gained) / n, 1.96 * math.sqrt(lost + gained - (lost - gained) ** 2 / n) / n
+    assert paired_interval(lost, gained, n) == pytest.approx((difference - half, difference + half), abs=0.035 * half)
+
+
+def test_the_bound_of_a_loss_holds_where_every_second_answer_differs() -> None:
+    rng = np.random.default_rng(4)
+    cells = rng.multinomial(500, [0.45, 0.45, 0.1], size=4000).tolist()
+    assert np.mean([paired_bound(lost, gained, 500) < 0 for lost, gained, _ in cells]) < 0.035
+
+
+def test_an_interval_of_one_image_is_within_what_a_difference_can_be() -> None:
+    for lost, gained in ((0, 0), (1, 0), (0, 1)):
+        low, high = paired_interval(lost, gained, 1)
+        assert -1 <= low <= lost - gained <= high <= 1
 
 
 def test_the_bound_of_a_loss_holds_where_few_images_differ() -> None:
-    """Wald's interval is exceeded by 8 % of samples here; 2.5 % are stated."""
+    """Agresti and Min's interval is exceeded by 8 % of samples here; 2.5 % are stated."""
     rng = np.random.default_rng(3)
     for loss in (0.0005, 0.001, 0.003):
-        lost = rng.binomial(5000, loss, 4000)
-        assert np.mean([paired_bound(int(count), 0, 5000) < loss for count in lost]) < 0.035
+        ends = [paired_interval(int(count), 0, 5000) for count in rng.binomial(5000, loss, 4000)]
+        assert np.mean([high < loss for _, high in ends]) < 0.035
     assert paired_bound(0, 0, 5000) == pytest.approx(3.84 / 5004, rel=1e-3)

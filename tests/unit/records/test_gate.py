@@ -21,7 +21,7 @@ def gate(lost: int, gained: int, n: int, limit: float | None) -> GateReport:
 
 
 def test_a_loss_is_excluded_only_by_an_interval_within_the_limit() -> None:
-    verdicts = [gate(*counts, 0.002).verdict for counts in ((0, 0, 18), (0, 0, 978), (9, 8, 10_000), (3, 0, 1000))]
+    verdicts = [gate(*counts, 0.002).verdict for counts in ((0, 0, 18), (0, 0, 1917), (9, 8, 10_000), (3, 0, 1000))]
     assert verdicts == ["undecided", "passed", "passed", "failed"]
     assert gate(0, 0, 18, None).verdict == "none"
 
@@ -36,7 +36,7 @@ def test_agreement_is_shown_only_by_an_interval_within_the_limit() -> None:
 
 def test_the_images_needed_are_the_fewest_whose_interval_ends_at_the_limit() -> None:
     n = images_to_exclude(0.002, 0.0, 0.0)
-    assert n == gate(0, 0, 18, 0.002).images_needed == 978
+    assert n == gate(0, 0, 18, 0.002).images_needed == 1917
     assert paired_interval(0, 0, n)[1] <= 0.002 < paired_interval(0, 0, n - 1)[1]
     n = images_to_show(0.9, 1.0)
     assert n is not None

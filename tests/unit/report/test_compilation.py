@@ -141,7 +141,7 @@ def test_too_few_images_leave_the_gate_undecided() -> None:
     """Text, page and JSON state the interval and the images that could decide, and never "passed"."""
     for gate, sentence in (
         (FEW, "no loss above 0.2 points was seen, but 18 images cannot exclude it"
-              " (95 % interval ends at 9.800 points); about 978 could"),
+              " (95 % interval ends at 9.800 points); about 1,917 could"),
         (replace(AGREEMENT, n=66, agreement=1.0), "no agreement below 95 % was seen, but 66 images cannot exclude it"
               " (95 % interval begins at 94.50 %); about 73 could"),
         (replace(AGREEMENT, n=100, agreement=0.95), "; no number of images could"),
@@ -161,7 +161,7 @@ def test_too_few_images_leave_the_gate_undecided() -> None:
 
 def test_the_advice_for_an_undecided_gate_can_be_typed() -> None:
     (advice,) = compilation.advice(FEW)
-    assert "give 978 images with --data, a limit of --gate 9.8, or --gate none" in advice
+    assert "give 1,917 images with --data, a limit of --gate 9.8, or --gate none" in advice
     (advice,) = compilation.advice(replace(AGREEMENT, n=66, agreement=1.0))
     assert "--min-agreement 94.4" in advice
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import CascadePoint, paired_interval
+from wideresnet.records import CascadePoint, paired_bound
 from wideresnet.tasks.cascade import rule
 from wideresnet.tasks.cascade.certify import FEWEST, certify, halves, images_to_certify
 from wideresnet.tasks.cascade.rule import Answers, Measurement
@@ -75,8 +77,10 @@ def test_the_images_to_certify_are_those_of_the_interval() -> None:
     needed = images_to_certify(point, 0.015)
     assert needed is not None
     half = needed // 2
-    assert paired_interval(half // 50, 12 * half // 1000, half)[1] == pytest.approx(0.015, rel=0.02)
+    enough, too_few = (paired_bound(0.02 * n, 0.012 * n, n) for n in (half, half - 1))
+    assert enough <= 0.015 < too_few
     assert images_to_certify(point, 0.007) is None     # 0.8 points were lost
+    assert images_to_certify(replace(point, only_accurate=0, only_cascade=0), 0.002) == 2 * 1917
 
 
 def test_the_curve_runs_from_most_to_least_work_and_holds_the_point() -> None:
