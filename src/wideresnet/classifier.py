@@ -105,7 +105,10 @@ class Classifier:
         return with_bar(answers, "classifying", count_of(images)) if progress else answers
 
     def logits(self, images: ImageInputs, exif: Exif = "transpose", *, batch_size: int = 8) -> NDArray[np.float32]:
-        """Return the logits of N images: float32 [N, C]. See ``classify``; crops [N, S, S, 3] run as one batch."""
+        """Return the logits of N images: float32 [N, C]. See ``classify``; crops [N, S, S, 3] run as one batch.
+
+        Raises ImageError at the first image that cannot be read.
+        """
         if isinstance(images, np.ndarray) and images.ndim == 4:
             return self.engine(images)
         rows = [logits for _, logits in self.stream(self._batches(images, exif, batch_size))]
