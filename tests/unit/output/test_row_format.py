@@ -7,7 +7,10 @@ import io
 
 from wideresnet.output.row_format import csv_line, from_cells, to_cells
 
-CELLS = ["lone\rreturn", "line\nbreak", "both\r\n", "com,ma", 'in"quotes"', "=SUM(A1)", "-m", " a ", "", "\x1b[31m"]
+CELLS = [
+    "lone\rreturn", "line\nbreak", "both\r\n", "com,ma", 'in"quotes"', "=SUM(A1)", "-m", "+1", "@x", "007", "NA", " a ",
+    "", "\x1b[31m",
+]  # fmt: skip
 
 
 def test_every_cell_comes_back_and_a_row_is_one_row() -> None:
