@@ -78,7 +78,7 @@ def fit_selective(logits: Floats, labels: Labels, errors: Sequence[float] = ERRO
     confidence = softmax(logits).max(1)
     order = np.argsort(-confidence)
     confidence, wrong = confidence[order], (logits.argmax(1) != labels)[order].cumsum()
-    steps = max(1, math.ceil(math.log2(len(labels))))
+    steps = len(labels).bit_length()               # of the bisection, at most
     thresholds = []
     for error in errors:
         least, most, threshold = 0, len(labels) - 1, math.inf

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from wideresnet.records import SetMethod
+from wideresnet.tasks.calibrate import conformal
 from wideresnet.tasks.calibrate.conformal import (
     error_bound,
     fit_selective,
@@ -102,6 +103,24 @@ def test_selective_answers_keep_their_promise(drawn: Callable[..., Data]) -> Non
         errors += measured.wrong > 0.05 * measured.n
         assert measured.n > 300
     assert errors <= 4
+
+
+@pytest.mark.parametrize("n", [1, 2, 100, 127, 128, 1024])
+def test_all_steps_of_the_search_for_selective_answers_share_one_confidence(
+    n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The most steps are taken where every answer is right."""
+    deltas: list[float] = []
+
+    def bound(_wrong: int, _n: int, delta: float) -> float:
+        deltas.append(delta)
+        return 0.0
+
+    monkeypatch.setattr(conformal, "error_bound", bound)
+    logits = np.stack([np.linspace(1, 5, n), np.zeros(n)], axis=1)
+    fit_selective(logits, np.zeros(n, int), errors=[0.05])
+    assert sum(deltas) <= conformal.DELTA + 1e-12
+    assert sum(deltas) > 0.7 * conformal.DELTA
 
 
 def test_selective_answers_promise_nothing_with_few_images(drawn: Callable[..., Data]) -> None:
