@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 import statistics
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -343,7 +344,7 @@ def verify(reference: Bundle, compiled: Bundle, batch: NDArray[np.uint8]) -> tup
         for size in BATCHES:
             images = batch[:size]
             deviations.append(Deviation(name, len(images), deviation(logits[: len(images)], engine(images))))
-    worst = max(deviations, key=lambda item: item.relative)
+    worst = max(deviations, key=lambda item: (math.isnan(item.relative), item.relative))
     limit = LIMITS[compiled.card.precision]
     if not worst.relative <= limit:
         precision = precision_name(compiled.card.precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from wideresnet.errors import BundleError, ConfigError, DataError
 from wideresnet.images.noise import noise
 from wideresnet.records import CompileReport, Published, QuantiseSettings, follow
 from wideresnet.tasks.quantize import calibration_data as gating
+from wideresnet.tasks.quantize import compile as compilation
 from wideresnet.tasks.quantize.calibration_data import calibration_pool, hold_out
 from wideresnet.tasks.quantize.compile import CompileSettings, GateKind, compile_model, in_precision, verify
 
@@ -110,6 +112,14 @@ def test_a_graph_of_another_model_does_not_pass_the_verification() -> None:
     weight.raw_data = np.ascontiguousarray(onnx.numpy_helper.to_array(weight)[::-1]).tobytes()
     with pytest.raises(BundleError, match="does not compute the model"):
         verify(bundle, replace(bundle, graph=model.SerializeToString()), noise(32))
+
+
+def test_logits_that_are_no_numbers_in_one_engine_do_not_pass_the_verification(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's ReLU turns NaN into 0, ONNX Runtime's does not."""
+    deviations = iter([0.0] * 3 + [math.nan] * 3)
+    monkeypatch.setattr(compilation, "deviation", lambda *_: next(deviations))
+    with pytest.raises(BundleError, match="in onnxruntime its logits differ by nan"):
+        verify(tiny_bundle(), tiny_bundle(), noise(32))
 
 
 def test_what_is_missing_is_said_before_anything_is_done(folder: Path, tmp_path: Path) -> None:
