@@ -81,6 +81,10 @@ def test_what_does_not_add_up_is_refused(wrn: Wrn, tiny: Path, archive: Path, tm
     (tmp_path / "e.json").write_text(json.dumps(changed))
     done = wrn("merge", "d.json", "e.json")
     assert (done.code, "the precision is 'f32' in one and 'bf16' in the other" in done.err) == (2, True)
+    upright = wrn("evaluate", archive, "-m", tiny, "--shard", "1/4", "--apply-exif", "--format", "json")
+    (tmp_path / "g.json").write_text(upright.out)
+    done = wrn("merge", "d.json", "g.json")
+    assert (done.code, "the EXIF orientation is 'ignore' in one and 'transpose' in the other" in done.err) == (2, True)
     (tmp_path / "f.json").write_text("{}")
     assert "f.json holds no evaluation" in wrn("merge", "f.json").err
 

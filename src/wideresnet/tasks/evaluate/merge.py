@@ -61,8 +61,8 @@ def _identity(report: EvalReport) -> RunIdentity:
     if conditions:
         values |= {
             "weights' sha256": conditions.weights_sha256, "graph's sha256": conditions.graph_sha256,
-            "transform": asdict(conditions.preprocess), "data's sha256": conditions.data_sha256,
-            "number of images": conditions.pictures,
+            "transform": asdict(conditions.preprocess), "EXIF orientation": conditions.exif,
+            "data's sha256": conditions.data_sha256, "number of images": conditions.pictures,
             "number of shards": conditions.shards[0].split("/")[1] if conditions.shards else "1",
         }  # fmt: skip
     return RunIdentity(values)
