@@ -272,8 +272,10 @@ class EvalReport:
     @property
     def covered(self) -> dict[int, int]:
         """Images of each class whose prediction set holds it, by index; empty if no sets were requested."""
-        covered = self.uncertainty.covered if self.uncertainty else {}
-        return {index: covered.get(index, 0) for index in self.by_class} if covered else {}
+        counts = self.uncertainty
+        if not counts or not counts.sets or sum(counts.covered.values()) < counts.sets.covered:     # an older file
+            return {}
+        return {index: counts.covered.get(index, 0) for index in self.by_class}
 
     @property
     def nll(self) -> float | None:

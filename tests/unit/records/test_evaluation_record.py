@@ -1,0 +1,31 @@
+"""What an evaluation says of its counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from wideresnet.records import EvalReport, Scored, SetCoverage, UncertaintyCounts
+from wideresnet.tasks.evaluate.metrics import accumulate
+
+BLANK = EvalReport("m", "d", None, 0, 0, 0, uncertainty=UncertaintyCounts("", 0.01, sets=SetCoverage(0.5, 0, 0)))
+
+
+def missed(label: int) -> Scored:
+    """An image whose set does not hold its class."""
+    top = (label + 1) % 3
+    return Scored(f"{label}.png", label, 2, 2, (top,), (0.9,), p_known=0.5, coverage=0.5, set_size=1, covered=False)
+
+
+def test_classes_that_no_set_holds_are_covered_for_none_of_their_images() -> None:
+    report = accumulate([missed(0), missed(1)], BLANK)
+    assert report.covered == {0: 0, 1: 0}
+    assert (report + report).covered == {0: 0, 1: 0}
+
+
+def test_without_sets_or_from_an_older_file_the_coverage_of_classes_is_not_known() -> None:
+    report = accumulate([missed(0)], BLANK)
+    assert report.uncertainty is not None
+    older = replace(report.uncertainty, sets=SetCoverage(0.5, 1, 1, (1,)))
+    assert replace(report, uncertainty=older).covered == {}
+    assert replace(report, uncertainty=replace(older, sets=None)).covered == {}
+    assert replace(report, uncertainty=None).covered == {}
