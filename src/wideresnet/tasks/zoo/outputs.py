@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from wideresnet.errors import DataError, ImageError
 from wideresnet.images.decode import read_regular
 from wideresnet.images.files import is_ignored
 from wideresnet.images.npz import read_array
+from wideresnet.logits import brier
 from wideresnet.records import EvalReport, Failure, Item, Labels, Preprocess, Scored
 from wideresnet.tasks.evaluate.evaluate import TOP, AnswerSource, score_logits, source_of_data
 from wideresnet.tasks.zoo.results import Answer, Results, read_results
@@ -112,11 +114,19 @@ def score_outputs(folder: Path, data: LabelledData) -> Iterator[Scored | Failure
         except ImageError as error:
             return Failure(item.path, f"{file}: {error.message}", error.hint)
         (scored,) = score_logits([item], values, data.present)
-        if values.min() >= 0 and abs(values.sum() - 1) <= SUM_TOLERANCE:
-            scored = replace(scored, probabilities=tuple(values[0, list(scored.top)].tolist()))
-        return scored
+        is_softmax = values.min() >= 0 and abs(values.sum() - 1) <= SUM_TOLERANCE
+        return _of_probabilities(scored, values[0].astype(np.float64)) if is_softmax else scored
 
     return _score_pairs(data, outputs, folder, score)
+
+
+def _of_probabilities(scored: Scored, values: NDArray[np.float64]) -> Scored:
+    """Return a score, made as if of logits, with the figures of the probabilities [C]; 0 is the smallest float32."""
+    least = float(np.finfo(np.float32).tiny)
+    return replace(
+        scored, probabilities=tuple(values[list(scored.top)].tolist()), nll=-math.log(max(values[scored.label], least)),
+        brier=float(brier(values[None], np.array([scored.label]))[0]),
+    )  # fmt: skip
 
 
 def _by_folder(results: Results, lookup: ClassLookup, probable: bool) -> Iterator[Scored | Failure]:

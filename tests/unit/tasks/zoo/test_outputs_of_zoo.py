@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +139,10 @@ def test_probabilities_stay_what_they_are(tmp_path: Path, dtype: type) -> None:
         (4, (1.0, 0.0, 0.0, 0.0)),
         (1, (0.5, 0.25, 0.125, 0.125)),
     ]
+    a, b, c = ((each.nll, each.brier) for each in found if isinstance(each, Scored))
+    assert a == pytest.approx((math.log(2), 0.125**2 + 0.5**2 + 0.375**2))
+    assert b == pytest.approx((-math.log(np.finfo(np.float32).tiny), 1 + 1)), "a probability of 0 has no logarithm"
+    assert c == pytest.approx((math.log(2), 0.5**2 + 0.25**2 + 2 * 0.125**2))
 
 
 @pytest.mark.parametrize(
