@@ -18,6 +18,7 @@ from wideresnet.records import Batch
 from wideresnet.serve.admission import Permit
 from wideresnet.serve.http.errors import ApiError, as_api_error
 from wideresnet.serve.http.request_body import upload_hint
+from wideresnet.serve.http.request_checks import parse_decimal
 from wideresnet.serve.protocol import COVERAGE, KNOWN_OUTPUT, LOGITS_OUTPUT, SET_OUTPUT, InferenceRequest
 from wideresnet.serve.service import Service
 from wideresnet.serve.worker import ModelWorker
@@ -78,7 +79,7 @@ def parse_coverage(value: object, model: ModelWorker, hint: str) -> float:
     if value is None:
         return 0
     try:
-        if not (coverage := float(str(value)) / 100) or coverage >= 50:
+        if not (coverage := (parse_decimal(str(value)) or 0) / 100) or coverage >= 50:
             raise ValueError
         check_coverage(model.classifier.card, coverage, "MODEL")    # its name here is none of 'wrn calibrate'
     except ValueError:

@@ -93,7 +93,9 @@ def test_without_a_calibration_answers_and_metrics_have_nothing_new(client: Test
         ("coverage=95&model=plain", "it is not calibrated"), ("coverage=x", "coverage must be a percentage, got 'x'"),
         ("coverage=0.75", "from 50 to 99.9 %, got 0.75 %"), ("coverage=0", "must be a percentage"),
         ("coverage=150", "from 50 to 99.9 %, got 150 %"),
-        ("coverage=9500", "must be a percentage, got '9500'"), ("coverage=nan", "from 50 to 99.9 %"),
+        ("coverage=9500", "must be a percentage, got '9500'"), ("coverage=nan", "must be a percentage, got 'nan'"),
+        ("coverage=7_5", "got '7_5'"), ("coverage=%2B75", "got '+75'"), ("coverage=7.5e1", "got '7.5e1'"),
+        ("coverage=%2075", "got ' 75'"), ("coverage=%D9%A7%D9%A5", "got '٧٥'"), ("coverage=75.", "got '75.'"),
         ("coverage=99.9", "take 999 calibration images"),
     ],
 )  # fmt: skip
@@ -159,6 +161,7 @@ def test_sets_are_an_output_of_v2(client: TestClient, calibrated: Bundle, covera
         ("plain", {"parameters": {"coverage": 95}, "outputs": [{"name": "set"}]}, "not calibrated", "wrn calibrate"),
         ("sure", {"parameters": {"coverage": "x"}}, "coverage must be a percentage, got 'x'", '{"coverage": 95}'),
         ("sure", {"parameters": {"coverage": True}}, "coverage must be a percentage, got 'True'", '{"coverage": 95}'),
+        ("sure", {"parameters": {"coverage": "7_5"}}, "coverage must be a percentage, got '7_5'", '{"coverage": 95}'),
         ("sure", {"parameters": {"coverage": [75]}}, "coverage must be a percentage, got '[75]'", '{"coverage": 95}'),
         ("sure", {"parameters": {"coverage": 0}}, "coverage must be a percentage, got '0'", '{"coverage": 95}'),
         ("sure", {"parameters": {"coverage": 0.75}}, "from 50 to 99.9 %, got 0.75 %", '{"coverage": 95}'),

@@ -81,6 +81,11 @@ def parse_number(text: str, maximum: int) -> int | None:
     return int(text) if valid else None
 
 
+def parse_decimal(text: str) -> float | None:
+    """Return a number of digits with at most one point, or None for any other text that Python takes for a number."""
+    return float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,18})?", text) else None
+
+
 def route_error(method: str, path: str) -> ApiError:
     """Return the error for a path without a route."""
     message = "no such path"
