@@ -10,6 +10,7 @@ import os
 from contextlib import suppress
 from operator import add
 from pathlib import Path
+from uuid import uuid4
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -33,6 +34,14 @@ def write_metrics(metrics: Metrics, folder: Path) -> None:
     with suppress(FileNotFoundError):              # the parent has ended, and its folder
         part.write_bytes(metrics.render())
         part.replace(part.with_suffix(LIVE))
+
+
+def keep_counts(pid: int | None, folder: Path) -> None:
+    """Rename the file of a worker that has ended, to a name that no later process with the same number has."""
+    live = folder / f"{pid}{LIVE}"
+    with suppress(OSError):                        # a full disk
+        live.touch()
+        live.replace(folder / f"{pid}-{uuid4().hex}{ENDED}")
 
 
 def count_workers(folder: Path, suffix: str = LIVE) -> int:

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 from wideresnet.errors import ConfigError, WrnError, check_extra
 from wideresnet.machine import available_cpus
-from wideresnet.serve.figures import ENDED, LIVE, count_workers
+from wideresnet.serve.figures import count_workers, keep_counts
 from wideresnet.serve.run import describe_address, open_socket, serve
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
@@ -92,9 +92,7 @@ class Parent:
                 if worker.process is None and time.monotonic() >= worker.start and not self.is_draining:
                     self._start(worker)
                 elif worker.process and worker.process.exitcode is not None:
-                    live = folder / f"{worker.process.pid}{LIVE}"
-                    live.touch()
-                    live.replace(live.with_suffix(ENDED))
+                    keep_counts(worker.process.pid, folder)
                     self._follow_end(worker, worker.process.exitcode)
             if not self.is_open and count_workers(folder) == len(self.workers):
                 self.is_open = True
@@ -106,25 +104,36 @@ class Parent:
         settings = self.settings.model_copy(update={"threads": worker.threads})
         worker.process = get_context("spawn").Process(target=_work, args=(settings, self.write))
         handlers = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGHUP)]
-        worker.process.start()                     # it ignores what is ignored here: Ctrl-C is for the parent
-        worker.start = time.monotonic()
+        try:
+            worker.process.start()                 # it ignores what is ignored here: Ctrl-C is for the parent
+        except OSError as error:                   # no memory, or too many processes
+            worker.process = None
+            self._plan(worker, f"a worker cannot be started ({error.strerror})")
+        else:
+            worker.start = time.monotonic()
         for number, handler in handlers:
             signal.signal(number, handler)
+        if self.is_draining:                       # since then: this one has not got the signal
+            self._signal(signal.SIGTERM)
 
     def _follow_end(self, worker: Worker, code: int) -> None:
         """Plan the start of a worker's successor; while draining, judge its end. Raises ConfigError."""
-        name, now = f"worker {worker.process and worker.process.pid}", time.monotonic()
-        worker.process = None
+        name, worker.process = f"worker {worker.process and worker.process.pid}", None
         if self.is_draining:                       # SIGTERM only ends a worker that is still starting
             self.drained = self.drained and code in (0, -signal.SIGTERM)
             return
         if code == FAILED and not self.is_open:
             self._signal(signal.SIGTERM)
             raise ConfigError("a worker cannot start", hint="the lines above say why")
+        cause = f"signal {-code}: {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
+        self._plan(worker, f"{name} has ended ({cause})")
+
+    def _plan(self, worker: Worker, message: str) -> None:
+        """Plan the next start of a worker, and log that after a ``message``."""
+        now = time.monotonic()
         worker.pause = BACKOFF_MIN if now - worker.start > STEADY else min(2 * worker.pause, BACKOFF_MAX)
         worker.start = now + worker.pause
-        cause = f"signal {-code}: {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
-        self.log(f"{name} has ended ({cause}), another one starts in {worker.pause:g} s")
+        self.log(f"{message}, another one starts in {worker.pause:g} s")
 
     def _shut_down(self) -> None:
         self._signal(signal.SIGKILL if self.is_draining else signal.SIGTERM)

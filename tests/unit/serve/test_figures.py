@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from wideresnet.serve.admission import AdmissionController, RequestContext
-from wideresnet.serve.figures import count_workers, render_sum, write_metrics
+from wideresnet.serve.figures import count_workers, keep_counts, render_sum, write_metrics
 from wideresnet.serve.metrics import Metrics
 
 
@@ -52,3 +52,14 @@ def test_counts_are_added_and_states_are_the_worst(tmp_path: Path) -> None:
 def test_a_worker_without_a_folder_writes_nothing(tmp_path: Path) -> None:
     write_metrics(filled(1, 0), tmp_path / "gone")
     assert not (tmp_path / "gone").exists()
+
+
+def test_no_count_is_lost_when_a_later_worker_gets_the_same_pid(tmp_path: Path) -> None:
+    for requests in (2, 3):
+        (tmp_path / "7.live").write_bytes(filled(requests, 0).render())
+        keep_counts(7, tmp_path)
+    keep_counts(8, tmp_path)                       # it ended before it wrote any
+    text = render_sum(filled(1, 0), tmp_path).decode()
+    assert value(text, 'wrn_requests_total{model="",route="/v1/classify",status="200"}') == 2 + 3 + 1
+    assert value(text, "wrn_worker_restarts_total") == 3
+    keep_counts(9, tmp_path / "gone")
