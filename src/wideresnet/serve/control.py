@@ -14,8 +14,11 @@ from wideresnet.report.escape import json_text
 from wideresnet.serve.admission import Permit, RequestContext
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.http.request_body import read_body
+from wideresnet.serve.protocol import parse_json
 from wideresnet.serve.service import Service
 from wideresnet.serve.versions import name_and_version, split_name
+
+_INDEX, _CONTROL = 'send {"ready": true}, or no body', 'send {"parameters": {}}, or no body'
 
 
 class _IndexRequest(BaseModel):
@@ -31,10 +34,10 @@ class _ControlRequest(BaseModel):
 def parse_index_request(body: bytes) -> bool:
     """Return whether ``POST /v2/repository/index`` asks for ready models only. Raises ApiError."""
     try:
-        # A longer body is cut and so refused: pydantic makes an error object for each unknown member.
-        return _IndexRequest.model_validate_json(body[:1000] or b"{}").ready
+        # A longer body is cut and so refused.
+        return _IndexRequest.model_validate(parse_json(body[:1000] or b"{}", _INDEX)).ready
     except ValidationError as error:
-        raise ApiError("request", "invalid index request", 'send {"ready": true}, or no body') from error
+        raise ApiError("request", "invalid index request", _INDEX) from error
 
 
 async def repository_index(service: Service, request: Request, context: RequestContext) -> Response:
@@ -62,9 +65,9 @@ async def control(service: Service, request: Request, context: RequestContext, v
     with Permit(service.admission, context) as permit:
         body = await read_body(request, permit, service.settings)
         try:
-            parameters = _ControlRequest.model_validate_json(body[:10_000] or b"{}").parameters
+            parameters = _ControlRequest.model_validate(parse_json(body[:10_000] or b"{}", _CONTROL)).parameters
         except ValidationError as error:
-            raise ApiError("request", "invalid request", 'send {"parameters": {}}, or no body') from error
+            raise ApiError("request", "invalid request", _CONTROL) from error
         await change_model(service, verb, request.path_params["model"], parameters)
     return Response("{}", media_type="application/json")
 

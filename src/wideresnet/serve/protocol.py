@@ -174,7 +174,7 @@ def parse_request(
         length = stated
     if length > MAX_JSON:
         raise ApiError("large", f"{length:,} bytes of JSON, at most {MAX_JSON:,}", f"send binary data: {_BINARY}")
-    return parse_document(_parse_json(body[:length]), memoryview(body)[length:], side, max_images, outputs)
+    return parse_document(parse_json(body[:length]), memoryview(body)[length:], side, max_images, outputs)
 
 
 def parse_document(
@@ -204,7 +204,7 @@ def parse_document(
     return InferenceRequest(header.id or "", images, *_output_options(header, outputs), coverage, notes)
 
 
-def _parse_json(body: bytes) -> object:
+def parse_json(body: bytes, hint: str = f"send {_EXAMPLE}") -> object:
     """Parse JSON. Raises ApiError, also for a member that is given twice, and for more objects than requests have."""
     counter = itertools.count(1)
 
@@ -215,10 +215,13 @@ def _parse_json(body: bytes) -> object:
             raise ValueError(f"a member is given twice: {[name[:40] for name, _ in members][:20]}")
         return dict(members)
 
+    def refuse(name: str) -> object:
+        raise ValueError(f"{name} is no number")
+
     try:
-        return json.loads(str(body, "utf-8"), object_pairs_hook=make_object)
+        return json.loads(str(body, "utf-8"), object_pairs_hook=make_object, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise ApiError("request", f"invalid JSON: {str(error)[:200]}", f"send {_EXAMPLE}") from error
+        raise ApiError("request", f"invalid JSON: {str(error)[:200]}", hint) from error
 
 
 def _input_name(tensor: _InputTensor, side: int) -> str:

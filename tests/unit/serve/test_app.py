@@ -405,6 +405,19 @@ def test_a_tensor_as_json_gets_its_logits(client) -> None:
     assert output["data"] == [-abs(float(index - 6)) for index in range(10)] * 11
 
 
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip", "gzip"), ("deflate, gzip;q=0.5", "gzip"), ("gzip;q=0", None), ("gzip; Q=0.000, deflate", "deflate"),
+        ("gzip;q=0.001", "gzip"), ("identity", None), ("deflate;q=1.0,GZIP ; q=0", "deflate"),
+    ],
+)  # fmt: skip
+def test_a_response_has_no_encoding_that_its_client_does_not_accept(client, accepted, encoding) -> None:
+    done = client.post(f"/v2/models/{NAME}/infer", json=images(6, count=50), headers={"Accept-Encoding": accepted})
+    assert done.headers.get("content-encoding") == encoding
+    assert done.json()["outputs"][0]["shape"] == [50, 10]
+
+
 def test_an_unreadable_image_fails_a_request_of_the_protocol(client) -> None:
     wrong = {"inputs": [{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": ["bm9uZQ=="]}]}
     done = client.post(f"/v2/models/{NAME}/infer", json=wrong)
@@ -560,6 +573,24 @@ def test_with_the_token_all_routes_are_open(guarded) -> None:
     assert guarded.get("/v1/models", headers={"Authorization": "Bearer sesame"}).status_code == 200
     assert "sesame" not in guarded.get("/openapi.json").text
     assert NAME not in guarded.get("/openapi.json").text
+
+
+def test_a_header_that_counts_once_is_refused_twice(guarded) -> None:
+    """One of two tokens, labels or lengths would be ignored in silence, and gRPC took the last, HTTP the first."""
+    token = ("Authorization", "Bearer sesame")
+    for headers in [token, token], [token, ("Authorization", "Bearer no")], [token, ("X-Label", "3"), ("X-Label", "4")]:
+        done = guarded.post("/v1/classify", content=png(3), headers=headers)
+        assert (done.status_code, "is given 2 times" in done.json()["detail"]) == (400, True), done.text
+    done = guarded.post("/v1/classify", content=png(3), headers=[token, ("X-Other", "1"), ("X-Other", "2")])
+    assert done.status_code == 200
+
+
+def test_a_member_given_twice_is_refused_when_a_model_is_loaded(make_service) -> None:
+    client = TestClient(make_app(make_service(admin_token="admin")))
+    body = b'{"parameters": {"config": "{}"}, "parameters": {}}'
+    headers = {"Authorization": "Bearer admin"}
+    done = client.post(f"/v2/repository/models/{NAME}/load", content=body, headers=headers)
+    assert (done.status_code, "given twice" in done.json()["error"]) == (400, True), done.text
 
 
 def test_other_origins_are_refused_unless_named(client, make_service) -> None:

@@ -288,9 +288,23 @@ def test_hostile_json_is_refused_in_bounded_memory(text: str) -> None:
 
 
 def test_a_long_index_request_is_refused() -> None:
-    with pytest.raises(ApiError, match="invalid index request"):
+    with pytest.raises(ApiError, match="invalid JSON"):
         parse_index_request(b"{%s}" % b",".join(b'"%d":1' % number for number in range(100_000)))
     assert parse_index_request(b'{"ready": true}') is True
+
+
+@pytest.mark.parametrize("text", ['{"ready": true, "ready": false}', '{"ready": NaN}', "[", "\udcff"])
+def test_an_index_request_is_json_as_others_are(text: str) -> None:
+    with pytest.raises(ApiError, match="invalid JSON") as caught:
+        parse_index_request(text.encode("utf-8", "surrogateescape"))
+    assert caught.value.hint == 'send {"ready": true}, or no body'
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_json_has_not_is_refused(number: str) -> None:
+    body = f'{{"parameters": {{"priority": {number}}}, {request_text("[1]")[1:]}'
+    with pytest.raises(ApiError, match=f"invalid JSON: {number} is no number"):
+        parse_request(body.encode(), None, 4, 8)
 
 
 @given(st.binary(max_size=400), st.one_of(st.none(), st.integers(0, 500).map(str)))
