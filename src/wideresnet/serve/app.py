@@ -257,7 +257,8 @@ def _render_outputs(
 ) -> tuple[bytes, dict[str, str]]:
     """Return the response's body and headers, compressed where the client accepts that and it pays off."""
     body, headers = render_response(parsed, model.name, outputs, model.classifier.labels)
-    accepted = {encoding.partition(";")[0].strip().lower() for encoding in encodings.split(",")}
+    offers = [offer.lower().replace(" ", "").partition(";q=") for offer in encodings.split(",")]
+    accepted = {name for name, _, quality in offers if not quality or quality.strip("0.")}     # q=0: not acceptable
     if len(body) < _MIN_COMPRESSED or not accepted & {"gzip", "deflate"}:
         return body, headers
     if "gzip" in accepted:
