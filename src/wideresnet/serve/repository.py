@@ -88,6 +88,13 @@ def unknown_model(name: str) -> ApiError:
     return ApiError("model", f"no model called {name[:80]!r}", "POST /v2/repository/index lists all models")
 
 
+def describe_error(error: Exception) -> str:
+    """Return an error as part of a line of the log."""
+    if isinstance(error, WrnError):
+        return f"{error.message} ({error.hint})"
+    return f"{type(error).__name__}: {error}"
+
+
 class ModelRepository:
     """The configured models, the served ones, and the difference. Used on the event loop; models open in threads.
 
@@ -224,8 +231,7 @@ class ModelRepository:
         try:
             model = await asyncio.to_thread(open_model, name, source, self._settings, self._log, self._decode_slots)
         except Exception as error:                 # whatever a runtime raises: the other models go on
-            words = f"{type(error).__name__}: {error}"
-            self._report(name, f"{error.message} ({error.hint})" if isinstance(error, WrnError) else words)
+            self._report(name, describe_error(error))
         else:
             self._models = self._models | {name: model}
             self._problems.pop(name, None)

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from multiprocessing import parent_process
@@ -19,10 +19,11 @@ from typing import Any
 
 import uvicorn
 
-from wideresnet.errors import ConfigError, WrnError, needs_extra, os_errors_as
+from wideresnet.errors import ConfigError, needs_extra, os_errors_as
 from wideresnet.serve.app import make_app
 from wideresnet.serve.figures import count_workers, write_metrics
 from wideresnet.serve.http.limits import IDLE, LimitedConnection
+from wideresnet.serve.repository import describe_error
 from wideresnet.serve.service import Service
 from wideresnet.serve.settings import ServeSettings
 
@@ -81,7 +82,7 @@ class ServerProcess:
         self._server = uvicorn.Server(config)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()             # the other server, once it is open
-        self._failure: WrnError | None = None
+        self._failure: Exception | None = None
         self._drained = True
 
     async def run(self) -> bool:
@@ -107,19 +108,31 @@ class ServerProcess:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             await self._load()
             if not self._failure:
-                self._start_task(self._share_metrics(folder))
+                self._start_task(self._repeat(SHARE_SECONDS, lambda: self._share_metrics(folder)))
         else:
             self._start_task(self._load())
         yield {"service": self.service}            # for LimitedConnection
 
+    async def _repeat(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do ``work`` now and after each pause; an error, as of a full disk, is logged once and does not end this."""
+        previous = ""
+        while True:
+            words = ""
+            try:
+                await work()
+            except Exception as error:
+                words = describe_error(error)
+                if words != previous:
+                    self.service.log_message(f"tried again every {seconds:g} s: {words}")
+            previous = words
+            await asyncio.sleep(seconds)
+
     async def _share_metrics(self, folder: Path) -> None:
         """Write the metrics of a worker for the others, and look whether all are open, and the parent is there."""
-        while True:
-            write_metrics(self.service.metrics, folder)
-            self.service.is_complete |= count_workers(folder) >= self.service.settings.workers
-            if (parent := parent_process()) and not parent.is_alive():
-                self._shut_down()
-            await asyncio.sleep(SHARE_SECONDS)
+        if (parent := parent_process()) and not parent.is_alive():
+            self._shut_down()
+        write_metrics(self.service.metrics, folder)
+        self.service.is_complete |= count_workers(folder) >= self.service.settings.workers
 
     def _handle_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -143,14 +156,13 @@ class ServerProcess:
             gc.set_threshold(YOUNG_OBJECTS)
             self.service.log_message("ready" if self.service.models else "no model is open yet")
             if self.service.settings.folder and self.service.settings.poll:
-                self._start_task(self._poll())
-        except WrnError as error:
+                self._start_task(self._repeat(self.service.settings.poll, self._poll))
+        except Exception as error:                 # else the service would say for ever that it is loading
             self._failure = error
             self._server.should_exit = True
 
     async def _poll(self) -> None:
-        while not self.service.admission.draining:
-            await asyncio.sleep(self.service.settings.poll)
+        if not self.service.admission.draining:
             await self.service.repository.poll()
 
     def _shut_down(self) -> None:
@@ -159,7 +171,13 @@ class ServerProcess:
                 self._drained, self._server.force_exit, self._server.should_exit = False, True, True
             return
         self.service.admission.draining = True
-        self._start_task(self._drain())
+        self._start_task(self._end())
+
+    async def _end(self) -> None:
+        try:
+            await self._drain()
+        finally:                                   # also where no thread starts for the last spans
+            self._server.should_exit = True
 
     async def _drain(self) -> None:
         """Wait for the last response; the port stays open, so that probes and late clients get a 503."""
@@ -177,7 +195,6 @@ class ServerProcess:
             await self._refuse_late_requests()
         if tracing and not await tracing.close(min(FLUSH_SECONDS, max(0.0, end - time.monotonic()))):
             self.service.log_message("tracing: the last spans were not sent in time")
-        self._server.should_exit = True
 
     async def _refuse_late_requests(self) -> None:
         """Close the port, and answer 503 on open connections for a time: closing these at once would reset requests."""

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 
-from wideresnet.errors import OutputError, WrnError, did_you_mean
+from wideresnet.errors import OutputError, did_you_mean
 from wideresnet.report.escape import json_text, printable
 from wideresnet.report.formats import passed_on_text
 from wideresnet.serve.admission import AdmissionController, Permit, RequestContext
 from wideresnet.serve.explain import ExplanationWorker
 from wideresnet.serve.http.errors import ApiError
 from wideresnet.serve.metrics import Metrics, ShadowMetrics
-from wideresnet.serve.repository import ModelRepository
+from wideresnet.serve.repository import ModelRepository, describe_error
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.shadow import Shadow, read_labels
 from wideresnet.serve.tls import read_certificate
@@ -106,9 +106,9 @@ class Service:
             if self.certificate:
                 self.log_message(self.certificate.read())
             await self.load()
-        except WrnError as error:
+        except Exception as error:                 # whatever a runtime raises
             self.metrics.count_reload("failed")
-            self.log_message(f"reload failed, the open models stay: {error.message} ({error.hint})")
+            self.log_message(f"reload failed, the open models stay: {describe_error(error)}")
         else:
             self.metrics.count_reload("done")
 

@@ -25,7 +25,7 @@ from wideresnet.serve.grpc.health import status, watch_handler
 from wideresnet.serve.grpc.messages import parse_message, request_document, response_message
 from wideresnet.serve.http.errors import ERROR_STATUS, ApiError, as_api_error
 from wideresnet.serve.http.middleware import RequestIds, report_response
-from wideresnet.serve.http.request_checks import check_authorization, route_error
+from wideresnet.serve.http.request_checks import check_authorization, check_repeated, route_error
 from wideresnet.serve.inference import infer_request, parse_in_turn
 from wideresnet.serve.responses import output_tensors
 from wideresnet.serve.service import Service
@@ -83,6 +83,7 @@ class Rpcs:
             context.route, client = f"/{service}/{method}", _host(rpc.peer())
             rpc.set_trailing_metadata((("x-request-id", context.id),))
             try:
+                check_repeated(name.encode() for name, _ in rpc.invocation_metadata())
                 if method not in PROBES:
                     header = str(metadata.get("authorization", ""))
                     check_authorization(header, self._service.settings, method in CHANGES)
@@ -124,6 +125,10 @@ class Rpcs:
         try:
             async with asyncio.timeout(settings.upload_deadline):
                 data = await rpc.read()
+                if data is not grpc.aio.EOF:
+                    permit.add_bytes(len(data))
+                    if await rpc.read() is not grpc.aio.EOF:
+                        raise ApiError("request", "the call has more than one message", "send one")
         except TimeoutError:
             message = f"the message was not received within {settings.upload_deadline:g} seconds"
             raise ApiError("slow", message, "send fewer or smaller images") from None
@@ -133,7 +138,6 @@ class Rpcs:
             # gRPC cancels this task within this time if the client left, or if it refused a message as too large.
             await asyncio.sleep(LATENCY)
             raise ApiError("request", "the call has no message", "send one")
-        permit.add_bytes(len(data))
         return parse_message(kind, data)
 
 

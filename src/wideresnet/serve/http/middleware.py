@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wideresnet.serve.admission import RequestContext
 from wideresnet.serve.http.errors import ApiError, problem_response
-from wideresnet.serve.http.request_checks import CONTROL, PROBES, check_authorization, check_host
+from wideresnet.serve.http.request_checks import CONTROL, PROBES, check_authorization, check_host, check_repeated
 from wideresnet.serve.http.static_files import STATIC_FILES
 from wideresnet.serve.service import Service
 from wideresnet.serve.shadow import LABEL_HEADER
@@ -105,6 +105,7 @@ class RequestMiddleware:
     def _authorize(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Raise ApiError for an invalid or unknown Host header, and for a missing or wrong token."""
         check_host(scope, self._service.settings.allow_host)
+        check_repeated(name for name, _ in scope["headers"])
         if scope["path"] not in PUBLIC_PATHS:
             header, is_control = headers.get(b"authorization", b"").decode("latin-1"), scope["path"].startswith(CONTROL)
             check_authorization(header, self._service.settings, is_control)

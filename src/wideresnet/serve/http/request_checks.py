@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
@@ -18,6 +18,7 @@ PARAMETERS = {"/v1/classify": ("k", "model", "lang", "coverage"), "/v1/explain":
 CONTROL = "/v2/repository/models/"                 # of paths that need the admin token
 PROBES = {"/healthz", "/v2/health/live", "/v2/health/ready"}
 _REPEATABLE = {"class"}
+_SINGLE = {b"authorization", b"content-encoding", b"inference-header-content-length", b"x-label"}    # of headers
 _HOST = re.compile(r"(\[[0-9A-Za-z.:%~_-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")     # RFC 3986, 3.2.2
 _UPLOAD = "POST /v1/classify takes an image: curl --data-binary @FILE URL"
 # Part of a path that Triton serves -> the alternative here.
@@ -45,6 +46,13 @@ def check_host(scope: Scope, allowed: Collection[str] = ()) -> None:
         return
     if (name := re.sub(":[0-9]*$", "", hosts[0]).lower() if hosts else "") not in allowed:
         raise ApiError("host", f"the server has no name {name[:80]!r}", "use a name given by 'wrn serve --allow-host'")
+
+
+def check_repeated(names: Iterable[bytes]) -> None:
+    """Raise ApiError for a header given twice of which only one would count; ``names``: those of all, in lower case."""
+    single = [name for name in names if name in _SINGLE]
+    if repeated := [name.decode() for name in single if single.count(name) > 1]:
+        raise ApiError("request", f"the header {repeated[0]!r} is given {len(repeated)} times", "send it once")
 
 
 def check_authorization(header: str, settings: ServeSettings, is_control: bool = False) -> None:

@@ -378,6 +378,29 @@ def test_a_client_that_sends_nothing_is_cut_off_and_takes_a_place_until_then(mak
     run_both(service, story)
 
 
+def test_a_second_message_of_a_call_is_refused(make_service) -> None:
+    async def twice() -> AsyncIterator[bytes]:
+        yield request().SerializeToString()
+        yield request().SerializeToString()
+
+    async def story(client: HttpClient, rpc: Client) -> None:
+        call = rpc.channel.stream_unary(f"/{INFERENCE}/ModelInfer")(twice())
+        assert await rpc.refused(call) == ("INVALID_ARGUMENT", "the call has more than one message (send one)")
+        assert (await rpc.send("ModelInfer", request())).outputs
+
+    run_both(make_service(), story)
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-label"])
+def test_metadata_that_count_once_are_refused_twice(make_service, name: str) -> None:
+    async def story(client: HttpClient, rpc: Client) -> None:
+        code, details = await rpc.refused(rpc.send("ModelInfer", request(), metadata=((name, "3"), (name, "4"))))
+        assert code == "INVALID_ARGUMENT"
+        assert f"the header {name!r} is given 2 times" in details
+
+    run_both(make_service(), story)
+
+
 def test_while_draining_calls_in_progress_are_answered_and_new_ones_refused(make_service) -> None:
     engine = GatedEngine()
     service = make_service(engine)
