@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,26 +17,21 @@ from wideresnet.serve.protocol import parse_json
 from wideresnet.serve.service import Service
 from wideresnet.serve.versions import name_and_version, split_name
 
-_INDEX, _CONTROL = 'send {"ready": true}, or no body', 'send {"parameters": {}}, or no body'
-
-
-class _IndexRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    ready: bool = False
-
-
-class _ControlRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-    parameters: dict[str, Any] = {}
-
 
 def parse_index_request(body: bytes) -> bool:
     """Return whether ``POST /v2/repository/index`` asks for ready models only. Raises ApiError."""
-    try:
-        # A longer body is cut and so refused.
-        return _IndexRequest.model_validate(parse_json(body[:1000] or b"{}", _INDEX)).ready
-    except ValidationError as error:
-        raise ApiError("request", "invalid index request", _INDEX) from error
+    return bool(_parse_member(body[:1000], "ready", False, 'send {"ready": true}, or no body'))
+
+
+def _parse_member(body: bytes, name: str, default: object, hint: str) -> Any:
+    """Return the only member of a JSON object, ``default`` without one; a ``body`` that is cut is refused.
+
+    Raises ApiError, also where the member is of another type than ``default``.
+    """
+    document = parse_json(body or b"{}", hint)
+    if not isinstance(document, dict) or {*document} - {name} or type(document.get(name, default)) is not type(default):
+        raise ApiError("request", "invalid request", hint)
+    return document.get(name, default)
 
 
 async def repository_index(service: Service, request: Request, context: RequestContext) -> Response:
@@ -64,10 +58,7 @@ async def control(service: Service, request: Request, context: RequestContext, v
     service.admission.check_draining()
     with Permit(service.admission, context) as permit:
         body = await read_body(request, permit, service.settings)
-        try:
-            parameters = _ControlRequest.model_validate(parse_json(body[:10_000] or b"{}", _CONTROL)).parameters
-        except ValidationError as error:
-            raise ApiError("request", "invalid request", _CONTROL) from error
+        parameters = _parse_member(body[:10_000], "parameters", {}, 'send {"parameters": {}}, or no body')
         await change_model(service, verb, request.path_params["model"], parameters)
     return Response("{}", media_type="application/json")
 

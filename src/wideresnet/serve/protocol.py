@@ -215,11 +215,9 @@ def parse_json(body: bytes, hint: str = f"send {_EXAMPLE}") -> object:
             raise ValueError(f"a member is given twice: {[name[:40] for name, _ in members][:20]}")
         return dict(members)
 
-    def refuse(name: str) -> object:
-        raise ValueError(f"{name} is no number")
-
     try:
-        return json.loads(str(body, "utf-8"), object_pairs_hook=make_object, parse_constant=refuse)
+        # int refuses NaN and Infinity, which Python takes and JSON has not.
+        return json.loads(str(body, "utf-8"), object_pairs_hook=make_object, parse_constant=int)
     except (ValueError, RecursionError) as error:
         raise ApiError("request", f"invalid JSON: {str(error)[:200]}", hint) from error
 

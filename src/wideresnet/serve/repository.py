@@ -90,9 +90,7 @@ def unknown_model(name: str) -> ApiError:
 
 def describe_error(error: Exception) -> str:
     """Return an error as part of a line of the log."""
-    if isinstance(error, WrnError):
-        return f"{error.message} ({error.hint})"
-    return f"{type(error).__name__}: {error}"
+    return f"{error.message} ({error.hint})" if isinstance(error, WrnError) else f"{type(error).__name__}: {error}"
 
 
 class ModelRepository:

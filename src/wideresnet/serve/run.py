@@ -117,14 +117,12 @@ class ServerProcess:
         """Do ``work`` now and after each pause; an error, as of a full disk, is logged once and does not end this."""
         previous = ""
         while True:
-            words = ""
             try:
                 await work()
+                previous = ""
             except Exception as error:
-                words = describe_error(error)
-                if words != previous:
-                    self.service.log_message(f"tried again every {seconds:g} s: {words}")
-            previous = words
+                if previous != (previous := describe_error(error)):
+                    self.service.log_message(f"tried again every {seconds:g} s: {previous}")
             await asyncio.sleep(seconds)
 
     async def _share_metrics(self, folder: Path) -> None:
@@ -171,13 +169,7 @@ class ServerProcess:
                 self._drained, self._server.force_exit, self._server.should_exit = False, True, True
             return
         self.service.admission.draining = True
-        self._start_task(self._end())
-
-    async def _end(self) -> None:
-        try:
-            await self._drain()
-        finally:                                   # also where no thread starts for the last spans
-            self._server.should_exit = True
+        self._start_task(self._drain())
 
     async def _drain(self) -> None:
         """Wait for the last response; the port stays open, so that probes and late clients get a 503."""
@@ -191,10 +183,13 @@ class ServerProcess:
         except TimeoutError:
             self._drained, self._server.force_exit = False, True
             self.service.log_message(f"{admission.requests} requests not answered within {settings.drain:g} seconds")
-        if self._drained and self._server.started:
-            await self._refuse_late_requests()
-        if tracing and not await tracing.close(min(FLUSH_SECONDS, max(0.0, end - time.monotonic()))):
-            self.service.log_message("tracing: the last spans were not sent in time")
+        try:
+            if self._drained and self._server.started:
+                await self._refuse_late_requests()
+            if tracing and not await tracing.close(min(FLUSH_SECONDS, max(0.0, end - time.monotonic()))):
+                self.service.log_message("tracing: the last spans were not sent in time")
+        finally:                                   # also where no thread starts for the last spans
+            self._server.should_exit = True
 
     async def _refuse_late_requests(self) -> None:
         """Close the port, and answer 503 on open connections for a time: closing these at once would reset requests."""

@@ -104,13 +104,12 @@ class Parent:
         settings = self.settings.model_copy(update={"threads": worker.threads})
         worker.process = get_context("spawn").Process(target=_work, args=(settings, self.write))
         handlers = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGHUP)]
+        worker.start = time.monotonic()
         try:
             worker.process.start()                 # it ignores what is ignored here: Ctrl-C is for the parent
         except OSError as error:                   # no memory, or too many processes
             worker.process = None
             self._plan(worker, f"a worker cannot be started ({error.strerror})")
-        else:
-            worker.start = time.monotonic()
         for number, handler in handlers:
             signal.signal(number, handler)
         if self.is_draining:                       # since then: this one has not got the signal

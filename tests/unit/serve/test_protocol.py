@@ -303,7 +303,7 @@ def test_an_index_request_is_json_as_others_are(text: str) -> None:
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 def test_a_number_that_json_has_not_is_refused(number: str) -> None:
     body = f'{{"parameters": {{"priority": {number}}}, {request_text("[1]")[1:]}'
-    with pytest.raises(ApiError, match=f"invalid JSON: {number} is no number"):
+    with pytest.raises(ApiError, match=f"invalid JSON: .*'{number}'"):
         parse_request(body.encode(), None, 4, 8)
 
 
