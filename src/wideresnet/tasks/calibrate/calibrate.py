@@ -150,7 +150,7 @@ def calibrate_bundle(
     bundle, data = uncalibrated(bundle), images.data
     original = open_features(bundle, [FEATURES], options=throughput_options(bundle, "f32")[0])
     total = 2 * sum(map(len, parts.values())) + len(bank)
-    runs, before = _Runs(bundle, data.exif, settings.sets, total), dict[str, _Outputs]()
+    runs, before, after = _Runs(bundle, data.exif, settings.sets, total), dict[str, _Outputs](), dict[str, _Outputs]()
     for name, items in (*parts.items(), ("bank", bank)):
         before[name] = yield from runs.outputs(original, items, f"{name} images")
         if name in (SCORES, TEST):
@@ -166,7 +166,6 @@ def calibrate_bundle(
     model = with_known_score(with_temperature(bundle.model, temperature, margin), method, constants)
     calibrated = bundle.with_model(model)
     deployed = Features(open_engine(calibrated, options=throughput_options(bundle, "f32")[0]), (SCORE,))
-    after = {}
     for name, items in parts.items():
         after[name] = yield from runs.outputs(deployed, items, f"{name} images, calibrated")
         changed = int((after[name].values["logits"].argmax(1) != before[name].values["logits"].argmax(1)).sum())
@@ -188,7 +187,8 @@ def calibrate_bundle(
     return records.CalibrateReport(
         str(output), bundle.card.name, uncertainty, bins, new_bins, tuple(counts.tolist()),
         _histograms(*(after[name].values[SCORE].ravel() for name in (SCORES, TEST))), failures,
-        (*data.notes, *_notes_on_copies(parts), *notes_on_bank(method, *reference[FEATURES].shape)), data.skipped,
+        (*data.notes, *_notes_on_copies(parts), *notes_on_bank(method, *reference[FEATURES].shape),
+         *conformal.notes_on_classes(sets)), data.skipped,
     )  # fmt: skip
 
 

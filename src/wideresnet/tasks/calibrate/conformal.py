@@ -60,6 +60,15 @@ def fit_sets(method: SetMethod, fit: Answered, calibration: Answered, *, per_cla
     return replace(unfitted, scores=quantiles(scores), classes=tuple(enough))
 
 
+def notes_on_classes(model: SetModel) -> list[str]:
+    """Return a sentence if sets are to cover each class, and some have no thresholds of their own; else nothing."""
+    few, classes = model.classes.count(None), len(model.classes)
+    return [
+        f"sets cover {classes - few:,} of {classes:,} classes one by one: of {few:,} fewer than {CLASS_IMAGES} images"
+        " set thresholds, and the sets of these are those of all classes together"
+    ] if few else []  # fmt: skip
+
+
 def measure_sets(model: SetModel, level: float, test: Answered) -> SetCoverage:
     """Return the coverage and the sizes of sets on ``test``."""
     logits, labels, draws = test

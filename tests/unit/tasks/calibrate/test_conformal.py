@@ -14,6 +14,7 @@ from wideresnet.tasks.calibrate.conformal import (
     fit_sets,
     measure_selective,
     measure_sets,
+    notes_on_classes,
     quantiles,
 )
 
@@ -92,6 +93,16 @@ def test_quantiles_round_up() -> None:
 )
 def test_error_bound_is_exact(wrong: int, n: int, bound: float) -> None:
     assert error_bound(wrong, n, 0.05) == pytest.approx(bound, abs=1e-5)
+
+
+def test_classes_without_thresholds_of_their_own_are_counted(drawn: Callable[..., Data]) -> None:
+    data = drawn(3000)
+    rare = np.flatnonzero(data[1] == 3)[98:]       # all but 98 images of one class
+    kept = tuple(np.delete(values, rare, axis=0) for values in data)
+    assert notes_on_classes(fit_sets("lac", data, data, per_class=True)) == []
+    assert notes_on_classes(fit_sets("lac", kept, kept, per_class=False)) == []
+    (note,) = notes_on_classes(fit_sets("lac", kept, kept, per_class=True))
+    assert note.startswith("sets cover 9 of 10 classes one by one: of 1 fewer than 99 images set thresholds")
 
 
 def test_selective_answers_keep_their_promise(drawn: Callable[..., Data]) -> None:
