@@ -143,15 +143,15 @@ def _read_list(location: str, size: int) -> Iterator[Shard]:
         stores = ", ".join(sorted(buckets))
         raise DataError(f"{location} lists files of several stores: {stores}", hint="write a list for each store")
     (bucket,) = buckets
-    keys = [line.partition("?")[0].removeprefix(bucket) for line in lines]
-    query = lines[0].partition("?")[2]
-    yield from _cut([Item(line, b"") for line in lines], size, f"{bucket}?{query}" if query else bucket, keys)
+    keys = [line.partition("?")[0].removeprefix(bucket.partition("?")[0]) for line in lines]
+    yield from _cut([Item(line, b"") for line in lines], size, bucket, keys)
 
 
 def _bucket(uri: str) -> str:
-    """Return ``s3://bucket/`` of ``s3://bucket/a/b.jpg``."""
-    scheme, _, path = uri.partition("://")
-    return f"{scheme}://{path.partition('/')[0]}/"
+    """Return ``s3://bucket/`` of ``s3://bucket/a/b.jpg``; a query, which may name another host, stays at the end."""
+    path, _, query = uri.partition("?")
+    scheme, _, path = path.partition("://")
+    return f"{scheme}://{path.partition('/')[0]}/{f'?{query}' if query else ''}"
 
 
 def _cut(items: Sequence[Item], size: int, root: str = "", keys: Sequence[str] = ()) -> Iterator[Shard]:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from wideresnet.cluster import crash_isolation
-from wideresnet.errors import ImageError
+from wideresnet.errors import DataError, ImageError
 from wideresnet.records import Exif, Item, Preprocess
 
 SPEC = Preprocess(resize=8, crop=8)
@@ -41,3 +41,17 @@ def test_unreadable_images_do_not_count_as_crashing() -> None:
 def test_a_hanging_image_counts_as_crashing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crash_isolation, "TIMEOUT", 8.0)    # the first answer waits for a Python to start
     assert crashing_indices(b"good", b"hang", b"good") == {1}
+
+
+class Ending:
+    """A value that ends the process which reads it, as a limit on memory would."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return os._exit, (3,)
+
+
+def test_a_process_that_does_not_start_says_nothing_about_images() -> None:
+    """All of them were taken for crashing ones, and stayed failures in the finished part."""
+    items = [Item("1", b"good"), Item("2", Ending())]    # type: ignore[arg-type]
+    with pytest.raises(DataError, match="no process starts"):
+        crash_isolation.find_crashing_images(items, SPEC, "ignore", decode)

@@ -262,6 +262,17 @@ def test_decoded_images_travel_in_their_shard() -> None:
     assert item.source is pixels
 
 
+def test_a_list_has_one_query_for_all_lines(tmp_path: Path) -> None:
+    """Another endpoint is another store: the first line's was taken for all lines."""
+    (tmp_path / "list.txt").write_text("s3://a/1.jpg?scheme=http\ns3://a/b/2.jpg?scheme=http\n")
+    (shard,) = list_images([str(tmp_path / "list.txt")], 3).shards
+    assert (shard.root, shard.keys) == ("s3://a/?scheme=http", ("1.jpg", "b/2.jpg"))
+    for other in ("?scheme=https", ""):
+        (tmp_path / "list.txt").write_text(f"s3://a/1.jpg?scheme=http\ns3://a/2.jpg{other}\n")
+        with pytest.raises(DataError, match="lists files of several stores"):
+            list_images([str(tmp_path / "list.txt")], 3)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_lists_in_encodings_of_other_systems(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "list.txt").write_bytes("ä.png\r\nb.png\r\n".encode(encoding))
