@@ -8,6 +8,7 @@ import html
 import io
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
 
@@ -18,13 +19,13 @@ from starlette.testclient import TestClient
 from typer.main import get_command
 
 from fakes import FakeEngine, tiny_bundle
-from serving import NAME, open_model, png
+from serving import NAME, open_model, png, until
 from tiffs import tiff
 from wideresnet.architectures import with_variant, wrn
 from wideresnet.cli.main import app
 from wideresnet.serve.app import _parse, make_app
 from wideresnet.serve.http.middleware import PUBLIC_PATHS
-from wideresnet.serve.inference import LARGE
+from wideresnet.serve.inference import LARGE, parse_in_turn
 
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=xyz"}
 
@@ -507,6 +508,30 @@ def test_large_json_is_parsed_for_one_request_at_a_time(make_service, monkeypatc
 
     asyncio.run(parse_all())
     assert (max(most) > 1) is parallel
+
+
+def test_the_turn_of_a_client_that_left_ends_with_its_thread(make_service) -> None:
+    """Else clients that cancel have any number of large bodies parsed at a time."""
+    running, most, service = [], [], make_service()
+    gate = threading.Event()
+
+    def parse() -> None:
+        running.append(1)
+        most.append(len(running))
+        gate.wait(20)
+        running.pop()
+
+    async def story() -> None:
+        first = asyncio.create_task(parse_in_turn(service, LARGE + 1, parse))
+        await until(lambda: running)
+        first.cancel()
+        second = asyncio.create_task(parse_in_turn(service, LARGE + 1, parse))
+        await asyncio.sleep(0.3)
+        gate.set()
+        await second
+
+    asyncio.run(story())
+    assert most == [1, 1]
 
 
 @pytest.mark.parametrize("query", ["?class=" + "9" * 5000, "?k=000000005" + "9" * 5000])
