@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from wideresnet.serve.http.errors import ApiError
+from wideresnet.serve.statistics import InferenceStatistics
 
 _RETRY = "retry after 1 s"
 
@@ -19,6 +20,7 @@ class RequestContext:
     def __init__(self, id: str, error_kind: str = "") -> None:
         self.id = id
         self.route = self.model = ""
+        self.statistics: InferenceStatistics | None = None     # of the model, which a reload may replace meanwhile
         self.error_kind = error_kind               # a key of ``ERROR_STATUS``, or "" for success
         self.cancelled = False                     # the handler has ended: threads skip work not yet begun
         self.bytes_read = self.images = 0

@@ -115,9 +115,8 @@ class Service:
     def count_response(self, context: RequestContext, status: int) -> None:
         """Count a response in the metrics and in its model's statistics."""
         self.metrics.count_response(context, status)
-        if context.model in self.models and context.route.endswith(("/classify", "/infer", "/ModelInfer")):
-            statistics = self.models[context.model].statistics
-            statistics.add("success" if status == 200 else "fail", context.seconds)
+        if context.statistics and context.route.endswith(("/classify", "/infer", "/ModelInfer")):
+            context.statistics.add("success" if status == 200 else "fail", context.seconds)
 
     def find_model(self, name: str | None, context: RequestContext, version: str | None = None) -> ModelWorker:
         """Return the model of NAME or NAME/VERSION, or the default for None. Raises ApiError where there is none."""
@@ -138,7 +137,7 @@ class Service:
         if version not in versions:
             message = f"{name} has no version {version[:20]!r}"
             raise ApiError("model", message, f"ask for one of {', '.join(versions)}")
-        context.model = versions[version].name
+        context.model, context.statistics = versions[version].name, versions[version].statistics
         return versions[version]
 
     def statistics_document(self, name: str | None, version: str | None, context: RequestContext) -> dict[str, Any]:

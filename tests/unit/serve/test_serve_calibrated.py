@@ -213,3 +213,15 @@ def test_the_distance_is_that_of_kolmogorov_and_smirnov() -> None:
     assert distance_from_uniform([0.1, 0.2, 0.3]) == pytest.approx(0.7)
     assert distance_from_uniform([value / 2 for value in even]) == pytest.approx(0.5, abs=0.001)
     assert np.isnan(distance_from_uniform([]))
+
+
+def test_p_values_of_a_replaced_model_are_not_those_of_its_successor(service: Service, calibrated: Bundle) -> None:
+    """A request that was in work during a reload ends after it."""
+    before, limits, slots = service.models["sure"], Limits(2**20, 2**20), threading.BoundedSemaphore(2)
+    after = ModelWorker("sure", open_classifier(calibrated), slots, limits)
+    service.set_models({"sure": after})
+    service.metrics.observe_certainties(before, [(0.5, 0.9)])
+    assert b'wrn_p_value_images{model="sure"} 0.0' in service.metrics.render()
+    service.metrics.observe_certainties(after, [(0.5, 0.9)])
+    assert b'wrn_p_value_images{model="sure"} 1.0' in service.metrics.render()
+    assert b'wrn_confidence_count{model="sure"} 2.0' in service.metrics.render()

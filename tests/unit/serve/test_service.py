@@ -261,6 +261,26 @@ def test_a_reload_loses_no_request_and_frees_the_old_model(bundle, make_service,
     assert gone() is None
 
 
+def test_a_request_counts_for_the_model_that_answered_it(bundle, make_service, monkeypatch) -> None:
+    """Not for the one that a reload opened meanwhile, which would have answers without images."""
+    old = GatedEngine()
+    service = make_service(old)
+    before, after = service.models[NAME], open_model(bundle, FakeEngine())
+    monkeypatch.setattr("wideresnet.serve.repository.open_models", lambda *_: {NAME: after})
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        inside = asyncio.create_task(client.post("/v1/classify", content=png(3)))
+        await until(lambda: service.admission.images == 1)
+        await service.reload()
+        old.gate.set()
+        assert (await inside).status_code == 200
+
+    run(service, story)
+    for model, count in ((before, 1), (after, 0)):
+        assert model.statistics.images == count
+        assert model.statistics.to_json()["inference_stats"]["success"]["count"] == count
+
+
 def test_a_failed_reload_keeps_the_open_models(make_service, monkeypatch) -> None:
     service = make_service()
     messages: list[str] = []
