@@ -347,6 +347,8 @@ def test_settings_come_from_flags_then_the_environment_then_the_file(tmp_path: P
         (("-m", "no_such_model"), "no model called 'no_such_model'"),
         (("--config", "none.yaml"), "cannot read none.yaml"),
         (("--config", "wrong.yaml"), "wrong.yaml: no setting called 'prot'"),
+        (("--config", "yes.yaml"), "Invalid value for '--queue'"),
+        (("--config", "half.yaml"), "Invalid value for '--queue'"),
         (("--host", "192.0.2.1"), "cannot listen on 192.0.2.1:"),
     ],
 )
@@ -357,7 +359,8 @@ def test_invalid_settings_are_exit_code_2(
     options: tuple[str, ...],
     message: str,
 ) -> None:
-    (tmp_path / "wrong.yaml").write_text("prot: 1\n")
+    for name, text in (("wrong", "prot: 1"), ("yes", "queue: yes"), ("half", "queue: 1.9")):
+        (tmp_path / f"{name}.yaml").write_text(f"{text}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["wrn", "serve", "--port", "0", *options])
     with pytest.raises(SystemExit) as stopped:

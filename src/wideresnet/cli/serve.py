@@ -33,6 +33,8 @@ def _read(context: typer.Context, file: Path | None) -> Path | None:
             raise ConfigError(f"{file}: no setting called {key!r}", hint=did_you_mean(str(key), options))
         if options[key].multiple and not isinstance(value, list):
             settings[key] = [value]
+        elif isinstance(value, bool | float):      # read as on the command line: else yes is 1 image, and 1.9, too
+            settings[key] = str(value)
     context.default_map = settings
     return file
 
