@@ -14,12 +14,13 @@ import random
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from ssl import CertificateError
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-from wideresnet.errors import ConfigError, WrnError
+from wideresnet.errors import ConfigError, WrnError, errors_as
 from wideresnet.images.decode import read_encoded
 from wideresnet.prediction_sets import check_fraction
 
@@ -43,9 +44,7 @@ class Client:
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", token: str = "", timeout: float = 60.0, retries: int = 6):
-        self._url = urlsplit(url)
-        if self._url.scheme not in ("http", "https") or not self._url.hostname:
-            raise ConfigError(f"not an http or https URL: {url!r}", hint="give one such as http://127.0.0.1:8000")
+        self._url = _split_url(url)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout, self._retries = timeout, retries
         self._local = threading.local()
@@ -112,6 +111,18 @@ class Client:
         return connection
 
 
+def _split_url(url: str) -> SplitResult:
+    """Return the parts of a service's URL. Raises ConfigError, also for parts that would have no effect."""
+    name = url.rpartition("@")[2]                  # without a password
+    with errors_as(ValueError, ConfigError, f"not an http or https URL: {name!r}", "give one as http://127.0.0.1:8000"):
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise ValueError("another scheme, or no host")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("it has a user, a query or a fragment, which have no effect")
+    return parts
+
+
 def _multipart_file(index: int, image: str | Path | bytes, boundary: str) -> bytes:
     """Return one file as a part of a multipart body."""
     if isinstance(image, bytes):
@@ -125,12 +136,13 @@ def _multipart_file(index: int, image: str | Path | bytes, boundary: str) -> byt
 
 
 def _parse_response(status: int, data: bytes) -> dict[str, Any]:
-    try:
+    document: Any = None
+    with suppress(ValueError):
         document = json.loads(data)
-    except ValueError:
+    if status == 200 and isinstance(document, dict):
+        return document
+    if not isinstance(document, dict):             # a proxy's, or a login page
         document = {"detail": data[:200].decode("utf-8", "replace")}
-    if status == 200:
-        return dict(document)
     reply = f"the service answers {status}" if status else "no response from the service"
     error = ServiceError(f"{reply}: {document.get('detail')}", document.get("hint", ""))
     error.status = status

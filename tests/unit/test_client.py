@@ -139,6 +139,30 @@ def test_classify_async_does_not_block(server: FakeServer) -> None:
     assert asyncio.run(classify_five()) == [{}] * 5
 
 
-def test_an_invalid_url_is_refused() -> None:
-    with pytest.raises(ConfigError):
-        Client("localhost:8000")
+@pytest.mark.parametrize("body", [b"<html>log in", b"[]", b"null", b'"ready"', b"\xff", b""])
+@pytest.mark.parametrize("status", [200, 400])
+def test_what_is_no_document_is_no_answer(server: FakeServer, status: int, body: bytes) -> None:
+    """A login page with status 200 was returned as the result."""
+    server.responses = [(status, {}, body)]
+    with pytest.raises(ServiceError, match=f"the service answers {status}: ") as caught:
+        client(server).models()
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000", "ftp://a", "http://", "http://a:99999", "http://a:x", "http://a:0", "http://[::1",
+        "http://user:pass@a", "http://a/?token=x", "http://a/#b",
+    ],
+)  # fmt: skip
+def test_a_url_that_no_service_has_is_refused(url: str) -> None:
+    """At once, and also where a part of it would be ignored."""
+    with pytest.raises(ConfigError, match="not an http or https URL"):
+        Client(url)
+
+
+def test_the_path_of_a_url_is_used(server: FakeServer) -> None:
+    server.responses = [(200, {}, b"{}")]
+    assert Client(f"http://127.0.0.1:{server.server_port}/behind/").models() == {}
+    assert server.requests[0][0] == "/behind/v1/models"
