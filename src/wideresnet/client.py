@@ -116,10 +116,9 @@ def _split_url(url: str) -> SplitResult:
     name = url.rpartition("@")[2]                  # without a password
     with errors_as(ValueError, ConfigError, f"not an http or https URL: {name!r}", "give one as http://127.0.0.1:8000"):
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-            raise ValueError("another scheme, or no host")
-        if parts.username is not None or parts.query or parts.fragment:
-            raise ValueError("it has a user, a query or a fragment, which have no effect")
+        without_effect = parts.query or parts.fragment or parts.username is not None
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or without_effect:
+            raise ValueError("only scheme, host, port and path have an effect")
     return parts
 
 

@@ -36,11 +36,7 @@ async def parse_in_turn(service: Service, size: int, parse: Callable[[], Inferen
     turn = service.json_turn if size > LARGE else asyncio.Lock()
     await turn.acquire()
     started, loop = time.perf_counter(), asyncio.get_running_loop()
-    try:
-        parsing = loop.run_in_executor(None, parse)
-    except RuntimeError:                           # the system starts no more threads
-        turn.release()
-        raise
+    parsing = asyncio.ensure_future(asyncio.to_thread(parse))
     parsing.add_done_callback(lambda _: loop.call_later(time.perf_counter() - started, turn.release))
     return await asyncio.shield(parsing)           # if a client leaves, the thread goes on, and so does its turn
 

@@ -51,8 +51,8 @@ class UncertaintyMetrics:
     def observe(self, model: ModelWorker, images: Iterable[tuple[float, float]]) -> None:
         """Record the p-value and the confidence of each image."""
         calibration, name = model.classifier.card.uncertainty, model.name
-        is_open = self._models.get(name) is model  # not one that a reload has replaced meanwhile
-        window = self._windows[name] if is_open else deque[float]()
+        # Not of a model that a reload has replaced meanwhile.
+        window = self._windows[name] if self._models.get(name) is model else deque[float]()
         for p_value, confidence in images if calibration else ():
             self._unknown.labels(name).inc(calibration is not None and p_value < calibration.unknown.refused)
             self._confidence.labels(name).observe(confidence)

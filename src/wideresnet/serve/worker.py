@@ -28,7 +28,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -104,17 +104,14 @@ class _Job(Generic[Result]):
     outcome: Outcome[Result] | None = None
     pixels: NDArray[np.uint8] | None = None        # for an observer, as its answers: all crops, of a cascade the first
     answers: NDArray[np.float32] | None = None     # [N, C]
-    ends: list[None] = field(default_factory=lambda: [None])       # empty: the job has ended
+    ends: Iterator[int] = field(default_factory=count)         # one for each call of ``end``
 
     def end(self) -> bool:
         """Return True for the first call: only then the job is delivered and its permit released.
 
         A pool that could not start a thread raises, and keeps the call for its other threads.
         """
-        with suppress(IndexError):                 # pop is atomic
-            self.ends.pop()
-            return True
-        return False
+        return next(self.ends) == 0                # next is atomic
 
     def end_stage(self, stage: str, now: float) -> None:
         """Add the time since the previous stage ended to ``stage``."""
