@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes import tiny_images
 from commands import Wrn
+from fakes import tiny_images
 from server_process import Server, image, serving, write_tiny
 from shared import SHARED, needs_shared
 from wideresnet.cli.main import run
