@@ -60,8 +60,13 @@ class PassedOn:
         return self.differs(Z95)
 
     def differs(self, z: float) -> bool:
-        """Return whether the interval of the fraction, ``z`` standard errors wide, does not overlap that one."""
-        (low, high), (least, most) = wilson_interval(self.images, self.n, z), self.certified95
+        """Return whether the interval of the fraction, ``z`` standard errors wide, does not overlap that one.
+
+        Wilson's with the correction for continuity (half an image), without which one image in five would differ alone.
+        """
+        low, _ = wilson_interval(max(self.images - 0.5, 0), self.n, z)
+        _, high = wilson_interval(min(self.images + 0.5, self.n), self.n, z)
+        least, most = self.certified95
         return low > most or high < least
 
 
