@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +46,7 @@ def test_a_cascade_is_certified_written_and_described(wrn: Wrn, folder: Path) ->
     document = json.loads(done.out)
     assert document["bundle"] == "new"
     assert [member["name"] for member in document["members"]] == ["wrn_10_1.tiny", "wrn_16_2.tiny"]
-    assert document["certified"] is True
+    assert (document["certified"], "copies" in done.err) == (True, False)
     assert document["bound95"] <= 40
     assert (document["n"], document["n_choice"], document["top1_accurate"]) == (120, 120, 100.0)
     assert document["top1"] == pytest.approx(100 - document["drop"])
@@ -87,6 +89,17 @@ def test_where_no_rule_is_certified_nothing_is_written_and_the_images_needed_are
     assert (document["bundle"], document["certified"], document["speed"]) == (None, False, None)
     assert document["images_per_s"] == {"accurate": None, "cascade": None}
     assert len(document["curve"]) > 10
+
+
+def test_copies_in_both_halves_of_the_images_are_said(wrn: Wrn, folder: Path, tmp_path: Path) -> None:
+    """A rule that was chosen by an image proves nothing on its copy."""
+    for number in range(2):
+        shutil.copytree(folder / "photos", tmp_path / f"twice/{number}")
+    members = folder / "fast", folder / "accurate"
+    done = wrn("cascade", *members, "--data", tmp_path / "twice", "-o", "new")
+    said = re.search(r"(\d+) of the images that certify are copies of others that chose the rule", done.err)
+    assert said
+    assert 80 < int(said[1]) < 160                 # of 240, with a probability of a half
 
 
 def test_without_labels_the_answers_are_compared_with_the_last_member(wrn: Wrn, folder: Path) -> None:

@@ -50,12 +50,12 @@ CLASSES = {"n01440764": "red", "n03126707": "blue"}                     # a tenc
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
     """``pets``/train and /val: plain images of two classes, told apart by their colour."""
-    shades = np.random.default_rng(0)
+    shades = iter(np.random.default_rng(0).permutation(np.arange(120, 256)).tolist())      # no image twice
     for part, count in (("train", 12), ("val", 3)):
         for name, colour in CLASSES.items():
             (tmp_path / "pets" / part / name).mkdir(parents=True)
             for number in range(count):
-                bright = int(shades.integers(120, 256))
+                bright = next(shades)
                 rgb = (bright, 0, 0) if colour == "red" else (0, 0, bright)
                 Image.new("RGB", (30, 24), rgb).save(tmp_path / "pets" / part / name / f"{number:02}.png")
     (tmp_path / "pets.toml").write_text(RECIPE)
@@ -182,6 +182,10 @@ def test_folders_that_make_an_accuracy_worthless_are_refused_or_said(wrn: Wrn, p
     (pets / "train/N03126707").mkdir()
     shutil.copy(pets / "train/n03126707/00.png", pets / "train/N03126707/00.png")
     done = wrn("train", "pets.toml", "--data", "pets", "-o", "run", "--set", "epochs=1")
+    assert "12 images are in train and in val, so that the figure on val is too good" in done.err
+    (pets / "val/n03126707").unlink()
+    shutil.copytree(pets / "train/n03126707", pets / "val/n03126707")
+    done = wrn("train", "pets.toml", "--data", "pets", "-o", "copied", "--set", "epochs=1")
     assert "12 images are in train and in val, so that the figure on val is too good" in done.err
     assert "has N03126707/ and n03126707/: classes of their own that differ in case only" in done.err
     shutil.rmtree(pets / "train/N03126707")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -70,28 +69,6 @@ class LabelledData:
         if not items:
             raise DataError(f"{self.name} has {len(self.items)} images: none of them is in shard {part}")
         return replace(self, items=items, part=f"{int(first)}/{int(count)}", parent=self)
-
-
-def notes_on_shared(*sets: LabelledData) -> tuple[str, ...]:
-    """Return a sentence for each two of ``sets`` that share files, also through a link to a folder.
-
-    Accuracy on a set that shares images with the training set is too high.
-    """
-    real_folders: dict[str, str] = {}
-    owners: dict[tuple[str, str], str] = {}
-    shared: Counter[tuple[str, str]] = Counter()
-    for data in sets:
-        for item in data.items:
-            folder, name = os.path.split(item.path)
-            if folder not in real_folders:
-                real_folders[folder] = os.path.realpath(folder)
-            owner = owners.setdefault((real_folders[folder], name), data.name)
-            shared[owner, data.name] += owner != data.name
-    return tuple(
-        f"{count:,} images are in {first} and in {second}, so that the figure on {second} is too good"
-        for (first, second), count in shared.items()
-        if count
-    )
 
 
 def fingerprint(item: Item) -> bytes:

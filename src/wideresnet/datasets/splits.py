@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wideresnet.datasets.copies import notes_on_shared
 from wideresnet.datasets.decoded_cache import (
     check_disk_space,
     decode_into_memory,
@@ -17,7 +18,7 @@ from wideresnet.datasets.decoded_cache import (
     open_store,
 )
 from wideresnet.datasets.folder import labelled_folder
-from wideresnet.datasets.labelled import LabelledData, notes_on_shared
+from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.layout import SPLIT_NAMES, Layout, class_folders, find_layout, list_folder, name_list, roles_of
 from wideresnet.datasets.text import nfc

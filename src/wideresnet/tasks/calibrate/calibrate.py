@@ -22,6 +22,7 @@ from wideresnet import records
 from wideresnet.bundle import Bundle, check_target, write_bundle
 from wideresnet.bundle.derive import NOTE, uncalibrated
 from wideresnet.classifier import Classifier
+from wideresnet.datasets.copies import count_shared
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.sample import balanced_sample
@@ -44,7 +45,7 @@ from wideresnet.tasks.evaluate.metrics import accumulate
 from wideresnet.tasks.evaluate.training_images import run_indices, training_images
 from wideresnet.tasks.load.cifar_archive import locate_data
 from wideresnet.tasks.load.load import bundle_of
-from wideresnet.tasks.quantize.calibration_data import calibration_pool, count_shared, holds_both_sets
+from wideresnet.tasks.quantize.calibration_data import calibration_pool, holds_both_sets
 
 FIT, SCORES, TEST = "fit", "scores", "test"
 BATCH = 64
@@ -254,6 +255,8 @@ def _check_fewest(n: int, parts: int, settings: CalibrateSettings, problem: str)
 def _notes_on_copies(parts: dict[str, list[records.Item]]) -> Iterator[str]:
     if count := count_shared([*parts[FIT], *parts[SCORES]], parts[TEST]):
         yield f"{count:,} of the images measured are copies of others that fitted: the figures are too good"
+    if count := count_shared(parts[FIT], parts[SCORES]):
+        yield f"{count:,} of the images that set thresholds are copies of others that fitted: the sets are too small"
 
 
 @dataclass

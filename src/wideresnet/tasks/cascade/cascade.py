@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle, check_target, network_of, write_bundle
 from wideresnet.bundle.bundle import tool_versions
+from wideresnet.datasets.copies import count_shared
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.engines.throughput import tune_settings
 from wideresnet.errors import ConfigError, DataError
@@ -68,7 +69,7 @@ def make_cascade(
     answers = Answers(tuple(logits), np.array([item.label for item in items], np.int64), tuple(macs))
     same_arithmetic = len({member.card.precision == "int8" for member in members}) == 1
     certified = certify(answers, max_drop, macs[-1] if same_arithmetic else 0)
-    rows = halves(answers.labels)[1]
+    choosing, rows = halves(answers.labels)
     answering = Measurement(answers.take(rows), certified.temperatures).answering(
         certified.point.rule, certified.point.thresholds
     )
@@ -84,7 +85,9 @@ def make_cascade(
         speed = yield from measure_speed(bundle, data, [items[row] for row in rows], answering, settings)
         cascade = replace(cascade, speed=speed)
         write_bundle(output, cascade_bundle(members, cascade, measured))
-    notes = dict.fromkeys((*data.notes, *(note for member in members for note in training_warning(member, data.items))))
+    trained = (note for member in members for note in training_warning(member, data.items))
+    copies = _notes_on_copies([items[row] for row in choosing], [items[row] for row in rows])
+    notes = dict.fromkeys((*data.notes, *trained, *copies))
     return CascadeReport(
         str(output) if cascade.certified else "", cascade, certified.curve, certified.needed, comparison,
         tuple(failures), tuple(notes), data.skipped,
@@ -137,6 +140,11 @@ def _run(
     logits = np.concatenate(rows)
     check_logits(logits)
     return items, failures, logits, classifier.engine.info
+
+
+def _notes_on_copies(choosing: Sequence[Item], certifying: Sequence[Item]) -> Iterator[str]:
+    if count := count_shared(choosing, certifying):
+        yield f"{count:,} of the images that certify are copies of others that chose the rule: the bound is too good"
 
 
 def _compare(

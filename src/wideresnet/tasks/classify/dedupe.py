@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from wideresnet.errors import ImageError
-from wideresnet.images.decode import DEFAULT_LIMITS, read_encoded
-from wideresnet.records import EncodedImage, Failure, Item, Prediction
+from wideresnet.datasets.copies import with_hash
+from wideresnet.records import Failure, Item, Prediction
 
 MAX_ANSWERS = 100_000                              # remembered; the least recently used are dropped
 MAX_COPIES = 10_000                                # in a row before one is classified again
-MAX_BYTES = 2**22                                  # of a file that may wait in memory; larger ones are read again
 
 
 @dataclass
@@ -73,19 +69,3 @@ def answer_once(
 def remembered_for(k: int) -> int:
     """Return the number of answers of ``k`` classes that need the memory of ``MAX_ANSWERS`` with five, or fewer."""
     return min(MAX_ANSWERS, 5 * MAX_ANSWERS // k)
-
-
-def with_hash(item: Item) -> tuple[bytes, Item]:
-    """Return a hash of the file's bytes, and the item with these bytes, read once. No file: an empty hash."""
-    try:
-        if isinstance(item.source, EncodedImage):
-            data = item.source.read(DEFAULT_LIMITS.bytes)
-        elif isinstance(item.source, Path) and item.source.is_file():
-            data = read_encoded(item.source)
-        elif isinstance(item.source, bytes):
-            data = item.source
-        else:
-            return b"", item
-    except ImageError:
-        return b"", item                           # fails again where failures are reported
-    return hashlib.blake2b(data, digest_size=16).digest(), item if len(data) > MAX_BYTES else replace(item, source=data)

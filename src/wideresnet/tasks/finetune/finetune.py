@@ -20,7 +20,8 @@ from wideresnet.bundle import Bundle, make_bundle, network_of, write_bundle
 from wideresnet.bundle.derive import as_float32, with_preprocess
 from wideresnet.classifier import Classifier
 from wideresnet.config import as_toml
-from wideresnet.datasets.labelled import LabelledData, notes_on_shared
+from wideresnet.datasets.copies import notes_on_shared
+from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.shards import find_shards, labelled_shards
 from wideresnet.datasets.splits import Split, with_exif, with_note

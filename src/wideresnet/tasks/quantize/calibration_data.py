@@ -11,8 +11,9 @@ from wideresnet.bundle import Bundle
 from wideresnet.datasets import shards as sharded
 from wideresnet.datasets.annotated import find_annotated
 from wideresnet.datasets.cifar import cifar_train, detect_cifar
+from wideresnet.datasets.copies import count_shared
 from wideresnet.datasets.folder import labelled_folder
-from wideresnet.datasets.labelled import LabelledData, fingerprint
+from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.layout import Layout, evaluation_folder, holds_splits, list_folder, training_folder
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.open import INDEX_ENDINGS, open_labelled
@@ -20,7 +21,6 @@ from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.images.files import describe_skipped
 from wideresnet.records import Item, Labels
-from wideresnet.tasks.classify.dedupe import with_hash
 from wideresnet.tasks.classify.sources import InputImages
 from wideresnet.tasks.evaluate.training_images import run_indices, training_images
 
@@ -92,13 +92,6 @@ def notes_on_images(calibration: Sequence[Item], gate: Sequence[Item]) -> Iterat
         yield "all calibration images are of one class: ranges of activations are measured on that one"
     if count := count_shared(calibration, gate):
         yield f"{count} images are in both calibration and gate, so that the gate is optimistic"
-
-
-def count_shared(calibration: Sequence[Item], gate: Sequence[Item]) -> int:
-    """Return the number of gate images that also calibrate, by content; only files of equal size are read."""
-    sizes = {fingerprint(item) for item in calibration} & {fingerprint(item) for item in gate}
-    hashes = {with_hash(item)[0] for item in calibration if fingerprint(item) in sizes}
-    return sum(fingerprint(item) in sizes and with_hash(item)[0] in hashes for item in gate)
 
 
 def gate_images(path: Path, labels: Labels) -> LabelledData:

@@ -12,7 +12,7 @@ import pytest
 from fakes import write_tar
 from wideresnet.datasets.tar import TarImages
 from wideresnet.records import Failure, Item, LabelScore, Prediction
-from wideresnet.tasks.classify import dedupe
+from wideresnet.datasets import copies
 from wideresnet.tasks.classify.dedupe import MAX_ANSWERS, answer_once, remembered_for
 
 
@@ -105,7 +105,7 @@ def test_failures_are_copied_too(tmp_path: Path) -> None:
 def test_a_file_is_read_once_and_a_large_one_does_not_wait_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dedupe, "MAX_BYTES", 3)
+    monkeypatch.setattr(copies, "MAX_BYTES", 3)
     items, handed = files(tmp_path, ["abc", "abcd"]), []
 
     def keep(items: Iterator[Item]) -> Iterator[Prediction | Failure]:

@@ -16,7 +16,6 @@ from wideresnet.tasks.quantize.calibration_data import (
     MAX_GATE_IMAGES,
     MIN_GATE_IMAGES,
     calibration_pool,
-    count_shared,
     gate_images,
     hold_out,
     holds_both_sets,
@@ -172,16 +171,6 @@ def test_shared_images_are_apart_always_the_same_and_calibrate_each_class_alike(
 def test_too_few_to_share_is_an_error_that_says_how_many_are_needed(pool: int) -> None:
     with pytest.raises(ConfigError, match=f"cannot share {pool} images, 3 are the fewest"):
         hold_out([Item(str(k), b"") for k in range(pool)], 300)
-
-
-def test_images_that_calibrate_and_judge_are_found_by_their_bytes(tmp_path: Path) -> None:
-    """The same file, a copy under another name and the same pixels of an archive count; what is missing does not."""
-    for name, colour in (("a.png", "red"), ("copy.png", "red"), ("other.png", "blue")):
-        Image.new("RGB", (4, 4), colour).save(tmp_path / name)
-    files = {name: Item(name, tmp_path / name) for name in ("a.png", "copy.png", "other.png", "gone.png")}
-    assert count_shared([files["a.png"]], list(files.values())) == 2
-    pixels = np.arange(2 * 12, dtype=np.uint8).reshape(2, 2, 2, 3)
-    assert count_shared([Item("a", pixels[0])], [Item("b", pixels[0].copy()), Item("c", pixels[1])]) == 1
 
 
 def test_notes_say_what_is_not_as_asked() -> None:
