@@ -78,6 +78,8 @@ def _hint(folder: Path, lookup: ClassLookup) -> str:
         return f"several classes are called {folder.name!r}: name the folder by id or index"
     if any(lookup.find(name) is not None for name in list_folder(folder).folders):
         return f"its own folders do: give {folder}"
-    if folder.name == str(lookup.count):
+    if folder.name == str(lookup.count) and not lookup.numbered:
         return from_one_hint(lookup.count)
+    if folder.name.isdecimal():
+        return lookup.expected
     return did_you_mean(folder.name, [*lookup.ids, *lookup.names]) or _CLASS_FOLDERS

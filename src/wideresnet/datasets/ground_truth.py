@@ -68,7 +68,9 @@ def read_ground_truth(file: Path, labels: Labels) -> GroundTruth:
             raise DataError(f"{file} gives {_quote(name)} two classes, {rows[name]} and {index} (line {line})")
     if not rows:
         raise DataError(f"{file} has a header and lists no images", hint="write a line for each image below it")
-    return GroundTruth(file, table.text, rows, table.notes)
+    repeated = len(table.rows) - len(rows)
+    notes = (f"{repeated:,} rows of {file} repeat an image: each is counted once",) if repeated else ()
+    return GroundTruth(file, table.text, rows, (*table.notes, *notes))
 
 
 def labelled_index(file: Path, labels: Labels) -> LabelledData:
@@ -190,10 +192,10 @@ def _unknown_class_error(table: Table, line: int, cells: Sequence[str], lookup: 
         hint = "add it; a test set without classes can be classified but not evaluated"
     elif nfc(cell) in lookup.shared:
         hint = "several classes have that name: write the id or the index"
-    elif str(lookup.count) in numbers and all(map(str.isdecimal, numbers)) and "0" not in numbers:
+    elif not lookup.numbered and str(lookup.count) in numbers and all(map(str.isdecimal, numbers)) and "0" not in numbers:
         hint = from_one_hint(lookup.count)
     else:
-        hint = f"expected an id, a name or an index from 0 to {lookup.count - 1}; {table}"
+        hint = f"{lookup.expected}; {table}"
     return DataError(problem, hint)
 
 

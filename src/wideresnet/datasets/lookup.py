@@ -20,7 +20,8 @@ _LEVELS = 3                                        # folders upwards that are se
 class ClassLookup:
     """An index of classes by id (``n01440764``), by name where only one class has it, and by index (``17``, from 0).
 
-    Composed and decomposed names are equal. Where the labels have no ids, WordNet ids are translated by their names in
+    Where all names are numbers themselves, as of folders 001, 002, 003, a number is a name and no index: a table that
+    lost the zeros would mean other classes. Composed and decomposed names are equal. Where the labels have no ids, WordNet ids are translated by their names in
     ImageNet, or in the word list that comes with the data, in the folder ``near`` or above it.
     """
 
@@ -30,6 +31,7 @@ class ClassLookup:
         names = list(map(nfc, labels.names))
         self.names = _unique(names)
         self.shared = {*names} - {*self.names}
+        self.numbered = all(map(str.isdecimal, self.ids or names))
 
     def find(self, name: str) -> int | None:
         """Return the index of the class ``name``, or None."""
@@ -38,9 +40,17 @@ class ClassLookup:
             return self.ids[name]
         if name in self.names:
             return self.names[name]
-        if re.fullmatch("[0-9]{1,9}", name) and int(name) < self.count:
+        if re.fullmatch("[0-9]{1,9}", name) and int(name) < self.count and not self.numbered:
             return int(name)
         return self._by_wordnet_id.get(name) if WNID.fullmatch(name) and not self.ids else None
+
+    @property
+    def expected(self) -> str:
+        """What ``find`` takes, for messages."""
+        first = next(iter(self.ids or self.names), "")
+        if self.numbered:
+            return f"the classes are called by numbers, such as {first!r}: write them with all their digits"
+        return f"expected an id, a name or an index from 0 to {self.count - 1}"
 
     @cached_property
     def _by_wordnet_id(self) -> dict[str, int]:

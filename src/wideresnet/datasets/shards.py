@@ -190,6 +190,8 @@ def labelled_shard_files(name: str, files: Sequence[str], labels: Labels, opener
         rows = [(path, source, name_of.get(label)) for path, source, label in rows]
     elif names:
         _check_names(files[0], names, labels)
+    elif lookup.numbered:                          # as of a network that was fine-tuned on such shards
+        rows = [(path, source, str(label)) for path, source, label in rows]
     return LabelledData(name, indexed_items(files[0], rows, labels), len(labels.names), skipped=shards.skipped)
 
 
@@ -226,8 +228,8 @@ def indexed_items(path: str, rows: Iterable[ImageRow], labels: Labels) -> list[I
     for name, source, label in rows:
         index = label if isinstance(label, int) else lookup.find(label or "")
         if index is None or not 0 <= index < lookup.count:
-            problem = f"{path} has the label {label}, the network {lookup.count} classes (from 0)"
-            raise DataError(problem, hint=f"correct the label of {name}")
+            problem = f"{path} has the label {label}, which is none of the {lookup.count} classes"
+            raise DataError(problem, hint=f"correct the label of {name}: {lookup.expected}")
         items.append(Item(name, source, index))
     return items
 

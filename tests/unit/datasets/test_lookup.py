@@ -16,6 +16,16 @@ def test_by_id_then_by_name_then_by_index() -> None:
     assert lookup.shared == {"crane"}
 
 
+def test_where_names_are_numbers_no_number_is_an_index() -> None:
+    """A spreadsheet makes 1 of 001, which is not the class with the index 1."""
+    lookup = ClassLookup(Labels(("001", "002", "003")))
+    assert [lookup.find(name) for name in ("001", "003", "1", "0", "2")] == [0, 2, None, None, None]
+    assert lookup.expected == "the classes are called by numbers, such as '001': write them with all their digits"
+    assert ClassLookup(Labels(("0", "2", "3"))).find("1") is None
+    assert ClassLookup(Labels(tuple(map(str, range(10))))).find("7") == 7
+    assert ClassLookup(Labels(("1", "two"))).find("0") == 0
+
+
 def test_accents_composed_and_decomposed_are_the_same() -> None:
     for form in ("NFC", "NFD"):
         lookup = ClassLookup(Labels(tuple(unicodedata.normalize(form, name) for name in ("é", "ñ"))))

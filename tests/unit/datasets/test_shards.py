@@ -132,17 +132,22 @@ def test_an_unclear_split_is_refused(tmp_path: Path) -> None:
 
 
 def test_numbers_are_indices_and_text_is_a_name_or_an_id(tmp_path: Path) -> None:
-    """A number is never a class that is called so: SVHN's "1" is its second class, and here the first."""
-    reversed_digits = Labels(("1", "0"))
-    assert labels_of(hub(tmp_path / "i.parquet", [0, 1]), reversed_digits) == [0, 1]
-    assert labels_of(keys(tmp_path / "i.tar", ["0", "1"]), reversed_digits) == [0, 1]
-    assert labels_of(hub(tmp_path / "t.parquet", ["0", "1"]), reversed_digits) == [1, 0]
+    """Where all classes are called by numbers, as after fine-tuning on such shards, a number is a name."""
+    assert labels_of(hub(tmp_path / "i.parquet", [0, 1]), PAIR) == [0, 1]
+    assert labels_of(keys(tmp_path / "i.tar", ["0", "1"]), PAIR) == [0, 1]
+    for classes, found in (([1, 5], [0, 1]), ([5], [1])):
+        assert labels_of(hub(tmp_path / "n.parquet", classes), Labels(("1", "5"))) == found
+        assert labels_of(keys(tmp_path / "n.tar", list(map(str, classes))), Labels(("1", "5"))) == found
+    with pytest.raises(DataError, match="has the label 0, which is none of the 2 classes"):
+        labelled(hub(tmp_path / "n.parquet", [0, 1]), Labels(("1", "5")))
+    assert labels_of(hub(tmp_path / "c.parquet", [0, 1], ("5", "1")), Labels(("1", "5"))) == [1, 0]
+    assert labels_of(hub(tmp_path / "t.parquet", ["0", "1"]), Labels(("1", "0"))) == [1, 0]
     assert labels_of(keys(tmp_path / "x.tar", ["n01443537"]), IMAGENET) == [1]
 
 
 @pytest.mark.parametrize("label", ["2", "-2", "bird", "1.5"])
 def test_a_class_that_is_none_is_refused(label: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"has the label {label}, the network 2 classes"):
+    with pytest.raises(DataError, match=f"has the label {label}, which is none of the 2 classes"):
         labelled(keys(tmp_path / "x.tar", ["0", label]), PAIR)
 
 

@@ -118,7 +118,8 @@ def find_class(name: str, labels: Labels) -> int:
 
     Raises ConfigError for an unknown class, and for a name that several classes have.
     """
-    if (index := ClassLookup(labels).find(name)) is not None:
+    lookup = ClassLookup(labels)
+    if (index := lookup.find(name)) is not None:
         return index
     key = nfc(name).strip().casefold()
     names = [[part.strip().casefold() for part in nfc(full).split(",")] for full in labels.names]
@@ -128,7 +129,7 @@ def find_class(name: str, labels: Labels) -> int:
         raise ConfigError(f"{len(matches)} classes are called {name!r}", hint=f"name one by its index: {listed}")
     if not matches:
         hint = did_you_mean(key, [*labels.ids, *(synonym for synonyms in names for synonym in synonyms)])
-        raise ConfigError(f"no class called {name!r}", hint=hint or f"by index they are 0 to {len(names) - 1}")
+        raise ConfigError(f"no class called {name!r}", hint=hint or lookup.expected)
     return matches[0]
 
 

@@ -161,7 +161,7 @@ def test_an_unknown_class_gets_the_closest_one() -> None:
     assert caught.value.hint == "did you mean 'tench'?"
     with pytest.raises(ConfigError) as caught:
         find_class("10", Labels(("a", "b")))
-    assert caught.value.hint == "by index they are 0 to 1"
+    assert caught.value.hint == "expected an id, a name or an index from 0 to 1"
 
 
 def test_a_model_of_the_users_own_has_its_own_classes() -> None:
