@@ -143,6 +143,23 @@ print(report.evaluation.n)
     assert (done.stdout, done.returncode) == ("2\n", 0), done.stderr
 
 
+def test_what_is_odd_about_the_division_is_said(wrn: Wrn, pets: Path, tiny: Path) -> None:
+    """Fractions that few images cannot have, classes of one image, and names that differ in case or blanks."""
+    (pets / "N01440764 ").mkdir()
+    Image.new("RGB", (44, 40), "green").save(pets / "N01440764 " / "0.png")
+    done = wrn("finetune", "--from", tiny, "--data", "pets", "-o", "run", "--val-fraction", "0.99999")
+    assert done.code == 0
+    for note in (
+        "8 of 11 images are for validation, not 0.99999 of them: one of each class at least",
+        "3 images are to learn from, fewer than the 8 for validation",
+        "1 of 3 classes have one image only, which is none of validation",
+        "pets has N01440764 / and n01440764/: classes of their own that differ in case or blanks only",
+    ):
+        assert note in done.err
+    done = wrn("finetune", "--from", tiny, "--data", "pets", "-o", "other", "--val-fraction", "0.00001")
+    assert "2 of 11 images are for validation, not 1e-05 of them: one of each class at least" in done.err
+
+
 def test_images_that_are_learnt_from_and_test_are_counted(wrn: Wrn, tmp_path: Path) -> None:
     """Also where a link makes them look like others."""
     for name, colour in (("cat", "red"), ("dog", "blue")):

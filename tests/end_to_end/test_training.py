@@ -187,7 +187,7 @@ def test_folders_that_make_an_accuracy_worthless_are_refused_or_said(wrn: Wrn, p
     shutil.copytree(pets / "train/n03126707", pets / "val/n03126707")
     done = wrn("train", "pets.toml", "--data", "pets", "-o", "copied", "--set", "epochs=1")
     assert "12 images are in train and in val, so that the figure on val is too good" in done.err
-    assert "has N03126707/ and n03126707/: classes of their own that differ in case only" in done.err
+    assert "has N03126707/ and n03126707/: classes of their own that differ in case or blanks only" in done.err
     shutil.rmtree(pets / "train/N03126707")
     for part in ("train", "val"):
         shutil.move(pets / part / "n03126707", f"moved-{part}")
@@ -195,6 +195,15 @@ def test_folders_that_make_an_accuracy_worthless_are_refused_or_said(wrn: Wrn, p
         done = wrn("train", "pets.toml", "--data", "pets", *arguments)
         assert (done.code, Path("one/checkpoint.pt").exists()) == (2, False)
         assert "pets holds one class only, 'tench, Tinca tinca'" in done.err
+
+
+def test_a_training_set_smaller_than_the_validation_set_is_said(wrn: Wrn, pets: Path) -> None:
+    """As where the two folders are mixed up."""
+    for old, new in (("train", "x"), ("val", "train"), ("x", "val")):
+        (pets / old).rename(pets / new)
+    for arguments in (("-o", "one", "--set", "batch_size=2", "--set", "epochs=1"), ("--dry-run", "--set", "batch_size=2")):
+        done = wrn("train", "pets.toml", "--data", "pets", *arguments)
+        assert (done.code, "6 images are to learn from, fewer than the 24 for validation" in done.err) == (0, True)
 
 
 def test_a_run_does_not_continue_on_other_images_of_the_same_number(wrn: Wrn, pets: Path) -> None:

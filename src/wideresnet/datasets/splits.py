@@ -74,8 +74,7 @@ def read_splits(
     split = find_split(root)
     if split.test:
         split = with_note(split, f"left out {split.test}: 'wrn evaluate {split.test}' measures a model on it")
-    for note in notes_on_shared(split.train, split.val):
-        split = with_note(split, note)
+    split = with_note(split, *notes_on_shared(split.train, split.val))
     return (yield from decode_split(split, train, val, threads, cache))
 
 
@@ -85,11 +84,11 @@ def find_split(root: Path) -> Split:
     A test split is the validation set where there is no other, else ``Split.test``. Raises DataError where one of the
     sets is missing, and where the validation set has a class that the training set lacks.
     """
-    return split_of(find_layout(root), root)
+    return with_notes(split_of(find_layout(root), root))
 
 
 def split_of(layout: Layout, root: Path) -> Split:
-    """Return the splits of a layout; see ``find_split``. A note names classes that differ in case only."""
+    """Return the splits of a layout; see ``find_split``."""
     splits = dict(layout.splits)
     role = "val" if "val" in splits else "test"
     if not splits:
@@ -109,9 +108,6 @@ def split_of(layout: Layout, root: Path) -> Split:
     notes = []
     if role == "test":
         notes.append(f"{splits['test']} is the validation set: there is no other")
-    spellings = Counter(map(str.casefold, train_folders))
-    if similar := sorted(name for name in train_folders if spellings[name.casefold()] > 1):
-        notes.append(f"{splits['train']} has {name_list(similar)}: classes of their own that differ in case only")
     if absent := sorted(name for name in train_folders if nfc(name) not in set(map(nfc, val_folders))):
         notes.append(f"{splits[role]} has no folder for {name_list(absent)}")
     val = replace(val, skipped=val.skipped + layout.skipped + Skipped(notes=tuple(notes)))
@@ -128,9 +124,24 @@ def _no_splits_error(root: Path) -> DataError:
     return DataError(f"{root} holds no splits: {' beside '.join(filter(None, contents)) or 'nothing'}", hint)
 
 
-def with_note(split: Split, note: str) -> Split:
-    """Return the split with a sentence more in its notes."""
-    return replace(split, val=replace(split.val, skipped=split.val.skipped + Skipped(notes=(note,))))
+def with_note(split: Split, *notes: str) -> Split:
+    """Return the split with more sentences in its notes."""
+    return replace(split, val=replace(split.val, skipped=split.val.skipped + Skipped(notes=notes)))
+
+
+def with_notes(split: Split) -> Split:
+    """Return the split with notes on classes that may be one, and on a training set that is the smaller one."""
+    names, notes = split.labels.ids or split.labels.names, []
+    spellings = Counter(map(_spelling, names))
+    if similar := sorted(name for name in names if spellings[_spelling(name)] > 1):
+        notes.append(f"{split.name} has {name_list(similar)}: classes of their own that differ in case or blanks only")
+    if (train := len(split.train.items)) < (val := len(split.val.items)):
+        notes.append(f"{train:,} images are to learn from, fewer than the {val:,} for validation")
+    return with_note(split, *notes)
+
+
+def _spelling(name: str) -> str:
+    return " ".join(name.split()).casefold()
 
 
 def with_exif(split: Split, exif: Exif) -> Split:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from wideresnet.errors import DataError
 from wideresnet.output.row_format import csv_line
 from wideresnet.records import Item, Labels, Skipped
 from wideresnet.report.escape import cell_text
+
+FAR = 0.1                                          # from the requested fraction for validation
 
 
 def open_split(root: Path, fraction: float, seed: int, test: Path | None = None) -> Split:
@@ -41,7 +43,16 @@ def open_split(root: Path, fraction: float, seed: int, test: Path | None = None)
     check_classes_learnt(split, split.train.present)
     if not split.val.items:
         raise DataError(f"every class of {root} has one image only: the validation set is empty", hint=EXPECTED)
-    return split
+    return with_note(split, *(_notes_on_division(split, fraction) if split.divided else ()))
+
+
+def _notes_on_division(split: Split, fraction: float) -> Iterator[str]:
+    """Yield how the division is not as asked: classes keep an image in each set, and have one in train alone."""
+    val, images = len(split.val.items), len(split.train.items) + len(split.val.items)
+    if abs(val / images - fraction) > FAR:
+        yield f"{val:,} of {images:,} images are for validation, not {fraction:g} of them: one of each class at least"
+    if alone := len(split.labels.names) - len(split.val.present):
+        yield f"{alone:,} of {len(split.labels.names):,} classes have one image only, which is none of validation"
 
 
 def to_index(data: LabelledData, labels: Labels) -> str:

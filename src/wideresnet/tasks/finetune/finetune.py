@@ -24,7 +24,7 @@ from wideresnet.datasets.copies import notes_on_shared
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.shards import find_shards, labelled_shards
-from wideresnet.datasets.splits import Split, with_exif, with_note
+from wideresnet.datasets.splits import Split, with_exif, with_note, with_notes
 from wideresnet.datasets.train_val_split import open_split, to_index
 from wideresnet.errors import ConfigError, TrainingError
 from wideresnet.output.atomic import save_text
@@ -125,7 +125,7 @@ def run_finetune(
 
 def _open_data(data: Path, settings: FinetuneSettings, test: Path | None) -> tuple[Split, LabelledData | None]:
     """Open training and validation set, and the test set if there is one."""
-    split = with_exif(open_split(data, settings.val_fraction, settings.seed, test), settings.exif)
+    split = with_notes(with_exif(open_split(data, settings.val_fraction, settings.seed, test), settings.exif))
     if not split.divided and settings.val_fraction != FinetuneSettings.model_fields["val_fraction"].default:
         raise ConfigError(f"--val-fraction has no effect: {data} is divided already", hint="leave it out")
     test_set = None
@@ -133,9 +133,8 @@ def _open_data(data: Path, settings: FinetuneSettings, test: Path | None) -> tup
         shards = find_shards(test)
         test_set = labelled_shards(shards, split.labels) if shards else open_labelled(test, split.labels)
         test_set = replace(test_set, name=f"{split.name} test", exif=settings.exif)
-    for note in notes_on_shared(split.train, split.val, *([test_set] if test_set else [])):
-        split = with_note(split, note)
-    return split, test_set
+    sets = split.train, split.val, *([test_set] if test_set else [])
+    return with_note(split, *notes_on_shared(*sets)), test_set
 
 
 def _as_trainable(source: Bundle, settings: FinetuneSettings) -> Bundle:
