@@ -102,6 +102,18 @@ def test_copies_in_both_halves_of_the_images_are_said(wrn: Wrn, folder: Path, tm
     assert 80 < int(said[1]) < 160                 # of 240, with a probability of a half
 
 
+def test_photographs_are_certified_upright_as_they_are_classified(wrn: Wrn, folder: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6                                  # to be turned by a quarter
+    (tmp_path / "turned").mkdir()
+    for file in (folder / "photos").iterdir():
+        with Image.open(file) as upright:
+            upright.rotate(90).save(tmp_path / "turned" / file.name, exif=exif)
+    command = "cascade", folder / "fast", folder / "accurate", "-o", "new", "--format", "json", "--data"
+    turned, upright = (wrn(*command, data).json for data in (tmp_path / "turned", folder / "photos"))
+    assert turned["curve"] == upright["curve"]
+
+
 def test_without_labels_the_answers_are_compared_with_the_last_member(wrn: Wrn, folder: Path) -> None:
     done = wrn("cascade", folder / "fast", folder / "accurate", "--data", folder / "photos", "-o", "new",
                "--max-drop", "40", "--format", "json")  # fmt: skip

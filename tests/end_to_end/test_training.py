@@ -201,8 +201,8 @@ def test_a_training_set_smaller_than_the_validation_set_is_said(wrn: Wrn, pets: 
     """As where the two folders are mixed up."""
     for old, new in (("train", "x"), ("val", "train"), ("x", "val")):
         (pets / old).rename(pets / new)
-    for arguments in (("-o", "one", "--set", "batch_size=2", "--set", "epochs=1"), ("--dry-run", "--set", "batch_size=2")):
-        done = wrn("train", "pets.toml", "--data", "pets", *arguments)
+    for arguments in (("-o", "one", "--set", "epochs=1"), ("--dry-run",)):
+        done = wrn("train", "pets.toml", "--data", "pets", "--set", "batch_size=2", *arguments)
         assert (done.code, "6 images are to learn from, fewer than the 24 for validation" in done.err) == (0, True)
 
 

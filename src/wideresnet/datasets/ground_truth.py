@@ -192,7 +192,7 @@ def _unknown_class_error(table: Table, line: int, cells: Sequence[str], lookup: 
         hint = "add it; a test set without classes can be classified but not evaluated"
     elif nfc(cell) in lookup.shared:
         hint = "several classes have that name: write the id or the index"
-    elif not lookup.numbered and str(lookup.count) in numbers and all(map(str.isdecimal, numbers)) and "0" not in numbers:
+    elif not (lookup.numbered or "0" in numbers) and str(lookup.count) in numbers and all(map(str.isdecimal, numbers)):
         hint = from_one_hint(lookup.count)
     else:
         hint = f"{lookup.expected}; {table}"

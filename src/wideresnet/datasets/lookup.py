@@ -21,8 +21,9 @@ class ClassLookup:
     """An index of classes by id (``n01440764``), by name where only one class has it, and by index (``17``, from 0).
 
     Where all names are numbers themselves, as of folders 001, 002, 003, a number is a name and no index: a table that
-    lost the zeros would mean other classes. Composed and decomposed names are equal. Where the labels have no ids, WordNet ids are translated by their names in
-    ImageNet, or in the word list that comes with the data, in the folder ``near`` or above it.
+    lost the zeros would mean other classes. Composed and decomposed names are equal. Where the labels have no ids,
+    WordNet ids are translated by their names in ImageNet, or in the word list that comes with the data, in the folder
+    ``near`` or above it.
     """
 
     def __init__(self, labels: Labels, near: Path | None = None) -> None:

@@ -164,7 +164,7 @@ def test_numbers_that_lost_their_zeros_are_no_indices(tmp_path):
     """With an index, 1 would be the class 002."""
     numbers = Labels(("001", "002", "003"))
     assert rows(tmp_path, "path,label\na.png,002\nb.png,001\n", numbers) == {"a.png": 1, "b.png": 0}
-    with pytest.raises(DataError, match="line 2 .* has the class '1', which is none of the 3 classes") as error:
+    with pytest.raises(DataError, match=r"line 2 .* has the class '1', which is none of the 3 classes") as error:
         rows(tmp_path, "path,label\na.png,1\nb.png,3\n", numbers)
     assert "called by numbers, such as '001'" in error.value.hint
     images(tmp_path, "1/a.png", "002/b.png")

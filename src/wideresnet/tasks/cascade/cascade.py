@@ -48,11 +48,12 @@ def make_cascade(
     """Certify a cascade of ``members``, fastest first, on ``data``, and write it as ``output`` if a rule passes.
 
     ``max_drop`` is the largest accepted loss of top-1 against the last member, or without labels the largest fraction
-    of other answers; a fraction of 1. Raises ConfigError for members that make no cascade, DataError for too few
-    images and for labels in another order than the classes.
+    of other answers; a fraction of 1. Photographs are turned upright. Raises ConfigError for members that make no
+    cascade, DataError for too few images and for labels in another order than the classes.
     """
     check_target(output, *(member.folder for member in members))
     _check_members(members)
+    data = replace(data, exif="transpose")         # as classify and serve do
     logits: list[Logits] = []
     for member in members:
         items, failures, values, info = yield from _run(member, data, settings)
@@ -85,9 +86,8 @@ def make_cascade(
         speed = yield from measure_speed(bundle, data, [items[row] for row in rows], answering, settings)
         cascade = replace(cascade, speed=speed)
         write_bundle(output, cascade_bundle(members, cascade, measured))
-    trained = (note for member in members for note in training_warning(member, data.items))
     copies = _notes_on_copies([items[row] for row in choosing], [items[row] for row in rows])
-    notes = dict.fromkeys((*data.notes, *trained, *copies))
+    notes = dict.fromkeys((*data.notes, *(note for m in members for note in training_warning(m, data.items)), *copies))
     return CascadeReport(
         str(output) if cascade.certified else "", cascade, certified.curve, certified.needed, comparison,
         tuple(failures), tuple(notes), data.skipped,

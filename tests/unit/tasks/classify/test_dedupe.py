@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from fakes import write_tar
+from wideresnet.datasets import copies
 from wideresnet.datasets.tar import TarImages
 from wideresnet.records import Failure, Item, LabelScore, Prediction
-from wideresnet.datasets import copies
 from wideresnet.tasks.classify.dedupe import MAX_ANSWERS, answer_once, remembered_for
 
 
