@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from wideresnet.precision import Precision
 
 Z95 = 1.959963984540054                          # standard errors on either side of a 95 % interval
@@ -85,3 +87,27 @@ def wilson_interval(successes: float, n: float, z: float = Z95) -> tuple[float, 
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return (max(0.0, centre - half), min(1.0, centre + half))
+
+
+def exact_interval(successes: int, n: int, level: float) -> tuple[float, float]:
+    """Return the interval of a proportion that holds it in a fraction ``level`` of samples or more, of any size."""
+    delta = (1 - level) / 2
+    return 1 - error_bound(n - successes, n, delta), error_bound(successes, n, delta)
+
+
+def error_bound(wrong: int, n: int, delta: float) -> float:
+    """Return the upper limit of an error rate with ``wrong`` errors in ``n``, at confidence 1 - delta, one-sided.
+
+    Exact (Clopper and Pearson, 1934): the rate at which so few errors have the probability ``delta``.
+    """
+    if wrong >= n:
+        return 1.0
+    counts = np.arange(wrong + 1)
+    logs = np.log(np.maximum(1, np.arange(n + 1))).cumsum()        # of the factorials
+    ways = logs[n] - logs[counts] - logs[n - counts]
+    low, high = wrong / n, 1.0
+    for _ in range(50):
+        rate = (low + high) / 2
+        few = np.exp(ways + counts * math.log(rate) + (n - counts) * math.log1p(-rate)).sum() if rate < 1 else 0.0
+        low, high = (rate, high) if few > delta else (low, rate)
+    return high

@@ -27,8 +27,8 @@ class Target:
 class Allowed:
     """The limits of a target, by the rule for the number of images. Fractions of 1.
 
-    "tolerance": the measured accuracy ± ``tolerance``, after a run over the complete set. "interval": Wilson's interval
-    of the measured accuracy at ``level``, after a run over a part of it.
+    "tolerance": the measured accuracy ± ``tolerance``, after a run over the complete set. "interval": the exact
+    interval of the measured accuracy at ``level``, after a run over a part of it.
     """
 
     rule: Rule

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from wideresnet.logits import softmax
 from wideresnet.prediction_sets import prediction_sets, set_scores
 from wideresnet.records import ScoreQuantiles, Selective, SetCoverage, SetMethod, SetModel
+from wideresnet.records.accuracy import error_bound
 
 LEVELS = (0.90, 0.95, 0.99)                        # of coverage that are measured
 ERRORS = (0.005, 0.01, 0.02, 0.05)                 # that selective answers may make
@@ -107,24 +108,6 @@ def measure_selective(error: float, probability: float, logits: Floats, labels: 
     answered = softmax(logits).max(1) >= probability
     wrong = int((logits.argmax(1) != labels)[answered].sum())
     return Selective(error, probability, int(answered.sum()), wrong, len(labels))
-
-
-def error_bound(wrong: int, n: int, delta: float) -> float:
-    """Return the upper limit of an error rate with ``wrong`` errors in ``n``, at confidence 1 - delta, one-sided.
-
-    Exact (Clopper and Pearson, 1934): the rate at which so few errors have the probability ``delta``.
-    """
-    if wrong >= n:
-        return 1.0
-    counts = np.arange(wrong + 1)
-    logs = np.log(np.maximum(1, np.arange(n + 1))).cumsum()        # of the factorials
-    ways = logs[n] - logs[counts] - logs[n - counts]
-    low, high = wrong / n, 1.0
-    for _ in range(50):
-        rate = (low + high) / 2
-        few = np.exp(ways + counts * math.log(rate) + (n - counts) * math.log1p(-rate)).sum() if rate < 1 else 0.0
-        low, high = (rate, high) if few > delta else (low, rate)
-    return high
 
 
 def _true_class_scores(model: SetModel, data: Answered) -> Floats:

@@ -12,7 +12,8 @@ from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import BundleError, DataError, DownloadError, WeightsError, WrnError
-from wideresnet.records import Allowed, EvalReport, Labels, ModelInfo, Progress, Target, Verification, wilson_interval
+from wideresnet.records import Allowed, EvalReport, Labels, ModelInfo, Progress, Target, Verification
+from wideresnet.records.accuracy import exact_interval
 from wideresnet.records.inference import InferenceSettings
 from wideresnet.tasks.evaluate.evaluate import count
 from wideresnet.tasks.evaluate.model import source_of_model
@@ -26,7 +27,7 @@ from wideresnet.weights.catalogue import CATALOGUE, Weights
 from wideresnet.weights.store import fetch, is_cached
 
 TOLERANCE = 0.001                                  # image decoders and arithmetic change a few answers of 50,000
-LEVEL, Z = 0.999, 3.290526731491926                # of the interval: strict, since many figures are checked
+LEVEL = 0.999                                      # of the interval: strict, since many figures are checked
 IMAGENET_VAL = 50_000                              # images that published figures are of
 
 
@@ -151,7 +152,7 @@ def compare_with_target(info: ModelInfo, target: Target, report: EvalReport, tol
         top1, top5 = ((measured - tolerance, measured + tolerance) for measured in (report.top1, report.top5))
         allowed = Allowed("tolerance", top1, top5, tolerance, LEVEL)
     else:
-        top1, top5 = (wilson_interval(correct, report.n, Z) for correct in (report.correct1, report.correct5))
+        top1, top5 = (exact_interval(correct, report.n, LEVEL) for correct in (report.correct1, report.correct5))
         allowed = Allowed("interval", top1, top5, tolerance, LEVEL)
     passed = _within(target.top1, allowed.top1) and _within(target.top5, allowed.top5)
     return Verification(info, "passed" if passed else "failed", "", target, report, allowed)

@@ -9,7 +9,6 @@ import pytest
 from wideresnet.records import SetMethod
 from wideresnet.tasks.calibrate import conformal
 from wideresnet.tasks.calibrate.conformal import (
-    error_bound,
     fit_selective,
     fit_sets,
     measure_selective,
@@ -85,14 +84,6 @@ def test_quantiles_keep_the_upper_end_and_few_others() -> None:
 def test_quantiles_round_up() -> None:
     (value,) = quantiles(np.array([0.1234561])).values
     assert value == 0.123457
-
-
-@pytest.mark.parametrize(
-    ("wrong", "n", "bound"),
-    [(0, 299, 0.00997), (0, 100, 0.02951), (5, 100, 0.10225), (10, 10, 1.0)],      # R: binom.test(…, "less")
-)
-def test_error_bound_is_exact(wrong: int, n: int, bound: float) -> None:
-    assert error_bound(wrong, n, 0.05) == pytest.approx(bound, abs=1e-5)
 
 
 def test_classes_without_thresholds_of_their_own_are_counted(drawn: Callable[..., Data]) -> None:

@@ -135,6 +135,13 @@ def test_one_image_less_than_all_is_a_sample() -> None:
     assert (found.allowed.rule, found.verdict) == ("interval", "passed")
 
 
+def test_a_sample_with_few_mistakes_fails_no_model_that_is_as_accurate_as_printed() -> None:
+    """One mistake in 50 is seen in 6 % of samples of a model that makes 12 in 10,000."""
+    target = Target(0.9, 0.9988, "the card", 10_000)
+    found = compare_with_target(describe("wide_resnet50_2.tv_in1k"), target, report(45, 49, 50), 0.0)
+    assert found.verdict == "passed"
+
+
 @pytest.mark.usefixtures("row")
 def test_a_limit_takes_as_many_of_every_class(tmp_path: Path) -> None:
     found = one(images(tmp_path / "val"), limit=20)
