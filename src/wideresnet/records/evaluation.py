@@ -200,6 +200,7 @@ class EvalReport:
             confusions=most_frequent(_add_confusions([*self.confusions, *other.confusions])),
             bins=tuple(a + b for a, b in zip(self.bins, other.bins, strict=True)),
             conditions=_add_conditions(self.conditions, other.conditions),
+            known=min(self.known, other.known),
             notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
             uncertainty=self.uncertainty + other.uncertainty if self.uncertainty and other.uncertainty else None,
             passed_on=self.passed_on + other.passed_on if self.passed_on and other.passed_on else None,

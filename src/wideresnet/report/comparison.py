@@ -152,14 +152,14 @@ def _counts(report: ComparisonReport) -> str:
 def _measures(report: ComparisonReport) -> list[tuple[str, ...]]:
     """Return rows of a measure's name, A, B, and the difference in points."""
     a, b, n = report.a, report.b, report.n
-    rows = [("top-1", a.correct1, b.correct1), ("top-5", a.correct5, b.correct5)]
+    rows = [("top-1", a.top1, b.top1), ("top-5", a.top5, b.top5)]
     if a.masked and b.masked:
         among = f"masked to {a.masked.classes} classes"
         rows += [
-            (f"top-1, {among}", a.masked.correct1, b.masked.correct1),
-            (f"top-5, {among}", a.masked.correct5, b.masked.correct5),
+            (f"top-1, {among}", a.masked.correct1 / n, b.masked.correct1 / n),
+            (f"top-5, {among}", a.masked.correct5 / n, b.masked.correct5 / n),
         ]
-    return [(name, percent(in_a / n), percent(in_b / n), _signed((in_b - in_a) / n)) for name, in_a, in_b in rows]
+    return [(name, percent(in_a), percent(in_b), _signed(in_b - in_a)) for name, in_a, in_b in rows]
 
 
 def _tiles(report: ComparisonReport) -> list[tuple[str, str, str]]:
@@ -213,7 +213,8 @@ def _side_json(report: EvalReport) -> dict[str, Any]:
         "model": report.model,
         "data": report.data or None,
         **pick_percent(report, "top1", "top5"),
-        **pick(report, "correct1", "correct5"),
+        **pick(report, "correct1"),
+        "correct5": report.correct5 if report.known >= 5 else None,
         "masked_correct1": masked and masked.correct1,
         "masked_correct5": masked and masked.correct5,
         "failures": [pick(failure, "path", "error") for failure in report.failures],
@@ -231,4 +232,4 @@ def flip_json(flip: Flip) -> dict[str, Any]:
 
 
 def _signed(fraction: float) -> str:
-    return f"{100 * fraction:+.3f}"
+    return f"{100 * fraction:+.3f}" if fraction == fraction else "–"

@@ -140,6 +140,7 @@ def class_rows(report: EvalReport, labels: Labels | None) -> list[dict[str, Any]
             "index": index,
             "label": names[index] if index < len(names) else None,
             **asdict(counts),
+            **({} if report.known >= 5 else {"correct5": None}),
             **(pick_percent(scores[index], *SCORES) if scores else dict.fromkeys(SCORES)),
             **({"covered": covered[index], "coverage": json_percent(covered[index] / counts.n)} if covered else {}),
         }
@@ -221,6 +222,7 @@ def _tiles(report: EvalReport) -> list[tuple[str, str, str]]:
         accuracy_tile(f"{name}{scope}", correct, report.n)
         for scope, *counts in rows
         for name, correct in zip(("top-1", "top-5"), counts, strict=True)
+        if name == "top-1" or report.known >= 5
     ]
     if macro := report.macro_scores:
         note = f"precision {percent(macro.precision, 2)}, recall {percent(macro.recall, 2)}"

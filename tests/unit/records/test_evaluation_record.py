@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from wideresnet.records import EvalReport, Scored, SetCoverage, UncertaintyCounts
@@ -14,6 +15,15 @@ def missed(label: int) -> Scored:
     """An image whose set does not hold its class."""
     top = (label + 1) % 3
     return Scored(f"{label}.png", label, 2, 2, (top,), (0.9,), p_known=0.5, coverage=0.5, set_size=1, covered=False)
+
+
+def test_top_5_is_not_known_of_images_with_fewer_answers() -> None:
+    right, wrong = Scored("a", 0, 1, 0, (0,), (0.9,)), Scored("b", 0, 0, 0, (1,), (0.8,))
+    assert math.isnan(accumulate([right, wrong], BLANK).top5)
+    five = replace(wrong, top=(1, 2, 3, 4, 5))
+    assert accumulate([right, five], BLANK).top5 == 0.5
+    assert accumulate([right], BLANK).top5 == 1
+    assert accumulate([five], replace(BLANK, known=3)).known == 3
 
 
 def test_classes_that_no_set_holds_are_covered_for_none_of_their_images() -> None:

@@ -63,6 +63,13 @@ def test_two_of_the_same_have_no_flips() -> None:
     assert "Images that only one got right" not in words(SAME)
 
 
+def test_top_5_of_too_few_answers_is_a_dash() -> None:
+    few = [Scored("a", 3, 0, 0, (5,), (0.9,)), Scored("b", 3, 1, 0, (3,), (0.9,))]
+    report = compare_answers(few, [replace(score, path=path) for score, path in zip(A, "ab", strict=False)], BLANKS)
+    assert re.search(r"top-5 +– +100.000 % +–\n", comparison.to_text(report, CIFAR))
+    assert (comparison.to_json(report)["a"]["top5"], comparison.to_json(report)["a"]["correct5"]) == (None, None)
+
+
 def test_masked_accuracies_are_rows_of_their_own() -> None:
     ours = [scored("x", 1, 5, masked=1), scored("y", 2, 2)]
     report = compare_answers(ours, [scored("x", 1, 1), scored("y", 2, 2)], BLANKS)

@@ -259,6 +259,16 @@ def test_an_evaluation_has_the_documented_fields() -> None:
     json.dumps(values, allow_nan=False)
 
 
+def test_top_5_of_too_few_answers_is_in_no_place() -> None:
+    report = replace(REPORT, known=2)
+    values = to_json(report)
+    assert (values["top5"], values["correct5"], values["classes"][0]["correct5"]) == (None, None, None)
+    assert "top-5 not known" in " ".join(to_text(report).split())
+    assert to_html(REPORT, CIFAR, {}).count("100.0 %") > to_html(report, CIFAR, {}).count("100.0 %")
+    assert "100 right" not in shown(report)
+    assert "100 right" in shown(REPORT)
+
+
 def test_an_evaluation_of_nothing_is_null_and_not_nan() -> None:
     values = to_json(EvalReport("m", "d", ENGINE, 0, 0, 0))
     assert (values["top1"], values["top5"]) == (None, None)

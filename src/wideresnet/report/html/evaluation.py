@@ -139,10 +139,11 @@ def _class_table(classes: Sequence[tuple[int, ClassCounts]], report: EvalReport,
     scores, rows, covered = report.class_scores, [], report.covered
     for index, counts in classes:
         pair, score = commonest.get(index), scores.get(index)
-        recall, top5 = (percent(correct / counts.n, 1) for correct in (counts.correct1, counts.correct5))
+        top5 = percent(counts.correct5 / counts.n if report.known >= 5 else None, 1)
         interval = interval_text(wilson_interval(counts.correct1, counts.n), 1)
         mistaken = f"{name_of(pair.answer)} ({pair.n:,})" if pair else ""
         precision, f1 = (percent(value, 1) for value in ((score.precision, score.f1) if score else (None, None)))
+        recall = percent(counts.correct1 / counts.n, 1)
         row = [name_of(index), f"{counts.n:,}", recall, interval, precision, f1, top5, mistaken]
         if covered:
             row.insert(-1, percent(covered[index] / counts.n, 1))

@@ -51,6 +51,7 @@ class EvaluationAccumulator:
     masked1: int = 0
     masked5: int = 0
     masked_known: bool = True                      # every score has a masked rank
+    listed: int = 5                                # ``EvalReport.known``
     losses: records.Losses | None = field(default_factory=records.Losses)    # None: a score has none
     by_class: dict[int, records.ClassCounts] = field(default_factory=dict)
     confusions: dict[tuple[int, int], records.Confusion] = field(default_factory=dict)
@@ -71,6 +72,8 @@ class EvaluationAccumulator:
             self.passed_on[answer.passed_on] += 1
         self.seconds += answer.seconds
         self.masked_known &= answer.masked_rank > 0
+        if not answer.rank:
+            self.listed = min(self.listed, len(answer.top))
         if self.losses and answer.nll is not None and answer.brier is not None:
             self.losses += records.Losses(*(round(loss * records.BILLION) for loss in (answer.nll, answer.brier)))
         else:
@@ -95,6 +98,7 @@ class EvaluationAccumulator:
             n=self.n,
             correct1=sum(counts.correct1 for counts in self.by_class.values()),
             correct5=sum(counts.correct5 for counts in self.by_class.values()),
+            known=min(blank.known, self.listed),
             failures=records.by_path(self.failures),
             seconds=self.seconds,
             masked=records.Masked(self.present, self.masked1, self.masked5) if has_masked else None,
