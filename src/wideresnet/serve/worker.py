@@ -348,7 +348,7 @@ class ModelWorker:
     def _deliver(self, jobs: list[_Job[Any]]) -> None:
         """Pass finished jobs to their event loop, which is woken once for all of them."""
         ended = [job for job in jobs if job.end()]
-        for job in ended:
+        for job in jobs:                           # also of one that had ended before its image was decoded
             if job.crops:
                 self._images.release(job.crops)
         for loop, group in groupby(ended, lambda job: job.future.get_loop()):

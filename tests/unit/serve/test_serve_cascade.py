@@ -174,6 +174,34 @@ def test_an_image_is_decoded_once_and_cropped_again_only_where_it_is_passed_on(
     assert calls == {"open_image": len(files), "preprocess": len(files) + (sum(members) if kept else len(files))}
 
 
+def test_a_decoded_image_is_dropped_though_its_request_had_failed(
+    images: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool that cannot start a thread raises and keeps the call: the image is decoded after its request's end."""
+    first, last, gated = tiny_bundle(TINY["wrn_10_1"]), tiny_bundle(TINY["wrn_16_2"]), GatedEngine()
+    small = as_float32(with_preprocess(first, replace(first.card.preprocess, resize=24, crop=24)))
+    bundle = tiny_cascade(small, last, thresholds=[0.0])
+    assert bundle.card.cascade
+    service = serve(bundle, CascadeEngine(bundle.card.cascade, [gated, open_engine(last)]))
+    worker = service.models["c"]
+    submit, free = worker._decode_pool.submit, worker._images._free
+
+    def keep(*arguments: Any) -> None:
+        submit(*arguments)
+        assert gated.begun.acquire(timeout=20)
+        assert worker._images._free < free
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(worker._decode_pool, "submit", keep)
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        assert (await client.post("/v1/classify", content=images[0])).status_code == 500
+        gated.gate.set()
+        await until(lambda: worker._images._free == free)
+
+    run(service, story)
+
+
 def test_images_passed_on_by_several_requests_run_in_one_batch_and_fail_alone() -> None:
     bundle, first, last = tiny_cascade(thresholds=(2.0,)), GatedEngine(), PickyEngine()
     assert bundle.card.cascade
