@@ -31,7 +31,7 @@ def watch_handler(service: Service) -> Any:
             await rpc.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WATCHERS} clients are watching (call Check)")
         async with free:
             previous = ""
-            while previous != "NOT_SERVING" or not service.admission.draining:
+            while previous not in ("NOT_SERVING", "SERVICE_UNKNOWN") or not service.admission.draining:
                 if (now := status(service, request.service)) != previous:
                     await rpc.write(response_class(status=now))
                     previous = now

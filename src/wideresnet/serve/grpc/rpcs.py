@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,7 @@ class Rpcs:
     """The calls of one service; ``handlers`` of each gRPC service by its name."""
 
     def __init__(self, service: Service) -> None:
-        self._service, self._ids, self._reading = service, RequestIds(), 0
+        self._service, self._ids, self._reading = service, RequestIds(), Counter[bool]()
         self.handlers = {
             INFERENCE: {method: self._handler(INFERENCE, method) for method in (*DOCUMENTS, *CHANGES, "ModelInfer")},
             HEALTH: {"Check": self._handler(HEALTH, "Check"), "Watch": watch_handler(service)},
@@ -118,10 +119,10 @@ class Rpcs:
 
         Raises ApiError, also while as many other clients send a message as images fit into the queue.
         """
-        settings = self._service.settings
-        if self._reading >= settings.capacity:
-            raise ApiError("full", f"the limit on uploads is reached ({self._reading})", "retry after 1 s")
-        self._reading += 1
+        settings, is_probe = self._service.settings, permit.context.route.endswith(PROBES)
+        if self._reading[is_probe] >= settings.capacity:       # of each kind, so that neither shuts out the other
+            raise ApiError("full", f"the limit on uploads is reached ({self._reading[is_probe]})", "retry after 1 s")
+        self._reading[is_probe] += 1
         try:
             async with asyncio.timeout(settings.upload_deadline):
                 data = await rpc.read()
@@ -133,7 +134,7 @@ class Rpcs:
             message = f"the message was not received within {settings.upload_deadline:g} seconds"
             raise ApiError("slow", message, "send fewer or smaller images") from None
         finally:
-            self._reading -= 1
+            self._reading[is_probe] -= 1
         if data is grpc.aio.EOF:
             # gRPC cancels this task within this time if the client left, or if it refused a message as too large.
             await asyncio.sleep(LATENCY)

@@ -370,8 +370,13 @@ def test_a_client_that_sends_nothing_is_cut_off_and_takes_a_place_until_then(mak
         await until(lambda: service.admission.requests)
         code, details = await rpc.refused(rpc.send("ModelInfer", request()))
         assert (code, details) == ("RESOURCE_EXHAUSTED", "the limit on uploads is reached (1) (retry after 1 s)")
+        assert (await rpc("ServerLive")).live
+        assert (await rpc("Check", HEALTH)).status == 1
+        silent_probe = rpc.channel.stream_unary(f"/{INFERENCE}/ServerLive")(nothing())
         code, details = await rpc.refused(silent)
         assert code == "DEADLINE_EXCEEDED"
+        assert (await rpc.send("ModelInfer", images(png(3)))).outputs
+        await rpc.refused(silent_probe)
         assert details.startswith("the message was not received within 0.5 seconds")
 
     service = make_service(queue=1, upload_deadline=0.5)
@@ -598,8 +603,8 @@ def test_health_is_checked_and_watched(make_service, monkeypatch) -> None:
         assert code == "RESOURCE_EXHAUSTED"
         service.admission.draining = True
         assert (await watches[0].read()).status == not_serving
-        assert await watches[0].read() is grpc.aio.EOF
-        watches[1].cancel()
+        async with asyncio.timeout(20):            # that of a model that is not there ends, too
+            assert [await watch.read() for watch in watches] == [grpc.aio.EOF] * 2
 
     run_both(service, story)
 
