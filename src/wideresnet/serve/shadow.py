@@ -134,7 +134,7 @@ class Shadow:
             start, compare = self._waiting.popleft()
             try:
                 image = await loop.run_in_executor(self._thread, compare)
-            except Exception as error:
+            except (Exception, SystemExit) as error:       # which would end the service
                 if not self.report.dropped["failed"]:
                     self._log(f"shadow: {self.report.models[1]} failed: {error!r}")
                 self._drop("failed")

@@ -44,8 +44,12 @@ class Mapped(FakeEngine):
 
 
 class Failing(FakeEngine):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        raise MemoryError("no memory for B")
+        raise self.error
 
 
 def worker(name: str, engine: Engine, bundle: Bundle | None = None, graph: str = "") -> ModelWorker:
@@ -238,12 +242,15 @@ def test_mean_and_deviation_are_in_the_graph_so_one_crop_serves_both() -> None:
         assert service.shadow.report.decoded_again == 0
 
 
-def test_a_failing_shadow_fails_no_request() -> None:
-    with shadowed(worker("b", Failing())) as (service, client, log):
+@pytest.mark.parametrize("error", [MemoryError("no memory for B"), SystemExit("no memory for B")])
+def test_a_failing_shadow_fails_no_request(error: BaseException) -> None:
+    """SystemExit would end the service."""
+    with shadowed(worker("b", Failing(error))) as (service, client, log):
         done = client.post("/v2/models/a/infer", json=tensor(1, 2))
         assert done.status_code == 200
         until(lambda: service.shadow and service.shadow.report.dropped["failed"] == 2)
-        assert [line for line in log if "failed" in line] == ["shadow: b failed: MemoryError('no memory for B')"]
+        assert [line for line in log if "failed" in line] == [f"shadow: b failed: {error!r}"]
+        assert client.post("/v2/models/a/infer", json=tensor(1)).status_code == 200
 
 
 def test_a_reload_keeps_the_counts_of_the_same_graphs_only() -> None:
