@@ -234,8 +234,8 @@ async def infer(service: Service, request: Request, context: RequestContext) -> 
     model, settings = _find_model_of_path(service, request, context), service.settings
     with service.admission.admit(context) as permit:
         body = await read_body(request, permit, settings)
-        if encoding := request.headers.get("content-encoding"):
-            body = await asyncio.to_thread(inflate, body, encoding.lower(), settings.max_bytes)
+        if (encoding := request.headers.get("content-encoding", "").lower()) not in ("", "identity"):
+            body = await asyncio.to_thread(inflate, body, encoding, settings.max_bytes)
             permit.add_bytes(len(body))
         parsed = await _parse(service, body, request.headers.get(protocol.HEADER_LENGTH), model)
         del body

@@ -648,6 +648,15 @@ def test_the_access_log_has_a_line_for_each_request_and_no_token(make_service) -
     assert "sesame" not in lines[1]
 
 
+def test_a_body_that_is_sent_as_it_is_counts_once(make_service) -> None:
+    lines: list[str] = []
+    service, body = make_service(log="json"), json.dumps(images(1)).encode()
+    service._write = lines.append
+    with TestClient(make_app(service)) as client:
+        done = client.post(f"/v2/models/{NAME}/infer", content=body, headers={"Content-Encoding": "Identity"})
+    assert (done.status_code, json.loads(lines[-1])["bytes"]) == (200, len(body))
+
+
 def test_metrics_count_by_route_model_and_status(client) -> None:
     client.post("/v1/classify", content=png(1))
     client.post("/v1/classify", content=b"none")

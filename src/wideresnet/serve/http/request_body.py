@@ -205,8 +205,6 @@ class MultipartReader:
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:
     """Undo ``Content-Encoding``. Raises ApiError for a damaged body, and for more than ``limit`` bytes."""
-    if encoding in ("", "identity"):
-        return body
     if encoding not in ("gzip", "deflate"):
         raise ApiError("type", f"unsupported Content-Encoding: {encoding[:40]!r}", "send gzip or deflate")
     decompressor = zlib.decompressobj(_WINDOW)
