@@ -40,7 +40,7 @@ class Client:
 
     Responses of 429 and 503, lost connections, and a proxy's 500 for a replica that it lost are retried up to
     ``retries`` times. The pause before a retry is random up to a limit that doubles from 0.1 to 10 seconds, and at
-    least as long as ``Retry-After``.
+    least as long as ``Retry-After``; where that is longer than ``timeout``, the error is raised at once.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", token: str = "", timeout: float = 60.0, retries: int = 6):
@@ -96,10 +96,10 @@ class Client:
                 detail = {"detail": str(error) or type(error).__name__, "hint": hint}
                 status, data, retry_after = 0, json.dumps(detail).encode(), ""
                 lost = not isinstance(error, CertificateError)
-            if attempt == self._retries or not (lost or status in _RETRY_STATUS):
+            asked = float(retry_after) if retry_after.isdecimal() else 0.0
+            if attempt == self._retries or asked > self._timeout or not (lost or status in _RETRY_STATUS):
                 break
-            pause = min(10.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0)
-            time.sleep(max(pause, float(retry_after) if retry_after.isdecimal() else 0.0))
+            time.sleep(max(min(10.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0), asked))
         return _parse_response(status, data)
 
     def _connection(self) -> http.client.HTTPConnection:

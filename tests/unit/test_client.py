@@ -101,6 +101,15 @@ def test_temporary_errors_are_retried_after_a_growing_pause(server: FakeServer, 
     assert 0.1 <= pauses[1] <= 0.2 <= pauses[2] <= 0.4
 
 
+@pytest.mark.parametrize("seconds", ["3600", "9" * 400])
+def test_a_pause_longer_than_the_timeout_is_not_made(server: FakeServer, pauses: list[float], seconds: str) -> None:
+    """It would wait for an hour, six times; no system can sleep for the other."""
+    server.responses = [(503, {"Retry-After": seconds}, b"{}")]
+    with pytest.raises(ServiceError, match="answers 503"):
+        client(server).models()
+    assert not pauses
+
+
 @pytest.mark.usefixtures("pauses")
 def test_it_gives_up_after_all_retries(server: FakeServer) -> None:
     server.responses = [(429, {}, b'{"detail": "full", "hint": "wait"}')] * 3
