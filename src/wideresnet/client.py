@@ -96,10 +96,10 @@ class Client:
                 detail = {"detail": str(error) or type(error).__name__, "hint": hint}
                 status, data, retry_after = 0, json.dumps(detail).encode(), ""
                 lost = not isinstance(error, CertificateError)
-            asked = float(retry_after) if retry_after.isdecimal() else 0.0
-            if attempt == self._retries or asked > self._timeout or not (lost or status in _RETRY_STATUS):
+            least_pause = float(retry_after) if retry_after.isdecimal() else 0.0
+            if attempt == self._retries or least_pause > self._timeout or not (lost or status in _RETRY_STATUS):
                 break
-            time.sleep(max(min(10.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0), asked))
+            time.sleep(max(min(10.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0), least_pause))
         return _parse_response(status, data)
 
     def _connection(self) -> http.client.HTTPConnection:
