@@ -89,6 +89,14 @@ def test_a_model_does_not_overwrite_its_source(tiny: Path, data: Path) -> None:
 def test_a_gate_is_a_fraction(tiny: Path, tmp_path: Path, max_drop: float) -> None:
     with pytest.raises(ConfigError, match="a fraction from 0 to 1"):
         wideresnet.compile(tmp_path / "new", tiny, precision="f16", max_drop=max_drop)
+    with pytest.raises(ConfigError, match="min_agreement is a fraction from 0 to 1"):
+        wideresnet.compile(tmp_path / "new", tiny, precision="f16", min_agreement=max_drop)
+
+
+@pytest.mark.parametrize("samples", [0, -5])
+def test_a_calibration_takes_an_image_or_more(tiny: Path, data: Path, tmp_path: Path, samples: int) -> None:
+    with pytest.raises(ConfigError, match=f"samples are 1 or more calibration images, got {samples}"):
+        wideresnet.compile(tmp_path / "new", tiny, data=data, samples=samples)
 
 
 def test_compare_takes_models_or_files(wrn: Wrn, tiny: Path, data: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def balanced_sample(items: Sequence[Item], count: int) -> list[Item]:
 def _quotas(sizes: list[int], count: int) -> list[int]:
     """Return how many of each class: one of each in turn, until ``count`` are distributed or all are used."""
     quotas = [0] * len(sizes)
-    remaining = min(count, sum(sizes))
+    remaining = max(0, min(count, sum(sizes)))
     while remaining:
         for index, size in enumerate(sizes):
             if remaining and quotas[index] < size:

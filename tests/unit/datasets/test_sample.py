@@ -21,6 +21,10 @@ def test_a_class_that_has_too_few_leaves_its_place_to_the_others() -> None:
     assert Counter(item.label for item in balanced_sample(items(*[0] * 50, 1), 21)) == {0: 20, 1: 1}
 
 
+def test_a_sample_of_nothing_is_empty() -> None:
+    assert [balanced_sample(items(0, 1), count) for count in (0, -5)] == [[], []]
+
+
 def test_a_sample_is_spread_over_its_class_and_has_no_image_twice() -> None:
     chosen = [int(item.path) for item in balanced_sample(items(*[0] * 100), 8)]
     assert chosen == [0, 12, 25, 37, 50, 62, 75, 87]
