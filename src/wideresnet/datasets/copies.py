@@ -31,10 +31,8 @@ def notes_on_shared(*sets: LabelledData) -> Iterator[str]:
         compared = second.items[:: -(-len(second.items) // MAX_COMPARED) or 1]
         if count := count_shared(first.items, compared):
             part = "" if len(compared) == len(second.items) else f" of {len(compared):,} that were compared"
-            yield (
-                f"{count:,} images{part} are in {first.name} and in {second.name}, so that the figure on {second.name}"
-                " is too good"
-            )
+            both = f"in {first.name} and in {second.name}"
+            yield f"{count:,} images{part} are {both}, so that the figure on {second.name} is too good"
 
 
 def count_shared(first: Sequence[Item], second: Sequence[Item]) -> int:

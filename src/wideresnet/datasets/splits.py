@@ -132,16 +132,13 @@ def with_note(split: Split, *notes: str) -> Split:
 def with_notes(split: Split) -> Split:
     """Return the split with notes on classes that may be one, and on a training set that is the smaller one."""
     names, notes = split.labels.ids or split.labels.names, []
-    spellings = Counter(map(_spelling, names))
-    if similar := sorted(name for name in names if spellings[_spelling(name)] > 1):
+    spellings = [" ".join(name.split()).casefold() for name in names]
+    counts = Counter(spellings)
+    if similar := sorted(name for name, spelling in zip(names, spellings, strict=True) if counts[spelling] > 1):
         notes.append(f"{split.name} has {name_list(similar)}: classes of their own that differ in case or blanks only")
     if (train := len(split.train.items)) < (val := len(split.val.items)):
         notes.append(f"{train:,} images are to learn from, fewer than the {val:,} for validation")
     return with_note(split, *notes)
-
-
-def _spelling(name: str) -> str:
-    return " ".join(name.split()).casefold()
 
 
 def with_exif(split: Split, exif: Exif) -> Split:

@@ -21,8 +21,6 @@ from wideresnet.output.row_format import csv_line
 from wideresnet.records import Item, Labels, Skipped
 from wideresnet.report.escape import cell_text
 
-FAR = 0.1                                          # from the requested fraction for validation
-
 
 def open_split(root: Path, fraction: float, seed: int, test: Path | None = None) -> Split:
     """Return the splits of class folders or shards (see ``datasets.layout``); without a validation set, divide them.
@@ -48,8 +46,9 @@ def open_split(root: Path, fraction: float, seed: int, test: Path | None = None)
 
 def _notes_on_division(split: Split, fraction: float) -> Iterator[str]:
     """Yield how the division is not as asked: classes keep an image in each set, and have one in train alone."""
-    val, images = len(split.val.items), len(split.train.items) + len(split.val.items)
-    if abs(val / images - fraction) > FAR:
+    sizes = [sum(pair) for pair in zip(split.train.class_counts, split.val.class_counts, strict=True)]
+    if any(not 1 <= round(fraction * size) < size for size in sizes if size > 1):
+        val, images = len(split.val.items), sum(sizes)
         yield f"{val:,} of {images:,} images are for validation, not {fraction:g} of them: one of each class at least"
     if alone := len(split.labels.names) - len(split.val.present):
         yield f"{alone:,} of {len(split.labels.names):,} classes have one image only, which is none of validation"

@@ -245,7 +245,7 @@ def test_labels_come_from_a_column(tmp_path: Path) -> None:
     [
         ({"bytes": [b"a"]}, "no column 'label'"),
         ({"bytes": [b"a", b"b"], "label": [1, None]}, "row 1 of .* has no label"),
-        ({"bytes": [b"a"], "label": [2]}, "has the label 2, the network 2 classes"),
+        ({"bytes": [b"a"], "label": [2]}, "has the label 2, which is none of the 2 classes"),
     ],
 )
 def test_invalid_labels_are_refused(columns: dict[str, object], message: str, tmp_path: Path) -> None:
