@@ -20,7 +20,7 @@ from typing import Any
 
 from wideresnet.bundle import Bundle
 from wideresnet.bundle.files import GRAPH
-from wideresnet.cluster.connect import Workers, exclude_nodes
+from wideresnet.cluster.connect import Workers, exclude_nodes, has_node
 from wideresnet.cluster.listing import Listing
 from wideresnet.cluster.shards import Shard
 from wideresnet.cluster.store import Store
@@ -56,7 +56,7 @@ def run_bulk(job: BulkJob, bundle: Bundle, listing: Listing, workers: Workers) -
     finished_before = len(listing.shards) - len(pending)
     errors, images = ShardErrors(), 0
     for _ in range(MAX_ROUNDS):
-        if not pending:
+        if not pending or not has_node(workers, errors.avoided):
             break
         for done in _run_round(job, bundle, pending, workers, errors.avoided):
             if done.error:

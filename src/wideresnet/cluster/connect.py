@@ -113,6 +113,14 @@ def plan_workers(count: int, cpus: int) -> Workers:
     return Workers(min(count, fitting) if count else fitting, worker_cpus)
 
 
+def has_node(workers: Workers, avoided: Collection[str]) -> bool:
+    """Return whether a worker fits on a node that is not ``avoided``; without one Ray would wait for ever."""
+    import ray
+
+    nodes = (node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in avoided)
+    return any(node["Resources"].get("CPU", 0) >= workers.cpus for node in nodes)
+
+
 def exclude_nodes(node_ids: Collection[str]) -> dict[str, str] | None:
     """Return Ray's label selector of all nodes except ``node_ids``."""
     return {NODE_LABEL: f"!in({','.join(node_ids)})"} if node_ids else None

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from commands import prepare
 from wideresnet.bundle import read_bundle
-from wideresnet.cluster.bulk import find_pending, read_results, read_rows, run_identity
-from wideresnet.cluster.connect import exclude_nodes
+from wideresnet.cluster import bulk
+from wideresnet.cluster.bulk import find_pending, read_results, read_rows, run_bulk, run_identity
+from wideresnet.cluster.connect import Workers, exclude_nodes
 from wideresnet.cluster.listing import Listing, list_images
 from wideresnet.cluster.operations import Classify
 from wideresnet.cluster.store import Store
 from wideresnet.cluster.worker import BulkJob, ShardWorker, part_name
 from wideresnet.errors import ConfigError, DataError
-from wideresnet.records import InferenceSettings
+from wideresnet.records import InferenceSettings, ShardDone
 
 pytest.importorskip("pyarrow", reason="needs the extra parquet")
 
@@ -95,3 +99,24 @@ def test_a_part_of_another_size_is_refused(run: Run) -> None:
 def test_nodes_are_avoided_by_their_label() -> None:
     assert exclude_nodes({}) is None
     assert exclude_nodes(["a", "b"]) == {"ray.io/node-id": "!in(a,b)"}
+
+
+@pytest.mark.parametrize(("cpus", "rounds"), [({"a": 1}, 1), ({"a": 1, "b": 1}, 2), ({"a": 1, "b": 0}, 1)])
+def test_a_shard_that_fails_on_every_node_ends_the_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch, cpus: dict[str, int], rounds: int
+) -> None:
+    """Ray would wait without a word for a node that is not avoided."""
+    nodes = [{"NodeID": name, "Alive": True, "Resources": {"CPU": number}} for name, number in cpus.items()]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: nodes))
+    calls: list[str] = []
+
+    def fail(*arguments: object) -> Iterator[ShardDone]:
+        avoided = arguments[-1]
+        assert isinstance(avoided, Collection)
+        calls.append(min({*cpus} - {*avoided}))
+        yield ShardDone(0, node=calls[-1], host="h", error="no disk", hint="look")
+
+    monkeypatch.setattr(bulk, "_run_round", fail)
+    with pytest.raises(DataError, match="3 shards failed, the first is 0: h: no disk"):
+        list(run_bulk(run.job, run.bundle, run.listing, Workers(1, 1)))
+    assert calls == [*"ab"][:rounds]
