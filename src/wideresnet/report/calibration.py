@@ -45,7 +45,8 @@ def unknown_text(model: Uncertainty) -> str:
 
 def _margin_text(model: Uncertainty) -> str:
     scale = model.margin
-    return f" and a factor of {scale.offset:.3f} + {scale.slope:.3f} x margin of the logits" if scale else ""
+    unchanged = " (not changed: all images to fit it are answered correctly)" if model.temperature == 1 else ""
+    return f" and a factor of {scale.offset:.3f} + {scale.slope:.3f} x margin of the logits" if scale else unchanged
 
 
 def to_json(report: CalibrateReport) -> dict[str, Any]:

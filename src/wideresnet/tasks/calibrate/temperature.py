@@ -21,8 +21,10 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
     """Return the T that minimises the negative log-likelihood of softmax(logits / T), within ``LIMITS``.
 
     By bisection: the loss is convex in 1 / T, and its derivative is the mean logit by softmax(logits / T) less that of
-    the labels.
+    the labels. 1 if all answers are right: every lower T then fits better, which says nothing about other images.
     """
+    if (logits.argmax(1) == labels).all():
+        return 1.0
     z = logits.astype(np.float64)
     right = z[np.arange(len(z)), labels].mean()
     low, high = LIMITS
@@ -36,9 +38,11 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
 def fit_margin(logits: Floats, labels: NDArray[np.integer]) -> MarginScale | None:
     """Return the scale by the margin that minimises the negative log-likelihood of logits [N, C].
 
-    Returns None if the scale gains less than ``LEAST_GAIN`` over unscaled logits, or would reorder classes. The loss is
-    convex in both numbers and is minimised by Newton's method.
+    Returns None if the scale gains less than ``LEAST_GAIN`` over unscaled logits, or would reorder classes, and if all
+    answers are right (see ``fit_temperature``). The loss is convex in both numbers and is minimised by Newton's method.
     """
+    if (logits.argmax(1) == labels).all():
+        return None
     z = logits.astype(np.float64)
     second, largest = np.partition(z, -2, axis=1)[:, -2:].T
     inputs = np.stack([z, z * (largest - second)[:, None]])      # [2, N, C]; times the numbers: the scaled logits

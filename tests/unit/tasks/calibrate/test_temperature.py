@@ -26,9 +26,24 @@ def test_the_temperature_is_found(temperature: float) -> None:
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.08)
 
 
-def test_perfect_answers_end_at_the_limit() -> None:
+def test_answers_that_are_all_wrong_end_at_the_limit() -> None:
     logits = np.eye(4, dtype=np.float32)
-    assert fit_temperature(logits, np.arange(4)) == pytest.approx(0.05, rel=1e-4)
+    assert fit_temperature(logits, np.arange(4)[::-1]) == pytest.approx(20, rel=1e-4)
+
+
+def test_images_that_are_all_answered_correctly_change_no_probability() -> None:
+    """Every lower temperature would fit them better, and be too sure of new images: of 100 at 99 % a third are such."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 4.5, (60_000, 10))
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    sure = np.sort(logits)[:, -1] - np.sort(logits)[:, -2] > 4
+    logits, right = logits[sure], (logits.argmax(1) == labels)[sure]
+    labels = labels[sure]
+    assert 0.98 < right.mean() < 0.998
+    few = np.flatnonzero(right)[:100]
+    temperature = fit_temperature(logits[few], labels[few])
+    assert reliability(logits / temperature, labels).nll == pytest.approx(reliability(logits, labels).nll)
+    assert fit_margin(logits[few], labels[few]) is None
 
 
 def test_the_right_temperature_is_reliable() -> None:
