@@ -31,7 +31,7 @@ class PublishedOptions:
         typer.Option("--published", help="Compare with published accuracy: every -m, or all models on this machine."),
     ] = False
     limit: Annotated[
-        int, typer.Option(min=0, help="With --published: number of images, the same of every class; 0: all.")
+        int, typer.Option(min=0, help="With --published: number of images, the same share of every class; 0: all.")
     ] = 0
     tolerance: Annotated[
         float,

@@ -10,7 +10,6 @@ from wideresnet.architectures import Architecture
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.open import open_labelled
-from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import BundleError, DataError, DownloadError, WeightsError, WrnError
 from wideresnet.records import Allowed, EvalReport, Labels, ModelInfo, Progress, Target, Verification
 from wideresnet.records.accuracy import exact_interval
@@ -37,7 +36,7 @@ class VerifySettings:
 
     ``data`` None: the CIFAR archives that are in the cache folder. ``models`` empty: all on this machine.
     ``weights``: the folder with the publishers' files; None: the cache folder. ``limit``: the number of images,
-    the same of every class; 0: all. ``tolerance`` is a fraction. EXIF orientation is as the data state.
+    the same share of every class; 0: all. ``tolerance`` is a fraction. EXIF orientation is as the data state.
     """
 
     data: Path | None = None
@@ -88,7 +87,8 @@ class _DataSets:
             path, limit = self.settings.data or self._archive(labels_name), self.settings.limit
             data = open_labelled(path, labels)
             if 0 < limit < len(data.items):
-                data = replace(data, items=balanced_sample(data.items, limit), parent=data)
+                items = sorted(data.items, key=lambda item: item.label or 0)
+                data = replace(data, items=[items[i * len(items) // limit] for i in range(limit)], parent=data)
             self.opened[labels] = data
         return self.opened[labels]
 

@@ -152,6 +152,15 @@ def test_a_limit_takes_as_many_of_every_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("row")
+def test_a_limit_takes_of_large_classes_more(tmp_path: Path) -> None:
+    """The figure to compare with counts images, not classes: here 60 of 69 are right, and of classes one of ten."""
+    val = images(tmp_path / "val", wrong=1, classes=range(1, 10), of_each=1)
+    found = one(images(val, classes=[0], of_each=60), limit=23)
+    assert found.report is not None
+    assert (found.report.n, found.report.correct1) == (23, 20)
+
+
+@pytest.mark.usefixtures("row")
 def test_some_of_the_classes_are_no_place_for_the_published_figure(tmp_path: Path) -> None:
     found = one(images(tmp_path / "val", classes=range(4)))
     assert found.verdict == "skipped"
