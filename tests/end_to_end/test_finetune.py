@@ -143,6 +143,24 @@ print(report.evaluation.n)
     assert (done.stdout, done.returncode) == ("2\n", 0), done.stderr
 
 
+def test_other_images_of_the_same_names_and_sizes_are_another_run(wrn: Wrn, pets: Path, tiny: Path) -> None:
+    """As a camera writes them that does not compress."""
+    for number, name in enumerate(CLASSES):
+        for file in (pets / name).iterdir():
+            file.unlink()
+            Image.new("RGB", (44, 40), (100 * number, int(file.stem), 9)).save(file.with_suffix(".bmp"))
+    command = "finetune", "--from", tiny, "--data", "pets", "-o", "run"
+    assert (wrn(*command).code, wrn(*command).code) == (0, 0)
+    identity = json.loads(Path("run/run.json").read_text())
+    Image.new("RGB", (44, 40), (1, 2, 3)).save(pets / "n01440764" / "0.bmp")
+    done = wrn(*command)
+    assert (done.code, "run holds another run; different: sample" in done.err) == (2, True)
+    del identity["sample"]                         # as older versions wrote it
+    Path("run/run.json").write_text(json.dumps(identity))
+    assert wrn(*command).code == 0
+    assert len(list(Path("run/features").iterdir())) == 2, "no features of other images are taken"
+
+
 def test_what_is_odd_about_the_division_is_said(wrn: Wrn, pets: Path, tiny: Path) -> None:
     """Fractions that few images cannot have, classes of one image, and names that differ in case or blanks."""
     (pets / "N01440764 ").mkdir()
@@ -150,14 +168,14 @@ def test_what_is_odd_about_the_division_is_said(wrn: Wrn, pets: Path, tiny: Path
     done = wrn("finetune", "--from", tiny, "--data", "pets", "-o", "run", "--val-fraction", "0.99999")
     assert done.code == 0
     for note in (
-        "8 of 11 images are for validation, not 0.99999 of them: one of each class at least",
+        "8 of 11 images are in val, not 0.99999: one a class at least",
         "3 images are to learn from, fewer than the 8 for validation",
         "1 of 3 classes have one image only, which is none of validation",
         "pets has N01440764 / and n01440764/: classes of their own that differ in case or blanks only",
     ):
         assert note in done.err
     done = wrn("finetune", "--from", tiny, "--data", "pets", "-o", "other", "--val-fraction", "0.00001")
-    assert "2 of 11 images are for validation, not 1e-05 of them: one of each class at least" in done.err
+    assert "2 of 11 images are in val, not 1e-05: one a class at least" in done.err
 
 
 def test_images_that_are_learnt_from_and_test_are_counted(wrn: Wrn, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from wideresnet.images.decode import DEFAULT_LIMITS, read_encoded
 from wideresnet.records import EncodedImage, Item
 
 MAX_BYTES = 2**22                                  # of a file that may wait in memory; larger ones are read again
-MAX_COMPARED = 1_000                               # images of a set that are searched for in another one
+MAX_COMPARED = 1_000                               # images of a set whose bytes are compared with those of another one
 
 
 def notes_on_shared(*sets: LabelledData) -> Iterator[str]:
@@ -41,6 +41,12 @@ def count_shared(first: Sequence[Item], second: Sequence[Item]) -> int:
     sizes = {size for size, _ in ours} & {size for size, _ in theirs} - {b"0"}
     hashes = {_content(item) for size, item in ours if size in sizes} - {b""}
     return sum(size in sizes and _content(item) in hashes for size, item in theirs)
+
+
+def sample_hash(items: Sequence[Item]) -> str:
+    """Return a hash of the bytes of some images at equal distances: many cameras write files of one size."""
+    sample = items[:: 1 + len(items) // MAX_COMPARED]
+    return hashlib.sha256(b"".join(with_hash(item)[0] for item in sample)).hexdigest()[:16]
 
 
 def _size(item: Item) -> bytes:

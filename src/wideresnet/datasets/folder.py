@@ -78,8 +78,7 @@ def _hint(folder: Path, lookup: ClassLookup) -> str:
         return f"several classes are called {folder.name!r}: name the folder by id or index"
     if any(lookup.find(name) is not None for name in list_folder(folder).folders):
         return f"its own folders do: give {folder}"
-    if folder.name == str(lookup.count) and not lookup.numbered:
-        return from_one_hint(lookup.count)
     if folder.name.isdecimal():
-        return lookup.expected
+        from_one = not lookup.numbered and folder.name == str(lookup.count)
+        return from_one_hint(lookup.count) if from_one else lookup.expected
     return did_you_mean(folder.name, [*lookup.ids, *lookup.names]) or _CLASS_FOLDERS

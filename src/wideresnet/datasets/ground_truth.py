@@ -68,8 +68,7 @@ def read_ground_truth(file: Path, labels: Labels) -> GroundTruth:
             raise DataError(f"{file} gives {_quote(name)} two classes, {rows[name]} and {index} (line {line})")
     if not rows:
         raise DataError(f"{file} has a header and lists no images", hint="write a line for each image below it")
-    repeated = len(table.rows) - len(rows)
-    notes = (f"{repeated:,} rows of {file} repeat an image: each is counted once",) if repeated else ()
+    notes = (f"{repeated:,} rows of {file} repeat an image",) if (repeated := len(table.rows) - len(rows)) else ()
     return GroundTruth(file, table.text, rows, (*table.notes, *notes))
 
 

@@ -32,7 +32,7 @@ class ClassLookup:
         names = list(map(nfc, labels.names))
         self.names = _unique(names)
         self.shared = {*names} - {*self.names}
-        self.numbered = all(map(str.isdecimal, self.ids or names))
+        self.numbered = bool(names) and all(map(str.isdecimal, self.ids or names))
 
     def find(self, name: str) -> int | None:
         """Return the index of the class ``name``, or None."""
@@ -48,9 +48,8 @@ class ClassLookup:
     @property
     def expected(self) -> str:
         """What ``find`` takes, for messages."""
-        first = next(iter(self.ids or self.names), "")
         if self.numbered:
-            return f"the classes are called by numbers, such as {first!r}: write them with all their digits"
+            return f"the classes are called by numbers, {min(self.ids or self.names)!r} and others: write all digits"
         return f"expected an id, a name or an index from 0 to {self.count - 1}"
 
     @cached_property

@@ -48,8 +48,7 @@ def _notes_on_division(split: Split, fraction: float) -> Iterator[str]:
     """Yield how the division is not as asked: classes keep an image in each set, and have one in train alone."""
     sizes = [sum(pair) for pair in zip(split.train.class_counts, split.val.class_counts, strict=True)]
     if any(not 1 <= round(fraction * size) < size for size in sizes if size > 1):
-        val, images = len(split.val.items), sum(sizes)
-        yield f"{val:,} of {images:,} images are for validation, not {fraction:g} of them: one of each class at least"
+        yield f"{len(split.val.items):,} of {sum(sizes):,} images are in val, not {fraction:g}: one a class at least"
     if alone := len(split.labels.names) - len(split.val.present):
         yield f"{alone:,} of {len(split.labels.names):,} classes have one image only, which is none of validation"
 

@@ -20,7 +20,7 @@ def test_where_names_are_numbers_no_number_is_an_index() -> None:
     """A spreadsheet makes 1 of 001, which is not the class with the index 1."""
     lookup = ClassLookup(Labels(("001", "002", "003")))
     assert [lookup.find(name) for name in ("001", "003", "1", "0", "2")] == [0, 2, None, None, None]
-    assert lookup.expected == "the classes are called by numbers, such as '001': write them with all their digits"
+    assert lookup.expected == "the classes are called by numbers, '001' and others: write all digits"
     assert ClassLookup(Labels(("0", "2", "3"))).find("1") is None
     assert ClassLookup(Labels(tuple(map(str, range(10))))).find("7") == 7
     assert ClassLookup(Labels(("1", "two"))).find("0") == 0

@@ -118,8 +118,7 @@ def find_class(name: str, labels: Labels) -> int:
 
     Raises ConfigError for an unknown class, and for a name that several classes have.
     """
-    lookup = ClassLookup(labels)
-    if (index := lookup.find(name)) is not None:
+    if (index := (lookup := ClassLookup(labels)).find(name)) is not None:
         return index
     key = nfc(name).strip().casefold()
     names = [[part.strip().casefold() for part in nfc(full).split(",")] for full in labels.names]

@@ -20,7 +20,7 @@ from wideresnet.bundle import Bundle, make_bundle, network_of, write_bundle
 from wideresnet.bundle.derive import as_float32, with_preprocess
 from wideresnet.classifier import Classifier
 from wideresnet.config import as_toml
-from wideresnet.datasets.copies import notes_on_shared
+from wideresnet.datasets.copies import notes_on_shared, sample_hash
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.shards import find_shards, labelled_shards
@@ -164,11 +164,13 @@ def _write_inputs(run: Path, source: Bundle, split: Split, settings: FinetuneSet
         "classes": list(split.labels.ids or split.labels.names),
         "train": split.train.sha256,
         "val": split.val.sha256,
+        "sample": (sample := sample_hash([*split.train.items, *split.val.items])),
         "exif": split.val.exif,
         "alpha": source.card.preprocess.alpha,
     })  # fmt: skip
     if path.exists():
-        previous = {"alpha": "drop"} | json.loads(path.read_text("utf-8"))  # older versions did not write it
+        # Older versions wrote neither.
+        previous = {"alpha": "drop", "sample": sample} | json.loads(path.read_text("utf-8"))
         if changes := identity.differences(previous):
             names = ", ".join(change.key for change in changes)
             raise TrainingError(f"{run} holds another run; different: {names}", hint="name another folder with -o")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from wideresnet.architectures import Architecture
 from wideresnet.bundle import Bundle
 from wideresnet.bundle.derive import read_weights
+from wideresnet.datasets.copies import sample_hash
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.splits import Split, check_classes_learnt
 from wideresnet.engines.features import Features, open_features
@@ -88,7 +89,7 @@ def embed_split(
 
 
 def _cache_key(source: Bundle, data: LabelledData, flips: bool) -> str:
-    inputs = [source.sha256, asdict(source.card.preprocess), data.sha256, data.exif, flips]
+    inputs = [source.sha256, asdict(source.card.preprocess), data.sha256, sample_hash(data.items), data.exif, flips]
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
 
 
