@@ -10,7 +10,6 @@ from wideresnet.bundle import Bundle, read_bundle
 from wideresnet.bundle.derive import DROPPED
 from wideresnet.bundle.files import GRAPH
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import BundleError, DataError
 from wideresnet.prediction_sets import fewest_to_refuse
 from wideresnet.records import CompileReport, Item, Progress
@@ -19,14 +18,14 @@ from wideresnet.tasks.calibrate.calibrate import CalibrateSettings, CalibrationI
 from wideresnet.tasks.quantize import calibration_data
 from wideresnet.tasks.quantize import compile as compilation
 
-PART = 5                                           # every fifth labelled image of the gate calibrates instead
+PART = 5                                           # every fifth labelled image of a class calibrates instead
 FEWEST = 4 * fewest_to_refuse(CalibrateSettings().refused)
 
 
 def compile_calibrated(
     bundle: Bundle, settings: compilation.CompileSettings, folder: Path
 ) -> Generator[Progress, None, CompileReport]:
-    """Compile as ``compile_model`` does, then calibrate with every fifth labelled image, which the gate then lacks.
+    """Compile as ``compile_model`` does, then calibrate with every fifth image of a class, which the gate then lacks.
 
     A bundle that fails its gate is not calibrated.
     """
@@ -75,7 +74,7 @@ def _set_aside(
         return None, None
     notes, parent = bundle.card.notes, replace(images.data, exif="transpose")
     chose = notes.get("fine-tuned", "").startswith("full") and parent.sha256 == notes.get("val data hash")
-    chosen = balanced_sample(images.items, len(images.items) // PART)
+    chosen = sorted(images.items, key=lambda item: item.label or 0)[PART - 1 :: PART]
     if chose or len(chosen) < FEWEST or any(item.label is None for item in images.items):
         return images, None
     reserved = {item.path for item in chosen}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import wideresnet
 from fakes import calibrated_bundle, tiny_bundle
 from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.bundle.derive import DROPPED
+from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.open import open_labelled
 from wideresnet.engines import open_engine
 from wideresnet.records import CompileReport, Item, follow
@@ -21,6 +23,7 @@ from wideresnet.tasks.calibrate import automatic
 from wideresnet.tasks.calibrate.automatic import calibrate_in_place, compile_calibrated
 from wideresnet.tasks.calibrate.calibrate import CalibrateSettings
 from wideresnet.tasks.finetune.finetune import finetune
+from wideresnet.tasks.quantize import calibration_data
 from wideresnet.tasks.quantize.compile import CompileSettings
 
 COUNT = 240
@@ -61,6 +64,19 @@ def test_a_fifth_of_the_images_calibrates_and_is_not_in_the_gate(pictures: Path,
     assert report.size_bytes == len(read_bundle(tmp_path / "new").graph)
     used = f"calibrated with 24 images of {pictures.name} that decided nothing else; on 24 "
     assert report.notes[-1].startswith(used)
+
+
+def test_the_fifth_and_the_gate_have_the_classes_as_often_as_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate's accuracy and the sets' coverage are promised of images like all of them."""
+    labels = [0] * 200 + [1] * 40 + [2] * 10
+    data = LabelledData("uneven", [Item(f"{index}.png", b"", label) for index, label in enumerate(labels)], 10)
+    images = calibration_data.GateImages(data, data.items, ())
+    monkeypatch.setattr(calibration_data, "open_gate_images", lambda *_: images)
+    gate, fifth = automatic._set_aside(tiny_bundle(), CompileSettings("fp16", data=Path("uneven")))
+    assert gate is not None
+    assert fifth is not None
+    assert [fifth.class_counts[label] for label in range(3)] == [40, 8, 2]
+    assert Counter(item.label for item in gate.items) == {0: 160, 1: 32, 2: 8}
 
 
 def test_a_calibration_is_made_anew(pictures: Path, tmp_path: Path) -> None:
