@@ -144,7 +144,7 @@ def find_target(info: ModelInfo, data: LabelledData) -> Target:
 def compare_with_target(info: ModelInfo, target: Target, report: EvalReport, tolerance: float) -> Verification:
     """Compare both accuracies of ``report`` with ``target``.
 
-    On the complete data set they may differ by ``tolerance``; on a sample the target must be inside the interval.
+    On as many images they may differ by ``tolerance``; else the target must be inside the interval of the fewer images.
     """
     if not report.n:
         return Verification(info, "failed", "none of the images could be read", target, report)
@@ -152,7 +152,8 @@ def compare_with_target(info: ModelInfo, target: Target, report: EvalReport, tol
         top1, top5 = ((measured - tolerance, measured + tolerance) for measured in (report.top1, report.top5))
         allowed = Allowed("tolerance", top1, top5, tolerance, LEVEL)
     else:
-        top1, top5 = (exact_interval(correct, report.n, LEVEL) for correct in (report.correct1, report.correct5))
+        n = min(report.n, target.pictures)         # the smaller sample is the less certain one
+        top1, top5 = (exact_interval(round(figure * n), n, LEVEL) for figure in (report.top1, report.top5))
         allowed = Allowed("interval", top1, top5, tolerance, LEVEL)
     passed = _within(target.top1, allowed.top1) and _within(target.top5, allowed.top5)
     return Verification(info, "passed" if passed else "failed", "", target, report, allowed)

@@ -142,6 +142,14 @@ def test_a_sample_with_few_mistakes_fails_no_model_that_is_as_accurate_as_printe
     assert found.verdict == "passed"
 
 
+@pytest.mark.parametrize(("before", "verdict"), [(0.80, "passed"), (0.60, "failed")])
+def test_a_figure_of_few_images_is_as_uncertain_as_they_are_few(before: float, verdict: str) -> None:
+    """100 images of a model of 87 % have 73 to 95 in 100 right, however many are evaluated now."""
+    target = Target(before, 0.99, "measured before", 100)
+    found = compare_with_target(describe("wide_resnet50_2.tv_in1k"), target, report(8_700, 9_900, 10_000), 0.001)
+    assert found.verdict == verdict
+
+
 @pytest.mark.usefixtures("row")
 def test_a_limit_takes_as_many_of_every_class(tmp_path: Path) -> None:
     found = one(images(tmp_path / "val"), limit=20)
