@@ -157,7 +157,7 @@ def play_rounds(turns: Sequence[Turn], args: argparse.Namespace) -> list[dict[in
     """Of each round, the images a second of each turn, by its index."""
     rounds: list[dict[int, float]] = [{} for _ in range(args.rounds)]
     players = [lambda turn=turn: turn(args.steps) for turn in turns]
-    for count, (index, rate) in enumerate(take_turns(players, args.rounds, rest=0.2)):
+    for count, (index, rate) in enumerate(take_turns(players, args.rounds, pause=0.2)):
         rounds[count // len(turns)][index] = rate
     return rounds
 

@@ -203,6 +203,13 @@ def test_an_ablation_continues_and_trains_the_chosen_lines_only(
     assert "no settings called little" in stderr
 
 
+def test_the_speeds_of_all_turns_are_kept_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    rounds = runpy.run_path(str(BENCHMARKS / "train_speed.py"))["play_rounds"]
+    turns = [lambda steps: 10.0 * steps, lambda steps: 20.0 * steps]
+    assert rounds(turns, SimpleNamespace(rounds=3, steps=2)) == [{0: 20.0, 1: 40.0}] * 3
+
+
 def test_the_settings_of_the_package_are_valid() -> None:
     """Each line of ``ablation.toml`` is a change of the recipe that it is for."""
     recipe = read_recipe(Path("wrn-16-1-cifar10-short"))
