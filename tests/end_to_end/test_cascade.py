@@ -6,8 +6,10 @@ import json
 import re
 import shutil
 import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,8 @@ from wideresnet.bundle import read_bundle, write_bundle
 from wideresnet.engines import open_engine
 from wideresnet.errors import ConfigError
 from wideresnet.logits import certainty
-from wideresnet.records import wilson_interval
+from wideresnet.records import Batch, Failure, Item, wilson_interval
+from wideresnet.tasks.cascade import cascade
 from wideresnet.tasks.cascade.cascade import split_member
 
 
@@ -112,6 +115,32 @@ def test_photographs_are_certified_upright_as_they_are_classified(wrn: Wrn, fold
     command = "cascade", folder / "fast", folder / "accurate", "-o", "new", "--format", "json", "--data"
     turned, upright = (wrn(*command, data).json for data in (tmp_path / "turned", folder / "photos"))
     assert turned["curve"] == upright["curve"]
+
+
+def test_an_image_that_one_member_cannot_read_is_left_out_of_all(
+    wrn: Wrn, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the decoding takes too long in one of the runs."""
+    runs, command = [], ("cascade", folder / "fast", folder / "accurate", "--max-drop", "40", "--format", "json")
+    load, name = cascade.load_batches, "000.png"
+
+    def load_some(items: Sequence[Item], *arguments: Any, **options: Any) -> Iterator[Batch]:
+        runs.append(len(items))
+        if len(runs) != 2:
+            yield from load(items, *arguments, **options)
+            return
+        yield Batch(np.zeros((0, 32, 32, 3), np.uint8), (), (Failure(items[0].path, "it takes too long"),))
+        yield from load(items[1:], *arguments, **options)
+
+    (folder / "fewer").mkdir()
+    for file in (folder / "photos").iterdir():
+        if file.name != name:
+            (folder / "fewer" / file.name).write_bytes(file.read_bytes())
+    expected = wrn(*command, "--data", folder / "fewer", "-o", "new").json
+    monkeypatch.setattr(cascade, "load_batches", load_some)
+    done = wrn(*command, "--data", folder / "photos", "-o", "again")
+    assert (done.code, done.json["curve"], done.json["n"]) == (1, expected["curve"], expected["n"])
+    assert f"{name}: it takes too long" in done.err
 
 
 def test_without_labels_the_answers_are_compared_with_the_last_member(wrn: Wrn, folder: Path) -> None:

@@ -34,6 +34,10 @@ from wideresnet.tasks.evaluate.training_images import training_warning
 from wideresnet.tasks.load.load import open_classifier
 from wideresnet.weights.catalogue import CATALOGUE
 
+# Images, those that failed, the logits of a member or of all, and its engine or the last one's.
+_Run = tuple[list[Item], list[Failure], Logits, EngineInfo]
+_Runs = tuple[list[Item], list[Failure], list[Logits], EngineInfo]
+
 
 def split_member(name: str) -> tuple[str, int]:
     """Return the model and the pixels of NAME@PIXELS; 0 pixels for a file or a published name that has them in it."""
@@ -54,10 +58,7 @@ def make_cascade(
     check_target(output, *(member.folder for member in members))
     _check_members(members)
     data = replace(data, exif="transpose")         # as classify and serve do
-    logits: list[Logits] = []
-    for member in members:
-        items, failures, values, info = yield from _run(member, data, settings)
-        logits.append(values)
+    items, failures, logits, info = yield from _run_all(members, data, settings)
     blank = empty_report(members[-1].card, members[-1].labels, info, data)
     labelled = all(item.label is not None for item in items)
     if labelled:
@@ -123,9 +124,27 @@ def _check_members(members: Sequence[Bundle]) -> None:
             raise ConfigError("the networks treat transparent images differently", "give them the same 'alpha'")
 
 
-def _run(
-    member: Bundle, data: LabelledData, settings: InferenceSettings
-) -> Generator[Progress, None, tuple[list[Item], list[Failure], Logits, EngineInfo]]:
+def _run_all(
+    members: Sequence[Bundle], data: LabelledData, settings: InferenceSettings
+) -> Generator[Progress, None, _Runs]:
+    """Run all members and return the images that all of them answered, the failures of any, and the logits of each.
+
+    A member decodes for itself, and a decoding that takes too long may fail for one of them only. Raises DataError if
+    no image is left.
+    """
+    runs = []
+    for member in members:
+        runs.append((yield from _run(member, data, settings)))
+    paths = set.intersection(*({item.path for item in items} for items, *_ in runs))
+    if not paths:
+        raise DataError(f"no image of {data.name} can be read", hint="give others with --data")
+    failures = {failure.path: failure for _, failed, *_ in runs for failure in failed}
+    logits = [values[[item.path in paths for item in items]] for items, _, values, _ in runs]
+    items, *_, info = runs[-1]
+    return [item for item in items if item.path in paths], list(failures.values()), logits, info
+
+
+def _run(member: Bundle, data: LabelledData, settings: InferenceSettings) -> Generator[Progress, None, _Run]:
     """Return the readable images, the failures, the logits of a member, and its engine."""
     options, tuned = tune_settings(member, replace(settings, precision=member.card.arithmetic(settings.precision)))
     classifier, spec = open_classifier(member, tuned.engine, options), member.card.preprocess
@@ -135,9 +154,7 @@ def _run(
         items += batch.items
         failures += batch.failures
         yield Progress(f"running {member.card.name}", len(items) + len(failures), len(data.items))
-    if not items:
-        raise DataError(f"no image of {data.name} can be read", hint="give others with --data")
-    logits = np.concatenate(rows)
+    logits = np.concatenate(rows) if rows else np.zeros((0, len(member.labels.names)), np.float32)
     check_logits(logits)
     return items, failures, logits, classifier.engine.info
 
