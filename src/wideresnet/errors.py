@@ -32,6 +32,11 @@ class WrnError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def line(self) -> str:
+        """The message, and the hint in brackets if there is one."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
     def __reduce__(self) -> tuple[type[WrnError], tuple[str, ...]]:
         # Exceptions cross process borders by pickle; the default would lose the hint.
         return type(self), (self.message, self.hint)

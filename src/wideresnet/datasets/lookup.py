@@ -47,7 +47,7 @@ class ClassLookup:
 
     @property
     def expected(self) -> str:
-        """What ``find`` takes, for messages."""
+        """A description of the names that ``find`` accepts, for error messages."""
         if self.numbered:
             return f"the classes are called by numbers, {min(self.ids or self.names)!r} and others: write all digits"
         return f"expected an id, a name or an index from 0 to {self.count - 1}"

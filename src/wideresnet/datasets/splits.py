@@ -84,7 +84,7 @@ def find_split(root: Path) -> Split:
     A test split is the validation set where there is no other, else ``Split.test``. Raises DataError where one of the
     sets is missing, and where the validation set has a class that the training set lacks.
     """
-    return with_notes(split_of(find_layout(root), root))
+    return with_warnings(split_of(find_layout(root), root))
 
 
 def split_of(layout: Layout, root: Path) -> Split:
@@ -129,8 +129,8 @@ def with_note(split: Split, *notes: str) -> Split:
     return replace(split, val=replace(split.val, skipped=split.val.skipped + Skipped(notes=notes)))
 
 
-def with_notes(split: Split) -> Split:
-    """Return the split with notes on classes that may be one, and on a training set that is the smaller one."""
+def with_warnings(split: Split) -> Split:
+    """Return the split with notes on class names that are nearly equal and on a training set smaller than the other."""
     names, notes = split.labels.ids or split.labels.names, []
     spellings = [" ".join(name.split()).casefold() for name in names]
     counts = Counter(spellings)

@@ -90,7 +90,7 @@ def unknown_model(name: str) -> ApiError:
 
 def describe_error(error: Exception) -> str:
     """Return an error as part of a line of the log."""
-    return f"{error.message} ({error.hint})" if isinstance(error, WrnError) else f"{type(error).__name__}: {error}"
+    return error.line if isinstance(error, WrnError) else f"{type(error).__name__}: {error}"
 
 
 class ModelRepository:

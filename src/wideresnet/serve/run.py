@@ -48,17 +48,17 @@ def serve(settings: ServeSettings, write: Callable[[str], object]) -> bool:
     if settings.otlp:
         with needs_extra("wrn serve --otlp", "tracing"):
             from wideresnet.serve.tracing import Tracing
-    is_worker = settings.figures is not None
-    with open_socket(settings.host, settings.port, is_shared=is_worker) as listener:
+    shared = settings.figures is not None
+    with open_socket(settings.host, settings.port, is_shared=shared) as listener:
         process = ServerProcess(Service(settings, write), listener)
         if settings.otlp:
             process.service.tracing = Tracing(settings.otlp, process.service.log_message)
-        if not is_worker:
+        if not settings.figures:                   # the parent of workers says it once
             process.service.log_message(f"listening on {describe_address(listener, settings)}")
         if certificate := process.service.certificate:
             process.service.log_message(certificate.note)
         if settings.grpc_port is not None:         # checked here, since gRPC's own error names no reason
-            with open_socket(settings.host, settings.grpc_port, "--grpc-port", is_shared=is_worker) as probe:
+            with open_socket(settings.host, settings.grpc_port, "--grpc-port", is_shared=shared) as probe:
                 process.beside = partial(grpc_server, process.service, _address(probe))
         _raise_file_limit()
         silence_parser_warnings()

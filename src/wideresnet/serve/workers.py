@@ -149,5 +149,5 @@ def _work(settings: ServeSettings, write: Callable[[str], object]) -> None:
     try:
         sys.exit(0 if serve(settings, write) else 1)
     except WrnError as error:
-        write(f"error: {error.message} ({error.hint})")
+        write(f"error: {error.line}")
         sys.exit(FAILED)

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Five steps of x ↦ ax + bx³ + cx⁵ take singular values of 0.003 to 1 to 0.7 to 1.2 (Jordan et al., "Muon: An
+# Five steps of x ↦ Ax + Bx³ + Cx⁵ take singular values of 0.003 to 1 to 0.7 to 1.2 (Jordan et al., "Muon: An
 # optimizer for hidden layers in neural networks", 2024, kellerjordan.github.io/posts/muon).
 STEPS = 5
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+A, B, C = 3.4445, -4.7750, 2.0315
 TINY = 1e-12                                       # instead of a norm of zero
 
 
@@ -40,10 +40,11 @@ class Muon(torch.optim.SGD):
 
     def _momentum(self, convolutions: list[Tensor], momentum: float) -> list[Tensor]:
         """Take the gradients, add them to the momentum, and return Nesterov's updates as matrices."""
-        gradients = [channels_last(weights.grad) for weights in convolutions if weights.grad is not None]
+        gradients = [w.grad.contiguous(memory_format=torch.channels_last) for w in convolutions if w.grad is not None]
         for weights in convolutions:
             weights.grad = None
-            self.state[weights].setdefault("momentum_buffer", torch.zeros_like(weights))
+            if "momentum_buffer" not in self.state[weights]:
+                self.state[weights]["momentum_buffer"] = torch.zeros_like(weights)
         buffers = [self.state[weights]["momentum_buffer"] for weights in convolutions]
         torch._foreach_mul_(buffers, momentum)
         torch._foreach_add_(buffers, gradients)
@@ -69,11 +70,6 @@ def turn(matrices: list[Tensor], directions: list[Tensor], angle: float) -> None
     torch._foreach_mul_(matrices, torch._foreach_div(norms, lengths))
 
 
-def channels_last(gradient: Tensor) -> Tensor:
-    """Store a gradient as its weights are stored."""
-    return gradient.contiguous(memory_format=torch.channels_last)
-
-
 def as_matrix(weights: Tensor) -> Tensor:
     """View weights [O, I, H, W], channels-last, as a matrix [O, H·W·I]."""
     return weights.permute(0, 2, 3, 1).view(len(weights), -1)
@@ -87,9 +83,8 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonalise(matrices.mT).mT
-    a, b, c = COEFFICIENTS
     x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True).clamp_min(TINY))
     for _ in range(STEPS):
         gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=B, alpha=C), x, beta=A)
     return x

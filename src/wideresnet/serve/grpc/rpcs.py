@@ -149,7 +149,7 @@ async def _abort(rpc: Any, error: Exception, context: RequestContext) -> None:
     if api_error.kind == "fault":
         _log.error("request %s failed", context.id, exc_info=error)
     code = grpc.StatusCode[STATUS_CODES.get(ERROR_STATUS[api_error.kind], "INVALID_ARGUMENT")]
-    await rpc.abort(code, f"{api_error.message} ({api_error.hint})" if api_error.hint else api_error.message)
+    await rpc.abort(code, api_error.line)
 
 
 def _seconds_left(rpc: Any) -> float:

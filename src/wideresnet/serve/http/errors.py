@@ -53,8 +53,7 @@ def problem_response(error: ApiError, path: str, members: Mapping[str, Any] | No
     if error.kind == "token":
         headers["WWW-Authenticate"] = "Bearer"
     if path == "/v2" or path.startswith("/v2/"):
-        message = f"{error.message} ({error.hint})" if error.hint else error.message
-        return JSONResponse({"error": message}, status, headers)
+        return JSONResponse({"error": error.line}, status, headers)
     document = {
         "type": f"urn:wideresnet:problem:{error.kind}",
         "title": "Client Closed Request" if status == 499 else HTTPStatus(status).phrase,

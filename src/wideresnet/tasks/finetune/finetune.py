@@ -24,7 +24,7 @@ from wideresnet.datasets.copies import notes_on_shared, sample_hash
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.shards import find_shards, labelled_shards
-from wideresnet.datasets.splits import Split, with_exif, with_note, with_notes
+from wideresnet.datasets.splits import Split, with_exif, with_note, with_warnings
 from wideresnet.datasets.train_val_split import open_split, to_index
 from wideresnet.errors import ConfigError, TrainingError
 from wideresnet.output.atomic import save_text
@@ -125,7 +125,7 @@ def run_finetune(
 
 def _open_data(data: Path, settings: FinetuneSettings, test: Path | None) -> tuple[Split, LabelledData | None]:
     """Open training and validation set, and the test set if there is one."""
-    split = with_notes(with_exif(open_split(data, settings.val_fraction, settings.seed, test), settings.exif))
+    split = with_warnings(with_exif(open_split(data, settings.val_fraction, settings.seed, test), settings.exif))
     if not split.divided and settings.val_fraction != FinetuneSettings.model_fields["val_fraction"].default:
         raise ConfigError(f"--val-fraction has no effect: {data} is divided already", hint="leave it out")
     test_set = None

@@ -506,6 +506,7 @@ def test_calls_are_counted_and_logged_like_requests(make_service) -> None:
         await call
         assert (await call.trailing_metadata())["x-request-id"] == "mine-1"
         await rpc.refused(rpc.send("ModelInfer", request([b""])))
+        await until(lambda: b'status="400"' in service.metrics.render())       # a call is counted after its answer
         text = service.metrics.render().decode()
         route = f'route="/{INFERENCE}/ModelInfer"'
         assert f'wrn_requests_total{{model="{NAME}",{route},status="200"}} 1.0' in text
