@@ -37,6 +37,24 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(len(answers))
 """
+# Threads that may not run on all CPUs of their process, while images are answered.
+AFFINITIES = """
+import os, sys, threading
+from contextlib import suppress
+import numpy as np
+from wideresnet.engines import EngineOptions, open_engine
+from wideresnet.tasks.load.load import ModelChoice, load_bundle
+own, bound = os.sched_getaffinity(0), set()
+run = open_engine(load_bundle(ModelChoice("wrn_16_4.cifar10")), sys.argv[1], EngineOptions(hint=sys.argv[2]))
+batches = [np.zeros((8, 32, 32, 3), np.uint8)] * 8
+answers = threading.Thread(target=lambda: list(run.stream(batches)))
+answers.start()
+while answers.is_alive():
+    for thread in os.listdir("/proc/self/task"):
+        with suppress(ProcessLookupError):
+            bound |= {thread} if os.sched_getaffinity(int(thread)) != own else set()
+print(bound)
+"""
 MODULES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "pytorch": "torch"}
 IMAGES = 7
 
@@ -159,6 +177,14 @@ def test_many_threads_at_once_get_each_its_own_answer(engine, graphs, hint):
 def test_threads_may_ask_first():
     done = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout == "4\n", done.stderr[-2000:]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or available_cpus() < 2, reason="/proc, and two CPUs")
+@pytest.mark.parametrize("hint", ["latency", "throughput"])
+def test_no_thread_is_bound_to_some_of_the_cpus(engine, hint):
+    command = [sys.executable, "-c", AFFINITIES, engine, hint]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "set()\n", done.stdout + done.stderr[-2000:]
 
 
 def test_a_stream_can_be_left_and_the_engine_used_again(engine, graphs):

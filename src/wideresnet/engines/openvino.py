@@ -19,6 +19,9 @@ from wideresnet.records import EngineInfo
 # OpenVINO's names in an executed graph -> ours. u8 and i8 are both halves of one int8 convolution.
 _PRECISIONS: dict[str, Precision] = {"f32": "f32", "bf16": "bf16", "f16": "f16", "u8": "int8", "i8": "int8"}
 
+# By default each process, and each network, binds its threads to the same first CPUs, of which the others then wait.
+UNPINNED = {"ENABLE_CPU_PINNING": False}
+
 Running = tuple[ov.InferRequest, NDArray[np.uint8], int]      # request, its images, and their number
 
 
@@ -35,6 +38,7 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": options.precision,
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": options.hint.upper(),
+            **UNPINNED,
         }
         if options.streams:
             settings["NUM_STREAMS"] = options.streams

@@ -14,7 +14,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from wideresnet.engines.openvino import executed
+from wideresnet.engines.openvino import UNPINNED, executed
 from wideresnet.precision import Precision
 
 ROWS, SIDE = 512, 2048                             # [ROWS, SIDE] times [SIDE, SIDE]: 4.3 G operations
@@ -29,6 +29,7 @@ def open_gemms(threads: int) -> dict[Precision, Callable[[], float]]:
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
+            **UNPINNED,
         }
         compiled = ov.Core().compile_model(_product(int8=precision == "int8"), "CPU", settings)
         if executed(compiled, "FullyConnected") == precision:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from wideresnet.bundle import Bundle
 from wideresnet.classifier import Classifier
 from wideresnet.engines import EngineOptions
+from wideresnet.engines.openvino import UNPINNED
 from wideresnet.images.decode import open_image
 from wideresnet.images.preprocess import preprocess
 from wideresnet.logits import top_k
@@ -32,6 +33,7 @@ def profile_layers(bundle: Bundle, options: EngineOptions, batch: NDArray[np.uin
         "INFERENCE_NUM_THREADS": options.threads or available_cpus(),
         "PERFORMANCE_HINT": "LATENCY",
         "PERF_COUNT": True,
+        **UNPINNED,
     }
     bundle.check_single()
     request = ov.Core().compile_model(ov.Core().read_model(bundle.graph), "CPU", settings).create_infer_request()
