@@ -39,11 +39,12 @@ from wideresnet.serve.http.request_body import inflate, read_body, read_images
 from wideresnet.serve.http.request_checks import PARAMETERS, check_query, method_error, parse_number, route_error
 from wideresnet.serve.http.static_files import PAGE_POLICY, STATIC_FILES, read_static_file
 from wideresnet.serve.inference import image_error, infer_request, parse_coverage, parse_in_turn
+from wideresnet.serve.jobs import Outcome
 from wideresnet.serve.metrics import CONTENT_TYPE
 from wideresnet.serve.responses import Outputs, render_response
 from wideresnet.serve.service import Service
 from wideresnet.serve.versions import split_name
-from wideresnet.serve.worker import ModelWorker, Outcome, describe_class
+from wideresnet.serve.worker import ModelWorker, describe_class
 
 Handler = Callable[[Service, Request, RequestContext], Awaitable[Response]]
 

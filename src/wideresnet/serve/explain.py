@@ -21,8 +21,9 @@ from wideresnet.records import ClassMap, Explanation, Labels, Preprocess
 from wideresnet.report.html.overlay import draw_evidence, encoded
 from wideresnet.serve.admission import Permit
 from wideresnet.serve.http.errors import ApiError
+from wideresnet.serve.jobs import Outcome
 from wideresnet.serve.settings import ServeSettings
-from wideresnet.serve.worker import ModelWorker, Outcome, describe_class
+from wideresnet.serve.worker import ModelWorker, describe_class
 from wideresnet.tasks.classify.explain import Explainer, explain_crop, find_class, open_explainer
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
 

@@ -19,13 +19,14 @@ from wideresnet.report.formats import passed_on_text
 from wideresnet.serve.admission import AdmissionController, Permit, RequestContext
 from wideresnet.serve.explain import ExplanationWorker
 from wideresnet.serve.http.errors import ApiError
+from wideresnet.serve.jobs import ModelInput, Outcome, Postprocess
 from wideresnet.serve.metrics import Metrics, ShadowMetrics
 from wideresnet.serve.repository import ModelRepository, describe_error
 from wideresnet.serve.settings import ServeSettings
 from wideresnet.serve.shadow import Shadow, read_labels
 from wideresnet.serve.tls import read_certificate
 from wideresnet.serve.versions import group_versions, name_and_version, split_name
-from wideresnet.serve.worker import ModelInput, ModelWorker, Outcome, Postprocess
+from wideresnet.serve.worker import ModelWorker
 
 if TYPE_CHECKING:
     from wideresnet.serve.tracing import Tracing

@@ -30,9 +30,10 @@ from wideresnet.records.shadow import ComparedImage, ShadowReport
 from wideresnet.serve.admission import AdmissionController, RequestContext
 from wideresnet.serve.explain import find_classes
 from wideresnet.serve.http.errors import ApiError
+from wideresnet.serve.jobs import ModelInput
 from wideresnet.serve.settings import MiB, ServeSettings
 from wideresnet.serve.versions import split_name
-from wideresnet.serve.worker import ModelInput, ModelWorker
+from wideresnet.serve.worker import ModelWorker
 from wideresnet.tasks.evaluate.comparison import check_same_classes
 
 IDLE_SECONDS = 0.05                                # without any request, before an image is passed to the shadow

@@ -9,14 +9,19 @@ Work passes through two stages, joined by one queue:
     _infer      thread pool; two threads per stream of the engine, so that no stream waits for its next batch
     _complete   event loop again, woken once per batch: statistics, permits, futures
 
+For the smallest networks the work of threads that wake each other, and wait for the interpreter lock, is more than the
+work on an image. So a small image is decoded by ``submit`` itself, and all those of one turn of the event loop enter
+the queue together.
+
 The networks of a cascade are members with a queue each, of one pool of threads. A job whose images a member passes on
 enters the next member's queue, and so its next batch; before, if it takes another crop, _decode once more. The seconds
 of all members add up. At most one member runs for each stream, since all of them may use every CPU.
 
 Nothing waits for a batch to fill. A thread takes its part of the jobs that are decoded at that moment: a single job
 while the engine keeps up, and up to ``batch`` images under load, which cost less each. An ``_infer`` is scheduled for
-every decoded job, so none is left over; one that finds the queue empty ends at once. A batch that fails is run again
-job by job, so that an error only affects the request that caused it. Cancelled jobs are skipped at both stages.
+jobs that enter the queue, and by each ``_infer`` that leaves some, so none is left over; one that finds the queue empty
+ends at once. A batch that fails is run again job by job, so that an error only affects the request that caused it.
+Cancelled jobs are skipped at both stages.
 
 A request of many images does not delay others: each image takes its turn ``SPACING`` after the one before it. Slow
 images have a queue of their own, with the same capacity.
@@ -28,13 +33,12 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from heapq import heappop, heappush
-from itertools import count, groupby
-from typing import Any, Generic, TypeVar, get_args
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,122 +52,20 @@ from wideresnet.errors import ConfigError, ImageError
 from wideresnet.images.decode import Limits
 from wideresnet.images.isolated import is_slow
 from wideresnet.images.workload import workload
-from wideresnet.logits import check_logits, softmax
 from wideresnet.machine import available_cpus
-from wideresnet.prediction_sets import p_values
-from wideresnet.records import Batch, Labels, LabelScore, Uncertainty
+from wideresnet.records import Batch, Labels, LabelScore
 from wideresnet.report.escape import json_text
 from wideresnet.serve.admission import Permit, RequestContext
 from wideresnet.serve.crops import Crops, ImageReader
 from wideresnet.serve.http.errors import ApiError
+from wideresnet.serve.jobs import Decoded, Job, ModelInput, OrderedPool, Outcome, Postprocess, Result
 from wideresnet.serve.statistics import CascadeStatistics, InferenceStatistics
-
-ModelInput = bytes | NDArray[np.uint8]             # an encoded image, or preprocessed RGB uint8 [N, S, S, 3]
-Result = TypeVar("Result")
-Postprocess = Callable[[NDArray[np.float32], Batch], Result]      # logits [N, C] of a batch to the result
 
 # Gets every answered job: its input, crops [N, S, S, 3], logits [N, C], context, and index of its first image.
 Observer = Callable[[ModelInput, NDArray[np.uint8], NDArray[np.float32], RequestContext, int], None]
 
 SPACING = 0.25                                     # seconds: about the longest that a thread decodes an image
-STAGES = ("decode", "wait", "infer")
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome(Generic[Result]):
-    """The result of one input or its error, and the seconds of each of ``STAGES``.
-
-    Of a calibrated model also the p-value of each image, and the probability of its likeliest class.
-    """
-
-    result: Result | None
-    error: Exception | None
-    seconds: dict[str, float]
-    certainties: list[tuple[float, float]] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class _Job(Generic[Result]):
-    """One input on its way through the stages; its permit is held for each of its ``images``."""
-
-    item: ModelInput
-    images: int
-    permit: Permit
-    postprocess: Postprocess[Result]
-    future: asyncio.Future[Outcome[Result]]
-    stage_started: float
-    first: int                                     # index of its first image in the request
-    turn: float = 0.0                              # order in the pools that decode
-    slow_bytes: int = 0                            # of an image that was set aside
-    crops: Crops | None = None                     # of an encoded image
-    member: int = 0                                # of a cascade, which the open images have reached
-    open: NDArray[np.bool_] | None = None          # [N]: images that no member has answered yet
-    logits: NDArray[np.float32] | None = None      # [N, C] of those that reached a member
-    members: NDArray[np.int64] | None = None       # [N]: those that answered
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    outcome: Outcome[Result] | None = None
-    pixels: NDArray[np.uint8] | None = None        # for an observer, as its answers: all crops, of a cascade the first
-    answers: NDArray[np.float32] | None = None     # [N, C]
-    ends: Iterator[int] = field(default_factory=count)         # one for each call of ``end``
-
-    def end(self) -> bool:
-        """Return True for the first call: only then the job is delivered and its permit released.
-
-        A pool that could not start a thread raises, and keeps the call for its other threads.
-        """
-        return next(self.ends) == 0                # next is atomic
-
-    def end_stage(self, stage: str, now: float) -> None:
-        """Add the time since the previous stage ended to ``stage``."""
-        self.seconds[stage] += now - self.stage_started
-        self.permit.context.stages.append((stage, self.stage_started, now))
-        self.stage_started = now
-
-    def add_answers(self, logits: NDArray[np.float32], unsure: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Add a member's logits of the open images, of which some are ``unsure``; return the logits [N, C] of all."""
-        if self.open is None or self.logits is None or self.members is None:
-            self.open, self.logits = np.ones(len(logits), bool), logits.copy()
-            self.members = np.zeros(len(logits), np.int64)
-        self.logits[self.open], self.members[self.open] = logits, self.member
-        self.open[self.open] = unsure
-        return self.logits
-
-    def finish(self, logits: NDArray[np.float32], batch: Batch, model: Uncertainty | None) -> None:
-        """Set the outcome from the job's logits [N, C]; ``model``: of a calibrated network."""
-        try:
-            check_logits(logits)
-            pairs = zip(p_values(batch, model), softmax(logits).max(1).tolist(), strict=True) if model else ()
-            self.outcome = Outcome(self.postprocess(logits, batch), None, self.seconds, list(pairs))
-            self.answers = logits
-        except BaseException as error:
-            self.fail(error)
-
-    def fail(self, error: BaseException) -> None:
-        """Set the outcome to ``error``; even SystemExit ends this job only."""
-        reported = error if isinstance(error, Exception) else RuntimeError(repr(error))
-        if isinstance(error, ImageError):          # without its traceback, whose frames hold this job and the image
-            reported = ImageError(error.message, error.hint)
-        self.outcome = Outcome(None, reported, self.seconds)
-
-
-class _OrderedPool:
-    """Threads that take the job of the earliest turn."""
-
-    def __init__(self, threads: int, name: str) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._jobs: list[tuple[float, int, _Job[Any]]] = []       # a heap: each of its functions is atomic
-        self._numbers = count()
-
-    def submit(self, job: _Job[Any], call: Callable[[_Job[Any]], None]) -> None:
-        """Schedule a ``call`` with a job. Raises RuntimeError where the system starts no more threads."""
-        heappush(self._jobs, (job.turn, next(self._numbers), job))
-        self._threads.submit(self._call_next, call)
-
-    def _call_next(self, call: Callable[[_Job[Any]], None]) -> None:
-        call(heappop(self._jobs)[-1])
-
-
-_Decoded = tuple[_Job[Any], NDArray[np.uint8]]     # a job and its pixels, RGB uint8 [N, S, S, 3]
+SMALL, SMALL_CROP = 2**13, 64                      # bytes, and ``workload``, of a small image; pixels of a crop's side
 
 
 class ModelWorker:
@@ -186,12 +88,15 @@ class ModelWorker:
         self._decode_slots, self._limits, self._batch = decode_slots, limits, batch
         cascade, self._images = classifier.card.cascade, ImageReader(classifier.card.specs, limits)
         self.cascade = CascadeStatistics(cascade) if cascade else None
-        self._member_turns = threading.BoundedSemaphore(classifier.engine.info.streams)
-        self._inference_threads = 2 * classifier.engine.info.streams
-        self._decode_pool = _OrderedPool(classifier.engine.info.threads, f"{name} decode")
-        self._slow_pool = _OrderedPool(available_cpus(), f"{name} decode slow")
-        self._inference_pool = ThreadPoolExecutor(self._inference_threads, thread_name_prefix=f"{name} infer")
-        self._decoded: list[deque[_Decoded]] = [deque() for _ in (cascade.members if cascade else [None])]
+        self._streams = classifier.engine.info.streams
+        self._member_turns = threading.BoundedSemaphore(self._streams)
+        self._decode_pool = OrderedPool(classifier.engine.info.threads, f"{name} decode")
+        self._slow_pool = OrderedPool(available_cpus(), f"{name} decode slow")
+        self._inference_pool = ThreadPoolExecutor(2 * self._streams, thread_name_prefix=f"{name} infer")
+        self._has_small_crops = all(spec.crop <= SMALL_CROP for spec in classifier.card.specs)
+        self._ready: list[Decoded] = []           # of this turn of the event loop
+        self._decoded: list[deque[Decoded]] = [deque() for _ in (cascade.members if cascade else [None])]
+        self._running: list[deque[None]] = [deque() for _ in self._decoded]      # an element for each batch
         self.identity, self.statistics = describe_model(name, classifier), InferenceStatistics()
         self.identity_json = json_text(self.identity)
         self._labels = _labels_by_language(classifier)
@@ -222,8 +127,12 @@ class ModelWorker:
             raise ApiError("parameters", f"the members of {self.name} take different crops of an image", "send images")
         first, started = permit.context.images, time.perf_counter()
         turn = started + SPACING * first
-        job = _Job(item, images, permit, postprocess, loop.create_future(), started, first, turn)
+        job = Job(item, images, permit, postprocess, loop.create_future(), started, first, turn)
         permit.acquire(images)
+        if not first and self._is_quick(item):
+            self._ready += self._read_pixels(job, self._images.read)
+            loop.call_soon(self._queue_ready)
+            return job.future
         try:
             self._decode_pool.submit(job, self._decode)
         except RuntimeError:                       # the system starts no more threads
@@ -232,14 +141,28 @@ class ModelWorker:
             raise
         return job.future
 
-    def _decode(self, job: _Job[Any]) -> None:
+    def _is_quick(self, item: ModelInput) -> bool:
+        """Return whether an input is read in less time than it takes to wake a thread."""
+        if not isinstance(item, bytes) or not self._has_small_crops or len(item) > SMALL:
+            return not isinstance(item, bytes)
+        with suppress(ImageError):                 # for the thread that decodes it
+            return workload(item) <= SMALL
+        return False
+
+    def _queue_ready(self) -> None:
+        ready, self._ready = self._ready, []
+        self._queue(0, ready)
+
+    def _decode(self, job: Job[Any]) -> None:
         with self._decode_slots:
-            self._read_pixels(job, self._images.read)
+            decoded = self._read_pixels(job, self._images.read)
+        self._queue(job.member, decoded)
 
-    def _decode_slow(self, job: _Job[Any]) -> None:
-        self._read_pixels(job, self._images.read_in_process)
+    def _decode_slow(self, job: Job[Any]) -> None:
+        self._queue(job.member, self._read_pixels(job, self._images.read_in_process))
 
-    def _read_pixels(self, job: _Job[Any], read: Callable[[bytes], Crops]) -> None:
+    def _read_pixels(self, job: Job[Any], read: Callable[[bytes], Crops]) -> list[Decoded]:
+        """Return the job with its pixels, or nothing where it has failed or was set aside."""
         try:
             job.end_stage("wait", time.perf_counter())
             if job.permit.context.cancelled:
@@ -248,68 +171,82 @@ class ModelWorker:
             if isinstance(pixels, bytes):
                 if not (job.slow_bytes or job.crops) and is_slow(workload(pixels), self._limits):
                     job.future.get_loop().call_soon_threadsafe(self._set_aside, job)
-                    return
+                    return []
                 job.crops = job.crops or read(pixels)
                 pixels = job.crops[self._crop_of(job.member)][None]
             job.end_stage("decode", time.perf_counter())
             job.pixels = pixels if job.pixels is None else job.pixels
-            self._queue(job, pixels)
         except BaseException as error:
-            job.fail(error)
-            self._deliver([job])
+            self._fail([job], error)
+            return []
+        return [(job, pixels)]
 
-    def _set_aside(self, job: _Job[Any]) -> None:
+    def _set_aside(self, job: Job[Any]) -> None:
         try:
             job.permit.set_aside(len(job.item))
             job.slow_bytes = len(job.item)
             self._slow_pool.submit(job, self._decode_slow)
         except (ApiError, RuntimeError) as error:
-            job.fail(error)
-            self._deliver([job])
+            self._fail([job], error)
 
     def _crop_of(self, member: int) -> int:
         """Return the index of the preprocessing of a cascade's member."""
         return self.classifier.engine.crop_of[member] if isinstance(self.classifier.engine, CascadeEngine) else 0
 
-    def _queue(self, job: _Job[Any], pixels: NDArray[np.uint8]) -> None:
-        """Put the open images of a job into the queue of its member."""
-        self._decoded[job.member].append((job, pixels))
-        self._inference_pool.submit(self._infer, job.member)
-
-    def _pass_on(self, job: _Job[Any], pixels: NDArray[np.uint8]) -> None:
-        """Move a job with the ``pixels`` of its open images to the next member."""
-        job.member += 1
+    def _queue(self, member: int, decoded: Sequence[Decoded]) -> None:
+        """Put jobs with the pixels of their open images into the queue of a member."""
+        if not decoded:
+            return
+        self._decoded[member].extend(decoded)
         try:
-            if self._crop_of(job.member) == self._crop_of(job.member - 1):
-                self._queue(job, pixels)
-            else:
-                self._decode_pool.submit(job, self._decode)
+            self._inference_pool.submit(self._infer, member)
         except RuntimeError as error:              # the system starts no more threads
-            job.fail(error)
-            self._deliver([job])
+            self._fail([job for job, _ in decoded], error)
+
+    def _pass_on(self, decoded: Sequence[Decoded], member: int) -> None:
+        """Move jobs with the pixels of their open images to a member."""
+        for job, _ in decoded:
+            job.member = member
+        if self._crop_of(member) == self._crop_of(member - 1):
+            self._queue(member, decoded)
+            return
+        for job, _ in decoded:
+            try:
+                self._decode_pool.submit(job, self._decode)
+            except RuntimeError as error:          # the system starts no more threads
+                self._fail([job], error)
 
     def _infer(self, member: int) -> None:
-        if batch := self._take_batch(self._decoded[member]):
-            self._run(batch, member)
+        queue, running = self._decoded[member], self._running[member]
+        parts = self._streams - len(running) if len(running) < self._streams else self._streams
+        running.append(None)
+        try:
+            batch = self._take_batch(queue, parts)
+            if queue:
+                with suppress(RuntimeError):       # the system starts no more threads: this one is left
+                    self._inference_pool.submit(self._infer, member)
+            if batch:
+                self._run(batch, member)
+        finally:
+            running.pop()
 
-    def _take_batch(self, decoded: deque[_Decoded]) -> list[_Decoded]:
-        """Take this thread's part of the decoded jobs from a queue, at most about ``batch`` images."""
-        batch: list[_Decoded] = []
-        room = max(1, min(self._batch, len(decoded) // self._inference_threads))
+    def _take_batch(self, decoded: deque[Decoded], parts: int) -> list[Decoded]:
+        """Take one of ``parts`` of the decoded jobs from a queue, at most about ``batch`` images."""
+        batch: list[Decoded] = []
+        room = min(self._batch, -(-len(decoded) // parts))
         with suppress(IndexError):                 # other threads take jobs, too
             while room > 0:
                 job, pixels = decoded.popleft()
                 if job.permit.context.cancelled:
-                    job.fail(TimeoutError())
-                    self._deliver([job])
+                    self._fail([job], TimeoutError())
                     continue
                 batch.append((job, pixels))
                 room -= len(pixels)
         return batch
 
-    def _run(self, batch: list[_Decoded], member: int) -> None:
+    def _run(self, batch: list[Decoded], member: int) -> None:
         """Infer a batch with a member; where that fails, infer its jobs one by one."""
-        started, finished = time.perf_counter(), list[_Job[Any]]()
+        started, finished, passed_on = time.perf_counter(), list[Job[Any]](), list[Decoded]()
         for job, _ in batch:
             job.end_stage("wait", started)
         try:
@@ -329,13 +266,15 @@ class ModelWorker:
                 answers = logits[start:end]
                 if unsure is not None:
                     passed, answers = unsure[start:end], job.add_answers(answers, unsure[start:end])
-                    if passed.any():               # from here on other threads may finish the job
-                        self._pass_on(job, pixels[passed])
+                    if passed.any():
+                        passed_on.append((job, pixels[passed]))
                         continue
                 finished.append(job)
                 scores = None if joined.known_scores is None else joined.known_scores[start:end]
                 answered = Batch(pixels, (), known_scores=scores, members=job.members)
                 job.finish(answers, answered, self.classifier.card.uncertainty)
+        if passed_on:
+            self._pass_on(passed_on, member + 1)
         self._deliver(finished)
 
     def _ask(self, member: int, batch: Batch) -> tuple[Batch, NDArray[np.float32], NDArray[np.bool_] | None]:
@@ -345,7 +284,12 @@ class ModelWorker:
         with self._member_turns:
             return batch, *engine.ask(member, batch.pixels)
 
-    def _deliver(self, jobs: list[_Job[Any]]) -> None:
+    def _fail(self, jobs: list[Job[Any]], error: BaseException) -> None:
+        for job in jobs:
+            job.fail(error)
+        self._deliver(jobs)
+
+    def _deliver(self, jobs: list[Job[Any]]) -> None:
         """Pass finished jobs to their event loop, which is woken once for all of them."""
         ended = [job for job in jobs if job.end()]
         for job in jobs:                           # also of one that had ended before its image was decoded
@@ -355,7 +299,7 @@ class ModelWorker:
             with suppress(RuntimeError):           # the loop is closed
                 loop.call_soon_threadsafe(self._complete, list(group))
 
-    def _complete(self, jobs: list[_Job[Any]]) -> None:
+    def _complete(self, jobs: list[Job[Any]]) -> None:
         if succeeded := [job for job in jobs if job.outcome and not job.outcome.error]:
             self.statistics.add_batch([(job.images, job.seconds) for job in succeeded])
         if self.cascade and (members := [job.members for job in succeeded if job.members is not None]):

@@ -192,6 +192,7 @@ def test_a_decoded_image_is_dropped_though_its_request_had_failed(
         assert worker._images._free < free
         raise RuntimeError("can't start new thread")
 
+    monkeypatch.setattr("wideresnet.serve.worker.SMALL", 0)
     monkeypatch.setattr(worker._decode_pool, "submit", keep)
 
     async def story(client: httpx2.AsyncClient) -> None:
@@ -209,7 +210,7 @@ def test_images_passed_on_by_several_requests_run_in_one_batch_and_fail_alone() 
 
     async def story(client: httpx2.AsyncClient) -> None:
         inside = [asyncio.create_task(client.post("/v1/classify", content=png(n % 10))) for n in range(20)]
-        await until(lambda: len(service.models["c"]._decoded[0]) >= 16)
+        await until(lambda: service.admission.images == 20)
         first.gate.set()
         last.gate.set()
         answers = [await task for task in inside]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -87,13 +88,43 @@ def test_waiting_images_are_inferred_in_batches(make_service) -> None:
     assert (max(sizes), sum(sizes)) == (BATCH, 40)
 
 
+def test_small_images_are_decoded_at_once_and_inferred_together(make_service, monkeypatch) -> None:
+    """It takes less time than to wake a thread. A request's other images, and larger ones, are for threads."""
+    threads = list[str]()
+
+    def decode(data: bytes, *arguments: Any) -> Any:
+        threads.append("loop" if threading.current_thread() is threading.main_thread() else "thread")
+        return decode_crops(data, *arguments)
+
+    monkeypatch.setattr("wideresnet.serve.crops.decode_crops", decode)
+    engine = GatedEngine()
+    service = make_service(engine)
+    engine.gate.set()
+
+    async def story(client: httpx2.AsyncClient) -> None:
+        await asyncio.gather(*(client.post("/v1/classify", content=png(number)) for number in range(8)))
+        assert sum(engine._engine.calls) == 8
+        assert max(engine._engine.calls) >= 4
+        assert threads == ["loop"] * 8
+        threads.clear()
+        noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(noise).save(file, "PNG")               # 11 KB
+        await client.post("/v1/classify", content=file.getvalue())
+        await client.post("/v1/classify", files=[("f", (str(number), png(number))) for number in range(3)])
+        assert threads[:2] == ["thread", "loop"]
+        assert threads[2:] == ["thread"] * 2
+
+    run(service, story)
+
+
 def test_an_error_in_a_batch_fails_one_request_only(make_service) -> None:
     engine = PickyEngine()
     service = make_service(engine)
 
     async def story(client: httpx2.AsyncClient) -> None:
         inside = [asyncio.create_task(client.post("/v1/classify", content=png(n % 10))) for n in range(20)]
-        await until(lambda: decoded(service) >= 16)
+        await until(lambda: service.admission.images == 20)
         engine.gate.set()
         codes = [(await task).status_code for task in inside]
         assert codes == [500 if n % 10 == 7 else 200 for n in range(20)]
@@ -116,6 +147,7 @@ def test_the_many_images_of_a_request_do_not_delay_another(make_service, monkeyp
         return decode_crops(data, *arguments)
 
     monkeypatch.setattr("wideresnet.serve.crops.decode_crops", decode)
+    monkeypatch.setattr("wideresnet.serve.worker.SMALL", 0)       # read by the threads
     service = make_service()
 
     async def story(client: httpx2.AsyncClient) -> None:
