@@ -267,6 +267,15 @@ def test_no_number_of_threads_means_all_that_the_process_has(engine, graphs):
     assert ran == cpus or (engine == "openvino" and cpus // 2 <= ran < cpus), "it may leave hyper-threads alone"
 
 
+def test_torch_engines_run_with_their_own_threads(graphs):
+    """torch has one number for the process; the engine that was opened last must not decide for the others."""
+    batch = tiny_images(1, 32)
+    one, two = (opened("pytorch", graphs["wrn_10_1"], options=EngineOptions(threads=count)) for count in (1, 2))
+    for engine in (one, two, one):
+        engine(batch)
+        assert torch.get_num_threads() == engine.info.threads
+
+
 def test_openvino_reports_the_threads_that_it_takes(graphs):
     """Asked for more than there are CPUs, it uses no more than these."""
     cpus = available_cpus()

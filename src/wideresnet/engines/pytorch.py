@@ -42,7 +42,6 @@ class PyTorchEngine:
         )
         self._side, self._bf16 = preprocess.crop, options.precision == "bf16"
         threads = options.threads or available_cpus()
-        torch.set_num_threads(threads)
         self.info = EngineInfo("pytorch", torch.__version__, "CPU", options.precision, threads)
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -57,6 +56,7 @@ class PyTorchEngine:
         """Return the logits divided by the temperature."""
         check_process(_PROCESS)
         check_batch(batch, self._side)
+        torch.set_num_threads(self.info.threads)       # of the process: another engine may have set its own
         # torch shares the memory and would warn about read-only arrays, although nothing writes to it.
         pixels = torch.from_numpy(np.require(batch, requirements=("C", "W")))
         x = pixels.permute(0, 3, 1, 2).float() / 255
