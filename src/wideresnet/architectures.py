@@ -185,11 +185,8 @@ def with_variant(architecture: Architecture, variant: Mapping[str, object]) -> A
         if name not in effective:
             fault = f"{name} has no effect on" if name in VARIANT_FIELDS else f"no variant field {name!r} of"
             raise ConfigError(f"{fault} {architecture.name}", hint=f"set any of {', '.join(effective)}")
-        if choices := VARIANT_FIELDS[name]:
-            valid = value in choices and isinstance(value, type(choices[0]))
-        else:
-            valid = isinstance(value, float) and 0 < value <= 0.1
-        if not valid:
+        choices, is_small = VARIANT_FIELDS[name], isinstance(value, float) and 0 < value <= 0.1
+        if not (value in choices and isinstance(value, type(choices[0])) if choices else is_small):
             listed = f"one of {', '.join(map(str, choices))}" if choices else "a number above 0, at most 0.1"
             raise ConfigError(f"{name} cannot be {value!r}", hint=f"set {name} to {listed}")
     values: dict[str, Any] = dict(variant)

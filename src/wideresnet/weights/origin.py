@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.architectures import LEAKY_SLOPE, VARIANT_FIELDS, Variant
+from wideresnet.architectures import LEAKY_SLOPE, VARIANT_FIELDS, Pool, Variant
 from wideresnet.datasets.statistics import NORMALISATIONS
 from wideresnet.errors import WeightsError
+from wideresnet.layers import Conv, Norm
 from wideresnet.records import RGB, Normalisation
 from wideresnet.weights.flatten import Fact
 from wideresnet.weights.modules import Module, tokenise, words_of
@@ -28,6 +29,7 @@ Read = Callable[[str], NDArray[Any]]
 
 # Activations that no graph here has, as classes of torch.
 UNSUPPORTED: Final = {"CELU", "ELU", "GELU", "Hardswish", "Hardtanh", "Mish", "ReLU6", "SELU", "Softplus", "Tanh"}
+_POOLING: Final = "torch.nn.modules.pooling."
 SEMI_SUPERVISED: Final[Variant] = {"activation": "leaky_relu", "shortcut": "skip_norm"}
 
 
@@ -36,7 +38,8 @@ class Scheme:
     """One way of naming the layers, and what its code computes.
 
     ``names`` matches the names of the first block's first convolution, the second stage's shortcut, the last norm
-    and the classifier, joined by spaces. ``sure``: names alone show the function. ``biases``: "all", "stem" or "".
+    and the classifier, joined by spaces, then remarks in capitals. ``sure``: names alone show the function. ``biases``:
+    "all", "stem" or "".
     """
 
     title: str
@@ -52,7 +55,8 @@ class Scheme:
 _XTERNALZ = r"block1\.layer\.0\.conv1 block2\.layer\.0\.convShortcut bn1 "
 _KUANGLIU = r"layer1\.0\.conv1 layer2\.0\.shortcut\.0 bn1 "
 SCHEMES: Final = (
-    Scheme("torchvision", r"layer1\.0\.conv1 layer2\.0\.downsample\.0 ", sure=True),
+    Scheme("torchvision", r"layer1\.0\.conv1 layer2\.0\.downsample\.0 .*IMAGENET", sure=True),
+    Scheme("bearpaw's PreResNet", r"layer1\.0\.conv1 layer2\.0\.downsample\.0 bn ", {"shortcut": "raw"}),
     Scheme("wideresnet", r"layer1\.0\.conv1 layer2\.0\.shortcut bn "),
     Scheme("semilearn (USB)", _XTERNALZ, SEMI_SUPERVISED | {"final_bn_eps": 1e-3}, True, "imagenet", "stem"),
     Scheme("TorchSSL", _XTERNALZ, SEMI_SUPERVISED | {"bn_eps": 1e-3}, True, biases="all"),
@@ -116,6 +120,7 @@ def find_origin(network: Network, modules: Sequence[Module], facts: Facts, read:
         variant[name] = value
         stated.add(name)
         evidence.append(f"{name} {value}: {reason}")
+    _check_layers(network, variant, facts)
     normalisation, buffers = _stated_normalisation(modules, read)
     if normalisation:
         evidence.append(f"mean and std: stated by {buffers['mean']} and {buffers['std']}")
@@ -128,7 +133,7 @@ def _signature(network: Network) -> str:
     if network.architecture.block == "postact":
         tail[0] = "POSTACT"
     elif network.architecture.family == "imagenet":
-        tail[0] = layers["bn1"].name if "bn1" in layers else ""
+        tail = [layers["bn1"].name if "bn1" in layers else "", tail[1], "IMAGENET"]
     shortcut = layers.get("layer2.0.shortcut") or layers["layer2.0.downsample.0"]
     names = [layers["layer1.0.conv1"].name, shortcut.name, *tail]
     text = " ".join(name.removeprefix(network.prefix) for name in names)
@@ -160,13 +165,32 @@ def _attributes(network: Network, facts: Facts) -> dict[str, tuple[str | float, 
     for name, value in {"ReLU": "relu", "LeakyReLU": "leaky_relu", "SiLU": "silu"}.items():
         if name in classes:
             stated["activation"] = value, f"a module of the file is {name}"
-    norm, strided = network.layers.get("bn"), network.layers["layer2.0.conv1"]
-    if norm and isinstance(eps := facts.get(f"{norm.name}.eps"), float):
-        stated["bn_eps"] = eps, f"stated by {norm.name}"
-    stride = facts.get(f"{strided.name}.stride.0")
-    if stride is not None and network.architecture.block != "bottleneck":
-        stated["stride_on"] = "conv1" if stride == 2 else "conv2", f"stated by {strided.name}"
+    for name, layer in (("bn_eps", "layer1.0.bn1"), ("final_bn_eps", "bn")):
+        norm = network.layers.get(layer)
+        if norm and isinstance(eps := facts.get(f"{norm.name}.eps"), float) and (eps,) != stated.get("bn_eps", ())[:1]:
+            stated[name] = eps, f"stated by {norm.name}"
+    pool = facts.get(f"{network.prefix}global_pool.pool_type")     # timm's
+    if pool in get_args(Pool)[1:] or facts.get(f"{network.prefix}avgpool.__class__") == f"{_POOLING}AdaptiveMaxPool2d":
+        stated["pool"] = str(pool or "max"), "stated by the pooling of the file"
+    stride = facts.get(f"{network.layers['layer2.0.conv1'].name}.stride.0")
+    if stride is not None and network.architecture.family == "cifar":
+        stated["stride_on"] = "conv1" if stride == 2 else "conv2", "stated by the first block of stage 2"
     return stated
+
+
+def _check_layers(network: Network, variant: dict[str, Any], facts: Facts) -> None:
+    """Raise WeightsError where pickled modules state another stride, dilation, padding, epsilon or stem."""
+    computed: dict[str, Fact] = {f"{network.prefix}maxpool.__class__": f"{_POOLING}MaxPool2d"}
+    for layer in replace(network.architecture, **variant).layers():
+        name = network.layers[layer.name].name if layer.name in network.layers else ""
+        if isinstance(layer, Conv):
+            computed |= {f"{name}.stride.0": layer.stride, f"{name}.dilation.0": 1, f"{name}.padding_mode": "zeros"}
+        elif isinstance(layer, Norm):
+            computed[f"{name}.eps"] = layer.epsilon
+    for key, value in computed.items():
+        if facts.get(key, value) != value:
+            problem = f"{key} is {facts[key]} in the file, and {value} in {network.architecture.name}"
+            raise WeightsError(problem, "give a file of the network as its library makes it")
 
 
 def _stated_normalisation(modules: Sequence[Module], read: Read) -> tuple[Normalisation | None, dict[str, str]]:

@@ -471,6 +471,50 @@ def test_an_activation_that_the_file_states_and_no_graph_has_is_refused(kind: st
         recognise(Memory(filled(WRN), **{key: fact for key, fact in facts.items() if fact}))     # type: ignore[arg-type]
 
 
+IDENTITY, MAXIMUM = "torch.nn.modules.linear.Identity", "torch.nn.modules.pooling.AdaptiveMaxPool2d"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "facts"),
+    [
+        (BASIC, {"conv1.stride.0": 1}), (BASIC, {"maxpool.__class__": IDENTITY}),             # stems for small images
+        (BASIC, {"layer3.0.conv1.dilation.0": 2, "layer3.0.conv1.stride.0": 1}),
+        (WRN, {"layer1.0.conv2.dilation.0": 2}), (WRN, {"conv1.padding_mode": "reflect"}),
+        (BASIC, {"layer1.0.bn1.eps": 1e-5, "layer2.0.bn1.eps": 1e-3}),
+    ],
+)  # fmt: skip
+def test_a_module_that_computes_something_else_is_refused(architecture: Architecture, facts: dict[str, object]) -> None:
+    """A pickled module states what its layers do; tensors and names are those of the usual network."""
+    with pytest.raises(WeightsError, match=rf"{list(facts)[-1]} is .* in the file, and .* in {architecture.name}"):
+        recognise(Memory(filled(architecture), **facts))                  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "facts", "variant"),
+    [
+        (BASIC, {"layer1.0.bn1.eps": 1e-3, "layer2.0.conv1.stride.0": 2, "conv1.stride.0": 2}, {"bn_eps": 1e-3}),
+        (BASIC, {"avgpool.__class__": MAXIMUM}, {"pool": "max"}),
+        (BASIC, {"global_pool.pool_type": "avgmax"}, {"pool": "avgmax"}),
+        (BASIC, {"global_pool.pool_type": "avg", "layer2.0.bn1.eps": 1e-5}, {}),
+        (WRN, {"layer1.0.bn1.eps": 1e-5, "bn.eps": 1e-3}, {"final_bn_eps": 1e-3}),
+        (WRN, {"layer1.0.bn1.eps": 1e-3, "bn.eps": 1e-3}, {"bn_eps": 1e-3}),
+        (WRN, {"layer2.0.conv1.stride.0": 1, "layer2.0.conv2.stride.0": 2}, {"stride_on": "conv2"}),
+    ],
+)
+def test_what_a_module_states_is_computed(
+    architecture: Architecture, facts: dict[str, object], variant: dict[str, object]
+) -> None:
+    result = recognise(Memory(filled(architecture), **facts))              # type: ignore[arg-type]
+    assert result.architecture.variant() == variant
+
+
+def test_a_pre_activation_network_with_torchvisions_names_is_not_torchvisions() -> None:
+    """bearpaw's PreResNet has the shapes of WRN-n-1; its shortcuts read the raw input, which is assumed and said."""
+    result = found({name.replace("shortcut", "downsample.0"): array for name, array in filled(WRN).items()})
+    assert result.architecture.variant() == {"shortcut": "raw"}
+    assert (result.origin.scheme.title, result.origin.stated) == ("bearpaw's PreResNet", frozenset())
+
+
 def test_three_numbers_that_are_no_colours_are_no_normalisation() -> None:
     of_classes = {"class_mean": np.float32([9, 8, 7]), "class_std": np.float32([0.1, 0.2, 0.3])}
     assert found({**filled(WRN), **of_classes}).origin.normalisation is None
