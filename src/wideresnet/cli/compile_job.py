@@ -61,7 +61,10 @@ def open_float_bundle(
     hold_bundle(output, choice.model, choice.weights)
     bundle = open_bundle(choice)                   # without --resolution: the graph is rewritten only once
     spec = bundle.card.preprocess
-    return with_preprocess(bundle, (file and file.preprocess(spec)) or spec.at(resolution))
+    spec = (file and file.preprocess(spec)) or spec.at(resolution)
+    if file:
+        file.check_shape(spec.crop)
+    return with_preprocess(bundle, spec)
 
 
 def locate_images(data: str) -> Path | None:

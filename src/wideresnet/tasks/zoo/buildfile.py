@@ -17,11 +17,10 @@ errors with a suggestion.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from wideresnet.config import read_yaml, validated
 from wideresnet.errors import ConfigError
@@ -101,6 +100,16 @@ class ProcessOp(Section):
     std: RGB | None = None
     code: Annotated[str, Field(pattern="(?i)^(cv2[.])?(color_)?bgr2rgb$")] | None = None    # networks here take RGB
 
+    @model_validator(mode="after")
+    def _has_its_keys(self) -> ProcessOp:
+        needed = {"Resize": {"size"}, "CenterCrop": {"crop_size"}, "Normalize": {"mean", "std"}}.get(self.type, set())
+        taken = needed | {"Resize": {"interpolation"}, "CvtColor": {"code"}}.get(self.type, set())
+        stated = self.model_dump(exclude_unset=True, exclude_none=True).keys() - {"type"}
+        for verb, keys in (("needs", needed - stated), ("has no", stated - taken)):
+            if keys:
+                raise ValueError(f"{self.type} {verb} {' and '.join(sorted(keys))}")
+        return self
+
 
 class Dataset(Section):
     """The calibration images and the preprocessing."""
@@ -144,21 +153,22 @@ class BuildFile(Section):
         if order != [name for name in ("Resize", "CenterCrop", "Normalize") if name in ops]:
             hint = "images are resized, then cut, then normalised, each once: write the steps in this order"
             raise ConfigError(f"process_ops cannot be computed in this order: {', '.join(order)}", hint)
-        if normalise and not (normalise.mean and normalise.std):
-            raise ConfigError("process_ops has Normalize without mean or std", hint="write both, of values from 0 to 1")
         if resize is None or resize.size is None:
-            raise ConfigError("process_ops has no Resize with a size", hint="for instance {type: Resize, size: 256}")
+            raise ConfigError("process_ops has no Resize", hint="for instance {type: Resize, size: 256}")
         side = square(resize.size)
         crop_side = square(crop.crop_size) if crop and crop.crop_size else side
-        for name, shape in self.frontend.shape.items():
-            if shape[-1] != crop_side:
-                problem = f"frontend.shape says {name} is {shape}, process_ops make images of {crop_side} pixels a side"
-                raise ConfigError(problem, hint="correct one of the two")
         # Two numbers are both sides (the aspect ratio is lost), one is the shorter: torchvision's rule.
         mode: ResizeMode = "squash" if isinstance(resize.size, list) and len(resize.size) == 2 else "shortest"
         spec = model or Preprocess(side, crop_side)
         mean, std = (normalise and normalise.mean) or spec.mean, (normalise and normalise.std) or spec.std
         return Preprocess(side, crop_side, resize.interpolation, mode, mean, std, spec.alpha)
+
+    def check_shape(self, side: int) -> None:
+        """Raise ConfigError if the file states another input than images of ``side`` pixels a side."""
+        for name, shape in self.frontend.shape.items():
+            if shape[-2:] != [side, side]:
+                problem = f"frontend.shape says {name} is {shape}, the model takes images of {side} pixels a side"
+                raise ConfigError(problem, hint=f"write [1, 3, {side}, {side}], or other sizes into process_ops")
 
     def estimator(self) -> Estimator | None:
         """Return the estimator of activation ranges, or None if the file has none that is supported."""
@@ -173,19 +183,22 @@ class BuildFile(Section):
     def ignored(self) -> list[str]:
         """Return the keys in the file that are ignored."""
         quantize = self.backend.quantize.model_dump(exclude_none=True, exclude_defaults=True)
-        if self.estimator():
+        if self.estimator() and self.backend.dtype == "int8":
             quantize.pop("calibrate_mode")
         keys = [f"backend.quantize.{key}" for key in quantize]
         keys += [f"backend.compile.{key}" for key in self.backend.compile or {}]
         keys += [f"workspace.{key}" for key in ("save_log", "workers") if key in self.workspace.model_fields_set]
         if self.dataset and self.dataset.sampler.suffix:
             keys.append("dataset.sampler.suffix")
+        if self.dataset and self.backend.dtype != "int8":
+            keys += ["dataset.path", "dataset.sampler.get_data_num"]
         return keys
 
 
 def read_build_file(path: Path) -> BuildFile:
     """Read and check a build file. Raises ConfigError with the key for unknown, missing and invalid values."""
-    return validated(BuildFile, read_yaml(path), path, _keys())
+    keys = (key for section in Section.__subclasses__() for key in section.model_fields)
+    return validated(BuildFile, read_yaml(path), path, keys)
 
 
 def square(size: Pixels) -> int:
@@ -194,9 +207,3 @@ def square(size: Pixels) -> int:
     if len(sides) != 1:
         raise ConfigError(f"only squares are understood, got {size}")
     return sides.pop()
-
-
-def _keys() -> Iterator[str]:
-    """Yield every key of every section."""
-    for section in (BuildFile, Frontend, Graph, ExtraOps, Backend, Quantize, Dataset, Sampler, ProcessOp, Workspace):
-        yield from section.model_fields

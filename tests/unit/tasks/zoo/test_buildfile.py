@@ -107,6 +107,11 @@ def test_one_number_is_the_shorter_side(tmp_path: Path) -> None:
         ("quantize_per_channel: true", "quantize_per_channel: false", "quantize_per_channel", ""),
         ("type: ToTensor", "type: Rotate", r"dataset.process_ops.5.type", ""),
         ("code: bgr2rgb", "code: rgb2bgr", r"dataset.process_ops.3.code", ""),
+        ("crop_size: [224, 224]", "size: [224, 224]", r"process_ops.2: CenterCrop needs crop_size", ""),
+        ("crop_size: [224, 224]", "crop_size: 224\n          size: 224", r"process_ops.2: CenterCrop has no size", ""),
+        ("type: ToTensor", "type: ToTensor\n          std: [1, 1, 1]", r"process_ops.5: ToTensor has no std", ""),
+        ("          size: [256, 256]\n", "", r"process_ops.1: Resize needs size", ""),
+        ("          std: [0.229, 0.224, 0.225]\n", "", r"process_ops.4: Normalize needs std", ""),
         ("name: wide", ": : wide", "is not YAML", ""),
     ],
 )
@@ -120,12 +125,10 @@ def test_a_wrong_key_or_value_is_named(tmp_path: Path, right: str, wrong: str, m
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ("[1, 3, 224, 224]", "[1, 3, 256, 256]", "images of 224 pixels"),
         ("[256, 256]", "[256, 320]", "only squares"),
-        ("          size: [256, 256]\n", "", "no Resize with a size"),
+        ("        - type: Resize\n          size: [256, 256]\n", "", "process_ops has no Resize"),
         ("CenterCrop\n          crop_size", "Resize\n          size", "in this order: Resize, Resize, Normalize"),
-        ("DecodeImage", "CenterCrop", "in this order: CenterCrop, Resize, CenterCrop, Normalize"),
-        ("          std: [0.229, 0.224, 0.225]\n", "", "Normalize without mean or std"),
+        ("DecodeImage", "CenterCrop\n          crop_size: 9", "order: CenterCrop, Resize, CenterCrop, Normalize"),
         ("mean: [0.485, 0.456, 0.406]", "mean: [123.675, 116.28, 103.53]", "a mean is from 0 to 1"),
     ],
 )
@@ -133,6 +136,20 @@ def test_a_transform_that_cannot_be_is_refused(tmp_path: Path, right: str, wrong
     build = read_build_file(file(tmp_path, ZOO.replace(right, wrong, 1)))
     with pytest.raises(ConfigError, match=message):
         build.preprocess()
+
+
+@pytest.mark.parametrize("shape", ["[1, 3, 256, 256]", "[1, 3, 256, 224]", "[]"])
+def test_another_input_than_the_model_takes_is_refused(tmp_path: Path, shape: str) -> None:
+    """Also without process_ops, where the model's own preprocessing decides."""
+    build = read_build_file(file(tmp_path, ZOO.replace("[1, 3, 224, 224]", shape)))
+    with pytest.raises(ConfigError, match="the model takes images of 224 pixels a side"):
+        build.check_shape(224)
+    read_build_file(file(tmp_path, ZOO)).check_shape(224)
+
+
+def test_in_another_precision_calibration_means_nothing(tmp_path: Path) -> None:
+    ignored = read_build_file(file(tmp_path, ZOO.replace("dtype: int8", "dtype: fp16"))).ignored()
+    assert {"backend.quantize.calibrate_mode", "dataset.path", "dataset.sampler.get_data_num"} <= {*ignored}
 
 
 def test_without_normalize_the_statistics_are_those_of_the_model(tmp_path: Path) -> None:
