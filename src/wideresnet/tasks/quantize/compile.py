@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from wideresnet.bundle import Bundle, write_bundle
 from wideresnet.bundle.derive import DROPPED, read_weights, rebuild, uncalibrated
+from wideresnet.datasets.labelled import fingerprint
 from wideresnet.datasets.sample import balanced_sample
 from wideresnet.engines import Engine, open_engine
 from wideresnet.errors import BundleError, ConfigError, DataError, check_choice
@@ -235,10 +236,12 @@ class Quantizer:
 
     def key(self, start: QuantiseSettings) -> str:
         """Return a hash of everything that determines the result of a search: model, images, settings, tools."""
-        gate_items = [(item.path, item.label) for item in self.gate.items] if self.gate else []
         tools = [metadata.version(name) for name in ("nncf", "openvino", "wideresnet")]
-        inputs = repr((start, tools, gate_items, [item.path for item in self.pool]))
-        return hashlib.sha256(self.reference.graph + inputs.encode()).hexdigest()
+        settings = repr((start, tools, self.reference.card.preprocess, len(self.pool)))
+        digest = hashlib.sha256(self.reference.graph + settings.encode())
+        for item in (*self.pool, *(self.gate.items if self.gate else ())):
+            digest.update(f"{item.path}\t{item.label}\t".encode("utf-8", "surrogateescape") + fingerprint(item))
+        return digest.hexdigest()
 
     def _graph(self, settings: QuantiseSettings) -> onnx.ModelProto:
         if self.last is None or self.last[0] != settings:
@@ -325,6 +328,7 @@ def export_bundle(bundle: Bundle, folder: Path, storage: StoredPrecision | None 
     """
     bundle.check_single()
     if storage and bundle.card.precision != storage:
+        check_choice("storage", storage, LIMITS)
         reference, bundle = uncalibrated(bundle), in_precision(bundle, storage)
         verify(reference, bundle, noise(bundle.card.preprocess.crop))
     return write_bundle(folder, bundle)

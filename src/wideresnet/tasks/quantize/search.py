@@ -29,7 +29,6 @@ from wideresnet.errors import BundleError
 from wideresnet.output.atomic import atomic_path, save_text
 from wideresnet.records import LayerLoss, Progress, QuantiseSettings, Trial, map_events
 from wideresnet.tasks.quantize.accuracy_gate import AccuracyGate, apply_limit, compute_reference_logits
-from wideresnet.tasks.quantize.sensitivity import rank_by_loss
 
 SAMPLES_FACTOR = 3                                 # trials with more, or fewer, calibration images
 CLEAR_FAILURE = 10                                 # times the accepted loss; other ranges of activations gain less
@@ -185,7 +184,7 @@ class Search:
             yield Progress("sensitivity of layers", len(self.state.notes.layers), 0)
             if self._is_late():
                 return []
-        return [layer.name for layer in rank_by_loss(self.state.notes.layers)]
+        return [layer.name for layer in sorted(self.state.notes.layers, key=lambda layer: -layer.mean_kl)]
 
     def _fewest_float_layers(self, base: QuantiseSettings, layers: Sequence[str]) -> Generator[Progress, None, bool]:
         """Double the number of float32 layers until the gate passes, then bisect; False at the deadline."""

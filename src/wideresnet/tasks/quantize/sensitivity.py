@@ -34,26 +34,14 @@ def layer_losses(
     if not layers:
         return
     logits = _logits(reference, batch)
-    macs = mac_fractions(reference)
+    macs = network_of(reference.card).layer_macs(reference.card.preprocess.crop)
     shapes = {c.name: tuple(c.dims) for c in model.graph.initializer}
     for name, op in layers.items():
         alone = only_quantised(quantised, model, name)
         quantised_logits = _logits(reference.with_model(alone), batch)
-        loss = float(divergence(logits, quantised_logits).mean())
+        loss, fraction = float(divergence(logits, quantised_logits).mean()), macs.get(name, 0) / sum(macs.values())
         relative = deviation(logits, quantised_logits)
-        yield LayerLoss(name, op, shapes.get(f"{name}.weight", ()), macs.get(name, 0.0), loss, relative, len(batch))
-
-
-def rank_by_loss(layers: Sequence[LayerLoss]) -> list[LayerLoss]:
-    """Return the layers, the most sensitive first."""
-    return sorted(layers, key=lambda layer: -layer.mean_kl)
-
-
-def mac_fractions(bundle: Bundle) -> dict[str, float]:
-    """Return each layer's fraction of the network's multiply-accumulates."""
-    counts = network_of(bundle.card).layer_macs(bundle.card.preprocess.crop)
-    total = sum(counts.values())
-    return {name: count / total for name, count in counts.items()}
+        yield LayerLoss(name, op, shapes.get(f"{name}.weight", ()), fraction, loss, relative, len(batch))
 
 
 def _logits(bundle: Bundle, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -67,6 +67,23 @@ def test_an_int8_bundle_runs_as_int8_in_both_runtimes_and_is_smaller(int8: tuple
     assert [open_engine(bundle, name).info.precision for name in ("openvino", "onnxruntime")] == ["int8"] * 2
 
 
+def test_a_search_goes_on_with_the_same_crops_only(folder: Path, tmp_path: Path) -> None:
+    """Its notes and the answers of f32 are of one preprocessing, which is not in the graph, and of these files."""
+    pytest.importorskip("nncf")
+    bundle, root = tiny_bundle(), shutil.copytree(folder, tmp_path / "pictures")
+    resized = with_preprocess(bundle, replace(bundle.card.preprocess, resize=40))
+    pool = calibration_pool(root, bundle.labels).items
+
+    def key(model: Bundle) -> str:
+        return compilation.Quantizer(model, pool, None).key(QuantiseSettings())
+
+    first = key(bundle)
+    assert resized.graph == bundle.graph
+    assert first == key(bundle) != key(resized)
+    Image.fromarray(noise(40)[0]).save(root / "cat" / "3.png")
+    assert key(bundle) != first
+
+
 def test_the_card_keeps_the_calibration_and_the_gate(int8: tuple[CompileReport, Path], folder: Path) -> None:
     report, target = int8
     card = read_bundle(target).card
