@@ -79,6 +79,8 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("bench --engine pytorch --profile", "--profile has no effect without the engine openvino"),
         ("bench --tune --engine openvino", "--engine has no effect with --tune alone"),
         ("bench --tune --data photos --batch-size 4", "--data, --batch-size have no effect with --tune alone"),
+        ("bench -m wrn_10_1 --random-weights --activation silu", "--activation has no effect beside --random-weights"),
+        ("identify tiny/model.onnx --images photos --normalise unit --shortcut raw", "--normalise, --shortcut have"),
         ("bench -m tiny -m tiny", "two of the models have the same name"),
         # The service.
         ("serve --shadow-fraction 0.5", "--shadow-fraction has no effect without --shadow"),
@@ -110,6 +112,13 @@ def test_what_would_have_no_effect_is_refused(wrn: Wrn, tiny: Path, photos: Path
     assert (done.code, done.out) == (2, ""), done.err
     assert said in done.err
     assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "0", "-1"])
+def test_a_benchmark_ends(wrn: Wrn, tiny: Path, value: str) -> None:
+    done = wrn("bench", "-m", "tiny", "--seconds", value)
+    assert (done.code, done.out) == (2, "")
+    assert "rounds and seconds must be more than 0, and finite" in done.err
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from wideresnet.cli.checks import check_unused
 from wideresnet.cli.groups import FileOptions, with_groups
 from wideresnet.cli.options import Format, InferenceDevice
 from wideresnet.cli.output import open_data, print_record
@@ -18,6 +19,7 @@ IMAGES = 512
 
 @with_groups
 def identify(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="A weights file.")],
     options: FileOptions,
     data: Annotated[
@@ -45,6 +47,7 @@ def identify(
 
     if (data is None) == (images is None):
         raise ConfigError("give either labelled images or images", hint="--data cifar10, or --images FOLDER")
+    check_unused(context, True, "where all of them are tried", "normalise", "activation", "shortcut")
     check_inputs([images] if images else [])
     model = read_file(file, options.facts())
     items = open_data(data, model.labels).items if data else list(InputImages([images or Path()]))

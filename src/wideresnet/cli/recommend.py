@@ -36,7 +36,7 @@ def recommend(
     from wideresnet.machine import machine_facts
     from wideresnet.report import recommendation
     from wideresnet.report.formats import busy_text
-    from wideresnet.tasks.bench.recommend import Requirements, measure_peak, nearest
+    from wideresnet.tasks.bench.recommend import Requirements, measure_peak
     from wideresnet.tasks.bench.recommend import recommend as choose
     from wideresnet.tasks.load.load import ModelChoice
 
@@ -47,7 +47,7 @@ def recommend(
     with waiting("measuring the machine's peak"):
         peak = measure_peak(threads)
     choices = choose(requirements, peak, bench, threads, cascades)
-    closest = nearest(requirements, choices)
+    closest = min(choices, key=requirements.shortfall)
     if format == "json":
         documents = [asdict(choice) for choice in choices]
         print_json({"peak": asdict(peak), "choices": documents, "nearest": asdict(closest)})

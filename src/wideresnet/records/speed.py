@@ -67,6 +67,7 @@ class BenchRow:
     n: int
     note: str = ""
     parts_ms: dict[str, float] = field(default_factory=dict)  # of a start: import, open, first answer
+    pixels: int = 0                                # a side of the network's input
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
+from pydantic_core import from_json
+from pydantic_core import to_json as as_json
+
 from wideresnet.records import BenchReport, BenchRow, Profile, Tuning
 from wideresnet.report.escape import json_text
 from wideresnet.report.formats import busy_text, filled, grouped_table, text_table
@@ -51,7 +54,7 @@ def to_text(report: BenchReport) -> str:
 
 def to_json(report: BenchReport) -> dict[str, Any]:
     """Return JSON values with stable names. Values not measured are null; ``peak`` is in G operations a second."""
-    return {"schema": 1, **_without_nan(asdict(report))}
+    return {"schema": 1, **from_json(as_json(report, inf_nan_mode="null"))}
 
 
 def to_html(report: BenchReport) -> str:
@@ -171,15 +174,3 @@ def _tuned(tuning: Tuning) -> str:
         f"{tuning.model}: {tuning.threads} threads, {tuning.streams} streams, batch {tuning.batch}"
         f" ({number(tuning.images_per_s)} images/s)"
     )
-
-
-def _without_nan(value: Any) -> Any:
-    """Return a JSON value with None for nan, which JSON does not have."""
-    match value:
-        case dict():
-            return {key: _without_nan(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_without_nan(item) for item in value]
-        case float():
-            return None if math.isnan(value) else value
-    return value

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from itertools import islice
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from wideresnet.records import RGB, EngineInfo, PassedOn
 from wideresnet.report.escape import printable
@@ -68,7 +69,7 @@ def busy_text(machine: Mapping[str, object]) -> str:
 
 def pick(record: Any, *names: str) -> dict[str, Any]:
     """Return attributes of a record as JSON values, records in them as objects and tuples as lists."""
-    return {name: _plain(getattr(record, name)) for name in names}
+    return {name: to_jsonable_python(getattr(record, name)) for name in names}
 
 
 def pick_percent(record: Any, *names: str) -> dict[str, Any]:
@@ -85,12 +86,6 @@ def pick_engine(engine: EngineInfo | None, *, threads: bool = False) -> dict[str
         **({"threads": engine and engine.threads} if threads else {}),
         "precision": engine and engine.precision,
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple | list):
-        return list(map(_plain, value))
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def rgb_text(values: RGB) -> str:

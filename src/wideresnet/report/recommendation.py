@@ -25,7 +25,7 @@ def to_text(choices: Sequence[Choice], peak: Peak, nearest: Choice) -> str:
         for choice in choices
     ]  # fmt: skip
     limits = ", ".join(f"{precision} {value:.0f}" for precision, value in asdict(peak).items() if value)
-    best = next((choice for choice in choices if choice.fits and choice.best), None)
+    best = next((choice for choice in choices if choice.fits), None)
     return "\n".join(
         [
             text_table([heads, *rows], right={2, 4, 5, 6}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -76,8 +77,8 @@ class BenchSettings:
                 check_choice(kind, name, choices)
         if min(self.batches) < 1 or min(*self.streams, *self.threads, self.iterations) < 0:
             raise ConfigError("a batch is at least 1; streams, threads and iterations are at least 0")
-        if self.rounds < 1 or not self.seconds > 0:
-            raise ConfigError("rounds and seconds must be more than 0")
+        if self.rounds < 1 or not 0 < self.seconds < math.inf:
+            raise ConfigError("rounds and seconds must be more than 0, and finite")
         if "end-to-end" in self.measurements and self.data is None:
             raise ConfigError("end-to-end is measured on image files", hint="give a folder of them with --data")
 

@@ -49,11 +49,6 @@ class Requirements:
         return math.log(max(ratios))
 
 
-def nearest(requirements: Requirements, choices: Sequence[Choice]) -> Choice:
-    """Return the choice that comes closest to the requirements; of several, the first."""
-    return min(choices, key=requirements.shortfall)
-
-
 def measure_peak(threads: int = 0) -> Peak:
     """Measure the machine's G operations/s in each precision: the best of three short blocks."""
     gemms = open_gemms(threads or available_cpus())
@@ -102,7 +97,8 @@ def _choices(weights: Weights, peak: Peak, rows: Sequence[dict[str, Any]]) -> It
         if (limit := getattr(peak, precision)) is None:
             continue
         mine = [row for row in rows if row["precision"] == precision and row["model"].startswith(weights.architecture)]
-        exact = [row for row in mine if row["model"].removesuffix("-int8") == weights.name]
+        named = [row for row in mine if row["model"].removesuffix("-int8") == weights.name]
+        exact = [row for row in named if row.get("pixels") in (None, weights.preprocess.crop)]
         rates = {kind: _rate(kind, exact, mine, 1e9 * limit / (2 * macs)) for kind in ("engine", "latency")}
         yield Choice(
             name=weights.name,

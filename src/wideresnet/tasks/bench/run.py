@@ -131,6 +131,7 @@ def make_row(fixtures: Fixtures, entry: Entry, info: EngineInfo, summary: Summar
         peak_share=peak_fraction(summary.images_per_s, macs, limit),
         rss_mb=math.nan,
         note=_joined(notes.get(entry.measurement, ""), fixtures.note(entry)),
+        pixels=card.preprocess.crop,
     )
 
 

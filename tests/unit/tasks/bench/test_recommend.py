@@ -15,7 +15,7 @@ from wideresnet.errors import ConfigError
 from wideresnet.machine import cpu_name
 from wideresnet.records import CascadeSpeed, Peak
 from wideresnet.report import recommendation
-from wideresnet.tasks.bench.recommend import PEAK_FRACTION, Requirements, nearest, recommend
+from wideresnet.tasks.bench.recommend import PEAK_FRACTION, Requirements, recommend
 from wideresnet.weights.catalogue import CATALOGUE
 
 COMMANDS = typer.main.get_command(app).commands
@@ -126,6 +126,26 @@ def test_rows_of_another_number_of_threads_do_not_count(tmp_path):
     ]  # fmt: skip
 
 
+def test_speeds_at_another_resolution_are_no_measurement(tmp_path):
+    name = "wide_resnet50_2.tv2_in1k"
+    for pixels, speed in ((224, "measured"), (176, "predicted")):
+        file = bench_file(tmp_path / "speed.json", {**bench_row(name, "engine", "f32", 7.0, 0.8), "pixels": pixels})
+        assert one(recommend(Requirements(), PEAK, file), name, "f32").speed == speed
+
+
+def test_a_model_that_fits_is_named_although_a_faster_one_is_slower_for_one_image(tmp_path):
+    """A rival with more images a second and a longer wait does not fit, and is no reason to say that nothing does."""
+    name, rival = "wide_resnet50_2.tv2_in1k", "wide_resnet101_2.tv2_in1k"
+    rates = {("engine", name): 20, ("latency", name): 12, ("engine", rival): 25, ("latency", rival): 8}
+    rows = [bench_row(model, what, "f32", rate, 0.1) for (what, model), rate in rates.items()]
+    requirements = Requirements(latency_ms=100, accuracy=0.81)
+    choices = recommend(requirements, Peak(f32=1.0), bench_file(tmp_path / "speed.json", *rows))
+    assert [choice.name for choice in choices if choice.fits] == [name]
+    shown = recommendation.to_text(choices, PEAK, min(choices, key=requirements.shortfall))
+    assert f"take {name} in f32:" in shown
+    assert "nothing here meets" not in shown
+
+
 def test_speeds_of_another_cpu_are_refused(tmp_path):
     (tmp_path / "speed.json").write_text(json.dumps({"rows": [], "machine": {"cpu": "Abacus 3000"}}))
     with pytest.raises(ConfigError, match="was measured on Abacus 3000, this is"):
@@ -144,7 +164,7 @@ def test_speeds_of_another_cpu_are_refused(tmp_path):
 def test_without_a_match_the_nearest_is_named_with_its_commands(requirements, name, precision):
     choices = recommend(requirements, Peak(f32=200.0, int8=800.0))
     assert not any(choice.fits for choice in choices)
-    choice = nearest(requirements, choices)
+    choice = min(choices, key=requirements.shortfall)
     assert (choice.name, choice.precision) == (name, precision)
     text = " ".join(recommendation.to_text(choices, PEAK, choice).replace("\\\n", "").split())
     said, use, measure = text.rsplit(" wrn ", 2)
@@ -159,7 +179,7 @@ def test_without_a_match_the_nearest_is_named_with_its_commands(requirements, na
 def test_with_a_match_its_commands_follow():
     requirements = Requirements(accuracy=0.825)
     choices = recommend(requirements, PEAK)
-    shown = recommendation.to_text(choices, PEAK, nearest(requirements, choices))
+    shown = recommendation.to_text(choices, PEAK, min(choices, key=requirements.shortfall))
     use = "wrn classify photos/ -m wide_resnet101_2.tv2_in1k --precision bf16"
     assert f"\ntake wide_resnet101_2.tv2_in1k in bf16:\n  {use}\n" in shown
 
