@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wideresnet.engines.base import OutputsEngine
 
 
-class AdaptiveEngine:
+class AdaptiveEngine(OutputsEngine):
     """An engine that computes an image in its ``lone`` form where no other is in work, and else in its ``many``."""
 
     def __init__(self, lone: OutputsEngine, many: OutputsEngine) -> None:
@@ -29,11 +29,6 @@ class AdaptiveEngine:
         """See ``Engine``."""
         with self._choose([batch]) as engine:
             return engine(batch)
-
-    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """See ``Engine``."""
-        for logits, *_ in self.outputs(batches):
-            yield logits
 
     def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
         """See ``OutputsEngine``."""

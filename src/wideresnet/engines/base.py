@@ -37,6 +37,15 @@ class Engine(Protocol):
 class OutputsEngine(Engine, Protocol):
     """An engine that returns every output of its graph (``graph.outputs`` adds some); the first are the logits."""
 
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See ``Engine``."""
+        return next(self.stream([batch]))
+
+    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
+        """See ``Engine``."""
+        for logits, *_ in self.outputs(batches):
+            yield logits
+
     def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
         """Yield, per batch as in ``stream``, every output of the graph in its order, float32 [N, …]."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wideresnet.engines.base import Engine
+from wideresnet.engines.base import Engine, OutputsEngine
 from wideresnet.errors import EngineError
 from wideresnet.logits import certainty, check_logits
 from wideresnet.records import Cascade, PassedOn
@@ -37,7 +37,7 @@ class _Waiting:
 _Row = tuple[_Waiting, int]                        # one image: its batch, and its row there
 
 
-class CascadeEngine:
+class CascadeEngine(OutputsEngine):
     """The networks of a cascade as one engine.
 
     Images that a member passes on are collected in full batches for the next one, over many batches of the input. The
@@ -49,12 +49,8 @@ class CascadeEngine:
         self.passed_on, self._lock = PassedOn(cascade.point.passed_on95), threading.Lock()     # of all images so far
         self.crop_of = [next(i for i, s in enumerate(specs) if m.preprocess.same_crop(s)) for m in cascade.members]
 
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See ``Engine``; raises EngineError if the members need different crops."""
-        return next(self.stream([batch]))
-
     def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """See ``Engine`` and ``__call__``."""
+        """See ``Engine``; raises EngineError if the members need different crops."""
         if len(self.cascade.specs) > 1:
             sides = ", ".join(str(spec.crop) for spec in self.cascade.specs)
             raise EngineError(f"the members of this cascade take different crops: {sides} pixels", "give images")

@@ -8,13 +8,13 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from wideresnet.engines.base import EngineOptions, check_batch
+from wideresnet.engines.base import EngineOptions, OutputsEngine, check_batch
 from wideresnet.errors import EngineError, errors_as
 from wideresnet.machine import available_cpus
 from wideresnet.records import EngineInfo
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(OutputsEngine):
     """A graph in ONNX Runtime; convolutions in float32, or in int8 where the graph is quantised."""
 
     def __init__(self, graph: bytes, options: EngineOptions) -> None:
@@ -32,15 +32,6 @@ class OnnxRuntimeEngine:
         self._name, self._side = images.name, int(images.shape[1])
         quantised = b"QuantizeLinear" in graph
         self.info = EngineInfo("onnxruntime", ort.__version__, "CPU", "int8" if quantised else "f32", threads)
-
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See ``Engine``."""
-        check_batch(batch, self._side)
-        return self._session.run(None, {self._name: batch})[0]
-
-    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """See ``Engine``; one after the other."""
-        return map(self, batches)
 
     def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
         """See ``OutputsEngine``; one after the other."""

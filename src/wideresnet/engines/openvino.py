@@ -10,7 +10,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from wideresnet.engines.base import EngineOptions, check_batch, check_process
+from wideresnet.engines.base import EngineOptions, OutputsEngine, check_batch, check_process
 from wideresnet.errors import EngineError
 from wideresnet.machine import available_cpus
 from wideresnet.precision import Precision
@@ -25,7 +25,7 @@ UNPINNED = {"ENABLE_CPU_PINNING": False}
 Running = tuple[ov.InferRequest, NDArray[np.uint8], int]      # request, its images, and their number
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(OutputsEngine):
     """A graph compiled for this CPU, with its precision set explicitly and read back.
 
     By default OpenVINO computes in bfloat16 on every CPU that supports it.
@@ -67,11 +67,6 @@ class OpenVinoEngine:
         # One request uses one stream, so with several streams a batch is split among them.
         parts = np.array_split(batch, max(1, min(self._streams, len(batch))))
         return np.concatenate(list(self.stream(parts)))
-
-    def stream(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
-        """See ``Engine``."""
-        for logits, *_ in self.outputs(batches):
-            yield logits
 
     def outputs(self, batches: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
         """See ``OutputsEngine``."""

@@ -10,7 +10,7 @@ from onnx import TensorProto, numpy_helper
 from pydantic import TypeAdapter, ValidationError
 
 from wideresnet.architectures import Variant
-from wideresnet.errors import BundleError
+from wideresnet.errors import BundleError, errors_as
 from wideresnet.graph.outputs import margin_of, temperature_of
 from wideresnet.precision import StoredPrecision
 from wideresnet.records import RGB, MarginScale
@@ -39,13 +39,11 @@ class GraphFacts:
 def read_facts(model: onnx.ModelProto) -> GraphFacts:
     """Read the facts from the constants, types and nodes. Raises BundleError for a graph of another tool."""
     graph, constants = model.graph, {constant.name: constant for constant in model.graph.initializer}
-    try:
+    problem = "the graph has no normalisation of RGB uint8 [N, S, S, 3] as 'wrn export' writes it"
+    with errors_as((LookupError, ValueError), BundleError, problem, hint=_EXPORT):
         mean, factor = (_rgb(numpy_helper.to_array(constants[name])) for name in (MEAN, FACTOR))
         side = graph.input[0].type.tensor_type.shape.dim[1].dim_value
         classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    except (KeyError, IndexError, ValueError) as error:
-        problem = "the graph has no normalisation of RGB uint8 [N, S, S, 3] as 'wrn export' writes it"
-        raise BundleError(problem, hint=_EXPORT) from error
     quantised = any(node.op_type == "QuantizeLinear" for node in graph.node)
     half = any(constant.data_type == TensorProto.FLOAT16 for constant in graph.initializer)
     return GraphFacts(

@@ -97,12 +97,10 @@ def margin_of(model: onnx.ModelProto) -> MarginScale | None:
     if not nodes:
         return None
     constants = {c.name: numpy_helper.to_array(c) for c in model.graph.initializer if c.name.startswith(MARGIN)}
-    try:
+    with errors_as((LookupError, ValueError), BundleError, "the scale of the logits is damaged", "calibrate again"):
         slope, offset = constants[f"{MARGIN}slope"].ravel().tolist(), constants[f"{MARGIN}offset"].item()
         if nodes != ["TopK", "MatMul", "Add", "Mul"] or slope[0] != -slope[1] or offset <= 0 or slope[0] < 0:
             raise ValueError(f"{nodes}, {slope}, {offset}")
-    except (KeyError, IndexError, ValueError) as error:
-        raise BundleError(f"the scale of the logits is damaged: {error}", "calibrate the model again") from error
     return MarginScale(offset, slope[0])
 
 

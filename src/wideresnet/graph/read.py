@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from wideresnet.architectures import Architecture
-from wideresnet.errors import BundleError
+from wideresnet.errors import BundleError, errors_as
 from wideresnet.graph.facts import read_variant
 from wideresnet.graph.fold import unfolded
 from wideresnet.layers import Norm
@@ -23,7 +23,8 @@ def read_graph(model: onnx.ModelProto, architecture: Architecture) -> dict[str, 
     """
     constants = {c.name.removesuffix(".half"): numpy_helper.to_array(c) for c in model.graph.initializer}
     tensors: dict[str, NDArray[np.generic]] = {}
-    try:
+    problem = f"this graph is no float graph of {architecture.name}: it has no constant"
+    with errors_as(KeyError, BundleError, problem, hint="use the weights that it was quantised from"):
         layers = list(architecture.layers())
         folded = {layer.conv for layer in layers if isinstance(layer, Norm)}
         for layer in layers:
@@ -34,11 +35,6 @@ def read_graph(model: onnx.ModelProto, architecture: Architecture) -> dict[str, 
                 tensors[key] = constants[key].astype(np.float32)
                 if key == f"{layer.name}.bias" and layer.name in folded:
                     tensors[key] = np.zeros_like(tensors[key])      # the norm has it
-    except KeyError as error:
-        raise BundleError(
-            f"this graph is no float graph of {architecture.name}: it has no constant {error.args[0]!r}",
-            hint="quantised graphs cannot be turned back into weights; use the weights they were made from",
-        ) from error
     # A deeper network has all the names of a shallower one, a wider one has other shapes.
     shapes = {key: value.shape for key, value in tensors.items()}
     named = model.graph.name == architecture.name and read_variant(model) == architecture.variant()
