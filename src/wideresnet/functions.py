@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -174,7 +175,8 @@ def export(
 
     With ``library`` a float32 weights file that torchvision, timm or this package ("safetensors") loads; .pth and .bin
     need the extra "train". ``storage`` of a bundle: "f16" has half the size; None: as the model is stored. Returns the
-    card of what was written. Raises ConfigError for a network that the library does not have.
+    card of what was written; its note "export" says what a weights file leaves out. Raises ConfigError for a network
+    that the library does not have.
     """
     from wideresnet.bundle import check_target
     from wideresnet.tasks.load.weights_file import check_weights_target, write_file
@@ -189,8 +191,8 @@ def export(
         raise ConfigError("storage has no effect on weights files: they are float32", hint="leave out storage")
     check_weights_target(path, library)
     bundle = bundle_of(model)
-    write_file(path, bundle, library)
-    return bundle.card
+    notes = write_file(path, bundle, library)
+    return replace(bundle.card, notes=bundle.card.notes | ({"export": "; ".join(notes)} if notes else {}))
 
 
 def train(

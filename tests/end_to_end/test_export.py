@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from fakes import calibrated_bundle, tiny_bundle, tiny_images, tiny_tensors
 from variants import IMAGENET_VARIANTS
 from wideresnet.architectures import get_architecture, with_variant
 from wideresnet.bundle import write_bundle
+from wideresnet.bundle.derive import with_preprocess
 from wideresnet.engines import open_engine
 from wideresnet.records import FileFacts
 from wideresnet.tasks.load.assumed_card import option_of
@@ -70,6 +73,17 @@ def test_both_libraries_files_load_strictly_and_compute_the_same(wrn: Wrn, sourc
     loaded, original = (load_bundle(ModelChoice(model)) for model in ("hub/pytorch_model.bin", str(source)))
     assert (loaded.card.preprocess, loaded.labels) == (original.card.preprocess, original.labels)
     assert np.abs(open_engine(loaded)(images) - before).max() <= 1e-5
+
+
+def test_python_says_what_a_file_for_timm_leaves_out(source: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(ModelChoice(str(source)))
+    opencv = replace(bundle.card.preprocess, interpolation="opencv-bilinear")
+    write_bundle(tmp_path / "made", with_preprocess(bundle, opencv))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").touch()
+    for folder, left_out in (("hub", ""), ("full", "no config.json written: .* has other files")):
+        card = wideresnet.export(tmp_path / folder / "model.safetensors", tmp_path / "made", library="timm")
+        assert re.search(f"timm has no resize of OpenCV: .*{left_out}", card.notes["export"])
 
 
 @pytest.mark.parametrize("mode", ["probe", "full"])

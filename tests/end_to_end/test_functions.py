@@ -56,6 +56,10 @@ def test_export_writes_what_the_command_writes(wrn: Wrn, tiny: Path, tmp_path: P
     assert (tmp_path / "half" / "model.onnx").read_bytes() == Path("by_command/model.onnx").read_bytes()
     wideresnet.export(tmp_path / "w.safetensors", wideresnet.load(tiny), library="safetensors")
     assert wideresnet.load(tmp_path / "w.safetensors").card.name == "wrn_10_1.tiny"
+    with pytest.raises(ConfigError, match="no storage called 'f64'"):
+        wideresnet.export(tmp_path / "x", tiny, storage="f64")            # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="no library called 'torch'"):
+        wideresnet.export(tmp_path / "x.pth", tiny, library="torch")      # type: ignore[arg-type]
     for storage, message in (("f16", "storage has no effect"), (None, "timm has no")):
         with pytest.raises(ConfigError, match=message):
             wideresnet.export(tmp_path / "x.safetensors", tiny, library="timm", storage=storage)  # type: ignore[arg-type]

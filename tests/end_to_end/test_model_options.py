@@ -52,7 +52,7 @@ EFFECT: dict[str, dict[str, str]] = {
     "file.onnx": {
         WEIGHTS: "error: --weights other.safetensors has no effect on file.onnx: it is a weights file itself",
         MISSING: "error: --weights missing.pth has no effect on file.onnx: it is a weights file itself",
-        SAME: "unchanged", OTHER: "error: file.onnx is no graph of this family",
+        SAME: "unchanged", OTHER: "error: file.onnx: no graph of this family",
     },
     PUBLISHED: {
         WEIGHTS: "other tensors", MISSING: "error: cannot read missing.pth: No such file",

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from wideresnet.bundle.bundle import MEMBERS, Bundle
 from wideresnet.datasets.labels import format_labels, parse_labels
-from wideresnet.errors import BundleError, ConfigError, DataError, errors_as, os_errors_as
+from wideresnet.errors import BundleError, ConfigError, DataError, WrnError, errors_as, os_errors_as
 from wideresnet.output.atomic import atomic_folder, check_folder, restore_folder
 from wideresnet.records import Cascade, ModelCard
 
@@ -84,14 +85,10 @@ def read_bundle(folder: Path) -> Bundle:
 def read_shipped(folder: Path) -> Bundle:
     """Open a bundle without checking its graph: for the models inside the package, which tests check."""
     try:
-        card = _CARD.validate_json((folder / CARD).read_bytes())
+        card = parse_card((folder / CARD).read_bytes(), str(folder / CARD))
         contents = {name: (folder / name).read_bytes() for name in ((LABELS,) if card.cascade else (GRAPH, LABELS))}
     except OSError as error:
         raise BundleError(f"{folder} is no whole bundle: {error.strerror}: {error.filename}") from error
-    except ValidationError as error:
-        raise BundleError(f"{folder / CARD} is no card of a model: {first_fault(error)}") from error
-    except ConfigError as error:
-        raise BundleError(f"{folder / CARD} is no card of a model: {error.message}", error.hint) from error
     if not card.assumed and "assumed" in card.notes:        # where bundles of before November 2026 say it
         card = replace(card, assumed=(card.notes["assumed"],))
     _check_hash(folder / LABELS, _sha256(contents[LABELS]), card)
@@ -102,6 +99,22 @@ def read_shipped(folder: Path) -> Bundle:
     bundle = Bundle(card, labels, contents[GRAPH], folder=folder)
     _check_hash(folder / GRAPH, bundle.sha256, card)
     return bundle
+
+
+def parse_card(data: bytes | str, name: str, kind: type[WrnError] = BundleError) -> ModelCard:
+    """Return the card ``name`` from JSON. Raises ``kind`` for another document, and for numbers that are not finite."""
+    try:
+        card = _CARD.validate_json(data)
+        with errors_as(ValueError, ConfigError, "it has a number that is NaN or infinite"):
+            from_json(data, allow_inf_nan=False)
+        figures = [(0, row.top1, row.top5, 1) for row in card.published]
+        figures += [(0, row.correct1, row.correct5, row.n or -1) for row in card.measured]
+        if any(list(row) != sorted(row) for row in figures):
+            raise ConfigError("its accuracies are no fractions of 1, or of no images", "write 0.784 for 78.4 %")
+        return card
+    except (ConfigError, ValueError) as error:
+        reason = first_fault(error) if isinstance(error, ValidationError) else error
+        raise kind(f"{name} is no card of a model: {reason}", getattr(error, "hint", "")) from error
 
 
 def _read_members(folder: Path, card: ModelCard, cascade: Cascade) -> tuple[Bundle, ...]:

@@ -33,8 +33,9 @@ def read_foreign(model: onnx.ModelProto, expected: Architecture | None = None) -
     BundleError for a graph of another family.
     """
     parts = _parts(model.graph)
-    reason = "it has no classifier, or no convolution"
-    for candidate in [expected] if expected else _candidates(parts):
+    reason = "it has no classifier of two classes or more, or no convolution"
+    tried = [expected] if expected else _candidates(parts)
+    for candidate in tried if len(parts.bias) > 1 else ():
         architecture = replace(candidate, classes=len(parts.bias))
         try:
             return architecture, _tensors(parts, architecture)
@@ -107,7 +108,7 @@ def _constants(graph: onnx.GraphProto) -> dict[str, Array]:
 
 def _candidates(parts: _Parts) -> Iterator[Architecture]:
     """Yield the known networks, and the WRN-n-k that the number of convolutions suggests."""
-    if not parts.convs or not len(parts.bias):
+    if not parts.convs:
         return
     yield from ARCHITECTURES.values()
     widen, blocks = parts.weight.shape[1] // 64, (len(parts.convs) - 3) // 6

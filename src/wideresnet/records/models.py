@@ -38,7 +38,7 @@ class ModelCard:
     uncertainty: Uncertainty | None = None         # what 'wrn calibrate' measured
     cascade: Cascade | None = None                 # of one: ``preprocess`` is of its first member, the rest its last
     files: dict[str, str] = field(default_factory=dict)       # file name -> sha256
-    schema: int = 1
+    schema: Literal[1] = 1                         # a later version's card may mean something else
 
     @property
     def specs(self) -> tuple[Preprocess, ...]:

@@ -48,7 +48,7 @@ FORMATS: Final = {
     rb"\x1f\x8b": ("it is compressed with gzip", "gunzip FILE"),
     rb"\x89HDF": ("it is an HDF5 file (Keras)", KERAS),
     rb"([\x81-\x8f]|\xde..|\xdf....)[\xa1-\xbf\xd9]": ("it is a msgpack file (Flax)", FLAX),
-    rb"\x08[\x03-\x1f][\x12\x1a\x22\x2a\x32\x3a\x42]": ("it is an ONNX model", "give its name the ending .onnx"),
+    rb"\x08[\x03-\x1f][\x12\x1a\x22\x2a\x32\x3a\x42]": ("it is an ONNX model", "give it as a model: -m NAME.onnx"),
     rb"[\x03\x04]\0\0\0": ("it is a file of Lua Torch (.t7)", "convert it to PyTorch first: pip install torchfile"),
     rb".*\nFILE \S+\.(index|meta|data-\d+-of-\d+)$": ("it is a part of a TensorFlow checkpoint", TF),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import pickle
 import shutil
@@ -214,6 +215,29 @@ def test_a_card_that_is_none_is_an_error(whole, tmp_path, text):
     folder = shutil.copytree(whole, tmp_path / "b")
     (folder / "card.json").write_text(text, encoding="utf-8")
     with pytest.raises(BundleError, match="is no card of a model"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"published": [{"top1": math.nan, "top5": 0.9, "source": "x"}]}, "a number that is NaN or infinite"),
+        ({"gate": {"mean_kl": math.inf}}, "no card of a model"),
+        ({"published": [{"top1": 78.4, "top5": 94.1, "source": "x"}]}, "its accuracies are no fractions of 1"),
+        ({"published": [{"top1": 0.9, "top5": 0.8, "source": "x"}]}, "its accuracies are no fractions of 1"),
+        ({"measured": [{"data": "x", "n": 0, "correct1": 0, "correct5": 0}]}, "or of no images"),
+        ({"measured": [{"data": "x", "n": 9, "correct1": 10, "correct5": 10}]}, "or of no images"),
+        ({"schema": 2}, "schema: Input should be 1"),
+    ],
+)
+def test_a_card_with_numbers_that_cannot_be_is_an_error(whole, tmp_path, change, message):
+    """The last one is a card of a later version, which may mean something else."""
+    folder = shutil.copytree(whole, tmp_path / "b")
+    card = json.loads((folder / "card.json").read_text())
+    for row in change.get("measured", ()):
+        row |= {"engine": "openvino", "precision": "f32"}
+    (folder / "card.json").write_text(json.dumps(card | change))
+    with pytest.raises(BundleError, match=message):
         read_bundle(folder)
 
 

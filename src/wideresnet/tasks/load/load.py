@@ -30,7 +30,7 @@ from wideresnet.datasets.labels.formats import read_label_file
 from wideresnet.datasets.statistics import check_normalisation, parse_normalisation
 from wideresnet.engines import EngineOptions, open_engine
 from wideresnet.engines.throughput import throughput_options
-from wideresnet.errors import BundleError, ConfigError, WeightsError
+from wideresnet.errors import BundleError, ConfigError, WeightsError, errors_as
 from wideresnet.layers import Padding
 from wideresnet.records import Alpha, FileFacts, Normalisation
 from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, card_for, usual_labels
@@ -225,10 +225,8 @@ def _from_onnx(path: Path, choice: ModelChoice) -> Bundle:
 
     model = read_onnx(path)
     expected = get_architecture(choice.facts.architecture) if choice.facts.architecture else None
-    try:
+    with errors_as(BundleError, BundleError, str(path)):
         architecture, tensors = read_foreign(model, expected)
-    except BundleError as error:
-        raise BundleError(f"{path} is {error.message}", error.hint) from error
     card = card_for(path, architecture, side=input_side(model), facts=choice.facts)
     labels = usual_labels(card)
     card = replace(card, weights_source=path.name, weights_sha256=sha256_of(path))

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from wideresnet.architectures import describe_variant, get_architecture
 from wideresnet.bundle import Bundle, make_bundle
+from wideresnet.bundle.files import parse_card
 from wideresnet.datasets.labels import format_labels, parse_labels, read_labels
-from wideresnet.errors import ConfigError, WeightsError, check_extra, errors_as
+from wideresnet.errors import ConfigError, WeightsError, check_choice, check_extra, errors_as
 from wideresnet.output.atomic import check_file, save_bytes, save_text
 from wideresnet.records import FileFacts, Labels, ModelCard
 from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, card_for, option_of, stated_names, usual_labels
@@ -55,10 +56,11 @@ def read_file(path: Path, facts: FileFacts) -> FileModel:
                 return read_published(weights, reader, path, str(path), facts.architecture)
         card = _card_inside(path, reader.metadata)
         network = _recognise(path, reader, facts, card)
-        if network.headless and not facts.headless:
-            problem = f"{path} has no classifier (features only)"
-            raise WeightsError(problem, hint="'wrn embed' and 'wrn finetune' take it as it is")
-        config = read_config(path, network.architecture, 0 if network.headless else network.architecture.classes)
+        classes = 0 if network.headless else network.architecture.classes
+        if classes < 2 and not facts.headless:
+            kind = "one output, the likeliest of any image" if classes else "no classifier (features only)"
+            raise WeightsError(f"{path} has {kind}", hint="'wrn embed' and 'wrn finetune' take it as it is")
+        config = read_config(path, network.architecture, classes)
         notes: list[str] = []
         names = () if config and config.labels else stated_names(reader.facts, network.architecture.classes)
         if names:
@@ -120,14 +122,15 @@ def _recognise(path: Path, reader: WeightsReader, facts: FileFacts, card: ModelC
     if facts.architecture is not None and (name := get_architecture(facts.architecture).name) != architecture.name:
         problem = f"{path} holds {architecture.name} with {architecture.classes} classes, not {name}"
         raise WeightsError(problem, hint=f"leave out --architecture, or give {architecture.name}")
+    if card and card.architecture != architecture.name:
+        raise WeightsError(f"{path} holds {architecture.name}, and the card of another network", hint="save it without")
     return network
 
 
 def _card_inside(path: Path, metadata: Mapping[str, str]) -> ModelCard | None:
     if CARD_KEY not in metadata:
         return None
-    with errors_as((ConfigError, ValidationError), WeightsError, f"the card inside {path} cannot be read", hint=""):
-        card = _CARD.validate_json(metadata[CARD_KEY])
+    card = parse_card(metadata[CARD_KEY], f"the card inside {path}", WeightsError)
     if "whitening" in card.notes:
         hint = "its accuracy is in the log.jsonl of its run; train with whitening=none to use a network"
         raise WeightsError(f"{path} was trained on whitened images, which model graphs do not support", hint)
@@ -140,10 +143,13 @@ def file_metadata(card: ModelCard, labels: Labels) -> dict[str, str]:
 
 
 def check_weights_target(path: Path, library: str) -> None:
-    """Raise ConfigError if ``path`` cannot be written or has no suffix of weights, MissingExtra for .pth without torch.
+    """Raise ConfigError if ``path`` cannot be written or has no suffix of weights, and for an unknown library.
+
+    MissingExtra for .pth without torch.
 
     Only a safetensors file holds a card: the others are for torchvision and timm.
     """
+    check_choice("library", library, ("safetensors", "torchvision", "timm"))
     check_file(path)
     suffixes = [".safetensors", *([] if library == "safetensors" else [".pth", ".pt", ".bin"])]
     if path.suffix not in suffixes:
@@ -171,6 +177,8 @@ def write_file(path: Path, bundle: Bundle, library: str) -> list[str]:
     text = config_text(FUNCTIONS[card.architecture], bundle) if library == "timm" else ""
     if text and config.exists() and config.read_text("utf-8") != text:
         raise ConfigError(f"{config} describes another model", hint="name a file in a new folder with -o")
+    if library == "timm" and card.preprocess.interpolation.startswith("opencv-"):
+        notes.append("timm has no resize of OpenCV: its config.json says bilinear, which gives other pixels")
     alone = {file.name for file in path.parent.glob("[!.]*")} <= {path.name, NAME}
     tensors: dict[str, object] = dict(read_weights(bundle))
     if path.suffix == ".safetensors":

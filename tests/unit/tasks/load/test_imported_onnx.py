@@ -85,6 +85,11 @@ def test_what_is_no_such_graph_is_refused_in_words(graph: onnx.ModelProto, tmp_p
     weight.CopyFrom(numpy_helper.from_array(np.zeros((17, 3, 3, 3), np.float32), weight.name))
     with pytest.raises(BundleError, match=r"no graph of this family"):
         load_bundle(saved(other, tmp_path / "other.onnx"))
+    binary = copied(graph)                         # softmax over one output is 1 for any image
+    for constant in (c for c in binary.graph.initializer if c.dims[:1] == [10]):
+        constant.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(constant)[:1], constant.name))
+    with pytest.raises(BundleError, match="it has no classifier of two classes or more"):
+        load_bundle(saved(binary, tmp_path / "binary.onnx"))
 
 
 def test_quantised_graphs_and_other_axes_are_named(graph: onnx.ModelProto, tmp_path: Path) -> None:

@@ -160,6 +160,26 @@ def test_a_card_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
             load_bundle(ModelChoice(str(path)))
 
 
+def test_the_card_of_another_network_inside_a_file_is_an_error(tmp_path: Path) -> None:
+    """As when somebody saves new tensors with the metadata of the file that training began with."""
+    card = replace(tiny_bundle().card, architecture="wrn_16_1")
+    metadata = {CARD_KEY: TypeAdapter(ModelCard).dump_json(card).decode()}
+    save_tensors(tmp_path / "a.safetensors", tiny_tensors(TINY), metadata)
+    with pytest.raises(WeightsError, match=r"a\.safetensors holds wrn_10_1, and the card of another network"):
+        load_bundle(ModelChoice(str(tmp_path / "a.safetensors")))
+
+
+def test_a_network_of_one_output_is_refused_except_for_its_features(tmp_path: Path) -> None:
+    """Softmax over one output is 1: such a file (of a binary network) answered "class 0, 100 %" to any image."""
+    binary = replace(TINY, classes=1)
+    save_tensors(tmp_path / "a.safetensors", tiny_tensors(binary), {})
+    with pytest.raises(WeightsError, match=r"has one output, the likeliest of any image") as caught:
+        load_bundle(ModelChoice(str(tmp_path / "a.safetensors")))
+    assert "'wrn embed'" in caught.value.hint
+    facts = FileFacts(headless=True)
+    assert load_bundle(ModelChoice(str(tmp_path / "a.safetensors"), facts=facts)).card.classes == 1
+
+
 def test_a_foreign_pth_file_is_known_by_its_tensors(tmp_path: Path) -> None:
     path = save_pth(tmp_path / "theirs.pth", tiny_tensors(TINY))
     bundle = load_bundle(ModelChoice(str(path)))
