@@ -147,8 +147,10 @@ class Architecture:
         return {name: value for name, value in values.items() if value != defaults[name]}
 
 
-def get_architecture(name: str, classes: int | None = None, dropout: float | None = None) -> Architecture:
-    """Return the architecture called ``name``, with another number of classes or dropout if given.
+def get_architecture(
+    name: str | Architecture, classes: int | None = None, dropout: float | None = None
+) -> Architecture:
+    """Return the architecture called ``name``, or this one, with another number of classes or dropout if given.
 
     Knows every key of ``ARCHITECTURES``, and any ``wrn_N_K`` with N = 6·n + 4 (also written ``WRN-N-K``).
     Raises ConfigError for an unknown name and for an impossible depth, class count or dropout.
@@ -157,12 +159,12 @@ def get_architecture(name: str, classes: int | None = None, dropout: float | Non
         raise ConfigError(f"a classifier needs at least one class, got {classes}")
     if dropout is not None and not 0 <= dropout < 1:
         raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
-    key = normalise_name(name)
-    architecture = ARCHITECTURES.get(key) or _parse_wrn(key)
+    key = name.name if isinstance(name, Architecture) else normalise_name(name)
+    architecture = name if isinstance(name, Architecture) else ARCHITECTURES.get(key) or _parse_wrn(key)
     if architecture is None:
         hint = f"{did_you_mean(key, ARCHITECTURES)} 'wrn models' lists all, and any wrn_N_K works".strip()
         raise UnknownNameError(f"no architecture called {name!r}", hint=hint)
-    if dropout and architecture.block != "preact":
+    if dropout and architecture.family != "cifar":
         problem = f"{key} has no dropout: only the paper's WRN-n-k for 32×32 has a place for it"
         raise ConfigError(problem, hint="leave dropout out, or use a wrn_N_K")
     return replace(

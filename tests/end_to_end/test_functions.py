@@ -97,9 +97,9 @@ def test_a_gate_is_a_fraction(tiny: Path, tmp_path: Path, max_drop: float) -> No
         wideresnet.compile(tmp_path / "new", tiny, precision="f16", min_agreement=max_drop)
 
 
-@pytest.mark.parametrize("samples", [0, -5])
-def test_a_calibration_takes_an_image_or_more(tiny: Path, data: Path, tmp_path: Path, samples: int) -> None:
-    with pytest.raises(ConfigError, match=f"samples are 1 or more calibration images, got {samples}"):
+@pytest.mark.parametrize("samples", [1, 0, -5])
+def test_a_calibration_takes_two_images_or_more(tiny: Path, data: Path, tmp_path: Path, samples: int) -> None:
+    with pytest.raises(ConfigError, match=f"samples are 2 or more calibration images, got {samples}"):
         wideresnet.compile(tmp_path / "new", tiny, data=data, samples=samples)
 
 

@@ -31,7 +31,7 @@ class BundleOptions:
             " model was fine-tuned on, or CIFAR's."
         ),
     ] = "auto"
-    samples: Annotated[int, typer.Option(min=1, help="The number of calibration images, the same of each class.")] = 300
+    samples: Annotated[int, typer.Option(min=2, help="The number of calibration images, the same of each class.")] = 300
     estimator: Annotated[
         Literal["mse", "max", "mean", "percentile"],
         typer.Option(help="Ranges of activations: least squared error, extremes, their mean, quantiles."),

@@ -1,4 +1,4 @@
-"""Networks whose residual branches begin as zero."""
+"""Networks by name or architecture, and those whose residual branches begin as zero."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ import pytest
 import torch
 
 from fakes import NETWORKS
-from wideresnet.architectures import Architecture
+from wideresnet.architectures import Architecture, get_architecture, with_variant
+from wideresnet.errors import ConfigError
 from wideresnet.models import create_model, zero_branches
+
+
+def test_classes_and_dropout_are_those_of_the_call_for_an_architecture_too() -> None:
+    """Also of a variant, which has no name."""
+    model = create_model(with_variant(get_architecture("wrn_10_1"), {"block": "postact"}), num_classes=7, dropout=0.2)
+    assert model.get_submodule("fc").out_features == 7
+    assert model.get_submodule("layer1.0.dropout").p == 0.2
+    with pytest.raises(ConfigError, match="wide_resnet14_2 has no dropout"):
+        create_model(get_architecture("wide_resnet14_2"), dropout=0.2)
 
 
 @pytest.mark.parametrize("architecture", NETWORKS.values(), ids=NETWORKS)

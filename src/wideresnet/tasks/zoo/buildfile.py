@@ -85,7 +85,7 @@ class Backend(Section):
 class Sampler(Section):
     """The number of calibration images. ``suffix`` is ignored: every image format is read."""
 
-    get_data_num: int = Field(default=300, ge=1)
+    get_data_num: int = Field(default=300, ge=2)
     suffix: str | None = None
 
 

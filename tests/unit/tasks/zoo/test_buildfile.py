@@ -103,7 +103,7 @@ def test_one_number_is_the_shorter_side(tmp_path: Path) -> None:
         ("calibrate_mode", "alibrate_mode", "backend.quantize.alibrate_mode", "did you mean 'calibrate_mode'?"),
         ("frontend:", "frontent:", "frontent", "did you mean 'frontend'?"),
         ("dtype: int8", "dtype: int4", "backend.dtype", ""),
-        ("get_data_num: 50", "get_data_num: 0", "dataset.sampler.get_data_num", ""),
+        ("get_data_num: 50", "get_data_num: 1", "dataset.sampler.get_data_num", ""),
         ("quantize_per_channel: true", "quantize_per_channel: false", "quantize_per_channel", ""),
         ("type: ToTensor", "type: Rotate", r"dataset.process_ops.5.type", ""),
         ("code: bgr2rgb", "code: rgb2bgr", r"dataset.process_ops.3.code", ""),
