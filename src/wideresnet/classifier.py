@@ -193,7 +193,7 @@ class Classifier:
 
         Raises ConfigError for an unknown layer, and for a classifier that was not opened by ``wideresnet.load``.
         """
-        key = tuple(layers)
+        key = tuple(dict.fromkeys(layers))
         if key not in self._features:
             if self.bundle is None:
                 raise ConfigError("this classifier has no graph to read layers from", hint="open it with 'load'")

@@ -37,8 +37,9 @@ def with_preprocess(bundle: Bundle, preprocess: Preprocess) -> Bundle:
 
 
 def at_resolution(bundle: Bundle, side: int) -> Bundle:
-    """Return the bundle for crops of ``side`` pixels, which show the same part of an image (0: unchanged)."""
-    return as_float32(with_preprocess(bundle, bundle.card.preprocess.at(side))) if side else bundle
+    """Return the bundle for crops of ``side`` pixels, which show the same part of an image; 0, its own: unchanged."""
+    resized = with_preprocess(bundle, bundle.card.preprocess.at(side))
+    return resized if resized is bundle else as_float32(resized)
 
 
 def with_normalisation(bundle: Bundle, statistics: Normalisation) -> Bundle:

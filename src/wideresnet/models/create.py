@@ -20,8 +20,7 @@ def create_model(name: str | Architecture, num_classes: int | None = None, dropo
     The state dicts of ImageNet networks have torchvision's and timm's keys in the same order. ``dropout`` is for
     WRN-n-k only. Raises ConfigError for an unknown name or impossible numbers.
     """
-    model = WideResNet(get_architecture(name, num_classes, dropout))
-    initialise(model)
+    initialise(model := WideResNet(get_architecture(name, num_classes, dropout)))
     return model
 
 

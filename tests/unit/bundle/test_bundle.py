@@ -17,7 +17,7 @@ import pytest
 from fakes import TINY, VARIANTS, calibrated_bundle, tiny_bundle, tiny_images, tiny_tensors
 from wideresnet.bundle import Bundle, network_of
 from wideresnet.bundle import bundle as made
-from wideresnet.bundle.derive import as_float32
+from wideresnet.bundle.derive import as_float32, at_resolution
 from wideresnet.bundle.files import is_bundle, read_bundle, write_bundle
 from wideresnet.engines import open_engine
 from wideresnet.errors import BundleError, ConfigError
@@ -239,6 +239,13 @@ def test_a_card_with_numbers_that_cannot_be_is_an_error(whole, tmp_path, change,
     (folder / "card.json").write_text(json.dumps(card | change))
     with pytest.raises(BundleError, match=message):
         read_bundle(folder)
+
+
+def test_its_own_resolution_changes_nothing() -> None:
+    """So that an int8 model, whose graph cannot be written again, takes it too, and a calibration stays."""
+    bundle = calibrated_bundle(tiny_bundle())
+    assert at_resolution(bundle, 32) is at_resolution(bundle, 0) is bundle
+    assert at_resolution(bundle, 48).card.uncertainty is None
 
 
 def test_the_hash_and_the_parsed_graph_are_computed_once() -> None:

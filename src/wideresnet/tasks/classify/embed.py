@@ -38,7 +38,7 @@ def embed(
     Raises ImageError at the first image that cannot be read, ConfigError for a layer that the network does not have.
     """
     check_choice("pool", pool, get_args(Pool))
-    layers = [layers] if isinstance(layers, str) else layers
+    layers = list(dict.fromkeys([layers] if isinstance(layers, str) else layers))
     bundle, features = open_layers(model, bundle_of(model), layers, engine, alpha)
     items, spec = crop_items(images, bundle.card.preprocess, exif)
     settings = InferenceSettings(batch_size=batch_size, exif=exif)

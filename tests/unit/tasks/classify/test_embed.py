@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import wideresnet
 from fakes import tiny_bundle, tiny_images
 from wideresnet.bundle import write_bundle
 from wideresnet.engines.features import Features, open_features
@@ -74,6 +75,8 @@ def test_the_function_gives_arrays_by_layer(tmp_path: Path) -> None:
     assert {layer: (values.shape, values.dtype) for layer, values in found.items()} == {
         "layer3": ((3, 64, 8, 8), np.float32), "features": ((3, 64), np.float32),
     }  # fmt: skip
+    assert embed(images, tmp_path / "tiny", layers=["layer3", "features", "layer3"]).keys() == found.keys()
+    assert wideresnet.load(tmp_path / "tiny").features(["map", "map"]).names == ("map",)
     assert embed([], tmp_path / "tiny")["features"].shape == (0, 64)
     with pytest.raises(ImageError, match="image 1: not an image"):
         embed([images[0], b"no image"], tmp_path / "tiny")
