@@ -25,16 +25,16 @@ Answered = tuple[NDArray[np.float32], NDArray[np.int64]]   # logits [N, C], and 
 
 
 @dataclass(eq=False)
-class _Waiting:
-    """A batch with its answers so far; ``open`` of its images have none yet."""
+class _PendingBatch:
+    """A batch with its answers so far; ``unanswered`` of its images have none yet."""
 
     crops: Crops
     logits: NDArray[np.float32]
     member: NDArray[np.int64]
-    open: int
+    unanswered: int
 
 
-_Row = tuple[_Waiting, int]                        # one image: its batch, and its row there
+_Row = tuple[_PendingBatch, int]                   # one image: its batch, and its row there
 
 
 class CascadeEngine(OutputsEngine):
@@ -60,7 +60,7 @@ class CascadeEngine(OutputsEngine):
         """See ``OutputsEngine``; a cascade has no others than the logits."""
         return ([logits] for logits in self.stream(batches))
 
-    def ask(self, member: int, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def run_member(self, member: int, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return a member's logits of a batch of its own crops, in one stream, and which images it passes on.
 
         Raises EngineError for logits that are not finite.
@@ -73,27 +73,27 @@ class CascadeEngine(OutputsEngine):
 
         Raises EngineError for logits that are not finite.
         """
-        waiting: deque[_Waiting] = deque()
+        pending: deque[_PendingBatch] = deque()
         queues: list[list[_Row]] = [[] for _ in self.members]
         size = 1                                   # of a full batch
-        with closing(self._ask_first(batches, queues)) as begun:
-            for batch in begun:
-                waiting.append(batch)
+        with closing(self._run_first(batches, queues)) as answered:
+            for batch in answered:
+                pending.append(batch)
                 size = max(size, len(batch.logits))
-                held = sum(crop.nbytes for crop in batch.crops) * len(waiting)
-                self._ask_others(queues, size, at_once=held > WAITING)
-                while waiting and not waiting[0].open:
-                    yield self._finish(waiting.popleft())
-        self._ask_others(queues, size, at_once=True)
-        yield from map(self._finish, waiting)
+                held = sum(crop.nbytes for crop in batch.crops) * len(pending)
+                self._run_later(queues, size, at_once=held > WAITING)
+                while pending and not pending[0].unanswered:
+                    yield self._finish(pending.popleft())
+        self._run_later(queues, size, at_once=True)
+        yield from map(self._finish, pending)
 
-    def _finish(self, batch: _Waiting) -> Answered:
+    def _finish(self, batch: _PendingBatch) -> Answered:
         last = int((batch.member == len(self.members) - 1).sum())
         with self._lock:                           # calls of several threads
             self.passed_on += PassedOn(self.passed_on.certified95, last, len(batch.member))
         return batch.logits, batch.member
 
-    def _ask_first(self, batches: Iterable[Crops], queues: list[list[_Row]]) -> Generator[_Waiting, None, None]:
+    def _run_first(self, batches: Iterable[Crops], queues: list[list[_Row]]) -> Generator[_PendingBatch, None, None]:
         """Yield each batch with the answers of the first member, and queue the images that it passes on."""
         running: deque[Crops] = deque()
 
@@ -104,11 +104,11 @@ class CascadeEngine(OutputsEngine):
 
         for logits in self.members[0].stream(pixels()):
             rows = np.flatnonzero(self._is_unsure(0, logits)).tolist()
-            batch = _Waiting(running.popleft(), logits, np.zeros(len(logits), np.int64), len(rows))
+            batch = _PendingBatch(running.popleft(), logits, np.zeros(len(logits), np.int64), len(rows))
             queues[1] += ((batch, row) for row in rows)
             yield batch
 
-    def _ask_others(self, queues: list[list[_Row]], size: int, *, at_once: bool) -> None:
+    def _run_later(self, queues: list[list[_Row]], size: int, *, at_once: bool) -> None:
         """Run the other members on queued images in batches of ``size``; not ``at_once``: where a group is full."""
         for number, engine in enumerate(self.members[1:], start=1):
             streams, queue = engine.info.streams, queues[number]
@@ -123,7 +123,7 @@ class CascadeEngine(OutputsEngine):
                         queues[number + 1].append((batch, row))
                     else:
                         batch.logits[row], batch.member[row] = values, number
-                        batch.open -= 1
+                        batch.unanswered -= 1
 
     def _is_unsure(self, number: int, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return which images a member passes on."""

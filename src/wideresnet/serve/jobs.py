@@ -54,8 +54,8 @@ class Job(Generic[Result]):
     turn: float = 0.0                              # order in the pools that decode
     slow_bytes: int = 0                            # of an image that was set aside
     crops: Crops | None = None                     # of an encoded image
-    member: int = 0                                # of a cascade, which the open images have reached
-    open: NDArray[np.bool_] | None = None          # [N]: images that no member has answered yet
+    member: int = 0                                # of a cascade, which the unanswered images have reached
+    unanswered: NDArray[np.bool_] | None = None    # [N]: images that no member has answered yet
     logits: NDArray[np.float32] | None = None      # [N, C] of those that reached a member
     members: NDArray[np.int64] | None = None       # [N]: those that answered
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -78,12 +78,12 @@ class Job(Generic[Result]):
         self.stage_started = now
 
     def add_answers(self, logits: NDArray[np.float32], unsure: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Add a member's logits of the open images, of which some are ``unsure``; return the logits [N, C] of all."""
-        if self.open is None or self.logits is None or self.members is None:
-            self.open, self.logits = np.ones(len(logits), bool), logits.copy()
+        """Add a member's logits of the unanswered images, some of them ``unsure``; return the logits [N, C] of all."""
+        if self.unanswered is None or self.logits is None or self.members is None:
+            self.unanswered, self.logits = np.ones(len(logits), bool), logits.copy()
             self.members = np.zeros(len(logits), np.int64)
-        self.logits[self.open], self.members[self.open] = logits, self.member
-        self.open[self.open] = unsure
+        self.logits[self.unanswered], self.members[self.unanswered] = logits, self.member
+        self.unanswered[self.unanswered] = unsure
         return self.logits
 
     def finish(self, logits: NDArray[np.float32], batch: Batch, model: Uncertainty | None) -> None:

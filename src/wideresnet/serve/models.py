@@ -110,7 +110,7 @@ def check_model(classifier: Classifier) -> None:
     """
     if isinstance(engine := classifier.engine, CascadeEngine):
         for number, member in enumerate(engine.cascade.members):
-            engine.ask(number, _black(member.preprocess.crop))
+            engine.run_member(number, _black(member.preprocess.crop))
         return
     check_logits(classifier.logits(_black(classifier.card.preprocess.crop)))
 

@@ -194,7 +194,7 @@ class ModelWorker:
         return self.classifier.engine.crop_of[member] if isinstance(self.classifier.engine, CascadeEngine) else 0
 
     def _queue(self, member: int, decoded: Sequence[Decoded]) -> None:
-        """Put jobs with the pixels of their open images into the queue of a member."""
+        """Put jobs with the pixels of their unanswered images into the queue of a member."""
         if not decoded:
             return
         self._decoded[member].extend(decoded)
@@ -204,7 +204,7 @@ class ModelWorker:
             self._fail([job for job, _ in decoded], error)
 
     def _pass_on(self, decoded: Sequence[Decoded], member: int) -> None:
-        """Move jobs with the pixels of their open images to a member."""
+        """Move jobs with the pixels of their unanswered images to a member."""
         for job, _ in decoded:
             job.member = member
         if self._crop_of(member) == self._crop_of(member - 1):
@@ -250,7 +250,8 @@ class ModelWorker:
         for job, _ in batch:
             job.end_stage("wait", started)
         try:
-            joined, logits, unsure = self._ask(member, Batch(np.concatenate([pixels for _, pixels in batch]), ()))
+            stacked = np.concatenate([pixels for _, pixels in batch])
+            joined, logits, unsure = self._run_member(member, Batch(stacked, ()))
         except BaseException as error:
             if len(batch) > 1:
                 for decoded in batch:
@@ -277,12 +278,12 @@ class ModelWorker:
             self._pass_on(passed_on, member + 1)
         self._deliver(finished)
 
-    def _ask(self, member: int, batch: Batch) -> tuple[Batch, NDArray[np.float32], NDArray[np.bool_] | None]:
+    def _run_member(self, member: int, batch: Batch) -> tuple[Batch, NDArray[np.float32], NDArray[np.bool_] | None]:
         """Return a batch that has run, its logits, and which images a cascade's member passes on."""
         if not isinstance(engine := self.classifier.engine, CascadeEngine):
             return *self.classifier.run(batch), None
         with self._member_turns:
-            return batch, *engine.ask(member, batch.pixels)
+            return batch, *engine.run_member(member, batch.pixels)
 
     def _fail(self, jobs: list[Job[Any]], error: BaseException) -> None:
         for job in jobs:
