@@ -351,7 +351,7 @@ DRILLS: Drills = {
 def main(drills: Drills, description: str | None) -> None:
     """The command of a script of such drills."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path)
+    parser.add_argument("images", type=Path, metavar="FOLDER")
     parser.add_argument("--drill", choices=drills, action="append", help="repeatable [all]")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()

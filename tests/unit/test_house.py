@@ -137,6 +137,35 @@ def test_scripts_import_names_that_the_package_has(folder: str) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("folder", ["benchmarks", "tools", "examples"])
+def test_scripts_read_arguments_that_they_have(folder: str) -> None:
+    missing = []
+    for script in sorted((ROOT / folder).rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(script.read_text("utf-8"))))
+        calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+        declared = set[str]()
+        for call in calls:
+            if call.func.attr in ("add_argument", "add_subparsers"):
+                names = [name.value for name in call.args if isinstance(name, ast.Constant)]
+                longest = [name for name in names if name.startswith("--")] or names
+                declared |= {name.lstrip("-").replace("-", "_") for name in longest[:1]}
+                declared |= {word.value.value for word in call.keywords if word.arg == "dest"}
+        for function in (node for node in nodes if isinstance(node, ast.FunctionDef)):
+            parsed = {
+                node.targets[0].id
+                for node in ast.walk(function)
+                if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+                and isinstance(node.value.func, ast.Attribute) and node.value.func.attr == "parse_args"
+            }  # fmt: skip
+            missing += [
+                f"{script.relative_to(ROOT)}:{node.lineno}: {node.attr}"
+                for node in ast.walk(function)
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in parsed
+                and node.attr not in declared
+            ]  # fmt: skip
+    assert missing == []
+
+
 def test_every_example_photograph_is_credited() -> None:
     rows = re.findall(r"^\| `(.+?)` \|(.*)\|$", read("examples/CREDITS.md"), re.MULTILINE)
     images = {path.name for path in (ROOT / "examples").glob("*.*") if path.suffix not in (".md", ".py")}
