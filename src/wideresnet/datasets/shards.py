@@ -164,11 +164,11 @@ def labelled_shards(shards: ShardFiles, labels: Labels, splits: Sequence[str] = 
     notes = [f"{several}: {split} is read"] if len(shards.splits) > 1 else []
     if path.is_dir() and split not in ("", *splits):
         notes.append(f"{path} holds shards of the split {split} alone: {split} is read")
-    notes += _notes_on_numbers(shards.splits[split])
+    notes += notes_on_numbers(shards.splits[split])
     return replace(data, skipped=data.skipped + shards.skipped + Skipped(notes=tuple(notes)))
 
 
-def _notes_on_numbers(files: Sequence[Path]) -> Iterator[str]:
+def notes_on_numbers(files: Sequence[Path]) -> Iterator[str]:
     """Yield a sentence where names such as ``00000-of-00002`` show that shards are missing, or exist twice."""
     numbered = [match for file in files if (match := re.search(r"(\d+)-of-(\d+)", file.name))]
     expected, present = max((int(match[2]) for match in numbered), default=0), {int(match[1]) for match in numbered}

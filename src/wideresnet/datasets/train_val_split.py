@@ -13,9 +13,18 @@ from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import format_labels
 from wideresnet.datasets.layout import EXPECTED, class_folders, find_layout
 from wideresnet.datasets.open import check_format
-from wideresnet.datasets.shards import HELD_OUT, TRAIN, ShardFiles, find_shards, indexed_items, read_shards
+from wideresnet.datasets.shards import (
+    HELD_OUT,
+    TRAIN,
+    ShardFiles,
+    ShardRows,
+    find_shards,
+    indexed_items,
+    notes_on_numbers,
+    read_shards,
+)
 from wideresnet.datasets.splits import Split, check_classes_learnt, check_two_classes, class_labels, split_of, with_note
-from wideresnet.datasets.tar import ImageRow
+from wideresnet.datasets.tar import RawLabel
 from wideresnet.errors import DataError
 from wideresnet.output.row_format import csv_line
 from wideresnet.records import Item, Labels, Skipped
@@ -32,7 +41,7 @@ def open_split(root: Path, fraction: float, seed: int, test: Path | None = None)
     that cannot be a label.
     """
     if shards := find_shards(root):
-        split = _split_of_shards(shards, fraction, seed)
+        split = _split_of_shards(shards, fraction, seed, test)
     else:
         check_format(root)
         split = _split_of_folders(root, fraction, seed, test)
@@ -83,32 +92,42 @@ def _divide(data: LabelledData, labels: Labels, fraction: float, seed: int) -> S
     return Split(data.name, labels, train, val, divided=True)
 
 
-def _split_of_shards(shards: ShardFiles, fraction: float, seed: int) -> Split:
+def _split_of_shards(shards: ShardFiles, fraction: float, seed: int, test: Path | None) -> Split:
     """Return the splits that shards state in their names, or divide a single one. Raises DataError where it is unclear.
 
     The classes are those that the shards list, else all labels in them: numbers in their order, then names.
     """
-    root, splits = shards.path, shards.splits
+    root, splits = shards.path, dict(shards.splits)
+    of_test = (file.resolve() for file in splits.get("test", ()))
+    if test and len(splits) > 1 and any(file.is_relative_to(test.resolve()) for file in of_test):
+        del splits["test"]
     train_split = TRAIN if TRAIN in splits else ""
     val_split = next((split for split in HELD_OUT if split in splits), "")
     if len(splits) > 1 and (train_split not in splits or not val_split):
         problem = f"{root} holds shards of {', '.join(sorted(splits))}"
         raise DataError(problem, hint="name them train-….tar and validation-….tar")
-    train = read_shards(list(map(str, splits[train_split] if len(splits) > 1 else next(iter(splits.values())))))
+    files = splits[train_split] if len(splits) > 1 else next(iter(splits.values()))
+    train = read_shards(list(map(str, files)))
     present = sorted({label for _, _, label in train.rows}, key=lambda label: (isinstance(label, str), label))
     labels = class_labels(list(train.class_names) or [str(label) for label in present])
 
-    def labelled(name: str, rows: Sequence[ImageRow], skipped: Skipped) -> LabelledData:
-        if not train.class_names:                  # numbers are names here, not indices
+    def labelled(name: str, data: ShardRows, skipped: Skipped) -> LabelledData:
+        rows, names = data.rows, dict[RawLabel, str](enumerate(data.class_names))
+        if names:                                  # which may be in another order than the names of the other split
+            rows = [(path, source, names.get(label)) for path, source, label in rows]
+        elif not train.class_names:                # numbers are names here, not indices
             rows = [(path, source, str(label)) for path, source, label in rows]
         return LabelledData(name, indexed_items(str(root), rows, labels), len(labels.names), skipped=skipped)
 
     name = root.absolute().stem if root.is_file() else root.absolute().name
-    skipped = train.skipped + shards.skipped
+    skipped = train.skipped + shards.skipped + Skipped(notes=tuple(notes_on_numbers(files)))
     if len(splits) == 1:
-        return _divide(labelled(name, train.rows, skipped), labels, fraction, seed)
-    val = read_shards(list(map(str, splits[val_split])))
-    return Split(name, labels, labelled("train", train.rows, skipped), labelled("val", val.rows, val.skipped))
+        return _divide(labelled(name, train, skipped), labels, fraction, seed)
+    val, notes = read_shards(list(map(str, splits[val_split]))), [*notes_on_numbers(splits[val_split])]
+    for split in sorted(splits.keys() - {train_split, val_split}):
+        notes.append(f"left out {len(splits[split])} shards of {split or 'no split'}, such as {splits[split][0]}")
+    val_skipped = val.skipped + Skipped(notes=tuple(notes))
+    return Split(name, labels, labelled("train", train, skipped), labelled("val", val, val_skipped))
 
 
 def validation_items(items: Sequence[Item], fraction: float, seed: int) -> list[Item]:

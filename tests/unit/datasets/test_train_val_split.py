@@ -92,6 +92,32 @@ def test_classes_that_a_hub_names_are_called_so(tmp_path: Path) -> None:
     assert [item.label for item in split.val.items] == [2, 0, 1]
 
 
+def test_classes_of_two_splits_are_matched_by_their_names(tmp_path: Path) -> None:
+    """An index may stand for another class in the other file; a class that nothing was learnt of is refused."""
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    names = {"train": ("owl", "cat", "yak"), "validation": ("yak", "owl", "cat")}
+    for split, classes in names.items():
+        write_hub(tmp_path / f"{split}-00000-of-00001.parquet", {"bytes": [b""] * 3, "label": [0, 1, 2]}, classes)
+    assert [item.label for item in open_split(tmp_path, 0.2, 0).val.items] == [2, 0, 1]
+    write_hub(tmp_path / "validation-00000-of-00001.parquet", {"bytes": [b""], "label": [0]}, ("emu",))
+    with pytest.raises(DataError, match="has the label emu, which is none of the 3 classes"):
+        open_split(tmp_path, 0.2, 0)
+
+
+def test_shards_that_are_left_out_or_missing_are_told(tmp_path: Path) -> None:
+    """As in folders, the split that --test measures on chooses nothing."""
+    names = {"train-00000-of-00003": ["1", "2"] * 3, "val": ["1"], "test-0": ["1"], "test-1": ["2"]}
+    root = shards(tmp_path / "three", names)
+    missing = f"2 of 3 shards are missing beside {root / 'train-00000-of-00003.tar'}"
+    assert open_split(root, 0.2, 0).skipped.notes == (
+        missing, f"left out 2 shards of test, such as {root / 'test-0.tar'}",
+    )  # fmt: skip
+    assert open_split(root, 0.2, 0, root / "test-0.tar").skipped.notes == (missing,)
+    (root / "val.tar").unlink()
+    assert not open_split(root, 0.2, 0).divided
+    assert open_split(root, 0.5, 0, root / "test-0.tar").divided
+
+
 def test_a_split_that_is_there_is_taken(tmp_path: Path) -> None:
     tree(tmp_path / "train", cat=3, dog=2)
     tree(tmp_path / "val", cat=1)

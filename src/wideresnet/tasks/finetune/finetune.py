@@ -23,7 +23,7 @@ from wideresnet.config import as_toml
 from wideresnet.datasets.copies import notes_on_shared, sample_hash
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.open import open_labelled
-from wideresnet.datasets.shards import find_shards, labelled_shards
+from wideresnet.datasets.shards import HELD_OUT, find_shards, labelled_shards
 from wideresnet.datasets.splits import Split, with_exif, with_note, with_warnings
 from wideresnet.datasets.train_val_split import open_split, to_index
 from wideresnet.errors import ConfigError, TrainingError
@@ -130,8 +130,8 @@ def _open_data(data: Path, settings: FinetuneSettings, test: Path | None) -> tup
         raise ConfigError(f"--val-fraction has no effect: {data} is divided already", hint="leave it out")
     test_set = None
     if test:
-        shards = find_shards(test)
-        test_set = labelled_shards(shards, split.labels) if shards else open_labelled(test, split.labels)
+        files = find_shards(test)
+        test_set = labelled_shards(files, split.labels, HELD_OUT[::-1]) if files else open_labelled(test, split.labels)
         test_set = replace(test_set, name=f"{split.name} test", exif=settings.exif)
     sets = split.train, split.val, *([test_set] if test_set else [])
     return with_note(split, *notes_on_shared(*sets)), test_set
