@@ -31,9 +31,10 @@ def to_rgb(image: Image.Image, alpha: Alpha = "drop") -> Image.Image:
 
     Transparency is dropped (the colours count as they are stored), or with ``alpha`` "white" laid on white.
     """
-    if image.mode[0] in "IF":                      # I: 16-bit numbers; only TIFF's reader gives more
+    if image.mode[0] in "IF":
         numbers, info = np.asarray(image), image.info
-        numbers = numbers if image.mode == "F" else numbers.astype(np.uint16)
+        if image.mode != "F" and numbers.min() >= 0 and numbers.max() < 2**16:
+            numbers = numbers.astype(np.uint16)    # of 16 bits in all files but TIFF
         image = Image.fromarray(eight_bits(numbers, info.get("bits", 0)))
         if "transparency" in info:
             image.putalpha(Image.fromarray(numbers != info["transparency"]).convert("L"))

@@ -66,6 +66,8 @@ def crop_of(item: Item) -> np.ndarray:
     [
         (Image.open(io.BytesIO(turned_jpeg()[:-4])), "the Pillow image cannot be read: image file is truncated"),
         (Image.fromarray(np.full((2, 2), 7, np.float32)), r"outside 0..1"),
+        (Image.fromarray(np.arange(-4, 5, dtype=np.int32)[None]), "holds int32 values from -4 to 4, outside"),
+        (Image.fromarray(np.array([[0, 65536]], np.int32)), "holds int32 values from 0 to 65536, outside"),
         (RED / 255, r"the array is float64 \[4, 6, 3\], not RGB uint8"),
         (np.zeros((4, 6, 3), np.uint16), r"the array is uint16"),
         (np.zeros((5, 6, 7), np.uint8), r"the array is uint8 \[5, 6, 7\]"),
