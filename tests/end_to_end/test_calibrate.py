@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,15 @@ def test_an_unreadable_image_is_listed_and_the_exit_code_is_1(wrn: Wrn, model: P
     assert done.code == 1
     assert "no image" in done.err or "cannot" in done.err or "not" in done.err
     assert Path("new", "card.json").exists()
+
+
+def test_what_qualifies_the_figures_is_said(wrn: Wrn, model: Path, pictures: Path) -> None:
+    """On stderr too, not only in JSON and on the page."""
+    for image in list(pictures.glob("*/*.png")):
+        image.with_name(f"copy of {image.name}").write_bytes(image.read_bytes())
+    done = wrn("calibrate", "-m", model, "--data", pictures, "-o", "new", "--refuse", "10")
+    assert done.code == 0, done.err
+    assert re.match(r"warning: \d+ of the images measured are copies of others that fitted: ", done.err), done.err
 
 
 def test_what_a_calibration_does_not_hold_for_drops_it_with_a_note(wrn: Wrn, model: Path, pictures: Path) -> None:

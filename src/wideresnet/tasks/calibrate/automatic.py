@@ -56,7 +56,8 @@ def calibrate_in_place(
     model = report.uncertainty
     errors = " -> ".join(percent(quality.ece, 2) for quality in (model.before, model.after))
     used = f"{model.n_fit + model.n_scores:,} images of {data.name} that decided nothing else"
-    return f"calibrated with {used}; on {model.n_test:,} others the calibration error is {errors}"
+    measured = f"calibrated with {used}; on {model.n_test:,} others the calibration error is {errors}"
+    return "; ".join([measured, *(note for note in report.notes if note not in data.notes)])
 
 
 def _set_aside(

@@ -188,8 +188,9 @@ def calibrate_bundle(
     return records.CalibrateReport(
         str(output), bundle.card.name, uncertainty, bins, new_bins, tuple(counts.tolist()),
         _histograms(*(after[name].values[SCORE].ravel() for name in (SCORES, TEST))), failures,
-        (*data.notes, *_notes_on_copies(parts), *notes_on_bank(method, *reference[FEATURES].shape),
-         *conformal.notes_on_classes(sets)), data.skipped,
+        (*data.notes, *(images.test.notes if images.test else ()), *_notes_on_copies(parts),
+         *notes_on_bank(method, *reference[FEATURES].shape), *conformal.notes_on_classes(sets)),
+        data.skipped + (images.test.skipped if images.test else records.Skipped()),
     )  # fmt: skip
 
 

@@ -124,7 +124,7 @@ def _open_unlabelled(path: Path, labels: Labels) -> LabelledData:
 
 @dataclass(frozen=True, eq=False)
 class GateImages:
-    """The images of an accuracy gate out of the set ``data``; ``notes`` say which were left out."""
+    """The images of an accuracy gate out of the set ``data``; ``notes`` say what was assumed or left out."""
 
     data: LabelledData
     items: Sequence[Item]
@@ -134,7 +134,8 @@ class GateImages:
 def open_gate_images(path: Path, model: Bundle) -> GateImages:
     """Open the images of the gate of ``model``. Raises what ``gate_images`` and ``without_training_images`` do."""
     data = gate_images(path, model.labels)
-    return GateImages(data, *without_training_images(model, data.items))
+    items, notes = without_training_images(model, data.items)
+    return GateImages(data, items, (*data.notes, *notes))
 
 
 def without_training_images(model: Bundle, items: Sequence[Item]) -> tuple[Sequence[Item], tuple[str, ...]]:

@@ -160,12 +160,13 @@ def _quantize(reference: Bundle, settings: CompileSettings, folder: Path) -> Gen
     in_gate = model.trial.gate.n if held_out and model.trial.gate else 0
     on_counts = calibration_data.notes_on_counts(requested, used, len(pool), in_gate)
     on_images = calibration_data.notes_on_images(calibration, gate.items if gate else ())
-    model = replace(model, notes=(*on_counts, *on_images), unread=quantizer.unread, skipped=data.skipped)
+    model = replace(model, notes=(*data.notes, *on_counts, *on_images), unread=quantizer.unread, skipped=data.skipped)
     if gate is None:
         return model
     same_files = settings.calibration == settings.data and gate.skipped == data.skipped
     skipped = data.skipped if same_files else data.skipped + gate.skipped
-    return replace(model, notes=(*model.notes, *gate.notes), unread=quantizer.unread | gate.unread, skipped=skipped)
+    notes = tuple(dict.fromkeys((*model.notes, *gate.notes)))
+    return replace(model, notes=notes, unread=quantizer.unread | gate.unread, skipped=skipped)
 
 
 def _search(quantizer: Quantizer, settings: CompileSettings, folder: Path) -> Generator[Progress, None, CompiledModel]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -115,6 +116,15 @@ def test_images_of_the_bank_are_not_those_to_calibrate_with(pictures: Path, tmp_
     note = follow(calibrate_in_place(tmp_path / "model", data, bank, ""))
     assert note.startswith("not calibrated: 3 of the images to calibrate with are also in the bank")
     assert read_bundle(tmp_path / "model").card.uncertainty is None
+
+
+def test_copies_among_the_images_to_calibrate_with_are_in_the_note(pictures: Path, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "model", tiny_bundle())
+    data = open_labelled(pictures, tiny_bundle().labels)
+    twice = [*data.items, *(replace(item, path=f"{item.path}b") for item in data.items)]
+    note = follow(calibrate_in_place(tmp_path / "model", replace(data, items=twice), (), ""))
+    assert note.startswith("calibrated with 240 images")
+    assert "of the images measured are copies of others that fitted: the figures are too good" in note
 
 
 def test_fine_tuning_calibrates_with_its_test_set(pictures: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from wideresnet.engines import open_engine
 from wideresnet.errors import ConfigError, DataError, EngineError
 from wideresnet.graph.calibrated import with_temperature
 from wideresnet.graph.outputs import classifier_node
-from wideresnet.records import CalibrateReport, Item, follow
+from wideresnet.records import CalibrateReport, Item, Skipped, follow
 from wideresnet.report import calibration
 from wideresnet.tasks.calibrate.calibrate import (
     CalibrateSettings,
@@ -265,6 +265,16 @@ def test_copies_among_the_images_are_said(report: CalibrateReport, tmp_path: Pat
     assert note.endswith("of the images measured are copies of others that fitted: the figures are too good")
     assert 30 < int(thresholds.split()[0]) < 90    # of 240, with a probability of a quarter
     assert thresholds.endswith("that set thresholds are copies of others that fitted: the sets are too small")
+
+
+def test_what_was_assumed_and_passed_over_is_that_of_both_sets(tmp_path: Path) -> None:
+    first, second = (
+        replace(data(count, seed), name=name, notes=(f"{name} is assumed",), skipped=Skipped({ending: 1}))
+        for count, seed, name, ending in ((480, 0, "colours", ".txt"), (100, 5, "others", ".pdf"))
+    )
+    report = calibrate(classifier_of(network()), first, tmp_path / "new", test=second)
+    assert report.notes[:2] == ("colours is assumed", "others is assumed")
+    assert report.skipped == Skipped({".txt": 1, ".pdf": 1})
 
 
 def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from wideresnet.tasks.quantize.calibration_data import (
     holds_both_sets,
     notes_on_counts,
     notes_on_images,
+    open_gate_images,
 )
 
 LABELS = tiny_bundle().labels
@@ -115,6 +116,14 @@ def test_of_splits_the_training_one_calibrates_and_the_other_judges(tmp_path: Pa
         assert (gate.name, {Path(item.path).parts[-3] for item in gate.items}) == ("valid", {"valid"})
         assert pool.skipped == Skipped({".dng": 1}, notes=(f"took {root}/Train, left out {root}/valid/",))
         assert gate.skipped == Skipped(notes=(f"took {root}/valid, left out {root}/Train/",))
+
+
+def test_what_was_assumed_of_the_images_is_noted_with_the_gate(tmp_path: Path) -> None:
+    filled(tmp_path, "a.png")
+    (tmp_path / "index.csv").write_text("path,label\na.png,cat\na.png,cat\n")
+    assert open_gate_images(tmp_path / "index.csv", tiny_bundle()).notes == (
+        f"1 rows of {tmp_path / 'index.csv'} repeat an image",
+    )
 
 
 def test_folders_of_splits_hold_both_sets(tmp_path: Path) -> None:
