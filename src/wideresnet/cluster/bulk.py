@@ -89,7 +89,8 @@ def find_pending(store: Store, listing: Listing, identity: RunIdentity) -> list[
 def run_identity(job: BulkJob, bundle: Bundle, listing: Listing) -> RunIdentity:
     """Return everything that decides the results and their files."""
     source = {"pictures": listing.images, "source": listing.sha256, "shards": len(listing.shards)}
-    settings = {"work": type(job.operation).__name__.lower(), **job.operation.identity(), **source}
+    work, labels = type(job.operation).__name__.lower(), bundle.labels.digest
+    settings = {"work": work, **job.operation.identity(), **source, "labels": labels}
     return RunIdentity.of_model(bundle.card, settings, bundle.card.files.get(GRAPH, ""))
 
 

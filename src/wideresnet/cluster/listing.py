@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from wideresnet.cluster.shards import Shard
 from wideresnet.cluster.store import Store, is_uri, join_location, open_stored, split_location
-from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.labelled import LabelledData, fingerprint
 from wideresnet.datasets.layout import evaluation_role, roles_of, single_folders
 from wideresnet.datasets.lookup import ClassLookup
 from wideresnet.datasets.open import open_labelled
@@ -175,6 +175,9 @@ def _with_labels(shards: Iterable[Shard], lookup: ClassLookup) -> Iterator[Shard
 
 
 def _hash_input(shard: Shard) -> bytes:
-    """Return the bytes that identify a shard's inputs: names and location."""
-    names = "\n".join(item.path for item in shard.items)
-    return f"{shard.root}\t{shard.first}\t{shard.count}\n{names}\n".encode("utf-8", "surrogateescape")
+    """Return the bytes that identify a shard's inputs: location, names, and sizes, except those of a store's files."""
+    metadata = open_parquet(shard.root, open_stored).file.metadata if shard.count else None
+    groups = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)] if metadata else []
+    head = f"{shard.root}\t{shard.first}\t{shard.count}\t{groups}\n"
+    lines = [f"{item.path}\t".encode("utf-8", "surrogateescape") + fingerprint(item) for item in shard.items]
+    return head.encode("utf-8", "surrogateescape") + b"\n".join(lines)

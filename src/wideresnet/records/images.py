@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,11 @@ class Labels:
 
     names: tuple[str, ...]
     ids: tuple[str, ...] = ()                      # WordNet ids for ImageNet; empty without ids
+
+    @property
+    def digest(self) -> str:
+        """Text that differs between two lists of classes."""
+        return f"{crc32(repr(self).encode()):08x}"
 
 
 class EncodedImage(ABC):

@@ -19,6 +19,7 @@ from wideresnet.cluster.listing import Listing, list_images
 from wideresnet.cluster.operations import Classify
 from wideresnet.cluster.store import Store
 from wideresnet.cluster.worker import BulkJob, ShardWorker, part_name
+from wideresnet.datasets.labels import translated
 from wideresnet.errors import ConfigError, DataError
 from wideresnet.records import InferenceSettings, ShardDone
 
@@ -65,6 +66,10 @@ def test_the_folder_of_another_run_is_refused_with_the_difference(run: Run, fold
     run.pending()
     with pytest.raises(ConfigError, match="k is 5 there, 3 here"):
         Run(folder, Path(run.store.uri), Classify(InferenceSettings(batch_size=4), k=3)).pending()
+    chinese = Run(folder, Path(run.store.uri), Classify(InferenceSettings(batch_size=4)))
+    chinese.bundle = replace(run.bundle, labels=translated(run.bundle.labels, "zh", "cifar10"))
+    with pytest.raises(ConfigError, match="labels is"):        # their names are in the parts
+        chinese.pending()
     run.listing = replace(run.listing, sha256="other")
     with pytest.raises(ConfigError, match="source is"):
         run.pending()

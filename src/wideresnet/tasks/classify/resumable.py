@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from zlib import crc32
 
 from wideresnet.classifier import Classifier
 from wideresnet.errors import ConfigError
@@ -20,7 +19,7 @@ def run_identity(classifier: Classifier, settings: InferenceSettings, k: int, pa
     info = classifier.engine.info
     return RunIdentity.of_model(classifier.card, {
         "engine": info.runtime, "precision": info.precision, "k": k, "exif": settings.exif,
-        "fast decode": settings.reduced, "labels": f"{crc32(repr(classifier.labels).encode()):08x}",
+        "fast decode": settings.reduced, "labels": classifier.labels.digest,
         "folders": [str(path) for path in paths if path.is_dir()],
         **({"coverage": settings.coverage} if settings.coverage else {}),
     })  # fmt: skip
