@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -58,7 +59,18 @@ def _parse_yaml(text: str) -> Any:
     """Parse YAML without aliases, with which a few lines would stand for any amount of memory."""
     if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
         raise yaml.YAMLError("it has an alias, such as *name: write the value out")
-    return yaml.safe_load(text)
+    return yaml.load(text, _OneValueAKey)
+
+
+class _OneValueAKey(yaml.SafeLoader):
+    """YAML's own loader takes the last value of a key that is there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping. Raises YAMLError where a key is there twice."""
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if doubled := [key for key, count in keys.items() if count > 1]:
+            raise yaml.YAMLError(f"it has the key {doubled[0]!r} twice")
+        return super().construct_mapping(node, deep)
 
 
 def toml_value(text: str) -> Any:

@@ -139,6 +139,8 @@ def compile(
     for name, value in (("max_drop", max_drop or 0.0), ("min_agreement", min_agreement)):
         if not 0 <= value <= 1:
             raise ConfigError(f"{name} is a fraction from 0 to 1, got {value}", hint="0.002 is 0.2 points of top-1")
+    if calibration is not None and stored_name(precision) != "int8":
+        raise ConfigError(f"calibration has no effect with {precision}", hint="leave out calibration: it is for int8")
     if samples < 2:
         raise ConfigError(f"samples are 2 or more calibration images, got {samples}", hint="300 are usual")
     bundle = bundle_of(model)

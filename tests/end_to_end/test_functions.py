@@ -103,6 +103,11 @@ def test_a_calibration_takes_two_images_or_more(tiny: Path, data: Path, tmp_path
         wideresnet.compile(tmp_path / "new", tiny, data=data, samples=samples)
 
 
+def test_images_to_calibrate_with_are_for_int8(tiny: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="calibration has no effect with f16"):
+        wideresnet.compile(tmp_path / "new", tiny, precision="f16", calibration=data)
+
+
 def test_compare_takes_models_or_files(wrn: Wrn, tiny: Path, data: Path, tmp_path: Path) -> None:
     wideresnet.export(tmp_path / "half", tiny, storage="f16")
     report = wideresnet.compare(wideresnet.load(tiny), tmp_path / "half", data)

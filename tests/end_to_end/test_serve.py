@@ -345,6 +345,7 @@ def test_settings_come_from_flags_then_the_environment_then_the_file(tmp_path: P
 @pytest.mark.parametrize(("line", "words"), [
     ("queue: yes", "'--queue'"), ("queue: 1.9", "'--queue'"), ("deadline: on", "'--deadline'"),
     ("queue: 5", "no model called 'none'"), ("deadline: 2.5", "no model called 'none'"), ("explain: no", "no model"),
+    ("config: other.yaml", "no setting called 'config'"), ("queue: 5\nqueue: 6", "it has the key 'queue' twice"),
 ])  # fmt: skip
 def test_values_of_the_file_are_read_as_those_of_options(tmp_path: Path, wrn: Wrn, line: str, words: str) -> None:
     """To Python yes and 1.9 are the whole number 1."""

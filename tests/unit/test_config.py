@@ -18,6 +18,7 @@ YAML = {
     "a month 13": ("a: 2024-13-45", "month"),
     "length": ("#" * (MAX_CHARACTERS + 1), "characters"),
     "bytes": (b"\xff", "utf-8"),
+    "a key twice": ("a: 1\nb: {c: 1, d: 2, c: 3}\n", "the key 'c' twice"),
     "a zero byte": ('a: "b\\0c"', "zero byte"),
 }
 

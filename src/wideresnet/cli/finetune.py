@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from wideresnet.cli.checks import check_unused
 from wideresnet.cli.complete import model_names
 from wideresnet.cli.groups import WeightsOptions, with_groups
 from wideresnet.cli.options import MODEL, Alpha, Cache, Change, Format, Where
@@ -46,7 +45,6 @@ Test = Annotated[Path | None, typer.Option(help="Class folders for the final acc
 
 @with_groups
 def finetune(
-    context: typer.Context,
     data: Data,
     output: Run,
     files: WeightsOptions,
@@ -85,8 +83,6 @@ def finetune(
     changes: dict[str, Any] = dict(parse_changes(change))
     settings = read_settings(config, changes | {key: value for key, value in options.items() if value is not None})
     check_targets(folders=[output])
-    unused = settings.mode == "probe" and device == "cuda"
-    check_unused(context, unused, "on a probe, which is fitted on the CPU", "device")
     if source is None and files.weights is None:
         source = small_source(data, MODEL)
         say(f"--from is missing: the images have at most {SMALL} pixels a side, as for {source}", err=True)

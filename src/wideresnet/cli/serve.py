@@ -27,7 +27,7 @@ def _read(context: typer.Context, file: Path | None) -> Path | None:
     from wideresnet.serve.settings import read_file
 
     settings = read_file(file)
-    options = {parameter.name or "": parameter for parameter in context.command.params}
+    options = {item.name: item for item in context.command.params if item.name not in (None, "config")}
     for key, value in settings.items():
         if key not in options:
             raise ConfigError(f"{file}: no setting called {key!r}", hint=did_you_mean(str(key), options))

@@ -58,7 +58,7 @@ def finetune(
     run: Path | str,
     model: Classifier | Path | str = DEFAULT_MODEL,
     *,
-    mode: Literal["probe", "full"] = "probe",
+    mode: Literal["probe", "full"] | None = None,
     test: Path | str | None = None,
     settings: Mapping[str, Any] | None = None,
     compute: ComputeOptions | None = None,
@@ -66,10 +66,11 @@ def finetune(
     """Fine-tune ``model`` on the class folders in ``data``; the bundle is ``run``/bundle.
 
     ``data`` contains one folder per class, splits of such folders, or shards. "probe" fits a new classifier to
-    features, "full" trains the whole network (extra ``train``). ``settings`` has the keys of a settings file; ``test``
-    are class folders for a final evaluation, which select nothing; ``compute`` is for the full mode. Raises WrnError.
+    features, "full" trains the whole network (extra ``train``). ``settings`` has the keys of a settings file, ``mode``
+    among them (None: as there, else "probe"); ``test`` are class folders for a final evaluation, which select nothing;
+    ``compute`` is for the full mode. Raises WrnError.
     """
-    checked = read_settings(None, {**(settings or {}), "mode": mode})
+    checked = read_settings(None, {**(settings or {}), **({"mode": mode} if mode else {})})
     test_folder = None if test is None else Path(test)
     return follow(run_finetune(bundle_of(model), Path(data), Path(run), checked, test_folder, compute))
 
@@ -80,12 +81,14 @@ def run_finetune(
 ) -> Generator[Progress | Images | PathPoint | Epoch, None, FinetuneReport]:  # fmt: skip
     """Fine-tune ``source`` on ``data`` in the folder ``run``, or resume there, and return the report.
 
-    After an interruption every file in ``run`` is complete. Raises ConfigError for an int8 source and a probe with a
-    cache, DataError for unusable images, TrainingError if ``run`` holds another run or a loss is not finite.
+    After an interruption every file in ``run`` is complete. Raises ConfigError for an int8 source and a probe with
+    ``compute``, DataError for unusable images, TrainingError if ``run`` holds another run or a loss is not finite.
     """
     compute = compute or ComputeOptions()
     if compute.cache and settings.mode == "probe":
         raise ConfigError("--cache has no effect on a probe: it stores features, not images", hint="leave it out")
+    if compute.device == "cuda" and settings.mode == "probe":
+        raise ConfigError("--device has no effect on a probe, which is fitted on the CPU", hint="leave it out")
     started = time.perf_counter()
     source = _as_trainable(source, settings)
     split, test_set = _open_data(data, settings, test)

@@ -127,6 +127,8 @@ def test_the_function_takes_what_people_have(tmp_path: Path) -> None:
     assert (first.path, second.path) == (str(tmp_path / "a.png"), "image 1")
     assert [shown.score.label for shown in first.maps] == ["cat", "truck"]
     np.testing.assert_allclose(first.maps[0].evidence, second.maps[0].evidence, atol=1e-5)
+    (third,) = explain(tiny_images(1, 32)[0], classes=np.int64(9))
+    assert [shown.score.label for shown in third.maps] == ["truck"]
     with pytest.raises(ImageError, match=r"absent\.png"):
         explain(tmp_path / "absent.png")
 

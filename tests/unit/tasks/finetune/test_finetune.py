@@ -28,7 +28,7 @@ from wideresnet.tasks.finetune import probe as finetune_probe
 from wideresnet.tasks.finetune.finetune import run_finetune
 from wideresnet.tasks.finetune.full import BEST, best_epoch, is_patience_over
 from wideresnet.tasks.finetune.probe import embed_split, run_probe
-from wideresnet.tasks.finetune.settings import FinetuneSettings
+from wideresnet.tasks.finetune.settings import ComputeOptions, FinetuneSettings
 from wideresnet.tasks.load.load import open_classifier
 from wideresnet.training import loop
 from wideresnet.training.loop import Epoch
@@ -258,6 +258,15 @@ def test_from_python(pets: Path, tmp_path: Path) -> None:
     report = task.finetune(pets, tmp_path / "run", settings={"val_fraction": 0.4, "l2": [0.1]})
     assert (report.train, report.val, report.source) == (12, 6, "wrn_16_4.cifar10")
     assert finetune_full.BEST not in {path.name for path in (tmp_path / "run").iterdir()}
+
+
+def test_the_mode_may_be_one_of_the_settings(pets: Path, tmp_path: Path) -> None:
+    settings = {"mode": "full", "flips": False}
+    with pytest.raises(ConfigError, match="flips has no effect in the mode full"):
+        task.finetune(pets, tmp_path / "run", settings=settings)
+    with pytest.raises(ConfigError, match="--device has no effect on a probe"):
+        task.finetune(pets, tmp_path / "run", settings=settings, mode="probe", compute=ComputeOptions(device="cuda"))
+    assert not (tmp_path / "run").exists()
 
 
 def photographs(folder: Path, turned: bool) -> Path:
