@@ -9,18 +9,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from wideresnet.datasets import imagenet
 from wideresnet.datasets.ground_truth import NUMBERED
-from wideresnet.datasets.imagenet import (
-    IMAGES,
-    PER_CLASS,
-    Source,
-    all_labels,
-    check_counts,
-    find_val_images,
-    merge_labels,
-    number_of,
-    open_source,
-)
 from wideresnet.datasets.labels import read_labels
 from wideresnet.datasets.tar import open_tar
 from wideresnet.errors import ConfigError, DataError, os_errors_as
@@ -45,19 +35,19 @@ def prepare_imagenet(
     """
     if index.resolve() in {path.resolve() for path in paths}:
         raise ConfigError(f"{index} is one of the sources and would be overwritten", hint="name another file with -o")
-    sources = [open_source(path) for path in paths]
+    sources = [imagenet.open_source(path) for path in paths]
     if extract and not any(source.archive for source in sources):
         raise ConfigError("--extract has no effect: no source is an archive of images", hint="leave out --extract")
     roots, extracted = yield from _image_folders(sources, extract)
     yield Progress("looking for images", 0, 0)
-    val_images = find_val_images(dict.fromkeys(roots))
+    val_images = imagenet.find_val_images(dict.fromkeys(roots))
     images = val_images.by_number
     if not images:
         raise DataError(f"no ILSVRC2012_val_*.JPEG in {', '.join(map(str, paths))}", hint=_NO_IMAGES)
-    labels_by_source = all_labels(sources, images)
-    labels = merge_labels(labels_by_source)
+    labels_by_source = imagenet.all_labels(sources, images)
+    labels = imagenet.merge_labels(labels_by_source)
     chosen = {number: path for number, path in images.items() if number in labels}
-    counts = check_counts({number: labels[number] for number in chosen})
+    counts = imagenet.check_counts({number: labels[number] for number in chosen})
     save_text(index, index_text(chosen, labels, index.parent))
     placements: list[Placement] = []
     for placement in place_in_folders(chosen, labels, folders) if folders else ():
@@ -67,11 +57,11 @@ def prepare_imagenet(
         name="ImageNet val",
         index=str(index),
         pictures=len(chosen),
-        official=IMAGES,
+        official=imagenet.IMAGES,
         classes=len(counts),
-        full_classes=sum(count == PER_CLASS for count in counts.values()),
+        full_classes=sum(count == imagenet.PER_CLASS for count in counts.values()),
         labels_from=tuple(labels_by_source),
-        absent=tuple(NUMBERED.format(number) for number in range(1, IMAGES + 1) if number not in images),
+        absent=tuple(NUMBERED.format(number) for number in range(1, imagenet.IMAGES + 1) if number not in images),
         left_out=(*val_images.other_images, *(str(path) for number, path in images.items() if number not in labels)),
         extracted=extracted,
         linked=placements.count("linked"),
@@ -85,7 +75,7 @@ _NO_IMAGES = "name the folder of the images, or ILSVRC2012_img_val.tar with --ex
 
 
 def _image_folders(
-    sources: Sequence[Source], extract: Path | None
+    sources: Sequence[imagenet.Source], extract: Path | None
 ) -> Generator[Progress, None, tuple[list[Path], int]]:
     """Extract archives; return the folders of the images and the number of images extracted."""
     roots = [source.path.resolve() for source in sources if source.images]
@@ -98,7 +88,7 @@ def _image_folders(
             roots.append(extract.resolve())
             for done, new in enumerate(extract_val(source.path, extract), start=1):
                 extracted += new
-                yield Progress(f"extracting {source.path.name}", done, IMAGES)
+                yield Progress(f"extracting {source.path.name}", done, imagenet.IMAGES)
     return roots, extracted
 
 
@@ -123,7 +113,7 @@ def extract_val(archive: Path, folder: Path) -> Iterator[bool]:
     with os_errors_as(DataError, f"cannot extract {archive} to {folder}", hint), open_tar(archive) as members:
         for member in members:
             name = PurePosixPath(member.name)
-            if not (member.isfile() and number_of(name.name)):
+            if not (member.isfile() and imagenet.number_of(name.name)):
                 continue
             parent = name.parent.name if name.parent.name in wnids else ""
             target = folder / parent / name.name

@@ -10,13 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wideresnet.datasets import decoded_cache
 from wideresnet.datasets.copies import notes_on_shared
-from wideresnet.datasets.decoded_cache import (
-    check_disk_space,
-    decode_into_memory,
-    decode_onto_disk,
-    open_store,
-)
 from wideresnet.datasets.folder import labelled_folder
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import read_labels
@@ -155,14 +150,14 @@ def decode_split(
     class without a readable training image.
     """
     if cache:
-        train_store = open_store(cache, f"{split.name}-train", split.train, train)
-        val_store = open_store(cache, f"{split.name}-val", split.val, val)
-        check_disk_space(cache, (train_store, val_store))
-        train_images = yield from decode_onto_disk(train_store, threads)
-        val_images = yield from decode_onto_disk(val_store, threads)
+        train_store = decoded_cache.open_store(cache, f"{split.name}-train", split.train, train)
+        val_store = decoded_cache.open_store(cache, f"{split.name}-val", split.val, val)
+        decoded_cache.check_disk_space(cache, (train_store, val_store))
+        train_images = yield from decoded_cache.decode_onto_disk(train_store, threads)
+        val_images = yield from decoded_cache.decode_onto_disk(val_store, threads)
     else:
-        train_images = yield from decode_into_memory(split.train, train, threads)
-        val_images = yield from decode_into_memory(split.val, val, threads)
+        train_images = yield from decoded_cache.decode_into_memory(split.train, train, threads)
+        val_images = yield from decoded_cache.decode_into_memory(split.val, val, threads)
     check_classes_learnt(split, train_images.labels)
     return FolderArrays(
         name=split.name,

@@ -8,21 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from wideresnet.datasets import shards as sharded
 from wideresnet.datasets.folder import labelled_folder
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.labels import format_labels
 from wideresnet.datasets.layout import EXPECTED, class_folders, find_layout
 from wideresnet.datasets.open import check_format
-from wideresnet.datasets.shards import (
-    HELD_OUT,
-    TRAIN,
-    ShardFiles,
-    ShardRows,
-    find_shards,
-    indexed_items,
-    notes_on_numbers,
-    read_shards,
-)
 from wideresnet.datasets.splits import Split, check_classes_learnt, check_two_classes, class_labels, split_of, with_note
 from wideresnet.datasets.tar import RawLabel
 from wideresnet.errors import DataError
@@ -40,7 +31,7 @@ def open_split(root: Path, fraction: float, seed: int, test: Path | None = None)
     alone. Raises DataError for fewer than two classes, a class without an image, an empty validation set, and a name
     that cannot be a label.
     """
-    if shards := find_shards(root):
+    if shards := sharded.find_shards(root):
         split = _split_of_shards(shards, fraction, seed, test)
     else:
         check_format(root)
@@ -92,7 +83,7 @@ def _divide(data: LabelledData, labels: Labels, fraction: float, seed: int) -> S
     return Split(data.name, labels, train, val, divided=True)
 
 
-def _split_of_shards(shards: ShardFiles, fraction: float, seed: int, test: Path | None) -> Split:
+def _split_of_shards(shards: sharded.ShardFiles, fraction: float, seed: int, test: Path | None) -> Split:
     """Return the splits that shards state in their names, or divide a single one. Raises DataError where it is unclear.
 
     The classes are those that the shards list, else all labels in them: numbers in their order, then names.
@@ -101,29 +92,29 @@ def _split_of_shards(shards: ShardFiles, fraction: float, seed: int, test: Path 
     of_test = (file.resolve() for file in splits.get("test", ()))
     if test and len(splits) > 1 and any(file.is_relative_to(test.resolve()) for file in of_test):
         del splits["test"]
-    train_split = TRAIN if TRAIN in splits else ""
-    val_split = next((split for split in HELD_OUT if split in splits), "")
+    train_split = sharded.TRAIN if sharded.TRAIN in splits else ""
+    val_split = next((split for split in sharded.HELD_OUT if split in splits), "")
     if len(splits) > 1 and (train_split not in splits or not val_split):
         problem = f"{root} holds shards of {', '.join(sorted(splits))}"
         raise DataError(problem, hint="name them train-….tar and validation-….tar")
     files = splits[train_split] if len(splits) > 1 else next(iter(splits.values()))
-    train = read_shards(list(map(str, files)))
+    train = sharded.read_shards(list(map(str, files)))
     present = sorted({label for _, _, label in train.rows}, key=lambda label: (isinstance(label, str), label))
     labels = class_labels(list(train.class_names) or [str(label) for label in present])
 
-    def labelled(name: str, data: ShardRows, skipped: Skipped) -> LabelledData:
+    def labelled(name: str, data: sharded.ShardRows, skipped: Skipped) -> LabelledData:
         rows, names = data.rows, dict[RawLabel, str](enumerate(data.class_names))
         if names:                                  # which may be in another order than the names of the other split
             rows = [(path, source, names.get(label)) for path, source, label in rows]
         elif not train.class_names:                # numbers are names here, not indices
             rows = [(path, source, str(label)) for path, source, label in rows]
-        return LabelledData(name, indexed_items(str(root), rows, labels), len(labels.names), skipped=skipped)
+        return LabelledData(name, sharded.indexed_items(str(root), rows, labels), len(labels.names), skipped=skipped)
 
     name = root.absolute().stem if root.is_file() else root.absolute().name
-    skipped = train.skipped + shards.skipped + Skipped(notes=tuple(notes_on_numbers(files)))
+    skipped = train.skipped + shards.skipped + Skipped(notes=tuple(sharded.notes_on_numbers(files)))
     if len(splits) == 1:
         return _divide(labelled(name, train, skipped), labels, fraction, seed)
-    val, notes = read_shards(list(map(str, splits[val_split]))), [*notes_on_numbers(splits[val_split])]
+    val, notes = sharded.read_shards(list(map(str, splits[val_split]))), [*sharded.notes_on_numbers(splits[val_split])]
     for split in sorted(splits.keys() - {train_split, val_split}):
         notes.append(f"left out {len(splits[split])} shards of {split or 'no split'}, such as {splits[split][0]}")
     val_skipped = val.skipped + Skipped(notes=tuple(notes))

@@ -169,8 +169,7 @@ def calibrate_bundle(
     deployed = Features(open_engine(calibrated, options=throughput_options(bundle, "f32")[0]), (SCORE,))
     for name, items in parts.items():
         after[name] = yield from runs.outputs(deployed, items, f"{name} images, calibrated")
-        changed = int((after[name].values["logits"].argmax(1) != before[name].values["logits"].argmax(1)).sum())
-        if changed:
+        if changed := int((after[name].values["logits"].argmax(1) != before[name].values["logits"].argmax(1)).sum()):
             raise BundleError(f"the calibrated graph answers {changed:,} {name} images differently: it was not written")
     rank = int(constants["k"][0]) if "k" in constants else 0
     unknown = records.UnknownModel(
@@ -188,8 +187,8 @@ def calibrate_bundle(
     return records.CalibrateReport(
         str(output), bundle.card.name, uncertainty, bins, new_bins, tuple(counts.tolist()),
         _histograms(*(after[name].values[SCORE].ravel() for name in (SCORES, TEST))), failures,
-        (*data.notes, *(images.test.notes if images.test else ()), *_notes_on_copies(parts),
-         *notes_on_bank(method, *reference[FEATURES].shape), *conformal.notes_on_classes(sets)),
+        (*_notes_on_images(images, parts), *notes_on_bank(method, *reference[FEATURES].shape),
+         *conformal.notes_on_classes(sets)),
         data.skipped + (images.test.skipped if images.test else records.Skipped()),
     )  # fmt: skip
 
@@ -253,7 +252,8 @@ def _check_fewest(n: int, parts: int, settings: CalibrateSettings, problem: str)
         )
 
 
-def _notes_on_copies(parts: dict[str, list[records.Item]]) -> Iterator[str]:
+def _notes_on_images(images: CalibrationImages, parts: dict[str, list[records.Item]]) -> Iterator[str]:
+    yield from (note for labelled in filter(None, (images.data, images.test)) for note in labelled.notes)
     if count := count_shared([*parts[FIT], *parts[SCORES]], parts[TEST]):
         yield f"{count:,} of the images measured are copies of others that fitted: the figures are too good"
     if count := count_shared(parts[FIT], parts[SCORES]):
