@@ -29,7 +29,7 @@ from wideresnet.datasets.sample import balanced_sample
 from wideresnet.engines.features import Features, open_features
 from wideresnet.engines.open import open_engine
 from wideresnet.engines.throughput import throughput_options
-from wideresnet.errors import BundleError, ConfigError, DataError, check_choice
+from wideresnet.errors import BundleError, ConfigError, DataError, check_choice, errors_as
 from wideresnet.graph.calibrated import SCORE, with_known_score, with_temperature
 from wideresnet.graph.outputs import FEATURES
 from wideresnet.images.loader import load_batches
@@ -136,7 +136,9 @@ def open_calibration_images(
         bank, kind = run_data[0], "training images"
     elif bank is None and isinstance(data, Path | str) and holds_both_sets(locate_data(Path(data)), labels):
         bank, kind = data, "training images"
-    pool = [] if bank is None else calibration_pool(locate_data(Path(bank)), labels).items
+    hint = "name some with --bank" if run_data and bank == run_data[0] else None
+    with errors_as(DataError, DataError, "no images that the network knows", hint):
+        pool = [] if bank is None else calibration_pool(locate_data(Path(bank)), labels).items
     assert sets[0] is not None
     return CalibrationImages(sets[0], sets[1], pool, "" if bank is None else f"{kind} of {Path(bank).name}")
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from wideresnet.bundle import Bundle
+from wideresnet.datasets.ground_truth import read_ground_truth
 from wideresnet.datasets.labelled import LabelledData
-from wideresnet.datasets.open import open_labelled
 from wideresnet.errors import DataError
 from wideresnet.records import Item, ModelCard
 
@@ -36,9 +36,14 @@ def training_images(bundle: Bundle, items: Sequence[Item]) -> list[Item]:
         return list(items)
     paths = set[str]()
     if indices := run_indices(bundle):
-        with suppress(DataError):                  # an index of images that were moved
-            paths.update(os.path.realpath(item.path) for item in open_labelled(indices[0], bundle.labels).items)
-    return [item for item in items if paths and os.path.realpath(item.path) in paths]
+        with suppress(DataError):                  # an index that was removed or changed
+            paths.update(map(os.path.realpath, read_ground_truth(indices[0], bundle.labels).rows))
+    return [item for item in items if paths and _has_own_path(item) and os.path.realpath(item.path) in paths]
+
+
+def _has_own_path(item: Item) -> bool:
+    """Return whether the path of an item names its file; some Parquet files hold names that others may have, too."""
+    return item.path.startswith(getattr(item.source, "path", ""))
 
 
 def training_warning(bundle: Bundle, items: Sequence[Item]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from wideresnet.graph.calibrated import with_temperature
 from wideresnet.graph.outputs import classifier_node
 from wideresnet.records import CalibrateReport, Item, Skipped, follow
 from wideresnet.report import calibration
+from wideresnet.tasks.calibrate import calibrate as task
 from wideresnet.tasks.calibrate.calibrate import (
     CalibrateSettings,
     CalibrationImages,
@@ -275,6 +276,15 @@ def test_what_was_assumed_and_passed_over_is_that_of_both_sets(tmp_path: Path) -
     report = calibrate(classifier_of(network()), first, tmp_path / "new", test=second)
     assert report.notes[:2] == ("colours is assumed", "others is assumed")
     assert report.skipped == Skipped({".txt": 1, ".pdf": 1})
+
+
+def test_training_images_that_are_gone_have_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index in the run folder of a model lists no files where it was fine-tuned on archives."""
+    (tmp_path / "train.csv").write_text("path,label\n/shards/a.tar/1.png,cat\n")
+    monkeypatch.setattr(task, "run_indices", lambda _: (tmp_path / "train.csv", tmp_path / "val.csv"))
+    with pytest.raises(DataError, match=r"no images that the network knows: .*none of the 1 images") as caught:
+        task.open_calibration_images(network(), data(), None, None)
+    assert caught.value.hint == "name some with --bank"
 
 
 def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fakes import calibrated_bundle, tiny_bundle
+from fakes import calibrated_bundle, tiny_bundle, write_hub
 from wideresnet.bundle import Bundle, read_bundle, write_bundle
 from wideresnet.classifier import Classifier
 from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.parquet import ParquetRow
+from wideresnet.datasets.tar import TarMember
 from wideresnet.datasets.train_val_split import to_index
 from wideresnet.engines import open_engine
 from wideresnet.errors import DataError
@@ -72,6 +74,18 @@ def test_the_training_set_is_known_by_its_hash_and_its_images_by_their_paths(
     assert training_images(moved, train.items) == training_images(model, train.items) == train.items
     assert training_images(model, [*val.items, *train.items[:3]]) == train.items[:3]
     assert training_images(model, val.items) == training_images(moved, train.items[:3]) == []
+
+
+def test_images_in_archives_are_known_by_the_paths_of_these(model: Bundle, tmp_path: Path) -> None:
+    """Those in a Parquet file may have names that images of another one have, too."""
+    pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    archive = tmp_path / "data" / "a.tar"
+    write_hub(tmp_path / "data" / "a.parquet", {"bytes": [b""], "label": [0]}, ("cat",))
+    sources = [TarMember(str(archive), offset, 1) for offset in (512, 1536)]
+    train, other = (Item(f"{archive}/{k}.png", source, k) for k, source in enumerate(sources))
+    row = Item("1.png", ParquetRow(str(tmp_path / "data" / "a.parquet"), 0, 0), 0)
+    (tmp_path / "run" / "train.csv").write_text(to_index(LabelledData("train", [train, row], 10), model.labels))
+    assert training_images(model, [other, train, row]) == [train]
 
 
 def test_accuracy_on_training_images_is_called_that(model: Bundle, data: tuple[LabelledData, LabelledData]) -> None:
