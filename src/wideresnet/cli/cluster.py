@@ -64,7 +64,7 @@ def evaluate_on_cluster(
     from wideresnet.engines.throughput import tune_settings
     from wideresnet.output.scores import score_of
     from wideresnet.tasks.evaluate.evaluate import empty_report, source_of_data
-    from wideresnet.tasks.evaluate.training_images import training_warning
+    from wideresnet.tasks.evaluate.training_images import with_warnings
 
     _, settings = tune_settings(bundle, settings)
     shard_size = cluster.round_up(settings.batch_size)
@@ -77,8 +77,7 @@ def evaluate_on_cluster(
         say(f"the nodes ran several engines, and the report names the first: {'; '.join(engines)}", err=True)
     machine = {"shards_of_host": report.shards_of_host, "engines": engines}
     blank = empty_report(bundle.card, bundle.labels, report.engines[0], images, machine, settings.coverage)
-    blank = replace(blank, notes=(*blank.notes, *training_warning(bundle, images.items)))
-    answers = map(score_of, read_rows(report.output, listing))
+    answers, blank = map(score_of, read_rows(report.output, listing)), with_warnings(blank, bundle, images)
     return source_of_data(answers, blank, bundle.labels, images, bundle.card.labels_name)
 
 

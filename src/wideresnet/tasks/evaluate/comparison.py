@@ -21,7 +21,7 @@ from wideresnet.records.comparison import ComparisonReport, Flip
 from wideresnet.tasks.evaluate.evaluate import BATCH, blank_report, score, score_logits
 from wideresnet.tasks.evaluate.label_order import with_order_warning
 from wideresnet.tasks.evaluate.metrics import accumulate
-from wideresnet.tasks.evaluate.training_images import training_warning
+from wideresnet.tasks.evaluate.training_images import with_warnings
 from wideresnet.tasks.load.load import open_classifier
 
 Outcome = Scored | Failure
@@ -73,11 +73,11 @@ def compare_models(
         outcomes_a.append(outcome_a)
         outcomes_b.append(outcome_b)
         yield Progress("comparing", done, len(data.items))
-    notes = [data.notes + training_warning(bundle, data.items) for bundle in bundles]
-    blanks = replace(blank_report(a, data), notes=notes[0]), replace(blank_report(b, data), notes=notes[1])
+    blanks = (replace(blank_report(model, data), notes=data.notes) for model in (a, b))      # no calibration is shown
+    blank_a, blank_b = (with_warnings(blank, bundle, data) for blank, bundle in zip(blanks, bundles, strict=True))
     if a.card.name == b.card.name:                 # the folders tell them apart
-        blanks = replace(blanks[0], model=names[0]), replace(blanks[1], model=names[1])
-    report = compare_answers(outcomes_a, outcomes_b, blanks, a.labels)
+        blank_a, blank_b = replace(blank_a, model=names[0]), replace(blank_b, model=names[1])
+    report = compare_answers(outcomes_a, outcomes_b, (blank_a, blank_b), a.labels)
     return Comparison(report, a.labels, {item.path: item for item in data.items}, a.card.preprocess)
 
 

@@ -16,8 +16,7 @@ from wideresnet.prediction_sets import check_coverage
 from wideresnet.records import EvalReport, InferenceSettings, follow
 from wideresnet.tasks.evaluate.evaluate import AnswerSource, blank_report, count, score, source_of_data
 from wideresnet.tasks.evaluate.resumable import score_into
-from wideresnet.tasks.evaluate.training_images import training_warning
-from wideresnet.tasks.load.check_statistics import statistics_warning
+from wideresnet.tasks.evaluate.training_images import with_warnings
 from wideresnet.tasks.load.cifar_archive import locate_data
 from wideresnet.tasks.load.load import bundle_of, open_classifier
 
@@ -90,7 +89,5 @@ def _source(
     else:
         scores = score(classifier, data, settings.batch_size, mode=settings.mode, coverage=settings.coverage)
     blank = blank_report(classifier, data, settings.coverage)
-    if bundle:
-        warnings = *training_warning(bundle, data.items), *statistics_warning(bundle, data.items, data.exif)
-        blank = replace(blank, notes=(*blank.notes, *warnings))
+    blank = with_warnings(blank, bundle, data) if bundle else blank
     return source_of_data(scores, blank, classifier.labels, data, card.labels_name, file)

@@ -6,13 +6,15 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from wideresnet.bundle import Bundle
 from wideresnet.datasets.ground_truth import read_ground_truth
 from wideresnet.datasets.labelled import LabelledData
 from wideresnet.errors import DataError
-from wideresnet.records import Item, ModelCard
+from wideresnet.records import EvalReport, Item, ModelCard
+from wideresnet.tasks.load.check_statistics import statistics_warning
 
 
 def run_indices(bundle: Bundle) -> tuple[Path, Path] | None:
@@ -51,6 +53,12 @@ def training_warning(bundle: Bundle, items: Sequence[Item]) -> tuple[str, ...]:
     count = len(training_images(bundle, items))
     trained = f"{bundle.card.name} was trained on {count:,} of the {len(items):,} images"
     return (f"{trained}: its accuracy on new images is likely lower",) if count else ()
+
+
+def with_warnings(blank: EvalReport, bundle: Bundle, data: LabelledData) -> EvalReport:
+    """Return an empty report on ``data`` with warnings of training images, and of a normalisation that does not fit."""
+    warnings = *training_warning(bundle, data.items), *statistics_warning(bundle, data.items, data.exif)
+    return replace(blank, notes=(*blank.notes, *warnings))
 
 
 def calibration_warning(card: ModelCard, data: LabelledData) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from wideresnet.architectures import get_architecture, with_variant
+from wideresnet.datasets.labelled import LabelledData
 from wideresnet.datasets.statistics import NORMALISATIONS
 from wideresnet.errors import ConfigError
 from wideresnet.models import create_model
-from wideresnet.records import FileFacts
+from wideresnet.records import FileFacts, InferenceSettings, follow
 from wideresnet.records.identification import Fit, Identification
 from wideresnet.records.images import Item
 from wideresnet.report.identification import conclusion, options, to_json, to_text
+from wideresnet.tasks.evaluate.comparison import compare_models
 from wideresnet.tasks.identify.identify import _ranked, identify
 from wideresnet.tasks.load.check_statistics import statistics_warning
 from wideresnet.tasks.load.load import AssumptionWarning, load
@@ -128,6 +131,10 @@ def test_a_wrong_normalisation_is_warned_of_and_a_right_one_is_not(tmp_path: Pat
     assert "try --normalise unit" in warning
     right = read_file(tmp_path / "w.pth", FileFacts(normalise=NORMALISATIONS["unit"])).bundle()
     assert statistics_warning(right, items) == ()
+    data = LabelledData("pictures", [replace(item, label=index % 10) for index, item in enumerate(items)], 10)
+    work = compare_models(("a", "b"), (bundle, right), data, InferenceSettings(batch_size=16))
+    report = follow(work).report
+    assert (report.a.notes, report.b.notes) == ((warning,), ())
     assert statistics_warning(bundle, []) == ("no image could be read to check the normalisation with",)
 
 
