@@ -214,7 +214,7 @@ def _read_label_file(name: str, member: TarMember) -> bytes:
 
 def _number_or_text(text: str) -> RawLabel:
     number = text.isascii() and text.removeprefix("-").isdecimal() and len(text) < 20
-    return int(text) if number else text[:100] or None
+    return int(text) if number and str(int(text)) == text else text[:100] or None      # 007 may be a name
 
 
 def _json_label(name: str, data: bytes) -> RawLabel:

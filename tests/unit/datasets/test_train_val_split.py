@@ -15,7 +15,7 @@ from wideresnet.datasets.open import open_labelled
 from wideresnet.datasets.splits import Split
 from wideresnet.datasets.train_val_split import open_split, to_index, validation_items
 from wideresnet.errors import DataError
-from wideresnet.records import Item
+from wideresnet.records import Item, Labels
 
 
 def tree(root: Path, **classes: int) -> Path:
@@ -70,6 +70,14 @@ def test_shards_are_divided_or_taken_by_their_names(tmp_path: Path) -> None:
         split = open_split(root, 0.2, 0)
         assert (split.divided, *counts(split)) == (False, {0: 2, 1: 1}, {0: 1})
     assert open_split(tmp_path / "one" / "0.tar", 0.5, 0).name == "0"
+
+
+def test_numbers_with_zeros_before_them_are_names(tmp_path: Path) -> None:
+    root = shards(tmp_path / "zeros", {"0": ["01"] * 5 + ["1"] * 5 + ["002"] * 5})
+    split = open_split(root, 0.2, 0)
+    assert split.labels.names == ("1", "002", "01")
+    assert Counter(item.label for item in open_labelled(root, split.labels).items) == {0: 5, 1: 5, 2: 5}
+    assert {item.label for item in open_labelled(root, Labels(("a", "b", "c"))).items} == {1, 2}
 
 
 def test_shards_whose_splits_are_unclear_are_refused(tmp_path: Path) -> None:
