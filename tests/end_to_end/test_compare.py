@@ -130,12 +130,14 @@ def test_two_models_are_evaluated_on_the_same_images(wrn: Wrn, tiny: Path, greys
 
 def test_what_cannot_be_compared_is_refused(wrn: Wrn, files: tuple[Path, Path], tiny: Path, greys: Path) -> None:
     a, b = files
+    Path("two.txt").write_text("cat\ndog\n")
     refusals = {
         "cannot compare a file of scores with a model": (a, tiny),
         "two models are compared on labelled images": (tiny, tiny),
         "models know their labels": (tiny, tiny, "--data", greys, "--labels", "cifar10"),
         "--data needs the classes of the files": (a, b, "--data", greys, "--report", "x.html"),
         "no label list called 'cifar11'": (a, b, "--labels", "cifar11"),
+        "the answers are of classes up to 5 (from 0), and there are 2 class names": (a, b, "--labels", "two.txt"),
         "cannot read gone.csv": (a, "gone.csv"),
     }
     for words, arguments in refusals.items():

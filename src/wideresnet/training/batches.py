@@ -17,16 +17,7 @@ from wideresnet.datasets.cifar import CifarArrays
 from wideresnet.datasets.splits import FolderArrays
 from wideresnet.datasets.statistics import Statistics
 from wideresnet.records import Preprocess, TrainingImage
-from wideresnet.training.augment import (
-    choose_flips,
-    crop_and_flip,
-    crop_and_resize,
-    normalise,
-    random_boxes,
-    reflect_pad,
-    standardise,
-    to_planes,
-)
+from wideresnet.training import augment
 from wideresnet.training.distributed import SINGLE_PROCESS, Group
 from wideresnet.training.mix import ERASED_AREA, ERASED_AREA_OF_CIFAR, cutmix, cutout, erase, jitter, mixup
 from wideresnet.training.recipe import Recipe
@@ -91,7 +82,7 @@ class CifarBatches:
 
     @cached_property
     def _padded(self) -> Tensor:
-        return reflect_pad(self._whitened(self.arrays.train_images), self.recipe.crop_padding)
+        return augment.reflect_pad(self._whitened(self.arrays.train_images), self.recipe.crop_padding)
 
     def _whitened(self, images: NDArray[np.uint8]) -> Tensor:
         batch = torch.from_numpy(images)
@@ -110,13 +101,13 @@ class CifarBatches:
         side = self.arrays.train_images.shape[1]
         for rows in draws.batches():
             own_corners, own_flipped = corners[rows].to(device), flipped[rows].to(device)
-            images = crop_and_flip(self._padded, rows.to(device), own_corners, own_flipped, side)
-            planes = change_colours(to_planes(images), recipe, draws.generator)
+            images = augment.crop_and_flip(self._padded, rows.to(device), own_corners, own_flipped, side)
+            planes = change_colours(augment.to_planes(images), recipe, draws.generator)
             targets = labels[rows].to(device)
             planes, targets = erase_and_mix(planes, targets, self.classes, recipe, draws.generator, mean)
             if self.teacher:
                 targets = F.softmax(self._teacher_logits(view, rows, planes) / recipe.temperature, 1)
-            yield normalise(planes, statistics.mean, statistics.std, recipe.size_at(epoch)), targets
+            yield augment.normalise(planes, statistics.mean, statistics.std, recipe.size_at(epoch)), targets
 
     def _teacher_logits(self, view: int, rows: Tensor, planes: Tensor) -> Tensor:
         """Return the teacher's logits float32 [B, C] of the images ``rows``; those of views that repeat are kept."""
@@ -164,14 +155,14 @@ class FolderBatches:
         recipe, spec = self.recipe, self.spec or self.recipe.preprocess()
         images, labels = torch.from_numpy(self.arrays.train_images), torch.from_numpy(self.arrays.train_labels)
         draws = EpochDraws(recipe, self.count, epoch, labels if recipe.balanced else None, self.group)
-        boxes = random_boxes(self.count, recipe.crop_scale, recipe.crop_ratio, draws.generator)
+        boxes = augment.random_boxes(self.count, recipe.crop_scale, recipe.crop_ratio, draws.generator)
         flipped = draws.flips()
         for rows in draws.batches():
             stored, own_boxes, own_flipped, targets = (
                 values[rows].to(self.group.device) for values in (images, boxes, flipped, labels)
             )
-            planes = crop_and_resize(stored, own_boxes, own_flipped, recipe.size_at(epoch))
-            planes = standardise(change_colours(planes, recipe, draws.generator), spec.mean, spec.std)
+            planes = augment.crop_and_resize(stored, own_boxes, own_flipped, recipe.size_at(epoch))
+            planes = augment.standardise(change_colours(planes, recipe, draws.generator), spec.mean, spec.std)
             planes, targets = erase_and_mix(planes, targets, self.classes, recipe, draws.generator)
             yield planes.contiguous(memory_format=torch.channels_last), targets
 
@@ -222,7 +213,7 @@ class EpochDraws:
 
     def flips(self) -> Tensor:
         """Return which of all images are mirrored: bool [N]."""
-        return choose_flips(self.recipe.flip, self.base, self.epoch, self.generator)
+        return augment.choose_flips(self.recipe.flip, self.base, self.epoch, self.generator)
 
     def batches(self) -> Iterator[Tensor]:
         """Yield the indices of this rank's rows of each full batch: int64 [B]."""
@@ -290,4 +281,4 @@ def evaluation_batches(
     """
     batches = zip(group.own_rows(torch.split(images, size)), group.own_rows(torch.split(labels, size)), strict=True)
     for batch, targets in batches:
-        yield normalise(to_planes(batch), spec.mean, spec.std, batch.shape[1]), targets
+        yield augment.normalise(augment.to_planes(batch), spec.mean, spec.std, batch.shape[1]), targets

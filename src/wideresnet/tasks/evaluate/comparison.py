@@ -91,7 +91,7 @@ def compare_answers(
 
     ``blanks`` are the metadata of both reports, ``labels`` the classes of both models. Masked accuracy is reported
     where both have scores for the same subset of the classes. Raises DataError if a path occurs twice, if the two
-    labels of an image differ, or if no image is in both.
+    labels of an image differ, if no image is in both, or if a class has no name.
     """
     a, b = _by_path(outcomes_a, blanks[0].model), _by_path(outcomes_b, blanks[1].model)
     paths = pair_by_path(a, b)
@@ -99,6 +99,10 @@ def compare_answers(
     if not pairs:
         hint = "images are paired by path: evaluate both with the same path of the data, from the same folder"
         raise DataError(f"no image is answered in both {blanks[0].model} and {blanks[1].model}", hint)
+    highest = max(index for pair in pairs for scored in pair for index in (scored.label, *scored.top))
+    if labels.names and highest >= len(labels.names):
+        problem = f"the answers are of classes up to {highest} (from 0), and there are {len(labels.names)} class names"
+        raise DataError(problem, hint="name the list of the classes that were answered")
     report = compare_pairs(pairs, blanks, _masked_classes(a, b), (_failures(a), _failures(b)))
     return replace(
         report,
