@@ -18,8 +18,11 @@ BUSY = 0.3                                         # of the CPUs: load above it 
 
 
 def percent(fraction: float | None, digits: int = 3) -> str:
-    """Return a fraction in percent; a dash for None and nan."""
-    return "–" if fraction is None or fraction != fraction else f"{100 * fraction:.{digits}f} %"
+    """Return a fraction in percent; a dash for None and nan. Nothing else is rounded to 0 or 100."""
+    if fraction is None or fraction != fraction:
+        return "–"
+    value, least = 100 * fraction, 10.0**-digits
+    return f"{min(max(value, least), 100 - least) if 0 < fraction < 1 else value:.{digits}f} %"
 
 
 def json_percent(fraction: float | None) -> float | None:

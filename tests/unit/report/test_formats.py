@@ -16,3 +16,5 @@ def test_percent_keeps_every_printed_digit() -> None:
     assert [json_percent(fraction) for fraction in (0.78468, 1.0, 0.0, 0.9)] == [78.468, 100.0, 0.0, 90.0]
     assert json_percent(math.nan) is None
     assert (percent(0.78468), percent(0.5, 1), percent(math.nan), percent(None)) == ("78.468 %", "50.0 %", "–", "–")
+    assert (percent(1.0, 2), percent(0.0, 2)) == ("100.00 %", "0.00 %")
+    assert (percent(49_999 / 50_000, 2), percent(1 / 50_000, 2)) == ("99.99 %", "0.01 %")      # not all, and not none
