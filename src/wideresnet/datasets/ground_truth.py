@@ -59,7 +59,7 @@ def read_ground_truth(file: Path, labels: Labels) -> GroundTruth:
         return GroundTruth(file, table.text, _in_order(table, lookup), table.notes)
     rows: dict[str, int] = {}
     for line, cells in table.rows:
-        if len(cells) <= max(table.path, table.label):
+        if len(cells) <= max(table.path, table.label) or any(cells[table.width :]):
             raise DataError(f"line {line} of {file} has {len(cells)} columns: {table}", hint=FORMATS)
         name, index = unescaped(cells[table.path]), _class_of(cells[table.label], lookup)
         if index is None:

@@ -31,7 +31,7 @@ _CLASSES = (
     "categoryid", "classindex", "classidx", "labelidx", "labels", "classes", "predictionstring",
 )  # fmt: skip
 _IDS, _INDEX = ("wnid", "synset"), ("index",)      # beside a class, an index is the number of the row
-_SPLITS = ("split", "set", "subset", "partition", "phase")
+_SPLITS = ("split", "set", "subset", "partition", "phase", "isvalid", "istest", "istrain")
 _SAMPLE = 100                                      # lines that decide the separator
 
 
@@ -98,8 +98,9 @@ def _by_head(table: Table, is_class: Callable[[str], bool], has_ids: bool) -> Ta
 def _check_one_split(table: Table, column: int) -> None:
     """Raise DataError where the rows are of training images and others."""
     splits = sorted({cells[column] for _, cells in table.rows[1:] if len(cells) > column})
-    if len(splits) > 1 and any(role_of(split) == "train" for split in splits):
-        problem = f"{table.file} has the rows of several splits in its column {table.rows[0][1][column]!r}"
+    name = table.rows[0][1][column]
+    if len(splits) > 1 and (_normalise(name).startswith("is") or any(role_of(split) == "train" for split in splits)):
+        problem = f"{table.file} has the rows of several splits in its column {name!r}"
         raise DataError(f"{problem}: {', '.join(splits[:5])}", hint="write those of one split to a table of their own")
 
 

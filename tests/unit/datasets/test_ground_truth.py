@@ -135,6 +135,7 @@ def test_numbers_alone_are_refused_and_the_reason_said(tmp_path):
         ("a.png,0\nb.png\n", "line 2 .* has 1 columns"),
         ("a,b,c\n1,2,3\n", r"UTF-8, has 3 columns with commas between them, \['a', 'b', 'c'\], and it is unclear"),
         ("path;label;x\na.png;0;1\nb.png\n", r"line 3 .* has 1 columns: .* 3 columns with semicolons"),
+        ("path,label\na,1,2.png\n", "line 2 .* has 3 columns: .* 2 columns with commas"),
         ("path,label\na.png,0\nb.png,\n", "line 3 .* gives 'b.png' no class"),
         ("path,label\n\"a.png,0\nb.png,1\n", "line 3 .* is not a row of a table: unexpected end of data"),
         (f"path,label\n{'x' * 200_000},0\n", "field larger than field limit"),
@@ -158,6 +159,13 @@ def test_rows_of_training_images_beside_others_are_refused(tmp_path, head):
         rows(tmp_path, f"{head}\n{text}")
     assert error.value.hint == "write those of one split to a table of their own"
     assert rows(tmp_path, f"{head}\n{text.replace('TRAIN', 'val')}") == {"a.png": 0, "b.png": 1}
+
+
+def test_rows_that_a_column_tells_apart_are_of_several_splits(tmp_path):
+    """As in the tables of fastai, where training images are False."""
+    with pytest.raises(DataError, match="several splits in its column 'is_valid': False, True"):
+        rows(tmp_path, "path,label,is_valid\na.png,cat,False\nb.png,dog,True\n")
+    assert rows(tmp_path, "path,label,is_valid\na.png,cat,True\nb.png,dog,True\n") == {"a.png": 0, "b.png": 1}
 
 
 def test_numbers_that_lost_their_zeros_are_no_indices(tmp_path):
