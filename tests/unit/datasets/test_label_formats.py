@@ -161,6 +161,8 @@ def test_a_guess_is_said_and_a_plain_list_is_none(write: Write) -> None:
         (b"caf\xe9\n\x81\n", "part of another form"),
         ("a" * 2000 + "\nb\n", "more than 1000 characters"),
         (b"\x80\x00\x01PK", "zero bytes"),
+        ("names: [cat, dog]\n", "'names: .cat' looks like a part of another format"),
+        ("- cat\n- dog\n", "'- cat' looks like a part of another format"),
     ],
 )
 def test_other_files_are_refused_with_the_forms_that_are_known(write: Write, text: str | bytes, message: str) -> None:

@@ -40,7 +40,7 @@ _ID = re.compile(r"n[0-9]{8}")
 _ID_AND_NAME = re.compile(r"(n[0-9]{8})[\s,;:|=]+(\S.*)")
 _QUOTED = re.compile(r"""(["'])(.*)\1,?""")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")       # and bytes that are no text
-_SYNTAX = re.compile(r"""["{].*|\[\s*["'\[{].*|.*([,{\[]|["']\s*[\]}]|["'],)|[\]}],?""")
+_SYNTAX = re.compile(r"""["{].*|-\s.*|\[\s*["'\[{].*|.*([,{]|\[[^\]]*|["']\s*[\]}]|["'],)|[\]}],?|[^\[]*\].*""")
 
 
 @dataclass(frozen=True)
