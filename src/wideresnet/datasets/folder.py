@@ -27,7 +27,8 @@ def labelled_folder(root: Path, labels: Labels) -> LabelledData:
     lookup = ClassLookup(labels, root)
     classes: dict[int, Path] = {}
     for folder in (root / name for name in content.folders):
-        index = _index(folder, lookup)
+        if (index := lookup.find(folder.name)) is None:
+            raise DataError(f"the folder {folder} fits none of the {lookup.count} classes", hint=_hint(folder, lookup))
         if index in classes:
             raise DataError(f"{classes[index]} and {folder} are folders of one class", hint="merge them")
         classes[index] = folder
@@ -63,14 +64,6 @@ def _check_no_classes_inside(folder: Path, paths: Sequence[Path], lookup: ClassL
     foreign = [name for name in sorted(classes) if lookup.find(name) not in (None, lookup.find(folder.name))]
     if foreign:
         raise DataError(f"{folder} holds folders of other classes: {name_list(foreign)}", hint=f"give {folder}")
-
-
-def _index(folder: Path, lookup: ClassLookup) -> int:
-    """Return the index of the folder's class. Raises DataError where its name fits no class."""
-    index = lookup.find(folder.name)
-    if index is None:
-        raise DataError(f"the folder {folder} fits none of the {lookup.count} classes", hint=_hint(folder, lookup))
-    return index
 
 
 def _hint(folder: Path, lookup: ClassLookup) -> str:

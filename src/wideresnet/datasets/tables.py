@@ -90,17 +90,16 @@ def _by_head(table: Table, is_class: Callable[[str], bool], has_ids: bool) -> Ta
         return None
     first = dict(enumerate(table.rows[1][1])) if len(table.rows) > 1 else {}
     labels.sort(key=lambda column: (not is_class(first.get(column, "")), first.get(column, "").isdecimal()))
-    for column in (columns[name] for name in _SPLITS if name in columns):
-        _check_one_split(table, column)
+    for name in filter(columns.__contains__, _SPLITS):
+        _check_one_split(table, columns[name], name)
     return replace(table, rows=table.rows[1:], head=table.rows[0][1], path=paths[0], label=labels[0])
 
 
-def _check_one_split(table: Table, column: int) -> None:
+def _check_one_split(table: Table, column: int, name: str) -> None:
     """Raise DataError where the rows are of training images and others."""
     splits = sorted({cells[column] for _, cells in table.rows[1:] if len(cells) > column})
-    name = table.rows[0][1][column]
-    if len(splits) > 1 and (_normalise(name).startswith("is") or any(role_of(split) == "train" for split in splits)):
-        problem = f"{table.file} has the rows of several splits in its column {name!r}"
+    if len(splits) > 1 and (name.startswith("is") or any(role_of(split) == "train" for split in splits)):
+        problem = f"{table.file} has the rows of several splits in its column {table.rows[0][1][column]!r}"
         raise DataError(f"{problem}: {', '.join(splits[:5])}", hint="write those of one split to a table of their own")
 
 

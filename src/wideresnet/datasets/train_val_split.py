@@ -114,10 +114,10 @@ def _split_of_shards(shards: sharded.ShardFiles, fraction: float, seed: int, tes
     skipped = train.skipped + shards.skipped + Skipped(notes=tuple(sharded.notes_on_numbers(files)))
     if len(splits) == 1:
         return _divide(labelled(name, train, skipped), labels, fraction, seed)
-    val, notes = sharded.read_shards(list(map(str, splits[val_split]))), [*sharded.notes_on_numbers(splits[val_split])]
-    for split in sorted(splits.keys() - {train_split, val_split}):
-        notes.append(f"left out {len(splits[split])} shards of {split or 'no split'}, such as {splits[split][0]}")
-    val_skipped = val.skipped + Skipped(notes=tuple(notes))
+    rest = sorted((key or "no split", splits[key]) for key in splits.keys() - {train_split, val_split})
+    left_out = (f"left out {len(files)} shards of {key}, such as {files[0]}" for key, files in rest)
+    val, notes = sharded.read_shards(list(map(str, splits[val_split]))), sharded.notes_on_numbers(splits[val_split])
+    val_skipped = val.skipped + Skipped(notes=(*notes, *left_out))
     return Split(name, labels, labelled("train", train, skipped), labelled("val", val, val_skipped))
 
 

@@ -69,12 +69,12 @@ _OTHERS = tuple((re.compile(signature, re.DOTALL), NotAnImage(name, hint)) for s
 ))
 
 
-def first_bytes(file: Path) -> bytes:
-    """Return the first 512 bytes of a regular file; b"" for anything else, and where it cannot be read."""
+def first_bytes(file: Path, count: int = 512) -> bytes:
+    """Return the first ``count`` bytes of a regular file; b"" for anything else, and where it cannot be read."""
     with suppress(OSError):
         if file.is_file():
             with file.open("rb") as start:
-                return start.read(512)
+                return start.read(count)
     return b""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -81,7 +81,8 @@ def score_of(row: Mapping[str, Any]) -> Scored | Failure:
         return Failure(row["path"], row["error"], row.get("hint") or "")
     top, probabilities = row.get("top"), row.get("probabilities")
     if top is None:                                # columns, not lists
-        top, probabilities = (_present(row[f"{name}{rank}"] for rank in range(1, TOP + 1)) for name in _LISTS)
+        cells = ([row[f"{name}{rank}"] for rank in range(1, TOP + 1)] for name in _LISTS)
+        top, probabilities = ([cell for cell in columns if cell not in ("", None)] for columns in cells)
     return Scored(
         path=row["path"],
         label=int(row["label"]),
@@ -92,10 +93,6 @@ def score_of(row: Mapping[str, Any]) -> Scored | Failure:
         seconds=float(row["seconds"]),
         **{name: kind(row[name]) for name, kind in FURTHER.items() if row.get(name) not in ("", None)},
     )
-
-
-def _present(cells: Iterable[Any]) -> list[Any]:
-    return [cell for cell in cells if cell not in ("", None)]
 
 
 SCORE_LAYOUT = RecordLayout(TEXT_FORMATS, COLUMNS, as_rows, score_of)

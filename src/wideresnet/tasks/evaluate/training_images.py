@@ -1,4 +1,4 @@
-"""Images that a network was trained on or calibrated with: the figures on them say little about new ones."""
+"""What qualifies the figures on a data set: images of the training or calibration, and images that do not fit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from pathlib import Path
 from wideresnet.bundle import Bundle
 from wideresnet.datasets.ground_truth import read_ground_truth
 from wideresnet.datasets.labelled import LabelledData
+from wideresnet.datasets.sample import balanced_sample
 from wideresnet.errors import DataError
+from wideresnet.images.exif import UPRIGHT, orientation, split_exif
+from wideresnet.images.sniff import first_bytes
 from wideresnet.records import EvalReport, Item, ModelCard
 from wideresnet.tasks.load.check_statistics import statistics_warning
 
+SAMPLE, HEAD = 256, 2**16                          # files, and bytes of each, that are looked at for an orientation
 
 def run_indices(bundle: Bundle) -> tuple[Path, Path] | None:
     """Return train.csv and val.csv of the run folder that ``bundle`` is in; None if it is in no folder of its run."""
@@ -40,12 +44,9 @@ def training_images(bundle: Bundle, items: Sequence[Item]) -> list[Item]:
     if indices := run_indices(bundle):
         with suppress(DataError):                  # an index that was removed or changed
             paths.update(map(os.path.realpath, read_ground_truth(indices[0], bundle.labels).rows))
-    return [item for item in items if paths and _has_own_path(item) and os.path.realpath(item.path) in paths]
-
-
-def _has_own_path(item: Item) -> bool:
-    """Return whether the path of an item names its file; some Parquet files hold names that others may have, too."""
-    return item.path.startswith(getattr(item.source, "path", ""))
+    # Some Parquet files hold names that images of another one may have, too.
+    own = (item for item in items if paths and item.path.startswith(getattr(item.source, "path", "")))
+    return [item for item in own if os.path.realpath(item.path) in paths]
 
 
 def training_warning(bundle: Bundle, items: Sequence[Item]) -> tuple[str, ...]:
@@ -56,9 +57,17 @@ def training_warning(bundle: Bundle, items: Sequence[Item]) -> tuple[str, ...]:
 
 
 def with_warnings(blank: EvalReport, bundle: Bundle, data: LabelledData) -> EvalReport:
-    """Return an empty report on ``data`` with warnings of training images, and of a normalisation that does not fit."""
-    warnings = *training_warning(bundle, data.items), *statistics_warning(bundle, data.items, data.exif)
-    return replace(blank, notes=(*blank.notes, *warnings))
+    """Return an empty report on ``data`` with warnings: see ``training_warning`` and the other two."""
+    fit = *statistics_warning(bundle, data.items, data.exif), *_orientation_warning(data)
+    return replace(blank, notes=(*blank.notes, *training_warning(bundle, data.items), *fit))
+
+
+def _orientation_warning(data: LabelledData) -> tuple[str, ...]:
+    """Return a sentence if EXIF turns photographs that are not turned here; a sample of the files is looked at."""
+    files = [item.source for item in balanced_sample(data.items, SAMPLE) if isinstance(item.source, Path)]
+    turned = sum(orientation(split_exif(first_bytes(file, HEAD))[1]) != UPRIGHT for file in files)
+    shown = f"{turned:,} of {len(files):,} images that were looked at are on their side: their EXIF orientation"
+    return (f"{shown} is ignored, which 'wrn classify' applies",) if turned and data.exif == "ignore" else ()
 
 
 def calibration_warning(card: ModelCard, data: LabelledData) -> tuple[str, ...]:

@@ -85,10 +85,9 @@ def run_finetune(
     ``compute``, DataError for unusable images, TrainingError if ``run`` holds another run or a loss is not finite.
     """
     compute = compute or ComputeOptions()
-    if compute.cache and settings.mode == "probe":
-        raise ConfigError("--cache has no effect on a probe: it stores features, not images", hint="leave it out")
-    if compute.device == "cuda" and settings.mode == "probe":
-        raise ConfigError("--device has no effect on a probe, which is fitted on the CPU", hint="leave it out")
+    if settings.mode == "probe" and (compute.cache or compute.device == "cuda"):
+        option, work = ("--cache", "stores features, not images") if compute.cache else ("--device", "uses the CPU")
+        raise ConfigError(f"{option} has no effect on a probe, which {work}", hint="leave it out")
     started = time.perf_counter()
     source = _as_trainable(source, settings)
     split, test_set = _open_data(data, settings, test)

@@ -18,7 +18,7 @@ from wideresnet.datasets.tar import TarMember
 from wideresnet.datasets.train_val_split import to_index
 from wideresnet.engines import open_engine
 from wideresnet.errors import DataError
-from wideresnet.records import Item
+from wideresnet.records import EvalReport, Item
 from wideresnet.tasks.evaluate.evaluate import empty_report
 from wideresnet.tasks.evaluate.model import evaluate
 from wideresnet.tasks.evaluate.training_images import (
@@ -26,6 +26,7 @@ from wideresnet.tasks.evaluate.training_images import (
     run_indices,
     training_images,
     training_warning,
+    with_warnings,
 )
 from wideresnet.tasks.load.load import load
 from wideresnet.tasks.quantize.calibration_data import without_training_images
@@ -93,6 +94,21 @@ def test_accuracy_on_training_images_is_called_that(model: Bundle, data: tuple[L
     report = evaluate(classifier, LabelledData("both", [*val.items, *train.items], 10))
     assert report.warnings[0].startswith("wrn_10_1.tiny was trained on 10 of the 15 images")
     assert training_warning(model, val.items) == ()
+
+
+def test_photographs_on_their_side_are_told(tmp_path: Path) -> None:
+    """In PNG files nothing says so at the beginning; what is no file is passed over."""
+    exif, bundle = Image.Exif(), tiny_bundle()
+    exif[0x0112] = 6
+    for name, options in {"a.jpg": {"exif": exif}, "b.jpg": {}, "c.png": {}}.items():
+        Image.new("RGB", (8, 8)).save(tmp_path / name, **options)
+    (tmp_path / "d.jpg").write_bytes(b"\xff\xd8\xff\xe1")
+    paths = [*sorted(tmp_path.glob("*.*")), tmp_path / "gone.jpg"]
+    data = LabelledData("photos", [*(Item(str(path), path, 0) for path in paths), Item("e", b"", 1)], 10)
+    blank = EvalReport("tiny", "photos", None, 0, 0, 0)
+    (warning,) = with_warnings(blank, bundle, data).notes
+    assert warning.startswith("1 of 5 images that were looked at are on their side: their EXIF orientation is ignored")
+    assert with_warnings(blank, bundle, replace(data, exif="transpose")).notes == ()
 
 
 def test_training_images_are_left_out_of_a_gate(model: Bundle, data: tuple[LabelledData, LabelledData]) -> None:
