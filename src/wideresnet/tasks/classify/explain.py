@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +62,7 @@ def explain(
     (default openvino) and ``alpha``, see ``load``, are for a name. Raises ImageError at the first image that cannot be
     read.
     """
-    classes = [classes] if isinstance(classes, str | Integral) else list(classes)
+    classes = np.atleast_1d(np.asarray(classes, object)).tolist()
     if classes and k != 1:
         raise ConfigError("k has no effect beside classes", hint="leave out k")
     explainer = make_explainer(*open_layers(model, bundle_of(model), [MAP], engine, alpha))
