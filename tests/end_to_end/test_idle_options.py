@@ -43,6 +43,8 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("evaluate --results r.txt --shard 1/2", "--shard has no effect without DATA"),
         ("evaluate --results r.txt --labels-file t.txt", "--labels-file has no effect without DATA"),
         ("evaluate --results r.txt --engine onnxruntime", "--engine has no effect with --results or --outputs"),
+        ("evaluate --results r.txt --normalise half", "--normalise has no effect with --results or --outputs"),
+        ("evaluate --results r.txt -m wide_resnet50_2.tv_in1k --which ema", "and states what --which would say"),
         ("evaluate photos --outputs o --batch-size 8", "--batch-size has no effect with --results or --outputs"),
         ("evaluate photos --outputs o --ray local", "--ray has no effect with --results or --outputs"),
         ("compare a.csv b.csv --threads 2", "--threads has no effect on files of scores"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RUNNING = (                                        # parameters that decide how a network runs
     "output", "resume", "transform", "alpha", "apply_exif", "resolution", "engine", "precision", "threads", "device",
-    "batch_size", "infer_mode", "ray", "coverage",
+    "batch_size", "infer_mode", "ray", "coverage", "normalise",
 )  # fmt: skip
 ApplyExif = Annotated[
     bool, typer.Option("--apply-exif", help="Apply the EXIF orientation, as 'wrn classify' and 'wrn finetune' do.")

@@ -9,13 +9,13 @@ from pathlib import Path
 from wideresnet.architectures import ARCHITECTURES, Architecture, describe_variant, get_architecture, normalise_name
 from wideresnet.bundle import is_bundle, network_of
 from wideresnet.datasets.labels import read_labels
-from wideresnet.datasets.labels.formats import read_label_file
+from wideresnet.datasets.labels.formats import LabelFile, read_label_file
 from wideresnet.errors import ConfigError
 from wideresnet.records import FileFacts, FileReport, Labels, ModelCard, ModelInfo, Preprocess
 from wideresnet.tasks.load.assumed_card import ASSUMED_LABELS, usual_preprocess
 from wideresnet.tasks.load.load import ModelChoice, load_bundle
 from wideresnet.tasks.load.resolve import EMBEDDED, WeightsFile, embedded_folder, local_source, resolve_model
-from wideresnet.tasks.load.weights_file import read_file
+from wideresnet.tasks.load.weights_file import read_file, refuse_facts
 from wideresnet.weights.catalogue import CATALOGUE, DEFAULTS, PAPER, Weights
 from wideresnet.weights.store import is_cached
 
@@ -77,10 +77,9 @@ def labels_of(choice: ModelChoice) -> tuple[Labels, str, Sequence[str]]:
     """
     source = resolve_model(choice.name)
     if choice.weights is None and isinstance(source, Weights):
-        if choice.labels is None:
-            return read_labels(source.labels), source.labels, ()
-        file = read_label_file(choice.labels)
-        return file.labels, "", file.notes
+        refuse_facts(choice.name, choice.facts, "published model")
+        file = read_label_file(choice.labels) if choice.labels else LabelFile(read_labels(source.labels))
+        return file.labels, "" if choice.labels else source.labels, file.notes
     bundle = load_bundle(choice)
     assumed = [assumption for assumption in bundle.card.assumed if assumption.startswith(ASSUMED_LABELS)]
     return bundle.labels, bundle.card.labels_name, assumed
