@@ -32,6 +32,7 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("classify photos --workers 2", "--workers has no effect without --ray"),
         ("classify photos --cpus 0 --shard-size 9", "--cpus, --shard-size have no effect without --ray"),
         ("evaluate photos --workers 2", "--workers has no effect without --ray"),
+        ("embed photos -o a.npy --pool mean", "--pool has no effect on features, which have no positions"),
         ("embed photos -o a.npy --cpus 1", "--cpus has no effect without --ray"),
         ("classify photos --ray local -o out --infer-mode sync", "--infer-mode has no effect as --ray writes Parquet"),
         ("classify photos --ray local -o out --threads 2", "--threads has no effect with --ray"),

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from wideresnet.cli.answers import watched
+from wideresnet.cli.checks import check_unused
 from wideresnet.cli.cluster import check_cluster_options, run_on_images
 from wideresnet.cli.groups import ClusterOptions, ModelOptions, RuntimeOptions, with_groups
 from wideresnet.cli.options import BatchSize, Format, IgnoreExif, Images, Model
@@ -58,9 +59,9 @@ def embed(
     from wideresnet.tasks.classify.sources import InputImages, containers
 
     check_cluster_options(context, cluster)
-    layers, file = list(dict.fromkeys(layer.split(","))), Path(output)
+    layers, file, files = list(dict.fromkeys(layer.split(","))), Path(output), list(map(Path, paths))
+    check_unused(context, layers == ["features"], "on features, which have no positions", "pool")
     pooling = _pooling(pool, None if cluster.ray else file, layers)    # before anything that takes long
-    files = [Path(path) for path in paths]
     check_inputs([] if cluster.ray else files)
     check_targets(None if cluster.ray else file)
     bundle = options.open(model, headless=True)
