@@ -62,11 +62,11 @@ def explain(
     (default openvino) and ``alpha``, see ``load``, are for a name. Raises ImageError at the first image that cannot be
     read.
     """
-    classes = np.atleast_1d(np.asarray(classes, object)).tolist()
-    if classes and k != 1:
+    names = np.atleast_1d(np.asarray(classes, object)).tolist()
+    if names and k != 1:
         raise ConfigError("k has no effect beside classes", hint="leave out k")
     explainer = make_explainer(*open_layers(model, bundle_of(model), [MAP], engine, alpha))
-    indices = [find_class(str(name), explainer.labels) for name in classes]
+    indices = [find_class(str(name), explainer.labels) for name in names]
     items, spec = crop_items(images, explainer.card.preprocess, exif)
     explainer = replace(explainer, card=replace(explainer.card, preprocess=spec))
     return list(raise_failures(explanations(explainer, items, InferenceSettings(exif=exif), classes=indices, k=k)))
