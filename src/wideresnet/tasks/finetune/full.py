@@ -59,7 +59,8 @@ def run_full(
     trainer = prepare(recipe, batches.classes, group, saved, weights, architecture.variant())
     del saved, weights                             # each as large as the model
     keep_best(run, trainer)                        # the run may have been killed between checkpoint and copy
-    if not is_patience_over(trainer.log, settings.patience):
+    patience = 0 if recipe.swa else settings.patience                  # the average is that of the last epochs
+    if not is_patience_over(trainer.log, patience):
         for event in train(trainer, batches, run):
             if isinstance(event, Step):
                 yield Progress("training", event.step, event.steps)
@@ -67,7 +68,7 @@ def run_full(
             keep_best(run, trainer)
             save_text(run / "log.jsonl", log_lines(trainer.log))
             yield event
-            if is_patience_over(trainer.log, settings.patience):
+            if is_patience_over(trainer.log, patience):
                 break
     save_text(run / "log.jsonl", log_lines(trainer.log))
     tensors, log = read_tensors(run / BEST), tuple(trainer.log)
@@ -89,9 +90,12 @@ def best_epoch(log: Log) -> int:
 
 
 def is_patience_over(log: Log, patience: int) -> bool:
-    """Return whether the last ``patience`` epochs brought no higher accuracy; never with a patience of 0."""
+    """Return whether the last ``patience`` epochs brought no higher accuracy.
+
+    Never with a patience of 0, nor after an epoch that was not evaluated: the next evaluation may be higher.
+    """
     evaluated = [line for line in log if line["top1"] == line["top1"]]
-    if not patience or not evaluated:
+    if not patience or not evaluated or evaluated[-1] is not log[-1]:
         return False
     first_best = max(evaluated, key=lambda line: (line["top1"], -line["epoch"]))["epoch"]
     return log[-1]["epoch"] - first_best >= patience
@@ -117,8 +121,10 @@ def _initial_weights(
 
 
 def _describe_choice(recipe: Recipe, log: Log) -> str:
-    ended = f", and ended the run after {len(log)}" if len(log) < recipe.epochs else ""
+    best = best_epoch(log)
+    more = f", and ended the run after {len(log)}" if len(log) < recipe.epochs else ""
+    more += ", before swa averaged weights" if recipe.swa and best <= recipe.epochs - recipe.swa else ""
     return (
-        f"val chose epoch {best_epoch(log) + 1} of {recipe.epochs}{ended}: its accuracy is somewhat better than that of"
+        f"val chose epoch {best + 1} of {recipe.epochs}{more}: its accuracy is somewhat better than that of"
         " images never used"
     )

@@ -77,9 +77,12 @@ def read_settings(file: Path | None, changes: Mapping[str, Any]) -> FinetuneSett
     outer = {key: values.pop(key) for key in list(values) if key in FinetuneSettings.model_fields and key != "recipe"}
     origin = str(file or "settings")
     settings = validated(FinetuneSettings, outer | {"recipe": values}, origin, _ALL_KEYS)
-    for key in ("patience",) if settings.mode == "probe" else ("flips", "l2"):
+    idle = dict.fromkeys(("patience",) if settings.mode == "probe" else ("flips", "l2"), f"in the mode {settings.mode}")
+    if values.get("swa"):
+        idle |= {"patience": "with swa, which averages the last epochs"}
+    for key, reason in idle.items():
         if getattr(settings, key) != FinetuneSettings.model_fields[key].default:
-            raise ConfigError(f"{origin}: {key} has no effect in the mode {settings.mode}", hint=f"leave out {key}")
+            raise ConfigError(f"{origin}: {key} has no effect {reason}", hint=f"leave out {key}")
     if values:
         make_recipe(settings, "wrn_10_1", LARGEST, BATCH_SIZE, origin)
         if settings.mode == "probe":

@@ -21,14 +21,14 @@ from wideresnet.datasets.train_val_split import open_split
 from wideresnet.engines.features import open_features
 from wideresnet.errors import ConfigError, DataError, TrainingError
 from wideresnet.images.loader import load_crop
-from wideresnet.records import FinetuneReport, Images, Item, PathPoint, Progress, follow
+from wideresnet.records import FinetuneReport, Images, Item, PathPoint, Preprocess, Progress, follow
 from wideresnet.tasks.finetune import finetune as task
 from wideresnet.tasks.finetune import full as finetune_full
 from wideresnet.tasks.finetune import probe as finetune_probe
 from wideresnet.tasks.finetune.finetune import run_finetune
 from wideresnet.tasks.finetune.full import BEST, best_epoch, is_patience_over
 from wideresnet.tasks.finetune.probe import embed_split, run_probe
-from wideresnet.tasks.finetune.settings import ComputeOptions, FinetuneSettings
+from wideresnet.tasks.finetune.settings import ComputeOptions, FinetuneSettings, make_recipe
 from wideresnet.tasks.load.load import open_classifier
 from wideresnet.training import loop
 from wideresnet.training.loop import Epoch
@@ -166,6 +166,21 @@ def test_the_best_epoch_makes_the_bundle_and_the_run_ends_when_none_is_better(
     assert "val chose epoch 2 of 5, and ended the run after 4" in report.chosen
 
 
+def test_an_average_of_the_last_epochs_is_one_of_all_that_were_asked_for(pets: Path, tmp_path: Path) -> None:
+    recipe = {**FULL.recipe, "epochs": 4, "swa": 2, "learning_rate": 1e-9}
+    report = finish(pets, tmp_path / "run", FULL.model_copy(update={"patience": 1, "recipe": recipe | {"ema": 0.0}}))
+    assert len({line["top1"] for line in report.log}) == 1, "no epoch was better than the first"
+    assert len(report.log) == 4
+    assert report.chosen.startswith("val chose epoch 4 of 4: ")
+
+
+def test_weights_from_before_the_average_are_called_so() -> None:
+    recipe = make_recipe(FULL.model_copy(update={"recipe": {"epochs": 4, "swa": 2}}), "wrn_10_1", Preprocess(32, 32), 9)
+    for best, words in ((2, "3 of 4, before swa averaged weights: "), (3, "4 of 4: ")):
+        log = [{"epoch": epoch, "top1": 0.5 if epoch == best else 0.25} for epoch in range(4)]
+        assert finetune_full._describe_choice(recipe, log).startswith(f"val chose epoch {words}")
+
+
 @pytest.mark.parametrize(
     ("top1", "best", "over"),
     [
@@ -174,6 +189,7 @@ def test_the_best_epoch_makes_the_bundle_and_the_run_ends_when_none_is_better(
         ([0.1, 0.3, 0.3], 2, False),
         ([0.3, 0.3, 0.3], 2, True),
         ([0.3, float("nan"), 0.2], 0, True),
+        ([float("nan"), 0.3, float("nan"), float("nan")], 1, False),
         ([0.1, 0.2, 0.1], 1, False),
     ],
 )

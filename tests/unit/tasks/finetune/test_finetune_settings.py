@@ -40,6 +40,7 @@ def test_what_was_asked_for_reads_as_itself(tmp_path: Path) -> None:
         ({"mode": "full", "zero_init": True}, "zero_init follows from the weights", "leave it out"),
         ({"epochs": "3"}, "epochs: only for the full mode", "--mode full"),
         ({"val_fraction": "0"}, "val_fraction: Input should be greater than 0", ""),
+        ({"mode": "full", "swa": "2", "patience": "3"}, "patience has no effect with swa", "leave out patience"),
         ({"l2": "[]"}, "l2: Tuple should have at least 1 item", ""),
     ],
 )
