@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -80,8 +80,7 @@ def finetune(
     options = {
         "mode": mode, "val_fraction": val_fraction, "resolution": resolution, "seed": seed, "alpha": alpha,
     }  # fmt: skip
-    changes: dict[str, Any] = dict(parse_changes(change))
-    settings = read_settings(config, changes | {key: value for key, value in options.items() if value is not None})
+    settings = read_settings(config, parse_changes(change, options))
     check_targets(folders=[output])
     if source is None and files.weights is None:
         source = small_source(data, MODEL)

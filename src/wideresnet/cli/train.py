@@ -78,7 +78,7 @@ def train(
 
     with join(device) as group, errors_of_rank0(group):
         with group.raise_on_all_ranks():
-            settings = read_recipe(recipe, parse_changes(change) | ({"alpha": alpha} if alpha else {}))
+            settings = read_recipe(recipe, parse_changes(change, {"alpha": alpha}))
             if data is None and settings.data in YOURS and not dry_run:
                 message = f"{recipe} trains on {YOURS[settings.data]}"
                 raise ConfigError(message, hint="name the folder with --data FOLDER")

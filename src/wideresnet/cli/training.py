@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -51,14 +51,19 @@ def follow_run(
         raise typer.Exit(130) from None
 
 
-def parse_changes(changes: list[str] | None) -> dict[str, str]:
-    """Parse the ``key=value`` of every ``--set``. Raises ConfigError."""
-    pairs = {}
+def parse_changes(changes: list[str] | None, options: Mapping[str, object]) -> dict[str, Any]:
+    """Parse the ``key=value`` of every ``--set``, and add those of ``options`` that are not None.
+
+    Raises ConfigError, also for a key that is given twice: one of the values would have no effect.
+    """
+    pairs: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     for change in changes or []:
-        key, sign, value = change.partition("=")
+        key, sign, value = (part.strip() for part in change.partition("="))
         if not sign:
             raise ConfigError(f"--set takes key=value, got {change!r}")
-        pairs[key.strip()] = value.strip()
+        if key in pairs:
+            raise ConfigError(f"{key} is set twice: to {pairs[key]} and to {value}", hint=f"leave out one {key}")
+        pairs[key] = value
     return pairs
 
 
