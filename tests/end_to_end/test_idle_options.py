@@ -101,6 +101,8 @@ dataset: {path: photos, process_ops: [{type: Resize, size: 40}, {type: CenterCro
         ("train recipe.toml --set data=\"folder\" --set crop_padding=2", "crop_padding is for 32×32 images"),
         ("train recipe.toml --set schedule=\"one-cycle\" --set decay=0.5", "decay is for the schedule steps"),
         ("train recipe.toml --set epoch=1", "did you mean 'epochs'?"),
+        ("train recipe.toml --set frozen=2", "frozen is for pretrained weights, and this training has none"),
+        ("train recipe.toml --dry-run --set norms=frozen", "norms is for pretrained weights"),
         ("train recipe.toml --set seed=1 --set seed=2", "seed is set twice: to 1 and to 2"),
         ("train recipe.toml --set data=folder --set alpha=drop --alpha white", "alpha is set twice: to white and to drop"),
         ("finetune --data photos -o run --set seed=3 --seed 0", "seed is set twice: to 0 and to 3"),

@@ -232,6 +232,12 @@ def test_sizes_that_are_never_reached_and_the_time_of_all_seeds_are_said(wrn: Wr
     assert "3 seeds, one after another: about" in done.out
 
 
+def test_views_that_never_repeat_are_said(wrn: Wrn, pets: Path) -> None:
+    changes = ("--set", "epochs=4", "--set", "teacher_views=4", "--set", "architecture=wrn_10_1", "--set", "batch_size=2")
+    done = wrn("train", "wrn-16-1-cifar10-distilled", "--dry-run", *changes)
+    assert "note: no view repeats, with epochs = 4: teacher_views has no effect" in done.err
+
+
 def test_a_dry_run_says_what_it_would_take_and_trains_nothing(wrn: Wrn, pets: Path) -> None:
     done = wrn("train", "pets.toml", "--data", "pets", "--dry-run")
     assert (done.code, done.err) == (0, "")

@@ -73,7 +73,7 @@ def train(
         return _list_recipes(context, format)
     if recipe is None:
         raise ConfigError("no recipe", hint="'wrn train --list' lists them")
-    from wideresnet.tasks.train.train import check_cache, join, read_recipe
+    from wideresnet.tasks.train.train import check_start, join, read_recipe
     from wideresnet.training.memory import keep_memory
 
     with join(device) as group, errors_of_rank0(group):
@@ -82,7 +82,7 @@ def train(
             if data is None and settings.data in YOURS and not dry_run:
                 message = f"{recipe} trains on {YOURS[settings.data]}"
                 raise ConfigError(message, hint="name the folder with --data FOLDER")
-            check_cache(settings, cache)
+            check_start(settings, cache)
             check_unused(context, dry_run, "with --dry-run, which writes nothing", "output", "tensorboard")
             check_unused(context, seeds is not None, "with --seeds: train one run of each seed for it", "tensorboard")
             if tensorboard:
@@ -90,7 +90,7 @@ def train(
         keep_memory()
         run = output or Path("runs") / recipe.stem
         if group.is_rank0:
-            _say_sizes(settings)
+            _say_unreached(settings)
         if dry_run:
             if group.is_rank0:
                 _print_plan(settings, data, cache is not None, group.device, seeds or 1, format)
@@ -177,11 +177,13 @@ def _end(images: Images, group: Group) -> None:
         raise typer.Exit(1)
 
 
-def _say_sizes(settings: Recipe) -> None:
-    """Say which ``sizes`` begin after the last epoch, as with ``--set epochs=1``."""
+def _say_unreached(settings: Recipe) -> None:
+    """Say which ``sizes`` and ``teacher_views`` are not reached, as with ``--set epochs=1``."""
     if late := [start for start, _ in settings.sizes if start >= settings.epochs]:
         size = f"the last images have {settings.size_at(settings.epochs - 1)} pixels"
         say(f"note: sizes from epoch {late[0]} on are not reached, with epochs = {settings.epochs}: {size}", err=True)
+    if settings.teacher_views >= settings.epochs:
+        say(f"note: no view repeats, with epochs = {settings.epochs}: teacher_views has no effect", err=True)
 
 
 def _print_plan(

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from wideresnet.datasets.cifar import CifarArrays
 from wideresnet.datasets.splits import FolderArrays
 from wideresnet.datasets.statistics import Statistics
+from wideresnet.errors import ConfigError
 from wideresnet.records import Preprocess, TrainingImage
 from wideresnet.training import augment
 from wideresnet.training.distributed import SINGLE_PROCESS, Group
@@ -268,6 +269,8 @@ def erase_and_mix(
     kinds = [(mix, alpha) for mix, alpha in ((mixup, recipe.mixup), (cutmix, recipe.cutmix)) if alpha]
     if not kinds:
         return planes, labels
+    if len(labels) < 2:
+        raise ConfigError("mixup and cutmix mix the images of a process: it has one", hint="choose a larger batch_size")
     mix, alpha = kinds[int(torch.randint(len(kinds), (), generator=generator))]
     return mix(planes, F.one_hot(labels, classes).float(), alpha, generator)
 

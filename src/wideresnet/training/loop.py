@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wideresnet.architectures import Variant, get_architecture, with_variant
-from wideresnet.errors import TrainingError, errors_as
+from wideresnet.errors import ConfigError, TrainingError, errors_as
 from wideresnet.machine import available_cpus
 from wideresnet.models import create_model, zero_branches
 from wideresnet.training.batches import Batch, Batches
@@ -182,6 +182,9 @@ def make_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.SGD:
         settings = {"params": [], "weight_decay": decay, "share": factor, "turns": turns}
         groups.setdefault((factor, is_matrix, turns), settings)["params"].append(parameter)
     if recipe.muon_rate:
+        if not any(settings["turns"] for settings in groups.values()):
+            problem = f"muon_rate has no effect: with frozen = {recipe.frozen} no convolution is trained"
+            raise ConfigError(problem, hint="leave out muon_rate, or freeze fewer groups")
         dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
         return Muon(list(groups.values()), rate, momentum, dtype)
     return torch.optim.SGD(list(groups.values()), rate, momentum, nesterov=momentum > 0, foreach=True)

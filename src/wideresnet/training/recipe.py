@@ -148,6 +148,7 @@ class Recipe(BaseModel):
             (("swa_rate",), self.swa > 0, "swa: set its number of epochs"),
             (("zero_init",), not self.muon_rate, "SGD: Muon keeps the norm of weights, also a norm of zero"),
             (("swa",), not self.ema, "runs with ema = 0: both average the weights"),
+            (("mixup", "cutmix"), self.batch_size > 1, "batches of two images or more: they mix images of a batch"),
             (("teacher_views",), not changes, f"crops and flips only: leave out {', '.join(changes)}"),
         ):
             for key in keys:

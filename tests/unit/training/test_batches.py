@@ -13,9 +13,17 @@ from torch import Tensor
 from fakes import tiny_images
 from wideresnet.datasets.cifar import CifarArrays
 from wideresnet.datasets.splits import FolderArrays
+from wideresnet.errors import ConfigError
 from wideresnet.records import IMAGENET_MEAN, IMAGENET_STD, Labels, Preprocess
 from wideresnet.training.augment import normalise, to_planes
-from wideresnet.training.batches import Batches, CifarBatches, FolderBatches, balanced_order, first_images
+from wideresnet.training.batches import (
+    Batches,
+    CifarBatches,
+    FolderBatches,
+    balanced_order,
+    erase_and_mix,
+    first_images,
+)
 from wideresnet.training.recipe import Recipe
 from wideresnet.training.whiten import fit_whitening
 
@@ -171,6 +179,13 @@ def test_mixed_targets_are_shares_of_classes_and_plain_ones_stay_numbers() -> No
     assert images.is_contiguous(memory_format=torch.channels_last)
     _, plain = next(folder(FOLDER.model_copy(update={"erasing": 0.3})).training(0))
     assert plain.dtype == torch.int64
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_one_image_for_a_process_is_not_mixed_with_itself(mix: str) -> None:
+    recipe, planes = CIFAR.model_copy(update={mix: 1.0}), torch.zeros(1, 3, 8, 8)
+    with pytest.raises(ConfigError, match="mixup and cutmix mix the images of a process: it has one"):
+        erase_and_mix(planes, torch.tensor([1]), 10, recipe, torch.Generator())
 
 
 def test_small_images_are_mixed_like_others() -> None:

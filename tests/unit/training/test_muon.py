@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from wideresnet.errors import ConfigError
 from wideresnet.training.loop import make_optimiser, prepare
 from wideresnet.training.muon import Muon, orthogonalise
 from wideresnet.training.recipe import Recipe
@@ -98,6 +99,12 @@ def test_a_recipe_turns_convolutions_and_leaves_the_rest_to_sgd() -> None:
     assert list(turned.values()) == pytest.approx([0.2] * len(turned))
     others = [g["share"] for g in trainer.optimiser.param_groups if not g.get("turns")]
     assert others == [1.0, 1.0]
+
+
+def test_without_a_trained_convolution_it_is_refused() -> None:
+    assert prepare(RECIPE.model_copy(update={"frozen": 3}), 10)
+    with pytest.raises(ConfigError, match="muon_rate has no effect: with frozen = 4 no convolution is trained"):
+        prepare(RECIPE.model_copy(update={"frozen": 4}), 10)
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("f32", torch.float32), ("bf16", torch.bfloat16)])

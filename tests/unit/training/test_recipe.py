@@ -85,6 +85,8 @@ def test_what_is_out_of_range_is_named(tmp_path: Path, key: str, value: str) -> 
         ({"randaugment_magnitude": "5"}, "randaugment_magnitude is for randaugment"),
         ({"swa": "2", "ema": "0.9"}, "swa is for runs with ema = 0: both average"),
         ({"muon_rate": "0.02", "zero_init": "true"}, "zero_init is for SGD: Muon keeps the norm"),
+        ({"mixup": "0.2", "batch_size": "1"}, "mixup is for batches of two images or more"),
+        ({"cutmix": "1.0", "batch_size": "1"}, "cutmix is for batches of two images or more"),
         ({"swa_rate": "0.5"}, "swa_rate is for swa: set its number of epochs"),
         ({"swa": "1"}, "swa must average 2 to 4 epochs, got 1"),
         ({"swa": "5"}, "swa must average 2 to 4 epochs, got 5"),

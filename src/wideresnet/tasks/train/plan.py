@@ -189,7 +189,8 @@ def _time_test_image(trainer: Trainer, batches: Batches, clock: Clock) -> float:
 def _decoded_bytes(recipe: Recipe, data_set: Images) -> int:
     if recipe.data == "folder":
         return 3 * (data_set.train * recipe.stored**2 + data_set.test * recipe.preprocess().crop**2)
-    # The original images, and padded copies of the training images; whitened values are float32.
-    padded = (SIDE + 2 * recipe.crop_padding) ** 2 if recipe.crop_padding else 0
-    value_bytes = 4 if recipe.whitening == "zca" else 1
+    # The original images, and padded or whitened copies of the training images; whitened values are float32.
+    whitened = recipe.whitening == "zca"
+    padded = (SIDE + 2 * recipe.crop_padding) ** 2 if recipe.crop_padding or whitened else 0
+    value_bytes = 4 if whitened else 1
     return 3 * ((data_set.train + data_set.test) * SIDE**2 + value_bytes * data_set.train * padded)

@@ -41,7 +41,7 @@ with needs_extra("training", "train"):
     from wideresnet.training.loop import Epoch, Step, Trainer, prepare, train
     from wideresnet.training.recipe import Recipe, read_recipe
 
-__all__ = ["Epoch", "Group", "Images", "Progress", "Step", "check_cache", "join", "read_recipe", "run_training"]
+__all__ = ["Epoch", "Group", "Images", "Progress", "Step", "check_start", "join", "read_recipe", "run_training"]
 
 READERS = {"cifar10": read_cifar10, "cifar100": read_cifar100, "svhn": read_svhn}
 FILE_NAME, RECIPE = "model.safetensors", "recipe.toml"
@@ -82,8 +82,11 @@ def run_training(
     return images
 
 
-def check_cache(recipe: Recipe, cache: Path | None) -> None:
-    """Raise ConfigError if ``cache`` is given and ``recipe`` decodes no image files."""
+def check_start(recipe: Recipe, cache: Path | None) -> None:
+    """Raise ConfigError for settings of pretrained weights, and a ``cache`` if ``recipe`` decodes no image files."""
+    if recipe.frozen or recipe.norms == "frozen":
+        problem = f"{'frozen' if recipe.frozen else 'norms'} is for pretrained weights, and this training has none"
+        raise ConfigError(problem, hint="leave it out; 'wrn finetune --mode full' starts from a model")
     if cache and recipe.data != "folder":
         problem = f"--cache has no effect with data = {recipe.data!r}"
         raise ConfigError(problem, hint="leave it out: it is for class folders")
@@ -93,7 +96,7 @@ def open_batches(
     recipe: Recipe, data: Path, group: Group = SINGLE_PROCESS, cache: Path | None = None
 ) -> Generator[Progress, None, tuple[Images, Batches]]:
     """Decode the recipe's data set; each rank has all of it. Raises DataError, ConfigError."""
-    check_cache(recipe, cache)
+    check_start(recipe, cache)
     if recipe.data == "folder":
         stored, cpus = Preprocess(recipe.stored, recipe.stored, alpha=recipe.alpha), available_cpus()
         threads = cpus if cache else group.threads(cpus)               # with a cache one rank decodes for all
@@ -125,11 +128,12 @@ def _hash_sample(*arrays: NDArray[np.generic]) -> str:
 def open_teacher(recipe: Recipe) -> tuple[Recipe, Teacher | None]:
     """Open the recipe's teacher in the recipe's precision; return the recipe with its hash, and its logits' function.
 
-    Raises ConfigError for a teacher of other classes or image sizes, and for another one than the recipe's hash states.
+    Raises ConfigError for a cascade, for other classes or image sizes, and for another model than the hash states.
     """
     if not recipe.teacher:
         return recipe, None
     bundle, names = load_bundle(ModelChoice(recipe.teacher)), read_labels(recipe.data).names
+    bundle.check_single()                          # the probabilities of a cascade are those of several networks
     side = bundle.card.preprocess.crop
     if bundle.labels.names != names or side != SIDE:
         hint = f"name one for the {len(names)} classes of {recipe.data} at {SIDE} pixels, in their order"

@@ -44,5 +44,10 @@ def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
         open_teacher(teacher(tmp_path, (*names[1:], names[0])))
 
 
+def test_a_cascade_is_no_teacher() -> None:
+    with pytest.raises(ConfigError, match=r"cifar10\.cascade is a cascade of 2 networks"):
+        open_teacher(RECIPE.model_copy(update={"teacher": "cifar10.cascade"}))
+
+
 def test_without_a_teacher_nothing_is_opened() -> None:
     assert open_teacher(RECIPE) == (RECIPE, None)
